@@ -1,0 +1,290 @@
+//! Map keys, values and sizes, and the verdicts. Every value is `repr(C)`, of fixed width, with its padding written
+//! out and its size asserted, so that both halves and every kernel agree on each byte.
+
+/// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
+pub const LAYOUT: u32 = 1;
+
+/// Services a node can hold. Index 0 is the node itself: packets of no service are counted there.
+pub const SERVICES: u32 = 256;
+/// Slots of the service table, a power of two well above [`SERVICES`] so that a seed without collisions is found fast.
+pub const SERVICE_SLOTS: usize = 4096;
+/// HAProxy workers a node can run.
+pub const WORKERS: usize = 64;
+/// Slots of a ring: with 64 workers each still holds 64, so shares are even to a few percent.
+pub const RING_SLOTS: usize = 4096;
+/// Rings: two regions a service, one in force and one to be filled.
+pub const RINGS: u32 = SERVICES * 2;
+/// Access lists a node can hold; one bit each in [`HostLine::lists`].
+pub const LISTS: u32 = 32;
+/// Services of a node times workers: every listening socket has a place of its own in the socket map.
+pub const SOCKETS: u32 = SERVICES * WORKERS as u32;
+/// CPUs the steering map has places for.
+pub const CPUS: u32 = 256;
+
+/// Sixteen address bytes: IPv6 as it is, IPv4 mapped (`::ffff:a.b.c.d`), in network order.
+pub type Address = [u8; 16];
+
+/// What became of a packet: the XDP action, the counter index and the metric name in one.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// For no service of this node: passed untouched. Counted on service 0.
+    NotOurs = 0,
+    /// A later fragment: passed, nothing can be reassembled without its judged first.
+    Fragment = 1,
+    /// Cannot be judged: truncated, contradictory, or more headers than any honest sender uses. Dropped.
+    Malformed = 2,
+    /// The client is not on the service's access list. Dropped.
+    Denied = 3,
+    /// A routing protocol packet from an address that is not on the list of routers. Dropped. Counted on service 0.
+    RouterDenied = 4,
+    /// The flow's ring slot holds no worker. Dropped.
+    NoWorker = 5,
+    /// For a worker, on this CPU: passed to the kernel here.
+    Passed = 6,
+    /// For a worker on another CPU: sent there.
+    Steered = 7,
+}
+
+impl Verdict {
+    /// Every verdict, in counter order.
+    pub const ALL: [Self; 8] = [
+        Self::NotOurs,
+        Self::Fragment,
+        Self::Malformed,
+        Self::Denied,
+        Self::RouterDenied,
+        Self::NoWorker,
+        Self::Passed,
+        Self::Steered,
+    ];
+
+    /// The name used by metrics, the CLI and the documents alike.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotOurs => "not_ours",
+            Self::Fragment => "fragment",
+            Self::Malformed => "malformed",
+            Self::Denied => "denied",
+            Self::RouterDenied => "router_denied",
+            Self::NoWorker => "no_worker",
+            Self::Passed => "passed",
+            Self::Steered => "steered",
+        }
+    }
+
+    /// Does the packet end here?
+    pub const fn drops(self) -> bool {
+        matches!(self, Self::Malformed | Self::Denied | Self::RouterDenied | Self::NoWorker)
+    }
+}
+
+/// The first cell of a worker: each has one for packets passed here and one for packets steered to another CPU.
+pub const WORKER_CELLS: usize = 8;
+/// Cells of one service: the verdicts that name no worker, then [`WORKERS`] passed, then [`WORKERS`] steered.
+pub const CELLS: usize = WORKER_CELLS + 2 * WORKERS;
+
+/// The one counter cell a packet raises.
+pub const fn cell(verdict: Verdict, worker: usize) -> usize {
+    match verdict {
+        Verdict::Passed => WORKER_CELLS + (worker & (WORKERS - 1)),
+        Verdict::Steered => WORKER_CELLS + WORKERS + (worker & (WORKERS - 1)),
+        other => other as usize,
+    }
+}
+
+/// Packets and bytes, of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    /// Whole frames, link header included.
+    pub bytes: u64,
+}
+
+/// Every counter of a service, of one CPU. See [`cell`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    pub cells: [Count; CELLS],
+}
+
+/// What `sk_lookup` did with new connections, of one CPU, per service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Handed to a worker's listening socket.
+    pub assigned: u64,
+    /// The client is not on the list and came by an interface without XDP. Dropped.
+    pub denied: u64,
+    /// The ring slot is empty. Dropped.
+    pub no_worker: u64,
+    /// The slot names a worker whose socket is not in the map. Dropped.
+    pub no_socket: u64,
+}
+
+/// One slot of the perfect-hashed service table. All zero: empty.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// The VIP.
+    pub vip: Address,
+    /// Host order.
+    pub port: u16,
+    /// IP protocol number. 0 with port 0: this slot only marks the VIP as ours.
+    pub protocol: u8,
+    /// 1 when a service or a VIP stands in this slot.
+    pub used: u8,
+    /// Counter index, 1 to [`SERVICES`] - 1; 0 in a slot that only marks the VIP.
+    pub index: u32,
+    /// Access list plus one; 0: open to everybody.
+    pub list: u32,
+    /// The ring in force; the one word that publishes a new ring.
+    pub ring: u32,
+    /// First place of this service's sockets in the socket map; the worker's number is added.
+    pub sockets: u32,
+    pub pad: [u32; 7],
+}
+
+/// The service table: one value, so that user space maps it once and a lookup is one computed line.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ServiceTable {
+    pub slots: [Service; SERVICE_SLOTS],
+}
+
+/// Facts every packet may need. One value, read in place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Secret key of the flow hash, the same on all nodes of a cluster; two odd-ish words, never zero.
+    pub key: [u64; 2],
+    /// Seed with which the service table has no collisions.
+    pub seed: u64,
+    /// Bit per list: it holds IPv6 prefixes, so a miss in the host lines goes on to the prefix trie.
+    pub prefix_lists: u32,
+    /// List of routers plus one; 0: routing protocols are not checked.
+    pub routers: u32,
+    /// 1: steer packets to the worker's CPU.
+    pub steer: u32,
+    /// One drop event in this many per CPU and cell is reported; a power of two, 0: none.
+    pub sample: u32,
+    /// Number of host lines minus one; a power of two minus one.
+    pub line_mask: u32,
+    pub pad: u32,
+}
+
+/// Which worker a ring slot belongs to: worker number plus one, 0: nobody.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ring {
+    pub slots: [u16; RING_SLOTS],
+}
+
+/// A worker as the packet path sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Worker {
+    /// The CPU it runs on.
+    pub cpu: u32,
+    /// 1: packets may be steered to `cpu` (a place in the CPU map exists).
+    pub steerable: u32,
+}
+
+/// First level of an IPv4 access list: page numbers by the upper 16 address bits.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PageIndex {
+    pub pages: [u16; 65536],
+}
+
+/// Second level: one bit for each of 65,536 addresses.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Page {
+    pub words: [u64; 1024],
+}
+
+/// The page nobody is on. Never written.
+pub const PAGE_NONE: u16 = 0;
+/// The page everybody is on. Never written after start.
+pub const PAGE_ALL: u16 = 1;
+
+/// Addresses in one host line.
+pub const WAYS: usize = 3;
+
+/// Lines after its home line in which an address is looked for. A full home line spills into the next.
+pub const SPILL: u32 = 8;
+
+/// One cache line of exact IPv6 addresses.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostLine {
+    pub addresses: [Address; WAYS],
+    /// The lists each address is on, one bit a list; 0: the place is free.
+    pub lists: [u32; WAYS],
+    /// How many addresses at home here stand in a following line; 0: stop looking.
+    pub spilled: u32,
+}
+
+/// Key of the IPv6 prefix trie, after the prefix length: the list, then the address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixKey {
+    /// Network order, so that the trie compares it first.
+    pub list: [u8; 4],
+    pub address: Address,
+}
+
+/// Bits of [`PrefixKey`] that always count: the list.
+pub const PREFIX_LIST_BITS: u32 = 32;
+
+/// A sampled drop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drop {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub at: u64,
+    pub source: Address,
+    pub destination: Address,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    pub pad: [u8; 3],
+    pub verdict: u32,
+    pub service: u32,
+    pub interface: u32,
+    /// Whole frame, bytes.
+    pub length: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Service>() == 64);
+    assert!(size_of::<HostLine>() == 64);
+    assert!(size_of::<Node>() == 48);
+    assert!(size_of::<Ring>() == 8192);
+    assert!(size_of::<Page>() == 8192);
+    assert!(size_of::<PageIndex>() == 131_072);
+    assert!(size_of::<Worker>() == 8);
+    assert!(size_of::<Counters>() == 16 * CELLS);
+    assert!(size_of::<Drop>() == 64);
+    assert!(size_of::<PrefixKey>() == 20);
+    assert!(Verdict::ALL.len() == WORKER_CELLS);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_has_its_own_cell_and_name() {
+        for (place, verdict) in Verdict::ALL.into_iter().enumerate() {
+            assert_eq!(verdict as usize, place);
+            for other in &Verdict::ALL[place + 1..] {
+                assert_ne!(verdict.name(), other.name());
+                assert_ne!(cell(verdict, 0), cell(*other, 0));
+            }
+        }
+        assert_eq!(cell(Verdict::Steered, WORKERS - 1), CELLS - 1);
+    }
+}

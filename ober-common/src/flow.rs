@@ -1,0 +1,163 @@
+//! The flow key, its keyed hash, and the slots the hash points at. XDP, `sk_lookup` and the daemon share these
+//! functions, so all three always name the same worker for a flow.
+
+use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS};
+
+/// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ip {
+    pub hi: u64,
+    pub lo: u64,
+}
+
+impl Ip {
+    /// From IPv4 in the byte order of the packet (a `u32` read as it lies in memory).
+    #[inline(always)]
+    pub const fn from_v4(raw: u32) -> Self {
+        let [a, b, c, d] = raw.to_ne_bytes();
+        Self { hi: 0, lo: u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d]) }
+    }
+
+    #[inline(always)]
+    pub const fn from_bytes(bytes: Address) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Self { hi: u64::from_ne_bytes([a, b, c, d, e, f, g, h]), lo: u64::from_ne_bytes([i, j, k, l, m, n, o, p]) }
+    }
+
+    #[inline(always)]
+    pub const fn bytes(self) -> Address {
+        let [a, b, c, d, e, f, g, h] = self.hi.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.lo.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The IPv4 address in host order, if this is one.
+    #[inline(always)]
+    pub const fn v4(self) -> Option<u32> {
+        let [.., mark_a, mark_b, a, b, c, d] = self.bytes();
+        if self.hi == 0 && self.lo & MAPPED_MASK == MAPPED && mark_a == 0xff && mark_b == 0xff {
+            Some(u32::from_be_bytes([a, b, c, d]))
+        } else {
+            None
+        }
+    }
+}
+
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+
+/// Who talks to which service. Ports in host order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    pub client: Ip,
+    pub vip: Ip,
+    pub client_port: u16,
+    pub port: u16,
+    pub protocol: u8,
+}
+
+/// The 128-bit product of two words, folded by exclusive or. BPF has no wide multiplication: four narrow ones.
+#[inline(always)]
+const fn fold(a: u64, b: u64) -> u64 {
+    const LOW: u64 = 0xffff_ffff;
+    let (a_hi, a_lo, b_hi, b_lo) = (a >> 32, a & LOW, b >> 32, b & LOW);
+    let (low, cross_a, cross_b) = (a_lo * b_lo, a_lo * b_hi, a_hi * b_lo);
+    let middle = (low >> 32) + (cross_a & LOW) + (cross_b & LOW);
+    let high = (a_hi * b_hi).wrapping_add(cross_a >> 32).wrapping_add(cross_b >> 32).wrapping_add(middle >> 32);
+    high ^ ((middle << 32) | (low & LOW))
+}
+
+/// The keyed hash of a flow. Without the key nobody can choose addresses and ports that all meet one worker.
+#[inline(always)]
+pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
+    let ports = ((flow.client_port as u64) << 16) | flow.port as u64;
+    // The address bits of IPv4 lie in one half of `lo` and constants in the other: the ports go over the constants.
+    let near = flow.client.lo ^ key[0] ^ flow.protocol as u64;
+    let far = flow.vip.lo.rotate_left(32) ^ (ports << 32) ^ key[1];
+    let hash = fold(near, far);
+    if flow.client.hi | flow.vip.hi == 0 {
+        hash
+    } else {
+        fold(hash ^ flow.client.hi, flow.vip.hi.rotate_left(17) ^ key[1])
+    }
+}
+
+/// The ring slot of a hash: its top bits, which a multiplication mixes best.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
+pub const fn ring_slot(hash: u64) -> usize {
+    (hash >> (64 - RING_SLOTS.trailing_zeros())) as usize & (RING_SLOTS - 1)
+}
+
+/// Where a service stands in the table. `seed` is chosen so that no two services meet.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
+pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize {
+    let place = ((protocol as u64) << 16) | port as u64;
+    let mixed = (vip.lo ^ vip.hi.rotate_left(29)).wrapping_mul(seed) ^ place;
+    (mixed.wrapping_mul(seed) >> (64 - SERVICE_SLOTS.trailing_zeros())) as usize & (SERVICE_SLOTS - 1)
+}
+
+/// The home line of an IPv6 address among the host lines.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is shifted down")]
+pub const fn host_line(key: [u64; 2], address: Ip, mask: u32) -> u32 {
+    (fold(address.hi ^ key[1], address.lo ^ key[0]) >> 32) as u32 & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
+
+    #[test]
+    fn fold_is_the_folded_128_bit_product() {
+        let mut state = 1u64;
+        for _ in 0..10_000 {
+            let a = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let b = a.rotate_left(31) ^ state;
+            let wide = u128::from(a) * u128::from(b);
+            assert_eq!(fold(a, b), (wide >> 64) as u64 ^ wide as u64);
+            state = a;
+        }
+    }
+
+    #[test]
+    fn an_address_survives_the_round_trip() {
+        let v4 = Ip::from_v4(u32::from_ne_bytes([10, 1, 2, 3]));
+        assert_eq!(v4.v4(), Some(0x0a01_0203));
+        assert_eq!(v4.bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
+        let v6 = Ip::from_bytes([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(v6.v4(), None);
+        assert_eq!(Ip::from_bytes(v6.bytes()), v6);
+    }
+
+    /// 65,536 flows over 64 shares: a fair hash leaves each within a few standard deviations (32) of 1,024.
+    #[test]
+    fn ports_alone_and_addresses_alone_spread_evenly() {
+        let vary_port = |i: u32| (0x0a00_0001u32, i as u16);
+        let vary_host = |i: u32| (0x0a00_0000u32 + i, 40_000u16);
+        for vary in [vary_port as fn(u32) -> (u32, u16), vary_host] {
+            for wide in [false, true] {
+                let mut shares = [0u32; 64];
+                for i in 0..65_536 {
+                    let (host, client_port) = vary(i);
+                    let client = if wide { Ip { hi: 0x20, lo: u64::from(host) } } else { Ip::from_v4(host.to_be()) };
+                    let flow = Flow { client, vip: Ip::from_v4(1), client_port, port: 443, protocol: 6 };
+                    shares[ring_slot(hash(KEY, &flow)) / (RING_SLOTS / 64)] += 1;
+                }
+                assert!(shares.iter().all(|share| (850..1200).contains(share)), "{shares:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_sends_flows_elsewhere() {
+        let flow = |i: u16| Flow { client: Ip::from_v4(7), vip: Ip::from_v4(9), client_port: i, port: 80, protocol: 6 };
+        let same = (0..4096)
+            .filter(|i| ring_slot(hash(KEY, &flow(*i))) == ring_slot(hash([KEY[1], KEY[0]], &flow(*i))))
+            .count();
+        assert!(same < 20, "{same} of 4096 flows kept their slot");
+    }
+}

@@ -1,0 +1,9 @@
+//! The contract between the kernel half (`ober-ebpf`) and the user half (`ober-user`): the bytes in the maps, the
+//! reading of packets, and the one flow hash both halves choose a worker with.
+//!
+//! `no_std`, depends on nothing, and holds no policy: ids and numbers only.
+#![no_std]
+
+pub mod abi;
+pub mod flow;
+pub mod packet;

@@ -1,0 +1,305 @@
+//! Reading headers without ever passing the end of the frame. The same code runs in the kernel and in host tests; it
+//! takes addresses instead of a slice because the kernel's verifier follows pointer comparisons, not slice lengths.
+//!
+//! ```text
+//! Ethernet [VLAN [VLAN]] -+- IPv4 [options] ----+- TCP/UDP ports           -> Flow
+//!                         +- IPv6 [extensions] -+- ICMP error [quoted IP]  -> Flow of the quoted packet
+//!                                               +- later fragment          -> Fragment
+//!                                               +- anything else           -> Bare
+//! ```
+
+use crate::flow::{Flow, Ip};
+
+/// The bytes of a frame that may be read: `start..end` are addresses.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+}
+
+/// What the headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// Neither IPv4 nor IPv6.
+    Other,
+    /// A flow, its own or the one an ICMP error quotes.
+    Flow { flow: Flow, extent: Extent },
+    /// A fragment that is not the first.
+    Fragment { destination: Ip },
+    /// IP without ports we judge.
+    Bare { protocol: u8 },
+    /// The frame ends before what it promises, contradicts itself, or has more headers than [`EXTENSIONS`].
+    /// `destination` is zero when not even that can be read.
+    Malformed { destination: Ip },
+}
+
+/// Where the IP packet says it ends, and where the last byte we judge by stands; both counted from the frame's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub ip_end: usize,
+    pub judged_end: usize,
+}
+
+impl Extent {
+    /// Does the IP packet hold what was read (not link padding), and the frame all of the IP packet?
+    #[inline(always)]
+    pub const fn fits(self, frame_length: usize) -> bool {
+        self.judged_end <= self.ip_end && self.ip_end <= frame_length
+    }
+}
+
+/// IPv6 extension headers we follow. RFC 8200 lists seven kinds, each to appear once; nobody sends more than three.
+pub const EXTENSIONS: usize = 6;
+/// VLAN tags we follow.
+const TAGS: usize = 2;
+
+const ETH_VLAN: u16 = 0x8100;
+const ETH_QINQ: u16 = 0x88a8;
+const ETH_IPV4: u16 = 0x0800;
+const ETH_IPV6: u16 = 0x86dd;
+
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMPV6: u8 = 58;
+pub const VRRP: u8 = 112;
+
+/// Bytes of an ICMP header before the packet it quotes.
+const ICMP_HEADER: usize = 8;
+const NOWHERE: Ip = Ip { hi: 0, lo: 0 };
+
+impl Frame {
+    /// # Safety
+    /// `start..end` must be readable memory for as long as the frame is used.
+    #[inline(always)]
+    pub const unsafe fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    /// The value at `offset`, if the frame reaches that far.
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: usize) -> Option<T> {
+        let at = self.start + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the bytes lie within the frame, `T` is one of the integer types below, valid for any bytes.
+        // BPF loads need no alignment where the kernel says so, and its verifier refuses the program elsewhere;
+        // an unaligned read would be split into single bytes there.
+        #[cfg(target_arch = "bpf")]
+        return Some(unsafe { core::ptr::read(at as *const T) });
+        // SAFETY: as above; here alignment is not assumed.
+        #[cfg(not(target_arch = "bpf"))]
+        return Some(unsafe { core::ptr::read_unaligned(at as *const T) });
+    }
+
+    #[inline(always)]
+    fn byte(self, offset: usize) -> Option<u8> {
+        self.read(offset)
+    }
+
+    #[inline(always)]
+    fn half(self, offset: usize) -> Option<u16> {
+        self.read(offset).map(u16::from_be)
+    }
+
+    #[inline(always)]
+    fn v4(self, offset: usize) -> Option<Ip> {
+        self.read(offset).map(Ip::from_v4)
+    }
+
+    #[inline(always)]
+    fn v6(self, offset: usize) -> Option<Ip> {
+        let lo = self.read(offset + 8)?;
+        Some(Ip { hi: self.read(offset)?, lo })
+    }
+}
+
+/// Reads the headers of a frame.
+#[inline(always)]
+pub fn parse(frame: Frame) -> Parsed {
+    let mut offset = 12;
+    let Some(mut kind) = frame.half(offset) else {
+        return Parsed::Malformed { destination: NOWHERE };
+    };
+    for _ in 0..TAGS {
+        if kind != ETH_VLAN && kind != ETH_QINQ {
+            break;
+        }
+        offset += 4;
+        match frame.half(offset) {
+            Some(inner) => kind = inner,
+            None => return Parsed::Malformed { destination: NOWHERE },
+        }
+    }
+    match kind {
+        ETH_IPV4 => ipv4(frame, offset + 2),
+        ETH_IPV6 => ipv6(frame, offset + 2),
+        _ => Parsed::Other,
+    }
+}
+
+/// An IP header: what follows it, where, and between whom.
+#[derive(Clone, Copy)]
+struct Header {
+    source: Ip,
+    destination: Ip,
+    protocol: u8,
+    /// Offset of what follows the header and its options or extensions.
+    next: usize,
+    ip_end: usize,
+    later_fragment: bool,
+}
+
+/// RFC 791. `None`: unreadable, and whoever asks knows for whom.
+#[inline(always)]
+fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
+    // The last word first: one comparison proves the whole fixed header.
+    let destination = frame.v4(offset + 16).ok_or(NOWHERE)?;
+    let source = frame.v4(offset + 12).ok_or(NOWHERE)?;
+    let version = frame.byte(offset).ok_or(NOWHERE)?;
+    let total = frame.half(offset + 2).ok_or(NOWHERE)?;
+    let fragment = frame.half(offset + 6).ok_or(NOWHERE)?;
+    let protocol = frame.byte(offset + 9).ok_or(NOWHERE)?;
+    let length = usize::from(version & 0xf) * 4;
+    if version >> 4 != 4 || length < 20 {
+        return Err(destination);
+    }
+    Ok(Header {
+        source,
+        destination,
+        protocol,
+        next: offset + length,
+        ip_end: offset + usize::from(total),
+        later_fragment: fragment & 0x1fff != 0,
+    })
+}
+
+/// RFC 8200 section 4.
+#[inline(always)]
+fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
+    let destination = frame.v6(offset + 24).ok_or(NOWHERE)?;
+    let source = frame.v6(offset + 8).ok_or(NOWHERE)?;
+    let version = frame.byte(offset).ok_or(NOWHERE)?;
+    let payload = frame.half(offset + 4).ok_or(NOWHERE)?;
+    let mut protocol = frame.byte(offset + 6).ok_or(NOWHERE)?;
+    if version >> 4 != 6 {
+        return Err(destination);
+    }
+    let mut header = Header {
+        source,
+        destination,
+        protocol,
+        next: offset + 40,
+        ip_end: offset + 40 + usize::from(payload),
+        later_fragment: false,
+    };
+    for _ in 0..EXTENSIONS {
+        let unit = match protocol {
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes, less the first.
+            0 | 43 | 60 | 135 | 139 | 140 => 8,
+            // Authentication header, RFC 4302: length in 4 bytes, less two.
+            51 => 4,
+            44 => 0,
+            _ => break,
+        };
+        let length = frame.byte(header.next + 1).ok_or(destination)?;
+        protocol = frame.byte(header.next).ok_or(destination)?;
+        if unit == 0 {
+            let fragment = frame.half(header.next + 2).ok_or(destination)?;
+            header.later_fragment = fragment & 0xfff8 != 0;
+            header.next += 8;
+        } else {
+            header.next += (usize::from(length) + 8 / unit) * unit;
+        }
+        header.protocol = protocol;
+        if header.later_fragment {
+            break;
+        }
+    }
+    Ok(header)
+}
+
+/// Is this an extension header, so that the chain was longer than we follow?
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+}
+
+#[inline(always)]
+fn ipv4(frame: Frame, offset: usize) -> Parsed {
+    let header = match ipv4_header(frame, offset) {
+        Ok(header) => header,
+        Err(destination) => return Parsed::Malformed { destination },
+    };
+    if header.later_fragment {
+        return Parsed::Fragment { destination: header.destination };
+    }
+    match header.protocol {
+        TCP | UDP => ports(frame, header, false),
+        ICMP => icmp(frame, header),
+        protocol => Parsed::Bare { protocol },
+    }
+}
+
+#[inline(always)]
+fn ipv6(frame: Frame, offset: usize) -> Parsed {
+    let header = match ipv6_header(frame, offset) {
+        Ok(header) => header,
+        Err(destination) => return Parsed::Malformed { destination },
+    };
+    if header.later_fragment {
+        return Parsed::Fragment { destination: header.destination };
+    }
+    match header.protocol {
+        TCP | UDP => ports(frame, header, false),
+        ICMPV6 => icmp(frame, header),
+        protocol if is_extension(protocol) => Parsed::Malformed { destination: header.destination },
+        protocol => Parsed::Bare { protocol },
+    }
+}
+
+/// The flow of a TCP or UDP header, seen from the client: a quoted packet is one of ours going out, so it is turned.
+#[inline(always)]
+fn ports(frame: Frame, header: Header, quoted: bool) -> Parsed {
+    let (Some(source), Some(destination)) = (frame.half(header.next), frame.half(header.next + 2)) else {
+        return Parsed::Malformed { destination: header.destination };
+    };
+    let Header { protocol, ip_end, next, .. } = header;
+    let flow = if quoted {
+        Flow { client: header.destination, vip: header.source, client_port: destination, port: source, protocol }
+    } else {
+        Flow { client: header.source, vip: header.destination, client_port: source, port: destination, protocol }
+    };
+    Parsed::Flow { flow, extent: Extent { ip_end, judged_end: next + 4 } }
+}
+
+/// An ICMP error belongs to the flow of the packet it quotes (RFC 792, RFC 4443 section 2.4 c). The extent is that of
+/// the error itself: routers cut the quoted packet short, so what that one promises cannot be held against them.
+#[inline(always)]
+fn icmp(frame: Frame, outer: Header) -> Parsed {
+    let malformed = Parsed::Malformed { destination: outer.destination };
+    let Some(kind) = frame.byte(outer.next) else {
+        return malformed;
+    };
+    let quoted = outer.next + ICMP_HEADER;
+    let inner = match (outer.protocol, kind) {
+        // Destination unreachable, time exceeded, parameter problem.
+        (ICMP, 3 | 11 | 12) => ipv4_header(frame, quoted),
+        // Destination unreachable, packet too big, time exceeded, parameter problem.
+        (ICMPV6, 1..=4) => ipv6_header(frame, quoted),
+        (protocol, _) => return Parsed::Bare { protocol },
+    };
+    let Ok(inner) = inner else {
+        return malformed;
+    };
+    if inner.later_fragment || !matches!(inner.protocol, TCP | UDP) {
+        return Parsed::Bare { protocol: outer.protocol };
+    }
+    match ports(frame, inner, true) {
+        Parsed::Flow { flow, extent } => {
+            Parsed::Flow { flow, extent: Extent { ip_end: outer.ip_end, judged_end: extent.judged_end } }
+        }
+        _ => malformed,
+    }
+}

@@ -1,0 +1,191 @@
+//! The configuration as the program sees it: valid by construction. [`raw`] is the file as written; [`Config::load`]
+//! makes one of these from it or says which line to mend.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub node: Node,
+    pub workers: Workers,
+    pub limits: Limits,
+    pub resolve: Resolve,
+    /// Access lists by name; the number a list has in the kernel is its place in this order.
+    pub lists: BTreeMap<String, List>,
+    pub services: Vec<Service>,
+    pub backends: BTreeMap<String, Backend>,
+}
+
+/// This machine and where Ober keeps its things.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Names the pins, the state and the control socket; several instances may share a machine.
+    pub instance: String,
+    /// Interfaces the XDP program is attached to. Not empty.
+    pub interfaces: Vec<String>,
+    pub xdp: XdpMode,
+    pub steer: Steer,
+    /// Where missing VIP addresses are added; `None`: they are the administrator's.
+    pub vip_interface: Option<String>,
+    /// The list of routers, when routing protocols are to be accepted from it alone.
+    pub routers: Option<String>,
+    /// Secret of the flow hash; `None`: made at the first start and kept in `state`.
+    pub cluster_key: Option<[u64; 2]>,
+    /// Survives a reboot: lists, their sources, the cluster key.
+    pub state: PathBuf,
+    /// Does not: control socket, generated HAProxy configuration, worker records.
+    pub run: PathBuf,
+    /// The BPF file system; pins live in `<bpffs>/ober/<instance>`.
+    pub bpffs: PathBuf,
+    /// Metrics, health and statistics. Always a loopback address.
+    pub metrics: SocketAddr,
+    /// One drop in this many is reported as an event; a power of two, 0: none.
+    pub sample: u32,
+    /// Compile the logging of rare packets into the kernel programs.
+    pub packet_log: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, and generic where the driver cannot.
+    Auto,
+    Native,
+    Generic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// By CPU, unless every interface has at least as many receive queues as there are workers.
+    Auto,
+    Cpu,
+    Off,
+}
+
+/// The HAProxy processes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workers {
+    /// One entry a worker: the CPU it is pinned to. 1 to 64 entries.
+    pub cpus: Vec<u32>,
+    pub haproxy: PathBuf,
+    /// Unprivileged user and group HAProxy runs as; `None`: as the daemon.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    /// Connections one worker accepts at once.
+    pub max_connections: u32,
+    /// How long a replaced worker may finish its connections.
+    pub drain: Duration,
+    /// First pause before a crashed worker is started again; doubles up to `backoff_max`.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+/// Sizes fixed when the maps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pages of 65,536 IPv4 addresses, 8 KiB each.
+    pub ipv4_pages: u32,
+    /// IPv6 host addresses over all lists.
+    pub ipv6_hosts: u32,
+    /// IPv6 prefixes over all lists.
+    pub ipv6_prefixes: u32,
+    /// Names or addresses one list may expand to.
+    pub expansion: usize,
+}
+
+/// Names to addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolve {
+    /// Pause between two rounds; zero: only when asked.
+    pub interval: Duration,
+    /// For one name.
+    pub timeout: Duration,
+    /// Names asked for at once.
+    pub concurrency: usize,
+    /// A `slurm.conf` whose `NodeAddr` wins over the name service.
+    pub slurm_conf: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// Expressions in force until `acl sync` replaces them.
+    pub sources: Vec<String>,
+}
+
+/// What clients reach: VIPs and the ports on them, in front of one backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: String,
+    pub vips: Vec<IpAddr>,
+    pub listeners: Vec<Listener>,
+    /// A key of [`Config::backends`].
+    pub backend: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub port: NonZeroU16,
+    pub protection: Protection,
+    pub access: Access,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// TLS ends here; the PEM file holds the chain and the key.
+    Tls { certificate: PathBuf },
+    Plain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    Open,
+    /// Only the clients on this list, a key of [`Config::lists`].
+    List(String),
+}
+
+/// The S3 servers behind a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Hostlist expressions, each with a port or [`Backend::port`].
+    pub servers: Vec<String>,
+    /// Port of servers that name none.
+    pub port: NonZeroU16,
+    pub balance: Balance,
+    pub check: Option<Check>,
+    pub timeouts: Timeouts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    LeastConn,
+    RoundRobin,
+    Random,
+}
+
+/// HAProxy's own health check of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub method: String,
+    pub path: String,
+    /// Statuses that mean healthy, in HAProxy's notation; 503 SlowDown is an answer of a living gateway.
+    pub status: String,
+    pub interval: Duration,
+    pub rise: u32,
+    pub fall: u32,
+}
+
+/// Inactivity limits; none of them ends a transfer that moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub client: Duration,
+    pub server: Duration,
+    pub http_request: Duration,
+    pub keep_alive: Duration,
+    pub queue: Duration,
+}

@@ -1,0 +1,2 @@
+//! Herr Ober, the user half.
+pub mod config;
