@@ -1,2 +1,3 @@
 //! Herr Ober, the user half.
 pub mod config;
+pub mod pem;
