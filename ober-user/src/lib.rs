@@ -1,2 +1,5 @@
 //! Herr Ober, the user half.
 pub mod config;
+pub mod drive;
+pub mod haproxy;
+pub mod machine;
