@@ -192,6 +192,15 @@ fn is_pinned_map(id: u32) -> bool {
     })
 }
 
+/// Is the interface's link pinned and still tied to it?
+pub fn holds(home: &Path, interface: &str) -> bool {
+    let index = nix::net::if_::if_nametoindex(interface).unwrap_or(0);
+    [true, false]
+        .into_iter()
+        .filter_map(|native| kernel::open(&xdp_pin(home, interface, native)).ok())
+        .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
+}
+
 /// Takes the program off every interface but the named ones.
 pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Error> {
     let error = |source| Error::Remove {
