@@ -23,15 +23,17 @@ use tokio::{
 mod adopt;
 mod check;
 mod cli;
+mod log;
 mod process;
 pub mod render;
 mod slot;
+mod snapshot;
 pub mod sockets;
 pub mod worker;
 
 pub use cli::ask;
 pub use render::{Server, Servers};
-pub use slot::{Snapshot, Stage};
+pub use snapshot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
@@ -94,7 +96,7 @@ pub enum Error {
     NotServing { worker: usize, why: String },
 }
 
-/// All workers of this instance. Dropped, it leaves them running for the next daemon.
+/// All workers of this instance. Dropped, it leaves them running, as a crash would; [`Pool::leave`] is the tidy way.
 #[derive(Debug)]
 pub struct Pool {
     run: PathBuf,
@@ -248,14 +250,18 @@ impl Pool {
     }
 
     /// Lets go of the workers, which keep serving; the next [`Pool::start`] takes them over.
-    pub fn leave(self) {
-        drop(self);
+    pub async fn leave(self) {
+        self.end(|| Note::Leave).await;
     }
 
     /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
+        self.end(|| Note::Stop(Event::Stop { drain })).await;
+    }
+
+    async fn end(&self, note: impl Fn() -> Note) {
         for slot in &self.slots {
-            slot.handle.send(Note::Stop(Event::Stop { drain }));
+            slot.handle.send(note());
         }
         for slot in &self.slots {
             slot.handle.ended().await;

@@ -157,7 +157,7 @@ fn start_time(pid: Pid) -> io::Result<u64> {
     parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Field 22 of proc_pid_stat(5); the name in field 2 may hold anything, so counting begins after its end.
+/// Field 22 of `proc_pid_stat(5)`; the name in field 2 may hold anything, so counting begins after its end.
 fn parse_start_time(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -186,6 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
     async fn the_end_of_a_child_is_seen_with_its_signal_and_a_foreign_descriptor_can_be_fetched() {
         let child = Command::new("/bin/sleep")
             .arg("60")
