@@ -1,5 +1,147 @@
-use anyhow::Result;
-use std::path::PathBuf;
-pub(crate) fn run(_k: Option<&str>, _g: Option<PathBuf>) -> Result<()> {
+//! `cargo xtask vm`: the data plane on another kernel, behind a virtio-net card of four queues.
+//!
+//! ```text
+//!  network namespace ober-vm-N               QEMU (no KVM)
+//!  guest outside: clients -- tap0 =========== eth0: XDP, native -- guest as /init: list, service, listener
+//!        10.77.0.1  10.77.0.2   four queues         10.77.0.10
+//! ```
+//!
+//! One program, `guest` of the package `ober-tests`, plays both ends: `/init` inside, the clients outside. Both write
+//! `ok NAME` or `FAILED NAME: WHY`, and we count.
+
+mod initramfs;
+mod kernel;
+mod machine;
+mod wire;
+
+use crate::setup::{self, Purpose};
+use crate::shell::{self, cargo, target};
+use anyhow::{Context, Result, bail};
+use machine::Machine;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::id;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use wire::Wire;
+
+/// A boot and all checks take a sixth of this on two cores.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Boots the kernel of this package and runs the checks.
+pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm])?;
+    let guest = match guest {
+        Some(guest) => guest,
+        None => build_guest()?,
+    };
+    let kernel = kernel::fetch(package)?;
+    let scratch = Scratch::new()?;
+    let initramfs = scratch.0.join("initramfs");
+    initramfs::build(&kernel, &guest, &scratch.0.join("root"), &initramfs)?;
+    println!("vm: booting Linux {}", kernel.version);
+    let wire = Wire::new()?;
+    let (machine, lines) = Machine::boot(&kernel, &initramfs, &wire)?;
+    let mut score = Score::default();
+    let finished = watch(&lines, &wire, &guest, &mut score);
+    drop(machine);
+    finished?;
+    println!(
+        "vm: Linux {}: {} passed, {} failed",
+        kernel.version, score.passed, score.failed
+    );
+    if score.failed > 0 || score.passed == 0 {
+        bail!("not every check passed on Linux {}", kernel.version);
+    }
     Ok(())
+}
+
+fn build_guest() -> Result<PathBuf> {
+    shell::run(cargo().args(["build", "--package", "ober-tests", "--bin", "guest"]))?;
+    Ok(target().join("debug/guest"))
+}
+
+/// Follows the guest to its end, and lets the clients loose once it is ready.
+fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
+    let end = Instant::now() + LIMIT;
+    let mut tail = Vec::new();
+    loop {
+        let line = match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => line,
+            Err(why) => bail!("{}; it last wrote:\n{}", ending(why), tail.join("\n")),
+        };
+        match line.as_str() {
+            "GUEST READY" => clients(wire, guest, score)?,
+            "GUEST DONE" => return Ok(()),
+            said => score.count(said),
+        }
+        tail.push(line);
+        let surplus = tail.len().saturating_sub(40);
+        tail.drain(..surplus);
+    }
+}
+
+const fn ending(why: RecvTimeoutError) -> &'static str {
+    match why {
+        RecvTimeoutError::Timeout => "the guest did not finish within two minutes",
+        RecvTimeoutError::Disconnected => "the guest ended before its checks did",
+    }
+}
+
+/// The checks from outside. The program bounds its own time.
+fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
+    let output = wire
+        .command(&guest.to_string_lossy())
+        .arg("outside")
+        .output()
+        .context("start the clients")?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        score.count(line);
+    }
+    if !output.status.success() {
+        score.count(&format!(
+            "FAILED clients: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Score {
+    passed: u32,
+    failed: u32,
+}
+
+impl Score {
+    /// Shows and counts a line that tells of a check; shows what the guest wants said.
+    fn count(&mut self, line: &str) {
+        if line.starts_with("ok ") {
+            self.passed += 1;
+        } else if line.starts_with("FAILED ") {
+            self.failed += 1;
+        } else if !line.starts_with("note ") {
+            return;
+        }
+        println!("{line}");
+    }
+}
+
+/// A directory that goes with the run, so that two runs do not meet.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let path = target().join("vm").join(format!("run-{}", id()));
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("vm: remove {}: {error}", self.0.display());
+        }
+    }
 }

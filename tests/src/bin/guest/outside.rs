@@ -1,0 +1,7 @@
+//! The clients.
+
+use anyhow::Result;
+
+pub(crate) fn run() -> Result<()> {
+    Ok(())
+}
