@@ -22,7 +22,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 
 /// Every test of every package, or what the arguments pick from them.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm])?;
+    setup::ensure(&Purpose::WORK)?;
     let mut command = cargo();
     command.arg("test");
     if !arguments

@@ -60,9 +60,25 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// The cargo that runs us, or the one in the path.
+/// The cargo that runs us, or the one in the path. Cargo tells us about our own package in the environment; passed on,
+/// that would make the build scripts that ask for it (ring's does) run anew, here and in every later plain build.
 pub(crate) fn cargo() -> Command {
-    command(&env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+    let mut cargo = command(&env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ]
+        .iter()
+        .any(|about| name.starts_with(about))
+        {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// What was typed, for messages.

@@ -27,7 +27,9 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// All but [`Purpose::Linker`], which follows from [`Purpose::Build`] when bpf-linker is missing.
+    /// What working on the repository takes. [`Purpose::Linker`] follows from [`Purpose::Build`].
+    pub(crate) const WORK: [Self; 5] = [Self::Build, Self::Node, Self::Test, Self::Bench, Self::Vm];
+    /// And what a commit must pass.
     pub(crate) const ALL: [Self; 6] = [
         Self::Build,
         Self::Node,
@@ -88,10 +90,8 @@ impl Need {
 
 /// `cargo xtask setup`: everything, said out loud.
 pub(crate) fn all(ci: bool) -> Result<()> {
-    let (there, missing) = look(&wanted(ci));
-    for need in &there {
-        println!("present  {:<36} {}", need.name(), need.reason());
-    }
+    let (there, missing) = look(wanted(ci));
+    show("present", &there);
     install(missing)?;
     println!("setup: complete");
     Ok(())
@@ -99,13 +99,9 @@ pub(crate) fn all(ci: bool) -> Result<()> {
 
 /// `cargo xtask setup --check`: an error when something is missing.
 pub(crate) fn check(ci: bool) -> Result<()> {
-    let (there, missing) = look(&wanted(ci));
-    for need in &there {
-        println!("present  {:<36} {}", need.name(), need.reason());
-    }
-    for need in &missing {
-        println!("missing  {:<36} {}", need.name(), need.reason());
-    }
+    let (there, missing) = look(wanted(ci));
+    show("present", &there);
+    show("missing", &missing);
     if !missing.is_empty() {
         bail!(
             "{} missing; `cargo xtask setup` installs what is",
@@ -120,11 +116,14 @@ pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
     install(look(purposes).1)
 }
 
-fn wanted(ci: bool) -> Vec<Purpose> {
-    Purpose::ALL
-        .into_iter()
-        .filter(|purpose| ci || *purpose != Purpose::Ci)
-        .collect()
+const fn wanted(ci: bool) -> &'static [Purpose] {
+    if ci { &Purpose::ALL } else { &Purpose::WORK }
+}
+
+fn show(state: &str, needs: &[Need]) {
+    for need in needs {
+        println!("{state}  {:<36} {}", need.name(), need.reason());
+    }
 }
 
 /// What is there and what is not, in the order in which it must be installed.
@@ -148,9 +147,7 @@ fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
 }
 
 fn install(missing: Vec<Need>) -> Result<()> {
-    for need in &missing {
-        println!("missing  {:<36} {}", need.name(), need.reason());
-    }
+    show("missing", &missing);
     let packages: Vec<&str> = missing
         .iter()
         .filter_map(|need| match need {
@@ -191,7 +188,7 @@ fn install_packages(names: &[&str]) -> Result<()> {
         return Ok(());
     }
     println!("install  apt-get update, as apt does not know or cannot fetch all of them");
-    run(&mut apt_get("update"))?;
+    quiet(&mut apt_get("update"))?;
     let unknown: Vec<&&str> = names.iter().filter(|name| !is_known(name)).collect();
     if unknown.iter().any(|name| **name == "llvm-22-dev") {
         bail!(
@@ -199,7 +196,7 @@ fn install_packages(names: &[&str]) -> Result<()> {
              archive). Add that, or LLVM's own archive for this release, or put bpf-linker {BPF_LINKER} into the path"
         );
     }
-    run(apt_get("install").args(names)).with_context(|| format!("install the packages {wish}"))
+    quiet(apt_get("install").args(names)).with_context(|| format!("install the packages {wish}"))
 }
 
 fn apt_get(verb: &str) -> std::process::Command {

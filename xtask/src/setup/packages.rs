@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 12] = [
+pub(super) const PACKAGES: [Package; 11] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -75,12 +75,6 @@ pub(super) const PACKAGES: [Package; 12] = [
         "qemu-system-x86_64",
         Vm,
         "boots other kernels",
-    ),
-    package(
-        "qemu-system-data",
-        "/usr/share/qemu/linuxboot_dma.bin",
-        Vm,
-        "what QEMU needs to boot a kernel file",
     ),
     package(
         "kmod",

@@ -11,7 +11,7 @@ use std::process::Stdio;
 /// What the card needs. Each brings the modules it depends on.
 const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
 /// Programs of this machine that the guest runs.
-const PROGRAMS: [&str; 2] = ["ip", "ethtool"];
+const PROGRAMS: [&str; 1] = ["ip"];
 
 /// Packs the archive `file`; `stage` is where its content is put together.
 pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) -> Result<()> {
@@ -63,7 +63,7 @@ fn add_modules(stage: &Path, kernel: &Kernel) -> Result<()> {
         let place = stage.join("modules").join(format!("{number:02}-{name}"));
         fs::copy(module, &place)
             .with_context(|| format!("copy {} to {}", module.display(), place.display()))?;
-        if name.ends_with(".xz") {
+        if place.extension().is_some_and(|kind| kind == "xz") {
             quiet(command("xz").arg("-d").arg(&place))?;
         }
     }

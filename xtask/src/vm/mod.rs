@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use wire::Wire;
 
 /// A boot and all checks take a sixth of this on two cores.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Boots the kernel of this package and runs the checks.
 pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
