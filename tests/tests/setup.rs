@@ -1,19 +1,17 @@
 //! `cargo xtask setup` sees what is missing. A tool is hidden by an empty file mounted over it, in a mount namespace
 //! of the test's own.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// Runs `cargo xtask setup --check` after a piece of shell, where nobody else sees what that mounts.
 fn check_after(preparation: &str) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let script = format!("{preparation}\nexec \"$0\" run --quiet --package xtask -- setup --check");
     let mut command = Command::new("unshare");
-    command
-        .current_dir(root)
-        .args(["--mount", "sh", "-e", "-c", &script, env!("CARGO")])
-        .output()
-        .unwrap()
+    command.args(["--mount", "sh", "-e", "-c", &script, env!("CARGO")]);
+    let output = command
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output();
+    output.unwrap_or_else(|error| panic!("start unshare: {error}"))
 }
 
 fn missing(output: &Output) -> Vec<String> {
@@ -22,7 +20,8 @@ fn missing(output: &Output) -> Vec<String> {
         .lines()
         .filter_map(|line| line.strip_prefix("missing  "));
     names
-        .map(|rest| rest.split_whitespace().next().unwrap().to_owned())
+        .filter_map(|rest| rest.split_whitespace().next())
+        .map(str::to_owned)
         .collect()
 }
 

@@ -12,6 +12,9 @@ pub(super) struct Wire {
 /// The clients' addresses: one that the guest's list will hold, one that it will not.
 const ADDRESSES: [&str; 4] = ["10.77.0.1/24", "10.77.0.2/24", "fd77::1/64", "fd77::2/64"];
 
+/// The way to the VIPs: the node.
+const ROUTES: [(&str, &str); 2] = [("10.77.9.1", "10.77.0.10"), ("fd77:9::1", "fd77::10")];
+
 impl Wire {
     pub(super) fn new() -> Result<Self> {
         if !Path::new("/dev/net/tun").exists() {
@@ -35,6 +38,9 @@ impl Wire {
             wire.ip(&[&["address", "add", address, "dev", "tap0"], more].concat())?;
         }
         wire.ip(&["link", "set", "tap0", "up"])?;
+        for (vip, node) in ROUTES {
+            wire.ip(&["route", "add", vip, "via", node, "dev", "tap0"])?;
+        }
         Ok(wire)
     }
 

@@ -71,7 +71,8 @@ fn wait(file: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     bail!("{file} did not become what the test needs within ten seconds")
 }
 
-pub(crate) fn ip(words: &[&str]) -> Result<()> {
+/// Runs `ip` and returns what it said.
+pub(crate) fn ip(words: &[&str]) -> Result<String> {
     let output = Command::new("/bin/ip")
         .args(words)
         .output()
@@ -83,7 +84,7 @@ pub(crate) fn ip(words: &[&str]) -> Result<()> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Receive queues of the card.
@@ -94,4 +95,21 @@ pub(crate) fn receive_queues() -> Result<usize> {
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-"))
         .count())
+}
+
+/// What the kernel has logged so far.
+pub(crate) fn kernel_log() -> Result<String> {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut log = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/kmsg")
+        .context("open /dev/kmsg")?;
+    let (mut text, mut record) = (String::new(), [0; 8192]);
+    // One record a read; at the end the kernel would wait, and says so instead.
+    while let Ok(length @ 1..) = log.read(&mut record) {
+        text += &String::from_utf8_lossy(&record[..length]);
+    }
+    Ok(text)
 }
