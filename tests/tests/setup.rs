@@ -1,17 +1,17 @@
 //! `cargo xtask setup` sees what is missing. A tool is hidden by an empty file mounted over it, in a mount namespace
 //! of the test's own.
 
+use std::io;
 use std::process::{Command, Output};
 
 /// Runs `cargo xtask setup --check` after a piece of shell, where nobody else sees what that mounts.
-fn check_after(preparation: &str) -> Output {
+fn check_after(preparation: &str) -> io::Result<Output> {
     let script = format!("{preparation}\nexec \"$0\" run --quiet --package xtask -- setup --check");
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-e", "-c", &script, env!("CARGO")]);
-    let output = command
+    command
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .output();
-    output.unwrap_or_else(|error| panic!("start unshare: {error}"))
+        .output()
 }
 
 fn missing(output: &Output) -> Vec<String> {
@@ -27,7 +27,7 @@ fn missing(output: &Output) -> Vec<String> {
 
 #[test]
 fn nothing_is_missing_where_the_tests_run() {
-    let output = check_after("");
+    let output = check_after("").unwrap();
     assert!(
         output.status.success(),
         "{}",
@@ -46,7 +46,7 @@ fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
         let hide = format!(
             "for dir in $(echo \"$PATH\" | tr : ' ') /usr/sbin /sbin; do [ ! -f $dir/{tool} ] || mount --bind /dev/null $dir/{tool}; done"
         );
-        let output = check_after(&hide);
+        let output = check_after(&hide).unwrap();
         assert_eq!(output.status.code(), Some(1), "{tool}");
         assert!(
             missing(&output).iter().any(|name| name == package),
@@ -58,7 +58,7 @@ fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
 
 #[test]
 fn a_missing_bpf_file_system_is_noticed() {
-    let output = check_after("umount --lazy /sys/fs/bpf");
+    let output = check_after("umount --lazy /sys/fs/bpf").unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(missing(&output), ["BPF"]);
 }

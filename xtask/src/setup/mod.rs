@@ -5,10 +5,9 @@ mod packages;
 
 use crate::shell::{self, command, find, quiet, read, run};
 use anyhow::{Context, Result, bail};
-use packages::{PACKAGES, Package};
+use packages::{COMPONENTS, Component, PACKAGES, Package};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// What something is wanted for. Commands name theirs, so that the demo does not wait for QEMU.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +49,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// One thing to be had.
 enum Need {
     Package(&'static Package),
-    RustSource,
+    Component(&'static Component),
     BpfLinker,
     BpfFs,
     CargoDeny,
@@ -60,7 +59,7 @@ impl Need {
     fn name(&self) -> String {
         match self {
             Self::Package(package) => package.name.into(),
-            Self::RustSource => "rust-src".into(),
+            Self::Component(component) => component.name.into(),
             Self::BpfLinker => format!("bpf-linker {BPF_LINKER}"),
             Self::BpfFs => format!("BPF file system at {BPFFS}"),
             Self::CargoDeny => format!("cargo-deny {CARGO_DENY}"),
@@ -70,7 +69,7 @@ impl Need {
     fn reason(&self) -> &'static str {
         match self {
             Self::Package(package) => package.reason,
-            Self::RustSource => "the kernel half builds its own `core`",
+            Self::Component(component) => component.reason,
             Self::BpfLinker => "links the kernel half",
             Self::BpfFs => "programs and maps are pinned there",
             Self::CargoDeny => "checks the licences of every dependency",
@@ -80,7 +79,7 @@ impl Need {
     fn is_met(&self) -> bool {
         match self {
             Self::Package(package) => package.is_there(),
-            Self::RustSource => rust_source(),
+            Self::Component(component) => component.is_there(),
             Self::BpfLinker => is_version("bpf-linker", BPF_LINKER),
             Self::BpfFs => is_bpffs_mounted(),
             Self::CargoDeny => is_version("cargo-deny", CARGO_DENY),
@@ -134,8 +133,14 @@ fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
         .iter()
         .filter(|package| wants(package.purpose) || (linker && package.purpose == Purpose::Linker));
     let mut needs: Vec<Need> = packages.map(Need::Package).collect();
+    needs.extend(
+        COMPONENTS
+            .iter()
+            .filter(|component| wants(component.purpose))
+            .map(Need::Component),
+    );
     if wants(Purpose::Build) {
-        needs.extend([Need::RustSource, Need::BpfLinker]);
+        needs.push(Need::BpfLinker);
     }
     if wants(Purpose::Node) {
         needs.push(Need::BpfFs);
@@ -152,7 +157,7 @@ fn install(missing: Vec<Need>) -> Result<()> {
         .iter()
         .filter_map(|need| match need {
             Need::Package(package) => Some(package.name),
-            Need::RustSource | Need::BpfLinker | Need::BpfFs | Need::CargoDeny => None,
+            Need::Component(_) | Need::BpfLinker | Need::BpfFs | Need::CargoDeny => None,
         })
         .collect();
     if !packages.is_empty() {
@@ -161,7 +166,7 @@ fn install(missing: Vec<Need>) -> Result<()> {
     for need in missing {
         match need {
             Need::Package(_) => {}
-            Need::RustSource => install_rust_source()?,
+            Need::Component(component) => install_component(component.name)?,
             Need::BpfLinker => install_bpf_linker()?,
             Need::BpfFs => mount_bpffs()?,
             Need::CargoDeny => cargo_install("cargo-deny", CARGO_DENY, &[])?,
@@ -225,25 +230,16 @@ fn must_be_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The standard library's source, in the toolchain that builds this repository.
-fn rust_source() -> bool {
-    let root = read(command("rustc").args(["--print", "sysroot"]));
-    root.is_ok_and(|root| {
-        Path::new(root.trim())
-            .join("lib/rustlib/src/rust/library/core/src/lib.rs")
-            .is_file()
-    })
-}
-
-fn install_rust_source() -> Result<()> {
+/// rust-toolchain.toml names these, and rustup then installs them by itself, unless it is told not to.
+fn install_component(name: &str) -> Result<()> {
     if find("rustup").is_none() {
         bail!(
-            "this Rust was not installed by rustup and has no standard library source: install rustup, or the source \
-             package that belongs to this rustc (Debian: rust-web-src beside rustc-web)"
+            "this Rust has no {name} and was not installed by rustup, which the build of the kernel half calls: \
+             install rustup, then run this again"
         );
     }
-    println!("install  rustup component add rust-src");
-    run(command("rustup").args(["component", "add", "rust-src"]))
+    println!("install  rustup component add {name}");
+    run(command("rustup").args(["component", "add", name]))
 }
 
 fn is_version(program: &str, version: &str) -> bool {

@@ -1,7 +1,7 @@
-//! The Debian and Ubuntu packages, each with the reason it is wanted.
+//! The Debian and Ubuntu packages and the parts of the Rust toolchain, each with the reason it is wanted.
 
-use super::Purpose::{self, Linker, Node, Test, Vm};
-use crate::shell::find;
+use super::Purpose::{self, Build, Ci, Linker, Node, Test, Vm};
+use crate::shell::{command, find, read};
 use std::path::Path;
 
 /// A package and what shows that its content is there, whoever installed it.
@@ -90,4 +90,40 @@ pub(super) const PACKAGES: [Package; 11] = [
         "unpacks the modules of kernels newer than 6.1",
     ),
     package("binutils", "strip", Vm, "makes the guest's programs small"),
+];
+
+/// A part of the pinned toolchain and a file of it, below the toolchain's root.
+pub(super) struct Component {
+    pub(super) name: &'static str,
+    file: &'static str,
+    pub(super) purpose: Purpose,
+    pub(super) reason: &'static str,
+}
+
+impl Component {
+    pub(super) fn is_there(&self) -> bool {
+        let root = read(command("rustc").args(["--print", "sysroot"]));
+        root.is_ok_and(|root| Path::new(root.trim()).join(self.file).is_file())
+    }
+}
+
+pub(super) const COMPONENTS: [Component; 3] = [
+    Component {
+        name: "rust-src",
+        file: "lib/rustlib/src/rust/library/core/src/lib.rs",
+        purpose: Build,
+        reason: "the kernel half builds its own `core`",
+    },
+    Component {
+        name: "rustfmt",
+        file: "bin/rustfmt",
+        purpose: Ci,
+        reason: "checks the formatting",
+    },
+    Component {
+        name: "clippy",
+        file: "bin/cargo-clippy",
+        purpose: Ci,
+        reason: "checks the lints",
+    },
 ];

@@ -28,7 +28,9 @@ impl Machine {
         initramfs: &Path,
         wire: &Wire,
     ) -> Result<(Self, Receiver<String>)> {
-        let mut command = wire.command("qemu-system-x86_64");
+        // Should we be killed, the machine goes too.
+        let mut command = wire.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(MACHINE.split(' ')).args([
             "-netdev",
             CABLE,

@@ -1,6 +1,6 @@
 //! The cable: a four-queue tap in a network namespace of its own, where the clients live. Gone when dropped.
 
-use crate::shell::{command, quiet};
+use crate::shell::{command, quiet, read};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, id};
@@ -9,6 +9,8 @@ pub(super) struct Wire {
     namespace: String,
 }
 
+/// Of the namespaces' names; the number of the process follows.
+const PREFIX: &str = "ober-vm-";
 /// The clients' addresses: one that the guest's list will hold, one that it will not.
 const ADDRESSES: [&str; 4] = ["10.77.0.1/24", "10.77.0.2/24", "fd77::1/64", "fd77::2/64"];
 
@@ -22,8 +24,9 @@ impl Wire {
                 "/dev/net/tun is missing: load the module tun, or give the container that device"
             );
         }
+        sweep()?;
         let wire = Self {
-            namespace: format!("ober-vm-{}", id()),
+            namespace: format!("{PREFIX}{}", id()),
         };
         quiet(command("ip").args(["netns", "add", &wire.namespace]))
             .context("make a network namespace")?;
@@ -54,6 +57,17 @@ impl Wire {
         inside.args(["netns", "exec", &self.namespace, program]);
         inside
     }
+}
+
+/// Removes what killed runs have left.
+fn sweep() -> Result<()> {
+    for line in read(command("ip").args(["netns", "list"]))?.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        if super::is_left_over(name, PREFIX) {
+            quiet(command("ip").args(["netns", "del", name]))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Wire {

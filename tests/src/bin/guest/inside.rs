@@ -1,6 +1,6 @@
 //! `/init`: the node. It sets itself up, then answers one-line questions of the clients outside until they say `done`.
 
-use crate::{boot, check, list, node};
+use crate::{boot, check, node};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::reboot::{RebootMode, reboot};
 use ober_common::abi::Verdict;
@@ -56,10 +56,8 @@ fn four_queues() -> Result<()> {
 
 /// Drivers explain themselves in the kernel's log alone.
 fn said_by_the_driver() -> Result<()> {
-    for line in boot::kernel_log()?
-        .lines()
-        .filter(|line| line.contains("XDP"))
-    {
+    let about_card = |line: &&str| line.contains("XDP") && line.contains(boot::CARD);
+    for line in boot::kernel_log()?.lines().filter(about_card) {
         println!("note the kernel said: {line}");
     }
     Ok(())
@@ -96,8 +94,7 @@ fn answer(plane: &mut Plane, question: &str) -> Result<String> {
             )?;
             Ok(format!("{packets} {cpus}"))
         }
-        ["list", address, "on"] => list::set(plane, address, true).map(|()| String::new()),
-        ["list", address, "off"] => list::set(plane, address, false).map(|()| String::new()),
+        ["list", members @ ..] => node::list(plane, members).map(|()| String::new()),
         ["queues"] => {
             queues(&fs::read_to_string("/proc/interrupts").context("read /proc/interrupts")?)
         }

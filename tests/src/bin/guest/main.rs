@@ -3,7 +3,6 @@
 
 mod boot;
 mod inside;
-mod list;
 mod node;
 mod outside;
 

@@ -4,13 +4,13 @@
 use crate::boot::{self, CARD};
 use anyhow::{Context, Result, ensure};
 use ober_common::abi::{Verdict, cell};
-use ober_user::config::{Config, Limits, Node, Resolve, Steer, Workers, XdpMode};
+use ober_tests::plane;
+use ober_user::access::{self, Entries};
+use ober_user::config::XdpMode;
 use ober_user::dataplane::{Plane, Wanted};
 use ober_user::ring;
-use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::net::{IpAddr, TcpListener};
 
 /// Nobody's addresses before the services are.
 pub(crate) const VIPS: [&str; 2] = ["10.77.9.1", "fd77:9::1"];
@@ -22,55 +22,11 @@ pub(crate) const WORKERS: u32 = 4;
 const LIST: u32 = 0;
 const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 
-/// What a node on one card of four queues has.
-fn config() -> Config {
-    Config {
-        node: Node {
-            instance: "guest".into(),
-            interfaces: vec![CARD.into()],
-            xdp: XdpMode::Native,
-            steer: Steer::Cpu,
-            vip_interface: Some("lo".into()),
-            routers: None,
-            cluster_key: Some(KEY),
-            state: "/run/ober-state".into(),
-            run: "/run/ober".into(),
-            bpffs: "/sys/fs/bpf".into(),
-            metrics: SocketAddr::from(([127, 0, 0, 1], 8404)),
-            sample: 0,
-            packet_log: false,
-        },
-        workers: Workers {
-            cpus: (0..WORKERS).collect(),
-            haproxy: "haproxy".into(),
-            user: None,
-            group: None,
-            max_connections: 1000,
-            drain: Duration::from_secs(1),
-            backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(1),
-        },
-        limits: Limits {
-            ipv4_pages: 64,
-            ipv6_hosts: 1024,
-            ipv6_prefixes: 64,
-            expansion: 1000,
-        },
-        resolve: Resolve {
-            interval: Duration::ZERO,
-            timeout: Duration::from_secs(1),
-            concurrency: 1,
-            slurm_conf: None,
-        },
-        lists: BTreeMap::new(),
-        services: Vec::new(),
-        backends: BTreeMap::new(),
-    }
-}
-
 /// Both programs, past the verifier of this kernel.
 pub(crate) fn load() -> Result<Plane> {
-    let plane = Plane::load(&config(), KEY)?;
+    let mut config = plane::config("guest", plane::LIMITS);
+    config.node.xdp = XdpMode::Native;
+    let plane = Plane::load(&config, KEY)?;
     let programs = plane.programs();
     ensure!(
         programs.len() == 2,
@@ -137,6 +93,22 @@ pub(crate) fn serve(plane: &mut Plane) -> Result<()> {
         }
     }
     plane.set_ring(&ring::fill(&[1; WORKERS as usize]));
+    Ok(())
+}
+
+/// Puts exactly these addresses and prefixes on the list of the restricted services.
+pub(crate) fn list(plane: &mut Plane, members: &[&str]) -> Result<()> {
+    let mut entries = Entries::default();
+    for member in members {
+        match member.parse::<IpAddr>() {
+            Ok(address) => entries.push(address),
+            Err(_) => {
+                entries.push_prefix(member.parse().with_context(|| format!("read {member}"))?);
+            }
+        }
+    }
+    entries.settle();
+    access::replace(&mut plane.maps, LIST, &entries)?;
     Ok(())
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 const LISTED: [&str; 2] = ["10.77.0.1", "fd77::1"];
 const UNLISTED: [&str; 2] = ["10.77.0.2", "fd77::2"];
+/// What lets the unlisted in: the address itself, and a prefix, which the kernel half looks up in another map.
+const JOINING: [&str; 2] = ["10.77.0.2", "fd77::2/127"];
 /// An emulated machine is slow, but not that slow.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Long enough for an answer that was going to come, short enough to wait for one that will not.
@@ -21,9 +23,7 @@ const FLOWS: usize = 96;
 const UPLOAD: usize = 1 << 20;
 
 pub(crate) fn run() -> Result<()> {
-    for address in LISTED {
-        ask(&format!("list {address} on"))?;
-    }
+    ask(&format!("list {}", LISTED.join(" ")))?;
     for (place, family) in ["IPv4", "IPv6"].into_iter().enumerate() {
         check(
             &format!("a listed {family} client is served"),
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
         );
         check(
             &format!("an {family} client is let in and shut out live"),
-            live(UNLISTED[place], VIPS[place]),
+            live(UNLISTED[place], JOINING[place], VIPS[place]),
         );
     }
     check(
@@ -59,7 +59,10 @@ pub(crate) fn run() -> Result<()> {
 
 /// One question to the node.
 fn ask(question: &str) -> Result<String> {
-    let mut node = TcpStream::connect(QUESTIONS).context("reach the node")?;
+    let mut node = {
+        let address = QUESTIONS.parse().context("read the node's address")?;
+        TcpStream::connect_timeout(&address, PATIENCE).context("reach the node")?
+    };
     node.set_read_timeout(Some(PATIENCE))
         .context("limit the wait")?;
     writeln!(node, "{question}").with_context(|| format!("ask {question}"))?;
@@ -182,11 +185,13 @@ fn dropped(client: &str, vip: &str) -> Result<()> {
     Ok(())
 }
 
-fn live(client: &str, vip: &str) -> Result<()> {
-    ask(&format!("list {client} on"))?;
-    served(client, vip, RESTRICTED).context("after it was listed")?;
-    ask(&format!("list {client} off"))?;
-    silent(client, vip).context("after it was taken off")
+/// `more` joins the list, alone or as a prefix, and leaves it again.
+fn live(client: &str, more: &str, vip: &str) -> Result<()> {
+    let [first, second] = LISTED;
+    ask(&format!("list {first} {second} {more}"))?;
+    served(client, vip, RESTRICTED).with_context(|| format!("after {more} was listed"))?;
+    ask(&format!("list {first} {second}"))?;
+    silent(client, vip).with_context(|| format!("after {more} was taken off"))
 }
 
 /// Packets that the sender's card would have cut up must not reach XDP whole.
