@@ -76,6 +76,10 @@ impl Need {
         }
     }
 
+    fn line(&self) -> String {
+        format!("{:<36} {}", self.name(), self.reason())
+    }
+
     fn is_met(&self) -> bool {
         match self {
             Self::Package(package) => package.is_there(),
@@ -121,7 +125,7 @@ const fn wanted(ci: bool) -> &'static [Purpose] {
 
 fn show(state: &str, needs: &[Need]) {
     for need in needs {
-        println!("{state}  {:<36} {}", need.name(), need.reason());
+        println!("{state}  {}", need.line());
     }
 }
 
@@ -151,8 +155,11 @@ fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
     needs.into_iter().partition(Need::is_met)
 }
 
+/// Speaks on standard error: the command that called may have data for standard output.
 fn install(missing: Vec<Need>) -> Result<()> {
-    show("missing", &missing);
+    for need in &missing {
+        eprintln!("missing  {}", need.line());
+    }
     let packages: Vec<&str> = missing
         .iter()
         .filter_map(|need| match need {
@@ -188,11 +195,11 @@ fn install_packages(names: &[&str]) -> Result<()> {
         bail!("no apt-get here: install what these Debian packages hold by your own means: {wish}");
     }
     must_be_root(&format!("apt-get install {wish}"))?;
-    println!("install  apt-get install {wish}");
+    eprintln!("install  apt-get install {wish}");
     if quiet(apt_get("install").args(names)).is_ok() {
         return Ok(());
     }
-    println!("install  apt-get update, as apt does not know or cannot fetch all of them");
+    eprintln!("install  apt-get update, as apt does not know or cannot fetch all of them");
     quiet(&mut apt_get("update"))?;
     let unknown: Vec<&&str> = names.iter().filter(|name| !is_known(name)).collect();
     if unknown.iter().any(|name| **name == "llvm-22-dev") {
@@ -238,7 +245,7 @@ fn install_component(name: &str) -> Result<()> {
              install rustup, then run this again"
         );
     }
-    println!("install  rustup component add {name}");
+    eprintln!("install  rustup component add {name}");
     run(command("rustup").args(["component", "add", name]))
 }
 
@@ -258,7 +265,7 @@ fn install_bpf_linker() -> Result<()> {
 }
 
 fn cargo_install(package: &str, version: &str, more: &[&str]) -> Result<()> {
-    println!("install  cargo install {package}@{version}, which takes a minute or two");
+    eprintln!("install  cargo install {package}@{version}, which takes a minute or two");
     let mut command = shell::cargo();
     command
         .args([
@@ -283,7 +290,7 @@ fn is_bpffs_mounted() -> bool {
 
 fn mount_bpffs() -> Result<()> {
     must_be_root(&format!("mount -t bpf bpf {BPFFS}"))?;
-    println!("install  mount -t bpf bpf {BPFFS}");
+    eprintln!("install  mount -t bpf bpf {BPFFS}");
     run(command("mount").args(["-t", "bpf", "bpf", BPFFS])).with_context(|| {
         format!(
             "mount the BPF file system at {BPFFS}; in a container, start it with that path mounted"
