@@ -20,6 +20,8 @@ pub static OBJECT: &[u8] = &ALIGNED.0;
 
 const XDP: &str = "ober";
 const LOOKUP: &str = "ober_lookup";
+/// Names of the programs, which are the names of their pins.
+pub(super) const PROGRAMS: [&str; 2] = [XDP, LOOKUP];
 
 /// A loaded data plane: its maps are ready to be filled, its programs run once [`Plane::attach`] was called.
 pub struct Plane {
@@ -107,12 +109,9 @@ impl Plane {
         Ok(attached)
     }
 
-    /// Kernel facts of the two programs.
-    pub fn programs(&self) -> Vec<ProgramInfo> {
-        self.programs
-            .programs()
-            .filter_map(|(_, program)| program.info().ok())
-            .collect()
+    /// Gives up a plane that was never put in force. What was adopted stays.
+    pub fn discard(self) -> Result<(), Error> {
+        if self.adopted { Ok(()) } else { remove_pins(&self.directory) }
     }
 
     /// The pins of this plane.

@@ -33,6 +33,7 @@ pub use cli::ask;
 pub use render::{Server, Servers};
 pub use slot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};
+pub use worker::Exit;
 
 use self::{
     adopt::{Adopted, Files, adopt, retire_strays},
