@@ -230,12 +230,13 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
         later_fragment: false,
     };
     for _ in 0..EXTENSIONS {
-        let unit = match protocol {
+        // `less` is not computed from `unit`: older verifiers lose track of a shift by a variable.
+        let (unit, less) = match protocol {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes, less the first.
-            0 | 43 | 60 | 135 | 139 | 140 => 8,
+            0 | 43 | 60 | 135 | 139 | 140 => (8, 1),
             // Authentication header, RFC 4302: length in 4 bytes, less two.
-            51 => 4,
-            44 => 0,
+            51 => (4, 2),
+            44 => (0, 0),
             _ => break,
         };
         // Every extension is at least this long, and it holds all we need of each.
@@ -245,7 +246,7 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
             header.later_fragment = extension.half::<2>() & 0xfff8 != 0;
             header.next += 8;
         } else {
-            header.next += (usize::from(extension.byte::<1>()) + 8 / unit) * unit;
+            header.next += (usize::from(extension.byte::<1>()) + less) * unit;
         }
         header.protocol = protocol;
         if header.later_fragment {
