@@ -1,2 +1,5 @@
 //! Herr Ober, the user half.
 pub mod config;
+pub mod dataplane;
+pub mod netlink;
+pub mod ring;
