@@ -1,3 +1,2 @@
-
 pub mod model;
 pub mod packets;

@@ -25,14 +25,26 @@ fn parsed(bytes: &[u8]) -> Reading {
     // SAFETY: the slice is readable and outlives the call.
     match parse(unsafe { Frame::new(range.start as usize, range.end as usize) }) {
         Parsed::Other => Reading::Other,
-        Parsed::Flow { flow, extent: Extent { ip_end, judged_end }, quoted } => {
-            Reading::Flow { flow, ip_end, judged_end, quoted }
-        }
-        Parsed::Fragment { destination } => Reading::LaterFragment { destination: destination.bytes() },
-        Parsed::Bare { source, protocol } => Reading::Bare { source: source.bytes(), protocol },
-        Parsed::Malformed { destination } => {
-            Reading::Malformed { destination: destination.map(Ip::bytes) }
-        }
+        Parsed::Flow {
+            flow,
+            extent: Extent { ip_end, judged_end },
+            quoted,
+        } => Reading::Flow {
+            flow,
+            ip_end,
+            judged_end,
+            quoted,
+        },
+        Parsed::Fragment { destination } => Reading::LaterFragment {
+            destination: destination.bytes(),
+        },
+        Parsed::Bare { source, protocol } => Reading::Bare {
+            source: source.bytes(),
+            protocol,
+        },
+        Parsed::Malformed { destination } => Reading::Malformed {
+            destination: destination.map(Ip::bytes),
+        },
     }
 }
 
@@ -41,7 +53,10 @@ fn assert_alike(case: &Case) {
     if differs(case) {
         let shortest = fuzz::shortest(case, 0, differs);
         let (parser, model) = (parsed(shortest.readable()), read(shortest.readable()));
-        panic!("parser {parser:?}\nmodel  {model:?}\n{}", shortest.describe());
+        panic!(
+            "parser {parser:?}\nmodel  {model:?}\n{}",
+            shortest.describe()
+        );
     }
 }
 
@@ -59,7 +74,11 @@ fn the_parser_and_the_model_agree_wherever_a_packet_ends() {
     for seed in fuzz::seeds().take(fuzz::cases() / 25) {
         let whole = case(&stage, seed);
         for end in 0..whole.bytes.len().min(300) {
-            assert_alike(&Case { bytes: whole.bytes[..end].to_vec(), first_buffer: None, ..whole.clone() });
+            assert_alike(&Case {
+                bytes: whole.bytes[..end].to_vec(),
+                first_buffer: None,
+                ..whole.clone()
+            });
         }
     }
 }
@@ -78,10 +97,19 @@ impl Guarded {
         let length = NonZeroUsize::new(usable + page).unwrap();
         // SAFETY: a new mapping at an address of the kernel's choice, its last page closed; nothing else refers to it.
         unsafe {
-            let start =
-                mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED).unwrap();
+            let start = mmap_anonymous(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )
+            .unwrap();
             mprotect(start.byte_add(usable), page, ProtFlags::PROT_NONE).unwrap();
-            Self { start, usable, page }
+            Self {
+                start,
+                usable,
+                page,
+            }
         }
     }
 
@@ -90,7 +118,11 @@ impl Guarded {
         assert!(bytes.len() <= self.usable);
         // SAFETY: the range lies within the open pages of the mapping, which `self` owns.
         unsafe {
-            let at = self.start.as_ptr().cast::<u8>().add(self.usable - bytes.len());
+            let at = self
+                .start
+                .as_ptr()
+                .cast::<u8>()
+                .add(self.usable - bytes.len());
             at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             std::slice::from_raw_parts(at, bytes.len())
         }
@@ -122,18 +154,29 @@ fn a_byte_read_past_the_end_is_noticed() {
     let mut memory = Guarded::new(1);
     let bytes = memory.place(&[1, 2, 3]).as_ptr();
     // SAFETY: the third byte exists; the fourth does not, which is the point: the child dies of it.
-    let read_at = |offset| in_a_child(|| assert_ne!(unsafe { bytes.add(offset).read_volatile() }, 0));
+    let read_at =
+        |offset| in_a_child(|| assert_ne!(unsafe { bytes.add(offset).read_volatile() }, 0));
     assert!(matches!(read_at(2), WaitStatus::Exited(_, 0)));
-    assert!(matches!(read_at(3), WaitStatus::Signaled(_, Signal::SIGSEGV, _)));
+    assert!(matches!(
+        read_at(3),
+        WaitStatus::Signaled(_, Signal::SIGSEGV, _)
+    ));
 }
 
 #[test]
 fn the_parser_never_reads_past_the_end_of_a_packet() {
     let stage = rich_stage();
-    let mut cases: Vec<Case> = fuzz::seeds().take(fuzz::cases()).map(|seed| case(&stage, seed)).collect();
+    let mut cases: Vec<Case> = fuzz::seeds()
+        .take(fuzz::cases())
+        .map(|seed| case(&stage, seed))
+        .collect();
     for whole in cases[..cases.len() / 25].to_vec() {
         let ends = 0..whole.readable().len().min(200);
-        cases.extend(ends.map(|end| Case { bytes: whole.bytes[..end].to_vec(), first_buffer: None, ..whole.clone() }));
+        cases.extend(ends.map(|end| Case {
+            bytes: whole.bytes[..end].to_vec(),
+            first_buffer: None,
+            ..whole.clone()
+        }));
     }
     let mut memory = Guarded::new(4);
     let mut progress = Guarded::new(1);
@@ -145,7 +188,18 @@ fn the_parser_never_reads_past_the_end_of_a_packet() {
         }
     });
     // SAFETY: the child wrote these bytes into memory it shares with us, and has ended.
-    let reached = unsafe { progress.start.as_ptr().byte_add(progress.usable - 8).cast::<usize>().read_volatile() };
-    assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?} at\n{}", cases[reached].describe());
+    let reached = unsafe {
+        progress
+            .start
+            .as_ptr()
+            .byte_add(progress.usable - 8)
+            .cast::<usize>()
+            .read_volatile()
+    };
+    assert!(
+        matches!(ended, WaitStatus::Exited(_, 0)),
+        "{ended:?} at\n{}",
+        cases[reached].describe()
+    );
     assert_eq!(reached, cases.len() - 1);
 }

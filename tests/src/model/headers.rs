@@ -15,7 +15,12 @@ pub enum Reading {
     Other,
     /// The packet's own flow, or the one an ICMP error quotes, seen from the client. `ip_end` is where the (outer) IP
     /// packet says it ends, `judged_end` the end of the ports.
-    Flow { flow: Flow, ip_end: usize, judged_end: usize, quoted: bool },
+    Flow {
+        flow: Flow,
+        ip_end: usize,
+        judged_end: usize,
+        quoted: bool,
+    },
     /// A fragment whose ports travelled in another one.
     LaterFragment { destination: Address },
     /// IP without ports that we know.
@@ -74,7 +79,11 @@ pub fn read(frame: &[u8]) -> Reading {
 /// `width` bytes at `at` as a number, most significant byte first.
 fn number(frame: &[u8], at: usize, width: usize) -> Option<usize> {
     let bytes = frame.get(at..at + width)?;
-    Some(bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+    )
 }
 
 fn byte(frame: &[u8], at: usize) -> Option<u8> {
@@ -87,12 +96,28 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
     let Some(header) = frame.get(at..).and_then(|rest| rest.first_chunk::<20>()) else {
         return Err(unknown);
     };
-    let [first, _, length_high, length_low, _, _, fragment_high, fragment_low, _, protocol, _, _, addresses @ ..] = *header;
+    let [
+        first,
+        _,
+        length_high,
+        length_low,
+        _,
+        _,
+        fragment_high,
+        fragment_low,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = *header;
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     let destination = Ipv4Addr::new(d0, d1, d2, d3).to_ipv6_mapped().octets();
     let words = first % 16;
     if first / 16 != 4 || words < 5 {
-        return Err(Fault { destination: Some(destination) });
+        return Err(Fault {
+            destination: Some(destination),
+        });
     }
     // The upper three bits of this field are flags.
     let fragment_offset = u16::from_be_bytes([fragment_high, fragment_low]) % 0x2000;
@@ -112,12 +137,24 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
     let Some(header) = frame.get(at..).and_then(|rest| rest.first_chunk::<40>()) else {
         return Err(Fault { destination: None });
     };
-    let [first, _, _, _, length_high, length_low, next, _, addresses @ ..] = header;
+    let [
+        first,
+        _,
+        _,
+        _,
+        length_high,
+        length_low,
+        next,
+        _,
+        addresses @ ..,
+    ] = header;
     let mut source = Address::default();
     let mut destination = Address::default();
     source.copy_from_slice(&addresses[..16]);
     destination.copy_from_slice(&addresses[16..]);
-    let fault = Fault { destination: Some(destination) };
+    let fault = Fault {
+        destination: Some(destination),
+    };
     if first / 16 != 6 {
         return Err(fault);
     }
@@ -164,8 +201,18 @@ fn datagram(frame: &[u8], datagram: Result<Datagram, Fault>) -> Reading {
         Ok(datagram) => datagram,
         Err(Fault { destination }) => return Reading::Malformed { destination },
     };
-    let Datagram { version, source, destination, protocol, payload, end, later_fragment } = datagram;
-    let malformed = Reading::Malformed { destination: Some(destination) };
+    let Datagram {
+        version,
+        source,
+        destination,
+        protocol,
+        payload,
+        end,
+        later_fragment,
+    } = datagram;
+    let malformed = Reading::Malformed {
+        destination: Some(destination),
+    };
     if later_fragment {
         return Reading::LaterFragment { destination };
     }
@@ -201,7 +248,10 @@ fn flow(client: (Address, u16), vip: (Address, u16), protocol: u8) -> Flow {
 /// RFC 792 and RFC 4443 section 3: an error carries, after eight bytes of its own, the packet that caused it. That one
 /// was sent by us, so its destination is the client. `None`: something needed is missing.
 fn icmp(frame: &[u8], outer: &Datagram) -> Option<Reading> {
-    let other = Reading::Bare { source: outer.source, protocol: outer.protocol };
+    let other = Reading::Bare {
+        source: outer.source,
+        protocol: outer.protocol,
+    };
     let at = outer.payload + 8;
     let quoted = match (outer.version, byte(frame, outer.payload)?) {
         (4, 3 | 11 | 12) => ipv4(frame, at).ok()?,
@@ -213,7 +263,11 @@ fn icmp(frame: &[u8], outer: &Datagram) -> Option<Reading> {
     }
     let (from, to) = ports(frame, quoted.payload)?;
     Some(Reading::Flow {
-        flow: flow((quoted.destination, to), (quoted.source, from), quoted.protocol),
+        flow: flow(
+            (quoted.destination, to),
+            (quoted.source, from),
+            quoted.protocol,
+        ),
         ip_end: outer.end,
         judged_end: quoted.payload + 4,
         quoted: true,

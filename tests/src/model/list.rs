@@ -22,16 +22,23 @@ pub struct Prefix {
 impl Prefix {
     /// One host.
     pub fn host(address: IpAddr) -> Self {
-        Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
+        Self {
+            address,
+            length: if address.is_ipv4() { 32 } else { 128 },
+        }
     }
 
     /// A prefix of one family never holds an address of the other.
     fn holds(self, client: IpAddr) -> bool {
         match (self.address, client) {
-            (IpAddr::V4(ours), IpAddr::V4(client)) => {
-                same_bits(u128::from(ours.to_bits() ^ client.to_bits()), 32, self.length)
+            (IpAddr::V4(ours), IpAddr::V4(client)) => same_bits(
+                u128::from(ours.to_bits() ^ client.to_bits()),
+                32,
+                self.length,
+            ),
+            (IpAddr::V6(ours), IpAddr::V6(client)) => {
+                same_bits(ours.to_bits() ^ client.to_bits(), 128, self.length)
             }
-            (IpAddr::V6(ours), IpAddr::V6(client)) => same_bits(ours.to_bits() ^ client.to_bits(), 128, self.length),
             _ => false,
         }
     }
@@ -39,7 +46,10 @@ impl Prefix {
 
 /// Are the first `length` of `width` bits of the difference zero?
 fn same_bits(difference: u128, width: u32, length: u8) -> bool {
-    difference.checked_shr(width - u32::from(length)).unwrap_or(0) == 0
+    difference
+        .checked_shr(width - u32::from(length))
+        .unwrap_or(0)
+        == 0
 }
 
 /// Who is listed.
@@ -62,7 +72,12 @@ mod tests {
 
     #[test]
     fn a_prefix_holds_its_first_and_last_address_and_neither_neighbour() {
-        let list = |text: &str, length| List { prefixes: vec![Prefix { address: text.parse().unwrap(), length }] };
+        let list = |text: &str, length| List {
+            prefixes: vec![Prefix {
+                address: text.parse().unwrap(),
+                length,
+            }],
+        };
         let holds = |list: &List, client: &str| list.holds(address(client.parse().unwrap()));
         let v4 = list("10.1.2.64", 26);
         assert!(holds(&v4, "10.1.2.64") && holds(&v4, "10.1.2.127"));
@@ -74,7 +89,12 @@ mod tests {
 
     #[test]
     fn everybody_of_one_family_is_nobody_of_the_other() {
-        let every = |text: &str| List { prefixes: vec![Prefix { address: text.parse().unwrap(), length: 0 }] };
+        let every = |text: &str| List {
+            prefixes: vec![Prefix {
+                address: text.parse().unwrap(),
+                length: 0,
+            }],
+        };
         let v4 = address("192.0.2.1".parse().unwrap());
         let v6 = address("2001:db8::1".parse().unwrap());
         assert!(every("0.0.0.0").holds(v4) && !every("0.0.0.0").holds(v6));

@@ -71,7 +71,10 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A frame in one buffer.
     pub fn whole(bytes: &'a [u8]) -> Self {
-        Self { readable: bytes, length: bytes.len() }
+        Self {
+            readable: bytes,
+            length: bytes.len(),
+        }
     }
 }
 
@@ -99,11 +102,18 @@ impl Judgement {
 
     fn of_service(verdict: Verdict, service: u32) -> Self {
         let action = match verdict {
-            Verdict::Malformed | Verdict::Denied | Verdict::RouterDenied | Verdict::NoWorker => Action::Drop,
+            Verdict::Malformed | Verdict::Denied | Verdict::RouterDenied | Verdict::NoWorker => {
+                Action::Drop
+            }
             Verdict::NotOurs | Verdict::Fragment | Verdict::Passed => Action::Pass,
             Verdict::Steered => Action::Redirect,
         };
-        Self { verdict, service, worker: None, action }
+        Self {
+            verdict,
+            service,
+            worker: None,
+            action,
+        }
     }
 }
 
@@ -113,14 +123,27 @@ impl Node {
         match read(frame.readable) {
             Reading::Other => Judgement::of_node(Verdict::NotOurs),
             Reading::LaterFragment { destination } => {
-                Judgement::of_node(if self.is_vip(destination) { Verdict::Fragment } else { Verdict::NotOurs })
+                Judgement::of_node(if self.is_vip(destination) {
+                    Verdict::Fragment
+                } else {
+                    Verdict::NotOurs
+                })
             }
             Reading::Malformed { destination } => {
                 let ours = destination.is_none_or(|destination| self.is_vip(destination));
-                Judgement::of_node(if ours { Verdict::Malformed } else { Verdict::NotOurs })
+                Judgement::of_node(if ours {
+                    Verdict::Malformed
+                } else {
+                    Verdict::NotOurs
+                })
             }
             Reading::Bare { source, protocol } => self.no_service(protocol == VRRP, source),
-            Reading::Flow { flow, ip_end, judged_end, quoted } => {
+            Reading::Flow {
+                flow,
+                ip_end,
+                judged_end,
+                quoted,
+            } => {
                 let Some(service) = self.service(&flow) else {
                     return self.no_service(!quoted && speaks_routing(&flow), flow.client.bytes());
                 };
@@ -134,7 +157,9 @@ impl Node {
 
     fn service(&self, flow: &Flow) -> Option<&Service> {
         self.services.iter().find(|service| {
-            service.vip == flow.vip.bytes() && service.protocol == flow.protocol && service.port == flow.port
+            service.vip == flow.vip.bytes()
+                && service.protocol == flow.protocol
+                && service.port == flow.port
         })
     }
 
@@ -149,13 +174,18 @@ impl Node {
     /// Routing protocols come from routers on the list, when there is one; everything else is the kernel's business.
     fn no_service(&self, routing: bool, source: Address) -> Judgement {
         match self.routers {
-            Some(list) if routing && !self.on_list(list, source) => Judgement::of_node(Verdict::RouterDenied),
+            Some(list) if routing && !self.on_list(list, source) => {
+                Judgement::of_node(Verdict::RouterDenied)
+            }
             _ => Judgement::of_node(Verdict::NotOurs),
         }
     }
 
     fn admit(&self, service: &Service, flow: &Flow) -> Judgement {
-        if service.list.is_some_and(|list| !self.on_list(list, flow.client.bytes())) {
+        if service
+            .list
+            .is_some_and(|list| !self.on_list(list, flow.client.bytes()))
+        {
             return Judgement::of_service(Verdict::Denied, service.index);
         }
         let slot = ring_slot(hash(self.key, flow));
@@ -166,8 +196,15 @@ impl Node {
             .workers
             .iter()
             .any(|worker| worker.number == number && worker.steerable && worker.cpu != self.here);
-        let verdict = if self.steer && elsewhere { Verdict::Steered } else { Verdict::Passed };
-        Judgement { worker: Some(number), ..Judgement::of_service(verdict, service.index) }
+        let verdict = if self.steer && elsewhere {
+            Verdict::Steered
+        } else {
+            Verdict::Passed
+        };
+        Judgement {
+            worker: Some(number),
+            ..Judgement::of_service(verdict, service.index)
+        }
     }
 }
 

@@ -11,12 +11,18 @@ const FIRST_SEED: u64 = 0x0b3e;
 
 /// `OBER_FUZZ_CASES`, or the ordinary number.
 pub fn cases() -> usize {
-    std::env::var("OBER_FUZZ_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(ORDINARY)
+    std::env::var("OBER_FUZZ_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(ORDINARY)
 }
 
 /// The seeds of a run: `OBER_FUZZ_SEED` begins another one. A case's own seed, given there, makes it the first.
 pub fn seeds() -> impl Iterator<Item = u64> {
-    let first = std::env::var("OBER_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(FIRST_SEED);
+    let first = std::env::var("OBER_FUZZ_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(FIRST_SEED);
     std::iter::successors(Some(first), |seed| Some(Rng::new(*seed).word()))
 }
 
@@ -26,7 +32,9 @@ pub fn shortest(case: &Case, least: usize, mut fails: impl FnMut(&Case) -> bool)
     while shortest.bytes.len() > least {
         let mut shorter = shortest.clone();
         shorter.bytes.pop();
-        shorter.first_buffer = shorter.first_buffer.filter(|first| *first < shorter.bytes.len());
+        shorter.first_buffer = shorter
+            .first_buffer
+            .filter(|first| *first < shorter.bytes.len());
         if !fails(&shorter) {
             break;
         }
@@ -38,7 +46,12 @@ pub fn shortest(case: &Case, least: usize, mut fails: impl FnMut(&Case) -> bool)
 impl Case {
     /// A frame that was not rolled.
     pub fn fixed(bytes: Vec<u8>) -> Self {
-        Self { seed: 0, bytes, first_buffer: None, shapes: Vec::new() }
+        Self {
+            seed: 0,
+            bytes,
+            first_buffer: None,
+            shapes: Vec::new(),
+        }
     }
 
     /// What the program may read directly.
@@ -56,7 +69,10 @@ impl Case {
             self.shapes
         );
         for (line, bytes) in self.bytes.chunks(32).enumerate() {
-            let hex: Vec<String> = bytes.chunks(2).map(|pair| pair.iter().fold(String::new(), hex)).collect();
+            let hex: Vec<String> = bytes
+                .chunks(2)
+                .map(|pair| pair.iter().fold(String::new(), hex))
+                .collect();
             writeln!(text, "  {:4}  {}", line * 32, hex.join(" ")).unwrap_or_default();
         }
         text

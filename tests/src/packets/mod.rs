@@ -38,13 +38,19 @@ pub struct Packet {
 impl Packet {
     /// Plain bytes.
     pub fn data(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), telling: Vec::new() }
+        Self {
+            bytes: bytes.to_vec(),
+            telling: Vec::new(),
+        }
     }
 
     /// The same packet behind a header.
     fn behind(self, header: &[u8], telling: &[usize]) -> Self {
         let moved = self.telling.iter().map(|at| at + header.len());
-        Self { telling: telling.iter().copied().chain(moved).collect(), bytes: [header, &self.bytes].concat() }
+        Self {
+            telling: telling.iter().copied().chain(moved).collect(),
+            bytes: [header, &self.bytes].concat(),
+        }
     }
 
     /// Only the first bytes of it, the way a router quotes a packet.
@@ -78,7 +84,11 @@ pub fn udp(source: u16, destination: u16, data: &[u8]) -> Packet {
 
 /// TCP or UDP by number; any other protocol gets the same eight bytes as UDP.
 pub fn transport(protocol: u8, source: u16, destination: u16) -> Packet {
-    if protocol == TCP { tcp(source, destination, b"GET /") } else { udp(source, destination, b"data") }
+    if protocol == TCP {
+        tcp(source, destination, b"GET /")
+    } else {
+        udp(source, destination, b"data")
+    }
 }
 
 /// An ICMP or ICMPv6 message: eight bytes and what follows them.
@@ -136,9 +146,14 @@ impl Ipv4 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
     /// One whose length counts units of eight bytes after the first eight.
-    Units { kind: u8, units: u8 },
+    Units {
+        kind: u8,
+        units: u8,
+    },
     /// Authentication: its length counts words of four bytes after the first two.
-    Authentication { words: u8 },
+    Authentication {
+        words: u8,
+    },
     Fragment(Part),
 }
 
@@ -191,7 +206,9 @@ impl Ipv6 {
             .extensions
             .iter()
             .rev()
-            .fold((self.protocol, payload), |(next, inner), extension| (extension.kind(), extension.carry(next, inner)));
+            .fold((self.protocol, payload), |(next, inner), extension| {
+                (extension.kind(), extension.carry(next, inner))
+            });
         let mut header = [0; 40];
         header[0] = 6 << 4;
         header[4..6].copy_from_slice(&low_half(chain.bytes.len()).to_be_bytes());
@@ -206,12 +223,23 @@ impl Ipv6 {
 /// A plain IP packet of the family of the destination.
 pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, payload: Packet) -> Packet {
     match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            Ipv4 { source, destination, protocol, options: 0, part: Part::default() }.carry(payload)
+        (IpAddr::V4(source), IpAddr::V4(destination)) => Ipv4 {
+            source,
+            destination,
+            protocol,
+            options: 0,
+            part: Part::default(),
         }
+        .carry(payload),
         (source, destination) => {
             let [source, destination] = [source, destination].map(widen);
-            Ipv6 { source, destination, extensions: Vec::new(), protocol }.carry(payload)
+            Ipv6 {
+                source,
+                destination,
+                extensions: Vec::new(),
+                protocol,
+            }
+            .carry(payload)
         }
     }
 }
@@ -239,7 +267,11 @@ pub fn ethernet(tags: &[u16], kind: u16, payload: Packet) -> Packet {
 
 /// The Ethernet frame of an IP packet, its type taken from the version.
 pub fn frame(tags: &[u16], packet: Packet) -> Packet {
-    let kind = if packet.bytes.first().is_some_and(|first| first >> 4 == 6) { 0x86dd } else { 0x0800 };
+    let kind = if packet.bytes.first().is_some_and(|first| first >> 4 == 6) {
+        0x86dd
+    } else {
+        0x0800
+    };
     ethernet(tags, kind, packet)
 }
 
@@ -254,13 +286,23 @@ mod tests {
 
     #[test]
     fn a_frame_is_what_the_documents_draw() {
-        let packet = ip("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap(), UDP, udp(7, 9, b"xy"));
+        let packet = ip(
+            "10.0.0.1".parse().unwrap(),
+            "10.0.0.2".parse().unwrap(),
+            UDP,
+            udp(7, 9, b"xy"),
+        );
         let frame = frame(&[VLAN], packet);
         let mut expected = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 42, 8, 0];
-        expected.extend([0x45, 0, 0, 30, 0x12, 0x34, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        expected.extend([
+            0x45, 0, 0, 30, 0x12, 0x34, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
         expected.extend([0, 7, 0, 9, 0, 10, 0, 0, b'x', b'y']);
         assert_eq!(frame.bytes, expected);
-        assert_eq!(frame.telling, [12, 13, 16, 17, 18, 20, 21, 24, 25, 27, 42, 43]);
+        assert_eq!(
+            frame.telling,
+            [12, 13, 16, 17, 18, 20, 21, 24, 25, 27, 42, 43]
+        );
     }
 
     #[test]
@@ -268,9 +310,17 @@ mod tests {
         let extensions = vec![
             Extension::Units { kind: 60, units: 1 },
             Extension::Authentication { words: 3 },
-            Extension::Fragment(Part { offset: 0, more: true }),
+            Extension::Fragment(Part {
+                offset: 0,
+                more: true,
+            }),
         ];
-        let header = Ipv6 { source: Ipv6Addr::LOCALHOST, destination: Ipv6Addr::LOCALHOST, extensions, protocol: TCP };
+        let header = Ipv6 {
+            source: Ipv6Addr::LOCALHOST,
+            destination: Ipv6Addr::LOCALHOST,
+            extensions,
+            protocol: TCP,
+        };
         let bytes = header.carry(tcp(1, 2, b"")).bytes;
         assert_eq!(bytes.len(), 40 + 16 + 20 + 8 + 20);
         assert_eq!(bytes[4..7], [0, 64, 60]);

@@ -13,12 +13,19 @@ pub struct Stage {
     pub node: Node,
     pub clients: Vec<IpAddr>,
     pub routers: Vec<IpAddr>,
+    /// So many IPv6 hosts of the first list that some lie in the lines after their own.
+    pub crowd: Vec<Ipv6Addr>,
 }
 
 impl Stage {
     /// VIP, protocol and port of a service.
     pub fn place(&self, service: usize) -> (IpAddr, u8, u16) {
-        let Service { vip, protocol, port, .. } = self.node.services[service % self.node.services.len()];
+        let Service {
+            vip,
+            protocol,
+            port,
+            ..
+        } = self.node.services[service % self.node.services.len()];
         (Ipv6Addr::from(vip).to_canonical(), protocol, port)
     }
 }
@@ -34,10 +41,23 @@ const CLIENTS: [(&str, u8); 7] = [
     ("2001:db8:8000::", 33),
 ];
 /// Every IPv4 address, and IPv6 hosts without a single prefix.
-const MANY: [(&str, u8); 5] =
-    [("0.0.0.0", 0), ("fd99::1", 128), ("fd99::2", 128), ("fd99:0:0:7::9", 128), ("fe80::1", 128)];
-const ROUTERS: [(&str, u8); 5] =
-    [("10.0.0.253", 32), ("10.0.0.254", 32), ("fe80::1", 128), ("fe80::2", 128), ("10.99.0.1", 32)];
+const MANY: [(&str, u8); 5] = [
+    ("0.0.0.0", 0),
+    ("fd99::1", 128),
+    ("fd99::2", 128),
+    ("fd99:0:0:7::9", 128),
+    ("fe80::1", 128),
+];
+const ROUTERS: [(&str, u8); 5] = [
+    ("10.0.0.253", 32),
+    ("10.0.0.254", 32),
+    ("fe80::1", 128),
+    ("fe80::2", 128),
+    ("10.99.0.1", 32),
+];
+
+/// Hosts in the crowd.
+const CROWD: u16 = 1000;
 
 /// Who sends. Some are listed, some stand right beside, some are nobody.
 const SENDERS: [&str; 20] = [
@@ -65,8 +85,13 @@ const SENDERS: [&str; 20] = [
 
 /// The node of the fuzz. Runs on CPU 0, has workers there and on CPU 1, and one on each that must not be steered to.
 pub fn rich_stage() -> Stage {
-    let workers = [(0, 0, true), (1, 1, true), (2, 0, false), (63, 1, false)]
-        .map(|(number, cpu, steerable)| Worker { number, cpu, steerable });
+    let workers = [(0, 0, true), (1, 1, true), (2, 0, false), (63, 1, false)].map(
+        |(number, cpu, steerable)| Worker {
+            number,
+            cpu,
+            steerable,
+        },
+    );
     let all = |slot: usize| Some([0, 1, 2, 63][slot % 4]);
     let services = vec![
         service(1, "10.77.0.1", TCP, 443, None, all),
@@ -74,14 +99,16 @@ pub fn rich_stage() -> Stage {
         service(3, "fd77::1", TCP, 443, None, all),
         service(4, "fd77::1", TCP, 80, Some(0), all),
         service(5, "10.77.0.2", UDP, 443, Some(0), all),
-        service(6, "fd77::2", TCP, 443, Some(1), |slot| (slot % 3 != 0).then_some(slot % 2)),
+        service(6, "fd77::2", TCP, 443, Some(1), |slot| {
+            (slot % 3 != 0).then_some(slot % 2)
+        }),
         service(7, "10.77.0.3", TCP, 8080, Some(2), all),
         service(8, "10.77.0.4", TCP, 443, None, |_| None),
         service(9, "10.77.0.2", TCP, 179, Some(0), all),
         service(10, "fd77::2", UDP, 443, None, all),
         service(11, "10.77.0.5", TCP, 443, Some(1), all),
     ];
-    let node = Node {
+    let mut node = Node {
         key: [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03],
         services,
         lists: vec![list(&CLIENTS), list(&MANY), List::default(), list(&ROUTERS)],
@@ -90,8 +117,19 @@ pub fn rich_stage() -> Stage {
         steer: true,
         here: 0,
     };
+    let crowd: Vec<Ipv6Addr> = (0..CROWD)
+        .map(|number| Ipv6Addr::new(0xfd99, 1, 0, 0, 0, 0, 0, number))
+        .collect();
+    node.lists[0]
+        .prefixes
+        .extend(crowd.iter().map(|host| Prefix::host((*host).into())));
     let addresses = |texts: &[&str]| texts.iter().map(|text| parse(text)).collect();
-    Stage { node, clients: addresses(&SENDERS), routers: ROUTERS.iter().map(|(text, _)| parse(text)).collect() }
+    Stage {
+        node,
+        crowd,
+        clients: addresses(&SENDERS),
+        routers: ROUTERS.iter().map(|(text, _)| parse(text)).collect(),
+    }
 }
 
 fn service(
@@ -103,11 +141,26 @@ fn service(
     worker: impl Fn(usize) -> Option<usize>,
 ) -> Service {
     let ring = (0..RING_SLOTS).map(worker).collect();
-    Service { vip: address(parse(vip)), protocol, port, index, list, ring }
+    Service {
+        vip: address(parse(vip)),
+        protocol,
+        port,
+        index,
+        list,
+        ring,
+    }
 }
 
 fn list(entries: &[(&str, u8)]) -> List {
-    List { prefixes: entries.iter().map(|&(text, length)| Prefix { address: parse(text), length }).collect() }
+    List {
+        prefixes: entries
+            .iter()
+            .map(|&(text, length)| Prefix {
+                address: parse(text),
+                length,
+            })
+            .collect(),
+    }
 }
 
 /// The texts above are constants; one that is no address would fail the tests at the first packet.

@@ -27,7 +27,12 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { packets: 0, verdicts: [0; VERDICTS], shapes: [0; SHAPES], together: [[0; VERDICTS]; SHAPES] }
+        Self {
+            packets: 0,
+            verdicts: [0; VERDICTS],
+            shapes: [0; SHAPES],
+            together: [[0; VERDICTS]; SHAPES],
+        }
     }
 }
 
@@ -36,7 +41,10 @@ impl Tally {
         let verdict = judgement.verdict as usize;
         self.packets += 1;
         self.verdicts[verdict] += 1;
-        for shape in Shape::ALL.into_iter().filter(|shape| case.shapes.contains(shape)) {
+        for shape in Shape::ALL
+            .into_iter()
+            .filter(|shape| case.shapes.contains(shape))
+        {
             self.shapes[shape as usize] += 1;
             self.together[shape as usize][verdict] += 1;
         }
@@ -45,11 +53,19 @@ impl Tally {
     /// What came up too seldom for the run to prove anything about it.
     pub fn thin(&self) -> Vec<String> {
         let enough = self.packets / ONE_IN;
-        let verdicts = Verdict::ALL.into_iter().filter(|verdict| self.verdicts[*verdict as usize] < enough);
-        let shapes = Shape::ALL.into_iter().filter(|shape| self.shapes[*shape as usize] < enough);
+        let verdicts = Verdict::ALL
+            .into_iter()
+            .filter(|verdict| self.verdicts[*verdict as usize] < enough);
+        let shapes = Shape::ALL
+            .into_iter()
+            .filter(|shape| self.shapes[*shape as usize] < enough);
         let mut thin: Vec<String> = verdicts.map(|verdict| verdict.name().to_owned()).collect();
         thin.extend(shapes.map(|shape| format!("{shape:?}")));
-        thin.extend(Shape::ALL.into_iter().flat_map(|shape| self.thin_together(shape)));
+        thin.extend(
+            Shape::ALL
+                .into_iter()
+                .flat_map(|shape| self.thin_together(shape)),
+        );
         thin
     }
 
@@ -57,8 +73,15 @@ impl Tally {
         let enough = (self.packets / TOGETHER_ONE_IN).max(1);
         let row = self.together[shape as usize];
         let served = row[Verdict::Passed as usize] + row[Verdict::Steered as usize];
-        let needed = [("served", served), ("denied", row[Verdict::Denied as usize])];
-        let wanted = if shape.can_be_served() { needed.to_vec() } else { Vec::new() };
+        let needed = [
+            ("served", served),
+            ("denied", row[Verdict::Denied as usize]),
+        ];
+        let wanted = if shape.can_be_served() {
+            needed.to_vec()
+        } else {
+            Vec::new()
+        };
         wanted
             .into_iter()
             .filter(move |(_, count)| *count < enough)
@@ -71,7 +94,13 @@ impl Tally {
         for verdict in Verdict::ALL {
             write!(text, "{:>14}", verdict.name()).unwrap_or_default();
         }
-        let rows = Shape::ALL.map(|shape| (format!("{shape:?}"), self.shapes[shape as usize], self.together[shape as usize]));
+        let rows = Shape::ALL.map(|shape| {
+            (
+                format!("{shape:?}"),
+                self.shapes[shape as usize],
+                self.together[shape as usize],
+            )
+        });
         let all = ("all".to_owned(), self.packets, self.verdicts);
         for (name, packets, verdicts) in std::iter::once(all).chain(rows) {
             write!(text, "\n{name:>22}{packets:>8}").unwrap_or_default();
@@ -96,7 +125,10 @@ mod tests {
         let stage = rich_stage();
         let mut tally = Tally::default();
         for case in fuzz::seeds().take(5_000).map(|seed| case(&stage, seed)) {
-            let frame = Frame { readable: case.readable(), length: case.bytes.len() };
+            let frame = Frame {
+                readable: case.readable(),
+                length: case.bytes.len(),
+            };
             tally.record(&case, &stage.node.judge(frame));
         }
         assert_eq!(tally.thin(), Vec::<String>::new(), "\n{}", tally.table());
