@@ -1,4 +1,5 @@
 //! Herr Ober, the user half.
+pub mod access;
 pub mod config;
 pub mod dataplane;
 pub mod netlink;
