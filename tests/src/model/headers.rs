@@ -170,28 +170,26 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
     extensions(frame, fixed).ok_or(fault)
 }
 
-/// Walks the extension headers, as many as we follow. Asks only for the bytes that say where the next one is: a
-/// header that promises more than the frame holds shows as the absence of what comes after it.
+/// Walks the extension headers, as many as we follow. None is shorter than eight bytes; one that promises more than
+/// the frame holds shows as the absence of what comes after it.
 fn extensions(frame: &[u8], mut datagram: Datagram) -> Option<Datagram> {
     for _ in 0..MOST_EXTENSIONS {
         if datagram.later_fragment || !EXTENSION_KINDS.contains(&datagram.protocol) {
             break;
         }
-        let at = datagram.payload;
-        let stated = number(frame, at + 1, 1)?;
-        let size = match datagram.protocol {
+        let [next, stated, high, low, ..] = *frame.get(datagram.payload..)?.first_chunk::<8>()?;
+        datagram.payload += match datagram.protocol {
             // RFC 8200 section 4.5: eight bytes; thirteen bits of offset, two reserved, one for more fragments.
             FRAGMENT => {
-                datagram.later_fragment = number(frame, at + 2, 2)? >> 3 != 0;
+                datagram.later_fragment = u16::from_be_bytes([high, low]) >> 3 != 0;
                 8
             }
             // RFC 4302 section 2.2: in words of four bytes, less two.
-            AUTHENTICATION => 4 * (stated + 2),
+            AUTHENTICATION => 4 * (usize::from(stated) + 2),
             // RFC 8200 sections 4.3 to 4.6, RFC 6275, RFC 7401, RFC 5533: in units of eight bytes, less the first.
-            _ => 8 * (stated + 1),
+            _ => 8 * (usize::from(stated) + 1),
         };
-        datagram.protocol = byte(frame, at)?;
-        datagram.payload = at + size;
+        datagram.protocol = next;
     }
     Some(datagram)
 }
