@@ -1,5 +1,11 @@
 //! The kernel half's parser, run on the host, against the model's reader. Needs no root and no BPF.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull};
 
 use nix::{
@@ -92,7 +98,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(pages: usize) -> Self {
-        let page = sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap() as usize;
+        let page = usize::try_from(sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap()).unwrap();
         let usable = pages * page;
         let length = NonZeroUsize::new(usable + page).unwrap();
         // SAFETY: a new mapping at an address of the kernel's choice, its last page closed; nothing else refers to it.
@@ -170,7 +176,8 @@ fn the_parser_never_reads_past_the_end_of_a_packet() {
         .take(fuzz::cases())
         .map(|seed| case(&stage, seed))
         .collect();
-    for whole in cases[..cases.len() / 25].to_vec() {
+    for number in 0..cases.len() / 25 {
+        let whole = cases[number].clone();
         let ends = 0..whole.readable().len().min(200);
         cases.extend(ends.map(|end| Case {
             bytes: whole.bytes[..end].to_vec(),

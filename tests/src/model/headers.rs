@@ -278,16 +278,23 @@ mod tests {
 
     #[test]
     fn no_bytes_whatever_make_it_panic() {
-        for length in 0..200 {
-            for fill in 0..=255u8 {
+        for (at, kind) in [
+            (12, 0x0800u16),
+            (12, 0x86dd),
+            (16, 0x0800),
+            (20, 0x86dd),
+            (12, 0x8100),
+        ] {
+            for (length, fill) in
+                (0..200).flat_map(|length| (0..=255).map(move |fill| (length, fill)))
+            {
                 let mut frame = vec![fill; length];
                 read(&frame);
-                for (at, kind) in [(12, 0x0800u16), (12, 0x86dd), (16, 0x0800), (20, 0x86dd)] {
-                    if let Some(place) = frame.get_mut(at..at + 2) {
-                        place.copy_from_slice(&kind.to_be_bytes());
-                        read(&frame);
-                    }
-                }
+                let Some(place) = frame.get_mut(at..at + 2) else {
+                    continue;
+                };
+                place.copy_from_slice(&kind.to_be_bytes());
+                read(&frame);
             }
         }
     }

@@ -69,17 +69,13 @@ impl Case {
             self.shapes
         );
         for (line, bytes) in self.bytes.chunks(32).enumerate() {
-            let hex: Vec<String> = bytes
-                .chunks(2)
-                .map(|pair| pair.iter().fold(String::new(), hex))
-                .collect();
-            writeln!(text, "  {:4}  {}", line * 32, hex.join(" ")).unwrap_or_default();
+            write!(text, "  {:4} ", line * 32).unwrap_or_default();
+            for (place, byte) in bytes.iter().enumerate() {
+                let gap = if place % 2 == 0 { " " } else { "" };
+                write!(text, "{gap}{byte:02x}").unwrap_or_default();
+            }
+            text.push('\n');
         }
         text
     }
-}
-
-fn hex(mut text: String, byte: &u8) -> String {
-    write!(text, "{byte:02x}").unwrap_or_default();
-    text
 }

@@ -91,7 +91,7 @@ pub fn transport(protocol: u8, source: u16, destination: u16) -> Packet {
     }
 }
 
-/// An ICMP or ICMPv6 message: eight bytes and what follows them.
+/// An ICMP or `ICMPv6` message: eight bytes and what follows them.
 pub fn icmp(kind: u8, code: u8, rest: Packet) -> Packet {
     rest.behind(&[kind, code, 0, 0, 0, 0, 5, 0xdc], &[0])
 }
@@ -103,7 +103,7 @@ pub fn vrrp() -> Packet {
 
 /// The fragment field of IPv4 or of an IPv6 fragment header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Piece {
     /// In units of eight bytes.
     pub offset: u16,
     pub more: bool,
@@ -117,7 +117,7 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// Words of four bytes, at most ten.
     pub options: u8,
-    pub part: Part,
+    pub piece: Piece,
 }
 
 impl Ipv4 {
@@ -127,7 +127,7 @@ impl Ipv4 {
         // No operation, RFC 791 section 3.1.
         let mut header = vec![1; 4 * usize::from(words)];
         let length = low_half(header.len() + payload.bytes.len());
-        let fragment = self.part.offset & 0x1fff | if self.part.more { 0x2000 } else { 0 };
+        let fragment = self.piece.offset & 0x1fff | if self.piece.more { 0x2000 } else { 0 };
         header[0] = 4 << 4 | words;
         header[1] = 0;
         header[2..4].copy_from_slice(&length.to_be_bytes());
@@ -154,7 +154,7 @@ pub enum Extension {
     Authentication {
         words: u8,
     },
-    Fragment(Part),
+    Fragment(Piece),
 }
 
 impl Extension {
@@ -181,8 +181,8 @@ impl Extension {
                 header[..2].copy_from_slice(&[next, words]);
                 payload.behind(&header, &[0, 1])
             }
-            Self::Fragment(part) => {
-                let field = part.offset << 3 | u16::from(part.more);
+            Self::Fragment(piece) => {
+                let field = piece.offset << 3 | u16::from(piece.more);
                 let [high, low] = field.to_be_bytes();
                 payload.behind(&[next, 0, high, low, 0, 0, 0x12, 0x34], &[0, 1, 2, 3])
             }
@@ -228,7 +228,7 @@ pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, payload: Packet) ->
             destination,
             protocol,
             options: 0,
-            part: Part::default(),
+            piece: Piece::default(),
         }
         .carry(payload),
         (source, destination) => {
@@ -310,7 +310,7 @@ mod tests {
         let extensions = vec![
             Extension::Units { kind: 60, units: 1 },
             Extension::Authentication { words: 3 },
-            Extension::Fragment(Part {
+            Extension::Fragment(Piece {
                 offset: 0,
                 more: true,
             }),

@@ -2,12 +2,15 @@
 
 use std::net::Ipv6Addr;
 
-use aya::programs::{TestRun, TestRunOptions};
+use aya::{
+    maps::{MapData, RingBuf},
+    programs::{TestRun, TestRunOptions},
+};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
-use ober_common::abi::{CELLS, Count, Counters, RING_SLOTS, Ring, SERVICES};
+use ober_common::abi::{CELLS, Count, Counters, Drop, RING_SLOTS, Ring, SERVICES};
 use ober_tests::{
     model::{Action, List, Prefix},
     packets::{Case, Shape, Stage},
@@ -16,7 +19,10 @@ use ober_tests::{
 use ober_user::{
     access::{self, Entries},
     config::Limits,
-    dataplane::{Wanted, maps::Plain},
+    dataplane::{
+        Wanted,
+        maps::{Plain, drops},
+    },
 };
 
 /// Few IPv6 lines, so that the crowd of hosts spills over them.
@@ -37,16 +43,19 @@ const ONE_BUFFER: usize = 2048;
 /// What one packet did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    pub action: Action,
+    pub(crate) action: Action,
     /// Service, cell and what the cell rose by; exactly one in a sound run.
-    pub rises: Vec<(u32, usize, Count)>,
+    pub(crate) rises: Vec<(u32, usize, Count)>,
+    /// What was reported of it; only drops are.
+    pub(crate) report: Option<Drop>,
 }
 
 /// A loaded data plane that is attached to nothing; its pins go with it.
 pub(crate) struct Kernel {
     lists: Lists,
+    reports: RingBuf<MapData>,
     services: u32,
-    before: Vec<Box<[Count; CELLS]>>,
+    before: Vec<[Count; CELLS]>,
     splits: bool,
 }
 
@@ -57,15 +66,19 @@ impl Kernel {
         let lists = Lists::with(name, LIMITS);
         stage.node.key = lists.plane.maps.node.read(0).key;
         let services = u32::try_from(stage.node.services.len()).unwrap() + 1;
+        let reports = drops(lists.plane.directory()).unwrap();
         let mut kernel = Self {
+            reports,
             lists,
             services,
             before: Vec::new(),
             splits: false,
         };
         kernel.fill(stage);
+        kernel.sample(1);
         kernel.splits = kernel.can_split();
         kernel.before = kernel.counters();
+        while kernel.report().is_some() {}
         kernel
     }
 
@@ -80,7 +93,12 @@ impl Kernel {
         let after = self.counters();
         let rises = rises(&self.before, &after);
         self.before = after;
-        Outcome { action, rises }
+        let report = self.report();
+        Outcome {
+            action,
+            rises,
+            report,
+        }
     }
 
     /// The case as this kernel can run it: before Linux 6.18 the first buffer's size cannot be chosen.
@@ -128,6 +146,20 @@ impl Kernel {
             .set_switch(|node| &raw mut node.steer, u32::from(steer));
     }
 
+    /// Reports one drop in so many of a kind.
+    pub(crate) fn sample(&self, one_in: u32) {
+        self.lists
+            .plane
+            .set_switch(|node| &raw mut node.sample, one_in);
+    }
+
+    fn report(&mut self) -> Option<Drop> {
+        let item = self.reports.next()?;
+        assert_eq!(item.len(), size_of::<Drop>());
+        // SAFETY: so many bytes are there, and any bytes are a valid report.
+        Some(unsafe { item.as_ptr().cast::<Drop>().read_unaligned() })
+    }
+
     fn execute(&mut self, bytes: &[u8], first_buffer: Option<usize>) -> Result<u32, String> {
         let mut context = [0; 24];
         let end = u32::try_from(first_buffer.unwrap_or(bytes.len())).unwrap();
@@ -152,13 +184,13 @@ impl Kernel {
         splits
     }
 
-    fn counters(&self) -> Vec<Box<[Count; CELLS]>> {
+    fn counters(&self) -> Vec<[Count; CELLS]> {
         (0..self.services).map(|index| self.cells(index)).collect()
     }
 
     /// A service's cells over all CPUs.
-    fn cells(&self, index: u32) -> Box<[Count; CELLS]> {
-        let mut sum = Box::new([Count::default(); CELLS]);
+    fn cells(&self, index: u32) -> [Count; CELLS] {
+        let mut sum = [Count::default(); CELLS];
         for Plain(Counters { cells }) in self
             .lists
             .plane
@@ -247,10 +279,7 @@ fn entries(list: &List) -> Entries {
     entries
 }
 
-fn rises(
-    before: &[Box<[Count; CELLS]>],
-    after: &[Box<[Count; CELLS]>],
-) -> Vec<(u32, usize, Count)> {
+fn rises(before: &[[Count; CELLS]], after: &[[Count; CELLS]]) -> Vec<(u32, usize, Count)> {
     let mut rises = Vec::new();
     for (service, (before, after)) in (0..).zip(before.iter().zip(after)) {
         for (cell, (before, after)) in before.iter().zip(after.iter()).enumerate() {
