@@ -1,1 +1,13 @@
-
+//! What the proofs stand on: a laboratory of network namespaces, an S3 server, an S3 client and a load that counts
+//! honestly.
+//!
+//! ```text
+//! client ---+                 +-- in0  node  st0 --- st0 storage
+//! client ---+-- switch br0 ---+        (XDP, sk_lookup, HAProxy workers)   (s3-server)
+//! ```
+pub mod certificate;
+pub mod client;
+pub mod lab;
+pub mod load;
+pub mod pattern;
+pub mod s3;
