@@ -75,7 +75,10 @@ impl Verdict {
 
     /// Does the packet end here?
     pub const fn drops(self) -> bool {
-        matches!(self, Self::Malformed | Self::Denied | Self::RouterDenied | Self::NoWorker)
+        matches!(
+            self,
+            Self::Malformed | Self::Denied | Self::RouterDenied | Self::NoWorker
+        )
     }
 }
 
@@ -146,32 +149,43 @@ pub struct Service {
     pub pad: [u32; 7],
 }
 
-/// The service table: one value, so that user space maps it once and a lookup is one computed line.
+/// A service table: one value, so that user space maps it once and a lookup is one computed line. There are two; the
+/// one [`Node::table`] names is in force, the other is free to be filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ServiceTable {
+    /// The seed with which the services below do not collide.
+    pub seed: u64,
+    pub pad: [u64; 7],
     pub slots: [Service; SERVICE_SLOTS],
 }
 
-/// Facts every packet may need. One value, read in place.
+/// Service tables: one in force and one to be filled.
+pub const TABLES: u32 = 2;
+
+/// Facts every packet may need. One value, read in place. All zero: never filled.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Secret key of the flow hash, the same on all nodes of a cluster; two odd-ish words, never zero.
+    /// Secret key of the flow hash, the same on all nodes of a cluster.
     pub key: [u64; 2],
-    /// Seed with which the service table has no collisions.
-    pub seed: u64,
+    /// [`LAYOUT`] of whoever filled the maps.
+    pub layout: u32,
+    /// The service table in force; the one word that publishes another.
+    pub table: u32,
     /// Bit per list: it holds IPv6 prefixes, so a miss in the host lines goes on to the prefix trie.
     pub prefix_lists: u32,
     /// List of routers plus one; 0: routing protocols are not checked.
     pub routers: u32,
     /// 1: steer packets to the worker's CPU.
     pub steer: u32,
-    /// One drop event in this many per CPU and cell is reported; a power of two, 0: none.
+    /// One drop in this many per CPU and cell is reported; a power of two, 0: none.
     pub sample: u32,
     /// Number of host lines minus one; a power of two minus one.
     pub line_mask: u32,
-    pub pad: u32,
+    /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
+    pub host_lists: u32,
+    pub workers: [Worker; WORKERS],
 }
 
 /// Which worker a ring slot belongs to: worker number plus one, 0: nobody.
@@ -261,7 +275,7 @@ pub struct Drop {
 const _: () = {
     assert!(size_of::<Service>() == 64);
     assert!(size_of::<HostLine>() == 64);
-    assert!(size_of::<Node>() == 48);
+    assert!(size_of::<Node>() == 48 + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);

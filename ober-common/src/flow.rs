@@ -15,13 +15,19 @@ impl Ip {
     #[inline(always)]
     pub const fn from_v4(raw: u32) -> Self {
         let [a, b, c, d] = raw.to_ne_bytes();
-        Self { hi: 0, lo: u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d]) }
+        Self {
+            hi: 0,
+            lo: u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d]),
+        }
     }
 
     #[inline(always)]
     pub const fn from_bytes(bytes: Address) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-        Self { hi: u64::from_ne_bytes([a, b, c, d, e, f, g, h]), lo: u64::from_ne_bytes([i, j, k, l, m, n, o, p]) }
+        Self {
+            hi: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            lo: u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        }
     }
 
     #[inline(always)]
@@ -63,7 +69,10 @@ const fn fold(a: u64, b: u64) -> u64 {
     let (a_hi, a_lo, b_hi, b_lo) = (a >> 32, a & LOW, b >> 32, b & LOW);
     let (low, cross_a, cross_b) = (a_lo * b_lo, a_lo * b_hi, a_hi * b_lo);
     let middle = (low >> 32) + (cross_a & LOW) + (cross_b & LOW);
-    let high = (a_hi * b_hi).wrapping_add(cross_a >> 32).wrapping_add(cross_b >> 32).wrapping_add(middle >> 32);
+    let high = (a_hi * b_hi)
+        .wrapping_add(cross_a >> 32)
+        .wrapping_add(cross_b >> 32)
+        .wrapping_add(middle >> 32);
     high ^ ((middle << 32) | (low & LOW))
 }
 
@@ -95,12 +104,16 @@ pub const fn ring_slot(hash: u64) -> usize {
 pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize {
     let place = ((protocol as u64) << 16) | port as u64;
     let mixed = (vip.lo ^ vip.hi.rotate_left(29)).wrapping_mul(seed) ^ place;
-    (mixed.wrapping_mul(seed) >> (64 - SERVICE_SLOTS.trailing_zeros())) as usize & (SERVICE_SLOTS - 1)
+    (mixed.wrapping_mul(seed) >> (64 - SERVICE_SLOTS.trailing_zeros())) as usize
+        & (SERVICE_SLOTS - 1)
 }
 
 /// The home line of an IPv6 address among the host lines.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is shifted down")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the upper half is shifted down"
+)]
 pub const fn host_line(key: [u64; 2], address: Ip, mask: u32) -> u32 {
     (fold(address.hi ^ key[1], address.lo ^ key[0]) >> 32) as u32 & mask
 }
@@ -115,7 +128,9 @@ mod tests {
     fn fold_is_the_folded_128_bit_product() {
         let mut state = 1u64;
         for _ in 0..10_000 {
-            let a = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let a = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let b = a.rotate_left(31) ^ state;
             let wide = u128::from(a) * u128::from(b);
             assert_eq!(fold(a, b), (wide >> 64) as u64 ^ wide as u64);
@@ -127,7 +142,10 @@ mod tests {
     fn an_address_survives_the_round_trip() {
         let v4 = Ip::from_v4(u32::from_ne_bytes([10, 1, 2, 3]));
         assert_eq!(v4.v4(), Some(0x0a01_0203));
-        assert_eq!(v4.bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
+        assert_eq!(
+            v4.bytes(),
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]
+        );
         let v6 = Ip::from_bytes([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(v6.v4(), None);
         assert_eq!(Ip::from_bytes(v6.bytes()), v6);
@@ -143,20 +161,44 @@ mod tests {
                 let mut shares = [0u32; 64];
                 for i in 0..65_536 {
                     let (host, client_port) = vary(i);
-                    let client = if wide { Ip { hi: 0x20, lo: u64::from(host) } } else { Ip::from_v4(host.to_be()) };
-                    let flow = Flow { client, vip: Ip::from_v4(1), client_port, port: 443, protocol: 6 };
+                    let client = if wide {
+                        Ip {
+                            hi: 0x20,
+                            lo: u64::from(host),
+                        }
+                    } else {
+                        Ip::from_v4(host.to_be())
+                    };
+                    let flow = Flow {
+                        client,
+                        vip: Ip::from_v4(1),
+                        client_port,
+                        port: 443,
+                        protocol: 6,
+                    };
                     shares[ring_slot(hash(KEY, &flow)) / (RING_SLOTS / 64)] += 1;
                 }
-                assert!(shares.iter().all(|share| (850..1200).contains(share)), "{shares:?}");
+                assert!(
+                    shares.iter().all(|share| (850..1200).contains(share)),
+                    "{shares:?}"
+                );
             }
         }
     }
 
     #[test]
     fn another_key_sends_flows_elsewhere() {
-        let flow = |i: u16| Flow { client: Ip::from_v4(7), vip: Ip::from_v4(9), client_port: i, port: 80, protocol: 6 };
+        let flow = |i: u16| Flow {
+            client: Ip::from_v4(7),
+            vip: Ip::from_v4(9),
+            client_port: i,
+            port: 80,
+            protocol: 6,
+        };
         let same = (0..4096)
-            .filter(|i| ring_slot(hash(KEY, &flow(*i))) == ring_slot(hash([KEY[1], KEY[0]], &flow(*i))))
+            .filter(|i| {
+                ring_slot(hash(KEY, &flow(*i))) == ring_slot(hash([KEY[1], KEY[0]], &flow(*i)))
+            })
             .count();
         assert!(same < 20, "{same} of 4096 flows kept their slot");
     }

@@ -3,6 +3,7 @@
 //!
 //! `no_std`, depends on nothing, and holds no policy: ids and numbers only.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod flow;

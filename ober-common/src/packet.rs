@@ -22,12 +22,16 @@ pub struct Frame {
 pub enum Parsed {
     /// Neither IPv4 nor IPv6.
     Other,
-    /// A flow, its own or the one an ICMP error quotes.
-    Flow { flow: Flow, extent: Extent },
+    /// A flow, the packet's own or the one an ICMP error quotes.
+    Flow {
+        flow: Flow,
+        extent: Extent,
+        quoted: bool,
+    },
     /// A fragment that is not the first.
     Fragment { destination: Ip },
     /// IP without ports we judge.
-    Bare { protocol: u8 },
+    Bare { source: Ip, protocol: u8 },
     /// The frame ends before what it promises, contradicts itself, or has more headers than [`EXTENSIONS`].
     /// `destination` is zero when not even that can be read.
     Malformed { destination: Ip },
@@ -76,65 +80,93 @@ impl Frame {
         Self { start, end }
     }
 
-    /// The value at `offset`, if the frame reaches that far.
+    /// The `N` bytes at `offset`, if the frame reaches that far.
     #[inline(always)]
-    fn read<T: Copy>(self, offset: usize) -> Option<T> {
-        let at = self.start + offset;
-        if at + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: the bytes lie within the frame, `T` is one of the integer types below, valid for any bytes.
-        // BPF loads need no alignment where the kernel says so, and its verifier refuses the program elsewhere;
-        // an unaligned read would be split into single bytes there.
+    fn span<const N: usize>(self, offset: usize) -> Option<Span<N>> {
+        let at = address(self.start, offset);
+        (at + N <= self.end).then_some(Span(at))
+    }
+}
+
+/// `start + offset`, computed once: the verifier trusts the very register it saw compared, and the compiler would
+/// rather compute the sum again than keep it.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn address(start: usize, offset: usize) -> usize {
+    let sum;
+    // SAFETY: an addition of two registers; no memory is touched.
+    unsafe {
+        core::arch::asm!("{0} += {1}", inout(reg) start => sum, in(reg) offset, options(pure, nomem, nostack));
+    }
+    sum
+}
+
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+const fn address(start: usize, offset: usize) -> usize {
+    start + offset
+}
+
+/// `N` bytes that were proven to lie within the frame.
+#[derive(Clone, Copy)]
+struct Span<const N: usize>(usize);
+
+impl<const N: usize> Span<N> {
+    #[inline(always)]
+    fn get<T: Copy, const AT: usize>(self) -> T {
+        const { assert!(AT + size_of::<T>() <= N) };
+        let at = (self.0 + AT) as *const T;
+        // SAFETY: within the span by the assertion above; `T` is an integer here, valid for any bytes. BPF loads need
+        // no alignment where the kernel says so, and its verifier refuses the program elsewhere; `read_unaligned`
+        // would be split into single bytes.
         #[cfg(target_arch = "bpf")]
-        return Some(unsafe { core::ptr::read(at as *const T) });
-        // SAFETY: as above; here alignment is not assumed.
+        return unsafe { core::ptr::read(at) };
+        // SAFETY: as above; alignment is not assumed.
         #[cfg(not(target_arch = "bpf"))]
-        return Some(unsafe { core::ptr::read_unaligned(at as *const T) });
+        return unsafe { core::ptr::read_unaligned(at) };
     }
 
     #[inline(always)]
-    fn byte(self, offset: usize) -> Option<u8> {
-        self.read(offset)
+    fn byte<const AT: usize>(self) -> u8 {
+        self.get::<u8, AT>()
     }
 
     #[inline(always)]
-    fn half(self, offset: usize) -> Option<u16> {
-        self.read(offset).map(u16::from_be)
+    fn half<const AT: usize>(self) -> u16 {
+        u16::from_be(self.get::<u16, AT>())
     }
 
     #[inline(always)]
-    fn v4(self, offset: usize) -> Option<Ip> {
-        self.read(offset).map(Ip::from_v4)
-    }
-
-    #[inline(always)]
-    fn v6(self, offset: usize) -> Option<Ip> {
-        let lo = self.read(offset + 8)?;
-        Some(Ip { hi: self.read(offset)?, lo })
+    fn v4<const AT: usize>(self) -> Ip {
+        Ip::from_v4(self.get::<u32, AT>())
     }
 }
 
 /// Reads the headers of a frame.
 #[inline(always)]
 pub fn parse(frame: Frame) -> Parsed {
-    let mut offset = 12;
-    let Some(mut kind) = frame.half(offset) else {
-        return Parsed::Malformed { destination: NOWHERE };
+    let mut offset = 14;
+    let Some(link) = frame.span::<14>(0) else {
+        return Parsed::Malformed {
+            destination: NOWHERE,
+        };
     };
+    let mut kind = link.half::<12>();
     for _ in 0..TAGS {
         if kind != ETH_VLAN && kind != ETH_QINQ {
             break;
         }
+        let Some(tag) = frame.span::<4>(offset) else {
+            return Parsed::Malformed {
+                destination: NOWHERE,
+            };
+        };
+        kind = tag.half::<2>();
         offset += 4;
-        match frame.half(offset) {
-            Some(inner) => kind = inner,
-            None => return Parsed::Malformed { destination: NOWHERE },
-        }
     }
     match kind {
-        ETH_IPV4 => ipv4(frame, offset + 2),
-        ETH_IPV6 => ipv6(frame, offset + 2),
+        ETH_IPV4 => ipv4(frame, offset),
+        ETH_IPV6 => ipv6(frame, offset),
         _ => Parsed::Other,
     }
 }
@@ -151,16 +183,13 @@ struct Header {
     later_fragment: bool,
 }
 
-/// RFC 791. `None`: unreadable, and whoever asks knows for whom.
+/// RFC 791. The error is the destination as far as it could be read.
 #[inline(always)]
 fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
-    // The last word first: one comparison proves the whole fixed header.
-    let destination = frame.v4(offset + 16).ok_or(NOWHERE)?;
-    let source = frame.v4(offset + 12).ok_or(NOWHERE)?;
-    let version = frame.byte(offset).ok_or(NOWHERE)?;
-    let total = frame.half(offset + 2).ok_or(NOWHERE)?;
-    let fragment = frame.half(offset + 6).ok_or(NOWHERE)?;
-    let protocol = frame.byte(offset + 9).ok_or(NOWHERE)?;
+    let fixed = frame.span::<20>(offset).ok_or(NOWHERE)?;
+    let (source, destination) = (fixed.v4::<12>(), fixed.v4::<16>());
+    let (version, protocol) = (fixed.byte::<0>(), fixed.byte::<9>());
+    let (total, fragment) = (fixed.half::<2>(), fixed.half::<6>());
     let length = usize::from(version & 0xf) * 4;
     if version >> 4 != 4 || length < 20 {
         return Err(destination);
@@ -178,11 +207,17 @@ fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
 /// RFC 8200 section 4.
 #[inline(always)]
 fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
-    let destination = frame.v6(offset + 24).ok_or(NOWHERE)?;
-    let source = frame.v6(offset + 8).ok_or(NOWHERE)?;
-    let version = frame.byte(offset).ok_or(NOWHERE)?;
-    let payload = frame.half(offset + 4).ok_or(NOWHERE)?;
-    let mut protocol = frame.byte(offset + 6).ok_or(NOWHERE)?;
+    let fixed = frame.span::<40>(offset).ok_or(NOWHERE)?;
+    let source = Ip {
+        hi: fixed.get::<u64, 8>(),
+        lo: fixed.get::<u64, 16>(),
+    };
+    let destination = Ip {
+        hi: fixed.get::<u64, 24>(),
+        lo: fixed.get::<u64, 32>(),
+    };
+    let (version, payload, mut protocol) =
+        (fixed.byte::<0>(), fixed.half::<4>(), fixed.byte::<6>());
     if version >> 4 != 6 {
         return Err(destination);
     }
@@ -203,14 +238,14 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
             44 => 0,
             _ => break,
         };
-        let length = frame.byte(header.next + 1).ok_or(destination)?;
-        protocol = frame.byte(header.next).ok_or(destination)?;
+        // Every extension is at least this long, and it holds all we need of each.
+        let extension = frame.span::<4>(header.next).ok_or(destination)?;
+        protocol = extension.byte::<0>();
         if unit == 0 {
-            let fragment = frame.half(header.next + 2).ok_or(destination)?;
-            header.later_fragment = fragment & 0xfff8 != 0;
+            header.later_fragment = extension.half::<2>() & 0xfff8 != 0;
             header.next += 8;
         } else {
-            header.next += (usize::from(length) + 8 / unit) * unit;
+            header.next += (usize::from(extension.byte::<1>()) + 8 / unit) * unit;
         }
         header.protocol = protocol;
         if header.later_fragment {
@@ -233,12 +268,17 @@ fn ipv4(frame: Frame, offset: usize) -> Parsed {
         Err(destination) => return Parsed::Malformed { destination },
     };
     if header.later_fragment {
-        return Parsed::Fragment { destination: header.destination };
+        return Parsed::Fragment {
+            destination: header.destination,
+        };
     }
     match header.protocol {
         TCP | UDP => ports(frame, header, false),
         ICMP => icmp(frame, header),
-        protocol => Parsed::Bare { protocol },
+        protocol => Parsed::Bare {
+            source: header.source,
+            protocol,
+        },
     }
 }
 
@@ -249,57 +289,110 @@ fn ipv6(frame: Frame, offset: usize) -> Parsed {
         Err(destination) => return Parsed::Malformed { destination },
     };
     if header.later_fragment {
-        return Parsed::Fragment { destination: header.destination };
+        return Parsed::Fragment {
+            destination: header.destination,
+        };
     }
     match header.protocol {
         TCP | UDP => ports(frame, header, false),
         ICMPV6 => icmp(frame, header),
-        protocol if is_extension(protocol) => Parsed::Malformed { destination: header.destination },
-        protocol => Parsed::Bare { protocol },
+        protocol if is_extension(protocol) => Parsed::Malformed {
+            destination: header.destination,
+        },
+        protocol => Parsed::Bare {
+            source: header.source,
+            protocol,
+        },
     }
 }
 
 /// The flow of a TCP or UDP header, seen from the client: a quoted packet is one of ours going out, so it is turned.
 #[inline(always)]
 fn ports(frame: Frame, header: Header, quoted: bool) -> Parsed {
-    let (Some(source), Some(destination)) = (frame.half(header.next), frame.half(header.next + 2)) else {
-        return Parsed::Malformed { destination: header.destination };
+    let Some(ports) = frame.span::<4>(header.next) else {
+        return Parsed::Malformed {
+            destination: header.destination,
+        };
     };
-    let Header { protocol, ip_end, next, .. } = header;
+    let (source, destination) = (ports.half::<0>(), ports.half::<2>());
+    let Header {
+        protocol,
+        ip_end,
+        next,
+        ..
+    } = header;
     let flow = if quoted {
-        Flow { client: header.destination, vip: header.source, client_port: destination, port: source, protocol }
+        Flow {
+            client: header.destination,
+            vip: header.source,
+            client_port: destination,
+            port: source,
+            protocol,
+        }
     } else {
-        Flow { client: header.source, vip: header.destination, client_port: source, port: destination, protocol }
+        Flow {
+            client: header.source,
+            vip: header.destination,
+            client_port: source,
+            port: destination,
+            protocol,
+        }
     };
-    Parsed::Flow { flow, extent: Extent { ip_end, judged_end: next + 4 } }
+    Parsed::Flow {
+        flow,
+        extent: Extent {
+            ip_end,
+            judged_end: next + 4,
+        },
+        quoted,
+    }
 }
 
 /// An ICMP error belongs to the flow of the packet it quotes (RFC 792, RFC 4443 section 2.4 c). The extent is that of
 /// the error itself: routers cut the quoted packet short, so what that one promises cannot be held against them.
 #[inline(always)]
 fn icmp(frame: Frame, outer: Header) -> Parsed {
-    let malformed = Parsed::Malformed { destination: outer.destination };
-    let Some(kind) = frame.byte(outer.next) else {
+    let malformed = Parsed::Malformed {
+        destination: outer.destination,
+    };
+    let Some(kind) = frame.span::<1>(outer.next) else {
         return malformed;
     };
     let quoted = outer.next + ICMP_HEADER;
-    let inner = match (outer.protocol, kind) {
+    let inner = match (outer.protocol, kind.byte::<0>()) {
         // Destination unreachable, time exceeded, parameter problem.
         (ICMP, 3 | 11 | 12) => ipv4_header(frame, quoted),
         // Destination unreachable, packet too big, time exceeded, parameter problem.
         (ICMPV6, 1..=4) => ipv6_header(frame, quoted),
-        (protocol, _) => return Parsed::Bare { protocol },
+        (protocol, _) => {
+            return Parsed::Bare {
+                source: outer.source,
+                protocol,
+            };
+        }
     };
     let Ok(inner) = inner else {
         return malformed;
     };
     if inner.later_fragment || !matches!(inner.protocol, TCP | UDP) {
-        return Parsed::Bare { protocol: outer.protocol };
+        return Parsed::Bare {
+            source: outer.source,
+            protocol: outer.protocol,
+        };
     }
     match ports(frame, inner, true) {
-        Parsed::Flow { flow, extent } => {
-            Parsed::Flow { flow, extent: Extent { ip_end: outer.ip_end, judged_end: extent.judged_end } }
-        }
+        Parsed::Flow {
+            flow,
+            extent: Extent { judged_end, .. },
+            quoted,
+        } => Parsed::Flow {
+            flow,
+            extent: Extent {
+                ip_end: outer.ip_end,
+                judged_end,
+            },
+            quoted,
+        },
         _ => malformed,
     }
 }

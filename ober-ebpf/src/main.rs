@@ -1,5 +1,25 @@
+//! The kernel half. Two programs look ids up in maps and decide no policy:
+//!
+//! ```text
+//! ober          XDP        frame -> service? -> on its list? -> ring slot -> worker -> worker's CPU
+//! ober_lookup   sk_lookup  new connection -> service? -> on its list? -> same slot -> worker's listening socket
+//! ```
 #![no_std]
 #![no_main]
-#[cfg(not(test))]
+
+mod access;
+mod count;
+mod maps;
+mod sk_lookup;
+mod steer;
+mod xdp;
+
+/// The kernel lends some helpers to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,2 +1,6 @@
 //! Herr Ober, the user half.
+pub mod access;
 pub mod config;
+pub mod dataplane;
+pub mod netlink;
+pub mod ring;

@@ -1,5 +1,5 @@
-//! What the proofs stand on: a laboratory of network namespaces, an S3 server, an S3 client and a load that counts
-//! honestly.
+//! What the proofs stand on: a laboratory of network namespaces, an S3 server, an S3 client, a load that counts
+//! honestly, and the data plane without its daemon.
 //!
 //! ```text
 //! client ---+                 +-- in0  node  st0 --- st0 storage
@@ -10,4 +10,5 @@ pub mod client;
 pub mod lab;
 pub mod load;
 pub mod pattern;
+pub mod plane;
 pub mod s3;

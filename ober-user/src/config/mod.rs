@@ -137,7 +137,9 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// TLS ends here; the PEM file holds the chain and the key.
-    Tls { certificate: PathBuf },
+    Tls {
+        certificate: PathBuf,
+    },
     Plain,
 }
 

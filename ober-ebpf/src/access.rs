@@ -1,0 +1,94 @@
+//! Is a client on a list? IPv4: two dependent loads whatever the list holds. IPv6: one line of exact addresses, and
+//! the prefix trie for lists that have prefixes.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use ober_common::{
+    abi::{HostLine, Node, PREFIX_LIST_BITS, PrefixKey, SPILL, Service, WAYS},
+    flow::{Ip, host_line},
+};
+
+use crate::maps::{HOST_LINES, PAGE_INDEX, PAGES, PREFIXES};
+
+/// May the client use the service?
+#[inline(always)]
+pub(crate) fn admits(node: &Node, service: &Service, client: Ip) -> bool {
+    service.list == 0 || listed(node, service.list - 1, client)
+}
+
+/// Silence means no: whatever cannot be looked up is not listed.
+#[inline(always)]
+pub(crate) fn listed(node: &Node, list: u32, client: Ip) -> bool {
+    match client.v4() {
+        Some(address) => listed_v4(list, address),
+        None => listed_v6(node, list, client),
+    }
+}
+
+#[inline(always)]
+fn listed_v4(list: u32, address: u32) -> bool {
+    let Some(index) = PAGE_INDEX.get(list) else {
+        return false;
+    };
+    let page = index.pages[(address >> 16) as usize];
+    if page == ober_common::abi::PAGE_NONE {
+        return false;
+    }
+    let Some(page) = PAGES.get(u32::from(page)) else {
+        return false;
+    };
+    let word = page.words[(address as usize >> 6) & 1023];
+    word >> (address & 63) & 1 == 1
+}
+
+#[inline(always)]
+fn listed_v6(node: &Node, list: u32, client: Ip) -> bool {
+    let bit = 1u32 << (list & 31);
+    node.host_lists & bit != 0 && in_lines(node, client, bit)
+        || node.prefix_lists & bit != 0 && in_prefix(list, client)
+}
+
+/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
+#[inline(never)]
+fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
+    let home = host_line(node.key, client, node.line_mask);
+    let Some(line) = HOST_LINES.get(home) else {
+        return false;
+    };
+    if holds(line, client, bit) {
+        return true;
+    }
+    if line.spilled == 0 {
+        return false;
+    }
+    for step in 1..=SPILL {
+        let Some(line) = HOST_LINES.get((home + step) & node.line_mask) else {
+            return false;
+        };
+        if holds(line, client, bit) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn holds(line: &HostLine, client: Ip, bit: u32) -> bool {
+    for way in 0..WAYS {
+        if Ip::from_bytes(line.addresses[way]) == client && line.lists[way] & bit != 0 {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn in_prefix(list: u32, client: Ip) -> bool {
+    let key = Key::new(
+        PREFIX_LIST_BITS + 128,
+        PrefixKey {
+            list: list.to_be_bytes(),
+            address: client.bytes(),
+        },
+    );
+    PREFIXES.get(key).is_some()
+}

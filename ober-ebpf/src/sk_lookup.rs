@@ -1,0 +1,91 @@
+//! The socket of a new connection: the same service, list and ring as XDP, so both name the same worker. It runs for
+//! connections alone; packets of established ones never come here. It asks the list again because a client may come
+//! by an interface that carries no XDP program.
+
+use aya_ebpf::{
+    bindings::{bpf_sk_lookup, sk_action},
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
+use ober_common::{
+    abi::Lookups,
+    flow::{Flow, Ip},
+};
+
+use crate::{
+    access,
+    maps::{LOOKUPS, NODE, SOCKET_TABLE},
+    steer,
+};
+
+const AF_INET: u32 = 2;
+
+#[sk_lookup]
+pub(crate) fn ober_lookup(ctx: SkLookupContext) -> u32 {
+    let Some(node) = NODE.get(0) else {
+        return sk_action::SK_PASS;
+    };
+    let flow = flow(&ctx);
+    let Some(service) = steer::service(node, &flow) else {
+        return sk_action::SK_PASS;
+    };
+    let counted = |raise: fn(&mut Lookups) -> &mut u64, action| {
+        if let Some(lookups) = LOOKUPS.get_ptr_mut(service.index) {
+            // SAFETY: the slot is this CPU's own.
+            *raise(unsafe { &mut *lookups }) += 1;
+        }
+        action
+    };
+    if !access::admits(node, service, flow.client) {
+        return counted(|lookups| &mut lookups.denied, sk_action::SK_DROP);
+    }
+    let Some(worker) = steer::worker(node, service, &flow) else {
+        return counted(|lookups| &mut lookups.no_worker, sk_action::SK_DROP);
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "worker numbers are below 64"
+    )]
+    match SOCKET_TABLE.redirect_sk_lookup(&ctx, service.sockets + worker as u32, 0) {
+        Ok(()) => counted(|lookups| &mut lookups.assigned, sk_action::SK_PASS),
+        Err(_) => counted(|lookups| &mut lookups.no_socket, sk_action::SK_DROP),
+    }
+}
+
+/// The flow of the connection attempt; remote address and port come in network order, the local port in host order.
+#[inline(always)]
+fn flow(ctx: &SkLookupContext) -> Flow {
+    // SAFETY: the kernel hands a valid context for the run of the program.
+    let lookup: &bpf_sk_lookup = unsafe { &*ctx.lookup };
+    let (client, vip) = if lookup.family == AF_INET {
+        (
+            Ip::from_v4(lookup.remote_ip4),
+            Ip::from_v4(lookup.local_ip4),
+        )
+    } else {
+        (wide(lookup.remote_ip6), wide(lookup.local_ip6))
+    };
+    Flow {
+        client,
+        vip,
+        client_port: u16::from_be(lookup.remote_port),
+        port: lookup.local_port as u16,
+        protocol: lookup.protocol as u8,
+    }
+}
+
+#[inline(always)]
+fn wide(words: [u32; 4]) -> Ip {
+    let join = |first: u32, second: u32| u64::from(second) << 32 | u64::from(first);
+    if cfg!(target_endian = "little") {
+        Ip {
+            hi: join(words[0], words[1]),
+            lo: join(words[2], words[3]),
+        }
+    } else {
+        Ip {
+            hi: join(words[1], words[0]),
+            lo: join(words[3], words[2]),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! From a flow to its worker and the worker's CPU.
+
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
+use ober_common::{
+    abi::{Node, Service, ServiceTable, Verdict, WORKERS},
+    flow::{Flow, Ip, hash, ring_slot, service_slot},
+};
+
+use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};
+
+/// The service a flow belongs to.
+#[inline(always)]
+pub(crate) fn service(node: &Node, flow: &Flow) -> Option<&'static Service> {
+    let table: &ServiceTable = SERVICE_TABLE.get(node.table)?;
+    let slot = &table.slots[service_slot(table.seed, flow.vip, flow.protocol, flow.port)];
+    let same = Ip::from_bytes(slot.vip) == flow.vip
+        && slot.port == flow.port
+        && slot.protocol == flow.protocol;
+    (same && slot.used == 1).then_some(slot)
+}
+
+/// Is the address one of our VIPs? Protocol and port zero mark those.
+#[inline(always)]
+pub(crate) fn is_vip(node: &Node, address: Ip) -> bool {
+    service(
+        node,
+        &Flow {
+            vip: address,
+            ..Flow::default()
+        },
+    )
+    .is_some()
+}
+
+/// The worker the flow's ring slot names.
+#[inline(always)]
+pub(crate) fn worker(node: &Node, service: &Service, flow: &Flow) -> Option<usize> {
+    let ring = RING_TABLE.get(service.ring)?;
+    let slot = ring.slots[ring_slot(hash(node.key, flow))];
+    (slot != 0).then(|| (usize::from(slot) - 1) & (WORKERS - 1))
+}
+
+/// Sends the packet to the worker's CPU, or passes it when it is there already or cannot be sent.
+#[inline(always)]
+pub(crate) fn to_cpu(node: &Node, worker: usize) -> (Verdict, u32) {
+    let target = node.workers[worker];
+    // SAFETY: a helper without arguments.
+    let here = unsafe { bpf_get_smp_processor_id() };
+    if node.steer == 0 || target.steerable == 0 || target.cpu == here {
+        return (Verdict::Passed, xdp_action::XDP_PASS);
+    }
+    match CPU_QUEUES.redirect(target.cpu, 0) {
+        Ok(action) => (Verdict::Steered, action),
+        Err(_) => (Verdict::Passed, xdp_action::XDP_PASS),
+    }
+}

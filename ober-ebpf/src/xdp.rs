@@ -1,0 +1,162 @@
+//! The ingress program: one verdict a packet.
+
+use aya_ebpf::{
+    bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp,
+    programs::XdpContext,
+};
+use aya_log_ebpf::debug;
+use ober_common::{
+    abi::{Node, Verdict},
+    flow::{Flow, Ip},
+    packet::{Extent, Frame, Parsed, TCP, UDP, VRRP, parse},
+};
+
+use crate::{
+    access,
+    count::{count, report},
+    maps::NODE,
+    steer,
+};
+
+/// 1: malformed packets are also logged through aya-log. Set when the program is loaded; at 0 the verifier removes the code.
+#[unsafe(no_mangle)]
+static PACKET_LOG: u8 = 0;
+
+const BGP_PORT: u16 = 179;
+const BFD_PORTS: [u16; 2] = [3784, 4784];
+
+#[xdp(frags)]
+pub(crate) fn ober(ctx: XdpContext) -> u32 {
+    let Some(node) = NODE.get(0) else {
+        return xdp_action::XDP_PASS;
+    };
+    // SAFETY: the kernel keeps the frame's memory for the run of the program.
+    let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
+    match parse(frame) {
+        Parsed::Flow {
+            flow,
+            extent,
+            quoted,
+        } => judge(&ctx, node, &flow, extent, quoted),
+        Parsed::Bare {
+            source,
+            protocol: VRRP,
+        } if node.routers != 0 => routing_protocol(
+            &ctx,
+            node,
+            &Flow {
+                client: source,
+                protocol: VRRP,
+                ..Flow::default()
+            },
+        ),
+        Parsed::Other | Parsed::Bare { .. } => not_ours(&ctx),
+        Parsed::Fragment { destination } => fragment(&ctx, node, destination),
+        Parsed::Malformed { destination } => malformed(&ctx, node, destination),
+    }
+}
+
+/// The whole frame's length, all its buffers included.
+#[inline(always)]
+pub(crate) fn length(ctx: &XdpContext) -> usize {
+    // SAFETY: the context is the one the program was called with.
+    (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
+}
+
+#[inline(always)]
+fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: bool) -> u32 {
+    let Some(service) = steer::service(node, flow) else {
+        if node.routers != 0 && !quoted && is_routing(flow) {
+            return routing_protocol(ctx, node, flow);
+        }
+        return not_ours(ctx);
+    };
+    let length = length(ctx);
+    if !extent.fits(length) {
+        return drop(ctx, node, flow, Verdict::Malformed, service.index, length);
+    }
+    if !access::admits(node, service, flow.client) {
+        return drop(ctx, node, flow, Verdict::Denied, service.index, length);
+    }
+    let Some(worker) = steer::worker(node, service, flow) else {
+        return drop(ctx, node, flow, Verdict::NoWorker, service.index, length);
+    };
+    let (verdict, action) = steer::to_cpu(node, worker);
+    count(service.index, verdict, worker, length);
+    action
+}
+
+#[inline(always)]
+fn is_routing(flow: &Flow) -> bool {
+    flow.protocol == TCP && flow.port == BGP_PORT
+        || flow.protocol == UDP && BFD_PORTS.contains(&flow.port)
+}
+
+#[inline(always)]
+fn not_ours(ctx: &XdpContext) -> u32 {
+    count(0, Verdict::NotOurs, 0, length(ctx));
+    xdp_action::XDP_PASS
+}
+
+/// Counts the drop, and reports one in `node.sample`, the first included.
+#[inline(always)]
+fn drop(
+    ctx: &XdpContext,
+    node: &Node,
+    flow: &Flow,
+    verdict: Verdict,
+    service: u32,
+    length: usize,
+) -> u32 {
+    let before = count(service, verdict, 0, length);
+    if node.sample != 0 && before & u64::from(node.sample - 1) == 0 {
+        report(ctx, flow, verdict, service);
+    }
+    xdp_action::XDP_DROP
+}
+
+/// BGP, BFD and VRRP, when only the routers on the list may speak them.
+#[inline(never)]
+fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow) -> u32 {
+    if access::listed(node, node.routers - 1, flow.client) {
+        return not_ours(ctx);
+    }
+    drop(ctx, node, flow, Verdict::RouterDenied, 0, length(ctx))
+}
+
+#[inline(never)]
+fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
+    if !steer::is_vip(node, destination) {
+        return not_ours(ctx);
+    }
+    count(0, Verdict::Fragment, 0, length(ctx));
+    xdp_action::XDP_PASS
+}
+
+/// Dropped when it is for one of our VIPs or when nobody can tell; else the kernel's business.
+#[inline(never)]
+fn malformed(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
+    if destination != Ip::default() && !steer::is_vip(node, destination) {
+        return not_ours(ctx);
+    }
+    // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
+    if unsafe { core::ptr::read_volatile(&raw const PACKET_LOG) } != 0 {
+        debug!(
+            ctx,
+            "malformed packet of {} bytes on interface {}",
+            length(ctx),
+            ctx.ingress_ifindex()
+        );
+    }
+    drop(
+        ctx,
+        node,
+        &Flow {
+            vip: destination,
+            ..Flow::default()
+        },
+        Verdict::Malformed,
+        0,
+        length(ctx),
+    )
+}

@@ -1,0 +1,17 @@
+//! Builds the kernel half with the same pinned toolchain and leaves the object where `dataplane` includes it from.
+
+use anyhow::Result;
+use aya_build::{Package, Toolchain, build_ebpf};
+
+fn main() -> Result<()> {
+    // The BPF target has no prebuilt `core`; `-Z build-std` is the only unstable thing used, on the pinned release.
+    // SAFETY: a build script has one thread.
+    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    let package = Package {
+        name: "ober-ebpf",
+        root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../ober-ebpf"),
+        ..Package::default()
+    };
+    println!("cargo:rerun-if-changed=../ober-common/src");
+    build_ebpf([package], Toolchain::Custom("1.95.0"))
+}

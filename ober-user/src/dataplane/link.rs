@@ -1,0 +1,309 @@
+//! Links: what ties a program to an interface or a network namespace. A pinned link is updated in place, so there is
+//! no moment without a program; a new one is made only where none is.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    ProgramError, ProgramInfo, SkLookup, Xdp, XdpMode as AyaMode, links::FdLink, loaded_programs,
+};
+
+use super::{Error, chain};
+use crate::config::XdpMode;
+
+const LOOKUP: &str = "link_lookup";
+const XDP: &str = "link_xdp_";
+
+/// File names on the BPF file system hold no dots; interface names may (`eth0.100`), but no slash or percent sign.
+fn xdp_pin(home: &Path, interface: &str) -> PathBuf {
+    home.join(format!(
+        "{XDP}{}",
+        interface.replace('%', "%25").replace('.', "%2e")
+    ))
+}
+
+pub(super) fn is_link(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+}
+
+/// Attaches the socket lookup to this network namespace, or replaces the program that is there.
+pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
+    let error = |reason: String| Error::AttachLookup { reason };
+    let pin = home.join(LOOKUP);
+    let info = program.info().map_err(|cause| error(chain(&cause)))?;
+    if replace(
+        &pin,
+        &info,
+        program.fd().map_err(|cause| error(chain(&cause)))?.as_fd(),
+        0,
+    )
+    .map_err(|cause| error(cause.to_string()))?
+    {
+        return Ok(());
+    }
+    let namespace =
+        fs::File::open("/proc/thread-self/ns/net").map_err(|cause| error(cause.to_string()))?;
+    let id = program
+        .attach(namespace)
+        .map_err(|cause| error(chain(&cause)))?;
+    let link: FdLink = program
+        .take_link(id)
+        .map_err(|cause| error(chain(&cause)))?
+        .into();
+    link.pin(&pin).map_err(|cause| error(chain(&cause)))?;
+    Ok(())
+}
+
+/// Attaches XDP to an interface, or replaces the program that is there. Returns whether it runs in native mode.
+pub(super) fn xdp(
+    home: &Path,
+    program: &mut Xdp,
+    interface: &str,
+    mode: XdpMode,
+) -> Result<bool, Error> {
+    let error = |reason: String| Error::Attach {
+        interface: interface.into(),
+        reason,
+    };
+    let index = nix::net::if_::if_nametoindex(interface)
+        .map_err(|_| error("there is no such interface here; see `ip link`".into()))?;
+    let pin = xdp_pin(home, interface);
+    let info = program.info().map_err(|cause| error(chain(&cause)))?;
+    let fd = program
+        .fd()
+        .map_err(|cause| error(chain(&cause)))?
+        .as_fd()
+        .as_raw_fd();
+    // SAFETY: the program keeps the descriptor open for the rest of this function.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    if replace(&pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
+        return Ok(runs_native(interface));
+    }
+    let (id, native) = match mode {
+        XdpMode::Native => (program.attach_to_if_index(index, AyaMode::Driver), true),
+        XdpMode::Generic => (program.attach_to_if_index(index, AyaMode::Skb), false),
+        XdpMode::Auto => match program.attach_to_if_index(index, AyaMode::Driver) {
+            Ok(id) => (Ok(id), true),
+            Err(cause) => {
+                tracing::warn!(
+                    interface,
+                    reason = chain(&cause),
+                    "no native XDP here, falling back to generic mode, which is several times slower"
+                );
+                (program.attach_to_if_index(index, AyaMode::Skb), false)
+            }
+        },
+    };
+    let id = id.map_err(|cause| error(explain(&cause)))?;
+    let link = program
+        .take_link(id)
+        .map_err(|cause| error(chain(&cause)))?;
+    let link: FdLink = link
+        .try_into()
+        .map_err(|cause: aya::programs::links::LinkError| error(chain(&cause)))?;
+    link.pin(&pin).map_err(|cause| error(chain(&cause)))?;
+    Ok(native)
+}
+
+fn explain(cause: &ProgramError) -> String {
+    let text = chain(cause);
+    if text.contains("os error 16") {
+        return format!(
+            "{text}; another XDP program is attached: see `ip link show`, and detach it first"
+        );
+    }
+    if text.contains("os error 95") {
+        return format!(
+            "{text}; the driver has no native XDP: set node.xdp = \"auto\" or \"generic\""
+        );
+    }
+    text
+}
+
+/// Replaces the program in the pinned link, if that link still holds on. `false`: there is none.
+fn replace(
+    pin: &Path,
+    fresh: &ProgramInfo,
+    program: BorrowedFd<'_>,
+    interface: u32,
+) -> io::Result<bool> {
+    if !pin.exists() {
+        return Ok(false);
+    }
+    let link = kernel::open(pin)?;
+    let info = kernel::info(&link)?;
+    if !info.holds(interface) {
+        fs::remove_file(pin)?;
+        return Ok(false);
+    }
+    let running = loaded_programs()
+        .flatten()
+        .find(|loaded| loaded.id() == info.program);
+    // The tag leaves the maps out, so those are compared too.
+    if !running.is_some_and(|running| running.tag() == fresh.tag() && maps(&running) == maps(fresh))
+    {
+        kernel::update(&link, program)?;
+    }
+    Ok(true)
+}
+
+/// The pinned maps a program uses. The log's map and the read-only data are made anew with every load.
+fn maps(program: &ProgramInfo) -> BTreeSet<u32> {
+    program
+        .map_ids()
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|id| is_pinned_map(*id))
+        .collect()
+}
+
+fn is_pinned_map(id: u32) -> bool {
+    aya::maps::MapInfo::from_id(id).is_ok_and(|info| {
+        info.name_as_str()
+            .is_some_and(|name| name != "AYA_LOGS" && !name.starts_with('.'))
+    })
+}
+
+fn runs_native(interface: &str) -> bool {
+    crate::netlink::xdp_mode(interface).is_none_or(|mode| mode == crate::netlink::Mode::Native)
+}
+
+/// Takes the program off every interface but the named ones.
+pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Error> {
+    let error = |source| Error::Remove {
+        path: home.into(),
+        source,
+    };
+    let keep: Vec<_> = interfaces
+        .iter()
+        .map(|interface| xdp_pin(home, interface))
+        .collect();
+    for entry in fs::read_dir(home).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let ours = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(XDP));
+        if ours && !keep.contains(&path) {
+            fs::remove_file(path).map_err(error)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves every link pin to another directory of the same file system.
+pub(super) fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (is_link(&path), path.file_name()) {
+            fs::rename(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The link calls aya does not offer for both link kinds.
+mod kernel {
+    use std::{
+        ffi::CString,
+        io,
+        os::{
+            fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+            unix::ffi::OsStrExt as _,
+        },
+        path::Path,
+    };
+
+    use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
+
+    pub(super) struct Info {
+        pub(super) program: u32,
+        interface: u32,
+        namespace: u32,
+        xdp: bool,
+    }
+
+    impl Info {
+        /// A link whose interface or namespace is gone stays pinned but ties nothing; and names may be given anew.
+        pub(super) fn holds(&self, interface: u32) -> bool {
+            if self.xdp {
+                self.interface == interface && interface != 0
+            } else {
+                self.namespace == own_namespace()
+            }
+        }
+    }
+
+    fn own_namespace() -> u32 {
+        use std::os::linux::fs::MetadataExt as _;
+        std::fs::metadata("/proc/thread-self/ns/net")
+            .map_or(0, |data| u32::try_from(data.st_ino()).unwrap_or(0))
+    }
+
+    fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+        // SAFETY: `attr` is a whole, initialised union, and what it points to outlives the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                std::ptr::from_mut(attr),
+                size_of::<bpf_attr>(),
+            )
+        };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            i32::try_from(result).map_err(io::Error::other)
+        }
+    }
+
+    /// Opens a pinned link.
+    pub(super) fn open(pin: &Path) -> io::Result<OwnedFd> {
+        let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        // SAFETY: plain integers, for which zero is valid.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+        let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    pub(super) fn info(link: &OwnedFd) -> io::Result<Info> {
+        // SAFETY: as in `open`.
+        let (mut attr, mut info): (bpf_attr, bpf_link_info) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+        attr.info.info = std::ptr::from_mut(&mut info) as u64;
+        attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).map_err(io::Error::other)?;
+        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+        let xdp = info.type_ == bpf_link_type::BPF_LINK_TYPE_XDP as u32;
+        // SAFETY: the kind says which member the kernel filled; all are integers.
+        let (interface, namespace) = unsafe {
+            (
+                info.__bindgen_anon_1.xdp.ifindex,
+                info.__bindgen_anon_1.netns.netns_ino,
+            )
+        };
+        Ok(Info {
+            program: info.prog_id,
+            interface,
+            namespace,
+            xdp,
+        })
+    }
+
+    /// `BPF_LINK_UPDATE`: the next packet meets the new program.
+    pub(super) fn update(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: as in `open`.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.link_update.link_fd = link.as_raw_fd().cast_unsigned();
+        attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd().cast_unsigned();
+        bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+    }
+}

@@ -1,0 +1,239 @@
+//! Loading, adopting and replacing the programs.
+
+use std::{fs, path::PathBuf};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{ProgramInfo, SkLookup, Xdp},
+};
+use ober_common::abi::LAYOUT;
+
+use super::{Error, NEXT, OLD, beside, ensure_bpffs, link, maps, maps::Maps, pins, remove_pins};
+use crate::config::{Config, XdpMode};
+
+/// The kernel half, as `build.rs` left it.
+#[repr(C, align(32))]
+struct Aligned<T: ?Sized>(T);
+static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/ober")));
+/// The object file of the kernel half.
+pub static OBJECT: &[u8] = &ALIGNED.0;
+
+const XDP: &str = "ober";
+const LOOKUP: &str = "ober_lookup";
+
+/// A loaded data plane: its maps are ready to be filled, its programs run once [`Plane::attach`] was called.
+pub struct Plane {
+    pub maps: Maps,
+    /// Were the maps found pinned, with what they held?
+    pub adopted: bool,
+    /// Where everything ends up.
+    home: PathBuf,
+    /// Where the maps are pinned until they are put in force; equal to `home` once they are.
+    directory: PathBuf,
+    programs: Ebpf,
+    xdp: XdpMode,
+}
+
+/// An attached interface.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attached {
+    pub interface: String,
+    pub native: bool,
+}
+
+impl Plane {
+    /// Loads the programs on the pinned maps when those fit the configuration and `key`, else on fresh ones.
+    pub fn load(config: &Config, key: [u64; 2]) -> Result<Self, Error> {
+        ensure_bpffs(&config.node.bpffs)?;
+        let home = pins(&config.node.bpffs, &config.node.instance);
+        for leftover in [NEXT, OLD] {
+            remove_pins(&beside(&home, leftover))?;
+        }
+        let shapes = maps::shapes(&config.limits);
+        let adopted = shapes.iter().all(|shape| shape.fits(&home)) && filled_for(&home, key);
+        let directory = match (adopted, home.exists()) {
+            (true, _) | (_, false) => home.clone(),
+            (false, true) => beside(&home, NEXT),
+        };
+        fs::create_dir_all(&directory).map_err(|source| Error::Pins {
+            path: directory.clone(),
+            source,
+        })?;
+        let programs = load_programs(&directory, &shapes, config.node.packet_log)?;
+        let maps = Maps::open(&directory)?;
+        let plane = Self {
+            maps,
+            adopted,
+            home,
+            directory,
+            programs,
+            xdp: config.node.xdp,
+        };
+        if !adopted {
+            plane.seed(key);
+        }
+        Ok(plane)
+    }
+
+    /// The program behind the XDP hook, for tests that run it on bytes.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        program(&mut self.programs, XDP)
+    }
+
+    /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
+    /// the program off interfaces that are no longer named.
+    pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
+        self.pin_programs()?;
+        let (home, mode) = (self.home.clone(), self.xdp);
+        fs::create_dir_all(&home).map_err(|source| Error::Pins {
+            path: home.clone(),
+            source,
+        })?;
+        let lookup: &mut SkLookup = program(&mut self.programs, LOOKUP)?;
+        link::lookup(&home, lookup)?;
+        let xdp: &mut Xdp = program(&mut self.programs, XDP)?;
+        let attached = interfaces
+            .iter()
+            .map(|interface| {
+                let native = link::xdp(&home, xdp, interface, mode)?;
+                Ok(Attached {
+                    interface: interface.clone(),
+                    native,
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        link::remove_others(&home, interfaces)?;
+        self.settle()?;
+        Ok(attached)
+    }
+
+    /// Kernel facts of the two programs.
+    pub fn programs(&self) -> Vec<ProgramInfo> {
+        self.programs
+            .programs()
+            .filter_map(|(_, program)| program.info().ok())
+            .collect()
+    }
+
+    /// The pins of this plane.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// Puts the directories in order once the fresh maps are in force.
+    fn settle(&mut self) -> Result<(), Error> {
+        if self.directory == self.home {
+            return Ok(());
+        }
+        let error = |source| Error::Pins {
+            path: self.home.clone(),
+            source,
+        };
+        let old = beside(&self.home, OLD);
+        link::move_all(&self.home, &self.directory).map_err(error)?;
+        fs::rename(&self.home, &old).map_err(error)?;
+        fs::rename(&self.directory, &self.home).map_err(error)?;
+        self.directory.clone_from(&self.home);
+        remove_pins(&old)
+    }
+
+    fn pin_programs(&mut self) -> Result<(), Error> {
+        let directory = self.directory.clone();
+        let error = |source| Error::Pins {
+            path: directory.clone(),
+            source,
+        };
+        for (name, program) in self.programs.programs_mut() {
+            let path = directory.join(name);
+            let current = ProgramInfo::from_pin(&path).map(|info| info.tag()).ok();
+            let ours = program.info().map(|info| info.tag()).ok();
+            if current.is_some() && current == ours {
+                continue;
+            }
+            if path.exists() {
+                fs::remove_file(&path).map_err(error)?;
+            }
+            program
+                .pin(&path)
+                .map_err(|cause| error(std::io::Error::other(cause)))?;
+        }
+        Ok(())
+    }
+
+    /// First content of fresh maps.
+    fn seed(&self, key: [u64; 2]) {
+        let node = self.maps.node.at(0).as_ptr();
+        let lines = u32::try_from(self.maps.lines.count()).unwrap_or(u32::MAX);
+        // SAFETY: nothing reads these maps yet.
+        unsafe {
+            (*node).key = key;
+            (*node).layout = LAYOUT;
+            (*node).line_mask = lines - 1;
+        }
+        let everybody = self
+            .maps
+            .pages
+            .at(usize::from(ober_common::abi::PAGE_ALL))
+            .as_ptr();
+        // SAFETY: as above.
+        unsafe { (*everybody).words.fill(u64::MAX) };
+    }
+}
+
+/// Do the pinned maps hold what this layout and key would have put there?
+fn filled_for(home: &std::path::Path, key: [u64; 2]) -> bool {
+    Maps::open(home).is_ok_and(|maps| {
+        let node = maps.node.read(0);
+        node.layout == LAYOUT && node.key == key
+    })
+}
+
+fn load_programs(
+    directory: &std::path::Path,
+    shapes: &[maps::Shape],
+    packet_log: bool,
+) -> Result<Ebpf, Error> {
+    let load_error = |source| Error::Load {
+        source: Box::new(source),
+    };
+    let mut loader = EbpfLoader::new();
+    let btf = Btf::from_sys_fs().ok();
+    loader.btf(btf.as_ref());
+    let log = u8::from(packet_log);
+    loader.override_global("PACKET_LOG", &log, true);
+    for shape in shapes {
+        loader
+            .map_max_entries(shape.name, shape.entries)
+            .map_pin_path(shape.name, directory.join(shape.name));
+    }
+    let mut programs = loader.load(OBJECT).map_err(load_error)?;
+    let error = |name| {
+        move |source| Error::Program {
+            name,
+            source: Box::new(source),
+        }
+    };
+    program::<Xdp>(&mut programs, XDP)?
+        .load()
+        .map_err(error(XDP))?;
+    program::<SkLookup>(&mut programs, LOOKUP)?
+        .load()
+        .map_err(error(LOOKUP))?;
+    Ok(programs)
+}
+
+fn program<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let error = |source| Error::Program {
+        name,
+        source: Box::new(source),
+    };
+    let missing = aya::programs::ProgramError::NotLoaded;
+    programs
+        .program_mut(name)
+        .ok_or_else(|| error(missing))?
+        .try_into()
+        .map_err(error)
+}

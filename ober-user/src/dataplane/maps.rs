@@ -1,0 +1,171 @@
+//! The maps as user space holds them. The same set is opened by the daemon and by commands that run without it.
+
+use std::{os::fd::AsFd as _, path::Path};
+
+use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf, SockMap};
+use ober_common::abi::{
+    CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
+    SERVICES, SOCKETS, ServiceTable, TABLES,
+};
+
+use super::{Error, memory::Memory};
+use crate::config::Limits;
+
+/// Marks a value of the kernel contract as plain bytes for aya.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<T>(pub T);
+// SAFETY: integers only, no padding; sizes asserted in `ober_common::abi`.
+unsafe impl aya::Pod for Plain<Counters> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Lookups> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<PrefixKey> {}
+
+/// Name and shape of a map: what a pin must look like to be adopted.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    pub(super) value: usize,
+    pub(super) entries: u32,
+}
+
+/// Every map, with the sizes this configuration asks for.
+pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
+    let shape = |name, value, entries| Shape {
+        name,
+        value,
+        entries,
+    };
+    [
+        shape("NODE", size_of::<Node>(), 1),
+        shape("SERVICE_TABLE", size_of::<ServiceTable>(), TABLES),
+        shape("RING_TABLE", size_of::<Ring>(), RINGS),
+        shape("PAGE_INDEX", size_of::<PageIndex>(), LISTS),
+        shape("PAGES", size_of::<Page>(), limits.ipv4_pages),
+        shape(
+            "HOST_LINES",
+            size_of::<HostLine>(),
+            host_lines(limits.ipv6_hosts),
+        ),
+        shape("PREFIXES", 4, limits.ipv6_prefixes),
+        shape("COUNTERS", size_of::<Counters>(), SERVICES),
+        shape("LOOKUPS", size_of::<Lookups>(), SERVICES),
+        shape("DROPS", 0, 1 << 18),
+        shape("SOCKET_TABLE", 4, SOCKETS),
+        shape("CPU_QUEUES", 4, CPUS),
+    ]
+}
+
+/// Lines for so many hosts: about one address a line of three, so that a line rarely spills.
+fn host_lines(hosts: u32) -> u32 {
+    hosts.clamp(64, 1 << 26).next_power_of_two()
+}
+
+impl Shape {
+    /// Does the pinned map have this shape?
+    pub(super) fn fits(&self, directory: &Path) -> bool {
+        let Ok(info) = MapInfo::from_pin(directory.join(self.name)) else {
+            return false;
+        };
+        // CPUMAP values are 4 or 8 bytes; the kernel reports what it was made with.
+        let value = info.value_size() as usize;
+        info.max_entries() == self.entries && (value == self.value || self.name == "CPU_QUEUES")
+    }
+}
+
+/// All maps of one data plane.
+pub struct Maps {
+    pub node: Memory<Node>,
+    pub tables: Memory<ServiceTable>,
+    pub rings: Memory<Ring>,
+    pub index: Memory<PageIndex>,
+    pub pages: Memory<Page>,
+    pub lines: Memory<HostLine>,
+    pub prefixes: LpmTrie<MapData, Plain<PrefixKey>, u32>,
+    pub counters: PerCpuArray<MapData, Plain<Counters>>,
+    pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
+    pub sockets: SockMap<MapData>,
+    pub cpus: CpuMap<MapData>,
+}
+
+impl Maps {
+    /// Opens the maps pinned in `directory`.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let pin = |name: &'static str| {
+            MapData::from_pin(directory.join(name)).map_err(|source| Error::OpenMap {
+                name,
+                directory: directory.into(),
+                source: source.into(),
+            })
+        };
+        let bad = |name: &'static str| {
+            move |source: aya::maps::MapError| Error::OpenMap {
+                name,
+                directory: directory.into(),
+                source: source.into(),
+            }
+        };
+        Ok(Self {
+            node: memory(directory, "NODE")?,
+            tables: memory(directory, "SERVICE_TABLE")?,
+            rings: memory(directory, "RING_TABLE")?,
+            index: memory(directory, "PAGE_INDEX")?,
+            pages: memory(directory, "PAGES")?,
+            lines: memory(directory, "HOST_LINES")?,
+            prefixes: Map::LpmTrie(pin("PREFIXES")?)
+                .try_into()
+                .map_err(bad("PREFIXES"))?,
+            counters: Map::PerCpuArray(pin("COUNTERS")?)
+                .try_into()
+                .map_err(bad("COUNTERS"))?,
+            lookups: Map::PerCpuArray(pin("LOOKUPS")?)
+                .try_into()
+                .map_err(bad("LOOKUPS"))?,
+            sockets: Map::SockMap(pin("SOCKET_TABLE")?)
+                .try_into()
+                .map_err(bad("SOCKET_TABLE"))?,
+            cpus: Map::CpuMap(pin("CPU_QUEUES")?)
+                .try_into()
+                .map_err(bad("CPU_QUEUES"))?,
+        })
+    }
+}
+
+/// The ring buffer of sampled drops. One reader at a time: events go to whoever takes them.
+pub fn drops(directory: &Path) -> Result<RingBuf<MapData>, Error> {
+    let bad = |source: aya::maps::MapError| Error::OpenMap {
+        name: "DROPS",
+        directory: directory.into(),
+        source: source.into(),
+    };
+    Map::RingBuf(MapData::from_pin(directory.join("DROPS")).map_err(bad)?)
+        .try_into()
+        .map_err(bad)
+}
+
+fn memory<T: super::memory::Shared>(
+    directory: &Path,
+    name: &'static str,
+) -> Result<Memory<T>, Error> {
+    let bad = |source: std::io::Error| Error::OpenMap {
+        name,
+        directory: directory.into(),
+        source: source.into(),
+    };
+    let other = |source: aya::maps::MapError| Error::OpenMap {
+        name,
+        directory: directory.into(),
+        source: source.into(),
+    };
+    let data = MapData::from_pin(directory.join(name)).map_err(other)?;
+    let info = data.info().map_err(other)?;
+    if info.value_size() as usize != size_of::<T>() {
+        let text = format!(
+            "its values have {} bytes, not {}",
+            info.value_size(),
+            size_of::<T>()
+        );
+        return Err(bad(std::io::Error::other(text)));
+    }
+    Memory::map(data.fd().as_fd(), info.max_entries()).map_err(bad)
+}

@@ -1,0 +1,157 @@
+//! The data plane as the daemon holds it: loads or adopts the programs and maps, attaches and pins them, and writes
+//! ids into maps. Everything lives in `<bpffs>/ober/<instance>/` and outlives this process.
+//!
+//! A start never edits what is in force into something half new. Maps that fit are adopted and filled by differences;
+//! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
+//! each link, after which the directories change names.
+
+mod link;
+mod load;
+pub mod maps;
+pub mod memory;
+mod rings;
+mod services;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use load::{OBJECT, Plane};
+pub use maps::Maps;
+pub use services::Wanted;
+
+/// A packet that is being judged is out of the program well within this time, so what no packet can newly find may be
+/// used again after it.
+pub const GRACE: Duration = Duration::from_millis(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("use {path} for pins: {source}; mount the BPF file system there: mount -t bpf bpf {path}", path = .path.display())]
+    Bpffs { path: PathBuf, source: io::Error },
+    #[error("make room for pins at {path}: {source}", path = .path.display())]
+    Pins { path: PathBuf, source: io::Error },
+    #[error("load the kernel programs: {source}; Linux 6.1 or newer with CONFIG_BPF_SYSCALL is needed", source = chain(.source))]
+    Load { source: Box<aya::EbpfError> },
+    #[error("load the kernel program {name}: {source}", source = chain(.source))]
+    Program {
+        name: &'static str,
+        source: Box<aya::programs::ProgramError>,
+    },
+    #[error("open map {name} in {directory}: {source}; is `ober-user run` or has it been running on this instance?", directory = .directory.display())]
+    OpenMap {
+        name: &'static str,
+        directory: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("write map {name}: {source}")]
+    Write {
+        name: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("attach XDP to {interface}: {reason}")]
+    Attach { interface: String, reason: String },
+    #[error("attach the socket lookup to this network namespace: {reason}")]
+    AttachLookup { reason: String },
+    #[error(
+        "put the services into the kernel: {count} of them are more than {limit}; remove VIPs or listeners"
+    )]
+    TooManyServices { count: usize, limit: usize },
+    #[error(
+        "put the services into the kernel: no seed without collisions in {tries} tries; report the list of services"
+    )]
+    NoSeed { tries: u32 },
+    #[error("remove the pins in {path}: {source}", path = .path.display())]
+    Remove { path: PathBuf, source: io::Error },
+}
+
+/// An error with its causes on one line; aya keeps the telling part in the source.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Where an instance's pins are.
+pub fn pins(bpffs: &Path, instance: &str) -> PathBuf {
+    bpffs.join("ober").join(instance)
+}
+
+/// Mounts the BPF file system unless one is there.
+pub fn ensure_bpffs(path: &Path) -> Result<(), Error> {
+    let error = |source: io::Error| Error::Bpffs {
+        path: path.into(),
+        source,
+    };
+    if is_bpffs(path) {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(error)?;
+    let none = None::<&str>;
+    nix::mount::mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .map_err(|errno| error(errno.into()))?;
+    tracing::info!(path = %path.display(), "mounted the BPF file system");
+    Ok(())
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::FsType(libc::BPF_FS_MAGIC))
+}
+
+/// Detaches every program of the instance and removes its pins.
+pub fn detach(bpffs: &Path, instance: &str) -> Result<(), Error> {
+    for directory in [
+        pins(bpffs, instance),
+        beside(&pins(bpffs, instance), NEXT),
+        beside(&pins(bpffs, instance), OLD),
+    ] {
+        remove_pins(&directory)?;
+    }
+    Ok(())
+}
+
+const NEXT: &str = "+next";
+const OLD: &str = "+old";
+
+fn beside(directory: &Path, mark: &str) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(mark);
+    name.into()
+}
+
+/// Links go first: programs stop before what they look things up in is taken away.
+fn remove_pins(directory: &Path) -> Result<(), Error> {
+    let error = |source| Error::Remove {
+        path: directory.into(),
+        source,
+    };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(error(source)),
+    };
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(error)?;
+    paths.sort_by_key(|path| !link::is_link(path));
+    for path in paths {
+        fs::remove_file(path).map_err(error)?;
+    }
+    fs::remove_dir(directory).map_err(error)
+}

@@ -1,0 +1,160 @@
+//! Rings, workers and sockets: which worker a flow goes to, on which CPU, by which listening socket.
+
+use std::{os::fd::AsRawFd, sync::atomic::Ordering};
+
+use ober_common::abi::{RING_SLOTS, Ring, Service, WORKERS, Worker};
+
+use super::{
+    Error, Plane,
+    memory::{word16, word32},
+};
+
+/// How many packets may wait for a CPU; the kernel's own default for a busy NIC queue.
+const CPU_QUEUE: u32 = 2048;
+
+impl Plane {
+    /// Puts a ring in force for every service: each packet sees the old one or the new one, whole.
+    pub fn set_ring(&self, ring: &Ring) {
+        for service in self.services() {
+            let active = self.active_ring(&service);
+            if self.ring_at(active).slots == ring.slots {
+                continue;
+            }
+            let idle = active ^ 1;
+            self.write_ring(idle, ring);
+            self.publish_ring(&service, idle);
+        }
+    }
+
+    /// The ring in force for a service.
+    pub fn ring(&self, service: &Service) -> Ring {
+        self.ring_at(self.active_ring(service))
+    }
+
+    /// Tells the packet path where the workers run; a place in the CPU map is made for each.
+    pub fn set_workers(&mut self, cpus: &[u32], steer: bool) -> Result<(), Error> {
+        for (number, cpu) in cpus.iter().enumerate().take(WORKERS) {
+            let steerable = u32::from(steer && self.open_cpu(*cpu)?);
+            self.write_worker(
+                number,
+                Worker {
+                    cpu: *cpu,
+                    steerable,
+                },
+            );
+        }
+        for number in cpus.len()..WORKERS {
+            self.write_worker(number, Worker::default());
+        }
+        self.set_switch(|node| &raw mut node.steer, u32::from(steer));
+        Ok(())
+    }
+
+    /// Changes one switch of the node with one store.
+    pub fn set_switch(
+        &self,
+        field: impl FnOnce(&mut ober_common::abi::Node) -> *mut u32,
+        value: u32,
+    ) {
+        // SAFETY: the node's value is mapped as long as `self`; the reference only serves to name the field.
+        let word = unsafe { word32(field(self.maps.node.at(0).as_mut())) };
+        word.store(value, Ordering::Release);
+    }
+
+    /// Puts a worker's listening socket where the socket lookup finds it for the service with this index.
+    pub fn set_socket(
+        &mut self,
+        service: u32,
+        worker: usize,
+        socket: &impl AsRawFd,
+    ) -> Result<(), Error> {
+        let place = service * WORKERS as u32 + worker as u32;
+        self.maps
+            .sockets
+            .set(place, socket, 0)
+            .map_err(|source| Error::Write {
+                name: "SOCKET_TABLE",
+                source: Box::new(source),
+            })
+    }
+
+    fn open_cpu(&mut self, cpu: u32) -> Result<bool, Error> {
+        // Setting an entry again would drain its queue: leave one that is there.
+        if self
+            .maps
+            .cpus
+            .get(cpu, 0)
+            .is_ok_and(|value| value.queue_size == CPU_QUEUE)
+        {
+            return Ok(true);
+        }
+        let set = self.maps.cpus.set(cpu, CPU_QUEUE, None, 0);
+        set.map(|()| true).map_err(|source| Error::Write {
+            name: "CPU_QUEUES",
+            source: Box::new(source),
+        })
+    }
+
+    fn write_worker(&self, number: usize, worker: Worker) {
+        // SAFETY: `number` is below `WORKERS`; the node's value is mapped as long as `self`.
+        let (cpu, steerable) = unsafe {
+            let entry = &raw mut (*self.maps.node.at(0).as_ptr()).workers[number];
+            (
+                word32(&raw mut (*entry).cpu),
+                word32(&raw mut (*entry).steerable),
+            )
+        };
+        if cpu.load(Ordering::Relaxed) != worker.cpu {
+            steerable.store(0, Ordering::Release);
+            cpu.store(worker.cpu, Ordering::Release);
+        }
+        steerable.store(worker.steerable, Ordering::Release);
+    }
+
+    pub(super) fn clear_ring(&self, place: u32) {
+        self.write_ring(
+            place,
+            &Ring {
+                slots: [0; RING_SLOTS],
+            },
+        );
+    }
+
+    fn write_ring(&self, place: u32, ring: &Ring) {
+        let target = self.maps.rings.at(place as usize).as_ptr();
+        for (slot, worker) in ring.slots.iter().enumerate() {
+            // SAFETY: `slot` is within the ring, which is mapped as long as `self`.
+            unsafe { word16(&raw mut (*target).slots[slot]) }.store(*worker, Ordering::Relaxed);
+        }
+    }
+
+    fn ring_at(&self, place: u32) -> Ring {
+        self.maps.rings.read(place as usize)
+    }
+
+    /// The service's slot in the table in force.
+    fn entry(&self, service: &Service) -> Option<*mut Service> {
+        let table = self.maps.tables.at(self.table()).as_ptr();
+        // SAFETY: mapped; slots are only rewritten in the table that is not in force.
+        let slots = unsafe { &raw mut (*table).slots };
+        (0..ober_common::abi::SERVICE_SLOTS)
+            // SAFETY: as above, and within the array.
+            .map(|slot| unsafe { &raw mut (*slots)[slot] })
+            // SAFETY: as above.
+            .find(|entry| unsafe { (**entry).index == service.index && (**entry).used == 1 })
+    }
+
+    fn active_ring(&self, service: &Service) -> u32 {
+        // SAFETY: `entry` points into the mapping.
+        self.entry(service).map_or(service.ring, |entry| {
+            unsafe { word32(&raw mut (*entry).ring) }.load(Ordering::Acquire)
+        })
+    }
+
+    fn publish_ring(&self, service: &Service, place: u32) {
+        if let Some(entry) = self.entry(service) {
+            // SAFETY: `entry` points into the mapping.
+            unsafe { word32(&raw mut (*entry).ring) }.store(place, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The services in the kernel: a table without collisions, published by one store.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, thread};
+
+use ober_common::{
+    abi::{SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, WORKERS},
+    flow::{Ip, service_slot},
+};
+
+use super::{Error, GRACE, Plane, memory::word32};
+
+/// A service as the configuration wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub vip: IpAddr,
+    pub protocol: u8,
+    pub port: u16,
+    /// Number of its access list; `None`: open.
+    pub list: Option<u32>,
+}
+
+/// The sixteen bytes of an address.
+pub fn ip(address: IpAddr) -> Ip {
+    Ip::from_bytes(match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    })
+}
+
+impl Plane {
+    /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring
+    /// and sockets as long as it exists; nothing is written when nothing changes.
+    pub fn set_services(&self, wanted: &[Wanted]) -> Result<Vec<u32>, Error> {
+        let current = self.services();
+        let placed = self.place(wanted, &current)?;
+        let mut entries = placed.clone();
+        let vips: BTreeSet<_> = placed.iter().map(|service| service.vip).collect();
+        entries.extend(vips.iter().map(|vip| Service {
+            vip: *vip,
+            used: 1,
+            ..Service::default()
+        }));
+        if entries.len() > SERVICE_SLOTS / 4 {
+            return Err(Error::TooManyServices {
+                count: wanted.len(),
+                limit: SERVICES as usize - 1,
+            });
+        }
+        let marks = |list: &[Service]| {
+            list.iter()
+                .map(|service| key(service))
+                .collect::<BTreeSet<_>>()
+        };
+        if marks(&placed) != marks(&current) || current.iter().any(|old| !placed.contains(old)) {
+            self.publish(&entries)?;
+        }
+        Ok(placed.iter().map(|service| service.index).collect())
+    }
+
+    /// The services in force, without the marks of their VIPs.
+    pub fn services(&self) -> Vec<Service> {
+        let table = self.maps.tables.at(self.table()).as_ptr();
+        // SAFETY: mapped; only this process writes tables, and not the one in force.
+        let slots = unsafe { &(*table).slots };
+        slots
+            .iter()
+            .filter(|service| service.used == 1 && service.index != 0)
+            .copied()
+            .collect()
+    }
+
+    /// Number of the table in force.
+    pub(super) fn table(&self) -> usize {
+        self.maps.node.read(0).table as usize % TABLES as usize
+    }
+
+    fn place(&self, wanted: &[Wanted], current: &[Service]) -> Result<Vec<Service>, Error> {
+        let limit = SERVICES as usize - 1;
+        let mut free =
+            (1..SERVICES).filter(|index| current.iter().all(|service| service.index != *index));
+        let mut placed = Vec::with_capacity(wanted.len());
+        for want in wanted {
+            let fresh = Service {
+                vip: ip(want.vip).bytes(),
+                port: want.port,
+                protocol: want.protocol,
+                used: 1,
+                list: want.list.map_or(0, |list| list + 1),
+                ..Service::default()
+            };
+            if let Some(old) = current.iter().find(|old| key(old) == key(&fresh)) {
+                placed.push(Service {
+                    list: fresh.list,
+                    ..*old
+                });
+                continue;
+            }
+            let index = free.next().ok_or(Error::TooManyServices {
+                count: wanted.len(),
+                limit,
+            })?;
+            self.clear_ring(index * 2);
+            placed.push(Service {
+                index,
+                ring: index * 2,
+                sockets: index * WORKERS as u32,
+                ..fresh
+            });
+        }
+        Ok(placed)
+    }
+
+    fn publish(&self, entries: &[Service]) -> Result<(), Error> {
+        let next = (self.table() + 1) % TABLES as usize;
+        let table = arrange(entries)?;
+        self.maps.tables.fill(next, &table);
+        let node = self.maps.node.at(0).as_ptr();
+        // SAFETY: within the node's value, which is mapped as long as `self`.
+        let word = unsafe { word32(&raw mut (*node).table) };
+        word.store(next as u32, Ordering::Release);
+        // The other table is free for the next change only when no packet can still be looking at it.
+        thread::sleep(GRACE);
+        Ok(())
+    }
+}
+
+fn key(service: &Service) -> (ober_common::abi::Address, u8, u16) {
+    (service.vip, service.protocol, service.port)
+}
+
+/// A table in which no two services meet.
+fn arrange(entries: &[Service]) -> Result<Box<ServiceTable>, Error> {
+    const TRIES: u32 = 1 << 22;
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..TRIES {
+        let mut taken = [false; SERVICE_SLOTS];
+        let clash = entries
+            .iter()
+            .any(|service| std::mem::replace(&mut taken[slot(seed, service)], true));
+        if !clash {
+            return Ok(table(seed, entries));
+        }
+        seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1) | 1;
+    }
+    Err(Error::NoSeed { tries: TRIES })
+}
+
+fn slot(seed: u64, service: &Service) -> usize {
+    service_slot(
+        seed,
+        Ip::from_bytes(service.vip),
+        service.protocol,
+        service.port,
+    )
+}
+
+fn table(seed: u64, entries: &[Service]) -> Box<ServiceTable> {
+    let mut table = Box::new(ServiceTable {
+        seed,
+        pad: [0; 7],
+        slots: [Service::default(); SERVICE_SLOTS],
+    });
+    for service in entries {
+        table.slots[slot(seed, service)] = *service;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_hundred_services_find_a_seed_and_each_its_own_slot() {
+        let entries: Vec<Service> = (0..300u32)
+            .map(|i| Service {
+                vip: ip(IpAddr::from([10, 0, (i / 100) as u8, (i % 50) as u8])).bytes(),
+                port: (443 + i / 50) as u16,
+                protocol: 6,
+                used: 1,
+                index: i,
+                ..Service::default()
+            })
+            .collect();
+        let table = arrange(&entries).unwrap();
+        for entry in &entries {
+            assert_eq!(table.slots[slot(table.seed, entry)], *entry);
+        }
+    }
+}
