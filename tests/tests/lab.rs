@@ -1,4 +1,8 @@
 //! The laboratory itself, before anything is proven in it.
+#![expect(
+    clippy::expect_used,
+    reason = "what the helpers of a test expect is part of the test"
+)]
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},

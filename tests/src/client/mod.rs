@@ -1,21 +1,14 @@
 //! A small S3 client that knows at which point of its life a request failed: before the connection, in the handshake,
 //! or with the request under way. Requests are unsigned.
 
-use std::{
-    convert::Infallible,
-    io::ErrorKind,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod answer;
+mod failure;
+mod payload;
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+
 use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Body, Frame, Incoming, SizeHint},
+    Method, Request,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -27,51 +20,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::pattern::{Pattern, Walk};
+pub use failure::Failure;
 
-/// Bytes of an error's body that are kept.
-const EXPLANATION: usize = 300;
-
-/// How a request failed. The first four happen before the server has anything of the request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The connection attempt was answered with a reset.
-    #[error("connect to {0}: refused")]
-    Refused(SocketAddr),
-    /// The connection attempt was not answered.
-    #[error("connect to {0}: no answer")]
-    Unanswered(SocketAddr),
-    /// The client's own machine could not make the connection.
-    #[error("connect to {address}: {why}")]
-    Local { address: SocketAddr, why: String },
-    /// Connected, but TLS did not come about.
-    #[error("TLS handshake with {address}: {why}")]
-    Handshake { address: SocketAddr, why: String },
-    /// The connection ended with the request under way and no answer.
-    #[error("{request}: connection cut: {why}")]
-    Cut { request: String, why: String },
-    /// The answer began and did not end.
-    #[error("{request}: answer ends after {got} bytes: {why}")]
-    Truncated {
-        request: String,
-        got: u64,
-        why: String,
-    },
-    /// No whole answer in time.
-    #[error("{request}: no whole answer within {limit:?}")]
-    Late { request: String, limit: Duration },
-    /// The answer's bytes are not those stored.
-    #[error("{request}: wrong byte at offset {offset}")]
-    Wrong { request: String, offset: u64 },
-    /// The server said no.
-    #[error("{request}: status {status} {text}")]
-    Status {
-        request: String,
-        status: StatusCode,
-        /// The beginning of what it said.
-        text: String,
-    },
-}
+use crate::pattern::Pattern;
+use answer::{Expect, read};
+use failure::cut;
+use payload::Payload;
 
 /// Where requests go and how.
 #[derive(Clone, Debug)]
@@ -122,8 +76,8 @@ impl Client {
                 let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream);
                 let stream = timeout(self.connect_limit, handshake)
                     .await
-                    .map_err(|_elapsed| self.handshake("no answer"))?
-                    .map_err(|error| self.handshake(error))?;
+                    .map_err(|_elapsed| self.handshake(&"no answer"))?
+                    .map_err(|error| self.handshake(&error))?;
                 self.speak(stream).await?
             }
         };
@@ -162,13 +116,13 @@ impl Client {
     {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.handshake(error))?;
+            .map_err(|error| self.handshake(&error))?;
         // Its failure is also the request's, where it is counted.
         tokio::spawn(async move { connection.await.ok() });
         Ok(sender)
     }
 
-    fn handshake(&self, why: impl ToString) -> Failure {
+    fn handshake(&self, why: &dyn ToString) -> Failure {
         Failure::Handshake {
             address: self.address,
             why: why.to_string(),
@@ -281,104 +235,5 @@ impl Connection {
                 request: name.clone(),
                 limit,
             })?
-    }
-}
-
-fn cut(request: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::Cut {
-        request: request.to_owned(),
-        why: chain(error),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-/// What is done with the answer's body.
-enum Expect {
-    Nothing,
-    Text,
-    Pattern(Pattern),
-}
-
-async fn read(
-    request: &str,
-    answer: Response<Incoming>,
-    expect: Expect,
-) -> Result<String, Failure> {
-    let status = answer.status();
-    let (mut walk, keep) = match expect {
-        Expect::Pattern(content) => (Some(content.walk()), false),
-        Expect::Text => (None, true),
-        Expect::Nothing => (None, false),
-    };
-    let wrong = |offset| Failure::Wrong {
-        request: request.to_owned(),
-        offset,
-    };
-    let (mut body, mut got, mut text) = (answer.into_body(), 0, Vec::new());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Truncated {
-            request: request.to_owned(),
-            got,
-            why: chain(&error),
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        got += data.len() as u64;
-        if keep || (!status.is_success() && text.len() < EXPLANATION) {
-            text.extend_from_slice(&data);
-        }
-        if let Some(walk) = walk.as_mut().filter(|_| status.is_success()) {
-            walk.check(&data).map_err(wrong)?;
-        }
-    }
-    if !status.is_success() {
-        return Err(Failure::Status {
-            request: request.to_owned(),
-            status,
-            text: String::from_utf8_lossy(&text[..text.len().min(EXPLANATION)]).into_owned(),
-        });
-    }
-    if walk.is_some_and(|walk| walk.left() > 0) {
-        return Err(wrong(got));
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// The body of a request: a pattern, sent piece by piece, or nothing.
-#[derive(Debug)]
-pub(crate) struct Payload(Walk);
-
-impl Payload {
-    const NONE: Self = Self(Pattern::new(0, 0).walk());
-
-    const fn of(content: Pattern) -> Self {
-        Self(content.walk())
-    }
-}
-
-impl Body for Payload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.step().map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.left() == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.left())
     }
 }
