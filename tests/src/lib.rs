@@ -7,8 +7,11 @@
 //! ```
 pub mod certificate;
 pub mod client;
+pub mod demo;
 pub mod lab;
 pub mod load;
 pub mod pattern;
 pub mod plane;
 pub mod s3;
+pub mod sockets;
+pub mod stage;

@@ -18,9 +18,10 @@ use nix::{
 use ober_tests::{
     certificate::Authority,
     client::{Client, Failure},
-    lab::{self, Cluster, Lab, PlainHaproxy, Shape, VIP4, VIP6, plain_haproxy, until},
+    lab::{self, Cluster, Lab, PlainHaproxy, Shape, VIP4, VIP6, client4, plain_haproxy, until},
     load::{Plan, Tally},
     pattern::Pattern,
+    sockets::connections,
 };
 
 const STORAGE: &str = "10.77.1.2:9000";
@@ -61,7 +62,7 @@ fn objects_pass_through_a_plain_haproxy_byte_for_byte_over_both_families_with_an
         .lab
         .write("s3.pem", pem)
         .expect("write the certificate");
-    let _haproxy = plain_haproxy(
+    let haproxy = plain_haproxy(
         &cluster.lab,
         &cluster.node,
         &PlainHaproxy {
@@ -108,6 +109,7 @@ fn objects_pass_through_a_plain_haproxy_byte_for_byte_over_both_families_with_an
         );
     }
     load_is_counted_honestly(&cluster, &clients[0]);
+    connections_are_found_in_the_workers(&cluster, &clients[0], &haproxy);
 }
 
 fn load_is_counted_honestly(cluster: &Cluster, client: &Client) {
@@ -166,6 +168,31 @@ fn load_is_counted_honestly(cluster: &Cluster, client: &Client) {
             ..Tally::default()
         }
     );
+}
+
+fn connections_are_found_in_the_workers(
+    cluster: &Cluster,
+    client: &Client,
+    workers: &[lab::Process],
+) {
+    cluster.clients[1]
+        .tokio(async || {
+            let mut held = Vec::new();
+            for _ in 0..5 {
+                let mut connection = client.connect().await.expect("connect");
+                connection.head("/lab/o0").await.expect("served");
+                held.push(connection);
+            }
+            let found = workers
+                .iter()
+                .flat_map(|worker| {
+                    connections(i32::try_from(worker.pid()).expect("small"))
+                        .expect("read its sockets")
+                })
+                .filter(|connection| connection.peer.ip() == client4(1));
+            assert_eq!(found.count(), held.len());
+        })
+        .expect("enter the client");
 }
 
 #[test]
@@ -241,7 +268,7 @@ fn a_laboratory_whose_process_is_killed_leaves_nothing_behind() {
         let ready = Path::new(&directory).join("ready");
         std::fs::write(ready.with_extension("new"), facts).expect("write");
         std::fs::rename(ready.with_extension("new"), ready).expect("rename");
-        std::thread::sleep(Duration::from_secs(600));
+        std::thread::sleep(Duration::from_mins(10));
     }
     let scratch = tempfile::tempdir().expect("make a directory");
     let mut victim = Command::new(std::env::current_exe().expect("own path"))

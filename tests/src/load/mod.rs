@@ -74,6 +74,7 @@ impl Plan {
     /// Run it in a host, on a thread of its own, until its bounds or [`Running::finish`].
     pub fn start(self, host: &Host) -> Result<Running> {
         let namespace = host.namespace()?;
+        let connections = self.connections;
         let shared = Arc::new(Shared::default());
         let seen = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
@@ -83,7 +84,11 @@ impl Plan {
                 .build()?;
             Ok(runtime.block_on(self.run(&seen)))
         });
-        Ok(Running { shared, thread })
+        Ok(Running {
+            shared,
+            thread,
+            connections,
+        })
     }
 
     async fn run(&self, shared: &Shared) -> Report {
@@ -163,9 +168,15 @@ impl Shared {
 pub struct Running {
     shared: Arc<Shared>,
     thread: JoinHandle<Result<Report>>,
+    connections: usize,
 }
 
 impl Running {
+    /// Requests under way at once.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
     /// Requests answered rightly so far.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
