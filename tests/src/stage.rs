@@ -14,13 +14,20 @@ use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
 };
-use ober_user::status::{Count, Counters, ServiceCounters, Status};
+use ober_user::{
+    config::Config,
+    haproxy::Server,
+    status::{Count, Counters, ServiceCounters, Status},
+};
 use rustls::ClientConfig;
 
 use crate::{
     certificate::Authority,
     client::Client,
-    lab::{Cluster, Process, Shape, VIP4, VIP6, client4, client6, program, storage4, until},
+    lab::{
+        Cluster, Process, Shape, VIP4, VIP6, client4, client6, plain_haproxy, program, storage4,
+        until,
+    },
 };
 
 /// Port of the S3 server on the storage host.
@@ -111,6 +118,26 @@ impl Stage {
         })
         .with_context(|| format!("its last status: {said}"))?;
         status.map_err(anyhow::Error::msg)
+    }
+
+    /// Run plain HAProxy in the place of Ober: the same configuration, `SO_REUSEPORT`, no program in the kernel.
+    pub fn start_plain(&self) -> Result<Vec<Process>> {
+        let node = &self.cluster.node;
+        node.ip(&[
+            format!("addr add {VIP4}/32 dev lo"),
+            format!("addr add {VIP6}/128 dev lo nodad"),
+        ])?;
+        let config = Config::load(&self.config)?;
+        let server = Server {
+            name: "storage".to_owned(),
+            addr: SocketAddr::new(storage4(), S3_PORT),
+        };
+        let servers = config
+            .backends
+            .keys()
+            .map(|name| (name.clone(), vec![server.clone()]))
+            .collect();
+        plain_haproxy(&self.cluster.lab, node, &config, &servers)
     }
 
     /// SIGKILL to the daemon alone.

@@ -5,7 +5,7 @@
 )]
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -16,71 +16,24 @@ use nix::{
     unistd::Pid,
 };
 use ober_tests::{
-    certificate::Authority,
     client::{Client, Failure},
-    lab::{self, Cluster, Lab, PlainHaproxy, Shape, VIP4, VIP6, client4, plain_haproxy, until},
+    lab::{self, Cluster, Lab, Shape, VIP4, VIP6, client4, until},
     load::{Plan, Tally},
     pattern::Pattern,
     sockets::connections,
+    stage::{Settings, Stage},
 };
-
-const STORAGE: &str = "10.77.1.2:9000";
-
-fn storage(cluster: &Cluster) -> lab::Process {
-    let root = cluster.lab.directory().join("objects");
-    std::fs::create_dir(&root).expect("create the storage directory");
-    let mut server = Command::new(env!("CARGO_BIN_EXE_s3-server"));
-    let process = cluster
-        .storage
-        .spawn(server.arg(STORAGE).arg(&root).arg("--journal"))
-        .expect("start s3-server");
-    until("the S3 server", Duration::from_secs(5), || {
-        Ok(process.log().contains("listening").then_some(()))
-    })
-    .expect("s3-server listens");
-    process
-}
-
-fn at(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address, port)
-}
 
 #[test]
 fn objects_pass_through_a_plain_haproxy_byte_for_byte_over_both_families_with_and_without_tls() {
-    let cluster = Cluster::new("plain", Shape::default()).expect("build the cluster");
-    let server = storage(&cluster);
-    cluster
-        .node
-        .ip(&[
-            format!("addr add {VIP4}/32 dev lo"),
-            format!("addr add {VIP6}/128 dev lo nodad"),
-        ])
-        .expect("add the VIPs");
-    let authority = Authority::new().expect("make an authority");
-    let pem = authority.server(&[VIP4, VIP6]).expect("sign a certificate");
-    let certificate = cluster
-        .lab
-        .write("s3.pem", pem)
-        .expect("write the certificate");
-    let haproxy = plain_haproxy(
-        &cluster.lab,
-        &cluster.node,
-        &PlainHaproxy {
-            binary: Path::new("/usr/sbin/haproxy"),
-            cpus: &[0, 1],
-            secure: &[at(VIP4, 443), at(VIP6, 443)],
-            open: &[at(VIP4, 80), at(VIP6, 80)],
-            certificate: &certificate,
-            servers: &[STORAGE.parse().expect("an address")],
-        },
-    )
-    .expect("start HAProxy");
-    let trust = authority.client().expect("trust the authority");
+    let stage = Stage::new("plain", &Settings::default()).expect("build the stage");
+    let haproxy = stage.start_plain().expect("start HAProxy");
+    let (cluster, server) = (&stage.cluster, &stage.storage);
     let clients = [
-        Client::tls(at(VIP4, 443), trust.clone()),
-        Client::tls(at(VIP6, 443), trust),
-        Client::plain(at(VIP4, 80)),
-        Client::plain(at(VIP6, 80)),
+        stage.secure(VIP4),
+        stage.secure(VIP6),
+        stage.open(VIP4),
+        stage.open(VIP6),
     ];
     let keys = cluster.clients[0]
         .tokio(async || {
@@ -108,8 +61,8 @@ fn objects_pass_through_a_plain_haproxy_byte_for_byte_over_both_families_with_an
             server.log()
         );
     }
-    load_is_counted_honestly(&cluster, &clients[0]);
-    connections_are_found_in_the_workers(&cluster, &clients[0], &haproxy);
+    load_is_counted_honestly(cluster, &clients[0]);
+    connections_are_found_in_the_workers(cluster, &clients[0], &haproxy);
 }
 
 fn load_is_counted_honestly(cluster: &Cluster, client: &Client) {
@@ -134,7 +87,7 @@ fn load_is_counted_honestly(cluster: &Cluster, client: &Client) {
         report.failures(3)
     );
     let nobody = Plan {
-        client: Client::plain(at(VIP4, 81)),
+        client: Client::plain(SocketAddr::new(VIP4, 81)),
         requests: 3,
         ..plan.clone()
     };

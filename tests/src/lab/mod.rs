@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 
 pub use cluster::{Cluster, Shape, VIP4, VIP6, client4, client6, storage4, storage6};
 pub use host::Host;
-pub use plain::{PlainHaproxy, plain_haproxy};
+pub use plain::plain_haproxy;
 pub use process::Process;
 
 use keeper::Keeper;

@@ -1,8 +1,12 @@
 //! HAProxy without Ober: the same program on the same host, its processes sharing the address by `SO_REUSEPORT`. What
-//! Ober is compared with.
+//! Ober is compared with, so its configuration is the one Ober would write, but for the `bind` lines.
 
 use std::{
-    fmt::Write, net::SocketAddr, os::unix::process::CommandExt, path::Path, process::Command,
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -11,31 +15,31 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
+use ober_user::{
+    config::Config,
+    haproxy::{
+        Family, Servers,
+        render::{Place, render, variable},
+        sockets::{Key, keys},
+    },
+};
 
 use super::{Host, Lab, Process, until};
 
-/// What a plain HAProxy is to do.
-#[derive(Clone, Copy, Debug)]
-pub struct PlainHaproxy<'a> {
-    pub binary: &'a Path,
-    /// One process for each, pinned to it.
-    pub cpus: &'a [usize],
-    /// With TLS.
-    pub secure: &'a [SocketAddr],
-    /// Without.
-    pub open: &'a [SocketAddr],
-    /// Chain and key.
-    pub certificate: &'a Path,
-    pub servers: &'a [SocketAddr],
-}
-
-/// Run it on a host. The addresses must be there already. Returns when every process listens.
-pub fn plain_haproxy(lab: &Lab, host: &Host, what: &PlainHaproxy<'_>) -> Result<Vec<Process>> {
-    let config = lab.write(&format!("plain-{}.cfg", host.name()), what.config()?)?;
-    let mut processes = what
-        .cpus
-        .iter()
-        .map(|&cpu| what.start(host, &config, cpu))
+/// Run one pinned HAProxy process for each of the configuration's workers. The VIPs must be addresses of the host
+/// already. Returns when every process listens.
+pub fn plain_haproxy(
+    lab: &Lab,
+    host: &Host,
+    config: &Config,
+    servers: &Servers,
+) -> Result<Vec<Process>> {
+    let mut processes = (0..)
+        .zip(&config.workers.cpus)
+        .map(|(worker, &cpu)| {
+            let file = write(lab, config, servers, worker, cpu)?;
+            start(host, config, file, cpu)
+        })
         .collect::<Result<Vec<_>>>()?;
     for process in &mut processes {
         let pid = process.pid();
@@ -47,41 +51,59 @@ pub fn plain_haproxy(lab: &Lab, host: &Host, what: &PlainHaproxy<'_>) -> Result<
     Ok(processes)
 }
 
-impl PlainHaproxy<'_> {
-    fn start(&self, host: &Host, config: &Path, cpu: usize) -> Result<Process> {
-        let mut command = Command::new(self.binary);
-        command.arg("-db").arg("-f").arg(config);
-        let mut set = CpuSet::new();
-        set.set(cpu)?;
-        // SAFETY: between fork and exec only the system call sched_setaffinity runs, on a set made before.
-        unsafe {
-            command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &set)?));
-        }
-        host.spawn(&mut command)
-    }
-
-    fn config(&self) -> Result<String> {
-        let certificate = self.certificate.display();
-        let mut text = String::from(
-            "global\n    nbthread 1\n    maxconn 4000\ndefaults\n    mode http\n    \
-             option http-keep-alive\n    option forwardfor\n    timeout connect 3s\n    timeout client 1m\n    \
-             timeout server 1m\n    timeout http-request 10s\n    timeout http-keep-alive 10s\nfrontend s3\n",
+fn write(
+    lab: &Lab,
+    config: &Config,
+    servers: &Servers,
+    worker: usize,
+    cpu: u32,
+) -> Result<PathBuf> {
+    let place = Place {
+        worker,
+        cpu,
+        cli: &lab.directory().join(format!("plain-{worker}.cli")),
+        stats: &lab.directory().join(format!("plain-{worker}.stats")),
+    };
+    let mut text = render(config, servers, place)?;
+    for (index, key) in keys(config).iter().enumerate() {
+        text = text.replace(
+            &format!("\"fd@${{{}}}\"", variable(index)),
+            &addresses(config, key)?,
         );
-        for address in self.secure {
-            writeln!(
-                text,
-                "    bind {address} ssl crt {certificate} alpn http/1.1"
-            )?;
-        }
-        for address in self.open {
-            writeln!(text, "    bind {address}")?;
-        }
-        text.push_str("    default_backend s3\nbackend s3\n    balance leastconn\n");
-        for (number, server) in self.servers.iter().enumerate() {
-            writeln!(text, "    server s{number} {server}")?;
-        }
-        Ok(text)
     }
+    lab.write(&format!("plain-{worker}.cfg"), text)
+}
+
+/// The VIPs one of Ober's sockets stands for.
+fn addresses(config: &Config, key: &Key) -> Result<String> {
+    let services = config
+        .services
+        .iter()
+        .filter(|service| service.name == key.service);
+    let mut text = String::new();
+    for vip in services.flat_map(|service| &service.vips) {
+        let family = match vip {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        };
+        if family == key.family {
+            let comma = if text.is_empty() { "" } else { "," };
+            write!(text, "{comma}{}", SocketAddr::new(*vip, key.port.get()))?;
+        }
+    }
+    Ok(text)
+}
+
+fn start(host: &Host, config: &Config, file: PathBuf, cpu: u32) -> Result<Process> {
+    let mut command = Command::new(&config.workers.haproxy);
+    command.arg("-db").arg("-f").arg(file);
+    let mut set = CpuSet::new();
+    set.set(usize::try_from(cpu)?)?;
+    // SAFETY: between fork and exec only the system call sched_setaffinity runs, on a set made before.
+    unsafe {
+        command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &set)?));
+    }
+    host.spawn(&mut command)
 }
 
 /// Has the process a listening socket? Asked of its own descriptors, since its siblings listen on the same addresses.
