@@ -3,7 +3,6 @@ pub mod access;
 pub mod api;
 pub mod backends;
 pub mod config;
-pub mod daemon;
 pub mod dataplane;
 pub mod drive;
 pub mod haproxy;
