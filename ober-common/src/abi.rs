@@ -183,7 +183,8 @@ pub struct Node {
     pub sample: u32,
     /// Number of host lines minus one; a power of two minus one.
     pub line_mask: u32,
-    pub pad: u32,
+    /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
+    pub host_lists: u32,
     pub workers: [Worker; WORKERS],
 }
 

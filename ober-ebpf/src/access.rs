@@ -40,10 +40,16 @@ fn listed_v4(list: u32, address: u32) -> bool {
     word >> (address & 63) & 1 == 1
 }
 
-/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
-#[inline(never)]
+#[inline(always)]
 fn listed_v6(node: &Node, list: u32, client: Ip) -> bool {
     let bit = 1u32 << (list & 31);
+    node.host_lists & bit != 0 && in_lines(node, client, bit)
+        || node.prefix_lists & bit != 0 && in_prefix(list, client)
+}
+
+/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
+#[inline(never)]
+fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
     let home = host_line(node.key, client, node.line_mask);
     let Some(line) = HOST_LINES.get(home) else {
         return false;
@@ -51,17 +57,18 @@ fn listed_v6(node: &Node, list: u32, client: Ip) -> bool {
     if holds(line, client, bit) {
         return true;
     }
-    if line.spilled != 0 {
-        for step in 1..=SPILL {
-            let Some(line) = HOST_LINES.get((home + step) & node.line_mask) else {
-                return false;
-            };
-            if holds(line, client, bit) {
-                return true;
-            }
+    if line.spilled == 0 {
+        return false;
+    }
+    for step in 1..=SPILL {
+        let Some(line) = HOST_LINES.get((home + step) & node.line_mask) else {
+            return false;
+        };
+        if holds(line, client, bit) {
+            return true;
         }
     }
-    node.prefix_lists & bit != 0 && in_prefix(list, client)
+    false
 }
 
 #[inline(always)]

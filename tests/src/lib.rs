@@ -1,1 +1,2 @@
-
+//! The laboratory of Herr Ober.
+pub mod plane;

@@ -1,0 +1,96 @@
+//! IPv6 prefixes: a longest-prefix trie, asked only for lists that have any.
+
+use std::{collections::BTreeSet, net::Ipv6Addr, sync::atomic::Ordering};
+
+use aya::maps::lpm_trie::Key;
+use ipnet::Ipv6Net;
+use ober_common::abi::{PREFIX_LIST_BITS, PrefixKey};
+
+use super::Error;
+use crate::dataplane::{Error as MapError, Maps, maps::Plain, memory::word32};
+
+/// Puts prefixes on a list; returns how many were not on it. What does not fit is taken back.
+pub(super) fn add(maps: &mut Maps, list: u32, prefixes: &BTreeSet<Ipv6Net>) -> Result<u64, Error> {
+    let held = read(maps, list)?;
+    let mut added: Vec<Ipv6Net> = Vec::new();
+    for prefix in prefixes.difference(&held) {
+        if let Err(source) = maps.prefixes.insert(&key(list, prefix), 1, 0) {
+            for prefix in &added {
+                remove(maps, list, prefix)?;
+            }
+            return Err(Error::PrefixesFull {
+                prefix: *prefix,
+                source: Box::new(source),
+            });
+        }
+        added.push(*prefix);
+    }
+    if !prefixes.is_empty() {
+        mark(maps, list, true);
+    }
+    Ok(added.len() as u64)
+}
+
+/// Takes every prefix off the list that `wanted` does not name. Returns how many.
+pub(super) fn retain(maps: &mut Maps, list: u32, wanted: &BTreeSet<Ipv6Net>) -> Result<u64, Error> {
+    if wanted.is_empty() {
+        mark(maps, list, false);
+    }
+    let held = read(maps, list)?;
+    let mut removed = 0;
+    for prefix in held.difference(wanted) {
+        remove(maps, list, prefix)?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+pub(super) fn read(maps: &Maps, list: u32) -> Result<BTreeSet<Ipv6Net>, Error> {
+    let mut held = BTreeSet::new();
+    for entry in maps.prefixes.keys() {
+        let entry = entry.map_err(|source| write_error(source))?;
+        let Plain(data) = entry.data();
+        let length =
+            u8::try_from(entry.prefix_len().saturating_sub(PREFIX_LIST_BITS)).unwrap_or(128);
+        if u32::from_be_bytes(data.list) == list {
+            held.extend(Ipv6Net::new(Ipv6Addr::from(data.address), length));
+        }
+    }
+    Ok(held)
+}
+
+fn remove(maps: &mut Maps, list: u32, prefix: &Ipv6Net) -> Result<(), Error> {
+    maps.prefixes
+        .remove(&key(list, prefix))
+        .map_err(write_error)
+}
+
+fn write_error(source: aya::maps::MapError) -> Error {
+    Error::Map(MapError::Write {
+        name: "PREFIXES",
+        source: Box::new(source),
+    })
+}
+
+fn key(list: u32, prefix: &Ipv6Net) -> Key<Plain<PrefixKey>> {
+    let data = PrefixKey {
+        list: list.to_be_bytes(),
+        address: prefix.network().octets(),
+    };
+    Key::new(
+        PREFIX_LIST_BITS + u32::from(prefix.prefix_len()),
+        Plain(data),
+    )
+}
+
+fn mark(maps: &Maps, list: u32, has: bool) {
+    let node = maps.node.at(0).as_ptr();
+    // SAFETY: within the node's value, mapped as long as `maps`.
+    let word = unsafe { word32(&raw mut (*node).prefix_lists) };
+    let bit = 1 << (list & 31);
+    if has {
+        word.fetch_or(bit, Ordering::Release);
+    } else {
+        word.fetch_and(!bit, Ordering::Release);
+    }
+}

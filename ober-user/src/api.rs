@@ -1,0 +1,142 @@
+//! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
+//! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by a line for every drop until
+//! the caller hangs up.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::Change,
+    status::{Counters, DropEvent, Status},
+};
+
+/// File name of the socket in the run directory.
+pub const SOCKET: &str = "control.sock";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    Status,
+    Counters,
+    /// Changes lists and backends, all or none.
+    Sync(Sync),
+    /// The sources and entries of the lists; all of them without a name.
+    Show {
+        list: Option<String>,
+    },
+    /// Which lists hold the address.
+    Check {
+        address: IpAddr,
+    },
+    /// Sampled drops as they happen.
+    Watch,
+    /// Reads the configuration again and replaces the workers.
+    Reload,
+}
+
+/// A change of lists and backends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    pub edits: Vec<Edit>,
+    /// Show the difference, change nothing.
+    pub dry_run: bool,
+    /// Forget the previous addresses of names that no longer resolve.
+    pub prune: bool,
+}
+
+/// One change of one list or backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edit {
+    pub target: Target,
+    pub how: How,
+    /// Expressions. `@file` holds an absolute path, read by whoever applies the change.
+    pub sources: Vec<String>,
+    /// What the caller read for `-`; kept in the state directory from then on.
+    pub stdin: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// An access list by name.
+    List(String),
+    /// The servers of a backend by name; only [`How::Replace`].
+    Backend(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    Replace,
+    Add,
+    Remove,
+    /// Keep the sources and resolve them again.
+    Refresh,
+}
+
+pub type Answer = Result<Reply, Failure>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    Status(Box<Status>),
+    Counters(Counters),
+    Synced(Vec<Synced>),
+    Lists(Vec<ListEntries>),
+    Checked(Vec<Checked>),
+    Drop(DropEvent),
+    Reloaded(Reloaded),
+}
+
+/// What a change did, or would do, to one list or backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Synced {
+    pub target: Target,
+    pub change: Change,
+    /// Addresses (or servers) on it afterwards.
+    pub count: u64,
+    /// With `dry_run`: the difference in the shortest notation, at most [`SHOWN`] lines each.
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    /// Names that did not resolve, with the reason.
+    pub unresolved: BTreeMap<String, String>,
+    /// Those of them that kept earlier addresses.
+    pub kept: Vec<String>,
+}
+
+/// Lines of a difference that are shown.
+pub const SHOWN: usize = 1000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListEntries {
+    pub name: String,
+    pub sources: Vec<String>,
+    /// Expressions taken off the list by `acl remove`.
+    pub except: Vec<String>,
+    pub count: u64,
+    /// Addresses, ranges and prefixes as the kernel holds them.
+    pub entries: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    pub list: String,
+    pub listed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub replaced: Vec<usize>,
+    pub unchanged: Vec<usize>,
+    pub failed: BTreeMap<usize, String>,
+}
+
+/// Why a request was refused or failed. Nothing was half done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub message: String,
+    /// The caller's fault (exit status 2) or ours (1)?
+    pub usage: bool,
+}
