@@ -63,7 +63,13 @@ impl Scenario {
             (Case::Denied(MILLION), 1),
             (Case::Denied(MILLION), MANY),
         ];
-        let of = |family| cases.map(|(case, flows)| Self { family, case, flows });
+        let of = |family| {
+            cases.map(|(case, flows)| Self {
+                family,
+                case,
+                flows,
+            })
+        };
         Family::ALL.into_iter().flat_map(of).collect()
     }
 
@@ -88,7 +94,9 @@ impl Scenario {
     /// The programs that run in this row.
     pub(crate) fn subjects(&self) -> &'static [Subject] {
         match (self.case, self.flows) {
-            (Case::Denied(1), 1) | (Case::Denied(MANY), MANY) => &[Subject::Ober, Subject::XdpFilter],
+            (Case::Denied(1), 1) | (Case::Denied(MANY), MANY) => {
+                &[Subject::Ober, Subject::XdpFilter]
+            }
             _ => &[Subject::Ober],
         }
     }
@@ -103,7 +111,10 @@ impl Scenario {
             vary: Vary::Port,
         };
         match self.case {
-            Case::NotOurs => Packets { destination: self.family.stranger(), ..base },
+            Case::NotOurs => Packets {
+                destination: self.family.stranger(),
+                ..base
+            },
             Case::Listed | Case::Steered => base,
             // Every second client is listed, so the first that is not has the number one, and a sweep of the others
             // meets every page the list has.

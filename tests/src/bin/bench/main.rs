@@ -72,7 +72,12 @@ fn packets(arguments: &Arguments) -> Result<Vec<Row>> {
     let mut cells: Vec<_> = Scenario::all()
         .into_iter()
         .filter(wanted)
-        .flat_map(|scenario| scenario.subjects().iter().map(move |subject| (scenario, *subject)))
+        .flat_map(|scenario| {
+            scenario
+                .subjects()
+                .iter()
+                .map(move |subject| (scenario, *subject))
+        })
         .map(|(scenario, subject)| (scenario, subject, Rounds::default()))
         .collect();
     for round in 1..=arguments.rounds {

@@ -1,15 +1,15 @@
 //! Our data plane, loaded beside any other and never attached, with the services and lists the measures need.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use ober_common::{
-    abi::{RING_SLOTS, Ring, SPILL, WAYS},
-    flow::{Ip, host_line},
+    abi::{RING_SLOTS, Ring},
     packet::TCP,
 };
 use ober_user::{
+    access::{Entries, replace},
     config::{Config, Limits, Node as NodeConfig, Resolve, Steer, Workers, XdpMode},
     dataplane::{Plane, Wanted, detach},
 };
@@ -37,9 +37,7 @@ impl Node {
         let plane = Plane::load(&config(&instance, most), KEY)?;
         let mut node = Self { instance, plane };
         for (number, size) in sizes.iter().enumerate() {
-            for family in Family::ALL {
-                node.fill(u32::try_from(number)?, family, *size);
-            }
+            node.fill(u32::try_from(number)?, *size)?;
         }
         node.serve(sizes.len())?;
         Ok(node)
@@ -70,7 +68,9 @@ impl Node {
             }));
         }
         self.plane.set_services(&wanted)?;
-        let mut ring = Ring { slots: [0; RING_SLOTS] };
+        let mut ring = Ring {
+            slots: [0; RING_SLOTS],
+        };
         for (slot, worker) in ring.slots.iter_mut().zip([1, 2].into_iter().cycle()) {
             *slot = worker;
         }
@@ -79,43 +79,14 @@ impl Node {
         Ok(())
     }
 
-    fn fill(&mut self, list: u32, family: Family, size: u32) {
-        let mut next = 2 + (0..list).count() * 64;
-        for number in 0..size {
-            match family.client(number * 2) {
-                IpAddr::V4(address) => {
-                    let address = u32::from(address);
-                    let index = self.plane.maps.index.at(list as usize).as_ptr();
-                    // SAFETY: mapped; nothing reads it yet.
-                    let page = unsafe { &mut (*index).pages[(address >> 16) as usize] };
-                    if *page == 0 {
-                        *page = next as u16;
-                        next += 1;
-                    }
-                    let page = self.plane.maps.pages.at(usize::from(*page)).as_ptr();
-                    unsafe { (*page).words[address as usize >> 6 & 1023] |= 1 << (address & 63) };
-                }
-                IpAddr::V6(address) => {
-                    let ip = Ip::from_bytes(address.octets());
-                    let mask = self.plane.maps.lines.count() as u32 - 1;
-                    let home = host_line(KEY, ip, mask);
-                    'place: for step in 0..=SPILL {
-                        let line = self.plane.maps.lines.at((home + step & mask) as usize).as_ptr();
-                        let line = unsafe { &mut *line };
-                        for way in 0..WAYS {
-                            if line.lists[way] == 0 {
-                                line.addresses[way] = ip.bytes();
-                                line.lists[way] = 1 << list;
-                                if step != 0 {
-                                    unsafe { (*self.plane.maps.lines.at(home as usize).as_ptr()).spilled += 1 };
-                                }
-                                break 'place;
-                            }
-                        }
-                    }
-                }
-            }
+    fn fill(&mut self, list: u32, size: u32) -> Result<()> {
+        let mut entries = Entries::default();
+        for family in Family::ALL {
+            (0..size).for_each(|number| entries.push(family.client(number * 2)));
         }
+        entries.settle();
+        replace(&mut self.plane.maps, list, &entries)?;
+        Ok(())
     }
 }
 

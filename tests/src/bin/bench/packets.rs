@@ -87,7 +87,18 @@ impl Packets {
         let ip = match (source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 frame[12..14].copy_from_slice(&[0x08, 0x00]);
-                frame[14..24].copy_from_slice(&[0x45, 0, 0, (LENGTH - 14) as u8, 0, 0, 0x40, 0, 64, 6]);
+                frame[14..24].copy_from_slice(&[
+                    0x45,
+                    0,
+                    0,
+                    (LENGTH - 14) as u8,
+                    0,
+                    0,
+                    0x40,
+                    0,
+                    64,
+                    6,
+                ]);
                 frame[26..30].copy_from_slice(&source.octets());
                 frame[30..34].copy_from_slice(&destination.octets());
                 34
@@ -115,7 +126,10 @@ impl Packets {
         let frame = self.frame();
         let mut head = [0; WORDS];
         for (word, bytes) in head.iter_mut().zip(frame.chunks_exact(8)) {
-            *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            *word = bytes
+                .iter()
+                .rev()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte));
         }
         if cfg!(target_endian = "big") {
             head = head.map(u64::swap_bytes);

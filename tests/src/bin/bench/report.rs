@@ -33,7 +33,13 @@ impl Rounds {
     pub(crate) fn figure(&self) -> Figure {
         let mut medians: Vec<f64> = self.whole.iter().map(|round| median(round)).collect();
         medians.sort_by(f64::total_cmp);
-        let quietest = |rounds: &[Vec<f64>]| rounds.iter().flatten().copied().fold(f64::INFINITY, f64::min);
+        let quietest = |rounds: &[Vec<f64>]| {
+            rounds
+                .iter()
+                .flatten()
+                .copied()
+                .fold(f64::INFINITY, f64::min)
+        };
         let floor = quietest(&self.floor);
         Figure {
             median: median(&medians),
@@ -75,7 +81,13 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn at_most(name: String, figure: f64, limit: f64, unit: &'static str) -> Self {
         let held = figure <= limit;
-        Self { name, figure, limit, unit, held }
+        Self {
+            name,
+            figure,
+            limit,
+            unit,
+            held,
+        }
     }
 }
 
@@ -91,7 +103,12 @@ pub(crate) fn packet_targets(rows: &[Row]) -> Vec<Target> {
     let mut targets = Vec::new();
     for row in rows.iter().filter(|row| row.subject == Subject::Ober) {
         if let Some(limit) = limit(&row.key) {
-            targets.push(Target::at_most(row.scenario.clone(), row.figure.net, limit, "ns"));
+            targets.push(Target::at_most(
+                row.scenario.clone(),
+                row.figure.net,
+                limit,
+                "ns",
+            ));
         }
         let theirs = rows
             .iter()
@@ -123,16 +140,37 @@ impl Report {
         let mut text = String::from(
             "| scenario | program | ns per packet, median [min-max] | empty program | net |\n|---|---|---|---|---|\n",
         );
-        for Row { scenario, subject, figure, .. } in &self.rows {
+        for Row {
+            scenario,
+            subject,
+            figure,
+            ..
+        } in &self.rows
+        {
             let program = match subject {
                 Subject::Ober => "ober",
                 Subject::XdpFilter => "xdp-filter",
             };
-            let Figure { median, low, high, floor, net } = figure;
-            text += &format!("| {scenario} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |\n");
+            let Figure {
+                median,
+                low,
+                high,
+                floor,
+                net,
+            } = figure;
+            text += &format!(
+                "| {scenario} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |\n"
+            );
         }
         text += "\n| target | figure | at most | |\n|---|---|---|---|\n";
-        for Target { name, figure, limit, unit, held } in &self.targets {
+        for Target {
+            name,
+            figure,
+            limit,
+            unit,
+            held,
+        } in &self.targets
+        {
             let held = if *held { "held" } else { "MISSED" };
             text += &format!("| {name} | {figure:.2} {unit} | {limit} {unit} | {held} |\n");
         }

@@ -36,19 +36,33 @@ pub(crate) struct Wrapper {
 impl Wrapper {
     /// `frags`: does the program under test support multi-buffer packets?
     pub(crate) fn load(frags: bool) -> Result<Self> {
-        let mut programs = EbpfLoader::new().load(&OBJECT.0).context("load the wrapper program")?;
+        let mut programs = EbpfLoader::new()
+            .load(&OBJECT.0)
+            .context("load the wrapper program")?;
         let (wrap, empty, array) = if frags {
             ("wrap_frags", "empty_frags", "WITH_FRAGS")
         } else {
             ("wrap_plain", "empty_plain", "WITHOUT_FRAGS")
         };
         for name in [wrap, empty] {
-            xdp(&mut programs, name)?.load().with_context(|| format!("load {name}"))?;
+            xdp(&mut programs, name)?
+                .load()
+                .with_context(|| format!("load {name}"))?;
         }
-        let mut take = |name: &str| programs.take_map(name).with_context(|| format!("no map {name}"));
+        let mut take = |name: &str| {
+            programs
+                .take_map(name)
+                .with_context(|| format!("no map {name}"))
+        };
         let run = take("RUN")?.try_into()?;
         let target = take(array)?.try_into()?;
-        Ok(Self { programs, wrap, empty, run, target })
+        Ok(Self {
+            programs,
+            wrap,
+            empty,
+            run,
+            target,
+        })
     }
 
     /// The program that does nothing.
@@ -64,9 +78,16 @@ impl Wrapper {
         chunks: usize,
         action: u32,
     ) -> Result<Vec<f64>> {
-        ensure!((1..=MOST_CHUNKS).contains(&chunks), "between 1 and {MOST_CHUNKS} chunks a run");
-        self.target.set(0, program, 0).context("put the program under test behind the wrapper")?;
-        self.run.set(0, Plain(packets.run()), 0).context("describe the packets to the wrapper")?;
+        ensure!(
+            (1..=MOST_CHUNKS).contains(&chunks),
+            "between 1 and {MOST_CHUNKS} chunks a run"
+        );
+        self.target
+            .set(0, program, 0)
+            .context("put the program under test behind the wrapper")?;
+        self.run
+            .set(0, Plain(packets.run()), 0)
+            .context("describe the packets to the wrapper")?;
         let frame = packets.frame();
         let mut after = [0; LENGTH];
         let options = TestRunOptions {
@@ -84,14 +105,19 @@ impl Wrapper {
             result.return_value
         );
         let run = self.run.get(&0, 0).context("read the clock's readings")?.0;
-        #[expect(clippy::cast_precision_loss, reason = "a chunk takes far less than 2^52 ns")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a chunk takes far less than 2^52 ns"
+        )]
         let per_packet = |pair: &[u64]| (pair[1] - pair[0]) as f64 / CHUNK as f64;
         Ok(run.stamps[..=chunks].windows(2).map(per_packet).collect())
     }
 }
 
 pub(crate) fn xdp<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    let program = programs.program_mut(name).with_context(|| format!("no program {name}"))?;
+    let program = programs
+        .program_mut(name)
+        .with_context(|| format!("no program {name}"))?;
     Ok(program.try_into()?)
 }
 
@@ -103,6 +129,10 @@ pub(crate) fn settle(cpu: usize) -> Result<()> {
         .with_context(|| format!("stay on CPU {cpu}"))?;
     // SAFETY: a plain system call.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
-    ensure!(result == 0, "raise the priority: {}", std::io::Error::last_os_error());
+    ensure!(
+        result == 0,
+        "raise the priority: {}",
+        std::io::Error::last_os_error()
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Debian's `xdp-filter` in its leanest form for addresses, deny mode: loaded, filled, never attached.
+//! Debian's `xdp-filter` in its leanest form for addresses, with a list of denied ones: loaded, filled, never attached.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -12,7 +12,8 @@ use aya::{
 
 use crate::timing::xdp;
 
-const PROGRAM: &str = "xdpfilt_dny_ip";
+/// Its files are named after what happens to addresses that are not listed: here those are allowed, listed ones denied.
+const PROGRAM: &str = "xdpfilt_alw_ip";
 /// The flag of an entry that is compared with the source address (`MAP_FLAG_SRC` in its `common_kern_user.h`).
 const SOURCE: u64 = 1;
 
@@ -35,7 +36,9 @@ impl Filter {
         let loaded = loader.load_file(&path);
         std::fs::remove_dir_all(&pins).or_else(|_| unpin(&pins))?;
         let mut programs = loaded.with_context(|| format!("load {}", path.display()))?;
-        xdp(&mut programs, PROGRAM)?.load().context("load xdp-filter")?;
+        xdp(&mut programs, PROGRAM)?
+            .load()
+            .context("load xdp-filter")?;
         fill(&mut programs, denied)?;
         Ok(Self(programs))
     }
@@ -71,15 +74,25 @@ fn fill(programs: &mut Ebpf, denied: &[IpAddr]) -> Result<()> {
     Ok(())
 }
 
-fn map<K: aya::Pod>(programs: &mut Ebpf, name: &str) -> Result<PerCpuHashMap<aya::maps::MapData, K, u64>> {
-    let map: Map = programs.take_map(name).with_context(|| format!("xdp-filter has no map {name}"))?;
-    map.try_into().with_context(|| format!("map {name} of xdp-filter"))
+fn map<K: aya::Pod>(
+    programs: &mut Ebpf,
+    name: &str,
+) -> Result<PerCpuHashMap<aya::maps::MapData, K, u64>> {
+    let map: Map = programs
+        .take_map(name)
+        .with_context(|| format!("xdp-filter has no map {name}"))?;
+    map.try_into()
+        .with_context(|| format!("map {name} of xdp-filter"))
 }
 
 /// Where Debian's libxdp1 puts it, whatever the architecture.
 fn object() -> Result<PathBuf> {
     for directory in std::fs::read_dir("/usr/lib")? {
-        let path = directory?.path().join("bpf").join(PROGRAM).with_extension("o");
+        let path = directory?
+            .path()
+            .join("bpf")
+            .join(PROGRAM)
+            .with_extension("o");
         if path.exists() {
             return Ok(path);
         }
