@@ -143,7 +143,11 @@ impl Pool {
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
             let slot = pool.slot(config, set);
             if let Some(adopted) = adopted {
-                let earlier = as_adopted(&Files::new(&pool.run, pool.slots.len()), &adopted);
+                let earlier = as_adopted(
+                    &Files::new(&pool.run, pool.slots.len()),
+                    &config.workers.haproxy,
+                    &adopted,
+                );
                 slot.handle.send(Note::Adopt(adopted, earlier));
             }
             // Nobody waits for the answer; the slot goes on trying.
@@ -275,13 +279,7 @@ impl Pool {
     fn slot(&self, config: &Config, sockets: Set) -> Slot {
         let worker = self.slots.len();
         let (files, policy) = (Files::new(&self.run, worker), Policy::of(&config.workers));
-        let handle = Handle::new(
-            files,
-            worker,
-            config.workers.haproxy.clone(),
-            policy,
-            self.ring.clone(),
-        );
+        let handle = Handle::new(files, worker, policy, self.ring.clone());
         Slot {
             handle,
             sockets,
@@ -356,10 +354,11 @@ fn known(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
 }
 
 /// What an adopted worker was started with, should it have to be started again.
-fn as_adopted(files: &Files, adopted: &Adopted) -> Order {
+fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     Order {
         launch: process::Launch {
             generation: adopted.generation,
+            haproxy: haproxy.to_owned(),
             file: files.config(adopted.generation),
             cpu: adopted.cpu,
             sockets: adopted.sockets.iter().map(|(_, fd)| fd.clone()).collect(),

@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{ffi::OsStringExt, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -33,6 +33,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) generation: Generation,
+    pub(super) haproxy: PathBuf,
     pub(super) file: PathBuf,
     pub(super) cpu: u32,
     /// In the order of the configuration's variables.
@@ -50,10 +51,10 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts HAProxy, its output going to `log`.
-    pub(super) fn spawn(haproxy: &Path, launch: &Launch, log: &File) -> io::Result<Self> {
+    pub(super) fn spawn(launch: &Launch, log: &File) -> io::Result<Self> {
         let mut cpus = CpuSet::new();
         cpus.set(usize::try_from(launch.cpu).unwrap_or(usize::MAX))?;
-        let mut command = Command::new(haproxy);
+        let mut command = Command::new(&launch.haproxy);
         command
             .arg("-db")
             .arg("-f")

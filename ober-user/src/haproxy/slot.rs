@@ -1,6 +1,6 @@
 //! The world of one worker slot: performs what [`super::worker`] asks, and tells it what became of it.
 
-use std::{collections::BTreeMap, fs, io, os::fd::AsRawFd, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, os::fd::AsRawFd};
 
 use nix::sys::signal::Signal;
 use tokio::{
@@ -58,7 +58,6 @@ impl Handle {
     pub(super) fn new(
         files: Files,
         worker: usize,
-        haproxy: PathBuf,
         policy: Policy,
         ring: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Self {
@@ -70,7 +69,7 @@ impl Handle {
         let mut slot = Slot {
             worker,
             files,
-            haproxy,
+            problem: String::new(),
             notes: notes.clone(),
             inbox,
             ring,
@@ -137,7 +136,7 @@ impl Drop for Watched {
 struct Slot {
     worker: usize,
     files: Files,
-    haproxy: PathBuf,
+    problem: String,
     notes: mpsc::UnboundedSender<Note>,
     inbox: mpsc::UnboundedReceiver<Note>,
     ring: mpsc::UnboundedSender<WorkerEvent>,
@@ -237,8 +236,14 @@ impl World<Worker> for Slot {
         if let Some((generation, answer)) = self.settled.take()
             && let Some((_, asked)) = self.waiting.take_if(|(waiting, _)| *waiting == generation)
         {
-            // Who asked may have gone.
-            asked.send(answer).unwrap_or_default();
+            // Nobody waits at the start, so it is said here.
+            if let Err(Err(why)) = asked.send(answer) {
+                tracing::error!(
+                    worker = self.worker,
+                    why,
+                    "HAProxy does not serve as configured"
+                );
+            }
         }
     }
 }
@@ -290,10 +295,7 @@ impl Slot {
                 .orders
                 .get(&generation)
                 .ok_or(io::ErrorKind::NotFound)?;
-            Ok((
-                Process::spawn(&self.haproxy, &order.launch, &log)?,
-                order.held(),
-            ))
+            Ok((Process::spawn(&order.launch, &log)?, order.held()))
         });
         match spawned {
             Ok((process, sockets)) => {
@@ -302,8 +304,12 @@ impl Slot {
                 self.happened(Event::Spawned { generation, pid });
             }
             Err(error) => {
-                let path = self.haproxy.display();
-                tracing::error!(worker = self.worker, %path, %error, "cannot start HAProxy");
+                let cpu = self.orders.get(&generation).map(|order| order.launch.cpu);
+                self.problem = format!(
+                    "it could not be started on CPU {}: {error}",
+                    cpu.unwrap_or_default()
+                );
+                tracing::error!(worker = self.worker, problem = self.problem, "HAProxy");
                 self.happened(Event::SpawnFailed { generation });
             }
         }
@@ -334,7 +340,7 @@ impl Slot {
         let said = || self.log.said();
         match outcome {
             Outcome::Serving => Ok(()),
-            Outcome::NotSpawned => Err(format!("{} could not be started", self.haproxy.display())),
+            Outcome::NotSpawned => Err(self.problem.clone()),
             Outcome::Ended(Exit::Signal(signal)) => {
                 Err(format!("it was ended by signal {signal}:{}", said()))
             }

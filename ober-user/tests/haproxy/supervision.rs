@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufReader, Write},
     net::TcpStream,
     path::PathBuf,
     process::{Command, Stdio},
@@ -17,7 +18,7 @@ use nix::{
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::lab::{Lab, Load, addresses, get, given, listener, server, service};
+use crate::lab::{Lab, Load, Message, addresses, get, given, listener, server, service};
 
 fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -162,6 +163,33 @@ async fn a_replaced_worker_answers_what_it_was_asked_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_of_a_replaced_worker_gets_one_more_answer() {
+    let mut lab = Lab::new(1);
+    let (mut pool, _events) = lab.start().await;
+    let mut client = BufReader::new(TcpStream::connect(addresses(&pool, 80)[0]).unwrap());
+    let mut ask = || {
+        let request = b"GET /again HTTP/1.1\r\nHost: s3.test\r\n\r\n";
+        client.get_mut().write_all(request).unwrap();
+        Message::read(&mut client).unwrap().unwrap()
+    };
+    assert_eq!(ask().all("connection"), Vec::<&str>::new());
+    lab.config.workers.max_connections = 500;
+    assert_eq!(
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .replaced,
+        [0]
+    );
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let answer = ask();
+    assert_eq!(
+        (answer.first.as_str(), answer.all("connection")),
+        ("HTTP/1.1 200 OK", vec!["close"])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_under_its_old_name_is_a_change() {
     let lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
@@ -266,6 +294,7 @@ async fn a_configuration_that_passes_the_check_but_does_not_run_is_dropped_and_t
         matches!(error, Error::NotServing { worker: 0, .. }),
         "{error}"
     );
+    assert!(error.to_string().contains("on CPU 1000"), "{error}");
     assert_eq!(pids(&pool), before);
     get(addresses(&pool, 80)[0], "/").unwrap();
     lab.config.workers.cpus = vec![0, 0];
@@ -274,7 +303,9 @@ async fn a_configuration_that_passes_the_check_but_does_not_run_is_dropped_and_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_daemon_takes_the_workers_over_and_no_client_notices() {
-    let lab = Lab::new(2);
+    let mut lab = Lab::new(2);
+    lab.config.workers.user = Some("nobody".to_owned());
+    lab.config.workers.group = Some("nogroup".to_owned());
     let (first, _events) = lab.start().await;
     let (before, sockets) = (pids(&first), addresses(&first, 80));
     let load = Load::on(&sockets);
