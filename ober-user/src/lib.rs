@@ -14,6 +14,7 @@ pub mod lists;
 pub mod machine;
 pub mod netlink;
 pub mod observe;
+pub mod offline;
 pub mod pem;
 pub mod resolve;
 pub mod ring;

@@ -7,7 +7,7 @@ mod control;
 mod key;
 mod lock;
 mod reload;
-mod report;
+pub(crate) mod report;
 mod start;
 mod steering;
 

@@ -17,7 +17,7 @@ impl Daemon {
     /// Reads the configuration again and puts it in force, or changes nothing and says why.
     pub async fn reload(&self) -> anyhow::Result<Reloaded> {
         let old = self.config();
-        let config = Config::load(&self.path)?;
+        let config = start::load(&self.path)?;
         unchangeable(&old, &config)?;
         let mut pool = self.pool.lock().await;
         let mut backends = self.backends.lock().await;

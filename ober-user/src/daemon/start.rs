@@ -26,7 +26,7 @@ use crate::{
     config::{Config, Steer},
     dataplane::{Plane, Wanted},
     events::Drops,
-    haproxy::{Listening, Pool},
+    haproxy::{self, Listening, Pool},
     lists::{self, Keeper},
     netlink,
 };
@@ -45,7 +45,7 @@ pub(super) struct Started {
 }
 
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
-    let config = Config::load(path)?;
+    let config = load(path)?;
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     check_interfaces(&config)?;
@@ -105,12 +105,19 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     Ok(Started { daemon, metrics, control, drops })
 }
 
+/// The configuration, with no more connections than this machine allows.
+pub(super) fn load(path: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::load(path)?;
+    config.workers.max_connections = haproxy::allow(config.workers.max_connections);
+    Ok(config)
+}
+
 /// Lists, services, workers and sockets: everything but the ring and the attachment.
 async fn serve(
     config: &Config,
     plane: &mut Plane,
-    servers: &crate::haproxy::Servers,
-    events: mpsc::UnboundedSender<crate::haproxy::WorkerEvent>,
+    servers: &haproxy::Servers,
+    events: mpsc::UnboundedSender<haproxy::WorkerEvent>,
 ) -> anyhow::Result<(Keeper, Pool)> {
     let mut keeper = Keeper::open(config, plane.directory())?;
     if !plane.adopted {

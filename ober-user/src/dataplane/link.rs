@@ -201,6 +201,11 @@ pub fn holds(home: &Path, interface: &str) -> bool {
         .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
 }
 
+/// Does the interface's link run in native mode?
+pub fn native(home: &Path, interface: &str) -> bool {
+    xdp_pin(home, interface, true).exists()
+}
+
 /// Takes the program off every interface but the named ones.
 pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Error> {
     let error = |source| Error::Remove {

@@ -23,6 +23,7 @@ use tokio::{
 mod adopt;
 mod check;
 mod cli;
+mod files;
 mod log;
 mod process;
 pub mod render;
@@ -32,6 +33,7 @@ pub mod sockets;
 pub mod worker;
 
 pub use cli::ask;
+pub use files::allow;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};
