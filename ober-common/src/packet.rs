@@ -146,9 +146,7 @@ impl<const N: usize> Span<N> {
 pub fn parse(frame: Frame) -> Parsed {
     let mut offset = 14;
     let Some(link) = frame.span::<14>(0) else {
-        return Parsed::Malformed {
-            destination: None,
-        };
+        return Parsed::Malformed { destination: None };
     };
     let mut kind = link.half::<12>();
     for _ in 0..TAGS {
@@ -156,9 +154,7 @@ pub fn parse(frame: Frame) -> Parsed {
             break;
         }
         let Some(tag) = frame.span::<4>(offset) else {
-            return Parsed::Malformed {
-                destination: None,
-            };
+            return Parsed::Malformed { destination: None };
         };
         kind = tag.half::<2>();
         offset += 4;

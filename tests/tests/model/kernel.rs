@@ -235,6 +235,7 @@ impl Kernel {
             let entry = self
                 .lists
                 .plane
+                .maps
                 .services()
                 .into_iter()
                 .find(|entry| entry.index == index)
