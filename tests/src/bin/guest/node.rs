@@ -27,10 +27,13 @@ pub(crate) fn load() -> Result<Plane> {
     let mut config = plane::config("guest", plane::LIMITS);
     config.node.xdp = XdpMode::Native;
     let plane = Plane::load(&config, KEY)?;
-    let programs = plane.programs();
+    let programs = aya::programs::loaded_programs();
+    let programs = programs
+        .collect::<Result<Vec<_>, _>>()
+        .context("list the loaded programs")?;
     ensure!(
         programs.len() == 2,
-        "{} programs were loaded, not 2",
+        "{} programs are loaded, not 2",
         programs.len()
     );
     for program in programs {
