@@ -4,6 +4,7 @@
 //! only then resolve the lists again. Stop: let go; the data plane goes on filtering and the workers go on serving.
 
 mod control;
+mod detach;
 mod key;
 mod lock;
 mod reload;
@@ -22,6 +23,7 @@ use tokio::{
     sync::broadcast,
 };
 
+pub use detach::{Detached, detach};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -96,6 +97,27 @@ pub enum Error {
         "worker {worker} does not start with the new configuration, and nothing was changed: {why}"
     )]
     NotServing { worker: usize, why: String },
+}
+
+/// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
+/// is killed. Returns how many there were. Their records, sockets and configurations go with them.
+pub async fn dismiss(run: &Path, drain: Duration) -> usize {
+    let workers = adopt::running(run);
+    for (worker, process) in &workers {
+        if let Err(error) = process.signal(Signal::SIGUSR1) {
+            tracing::warn!(worker, pid = process.pid.0, %error, "tell a worker to finish");
+        }
+    }
+    let all = futures_util::future::join_all(workers.iter().map(|(_, process)| process.ended()));
+    if timeout(drain, all).await.is_err() {
+        for (worker, process) in adopt::running(run) {
+            tracing::warn!(worker, pid = process.pid.0, "its time to finish is over");
+            if let Err(error) = process.signal(Signal::SIGKILL) {
+                tracing::warn!(worker, pid = process.pid.0, %error, "end a worker");
+            }
+        }
+    }
+    workers.len()
 }
 
 /// All workers of this instance. Dropped, it leaves them running, as a crash would; [`Pool::leave`] is the tidy way.
