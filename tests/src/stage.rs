@@ -42,6 +42,9 @@ pub const OPEN: u16 = 80;
 pub struct Settings {
     pub shape: Shape,
     pub steer: &'static str,
+    pub xdp: &'static str,
+    /// 1 or 2.
+    pub workers: usize,
     /// Sources of `frontend-http`.
     pub listed: Vec<String>,
     /// Lines added to the configuration.
@@ -54,6 +57,8 @@ impl Default for Settings {
         Self {
             shape: Shape::default(),
             steer: "cpu",
+            xdp: "auto",
+            workers: 2,
             listed: vec![client4(0).to_string(), client6(0).to_string()],
             extra: String::new(),
         }
@@ -238,9 +243,10 @@ pub fn two_cpus() -> Result<[usize; 2]> {
 fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> Result<String> {
     let lab = &cluster.lab;
     let [instance, directory] = [lab.instance(), &lab.directory().display().to_string()];
-    let cpus = two_cpus()?;
+    let cpus = &two_cpus()?[..settings.workers.clamp(1, 2)];
     let Settings {
         steer,
+        xdp,
         listed,
         extra,
         ..
@@ -251,7 +257,7 @@ fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> R
 instance = "{instance}"
 interfaces = ["in0"]
 steer = "{steer}"
-xdp = "auto"
+xdp = "{xdp}"
 vip_interface = "lo"
 state = "{directory}/state"
 run = "{directory}/run"
