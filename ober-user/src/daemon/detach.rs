@@ -14,10 +14,13 @@ pub struct Detached {
     pub workers: usize,
 }
 
-/// Takes VIPs away first, so that no new connection comes; then the workers finish, at most `drain`; then the programs
-/// and maps go. Lists and configuration stay on disk. Refused while the daemon runs.
+/// The workers take no new connection and finish theirs, at most for `drain`; then programs and maps go, and last the
+/// VIPs, without which no packet of a finishing connection would arrive. Lists and configuration stay on disk.
+/// Refused while the daemon runs.
 pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached> {
     let _lock = Lock::take(&config.node.run)?;
+    let workers = haproxy::dismiss(&config.node.run, drain).await;
+    dataplane::detach(&config.node.bpffs, &config.node.instance)?;
     let note = config.node.state.join(VIPS);
     let vips: BTreeSet<IpAddr> = store::read_json(&note)?.unwrap_or_default();
     let vips: Vec<IpAddr> = vips.into_iter().collect();
@@ -25,7 +28,5 @@ pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached
         netlink::remove_vips(&vips).await?;
         std::fs::remove_file(&note).with_context(|| format!("remove {}", note.display()))?;
     }
-    let workers = haproxy::dismiss(&config.node.run, drain).await;
-    dataplane::detach(&config.node.bpffs, &config.node.instance)?;
     Ok(Detached { vips, workers })
 }
