@@ -60,6 +60,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(async { if let Err(error) = served.await { tracing::error!(%error, "metrics end here") } });
     tasks.spawn(control::serve(started.control, Arc::clone(&daemon)));
     tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
+    tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -6,6 +6,9 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use anyhow::Context as _;
+use tokio::io::unix::AsyncFd;
+
 use super::Daemon;
 use crate::{
     config::Config,
@@ -28,6 +31,28 @@ pub(super) async fn drops(daemon: Arc<Daemon>, mut drops: Drops) {
                 return std::future::pending().await;
             }
         }
+    }
+}
+
+/// Writes what the kernel programs log, when they were loaded to log, to the log of this process.
+pub(super) async fn packet_log(daemon: Arc<Daemon>) {
+    if !daemon.config().node.packet_log {
+        return std::future::pending().await;
+    }
+    if let Err(error) = follow_log(&daemon).await {
+        tracing::error!(error = format!("{error:#}"), "the packet log ends here");
+    }
+    std::future::pending().await
+}
+
+async fn follow_log(daemon: &Daemon) -> anyhow::Result<()> {
+    let programs = facts::programs(daemon.plane().directory());
+    let xdp = programs.first().context("find the pinned XDP program")?;
+    let mut log = AsyncFd::new(aya_log::EbpfLogger::init_from_id(xdp.id)?)?;
+    loop {
+        let mut ready = log.readable_mut().await?;
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
     }
 }
 

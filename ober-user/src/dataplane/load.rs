@@ -34,6 +34,7 @@ pub struct Plane {
     directory: PathBuf,
     programs: Ebpf,
     xdp: XdpMode,
+    packet_log: bool,
 }
 
 /// An attached interface.
@@ -61,8 +62,16 @@ impl Plane {
             path: directory.clone(),
             source,
         })?;
-        let programs = load_programs(&directory, &shapes, config.node.packet_log)?;
-        let maps = Maps::open(&directory)?;
+        let loaded = load_programs(&directory, &shapes, config.node.packet_log)
+            .and_then(|programs| Ok((programs, Maps::open(&directory)?)));
+        let (programs, maps) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) if adopted => return Err(error),
+            Err(error) => {
+                remove_pins(&directory)?;
+                return Err(error);
+            }
+        };
         let plane = Self {
             maps,
             adopted,
@@ -70,6 +79,7 @@ impl Plane {
             directory,
             programs,
             xdp: config.node.xdp,
+            packet_log: config.node.packet_log,
         };
         if !adopted {
             plane.seed(key);
@@ -85,6 +95,7 @@ impl Plane {
     /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
     /// the program off interfaces that are no longer named.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
+        self.mark_log()?;
         self.pin_programs()?;
         let (home, mode) = (self.home.clone(), self.xdp);
         fs::create_dir_all(&home).map_err(|source| Error::Pins {
@@ -134,6 +145,25 @@ impl Plane {
         fs::rename(&self.directory, &self.home).map_err(error)?;
         self.directory.clone_from(&self.home);
         remove_pins(&old)
+    }
+
+    /// Programs with and without the packet log have the same tag, so a directory beside the pins tells them apart;
+    /// when it changes, the pinned programs go and are replaced in their links.
+    fn mark_log(&self) -> Result<(), Error> {
+        let error = |source| Error::Pins { path: self.directory.clone(), source };
+        let mark = self.directory.join(link::LOG_MARK);
+        match (self.packet_log, mark.exists()) {
+            (true, false) => fs::create_dir(&mark).map_err(error)?,
+            (false, true) => fs::remove_dir(&mark).map_err(error)?,
+            _ => return Ok(()),
+        }
+        for name in PROGRAMS {
+            let pin = self.directory.join(name);
+            if pin.exists() {
+                fs::remove_file(pin).map_err(error)?;
+            }
+        }
+        Ok(())
     }
 
     fn pin_programs(&mut self) -> Result<(), Error> {
