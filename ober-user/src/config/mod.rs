@@ -1,13 +1,49 @@
 //! The configuration as the program sees it: valid by construction. [`raw`] is the file as written; [`Config::load`]
 //! makes one of these from it or says which line to mend.
+//!
+//! On the way: `source` (files and places in them) -> `tree` (parsed, `env` put in, merged) -> [`raw`] -> `valid`.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::{
+    env::Env,
+    error::{Error, Place, Problem, Report},
+    kernel::KernelService,
+    schema::schema,
+};
+
+mod backend;
+mod env;
+mod error;
+mod kernel;
+mod load;
+mod node;
+mod raw;
+mod scalar;
+mod schema;
+mod service;
+mod source;
+mod tree;
+mod valid;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+/// The list that `acl sync --frontend-http` fills. Always exists.
+pub const FRONTEND_HTTP: &str = "frontend-http";
+/// The list that `acl sync --routers` fills. Always exists.
+pub const ROUTERS: &str = "routers";
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +72,7 @@ pub struct Node {
     /// The list of routers, when routing protocols are to be accepted from it alone.
     pub routers: Option<String>,
     /// Secret of the flow hash; `None`: made at the first start and kept in `state`.
-    pub cluster_key: Option<[u64; 2]>,
+    pub cluster_key: Option<ClusterKey>,
     /// Survives a reboot: lists, their sources, the cluster key.
     pub state: PathBuf,
     /// Does not: control socket, generated HAProxy configuration, worker records.
@@ -51,7 +87,18 @@ pub struct Node {
     pub packet_log: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Two words, neither of them zero. Never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClusterKey(pub [u64; 2]);
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ClusterKey(secret)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpMode {
     /// Native, and generic where the driver cannot.
     Auto,
@@ -59,7 +106,8 @@ pub enum XdpMode {
     Generic,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Steer {
     /// By CPU, unless every interface has at least as many receive queues as there are workers.
     Auto,
@@ -162,7 +210,8 @@ pub struct Backend {
     pub timeouts: Timeouts,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Balance {
     LeastConn,
     RoundRobin,

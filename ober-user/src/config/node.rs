@@ -1,0 +1,203 @@
+//! The section `[node]`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ClusterKey, List, Node, Steer, XdpMode,
+    load::exposed,
+    raw,
+    scalar::{At, Key, Secret},
+    source::{Fault, Span},
+    tree::suggestion,
+    valid::Judge,
+};
+
+impl Judge<'_> {
+    pub(super) fn node(&mut self, node: raw::Node, lists: &BTreeMap<String, List>) -> Node {
+        if let Some(at) = &node.instance.0 {
+            self.name("an instance", &at.value, &at.span);
+        }
+        let instance = node.instance.or("main".to_owned());
+        let interfaces = self.interfaces(node.interfaces);
+        let vip_interface = node.vip_interface.0;
+        if let Some(at) = vip_interface.as_ref().filter(|at| !at.value.is_empty()) {
+            self.interface(at);
+        }
+        let vip_interface = vip_interface.map_or("lo".to_owned(), |at| at.value);
+        let default = |parent: &str| PathBuf::from(format!("{parent}/{instance}"));
+        let state = node.state.0.map(|at| self.path(&at.value));
+        let run = node.run.0.map(|at| self.word_path(at));
+        let (state, run) = (
+            state.unwrap_or_else(|| default("/var/lib/ober")),
+            run.unwrap_or_else(|| default("/run/ober")),
+        );
+        Node {
+            interfaces,
+            xdp: node.xdp.or(XdpMode::Auto),
+            steer: node.steer.or(Steer::Auto),
+            vip_interface: Some(vip_interface).filter(|name| !name.is_empty()),
+            routers: node.routers.0.map(|at| self.list(at, lists)),
+            cluster_key: self.cluster_key(node.cluster_key, node.cluster_key_file),
+            state,
+            run,
+            bpffs: self.path(&node.bpffs.or("/sys/fs/bpf".to_owned())),
+            metrics: self.metrics(node.metrics),
+            sample: self.sample(node.sample),
+            packet_log: node.packet_log.or(false),
+            instance,
+        }
+    }
+
+    fn interfaces(&mut self, written: Vec<At<String>>) -> Vec<String> {
+        if written.is_empty() {
+            let help =
+                "name the interfaces clients come in by, for instance `interfaces = [\"eth1\"]`";
+            self.refuse(Fault::new(None, "`interfaces` is missing in [node]").help(help));
+        }
+        let mut seen = BTreeMap::<&str, &Span>::new();
+        for at in &written {
+            self.interface(at);
+            if let Some(first) = seen.insert(&at.value, &at.span) {
+                let message = format!("interface `{}` is written twice", at.value);
+                self.refuse(Fault::new(at.span.clone(), message).first(first.clone()));
+            }
+        }
+        written.into_iter().map(|at| at.value).collect()
+    }
+
+    /// The kernel's own rule for names.
+    fn interface(&mut self, at: &At<String>) {
+        let name = at.value.as_str();
+        let bad = |letter: char| {
+            letter == '/' || letter == ':' || letter.is_whitespace() || letter.is_control()
+        };
+        if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
+            let message = format!("`{name}` is no name of an interface");
+            self.refuse(Fault::new(at.span.clone(), message).help("see `ip -brief link`"));
+        }
+    }
+
+    /// A list that exists.
+    pub(super) fn list(&mut self, at: At<String>, lists: &BTreeMap<String, List>) -> String {
+        if !lists.contains_key(&at.value) {
+            let known: Vec<&str> = lists.keys().map(String::as_str).collect();
+            let message = format!("there is no list `{}`", at.value);
+            self.refuse(Fault::new(at.span, message).help(suggestion(&at.value, &known)));
+        }
+        at.value
+    }
+
+    fn cluster_key(&mut self, key: Key<Secret>, file: Key<String>) -> Option<ClusterKey> {
+        let (at, what, read) = match (key.0, file.0) {
+            (None, None) => return None,
+            (Some(key), Some(file)) => {
+                let message = "`cluster_key` and `cluster_key_file` are both written";
+                self.refuse(
+                    Fault::new(file.span, message)
+                        .first(key.span)
+                        .help("one of the two must go"),
+                );
+                return None;
+            }
+            (Some(key), None) => {
+                let exposing = self.sources.exposes(&key.span).map(Path::to_owned);
+                let read = exposing.map_or(Ok(key.value.0), |path| Err(readable_by_all(&path)));
+                (key.span, "the value of `cluster_key`".to_owned(), read)
+            }
+            (None, Some(file)) => {
+                let path = self.path(&file.value);
+                (file.span, format!("{}", path.display()), read_key(&path))
+            }
+        };
+        let words = read.and_then(|text| {
+            cluster_words(text.trim()).ok_or_else(|| {
+                let message = format!(
+                    "{what} is not a cluster key: 32 hexadecimal digits, no half of them all zero"
+                );
+                (message, "make one with `openssl rand -hex 16`".to_owned())
+            })
+        });
+        words
+            .map_err(|(message, help)| self.refuse(Fault::new(at, message).help(help)))
+            .ok()
+    }
+
+    fn metrics(&mut self, key: Key<SocketAddr>) -> SocketAddr {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8404));
+        if let Some(at) = key.0.as_ref().filter(|at| !at.value.ip().is_loopback()) {
+            let message = format!(
+                "`metrics` must be a loopback address, {} is not",
+                at.value.ip()
+            );
+            let help = format!(
+                "write \"127.0.0.1:{}\"; metrics and statistics are for this machine only",
+                at.value.port()
+            );
+            self.refuse(Fault::new(at.span.clone(), message).help(help));
+        }
+        key.or(default)
+    }
+
+    fn sample(&mut self, key: Key<u32>) -> u32 {
+        if let Some(at) = key
+            .0
+            .as_ref()
+            .filter(|at| at.value != 0 && !at.value.is_power_of_two())
+        {
+            let help = at
+                .value
+                .checked_next_power_of_two()
+                .map_or(1 << 31, |above| above);
+            let message = format!(
+                "`sample` is {}, but must be a power of two, or 0 for none",
+                at.value
+            );
+            self.refuse(
+                Fault::new(at.span.clone(), message).help(format!("the next one is {help}")),
+            );
+        }
+        key.or(64)
+    }
+}
+
+/// The text, or message and help.
+fn read_key(path: &Path) -> Result<String, (String, String)> {
+    let cannot = |error| {
+        let help = "make it with `(umask 077; openssl rand -hex 16 > FILE)`, the same on all nodes";
+        (
+            format!("read the cluster key from {}: {error}", path.display()),
+            help.to_owned(),
+        )
+    };
+    if exposed(fs::metadata(path).map_err(cannot)?.mode()) {
+        return Err(readable_by_all(path));
+    }
+    fs::read_to_string(path).map_err(cannot)
+}
+
+fn readable_by_all(path: &Path) -> (String, String) {
+    let path = path.display();
+    (
+        format!("{path} holds the cluster key and everybody may read it"),
+        format!("chmod 600 {path}"),
+    )
+}
+
+fn cluster_words(text: &str) -> Option<ClusterKey> {
+    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let word = |digits| {
+        u64::from_str_radix(digits, 16)
+            .ok()
+            .filter(|&word| word != 0)
+    };
+    let (high, low) = text.split_at(16);
+    Some(ClusterKey([word(high)?, word(low)?]))
+}

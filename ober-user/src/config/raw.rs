@@ -1,0 +1,205 @@
+//! The files as written: every key may be missing, none may be unknown. The comments here are the descriptions in
+//! `config/ober.schema.json`.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    Balance, Steer, XdpMode,
+    scalar::{At, Count, Key, Period, Secret},
+};
+
+/// Configuration of Herr Ober: the main file and those in `config.d` beside it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Herr Ober")]
+pub(super) struct File {
+    pub(super) node: Node,
+    pub(super) workers: Workers,
+    pub(super) limits: Limits,
+    pub(super) resolve: Resolve,
+    /// Access lists by name. `frontend-http` and `routers` always exist.
+    pub(super) lists: BTreeMap<String, At<List>>,
+    /// What clients reach. Those of several files stand one after another.
+    pub(super) services: Vec<At<Service>>,
+    /// Groups of S3 servers by name.
+    pub(super) backends: BTreeMap<String, At<Backend>>,
+}
+
+/// This machine and where Ober keeps its things.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    /// Names the pins, the state and the control socket; several instances may share a machine.
+    pub(super) instance: Key<String>,
+    /// Interfaces clients come in by; the XDP program is attached to each. Must be written.
+    pub(super) interfaces: Vec<At<String>>,
+    /// How XDP is attached: `auto` is native, and generic where the driver cannot.
+    pub(super) xdp: Key<XdpMode>,
+    /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers.
+    pub(super) steer: Key<Steer>,
+    /// Where missing VIP addresses are added; empty: they are the administrator's.
+    pub(super) vip_interface: Key<String>,
+    /// The list of routers. When written, routing protocols are accepted from it alone.
+    pub(super) routers: Key<String>,
+    /// Secret of the flow hash, 32 hexadecimal digits, as `"${NAME}"`. Left out: made at the first start.
+    pub(super) cluster_key: Key<Secret>,
+    /// A file that holds the cluster key, not readable by everybody.
+    pub(super) cluster_key_file: Key<String>,
+    /// Directory for what survives a reboot.
+    pub(super) state: Key<String>,
+    /// Directory for what does not.
+    pub(super) run: Key<String>,
+    /// The BPF file system.
+    pub(super) bpffs: Key<String>,
+    /// Metrics, health and statistics; a loopback address and port.
+    pub(super) metrics: Key<SocketAddr>,
+    /// One drop in this many is reported as an event: a power of two, or 0 for none.
+    pub(super) sample: Key<u32>,
+    /// Compile the logging of rare packets into the kernel programs.
+    pub(super) packet_log: Key<bool>,
+}
+
+/// The `HAProxy` processes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Workers {
+    /// How many, 1 to 64; `"auto"`: one for each CPU.
+    pub(super) count: Key<Count>,
+    /// CPUs they are pinned to, in turn; left out: every CPU that is online.
+    pub(super) cpus: Vec<At<u32>>,
+    /// The program: a path, or a name looked up in PATH.
+    pub(super) haproxy: Key<String>,
+    /// Unprivileged user the workers run as; left out: as the daemon.
+    pub(super) user: Key<String>,
+    /// Its group.
+    pub(super) group: Key<String>,
+    /// Connections one worker accepts at once.
+    pub(super) max_connections: Key<u32>,
+    /// How long a replaced worker may finish its connections.
+    pub(super) drain: Key<Period>,
+    /// First pause before a crashed worker is started again; doubles each time.
+    pub(super) backoff: Key<Period>,
+    /// The longest such pause.
+    pub(super) backoff_max: Key<Period>,
+}
+
+/// Sizes fixed when the kernel maps are made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Pages of 65,536 IPv4 addresses, 8 KiB each, over all lists.
+    pub(super) ipv4_pages: Key<u32>,
+    /// IPv6 host addresses over all lists.
+    pub(super) ipv6_hosts: Key<u32>,
+    /// IPv6 prefixes over all lists.
+    pub(super) ipv6_prefixes: Key<u32>,
+    /// Names or addresses one list may expand to.
+    pub(super) expansion: Key<u32>,
+}
+
+/// Names to addresses.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Resolve {
+    /// Pause between two rounds; `"0"`: only when asked.
+    pub(super) interval: Key<Period>,
+    /// Time one name may take.
+    pub(super) timeout: Key<Period>,
+    /// Names asked for at once.
+    pub(super) concurrency: Key<u32>,
+    /// A `slurm.conf` whose `NodeAddr` wins over the name service.
+    pub(super) slurm_conf: Key<String>,
+}
+
+/// An access list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct List {
+    /// Hostlist expressions, addresses and prefixes, in force until `acl sync` replaces them.
+    pub(super) sources: Vec<At<String>>,
+}
+
+/// VIPs and the ports on them, in front of one backend.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Service {
+    /// Its name, in metrics and messages. Must be written.
+    pub(super) name: Key<String>,
+    /// Addresses clients connect to. Must be written.
+    pub(super) vips: Vec<At<IpAddr>>,
+    /// One of `backends`. Must be written.
+    pub(super) backend: Key<String>,
+    /// Ports on every VIP of this service. At least one.
+    pub(super) listeners: Vec<At<Listener>>,
+}
+
+/// A port on every VIP of the service.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listener {
+    /// TCP port. Must be written.
+    pub(super) port: Key<NonZeroU16>,
+    /// PEM file of chain and key; makes this a TLS listener.
+    pub(super) certificate: Key<String>,
+    /// `"open"` or the name of a list. Must be written where there is no certificate.
+    pub(super) access: Key<String>,
+}
+
+/// S3 servers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Backend {
+    /// Hostlist expressions, each with a port or the port below.
+    pub(super) servers: Vec<At<String>>,
+    /// Port of servers that name none.
+    pub(super) port: Key<NonZeroU16>,
+    /// How a server is chosen for a request.
+    pub(super) balance: Key<Balance>,
+    pub(super) check: Check,
+    pub(super) timeouts: Timeouts,
+}
+
+/// Health check of the servers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Check {
+    /// `false`: servers are never checked.
+    pub(super) enabled: Key<bool>,
+    /// Method of the request.
+    pub(super) method: Key<String>,
+    /// Path of the request.
+    pub(super) path: Key<String>,
+    /// Statuses that mean healthy: codes and ranges, separated by commas.
+    pub(super) status: Key<String>,
+    /// Pause between two checks.
+    pub(super) interval: Key<Period>,
+    /// Good checks in a row until a server is up.
+    pub(super) rise: Key<u32>,
+    /// Bad checks in a row until it is down.
+    pub(super) fall: Key<u32>,
+}
+
+/// Limits on inactivity. None of them ends a transfer that moves.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    /// Until a server accepts a connection.
+    pub(super) connect: Key<Period>,
+    /// Silence of the client, for instance in the middle of an upload.
+    pub(super) client: Key<Period>,
+    /// Silence of the server, for instance while it assembles a multipart upload.
+    pub(super) server: Key<Period>,
+    /// Until the client has sent all headers of a request.
+    pub(super) http_request: Key<Period>,
+    /// Between two requests on one connection.
+    pub(super) keep_alive: Key<Period>,
+    /// In the queue when every server is busy.
+    pub(super) queue: Key<Period>,
+}

@@ -1,0 +1,222 @@
+//! Values as written: with their place, and the few notations that TOML has no type for.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use super::source::Span;
+
+/// A value that was written, and where.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) span: Span,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(from)?;
+        Ok(Self {
+            span: spanned.span(),
+            value: spanned.into_inner(),
+        })
+    }
+}
+
+/// A key that may be written or left out.
+#[derive(Clone, Debug)]
+pub(super) struct Key<T>(pub(super) Option<At<T>>);
+
+impl<T> Default for Key<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Key<T> {
+    pub(super) fn or(self, default: T) -> T {
+        self.0.map_or(default, |at| at.value)
+    }
+
+    pub(super) fn span(&self) -> Option<Span> {
+        self.0.as_ref().map(|at| at.span.clone())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        At::deserialize(from).map(|at| Self(Some(at)))
+    }
+}
+
+/// In the schema, a value with its place is only the value.
+macro_rules! schema_of_the_value {
+    ($wrapper:ident) => {
+        impl<T: JsonSchema> JsonSchema for $wrapper<T> {
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
+            fn schema_id() -> Cow<'static, str> {
+                T::schema_id()
+            }
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    };
+}
+schema_of_the_value!(At);
+schema_of_the_value!(Key);
+
+/// What a string notation says.
+trait Notation: Sized {
+    const EXPECTED: &'static str;
+    fn read(text: &str) -> Option<Self>;
+    /// Where a bare number is a notation of its own.
+    fn number(_: u64) -> Option<Self> {
+        None
+    }
+}
+
+struct Reader<T>(PhantomData<T>);
+
+impl<T: Notation> de::Visitor<'_> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).ok_or_else(|| E::custom(format!("`{text}` is not {}", T::EXPECTED)))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        let value = u64::try_from(number).ok().and_then(T::number);
+        value.ok_or_else(|| E::custom(format!("`{number}` is not {}", T::EXPECTED)))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        T::number(number).ok_or_else(|| E::custom(format!("`{number}` is not {}", T::EXPECTED)))
+    }
+}
+
+/// A length of time, `"250ms"`, `"5s"`, `"5m"`, `"1h"`, or `"0"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Period(pub(super) Duration);
+
+impl Notation for Period {
+    const EXPECTED: &'static str =
+        "a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"";
+
+    fn read(text: &str) -> Option<Self> {
+        if text == "0" {
+            return Some(Self(Duration::ZERO));
+        }
+        let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+        let number: u64 = text[..digits].parse().ok()?;
+        let seconds = match &text[digits..] {
+            "ms" => return Some(Self(Duration::from_millis(number))),
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86400,
+            _ => return None,
+        };
+        Some(Self(Duration::from_secs(number.checked_mul(seconds)?)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for Period {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(0|[0-9]+(ms|s|m|h|d))$|[$][{]" })
+    }
+}
+
+/// `"auto"` or a number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Count {
+    Auto,
+    Of(u64),
+}
+
+impl Notation for Count {
+    const EXPECTED: &'static str = "a number or \"auto\"";
+
+    fn read(text: &str) -> Option<Self> {
+        (text == "auto").then_some(Self::Auto)
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        Some(Self::Of(number))
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Count".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
+/// A string that no message, log or picture ever shows.
+#[derive(Clone)]
+pub(super) struct Secret(pub(super) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // serde's own message would quote what was written.
+        match String::deserialize(from) {
+            Ok(text) => Ok(Self(text)),
+            Err(_) => Err(de::Error::custom(
+                "wrong type, expected a string (secret, so not shown)",
+            )),
+        }
+    }
+}
+
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}

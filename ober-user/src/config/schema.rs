@@ -1,0 +1,13 @@
+//! The JSON schema of the configuration, for editors.
+
+use schemars::generate::SchemaSettings;
+
+use super::raw;
+
+/// Made from the types the file is read into, so it cannot differ from them.
+pub fn schema() -> serde_json::Value {
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<raw::File>()
+        .to_value()
+}

@@ -1,0 +1,154 @@
+//! What stands in `config/` is what the program knows.
+
+use serde_json::Value;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
+
+/// Every key of the schema: its path, `*` where the file has a free name.
+fn keys(schema: &Value) -> Vec<String> {
+    fn walk(root: &Value, at: &Value, path: &str, keys: &mut Vec<String>) {
+        if let Some(name) = at["$ref"].as_str() {
+            walk(
+                root,
+                &root["$defs"][name.trim_start_matches("#/$defs/")],
+                path,
+                keys,
+            );
+        }
+        for (name, below) in at["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            walk(root, below, &path, keys);
+            keys.push(path);
+        }
+        for (kind, name) in [("items", ""), ("additionalProperties", ".*")] {
+            if at[kind].is_object() {
+                walk(root, &at[kind], &format!("{path}{name}"), keys);
+            }
+        }
+    }
+    let mut keys = Vec::new();
+    walk(schema, schema, "", &mut keys);
+    keys
+}
+
+/// The name before `=`, or in the brackets of a table. A commented-out key counts.
+fn written(line: &str) -> Option<(&str, bool)> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    let table = line.trim_start_matches('[').trim_end_matches(']');
+    if line.starts_with('[') {
+        return Some((table, true));
+    }
+    let (name, _) = line.split_once(" = ")?;
+    let word = name
+        .bytes()
+        .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'_');
+    word.then_some((name, false))
+}
+
+/// The path of a table as the schema knows it.
+fn free_names(table: &str) -> String {
+    ["rgw", "routers", "frontend-http"]
+        .iter()
+        .fold(format!(".{table}"), |path, name| {
+            path.replace(&format!(".{name}"), ".*")
+        })
+}
+
+#[test]
+fn the_example_shows_every_key_of_the_schema_under_a_comment() {
+    let mut shown = Vec::new();
+    let (mut table, mut before) = (String::new(), "");
+    for line in EXAMPLE.lines() {
+        if let Some((name, is_table)) = written(line) {
+            if is_table {
+                table = free_names(name);
+                shown.push(table.clone());
+            } else {
+                let comment = before.starts_with("# ") && written(before).is_none();
+                assert!(comment, "no comment above: {line}");
+                shown.push(format!("{table}.{name}"));
+            }
+        }
+        before = line;
+    }
+    for key in keys(&schema()) {
+        let inside = format!("{key}.");
+        assert!(
+            shown
+                .iter()
+                .any(|name| *name == key || name.starts_with(&inside)),
+            "not in the example: {key}"
+        );
+    }
+}
+
+#[test]
+fn the_walk_sees_the_keys_of_every_depth() {
+    let keys = keys(&schema());
+    for key in [
+        ".node.xdp",
+        ".lists.*.sources",
+        ".services.listeners.port",
+        ".backends.*.check.rise",
+    ] {
+        assert!(keys.iter().any(|known| known == key), "{key} of {keys:?}");
+    }
+}
+
+#[test]
+fn the_example_is_accepted_and_writes_nothing_but_defaults() {
+    let place = Place::new();
+    let certificate = place.path("s3.pem").display().to_string();
+    let example = EXAMPLE.replace("/etc/ober/s3.pem", &certificate);
+    assert_ne!(example, EXAMPLE);
+    let least = LEAST.replace("rgw[01-08]", "rgw[01-08].internal")
+        + "[lists.frontend-http]\nsources = ['node[001-128]', '192.0.2.0/28']\n\
+           [lists.routers]\nsources = ['192.0.2.1', '2001:db8::1']\n";
+    assert_eq!(place.parse(&example).unwrap(), place.parse(&least).unwrap());
+}
+
+#[test]
+fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
+    let mut place = Place::new();
+    let key = "0123456789abcdef".repeat(2);
+    place
+        .env
+        .variables
+        .insert("OBER_CLUSTER_KEY".to_owned(), key);
+    fs::write(place.path("slurm.conf"), "").unwrap();
+    let lines = EXAMPLE
+        .lines()
+        .filter(|line| !line.contains("cluster_key_file ="))
+        .map(|line| {
+            if written(line).is_some() {
+                line.trim_start_matches("# ")
+            } else {
+                line
+            }
+        });
+    let base = place.directory.path().to_str().unwrap();
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let text = text.replace("/etc/ober", base).replace("/etc/slurm", base);
+    let config = place.parse(&text).unwrap();
+    assert!(config.node.cluster_key.is_some() && config.node.routers.is_some());
+    assert_eq!(config.resolve.slurm_conf, Some(place.path("slurm.conf")));
+    assert_eq!(config.workers.user.as_deref(), Some("haproxy"));
+    assert_eq!(config.workers.cpus, [0, 1]);
+}
+
+/// `UPDATE=1 cargo test` writes the file anew.
+#[test]
+fn the_schema_in_the_tree_is_that_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/ober.schema.json");
+    let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, &schema).unwrap();
+    }
+    let kept = fs::read_to_string(path).unwrap();
+    assert!(
+        kept == schema,
+        "config/ober.schema.json is old: UPDATE=1 cargo test -p ober-user config"
+    );
+}

@@ -1,0 +1,222 @@
+//! The configuration as its users meet it: texts in, a [`Config`] or readable complaints out.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::pem;
+
+mod documents;
+mod files;
+mod refusals;
+
+/// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
+struct Place {
+    directory: TempDir,
+    env: Env,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
+        let haproxy = directory.path().join("haproxy");
+        fs::write(&haproxy, "").unwrap();
+        fs::set_permissions(&haproxy, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = directory.path().to_str().unwrap().to_owned();
+        let variables = [("PATH".to_owned(), path)].into();
+        Self {
+            directory,
+            env: Env {
+                variables,
+                cpus: vec![0, 1, 4],
+            },
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, Error> {
+        Config::parse(text, self.directory.path(), &self.env)
+    }
+
+    /// The whole message, with this place's directory as `@`.
+    fn message(&self, text: &str) -> String {
+        let error = self.parse(text).expect_err("refused").to_string();
+        error.replace(self.directory.path().to_str().unwrap(), "@")
+    }
+
+    /// The problems without their pictures: line, message, help.
+    fn problems(&self, text: &str) -> Vec<String> {
+        let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
+            panic!("this must be refused:\n{text}");
+        };
+        let told = problems.iter().map(|problem| {
+            let line = problem.place.as_ref().map_or(0, |place| place.line);
+            let mut told = vec![format!("{line}: {}", problem.message)];
+            told.extend(problem.help.iter().cloned());
+            told.join(" | ")
+        });
+        told.map(|told| told.replace(self.directory.path().to_str().unwrap(), "@"))
+            .collect()
+    }
+}
+
+/// The least a node with one service writes.
+const LEAST: &str = r#"
+[node]
+interfaces = ["eth1"]
+[[services]]
+name = "s3"
+vips = ["192.0.2.10", "2001:db8::10"]
+backend = "rgw"
+[[services.listeners]]
+port = 443
+certificate = "s3.pem"
+[[services.listeners]]
+port = 80
+access = "frontend-http"
+[backends.rgw]
+servers = ["rgw[01-08]:7480"]
+"#;
+
+#[test]
+fn what_is_left_out_takes_the_documented_default() {
+    let place = Place::new();
+    let config = place.parse(LEAST).unwrap();
+    assert_eq!(
+        config.node,
+        Node {
+            instance: "main".to_owned(),
+            interfaces: vec!["eth1".to_owned()],
+            xdp: XdpMode::Auto,
+            steer: Steer::Auto,
+            vip_interface: Some("lo".to_owned()),
+            routers: None,
+            cluster_key: None,
+            state: "/var/lib/ober/main".into(),
+            run: "/run/ober/main".into(),
+            bpffs: "/sys/fs/bpf".into(),
+            metrics: "127.0.0.1:8404".parse().unwrap(),
+            sample: 64,
+            packet_log: false,
+        }
+    );
+    assert_eq!(config.workers.cpus, [0, 1, 4]);
+    assert_eq!(config.workers.haproxy, place.path("haproxy"));
+    assert_eq!(config.workers.drain, Duration::from_hours(1));
+    assert_eq!(
+        config.lists.keys().collect::<Vec<_>>(),
+        [FRONTEND_HTTP, ROUTERS]
+    );
+    let [service] = &config.services[..] else {
+        panic!("one service")
+    };
+    assert_eq!(
+        service.listeners[0],
+        Listener {
+            port: NonZeroU16::new(443).unwrap(),
+            protection: Protection::Tls {
+                certificate: place.path("s3.pem")
+            },
+            access: Access::Open,
+        }
+    );
+    assert_eq!(
+        service.listeners[1].access,
+        Access::List(FRONTEND_HTTP.to_owned())
+    );
+    let check = config.backends["rgw"].check.as_ref().unwrap();
+    assert_eq!(
+        (check.method.as_str(), check.status.as_str()),
+        ("GET", "200-499,503")
+    );
+}
+
+#[test]
+fn directories_follow_the_instance_and_an_empty_vip_interface_is_none() {
+    let place = Place::new();
+    let text = "[node]\ninterfaces=['a']\ninstance='two'\nvip_interface=''\nrun='run'";
+    let node = place.parse(text).unwrap().node;
+    assert_eq!(node.state, Path::new("/var/lib/ober/two"));
+    assert_eq!(node.run, place.path("run"));
+    assert_eq!(node.vip_interface, None);
+}
+
+#[test]
+fn workers_go_round_the_written_cpus_or_those_online() {
+    let place = Place::new();
+    let cpus = |workers: &str| {
+        let text = format!("[node]\ninterfaces=['a']\n[workers]\n{workers}");
+        place.parse(&text).unwrap().workers.cpus
+    };
+    assert_eq!(cpus(""), [0, 1, 4]);
+    assert_eq!(cpus("count = 2"), [0, 1]);
+    assert_eq!(cpus("count = 5"), [0, 1, 4, 0, 1]);
+    assert_eq!(cpus("cpus = [4, 0]"), [4, 0]);
+    assert_eq!(cpus("count = 3\ncpus = [4]"), [4, 4, 4]);
+    assert_eq!(cpus("count = 'auto'\ncpus = [1]"), [1]);
+}
+
+#[test]
+fn a_check_can_be_switched_off_and_zero_rounds_mean_only_when_asked() {
+    let place = Place::new();
+    let text =
+        "[resolve]\ninterval='0'\n[backends.b.check]\nenabled=false\n[node]\ninterfaces=['a']";
+    let config = place.parse(text).unwrap();
+    assert_eq!(config.backends["b"].check, None);
+    assert_eq!(config.resolve.interval, Duration::ZERO);
+}
+
+#[test]
+fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
+    let place = Place::new();
+    let text = format!(
+        "{LEAST}\n[lists.admins]\n[[services]]\nname='b'\nvips=['192.0.2.10']\nbackend='rgw'\n\
+         [[services.listeners]]\nport=81\naccess='admins'"
+    );
+    let config = place.parse(&text).unwrap();
+    let told = config.kernel_services().map(|it| {
+        (
+            it.index,
+            it.service.name.as_str(),
+            it.vip.to_string(),
+            it.listener.port.get(),
+            it.list,
+        )
+    });
+    let rows: Vec<_> = told.collect();
+    let row = |index, service, vip: &str, port, list| (index, service, vip.to_owned(), port, list);
+    assert_eq!(
+        rows,
+        [
+            row(1, "s3", "192.0.2.10", 443, None),
+            row(2, "s3", "2001:db8::10", 443, None),
+            row(3, "s3", "192.0.2.10", 80, Some(1)),
+            row(4, "s3", "2001:db8::10", 80, Some(1)),
+            row(5, "b", "192.0.2.10", 81, Some(0)),
+        ]
+    );
+    assert_eq!(config.list_number(ROUTERS), Some(2));
+}
+
+#[test]
+fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
+    let mut config = Place::new().parse(LEAST).unwrap();
+    config.lists.remove(FRONTEND_HTTP);
+    assert_eq!(
+        config
+            .kernel_services()
+            .map(|it| it.index)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
+}

@@ -1,0 +1,368 @@
+//! Every refusal says where, why and what to do.
+
+use super::*;
+
+#[test]
+fn an_unknown_key_is_shown_with_line_column_picture_and_the_nearest_name() {
+    assert_eq!(
+        Place::new().message("[node]\ninterfaces = ['a']\n\tstear = \"cpu\"\n"),
+        "@/ober.toml:3:2: unknown key `stear`
+  |
+3 |  stear = \"cpu\"
+  |  ^^^^^
+  = did you mean `steer`?"
+    );
+}
+
+#[test]
+fn every_unknown_key_and_wrong_type_is_reported_at_once_in_reading_order() {
+    let text = r#"
+zzz = 1
+[node]
+interface = ["a"]
+xdp = "nativ"
+sample = "many"
+metrics = "localhost"
+[workers]
+count = "lots"
+drain = "1 hour"
+cpus = [0, "one"]
+[[services]]
+vips = ["192.0.2.1", "192.0.2"]
+[[services.listeners]]
+port = 0
+[[services.listeners]]
+port = 70000
+[backends.b]
+balance = "leastcon"
+check = false
+"#;
+    assert_eq!(
+        Place::new().problems(text),
+        [
+            "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`",
+            "4: unknown key `interface` | did you mean `interfaces`?",
+            "5: unknown value `nativ` | did you mean `native`?",
+            "6: invalid type: string \"many\", expected u32",
+            "7: invalid socket address syntax",
+            "9: `lots` is not a number or \"auto\"",
+            "10: `1 hour` is not a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"",
+            "11: invalid type: string \"one\", expected u32",
+            "13: invalid IP address syntax",
+            "15: invalid value: integer `0`, expected a nonzero u16",
+            "17: invalid value: integer `70000`, expected a nonzero u16",
+            "19: unknown value `leastcon` | did you mean `leastconn`?",
+            "20: invalid type: boolean `false`, expected a table",
+        ]
+    );
+}
+
+#[test]
+fn every_fault_of_notation_is_reported_at_once() {
+    let problems = Place::new().problems("[node\ninterfaces = ['a']\n[workers]\ncount = = 1\n");
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|told| told.split(':').next().unwrap())
+        .collect();
+    assert_eq!(lines, ["1", "4"], "{problems:?}");
+}
+
+#[test]
+fn a_node_says_which_of_its_values_cannot_be() {
+    let text = r#"
+[node]
+instance = "Main/1"
+interfaces = ["eth1", "eth1", "a name", "interface-too-long"]
+vip_interface = "a/b"
+routers = "router"
+metrics = "0.0.0.0:8404"
+sample = 100
+[workers]
+count = 65
+cpus = [0, 7]
+user = "root\nchroot"
+backoff = "20s"
+backoff_max = "1s"
+drain = "0"
+max_connections = 0
+[limits]
+ipv4_pages = 2
+expansion = 100000000
+[resolve]
+timeout = "25d"
+slurm_conf = "none.conf"
+"#;
+    assert_eq!(
+        Place::new().problems(text),
+        [
+            "3: `Main/1` is no name for an instance | lower-case letters, digits and `-`, at most 32 of them",
+            "4: interface `eth1` is written twice | first written at @/ober.toml:4",
+            "4: `a name` is no name of an interface | see `ip -brief link`",
+            "4: `interface-too-long` is no name of an interface | see `ip -brief link`",
+            "5: `a/b` is no name of an interface | see `ip -brief link`",
+            "6: there is no list `router` | did you mean `routers`?",
+            "7: `metrics` must be a loopback address, 0.0.0.0 is not | write \"127.0.0.1:8404\"; metrics and statistics are for this machine only",
+            "8: `sample` is 100, but must be a power of two, or 0 for none | the next one is 128",
+            "10: `count` is 65, but must be from 1 to 64 or \"auto\"",
+            "11: CPU 7 is not online | online: 0, 1, 4",
+            "12: `root\nchroot` is no name of a user",
+            "13: `backoff` is longer than `backoff_max`",
+            "15: `drain` must not be zero",
+            "16: `max_connections` is 0, but must be from 1 to 1000000",
+            "18: `ipv4_pages` is 2, but must be from 3 to 65535",
+            "19: `expansion` is 100000000, but must be from 1 to 16777216",
+            "21: `timeout` is longer than 24 days, the most HAProxy can count",
+            "22: `slurm_conf` @/none.conf: No such file or directory (os error 2) | correct the path or leave the key out",
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_write() {
+    let text = "[[services]]\n[[services]]\nname='a'\n[[services.listeners]]\naccess='open'\n";
+    let told = Place::new().message(text);
+    assert!(
+        told.starts_with(
+            "@/ober.toml: `interfaces` is missing in [node]\n  = name the interfaces clients come in by, \
+             for instance `interfaces = [\"eth1\"]`\n\n@/ober.toml:1:1: a service without `name`\n"
+        ),
+        "{told}"
+    );
+    for part in [
+        "@/ober.toml:2:1: service `a` has no `vips`",
+        "@/ober.toml:2:1: service `a` names no `backend`",
+        "@/ober.toml:4:1: a listener of service `a` without `port`",
+        "@/ober.toml:1:1: service `` has no listener",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
+    let place = Place::new();
+    let problems = |haproxy: &str| {
+        place.problems(&format!(
+            "[node]\ninterfaces=['a']\n[workers]\nhaproxy='{haproxy}'"
+        ))
+    };
+    assert_eq!(
+        problems("no-such-haproxy"),
+        [
+            "4: HAProxy: there is no program `no-such-haproxy` in PATH | install it (`apt-get install haproxy`) or \
+          name it in [workers]: `haproxy = \"/path/to/haproxy\"`"
+        ]
+    );
+    // A file that nobody may execute is no program.
+    assert_eq!(
+        problems("./s3.pem"),
+        ["4: there is no program @/./s3.pem | `haproxy = \"haproxy\"` looks it up in PATH"]
+    );
+}
+
+#[test]
+fn plain_http_is_never_open_by_silence() {
+    let place = Place::new();
+    assert_eq!(
+        place.message(&LEAST.replace("access = \"frontend-http\"\n", "")),
+        "@/ober.toml:11:1: a listener of service `s3` has no certificate, so it must say its `access`
+   |
+11 | [[services.listeners]]
+   | ^^^^^^^^^^^^^^^^^^^^^^
+   = write `access = \"frontend-http\"` for listed clients only, or `access = \"open\"`"
+    );
+    assert_eq!(
+        place.problems(&LEAST.replace("\"frontend-http\"", "\"frontend-htp\"")),
+        ["13: there is no list `frontend-htp` | did you mean `frontend-http`?"]
+    );
+    assert_eq!(
+        place
+            .parse(&LEAST.replace("frontend-http", "open"))
+            .unwrap()
+            .services[0]
+            .listeners[1]
+            .access,
+        Access::Open
+    );
+}
+
+#[test]
+fn a_certificate_that_cannot_serve_is_named_with_the_fix() {
+    let place = Place::new();
+    assert_eq!(
+        place.problems(&LEAST.replace("s3.pem", "gone.pem")),
+        [
+            "10: read certificate @/gone.pem: No such file or directory (os error 2) | correct the path, or make the \
+          file: put chain and key into it: `cat fullchain.pem privkey.pem`"
+        ]
+    );
+    fs::write(place.path("s3.pem"), "").unwrap();
+    assert_eq!(
+        place.problems(LEAST),
+        [
+            "10: certificate @/s3.pem holds no certificate | make it anew: put chain and key into it: \
+          `cat fullchain.pem privkey.pem`"
+        ]
+    );
+}
+
+#[test]
+fn a_path_that_would_break_haproxys_configuration_is_refused() {
+    let place = Place::new();
+    fs::copy(place.path("s3.pem"), place.path("s 3.pem")).unwrap();
+    let told = place.problems(&LEAST.replace("s3.pem", "s 3.pem"));
+    let help = "use one without blanks, quotes, `\\`, `#` and `$`";
+    assert_eq!(
+        told,
+        [format!(
+            "10: HAProxy could not read the path \"@/s 3.pem\" | {help}"
+        )]
+    );
+    let told = place.problems("[node]\ninterfaces=['a']\nrun=\"/run/a\\nb\"");
+    assert_eq!(
+        told,
+        [format!(
+            "3: HAProxy could not read the path \"/run/a\\nb\" | {help}"
+        )]
+    );
+}
+
+#[test]
+fn a_vip_and_port_belong_to_one_listener_only() {
+    let place = Place::new();
+    let twice = LEAST.replace("port = 80", "port = 443");
+    assert_eq!(
+        place.problems(&twice),
+        [
+            "12: port 443 of VIP 192.0.2.10 is already served by service `s3` | first written at @/ober.toml:9"
+        ]
+    );
+    let other = format!(
+        "{LEAST}[[services]]\nname='s3'\nvips=['2001:db8::10']\nbackend='rwg'\n\
+         [[services.listeners]]\nport=80\naccess='open'\n"
+    );
+    assert_eq!(
+        place.problems(&other),
+        [
+            "17: two services are called `s3` | first written at @/ober.toml:5",
+            "19: there is no backend `rwg` | did you mean `rgw`?",
+            "21: port 80 of VIP 2001:db8::10 is already served by service `s3` | first written at @/ober.toml:12",
+        ]
+    );
+    let metrics = LEAST
+        .replace("192.0.2.10", "127.0.0.1")
+        .replace("port = 80", "port = 8404");
+    assert_eq!(
+        place.problems(&metrics),
+        ["12: 127.0.0.1:8404 is taken by `metrics` of [node]"]
+    );
+}
+
+#[test]
+fn only_unicast_addresses_can_be_vips() {
+    let place = Place::new();
+    for (vip, accepted) in [
+        ("127.0.0.2", true),
+        ("::1", true),
+        ("0.0.0.0", false),
+        ("::", false),
+        ("224.0.0.5", false),
+        ("ff02::1", false),
+        ("255.255.255.255", false),
+        ("::ffff:192.0.2.1", false),
+    ] {
+        let result = place.parse(&LEAST.replace("192.0.2.10", vip));
+        assert_eq!(result.is_ok(), accepted, "{vip}: {result:?}");
+    }
+    assert_eq!(
+        place.problems(&LEAST.replace("2001:db8::10", "192.0.2.10")),
+        ["6: VIP 192.0.2.10 is written twice in service `s3`"]
+    );
+}
+
+#[test]
+fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
+    let place = Place::new();
+    let vips = |number: u32| {
+        let vips: Vec<_> = (1..=number)
+            .map(|last| format!("'192.0.2.{last}'"))
+            .collect();
+        format!(
+            "[node]\ninterfaces=['a']\n[backends.b]\n[[services]]\nname='s'\nbackend='b'\nvips=[{}]\n\
+             [[services.listeners]]\nport=1\naccess='open'\n[[services]]\nname='t'\nbackend='b'\nvips=['::1']\n\
+             [[services.listeners]]\nport=1\naccess='open'\n",
+            vips.join(",")
+        )
+    };
+    assert_eq!(
+        place.parse(&vips(254)).unwrap().kernel_services().count(),
+        255
+    );
+    assert_eq!(
+        place.problems(&vips(255)),
+        [
+            "11: more than 255 pairs of VIP and port on this node, from service `t` on | use fewer VIPs or listeners"
+        ]
+    );
+    let lists = |number: u32| {
+        (0..number).fold(LEAST.to_owned(), |text, list| {
+            format!("{text}[lists.l{list:02}]\n")
+        })
+    };
+    assert_eq!(place.parse(&lists(30)).unwrap().lists.len(), 32);
+    assert_eq!(
+        place.problems(&lists(31)),
+        [
+            "46: more than 32 lists, `frontend-http` and `routers` included | join lists that are used alike"
+        ]
+    );
+}
+
+#[test]
+fn names_and_words_cannot_carry_haproxy_syntax() {
+    let text = r#"
+[node]
+interfaces = ["a"]
+[lists.open]
+sources = [" "]
+[lists."a b"]
+[backends.B]
+check = { method = "get", path = "/ x", status = "200-100", rise = 0 }
+[backends."b\nc"]
+check = { path = "health", status = "ok" }
+"#;
+    assert_eq!(
+        Place::new().problems(text),
+        [
+            "4: a list cannot be called `open`, the word for \"no list\"",
+            "5: an empty expression | remove it",
+            "6: `a b` is no name for a list | lower-case letters, digits and `-`, at most 32 of them",
+            "7: `B` is no name for a backend | lower-case letters, digits and `-`, at most 32 of them",
+            "8: `method` is `get`, but must be a method such as GET or HEAD",
+            "8: `path` is `/ x`, but must be a path such as `/`, in URL letters",
+            "8: `status` is `200-100`, but must be statuses such as `200-299,404`",
+            "8: `rise` is 0, but must be from 1 to 100",
+            "9: `b\nc` is no name for a backend | lower-case letters, digits and `-`, at most 32 of them",
+            "10: `path` is `health`, but must be a path such as `/`, in URL letters",
+            "10: `status` is `ok`, but must be statuses such as `200-299,404`",
+        ]
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_whatever_makes_it_panic(text in "[\\[\\]a-z=\"'{}$\\n., 0-9é-]{0,80}") {
+        let config = Config::parse(&text, Path::new("/"), &Env::default());
+        proptest::prop_assert!(config.is_err() || config.is_ok_and(|config| !config.node.interfaces.is_empty()));
+    }
+
+    #[test]
+    fn no_damage_to_a_good_file_makes_it_panic(at in 0..LEAST.len(), cut in 0..9_usize, put in "[\\[\\]\"'{}$\\n., é=#a]{0,3}") {
+        let place = Place::new();
+        let end = (at + cut).min(LEAST.len());
+        let told = place.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));
+        if let Err(error) = told {
+            proptest::prop_assert!(error.to_string().contains("ober.toml"));
+        }
+    }
+}
