@@ -1,0 +1,148 @@
+//! From a configuration to files HAProxy has agreed to. Nothing a running worker uses is touched before it has.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    Error,
+    adopt::Files,
+    process::{Launch, hand_over},
+    render::{Place, Servers, render},
+    slot::Order,
+    sockets::{Key, Set, keys},
+    worker::Generation,
+    write,
+};
+use crate::config::{Config, Protection};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One order a worker, each with its file in place and accepted by HAProxy.
+pub(super) async fn prepare(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<Order>, Error> {
+    let certificates = certificates(config);
+    let keys = keys(config);
+    let mut orders = Vec::new();
+    for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
+        let files = Files::new(&config.node.run, worker);
+        let place = Place {
+            worker,
+            cpu: *cpu,
+            cli: &files.cli(),
+            stats: &files.stats(),
+        };
+        let text = render(config, servers, place)?;
+        let generation = fingerprint(&[text.as_bytes(), &certificates]);
+        let launch = Launch {
+            generation,
+            file: files.config(generation),
+            cpu: *cpu,
+            sockets: in_order(&keys, set),
+        };
+        orders.push((
+            text,
+            Order {
+                launch,
+                keys: keys.clone(),
+            },
+        ));
+    }
+    // They differ in numbers only; the last one has the longest paths.
+    if let Some((text, order)) = orders.last() {
+        accepted(
+            &config.workers.haproxy,
+            &config.node.run.join("candidate.cfg"),
+            text,
+            &order.launch,
+        )
+        .await?;
+    }
+    for (text, order) in &orders {
+        write(&order.launch.file, text)?;
+    }
+    Ok(orders.into_iter().map(|(_, order)| order).collect())
+}
+
+fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<std::os::fd::OwnedFd>> {
+    keys.iter()
+        .filter_map(|key| set.get(key).cloned())
+        .collect()
+}
+
+/// A renewed certificate under its old name makes another generation. Unreadable ones are HAProxy's to report.
+fn certificates(config: &Config) -> Vec<u8> {
+    let listeners = config
+        .services
+        .iter()
+        .flat_map(|service| &service.listeners);
+    let paths = listeners.filter_map(|listener| match &listener.protection {
+        Protection::Tls { certificate } => Some(certificate),
+        Protection::Plain => None,
+    });
+    paths
+        .flat_map(|path| std::fs::read(path).unwrap_or_default())
+        .collect()
+}
+
+/// FNV-1a: the same in every build, since the next daemon compares it.
+fn fingerprint(parts: &[&[u8]]) -> Generation {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    Generation(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}
+
+async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
+    write(file, text)?;
+    let mut command = Command::new(haproxy);
+    command.arg("-c").arg("-f").arg(file).stdin(Stdio::null());
+    hand_over(&mut command, &launch.sockets);
+    let mut command = tokio::process::Command::from(command);
+    let output = timeout(PATIENCE, command.kill_on_drop(true).output())
+        .await
+        .map_err(io::Error::from);
+    let output = output.flatten().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing {
+            haproxy: haproxy.to_owned(),
+        },
+        _ => Error::Check {
+            haproxy: haproxy.to_owned(),
+            source,
+        },
+    })?;
+    if output.status.success() {
+        let path = file.to_owned();
+        return std::fs::remove_file(file).map_err(|source| Error::Write { path, source });
+    }
+    let words = [output.stdout, output.stderr].concat();
+    Err(Error::Refused {
+        file: PathBuf::from(file),
+        words: String::from_utf8_lossy(&words).trim().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_fnv_1a_and_covers_every_part() {
+        assert_eq!(fingerprint(&[]), Generation(0xcbf2_9ce4_8422_2325));
+        assert_eq!(fingerprint(&[b"foobar"]), Generation(0x8594_4171_f739_67e8));
+        assert_eq!(fingerprint(&[b"foo", b"bar"]), fingerprint(&[b"foobar"]));
+        assert_ne!(
+            fingerprint(&[b"text", b"old certificate"]),
+            fingerprint(&[b"text", b"new certificate"])
+        );
+    }
+}

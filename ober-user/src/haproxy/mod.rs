@@ -1,0 +1,370 @@
+//! The HAProxy workers: independent processes on sockets that the daemon owns.
+//!
+//! ```text
+//! Config + servers -> render -> haproxy -c -> Pool -> slot (one task a worker) -> worker (machine)
+//!                     sockets ----------------^       |        pidfd: end seen at once
+//!                     adopt: record beside each worker+        CLI socket: ready or not
+//! ```
+//! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: two pools on
+//! one run directory would each take the other's workers for strays.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+mod adopt;
+mod check;
+mod cli;
+mod process;
+pub mod render;
+mod slot;
+pub mod sockets;
+pub mod worker;
+
+pub use cli::ask;
+pub use render::{Server, Servers};
+pub use slot::{Snapshot, Stage};
+pub use sockets::{Family, Listening};
+
+use self::{
+    adopt::{Adopted, Files, adopt, retire_strays},
+    check::prepare,
+    slot::{Answer, Handle, Note, Order},
+    sockets::{Key, Set, complete, keys},
+    worker::{Event, Pid, Policy},
+};
+use crate::config::Config;
+
+/// A worker may get connections, or no longer. Sent the moment it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerEvent {
+    pub worker: usize,
+    pub in_ring: bool,
+}
+
+/// What a reload did, by worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub replaced: Vec<usize>,
+    /// They had this configuration and these certificates already.
+    pub unchanged: Vec<usize>,
+    /// The old process goes on where there is one.
+    pub failed: Vec<(usize, String)>,
+    /// Told to finish, since there are fewer workers now.
+    pub stopped: Vec<usize>,
+}
+
+/// Why workers could not be started or reloaded. Whatever served before goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Render(#[from] render::Error),
+    #[error(
+        "run HAProxy: there is no {}; `apt-get install haproxy`, or name another in `workers.haproxy`",
+        haproxy.display()
+    )]
+    Missing { haproxy: PathBuf },
+    #[error("run {} to check the configuration: {source}", haproxy.display())]
+    Check { haproxy: PathBuf, source: io::Error },
+    #[error(
+        "HAProxy refuses the configuration made for it, and nothing was changed; it is kept in {} and HAProxy \
+         says:\n{words}",
+        file.display()
+    )]
+    Refused { file: PathBuf, words: String },
+    #[error(
+        "open the listening sockets of worker {worker}: {source}; each worker needs one a port and address family: \
+         raise LimitNOFILE of the service if there are too many files open"
+    )]
+    Sockets { worker: usize, source: io::Error },
+    #[error("write {}: {source}; HAProxy's files need a directory that root can write and space in it", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "worker {worker} does not start with the new configuration, and nothing was changed: {why}"
+    )]
+    NotServing { worker: usize, why: String },
+}
+
+/// All workers of this instance. Dropped, it leaves them running for the next daemon.
+#[derive(Debug)]
+pub struct Pool {
+    run: PathBuf,
+    ring: mpsc::UnboundedSender<WorkerEvent>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    handle: Handle,
+    sockets: Set,
+    /// No: there are fewer workers now, and this one finishes.
+    active: bool,
+}
+
+impl Pool {
+    /// Takes over the workers that run and starts the others. Does not wait for them: see [`Pool::ready`].
+    /// After an error nothing has changed and running workers go on.
+    pub async fn start(
+        config: &Config,
+        servers: &Servers,
+        ring: mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Result<Self, Error> {
+        let run = config.node.run.clone();
+        fs::create_dir_all(&run).map_err(|source| Error::Write {
+            path: run.clone(),
+            source,
+        })?;
+        let found: Vec<_> = (0..config.workers.cpus.len())
+            .map(|worker| adopt(&Files::new(&run, worker)))
+            .collect();
+        let have = found.iter().map(|adopted| match adopted {
+            Some(adopted) => adopted.sockets.iter().cloned().collect(),
+            None => Set::new(),
+        });
+        let sets = complete_all(&keys(config), have)?;
+        let orders = prepare(config, servers, &sets).await?;
+        retire_strays(&run, &known(&found));
+        let mut pool = Self {
+            run,
+            ring,
+            slots: Vec::new(),
+        };
+        for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
+            let slot = pool.slot(config, set);
+            if let Some(adopted) = adopted {
+                let earlier = as_adopted(&Files::new(&pool.run, pool.slots.len()), &adopted);
+                slot.handle.send(Note::Adopt(adopted, earlier));
+            }
+            // Nobody waits for the answer; the slot goes on trying.
+            let (answer, _) = oneshot::channel();
+            slot.handle.send(Note::Want(order, answer));
+            pool.slots.push(slot);
+        }
+        Ok(pool)
+    }
+
+    /// Waits until every worker is in the ring, at most so long; says how many are.
+    pub async fn ready(&self, patience: Duration) -> usize {
+        let all = async {
+            for slot in self.active() {
+                slot.handle.in_ring().await;
+            }
+        };
+        // Not all of them in time: the number says so.
+        timeout(patience, all).await.unwrap_or_default();
+        self.active()
+            .filter(|slot| slot.handle.snapshot().in_ring)
+            .count()
+    }
+
+    /// The sockets for the SOCKMAP. They change with [`Pool::reload`] only.
+    pub fn sockets(&self) -> Vec<Listening> {
+        let active = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.active);
+        active
+            .flat_map(|(worker, slot)| {
+                slot.sockets
+                    .iter()
+                    .map(move |(key, fd)| Listening::new(worker, key, fd))
+            })
+            .collect()
+    }
+
+    /// Every slot as it stands; those that only finish come last.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let snapshots = self
+            .slots
+            .iter()
+            .map(|slot| (slot.active, slot.handle.snapshot()));
+        snapshots
+            .filter(|(active, snapshot)| *active || !snapshot.draining.is_empty())
+            .map(|(_, it)| it)
+            .collect()
+    }
+
+    /// Replaces every worker whose configuration or certificate changed, on the same sockets. One goes first; if it
+    /// does not get ready, the others are not touched. Take services that go out of the kernel's maps before this,
+    /// and put new ones in after it.
+    pub async fn reload(&mut self, config: &Config, servers: &Servers) -> Result<Report, Error> {
+        let wanted = keys(config);
+        let count = config.workers.cpus.len();
+        let have = (0..count).map(|worker| {
+            self.slots
+                .get(worker)
+                .map(|slot| slot.sockets.clone())
+                .unwrap_or_default()
+        });
+        let sets = complete_all(&wanted, have)?;
+        let orders = prepare(config, servers, &sets).await?;
+        while self.slots.len() < count {
+            let slot = self.slot(config, Set::new());
+            self.slots.push(slot);
+        }
+        let mut report = Report::default();
+        let mut waiting = Vec::new();
+        let policy = Policy::of(&config.workers);
+        for (worker, (slot, (set, order))) in self
+            .slots
+            .iter_mut()
+            .zip(sets.into_iter().zip(orders))
+            .enumerate()
+        {
+            let before = slot.handle.snapshot();
+            let unchanged = before.stage == Stage::Running
+                && before.generation == Some(order.launch.generation);
+            slot.handle.send(Note::Happened(Event::Follow(policy)));
+            let answer = slot.want(order);
+            if worker == 0 {
+                served(answer)
+                    .await
+                    .map_err(|why| Error::NotServing { worker, why })?;
+                slot.took(set);
+                report.add(worker, unchanged, Ok(()));
+            } else {
+                waiting.push((worker, unchanged, set, answer));
+            }
+        }
+        for (worker, unchanged, set, answer) in waiting {
+            let answer = served(answer).await;
+            if let (Ok(()), Some(slot)) = (&answer, self.slots.get_mut(worker)) {
+                slot.took(set);
+            }
+            report.add(worker, unchanged, answer);
+        }
+        report.stopped = self.shrink(count, config.workers.drain);
+        Ok(report)
+    }
+
+    /// Lets go of the workers, which keep serving; the next [`Pool::start`] takes them over.
+    pub fn leave(self) {
+        drop(self);
+    }
+
+    /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
+    pub async fn stop_all(self, drain: Duration) {
+        for slot in &self.slots {
+            slot.handle.send(Note::Stop(Event::Stop { drain }));
+        }
+        for slot in &self.slots {
+            slot.handle.ended().await;
+        }
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.active)
+    }
+
+    fn slot(&self, config: &Config, sockets: Set) -> Slot {
+        let worker = self.slots.len();
+        let (files, policy) = (Files::new(&self.run, worker), Policy::of(&config.workers));
+        let handle = Handle::new(
+            files,
+            worker,
+            config.workers.haproxy.clone(),
+            policy,
+            self.ring.clone(),
+        );
+        Slot {
+            handle,
+            sockets,
+            active: true,
+        }
+    }
+
+    fn shrink(&mut self, count: usize, drain: Duration) -> Vec<usize> {
+        let surplus = self
+            .slots
+            .iter_mut()
+            .enumerate()
+            .skip(count)
+            .filter(|(_, slot)| slot.active);
+        let stop = |(worker, slot): (usize, &mut Slot)| {
+            slot.active = false;
+            slot.sockets.clear();
+            slot.handle.send(Note::Happened(Event::Stop { drain }));
+            worker
+        };
+        surplus.map(stop).collect()
+    }
+}
+
+impl Slot {
+    fn want(&self, order: Order) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.handle.send(Note::Want(order, answer));
+        answered
+    }
+
+    fn took(&mut self, sockets: Set) {
+        self.sockets = sockets;
+        self.active = true;
+    }
+}
+
+impl Report {
+    fn add(&mut self, worker: usize, unchanged: bool, answer: Answer) {
+        match answer {
+            Ok(()) if unchanged => self.unchanged.push(worker),
+            Ok(()) => self.replaced.push(worker),
+            Err(why) => self.failed.push((worker, why)),
+        }
+    }
+}
+
+async fn served(answer: oneshot::Receiver<Answer>) -> Answer {
+    answer
+        .await
+        .unwrap_or_else(|_| Err("another reload came in between".to_owned()))
+}
+
+fn complete_all(wanted: &[Key], have: impl Iterator<Item = Set>) -> Result<Vec<Set>, Error> {
+    let complete = |(worker, have)| {
+        complete(wanted, &have).map_err(|source| Error::Sockets { worker, source })
+    };
+    have.enumerate().map(complete).collect()
+}
+
+fn known(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
+    let adopted = found.iter().flatten();
+    adopted
+        .flat_map(|adopted| {
+            adopted
+                .leaving
+                .iter()
+                .map(|process| process.pid)
+                .chain([adopted.process.pid])
+        })
+        .collect()
+}
+
+/// What an adopted worker was started with, should it have to be started again.
+fn as_adopted(files: &Files, adopted: &Adopted) -> Order {
+    Order {
+        launch: process::Launch {
+            generation: adopted.generation,
+            file: files.config(adopted.generation),
+            cpu: adopted.cpu,
+            sockets: adopted.sockets.iter().map(|(_, fd)| fd.clone()).collect(),
+        },
+        keys: adopted.sockets.iter().map(|(key, _)| key.clone()).collect(),
+    }
+}
+
+/// Puts a text in its place, whole.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    adopt::publish(path, text.as_bytes()).map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
