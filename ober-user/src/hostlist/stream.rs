@@ -1,0 +1,238 @@
+//! The walk over an expression and the streams it names, line by line and in constant memory.
+
+use std::{
+    io::{self, BufRead},
+    net::Ipv4Addr,
+    path::Path,
+};
+
+use super::{
+    Cap, Error, Fault, Place, Sink, Sources,
+    error::Origin,
+    parse::{At, Grammar, Token, parse},
+};
+
+/// A stream without line ends must not eat the memory.
+pub(super) const LONGEST_LINE: usize = 4 << 20;
+
+/// Parses `expr` whole, takes its size from `cap`, and only then produces anything.
+pub(super) fn walk(
+    expr: &str,
+    grammar: Grammar,
+    cap: &mut Cap,
+    sources: &mut dyn Sources,
+    sink: &mut impl Sink,
+) -> Result<(), Error> {
+    let refused = |at: At| Error::Refused {
+        place: Box::new(Place::new(Origin::Expression, None, expr, at.offset)),
+        fault: at.fault,
+    };
+    let tokens = parse(expr, grammar).map_err(refused)?;
+    reserve(&tokens, cap).map_err(refused)?;
+    for token in &tokens {
+        match token {
+            Token::Term(term) => sink.term(term).map_err(|fault| {
+                refused(At {
+                    offset: term.offset,
+                    fault,
+                })
+            })?,
+            Token::File { path, .. } => {
+                let path = Path::new(path);
+                let origin = Origin::File(path.to_owned());
+                read(sources.open(path), origin, grammar, cap, sink)?;
+            }
+            Token::Stdin { .. } => read(sources.stdin(), Origin::Stdin, grammar, cap, sink)?,
+        }
+    }
+    Ok(())
+}
+
+fn reserve(tokens: &[Token<'_>], cap: &mut Cap) -> Result<(), At> {
+    for token in tokens {
+        if let Token::Term(term) = token {
+            cap.spend(term.size).map_err(|fault| At {
+                offset: term.offset,
+                fault,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn read<'a>(
+    opened: io::Result<Box<dyn BufRead + 'a>>,
+    origin: Origin,
+    grammar: Grammar,
+    cap: &mut Cap,
+    sink: &mut impl Sink,
+) -> Result<(), Error> {
+    let mut lines = Lines {
+        origin,
+        grammar,
+        number: 0,
+        cap,
+        sink,
+    };
+    let failed = |source, lines: Lines<'_, _>| Error::Read {
+        origin: lines.origin,
+        source,
+    };
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(source) => return Err(failed(source, lines)),
+    };
+    let mut carry = Vec::new();
+    loop {
+        let chunk = match reader.fill_buf() {
+            Ok(chunk) => chunk,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(failed(source, lines)),
+        };
+        if chunk.is_empty() {
+            return if carry.is_empty() {
+                Ok(())
+            } else {
+                lines.one(&carry)
+            };
+        }
+        lines.chunk(chunk, &mut carry)?;
+        let length = chunk.len();
+        reader.consume(length);
+    }
+}
+
+/// The lines of one stream, and where they go.
+struct Lines<'a, S> {
+    origin: Origin,
+    grammar: Grammar,
+    number: u64,
+    cap: &'a mut Cap,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Lines<'_, S> {
+    /// Works in the reader's own buffer; only a line cut by its end is copied, to `carry`.
+    fn chunk(&mut self, chunk: &[u8], carry: &mut Vec<u8>) -> Result<(), Error> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            if carry.is_empty()
+                && let Some((addr, length)) = v4_line(rest)
+            {
+                self.number += 1;
+                self.cap
+                    .spend(1)
+                    .map_err(|fault| self.refused(rest, At { offset: 0, fault }))?;
+                self.sink.v4(addr);
+                rest = &rest[length..];
+                continue;
+            }
+            let Some(end) = rest.iter().position(|&b| b == b'\n') else {
+                carry.extend_from_slice(rest);
+                return self.bounded(carry);
+            };
+            if carry.is_empty() {
+                self.one(&rest[..end])?;
+            } else {
+                carry.extend_from_slice(&rest[..end]);
+                self.one(carry)?;
+                carry.clear();
+            }
+            rest = &rest[end + 1..];
+        }
+        Ok(())
+    }
+
+    /// Called with an unfinished line, which has no number yet.
+    fn bounded(&mut self, carry: &[u8]) -> Result<(), Error> {
+        if carry.len() <= LONGEST_LINE {
+            return Ok(());
+        }
+        self.number += 1;
+        Err(self.refused(
+            carry,
+            At {
+                offset: 0,
+                fault: Fault::LongLine,
+            },
+        ))
+    }
+
+    fn one(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.number += 1;
+        self.terms(line).map_err(|at| self.refused(line, at))
+    }
+
+    fn terms(&mut self, line: &[u8]) -> Result<(), At> {
+        let text = str::from_utf8(line).map_err(|error| At {
+            offset: error.valid_up_to(),
+            fault: Fault::NotText,
+        })?;
+        let code = text.split_once('#').map_or(text, |(code, _)| code);
+        let tokens = parse(code, self.grammar)?;
+        reserve(&tokens, self.cap)?;
+        for token in &tokens {
+            match token {
+                Token::Term(term) => self.sink.term(term).map_err(|fault| At {
+                    offset: term.offset,
+                    fault,
+                })?,
+                // Files that include files can include themselves, and hide what a list holds.
+                Token::File { offset, .. } | Token::Stdin { offset } => {
+                    return Err(At {
+                        offset: *offset,
+                        fault: Fault::NestedSource,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, line: &[u8], at: At) -> Error {
+        let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
+        let text = String::from_utf8_lossy(line);
+        Error::Refused {
+            place: Box::new(Place::new(
+                self.origin.clone(),
+                Some(self.number),
+                &text,
+                at.offset,
+            )),
+            fault: at.fault,
+        }
+    }
+}
+
+/// A line that is an IPv4 address and nothing else, and its length with the line end. Anything unusual is left to
+/// the parser, so this may only say yes where the parser would say the same.
+fn v4_line(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let mut bits = 0u32;
+    let mut place = 0;
+    for octet in 0..4 {
+        let start = place;
+        let mut value = 0u32;
+        while let Some(digit @ b'0'..=b'9') = bytes.get(place) {
+            value = value * 10 + u32::from(digit - b'0');
+            place += 1;
+            if place - start > 3 {
+                return None;
+            }
+        }
+        let zero_led = place - start > 1 && bytes[start] == b'0';
+        if place == start || value > 255 || zero_led {
+            return None;
+        }
+        bits = bits << 8 | value;
+        if octet < 3 {
+            if bytes.get(place) != Some(&b'.') {
+                return None;
+            }
+            place += 1;
+        }
+    }
+    if bytes.get(place) == Some(&b'\r') {
+        place += 1;
+    }
+    (bytes.get(place) == Some(&b'\n')).then(|| (Ipv4Addr::from_bits(bits), place + 1))
+}
