@@ -47,9 +47,7 @@ impl Drops {
                     return Ok(event);
                 }
             }
-            let mut ready = self.ring.readable_mut().await?;
-            ready.clear_ready();
-            drop(ready);
+            self.ring.readable_mut().await?.clear_ready();
         }
     }
 }
@@ -84,8 +82,8 @@ fn service(index: u32, names: &[NamedService]) -> String {
     if index == 0 {
         return NODE.into();
     }
-    let named = names.iter().find(|service| service.index == index);
-    named.map_or_else(|| format!("service_{index}"), |named| named.name.clone())
+    let known = names.iter().find(|service| service.index == index);
+    known.map_or_else(|| format!("service_{index}"), |known| known.name.clone())
 }
 
 fn address(bytes: ober_common::abi::Address) -> IpAddr {

@@ -1,4 +1,4 @@
-//! Status and counters as OpenMetrics text. Every verdict of every service has its line from the first scrape on, at
+//! Status and counters as `OpenMetrics` text. Every verdict of every service has its line from the first scrape on, at
 //! zero if need be: a rate can only be taken of a line that was there before.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
@@ -235,12 +235,12 @@ fn by_cpu(service: &ServiceCounters, what: Part) -> Vec<(Labels, u64)> {
 
 fn workers(workers: &[Worker]) -> Vec<Family> {
     let lines = |value: fn(&Worker) -> u64| {
-        let line = |worker: &Worker| (one("worker", worker.number), value(worker));
+        let line = |worker: &Worker| (one("worker", &worker.number), value(worker));
         workers.iter().map(line).collect::<Vec<_>>()
     };
     let cpus = workers
         .iter()
-        .filter_map(|worker| Some((one("worker", worker.number), u64::from(worker.cpu?))));
+        .filter_map(|worker| Some((one("worker", &worker.number), u64::from(worker.cpu?))));
     vec![
         gauge(
             "ober_worker_up",
@@ -367,7 +367,7 @@ fn data_plane(plane: &DataPlane) -> Vec<Family> {
     ]
 }
 
-fn one(name: &'static str, value: impl ToString) -> Labels {
+fn one(name: &'static str, value: &(impl ToString + ?Sized)) -> Labels {
     vec![(name, value.to_string())]
 }
 

@@ -147,14 +147,14 @@ fn verdicts(counters: &Counters) -> String {
 }
 
 fn table(heads: &[&str], rows: impl Iterator<Item = String>) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th>{head}")).collect();
-    format!("<table><tr>{heads}{}</table>", rows.collect::<String>())
+    let heads = heads.join("<th>");
+    let rows: String = rows.collect();
+    format!("<table><tr><th>{heads}{rows}</table>")
 }
 
 /// Cells that are HTML already.
 fn row(cells: &[String]) -> String {
-    let cells: String = cells.iter().map(|cell| format!("<td>{cell}")).collect();
-    format!("<tr>{cells}")
+    format!("<tr><td>{}", cells.join("<td>"))
 }
 
 fn yes(good: bool) -> &'static str {
