@@ -25,13 +25,17 @@ pub struct NamedService {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("read the counters of service {index} from map {map}: {source}; run as root or with CAP_BPF")]
+    #[error(
+        "read the counters of service {index} from map {map}: {source}; run as root or with CAP_BPF"
+    )]
     Read {
         map: &'static str,
         index: u32,
         source: MapError,
     },
-    #[error("read the counters of service {name}: its index {index} is not below {SERVICES}; reload the configuration")]
+    #[error(
+        "read the counters of service {name}: its index {index} is not below {SERVICES}; reload the configuration"
+    )]
     Index { name: String, index: u32 },
 }
 

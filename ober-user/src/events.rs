@@ -32,9 +32,10 @@ pub struct Drops {
 impl Drops {
     /// Opens the ring buffer pinned in `directory`.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            ring: AsyncFd::new(maps::drops(directory)?)?,
-        })
+        let ring = maps::drops(directory)?;
+        // SAFETY: the ring buffer owns its descriptor and keeps it open as long as it is registered.
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(io::Error::from)?;
+        Ok(Self { ring })
     }
 
     /// The next drop. May be given up at any point without losing one.
@@ -46,9 +47,7 @@ impl Drops {
                     return Ok(event);
                 }
             }
-            let mut ready = self.ring.readable_mut().await?;
-            ready.clear_ready();
-            drop(ready);
+            self.ring.readable_mut().await?.clear_ready();
         }
     }
 }
@@ -83,8 +82,8 @@ fn service(index: u32, names: &[NamedService]) -> String {
     if index == 0 {
         return NODE.into();
     }
-    let named = names.iter().find(|service| service.index == index);
-    named.map_or_else(|| format!("service_{index}"), |named| named.name.clone())
+    let known = names.iter().find(|service| service.index == index);
+    known.map_or_else(|| format!("service_{index}"), |known| known.name.clone())
 }
 
 fn address(bytes: ober_common::abi::Address) -> IpAddr {
@@ -94,6 +93,8 @@ fn address(bytes: ober_common::abi::Address) -> IpAddr {
 fn interface(index: u32) -> String {
     let name = nix::net::if_::if_indextoname(index).ok();
     let name = name.and_then(|name| name.into_string().ok());
+    // What nix gives for a number nobody has is an empty name, not an error.
+    let name = name.filter(|name| !name.is_empty());
     name.unwrap_or_else(|| index.to_string())
 }
 
@@ -111,7 +112,9 @@ mod tests {
     fn denied() -> Drop {
         Drop {
             at: 7,
-            source: std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets(),
+            source: std::net::Ipv4Addr::new(192, 0, 2, 1)
+                .to_ipv6_mapped()
+                .octets(),
             destination: "fd00::5".parse::<Ipv6Addr>().unwrap().octets(),
             source_port: 40_000,
             destination_port: 80,
@@ -159,9 +162,19 @@ mod tests {
             ..denied()
         };
         let event = decode(&bytes(drop), &names()).unwrap();
-        assert_eq!((event.reason.as_str(), event.service.as_str()), ("verdict_99", "service_3"));
+        assert_eq!(
+            (event.reason.as_str(), event.service.as_str()),
+            ("verdict_99", "service_3")
+        );
         assert_eq!(event.interface, "lo");
-        let event = decode(&bytes(Drop { service: 0, ..denied() }), &names()).unwrap();
+        let event = decode(
+            &bytes(Drop {
+                service: 0,
+                ..denied()
+            }),
+            &names(),
+        )
+        .unwrap();
         assert_eq!(event.service, "node");
     }
 

@@ -31,9 +31,11 @@ pub mod machine;
 
 pub mod counters;
 pub mod events;
+pub mod flow;
 pub mod observe;
 pub mod status;
 
 pub mod api;
+pub mod cli;
 pub mod daemon;
 pub mod offline;

@@ -45,10 +45,12 @@ pub enum Error {
 
 /// Takes the address, or says who is to give way.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => Error::InUse { address },
-        _ => Error::Bind { address, source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::InUse { address },
+            _ => Error::Bind { address, source },
+        })
 }
 
 /// Answers until the future is dropped.
@@ -113,7 +115,11 @@ async fn worker<S: Source>(
     let socket = stats_socket(source.run(), number);
     match upstream::fetch(&socket, &uri).await {
         Ok(answer) => answer.into_response(),
-        Err(error) => (StatusCode::BAD_GATEWAY, format!("worker {number}: {error}\n")).into_response(),
+        Err(error) => (
+            StatusCode::BAD_GATEWAY,
+            format!("worker {number}: {error}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -175,7 +181,10 @@ mod tests {
             let (address, _node) = node(healthy).await;
             let answer = ask(address, "/health").await;
             assert!(answer.starts_with(&format!("HTTP/1.0 {code}")), "{answer}");
-            assert!(answer.ends_with(&format!("{{\"healthy\":{healthy}}}")), "{answer}");
+            assert!(
+                answer.ends_with(&format!("{{\"healthy\":{healthy}}}")),
+                "{answer}"
+            );
         }
     }
 
@@ -186,10 +195,20 @@ mod tests {
         assert!(scrape.contains("application/openmetrics-text"), "{scrape}");
         assert!(scrape.ends_with("# EOF\n"), "{scrape}");
         let front = ask(address, "/").await;
-        for word in ["not_ours", "denied", "passed", "/workers/1/stats", "192.0.2.10"] {
+        for word in [
+            "not_ours",
+            "denied",
+            "passed",
+            "/workers/1/stats",
+            "192.0.2.10",
+        ] {
             assert!(front.contains(word), "{word} is not in {front}");
         }
-        assert!(ask(address, "/workers/0/other").await.starts_with("HTTP/1.0 404"));
+        assert!(
+            ask(address, "/workers/0/other")
+                .await
+                .starts_with("HTTP/1.0 404")
+        );
     }
 
     #[tokio::test]
@@ -205,16 +224,30 @@ mod tests {
             String::from_utf8(request[..length].to_vec()).unwrap()
         });
         let answer = ask(address, "/workers/1/stats;csv?up").await;
-        assert!(worker.await.unwrap().starts_with("GET /stats;csv?up HTTP/1.0\r\n"));
-        assert!(answer.contains("text/x-proof") && answer.ends_with("its words"), "{answer}");
+        assert!(
+            worker
+                .await
+                .unwrap()
+                .starts_with("GET /stats;csv?up HTTP/1.0\r\n")
+        );
+        assert!(
+            answer.contains("text/x-proof") && answer.ends_with("its words"),
+            "{answer}"
+        );
         let gone = ask(address, "/workers/0/stats").await;
-        assert!(gone.starts_with("HTTP/1.0 502") && gone.contains("worker 0"), "{gone}");
+        assert!(
+            gone.starts_with("HTTP/1.0 502") && gone.contains("worker 0"),
+            "{gone}"
+        );
     }
 
     #[tokio::test]
     async fn a_port_in_use_is_named_with_the_key_to_change() {
         let (address, _node) = node(true).await;
         let error = bind(address).await.unwrap_err().to_string();
-        assert!(error.contains(&address.to_string()) && error.contains("node.metrics"), "{error}");
+        assert!(
+            error.contains(&address.to_string()) && error.contains("node.metrics"),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Status and counters as OpenMetrics text. Every verdict of every service has its line from the first scrape on, at
+//! Status and counters as `OpenMetrics` text. Every verdict of every service has its line from the first scrape on, at
 //! zero if need be: a rate can only be taken of a line that was there before.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
@@ -62,6 +62,12 @@ impl Collector for Families {
                 Kind::Gauge => prometheus_client::metrics::MetricType::Gauge,
             };
             let mut family = encoder.encode_descriptor(name, help, None, kind_of)?;
+            if let [(labels, value)] = lines.as_slice()
+                && labels.is_empty()
+            {
+                line(family, *kind, *value)?;
+                continue;
+            }
             for (labels, value) in lines {
                 line(family.encode_family(labels)?, *kind, *value)?;
             }
@@ -73,9 +79,7 @@ impl Collector for Families {
 fn line(encoder: MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
     match kind {
         Kind::Counter => ConstCounter::new(value).encode(encoder),
-        Kind::Gauge => {
-            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)
-        }
+        Kind::Gauge => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
     }
 }
 
@@ -159,12 +163,36 @@ fn traffic(counters: &Counters) -> Vec<Family> {
     });
     vec![
         counter("ober_packets", "Packets by verdict.", verdicts(PACKETS)),
-        counter("ober_bytes", "Bytes of whole frames by verdict.", verdicts(BYTES)),
-        counter("ober_worker_packets", "Packets let through to a worker.", workers(PACKETS)),
-        counter("ober_worker_bytes", "Bytes of whole frames let through to a worker.", workers(BYTES)),
-        counter("ober_cpu_packets", "Packets by verdict and the CPU they came in on.", cpus(PACKETS)),
-        counter("ober_cpu_bytes", "Bytes of whole frames by verdict and the CPU they came in on.", cpus(BYTES)),
-        counter("ober_lookups", "New connections by what the socket lookup did.", lookups),
+        counter(
+            "ober_bytes",
+            "Bytes of whole frames by verdict.",
+            verdicts(BYTES),
+        ),
+        counter(
+            "ober_worker_packets",
+            "Packets let through to a worker.",
+            workers(PACKETS),
+        ),
+        counter(
+            "ober_worker_bytes",
+            "Bytes of whole frames let through to a worker.",
+            workers(BYTES),
+        ),
+        counter(
+            "ober_cpu_packets",
+            "Packets by verdict and the CPU they came in on.",
+            cpus(PACKETS),
+        ),
+        counter(
+            "ober_cpu_bytes",
+            "Bytes of whole frames by verdict and the CPU they came in on.",
+            cpus(BYTES),
+        ),
+        counter(
+            "ober_lookups",
+            "New connections by what the socket lookup did.",
+            lookups,
+        ),
     ]
 }
 
@@ -207,12 +235,12 @@ fn by_cpu(service: &ServiceCounters, what: Part) -> Vec<(Labels, u64)> {
 
 fn workers(workers: &[Worker]) -> Vec<Family> {
     let lines = |value: fn(&Worker) -> u64| {
-        let line = |worker: &Worker| (one("worker", worker.number), value(worker));
+        let line = |worker: &Worker| (one("worker", &worker.number), value(worker));
         workers.iter().map(line).collect::<Vec<_>>()
     };
     let cpus = workers
         .iter()
-        .filter_map(|worker| Some((one("worker", worker.number), u64::from(worker.cpu?))));
+        .filter_map(|worker| Some((one("worker", &worker.number), u64::from(worker.cpu?))));
     vec![
         gauge(
             "ober_worker_up",
@@ -224,7 +252,11 @@ fn workers(workers: &[Worker]) -> Vec<Family> {
             "1: new connections go to the worker.",
             lines(|worker| u64::from(worker.in_ring)),
         ),
-        gauge("ober_worker_cpu", "The CPU the worker is pinned to.", cpus.collect()),
+        gauge(
+            "ober_worker_cpu",
+            "The CPU the worker is pinned to.",
+            cpus.collect(),
+        ),
         gauge(
             "ober_worker_draining",
             "Replaced processes that finish their connections.",
@@ -312,8 +344,16 @@ fn data_plane(plane: &DataPlane) -> Vec<Family> {
             "1: packets are sent to their worker's CPU.",
             plain(u64::from(plane.steering)),
         ),
-        gauge("ober_program_info", "The programs in the kernel.", programs.collect()),
-        gauge("ober_program_size_bytes", "Translated instructions.", sizes.collect()),
+        gauge(
+            "ober_program_info",
+            "The programs in the kernel.",
+            programs.collect(),
+        ),
+        gauge(
+            "ober_program_size_bytes",
+            "Translated instructions.",
+            sizes.collect(),
+        ),
         gauge(
             "ober_map_entries",
             "Places in the map.",
@@ -327,7 +367,7 @@ fn data_plane(plane: &DataPlane) -> Vec<Family> {
     ]
 }
 
-fn one(name: &'static str, value: impl ToString) -> Labels {
+fn one(name: &'static str, value: &(impl ToString + ?Sized)) -> Labels {
     vec![(name, value.to_string())]
 }
 
@@ -340,7 +380,10 @@ fn place(name: &str, vip: Option<IpAddr>, port: Option<u16>) -> Labels {
     vec![
         ("service", name.to_owned()),
         ("vip", vip.map(|vip| vip.to_string()).unwrap_or_default()),
-        ("port", port.map(|port| port.to_string()).unwrap_or_default()),
+        (
+            "port",
+            port.map(|port| port.to_string()).unwrap_or_default(),
+        ),
     ]
 }
 
@@ -402,6 +445,9 @@ mod tests {
         let mut status = sample::status();
         status.lists[0].name = "a\"b\\c\nd".into();
         let text = render(&status, &Counters::default()).unwrap();
-        assert!(text.contains(r#"ober_list_addresses{list="a\"b\\c\nd"} 12"#), "{text}");
+        assert!(
+            text.contains(r#"ober_list_addresses{list="a\"b\\c\nd"} 12"#),
+            "{text}"
+        );
     }
 }

@@ -71,7 +71,9 @@ fn worker_table(workers: &[Worker]) -> String {
         ])
     });
     table(
-        &["worker", "CPU", "process", "state", "in ring", "restarts", ""],
+        &[
+            "worker", "CPU", "process", "state", "in ring", "restarts", "",
+        ],
         rows,
     )
 }
@@ -94,7 +96,11 @@ fn services(status: &Status) -> String {
 
 fn interfaces(status: &Status) -> String {
     let rows = status.data_plane.interfaces.iter().map(|interface| {
-        let mode = if interface.native { "native" } else { "generic" };
+        let mode = if interface.native {
+            "native"
+        } else {
+            "generic"
+        };
         row(&[
             escape(&interface.name),
             flag(interface.attached, yes(interface.attached)),
@@ -111,11 +117,17 @@ fn lists(lists: &[List]) -> String {
         row(&[
             escape(&list.name),
             list.count.to_string(),
-            flag(list.unresolved.is_empty(), &list.unresolved.len().to_string()),
+            flag(
+                list.unresolved.is_empty(),
+                &list.unresolved.len().to_string(),
+            ),
             error.unwrap_or_default(),
         ])
     });
-    table(&["list", "addresses", "unresolved names", "last failure"], rows)
+    table(
+        &["list", "addresses", "unresolved names", "last failure"],
+        rows,
+    )
 }
 
 fn verdicts(counters: &Counters) -> String {
@@ -135,14 +147,14 @@ fn verdicts(counters: &Counters) -> String {
 }
 
 fn table(heads: &[&str], rows: impl Iterator<Item = String>) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th>{head}")).collect();
-    format!("<table><tr>{heads}{}</table>", rows.collect::<String>())
+    let heads = heads.join("<th>");
+    let rows: String = rows.collect();
+    format!("<table><tr><th>{heads}{rows}</table>")
 }
 
 /// Cells that are HTML already.
 fn row(cells: &[String]) -> String {
-    let cells: String = cells.iter().map(|cell| format!("<td>{cell}")).collect();
-    format!("<tr>{cells}")
+    format!("<tr><td>{}", cells.join("<td>"))
 }
 
 fn yes(good: bool) -> &'static str {
@@ -175,7 +187,10 @@ mod tests {
         status.lists[0].error = Some("a & \"b\"".into());
         status.instance = "<b>".into();
         let page = front(&status, &sample::counters());
-        assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
+        assert!(
+            !page.contains("<script>") && !page.contains("<b>"),
+            "{page}"
+        );
         assert!(page.contains("a &amp; &quot;b&quot;"), "{page}");
     }
 
@@ -185,6 +200,9 @@ mod tests {
         assert!(front(&status, &Counters::default()).contains("<span class=bad>backoff</span>"));
         status.healthy = false;
         let page = front(&status, &Counters::default());
-        assert!(page.contains("<span class=bad>not healthy</span>"), "{page}");
+        assert!(
+            page.contains("<span class=bad>not healthy</span>"),
+            "{page}"
+        );
     }
 }

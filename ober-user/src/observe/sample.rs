@@ -96,11 +96,7 @@ pub(crate) fn counters() -> Counters {
                     ("passed".to_owned(), count(30)),
                 ]
                 .into(),
-                cpus: [
-                    (0, [("passed".to_owned(), count(30))].into()),
-                    (1, denied),
-                ]
-                .into(),
+                cpus: [(0, [("passed".to_owned(), count(30))].into()), (1, denied)].into(),
                 workers: [(1, count(30))].into(),
                 lookups: [("assigned".to_owned(), 5)].into(),
             },

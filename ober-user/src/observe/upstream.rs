@@ -29,7 +29,9 @@ pub(super) struct Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let refresh = self.refresh.map(|pace| [(HeaderName::from_static("refresh"), pace)]);
+        let refresh = self
+            .refresh
+            .map(|pace| [(HeaderName::from_static("refresh"), pace)]);
         let kind = [(header::CONTENT_TYPE, self.content_type)];
         match refresh {
             Some(refresh) => (self.status, kind, refresh, self.body).into_response(),
@@ -90,7 +92,9 @@ fn read(bytes: &[u8]) -> Option<Answer> {
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
     let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
     let header = |name: &str| {
-        let found = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim().to_owned())
     };
     Some(Answer {
