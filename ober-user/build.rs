@@ -13,5 +13,8 @@ fn main() -> Result<()> {
         ..Package::default()
     };
     println!("cargo:rerun-if-changed=../ober-common/src");
+    if let Some(objects) = std::env::var_os("OUT_DIR") {
+        println!("cargo:objects={}", objects.display());
+    }
     build_ebpf([package], Toolchain::Custom("1.95.0"))
 }

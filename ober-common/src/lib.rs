@@ -6,5 +6,6 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod bench;
 pub mod flow;
 pub mod packet;

@@ -50,10 +50,24 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
                 ..Flow::default()
             },
         ),
-        Parsed::Other | Parsed::Bare { .. } => not_ours(&ctx),
+        Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
         Parsed::Fragment { destination } => fragment(&ctx, node, destination),
-        Parsed::Malformed { destination } => malformed(&ctx, node, destination),
+        Parsed::Malformed { destination } => {
+            let known = destination.is_some();
+            malformed(&ctx, node, destination.unwrap_or_default(), known)
+        }
     }
+}
+
+/// The frame's length. A packet that ends in the first buffer fills the frame but for padding, so only longer ones
+/// pay for the call that sums the buffers up.
+#[inline(always)]
+fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
+    let first_buffer = ctx.data_end() - ctx.data();
+    if ip_end <= first_buffer {
+        return first_buffer;
+    }
+    length(ctx)
 }
 
 /// The whole frame's length, all its buffers included.
@@ -69,9 +83,9 @@ fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: boo
         if node.routers != 0 && !quoted && is_routing(flow) {
             return routing_protocol(ctx, node, flow);
         }
-        return not_ours(ctx);
+        return not_ours(length_holding(ctx, extent.ip_end));
     };
-    let length = length(ctx);
+    let length = length_holding(ctx, extent.ip_end);
     if !extent.fits(length) {
         return drop(ctx, node, flow, Verdict::Malformed, service.index, length);
     }
@@ -93,8 +107,8 @@ fn is_routing(flow: &Flow) -> bool {
 }
 
 #[inline(always)]
-fn not_ours(ctx: &XdpContext) -> u32 {
-    count(0, Verdict::NotOurs, 0, length(ctx));
+fn not_ours(length: usize) -> u32 {
+    count(0, Verdict::NotOurs, 0, length);
     xdp_action::XDP_PASS
 }
 
@@ -119,7 +133,7 @@ fn drop(
 #[inline(never)]
 fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow) -> u32 {
     if access::listed(node, node.routers - 1, flow.client) {
-        return not_ours(ctx);
+        return not_ours(length(ctx));
     }
     drop(ctx, node, flow, Verdict::RouterDenied, 0, length(ctx))
 }
@@ -127,7 +141,7 @@ fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow) -> u32 {
 #[inline(never)]
 fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
     if !steer::is_vip(node, destination) {
-        return not_ours(ctx);
+        return not_ours(length(ctx));
     }
     count(0, Verdict::Fragment, 0, length(ctx));
     xdp_action::XDP_PASS
@@ -135,9 +149,9 @@ fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
 
 /// Dropped when it is for one of our VIPs or when nobody can tell; else the kernel's business.
 #[inline(never)]
-fn malformed(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
-    if destination != Ip::default() && !steer::is_vip(node, destination) {
-        return not_ours(ctx);
+fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32 {
+    if known && !steer::is_vip(node, destination) {
+        return not_ours(length(ctx));
     }
     // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
     if unsafe { core::ptr::read_volatile(&raw const PACKET_LOG) } != 0 {

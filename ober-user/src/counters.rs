@@ -6,7 +6,6 @@ use aya::maps::MapError;
 use ober_common::abi::{self, CELLS, SERVICES, Verdict, WORKER_CELLS, WORKERS};
 
 use crate::{
-    config::KernelService,
     dataplane::Maps,
     status::{Count, Counters, ServiceCounters},
 };
@@ -22,17 +21,6 @@ pub struct NamedService {
     pub name: String,
     pub vip: IpAddr,
     pub port: u16,
-}
-
-impl From<KernelService<'_>> for NamedService {
-    fn from(known: KernelService<'_>) -> Self {
-        Self {
-            index: known.index,
-            name: known.service.name.clone(),
-            vip: known.vip,
-            port: known.listener.port.get(),
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,21 +1,31 @@
 //! `detach`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
 use super::{
-    Error, Outcome,
+    Error, Json, Outcome,
     client::{self, connect},
     privilege,
     screen::Screen,
 };
-use crate::{config::Config, dataplane};
+use crate::{
+    config::Config,
+    daemon::{self, Detached},
+    dataplane,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Detach {
-    /// Detach this instance without reading the configuration
-    #[arg(long, value_name = "NAME")]
+    /// How long the workers may finish their connections
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    drain: u64,
+    /// Without reading a configuration: only the programs and pins of this instance
+    #[arg(long, value_name = "NAME", conflicts_with = "drain")]
     instance: Option<String>,
     /// Where the BPF file system is, with --instance
     #[arg(
@@ -25,35 +35,58 @@ pub(super) struct Detach {
         default_value = "/sys/fs/bpf"
     )]
     bpffs: PathBuf,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Detach {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let (bpffs, instance) = match self.instance {
-            Some(instance) => (self.bpffs, instance),
-            None => of_config(path).await?,
+        let (instance, detached) = match &self.instance {
+            Some(instance) => (instance.clone(), self.pins_only(instance)?),
+            None => self.whole(path).await?,
         };
-        privilege::require(&privilege::DATA_PLANE)?;
-        let pins = dataplane::pins(&bpffs, &instance);
-        let was_there = pins.exists();
-        dataplane::detach(&bpffs, &instance)?;
-        if was_there {
-            screen.line(format_args!(
-                "instance {instance}: detached, {} removed",
-                pins.display()
-            ))?;
-        } else {
-            screen.line(format_args!("instance {instance}: nothing was attached"))?;
+        if self.json.json {
+            screen.json(&detached)?;
+            return Ok(Outcome::Done);
+        }
+        screen.line(format_args!(
+            "instance {instance}: detached, pins removed, {} workers dismissed",
+            detached.workers
+        ))?;
+        for vip in &detached.vips {
+            screen.line(format_args!("VIP {vip} removed"))?;
         }
         Ok(Outcome::Done)
     }
-}
 
-async fn of_config(path: &Path) -> Result<(PathBuf, String), Error> {
-    let config = Config::load(path)?;
-    let instance = config.node.instance.clone();
-    if connect(&client::socket(&config)).await?.is_some() {
-        return Err(Error::DaemonRuns { instance });
+    fn pins_only(&self, instance: &str) -> Result<Detached, Error> {
+        // The name becomes a path.
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if instance.is_empty() || !instance.chars().all(plain) {
+            let text = format!(
+                "{instance:?} is not the name of an instance; see the directories in /sys/fs/bpf/ober"
+            );
+            return Err(Error::Usage(text));
+        }
+        privilege::require(&privilege::DATA_PLANE)?;
+        dataplane::detach(&self.bpffs, instance)?;
+        Ok(Detached {
+            vips: vec![],
+            workers: 0,
+        })
     }
-    Ok((config.node.bpffs, instance))
+
+    async fn whole(&self, path: &Path) -> Result<(String, Detached), Error> {
+        let config = Config::load(path)?;
+        let instance = config.node.instance.clone();
+        privilege::require(&privilege::DATA_PLANE)?;
+        if connect(&client::socket(&config)).await?.is_some() {
+            return Err(Error::DaemonRuns { instance });
+        }
+        let drain = Duration::from_secs(self.drain);
+        let detached = daemon::detach(&config, drain)
+            .await
+            .map_err(Error::Daemon)?;
+        Ok((instance, detached))
+    }
 }

@@ -10,18 +10,24 @@ use std::{
 
 use aya::programs::{
     ProgramError, ProgramInfo, SkLookup, Xdp, XdpMode as AyaMode, links::FdLink, loaded_programs,
+    xdp::XdpLinkId,
 };
 
-use super::{Error, chain};
+use super::{Error, chain, facts};
 use crate::config::XdpMode;
 
 const LOOKUP: &str = "link_lookup";
-const XDP: &str = "link_xdp_";
+/// A directory among the pins: the programs write the packet log.
+pub(super) const LOG_MARK: &str = "packet_log";
+const NATIVE: &str = "link_xdp_native_";
+const GENERIC: &str = "link_xdp_generic_";
 
-/// File names on the BPF file system hold no dots; interface names may (`eth0.100`), but no slash or percent sign.
-fn xdp_pin(home: &Path, interface: &str) -> PathBuf {
+/// The pin of an interface's link; its name keeps the mode, which the kernel's link does not tell. File names on the
+/// BPF file system hold no dots; interface names may (`eth0.100`).
+fn xdp_pin(home: &Path, interface: &str, native: bool) -> PathBuf {
+    let mode = if native { NATIVE } else { GENERIC };
     home.join(format!(
-        "{XDP}{}",
+        "{mode}{}",
         interface.replace('%', "%25").replace('.', "%2e")
     ))
 }
@@ -37,6 +43,7 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     let pin = home.join(LOOKUP);
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
     if replace(
+        home,
         &pin,
         &info,
         program.fd().map_err(|cause| error(chain(&cause)))?.as_fd(),
@@ -72,42 +79,59 @@ pub(super) fn xdp(
     };
     let index = nix::net::if_::if_nametoindex(interface)
         .map_err(|_| error("there is no such interface here; see `ip link`".into()))?;
-    let pin = xdp_pin(home, interface);
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
-    let fd = program
-        .fd()
-        .map_err(|cause| error(chain(&cause)))?
-        .as_fd()
-        .as_raw_fd();
-    // SAFETY: the program keeps the descriptor open for the rest of this function.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    if replace(&pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
-        return Ok(runs_native(interface));
+    for native in [true, false] {
+        let pin = xdp_pin(home, interface, native);
+        let unwanted = if native {
+            mode == XdpMode::Generic
+        } else {
+            mode == XdpMode::Native
+        };
+        if unwanted && pin.exists() {
+            tracing::warn!(
+                interface,
+                "the mode of XDP changes: the program is taken off and attached anew"
+            );
+            fs::remove_file(&pin).map_err(|cause| error(cause.to_string()))?;
+        }
+        let fd = program.fd().map_err(|cause| error(chain(&cause)))?.as_fd();
+        if replace(home, &pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
+            return Ok(native);
+        }
     }
-    let (id, native) = match mode {
-        XdpMode::Native => (program.attach_to_if_index(index, AyaMode::Driver), true),
-        XdpMode::Generic => (program.attach_to_if_index(index, AyaMode::Skb), false),
-        XdpMode::Auto => match program.attach_to_if_index(index, AyaMode::Driver) {
-            Ok(id) => (Ok(id), true),
-            Err(cause) => {
-                tracing::warn!(
-                    interface,
-                    reason = chain(&cause),
-                    "no native XDP here, falling back to generic mode, which is several times slower"
-                );
-                (program.attach_to_if_index(index, AyaMode::Skb), false)
-            }
-        },
-    };
-    let id = id.map_err(|cause| error(explain(&cause)))?;
+    let (id, native) =
+        attach(program, interface, index, mode).map_err(|cause| error(explain(&cause)))?;
     let link = program
         .take_link(id)
         .map_err(|cause| error(chain(&cause)))?;
     let link: FdLink = link
         .try_into()
         .map_err(|cause: aya::programs::links::LinkError| error(chain(&cause)))?;
-    link.pin(&pin).map_err(|cause| error(chain(&cause)))?;
+    link.pin(xdp_pin(home, interface, native))
+        .map_err(|cause| error(chain(&cause)))?;
     Ok(native)
+}
+
+fn attach(
+    program: &mut Xdp,
+    interface: &str,
+    index: u32,
+    mode: XdpMode,
+) -> Result<(XdpLinkId, bool), ProgramError> {
+    if mode != XdpMode::Generic {
+        match program.attach_to_if_index(index, AyaMode::Driver) {
+            Ok(id) => return Ok((id, true)),
+            Err(cause) if mode == XdpMode::Native => return Err(cause),
+            Err(cause) => tracing::warn!(
+                interface,
+                reason = chain(&cause),
+                "no native XDP here, falling back to generic mode, which is several times slower"
+            ),
+        }
+    }
+    program
+        .attach_to_if_index(index, AyaMode::Skb)
+        .map(|id| (id, false))
 }
 
 fn explain(cause: &ProgramError) -> String {
@@ -127,6 +151,7 @@ fn explain(cause: &ProgramError) -> String {
 
 /// Replaces the program in the pinned link, if that link still holds on. `false`: there is none.
 fn replace(
+    home: &Path,
     pin: &Path,
     fresh: &ProgramInfo,
     program: BorrowedFd<'_>,
@@ -144,9 +169,10 @@ fn replace(
     let running = loaded_programs()
         .flatten()
         .find(|loaded| loaded.id() == info.program);
-    // The tag leaves the maps out, so those are compared too.
-    if !running.is_some_and(|running| running.tag() == fresh.tag() && maps(&running) == maps(fresh))
-    {
+    // The tag leaves the maps out, so those are compared too; and the pin of a program that must go is gone already.
+    let pinned = |running: &ProgramInfo| facts::programs(home).iter().any(|pinned| pinned.id == running.id());
+    let same = |running: &ProgramInfo| running.tag() == fresh.tag() && maps(running) == maps(fresh) && pinned(running);
+    if !running.is_some_and(|running| same(&running)) {
         kernel::update(&link, program)?;
     }
     Ok(true)
@@ -171,8 +197,18 @@ fn is_pinned_map(id: u32) -> bool {
     })
 }
 
-fn runs_native(interface: &str) -> bool {
-    crate::netlink::xdp_mode(interface).is_none_or(|mode| mode == crate::netlink::Mode::Native)
+/// Is the interface's link pinned and still tied to it?
+pub fn holds(home: &Path, interface: &str) -> bool {
+    let index = nix::net::if_::if_nametoindex(interface).unwrap_or(0);
+    [true, false]
+        .into_iter()
+        .filter_map(|native| kernel::open(&xdp_pin(home, interface, native)).ok())
+        .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
+}
+
+/// Does the interface's link run in native mode?
+pub fn native(home: &Path, interface: &str) -> bool {
+    xdp_pin(home, interface, true).exists()
 }
 
 /// Takes the program off every interface but the named ones.
@@ -181,15 +217,13 @@ pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Er
         path: home.into(),
         source,
     };
-    let keep: Vec<_> = interfaces
-        .iter()
-        .map(|interface| xdp_pin(home, interface))
-        .collect();
+    let pins = |interface: &String| [true, false].map(|native| xdp_pin(home, interface, native));
+    let keep: Vec<_> = interfaces.iter().flat_map(pins).collect();
     for entry in fs::read_dir(home).map_err(error)? {
         let path = entry.map_err(error)?.path();
         let ours = path
             .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(XDP));
+            .is_some_and(|name| name.to_string_lossy().starts_with("link_xdp_"));
         if ours && !keep.contains(&path) {
             fs::remove_file(path).map_err(error)?;
         }

@@ -5,30 +5,55 @@ use std::{os::fd::AsRawFd, sync::atomic::Ordering};
 use ober_common::abi::{RING_SLOTS, Ring, Service, WORKERS, Worker};
 
 use super::{
-    Error, Plane,
+    Error, Maps, Plane,
     memory::{word16, word32},
 };
 
 /// How many packets may wait for a CPU; the kernel's own default for a busy NIC queue.
 const CPU_QUEUE: u32 = 2048;
 
+impl Maps {
+    /// The ring in force for a service.
+    pub fn ring(&self, service: &Service) -> Ring {
+        self.ring_at(self.active_ring(service))
+    }
+
+    fn ring_at(&self, place: u32) -> Ring {
+        self.rings.read(place as usize)
+    }
+
+    /// The service's slot in the table in force.
+    fn entry(&self, service: &Service) -> Option<*mut Service> {
+        let table = self.tables.at(self.table()).as_ptr();
+        // SAFETY: mapped; slots are only rewritten in the table that is not in force.
+        let slots = unsafe { &raw mut (*table).slots };
+        (0..ober_common::abi::SERVICE_SLOTS)
+            // SAFETY: as above, and within the array.
+            .map(|slot| unsafe { &raw mut (*slots)[slot] })
+            // SAFETY: as above.
+            .find(|entry| unsafe { (**entry).index == service.index && (**entry).used == 1 })
+    }
+
+    fn active_ring(&self, service: &Service) -> u32 {
+        // SAFETY: `entry` points into the mapping.
+        self.entry(service).map_or(service.ring, |entry| {
+            unsafe { word32(&raw mut (*entry).ring) }.load(Ordering::Acquire)
+        })
+    }
+}
+
 impl Plane {
     /// Puts a ring in force for every service: each packet sees the old one or the new one, whole.
     pub fn set_ring(&self, ring: &Ring) {
-        for service in self.services() {
-            let active = self.active_ring(&service);
-            if self.ring_at(active).slots == ring.slots {
+        for service in self.maps.services() {
+            let active = self.maps.active_ring(&service);
+            if self.maps.ring_at(active).slots == ring.slots {
                 continue;
             }
             let idle = active ^ 1;
             self.write_ring(idle, ring);
             self.publish_ring(&service, idle);
         }
-    }
-
-    /// The ring in force for a service.
-    pub fn ring(&self, service: &Service) -> Ring {
-        self.ring_at(self.active_ring(service))
     }
 
     /// Tells the packet path where the workers run; a place in the CPU map is made for each.
@@ -128,31 +153,8 @@ impl Plane {
         }
     }
 
-    fn ring_at(&self, place: u32) -> Ring {
-        self.maps.rings.read(place as usize)
-    }
-
-    /// The service's slot in the table in force.
-    fn entry(&self, service: &Service) -> Option<*mut Service> {
-        let table = self.maps.tables.at(self.table()).as_ptr();
-        // SAFETY: mapped; slots are only rewritten in the table that is not in force.
-        let slots = unsafe { &raw mut (*table).slots };
-        (0..ober_common::abi::SERVICE_SLOTS)
-            // SAFETY: as above, and within the array.
-            .map(|slot| unsafe { &raw mut (*slots)[slot] })
-            // SAFETY: as above.
-            .find(|entry| unsafe { (**entry).index == service.index && (**entry).used == 1 })
-    }
-
-    fn active_ring(&self, service: &Service) -> u32 {
-        // SAFETY: `entry` points into the mapping.
-        self.entry(service).map_or(service.ring, |entry| {
-            unsafe { word32(&raw mut (*entry).ring) }.load(Ordering::Acquire)
-        })
-    }
-
     fn publish_ring(&self, service: &Service, place: u32) {
-        if let Some(entry) = self.entry(service) {
+        if let Some(entry) = self.maps.entry(service) {
             // SAFETY: `entry` points into the mapping.
             unsafe { word32(&raw mut (*entry).ring) }.store(place, Ordering::Release);
         }

@@ -7,7 +7,7 @@ use ober_common::{
     flow::{Ip, service_slot},
 };
 
-use super::{Error, GRACE, Plane, memory::word32};
+use super::{Error, GRACE, Maps, Plane, memory::word32};
 
 /// A service as the configuration wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +27,30 @@ pub fn ip(address: IpAddr) -> Ip {
     })
 }
 
+impl Maps {
+    /// The services in force, without the marks of their VIPs.
+    pub fn services(&self) -> Vec<Service> {
+        let table = self.tables.at(self.table()).as_ptr();
+        // SAFETY: mapped; only this process writes tables, and not the one in force.
+        let slots = unsafe { &(*table).slots };
+        slots
+            .iter()
+            .filter(|service| service.used == 1 && service.index != 0)
+            .copied()
+            .collect()
+    }
+
+    /// Number of the table in force.
+    pub(super) fn table(&self) -> usize {
+        self.node.read(0).table as usize % TABLES as usize
+    }
+}
+
 impl Plane {
     /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring
     /// and sockets as long as it exists; nothing is written when nothing changes.
     pub fn set_services(&self, wanted: &[Wanted]) -> Result<Vec<u32>, Error> {
-        let current = self.services();
+        let current = self.maps.services();
         let placed = self.place(wanted, &current)?;
         let mut entries = placed.clone();
         let vips: BTreeSet<_> = placed.iter().map(|service| service.vip).collect();
@@ -55,23 +74,6 @@ impl Plane {
             self.publish(&entries)?;
         }
         Ok(placed.iter().map(|service| service.index).collect())
-    }
-
-    /// The services in force, without the marks of their VIPs.
-    pub fn services(&self) -> Vec<Service> {
-        let table = self.maps.tables.at(self.table()).as_ptr();
-        // SAFETY: mapped; only this process writes tables, and not the one in force.
-        let slots = unsafe { &(*table).slots };
-        slots
-            .iter()
-            .filter(|service| service.used == 1 && service.index != 0)
-            .copied()
-            .collect()
-    }
-
-    /// Number of the table in force.
-    pub(super) fn table(&self) -> usize {
-        self.maps.node.read(0).table as usize % TABLES as usize
     }
 
     fn place(&self, wanted: &[Wanted], current: &[Service]) -> Result<Vec<Service>, Error> {
@@ -111,7 +113,7 @@ impl Plane {
     }
 
     fn publish(&self, entries: &[Service]) -> Result<(), Error> {
-        let next = (self.table() + 1) % TABLES as usize;
+        let next = (self.maps.table() + 1) % TABLES as usize;
         let table = arrange(entries)?;
         self.maps.tables.fill(next, &table);
         let node = self.maps.node.at(0).as_ptr();

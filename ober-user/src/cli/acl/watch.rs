@@ -9,8 +9,8 @@ use crate::{
         screen::{Screen, Tone},
     },
     config::Config,
-    counters::NamedService,
-    dataplane::pins,
+    daemon::report::names,
+    dataplane::{Maps, pins},
     events::Drops,
     status::DropEvent,
 };
@@ -32,8 +32,9 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 /// No daemon takes the events, so this command may.
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
-    let names: Vec<NamedService> = config.kernel_services().map(NamedService::from).collect();
-    let mut drops = Drops::open(&pins(&config.node.bpffs, &config.node.instance))?;
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let names = names(config, &Maps::open(&pins)?);
+    let mut drops = Drops::open(&pins)?;
     loop {
         let event = drops.next(&names).await?;
         show(&event, json, screen)?;

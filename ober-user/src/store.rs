@@ -1,0 +1,101 @@
+//! Files that survive: written beside and renamed, so that a reader sees the old one or the new one, whole.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("write {path}: {source}; the state directory must be writable and its disk not full", path = .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("read {path}: {source}", path = .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("read {path}: {source}; it is damaged: remove it to start from the configuration", path = .path.display())]
+    Damaged {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
+/// A file written beside its place; [`Pending::commit`] puts it there, dropping it removes it.
+#[derive(Debug)]
+pub struct Pending {
+    path: PathBuf,
+    beside: PathBuf,
+}
+
+impl Pending {
+    /// Writes `bytes`, readable by the owner alone, without touching what is in force.
+    pub fn write(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let error = |source| Error::Write {
+            path: path.into(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(error)?;
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let pending = Self {
+            path: path.into(),
+            beside: name.into(),
+        };
+        let mut options = fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(
+            options.write(true).create(true).truncate(true),
+            0o600,
+        );
+        let mut file = options.open(&pending.beside).map_err(error)?;
+        file.write_all(bytes).map_err(error)?;
+        Ok(pending)
+    }
+
+    pub fn json(path: &Path, value: &impl Serialize) -> Result<Self, Error> {
+        let text = serde_json::to_vec_pretty(value).map_err(|source| Error::Write {
+            path: path.into(),
+            source: source.into(),
+        })?;
+        Self::write(path, &text)
+    }
+
+    /// Puts the file in force.
+    pub fn commit(self) -> Result<(), Error> {
+        fs::rename(&self.beside, &self.path).map_err(|source| Error::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Committed: nothing is left to remove.
+        if fs::remove_file(&self.beside).is_ok() {
+            tracing::debug!(path = %self.beside.display(), "removed what was not committed");
+        }
+    }
+}
+
+/// Reads a JSON file; `None` when there is none.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(Error::Read {
+                path: path.into(),
+                source,
+            });
+        }
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| Error::Damaged {
+            path: path.into(),
+            source,
+        })
+}

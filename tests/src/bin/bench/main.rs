@@ -1,0 +1,107 @@
+//! `cargo xtask bench`: what a packet, a change of a list and a request cost, measured beside what they are compared
+//! with. Prints every target beside its figure.
+
+mod cells;
+mod node;
+mod packets;
+mod report;
+mod timing;
+mod xdp_filter;
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{
+    cells::{Bench, Scenario},
+    report::{Report, Rounds, Row, packet_targets},
+};
+
+/// Measures Herr Ober on this machine.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Exit with status 1 when a target is missed.
+    #[arg(long)]
+    check: bool,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Interleaved rounds of the packet path.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Chunks of 65,536 packets in each round.
+    #[arg(long, default_value_t = 8)]
+    chunks: usize,
+    /// Only scenarios whose name contains this; nothing is written to bench/results.md then.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let report = measure(&arguments)?;
+    let mut out = std::io::stdout();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(out, "{}", report.text())?;
+    }
+    let missed = report.targets.iter().any(|target| !target.held);
+    Ok(ExitCode::from(u8::from(arguments.check && missed)))
+}
+
+fn measure(arguments: &Arguments) -> Result<Report> {
+    let mut rows = packets(arguments)?;
+    let targets = packet_targets(&rows);
+    rows.sort_by_key(|row| row.key.family == packets::Family::Ipv6);
+    Ok(Report { rows, targets })
+}
+
+fn packets(arguments: &Arguments) -> Result<Vec<Row>> {
+    timing::settle(0)?;
+    let mut bench = Bench::load(1)?;
+    let wanted = |scenario: &Scenario| {
+        let only = arguments.only.as_deref();
+        only.is_none_or(|part| scenario.name().contains(part))
+    };
+    let mut cells: Vec<_> = Scenario::all()
+        .into_iter()
+        .filter(wanted)
+        .flat_map(|scenario| {
+            scenario
+                .subjects()
+                .iter()
+                .map(move |subject| (scenario, *subject))
+        })
+        .map(|(scenario, subject)| (scenario, subject, Rounds::default()))
+        .collect();
+    for round in 1..=arguments.rounds {
+        progress(round, arguments.rounds);
+        for (scenario, subject, rounds) in &mut cells {
+            let (floor, whole) = bench.time(scenario, *subject, arguments.chunks)?;
+            rounds.floor.push(floor);
+            rounds.whole.push(whole);
+        }
+    }
+    let row = |(key, subject, rounds): (Scenario, _, Rounds)| Row {
+        scenario: key.name(),
+        subject,
+        figure: rounds.figure(),
+        key,
+    };
+    Ok(cells.into_iter().map(row).collect())
+}
+
+fn progress(round: usize, rounds: usize) {
+    let mut error = std::io::stderr();
+    if error.is_terminal() {
+        let end = if round == rounds { '\n' } else { ' ' };
+        // Nobody is hurt when the bar cannot be drawn.
+        drop(write!(error, "\rround {round} of {rounds}{end}"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Our data plane, loaded beside any other and never attached, with the services and lists the measures need.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use aya::programs::ProgramFd;
+use ober_common::{
+    abi::{RING_SLOTS, Ring},
+    packet::TCP,
+};
+use ober_user::{
+    access::{Entries, replace},
+    config::{Config, Limits, Node as NodeConfig, Resolve, Steer, Workers, XdpMode},
+    dataplane::{Plane, Wanted, detach},
+};
+
+use crate::packets::Family;
+
+const BPFFS: &str = "/sys/fs/bpf";
+const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
+/// Drops between two sampled ones, as in a configuration that does not say.
+const SAMPLE: u32 = 1024;
+/// Port of the first list's service; the next list's has the next.
+const PORT: u16 = 443;
+
+/// A data plane with one service per list and family.
+pub(crate) struct Node {
+    instance: String,
+    plane: Plane,
+}
+
+impl Node {
+    /// List number `n` holds as many hosts of each family as `sizes[n]` says: every second client, from client 0.
+    pub(crate) fn load(name: &str, sizes: &[u32]) -> Result<Self> {
+        let instance = format!("bench-{name}-{}", std::process::id());
+        let most = sizes.iter().copied().max().unwrap_or(1);
+        let plane = Plane::load(&config(&instance, most), KEY)?;
+        let mut node = Self { instance, plane };
+        for (number, size) in sizes.iter().enumerate() {
+            node.fill(u32::try_from(number)?, *size)?;
+        }
+        node.serve(sizes.len())?;
+        Ok(node)
+    }
+
+    /// The port of the service with this list.
+    pub(crate) const fn port(list: u16) -> u16 {
+        PORT + list
+    }
+
+    /// Both workers on `cpu`; `steer`: packets go there.
+    pub(crate) fn workers(&mut self, cpu: u32, steer: bool) -> Result<()> {
+        Ok(self.plane.set_workers(&[cpu, cpu], steer)?)
+    }
+
+    pub(crate) fn program(&mut self) -> Result<ProgramFd> {
+        Ok(self.plane.xdp()?.fd()?.try_clone()?)
+    }
+
+    fn serve(&mut self, lists: usize) -> Result<()> {
+        let mut wanted = Vec::new();
+        for (list, port) in (0..u32::try_from(lists)?).zip(PORT..) {
+            wanted.extend(Family::ALL.map(|family| Wanted {
+                vip: family.vip(),
+                protocol: TCP,
+                port,
+                list: Some(list),
+            }));
+        }
+        self.plane.set_services(&wanted)?;
+        let mut ring = Ring {
+            slots: [0; RING_SLOTS],
+        };
+        for (slot, worker) in ring.slots.iter_mut().zip([1, 2].into_iter().cycle()) {
+            *slot = worker;
+        }
+        self.plane.set_ring(&ring);
+        self.plane.set_switch(|node| &raw mut node.sample, SAMPLE);
+        Ok(())
+    }
+
+    fn fill(&mut self, list: u32, size: u32) -> Result<()> {
+        let mut entries = Entries::default();
+        for family in Family::ALL {
+            (0..size).for_each(|number| entries.push(family.client(number * 2)));
+        }
+        entries.settle();
+        replace(&mut self.plane.maps, list, &entries)?;
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = detach(BPFFS.as_ref(), &self.instance) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+fn config(instance: &str, hosts: u32) -> Config {
+    let nowhere = || PathBuf::from("/nonexistent");
+    Config {
+        node: NodeConfig {
+            instance: instance.into(),
+            interfaces: Vec::new(),
+            xdp: XdpMode::Auto,
+            steer: Steer::Auto,
+            vip_interface: None,
+            routers: None,
+            cluster_key: None,
+            state: nowhere(),
+            run: nowhere(),
+            bpffs: PathBuf::from(BPFFS),
+            metrics: ([127, 0, 0, 1], 8404).into(),
+            sample: SAMPLE,
+            packet_log: false,
+        },
+        workers: Workers {
+            cpus: vec![0, 1],
+            haproxy: nowhere(),
+            user: None,
+            group: None,
+            max_connections: 1000,
+            drain: Duration::from_secs(1),
+            backoff: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(1),
+        },
+        limits: Limits {
+            ipv4_pages: 256,
+            ipv6_hosts: hosts.max(131_072),
+            ipv6_prefixes: 1024,
+            expansion: 1000,
+        },
+        resolve: Resolve {
+            interval: Duration::ZERO,
+            timeout: Duration::from_secs(1),
+            concurrency: 4,
+            slurm_conf: None,
+        },
+        lists: BTreeMap::new(),
+        services: Vec::new(),
+        backends: BTreeMap::new(),
+    }
+}
