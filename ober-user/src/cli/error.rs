@@ -28,9 +28,10 @@ pub enum Error {
     Counters(#[from] counters::Error),
     #[error(transparent)]
     Events(#[from] events::Error),
-    #[error("{source}{}", advice(.hint.as_ref()))]
+    #[error("{text}{}", advice(.hint.as_ref()))]
     DataPlane {
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// With all causes: aya keeps the telling part in the last.
+        text: String,
         hint: Option<privilege::Missing>,
     },
     #[error(
@@ -95,9 +96,9 @@ impl Error {
         Self::Failed { failure, hint }
     }
 
-    pub(super) fn data_plane(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn data_plane(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::DataPlane {
-            source: source.into(),
+            text: dataplane::chain(error),
             hint: privilege::require(&privilege::MAPS).err(),
         }
     }
@@ -105,6 +106,6 @@ impl Error {
 
 impl From<dataplane::Error> for Error {
     fn from(error: dataplane::Error) -> Self {
-        Self::data_plane(error)
+        Self::data_plane(&error)
     }
 }

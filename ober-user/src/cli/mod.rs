@@ -35,6 +35,7 @@ pub struct Ober {
         long,
         global = true,
         env = "OBER_CONFIG",
+        hide_env_values = true,
         value_name = "FILE",
         default_value = "/etc/ober/ober.toml"
     )]
@@ -129,9 +130,11 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-/// A command asks one question at a time: one thread is enough.
+/// Runs a command of a person, not the daemon. Changing the lists without a daemon blocks its thread, which only a
+/// runtime of several kinds of threads allows.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;

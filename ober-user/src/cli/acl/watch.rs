@@ -10,7 +10,7 @@ use crate::{
     },
     config::Config,
     daemon::report::names,
-    dataplane::{Maps, pins},
+    dataplane::Maps,
     events::Drops,
     status::DropEvent,
 };
@@ -32,7 +32,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 /// No daemon takes the events, so this command may.
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
-    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let pins = client::pinned(config)?;
     let names = names(config, &Maps::open(&pins)?);
     let mut drops = Drops::open(&pins)?;
     loop {
