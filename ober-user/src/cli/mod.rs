@@ -48,7 +48,7 @@ pub struct Ober {
 enum Command {
     /// Run the daemon: load the data plane, run the workers, keep the lists
     Run,
-    /// Check the configuration and change nothing
+    /// Check the configuration, have HAProxy check what is made of it, and change nothing
     Validate(Json),
     /// Show workers, services, lists and what is attached
     Status(Json),
@@ -101,7 +101,7 @@ impl Ober {
         let path = self.config;
         match self.command {
             Command::Run => daemon(&path),
-            Command::Validate(json) => validate::run(&path, json, screen),
+            Command::Validate(json) => wait(validate::run(&path, json, screen)),
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
             Command::Reload(json) => wait(reload::run(&path, json, screen)),

@@ -69,6 +69,35 @@ fn a_missing_certificate_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_missing_haproxy_is_named_with_what_to_do() {
+    let missing = validate("\n[workers]\nhaproxy = \"/nonexistent/haproxy\"\n");
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""), "{missing:?}");
+    for word in [
+        "/nonexistent/haproxy",
+        "apt-get install haproxy",
+        "workers.haproxy",
+    ] {
+        assert!(missing.err.contains(word), "{word}: {}", missing.err);
+    }
+}
+
+#[test]
+fn what_haproxy_refuses_is_bad_configuration_and_its_words_are_shown() {
+    let haproxy = tempfile::tempdir().unwrap();
+    let stub = haproxy.path().join("haproxy");
+    fs::write(&stub, "#!/bin/sh\necho 'these are its words' >&2\nexit 1\n").unwrap();
+    open_to_all(&stub);
+    let refused = validate(&format!("\n[workers]\nhaproxy = \"{}\"\n", stub.display()));
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.err.contains("these are its words"), "{refused:?}");
+    let left = files(&std::env::temp_dir());
+    assert!(
+        !left.iter().any(|name| name.starts_with("ober-validate-")),
+        "{left:?}"
+    );
+}
+
+#[test]
 fn a_missing_configuration_is_bad_configuration() {
     let refused = run(&["--config", "/nonexistent/ober.toml", "status"]);
     assert_eq!(refused.code, 2, "{refused:?}");
