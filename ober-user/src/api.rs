@@ -143,5 +143,8 @@ pub struct Failure {
 
 /// A failure of ours, with all its causes.
 pub fn failure(error: &anyhow::Error) -> Failure {
-    Failure { message: format!("{error:#}"), usage: false }
+    Failure {
+        message: format!("{error:#}"),
+        usage: false,
+    }
 }

@@ -244,7 +244,10 @@ fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
                 .chain(numbered)
                 .find(|name| !taken(name))
             {
-                servers.push(Server { name, addr: address });
+                servers.push(Server {
+                    name,
+                    addr: address,
+                });
             }
         }
     }

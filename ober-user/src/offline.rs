@@ -14,7 +14,9 @@ use crate::{
 
 /// Answers a request without a daemon. What only a daemon can do is refused with a word on how to start one.
 pub async fn answer(config: &Config, request: Request) -> Answer {
-    reply(config, request).await.map_err(|error| failure(&error))
+    reply(config, request)
+        .await
+        .map_err(|error| failure(&error))
 }
 
 async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
@@ -23,18 +25,36 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
         Request::Status => Ok(Reply::Status(Box::new(status(config).await?))),
         Request::Counters => {
             let maps = Maps::open(&pins)?;
-            Ok(Reply::Counters(counters::read(&maps, &report::names(config, &maps))?))
+            Ok(Reply::Counters(counters::read(
+                &maps,
+                &report::names(config, &maps),
+            )?))
         }
-        Request::Show { list } => Ok(Reply::Lists(Keeper::open(config, &pins)?.show(list.as_deref())?)),
-        Request::Check { address } => Ok(Reply::Checked(Keeper::open(config, &pins)?.check(address)?)),
+        Request::Show { list } => Ok(Reply::Lists(
+            Keeper::open(config, &pins)?.show(list.as_deref())?,
+        )),
+        Request::Check { address } => {
+            Ok(Reply::Checked(Keeper::open(config, &pins)?.check(address)?))
+        }
         Request::Sync(sync) => {
-            let only_lists = sync.edits.iter().all(|edit| matches!(edit.target, crate::api::Target::List(_)));
-            anyhow::ensure!(only_lists, "set the servers of a backend: no daemon runs; start it with `ober-user run`");
+            let only_lists = sync
+                .edits
+                .iter()
+                .all(|edit| matches!(edit.target, crate::api::Target::List(_)));
+            anyhow::ensure!(
+                only_lists,
+                "set the servers of a backend: no daemon runs; start it with `ober-user run`"
+            );
             let _lock = Lock::take(&config.node.run)?;
-            Ok(Reply::Synced(Keeper::open(config, &pins)?.sync(&sync).await?))
+            Ok(Reply::Synced(
+                Keeper::open(config, &pins)?.sync(&sync).await?,
+            ))
         }
         Request::Watch | Request::Reload => {
-            anyhow::bail!("no daemon runs on instance {}; start it with `ober-user run`", config.node.instance)
+            anyhow::bail!(
+                "no daemon runs on instance {}; start it with `ober-user run`",
+                config.node.instance
+            )
         }
     }
 }

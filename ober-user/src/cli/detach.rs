@@ -21,10 +21,10 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Detach {
-    /// How long the workers may finish their connections
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    drain: u64,
-    /// Without reading a configuration: only the programs and pins of this instance
+    /// Let the workers finish their connections for so many seconds, instead of workers.drain
+    #[arg(long, value_name = "SECONDS")]
+    drain: Option<u64>,
+    /// Remove the programs and maps of this instance without reading the configuration; workers and VIPs stay
     #[arg(long, value_name = "NAME", conflicts_with = "drain")]
     instance: Option<String>,
     /// Where the BPF file system is, with --instance
@@ -50,12 +50,10 @@ impl Detach {
             return Ok(Outcome::Done);
         }
         screen.line(format_args!(
-            "instance {instance}: detached, pins removed, {} workers dismissed",
-            detached.workers
+            "instance {instance}: {} workers ended, programs and maps removed, {} VIPs removed",
+            detached.workers,
+            detached.vips.len()
         ))?;
-        for vip in &detached.vips {
-            screen.line(format_args!("VIP {vip} removed"))?;
-        }
         Ok(Outcome::Done)
     }
 
@@ -83,7 +81,7 @@ impl Detach {
         if connect(&client::socket(&config)).await?.is_some() {
             return Err(Error::DaemonRuns { instance });
         }
-        let drain = Duration::from_secs(self.drain);
+        let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
         let detached = daemon::detach(&config, drain)
             .await
             .map_err(Error::Daemon)?;

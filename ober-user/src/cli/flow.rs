@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     dataplane::Maps,
     flow::{Explanation, Question, explain},
+    lists::Keeper,
 };
 
 #[derive(Debug, Subcommand)]
@@ -88,13 +89,14 @@ impl Flow {
         let config = Config::load(path)?;
         let pins = pinned(&config)?;
         let maps = Maps::open(&pins)?;
+        let keeper = Keeper::open(&config, &pins).map_err(|error| Error::data_plane(&error))?;
         let question = Question {
             client: asked.source,
             vip: asked.destination,
             protocol: asked.protocol.number(),
         };
         let explanation = explain(&maps, &question).map_err(|error| Error::data_plane(&error))?;
-        let named = asked.named(&config, explanation);
+        let named = asked.named(&config, &keeper, explanation);
         if asked.json.json {
             screen.json(&named)?;
         } else {
@@ -105,22 +107,19 @@ impl Flow {
 }
 
 impl Explain {
-    fn named(&self, config: &Config, explanation: Explanation) -> Named {
+    fn named(&self, config: &Config, keeper: &Keeper, explanation: Explanation) -> Named {
         let place = explanation.service.as_ref();
         let service = place.and_then(|place| {
             let mut services = config.kernel_services();
             services.find(|known| known.vip == place.vip && known.listener.port.get() == place.port)
         });
-        let list = explanation.list.and_then(|list| {
-            let names = config.lists.keys();
-            names.into_iter().nth(list.number as usize)
-        });
+        let list = explanation.list.and_then(|list| keeper.name(list.number));
         Named {
             source: self.source,
             destination: self.destination,
             protocol: self.protocol,
             service_name: service.map(|known| known.service.name.clone()),
-            list_name: list.cloned(),
+            list_name: list.map(ToOwned::to_owned),
             explanation,
         }
     }

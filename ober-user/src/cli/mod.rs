@@ -15,9 +15,10 @@ mod shell;
 mod status;
 mod validate;
 
-use std::{future::Future, path::PathBuf};
+use std::{future::Future, io, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 pub use error::Error;
 use screen::Screen;
@@ -118,15 +119,17 @@ impl Ober {
 }
 
 fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
+    logs("info");
     privilege::require(&privilege::DATA_PLANE)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime
-        .block_on(crate::daemon::run(path))
-        .map_err(Error::Daemon)?;
+    let ended = runtime.block_on(crate::daemon::run(path));
+    // A name service that hangs must not hold the end up.
+    runtime.shutdown_background();
+    ended.map_err(Error::Daemon)?;
     Ok(Outcome::Done)
 }
 
@@ -138,24 +141,21 @@ fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    quiet_logs();
+    logs("warn");
     let outcome = runtime.block_on(command);
     // A name service that hangs must not hold the end of the command up.
     runtime.shutdown_background();
     outcome
 }
 
-/// Commands log what is wrong; the daemon sets up its own log.
-fn quiet_logs() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt()
+/// Structured logs on standard error: so much without `RUST_LOG`, what it says with it.
+fn logs(otherwise: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(screen::coloured(&std::io::stderr()));
-    if log.try_init().is_err() {
-        tracing::debug!("somebody else keeps the log");
-    }
+        .with_writer(io::stderr)
+        .with_ansi(screen::coloured(&io::stderr()))
+        .init();
 }
 
 #[cfg(test)]

@@ -75,7 +75,9 @@ async fn watch(write: &mut OwnedWriteHalf, daemon: &Daemon) -> io::Result<()> {
 
 fn usage(error: &serde_json::Error) -> Answer {
     Err(Failure {
-        message: format!("understand the request: {error}; are ober-user and the daemon of one version?"),
+        message: format!(
+            "understand the request: {error}; are ober-user and the daemon of one version?"
+        ),
         usage: true,
     })
 }
@@ -86,12 +88,20 @@ impl Daemon {
             Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
             Request::Counters => Ok(Reply::Counters(self.counters().await)),
             Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
-            Request::Show { list } => {
-                self.keeper.lock().await.show(list.as_deref()).map(Reply::Lists).map_err(Into::into)
-            }
-            Request::Check { address } => {
-                self.keeper.lock().await.check(address).map(Reply::Checked).map_err(Into::into)
-            }
+            Request::Show { list } => self
+                .keeper
+                .lock()
+                .await
+                .show(list.as_deref())
+                .map(Reply::Lists)
+                .map_err(Into::into),
+            Request::Check { address } => self
+                .keeper
+                .lock()
+                .await
+                .check(address)
+                .map(Reply::Checked)
+                .map_err(Into::into),
             Request::Reload => self.reload().await.map(Reply::Reloaded),
             Request::Watch => Ok(Reply::Lists(Vec::new())),
         };

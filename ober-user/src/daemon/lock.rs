@@ -24,7 +24,10 @@ pub enum Locked {
 impl Lock {
     /// Takes the instance whose run directory this is, and makes the directory if need be.
     pub fn take(run: &Path) -> Result<Self, Locked> {
-        let failed = |source: io::Error| Locked::Failed { run: run.into(), source };
+        let failed = |source: io::Error| Locked::Failed {
+            run: run.into(),
+            source,
+        };
         fs::create_dir_all(run).map_err(failed)?;
         let mut options = File::options();
         let mut file = options
@@ -36,10 +39,15 @@ impl Lock {
             .map_err(failed)?;
         let mut holder = String::new();
         file.read_to_string(&mut holder).map_err(failed)?;
-        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => Locked::Held { run: run.into(), holder: holder.trim().into() },
-            errno => failed(errno.into()),
-        })?;
+        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
+            |(_, errno)| match errno {
+                nix::errno::Errno::EWOULDBLOCK => Locked::Held {
+                    run: run.into(),
+                    holder: holder.trim().into(),
+                },
+                errno => failed(errno.into()),
+            },
+        )?;
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;

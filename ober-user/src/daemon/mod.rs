@@ -28,7 +28,8 @@ pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 
 use crate::{
-    backends::Backends, config::Config, dataplane::Plane, haproxy::Pool, lists::Keeper, observe, status::DropEvent,
+    backends::Backends, config::Config, dataplane::Plane, haproxy::Pool, lists::Keeper, observe,
+    status::DropEvent,
 };
 
 /// In the state directory: the VIPs the daemon added, to be removed by `ober-user detach`.
@@ -57,13 +58,20 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let daemon = started.daemon;
     let mut tasks = tokio::task::JoinSet::new();
     let served = observe::http::serve(started.metrics, Arc::clone(&daemon));
-    tasks.spawn(async { if let Err(error) = served.await { tracing::error!(%error, "metrics end here") } });
+    tasks.spawn(async {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "metrics end here")
+        }
+    });
     tasks.spawn(control::serve(started.control, Arc::clone(&daemon)));
     tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -43,7 +43,11 @@ impl Daemon {
         fresh.commit(ready)?;
         *backends = fresh;
         *keeper = lists;
-        *self.attached.write().unwrap_or_else(PoisonError::into_inner) = self.plane().attach(&config.node.interfaces)?;
+        *self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) =
+            self.plane().attach(&config.node.interfaces)?;
         start::add_vips(&config).await?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(reloaded(report))
@@ -51,7 +55,10 @@ impl Daemon {
 
     /// Changes lists and backends, all or none.
     pub async fn sync(&self, sync: &Sync) -> anyhow::Result<Vec<Synced>> {
-        let servers = sync.edits.iter().any(|edit| matches!(edit.target, Target::Backend(_)));
+        let servers = sync
+            .edits
+            .iter()
+            .any(|edit| matches!(edit.target, Target::Backend(_)));
         if !servers {
             return Ok(self.keeper.lock().await.sync(sync).await?);
         }
@@ -61,7 +68,12 @@ impl Daemon {
         let config = self.config();
         let ready = backends.prepare(&config, sync).await?;
         let edited = |synced: &Synced| sync.edits.iter().any(|edit| edit.target == synced.target);
-        let mut done: Vec<Synced> = ready.synced.iter().filter(|synced| edited(synced)).cloned().collect();
+        let mut done: Vec<Synced> = ready
+            .synced
+            .iter()
+            .filter(|synced| edited(synced))
+            .cloned()
+            .collect();
         if sync.dry_run {
             done.extend(keeper.sync(sync).await?);
             return Ok(done);
@@ -70,7 +82,9 @@ impl Daemon {
         match keeper.sync(sync).await {
             Ok(lists) => done.extend(lists),
             Err(error) => {
-                pool.reload(&config, backends.servers()).await.context("put the old servers back")?;
+                pool.reload(&config, backends.servers())
+                    .await
+                    .context("put the old servers back")?;
                 return Err(error.into());
             }
         }
@@ -94,7 +108,11 @@ impl Daemon {
     fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
         let mut plane = self.plane();
         start::put_services(config, &mut plane, keeper, &pool.sockets())?;
-        let ring = plane.maps.services().first().map(|service| plane.maps.ring(service));
+        let ring = plane
+            .maps
+            .services()
+            .first()
+            .map(|service| plane.maps.ring(service));
         // A new service starts with an empty ring: it gets the one the others have.
         if let Some(ring) = ring {
             plane.set_ring(&ring);
@@ -105,7 +123,11 @@ impl Daemon {
 
 async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow::Result<()> {
     let report = pool.reload(config, &ready.servers).await?;
-    ensure!(report.failed.is_empty(), "some workers keep the servers they had: {:?}", report.failed);
+    ensure!(
+        report.failed.is_empty(),
+        "some workers keep the servers they had: {:?}",
+        report.failed
+    );
     Ok(())
 }
 
@@ -118,7 +140,11 @@ fn staying(old: &Config, new: &Config) -> Config {
             continue;
         };
         service.vips.retain(|vip| next.vips.contains(vip));
-        service.listeners.retain(|listener| next.listeners.iter().any(|other| other.port == listener.port));
+        service.listeners.retain(|listener| {
+            next.listeners
+                .iter()
+                .any(|other| other.port == listener.port)
+        });
     }
     staying
 }

@@ -61,7 +61,9 @@ pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
     let placed = maps.services();
     let named = config.kernel_services().filter_map(|kernel| {
         let vip = crate::dataplane::ip(kernel.vip).bytes();
-        let service = placed.iter().find(|service| service.vip == vip && service.port == kernel.listener.port.get())?;
+        let service = placed
+            .iter()
+            .find(|service| service.vip == vip && service.port == kernel.listener.port.get())?;
         Some(NamedService {
             index: service.index,
             name: kernel.service.name.clone(),
@@ -77,7 +79,9 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
     let named = names(config, maps);
     let described = config.kernel_services().filter_map(|kernel| {
         let port = kernel.listener.port.get();
-        let named = named.iter().find(|named| named.vip == kernel.vip && named.port == port)?;
+        let named = named
+            .iter()
+            .find(|named| named.vip == kernel.vip && named.port == port)?;
         Some(status::Service {
             index: named.index,
             name: kernel.service.name.clone(),
@@ -133,13 +137,28 @@ impl observe::http::Source for Daemon {
             tracing::error!(%error, "status");
             Vec::new()
         });
-        let workers: Vec<status::Worker> = self.pool.lock().await.snapshot().iter().map(worker).collect();
+        let workers: Vec<status::Worker> = self
+            .pool
+            .lock()
+            .await
+            .snapshot()
+            .iter()
+            .map(worker)
+            .collect();
         let backends = self.backends.lock().await.servers().clone();
         let lists = self.keeper.lock().await.status();
         let data_plane = self.data_plane();
-        let healthy = data_plane.interfaces.iter().all(|interface| interface.attached)
+        let healthy = data_plane
+            .interfaces
+            .iter()
+            .all(|interface| interface.attached)
             && workers.iter().any(|worker| worker.in_ring);
-        let addresses_of = |servers: Vec<Server>| servers.iter().map(|server| server.addr.to_string()).collect();
+        let addresses_of = |servers: Vec<Server>| {
+            servers
+                .iter()
+                .map(|server| server.addr.to_string())
+                .collect()
+        };
         status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
@@ -150,7 +169,10 @@ impl observe::http::Source for Daemon {
             data_plane,
             workers,
             lists,
-            backends: backends.into_iter().map(|(name, servers)| (name, addresses_of(servers))).collect(),
+            backends: backends
+                .into_iter()
+                .map(|(name, servers)| (name, addresses_of(servers)))
+                .collect(),
         }
     }
 
@@ -177,7 +199,9 @@ fn worker(snapshot: &Snapshot) -> status::Worker {
         cpu: snapshot.cpu,
         pid: snapshot.pid,
         state: state.into(),
-        seconds: drive::now().saturating_duration_since(snapshot.since).as_secs(),
+        seconds: drive::now()
+            .saturating_duration_since(snapshot.since)
+            .as_secs(),
         in_ring: snapshot.in_ring,
         restarts: snapshot.restarts,
         last_exit: exit,

@@ -50,7 +50,10 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let lock = Lock::take(&node.run)?;
     check_interfaces(&config)?;
     let metrics = TcpListener::bind(node.metrics).await.with_context(|| {
-        format!("serve metrics on {}: another program uses the port; set node.metrics to a free one", node.metrics)
+        format!(
+            "serve metrics on {}: another program uses the port; set node.metrics to a free one",
+            node.metrics
+        )
     })?;
     let control = control_socket(&node.run)?;
     let key = cluster_key(&config)?;
@@ -73,9 +76,18 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let attached = {
         let settled = Arc::new(AtomicBool::new(false));
         let members = steering::Shared::default();
-        steering::follow(Arc::clone(&plane), Arc::clone(&members), Arc::clone(&settled), worker_events)?;
+        steering::follow(
+            Arc::clone(&plane),
+            Arc::clone(&members),
+            Arc::clone(&settled),
+            worker_events,
+        )?;
         let count = pool.ready(PATIENCE).await;
-        tracing::info!(workers = count, of = config.workers.cpus.len(), "workers are ready");
+        tracing::info!(
+            workers = count,
+            of = config.workers.cpus.len(),
+            "workers are ready"
+        );
         settled.store(true, Ordering::Release);
         let members = steering::members(&members);
         let mut plane = steering::lock(&plane);
@@ -83,7 +95,11 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         plane.attach(&node.interfaces)?
     };
     for interface in &attached {
-        tracing::info!(interface = interface.interface, native = interface.native, "XDP is attached");
+        tracing::info!(
+            interface = interface.interface,
+            native = interface.native,
+            "XDP is attached"
+        );
     }
     add_vips(&config).await?;
     let drops = Drops::open(steering::lock(&plane).directory())?;
@@ -102,7 +118,12 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     });
     daemon.refresh().await;
     tracing::info!(instance = daemon.config().node.instance, "serving");
-    Ok(Started { daemon, metrics, control, drops })
+    Ok(Started {
+        daemon,
+        metrics,
+        control,
+        drops,
+    })
 }
 
 /// The configuration, with no more connections than this machine allows.
@@ -140,15 +161,23 @@ pub(super) fn put_services(
     let indexes = plane.set_services(&wanted)?;
     for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
         for socket in sockets {
-            let same_port = socket.service == kernel.service.name && socket.port == kernel.listener.port;
+            let same_port =
+                socket.service == kernel.service.name && socket.port == kernel.listener.port;
             if same_port && socket.family.holds(kernel.vip) {
                 plane.set_socket(*index, socket.worker, socket)?;
             }
         }
     }
     plane.set_workers(&config.workers.cpus, steers(config))?;
-    let routers = config.node.routers.as_ref().and_then(|list| keeper.number(list));
-    plane.set_switch(|node| &raw mut node.routers, routers.map_or(0, |number| number + 1));
+    let routers = config
+        .node
+        .routers
+        .as_ref()
+        .and_then(|list| keeper.number(list));
+    plane.set_switch(
+        |node| &raw mut node.routers,
+        routers.map_or(0, |number| number + 1),
+    );
     plane.set_switch(|node| &raw mut node.sample, config.node.sample);
     Ok(())
 }
@@ -172,11 +201,9 @@ pub(super) fn steers(config: &Config) -> bool {
     match config.node.steer {
         Steer::Cpu => true,
         Steer::Off => false,
-        Steer::Auto => config
-            .node
-            .interfaces
-            .iter()
-            .any(|interface| netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32),
+        Steer::Auto => config.node.interfaces.iter().any(|interface| {
+            netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32
+        }),
     }
 }
 
@@ -207,7 +234,11 @@ pub(super) async fn add_vips(config: &Config) -> anyhow::Result<()> {
     let Some(interface) = &config.node.vip_interface else {
         return Ok(());
     };
-    let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(|service| service.vips.iter().copied()).collect();
+    let vips: BTreeSet<IpAddr> = config
+        .services
+        .iter()
+        .flat_map(|service| service.vips.iter().copied())
+        .collect();
     let added = netlink::add_vips(interface, &vips.iter().copied().collect::<Vec<_>>()).await?;
     if added.is_empty() {
         return Ok(());

@@ -28,7 +28,13 @@ impl Members {
     }
 
     pub(super) fn ring(&self) -> ober_common::abi::Ring {
-        ring::fill(&self.0.iter().map(|member| u32::from(*member)).collect::<Vec<_>>())
+        ring::fill(
+            &self
+                .0
+                .iter()
+                .map(|member| u32::from(*member))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -57,5 +63,8 @@ pub(super) fn follow(
             tracing::info!(worker = event.worker, in_ring = event.in_ring, "worker");
         }
     };
-    thread::Builder::new().name("steering".into()).spawn(work).map(drop)
+    thread::Builder::new()
+        .name("steering".into())
+        .spawn(work)
+        .map(drop)
 }

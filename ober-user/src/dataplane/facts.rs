@@ -9,7 +9,11 @@ use crate::status;
 
 /// The programs pinned in `directory`, as the kernel describes them.
 pub fn programs(directory: &Path) -> Vec<status::Program> {
-    let pinned = PROGRAMS.iter().filter_map(|name| ProgramInfo::from_pin(directory.join(name)).ok().map(|info| (name, info)));
+    let pinned = PROGRAMS.iter().filter_map(|name| {
+        ProgramInfo::from_pin(directory.join(name))
+            .ok()
+            .map(|info| (name, info))
+    });
     let described = pinned.map(|(name, info)| status::Program {
         name: (*name).into(),
         id: info.id(),
@@ -21,7 +25,11 @@ pub fn programs(directory: &Path) -> Vec<status::Program> {
 
 /// The maps pinned in `directory`.
 pub fn maps(directory: &Path) -> Vec<status::Map> {
-    let pinned = NAMES.iter().filter_map(|name| MapInfo::from_pin(directory.join(name)).ok().map(|info| (name, info)));
+    let pinned = NAMES.iter().filter_map(|name| {
+        MapInfo::from_pin(directory.join(name))
+            .ok()
+            .map(|info| (name, info))
+    });
     let described = pinned.map(|(name, info)| status::Map {
         name: (*name).to_lowercase(),
         id: info.id(),
@@ -37,6 +45,10 @@ fn memory(info: &MapInfo) -> u64 {
         let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd));
         std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
     });
-    let value = text.as_ref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("memlock:")));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    let value = text
+        .as_ref()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("memlock:")));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
 }

@@ -170,8 +170,14 @@ fn replace(
         .flatten()
         .find(|loaded| loaded.id() == info.program);
     // The tag leaves the maps out, so those are compared too; and the pin of a program that must go is gone already.
-    let pinned = |running: &ProgramInfo| facts::programs(home).iter().any(|pinned| pinned.id == running.id());
-    let same = |running: &ProgramInfo| running.tag() == fresh.tag() && maps(running) == maps(fresh) && pinned(running);
+    let pinned = |running: &ProgramInfo| {
+        facts::programs(home)
+            .iter()
+            .any(|pinned| pinned.id == running.id())
+    };
+    let same = |running: &ProgramInfo| {
+        running.tag() == fresh.tag() && maps(running) == maps(fresh) && pinned(running)
+    };
     if !running.is_some_and(|running| same(&running)) {
         kernel::update(&link, program)?;
     }

@@ -122,7 +122,11 @@ impl Plane {
 
     /// Gives up a plane that was never put in force. What was adopted stays.
     pub fn discard(self) -> Result<(), Error> {
-        if self.adopted { Ok(()) } else { remove_pins(&self.directory) }
+        if self.adopted {
+            Ok(())
+        } else {
+            remove_pins(&self.directory)
+        }
     }
 
     /// The pins of this plane.
@@ -150,7 +154,10 @@ impl Plane {
     /// Programs with and without the packet log have the same tag, so a directory beside the pins tells them apart;
     /// when it changes, the pinned programs go and are replaced in their links.
     fn mark_log(&self) -> Result<(), Error> {
-        let error = |source| Error::Pins { path: self.directory.clone(), source };
+        let error = |source| Error::Pins {
+            path: self.directory.clone(),
+            source,
+        };
         let mark = self.directory.join(link::LOG_MARK);
         match (self.packet_log, mark.exists()) {
             (true, false) => fs::create_dir(&mark).map_err(error)?,

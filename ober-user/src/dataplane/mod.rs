@@ -153,7 +153,11 @@ fn remove_pins(directory: &Path) -> Result<(), Error> {
         .map_err(error)?;
     paths.sort_by_key(|path| !link::is_link(path));
     for path in paths {
-        let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+        let removed = if path.is_dir() {
+            fs::remove_dir(path)
+        } else {
+            fs::remove_file(path)
+        };
         removed.map_err(error)?;
     }
     fs::remove_dir(directory).map_err(error)

@@ -203,7 +203,11 @@ pub(super) fn retire_strays(run: &Path, known: &BTreeSet<Pid>) {
             continue;
         }
         let pid = process.pid.0;
-        tracing::warn!(worker, pid, "an unrecorded HAProxy worker is told to finish");
+        tracing::warn!(
+            worker,
+            pid,
+            "an unrecorded HAProxy worker is told to finish"
+        );
         if let Err(error) = process.signal(Signal::SIGUSR1) {
             tracing::warn!(worker, pid, %error, "it could not be told");
         }

@@ -21,7 +21,9 @@ pub fn allow(connections: u32) -> u32 {
         return connections;
     }
     let reached = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard);
-    let allowed = u32::try_from(reached.saturating_sub(OTHERS) / ENDS).unwrap_or(connections).max(1);
+    let allowed = u32::try_from(reached.saturating_sub(OTHERS) / ENDS)
+        .unwrap_or(connections)
+        .max(1);
     tracing::warn!(
         wanted = connections,
         allowed,
