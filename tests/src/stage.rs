@@ -289,7 +289,6 @@ servers = ["{storage}"]
 
 [backends.rgw.check]
 path = "/"
-interval = "500ms"
 {extra}
 "#
     ))

@@ -21,10 +21,10 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Detach {
-    /// Let the workers finish their connections for so many seconds, instead of workers.drain
+    /// How long the workers may finish their connections, instead of workers.drain
     #[arg(long, value_name = "SECONDS")]
     drain: Option<u64>,
-    /// Remove the programs and maps of this instance without reading the configuration; workers and VIPs stay
+    /// Without reading a configuration: only the programs and pins of this instance
     #[arg(long, value_name = "NAME", conflicts_with = "drain")]
     instance: Option<String>,
     /// Where the BPF file system is, with --instance
@@ -50,10 +50,12 @@ impl Detach {
             return Ok(Outcome::Done);
         }
         screen.line(format_args!(
-            "instance {instance}: {} workers ended, programs and maps removed, {} VIPs removed",
-            detached.workers,
-            detached.vips.len()
+            "instance {instance}: detached, pins removed, {} workers dismissed",
+            detached.workers
         ))?;
+        for vip in &detached.vips {
+            screen.line(format_args!("VIP {vip} removed"))?;
+        }
         Ok(Outcome::Done)
     }
 

@@ -43,11 +43,11 @@ impl Daemon {
         fresh.commit(ready)?;
         *backends = fresh;
         *keeper = lists;
+        let attached = start::attach(&config, &mut self.plane())?;
         *self
             .attached
             .write()
-            .unwrap_or_else(PoisonError::into_inner) =
-            self.plane().attach(&config.node.interfaces)?;
+            .unwrap_or_else(PoisonError::into_inner) = attached;
         start::add_vips(&config).await?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(reloaded(report))

@@ -24,7 +24,7 @@ use crate::{
     api,
     backends::Backends,
     config::{Config, Steer},
-    dataplane::{Plane, Wanted},
+    dataplane::{Attached, Plane, Wanted},
     events::Drops,
     haproxy::{self, Listening, Pool},
     lists::{self, Keeper},
@@ -92,15 +92,8 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         let members = steering::members(&members);
         let mut plane = steering::lock(&plane);
         plane.set_ring(&members.ring());
-        plane.attach(&node.interfaces)?
+        attach(&config, &mut plane)?
     };
-    for interface in &attached {
-        tracing::info!(
-            interface = interface.interface,
-            native = interface.native,
-            "XDP is attached"
-        );
-    }
     add_vips(&config).await?;
     let drops = Drops::open(steering::lock(&plane).directory())?;
     let daemon = Arc::new(Daemon {
@@ -168,7 +161,9 @@ pub(super) fn put_services(
             }
         }
     }
-    plane.set_workers(&config.workers.cpus, steers(config))?;
+    // Whether packets may be steered is known when the interfaces are attached: until then it stays as it is.
+    let steers = plane.maps.node.read(0).steer == 1;
+    plane.set_workers(&config.workers.cpus, steers)?;
     let routers = config
         .node
         .routers
@@ -196,14 +191,33 @@ pub(super) fn wanted(config: &Config, keeper: &Keeper) -> Vec<Wanted> {
     wanted.collect()
 }
 
+/// Attaches the programs, and steers only where that works. Generic XDP on Linux 6.18 hands a packet for another CPU on
+/// with its link header still in front, and IP drops it as malformed (`IP_INHDR`).
+pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<Vec<Attached>> {
+    let attached = plane.attach(&config.node.interfaces)?;
+    for Attached { interface, native } in &attached {
+        tracing::info!(interface, native, "XDP is attached");
+    }
+    let native = attached.iter().all(|interface| interface.native);
+    if !native && config.node.steer != Steer::Off {
+        tracing::warn!(
+            "packets are not steered to their workers' CPUs: XDP is generic on an interface, and the kernel loses \
+             what it sends to another CPU there"
+        );
+    }
+    plane.set_workers(&config.workers.cpus, native && steers(config))?;
+    Ok(attached)
+}
+
 /// `auto`: receive-side scaling has spread the flows already when there are enough queues.
-pub(super) fn steers(config: &Config) -> bool {
+fn steers(config: &Config) -> bool {
+    let few = |interface: &String| {
+        netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32
+    };
     match config.node.steer {
         Steer::Cpu => true,
         Steer::Off => false,
-        Steer::Auto => config.node.interfaces.iter().any(|interface| {
-            netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32
-        }),
+        Steer::Auto => config.node.interfaces.iter().any(few),
     }
 }
 

@@ -18,7 +18,7 @@ struct Arguments {
     journal: bool,
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let service = ober_tests::s3::service(&arguments.root)?;
