@@ -47,8 +47,7 @@ fn listed_v6(node: &Node, list: u32, client: Ip) -> bool {
         || node.prefix_lists & bit != 0 && in_prefix(list, client)
 }
 
-/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
-#[inline(never)]
+#[inline(always)]
 fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
     let home = host_line(node.key, client, node.line_mask);
     let Some(line) = HOST_LINES.get(home) else {
@@ -57,9 +56,12 @@ fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
     if holds(line, client, bit) {
         return true;
     }
-    if line.spilled == 0 {
-        return false;
-    }
+    line.spilled != 0 && in_spill(node, home, client, bit)
+}
+
+/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
+#[inline(never)]
+fn in_spill(node: &Node, home: u32, client: Ip, bit: u32) -> bool {
     for step in 1..=SPILL {
         let Some(line) = HOST_LINES.get((home + step) & node.line_mask) else {
             return false;

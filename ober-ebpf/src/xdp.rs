@@ -81,7 +81,8 @@ pub(crate) fn length(ctx: &XdpContext) -> usize {
 fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: bool) -> u32 {
     let Some(service) = steer::service(node, flow) else {
         if node.routers != 0 && !quoted && is_routing(flow) {
-            return routing_protocol(ctx, node, flow);
+            let flow = *flow;
+            return routing_protocol(ctx, node, &flow);
         }
         return not_ours(length_holding(ctx, extent.ip_end));
     };
@@ -124,7 +125,9 @@ fn drop(
 ) -> u32 {
     let before = count(service, verdict, 0, length);
     if node.sample != 0 && before & u64::from(node.sample - 1) == 0 {
-        report(ctx, flow, verdict, service);
+        // A copy made here keeps the flow in registers for all the packets that are not reported.
+        let flow = *flow;
+        report(ctx, &flow, verdict, service);
     }
     xdp_action::XDP_DROP
 }

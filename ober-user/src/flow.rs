@@ -4,12 +4,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ober_common::{
     abi::{Node, SERVICE_SLOTS, Service, TABLES, Verdict, WORKERS},
-    flow::{Flow, Ip, hash, ring_slot, service_slot},
+    flow::{Flow, hash, ring_slot, service_slot},
     packet::{TCP, UDP},
 };
 use serde::Serialize;
 
-use crate::{access, dataplane::Maps};
+use crate::{
+    access,
+    dataplane::{Maps, ip},
+};
 
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +146,6 @@ fn flow(question: &Question) -> Flow {
         port: question.vip.port(),
         protocol: question.protocol,
     }
-}
-
-fn ip(address: IpAddr) -> Ip {
-    Ip::from_bytes(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    })
 }
 
 fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Result<Listed, access::Error> {

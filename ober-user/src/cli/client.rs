@@ -17,6 +17,7 @@ use super::{Error as CommandError, privilege};
 use crate::{
     api::{Answer, Reply, Request, SOCKET},
     config::Config,
+    dataplane::pins,
     offline,
 };
 
@@ -32,6 +33,15 @@ pub enum Error {
          `systemctl start ober` or `ober-user run`"
     )]
     NotRunning { instance: String, socket: PathBuf },
+    #[error(
+        "instance {instance} is not here: no daemon answers on {socket} and nothing is pinned in {pins}; start it with \
+         `systemctl start ober` or `ober-user run`"
+    )]
+    Absent {
+        instance: String,
+        socket: PathBuf,
+        pins: PathBuf,
+    },
     #[error(
         "connect to the daemon on {socket}: permission denied; only root may talk to it: try sudo"
     )]
@@ -68,9 +78,26 @@ pub fn socket(config: &Config) -> PathBuf {
 pub async fn ask(config: &Config, request: Request) -> Result<Reply, CommandError> {
     let answer = match connect(&socket(config)).await? {
         Some(mut line) => line.exchange(&request).await?,
-        None => offline::answer(config, request).await,
+        None => {
+            pinned(config)?;
+            offline::answer(config, request).await
+        }
     };
     answer.map_err(CommandError::failed)
+}
+
+/// Where the instance's pins are, if it has any.
+pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    // Only what is surely not there is missing: who may not look is told so by whoever opens it.
+    if matches!(pins.try_exists(), Ok(false)) {
+        return Err(Error::Absent {
+            instance: config.node.instance.clone(),
+            socket: socket(config),
+            pins,
+        });
+    }
+    Ok(pins)
 }
 
 /// Asks what only a daemon can answer.

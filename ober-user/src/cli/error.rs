@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{client, privilege};
-use crate::{api::Failure, config, counters, dataplane, events, hostlist};
+use crate::{api::Failure, config, counters, dataplane, events, haproxy, hostlist};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,9 +28,10 @@ pub enum Error {
     Counters(#[from] counters::Error),
     #[error(transparent)]
     Events(#[from] events::Error),
-    #[error("{source}{}", advice(.hint.as_ref()))]
+    #[error("{text}{}", advice(.hint.as_ref()))]
     DataPlane {
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// With all causes: aya keeps the telling part in the last.
+        text: String,
         hint: Option<privilege::Missing>,
     },
     #[error(
@@ -48,6 +49,10 @@ pub enum Error {
         directory: String,
         source: io::Error,
     },
+    #[error("HAProxy refuses what is made of this configuration; it says:\n{words}")]
+    Refused { words: String },
+    #[error(transparent)]
+    Haproxy(haproxy::Error),
     /// Standard output is gone or full.
     #[error("write the answer: {0}")]
     Output(#[from] io::Error),
@@ -67,7 +72,8 @@ impl Error {
     /// Wrong usage or bad configuration: nothing was tried.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Hostlist(_) => true,
+            Self::Usage(_) | Self::Config(_) | Self::Hostlist(_) | Self::Refused { .. } => true,
+            Self::Haproxy(error) => matches!(error, haproxy::Error::Render(_)),
             Self::Failed { failure, .. } => failure.usage,
             Self::Daemon(error) => error
                 .chain()
@@ -95,16 +101,26 @@ impl Error {
         Self::Failed { failure, hint }
     }
 
-    pub(super) fn data_plane(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn data_plane(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::DataPlane {
-            source: source.into(),
+            text: dataplane::chain(error),
             hint: privilege::require(&privilege::MAPS).err(),
+        }
+    }
+}
+
+impl From<haproxy::Error> for Error {
+    fn from(error: haproxy::Error) -> Self {
+        match error {
+            // The file HAProxy names is gone when this is read.
+            haproxy::Error::Refused { words, .. } => Self::Refused { words },
+            other => Self::Haproxy(other),
         }
     }
 }
 
 impl From<dataplane::Error> for Error {
     fn from(error: dataplane::Error) -> Self {
-        Self::data_plane(error)
+        Self::data_plane(&error)
     }
 }

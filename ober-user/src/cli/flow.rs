@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::{
     Error, Outcome,
+    client::pinned,
     screen::{Cell, Screen, Tone},
 };
 use crate::{
     config::Config,
-    dataplane::{Maps, pins},
+    dataplane::Maps,
     flow::{Explanation, Question, explain},
     lists::Keeper,
 };
@@ -86,15 +87,15 @@ impl Flow {
             )));
         }
         let config = Config::load(path)?;
-        let pins = pins(&config.node.bpffs, &config.node.instance);
+        let pins = pinned(&config)?;
         let maps = Maps::open(&pins)?;
-        let keeper = Keeper::open(&config, &pins).map_err(Error::data_plane)?;
+        let keeper = Keeper::open(&config, &pins).map_err(|error| Error::data_plane(&error))?;
         let question = Question {
             client: asked.source,
             vip: asked.destination,
             protocol: asked.protocol.number(),
         };
-        let explanation = explain(&maps, &question).map_err(Error::data_plane)?;
+        let explanation = explain(&maps, &question).map_err(|error| Error::data_plane(&error))?;
         let named = asked.named(&config, &keeper, explanation);
         if asked.json.json {
             screen.json(&named)?;

@@ -36,6 +36,7 @@ pub struct Ober {
         long,
         global = true,
         env = "OBER_CONFIG",
+        hide_env_values = true,
         value_name = "FILE",
         default_value = "/etc/ober/ober.toml"
     )]
@@ -48,7 +49,7 @@ pub struct Ober {
 enum Command {
     /// Run the daemon: load the data plane, run the workers, keep the lists
     Run,
-    /// Check the configuration and change nothing
+    /// Check the configuration, have HAProxy check what is made of it, and change nothing
     Validate(Json),
     /// Show workers, services, lists and what is attached
     Status(Json),
@@ -101,7 +102,7 @@ impl Ober {
         let path = self.config;
         match self.command {
             Command::Run => daemon(&path),
-            Command::Validate(json) => validate::run(&path, json, screen),
+            Command::Validate(json) => wait(validate::run(&path, json, screen)),
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
             Command::Reload(json) => wait(reload::run(&path, json, screen)),
@@ -132,7 +133,8 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-/// A command asks one question at a time: one thread is enough.
+/// Runs a command of a person, not the daemon. Changing the lists without a daemon blocks its thread, which only a
+/// runtime of several kinds of threads allows.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -8,16 +8,18 @@ use super::{
     Error, Json, Outcome,
     screen::{Screen, Tone},
 };
-use crate::config::{self, Config, Problem};
+use crate::{
+    config::{self, Config, Problem},
+    haproxy,
+};
 
-pub(super) fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let loaded = Config::load(path);
+pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let checked = check(path).await;
     if json.json {
-        screen.json(&Verdict::of(&loaded))?;
-        loaded?;
-        return Ok(Outcome::Done);
+        screen.json(&Verdict::of(&checked))?;
+        return checked.map(|_| Outcome::Done);
     }
-    let config = loaded?;
+    let config = checked?;
     let good = screen.paint("valid", Tone::Good);
     screen.line(format_args!(
         "{}: {good}: instance {}, {} on {}, {}, {}",
@@ -29,6 +31,12 @@ pub(super) fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcom
         many(config.lists.len(), "list"),
     ))?;
     Ok(Outcome::Done)
+}
+
+async fn check(path: &Path) -> Result<Config, Error> {
+    let config = Config::load(path)?;
+    haproxy::rehearse(&config).await?;
+    Ok(config)
 }
 
 fn many(count: usize, what: &str) -> String {
@@ -52,10 +60,12 @@ struct Fault {
 }
 
 impl Verdict {
-    fn of(loaded: &Result<Config, config::Error>) -> Self {
-        let problems = match loaded {
+    fn of(checked: &Result<Config, Error>) -> Self {
+        let problems = match checked {
             Ok(_) => vec![],
-            Err(config::Error::Invalid(report)) => report.0.iter().map(Fault::of).collect(),
+            Err(Error::Config(config::Error::Invalid(report))) => {
+                report.0.iter().map(Fault::of).collect()
+            }
             Err(other) => vec![Fault {
                 file: None,
                 line: None,

@@ -27,6 +27,7 @@ mod cli;
 mod files;
 mod log;
 mod process;
+mod rehearse;
 pub mod render;
 mod slot;
 mod snapshot;
@@ -35,6 +36,7 @@ pub mod worker;
 
 pub use cli::ask;
 pub use files::allow;
+pub use rehearse::rehearse;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};

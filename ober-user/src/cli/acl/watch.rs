@@ -9,8 +9,8 @@ use crate::{
         screen::{Screen, Tone},
     },
     config::Config,
-    daemon::report,
-    dataplane::{Maps, pins},
+    daemon::report::names,
+    dataplane::Maps,
     events::Drops,
     status::DropEvent,
 };
@@ -32,9 +32,9 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 /// No daemon takes the events, so this command may.
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
-    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let pins = client::pinned(config)?;
+    let names = names(config, &Maps::open(&pins)?);
     let mut drops = Drops::open(&pins)?;
-    let names = report::names(config, &Maps::open(&pins)?);
     loop {
         let event = drops.next(&names).await?;
         show(&event, json, screen)?;
