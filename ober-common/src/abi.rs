@@ -17,6 +17,7 @@ pub const RINGS: u32 = SERVICES * 2;
 /// Access lists a node can hold; one bit each in [`HostLine::lists`].
 pub const LISTS: u32 = 32;
 /// Services of a node times workers: every listening socket has a place of its own in the socket map.
+#[expect(clippy::cast_possible_truncation, reason = "64 fits")]
 pub const SOCKETS: u32 = SERVICES * WORKERS as u32;
 /// CPUs the steering map has places for.
 pub const CPUS: u32 = 256;

@@ -33,8 +33,8 @@ pub enum Parsed {
     /// IP without ports we judge.
     Bare { source: Ip, protocol: u8 },
     /// The frame ends before what it promises, contradicts itself, or has more headers than [`EXTENSIONS`].
-    /// `destination` is zero when not even that can be read.
-    Malformed { destination: Ip },
+    /// `destination` is `None` when not even that can be read; `::` is an address like any other.
+    Malformed { destination: Option<Ip> },
 }
 
 /// Where the IP packet says it ends, and where the last byte we judge by stands; both counted from the frame's start.
@@ -70,7 +70,6 @@ pub const VRRP: u8 = 112;
 
 /// Bytes of an ICMP header before the packet it quotes.
 const ICMP_HEADER: usize = 8;
-const NOWHERE: Ip = Ip { hi: 0, lo: 0 };
 
 impl Frame {
     /// # Safety
@@ -147,9 +146,7 @@ impl<const N: usize> Span<N> {
 pub fn parse(frame: Frame) -> Parsed {
     let mut offset = 14;
     let Some(link) = frame.span::<14>(0) else {
-        return Parsed::Malformed {
-            destination: NOWHERE,
-        };
+        return Parsed::Malformed { destination: None };
     };
     let mut kind = link.half::<12>();
     for _ in 0..TAGS {
@@ -157,9 +154,7 @@ pub fn parse(frame: Frame) -> Parsed {
             break;
         }
         let Some(tag) = frame.span::<4>(offset) else {
-            return Parsed::Malformed {
-                destination: NOWHERE,
-            };
+            return Parsed::Malformed { destination: None };
         };
         kind = tag.half::<2>();
         offset += 4;
@@ -185,14 +180,14 @@ struct Header {
 
 /// RFC 791. The error is the destination as far as it could be read.
 #[inline(always)]
-fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
-    let fixed = frame.span::<20>(offset).ok_or(NOWHERE)?;
+fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Option<Ip>> {
+    let fixed = frame.span::<20>(offset).ok_or(None)?;
     let (source, destination) = (fixed.v4::<12>(), fixed.v4::<16>());
     let (version, protocol) = (fixed.byte::<0>(), fixed.byte::<9>());
     let (total, fragment) = (fixed.half::<2>(), fixed.half::<6>());
     let length = usize::from(version & 0xf) * 4;
     if version >> 4 != 4 || length < 20 {
-        return Err(destination);
+        return Err(Some(destination));
     }
     Ok(Header {
         source,
@@ -206,8 +201,8 @@ fn ipv4_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
 
 /// RFC 8200 section 4.
 #[inline(always)]
-fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
-    let fixed = frame.span::<40>(offset).ok_or(NOWHERE)?;
+fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Option<Ip>> {
+    let fixed = frame.span::<40>(offset).ok_or(None)?;
     let source = Ip {
         hi: fixed.get::<u64, 8>(),
         lo: fixed.get::<u64, 16>(),
@@ -219,7 +214,7 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
     let (version, payload, mut protocol) =
         (fixed.byte::<0>(), fixed.half::<4>(), fixed.byte::<6>());
     if version >> 4 != 6 {
-        return Err(destination);
+        return Err(Some(destination));
     }
     let mut header = Header {
         source,
@@ -230,22 +225,23 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Ip> {
         later_fragment: false,
     };
     for _ in 0..EXTENSIONS {
-        let unit = match protocol {
+        // `less` is not computed from `unit`: older verifiers lose track of a shift by a variable.
+        let (unit, less) = match protocol {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes, less the first.
-            0 | 43 | 60 | 135 | 139 | 140 => 8,
+            0 | 43 | 60 | 135 | 139 | 140 => (8, 1),
             // Authentication header, RFC 4302: length in 4 bytes, less two.
-            51 => 4,
-            44 => 0,
+            51 => (4, 2),
+            44 => (0, 0),
             _ => break,
         };
-        // Every extension is at least this long, and it holds all we need of each.
-        let extension = frame.span::<4>(header.next).ok_or(destination)?;
+        // Every extension is at least this long (RFC 8200 section 4, RFC 4302), a fragment header exactly.
+        let extension = frame.span::<8>(header.next).ok_or(Some(destination))?;
         protocol = extension.byte::<0>();
         if unit == 0 {
             header.later_fragment = extension.half::<2>() & 0xfff8 != 0;
             header.next += 8;
         } else {
-            header.next += (usize::from(extension.byte::<1>()) + 8 / unit) * unit;
+            header.next += (usize::from(extension.byte::<1>()) + less) * unit;
         }
         header.protocol = protocol;
         if header.later_fragment {
@@ -297,7 +293,7 @@ fn ipv6(frame: Frame, offset: usize) -> Parsed {
         TCP | UDP => ports(frame, header, false),
         ICMPV6 => icmp(frame, header),
         protocol if is_extension(protocol) => Parsed::Malformed {
-            destination: header.destination,
+            destination: Some(header.destination),
         },
         protocol => Parsed::Bare {
             source: header.source,
@@ -311,7 +307,7 @@ fn ipv6(frame: Frame, offset: usize) -> Parsed {
 fn ports(frame: Frame, header: Header, quoted: bool) -> Parsed {
     let Some(ports) = frame.span::<4>(header.next) else {
         return Parsed::Malformed {
-            destination: header.destination,
+            destination: Some(header.destination),
         };
     };
     let (source, destination) = (ports.half::<0>(), ports.half::<2>());
@@ -353,7 +349,7 @@ fn ports(frame: Frame, header: Header, quoted: bool) -> Parsed {
 #[inline(always)]
 fn icmp(frame: Frame, outer: Header) -> Parsed {
     let malformed = Parsed::Malformed {
-        destination: outer.destination,
+        destination: Some(outer.destination),
     };
     let Some(kind) = frame.span::<1>(outer.next) else {
         return malformed;

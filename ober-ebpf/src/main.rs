@@ -6,6 +6,14 @@
 //! ```
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "registers have 64 bits; what is cut here fits by the kernel's own contract"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "how aya's macros call a program"
+)]
 
 mod access;
 mod count;

@@ -52,7 +52,10 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
         ),
         Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
         Parsed::Fragment { destination } => fragment(&ctx, node, destination),
-        Parsed::Malformed { destination } => malformed(&ctx, node, destination),
+        Parsed::Malformed { destination } => {
+            let known = destination.is_some();
+            malformed(&ctx, node, destination.unwrap_or_default(), known)
+        }
     }
 }
 
@@ -149,8 +152,8 @@ fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
 
 /// Dropped when it is for one of our VIPs or when nobody can tell; else the kernel's business.
 #[inline(never)]
-fn malformed(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
-    if destination != Ip::default() && !steer::is_vip(node, destination) {
+fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32 {
+    if known && !steer::is_vip(node, destination) {
         return not_ours(length(ctx));
     }
     // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.

@@ -140,3 +140,11 @@ pub struct Failure {
     /// The caller's fault (exit status 2) or ours (1)?
     pub usage: bool,
 }
+
+/// A failure of ours, with all its causes.
+pub fn failure(error: &anyhow::Error) -> Failure {
+    Failure {
+        message: format!("{error:#}"),
+        usage: false,
+    }
+}

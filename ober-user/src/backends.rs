@@ -12,6 +12,7 @@ use crate::{
     access::Change,
     api::{Edit, How, Sync, Synced, Target},
     config::Config,
+    haproxy::{Server, Servers},
     hostlist::{self, Cap, Host, disk::Disk, expand_servers},
     lists::Names,
     resolve::resolve,
@@ -46,16 +47,6 @@ struct Stored {
     sources: Vec<String>,
     names: Names,
 }
-
-/// One server of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Unique within its backend.
-    pub name: String,
-    pub address: SocketAddr,
-}
-
-pub type Servers = BTreeMap<String, Vec<Server>>;
 
 /// The backends of an instance.
 #[derive(Debug)]
@@ -181,7 +172,7 @@ impl Backends {
         let missing = |from: &[Server], to: &[Server]| -> Vec<String> {
             from.iter()
                 .filter(|server| !to.contains(server))
-                .map(|server| server.address.to_string())
+                .map(|server| server.addr.to_string())
                 .collect()
         };
         let (added, removed) = (missing(servers, old), missing(old, servers));
@@ -244,7 +235,7 @@ fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
             .filter(|address| address.is_ipv4() == v4)
         {
             let address = SocketAddr::new(address, server.port.get());
-            if servers.iter().any(|other| other.address == address) {
+            if servers.iter().any(|other| other.addr == address) {
                 continue;
             }
             let taken = |name: &String| servers.iter().any(|other| other.name == *name);
@@ -253,7 +244,10 @@ fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
                 .chain(numbered)
                 .find(|name| !taken(name))
             {
-                servers.push(Server { name, address });
+                servers.push(Server {
+                    name,
+                    addr: address,
+                });
             }
         }
     }

@@ -1,18 +1,41 @@
 //! Herr Ober, the user half.
-pub mod access;
-pub mod api;
-pub mod backends;
+//!
+//! ```text
+//! cli -> api -> daemon -+-> config
+//!                       +-> lists, backends -> hostlist, slurm, resolve -> store
+//!                       |        +-> access -> dataplane (maps the kernel reads)
+//!                       +-> ring -------------^
+//!                       +-> haproxy (workers) : machine, drive
+//!                       +-> observe <- status, counters, events
+//! offline: the same answers without a daemon
+//! ```
 pub mod config;
+pub mod pem;
+
+pub mod hostlist;
+pub mod resolve;
+pub mod slurm;
+
+pub mod access;
+pub mod backends;
+pub mod lists;
+pub mod store;
+
 pub mod dataplane;
+pub mod netlink;
+pub mod ring;
+
 pub mod drive;
 pub mod haproxy;
-pub mod hostlist;
-pub mod lists;
 pub mod machine;
-pub mod netlink;
-pub mod pem;
-pub mod resolve;
-pub mod ring;
-pub mod slurm;
+
+pub mod counters;
+pub mod events;
+pub mod flow;
+pub mod observe;
 pub mod status;
-pub mod store;
+
+pub mod api;
+pub mod cli;
+pub mod daemon;
+pub mod offline;

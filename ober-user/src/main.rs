@@ -1,1 +1,41 @@
-fn main() {}
+//! Arguments to one call, and its result to an exit status: the only place that knows the numbers.
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+use ober_user::cli::{
+    Error, Ober, Outcome,
+    screen::{Screen, coloured},
+};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+/// Wrong usage, which clap also reports with this number, or a bad configuration.
+const USAGE: u8 = 2;
+const UNRESOLVED: u8 = 3;
+
+fn main() -> ExitCode {
+    let mut screen = Screen::stdout();
+    let result = Ober::parse().run(&mut screen);
+    let written = screen.flush().map_err(Error::from);
+    let code = match result.and_then(|outcome| written.map(|()| outcome)) {
+        Ok(Outcome::Done) => DONE,
+        Ok(Outcome::No) => FAILED,
+        Ok(Outcome::Unresolved) => UNRESOLVED,
+        Err(error) if error.is_broken_pipe() => DONE,
+        Err(error) => {
+            complain(&error);
+            if error.is_usage() { USAGE } else { FAILED }
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn complain(error: &Error) {
+    let word = if coloured(&io::stderr()) {
+        "\x1b[1;31merror\x1b[0m"
+    } else {
+        "error"
+    };
+    eprintln!("{word}: {error}");
+}

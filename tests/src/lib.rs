@@ -1,2 +1,19 @@
-//! The laboratory of Herr Ober.
+//! What the proofs stand on: a laboratory of network namespaces, an S3 server, an S3 client, a load that counts
+//! honestly, the data plane without its daemon, and a second account of what the data plane must decide.
+//!
+//! ```text
+//! client ---+                 +-- in0  node  st0 --- st0 storage
+//! client ---+-- switch br0 ---+        (XDP, sk_lookup, HAProxy workers)   (s3-server)
+//! ```
+pub mod certificate;
+pub mod client;
+pub mod demo;
+pub mod lab;
+pub mod load;
+pub mod model;
+pub mod packets;
+pub mod pattern;
 pub mod plane;
+pub mod s3;
+pub mod sockets;
+pub mod stage;

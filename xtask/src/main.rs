@@ -1,1 +1,93 @@
-fn main(){}
+//! The commands of the repository. Built first on a machine that has only cargo, so it depends on nothing that needs
+//! a C library, and every command begins by installing what it finds missing.
+
+#![forbid(unsafe_code)]
+
+mod ci;
+mod run;
+mod setup;
+mod shell;
+mod vm;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The commands of the Herr Ober repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what this machine lacks: system packages, rust-src, bpf-linker, the BPF file system
+    Setup {
+        /// Install nothing; list what is missing and exit 1 if there is anything
+        #[arg(long)]
+        check: bool,
+        /// Also cargo-deny, which only `cargo xtask ci` needs
+        #[arg(long)]
+        ci: bool,
+    },
+    /// Run the main job in network namespaces and show, step by step, that it works
+    Demo {
+        /// Given to the demo: --stay, --json, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every test of every package
+    Test {
+        /// Given to `cargo test`: -p PACKAGE, --test NAME, a filter, -- --nocapture
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure the data plane, the lists and the whole chain against their targets
+    Bench {
+        /// Given to the benchmark: --check, --json, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The long comparison of the kernel programs with the plain-Rust model
+    Fuzz {
+        /// Packets to try
+        #[arg(long, default_value_t = 100_000)]
+        cases: u32,
+    },
+    /// Boot another kernel in QEMU with a four-queue virtio-net card and test the data plane there
+    Vm {
+        /// Debian package of the kernel; the newest Linux 6.1 that apt knows unless given
+        kernel: Option<String>,
+        /// The guest program, already built
+        #[arg(long, hide = true)]
+        guest: Option<PathBuf>,
+    },
+    /// What a commit must pass: formatting, lints, licences, tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { check: true, ci } => setup::check(ci),
+        Command::Setup { check: false, ci } => setup::all(ci),
+        Command::Demo { arguments } => run::demo(&arguments),
+        Command::Test { arguments } => run::test(&arguments),
+        Command::Bench { arguments } => run::bench(&arguments),
+        Command::Fuzz { cases } => run::fuzz(cases),
+        Command::Vm { kernel, guest } => vm::run(kernel.as_deref(), guest),
+        Command::Ci => ci::run(),
+    }
+}

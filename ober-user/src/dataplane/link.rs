@@ -13,10 +13,12 @@ use aya::programs::{
     xdp::XdpLinkId,
 };
 
-use super::{Error, chain};
+use super::{Error, chain, facts};
 use crate::config::XdpMode;
 
 const LOOKUP: &str = "link_lookup";
+/// A directory among the pins: the programs write the packet log.
+pub(super) const LOG_MARK: &str = "packet_log";
 const NATIVE: &str = "link_xdp_native_";
 const GENERIC: &str = "link_xdp_generic_";
 
@@ -41,6 +43,7 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     let pin = home.join(LOOKUP);
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
     if replace(
+        home,
         &pin,
         &info,
         program.fd().map_err(|cause| error(chain(&cause)))?.as_fd(),
@@ -92,7 +95,7 @@ pub(super) fn xdp(
             fs::remove_file(&pin).map_err(|cause| error(cause.to_string()))?;
         }
         let fd = program.fd().map_err(|cause| error(chain(&cause)))?.as_fd();
-        if replace(&pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
+        if replace(home, &pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
             return Ok(native);
         }
     }
@@ -148,6 +151,7 @@ fn explain(cause: &ProgramError) -> String {
 
 /// Replaces the program in the pinned link, if that link still holds on. `false`: there is none.
 fn replace(
+    home: &Path,
     pin: &Path,
     fresh: &ProgramInfo,
     program: BorrowedFd<'_>,
@@ -165,9 +169,16 @@ fn replace(
     let running = loaded_programs()
         .flatten()
         .find(|loaded| loaded.id() == info.program);
-    // The tag leaves the maps out, so those are compared too.
-    if !running.is_some_and(|running| running.tag() == fresh.tag() && maps(&running) == maps(fresh))
-    {
+    // The tag leaves the maps out, so those are compared too; and the pin of a program that must go is gone already.
+    let pinned = |running: &ProgramInfo| {
+        facts::programs(home)
+            .iter()
+            .any(|pinned| pinned.id == running.id())
+    };
+    let same = |running: &ProgramInfo| {
+        running.tag() == fresh.tag() && maps(running) == maps(fresh) && pinned(running)
+    };
+    if !running.is_some_and(|running| same(&running)) {
         kernel::update(&link, program)?;
     }
     Ok(true)
@@ -190,6 +201,20 @@ fn is_pinned_map(id: u32) -> bool {
         info.name_as_str()
             .is_some_and(|name| name != "AYA_LOGS" && !name.starts_with('.'))
     })
+}
+
+/// Is the interface's link pinned and still tied to it?
+pub fn holds(home: &Path, interface: &str) -> bool {
+    let index = nix::net::if_::if_nametoindex(interface).unwrap_or(0);
+    [true, false]
+        .into_iter()
+        .filter_map(|native| kernel::open(&xdp_pin(home, interface, native)).ok())
+        .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
+}
+
+/// Does the interface's link run in native mode?
+pub fn native(home: &Path, interface: &str) -> bool {
+    xdp_pin(home, interface, true).exists()
 }
 
 /// Takes the program off every interface but the named ones.

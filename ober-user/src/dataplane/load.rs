@@ -20,6 +20,8 @@ pub static OBJECT: &[u8] = &ALIGNED.0;
 
 const XDP: &str = "ober";
 const LOOKUP: &str = "ober_lookup";
+/// Names of the programs, which are the names of their pins.
+pub(super) const PROGRAMS: [&str; 2] = [XDP, LOOKUP];
 
 /// A loaded data plane: its maps are ready to be filled, its programs run once [`Plane::attach`] was called.
 pub struct Plane {
@@ -32,6 +34,7 @@ pub struct Plane {
     directory: PathBuf,
     programs: Ebpf,
     xdp: XdpMode,
+    packet_log: bool,
 }
 
 /// An attached interface.
@@ -59,8 +62,16 @@ impl Plane {
             path: directory.clone(),
             source,
         })?;
-        let programs = load_programs(&directory, &shapes, config.node.packet_log)?;
-        let maps = Maps::open(&directory)?;
+        let loaded = load_programs(&directory, &shapes, config.node.packet_log)
+            .and_then(|programs| Ok((programs, Maps::open(&directory)?)));
+        let (programs, maps) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) if adopted => return Err(error),
+            Err(error) => {
+                remove_pins(&directory)?;
+                return Err(error);
+            }
+        };
         let plane = Self {
             maps,
             adopted,
@@ -68,6 +79,7 @@ impl Plane {
             directory,
             programs,
             xdp: config.node.xdp,
+            packet_log: config.node.packet_log,
         };
         if !adopted {
             plane.seed(key);
@@ -83,6 +95,7 @@ impl Plane {
     /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
     /// the program off interfaces that are no longer named.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
+        self.mark_log()?;
         self.pin_programs()?;
         let (home, mode) = (self.home.clone(), self.xdp);
         fs::create_dir_all(&home).map_err(|source| Error::Pins {
@@ -107,12 +120,13 @@ impl Plane {
         Ok(attached)
     }
 
-    /// Kernel facts of the two programs.
-    pub fn programs(&self) -> Vec<ProgramInfo> {
-        self.programs
-            .programs()
-            .filter_map(|(_, program)| program.info().ok())
-            .collect()
+    /// Gives up a plane that was never put in force. What was adopted stays.
+    pub fn discard(self) -> Result<(), Error> {
+        if self.adopted {
+            Ok(())
+        } else {
+            remove_pins(&self.directory)
+        }
     }
 
     /// The pins of this plane.
@@ -135,6 +149,28 @@ impl Plane {
         fs::rename(&self.directory, &self.home).map_err(error)?;
         self.directory.clone_from(&self.home);
         remove_pins(&old)
+    }
+
+    /// Programs with and without the packet log have the same tag, so a directory beside the pins tells them apart;
+    /// when it changes, the pinned programs go and are replaced in their links.
+    fn mark_log(&self) -> Result<(), Error> {
+        let error = |source| Error::Pins {
+            path: self.directory.clone(),
+            source,
+        };
+        let mark = self.directory.join(link::LOG_MARK);
+        match (self.packet_log, mark.exists()) {
+            (true, false) => fs::create_dir(&mark).map_err(error)?,
+            (false, true) => fs::remove_dir(&mark).map_err(error)?,
+            _ => return Ok(()),
+        }
+        for name in PROGRAMS {
+            let pin = self.directory.join(name);
+            if pin.exists() {
+                fs::remove_file(pin).map_err(error)?;
+            }
+        }
+        Ok(())
     }
 
     fn pin_programs(&mut self) -> Result<(), Error> {

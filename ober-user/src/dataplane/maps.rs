@@ -31,30 +31,56 @@ pub(super) struct Shape {
 
 /// Every map, with the sizes this configuration asks for.
 pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
+    let [
+        node,
+        table,
+        rings,
+        index,
+        pages,
+        lines,
+        prefixes,
+        counters,
+        lookups,
+        drops,
+        sockets,
+        cpus,
+    ] = NAMES;
     let shape = |name, value, entries| Shape {
         name,
         value,
         entries,
     };
     [
-        shape("NODE", size_of::<Node>(), 1),
-        shape("SERVICE_TABLE", size_of::<ServiceTable>(), TABLES),
-        shape("RING_TABLE", size_of::<Ring>(), RINGS),
-        shape("PAGE_INDEX", size_of::<PageIndex>(), LISTS),
-        shape("PAGES", size_of::<Page>(), limits.ipv4_pages),
-        shape(
-            "HOST_LINES",
-            size_of::<HostLine>(),
-            host_lines(limits.ipv6_hosts),
-        ),
-        shape("PREFIXES", 4, limits.ipv6_prefixes),
-        shape("COUNTERS", size_of::<Counters>(), SERVICES),
-        shape("LOOKUPS", size_of::<Lookups>(), SERVICES),
-        shape("DROPS", 0, 1 << 18),
-        shape("SOCKET_TABLE", 4, SOCKETS),
-        shape("CPU_QUEUES", 4, CPUS),
+        shape(node, size_of::<Node>(), 1),
+        shape(table, size_of::<ServiceTable>(), TABLES),
+        shape(rings, size_of::<Ring>(), RINGS),
+        shape(index, size_of::<PageIndex>(), LISTS),
+        shape(pages, size_of::<Page>(), limits.ipv4_pages),
+        shape(lines, size_of::<HostLine>(), host_lines(limits.ipv6_hosts)),
+        shape(prefixes, 4, limits.ipv6_prefixes),
+        shape(counters, size_of::<Counters>(), SERVICES),
+        shape(lookups, size_of::<Lookups>(), SERVICES),
+        shape(drops, 0, 1 << 18),
+        shape(sockets, 4, SOCKETS),
+        shape(cpus, 4, CPUS),
     ]
 }
+
+/// Names of the maps, which are the names of their pins.
+pub(super) const NAMES: [&str; 12] = [
+    "NODE",
+    "SERVICE_TABLE",
+    "RING_TABLE",
+    "PAGE_INDEX",
+    "PAGES",
+    "HOST_LINES",
+    "PREFIXES",
+    "COUNTERS",
+    "LOOKUPS",
+    "DROPS",
+    "SOCKET_TABLE",
+    "CPU_QUEUES",
+];
 
 /// Lines for so many hosts: about one address a line of three, so that a line rarely spills.
 fn host_lines(hosts: u32) -> u32 {

@@ -5,6 +5,7 @@
 //! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
 //! each link, after which the directories change names.
 
+pub mod facts;
 mod link;
 mod load;
 pub mod maps;
@@ -18,9 +19,10 @@ use std::{
     time::Duration,
 };
 
-pub use load::{OBJECT, Plane};
+pub use link::{holds, native};
+pub use load::{Attached, OBJECT, Plane};
 pub use maps::Maps;
-pub use services::Wanted;
+pub use services::{Wanted, ip};
 
 /// A packet that is being judged is out of the program well within this time, so what no packet can newly find may be
 /// used again after it.
@@ -151,7 +153,12 @@ fn remove_pins(directory: &Path) -> Result<(), Error> {
         .map_err(error)?;
     paths.sort_by_key(|path| !link::is_link(path));
     for path in paths {
-        fs::remove_file(path).map_err(error)?;
+        let removed = if path.is_dir() {
+            fs::remove_dir(path)
+        } else {
+            fs::remove_file(path)
+        };
+        removed.map_err(error)?;
     }
     fs::remove_dir(directory).map_err(error)
 }

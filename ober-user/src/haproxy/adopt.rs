@@ -198,28 +198,36 @@ fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
 /// Lets every worker of this directory finish that no record vouches for: nobody would ever steer to it, stop it or
 /// replace it.
 pub(super) fn retire_strays(run: &Path, known: &BTreeSet<Pid>) {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return;
-    };
-    let pids = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid));
-    for pid in pids.filter(|pid| !known.contains(pid)) {
-        // Held before it is looked at, so that what is looked at is what gets the signal.
-        let Ok(process) = Process::open(pid) else {
+    for (worker, process) in running(run) {
+        if known.contains(&process.pid) {
             continue;
-        };
-        if let Some(worker) = worker_of(run, pid) {
-            tracing::warn!(
-                worker,
-                pid = pid.0,
-                "an unrecorded HAProxy worker is told to finish"
-            );
-            if let Err(error) = process.signal(Signal::SIGUSR1) {
-                tracing::warn!(worker, pid = pid.0, %error, "it could not be told");
-            }
+        }
+        let pid = process.pid.0;
+        tracing::warn!(
+            worker,
+            pid,
+            "an unrecorded HAProxy worker is told to finish"
+        );
+        if let Err(error) = process.signal(Signal::SIGUSR1) {
+            tracing::warn!(worker, pid, %error, "it could not be told");
         }
     }
+}
+
+/// Every worker of the run directory, recorded or not.
+pub(super) fn running(run: &Path) -> Vec<(usize, Process)> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid))
+        .filter_map(|pid| {
+            // Held before it is looked at, so that what is looked at is what gets the signal.
+            let process = Process::open(pid).ok()?;
+            worker_of(run, pid).map(|worker| (worker, process))
+        })
+        .collect()
 }
 
 #[cfg(test)]

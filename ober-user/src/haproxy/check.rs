@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -31,7 +32,7 @@ pub(super) async fn prepare(
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
     let certificates = certificates(config);
-    let keys = keys(config);
+    let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut orders = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
@@ -42,9 +43,14 @@ pub(super) async fn prepare(
             stats: &files.stats(),
         };
         let text = render(config, servers, place)?;
-        let generation = fingerprint(&[text.as_bytes(), &certificates]);
+        let generation = fingerprint(&[
+            haproxy.as_os_str().as_bytes(),
+            text.as_bytes(),
+            &certificates,
+        ]);
         let launch = Launch {
             generation,
+            haproxy: haproxy.clone(),
             file: files.config(generation),
             cpu: *cpu,
             sockets: in_order(&keys, set),
@@ -73,7 +79,7 @@ pub(super) async fn prepare(
     Ok(orders.into_iter().map(|(_, order)| order).collect())
 }
 
-fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<std::os::fd::OwnedFd>> {
+fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
     keys.iter()
         .filter_map(|key| set.get(key).cloned())
         .collect()

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -23,16 +24,23 @@ use tokio::{
 mod adopt;
 mod check;
 mod cli;
+mod files;
+mod log;
 mod process;
+mod rehearse;
 pub mod render;
 mod slot;
+mod snapshot;
 pub mod sockets;
 pub mod worker;
 
 pub use cli::ask;
+pub use files::allow;
+pub use rehearse::rehearse;
 pub use render::{Server, Servers};
-pub use slot::{Snapshot, Stage};
+pub use snapshot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};
+pub use worker::Exit;
 
 use self::{
     adopt::{Adopted, Files, adopt, retire_strays},
@@ -93,7 +101,28 @@ pub enum Error {
     NotServing { worker: usize, why: String },
 }
 
-/// All workers of this instance. Dropped, it leaves them running for the next daemon.
+/// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
+/// is killed. Returns how many there were. Their records, sockets and configurations go with them.
+pub async fn dismiss(run: &Path, drain: Duration) -> usize {
+    let workers = adopt::running(run);
+    for (worker, process) in &workers {
+        if let Err(error) = process.signal(Signal::SIGUSR1) {
+            tracing::warn!(worker, pid = process.pid.0, %error, "tell a worker to finish");
+        }
+    }
+    let all = futures_util::future::join_all(workers.iter().map(|(_, process)| process.ended()));
+    if timeout(drain, all).await.is_err() {
+        for (worker, process) in adopt::running(run) {
+            tracing::warn!(worker, pid = process.pid.0, "its time to finish is over");
+            if let Err(error) = process.signal(Signal::SIGKILL) {
+                tracing::warn!(worker, pid = process.pid.0, %error, "end a worker");
+            }
+        }
+    }
+    workers.len()
+}
+
+/// All workers of this instance. Dropped, it leaves them running, as a crash would; [`Pool::leave`] is the tidy way.
 #[derive(Debug)]
 pub struct Pool {
     run: PathBuf,
@@ -140,7 +169,11 @@ impl Pool {
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
             let slot = pool.slot(config, set);
             if let Some(adopted) = adopted {
-                let earlier = as_adopted(&Files::new(&pool.run, pool.slots.len()), &adopted);
+                let earlier = as_adopted(
+                    &Files::new(&pool.run, pool.slots.len()),
+                    &config.workers.haproxy,
+                    &adopted,
+                );
                 slot.handle.send(Note::Adopt(adopted, earlier));
             }
             // Nobody waits for the answer; the slot goes on trying.
@@ -247,14 +280,18 @@ impl Pool {
     }
 
     /// Lets go of the workers, which keep serving; the next [`Pool::start`] takes them over.
-    pub fn leave(self) {
-        drop(self);
+    pub async fn leave(self) {
+        self.end(|| Note::Leave).await;
     }
 
     /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
+        self.end(|| Note::Stop(Event::Stop { drain })).await;
+    }
+
+    async fn end(&self, note: impl Fn() -> Note) {
         for slot in &self.slots {
-            slot.handle.send(Note::Stop(Event::Stop { drain }));
+            slot.handle.send(note());
         }
         for slot in &self.slots {
             slot.handle.ended().await;
@@ -268,13 +305,7 @@ impl Pool {
     fn slot(&self, config: &Config, sockets: Set) -> Slot {
         let worker = self.slots.len();
         let (files, policy) = (Files::new(&self.run, worker), Policy::of(&config.workers));
-        let handle = Handle::new(
-            files,
-            worker,
-            config.workers.haproxy.clone(),
-            policy,
-            self.ring.clone(),
-        );
+        let handle = Handle::new(files, worker, policy, self.ring.clone());
         Slot {
             handle,
             sockets,
@@ -349,10 +380,11 @@ fn known(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
 }
 
 /// What an adopted worker was started with, should it have to be started again.
-fn as_adopted(files: &Files, adopted: &Adopted) -> Order {
+fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     Order {
         launch: process::Launch {
             generation: adopted.generation,
+            haproxy: haproxy.to_owned(),
             file: files.config(adopted.generation),
             cpu: adopted.cpu,
             sockets: adopted.sockets.iter().map(|(_, fd)| fd.clone()).collect(),

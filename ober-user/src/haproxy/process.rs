@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{ffi::OsStringExt, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -33,6 +33,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) generation: Generation,
+    pub(super) haproxy: PathBuf,
     pub(super) file: PathBuf,
     pub(super) cpu: u32,
     /// In the order of the configuration's variables.
@@ -50,10 +51,10 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts HAProxy, its output going to `log`.
-    pub(super) fn spawn(haproxy: &Path, launch: &Launch, log: &File) -> io::Result<Self> {
+    pub(super) fn spawn(launch: &Launch, log: &File) -> io::Result<Self> {
         let mut cpus = CpuSet::new();
         cpus.set(usize::try_from(launch.cpu).unwrap_or(usize::MAX))?;
-        let mut command = Command::new(haproxy);
+        let mut command = Command::new(&launch.haproxy);
         command
             .arg("-db")
             .arg("-f")
@@ -157,7 +158,7 @@ fn start_time(pid: Pid) -> io::Result<u64> {
     parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Field 22 of proc_pid_stat(5); the name in field 2 may hold anything, so counting begins after its end.
+/// Field 22 of `proc_pid_stat(5)`; the name in field 2 may hold anything, so counting begins after its end.
 fn parse_start_time(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -186,6 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
     async fn the_end_of_a_child_is_seen_with_its_signal_and_a_foreign_descriptor_can_be_fetched() {
         let child = Command::new("/bin/sleep")
             .arg("60")

@@ -251,7 +251,7 @@ fn stats(path: &Path) -> Result<String, Error> {
 /// HAProxy's milliseconds, never zero: zero would mean without end.
 fn time(duration: Duration) -> String {
     let millis = duration.as_millis().max(1);
-    if millis % 1000 == 0 {
+    if millis.is_multiple_of(1000) {
         format!("{}s", millis / 1000)
     } else {
         format!("{millis}ms")
@@ -291,7 +291,9 @@ impl Lines {
     }
 
     fn section(&mut self, heading: &str) {
-        self.0 += &format!("\n{heading}\n");
+        self.0.push('\n');
+        self.0 += heading;
+        self.0.push('\n');
     }
 
     fn add(&mut self, line: impl fmt::Display) {
@@ -359,6 +361,6 @@ mod tests {
         assert_eq!(time(Duration::ZERO), "1ms");
         assert_eq!(time(Duration::from_micros(1)), "1ms");
         assert_eq!(time(Duration::from_millis(1500)), "1500ms");
-        assert_eq!(time(Duration::from_secs(300)), "300s");
+        assert_eq!(time(Duration::from_mins(5)), "300s");
     }
 }

@@ -1,13 +1,6 @@
 //! The world of one worker slot: performs what [`super::worker`] asks, and tells it what became of it.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
-    os::fd::AsRawFd,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fs, io, os::fd::AsRawFd};
 
 use nix::sys::signal::Signal;
 use tokio::{
@@ -19,46 +12,13 @@ use super::{
     WorkerEvent,
     adopt::{Adopted, Files, Held, HeldSocket, Identity, Record},
     cli,
+    log::Log,
     process::{Launch, Process},
+    snapshot::{Snapshot, serving, snapshot},
     sockets::Key,
     worker::{Action, Event, Exit, Generation, Outcome, Pid, Policy, State, Why, Worker},
 };
 use crate::drive::{World, drive, now};
-
-/// A log larger than this is put aside when the next process starts.
-const LOG_LIMIT: u64 = 1 << 20;
-/// So much of what HAProxy said is quoted in an error.
-const QUOTE_LIMIT: u64 = 2048;
-
-/// What a slot is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    Stopped,
-    Starting,
-    Running,
-    Replacing,
-    Backoff,
-}
-
-/// One slot as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    pub worker: usize,
-    pub cpu: Option<u32>,
-    pub stage: Stage,
-    /// Since when it is in this stage.
-    pub since: Instant,
-    pub in_ring: bool,
-    /// The process that serves, or is to serve.
-    pub pid: Option<i32>,
-    /// Ends that were not asked for.
-    pub restarts: u32,
-    pub last_exit: Option<Exit>,
-    /// Replaced processes that finish their connections.
-    pub draining: Vec<i32>,
-    /// Fingerprint of the configuration it serves with.
-    pub generation: Option<Generation>,
-}
 
 /// A launch with the names of its sockets.
 #[derive(Clone, Debug)]
@@ -74,8 +34,10 @@ pub(super) enum Note {
     Happened(Event),
     Adopt(Adopted, Order),
     Want(Order, oneshot::Sender<Answer>),
-    /// The last one: ends the slot once its processes have ended.
+    /// Ends the slot once its processes have ended.
     Stop(Event),
+    /// Ends the slot, with its record up to date, and leaves its processes alone.
+    Leave,
 }
 
 /// The outside of a slot. Dropped, it leaves the processes alone.
@@ -96,18 +58,18 @@ impl Handle {
     pub(super) fn new(
         files: Files,
         worker: usize,
-        haproxy: PathBuf,
         policy: Policy,
         ring: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Self {
         let mut machine = Worker::new(now(), policy);
         let (notes, inbox) = mpsc::unbounded_channel();
+        let log = Log::new(files.log());
         let blank = snapshot(worker, &machine, None);
         let (status, watching) = watch::channel(blank);
         let mut slot = Slot {
             worker,
             files,
-            haproxy,
+            problem: String::new(),
             notes: notes.clone(),
             inbox,
             ring,
@@ -117,12 +79,14 @@ impl Handle {
             waiting: None,
             settled: None,
             recorded: None,
-            said_from: 0,
+            log,
             last: false,
         };
         let task = tokio::spawn(async move {
             drive(&mut machine, &mut slot).await;
-            slot.clean_up();
+            if slot.last {
+                slot.clean_up();
+            }
         });
         Self {
             notes,
@@ -148,7 +112,7 @@ impl Handle {
         }
     }
 
-    /// Returns once the slot has ended, after `Stop`.
+    /// Returns once the slot has ended, after `Stop` or `Leave`.
     pub(super) async fn ended(&self) {
         let mut status = self.status.clone();
         while status.changed().await.is_ok() {}
@@ -172,7 +136,7 @@ impl Drop for Watched {
 struct Slot {
     worker: usize,
     files: Files,
-    haproxy: PathBuf,
+    problem: String,
     notes: mpsc::UnboundedSender<Note>,
     inbox: mpsc::UnboundedReceiver<Note>,
     ring: mpsc::UnboundedSender<WorkerEvent>,
@@ -182,8 +146,7 @@ struct Slot {
     waiting: Option<(Generation, oneshot::Sender<Answer>)>,
     settled: Option<(Generation, Answer)>,
     recorded: Option<Record>,
-    /// Where in the log the words of the newest process begin.
-    said_from: u64,
+    log: Log,
     last: bool,
 }
 
@@ -205,6 +168,7 @@ impl World<Worker> for Slot {
                 self.last = true;
                 event
             }
+            Note::Leave => return None,
         };
         if let Event::Exited { pid, .. } = event {
             self.processes.remove(&pid);
@@ -262,7 +226,7 @@ impl World<Worker> for Slot {
             tracing::error!(
                 worker = self.worker,
                 ?exit,
-                said = self.said(),
+                said = self.log.said(),
                 "HAProxy worker ended; it is started again"
             );
         }
@@ -272,8 +236,14 @@ impl World<Worker> for Slot {
         if let Some((generation, answer)) = self.settled.take()
             && let Some((_, asked)) = self.waiting.take_if(|(waiting, _)| *waiting == generation)
         {
-            // Who asked may have gone.
-            asked.send(answer).unwrap_or_default();
+            // Nobody waits at the start, so it is said here.
+            if let Err(Err(why)) = asked.send(answer) {
+                tracing::error!(
+                    worker = self.worker,
+                    why,
+                    "HAProxy does not serve as configured"
+                );
+            }
         }
     }
 }
@@ -320,15 +290,12 @@ impl Slot {
     }
 
     fn spawn(&mut self, generation: Generation) {
-        let spawned = self.log().and_then(|log| {
+        let spawned = self.log.open().and_then(|log| {
             let order = self
                 .orders
                 .get(&generation)
                 .ok_or(io::ErrorKind::NotFound)?;
-            Ok((
-                Process::spawn(&self.haproxy, &order.launch, &log)?,
-                order.held(),
-            ))
+            Ok((Process::spawn(&order.launch, &log)?, order.held()))
         });
         match spawned {
             Ok((process, sockets)) => {
@@ -337,37 +304,15 @@ impl Slot {
                 self.happened(Event::Spawned { generation, pid });
             }
             Err(error) => {
-                let path = self.haproxy.display();
-                tracing::error!(worker = self.worker, %path, %error, "cannot start HAProxy");
+                let cpu = self.orders.get(&generation).map(|order| order.launch.cpu);
+                self.problem = format!(
+                    "it could not be started on CPU {}: {error}",
+                    cpu.unwrap_or_default()
+                );
+                tracing::error!(worker = self.worker, problem = self.problem, "HAProxy");
                 self.happened(Event::SpawnFailed { generation });
             }
         }
-    }
-
-    /// A file and not the daemon's own output: a pipe would break, or hold up whoever reads it, once the daemon is gone.
-    fn log(&mut self) -> io::Result<File> {
-        let path = self.files.log();
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_LIMIT) {
-            fs::rename(&path, path.with_extension("log.old"))?;
-        }
-        let log = OpenOptions::new().create(true).append(true).open(&path)?;
-        self.said_from = log.metadata()?.len();
-        Ok(log)
-    }
-
-    /// What the newest process wrote.
-    fn said(&self) -> String {
-        let read = || {
-            let mut log = File::open(self.files.log())?;
-            let from = self
-                .said_from
-                .max(log.metadata()?.len().saturating_sub(QUOTE_LIMIT));
-            log.seek(SeekFrom::Start(from))?;
-            let mut words = Vec::new();
-            log.take(QUOTE_LIMIT).read_to_end(&mut words)?;
-            io::Result::Ok(String::from_utf8_lossy(&words).trim().to_owned())
-        };
-        read().unwrap_or_default()
     }
 
     fn probe(&self, pid: Pid) {
@@ -392,11 +337,10 @@ impl Slot {
     }
 
     fn answer(&self, outcome: Outcome) -> Answer {
-        let log = self.files.log();
-        let said = || format!("\n{}\n(all of it is in {})", self.said(), log.display());
+        let said = || self.log.said();
         match outcome {
             Outcome::Serving => Ok(()),
-            Outcome::NotSpawned => Err(format!("{} could not be started", self.haproxy.display())),
+            Outcome::NotSpawned => Err(self.problem.clone()),
             Outcome::Ended(Exit::Signal(signal)) => {
                 Err(format!("it was ended by signal {signal}:{}", said()))
             }
@@ -490,39 +434,5 @@ impl Order {
                 fd: fd.as_raw_fd(),
             })
             .collect()
-    }
-}
-
-/// The process that serves, or else the one that is to.
-fn serving(state: State) -> Option<(Option<Pid>, Generation)> {
-    match state {
-        State::Stopped | State::Backoff { .. } => None,
-        State::Starting(new) => Some((new.pid, new.generation)),
-        State::Running(current) | State::Replacing(current, _) => {
-            Some((Some(current.pid), current.generation))
-        }
-    }
-}
-
-fn snapshot(worker: usize, machine: &Worker, cpu: Option<u32>) -> Snapshot {
-    let state = machine.state();
-    let pid = serving(state).and_then(|(pid, _)| pid);
-    Snapshot {
-        worker,
-        cpu,
-        stage: match state {
-            State::Stopped => Stage::Stopped,
-            State::Starting(_) => Stage::Starting,
-            State::Running(_) => Stage::Running,
-            State::Replacing(..) => Stage::Replacing,
-            State::Backoff { .. } => Stage::Backoff,
-        },
-        since: machine.changed(),
-        in_ring: machine.in_ring(),
-        pid: pid.map(|pid| pid.0),
-        restarts: machine.restarts(),
-        last_exit: machine.last_exit(),
-        draining: machine.finishing().iter().map(|pid| pid.0).collect(),
-        generation: serving(state).map(|(_, generation)| generation),
     }
 }

@@ -27,6 +27,11 @@ pub enum Family {
 }
 
 impl Family {
+    /// Is the address of this family?
+    pub fn holds(self, addr: IpAddr) -> bool {
+        self == Self::of(addr)
+    }
+
     fn of(addr: IpAddr) -> Self {
         match addr {
             IpAddr::V4(_) => Self::V4,

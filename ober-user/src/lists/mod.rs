@@ -153,6 +153,14 @@ impl Keeper {
         self.lists.get(list).map(|list| list.stored.number)
     }
 
+    /// The list with this number in the kernel.
+    pub fn name(&self, number: u32) -> Option<&str> {
+        let mut lists = self.lists.iter();
+        lists
+            .find(|(_, list)| list.stored.number == number)
+            .map(|(name, _)| name.as_str())
+    }
+
     /// Fills fresh maps from the snapshots of the last run, so that nobody waits for the name service.
     pub fn restore(&mut self) -> Result<(), Error> {
         for (name, list) in &self.lists {

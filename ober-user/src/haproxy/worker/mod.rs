@@ -12,151 +12,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{config::Workers, machine::Machine};
+use self::leaving::Leaving;
+pub use self::{
+    event::{Action, Event, Exit, Generation, Outcome, Pid, Why},
+    policy::Policy,
+};
+use crate::machine::Machine;
 
+mod event;
+mod leaving;
+mod policy;
 #[cfg(test)]
 mod tests;
-
-/// A process number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pid(pub i32);
-
-/// A fingerprint of what a worker was started with; equal means there is nothing to replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(pub u64);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Code(i32),
-    Signal(i32),
-    /// The process was adopted, and only a parent learns the status.
-    Unknown,
-}
-
-/// The times and bounds of supervision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    pub backoff: Duration,
-    pub backoff_max: Duration,
-    /// A worker that ran this long has earned a fresh back-off.
-    pub steady: Duration,
-    /// For a process to become ready.
-    pub start_limit: Duration,
-    /// Pause between two questions to a starting process.
-    pub probe_every: Duration,
-    /// From leaving the ring to the signal, so that connections under way still find someone who accepts.
-    pub settle: Duration,
-    /// How long a replaced process may finish its connections.
-    pub drain: Duration,
-    /// Replaced processes left to finish at once; beyond, the oldest is killed.
-    pub finishing: usize,
-}
-
-impl Policy {
-    /// The configured times, and fixed ones for the rest.
-    pub fn of(workers: &Workers) -> Self {
-        Self {
-            backoff: workers.backoff,
-            backoff_max: workers.backoff_max,
-            steady: workers.backoff_max.max(Duration::from_secs(10)),
-            start_limit: Duration::from_secs(20),
-            probe_every: Duration::from_millis(10),
-            settle: Duration::from_millis(100),
-            // HAProxy ends itself by hard-stop-after; the kill is for one that does not.
-            drain: workers.drain.saturating_add(Duration::from_secs(5)),
-            finishing: 3,
-        }
-    }
-
-    fn pause(&self, failures: u32) -> Duration {
-        let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
-        self.backoff.saturating_mul(factor).min(self.backoff_max)
-    }
-}
-
-/// What happens to a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// This generation shall serve.
-    Want {
-        generation: Generation,
-    },
-    /// The times and bounds from now on.
-    Follow(Policy),
-    /// A process of an earlier daemon serves, as it proved then; others of that daemon have to finish.
-    Adopt {
-        pid: Pid,
-        generation: Generation,
-        finishing: Vec<Pid>,
-    },
-    Spawned {
-        generation: Generation,
-        pid: Pid,
-    },
-    SpawnFailed {
-        generation: Generation,
-    },
-    /// The process answered on its command socket.
-    Ready {
-        pid: Pid,
-    },
-    NotReady {
-        pid: Pid,
-    },
-    Exited {
-        pid: Pid,
-        exit: Exit,
-    },
-    /// Nothing shall serve; connections may finish for so long.
-    Stop {
-        drain: Duration,
-    },
-}
-
-/// What a slot asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Spawn {
-        generation: Generation,
-    },
-    /// Ask the process whether it is ready; answered by `Ready` or `NotReady`.
-    Probe {
-        pid: Pid,
-    },
-    SetInRing(bool),
-    /// Accept no more, finish what is there, end.
-    Retire {
-        pid: Pid,
-    },
-    Kill {
-        pid: Pid,
-        why: Why,
-    },
-    /// The answer to `Want`.
-    Settled {
-        generation: Generation,
-        outcome: Outcome,
-    },
-}
-
-/// Why a process is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    Unwanted,
-    NeverReady,
-    DrainOver,
-    TooManyFinishing,
-}
-
-/// What became of a wanted generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Serving,
-    NotSpawned,
-    Ended(Exit),
-    NeverReady,
-}
 
 /// A process that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,14 +51,6 @@ pub enum State {
     Backoff { until: Instant },
 }
 
-/// What is next for a process that no longer counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Retire { at: Instant, drain: Duration },
-    Kill { at: Instant },
-    Killed,
-}
-
 /// One worker slot.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -200,7 +59,7 @@ pub struct Worker {
     changed: Instant,
     wanted: Option<Generation>,
     in_ring: bool,
-    leaving: Vec<(Pid, Step)>,
+    leaving: Leaving,
     failures: u32,
     restarts: u32,
     last_exit: Option<Exit>,
@@ -215,7 +74,7 @@ impl Worker {
             changed: now,
             wanted: None,
             in_ring: false,
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
             failures: 0,
             restarts: 0,
             last_exit: None,
@@ -246,7 +105,7 @@ impl Worker {
 
     /// Processes that only finish, oldest first.
     pub fn finishing(&self) -> Vec<Pid> {
-        self.leaving.iter().map(|(pid, _)| *pid).collect()
+        self.leaving.pids()
     }
 
     /// Generations that may be started again.
@@ -303,13 +162,10 @@ impl Worker {
         vec![Action::Spawn { generation }]
     }
 
-    fn kill(&mut self, pid: Pid, why: Why) -> Vec<Action> {
-        self.leaving.push((pid, Step::Killed));
-        vec![Action::Kill { pid, why }]
-    }
-
     fn discard(&mut self, new: Starting, why: Why) -> Vec<Action> {
-        new.pid.map(|pid| self.kill(pid, why)).unwrap_or_default()
+        new.pid
+            .map(|pid| self.leaving.kill(pid, why))
+            .unwrap_or_default()
     }
 
     /// After an end that was not asked for.
@@ -364,36 +220,12 @@ impl Worker {
         actions
     }
 
-    fn retire(&mut self, now: Instant, pid: Pid) -> Vec<Action> {
-        let at = now + self.policy.drain;
-        self.leaving.push((pid, Step::Kill { at }));
-        let mut actions = vec![Action::Retire { pid }];
-        let alive = self
-            .leaving
-            .iter()
-            .filter(|(_, step)| *step != Step::Killed)
-            .count();
-        let excess = alive.saturating_sub(self.policy.finishing);
-        let oldest = self
-            .leaving
-            .iter_mut()
-            .filter(|(_, step)| *step != Step::Killed);
-        for (pid, step) in oldest.take(excess) {
-            *step = Step::Killed;
-            actions.push(Action::Kill {
-                pid: *pid,
-                why: Why::TooManyFinishing,
-            });
-        }
-        actions
-    }
-
     fn adopt(&mut self, now: Instant, current: Serving, finishing: Vec<Pid>) -> Vec<Action> {
         self.wanted = Some(current.generation);
         self.enter(now, State::Running(current));
         let mut actions = self.ring(true);
         for pid in finishing {
-            actions.extend(self.retire(now, pid));
+            actions.extend(self.leaving.retire(now, pid, &self.policy));
         }
         actions
     }
@@ -407,17 +239,13 @@ impl Worker {
             State::Running(current) => (Some(current), None),
             State::Replacing(old, new) => (Some(old), Some(new)),
         };
-        for (_, step) in &mut self.leaving {
-            if let Step::Kill { at } = step {
-                *at = (*at).min(now + self.policy.settle + drain);
-            }
-        }
+        self.leaving.hurry(now + self.policy.settle + drain);
         if let Some(new) = starting {
             actions.extend(self.discard(new, Why::Unwanted));
         }
         if let Some(current) = serving {
-            let at = now + self.policy.settle;
-            self.leaving.push((current.pid, Step::Retire { at, drain }));
+            self.leaving
+                .retire_at(now + self.policy.settle, current.pid, drain);
         }
         self.enter(now, State::Stopped);
         actions
@@ -448,7 +276,7 @@ impl Worker {
             | State::Running(_)
             | State::Replacing(..)
             | State::Backoff { .. } => {
-                self.leaving.retain(|(leaving, _)| *leaving != pid);
+                self.leaving.ended(pid);
                 Vec::new()
             }
         }
@@ -525,31 +353,8 @@ impl Worker {
                 self.update(old, new);
                 vec![Action::Probe { pid }]
             }
-            Some(_) | None => self.kill(pid, Why::Unwanted),
+            Some(_) | None => self.leaving.kill(pid, Why::Unwanted),
         }
-    }
-
-    fn leave(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (pid, step) in &mut self.leaving {
-            match *step {
-                Step::Retire { at, drain } if at <= now => {
-                    // Never now: the signal shall have its chance.
-                    let at = now + drain.max(Duration::from_millis(1));
-                    *step = Step::Kill { at };
-                    actions.push(Action::Retire { pid: *pid });
-                }
-                Step::Kill { at } if at <= now => {
-                    *step = Step::Killed;
-                    actions.push(Action::Kill {
-                        pid: *pid,
-                        why: Why::DrainOver,
-                    });
-                }
-                Step::Retire { .. } | Step::Kill { .. } | Step::Killed => {}
-            }
-        }
-        actions
     }
 }
 
@@ -589,7 +394,7 @@ impl Machine for Worker {
             (Event::Ready { pid }, Some((old, new))) if new.pid == Some(pid) => {
                 let mut actions = self.serve(now, pid, new);
                 if let Some(old) = old {
-                    actions.extend(self.retire(now, old.pid));
+                    actions.extend(self.leaving.retire(now, old.pid, &self.policy));
                 }
                 actions
             }
@@ -613,7 +418,7 @@ impl Machine for Worker {
     }
 
     fn tick(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.leave(now);
+        let mut actions = self.leaving.tick(now);
         if let (State::Backoff { until }, Some(generation)) = (self.state, self.wanted)
             && until <= now
         {
@@ -649,10 +454,6 @@ impl Machine for Worker {
                     .map_or(new.give_up, |probe| probe.min(new.give_up)),
             ),
         };
-        let leaving = self.leaving.iter().filter_map(|(_, step)| match step {
-            Step::Retire { at, .. } | Step::Kill { at } => Some(*at),
-            Step::Killed => None,
-        });
-        leaving.chain(state).min()
+        self.leaving.deadline().into_iter().chain(state).min()
     }
 }

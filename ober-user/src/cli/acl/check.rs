@@ -1,0 +1,69 @@
+//! `acl check`.
+
+use std::{net::IpAddr, path::Path};
+
+use clap::Args;
+
+use crate::{
+    api::{Checked, Reply, Request},
+    cli::{
+        Error, Json, Outcome, client,
+        screen::{Cell, Screen, Tone},
+    },
+    config::Config,
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Check {
+    address: IpAddr,
+    /// Ask about this list alone
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Check {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        if let Some(list) = &self.list {
+            super::known(&config, list)?;
+        }
+        let request = Request::Check {
+            address: self.address,
+        };
+        let Reply::Checked(mut checked) = client::ask(&config, request).await? else {
+            return Err(client::Error::Astray.into());
+        };
+        checked.retain(|checked| self.list.as_ref().is_none_or(|list| *list == checked.list));
+        if self.json.json {
+            screen.json(&checked)?;
+        } else {
+            let rows: Vec<_> = checked.iter().map(row).collect();
+            screen.table(&["list", &self.address.to_string()], &rows)?;
+        }
+        Ok(outcome(&checked))
+    }
+}
+
+fn outcome(checked: &[Checked]) -> Outcome {
+    if checked.iter().any(|checked| checked.listed) {
+        Outcome::Done
+    } else {
+        Outcome::No
+    }
+}
+
+fn row(checked: &Checked) -> Vec<Cell> {
+    let word = if checked.listed {
+        "listed"
+    } else {
+        "not listed"
+    };
+    let tone = if checked.listed {
+        Tone::Good
+    } else {
+        Tone::Plain
+    };
+    vec![Cell::text(&checked.list), Cell::toned(word, tone)]
+}

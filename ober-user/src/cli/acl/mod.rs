@@ -1,0 +1,57 @@
+//! `acl`: show and change the access lists.
+
+mod check;
+mod edits;
+mod show;
+mod sync;
+mod watch;
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+pub(super) use sync::Sync;
+
+use super::{Error, Outcome, screen::Screen};
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Acl {
+    /// Set lists and servers from hostlists
+    Sync(Sync),
+    /// Show the sources and addresses of lists
+    Show(show::Show),
+    /// Ask whether an address is on a list: exit status 0 if it is, 1 if not
+    Check(check::Check),
+    /// Put addresses on a list
+    Add(sync::Edit),
+    /// Take addresses off a list
+    Remove(sync::Edit),
+    /// Print sampled drops as they happen, until interrupted
+    Watch(super::Json),
+}
+
+impl Acl {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        match self {
+            Self::Sync(sync) => sync.run(path, screen).await,
+            Self::Show(show) => show.run(path, screen).await,
+            Self::Check(check) => check.run(path, screen).await,
+            Self::Add(edit) => edit.run(crate::api::How::Add, path, screen).await,
+            Self::Remove(edit) => edit.run(crate::api::How::Remove, path, screen).await,
+            Self::Watch(json) => watch::run(path, json, screen).await,
+        }
+    }
+}
+
+/// A list that is configured, or an error that names those that are.
+fn known<'l>(config: &Config, list: &'l str) -> Result<&'l str, Error> {
+    if config.lists.contains_key(list) {
+        return Ok(list);
+    }
+    let names: Vec<_> = config.lists.keys().map(String::as_str).collect();
+    Err(Error::Usage(format!(
+        "there is no list {list:?}; the lists are {}; new ones are declared in the configuration",
+        names.join(", ")
+    )))
+}

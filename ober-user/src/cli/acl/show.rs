@@ -1,0 +1,80 @@
+//! `acl show`.
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::{
+    api::{ListEntries, Reply, Request},
+    cli::{
+        Error, Json, Outcome, client,
+        screen::{Screen, Tone},
+    },
+    config::Config,
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    /// One list; all of them without
+    list: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Show {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        if let Some(list) = &self.list {
+            super::known(&config, list)?;
+        }
+        let request = Request::Show { list: self.list };
+        let Reply::Lists(lists) = client::ask(&config, request).await? else {
+            return Err(client::Error::Astray.into());
+        };
+        if self.json.json {
+            screen.json(&lists)?;
+        } else {
+            lists.iter().try_for_each(|list| show(list, screen))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn show(list: &ListEntries, screen: &mut Screen) -> Result<(), Error> {
+    let name = screen.paint(&list.name, Tone::Strong);
+    let addresses = if list.count == 1 {
+        "address"
+    } else {
+        "addresses"
+    };
+    screen.line(format_args!("{name}: {} {addresses}", list.count))?;
+    for (word, sources) in [("from", &list.sources), ("less", &list.except)] {
+        for source in sources {
+            let word = screen.paint(word, Tone::Faint);
+            screen.line(format_args!("  {word} {source}"))?;
+        }
+    }
+    let mut entries = list.entries.iter();
+    Ok(entries.try_for_each(|entry| screen.line(format_args!("  {entry}")))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::screen::tests::Paper;
+
+    #[test]
+    fn sources_stand_before_what_they_gave() {
+        let list = ListEntries {
+            name: "routers".into(),
+            sources: vec!["r[1-2]".into()],
+            except: vec!["10.0.0.9".into()],
+            count: 3,
+            entries: vec!["10.0.0.1-10.0.0.2".into(), "fd00::/64".into()],
+        };
+        let paper = Paper::default();
+        show(&list, &mut Screen::plain(paper.clone())).unwrap();
+        let expected = "routers: 3 addresses\n  from r[1-2]\n  less 10.0.0.9\n  10.0.0.1-10.0.0.2\n  fd00::/64\n";
+        assert_eq!(paper.text(), expected);
+    }
+}

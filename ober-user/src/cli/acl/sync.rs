@@ -1,0 +1,317 @@
+//! `acl sync`, `acl add`, `acl remove`: changes of lists and servers, all or none.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use super::edits::{Stdin, edit};
+use crate::{
+    api::{self, How, Reply, Request, SHOWN, Synced, Target},
+    cli::{
+        Error, Json, Outcome, client,
+        screen::{Screen, Tone},
+    },
+    config::{Config, FRONTEND_HTTP, ROUTERS},
+};
+
+const EXPR: &str = "An expression: names, addresses, ranges such as n[01-08] and 10.0.0.[1-254], prefixes, @FILE, or \
+- for standard input. \"\" names nobody.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPR)]
+pub(in crate::cli) struct Sync {
+    /// Clients that may use plain HTTP
+    #[arg(long, value_name = "EXPR")]
+    frontend_http: Option<String>,
+    /// Routers that routing protocols are accepted from
+    #[arg(long, value_name = "EXPR")]
+    routers: Option<String>,
+    /// Servers of the S3 backend, each with an optional :PORT
+    #[arg(long, value_name = "EXPR")]
+    backend_http: Option<String>,
+    /// Which backend --backend-http is for, when services use several
+    #[arg(long, value_name = "NAME", requires = "backend_http")]
+    backend: Option<String>,
+    /// Clients of another list; may be repeated
+    #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"])]
+    list: Vec<String>,
+    /// Resolve the names of all lists that are not set here again
+    #[arg(long)]
+    refresh: bool,
+    #[command(flatten)]
+    how: Options,
+}
+
+/// `acl add` and `acl remove`.
+#[derive(Debug, Args)]
+#[command(after_help = EXPR)]
+pub(in crate::cli) struct Edit {
+    list: String,
+    #[arg(value_name = "EXPR", required = true)]
+    expressions: Vec<String>,
+    #[command(flatten)]
+    how: Options,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Options {
+    /// Show the difference and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Forget the earlier addresses of names that do not resolve any more
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Sync {
+    pub(in crate::cli) async fn run(
+        mut self,
+        path: &Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        if self.is_empty() {
+            self.ask()?;
+        }
+        let edits = self.edits(&config)?;
+        if edits.is_empty() {
+            screen.line("nothing to change")?;
+            return Ok(Outcome::Done);
+        }
+        send(&config, edits, self.how, screen).await
+    }
+
+    fn is_empty(&self) -> bool {
+        let named = [&self.frontend_http, &self.routers, &self.backend_http];
+        named.iter().all(|option| option.is_none()) && self.list.is_empty() && !self.refresh
+    }
+
+    /// Three questions, as Herr Ober has always asked them.
+    fn ask(&mut self) -> Result<(), Error> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            let text = "say what to set: --frontend-http, --routers, --backend-http, --list or --refresh; questions \
+                        are asked on a terminal only";
+            return Err(Error::Usage(text.into()));
+        }
+        self.frontend_http = prompt("Clients that may use plain HTTP")?;
+        self.routers = prompt("Routers")?;
+        self.backend_http = prompt("S3 servers")?;
+        Ok(())
+    }
+
+    fn edits(&self, config: &Config) -> Result<Vec<api::Edit>, Error> {
+        let mut stdin = Stdin::default();
+        let mut edits: Vec<api::Edit> = Vec::new();
+        for (list, expression) in self.named_lists() {
+            let target = Target::List(super::known(config, list)?.to_owned());
+            if edits.iter().any(|edit| edit.target == target) {
+                return Err(Error::Usage(format!(
+                    "list {list} is set twice; write one expression"
+                )));
+            }
+            let expressions = std::slice::from_ref(expression);
+            edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
+        }
+        if let Some(expression) = &self.backend_http {
+            let target = Target::Backend(self.backend(config)?);
+            let expressions = std::slice::from_ref(expression);
+            edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
+        }
+        if self.refresh {
+            edits.extend(refresh(config, &edits));
+        }
+        Ok(edits)
+    }
+
+    fn named_lists(&self) -> impl Iterator<Item = (&str, &String)> {
+        let own = [
+            (FRONTEND_HTTP, &self.frontend_http),
+            (ROUTERS, &self.routers),
+        ];
+        let own = own
+            .into_iter()
+            .filter_map(|(name, expression)| Some((name, expression.as_ref()?)));
+        let others = self.list.chunks_exact(2);
+        own.chain(others.map(|pair| (pair[0].as_str(), &pair[1])))
+    }
+
+    fn backend(&self, config: &Config) -> Result<String, Error> {
+        let mut names: Vec<&str> = config.services.iter().map(|s| s.backend.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let all: Vec<&str> = config.backends.keys().map(String::as_str).collect();
+        match (&self.backend, names.as_slice()) {
+            (Some(name), _) if config.backends.contains_key(name) => Ok(name.clone()),
+            (Some(name), _) => Err(Error::Usage(format!(
+                "there is no backend {name:?}; the backends are {}",
+                all.join(", ")
+            ))),
+            (None, [only]) => Ok((*only).to_owned()),
+            (None, []) => Err(Error::Usage(
+                "no service has a backend; configure one".into(),
+            )),
+            (None, several) => Err(Error::Usage(format!(
+                "the services use several backends: say which with --backend: {}",
+                several.join(", ")
+            ))),
+        }
+    }
+}
+
+fn refresh(config: &Config, edits: &[api::Edit]) -> Vec<api::Edit> {
+    let named = |list: &String| {
+        let mut targets = edits.iter().map(|edit| &edit.target);
+        targets.any(|target| matches!(target, Target::List(name) if name == list))
+    };
+    let rest = config.lists.keys().filter(|list| !named(list));
+    let again = rest.map(|list| api::Edit {
+        target: Target::List(list.clone()),
+        how: How::Refresh,
+        sources: vec![],
+        stdin: None,
+    });
+    again.collect()
+}
+
+fn prompt(question: &str) -> Result<Option<String>, Error> {
+    let answer: String = dialoguer::Input::new()
+        .with_prompt(format!("{question} (hostlist; empty: leave as it is)"))
+        .allow_empty(true)
+        .interact_text()
+        .map_err(|error| Error::Prompt(io::Error::other(error)))?;
+    Ok(Some(answer).filter(|answer| !answer.trim().is_empty()))
+}
+
+impl Edit {
+    pub(super) async fn run(
+        self,
+        how: How,
+        path: &Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        let target = Target::List(super::known(&config, &self.list)?.to_owned());
+        let edit = edit(target, how, &self.expressions, &mut Stdin::default())?;
+        send(&config, vec![edit], self.how, screen).await
+    }
+}
+
+async fn send(
+    config: &Config,
+    edits: Vec<api::Edit>,
+    how: Options,
+    screen: &mut Screen,
+) -> Result<Outcome, Error> {
+    let request = Request::Sync(api::Sync {
+        edits,
+        dry_run: how.dry_run,
+        prune: how.prune,
+    });
+    let spinner = spinner();
+    let reply = client::ask(config, request).await;
+    spinner.finish_and_clear();
+    let Reply::Synced(synced) = reply? else {
+        return Err(client::Error::Astray.into());
+    };
+    if how.json.json {
+        screen.json(&synced)?;
+    } else {
+        synced
+            .iter()
+            .try_for_each(|synced| show(synced, how.dry_run, screen))?;
+    }
+    if synced.iter().all(|synced| synced.unresolved.is_empty()) {
+        Ok(Outcome::Done)
+    } else {
+        Ok(Outcome::Unresolved)
+    }
+}
+
+/// Drawn on standard error, and only when that is a terminal.
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message("resolving names and changing the lists");
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error> {
+    let (kind, name) = match &synced.target {
+        Target::List(name) => ("list", name),
+        Target::Backend(name) => ("backend", name),
+    };
+    let would = if dry_run { "would be " } else { "" };
+    let name = screen.paint(name, Tone::Strong);
+    let change = synced.change;
+    screen.line(format_args!(
+        "{kind} {name}: {would}{} added, {would}{} removed, {} on it",
+        change.added, change.removed, synced.count
+    ))?;
+    for (mark, lines, tone) in [
+        ('+', &synced.added, Tone::Good),
+        ('-', &synced.removed, Tone::Bad),
+    ] {
+        for line in lines {
+            let line = screen.paint(format_args!("{mark} {line}"), tone);
+            screen.line(format_args!("  {line}"))?;
+        }
+        if lines.len() >= SHOWN {
+            screen.line(format_args!("  {mark} and more"))?;
+        }
+    }
+    for (name, reason) in &synced.unresolved {
+        let kept = if synced.kept.contains(name) {
+            "; keeps its earlier addresses"
+        } else {
+            ""
+        };
+        let line = screen.paint(
+            format_args!("not resolved: {name}: {reason}{kept}"),
+            Tone::Bad,
+        );
+        screen.line(format_args!("  {line}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{access::Change, cli::screen::tests::Paper};
+
+    #[test]
+    fn a_change_shows_what_came_went_and_did_not_resolve() {
+        let synced = Synced {
+            target: Target::List("frontend-http".into()),
+            change: Change {
+                added: 2,
+                removed: 1,
+            },
+            count: 7,
+            added: vec!["10.0.0.1-10.0.0.2".into()],
+            removed: vec!["10.0.0.9".into()],
+            unresolved: [
+                ("n1".to_owned(), "no such name".to_owned()),
+                ("n2".to_owned(), "no answer".to_owned()),
+            ]
+            .into(),
+            kept: vec!["n2".into()],
+        };
+        let paper = Paper::default();
+        show(&synced, true, &mut Screen::plain(paper.clone())).unwrap();
+        let expected = "\
+list frontend-http: would be 2 added, would be 1 removed, 7 on it
+  + 10.0.0.1-10.0.0.2
+  - 10.0.0.9
+  not resolved: n1: no such name
+  not resolved: n2: no answer; keeps its earlier addresses
+";
+        assert_eq!(paper.text(), expected);
+    }
+}

@@ -1,0 +1,201 @@
+//! Talks to the daemon over its socket; where none runs, the pinned maps are asked in its place. The decision between
+//! the two is made here and nowhere else.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::UnixStream,
+    time::timeout,
+};
+
+use super::{Error as CommandError, privilege};
+use crate::{
+    api::{Answer, Reply, Request, SOCKET},
+    config::Config,
+    dataplane::pins,
+    offline,
+};
+
+/// A daemon that lives accepts at once; one that is stopped leaves callers in its queue.
+const CONNECT: Duration = Duration::from_secs(2);
+/// For answers that take no work. A sync or a reload may take as long as it takes.
+const QUICK: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the daemon of instance {instance} is not running: nobody answers on {socket}; start it with \
+         `systemctl start ober` or `ober-user run`"
+    )]
+    NotRunning { instance: String, socket: PathBuf },
+    #[error(
+        "instance {instance} is not here: no daemon answers on {socket} and nothing is pinned in {pins}; start it with \
+         `systemctl start ober` or `ober-user run`"
+    )]
+    Absent {
+        instance: String,
+        socket: PathBuf,
+        pins: PathBuf,
+    },
+    #[error(
+        "connect to the daemon on {socket}: permission denied; only root may talk to it: try sudo"
+    )]
+    Denied { socket: PathBuf },
+    #[error("connect to the daemon on {socket}: {source}")]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error(
+        "ask the daemon on {socket}: no answer within {}s; is it stopped? see its log", .patience.as_secs()
+    )]
+    Silent { socket: PathBuf, patience: Duration },
+    #[error("ask the daemon on {socket}: {source}")]
+    Talk { socket: PathBuf, source: io::Error },
+    #[error("ask the daemon on {socket}: it hung up; see its log")]
+    HungUp { socket: PathBuf },
+    #[error(
+        "ask the daemon on {socket}: its answer makes no sense here ({source}); do command and daemon have one version?"
+    )]
+    Garbled {
+        socket: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(
+        "ask the daemon: it answered another question than the one asked; do command and daemon have one version?"
+    )]
+    Astray,
+}
+
+/// Where the daemon listens.
+pub fn socket(config: &Config) -> PathBuf {
+    config.node.run.join(SOCKET)
+}
+
+/// Asks the daemon; where none runs, the pins.
+pub async fn ask(config: &Config, request: Request) -> Result<Reply, CommandError> {
+    let answer = match connect(&socket(config)).await? {
+        Some(mut line) => line.exchange(&request).await?,
+        None => {
+            pinned(config)?;
+            offline::answer(config, request).await
+        }
+    };
+    answer.map_err(CommandError::failed)
+}
+
+/// Where the instance's pins are, if it has any.
+pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    // Only what is surely not there is missing: who may not look is told so by whoever opens it.
+    if matches!(pins.try_exists(), Ok(false)) {
+        return Err(Error::Absent {
+            instance: config.node.instance.clone(),
+            socket: socket(config),
+            pins,
+        });
+    }
+    Ok(pins)
+}
+
+/// Asks what only a daemon can answer.
+pub async fn ask_daemon(config: &Config, request: Request) -> Result<Reply, CommandError> {
+    let socket = socket(config);
+    let Some(mut line) = connect(&socket).await? else {
+        let instance = config.node.instance.clone();
+        return Err(Error::NotRunning { instance, socket }.into());
+    };
+    let answer = line.exchange(&request).await?;
+    answer.map_err(CommandError::failed)
+}
+
+/// An open line to the daemon.
+pub struct Line {
+    socket: PathBuf,
+    stream: Lines<BufReader<UnixStream>>,
+}
+
+/// Opens a line; `None`: no daemon runs.
+pub async fn connect(socket: &Path) -> Result<Option<Line>, Error> {
+    let attempt = timeout(CONNECT, UnixStream::connect(socket)).await;
+    let stream = match attempt {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(source)) => return no_line(socket, source),
+        Err(_) => {
+            return Err(Error::Silent {
+                socket: socket.into(),
+                patience: CONNECT,
+            });
+        }
+    };
+    Ok(Some(Line {
+        socket: socket.into(),
+        stream: BufReader::new(stream).lines(),
+    }))
+}
+
+fn no_line(socket: &Path, source: io::Error) -> Result<Option<Line>, Error> {
+    let socket = socket.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+        io::ErrorKind::PermissionDenied => Err(Error::Denied { socket }),
+        _ => Err(Error::Connect { socket, source }),
+    }
+}
+
+impl Line {
+    /// One request, one answer.
+    pub async fn exchange(&mut self, request: &Request) -> Result<Answer, Error> {
+        let slow = matches!(request, Request::Sync(_) | Request::Reload);
+        self.send(request).await?;
+        if slow {
+            return self.next().await;
+        }
+        match timeout(QUICK, self.next()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Silent {
+                socket: self.socket.clone(),
+                patience: QUICK,
+            }),
+        }
+    }
+
+    pub async fn send(&mut self, request: &Request) -> Result<(), Error> {
+        let mut text = serde_json::to_vec(request).map_err(|source| self.garbled(source))?;
+        text.push(b'\n');
+        let stream = self.stream.get_mut().get_mut();
+        let sent = stream.write_all(&text).await;
+        sent.map_err(|source| self.talk(source))
+    }
+
+    /// The next answer.
+    pub async fn next(&mut self) -> Result<Answer, Error> {
+        let line = self.stream.next_line().await;
+        let line = line.map_err(|source| self.talk(source))?;
+        let line = line.ok_or_else(|| Error::HungUp {
+            socket: self.socket.clone(),
+        })?;
+        serde_json::from_str(&line).map_err(|source| self.garbled(source))
+    }
+
+    fn talk(&self, source: io::Error) -> Error {
+        Error::Talk {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+
+    fn garbled(&self, source: serde_json::Error) -> Error {
+        Error::Garbled {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+}
+
+/// May this process use the maps itself, now that no daemon answers?
+pub(super) fn may_use_maps() -> Result<(), CommandError> {
+    Ok(privilege::require(&privilege::MAPS)?)
+}

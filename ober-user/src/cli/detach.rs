@@ -1,0 +1,92 @@
+//! `detach`.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{
+    Error, Json, Outcome,
+    client::{self, connect},
+    privilege,
+    screen::Screen,
+};
+use crate::{
+    config::Config,
+    daemon::{self, Detached},
+    dataplane,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Detach {
+    /// How long the workers may finish their connections, instead of workers.drain
+    #[arg(long, value_name = "SECONDS")]
+    drain: Option<u64>,
+    /// Without reading a configuration: only the programs and pins of this instance
+    #[arg(long, value_name = "NAME", conflicts_with = "drain")]
+    instance: Option<String>,
+    /// Where the BPF file system is, with --instance
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "instance",
+        default_value = "/sys/fs/bpf"
+    )]
+    bpffs: PathBuf,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Detach {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        let (instance, detached) = match &self.instance {
+            Some(instance) => (instance.clone(), self.pins_only(instance)?),
+            None => self.whole(path).await?,
+        };
+        if self.json.json {
+            screen.json(&detached)?;
+            return Ok(Outcome::Done);
+        }
+        screen.line(format_args!(
+            "instance {instance}: detached, pins removed, {} workers dismissed",
+            detached.workers
+        ))?;
+        for vip in &detached.vips {
+            screen.line(format_args!("VIP {vip} removed"))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn pins_only(&self, instance: &str) -> Result<Detached, Error> {
+        // The name becomes a path.
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if instance.is_empty() || !instance.chars().all(plain) {
+            let text = format!(
+                "{instance:?} is not the name of an instance; see the directories in /sys/fs/bpf/ober"
+            );
+            return Err(Error::Usage(text));
+        }
+        privilege::require(&privilege::DATA_PLANE)?;
+        dataplane::detach(&self.bpffs, instance)?;
+        Ok(Detached {
+            vips: vec![],
+            workers: 0,
+        })
+    }
+
+    async fn whole(&self, path: &Path) -> Result<(String, Detached), Error> {
+        let config = Config::load(path)?;
+        let instance = config.node.instance.clone();
+        privilege::require(&privilege::DATA_PLANE)?;
+        if connect(&client::socket(&config)).await?.is_some() {
+            return Err(Error::DaemonRuns { instance });
+        }
+        let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
+        let detached = daemon::detach(&config, drain)
+            .await
+            .map_err(Error::Daemon)?;
+        Ok((instance, detached))
+    }
+}

@@ -1,0 +1,171 @@
+//! The command line. Nouns show, verbs change. Each command is a file; each gets a [`Screen`] to write on and says in an
+//! [`Outcome`] how it went. `main.rs` alone turns that into an exit status.
+
+mod acl;
+pub mod client;
+mod counters;
+mod detach;
+mod error;
+mod flow;
+mod hostlist;
+pub mod privilege;
+mod reload;
+pub mod screen;
+mod shell;
+mod status;
+mod validate;
+
+use std::{future::Future, io, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use error::Error;
+use screen::Screen;
+
+const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check` is no; 2 wrong usage or bad \
+configuration; 3 done, but some names did not resolve.\n\nColour is used on a terminal unless NO_COLOR is set. \
+RUST_LOG sets what is logged, for example RUST_LOG=debug.";
+
+/// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
+#[derive(Debug, Parser)]
+#[command(name = "ober-user", version, after_help = EXIT, subcommand_required = true, arg_required_else_help = true)]
+pub struct Ober {
+    /// The configuration; `config.d/*.toml` beside it is read as well
+    #[arg(
+        long,
+        global = true,
+        env = "OBER_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE",
+        default_value = "/etc/ober/ober.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: load the data plane, run the workers, keep the lists
+    Run,
+    /// Check the configuration, have HAProxy check what is made of it, and change nothing
+    Validate(Json),
+    /// Show workers, services, lists and what is attached
+    Status(Json),
+    /// Take the programs off the interfaces and remove all pins
+    Detach(detach::Detach),
+    /// Have the daemon read its configuration again and replace the workers
+    Reload(Json),
+    /// Show and change the access lists
+    #[command(subcommand)]
+    Acl(acl::Acl),
+    /// Set lists and servers from hostlists; the same as `acl sync`
+    Sync(acl::Sync),
+    /// Follow a flow through the data plane
+    #[command(subcommand)]
+    Flow(flow::Flow),
+    /// Work with Slurm hostlist expressions
+    #[command(subcommand)]
+    Hostlist(hostlist::Hostlist),
+    /// Show what the data plane counted
+    Counters(counters::Counters),
+    /// Print a completion script for a shell
+    Completions(shell::Completions),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(shell::Man),
+    /// Print the JSON schema of the configuration
+    Schema,
+}
+
+/// For commands whose answer a script may read.
+#[derive(Clone, Copy, Debug, Args)]
+struct Json {
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command went, if it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It was a question, and the answer is no.
+    No,
+    /// Done, but names did not resolve.
+    Unresolved,
+}
+
+impl Ober {
+    /// Runs the command.
+    pub fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
+        let path = self.config;
+        match self.command {
+            Command::Run => daemon(&path),
+            Command::Validate(json) => wait(validate::run(&path, json, screen)),
+            Command::Status(json) => wait(status::run(&path, json, screen)),
+            Command::Detach(detach) => wait(detach.run(&path, screen)),
+            Command::Reload(json) => wait(reload::run(&path, json, screen)),
+            Command::Acl(acl) => wait(acl.run(&path, screen)),
+            Command::Sync(sync) => wait(sync.run(&path, screen)),
+            Command::Flow(flow) => flow.run(&path, screen),
+            Command::Hostlist(hostlist) => hostlist.run(screen),
+            Command::Counters(counters) => wait(counters.run(&path, screen)),
+            Command::Completions(completions) => completions.run(screen),
+            Command::Man(man) => man.run(screen),
+            Command::Schema => shell::schema(screen),
+        }
+    }
+}
+
+fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
+    logs("info");
+    privilege::require(&privilege::DATA_PLANE)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let ended = runtime.block_on(crate::daemon::run(path));
+    // A name service that hangs must not hold the end up.
+    runtime.shutdown_background();
+    ended.map_err(Error::Daemon)?;
+    Ok(Outcome::Done)
+}
+
+/// Runs a command of a person, not the daemon. Changing the lists without a daemon blocks its thread, which only a
+/// runtime of several kinds of threads allows.
+fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    logs("warn");
+    let outcome = runtime.block_on(command);
+    // A name service that hangs must not hold the end of the command up.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Structured logs on standard error: so much without `RUST_LOG`, what it says with it.
+fn logs(otherwise: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(screen::coloured(&io::stderr()))
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Ober::command().debug_assert();
+    }
+}

@@ -1,0 +1,240 @@
+//! Where commands write: standard output, with colour and redrawn tables when a person looks at it.
+
+use std::{
+    env,
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+use serde::Serialize;
+
+/// Standard output, or a buffer.
+pub struct Screen {
+    out: Box<dyn Write>,
+    terminal: bool,
+    colour: bool,
+}
+
+/// How good the news of a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Plain,
+    Good,
+    Bad,
+    Faint,
+    Strong,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => "32",
+            Self::Bad => "1;31",
+            Self::Faint => "2",
+            Self::Strong => "1",
+        }
+    }
+
+    pub fn of(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
+/// A piece of a table.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    text: String,
+    right: bool,
+    tone: Tone,
+}
+
+impl Cell {
+    pub fn text(text: impl Display) -> Self {
+        Self::toned(text, Tone::Plain)
+    }
+
+    pub fn toned(text: impl Display, tone: Tone) -> Self {
+        // What is shown may come from the network or a file: a terminal must not obey it.
+        let text = text.to_string().replace(char::is_control, "?");
+        Self {
+            text,
+            right: false,
+            tone,
+        }
+    }
+
+    pub fn number(number: impl Display) -> Self {
+        Self {
+            right: true,
+            ..Self::text(number)
+        }
+    }
+}
+
+/// Is colour wanted there?
+pub fn coloured(stream: &impl IsTerminal) -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !refused && !dumb
+}
+
+impl Screen {
+    pub fn stdout() -> Self {
+        let out = io::stdout();
+        Self {
+            terminal: out.is_terminal(),
+            colour: coloured(&out),
+            out: Box::new(io::BufWriter::new(out)),
+        }
+    }
+
+    /// Without a terminal.
+    pub fn plain(out: impl Write + 'static) -> Self {
+        Self {
+            out: Box::new(out),
+            terminal: false,
+            colour: false,
+        }
+    }
+
+    /// Is somebody looking?
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Starts over at the top of the terminal.
+    pub fn clear(&mut self) -> io::Result<()> {
+        if self.terminal {
+            self.out.write_all(b"\x1b[H\x1b[2J")?;
+        }
+        Ok(())
+    }
+
+    pub fn line(&mut self, line: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{line}")
+    }
+
+    /// One JSON value on one line.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), super::Error> {
+        serde_json::to_writer(&mut self.out, value)?;
+        Ok(self.line("")?)
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Text in a tone, where there is colour.
+    pub fn paint(&self, text: impl Display, tone: Tone) -> String {
+        let text = Cell::toned(text, tone).text;
+        self.tint(&text, tone)
+    }
+
+    fn tint(&self, text: &str, tone: Tone) -> String {
+        match tone.code() {
+            code if self.colour && !code.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// Columns as wide as their widest cell; nothing when there are no rows.
+    pub fn table(&mut self, heads: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let right = |column: usize| {
+            rows.iter()
+                .any(|row| row.get(column).is_some_and(|cell| cell.right))
+        };
+        let head = heads.iter().enumerate().map(|(column, head)| Cell {
+            right: right(column),
+            ..Cell::toned(head, Tone::Strong)
+        });
+        let head: Vec<Cell> = head.collect();
+        let width = |column: usize| {
+            let rows = std::iter::once(&head).chain(rows);
+            let cells = rows.filter_map(|row| row.get(column));
+            cells
+                .map(|cell| cell.text.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        for row in std::iter::once(&head).chain(rows) {
+            let cells = row.iter().zip(&widths).enumerate();
+            let cells = cells
+                .map(|(column, (cell, width))| self.place(cell, *width, column + 1 == row.len()));
+            let line = cells.collect::<Vec<_>>().join("  ");
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, cell: &Cell, width: usize, last: bool) -> String {
+        let gap = " ".repeat(width.saturating_sub(cell.text.chars().count()));
+        let text = self.tint(&cell.text, cell.tone);
+        match (cell.right, last) {
+            (true, _) => gap + &text,
+            (false, true) => text,
+            (false, false) => text + &gap,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What a command wrote.
+    #[derive(Clone, Default)]
+    pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn columns_line_up_and_numbers_stand_right() {
+        let paper = Paper::default();
+        let mut screen = Screen::plain(paper.clone());
+        let rows = [
+            vec![Cell::text("a"), Cell::number(1), Cell::text("x")],
+            vec![
+                Cell::text("long"),
+                Cell::number(1000),
+                Cell::toned("y", Tone::Bad),
+            ],
+        ];
+        screen.table(&["name", "n", "rest"], &rows).unwrap();
+        assert_eq!(
+            paper.text(),
+            "name     n  rest\na        1  x\nlong  1000  y\n"
+        );
+    }
+
+    #[test]
+    fn a_terminal_is_never_told_what_to_do_by_what_it_shows() {
+        let mut screen = Screen::plain(Paper::default());
+        screen.colour = true;
+        assert_eq!(
+            screen.paint("a\x1b[2Jb", Tone::Bad),
+            "\x1b[1;31ma?[2Jb\x1b[0m"
+        );
+    }
+}

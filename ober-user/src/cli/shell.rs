@@ -1,0 +1,54 @@
+//! What packages ship: completions, manual pages, the schema.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+
+use super::{Error, Ober, Outcome, screen::Screen};
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Ober::command(), "ober-user", &mut script);
+        print(&script, screen)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Where to write one page a command, ober-user.1, ober-user-run.1 and so on
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
+        let Some(directory) = self.directory else {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Ober::command()).render(&mut page)?;
+            return print(&page, screen);
+        };
+        clap_mangen::generate_to(Ober::command(), &directory).map_err(|source| Error::Man {
+            directory: directory.display().to_string(),
+            source,
+        })?;
+        Ok(Outcome::Done)
+    }
+}
+
+pub(super) fn schema(screen: &mut Screen) -> Result<Outcome, Error> {
+    let schema = serde_json::to_string_pretty(&crate::config::schema())?;
+    screen.line(schema)?;
+    Ok(Outcome::Done)
+}
+
+fn print(text: &[u8], screen: &mut Screen) -> Result<Outcome, Error> {
+    let text = String::from_utf8_lossy(text);
+    screen.line(text.trim_end_matches('\n'))?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,260 @@
+//! `status`.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    Error, Json, Outcome, client,
+    screen::{Cell, Screen, Tone},
+};
+use crate::{
+    api::{Reply, Request},
+    config::Config,
+    status::{List, Status, Worker},
+};
+
+pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let config = Config::load(path)?;
+    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
+        return Err(client::Error::Astray.into());
+    };
+    if json.json {
+        screen.json(&status)?;
+    } else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        show(&status, now.unwrap_or_default(), screen)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    let healthy = if status.healthy {
+        "healthy"
+    } else {
+        "not healthy"
+    };
+    let healthy = screen.paint(healthy, Tone::of(status.healthy));
+    screen.line(format_args!(
+        "instance {}: {healthy}, {}, version {}",
+        status.instance,
+        daemon(status, now),
+        status.version
+    ))?;
+    interfaces(status, screen)?;
+    services(status, screen)?;
+    section("workers", screen)?;
+    let rows: Vec<_> = status.workers.iter().map(worker).collect();
+    screen.table(
+        &[
+            "worker", "cpu", "process", "state", "since", "in ring", "restarts", "last end",
+            "draining",
+        ],
+        &rows,
+    )?;
+    section("lists", screen)?;
+    let rows: Vec<_> = status.lists.iter().map(|entry| list(entry, now)).collect();
+    screen.table(
+        &["list", "addresses", "last sync", "unresolved", "failure"],
+        &rows,
+    )?;
+    backends(status, screen)
+}
+
+fn section(name: &str, screen: &mut Screen) -> Result<(), Error> {
+    let name = screen.paint(name, Tone::Strong);
+    screen.line("")?;
+    Ok(screen.line(name)?)
+}
+
+fn daemon(status: &Status, now: Duration) -> String {
+    match (status.pid, status.started) {
+        (Some(pid), Some(started)) => {
+            let up = now.saturating_sub(Duration::from_secs(started));
+            format!("daemon {pid} up {}", span(up))
+        }
+        (Some(pid), None) => format!("daemon {pid}"),
+        (None, _) => "no daemon, read from the pinned maps".into(),
+    }
+}
+
+fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
+    let plane = &status.data_plane;
+    let adopted = if plane.adopted {
+        "adopted"
+    } else {
+        "made by this daemon"
+    };
+    let steering = if plane.steering { "on" } else { "off" };
+    section("data plane", screen)?;
+    if status.pid.is_some() {
+        screen.line(format_args!("maps {adopted}, steering {steering}"))?;
+    } else {
+        screen.line(format_args!("steering {steering}"))?;
+    }
+    let rows = plane.interfaces.iter().map(|interface| {
+        let mode = if interface.native {
+            "native"
+        } else {
+            "generic"
+        };
+        let queues = match interface.queues {
+            0 => "?".to_owned(),
+            queues => queues.to_string(),
+        };
+        vec![
+            Cell::text(&interface.name),
+            flag(interface.attached),
+            Cell::text(mode),
+            Cell::number(queues),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(screen.table(&["interface", "attached", "xdp", "queues"], &rows)?)
+}
+
+fn services(status: &Status, screen: &mut Screen) -> Result<(), Error> {
+    section("services", screen)?;
+    let rows = status.services.iter().map(|service| {
+        vec![
+            Cell::text(&service.name),
+            Cell::text(service.vip),
+            Cell::number(service.port),
+            Cell::text(service.list.as_deref().unwrap_or("open to everybody")),
+            flag(service.vip_present),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(screen.table(&["service", "vip", "port", "list", "vip here"], &rows)?)
+}
+
+fn worker(worker: &Worker) -> Vec<Cell> {
+    let cpu = worker.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
+    let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
+    let tone = match worker.state.as_str() {
+        "running" => Tone::Good,
+        "starting" | "replacing" => Tone::Plain,
+        _ => Tone::Bad,
+    };
+    vec![
+        Cell::number(worker.number),
+        Cell::number(cpu),
+        Cell::number(pid),
+        Cell::toned(&worker.state, tone),
+        Cell::text(span(Duration::from_secs(worker.seconds))),
+        flag(worker.in_ring),
+        Cell::number(worker.restarts),
+        Cell::text(worker.last_exit.as_deref().unwrap_or("-")),
+        Cell::number(worker.draining.len()),
+    ]
+}
+
+fn list(list: &List, now: Duration) -> Vec<Cell> {
+    let ago = |at| format!("{} ago", span(now.saturating_sub(Duration::from_secs(at))));
+    let unresolved = list.unresolved.len();
+    let tone = if unresolved == 0 {
+        Tone::Plain
+    } else {
+        Tone::Bad
+    };
+    vec![
+        Cell::text(&list.name),
+        Cell::number(list.count),
+        Cell::text(list.synced.map_or_else(|| "never".into(), ago)),
+        Cell::toned(unresolved, tone),
+        match &list.error {
+            Some(error) => Cell::toned(error, Tone::Bad),
+            None => Cell::text("-"),
+        },
+    ]
+}
+
+fn backends(status: &Status, screen: &mut Screen) -> Result<(), Error> {
+    if status.backends.is_empty() {
+        return Ok(());
+    }
+    section("backends", screen)?;
+    let rows = status.backends.iter().map(|(name, servers)| {
+        vec![
+            Cell::text(name),
+            Cell::number(servers.len()),
+            Cell::text(crate::hostlist::fold(servers.iter().map(String::as_str))),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(screen.table(&["backend", "count", "servers"], &rows)?)
+}
+
+fn flag(good: bool) -> Cell {
+    Cell::toned(if good { "yes" } else { "no" }, Tone::of(good))
+}
+
+/// The two largest units are enough for a person.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match (
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, h, _, _) => format!("{d}d {h}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::screen::tests::Paper, observe::sample};
+
+    #[test]
+    fn every_part_of_a_status_is_shown() {
+        let paper = Paper::default();
+        let now = Duration::from_secs(1_700_000_065);
+        show(&sample::status(), now, &mut Screen::plain(paper.clone())).unwrap();
+        let text = paper.text();
+        for word in [
+            "instance main: healthy, daemon 42 up 1m 5s",
+            "in0        yes       native       4",
+            "open to everybody",
+            "backoff",
+            "signal 9",
+            "frontend-http         12  1m 5s ago  1",
+            "10.0.0.1:7480",
+        ] {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_daemon_it_says_so() {
+        let status = Status {
+            pid: None,
+            ..sample::status()
+        };
+        let paper = Paper::default();
+        show(&status, Duration::ZERO, &mut Screen::plain(paper.clone())).unwrap();
+        assert!(
+            paper
+                .text()
+                .contains("no daemon, read from the pinned maps")
+        );
+    }
+
+    #[test]
+    fn a_span_shows_its_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (3661, "1h 1m"),
+            (90_000, "1d 1h"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

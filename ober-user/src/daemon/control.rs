@@ -1,0 +1,110 @@
+//! The control socket: one request a line, one answer a line.
+
+use std::{io, sync::Arc};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::broadcast::error::RecvError,
+};
+
+use super::Daemon;
+use crate::{
+    api::{Answer, Failure, Reply, Request},
+    observe::http::Source as _,
+};
+
+pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(talk(stream, Arc::clone(&daemon)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept a control connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
+    let (read, mut write) = stream.into_split();
+    if let Err(error) = answer_all(BufReader::new(read), &mut write, &daemon).await {
+        tracing::debug!(%error, "control connection");
+    }
+}
+
+async fn answer_all(
+    mut requests: BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+    daemon: &Daemon,
+) -> io::Result<()> {
+    let mut line = String::new();
+    while requests.read_line(&mut line).await? > 0 {
+        match serde_json::from_str(&line) {
+            Ok(Request::Watch) => return watch(write, daemon).await,
+            Ok(request) => say(write, &daemon.answer(request).await).await?,
+            Err(error) => say(write, &usage(&error)).await?,
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+async fn watch(write: &mut OwnedWriteHalf, daemon: &Daemon) -> io::Result<()> {
+    let mut drops = daemon.drops.subscribe();
+    loop {
+        match drops.recv().await {
+            Ok(event) => say(write, &Ok(Reply::Drop(event))).await?,
+            // A slow reader misses events; they are samples anyway.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+fn usage(error: &serde_json::Error) -> Answer {
+    Err(Failure {
+        message: format!(
+            "understand the request: {error}; are ober-user and the daemon of one version?"
+        ),
+        usage: true,
+    })
+}
+
+impl Daemon {
+    async fn answer(&self, request: Request) -> Answer {
+        let reply = match request {
+            Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
+            Request::Counters => Ok(Reply::Counters(self.counters().await)),
+            Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
+            Request::Show { list } => self
+                .keeper
+                .lock()
+                .await
+                .show(list.as_deref())
+                .map(Reply::Lists)
+                .map_err(Into::into),
+            Request::Check { address } => self
+                .keeper
+                .lock()
+                .await
+                .check(address)
+                .map(Reply::Checked)
+                .map_err(Into::into),
+            Request::Reload => self.reload().await.map(Reply::Reloaded),
+            Request::Watch => Ok(Reply::Lists(Vec::new())),
+        };
+        reply.map_err(|error| crate::api::failure(&error))
+    }
+}

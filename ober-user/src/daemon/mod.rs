@@ -1,0 +1,98 @@
+//! `ober-user run`: one process that owns the data plane, the sockets, the workers and the lists, and answers for them.
+//!
+//! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
+//! only then resolve the lists again. Stop: let go; the data plane goes on filtering and the workers go on serving.
+
+mod control;
+mod detach;
+mod key;
+mod lock;
+mod reload;
+pub(crate) mod report;
+mod start;
+mod steering;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::broadcast,
+};
+
+pub use detach::{Detached, detach};
+pub use key::cluster_key;
+pub use lock::{Lock, Locked};
+
+use crate::{
+    backends::Backends, config::Config, dataplane::Plane, haproxy::Pool, lists::Keeper, observe,
+    status::DropEvent,
+};
+
+/// In the state directory: the VIPs the daemon added, to be removed by `ober-user detach`.
+pub const VIPS: &str = "vips.json";
+
+/// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
+pub struct Daemon {
+    path: PathBuf,
+    /// The run directory; fixed for the life of the process.
+    run: PathBuf,
+    started: u64,
+    config: RwLock<Arc<Config>>,
+    pool: tokio::sync::Mutex<Pool>,
+    backends: tokio::sync::Mutex<Backends>,
+    keeper: tokio::sync::Mutex<Keeper>,
+    plane: Arc<Mutex<Plane>>,
+    attached: RwLock<Vec<crate::dataplane::Attached>>,
+    drops: broadcast::Sender<DropEvent>,
+    /// Held for the life of the process: a second daemon on the instance is refused.
+    _lock: Lock,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(path: &Path) -> anyhow::Result<()> {
+    let started = start::start(path).await?;
+    let daemon = started.daemon;
+    let mut tasks = tokio::task::JoinSet::new();
+    let served = observe::http::serve(started.metrics, Arc::clone(&daemon));
+    tasks.spawn(async {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "metrics end here")
+        }
+    });
+    tasks.spawn(control::serve(started.control, Arc::clone(&daemon)));
+    tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
+    tasks.spawn(report::packet_log(Arc::clone(&daemon)));
+    tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match daemon.reload().await {
+                Ok(report) => tracing::info!(?report, "reloaded"),
+                Err(error) => tracing::error!(%error, "reload: everything stays as it was"),
+            },
+            Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
+        }
+    }
+    tracing::info!("stopped; the data plane goes on filtering and the workers go on serving");
+    Ok(())
+}
+
+impl Daemon {
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {
+        steering::lock(&self.plane)
+    }
+}

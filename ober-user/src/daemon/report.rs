@@ -1,0 +1,210 @@
+//! What the daemon tells of itself.
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use anyhow::Context as _;
+use tokio::io::unix::AsyncFd;
+
+use super::Daemon;
+use crate::{
+    config::Config,
+    counters::{self, NamedService},
+    dataplane::{Maps, facts},
+    drive,
+    events::Drops,
+    haproxy::{Exit, Server, Snapshot, Stage},
+    netlink, observe, status,
+};
+
+/// Passes sampled drops on to whoever watches.
+pub(super) async fn drops(daemon: Arc<Daemon>, mut drops: Drops) {
+    loop {
+        match drops.next(&daemon.names()).await {
+            // Nobody watches: nobody is told.
+            Ok(event) => drop(daemon.drops.send(event)),
+            Err(error) => {
+                tracing::error!(%error, "drop events end here");
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// Writes what the kernel programs log, when they were loaded to log, to the log of this process.
+pub(super) async fn packet_log(daemon: Arc<Daemon>) {
+    if !daemon.config().node.packet_log {
+        return std::future::pending().await;
+    }
+    if let Err(error) = follow_log(&daemon).await {
+        tracing::error!(error = format!("{error:#}"), "the packet log ends here");
+    }
+    std::future::pending().await
+}
+
+async fn follow_log(daemon: &Daemon) -> anyhow::Result<()> {
+    let programs = facts::programs(daemon.plane().directory());
+    let xdp = programs.first().context("find the pinned XDP program")?;
+    let mut log = AsyncFd::new(aya_log::EbpfLogger::init_from_id(xdp.id)?)?;
+    loop {
+        let mut ready = log.readable_mut().await?;
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}
+
+/// The configured services with the counter index each has in the kernel.
+pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
+    let placed = maps.services();
+    let named = config.kernel_services().filter_map(|kernel| {
+        let vip = crate::dataplane::ip(kernel.vip).bytes();
+        let service = placed
+            .iter()
+            .find(|service| service.vip == vip && service.port == kernel.listener.port.get())?;
+        Some(NamedService {
+            index: service.index,
+            name: kernel.service.name.clone(),
+            vip: kernel.vip,
+            port: kernel.listener.port.get(),
+        })
+    });
+    named.collect()
+}
+
+/// The services with the facts that need no daemon.
+pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Vec<status::Service> {
+    let named = names(config, maps);
+    let described = config.kernel_services().filter_map(|kernel| {
+        let port = kernel.listener.port.get();
+        let named = named
+            .iter()
+            .find(|named| named.vip == kernel.vip && named.port == port)?;
+        Some(status::Service {
+            index: named.index,
+            name: kernel.service.name.clone(),
+            vip: kernel.vip,
+            port,
+            list: match &kernel.listener.access {
+                crate::config::Access::Open => None,
+                crate::config::Access::List(list) => Some(list.clone()),
+            },
+            vip_present: addresses.contains(&kernel.vip),
+        })
+    });
+    described.collect()
+}
+
+impl Daemon {
+    fn names(&self) -> Vec<NamedService> {
+        names(&self.config(), &self.plane().maps)
+    }
+
+    fn data_plane(&self) -> status::DataPlane {
+        let plane = self.plane();
+        let node = plane.maps.node.read(0);
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let interface = |attached: &crate::dataplane::Attached| status::Interface {
+            name: attached.interface.clone(),
+            attached: crate::dataplane::holds(plane.directory(), &attached.interface),
+            native: attached.native,
+            queues: netlink::receive_queues(&attached.interface).unwrap_or(0),
+        };
+        status::DataPlane {
+            interfaces: attached.iter().map(interface).collect(),
+            adopted: plane.adopted,
+            steering: node.steer == 1,
+            programs: facts::programs(plane.directory()),
+            maps: facts::maps(plane.directory()),
+        }
+    }
+}
+
+impl observe::http::Source for Daemon {
+    async fn counters(&self) -> status::Counters {
+        let names = self.names();
+        counters::read(&self.plane().maps, &names).unwrap_or_else(|error| {
+            tracing::error!(%error, "counters");
+            status::Counters::default()
+        })
+    }
+
+    async fn status(&self) -> status::Status {
+        let config = self.config();
+        let addresses = netlink::addresses().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "status");
+            Vec::new()
+        });
+        let workers: Vec<status::Worker> = self
+            .pool
+            .lock()
+            .await
+            .snapshot()
+            .iter()
+            .map(worker)
+            .collect();
+        let backends = self.backends.lock().await.servers().clone();
+        let lists = self.keeper.lock().await.status();
+        let data_plane = self.data_plane();
+        let healthy = data_plane
+            .interfaces
+            .iter()
+            .all(|interface| interface.attached)
+            && workers.iter().any(|worker| worker.in_ring);
+        let addresses_of = |servers: Vec<Server>| {
+            servers
+                .iter()
+                .map(|server| server.addr.to_string())
+                .collect()
+        };
+        status::Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            instance: config.node.instance.clone(),
+            pid: Some(std::process::id()),
+            started: Some(self.started),
+            healthy,
+            services: services(&config, &self.plane().maps, &addresses),
+            data_plane,
+            workers,
+            lists,
+            backends: backends
+                .into_iter()
+                .map(|(name, servers)| (name, addresses_of(servers)))
+                .collect(),
+        }
+    }
+
+    fn run(&self) -> &Path {
+        &self.run
+    }
+}
+
+fn worker(snapshot: &Snapshot) -> status::Worker {
+    let state = match snapshot.stage {
+        Stage::Stopped => "stopped",
+        Stage::Starting => "starting",
+        Stage::Running => "running",
+        Stage::Replacing => "replacing",
+        Stage::Backoff => "backoff",
+    };
+    let exit = snapshot.last_exit.map(|exit| match exit {
+        Exit::Code(code) => format!("exit status {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+        Exit::Unknown => "ended while no daemon watched".into(),
+    });
+    status::Worker {
+        number: snapshot.worker,
+        cpu: snapshot.cpu,
+        pid: snapshot.pid,
+        state: state.into(),
+        seconds: drive::now()
+            .saturating_duration_since(snapshot.since)
+            .as_secs(),
+        in_ring: snapshot.in_ring,
+        restarts: snapshot.restarts,
+        last_exit: exit,
+        draining: snapshot.draining.clone(),
+    }
+}

@@ -1,0 +1,298 @@
+//! The order of a start. Whatever can refuse does so before the first packet meets anything new.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{broadcast, mpsc},
+};
+
+use super::{Daemon, Lock, cluster_key, steering};
+use crate::{
+    api,
+    backends::Backends,
+    config::{Config, Steer},
+    dataplane::{Attached, Plane, Wanted},
+    events::Drops,
+    haproxy::{self, Listening, Pool},
+    lists::{self, Keeper},
+    netlink,
+};
+
+/// How long the workers may take before the start goes on without the slow ones.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Drop events a slow watcher may fall behind.
+const EVENTS: usize = 1024;
+
+/// A daemon that serves, and what its tasks need.
+pub(super) struct Started {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) metrics: TcpListener,
+    pub(super) control: UnixListener,
+    pub(super) drops: Drops,
+}
+
+pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
+    let config = load(path)?;
+    let node = &config.node;
+    let lock = Lock::take(&node.run)?;
+    check_interfaces(&config)?;
+    let metrics = TcpListener::bind(node.metrics).await.with_context(|| {
+        format!(
+            "serve metrics on {}: another program uses the port; set node.metrics to a free one",
+            node.metrics
+        )
+    })?;
+    let control = control_socket(&node.run)?;
+    let key = cluster_key(&config)?;
+    let mut backends = Backends::open(&config)?;
+    let ready = backends.prepare(&config, &api::Sync::default()).await?;
+
+    let mut plane = Plane::load(&config, key)?;
+    let (events, worker_events) = mpsc::unbounded_channel();
+    let outcome = serve(&config, &mut plane, &ready.servers, events).await;
+    let (keeper, pool) = match outcome {
+        Ok(parts) => parts,
+        Err(error) => {
+            plane.discard()?;
+            return Err(error);
+        }
+    };
+    tell_unresolved(&ready);
+    backends.commit(ready)?;
+    let plane = Arc::new(Mutex::new(plane));
+    let attached = {
+        let settled = Arc::new(AtomicBool::new(false));
+        let members = steering::Shared::default();
+        steering::follow(
+            Arc::clone(&plane),
+            Arc::clone(&members),
+            Arc::clone(&settled),
+            worker_events,
+        )?;
+        let count = pool.ready(PATIENCE).await;
+        tracing::info!(
+            workers = count,
+            of = config.workers.cpus.len(),
+            "workers are ready"
+        );
+        settled.store(true, Ordering::Release);
+        let members = steering::members(&members);
+        let mut plane = steering::lock(&plane);
+        plane.set_ring(&members.ring());
+        attach(&config, &mut plane)?
+    };
+    add_vips(&config).await?;
+    let drops = Drops::open(steering::lock(&plane).directory())?;
+    let daemon = Arc::new(Daemon {
+        path: path.into(),
+        run: config.node.run.clone(),
+        started: lists::now(),
+        pool: pool.into(),
+        backends: backends.into(),
+        keeper: keeper.into(),
+        plane,
+        attached: RwLock::new(attached),
+        drops: broadcast::Sender::new(EVENTS),
+        config: RwLock::new(Arc::new(config)),
+        _lock: lock,
+    });
+    daemon.refresh().await;
+    tracing::info!(instance = daemon.config().node.instance, "serving");
+    Ok(Started {
+        daemon,
+        metrics,
+        control,
+        drops,
+    })
+}
+
+/// The configuration, with no more connections than this machine allows.
+pub(super) fn load(path: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::load(path)?;
+    config.workers.max_connections = haproxy::allow(config.workers.max_connections);
+    Ok(config)
+}
+
+/// Lists, services, workers and sockets: everything but the ring and the attachment.
+async fn serve(
+    config: &Config,
+    plane: &mut Plane,
+    servers: &haproxy::Servers,
+    events: mpsc::UnboundedSender<haproxy::WorkerEvent>,
+) -> anyhow::Result<(Keeper, Pool)> {
+    let mut keeper = Keeper::open(config, plane.directory())?;
+    if !plane.adopted {
+        keeper.restore()?;
+    }
+    let pool = Pool::start(config, servers, events).await?;
+    put_services(config, plane, &keeper, &pool.sockets())?;
+    keeper.sweep()?;
+    Ok((keeper, pool))
+}
+
+/// Puts services, sockets, workers and switches into the kernel.
+pub(super) fn put_services(
+    config: &Config,
+    plane: &mut Plane,
+    keeper: &Keeper,
+    sockets: &[Listening],
+) -> anyhow::Result<()> {
+    let wanted = wanted(config, keeper);
+    let indexes = plane.set_services(&wanted)?;
+    for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
+        for socket in sockets {
+            let same_port =
+                socket.service == kernel.service.name && socket.port == kernel.listener.port;
+            if same_port && socket.family.holds(kernel.vip) {
+                plane.set_socket(*index, socket.worker, socket)?;
+            }
+        }
+    }
+    // Whether packets may be steered is known when the interfaces are attached: until then it stays as it is.
+    let steers = plane.maps.node.read(0).steer == 1;
+    plane.set_workers(&config.workers.cpus, steers)?;
+    let routers = config
+        .node
+        .routers
+        .as_ref()
+        .and_then(|list| keeper.number(list));
+    plane.set_switch(
+        |node| &raw mut node.routers,
+        routers.map_or(0, |number| number + 1),
+    );
+    plane.set_switch(|node| &raw mut node.sample, config.node.sample);
+    Ok(())
+}
+
+/// The services as the kernel is to see them, in the order of [`Config::kernel_services`].
+pub(super) fn wanted(config: &Config, keeper: &Keeper) -> Vec<Wanted> {
+    let wanted = config.kernel_services().map(|kernel| Wanted {
+        vip: kernel.vip,
+        protocol: ober_common::packet::TCP,
+        port: kernel.listener.port.get(),
+        list: match &kernel.listener.access {
+            crate::config::Access::Open => None,
+            crate::config::Access::List(list) => keeper.number(list),
+        },
+    });
+    wanted.collect()
+}
+
+/// Attaches the programs, and steers only where that works. Generic XDP on Linux 6.18 hands a packet for another CPU on
+/// with its link header still in front, and IP drops it as malformed (`IP_INHDR`).
+pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<Vec<Attached>> {
+    let attached = plane.attach(&config.node.interfaces)?;
+    for Attached { interface, native } in &attached {
+        tracing::info!(interface, native, "XDP is attached");
+    }
+    let native = attached.iter().all(|interface| interface.native);
+    if !native && config.node.steer != Steer::Off {
+        tracing::warn!(
+            "packets are not steered to their workers' CPUs: XDP is generic on an interface, and the kernel loses \
+             what it sends to another CPU there"
+        );
+    }
+    plane.set_workers(&config.workers.cpus, native && steers(config))?;
+    Ok(attached)
+}
+
+/// `auto`: receive-side scaling has spread the flows already when there are enough queues.
+fn steers(config: &Config) -> bool {
+    let few = |interface: &String| {
+        netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32
+    };
+    match config.node.steer {
+        Steer::Cpu => true,
+        Steer::Off => false,
+        Steer::Auto => config.node.interfaces.iter().any(few),
+    }
+}
+
+fn check_interfaces(config: &Config) -> anyhow::Result<()> {
+    for interface in &config.node.interfaces {
+        nix::net::if_::if_nametoindex(interface.as_str())
+            .with_context(|| format!("use interface {interface}: there is none of that name here; correct node.interfaces (`ip link` lists them)"))?;
+    }
+    Ok(())
+}
+
+fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
+    let path: PathBuf = run.join(api::SOCKET);
+    let bind = || -> io::Result<UnixListener> {
+        // The lock is ours, so a socket that is there belongs to nobody.
+        if path.exists() {
+            fs::remove_file(&path)?;
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    bind().with_context(|| format!("listen on {}", path.display()))
+}
+
+/// Adds the VIPs this node lacks, and keeps a note of them for `ober-user detach`.
+pub(super) async fn add_vips(config: &Config) -> anyhow::Result<()> {
+    let Some(interface) = &config.node.vip_interface else {
+        return Ok(());
+    };
+    let vips: BTreeSet<IpAddr> = config
+        .services
+        .iter()
+        .flat_map(|service| service.vips.iter().copied())
+        .collect();
+    let added = netlink::add_vips(interface, &vips.iter().copied().collect::<Vec<_>>()).await?;
+    if added.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(?added, interface, "VIPs added");
+    let note = config.node.state.join(super::VIPS);
+    let mut ours: BTreeSet<IpAddr> = crate::store::read_json(&note)?.unwrap_or_default();
+    ours.extend(added);
+    crate::store::Pending::json(&note, &ours)?.commit()?;
+    Ok(())
+}
+
+fn tell_unresolved(ready: &crate::backends::Ready) {
+    for synced in &ready.synced {
+        for (name, why) in &synced.unresolved {
+            tracing::warn!(backend = ?synced.target, name, why, "server does not resolve");
+        }
+    }
+}
+
+/// Resolves lists and servers again and again.
+pub(super) async fn refresh_lists(daemon: Arc<Daemon>) {
+    loop {
+        let interval = daemon.config().resolve.interval;
+        if interval.is_zero() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(interval).await;
+        daemon.refresh().await;
+    }
+}
+
+impl Daemon {
+    /// Resolves every list and every server again. What fails keeps what it had and is told.
+    pub(super) async fn refresh(&self) {
+        for error in self.keeper.lock().await.refresh().await {
+            tracing::warn!(%error, "refresh");
+        }
+        if let Err(error) = self.refresh_servers().await {
+            tracing::warn!(%error, "refresh the servers");
+        }
+    }
+}

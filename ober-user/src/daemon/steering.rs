@@ -1,0 +1,70 @@
+//! From what happens to workers to the rings. A thread of its own, so that no busy runtime stands between a worker's
+//! end and the next packet.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::{dataplane::Plane, haproxy::WorkerEvent, ring};
+
+/// A lock is only poisoned by a panic in a few lines that do not panic; what it guards is the kernel's state anyway.
+pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
+    plane.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which workers are in the ring.
+#[derive(Debug, Default)]
+pub(super) struct Members(Vec<bool>);
+
+impl Members {
+    fn set(&mut self, event: WorkerEvent) -> bool {
+        if self.0.len() <= event.worker {
+            self.0.resize(event.worker + 1, false);
+        }
+        std::mem::replace(&mut self.0[event.worker], event.in_ring) != event.in_ring
+    }
+
+    pub(super) fn ring(&self) -> ober_common::abi::Ring {
+        ring::fill(
+            &self
+                .0
+                .iter()
+                .map(|member| u32::from(*member))
+                .collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// The members as they stand, shared with whoever changes the services.
+pub(super) type Shared = Arc<Mutex<Members>>;
+
+pub(super) fn members(shared: &Shared) -> MutexGuard<'_, Members> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Follows the workers until the pool is gone. Nothing is published before `settled` says that the first facts are in:
+/// an adopted ring stays in force until then.
+pub(super) fn follow(
+    plane: Arc<Mutex<Plane>>,
+    shared: Shared,
+    settled: Arc<std::sync::atomic::AtomicBool>,
+    mut events: UnboundedReceiver<WorkerEvent>,
+) -> std::io::Result<()> {
+    let work = move || {
+        while let Some(event) = events.blocking_recv() {
+            let mut members = members(&shared);
+            if members.set(event) && settled.load(std::sync::atomic::Ordering::Acquire) {
+                lock(&plane).set_ring(&members.ring());
+            }
+            drop(members);
+            tracing::info!(worker = event.worker, in_ring = event.in_ring, "worker");
+        }
+    };
+    thread::Builder::new()
+        .name("steering".into())
+        .spawn(work)
+        .map(drop)
+}

@@ -1,0 +1,189 @@
+//! What becomes of a flow: the very steps the kernel takes, on the very maps it takes them on, and why.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use ober_common::{
+    abi::{Node, SERVICE_SLOTS, Service, TABLES, Verdict, WORKERS},
+    flow::{Flow, hash, ring_slot, service_slot},
+    packet::{TCP, UDP},
+};
+use serde::Serialize;
+
+use crate::{
+    access,
+    dataplane::{Maps, ip},
+};
+
+/// Who talks to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub client: SocketAddr,
+    pub vip: SocketAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Every step and where it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The verdict's name. `steered` reads `passed` for packets that arrive on the worker's own CPU.
+    pub verdict: &'static str,
+    /// The service; `None`: the packet is not for one.
+    pub service: Option<Place>,
+    /// The list that was asked, if any was.
+    pub list: Option<Listed>,
+    /// The flow's hash, its slot in the ring and the worker there; only when the list let it through.
+    pub slot: Option<Slot>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Counter index.
+    pub index: u32,
+    pub vip: IpAddr,
+    pub port: u16,
+    /// The ring in force.
+    pub ring: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its number in the kernel.
+    pub number: u32,
+    pub listed: bool,
+    /// Is it the list of routers, asked for routing protocols?
+    pub routers: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Hexadecimal.
+    pub hash: String,
+    pub slot: usize,
+    /// `None`: the slot is empty.
+    pub worker: Option<Target>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub number: usize,
+    pub cpu: u32,
+    /// Packets that arrive on another CPU are sent to the worker's.
+    pub steering: bool,
+}
+
+const BGP_PORT: u16 = 179;
+const BFD_PORTS: [u16; 2] = [3784, 4784];
+
+/// Follows a flow through the maps in force.
+pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::Error> {
+    let node = maps.node.read(0);
+    let flow = flow(question);
+    let client = question.client.ip();
+    let Some(service) = service(maps, &node, &flow) else {
+        return outside(maps, &node, &flow, client);
+    };
+    let list = match service.list {
+        0 => None,
+        number => Some(ask(maps, number - 1, client, false)?),
+    };
+    let admitted = list.is_none_or(|list| list.listed);
+    let slot = admitted.then(|| slot(maps, &node, &service, &flow));
+    let verdict = match &slot {
+        None => Verdict::Denied,
+        Some(Slot { worker: None, .. }) => Verdict::NoWorker,
+        Some(Slot {
+            worker: Some(target),
+            ..
+        }) if target.steering => Verdict::Steered,
+        Some(_) => Verdict::Passed,
+    };
+    Ok(Explanation {
+        verdict: verdict.name(),
+        service: Some(Place {
+            index: service.index,
+            vip: Ipv6Addr::from(service.vip).to_canonical(),
+            port: service.port,
+            ring: service.ring,
+        }),
+        list,
+        slot,
+    })
+}
+
+/// No service: the kernel's own business, unless it is a routing protocol and those are checked.
+fn outside(
+    maps: &Maps,
+    node: &Node,
+    flow: &Flow,
+    client: IpAddr,
+) -> Result<Explanation, access::Error> {
+    let routing = flow.protocol == TCP && flow.port == BGP_PORT
+        || flow.protocol == UDP && BFD_PORTS.contains(&flow.port);
+    let list = match node.routers {
+        0 => None,
+        number if routing => Some(ask(maps, number - 1, client, true)?),
+        _ => None,
+    };
+    let verdict = if list.is_none_or(|list| list.listed) {
+        Verdict::NotOurs
+    } else {
+        Verdict::RouterDenied
+    };
+    Ok(Explanation {
+        verdict: verdict.name(),
+        service: None,
+        list,
+        slot: None,
+    })
+}
+
+fn flow(question: &Question) -> Flow {
+    Flow {
+        client: ip(question.client.ip()),
+        vip: ip(question.vip.ip()),
+        client_port: question.client.port(),
+        port: question.vip.port(),
+        protocol: question.protocol,
+    }
+}
+
+fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Result<Listed, access::Error> {
+    Ok(Listed {
+        number,
+        listed: access::listed(maps, number, client.to_canonical())?,
+        routers,
+    })
+}
+
+fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
+    let table = maps.tables.at((node.table % TABLES) as usize).as_ptr();
+    // SAFETY: mapped as long as `maps`; plain integers, of which the daemon rewrites only those of the other table.
+    let service = unsafe {
+        let seed = (&raw const (*table).seed).read_volatile();
+        let slot = service_slot(seed, flow.vip, flow.protocol, flow.port) % SERVICE_SLOTS;
+        (&raw const (*table).slots[slot]).read_volatile()
+    };
+    let same = service.vip == flow.vip.bytes()
+        && service.port == flow.port
+        && service.protocol == flow.protocol;
+    (same && service.used == 1).then_some(service)
+}
+
+fn slot(maps: &Maps, node: &Node, service: &Service, flow: &Flow) -> Slot {
+    let hash = hash(node.key, flow);
+    let slot = ring_slot(hash);
+    let ring = maps.rings.read(service.ring as usize);
+    let owner = ring.slots.get(slot).copied().unwrap_or_default();
+    let number = (usize::from(owner).wrapping_sub(1)) & (WORKERS - 1);
+    let worker = node.workers[number];
+    Slot {
+        hash: format!("{hash:016x}"),
+        slot,
+        worker: (owner != 0).then_some(Target {
+            number,
+            cpu: worker.cpu,
+            steering: node.steer != 0 && worker.steerable != 0,
+        }),
+    }
+}

@@ -1,0 +1,33 @@
+//! How many connections the limit on open files allows.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Descriptors a worker needs beside its connections: listeners, sockets of its own, checks of its servers.
+const OTHERS: u64 = 200;
+/// A connection has a client's end and a server's end.
+const ENDS: u64 = 2;
+
+/// Raises this process's limit (workers inherit it) towards what `connections` need, and returns how many it allows.
+pub fn allow(connections: u32) -> u32 {
+    let needed = u64::from(connections) * ENDS + OTHERS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return connections;
+    };
+    if soft >= needed {
+        return connections;
+    }
+    // Only a privileged process may raise the hard limit, and none beyond fs.nr_open.
+    if setrlimit(Resource::RLIMIT_NOFILE, needed, needed.max(hard)).is_ok() {
+        return connections;
+    }
+    let reached = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard);
+    let allowed = u32::try_from(reached.saturating_sub(OTHERS) / ENDS)
+        .unwrap_or(connections)
+        .max(1);
+    tracing::warn!(
+        wanted = connections,
+        allowed,
+        "workers.max_connections needs {needed} open files and the limit is {reached}: raise LimitNOFILE and fs.nr_open"
+    );
+    allowed
+}

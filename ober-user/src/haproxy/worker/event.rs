@@ -1,0 +1,105 @@
+//! What happens to a slot, and what it asks for.
+
+use std::time::Duration;
+
+use super::Policy;
+
+/// A process number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(pub i32);
+
+/// A fingerprint of what a worker was started with; equal means there is nothing to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// The process was adopted, and only a parent learns the status.
+    Unknown,
+}
+
+/// What happens to a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This generation shall serve.
+    Want {
+        generation: Generation,
+    },
+    /// The times and bounds from now on.
+    Follow(Policy),
+    /// A process of an earlier daemon serves, as it proved then; others of that daemon have to finish.
+    Adopt {
+        pid: Pid,
+        generation: Generation,
+        finishing: Vec<Pid>,
+    },
+    Spawned {
+        generation: Generation,
+        pid: Pid,
+    },
+    SpawnFailed {
+        generation: Generation,
+    },
+    /// The process answered on its command socket.
+    Ready {
+        pid: Pid,
+    },
+    NotReady {
+        pid: Pid,
+    },
+    Exited {
+        pid: Pid,
+        exit: Exit,
+    },
+    /// Nothing shall serve; connections may finish for so long.
+    Stop {
+        drain: Duration,
+    },
+}
+
+/// What a slot asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Spawn {
+        generation: Generation,
+    },
+    /// Ask the process whether it is ready; answered by `Ready` or `NotReady`.
+    Probe {
+        pid: Pid,
+    },
+    SetInRing(bool),
+    /// Accept no more, finish what is there, end.
+    Retire {
+        pid: Pid,
+    },
+    Kill {
+        pid: Pid,
+        why: Why,
+    },
+    /// The answer to `Want`.
+    Settled {
+        generation: Generation,
+        outcome: Outcome,
+    },
+}
+
+/// Why a process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Unwanted,
+    NeverReady,
+    DrainOver,
+    TooManyFinishing,
+}
+
+/// What became of a wanted generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Serving,
+    NotSpawned,
+    Ended(Exit),
+    NeverReady,
+}

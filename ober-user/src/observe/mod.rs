@@ -1,0 +1,7 @@
+//! What the node tells whoever asks over HTTP on the loopback address.
+pub mod http;
+pub mod metrics;
+mod page;
+#[cfg(test)]
+pub(crate) mod sample;
+mod upstream;

@@ -1,0 +1,208 @@
+//! The plain pages: tables and links, no script.
+
+use std::fmt::Display;
+
+use crate::status::{Counters, List, Status, Worker};
+
+const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;\
+color-scheme:light dark}table{border-collapse:collapse;margin:.5em 0 1.5em}\
+td,th{padding:.25em .8em;text-align:left;border-bottom:1px solid #8884}td.n{text-align:right;\
+font-variant-numeric:tabular-nums}.bad{color:#c22;font-weight:600}";
+
+pub(super) fn front(status: &Status, counters: &Counters) -> String {
+    let verdict = if status.healthy {
+        "healthy"
+    } else {
+        "<span class=bad>not healthy</span>"
+    };
+    let head = format!(
+        "<h1>Herr Ober: {}</h1><p>{verdict}, version {}. <a href=/metrics>metrics</a> · \
+         <a href=/health>health</a> · <a href=/stats>workers' statistics</a></p>",
+        escape(&status.instance),
+        escape(&status.version)
+    );
+    let body = [
+        head,
+        "<h2>Workers</h2>".into(),
+        worker_table(&status.workers),
+        "<h2>Services</h2>".into(),
+        services(status),
+        "<h2>Interfaces</h2>".into(),
+        interfaces(status),
+        "<h2>Lists</h2>".into(),
+        lists(&status.lists),
+        "<h2>Packets</h2>".into(),
+        verdicts(counters),
+    ];
+    whole(&body.concat())
+}
+
+pub(super) fn workers(workers: &[Worker]) -> String {
+    whole(&format!(
+        "<h1>Workers</h1>{}<p><a href=/>back</a></p>",
+        worker_table(workers)
+    ))
+}
+
+fn whole(body: &str) -> String {
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
+         content=\"width=device-width\"><title>Herr Ober</title><style>{STYLE}</style>{body}</html>\n"
+    )
+}
+
+fn worker_table(workers: &[Worker]) -> String {
+    let rows = workers.iter().map(|worker| {
+        let number = worker.number;
+        let links = format!(
+            "<a href=/workers/{number}/stats>stats</a> · <a href=/workers/{number}/metrics>metrics</a>"
+        );
+        let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
+        let cpu = worker.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
+        let state = flag(worker.state == "running", &worker.state);
+        row(&[
+            number.to_string(),
+            cpu,
+            pid,
+            state,
+            flag(worker.in_ring, yes(worker.in_ring)),
+            worker.restarts.to_string(),
+            links,
+        ])
+    });
+    table(
+        &[
+            "worker", "CPU", "process", "state", "in ring", "restarts", "",
+        ],
+        rows,
+    )
+}
+
+fn services(status: &Status) -> String {
+    let rows = status.services.iter().map(|service| {
+        row(&[
+            escape(&service.name),
+            service.vip.to_string(),
+            service.port.to_string(),
+            service.list.as_ref().map_or("open".into(), escape),
+            flag(service.vip_present, yes(service.vip_present)),
+        ])
+    });
+    table(
+        &["service", "VIP", "port", "access list", "VIP on this node"],
+        rows,
+    )
+}
+
+fn interfaces(status: &Status) -> String {
+    let rows = status.data_plane.interfaces.iter().map(|interface| {
+        let mode = if interface.native {
+            "native"
+        } else {
+            "generic"
+        };
+        row(&[
+            escape(&interface.name),
+            flag(interface.attached, yes(interface.attached)),
+            mode.into(),
+            interface.queues.to_string(),
+        ])
+    });
+    table(&["interface", "attached", "mode", "receive queues"], rows)
+}
+
+fn lists(lists: &[List]) -> String {
+    let rows = lists.iter().map(|list| {
+        let error = list.error.as_ref().map(|error| flag(false, error));
+        row(&[
+            escape(&list.name),
+            list.count.to_string(),
+            flag(
+                list.unresolved.is_empty(),
+                &list.unresolved.len().to_string(),
+            ),
+            error.unwrap_or_default(),
+        ])
+    });
+    table(
+        &["list", "addresses", "unresolved names", "last failure"],
+        rows,
+    )
+}
+
+fn verdicts(counters: &Counters) -> String {
+    let rows = counters.services.iter().flat_map(|service| {
+        let at = match (service.vip, service.port) {
+            (Some(vip), Some(port)) => format!("{vip} port {port}"),
+            _ => String::new(),
+        };
+        let name = escape(&service.name);
+        service.verdicts.iter().map(move |(verdict, count)| {
+            let numbers = [count.packets, count.bytes].map(|n| format!("<td class=n>{n}"));
+            let names = [&name, &at, &escape(verdict)].map(|text| format!("<td>{text}"));
+            format!("<tr>{}{}", names.concat(), numbers.concat())
+        })
+    });
+    table(&["service", "at", "verdict", "packets", "bytes"], rows)
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = String>) -> String {
+    let heads = heads.join("<th>");
+    let rows: String = rows.collect();
+    format!("<table><tr><th>{heads}{rows}</table>")
+}
+
+/// Cells that are HTML already.
+fn row(cells: &[String]) -> String {
+    format!("<tr><td>{}", cells.join("<td>"))
+}
+
+fn yes(good: bool) -> &'static str {
+    if good { "yes" } else { "no" }
+}
+
+fn flag(good: bool, text: &str) -> String {
+    let text = escape(text);
+    if good {
+        text
+    } else {
+        format!("<span class=bad>{text}</span>")
+    }
+}
+
+fn escape(text: impl Display) -> String {
+    let escaped = text.to_string().replace('&', "&amp;").replace('<', "&lt;");
+    escaped.replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::sample;
+
+    #[test]
+    fn a_name_is_text_and_never_markup() {
+        let mut status = sample::status();
+        status.lists[0].name = "<script>".into();
+        status.lists[0].error = Some("a & \"b\"".into());
+        status.instance = "<b>".into();
+        let page = front(&status, &sample::counters());
+        assert!(
+            !page.contains("<script>") && !page.contains("<b>"),
+            "{page}"
+        );
+        assert!(page.contains("a &amp; &quot;b&quot;"), "{page}");
+    }
+
+    #[test]
+    fn what_is_wrong_stands_out() {
+        let mut status = sample::status();
+        assert!(front(&status, &Counters::default()).contains("<span class=bad>backoff</span>"));
+        status.healthy = false;
+        let page = front(&status, &Counters::default());
+        assert!(
+            page.contains("<span class=bad>not healthy</span>"),
+            "{page}"
+        );
+    }
+}

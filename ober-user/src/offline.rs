@@ -1,0 +1,90 @@
+//! What the commands answer from the pinned maps alone, when no daemon runs.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    api::{Answer, Reply, Request, failure},
+    config::Config,
+    counters,
+    daemon::{Lock, report},
+    dataplane::{Maps, facts, holds, pins},
+    lists::Keeper,
+    netlink, status,
+};
+
+/// Answers a request without a daemon. What only a daemon can do is refused with a word on how to start one.
+pub async fn answer(config: &Config, request: Request) -> Answer {
+    reply(config, request)
+        .await
+        .map_err(|error| failure(&error))
+}
+
+async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    match request {
+        Request::Status => Ok(Reply::Status(Box::new(status(config).await?))),
+        Request::Counters => {
+            let maps = Maps::open(&pins)?;
+            Ok(Reply::Counters(counters::read(
+                &maps,
+                &report::names(config, &maps),
+            )?))
+        }
+        Request::Show { list } => Ok(Reply::Lists(
+            Keeper::open(config, &pins)?.show(list.as_deref())?,
+        )),
+        Request::Check { address } => {
+            Ok(Reply::Checked(Keeper::open(config, &pins)?.check(address)?))
+        }
+        Request::Sync(sync) => {
+            let only_lists = sync
+                .edits
+                .iter()
+                .all(|edit| matches!(edit.target, crate::api::Target::List(_)));
+            anyhow::ensure!(
+                only_lists,
+                "set the servers of a backend: no daemon runs; start it with `ober-user run`"
+            );
+            let _lock = Lock::take(&config.node.run)?;
+            Ok(Reply::Synced(
+                Keeper::open(config, &pins)?.sync(&sync).await?,
+            ))
+        }
+        Request::Watch | Request::Reload => {
+            anyhow::bail!(
+                "no daemon runs on instance {}; start it with `ober-user run`",
+                config.node.instance
+            )
+        }
+    }
+}
+
+/// The node as its pins tell: programs, maps, services and lists; the workers are the daemon's to know.
+async fn status(config: &Config) -> anyhow::Result<status::Status> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let maps = Maps::open(&pins)?;
+    let interface = |name: &String| status::Interface {
+        name: name.clone(),
+        attached: holds(&pins, name),
+        native: crate::dataplane::native(&pins, name),
+        queues: netlink::receive_queues(name).unwrap_or(0),
+    };
+    Ok(status::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: config.node.instance.clone(),
+        pid: None,
+        started: None,
+        healthy: false,
+        data_plane: status::DataPlane {
+            interfaces: config.node.interfaces.iter().map(interface).collect(),
+            adopted: false,
+            steering: maps.node.read(0).steer == 1,
+            programs: facts::programs(&pins),
+            maps: facts::maps(&pins),
+        },
+        services: report::services(config, &maps, &netlink::addresses().await?),
+        workers: Vec::new(),
+        lists: Keeper::open(config, &pins)?.status(),
+        backends: BTreeMap::new(),
+    })
+}

@@ -1,0 +1,204 @@
+//! What HAProxy gets to read: kept beside, compared word for word, and accepted by the real one.
+//! `UPDATE=1` writes the kept texts anew.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use ober_user::{
+    config::{Balance, Config, Protection},
+    haproxy::{
+        Servers,
+        render::{Error, Place, render, variable},
+        sockets::keys,
+    },
+};
+
+use crate::lab::{Lab, backend, listener, server, service};
+
+fn text(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Error> {
+    let run = lab.dir.path();
+    let (cli, stats) = (run.join("worker-1.sock"), run.join("worker-1-stats.sock"));
+    render(
+        config,
+        servers,
+        Place {
+            worker: 1,
+            cpu: 3,
+            cli: &cli,
+            stats: &stats,
+        },
+    )
+}
+
+fn compare(name: &str, lab: &Lab, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/haproxy/golden")
+        .join(name);
+    let text = text.replace(lab.dir.path().to_str().unwrap(), "/DIR");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(
+        text,
+        fs::read_to_string(&file).unwrap(),
+        "{name} differs; UPDATE=1 if that is meant"
+    );
+}
+
+/// Has the real HAProxy read it, with real sockets; says what it said.
+fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
+    let file = lab.dir.path().join("golden.cfg");
+    fs::write(&file, text).unwrap();
+    let listeners: Vec<_> = keys(config)
+        .iter()
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    // A duplicate is inherited.
+    let inherited: Vec<OwnedFd> = listeners
+        .iter()
+        .map(|listener| nix::unistd::dup(listener).unwrap())
+        .collect();
+    let mut command = Command::new(&config.workers.haproxy);
+    command.arg("-c").arg("-f").arg(&file);
+    for (index, fd) in inherited.iter().enumerate() {
+        command.env(variable(index), fd.as_raw_fd().to_string());
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{said}\n{text}");
+    said
+}
+
+fn golden(name: &str, lab: &Lab, config: &Config) {
+    let text = text(lab, config, &lab.servers).unwrap();
+    compare(name, lab, &text);
+    let said = accepted(lab, config, &text);
+    assert!(!said.contains("[WARNING]"), "{said}");
+}
+
+#[test]
+fn the_ordinary_node_is_rendered_as_kept_and_haproxy_accepts_it() {
+    let mut lab = Lab::new(1);
+    lab.config.workers.user = Some("nobody".to_owned());
+    lab.config.workers.group = Some("nogroup".to_owned());
+    let disks = [
+        ("disk-1", "192.0.2.11:7480"),
+        ("disk-2", "192.0.2.12:7480"),
+        ("disk-3", "[2001:db8::13]:7480"),
+    ];
+    let servers = disks.map(|(name, at)| server(name, at.parse().unwrap()));
+    lab.servers.insert("storage".to_owned(), servers.to_vec());
+    golden("ordinary.cfg", &lab, &lab.config);
+}
+
+#[test]
+fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
+    let mut lab = Lab::new(1);
+    lab.config.services = vec![service(
+        "plain",
+        &["2001:db8::1"],
+        vec![listener(80, Protection::Plain)],
+    )];
+    let mut backend = backend();
+    backend.check = None;
+    backend.balance = Balance::Random;
+    lab.config
+        .backends
+        .insert("storage".to_owned(), backend.clone());
+    // Nobody refers to it, so nobody should check its servers.
+    lab.config.backends.insert("spare".to_owned(), backend);
+    lab.servers.clear();
+    golden("smallest.cfg", &lab, &lab.config);
+}
+
+#[test]
+fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() {
+    let mut lab = Lab::new(1);
+    let odd = lab.dir.path().join("it's \"odd\" $HOME #1 \\ %[src].pem");
+    fs::copy(lab.dir.path().join("s3.pem"), &odd).unwrap();
+    let tls = Protection::Tls { certificate: odd };
+    lab.config.services = vec![
+        service(
+            "a",
+            &["192.0.2.1"],
+            vec![listener(443, tls.clone()), listener(80, Protection::Plain)],
+        ),
+        service(
+            "b",
+            &["192.0.2.2", "2001:db8::2", "192.0.2.3"],
+            vec![listener(443, tls)],
+        ),
+    ];
+    let mut backend = backend();
+    let check = backend.check.as_mut().unwrap();
+    check.path = "/it's?a=\"b\"&c=$PATH #\\n".to_owned();
+    check.interval = Duration::from_millis(1500);
+    backend.balance = Balance::RoundRobin;
+    let disk = server("disk_1.example.net:1", "192.0.2.11:7480".parse().unwrap());
+    lab.servers.insert("storage".to_owned(), vec![disk]);
+    lab.config.backends.insert("storage".to_owned(), backend);
+    golden("odd.cfg", &lab, &lab.config);
+}
+
+#[test]
+fn nothing_a_user_writes_can_add_a_line() {
+    let lab = Lab::new(1);
+    let evil = "x\n    stats socket /tmp/evil level admin";
+    let spoil: [fn(&mut Config, &mut Servers, &str); 7] = [
+        |config, _, evil| config.services[0].name = evil.to_owned(),
+        |config, _, evil| config.workers.user = Some(evil.to_owned()),
+        |config, _, evil| config.workers.group = Some(evil.to_owned()),
+        |config, _, evil| {
+            config.services[0].listeners[0].protection = Protection::Tls {
+                certificate: PathBuf::from(evil),
+            };
+        },
+        |config, _, evil| {
+            config
+                .backends
+                .get_mut("storage")
+                .unwrap()
+                .check
+                .as_mut()
+                .unwrap()
+                .path = evil.to_owned();
+        },
+        |config, _, evil| {
+            config
+                .backends
+                .get_mut("storage")
+                .unwrap()
+                .check
+                .as_mut()
+                .unwrap()
+                .status = evil.to_owned();
+        },
+        |_, servers, evil| servers.get_mut("storage").unwrap()[0].name = evil.to_owned(),
+    ];
+    for (index, spoil) in spoil.iter().enumerate() {
+        let (mut config, mut servers) = (lab.config.clone(), lab.servers.clone());
+        spoil(&mut config, &mut servers, evil);
+        assert!(
+            text(&lab, &config, &servers).is_err(),
+            "spoiled place {index}"
+        );
+    }
+}
+
+#[test]
+fn a_service_without_its_backend_is_refused_by_name() {
+    let mut lab = Lab::new(1);
+    lab.config.backends.clear();
+    let error = text(&lab, &lab.config, &lab.servers).unwrap_err();
+    let named = Error::NoBackend {
+        service: "s3".to_owned(),
+        backend: "storage".to_owned(),
+    };
+    assert_eq!(error, named);
+}

@@ -1,0 +1,12 @@
+//! The workers with a real HAProxy, on loopback. No kernel program is involved: clients connect straight to the
+//! sockets that the daemon owns.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by it, in its helpers as well"
+)]
+
+mod golden;
+mod lab;
+mod serving;
+mod supervision;

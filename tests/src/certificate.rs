@@ -1,0 +1,69 @@
+//! A certificate authority for one laboratory.
+
+use std::{net::IpAddr, sync::Arc};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring, version};
+
+/// Signs server certificates that only clients of the same laboratory trust.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "ober laboratory");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+            .context("make the authority")?;
+        Ok(Self { issuer })
+    }
+
+    /// A server certificate for these addresses: chain and key in one PEM text, as HAProxy reads it.
+    pub fn server(&self, addresses: &[IpAddr]) -> Result<String> {
+        let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names)?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "s3.ober.test");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .context("sign the server certificate")?;
+        Ok(format!(
+            "{}{}{}",
+            certificate.pem(),
+            self.issuer.pem(),
+            key.serialize_pem()
+        ))
+    }
+
+    /// The authority's own certificate, for `curl --cacert`.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// What a client needs to trust this authority and nobody else. Sessions are not resumed: each connection of a load
+    /// is to cost a whole handshake.
+    pub fn client(&self) -> Result<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone())?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}

@@ -1,0 +1,301 @@
+//! The headers of a frame, read from the documents that define them. Every byte is asked for by `bytes.get`, so what
+//! is not there cannot be read; what is asked for and missing makes the packet malformed.
+
+use std::net::Ipv4Addr;
+
+use ober_common::{
+    abi::Address,
+    flow::{Flow, Ip},
+};
+
+/// What a frame says, before anybody asks whether it concerns us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Not IP, or under more tags than two.
+    Other,
+    /// The packet's own flow, or the one an ICMP error quotes, seen from the client. `ip_end` is where the (outer) IP
+    /// packet says it ends, `judged_end` the end of the ports.
+    Flow {
+        flow: Flow,
+        ip_end: usize,
+        judged_end: usize,
+        quoted: bool,
+    },
+    /// A fragment whose ports travelled in another one.
+    LaterFragment { destination: Address },
+    /// IP without ports that we know.
+    Bare { source: Address, protocol: u8 },
+    /// `destination` is `None` when not even that was there.
+    Malformed { destination: Option<Address> },
+}
+
+/// Hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6: the extension headers of
+/// RFC 8200 section 4 and of the IANA registry that may stand before a transport header.
+pub const EXTENSION_KINDS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+
+const MOST_EXTENSIONS: usize = 6;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// Missing bytes or a contradiction, in a packet for this address (if it could be read).
+struct Fault {
+    destination: Option<Address>,
+}
+
+/// An IP packet whose own headers were all there.
+struct Datagram {
+    version: u8,
+    source: Address,
+    destination: Address,
+    /// What comes after options and extension headers, and where.
+    protocol: u8,
+    payload: usize,
+    end: usize,
+    later_fragment: bool,
+}
+
+/// Reads a frame from its Ethernet header on.
+pub fn read(frame: &[u8]) -> Reading {
+    let mut at = 12;
+    let mut tags = 0;
+    loop {
+        // IEEE 802.3 section 3.2.6 (the type), 802.1Q section 9.6 (a tag is a type and two bytes of its own).
+        match number(frame, at, 2) {
+            None => return Reading::Malformed { destination: None },
+            Some(0x8100 | 0x88a8) if tags < 2 => tags += 1,
+            Some(0x0800) => return datagram(frame, ipv4(frame, at + 2)),
+            Some(0x86dd) => return datagram(frame, ipv6(frame, at + 2)),
+            Some(_) => return Reading::Other,
+        }
+        at += 4;
+    }
+}
+
+/// `width` bytes at `at` as a number, most significant byte first.
+fn number(frame: &[u8], at: usize, width: usize) -> Option<usize> {
+    let bytes = frame.get(at..at + width)?;
+    Some(
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+    )
+}
+
+fn byte(frame: &[u8], at: usize) -> Option<u8> {
+    frame.get(at).copied()
+}
+
+/// RFC 791 section 3.1.
+fn ipv4(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
+    let unknown = Fault { destination: None };
+    let Some(header) = frame.get(at..).and_then(|rest| rest.first_chunk::<20>()) else {
+        return Err(unknown);
+    };
+    let [
+        first,
+        _,
+        length_high,
+        length_low,
+        _,
+        _,
+        fragment_high,
+        fragment_low,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = *header;
+    let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
+    let destination = Ipv4Addr::new(d0, d1, d2, d3).to_ipv6_mapped().octets();
+    let words = first % 16;
+    if first / 16 != 4 || words < 5 {
+        return Err(Fault {
+            destination: Some(destination),
+        });
+    }
+    // The upper three bits of this field are flags.
+    let fragment_offset = u16::from_be_bytes([fragment_high, fragment_low]) % 0x2000;
+    Ok(Datagram {
+        version: 4,
+        source: Ipv4Addr::new(s0, s1, s2, s3).to_ipv6_mapped().octets(),
+        destination,
+        protocol,
+        payload: at + 4 * usize::from(words),
+        end: at + usize::from(u16::from_be_bytes([length_high, length_low])),
+        later_fragment: fragment_offset != 0,
+    })
+}
+
+/// RFC 8200 section 3.
+fn ipv6(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
+    let Some(header) = frame.get(at..).and_then(|rest| rest.first_chunk::<40>()) else {
+        return Err(Fault { destination: None });
+    };
+    let [
+        first,
+        _,
+        _,
+        _,
+        length_high,
+        length_low,
+        next,
+        _,
+        addresses @ ..,
+    ] = header;
+    let mut source = Address::default();
+    let mut destination = Address::default();
+    source.copy_from_slice(&addresses[..16]);
+    destination.copy_from_slice(&addresses[16..]);
+    let fault = Fault {
+        destination: Some(destination),
+    };
+    if first / 16 != 6 {
+        return Err(fault);
+    }
+    let fixed = Datagram {
+        version: 6,
+        source,
+        destination,
+        protocol: *next,
+        payload: at + 40,
+        end: at + 40 + usize::from(u16::from_be_bytes([*length_high, *length_low])),
+        later_fragment: false,
+    };
+    extensions(frame, fixed).ok_or(fault)
+}
+
+/// Walks the extension headers, as many as we follow. None is shorter than eight bytes; one that promises more than
+/// the frame holds shows as the absence of what comes after it.
+fn extensions(frame: &[u8], mut datagram: Datagram) -> Option<Datagram> {
+    for _ in 0..MOST_EXTENSIONS {
+        if datagram.later_fragment || !EXTENSION_KINDS.contains(&datagram.protocol) {
+            break;
+        }
+        let [next, stated, high, low, ..] = *frame.get(datagram.payload..)?.first_chunk::<8>()?;
+        datagram.payload += match datagram.protocol {
+            // RFC 8200 section 4.5: eight bytes; thirteen bits of offset, two reserved, one for more fragments.
+            FRAGMENT => {
+                datagram.later_fragment = u16::from_be_bytes([high, low]) >> 3 != 0;
+                8
+            }
+            // RFC 4302 section 2.2: in words of four bytes, less two.
+            AUTHENTICATION => 4 * (usize::from(stated) + 2),
+            // RFC 8200 sections 4.3 to 4.6, RFC 6275, RFC 7401, RFC 5533: in units of eight bytes, less the first.
+            _ => 8 * (usize::from(stated) + 1),
+        };
+        datagram.protocol = next;
+    }
+    Some(datagram)
+}
+
+fn datagram(frame: &[u8], datagram: Result<Datagram, Fault>) -> Reading {
+    let datagram = match datagram {
+        Ok(datagram) => datagram,
+        Err(Fault { destination }) => return Reading::Malformed { destination },
+    };
+    let Datagram {
+        version,
+        source,
+        destination,
+        protocol,
+        payload,
+        end,
+        later_fragment,
+    } = datagram;
+    let malformed = Reading::Malformed {
+        destination: Some(destination),
+    };
+    if later_fragment {
+        return Reading::LaterFragment { destination };
+    }
+    match (version, protocol) {
+        (_, TCP | UDP) => ports(frame, payload).map_or(malformed, |(from, to)| Reading::Flow {
+            flow: flow((source, from), (destination, to), protocol),
+            ip_end: end,
+            judged_end: payload + 4,
+            quoted: false,
+        }),
+        (4, ICMP) | (6, ICMPV6) => icmp(frame, &datagram).unwrap_or(malformed),
+        (6, more) if EXTENSION_KINDS.contains(&more) => malformed,
+        _ => Reading::Bare { source, protocol },
+    }
+}
+
+/// RFC 9293 section 3.1 and RFC 768: both begin with source and destination port.
+fn ports(frame: &[u8], at: usize) -> Option<(u16, u16)> {
+    let [a, b, c, d] = *frame.get(at..)?.first_chunk::<4>()?;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+fn flow(client: (Address, u16), vip: (Address, u16), protocol: u8) -> Flow {
+    Flow {
+        client: Ip::from_bytes(client.0),
+        vip: Ip::from_bytes(vip.0),
+        client_port: client.1,
+        port: vip.1,
+        protocol,
+    }
+}
+
+/// RFC 792 and RFC 4443 section 3: an error carries, after eight bytes of its own, the packet that caused it. That one
+/// was sent by us, so its destination is the client. `None`: something needed is missing.
+fn icmp(frame: &[u8], outer: &Datagram) -> Option<Reading> {
+    let other = Reading::Bare {
+        source: outer.source,
+        protocol: outer.protocol,
+    };
+    let at = outer.payload + 8;
+    let quoted = match (outer.version, byte(frame, outer.payload)?) {
+        (4, 3 | 11 | 12) => ipv4(frame, at).ok()?,
+        (6, 1..=4) => ipv6(frame, at).ok()?,
+        _ => return Some(other),
+    };
+    if quoted.later_fragment || !matches!(quoted.protocol, TCP | UDP) {
+        return Some(other);
+    }
+    let (from, to) = ports(frame, quoted.payload)?;
+    Some(Reading::Flow {
+        flow: flow(
+            (quoted.destination, to),
+            (quoted.source, from),
+            quoted.protocol,
+        ),
+        ip_end: outer.end,
+        judged_end: quoted.payload + 4,
+        quoted: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bytes_whatever_make_it_panic() {
+        for (at, kind) in [
+            (12, 0x0800u16),
+            (12, 0x86dd),
+            (16, 0x0800),
+            (20, 0x86dd),
+            (12, 0x8100),
+        ] {
+            for (length, fill) in
+                (0..200).flat_map(|length| (0..=255).map(move |fill| (length, fill)))
+            {
+                let mut frame = vec![fill; length];
+                read(&frame);
+                let Some(place) = frame.get_mut(at..at + 2) else {
+                    continue;
+                };
+                place.copy_from_slice(&kind.to_be_bytes());
+                read(&frame);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The whole of Ober on a cluster: a storage host that serves S3, a node that runs the real `ober-user`, clients that
+//! trust its certificate. The demo and the end-to-end tests begin here.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
+};
+use ober_user::{
+    config::Config,
+    haproxy::Server,
+    status::{Count, Counters, ServiceCounters, Status},
+};
+use rustls::ClientConfig;
+
+use crate::{
+    certificate::Authority,
+    client::Client,
+    lab::{
+        Cluster, Process, Shape, VIP4, VIP6, client4, client6, plain_haproxy, program, storage4,
+        until,
+    },
+};
+
+/// Port of the S3 server on the storage host.
+const S3_PORT: u16 = 9000;
+/// TLS on the VIPs, for everybody.
+pub const SECURE: u16 = 443;
+/// Plain HTTP on the VIPs, for listed clients.
+pub const OPEN: u16 = 80;
+
+/// What a stage may differ in.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub shape: Shape,
+    pub steer: &'static str,
+    pub xdp: &'static str,
+    /// 1 or 2.
+    pub workers: usize,
+    /// Sources of `frontend-http`.
+    pub listed: Vec<String>,
+    /// Lines added to the configuration.
+    pub extra: String,
+}
+
+impl Default for Settings {
+    /// Two clients of which the first is listed, two workers, steering by CPU.
+    fn default() -> Self {
+        Self {
+            shape: Shape::default(),
+            steer: "cpu",
+            xdp: "auto",
+            workers: 2,
+            listed: vec![client4(0).to_string(), client6(0).to_string()],
+            extra: String::new(),
+        }
+    }
+}
+
+/// A cluster with everything on it. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct Stage {
+    pub daemon: Option<Process>,
+    pub storage: Process,
+    pub cluster: Cluster,
+    pub config: PathBuf,
+    /// The authority's certificate, for other clients.
+    pub authority: PathBuf,
+    trust: Arc<ClientConfig>,
+}
+
+impl Stage {
+    /// Everything but the daemon.
+    pub fn new(name: &str, settings: &Settings) -> Result<Self> {
+        let cluster = Cluster::new(name, settings.shape)?;
+        let lab = &cluster.lab;
+        let authority = Authority::new()?;
+        let certificate = lab.write("s3.pem", authority.server(&[VIP4, VIP6])?)?;
+        let config = lab.write(
+            "ober.toml",
+            configuration(&cluster, settings, &certificate.display().to_string())?,
+        )?;
+        Ok(Self {
+            daemon: None,
+            storage: serve_objects(&cluster)?,
+            config,
+            authority: lab.write("authority.pem", authority.pem())?,
+            trust: authority.client()?,
+            cluster,
+        })
+    }
+
+    /// Run the daemon and wait until it says that it is healthy.
+    pub fn start(&mut self) -> Result<Status> {
+        ensure!(self.daemon.is_none(), "the daemon runs already");
+        let mut command = self.ober(&["run"])?;
+        let mut daemon = self.cluster.node.spawn(command.env("RUST_LOG", "info"))?;
+        let status = self
+            .healthy(&mut daemon)
+            .with_context(|| format!("log of the daemon:\n{}", daemon.tail()));
+        self.daemon = Some(daemon);
+        status
+    }
+
+    fn healthy(&self, daemon: &mut Process) -> Result<Status> {
+        let mut said = String::new();
+        let status = until("a healthy daemon", Duration::from_secs(15), || {
+            if let Some(end) = daemon.ended()? {
+                return Ok(Some(Err(format!("the daemon ended: {end}"))));
+            }
+            let status = self.status()?;
+            said = format!("{status:?}");
+            let ready = status.pid == Some(daemon.pid()) && status.healthy;
+            Ok(ready.then_some(Ok(status)))
+        })
+        .with_context(|| format!("its last status: {said}"))?;
+        status.map_err(anyhow::Error::msg)
+    }
+
+    /// Run plain HAProxy in the place of Ober: the same configuration, `SO_REUSEPORT`, no program in the kernel.
+    pub fn start_plain(&self) -> Result<Vec<Process>> {
+        let node = &self.cluster.node;
+        node.ip(&[
+            format!("addr add {VIP4}/32 dev lo"),
+            format!("addr add {VIP6}/128 dev lo nodad"),
+        ])?;
+        let config = Config::load(&self.config)?;
+        let server = Server {
+            name: "storage".to_owned(),
+            addr: SocketAddr::new(storage4(), S3_PORT),
+        };
+        let servers = config
+            .backends
+            .keys()
+            .map(|name| (name.clone(), vec![server.clone()]))
+            .collect();
+        plain_haproxy(&self.cluster.lab, node, &config, &servers)
+    }
+
+    /// SIGKILL to the daemon alone.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().context("the daemon does not run")?;
+        daemon.kill()?;
+        Ok(())
+    }
+
+    fn ober(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program("ober-user")?);
+        command.args(arguments).arg("--config").arg(&self.config);
+        Ok(command)
+    }
+
+    /// A command of the CLI in the node; its standard output.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.cluster.node.output(&mut self.ober(arguments)?)?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// A command of the CLI in the node, whatever its exit status.
+    pub fn try_cli(&self, arguments: &[&str]) -> Result<Output> {
+        self.cluster.node.try_output(&mut self.ober(arguments)?)
+    }
+
+    /// A command of the CLI that goes on, such as `acl watch`.
+    pub fn spawn_cli(&self, arguments: &[&str]) -> Result<Process> {
+        self.cluster.node.spawn(&mut self.ober(arguments)?)
+    }
+
+    pub fn status(&self) -> Result<Status> {
+        serde_json::from_str(&self.cli(&["status", "--json"])?)
+            .context("read `ober-user status --json`")
+    }
+
+    pub fn counters(&self) -> Result<Counters> {
+        serde_json::from_str(&self.cli(&["counters", "--json"])?)
+            .context("read `ober-user counters --json`")
+    }
+
+    /// The counters of one service.
+    pub fn service(&self, vip: IpAddr, port: u16) -> Result<ServiceCounters> {
+        let services = self.counters()?.services;
+        let found = services
+            .into_iter()
+            .find(|service| service.vip == Some(vip) && service.port == Some(port));
+        found.with_context(|| format!("no counters of the service at {vip} port {port}"))
+    }
+
+    /// One verdict of one service.
+    pub fn verdict(&self, vip: IpAddr, port: u16, verdict: &str) -> Result<Count> {
+        Ok(self
+            .service(vip, port)?
+            .verdicts
+            .get(verdict)
+            .copied()
+            .unwrap_or_default())
+    }
+
+    /// A client of the VIP over TLS.
+    pub fn secure(&self, vip: IpAddr) -> Client {
+        Client::tls(SocketAddr::new(vip, SECURE), Arc::clone(&self.trust))
+    }
+
+    /// A client of the VIP over plain HTTP.
+    pub fn open(&self, vip: IpAddr) -> Client {
+        Client::plain(SocketAddr::new(vip, OPEN))
+    }
+}
+
+fn serve_objects(cluster: &Cluster) -> Result<Process> {
+    let root = cluster.lab.directory().join("objects");
+    std::fs::create_dir(&root)?;
+    let mut command = Command::new(program("s3-server")?);
+    command
+        .arg(SocketAddr::new(storage4(), S3_PORT).to_string())
+        .arg(&root)
+        .arg("--journal");
+    let mut server = cluster.storage.spawn(&mut command)?;
+    until("a listening S3 server", Duration::from_secs(5), || {
+        if let Some(end) = server.ended()? {
+            bail!("s3-server ended: {end}: {}", server.tail());
+        }
+        Ok(server.log().contains("listening on").then_some(()))
+    })?;
+    Ok(server)
+}
+
+/// Two CPUs this process may use; the same twice on a machine with one.
+pub fn two_cpus() -> Result<[usize; 2]> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).context("ask which CPUs may be used")?;
+    let mut usable = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let first = usable.next().context("no CPU may be used")?;
+    Ok([first, usable.next().unwrap_or(first)])
+}
+
+fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> Result<String> {
+    let lab = &cluster.lab;
+    let [instance, directory] = [lab.instance(), &lab.directory().display().to_string()];
+    let cpus = &two_cpus()?[..settings.workers.clamp(1, 2)];
+    let Settings {
+        steer,
+        xdp,
+        listed,
+        extra,
+        ..
+    } = settings;
+    let storage = SocketAddr::new(storage4(), S3_PORT);
+    Ok(format!(
+        r#"[node]
+instance = "{instance}"
+interfaces = ["in0"]
+steer = "{steer}"
+xdp = "{xdp}"
+vip_interface = "lo"
+state = "{directory}/state"
+run = "{directory}/run"
+metrics = "127.0.0.1:8404"
+sample = 1
+
+[workers]
+cpus = {cpus:?}
+max_connections = 2000
+
+[lists.frontend-http]
+sources = {listed:?}
+
+[[services]]
+name = "s3"
+vips = ["{VIP4}", "{VIP6}"]
+backend = "rgw"
+
+[[services.listeners]]
+port = {SECURE}
+certificate = "{certificate}"
+
+[[services.listeners]]
+port = {OPEN}
+access = "frontend-http"
+
+[backends.rgw]
+servers = ["{storage}"]
+
+[backends.rgw.check]
+path = "/"
+{extra}
+"#
+    ))
+}

@@ -1,0 +1,262 @@
+//! What is wrong is said with its place and its remedy, and nothing is changed.
+
+use std::{collections::BTreeSet, fs, os::unix::process::CommandExt as _, path::Path};
+
+use crate::{Node, Ran, ober, run};
+
+fn files(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let name =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    entries.map(name).collect()
+}
+
+fn validate(more: &str) -> Ran {
+    let node = Node::with("bad", more);
+    let ran = node.run(&["validate"]);
+    let written = files(node.path());
+    assert_eq!(
+        written,
+        ["ober.toml".to_owned()].into(),
+        "validate must write nothing"
+    );
+    ran
+}
+
+#[test]
+fn a_good_configuration_is_valid() {
+    let good = validate("");
+    assert_eq!(good.code, 0, "{good:?}");
+    assert!(good.out.contains("valid: instance bad-"), "{good:?}");
+    let json = Node::new("good").run(&["validate", "--json"]);
+    assert_eq!(
+        json.json(),
+        serde_json::json!({"valid": true, "problems": []})
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+    let refused = validate("\nbalanse = \"leastconn\"\n");
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    for word in ["ober.toml:26:1", "balanse", "balance"] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+}
+
+#[test]
+fn problems_in_json_name_file_line_and_column() {
+    let node = Node::with("json", "port = \"x\"\n");
+    let refused = node.run(&["validate", "--json"]);
+    assert_eq!(refused.code, 2);
+    let problem = &refused.json()["problems"][0];
+    assert_eq!(problem["file"], node.config().display().to_string());
+    assert_eq!(
+        (&problem["line"], refused.json()["valid"].as_bool()),
+        (&25.into(), Some(false))
+    );
+}
+
+#[test]
+fn a_missing_certificate_is_named_with_what_to_do() {
+    let refused = validate(
+        "\n[[services]]\nname = \"tls\"\nvips = [\"192.0.2.11\"]\nbackend = \"rgw\"\n[[services.listeners]]\nport = 443\ncertificate = \"/nonexistent/s3.pem\"\n",
+    );
+    assert_eq!(refused.code, 2, "{refused:?}");
+    for word in ["/nonexistent/s3.pem", "correct the path, or make the file"] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+}
+
+#[test]
+fn a_missing_haproxy_is_named_with_what_to_do() {
+    let missing = validate("\n[workers]\nhaproxy = \"/nonexistent/haproxy\"\n");
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""), "{missing:?}");
+    for word in [
+        "/nonexistent/haproxy",
+        "apt-get install haproxy",
+        "workers.haproxy",
+    ] {
+        assert!(missing.err.contains(word), "{word}: {}", missing.err);
+    }
+}
+
+#[test]
+fn what_haproxy_refuses_is_bad_configuration_and_its_words_are_shown() {
+    let haproxy = tempfile::tempdir().unwrap();
+    let stub = haproxy.path().join("haproxy");
+    fs::write(&stub, "#!/bin/sh\necho 'these are its words' >&2\nexit 1\n").unwrap();
+    open_to_all(&stub);
+    let refused = validate(&format!("\n[workers]\nhaproxy = \"{}\"\n", stub.display()));
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.err.contains("these are its words"), "{refused:?}");
+    let left = files(&std::env::temp_dir());
+    assert!(
+        !left.iter().any(|name| name.starts_with("ober-validate-")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_missing_configuration_is_bad_configuration() {
+    let refused = run(&["--config", "/nonexistent/ober.toml", "status"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused.err.contains("/nonexistent/ober.toml"),
+        "{refused:?}"
+    );
+    let from_environment = ober(&["validate"])
+        .env("OBER_CONFIG", "/nonexistent/other.toml")
+        .output();
+    let from_environment = Ran::from(from_environment.unwrap());
+    assert_eq!(from_environment.code, 2);
+    assert!(
+        from_environment.err.contains("/nonexistent/other.toml"),
+        "{from_environment:?}"
+    );
+}
+
+#[test]
+fn wrong_usage_has_an_exit_status_of_its_own_and_says_what_would_be_right() {
+    let node = Node::new("usage");
+    for (args, word) in [
+        (&["acl", "sync"][..], "--frontend-http"),
+        (&["sync", "--dry-run"], "--frontend-http"),
+        (
+            &["sync", "--list", "guests", "n1"],
+            "the lists are frontend-http, routers",
+        ),
+        (
+            &["sync", "--list", "routers", "n1", "--routers", "n2"],
+            "set twice",
+        ),
+        (
+            &["sync", "--routers", "-", "--frontend-http", "-"],
+            "standard input can be read once",
+        ),
+        (
+            &["sync", "--backend-http", "n1", "--backend", "x"],
+            "the backends are rgw",
+        ),
+        (
+            &["acl", "add", "guests", "n1"],
+            "the lists are frontend-http, routers",
+        ),
+        (&["acl", "check", "n1"], "invalid"),
+        (
+            &["flow", "explain", "192.0.2.1:1", "[2001:db8::1]:80"],
+            "both",
+        ),
+        (
+            &["flow", "explain", "192.0.2.1", "192.0.2.10:80"],
+            "invalid",
+        ),
+        (&["counters", "--watch=0"], "0.1"),
+        (
+            &["detach", "--instance", "../x"],
+            "not the name of an instance",
+        ),
+        (&["nonsense"], "unrecognized"),
+    ] {
+        let refused = node.run(args);
+        assert_eq!(
+            (refused.code, refused.out.as_str()),
+            (2, ""),
+            "{args:?}: {refused:?}"
+        );
+        assert!(refused.err.contains(word), "{args:?}: {}", refused.err);
+    }
+}
+
+#[test]
+fn where_nothing_runs_it_says_so_and_how_to_start_it() {
+    let node = Node::new("absent");
+    for args in [
+        &["status"][..],
+        &["counters"],
+        &["acl", "show"],
+        &["acl", "check", "192.0.2.1"],
+        &["acl", "watch"],
+        &["sync", "--refresh"],
+        &["flow", "explain", "192.0.2.1:1", "192.0.2.10:80"],
+        &["reload"],
+    ] {
+        let failed = node.run(args);
+        assert_eq!(
+            (failed.code, failed.out.as_str()),
+            (1, ""),
+            "{args:?}: {failed:?}"
+        );
+        for word in [&node.instance, "ober-user run"] {
+            assert!(failed.err.contains(word), "{args:?}: {}", failed.err);
+        }
+    }
+    assert_eq!(files(node.path()), ["ober.toml".to_owned()].into());
+}
+
+/// The command as a user without any privilege.
+fn as_nobody(node: &Node, args: &[&str]) -> Ran {
+    let mut config = String::new();
+    let args = node.args(&mut config, args);
+    // The binary may lie where nobody may go.
+    let binary = node.path().join("ober-user");
+    fs::copy(ober_tests::lab::program("ober-user").unwrap(), &binary).unwrap();
+    open_to_all(&binary);
+    let mut command = std::process::Command::new(&binary);
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env_remove("OBER_CONFIG");
+    let output = command.uid(65_534).gid(65_534).output().unwrap();
+    fs::remove_file(&binary).unwrap();
+    output.into()
+}
+
+fn open_to_all(path: &Path) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn who_is_not_root_is_told_which_capabilities_are_missing() {
+    let node = Node::new("nobody");
+    open_to_all(node.path());
+    for command in ["run", "detach"] {
+        let refused = as_nobody(&node, &[command]);
+        assert_eq!(
+            (refused.code, refused.out.as_str()),
+            (1, ""),
+            "{command}: {refused:?}"
+        );
+        for word in [
+            "root",
+            "CAP_BPF: ",
+            "CAP_NET_ADMIN: ",
+            "CAP_PERFMON: ",
+            "CAP_SYS_ADMIN",
+        ] {
+            assert!(
+                refused.err.contains(word),
+                "{command}: {word}: {}",
+                refused.err
+            );
+        }
+    }
+    assert_eq!(files(node.path()), ["ober.toml".to_owned()].into());
+}
+
+#[test]
+fn who_may_not_talk_to_the_daemon_is_told_who_may() {
+    let node = Node::new("denied");
+    open_to_all(node.path());
+    let socket = node.path().join("run/control.sock");
+    fs::create_dir(node.path().join("run")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    open_to_all(&node.path().join("run"));
+    let refused = as_nobody(&node, &["status"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.err.contains("control.sock") && refused.err.contains("only root"),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,291 @@
+//! The commands before a daemon that is played: what is sent, what is shown of the answer, and the exit status.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixListener,
+    thread::{self, JoinHandle},
+};
+
+use ober_user::{
+    access::Change,
+    api::{Answer, Checked, Edit, Failure, How, Reloaded, Reply, Request, Synced, Target},
+    status::DropEvent,
+};
+
+use crate::{Node, Ran};
+
+/// Answers one request with these answers, then hangs up, and tells what it was asked.
+fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
+    let run = node.path().join("run");
+    fs::create_dir_all(&run).unwrap();
+    let socket = run.join("control.sock");
+    if socket.exists() {
+        fs::remove_file(&socket).unwrap();
+    }
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        for answer in answers {
+            writeln!(stream, "{}", serde_json::to_string(&answer).unwrap()).unwrap();
+        }
+        serde_json::from_str(&line).unwrap()
+    })
+}
+
+fn play(node: &Node, answer: Answer, args: &[&str]) -> (Ran, Request) {
+    let daemon = daemon(node, vec![answer]);
+    let ran = node.run(args);
+    (ran, daemon.join().unwrap())
+}
+
+fn synced(list: &str, unresolved: &[&str]) -> Synced {
+    let unresolved: BTreeMap<_, _> = unresolved
+        .iter()
+        .map(|name| ((*name).to_owned(), "no such name".to_owned()))
+        .collect();
+    Synced {
+        target: Target::List(list.into()),
+        change: Change {
+            added: 2,
+            removed: 1,
+        },
+        count: 5,
+        added: vec!["10.0.0.1-10.0.0.2".into()],
+        removed: vec![],
+        kept: unresolved.keys().cloned().collect(),
+        unresolved,
+    }
+}
+
+fn edit(target: Target, how: How, sources: &[&str]) -> Edit {
+    Edit {
+        target,
+        how,
+        sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+        stdin: None,
+    }
+}
+
+fn list(name: &str) -> Target {
+    Target::List(name.into())
+}
+
+fn sync_of(request: Request) -> ober_user::api::Sync {
+    match request {
+        Request::Sync(sync) => sync,
+        other => panic!("{other:?} is no sync"),
+    }
+}
+
+#[test]
+fn the_options_of_herr_ober_become_one_request_that_is_done_whole_or_not_at_all() {
+    let node = Node::with("sync", "\n[lists.guests]\nsources = []\n");
+    let answer = Ok(Reply::Synced(vec![synced("frontend-http", &[])]));
+    let args = [
+        "sync",
+        "--frontend-http",
+        "n[1-3]",
+        "--routers",
+        "",
+        "--backend-http",
+        "rgw[1-2]:7480",
+        "--list",
+        "guests",
+        "10.0.0.0/8",
+        "--dry-run",
+        "--prune",
+    ];
+    let (ran, asked) = play(&node, answer, &args);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let sync = sync_of(asked);
+    assert!(sync.dry_run && sync.prune);
+    let expected = [
+        edit(list("frontend-http"), How::Replace, &["n[1-3]"]),
+        edit(list("routers"), How::Replace, &[]),
+        edit(list("guests"), How::Replace, &["10.0.0.0/8"]),
+        edit(
+            Target::Backend("rgw".into()),
+            How::Replace,
+            &["rgw[1-2]:7480"],
+        ),
+    ];
+    assert_eq!(sync.edits, expected);
+    assert!(
+        ran.out.contains("would be 2 added") && ran.out.contains("+ 10.0.0.1-10.0.0.2"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn refresh_asks_for_every_list_that_is_not_set_in_the_same_breath() {
+    let node = Node::new("refresh");
+    let answer = Ok(Reply::Synced(vec![]));
+    let (ran, asked) = play(
+        &node,
+        answer,
+        &["acl", "sync", "--refresh", "--routers", "r1"],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let expected = [
+        edit(list("routers"), How::Replace, &["r1"]),
+        edit(list("frontend-http"), How::Refresh, &[]),
+    ];
+    assert_eq!(sync_of(asked).edits, expected);
+}
+
+#[test]
+fn names_that_do_not_resolve_are_listed_and_make_the_exit_status_3() {
+    let node = Node::new("unresolved");
+    let answer = || Ok(Reply::Synced(vec![synced("frontend-http", &["n7"])]));
+    let (ran, _) = play(&node, answer(), &["sync", "--refresh"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(
+        ran.out
+            .contains("not resolved: n7: no such name; keeps its earlier addresses"),
+        "{ran:?}"
+    );
+    let (ran, _) = play(&node, answer(), &["sync", "--refresh", "--json"]);
+    assert_eq!(
+        (ran.code, &ran.json()[0]["unresolved"]["n7"]),
+        (3, &"no such name".into())
+    );
+}
+
+#[test]
+fn files_are_sent_by_absolute_path_and_standard_input_by_its_text() {
+    let node = Node::new("streams");
+    let running = daemon(&node, vec![Ok(Reply::Synced(vec![]))]);
+    let ran = node.run_with_input(
+        &["acl", "add", "frontend-http", "@hosts,n1", "-"],
+        "n8\nn9\n",
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let here = std::env::current_dir().unwrap();
+    let file = format!("@{}/hosts,n1", here.display());
+    let expected = Edit {
+        stdin: Some("n8\nn9\n".into()),
+        ..edit(list("frontend-http"), How::Add, &[&file, "-"])
+    };
+    assert_eq!(sync_of(running.join().unwrap()).edits, [expected]);
+    let (_, asked) = play(
+        &node,
+        Ok(Reply::Synced(vec![])),
+        &["acl", "remove", "routers", "r1"],
+    );
+    assert_eq!(
+        sync_of(asked).edits,
+        [edit(list("routers"), How::Remove, &["r1"])]
+    );
+}
+
+#[test]
+fn a_refusal_is_the_callers_fault_or_ours_and_the_exit_status_tells_which() {
+    let node = Node::new("refusal");
+    for (usage, code) in [(true, 2), (false, 1)] {
+        let failure = Failure {
+            message: "these are the daemon's words".into(),
+            usage,
+        };
+        let (ran, _) = play(&node, Err(failure), &["sync", "--routers", "n1"]);
+        assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{ran:?}");
+        assert!(ran.err.contains("these are the daemon's words"), "{ran:?}");
+    }
+}
+
+#[test]
+fn check_answers_by_its_exit_status() {
+    let node = Node::new("check");
+    let checked = |listed: bool| {
+        let check = |(list, listed): (&str, bool)| Checked {
+            list: list.into(),
+            listed,
+        };
+        Ok(Reply::Checked(
+            [("frontend-http", listed), ("routers", false)]
+                .map(check)
+                .to_vec(),
+        ))
+    };
+    for (listed, more, code) in [
+        (true, &[][..], 0),
+        (false, &[], 1),
+        (true, &["--list", "frontend-http"], 0),
+        (true, &["--list", "routers"], 1),
+    ] {
+        let args = [&["acl", "check", "192.0.2.1"], more].concat();
+        let (ran, asked) = play(&node, checked(listed), &args);
+        assert_eq!(ran.code, code, "{args:?}: {ran:?}");
+        assert_eq!(
+            asked,
+            Request::Check {
+                address: "192.0.2.1".parse().unwrap()
+            }
+        );
+    }
+}
+
+#[test]
+fn watch_prints_a_line_a_drop_until_the_daemon_is_gone() {
+    let node = Node::new("watch");
+    let drop = DropEvent {
+        at: 1_500_000_000,
+        reason: "denied".into(),
+        service: "s3".into(),
+        source: "192.0.2.1".parse().unwrap(),
+        destination: "192.0.2.10".parse().unwrap(),
+        source_port: 40_000,
+        destination_port: 80,
+        protocol: 6,
+        interface: "in0".into(),
+        length: 66,
+    };
+    let answers = vec![Ok(Reply::Drop(drop.clone())), Ok(Reply::Drop(drop))];
+    let running = daemon(&node, answers);
+    let ran = node.run(&["acl", "watch"]);
+    assert_eq!(running.join().unwrap(), Request::Watch);
+    let line = "denied s3 tcp 192.0.2.1:40000 -> 192.0.2.10:80 on in0, 66 bytes, at 1.500000\n";
+    assert_eq!((ran.code, ran.out), (1, line.repeat(2)));
+    assert!(ran.err.contains("hung up"), "{}", ran.err);
+}
+
+#[test]
+fn a_reload_that_left_workers_behind_is_a_failure() {
+    let node = Node::new("reload");
+    let mut reloaded = Reloaded {
+        replaced: vec![0],
+        unchanged: vec![1],
+        failed: BTreeMap::new(),
+    };
+    let (ran, asked) = play(&node, Ok(Reply::Reloaded(reloaded.clone())), &["reload"]);
+    assert_eq!((ran.code, asked), (0, Request::Reload), "{ran:?}");
+    assert_eq!(ran.out, "worker 0: replaced\nworker 1: unchanged\n");
+    reloaded.failed.insert(2, "it ended".into());
+    let (ran, _) = play(&node, Ok(Reply::Reloaded(reloaded)), &["reload"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("worker 2: failed: it ended"), "{ran:?}");
+}
+
+#[test]
+fn an_answer_of_another_version_is_refused() {
+    let node = Node::new("version");
+    let (ran, _) = play(&node, Ok(Reply::Lists(vec![])), &["status"]);
+    assert!(ran.code == 1 && ran.err.contains("one version"), "{ran:?}");
+}
+
+#[test]
+fn detach_is_refused_while_the_daemon_runs() {
+    let node = Node::new("busy");
+    fs::create_dir(node.path().join("run")).unwrap();
+    let _listener = UnixListener::bind(node.path().join("run/control.sock")).unwrap();
+    let ran = node.run(&["detach"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("daemon is running"),
+        "{ran:?}"
+    );
+}

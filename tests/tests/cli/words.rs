@@ -1,0 +1,212 @@
+//! What needs neither a daemon nor a kernel.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{FromRawFd as _, OwnedFd},
+    process::Command,
+};
+
+use crate::{Node, ober, run, run_with_input};
+
+const COMMANDS: [&str; 13] = [
+    "run",
+    "validate",
+    "status",
+    "detach",
+    "reload",
+    "acl",
+    "sync",
+    "flow",
+    "hostlist",
+    "counters",
+    "completions",
+    "man",
+    "schema",
+];
+
+#[test]
+fn help_names_every_command_and_what_each_exit_status_means() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, 0);
+    for command in COMMANDS {
+        assert!(
+            help.out.contains(&format!("\n  {command} ")),
+            "{command}\n{}",
+            help.out
+        );
+    }
+    let one_line = help.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for meaning in [
+        "0 done",
+        "1 failed",
+        "2 wrong usage or bad configuration",
+        "3 done, but some names",
+    ] {
+        assert!(one_line.contains(meaning), "{meaning}\n{}", help.out);
+    }
+    let acl = run(&["acl", "--help"]).out;
+    for command in ["sync", "show", "check", "add", "remove", "watch"] {
+        assert!(acl.contains(&format!("\n  {command} ")), "{command}\n{acl}");
+    }
+}
+
+#[test]
+fn sync_is_acl_sync_by_another_name() {
+    let (short, long) = (
+        run(&["sync", "--help"]).out,
+        run(&["acl", "sync", "--help"]).out,
+    );
+    let options = |help: &str| help.split_once("Options:").unwrap().1.to_owned();
+    assert_eq!(options(&short), options(&long));
+    for option in [
+        "--frontend-http",
+        "--routers",
+        "--backend-http",
+        "--list",
+        "--dry-run",
+        "--prune",
+        "--refresh",
+        "--json",
+    ] {
+        assert!(short.contains(option), "{option}\n{short}");
+    }
+}
+
+#[test]
+fn a_hostlist_unfolds_to_a_name_a_line_and_folds_back() {
+    let expanded = run(&[
+        "hostlist",
+        "expand",
+        "n[09-11],rgw[1-2].internal",
+        "fd00::1",
+    ]);
+    let names = [
+        "n09",
+        "n10",
+        "n11",
+        "rgw1.internal",
+        "rgw2.internal",
+        "fd00::1",
+    ];
+    assert_eq!(
+        (expanded.code, expanded.out.lines().collect::<Vec<_>>()),
+        (0, names.to_vec())
+    );
+    let folded = run_with_input(&["hostlist", "fold", "-"], &expanded.out);
+    assert_eq!(
+        (folded.code, folded.out.as_str()),
+        (0, "n[09-11],rgw[1-2].internal,fd00::1\n")
+    );
+    let json = run(&["hostlist", "expand", "--json", "a[1-2]"]);
+    assert_eq!(json.json(), serde_json::json!(["a1", "a2"]));
+}
+
+#[test]
+fn a_malformed_hostlist_is_refused_whole_with_the_place_of_the_fault() {
+    for (expression, column) in [
+        ("n1,n[1-", "column 5"),
+        ("n[3-1]", "column 3"),
+        ("a,@/nonexistent", "/nonexistent"),
+    ] {
+        let refused = run(&["hostlist", "expand", expression]);
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+        assert!(refused.err.contains(column), "{refused:?}");
+    }
+    let large = run(&["hostlist", "expand", "n[0-999999999999]"]);
+    assert!(large.code == 2 && large.err.contains("limit"), "{large:?}");
+}
+
+#[test]
+fn completions_are_there_for_each_shell_and_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.code, 0, "{script:?}");
+        for word in ["hostlist", "frontend-http", "validate"] {
+            assert!(script.out.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = run(&["man", directory.path().to_str().unwrap()]);
+    assert_eq!(written.code, 0, "{written:?}");
+    for command in
+        COMMANDS
+            .into_iter()
+            .chain(["acl-sync", "acl-watch", "flow-explain", "hostlist-fold"])
+    {
+        let page = std::fs::read_to_string(directory.path().join(format!("ober-user-{command}.1")));
+        assert!(page.unwrap().contains(".TH"), "{command}");
+    }
+    assert!(run(&["man"]).out.contains("Exit status"));
+    let nowhere = run(&["man", "/nonexistent/pages"]);
+    assert!(
+        nowhere.code == 1 && nowhere.err.contains("/nonexistent/pages"),
+        "{nowhere:?}"
+    );
+}
+
+#[test]
+fn the_schema_is_the_one_the_configuration_is_documented_with() {
+    let documented = include_str!("../../../config/ober.schema.json");
+    let documented: serde_json::Value = serde_json::from_str(documented).unwrap();
+    assert_eq!(run(&["schema"]).json(), documented);
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_failure() {
+    let mut command = ober(&["hostlist", "expand", "n[1-200000]"]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// What a command writes when somebody looks at it.
+fn on_a_terminal(command: &mut Command) -> String {
+    let (mut ours, mut theirs) = (-1, -1);
+    // SAFETY: two out parameters; names, modes and sizes are left to the kernel.
+    let made = unsafe {
+        libc::openpty(
+            &raw mut ours,
+            &raw mut theirs,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(made, 0);
+    // SAFETY: both were just opened for us.
+    let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    let mut child = command.stdout(theirs).spawn().unwrap();
+    // The command's own copies of the terminal are closed, so that reading ends with it.
+    command.stdout(std::process::Stdio::null());
+    let mut text = Vec::new();
+    // A terminal nobody holds any more ends with an error instead of an end of file.
+    let end = File::from(ours).read_to_end(&mut text);
+    assert!(child.wait().unwrap().success(), "{end:?}");
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn colour_is_for_terminals_and_no_color_turns_it_off() {
+    let node = Node::new("colour");
+    let mut config = String::new();
+    let args = node.args(&mut config, &["validate"]);
+    let painted = on_a_terminal(ober(&args).env("TERM", "xterm"));
+    assert!(painted.contains("\u{1b}[32mvalid"), "{painted:?}");
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = on_a_terminal(ober(&args).env("TERM", "xterm").env(name, value));
+        assert!(
+            plain.contains(": valid:") && !plain.contains('\u{1b}'),
+            "{name}: {plain:?}"
+        );
+    }
+    assert!(!node.run(&["validate"]).out.contains('\u{1b}'));
+}

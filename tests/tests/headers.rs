@@ -1,0 +1,212 @@
+//! The kernel half's parser, run on the host, against the model's reader. Needs no root and no BPF.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull};
+
+use nix::{
+    sys::{
+        mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap},
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, SysconfVar, fork, sysconf},
+};
+use ober_common::{
+    flow::Ip,
+    packet::{Extent, Frame, Parsed, parse},
+};
+use ober_tests::{
+    model::{Reading, read},
+    packets::{Case, case, fuzz, rich_stage},
+};
+
+/// What the parser says, in the model's words.
+fn parsed(bytes: &[u8]) -> Reading {
+    let range = bytes.as_ptr_range();
+    // SAFETY: the slice is readable and outlives the call.
+    match parse(unsafe { Frame::new(range.start as usize, range.end as usize) }) {
+        Parsed::Other => Reading::Other,
+        Parsed::Flow {
+            flow,
+            extent: Extent { ip_end, judged_end },
+            quoted,
+        } => Reading::Flow {
+            flow,
+            ip_end,
+            judged_end,
+            quoted,
+        },
+        Parsed::Fragment { destination } => Reading::LaterFragment {
+            destination: destination.bytes(),
+        },
+        Parsed::Bare { source, protocol } => Reading::Bare {
+            source: source.bytes(),
+            protocol,
+        },
+        Parsed::Malformed { destination } => Reading::Malformed {
+            destination: destination.map(Ip::bytes),
+        },
+    }
+}
+
+fn assert_alike(case: &Case) {
+    let differs = |case: &Case| parsed(case.readable()) != read(case.readable());
+    if differs(case) {
+        let shortest = fuzz::shortest(case, 0, differs);
+        let (parser, model) = (parsed(shortest.readable()), read(shortest.readable()));
+        panic!(
+            "parser {parser:?}\nmodel  {model:?}\n{}",
+            shortest.describe()
+        );
+    }
+}
+
+#[test]
+fn the_parser_and_the_model_read_every_packet_alike() {
+    let stage = rich_stage();
+    for seed in fuzz::seeds().take(fuzz::cases()) {
+        assert_alike(&case(&stage, seed));
+    }
+}
+
+#[test]
+fn the_parser_and_the_model_agree_wherever_a_packet_ends() {
+    let stage = rich_stage();
+    for seed in fuzz::seeds().take(fuzz::cases() / 25) {
+        let whole = case(&stage, seed);
+        for end in 0..whole.bytes.len().min(300) {
+            assert_alike(&Case {
+                bytes: whole.bytes[..end].to_vec(),
+                first_buffer: None,
+                ..whole.clone()
+            });
+        }
+    }
+}
+
+/// Memory whose last byte is followed by a page that nobody may touch.
+struct Guarded {
+    start: NonNull<c_void>,
+    usable: usize,
+    page: usize,
+}
+
+impl Guarded {
+    fn new(pages: usize) -> Self {
+        let page = usize::try_from(sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap()).unwrap();
+        let usable = pages * page;
+        let length = NonZeroUsize::new(usable + page).unwrap();
+        // SAFETY: a new mapping at an address of the kernel's choice, its last page closed; nothing else refers to it.
+        unsafe {
+            let start = mmap_anonymous(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )
+            .unwrap();
+            mprotect(start.byte_add(usable), page, ProtFlags::PROT_NONE).unwrap();
+            Self {
+                start,
+                usable,
+                page,
+            }
+        }
+    }
+
+    /// Copies the bytes right before the closed page.
+    fn place(&mut self, bytes: &[u8]) -> &[u8] {
+        assert!(bytes.len() <= self.usable);
+        // SAFETY: the range lies within the open pages of the mapping, which `self` owns.
+        unsafe {
+            let at = self
+                .start
+                .as_ptr()
+                .cast::<u8>()
+                .add(self.usable - bytes.len());
+            at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            std::slice::from_raw_parts(at, bytes.len())
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, made in `new`; no slice of it outlives `self`.
+        unsafe { munmap(self.start, self.usable + self.page) }.unwrap();
+    }
+}
+
+/// Runs `work` in a child process and says how it ended: a fault there must not end the test.
+fn in_a_child(work: impl FnOnce()) -> WaitStatus {
+    // SAFETY: the child only reads and writes memory made before the fork, then leaves without unwinding.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => waitpid(child, None).unwrap(),
+        ForkResult::Child => {
+            work();
+            // SAFETY: ends the child at once; destructors and buffers belong to the parent.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+#[test]
+fn a_byte_read_past_the_end_is_noticed() {
+    let mut memory = Guarded::new(1);
+    let bytes = memory.place(&[1, 2, 3]).as_ptr();
+    // SAFETY: the third byte exists; the fourth does not, which is the point: the child dies of it.
+    let read_at =
+        |offset| in_a_child(|| assert_ne!(unsafe { bytes.add(offset).read_volatile() }, 0));
+    assert!(matches!(read_at(2), WaitStatus::Exited(_, 0)));
+    assert!(matches!(
+        read_at(3),
+        WaitStatus::Signaled(_, Signal::SIGSEGV, _)
+    ));
+}
+
+#[test]
+fn the_parser_never_reads_past_the_end_of_a_packet() {
+    let stage = rich_stage();
+    let mut cases: Vec<Case> = fuzz::seeds()
+        .take(fuzz::cases())
+        .map(|seed| case(&stage, seed))
+        .collect();
+    for number in 0..cases.len() / 25 {
+        let whole = cases[number].clone();
+        let ends = 0..whole.readable().len().min(200);
+        cases.extend(ends.map(|end| Case {
+            bytes: whole.bytes[..end].to_vec(),
+            first_buffer: None,
+            ..whole.clone()
+        }));
+    }
+    let mut memory = Guarded::new(4);
+    let mut progress = Guarded::new(1);
+    let ended = in_a_child(|| {
+        for (number, case) in cases.iter().enumerate() {
+            progress.place(&number.to_ne_bytes());
+            let bytes = memory.place(case.readable());
+            std::hint::black_box(parsed(bytes));
+        }
+    });
+    // SAFETY: the child wrote these bytes into memory it shares with us, and has ended.
+    let reached = unsafe {
+        progress
+            .start
+            .as_ptr()
+            .byte_add(progress.usable - 8)
+            .cast::<usize>()
+            .read_volatile()
+    };
+    assert!(
+        matches!(ended, WaitStatus::Exited(_, 0)),
+        "{ended:?} at\n{}",
+        cases[reached].describe()
+    );
+    assert_eq!(reached, cases.len() - 1);
+}

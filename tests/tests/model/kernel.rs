@@ -1,0 +1,310 @@
+//! The real programs on the real kernel, set up as a [`Stage`] says, and run on bytes.
+
+use std::net::Ipv6Addr;
+
+use aya::{
+    maps::{MapData, RingBuf},
+    programs::{TestRun, TestRunOptions},
+};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+use ober_common::abi::{CELLS, Count, Counters, Drop, RING_SLOTS, Ring, SERVICES};
+use ober_tests::{
+    model::{Action, List, Prefix},
+    packets::{Case, Shape, Stage},
+    plane::Lists,
+};
+use ober_user::{
+    access::{self, Entries},
+    config::Limits,
+    dataplane::{
+        Wanted,
+        maps::{Plain, drops},
+    },
+};
+
+/// Few IPv6 lines, so that the crowd of hosts spills over them.
+const LIMITS: Limits = Limits {
+    ipv4_pages: 64,
+    ipv6_hosts: 512,
+    ipv6_prefixes: 64,
+    expansion: 1000,
+};
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+/// The kernel refuses to run XDP on less than an Ethernet header, so shorter frames are the host tests' business.
+pub(crate) const SHORTEST: usize = 14;
+/// A frame of at most this many bytes lies in one buffer.
+const ONE_BUFFER: usize = 2048;
+
+/// What one packet did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) action: Action,
+    /// Service, cell and what the cell rose by; exactly one in a sound run.
+    pub(crate) rises: Vec<(u32, usize, Count)>,
+    /// What was reported of it; only drops are.
+    pub(crate) report: Option<Drop>,
+}
+
+/// A loaded data plane that is attached to nothing; its pins go with it.
+pub(crate) struct Kernel {
+    lists: Lists,
+    reports: RingBuf<MapData>,
+    services: u32,
+    before: Vec<[Count; CELLS]>,
+    splits: bool,
+}
+
+impl Kernel {
+    /// Loads the programs and fills the maps. Keeps this thread to the CPU the stage says it is on.
+    pub(crate) fn load(name: &str, stage: &mut Stage) -> Self {
+        stage.node.here = stay_on_one_cpu();
+        let lists = Lists::with(name, LIMITS);
+        stage.node.key = lists.plane.maps.node.read(0).key;
+        let services = u32::try_from(stage.node.services.len()).unwrap() + 1;
+        let reports = drops(lists.plane.directory()).unwrap();
+        let mut kernel = Self {
+            reports,
+            lists,
+            services,
+            before: Vec::new(),
+            splits: false,
+        };
+        kernel.fill(stage);
+        kernel.sample(1);
+        kernel.splits = kernel.can_split();
+        kernel.before = kernel.counters();
+        while kernel.report().is_some() {}
+        kernel
+    }
+
+    /// Runs the program on a frame.
+    pub(crate) fn run(&mut self, case: &Case) -> Outcome {
+        let action = match self.execute(&case.bytes, case.first_buffer).unwrap() {
+            XDP_DROP => Action::Drop,
+            XDP_PASS => Action::Pass,
+            XDP_REDIRECT => Action::Redirect,
+            other => panic!("the program returned {other}\n{}", case.describe()),
+        };
+        let after = self.counters();
+        let rises = rises(&self.before, &after);
+        self.before = after;
+        let report = self.report();
+        Outcome {
+            action,
+            rises,
+            report,
+        }
+    }
+
+    /// The case as this kernel can run it: before Linux 6.18 the first buffer's size cannot be chosen.
+    pub(crate) fn fit(&self, mut case: Case) -> Case {
+        if !self.splits {
+            case.first_buffer = None;
+            case.bytes.truncate(ONE_BUFFER);
+            case.shapes
+                .retain(|shape| !self.out_of_reach().contains(shape));
+        }
+        case
+    }
+
+    /// What [`Kernel::fit`] took away.
+    pub(crate) fn out_of_reach(&self) -> &'static [Shape] {
+        if self.splits {
+            &[]
+        } else {
+            &[Shape::Jumbo, Shape::ShortFirstBuffer]
+        }
+    }
+
+    /// Packets counted anywhere, in services that do not exist too.
+    pub(crate) fn counted(&self) -> u64 {
+        (0..SERVICES)
+            .map(|index| {
+                self.cells(index)
+                    .iter()
+                    .map(|count| count.packets)
+                    .sum::<u64>()
+            })
+            .sum()
+    }
+
+    /// Turns the checks of routing protocols and the steering on or off, here and in the model.
+    pub(crate) fn switch(&self, stage: &mut Stage, routers: Option<usize>, steer: bool) {
+        stage.node.routers = routers;
+        stage.node.steer = steer;
+        let list = routers.map_or(0, |list| u32::try_from(list).unwrap() + 1);
+        self.lists
+            .plane
+            .set_switch(|node| &raw mut node.routers, list);
+        self.lists
+            .plane
+            .set_switch(|node| &raw mut node.steer, u32::from(steer));
+    }
+
+    /// Reports one drop in so many of a kind.
+    pub(crate) fn sample(&self, one_in: u32) {
+        self.lists
+            .plane
+            .set_switch(|node| &raw mut node.sample, one_in);
+    }
+
+    fn report(&mut self) -> Option<Drop> {
+        let item = self.reports.next()?;
+        assert_eq!(item.len(), size_of::<Drop>());
+        // SAFETY: so many bytes are there, and any bytes are a valid report.
+        Some(unsafe { item.as_ptr().cast::<Drop>().read_unaligned() })
+    }
+
+    fn execute(&mut self, bytes: &[u8], first_buffer: Option<usize>) -> Result<u32, String> {
+        let mut context = [0; 24];
+        let end = u32::try_from(first_buffer.unwrap_or(bytes.len())).unwrap();
+        context[4..8].copy_from_slice(&end.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(bytes),
+            ctx_in: first_buffer.is_some().then_some(&context),
+            ..TestRunOptions::new()
+        };
+        let ran = self.lists.plane.xdp().unwrap().test_run(options);
+        ran.map(|result| result.return_value)
+            .map_err(|error| format!("{error:?} on {} bytes", bytes.len()))
+    }
+
+    fn can_split(&mut self) -> bool {
+        let splits = self.execute(&[0; 60], Some(SHORTEST)).is_ok();
+        if !splits {
+            println!(
+                "this kernel cannot choose the first buffer's size: multi-buffer frames are left out"
+            );
+        }
+        splits
+    }
+
+    fn counters(&self) -> Vec<[Count; CELLS]> {
+        (0..self.services).map(|index| self.cells(index)).collect()
+    }
+
+    /// A service's cells over all CPUs.
+    fn cells(&self, index: u32) -> [Count; CELLS] {
+        let mut sum = [Count::default(); CELLS];
+        for Plain(Counters { cells }) in self
+            .lists
+            .plane
+            .maps
+            .counters
+            .get(&index, 0)
+            .unwrap()
+            .iter()
+        {
+            for (sum, cell) in sum.iter_mut().zip(cells) {
+                sum.packets += cell.packets;
+                sum.bytes += cell.bytes;
+            }
+        }
+        sum
+    }
+
+    fn fill(&mut self, stage: &mut Stage) {
+        self.place_services(stage);
+        self.place_workers(stage);
+        for (number, list) in (0..).zip(&stage.node.lists) {
+            access::replace(self.lists.maps(), number, &entries(list)).unwrap();
+        }
+        self.switch(stage, stage.node.routers, stage.node.steer);
+    }
+
+    fn place_services(&mut self, stage: &mut Stage) {
+        let wanted: Vec<Wanted> = stage
+            .node
+            .services
+            .iter()
+            .map(|service| Wanted {
+                vip: Ipv6Addr::from(service.vip).to_canonical(),
+                protocol: service.protocol,
+                port: service.port,
+                list: service.list.map(|list| u32::try_from(list).unwrap()),
+            })
+            .collect();
+        let indices = self.lists.plane.set_services(&wanted).unwrap();
+        for (service, index) in stage.node.services.iter_mut().zip(indices) {
+            service.index = index;
+            let entry = self
+                .lists
+                .plane
+                .maps
+                .services()
+                .into_iter()
+                .find(|entry| entry.index == index)
+                .unwrap();
+            let mut ring = Ring {
+                slots: [0; RING_SLOTS],
+            };
+            for (slot, worker) in ring.slots.iter_mut().zip(&service.ring) {
+                *slot = worker.map_or(0, |worker| u16::try_from(worker).unwrap() + 1);
+            }
+            self.lists.plane.maps.rings.fill(entry.ring as usize, &ring);
+        }
+    }
+
+    fn place_workers(&mut self, stage: &Stage) {
+        let last = stage
+            .node
+            .workers
+            .iter()
+            .map(|worker| worker.number)
+            .max()
+            .unwrap_or(0);
+        let mut cpus = vec![0; last + 1];
+        for worker in &stage.node.workers {
+            cpus[worker.number] = worker.cpu;
+        }
+        self.lists.plane.set_workers(&cpus, true).unwrap();
+        for worker in stage.node.workers.iter().filter(|worker| !worker.steerable) {
+            self.lists
+                .plane
+                .set_switch(|node| &raw mut node.workers[worker.number].steerable, 0);
+        }
+    }
+}
+
+fn entries(list: &List) -> Entries {
+    let mut entries = Entries::default();
+    for Prefix { address, length } in &list.prefixes {
+        entries.push_prefix(format!("{address}/{length}").parse().unwrap());
+    }
+    entries.settle();
+    entries
+}
+
+fn rises(before: &[[Count; CELLS]], after: &[[Count; CELLS]]) -> Vec<(u32, usize, Count)> {
+    let mut rises = Vec::new();
+    for (service, (before, after)) in (0..).zip(before.iter().zip(after)) {
+        for (cell, (before, after)) in before.iter().zip(after.iter()).enumerate() {
+            if before != after {
+                let rise = Count {
+                    packets: after.packets - before.packets,
+                    bytes: after.bytes - before.bytes,
+                };
+                rises.push((service, cell, rise));
+            }
+        }
+    }
+    rises
+}
+
+/// Keeps this thread on the first CPU it may use and says which.
+fn stay_on_one_cpu() -> u32 {
+    let myself = Pid::from_raw(0);
+    let allowed = sched_getaffinity(myself).unwrap();
+    let first = (0..CpuSet::count())
+        .find(|cpu| allowed.is_set(*cpu).unwrap())
+        .unwrap();
+    let mut only = CpuSet::new();
+    only.set(first).unwrap();
+    sched_setaffinity(myself, &only).unwrap();
+    u32::try_from(first).unwrap()
+}

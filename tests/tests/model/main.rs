@@ -1,0 +1,123 @@
+//! The kernel half against the model: every packet must be counted in the one cell, and end in the one way, that the
+//! model says. Runs as root; attaches to nothing and sends nothing.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod kernel;
+mod laws;
+
+use kernel::{Kernel, SHORTEST};
+use ober_common::abi::{Count, cell};
+use ober_tests::{
+    model::{Action, Frame, Judgement},
+    packets::{Case, Stage, Tally, case, fuzz, rich_stage},
+};
+
+fn judged(stage: &Stage, case: &Case) -> Judgement {
+    stage.node.judge(Frame {
+        readable: case.readable(),
+        length: case.bytes.len(),
+    })
+}
+
+/// The difference between what the kernel did and what the model says, if there is one.
+fn difference(kernel: &mut Kernel, stage: &Stage, case: &Case) -> Option<String> {
+    let judgement = judged(stage, case);
+    let Judgement {
+        verdict,
+        service,
+        worker,
+        action,
+    } = judgement;
+    let count = Count {
+        packets: 1,
+        bytes: case.bytes.len() as u64,
+    };
+    let rises = vec![(service, cell(verdict, worker.unwrap_or(0)), count)];
+    let outcome = kernel.run(case);
+    let report = outcome
+        .report
+        .map(|report| (report.verdict, report.service, report.length as usize));
+    let reported = (action == Action::Drop).then_some((verdict as u32, service, case.bytes.len()));
+    let same = outcome.action == action && outcome.rises == rises && report == reported;
+    (!same).then(|| format!("kernel {outcome:?}\nmodel  {judgement:?}, {rises:?}"))
+}
+
+/// Runs the packet, compares, and returns the verdict both agree on.
+fn agreed(kernel: &mut Kernel, stage: &Stage, case: &Case, law: &str) -> Judgement {
+    if difference(kernel, stage, case).is_some() {
+        let shortest = fuzz::shortest(case, SHORTEST, |case| {
+            difference(kernel, stage, case).is_some()
+        });
+        let difference = difference(kernel, stage, &shortest);
+        panic!(
+            "{law}\n{}\n{}",
+            difference.unwrap_or_default(),
+            shortest.describe()
+        );
+    }
+    judged(stage, case)
+}
+
+#[test]
+fn the_kernel_and_the_model_agree_on_every_random_packet() {
+    let mut stage = rich_stage();
+    let mut kernel = Kernel::load("random", &mut stage);
+    let routers = stage.node.routers;
+    let (cases, counted) = (fuzz::cases(), kernel.counted());
+    let mut tally = Tally::default();
+    let script = stage.clone();
+    let frames = fuzz::seeds()
+        .map(|seed| case(&script, seed))
+        .filter(|case| case.bytes.len() >= SHORTEST);
+    for (number, case) in frames.take(cases).enumerate() {
+        // Mostly with everything on; a tenth each without routers and without steering.
+        if number % (cases / 10).max(1) == 0 {
+            let tenth = number * 10 / cases;
+            kernel.switch(&mut stage, routers.filter(|_| tenth != 1), tenth != 2);
+        }
+        let case = kernel.fit(case);
+        let judgement = agreed(&mut kernel, &stage, &case, "a random packet");
+        tally.record(&case, &judgement);
+    }
+    assert_eq!(
+        kernel.counted() - counted,
+        cases as u64,
+        "a packet was counted in a service nobody looked at"
+    );
+    println!("{}", tally.table());
+    let missing = kernel.out_of_reach();
+    let thin: Vec<String> = tally
+        .thin()
+        .into_iter()
+        .filter(|name| {
+            !missing
+                .iter()
+                .any(|shape| name.starts_with(&format!("{shape:?}")))
+        })
+        .collect();
+    assert_eq!(thin, Vec::<String>::new(), "\n{}", tally.table());
+}
+
+#[test]
+fn the_kernel_and_the_model_agree_wherever_a_packet_ends() {
+    let mut stage = rich_stage();
+    let mut kernel = Kernel::load("cut", &mut stage);
+    let whole = fuzz::seeds()
+        .map(|seed| case(&stage, seed))
+        .filter(|case| case.bytes.len() < 400);
+    for whole in whole.take(fuzz::cases() / 100).collect::<Vec<_>>() {
+        for end in SHORTEST..whole.bytes.len() {
+            let case = Case {
+                bytes: whole.bytes[..end].to_vec(),
+                first_buffer: None,
+                ..whole.clone()
+            };
+            agreed(&mut kernel, &stage, &case, "a packet cut short");
+        }
+    }
+}

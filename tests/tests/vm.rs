@@ -1,0 +1,48 @@
+//! Linux 6.1 is the oldest kernel we promise to work on, and four queues are what a real card has; neither is what
+//! the tests run on otherwise.
+
+use std::path::Path;
+use std::process::Command;
+
+/// A check that silently went away would pass unnoticed.
+const CHECKS: [&str; 14] = [
+    "the card has four receive queues",
+    "every program passes the verifier",
+    "XDP attaches in native mode",
+    "a listed IPv4 client is served",
+    "an unlisted IPv4 client is dropped and counted",
+    "the open IPv4 service serves everybody",
+    "an IPv4 client is let in and shut out live",
+    "a listed IPv6 client is served",
+    "an unlisted IPv6 client is dropped and counted",
+    "the open IPv6 service serves everybody",
+    "an IPv6 client is let in and shut out live",
+    "a megabyte sent in segments of the sender's choice arrives",
+    "flows land on all four queues and every CPU judges some",
+    "connections spread over the workers and arrive on their CPUs",
+];
+
+#[test]
+fn the_data_plane_works_on_linux_6_1_behind_a_card_of_four_queues() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(root)
+        .args(["run", "--quiet", "--package", "xtask", "--"]);
+    let output = command
+        .args(["vm", "--guest", env!("CARGO_BIN_EXE_guest")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaint}");
+    assert!(said.contains("vm: booting Linux 6.1."), "{said}");
+    assert!(said.contains(", 0 failed"), "{said}");
+    for check in CHECKS {
+        assert!(
+            said.lines()
+                .any(|line| line.strip_prefix("ok ") == Some(check)),
+            "{check} is missing from\n{said}"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! What a commit must pass, cheapest first.
+
+use crate::setup::{self, Purpose};
+use crate::shell::{self, cargo, target};
+use anyhow::{Context, Result};
+use std::process::Command;
+use std::time::Instant;
+
+/// Formatting, lints of both halves, licences, tests. Stops at the first that fails.
+pub(crate) fn run() -> Result<()> {
+    setup::ensure(&Purpose::ALL)?;
+    step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
+    step(
+        "licences, sources, banned packages",
+        cargo().args(["deny", "check", "licenses", "bans", "sources"]),
+    )?;
+    step(
+        "lints",
+        cargo().args(["clippy", "--all-targets", "--", "-D", "warnings"]),
+    )?;
+    step("lints of the kernel half", &mut kernel_lints())?;
+    eprintln!("== tests");
+    crate::run::test(&[])
+}
+
+/// The kernel half compiles only for the BPF target, with the standard library's core built from source. A target
+/// directory of its own, because `RUSTC_BOOTSTRAP` would make cargo build the host's packages anew each time.
+fn kernel_lints() -> Command {
+    let mut command = cargo();
+    command.env("RUSTC_BOOTSTRAP", "1").args([
+        "clippy",
+        "--package",
+        "ober-ebpf",
+        "--target",
+        "bpfel-unknown-none",
+    ]);
+    command
+        .args(["-Z", "build-std=core", "--target-dir"])
+        .arg(target().join("kernel-lints"));
+    command.args(["--", "-D", "warnings"]);
+    command
+}
+
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    eprintln!("== {name}");
+    let began = Instant::now();
+    shell::run(command).with_context(|| name.to_owned())?;
+    eprintln!(
+        "== {name}: passed in {:.1} s",
+        began.elapsed().as_secs_f32()
+    );
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The emulated machine: four CPUs, one virtio-net card of four queue pairs, a serial line we read.
+
+use super::kernel::Kernel;
+use super::wire::Wire;
+use anyhow::{Context, Result};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+/// No KVM wanted: it is seldom there where CI runs, and the kernel boots in seconds without.
+const MACHINE: &str = "-accel tcg,thread=multi -cpu max -smp 4 -m 512M -no-reboot -nodefaults -display none -serial stdio";
+/// Two vectors a queue pair, one for the control queue, one for configuration changes.
+const CARD: &str = "virtio-net-pci,netdev=wire,mq=on,vectors=10,romfile=";
+const CABLE: &str = "tap,id=wire,ifname=tap0,script=no,downscript=no,vhost=off,queues=4";
+const KERNEL_LINE: &str = "console=ttyS0 quiet panic=-1";
+
+/// A running machine; stopped when dropped.
+pub(super) struct Machine {
+    qemu: Child,
+}
+
+impl Machine {
+    /// Boots it. What it writes to its serial line arrives at the receiver, which is closed when the machine ends.
+    pub(super) fn boot(
+        kernel: &Kernel,
+        initramfs: &Path,
+        wire: &Wire,
+    ) -> Result<(Self, Receiver<String>)> {
+        // Should we be killed, the machine goes too.
+        let mut command = wire.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(MACHINE.split(' ')).args([
+            "-netdev",
+            CABLE,
+            "-device",
+            CARD,
+            "-append",
+            KERNEL_LINE,
+        ]);
+        command
+            .arg("-kernel")
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(initramfs);
+        let mut qemu = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start QEMU")?;
+        let serial = qemu.stdout.take().context("read QEMU's serial line")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || forward(serial, &sender));
+        Ok((Self { qemu }, lines))
+    }
+}
+
+/// Firmware and kernel write bytes that are no text; the thread ends with the machine or its reader.
+fn forward(serial: ChildStdout, sender: &Sender<String>) {
+    for line in BufReader::new(serial).split(b'\n').map_while(Result::ok) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if sender.send(text).is_err() {
+            break;
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Err(error) = self.qemu.kill().and_then(|()| self.qemu.wait()) {
+            eprintln!("vm: stop QEMU, process {}: {error}", self.qemu.id());
+        }
+    }
+}

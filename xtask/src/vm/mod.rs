@@ -1,0 +1,163 @@
+//! `cargo xtask vm`: the data plane on another kernel, behind a virtio-net card of four queues.
+//!
+//! ```text
+//!  network namespace ober-vm-N               QEMU (no KVM)
+//!  guest outside: clients -- tap0 =========== eth0: XDP, native -- guest as /init: list, service, listener
+//!        10.77.0.1  10.77.0.2   four queues         10.77.0.10
+//! ```
+//!
+//! One program, `guest` of the package `ober-tests`, plays both ends: `/init` inside, the clients outside. Both write
+//! `ok NAME` or `FAILED NAME: WHY`, and we count.
+
+mod initramfs;
+mod kernel;
+mod machine;
+mod wire;
+
+use crate::setup::{self, Purpose};
+use crate::shell::{self, cargo, target};
+use anyhow::{Context, Result, bail};
+use machine::Machine;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::id;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use wire::Wire;
+
+/// A boot and all checks take a sixth of this on two cores.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Boots the kernel of this package and runs the checks.
+pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm])?;
+    let guest = match guest {
+        Some(guest) => guest,
+        None => build_guest()?,
+    };
+    let kernel = kernel::fetch(package)?;
+    let scratch = Scratch::new()?;
+    let initramfs = scratch.0.join("initramfs");
+    initramfs::build(&kernel, &guest, &scratch.0.join("root"), &initramfs)?;
+    println!("vm: booting Linux {}", kernel.version);
+    let wire = Wire::new()?;
+    let (machine, lines) = Machine::boot(&kernel, &initramfs, &wire)?;
+    let mut score = Score::default();
+    let finished = watch(&lines, &wire, &guest, &mut score);
+    drop(machine);
+    finished?;
+    println!(
+        "vm: Linux {}: {} passed, {} failed",
+        kernel.version, score.passed, score.failed
+    );
+    if score.failed > 0 || score.passed == 0 {
+        bail!("not every check passed on Linux {}", kernel.version);
+    }
+    Ok(())
+}
+
+fn build_guest() -> Result<PathBuf> {
+    shell::run(cargo().args(["build", "--package", "ober-tests", "--bin", "guest"]))?;
+    Ok(target().join("debug/guest"))
+}
+
+/// Follows the guest to its end, and lets the clients loose once it is ready.
+fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
+    let end = Instant::now() + LIMIT;
+    let mut tail = Vec::new();
+    loop {
+        let line = match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => line,
+            Err(why) => bail!("{}; it last wrote:\n{}", ending(why), tail.join("\n")),
+        };
+        match line.as_str() {
+            "GUEST READY" => clients(wire, guest, score)?,
+            "GUEST DONE" => return Ok(()),
+            said => score.count(said),
+        }
+        tail.push(line);
+        let surplus = tail.len().saturating_sub(40);
+        tail.drain(..surplus);
+    }
+}
+
+const fn ending(why: RecvTimeoutError) -> &'static str {
+    match why {
+        RecvTimeoutError::Timeout => "the guest did not finish within two minutes",
+        RecvTimeoutError::Disconnected => "the guest ended before its checks did",
+    }
+}
+
+/// The checks from outside, which each bound their own time; together they end well before [`LIMIT`].
+fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
+    let mut clients = wire.command("timeout");
+    clients
+        .args(["--signal=KILL", "90"])
+        .arg(guest)
+        .arg("outside");
+    let output = clients.output().context("start the clients")?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        score.count(line);
+    }
+    if !output.status.success() {
+        score.count(&format!(
+            "FAILED clients: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+    }
+    Ok(())
+}
+
+/// Names end in the number of the process that made what they name; a killed one could not take it away.
+fn is_left_over(name: &str, prefix: &str) -> bool {
+    let owner = name.strip_prefix(prefix);
+    owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
+}
+
+#[derive(Default)]
+struct Score {
+    passed: u32,
+    failed: u32,
+}
+
+impl Score {
+    /// Shows and counts a line that tells of a check; shows what the guest wants said.
+    fn count(&mut self, line: &str) {
+        if line.starts_with("ok ") {
+            self.passed += 1;
+        } else if line.starts_with("FAILED ") {
+            self.failed += 1;
+        } else if !line.starts_with("note ") {
+            return;
+        }
+        println!("{line}");
+    }
+}
+
+/// A directory that goes with the run, so that two runs do not meet.
+struct Scratch(PathBuf);
+
+const SCRATCH: &str = "run-";
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let all = target().join("vm");
+        for left in fs::read_dir(&all).into_iter().flatten().flatten() {
+            if is_left_over(&left.file_name().to_string_lossy(), SCRATCH) {
+                fs::remove_dir_all(left.path())
+                    .with_context(|| format!("remove {}", left.path().display()))?;
+            }
+        }
+        let path = all.join(format!("{SCRATCH}{}", id()));
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("vm: remove {}: {error}", self.0.display());
+        }
+    }
+}

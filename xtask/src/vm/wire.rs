@@ -1,0 +1,79 @@
+//! The cable: a four-queue tap in a network namespace of its own, where the clients live. Gone when dropped.
+
+use crate::shell::{command, quiet, read};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::{Command, id};
+
+pub(super) struct Wire {
+    namespace: String,
+}
+
+/// Of the namespaces' names; the number of the process follows.
+const PREFIX: &str = "ober-vm-";
+/// The clients' addresses: one that the guest's list will hold, one that it will not.
+const ADDRESSES: [&str; 4] = ["10.77.0.1/24", "10.77.0.2/24", "fd77::1/64", "fd77::2/64"];
+
+/// The way to the VIPs: the node.
+const ROUTES: [(&str, &str); 2] = [("10.77.9.1", "10.77.0.10"), ("fd77:9::1", "fd77::10")];
+
+impl Wire {
+    pub(super) fn new() -> Result<Self> {
+        if !Path::new("/dev/net/tun").exists() {
+            bail!(
+                "/dev/net/tun is missing: load the module tun, or give the container that device"
+            );
+        }
+        sweep()?;
+        let wire = Self {
+            namespace: format!("{PREFIX}{}", id()),
+        };
+        quiet(command("ip").args(["netns", "add", &wire.namespace]))
+            .context("make a network namespace")?;
+        wire.ip(&["link", "set", "lo", "up"])?;
+        wire.ip(&["tuntap", "add", "dev", "tap0", "mode", "tap", "multi_queue"])?;
+        for address in ADDRESSES {
+            let more: &[&str] = if address.contains(':') {
+                &["nodad"]
+            } else {
+                &[]
+            };
+            wire.ip(&[&["address", "add", address, "dev", "tap0"], more].concat())?;
+        }
+        wire.ip(&["link", "set", "tap0", "up"])?;
+        for (vip, node) in ROUTES {
+            wire.ip(&["route", "add", vip, "via", node, "dev", "tap0"])?;
+        }
+        Ok(wire)
+    }
+
+    fn ip(&self, words: &[&str]) -> Result<()> {
+        quiet(command("ip").args(["-n", &self.namespace]).args(words))
+    }
+
+    /// A command that will run at the clients' end.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut inside = command("ip");
+        inside.args(["netns", "exec", &self.namespace, program]);
+        inside
+    }
+}
+
+/// Removes what killed runs have left.
+fn sweep() -> Result<()> {
+    for line in read(command("ip").args(["netns", "list"]))?.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        if super::is_left_over(name, PREFIX) {
+            quiet(command("ip").args(["netns", "del", name]))?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Err(error) = quiet(command("ip").args(["netns", "del", &self.namespace])) {
+            eprintln!("vm: {error:#}");
+        }
+    }
+}
