@@ -4,9 +4,21 @@ use crate::setup::{self, Purpose};
 use crate::shell::{cargo, run};
 use anyhow::Result;
 
+/// The programs that demo, tests and bench start as processes of their own: `ober-user` and the S3 server. `cargo run` and
+/// `cargo test` would leave them as they are, or missing.
+fn build_programs(release: bool) -> Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--exclude", "ober-ebpf", "--bins"]);
+    if release {
+        command.arg("--release");
+    }
+    run(&mut command)
+}
+
 /// The main job, shown. Built with optimisation: it moves real traffic.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node])?;
+    build_programs(true)?;
     run(cargo()
         .args([
             "run",
@@ -23,6 +35,7 @@ pub(crate) fn demo(arguments: &[String]) -> Result<()> {
 /// Every test of every package, or what the arguments pick from them.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::ensure(&Purpose::WORK)?;
+    build_programs(arguments.iter().any(|word| word == "--release"))?;
     let mut command = cargo();
     command.arg("test");
     if !arguments
@@ -38,6 +51,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
 /// The figures and their targets.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Bench])?;
+    build_programs(true)?;
     run(cargo()
         .args([
             "run",
