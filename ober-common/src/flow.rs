@@ -111,9 +111,12 @@ pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize 
 /// The home line of an IPv6 address among the host lines.
 #[inline(always)]
 pub const fn host_line(key: [u64; 2], address: Ip, mask: u32) -> u32 {
-    // Two products that do not wait for each other, then a second round: without it neighbours would share lines.
-    let sum =
-        (address.hi.wrapping_mul(key[1] | 1)).wrapping_add(address.lo.wrapping_mul(key[0] | 1));
+    // Numbers in host order, so that neighbours differ in low bits, which a product carries upwards; two products that
+    // do not wait for each other; and a second round, without which neighbours would share lines.
+    let (hi, lo) = (u64::from_be(address.hi), u64::from_be(address.lo));
+    let sum = hi
+        .wrapping_mul(key[1] | 1)
+        .wrapping_add(lo.wrapping_mul(key[0] | 1));
     let mixed = (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as u32 & mask
 }
@@ -197,7 +200,7 @@ mod tests {
     fn neighbouring_hosts_spread_over_the_lines_as_if_at_random() {
         const LINES: usize = 65_536;
         let spread = |address: &dyn Fn(u64) -> Ip| {
-            let mut lines = [0u32; LINES];
+            let mut lines = std::vec![0u32; LINES];
             for number in 0..LINES as u64 {
                 lines[host_line(KEY, address(number), LINES as u32 - 1) as usize] += 1;
             }
