@@ -103,7 +103,7 @@ pub const fn cell(verdict: Verdict, worker: usize) -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub packets: u64,
-    /// Whole frames, link header included.
+    /// Whole frames, link header included; padding in buffers of its own behind a TCP or UDP packet is left out.
     pub bytes: u64,
 }
 
