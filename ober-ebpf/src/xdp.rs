@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp,
     programs::XdpContext,
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use ober_common::{
     abi::{Node, Verdict},
     flow::{Flow, Ip},
@@ -159,7 +159,7 @@ fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32
     }
     // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
     if unsafe { core::ptr::read_volatile(&raw const PACKET_LOG) } != 0 {
-        debug!(
+        info!(
             ctx,
             "malformed packet of {} bytes on interface {}",
             length(ctx),

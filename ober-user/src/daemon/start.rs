@@ -121,7 +121,9 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     tracing::info!(workers = count, of, "workers are ready");
     settled.store(true, Ordering::Release);
     let attached = {
-        let members = steering::members(&members);
+        // The pool knows more than the events that were followed until now.
+        let mut members = steering::members(&members);
+        members.learn(&pool.snapshot());
         let mut plane = steering::lock(&plane);
         plane.set_ring(&members.ring());
         attach(config, &mut plane)?
