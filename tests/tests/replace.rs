@@ -4,9 +4,11 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 
+use nix::sys::signal::Signal;
 use ober_tests::{
+    client::Client,
     lab::{BPFFS, VIP4, until},
     load::Plan,
     pattern::Pattern,
@@ -159,4 +161,66 @@ fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_requ
         ])
         .expect("explain a flow");
     assert!(explained.contains("worker"), "{explained}");
+}
+
+#[test]
+fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
+    let (stage, before) = serving("ports");
+    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let host = &stage.cluster.clients[1];
+    let load = Plan::get(stage.secure(VIP4), PATH, CONTENT)
+        .start(host)
+        .expect("TLS load");
+    let listener = "[backends.rgw]\n";
+    let added = format!("[[services.listeners]]\nport = 8080\naccess = \"open\"\n\n{listener}");
+    let other = Client::plain(SocketAddr::new(VIP4, 8080))
+        .limits(Duration::from_millis(500), Duration::from_secs(5));
+    let get = || host.tokio(async || other.get(PATH, CONTENT).await);
+
+    std::fs::write(&stage.config, text.replace(listener, &added)).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    assert_eq!(
+        get().expect("enter the client"),
+        Ok(()),
+        "the new port serves"
+    );
+
+    let bad = text.replace("cpus = ", "cpsu = ");
+    std::fs::write(&stage.config, bad).expect("write");
+    let refused = stage.try_cli(&["reload"]).expect("reload");
+    assert_eq!(refused.status.code(), Some(2));
+    let daemon = stage.daemon.as_ref().expect("it runs");
+    let refused = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(daemon.pid().cast_signed()),
+        Signal::SIGHUP,
+    );
+    assert_eq!(refused, Ok(()));
+    until("a word about the bad file", Duration::from_secs(5), || {
+        Ok(daemon.log().contains("cpsu").then_some(()))
+    })
+    .expect("the daemon says why");
+    assert_eq!(
+        get().expect("enter the client"),
+        Ok(()),
+        "it serves as before"
+    );
+
+    std::fs::write(&stage.config, &text).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    assert!(
+        get().expect("enter the client").is_err(),
+        "the port is closed"
+    );
+    let after = stage.status().expect("status");
+    assert_eq!(
+        before.services, after.services,
+        "services keep their places"
+    );
+    let report = load.finish().expect("finish");
+    let tally = report.tally();
+    assert!(
+        tally.ok > 0 && tally.failed() == 0,
+        "{tally}: {:?}",
+        report.failures(3)
+    );
 }

@@ -65,6 +65,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         pool: parts.pool.into(),
         backends: backends.into(),
         keeper: parts.keeper.into(),
+        members: parts.members,
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
@@ -85,6 +86,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
 struct Parts {
     keeper: Keeper,
     pool: Pool,
+    members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
     attached: Vec<Attached>,
 }
@@ -122,16 +124,17 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     settled.store(true, Ordering::Release);
     let attached = {
         // The pool knows more than the events that were followed until now.
-        let mut members = steering::members(&members);
-        members.learn(&pool.snapshot());
+        let mut known = steering::members(&members);
+        known.learn(&pool.snapshot());
         let mut plane = steering::lock(&plane);
-        plane.set_ring(&members.ring());
+        plane.set_ring(&known.ring());
         attach(config, &mut plane)?
     };
     add_vips(config).await?;
     Ok(Parts {
         keeper,
         pool,
+        members,
         plane,
         attached,
     })
