@@ -1,7 +1,7 @@
 //! The flow key, its keyed hash, and the slots the hash points at. XDP, `sk_lookup` and the daemon share these
 //! functions, so all three always name the same worker for a flow.
 
-use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS};
+use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, VIP_WORDS};
 
 /// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +96,13 @@ pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
 pub const fn ring_slot(hash: u64) -> usize {
     (hash >> (64 - RING_SLOTS.trailing_zeros())) as usize & (RING_SLOTS - 1)
+}
+
+/// Word and bit of an address in [`Node::vips`](crate::abi::Node::vips). A bit that is not set: no VIP of ours.
+#[inline(always)]
+pub const fn vip_bit(address: Ip) -> (usize, u32) {
+    let place = (address.lo ^ address.hi).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55;
+    (place as usize >> 6 & (VIP_WORDS - 1), place as u32 & 63)
 }
 
 /// Where a service stands in the table. `seed` is chosen so that no two services meet.
