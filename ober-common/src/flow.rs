@@ -81,14 +81,12 @@ const fn fold(a: u64, b: u64) -> u64 {
 pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
     let ports = ((flow.client_port as u64) << 16) | flow.port as u64;
     // The address bits of IPv4 lie in one half of `lo` and constants in the other: the ports go over the constants.
-    let near = flow.client.lo ^ key[0] ^ flow.protocol as u64;
-    let far = flow.vip.lo.rotate_left(32) ^ (ports << 32) ^ key[1];
-    let hash = fold(near, far);
-    if flow.client.hi | flow.vip.hi == 0 {
-        hash
-    } else {
-        fold(hash ^ flow.client.hi, flow.vip.hi.rotate_left(17) ^ key[1])
-    }
+    // The upper half of an IPv6 client is the attacker's to choose, so a secret product carries it over the lower one;
+    // VIPs are ours, there a shift will do. Both are nothing for IPv4.
+    let prefix = u64::from_be(flow.client.hi).wrapping_mul(key[1] | 1);
+    let near = flow.client.lo.wrapping_add(prefix) ^ key[0] ^ flow.protocol as u64;
+    let vip = flow.vip.lo.rotate_left(32) ^ flow.vip.hi.rotate_left(17);
+    fold(near, vip ^ (ports << 32) ^ key[1])
 }
 
 /// The ring slot of a hash: its top bits, which a multiplication mixes best.
@@ -232,6 +230,27 @@ mod tests {
             hi: (number << 16).to_be(),
             lo: 1u64.to_be(),
         });
+    }
+
+    /// Clients that differ in their /48 to /64 prefix only, as one who owns such a prefix could make them.
+    #[test]
+    fn prefixes_alone_spread_evenly() {
+        let mut shares = [0u32; 64];
+        for number in 0..65_536u64 {
+            let hi = (0x2001_0db8_0000_0000 | number).to_be();
+            let flow = Flow {
+                client: Ip { hi, lo: 1 },
+                vip: Ip { hi: 0x20, lo: 7 },
+                client_port: 40_000,
+                port: 443,
+                protocol: 6,
+            };
+            shares[ring_slot(hash(KEY, &flow)) / (RING_SLOTS / 64)] += 1;
+        }
+        assert!(
+            shares.iter().all(|share| (850..1200).contains(share)),
+            "{shares:?}"
+        );
     }
 
     #[test]
