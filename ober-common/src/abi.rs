@@ -8,8 +8,10 @@ pub const LAYOUT: u32 = 1;
 pub const SERVICES: u32 = 256;
 /// Slots of the service table, a power of two well above [`SERVICES`] so that a seed without collisions is found fast.
 pub const SERVICE_SLOTS: usize = 4096;
+/// Places of one service in the socket map: one a worker.
+pub const PLACES: u32 = 64;
 /// HAProxy workers a node can run.
-pub const WORKERS: usize = 64;
+pub const WORKERS: usize = PLACES as usize;
 /// Slots of a ring: with 64 workers each still holds 64, so shares are even to a few percent.
 pub const RING_SLOTS: usize = 4096;
 /// Rings: two regions a service, one in force and one to be filled.
@@ -17,8 +19,7 @@ pub const RINGS: u32 = SERVICES * 2;
 /// Access lists a node can hold; one bit each in [`HostLine::lists`].
 pub const LISTS: u32 = 32;
 /// Services of a node times workers: every listening socket has a place of its own in the socket map.
-#[expect(clippy::cast_possible_truncation, reason = "64 fits")]
-pub const SOCKETS: u32 = SERVICES * WORKERS as u32;
+pub const SOCKETS: u32 = SERVICES * PLACES;
 /// CPUs the steering map has places for.
 pub const CPUS: u32 = 256;
 
@@ -102,7 +103,7 @@ pub const fn cell(verdict: Verdict, worker: usize) -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub packets: u64,
-    /// Whole frames, link header included.
+    /// Whole frames, link header included; padding in buffers of its own behind a TCP or UDP packet is left out.
     pub bytes: u64,
 }
 

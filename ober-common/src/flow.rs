@@ -205,7 +205,7 @@ mod tests {
     fn neighbouring_hosts_spread_over_the_lines_as_if_at_random() {
         const LINES: usize = 65_536;
         let spread = |address: &dyn Fn(u64) -> Ip| {
-            let mut lines = [0u32; LINES];
+            let mut lines = std::vec![0u32; LINES];
             for number in 0..LINES as u64 {
                 lines[host_line(KEY, address(number), LINES as u32 - 1) as usize] += 1;
             }

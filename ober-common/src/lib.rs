@@ -5,6 +5,9 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod abi;
 pub mod bench;
 pub mod flow;

@@ -283,9 +283,11 @@ fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
         };
     }
     match header.protocol {
-        TCP | UDP if !wanted(header.destination) => Parsed::Elsewhere {
-            ip_end: header.ip_end,
-        },
+        TCP | UDP if !wanted(header.destination) && has_ports(frame, header.next) => {
+            Parsed::Elsewhere {
+                ip_end: header.ip_end,
+            }
+        }
         TCP | UDP => ports(frame, header, false),
         ICMP => icmp(frame, header),
         protocol => Parsed::Bare {
@@ -303,9 +305,11 @@ fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
         protocol: TCP | UDP,
         destination,
         ip_end,
+        next,
         ..
     }) = fixed
         && !wanted(destination)
+        && has_ports(frame, next)
     {
         return Parsed::Elsewhere { ip_end };
     }
@@ -329,6 +333,11 @@ fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
             protocol,
         },
     }
+}
+
+#[inline(always)]
+fn has_ports(frame: Frame, offset: usize) -> bool {
+    frame.span::<4>(offset).is_some()
 }
 
 /// The flow of a TCP or UDP header, seen from the client: a quoted packet is one of ours going out, so it is turned.

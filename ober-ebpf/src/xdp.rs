@@ -51,6 +51,7 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
                 protocol: VRRP,
                 ..Flow::default()
             },
+            length(&ctx),
         ),
         Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
         Parsed::Elsewhere { ip_end } => not_ours(length_holding(&ctx, ip_end)),
@@ -62,8 +63,8 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
     }
 }
 
-/// The frame's length. A packet that ends in the first buffer fills the frame but for padding, so only longer ones
-/// pay for the call that sums the buffers up.
+/// The frame's length. A packet that ends in the first buffer leaves nothing but padding to others, which is not
+/// counted; so only longer ones pay for the call that sums the buffers up.
 #[inline(always)]
 fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
     let first_buffer = ctx.data_end() - ctx.data();
@@ -82,14 +83,14 @@ pub(crate) fn length(ctx: &XdpContext) -> usize {
 
 #[inline(always)]
 fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: bool) -> u32 {
+    let length = length_holding(ctx, extent.ip_end);
     let Some(service) = steer::service(node, flow) else {
         if node.routers != 0 && !quoted && is_routing(flow) {
             let flow = *flow;
-            return routing_protocol(ctx, node, &flow);
+            return routing_protocol(ctx, node, &flow, length);
         }
-        return not_ours(length_holding(ctx, extent.ip_end));
+        return not_ours(length);
     };
-    let length = length_holding(ctx, extent.ip_end);
     if !extent.fits(length) {
         return drop(ctx, node, flow, Verdict::Malformed, service.index, length);
     }
@@ -137,11 +138,11 @@ fn drop(
 
 /// BGP, BFD and VRRP, when only the routers on the list may speak them.
 #[inline(never)]
-fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow) -> u32 {
+fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow, length: usize) -> u32 {
     if access::listed(node, node.routers - 1, flow.client) {
-        return not_ours(length(ctx));
+        return not_ours(length);
     }
-    drop(ctx, node, flow, Verdict::RouterDenied, 0, length(ctx))
+    drop(ctx, node, flow, Verdict::RouterDenied, 0, length)
 }
 
 #[inline(never)]

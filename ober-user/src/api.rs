@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Change,
+    backends, config, lists,
     status::{Counters, DropEvent, Status},
 };
 
@@ -141,10 +142,23 @@ pub struct Failure {
     pub usage: bool,
 }
 
-/// A failure of ours, with all its causes.
+/// What failed, with all its causes; expressions and names the caller got wrong are the caller's.
 pub fn failure(error: &anyhow::Error) -> Failure {
+    let usage = error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(lists::Error::Unknown { .. } | lists::Error::Sources { .. })
+        ) || matches!(
+            cause.downcast_ref(),
+            Some(
+                backends::Error::Unknown { .. }
+                    | backends::Error::Sources { .. }
+                    | backends::Error::How { .. }
+            )
+        ) || cause.is::<config::Error>()
+    });
     Failure {
         message: format!("{error:#}"),
-        usage: false,
+        usage,
     }
 }

@@ -52,7 +52,7 @@ struct Stored {
 #[derive(Debug)]
 pub struct Backends {
     home: PathBuf,
-    backends: BTreeMap<String, Stored>,
+    stored: BTreeMap<String, Stored>,
     servers: Servers,
 }
 
@@ -81,7 +81,7 @@ impl Backends {
         }
         Ok(Self {
             home,
-            backends,
+            stored: backends,
             servers: Servers::new(),
         })
     }
@@ -100,7 +100,7 @@ impl Backends {
             }
             None => slurm::NodeAddrs::default(),
         };
-        let mut stored = self.backends.clone();
+        let mut stored = self.stored.clone();
         for edit in &sync.edits {
             apply(&mut stored, edit)?;
         }
@@ -158,11 +158,11 @@ impl Backends {
     /// Puts a change in force that the workers have taken.
     pub fn commit(&mut self, ready: Ready) -> Result<(), Error> {
         for (name, stored) in &ready.stored {
-            if self.backends.get(name) != Some(stored) {
+            if self.stored.get(name) != Some(stored) {
                 Pending::json(&self.home.join(format!("{name}.json")), stored)?.commit()?;
             }
         }
-        self.backends = ready.stored;
+        self.stored = ready.stored;
         self.servers = ready.servers;
         Ok(())
     }

@@ -93,8 +93,8 @@ pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, E
             interface: interface.into(),
             reason,
         };
-        let index = nix::net::if_::if_nametoindex(interface)
-            .map_err(|_| error("there is no such interface".into()))?;
+        let index =
+            nix::net::if_::if_nametoindex(interface).map_err(|errno| error(errno.to_string()))?;
         let length = if vip.is_ipv4() { 32 } else { 128 };
         handle
             .address()

@@ -1,6 +1,10 @@
 //! Access lists in the kernel's own maps: what goes in is what is held, whatever was there before.
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+};
 
+use ipnet::IpNet;
 use ober_tests::plane::{LIMITS, Lists};
 use ober_user::access::{self, Entries, Error};
 use proptest::prelude::*;
@@ -26,11 +30,12 @@ fn entries() -> impl Strategy<Value = Entries> {
             let first = (10u32 << 24) + (page << 16);
             entries.push_range(first.into(), (first | 0xffff).into());
         }
-        hosts
-            .into_iter()
-            .for_each(|host| entries.push(IpAddr::V6((0xfd00u128 << 112 | host).into())));
+        for host in hosts {
+            entries.push(IpAddr::V6((0xfd00u128 << 112 | host).into()));
+        }
         for (net, length) in nets {
-            entries.push_prefix(format!("2001:db8:{net}::/{length}").parse().unwrap());
+            let net = Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, 0);
+            entries.push_prefix(IpNet::new_assert(net.into(), length).trunc());
         }
         entries.settle();
         entries
@@ -110,7 +115,7 @@ fn pages_and_lines_that_were_given_up_are_used_again() {
         (0..50u128).for_each(|host| {
             wanted.push(IpAddr::V6(
                 (u128::from(round) << 64 | 1 << 120 | host).into(),
-            ))
+            ));
         });
         wanted.settle();
         access::replace(lists.maps(), 0, &wanted).unwrap();

@@ -6,7 +6,9 @@ struct Pins(String);
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        detach(std::path::Path::new("/sys/fs/bpf"), &self.0).unwrap();
+        if let Err(error) = detach(std::path::Path::new("/sys/fs/bpf"), &self.0) {
+            eprintln!("{error}");
+        }
     }
 }
 

@@ -107,6 +107,11 @@ fn a_reload_refuses_and_resets_no_connection_and_finishes_a_running_upload() {
     let uploads = slow
         .start(&stage.cluster.clients[1])
         .expect("start the uploads");
+    until("both uploads at the S3 server", SOON, || {
+        let under_way = stage.storage.log().matches("PUT /proxy/large").count();
+        Ok((under_way == 2).then_some(()))
+    })
+    .expect("they are under way");
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
@@ -119,6 +124,11 @@ fn a_reload_refuses_and_resets_no_connection_and_finishes_a_running_upload() {
         .expect("it runs")
         .signal(Signal::SIGHUP)
         .expect("reload");
+    assert_eq!(
+        uploads.done() + uploads.failed(),
+        0,
+        "the uploads were to last longer"
+    );
     let after = until("new workers", SOON, || {
         let status = stage.status()?;
         let new = status

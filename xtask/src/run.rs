@@ -7,22 +7,50 @@ use anyhow::Result;
 /// The main job, shown. Built with optimisation: it moves real traffic.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node])?;
+    run_program("demo", arguments)
+}
+
+/// The figures and their targets.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Bench])?;
+    run_program("bench", arguments)
+}
+
+/// Builds everything that may run, since one program starts others that stand beside it, then runs the one asked for.
+fn run_program(name: &str, arguments: &[String]) -> Result<()> {
+    build(&["--release"])?;
     run(cargo()
         .args([
             "run",
             "--release",
+            "--quiet",
             "--package",
             "ober-tests",
             "--bin",
-            "demo",
+            name,
             "--",
         ])
         .args(arguments))
 }
 
+/// The daemon, the S3 server and the rest, beside each other in the target directory.
+fn build(profile: &[&str]) -> Result<()> {
+    run(cargo()
+        .args([
+            "build",
+            "--package",
+            "ober-user",
+            "--package",
+            "ober-tests",
+            "--bins",
+        ])
+        .args(profile))
+}
+
 /// Every test of every package, or what the arguments pick from them.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::ensure(&Purpose::WORK)?;
+    build(&[])?;
     let mut command = cargo();
     command.arg("test");
     if !arguments
@@ -33,22 +61,6 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         command.args(["--workspace", "--exclude", "ober-ebpf"]);
     }
     run(command.args(["--no-fail-fast"]).args(arguments))
-}
-
-/// The figures and their targets.
-pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Bench])?;
-    run(cargo()
-        .args([
-            "run",
-            "--release",
-            "--package",
-            "ober-tests",
-            "--bin",
-            "bench",
-            "--",
-        ])
-        .args(arguments))
 }
 
 /// The comparison of kernel programs and model, at nightly length.

@@ -51,7 +51,7 @@ impl Entries {
         // Files list neighbours in order: most of a million lines become a few ranges right here.
         match self.v4.last_mut() {
             Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
-                previous.last = range.last
+                previous.last = range.last;
             }
             _ => self.v4.push(range),
         }
@@ -109,6 +109,7 @@ impl Entries {
     }
 
     /// What is here and not in `other`, entry by entry.
+    #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {
             v4: subtract(&self.v4, &other.v4),

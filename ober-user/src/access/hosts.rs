@@ -8,10 +8,7 @@ use ober_common::{
 };
 
 use super::Error;
-use crate::dataplane::{
-    Maps,
-    memory::{word32, word64},
-};
+use crate::dataplane::{Maps, memory::word32};
 
 /// Where an address stands or could stand.
 #[derive(Clone, Copy)]
@@ -141,12 +138,8 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<bool> {
         places(maps, home).find(|place| lists(maps, *place).load(Ordering::Relaxed) == 0)?;
     let ip = Ip::from_bytes(host.to_be_bytes());
     let target = line(maps, place.line);
-    // SAFETY: a way of a mapped line; nobody reads its address while its lists are zero.
-    unsafe {
-        let words = (&raw mut (*target).addresses[place.way]).cast::<u64>();
-        word64(words).store(ip.hi, Ordering::Relaxed);
-        word64(words.add(1)).store(ip.lo, Ordering::Relaxed);
-    }
+    // SAFETY: a way of a mapped line. A packet may be reading it: it then sees an address that is on no list yet.
+    unsafe { (&raw mut (*target).addresses[place.way]).write_volatile(ip.bytes()) };
     if place.line != home {
         spilled(maps, home).fetch_add(1, Ordering::Release);
     }

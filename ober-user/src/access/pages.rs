@@ -128,7 +128,7 @@ pub(super) fn replace(maps: &Maps, list: u32, entries: &Entries, mut room: Room)
     for number in 0..=0xffff {
         let page = current(maps, list, number);
         match (wanted.page(number), page) {
-            (Content::Nobody, _) | (Content::Everybody, PAGE_ALL) | (Content::Some, PAGE_ALL) => {}
+            (Content::Nobody, _) | (Content::Everybody | Content::Some, PAGE_ALL) => {}
             (Content::Everybody, page) => {
                 change.added += EVERYBODY - population(maps, page);
                 publish(maps, list, number, PAGE_ALL);
@@ -138,7 +138,7 @@ pub(super) fn replace(maps: &Maps, list: u32, entries: &Entries, mut room: Room)
                 give(maps, list, number, &wanted.bits, &mut room);
             }
             (Content::Some, page) => {
-                change.added += write(maps, page, &wanted.bits, |held, wanted| held | wanted)
+                change.added += write(maps, page, &wanted.bits, |held, wanted| held | wanted);
             }
         }
     }
@@ -156,7 +156,7 @@ pub(super) fn replace(maps: &Maps, list: u32, entries: &Entries, mut room: Room)
                 give(maps, list, number, &wanted.bits, &mut room);
             }
             (Content::Some, page) => {
-                change.removed += write(maps, page, &wanted.bits, |_, wanted| wanted)
+                change.removed += write(maps, page, &wanted.bits, |_, wanted| wanted);
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn retain(maps: &mut Maps, list: u32, wanted: &BTreeSet<Ipv6Net>) -> 
 pub(super) fn read(maps: &Maps, list: u32) -> Result<BTreeSet<Ipv6Net>, Error> {
     let mut held = BTreeSet::new();
     for entry in maps.prefixes.keys() {
-        let entry = entry.map_err(|source| write_error(source))?;
+        let entry = entry.map_err(write_error)?;
         let Plain(data) = entry.data();
         let length =
             u8::try_from(entry.prefix_len().saturating_sub(PREFIX_LIST_BITS)).unwrap_or(128);

@@ -76,12 +76,11 @@ pub fn socket(config: &Config) -> PathBuf {
 
 /// Asks the daemon; where none runs, the pins.
 pub async fn ask(config: &Config, request: Request) -> Result<Reply, CommandError> {
-    let answer = match connect(&socket(config)).await? {
-        Some(mut line) => line.exchange(&request).await?,
-        None => {
-            pinned(config)?;
-            offline::answer(config, request).await
-        }
+    let answer = if let Some(mut line) = connect(&socket(config)).await? {
+        line.exchange(&request).await?
+    } else {
+        pinned(config)?;
+        offline::answer(config, request).await
     };
     answer.map_err(CommandError::failed)
 }

@@ -10,7 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 /// The instance is ours as long as this lives.
 #[derive(Debug)]
-pub struct Lock(Flock<File>);
+pub struct Lock {
+    _file: Flock<File>,
+}
 
 /// Why it is not.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,6 @@ impl Lock {
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self(file))
+        Ok(Self { _file: file })
     }
 }

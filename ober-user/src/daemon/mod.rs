@@ -60,7 +60,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let served = observe::http::serve(started.metrics, Arc::clone(&daemon));
     tasks.spawn(async {
         if let Err(error) = served.await {
-            tracing::error!(%error, "metrics end here")
+            tracing::error!(%error, "metrics end here");
         }
     });
     tasks.spawn(control::serve(started.control, Arc::clone(&daemon)));

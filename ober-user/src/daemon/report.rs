@@ -42,13 +42,15 @@ pub(super) async fn packet_log(daemon: Arc<Daemon>) {
     if let Err(error) = follow_log(&daemon).await {
         tracing::error!(error = format!("{error:#}"), "the packet log ends here");
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn follow_log(daemon: &Daemon) -> anyhow::Result<()> {
     let programs = facts::programs(daemon.plane().directory());
     let xdp = programs.first().context("find the pinned XDP program")?;
-    let mut log = AsyncFd::new(aya_log::EbpfLogger::init_from_id(xdp.id)?)?;
+    let log = aya_log::EbpfLogger::init_from_id(xdp.id)?;
+    // SAFETY: the logger owns its descriptor and keeps it open as long as it is registered.
+    let mut log = unsafe { AsyncFd::register(log) }.map_err(std::io::Error::from)?;
     loop {
         let mut ready = log.readable_mut().await?;
         ready.get_inner_mut().flush();

@@ -24,11 +24,11 @@ use crate::{
     api,
     backends::Backends,
     config::{Config, Steer},
-    dataplane::{Attached, Plane, Wanted},
+    dataplane::{self, Attached, Plane, Wanted},
     events::Drops,
-    haproxy::{self, Listening, Pool},
+    haproxy::{self, Listening, Pool, Servers},
     lists::{self, Keeper},
-    netlink,
+    netlink, observe,
 };
 
 /// How long the workers may take before the start goes on without the slow ones.
@@ -49,62 +49,24 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     check_interfaces(&config)?;
-    let metrics = TcpListener::bind(node.metrics).await.with_context(|| {
-        format!(
-            "serve metrics on {}: another program uses the port; set node.metrics to a free one",
-            node.metrics
-        )
-    })?;
+    let metrics = observe::http::bind(node.metrics).await?;
     let control = control_socket(&node.run)?;
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
     let ready = backends.prepare(&config, &api::Sync::default()).await?;
-
-    let mut plane = Plane::load(&config, key)?;
-    let (events, worker_events) = mpsc::unbounded_channel();
-    let outcome = serve(&config, &mut plane, &ready.servers, events).await;
-    let (keeper, pool) = match outcome {
-        Ok(parts) => parts,
-        Err(error) => {
-            plane.discard()?;
-            return Err(error);
-        }
-    };
+    let parts = put_in_force(&config, key, &ready.servers).await?;
     tell_unresolved(&ready);
     backends.commit(ready)?;
-    let plane = Arc::new(Mutex::new(plane));
-    let attached = {
-        let settled = Arc::new(AtomicBool::new(false));
-        let members = steering::Shared::default();
-        steering::follow(
-            Arc::clone(&plane),
-            Arc::clone(&members),
-            Arc::clone(&settled),
-            worker_events,
-        )?;
-        let count = pool.ready(PATIENCE).await;
-        tracing::info!(
-            workers = count,
-            of = config.workers.cpus.len(),
-            "workers are ready"
-        );
-        settled.store(true, Ordering::Release);
-        let members = steering::members(&members);
-        let mut plane = steering::lock(&plane);
-        plane.set_ring(&members.ring());
-        attach(&config, &mut plane)?
-    };
-    add_vips(&config).await?;
-    let drops = Drops::open(steering::lock(&plane).directory())?;
+    let drops = Drops::open(steering::lock(&parts.plane).directory())?;
     let daemon = Arc::new(Daemon {
         path: path.into(),
-        run: config.node.run.clone(),
+        run: node.run.clone(),
         started: lists::now(),
-        pool: pool.into(),
+        pool: parts.pool.into(),
         backends: backends.into(),
-        keeper: keeper.into(),
-        plane,
-        attached: RwLock::new(attached),
+        keeper: parts.keeper.into(),
+        plane: parts.plane,
+        attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
         config: RwLock::new(Arc::new(config)),
         _lock: lock,
@@ -116,6 +78,60 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         metrics,
         control,
         drops,
+    })
+}
+
+/// What serves.
+struct Parts {
+    keeper: Keeper,
+    pool: Pool,
+    plane: Arc<Mutex<Plane>>,
+    attached: Vec<Attached>,
+}
+
+/// Loads, starts and attaches. A first start that fails leaves nothing; a later one leaves what was in force.
+async fn put_in_force(config: &Config, key: [u64; 2], servers: &Servers) -> anyhow::Result<Parts> {
+    let (bpffs, instance) = (&config.node.bpffs, &config.node.instance);
+    let first = !dataplane::pins(bpffs, instance).exists();
+    let plane = Plane::load(config, key)?;
+    let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
+    let parts = assemble(config, plane, servers).await;
+    if parts.is_err() && first {
+        haproxy::dismiss(&config.node.run, Duration::ZERO).await;
+        dataplane::detach(bpffs, instance)?;
+    } else if parts.is_err() && !adopted {
+        dataplane::remove_pins(&directory)?;
+    }
+    parts
+}
+
+async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyhow::Result<Parts> {
+    let (events, worker_events) = mpsc::unbounded_channel();
+    let (keeper, pool) = serve(config, &mut plane, servers, events).await?;
+    let plane = Arc::new(Mutex::new(plane));
+    let settled = Arc::new(AtomicBool::new(false));
+    let members = steering::Shared::default();
+    steering::follow(
+        Arc::clone(&plane),
+        Arc::clone(&members),
+        Arc::clone(&settled),
+        worker_events,
+    )?;
+    let (count, of) = (pool.ready(PATIENCE).await, config.workers.cpus.len());
+    tracing::info!(workers = count, of, "workers are ready");
+    settled.store(true, Ordering::Release);
+    let attached = {
+        let members = steering::members(&members);
+        let mut plane = steering::lock(&plane);
+        plane.set_ring(&members.ring());
+        attach(config, &mut plane)?
+    };
+    add_vips(config).await?;
+    Ok(Parts {
+        keeper,
+        pool,
+        plane,
+        attached,
     })
 }
 
@@ -211,9 +227,8 @@ pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<Vec<A
 
 /// `auto`: receive-side scaling has spread the flows already when there are enough queues.
 fn steers(config: &Config) -> bool {
-    let few = |interface: &String| {
-        netlink::receive_queues(interface).unwrap_or(1) < config.workers.cpus.len() as u32
-    };
+    let queues = |interface: &String| netlink::receive_queues(interface).unwrap_or(1) as usize;
+    let few = |interface: &String| queues(interface) < config.workers.cpus.len();
     match config.node.steer {
         Steer::Cpu => true,
         Steer::Off => false,

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -77,8 +77,11 @@ pub(super) fn xdp(
         interface: interface.into(),
         reason,
     };
-    let index = nix::net::if_::if_nametoindex(interface)
-        .map_err(|_| error("there is no such interface here; see `ip link`".into()))?;
+    let index = nix::net::if_::if_nametoindex(interface).map_err(|errno| {
+        error(format!(
+            "{errno}; `ip link` lists the interfaces that are here"
+        ))
+    })?;
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
     for native in [true, false] {
         let pin = xdp_pin(home, interface, native);

@@ -120,15 +120,6 @@ impl Plane {
         Ok(attached)
     }
 
-    /// Gives up a plane that was never put in force. What was adopted stays.
-    pub fn discard(self) -> Result<(), Error> {
-        if self.adopted {
-            Ok(())
-        } else {
-            remove_pins(&self.directory)
-        }
-    }
-
     /// The pins of this plane.
     pub fn directory(&self) -> &std::path::Path {
         &self.directory

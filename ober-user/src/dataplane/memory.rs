@@ -81,7 +81,7 @@ impl<T: Shared> Memory<T> {
     pub fn fill(&self, place: usize, value: &T) {
         // SAFETY: mapped; the kernel does not read a value that is not in force, and a torn word harms nobody there.
         unsafe {
-            std::ptr::copy_nonoverlapping(std::ptr::from_ref(value), self.at(place).as_ptr(), 1)
+            std::ptr::copy_nonoverlapping(std::ptr::from_ref(value), self.at(place).as_ptr(), 1);
         }
     }
 }

@@ -137,7 +137,7 @@ fn beside(directory: &Path, mark: &str) -> PathBuf {
 }
 
 /// Links go first: programs stop before what they look things up in is taken away.
-fn remove_pins(directory: &Path) -> Result<(), Error> {
+pub(crate) fn remove_pins(directory: &Path) -> Result<(), Error> {
     let error = |source| Error::Remove {
         path: directory.into(),
         source,

@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsRawFd, sync::atomic::Ordering};
 
-use ober_common::abi::{RING_SLOTS, Ring, Service, WORKERS, Worker};
+use ober_common::abi::{PLACES, RING_SLOTS, Ring, Service, WORKERS, Worker};
 
 use super::{
     Error, Maps, Plane,
@@ -35,8 +35,8 @@ impl Maps {
     }
 
     fn active_ring(&self, service: &Service) -> u32 {
-        // SAFETY: `entry` points into the mapping.
         self.entry(service).map_or(service.ring, |entry| {
+            // SAFETY: `entry` points into the mapping.
             unsafe { word32(&raw mut (*entry).ring) }.load(Ordering::Acquire)
         })
     }
@@ -93,7 +93,7 @@ impl Plane {
         worker: usize,
         socket: &impl AsRawFd,
     ) -> Result<(), Error> {
-        let place = service * WORKERS as u32 + worker as u32;
+        let place = service * PLACES + u32::try_from(worker % WORKERS).unwrap_or(0);
         self.maps
             .sockets
             .set(place, socket, 0)

@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
-    abi::{SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, VIP_WORDS, WORKERS},
+    abi::{PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, VIP_WORDS},
     flow::{Ip, service_slot, vip_bit},
 };
 
-use super::{Error, GRACE, Maps, Plane, memory::{word32, word64}};
+use super::{
+    Error, GRACE, Maps, Plane,
+    memory::{word32, word64},
+};
 
 /// A service as the configuration wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +68,7 @@ impl Plane {
                 limit: SERVICES as usize - 1,
             });
         }
-        let marks = |list: &[Service]| {
-            list.iter()
-                .map(|service| key(service))
-                .collect::<BTreeSet<_>>()
-        };
+        let marks = |list: &[Service]| list.iter().map(key).collect::<BTreeSet<_>>();
         if marks(&placed) != marks(&current) || current.iter().any(|old| !placed.contains(old)) {
             self.publish(&entries)?;
         }
@@ -105,7 +104,7 @@ impl Plane {
             placed.push(Service {
                 index,
                 ring: index * 2,
-                sockets: index * WORKERS as u32,
+                sockets: index * PLACES,
                 ..fresh
             });
         }
@@ -121,7 +120,7 @@ impl Plane {
         let node = self.maps.node.at(0).as_ptr();
         // SAFETY: within the node's value, which is mapped as long as `self`.
         let word = unsafe { word32(&raw mut (*node).table) };
-        word.store(next as u32, Ordering::Release);
+        word.store(u32::try_from(next).unwrap_or(0), Ordering::Release);
         // The other table is free for the next change only when no packet can still be looking at it.
         thread::sleep(GRACE);
         self.mark_vips(|word, _| vips[word]);
@@ -133,7 +132,10 @@ impl Plane {
         for word in 0..VIP_WORDS {
             // SAFETY: within the node's value, which is mapped as long as `self`.
             let bits = unsafe { word64(&raw mut (*node).vips[word]) };
-            bits.store(change(word, bits.load(Ordering::Relaxed)), Ordering::Release);
+            bits.store(
+                change(word, bits.load(Ordering::Relaxed)),
+                Ordering::Release,
+            );
         }
     }
 }
@@ -178,11 +180,9 @@ fn slot(seed: u64, service: &Service) -> usize {
 }
 
 fn table(seed: u64, entries: &[Service]) -> Box<ServiceTable> {
-    let mut table = Box::new(ServiceTable {
-        seed,
-        pad: [0; 7],
-        slots: [Service::default(); SERVICE_SLOTS],
-    });
+    // SAFETY: plain integers, for which zero is valid; too large to be made on the stack.
+    let mut table = unsafe { Box::<ServiceTable>::new_zeroed().assume_init() };
+    table.seed = seed;
     for service in entries {
         table.slots[slot(seed, service)] = *service;
     }
@@ -197,8 +197,11 @@ mod tests {
     fn three_hundred_services_find_a_seed_and_each_its_own_slot() {
         let entries: Vec<Service> = (0..300u32)
             .map(|i| Service {
-                vip: ip(IpAddr::from([10, 0, (i / 100) as u8, (i % 50) as u8])).bytes(),
-                port: (443 + i / 50) as u16,
+                vip: ip(IpAddr::from(
+                    ((10 << 24) + ((i / 100) << 8) + i % 50).to_be_bytes(),
+                ))
+                .bytes(),
+                port: 443 + u16::try_from(i / 50).unwrap(),
                 protocol: 6,
                 used: 1,
                 index: i,

@@ -78,14 +78,16 @@ fn parse(mut bytes: &[u8]) -> Option<Entries> {
     if magic != MAGIC || bytes.len() != size {
         return None;
     }
-    let mut entries = Entries::default();
-    entries.v4 = (0..ranges)
-        .map(|_| Range {
-            first: bytes.get_u32_le(),
-            last: bytes.get_u32_le(),
-        })
-        .collect();
-    entries.hosts = (0..hosts).map(|_| bytes.get_u128_le()).collect();
+    let mut entries = Entries {
+        v4: (0..ranges)
+            .map(|_| Range {
+                first: bytes.get_u32_le(),
+                last: bytes.get_u32_le(),
+            })
+            .collect(),
+        hosts: (0..hosts).map(|_| bytes.get_u128_le()).collect(),
+        ..Entries::default()
+    };
     for _ in 0..prefixes {
         let (address, length) = (Ipv6Addr::from_bits(bytes.get_u128_le()), bytes.get_u8());
         entries.prefixes.insert(Ipv6Net::new(address, length).ok()?);

@@ -155,6 +155,14 @@ impl Node {
         }
     }
 
+    /// The bytes the frame is counted with: all of it, but for a flow's padding in further buffers.
+    pub fn counted(frame: Frame<'_>) -> usize {
+        match read(frame.readable) {
+            Reading::Flow { ip_end, .. } if ip_end <= frame.readable.len() => frame.readable.len(),
+            _ => frame.length,
+        }
+    }
+
     fn service(&self, flow: &Flow) -> Option<&Service> {
         self.services.iter().find(|service| {
             service.vip == flow.vip.bytes()

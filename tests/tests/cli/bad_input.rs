@@ -71,11 +71,11 @@ fn a_missing_certificate_is_named_with_what_to_do() {
 #[test]
 fn a_missing_haproxy_is_named_with_what_to_do() {
     let missing = validate("\n[workers]\nhaproxy = \"/nonexistent/haproxy\"\n");
-    assert_eq!((missing.code, missing.out.as_str()), (1, ""), "{missing:?}");
+    assert_eq!((missing.code, missing.out.as_str()), (2, ""), "{missing:?}");
     for word in [
+        "ober.toml:27:11",
         "/nonexistent/haproxy",
-        "apt-get install haproxy",
-        "workers.haproxy",
+        "looks it up in PATH",
     ] {
         assert!(missing.err.contains(word), "{word}: {}", missing.err);
     }
@@ -83,18 +83,19 @@ fn a_missing_haproxy_is_named_with_what_to_do() {
 
 #[test]
 fn what_haproxy_refuses_is_bad_configuration_and_its_words_are_shown() {
-    let haproxy = tempfile::tempdir().unwrap();
-    let stub = haproxy.path().join("haproxy");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stub = elsewhere.path().join("haproxy");
     fs::write(&stub, "#!/bin/sh\necho 'these are its words' >&2\nexit 1\n").unwrap();
     open_to_all(&stub);
-    let refused = validate(&format!("\n[workers]\nhaproxy = \"{}\"\n", stub.display()));
+    let more = format!("\n[workers]\nhaproxy = \"{}\"\n", stub.display());
+    let node = Node::with("refused", &more);
+    let mut config = String::new();
+    let mut command = ober(&node.args(&mut config, &["validate"]));
+    let refused = Ran::from(command.env("TMPDIR", elsewhere.path()).output().unwrap());
     assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
     assert!(refused.err.contains("these are its words"), "{refused:?}");
-    let left = files(&std::env::temp_dir());
-    assert!(
-        !left.iter().any(|name| name.starts_with("ober-validate-")),
-        "{left:?}"
-    );
+    let left = [files(node.path()), files(elsewhere.path())].map(Vec::from_iter);
+    assert_eq!(left, [["ober.toml"], ["haproxy"]]);
 }
 
 #[test]

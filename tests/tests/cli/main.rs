@@ -1,5 +1,11 @@
 //! The command line, run as a user runs it: without a daemon, with one that is played, and on maps left by one.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what the tests share is part of them"
+)]
+
 mod bad_input;
 mod pins;
 mod played;

@@ -156,6 +156,37 @@ fn the_schema_is_the_one_the_configuration_is_documented_with() {
     assert_eq!(run(&["schema"]).json(), documented);
 }
 
+/// Every `ober-user WORD...` a document mentions.
+fn mentioned(text: &str) -> Vec<Vec<&str>> {
+    let spans = text.split('`').skip(1).step_by(2);
+    let calls = spans.filter_map(|span| span.trim().strip_prefix("ober-user "));
+    let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    calls
+        .map(|call| call.split_whitespace().take_while(is_word).collect())
+        .collect()
+}
+
+#[test]
+fn the_commands_that_the_documents_name_exist() {
+    let documents = [
+        include_str!("../../../README.md"),
+        include_str!("../../../ARCHITECTURE.md"),
+        include_str!("../../../CHANGELOG.md"),
+        include_str!("../../../CONTRIBUTING.md"),
+        include_str!("../../../config/ober.example.toml"),
+    ];
+    let calls: Vec<_> = documents.into_iter().flat_map(mentioned).collect();
+    assert!(calls.len() >= 10, "{calls:?}");
+    for words in calls {
+        let mut command = &<ober_user::cli::Ober as clap::CommandFactory>::command();
+        for word in words.iter().take_while(|word| !word.starts_with('-')) {
+            let below = command.find_subcommand(word);
+            assert!(below.is_some() || !command.has_subcommands(), "{words:?}");
+            command = below.unwrap_or(command);
+        }
+    }
+}
+
 #[test]
 fn a_reader_that_stops_reading_is_no_failure() {
     let mut command = ober(&["hostlist", "expand", "n[1-200000]"]);

@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 11] = [
+pub(super) const PACKAGES: [Package; 12] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -51,6 +51,12 @@ pub(super) const PACKAGES: [Package; 11] = [
         "ip",
         Node,
         "network namespaces, veth pairs and taps of demo, tests and bench",
+    ),
+    package(
+        "ethtool",
+        "ethtool",
+        Node,
+        "full checksums on veth, which XDP passes on as they are",
     ),
     package(
         "slurm-client",
