@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode> {
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        write!(out, "{}", report.text())?;
+        write!(out, "{}", report.text()?)?;
     }
     let missed = report.targets.iter().any(|target| !target.held);
     Ok(ExitCode::from(u8::from(arguments.check && missed)))

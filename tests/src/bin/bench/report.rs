@@ -1,5 +1,7 @@
 //! Figures, their targets, and how they are written down.
 
+use std::fmt::{self, Write as _};
+
 use serde::Serialize;
 
 use crate::{
@@ -136,10 +138,13 @@ fn limit(scenario: &Scenario) -> Option<f64> {
 
 impl Report {
     /// The tables, as Markdown.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::from(
-            "| scenario | program | ns per packet, median [min-max] | empty program | net |\n|---|---|---|---|---|\n",
-        );
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        writeln!(
+            text,
+            "| scenario | program | ns per packet, median [min-max] | empty program | net |"
+        )?;
+        writeln!(text, "|---|---|---|---|---|")?;
         for Row {
             scenario,
             subject,
@@ -158,11 +163,12 @@ impl Report {
                 floor,
                 net,
             } = figure;
-            text += &format!(
-                "| {scenario} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |\n"
-            );
+            writeln!(
+                text,
+                "| {scenario} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |"
+            )?;
         }
-        text += "\n| target | figure | at most | |\n|---|---|---|---|\n";
+        writeln!(text, "\n| target | figure | at most | |\n|---|---|---|---|")?;
         for Target {
             name,
             figure,
@@ -172,9 +178,13 @@ impl Report {
         } in &self.targets
         {
             let held = if *held { "held" } else { "MISSED" };
-            text += &format!("| {name} | {figure:.2} {unit} | {limit} {unit} | {held} |\n");
+            writeln!(
+                text,
+                "| {name} | {figure:.2} {unit} | {limit} {unit} | {held} |"
+            )?;
         }
         let held = self.targets.iter().filter(|target| target.held).count();
-        text + &format!("\ntargets held: {held} of {}\n", self.targets.len())
+        writeln!(text, "\ntargets held: {held} of {}", self.targets.len())?;
+        Ok(text)
     }
 }
