@@ -4,11 +4,10 @@ use std::{net::SocketAddr, process::Command};
 
 use ober_tests::{
     lab::{Process, program, storage4, storage6, until},
-    load::Plan,
     stage::Stage,
 };
 
-use crate::{CONTENT, PATH, SOON, acl, serving};
+use crate::{CONTENT, PATH, SOON, acl, load, serving};
 
 /// Another S3 server for the same objects.
 fn another(stage: &Stage, address: SocketAddr) -> Process {
@@ -34,11 +33,7 @@ fn backend_http_moves_the_traffic_to_other_servers_without_a_failed_request() {
         SocketAddr::new(storage6(), 9002),
     ];
     let others = servers.map(|address| another(&stage, address));
-    let load = Plan {
-        keep_alive: true,
-        ..crate::load(&stage)
-    };
-    let load = load
+    let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
     until("requests at the first server", SOON, || {
