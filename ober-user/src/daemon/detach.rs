@@ -21,6 +21,12 @@ pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached
     let _lock = Lock::take(&config.node.run)?;
     let workers = haproxy::dismiss(&config.node.run, drain).await;
     dataplane::detach(&config.node.bpffs, &config.node.instance)?;
+    let vips = remove_vips(config).await?;
+    Ok(Detached { vips, workers })
+}
+
+/// Removes the VIPs that are noted as ours, and the note.
+pub(super) async fn remove_vips(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     let note = config.node.state.join(VIPS);
     let vips: BTreeSet<IpAddr> = store::read_json(&note)?.unwrap_or_default();
     let vips: Vec<IpAddr> = vips.into_iter().collect();
@@ -28,5 +34,5 @@ pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached
         netlink::remove_vips(&vips).await?;
         std::fs::remove_file(&note).with_context(|| format!("remove {}", note.display()))?;
     }
-    Ok(Detached { vips, workers })
+    Ok(vips)
 }

@@ -19,6 +19,7 @@ impl Daemon {
         let old = self.config();
         let config = start::load(&self.path)?;
         unchangeable(&old, &config)?;
+        start::check_interfaces(&config)?;
         let mut pool = self.pool.lock().await;
         let mut backends = self.backends.lock().await;
         let mut keeper = self.keeper.lock().await;

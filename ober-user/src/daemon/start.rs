@@ -19,10 +19,10 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
-use super::{Daemon, Lock, cluster_key, steering};
+use super::{Daemon, Lock, cluster_key, detach, steering};
 use crate::{
     api,
-    backends::Backends,
+    backends::{Backends, Ready},
     config::{Config, Steer},
     dataplane::{self, Attached, Plane, Wanted},
     events::Drops,
@@ -54,10 +54,9 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
     let ready = backends.prepare(&config, &api::Sync::default()).await?;
-    let parts = put_in_force(&config, key, &ready.servers).await?;
     tell_unresolved(&ready);
-    backends.commit(ready)?;
-    let drops = Drops::open(steering::lock(&parts.plane).directory())?;
+    let parts = put_in_force(&config, key, &mut backends, ready).await?;
+    let drops = parts.drops;
     let daemon = Arc::new(Daemon {
         path: path.into(),
         run: node.run.clone(),
@@ -89,18 +88,31 @@ struct Parts {
     members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
     attached: Vec<Attached>,
+    drops: Drops,
 }
 
 /// Loads, starts and attaches. A first start that fails leaves nothing; a later one leaves what was in force.
-async fn put_in_force(config: &Config, key: [u64; 2], servers: &Servers) -> anyhow::Result<Parts> {
+async fn put_in_force(
+    config: &Config,
+    key: [u64; 2],
+    backends: &mut Backends,
+    ready: Ready,
+) -> anyhow::Result<Parts> {
     let (bpffs, instance) = (&config.node.bpffs, &config.node.instance);
     let first = !dataplane::pins(bpffs, instance).exists();
     let plane = Plane::load(config, key)?;
     let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
-    let parts = assemble(config, plane, servers).await;
+    let parts = match assemble(config, plane, &ready.servers).await {
+        Ok(parts) => backends
+            .commit(ready)
+            .map(|()| parts)
+            .map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
     if parts.is_err() && first {
         haproxy::dismiss(&config.node.run, Duration::ZERO).await;
         dataplane::detach(bpffs, instance)?;
+        detach::remove_vips(config).await?;
     } else if parts.is_err() && !adopted {
         dataplane::remove_pins(&directory)?;
     }
@@ -131,12 +143,14 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
         attach(config, &mut plane)?
     };
     add_vips(config).await?;
+    let drops = Drops::open(steering::lock(&plane).directory())?;
     Ok(Parts {
         keeper,
         pool,
         members,
         plane,
         attached,
+        drops,
     })
 }
 
@@ -241,7 +255,7 @@ fn steers(config: &Config) -> bool {
     }
 }
 
-fn check_interfaces(config: &Config) -> anyhow::Result<()> {
+pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {
     for interface in &config.node.interfaces {
         nix::net::if_::if_nametoindex(interface.as_str())
             .with_context(|| format!("use interface {interface}: there is none of that name here; correct node.interfaces (`ip link` lists them)"))?;
@@ -263,29 +277,27 @@ fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
     bind().with_context(|| format!("listen on {}", path.display()))
 }
 
-/// Adds the VIPs this node lacks, and keeps a note of them for `ober-user detach`.
+/// Adds the VIPs this node lacks, once they are noted for `ober-user detach`.
 pub(super) async fn add_vips(config: &Config) -> anyhow::Result<()> {
     let Some(interface) = &config.node.vip_interface else {
         return Ok(());
     };
-    let vips: BTreeSet<IpAddr> = config
-        .services
-        .iter()
-        .flat_map(|service| service.vips.iter().copied())
-        .collect();
-    let added = netlink::add_vips(interface, &vips.iter().copied().collect::<Vec<_>>()).await?;
-    if added.is_empty() {
+    let present = netlink::addresses().await?;
+    let vips = config.services.iter().flat_map(|service| &service.vips);
+    let missing: BTreeSet<IpAddr> = vips.filter(|vip| !present.contains(vip)).copied().collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    tracing::info!(?added, interface, "VIPs added");
     let note = config.node.state.join(super::VIPS);
     let mut ours: BTreeSet<IpAddr> = crate::store::read_json(&note)?.unwrap_or_default();
-    ours.extend(added);
+    ours.extend(&missing);
     crate::store::Pending::json(&note, &ours)?.commit()?;
+    let added = netlink::add_vips(interface, &missing.into_iter().collect::<Vec<_>>()).await?;
+    tracing::info!(?added, interface, "VIPs added");
     Ok(())
 }
 
-fn tell_unresolved(ready: &crate::backends::Ready) {
+fn tell_unresolved(ready: &Ready) {
     for synced in &ready.synced {
         for (name, why) in &synced.unresolved {
             tracing::warn!(backend = ?synced.target, name, why, "server does not resolve");

@@ -83,6 +83,7 @@ pub(super) fn xdp(
         ))
     })?;
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
+    let mut lost = None;
     for native in [true, false] {
         let pin = xdp_pin(home, interface, native);
         let unwanted = if native {
@@ -96,12 +97,36 @@ pub(super) fn xdp(
                 "the mode of XDP changes: the program is taken off and attached anew"
             );
             fs::remove_file(&pin).map_err(|cause| error(cause.to_string()))?;
+            lost = Some(if native {
+                XdpMode::Native
+            } else {
+                XdpMode::Generic
+            });
         }
         let fd = program.fd().map_err(|cause| error(chain(&cause)))?.as_fd();
         if replace(home, &pin, &info, fd, index).map_err(|cause| error(cause.to_string()))? {
             return Ok(native);
         }
     }
+    let made = make(home, program, interface, index, mode);
+    if let (Err(_), Some(mode)) = (&made, lost) {
+        make(home, program, interface, index, mode)?;
+    }
+    made
+}
+
+/// A new link, pinned.
+fn make(
+    home: &Path,
+    program: &mut Xdp,
+    interface: &str,
+    index: u32,
+    mode: XdpMode,
+) -> Result<bool, Error> {
+    let error = |reason: String| Error::Attach {
+        interface: interface.into(),
+        reason,
+    };
     let (id, native) =
         attach(program, interface, index, mode).map_err(|cause| error(explain(&cause)))?;
     let link = program
@@ -218,6 +243,47 @@ pub fn holds(home: &Path, interface: &str) -> bool {
 /// Does the interface's link run in native mode?
 pub fn native(home: &Path, interface: &str) -> bool {
     xdp_pin(home, interface, true).exists()
+}
+
+/// The links of a directory with the programs they run, so that a change can be undone.
+pub(super) struct Links(Vec<(PathBuf, ProgramInfo)>);
+
+impl Links {
+    pub(super) fn read(home: &Path) -> Self {
+        let entries = fs::read_dir(home).into_iter().flatten().flatten();
+        let running = |path: PathBuf| {
+            let id = kernel::info(&kernel::open(&path).ok()?).ok()?.program;
+            let program = loaded_programs()
+                .flatten()
+                .find(|loaded| loaded.id() == id)?;
+            Some((path, program))
+        };
+        Self(
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| is_link(path))
+                .filter_map(running)
+                .collect(),
+        )
+    }
+
+    /// Gives every link the program it had, and removes those that were not there.
+    pub(super) fn put_back(&self, home: &Path) -> io::Result<()> {
+        for (path, program) in &self.0 {
+            let link = kernel::open(path)?;
+            if kernel::info(&link)?.program != program.id() {
+                let program = program.fd().map_err(io::Error::other)?;
+                kernel::update(&link, program.as_fd())?;
+            }
+        }
+        for entry in fs::read_dir(home)? {
+            let path = entry?.path();
+            if is_link(&path) && !self.0.iter().any(|(old, _)| *old == path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Takes the program off every interface but the named ones.

@@ -93,19 +93,36 @@ impl Plane {
     }
 
     /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
-    /// the program off interfaces that are no longer named.
+    /// the program off interfaces that are no longer named. When one refuses, all links are as they were.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
         self.mark_log()?;
         self.pin_programs()?;
-        let (home, mode) = (self.home.clone(), self.xdp);
+        let home = self.home.clone();
         fs::create_dir_all(&home).map_err(|source| Error::Pins {
             path: home.clone(),
             source,
         })?;
+        let before = link::Links::read(&home);
+        let attached = match self.link(interfaces) {
+            Ok(attached) => attached,
+            Err(error) => {
+                if let Err(error) = before.put_back(&home) {
+                    tracing::error!(%error, "put the links back as they were");
+                }
+                return Err(error);
+            }
+        };
+        link::remove_others(&home, interfaces)?;
+        self.settle()?;
+        Ok(attached)
+    }
+
+    fn link(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
+        let (home, mode) = (self.home.clone(), self.xdp);
         let lookup: &mut SkLookup = program(&mut self.programs, LOOKUP)?;
         link::lookup(&home, lookup)?;
         let xdp: &mut Xdp = program(&mut self.programs, XDP)?;
-        let attached = interfaces
+        interfaces
             .iter()
             .map(|interface| {
                 let native = link::xdp(&home, xdp, interface, mode)?;
@@ -114,10 +131,7 @@ impl Plane {
                     native,
                 })
             })
-            .collect::<Result<Vec<_>, Error>>()?;
-        link::remove_others(&home, interfaces)?;
-        self.settle()?;
-        Ok(attached)
+            .collect()
     }
 
     /// The pins of this plane.

@@ -34,16 +34,23 @@ pub(super) struct Expanded {
     pub(super) kept: Vec<String>,
 }
 
+/// Standard input that came with a request, and the file that will keep it.
+#[derive(Clone, Copy)]
+pub(super) struct Stdin<'a> {
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+}
+
 /// Files from disk; standard input from the request, where it came along.
 struct Given<'a> {
     disk: Disk,
-    stdin: Option<&'a String>,
+    stdin: Option<Stdin<'a>>,
 }
 
 impl Sources for Given<'_> {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>> {
         match self.stdin {
-            Some(text) if path.extension() == Some("stdin".as_ref()) => {
+            Some(Stdin { file, text }) if path == file => {
                 Ok(Box::new(BufReader::new(text.as_bytes())))
             }
             _ => self.disk.open(path),
@@ -61,7 +68,7 @@ impl Sources for Given<'_> {
 pub(super) fn read(
     sources: &[String],
     cap: usize,
-    stdin: Option<&String>,
+    stdin: Option<Stdin<'_>>,
 ) -> Result<Read, hostlist::Error> {
     let mut read = Read {
         entries: Entries::default(),

@@ -19,8 +19,8 @@ use std::{
 use ober_common::abi::LISTS;
 use serde::{Deserialize, Serialize};
 
-use expand::Expanded;
 pub use expand::Names;
+use expand::{Expanded, Stdin};
 
 use crate::{
     access::{self, Change, Entries},
@@ -97,7 +97,8 @@ struct Ready {
     name: String,
     stored: Stored,
     expanded: Expanded,
-    files: Option<(Pending, Pending)>,
+    /// In the order in which they are put in place: what is referred to comes before what refers to it.
+    files: Vec<Pending>,
 }
 
 impl Keeper {
@@ -186,7 +187,11 @@ impl Keeper {
                     source,
                 }
             })?;
-            for file in [self.file(&name), self.snapshot(&name)] {
+            let texts = self.texts(&name).collect::<Vec<_>>();
+            for file in [self.file(&name), self.snapshot(&name)]
+                .into_iter()
+                .chain(texts)
+            {
                 if file.exists() {
                     std::fs::remove_file(&file)
                         .map_err(|source| store::Error::Write { path: file, source })?;
@@ -316,18 +321,11 @@ impl Keeper {
         slurm: &slurm::NodeAddrs,
     ) -> Result<Ready, Error> {
         let mut stored = self.known(name)?.stored.clone();
-        let stdin = self.home.join(format!("{name}.stdin"));
-        if let (Some(text), false) = (&edit.stdin, sync.dry_run) {
-            let keep = |source| Error::Keep {
-                list: name.into(),
-                source,
-            };
-            Pending::write(&stdin, text.as_bytes())
-                .and_then(Pending::commit)
-                .map_err(keep)?;
-        }
-        stored.edit(edit, &stdin);
-        let expanded = self.expand(name, &stored, edit, sync, slurm).await?;
+        let file = self.free_text(name, &stored);
+        let stdin = edit.stdin.as_deref();
+        let stdin = stdin.map(|text| Stdin { file: &file, text });
+        stored.edit(edit, &file);
+        let expanded = self.expand(name, &stored, stdin, sync, slurm).await?;
         stored.names.clone_from(&expanded.names);
         stored.unresolved = expanded
             .resolution
@@ -337,9 +335,9 @@ impl Keeper {
             .collect();
         stored.synced = Some(now());
         let files = if sync.dry_run {
-            None
+            Vec::new()
         } else {
-            Some(self.write(name, &stored, &expanded.entries)?)
+            self.write(name, &stored, &expanded.entries, stdin)?
         };
         Ok(Ready {
             name: name.into(),
@@ -353,12 +351,10 @@ impl Keeper {
         &self,
         name: &str,
         stored: &Stored,
-        edit: &Edit,
+        stdin: Option<Stdin<'_>>,
         sync: &Sync,
         slurm: &slurm::NodeAddrs,
     ) -> Result<Expanded, Error> {
-        // A dry run has not kept its standard input: it is read from the request.
-        let stdin = edit.stdin.as_ref().filter(|_| sync.dry_run);
         let sources = |source| Error::Sources {
             list: name.into(),
             source,
@@ -388,16 +384,19 @@ impl Keeper {
         name: &str,
         stored: &Stored,
         entries: &Entries,
-    ) -> Result<(Pending, Pending), Error> {
+        stdin: Option<Stdin<'_>>,
+    ) -> Result<Vec<Pending>, Error> {
         let keep = |source| Error::Keep {
             list: name.into(),
             source,
         };
-        let snapshot = snapshot::write(&self.snapshot(name), entries).map_err(keep)?;
-        Ok((
-            snapshot,
-            Pending::json(&self.file(name), stored).map_err(keep)?,
-        ))
+        let mut files = Vec::new();
+        if let Some(Stdin { file, text }) = stdin {
+            files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
+        }
+        files.push(snapshot::write(&self.snapshot(name), entries).map_err(keep)?);
+        files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
+        Ok(files)
     }
 
     fn apply(&mut self, ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
@@ -439,9 +438,10 @@ impl Keeper {
             expanded,
             files,
         } = change;
-        if let Some((snapshot, file)) = files {
-            snapshot.commit()?;
-            file.commit()?;
+        files.into_iter().try_for_each(Pending::commit)?;
+        for text in self.texts(&name).filter(|text| !stored.reads(text)) {
+            std::fs::remove_file(&text)
+                .map_err(|source| store::Error::Write { path: text, source })?;
         }
         let count = expanded.entries.count();
         self.lists.insert(
@@ -503,9 +503,38 @@ impl Keeper {
     fn snapshot(&self, name: &str) -> PathBuf {
         self.home.join(format!("{name}.entries"))
     }
+
+    /// A file for standard input that no source of the list is in: what is kept stays until the change is made.
+    fn free_text(&self, name: &str, stored: &Stored) -> PathBuf {
+        let text = |number: usize| self.home.join(format!("{name}.{number}.stdin"));
+        let number = (0..).find(|number| !stored.reads(&text(*number)));
+        text(number.unwrap_or_default())
+    }
+
+    /// The files in which standard input for a list was kept.
+    fn texts(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let start = format!("{name}.");
+        let entries = std::fs::read_dir(&self.home)
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter(move |entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with(&start) && name.ends_with(".stdin")
+            })
+            .map(|entry| entry.path())
+    }
 }
 
 impl Stored {
+    /// Is the file one of the sources or exceptions?
+    fn reads(&self, file: &Path) -> bool {
+        let source = format!("@{}", file.display());
+        self.sources.contains(&source) || self.except.contains(&source)
+    }
+
     /// What the edit makes of sources and exceptions. `-` becomes the file it was kept in.
     fn edit(&mut self, edit: &Edit, stdin: &Path) {
         let given = |source: &String| {

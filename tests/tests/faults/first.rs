@@ -1,6 +1,6 @@
 //! The first start of an instance: it works, or leaves nothing.
 
-use std::{net::TcpListener, process::Command};
+use std::{fs::Permissions, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
 
 use ober_tests::{
     lab::{VIP4, program},
@@ -52,14 +52,16 @@ pub(crate) fn refused_by_the_driver() -> Fault {
 #[test]
 fn a_state_directory_that_cannot_be_written_ends_a_first_start_whenever_that_is_found_out() {
     let stage = Stage::new("unwritable", &Settings::default()).expect("build the stage");
-    // A directory below a file: not even root can make it.
+    // The configuration will hold the key.
+    std::fs::set_permissions(&stage.config, Permissions::from_mode(0o600)).expect("hide it");
+    // Not even root can make a directory in /proc.
     let unwritable = |file| {
         let words = [
-            "/s3.pem/state",
+            "/proc/ober/state",
             file,
             "the state directory must be writable",
         ];
-        fault("/state\"", "/s3.pem/state\"", 1, &words)
+        fault("state = \"", "state = \"/proc/ober/state\" #", 1, &words)
     };
     let key = "sample = 1\ncluster_key = \"00112233445566778899aabbccddeeff\"";
     for fault in [

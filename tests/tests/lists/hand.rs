@@ -1,0 +1,90 @@
+//! `acl add`, `remove`, `show` and `check`, with a daemon and on what it left pinned.
+
+use std::net::IpAddr;
+
+use ober_tests::{
+    lab::{VIP4, VIP6, client4, client6},
+    stage::Stage,
+};
+use serde_json::json;
+
+use crate::{CONTENT, PATH, acl, listed, lists, serving};
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Puts members of every kind on the list and takes them off again; leaves it as it was but for the second client.
+fn round_trip(stage: &Stage) {
+    let both = [client4(1).to_string(), client6(1).to_string()];
+    acl(stage, &["add", "frontend-http", &both[0], &both[1]]).says(0, &["2 added, 0 removed"]);
+    let more = ["10.2.0.0/24", "fd00:7::1", "fd00:8::/48"];
+    acl(stage, &["add", "frontend-http", more[0], more[1], more[2]]).says(0, &["258 added"]);
+    for member in ["10.2.0.255", "fd00:7::1", "fd00:8:0:1::9"] {
+        assert!(listed(stage, address(member)), "{member}");
+    }
+    for stranger in ["10.2.1.0", "fd00:7::2", "fd00:9::1"] {
+        assert!(!listed(stage, address(stranger)), "{stranger}");
+    }
+    let shown = acl(stage, &["show", "frontend-http"]);
+    shown.says(0, &["10.2.0.0", "fd00:7::1", "fd00:8::/48"]);
+    // Twice is once.
+    acl(stage, &["add", "frontend-http", "fd00:7::1"]).says(0, &["0 added, 0 removed"]);
+    // A part of what was added is taken off, too, and comes back.
+    acl(stage, &["remove", "frontend-http", "10.2.0.7"]).says(0, &["0 added, 1 removed"]);
+    assert!(!listed(stage, address("10.2.0.7")) && listed(stage, address("10.2.0.6")));
+    acl(stage, &["add", "frontend-http", "10.2.0.7"]).says(0, &["1 added, 0 removed"]);
+    acl(
+        stage,
+        &[
+            "remove",
+            "frontend-http",
+            "10.2.0.7",
+            more[0],
+            more[1],
+            more[2],
+        ],
+    )
+    .says(0, &["258 removed"]);
+    for gone in ["10.2.0.7", "10.2.0.255", "fd00:7::1", "fd00:8:0:1::9"] {
+        assert!(!listed(stage, address(gone)), "{gone}");
+    }
+    acl(stage, &["sync", "--refresh"]).says(0, &["0 added, 0 removed, 4 on it"]);
+}
+
+fn served(stage: &Stage, number: usize) {
+    for vip in [VIP4, VIP6] {
+        let client = stage.open(vip);
+        let get = stage.cluster.clients[number].tokio(async || client.get(PATH, CONTENT).await);
+        assert_eq!(get.expect("enter the client"), Ok(()), "client {number}");
+    }
+}
+
+#[test]
+fn lists_are_changed_by_hand_with_a_daemon_without_one_and_adopted_by_the_next() {
+    let mut stage = serving("hand", "");
+    let first = lists(&stage);
+    round_trip(&stage);
+    served(&stage, 1);
+    acl(
+        &stage,
+        &[
+            "sync",
+            "--frontend-http",
+            &format!("{},{}", client4(0), client6(0)),
+        ],
+    )
+    .says(0, &["2 removed, 2 on it"]);
+    stage.kill().expect("kill the daemon");
+    assert_eq!(lists(&stage)[0]["entries"], first[0]["entries"]);
+    round_trip(&stage);
+    served(&stage, 1);
+    let left = lists(&stage);
+    let status = stage.start().expect("start again");
+    assert!(status.data_plane.adopted);
+    assert_eq!(lists(&stage), left);
+    assert_eq!(left[0]["count"], json!(4));
+    served(&stage, 1);
+    acl(&stage, &["show", "nobody"]).says(2, &["nobody", "frontend-http"]);
+    acl(&stage, &["add", "nobody", "10.0.0.1"]).says(2, &["nobody", "frontend-http"]);
+}

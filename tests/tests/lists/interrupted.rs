@@ -1,0 +1,153 @@
+//! Large lists that follow one another, and a daemon killed between them.
+
+use std::{fmt::Write as _, net::IpAddr, path::Path, thread, time::Duration};
+
+use ober_tests::{
+    lab::{BPFFS, VIP4, VIP6, client4, client6},
+    stage::{OPEN, Stage},
+};
+use ober_user::{
+    access::{self, Entries},
+    dataplane::{Maps, pins},
+};
+
+use crate::{SOON, acl, listed, load, serving};
+
+/// Two lists of which half is shared, both IPv4 and IPv6, as files and as what they mean.
+struct Pair {
+    files: [String; 2],
+    whole: [Entries; 2],
+    shared: Entries,
+}
+
+impl Pair {
+    fn new(stage: &Stage, count: u32) -> Self {
+        let member = |kind: u32, number: u32| -> [IpAddr; 2] {
+            // Not neighbours: each is an entry of its own.
+            let number = number * 3;
+            let v4 = (10 << 24 | kind << 22) + number;
+            let v6 = 0xfd00_u128 << 112 | u128::from(kind) << 64 | u128::from(number);
+            [IpAddr::V4(v4.into()), IpAddr::V6(v6.into())]
+        };
+        let clients = [client4(0), client6(0)];
+        let group = |kind| (0..count).flat_map(move |number| member(kind, number));
+        let shared: Vec<IpAddr> = group(0).chain(clients).collect();
+        let all = [1, 2].map(|kind| {
+            shared
+                .iter()
+                .copied()
+                .chain(group(kind))
+                .collect::<Vec<_>>()
+        });
+        let files = [0, 1].map(|which: usize| {
+            let mut text = String::new();
+            for address in &all[which] {
+                writeln!(text, "{address}").expect("text");
+            }
+            let file = stage.cluster.lab.write(&format!("list{which}"), text);
+            format!("@{}", file.expect("write").display())
+        });
+        Self {
+            files,
+            whole: all.map(|members| entries(&members)),
+            shared: entries(&shared),
+        }
+    }
+}
+
+fn entries(members: &[IpAddr]) -> Entries {
+    let mut entries = Entries::default();
+    members.iter().for_each(|member| entries.push(*member));
+    entries.settle();
+    entries
+}
+
+/// The list as the kernel holds it.
+fn held(stage: &Stage, number: u32) -> Entries {
+    let pins = pins(Path::new(BPFFS), stage.cluster.lab.instance());
+    let maps = Maps::open(&pins).expect("the pinned maps");
+    access::read(&maps, number).expect("read the list")
+}
+
+fn number(stage: &Stage) -> u32 {
+    let lists = stage.status().expect("status").lists;
+    let list = lists.iter().find(|list| list.name == "frontend-http");
+    list.expect("the list").number
+}
+
+fn denied(stage: &Stage) -> u64 {
+    let denied = |vip| {
+        stage
+            .verdict(vip, OPEN, "denied")
+            .expect("counters")
+            .packets
+    };
+    denied(VIP4) + denied(VIP6)
+}
+
+#[test]
+fn a_client_on_both_lists_is_never_dropped_while_fifty_of_them_alternate() {
+    let stage = serving("alternate", "");
+    let pair = Pair::new(&stage, 3000);
+    let load = load(&stage)
+        .start(&stage.cluster.clients[0])
+        .expect("start the load");
+    for round in 0..50 {
+        let ran = acl(&stage, &["sync", "--frontend-http", &pair.files[round % 2]]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(held(&stage, number(&stage)), pair.whole[1]);
+    let report = load.finish().expect("finish");
+    let tally = report.tally();
+    assert!(
+        tally.ok > 50 && tally.failed() == 0,
+        "{tally}: {:?}",
+        report.failures(3)
+    );
+    assert_eq!(denied(&stage), 0);
+}
+
+#[test]
+fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_none_shared_out() {
+    let mut stage = serving("interrupted", "");
+    let pair = Pair::new(&stage, 20_000);
+    let number = number(&stage);
+    acl(&stage, &["sync", "--frontend-http", &pair.files[0]]).says(0, &[]);
+    let load = load(&stage)
+        .start(&stage.cluster.clients[0])
+        .expect("start the load");
+    let mut between = 0;
+    for (round, delay) in [60, 120, 200, 300, 450].into_iter().enumerate() {
+        let new = (round + 1) % 2;
+        let mut change = stage
+            .spawn_cli(&["acl", "sync", "--frontend-http", &pair.files[new]])
+            .expect("start the change");
+        thread::sleep(Duration::from_millis(delay));
+        stage.kill().expect("kill the daemon");
+        change.wait(SOON).expect("the command ends with it");
+        let left = held(&stage, number);
+        assert_eq!(
+            pair.shared.without(&left).count(),
+            0,
+            "a shared member is missing"
+        );
+        let [a, b] = &pair.whole;
+        assert_eq!(
+            left.without(a).without(b).count(),
+            0,
+            "a stranger is listed"
+        );
+        between += usize::from(left != *a && left != *b);
+        assert!(listed(&stage, client4(0)) && listed(&stage, client6(0)));
+        stage.start().expect("start again");
+        let settled = held(&stage, number);
+        assert!(settled == *a || settled == *b, "the next daemon settles it");
+        // The next round changes to the other one, whichever it is now.
+        acl(&stage, &["sync", "--frontend-http", &pair.files[new]]).says(0, &[]);
+        assert_eq!(held(&stage, number), pair.whole[new]);
+    }
+    eprintln!("{between} of 5 kills found the list between the old and the new");
+    let report = load.finish().expect("finish");
+    assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
+    assert_eq!(denied(&stage), 0);
+}
