@@ -197,10 +197,7 @@ impl Report {
     }
 
     fn write_measures(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        writeln!(
-            out,
-            "| what | median [min-max] | samples |\n|---|---|---|"
-        )?;
+        writeln!(out, "| what | median [min-max] | samples |\n|---|---|---|")?;
         for Measure {
             name,
             unit,
