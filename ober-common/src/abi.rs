@@ -165,6 +165,9 @@ pub struct ServiceTable {
 /// Service tables: one in force and one to be filled.
 pub const TABLES: u32 = 2;
 
+/// Words of [`Node::vips`].
+pub const VIP_WORDS: usize = 8;
+
 /// Facts every packet may need. One value, read in place. All zero: never filled.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +190,9 @@ pub struct Node {
     pub line_mask: u32,
     /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
     pub host_lists: u32,
+    /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none, and go on
+    /// after this one look.
+    pub vips: [u64; VIP_WORDS],
     pub workers: [Worker; WORKERS],
 }
 
@@ -277,7 +283,7 @@ pub struct Drop {
 const _: () = {
     assert!(size_of::<Service>() == 64);
     assert!(size_of::<HostLine>() == 64);
-    assert!(size_of::<Node>() == 48 + 8 * WORKERS);
+    assert!(size_of::<Node>() == 48 + 8 * VIP_WORDS + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);

@@ -1,7 +1,7 @@
 //! The flow key, its keyed hash, and the slots the hash points at. XDP, `sk_lookup` and the daemon share these
 //! functions, so all three always name the same worker for a flow.
 
-use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS};
+use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, VIP_WORDS};
 
 /// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,14 +81,12 @@ const fn fold(a: u64, b: u64) -> u64 {
 pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
     let ports = ((flow.client_port as u64) << 16) | flow.port as u64;
     // The address bits of IPv4 lie in one half of `lo` and constants in the other: the ports go over the constants.
-    let near = flow.client.lo ^ key[0] ^ flow.protocol as u64;
-    let far = flow.vip.lo.rotate_left(32) ^ (ports << 32) ^ key[1];
-    let hash = fold(near, far);
-    if flow.client.hi | flow.vip.hi == 0 {
-        hash
-    } else {
-        fold(hash ^ flow.client.hi, flow.vip.hi.rotate_left(17) ^ key[1])
-    }
+    // The upper half of an IPv6 client is the attacker's to choose, so a secret product carries it over the lower one;
+    // VIPs are ours, there a shift will do. Both are nothing for IPv4.
+    let prefix = u64::from_be(flow.client.hi).wrapping_mul(key[1] | 1);
+    let near = flow.client.lo.wrapping_add(prefix) ^ key[0] ^ flow.protocol as u64;
+    let vip = flow.vip.lo.rotate_left(32) ^ flow.vip.hi.rotate_left(17);
+    fold(near, vip ^ (ports << 32) ^ key[1])
 }
 
 /// The ring slot of a hash: its top bits, which a multiplication mixes best.
@@ -96,6 +94,13 @@ pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
 pub const fn ring_slot(hash: u64) -> usize {
     (hash >> (64 - RING_SLOTS.trailing_zeros())) as usize & (RING_SLOTS - 1)
+}
+
+/// Word and bit of an address in [`Node::vips`](crate::abi::Node::vips). A bit that is not set: no VIP of ours.
+#[inline(always)]
+pub const fn vip_bit(address: Ip) -> (usize, u32) {
+    let place = (address.lo ^ address.hi).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55;
+    (place as usize >> 6 & (VIP_WORDS - 1), place as u32 & 63)
 }
 
 /// Where a service stands in the table. `seed` is chosen so that no two services meet.
@@ -225,6 +230,27 @@ mod tests {
             hi: (number << 16).to_be(),
             lo: 1u64.to_be(),
         });
+    }
+
+    /// Clients that differ in their /48 to /64 prefix only, as one who owns such a prefix could make them.
+    #[test]
+    fn prefixes_alone_spread_evenly() {
+        let mut shares = [0u32; 64];
+        for number in 0..65_536u64 {
+            let hi = (0x2001_0db8_0000_0000 | number).to_be();
+            let flow = Flow {
+                client: Ip { hi, lo: 1 },
+                vip: Ip { hi: 0x20, lo: 7 },
+                client_port: 40_000,
+                port: 443,
+                protocol: 6,
+            };
+            shares[ring_slot(hash(KEY, &flow)) / (RING_SLOTS / 64)] += 1;
+        }
+        assert!(
+            shares.iter().all(|share| (850..1200).contains(share)),
+            "{shares:?}"
+        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Parsed {
         extent: Extent,
         quoted: bool,
     },
+    /// TCP or UDP to an address nobody asked for. The IP packet says it ends at `ip_end` of the frame.
+    Elsewhere { ip_end: usize },
     /// A fragment that is not the first.
     Fragment { destination: Ip },
     /// IP without ports we judge.
@@ -144,6 +146,12 @@ impl<const N: usize> Span<N> {
 /// Reads the headers of a frame.
 #[inline(always)]
 pub fn parse(frame: Frame) -> Parsed {
+    parse_for(frame, |_| true)
+}
+
+/// Reads the headers of a frame, but of TCP and UDP only those to destinations that are `wanted`.
+#[inline(always)]
+pub fn parse_for(frame: Frame, wanted: impl Fn(Ip) -> bool) -> Parsed {
     let mut offset = 14;
     let Some(link) = frame.span::<14>(0) else {
         return Parsed::Malformed { destination: None };
@@ -160,8 +168,8 @@ pub fn parse(frame: Frame) -> Parsed {
         offset += 4;
     }
     match kind {
-        ETH_IPV4 => ipv4(frame, offset),
-        ETH_IPV6 => ipv6(frame, offset),
+        ETH_IPV4 => ipv4(frame, offset, wanted),
+        ETH_IPV6 => ipv6(frame, offset, wanted),
         _ => Parsed::Other,
     }
 }
@@ -211,19 +219,25 @@ fn ipv6_header(frame: Frame, offset: usize) -> Result<Header, Option<Ip>> {
         hi: fixed.get::<u64, 24>(),
         lo: fixed.get::<u64, 32>(),
     };
-    let (version, payload, mut protocol) =
-        (fixed.byte::<0>(), fixed.half::<4>(), fixed.byte::<6>());
+    let (version, payload, protocol) = (fixed.byte::<0>(), fixed.half::<4>(), fixed.byte::<6>());
     if version >> 4 != 6 {
         return Err(Some(destination));
     }
-    let mut header = Header {
+    Ok(Header {
         source,
         destination,
         protocol,
         next: offset + 40,
         ip_end: offset + 40 + usize::from(payload),
         later_fragment: false,
-    };
+    })
+}
+
+/// RFC 8200 section 4: follows the chain of extension headers to what they carry.
+#[inline(always)]
+fn extensions(frame: Frame, mut header: Header) -> Result<Header, Option<Ip>> {
+    let destination = header.destination;
+    let mut protocol = header.protocol;
     for _ in 0..EXTENSIONS {
         // `less` is not computed from `unit`: older verifiers lose track of a shift by a variable.
         let (unit, less) = match protocol {
@@ -258,7 +272,7 @@ const fn is_extension(protocol: u8) -> bool {
 }
 
 #[inline(always)]
-fn ipv4(frame: Frame, offset: usize) -> Parsed {
+fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
     let header = match ipv4_header(frame, offset) {
         Ok(header) => header,
         Err(destination) => return Parsed::Malformed { destination },
@@ -269,6 +283,11 @@ fn ipv4(frame: Frame, offset: usize) -> Parsed {
         };
     }
     match header.protocol {
+        TCP | UDP if !wanted(header.destination) && has_ports(frame, header.next) => {
+            Parsed::Elsewhere {
+                ip_end: header.ip_end,
+            }
+        }
         TCP | UDP => ports(frame, header, false),
         ICMP => icmp(frame, header),
         protocol => Parsed::Bare {
@@ -279,8 +298,22 @@ fn ipv4(frame: Frame, offset: usize) -> Parsed {
 }
 
 #[inline(always)]
-fn ipv6(frame: Frame, offset: usize) -> Parsed {
-    let header = match ipv6_header(frame, offset) {
+fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
+    let fixed = ipv6_header(frame, offset);
+    // Asked before the chain is followed: few packets have one, and most are for others.
+    if let Ok(Header {
+        protocol: TCP | UDP,
+        destination,
+        ip_end,
+        next,
+        ..
+    }) = fixed
+        && !wanted(destination)
+        && has_ports(frame, next)
+    {
+        return Parsed::Elsewhere { ip_end };
+    }
+    let header = match fixed.and_then(|header| extensions(frame, header)) {
         Ok(header) => header,
         Err(destination) => return Parsed::Malformed { destination },
     };
@@ -300,6 +333,11 @@ fn ipv6(frame: Frame, offset: usize) -> Parsed {
             protocol,
         },
     }
+}
+
+#[inline(always)]
+fn has_ports(frame: Frame, offset: usize) -> bool {
+    frame.span::<4>(offset).is_some()
 }
 
 /// The flow of a TCP or UDP header, seen from the client: a quoted packet is one of ours going out, so it is turned.
@@ -359,7 +397,7 @@ fn icmp(frame: Frame, outer: Header) -> Parsed {
         // Destination unreachable, time exceeded, parameter problem.
         (ICMP, 3 | 11 | 12) => ipv4_header(frame, quoted),
         // Destination unreachable, packet too big, time exceeded, parameter problem.
-        (ICMPV6, 1..=4) => ipv6_header(frame, quoted),
+        (ICMPV6, 1..=4) => ipv6_header(frame, quoted).and_then(|header| extensions(frame, header)),
         (protocol, _) => {
             return Parsed::Bare {
                 source: outer.source,

@@ -3,10 +3,17 @@
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
 use ober_common::{
     abi::{Node, Service, ServiceTable, Verdict, WORKERS},
-    flow::{Flow, Ip, hash, ring_slot, service_slot},
+    flow::{Flow, Ip, hash, ring_slot, service_slot, vip_bit},
 };
 
 use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};
+
+/// May this be one of our VIPs? Most packets are for none, and need no more than this.
+#[inline(always)]
+pub(crate) fn may_be_vip(node: &Node, address: Ip) -> bool {
+    let (word, bit) = vip_bit(address);
+    node.vips[word] >> bit & 1 == 1
+}
 
 /// The service a flow belongs to.
 #[inline(always)]

@@ -4,11 +4,11 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp,
     programs::XdpContext,
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use ober_common::{
     abi::{Node, Verdict},
     flow::{Flow, Ip},
-    packet::{Extent, Frame, Parsed, TCP, UDP, VRRP, parse},
+    packet::{Extent, Frame, Parsed, TCP, UDP, VRRP, parse_for},
 };
 
 use crate::{
@@ -32,7 +32,9 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
     };
     // SAFETY: the kernel keeps the frame's memory for the run of the program.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
-    match parse(frame) {
+    // Routing protocols are judged wherever they go.
+    let wanted = |destination| node.routers != 0 || steer::may_be_vip(node, destination);
+    match parse_for(frame, wanted) {
         Parsed::Flow {
             flow,
             extent,
@@ -52,6 +54,7 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
             length(&ctx),
         ),
         Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
+        Parsed::Elsewhere { ip_end } => not_ours(length_holding(&ctx, ip_end)),
         Parsed::Fragment { destination } => fragment(&ctx, node, destination),
         Parsed::Malformed { destination } => {
             let known = destination.is_some();
@@ -159,7 +162,7 @@ fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32
     }
     // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
     if unsafe { core::ptr::read_volatile(&raw const PACKET_LOG) } != 0 {
-        debug!(
+        info!(
             ctx,
             "malformed packet of {} bytes on interface {}",
             length(ctx),

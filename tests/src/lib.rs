@@ -11,6 +11,7 @@ pub mod demo;
 pub mod lab;
 pub mod load;
 pub mod model;
+pub mod mounts;
 pub mod packets;
 pub mod pattern;
 pub mod plane;

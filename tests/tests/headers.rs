@@ -41,6 +41,7 @@ fn parsed(bytes: &[u8]) -> Reading {
             judged_end,
             quoted,
         },
+        Parsed::Elsewhere { .. } => unreachable!("every destination was asked for"),
         Parsed::Fragment { destination } => Reading::LaterFragment {
             destination: destination.bytes(),
         },

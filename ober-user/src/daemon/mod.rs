@@ -45,6 +45,7 @@ pub struct Daemon {
     pool: tokio::sync::Mutex<Pool>,
     backends: tokio::sync::Mutex<Backends>,
     keeper: tokio::sync::Mutex<Keeper>,
+    members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
     attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, ensure};
 
-use super::{Daemon, start};
+use super::{Daemon, start, steering};
 use crate::{
     api::{Reloaded, Sync, Synced, Target},
     backends::{Backends, Ready},
@@ -106,17 +106,11 @@ impl Daemon {
     }
 
     fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
+        let members = steering::members(&self.members);
         let mut plane = self.plane();
         start::put_services(config, &mut plane, keeper, &pool.sockets())?;
-        let ring = plane
-            .maps
-            .services()
-            .first()
-            .map(|service| plane.maps.ring(service));
-        // A new service starts with an empty ring: it gets the one the others have.
-        if let Some(ring) = ring {
-            plane.set_ring(&ring);
-        }
+        // A new service starts with an empty ring.
+        plane.set_ring(&members.ring());
         Ok(())
     }
 }

@@ -65,6 +65,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         pool: parts.pool.into(),
         backends: backends.into(),
         keeper: parts.keeper.into(),
+        members: parts.members,
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
@@ -85,6 +86,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
 struct Parts {
     keeper: Keeper,
     pool: Pool,
+    members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
     attached: Vec<Attached>,
 }
@@ -121,15 +123,18 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     tracing::info!(workers = count, of, "workers are ready");
     settled.store(true, Ordering::Release);
     let attached = {
-        let members = steering::members(&members);
+        // The pool knows more than the events that were followed until now.
+        let mut known = steering::members(&members);
+        known.learn(&pool.snapshot());
         let mut plane = steering::lock(&plane);
-        plane.set_ring(&members.ring());
+        plane.set_ring(&known.ring());
         attach(config, &mut plane)?
     };
     add_vips(config).await?;
     Ok(Parts {
         keeper,
         pool,
+        members,
         plane,
         attached,
     })

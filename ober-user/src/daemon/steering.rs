@@ -8,7 +8,11 @@ use std::{
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::{dataplane::Plane, haproxy::WorkerEvent, ring};
+use crate::{
+    dataplane::Plane,
+    haproxy::{Snapshot, WorkerEvent},
+    ring,
+};
 
 /// A lock is only poisoned by a panic in a few lines that do not panic; what it guards is the kernel's state anyway.
 pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
@@ -25,6 +29,19 @@ impl Members {
             self.0.resize(event.worker + 1, false);
         }
         std::mem::replace(&mut self.0[event.worker], event.in_ring) != event.in_ring
+    }
+
+    /// Takes over what the pool says of every worker.
+    pub(super) fn learn(&mut self, pool: &[Snapshot]) {
+        for Snapshot {
+            worker, in_ring, ..
+        } in pool
+        {
+            self.set(WorkerEvent {
+                worker: *worker,
+                in_ring: *in_ring,
+            });
+        }
     }
 
     pub(super) fn ring(&self) -> ober_common::abi::Ring {

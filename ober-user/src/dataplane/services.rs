@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
-    abi::{PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES},
-    flow::{Ip, service_slot},
+    abi::{PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, VIP_WORDS},
+    flow::{Ip, service_slot, vip_bit},
 };
 
-use super::{Error, GRACE, Maps, Plane, memory::word32};
+use super::{
+    Error, GRACE, Maps, Plane,
+    memory::{word32, word64},
+};
 
 /// A service as the configuration wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,8 @@ impl Plane {
     }
 
     fn publish(&self, entries: &[Service]) -> Result<(), Error> {
+        let vips = vip_bits(entries);
+        self.mark_vips(|word, old| old | vips[word]);
         let next = (self.maps.table() + 1) % TABLES as usize;
         let table = arrange(entries)?;
         self.maps.tables.fill(next, &table);
@@ -118,8 +123,30 @@ impl Plane {
         word.store(u32::try_from(next).unwrap_or(0), Ordering::Release);
         // The other table is free for the next change only when no packet can still be looking at it.
         thread::sleep(GRACE);
+        self.mark_vips(|word, _| vips[word]);
         Ok(())
     }
+
+    fn mark_vips(&self, change: impl Fn(usize, u64) -> u64) {
+        let node = self.maps.node.at(0).as_ptr();
+        for word in 0..VIP_WORDS {
+            // SAFETY: within the node's value, which is mapped as long as `self`.
+            let bits = unsafe { word64(&raw mut (*node).vips[word]) };
+            bits.store(
+                change(word, bits.load(Ordering::Relaxed)),
+                Ordering::Release,
+            );
+        }
+    }
+}
+
+fn vip_bits(entries: &[Service]) -> [u64; VIP_WORDS] {
+    let mut bits = [0; VIP_WORDS];
+    for service in entries {
+        let (word, bit) = vip_bit(Ip::from_bytes(service.vip));
+        bits[word] |= 1 << bit;
+    }
+    bits
 }
 
 fn key(service: &Service) -> (ober_common::abi::Address, u8, u16) {

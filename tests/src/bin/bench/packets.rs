@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ober_common::bench::{Run, STAMPS, WORDS};
 
 /// A frame's length: everything the wrapper writes, and a little payload.
-pub(crate) const LENGTH: usize = 96;
+pub(crate) const LENGTH: usize = PAYLOAD as usize + 14;
+/// What the IPv4 packet in it says it has.
+const PAYLOAD: u8 = 82;
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -87,25 +89,14 @@ impl Packets {
         let ip = match (source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 frame[12..14].copy_from_slice(&[0x08, 0x00]);
-                frame[14..24].copy_from_slice(&[
-                    0x45,
-                    0,
-                    0,
-                    (LENGTH - 14) as u8,
-                    0,
-                    0,
-                    0x40,
-                    0,
-                    64,
-                    6,
-                ]);
+                frame[14..24].copy_from_slice(&[0x45, 0, 0, PAYLOAD, 0, 0, 0x40, 0, 64, 6]);
                 frame[26..30].copy_from_slice(&source.octets());
                 frame[30..34].copy_from_slice(&destination.octets());
                 34
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 frame[12..14].copy_from_slice(&[0x86, 0xdd]);
-                frame[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, (LENGTH - 54) as u8, 6, 64]);
+                frame[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, PAYLOAD - 40, 6, 64]);
                 frame[22..38].copy_from_slice(&source.octets());
                 frame[38..54].copy_from_slice(&destination.octets());
                 54

@@ -24,6 +24,9 @@ const FILLS: usize = 5;
 /// Changes of one address.
 const CHANGES: u32 = 31;
 
+/// The daemon gives memory back after it has answered.
+const SETTLE: Duration = Duration::from_millis(300);
+
 const FILL_LIMIT: f64 = 2000.0;
 const CHANGE_LIMIT: f64 = 5.0;
 const MEMORY_LIMIT: f64 = 32.0;
@@ -113,6 +116,7 @@ impl Bench {
                 "a million was applied, and the command said: {said}"
             );
             series.push_time(time);
+            std::thread::sleep(SETTLE);
             let memory = self.daemon_memory()?;
             self.memory.push(memory.now);
             self.peak.push(memory.peak);

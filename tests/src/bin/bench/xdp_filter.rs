@@ -33,9 +33,9 @@ impl Filter {
             .default_map_pin_directory(&pins)
             .map_max_entries("filter_ipv4", entries)
             .map_max_entries("filter_ipv6", entries);
-        let loaded = loader.load_file(&path);
+        let result = loader.load_file(&path);
         std::fs::remove_dir_all(&pins).or_else(|_| unpin(&pins))?;
-        let mut programs = loaded.with_context(|| format!("load {}", path.display()))?;
+        let mut programs = result.with_context(|| format!("load {}", path.display()))?;
         xdp(&mut programs, PROGRAM)?
             .load()
             .context("load xdp-filter")?;

@@ -1,0 +1,140 @@
+//! A later start or a reload that fails while workers and programs run: they go on.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use ober_tests::{
+    lab::{VIP4, client4, client6, until},
+    load::Plan,
+    stage::{Settings, Stage},
+};
+
+use crate::{
+    CONTENT, PATH, Refusal, everywhere, fault, first::refused_by_the_driver, pins, run, store,
+    with, workers,
+};
+
+/// A daemon with an interface beside it that takes no native XDP.
+fn serving(name: &str, extra: &str) -> Stage {
+    let settings = Settings {
+        xdp: "native",
+        extra: extra.to_owned(),
+        ..Settings::default()
+    };
+    let mut stage = Stage::new(name, &settings).expect("build the stage");
+    stage
+        .cluster
+        .node
+        .ip(&["link add br9 type bridge", "link set br9 up"])
+        .expect("an interface without native XDP");
+    stage.start().expect("start");
+    store(&stage);
+    stage
+}
+
+/// Every connection asks the filter and a worker.
+fn load(stage: &Stage) -> Plan {
+    Plan {
+        connections: 2,
+        pause: Duration::from_millis(20),
+        ..Plan::get(stage.open(VIP4), PATH, CONTENT)
+    }
+}
+
+#[test]
+fn a_later_start_that_fails_leaves_everything_serving_and_the_one_after_adopts_it() {
+    let mut stage = serving("later", "");
+    let before = workers(&stage);
+    assert_eq!(before.len(), 2);
+    let load = load(&stage)
+        .start(&stage.cluster.clients[0])
+        .expect("start the load");
+    stage.kill().expect("kill the daemon");
+    let mut faults = everywhere(&stage);
+    faults.push(refused_by_the_driver());
+    for fault in faults {
+        let refusal = with(&stage, &fault, || run(&stage));
+        refusal.says(fault.code, &fault.words);
+        assert_eq!(workers(&stage), before, "{fault}");
+        assert!(pins(&stage).is_dir(), "{fault}");
+        let done = load.done();
+        until("more requests", crate::PATIENCE, || {
+            Ok((load.done() > done + 4).then_some(()))
+        })
+        .expect("the traffic goes on");
+    }
+    let status = stage.start().expect("and now it starts");
+    assert!(status.data_plane.adopted);
+    assert_eq!(workers(&stage), before);
+    let report = load.finish().expect("finish");
+    assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
+}
+
+#[test]
+fn a_start_with_other_limits_that_fails_leaves_the_old_lists_in_force_and_open_to_changes() {
+    let mut stage = serving("limits", "[limits]\nipv4_pages = 64\n");
+    stage.kill().expect("kill the daemon");
+    let driver = refused_by_the_driver();
+    let driver = driver.and("ipv4_pages = 64", "ipv4_pages = 128");
+    let refusal = with(&stage, &driver, || run(&stage));
+    refusal.says(driver.code, &driver.words);
+    let get = |number: usize| {
+        let limit = Duration::from_millis(1500);
+        let client = stage.open(VIP4).limits(limit, crate::PATIENCE);
+        let host = &stage.cluster.clients[number];
+        host.tokio(async || client.get(PATH, CONTENT).await)
+            .expect("enter the client")
+    };
+    assert_eq!(get(0), Ok(()));
+    assert!(get(1).is_err());
+    let sources = format!("{},{}", client4(1), client6(1));
+    stage
+        .cli(&["acl", "sync", "--frontend-http", &sources])
+        .expect("change the list without a daemon");
+    assert_eq!(
+        get(1),
+        Ok(()),
+        "the list that was changed is not the one in force"
+    );
+    assert!(
+        get(0).is_err(),
+        "the list that was changed is not the one in force"
+    );
+}
+
+#[test]
+fn a_reload_that_fails_says_why_and_changes_nothing() {
+    let stage = serving("reload", "");
+    let (before, status) = (workers(&stage), stage.status().expect("status"));
+    let load = load(&stage)
+        .start(&stage.cluster.clients[0])
+        .expect("start the load");
+    let faults = everywhere(&stage);
+    // An interface that is not there is found out when the rest is in force.
+    for fault in faults.iter().filter(|fault| !fault.words.contains(&"in7")) {
+        let refusal = with(&stage, fault, || {
+            Refusal::from(stage.try_cli(&["reload"]).expect("reload"))
+        });
+        assert!(matches!(refusal.code, 1 | 2), "{refusal:?}");
+        refusal.says(refusal.code, &fault.words);
+        assert_eq!(workers(&stage), before, "{fault}");
+    }
+    let gone = fault("s3.pem", "gone.pem", 2, &[]);
+    let mut stage = stage;
+    let daemon = stage.daemon.take();
+    with(&stage, &gone, || {
+        let mut daemon = daemon.expect("it runs");
+        daemon.signal(Signal::SIGHUP).expect("send SIGHUP");
+        until("the refusal in the log", crate::PATIENCE, || {
+            let log = daemon.log();
+            let said = log.contains("everything stays as it was") && log.contains("gone.pem");
+            Ok(said.then_some(()))
+        })
+        .expect("it is said");
+        assert_eq!(workers(&stage), before);
+        let after = stage.status().expect("status");
+        assert_eq!((after.pid, after.healthy), (status.pid, true));
+    });
+    let report = load.finish().expect("finish");
+    assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
+}

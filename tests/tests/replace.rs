@@ -1,0 +1,226 @@
+//! A start that brings other programs or other maps puts them in force while traffic flows.
+#![expect(
+    clippy::expect_used,
+    reason = "what the helpers of a test expect is part of the test"
+)]
+
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use ober_tests::{
+    client::Client,
+    lab::{BPFFS, VIP4, until},
+    load::Plan,
+    pattern::Pattern,
+    stage::{OPEN, SECURE, Settings, Stage},
+};
+use ober_user::status::Status;
+
+const PATH: &str = "/replace/object";
+const CONTENT: Pattern = Pattern::new(11, 20_000);
+
+fn serving(name: &str) -> (Stage, Status) {
+    let mut stage = Stage::new(name, &Settings::default()).expect("build the stage");
+    let status = stage.start().expect("start the daemon");
+    let client = stage.secure(VIP4);
+    stage.cluster.clients[0]
+        .tokio(async || {
+            client.create_bucket("replace").await?;
+            client.put(PATH, CONTENT).await
+        })
+        .expect("enter the client")
+        .expect("store an object");
+    (stage, status)
+}
+
+/// Kills the daemon and starts it again with a line added to `[node]` or a table at the end, under load.
+fn restart_under_load(stage: &mut Stage, node: &str, tables: &str) -> Status {
+    let plan = |client| Plan {
+        connections: 2,
+        ..Plan::get(client, PATH, CONTENT)
+    };
+    let host = &stage.cluster.clients[0];
+    let secure = plan(stage.secure(VIP4)).start(host).expect("TLS load");
+    let open = plan(stage.open(VIP4)).start(host).expect("plain load");
+    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let text = text.replace("sample = 1\n", &format!("sample = 1\n{node}\n"));
+    std::fs::write(&stage.config, text + tables).expect("write the configuration");
+    stage.kill().expect("kill the daemon");
+    let status = stage.start().expect("start it again");
+    let enough = secure.done() + 20;
+    until("more requests", Duration::from_secs(20), || {
+        Ok((secure.done() > enough).then_some(()))
+    })
+    .expect("traffic goes on");
+    for load in [secure, open] {
+        let report = load.finish().expect("finish");
+        let tally = report.tally();
+        let failures = report.failures(3);
+        let lookups = stage.service(VIP4, OPEN).expect("counters").lookups;
+        assert!(
+            tally.ok > 0 && tally.failed() == 0,
+            "{tally}: {failures:?}; the socket lookup since: {lookups:?}"
+        );
+    }
+    status
+}
+
+fn program(status: &Status, name: &str) -> u32 {
+    let mut programs = status.data_plane.programs.iter();
+    let found = programs.find(|program| program.name == name);
+    found.expect("the program is pinned").id
+}
+
+fn map(status: &Status, name: &str) -> (u32, u32) {
+    let mut maps = status.data_plane.maps.iter();
+    let found = maps.find(|map| map.name == name);
+    found
+        .map(|map| (map.id, map.entries))
+        .expect("the map is pinned")
+}
+
+fn denied(stage: &Stage) -> u64 {
+    let count = stage.verdict(VIP4, OPEN, "denied").expect("counters");
+    count.packets
+}
+
+fn knock(stage: &Stage) {
+    let client = stage
+        .open(VIP4)
+        .limits(Duration::from_millis(500), Duration::from_secs(5));
+    let answer = stage.cluster.clients[1].tokio(async || client.connect().await.map(drop));
+    assert!(
+        answer.expect("enter the client").is_err(),
+        "the unlisted client got in"
+    );
+}
+
+#[test]
+fn a_changed_program_replaces_the_old_one_in_its_link_and_its_log_reaches_the_daemons() {
+    let (mut stage, before) = serving("log");
+    let after = restart_under_load(&mut stage, "packet_log = true", "");
+    for name in ["ober", "ober_lookup"] {
+        assert_ne!(
+            program(&before, name),
+            program(&after, name),
+            "{name} is another"
+        );
+    }
+    assert_eq!(map(&before, "pages"), map(&after, "pages"), "the maps stay");
+    assert!(after.data_plane.adopted);
+    // A first fragment too short to show its ports, to the VIP.
+    let script = format!(
+        "import socket\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n\
+         h = bytes([0x45,0,0,22,0,1,0x20,0,64,6,0,0]) + socket.inet_aton('0.0.0.0') + socket.inet_aton('{VIP4}')\n\
+         s.sendto(h + b'xx', ('{VIP4}', 0))\n"
+    );
+    let mut python = Command::new("python3");
+    stage.cluster.clients[1]
+        .output(python.args(["-c", &script]))
+        .expect("send a malformed packet");
+    let daemon = stage.daemon.as_ref().expect("it runs");
+    until("a line about it", Duration::from_secs(5), || {
+        Ok(daemon.log().contains("malformed packet of").then_some(()))
+    })
+    .expect("the packet log reaches the daemon's");
+    knock(&stage);
+    assert!(denied(&stage) > 0);
+}
+
+#[test]
+fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_request() {
+    let (mut stage, before) = serving("resize");
+    knock(&stage);
+    assert!(denied(&stage) > 0);
+    let after = restart_under_load(&mut stage, "", "\n[limits]\nipv4_pages = 77\n");
+    assert!(!after.data_plane.adopted);
+    assert_eq!(map(&after, "pages").1, 77);
+    assert_ne!(map(&before, "pages").0, map(&after, "pages").0);
+    knock(&stage);
+    assert!(
+        denied(&stage) > 0,
+        "the new maps hold the list and the counters"
+    );
+    let pins = Path::new(BPFFS).join("ober");
+    let instance = stage.cluster.lab.instance();
+    let mut left: Vec<_> = std::fs::read_dir(&pins)
+        .expect("read the pins")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(instance))
+        .collect();
+    left.sort();
+    assert_eq!(left, [instance.to_owned()], "nothing is left beside");
+    let explained = stage
+        .cli(&[
+            "flow",
+            "explain",
+            "10.77.0.11:40000",
+            &format!("{VIP4}:{SECURE}"),
+        ])
+        .expect("explain a flow");
+    assert!(explained.contains("worker"), "{explained}");
+}
+
+#[test]
+fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
+    let (stage, before) = serving("ports");
+    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let host = &stage.cluster.clients[1];
+    let load = Plan::get(stage.secure(VIP4), PATH, CONTENT)
+        .start(host)
+        .expect("TLS load");
+    let listener = "[backends.rgw]\n";
+    let added = format!("[[services.listeners]]\nport = 8080\naccess = \"open\"\n\n{listener}");
+    let other = Client::plain(SocketAddr::new(VIP4, 8080))
+        .limits(Duration::from_millis(500), Duration::from_secs(5));
+    let get = || host.tokio(async || other.get(PATH, CONTENT).await);
+
+    std::fs::write(&stage.config, text.replace(listener, &added)).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    assert_eq!(
+        get().expect("enter the client"),
+        Ok(()),
+        "the new port serves"
+    );
+
+    let bad = text.replace("cpus = ", "cpsu = ");
+    std::fs::write(&stage.config, bad).expect("write");
+    let refused = stage.try_cli(&["reload"]).expect("reload");
+    assert_eq!(refused.status.code(), Some(2));
+    let daemon = stage.daemon.as_ref().expect("it runs");
+    let refused = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(daemon.pid().cast_signed()),
+        Signal::SIGHUP,
+    );
+    assert_eq!(refused, Ok(()));
+    until("a word about the bad file", Duration::from_secs(5), || {
+        Ok(daemon.log().contains("cpsu").then_some(()))
+    })
+    .expect("the daemon says why");
+    assert_eq!(
+        get().expect("enter the client"),
+        Ok(()),
+        "it serves as before"
+    );
+
+    std::fs::write(&stage.config, &text).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    assert!(
+        get().expect("enter the client").is_err(),
+        "the port is closed"
+    );
+    let after = stage.status().expect("status");
+    assert_eq!(
+        before.services, after.services,
+        "services keep their places"
+    );
+    let report = load.finish().expect("finish");
+    let tally = report.tally();
+    assert!(
+        tally.ok > 0 && tally.failed() == 0,
+        "{tally}: {:?}",
+        report.failures(3)
+    );
+}
