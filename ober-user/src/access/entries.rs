@@ -69,7 +69,7 @@ impl Entries {
 
     /// Sorts, merges and drops duplicates.
     pub fn settle(&mut self) {
-        self.v4.sort_unstable();
+        sort(&mut self.v4);
         // In place: a list of a million scattered addresses is not held twice.
         let mut kept = 0;
         for at in 0..self.v4.len() {
@@ -168,6 +168,51 @@ impl Entries {
     }
 }
 
+/// Above this the second copy that sorting by digits needs would be felt in the daemon's memory.
+const MOST_BY_DIGITS: usize = 1 << 18;
+/// Below this counting the digits is most of the work.
+const FEWEST_BY_DIGITS: usize = 1 << 12;
+
+/// By first address. Comparing is most of what a change of a long, shuffled list costs, so it is sorted by digits.
+fn sort(ranges: &mut Vec<Range>) {
+    if ranges.is_sorted() {
+        return;
+    }
+    if !(FEWEST_BY_DIGITS..=MOST_BY_DIGITS).contains(&ranges.len()) {
+        ranges.sort_unstable();
+        return;
+    }
+    let mut other = vec![Range { first: 0, last: 0 }; ranges.len()];
+    for low in [0, 12, 24] {
+        if by_digit(ranges, &mut other, low) {
+            std::mem::swap(ranges, &mut other);
+        }
+    }
+}
+
+/// Writes `from` to `to` in the order of the digit at bit `low`; false when all have the same.
+fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
+    const VALUES: usize = 1 << 12;
+    let digit = |range: &Range| (range.first >> low) as usize % VALUES;
+    let mut places = [0; VALUES];
+    for range in from {
+        places[digit(range)] += 1;
+    }
+    if places.contains(&from.len()) {
+        return false;
+    }
+    let mut next = 0;
+    for place in &mut places {
+        next += std::mem::replace(place, next);
+    }
+    for range in from {
+        let place = &mut places[digit(range)];
+        to[*place] = *range;
+        *place += 1;
+    }
+    true
+}
+
 fn single(host: u128) -> Ipv6Net {
     Ipv6Addr::from_bits(host).into()
 }
@@ -236,6 +281,31 @@ mod tests {
                 prop_assert_eq!(holds(&rest, address), holds(&a, address) && !holds(&b, address));
             }
             prop_assert!(rest.v4.windows(2).all(|pair| pair[0].last < pair[1].first));
+        }
+    }
+
+    #[test]
+    fn digits_sort_as_comparing_does() {
+        for length in [
+            FEWEST_BY_DIGITS,
+            3 * FEWEST_BY_DIGITS + 1,
+            MOST_BY_DIGITS + 1,
+        ] {
+            for mask in [u32::MAX, 0x0fff, 0x0aff_ffff] {
+                let mut word = 1u32;
+                let mut next = || {
+                    word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    word & mask
+                };
+                let mut ranges: Vec<Range> = (0..length)
+                    .map(|_| next())
+                    .map(|first| Range { first, last: first })
+                    .collect();
+                let mut expected = ranges.clone();
+                expected.sort_unstable();
+                sort(&mut ranges);
+                assert_eq!(ranges, expected, "{length} under {mask:x}");
+            }
         }
     }
 

@@ -122,13 +122,16 @@ fn free_pages(maps: &Maps) -> Vec<u16> {
         .collect()
 }
 
+/// First all that is added, then all that is removed: an address that stays is on the list all the time.
 pub(super) fn replace(maps: &Maps, list: u32, entries: &Entries, mut room: Room) -> Change {
     let mut change = Change::default();
     let mut wanted = Wanted::new(entries);
+    let mut surplus = Vec::new();
     for number in 0..=0xffff {
         let page = current(maps, list, number);
         match (wanted.page(number), page) {
-            (Content::Nobody, _) | (Content::Everybody | Content::Some, PAGE_ALL) => {}
+            (Content::Nobody, PAGE_NONE) | (Content::Everybody, PAGE_ALL) => {}
+            (Content::Nobody, _) | (Content::Some, PAGE_ALL) => surplus.push(number),
             (Content::Everybody, page) => {
                 change.added += EVERYBODY - population(maps, page);
                 publish(maps, list, number, PAGE_ALL);
@@ -138,25 +141,29 @@ pub(super) fn replace(maps: &Maps, list: u32, entries: &Entries, mut room: Room)
                 give(maps, list, number, &wanted.bits, &mut room);
             }
             (Content::Some, page) => {
-                change.added += write(maps, page, &wanted.bits, |held, wanted| held | wanted);
+                let before = write(maps, page, &wanted.bits, |held, wanted| held | wanted);
+                change.added += before.missing;
+                if before.surplus > 0 {
+                    surplus.push(number);
+                }
             }
         }
     }
     let mut wanted = Wanted::new(entries);
-    for number in 0..=0xffff {
+    for number in surplus {
         let page = current(maps, list, number);
-        match (wanted.page(number), page) {
-            (Content::Nobody, PAGE_NONE) | (Content::Everybody, _) => {}
-            (Content::Nobody, page) => {
+        match wanted.page(number) {
+            Content::Everybody => {}
+            Content::Nobody => {
                 change.removed += population(maps, page);
                 publish(maps, list, number, PAGE_NONE);
             }
-            (Content::Some, PAGE_ALL) => {
+            Content::Some if page == PAGE_ALL => {
                 change.removed += EVERYBODY - count(&wanted.bits);
                 give(maps, list, number, &wanted.bits, &mut room);
             }
-            (Content::Some, page) => {
-                change.removed += write(maps, page, &wanted.bits, |_, wanted| wanted);
+            Content::Some => {
+                change.removed += write(maps, page, &wanted.bits, |_, wanted| wanted).surplus;
             }
         }
     }
@@ -172,21 +179,31 @@ fn give(maps: &Maps, list: u32, number: u32, bits: &Bits, room: &mut Room) {
     }
 }
 
-/// Changes the words of a page that differ; returns how many bits changed.
-fn write(maps: &Maps, page: u16, wanted: &Bits, combine: impl Fn(u64, u64) -> u64) -> u64 {
+/// How many bits of a page differed from what it shall hold.
+#[derive(Default)]
+struct Before {
+    missing: u64,
+    surplus: u64,
+}
+
+/// Changes the words of a page that differ.
+fn write(maps: &Maps, page: u16, wanted: &Bits, combine: impl Fn(u64, u64) -> u64) -> Before {
     let words = maps.pages.at(usize::from(page)).as_ptr();
-    let mut changed = 0;
+    let mut before = Before::default();
     for (at, wanted) in wanted.iter().enumerate() {
         // SAFETY: `at` is within the page, which is mapped as long as `maps`.
         let word = unsafe { word64(&raw mut (*words).words[at]) };
         let held = word.load(Ordering::Relaxed);
-        let next = combine(held, *wanted);
-        if next != held {
-            word.store(next, Ordering::Relaxed);
-            changed += u64::from((held ^ next).count_ones());
+        if held != *wanted {
+            before.missing += u64::from((wanted & !held).count_ones());
+            before.surplus += u64::from((held & !wanted).count_ones());
+            let next = combine(held, *wanted);
+            if next != held {
+                word.store(next, Ordering::Relaxed);
+            }
         }
     }
-    changed
+    before
 }
 
 fn entry(maps: &Maps, list: u32, number: u32) -> *mut u16 {

@@ -240,7 +240,8 @@ impl Keeper {
                 .collect();
         }
         let done = tokio::task::block_in_place(|| self.apply(ready));
-        release_memory();
+        // Nobody has to wait for it: it walks all of the heap.
+        tokio::task::spawn_blocking(release_memory);
         done
     }
 

@@ -2,9 +2,13 @@
 //! with. Prints every target beside its figure.
 
 mod cells;
+mod https;
 mod node;
 mod packets;
 mod report;
+mod results;
+mod series;
+mod sync;
 mod timing;
 mod xdp_filter;
 
@@ -18,7 +22,7 @@ use clap::Parser;
 
 use crate::{
     cells::{Bench, Scenario},
-    report::{Report, Rounds, Row, packet_targets},
+    report::{Part, Report, Rounds, Row, packet_targets},
 };
 
 /// Measures Herr Ober on this machine.
@@ -37,7 +41,7 @@ struct Arguments {
     /// Chunks of 65,536 packets in each round.
     #[arg(long, default_value_t = 8)]
     chunks: usize,
-    /// Only scenarios whose name contains this; nothing is written to bench/results.md then.
+    /// Only what has this in its name: a packet scenario, `acl sync`, `tls requests`; leaves bench/results.md alone.
     #[arg(long)]
     only: Option<String>,
 }
@@ -49,29 +53,44 @@ fn main() -> Result<ExitCode> {
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        write!(out, "{}", report.text()?)?;
+        write!(out, "{report}")?;
+    }
+    if arguments.only.is_none() {
+        results::write(&report)?;
     }
     let missed = report.targets.iter().any(|target| !target.held);
     Ok(ExitCode::from(u8::from(arguments.check && missed)))
 }
 
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|part| name.contains(part))
+    }
+}
+
 fn measure(arguments: &Arguments) -> Result<Report> {
+    let mut report = Report::default();
+    let parts: [(&str, fn() -> Result<Part>); 2] =
+        [(sync::PART, sync::measure), (https::PART, https::measure)];
+    // Before the packet path, which ties this process to one CPU.
+    for (name, measure) in parts {
+        if arguments.wants(name) {
+            report.join(measure()?);
+        }
+    }
     let mut rows = packets(arguments)?;
-    let targets = packet_targets(&rows);
+    let mut targets = packet_targets(&rows);
     rows.sort_by_key(|row| row.key.family == packets::Family::Ipv6);
-    Ok(Report { rows, targets })
+    report.rows = rows;
+    targets.append(&mut report.targets);
+    report.targets = targets;
+    Ok(report)
 }
 
 fn packets(arguments: &Arguments) -> Result<Vec<Row>> {
-    timing::settle(0)?;
-    let mut bench = Bench::load(1)?;
-    let wanted = |scenario: &Scenario| {
-        let only = arguments.only.as_deref();
-        only.is_none_or(|part| scenario.name().contains(part))
-    };
     let mut cells: Vec<_> = Scenario::all()
         .into_iter()
-        .filter(wanted)
+        .filter(|scenario| arguments.wants(&scenario.name()))
         .flat_map(|scenario| {
             scenario
                 .subjects()
@@ -80,6 +99,11 @@ fn packets(arguments: &Arguments) -> Result<Vec<Row>> {
         })
         .map(|(scenario, subject)| (scenario, subject, Rounds::default()))
         .collect();
+    if cells.is_empty() {
+        return Ok(Vec::new());
+    }
+    timing::settle(0)?;
+    let mut bench = Bench::load(1)?;
     for round in 1..=arguments.rounds {
         progress(round, arguments.rounds);
         for (scenario, subject, rounds) in &mut cells {

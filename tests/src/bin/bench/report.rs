@@ -1,12 +1,13 @@
 //! Figures, their targets, and how they are written down.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::Serialize;
 
 use crate::{
     cells::{Case, MANY, Scenario, Subject},
     packets::Family,
+    series::Measure,
 };
 
 /// All rounds of one program in one scenario; nanoseconds per packet of each chunk.
@@ -70,11 +71,20 @@ pub(crate) struct Row {
     pub(crate) key: Scenario,
 }
 
-/// A figure that must not exceed a limit.
+/// On which side of its limit a figure must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// A figure that must keep to a limit.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) figure: f64,
+    pub(crate) bound: Bound,
     pub(crate) limit: f64,
     pub(crate) unit: &'static str,
     pub(crate) held: bool,
@@ -82,21 +92,39 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn at_most(name: String, figure: f64, limit: f64, unit: &'static str) -> Self {
-        let held = figure <= limit;
         Self {
             name,
             figure,
+            bound: Bound::AtMost,
             limit,
             unit,
-            held,
+            held: figure <= limit,
         }
     }
+
+    pub(crate) fn at_least(name: String, figure: f64, limit: f64, unit: &'static str) -> Self {
+        Self {
+            bound: Bound::AtLeast,
+            held: figure >= limit,
+            ..Self::at_most(name, figure, limit, unit)
+        }
+    }
+}
+
+/// What a part of the bench found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) targets: Vec<Target>,
 }
 
 /// Everything measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
+    /// The packet path.
     pub(crate) rows: Vec<Row>,
+    /// Lists and requests.
+    pub(crate) measures: Vec<Measure>,
     pub(crate) targets: Vec<Target>,
 }
 
@@ -137,22 +165,18 @@ fn limit(scenario: &Scenario) -> Option<f64> {
 }
 
 impl Report {
-    /// The tables, as Markdown.
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
+    pub(crate) fn join(&mut self, part: Part) {
+        self.measures.extend(part.measures);
+        self.targets.extend(part.targets);
+    }
+
+    fn write_rows(&self, out: &mut impl fmt::Write) -> fmt::Result {
         writeln!(
-            text,
-            "| scenario | program | ns per packet, median [min-max] | empty program | net |"
+            out,
+            "| scenario | program | ns per packet, median [min-max] | empty program | net |\n|---|---|---|---|---|"
         )?;
-        writeln!(text, "|---|---|---|---|---|")?;
-        for Row {
-            scenario,
-            subject,
-            figure,
-            ..
-        } in &self.rows
-        {
-            let program = match subject {
+        for row in &self.rows {
+            let program = match row.subject {
                 Subject::Ober => "ober",
                 Subject::XdpFilter => "xdp-filter",
             };
@@ -162,29 +186,70 @@ impl Report {
                 high,
                 floor,
                 net,
-            } = figure;
+            } = row.figure;
             writeln!(
-                text,
-                "| {scenario} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |"
+                out,
+                "| {} | {program} | {median:.1} [{low:.1}-{high:.1}] | {floor:.1} | {net:.1} |",
+                row.scenario
             )?;
         }
-        writeln!(text, "\n| target | figure | at most | |\n|---|---|---|---|")?;
+        writeln!(out)
+    }
+
+    fn write_measures(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        writeln!(out, "| what | median [min-max] | samples |\n|---|---|---|")?;
+        for Measure {
+            name,
+            unit,
+            median,
+            low,
+            high,
+            samples,
+        } in &self.measures
+        {
+            writeln!(
+                out,
+                "| {name} | {median:.1} [{low:.1}-{high:.1}] {unit} | {samples} |"
+            )?;
+        }
+        writeln!(out)
+    }
+
+    fn write_targets(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        writeln!(out, "| target | figure | limit | |\n|---|---|---|---|")?;
         for Target {
             name,
             figure,
+            bound,
             limit,
             unit,
             held,
         } in &self.targets
         {
             let held = if *held { "held" } else { "MISSED" };
+            let limit = match bound {
+                Bound::AtMost => format!("at most {limit}"),
+                Bound::AtLeast => format!("at least {limit:.3}"),
+            };
             writeln!(
-                text,
+                out,
                 "| {name} | {figure:.2} {unit} | {limit} {unit} | {held} |"
             )?;
         }
         let held = self.targets.iter().filter(|target| target.held).count();
-        writeln!(text, "\ntargets held: {held} of {}", self.targets.len())?;
-        Ok(text)
+        writeln!(out, "\ntargets held: {held} of {}", self.targets.len())
+    }
+}
+
+/// The tables, as Markdown.
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.rows.is_empty() {
+            self.write_rows(out)?;
+        }
+        if !self.measures.is_empty() {
+            self.write_measures(out)?;
+        }
+        self.write_targets(out)
     }
 }

@@ -1,0 +1,84 @@
+//! `bench/results.md`: the figures of the last whole run, and how they were come by.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::report::Report;
+
+const METHOD: &str = include_str!("method.md");
+
+/// Writes the file anew.
+pub(crate) fn write(report: &Report) -> Result<()> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = package.parent().unwrap_or(package).join("bench");
+    let path = directory.join("results.md");
+    let text = format!(
+        "# Figures of the last run of `cargo xtask bench`\n\n{}\n\n{report}\n{METHOD}",
+        machine()?
+    );
+    fs::create_dir_all(&directory)
+        .and_then(|()| fs::write(&path, text))
+        .with_context(|| format!("write {}", path.display()))
+}
+
+/// What it was measured on, in a sentence.
+fn machine() -> Result<String> {
+    let read = |path: &str| fs::read_to_string(path).with_context(|| format!("read {path}"));
+    let processors = read("/proc/cpuinfo")?;
+    let model = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("an unnamed processor", |(_, name)| name);
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let release = read("/proc/sys/kernel/osrelease")?;
+    let (days, release) = (days_since_1970()?, release.trim());
+    Ok(format!(
+        "{}: {model}, {count} CPUs, Linux {release}.",
+        date(days)
+    ))
+}
+
+fn days_since_1970() -> Result<i64> {
+    const DAY: Duration = Duration::from_hours(24);
+    let passed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(i64::try_from(passed.as_secs() / DAY.as_secs())?)
+}
+
+/// The civil date, year-month-day: years are counted from March, so that the odd day comes last.
+fn date(days: i64) -> String {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, turn) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{day:02}", year + era * 400 + turn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates_across_leap_days_and_turns_of_the_year() {
+        for (days, expected) in [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_453, "2025-12-31"),
+            (20_454, "2026-01-01"),
+        ] {
+            assert_eq!(date(days), expected);
+        }
+    }
+}
