@@ -508,7 +508,7 @@ impl Keeper {
     /// A file for standard input that no source of the list is in: what is kept stays until the change is made.
     fn free_text(&self, name: &str, stored: &Stored) -> PathBuf {
         let text = |number: usize| self.home.join(format!("{name}.{number}.stdin"));
-        let number = (0..).find(|number| !stored.reads(&text(*number)));
+        let number = (0..usize::MAX).find(|number| !stored.reads(&text(*number)));
         text(number.unwrap_or_default())
     }
 
