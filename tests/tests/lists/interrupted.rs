@@ -57,7 +57,9 @@ impl Pair {
 
 fn entries(members: &[IpAddr]) -> Entries {
     let mut entries = Entries::default();
-    members.iter().for_each(|member| entries.push(*member));
+    for member in members {
+        entries.push(*member);
+    }
     entries.settle();
     entries
 }
