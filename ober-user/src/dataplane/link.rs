@@ -108,11 +108,11 @@ pub(super) fn xdp(
             return Ok(native);
         }
     }
-    let made = make(home, program, interface, index, mode);
-    if let (Err(_), Some(mode)) = (&made, lost) {
+    let result = make(home, program, interface, index, mode);
+    if let (Err(_), Some(mode)) = (&result, lost) {
         make(home, program, interface, index, mode)?;
     }
-    made
+    result
 }
 
 /// A new link, pinned.

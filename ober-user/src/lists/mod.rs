@@ -240,8 +240,7 @@ impl Keeper {
                 .collect();
         }
         let done = tokio::task::block_in_place(|| self.apply(ready));
-        // Nobody has to wait for it: it walks all of the heap.
-        tokio::task::spawn_blocking(release_memory);
+        release_memory();
         done
     }
 
@@ -508,8 +507,11 @@ impl Keeper {
     /// A file for standard input that no source of the list is in: what is kept stays until the change is made.
     fn free_text(&self, name: &str, stored: &Stored) -> PathBuf {
         let text = |number: usize| self.home.join(format!("{name}.{number}.stdin"));
-        let number = (0..usize::MAX).find(|number| !stored.reads(&text(*number)));
-        text(number.unwrap_or_default())
+        let mut number = 0;
+        while stored.reads(&text(number)) {
+            number += 1;
+        }
+        text(number)
     }
 
     /// The files in which standard input for a list was kept.

@@ -50,12 +50,12 @@ fn nothing_can_be_kept(stage: &Stage) {
 #[test]
 fn a_full_disk_is_said_the_list_stays_in_force_and_the_daemon_goes_on() {
     let mut stage = Stage::new("disk", &Settings::default()).expect("build the stage");
-    let state = stage.cluster.lab.directory().join("state");
-    fs::create_dir(&state).expect("make the directory");
-    let mount = format!("mount -t tmpfs -o size=64k tmpfs {}", state.display());
+    let home = stage.cluster.lab.directory().join("state");
+    fs::create_dir(&home).expect("make the directory");
+    let mount = format!("mount -t tmpfs -o size=64k tmpfs {}", home.display());
     mounts::start(&mut stage, &mount).expect("start on a small disk");
     store(&stage);
-    let filler = mounts::seen(&stage, &state.join("filler")).expect("path");
+    let filler = mounts::seen(&stage, &home.join("filler")).expect("path");
     let mut file = fs::File::create(&filler).expect("create a file");
     while file.write_all(&[0; 512]).is_ok() {}
     drop(file);
@@ -73,13 +73,13 @@ fn a_read_only_state_directory_lets_the_daemon_start_again_and_go_on_but_changes
     stage.start().expect("start");
     store(&stage);
     stage.kill().expect("kill it");
-    let state = stage.cluster.lab.directory().join("state");
-    let state = state.display();
-    let mount = format!("mount --bind {state} {state}\nmount -o remount,ro,bind {state}");
+    let home = stage.cluster.lab.directory().join("state");
+    let path = home.display();
+    let mount = format!("mount --bind {path} {path}\nmount -o remount,ro,bind {path}");
     mounts::start(&mut stage, &mount).expect("start where nothing can be written");
     assert!(stage.status().expect("status").data_plane.adopted);
     nothing_can_be_kept(&stage);
-    mounts::run(&stage, &format!("mount -o remount,rw,bind {state}")).expect("writable again");
+    mounts::run(&stage, &format!("mount -o remount,rw,bind {path}")).expect("writable again");
     let sources = client4(1).to_string();
     stage
         .cli(&["acl", "sync", "--frontend-http", &sources])

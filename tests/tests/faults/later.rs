@@ -137,3 +137,33 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
     let report = load.finish().expect("finish");
     assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
 }
+
+#[test]
+fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
+    let settings = Settings {
+        xdp: "generic",
+        steer: "off",
+        ..Settings::default()
+    };
+    let mut stage = Stage::new("mode", &settings).expect("build the stage");
+    let bridge = ["link add br9 type bridge", "link set br9 up"];
+    stage.cluster.node.ip(&bridge).expect("make a bridge");
+    let text = std::fs::read_to_string(&stage.config).expect("read");
+    let text = text.replace("[\"in0\"]", "[\"in0\", \"br9\"]");
+    std::fs::write(&stage.config, text).expect("write");
+    stage.start().expect("start");
+    stage.kill().expect("kill the daemon");
+    let native = fault(
+        "xdp = \"generic\"",
+        "xdp = \"native\"",
+        1,
+        &["br9", "node.xdp"],
+    );
+    let refusal = with(&stage, &native, || run(&stage));
+    refusal.says(native.code, &native.words);
+    for interface in ["in0", "br9"] {
+        let link = crate::ip(&stage, &format!("-details link show {interface}"));
+        assert!(link.contains("xdp"), "{link}");
+    }
+    stage.start().expect("and now it starts");
+}

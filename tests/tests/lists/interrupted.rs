@@ -1,6 +1,12 @@
 //! Large lists that follow one another, and a daemon killed between them.
 
-use std::{fmt::Write as _, net::IpAddr, path::Path, thread, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use ober_tests::{
     lab::{BPFFS, VIP4, VIP6, client4, client6},
@@ -57,7 +63,9 @@ impl Pair {
 
 fn entries(members: &[IpAddr]) -> Entries {
     let mut entries = Entries::default();
-    members.iter().for_each(|member| entries.push(*member));
+    for member in members {
+        entries.push(*member);
+    }
     entries.settle();
     entries
 }
@@ -67,6 +75,22 @@ fn held(stage: &Stage, number: u32) -> Entries {
     let pins = pins(Path::new(BPFFS), stage.cluster.lab.instance());
     let maps = Maps::open(&pins).expect("the pinned maps");
     access::read(&maps, number).expect("read the list")
+}
+
+/// Waits for the moment in a change when one member comes, or another goes.
+fn meet(stage: &Stage, number: u32, came: Ipv6Addr, went: Ipv6Addr, removing: bool) {
+    let pins = pins(Path::new(BPFFS), stage.cluster.lab.instance());
+    let maps = Maps::open(&pins).expect("the pinned maps");
+    let listed = |host: Ipv6Addr| access::listed(&maps, number, host.into()).expect("look it up");
+    let began = Instant::now();
+    while if removing {
+        listed(went)
+    } else {
+        !listed(came)
+    } {
+        assert!(began.elapsed() < SOON, "the change does not get there");
+        thread::sleep(Duration::from_micros(20));
+    }
 }
 
 fn number(stage: &Stage) -> u32 {
@@ -88,7 +112,7 @@ fn denied(stage: &Stage) -> u64 {
 #[test]
 fn a_client_on_both_lists_is_never_dropped_while_fifty_of_them_alternate() {
     let stage = serving("alternate", "");
-    let pair = Pair::new(&stage, 3000);
+    let pair = Pair::new(&stage, 1500);
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
@@ -110,19 +134,24 @@ fn a_client_on_both_lists_is_never_dropped_while_fifty_of_them_alternate() {
 #[test]
 fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_none_shared_out() {
     let mut stage = serving("interrupted", "");
-    let pair = Pair::new(&stage, 20_000);
+    let pair = Pair::new(&stage, 10_000);
     let number = number(&stage);
     acl(&stage, &["sync", "--frontend-http", &pair.files[0]]).says(0, &[]);
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
     let mut between = 0;
-    for (round, delay) in [60, 120, 200, 300, 450].into_iter().enumerate() {
-        let new = (round + 1) % 2;
+    // A change adds IPv6 hosts in order, then turns IPv4 pages, then removes hosts.
+    for part in 0..5 {
+        let new = (part + 1) % 2;
+        let [came, went] = [new, 1 - new].map(|which| {
+            let hosts = pair.whole[which].without(&pair.shared).hosts;
+            Ipv6Addr::from_bits(hosts[(hosts.len() - 1) * (part % 4) / 3])
+        });
         let mut change = stage
             .spawn_cli(&["acl", "sync", "--frontend-http", &pair.files[new]])
             .expect("start the change");
-        thread::sleep(Duration::from_millis(delay));
+        meet(&stage, number, came, went, part == 4);
         stage.kill().expect("kill the daemon");
         change.wait(SOON).expect("the command ends with it");
         let left = held(&stage, number);
@@ -146,7 +175,10 @@ fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_
         acl(&stage, &["sync", "--frontend-http", &pair.files[new]]).says(0, &[]);
         assert_eq!(held(&stage, number), pair.whole[new]);
     }
-    eprintln!("{between} of 5 kills found the list between the old and the new");
+    assert!(
+        between > 0,
+        "no kill met a list between the old and the new"
+    );
     let report = load.finish().expect("finish");
     assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
     assert_eq!(denied(&stage), 0);

@@ -56,10 +56,11 @@ impl Ears {
             socket.set_read_timeout(Some(PATIENCE)).expect("a limit");
         }
         speak();
-        let mut heard = |socket: &UdpSocket| match socket.recv(&mut buffer) {
-            Ok(_) => true,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            Err(error) => panic!("{error}"),
+        let mut heard = |socket: &UdpSocket| {
+            let came = socket.recv(&mut buffer);
+            let silence = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+            assert!(came.as_ref().err().is_none_or(silence), "{came:?}");
+            came.is_ok()
         };
         self.datagrams.iter().map(&mut heard).collect()
     }

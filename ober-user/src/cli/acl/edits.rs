@@ -51,6 +51,9 @@ pub(super) fn edit(
         if !absolute.text.trim().is_empty() {
             sources.push(absolute.text);
         }
+        if absolute.stdin {
+            sources.push("-".to_owned());
+        }
     }
     Ok(Edit {
         target,
@@ -65,7 +68,7 @@ struct Absolute {
     stdin: bool,
 }
 
-/// The expression with absolute paths. Faults are left for whoever expands it to find.
+/// The expression with absolute paths and without `-`, which is a source of its own. Faults are left for whoever expands it to find.
 fn absolute(expression: &str, directory: &Path) -> Result<Absolute, Error> {
     let mut text = String::new();
     let mut stdin = false;
@@ -82,12 +85,18 @@ fn absolute(expression: &str, directory: &Path) -> Result<Absolute, Error> {
     for term in terms {
         let bare = term.trim_end_matches(is_separator);
         let end = &term[bare.len()..];
-        stdin |= bare == "-";
+        if bare == "-" {
+            stdin = true;
+            continue;
+        }
         match bare.strip_prefix('@') {
             Some(path) if !path.is_empty() => text += &anchored(path, directory)?,
             _ => text += bare,
         }
         text += end;
+    }
+    if stdin {
+        text = text.trim_matches(is_separator).to_owned();
     }
     Ok(Absolute { text, stdin })
 }
