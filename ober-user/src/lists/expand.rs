@@ -7,24 +7,27 @@ use std::{
     path::Path,
 };
 
+use super::stored::Step;
 use crate::{
-    access::Entries,
+    access::{Entries, Mixed},
     config,
     hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
-    resolve::{Resolution, resolve},
+    resolve::{self, Resolution},
     slurm::NodeAddrs,
 };
 
 /// Every name with its addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
-/// What expressions say before anybody is asked.
-pub(super) struct Read {
+/// What neighbouring expressions say before anybody is asked.
+pub(super) struct Run {
+    adds: bool,
     entries: Entries,
-    pub(super) names: BTreeSet<String>,
+    names: BTreeSet<String>,
 }
 
 /// What they mean.
+#[derive(Default)]
 pub(super) struct Expanded {
     pub(super) entries: Entries,
     /// All names of the sources, with the addresses used.
@@ -64,60 +67,103 @@ impl Sources for Given<'_> {
     }
 }
 
-/// Expands all sources against one cap.
+/// Expands all steps against one cap. Neighbours of one kind become one run.
 pub(super) fn read(
-    sources: &[String],
+    steps: &[Step],
     cap: usize,
     stdin: Option<Stdin<'_>>,
-) -> Result<Read, hostlist::Error> {
-    let mut read = Read {
-        entries: Entries::default(),
-        names: BTreeSet::new(),
-    };
+) -> Result<Vec<Run>, hostlist::Error> {
     let mut cap = Cap::new(cap);
-    for source in sources {
-        visit(
-            source,
-            &mut cap,
-            &mut Given { disk: Disk, stdin },
-            |item| match item {
-                Item::Name(name) => {
-                    read.names.insert(name);
-                }
-                Item::Addr(address) => read.entries.push(address),
-                Item::Prefix(prefix) => read.entries.push_prefix(prefix),
-                Item::Range { first, last } => read.entries.push_range(first, last),
-            },
-        )?;
-    }
-    Ok(read)
+    let neighbours = steps.chunk_by(|one, next| one.adds() == next.adds());
+    let runs = neighbours.map(|steps| {
+        let mut run = Run {
+            adds: steps.iter().all(Step::adds),
+            entries: Entries::default(),
+            names: BTreeSet::new(),
+        };
+        for step in steps {
+            run.read(step.source(), &mut cap, stdin)?;
+        }
+        Ok(run)
+    });
+    runs.collect()
 }
 
-impl Read {
-    /// Asks for the names; those that fail keep the addresses of `old`.
-    pub(super) async fn resolve(
-        self,
-        old: &Names,
-        how: &config::Resolve,
-        slurm: &NodeAddrs,
-    ) -> Expanded {
-        let mut expanded = Expanded::resolved(self.entries);
-        if !self.names.is_empty() {
-            expanded.resolution = resolve(self.names, how, slurm).await;
-        }
-        expanded.names.clone_from(&expanded.resolution.found);
-        for (name, _) in &expanded.resolution.failed {
-            if let Some(addresses) = old.get(name) {
-                expanded.names.insert(name.clone(), addresses.clone());
-                expanded.kept.push(name.clone());
+impl Run {
+    fn read(
+        &mut self,
+        source: &str,
+        cap: &mut Cap,
+        stdin: Option<Stdin<'_>>,
+    ) -> Result<(), hostlist::Error> {
+        let mut given = Given { disk: Disk, stdin };
+        visit(source, cap, &mut given, |item| match item {
+            Item::Name(name) => {
+                self.names.insert(name);
             }
+            Item::Addr(address) => self.entries.push(address),
+            Item::Prefix(prefix) => self.entries.push_prefix(prefix),
+            Item::Range { first, last } => self.entries.push_range(first, last),
+        })
+    }
+}
+
+/// Asks for the names, those that fail keep the addresses of `old`, and puts the runs together in their order.
+pub(super) async fn resolve(
+    runs: Vec<Run>,
+    old: &Names,
+    how: &config::Resolve,
+    slurm: &NodeAddrs,
+) -> Result<Expanded, Mixed> {
+    let mut expanded = Expanded::default();
+    let names: BTreeSet<String> = runs.iter().flat_map(|run| run.names.clone()).collect();
+    if !names.is_empty() {
+        expanded.resolution = resolve::resolve(names, how, slurm).await;
+    }
+    expanded.names.clone_from(&expanded.resolution.found);
+    for (name, _) in &expanded.resolution.failed {
+        if let Some(addresses) = old.get(name) {
+            expanded.names.insert(name.clone(), addresses.clone());
+            expanded.kept.push(name.clone());
         }
-        expanded
-            .names
-            .values()
+    }
+    for mut run in runs {
+        let named = run.names.iter().filter_map(|name| expanded.names.get(name));
+        named
             .flatten()
-            .for_each(|address| expanded.entries.push(*address));
-        expanded.entries.settle();
-        expanded
+            .for_each(|address| run.entries.push(*address));
+        run.entries.settle();
+        match (run.adds, expanded.entries.is_empty()) {
+            (true, true) => expanded.entries = run.entries,
+            (true, false) => expanded.entries.extend(run.entries),
+            (false, _) => expanded.entries.remove(&run.entries)?,
+        }
+    }
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_word_on_an_address_holds() {
+        let steps = [
+            Step::Add("10.2.0.0/16".into()),
+            Step::Remove("10.2.0.0/24,fd00::1".into()),
+            Step::Add("10.2.0.7,fd00::2".into()),
+        ];
+        let how = config::Resolve {
+            interval: Duration::ZERO,
+            timeout: Duration::from_secs(1),
+            concurrency: 1,
+            slurm_conf: None,
+        };
+        let runs = read(&steps, 100_000, None).unwrap();
+        let expanded = resolve(runs, &Names::new(), &how, &NodeAddrs::default()).await;
+        let lines: Vec<String> = expanded.unwrap().entries.lines().collect();
+        assert_eq!(lines, ["10.2.0.7", "10.2.1.0-10.2.255.255", "fd00::2"]);
     }
 }

@@ -7,8 +7,10 @@
 //! ```
 //! The disk comes before the kernel: a list that cannot be kept is not applied.
 
+mod change;
 mod expand;
 mod snapshot;
+mod stored;
 
 use std::{
     collections::BTreeMap,
@@ -17,20 +19,16 @@ use std::{
 };
 
 use ober_common::abi::LISTS;
-use serde::{Deserialize, Serialize};
 
 pub use expand::Names;
-use expand::{Expanded, Stdin};
+use stored::{Stored, free_number, read_all};
 
 use crate::{
-    access::{self, Change, Entries},
-    api::{Checked, Edit, How, ListEntries, SHOWN, Sync, Synced, Target},
+    access::{self, Entries},
+    api::{Checked, Edit, How, ListEntries, Sync, Target},
     config::Config,
     dataplane::{Error as MapError, Maps},
-    hostlist,
-    resolve::Resolution,
-    slurm, status,
-    store::{self, Pending, read_json},
+    hostlist, slurm, status, store,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -58,22 +56,6 @@ pub enum Error {
     Maps(#[from] MapError),
 }
 
-/// A list as it is kept on disk.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Stored {
-    /// Its number in the kernel, kept as long as the list exists.
-    number: u32,
-    /// The sources the configuration named when these were taken from it; when it names others, those win.
-    configured: Vec<String>,
-    sources: Vec<String>,
-    except: Vec<String>,
-    /// Addresses of every name when it last resolved.
-    names: Names,
-    unresolved: BTreeMap<String, String>,
-    /// Seconds since 1970.
-    synced: Option<u64>,
-}
-
 #[derive(Debug, Default)]
 struct List {
     stored: Stored,
@@ -92,15 +74,6 @@ pub struct Keeper {
     retired: Vec<(String, u32)>,
 }
 
-/// A change that is ready: nothing can fail any more but the kernel having no room.
-struct Ready {
-    name: String,
-    stored: Stored,
-    expanded: Expanded,
-    /// In the order in which they are put in place: what is referred to comes before what refers to it.
-    files: Vec<Pending>,
-}
-
 impl Keeper {
     /// Reads what is kept, for the maps pinned in `pins`. The kernel is not touched yet.
     pub fn open(config: &Config, pins: &Path) -> Result<Self, Error> {
@@ -114,13 +87,7 @@ impl Keeper {
                 kept => {
                     let number =
                         kept.map_or_else(|| free_number(name, &taken), |stored| Ok(stored.number))?;
-                    let (configured, sources) = (list.sources.clone(), list.sources.clone());
-                    Stored {
-                        number,
-                        configured,
-                        sources,
-                        ..Stored::default()
-                    }
+                    Stored::configured(number, &list.sources)
                 }
             };
             taken.push(stored.number);
@@ -224,26 +191,6 @@ impl Keeper {
         errors
     }
 
-    /// Applies the edits of lists, all or none; edits of backends are not ours.
-    pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
-        let slurm = self.slurm()?;
-        let mut ready = Vec::new();
-        for edit in &sync.edits {
-            if let Target::List(name) = &edit.target {
-                ready.push(self.prepare(name, edit, sync, &slurm).await?);
-            }
-        }
-        if sync.dry_run {
-            return ready
-                .iter()
-                .map(|change| self.show_difference(change))
-                .collect();
-        }
-        let done = tokio::task::block_in_place(|| self.apply(ready));
-        release_memory();
-        done
-    }
-
     /// The lists as the kernel holds them.
     pub fn show(&self, only: Option<&str>) -> Result<Vec<ListEntries>, Error> {
         if let Some(name) = only {
@@ -258,8 +205,8 @@ impl Keeper {
                 let entries = self.read(name, list.stored.number)?;
                 Ok(ListEntries {
                     name: name.clone(),
-                    sources: list.stored.sources.clone(),
-                    except: list.stored.except.clone(),
+                    sources: list.stored.sources(),
+                    except: list.stored.except(),
                     count: entries.count(),
                     entries: entries.lines().collect(),
                 })
@@ -288,8 +235,8 @@ impl Keeper {
             name: name.clone(),
             number: list.stored.number,
             count: list.count,
-            sources: list.stored.sources.clone(),
-            except: list.stored.except.clone(),
+            sources: list.stored.sources(),
+            except: list.stored.except(),
             unresolved: list.stored.unresolved.clone(),
             synced: list.stored.synced,
             error: list.error.clone(),
@@ -302,176 +249,6 @@ impl Keeper {
         self.lists.get(name).ok_or_else(|| Error::Unknown {
             list: name.into(),
             known: known(),
-        })
-    }
-
-    fn slurm(&self) -> Result<slurm::NodeAddrs, Error> {
-        let Some(path) = &self.how.slurm_conf else {
-            return Ok(slurm::NodeAddrs::default());
-        };
-        slurm::NodeAddrs::read(path, hostlist::Cap::new(self.cap))
-            .map_err(|source| Error::Slurm { source })
-    }
-
-    async fn prepare(
-        &self,
-        name: &str,
-        edit: &Edit,
-        sync: &Sync,
-        slurm: &slurm::NodeAddrs,
-    ) -> Result<Ready, Error> {
-        let mut stored = self.known(name)?.stored.clone();
-        let file = self.free_text(name, &stored);
-        let stdin = edit.stdin.as_deref();
-        let stdin = stdin.map(|text| Stdin { file: &file, text });
-        stored.edit(edit, &file);
-        let expanded = self.expand(name, &stored, stdin, sync, slurm).await?;
-        stored.names.clone_from(&expanded.names);
-        stored.unresolved = expanded
-            .resolution
-            .failed
-            .iter()
-            .map(|(name, why)| (name.clone(), why.to_string()))
-            .collect();
-        stored.synced = Some(now());
-        let files = if sync.dry_run {
-            Vec::new()
-        } else {
-            self.write(name, &stored, &expanded.entries, stdin)?
-        };
-        Ok(Ready {
-            name: name.into(),
-            stored,
-            expanded,
-            files,
-        })
-    }
-
-    async fn expand(
-        &self,
-        name: &str,
-        stored: &Stored,
-        stdin: Option<Stdin<'_>>,
-        sync: &Sync,
-        slurm: &slurm::NodeAddrs,
-    ) -> Result<Expanded, Error> {
-        let sources = |source| Error::Sources {
-            list: name.into(),
-            source,
-        };
-        let mut wanted = expand::read(&stored.sources, self.cap, stdin).map_err(sources)?;
-        let except = expand::read(&stored.except, self.cap, stdin).map_err(sources)?;
-        let old = if sync.prune {
-            Names::new()
-        } else {
-            stored.names.clone()
-        };
-        let gone = except.resolve(&old, &self.how, slurm).await;
-        wanted.names.retain(|name| !gone.names.contains_key(name));
-        let mut expanded = wanted.resolve(&old, &self.how, slurm).await;
-        let mixed = |source: access::Mixed| Error::Apply {
-            list: name.into(),
-            source: source.into(),
-        };
-        if !gone.entries.is_empty() {
-            expanded.entries.remove(&gone.entries).map_err(mixed)?;
-        }
-        Ok(expanded)
-    }
-
-    fn write(
-        &self,
-        name: &str,
-        stored: &Stored,
-        entries: &Entries,
-        stdin: Option<Stdin<'_>>,
-    ) -> Result<Vec<Pending>, Error> {
-        let keep = |source| Error::Keep {
-            list: name.into(),
-            source,
-        };
-        let mut files = Vec::new();
-        if let Some(Stdin { file, text }) = stdin {
-            files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
-        }
-        files.push(snapshot::write(&self.snapshot(name), entries).map_err(keep)?);
-        files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
-        Ok(files)
-    }
-
-    fn apply(&mut self, ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
-        let several = ready.len() > 1;
-        let mut before = Vec::new();
-        let mut done = Vec::new();
-        for change in ready {
-            let (list, number) = (change.name.clone(), change.stored.number);
-            if several {
-                before.push((number, self.read(&list, number)?));
-            }
-            match access::replace(&mut self.maps, number, &change.expanded.entries) {
-                Ok(applied) => done.push((change, applied)),
-                Err(source) => {
-                    self.put_back(&before);
-                    return Err(Error::Apply { list, source });
-                }
-            }
-        }
-        done.into_iter()
-            .map(|(change, applied)| self.finish(change, applied))
-            .collect()
-    }
-
-    /// What was in force fitted, so it fits again.
-    fn put_back(&mut self, before: &[(u32, Entries)]) {
-        for (number, entries) in before {
-            if let Err(error) = access::replace(&mut self.maps, *number, entries) {
-                tracing::error!(%error, number, "put a list back after a failed change");
-            }
-        }
-    }
-
-    fn finish(&mut self, change: Ready, applied: Change) -> Result<Synced, Error> {
-        let synced = synced(&change, applied);
-        let Ready {
-            name,
-            stored,
-            expanded,
-            files,
-        } = change;
-        files.into_iter().try_for_each(Pending::commit)?;
-        for text in self.texts(&name).filter(|text| !stored.reads(text)) {
-            std::fs::remove_file(&text)
-                .map_err(|source| store::Error::Write { path: text, source })?;
-        }
-        let count = expanded.entries.count();
-        self.lists.insert(
-            name,
-            List {
-                stored,
-                count,
-                error: None,
-            },
-        );
-        Ok(synced)
-    }
-
-    fn show_difference(&self, change: &Ready) -> Result<Synced, Error> {
-        let apply = |source| Error::Apply {
-            list: change.name.clone(),
-            source,
-        };
-        let (added, removed) =
-            access::difference(&self.maps, change.stored.number, &change.expanded.entries)
-                .map_err(apply)?;
-        let counts = Change {
-            added: added.count(),
-            removed: removed.count(),
-        };
-        let lines = |entries: &Entries| entries.lines().take(SHOWN).collect();
-        Ok(Synced {
-            added: lines(&added),
-            removed: lines(&removed),
-            ..synced(change, counts)
         })
     }
 
@@ -531,81 +308,6 @@ impl Keeper {
     }
 }
 
-impl Stored {
-    /// Is the file one of the sources or exceptions?
-    fn reads(&self, file: &Path) -> bool {
-        let source = format!("@{}", file.display());
-        self.sources.contains(&source) || self.except.contains(&source)
-    }
-
-    /// What the edit makes of sources and exceptions. `-` becomes the file it was kept in.
-    fn edit(&mut self, edit: &Edit, stdin: &Path) {
-        let given = |source: &String| {
-            if source == "-" {
-                format!("@{}", stdin.display())
-            } else {
-                source.clone()
-            }
-        };
-        let given: Vec<String> = edit.sources.iter().map(given).collect();
-        match edit.how {
-            How::Refresh => {}
-            How::Replace => {
-                self.sources = given;
-                self.except.clear();
-            }
-            How::Add => {
-                self.except.retain(|source| !given.contains(source));
-                self.sources.retain(|source| !given.contains(source));
-                self.sources.extend(given);
-            }
-            How::Remove => {
-                self.except.retain(|source| !given.contains(source));
-                let (named, other) = given
-                    .into_iter()
-                    .partition::<Vec<_>, _>(|source| self.sources.contains(source));
-                self.sources.retain(|source| !named.contains(source));
-                self.except.extend(other);
-            }
-        }
-    }
-}
-
-fn synced(change: &Ready, counts: Change) -> Synced {
-    Synced {
-        target: Target::List(change.name.clone()),
-        change: counts,
-        count: change.expanded.entries.count(),
-        added: Vec::new(),
-        removed: Vec::new(),
-        unresolved: change.stored.unresolved.clone(),
-        kept: change.expanded.kept.clone(),
-    }
-}
-
-fn read_all(home: &Path) -> Result<BTreeMap<String, Stored>, Error> {
-    let mut all = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir(home) else {
-        return Ok(all);
-    };
-    for path in entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension() == Some("json".as_ref()))
-    {
-        if let (Some(name), Some(stored)) = (path.file_stem(), read_json(&path)?) {
-            all.insert(name.to_string_lossy().into_owned(), stored);
-        }
-    }
-    Ok(all)
-}
-
-fn free_number(list: &str, taken: &[u32]) -> Result<u32, Error> {
-    (0..LISTS)
-        .find(|number| !taken.contains(number))
-        .ok_or_else(|| Error::TooMany { list: list.into() })
-}
-
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -617,16 +319,4 @@ pub(crate) fn now() -> u64 {
 fn release_memory() {
     // SAFETY: only returns free memory of the allocator to the kernel.
     unsafe { libc::malloc_trim(0) };
-}
-
-impl Expanded {
-    /// Nothing resolved, nothing failed.
-    fn resolved(entries: Entries) -> Self {
-        Self {
-            entries,
-            names: Names::new(),
-            resolution: Resolution::default(),
-            kept: Vec::new(),
-        }
-    }
 }

@@ -1,0 +1,124 @@
+//! A list as it is kept on disk: the edits that made it, and what its names were when they last resolved.
+
+use std::{collections::BTreeMap, path::Path};
+
+use ober_common::abi::LISTS;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Names};
+use crate::{
+    api::{Edit, How},
+    store::read_json,
+};
+
+/// One expression, put on the list or taken off. The order counts: the last word on an address holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Step {
+    Add(String),
+    Remove(String),
+}
+
+impl Step {
+    pub(super) fn source(&self) -> &String {
+        match self {
+            Self::Add(source) | Self::Remove(source) => source,
+        }
+    }
+
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Self::Add(_))
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    /// Its number in the kernel, kept as long as the list exists.
+    pub(super) number: u32,
+    /// The sources the configuration named when these were taken from it; when it names others, those win.
+    pub(super) configured: Vec<String>,
+    pub(super) steps: Vec<Step>,
+    /// Addresses of every name when it last resolved.
+    pub(super) names: Names,
+    pub(super) unresolved: BTreeMap<String, String>,
+    /// Seconds since 1970.
+    pub(super) synced: Option<u64>,
+}
+
+impl Stored {
+    /// A list as the configuration writes it.
+    pub(super) fn configured(number: u32, sources: &[String]) -> Self {
+        Self {
+            number,
+            configured: sources.to_vec(),
+            steps: sources.iter().cloned().map(Step::Add).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What was put on the list.
+    pub(super) fn sources(&self) -> Vec<String> {
+        self.expressions(true)
+    }
+
+    /// What was taken off it.
+    pub(super) fn except(&self) -> Vec<String> {
+        self.expressions(false)
+    }
+
+    fn expressions(&self, adds: bool) -> Vec<String> {
+        let steps = self.steps.iter().filter(|step| step.adds() == adds);
+        steps.map(|step| step.source().clone()).collect()
+    }
+
+    /// Is the file one of the expressions?
+    pub(super) fn reads(&self, file: &Path) -> bool {
+        let source = format!("@{}", file.display());
+        self.steps.iter().any(|step| *step.source() == source)
+    }
+
+    /// What the edit makes of the steps. `-` becomes the file it was kept in.
+    pub(super) fn edit(&mut self, edit: &Edit, stdin: &Path) {
+        let given = |source: &String| match source.as_str() {
+            "-" => format!("@{}", stdin.display()),
+            _ => source.clone(),
+        };
+        let given: Vec<String> = edit.sources.iter().map(given).collect();
+        if edit.how == How::Refresh {
+            return;
+        }
+        if edit.how == How::Replace {
+            self.steps.clear();
+        }
+        self.steps.retain(|step| !given.contains(step.source()));
+        match edit.how {
+            How::Remove if self.sources().is_empty() => {}
+            How::Remove => self.steps.extend(given.into_iter().map(Step::Remove)),
+            _ => self.steps.extend(given.into_iter().map(Step::Add)),
+        }
+    }
+}
+
+/// Every list that is kept in `home`.
+pub(super) fn read_all(home: &Path) -> Result<BTreeMap<String, Stored>, Error> {
+    let mut all = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir(home) else {
+        return Ok(all);
+    };
+    for path in entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension() == Some("json".as_ref()))
+    {
+        if let (Some(name), Some(stored)) = (path.file_stem(), read_json(&path)?) {
+            all.insert(name.to_string_lossy().into_owned(), stored);
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn free_number(list: &str, taken: &[u32]) -> Result<u32, Error> {
+    (0..LISTS)
+        .find(|number| !taken.contains(number))
+        .ok_or_else(|| Error::TooMany { list: list.into() })
+}
