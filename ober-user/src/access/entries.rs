@@ -194,7 +194,7 @@ fn sort(ranges: &mut Vec<Range>) {
 fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
     const VALUES: usize = 1 << 12;
     let digit = |range: &Range| (range.first >> low) as usize % VALUES;
-    let mut places = [0; VALUES];
+    let mut places = vec![0; VALUES];
     for range in from {
         places[digit(range)] += 1;
     }
