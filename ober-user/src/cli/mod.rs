@@ -121,6 +121,7 @@ impl Ober {
 fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     logs("info");
     privilege::require(&privilege::DATA_PLANE)?;
+    crate::lists::keep_no_large_blocks();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -62,6 +62,8 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(arguments.check && missed)))
 }
 
+type Measure = fn() -> Result<Part>;
+
 impl Arguments {
     fn wants(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|part| name.contains(part))
@@ -70,8 +72,7 @@ impl Arguments {
 
 fn measure(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::default();
-    let parts: [(&str, fn() -> Result<Part>); 2] =
-        [(sync::PART, sync::measure), (https::PART, https::measure)];
+    let parts: [(&str, Measure); 2] = [(sync::PART, sync::measure), (https::PART, https::measure)];
     // Before the packet path, which ties this process to one CPU.
     for (name, measure) in parts {
         if arguments.wants(name) {

@@ -121,7 +121,7 @@ impl Bench {
             self.memory.push(memory.now);
             self.peak.push(memory.peak);
         }
-        self.hold(name, series, FILL_LIMIT);
+        self.hold(name, &series, FILL_LIMIT);
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Bench {
             );
             series.push_time(time);
         }
-        self.hold(name, series, CHANGE_LIMIT);
+        self.hold(name, &series, CHANGE_LIMIT);
         Ok(())
     }
 
@@ -158,11 +158,11 @@ impl Bench {
             series.push_time(time);
             self.run(&["acl", "remove", "frontend-http", &address])?;
         }
-        self.hold(name, series, CHANGE_LIMIT);
+        self.hold(name, &series, CHANGE_LIMIT);
         Ok(())
     }
 
-    fn hold(&mut self, name: String, series: Series, limit: f64) {
+    fn hold(&mut self, name: String, series: &Series, limit: f64) {
         let target = Target::at_most(name, series.median(), limit, "ms");
         self.part.targets.push(target);
         self.part.measures.push(series.measure());
