@@ -5,6 +5,11 @@
 //! ours, and one without, for programs that know nothing of it.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::cast_possible_truncation,
+    reason = "the kernel hands the context by value; ports and flow numbers are cut on purpose"
+)]
 #![feature(asm_experimental_arch)]
 
 use aya_ebpf::{
