@@ -14,10 +14,11 @@ pub fn fill(weights: &[u32]) -> Ring {
         .map(|(number, weight)| (number, f64::from(*weight)))
         .collect();
     for (slot, owner) in (0u64..).zip(ring.slots.iter_mut()) {
-        let best = members
+        let bids = members
             .iter()
-            .max_by(|a, b| score(slot, **a).total_cmp(&score(slot, **b)));
-        *owner = best.map_or(0, |(number, _)| *number);
+            .map(|member| (score(slot, *member), member.0));
+        let best = bids.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        *owner = best.map_or(0, |(_, number)| number);
     }
     ring
 }
