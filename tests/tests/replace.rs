@@ -224,3 +224,54 @@ fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
         report.failures(3)
     );
 }
+
+#[test]
+fn a_reload_that_gives_a_service_another_list_never_opens_it() {
+    let (stage, _) = serving("relist");
+    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let write = |list: &str, connections: u32| {
+        let text = text
+            .replace(
+                "access = \"frontend-http\"",
+                &format!("access = \"{list}\""),
+            )
+            .replace(
+                "max_connections = 2000",
+                &format!("max_connections = {connections}"),
+            );
+        let table = format!("\n[lists.{list}]\nsources = [\"10.77.0.11\"]\n");
+        std::fs::write(&stage.config, text + &table).expect("write the configuration");
+    };
+    write("alpha", 2000);
+    stage.cli(&["reload"]).expect("reload");
+    // Other limits on connections make the workers be replaced, which takes a while.
+    write("beta", 1900);
+    let mut reload = stage.spawn_cli(&["reload"]).expect("reload");
+    let stranger = stage
+        .open(VIP4)
+        .limits(Duration::from_millis(30), Duration::from_secs(5));
+    let mut tries = 0;
+    let end = loop {
+        let answer = stage.cluster.clients[1].tokio(async || stranger.connect().await.map(drop));
+        assert!(
+            answer.expect("enter the client").is_err(),
+            "the stranger got in"
+        );
+        tries += 1;
+        if let Some(end) = reload.ended().expect("ask how it goes") {
+            break end;
+        }
+    };
+    assert!(
+        end.success() && tries > 3,
+        "{end}, {tries} tries: {}",
+        reload.tail()
+    );
+    let listed = stage.open(VIP4);
+    let answer = stage.cluster.clients[0].tokio(async || listed.get(PATH, CONTENT).await);
+    assert_eq!(
+        answer.expect("enter the client"),
+        Ok(()),
+        "the listed client is served"
+    );
+}

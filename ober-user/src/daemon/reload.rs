@@ -27,8 +27,9 @@ impl Daemon {
         let ready = fresh.prepare(&config, &Sync::default()).await?;
         let mut lists = Keeper::open(&config, self.plane().directory())?;
         // A service that goes leaves the kernel before its sockets do, and a new one comes after its sockets are there.
+        // Those that stay keep the lists they had until then: the old keeper alone knows all of them.
         let staying = staying(&old, &config);
-        self.put(&staying, &lists, &pool)?;
+        self.put(&staying, &keeper, &pool)?;
         let report = match pool.reload(&config, &ready.servers).await {
             Ok(report) => report,
             Err(error) => {

@@ -23,7 +23,7 @@ use super::{Daemon, Lock, cluster_key, detach, steering};
 use crate::{
     api,
     backends::{Backends, Ready},
-    config::{Config, Steer},
+    config::{Access, Config, Steer},
     dataplane::{self, Attached, Plane, Wanted},
     events::Drops,
     haproxy::{self, Listening, Pool, Servers},
@@ -185,7 +185,7 @@ pub(super) fn put_services(
     keeper: &Keeper,
     sockets: &[Listening],
 ) -> anyhow::Result<()> {
-    let wanted = wanted(config, keeper);
+    let wanted = wanted(config, keeper)?;
     let indexes = plane.set_services(&wanted)?;
     for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
         for socket in sockets {
@@ -212,16 +212,25 @@ pub(super) fn put_services(
     Ok(())
 }
 
-/// The services as the kernel is to see them, in the order of [`Config::kernel_services`].
-pub(super) fn wanted(config: &Config, keeper: &Keeper) -> Vec<Wanted> {
-    let wanted = config.kernel_services().map(|kernel| Wanted {
-        vip: kernel.vip,
-        protocol: ober_common::packet::TCP,
-        port: kernel.listener.port.get(),
-        list: match &kernel.listener.access {
-            crate::config::Access::Open => None,
-            crate::config::Access::List(list) => keeper.number(list),
-        },
+/// The services as the kernel is to see them, in the order of [`Config::kernel_services`]. A list nobody keeps is an
+/// error: a service without its list would be open.
+fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
+    let wanted = config.kernel_services().map(|kernel| {
+        let list = match &kernel.listener.access {
+            Access::Open => None,
+            Access::List(list) => Some(keeper.number(list).with_context(|| {
+                format!(
+                    "restrict service {} to list {list}: there is no such list",
+                    kernel.service.name
+                )
+            })?),
+        };
+        Ok(Wanted {
+            vip: kernel.vip,
+            protocol: ober_common::packet::TCP,
+            port: kernel.listener.port.get(),
+            list,
+        })
     });
     wanted.collect()
 }

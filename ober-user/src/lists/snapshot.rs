@@ -4,14 +4,14 @@
 //! "OBERLST1"  ranges:u64 hosts:u64 prefixes:u64  (first:u32 last:u32)*  (host:u128)*  (address:u128 length:u8)*
 //! ```
 
-use std::{fs, io, net::Ipv6Addr, path::Path};
+use std::{io, net::Ipv6Addr, path::Path};
 
 use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
     access::{Entries, Range},
-    store::{Error, Pending},
+    store::{self, Error, Pending},
 };
 
 const MAGIC: &[u8; 8] = b"OBERLST1";
@@ -44,15 +44,8 @@ pub(super) fn write(path: &Path, entries: &Entries) -> Result<Pending, Error> {
 
 /// `None`: there is no snapshot.
 pub(super) fn read(path: &Path) -> Result<Option<Entries>, Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(Error::Read {
-                path: path.into(),
-                source,
-            });
-        }
+    let Some(bytes) = store::read(path)? else {
+        return Ok(None);
     };
     let damaged =
         || io::Error::other("it is damaged; remove it, the list is then made from its sources");
@@ -98,6 +91,8 @@ fn parse(mut bytes: &[u8]) -> Option<Entries> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,16 +1,15 @@
 //! Our data plane, loaded beside any other and never attached, with the services and lists the measures need.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use ober_common::{
     abi::{RING_SLOTS, Ring},
     packet::TCP,
 };
+use ober_tests::plane;
 use ober_user::{
     access::{Entries, replace},
-    config::{Config, Limits, Node as NodeConfig, Resolve, Steer, Workers, XdpMode},
+    config::{Config, Limits},
     dataplane::{Plane, Wanted, detach},
 };
 
@@ -99,47 +98,13 @@ impl Drop for Node {
 }
 
 fn config(instance: &str, hosts: u32) -> Config {
-    let nowhere = || PathBuf::from("/nonexistent");
-    Config {
-        node: NodeConfig {
-            instance: instance.into(),
-            interfaces: Vec::new(),
-            xdp: XdpMode::Auto,
-            steer: Steer::Auto,
-            vip_interface: None,
-            routers: None,
-            cluster_key: None,
-            state: nowhere(),
-            run: nowhere(),
-            bpffs: PathBuf::from(BPFFS),
-            metrics: ([127, 0, 0, 1], 8404).into(),
-            sample: SAMPLE,
-            packet_log: false,
-        },
-        workers: Workers {
-            cpus: vec![0, 1],
-            haproxy: nowhere(),
-            user: None,
-            group: None,
-            max_connections: 1000,
-            drain: Duration::from_secs(1),
-            backoff: Duration::from_millis(10),
-            backoff_max: Duration::from_secs(1),
-        },
-        limits: Limits {
-            ipv4_pages: 256,
-            ipv6_hosts: hosts.max(131_072),
-            ipv6_prefixes: 1024,
-            expansion: 1000,
-        },
-        resolve: Resolve {
-            interval: Duration::ZERO,
-            timeout: Duration::from_secs(1),
-            concurrency: 4,
-            slurm_conf: None,
-        },
-        lists: BTreeMap::new(),
-        services: Vec::new(),
-        backends: BTreeMap::new(),
-    }
+    let limits = Limits {
+        ipv4_pages: 256,
+        ipv6_hosts: hosts.max(131_072),
+        ipv6_prefixes: 1024,
+        expansion: 1000,
+    };
+    let mut config = plane::config(instance, limits);
+    config.node.sample = SAMPLE;
+    config
 }
