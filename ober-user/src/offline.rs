@@ -86,5 +86,9 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         workers: Vec::new(),
         lists: Keeper::open(config, &pins)?.status(),
         backends: BTreeMap::new(),
+        gate: Vec::new(),
+        bgp: Vec::new(),
+        bfd: Vec::new(),
+        vrrp: Vec::new(),
     })
 }

@@ -58,6 +58,10 @@ pub fn config(instance: &str, limits: Limits) -> Config {
         lists: BTreeMap::new(),
         services: Vec::new(),
         backends: BTreeMap::new(),
+        gate: ober_user::config::gate::Gate::default(),
+        bgp: None,
+        bfd: ober_user::config::bfd::Bfd::default(),
+        vrrp: None,
     }
 }
 

@@ -2,11 +2,14 @@
 //! [`Outcome`] how it went. `main.rs` alone turns that into an exit status.
 
 mod acl;
+mod bfd;
+mod bgp;
 pub mod client;
 mod counters;
 mod detach;
 mod error;
 mod flow;
+mod gate;
 mod hostlist;
 pub mod privilege;
 mod reload;
@@ -14,6 +17,7 @@ pub mod screen;
 mod shell;
 mod status;
 mod validate;
+mod vrrp;
 
 use std::{future::Future, io, path::PathBuf};
 
@@ -65,6 +69,14 @@ enum Command {
     /// Follow a flow through the data plane
     #[command(subcommand)]
     Flow(flow::Flow),
+    /// Show the health gate of each VIP
+    Gate(Json),
+    /// Show the BGP neighbours and what is announced to them
+    Bgp(Json),
+    /// Show the BFD sessions
+    Bfd(Json),
+    /// Show the VRRP instances
+    Vrrp(Json),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -109,6 +121,10 @@ impl Ober {
             Command::Acl(acl) => wait(acl.run(&path, screen)),
             Command::Sync(sync) => wait(sync.run(&path, screen)),
             Command::Flow(flow) => flow.run(&path, screen),
+            Command::Gate(json) => wait(gate::run(&path, json, screen)),
+            Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
+            Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
+            Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),

@@ -23,8 +23,11 @@ pub use self::{
 };
 
 mod backend;
+pub mod bfd;
+pub mod bgp;
 mod env;
 mod error;
+pub mod gate;
 mod kernel;
 mod load;
 mod node;
@@ -35,6 +38,7 @@ mod service;
 mod source;
 mod tree;
 mod valid;
+pub mod vrrp;
 mod workers;
 
 #[cfg(test)]
@@ -56,6 +60,11 @@ pub struct Config {
     pub lists: BTreeMap<String, List>,
     pub services: Vec<Service>,
     pub backends: BTreeMap<String, Backend>,
+    pub gate: gate::Gate,
+    /// VIPs that no VRRP instance has are announced to these neighbours; `None`: to nobody.
+    pub bgp: Option<bgp::Bgp>,
+    pub bfd: bfd::Bfd,
+    pub vrrp: Option<vrrp::Vrrp>,
 }
 
 /// This machine and where Ober keeps its things.

@@ -30,6 +30,14 @@ pub(super) struct File {
     pub(super) services: Vec<At<Service>>,
     /// Groups of S3 servers by name.
     pub(super) backends: BTreeMap<String, At<Backend>>,
+    /// When this node may attract traffic.
+    pub(super) gate: super::gate::Raw,
+    /// Announce the VIPs to routers by BGP.
+    pub(super) bgp: Option<At<super::bgp::Raw>>,
+    /// How fast BFD is.
+    pub(super) bfd: super::bfd::Raw,
+    /// Share the VIPs among nodes by VRRP.
+    pub(super) vrrp: Option<At<super::vrrp::Raw>>,
 }
 
 /// This machine and where Ober keeps its things.

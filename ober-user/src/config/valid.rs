@@ -47,6 +47,10 @@ impl<'j> Judge<'j> {
             node,
             lists,
             backends,
+            gate: self.gate(file.gate),
+            bgp: self.bgp(file.bgp),
+            bfd: self.bfd(file.bfd),
+            vrrp: self.vrrp(file.vrrp),
         };
         if self.faults.is_empty() {
             Ok(config)

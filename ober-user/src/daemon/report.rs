@@ -175,6 +175,10 @@ impl observe::http::Source for Daemon {
                 .into_iter()
                 .map(|(name, servers)| (name, addresses_of(servers)))
                 .collect(),
+            gate: Vec::new(),
+            bgp: Vec::new(),
+            bfd: Vec::new(),
+            vrrp: Vec::new(),
         }
     }
 

@@ -56,6 +56,10 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
+        gate: Vec::new(),
+        bgp: Vec::new(),
+        bfd: Vec::new(),
+        vrrp: Vec::new(),
     }
 }
 

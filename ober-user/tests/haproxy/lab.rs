@@ -237,6 +237,10 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         lists: BTreeMap::new(),
         services: vec![service("s3", &["192.0.2.1", "2001:db8::1"], listeners)],
         backends: BTreeMap::from([("storage".to_owned(), backend())]),
+        gate: ober_user::config::gate::Gate::default(),
+        bgp: None,
+        bfd: ober_user::config::bfd::Bfd::default(),
+        vrrp: None,
     }
 }
 

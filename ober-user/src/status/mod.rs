@@ -4,6 +4,11 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub mod bfd;
+pub mod bgp;
+pub mod gate;
+pub mod vrrp;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -19,6 +24,10 @@ pub struct Status {
     pub workers: Vec<Worker>,
     pub lists: Vec<List>,
     pub backends: BTreeMap<String, Vec<String>>,
+    pub gate: Vec<gate::Gate>,
+    pub bgp: Vec<bgp::Neighbour>,
+    pub bfd: Vec<bfd::Session>,
+    pub vrrp: Vec<vrrp::Instance>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,6 +28,11 @@ pub fn render(status: &Status, counters: &Counters) -> Result<String, fmt::Error
     Ok(out)
 }
 
+mod bfd;
+mod bgp;
+mod gate;
+mod vrrp;
+
 type Labels = Vec<(&'static str, String)>;
 
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +110,10 @@ fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     all.extend(workers(&status.workers));
     all.extend(lists(&status.lists));
     all.extend(data_plane(&status.data_plane));
+    all.extend(gate::families(&status.gate));
+    all.extend(bgp::families(&status.bgp));
+    all.extend(bfd::families(&status.bfd));
+    all.extend(vrrp::families(&status.vrrp));
     all
 }
 

@@ -1,0 +1,1 @@
+//! From gates to neighbours: who is told of which VIP, and when its address comes and goes.

@@ -1,0 +1,1 @@
+//! BGP-4, RFC 4271: a speaker that announces VIPs and learns nothing.

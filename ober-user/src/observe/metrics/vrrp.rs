@@ -1,0 +1,8 @@
+//! Metrics of `crate::vrrp`.
+
+use super::Family;
+use crate::status::vrrp::Instance;
+
+pub(super) fn families(_: &[Instance]) -> Vec<Family> {
+    Vec::new()
+}
