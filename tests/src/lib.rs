@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod client;
 pub mod demo;
+pub mod ingress;
 pub mod lab;
 pub mod load;
 pub mod model;
