@@ -5,6 +5,7 @@
 //! however it went: normally, by a panic, by Ctrl-C or by SIGKILL.
 
 mod cluster;
+pub mod fabric;
 mod host;
 mod keeper;
 mod plain;
