@@ -15,6 +15,7 @@ pub mod model;
 pub mod mounts;
 pub mod packets;
 pub mod pattern;
+pub mod peers;
 pub mod plane;
 pub mod s3;
 pub mod sockets;
