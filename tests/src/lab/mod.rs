@@ -10,6 +10,7 @@ mod host;
 mod keeper;
 mod plain;
 mod process;
+pub mod routes;
 
 use std::{
     path::{Path, PathBuf},
