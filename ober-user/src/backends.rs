@@ -1,19 +1,22 @@
 //! The S3 servers: from expressions to addresses, kept on disk like the lists.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Change,
     api::{Edit, How, Sync, Synced, Target},
-    config::Config,
+    config::{self, Config},
+    discover::{
+        self, Found,
+        ask::expand,
+        engine::Learned,
+        merge::{Merged, merge},
+        source::Source,
+    },
     haproxy::{Server, Servers},
-    hostlist::{self, Cap, Host, disk::Disk, expand_servers},
+    hostlist,
     lists::Names,
     resolve::resolve,
     slurm,
@@ -29,7 +32,7 @@ pub enum Error {
     #[error("set the servers of backend {backend}: {source}")]
     Sources {
         backend: String,
-        source: hostlist::Error,
+        source: discover::Error,
     },
     #[error(
         "set the servers of backend {backend}: only a whole new set can be given; use `acl sync --backend-http`"
@@ -46,21 +49,34 @@ struct Stored {
     configured: Vec<String>,
     sources: Vec<String>,
     names: Names,
+    /// What each source of `discover` stood for last, by its name.
+    #[serde(default)]
+    discovered: BTreeMap<String, Vec<Found>>,
 }
+
+/// What the servers under `servers` are called as a source.
+pub const WRITTEN: &str = "servers";
 
 /// The backends of an instance.
 #[derive(Debug)]
 pub struct Backends {
     home: PathBuf,
     stored: BTreeMap<String, Stored>,
+    /// By backend and name of the source.
+    sources: BTreeMap<String, BTreeMap<String, Source>>,
     servers: Servers,
+    origins: Origins,
 }
+
+/// Which sources named a server.
+pub type Origins = BTreeMap<(String, SocketAddr), Vec<String>>;
 
 /// A change that is ready to be put in force by a reload of the workers.
 #[derive(Debug)]
 pub struct Ready {
     pub servers: Servers,
     pub synced: Vec<Synced>,
+    origins: Origins,
     stored: BTreeMap<String, Stored>,
 }
 
@@ -68,21 +84,34 @@ impl Backends {
     /// Reads what is kept; where the configuration names other servers than last time, those win.
     pub fn open(config: &Config) -> Result<Self, Error> {
         let home = config.node.state.join("backends");
-        let mut backends = BTreeMap::new();
+        let (mut backends, mut sources) = (BTreeMap::new(), BTreeMap::new());
         for (name, backend) in &config.backends {
             let kept: Option<Stored> = read_json(&home.join(format!("{name}.json")))?;
             let fresh = || Stored {
                 configured: backend.servers.clone(),
                 sources: backend.servers.clone(),
                 names: Names::new(),
+                discovered: BTreeMap::new(),
             };
+            let mut known = kept
+                .as_ref()
+                .map(|stored| stored.discovered.clone())
+                .unwrap_or_default();
+            let discover = backend.discover.iter().map(|source| {
+                let name = source.name();
+                let kept = Source::kept(known.remove(&name));
+                (name, kept)
+            });
+            sources.insert(name.clone(), discover.collect());
             let kept = kept.filter(|stored| stored.configured == backend.servers);
             backends.insert(name.clone(), kept.unwrap_or_else(fresh));
         }
         Ok(Self {
             home,
             stored: backends,
+            sources,
             servers: Servers::new(),
+            origins: Origins::new(),
         })
     }
 
@@ -91,13 +120,77 @@ impl Backends {
         &self.servers
     }
 
+    /// Who named each of them.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// The sources of `discover` as they stand, by backend and name.
+    pub fn sources(&self) -> &BTreeMap<String, BTreeMap<String, Source>> {
+        &self.sources
+    }
+
+    /// Is there a source that never answered, in this life or an earlier one?
+    pub fn incomplete(&self) -> bool {
+        let mut sources = self.sources.values().flat_map(BTreeMap::values);
+        sources.any(|source| source.servers.is_none())
+    }
+
+    /// Goes on with what the sources of an earlier configuration said, where this one has them still.
+    pub fn inherit(&mut self, earlier: &Self) {
+        for (backend, sources) in &mut self.sources {
+            for (name, source) in sources {
+                if let Some(known) = earlier
+                    .sources
+                    .get(backend)
+                    .and_then(|known| known.get(name))
+                {
+                    source.clone_from(known);
+                }
+            }
+        }
+        self.servers.clone_from(&earlier.servers);
+    }
+
+    /// Takes in what a source said. Do the servers change with it? They do so with the next [`Backends::prepare`].
+    pub fn learn(&mut self, config: &Config, learned: Learned, now: u64) -> bool {
+        let Learned {
+            backend,
+            source: name,
+            answer,
+        } = learned;
+        let written = config.backends.get(&backend);
+        let written =
+            written.and_then(|it| it.discover.iter().find(|source| source.name() == name));
+        let known = self
+            .sources
+            .get_mut(&backend)
+            .and_then(|sources| sources.get_mut(&name));
+        // An answer may come in when its source is gone already.
+        let (Some(written), Some(known)) = (written, known) else {
+            return false;
+        };
+        let failed = known.error.is_some();
+        match &answer {
+            Err(why) if !failed => tracing::warn!(backend, source = name, why, "discovery fails"),
+            Ok(found) if failed => {
+                tracing::info!(
+                    backend,
+                    source = name,
+                    servers = found.len(),
+                    "discovery works again"
+                );
+            }
+            Ok(_) | Err(_) => {}
+        }
+        known.learn(answer, written.failure, now)
+    }
+
     /// Resolves every backend, with the edits of `sync` applied. Nothing is changed yet.
     pub async fn prepare(&self, config: &Config, sync: &Sync) -> Result<Ready, Error> {
-        let cap = || Cap::new(config.limits.expansion);
         let slurm = match &config.resolve.slurm_conf {
-            Some(path) => {
-                slurm::NodeAddrs::read(path, cap()).map_err(|source| Error::Slurm { source })?
-            }
+            Some(path) => slurm::NodeAddrs::read(path, hostlist::Cap::new(config.limits.expansion))
+                .map_err(|source| Error::Slurm { source })?,
             None => slurm::NodeAddrs::default(),
         };
         let mut stored = self.stored.clone();
@@ -107,24 +200,18 @@ impl Backends {
         let mut ready = Ready {
             servers: Servers::new(),
             synced: Vec::new(),
+            origins: Origins::new(),
             stored,
         };
         for (name, backend) in &mut ready.stored {
-            let Some(port) = config.backends.get(name).map(|backend| backend.port) else {
+            let Some(written) = config.backends.get(name) else {
                 continue;
             };
-            let mut wanted = Vec::new();
-            for source in &backend.sources {
-                let error = |source| Error::Sources {
-                    backend: name.clone(),
-                    source,
-                };
-                wanted.extend(expand_servers(source, port, cap(), &mut Disk).map_err(error)?);
-            }
-            let names = wanted.iter().filter_map(|server| match &server.host {
-                Host::Name(name) => Some(name.clone()),
-                Host::Addr(_) => None,
-            });
+            let sources = self.found(name, backend, written, config.limits.expansion)?;
+            let hosts = sources.iter().flat_map(|(_, found)| found);
+            let names = hosts
+                .filter(|found| found.host.parse::<std::net::IpAddr>().is_err())
+                .map(|found| found.host.clone());
             let found = resolve(names.collect::<Vec<_>>(), &config.resolve, &slurm).await;
             let old = if sync.prune {
                 Names::new()
@@ -139,7 +226,12 @@ impl Backends {
                     kept.push(name.clone());
                 }
             }
-            let servers = place(&wanted, &backend.names);
+            let before = self.servers.get(name).map_or(&[][..], Vec::as_slice);
+            let mut servers = Vec::new();
+            for Merged { server, sources } in merge(&sources, &backend.names, before) {
+                ready.origins.insert((name.clone(), server.addr), sources);
+                servers.push(server);
+            }
             let unresolved = found
                 .failed
                 .iter()
@@ -164,7 +256,33 @@ impl Backends {
         }
         self.stored = ready.stored;
         self.servers = ready.servers;
+        self.origins = ready.origins;
         Ok(())
+    }
+
+    /// What each source of a backend stands for; kept in `stored` for the next life.
+    fn found(
+        &self,
+        name: &str,
+        stored: &mut Stored,
+        written: &config::Backend,
+        most: usize,
+    ) -> Result<Vec<(String, Vec<Found>)>, Error> {
+        let own = expand(&stored.sources, written.port, most).map_err(|source| Error::Sources {
+            backend: name.to_owned(),
+            source,
+        })?;
+        let known = self.sources.get(name);
+        let answered = written.discover.iter().filter_map(|source| {
+            let name = source.name();
+            let servers = known?.get(&name)?.servers.clone()?;
+            Some((name, servers))
+        });
+        let answered: Vec<_> = answered.collect();
+        stored.discovered = answered.iter().cloned().collect();
+        Ok(std::iter::once((WRITTEN.to_owned(), own))
+            .chain(answered)
+            .collect())
     }
 
     fn difference(&self, backend: &str, servers: &[Server]) -> Synced {
@@ -219,37 +337,4 @@ fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<(), Error
         }
     }
     Ok(())
-}
-
-/// A server for every address; of a name with both families IPv4 alone, or each machine would count twice.
-fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
-    let mut servers: Vec<Server> = Vec::new();
-    for server in wanted {
-        let (label, addresses) = match &server.host {
-            Host::Addr(address) => (address.to_string().replace(':', "-"), vec![*address]),
-            Host::Name(name) => (name.clone(), names.get(name).cloned().unwrap_or_default()),
-        };
-        let v4 = addresses.iter().any(IpAddr::is_ipv4);
-        for address in addresses
-            .into_iter()
-            .filter(|address| address.is_ipv4() == v4)
-        {
-            let address = SocketAddr::new(address, server.port.get());
-            if servers.iter().any(|other| other.addr == address) {
-                continue;
-            }
-            let taken = |name: &String| servers.iter().any(|other| other.name == *name);
-            let numbered = (2..).map(|number| format!("{label}_{number}"));
-            if let Some(name) = std::iter::once(label.clone())
-                .chain(numbered)
-                .find(|name| !taken(name))
-            {
-                servers.push(Server {
-                    name,
-                    addr: address,
-                });
-            }
-        }
-    }
-    servers
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! cli -> api -> daemon -+-> config
 //!                       +-> lists, backends -> hostlist, slurm, resolve -> store
+//!                       |          ^- discover -> fetch, command, tls
+//!                       +-> check -> fetch, command, tls : machine, drive
 //!                       |        +-> access -> dataplane (maps the kernel reads)
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
@@ -21,6 +23,12 @@ pub mod access;
 pub mod backends;
 pub mod lists;
 pub mod store;
+
+pub mod check;
+pub mod command;
+pub mod discover;
+pub mod fetch;
+pub mod tls;
 
 pub mod dataplane;
 pub mod netlink;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 use ober_common::abi::LISTS;
 
 use super::{
-    Backend, Balance, Check, FRONTEND_HTTP, List, ROUTERS, Timeouts, raw,
+    Backend, Balance, FRONTEND_HTTP, List, ROUTERS, Timeouts, raw,
     scalar::{At, Key},
     service::OPEN,
     source::Fault,
@@ -40,7 +40,7 @@ impl Judge<'_> {
         lists
     }
 
-    fn expressions(&mut self, written: Vec<At<String>>) -> Vec<String> {
+    pub(super) fn expressions(&mut self, written: Vec<At<String>>) -> Vec<String> {
         for at in written.iter().filter(|at| at.value.trim().is_empty()) {
             self.refuse(Fault::new(at.span.clone(), "an empty expression").help("remove it"));
         }
@@ -53,9 +53,11 @@ impl Judge<'_> {
     ) -> BTreeMap<String, Backend> {
         let backends = written.into_iter().map(|(name, At { value, span })| {
             self.name("a backend", &name, &span);
+            let port = value.port.or(HTTP);
             let backend = Backend {
                 servers: self.expressions(value.servers),
-                port: value.port.or(HTTP),
+                port,
+                discover: self.discover(value.discover, port),
                 balance: value.balance.or(Balance::LeastConn),
                 check: self.check(value.check),
                 timeouts: self.timeouts(value.timeouts),
@@ -65,41 +67,8 @@ impl Judge<'_> {
         backends.collect()
     }
 
-    fn check(&mut self, check: raw::Check) -> Option<Check> {
-        let method =
-            |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase());
-        let made = Check {
-            method: self.word(
-                "method",
-                check.method,
-                "GET",
-                "a method such as GET or HEAD",
-                method,
-            ),
-            path: self.word(
-                "path",
-                check.path,
-                "/",
-                "a path such as `/`, in URL letters",
-                url_path,
-            ),
-            // 503 SlowDown is the answer of a gateway that lives and is busy.
-            status: self.word(
-                "status",
-                check.status,
-                "200-499,503",
-                "statuses such as `200-299,404`",
-                statuses,
-            ),
-            interval: self.period("interval", check.interval, SECOND * 2),
-            rise: self.number("rise", check.rise, 2, 1..=100),
-            fall: self.number("fall", check.fall, 3, 1..=100),
-        };
-        check.enabled.or(true).then_some(made)
-    }
-
     /// A string that goes into HAProxy's configuration as one word.
-    fn word(
+    pub(super) fn word(
         &mut self,
         name: &str,
         key: Key<String>,
@@ -125,26 +94,4 @@ impl Judge<'_> {
             queue: self.period("queue", timeouts.queue, SECOND * 30),
         }
     }
-}
-
-fn url_path(text: &str) -> bool {
-    let good =
-        |letter: u8| letter.is_ascii_alphanumeric() || b"-._~/?&=+,;:@!*()%".contains(&letter);
-    text.starts_with('/') && text.bytes().all(good)
-}
-
-/// HAProxy's notation: `200-299,404`.
-fn statuses(text: &str) -> bool {
-    let code = |text: &str| {
-        let three = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
-        text.parse::<u16>()
-            .ok()
-            .filter(|code| three && (100..600).contains(code))
-    };
-    text.split(',').all(|item| {
-        let (first, last) = item.split_once('-').unwrap_or((item, item));
-        code(first)
-            .zip(code(last))
-            .is_some_and(|(first, last)| first <= last)
-    })
 }

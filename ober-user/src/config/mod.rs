@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
+    check::Check,
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
@@ -25,6 +26,8 @@ pub use self::{
 mod backend;
 pub mod bfd;
 pub mod bgp;
+pub mod check;
+pub mod discover;
 mod env;
 mod error;
 pub mod gate;
@@ -36,7 +39,9 @@ mod scalar;
 mod schema;
 mod service;
 mod source;
+pub mod tls;
 mod tree;
+pub mod url;
 mod valid;
 pub mod vrrp;
 mod workers;
@@ -254,6 +259,8 @@ pub struct Backend {
     /// Port of servers that name none.
     pub port: NonZeroU16,
     pub balance: Balance,
+    /// Where more servers are found.
+    pub discover: Vec<discover::Discover>,
     pub check: Option<Check>,
     pub timeouts: Timeouts,
 }
@@ -264,18 +271,6 @@ pub enum Balance {
     LeastConn,
     RoundRobin,
     Random,
-}
-
-/// HAProxy's own health check of a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    pub method: String,
-    pub path: String,
-    /// Statuses that mean healthy, in HAProxy's notation; 503 SlowDown is an answer of a living gateway.
-    pub status: String,
-    pub interval: Duration,
-    pub rise: u32,
-    pub fall: u32,
 }
 
 /// Inactivity limits; none of them ends a transfer that moves.

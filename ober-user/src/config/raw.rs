@@ -171,28 +171,10 @@ pub(super) struct Backend {
     pub(super) port: Key<NonZeroU16>,
     /// How a server is chosen for a request.
     pub(super) balance: Key<Balance>,
-    pub(super) check: Check,
+    /// Where more servers are found.
+    pub(super) discover: Vec<At<super::discover::Raw>>,
+    pub(super) check: super::check::Raw,
     pub(super) timeouts: Timeouts,
-}
-
-/// Health check of the servers.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Check {
-    /// `false`: servers are never checked.
-    pub(super) enabled: Key<bool>,
-    /// Method of the request.
-    pub(super) method: Key<String>,
-    /// Path of the request.
-    pub(super) path: Key<String>,
-    /// Statuses that mean healthy: codes and ranges, separated by commas.
-    pub(super) status: Key<String>,
-    /// Pause between two checks.
-    pub(super) interval: Key<Period>,
-    /// Good checks in a row until a server is up.
-    pub(super) rise: Key<u32>,
-    /// Bad checks in a row until it is down.
-    pub(super) fall: Key<u32>,
 }
 
 /// Limits on inactivity. None of them ends a transfer that moves.

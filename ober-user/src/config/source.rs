@@ -151,7 +151,7 @@ impl Source {
     }
 }
 
-/// A line that may hold the cluster key is never shown.
+/// A line that may hold the cluster key or a token is never shown.
 fn secret(line: &str) -> bool {
-    line.replace("cluster_key_file", "").contains("cluster_key")
+    line.replace("cluster_key_file", "").contains("cluster_key") || line.contains("token")
 }

@@ -15,6 +15,7 @@ use std::{
 use super::sockets::{Key, keys};
 use crate::config::{
     Backend, Balance, Check, Config, Listener, Protection, Service, Timeouts, Workers,
+    check::{Http, Kind, Over, Probe},
 };
 
 /// A server of a backend, resolved.
@@ -22,6 +23,25 @@ use crate::config::{
 pub struct Server {
     pub name: String,
     pub addr: SocketAddr,
+    /// Its share among the servers of its tier, 0 to 256; 0: no new work.
+    pub weight: u32,
+    /// Servers of a higher tier work only when all of the lower ones are down.
+    pub tier: u32,
+    /// Its host name, where one is known: for TLS.
+    pub host: Option<String>,
+}
+
+impl Server {
+    /// Like every other.
+    pub fn new(name: impl Into<String>, addr: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            addr,
+            weight: 1,
+            tier: 1,
+            host: None,
+        }
+    }
 }
 
 /// The servers of each backend, by the backend's name.
@@ -50,11 +70,6 @@ pub enum Error {
         "write the {what} {value:?} into HAProxy's configuration: control characters are not possible; remove them"
     )]
     Control { what: &'static str, value: String },
-    #[error(
-        "write the check status {0:?} into HAProxy's configuration: it is a list like 200-399,503; correct \
-         `check.status` of the backend"
-    )]
-    Status(String),
     #[error(
         "service {service:?} names the backend {backend:?}, which is not configured; add it or name another"
     )]
@@ -200,6 +215,10 @@ fn backend(name: &str, backend: &Backend, servers: &[Server]) -> Result<String, 
     if let Some(check) = &backend.check {
         checks(&mut lines, check)?;
     }
+    let first_tier = servers.iter().map(|server| server.tier).min();
+    if servers.iter().any(|server| Some(server.tier) != first_tier) {
+        lines.add("option allbackups");
+    }
     for server in servers {
         let server_name = token("server name", &server.name)?;
         // Not SocketAddr's own form: a scope would follow the address.
@@ -207,32 +226,65 @@ fn backend(name: &str, backend: &Backend, servers: &[Server]) -> Result<String, 
             SocketAddr::V4(addr) => addr.to_string(),
             SocketAddr::V6(addr) => format!("[{}]:{}", addr.ip(), addr.port()),
         };
-        lines.add(format_args!("server {server_name} {at}"));
+        let mut line = format!("server {server_name} {at}");
+        if server.weight != 1 {
+            line += &format!(" weight {}", server.weight);
+        }
+        if Some(server.tier) != first_tier {
+            line += " backup";
+        }
+        lines.add(line);
     }
     Ok(lines.end())
 }
 
+/// HAProxy's own checks, the fallback when the daemon is gone: it renews its verdicts before they could come to another
+/// one, which takes at least two answers (see [`super::health`]). They ask less than the daemon does: that the port
+/// accepts, that TLS answers, that the status is right.
 fn checks(lines: &mut Lines, check: &Check) -> Result<(), Error> {
-    let (method, path) = (
-        quote("check method", &check.method)?,
-        quote("check path", &check.path)?,
-    );
-    let listed = |c: char| c.is_ascii_digit() || matches!(c, '-' | ',');
-    if check.status.is_empty() || !check.status.chars().all(listed) {
-        return Err(Error::Status(check.status.clone()));
-    }
-    lines.add("option httpchk");
-    // An address as the host: a name would be taken for a bucket by servers with virtual-hosted buckets.
-    lines.add(format_args!(
-        "http-check send meth {method} uri {path} ver HTTP/1.1 hdr Host 127.0.0.1"
-    ));
-    lines.add(format_args!("http-check expect status {}", check.status));
-    lines.add(format_args!(
+    let mut server = format!(
         "default-server check inter {} rise {} fall {}",
         time(check.interval),
-        check.rise,
-        check.fall
+        check.rise.max(2),
+        check.fall.max(2)
+    );
+    if let Some(port) = check.port {
+        server += &format!(" port {port}");
+    }
+    lines.add(format_args!("timeout check {}", time(check.timeout)));
+    match &check.kind {
+        Kind::Http(http) => {
+            requests(lines, http)?;
+            if http.tls.is_some() {
+                server += " check-ssl verify none";
+            }
+        }
+        Kind::Tls(_)
+        | Kind::Probe(Probe {
+            over: Over::Tls(_), ..
+        }) => {
+            server += " check-ssl verify none";
+        }
+        Kind::Tcp | Kind::Probe(_) | Kind::Exec(_) => {}
+    }
+    lines.add(server);
+    Ok(())
+}
+
+fn requests(lines: &mut Lines, http: &Http) -> Result<(), Error> {
+    // An address as the host: a name would be taken for a bucket by servers with virtual-hosted buckets.
+    let host = match &http.host {
+        Some(host) => quote("check host", host)?,
+        None => "127.0.0.1".to_owned(),
+    };
+    lines.add("option httpchk");
+    lines.add(format_args!(
+        "http-check send meth {} uri {} ver HTTP/1.1 hdr Host {}",
+        quote("check method", &http.method)?,
+        quote("check path", &http.path)?,
+        host
     ));
+    lines.add(format_args!("http-check expect status {}", http.status));
     Ok(())
 }
 

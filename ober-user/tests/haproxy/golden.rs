@@ -11,7 +11,7 @@ use std::{
 };
 
 use ober_user::{
-    config::{Balance, Config, Protection},
+    config::{Balance, Config, Protection, check::Kind},
     haproxy::{
         Servers,
         render::{Error, Place, render, variable},
@@ -137,7 +137,10 @@ fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() 
     ];
     let mut backend = backend();
     let check = backend.check.as_mut().unwrap();
-    check.path = "/it's?a=\"b\"&c=$PATH #\\n".to_owned();
+    let Kind::Http(http) = &mut check.kind else {
+        panic!("{check:?}")
+    };
+    http.path = "/it's?a=\"b\"&c=$PATH #\\n".to_owned();
     check.interval = Duration::from_millis(1500);
     backend.balance = Balance::RoundRobin;
     let disk = server("disk_1.example.net:1", "192.0.2.11:7480".parse().unwrap());
@@ -160,24 +163,18 @@ fn nothing_a_user_writes_can_add_a_line() {
             };
         },
         |config, _, evil| {
-            config
-                .backends
-                .get_mut("storage")
-                .unwrap()
-                .check
-                .as_mut()
-                .unwrap()
-                .path = evil.to_owned();
+            let storage = config.backends.get_mut("storage").unwrap();
+            let check = storage.check.as_mut().unwrap();
+            if let Kind::Http(http) = &mut check.kind {
+                evil.clone_into(&mut http.path);
+            }
         },
         |config, _, evil| {
-            config
-                .backends
-                .get_mut("storage")
-                .unwrap()
-                .check
-                .as_mut()
-                .unwrap()
-                .status = evil.to_owned();
+            let storage = config.backends.get_mut("storage").unwrap();
+            let check = storage.check.as_mut().unwrap();
+            if let Kind::Http(http) = &mut check.kind {
+                http.host = Some(evil.to_owned());
+            }
         },
         |_, servers, evil| servers.get_mut("storage").unwrap()[0].name = evil.to_owned(),
     ];

@@ -23,6 +23,7 @@ use ober_user::{
     config::{
         Access, Backend, Balance, Check, Config, Limits, Listener, Node, Protection, Resolve,
         Service, Steer, Timeouts, VipInterface, Workers, XdpMode,
+        check::{Http, Kind, Statuses},
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
@@ -127,10 +128,7 @@ impl Drop for Lab {
 }
 
 pub(crate) fn server(name: &str, addr: SocketAddr) -> Server {
-    Server {
-        name: name.to_owned(),
-        addr,
-    }
+    Server::new(name, addr)
 }
 
 fn certify(pem: &Path) -> Vec<u8> {
@@ -169,11 +167,20 @@ pub(crate) fn backend() -> Backend {
         servers: Vec::new(),
         port: port(7480),
         balance: Balance::LeastConn,
+        discover: Vec::new(),
         check: Some(Check {
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
-            status: "200-399,403,404,503".to_owned(),
+            kind: Kind::Http(Http {
+                method: "GET".to_owned(),
+                path: "/".to_owned(),
+                host: None,
+                status: Statuses::read("200-399,403,404,503").unwrap(),
+                body: None,
+                tls: None,
+            }),
+            port: None,
             interval: Duration::from_secs(2),
+            fast: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
             rise: 2,
             fall: 3,
         }),

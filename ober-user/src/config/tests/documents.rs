@@ -117,7 +117,10 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
         .env
         .variables
         .insert("OBER_CLUSTER_KEY".to_owned(), key);
+    let token = ("CONSUL_TOKEN".to_owned(), "t".to_owned());
+    place.env.variables.extend([token]);
     fs::write(place.path("slurm.conf"), "").unwrap();
+    fs::write(place.path("ca.pem"), "").unwrap();
     let lines = EXAMPLE
         .lines()
         .filter(|line| !line.contains("cluster_key_file ="))

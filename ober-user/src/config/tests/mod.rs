@@ -135,8 +135,11 @@ fn what_is_left_out_takes_the_documented_default() {
         Access::List(FRONTEND_HTTP.to_owned())
     );
     let check = config.backends["rgw"].check.as_ref().unwrap();
+    let check::Kind::Http(http) = &check.kind else {
+        panic!("{check:?}")
+    };
     assert_eq!(
-        (check.method.as_str(), check.status.as_str()),
+        (http.method.as_str(), http.status.to_string().as_str()),
         ("GET", "200-499,503")
     );
 }

@@ -1,0 +1,53 @@
+//! A request is answered as it should be.
+
+use std::net::SocketAddr;
+
+use http_body_util::Empty;
+use hyper::{Request, header::HOST};
+
+use super::{tcp, tls::Speaker};
+use crate::{
+    config::check::Http,
+    fetch::{self, Answer, Stream},
+};
+
+/// So much of a body is looked at.
+const MOST: usize = 64 << 10;
+
+pub(super) async fn check(
+    http: &Http,
+    speaker: Option<&Speaker>,
+    server: SocketAddr,
+) -> Result<String, String> {
+    let stream: Box<dyn Stream> = match speaker {
+        Some(speaker) => Box::new(speaker.connect(server).await?),
+        None => Box::new(tcp::connect(server).await?),
+    };
+    // A name would be taken for a bucket by servers with virtual-hosted buckets.
+    let host = http.host.as_deref().unwrap_or("127.0.0.1");
+    let request = Request::builder()
+        .method(http.method.as_str())
+        .uri(&http.path)
+        .header(HOST, host)
+        .body(Empty::new());
+    let request = request.map_err(|error| format!("make the request: {error}"))?;
+    let answer = fetch::exchange(stream, request, MOST).await;
+    judge(
+        http,
+        &answer.map_err(|error| format!("ask {server}: {error}"))?,
+    )
+}
+
+fn judge(http: &Http, answer: &Answer) -> Result<String, String> {
+    let status = answer.status;
+    if !http.status.contains(status.as_u16()) {
+        return Err(format!("status {status}, wanted {}", http.status));
+    }
+    match &http.body {
+        Some(pattern) if !pattern.0.is_match(&answer.body) => Err(format!(
+            "status {status}, but the body does not match `{}`",
+            pattern.0
+        )),
+        Some(_) | None => Ok(format!("status {status}")),
+    }
+}

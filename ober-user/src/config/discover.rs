@@ -1,0 +1,501 @@
+//! The tables `[[backends.NAME.discover]]`: where servers are found that are not written down.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr, num::NonZeroU16, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    check::Pattern,
+    scalar::{At, Key, Period, Secret},
+    source::{Fault, Span},
+    tls::{self, Tls},
+    url::Url,
+    valid::Judge,
+};
+use crate::discover::{Found, lines};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The groups a pattern may name; the first two it must.
+const GROUPS: [&str; 5] = ["host", "port", "weight", "tier", "name"];
+
+/// A source of servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discover {
+    pub kind: Kind,
+    /// Port of servers whose source names none.
+    pub port: NonZeroU16,
+    /// Pause between two questions; zero: ask until there is an answer, and then no more.
+    pub interval: Duration,
+    /// For one answer.
+    pub timeout: Duration,
+    pub failure: FailPolicy,
+}
+
+impl Discover {
+    /// What it is called, the same as long as it asks for the same thing.
+    pub fn name(&self) -> String {
+        let about = match &self.kind {
+            Kind::Static(found) => found
+                .first()
+                .map(|first| first.host.clone())
+                .unwrap_or_default(),
+            Kind::Hostlist(expressions) => expressions.join(","),
+            Kind::Dns { name, .. } | Kind::Srv { name, .. } => name.clone(),
+            Kind::Docker(docker) => {
+                format!("{} {}", docker.at, docker.label.as_deref().unwrap_or("*"))
+            }
+            Kind::Json(json) => json.at.to_string(),
+            Kind::Exec { program, .. } => program.clone(),
+            Kind::Plaintext { at, .. } => at.to_string(),
+            Kind::Consul(consul) => consul.service.clone(),
+        };
+        format!("{} {about}", self.kind.name())
+    }
+}
+
+/// What becomes of the servers a source named before when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FailPolicy {
+    /// They stay.
+    #[default]
+    KeepLast,
+    /// They go.
+    SetEmpty,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Static(Vec<Found>),
+    Hostlist(Vec<String>),
+    Dns {
+        name: String,
+        ask: Ask,
+    },
+    Srv {
+        name: String,
+        ask: Ask,
+    },
+    Docker(Docker),
+    Json(Json),
+    Exec {
+        program: String,
+        arguments: Vec<String>,
+    },
+    Plaintext {
+        at: Url,
+        tls: Tls,
+        pattern: Pattern,
+    },
+    Consul(Consul),
+}
+
+impl Kind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static",
+            Self::Hostlist(_) => "hostlist",
+            Self::Dns { .. } => "dns",
+            Self::Srv { .. } => "srv",
+            Self::Docker(_) => "docker",
+            Self::Json(_) => "json",
+            Self::Exec { .. } => "exec",
+            Self::Plaintext { .. } => "plaintext",
+            Self::Consul(_) => "consul",
+        }
+    }
+}
+
+/// Who is asked for names, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// `None`: those in /etc/resolv.conf.
+    pub server: Option<SocketAddr>,
+    /// TCP from the start; UDP turns to it only for what does not fit.
+    pub tcp: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Docker {
+    pub at: Url,
+    pub tls: Tls,
+    /// `key` or `key=value`.
+    pub label: Option<String>,
+    /// The port inside the container.
+    pub private: NonZeroU16,
+    /// The container's own address instead of the published one.
+    pub inside: bool,
+}
+
+/// JSON pointers (RFC 6901) into an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json {
+    pub at: Url,
+    pub tls: Tls,
+    /// To the array.
+    pub items: String,
+    /// Into each of its items.
+    pub host: String,
+    pub port: String,
+    pub weight: String,
+    pub tier: String,
+    pub name: String,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct Consul {
+    pub at: Url,
+    pub tls: Tls,
+    pub service: String,
+    pub tag: Option<String>,
+    pub datacenter: Option<String>,
+    /// Only instances whose own checks pass.
+    pub passing: bool,
+    pub token: Option<String>,
+    /// How long the agent may hold a question until something changes.
+    pub wait: Duration,
+}
+
+impl fmt::Debug for Consul {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Consul({} at {})", self.service, self.at)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kinds {
+    Static,
+    Hostlist,
+    Dns,
+    Srv,
+    Docker,
+    Json,
+    Exec,
+    Plaintext,
+    Consul,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// A source of servers. Servers that several sources name are one, and stay until all have dropped them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    /// Who knows the servers. Must be written.
+    kind: Key<Kinds>,
+    /// `static`: lines `host:port [weight=1] [tier=1] [name=...]`. `hostlist`: hostlist expressions.
+    servers: Vec<At<String>>,
+    /// `dns`, `srv`: the name to ask for.
+    lookup: Key<String>,
+    /// `dns`, `srv`: address and port of the name server; left out: those in /etc/resolv.conf.
+    nameserver: Key<SocketAddr>,
+    /// `dns`, `srv`: `tcp` from the start, or `udp` and `tcp` for what does not fit.
+    transport: Key<Transport>,
+    /// `docker`, `json`, `plaintext`, `consul`: whom to ask, `http://...`, `https://...` or `unix:///...`.
+    url: Key<String>,
+    /// How TLS is spoken with an `https` URL.
+    tls: Option<At<tls::Raw>>,
+    /// `docker`: only containers with this label, `key` or `key=value`.
+    label: Key<String>,
+    /// `docker`: the container's own address instead of the published one.
+    inside: Key<bool>,
+    /// `json`: JSON pointer to the array of servers.
+    items: Key<String>,
+    /// `json`: pointer to the host in an item.
+    host: Key<String>,
+    /// `json`: pointer to the port.
+    port_at: Key<String>,
+    /// `json`: pointer to the weight.
+    weight: Key<String>,
+    /// `json`: pointer to the tier.
+    tier: Key<String>,
+    /// `json`: pointer to the host name for TLS.
+    name: Key<String>,
+    /// `exec`: program and arguments. It writes lines as `static` has them.
+    command: Vec<At<String>>,
+    /// `plaintext`: a regular expression with the groups `host` and `port`, and maybe `weight`, `tier` and `name`.
+    pattern: Key<String>,
+    /// `consul`: name of the service.
+    service: Key<String>,
+    /// `consul`: only instances with this tag.
+    tag: Key<String>,
+    /// `consul`: another datacenter than the agent's.
+    datacenter: Key<String>,
+    /// `consul`: only instances whose checks pass.
+    passing: Key<bool>,
+    /// `consul`: the ACL token, as `"${NAME}"`.
+    token: Key<Secret>,
+    /// `consul`: how long the agent may hold a question until something changes.
+    wait: Key<Period>,
+    /// Port of servers whose source names none; with `docker` the port inside the container. Left out: the backend's.
+    port: Key<NonZeroU16>,
+    /// Pause between two questions; `"0"`: only until the first answer.
+    interval: Key<Period>,
+    /// Time one answer may take.
+    timeout: Key<Period>,
+    /// When the source fails, its servers stay (`keeplast`) or go (`setempty`).
+    failpolicy: Key<FailPolicy>,
+}
+
+impl Raw {
+    /// Keys that are not for every kind, with the kinds they are for.
+    fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 19] {
+        use Kinds::{Consul, Dns, Docker, Exec, Hostlist, Json, Plaintext, Srv, Static};
+        let first = |list: &[At<String>]| list.first().map(|at| at.span.clone());
+        let web: &[Kinds] = &[Docker, Json, Plaintext, Consul];
+        [
+            ("servers", first(&self.servers), &[Static, Hostlist]),
+            ("lookup", self.lookup.span(), &[Dns, Srv]),
+            ("nameserver", self.nameserver.span(), &[Dns, Srv]),
+            ("transport", self.transport.span(), &[Dns, Srv]),
+            ("url", self.url.span(), web),
+            ("tls", self.tls.as_ref().map(|at| at.span.clone()), web),
+            ("label", self.label.span(), &[Docker]),
+            ("inside", self.inside.span(), &[Docker]),
+            ("items", self.items.span(), &[Json]),
+            ("host", self.host.span(), &[Json]),
+            ("port_at", self.port_at.span(), &[Json]),
+            ("weight", self.weight.span(), &[Json]),
+            ("tier", self.tier.span(), &[Json]),
+            ("name", self.name.span(), &[Json]),
+            ("command", first(&self.command), &[Exec]),
+            ("pattern", self.pattern.span(), &[Plaintext]),
+            ("service", self.service.span(), &[Consul]),
+            ("tag", self.tag.span(), &[Consul]),
+            ("wait", self.wait.span(), &[Consul]),
+        ]
+    }
+}
+
+impl Judge<'_> {
+    pub(super) fn discover(&mut self, written: Vec<At<Raw>>, port: NonZeroU16) -> Vec<Discover> {
+        let mut names = BTreeSet::new();
+        let mut sources = Vec::new();
+        for At { value, span } in written {
+            if let Some(source) = self.source(value, &span, port) {
+                if !names.insert(source.name()) {
+                    let message = format!("the source `{}` is written twice", source.name());
+                    self.refuse(Fault::new(span, message));
+                }
+                sources.push(source);
+            }
+        }
+        sources
+    }
+
+    fn source(&mut self, raw: Raw, span: &Span, port: NonZeroU16) -> Option<Discover> {
+        let Some(kind) = raw.kind.0.as_ref().map(|at| at.value) else {
+            let message = "a source without `kind`";
+            let help = "`static`, `hostlist`, `dns`, `srv`, `docker`, `json`, `exec`, `plaintext` or `consul`";
+            self.refuse(Fault::new(span.clone(), message).help(help));
+            return None;
+        };
+        for (name, place, kinds) in raw.particular() {
+            if place.is_some() && !kinds.contains(&kind) {
+                let word = |kind: &Kinds| format!("{kind:?}").to_lowercase();
+                let message = format!("`{name}` is not for a source of kind `{}`", word(&kind));
+                let for_whom: Vec<_> = kinds.iter().map(word).collect();
+                let help = format!("remove it; it is for `{}`", for_whom.join("`, `"));
+                self.refuse(Fault::new(place, message).help(help));
+            }
+        }
+        Some(Discover {
+            port: raw.port.clone().or(port),
+            interval: self.period_or_none("interval", raw.interval.clone(), SECOND * 10),
+            timeout: self.period("timeout", raw.timeout.clone(), SECOND * 5),
+            failure: raw.failpolicy.clone().or(FailPolicy::KeepLast),
+            kind: self.source_kind(kind, raw, span, port),
+        })
+    }
+
+    fn source_kind(&mut self, kind: Kinds, raw: Raw, span: &Span, port: NonZeroU16) -> Kind {
+        match kind {
+            Kinds::Static => Kind::Static(self.lines(raw.servers, raw.port.or(port))),
+            Kinds::Hostlist => Kind::Hostlist(self.expressions(raw.servers)),
+            Kinds::Dns => {
+                let (name, ask) = self.names(raw, span);
+                Kind::Dns { name, ask }
+            }
+            Kinds::Srv => {
+                let (name, ask) = self.names(raw, span);
+                Kind::Srv { name, ask }
+            }
+            Kinds::Docker => self.docker(raw, span, port),
+            Kinds::Json => self.json(raw, span),
+            Kinds::Exec => {
+                let (program, arguments) =
+                    self.command("a source", raw.command, Some(span.clone()));
+                Kind::Exec { program, arguments }
+            }
+            Kinds::Plaintext => self.plaintext(raw, span),
+            Kinds::Consul => self.consul(raw, span),
+        }
+    }
+
+    fn lines(&mut self, written: Vec<At<String>>, port: NonZeroU16) -> Vec<Found> {
+        let mut found = Vec::new();
+        for at in written {
+            match lines::line(&at.value, port) {
+                Ok(server) => found.push(server),
+                Err(why) => self.refuse(Fault::new(at.span, why.to_string())),
+            }
+        }
+        found
+    }
+
+    /// A value that must be written.
+    fn needed(&mut self, name: &str, key: Key<String>, span: &Span, example: &str) -> String {
+        let Some(at) = key.0.filter(|at| !at.value.is_empty()) else {
+            let message = format!("a source without `{name}`");
+            self.refuse(
+                Fault::new(span.clone(), message).help(format!("write `{name} = \"{example}\"`")),
+            );
+            return String::new();
+        };
+        at.value
+    }
+
+    fn names(&mut self, raw: Raw, span: &Span) -> (String, Ask) {
+        let place = raw.lookup.span();
+        let name = self.needed("lookup", raw.lookup, span, "_s3._tcp.example.net");
+        if crate::discover::dns::read_name(&name).is_none() {
+            let message = format!("`{name}` is no name the DNS could hold");
+            self.refuse(Fault::new(place, message));
+        }
+        let ask = Ask {
+            server: raw.nameserver.0.map(|at| at.value),
+            tcp: raw.transport.or(Transport::Udp) == Transport::Tcp,
+        };
+        (name, ask)
+    }
+
+    fn url(&mut self, key: Key<String>, span: &Span, default: Option<&str>) -> Url {
+        let (place, nowhere) = (key.span(), Url::read("unix:///"));
+        let text = match default {
+            Some(default) => key.or(default.to_owned()),
+            None => self.needed("url", key, span, "http://host:port/path"),
+        };
+        let url = Url::read(&text);
+        if url.is_none() && !text.is_empty() {
+            let message = format!("`url` is `{text}`");
+            let help =
+                "write http://host:port/path, https://host:port/path or unix:///path/to/socket";
+            self.refuse(Fault::new(place, message).help(help));
+        }
+        url.or(nowhere).unwrap_or(Url {
+            at: super::url::Endpoint::Unix("/".into()),
+            path: "/".to_owned(),
+        })
+    }
+
+    fn docker(&mut self, raw: Raw, span: &Span, port: NonZeroU16) -> Kind {
+        let label = raw.label.0.map(|at| at.value);
+        Kind::Docker(Docker {
+            at: self.url(raw.url, span, Some("unix:///var/run/docker.sock")),
+            tls: self.tls(raw.tls.map(|at| at.value).unwrap_or_default()),
+            label,
+            private: raw.port.or(port),
+            inside: raw.inside.or(false),
+        })
+    }
+
+    fn json(&mut self, raw: Raw, span: &Span) -> Kind {
+        Kind::Json(Json {
+            at: self.url(raw.url, span, None),
+            tls: self.tls(raw.tls.map(|at| at.value).unwrap_or_default()),
+            items: self.pointer("items", raw.items, ""),
+            host: self.pointer("host", raw.host, "/host"),
+            port: self.pointer("port_at", raw.port_at, "/port"),
+            weight: self.pointer("weight", raw.weight, "/weight"),
+            tier: self.pointer("tier", raw.tier, "/tier"),
+            name: self.pointer("name", raw.name, "/name"),
+        })
+    }
+
+    fn pointer(&mut self, name: &str, key: Key<String>, default: &str) -> String {
+        if let Some(at) = key.0.as_ref()
+            && !at.value.is_empty()
+            && !at.value.starts_with('/')
+        {
+            let message = format!(
+                "`{name}` is `{}`, but a JSON pointer begins with `/`",
+                at.value
+            );
+            self.refuse(
+                Fault::new(at.span.clone(), message)
+                    .help(format!("write `/{}`", at.value.replace('.', "/"))),
+            );
+        }
+        key.or(default.to_owned())
+    }
+
+    fn plaintext(&mut self, raw: Raw, span: &Span) -> Kind {
+        let place = raw.pattern.span();
+        let written = self.needed(
+            "pattern",
+            raw.pattern,
+            span,
+            "(?<host>[^:]+):(?<port>[0-9]+)",
+        );
+        let at = At {
+            value: written,
+            span: place.clone().unwrap_or_else(|| span.clone()),
+        };
+        let nothing = || {
+            Pattern(
+                regex::bytes::Regex::new("").unwrap_or_else(|_| unreachable!("the empty pattern")),
+            )
+        };
+        let pattern = self.pattern("pattern", &at).unwrap_or_else(nothing);
+        let named: Vec<_> = pattern.0.capture_names().flatten().collect();
+        if place.is_some() && !named.contains(&"host") {
+            let message = "`pattern` has no group `host`";
+            self.refuse(Fault::new(place.clone(), message).help("write it as `(?<host>[^:]+)`"));
+        }
+        for name in named.iter().filter(|name| !GROUPS.contains(name)) {
+            let help = super::tree::suggestion(name, &GROUPS);
+            self.refuse(
+                Fault::new(
+                    place.clone(),
+                    format!("`pattern` has an unknown group `{name}`"),
+                )
+                .help(help),
+            );
+        }
+        Kind::Plaintext {
+            at: self.url(raw.url, span, None),
+            tls: self.tls(raw.tls.map(|at| at.value).unwrap_or_default()),
+            pattern,
+        }
+    }
+
+    fn consul(&mut self, raw: Raw, span: &Span) -> Kind {
+        if let Some(at) = raw.token.0.as_ref()
+            && let Some(path) = self.sources.exposes(&at.span)
+        {
+            let message = format!(
+                "the `token` stands in {}, which everybody may read",
+                path.display()
+            );
+            let help = "`chmod 600` the file, or write \"${NAME}\" and set the variable";
+            self.refuse(Fault::new(at.span.clone(), message).help(help));
+        }
+        Kind::Consul(Consul {
+            at: self.url(raw.url, span, Some("http://127.0.0.1:8500")),
+            tls: self.tls(raw.tls.map(|at| at.value).unwrap_or_default()),
+            service: self.needed("service", raw.service, span, "s3"),
+            tag: raw.tag.0.map(|at| at.value),
+            datacenter: raw.datacenter.0.map(|at| at.value),
+            passing: raw.passing.or(true),
+            token: raw.token.0.map(|at| at.value.0),
+            wait: self.period("wait", raw.wait, SECOND * 60),
+        })
+    }
+}

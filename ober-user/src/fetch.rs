@@ -1,0 +1,116 @@
+//! One HTTP/1.1 request over TCP, TLS or a UNIX socket: for checks and for sources that are asked over HTTP.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    client::conn::http1,
+    header::{HOST, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+};
+
+use crate::{
+    config::url::{Endpoint, Url},
+    tls,
+};
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// There was more than was to be read.
+    pub cut: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("connect: {0}")]
+    Connect(io::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("make the request: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("no HTTP answer: {0}")]
+    Talk(#[from] hyper::Error),
+}
+
+/// Anything a request can go over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Asks `url` with these headers; at most `most` bytes of the answer are read.
+pub async fn get(
+    url: &Url,
+    tls: Option<&Arc<ClientConfig>>,
+    headers: &[(&'static str, String)],
+    most: usize,
+) -> Result<Answer, Error> {
+    let stream = connect(&url.at, tls).await?;
+    let mut request = Request::get(&url.path).header(HOST, url.host());
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    exchange(stream, request.body(Empty::new())?, most).await
+}
+
+async fn connect(at: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Error> {
+    match at {
+        Endpoint::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
+            Ok(Box::new(stream))
+        }
+        Endpoint::Tcp { host, port, .. } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await;
+            let stream = stream.map_err(Error::Connect)?;
+            match tls {
+                Some(config) => Ok(Box::new(
+                    tls::connect(Arc::clone(config), host, stream).await?,
+                )),
+                None => Ok(Box::new(stream)),
+            }
+        }
+    }
+}
+
+/// Sends the request over `stream` and reads the answer. Dropped before it is ready, it hangs up.
+pub async fn exchange(
+    stream: impl Stream + 'static,
+    mut request: Request<Empty<Bytes>>,
+    most: usize,
+) -> Result<Answer, Error> {
+    let agent = concat!("ober/", env!("CARGO_PKG_VERSION")).parse();
+    request
+        .headers_mut()
+        .extend(agent.ok().map(|agent| (USER_AGENT, agent)));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let (head, mut body) = sender.send_request(request).await?.into_parts();
+    let (mut bytes, mut cut) = (Vec::new(), false);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            let room = most - bytes.len();
+            bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
+            if data.len() > room {
+                cut = true;
+                break;
+            }
+        }
+    }
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: bytes,
+        cut,
+    })
+}

@@ -1,0 +1,150 @@
+//! TLS as a client: for checks and for sources behind `https`. Who is at the other end is verified unless the
+//! configuration says otherwise.
+
+use std::{io, path::Path, path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject as _},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::config::tls::{Tls, Verify};
+
+/// Where Debian and Red Hat keep the certificates of the authorities everybody trusts.
+const SYSTEM: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read certificates from {}: {source}", path.display())]
+    Read { path: PathBuf, source: pem::Error },
+    #[error(
+        "find the system's certificates: there is none of {}; install ca-certificates or write `ca`",
+        SYSTEM.join(", ")
+    )]
+    NoSystem,
+    #[error("trust the certificates in {}: none of them can be used as an authority", path.display())]
+    NoAuthority { path: PathBuf },
+    #[error("set TLS up: {0}")]
+    Setup(#[from] rustls::Error),
+    #[error("{0} is no name a certificate could have")]
+    Name(String),
+    #[error("TLS: {0}")]
+    Handshake(io::Error),
+}
+
+/// The side of a client. Reads the files it names.
+pub fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &tls.verify {
+        Verify::Nobody => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+        Verify::System => builder.with_root_certificates(system()?),
+        Verify::Authority(path) => builder.with_root_certificates(authorities(path)?),
+    };
+    let Some(path) = &tls.identity else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
+    let unreadable = |source| Error::Read {
+        path: path.clone(),
+        source,
+    };
+    let key = PrivateKeyDer::from_pem_file(path).map_err(unreadable)?;
+    Ok(Arc::new(
+        builder.with_client_auth_cert(certificates(path)?, key)?,
+    ))
+}
+
+/// Greets the other end as `name`, an address or a host name.
+pub async fn connect<S>(
+    config: Arc<ClientConfig>,
+    name: &str,
+    stream: S,
+) -> Result<TlsStream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(server) = ServerName::try_from(name.to_owned()) else {
+        return Err(Error::Name(name.to_owned()));
+    };
+    let connected = TlsConnector::from(config).connect(server, stream).await;
+    connected.map_err(Error::Handshake)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    read.map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+    let mut store = RootCertStore::empty();
+    // One of a hundred that a strict reader refuses must not cost the others.
+    let (added, _) = store.add_parsable_certificates(certificates(path)?);
+    if added == 0 {
+        return Err(Error::NoAuthority {
+            path: path.to_owned(),
+        });
+    }
+    Ok(store)
+}
+
+fn system() -> Result<RootCertStore, Error> {
+    let found = SYSTEM.iter().map(Path::new).find(|path| path.exists());
+    authorities(found.ok_or(Error::NoSystem)?)
+}
+
+/// `verify = false`: any certificate will do, but whoever shows it must hold its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
