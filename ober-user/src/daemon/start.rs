@@ -123,12 +123,14 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     let (keeper, pool) = serve(config, &mut plane, servers, events).await?;
     let plane = Arc::new(Mutex::new(plane));
     let settled = Arc::new(AtomicBool::new(false));
+    let (gates, gate_events) = mpsc::unbounded_channel();
     let members = steering::Shared::default();
     steering::follow(
         Arc::clone(&plane),
         Arc::clone(&members),
         Arc::clone(&settled),
         worker_events,
+        gates,
     )?;
     let (count, of) = (pool.ready(PATIENCE).await, config.workers.cpus.len());
     tracing::info!(workers = count, of, "workers are ready");

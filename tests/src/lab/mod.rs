@@ -51,7 +51,11 @@ impl Lab {
         })?;
         let mut keeper = Keeper::outside(name)?;
         keeper.remove(&directory)?;
-        keeper.remove(&Path::new(BPFFS).join("ober").join(&instance))?;
+        // Where there are two nodes, each has an instance of its own.
+        for node in ["", "-0", "-1"] {
+            let pins = format!("{BPFFS}/ober/{instance}{node}");
+            keeper.remove(Path::new(&pins))?;
+        }
         Ok(Self {
             instance,
             directory,
