@@ -24,6 +24,8 @@ use crate::{
 /// What the nodes may differ in from one show to the next.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// 1 or 2 on each node.
+    pub workers: usize,
     /// The BFD profile of the sessions with the router, or `off`.
     pub bfd: &'static str,
     /// Lines of `[gate]`.
@@ -36,6 +38,7 @@ impl Default for Settings {
     /// BFD 50 ms x 3, a gate that is quick.
     fn default() -> Self {
         Self {
+            workers: 2,
             bfd: "fast",
             gate: "interval = \"200ms\"\nfast_interval = \"50ms\"\nrise = 2\nfall = 2\n".to_owned(),
             extra: String::new(),
@@ -169,7 +172,13 @@ fn configuration(
 ) -> Result<String> {
     let directory = fabric.lab.directory().join(format!("ober-{node}"));
     std::fs::create_dir(&directory)?;
-    let Settings { bfd, gate, extra } = settings;
+    let Settings {
+        workers,
+        bfd,
+        gate,
+        extra,
+    } = settings;
+    let cpus = &two_cpus()?[..(*workers).clamp(1, 2)];
     Ok(format!(
         r#"[node]
 instance = "{}-{node}"
@@ -219,7 +228,6 @@ bfd = "{bfd}"
 "#,
         fabric.lab.instance(),
         directory = directory.display(),
-        cpus = two_cpus()?,
         certificate = certificate.display(),
         number = NODE_AS + u32::from(node),
         address = node4(node),

@@ -8,6 +8,7 @@ mod cluster;
 pub mod fabric;
 mod host;
 mod keeper;
+pub mod pair;
 mod plain;
 mod process;
 pub mod routes;
