@@ -177,7 +177,7 @@ impl observe::http::Source for Daemon {
                 .collect(),
             gate: Vec::new(),
             bgp: Vec::new(),
-            bfd: Vec::new(),
+            bfd: status::bfd::Bfd::default(),
             vrrp: Vec::new(),
         }
     }
