@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::{Daemon, start, steering};
 use crate::{
+    announce::addresses,
     api::{Reloaded, Sync, Synced, Target},
     backends::{Backends, Ready},
     config::Config,
@@ -50,7 +51,7 @@ impl Daemon {
             .attached
             .write()
             .unwrap_or_else(PoisonError::into_inner) = attached;
-        start::add_vips(&config).await?;
+        addresses::add(&config).await?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(reloaded(report))
     }

@@ -5,10 +5,12 @@
 //! however it went: normally, by a panic, by Ctrl-C or by SIGKILL.
 
 mod cluster;
+pub mod fabric;
 mod host;
 mod keeper;
 mod plain;
 mod process;
+pub mod routes;
 
 use std::{
     path::{Path, PathBuf},
