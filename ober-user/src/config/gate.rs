@@ -21,7 +21,7 @@ pub(super) struct Raw {
     interval: Key<Period>,
     /// The same while a VIP is about to go up or down; also how soon a detached program or the disable file is noticed.
     fast_interval: Key<Period>,
-    /// Time one probe may take: connect, TLS handshake, request and answer together.
+    /// Time one probe may take: connect, TLS handshake, request and answer together. The storage answers it.
     timeout: Key<Period>,
     /// Good rounds in a row until a VIP is announced.
     rise: Key<u32>,
@@ -131,7 +131,7 @@ impl Default for Gate {
         Self {
             interval: Duration::from_secs(1),
             fast_interval: Duration::from_millis(200),
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
             rise: 3,
             fall: 2,
             min_workers: AtLeast::Number(1),

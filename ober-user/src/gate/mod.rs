@@ -18,16 +18,27 @@ use std::{
     time::Instant,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     config::gate::{Down, Gate as Settings},
     machine::Machine,
 };
 
+pub mod backends;
+mod orders;
+pub mod plan;
+pub mod probe;
 pub mod round;
 pub mod state;
+pub mod watch;
+mod world;
 
+pub use orders::Error;
+pub use plan::Plan;
 pub use round::{Finding, Live, Tally};
 pub use state::{Order, Reason, State, Transition};
+pub use world::{Handle, News, start};
 
 use state::{Health, Signal, next, shown};
 
@@ -37,7 +48,8 @@ pub const REMEMBERED: usize = 20;
 const LOST: u32 = 2;
 
 /// How a VIP stands to the neighbours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Nobody is told of it. VRRP gives it up.
     #[default]

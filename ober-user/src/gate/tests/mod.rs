@@ -28,6 +28,7 @@ struct Bench {
 
 fn settings() -> Settings {
     Settings {
+        timeout: Duration::from_millis(500),
         min_up: Duration::ZERO,
         ..Settings::default()
     }
