@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::source::Span;
+use super::{gate::AtLeast, source::Span};
 
 /// A value that was written, and where.
 #[derive(Clone, Debug)]
@@ -184,6 +184,42 @@ impl JsonSchema for Count {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
+impl Notation for AtLeast {
+    const EXPECTED: &'static str = "a number or a part such as \"50%\"";
+
+    fn read(text: &str) -> Option<Self> {
+        let percent = text.strip_suffix('%')?.parse().ok();
+        percent
+            .filter(|percent| (1..=100).contains(percent))
+            .map(Self::Percent)
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::Number)
+    }
+}
+
+impl<'de> Deserialize<'de> for AtLeast {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for AtLeast {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "AtLeast".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^([1-9][0-9]?|100)%$|[$][{]" }
+        ] })
     }
 }
 

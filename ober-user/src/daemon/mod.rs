@@ -13,6 +13,7 @@ mod start;
 mod steering;
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -28,8 +29,14 @@ pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 
 use crate::{
-    backends::Backends, config::Config, dataplane::Plane, haproxy::Pool, lists::Keeper, observe,
-    status::DropEvent,
+    backends::Backends,
+    config::Config,
+    dataplane::Plane,
+    gate,
+    haproxy::Pool,
+    lists::Keeper,
+    observe,
+    status::{self, DropEvent},
 };
 
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
@@ -88,6 +95,20 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 impl Daemon {
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Drains, undrains, disables or enables a VIP; without one, all.
+    #[expect(
+        clippy::unused_async,
+        reason = "waits for the gates once the daemon runs them"
+    )]
+    pub async fn order(
+        &self,
+        vip: Option<IpAddr>,
+        order: gate::Order,
+    ) -> anyhow::Result<Vec<status::gate::Gate>> {
+        let vip = vip.map_or_else(|| "every VIP".to_owned(), |vip| vip.to_string());
+        anyhow::bail!("{order} {vip}: this daemon runs no gates")
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {
