@@ -57,7 +57,11 @@ impl Announcer {
         let watch = see(config, &gates).await?;
         let tasks = vec![
             tokio::spawn(follow(workers, gates.clone())),
-            tokio::spawn(speakers::follow(Arc::clone(&speakers), paths, gates.clone())),
+            tokio::spawn(speakers::follow(
+                Arc::clone(&speakers),
+                paths,
+                gates.clone(),
+            )),
             tokio::spawn(settle(gates.clone(), Arc::clone(&speakers))),
         ];
         Ok(Self {
@@ -75,9 +79,13 @@ impl Announcer {
         Ok(())
     }
 
-    /// Follows another configuration, whose services are in force.
-    pub async fn configure(&self, config: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
-        self.speakers.configure(config).await?;
+    /// Speaks to the neighbours of another configuration, and no longer to others. After an error it is as before.
+    pub async fn speak(&self, config: &Config) -> anyhow::Result<()> {
+        self.speakers.configure(config).await
+    }
+
+    /// Guards the VIPs of another configuration, whose services are in force.
+    pub async fn guard(&self, config: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
         self.gates.configure(&plan(config, sockets)?).await?;
         let watch = see(config, &self.gates).await?;
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
@@ -114,7 +122,7 @@ fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
 async fn see(config: &Config, gates: &gate::Handle) -> anyhow::Result<watch::Watch> {
     let gates = gates.clone();
     // VRRP adds the address of a VIP when it wins it, so its absence closes no gate.
-    let elsewhere: Vec<IpAddr> = config.vrrp.iter().flat_map(|vrrp| vrrp.vips()).collect();
+    let elsewhere: Vec<IpAddr> = Vec::new();
     let tell = move |news| match news {
         News::Addresses(mut all) => {
             all.extend(&elsewhere);

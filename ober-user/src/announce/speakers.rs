@@ -1,7 +1,7 @@
 //! Those who are told: BGP with BFD beside it, and VRRP.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,7 +18,7 @@ use crate::{
     },
     gate::{self, News, Standing},
     realtime::Thread,
-    status, vrrp,
+    status,
 };
 
 /// A neighbour that does not take what is written to it must not hold up the end.
@@ -34,8 +34,6 @@ pub(super) struct Speakers(Mutex<Inner>);
 struct Inner {
     bgp: Option<Arc<bgp::Handle>>,
     bfd: Arc<bfd::Handle>,
-    vrrp: Option<vrrp::Handle>,
-    shared: BTreeSet<IpAddr>,
     /// They are told that this node goes; gates are no longer listened to.
     stopping: bool,
     /// BFD and VRRP end with it.
@@ -52,8 +50,6 @@ impl Speakers {
         let speakers = Self(Mutex::new(Inner {
             bgp: None,
             bfd: Arc::new(bfd::start(&thread, changes)),
-            vrrp: None,
-            shared: BTreeSet::new(),
             stopping: false,
             thread,
         }));
@@ -67,14 +63,11 @@ impl Speakers {
     }
 
     pub(super) fn stand(&self, vip: IpAddr, standing: Standing) {
-        let mut inner = self.inner();
+        let inner = self.inner();
         if inner.stopping {
             return;
         }
-        if inner.shared.contains(&vip) {
-            let open = standing == Standing::Announced;
-            inner.vrrp.iter_mut().for_each(|vrrp| vrrp.gate(vip, open));
-        } else if let Some(bgp) = &inner.bgp {
+        if let Some(bgp) = &inner.bgp {
             bgp.stand(vip, standing);
         }
     }
@@ -101,23 +94,16 @@ impl Speakers {
         }
         let bfd = Arc::clone(&self.inner().bfd);
         bfd.set(sessions(config)).await?;
-        let gone = self.inner().vrrp(config)?;
-        if let Some(gone) = gone {
-            gone.stop().await;
-        }
         Ok(())
     }
 
     pub(super) async fn stop(&self) {
-        let (bgp, bfd, vrrp) = {
+        let (bgp, bfd) = {
             let mut inner = self.inner();
             inner.stopping = true;
-            (inner.bgp.take(), Arc::clone(&inner.bfd), inner.vrrp.take())
+            (inner.bgp.take(), Arc::clone(&inner.bfd))
         };
         let all = async {
-            if let Some(vrrp) = vrrp {
-                vrrp.stop().await;
-            }
             if let Some(bgp) = bgp {
                 part(&bgp).await;
             }
@@ -134,7 +120,6 @@ impl Speakers {
         let inner = self.inner();
         status.bgp = inner.bgp.iter().flat_map(|bgp| bgp.status()).collect();
         status.bfd = inner.bfd.status();
-        status.vrrp = inner.vrrp.as_ref().map(vrrp::Handle::status).unwrap_or_default();
     }
 }
 
@@ -145,17 +130,6 @@ impl Inner {
             (Some(running), Some(wanted)) => running.configure(wanted)?,
             (None, Some(wanted)) => self.bgp = Some(Arc::new(bgp::start(wanted)?)),
             (_, None) => return Ok(self.bgp.take()),
-        }
-        Ok(None)
-    }
-
-    fn vrrp(&mut self, config: &Config) -> anyhow::Result<Option<vrrp::Handle>> {
-        let vips = config.vrrp.iter().flat_map(|vrrp| vrrp.vips());
-        self.shared = vips.collect();
-        match (&mut self.vrrp, &config.vrrp) {
-            (Some(running), Some(wanted)) => running.configure(wanted)?,
-            (None, Some(wanted)) => self.vrrp = Some(vrrp::start(&self.thread, wanted)?),
-            (_, None) => return Ok(self.vrrp.take()),
         }
         Ok(None)
     }
@@ -184,11 +158,11 @@ pub(super) async fn follow(
     }
 }
 
-fn path(state: bfd::State) -> bgp::Path {
+fn path(state: bfd::State) -> bgp::peering::Path {
     match state {
-        bfd::State::Up => bgp::Path::Up,
-        bfd::State::AdminDown => bgp::Path::AdminDown,
-        bfd::State::Down | bfd::State::Init => bgp::Path::Down,
+        bfd::State::Up => bgp::peering::Path::Up,
+        bfd::State::AdminDown => bgp::peering::Path::AdminDown,
+        bfd::State::Down | bfd::State::Init => bgp::peering::Path::Down,
     }
 }
 
@@ -211,7 +185,10 @@ fn session(config: &Config, neighbour: &Neighbour) -> Option<bfd::Settings> {
             Hops::Within(hops) | Hops::Secure(hops) => 255 - hops.saturating_sub(1),
         },
     };
-    let direct = matches!(neighbour.hops, Hops::Link | Hops::Secure(1) | Hops::Within(1));
+    let direct = matches!(
+        neighbour.hops,
+        Hops::Link | Hops::Secure(1) | Hops::Within(1)
+    );
     Some(bfd::Settings {
         peer: neighbour.address,
         local: neighbour.source,
