@@ -1,14 +1,19 @@
 //! The servers of a backend as one worker sees them.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
+
+use tokio::time::timeout;
 
 use super::Live;
 use crate::haproxy;
 
-/// Asks the worker behind its command socket. An answer without the servers' lines is an error, not "none".
-pub async fn live(socket: &Path, backend: &str) -> io::Result<Live> {
+/// Asks the worker behind its command socket, at most so long. An answer without the servers' lines is an error, not
+/// "none".
+pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Result<Live> {
     // Type 4: servers. Names of backends are single words (`render::token`).
-    let answer = haproxy::ask(socket, &format!("show stat {backend} 4 -1")).await?;
+    let question = format!("show stat {backend} 4 -1");
+    let answer = timeout(patience, haproxy::ask(socket, &question)).await;
+    let answer = answer.map_err(io::Error::from)??;
     count(&answer).ok_or_else(|| {
         let words = answer.lines().next().unwrap_or("nothing");
         io::Error::new(io::ErrorKind::InvalidData, words.to_owned())

@@ -186,7 +186,6 @@ impl Gate {
     /// Closed, with nothing known. `workers`: how many there are to be.
     pub fn new(now: Instant, settings: Settings, workers: usize) -> Self {
         Self {
-            settings,
             workers,
             running: BTreeSet::new(),
             facts: BTreeSet::new(),
@@ -198,7 +197,7 @@ impl Gate {
                 number: 0,
                 began: now,
                 out: None,
-                due: Some(now),
+                due: Some(now + settings.fast_interval),
                 streak: 0,
             },
             damping: Damping::default(),
@@ -211,6 +210,7 @@ impl Gate {
             settled: false,
             history: VecDeque::new(),
             counts: BTreeMap::new(),
+            settings,
         }
     }
 

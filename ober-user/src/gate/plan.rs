@@ -25,6 +25,8 @@ pub struct Plan {
 /// What stands behind a VIP.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vip {
+    /// VRRP moves the address: whether it is here comes of the gate, and is no condition for it.
+    pub moves: bool,
     /// By worker number.
     pub workers: BTreeMap<usize, Worker>,
     /// Names of the backends of its services.
@@ -41,12 +43,18 @@ pub struct Worker {
 }
 
 impl Plan {
-    /// For every VIP of every service. `sockets`: those of the pool that serves this configuration.
-    pub fn of(config: &Config, sockets: &[Listening]) -> io::Result<Self> {
+    /// For every VIP of every service. `sockets`: those of the pool that serves this configuration. `moves`: is it VRRP
+    /// that adds and removes the address of this VIP?
+    pub fn of(
+        config: &Config,
+        sockets: &[Listening],
+        moves: impl Fn(IpAddr) -> bool,
+    ) -> io::Result<Self> {
         let mut vips = BTreeMap::<IpAddr, Vip>::new();
         for service in &config.services {
             for vip in &service.vips {
                 let entry = vips.entry(*vip).or_default();
+                entry.moves = moves(*vip);
                 entry.backends.insert(service.backend.clone());
                 for socket in sockets {
                     let listener = service.listeners.iter().find(|listener| {

@@ -93,6 +93,11 @@ impl Question {
         })
     }
 
+    /// For a whole probe.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Asks at one door.
     pub async fn ask(&self, door: Door) -> Result<(), Error> {
         let port = door.port;

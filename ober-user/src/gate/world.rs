@@ -75,8 +75,8 @@ impl Known {
         }
     }
 
-    /// What one piece of news is to one VIP.
-    fn event(&self, vip: IpAddr, news: &News) -> Event {
+    /// What one piece of news is to one VIP. `moves`: see [`Vip::moves`].
+    fn event(vip: IpAddr, moves: bool, news: &News) -> Event {
         match news {
             News::Worker(WorkerEvent { worker, in_ring }) => Event::Worker {
                 worker: *worker,
@@ -84,7 +84,7 @@ impl Known {
             },
             News::Interface(up) => Event::Holds(Fact::Interface, *up),
             News::Program(attached) => Event::Holds(Fact::Program, *attached),
-            News::Addresses(all) => Event::Holds(Fact::Address, all.contains(&vip)),
+            News::Addresses(all) => Event::Holds(Fact::Address, moves || all.contains(&vip)),
             News::Bfd(up) => Event::Bfd(*up),
             News::File(disabled) => Event::File(disabled.holds(vip)),
         }
@@ -138,6 +138,8 @@ struct Gates {
 
 /// The gate of one VIP, from outside.
 struct Running {
+    /// See [`Vip::moves`].
+    moves: bool,
     notes: mpsc::UnboundedSender<Note>,
     seen: watch::Receiver<Gate>,
     task: JoinHandle<()>,
@@ -179,7 +181,7 @@ impl Handle {
     pub fn tell(&self, news: News) {
         let mut gates = self.lock();
         for (vip, door) in &gates.doors {
-            door.send(Note::Happened(gates.known.event(*vip, &news)));
+            door.send(Note::Happened(Known::event(*vip, door.moves, &news)));
         }
         gates.known.learn(news);
     }
@@ -264,12 +266,15 @@ impl Gates {
                 question: Arc::clone(&question),
                 flights: Arc::clone(&self.flights),
             });
-            if let Some(door) = self.doors.get(vip) {
+            if let Some(door) = self.doors.get_mut(vip) {
+                door.moves = behind.moves;
                 let event = Event::Follow {
                     settings: plan.settings.clone(),
                     workers: plan.workers,
                 };
                 door.send(Note::Follow(ask, event));
+                let addresses = News::Addresses(self.known.addresses.clone());
+                door.send(Note::Happened(Known::event(*vip, door.moves, &addresses)));
             } else {
                 let door = self.open(*vip, plan, ask);
                 self.doors.insert(*vip, door);
@@ -280,6 +285,7 @@ impl Gates {
 
     fn open(&self, vip: IpAddr, plan: &Plan, ask: Arc<Ask>) -> Running {
         let mut machine = Gate::new(drive::now(), plan.settings.clone(), plan.workers);
+        let moves = ask.vip.moves;
         let (notes, inbox) = mpsc::unbounded_channel();
         let (status, seen) = watch::channel(machine.clone());
         let mut place = Place {
@@ -293,9 +299,14 @@ impl Gates {
         };
         let orders = self.kept.orders.of(vip).into_iter().map(Event::Order);
         let facts = self.known.all();
-        let facts = facts.iter().map(|news| self.known.event(vip, news));
+        let facts = facts.iter().map(|news| Known::event(vip, moves, news));
         let task = tokio::spawn(async move { drive(&mut machine, &mut place).await });
-        let door = Running { notes, seen, task };
+        let door = Running {
+            moves,
+            notes,
+            seen,
+            task,
+        };
         for event in orders.chain(facts) {
             door.send(Note::Happened(event));
         }
@@ -432,9 +443,10 @@ impl Ask {
         let names = self.vip.backends.iter().filter(|_| self.servers);
         let counts = names.map(|name| {
             let (cli, name) = (worker.cli.clone(), name.clone());
+            let patience = self.question.timeout();
             self.flights.servers.join((cli.clone(), name.clone()), || {
                 async move {
-                    let live = backends::live(&cli, &name).await;
+                    let live = backends::live(&cli, &name, patience).await;
                     live.map_err(|error| format!("servers of {name}: {error}"))
                 }
                 .boxed()

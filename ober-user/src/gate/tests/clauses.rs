@@ -76,7 +76,7 @@ fn a_start_without_workers_gets_its_verdict_after_fall_rounds_and_then_rests() {
     };
     assert_eq!(bench.gate.reason(), none);
     assert!(bench.gate.settled());
-    assert_eq!(bench.elapsed(), FAST);
+    assert_eq!(bench.elapsed(), 2 * FAST);
     assert_eq!(
         bench.gate.deadline(),
         None,
