@@ -127,8 +127,11 @@ impl Bfd {
     }
 
     pub(crate) fn set(&self, sessions: &[Settings]) {
-        let set = self.handle.set(sessions.to_vec());
-        self.runtime.block_on(set).expect("set the sessions");
+        self.try_set(sessions).expect("set the sessions");
+    }
+
+    pub(crate) fn try_set(&self, sessions: &[Settings]) -> Result<(), bfd::Error> {
+        self.runtime.block_on(self.handle.set(sessions.to_vec()))
     }
 
     pub(crate) fn admin_down(&self) {

@@ -7,3 +7,4 @@
 mod bird;
 mod frr;
 mod link;
+mod wire;

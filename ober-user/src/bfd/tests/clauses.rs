@@ -357,6 +357,19 @@ fn packets_that_come_late_are_counted_with_their_gap() {
 }
 
 #[test]
+fn a_thread_that_is_not_realtime_is_asked_for_nothing_it_cannot_keep() {
+    use crate::realtime::Priority;
+    for (priority, kept) in [
+        (Priority::Realtime, timers(10, 20, 3)),
+        (Priority::Nice, timers(50, 50, 3)),
+        (Priority::Ordinary, timers(50, 50, 3)),
+    ] {
+        assert_eq!(timers(10, 20, 3).on(priority), kept);
+        assert_eq!(timers(300, 60, 2).on(priority), timers(300, 60, 2));
+    }
+}
+
+#[test]
 fn a_refused_packet_is_counted_and_does_nothing() {
     let mut desk = Desk::up();
     let before = desk.session.picture();
