@@ -115,22 +115,15 @@ impl Announcer {
 }
 
 fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
-    Plan::of(config, sockets).context("read the addresses of the workers' sockets for the gates")
+    let moves = |_| false;
+    Plan::of(config, sockets, moves)
+        .context("read the addresses of the workers' sockets for the gates")
 }
 
 /// Watches interfaces, addresses, programs and the disable file for the gates.
 async fn see(config: &Config, gates: &gate::Handle) -> anyhow::Result<watch::Watch> {
     let gates = gates.clone();
-    // VRRP adds the address of a VIP when it wins it, so its absence closes no gate.
-    let elsewhere: Vec<IpAddr> = Vec::new();
-    let tell = move |news| match news {
-        News::Addresses(mut all) => {
-            all.extend(&elsewhere);
-            gates.tell(News::Addresses(all));
-        }
-        other => gates.tell(other),
-    };
-    Ok(watch::start(watch::Sight::of(config), tell).await?)
+    Ok(watch::start(watch::Sight::of(config), move |news| gates.tell(news)).await?)
 }
 
 async fn follow(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU8, time::Duration};
 
 use super::packet::Micros;
+use crate::realtime::Priority;
 
 /// What a session is to be. Peer, local address and interface make it what it is; the rest may change while it is Up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,5 +98,17 @@ pub struct Timers {
 
 impl Timers {
     /// The fastest that an ordinary thread keeps.
-    pub(super) const ORDINARY: Micros = Micros(50_000);
+    const ORDINARY: Micros = Micros(50_000);
+
+    /// As fast as the thread can be: ordinary scheduling is late by milliseconds, which would be taken for failures.
+    pub(super) fn on(self, priority: Priority) -> Self {
+        match priority {
+            Priority::Realtime => self,
+            Priority::Nice | Priority::Ordinary => Self {
+                transmit: self.transmit.max(Self::ORDINARY),
+                receive: self.receive.max(Self::ORDINARY),
+                multiplier: self.multiplier,
+            },
+        }
+    }
 }

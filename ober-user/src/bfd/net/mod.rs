@@ -15,7 +15,7 @@ use self::{
     table::{Entry, Table},
     world::{Input, World},
 };
-use super::{Change, Event, Hops, Picture, Session, Settings, Timers};
+use super::{Change, Event, Hops, Picture, Session, Settings};
 use crate::{
     drive::{self, drive_by},
     realtime::{Priority, Thread, Timer},
@@ -112,7 +112,7 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle 
 
 impl Handle {
     /// These sessions and no others. New ones start; changed timers are negotiated while the session stays Up; those
-    /// that are gone tell their peer so (AdminDown), then end. On an error the sessions before the faulty one are set.
+    /// that are gone tell their peer so (AdminDown), then end. The first error is told; the sessions without one are set all the same.
     pub async fn set(&self, mut sessions: Vec<Settings>) -> Result<(), Error> {
         for settings in &mut sessions {
             let possible = settings.timers.on(self.priority);
@@ -144,30 +144,23 @@ impl Handle {
         let sessions = shown
             .iter()
             .map(|shown| report::session(now, &shown.settings, &shown.view.borrow()));
-        let strays = lock(&self.table).strays();
+        let (strays, kernel) = {
+            let table = lock(&self.table);
+            (table.strays(), table.dropped_by_the_kernel())
+        };
+        let mut drops = report::drops(&strays);
+        if kernel > 0 {
+            drops.insert(status::bfd::KERNEL.to_owned(), kernel);
+        }
         status::bfd::Bfd {
             realtime: self.priority == Priority::Realtime,
             sessions: sessions.collect(),
-            drops: report::drops(&strays),
+            drops,
         }
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {
         self.orders.send(order).map_err(|_gone| Error::Gone)
-    }
-}
-
-impl Timers {
-    /// As fast as the thread can be: ordinary scheduling is late by milliseconds, which would be taken for failures.
-    fn on(self, priority: Priority) -> Self {
-        match priority {
-            Priority::Realtime => self,
-            Priority::Nice | Priority::Ordinary => Self {
-                transmit: self.transmit.max(Self::ORDINARY),
-                receive: self.receive.max(Self::ORDINARY),
-                multiplier: self.multiplier,
-            },
-        }
     }
 }
 
@@ -229,13 +222,14 @@ impl Engine {
                 seat.leave();
             }
         }
+        let mut first = Ok(());
         for (key, settings) in wanted {
             match self.seats.get_mut(&key) {
                 Some(seat) => seat.follow(settings),
-                None => self.begin(key, settings)?,
+                None => first = first.and(self.begin(key, settings)),
             }
         }
-        Ok(())
+        first
     }
 
     fn begin(&mut self, key: Key, settings: Settings) -> Result<(), Error> {

@@ -97,6 +97,8 @@ impl Receiver {
             port: hops.port(),
             source,
         })?;
+        let socket = Arc::new(socket);
+        lock(&table).watch(Arc::clone(&socket));
         Ok(Self {
             family,
             hops,
@@ -143,7 +145,7 @@ fn only_from_the_link(family: Family) -> [SockFilter; 4] {
     ]
 }
 
-async fn receive(socket: UdpSocket, hops: Hops, table: Arc<Mutex<Table>>) {
+async fn receive(socket: Arc<UdpSocket>, hops: Hops, table: Arc<Mutex<Table>>) {
     loop {
         if let Err(error) = batch(&socket, hops, &table).await {
             tracing::error!(%error, port = hops.port(), "receive BFD packets");

@@ -1,15 +1,16 @@
 //! Which session a packet is for, RFC 5880 section 6.3.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use nix::net::if_::if_nametoindex;
-use tokio::sync::mpsc;
+use tokio::{net::UdpSocket, sync::mpsc};
 
 use super::{
     super::{Control, Discriminator, Drops, Event, Hops, Refusal, dice::Dice},
     Key,
     world::Input,
 };
+use crate::sockopt;
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -36,6 +37,8 @@ pub(super) struct Table {
     entries: Vec<Entry>,
     /// Packets that were for no session.
     strays: Drops,
+    /// Those that receive.
+    sockets: Vec<Arc<UdpSocket>>,
 }
 
 impl Table {
@@ -50,6 +53,18 @@ impl Table {
 
     pub(super) fn strays(&self) -> Drops {
         self.strays
+    }
+
+    pub(super) fn watch(&mut self, socket: Arc<UdpSocket>) {
+        self.sockets.push(socket);
+    }
+
+    pub(super) fn dropped_by_the_kernel(&self) -> u64 {
+        let sockets = self.sockets.iter();
+        // A kernel that does not tell has nothing to tell.
+        sockets
+            .map(|socket| u64::from(sockopt::drops(socket).unwrap_or_default()))
+            .sum()
     }
 
     /// A discriminator no session has.

@@ -3,7 +3,7 @@
 use super::{Family, Labels, counter, gauge, one, plain};
 use crate::{
     bfd::{Refusal, State},
-    status::bfd::{Bfd, Session},
+    status::bfd::{Bfd, KERNEL, Session},
 };
 
 pub(super) fn families(bfd: &Bfd) -> Vec<Family> {
@@ -99,17 +99,18 @@ fn states(bfd: &Bfd) -> Family {
 }
 
 fn drops(bfd: &Bfd) -> [Family; 2] {
-    let count = |drops: &std::collections::BTreeMap<String, u64>, why: Refusal| {
-        drops.get(why.name()).copied().unwrap_or_default()
+    let count = |drops: &std::collections::BTreeMap<String, u64>, why: &str| {
+        drops.get(why).copied().unwrap_or_default()
     };
     let sessions = bfd.sessions.iter().flat_map(|session| {
         Refusal::ALL.map(|why| {
             let mut labels = place(session);
             labels.push(("reason", why.name().to_owned()));
-            (labels, count(&session.drops, why))
+            (labels, count(&session.drops, why.name()))
         })
     });
-    let strays = Refusal::ALL.map(|why| (one("reason", why.name()), count(&bfd.drops, why)));
+    let reasons = Refusal::ALL.into_iter().map(Refusal::name).chain([KERNEL]);
+    let strays = reasons.map(|why| (one("reason", why), count(&bfd.drops, why)));
     [
         counter(
             "ober_bfd_packets_dropped",
@@ -119,7 +120,7 @@ fn drops(bfd: &Bfd) -> [Family; 2] {
         counter(
             "ober_bfd_strays",
             "Packets that were for no session.",
-            strays.into(),
+            strays.collect(),
         ),
     ]
 }
