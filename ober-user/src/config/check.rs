@@ -518,7 +518,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn url_path(text: &str) -> bool {
+pub(super) fn url_path(text: &str) -> bool {
     let good =
         |letter: u8| letter.is_ascii_alphanumeric() || b"-._~/?&=+,;:@!*()%".contains(&letter);
     text.starts_with('/') && text.bytes().all(good)

@@ -279,7 +279,7 @@ impl Judge<'_> {
         let mut names = BTreeSet::new();
         let mut sources = Vec::new();
         for At { value, span } in written {
-            if let Some(source) = self.source(value, &span, port) {
+            if let Some(source) = self.discovery(value, &span, port) {
                 if !names.insert(source.name()) {
                     let message = format!("the source `{}` is written twice", source.name());
                     self.refuse(Fault::new(span, message));
@@ -290,7 +290,7 @@ impl Judge<'_> {
         sources
     }
 
-    fn source(&mut self, raw: Raw, span: &Span, port: NonZeroU16) -> Option<Discover> {
+    fn discovery(&mut self, raw: Raw, span: &Span, port: NonZeroU16) -> Option<Discover> {
         let Some(kind) = raw.kind.0.as_ref().map(|at| at.value) else {
             let message = "a source without `kind`";
             let help = "`static`, `hostlist`, `dns`, `srv`, `docker`, `json`, `exec`, `plaintext` or `consul`";
@@ -311,11 +311,11 @@ impl Judge<'_> {
             interval: self.period_or_none("interval", raw.interval.clone(), SECOND * 10),
             timeout: self.period("timeout", raw.timeout.clone(), SECOND * 5),
             failure: raw.failpolicy.clone().or(FailPolicy::KeepLast),
-            kind: self.source_kind(kind, raw, span, port),
+            kind: self.discovery_kind(kind, raw, span, port),
         })
     }
 
-    fn source_kind(&mut self, kind: Kinds, raw: Raw, span: &Span, port: NonZeroU16) -> Kind {
+    fn discovery_kind(&mut self, kind: Kinds, raw: Raw, span: &Span, port: NonZeroU16) -> Kind {
         match kind {
             Kinds::Static => Kind::Static(self.lines(raw.servers, raw.port.or(port))),
             Kinds::Hostlist => Kind::Hostlist(self.expressions(raw.servers)),

@@ -37,6 +37,7 @@ mod node;
 mod raw;
 mod scalar;
 mod schema;
+mod secret;
 mod service;
 mod source;
 pub mod tls;

@@ -7,6 +7,11 @@ use crate::status::{
     Worker,
 };
 
+mod bfd;
+mod gate;
+
+pub(crate) use bfd::bfd;
+
 pub(crate) fn status() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -56,9 +61,9 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
-        gate: Vec::new(),
+        gate: vec![gate::gate()],
         bgp: Vec::new(),
-        bfd: Vec::new(),
+        bfd: bfd(),
         vrrp: Vec::new(),
     }
 }
