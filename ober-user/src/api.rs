@@ -22,6 +22,8 @@ pub const SOCKET: &str = "control.sock";
 pub enum Request {
     Status,
     Counters,
+    /// The backends with their servers and sources.
+    Backends,
     /// Changes lists and backends, all or none.
     Sync(Sync),
     /// The sources and entries of the lists; all of them without a name.
@@ -90,6 +92,7 @@ pub type Answer = Result<Reply, Failure>;
 pub enum Reply {
     Status(Box<Status>),
     Counters(Counters),
+    Backends(BTreeMap<String, status::backends::Backend>),
     Synced(Vec<Synced>),
     Lists(Vec<ListEntries>),
     Checked(Vec<Checked>),

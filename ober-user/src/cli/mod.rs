@@ -2,6 +2,7 @@
 //! [`Outcome`] how it went. `main.rs` alone turns that into an exit status.
 
 mod acl;
+mod backends;
 mod bfd;
 mod bgp;
 pub mod client;
@@ -70,6 +71,8 @@ enum Command {
     /// Follow a flow through the data plane
     #[command(subcommand)]
     Flow(flow::Flow),
+    /// Show the servers of each backend: where they come from, how they stand and why
+    Backends(Json),
     /// Show the health gate of each VIP
     Gate(Json),
     /// Send the traffic of a VIP elsewhere: the community GRACEFUL_SHUTDOWN first, withdrawn after a time
@@ -135,6 +138,7 @@ impl Ober {
             Command::Undrain(vip) => wait(vip.order(Order::Undrain, &path, screen)),
             Command::Disable(vip) => wait(vip.order(Order::Disable, &path, screen)),
             Command::Enable(vip) => wait(vip.order(Order::Enable, &path, screen)),
+            Command::Backends(json) => wait(backends::run(&path, json, screen)),
             Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
             Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),

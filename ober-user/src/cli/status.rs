@@ -59,7 +59,10 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         &["list", "addresses", "last sync", "unresolved", "failure"],
         &rows,
     )?;
-    backends(status, screen)?;
+    if !status.backends.is_empty() {
+        section("backends", screen)?;
+        super::backends::show(&status.backends, now, screen)?;
+    }
     if status.gate.is_empty() {
         return Ok(());
     }
@@ -173,22 +176,6 @@ fn list(list: &List, now: Duration) -> Vec<Cell> {
             None => Cell::text("-"),
         },
     ]
-}
-
-fn backends(status: &Status, screen: &mut Screen) -> Result<(), Error> {
-    if status.backends.is_empty() {
-        return Ok(());
-    }
-    section("backends", screen)?;
-    let rows = status.backends.iter().map(|(name, servers)| {
-        vec![
-            Cell::text(name),
-            Cell::number(servers.len()),
-            Cell::text(crate::hostlist::fold(servers.iter().map(String::as_str))),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
-    Ok(screen.table(&["backend", "count", "servers"], &rows)?)
 }
 
 fn flag(good: bool) -> Cell {

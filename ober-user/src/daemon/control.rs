@@ -86,6 +86,7 @@ impl Daemon {
     async fn answer(&self, request: Request) -> Answer {
         let reply = match request {
             Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
+            Request::Backends => Ok(Reply::Backends(self.describe_backends().await)),
             Request::Counters => Ok(Reply::Counters(self.counters().await)),
             Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
             Request::Show { list } => self

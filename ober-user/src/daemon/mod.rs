@@ -9,6 +9,7 @@ mod key;
 mod lock;
 mod reload;
 pub(crate) mod report;
+mod servers;
 mod start;
 mod steering;
 
@@ -55,6 +56,7 @@ pub struct Daemon {
     plane: Arc<Mutex<Plane>>,
     attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,
+    watch: servers::Watch,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -72,6 +74,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     });
     tasks.spawn(control::serve(started.control, Arc::clone(&daemon)));
     tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
+    tasks.spawn(servers::learn(Arc::clone(&daemon), started.learned));
+    tasks.spawn(servers::renew(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;

@@ -25,6 +25,7 @@ impl Daemon {
         let mut backends = self.backends.lock().await;
         let mut keeper = self.keeper.lock().await;
         let mut fresh = Backends::open(&config)?;
+        fresh.inherit(&backends);
         let ready = fresh.prepare(&config, &Sync::default()).await?;
         let mut lists = Keeper::open(&config, self.plane().directory())?;
         // A port may be taken, a driver may refuse the programs: better now, when nothing has changed.
@@ -53,6 +54,7 @@ impl Daemon {
         lists.sweep()?;
         fresh.commit(ready)?;
         *backends = fresh;
+        self.watch.follow(&config, backends.servers());
         *keeper = lists;
         let attached = start::attach(&config, &mut self.plane())?;
         *self
@@ -110,6 +112,7 @@ impl Daemon {
             }
         }
         backends.commit(ready)?;
+        self.watch.follow(&config, backends.servers());
         Ok(done)
     }
 
@@ -123,7 +126,14 @@ impl Daemon {
             put_servers(&mut pool, &config, &ready).await?;
         }
         backends.commit(ready)?;
+        self.watch.follow(&config, backends.servers());
         Ok(())
+    }
+
+    /// Begins to ask and to check.
+    pub(super) async fn watch_servers(&self) {
+        let backends = self.backends.lock().await;
+        self.watch.follow(&self.config(), backends.servers());
     }
 
     fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {

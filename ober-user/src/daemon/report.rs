@@ -1,6 +1,7 @@
 //! What the daemon tells of itself.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     path::Path,
     sync::{Arc, PoisonError},
@@ -9,14 +10,14 @@ use std::{
 use anyhow::Context as _;
 use tokio::io::unix::AsyncFd;
 
-use super::Daemon;
+use super::{Daemon, servers};
 use crate::{
     config::Config,
     counters::{self, NamedService},
     dataplane::{Maps, facts},
     drive,
     events::Drops,
-    haproxy::{Exit, Server, Snapshot, Stage},
+    haproxy::{Exit, Snapshot, Stage},
     netlink, observe, status,
 };
 
@@ -100,6 +101,12 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
 }
 
 impl Daemon {
+    /// Servers and their sources as they stand.
+    pub(super) async fn describe_backends(&self) -> BTreeMap<String, status::backends::Backend> {
+        let backends = self.backends.lock().await;
+        servers::describe(&backends, &self.watch.standings())
+    }
+
     fn names(&self) -> Vec<NamedService> {
         names(&self.config(), &self.plane().maps)
     }
@@ -147,7 +154,7 @@ impl observe::http::Source for Daemon {
             .iter()
             .map(worker)
             .collect();
-        let backends = self.backends.lock().await.servers().clone();
+        let backends = self.describe_backends().await;
         let lists = self.keeper.lock().await.status();
         let data_plane = self.data_plane();
         let healthy = data_plane
@@ -155,12 +162,6 @@ impl observe::http::Source for Daemon {
             .iter()
             .all(|interface| interface.attached)
             && workers.iter().any(|worker| worker.in_ring);
-        let addresses_of = |servers: Vec<Server>| {
-            servers
-                .iter()
-                .map(|server| server.addr.to_string())
-                .collect()
-        };
         let mut status = status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
@@ -171,10 +172,7 @@ impl observe::http::Source for Daemon {
             data_plane,
             workers,
             lists,
-            backends: backends
-                .into_iter()
-                .map(|(name, servers)| (name, addresses_of(servers)))
-                .collect(),
+            backends,
             gate: Vec::new(),
             bgp: Vec::new(),
             bfd: status::bfd::Bfd::default(),

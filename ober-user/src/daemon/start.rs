@@ -17,13 +17,14 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
-use super::{Daemon, Lock, cluster_key, steering};
+use super::{Daemon, Lock, cluster_key, servers::Watch, steering};
 use crate::{
     announce::{Announcer, addresses},
     api,
     backends::{Backends, Ready},
     config::{Access, Config, Steer},
     dataplane::{self, Attached, Plane, Wanted},
+    discover::{self, engine::Learned},
     events::Drops,
     haproxy::{self, Listening, Pool, Servers},
     lists::{self, Keeper},
@@ -41,6 +42,8 @@ pub(super) struct Started {
     pub(super) metrics: TcpListener,
     pub(super) control: UnixListener,
     pub(super) drops: Drops,
+    /// What the sources of servers say.
+    pub(super) learned: mpsc::UnboundedReceiver<Learned>,
 }
 
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
@@ -52,10 +55,12 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let control = control_socket(&node.run)?;
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
+    discover_first(&config, &mut backends).await;
     let ready = backends.prepare(&config, &api::Sync::default()).await?;
     tell_unresolved(&ready);
     let parts = put_in_force(&config, key, &mut backends, ready).await?;
     let drops = parts.drops;
+    let (tell, learned) = mpsc::unbounded_channel();
     let daemon = Arc::new(Daemon {
         path: path.into(),
         run: node.run.clone(),
@@ -68,9 +73,11 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
+        watch: Watch::new(discover::engine::Engine::new(tell)),
         config: RwLock::new(Arc::new(config)),
         _lock: lock,
     });
+    daemon.watch_servers().await;
     daemon.refresh().await;
     tracing::info!(instance = daemon.config().node.instance, "serving");
     Ok(Started {
@@ -78,7 +85,18 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         metrics,
         control,
         drops,
+        learned,
     })
+}
+
+/// Waits for the sources of servers, each for its time: workers are not to start without the servers they can have. What the
+/// sources said in an earlier life does as well.
+async fn discover_first(config: &Config, backends: &mut Backends) {
+    if backends.incomplete() {
+        for learned in discover::engine::first(config).await {
+            backends.learn(config, learned, lists::now());
+        }
+    }
 }
 
 /// What serves.

@@ -25,6 +25,7 @@ mod adopt;
 mod check;
 mod cli;
 mod files;
+pub mod health;
 mod log;
 mod process;
 mod rehearse;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub mod backends;
 pub mod bfd;
 pub mod bgp;
 pub mod gate;
@@ -23,7 +24,7 @@ pub struct Status {
     pub services: Vec<Service>,
     pub workers: Vec<Worker>,
     pub lists: Vec<List>,
-    pub backends: BTreeMap<String, Vec<String>>,
+    pub backends: BTreeMap<String, backends::Backend>,
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,

@@ -28,6 +28,7 @@ pub fn render(status: &Status, counters: &Counters) -> Result<String, fmt::Error
     Ok(out)
 }
 
+mod backends;
 mod bfd;
 mod bgp;
 mod gate;
@@ -110,6 +111,7 @@ fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     all.extend(workers(&status.workers));
     all.extend(lists(&status.lists));
     all.extend(data_plane(&status.data_plane));
+    all.extend(backends::families(&status.backends));
     all.extend(gate::families(&status.gate));
     all.extend(bgp::families(&status.bgp));
     all.extend(bfd::families(&status.bfd));
@@ -126,8 +128,6 @@ fn node(status: &Status) -> Vec<Family> {
         let place = place(&service.name, Some(service.vip), Some(service.port));
         (place, u64::from(service.vip_present))
     });
-    let servers = status.backends.iter();
-    let servers = servers.map(|(name, servers)| (one("backend", name), servers.len() as u64));
     let started = status.started.map(|at| (Labels::new(), at));
     vec![
         gauge("ober_build_info", "What runs here.", vec![(build, 1)]),
@@ -145,11 +145,6 @@ fn node(status: &Status) -> Vec<Family> {
             "ober_service_vip_present",
             "1: the VIP is an address of this node.",
             present.collect(),
-        ),
-        gauge(
-            "ober_backend_servers",
-            "Servers of a backend.",
-            servers.collect(),
         ),
     ]
 }
@@ -443,6 +438,11 @@ mod tests {
             r#"ober_map_memory_bytes{map="PAGES"} 8388608"#,
             r#"ober_build_info{version="0.1.0",instance="main"} 1"#,
             "ober_healthy 1",
+            r#"ober_backend_servers{backend="rgw"} 2"#,
+            r#"ober_backend_servers_down{backend="rgw"} 1"#,
+            r#"ober_server_up{backend="rgw",server="rgw01",address="10.0.0.1:7480"} 0"#,
+            r#"ober_discovery_failures_total{backend="rgw",source="srv _s3._tcp.test"} 3"#,
+            r#"ober_discovery_failing{backend="rgw",source="srv _s3._tcp.test"} 1"#,
             r#"ober_vip_state{vip="192.0.2.10",state="up"} 1"#,
             r#"ober_vip_state{vip="192.0.2.10",state="down"} 0"#,
             r#"ober_vip_standing{vip="192.0.2.10",standing="announced"} 1"#,

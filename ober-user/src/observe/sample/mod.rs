@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::status::{
     Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
-    Worker,
+    Worker, backends,
 };
 
 mod bfd;
@@ -60,11 +60,35 @@ pub(crate) fn status() -> Status {
             synced: Some(1_700_000_000),
             error: None,
         }],
-        backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
+        backends: [("rgw".to_owned(), backend())].into(),
         gate: vec![gate::gate()],
         bgp: Vec::new(),
         bfd: bfd(),
         vrrp: Vec::new(),
+    }
+}
+
+fn backend() -> backends::Backend {
+    let server = |name: &str, last, state: &str| backends::Server {
+        name: name.into(),
+        address: ([10, 0, 0, last], 7480).into(),
+        host: Some(format!("{name}.test")),
+        weight: 1,
+        tier: 1,
+        sources: vec!["servers".into(), "srv _s3._tcp.test".into()],
+        state: state.into(),
+        reason: Some("status 500".into()),
+        seconds: Some(61),
+    };
+    backends::Backend {
+        servers: vec![server("rgw01", 1, "down"), server("rgw02", 2, "up")],
+        sources: vec![backends::Source {
+            name: "srv _s3._tcp.test".into(),
+            servers: Some(2),
+            failures: 3,
+            error: Some("SERVFAIL".into()),
+            asked: Some(1_700_000_000),
+        }],
     }
 }
 

@@ -1,0 +1,220 @@
+//! Servers that come and go, fail and recover: what discovery finds goes to the backends, what the checks find to the
+//! workers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+
+use super::Daemon;
+use crate::{
+    backends::Backends,
+    check::{
+        self, State,
+        engine::{Standings, Target},
+    },
+    config::Config,
+    discover::{self, engine::Learned},
+    drive,
+    haproxy::{
+        Servers,
+        health::{self, Health},
+    },
+    lists,
+    status::backends::{Backend, Server, Source},
+};
+
+/// Without any check there is nothing to renew.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The engines behind the servers, and what HAProxy calls each. Never held across a wait.
+#[derive(Debug)]
+pub(super) struct Watch {
+    sources: Mutex<discover::engine::Engine>,
+    checks: Mutex<check::engine::Engine>,
+    /// Names in HAProxy by backend and address. A copy: the backends themselves are locked while workers are replaced,
+    /// and verdicts must be renewed meanwhile.
+    names: Mutex<BTreeMap<(String, SocketAddr), String>>,
+    /// Workers that know no verdicts yet may be there.
+    fresh: Notify,
+}
+
+impl Watch {
+    pub(super) fn new(sources: discover::engine::Engine) -> Self {
+        Self {
+            sources: Mutex::new(sources),
+            checks: Mutex::default(),
+            names: Mutex::default(),
+            fresh: Notify::new(),
+        }
+    }
+
+    /// Asks the sources of this configuration and checks these servers from now on.
+    pub(super) fn follow(&self, config: &Config, servers: &Servers) {
+        lock(&self.sources).set(config);
+        let targets = targets(config, servers);
+        let named = servers.iter().flat_map(|(backend, servers)| {
+            servers
+                .iter()
+                .map(|server| ((backend.clone(), server.addr), server.name.clone()))
+        });
+        *lock(&self.names) = named.collect();
+        lock(&self.checks).set(targets);
+        self.fresh.notify_one();
+    }
+
+    /// How every checked server stands.
+    pub(super) fn standings(&self) -> Standings {
+        lock(&self.checks).standings()
+    }
+
+    /// All verdicts there are, as commands for the workers.
+    fn commands(&self) -> Vec<String> {
+        let (standings, names) = (self.standings(), lock(&self.names));
+        let healths = standings.iter().filter_map(|(key, standing)| {
+            let up = match standing.state {
+                State::Unknown => return None,
+                State::Up => true,
+                State::Down => false,
+            };
+            Some(Health {
+                backend: &key.0,
+                server: names.get(key)?,
+                up,
+            })
+        });
+        health::commands(healths)
+    }
+}
+
+/// Poisoned only by a panic in a few lines that do not panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Servers that some service leads to; those of a backend nobody refers to are left in peace.
+fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
+    let used: BTreeSet<_> = config
+        .services
+        .iter()
+        .map(|service| service.backend.as_str())
+        .collect();
+    let backends = config
+        .backends
+        .iter()
+        .filter(|(name, _)| used.contains(name.as_str()));
+    let targets = backends.flat_map(|(name, backend)| {
+        let servers = servers.get(name).into_iter().flatten();
+        servers.filter_map(|server| {
+            Some(Target {
+                backend: name.clone(),
+                server: server.addr,
+                name: server.host.clone(),
+                check: backend.check.clone()?,
+            })
+        })
+    });
+    targets.collect()
+}
+
+/// Takes in what sources say, and has the workers follow when servers come or go.
+pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: UnboundedReceiver<Learned>) {
+    // A change the workers did not take is tried again with the next answer.
+    let mut pending = false;
+    while let Some(first) = learned.recv().await {
+        let config = daemon.config();
+        let mut backends = daemon.backends.lock().await;
+        pending |= backends.learn(&config, first, lists::now());
+        while let Ok(more) = learned.try_recv() {
+            pending |= backends.learn(&config, more, lists::now());
+        }
+        drop(backends);
+        if pending {
+            match daemon.refresh_servers().await {
+                Ok(()) => pending = false,
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "take discovered servers over")
+                }
+            }
+        }
+    }
+}
+
+/// Tells the workers every verdict at once, and again and again: see [`health`].
+pub(super) async fn renew(daemon: Arc<Daemon>) {
+    let mut verdicts = lock(&daemon.watch.checks).verdicts();
+    loop {
+        let config = daemon.config();
+        let checks = config
+            .backends
+            .values()
+            .filter_map(|backend| backend.check.as_ref());
+        let pace = checks.map(|check| health::renewal(check.interval)).min();
+        tokio::select! {
+            // How it changed does not matter: all are told.
+            _ = verdicts.recv() => {}
+            () = daemon.watch.fresh.notified() => {}
+            () = tokio::time::sleep(pace.unwrap_or(IDLE)) => {}
+        }
+        let commands = daemon.watch.commands();
+        if !commands.is_empty() {
+            let workers = 0..config.workers.cpus.len();
+            let told = workers.map(|worker| tell(&daemon, worker, &commands));
+            futures_util::future::join_all(told).await;
+        }
+    }
+}
+
+async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
+    match health::tell(&daemon.run, worker, commands).await {
+        Ok(words) if words.is_empty() => {}
+        Ok(words) => tracing::debug!(worker, ?words, "verdicts on servers it does not know"),
+        // A worker that is not there is the supervision's to report.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::debug!(worker, %error, "tell a worker the verdicts"),
+    }
+}
+
+/// Every backend as it stands.
+pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<String, Backend> {
+    let now = drive::now();
+    let servers = backends.servers().iter().map(|(name, servers)| {
+        let server = |server: &crate::haproxy::Server| {
+            let key = (name.clone(), server.addr);
+            let standing = standings.get(&key);
+            Server {
+                name: server.name.clone(),
+                address: server.addr,
+                host: server.host.clone(),
+                weight: server.weight,
+                tier: server.tier,
+                sources: backends.origins().get(&key).cloned().unwrap_or_default(),
+                state: standing
+                    .map_or("unchecked", |standing| standing.state.name())
+                    .into(),
+                reason: standing.map(|standing| standing.reason.clone()),
+                seconds: standing
+                    .map(|standing| now.saturating_duration_since(standing.since).as_secs()),
+            }
+        };
+        let sources = backends.sources().get(name).into_iter().flatten();
+        let source = |(name, source): (&String, &discover::source::Source)| Source {
+            name: name.clone(),
+            servers: source.servers.as_ref().map(|servers| servers.len() as u64),
+            failures: source.failures,
+            error: source.error.clone(),
+            asked: source.asked,
+        };
+        let backend = Backend {
+            servers: servers.iter().map(server).collect(),
+            sources: sources.map(source).collect(),
+        };
+        (name.clone(), backend)
+    });
+    servers.collect()
+}

@@ -1,0 +1,44 @@
+//! Servers and where they come from, as shown.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A backend as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    pub servers: Vec<Server>,
+    /// The sources under `discover`.
+    pub sources: Vec<Source>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// What HAProxy calls it.
+    pub name: String,
+    pub address: SocketAddr,
+    pub host: Option<String>,
+    pub weight: u32,
+    pub tier: u32,
+    /// Who named it: `servers`, or a source.
+    pub sources: Vec<String>,
+    /// `up`, `down`, `unknown` before the first check, `unchecked` where there is none.
+    pub state: String,
+    /// What the last check found.
+    pub reason: Option<String>,
+    /// Seconds in this state.
+    pub seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub name: String,
+    /// How many it stands for; `None`: it never answered.
+    pub servers: Option<u64>,
+    /// Questions that failed since the daemon started.
+    pub failures: u64,
+    /// Why the last one did, if it did.
+    pub error: Option<String>,
+    /// When the last question was over, in seconds since 1970.
+    pub asked: Option<u64>,
+}
