@@ -20,6 +20,9 @@ pub mod lines;
 pub mod merge;
 pub mod source;
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};

@@ -51,7 +51,12 @@ fn backend_http_moves_the_traffic_to_other_servers_without_a_failed_request() {
             "- 10.77.1.2:9000",
         ],
     );
-    assert_eq!(stage.status().expect("status").backends["rgw"].servers.len(), 1);
+    assert_eq!(
+        stage.status().expect("status").backends["rgw"]
+            .servers
+            .len(),
+        1
+    );
     acl(&stage, &["sync", "--backend-http", &expression]).says(0, &["2 added, 1 removed, 2 on it"]);
     until("requests at both new servers", SOON, || {
         Ok(others.iter().all(|server| asked(server) > 5).then_some(()))

@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 15] = [
+pub(super) const PACKAGES: [Package; 16] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -66,6 +66,12 @@ pub(super) const PACKAGES: [Package; 15] = [
     ),
     package("bird2", "bird", Test, "another router: BGP and BFD"),
     package("keepalived", "keepalived", Node, "the other node of VRRP"),
+    package(
+        "nsd",
+        "nsd",
+        Test,
+        "the name server that discovery asks: SRV, SERVFAIL, answers too long for UDP",
+    ),
     package(
         "slurm-client",
         "scontrol",

@@ -49,11 +49,19 @@ fn written(line: &str) -> Option<(&str, bool)> {
 
 /// The path of a table as the schema knows it.
 fn free_names(table: &str) -> String {
-    ["rgw", "routers", "frontend-http", "default"]
-        .iter()
-        .fold(format!(".{table}"), |path, name| {
-            path.replace(&format!(".{name}"), ".*")
-        })
+    [
+        "rgw",
+        "bytes",
+        "words",
+        "program",
+        "routers",
+        "frontend-http",
+        "default",
+    ]
+    .iter()
+    .fold(format!(".{table}"), |path, name| {
+        path.replace(&format!(".{name}"), ".*")
+    })
 }
 
 #[test]

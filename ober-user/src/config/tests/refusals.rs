@@ -349,6 +349,133 @@ check = { path = "health", status = "ok" }
     );
 }
 
+#[test]
+fn a_check_says_which_of_its_keys_cannot_be() {
+    let text = r#"
+[node]
+interfaces = ["a"]
+[backends.a.check]
+kind = "tcp"
+path = "/"
+interval = "1s"
+fast_interval = "2s"
+[backends.b.check]
+kind = "probe"
+protocol = "udp"
+send = '\q'
+[backends.c.check]
+kind = "probe"
+expect = 'a'
+pattern = '('
+tls = {}
+[backends.d.check]
+kind = "exec"
+command = ["check", "a"]
+good = "1"
+[backends.e.check]
+kind = "tls"
+tls = { verify = false, ca = "none.pem", nane = "x" }
+[backends.f.check]
+kind = "exec"
+[backends.g.check]
+kind = "htp"
+"#;
+    let syntax = Place::new().problems(text);
+    assert_eq!(
+        syntax,
+        [
+            "24: unknown key `nane` | did you mean `name`?",
+            "28: unknown value `htp` | did you mean `http`?",
+        ]
+    );
+    let text = text.replace(", nane = \"x\"", "").replace("htp", "tcp");
+    assert_eq!(
+        Place::new().problems(&text),
+        [
+            "6: `path` is not for a check of kind `tcp` | remove it, or write `kind = \"http\"`",
+            "8: `fast_interval` is longer than `interval`",
+            "11: a probe over UDP needs `send` and `expect` or `pattern`: silence tells nothing",
+            "12: `send` has a backslash that begins nothing known | `\\r`, `\\n`, `\\t`, `\\\\` and `\\xNN` are; write the string between single quotes",
+            "16: `expect` and `pattern` are written, but the answer is compared with one of them | remove one of the two",
+            "16: `pattern` is no regular expression: unclosed group",
+            "17: `tls` is for probes over TLS | remove it, or write `protocol = \"tls\"`",
+            "20: `check` is no absolute path of a program | what runs as root is named in full",
+            "21: `good` and `bad` belong together: any other output changes nothing | write both, or none and let the exit status tell",
+            "24: `ca` has no meaning where nobody is verified | remove it, or `verify = false`",
+            "26: a check of kind `exec` has no `command` | write `command = [\"/path/to/program\"]`",
+        ]
+    );
+}
+
+#[test]
+fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
+    let source = |text: &str| {
+        let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
+        Place::new().problems(&text)
+    };
+    let kinds =
+        "`static`, `hostlist`, `dns`, `srv`, `docker`, `json`, `exec`, `plaintext` or `consul`";
+    assert_eq!(
+        source(""),
+        [format!("3: a source without `kind` | {kinds}")]
+    );
+    assert_eq!(
+        source("kind='static'\nservers=['a:0']"),
+        ["5: `a:0` is no server; write `host:port`, `[address]:port` or `host`"]
+    );
+    assert_eq!(
+        source("kind='static'\nservers=['a w=1']"),
+        ["5: `w=1` is neither `weight=NUMBER` nor `tier=NUMBER` nor `name=HOST`"]
+    );
+    assert_eq!(
+        source("kind='dns'\nurl='http://a'\nlookup='a'"),
+        [
+            "5: `url` is not for a source of kind `dns` | remove it; it is for `docker`, `json`, `plaintext`, `consul`"
+        ]
+    );
+    assert_eq!(
+        source("kind='srv'\nlookup='a..b'"),
+        ["5: `a..b` is no name the DNS could hold"]
+    );
+    assert_eq!(
+        source("kind='json'"),
+        ["3: a source without `url` | write `url = \"http://host:port/path\"`"]
+    );
+    let url = "write http://host:port/path, https://host:port/path or unix:///path/to/socket";
+    assert_eq!(
+        source("kind='json'\nurl='consul:8500'"),
+        [format!("5: `url` is `consul:8500` | {url}")]
+    );
+    assert_eq!(
+        source("kind='json'\nurl='http://a'\nhost='a.b'"),
+        ["6: `host` is `a.b`, but a JSON pointer begins with `/` | write `/a/b`"]
+    );
+    assert_eq!(
+        source("kind='plaintext'\nurl='http://a'\npattern='(?<port>1)'"),
+        ["6: `pattern` has no group `host` | write it as `(?<host>[^:]+)`"]
+    );
+    assert_eq!(
+        source("kind='plaintext'\nurl='http://a'\npattern='(?<host>1)(?<wait>2)'"),
+        ["6: `pattern` has an unknown group `wait` | known: `host`, `port`, `weight`, `tier`, `name`"]
+    );
+    assert_eq!(
+        source("kind='consul'"),
+        ["3: a source without `service` | write `service = \"s3\"`"]
+    );
+    assert_eq!(
+        source("kind='exec'\ncommand=['/none/of/these']"),
+        ["5: there is no program /none/of/these | correct the path, or make the file executable"]
+    );
+    assert_eq!(
+        source("kind='exec'\ncommand=['/bin/sh']\nfailpolicy='keep'"),
+        ["6: unknown value `keep` | known: `keeplast`, `setempty`"]
+    );
+    assert_eq!(
+        source("kind='dns'\nlookup='a'\n[[backends.b.discover]]\nkind='dns'\nlookup='a'"),
+        ["6: the source `dns a` is written twice"]
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_whatever_makes_it_panic(text in "[\\[\\]a-z=\"'{}$\\n., 0-9é-]{0,80}") {
