@@ -112,7 +112,7 @@ pub enum Event {
     },
     /// From now on, by these rules and with so many workers.
     Follow {
-        settings: Settings,
+        settings: Box<Settings>,
         workers: usize,
     },
 }
@@ -517,7 +517,7 @@ impl Machine for Gate {
             Event::Order(order) => self.order(now, order),
             Event::Probed { round, findings } => self.probed(now, round, &findings),
             Event::Follow { settings, workers } => {
-                (self.settings, self.workers) = (settings, workers);
+                (self.settings, self.workers) = (*settings, workers);
                 self.running.retain(|worker| *worker < workers);
                 self.look(now, was_hard);
             }

@@ -220,8 +220,9 @@ impl Handle {
         };
         let mut concerned = BTreeSet::new();
         for (vip, answer) in answers {
-            // An end instead of an answer.
-            answer.await.map_err(|_| Error::Ended { order, vip })?;
+            if answer.await.is_err() {
+                return Err(Error::Ended { order, vip });
+            }
             concerned.insert(vip);
         }
         let mut status = self.status();
@@ -269,7 +270,7 @@ impl Gates {
             if let Some(door) = self.doors.get_mut(vip) {
                 door.moves = behind.moves;
                 let event = Event::Follow {
-                    settings: plan.settings.clone(),
+                    settings: Box::new(plan.settings.clone()),
                     workers: plan.workers,
                 };
                 door.send(Note::Follow(ask, event));
