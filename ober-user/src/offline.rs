@@ -88,7 +88,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         backends: BTreeMap::new(),
         gate: Vec::new(),
         bgp: Vec::new(),
-        bfd: Vec::new(),
+        bfd: status::bfd::Bfd::default(),
         vrrp: Vec::new(),
     })
 }

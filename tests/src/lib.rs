@@ -17,6 +17,7 @@ pub mod packets;
 pub mod pattern;
 pub mod peers;
 pub mod plane;
+pub mod routed;
 pub mod s3;
 pub mod sockets;
 pub mod stage;

@@ -34,6 +34,7 @@ mod node;
 mod raw;
 mod scalar;
 mod schema;
+mod secret;
 mod service;
 mod source;
 mod tree;

@@ -29,6 +29,7 @@ pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 
 use crate::{
+    announce::Announcer,
     backends::Backends,
     config::Config,
     dataplane::Plane,
@@ -46,6 +47,7 @@ pub struct Daemon {
     run: PathBuf,
     started: u64,
     config: RwLock<Arc<Config>>,
+    announcer: Announcer,
     pool: tokio::sync::Mutex<Pool>,
     backends: tokio::sync::Mutex<Backends>,
     keeper: tokio::sync::Mutex<Keeper>,
@@ -88,6 +90,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
+    // Whoever is in a hurry asks twice.
+    tokio::select! {
+        () = daemon.announcer.stop() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     tracing::info!("stopped; the data plane goes on filtering and the workers go on serving");
     Ok(())
 }
@@ -98,17 +106,12 @@ impl Daemon {
     }
 
     /// Drains, undrains, disables or enables a VIP; without one, all.
-    #[expect(
-        clippy::unused_async,
-        reason = "waits for the gates once the daemon runs them"
-    )]
-    pub async fn order(
+    async fn order(
         &self,
         vip: Option<IpAddr>,
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
-        let vip = vip.map_or_else(|| "every VIP".to_owned(), |vip| vip.to_string());
-        anyhow::bail!("{order} {vip}: this daemon runs no gates")
+        Ok(self.announcer.order(vip, order).await?)
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {

@@ -49,7 +49,7 @@ fn written(line: &str) -> Option<(&str, bool)> {
 
 /// The path of a table as the schema knows it.
 fn free_names(table: &str) -> String {
-    ["rgw", "routers", "frontend-http"]
+    ["rgw", "routers", "frontend-http", "default"]
         .iter()
         .fold(format!(".{table}"), |path, name| {
             path.replace(&format!(".{name}"), ".*")

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    gate::{Standing, State},
-    status::{
-        Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters,
-        Status, Worker,
-        gate::{Gate, Transition},
-    },
+use crate::status::{
+    Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
+    Worker,
 };
+
+mod bfd;
+mod gate;
+
+pub(crate) use bfd::bfd;
 
 pub(crate) fn status() -> Status {
     Status {
@@ -60,37 +61,10 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
-        gate: vec![gate()],
+        gate: vec![gate::gate()],
         bgp: Vec::new(),
-        bfd: Vec::new(),
+        bfd: bfd(),
         vrrp: Vec::new(),
-    }
-}
-
-fn gate() -> Gate {
-    Gate {
-        vip: [192, 0, 2, 10].into(),
-        state: State::Up,
-        seconds: 61,
-        reason: "2 workers answer".into(),
-        standing: Standing::Announced,
-        serving: 2,
-        servers: Some(3),
-        transitions: [("served".to_owned(), 2)].into(),
-        history: vec![
-            Transition {
-                at: 1_700_000_000,
-                from: State::Init,
-                to: State::Rising,
-                reason: "2 workers answer".into(),
-            },
-            Transition {
-                at: 1_700_000_001,
-                from: State::Rising,
-                to: State::Up,
-                reason: "2 workers answer".into(),
-            },
-        ],
     }
 }
 
