@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::status::{
     Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
-    Worker,
+    Worker, bgp,
 };
 
 pub(crate) fn status() -> Status {
@@ -57,7 +57,7 @@ pub(crate) fn status() -> Status {
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
         gate: Vec::new(),
-        bgp: Vec::new(),
+        bgp: vec![neighbour()],
         bfd: Vec::new(),
         vrrp: Vec::new(),
     }
@@ -105,5 +105,47 @@ pub(crate) fn counters() -> Counters {
                 lookups: [("assigned".to_owned(), 5)].into(),
             },
         ],
+    }
+}
+
+fn neighbour() -> bgp::Neighbour {
+    let told = bgp::Told {
+        prefix: "192.0.2.10/32".into(),
+        next_hop: [192, 0, 2, 1].into(),
+        path: vec![65001],
+        med: Some(100),
+        local_pref: None,
+        communities: vec!["65001:100".into()],
+    };
+    let updates = bgp::Counts {
+        sent: 3,
+        received: 1,
+    };
+    bgp::Neighbour {
+        address: [192, 0, 2, 254].into(),
+        asn: Some(65000),
+        local_as: 65001,
+        id: Some([192, 0, 2, 254].into()),
+        state: "established".into(),
+        seconds: 3600,
+        flaps: 2,
+        hold_time: Some(9),
+        families: vec!["ipv4".into()],
+        extended_next_hop: false,
+        signed: true,
+        bfd: Some("up".into()),
+        announced: vec![told],
+        messages: [("update".to_owned(), updates)].into(),
+        malformed: 1,
+        prefixes_received: 7,
+        last_sent: None,
+        last_received: Some(bgp::Said {
+            code: 6,
+            subcode: 2,
+            name: "Administrative Shutdown".into(),
+            text: Some("maintenance".into()),
+            seconds: 3700,
+        }),
+        last_failure: None,
     }
 }
