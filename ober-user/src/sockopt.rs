@@ -7,7 +7,7 @@ use std::{
 
 /// Packets the kernel dropped that were for this socket: by its filter, or because its queue was full.
 pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
-    /// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of linux/sock_diag.h.
+    /// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of `linux/sock_diag.h`.
     const VARS: usize = 9;
     let mut info = [0_u32; VARS];
     let mut length = libc::socklen_t::try_from(size_of_val(&info)).map_err(io::Error::other)?;
