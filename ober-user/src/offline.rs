@@ -50,7 +50,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 Keeper::open(config, &pins)?.sync(&sync).await?,
             ))
         }
-        Request::Watch | Request::Reload => {
+        Request::Watch | Request::Reload | Request::Gate { .. } => {
             anyhow::bail!(
                 "no daemon runs on instance {}; start it with `ober-user run`",
                 config.node.instance

@@ -161,7 +161,7 @@ impl observe::http::Source for Daemon {
                 .map(|server| server.addr.to_string())
                 .collect()
         };
-        status::Status {
+        let mut status = status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
             pid: Some(std::process::id()),
@@ -179,7 +179,9 @@ impl observe::http::Source for Daemon {
             bgp: Vec::new(),
             bfd: status::bfd::Bfd::default(),
             vrrp: Vec::new(),
-        }
+        };
+        self.announcer.describe(&mut status);
+        status
     }
 
     fn run(&self) -> &Path {

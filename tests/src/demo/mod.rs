@@ -3,6 +3,7 @@
 
 mod access;
 mod account;
+mod announce;
 mod faults;
 mod script;
 mod traffic;
@@ -14,6 +15,7 @@ use anyhow::Result;
 pub use script::Script;
 
 use crate::{
+    ingress::Ingress,
     lab::{Process, client4},
     pattern::Pattern,
     stage::{Settings, Stage},
@@ -58,6 +60,7 @@ pub fn run(script: &mut Script) -> Option<Demo> {
     account::counters(script, &demo);
     account::metrics(script, &demo);
     account::drops(script, &demo);
+    announce::routed(script);
     if script.failed() > 0 {
         demo.explain();
     }
@@ -69,7 +72,7 @@ impl Demo {
     pub fn invitation(&self) -> Result<String> {
         let Stage {
             cluster,
-            config,
+            ober: Ingress { config, .. },
             authority,
             ..
         } = &self.stage;
@@ -115,7 +118,7 @@ impl Demo {
     }
 
     fn explain(&self) {
-        let processes = [&self.stage.daemon, &self.watch];
+        let processes = [&self.stage.ober.daemon, &self.watch];
         for process in processes.into_iter().flatten().chain([&self.stage.storage]) {
             eprintln!(
                 "--- end of the log of {}:\n{}",
