@@ -75,7 +75,7 @@ enum Command {
     Backends(Json),
     /// Show the health gate of each VIP
     Gate(Json),
-    /// Send the traffic of a VIP elsewhere: the community GRACEFUL_SHUTDOWN first, withdrawn after a time
+    /// Send the traffic of a VIP elsewhere: the community `GRACEFUL_SHUTDOWN` first, withdrawn after a time
     Drain(gate::Vip),
     /// Undo `drain`: announce the VIP again if it is served
     Undrain(gate::Vip),

@@ -18,18 +18,19 @@ use std::{
     time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     config::gate::{Down, Gate as Settings},
     machine::Machine,
 };
 
+mod ask;
 pub mod backends;
+mod damping;
 mod orders;
 pub mod plan;
 pub mod probe;
 pub mod round;
+mod standing;
 pub mod state;
 pub mod watch;
 mod world;
@@ -37,48 +38,17 @@ mod world;
 pub use orders::Error;
 pub use plan::Plan;
 pub use round::{Finding, Live, Tally};
+pub use standing::Standing;
 pub use state::{Order, Reason, State, Transition};
 pub use world::{Handle, News, start};
 
+use damping::Damping;
 use state::{Health, Signal, next, shown};
 
 /// Transitions that are remembered.
 pub const REMEMBERED: usize = 20;
 /// A round that has not come back after so many of its timeouts never will. The prober itself gives up after one.
 const LOST: u32 = 2;
-
-/// How a VIP stands to the neighbours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// Nobody is told of it. VRRP gives it up.
-    #[default]
-    Withdrawn,
-    Announced,
-    /// Announced as the worst choice there is.
-    Depreferenced,
-    /// Announced with the community `GRACEFUL_SHUTDOWN` (RFC 8326), to be withdrawn soon.
-    GracefulShutdown,
-}
-
-impl Standing {
-    pub const ALL: [Self; 4] = [
-        Self::Withdrawn,
-        Self::Announced,
-        Self::Depreferenced,
-        Self::GracefulShutdown,
-    ];
-
-    /// As in JSON and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Withdrawn => "withdrawn",
-            Self::Announced => "announced",
-            Self::Depreferenced => "depreferenced",
-            Self::GracefulShutdown => "graceful-shutdown",
-        }
-    }
-}
 
 /// A fact without which nothing is announced. Unknown is no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,7 +82,7 @@ pub enum Event {
     },
     /// From now on, by these rules and with so many workers.
     Follow {
-        settings: Settings,
+        settings: Box<Settings>,
         workers: usize,
     },
 }
@@ -146,14 +116,6 @@ struct Rounds {
     due: Option<Instant>,
     /// Rounds in a row with the same verdict.
     streak: u32,
-}
-
-/// A VIP that goes up and down in a hurry is made to wait.
-#[derive(Clone, Copy, Debug, Default)]
-struct Damping {
-    up: Option<Instant>,
-    flaps: u32,
-    until: Option<Instant>,
 }
 
 /// The gate of one VIP.
@@ -302,7 +264,7 @@ impl Gate {
         };
         self.rounds.streak = counted.saturating_add(1);
         let risen = self.rounds.streak >= self.settings.rise;
-        let held = self.damping.until.is_some_and(|until| now < until);
+        let held = self.damping.holds(now);
         let enough = risen && !held;
         let waits = risen && held && self.health != Health::Up && self.health != Health::Falling;
         self.cause = if waits {
@@ -342,7 +304,7 @@ impl Gate {
         self.health = next(before, signal);
         let was_up = matches!(before, Health::Up | Health::Falling);
         match self.health {
-            Health::Up if !was_up => self.damping.up = Some(now),
+            Health::Up if !was_up => self.damping.went_up(now),
             Health::Down if was_up => {
                 self.damping.went_down(now, &self.settings);
                 if signal != Signal::Hard {
@@ -472,19 +434,6 @@ impl Gate {
     }
 }
 
-impl Damping {
-    fn went_down(&mut self, now: Instant, settings: &Settings) {
-        let was_up = self.up.map(|up| now.saturating_duration_since(up));
-        if was_up.is_none_or(|time| time >= settings.min_up) {
-            *self = Self::default();
-            return;
-        }
-        let longer = settings.hold.saturating_mul(1 << self.flaps.min(30));
-        self.flaps = self.flaps.saturating_add(1);
-        self.until = Some(now + longer.min(settings.hold_max));
-    }
-}
-
 fn set<T: Ord>(set: &mut BTreeSet<T>, member: T, there: bool) {
     if there {
         set.insert(member);
@@ -517,7 +466,7 @@ impl Machine for Gate {
             Event::Order(order) => self.order(now, order),
             Event::Probed { round, findings } => self.probed(now, round, &findings),
             Event::Follow { settings, workers } => {
-                (self.settings, self.workers) = (settings, workers);
+                (self.settings, self.workers) = (*settings, workers);
                 self.running.retain(|worker| *worker < workers);
                 self.look(now, was_hard);
             }

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::probe::Door;
 use crate::{
-    config::{Config, Protection, gate::Gate as Settings},
+    config::{Config, Protection, Service, gate::Gate as Settings},
     haproxy::{Listening, command_socket},
 };
 
@@ -56,20 +56,17 @@ impl Plan {
                 let entry = vips.entry(*vip).or_default();
                 entry.moves = moves(*vip);
                 entry.backends.insert(service.backend.clone());
-                for socket in sockets {
-                    let listener = service.listeners.iter().find(|listener| {
-                        socket.service == service.name
-                            && socket.port == listener.port
-                            && socket.family.holds(*vip)
-                    });
-                    let Some(listener) = listener else { continue };
-                    let worker = entry.workers.entry(socket.worker).or_default();
-                    worker.cli = command_socket(&config.node.run, socket.worker);
-                    worker.doors.push(Door {
-                        address: socket.address()?,
-                        tls: matches!(listener.protection, Protection::Tls { .. }),
-                        port: listener.port.get(),
-                    });
+            }
+        }
+        for service in &config.services {
+            for socket in sockets.iter().filter(|it| it.service == service.name) {
+                let Some(door) = door(service, socket)? else {
+                    continue;
+                };
+                let cli = command_socket(&config.node.run, socket.worker);
+                let behind = service.vips.iter().filter(|vip| socket.family.holds(**vip));
+                for vip in behind {
+                    vips.entry(*vip).or_default().add(socket.worker, &cli, door);
                 }
             }
         }
@@ -78,5 +75,27 @@ impl Plan {
             workers: config.workers.cpus.len(),
             vips,
         })
+    }
+}
+
+/// The door behind a socket; `None`: the service has no such listener any more.
+fn door(service: &Service, socket: &Listening) -> io::Result<Option<Door>> {
+    let mut listeners = service.listeners.iter();
+    let listener = listeners.find(|listener| listener.port == socket.port);
+    let door = listener.map(|listener| {
+        Ok(Door {
+            address: socket.address()?,
+            tls: matches!(listener.protection, Protection::Tls { .. }),
+            port: listener.port.get(),
+        })
+    });
+    door.transpose()
+}
+
+impl Vip {
+    fn add(&mut self, worker: usize, cli: &Path, door: Door) {
+        let worker = self.workers.entry(worker).or_default();
+        cli.clone_into(&mut worker.cli);
+        worker.doors.push(door);
     }
 }

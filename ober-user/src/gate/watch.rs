@@ -221,8 +221,12 @@ impl Table {
         let addresses = handle.address().get().execute();
         let addresses: Vec<AddressMessage> = addresses.try_collect().await.map_err(error)?;
         *self = Self::default();
-        links.iter().for_each(|link| self.link(link));
-        addresses.iter().for_each(|address| self.address(address));
+        for link in &links {
+            self.link(link);
+        }
+        for address in &addresses {
+            self.address(address);
+        }
         Ok(())
     }
 

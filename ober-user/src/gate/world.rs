@@ -1,28 +1,23 @@
 //! The world of the gates: one task a VIP runs its machine, has the workers asked and tells how the VIP stands.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    hash::Hash,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    net::IpAddr,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Shared, WeakShared, join_all},
-};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
 use super::{
-    Action, Error, Event, Fact, Finding, Gate, Live, Order, Plan, Standing, backends,
+    Action, Error, Event, Fact, Gate, Order, Plan, Standing,
+    ask::{Ask, Flights},
     orders::Kept,
-    plan::{Vip, Worker},
     probe::Question,
     watch::Disabled,
 };
@@ -75,7 +70,7 @@ impl Known {
         }
     }
 
-    /// What one piece of news is to one VIP. `moves`: see [`Vip::moves`].
+    /// What one piece of news is to one VIP. `moves`: see `plan::Vip::moves`.
     fn event(vip: IpAddr, moves: bool, news: &News) -> Event {
         match news {
             News::Worker(WorkerEvent { worker, in_ring }) => Event::Worker {
@@ -138,7 +133,7 @@ struct Gates {
 
 /// The gate of one VIP, from outside.
 struct Running {
-    /// See [`Vip::moves`].
+    /// See `plan::Vip::moves`.
     moves: bool,
     notes: mpsc::UnboundedSender<Note>,
     seen: watch::Receiver<Gate>,
@@ -220,8 +215,9 @@ impl Handle {
         };
         let mut concerned = BTreeSet::new();
         for (vip, answer) in answers {
-            // An end instead of an answer.
-            answer.await.map_err(|_| Error::Ended { order, vip })?;
+            if answer.await.is_err() {
+                return Err(Error::Ended { order, vip });
+            }
             concerned.insert(vip);
         }
         let mut status = self.status();
@@ -269,7 +265,7 @@ impl Gates {
             if let Some(door) = self.doors.get_mut(vip) {
                 door.moves = behind.moves;
                 let event = Event::Follow {
-                    settings: plan.settings.clone(),
+                    settings: Box::new(plan.settings.clone()),
                     workers: plan.workers,
                 };
                 door.send(Note::Follow(ask, event));
@@ -366,8 +362,7 @@ impl World<Gate> for Place {
             Action::Probe { round, workers } => {
                 let (ask, notes) = (Arc::clone(&self.ask), self.notes.clone());
                 tokio::spawn(async move {
-                    let findings = join_all(workers.into_iter().map(|worker| ask.worker(worker)));
-                    let findings = findings.await;
+                    let findings = ask.round(workers).await;
                     // Nobody waits for it once the VIP is gone.
                     notes
                         .send(Note::Happened(Event::Probed { round, findings }))
@@ -394,98 +389,6 @@ impl World<Gate> for Place {
             // Who ordered it may have hung up.
             answer.send(()).unwrap_or_default();
         }
-    }
-}
-
-/// What is asked for one VIP, and how.
-struct Ask {
-    vip: Vip,
-    /// Does the number of servers matter?
-    servers: bool,
-    question: Arc<Question>,
-    flights: Arc<Flights>,
-}
-
-impl Ask {
-    async fn worker(&self, number: usize) -> Finding {
-        let Some(worker) = self.vip.workers.get(&number) else {
-            return Finding {
-                worker: number,
-                answer: Err("it has no listener of this VIP".into()),
-                backends: Vec::new(),
-            };
-        };
-        let (doors, backends) = tokio::join!(self.doors(worker), self.backends(worker));
-        let (answer, backends) = match (doors, backends) {
-            (Ok(()), Ok(backends)) => (Ok(()), backends),
-            (Err(words), backends) => (Err(words), backends.unwrap_or_default()),
-            (Ok(()), Err(words)) => (Err(words), Vec::new()),
-        };
-        Finding {
-            worker: number,
-            answer,
-            backends,
-        }
-    }
-
-    async fn doors(&self, worker: &Worker) -> Result<(), String> {
-        let answers = worker.doors.iter().map(|door| {
-            let question = Arc::clone(&self.question);
-            let door = *door;
-            self.flights.doors.join(door.address, || {
-                async move { question.ask(door).await.map_err(|error| error.to_string()) }.boxed()
-            })
-        });
-        join_all(answers).await.into_iter().collect()
-    }
-
-    async fn backends(&self, worker: &Worker) -> Result<Vec<Live>, String> {
-        let names = self.vip.backends.iter().filter(|_| self.servers);
-        let counts = names.map(|name| {
-            let (cli, name) = (worker.cli.clone(), name.clone());
-            let patience = self.question.timeout();
-            self.flights.servers.join((cli.clone(), name.clone()), || {
-                async move {
-                    let live = backends::live(&cli, &name, patience).await;
-                    live.map_err(|error| format!("servers of {name}: {error}"))
-                }
-                .boxed()
-            })
-        });
-        join_all(counts).await.into_iter().collect()
-    }
-}
-
-/// Questions that are out: VIPs of one service ask the same, and one answer does for all who wait for it.
-#[derive(Default)]
-struct Flights {
-    doors: Joined<SocketAddr, Result<(), String>>,
-    servers: Joined<(PathBuf, String), Result<Live, String>>,
-}
-
-type Out<T> = BoxFuture<'static, T>;
-
-struct Joined<K, T: Clone>(Mutex<HashMap<K, WeakShared<Out<T>>>>);
-
-impl<K, T: Clone> Default for Joined<K, T> {
-    fn default() -> Self {
-        Self(Mutex::new(HashMap::new()))
-    }
-}
-
-impl<K: Eq + Hash, T: Clone> Joined<K, T> {
-    /// The question of that key that is out, or this one. An answer that is there already is not taken: it would be
-    /// older than the question.
-    fn join(&self, key: K, ask: impl FnOnce() -> Out<T>) -> Shared<Out<T>> {
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        out.retain(|_, question| question.upgrade().is_some());
-        let same = out.get(&key).and_then(WeakShared::upgrade);
-        if let Some(same) = same.filter(|same| same.peek().is_none()) {
-            return same;
-        }
-        let question = ask().shared();
-        out.extend(question.downgrade().map(|weak| (key, weak)));
-        question
     }
 }
 

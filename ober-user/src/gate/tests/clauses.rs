@@ -277,10 +277,14 @@ fn draining_announces_the_community_for_a_time_then_nothing_until_undrain() {
     assert_eq!(bench.gate.state(), State::Draining);
     bench.order(Order::Undrain);
     assert_eq!(bench.gate.state(), State::Up, "it was proven all the while");
-    use Standing::{Announced, GracefulShutdown, Withdrawn};
     assert_eq!(
         bench.stands,
-        [Announced, GracefulShutdown, Withdrawn, Announced]
+        [
+            Standing::Announced,
+            Standing::GracefulShutdown,
+            Standing::Withdrawn,
+            Standing::Announced
+        ]
     );
 }
 
@@ -465,12 +469,12 @@ fn new_rules_are_followed_at_once() {
         ..settings()
     };
     bench.on(Event::Follow {
-        settings: strict,
+        settings: Box::new(strict),
         workers: WORKERS,
     });
     assert_eq!(bench.gate.state(), State::Down);
     bench.on(Event::Follow {
-        settings: settings(),
+        settings: Box::new(settings()),
         workers: 1,
     });
     bench.rounds(3, true);

@@ -1,0 +1,322 @@
+//! Servers of a running node that are found in a real name server, and their health in real HAProxy workers.
+#![expect(
+    clippy::expect_used,
+    reason = "what the helpers of a test expect is part of the test"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use ober_tests::{
+    lab::{Process, VIP4, program, storage4, until},
+    load::Plan,
+    pattern::Pattern,
+    stage::{Settings, Stage},
+};
+use ober_user::status::backends::Backend;
+
+const PATH: &str = "/servers/object";
+const CONTENT: Pattern = Pattern::new(9, 10_000);
+const SOON: Duration = Duration::from_secs(30);
+/// The node's own end of the wire to the storage host: the name server lives beside Ober.
+const NAME_SERVER: &str = "10.77.1.1";
+
+/// NSD on the node with one zone.
+struct Names {
+    zone: PathBuf,
+    process: Process,
+}
+
+impl Names {
+    fn start(stage: &Stage, records: &str) -> Result<Self> {
+        let lab = &stage.cluster.lab;
+        let zone = lab.write("zone", zone(1, records))?;
+        let directory = lab.directory().display();
+        let config = lab.write(
+            "nsd.conf",
+            format!(
+                "server:\n ip-address: {NAME_SERVER}\n port: 53\n username: \"\"\n chroot: \"\"\n zonesdir: \"{directory}\"\n \
+                 database: \"\"\n pidfile: \"{directory}/nsd.pid\"\n xfrdfile: \"{directory}/xfrd\"\n \
+                 zonelistfile: \"{directory}/zones\"\n server-count: 1\n verbosity: 2\nremote-control:\n control-enable: no\n\
+                 zone:\n name: \"test\"\n zonefile: \"{}\"\n",
+                zone.display()
+            ),
+        )?;
+        let mut command = Command::new("nsd");
+        command.arg("-d").arg("-c").arg(config);
+        let process = stage.cluster.node.spawn(&mut command)?;
+        Ok(Self { zone, process })
+    }
+
+    /// Other records from now on; what is no zone makes every answer SERVFAIL.
+    fn change(&mut self, text: &str) -> Result<()> {
+        std::fs::write(&self.zone, text)?;
+        self.process.signal(Signal::SIGHUP)
+    }
+}
+
+fn zone(serial: u32, records: &str) -> String {
+    format!(
+        "$ORIGIN test.\n$TTL 1\n@ SOA ns host {serial} 1 1 1 1\n@ NS ns\nns A {NAME_SERVER}\n{records}\n"
+    )
+}
+
+fn srv(servers: &[(u16, &str)]) -> String {
+    let line = |(port, name): &(u16, &str)| {
+        format!("_s3._tcp SRV 1 5 {port} {name}\n{name} A {}\n", storage4())
+    };
+    servers.iter().map(line).collect()
+}
+
+/// Another S3 server for the same objects.
+fn server(stage: &Stage, port: u16) -> Process {
+    let address = SocketAddr::new(storage4(), port);
+    let mut command = Command::new(program("s3-server").expect("s3-server"));
+    let root = stage.cluster.lab.directory().join("objects");
+    command.arg(address.to_string()).arg(root).arg("--journal");
+    let server = stage.cluster.storage.spawn(&mut command).expect("start it");
+    until("a listening S3 server", SOON, || {
+        Ok(server.log().contains("listening on").then_some(()))
+    })
+    .expect("it listens");
+    server
+}
+
+fn backend(stage: &Stage) -> Result<Backend> {
+    let text = stage.cli(&["backends", "--json"])?;
+    let mut all: std::collections::BTreeMap<String, Backend> = serde_json::from_str(&text)?;
+    all.remove("rgw").context("there is a backend rgw")
+}
+
+/// `port state` of every server.
+fn standing(backend: &Backend) -> Vec<String> {
+    let one = |server: &ober_user::status::backends::Server| {
+        format!("{} {}", server.address.port(), server.state)
+    };
+    backend.servers.iter().map(one).collect()
+}
+
+fn becomes(stage: &Stage, wanted: &[&str]) -> Backend {
+    let mut last = Vec::new();
+    let found = until("the servers", SOON, || {
+        let backend = backend(stage)?;
+        last = standing(&backend);
+        Ok((last == wanted).then_some(backend))
+    });
+    found.unwrap_or_else(|error| panic!("{error:#}: {last:?} in the place of {wanted:?}"))
+}
+
+/// Servers as a worker sees them: `port UP`, `port DOWN`.
+fn in_haproxy(stage: &Stage, worker: usize) -> Result<Vec<String>> {
+    let path = stage
+        .cluster
+        .lab
+        .directory()
+        .join(format!("run/worker-{worker}.sock"));
+    let mut socket = UnixStream::connect(path)?;
+    socket.set_read_timeout(Some(SOON))?;
+    socket.write_all(b"show stat rgw 4 -1\n")?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text)?;
+    let mut lines = text.lines();
+    let head: Vec<_> = lines.next().context("a heading")?.split(',').collect();
+    let column = |name: &str| {
+        head.iter()
+            .position(|column| *column == name)
+            .context("a column")
+    };
+    let (address, status) = (column("addr")?, column("status")?);
+    let state = |line: &str| {
+        let cells: Vec<_> = line.split(',').collect();
+        let port = cells.get(address)?.rsplit(':').next()?;
+        let word = cells.get(status)?.split(' ').next()?;
+        Some(format!("{port} {word}"))
+    };
+    Ok(lines.filter_map(state).collect())
+}
+
+fn haproxy_says(stage: &Stage, wanted: &[&str]) {
+    let mut last = Vec::new();
+    until("HAProxy's view", SOON, || {
+        last = vec![in_haproxy(stage, 0)?, in_haproxy(stage, 1)?];
+        Ok(last.iter().all(|worker| worker == wanted).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {last:?} in the place of {wanted:?}"));
+}
+
+fn scrape() -> Result<String> {
+    let mut socket = std::net::TcpStream::connect(("127.0.0.1", 8404))?;
+    socket.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A stage with an object in the store, whose backend has this added.
+fn stage(name: &str, extra: &str) -> Stage {
+    let settings = Settings {
+        extra: extra.to_owned(),
+        ..Settings::default()
+    };
+    Stage::new(name, &settings).expect("build the stage")
+}
+
+fn start(stage: &mut Stage) {
+    stage.start().expect("start");
+    let client = stage.secure(VIP4);
+    stage.cluster.clients[0]
+        .tokio(async || {
+            client.create_bucket("servers").await?;
+            client.put(PATH, CONTENT).await
+        })
+        .expect("enter the client")
+        .expect("store an object");
+}
+
+#[test]
+fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
+    let discover = format!(
+        "interval = '300ms'\n[[backends.rgw.discover]]\nkind = 'srv'\nlookup = '_s3._tcp.test'\nnameserver = '{NAME_SERVER}:53'\n\
+         interval = '300ms'\n"
+    );
+    let mut stage = stage("srv", &discover);
+    let mut names = Names::start(&stage, &srv(&[(9001, "a"), (9002, "b")])).expect("NSD");
+    let _servers = [server(&stage, 9001), server(&stage, 9002)];
+    start(&mut stage);
+    let three = ["9000 up", "9001 up", "9002 up"];
+    let found = becomes(&stage, &three);
+    let second = &found.servers[1];
+    assert_eq!(
+        (
+            second.host.as_deref(),
+            second.tier,
+            second.weight,
+            &second.sources[..]
+        ),
+        (Some("a.test"), 1, 5, &["srv _s3._tcp.test".to_owned()][..])
+    );
+    let load = Plan {
+        connections: 2,
+        pause: Duration::from_millis(10),
+        ..Plan::get(stage.secure(VIP4), PATH, CONTENT)
+    };
+    let load = load
+        .start(&stage.cluster.clients[0])
+        .expect("start the load");
+    names
+        .change(&zone(2, &srv(&[(9002, "b")])))
+        .expect("one leaves");
+    becomes(&stage, &["9000 up", "9002 up"]);
+    names.change("this is no zone (").expect("break the zone");
+    // NSD goes on with the zone it has: without it, it starts into SERVFAIL.
+    names.process.signal(Signal::SIGTERM).expect("stop NSD");
+    names.process.wait(SOON).expect("it ends");
+    let failing = |words: &str| {
+        until("a failing source", SOON, || {
+            let backend = backend(&stage)?;
+            let error = backend.sources[0].error.clone().unwrap_or_default();
+            Ok(error.contains(words).then_some(backend))
+        })
+        .expect("it fails")
+    };
+    let silent = failing("_s3._tcp.test. SRV");
+    assert_eq!(standing(&silent), ["9000 up", "9002 up"]);
+    let config = stage.cluster.lab.directory().join("nsd.conf");
+    let mut command = Command::new("nsd");
+    command.arg("-d").arg("-c").arg(config);
+    names.process = stage.cluster.node.spawn(&mut command).expect("NSD again");
+    let broken = failing("Server Failure");
+    assert_eq!(standing(&broken), ["9000 up", "9002 up"]);
+    let metrics = stage.cli(&["status"]).expect("status");
+    assert!(metrics.contains("Server Failure"), "{metrics}");
+    names
+        .change(&zone(3, &srv(&[(9001, "a"), (9002, "b")])))
+        .expect("mend the zone");
+    until("both again", SOON, || {
+        let mut standing = standing(&backend(&stage)?);
+        standing.sort();
+        Ok((standing == three).then_some(()))
+    })
+    .expect("they come back");
+    let report = load.finish().expect("finish");
+    assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
+}
+
+#[test]
+fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_without_the_daemon()
+{
+    // HAProxy's own check of an exec backend is a connection, which always succeeds here.
+    let exec = "kind = 'exec'\ncommand = ['/bin/sh', '-c', 'test ! -e SICK']\ninterval = '400ms'\nfast_interval = '100ms'\nrise = 2\nfall = 2\n";
+    let mut stage = stage("lease", "");
+    let sick = stage.cluster.lab.directory().join("sick");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read");
+    let text = text.replace(
+        "path = \"/\"\n",
+        &exec.replace("SICK", &sick.display().to_string()),
+    );
+    std::fs::write(&stage.ober.config, text).expect("write");
+    start(&mut stage);
+    becomes(&stage, &["9000 up"]);
+    haproxy_says(&stage, &["9000 UP"]);
+    std::fs::write(&sick, "").expect("make it sick");
+    let down = becomes(&stage, &["9000 down"]);
+    let reason = down.servers[0].reason.clone().unwrap_or_default();
+    assert!(reason.contains("exit status: 1"), "{reason}");
+    haproxy_says(&stage, &["9000 DOWN"]);
+    // Ten checks of HAProxy's own, each of which says the contrary.
+    for _ in 0..80 {
+        for worker in 0..2 {
+            assert_eq!(in_haproxy(&stage, worker).expect("ask"), ["9000 DOWN"]);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let metrics = stage
+        .cluster
+        .node
+        .run(scrape)
+        .expect("enter the node")
+        .expect("scrape");
+    assert!(
+        metrics.contains("ober_backend_servers_down{backend=\"rgw\"} 1"),
+        "{metrics}"
+    );
+    stage.kill().expect("kill the daemon");
+    haproxy_says(&stage, &["9000 UP"]);
+    // The next daemon knows better again.
+    stage.start().expect("start again");
+    haproxy_says(&stage, &["9000 DOWN"]);
+    std::fs::remove_file(&sick).expect("heal it");
+    becomes(&stage, &["9000 up"]);
+    haproxy_says(&stage, &["9000 UP"]);
+}
+
+#[test]
+fn a_server_that_dies_is_down_in_status_and_workers_and_comes_back() {
+    let mut stage = stage("dies", "interval = '300ms'\n");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read");
+    let storage: IpAddr = storage4();
+    let both = format!("servers = [\"{storage}:9000\", \"{storage}:9001\"]");
+    let text = text.replace(&format!("servers = [\"{storage}:9000\"]"), &both);
+    std::fs::write(&stage.ober.config, text).expect("write");
+    let mut second = server(&stage, 9001);
+    start(&mut stage);
+    becomes(&stage, &["9000 up", "9001 up"]);
+    second
+        .signal(Signal::SIGSTOP)
+        .expect("stop it: it accepts and says nothing");
+    let down = becomes(&stage, &["9000 up", "9001 down"]);
+    let reason = down.servers[1].reason.clone().unwrap_or_default();
+    assert!(reason.contains("no answer within 2s"), "{reason}");
+    haproxy_says(&stage, &["9000 UP", "9001 DOWN"]);
+    second.signal(Signal::SIGCONT).expect("go on");
+    becomes(&stage, &["9000 up", "9001 up"]);
+    haproxy_says(&stage, &["9000 UP", "9001 UP"]);
+}
