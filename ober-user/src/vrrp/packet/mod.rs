@@ -151,7 +151,7 @@ impl Advertisement {
         }
         let sum = match (self.version, source.is_ipv4(), coverage) {
             (Version::V2, ..) | (Version::V3, true, Coverage::Message) => plain(&bytes),
-            (Version::V3, ..) => pseudo(source, destination, &bytes) + plain(&bytes),
+            (Version::V3, ..) => pseudo(PROTOCOL, source, destination, &bytes) + plain(&bytes),
         };
         if let Some(place) = bytes.get_mut(6..8) {
             place.copy_from_slice(&(!folded(sum)).to_be_bytes());
@@ -227,7 +227,7 @@ fn covered(
     destination: IpAddr,
 ) -> Option<Coverage> {
     let message = plain(bytes);
-    let whole = || folded(message + pseudo(source, destination, bytes)) == 0xffff;
+    let whole = || folded(message + pseudo(PROTOCOL, source, destination, bytes)) == 0xffff;
     let alone = || folded(message) == 0xffff;
     match version {
         Version::V3 if whole() => Some(Coverage::PseudoHeader),
@@ -238,7 +238,7 @@ fn covered(
 }
 
 /// The 16-bit words added up, RFC 1071. A datagram is too short to overflow it.
-fn plain(bytes: &[u8]) -> u32 {
+pub(super) fn plain(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|pair| match *pair {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
         [high] => u32::from(high) << 8,
@@ -248,16 +248,16 @@ fn plain(bytes: &[u8]) -> u32 {
 }
 
 /// RFC 768 for IPv4, RFC 8200 section 8.1 for IPv6: both add up to addresses, protocol and length.
-fn pseudo(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u32 {
+pub(super) fn pseudo(protocol: u8, source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u32 {
     let of = |address: IpAddr| match address {
         IpAddr::V4(address) => plain(&address.octets()),
         IpAddr::V6(address) => plain(&address.octets()),
     };
     let length = u32::try_from(bytes.len()).unwrap_or_default();
-    of(source) + of(destination) + u32::from(PROTOCOL) + length
+    of(source) + of(destination) + u32::from(protocol) + length
 }
 
-fn folded(sum: u32) -> u16 {
+pub(super) fn folded(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     let twice = (once & 0xffff) + (once >> 16);
     u16::try_from(twice).unwrap_or_default()
