@@ -8,13 +8,16 @@
 pub mod certificate;
 pub mod client;
 pub mod demo;
+pub mod ingress;
 pub mod lab;
 pub mod load;
 pub mod model;
 pub mod mounts;
 pub mod packets;
 pub mod pattern;
+pub mod peers;
 pub mod plane;
+pub mod routed;
 pub mod s3;
 pub mod sockets;
 pub mod stage;

@@ -4,7 +4,7 @@
 //! On the way: `source` (files and places in them) -> `tree` (parsed, `env` put in, merged) -> [`raw`] -> `valid`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
@@ -76,8 +76,7 @@ pub struct Node {
     pub interfaces: Vec<String>,
     pub xdp: XdpMode,
     pub steer: Steer,
-    /// Where missing VIP addresses are added; `None`: they are the administrator's.
-    pub vip_interface: Option<String>,
+    pub vip_interface: VipInterface,
     /// The list of routers, when routing protocols are to be accepted from it alone.
     pub routers: Option<String>,
     /// Secret of the flow hash; `None`: made at the first start and kept in `state`.
@@ -122,6 +121,46 @@ pub enum Steer {
     Auto,
     Cpu,
     Off,
+}
+
+/// Where missing VIP addresses are added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VipInterface {
+    /// On a dummy interface of our own ([`Node::dummy`]), or `lo` where the kernel has no such thing.
+    Auto,
+    Named(String),
+    /// Nowhere: they are the administrator's.
+    Unmanaged,
+}
+
+impl Node {
+    /// The name of the instance's dummy interface. The kernel takes at most 15 letters.
+    pub fn dummy(&self) -> String {
+        let instance = &self.instance;
+        if instance.len() <= 10 {
+            return format!("ober-{instance}");
+        }
+        // FNV-1a: two instances with a long common beginning are not to share an interface.
+        let hash = instance
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("ober-{:010x}", hash & 0xff_ffff_ffff)
+    }
+}
+
+impl Config {
+    /// The VIPs of all services that are here as long as the daemon wants, each once.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        let vips: BTreeSet<IpAddr> = self
+            .services
+            .iter()
+            .flat_map(|service| &service.vips)
+            .copied()
+            .collect();
+        vips.into_iter()
+    }
 }
 
 /// The HAProxy processes.

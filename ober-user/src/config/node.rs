@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    ClusterKey, List, Node, Steer, XdpMode,
+    ClusterKey, List, Node, Steer, VipInterface, XdpMode,
     load::exposed,
     raw,
     scalar::{At, Key, Secret},
@@ -25,11 +25,7 @@ impl Judge<'_> {
         }
         let instance = node.instance.or("main".to_owned());
         let interfaces = self.interfaces(node.interfaces);
-        let vip_interface = node.vip_interface.0;
-        if let Some(at) = vip_interface.as_ref().filter(|at| !at.value.is_empty()) {
-            self.interface(at);
-        }
-        let vip_interface = vip_interface.map_or("lo".to_owned(), |at| at.value);
+        let vip_interface = self.vip_interface(node.vip_interface);
         let default = |parent: &str| PathBuf::from(format!("{parent}/{instance}"));
         let state = node.state.0.map(|at| self.path(&at.value));
         let run = node.run.0.map(|at| self.word_path(at));
@@ -41,7 +37,7 @@ impl Judge<'_> {
             interfaces,
             xdp: node.xdp.or(XdpMode::Auto),
             steer: node.steer.or(Steer::Auto),
-            vip_interface: Some(vip_interface).filter(|name| !name.is_empty()),
+            vip_interface,
             routers: node.routers.0.map(|at| self.list(at, lists)),
             cluster_key: self.cluster_key(node.cluster_key, node.cluster_key_file),
             state,
@@ -69,6 +65,18 @@ impl Judge<'_> {
             }
         }
         written.into_iter().map(|at| at.value).collect()
+    }
+
+    fn vip_interface(&mut self, key: Key<String>) -> VipInterface {
+        match key.0 {
+            None => VipInterface::Auto,
+            Some(at) if at.value == "auto" => VipInterface::Auto,
+            Some(at) if at.value.is_empty() => VipInterface::Unmanaged,
+            Some(at) => {
+                self.interface(&at);
+                VipInterface::Named(at.value)
+            }
+        }
     }
 
     /// The kernel's own rule for names.

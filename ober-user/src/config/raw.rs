@@ -52,7 +52,8 @@ pub(super) struct Node {
     pub(super) xdp: Key<XdpMode>,
     /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers.
     pub(super) steer: Key<Steer>,
-    /// Where missing VIP addresses are added; empty: they are the administrator's.
+    /// Where missing VIP addresses are added; `auto`: on a dummy interface, or `lo` where the kernel has none; empty: they
+    /// are the administrator's.
     pub(super) vip_interface: Key<String>,
     /// The list of routers. When written, routing protocols are accepted from it alone.
     pub(super) routers: Key<String>,

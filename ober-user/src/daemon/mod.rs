@@ -32,9 +32,6 @@ use crate::{
     status::DropEvent,
 };
 
-/// In the state directory: the VIPs the daemon added, to be removed by `ober-user detach`.
-pub const VIPS: &str = "vips.json";
-
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
 pub struct Daemon {
     path: PathBuf,

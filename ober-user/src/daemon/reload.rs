@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::{Daemon, start, steering};
 use crate::{
+    announce::addresses,
     api::{Reloaded, Sync, Synced, Target},
     backends::{Backends, Ready},
     config::Config,
@@ -26,6 +27,8 @@ impl Daemon {
         let mut fresh = Backends::open(&config)?;
         let ready = fresh.prepare(&config, &Sync::default()).await?;
         let mut lists = Keeper::open(&config, self.plane().directory())?;
+        // A driver may refuse the programs: better now, when nothing has changed.
+        start::attach(&reaching(&config, &old), &mut self.plane())?;
         // A service that goes leaves the kernel before its sockets do, and a new one comes after its sockets are there.
         // Those that stay keep the lists they had until then: the old keeper alone knows all of them.
         let staying = staying(&old, &config);
@@ -34,6 +37,7 @@ impl Daemon {
             Ok(report) => report,
             Err(error) => {
                 self.put(&old, &keeper, &pool)?;
+                start::attach(&old, &mut self.plane())?;
                 return Err(error.into());
             }
         };
@@ -50,7 +54,7 @@ impl Daemon {
             .attached
             .write()
             .unwrap_or_else(PoisonError::into_inner) = attached;
-        start::add_vips(&config).await?;
+        addresses::add(&config).await?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(reloaded(report))
     }
@@ -127,6 +131,16 @@ async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow:
     Ok(())
 }
 
+/// The new configuration on the interfaces of both, but for those that are gone.
+fn reaching(new: &Config, old: &Config) -> Config {
+    let mut both = new.clone();
+    let more = old.node.interfaces.iter();
+    let more = more.filter(|name| !new.node.interfaces.contains(name));
+    let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
+    both.node.interfaces.extend(more.cloned());
+    both
+}
+
 /// The old configuration without the services that go.
 fn staying(old: &Config, new: &Config) -> Config {
     let mut staying = old.clone();
@@ -154,10 +168,11 @@ fn unchangeable(old: &Config, new: &Config) -> anyhow::Result<()> {
         && a.metrics == b.metrics
         && a.cluster_key == b.cluster_key
         && a.packet_log == b.packet_log
+        && a.xdp == b.xdp
         && old.limits == new.limits;
     ensure!(
         same,
-        "node.instance, state, run, bpffs, metrics, cluster_key, packet_log and limits are fixed at the start: \
+        "node.instance, state, run, bpffs, metrics, cluster_key, packet_log, xdp and limits are fixed at the start: \
          restart the daemon to change them; traffic goes on meanwhile"
     );
     Ok(())

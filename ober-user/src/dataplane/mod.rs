@@ -155,6 +155,8 @@ pub(crate) fn remove_pins(directory: &Path) -> Result<(), Error> {
     for path in paths {
         let removed = if path.is_dir() {
             fs::remove_dir(path)
+        } else if link::is_link(&path) {
+            link::take_off(&path)
         } else {
             fs::remove_file(path)
         };

@@ -22,7 +22,7 @@ use nix::{
 use ober_user::{
     config::{
         Access, Backend, Balance, Check, Config, Limits, Listener, Node, Protection, Resolve,
-        Service, Steer, Timeouts, Workers, XdpMode,
+        Service, Steer, Timeouts, VipInterface, Workers, XdpMode,
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
@@ -200,7 +200,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
             interfaces: vec!["lo".to_owned()],
             xdp: XdpMode::Auto,
             steer: Steer::Off,
-            vip_interface: None,
+            vip_interface: VipInterface::Unmanaged,
             routers: None,
             cluster_key: None,
             state: dir.join("state"),

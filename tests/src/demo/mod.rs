@@ -14,6 +14,7 @@ use anyhow::Result;
 pub use script::Script;
 
 use crate::{
+    ingress::Ingress,
     lab::{Process, client4},
     pattern::Pattern,
     stage::{Settings, Stage},
@@ -69,7 +70,7 @@ impl Demo {
     pub fn invitation(&self) -> Result<String> {
         let Stage {
             cluster,
-            config,
+            ober: Ingress { config, .. },
             authority,
             ..
         } = &self.stage;
@@ -115,7 +116,7 @@ impl Demo {
     }
 
     fn explain(&self) {
-        let processes = [&self.stage.daemon, &self.watch];
+        let processes = [&self.stage.ober.daemon, &self.watch];
         for process in processes.into_iter().flatten().chain([&self.stage.storage]) {
             eprintln!(
                 "--- end of the log of {}:\n{}",

@@ -99,7 +99,7 @@ fn what_is_left_out_takes_the_documented_default() {
             interfaces: vec!["eth1".to_owned()],
             xdp: XdpMode::Auto,
             steer: Steer::Auto,
-            vip_interface: Some("lo".to_owned()),
+            vip_interface: VipInterface::Auto,
             routers: None,
             cluster_key: None,
             state: "/var/lib/ober/main".into(),
@@ -148,7 +148,7 @@ fn directories_follow_the_instance_and_an_empty_vip_interface_is_none() {
     let node = place.parse(text).unwrap().node;
     assert_eq!(node.state, Path::new("/var/lib/ober/two"));
     assert_eq!(node.run, place.path("run"));
-    assert_eq!(node.vip_interface, None);
+    assert_eq!(node.vip_interface, VipInterface::Unmanaged);
 }
 
 #[test]
