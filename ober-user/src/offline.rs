@@ -89,6 +89,6 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         gate: Vec::new(),
         bgp: Vec::new(),
         bfd: Vec::new(),
-        vrrp: Vec::new(),
+        vrrp: crate::status::vrrp::Vrrp::default(),
     })
 }

@@ -3,6 +3,7 @@
 use std::{io, mem, os::fd::AsRawFd as _};
 
 use socket2::{SockAddr, SockAddrStorage, Socket};
+use tokio::io::unix::AsyncFd;
 
 /// Where a packet socket is bound or sends to: an interface and an Ethernet type (0: receives nothing).
 pub fn packet_address(interface: u32, ether_type: u16) -> SockAddr {
@@ -34,18 +35,19 @@ pub fn only_icmp6(socket: &Socket, kind: u8) -> io::Result<()> {
     set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &filter)
 }
 
+/// A socket the runtime waits for. Must be called inside one.
+pub fn watched(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
 /// `IPV6_RECVPKTINFO`: with each datagram comes the address it was sent to.
 pub fn receive_packet_info6(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &on)
 }
 
-fn set<T>(
-    socket: &Socket,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
+fn set<T>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
     let length = mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` bytes at `value`, which is as long.
     let result = unsafe {

@@ -191,7 +191,7 @@ fn flag(good: bool) -> Cell {
 }
 
 /// The two largest units are enough for a person.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match (
         seconds / 86_400,

@@ -80,7 +80,7 @@ impl Judge<'_> {
     }
 
     /// The kernel's own rule for names.
-    fn interface(&mut self, at: &At<String>) {
+    pub(super) fn interface(&mut self, at: &At<String>) {
         let name = at.value.as_str();
         let bad = |letter: char| {
             letter == '/' || letter == ':' || letter.is_whitespace() || letter.is_control()

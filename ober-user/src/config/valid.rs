@@ -39,8 +39,10 @@ impl<'j> Judge<'j> {
     pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
         let (lists, backends) = (self.lists(file.lists), self.backends(file.backends));
         let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &lists, &backends, node.metrics);
         let config = Config {
-            services: self.services(file.services, &lists, &backends, node.metrics),
+            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
+            services,
             workers: self.workers(file.workers),
             limits: self.limits(file.limits),
             resolve: self.resolve(file.resolve),
@@ -50,7 +52,6 @@ impl<'j> Judge<'j> {
             gate: self.gate(file.gate),
             bgp: self.bgp(file.bgp),
             bfd: self.bfd(file.bfd),
-            vrrp: self.vrrp(file.vrrp),
         };
         if self.faults.is_empty() {
             Ok(config)

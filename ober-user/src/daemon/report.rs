@@ -178,7 +178,7 @@ impl observe::http::Source for Daemon {
             gate: Vec::new(),
             bgp: Vec::new(),
             bfd: Vec::new(),
-            vrrp: Vec::new(),
+            vrrp: crate::status::vrrp::Vrrp::default(),
         }
     }
 

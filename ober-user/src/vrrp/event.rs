@@ -103,7 +103,9 @@ pub enum Action {
 /// What should not be on the wire. Nothing here can mend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    #[error("two masters: {from} advertises priority {priority} and does not give way; is the path to it one-way?")]
+    #[error(
+        "two masters: {from} advertises priority {priority} and does not give way; is the path to it one-way?"
+    )]
     TwoMasters { from: IpAddr, priority: u8 },
     #[error("{from} uses this VRID for other addresses; give one of the two another VRID")]
     Addresses { from: IpAddr },

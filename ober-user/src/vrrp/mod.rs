@@ -13,8 +13,11 @@
 
 use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 
-pub use self::event::{
-    Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
+pub use self::{
+    event::{
+        Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
+    },
+    net::{Error, Handle, start},
 };
 use self::{
     packet::{Advertisement, Interval, Version},
@@ -23,6 +26,8 @@ use self::{
 use crate::machine::Machine;
 
 mod event;
+mod neighbour;
+mod net;
 pub mod packet;
 #[cfg(test)]
 mod tests;
@@ -57,6 +62,7 @@ pub struct Router {
     again: Option<Instant>,
     refresh: Option<Instant>,
     history: VecDeque<Transition>,
+    won: u64,
     late: u64,
     conflicts: u64,
     conflict: Option<(Instant, Conflict)>,
@@ -77,6 +83,7 @@ impl Router {
             again: None,
             refresh: None,
             history: VecDeque::with_capacity(HISTORY),
+            won: 0,
             late: 0,
             conflicts: 0,
             conflict: None,
@@ -106,6 +113,11 @@ impl Router {
             State::Backup { .. } => self.heard,
             State::Initialize { .. } => None,
         }
+    }
+
+    /// How often this node became master.
+    pub fn won(&self) -> u64 {
+        self.won
     }
 
     /// Timers so late that mastership was in doubt.
@@ -194,6 +206,7 @@ impl Router {
             held: false,
         };
         self.enter(now, state, why);
+        self.won += 1;
         vec![self.advertisement(self.settings.priority), Action::Hold]
     }
 

@@ -98,7 +98,18 @@ pub(super) fn multicast(from: Mac, source: IpAddr, group: IpAddr, message: &[u8]
 fn ipv4(from: Mac, source: Ipv4Addr, group: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + message.len()).unwrap_or(u16::MAX);
     let [high, low] = length.to_be_bytes();
-    let mut header = vec![0x45, PRECEDENCE, high, low, 0, 0, 0x40, 0, TTL, packet::PROTOCOL];
+    let mut header = vec![
+        0x45,
+        PRECEDENCE,
+        high,
+        low,
+        0,
+        0,
+        0x40,
+        0,
+        TTL,
+        packet::PROTOCOL,
+    ];
     header.extend([0, 0]);
     header.extend(source.octets());
     header.extend(group.octets());
@@ -180,7 +191,10 @@ mod tests {
     fn a_neighbour_advertisement_overrides_and_its_checksum_holds() {
         let address: Ipv6Addr = "fd77:9::1".parse().unwrap();
         let frame = claim(address.into(), CARD);
-        assert_eq!(frame[..14], [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd]);
+        assert_eq!(
+            frame[..14],
+            [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd]
+        );
         assert_eq!(frame[14..22], [0x6c, 0, 0, 0, 0, 32, 58, 255]);
         let message = &frame[54..];
         assert_eq!((message[0], message[4]), (136, 0xa0));
@@ -193,11 +207,19 @@ mod tests {
     fn an_advertisement_from_a_virtual_mac_is_a_whole_frame() {
         let mac = virtual_mac(Vrid(51.try_into().unwrap()), false);
         assert_eq!(mac.to_string(), "00:00:5e:00:01:33");
-        let frame = multicast(mac, [10, 0, 0, 1].into(), [224, 0, 0, 18].into(), b"message");
+        let frame = multicast(
+            mac,
+            [10, 0, 0, 1].into(),
+            [224, 0, 0, 18].into(),
+            b"message",
+        );
         assert_eq!(frame[..6], [1, 0, 0x5e, 0, 0, 0x12]);
         assert_eq!(frame[6..12], mac.0);
         assert_eq!(folded(plain(&frame[14..34])), 0xffff);
-        assert_eq!((frame[22], frame[23], &frame[34..]), (255, 112, &b"message"[..]));
+        assert_eq!(
+            (frame[22], frame[23], &frame[34..]),
+            (255, 112, &b"message"[..])
+        );
     }
 
     proptest! {

@@ -35,15 +35,29 @@ mod tests {
         let ms = Duration::from_millis;
         // version, priority, master's interval: skew, down
         for (version, priority, interval, skew, down) in [
-            (Version::V3, 254, 1000, Duration::from_nanos(7_812_500), Duration::from_nanos(3_007_812_500)),
+            (
+                Version::V3,
+                254,
+                1000,
+                Duration::from_nanos(7_812_500),
+                Duration::from_nanos(3_007_812_500),
+            ),
             (Version::V3, 128, 100, ms(50), ms(350)),
             (Version::V3, 192, 40_000, ms(10_000), ms(130_000)),
             (Version::V2, 128, 4000, ms(500), ms(12_500)),
             (Version::V2, 64, 1000, ms(750), ms(3750)),
         ] {
             let interval = Interval::new(version, ms(interval)).unwrap();
-            assert_eq!(skew_time(version, priority, interval), skew, "{version:?} {priority}");
-            assert_eq!(master_down_interval(version, priority, interval), down, "{version:?} {priority}");
+            assert_eq!(
+                skew_time(version, priority, interval),
+                skew,
+                "{version:?} {priority}"
+            );
+            assert_eq!(
+                master_down_interval(version, priority, interval),
+                down,
+                "{version:?} {priority}"
+            );
         }
     }
 }

@@ -4,13 +4,9 @@
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, fs, io, net::IpAddr};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
     Handle, LinkMacVlan, LinkUnspec, MulticastGroup, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -118,17 +114,18 @@ struct Keep {
     up: bool,
 }
 
-type Monitor = UnboundedReceiver<(
+/// A message the kernel sent by itself, and from where.
+type Notice = (
     NetlinkMessage<RouteNetlinkMessage>,
     rtnetlink::sys::SocketAddr,
-)>;
+);
 
 impl Keep {
     async fn run(
         mut self,
         stale: Vec<IpAddr>,
         mut inbox: mpsc::UnboundedReceiver<Order>,
-        mut monitor: Monitor,
+        mut monitor: impl Stream<Item = Notice> + Unpin,
     ) {
         if let Err(error) = self.remove_stale(&stale).await {
             self.log.say(Line::Stale(error.to_string()));
@@ -279,14 +276,14 @@ impl Keep {
         };
         let held = std::mem::take(&mut kept.held);
         let virtual_mac = kept.member.virtual_mac.is_some();
-        for (index, address) in held {
+        for &(index, address) in &held {
             self.remove(key, index, address).await;
-            if virtual_mac {
-                // Silent, or a switch would learn its MAC here while another node uses it.
-                let down = LinkUnspec::new_with_index(index).down().build();
-                if let Err(error) = self.handle.link().set(down).execute().await {
-                    self.log.say(Line::Removal(key, error.to_string()));
-                }
+        }
+        if let (true, Some(&(index, _))) = (virtual_mac, held.first()) {
+            // Silent, or a switch would learn its MAC here while another node uses it.
+            let down = LinkUnspec::new_with_index(index).down().build();
+            if let Err(error) = self.handle.link().set(down).execute().await {
+                self.log.say(Line::Removal(key, error.to_string()));
             }
         }
     }
@@ -348,7 +345,10 @@ impl Keep {
 impl Kept {
     fn tell(&self, event: Event) {
         // A virtual router that has ended needs no more news.
-        self.member.notes.send(Note::Event(event)).unwrap_or_default();
+        self.member
+            .notes
+            .send(Note::Event(event))
+            .unwrap_or_default();
     }
 }
 
@@ -379,7 +379,10 @@ fn macvlan(interface: &Interface, key: Key) -> String {
 /// may leave by the other of the two.
 fn quieten(name: &str, below: &str) -> io::Result<()> {
     let set = |family: &str, interface: &str, key: &str, value: &str| {
-        fs::write(format!("/proc/sys/net/{family}/conf/{interface}/{key}"), value)
+        fs::write(
+            format!("/proc/sys/net/{family}/conf/{interface}/{key}"),
+            value,
+        )
     };
     for interface in [name, below] {
         set("ipv4", interface, "arp_ignore", "1")?;

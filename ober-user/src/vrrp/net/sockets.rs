@@ -74,7 +74,7 @@ impl Raw {
             }
         }
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: sockopt::watched(socket)?,
             six,
             interface: interface.index,
         })
@@ -133,7 +133,7 @@ impl Raw {
                 if self.six {
                     receive6(fd, buffer)
                 } else {
-                    receive4(socket, buffer)
+                    receive4(socket.get_ref(), buffer)
                 }
             });
             match got {
@@ -153,7 +153,9 @@ fn receive4(mut socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagra
         let octets: [u8; 4] = buffer.get(at..at + 4)?.try_into().ok()?;
         Some(octets.into())
     };
-    let header = buffer.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let header = buffer
+        .first()
+        .map_or(0, |first| usize::from(first & 0xf) * 4);
     let (Some(from), Some(to), Some(&ttl)) = (read(12), read(16), buffer.get(8)) else {
         return Ok(None);
     };
@@ -179,7 +181,9 @@ fn receive6(fd: i32, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
             ttl = u8::try_from(hops).ok();
         }
     }
-    let from = got.address.and_then(|it| it.as_sockaddr_in6().map(SockaddrIn6::ip));
+    let from = got
+        .address
+        .and_then(|it| it.as_sockaddr_in6().map(SockaddrIn6::ip));
     let (Some(from), Some(to), Some(ttl)) = (from, to, ttl) else {
         return Ok(None);
     };
@@ -226,7 +230,7 @@ impl Claims {
         sockopt::ignore_outgoing(&socket)?;
         socket.bind(&sockopt::packet_address(interface.index, neighbour::ARP))?;
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: sockopt::watched(socket)?,
         })
     }
 
@@ -236,14 +240,14 @@ impl Claims {
         sockopt::only_icmp6(&socket, neighbour::ADVERTISEMENT)?;
         socket.bind_device(Some(interface.name.as_bytes()))?;
         Ok(Self {
-            socket: AsyncFd::new(socket)?,
+            socket: sockopt::watched(socket)?,
         })
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.socket.readable().await?;
-            let read = |mut socket: &Socket| io::Read::read(&mut socket, buffer);
+            let mut read = |mut socket: &Socket| io::Read::read(&mut socket, buffer);
             if let Ok(got) = ready.try_io(|socket| read(socket.get_ref())) {
                 return got;
             }

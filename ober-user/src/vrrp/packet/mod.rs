@@ -68,6 +68,8 @@ impl fmt::Display for Vrid {
 pub struct Interval(u16);
 
 impl Interval {
+    pub const SECOND: Self = Self(100);
+
     /// `None` when the version cannot express it.
     pub fn new(version: Version, period: Duration) -> Option<Self> {
         let hundredths = u16::try_from(period.as_millis() / 10).ok()?;
@@ -178,7 +180,11 @@ impl Advertisement {
             return Err(Malformed::Type(kind & 0xf));
         }
         let width = if source.is_ipv4() { 4 } else { 16 };
-        let trailer = if version == Version::V2 { AUTHENTICATION } else { 0 };
+        let trailer = if version == Version::V2 {
+            AUTHENTICATION
+        } else {
+            0
+        };
         if rest.len() != usize::from(count) * width + trailer {
             return Err(Malformed::Length(bytes.len()));
         }

@@ -145,8 +145,16 @@ fn an_interval_is_what_its_version_can_express() {
         (ms(256_000), false, false),
         (Duration::from_micros(10_500), false, false),
     ] {
-        assert_eq!(Interval::new(Version::V2, period).is_some(), v2, "{period:?}");
-        assert_eq!(Interval::new(Version::V3, period).is_some(), v3, "{period:?}");
+        assert_eq!(
+            Interval::new(Version::V2, period).is_some(),
+            v2,
+            "{period:?}"
+        );
+        assert_eq!(
+            Interval::new(Version::V3, period).is_some(),
+            v3,
+            "{period:?}"
+        );
     }
 }
 
