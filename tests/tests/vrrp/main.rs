@@ -5,4 +5,5 @@
 )]
 
 mod interop;
+mod pair;
 mod segment;

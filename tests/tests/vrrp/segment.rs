@@ -1,6 +1,7 @@
 //! A switch with nodes that share VIPs, and a client that wants to know who has them.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU8,
     process::Command,
@@ -94,10 +95,31 @@ impl Segment {
 
     /// The MAC of a node's interface.
     pub(crate) fn mac(&self, number: usize) -> Result<String> {
-        let mut command = Command::new("cat");
-        let output = self.nodes[number - 1].output(command.arg("/proc/net/dev_mcast"));
-        drop(output);
-        link_mac(&self.nodes[number - 1])
+        let mut command = Command::new("ip");
+        let host = &self.nodes[number - 1];
+        let output = host.output(command.args(["-o", "link", "show", "eth0"]))?;
+        word_after(&String::from_utf8(output.stdout)?, "link/ether").context("eth0 has a MAC")
+    }
+
+    /// The link-local address of a node's interface.
+    pub(crate) fn link_local(&self, number: usize) -> Result<IpAddr> {
+        let mut command = Command::new("ip");
+        let arguments = ["-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"];
+        let output = self.nodes[number - 1].output(command.args(arguments))?;
+        let text = word_after(&String::from_utf8(output.stdout)?, "inet6");
+        let text = text.context("eth0 has a link-local address")?;
+        Ok(text.split('/').next().unwrap_or_default().parse()?)
+    }
+
+    /// Waits until the client gets an answer from the address.
+    pub(crate) fn answers(&self, vip: IpAddr) -> Result<()> {
+        until(&format!("{vip} answers"), SOON, || {
+            let mut ping = Command::new("ping");
+            let ping = self
+                .client
+                .try_output(ping.args(["-c1", "-W1", &vip.to_string()]))?;
+            Ok(ping.status.success().then_some(()))
+        })
     }
 
     /// Asks for the address until the client's cache has somebody for it.
@@ -116,9 +138,7 @@ impl Segment {
         let output = self
             .client
             .output(command.args(["neigh", "show", &vip.to_string()]))?;
-        let text = String::from_utf8(output.stdout)?;
-        let mut words = text.split_whitespace().skip_while(|word| *word != "lladdr");
-        Ok(words.nth(1).map(str::to_owned))
+        Ok(word_after(&String::from_utf8(output.stdout)?, "lladdr"))
     }
 
     /// Waits until the client's cache says so, without asking anybody.
@@ -139,14 +159,9 @@ fn addresses(host: &Host) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn link_mac(host: &Host) -> Result<String> {
-    let mut command = Command::new("ip");
-    let output = host.output(command.args(["-o", "link", "show", "eth0"]))?;
-    let text = String::from_utf8(output.stdout)?;
-    let mut words = text
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    words.nth(1).map(str::to_owned).context("eth0 has a MAC")
+fn word_after(text: &str, key: &str) -> Option<String> {
+    let mut words = text.split_whitespace().skip_while(|word| *word != key);
+    words.nth(1).map(str::to_owned)
 }
 
 /// One virtual router as most tests have it: node `own` of `nodes`, VRID 51.
@@ -186,7 +201,7 @@ pub(crate) fn config(own: u8, nodes: u8, vip: IpAddr, priority: u8) -> Vrrp {
 
 /// VRRP of ours in a host, with a thread and a runtime of its own.
 pub(crate) struct Node {
-    pub(crate) handle: Option<vrrp::Handle>,
+    handle: Option<vrrp::Handle>,
     thread: Option<Thread>,
     runtime: tokio::runtime::Runtime,
 }
@@ -222,15 +237,10 @@ impl Node {
     }
 
     pub(crate) fn gate(&mut self, vip: IpAddr, open: bool) {
-        self.handle().gate(vip, open);
-    }
-
-    pub(crate) fn handle(&mut self) -> &mut vrrp::Handle {
-        self.handle.as_mut().expect("it runs")
+        self.handle.as_mut().expect("it runs").gate(vip, open);
     }
 
     pub(crate) fn configure(&mut self, host: &Host, config: &Vrrp) -> Result<()> {
-        let _inside = self.runtime.enter();
         let (handle, runtime) = (
             self.handle.as_mut().expect("it runs"),
             self.runtime.handle(),
@@ -248,9 +258,13 @@ impl Node {
         handle.status().routers.first().expect("one").clone()
     }
 
-    pub(crate) fn rejected(&self, reason: &str) -> u64 {
-        let handle = self.handle.as_ref().expect("it runs");
-        handle.status().rejected[reason]
+    /// Packets not taken, by reason.
+    pub(crate) fn rejected(&self) -> BTreeMap<String, u64> {
+        self.handle.as_ref().expect("it runs").status().rejected
+    }
+
+    pub(crate) fn all_taken(&self) -> bool {
+        self.rejected().values().all(|count| *count == 0)
     }
 
     /// Planned: resigns, removes the addresses.
