@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     num::NonZeroU8,
     process::Command,
     time::Duration,
@@ -114,20 +115,22 @@ impl Segment {
     /// Waits until the client gets an answer from the address.
     pub(crate) fn answers(&self, vip: IpAddr) -> Result<()> {
         until(&format!("{vip} answers"), SOON, || {
-            let mut ping = Command::new("ping");
-            let ping = self
-                .client
-                .try_output(ping.args(["-c1", "-W1", &vip.to_string()]))?;
-            Ok(ping.status.success().then_some(()))
+            let answer = self.client.run(|| {
+                TcpStream::connect_timeout(&SocketAddr::new(vip, 9), Duration::from_secs(1))
+            })?;
+            // Nobody listens, but somebody is there to say so.
+            let kind = answer.map_err(|error| error.kind()).err();
+            Ok((kind == Some(ErrorKind::ConnectionRefused)).then_some(()))
         })
     }
 
     /// Asks for the address until the client's cache has somebody for it.
     pub(crate) fn learn(&self, vip: IpAddr) -> Result<String> {
         until(&format!("somebody answers for {vip}"), SOON, || {
-            let mut ping = Command::new("ping");
-            self.client
-                .try_output(ping.args(["-c1", "-W1", &vip.to_string()]))?;
+            self.client.run(|| {
+                let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                UdpSocket::bind(any)?.send_to(b"?", SocketAddr::new(vip, 9))
+            })??;
             self.neighbour(vip)
         })
     }
