@@ -78,7 +78,7 @@ impl Keepalived {
     /// Start it in the host and wait until its child is there.
     pub fn start(lab: &Lab, host: &Host, router: &Router) -> Result<Self> {
         let name = format!("keepalived-{}", host.name());
-        let global = "global_defs {\n  vrrp_startup_delay 0\n  vrrp_garp_master_delay 1\n}\n";
+        let global = "global_defs {\n  vrrp_garp_master_delay 1\n}\n";
         let file = lab.write(
             &format!("{name}.conf"),
             format!("{global}{}", router.block()?),

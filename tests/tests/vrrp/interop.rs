@@ -62,7 +62,11 @@ impl Cell {
                 vec![address(1, six)]
             },
             preempt: true,
-            more: String::new(),
+            more: if six && !self.multicast {
+                "unicast_ttl 255".to_owned()
+            } else {
+                String::new()
+            },
         })
     }
 
@@ -117,11 +121,13 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     ours.gate(vip, true);
     segment.wait_holder(1, vip)?;
     segment.wait_neighbour(vip, &here)?;
-    until("keepalived gives way", SOON, || {
-        Ok(theirs
-            .log()
-            .contains("higher priority advert")
-            .then_some(()))
+    until("keepalived gives way", Duration::from_secs(2), || {
+        ensure!(
+            theirs.log().contains("with higher priority 150"),
+            "{}",
+            theirs.log()
+        );
+        Ok(Some(()))
     })?;
 
     // Killed as master, it is missed.

@@ -386,6 +386,8 @@ fn quieten(name: &str, below: &str) -> io::Result<()> {
     };
     for interface in [name, below] {
         set("ipv4", interface, "arp_ignore", "1")?;
+        // A question asked for a VIP from the other interface would teach its asker's MAC.
+        set("ipv4", interface, "arp_announce", "2")?;
         set("ipv4", interface, "rp_filter", "2")?;
     }
     // No link-local address of its own, which would speak while this node is backup. A kernel without IPv6 has none.

@@ -156,6 +156,8 @@ impl Post {
         let (mut arp, mut icmp6) = ([0; 128], [0; 512]);
         loop {
             let failed = tokio::select! {
+                // Who takes over advertises first and claims then: read in this order, a claim is no conflict.
+                biased;
                 change = self.changes.recv() => match change {
                     Some(change) => { desk.change(change); None }
                     None => return,
