@@ -160,6 +160,7 @@ fn an_address_removed_by_hand_comes_back_and_one_left_behind_goes() -> Result<()
         Ok((!segment.has(1, VIP4)? && !segment.has(1, VIP6)?).then_some(()))
     })?;
     node.gate(VIP4, true);
+    node.gate(VIP6, true);
     segment.wait_holder(1, VIP4)?;
     segment.learn(VIP4)?;
     for vip in [VIP4, VIP6] {
