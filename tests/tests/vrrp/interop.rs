@@ -325,3 +325,25 @@ fn ipv6_with_a_link_local_address_first_as_the_rfc_wants() -> Result<()> {
     ensure!(!theirs.log().contains("invalid"), "{}", theirs.log());
     Ok(())
 }
+
+/// Unless `unicast_ttl` says 255, as RFC 9568 wants.
+#[test]
+fn keepalived_sends_ipv6_by_unicast_with_another_hop_limit_which_is_refused_or_allowed_for()
+-> Result<()> {
+    let segment = Segment::new("vrrp-hops", 2)?;
+    let cell = Cell { vip: VIP6, ..V3 };
+    let mut router = cell.theirs(&segment, 200)?;
+    router.more = String::new();
+    let mut ours = Node::start(&segment.nodes[0], &cell.ours(100))?;
+    segment.wait_holder(1, VIP6)?;
+    let _theirs = Keepalived::start(&segment.lab, &segment.nodes[1], &router)?;
+    until("its hop limit is refused", SOON, || {
+        Ok((ours.rejected()["ttl"] > 0).then_some(()))
+    })?;
+    let mut config = cell.ours(100);
+    if let Transport::Unicast(peers) = &mut config.transport {
+        peers[0].ttl = 64..=255;
+    }
+    ours.configure(&segment.nodes[0], &config)?;
+    segment.wait_holder(2, VIP6)
+}
