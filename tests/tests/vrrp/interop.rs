@@ -154,12 +154,14 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
 }
 
 #[test]
-fn version_3_ipv4_unicast() -> Result<()> {
+fn in_version_3_over_ipv4_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel("vrrp-34u", V3)
 }
 
 #[test]
-fn version_3_ipv4_multicast() -> Result<()> {
+fn in_version_3_over_ipv4_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel(
         "vrrp-34m",
         Cell {
@@ -170,12 +172,14 @@ fn version_3_ipv4_multicast() -> Result<()> {
 }
 
 #[test]
-fn version_3_ipv6_unicast() -> Result<()> {
+fn in_version_3_over_ipv6_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel("vrrp-36u", Cell { vip: VIP6, ..V3 })
 }
 
 #[test]
-fn version_3_ipv6_multicast() -> Result<()> {
+fn in_version_3_over_ipv6_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel(
         "vrrp-36m",
         Cell {
@@ -187,7 +191,8 @@ fn version_3_ipv6_multicast() -> Result<()> {
 }
 
 #[test]
-fn version_2_ipv4_unicast() -> Result<()> {
+fn in_version_2_over_ipv4_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel(
         "vrrp-24u",
         Cell {
@@ -198,7 +203,8 @@ fn version_2_ipv4_unicast() -> Result<()> {
 }
 
 #[test]
-fn version_2_ipv4_multicast() -> Result<()> {
+fn in_version_2_over_ipv4_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
+{
     duel(
         "vrrp-24m",
         Cell {
@@ -218,10 +224,9 @@ fn without_preemption_neither_takes_from_the_other() -> Result<()> {
     let mut patient = V3.ours(200);
     patient.instances[0].preempt = Preempt::Never;
     let ours = Node::start(&segment.nodes[0], &patient)?;
-    let status = ours.wait_state("backup")?;
+    ours.wait_state("backup")?;
     std::thread::sleep(V3.interval() * 8);
     segment.wait_holder(2, VIP4)?;
-    ensure!(ours.status().transitions == status.transitions || ours.status().state == "backup");
     theirs.stop()?;
     segment.wait_holder(1, VIP4)?;
     router.priority = 250;
@@ -271,8 +276,7 @@ fn a_checksum_without_the_pseudo_header_is_told_apart_and_both_are_taken() -> Re
     let better = Node::start(&segment.nodes[0], &cisco)?;
     segment.wait_holder(1, VIP4)?;
     let worse = Node::start(&segment.nodes[1], &config(2, 2, VIP4, 100))?;
-    let status = worse.wait_state("backup")?;
-    ensure!(status.state == "backup");
+    worse.wait_state("backup")?;
     until("it hears its master", SOON, || {
         Ok((worse.status().master_priority == Some(200)).then_some(()))
     })?;
