@@ -40,7 +40,7 @@ impl Default for Settings {
         Self {
             workers: 2,
             bfd: "fast",
-            gate: "interval = \"200ms\"\nfast_interval = \"50ms\"\nrise = 2\nfall = 2\n".to_owned(),
+            gate: "interval = \"200ms\"\nfast_interval = \"50ms\"\nrise = 2\nfall = 2\nmin_up = \"0\"\ngraceful_time = \"500ms\"\n".to_owned(),
             extra: String::new(),
         }
     }

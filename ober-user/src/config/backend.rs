@@ -99,7 +99,7 @@ impl Judge<'_> {
     }
 
     /// A string that goes into HAProxy's configuration as one word.
-    fn word(
+    pub(super) fn word(
         &mut self,
         name: &str,
         key: Key<String>,
@@ -127,14 +127,14 @@ impl Judge<'_> {
     }
 }
 
-fn url_path(text: &str) -> bool {
+pub(super) fn url_path(text: &str) -> bool {
     let good =
         |letter: u8| letter.is_ascii_alphanumeric() || b"-._~/?&=+,;:@!*()%".contains(&letter);
     text.starts_with('/') && text.bytes().all(good)
 }
 
 /// HAProxy's notation: `200-299,404`.
-fn statuses(text: &str) -> bool {
+pub(super) fn statuses(text: &str) -> bool {
     let code = |text: &str| {
         let three = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
         text.parse::<u16>()

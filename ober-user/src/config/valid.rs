@@ -40,18 +40,19 @@ impl<'j> Judge<'j> {
         let (lists, backends) = (self.lists(file.lists), self.backends(file.backends));
         let node = self.node(file.node, &lists);
         let services = self.services(file.services, &lists, &backends, node.metrics);
+        let workers = self.workers(file.workers);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
-            services,
-            workers: self.workers(file.workers),
             limits: self.limits(file.limits),
             resolve: self.resolve(file.resolve),
             node,
             lists,
             backends,
-            gate: self.gate(file.gate),
-            bgp: self.bgp(file.bgp),
+            gate: self.gate(file.gate, workers.cpus.len()),
+            workers,
+            bgp: self.bgp(file.bgp, &services),
             bfd: self.bfd(file.bfd),
+            services,
         };
         if self.faults.is_empty() {
             Ok(config)

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Daemon, Lock, cluster_key, steering};
 use crate::{
-    announce::addresses,
+    announce::{Announcer, addresses},
     api,
     backends::{Backends, Ready},
     config::{Access, Config, Steer},
@@ -60,6 +60,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         path: path.into(),
         run: node.run.clone(),
         started: lists::now(),
+        announcer: parts.announcer,
         pool: parts.pool.into(),
         backends: backends.into(),
         keeper: parts.keeper.into(),
@@ -82,6 +83,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
 
 /// What serves.
 struct Parts {
+    announcer: Announcer,
     keeper: Keeper,
     pool: Pool,
     members: steering::Shared,
@@ -145,7 +147,9 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     };
     addresses::add(config).await?;
     let drops = Drops::open(steering::lock(&plane).directory())?;
+    let announcer = Announcer::start(config, &pool.sockets(), gate_events).await?;
     Ok(Parts {
+        announcer,
         keeper,
         pool,
         members,

@@ -240,6 +240,12 @@ pub fn holds(home: &Path, interface: &str) -> bool {
         .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
 }
 
+/// Does the socket lookup run in this network namespace?
+pub fn looks_up(home: &Path) -> bool {
+    let link = kernel::open(&home.join(LOOKUP)).and_then(|link| kernel::info(&link));
+    link.is_ok_and(|info| info.holds(0))
+}
+
 /// Does the interface's link run in native mode?
 pub fn native(home: &Path, interface: &str) -> bool {
     xdp_pin(home, interface, true).exists()

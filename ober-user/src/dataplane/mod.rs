@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-pub use link::{holds, native};
+pub use link::{holds, looks_up, native};
 pub use load::{Attached, OBJECT, Plane};
 pub use maps::Maps;
 pub use services::{Wanted, ip};

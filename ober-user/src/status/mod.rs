@@ -26,7 +26,7 @@ pub struct Status {
     pub backends: BTreeMap<String, Vec<String>>,
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
-    pub bfd: Vec<bfd::Session>,
+    pub bfd: bfd::Bfd,
     pub vrrp: vrrp::Vrrp,
 }
 

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::pem;
 
+mod bfd;
 mod documents;
 mod files;
 mod refusals;
@@ -219,4 +220,30 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
             .collect::<Vec<_>>(),
         [1, 2]
     );
+}
+
+#[test]
+fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
+    use gate::{AtLeast, Down, Gate};
+    let place = Place::new();
+    let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_backends=0\nstatus='200,403-404'\n\
+         down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
+    let gate = place.parse(text).unwrap().gate;
+    assert_eq!(
+        gate,
+        Gate {
+            min_workers: AtLeast::Percent(67),
+            min_backends: AtLeast::Number(0),
+            status: vec![(200, 200), (403, 404)],
+            down: Down::GracefulShutdown,
+            graceful_time: Duration::ZERO,
+            fast_interval: Duration::from_secs(1),
+            disable_file: Some(place.path("off")),
+            ..Gate::default()
+        }
+    );
+    let of = |least: AtLeast| [0, 1, 3, 4].map(|total| least.of(total));
+    assert_eq!(of(AtLeast::Percent(67)), [1, 1, 3, 3]);
+    assert_eq!(of(AtLeast::Percent(100)), [1, 1, 3, 4]);
+    assert_eq!(of(AtLeast::Number(2)), [2, 2, 2, 2]);
 }

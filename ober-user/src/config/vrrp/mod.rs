@@ -33,6 +33,7 @@ const LONGEST: Duration = Duration::from_secs(1000);
 /// Share the VIPs among nodes by VRRP.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Vrrp")]
 pub(super) struct Raw {
     /// Where the nodes and the clients' routers meet; left out: the first interface of `[node]`.
     pub(super) interface: Key<String>,
@@ -96,6 +97,7 @@ pub(super) struct Node {
 /// A virtual router: VIPs that move together.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "VrrpInstance")]
 pub(super) struct RawInstance {
     /// VIPs of the services, all of one family. Must be written.
     pub(super) vips: Vec<At<IpAddr>>,
@@ -258,7 +260,7 @@ impl Judge<'_> {
             Transport::Multicast
         } else {
             let peers = self.peers(raw.peers, &nodes);
-            self.reachable(&peers, &nodes, &instances, &span);
+            self.peers_reachable(&peers, &nodes, &instances, &span);
             Transport::Unicast(peers)
         };
         let written: Vec<IpAddr> = raw.source.iter().map(|at| at.value).collect();
@@ -272,7 +274,7 @@ impl Judge<'_> {
             transport,
             sources,
             version,
-            interval: self.interval(raw.advertisement_interval, version),
+            interval: self.advertisement_interval(raw.advertisement_interval, version),
             coverage: raw.checksum.or(Coverage::PseudoHeader),
             answers: Answers {
                 lower: raw.answer_lower.or(true),
@@ -300,7 +302,7 @@ impl Judge<'_> {
         }
     }
 
-    fn interval(&mut self, key: Key<Period>, version: Version) -> Interval {
+    fn advertisement_interval(&mut self, key: Key<Period>, version: Version) -> Interval {
         let span = key.span();
         let Period(period) = key.or(Period(Duration::from_secs(1)));
         let help = match version {

@@ -180,7 +180,7 @@ impl Judge<'_> {
     }
 
     /// Alone in a family, a node would be master whoever else is. And over unicast the others cannot guess an address.
-    pub(super) fn reachable(
+    pub(super) fn peers_reachable(
         &mut self,
         peers: &[Peer],
         nodes: &Nodes,

@@ -4,8 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::status::{
     Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
-    Worker, vrrp,
+    Worker,
 };
+
+mod bfd;
+mod bgp;
+mod gate;
+mod vrrp;
+
+pub(crate) use bfd::bfd;
 
 pub(crate) fn status() -> Status {
     Status {
@@ -56,49 +63,10 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
-        gate: Vec::new(),
-        bgp: Vec::new(),
-        bfd: Vec::new(),
-        vrrp: vrrp(),
-    }
-}
-
-fn vrrp() -> vrrp::Vrrp {
-    let entered = |seconds, state: &str, reason: &str| vrrp::Transition {
-        seconds,
-        state: state.into(),
-        reason: reason.into(),
-    };
-    vrrp::Vrrp {
-        routers: vec![vrrp::Router {
-            vrid: 51,
-            version: 3,
-            vips: vec![[192, 0, 2, 10].into()],
-            excluded: vec![],
-            state: "master".into(),
-            transitions: vec![
-                entered(5, "master", "no master heard"),
-                entered(10, "backup", "gate open"),
-            ],
-            priority: 254,
-            master: Some([10, 0, 0, 1].into()),
-            master_priority: Some(254),
-            addresses_present: true,
-            sent: 6,
-            unsent: 0,
-            received: 2,
-            resignations_sent: 0,
-            resignations_received: 1,
-            claims_sent: 10,
-            transitions_to_master: 1,
-            late_timers: 0,
-            conflicts: 1,
-            conflict: Some(vrrp::Conflict {
-                seconds: 62,
-                what: "two masters".into(),
-            }),
-        }],
-        rejected: [("ttl".to_owned(), 3), ("vrid".to_owned(), 0)].into(),
+        gate: vec![gate::gate()],
+        bgp: vec![bgp::neighbour()],
+        bfd: bfd(),
+        vrrp: vrrp::vrrp(),
     }
 }
 
