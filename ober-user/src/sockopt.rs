@@ -89,15 +89,18 @@ pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
 
 /// Where a packet socket is bound or sends to: an interface and an Ethernet type (0: receives nothing).
 pub fn packet_address(interface: u32, ether_type: u16) -> SockAddr {
+    #[expect(clippy::cast_possible_truncation, reason = "it is 17")]
+    const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
+    #[expect(clippy::cast_possible_truncation, reason = "it is 20")]
+    const LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: the storage is large and aligned enough for any address, and all zeros are a valid one of this type.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    address.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    address.sll_family = FAMILY;
     address.sll_protocol = ether_type.to_be();
     address.sll_ifindex = interface.cast_signed();
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: it was filled in above, as long as is said here.
-    unsafe { SockAddr::new(storage, length) }
+    unsafe { SockAddr::new(storage, LENGTH) }
 }
 
 /// `PACKET_IGNORE_OUTGOING`, Linux 4.20: a packet socket is not told of what its own machine sends.
@@ -106,7 +109,7 @@ pub fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)
 }
 
-/// `ICMP6_FILTER`, RFC 3542 section 3.2: an ICMPv6 socket receives this type alone.
+/// `ICMP6_FILTER`, RFC 3542 section 3.2: an `ICMPv6` socket receives this type alone.
 pub fn only_icmp6(socket: &Socket, kind: u8) -> io::Result<()> {
     const ICMP6_FILTER: libc::c_int = 1;
     // A set bit blocks its type.

@@ -17,7 +17,7 @@ pub(super) const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
-/// ICMPv6 type of a neighbour advertisement.
+/// The `ICMPv6` type of a neighbour advertisement.
 pub(super) const ADVERTISEMENT: u8 = 136;
 /// From a router, not asked for, overriding what was known (RFC 9568 section 6.4.1).
 const ROUTER_OVERRIDE: [u8; 4] = [0xa0, 0, 0, 0];
@@ -147,7 +147,7 @@ pub(super) fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     (!address.is_unspecified()).then_some((address.into(), mac))
 }
 
-/// Who says in a neighbour advertisement (from its ICMPv6 header on) to be at which address.
+/// Who says in a neighbour advertisement (from its `ICMPv6` header on) to be at which address.
 pub(super) fn advertisement_claim(message: &[u8]) -> Option<(IpAddr, Mac)> {
     let octets: [u8; 16] = message.get(8..24)?.try_into().ok()?;
     let mut options = message.get(24..)?;

@@ -136,13 +136,15 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
     first.configure(&segment.nodes[0], &group(1, 200))?;
     second.configure(&segment.nodes[1], &group(2, 100))?;
     segment.wait_holder(1, VIP4)?;
-    // The virtual router of another VIP instead.
-    let mut none = group(1, 200);
-    none.instances[0].vrid.0 = 52.try_into()?;
-    first.configure(&segment.nodes[0], &none)?;
-    segment
-        .wait_holder(2, VIP4)
-        .or_else(|_| segment.wait_holder(1, VIP4))
+    // Another VRID is another virtual router.
+    let other = |own, priority| {
+        let mut other = group(own, priority);
+        other.instances[0].vrid.0 = 52.try_into().expect("not zero");
+        other
+    };
+    first.configure(&segment.nodes[0], &other(1, 100))?;
+    second.configure(&segment.nodes[1], &other(2, 200))?;
+    segment.wait_holder(2, VIP4)
 }
 
 #[test]
@@ -160,6 +162,7 @@ fn an_address_removed_by_hand_comes_back_and_one_left_behind_goes() -> Result<()
         Ok((!segment.has(1, VIP4)? && !segment.has(1, VIP6)?).then_some(()))
     })?;
     node.gate(VIP4, true);
+    node.gate(VIP6, true);
     segment.wait_holder(1, VIP4)?;
     segment.learn(VIP4)?;
     for vip in [VIP4, VIP6] {

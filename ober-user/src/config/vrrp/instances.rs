@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{nodes::hash, *};
+use super::{
+    At, BTreeMap, Fault, Instance, IpAddr, Ipv6Addr, Judge, Key, NonZeroU8, OWNER, Preempt,
+    RawInstance, Service, Span, Version, Vrid,
+    nodes::{Nodes, hash},
+};
 
 /// How many VRIDs a family has, and addresses an advertisement.
 const MOST: usize = 255;
@@ -194,16 +198,13 @@ impl Judge<'_> {
             if it.vrid.is_some() {
                 continue;
             }
-            match free(hash(vip), vip.is_ipv6(), &taken) {
-                Some(vrid) => {
-                    taken.insert((vip.is_ipv6(), vrid));
-                    vrids.insert(place, Vrid(vrid));
-                }
-                None => {
-                    let message = format!("more than {MOST} VRRP instances of one family");
-                    let help = "put several VIPs into one instance";
-                    self.refuse(Fault::new(it.span.clone(), message).help(help));
-                }
+            if let Some(vrid) = free(hash(vip), vip.is_ipv6(), &taken) {
+                taken.insert((vip.is_ipv6(), vrid));
+                vrids.insert(place, Vrid(vrid));
+            } else {
+                let message = format!("more than {MOST} VRRP instances of one family");
+                let help = "put several VIPs into one instance";
+                self.refuse(Fault::new(it.span.clone(), message).help(help));
             }
         }
         let instances = open.into_iter().enumerate().map(|(place, it)| Instance {

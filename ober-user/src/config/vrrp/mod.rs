@@ -22,8 +22,6 @@ use crate::vrrp::{
     packet::{Coverage, Interval, Version, Vrid},
 };
 
-use self::nodes::Nodes;
-
 mod instances;
 mod nodes;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Who shares the VIPs, and with which priority.
 
-use super::*;
+use super::{
+    At, BTreeMap, Fault, Instance, IpAddr, Judge, Key, Node, OWNER, Peer, RangeInclusive, Span,
+};
 use crate::ring::mix;
 
 /// The most ranks there are: priorities 254 down to 1.
@@ -60,9 +62,8 @@ pub(super) fn hash(vip: IpAddr) -> u64 {
     match vip {
         IpAddr::V4(vip) => mix(u64::from(u32::from(vip))),
         IpAddr::V6(vip) => {
-            let number = u128::from(vip);
-            let (high, low) = ((number >> 64) as u64, number as u64);
-            mix(mix(high) ^ low)
+            let words = vip.segments().into_iter();
+            words.fold(0, |hash, word| mix(hash ^ u64::from(word)))
         }
     }
 }

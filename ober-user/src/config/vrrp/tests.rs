@@ -90,7 +90,7 @@ fn priorities(own: &str, nodes: &[&str]) -> Vec<u8> {
         vips.join(",")
     );
     for name in nodes {
-        text += &format!("[[vrrp.nodes]]\nname='{name}'\n");
+        text.extend(["[[vrrp.nodes]]\nname='", name, "'\n"]);
     }
     let config = vrrp(&text);
     config.instances.iter().map(|it| it.priority).collect()
@@ -106,7 +106,8 @@ fn every_vip_has_one_node_of_each_rank_and_vips_spread_over_the_nodes() {
         assert_eq!(ranks, [251, 252, 253, 254]);
     }
     for of in &all {
-        let first = of.iter().filter(|priority| **priority == 254).count();
+        let first = of.iter().map(|priority| u32::from(*priority == 254));
+        let first: u32 = first.sum();
         assert!(
             (6..=27).contains(&first),
             "{first} of 62 for one of 4 nodes"
@@ -220,9 +221,8 @@ fn a_weight_is_refused_with_or_without_preemption() {
     );
 }
 
-#[test]
-fn every_refusal_names_line_and_fix() {
-    let text = r#"
+/// One of everything.
+const WRONG: &str = r#"
 [vrrp]
 interface = "a/b"
 version = 4
@@ -260,8 +260,11 @@ link_local = "2001:db8::1"
 priority = 255
 preempt = false
 "#;
+
+#[test]
+fn every_refusal_names_line_and_fix() {
     assert_eq!(
-        problems(text),
+        problems(WRONG),
         [
             "1: `[vrrp]` has no peer for its IPv6 VIPs | add `[[vrrp.nodes]]` or `peers`, or write `transport = \"multicast\"`",
             "2: `a/b` is no name of an interface | see `ip -brief link`",

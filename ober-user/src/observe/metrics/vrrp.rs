@@ -6,15 +6,8 @@ use crate::status::vrrp::{Router, Vrrp};
 const STATES: [&str; 3] = ["initialize", "backup", "master"];
 
 pub(super) fn families(vrrp: &Vrrp) -> Vec<Family> {
-    let each = |value: fn(&Router) -> u64| {
-        let routers = vrrp.routers.iter();
-        routers
-            .map(|router| (labels(router), value(router)))
-            .collect()
-    };
-    let rejected = vrrp.rejected.iter();
-    let rejected = rejected.map(|(reason, count)| (vec![("reason", reason.clone())], *count));
-    vec![
+    let each = |value| each(&vrrp.routers, value);
+    let mut all = vec![
         gauge(
             "ober_vrrp_state",
             "1 for the state the virtual router is in.",
@@ -35,6 +28,26 @@ pub(super) fn families(vrrp: &Vrrp) -> Vec<Family> {
             "How often this node became master.",
             each(|router| router.transitions_to_master),
         ),
+        counter(
+            "ober_vrrp_late_timers",
+            "Timers so late that mastership was in doubt.",
+            each(|router| router.late_timers),
+        ),
+        counter(
+            "ober_vrrp_conflicts",
+            "Duplicate VRIDs, other masters and other holders of an address seen.",
+            each(|router| router.conflicts),
+        ),
+    ];
+    all.extend(packets(vrrp));
+    all
+}
+
+fn packets(vrrp: &Vrrp) -> Vec<Family> {
+    let each = |value| each(&vrrp.routers, value);
+    let rejected = vrrp.rejected.iter();
+    let rejected = rejected.map(|(reason, count)| (vec![("reason", reason.clone())], *count));
+    vec![
         counter(
             "ober_vrrp_advertisements_sent",
             "Advertisements sent.",
@@ -81,6 +94,11 @@ pub(super) fn families(vrrp: &Vrrp) -> Vec<Family> {
             rejected.collect(),
         ),
     ]
+}
+
+fn each(routers: &[Router], value: fn(&Router) -> u64) -> Vec<(Labels, u64)> {
+    let lines = routers.iter().map(|router| (labels(router), value(router)));
+    lines.collect()
 }
 
 fn labels(router: &Router) -> Labels {

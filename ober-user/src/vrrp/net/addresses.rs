@@ -1,10 +1,12 @@
 //! The addresses of virtual routers on their interface, on a thread of its own: the kernel may let a change of an
 //! address wait for others' (`rtnl`), and advertisements must not wait with it.
 //!
+//! Here too the neighbours' caches are told of an address, once it is there.
+//!
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
@@ -19,10 +21,12 @@ use rtnetlink::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    super::{Event, LIFETIME, Mac},
-    Interface, Key,
-    instance::Note,
+    super::{Event, LIFETIME, Mac, neighbour},
+    Key,
+    instance::{Counts, Note, raise},
+    interface::Interface,
     log::{Line, Log},
+    sockets::Frames,
 };
 use crate::{netlink::address_of, realtime};
 
@@ -33,6 +37,7 @@ pub(super) struct Member {
     /// On an interface of its own, with this MAC.
     pub(super) virtual_mac: Option<Mac>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) counts: Arc<Counts>,
 }
 
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(super) enum Order {
     Leave(Key),
     Hold(Key),
     Release(Key),
+    /// Tell the neighbours' caches of its addresses, so many times.
+    Claim(Key, u8),
     /// Answered when everything before is done.
     Flush(oneshot::Sender<()>),
 }
@@ -55,7 +62,12 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// `stale` are addresses that nobody can be holding yet: what is there of them was left by an earlier daemon.
-    pub(super) fn start(interface: Interface, stale: Vec<IpAddr>, log: Log) -> io::Result<Self> {
+    pub(super) fn start(
+        interface: Interface,
+        frames: Arc<Frames>,
+        stale: Vec<IpAddr>,
+        log: Log,
+    ) -> io::Result<Self> {
         let thread = realtime::Thread::start()?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (handle, monitor) = {
@@ -72,6 +84,7 @@ impl Keeper {
         let keep = Keep {
             handle,
             interface,
+            frames,
             log,
             members: BTreeMap::new(),
             up: false,
@@ -109,6 +122,7 @@ struct Kept {
 struct Keep {
     handle: Handle,
     interface: Interface,
+    frames: Arc<Frames>,
     log: Log,
     members: BTreeMap<Key, Kept>,
     up: bool,
@@ -137,7 +151,7 @@ impl Keep {
                     Some(order) => self.obey(order).await,
                     None => return,
                 },
-                Some((message, _)) = monitor.next() => self.noticed(message).await,
+                Some((message, _)) = monitor.next() => self.noticed(message),
             }
         }
     }
@@ -198,6 +212,7 @@ impl Keep {
             }
             Order::Hold(key) => self.hold(key).await,
             Order::Release(key) => self.release(key).await,
+            Order::Claim(key, times) => self.claim(key, times),
             Order::Flush(done) => done.send(()).unwrap_or_default(),
         }
     }
@@ -270,6 +285,27 @@ impl Keep {
         self.handle.address().add(index, address, length)
     }
 
+    fn claim(&self, key: Key, times: u8) {
+        let Some(kept) = self.members.get(&key) else {
+            return;
+        };
+        let mac = kept.member.virtual_mac.unwrap_or(self.interface.mac);
+        for (_, address) in kept
+            .held
+            .iter()
+            .cycle()
+            .take(kept.held.len() * usize::from(times))
+        {
+            match self.frames.send(&neighbour::claim(*address, mac)) {
+                Ok(()) => raise(&kept.member.counts.claims_sent),
+                Err(error) => {
+                    let why = format!("tell the neighbours of {address}: {error}");
+                    return self.log.say(Line::Unsent(key, why));
+                }
+            }
+        }
+    }
+
     async fn release(&mut self, key: Key) {
         let Some(kept) = self.members.get_mut(&key) else {
             return;
@@ -300,7 +336,7 @@ impl Keep {
         }
     }
 
-    async fn noticed(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
+    fn noticed(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
         let NetlinkPayload::InnerMessage(message) = message.payload else {
             return;
         };

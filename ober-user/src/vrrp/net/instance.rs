@@ -65,8 +65,6 @@ pub(super) struct Instance {
     pub(super) key: Key,
     pub(super) inbox: mpsc::UnboundedReceiver<Note>,
     pub(super) travel: Arc<Travel>,
-    /// All it takes over, for the caches of the neighbours.
-    pub(super) addresses: watch::Receiver<Vec<IpAddr>>,
     pub(super) keeper: mpsc::UnboundedSender<Order>,
     pub(super) seen: watch::Sender<Router>,
     pub(super) counts: Arc<Counts>,
@@ -91,23 +89,6 @@ impl Instance {
             }
         }
         self.failing = result.is_err();
-    }
-
-    fn claim(&mut self, times: u8) {
-        let mac = self.travel.mac_of(self.key);
-        let addresses = self.addresses.borrow_and_update().clone();
-        for _ in 0..times {
-            for address in &addresses {
-                if self
-                    .travel
-                    .frames
-                    .send(&neighbour::claim(*address, mac))
-                    .is_ok()
-                {
-                    raise(&self.counts.claims_sent);
-                }
-            }
-        }
     }
 
     fn order(&self, order: Order) {
@@ -171,7 +152,7 @@ impl World<Router> for Instance {
             Action::Send(advertisement) => self.advertise(&advertisement),
             Action::Hold => self.order(Order::Hold(self.key)),
             Action::Release => self.order(Order::Release(self.key)),
-            Action::Garp(times) => self.claim(times),
+            Action::Garp(times) => self.order(Order::Claim(self.key, times)),
             Action::Report(conflict) => self.log.say(Line::Conflict(self.key, conflict)),
         }
     }

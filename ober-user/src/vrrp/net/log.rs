@@ -76,7 +76,7 @@ fn write(line: Line) {
         }
         Line::Unsent(key, why) => tracing::warn!(router = %key, "send a VRRP advertisement: {why}"),
         Line::Refused(key, why) => {
-            tracing::error!(router = %key, "VRRP gives up being master: {why}")
+            tracing::error!(router = %key, "VRRP gives up being master: {why}");
         }
         Line::Removal(key, why) => tracing::error!(router = %key, "VRRP: {why}"),
         Line::Stale(why) => tracing::error!("remove VIPs left by an earlier daemon: {why}"),

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{neighbour, packet::PROTOCOL},
-    Interface,
+    interface::Interface,
 };
 use crate::sockopt;
 

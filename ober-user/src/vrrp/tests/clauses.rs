@@ -238,7 +238,7 @@ fn what_should_not_be_on_the_wire_is_reported_once_a_minute() {
         advertisement: other.clone(),
     };
     let report = Action::Report(Conflict::Addresses { from: HIGH });
-    assert_eq!(bench.on(event()), [report.clone()]);
+    assert_eq!(bench.on(event()), std::slice::from_ref(&report));
     assert_eq!(
         bench.left(),
         Some(ms(350)),

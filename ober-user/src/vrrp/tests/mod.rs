@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    packet::{Interval, Vrid},
+    packet::{Interval, Version, Vrid},
     *,
 };
 
