@@ -89,6 +89,6 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         gate: Vec::new(),
         bgp: Vec::new(),
         bfd: status::bfd::Bfd::default(),
-        vrrp: Vec::new(),
+        vrrp: status::vrrp::Vrrp::default(),
     })
 }

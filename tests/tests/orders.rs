@@ -6,6 +6,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use anyhow::ensure;
 use ober_tests::{
     lab::{VIP4, VIP6, until},
     stage::{Settings, Stage},
@@ -41,15 +42,13 @@ fn gate(stage: &Stage, vip: IpAddr) -> Gate {
 }
 
 fn reaches(stage: &Stage, vip: IpAddr, state: State, standing: Standing) -> Gate {
-    let mut last = None;
-    until("a gate to change", PATIENCE, || {
+    let there = until("a gate to change", PATIENCE, || {
         let gate = gate(stage, vip);
         let there = gate.state == state && gate.standing == standing;
-        last = Some(gate);
-        Ok(there.then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}: {last:?}"));
-    last.expect("asked at least once")
+        ensure!(there, "it is {gate:?}");
+        Ok(Some(gate))
+    });
+    there.expect("it changes")
 }
 
 #[test]

@@ -9,7 +9,10 @@
 //! Serve before announce, withdraw before release: a VIP that goes is withdrawn, and the UPDATE written out, before
 //! anything that serves it is taken away.
 
-use std::{net::IpAddr, sync::Arc, sync::Mutex, sync::PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Context as _;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -27,7 +30,6 @@ mod speakers;
 use speakers::Speakers;
 
 /// All gates and all who are told by them.
-#[derive(Debug)]
 pub struct Announcer {
     gates: gate::Handle,
     speakers: Arc<Speakers>,
@@ -115,7 +117,8 @@ impl Announcer {
 }
 
 fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
-    let moves = |_| false;
+    let shared: Vec<IpAddr> = config.vrrp.iter().flat_map(|vrrp| vrrp.vips()).collect();
+    let moves = |vip| shared.contains(&vip);
     Plan::of(config, sockets, moves)
         .context("read the addresses of the workers' sockets for the gates")
 }

@@ -1,7 +1,7 @@
 //! Those who are told: BGP with BFD beside it, and VRRP.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,7 +18,7 @@ use crate::{
     },
     gate::{self, News, Standing},
     realtime::Thread,
-    status,
+    status, vrrp,
 };
 
 /// A neighbour that does not take what is written to it must not hold up the end.
@@ -27,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FAREWELL: &str = "Herr Ober is stopped";
 
 /// Nobody, until the configuration names them.
-#[derive(Debug)]
 pub(super) struct Speakers(Mutex<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     bgp: Option<Arc<bgp::Handle>>,
     bfd: Arc<bfd::Handle>,
+    vrrp: Option<vrrp::Handle>,
+    shared: BTreeSet<IpAddr>,
     /// They are told that this node goes; gates are no longer listened to.
     stopping: bool,
     /// BFD and VRRP end with it.
@@ -50,6 +50,8 @@ impl Speakers {
         let speakers = Self(Mutex::new(Inner {
             bgp: None,
             bfd: Arc::new(bfd::start(&thread, changes)),
+            vrrp: None,
+            shared: BTreeSet::new(),
             stopping: false,
             thread,
         }));
@@ -63,11 +65,14 @@ impl Speakers {
     }
 
     pub(super) fn stand(&self, vip: IpAddr, standing: Standing) {
-        let inner = self.inner();
+        let mut inner = self.inner();
         if inner.stopping {
             return;
         }
-        if let Some(bgp) = &inner.bgp {
+        if inner.shared.contains(&vip) {
+            let open = standing == Standing::Announced;
+            inner.vrrp.iter_mut().for_each(|vrrp| vrrp.gate(vip, open));
+        } else if let Some(bgp) = &inner.bgp {
             bgp.stand(vip, standing);
         }
     }
@@ -94,16 +99,23 @@ impl Speakers {
         }
         let bfd = Arc::clone(&self.inner().bfd);
         bfd.set(sessions(config)).await?;
+        let gone = self.inner().vrrp(config)?;
+        if let Some(gone) = gone {
+            gone.stop().await;
+        }
         Ok(())
     }
 
     pub(super) async fn stop(&self) {
-        let (bgp, bfd) = {
+        let (bgp, bfd, vrrp) = {
             let mut inner = self.inner();
             inner.stopping = true;
-            (inner.bgp.take(), Arc::clone(&inner.bfd))
+            (inner.bgp.take(), Arc::clone(&inner.bfd), inner.vrrp.take())
         };
         let all = async {
+            if let Some(vrrp) = vrrp {
+                vrrp.stop().await;
+            }
             if let Some(bgp) = bgp {
                 part(&bgp).await;
             }
@@ -120,6 +132,11 @@ impl Speakers {
         let inner = self.inner();
         status.bgp = inner.bgp.iter().flat_map(|bgp| bgp.status()).collect();
         status.bfd = inner.bfd.status();
+        status.vrrp = inner
+            .vrrp
+            .as_ref()
+            .map(vrrp::Handle::status)
+            .unwrap_or_default();
     }
 }
 
@@ -130,6 +147,17 @@ impl Inner {
             (Some(running), Some(wanted)) => running.configure(wanted)?,
             (None, Some(wanted)) => self.bgp = Some(Arc::new(bgp::start(wanted)?)),
             (_, None) => return Ok(self.bgp.take()),
+        }
+        Ok(None)
+    }
+
+    fn vrrp(&mut self, config: &Config) -> anyhow::Result<Option<vrrp::Handle>> {
+        let vips = config.vrrp.iter().flat_map(|vrrp| vrrp.vips());
+        self.shared = vips.collect();
+        match (&mut self.vrrp, &config.vrrp) {
+            (Some(running), Some(wanted)) => running.configure(wanted)?,
+            (None, Some(wanted)) => self.vrrp = Some(vrrp::start(&self.thread, wanted)?),
+            (_, None) => return Ok(self.vrrp.take()),
         }
         Ok(None)
     }

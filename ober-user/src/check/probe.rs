@@ -104,7 +104,10 @@ fn told(answer: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        Compared::{Other, Same, TooShort},
+        *,
+    };
     use crate::config::check::Pattern;
 
     #[test]
@@ -112,7 +115,6 @@ mod tests {
         let prefix = Expect::Prefix(b"+PONG".to_vec());
         let found =
             [&b""[..], b"+PO", b"+PONG\r\n", b"-ERR"].map(|answer| compare(&prefix, answer));
-        use Compared::{Other, Same, TooShort};
         assert_eq!(found, [TooShort, TooShort, Same, Other]);
         let pattern = Expect::Pattern(Pattern("O[NK]".parse().unwrap()));
         let found = [&b""[..], b"-ERR", b"xOK"].map(|answer| compare(&pattern, answer));

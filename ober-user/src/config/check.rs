@@ -161,6 +161,7 @@ impl fmt::Display for Statuses {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "CheckKind")]
 enum Kinds {
     Tcp,
     #[default]
@@ -182,6 +183,7 @@ enum Protocol {
 /// Health check of the servers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Check")]
 pub(super) struct Raw {
     /// `false`: servers are never checked.
     enabled: Key<bool>,

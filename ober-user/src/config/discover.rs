@@ -165,6 +165,7 @@ impl fmt::Debug for Consul {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "DiscoverKind")]
 enum Kinds {
     Static,
     Hostlist,
@@ -187,6 +188,7 @@ enum Transport {
 /// A source of servers. Servers that several sources name are one, and stay until all have dropped them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Discover")]
 pub(super) struct Raw {
     /// Who knows the servers. Must be written.
     kind: Key<Kinds>,

@@ -29,6 +29,7 @@ pub enum Verify {
 /// As written, among the other keys of a table.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Tls")]
 pub(super) struct Raw {
     /// `false`: any certificate will do.
     pub(super) verify: Key<bool>,

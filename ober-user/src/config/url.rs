@@ -64,6 +64,7 @@ impl Url {
     }
 
     /// The same place with something behind its path.
+    #[must_use]
     pub fn join(&self, more: &str) -> Self {
         Self {
             at: self.at.clone(),

@@ -42,6 +42,7 @@ impl<'j> Judge<'j> {
         let services = self.services(file.services, &lists, &backends, node.metrics);
         let workers = self.workers(file.workers);
         let config = Config {
+            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
             resolve: self.resolve(file.resolve),
             node,
@@ -51,7 +52,6 @@ impl<'j> Judge<'j> {
             workers,
             bgp: self.bgp(file.bgp, &services),
             bfd: self.bfd(file.bfd),
-            vrrp: self.vrrp(file.vrrp),
             services,
         };
         if self.faults.is_empty() {

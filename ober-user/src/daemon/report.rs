@@ -176,7 +176,7 @@ impl observe::http::Source for Daemon {
             gate: Vec::new(),
             bgp: Vec::new(),
             bfd: status::bfd::Bfd::default(),
-            vrrp: Vec::new(),
+            vrrp: status::vrrp::Vrrp::default(),
         };
         self.announcer.describe(&mut status);
         status

@@ -134,12 +134,13 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: UnboundedReceiver<Le
             pending |= backends.learn(&config, more, lists::now());
         }
         drop(backends);
-        if pending {
-            match daemon.refresh_servers().await {
-                Ok(()) => pending = false,
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "take discovered servers over")
-                }
+        if !pending {
+            continue;
+        }
+        match daemon.refresh_servers().await {
+            Ok(()) => pending = false,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "take discovered servers over");
             }
         }
     }

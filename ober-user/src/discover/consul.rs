@@ -81,7 +81,7 @@ pub(super) fn index(headers: &HeaderMap, before: Option<u64>) -> Option<u64> {
     before.is_none_or(|before| index >= before).then_some(index)
 }
 
-/// Tags `weight=`, `tier=`, `name=` and GoBetween's `sni=` say more than the agent knows.
+/// Tags `weight=`, `tier=`, `name=` and `GoBetween`'s `sni=` say more than the agent knows.
 pub(super) fn read(body: &[u8]) -> Result<Vec<Found>, Error> {
     let entries: Vec<Entry> = serde_json::from_slice(body)?;
     let found = entries.into_iter().map(|Entry { node, service }| {
@@ -103,7 +103,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Found>, Error> {
         let number = |key: &str, default| match tag(key) {
             Some(text) => text
                 .parse()
-                .map_err(|_| Error::Sense(format!("tag {key}={text} is no number"))),
+                .map_err(|_no_number| Error::Sense(format!("tag {key}={text} is no number"))),
             None => Ok(default),
         };
         let name = tag("name").or_else(|| tag("sni"));
@@ -160,7 +160,7 @@ mod tests {
             datacenter: Some("dc2".into()),
             passing: true,
             token: None,
-            wait: Duration::from_secs(60),
+            wait: Duration::from_mins(1),
         }
     }
 

@@ -26,9 +26,10 @@ struct Container {
 struct Port {
     #[serde(default, rename = "IP")]
     ip: Option<String>,
-    private_port: u16,
-    #[serde(default)]
-    public_port: Option<u16>,
+    #[serde(rename = "PrivatePort")]
+    private: u16,
+    #[serde(default, rename = "PublicPort")]
+    public: Option<u16>,
     #[serde(default)]
     r#type: String,
 }
@@ -63,13 +64,13 @@ pub(super) fn url(docker: &Docker) -> Url {
 pub(super) fn read(body: &[u8], docker: &Docker) -> Result<Vec<Found>, Error> {
     let containers: Vec<Container> = serde_json::from_slice(body)?;
     let found = containers.iter().filter_map(|container| {
-        let port = container.ports.iter().filter(|port| {
-            port.private_port == docker.private.get() && matches!(port.r#type.as_str(), "tcp" | "")
+        let mut port = container.ports.iter().filter(|port| {
+            port.private == docker.private.get() && matches!(port.r#type.as_str(), "tcp" | "")
         });
         let (host, number) = if docker.inside {
             (container.inside()?, docker.private)
         } else {
-            port.filter_map(|port| published(port, &docker.at)).next()?
+            port.find_map(|port| published(port, &docker.at))?
         };
         Some(container.labelled(Found::new(host, number)))
     });
@@ -78,7 +79,7 @@ pub(super) fn read(body: &[u8], docker: &Docker) -> Result<Vec<Found>, Error> {
 
 /// All interfaces means: where the engine is asked.
 fn published(port: &Port, at: &Url) -> Option<(String, NonZeroU16)> {
-    let number = NonZeroU16::new(port.public_port?)?;
+    let number = NonZeroU16::new(port.public?)?;
     let host = match port.ip.as_deref() {
         None | Some("" | "0.0.0.0" | "::") => match &at.at {
             Endpoint::Unix(_) => "127.0.0.1",
@@ -99,13 +100,13 @@ impl Container {
             .cloned()
     }
 
-    /// Labels `ober.weight`, `ober.tier` and `ober.name`, or GoBetween's `sni`, say what a container cannot.
+    /// Labels `ober.weight`, `ober.tier` and `ober.name`, or `GoBetween`'s `sni`, say what a container cannot.
     fn labelled(&self, found: Found) -> Result<Found, Error> {
         let label = |name: &str| self.labels.as_ref()?.get(name);
         let number = |name: &str, default| match label(name) {
             Some(text) => text
                 .parse()
-                .map_err(|_| Error::Sense(format!("label {name}={text} is no number"))),
+                .map_err(|_no_number| Error::Sense(format!("label {name}={text} is no number"))),
             None => Ok(default),
         };
         let name = label("ober.name").or_else(|| label("sni"));

@@ -14,7 +14,7 @@ pub enum Error {
     Attribute(String),
 }
 
-/// One line; `port` is for a server that names none. GoBetween's words `priority` and `sni` mean `tier` and `name`.
+/// One line; `port` is for a server that names none. `GoBetween`'s words `priority` and `sni` mean `tier` and `name`.
 pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
     let mut words = text.split_whitespace();
     let server = words.next().unwrap_or_default();
@@ -22,7 +22,7 @@ pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
     for word in words {
         let unknown = || Error::Attribute(word.to_owned());
         let (key, value) = word.split_once('=').ok_or_else(unknown)?;
-        let number = || value.parse::<u32>().map_err(|_| unknown());
+        let number = || value.parse::<u32>().map_err(|_no_number| unknown());
         match key {
             "weight" => found.weight = number()?,
             "tier" | "priority" => found.tier = number()?,
@@ -68,7 +68,7 @@ pub(super) fn matches(
             return Err(nonsense("host"));
         }
         let number = |name, default| match group(name) {
-            Some(text) if !text.is_empty() => text.parse().map_err(|_| nonsense(name)),
+            Some(text) if !text.is_empty() => text.parse().map_err(|_no_number| nonsense(name)),
             Some(_) | None => Ok(default),
         };
         let port = u16::try_from(number("port", port.get().into())?)
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_whatever_makes_it_panic(text in "\\PC*|[a0\\[\\]:= \n]*") {
-            let _ = lines(&text, PORT);
+            let _either = lines(&text, PORT);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     drive::{self, World, drive},
     haproxy::WorkerEvent,
-    lists, status,
+    status,
 };
 
 /// Called with every change, in order for each VIP, on the task of its gate: it must not block. Before the first call a
@@ -227,7 +227,9 @@ impl Handle {
 
     /// Every gate as it stands, by VIP.
     pub fn status(&self) -> Vec<status::gate::Gate> {
-        let (now, clock) = (drive::now(), lists::now());
+        let now = drive::now();
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        let clock = clock.unwrap_or_default();
         let gates = self.lock();
         let doors = gates.doors.iter();
         doors
@@ -290,6 +292,7 @@ impl Gates {
             notes: notes.clone(),
             inbox,
             stand: Arc::clone(&self.stand),
+            stands: Vec::new(),
             status,
             answers: Vec::new(),
         };
@@ -330,6 +333,8 @@ struct Place {
     notes: mpsc::UnboundedSender<Note>,
     inbox: mpsc::UnboundedReceiver<Note>,
     stand: Arc<Stand>,
+    /// What this step came to.
+    stands: Vec<Standing>,
     status: watch::Sender<Gate>,
     /// Who waits for an order to be in force.
     answers: Vec<oneshot::Sender<()>>,
@@ -358,7 +363,8 @@ impl World<Gate> for Place {
 
     async fn act(&mut self, action: Action) {
         match action {
-            Action::Stand(standing) => (self.stand)(self.vip, standing),
+            // Told once the status says the same: who hears of it may ask.
+            Action::Stand(standing) => self.stands.push(standing),
             Action::Probe { round, workers } => {
                 let (ask, notes) = (Arc::clone(&self.ask), self.notes.clone());
                 tokio::spawn(async move {
@@ -385,6 +391,9 @@ impl World<Gate> for Place {
             );
         }
         self.status.send_replace(machine.clone());
+        for standing in self.stands.drain(..) {
+            (self.stand)(self.vip, standing);
+        }
         for answer in self.answers.drain(..) {
             // Who ordered it may have hung up.
             answer.send(()).unwrap_or_default();
@@ -392,10 +401,11 @@ impl World<Gate> for Place {
     }
 }
 
-fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: u64) -> status::gate::Gate {
-    let ago = |at: Instant| now.saturating_duration_since(at).as_secs();
+/// `clock`: since 1970, at `now`.
+fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: Duration) -> status::gate::Gate {
+    let ago = |at: Instant| now.saturating_duration_since(at);
     let history = gate.history().iter().map(|it| status::gate::Transition {
-        at: clock.saturating_sub(ago(it.at)),
+        at: clock.saturating_sub(ago(it.at)).as_secs(),
         from: it.from,
         to: it.to,
         reason: it.reason.to_string(),
@@ -404,7 +414,7 @@ fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: u64) -> status::gate:
     status::gate::Gate {
         vip,
         state: gate.state(),
-        seconds: ago(gate.since()),
+        seconds: ago(gate.since()).as_secs(),
         reason: gate.reason().to_string(),
         standing: gate.standing(),
         serving: gate.tally().serving,

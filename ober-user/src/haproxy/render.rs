@@ -226,14 +226,16 @@ fn backend(name: &str, backend: &Backend, servers: &[Server]) -> Result<String, 
             SocketAddr::V4(addr) => addr.to_string(),
             SocketAddr::V6(addr) => format!("[{}]:{}", addr.ip(), addr.port()),
         };
-        let mut line = format!("server {server_name} {at}");
-        if server.weight != 1 {
-            line += &format!(" weight {}", server.weight);
-        }
-        if Some(server.tier) != first_tier {
-            line += " backup";
-        }
-        lines.add(line);
+        let weight = match server.weight {
+            1 => String::new(),
+            weight => format!(" weight {weight}"),
+        };
+        let backup = if Some(server.tier) == first_tier {
+            ""
+        } else {
+            " backup"
+        };
+        lines.add(format_args!("server {server_name} {at}{weight}{backup}"));
     }
     Ok(lines.end())
 }
@@ -242,15 +244,14 @@ fn backend(name: &str, backend: &Backend, servers: &[Server]) -> Result<String, 
 /// one, which takes at least two answers (see [`super::health`]). They ask less than the daemon does: that the port
 /// accepts, that TLS answers, that the status is right.
 fn checks(lines: &mut Lines, check: &Check) -> Result<(), Error> {
+    let port = check.port.map(|port| format!(" port {port}"));
     let mut server = format!(
-        "default-server check inter {} rise {} fall {}",
+        "default-server check inter {} rise {} fall {}{}",
         time(check.interval),
         check.rise.max(2),
-        check.fall.max(2)
+        check.fall.max(2),
+        port.unwrap_or_default()
     );
-    if let Some(port) = check.port {
-        server += &format!(" port {port}");
-    }
     lines.add(format_args!("timeout check {}", time(check.timeout)));
     match &check.kind {
         Kind::Http(http) => {

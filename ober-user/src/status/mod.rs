@@ -28,7 +28,7 @@ pub struct Status {
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,
-    pub vrrp: Vec<vrrp::Instance>,
+    pub vrrp: vrrp::Vrrp,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -394,7 +394,10 @@ async fn a_vip_that_goes_is_withdrawn_before_configure_returns_and_one_that_stay
     );
     node.silent();
     let stayed = &node.gates.status()[0];
-    assert_eq!((stayed.vip, &stayed.history), (v4, &before.history));
+    assert_eq!(
+        (stayed.vip, stayed.history.len()),
+        (v4, before.history.len())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -352,21 +352,22 @@ async fn a_probe_compares_what_comes_back() {
     is(closed().await, prefix(Over::Tcp), State::Down, "refused").await;
 }
 
+/// Says the same to every datagram, or nothing.
+async fn answers(answer: Option<&'static [u8]>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut question = [0; 100];
+        while let Ok((_, client)) = socket.recv_from(&mut question).await {
+            let Some(answer) = answer else { continue };
+            socket.send_to(answer, client).await.unwrap();
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn a_probe_over_udp_hears_answers_refusals_and_silence() {
-    let answers = async |answer: Option<&'static [u8]>| {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut question = [0; 100];
-            while let Ok((_, client)) = socket.recv_from(&mut question).await {
-                if let Some(answer) = answer {
-                    socket.send_to(answer, client).await.unwrap();
-                }
-            }
-        });
-        address
-    };
     is(
         answers(Some(b"PONG!")).await,
         prefix(Over::Udp),

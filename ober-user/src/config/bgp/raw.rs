@@ -15,6 +15,7 @@ use crate::config::scalar::{AsNumber, At, Key, Period, Prefix, Secret};
 /// Announce the VIPs to routers by BGP.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Bgp")]
 pub(in crate::config) struct Raw {
     /// Number of the autonomous system of this node. Must be written.
     #[serde(rename = "as")]

@@ -18,13 +18,13 @@ mod files;
 mod refusals;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-struct Place {
+pub(super) struct Place {
     directory: TempDir,
     env: Env,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
@@ -41,22 +41,22 @@ impl Place {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn parse(&self, text: &str) -> Result<Config, Error> {
+    pub(super) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
     }
 
     /// The whole message, with this place's directory as `@`.
-    fn message(&self, text: &str) -> String {
+    pub(super) fn message(&self, text: &str) -> String {
         let error = self.parse(text).expect_err("refused").to_string();
         error.replace(self.directory.path().to_str().unwrap(), "@")
     }
 
     /// The problems without their pictures: line, message, help.
-    fn problems(&self, text: &str) -> Vec<String> {
+    pub(super) fn problems(&self, text: &str) -> Vec<String> {
         let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
             panic!("this must be refused:\n{text}");
         };
@@ -72,7 +72,7 @@ impl Place {
 }
 
 /// The least a node with one service writes.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
 [[services]]

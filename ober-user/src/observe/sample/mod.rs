@@ -10,6 +10,7 @@ use crate::status::{
 mod bfd;
 mod bgp;
 mod gate;
+mod vrrp;
 
 pub(crate) use bfd::bfd;
 
@@ -65,7 +66,7 @@ pub(crate) fn status() -> Status {
         gate: vec![gate::gate()],
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),
-        vrrp: Vec::new(),
+        vrrp: vrrp::vrrp(),
     }
 }
 
