@@ -1,6 +1,7 @@
 //! Servers of a running node that are found in a real name server, and their health in real HAProxy workers.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "what the helpers of a test expect is part of the test"
 )]
 
