@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::pem;
 
+mod bgp;
 mod documents;
 mod files;
 mod refusals;
