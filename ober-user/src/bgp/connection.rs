@@ -1,4 +1,4 @@
-//! One connection with a neighbour, RFC 4271 section 8.2.2 from OpenSent on. Which of two connections stays is not
+//! One connection with a neighbour, RFC 4271 section 8.2.2 from `OpenSent` on. Which of two connections stays is not
 //! decided here.
 
 use std::{
@@ -45,7 +45,7 @@ pub struct Settings {
     pub keepalive: Option<Duration>,
     /// Between two attempts to connect; grows with every one that fails.
     pub connect_retry: Duration,
-    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, DelayOpen).
+    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, `DelayOpen`).
     pub delay_open: Duration,
     pub families: BTreeSet<Family>,
     pub extended_next_hop: bool,
@@ -130,7 +130,7 @@ pub struct Agreed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The connection is there, our OPEN waits (DelayOpen).
+    /// The connection is there, our OPEN waits (`DelayOpen`).
     Delay,
     OpenSent,
     /// `told`: our KEEPALIVE is out; `heard`: theirs is in.

@@ -342,7 +342,7 @@ impl Peering {
                 }
                 Outcome::Notified(notification) => {
                     self.last_got = Some((now, notification.clone()));
-                    actions.extend(self.lost(now, side, Failure::Got(notification)));
+                    actions.extend(self.lost(now, side, &Failure::Got(notification)));
                     break;
                 }
             }
@@ -413,20 +413,20 @@ impl Peering {
             self.last_sent = Some((now, notification.clone()));
             actions.push(self.send(side, Message::Notification(notification.clone())));
         }
-        actions.extend(self.lost(now, side, Failure::Sent(notification)));
+        actions.extend(self.lost(now, side, &Failure::Sent(notification)));
         actions
     }
 
     /// A connection is over, and not because of a collision.
-    fn lost(&mut self, now: Instant, side: Side, failure: Failure) -> Vec<Action> {
+    fn lost(&mut self, now: Instant, side: Side, failure: &Failure) -> Vec<Action> {
         let Some(connection) = self.connections.remove(&side) else {
             return Vec::new();
         };
         self.malformed += connection.malformed();
         let mut actions = vec![Action::Close(side)];
         // RFC 4271 section 6.8: the neighbour chose the other one.
-        let collision = matches!(&failure, Failure::Got(it) if (it.code, it.subcode) == (6, 7));
-        if !(collision && !self.connections.is_empty()) {
+        let collision = matches!(failure, Failure::Got(it) if (it.code, it.subcode) == (6, 7));
+        if !collision || self.connections.is_empty() {
             self.last_failure = Some((now, failure.clone()));
             actions.push(Action::Failed(failure.clone()));
         }
@@ -434,7 +434,7 @@ impl Peering {
             self.dialing = Dialing::Waiting;
         }
         if self.connections.is_empty() {
-            let flooded = matches!(&failure, Failure::Sent(it) if (it.code, it.subcode) == (6, 1));
+            let flooded = matches!(failure, Failure::Sent(it) if (it.code, it.subcode) == (6, 1));
             let steady = connection.phase() == Phase::Established
                 && now.saturating_duration_since(self.since) >= STEADY;
             self.rest(now, flooded, steady);
@@ -599,7 +599,7 @@ impl Peering {
 
     fn sync(&mut self, now: Instant) -> Vec<Action> {
         match self.established().map(|(side, _)| side) {
-            Some(side) => self.with(now, side, |it, around| it.sync(around)),
+            Some(side) => self.with(now, side, Connection::sync),
             None => Vec::new(),
         }
     }
@@ -612,7 +612,7 @@ impl Peering {
         let failure = Failure::Closed(state_of(phase), reason);
         match phase {
             Phase::Delay | Phase::OpenSent => self.unanswered(now, side, failure),
-            Phase::OpenConfirm { .. } | Phase::Established => self.lost(now, side, failure),
+            Phase::OpenConfirm { .. } | Phase::Established => self.lost(now, side, &failure),
         }
     }
 

@@ -145,7 +145,7 @@ impl Neighbour {
             }
             Command::Accepted(stream) => {
                 if let Err(error) = socket::accepted(&stream, &self.settings) {
-                    tracing::warn!(neighbour = %self.settings.address, %error, "prepare a connection");
+                    self.complain(format!("refused a connection: {error}"));
                     return None;
                 }
                 let link = Link::new(stream);

@@ -104,9 +104,21 @@ pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into()).connect(to).await
 }
 
-/// Makes an accepted connection as the neighbour wants it.
+/// Makes an accepted connection as the neighbour wants it. What came in before this could not be checked by the kernel,
+/// so its first packet is looked at.
 pub(super) fn accepted(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<()> {
-    prepare(stream, neighbour)
+    prepare(stream, neighbour)?;
+    let Some(least) = least_ttl(neighbour.hops) else {
+        return Ok(());
+    };
+    match sockopt::saved_ttl(stream)? {
+        Some(ttl) if ttl >= least => Ok(()),
+        ttl => {
+            let ttl = ttl.map_or("unknown".to_owned(), |ttl| ttl.to_string());
+            let reason = format!("it came from further away than ttl_security allows: TTL {ttl}");
+            Err(io::Error::other(reason))
+        }
+    }
 }
 
 /// Where neighbours connect to. The address need not be there yet.
@@ -123,6 +135,7 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
         socket.set_freebind_v4(true)?;
         socket.set_ttl_v4(u8::MAX.into())?;
     }
+    sockopt::save_syn(&socket)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
