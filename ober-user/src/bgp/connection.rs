@@ -11,6 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
+    event::State,
     message::{self, Capabilities, Family, Message, Notification, Open, Received, Refresh, Update},
     rib::{NextHops, Out, Routes, Terms},
 };
@@ -139,6 +140,17 @@ pub(super) enum Phase {
         heard: bool,
     },
     Established,
+}
+
+impl Phase {
+    pub(super) fn state(self) -> State {
+        match self {
+            Self::Delay => State::Connect,
+            Self::OpenSent => State::OpenSent,
+            Self::OpenConfirm { .. } => State::OpenConfirm,
+            Self::Established => State::Established,
+        }
+    }
 }
 
 /// What comes of something that happened to a connection.

@@ -206,7 +206,7 @@ fn bird_config(setup: &Setup) -> String {
             .iter()
             .filter(|it| it.contains(':') == (*family == "ipv6"));
         ours.for_each(|network| {
-            writeln!(lines, " route {network} blackhole;").expect("to a string")
+            writeln!(lines, " route {network} blackhole;").expect("to a string");
         });
         lines.push_str("}\n");
     }
@@ -272,7 +272,7 @@ impl Router for Bird {
         for word in &mut communities {
             // FRR knows its name.
             if word == "65535:0" {
-                *word = "graceful-shutdown".to_owned();
+                "graceful-shutdown".clone_into(word);
             }
         }
         Some(Seen {

@@ -19,7 +19,7 @@ use ober_user::{
 };
 use tokio::{runtime, sync::oneshot};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const VIP4: &str = "192.0.2.10";
 pub(crate) const VIP6: &str = "2001:db8::10";
 pub(crate) const ROUTER4: &str = "10.9.0.2";

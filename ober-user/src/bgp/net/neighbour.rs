@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     bgp::{
+        event::{Action, Event, Report, Side, State},
         message::Notification,
-        peering::{Action, Event, Peering, Report, Side, State},
+        peering::Peering,
         rib::NextHops,
     },
     config::bgp::Neighbour as Settings,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bgp::{message::Refresh, peering::Path};
+use crate::bgp::{event::Path, message::Refresh};
 
 #[derive(Clone, Debug)]
 enum Roll {
