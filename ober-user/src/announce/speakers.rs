@@ -186,11 +186,11 @@ pub(super) async fn follow(
     }
 }
 
-fn path(state: bfd::State) -> bgp::peering::Path {
+fn path(state: bfd::State) -> bgp::event::Path {
     match state {
-        bfd::State::Up => bgp::peering::Path::Up,
-        bfd::State::AdminDown => bgp::peering::Path::AdminDown,
-        bfd::State::Down | bfd::State::Init => bgp::peering::Path::Down,
+        bfd::State::Up => bgp::event::Path::Up,
+        bfd::State::AdminDown => bgp::event::Path::AdminDown,
+        bfd::State::Down | bfd::State::Init => bgp::event::Path::Down,
     }
 }
 

@@ -13,6 +13,7 @@ use super::*;
 use crate::pem;
 
 mod bfd;
+mod bgp;
 mod documents;
 mod files;
 mod refusals;
