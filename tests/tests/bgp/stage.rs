@@ -215,8 +215,10 @@ impl Drop for Speaker {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        if thread.join().is_err() && !std::thread::panicking() {
-            panic!("the speaker's thread panicked");
-        }
+        let ended = thread.join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "the speaker's thread panicked"
+        );
     }
 }
