@@ -1,8 +1,4 @@
 //! The routers that others are proven against, before anything is.
-#![expect(
-    clippy::expect_used,
-    reason = "what the helpers of a test expect is part of the test"
-)]
 
 use ober_tests::{
     lab::Lab,

@@ -35,9 +35,9 @@ pub enum Event {
         hold_down: Duration,
     },
     AdminDown,
-    /// Out of AdminDown.
+    /// Out of `AdminDown`.
     Enable,
-    /// AdminDown, and over as soon as the peer has had the time to learn of it.
+    /// `AdminDown`, and over as soon as the peer has had the time to learn of it.
     Leave,
 }
 

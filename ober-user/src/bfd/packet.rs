@@ -228,6 +228,10 @@ impl Refusal {
 
 /// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the flags of the packet, each with a meaning of its own"
+)]
 pub struct Control {
     pub diagnostic: Diagnostic,
     pub state: State,

@@ -12,3 +12,6 @@ pub mod policy;
 pub mod rib;
 
 pub use net::{Error, Handle, start};
+
+#[cfg(test)]
+mod tests;

@@ -538,7 +538,6 @@ impl Peering {
             return vec![Action::Close(Side::Ours)];
         }
         self.dialing = Dialing::Done;
-        self.attempts = 0;
         self.retry = None;
         self.connected(now, Side::Ours, next_hops)
     }
@@ -609,8 +608,27 @@ impl Peering {
         let Some(connection) = self.connections.get(&side) else {
             return Vec::new();
         };
-        let state = state_of(connection.phase());
-        self.lost(now, side, Failure::Closed(state, reason))
+        let phase = connection.phase();
+        let failure = Failure::Closed(state_of(phase), reason);
+        match phase {
+            Phase::Delay | Phase::OpenSent => self.unanswered(now, side, failure),
+            Phase::OpenConfirm { .. } | Phase::Established => self.lost(now, side, failure),
+        }
+    }
+
+    /// A connection ended before the neighbour said anything: on to Active (RFC 4271 section 8.2.2, event 18). Were it
+    /// a failure with a pause, two speakers would refuse one another in turns for ever.
+    fn unanswered(&mut self, now: Instant, side: Side, failure: Failure) -> Vec<Action> {
+        self.connections.remove(&side);
+        if side == Side::Ours {
+            self.dialing = Dialing::Waiting;
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        if self.retry.is_none() && self.dialing != Dialing::Never {
+            self.wait(now);
+        }
+        self.last_failure = Some((now, failure.clone()));
+        vec![Action::Close(side), Action::Failed(failure)]
     }
 
     /// What the machine is in now; counts the sessions that ended.
@@ -648,6 +666,7 @@ impl Machine for Peering {
 
     fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let actions = match event {
+            Event::Start if self.started => Vec::new(),
             Event::Start => self.begin(now),
             Event::Stop(notification) => self.stop(now, &notification),
             Event::Dialed(next_hops) => self.dialed(now, next_hops),

@@ -61,10 +61,9 @@ impl Frr {
             directory,
             daemons: Vec::new(),
         };
+        // Zebra is to be there when the others look for it: they look again only after ten seconds.
         for daemon in Daemon::ALL {
             frr.launch(host, daemon)?;
-        }
-        for daemon in Daemon::ALL {
             frr.answers(daemon)?;
         }
         frr.configure(config)?;

@@ -61,13 +61,7 @@ impl Link {
 
     /// Our BFD with these sessions.
     pub(crate) fn bfd(&self, sessions: &[Settings]) -> Bfd {
-        let bfd = self
-            .ours
-            .run(Bfd::start)
-            .expect("enter the host")
-            .expect("start BFD");
-        bfd.set(sessions);
-        bfd
+        Bfd::on(&self.ours, sessions)
     }
 }
 
@@ -102,6 +96,15 @@ pub(crate) struct Bfd {
 }
 
 impl Bfd {
+    pub(crate) fn on(host: &Host, sessions: &[Settings]) -> Self {
+        let bfd = host
+            .run(Self::start)
+            .expect("enter the host")
+            .expect("start BFD");
+        bfd.set(sessions);
+        bfd
+    }
+
     fn start() -> Result<Self> {
         let thread = Thread::start()?;
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -174,7 +177,7 @@ impl Bfd {
             .expect("a change")
     }
 
-    /// The states told since, in order.
+    /// The states told since, in order; what was told just now may still be on its way.
     pub(crate) fn told(&self) -> Vec<State> {
         let changes = self.changes.lock().expect("nobody panicked");
         changes.try_iter().map(|(_, change)| change.state).collect()

@@ -7,4 +7,5 @@
 mod bird;
 mod frr;
 mod link;
+mod ours;
 mod wire;

@@ -5,5 +5,7 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
-mod frr;
+mod cells;
+mod rogue;
+mod router;
 mod stage;

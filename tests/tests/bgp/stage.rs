@@ -92,7 +92,10 @@ impl Stage {
     }
 
     /// The same in a process of its own, for what only a process can suffer.
-    pub(crate) fn victim(&self, test: &str, bgp: &str) -> Process {
+    pub(crate) fn victim(&self, bgp: &str) -> Process {
+        // A test's thread bears its name.
+        let thread = std::thread::current();
+        let test = thread.name().expect("a test's thread");
         let mut command = Command::new(std::env::current_exe().expect("own path"));
         command
             .args(["--exact", test, "--nocapture"])

@@ -112,7 +112,7 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle 
 
 impl Handle {
     /// These sessions and no others. New ones start; changed timers are negotiated while the session stays Up; those
-    /// that are gone tell their peer so (AdminDown), then end. The first error is told; the sessions without one are set all the same.
+    /// that are gone tell their peer so (`AdminDown`), then end. The first error is told; the sessions without one are set all the same.
     pub async fn set(&self, mut sessions: Vec<Settings>) -> Result<(), Error> {
         for settings in &mut sessions {
             let possible = settings.timers.on(self.priority);

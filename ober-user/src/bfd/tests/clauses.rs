@@ -59,7 +59,7 @@ fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgo
     let mut desk = Desk::up();
     let began = desk.now;
     // 3 times the peer's 300 ms, which are slower than our 50.
-    desk.silence(900 * MILLISECOND - Duration::from_nanos(1));
+    desk.silence(899 * MILLISECOND);
     assert_eq!(desk.session.state, State::Up);
     let actions = desk.wait();
     assert_eq!(desk.now - began, 900 * MILLISECOND);

@@ -110,7 +110,7 @@ impl Watch {
         for control in sent(&actions) {
             self.packet(&before, control);
         }
-        self.answers(&before, event, &actions);
+        Self::answers(&before, event, &actions);
         self.tells(&before, &actions);
     }
 
@@ -152,7 +152,7 @@ impl Watch {
         }
     }
 
-    fn answers(&self, before: &Session, event: Option<Event>, actions: &[Action]) {
+    fn answers(before: &Session, event: Option<Event>, actions: &[Action]) {
         let finals = sent(actions).iter().filter(|control| control.fin).count();
         let asked = match event {
             Some(Event::Received { control, hops, ttl }) => {

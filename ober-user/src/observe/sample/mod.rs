@@ -8,6 +8,7 @@ use crate::status::{
 };
 
 mod bfd;
+mod bgp;
 mod gate;
 
 pub(crate) use bfd::bfd;
@@ -62,7 +63,7 @@ pub(crate) fn status() -> Status {
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
         gate: vec![gate::gate()],
-        bgp: Vec::new(),
+        bgp: vec![bgp::neighbour()],
         bfd: bfd(),
         vrrp: Vec::new(),
     }
