@@ -1,15 +1,16 @@
 //! IPv4: a page number for each upper half of an address, a bit in the page for each lower half.
 
-use std::{net::Ipv4Addr, sync::atomic::Ordering, thread};
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
 
 use ober_common::abi::{LISTS, PAGE_ALL, PAGE_NONE, Page};
 
 use super::{Entries, Error, Range, entries};
 use crate::{
-    dataplane::{
-        GRACE, Maps,
-        memory::{word16, word64},
-    },
+    dataplane::{GRACE, Maps, memory::word16},
     drive,
 };
 
@@ -168,17 +169,24 @@ impl Plan {
             (Content::Everybody, PAGE_NONE) => self.added.push(first, last),
             (Content::Nobody, PAGE_ALL) => self.removed.push(first, last),
             _ => {
-                let held = bits(maps, page);
-                if held == *wanted && content == Content::Some {
-                    return false;
-                }
-                for (base, (held, wanted)) in (first..).step_by(64).zip(held.iter().zip(wanted)) {
-                    self.added.push_word(base, wanted & !held);
-                    self.removed.push_word(base, held & !wanted);
-                }
+                return self.compare_words(words(maps, page), first, wanted)
+                    || content != Content::Some;
             }
         }
         true
+    }
+
+    fn compare_words(&mut self, held: &[AtomicU64; WORDS], first: u32, wanted: &Bits) -> bool {
+        let mut differs = false;
+        for (place, (held, wanted)) in (0..).zip(held.iter().zip(wanted)) {
+            let held = held.load(Ordering::Relaxed);
+            if held != *wanted {
+                differs = true;
+                self.added.push_word(first + place * 64, wanted & !held);
+                self.removed.push_word(first + place * 64, held & !wanted);
+            }
+        }
+        differs
     }
 
     /// A free page for every page the list newly needs.
@@ -274,16 +282,19 @@ fn give(maps: &Maps, list: u32, number: u32, bits: &Bits, room: &mut Room) {
 
 /// Changes the words of a page that differ.
 fn write(maps: &Maps, page: u16, wanted: &Bits, combine: impl Fn(u64, u64) -> u64) {
-    let words = maps.pages.at(usize::from(page)).as_ptr();
-    for (at, wanted) in wanted.iter().enumerate() {
-        // SAFETY: `at` is within the page, which is mapped as long as `maps`.
-        let word = unsafe { word64(&raw mut (*words).words[at]) };
+    for (word, wanted) in words(maps, page).iter().zip(wanted) {
         let held = word.load(Ordering::Relaxed);
         let next = combine(held, *wanted);
         if next != held {
             word.store(next, Ordering::Relaxed);
         }
     }
+}
+
+fn words(maps: &Maps, page: u16) -> &[AtomicU64; WORDS] {
+    let page: *mut Page = maps.pages.at(usize::from(page)).as_ptr();
+    // SAFETY: a page is its words, mapped as long as `maps`; everybody who changes a page in force does it by word.
+    unsafe { &*page.cast() }
 }
 
 fn entry(maps: &Maps, list: u32, number: u32) -> *mut u16 {

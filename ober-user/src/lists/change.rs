@@ -1,8 +1,6 @@
 //! One change of lists, from the request to the kernel: everything that can fail comes before the first thing that is
 //! seen, and the disk comes before the kernel.
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-
 use super::{
     Error, Keeper, List,
     expand::{self, Expanded, Names, Stdin},
@@ -49,7 +47,7 @@ impl Keeper {
         if sync.dry_run {
             return Ok(ready.iter().map(|change| self.shown(change)).collect());
         }
-        blocking(|| self.apply(ready))
+        self.apply(ready)
     }
 
     fn slurm(&self) -> Result<slurm::NodeAddrs, Error> {
@@ -211,13 +209,5 @@ impl Keeper {
             unresolved: ready.stored.unresolved.clone(),
             kept: ready.expanded.kept.clone(),
         }
-    }
-}
-
-/// A command that works without a daemon has one thread, and nobody else who needs it.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
