@@ -78,13 +78,17 @@ impl Plan {
         self.v4.added.is_whole() && self.v4.removed.is_whole()
     }
 
-    /// What is added and what is removed.
+    /// What is added and what is removed, settled.
     pub fn difference(&self) -> [Entries; 2] {
         let v4 = [&self.v4.added, &self.v4.removed];
-        [0, 1].map(|way| Entries {
-            v4: v4[way].ranges.clone(),
-            hosts: self.hosts[way].clone(),
-            prefixes: self.prefixes[way].clone(),
+        [0, 1].map(|way| {
+            let mut entries = Entries {
+                v4: v4[way].ranges.clone(),
+                hosts: self.hosts[way].clone(),
+                prefixes: self.prefixes[way].clone(),
+            };
+            entries.settle();
+            entries
         })
     }
 
