@@ -92,7 +92,7 @@ impl Keeper {
             kept: None,
         };
         if !sync.dry_run {
-            ready.kept = Some(self.keep(&ready, stdin)?);
+            ready.kept = Some(self.keep(&mut ready, stdin)?);
         }
         Ok(ready)
     }
@@ -119,7 +119,7 @@ impl Keeper {
         })
     }
 
-    fn keep(&self, ready: &Ready, stdin: Option<Stdin<'_>>) -> Result<Kept, Error> {
+    fn keep(&self, ready: &mut Ready, stdin: Option<Stdin<'_>>) -> Result<Kept, Error> {
         let Ready { name, stored, .. } = ready;
         let keep = |source| Error::Keep {
             list: name.clone(),
@@ -131,7 +131,7 @@ impl Keeper {
         }
         files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
         let last = self.known(name)?.snapshot;
-        let (path, entries) = (self.snapshot(name), &ready.expanded.entries);
+        let (path, entries) = (self.snapshot(name), &mut ready.expanded.entries);
         let snapshot = snapshot::Update::write(&path, last, entries, &ready.plan).map_err(keep)?;
         Ok(Kept { snapshot, files })
     }

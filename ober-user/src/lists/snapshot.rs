@@ -44,11 +44,11 @@ enum Written {
 }
 
 impl Update {
-    /// Writes the change behind `last`, or else all entries beside the file.
+    /// Writes the change behind `last`, or else all entries, settled, beside the file.
     pub(super) fn write(
         path: &Path,
         last: Option<Snapshot>,
-        entries: &Entries,
+        entries: &mut Entries,
         plan: &Plan,
     ) -> Result<Self, Error> {
         if let Some(last) = last.filter(|last| last.changes < CHANGES && plan.is_whole())
@@ -56,6 +56,7 @@ impl Update {
         {
             return Ok(update);
         }
+        entries.settle();
         let mut bytes = Vec::with_capacity(MAGIC.len() + size(entries));
         bytes.put_slice(MAGIC);
         put(&mut bytes, entries);
