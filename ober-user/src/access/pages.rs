@@ -16,6 +16,7 @@ use crate::{
 
 const WORDS: usize = 1024;
 type Bits = [u64; WORDS];
+type Numbers = std::ops::Range<u32>;
 static NOBODY: Bits = [0; WORDS];
 static EVERYBODY: Bits = [u64::MAX; WORDS];
 
@@ -73,6 +74,13 @@ impl<'a> Wanted<'a> {
         } else {
             Content::Some
         }
+    }
+
+    /// May anybody be wanted in these pages, which were not asked for yet?
+    fn any(&self, pages: &Numbers) -> bool {
+        let begins = self.ranges.first();
+        begins.is_some_and(|range| range.first >> 16 < pages.end)
+            || self.reach.is_some_and(|reach| reach >> 16 >= pages.start)
     }
 
     fn bits(&self, content: Content) -> &Bits {
@@ -141,11 +149,16 @@ impl Plan {
     pub(super) fn new(maps: &Maps, list: u32, entries: &Entries) -> Result<Self, Error> {
         let mut plan = Self::default();
         let mut wanted = Wanted::new(entries);
-        for number in 0..=0xffff {
-            let (content, page) = (wanted.page(number), current(maps, list, number));
-            if plan.compare(maps, number, page, content, wanted.bits(content)) {
-                plan.numbers.push(number);
-                plan.needed += usize::from(content == Content::Some && shared(page));
+        for (four, any) in fours(maps, list) {
+            if !any && !wanted.any(&four) {
+                continue;
+            }
+            for number in four {
+                let (content, page) = (wanted.page(number), current(maps, list, number));
+                if plan.compare(maps, number, page, content, wanted.bits(content)) {
+                    plan.numbers.push(number);
+                    plan.needed += usize::from(content == Content::Some && shared(page));
+                }
             }
         }
         if plan.needed > 0 {
@@ -258,7 +271,10 @@ fn shared(page: u16) -> bool {
 fn free_pages(maps: &Maps) -> Vec<u16> {
     let mut used = vec![false; maps.pages.count().min(usize::from(u16::MAX))];
     for list in 0..LISTS {
-        for number in 0..=0xffff {
+        for number in fours(maps, list)
+            .filter(|(_, any)| *any)
+            .flat_map(|(four, _)| four)
+        {
             if let Some(used) = used.get_mut(usize::from(current(maps, list, number))) {
                 *used = true;
             }
@@ -303,6 +319,17 @@ fn entry(maps: &Maps, list: u32, number: u32) -> *mut u16 {
     unsafe { &raw mut (*index).pages[(number & 0xffff) as usize] }
 }
 
+/// Page numbers of a list four by four, and whether any holds more than page 0, nobody: most of an index is empty.
+fn fours(maps: &Maps, list: u32) -> impl Iterator<Item = (Numbers, bool)> {
+    let index = maps.index.at(list as usize).as_ptr();
+    // SAFETY: an index is a whole number of words and begins at a page of memory; mapped as long as `maps`, changed by
+    // aligned stores alone.
+    let words: &[AtomicU64; 16_384] = unsafe { &*index.cast() };
+    let four =
+        |(first, word): (u32, &AtomicU64)| (first..first + 4, word.load(Ordering::Acquire) != 0);
+    (0..).step_by(4).zip(words).map(four)
+}
+
 fn current(maps: &Maps, list: u32, number: u32) -> u16 {
     // SAFETY: `entry` points into the mapping.
     unsafe { word16(entry(maps, list, number)) }.load(Ordering::Acquire)
@@ -327,7 +354,8 @@ pub(super) fn listed(maps: &Maps, list: u32, address: Ipv4Addr) -> bool {
 /// The list's addresses as ranges.
 pub(super) fn read(maps: &Maps, list: u32) -> Vec<Range> {
     let mut entries = Entries::default();
-    for number in 0..=0xffffu32 {
+    let some = fours(maps, list).filter(|(_, any)| *any);
+    for number in some.flat_map(|(four, _)| four) {
         let base = number << 16;
         match current(maps, list, number) {
             PAGE_NONE => {}

@@ -77,9 +77,9 @@ impl Update {
         difference: &[Entries; 2],
     ) -> Result<Option<Self>, Error> {
         let mut bytes = Vec::with_capacity(difference.iter().map(size).sum());
-        difference
-            .iter()
-            .for_each(|entries| put(&mut bytes, entries));
+        for entries in difference {
+            put(&mut bytes, entries);
+        }
         let length = last.length + bytes.len() as u64;
         if length > last.base * 2 {
             return Ok(None);
