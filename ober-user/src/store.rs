@@ -153,3 +153,24 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
             source,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_and_not_committed_is_gone_and_only_a_file_as_it_was_left_is_appended_to() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        assert!(Appended::write(&path, 0, b"new").unwrap().is_none());
+        fs::write(&path, "old").unwrap();
+        drop(Appended::write(&path, 3, b", new").unwrap().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        Appended::write(&path, 3, b", new")
+            .unwrap()
+            .unwrap()
+            .commit();
+        assert_eq!(fs::read(&path).unwrap(), b"old, new");
+        assert!(Appended::write(&path, 3, b", other").unwrap().is_none());
+    }
+}
