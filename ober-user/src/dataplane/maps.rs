@@ -1,6 +1,6 @@
 //! The maps as user space holds them. The same set is opened by the daemon and by commands that run without it.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{os::fd::AsFd as _, path::Path, time::Instant};
 
 use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf, SockMap};
 use ober_common::abi::{
@@ -9,7 +9,7 @@ use ober_common::abi::{
 };
 
 use super::{Error, memory::Memory};
-use crate::config::Limits;
+use crate::{config::Limits, drive};
 
 /// Marks a value of the kernel contract as plain bytes for aya.
 #[repr(transparent)]
@@ -112,6 +112,8 @@ pub struct Maps {
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
+    /// When a page was last given up, for all that is known here.
+    pub pages_given_up: Instant,
 }
 
 impl Maps {
@@ -153,6 +155,7 @@ impl Maps {
             cpus: Map::CpuMap(pin("CPU_QUEUES")?)
                 .try_into()
                 .map_err(bad("CPU_QUEUES"))?,
+            pages_given_up: drive::now(),
         })
     }
 }
