@@ -21,7 +21,7 @@ use super::{
     worker::Generation,
     write,
 };
-use crate::config::{Config, Protection};
+use crate::config::Config;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -91,10 +91,14 @@ fn certificates(config: &Config) -> Vec<u8> {
         .services
         .iter()
         .flat_map(|service| &service.listeners);
-    let paths = listeners.filter_map(|listener| match &listener.protection {
-        Protection::Tls { certificate } => Some(certificate),
-        Protection::Plain => None,
-    });
+    let served = listeners.filter_map(|listener| listener.protocol.termination());
+    let shown = config
+        .backends
+        .values()
+        .filter_map(|backend| backend.tls.as_ref());
+    let paths = served
+        .map(|tls| &tls.certificate)
+        .chain(shown.flat_map(|tls| &tls.certificate));
     paths
         .flat_map(|path| std::fs::read(path).unwrap_or_default())
         .collect()

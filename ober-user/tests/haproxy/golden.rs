@@ -5,13 +5,13 @@ use std::{
     fs,
     net::TcpListener,
     os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
 
 use ober_user::{
-    config::{Balance, Config, Protection},
+    config::{Balance, Config},
     haproxy::{
         Servers,
         render::{Error, Place, render, variable},
@@ -19,7 +19,7 @@ use ober_user::{
     },
 };
 
-use crate::lab::{Lab, backend, listener, server, service};
+use crate::lab::{Lab, PLAIN, backend, https, listener, server, service};
 
 fn text(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Error> {
     let run = lab.dir.path();
@@ -103,7 +103,7 @@ fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
     lab.config.services = vec![service(
         "plain",
         &["2001:db8::1"],
-        vec![listener(80, Protection::Plain)],
+        vec![listener(80, PLAIN)],
     )];
     let mut backend = backend();
     backend.check = None;
@@ -122,12 +122,12 @@ fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() 
     let mut lab = Lab::new(1);
     let odd = lab.dir.path().join("it's \"odd\" $HOME #1 \\ %[src].pem");
     fs::copy(lab.dir.path().join("s3.pem"), &odd).unwrap();
-    let tls = Protection::Tls { certificate: odd };
+    let tls = https(&odd);
     lab.config.services = vec![
         service(
             "a",
             &["192.0.2.1"],
-            vec![listener(443, tls.clone()), listener(80, Protection::Plain)],
+            vec![listener(443, tls.clone()), listener(80, PLAIN)],
         ),
         service(
             "b",
@@ -155,9 +155,7 @@ fn nothing_a_user_writes_can_add_a_line() {
         |config, _, evil| config.workers.user = Some(evil.to_owned()),
         |config, _, evil| config.workers.group = Some(evil.to_owned()),
         |config, _, evil| {
-            config.services[0].listeners[0].protection = Protection::Tls {
-                certificate: PathBuf::from(evil),
-            };
+            config.services[0].listeners[0].protocol = https(Path::new(evil));
         },
         |config, _, evil| {
             config

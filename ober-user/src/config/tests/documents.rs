@@ -117,7 +117,9 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
         .env
         .variables
         .insert("OBER_CLUSTER_KEY".to_owned(), key);
-    fs::write(place.path("slurm.conf"), "").unwrap();
+    for file in ["slurm.conf", "ca.pem"] {
+        fs::write(place.path(file), "").unwrap();
+    }
     let lines = EXAMPLE
         .lines()
         .filter(|line| !line.contains("cluster_key_file ="))
