@@ -147,19 +147,6 @@ impl Frontend<'_> {
         }
         rules::of_requests(lines, &self.listener.rules)?;
         routing.strangers_of_http(lines);
-        if let Protocol::Http {
-            redirect: Some(port),
-        } = self.listener.protocol
-        {
-            let port = if port.get() == 443 {
-                String::new()
-            } else {
-                format!(":{port}")
-            };
-            lines.add(format_args!(
-                "http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[capture.req.uri]"
-            ));
-        }
         if let Protocol::Https {
             hsts: Some(hsts), ..
         } = &self.listener.protocol
@@ -182,6 +169,20 @@ impl Frontend<'_> {
         ));
         lines.add("option forwardfor");
         routing.chosen_among_all(lines, "http-request");
+        // Behind it nothing happens any more.
+        if let Protocol::Http {
+            redirect: Some(port),
+        } = self.listener.protocol
+        {
+            let port = if port.get() == 443 {
+                String::new()
+            } else {
+                format!(":{port}")
+            };
+            lines.add(format_args!(
+                "http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[capture.req.uri]"
+            ));
+        }
         Ok(())
     }
 }
