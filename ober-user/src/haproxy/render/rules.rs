@@ -46,7 +46,10 @@ fn condition(rule: &Rule) -> Result<String, Error> {
     let mut parts = Vec::new();
     parts.extend(rule.who.map(|net| format!("{{ src {net} }}")));
     if let Some(path) = &rule.path {
-        parts.push(format!("{{ path -m beg -- {} }}", quote("path", path)?));
+        parts.push(format!(
+            "{{ path,url_dec -m beg -- {} }}",
+            quote("path", path)?
+        ));
     }
     if !rule.methods.is_empty() {
         let methods: Result<Vec<String>, Error> = rule
