@@ -33,10 +33,9 @@ impl Authority {
         self.issue(names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// The same for host names.
-    pub fn server_named(&self, names: &[&str]) -> Result<String> {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.issue(names, ExtendedKeyUsagePurpose::ServerAuth)
+    /// The same for host names and addresses.
+    pub fn server_named(&self, names: &[String]) -> Result<String> {
+        self.issue(names.to_vec(), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A certificate for a client to show, chain and key in one PEM text.

@@ -16,6 +16,7 @@ use crate::pem;
 mod documents;
 mod files;
 mod refusals;
+mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
 struct Place {
