@@ -1,6 +1,7 @@
 //! A server behind a proxy that answers with what it saw: who it is, how it was reached, what it was asked.
 
 use std::{
+    fmt::Write as _,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
@@ -91,15 +92,16 @@ impl Origins {
 async fn welcome(mut stream: TcpStream, mut seen: String, manner: Manner) -> Result<()> {
     stream.set_nodelay(true)?;
     if manner.proxy {
-        seen += &format!("proxy={}\n", proxy_header(&mut stream).await?);
+        writeln!(seen, "proxy={}", proxy_header(&mut stream).await?)?;
     }
     let Some(config) = manner.tls else {
         return answer(stream, seen).await;
     };
     let stream = TlsAcceptor::from(config).accept(stream).await?;
     let session = stream.get_ref().1;
-    seen += &format!("sni={}\n", session.server_name().unwrap_or("-"));
-    seen += &format!("certificate={}\n", session.peer_certificates().is_some());
+    let certificate = session.peer_certificates().is_some();
+    writeln!(seen, "sni={}", session.server_name().unwrap_or("-"))?;
+    writeln!(seen, "certificate={certificate}")?;
     answer(stream, seen).await
 }
 

@@ -163,7 +163,7 @@ impl Judge<'_> {
                 retries: self.number("retries", value.retries, 3, 0..=100),
                 redispatch: value.redispatch.or(true),
                 proxy_protocol: value.proxy_protocol.0.map(|at| at.value),
-                tls: value.tls.map(|tls| self.to_servers(tls)),
+                tls: value.tls.map(|tls| self.server_tls(tls)),
                 check: self.check(value.check),
                 timeouts: self.timeouts(value.timeouts),
             };

@@ -132,7 +132,7 @@ impl Judge<'_> {
         }
     }
 
-    pub(super) fn to_servers(&mut self, raw: RawToServers) -> ToServers {
+    pub(super) fn server_tls(&mut self, raw: RawToServers) -> ToServers {
         let verified = raw.verify.or(true);
         if let (false, Some(span)) = (verified, raw.ca.span()) {
             let help = "remove `ca`, or `verify = false`";

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::{process::Command, time::timeout};
 
 use super::Error;
-use crate::config::Config;
+use crate::config::{Config, Service};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The oldest that is supported.
@@ -88,10 +88,7 @@ struct Need {
 
 /// What a configuration asks for that not every supported version has.
 fn needs(config: &Config) -> Vec<Need> {
-    let used = config
-        .services
-        .iter()
-        .flat_map(|service| service.backends());
+    let used = config.services.iter().flat_map(Service::backends);
     let mut needs = Vec::new();
     for name in used {
         if config

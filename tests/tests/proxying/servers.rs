@@ -57,9 +57,9 @@ const TO_SERVERS: [(&str, u8, &str, &str); 9] = [
 
 static FRONT: LazyLock<Front> = LazyLock::new(|| {
     let mut text = service("out", 1, "good", "", 80, "access = \"open\"");
-    for (name, ..) in TO_SERVERS {
-        text += &format!("[[services.routes]]\npaths = [\"/{name}/\"]\nbackend = \"{name}\"\n");
-    }
+    let route =
+        |name: &str| format!("[[services.routes]]\npaths = [\"/{name}/\"]\nbackend = \"{name}\"\n");
+    text += &TO_SERVERS.map(|(name, ..)| route(name)).concat();
     for (name, last, keys, _) in TO_SERVERS {
         text += &backend(name, &format!("[\"10.77.1.{last}:80\"]"), keys);
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     Error, Server, Share, balance,
     bind::terms,
-    text::{Lines, limit, quote, time, token},
+    text::{Lines, Words, limit, quote, time, token},
     tier::{Role, role},
 };
 use crate::config::{
@@ -100,44 +100,40 @@ impl Section<'_> {
         let numbers = balance::numbers(self.servers);
         let places = roles.into_iter().zip(weights).zip(numbers);
         for (server, ((role, weight), number)) in self.servers.iter().zip(places) {
-            let mut line = format!(
-                "server {} {}",
-                token("server name", &server.name)?,
-                address(server)
-            );
+            let name = token("server name", &server.name)?;
+            let mut line = Words::new(format_args!("server {name} {}", address(server)));
             if backend.balance == Balance::IpHash1 {
-                line += &format!(" id {number}");
+                line.add(format_args!("id {number}"));
             }
-            line += &weight.map_or(String::new(), |weight| format!(" weight {weight}"));
-            line += &self.capacity(backend, server);
-            line += match backend.proxy_protocol {
-                Some(ProxyVersion::V1) => " send-proxy",
-                Some(ProxyVersion::V2) => " send-proxy-v2",
-                None => "",
-            };
+            if let Some(weight) = weight {
+                line.add(format_args!("weight {weight}"));
+            }
+            self.capacity(&mut line, backend, server);
+            match backend.proxy_protocol {
+                Some(ProxyVersion::V1) => line.add("send-proxy"),
+                Some(ProxyVersion::V2) => line.add("send-proxy-v2"),
+                None => {}
+            }
             if let Some(tls) = &backend.tls {
-                line += &to_server(tls, server)?;
+                secure(&mut line, tls, server)?;
             }
-            line += match role {
-                Role::First => "",
-                Role::Backup => " backup",
-                Role::Held => " backup disabled",
-            };
+            match role {
+                Role::First => {}
+                Role::Backup => line.add("backup"),
+                Role::Held => line.add("backup disabled"),
+            }
             lines.add(line);
         }
         Ok(())
     }
 
-    fn capacity(&self, backend: &Backend, server: &Server) -> String {
-        let Some(most) = server.standing.max_connections.or(backend.max_connections) else {
-            return String::new();
-        };
-        let strict = if backend.strict_max_connections {
-            " strict-maxconn"
-        } else {
-            ""
-        };
-        format!(" maxconn {}{strict}", self.share.at_most(most.get()))
+    fn capacity(&self, line: &mut Words, backend: &Backend, server: &Server) {
+        let most = server.standing.max_connections.or(backend.max_connections);
+        let Some(most) = most else { return };
+        line.add(format_args!("maxconn {}", self.share.at_most(most.get())));
+        if backend.strict_max_connections {
+            line.add("strict-maxconn");
+        }
     }
 }
 
@@ -149,26 +145,24 @@ fn address(server: &Server) -> String {
     }
 }
 
-fn to_server(tls: &ToServers, server: &Server) -> Result<String, Error> {
-    let mut text = " ssl".to_owned();
+fn secure(line: &mut Words, tls: &ToServers, server: &Server) -> Result<(), Error> {
+    line.add("ssl");
     match &tls.verify {
-        None => text += " verify none",
-        Some(Authorities::System) => text += " verify required ca-file @system-ca",
+        None => line.add("verify none"),
+        Some(Authorities::System) => line.add("verify required ca-file @system-ca"),
         Some(Authorities::File(path)) => {
             let path = quote("ca", &path.display().to_string())?;
-            text += &format!(" verify required ca-file {path}");
+            line.add(format_args!("verify required ca-file {path}"));
         }
     }
     if let Some(certificate) = &tls.certificate {
-        text += &format!(
-            " crt {}",
-            quote("certificate", &certificate.display().to_string())?
-        );
+        let pem = quote("certificate", &certificate.display().to_string())?;
+        line.add(format_args!("crt {pem}"));
     }
     // HAProxy looks for the name it asks for in the certificate.
     if let Some(name) = tls.server_name.as_ref().or(server.host.as_ref()) {
         let name = token("server name", name)?;
-        text += &format!(" sni str({name}) check-sni {name}");
+        line.add(format_args!("sni str({name}) check-sni {name}"));
     }
-    Ok(text + &terms(&tls.terms)?)
+    terms(line, &tls.terms)
 }

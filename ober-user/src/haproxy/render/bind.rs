@@ -2,7 +2,7 @@
 
 use super::{
     Error,
-    text::{Lines, quote},
+    text::{Lines, Words, quote},
     variable,
 };
 use crate::{
@@ -19,29 +19,28 @@ pub(super) fn binds(
     listener: &Listener,
     keys: &[Key],
 ) -> Result<(), Error> {
-    let tls = listener
-        .protocol
-        .termination()
-        .map(termination)
-        .transpose()?;
-    let tls = tls.unwrap_or_default();
     let ours = |key: &Key| key.service == service.name && key.port == listener.port;
     for (index, _) in keys.iter().enumerate().filter(|(_, key)| ours(key)) {
-        lines.add(format_args!("bind \"fd@${{{}}}\"{tls}", variable(index)));
+        let mut line = Words::new(format_args!("bind \"fd@${{{}}}\"", variable(index)));
+        if let Some(tls) = listener.protocol.termination() {
+            termination(&mut line, tls)?;
+        }
+        lines.add(line);
     }
     Ok(())
 }
 
-fn termination(tls: &Termination) -> Result<String, Error> {
+fn termination(line: &mut Words, tls: &Termination) -> Result<(), Error> {
     let pem = quote("certificate", &tls.certificate.display().to_string())?;
-    let mut text = format!(" ssl crt {pem}{}", terms(&tls.terms)?);
+    line.add(format_args!("ssl crt {pem}"));
+    terms(line, &tls.terms)?;
     if !tls.tickets {
-        text += " no-tls-tickets";
+        line.add("no-tls-tickets");
     }
     if !tls.alpn.is_empty() {
-        text += &format!(" alpn {}", quote_list(&tls.alpn)?);
+        line.add(format_args!("alpn {}", quote_list(&tls.alpn)?));
     }
-    Ok(text)
+    Ok(())
 }
 
 /// A list of plain words stays as it is.
@@ -55,21 +54,23 @@ fn quote_list(words: &[String]) -> Result<String, Error> {
 }
 
 /// Versions and ciphers, for `bind` and `server` alike. Silent about what the section `global` says already.
-pub(super) fn terms(terms: &Terms) -> Result<String, Error> {
-    let mut text = String::new();
+pub(super) fn terms(line: &mut Words, terms: &Terms) -> Result<(), Error> {
     if terms.min != Version::V12 {
-        text += &format!(" ssl-min-ver {}", version(terms.min));
+        line.add(format_args!("ssl-min-ver {}", version(terms.min)));
     }
     if let Some(max) = terms.max {
-        text += &format!(" ssl-max-ver {}", version(max));
+        line.add(format_args!("ssl-max-ver {}", version(max)));
     }
     if let Some(ciphers) = &terms.ciphers {
-        text += &format!(" ciphers {}", quote("cipher list", ciphers)?);
+        line.add(format_args!("ciphers {}", quote("cipher list", ciphers)?));
     }
     if let Some(suites) = &terms.suites {
-        text += &format!(" ciphersuites {}", quote("cipher suites", suites)?);
+        line.add(format_args!(
+            "ciphersuites {}",
+            quote("cipher suites", suites)?
+        ));
     }
-    Ok(text)
+    Ok(())
 }
 
 fn version(version: Version) -> &'static str {

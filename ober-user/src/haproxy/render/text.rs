@@ -95,6 +95,26 @@ impl Lines {
     }
 }
 
+/// A line that grows: words with a blank between them.
+pub(super) struct Words(String);
+
+impl Words {
+    pub(super) fn new(first: impl fmt::Display) -> Self {
+        Self(first.to_string())
+    }
+
+    pub(super) fn add(&mut self, words: impl fmt::Display) {
+        // Writing to a String cannot fail.
+        write!(self.0, " {words}").unwrap_or_default();
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
