@@ -58,7 +58,8 @@ impl Rule {
         };
         for word in words {
             match word.split_once('=') {
-                Some(("path", path)) if super::backend::url_path(path) => {
+                // Paths are compared as they read once `%61` is `a`.
+                Some(("path", path)) if super::backend::url_path(path) && !path.contains('%') => {
                     rule.path = Some(path.to_owned());
                 }
                 Some(("method", methods)) if methods.split(',').all(super::backend::method) => {
