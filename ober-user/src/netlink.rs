@@ -52,7 +52,7 @@ async fn messages(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
         .map_err(|source| Error::Read { source })
 }
 
-fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
     };

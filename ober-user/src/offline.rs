@@ -50,7 +50,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 Keeper::open(config, &pins)?.sync(&sync).await?,
             ))
         }
-        Request::Watch | Request::Reload => {
+        Request::Watch | Request::Reload | Request::Gate { .. } => {
             anyhow::bail!(
                 "no daemon runs on instance {}; start it with `ober-user run`",
                 config.node.instance
@@ -88,7 +88,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         backends: BTreeMap::new(),
         gate: Vec::new(),
         bgp: Vec::new(),
-        bfd: Vec::new(),
-        vrrp: Vec::new(),
+        bfd: status::bfd::Bfd::default(),
+        vrrp: status::vrrp::Vrrp::default(),
     })
 }

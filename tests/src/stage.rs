@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Port of the S3 server on the storage host.
-const S3_PORT: u16 = 9000;
+pub const S3_PORT: u16 = 9000;
 /// TLS on the VIPs, for everybody.
 pub const SECURE: u16 = 443;
 /// Plain HTTP on the VIPs, for listed clients.

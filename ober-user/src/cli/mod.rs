@@ -24,6 +24,7 @@ use std::{future::Future, io, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::gate::Order;
 pub use error::Error;
 use screen::Screen;
 
@@ -71,6 +72,14 @@ enum Command {
     Flow(flow::Flow),
     /// Show the health gate of each VIP
     Gate(Json),
+    /// Send the traffic of a VIP elsewhere: the community `GRACEFUL_SHUTDOWN` first, withdrawn after a time
+    Drain(gate::Vip),
+    /// Undo `drain`: announce the VIP again if it is served
+    Undrain(gate::Vip),
+    /// Announce a VIP no more, at once
+    Disable(gate::Vip),
+    /// Undo `disable`: announce the VIP again if it is served
+    Enable(gate::Vip),
     /// Show the BGP neighbours and what is announced to them
     Bgp(Json),
     /// Show the BFD sessions
@@ -122,6 +131,10 @@ impl Ober {
             Command::Sync(sync) => wait(sync.run(&path, screen)),
             Command::Flow(flow) => flow.run(&path, screen),
             Command::Gate(json) => wait(gate::run(&path, json, screen)),
+            Command::Drain(vip) => wait(vip.order(Order::Drain, &path, screen)),
+            Command::Undrain(vip) => wait(vip.order(Order::Undrain, &path, screen)),
+            Command::Disable(vip) => wait(vip.order(Order::Disable, &path, screen)),
+            Command::Enable(vip) => wait(vip.order(Order::Enable, &path, screen)),
             Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
             Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),

@@ -245,7 +245,7 @@ impl Judge<'_> {
     }
 
     /// A string that goes into HAProxy's configuration as one word.
-    fn word(
+    pub(super) fn word(
         &mut self,
         name: &str,
         key: Key<String>,
@@ -285,7 +285,7 @@ pub(super) fn url_path(text: &str) -> bool {
 }
 
 /// HAProxy's notation: `200-299,404`.
-fn statuses(text: &str) -> bool {
+pub(super) fn statuses(text: &str) -> bool {
     let code = |text: &str| {
         let three = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
         text.parse::<u16>()

@@ -43,6 +43,7 @@ mod route;
 mod rules;
 mod scalar;
 mod schema;
+mod secret;
 mod service;
 mod source;
 mod throttle;
@@ -162,14 +163,13 @@ impl Node {
 }
 
 impl Config {
-    /// The VIPs of all services that are here as long as the daemon wants, each once.
+    /// The VIPs of all services whose addresses VRRP does not move, each once.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
-        let vips: BTreeSet<IpAddr> = self
-            .services
-            .iter()
-            .flat_map(|service| &service.vips)
-            .copied()
-            .collect();
+        let vips = self.services.iter().flat_map(|service| &service.vips);
+        let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
+        for moving in self.vrrp.iter().flat_map(|vrrp| vrrp.vips()) {
+            vips.remove(&moving);
+        }
         vips.into_iter()
     }
 }

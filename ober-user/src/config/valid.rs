@@ -41,18 +41,19 @@ impl<'j> Judge<'j> {
         let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
         let (mut lists, backends) = (self.lists(file.lists), self.backends(file.backends, share));
         let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
         let config = Config {
-            services: self.services(file.services, &mut lists, &backends, node.metrics, share),
-            workers,
+            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
             resolve: self.resolve(file.resolve),
             node,
             lists,
             backends,
-            gate: self.gate(file.gate),
-            bgp: self.bgp(file.bgp),
+            gate: self.gate(file.gate, workers.cpus.len()),
+            workers,
+            bgp: self.bgp(file.bgp, &services),
             bfd: self.bfd(file.bfd),
-            vrrp: self.vrrp(file.vrrp),
+            services,
         };
         if self.faults.is_empty() {
             Ok(config)

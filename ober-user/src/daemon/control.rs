@@ -103,6 +103,7 @@ impl Daemon {
                 .map(Reply::Checked)
                 .map_err(Into::into),
             Request::Reload => self.reload().await.map(Reply::Reloaded),
+            Request::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
             Request::Watch => Ok(Reply::Lists(Vec::new())),
         };
         reply.map_err(|error| crate::api::failure(&error))

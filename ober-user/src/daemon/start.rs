@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Daemon, Lock, cluster_key, steering};
 use crate::{
-    announce::addresses,
+    announce::{Announcer, addresses},
     api,
     backends::{Backends, Ready},
     config::{Access, Config, Steer},
@@ -60,6 +60,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         path: path.into(),
         run: node.run.clone(),
         started: lists::now(),
+        announcer: parts.announcer,
         pool: parts.pool.into(),
         backends: backends.into(),
         keeper: parts.keeper.into(),
@@ -82,6 +83,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
 
 /// What serves.
 struct Parts {
+    announcer: Announcer,
     keeper: Keeper,
     pool: Pool,
     members: steering::Shared,
@@ -123,12 +125,14 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     let (keeper, pool) = serve(config, &mut plane, servers, events).await?;
     let plane = Arc::new(Mutex::new(plane));
     let settled = Arc::new(AtomicBool::new(false));
+    let (gates, gate_events) = mpsc::unbounded_channel();
     let members = steering::Shared::default();
     steering::follow(
         Arc::clone(&plane),
         Arc::clone(&members),
         Arc::clone(&settled),
         worker_events,
+        gates,
     )?;
     let (count, of) = (pool.ready(PATIENCE).await, config.workers.cpus.len());
     tracing::info!(workers = count, of, "workers are ready");
@@ -143,7 +147,9 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     };
     addresses::add(config).await?;
     let drops = Drops::open(steering::lock(&plane).directory())?;
+    let announcer = Announcer::start(config, &pool.sockets(), gate_events).await?;
     Ok(Parts {
+        announcer,
         keeper,
         pool,
         members,

@@ -124,6 +124,11 @@ impl Error {
     }
 }
 
+/// The command socket of a worker, for [`ask`].
+pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
+    Files::new(run, worker).cli()
+}
+
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
 /// is killed. Returns how many there were. Their records, sockets and configurations go with them.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {

@@ -26,8 +26,8 @@ pub struct Status {
     pub backends: BTreeMap<String, Vec<String>>,
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
-    pub bfd: Vec<bfd::Session>,
-    pub vrrp: Vec<vrrp::Instance>,
+    pub bfd: bfd::Bfd,
+    pub vrrp: vrrp::Vrrp,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -319,7 +319,8 @@ impl Message {
     }
 }
 
-/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms.
+/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms, `/none` is not there, and
+/// `/busy` is what S3 says when it has enough to do.
 fn store(stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut reader) {
@@ -335,8 +336,13 @@ fn store(stream: &TcpStream) {
             headers("forwarded"),
             request.body.len()
         );
+        let status = match request.first.split(' ').nth(1) {
+            Some("/none") => "404 Not Found",
+            Some("/busy") => "503 Slow Down\r\nContent-Type: application/xml",
+            _ => "200 OK",
+        };
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
             answer.len()
         );
         let mut stream = stream;

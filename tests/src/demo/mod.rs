@@ -3,6 +3,7 @@
 
 mod access;
 mod account;
+mod announce;
 mod faults;
 mod script;
 mod traffic;
@@ -59,6 +60,7 @@ pub fn run(script: &mut Script) -> Option<Demo> {
     account::counters(script, &demo);
     account::metrics(script, &demo);
     account::drops(script, &demo);
+    announce::routed(script);
     if script.failed() > 0 {
         demo.explain();
     }

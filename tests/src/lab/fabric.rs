@@ -58,12 +58,7 @@ impl Fabric {
         ] {
             router.sysctl(key, value)?;
         }
-        let storage = lab.host("storage")?;
-        storage.ip(&[
-            "link add br0 type bridge".to_owned(),
-            "link set br0 up".to_owned(),
-            format!("addr add {STORAGE}/24 dev br0"),
-        ])?;
+        let storage = storage(&lab)?;
         let nodes = [
             node(&lab, &router, &storage, 0)?,
             node(&lab, &router, &storage, 1)?,
@@ -91,23 +86,41 @@ fn node(lab: &Lab, router: &Host, storage: &Host, number: u8) -> Result<Host> {
         format!("link set n{number} up"),
     ])?;
     router.full_checksums(&format!("n{number}"))?;
-    storage.ip(&[
-        format!(
-            "link add s{number} type veth peer name st0 netns {}",
-            host.pid()
-        ),
-        format!("link set s{number} master br0 up"),
-    ])?;
+    behind(storage, &host, number)?;
     host.ip(&[
         format!("addr add {}/24 dev in0", node4(number)),
         format!("addr add {}/64 dev in0 nodad", node6(number)),
         "link set in0 up".to_owned(),
-        format!("addr add 10.78.100.{}/24 dev st0", 10 + number),
-        "link set st0 up".to_owned(),
         format!("route add default via {}", router4(number)),
         format!("route add ::/0 via {}", router6(number)),
     ])?;
     Ok(host)
+}
+
+/// The storage host, with a switch of its own.
+pub(super) fn storage(lab: &Lab) -> Result<Host> {
+    let storage = lab.host("storage")?;
+    storage.ip(&[
+        "link add br0 type bridge".to_owned(),
+        "link set br0 up".to_owned(),
+        format!("addr add {STORAGE}/24 dev br0"),
+    ])?;
+    Ok(storage)
+}
+
+/// Connects a node, counted from 0, to the storage host.
+pub(super) fn behind(storage: &Host, node: &Host, number: u8) -> Result<()> {
+    storage.ip(&[
+        format!(
+            "link add s{number} type veth peer name st0 netns {}",
+            node.pid()
+        ),
+        format!("link set s{number} master br0 up"),
+    ])?;
+    node.ip(&[
+        format!("addr add 10.78.100.{}/24 dev st0", 10 + number),
+        "link set st0 up".to_owned(),
+    ])
 }
 
 fn client(lab: &Lab, router: &Host) -> Result<Host> {

@@ -109,7 +109,8 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
-    let faults = everywhere(&stage);
+    let mut faults = everywhere(&stage);
+    faults.push(refused_by_the_driver());
     for fault in &faults {
         let refusal = with(&stage, fault, || {
             Refusal::from(stage.try_cli(&["reload"]).expect("reload"))

@@ -13,19 +13,20 @@ use tempfile::TempDir;
 use super::*;
 use crate::pem;
 
+mod bfd;
 mod documents;
 mod files;
 mod refusals;
 mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-struct Place {
+pub(super) struct Place {
     directory: TempDir,
     env: Env,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
@@ -42,22 +43,22 @@ impl Place {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn parse(&self, text: &str) -> Result<Config, Error> {
+    pub(super) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
     }
 
     /// The whole message, with this place's directory as `@`.
-    fn message(&self, text: &str) -> String {
+    pub(super) fn message(&self, text: &str) -> String {
         let error = self.parse(text).expect_err("refused").to_string();
         error.replace(self.directory.path().to_str().unwrap(), "@")
     }
 
     /// The problems without their pictures: line, message, help.
-    fn problems(&self, text: &str) -> Vec<String> {
+    pub(super) fn problems(&self, text: &str) -> Vec<String> {
         let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
             panic!("this must be refused:\n{text}");
         };
@@ -73,7 +74,7 @@ impl Place {
 }
 
 /// The least a node with one service writes.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
 [[services]]
@@ -234,4 +235,30 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
             .collect::<Vec<_>>(),
         [1, 2]
     );
+}
+
+#[test]
+fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
+    use gate::{AtLeast, Down, Gate};
+    let place = Place::new();
+    let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_backends=0\nstatus='200,403-404'\n\
+         down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
+    let gate = place.parse(text).unwrap().gate;
+    assert_eq!(
+        gate,
+        Gate {
+            min_workers: AtLeast::Percent(67),
+            min_backends: AtLeast::Number(0),
+            status: vec![(200, 200), (403, 404)],
+            down: Down::GracefulShutdown,
+            graceful_time: Duration::ZERO,
+            fast_interval: Duration::from_secs(1),
+            disable_file: Some(place.path("off")),
+            ..Gate::default()
+        }
+    );
+    let of = |least: AtLeast| [0, 1, 3, 4].map(|total| least.of(total));
+    assert_eq!(of(AtLeast::Percent(67)), [1, 1, 3, 3]);
+    assert_eq!(of(AtLeast::Percent(100)), [1, 1, 3, 4]);
+    assert_eq!(of(AtLeast::Number(2)), [2, 2, 2, 2]);
 }

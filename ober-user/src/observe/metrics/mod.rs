@@ -442,7 +442,19 @@ mod tests {
             r#"ober_program_info{program="ober",id="17",tag="00112233"} 1"#,
             r#"ober_map_memory_bytes{map="PAGES"} 8388608"#,
             r#"ober_build_info{version="0.1.0",instance="main"} 1"#,
+            r#"ober_bgp_neighbour_state{neighbour="192.0.2.254",state="established"} 1"#,
+            r#"ober_bgp_neighbour_state{neighbour="192.0.2.254",state="idle"} 0"#,
+            r#"ober_bgp_neighbour_flaps_total{neighbour="192.0.2.254"} 2"#,
+            r#"ober_bgp_neighbour_announced_prefixes{neighbour="192.0.2.254"} 1"#,
+            r#"ober_bgp_messages_sent_total{neighbour="192.0.2.254",kind="update"} 3"#,
+            r#"ober_bgp_last_notification_received_info{neighbour="192.0.2.254",code="6",subcode="2"} 1"#,
             "ober_healthy 1",
+            r#"ober_vip_state{vip="192.0.2.10",state="up"} 1"#,
+            r#"ober_vip_state{vip="192.0.2.10",state="down"} 0"#,
+            r#"ober_vip_standing{vip="192.0.2.10",standing="announced"} 1"#,
+            r#"ober_vip_transitions_total{vip="192.0.2.10",reason="served"} 2"#,
+            r#"ober_vip_workers_serving{vip="192.0.2.10"} 2"#,
+            r#"ober_vip_servers_up{vip="192.0.2.10"} 3"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -7,6 +7,13 @@ use crate::status::{
     Worker,
 };
 
+mod bfd;
+mod bgp;
+mod gate;
+mod vrrp;
+
+pub(crate) use bfd::bfd;
+
 pub(crate) fn status() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -56,10 +63,10 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
-        gate: Vec::new(),
-        bgp: Vec::new(),
-        bfd: Vec::new(),
-        vrrp: Vec::new(),
+        gate: vec![gate::gate()],
+        bgp: vec![bgp::neighbour()],
+        bfd: bfd(),
+        vrrp: vrrp::vrrp(),
     }
 }
 
