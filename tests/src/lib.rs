@@ -13,6 +13,7 @@ pub mod lab;
 pub mod load;
 pub mod model;
 pub mod mounts;
+pub mod origin;
 pub mod packets;
 pub mod pattern;
 pub mod peers;

@@ -110,10 +110,7 @@ impl Stage {
             format!("addr add {VIP6}/128 dev lo nodad"),
         ])?;
         let config = Config::load(&self.ober.config)?;
-        let server = Server {
-            name: "storage".to_owned(),
-            addr: SocketAddr::new(storage4(), S3_PORT),
-        };
+        let server = Server::new("storage".to_owned(), SocketAddr::new(storage4(), S3_PORT));
         let servers = config
             .backends
             .keys()

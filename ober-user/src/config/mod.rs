@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
@@ -16,10 +15,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
+    backend::{Backend, Balance, Check, ProxyVersion, Timeouts, WhenFull},
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    listener::{Access, Listener, Protocol},
+    route::{Names, Route, Stranger},
+    rules::Rule,
+    scalar::Rate,
     schema::schema,
+    service::{ClientTimeouts, Service},
+    throttle::Throttle,
 };
 
 mod backend;
@@ -29,14 +35,19 @@ mod env;
 mod error;
 pub mod gate;
 mod kernel;
+mod listener;
 mod load;
 mod node;
 mod raw;
+mod route;
+mod rules;
 mod scalar;
 mod schema;
 mod secret;
 mod service;
 mod source;
+mod throttle;
+pub mod tls;
 mod tree;
 mod valid;
 pub mod vrrp;
@@ -211,80 +222,4 @@ pub struct Resolve {
 pub struct List {
     /// Expressions in force until `acl sync` replaces them.
     pub sources: Vec<String>,
-}
-
-/// What clients reach: VIPs and the ports on them, in front of one backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Service {
-    pub name: String,
-    pub vips: Vec<IpAddr>,
-    pub listeners: Vec<Listener>,
-    /// A key of [`Config::backends`].
-    pub backend: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub port: NonZeroU16,
-    pub protection: Protection,
-    pub access: Access,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// TLS ends here; the PEM file holds the chain and the key.
-    Tls {
-        certificate: PathBuf,
-    },
-    Plain,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    Open,
-    /// Only the clients on this list, a key of [`Config::lists`].
-    List(String),
-}
-
-/// The S3 servers behind a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend {
-    /// Hostlist expressions, each with a port or [`Backend::port`].
-    pub servers: Vec<String>,
-    /// Port of servers that name none.
-    pub port: NonZeroU16,
-    pub balance: Balance,
-    pub check: Option<Check>,
-    pub timeouts: Timeouts,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Balance {
-    LeastConn,
-    RoundRobin,
-    Random,
-}
-
-/// HAProxy's own health check of a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    pub method: String,
-    pub path: String,
-    /// Statuses that mean healthy, in HAProxy's notation; 503 SlowDown is an answer of a living gateway.
-    pub status: String,
-    pub interval: Duration,
-    pub rise: u32,
-    pub fall: u32,
-}
-
-/// Inactivity limits; none of them ends a transfer that moves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub client: Duration,
-    pub server: Duration,
-    pub http_request: Duration,
-    pub keep_alive: Duration,
-    pub queue: Duration,
 }

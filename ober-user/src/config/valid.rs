@@ -37,10 +37,11 @@ impl<'j> Judge<'j> {
     }
 
     pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
-        let (lists, backends) = (self.lists(file.lists), self.backends(file.backends));
-        let node = self.node(file.node, &lists);
-        let services = self.services(file.services, &lists, &backends, node.metrics);
         let workers = self.workers(file.workers);
+        let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
+        let (mut lists, backends) = (self.lists(file.lists), self.backends(file.backends, share));
+        let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),

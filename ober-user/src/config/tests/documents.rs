@@ -119,7 +119,9 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
         .insert("OBER_CLUSTER_KEY".to_owned(), key);
     let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
     place.env.variables.extend([password]);
-    fs::write(place.path("slurm.conf"), "").unwrap();
+    for file in ["slurm.conf", "ca.pem"] {
+        fs::write(place.path(file), "").unwrap();
+    }
     let lines = EXAMPLE
         .lines()
         // One of two that exclude each other.
