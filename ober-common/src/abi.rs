@@ -2,7 +2,7 @@
 //! out and its size asserted, so that both halves and every kernel agree on each byte.
 
 /// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Services a node can hold. Index 0 is the node itself: packets of no service are counted there.
 pub const SERVICES: u32 = 256;
@@ -15,7 +15,7 @@ pub const WORKERS: usize = PLACES as usize;
 /// Slots of a ring: with 64 workers each still holds 64, so shares are even to a few percent.
 pub const RING_SLOTS: usize = 4096;
 /// Rings: two regions a service, one in force and one to be filled.
-pub const RINGS: u32 = SERVICES * 2;
+pub const RINGS: usize = SERVICES as usize * 2;
 /// Access lists a node can hold; one bit each in [`HostLine::lists`].
 pub const LISTS: u32 = 32;
 /// Services of a node times workers: every listening socket has a place of its own in the socket map.
@@ -151,19 +151,15 @@ pub struct Service {
     pub pad: [u32; 7],
 }
 
-/// A service table: one value, so that user space maps it once and a lookup is one computed line. There are two; the
-/// one [`Node::table`] names is in force, the other is free to be filled.
+/// A service table. There are two; the one [`Node::seed`] names is in force, the other is free to be filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ServiceTable {
-    /// The seed with which the services below do not collide.
-    pub seed: u64,
-    pub pad: [u64; 7],
     pub slots: [Service; SERVICE_SLOTS],
 }
 
 /// Service tables: one in force and one to be filled.
-pub const TABLES: u32 = 2;
+pub const TABLES: usize = 2;
 
 /// Words of [`Node::vips`].
 pub const VIP_WORDS: usize = 8;
@@ -174,10 +170,11 @@ pub const VIP_WORDS: usize = 8;
 pub struct Node {
     /// Secret key of the flow hash, the same on all nodes of a cluster.
     pub key: [u64; 2],
+    /// The seed with which the services in force do not collide. Its lowest bit is the number of their table, so this
+    /// one word publishes another.
+    pub seed: u64,
     /// [`LAYOUT`] of whoever filled the maps.
     pub layout: u32,
-    /// The service table in force; the one word that publishes another.
-    pub table: u32,
     /// Bit per list: it holds IPv6 prefixes, so a miss in the host lines goes on to the prefix trie.
     pub prefix_lists: u32,
     /// List of routers plus one; 0: routing protocols are not checked.
@@ -190,6 +187,7 @@ pub struct Node {
     pub line_mask: u32,
     /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
     pub host_lists: u32,
+    pub pad: [u32; 3],
     /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none, and go on
     /// after this one look.
     pub vips: [u64; VIP_WORDS],
@@ -249,6 +247,17 @@ pub struct HostLine {
     pub spilled: u32,
 }
 
+/// Host lines that share a word of tags.
+pub const TAGGED: u32 = 4;
+
+/// Two of 64 bits for each address at home in [`TAGGED`] lines. An address of which one is not set is on no list, and
+/// that is known from a map 32 times smaller than the lines.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    pub bits: u64,
+}
+
 /// Key of the IPv6 prefix trie, after the prefix length: the list, then the address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +292,7 @@ pub struct Drop {
 const _: () = {
     assert!(size_of::<Service>() == 64);
     assert!(size_of::<HostLine>() == 64);
-    assert!(size_of::<Node>() == 48 + 8 * VIP_WORDS + 8 * WORKERS);
+    assert!(size_of::<Node>() == 64 + 8 * VIP_WORDS + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);

@@ -1,5 +1,7 @@
 //! Every map on one page. Sizes that depend on the machine are set when the programs are loaded.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
@@ -7,25 +9,52 @@ use aya_ebpf::{
 };
 use ober_common::abi::{
     CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES,
+    SERVICES, SOCKETS, ServiceTable, TABLES, Tags,
 };
 
+/// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
+/// nothing has to be there or not. A section of its own, `.bss.NAME`, makes the loader take the map pinned as `NAME`.
+#[repr(transparent)]
+pub(crate) struct Direct<T>(MaybeUninit<T>);
+
+// SAFETY: integers that others change as whole words.
+unsafe impl<T> Sync for Direct<T> {}
+
+impl<T> Direct<T> {
+    const ZERO: Self = Self(MaybeUninit::zeroed());
+
+    #[inline(always)]
+    pub(crate) fn get(&'static self) -> &'static T {
+        let mut value = self.0.as_ptr();
+        // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
+        // writes there and take everything for zero.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        // SAFETY: as large as the map's value; integers, for which any bytes are valid.
+        unsafe { &*value }
+    }
+}
+
 /// Key, seed, switches and workers: what every packet may need.
-#[map]
-pub(crate) static NODE: Array<Node> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.NODE")]
+#[unsafe(no_mangle)]
+pub(crate) static NODE: Direct<Node> = Direct::ZERO;
 
 /// (VIP, protocol, port) to service, perfect-hashed by user space: the table in force and the one being filled.
-#[map]
-pub(crate) static SERVICE_TABLE: Array<ServiceTable> =
-    Array::with_max_entries(TABLES, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.SERVICE_TABLE")]
+#[unsafe(no_mangle)]
+pub(crate) static SERVICE_TABLE: Direct<[ServiceTable; TABLES]> = Direct::ZERO;
 
 /// Two rings a service: the one in force and the one being filled.
-#[map]
-pub(crate) static RING_TABLE: Array<Ring> = Array::with_max_entries(RINGS, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.RING_TABLE")]
+#[unsafe(no_mangle)]
+pub(crate) static RING_TABLE: Direct<[Ring; RINGS]> = Direct::ZERO;
 
 /// IPv4 access lists, first level.
-#[map]
-pub(crate) static PAGE_INDEX: Array<PageIndex> = Array::with_max_entries(LISTS, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.PAGE_INDEX")]
+#[unsafe(no_mangle)]
+pub(crate) static PAGE_INDEX: Direct<[PageIndex; LISTS as usize]> = Direct::ZERO;
 
 /// IPv4 access lists, second level, shared by all lists.
 #[map]
@@ -34,6 +63,10 @@ pub(crate) static PAGES: Array<Page> = Array::with_max_entries(1024, BPF_F_MMAPA
 /// IPv6 host addresses of all lists.
 #[map]
 pub(crate) static HOST_LINES: Array<HostLine> = Array::with_max_entries(131_072, BPF_F_MMAPABLE);
+
+/// Bits that tell most IPv6 addresses that are on no list.
+#[map]
+pub(crate) static HOST_TAGS: Array<Tags> = Array::with_max_entries(32_768, BPF_F_MMAPABLE);
 
 /// IPv6 prefixes of all lists. Asked only for lists that have any.
 #[map]

@@ -27,9 +27,7 @@ const BFD_PORTS: [u16; 2] = [3784, 4784];
 
 #[xdp(frags)]
 pub(crate) fn ober(ctx: XdpContext) -> u32 {
-    let Some(node) = NODE.get(0) else {
-        return xdp_action::XDP_PASS;
-    };
+    let node = NODE.get();
     // SAFETY: the kernel keeps the frame's memory for the run of the program.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     // Routing protocols are judged wherever they go.

@@ -243,9 +243,13 @@ fn load_programs(
     let log = u8::from(packet_log);
     loader.override_global("PACKET_LOG", &log, true);
     for shape in shapes {
+        shape
+            .ensure(directory)
+            .map_err(|error| load_error(error.into()))?;
+        let name = shape.section.unwrap_or(shape.name);
         loader
-            .map_max_entries(shape.name, shape.entries)
-            .map_pin_path(shape.name, directory.join(shape.name));
+            .map_max_entries(name, shape.entries)
+            .map_pin_path(name, directory.join(shape.name));
     }
     let mut programs = loader.load(OBJECT).map_err(load_error)?;
     let error = |name| {

@@ -2,10 +2,11 @@
 
 use std::{os::fd::AsFd as _, path::Path};
 
-use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf, SockMap};
+use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf, SockMap};
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use ober_common::abi::{
     CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES,
+    SERVICES, SOCKETS, ServiceTable, TABLES, TAGGED, Tags,
 };
 
 use super::{Error, memory::Memory};
@@ -27,10 +28,12 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     pub(super) value: usize,
     pub(super) entries: u32,
+    /// The programs' section that stands for the map, when its one value is addressed directly.
+    pub(super) section: Option<&'static str>,
 }
 
 /// Every map, with the sizes this configuration asks for.
-pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
+pub(super) fn shapes(limits: &Limits) -> [Shape; 13] {
     let [
         node,
         table,
@@ -38,6 +41,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
         index,
         pages,
         lines,
+        tags,
         prefixes,
         counters,
         lookups,
@@ -49,14 +53,29 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
         name,
         value,
         entries,
+        section: None,
     };
+    let direct = |name, section, value| Shape {
+        section: Some(section),
+        ..shape(name, value, 1)
+    };
+    let lines_count = host_lines(limits.ipv6_hosts);
     [
-        shape(node, size_of::<Node>(), 1),
-        shape(table, size_of::<ServiceTable>(), TABLES),
-        shape(rings, size_of::<Ring>(), RINGS),
-        shape(index, size_of::<PageIndex>(), LISTS),
+        direct(node, ".bss.NODE", size_of::<Node>()),
+        direct(
+            table,
+            ".bss.SERVICE_TABLE",
+            size_of::<[ServiceTable; TABLES]>(),
+        ),
+        direct(rings, ".bss.RING_TABLE", size_of::<[Ring; RINGS]>()),
+        direct(
+            index,
+            ".bss.PAGE_INDEX",
+            size_of::<[PageIndex; LISTS as usize]>(),
+        ),
         shape(pages, size_of::<Page>(), limits.ipv4_pages),
-        shape(lines, size_of::<HostLine>(), host_lines(limits.ipv6_hosts)),
+        shape(lines, size_of::<HostLine>(), lines_count),
+        shape(tags, size_of::<Tags>(), lines_count / TAGGED),
         shape(prefixes, 4, limits.ipv6_prefixes),
         shape(counters, size_of::<Counters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
@@ -67,13 +86,14 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
 }
 
 /// Names of the maps, which are the names of their pins.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 13] = [
     "NODE",
     "SERVICE_TABLE",
     "RING_TABLE",
     "PAGE_INDEX",
     "PAGES",
     "HOST_LINES",
+    "HOST_TAGS",
     "PREFIXES",
     "COUNTERS",
     "LOOKUPS",
@@ -97,6 +117,28 @@ impl Shape {
         let value = info.value_size() as usize;
         info.max_entries() == self.entries && (value == self.value || self.name == "CPU_QUEUES")
     }
+
+    /// Makes and pins a map whose value the programs address directly, unless it is there: the loader would make it
+    /// without the flag that lets user space see it as memory.
+    pub(super) fn ensure(&self, directory: &Path) -> Result<(), MapError> {
+        let pin = directory.join(self.name);
+        if self.section.is_none() || pin.exists() {
+            return Ok(());
+        }
+        let value = u32::try_from(self.value).unwrap_or(u32::MAX);
+        let map = aya_obj::Map::new_from_params(
+            BPF_MAP_TYPE_ARRAY as u32,
+            size_of::<u32>() as u32,
+            value,
+            self.entries,
+            BPF_F_MMAPABLE,
+        );
+        let map = MapData::create(map, self.name, None)?;
+        map.pin(pin).map_err(|error| MapError::PinError {
+            name: Some(self.name.into()),
+            error,
+        })
+    }
 }
 
 /// All maps of one data plane.
@@ -107,6 +149,7 @@ pub struct Maps {
     pub index: Memory<PageIndex>,
     pub pages: Memory<Page>,
     pub lines: Memory<HostLine>,
+    pub tags: Memory<Tags>,
     pub prefixes: LpmTrie<MapData, Plain<PrefixKey>, u32>,
     pub counters: PerCpuArray<MapData, Plain<Counters>>,
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
@@ -138,6 +181,7 @@ impl Maps {
             index: memory(directory, "PAGE_INDEX")?,
             pages: memory(directory, "PAGES")?,
             lines: memory(directory, "HOST_LINES")?,
+            tags: memory(directory, "HOST_TAGS")?,
             prefixes: Map::LpmTrie(pin("PREFIXES")?)
                 .try_into()
                 .map_err(bad("PREFIXES"))?,
@@ -185,13 +229,11 @@ fn memory<T: super::memory::Shared>(
     };
     let data = MapData::from_pin(directory.join(name)).map_err(other)?;
     let info = data.info().map_err(other)?;
-    if info.value_size() as usize != size_of::<T>() {
-        let text = format!(
-            "its values have {} bytes, not {}",
-            info.value_size(),
-            size_of::<T>()
-        );
+    let (value, part) = (info.value_size() as usize, size_of::<T>());
+    if !value.is_multiple_of(part) || value == 0 {
+        let text = format!("its values have {value} bytes, which are no whole number of {part}");
         return Err(bad(std::io::Error::other(text)));
     }
-    Memory::map(data.fd().as_fd(), info.max_entries()).map_err(bad)
+    let count = info.max_entries() as usize * (value / part);
+    Memory::map(data.fd().as_fd(), count).map_err(bad)
 }
