@@ -8,7 +8,7 @@ use aya_log_ebpf::info;
 use ober_common::{
     abi::{Node, Verdict},
     flow::{Flow, Ip},
-    packet::{Extent, Frame, Parsed, TCP, UDP, VRRP, parse_for},
+    packet::{Extent, Frame, Link, Parsed, TCP, UDP, VRRP, ipv4, ipv6, link},
 };
 
 use crate::{
@@ -32,31 +32,42 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     // Routing protocols are judged wherever they go.
     let wanted = |destination| node.routers != 0 || steer::may_be_vip(node, destination);
-    match parse_for(frame, wanted) {
+    // Each family goes on to a copy of its own, so that IPv4 carries no halves of addresses about that are always zero.
+    match link(frame) {
+        Link::Ipv4(offset) => act(&ctx, node, ipv4(frame, offset, wanted)),
+        Link::Ipv6(offset) => act(&ctx, node, ipv6(frame, offset, wanted)),
+        Link::Other => not_ours(length(&ctx)),
+        Link::Short => malformed(&ctx, node, Ip::default(), false),
+    }
+}
+
+#[inline(always)]
+fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
+    match parsed {
         Parsed::Flow {
             flow,
             extent,
             quoted,
-        } => judge(&ctx, node, &flow, extent, quoted),
+        } => judge(ctx, node, &flow, extent, quoted),
         Parsed::Bare {
             source,
             protocol: VRRP,
         } if node.routers != 0 => routing_protocol(
-            &ctx,
+            ctx,
             node,
             &Flow {
                 client: source,
                 protocol: VRRP,
                 ..Flow::default()
             },
-            length(&ctx),
+            length(ctx),
         ),
-        Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
-        Parsed::Elsewhere { ip_end } => not_ours(length_holding(&ctx, ip_end)),
-        Parsed::Fragment { destination } => fragment(&ctx, node, destination),
+        Parsed::Other | Parsed::Bare { .. } => not_ours(length(ctx)),
+        Parsed::Elsewhere { ip_end } => not_ours(length_holding(ctx, ip_end)),
+        Parsed::Fragment { destination } => fragment(ctx, node, destination),
         Parsed::Malformed { destination } => {
             let known = destination.is_some();
-            malformed(&ctx, node, destination.unwrap_or_default(), known)
+            malformed(ctx, node, destination.unwrap_or_default(), known)
         }
     }
 }
