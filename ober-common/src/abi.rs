@@ -84,16 +84,18 @@ impl Verdict {
     }
 }
 
-/// The first cell of a worker: each has one for packets passed here and one for packets steered to another CPU.
-pub const WORKER_CELLS: usize = 8;
+/// Places for verdicts that name no worker.
+pub const VERDICTS: usize = 8;
+/// Each worker has a cell for packets passed here and one for packets steered to another CPU.
+pub const WORKER_CELLS: usize = 2 * WORKERS;
 /// Cells of one service: the verdicts that name no worker, then [`WORKERS`] passed, then [`WORKERS`] steered.
-pub const CELLS: usize = WORKER_CELLS + 2 * WORKERS;
+pub const CELLS: usize = VERDICTS + WORKER_CELLS;
 
 /// The one counter cell a packet raises.
 pub const fn cell(verdict: Verdict, worker: usize) -> usize {
     match verdict {
-        Verdict::Passed => WORKER_CELLS + (worker & (WORKERS - 1)),
-        Verdict::Steered => WORKER_CELLS + WORKERS + (worker & (WORKERS - 1)),
+        Verdict::Passed => VERDICTS + (worker & (WORKERS - 1)),
+        Verdict::Steered => VERDICTS + WORKERS + (worker & (WORKERS - 1)),
         other => other as usize,
     }
 }
@@ -107,11 +109,19 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Every counter of a service, of one CPU. See [`cell`].
+/// The cells of all services that name no worker, of one CPU: as much as a per-CPU value can hold, and one value, so
+/// that finding it does not wait for the service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
-    pub cells: [Count; CELLS],
+pub struct VerdictCounters {
+    pub services: [[Count; VERDICTS]; SERVICES as usize],
+}
+
+/// The cells of a service that name a worker, of one CPU: passed, then steered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerCounters {
+    pub cells: [Count; WORKER_CELLS],
 }
 
 /// What `sk_lookup` did with new connections, of one CPU, per service.
@@ -297,10 +307,11 @@ const _: () = {
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);
     assert!(size_of::<Worker>() == 8);
-    assert!(size_of::<Counters>() == 16 * CELLS);
+    assert!(size_of::<VerdictCounters>() == 32_768);
+    assert!(size_of::<WorkerCounters>() == 16 * WORKER_CELLS);
     assert!(size_of::<Drop>() == 64);
     assert!(size_of::<PrefixKey>() == 20);
-    assert!(Verdict::ALL.len() == WORKER_CELLS);
+    assert!(Verdict::ALL.len() == VERDICTS);
 };
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ober_common::{
     flow::{Ip, host_hash, tags_of},
 };
 
-use crate::maps::{HOST_LINES, HOST_TAGS, PAGE_INDEX, PAGES, PREFIXES};
+use crate::maps::{HOST_LINES, HOST_TAGS, PAGE_COUNT, PAGE_INDEX, PAGES, PREFIXES, TAG_COUNT};
 
 /// May the client use the service?
 #[inline(always)]
@@ -29,11 +29,9 @@ fn listed_v4(list: u32, address: u32) -> bool {
     let Some(index) = PAGE_INDEX.get().get(list as usize) else {
         return false;
     };
+    // An address nobody asked about leads to the page nobody is on.
     let page = index.pages[(address >> 16) as usize];
-    if page == ober_common::abi::PAGE_NONE {
-        return false;
-    }
-    let Some(page) = PAGES.get(u32::from(page)) else {
+    let Some(page) = PAGES.get(u32::from(page), &PAGE_COUNT) else {
         return false;
     };
     let word = page.words[(address as usize >> 6) & 1023];
@@ -52,7 +50,7 @@ fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
     let hash = host_hash(node.key, client);
     let (home, tag) = (hash.line(node.line_mask), hash.tag());
     let tagged = HOST_TAGS
-        .get(tags_of(home))
+        .get(tags_of(home), &TAG_COUNT)
         .is_some_and(|tags| tags.bits & tag == tag);
     if !tagged {
         return false;

@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::{Array, CpuMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
 use ober_common::abi::{
-    CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES, Tags,
+    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
+    SOCKETS, ServiceTable, TABLES, Tags, VerdictCounters, WorkerCounters,
 };
 
 /// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
@@ -36,6 +36,25 @@ impl<T> Direct<T> {
     }
 }
 
+/// As [`Direct`], for a value of so many parts as the loader says.
+#[repr(transparent)]
+pub(crate) struct Parts<T>(Direct<T>);
+
+impl<T> Parts<T> {
+    /// The part at `place`, if there is one. `count` is where the loader wrote how many there are: a constant to the
+    /// verifier.
+    #[inline(always)]
+    pub(crate) fn get(&'static self, place: u32, count: &'static u32) -> Option<&'static T> {
+        // SAFETY: a plain word of the program's read-only data; volatile because the loader sets it after compilation.
+        let count = unsafe { core::ptr::read_volatile(count) };
+        if place >= count {
+            return None;
+        }
+        // SAFETY: the map's value has `count` parts.
+        Some(unsafe { &*core::ptr::from_ref(self.0.get()).add(place as usize) })
+    }
+}
+
 /// Key, seed, switches and workers: what every packet may need.
 #[unsafe(link_section = ".bss.NODE")]
 #[unsafe(no_mangle)]
@@ -57,25 +76,39 @@ pub(crate) static RING_TABLE: Direct<[Ring; RINGS]> = Direct::ZERO;
 pub(crate) static PAGE_INDEX: Direct<[PageIndex; LISTS as usize]> = Direct::ZERO;
 
 /// IPv4 access lists, second level, shared by all lists.
-#[map]
-pub(crate) static PAGES: Array<Page> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.PAGES")]
+#[unsafe(no_mangle)]
+pub(crate) static PAGES: Parts<Page> = Parts(Direct::ZERO);
+/// How many there are, set when the programs are loaded.
+#[unsafe(no_mangle)]
+pub(crate) static PAGE_COUNT: u32 = 1;
 
 /// IPv6 host addresses of all lists.
 #[map]
 pub(crate) static HOST_LINES: Array<HostLine> = Array::with_max_entries(131_072, BPF_F_MMAPABLE);
 
 /// Bits that tell most IPv6 addresses that are on no list.
-#[map]
-pub(crate) static HOST_TAGS: Array<Tags> = Array::with_max_entries(32_768, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.HOST_TAGS")]
+#[unsafe(no_mangle)]
+pub(crate) static HOST_TAGS: Parts<Tags> = Parts(Direct::ZERO);
+/// How many words of them there are, set when the programs are loaded.
+#[unsafe(no_mangle)]
+pub(crate) static TAG_COUNT: u32 = 1;
 
 /// IPv6 prefixes of all lists. Asked only for lists that have any.
 #[map]
 pub(crate) static PREFIXES: LpmTrie<PrefixKey, u32> =
     LpmTrie::with_max_entries(1024, 1 /* BPF_F_NO_PREALLOC */);
 
-/// One verdict a packet.
+/// One cell a packet: here for those that no worker gets.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(SERVICES, 0);
+pub(crate) static VERDICT_COUNTERS: PerCpuArray<VerdictCounters> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// And here for those that one gets.
+#[map]
+pub(crate) static WORKER_COUNTERS: PerCpuArray<WorkerCounters> =
+    PerCpuArray::with_max_entries(SERVICES, 0);
 
 /// What became of new connections.
 #[map]

@@ -13,7 +13,7 @@ use ober_common::{
 
 use crate::{
     access,
-    count::{count, report},
+    count::{count, count_for, report},
     maps::NODE,
     steer,
 };
@@ -110,7 +110,7 @@ fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: boo
         return drop(ctx, node, flow, Verdict::NoWorker, service.index, length);
     };
     let (verdict, action) = steer::to_cpu(node, worker);
-    count(service.index, verdict, worker, length);
+    count_for(worker, service.index, verdict, length);
     action
 }
 
@@ -122,7 +122,7 @@ fn is_routing(flow: &Flow) -> bool {
 
 #[inline(always)]
 fn not_ours(length: usize) -> u32 {
-    count(0, Verdict::NotOurs, 0, length);
+    count(0, Verdict::NotOurs, length);
     xdp_action::XDP_PASS
 }
 
@@ -136,7 +136,7 @@ fn drop(
     service: u32,
     length: usize,
 ) -> u32 {
-    let before = count(service, verdict, 0, length);
+    let before = count(service, verdict, length);
     if node.sample != 0 && before & u64::from(node.sample - 1) == 0 {
         // A copy made here keeps the flow in registers for all the packets that are not reported.
         let flow = *flow;
@@ -159,7 +159,7 @@ fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
     if !steer::is_vip(node, destination) {
         return not_ours(length(ctx));
     }
-    count(0, Verdict::Fragment, 0, length(ctx));
+    count(0, Verdict::Fragment, length(ctx));
     xdp_action::XDP_PASS
 }
 

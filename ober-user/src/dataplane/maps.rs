@@ -5,8 +5,8 @@ use std::{os::fd::AsFd as _, path::Path};
 use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf, SockMap};
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use ober_common::abi::{
-    CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES, TAGGED, Tags,
+    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
+    SOCKETS, ServiceTable, TABLES, TAGGED, Tags, VerdictCounters, WorkerCounters,
 };
 
 use super::{Error, memory::Memory};
@@ -17,7 +17,9 @@ use crate::config::Limits;
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<T>(pub T);
 // SAFETY: integers only, no padding; sizes asserted in `ober_common::abi`.
-unsafe impl aya::Pod for Plain<Counters> {}
+unsafe impl aya::Pod for Plain<VerdictCounters> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<WorkerCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Lookups> {}
 // SAFETY: as above.
@@ -33,7 +35,7 @@ pub(super) struct Shape {
 }
 
 /// Every map, with the sizes this configuration asks for.
-pub(super) fn shapes(limits: &Limits) -> [Shape; 13] {
+pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
     let [
         node,
         table,
@@ -43,7 +45,8 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 13] {
         lines,
         tags,
         prefixes,
-        counters,
+        verdicts,
+        workers,
         lookups,
         drops,
         sockets,
@@ -73,11 +76,20 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 13] {
             ".bss.PAGE_INDEX",
             size_of::<[PageIndex; LISTS as usize]>(),
         ),
-        shape(pages, size_of::<Page>(), limits.ipv4_pages),
+        direct(
+            pages,
+            ".bss.PAGES",
+            limits.ipv4_pages as usize * size_of::<Page>(),
+        ),
         shape(lines, size_of::<HostLine>(), lines_count),
-        shape(tags, size_of::<Tags>(), lines_count / TAGGED),
+        direct(
+            tags,
+            ".bss.HOST_TAGS",
+            (lines_count / TAGGED) as usize * size_of::<Tags>(),
+        ),
         shape(prefixes, 4, limits.ipv6_prefixes),
-        shape(counters, size_of::<Counters>(), SERVICES),
+        shape(verdicts, size_of::<VerdictCounters>(), 1),
+        shape(workers, size_of::<WorkerCounters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
         shape(drops, 0, 1 << 18),
         shape(sockets, 4, SOCKETS),
@@ -86,7 +98,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 13] {
 }
 
 /// Names of the maps, which are the names of their pins.
-pub(super) const NAMES: [&str; 13] = [
+pub(super) const NAMES: [&str; 14] = [
     "NODE",
     "SERVICE_TABLE",
     "RING_TABLE",
@@ -95,12 +107,18 @@ pub(super) const NAMES: [&str; 13] = [
     "HOST_LINES",
     "HOST_TAGS",
     "PREFIXES",
-    "COUNTERS",
+    "VERDICT_COUNTERS",
+    "WORKER_COUNTERS",
     "LOOKUPS",
     "DROPS",
     "SOCKET_TABLE",
     "CPU_QUEUES",
 ];
+
+/// How many pages and words of tags there are: what the programs are told.
+pub(super) fn counts(limits: &Limits) -> [u32; 2] {
+    [limits.ipv4_pages, host_lines(limits.ipv6_hosts) / TAGGED]
+}
 
 /// Lines for so many hosts: about one address a line of three, so that a line rarely spills.
 fn host_lines(hosts: u32) -> u32 {
@@ -151,7 +169,8 @@ pub struct Maps {
     pub lines: Memory<HostLine>,
     pub tags: Memory<Tags>,
     pub prefixes: LpmTrie<MapData, Plain<PrefixKey>, u32>,
-    pub counters: PerCpuArray<MapData, Plain<Counters>>,
+    pub verdicts: PerCpuArray<MapData, Plain<VerdictCounters>>,
+    pub workers: PerCpuArray<MapData, Plain<WorkerCounters>>,
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
@@ -185,9 +204,12 @@ impl Maps {
             prefixes: Map::LpmTrie(pin("PREFIXES")?)
                 .try_into()
                 .map_err(bad("PREFIXES"))?,
-            counters: Map::PerCpuArray(pin("COUNTERS")?)
+            verdicts: Map::PerCpuArray(pin("VERDICT_COUNTERS")?)
                 .try_into()
-                .map_err(bad("COUNTERS"))?,
+                .map_err(bad("VERDICT_COUNTERS"))?,
+            workers: Map::PerCpuArray(pin("WORKER_COUNTERS")?)
+                .try_into()
+                .map_err(bad("WORKER_COUNTERS"))?,
             lookups: Map::PerCpuArray(pin("LOOKUPS")?)
                 .try_into()
                 .map_err(bad("LOOKUPS"))?,
