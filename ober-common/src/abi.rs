@@ -1,6 +1,8 @@
 //! Map keys, values and sizes, and the verdicts. Every value is `repr(C)`, of fixed width, with its padding written
 //! out and its size asserted, so that both halves and every kernel agree on each byte.
 
+use crate::flow::Ip;
+
 /// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
 pub const LAYOUT: u32 = 2;
 
@@ -161,6 +163,24 @@ pub struct Service {
     pub pad: [u32; 7],
 }
 
+impl Service {
+    /// Is this the service of a VIP, protocol and port? In whole words: the compiler would look at every byte of the
+    /// half of an IPv4 address that is always zero.
+    #[inline(always)]
+    pub fn is(&self, vip: Ip, protocol: u8, port: u16) -> bool {
+        let wanted = if cfg!(target_endian = "little") {
+            1 << 24 | u32::from(protocol) << 16 | u32::from(port)
+        } else {
+            u32::from(port) << 16 | u32::from(protocol) << 8 | 1
+        };
+        let start = core::ptr::from_ref(self);
+        // SAFETY: within this value, aligned as it is; integers, for which any bytes are valid.
+        let (held, mark) =
+            unsafe { (start.cast::<Ip>().read(), start.cast::<u32>().add(4).read()) };
+        held == vip && mark == wanted
+    }
+}
+
 /// A service table. There are two; the one [`Node::seed`] names is in force, the other is free to be filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -301,6 +321,7 @@ pub struct Drop {
 
 const _: () = {
     assert!(size_of::<Service>() == 64);
+    assert!(core::mem::offset_of!(Service, port) == 16);
     assert!(size_of::<HostLine>() == 64);
     assert!(size_of::<Node>() == 64 + 8 * VIP_WORDS + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);

@@ -4,6 +4,7 @@
 use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, TABLES, TAGGED, VIP_WORDS};
 
 /// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ip {
     pub hi: u64,

@@ -21,10 +21,7 @@ pub(crate) fn service(node: &Node, flow: &Flow) -> Option<&'static Service> {
     let seed = node.seed;
     let table = &SERVICE_TABLE.get()[service_table(seed)];
     let slot = &table.slots[service_slot(seed, flow.vip, flow.protocol, flow.port)];
-    let same = Ip::from_bytes(slot.vip) == flow.vip
-        && slot.port == flow.port
-        && slot.protocol == flow.protocol;
-    (same && slot.used == 1).then_some(slot)
+    slot.is(flow.vip, flow.protocol, flow.port).then_some(slot)
 }
 
 /// Is the address one of our VIPs? Protocol and port zero mark those.

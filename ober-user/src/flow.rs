@@ -163,10 +163,9 @@ fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
         let slot = service_slot(node.seed, flow.vip, flow.protocol, flow.port) % SERVICE_SLOTS;
         (&raw const (*table).slots[slot]).read_volatile()
     };
-    let same = service.vip == flow.vip.bytes()
-        && service.port == flow.port
-        && service.protocol == flow.protocol;
-    (same && service.used == 1).then_some(service)
+    service
+        .is(flow.vip, flow.protocol, flow.port)
+        .then_some(service)
 }
 
 fn slot(maps: &Maps, node: &Node, service: &Service, flow: &Flow) -> Slot {
