@@ -316,21 +316,20 @@ pub fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed 
 /// As [`ipv4`], for IPv6.
 #[inline(always)]
 pub fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
-    let fixed = ipv6_header(frame, offset);
-    // Asked before the chain is followed: few packets have one, and most are for others.
-    if let Ok(Header {
-        protocol: TCP | UDP,
-        destination,
-        ip_end,
-        next,
-        ..
-    }) = fixed
-        && !wanted(destination)
-        && has_ports(frame, next)
-    {
-        return Parsed::Elsewhere { ip_end };
+    let fixed = match ipv6_header(frame, offset) {
+        Ok(header) => header,
+        Err(destination) => return Parsed::Malformed { destination },
+    };
+    // Before the chain is followed: few packets have one, and most are for others.
+    if matches!(fixed.protocol, TCP | UDP) {
+        if !wanted(fixed.destination) && has_ports(frame, fixed.next) {
+            return Parsed::Elsewhere {
+                ip_end: fixed.ip_end,
+            };
+        }
+        return ports(frame, fixed, false);
     }
-    let header = match fixed.and_then(|header| extensions(frame, header)) {
+    let header = match extensions(frame, fixed) {
         Ok(header) => header,
         Err(destination) => return Parsed::Malformed { destination },
     };
