@@ -1,6 +1,6 @@
 //! Every map on one page. Sizes that depend on the machine are set when the programs are loaded.
 
-use core::mem::MaybeUninit;
+use core::{marker::PhantomData, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -13,25 +13,26 @@ use ober_common::abi::{
 };
 
 /// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
-/// nothing has to be there or not. A section of its own, `.bss.NAME`, makes the loader take the map pinned as `NAME`.
+/// nothing has to be there or not. A section of its own, `.bss.NAME`, stands for the map pinned as `NAME`; what is in
+/// the section is never used.
 #[repr(transparent)]
-pub(crate) struct Direct<T>(MaybeUninit<T>);
+pub(crate) struct Direct<T>(MaybeUninit<u64>, PhantomData<T>);
 
 // SAFETY: integers that others change as whole words.
 unsafe impl<T> Sync for Direct<T> {}
 
 impl<T> Direct<T> {
-    const ZERO: Self = Self(MaybeUninit::zeroed());
+    const ZERO: Self = Self(MaybeUninit::zeroed(), PhantomData);
 
     #[inline(always)]
     pub(crate) fn get(&'static self) -> &'static T {
-        let mut value = self.0.as_ptr();
+        let mut value = self.0.as_ptr().cast();
         // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
         // writes there and take everything for zero.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
-        // SAFETY: as large as the map's value; integers, for which any bytes are valid.
+        // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
         unsafe { &*value }
     }
 }

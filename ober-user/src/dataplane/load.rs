@@ -251,12 +251,18 @@ fn load_programs(
         shape
             .ensure(directory)
             .map_err(|error| load_error(error.into()))?;
-        let name = shape.section.unwrap_or(shape.name);
-        loader
-            .map_max_entries(name, shape.entries)
-            .map_pin_path(name, directory.join(shape.name));
+        if shape.section.is_none() {
+            loader
+                .map_max_entries(shape.name, shape.entries)
+                .map_pin_path(shape.name, directory.join(shape.name));
+        }
     }
     let mut programs = loader.load(OBJECT).map_err(load_error)?;
+    for shape in shapes {
+        shape
+            .stand_in(&programs, directory)
+            .map_err(|error| load_error(error.into()))?;
+    }
     let error = |name| {
         move |source| Error::Program {
             name,

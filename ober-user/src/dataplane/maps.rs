@@ -1,7 +1,11 @@
 //! The maps as user space holds them. The same set is opened by the daemon and by commands that run without it.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
+use aya::Ebpf;
 use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf, SockMap};
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use ober_common::abi::{
@@ -136,8 +140,7 @@ impl Shape {
         info.max_entries() == self.entries && (value == self.value || self.name == "CPU_QUEUES")
     }
 
-    /// Makes and pins a map whose value the programs address directly, unless it is there: the loader would make it
-    /// without the flag that lets user space see it as memory.
+    /// Makes and pins a map whose value the programs address directly, unless it is there.
     pub(super) fn ensure(&self, directory: &Path) -> Result<(), MapError> {
         let pin = directory.join(self.name);
         if self.section.is_none() || pin.exists() {
@@ -156,6 +159,26 @@ impl Shape {
             name: Some(self.name.into()),
             error,
         })
+    }
+
+    /// Puts the pinned map under the descriptor of the one that the loader made for the section, before the kernel sees
+    /// the programs. The loader cannot be given the pinned one: it writes the section's zeros into it.
+    pub(super) fn stand_in(&self, programs: &Ebpf, directory: &Path) -> Result<(), MapError> {
+        let Some(section) = self.section else {
+            return Ok(());
+        };
+        let Some(Map::Array(made)) = programs.map(section) else {
+            return Err(MapError::InvalidName {
+                name: section.into(),
+            });
+        };
+        let pinned = MapData::from_pin(directory.join(self.name))?;
+        let [from, to] = [&pinned, made].map(|map| map.fd().as_fd().as_raw_fd());
+        // SAFETY: both descriptors are open, and `made` goes on owning the second, whatever is behind it.
+        if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        Ok(())
     }
 }
 
