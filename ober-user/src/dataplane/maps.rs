@@ -101,6 +101,19 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
     ]
 }
 
+/// How many entries a map has, where those of one that is addressed directly are the parts of its value.
+pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
+    let part = match name {
+        "SERVICE_TABLE" => size_of::<ServiceTable>(),
+        "RING_TABLE" => size_of::<Ring>(),
+        "PAGE_INDEX" => size_of::<PageIndex>(),
+        "PAGES" => size_of::<Page>(),
+        "HOST_TAGS" => size_of::<Tags>(),
+        _ => return info.max_entries(),
+    };
+    u32::try_from(info.value_size() as usize / part).unwrap_or(u32::MAX)
+}
+
 /// Names of the maps, which are the names of their pins.
 pub(super) const NAMES: [&str; 14] = [
     "NODE",
