@@ -16,6 +16,9 @@ use ober_common::abi::{
 use super::{Error, memory::Memory};
 use crate::config::Limits;
 
+/// Bytes of an array's key.
+const KEY: u32 = 4;
+
 /// Marks a value of the kernel contract as plain bytes for aya.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +165,7 @@ impl Shape {
         let value = u32::try_from(self.value).unwrap_or(u32::MAX);
         let map = aya_obj::Map::new_from_params(
             BPF_MAP_TYPE_ARRAY as u32,
-            size_of::<u32>() as u32,
+            KEY,
             value,
             self.entries,
             BPF_F_MMAPABLE,
