@@ -26,14 +26,14 @@ impl<T> Direct<T> {
 
     #[inline(always)]
     pub(crate) fn get(&'static self) -> &'static T {
-        let mut value = self.0.as_ptr().cast();
+        let mut value = self.0.as_ptr() as usize;
         // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
         // writes there and take everything for zero.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
         // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
-        unsafe { &*value }
+        unsafe { &*(value as *const T) }
     }
 }
 
