@@ -3,12 +3,15 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering};
 
 use ober_common::{
-    abi::{HostLine, SPILL, WAYS},
-    flow::{Ip, host_line},
+    abi::{HostLine, SPILL, TAGGED, WAYS},
+    flow::{HostHash, Ip, host_hash, tags_of},
 };
 
 use super::Error;
-use crate::dataplane::{Maps, memory::word32};
+use crate::dataplane::{
+    Maps,
+    memory::{word32, word64},
+};
 
 /// Where an address stands or could stand.
 #[derive(Clone, Copy)]
@@ -97,13 +100,23 @@ fn members(maps: &Maps, bit: u32) -> impl Iterator<Item = (Place, u128)> {
         .map(|place| (place, address(maps, place)))
 }
 
+fn hash(maps: &Maps, host: u128) -> HostHash {
+    // SAFETY: within the node's value, mapped as long as `maps`; never written once the maps are in use.
+    let key = unsafe { (&raw const (*maps.node.at(0).as_ptr()).key).read_volatile() };
+    host_hash(key, Ip::from_bytes(host.to_be_bytes()))
+}
+
+fn mask(maps: &Maps) -> u32 {
+    // SAFETY: as in `hash`.
+    unsafe { (&raw const (*maps.node.at(0).as_ptr()).line_mask).read_volatile() }
+}
+
 fn home(maps: &Maps, host: u128) -> u32 {
-    let node = maps.node.read(0);
-    host_line(node.key, Ip::from_bytes(host.to_be_bytes()), node.line_mask)
+    hash(maps, host).line(mask(maps))
 }
 
 fn step(maps: &Maps, home: u32, step: u32) -> u32 {
-    (home + step) & maps.node.read(0).line_mask
+    (home + step) & mask(maps)
 }
 
 /// The places where an address at home in `home` may stand, nearest first.
@@ -138,16 +151,36 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
     if place.line != home {
         spilled(maps, home).fetch_add(1, Ordering::Release);
     }
+    tags(maps, home).fetch_or(hash(maps, host).tag(), Ordering::Release);
     lists(maps, place).store(bit, Ordering::Release);
     Some(())
 }
 
 fn clear(maps: &Maps, place: Place, bit: u32) {
     let left = lists(maps, place).fetch_and(!bit, Ordering::AcqRel) & !bit;
+    if left != 0 {
+        return;
+    }
     let home = home(maps, address(maps, place));
-    if left == 0 && home != place.line {
+    if home != place.line {
         spilled(maps, home).fetch_sub(1, Ordering::Release);
     }
+    tags(maps, home).store(wanted_tags(maps, home), Ordering::Release);
+}
+
+/// The tags of all addresses that share a word of them with those at home in `line`.
+fn wanted_tags(maps: &Maps, line: u32) -> u64 {
+    let word = tags_of(line);
+    (0..TAGGED + SPILL)
+        .flat_map(|distance| (0..WAYS).map(move |way| (distance, way)))
+        .map(|(distance, way)| Place {
+            line: step(maps, word * TAGGED, distance),
+            way,
+        })
+        .filter(|place| lists(maps, *place).load(Ordering::Relaxed) != 0)
+        .map(|place| address(maps, place))
+        .filter(|host| tags_of(home(maps, *host)) == word)
+        .fold(0, |tags, host| tags | hash(maps, host).tag())
 }
 
 fn line(maps: &Maps, line: u32) -> *mut HostLine {
@@ -161,6 +194,11 @@ fn address(maps: &Maps, place: Place) -> u128 {
 fn lists(maps: &Maps, place: Place) -> &std::sync::atomic::AtomicU32 {
     // SAFETY: a way of a mapped line.
     unsafe { word32(&raw mut (*line(maps, place.line)).lists[place.way]) }
+}
+
+fn tags(maps: &Maps, line: u32) -> &std::sync::atomic::AtomicU64 {
+    // SAFETY: a mapped word.
+    unsafe { word64(&raw mut (*maps.tags.at(tags_of(line) as usize).as_ptr()).bits) }
 }
 
 fn spilled(maps: &Maps, home: u32) -> &std::sync::atomic::AtomicU32 {
