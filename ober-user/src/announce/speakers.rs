@@ -15,6 +15,7 @@ use crate::{
     config::{
         Config,
         bgp::{BfdMode, Hops, Neighbour},
+        vrrp::Vrrp,
     },
     gate::{self, News, Standing},
     realtime::Thread,
@@ -152,7 +153,7 @@ impl Inner {
     }
 
     fn vrrp(&mut self, config: &Config) -> anyhow::Result<Option<vrrp::Handle>> {
-        let vips = config.vrrp.iter().flat_map(|vrrp| vrrp.vips());
+        let vips = config.vrrp.iter().flat_map(Vrrp::vips);
         self.shared = vips.collect();
         match (&mut self.vrrp, &config.vrrp) {
             (Some(running), Some(wanted)) => running.configure(wanted)?,

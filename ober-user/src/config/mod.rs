@@ -167,7 +167,7 @@ impl Config {
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.services.iter().flat_map(|service| &service.vips);
         let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
-        for moving in self.vrrp.iter().flat_map(|vrrp| vrrp.vips()) {
+        for moving in self.vrrp.iter().flat_map(vrrp::Vrrp::vips) {
             vips.remove(&moving);
         }
         vips.into_iter()

@@ -42,6 +42,7 @@ impl<'j> Judge<'j> {
         let (mut lists, backends) = (self.lists(file.lists), self.backends(file.backends, share));
         let node = self.node(file.node, &lists);
         let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        let bfd = self.bfd(file.bfd);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
@@ -51,8 +52,8 @@ impl<'j> Judge<'j> {
             backends,
             gate: self.gate(file.gate, workers.cpus.len()),
             workers,
-            bgp: self.bgp(file.bgp, &services),
-            bfd: self.bfd(file.bfd),
+            bgp: self.bgp(file.bgp, &services, &bfd),
+            bfd,
             services,
         };
         if self.faults.is_empty() {

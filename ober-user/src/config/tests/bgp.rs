@@ -220,3 +220,16 @@ fn a_password_comes_from_the_environment_or_a_closed_file_and_is_never_shown() {
         place.message(&long)
     );
 }
+
+#[test]
+fn a_neighbour_is_watched_by_a_bfd_profile_that_exists() {
+    let place = Place::new();
+    let text = |profile: &str| format!("{LEAST}{SECTION}bfd = '{profile}'\n");
+    for profile in ["off", "default", "fast", "ultra"] {
+        place.parse(&text(profile)).unwrap();
+    }
+    assert_eq!(
+        place.problems(&text("fats")),
+        ["21: there is no BFD profile `fats` | did you mean `fast`?"]
+    );
+}
