@@ -20,5 +20,6 @@ pub mod peers;
 pub mod plane;
 pub mod routed;
 pub mod s3;
+pub mod shared;
 pub mod sockets;
 pub mod stage;
