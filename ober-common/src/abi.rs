@@ -1,8 +1,10 @@
 //! Map keys, values and sizes, and the verdicts. Every value is `repr(C)`, of fixed width, with its padding written
 //! out and its size asserted, so that both halves and every kernel agree on each byte.
 
+use crate::flow::Ip;
+
 /// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Services a node can hold. Index 0 is the node itself: packets of no service are counted there.
 pub const SERVICES: u32 = 256;
@@ -15,7 +17,7 @@ pub const WORKERS: usize = PLACES as usize;
 /// Slots of a ring: with 64 workers each still holds 64, so shares are even to a few percent.
 pub const RING_SLOTS: usize = 4096;
 /// Rings: two regions a service, one in force and one to be filled.
-pub const RINGS: u32 = SERVICES * 2;
+pub const RINGS: usize = SERVICES as usize * 2;
 /// Access lists a node can hold; one bit each in [`HostLine::lists`].
 pub const LISTS: u32 = 32;
 /// Services of a node times workers: every listening socket has a place of its own in the socket map.
@@ -84,16 +86,18 @@ impl Verdict {
     }
 }
 
-/// The first cell of a worker: each has one for packets passed here and one for packets steered to another CPU.
-pub const WORKER_CELLS: usize = 8;
+/// Places for verdicts that name no worker.
+pub const VERDICTS: usize = 8;
+/// Each worker has a cell for packets passed here and one for packets steered to another CPU.
+pub const WORKER_CELLS: usize = 2 * WORKERS;
 /// Cells of one service: the verdicts that name no worker, then [`WORKERS`] passed, then [`WORKERS`] steered.
-pub const CELLS: usize = WORKER_CELLS + 2 * WORKERS;
+pub const CELLS: usize = VERDICTS + WORKER_CELLS;
 
 /// The one counter cell a packet raises.
 pub const fn cell(verdict: Verdict, worker: usize) -> usize {
     match verdict {
-        Verdict::Passed => WORKER_CELLS + (worker & (WORKERS - 1)),
-        Verdict::Steered => WORKER_CELLS + WORKERS + (worker & (WORKERS - 1)),
+        Verdict::Passed => VERDICTS + (worker & (WORKERS - 1)),
+        Verdict::Steered => VERDICTS + WORKERS + (worker & (WORKERS - 1)),
         other => other as usize,
     }
 }
@@ -107,11 +111,19 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Every counter of a service, of one CPU. See [`cell`].
+/// The cells of all services that name no worker, of one CPU: as much as a per-CPU value can hold, and one value, so
+/// that finding it does not wait for the service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
-    pub cells: [Count; CELLS],
+pub struct VerdictCounters {
+    pub services: [[Count; VERDICTS]; SERVICES as usize],
+}
+
+/// The cells of a service that name a worker, of one CPU: passed, then steered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerCounters {
+    pub cells: [Count; WORKER_CELLS],
 }
 
 /// What `sk_lookup` did with new connections, of one CPU, per service.
@@ -151,19 +163,33 @@ pub struct Service {
     pub pad: [u32; 7],
 }
 
-/// A service table: one value, so that user space maps it once and a lookup is one computed line. There are two; the
-/// one [`Node::table`] names is in force, the other is free to be filled.
+impl Service {
+    /// Is this the service of a VIP, protocol and port? In whole words: the compiler would look at every byte of the
+    /// half of an IPv4 address that is always zero.
+    #[inline(always)]
+    pub fn is(&self, vip: Ip, protocol: u8, port: u16) -> bool {
+        let wanted = if cfg!(target_endian = "little") {
+            1 << 24 | u32::from(protocol) << 16 | u32::from(port)
+        } else {
+            u32::from(port) << 16 | u32::from(protocol) << 8 | 1
+        };
+        let start = core::ptr::from_ref(self);
+        // SAFETY: within this value, aligned as it is; integers, for which any bytes are valid.
+        let (held, mark) =
+            unsafe { (start.cast::<Ip>().read(), start.cast::<u32>().add(4).read()) };
+        held == vip && mark == wanted
+    }
+}
+
+/// A service table. There are two; the one [`Node::seed`] names is in force, the other is free to be filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ServiceTable {
-    /// The seed with which the services below do not collide.
-    pub seed: u64,
-    pub pad: [u64; 7],
     pub slots: [Service; SERVICE_SLOTS],
 }
 
 /// Service tables: one in force and one to be filled.
-pub const TABLES: u32 = 2;
+pub const TABLES: usize = 2;
 
 /// Words of [`Node::vips`].
 pub const VIP_WORDS: usize = 8;
@@ -174,10 +200,11 @@ pub const VIP_WORDS: usize = 8;
 pub struct Node {
     /// Secret key of the flow hash, the same on all nodes of a cluster.
     pub key: [u64; 2],
+    /// The seed with which the services in force do not collide. Its lowest bit is the number of their table, so this
+    /// one word publishes another.
+    pub seed: u64,
     /// [`LAYOUT`] of whoever filled the maps.
     pub layout: u32,
-    /// The service table in force; the one word that publishes another.
-    pub table: u32,
     /// Bit per list: it holds IPv6 prefixes, so a miss in the host lines goes on to the prefix trie.
     pub prefix_lists: u32,
     /// List of routers plus one; 0: routing protocols are not checked.
@@ -190,6 +217,7 @@ pub struct Node {
     pub line_mask: u32,
     /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
     pub host_lists: u32,
+    pub pad: [u32; 3],
     /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none, and go on
     /// after this one look.
     pub vips: [u64; VIP_WORDS],
@@ -249,6 +277,17 @@ pub struct HostLine {
     pub spilled: u32,
 }
 
+/// Host lines that share a word of tags.
+pub const TAGGED: u32 = 4;
+
+/// Two of 64 bits for each address at home in [`TAGGED`] lines. An address of which one is not set is on no list, and
+/// that is known from a map 32 times smaller than the lines.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    pub bits: u64,
+}
+
 /// Key of the IPv6 prefix trie, after the prefix length: the list, then the address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,16 +321,18 @@ pub struct Drop {
 
 const _: () = {
     assert!(size_of::<Service>() == 64);
+    assert!(core::mem::offset_of!(Service, port) == 16);
     assert!(size_of::<HostLine>() == 64);
-    assert!(size_of::<Node>() == 48 + 8 * VIP_WORDS + 8 * WORKERS);
+    assert!(size_of::<Node>() == 64 + 8 * VIP_WORDS + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);
     assert!(size_of::<Worker>() == 8);
-    assert!(size_of::<Counters>() == 16 * CELLS);
+    assert!(size_of::<VerdictCounters>() == 32_768);
+    assert!(size_of::<WorkerCounters>() == 16 * WORKER_CELLS);
     assert!(size_of::<Drop>() == 64);
     assert!(size_of::<PrefixKey>() == 20);
-    assert!(Verdict::ALL.len() == WORKER_CELLS);
+    assert!(Verdict::ALL.len() == VERDICTS);
 };
 
 #[cfg(test)]

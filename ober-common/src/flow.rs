@@ -1,9 +1,10 @@
 //! The flow key, its keyed hash, and the slots the hash points at. XDP, `sk_lookup` and the daemon share these
 //! functions, so all three always name the same worker for a flow.
 
-use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, VIP_WORDS};
+use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, TABLES, TAGGED, VIP_WORDS};
 
 /// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ip {
     pub hi: u64,
@@ -103,7 +104,14 @@ pub const fn vip_bit(address: Ip) -> (usize, u32) {
     (place as usize >> 6 & (VIP_WORDS - 1), place as u32 & 63)
 }
 
-/// Where a service stands in the table. `seed` is chosen so that no two services meet.
+/// The service table a seed belongs to.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "one bit")]
+pub const fn service_table(seed: u64) -> usize {
+    seed as usize & (TABLES - 1)
+}
+
+/// Where a service stands in its table. `seed` is chosen so that no two services meet.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
 pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize {
@@ -113,17 +121,41 @@ pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize 
         & (SERVICE_SLOTS - 1)
 }
 
-/// The home line of an IPv6 address among the host lines.
+/// The hash of an IPv6 host, from which its home among the host lines and its tag are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostHash(u64);
+
+/// Hashes an IPv6 host.
 #[inline(always)]
-pub const fn host_line(key: [u64; 2], address: Ip, mask: u32) -> u32 {
+pub const fn host_hash(key: [u64; 2], address: Ip) -> HostHash {
     // Numbers in host order, so that neighbours differ in low bits, which a product carries upwards; two products that
     // do not wait for each other; and a second round, without which neighbours would share lines.
     let (hi, lo) = (u64::from_be(address.hi), u64::from_be(address.lo));
     let sum = hi
         .wrapping_mul(key[1] | 1)
         .wrapping_add(lo.wrapping_mul(key[0] | 1));
-    let mixed = (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32 & mask
+    HostHash((sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+impl HostHash {
+    /// The home line. `mask`: the number of lines, a power of two, less one.
+    #[inline(always)]
+    pub const fn line(self, mask: u32) -> u32 {
+        (self.0 >> 32) as u32 & mask
+    }
+
+    /// Its bits in the [`Tags`](crate::abi::Tags) of the home line, two or, rarely, one. They come from a part of the
+    /// hash that does not name the line.
+    #[inline(always)]
+    pub const fn tag(self) -> u64 {
+        1 << (self.0 >> 26 & 63) | 1 << (self.0 >> 20 & 63)
+    }
+}
+
+/// The place of a home line's tags.
+#[inline(always)]
+pub const fn tags_of(line: u32) -> u32 {
+    line / TAGGED
 }
 
 #[cfg(test)]
@@ -207,7 +239,7 @@ mod tests {
         let spread = |address: &dyn Fn(u64) -> Ip| {
             let mut lines = std::vec![0u32; LINES];
             for number in 0..LINES as u64 {
-                lines[host_line(KEY, address(number), LINES as u32 - 1) as usize] += 1;
+                lines[host_hash(KEY, address(number)).line(LINES as u32 - 1) as usize] += 1;
             }
             let overfull = lines.iter().filter(|count| **count > 3).count();
             assert!(overfull < 1500, "{overfull} lines are overfull");

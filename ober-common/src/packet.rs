@@ -146,15 +146,30 @@ impl<const N: usize> Span<N> {
 /// Reads the headers of a frame.
 #[inline(always)]
 pub fn parse(frame: Frame) -> Parsed {
-    parse_for(frame, |_| true)
+    match link(frame) {
+        Link::Ipv4(offset) => ipv4(frame, offset, |_| true),
+        Link::Ipv6(offset) => ipv6(frame, offset, |_| true),
+        Link::Other => Parsed::Other,
+        Link::Short => Parsed::Malformed { destination: None },
+    }
 }
 
-/// Reads the headers of a frame, but of TCP and UDP only those to destinations that are `wanted`.
+/// What a frame carries, and at which offset it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Ipv4(usize),
+    Ipv6(usize),
+    Other,
+    /// Not even that can be read.
+    Short,
+}
+
+/// Reads the link header and its VLAN tags.
 #[inline(always)]
-pub fn parse_for(frame: Frame, wanted: impl Fn(Ip) -> bool) -> Parsed {
+pub fn link(frame: Frame) -> Link {
     let mut offset = 14;
     let Some(link) = frame.span::<14>(0) else {
-        return Parsed::Malformed { destination: None };
+        return Link::Short;
     };
     let mut kind = link.half::<12>();
     for _ in 0..TAGS {
@@ -162,15 +177,15 @@ pub fn parse_for(frame: Frame, wanted: impl Fn(Ip) -> bool) -> Parsed {
             break;
         }
         let Some(tag) = frame.span::<4>(offset) else {
-            return Parsed::Malformed { destination: None };
+            return Link::Short;
         };
         kind = tag.half::<2>();
         offset += 4;
     }
     match kind {
-        ETH_IPV4 => ipv4(frame, offset, wanted),
-        ETH_IPV6 => ipv6(frame, offset, wanted),
-        _ => Parsed::Other,
+        ETH_IPV4 => Link::Ipv4(offset),
+        ETH_IPV6 => Link::Ipv6(offset),
+        _ => Link::Other,
     }
 }
 
@@ -271,8 +286,9 @@ const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
 }
 
+/// Reads the headers from IPv4 on, but of TCP and UDP only those to destinations that are `wanted`.
 #[inline(always)]
-fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
+pub fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
     let header = match ipv4_header(frame, offset) {
         Ok(header) => header,
         Err(destination) => return Parsed::Malformed { destination },
@@ -297,23 +313,23 @@ fn ipv4(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
     }
 }
 
+/// As [`ipv4`], for IPv6.
 #[inline(always)]
-fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
-    let fixed = ipv6_header(frame, offset);
-    // Asked before the chain is followed: few packets have one, and most are for others.
-    if let Ok(Header {
-        protocol: TCP | UDP,
-        destination,
-        ip_end,
-        next,
-        ..
-    }) = fixed
-        && !wanted(destination)
-        && has_ports(frame, next)
-    {
-        return Parsed::Elsewhere { ip_end };
+pub fn ipv6(frame: Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Parsed {
+    let fixed = match ipv6_header(frame, offset) {
+        Ok(header) => header,
+        Err(destination) => return Parsed::Malformed { destination },
+    };
+    // Before the chain is followed: few packets have one, and most are for others.
+    if matches!(fixed.protocol, TCP | UDP) {
+        if !wanted(fixed.destination) && has_ports(frame, fixed.next) {
+            return Parsed::Elsewhere {
+                ip_end: fixed.ip_end,
+            };
+        }
+        return ports(frame, fixed, false);
     }
-    let header = match fixed.and_then(|header| extensions(frame, header)) {
+    let header = match extensions(frame, fixed) {
         Ok(header) => header,
         Err(destination) => return Parsed::Malformed { destination },
     };

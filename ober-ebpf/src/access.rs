@@ -1,13 +1,13 @@
-//! Is a client on a list? IPv4: two dependent loads whatever the list holds. IPv6: one line of exact addresses, and
-//! the prefix trie for lists that have prefixes.
+//! Is a client on a list? IPv4: two dependent loads whatever the list holds. IPv6: two bits that tell
+//! most strangers, then one line of exact addresses; and the prefix trie for lists that have prefixes.
 
 use aya_ebpf::maps::lpm_trie::Key;
 use ober_common::{
     abi::{HostLine, Node, PREFIX_LIST_BITS, PrefixKey, SPILL, Service, WAYS},
-    flow::{Ip, host_line},
+    flow::{Ip, host_hash, tags_of},
 };
 
-use crate::maps::{HOST_LINES, PAGE_INDEX, PAGES, PREFIXES};
+use crate::maps::{HOST_LINES, HOST_TAGS, PAGE_COUNT, PAGE_INDEX, PAGES, PREFIXES, TAG_COUNT};
 
 /// May the client use the service?
 #[inline(always)]
@@ -26,14 +26,12 @@ pub(crate) fn listed(node: &Node, list: u32, client: Ip) -> bool {
 
 #[inline(always)]
 fn listed_v4(list: u32, address: u32) -> bool {
-    let Some(index) = PAGE_INDEX.get(list) else {
+    let Some(index) = PAGE_INDEX.get().get(list as usize) else {
         return false;
     };
+    // An address nobody asked about leads to the page nobody is on.
     let page = index.pages[(address >> 16) as usize];
-    if page == ober_common::abi::PAGE_NONE {
-        return false;
-    }
-    let Some(page) = PAGES.get(u32::from(page)) else {
+    let Some(page) = PAGES.get(u32::from(page), &PAGE_COUNT) else {
         return false;
     };
     let word = page.words[(address as usize >> 6) & 1023];
@@ -49,7 +47,14 @@ fn listed_v6(node: &Node, list: u32, client: Ip) -> bool {
 
 #[inline(always)]
 fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
-    let home = host_line(node.key, client, node.line_mask);
+    let hash = host_hash(node.key, client);
+    let (home, tag) = (hash.line(node.line_mask), hash.tag());
+    let tagged = HOST_TAGS
+        .get(tags_of(home), &TAG_COUNT)
+        .is_some_and(|tags| tags.bits & tag == tag);
+    if !tagged {
+        return false;
+    }
     let Some(line) = HOST_LINES.get(home) else {
         return false;
     };

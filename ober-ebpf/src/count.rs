@@ -2,21 +2,39 @@
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
 use ober_common::{
-    abi::{Drop, Verdict, cell},
+    abi::{Count, Drop, SERVICES, VERDICTS, Verdict, WORKER_CELLS, cell},
     flow::Flow,
 };
 
-use crate::maps::{COUNTERS, DROPS};
+use crate::maps::{DROPS, VERDICT_COUNTERS, WORKER_COUNTERS};
 
-/// Raises the packet's one cell and returns what it held before.
+/// Raises the one cell of a packet that no worker gets and returns what it held before.
 #[inline(always)]
-pub(crate) fn count(service: u32, verdict: Verdict, worker: usize, length: usize) -> u64 {
-    let Some(counters) = COUNTERS.get_ptr_mut(service) else {
+pub(crate) fn count(service: u32, verdict: Verdict, length: usize) -> u64 {
+    let Some(counters) = VERDICT_COUNTERS.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: the slot is this CPU's own and XDP does not nest, so nobody else touches it meanwhile; `cell` is below
-    // `CELLS` for every worker.
-    let count = unsafe { &mut (*counters).cells[cell(verdict, worker)] };
+    let service = service as usize & (SERVICES as usize - 1);
+    // SAFETY: the value is this CPU's own and XDP does not nest, so nobody else touches it meanwhile.
+    raise(
+        unsafe { &mut (*counters).services[service][cell(verdict, 0) & (VERDICTS - 1)] },
+        length,
+    )
+}
+
+/// Raises the one cell of a packet that a worker gets.
+#[inline(always)]
+pub(crate) fn count_for(worker: usize, service: u32, verdict: Verdict, length: usize) {
+    let Some(counters) = WORKER_COUNTERS.get_ptr_mut(service) else {
+        return;
+    };
+    let place = (cell(verdict, worker) - VERDICTS) & (WORKER_CELLS - 1);
+    // SAFETY: as in `count`.
+    raise(unsafe { &mut (*counters).cells[place] }, length);
+}
+
+#[inline(always)]
+fn raise(count: &mut Count, length: usize) -> u64 {
     let before = count.packets;
     count.packets = before + 1;
     count.bytes += length as u64;

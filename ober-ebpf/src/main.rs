@@ -6,6 +6,7 @@
 //! ```
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "registers have 64 bits; what is cut here fits by the kernel's own contract"

@@ -1,48 +1,115 @@
 //! Every map on one page. Sizes that depend on the machine are set when the programs are loaded.
 
+use core::{marker::PhantomData, mem::MaybeUninit};
+
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, CpuMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
 use ober_common::abi::{
-    CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES,
+    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
+    SOCKETS, ServiceTable, TABLES, Tags, VerdictCounters, WorkerCounters,
 };
 
+/// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
+/// nothing has to be there or not. A section of its own, `.bss.NAME`, stands for the map pinned as `NAME`; what is in
+/// the section is never used.
+#[repr(transparent)]
+pub(crate) struct Direct<T>(MaybeUninit<u64>, PhantomData<T>);
+
+// SAFETY: integers that others change as whole words.
+unsafe impl<T> Sync for Direct<T> {}
+
+impl<T> Direct<T> {
+    const ZERO: Self = Self(MaybeUninit::zeroed(), PhantomData);
+
+    #[inline(always)]
+    pub(crate) fn get(&'static self) -> &'static T {
+        let mut value = self.0.as_ptr() as usize;
+        // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
+        // writes there and take everything for zero.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
+        unsafe { &*(value as *const T) }
+    }
+}
+
+/// As [`Direct`], for a value of so many parts as the loader says.
+#[repr(transparent)]
+pub(crate) struct Parts<T>(Direct<T>);
+
+impl<T> Parts<T> {
+    /// The part at `place`, if there is one. `count` is where the loader wrote how many there are: a constant to the
+    /// verifier.
+    #[inline(always)]
+    pub(crate) fn get(&'static self, place: u32, count: &'static u32) -> Option<&'static T> {
+        // SAFETY: a plain word of the program's read-only data; volatile because the loader sets it after compilation.
+        let count = unsafe { core::ptr::read_volatile(count) };
+        if place >= count {
+            return None;
+        }
+        // SAFETY: the map's value has `count` parts.
+        Some(unsafe { &*core::ptr::from_ref(self.0.get()).add(place as usize) })
+    }
+}
+
 /// Key, seed, switches and workers: what every packet may need.
-#[map]
-pub(crate) static NODE: Array<Node> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.NODE")]
+#[unsafe(no_mangle)]
+pub(crate) static NODE: Direct<Node> = Direct::ZERO;
 
 /// (VIP, protocol, port) to service, perfect-hashed by user space: the table in force and the one being filled.
-#[map]
-pub(crate) static SERVICE_TABLE: Array<ServiceTable> =
-    Array::with_max_entries(TABLES, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.SERVICE_TABLE")]
+#[unsafe(no_mangle)]
+pub(crate) static SERVICE_TABLE: Direct<[ServiceTable; TABLES]> = Direct::ZERO;
 
 /// Two rings a service: the one in force and the one being filled.
-#[map]
-pub(crate) static RING_TABLE: Array<Ring> = Array::with_max_entries(RINGS, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.RING_TABLE")]
+#[unsafe(no_mangle)]
+pub(crate) static RING_TABLE: Direct<[Ring; RINGS]> = Direct::ZERO;
 
 /// IPv4 access lists, first level.
-#[map]
-pub(crate) static PAGE_INDEX: Array<PageIndex> = Array::with_max_entries(LISTS, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.PAGE_INDEX")]
+#[unsafe(no_mangle)]
+pub(crate) static PAGE_INDEX: Direct<[PageIndex; LISTS as usize]> = Direct::ZERO;
 
 /// IPv4 access lists, second level, shared by all lists.
-#[map]
-pub(crate) static PAGES: Array<Page> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[unsafe(link_section = ".bss.PAGES")]
+#[unsafe(no_mangle)]
+pub(crate) static PAGES: Parts<Page> = Parts(Direct::ZERO);
+/// How many there are, set when the programs are loaded.
+#[unsafe(no_mangle)]
+pub(crate) static PAGE_COUNT: u32 = 1;
 
 /// IPv6 host addresses of all lists.
 #[map]
 pub(crate) static HOST_LINES: Array<HostLine> = Array::with_max_entries(131_072, BPF_F_MMAPABLE);
+
+/// Bits that tell most IPv6 addresses that are on no list.
+#[unsafe(link_section = ".bss.HOST_TAGS")]
+#[unsafe(no_mangle)]
+pub(crate) static HOST_TAGS: Parts<Tags> = Parts(Direct::ZERO);
+/// How many words of them there are, set when the programs are loaded.
+#[unsafe(no_mangle)]
+pub(crate) static TAG_COUNT: u32 = 1;
 
 /// IPv6 prefixes of all lists. Asked only for lists that have any.
 #[map]
 pub(crate) static PREFIXES: LpmTrie<PrefixKey, u32> =
     LpmTrie::with_max_entries(1024, 1 /* BPF_F_NO_PREALLOC */);
 
-/// One verdict a packet.
+/// One cell a packet: here for those that no worker gets.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(SERVICES, 0);
+pub(crate) static VERDICT_COUNTERS: PerCpuArray<VerdictCounters> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// And here for those that one gets.
+#[map]
+pub(crate) static WORKER_COUNTERS: PerCpuArray<WorkerCounters> =
+    PerCpuArray::with_max_entries(SERVICES, 0);
 
 /// What became of new connections.
 #[map]

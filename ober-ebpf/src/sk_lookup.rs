@@ -22,9 +22,7 @@ const AF_INET: u32 = 2;
 
 #[sk_lookup]
 pub(crate) fn ober_lookup(ctx: SkLookupContext) -> u32 {
-    let Some(node) = NODE.get(0) else {
-        return sk_action::SK_PASS;
-    };
+    let node = NODE.get();
     let flow = flow(&ctx);
     let Some(service) = steer::service(node, &flow) else {
         return sk_action::SK_PASS;

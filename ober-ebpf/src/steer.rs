@@ -2,8 +2,8 @@
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
 use ober_common::{
-    abi::{Node, Service, ServiceTable, Verdict, WORKERS},
-    flow::{Flow, Ip, hash, ring_slot, service_slot, vip_bit},
+    abi::{Node, Service, Verdict, WORKERS},
+    flow::{Flow, Ip, hash, ring_slot, service_slot, service_table, vip_bit},
 };
 
 use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};
@@ -18,12 +18,10 @@ pub(crate) fn may_be_vip(node: &Node, address: Ip) -> bool {
 /// The service a flow belongs to.
 #[inline(always)]
 pub(crate) fn service(node: &Node, flow: &Flow) -> Option<&'static Service> {
-    let table: &ServiceTable = SERVICE_TABLE.get(node.table)?;
-    let slot = &table.slots[service_slot(table.seed, flow.vip, flow.protocol, flow.port)];
-    let same = Ip::from_bytes(slot.vip) == flow.vip
-        && slot.port == flow.port
-        && slot.protocol == flow.protocol;
-    (same && slot.used == 1).then_some(slot)
+    let seed = node.seed;
+    let table = &SERVICE_TABLE.get()[service_table(seed)];
+    let slot = &table.slots[service_slot(seed, flow.vip, flow.protocol, flow.port)];
+    slot.is(flow.vip, flow.protocol, flow.port).then_some(slot)
 }
 
 /// Is the address one of our VIPs? Protocol and port zero mark those.
@@ -42,7 +40,7 @@ pub(crate) fn is_vip(node: &Node, address: Ip) -> bool {
 /// The worker the flow's ring slot names.
 #[inline(always)]
 pub(crate) fn worker(node: &Node, service: &Service, flow: &Flow) -> Option<usize> {
-    let ring = RING_TABLE.get(service.ring)?;
+    let ring = RING_TABLE.get().get(service.ring as usize)?;
     let slot = ring.slots[ring_slot(hash(node.key, flow))];
     (slot != 0).then(|| (usize::from(slot) - 1) & (WORKERS - 1))
 }

@@ -8,12 +8,12 @@ use aya_log_ebpf::info;
 use ober_common::{
     abi::{Node, Verdict},
     flow::{Flow, Ip},
-    packet::{Extent, Frame, Parsed, TCP, UDP, VRRP, parse_for},
+    packet::{Extent, Frame, Link, Parsed, TCP, UDP, VRRP, ipv4, ipv6, link},
 };
 
 use crate::{
     access,
-    count::{count, report},
+    count::{count, count_for, report},
     maps::NODE,
     steer,
 };
@@ -27,38 +27,47 @@ const BFD_PORTS: [u16; 2] = [3784, 4784];
 
 #[xdp(frags)]
 pub(crate) fn ober(ctx: XdpContext) -> u32 {
-    let Some(node) = NODE.get(0) else {
-        return xdp_action::XDP_PASS;
-    };
+    let node = NODE.get();
     // SAFETY: the kernel keeps the frame's memory for the run of the program.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     // Routing protocols are judged wherever they go.
     let wanted = |destination| node.routers != 0 || steer::may_be_vip(node, destination);
-    match parse_for(frame, wanted) {
+    // Each family goes on to a copy of its own, so that IPv4 carries no halves of addresses about that are always zero.
+    match link(frame) {
+        Link::Ipv4(offset) => act(&ctx, node, ipv4(frame, offset, wanted)),
+        Link::Ipv6(offset) => act(&ctx, node, ipv6(frame, offset, wanted)),
+        Link::Other => not_ours(length(&ctx)),
+        Link::Short => malformed(&ctx, node, Ip::default(), false),
+    }
+}
+
+#[inline(always)]
+fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
+    match parsed {
         Parsed::Flow {
             flow,
             extent,
             quoted,
-        } => judge(&ctx, node, &flow, extent, quoted),
+        } => judge(ctx, node, &flow, extent, quoted),
         Parsed::Bare {
             source,
             protocol: VRRP,
         } if node.routers != 0 => routing_protocol(
-            &ctx,
+            ctx,
             node,
             &Flow {
                 client: source,
                 protocol: VRRP,
                 ..Flow::default()
             },
-            length(&ctx),
+            length(ctx),
         ),
-        Parsed::Other | Parsed::Bare { .. } => not_ours(length(&ctx)),
-        Parsed::Elsewhere { ip_end } => not_ours(length_holding(&ctx, ip_end)),
-        Parsed::Fragment { destination } => fragment(&ctx, node, destination),
+        Parsed::Other | Parsed::Bare { .. } => not_ours(length(ctx)),
+        Parsed::Elsewhere { ip_end } => not_ours(length_holding(ctx, ip_end)),
+        Parsed::Fragment { destination } => fragment(ctx, node, destination),
         Parsed::Malformed { destination } => {
             let known = destination.is_some();
-            malformed(&ctx, node, destination.unwrap_or_default(), known)
+            malformed(ctx, node, destination.unwrap_or_default(), known)
         }
     }
 }
@@ -101,7 +110,7 @@ fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: boo
         return drop(ctx, node, flow, Verdict::NoWorker, service.index, length);
     };
     let (verdict, action) = steer::to_cpu(node, worker);
-    count(service.index, verdict, worker, length);
+    count_for(worker, service.index, verdict, length);
     action
 }
 
@@ -113,7 +122,7 @@ fn is_routing(flow: &Flow) -> bool {
 
 #[inline(always)]
 fn not_ours(length: usize) -> u32 {
-    count(0, Verdict::NotOurs, 0, length);
+    count(0, Verdict::NotOurs, length);
     xdp_action::XDP_PASS
 }
 
@@ -127,7 +136,7 @@ fn drop(
     service: u32,
     length: usize,
 ) -> u32 {
-    let before = count(service, verdict, 0, length);
+    let before = count(service, verdict, length);
     if node.sample != 0 && before & u64::from(node.sample - 1) == 0 {
         // A copy made here keeps the flow in registers for all the packets that are not reported.
         let flow = *flow;
@@ -150,7 +159,7 @@ fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
     if !steer::is_vip(node, destination) {
         return not_ours(length(ctx));
     }
-    count(0, Verdict::Fragment, 0, length(ctx));
+    count(0, Verdict::Fragment, length(ctx));
     xdp_action::XDP_PASS
 }
 

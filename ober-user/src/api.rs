@@ -159,7 +159,11 @@ pub fn failure(error: &anyhow::Error) -> Failure {
     let usage = error.chain().any(|cause| {
         matches!(
             cause.downcast_ref(),
-            Some(lists::Error::Unknown { .. } | lists::Error::Sources { .. })
+            Some(
+                lists::Error::Unknown { .. }
+                    | lists::Error::Twice { .. }
+                    | lists::Error::Sources { .. }
+            )
         ) || matches!(
             cause.downcast_ref(),
             Some(

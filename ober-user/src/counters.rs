@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use aya::maps::MapError;
-use ober_common::abi::{self, CELLS, SERVICES, Verdict, WORKER_CELLS, WORKERS};
+use ober_common::abi::{
+    self, CELLS, SERVICES, VERDICTS, Verdict, VerdictCounters, WORKERS, WorkerCounters,
+};
 
 use crate::{
-    dataplane::Maps,
+    dataplane::{Maps, maps::Plain},
     status::{Count, Counters, ServiceCounters},
 };
 
@@ -63,9 +65,8 @@ fn one(maps: &Maps, index: u32, name: &str) -> Result<ServiceCounters, Error> {
         });
     }
     let error = |map| move |source| Error::Read { map, index, source };
-    let cells = maps.counters.get(&index, 0).map_err(error("COUNTERS"))?;
+    let cells = cells(maps, index)?;
     let lookups = maps.lookups.get(&index, 0).map_err(error("LOOKUPS"))?;
-    let cells: Vec<abi::Counters> = cells.iter().map(|plain| plain.0).collect();
     let lookups: Vec<abi::Lookups> = lookups.iter().map(|plain| plain.0).collect();
     Ok(ServiceCounters {
         index,
@@ -74,11 +75,32 @@ fn one(maps: &Maps, index: u32, name: &str) -> Result<ServiceCounters, Error> {
     })
 }
 
+/// Every cell of a service, CPU by CPU. See [`abi::cell`].
+pub fn cells(maps: &Maps, index: u32) -> Result<Vec<[abi::Count; CELLS]>, Error> {
+    let error = |map| move |source| Error::Read { map, index, source };
+    let place = index as usize % SERVICES as usize;
+    let verdicts = maps
+        .verdicts
+        .get(&0, 0)
+        .map_err(error("VERDICT_COUNTERS"))?;
+    let workers = maps
+        .workers
+        .get(&index, 0)
+        .map_err(error("WORKER_COUNTERS"))?;
+    let join = |(verdicts, workers): (&Plain<VerdictCounters>, &Plain<WorkerCounters>)| {
+        let mut cells = [abi::Count::default(); CELLS];
+        cells[..VERDICTS].copy_from_slice(&verdicts.0.services[place]);
+        cells[VERDICTS..].copy_from_slice(&workers.0.cells);
+        cells
+    };
+    Ok(verdicts.iter().zip(workers.iter()).map(join).collect())
+}
+
 /// Sums up what each CPU counted; both slices have one value a CPU.
-fn tally(cells: &[abi::Counters], lookups: &[abi::Lookups]) -> ServiceCounters {
+fn tally(cells: &[[abi::Count; CELLS]], lookups: &[abi::Lookups]) -> ServiceCounters {
     let mut sums = ServiceCounters::default();
     for (cpu, counters) in (0u32..).zip(cells) {
-        for (cell, count) in counters.cells.iter().enumerate() {
+        for (cell, count) in counters.iter().enumerate() {
             let (Some((verdict, worker)), false) = (meaning(cell), count.packets == 0) else {
                 continue;
             };
@@ -122,10 +144,10 @@ fn add(sum: &mut Count, count: &abi::Count) {
 
 /// The inverse of [`abi::cell`].
 fn meaning(cell: usize) -> Option<(Verdict, Option<usize>)> {
-    if cell < WORKER_CELLS {
+    if cell < VERDICTS {
         return Verdict::ALL.get(cell).map(|verdict| (*verdict, None));
     }
-    let place = cell - WORKER_CELLS;
+    let place = cell - VERDICTS;
     let verdict = if place < WORKERS {
         Verdict::Passed
     } else {
@@ -138,17 +160,15 @@ fn meaning(cell: usize) -> Option<(Verdict, Option<usize>)> {
 mod tests {
     use super::*;
 
-    const EMPTY: abi::Counters = abi::Counters {
-        cells: [abi::Count {
-            packets: 0,
-            bytes: 0,
-        }; CELLS],
-    };
+    const EMPTY: [abi::Count; CELLS] = [abi::Count {
+        packets: 0,
+        bytes: 0,
+    }; CELLS];
 
-    fn counted(what: &[(Verdict, usize, u64)]) -> abi::Counters {
+    fn counted(what: &[(Verdict, usize, u64)]) -> [abi::Count; CELLS] {
         let mut counters = EMPTY;
         for (verdict, worker, packets) in what {
-            counters.cells[abi::cell(*verdict, *worker)] = abi::Count {
+            counters[abi::cell(*verdict, *worker)] = abi::Count {
                 packets: *packets,
                 bytes: packets * 100,
             };

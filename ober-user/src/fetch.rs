@@ -48,10 +48,11 @@ pub enum Error {
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// Asks `url` with these headers; at most `most` bytes of the answer are read.
+/// Asks `url` with these headers; at most `most` bytes of the answer are read. With TLS the other end is greeted by the
+/// name beside the configuration.
 pub async fn get(
     url: &Url,
-    tls: Option<&Arc<ClientConfig>>,
+    tls: Option<(&Arc<ClientConfig>, &str)>,
     headers: &[(&'static str, String)],
     most: usize,
 ) -> Result<Answer, Error> {
@@ -63,7 +64,10 @@ pub async fn get(
     exchange(stream, request.body(Empty::new())?, most).await
 }
 
-async fn connect(at: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Error> {
+async fn connect(
+    at: &Endpoint,
+    tls: Option<(&Arc<ClientConfig>, &str)>,
+) -> Result<Box<dyn Stream>, Error> {
     match at {
         Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
@@ -73,8 +77,8 @@ async fn connect(at: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Result<Box<d
             let stream = TcpStream::connect((host.as_str(), *port)).await;
             let stream = stream.map_err(Error::Connect)?;
             match tls {
-                Some(config) => Ok(Box::new(
-                    tls::connect(Arc::clone(config), host, stream).await?,
+                Some((config, name)) => Ok(Box::new(
+                    tls::connect(Arc::clone(config), name, stream).await?,
                 )),
                 None => Ok(Box::new(stream)),
             }

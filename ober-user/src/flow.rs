@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ober_common::{
-    abi::{Node, SERVICE_SLOTS, Service, TABLES, Verdict, WORKERS},
-    flow::{Flow, hash, ring_slot, service_slot},
+    abi::{Node, SERVICE_SLOTS, Service, Verdict, WORKERS},
+    flow::{Flow, hash, ring_slot, service_slot, service_table},
     packet::{TCP, UDP},
 };
 use serde::Serialize;
@@ -157,17 +157,15 @@ fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Result<Listed
 }
 
 fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
-    let table = maps.tables.at((node.table % TABLES) as usize).as_ptr();
+    let table = maps.tables.at(service_table(node.seed)).as_ptr();
     // SAFETY: mapped as long as `maps`; plain integers, of which the daemon rewrites only those of the other table.
     let service = unsafe {
-        let seed = (&raw const (*table).seed).read_volatile();
-        let slot = service_slot(seed, flow.vip, flow.protocol, flow.port) % SERVICE_SLOTS;
+        let slot = service_slot(node.seed, flow.vip, flow.protocol, flow.port) % SERVICE_SLOTS;
         (&raw const (*table).slots[slot]).read_volatile()
     };
-    let same = service.vip == flow.vip.bytes()
-        && service.port == flow.port
-        && service.protocol == flow.protocol;
-    (same && service.used == 1).then_some(service)
+    service
+        .is(flow.vip, flow.protocol, flow.port)
+        .then_some(service)
 }
 
 fn slot(maps: &Maps, node: &Node, service: &Service, flow: &Flow) -> Slot {

@@ -131,3 +131,30 @@ pub fn receive_packet_info6(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &on)
 }
+
+/// Accepted connections of this listening socket remember their first packet.
+pub fn save_syn(socket: &impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    set(socket, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &on)
+}
+
+/// The TTL or hop limit of the first packet of an accepted connection, once; `None`: it was not saved.
+pub fn saved_ttl(socket: &impl AsFd) -> io::Result<Option<u8>> {
+    // The longest headers of IPv6 that are saved, and more.
+    let mut packet = [0u8; 512];
+    let mut length = libc::socklen_t::try_from(packet.len()).map_err(io::Error::other)?;
+    let fd = socket.as_fd().as_raw_fd();
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_SAVED_SYN);
+    // SAFETY: the kernel writes at most `length` bytes into `packet`, and how many into `length`.
+    let result =
+        unsafe { libc::getsockopt(fd, level, name, packet.as_mut_ptr().cast(), &raw mut length) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let saved = packet.get(..length as usize).unwrap_or_default();
+    Ok(match saved.first().map(|first| first >> 4) {
+        Some(4) => saved.get(8).copied(),
+        Some(6) => saved.get(7).copied(),
+        _ => None,
+    })
+}

@@ -4,8 +4,11 @@
 use std::{io, path::Path, path::PathBuf, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{
@@ -15,7 +18,7 @@ use rustls_pki_types::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::config::tls::{Tls, Verify};
+use crate::config::tls_client::{Tls, Verify};
 
 /// Where Debian and Red Hat keep the certificates of the authorities everybody trusts.
 const SYSTEM: [&str; 2] = [
@@ -36,24 +39,22 @@ pub enum Error {
     NoAuthority { path: PathBuf },
     #[error("set TLS up: {0}")]
     Setup(#[from] rustls::Error),
+    #[error("set the verification of certificates up: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
     #[error("{0} is no name a certificate could have")]
     Name(String),
     #[error("TLS: {0}")]
     Handshake(io::Error),
 }
 
-/// The side of a client. Reads the files it names.
-pub fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
+/// The side of a client. Reads the files it names. Without a name to look for, a certificate is only held to the
+/// authorities, as HAProxy does it with servers written as addresses.
+pub fn client(tls: &Tls, named: bool) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
-    let builder = match &tls.verify {
-        Verify::Nobody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
-        Verify::System => builder.with_root_certificates(system()?),
-        Verify::Authority(path) => builder.with_root_certificates(authorities(path)?),
-    };
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(&tls.verify, named, provider)?);
     let Some(path) = &tls.identity else {
         return Ok(Arc::new(builder.with_no_client_auth()));
     };
@@ -65,6 +66,21 @@ pub fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(
         builder.with_client_auth_cert(certificates(path)?, key)?,
     ))
+}
+
+fn verifier(
+    verify: &Verify,
+    named: bool,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    let authorities = match verify {
+        Verify::Nobody => return Ok(Arc::new(Anybody(provider))),
+        Verify::System => system()?,
+        Verify::Authority(path) => authorities(path)?,
+    };
+    let web = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
+    let web = web.build()?;
+    Ok(if named { web } else { Arc::new(Unnamed(web)) })
 }
 
 /// Greets the other end as `name`, an address or a host name.
@@ -106,6 +122,55 @@ fn authorities(path: &Path) -> Result<RootCertStore, Error> {
 fn system() -> Result<RootCertStore, Error> {
     let found = SYSTEM.iter().map(Path::new).find(|path| path.exists());
     authorities(found.ok_or(Error::NoSystem)?)
+}
+
+/// Somebody the authorities vouch for, whatever the name.
+#[derive(Debug)]
+struct Unnamed(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Unnamed {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        match self
+            .0
+            .verify_server_cert(certificate, chain, name, stapled, now)
+        {
+            // The name is looked at last, so all the rest is well.
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// `verify = false`: any certificate will do, but whoever shows it must hold its key.

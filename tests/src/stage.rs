@@ -110,7 +110,7 @@ impl Stage {
             format!("addr add {VIP6}/128 dev lo nodad"),
         ])?;
         let config = Config::load(&self.ober.config)?;
-        let server = Server::new("storage", SocketAddr::new(storage4(), S3_PORT));
+        let server = Server::new("storage".to_owned(), SocketAddr::new(storage4(), S3_PORT));
         let servers = config
             .backends
             .keys()

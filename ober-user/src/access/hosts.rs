@@ -3,12 +3,15 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering};
 
 use ober_common::{
-    abi::{HostLine, SPILL, WAYS},
-    flow::{Ip, host_line},
+    abi::{HostLine, SPILL, TAGGED, WAYS},
+    flow::{HostHash, Ip, host_hash, tags_of},
 };
 
 use super::Error;
-use crate::dataplane::{Maps, memory::word32};
+use crate::dataplane::{
+    Maps,
+    memory::{word32, word64},
+};
 
 /// Where an address stands or could stand.
 #[derive(Clone, Copy)]
@@ -17,50 +20,40 @@ struct Place {
     way: usize,
 }
 
-/// Puts hosts on a list; returns those that were not on it. What does not fit is taken back.
-pub(super) fn add(maps: &Maps, list: u32, hosts: &[u128]) -> Result<Vec<u128>, Error> {
+/// Hosts that are not on the list and those that no longer shall be; `wanted` is sorted.
+pub(super) fn compare(maps: &Maps, list: u32, wanted: &[u128]) -> [Vec<u128>; 2] {
     let bit = bit(list);
-    if !hosts.is_empty() {
-        mark(maps, bit, true);
-    }
-    let mut added = Vec::new();
-    for host in hosts {
-        match put(maps, *host, bit) {
-            Some(true) => added.push(*host),
-            Some(false) => {}
-            None => {
-                take_back(maps, list, &added);
-                return Err(Error::HostsFull {
-                    host: Ipv6Addr::from_bits(*host),
-                });
-            }
-        }
-    }
-    Ok(added)
+    let missing = |host: &&u128| !holds(maps, **host, bit);
+    let surplus = |host: &u128| wanted.binary_search(host).is_err();
+    let held = members(maps, bit).map(|(_, host)| host);
+    [
+        wanted.iter().filter(missing).copied().collect(),
+        held.filter(surplus).collect(),
+    ]
 }
 
-pub(super) fn take_back(maps: &Maps, list: u32, hosts: &[u128]) {
+/// Puts hosts on a list that were not on it. When one does not fit, all are taken back.
+pub(super) fn add(maps: &Maps, list: u32, hosts: &[u128]) -> Result<(), Error> {
+    if !hosts.is_empty() {
+        mark(maps, list, true);
+    }
+    for (done, host) in hosts.iter().enumerate() {
+        if put(maps, *host, bit(list)).is_none() {
+            remove(maps, list, &hosts[..done]);
+            return Err(Error::HostsFull {
+                host: Ipv6Addr::from_bits(*host),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn remove(maps: &Maps, list: u32, hosts: &[u128]) {
     for host in hosts {
         if let Some(place) = find(maps, *host) {
             clear(maps, place, bit(list));
         }
     }
-}
-
-/// Takes every host off the list that `wanted` (sorted) does not name. Returns how many.
-pub(super) fn retain(maps: &Maps, list: u32, wanted: &[u128]) -> u64 {
-    let bit = bit(list);
-    let mut removed = 0;
-    for (place, host) in members(maps, bit) {
-        if wanted.binary_search(&host).is_err() {
-            clear(maps, place, bit);
-            removed += 1;
-        }
-    }
-    if wanted.is_empty() {
-        mark(maps, bit, false);
-    }
-    removed
 }
 
 pub(super) fn read(maps: &Maps, list: u32) -> Vec<u128> {
@@ -70,8 +63,11 @@ pub(super) fn read(maps: &Maps, list: u32) -> Vec<u128> {
 }
 
 pub(super) fn listed(maps: &Maps, list: u32, host: Ipv6Addr) -> bool {
-    find(maps, host.to_bits())
-        .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit(list) != 0)
+    holds(maps, host.to_bits(), bit(list))
+}
+
+fn holds(maps: &Maps, host: u128, bit: u32) -> bool {
+    find(maps, host).is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit != 0)
 }
 
 fn bit(list: u32) -> u32 {
@@ -79,7 +75,8 @@ fn bit(list: u32) -> u32 {
 }
 
 /// Tells the packet path whether the list has hosts at all.
-fn mark(maps: &Maps, bit: u32, has: bool) {
+pub(super) fn mark(maps: &Maps, list: u32, has: bool) {
+    let bit = bit(list);
     let node = maps.node.at(0).as_ptr();
     // SAFETY: within the node's value, mapped as long as `maps`.
     let word = unsafe { word32(&raw mut (*node).host_lists) };
@@ -103,13 +100,23 @@ fn members(maps: &Maps, bit: u32) -> impl Iterator<Item = (Place, u128)> {
         .map(|place| (place, address(maps, place)))
 }
 
+fn hash(maps: &Maps, host: u128) -> HostHash {
+    // SAFETY: within the node's value, mapped as long as `maps`; never written once the maps are in use.
+    let key = unsafe { (&raw const (*maps.node.at(0).as_ptr()).key).read_volatile() };
+    host_hash(key, Ip::from_bytes(host.to_be_bytes()))
+}
+
+fn mask(maps: &Maps) -> u32 {
+    // SAFETY: as in `hash`.
+    unsafe { (&raw const (*maps.node.at(0).as_ptr()).line_mask).read_volatile() }
+}
+
 fn home(maps: &Maps, host: u128) -> u32 {
-    let node = maps.node.read(0);
-    host_line(node.key, Ip::from_bytes(host.to_be_bytes()), node.line_mask)
+    hash(maps, host).line(mask(maps))
 }
 
 fn step(maps: &Maps, home: u32, step: u32) -> u32 {
-    (home + step) & maps.node.read(0).line_mask
+    (home + step) & mask(maps)
 }
 
 /// The places where an address at home in `home` may stand, nearest first.
@@ -128,10 +135,11 @@ fn find(maps: &Maps, host: u128) -> Option<Place> {
     })
 }
 
-/// Sets the list's bit for a host. `Some(true)`: it was not set. `None`: no room.
-fn put(maps: &Maps, host: u128, bit: u32) -> Option<bool> {
+/// Sets the list's bit for a host. `None`: no room.
+fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
     if let Some(place) = find(maps, host) {
-        return Some(lists(maps, place).fetch_or(bit, Ordering::AcqRel) & bit == 0);
+        lists(maps, place).fetch_or(bit, Ordering::AcqRel);
+        return Some(());
     }
     let home = home(maps, host);
     let place =
@@ -143,16 +151,36 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<bool> {
     if place.line != home {
         spilled(maps, home).fetch_add(1, Ordering::Release);
     }
+    tags(maps, home).fetch_or(hash(maps, host).tag(), Ordering::Release);
     lists(maps, place).store(bit, Ordering::Release);
-    Some(true)
+    Some(())
 }
 
 fn clear(maps: &Maps, place: Place, bit: u32) {
     let left = lists(maps, place).fetch_and(!bit, Ordering::AcqRel) & !bit;
+    if left != 0 {
+        return;
+    }
     let home = home(maps, address(maps, place));
-    if left == 0 && home != place.line {
+    if home != place.line {
         spilled(maps, home).fetch_sub(1, Ordering::Release);
     }
+    tags(maps, home).store(wanted_tags(maps, home), Ordering::Release);
+}
+
+/// The tags of all addresses that share a word of them with those at home in `line`.
+fn wanted_tags(maps: &Maps, line: u32) -> u64 {
+    let word = tags_of(line);
+    (0..TAGGED + SPILL)
+        .flat_map(|distance| (0..WAYS).map(move |way| (distance, way)))
+        .map(|(distance, way)| Place {
+            line: step(maps, word * TAGGED, distance),
+            way,
+        })
+        .filter(|place| lists(maps, *place).load(Ordering::Relaxed) != 0)
+        .map(|place| address(maps, place))
+        .filter(|host| tags_of(home(maps, *host)) == word)
+        .fold(0, |tags, host| tags | hash(maps, host).tag())
 }
 
 fn line(maps: &Maps, line: u32) -> *mut HostLine {
@@ -166,6 +194,11 @@ fn address(maps: &Maps, place: Place) -> u128 {
 fn lists(maps: &Maps, place: Place) -> &std::sync::atomic::AtomicU32 {
     // SAFETY: a way of a mapped line.
     unsafe { word32(&raw mut (*line(maps, place.line)).lists[place.way]) }
+}
+
+fn tags(maps: &Maps, line: u32) -> &std::sync::atomic::AtomicU64 {
+    // SAFETY: a mapped word.
+    unsafe { word64(&raw mut (*maps.tags.at(tags_of(line) as usize).as_ptr()).bits) }
 }
 
 fn spilled(maps: &Maps, home: u32) -> &std::sync::atomic::AtomicU32 {

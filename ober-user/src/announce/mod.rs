@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    config::Config,
+    config::{Config, vrrp::Vrrp},
     gate::{self, News, Order, Plan, watch},
     haproxy::{Listening, WorkerEvent},
     status,
@@ -117,7 +117,7 @@ impl Announcer {
 }
 
 fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
-    let shared: Vec<IpAddr> = config.vrrp.iter().flat_map(|vrrp| vrrp.vips()).collect();
+    let shared: Vec<IpAddr> = config.vrrp.iter().flat_map(Vrrp::vips).collect();
     let moves = |vip| shared.contains(&vip);
     Plan::of(config, sockets, moves)
         .context("read the addresses of the workers' sockets for the gates")

@@ -15,6 +15,7 @@ use crate::{
     config::{
         Config,
         bgp::{BfdMode, Hops, Neighbour},
+        vrrp::Vrrp,
     },
     gate::{self, News, Standing},
     realtime::Thread,
@@ -152,7 +153,7 @@ impl Inner {
     }
 
     fn vrrp(&mut self, config: &Config) -> anyhow::Result<Option<vrrp::Handle>> {
-        let vips = config.vrrp.iter().flat_map(|vrrp| vrrp.vips());
+        let vips = config.vrrp.iter().flat_map(Vrrp::vips);
         self.shared = vips.collect();
         match (&mut self.vrrp, &config.vrrp) {
             (Some(running), Some(wanted)) => running.configure(wanted)?,
@@ -186,11 +187,11 @@ pub(super) async fn follow(
     }
 }
 
-fn path(state: bfd::State) -> bgp::peering::Path {
+fn path(state: bfd::State) -> bgp::event::Path {
     match state {
-        bfd::State::Up => bgp::peering::Path::Up,
-        bfd::State::AdminDown => bgp::peering::Path::AdminDown,
-        bfd::State::Down | bfd::State::Init => bgp::peering::Path::Down,
+        bfd::State::Up => bgp::event::Path::Up,
+        bfd::State::AdminDown => bgp::event::Path::AdminDown,
+        bfd::State::Down | bfd::State::Init => bgp::event::Path::Down,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection with a neighbour, RFC 4271 section 8.2.2 from OpenSent on. Which of two connections stays is not
+//! One connection with a neighbour, RFC 4271 section 8.2.2 from `OpenSent` on. Which of two connections stays is not
 //! decided here.
 
 use std::{
@@ -11,6 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
+    event::State,
     message::{self, Capabilities, Family, Message, Notification, Open, Received, Refresh, Update},
     rib::{NextHops, Out, Routes, Terms},
 };
@@ -45,7 +46,7 @@ pub struct Settings {
     pub keepalive: Option<Duration>,
     /// Between two attempts to connect; grows with every one that fails.
     pub connect_retry: Duration,
-    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, DelayOpen).
+    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, `DelayOpen`).
     pub delay_open: Duration,
     pub families: BTreeSet<Family>,
     pub extended_next_hop: bool,
@@ -130,7 +131,7 @@ pub struct Agreed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The connection is there, our OPEN waits (DelayOpen).
+    /// The connection is there, our OPEN waits (`DelayOpen`).
     Delay,
     OpenSent,
     /// `told`: our KEEPALIVE is out; `heard`: theirs is in.
@@ -139,6 +140,17 @@ pub(super) enum Phase {
         heard: bool,
     },
     Established,
+}
+
+impl Phase {
+    pub(super) fn state(self) -> State {
+        match self {
+            Self::Delay => State::Connect,
+            Self::OpenSent => State::OpenSent,
+            Self::OpenConfirm { .. } => State::OpenConfirm,
+            Self::Established => State::Established,
+        }
+    }
 }
 
 /// What comes of something that happened to a connection.

@@ -5,8 +5,10 @@
 //! ```
 
 pub mod connection;
+pub mod event;
 pub mod message;
 mod net;
+mod pace;
 pub mod peering;
 pub mod policy;
 pub mod rib;

@@ -10,176 +10,23 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    connection::{Agreed, Around, Connection, Outcome, Phase, Settings},
-    message::{Kind, Message, Notification, Received},
-    rib::{NextHops, Routes, Told},
+    connection::{Around, Connection, Outcome, Phase, Settings},
+    event::{Action, Counts, Event, Failure, Path, Report, Side, State},
+    message::{Message, Notification, Received},
+    pace::Pace,
+    rib::{NextHops, Routes},
 };
 use crate::machine::Machine;
 
-const LONGEST_RETRY: Duration = Duration::from_mins(1);
-/// The first pause after a session failed.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const NO_ANSWER: &str =
+    "no answer: is the neighbour there, and is the password the same on both sides?";
 /// A session that lived this long was none of the failures in a row.
 const STEADY: Duration = Duration::from_secs(30);
-
-/// Who opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// We did.
-    Ours,
-    /// The neighbour did.
-    Theirs,
-}
-
-impl Side {
-    fn other(self) -> Self {
-        match self {
-            Self::Ours => Self::Theirs,
-            Self::Theirs => Self::Ours,
-        }
-    }
-}
-
-/// RFC 4271 section 8.2.2; of two connections the further one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    Idle,
-    Connect,
-    Active,
-    OpenSent,
-    OpenConfirm,
-    Established,
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Connect => "connect",
-            Self::Active => "active",
-            Self::OpenSent => "open-sent",
-            Self::OpenConfirm => "open-confirm",
-            Self::Established => "established",
-        }
-    }
-}
-
-/// What BFD says of the way to the neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    Down,
-    Up,
-    /// Somebody took BFD down on purpose, which says nothing about the way (RFC 5882 section 4.2).
-    AdminDown,
-}
-
-impl Path {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Up => "up",
-            Self::AdminDown => "admin-down",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    Start,
-    /// Ends both connections with these words, until the next start.
-    Stop(Notification),
-    /// The connection asked for with [`Action::Dial`] is there.
-    Dialed(NextHops),
-    /// It is not, and why.
-    NotDialed(String),
-    /// The neighbour connected.
-    Accepted(NextHops),
-    Received(Side, Received),
-    /// Bytes that are no message, and what is to be said about them.
-    Garbage(Side, Notification),
-    /// The connection is gone, and why.
-    Closed(Side, String),
-    Bfd(Path),
-    /// What the neighbour shall know.
-    Routes(Arc<Routes>),
-    /// Every VIP has its first verdict.
-    Settled,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    Dial,
-    /// Gives up the attempt to connect.
-    HangUp,
-    /// Takes the connection the neighbour made.
-    Accept,
-    /// Does not.
-    Refuse,
-    Send(Side, Message),
-    /// Closes after everything sent.
-    Close(Side),
-    /// Something failed that an administrator may want to know.
-    Failed(Failure),
-}
-
-/// Why there is no session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    Connect(String),
-    /// We ended it.
-    Sent(Notification),
-    /// The neighbour ended it.
-    Got(Notification),
-    /// The connection ended without a word.
-    Closed(State, String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(reason) => write!(out, "cannot connect: {reason}"),
-            Self::Sent(notification) => write!(out, "ended by this node: {notification}"),
-            Self::Got(notification) => write!(out, "ended by the neighbour: {notification}"),
-            Self::Closed(state, reason) => {
-                write!(out, "the connection ended in {}: {reason}", state.name())
-            }
-        }
-    }
-}
-
-/// Messages by kind, each way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub sent: [u64; Kind::ALL.len()],
-    pub received: [u64; Kind::ALL.len()],
-}
-
-/// What can be told of a neighbour.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub state: State,
-    pub since: Instant,
-    /// Sessions that were Established and ended.
-    pub flaps: u64,
-    /// Of the established connection.
-    pub agreed: Option<Arc<Agreed>>,
-    /// What it was told.
-    pub told: Arc<Told>,
-    pub path: Option<Path>,
-    pub counts: Counts,
-    pub malformed: u64,
-    pub heard: usize,
-    pub last_sent: Option<(Instant, Notification)>,
-    pub last_got: Option<(Instant, Notification)>,
-    pub last_failure: Option<(Instant, Failure)>,
-}
 
 /// What became of our own attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,16 +50,8 @@ pub struct Peering {
     path: Option<Path>,
     started: bool,
     dialing: Dialing,
-    /// `ConnectRetryTimer`.
-    retry: Option<Instant>,
-    /// Attempts to connect in a row that failed.
-    attempts: u32,
-    /// `IdleHoldTimer`.
-    pause: Option<Instant>,
-    /// Sessions in a row that failed.
-    failures: u32,
+    pace: Pace,
     connections: BTreeMap<Side, Connection>,
-    dice: u64,
     state: State,
     since: Instant,
     flaps: u64,
@@ -234,12 +73,8 @@ impl Peering {
             path: None,
             started: false,
             dialing: Dialing::Never,
-            retry: None,
-            attempts: 0,
-            pause: None,
-            failures: 0,
+            pace: Pace::new(seed),
             connections: BTreeMap::new(),
-            dice: seed | 1,
             state: State::Idle,
             since: now,
             flaps: 0,
@@ -283,15 +118,6 @@ impl Peering {
         found.map(|(side, connection)| (*side, connection))
     }
 
-    /// 0.75 to 1 (RFC 4271 section 10), by xorshift.
-    fn jitter(&mut self) -> f64 {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        let fraction = f64::from(u16::try_from(self.dice >> 48).unwrap_or_default());
-        1.0 - fraction / f64::from(u16::MAX) / 4.0
-    }
-
     fn settle(&mut self, now: Instant) -> Vec<Action> {
         self.settled = true;
         self.settle_by = None;
@@ -305,7 +131,7 @@ impl Peering {
         side: Side,
         what: impl FnOnce(&mut Connection, Around<'_>) -> Vec<Outcome>,
     ) -> Vec<Action> {
-        let jitter = self.jitter();
+        let jitter = self.pace.jitter();
         let Some(connection) = self.connections.get_mut(&side) else {
             return Vec::new();
         };
@@ -331,8 +157,8 @@ impl Peering {
                     actions.extend(self.with(now, side, |it, around| it.proceed(now, around)));
                 }
                 Outcome::Established => {
-                    self.attempts = 0;
-                    self.retry = None;
+                    self.pace.attempts = 0;
+                    self.pace.retry = None;
                     actions.extend(self.hang_up());
                     actions.extend(self.end(side.other(), Notification::COLLISION));
                 }
@@ -342,7 +168,7 @@ impl Peering {
                 }
                 Outcome::Notified(notification) => {
                     self.last_got = Some((now, notification.clone()));
-                    actions.extend(self.lost(now, side, Failure::Got(notification)));
+                    actions.extend(self.lost(now, side, &Failure::Got(notification)));
                     break;
                 }
             }
@@ -413,20 +239,20 @@ impl Peering {
             self.last_sent = Some((now, notification.clone()));
             actions.push(self.send(side, Message::Notification(notification.clone())));
         }
-        actions.extend(self.lost(now, side, Failure::Sent(notification)));
+        actions.extend(self.lost(now, side, &Failure::Sent(notification)));
         actions
     }
 
     /// A connection is over, and not because of a collision.
-    fn lost(&mut self, now: Instant, side: Side, failure: Failure) -> Vec<Action> {
+    fn lost(&mut self, now: Instant, side: Side, failure: &Failure) -> Vec<Action> {
         let Some(connection) = self.connections.remove(&side) else {
             return Vec::new();
         };
         self.malformed += connection.malformed();
         let mut actions = vec![Action::Close(side)];
         // RFC 4271 section 6.8: the neighbour chose the other one.
-        let collision = matches!(&failure, Failure::Got(it) if (it.code, it.subcode) == (6, 7));
-        if !(collision && !self.connections.is_empty()) {
+        let collision = matches!(failure, Failure::Got(it) if (it.code, it.subcode) == (6, 7));
+        if !collision || self.connections.is_empty() {
             self.last_failure = Some((now, failure.clone()));
             actions.push(Action::Failed(failure.clone()));
         }
@@ -434,10 +260,10 @@ impl Peering {
             self.dialing = Dialing::Waiting;
         }
         if self.connections.is_empty() {
-            let flooded = matches!(&failure, Failure::Sent(it) if (it.code, it.subcode) == (6, 1));
+            let flooded = matches!(failure, Failure::Sent(it) if (it.code, it.subcode) == (6, 1));
             let steady = connection.phase() == Phase::Established
                 && now.saturating_duration_since(self.since) >= STEADY;
-            self.rest(now, flooded, steady);
+            self.pace.rest(now, flooded, steady);
             actions.extend(self.hang_up());
         } else if side == Side::Ours {
             self.wait(now);
@@ -445,33 +271,13 @@ impl Peering {
         actions
     }
 
-    /// `IdleHoldTimer`: a pause that doubles with every session that failed soon.
-    fn rest(&mut self, now: Instant, long: bool, steady: bool) {
-        if steady {
-            self.failures = 0;
-        }
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_PAUSE);
-        let pause = if long { LONGEST_PAUSE } else { pause };
-        self.failures = self.failures.saturating_add(1);
-        self.pause = Some(now + pause.mul_f64(self.jitter()));
-        self.retry = None;
-    }
-
-    /// Starts `ConnectRetryTimer`.
     fn wait(&mut self, now: Instant) {
-        let interval = self
-            .settings
-            .connect_retry
-            .saturating_mul(1 << self.attempts.min(10));
-        let interval = interval.min(LONGEST_RETRY.max(self.settings.connect_retry));
-        self.retry = Some(now + interval.mul_f64(self.jitter()));
+        self.pace.wait(now, self.settings.connect_retry);
     }
 
     fn dial(&mut self, now: Instant) -> Vec<Action> {
         if self.settings.passive || self.established().is_some() {
-            self.retry = None;
+            self.pace.retry = None;
             return Vec::new();
         }
         let mut actions = self.hang_up();
@@ -495,7 +301,7 @@ impl Peering {
 
     fn begin(&mut self, now: Instant) -> Vec<Action> {
         self.started = true;
-        self.pause = None;
+        self.pace.pause = None;
         self.dialing = if self.settings.passive {
             Dialing::Never
         } else {
@@ -506,8 +312,8 @@ impl Peering {
 
     fn stop(&mut self, now: Instant, notification: &Notification) -> Vec<Action> {
         self.started = false;
-        self.pause = None;
-        self.retry = None;
+        self.pace.pause = None;
+        self.pace.retry = None;
         let mut actions = self.hang_up();
         for side in [Side::Ours, Side::Theirs] {
             if self.connections.contains_key(&side) {
@@ -520,7 +326,7 @@ impl Peering {
     }
 
     fn connected(&mut self, now: Instant, side: Side, next_hops: NextHops) -> Vec<Action> {
-        let jitter = self.jitter();
+        let jitter = self.pace.jitter();
         let around = Around {
             settings: &self.settings,
             routes: &self.routes,
@@ -538,7 +344,7 @@ impl Peering {
             return vec![Action::Close(Side::Ours)];
         }
         self.dialing = Dialing::Done;
-        self.retry = None;
+        self.pace.retry = None;
         self.connected(now, Side::Ours, next_hops)
     }
 
@@ -547,7 +353,7 @@ impl Peering {
         let settled =
             |it: &Connection| matches!(it.phase(), Phase::OpenConfirm { .. } | Phase::Established);
         let busy = self.connections.get(&Side::Theirs).is_some_and(settled);
-        if !self.started || self.pause.is_some() || busy {
+        if !self.started || self.pace.pause.is_some() || busy {
             return vec![Action::Refuse];
         }
         let mut actions = self.end(Side::Theirs, Notification::COLLISION);
@@ -561,13 +367,17 @@ impl Peering {
             return Vec::new();
         }
         self.dialing = Dialing::Waiting;
-        self.attempts = self.attempts.saturating_add(1);
-        if self.retry.is_none() {
+        if self.pace.retry.is_none() {
             self.wait(now);
         }
+        vec![self.cannot_connect(now, reason)]
+    }
+
+    fn cannot_connect(&mut self, now: Instant, reason: String) -> Action {
+        self.pace.attempts = self.pace.attempts.saturating_add(1);
         let failure = Failure::Connect(reason);
         self.last_failure = Some((now, failure.clone()));
-        vec![Action::Failed(failure)]
+        Action::Failed(failure)
     }
 
     fn bfd(&mut self, now: Instant, path: Path) -> Vec<Action> {
@@ -599,7 +409,7 @@ impl Peering {
 
     fn sync(&mut self, now: Instant) -> Vec<Action> {
         match self.established().map(|(side, _)| side) {
-            Some(side) => self.with(now, side, |it, around| it.sync(around)),
+            Some(side) => self.with(now, side, Connection::sync),
             None => Vec::new(),
         }
     }
@@ -609,10 +419,10 @@ impl Peering {
             return Vec::new();
         };
         let phase = connection.phase();
-        let failure = Failure::Closed(state_of(phase), reason);
+        let failure = Failure::Closed(phase.state(), reason);
         match phase {
             Phase::Delay | Phase::OpenSent => self.unanswered(now, side, failure),
-            Phase::OpenConfirm { .. } | Phase::Established => self.lost(now, side, failure),
+            Phase::OpenConfirm { .. } | Phase::Established => self.lost(now, side, &failure),
         }
     }
 
@@ -622,9 +432,9 @@ impl Peering {
         self.connections.remove(&side);
         if side == Side::Ours {
             self.dialing = Dialing::Waiting;
-            self.attempts = self.attempts.saturating_add(1);
+            self.pace.attempts = self.pace.attempts.saturating_add(1);
         }
-        if self.retry.is_none() && self.dialing != Dialing::Never {
+        if self.pace.retry.is_none() && self.dialing != Dialing::Never {
             self.wait(now);
         }
         self.last_failure = Some((now, failure.clone()));
@@ -633,10 +443,10 @@ impl Peering {
 
     /// What the machine is in now; counts the sessions that ended.
     fn look(&mut self, now: Instant) {
-        let connections = self.connections.values().map(|it| state_of(it.phase()));
+        let connections = self.connections.values().map(|it| it.phase().state());
         let state = match connections.max() {
             Some(state) => state,
-            None if !self.started || self.pause.is_some() => State::Idle,
+            None if !self.started || self.pace.pause.is_some() => State::Idle,
             None if self.dialing == Dialing::Underway => State::Connect,
             None => State::Active,
         };
@@ -648,15 +458,6 @@ impl Peering {
         }
         self.state = state;
         self.since = now;
-    }
-}
-
-fn state_of(phase: Phase) -> State {
-    match phase {
-        Phase::Delay => State::Connect,
-        Phase::OpenSent => State::OpenSent,
-        Phase::OpenConfirm { .. } => State::OpenConfirm,
-        Phase::Established => State::Established,
     }
 }
 
@@ -695,16 +496,12 @@ impl Machine for Peering {
         for side in [Side::Ours, Side::Theirs] {
             actions.extend(self.with(now, side, |it, around| it.tick(now, around)));
         }
-        if due(self.pause) {
+        if due(self.pace.pause) {
             actions.extend(self.begin(now));
         }
-        if due(self.retry) {
+        if due(self.pace.retry) {
             if self.dialing == Dialing::Underway {
-                let reason = "no answer: is the neighbour there, and is the password the same on both sides?";
-                self.attempts = self.attempts.saturating_add(1);
-                let failure = Failure::Connect(reason.into());
-                self.last_failure = Some((now, failure.clone()));
-                actions.push(Action::Failed(failure));
+                actions.push(self.cannot_connect(now, NO_ANSWER.into()));
             }
             actions.extend(self.dial(now));
         }
@@ -714,7 +511,7 @@ impl Machine for Peering {
 
     fn deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().filter_map(Connection::deadline);
-        let timers = [self.settle_by, self.retry, self.pause];
+        let timers = [self.settle_by, self.pace.retry, self.pace.pause];
         timers.into_iter().flatten().chain(connections).min()
     }
 }

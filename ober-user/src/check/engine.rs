@@ -8,10 +8,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Action, Answer, Event, Policy, Server, State, exec, http, probe, tcp, tls::Speaker};
+use super::{
+    Action, Answer, Event, Policy, Server, State, exec, http, probe,
+    tcp::{self, Way},
+    tls::Speaker,
+};
 use crate::{
     config::{
-        Check,
+        Check, ProxyVersion,
         check::{Kind, Over},
     },
     drive::{World, drive, now},
@@ -30,6 +34,8 @@ pub struct Target {
     /// Its host name, for TLS.
     pub name: Option<String>,
     pub check: Check,
+    /// What connections to the serving port begin with.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// A server changed its state.
@@ -235,7 +241,7 @@ impl Asker {
             Kind::Tcp | Kind::Exec(_) => None,
         };
         let speaker = how.map(|tls| {
-            let made = Speaker::new(tls, target.name.as_deref(), target.server);
+            let made = Speaker::new(tls, target.name.as_deref());
             made.map_err(|error| error.to_string())
         });
         Self { target, speaker }
@@ -251,20 +257,22 @@ impl Asker {
 
     async fn answer(&self) -> Answer {
         let check = &self.target.check;
-        let mut server = self.target.server;
+        let (mut server, mut proxy_protocol) = (self.target.server, self.target.proxy_protocol);
         if let Some(port) = check.port {
             server.set_port(port.get());
+            proxy_protocol = None;
         }
+        let way = Way::new(server, proxy_protocol);
         let speaker = match self.speaker.as_ref().map(Result::as_ref).transpose() {
             Ok(speaker) => speaker,
             Err(why) => return Answer::Bad(why.clone()),
         };
         let found = match (&check.kind, speaker) {
             (Kind::Exec(exec), _) => return exec::check(exec, server).await,
-            (Kind::Http(http), speaker) => http::check(http, speaker, server).await,
-            (Kind::Probe(probe), speaker) => probe::check(probe, speaker, server).await,
-            (Kind::Tls(_), Some(speaker)) => speaker.check(server).await,
-            (Kind::Tcp | Kind::Tls(_), _) => tcp::check(server).await,
+            (Kind::Http(http), speaker) => http::check(http, speaker, way).await,
+            (Kind::Probe(probe), speaker) => probe::check(probe, speaker, way).await,
+            (Kind::Tls(_), Some(speaker)) => speaker.check(way).await,
+            (Kind::Tcp | Kind::Tls(_), _) => tcp::check(way).await,
         };
         found.map_or_else(Answer::Bad, Answer::Good)
     }

@@ -1,11 +1,9 @@
 //! A request is answered as it should be.
 
-use std::net::SocketAddr;
-
 use http_body_util::Empty;
 use hyper::{Request, header::HOST};
 
-use super::{tcp, tls::Speaker};
+use super::{tcp::Way, tls::Speaker};
 use crate::{
     config::check::Http,
     fetch::{self, Answer, Stream},
@@ -17,11 +15,11 @@ const MOST: usize = 64 << 10;
 pub(super) async fn check(
     http: &Http,
     speaker: Option<&Speaker>,
-    server: SocketAddr,
+    way: Way,
 ) -> Result<String, String> {
     let stream: Box<dyn Stream> = match speaker {
-        Some(speaker) => Box::new(speaker.connect(server).await?),
-        None => Box::new(tcp::connect(server).await?),
+        Some(speaker) => Box::new(speaker.connect(way).await?),
+        None => Box::new(way.connect().await?),
     };
     // A name would be taken for a bucket by servers with virtual-hosted buckets.
     let host = http.host.as_deref().unwrap_or("127.0.0.1");
@@ -34,7 +32,7 @@ pub(super) async fn check(
     let answer = fetch::exchange(stream, request, MOST).await;
     judge(
         http,
-        &answer.map_err(|error| format!("ask {server}: {error}"))?,
+        &answer.map_err(|error| format!("ask {}: {error}", way.server))?,
     )
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     net::UdpSocket,
 };
 
-use super::{tcp, tls::Speaker};
+use super::{tcp::Way, tls::Speaker};
 use crate::{
     config::check::{Expect, Over, Probe},
     fetch::Stream,
@@ -22,12 +22,12 @@ const MOST: usize = 64 << 10;
 pub(super) async fn check(
     probe: &Probe,
     speaker: Option<&Speaker>,
-    server: SocketAddr,
+    way: Way,
 ) -> Result<String, String> {
     let stream: Box<dyn Stream> = match (&probe.over, speaker) {
-        (Over::Udp, _) => return datagram(probe, server).await,
-        (Over::Tls(_), Some(speaker)) => Box::new(speaker.connect(server).await?),
-        (Over::Tcp | Over::Tls(_), _) => Box::new(tcp::connect(server).await?),
+        (Over::Udp, _) => return datagram(probe, way.server).await,
+        (Over::Tls(_), Some(speaker)) => Box::new(speaker.connect(way).await?),
+        (Over::Tcp | Over::Tls(_), _) => Box::new(way.connect().await?),
     };
     converse(probe, stream).await
 }

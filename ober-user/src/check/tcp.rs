@@ -2,14 +2,43 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-pub(super) async fn connect(server: SocketAddr) -> Result<TcpStream, String> {
-    let connected = TcpStream::connect(server).await;
-    connected.map_err(|error| format!("connect to {server}: {error}"))
+use crate::config::ProxyVersion;
+
+/// Where a server is, and what every connection to it begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) server: SocketAddr,
+    preface: &'static [u8],
 }
 
-pub(super) async fn check(server: SocketAddr) -> Result<String, String> {
-    connect(server).await?;
+/// A connection of the proxy itself, for nobody else (PROXY protocol, section 2.1 and 2.2, command LOCAL).
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+impl Way {
+    pub(super) fn new(server: SocketAddr, proxy_protocol: Option<ProxyVersion>) -> Self {
+        let preface = match proxy_protocol {
+            None => &b""[..],
+            Some(ProxyVersion::V1) => UNKNOWN,
+            Some(ProxyVersion::V2) => LOCAL,
+        };
+        Self { server, preface }
+    }
+
+    pub(super) async fn connect(self) -> Result<TcpStream, String> {
+        let connect = async {
+            let mut stream = TcpStream::connect(self.server).await?;
+            stream.write_all(self.preface).await?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        let connected = connect.await;
+        connected.map_err(|error| format!("connect to {}: {error}", self.server))
+    }
+}
+
+pub(super) async fn check(way: Way) -> Result<String, String> {
+    way.connect().await?;
     Ok("it accepts connections".to_owned())
 }

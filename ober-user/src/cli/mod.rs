@@ -167,11 +167,9 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-/// Runs a command of a person, not the daemon. Changing the lists without a daemon blocks its thread, which only a
-/// runtime of several kinds of threads allows.
+/// Runs a command of a person, not the daemon.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;

@@ -1,15 +1,23 @@
 //! The section `[backends.NAME.check]`: how a server is asked whether it is fit for work.
 
-use std::{fmt, num::NonZeroU16, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU16,
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
 
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    Backend, Service,
     scalar::{At, Key, Period},
     source::{Fault, Span},
-    tls::{self, Tls},
+    tls_client::{self, Tls},
     valid::Judge,
 };
 
@@ -187,7 +195,8 @@ enum Protocol {
 pub(super) struct Raw {
     /// `false`: servers are never checked.
     enabled: Key<bool>,
-    /// What is asked: `tcp` a connection, `http` a request, `tls` a handshake, `probe` bytes, `exec` a program.
+    /// What is asked: `tcp` a connection, `http` a request, `tls` a handshake, `probe` bytes, `exec` a program. Left out:
+    /// `http`, and `tcp` where servers get bytes and no requests.
     kind: Key<Kinds>,
     /// Port that is asked; left out: the one that serves.
     port: Key<NonZeroU16>,
@@ -202,7 +211,7 @@ pub(super) struct Raw {
     /// `http`: a regular expression the body must match.
     body: Key<String>,
     /// `http`, `tls`, `probe`: how TLS is spoken. With `http` it makes the request one over TLS.
-    tls: Option<At<tls::Raw>>,
+    tls: Option<At<tls_client::Raw>>,
     /// `probe`: what the bytes go over.
     protocol: Key<Protocol>,
     /// `probe`: bytes to send, with `\r`, `\n`, `\t`, `\\` and `\xNN`.
@@ -230,6 +239,12 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// Does nothing tell what is to be asked?
+    pub(super) fn is_assumed(&self) -> bool {
+        let mut written = self.particular().into_iter();
+        self.kind.0.is_none() && written.all(|(_, span, _)| span.is_none())
+    }
+
     /// Which keys of a single kind are written, with the kinds they are for.
     fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 12] {
         use Kinds::{Exec, Http, Probe, Tls};
@@ -316,13 +331,11 @@ impl Judge<'_> {
         }
     }
 
-    fn tls_or_default(&mut self, raw: Option<At<tls::Raw>>) -> Tls {
+    fn tls_or_default(&mut self, raw: Option<At<tls_client::Raw>>) -> Tls {
         self.tls(raw.map(|at| at.value).unwrap_or_default())
     }
 
     fn http(&mut self, raw: Raw) -> Http {
-        let method =
-            |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase());
         // 503 SlowDown is the answer of a gateway that lives and is busy.
         let living = Statuses(vec![200..=499, 503..=503]);
         Http {
@@ -492,6 +505,37 @@ impl Judge<'_> {
         }
         path
     }
+}
+
+/// Where nothing else is written, servers that get bytes and no requests are asked for a connection.
+pub(super) fn settle(
+    backends: &mut BTreeMap<String, Backend>,
+    services: &[Service],
+    assumed: &BTreeSet<String>,
+) {
+    for (name, backend) in backends
+        .iter_mut()
+        .filter(|(name, _)| assumed.contains(*name))
+    {
+        if let Some(check) = &mut backend.check
+            && !reads_http(services, name)
+        {
+            check.kind = Kind::Tcp;
+        }
+    }
+}
+
+/// Requests go to the backend, not bytes: all its users agree.
+pub fn reads_http(services: &[Service], backend: &str) -> bool {
+    let mut services = services.iter();
+    let user = services.find(|service| service.backends().any(|name| name == backend));
+    let listener = user.and_then(|service| service.listeners.first());
+    listener.is_none_or(|listener| listener.protocol.is_http())
+}
+
+/// A method of HTTP.
+pub(super) fn method(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase())
 }
 
 fn unescape(text: &str) -> Option<Vec<u8>> {

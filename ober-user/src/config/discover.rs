@@ -9,7 +9,7 @@ use super::{
     check::Pattern,
     scalar::{At, Key, Period, Secret},
     source::{Fault, Span},
-    tls::{self, Tls},
+    tls_client::{self, Tls},
     url::Url,
     valid::Judge,
 };
@@ -192,7 +192,7 @@ enum Transport {
 pub(super) struct Raw {
     /// Who knows the servers. Must be written.
     kind: Key<Kinds>,
-    /// `static`: lines `host:port [weight=1] [tier=1] [name=...]`. `hostlist`: hostlist expressions.
+    /// `static`: lines `host:port [weight=1] [tier=0] [max_connections=50] [name=...]`. `hostlist`: hostlist expressions.
     servers: Vec<At<String>>,
     /// `dns`, `srv`: the name to ask for.
     lookup: Key<String>,
@@ -203,7 +203,7 @@ pub(super) struct Raw {
     /// `docker`, `json`, `plaintext`, `consul`: whom to ask, `http://...`, `https://...` or `unix:///...`.
     url: Key<String>,
     /// How TLS is spoken with an `https` URL.
-    tls: Option<At<tls::Raw>>,
+    tls: Option<At<tls_client::Raw>>,
     /// `docker`: only containers with this label, `key` or `key=value`.
     label: Key<String>,
     /// `docker`: the container's own address instead of the published one.
@@ -322,11 +322,11 @@ impl Judge<'_> {
             Kinds::Static => Kind::Static(self.lines(raw.servers, raw.port.or(port))),
             Kinds::Hostlist => Kind::Hostlist(self.expressions(raw.servers)),
             Kinds::Dns => {
-                let (name, ask) = self.names(raw, span);
+                let (name, ask) = self.lookup(raw, span);
                 Kind::Dns { name, ask }
             }
             Kinds::Srv => {
-                let (name, ask) = self.names(raw, span);
+                let (name, ask) = self.lookup(raw, span);
                 Kind::Srv { name, ask }
             }
             Kinds::Docker => self.docker(raw, span, port),
@@ -364,7 +364,7 @@ impl Judge<'_> {
         at.value
     }
 
-    fn names(&mut self, raw: Raw, span: &Span) -> (String, Ask) {
+    fn lookup(&mut self, raw: Raw, span: &Span) -> (String, Ask) {
         let place = raw.lookup.span();
         let name = self.needed("lookup", raw.lookup, span, "_s3._tcp.example.net");
         if crate::discover::dns::read_name(&name).is_none() {

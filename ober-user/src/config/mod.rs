@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
@@ -16,11 +15,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
+    backend::{Backend, Balance, ProxyVersion, Timeouts, WhenFull},
     check::Check,
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    listener::{Access, Listener, Protocol},
+    route::{Names, Route, Stranger},
+    rules::Rule,
+    scalar::Rate,
     schema::schema,
+    service::{ClientTimeouts, Service},
+    throttle::Throttle,
 };
 
 mod backend;
@@ -32,15 +38,20 @@ mod env;
 mod error;
 pub mod gate;
 mod kernel;
+mod listener;
 mod load;
 mod node;
 mod raw;
+mod route;
+mod rules;
 mod scalar;
 mod schema;
 mod secret;
 mod service;
 mod source;
+mod throttle;
 pub mod tls;
+pub mod tls_client;
 mod tree;
 pub mod url;
 mod valid;
@@ -161,7 +172,7 @@ impl Config {
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.services.iter().flat_map(|service| &service.vips);
         let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
-        for moving in self.vrrp.iter().flat_map(|vrrp| vrrp.vips()) {
+        for moving in self.vrrp.iter().flat_map(vrrp::Vrrp::vips) {
             vips.remove(&moving);
         }
         vips.into_iter()
@@ -216,70 +227,4 @@ pub struct Resolve {
 pub struct List {
     /// Expressions in force until `acl sync` replaces them.
     pub sources: Vec<String>,
-}
-
-/// What clients reach: VIPs and the ports on them, in front of one backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Service {
-    pub name: String,
-    pub vips: Vec<IpAddr>,
-    pub listeners: Vec<Listener>,
-    /// A key of [`Config::backends`].
-    pub backend: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub port: NonZeroU16,
-    pub protection: Protection,
-    pub access: Access,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// TLS ends here; the PEM file holds the chain and the key.
-    Tls {
-        certificate: PathBuf,
-    },
-    Plain,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    Open,
-    /// Only the clients on this list, a key of [`Config::lists`].
-    List(String),
-}
-
-/// The S3 servers behind a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend {
-    /// Hostlist expressions, each with a port or [`Backend::port`].
-    pub servers: Vec<String>,
-    /// Port of servers that name none.
-    pub port: NonZeroU16,
-    pub balance: Balance,
-    /// Where more servers are found.
-    pub discover: Vec<discover::Discover>,
-    pub check: Option<Check>,
-    pub timeouts: Timeouts,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Balance {
-    LeastConn,
-    RoundRobin,
-    Random,
-}
-
-/// Inactivity limits; none of them ends a transfer that moves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub client: Duration,
-    pub server: Duration,
-    pub http_request: Duration,
-    pub keep_alive: Duration,
-    pub queue: Duration,
 }

@@ -151,6 +151,47 @@ impl JsonSchema for Period {
     }
 }
 
+/// So many in so long: `"50/s"`, `"1000/10s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
+}
+
+impl Notation for Rate {
+    const EXPECTED: &'static str = "a rate such as \"50/s\", \"1000/10s\" or \"6000/m\"";
+
+    fn read(text: &str) -> Option<Self> {
+        let (count, period) = text.split_once('/')?;
+        let written = if period.starts_with(|letter: char| letter.is_ascii_digit()) {
+            Period::read(period)
+        } else {
+            Period::read(&format!("1{period}"))
+        };
+        let Period(period) = written.filter(|Period(period)| !period.is_zero())?;
+        let count = count.parse().ok().filter(|&count| count > 0)?;
+        Some(Self { count, period })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for Rate {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[1-9][0-9]*/[0-9]*(ms|s|m|h|d)$|[$][{]" })
+    }
+}
+
 /// `"auto"` or a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Count {

@@ -72,6 +72,14 @@ impl Url {
         }
     }
 
+    /// The name or address without brackets.
+    pub fn name(&self) -> &str {
+        match &self.at {
+            Endpoint::Unix(_) => "localhost",
+            Endpoint::Tcp { host, .. } => host,
+        }
+    }
+
     /// For the header `Host`.
     pub fn host(&self) -> String {
         match &self.at {

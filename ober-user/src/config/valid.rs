@@ -1,6 +1,7 @@
 //! What was written becomes what is meant, or every reason why not. This file: the judge and what it judges by.
 
 use std::{
+    collections::BTreeSet,
     fmt::Display,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Config, Env, raw,
+    Config, Env, check, raw,
     scalar::{At, Key, Period},
     source::{Fault, Sources, Span},
 };
@@ -24,6 +25,8 @@ pub(super) struct Judge<'j> {
     pub(super) base: &'j Path,
     pub(super) env: &'j Env,
     faults: Vec<Fault>,
+    /// Backends whose kind of check was not written.
+    pub(super) assumed: BTreeSet<String>,
 }
 
 impl<'j> Judge<'j> {
@@ -33,14 +36,19 @@ impl<'j> Judge<'j> {
             base,
             env,
             faults: Vec::new(),
+            assumed: BTreeSet::new(),
         }
     }
 
     pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
-        let (lists, backends) = (self.lists(file.lists), self.backends(file.backends));
-        let node = self.node(file.node, &lists);
-        let services = self.services(file.services, &lists, &backends, node.metrics);
         let workers = self.workers(file.workers);
+        let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
+        let (mut lists, mut backends) =
+            (self.lists(file.lists), self.backends(file.backends, share));
+        let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        check::settle(&mut backends, &services, &self.assumed);
+        let bfd = self.bfd(file.bfd);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
@@ -50,8 +58,8 @@ impl<'j> Judge<'j> {
             backends,
             gate: self.gate(file.gate, workers.cpus.len()),
             workers,
-            bgp: self.bgp(file.bgp, &services),
-            bfd: self.bfd(file.bfd),
+            bgp: self.bgp(file.bgp, &services, &bfd),
+            bfd,
             services,
         };
         if self.faults.is_empty() {

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,13 +17,10 @@ use crate::{
         self, State,
         engine::{Standings, Target},
     },
-    config::Config,
+    config::{self, Check, Config, Service, check::Kind},
     discover::{self, engine::Learned},
     drive,
-    haproxy::{
-        Servers,
-        health::{self, Health},
-    },
+    haproxy::{self, Servers, health},
     lists,
     status::backends::{Backend, Server, Source},
 };
@@ -37,9 +33,9 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Watch {
     sources: Mutex<discover::engine::Engine>,
     checks: Mutex<check::engine::Engine>,
-    /// Names in HAProxy by backend and address. A copy: the backends themselves are locked while workers are replaced,
-    /// and verdicts must be renewed meanwhile.
-    names: Mutex<BTreeMap<(String, SocketAddr), String>>,
+    /// Those of the workers. A copy: the backends themselves are locked while workers are replaced, and verdicts must be
+    /// renewed meanwhile.
+    servers: Mutex<Servers>,
     /// Workers that know no verdicts yet may be there.
     fresh: Notify,
 }
@@ -49,7 +45,7 @@ impl Watch {
         Self {
             sources: Mutex::new(sources),
             checks: Mutex::default(),
-            names: Mutex::default(),
+            servers: Mutex::default(),
             fresh: Notify::new(),
         }
     }
@@ -58,12 +54,7 @@ impl Watch {
     pub(super) fn follow(&self, config: &Config, servers: &Servers) {
         lock(&self.sources).set(config);
         let targets = targets(config, servers);
-        let named = servers.iter().flat_map(|(backend, servers)| {
-            servers
-                .iter()
-                .map(|server| ((backend.clone(), server.addr), server.name.clone()))
-        });
-        *lock(&self.names) = named.collect();
+        lock(&self.servers).clone_from(servers);
         lock(&self.checks).set(targets);
         self.fresh.notify_one();
     }
@@ -75,20 +66,19 @@ impl Watch {
 
     /// All verdicts there are, as commands for the workers.
     fn commands(&self) -> Vec<String> {
-        let (standings, names) = (self.standings(), lock(&self.names));
-        let healths = standings.iter().filter_map(|(key, standing)| {
-            let up = match standing.state {
-                State::Unknown => return None,
-                State::Up => true,
-                State::Down => false,
+        let (standings, servers) = (self.standings(), lock(&self.servers));
+        let commands = servers.iter().flat_map(|(backend, servers)| {
+            let up = |server: &haproxy::Server| {
+                let standing = standings.get(&(backend.clone(), server.addr))?;
+                match standing.state {
+                    State::Unknown => None,
+                    State::Up => Some(true),
+                    State::Down => Some(false),
+                }
             };
-            Some(Health {
-                backend: &key.0,
-                server: names.get(key)?,
-                up,
-            })
+            health::commands(backend, servers, up)
         });
-        health::commands(healths)
+        health::lines(commands)
     }
 }
 
@@ -99,11 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Servers that some service leads to; those of a backend nobody refers to are left in peace.
 fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
-    let used: BTreeSet<_> = config
-        .services
-        .iter()
-        .map(|service| service.backend.as_str())
-        .collect();
+    let used: BTreeSet<_> = config.services.iter().flat_map(Service::backends).collect();
     let backends = config
         .backends
         .iter()
@@ -115,11 +101,21 @@ fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
                 backend: name.clone(),
                 server: server.addr,
                 name: server.host.clone(),
-                check: backend.check.clone()?,
+                check: check(backend)?,
+                proxy_protocol: backend.proxy_protocol,
             })
         })
     });
     targets.collect()
+}
+
+/// Requests over TLS where the serving port takes nothing else.
+fn check(backend: &config::Backend) -> Option<Check> {
+    let mut check = backend.check.clone()?;
+    if let (Kind::Http(http), Some(servers), None) = (&mut check.kind, &backend.tls, check.port) {
+        http.tls = http.tls.take().or_else(|| Some(servers.into()));
+    }
+    Some(check)
 }
 
 /// Takes in what sources say, and has the workers follow when servers come or go.
@@ -185,15 +181,15 @@ async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
 pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<String, Backend> {
     let now = drive::now();
     let servers = backends.servers().iter().map(|(name, servers)| {
-        let server = |server: &crate::haproxy::Server| {
+        let server = |server: &haproxy::Server| {
             let key = (name.clone(), server.addr);
             let standing = standings.get(&key);
             Server {
                 name: server.name.clone(),
                 address: server.addr,
                 host: server.host.clone(),
-                weight: server.weight,
-                tier: server.tier,
+                weight: server.standing.weight,
+                tier: server.standing.tier,
                 sources: backends.origins().get(&key).cloned().unwrap_or_default(),
                 state: standing
                     .map_or("unchecked", |standing| standing.state.name())

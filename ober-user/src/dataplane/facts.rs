@@ -4,7 +4,10 @@ use std::path::Path;
 
 use aya::{maps::MapInfo, programs::ProgramInfo};
 
-use super::{load::PROGRAMS, maps::NAMES};
+use super::{
+    load::PROGRAMS,
+    maps::{NAMES, entries},
+};
 use crate::status;
 
 /// The programs pinned in `directory`, as the kernel describes them.
@@ -33,7 +36,7 @@ pub fn maps(directory: &Path) -> Vec<status::Map> {
     let described = pinned.map(|(name, info)| status::Map {
         name: (*name).to_lowercase(),
         id: info.id(),
-        entries: info.max_entries(),
+        entries: entries(name, &info),
         bytes: memory(&info),
     });
     described.collect()

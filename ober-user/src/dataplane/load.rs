@@ -9,7 +9,7 @@ use aya::{
 use ober_common::abi::LAYOUT;
 
 use super::{Error, NEXT, OLD, beside, ensure_bpffs, link, maps, maps::Maps, pins, remove_pins};
-use crate::config::{Config, XdpMode};
+use crate::config::{Config, Limits, XdpMode};
 
 /// The kernel half, as `build.rs` left it.
 #[repr(C, align(32))]
@@ -62,7 +62,7 @@ impl Plane {
             path: directory.clone(),
             source,
         })?;
-        let loaded = load_programs(&directory, &shapes, config.node.packet_log)
+        let loaded = load_programs(&directory, &shapes, &config.limits, config.node.packet_log)
             .and_then(|programs| Ok((programs, Maps::open(&directory)?)));
         let (programs, maps) = match loaded {
             Ok(loaded) => loaded,
@@ -232,6 +232,7 @@ fn filled_for(home: &std::path::Path, key: [u64; 2]) -> bool {
 fn load_programs(
     directory: &std::path::Path,
     shapes: &[maps::Shape],
+    limits: &Limits,
     packet_log: bool,
 ) -> Result<Ebpf, Error> {
     let load_error = |source| Error::Load {
@@ -242,12 +243,26 @@ fn load_programs(
     loader.btf(btf.as_ref());
     let log = u8::from(packet_log);
     loader.override_global("PACKET_LOG", &log, true);
+    let [pages, tags] = maps::counts(limits);
+    loader
+        .override_global("PAGE_COUNT", &pages, true)
+        .override_global("TAG_COUNT", &tags, true);
     for shape in shapes {
-        loader
-            .map_max_entries(shape.name, shape.entries)
-            .map_pin_path(shape.name, directory.join(shape.name));
+        shape
+            .ensure(directory)
+            .map_err(|error| load_error(error.into()))?;
+        if shape.section.is_none() {
+            loader
+                .map_max_entries(shape.name, shape.entries)
+                .map_pin_path(shape.name, directory.join(shape.name));
+        }
     }
     let mut programs = loader.load(OBJECT).map_err(load_error)?;
+    for shape in shapes {
+        shape
+            .stand_in(&programs, directory)
+            .map_err(|error| load_error(error.into()))?;
+    }
     let error = |name| {
         move |source| Error::Program {
             name,

@@ -1,22 +1,33 @@
 //! The maps as user space holds them. The same set is opened by the daemon and by commands that run without it.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    time::Instant,
+};
 
-use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf, SockMap};
+use aya::Ebpf;
+use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf, SockMap};
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use ober_common::abi::{
-    CPUS, Counters, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring,
-    SERVICES, SOCKETS, ServiceTable, TABLES,
+    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
+    SOCKETS, ServiceTable, TABLES, TAGGED, Tags, VerdictCounters, WorkerCounters,
 };
 
 use super::{Error, memory::Memory};
-use crate::config::Limits;
+use crate::{config::Limits, drive};
+
+/// Bytes of an array's key.
+const KEY: u32 = 4;
 
 /// Marks a value of the kernel contract as plain bytes for aya.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<T>(pub T);
 // SAFETY: integers only, no padding; sizes asserted in `ober_common::abi`.
-unsafe impl aya::Pod for Plain<Counters> {}
+unsafe impl aya::Pod for Plain<VerdictCounters> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<WorkerCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Lookups> {}
 // SAFETY: as above.
@@ -27,10 +38,12 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     pub(super) value: usize,
     pub(super) entries: u32,
+    /// The programs' section that stands for the map, when its one value is addressed directly.
+    pub(super) section: Option<&'static str>,
 }
 
 /// Every map, with the sizes this configuration asks for.
-pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
+pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
     let [
         node,
         table,
@@ -38,8 +51,10 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
         index,
         pages,
         lines,
+        tags,
         prefixes,
-        counters,
+        verdicts,
+        workers,
         lookups,
         drops,
         sockets,
@@ -49,16 +64,40 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
         name,
         value,
         entries,
+        section: None,
     };
+    let direct = |name, section, value| Shape {
+        section: Some(section),
+        ..shape(name, value, 1)
+    };
+    let lines_count = host_lines(limits.ipv6_hosts);
     [
-        shape(node, size_of::<Node>(), 1),
-        shape(table, size_of::<ServiceTable>(), TABLES),
-        shape(rings, size_of::<Ring>(), RINGS),
-        shape(index, size_of::<PageIndex>(), LISTS),
-        shape(pages, size_of::<Page>(), limits.ipv4_pages),
-        shape(lines, size_of::<HostLine>(), host_lines(limits.ipv6_hosts)),
+        direct(node, ".bss.NODE", size_of::<Node>()),
+        direct(
+            table,
+            ".bss.SERVICE_TABLE",
+            size_of::<[ServiceTable; TABLES]>(),
+        ),
+        direct(rings, ".bss.RING_TABLE", size_of::<[Ring; RINGS]>()),
+        direct(
+            index,
+            ".bss.PAGE_INDEX",
+            size_of::<[PageIndex; LISTS as usize]>(),
+        ),
+        direct(
+            pages,
+            ".bss.PAGES",
+            limits.ipv4_pages as usize * size_of::<Page>(),
+        ),
+        shape(lines, size_of::<HostLine>(), lines_count),
+        direct(
+            tags,
+            ".bss.HOST_TAGS",
+            (lines_count / TAGGED) as usize * size_of::<Tags>(),
+        ),
         shape(prefixes, 4, limits.ipv6_prefixes),
-        shape(counters, size_of::<Counters>(), SERVICES),
+        shape(verdicts, size_of::<VerdictCounters>(), 1),
+        shape(workers, size_of::<WorkerCounters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
         shape(drops, 0, 1 << 18),
         shape(sockets, 4, SOCKETS),
@@ -66,21 +105,41 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 12] {
     ]
 }
 
+/// How many entries a map has, where those of one that is addressed directly are the parts of its value.
+pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
+    let part = match name {
+        "SERVICE_TABLE" => size_of::<ServiceTable>(),
+        "RING_TABLE" => size_of::<Ring>(),
+        "PAGE_INDEX" => size_of::<PageIndex>(),
+        "PAGES" => size_of::<Page>(),
+        "HOST_TAGS" => size_of::<Tags>(),
+        _ => return info.max_entries(),
+    };
+    u32::try_from(info.value_size() as usize / part).unwrap_or(u32::MAX)
+}
+
 /// Names of the maps, which are the names of their pins.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "NODE",
     "SERVICE_TABLE",
     "RING_TABLE",
     "PAGE_INDEX",
     "PAGES",
     "HOST_LINES",
+    "HOST_TAGS",
     "PREFIXES",
-    "COUNTERS",
+    "VERDICT_COUNTERS",
+    "WORKER_COUNTERS",
     "LOOKUPS",
     "DROPS",
     "SOCKET_TABLE",
     "CPU_QUEUES",
 ];
+
+/// How many pages and words of tags there are: what the programs are told.
+pub(super) fn counts(limits: &Limits) -> [u32; 2] {
+    [limits.ipv4_pages, host_lines(limits.ipv6_hosts) / TAGGED]
+}
 
 /// Lines for so many hosts: about one address a line of three, so that a line rarely spills.
 fn host_lines(hosts: u32) -> u32 {
@@ -97,6 +156,47 @@ impl Shape {
         let value = info.value_size() as usize;
         info.max_entries() == self.entries && (value == self.value || self.name == "CPU_QUEUES")
     }
+
+    /// Makes and pins a map whose value the programs address directly, unless it is there.
+    pub(super) fn ensure(&self, directory: &Path) -> Result<(), MapError> {
+        let pin = directory.join(self.name);
+        if self.section.is_none() || pin.exists() {
+            return Ok(());
+        }
+        let value = u32::try_from(self.value).unwrap_or(u32::MAX);
+        let map = aya_obj::Map::new_from_params(
+            BPF_MAP_TYPE_ARRAY as u32,
+            KEY,
+            value,
+            self.entries,
+            BPF_F_MMAPABLE,
+        );
+        let map = MapData::create(map, self.name, None)?;
+        map.pin(pin).map_err(|error| MapError::PinError {
+            name: Some(self.name.into()),
+            error,
+        })
+    }
+
+    /// Puts the pinned map under the descriptor of the one that the loader made for the section, before the kernel sees
+    /// the programs. The loader cannot be given the pinned one: it writes the section's zeros into it.
+    pub(super) fn stand_in(&self, programs: &Ebpf, directory: &Path) -> Result<(), MapError> {
+        let Some(section) = self.section else {
+            return Ok(());
+        };
+        let Some(Map::Array(made)) = programs.map(section) else {
+            return Err(MapError::InvalidName {
+                name: section.into(),
+            });
+        };
+        let pinned = MapData::from_pin(directory.join(self.name))?;
+        let [from, to] = [&pinned, made].map(|map| map.fd().as_fd().as_raw_fd());
+        // SAFETY: both descriptors are open, and `made` goes on owning the second, whatever is behind it.
+        if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        Ok(())
+    }
 }
 
 /// All maps of one data plane.
@@ -107,11 +207,15 @@ pub struct Maps {
     pub index: Memory<PageIndex>,
     pub pages: Memory<Page>,
     pub lines: Memory<HostLine>,
+    pub tags: Memory<Tags>,
     pub prefixes: LpmTrie<MapData, Plain<PrefixKey>, u32>,
-    pub counters: PerCpuArray<MapData, Plain<Counters>>,
+    pub verdicts: PerCpuArray<MapData, Plain<VerdictCounters>>,
+    pub workers: PerCpuArray<MapData, Plain<WorkerCounters>>,
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
+    /// When a page was last given up, for all that is known here.
+    pub pages_given_up: Instant,
 }
 
 impl Maps {
@@ -138,12 +242,16 @@ impl Maps {
             index: memory(directory, "PAGE_INDEX")?,
             pages: memory(directory, "PAGES")?,
             lines: memory(directory, "HOST_LINES")?,
+            tags: memory(directory, "HOST_TAGS")?,
             prefixes: Map::LpmTrie(pin("PREFIXES")?)
                 .try_into()
                 .map_err(bad("PREFIXES"))?,
-            counters: Map::PerCpuArray(pin("COUNTERS")?)
+            verdicts: Map::PerCpuArray(pin("VERDICT_COUNTERS")?)
                 .try_into()
-                .map_err(bad("COUNTERS"))?,
+                .map_err(bad("VERDICT_COUNTERS"))?,
+            workers: Map::PerCpuArray(pin("WORKER_COUNTERS")?)
+                .try_into()
+                .map_err(bad("WORKER_COUNTERS"))?,
             lookups: Map::PerCpuArray(pin("LOOKUPS")?)
                 .try_into()
                 .map_err(bad("LOOKUPS"))?,
@@ -153,6 +261,7 @@ impl Maps {
             cpus: Map::CpuMap(pin("CPU_QUEUES")?)
                 .try_into()
                 .map_err(bad("CPU_QUEUES"))?,
+            pages_given_up: drive::now(),
         })
     }
 }
@@ -185,13 +294,11 @@ fn memory<T: super::memory::Shared>(
     };
     let data = MapData::from_pin(directory.join(name)).map_err(other)?;
     let info = data.info().map_err(other)?;
-    if info.value_size() as usize != size_of::<T>() {
-        let text = format!(
-            "its values have {} bytes, not {}",
-            info.value_size(),
-            size_of::<T>()
-        );
+    let (value, part) = (info.value_size() as usize, size_of::<T>());
+    if !value.is_multiple_of(part) || value == 0 {
+        let text = format!("its values have {value} bytes, which are no whole number of {part}");
         return Err(bad(std::io::Error::other(text)));
     }
-    Memory::map(data.fd().as_fd(), info.max_entries()).map_err(bad)
+    let count = info.max_entries() as usize * (value / part);
+    Memory::map(data.fd().as_fd(), count).map_err(bad)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use ober_common::abi::{HostLine, Node, Page, PageIndex, Ring, ServiceTable};
+use ober_common::abi::{HostLine, Node, Page, PageIndex, Ring, ServiceTable, Tags};
 
 /// A value of the kernel contract that may live in shared memory.
 ///
@@ -29,6 +29,8 @@ unsafe impl Shared for PageIndex {}
 unsafe impl Shared for Page {}
 // SAFETY: as above.
 unsafe impl Shared for HostLine {}
+// SAFETY: as above.
+unsafe impl Shared for Tags {}
 
 /// All values of one map, mapped into this process. The kernel reads them at any moment, so words that are in force
 /// are only touched through the atomics below.
@@ -45,9 +47,8 @@ unsafe impl<T: Shared> Send for Memory<T> {}
 unsafe impl<T: Shared> Sync for Memory<T> {}
 
 impl<T: Shared> Memory<T> {
-    /// Maps the `count` values of the map behind `fd`.
-    pub fn map(fd: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
-        let count = count as usize;
+    /// Maps the `count` values of the map behind `fd`, which may be parts of one.
+    pub fn map(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
         let length = (count * size_of::<T>()).next_multiple_of(4096);
         let length = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

@@ -4,13 +4,10 @@ use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
     abi::{PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, VIP_WORDS},
-    flow::{Ip, service_slot, vip_bit},
+    flow::{Ip, service_slot, service_table, vip_bit},
 };
 
-use super::{
-    Error, GRACE, Maps, Plane,
-    memory::{word32, word64},
-};
+use super::{Error, GRACE, Maps, Plane, memory::word64};
 
 /// A service as the configuration wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,7 @@ impl Maps {
 
     /// Number of the table in force.
     pub(super) fn table(&self) -> usize {
-        self.node.read(0).table as usize % TABLES as usize
+        service_table(self.node.read(0).seed)
     }
 }
 
@@ -114,13 +111,13 @@ impl Plane {
     fn publish(&self, entries: &[Service]) -> Result<(), Error> {
         let vips = vip_bits(entries);
         self.mark_vips(|word, old| old | vips[word]);
-        let next = (self.maps.table() + 1) % TABLES as usize;
-        let table = arrange(entries)?;
-        self.maps.tables.fill(next, &table);
+        let next = (self.maps.table() + 1) % TABLES;
+        let seed = seed(entries, next)?;
+        self.maps.tables.fill(next, &table(seed, entries));
         let node = self.maps.node.at(0).as_ptr();
         // SAFETY: within the node's value, which is mapped as long as `self`.
-        let word = unsafe { word32(&raw mut (*node).table) };
-        word.store(u32::try_from(next).unwrap_or(0), Ordering::Release);
+        let word = unsafe { word64(&raw mut (*node).seed) };
+        word.store(seed, Ordering::Release);
         // The other table is free for the next change only when no packet can still be looking at it.
         thread::sleep(GRACE);
         self.mark_vips(|word, _| vips[word]);
@@ -153,19 +150,20 @@ fn key(service: &Service) -> (ober_common::abi::Address, u8, u16) {
     (service.vip, service.protocol, service.port)
 }
 
-/// A table in which no two services meet.
-fn arrange(entries: &[Service]) -> Result<Box<ServiceTable>, Error> {
+/// A seed of the table with this number with which no two services meet.
+fn seed(entries: &[Service], number: usize) -> Result<u64, Error> {
     const TRIES: u32 = 1 << 22;
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..TRIES {
+        let seed = state & !(TABLES as u64 - 1) | number as u64;
         let mut taken = [false; SERVICE_SLOTS];
         let clash = entries
             .iter()
             .any(|service| std::mem::replace(&mut taken[slot(seed, service)], true));
         if !clash {
-            return Ok(table(seed, entries));
+            return Ok(seed);
         }
-        seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1) | 1;
+        state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
     }
     Err(Error::NoSeed { tries: TRIES })
 }
@@ -182,7 +180,6 @@ fn slot(seed: u64, service: &Service) -> usize {
 fn table(seed: u64, entries: &[Service]) -> Box<ServiceTable> {
     // SAFETY: plain integers, for which zero is valid; too large to be made on the stack.
     let mut table = unsafe { Box::<ServiceTable>::new_zeroed().assume_init() };
-    table.seed = seed;
     for service in entries {
         table.slots[slot(seed, service)] = *service;
     }
@@ -208,9 +205,13 @@ mod tests {
                 ..Service::default()
             })
             .collect();
-        let table = arrange(&entries).unwrap();
-        for entry in &entries {
-            assert_eq!(table.slots[slot(table.seed, entry)], *entry);
+        for number in 0..TABLES {
+            let seed = seed(&entries, number).unwrap();
+            assert_eq!(service_table(seed), number);
+            let table = table(seed, &entries);
+            for entry in &entries {
+                assert_eq!(table.slots[slot(seed, entry)], *entry);
+            }
         }
     }
 }

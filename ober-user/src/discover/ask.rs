@@ -11,11 +11,11 @@ use crate::{
     config::{
         Config,
         discover::{Consul, Discover, Kind},
-        tls::Tls,
+        tls_client::Tls,
         url::Url,
     },
     fetch::{self, Answer},
-    hostlist::{Cap, Host, disk::Disk, expand_servers},
+    hostlist::{Cap, Host, disk::Disk, expand_servers, servers::Standing},
     tls,
 };
 
@@ -101,8 +101,11 @@ async fn instances(
 
 /// Any status but one of success is a failure, whatever the body says.
 async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result<Answer, Error> {
-    let speaker: Option<Arc<ClientConfig>> = url.is_tls().then(|| tls::client(how)).transpose()?;
-    let answer = fetch::get(url, speaker.as_ref(), headers, MOST).await;
+    let speaker: Option<Arc<ClientConfig>> =
+        url.is_tls().then(|| tls::client(how, true)).transpose()?;
+    let name = how.name.as_deref().unwrap_or(url.name());
+    let speaker = speaker.as_ref().map(|speaker| (speaker, name));
+    let answer = fetch::get(url, speaker, headers, MOST).await;
     let answer = answer.map_err(|source| Error::Fetch {
         url: url.to_string(),
         source,
@@ -138,10 +141,19 @@ async fn exec(program: &str, arguments: &[String], port: NonZeroU16) -> Result<V
 pub fn expand(expressions: &[String], port: NonZeroU16, most: usize) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for expression in expressions {
+        let (expression, standing) = Standing::split(expression).map_err(Error::Standing)?;
         let servers = expand_servers(expression, port, Cap::new(most), &mut Disk)?;
-        found.extend(servers.into_iter().map(|server| match server.host {
-            Host::Name(name) => Found::new(name, server.port),
-            Host::Addr(address) => Found::new(address.to_string(), server.port),
+        found.extend(servers.into_iter().map(|server| {
+            let host = match server.host {
+                Host::Name(name) => name,
+                Host::Addr(address) => address.to_string(),
+            };
+            Found {
+                weight: standing.weight.into(),
+                tier: standing.tier.into(),
+                max_connections: standing.max_connections,
+                ..Found::new(host, server.port)
+            }
         }));
     }
     Ok(found)

@@ -109,7 +109,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Found>, Error> {
         let name = tag("name").or_else(|| tag("sni"));
         Ok(Found {
             weight: number("weight", service.weights.passing)?,
-            tier: number("tier", 1)?,
+            tier: number("tier", 0)?,
             name: name.filter(|name| is_host(name)).map(ToOwned::to_owned),
             ..Found::new(host, port)
         })
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        tls::{Tls, Verify},
+        tls_client::{Tls, Verify},
         url::Endpoint,
     };
 

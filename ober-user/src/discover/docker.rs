@@ -122,7 +122,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tls::{Tls, Verify};
+    use crate::config::tls_client::{Tls, Verify};
 
     /// In the form of the API's documentation: a published container, one of another port, one without a published port.
     pub(in crate::discover) const ANSWER: &str = r#"[

@@ -32,7 +32,7 @@ pub(super) fn read(body: &[u8], json: &Json, port: NonZeroU16) -> Result<Vec<Fou
                 .and_then(NonZeroU16::new)
                 .ok_or_else(|| nonsense(&json.port))?,
             weight: integer(&json.weight, 1)?,
-            tier: integer(&json.tier, 1)?,
+            tier: integer(&json.tier, 0)?,
             name: name.filter(|name| is_host(name)).map(ToOwned::to_owned),
             ..Found::new(host, NonZeroU16::MIN)
         })
@@ -55,7 +55,7 @@ fn integer(value: &Value) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::config::{
-        tls::{Tls, Verify},
+        tls_client::{Tls, Verify},
         url::{Endpoint, Url},
     };
 

@@ -1,4 +1,4 @@
-//! Servers as lines of text: `host:port [weight=1] [tier=1] [name=s3.example.net]`, in the configuration, from programs,
+//! Servers as lines of text: `host:port [weight=1] [tier=0] [max_connections=50] [name=s3.example.net]`, in the configuration, from programs,
 //! and by a pattern from any text.
 
 use std::num::NonZeroU16;
@@ -10,7 +10,9 @@ use crate::config::check::Pattern;
 pub enum Error {
     #[error("`{0}` is no server; write `host:port`, `[address]:port` or `host`")]
     Server(String),
-    #[error("`{0}` is neither `weight=NUMBER` nor `tier=NUMBER` nor `name=HOST`")]
+    #[error(
+        "`{0}` is neither `weight=NUMBER` nor `tier=NUMBER`, `max_connections=NUMBER` or `name=HOST`"
+    )]
     Attribute(String),
 }
 
@@ -26,6 +28,10 @@ pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
         match key {
             "weight" => found.weight = number()?,
             "tier" | "priority" => found.tier = number()?,
+            "max_connections" => {
+                let most = value.parse().map_err(|_no_number| unknown())?;
+                found.max_connections = Some(most);
+            }
             "name" | "sni" if is_host(value) => found.name = Some(value.to_owned()),
             _ => return Err(unknown()),
         }
@@ -77,7 +83,7 @@ pub(super) fn matches(
         Ok(Found {
             port: port.ok_or_else(|| nonsense("port"))?,
             weight: number("weight", 1)?,
-            tier: number("tier", 1)?,
+            tier: number("tier", 0)?,
             name: group("name").filter(|name| is_host(name)).map(Into::into),
             ..Found::new(host.clone(), NonZeroU16::MIN)
         })
@@ -172,6 +178,7 @@ mod tests {
             "weight=x",
             "weight=-1",
             "colour=1",
+            "max_connections=0",
             "name=a/b",
             "tier=",
         ] {

@@ -1,9 +1,12 @@
 //! What several sources say becomes one list of servers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::Found;
-use crate::{haproxy::Server, lists::Names};
+use crate::{haproxy::Server, hostlist::servers::Standing, lists::Names};
 
 /// HAProxy counts weights to this.
 const HEAVIEST: u64 = 256;
@@ -19,6 +22,7 @@ pub struct Merged {
 /// are the servers until now: an address keeps its name, since HAProxy knows it by that.
 pub fn merge(sources: &[(String, Vec<Found>)], names: &Names, before: &[Server]) -> Vec<Merged> {
     let mut merged: Vec<Merged> = Vec::new();
+    let (tier, weight) = (tiers(sources), weights(sources));
     let placed = sources
         .iter()
         .flat_map(|(source, found)| found.iter().map(move |found| (source, found)));
@@ -40,16 +44,18 @@ pub fn merge(sources: &[(String, Vec<Found>)], names: &Names, before: &[Server])
                 server: Server {
                     name: String::new(),
                     addr,
-                    weight: found.weight,
-                    tier: found.tier,
                     host: found.name.clone().or(host),
+                    standing: Standing {
+                        weight: weight(found.weight),
+                        tier: tier(found.tier),
+                        max_connections: found.max_connections,
+                    },
                 },
                 sources: vec![source.clone()],
             });
         }
     }
     christen(&mut merged, sources, before);
-    scale(&mut merged);
     merged
 }
 
@@ -100,17 +106,28 @@ fn christen(merged: &mut [Merged], sources: &[(String, Vec<Found>)], before: &[S
 }
 
 /// Weights as HAProxy counts them, in proportion; who has any keeps at least one.
-fn scale(merged: &mut [Merged]) {
-    let weights = merged.iter().map(|merged| u64::from(merged.server.weight));
-    let heaviest = weights.max().unwrap_or_default();
-    if heaviest <= HEAVIEST {
-        return;
-    }
-    for weight in merged.iter_mut().map(|merged| &mut merged.server.weight) {
-        let scaled = u64::from(*weight) * HEAVIEST / heaviest;
-        *weight = u32::try_from(scaled)
+fn weights(sources: &[(String, Vec<Found>)]) -> impl Fn(u32) -> u16 + use<> {
+    let weights = sources.iter().flat_map(|(_, found)| found);
+    let heaviest = weights.map(|found| u64::from(found.weight)).max();
+    let heaviest = heaviest.unwrap_or_default().max(HEAVIEST);
+    move |weight| {
+        let scaled = u64::from(weight) * HEAVIEST / heaviest;
+        u16::try_from(scaled)
             .unwrap_or_default()
-            .max(u32::from(*weight > 0));
+            .max(u16::from(weight > 0))
+    }
+}
+
+/// Tiers as they are, or their ranks where a source counts further than we do, as SRV may. Beyond that many all are the last.
+fn tiers(sources: &[(String, Vec<Found>)]) -> impl Fn(u32) -> u8 + use<> {
+    let tiers = sources.iter().flat_map(|(_, found)| found);
+    let known: BTreeSet<u32> = tiers.map(|found| found.tier).collect();
+    let ranked = known.last().is_some_and(|last| *last > u8::MAX.into());
+    move |tier| {
+        if !ranked {
+            return u8::try_from(tier).unwrap_or(u8::MAX);
+        }
+        u8::try_from(known.range(..tier).count()).unwrap_or(u8::MAX)
     }
 }
 
@@ -208,9 +225,14 @@ mod tests {
             &[],
         );
         let server = &merged[0].server;
+        let standing = Standing {
+            weight: 9,
+            tier: 2,
+            max_connections: None,
+        };
         assert_eq!(
-            (server.weight, server.tier, server.host.as_deref()),
-            (9, 2, Some("s3.test"))
+            (server.standing, server.host.as_deref()),
+            (standing, Some("s3.test"))
         );
     }
 
@@ -252,8 +274,31 @@ mod tests {
             &names(),
             &[],
         );
-        let weights: Vec<_> = merged.iter().map(|merged| merged.server.weight).collect();
+        let weights: Vec<_> = merged
+            .iter()
+            .map(|merged| merged.server.standing.weight)
+            .collect();
         assert_eq!(weights, [256, 128, 1, 0]);
+    }
+
+    #[test]
+    fn tiers_beyond_ours_become_ranks() {
+        let tier = |tier, port| Found {
+            tier,
+            ..found("10.0.0.1", port)
+        };
+        let tiers = |found| {
+            let merged = merge(&from(&[("x", found)]), &names(), &[]);
+            merged
+                .iter()
+                .map(|merged| merged.server.standing.tier)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tiers(vec![tier(10, 1), tier(255, 2)]), [10, 255]);
+        assert_eq!(
+            tiers(vec![tier(20, 1), tier(65_535, 2), tier(10, 3)]),
+            [1, 2, 0]
+        );
     }
 
     proptest! {

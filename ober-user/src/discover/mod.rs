@@ -23,7 +23,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +33,12 @@ pub struct Found {
     /// An address or a name that is still to be resolved.
     pub host: String,
     pub port: NonZeroU16,
-    /// Its share among the servers of its tier; 0: no new work.
+    /// Its share among the servers of its tier, by the source's own measure; 0: no new work.
     pub weight: u32,
     /// Servers of a higher tier work only when all of the lower ones are down.
     pub tier: u32,
+    /// Connections at once, where the source tells.
+    pub max_connections: Option<NonZeroU32>,
     /// The name it has a certificate for, where the source tells.
     pub name: Option<String>,
 }
@@ -48,7 +50,8 @@ impl Found {
             host: host.into(),
             port,
             weight: 1,
-            tier: 1,
+            tier: 0,
+            max_connections: None,
             name: None,
         }
     }
@@ -86,6 +89,8 @@ pub enum Error {
     Sense(String),
     #[error("read line {number}: {source}")]
     Line { number: usize, source: lines::Error },
+    #[error("{0}; write `weight=`, `tier=` or `max_connections=`")]
+    Standing(String),
     #[error(transparent)]
     Hostlist(#[from] crate::hostlist::Error),
 }

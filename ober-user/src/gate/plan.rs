@@ -9,7 +9,7 @@ use std::{
 
 use super::probe::Door;
 use crate::{
-    config::{Config, Protection, Service, gate::Gate as Settings},
+    config::{Config, Service, gate::Gate as Settings},
     haproxy::{Listening, command_socket},
 };
 
@@ -85,7 +85,8 @@ fn door(service: &Service, socket: &Listening) -> io::Result<Option<Door>> {
     let door = listener.map(|listener| {
         Ok(Door {
             address: socket.address()?,
-            tls: matches!(listener.protection, Protection::Tls { .. }),
+            tls: listener.protocol.termination().is_some(),
+            http: listener.protocol.is_http(),
             port: listener.port.get(),
         })
     });

@@ -32,6 +32,8 @@ const LONGEST: u64 = 64 << 10;
 pub struct Door {
     pub address: SocketAddr,
     pub tls: bool,
+    /// Otherwise bytes go through, and there is nothing to ask: that it is opened must do.
+    pub http: bool,
     /// The port clients know it by, for messages.
     pub port: u16,
 }
@@ -119,7 +121,12 @@ impl Question {
                 .await
                 .map_err(slow("TLS handshake"))?
                 .map_err(|source| Error::Tls { port, source })?;
+            if !door.http {
+                return Ok(());
+            }
             timeout_at(until, self.exchange(door, tls)).await
+        } else if !door.http {
+            return Ok(());
         } else {
             timeout_at(until, self.exchange(door, tcp)).await
         };

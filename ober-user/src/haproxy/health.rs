@@ -11,35 +11,53 @@
 
 use std::{io, path::Path, time::Duration};
 
-use super::{adopt::Files, cli::ask};
+use super::{
+    adopt::Files,
+    cli::ask,
+    render::{Server, tier},
+};
 
 /// HAProxy reads a command line into one buffer of 16 KiB.
 const LINE: usize = 8 << 10;
-
-/// A server and the verdict on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health<'a> {
-    pub backend: &'a str,
-    pub server: &'a str,
-    pub up: bool,
-}
 
 /// How often verdicts on servers checked at this interval must be renewed.
 pub fn renewal(interval: Duration) -> Duration {
     (interval / 2).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-/// Lines of commands, none longer than HAProxy reads.
-pub fn commands<'a>(healths: impl IntoIterator<Item = Health<'a>>) -> Vec<String> {
+/// What workers are told of a backend: which of the tiers beyond the two that HAProxy knows serve, and each verdict. `up` is
+/// `None` where there is none (yet); such a server counts as alive.
+pub fn commands(
+    backend: &str,
+    servers: &[Server],
+    up: impl Fn(&Server) -> Option<bool>,
+) -> Vec<String> {
+    let live = servers
+        .iter()
+        .map(|server| (server.standing.tier, up(server) != Some(false)));
+    let held: Vec<_> = tier::held(servers, tier::active(live)).collect();
+    let waiting = tier::held(servers, None).map(|server| {
+        let state = if held.contains(&server) {
+            "maint"
+        } else {
+            "ready"
+        };
+        format!("set server {backend}/{} state {state}", server.name)
+    });
+    let verdicts = servers.iter().filter_map(|server| {
+        let state = if up(server)? { "up" } else { "down" };
+        Some(format!(
+            "set server {backend}/{} health {state}",
+            server.name
+        ))
+    });
+    waiting.chain(verdicts).collect()
+}
+
+/// Commands on lines, none longer than HAProxy reads.
+pub fn lines(commands: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for Health {
-        backend,
-        server,
-        up,
-    } in healths
-    {
-        let state = if up { "up" } else { "down" };
-        let command = format!("set server {backend}/{server} health {state}");
+    for command in commands {
         match lines.last_mut() {
             Some(line) if line.len() + command.len() < LINE => {
                 line.push(';');
@@ -69,20 +87,55 @@ pub async fn tell(run: &Path, worker: usize, commands: &[String]) -> io::Result<
 mod tests {
     use super::*;
 
+    fn server(name: &str, tier: u8) -> Server {
+        let mut server = Server::new(name.to_owned(), ([10, 0, 0, 1], 80).into());
+        server.standing.tier = tier;
+        server
+    }
+
     #[test]
-    fn commands_share_lines_that_haproxy_can_read() {
-        let server = |server, up| Health {
-            backend: "rgw",
-            server,
-            up,
+    fn a_server_without_a_verdict_is_left_to_haproxy() {
+        let servers = ["a", "b", "c"].map(|name| server(name, 0));
+        let up = |server: &Server| match server.name.as_str() {
+            "a" => Some(true),
+            "b" => Some(false),
+            _ => None,
         };
         assert_eq!(
-            commands([server("a", true), server("b", false)]),
-            ["set server rgw/a health up;set server rgw/b health down"]
+            commands("rgw", &servers, up),
+            ["set server rgw/a health up", "set server rgw/b health down"]
         );
-        assert_eq!(commands([]), [""; 0]);
-        let name = "x".repeat(200);
-        let lines = commands((0..1000).map(|_| server(&name, true)));
+    }
+
+    #[test]
+    fn a_third_tier_serves_when_the_two_below_it_are_down() {
+        let servers = [
+            server("a", 0),
+            server("b", 1),
+            server("c", 2),
+            server("d", 3),
+        ];
+        let states = |dead: &'static str| {
+            let told = commands("rgw", &servers, |server| {
+                Some(!dead.contains(server.name.as_str()))
+            });
+            told.into_iter()
+                .filter(|told| told.contains("state"))
+                .collect::<Vec<_>>()
+        };
+        let state = |server, state| format!("set server rgw/{server} state {state}");
+        let wait = [state("c", "maint"), state("d", "maint")];
+        assert_eq!(states(""), wait);
+        assert_eq!(states("a"), wait, "HAProxy goes to the second by itself");
+        assert_eq!(states("ab"), [state("c", "ready"), state("d", "maint")]);
+        assert_eq!(states("abc"), [state("c", "ready"), state("d", "ready")]);
+    }
+
+    #[test]
+    fn commands_share_lines_that_haproxy_can_read() {
+        assert_eq!(lines(["a".to_owned(), "b".to_owned()]), ["a;b"]);
+        assert_eq!(lines([]), [""; 0]);
+        let lines = lines((0..1000).map(|_| "x".repeat(200)));
         assert!(lines.iter().all(|line| line.len() < LINE));
         let all: usize = lines.iter().map(|line| line.split(';').count()).sum();
         assert_eq!(all, 1000);

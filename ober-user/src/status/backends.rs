@@ -18,8 +18,8 @@ pub struct Server {
     pub name: String,
     pub address: SocketAddr,
     pub host: Option<String>,
-    pub weight: u32,
-    pub tier: u32,
+    pub weight: u16,
+    pub tier: u8,
     /// Who named it: `servers`, or a source.
     pub sources: Vec<String>,
     /// `up`, `down`, `unknown` before the first check, `unchecked` where there is none.

@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn door(address: SocketAddr, tls: bool) -> Door {
     Door {
+        http: true,
         address,
         tls,
         port: if tls { 443 } else { 80 },

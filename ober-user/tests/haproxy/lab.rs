@@ -21,9 +21,11 @@ use nix::{
 };
 use ober_user::{
     config::{
-        Access, Backend, Balance, Check, Config, Limits, Listener, Node, Protection, Resolve,
-        Service, Steer, Timeouts, VipInterface, Workers, XdpMode,
+        Access, Backend, Balance, Check, ClientTimeouts, Config, Limits, Listener, Node, Protocol,
+        Resolve, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull, Workers,
+        XdpMode,
         check::{Http, Kind, Statuses},
+        tls::{Termination, Terms, Version},
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
@@ -128,7 +130,26 @@ impl Drop for Lab {
 }
 
 pub(crate) fn server(name: &str, addr: SocketAddr) -> Server {
-    Server::new(name, addr)
+    Server::new(name.to_owned(), addr)
+}
+
+pub(crate) const PLAIN: Protocol = Protocol::Http { redirect: None };
+
+pub(crate) fn https(certificate: &Path) -> Protocol {
+    Protocol::Https {
+        tls: Termination {
+            certificate: certificate.to_owned(),
+            terms: Terms {
+                min: Version::V12,
+                max: None,
+                ciphers: None,
+                suites: None,
+            },
+            tickets: true,
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        },
+        hsts: None,
+    }
 }
 
 fn certify(pem: &Path) -> Vec<u8> {
@@ -141,11 +162,13 @@ pub(crate) fn port(port: u16) -> NonZeroU16 {
     NonZeroU16::new(port).unwrap()
 }
 
-pub(crate) fn listener(number: u16, protection: Protection) -> Listener {
+pub(crate) fn listener(number: u16, protocol: Protocol) -> Listener {
     Listener {
         port: port(number),
-        protection,
+        protocol,
         access: Access::Open,
+        rules: Vec::new(),
+        proxy_from: Vec::new(),
     }
 }
 
@@ -159,6 +182,11 @@ pub(crate) fn service(name: &str, vips: &[&str], listeners: Vec<Listener>) -> Se
         vips,
         listeners,
         backend: "storage".to_owned(),
+        routes: Vec::new(),
+        unexpected_name: Stranger::Default,
+        no_name: Stranger::Default,
+        throttle: Throttle::default(),
+        timeouts: ClientTimeouts::default(),
     }
 }
 
@@ -167,6 +195,13 @@ pub(crate) fn backend() -> Backend {
         servers: Vec::new(),
         port: port(7480),
         balance: Balance::LeastConn,
+        max_connections: None,
+        when_full: WhenFull::Queue,
+        strict_max_connections: false,
+        retries: 3,
+        redispatch: true,
+        proxy_protocol: None,
+        tls: None,
         discover: Vec::new(),
         check: Some(Check {
             kind: Kind::Http(Http {
@@ -197,10 +232,7 @@ pub(crate) fn backend() -> Backend {
 
 pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
     let cpus = thread::available_parallelism().unwrap().get();
-    let tls = Protection::Tls {
-        certificate: pem.to_owned(),
-    };
-    let listeners = vec![listener(443, tls), listener(80, Protection::Plain)];
+    let listeners = vec![listener(443, https(pem)), listener(80, PLAIN)];
     Config {
         node: Node {
             instance: "test".to_owned(),

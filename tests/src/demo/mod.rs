@@ -6,6 +6,7 @@ mod account;
 mod announce;
 mod faults;
 mod script;
+mod shared;
 mod traffic;
 
 use std::io;
@@ -61,6 +62,7 @@ pub fn run(script: &mut Script) -> Option<Demo> {
     account::metrics(script, &demo);
     account::drops(script, &demo);
     announce::routed(script);
+    shared::keepalived(script);
     if script.failed() > 0 {
         demo.explain();
     }

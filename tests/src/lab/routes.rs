@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
 
@@ -43,28 +43,7 @@ impl Routes {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(async {
-                let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
-                let (connection, _, mut messages) = new_multicast_connection(&groups)?;
-                tokio::spawn(connection);
-                open.send(())?;
-                while let Some((message, _)) = messages.next().await {
-                    let at = Instant::now();
-                    let seen = match message.payload {
-                        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
-                            told_of(&route).map(|to| (to, paths(&route)))
-                        }
-                        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
-                            told_of(&route).map(|to| (to, 0))
-                        }
-                        _ => None,
-                    };
-                    if let Some((to, paths)) = seen {
-                        tell.send(Seen { at, to, paths })?;
-                    }
-                }
-                Ok(())
-            })
+            runtime.block_on(follow(open, tell))
         });
         opened.recv().context("watch the routes of a host")?;
         Ok(Self(told))
@@ -91,6 +70,33 @@ impl Routes {
     /// Forgets what was seen until now.
     pub fn forget(&self) {
         while self.0.try_recv().is_ok() {}
+    }
+}
+
+async fn follow(open: Sender<()>, tell: Sender<Seen>) -> Result<()> {
+    let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
+    let (connection, _, mut messages) = new_multicast_connection(&groups)?;
+    tokio::spawn(connection);
+    open.send(())?;
+    while let Some((message, _)) = messages.next().await {
+        let at = Instant::now();
+        if let Some((to, paths)) = seen(&message.payload) {
+            tell.send(Seen { at, to, paths })?;
+        }
+    }
+    Ok(())
+}
+
+/// A route and the next hops it has from now on.
+fn seen(message: &NetlinkPayload<RouteNetlinkMessage>) -> Option<(IpAddr, usize)> {
+    match message {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+            Some((told_of(route)?, paths(route)))
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
+            Some((told_of(route)?, 0))
+        }
+        _ => None,
     }
 }
 

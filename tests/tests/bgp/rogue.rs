@@ -72,10 +72,12 @@ impl Rogue {
     }
 }
 
-type Script = fn(&mut Rogue) -> Option<(u8, u8)>;
+/// Code and subcode of a NOTIFICATION.
+type Answer = Option<(u8, u8)>;
+type Script = fn(&mut Rogue) -> Answer;
 
 /// What each does after the node's OPEN, how the node must answer, and a word of what it must tell.
-const ROGUES: [(Script, Option<(u8, u8)>, &str); 13] = [
+const ROGUES: [(Script, Answer, &str); 13] = [
     (
         |it| {
             it.say(b"GET / HTTP/1.1\r\n\r\n");
@@ -198,10 +200,13 @@ fn beside_a_good_one(rogues: usize) -> String {
         "[bgp]\nas = 65001\nlisten = ['0.0.0.0:179']\n[[bgp.neighbours]]\naddress = '{ROUTER4}'\nas = 65002\n"
     );
     for number in 0..rogues {
-        config += &format!(
-            "[[bgp.neighbours]]\naddress = '{}'\nas = 65077\nport = {PORT}\nconnect_retry = '1s'\n",
-            address(number)
-        );
+        let address = address(number);
+        config += &[
+            "[[bgp.neighbours]]\naddress = \'",
+            &address,
+            "\'\nas = 65077\nconnect_retry = \'1s\'\nport = 1790\n",
+        ]
+        .concat();
     }
     config
 }

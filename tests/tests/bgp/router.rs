@@ -24,6 +24,7 @@ pub(crate) struct Setup {
 
 pub(crate) const V4: (&str, &str) = ("10.9.0.1", "10.9.0.2");
 pub(crate) const V6: (&str, &str) = ("fd09::1", "fd09::2");
+pub(crate) const LINK: (&str, &str) = ("fe80::1", "fe80::2");
 
 impl Default for Setup {
     fn default() -> Self {
@@ -83,6 +84,7 @@ fn frr_config(setup: &Setup) -> String {
             writeln!(lines, " neighbor {node} {text}").expect("to a string");
         }
     };
+    option(setup.session == LINK, "interface r0");
     option(setup.ttl_security, "ttl-security hops 1");
     option(setup.passive, "passive");
     option(setup.extended, "capability extended-nexthop");
@@ -139,7 +141,7 @@ impl Router for Frr {
                 .as_str()
                 .expect("an address")
                 .to_owned(),
-            path: text(&path["aspath"]),
+            path: text(&path["aspath"]).replace("Local", ""),
             med: path["metric"].as_u64().or(path["med"].as_u64()),
             local_pref: path["locPrf"].as_u64(),
             communities,
@@ -191,6 +193,11 @@ impl Router for Frr {
 fn bird_config(setup: &Setup) -> String {
     use std::fmt::Write as _;
     let (node, router) = setup.session;
+    let node = if setup.session == LINK {
+        format!("{node}%r0")
+    } else {
+        node.to_owned()
+    };
     let mut lines = "router id 10.9.0.2;\n".to_owned();
     for family in setup.families {
         writeln!(lines, "protocol static networks_{family} {{ {family};").expect("to a string");
@@ -199,7 +206,7 @@ fn bird_config(setup: &Setup) -> String {
             .iter()
             .filter(|it| it.contains(':') == (*family == "ipv6"));
         ours.for_each(|network| {
-            writeln!(lines, " route {network} blackhole;").expect("to a string")
+            writeln!(lines, " route {network} blackhole;").expect("to a string");
         });
         lines.push_str("}\n");
     }
@@ -242,9 +249,10 @@ impl Router for Bird {
     }
 
     fn route(&self, prefix: &str) -> Option<Seen> {
-        let text = self
-            .command(&format!("show route {prefix} all"))
-            .expect("ask BIRD");
+        let text = match self.command(&format!("show route {prefix} all")) {
+            Err(error) if format!("{error:#}").contains("Network not found") => return None,
+            answer => answer.expect("ask BIRD"),
+        };
         let value = |name: &str| {
             let mut lines = text.lines().map(str::trim);
             lines.find_map(|line| line.strip_prefix(&format!("BGP.{name}:")).map(str::trim))
@@ -264,7 +272,7 @@ impl Router for Bird {
         for word in &mut communities {
             // FRR knows its name.
             if word == "65535:0" {
-                *word = "graceful-shutdown".to_owned();
+                "graceful-shutdown".clone_into(word);
             }
         }
         Some(Seen {

@@ -19,11 +19,12 @@ use ober_user::{
 };
 use tokio::{runtime, sync::oneshot};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const VIP4: &str = "192.0.2.10";
 pub(crate) const VIP6: &str = "2001:db8::10";
 pub(crate) const ROUTER4: &str = "10.9.0.2";
 pub(crate) const ROUTER6: &str = "fd09::2";
+pub(crate) const ROUTER_LINK: &str = "fe80::2";
 /// The environment variable that makes this program a speaker with that section, and nothing else.
 const VICTIM: &str = "OBER_BGP_VICTIM";
 
@@ -42,6 +43,8 @@ impl Stage {
         let link = format!("link add r0 type veth peer name r0 netns {}", router.pid());
         node.ip(&[
             &link,
+            "link set r0 addrgenmode none",
+            "addr add fe80::1/64 dev r0 nodad",
             "addr add 10.9.0.1/24 dev r0",
             "addr add fd09::1/64 dev r0 nodad",
             "link set r0 up",
@@ -49,6 +52,8 @@ impl Stage {
         .expect("wire the node");
         router
             .ip(&[
+                "link set r0 addrgenmode none",
+                "addr add fe80::2/64 dev r0 nodad",
                 "addr add 10.9.0.2/24 dev r0",
                 "addr add fd09::2/64 dev r0 nodad",
                 "link set r0 up",
@@ -210,8 +215,10 @@ impl Drop for Speaker {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        if thread.join().is_err() && !std::thread::panicking() {
-            panic!("the speaker's thread panicked");
-        }
+        let ended = thread.join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "the speaker's thread panicked"
+        );
     }
 }

@@ -10,7 +10,7 @@ use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
-use ober_common::abi::{CELLS, Count, Counters, Drop, RING_SLOTS, Ring, SERVICES};
+use ober_common::abi::{CELLS, Count, Drop, RING_SLOTS, Ring, SERVICES};
 use ober_tests::{
     model::{Action, List, Prefix},
     packets::{Case, Shape, Stage},
@@ -19,10 +19,8 @@ use ober_tests::{
 use ober_user::{
     access::{self, Entries},
     config::Limits,
-    dataplane::{
-        Wanted,
-        maps::{Plain, drops},
-    },
+    counters,
+    dataplane::{Wanted, maps::drops},
 };
 
 /// Few IPv6 lines, so that the crowd of hosts spills over them.
@@ -191,15 +189,7 @@ impl Kernel {
     /// A service's cells over all CPUs.
     fn cells(&self, index: u32) -> [Count; CELLS] {
         let mut sum = [Count::default(); CELLS];
-        for Plain(Counters { cells }) in self
-            .lists
-            .plane
-            .maps
-            .counters
-            .get(&index, 0)
-            .unwrap()
-            .iter()
-        {
+        for cells in counters::cells(&self.lists.plane.maps, index).unwrap() {
             for (sum, cell) in sum.iter_mut().zip(cells) {
                 sum.packets += cell.packets;
                 sum.bytes += cell.bytes;

@@ -80,6 +80,10 @@ impl Family {
 
 /// What a speaker can do (RFC 5492).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is there or not, whatever the others are"
+)]
 pub struct Capabilities {
     /// RFC 4760. Who names none speaks of IPv4.
     pub families: BTreeSet<Family>,
@@ -182,7 +186,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Bytes they take at most, with the frame of MP_REACH_NLRI.
+    /// Bytes they take at most, with the frame of `MP_REACH_NLRI`.
     pub fn size(&self) -> usize {
         let Communities {
             plain,
@@ -268,13 +272,11 @@ impl Update {
                 build(&classic, &[], &all, attributes.four_octet_as)
             }
             Self::Withdraw { prefixes, extended } => {
-                match classic_prefixes(prefixes).filter(|_| !extended) {
-                    Some(prefixes) => build(&[], &prefixes, &[], true),
-                    None => {
-                        let family = prefixes.first().map_or(Family::Ipv6, Family::of);
-                        build(&[], &[], &[unreach(family, prefixes)], true)
-                    }
+                if let Some(prefixes) = classic_prefixes(prefixes).filter(|_| !extended) {
+                    return build(&[], &prefixes, &[], true);
                 }
+                let family = prefixes.first().map_or(Family::Ipv6, Family::of);
+                build(&[], &[], &[unreach(family, prefixes)], true)
             }
             Self::EndOfRib(Family::Ipv4) => build(&[], &[], &[], true),
             Self::EndOfRib(Family::Ipv6) => build(&[], &[], &[unreach(Family::Ipv6, &[])], true),

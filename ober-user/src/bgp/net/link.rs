@@ -3,7 +3,12 @@
 use std::{io, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
-use tokio::{io::Interest, net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncWriteExt as _, Interest},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::bgp::message::{self, Message, Notification, Received};
 
@@ -135,28 +140,28 @@ impl Link {
         }
     }
 
-    /// Closes after everything sent has gone. What still comes in is read and forgotten: a socket closed with unread
-    /// bytes would be reset, and the reset overtakes the last words.
+    /// Closes after everything sent has gone.
     pub(super) fn close(mut self, farewells: &mut JoinSet<()>) {
         farewells.spawn(async move {
-            let all = async {
-                while !self.outbox.is_empty() && self.broken.is_none() {
-                    self.stream.writable().await?;
-                    self.write();
-                }
-                tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await?;
-                loop {
-                    self.stream.readable().await?;
-                    self.inbox.clear();
-                    if self.read().is_some() {
-                        return io::Result::Ok(());
-                    }
-                }
-            };
             // Whatever comes of it, the connection is over.
-            match timeout(FAREWELL, all).await {
+            match timeout(FAREWELL, self.last_words()).await {
                 Ok(_) | Err(_) => {}
             }
         });
+    }
+
+    /// What still comes in is read and forgotten: a socket closed with unread bytes would be reset, and the reset
+    /// overtakes the last words.
+    async fn last_words(&mut self) -> io::Result<()> {
+        while !self.outbox.is_empty() && self.broken.is_none() {
+            self.stream.writable().await?;
+            self.write();
+        }
+        self.stream.shutdown().await?;
+        while self.read().is_none() {
+            self.inbox.clear();
+            self.stream.readable().await?;
+        }
+        Ok(())
     }
 }

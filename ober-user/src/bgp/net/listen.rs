@@ -66,15 +66,15 @@ async fn answer(
             }
         };
         let guest = guests.borrow().get(&peer.ip()).cloned();
-        match guest.filter(|(neighbour, _)| socket::comes_from(neighbour, peer)) {
+        if let Some((_, commands)) = guest.filter(|(it, _)| socket::comes_from(it, peer)) {
             // A neighbour that is just being removed takes nothing.
-            Some((_, commands)) => commands.send(Command::Accepted(stream)).unwrap_or_default(),
-            None => {
-                strangers.fetch_add(1, Ordering::Relaxed);
-                if known.len() < MOST_REMEMBERED && known.insert(peer.ip()) {
-                    tracing::warn!(address = %peer.ip(), "BGP: refused a connection: no [[bgp.neighbours]] has this address");
-                }
-            }
+            commands.send(Command::Accepted(stream)).unwrap_or_default();
+            continue;
+        }
+        strangers.fetch_add(1, Ordering::Relaxed);
+        if known.len() < MOST_REMEMBERED && known.insert(peer.ip()) {
+            let address = peer.ip();
+            tracing::warn!(%address, "BGP: refused a connection: no [[bgp.neighbours]] has this address");
         }
     }
 }

@@ -22,8 +22,9 @@ use self::{
 };
 use super::{
     connection,
+    event::{Event, Path, Report},
     message::Notification,
-    peering::{Event, Path, Peering, Report},
+    peering::Peering,
     policy,
     rib::Routes,
 };

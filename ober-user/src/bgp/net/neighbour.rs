@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     bgp::{
+        event::{Action, Event, Report, Side, State},
         message::Notification,
-        peering::{Action, Event, Peering, Report, Side, State},
+        peering::Peering,
         rib::NextHops,
     },
     config::bgp::Neighbour as Settings,
@@ -145,7 +146,7 @@ impl Neighbour {
             }
             Command::Accepted(stream) => {
                 if let Err(error) = socket::accepted(&stream, &self.settings) {
-                    tracing::warn!(neighbour = %self.settings.address, %error, "prepare a connection");
+                    self.complain(format!("refused a connection: {error}"));
                     return None;
                 }
                 let link = Link::new(stream);

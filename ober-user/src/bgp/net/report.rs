@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::{
     bgp::{
+        event::Report,
         message::{Attributes, Kind, NextHop, Notification},
-        peering::Report,
     },
     config::bgp::{Neighbour, Remote},
     status::bgp::{self, Counts, Said, Told},

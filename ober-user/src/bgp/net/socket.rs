@@ -64,21 +64,21 @@ fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
     socket.set_tcp_user_timeout(patience)
 }
 
-/// The neighbour's address with the link it is on.
-fn place(neighbour: &Neighbour) -> io::Result<SocketAddr> {
-    let IpAddr::V6(address) = neighbour.address else {
-        return Ok(SocketAddr::new(neighbour.address, neighbour.port));
+/// An address with the link it is on, where it says nothing without.
+fn place(neighbour: &Neighbour, address: IpAddr, port: u16) -> io::Result<SocketAddr> {
+    let IpAddr::V6(v6) = address else {
+        return Ok(SocketAddr::new(address, port));
     };
     let link = match &neighbour.interface {
-        Some(name) if address.is_unicast_link_local() => if_nametoindex(name.as_str())?,
+        Some(name) if v6.is_unicast_link_local() => if_nametoindex(name.as_str())?,
         _ => 0,
     };
-    Ok(SocketAddrV6::new(address, neighbour.port, 0, link).into())
+    Ok(SocketAddrV6::new(v6, port, 0, link).into())
 }
 
 /// Is this where the neighbour connects from?
 pub(super) fn comes_from(neighbour: &Neighbour, peer: SocketAddr) -> bool {
-    match (place(neighbour), peer) {
+    match (place(neighbour, neighbour.address, 0), peer) {
         (Ok(SocketAddr::V6(place)), SocketAddr::V6(peer)) => {
             place.scope_id() == 0 || place.scope_id() == peer.scope_id()
         }
@@ -88,7 +88,7 @@ pub(super) fn comes_from(neighbour: &Neighbour, peer: SocketAddr) -> bool {
 
 /// Connects. Everything that protects the connection is set before its first packet.
 pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
-    let to = place(&neighbour)?;
+    let to = place(&neighbour, neighbour.address, neighbour.port)?;
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     prepare(&socket, &neighbour)?;
@@ -99,14 +99,26 @@ pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     if let Some(source) = neighbour.source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.bind(&place(&neighbour, source, 0)?.into())?;
     }
     TcpSocket::from_std_stream(socket.into()).connect(to).await
 }
 
-/// Makes an accepted connection as the neighbour wants it.
+/// Makes an accepted connection as the neighbour wants it. What came in before this could not be checked by the kernel,
+/// so its first packet is looked at.
 pub(super) fn accepted(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<()> {
-    prepare(stream, neighbour)
+    prepare(stream, neighbour)?;
+    let Some(least) = least_ttl(neighbour.hops) else {
+        return Ok(());
+    };
+    match sockopt::saved_ttl(stream)? {
+        Some(ttl) if ttl >= least => Ok(()),
+        ttl => {
+            let ttl = ttl.map_or("unknown".to_owned(), |ttl| ttl.to_string());
+            let reason = format!("it came from further away than ttl_security allows: TTL {ttl}");
+            Err(io::Error::other(reason))
+        }
+    }
 }
 
 /// Where neighbours connect to. The address need not be there yet.
@@ -123,6 +135,7 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
         socket.set_freebind_v4(true)?;
         socket.set_ttl_v4(u8::MAX.into())?;
     }
+    sockopt::save_syn(&socket)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -211,21 +224,13 @@ pub(super) fn next_hops(stream: &TcpStream, neighbour: &Neighbour) -> io::Result
             network.map(|own| own.address())
         })
     };
-    let on_link = neighbour.address.is_ipv6()
-        && link
-            .iter()
-            .any(|own| own.prefix.contains(&neighbour.address))
-        || link
-            .iter()
-            .any(|own| !own.is_host() && own.prefix.contains(&neighbour.address));
-    let link_local = link.iter().find_map(|own| match own.address() {
-        IpAddr::V6(it) if it.is_unicast_link_local() => Some(it),
-        _ => None,
-    });
+    // RFC 2545 section 3 wants it wherever the link is shared. A neighbour that is not on a link-local address may not
+    // know the link, though: FRR, until it hears of its interfaces, drops such routes for good.
+    let link_local = only_v6(local).filter(std::net::Ipv6Addr::is_unicast_link_local);
     Ok(NextHops {
         v4: set(true).or_else(|| own(&v4)).and_then(only_v4),
         v6: set(false).or_else(|| own(&global)).and_then(only_v6),
-        link_local: link_local.filter(|_| on_link && set(false).is_none()),
+        link_local: link_local.filter(|_| set(false).is_none()),
         prefer_v6: local.is_ipv6() && set(true).is_none(),
     })
 }

@@ -296,6 +296,7 @@ fn judged(attributes: &[u8]) -> Result<(Vec<u8>, bool), (u8, u8)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_wrong_attribute_costs_its_routes_and_not_the_session() {
     const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
     const PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea];

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::bgp::{
+    event::{Failure, Path},
     message::{Refresh, Update},
-    peering::{Failure, Path},
 };
 
 fn expect_open(settings: &Settings) -> Message {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bgp::{message::Refresh, peering::Path};
+use crate::bgp::{event::Path, message::Refresh};
 
 #[derive(Clone, Debug)]
 enum Roll {
@@ -83,9 +83,9 @@ impl World {
     }
 }
 
-fn event(world: &mut World, roll: Roll) -> Option<Event> {
+fn event(world: &mut World, roll: &Roll) -> Option<Event> {
     let open = |world: &World, side| world.open.contains(&side);
-    Some(match roll {
+    Some(match *roll {
         Roll::Pass(_) => return None,
         Roll::Start => Event::Start,
         Roll::Stop => Event::Stop(Notification::shutdown("bye")),
@@ -132,12 +132,12 @@ proptest! {
         delay in 0..2u64,
     ) {
         let delay_open = Duration::from_secs(delay);
-        let mut rig = Rig::new(Settings { strict, passive, delay_open, ..settings() });
+        let mut rig = Rig::new(Settings { passive, delay_open, strict, ..settings() });
         let mut world = World::default();
         let mut flaps = 0;
         for roll in rolls {
             let before = rig.state();
-            let actions = match (&roll, event(&mut world, roll.clone())) {
+            let actions = match (&roll, event(&mut world, &roll)) {
                 (_, Some(event)) => rig.on(event),
                 (Roll::Pass(milliseconds), None) => {
                     let end = rig.now + Duration::from_millis(*milliseconds);

@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     connection::{Remote, Settings},
+    event::{Action, Event, Side, State},
     message::{
         Capabilities, Communities, Family, Message, Notification, Open, Raw, Received, decode,
         frame,
     },
-    peering::{Action, Event, Peering, Side, State},
+    peering::Peering,
     rib::{NextHops, Route, Routes},
 };
 use crate::machine::Machine as _;
@@ -196,6 +197,8 @@ fn notified(actions: &[Action]) -> Option<(u8, u8)> {
 fn the_machines_know_no_socket_clock_task_nor_log() {
     let sources = [
         include_str!("../connection.rs"),
+        include_str!("../event.rs"),
+        include_str!("../pace.rs"),
         include_str!("../peering.rs"),
         include_str!("../policy.rs"),
         include_str!("../rib.rs"),

@@ -103,6 +103,7 @@ fn a_later_entry_holds_key_by_key_for_the_vips_and_neighbours_it_names() {
 
 #[test]
 fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best() {
+    use Standing::{Announced, Depreferenced, GracefulShutdown, Withdrawn};
     let aggregates: Option<Vec<IpNet>> = Some(vec!["192.0.2.0/24".parse().unwrap()]);
     let covered = |host_routes| {
         bgp(vec![Announcement {
@@ -117,7 +118,6 @@ fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best
             .into_keys()
             .collect::<Vec<_>>()
     };
-    use Standing::{Announced, Depreferenced, GracefulShutdown, Withdrawn};
     assert_eq!(
         names(
             &config,

@@ -127,8 +127,8 @@ fn thousands_of_routes_with_the_most_communities_are_packed_into_whole_messages(
     let wanted: Routes = v4.chain(v6).map(|prefix| (prefix, route.clone())).collect();
     for (four_octet_as, local_as) in [(true, 65001), (false, 4_200_000_000)] {
         let terms = Terms {
-            four_octet_as,
             local_as,
+            four_octet_as,
             ..terms()
         };
         let (mut out, mut table) = (Out::default(), Table::default());
@@ -144,6 +144,7 @@ fn thousands_of_routes_with_the_most_communities_are_packed_into_whole_messages(
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn next_hops_are_this_nodes_own_of_the_kind_the_session_can_carry() {
     let v6 = "2001:db8::1".parse().unwrap();
     let link_local = Some("fe80::1".parse().unwrap());

@@ -30,7 +30,7 @@ use crate::{
     config::{
         Check,
         check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
-        tls::{Tls, Verify},
+        tls_client::{Tls, Verify},
     },
 };
 
@@ -56,6 +56,7 @@ fn target(server: SocketAddr, check: Check) -> Target {
         server,
         name: None,
         check,
+        proxy_protocol: None,
     }
 }
 

@@ -115,14 +115,10 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 /// RFC 4360 section 3.1 with two octets of AS, RFC 5668 with four.
 fn of_an_as(subtype: u64, asn: &str, value: &str) -> Option<u64> {
     let asn: u32 = number(asn)?;
-    match u16::try_from(asn) {
-        Ok(asn) => {
-            let value: u32 = number(value)?;
-            Some(subtype << 48 | u64::from(asn) << 32 | u64::from(value))
-        }
-        Err(_) => {
-            let value: u16 = number(value)?;
-            Some(0x02 << 56 | subtype << 48 | u64::from(asn) << 16 | u64::from(value))
-        }
+    if let Ok(asn) = u16::try_from(asn) {
+        let value: u32 = number(value)?;
+        return Some(subtype << 48 | u64::from(asn) << 32 | u64::from(value));
     }
+    let value: u16 = number(value)?;
+    Some(0x02 << 56 | subtype << 48 | u64::from(asn) << 16 | u64::from(value))
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::{
     Service,
+    bfd::Bfd,
     scalar::{At, Key, Period},
     source::{Fault, Span},
     valid::Judge,
@@ -153,8 +154,14 @@ pub struct Announcement {
 }
 
 impl Judge<'_> {
-    pub(super) fn bgp(&mut self, raw: Option<At<Raw>>, services: &[Service]) -> Option<Bgp> {
+    pub(super) fn bgp(
+        &mut self,
+        raw: Option<At<Raw>>,
+        services: &[Service],
+        bfd: &Bfd,
+    ) -> Option<Bgp> {
         let At { value: raw, span } = raw?;
+        self.profiles_exist(&raw.neighbours, bfd);
         let asn = self.own_as(raw.asn, &span);
         let aliases = self.aliases(raw.communities);
         let listen: Vec<SocketAddr> = raw.listen.iter().map(|at| at.value).collect();

@@ -13,8 +13,10 @@ use super::{
 use crate::{
     bgp::connection::LEAST_HOLD_TIME,
     config::{
+        bfd::Bfd,
         scalar::{AsNumber, Secret},
         secret::Kind,
+        tree::suggestion,
     },
 };
 
@@ -57,6 +59,15 @@ impl Judge<'_> {
             all.push(self.neighbour(value, &address, own, listens, &span));
         }
         all
+    }
+
+    pub(super) fn profiles_exist(&mut self, neighbours: &[At<raw::Neighbour>], bfd: &Bfd) {
+        let named = neighbours.iter().filter_map(|at| at.value.bfd.0.as_ref());
+        for at in named.filter(|at| at.value != OFF && !bfd.profiles.contains_key(&at.value)) {
+            let known: Vec<&str> = bfd.profiles.keys().map(String::as_str).collect();
+            let message = format!("there is no BFD profile `{}`", at.value);
+            self.refuse(Fault::new(at.span.clone(), message).help(suggestion(&at.value, &known)));
+        }
     }
 
     fn neighbour(

@@ -129,8 +129,9 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     place.env.variables.extend([token]);
     let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
     place.env.variables.extend([password]);
-    fs::write(place.path("slurm.conf"), "").unwrap();
-    fs::write(place.path("ca.pem"), "").unwrap();
+    for file in ["slurm.conf", "ca.pem"] {
+        fs::write(place.path(file), "").unwrap();
+    }
     let lines = EXAMPLE
         .lines()
         // One of two that exclude each other.

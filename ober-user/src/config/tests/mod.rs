@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroU16,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,9 +14,11 @@ use super::*;
 use crate::pem;
 
 mod bfd;
+mod bgp;
 mod documents;
 mod files;
 mod refusals;
+mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
 pub(super) struct Place {
@@ -125,10 +128,23 @@ fn what_is_left_out_takes_the_documented_default() {
         service.listeners[0],
         Listener {
             port: NonZeroU16::new(443).unwrap(),
-            protection: Protection::Tls {
-                certificate: place.path("s3.pem")
+            protocol: Protocol::Https {
+                tls: tls::Termination {
+                    certificate: place.path("s3.pem"),
+                    terms: tls::Terms {
+                        min: tls::Version::V12,
+                        max: None,
+                        ciphers: None,
+                        suites: None,
+                    },
+                    tickets: true,
+                    alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+                },
+                hsts: None,
             },
             access: Access::Open,
+            rules: vec![],
+            proxy_from: vec![],
         }
     );
     assert_eq!(

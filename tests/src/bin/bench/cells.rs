@@ -24,7 +24,20 @@ pub(crate) const MILLION: u32 = 1_000_000;
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Subject {
     Ober,
+    /// Its leanest form for addresses.
     XdpFilter,
+    /// What it loads unless told otherwise.
+    XdpFilterDefault,
+}
+
+impl Subject {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ober => "ober",
+            Self::XdpFilter => "xdp-filter",
+            Self::XdpFilterDefault => "xdp-filter, default set",
+        }
+    }
 }
 
 /// What happens to a packet.
@@ -95,7 +108,7 @@ impl Scenario {
     pub(crate) fn subjects(&self) -> &'static [Subject] {
         match (self.case, self.flows) {
             (Case::Denied(1), 1) | (Case::Denied(MANY), MANY) => {
-                &[Subject::Ober, Subject::XdpFilter]
+                &[Subject::Ober, Subject::XdpFilter, Subject::XdpFilterDefault]
             }
             _ => &[Subject::Ober],
         }
@@ -144,8 +157,10 @@ pub(crate) struct Bench {
     node: Node,
     /// A list of [`MILLION`] hosts.
     large: Node,
-    filter_one: Filter,
-    filter_many: Filter,
+    /// Leanest form, default set; one denied.
+    filters_one: [Filter; 2],
+    /// The same; [`MANY`] denied.
+    filters_many: [Filter; 2],
     /// The CPU steered packets are meant for, which is not the one that measures.
     elsewhere: u32,
 }
@@ -158,13 +173,17 @@ impl Bench {
                 .flat_map(|family| (0..count).map(move |number| family.client(number * 2 + 1)))
                 .collect::<Vec<_>>()
         };
+        let filters = |count| {
+            let denied = denied(count);
+            anyhow::Ok([Filter::leanest(&denied)?, Filter::default(&denied)?])
+        };
         Ok(Self {
             frags: Wrapper::load(true)?,
             plain: Wrapper::load(false)?,
             node: Node::load("node", &[1, MANY])?,
             large: Node::load("large", &[MILLION])?,
-            filter_one: Filter::load(&denied(1))?,
-            filter_many: Filter::load(&denied(MANY))?,
+            filters_one: filters(1)?,
+            filters_many: filters(MANY)?,
             elsewhere,
         })
     }
@@ -179,7 +198,7 @@ impl Bench {
         let program = self.program(scenario, subject)?;
         let wrapper = match subject {
             Subject::Ober => &mut self.frags,
-            Subject::XdpFilter => &mut self.plain,
+            Subject::XdpFilter | Subject::XdpFilterDefault => &mut self.plain,
         };
         let packets = scenario.packets();
         let empty = wrapper.empty()?;
@@ -193,13 +212,18 @@ impl Bench {
             Case::Denied(MILLION) => &mut self.large,
             _ => &mut self.node,
         };
-        match (subject, scenario.flows) {
-            (Subject::Ober, _) => {
+        let [leanest, default] = if scenario.flows == 1 {
+            &mut self.filters_one
+        } else {
+            &mut self.filters_many
+        };
+        match subject {
+            Subject::Ober => {
                 node.workers(self.elsewhere, scenario.case == Case::Steered)?;
                 node.program()
             }
-            (Subject::XdpFilter, 1) => self.filter_one.program(),
-            (Subject::XdpFilter, _) => self.filter_many.program(),
+            Subject::XdpFilter => leanest.program(),
+            Subject::XdpFilterDefault => default.program(),
         }
     }
 }

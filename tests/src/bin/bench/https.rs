@@ -1,8 +1,10 @@
-//! TLS requests per second through the whole chain, beside the same HAProxy without Ober.
+//! TLS requests per second through the whole chain, beside the same HAProxy without Ober: alone, and behind an XDP program
+//! that does nothing, which tells Ober's own cost from that of XDP on a virtual interface.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use aya::Ebpf;
 use ober_tests::{
     lab::{Process, Shape, VIP4},
     load::Plan,
@@ -13,11 +15,14 @@ use ober_tests::{
 use crate::{
     report::{Part, Target},
     series::Series,
+    timing::attach_empty,
 };
 
 pub(crate) const PART: &str = "tls requests";
+const PLAIN: &str = "plain HAProxy";
+const CONTROL: &str = "plain HAProxy behind an empty XDP program";
 
-/// Each measures both chains, one right after the other.
+/// Each measures all chains, one right after the other.
 const ROUNDS: usize = 9;
 /// Of one chain in one round.
 const TIME: Duration = Duration::from_millis(1500);
@@ -28,7 +33,7 @@ const SMALL: Pattern = Pattern::new(1, 1024);
 
 /// Everything this part measures.
 pub(crate) fn measure() -> Result<Part> {
-    let chains = [Chain::ober()?, Chain::plain()?];
+    let chains = [Chain::ober()?, Chain::plain()?, Chain::control()?];
     let mut part = Part::default();
     for (name, keep_alive) in [("new connections", false), ("kept connections", true)] {
         compare(&chains, name, keep_alive, &mut part)?;
@@ -36,35 +41,39 @@ pub(crate) fn measure() -> Result<Part> {
     Ok(part)
 }
 
-fn compare(chains: &[Chain; 2], name: &str, keep_alive: bool, part: &mut Part) -> Result<()> {
+fn compare(chains: &[Chain; 3], name: &str, keep_alive: bool, part: &mut Part) -> Result<()> {
     let series = |chain: &Chain| Series::new(format!("{PART}, {name}, {}", chain.name), "per s");
-    let mut rates = [series(&chains[0]), series(&chains[1])];
+    let mut rates = chains.each_ref().map(series);
     for chain in chains {
         chain.rate(keep_alive)?;
     }
     for round in 0..ROUNDS {
-        // Who goes first alternates, so that a machine that warms up or slows down favours neither.
-        for place in 0..2 {
-            let which = (round + place) % 2;
+        // Who goes first alternates, so that a machine that warms up or slows down favours nobody.
+        for place in 0..chains.len() {
+            let which = (round + place) % chains.len();
             rates[which].push(chains[which].rate(keep_alive)?);
         }
     }
-    let [ober, plain] = &rates;
-    part.targets.push(Target::at_least(
-        format!("{PART}, {name}, ober / plain HAProxy"),
-        ober.median() / plain.median(),
-        plain.lower_quartile() / plain.median(),
-        "times",
-    ));
+    let [ober, plain, control] = &rates;
+    for (other, rates) in [(PLAIN, plain), (CONTROL, control)] {
+        part.targets.push(Target::at_least(
+            format!("{PART}, {name}, ober / {other}"),
+            ober.median() / rates.median(),
+            rates.lower_quartile() / rates.median(),
+            "times",
+        ));
+    }
     part.measures.extend(rates.iter().map(Series::measure));
     Ok(())
 }
 
-/// A cluster whose node runs one of the two.
+/// A cluster whose node runs one of the three.
 struct Chain {
     name: &'static str,
     /// Before the stage: ended while its namespaces are still there.
     _plain: Vec<Process>,
+    /// Before the stage too.
+    _xdp: Option<Ebpf>,
     stage: Stage,
 }
 
@@ -72,16 +81,28 @@ impl Chain {
     fn ober() -> Result<Self> {
         let mut stage = stage("bench-ober")?;
         stage.start()?;
-        Self::new("ober", stage, Vec::new())
+        Self::new("ober", stage, Vec::new(), None)
     }
 
     fn plain() -> Result<Self> {
         let stage = stage("bench-plain")?;
         let plain = stage.start_plain()?;
-        Self::new("plain HAProxy", stage, plain)
+        Self::new(PLAIN, stage, plain, None)
     }
 
-    fn new(name: &'static str, stage: Stage, plain: Vec<Process>) -> Result<Self> {
+    fn control() -> Result<Self> {
+        let stage = stage("bench-control")?;
+        let plain = stage.start_plain()?;
+        let xdp = attach_empty(&stage.cluster.node, "in0")?;
+        Self::new(CONTROL, stage, plain, Some(xdp))
+    }
+
+    fn new(
+        name: &'static str,
+        stage: Stage,
+        plain: Vec<Process>,
+        xdp: Option<Ebpf>,
+    ) -> Result<Self> {
         let client = stage.secure(VIP4);
         stage.cluster.clients[0].tokio(async || {
             client.create_bucket("bench").await?;
@@ -90,6 +111,7 @@ impl Chain {
         Ok(Self {
             name,
             _plain: plain,
+            _xdp: xdp,
             stage,
         })
     }

@@ -88,6 +88,15 @@ pub(crate) struct Target {
     pub(crate) limit: f64,
     pub(crate) unit: &'static str,
     pub(crate) held: bool,
+    /// The same figure against another subject, which no limit is set for.
+    pub(crate) beside: Option<Beside>,
+}
+
+/// What a figure is against another subject.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Beside {
+    pub(crate) subject: &'static str,
+    pub(crate) figure: f64,
 }
 
 impl Target {
@@ -99,6 +108,7 @@ impl Target {
             limit,
             unit,
             held: figure <= limit,
+            beside: None,
         }
     }
 
@@ -128,6 +138,12 @@ pub(crate) struct Report {
     pub(crate) targets: Vec<Target>,
 }
 
+impl fmt::Display for Beside {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "; {:.2} of {}", self.figure, self.subject)
+    }
+}
+
 /// The targets of the packet path.
 pub(crate) fn packet_targets(rows: &[Row]) -> Vec<Target> {
     let mut targets = Vec::new();
@@ -140,14 +156,22 @@ pub(crate) fn packet_targets(rows: &[Row]) -> Vec<Target> {
                 "ns",
             ));
         }
-        let theirs = rows
-            .iter()
-            .find(|other| other.subject == Subject::XdpFilter && other.key == row.key);
-        if let Some(theirs) = theirs {
+        let against = |subject| {
+            let mut rows = rows.iter();
+            let theirs = rows.find(|other| other.subject == subject && other.key == row.key)?;
+            Some(row.figure.net / theirs.figure.net)
+        };
+        if let Some(ratio) = against(Subject::XdpFilter) {
             let limit = if row.key.flows == 1 { 0.6 } else { 0.15 };
             let name = format!("{} / xdp-filter", row.scenario);
-            let ratio = row.figure.net / theirs.figure.net;
-            targets.push(Target::at_most(name, ratio, limit, "times"));
+            let beside = against(Subject::XdpFilterDefault).map(|figure| Beside {
+                subject: Subject::XdpFilterDefault.name(),
+                figure,
+            });
+            targets.push(Target {
+                beside,
+                ..Target::at_most(name, ratio, limit, "times")
+            });
         }
     }
     targets
@@ -176,10 +200,7 @@ impl Report {
             "| scenario | program | ns per packet, median [min-max] | empty program | net |\n|---|---|---|---|---|"
         )?;
         for row in &self.rows {
-            let program = match row.subject {
-                Subject::Ober => "ober",
-                Subject::XdpFilter => "xdp-filter",
-            };
+            let program = row.subject.name();
             let Figure {
                 median,
                 low,
@@ -224,6 +245,7 @@ impl Report {
             limit,
             unit,
             held,
+            beside,
         } in &self.targets
         {
             let held = if *held { "held" } else { "MISSED" };
@@ -233,7 +255,8 @@ impl Report {
             };
             writeln!(
                 out,
-                "| {name} | {figure:.2} {unit} | {limit} {unit} | {held} |"
+                "| {name} | {figure:.2} {unit} | {limit} {unit} | {held}{} |",
+                beside.as_ref().map(Beside::to_string).unwrap_or_default()
             )?;
         }
         let held = self.targets.iter().filter(|target| target.held).count();

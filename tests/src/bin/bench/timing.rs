@@ -4,9 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, ProgramArray},
-    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp, XdpMode},
 };
 use ober_common::bench::{CHUNK, Run, STAMPS};
+
+use ober_tests::lab::Host;
 
 use crate::packets::{LENGTH, Packets};
 
@@ -22,6 +24,18 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OBER_OBJE
 struct Plain(Run);
 // SAFETY: integers only, without padding.
 unsafe impl aya::Pod for Plain {}
+
+/// Attaches the empty program to an interface, natively, as long as the result lives.
+pub(crate) fn attach_empty(host: &Host, interface: &str) -> Result<Ebpf> {
+    let mut programs = EbpfLoader::new()
+        .load(&OBJECT.0)
+        .context("load the empty program")?;
+    let empty = xdp(&mut programs, "empty_frags")?;
+    empty.load().context("load empty_frags")?;
+    host.run(|| empty.attach(interface, XdpMode::Driver))?
+        .with_context(|| format!("attach the empty program to {interface}"))?;
+    Ok(programs)
+}
 
 /// The wrapper, for programs of one kind.
 pub(crate) struct Wrapper {

@@ -1,4 +1,4 @@
-//! Debian's `xdp-filter` in its leanest form for addresses, with a list of denied ones: loaded, filled, never attached.
+//! Debian's `xdp-filter` with a list of denied addresses: loaded, filled, never attached.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -13,17 +13,31 @@ use aya::{
 use crate::timing::xdp;
 
 /// Its files are named after what happens to addresses that are not listed: here those are allowed, listed ones denied.
-const PROGRAM: &str = "xdpfilt_alw_ip";
+const LEANEST: &str = "xdpfilt_alw_ip";
+/// What `xdp-filter load` takes when no features are named.
+const DEFAULT: &str = "xdpfilt_alw_all";
 /// The flag of an entry that is compared with the source address (`MAP_FLAG_SRC` in its `common_kern_user.h`).
 const SOURCE: u64 = 1;
 
 /// A loaded filter with its deny list.
-pub(crate) struct Filter(Ebpf);
+pub(crate) struct Filter {
+    programs: Ebpf,
+    name: &'static str,
+}
 
 impl Filter {
-    /// Denies these addresses.
-    pub(crate) fn load(denied: &[IpAddr]) -> Result<Self> {
-        let path = object()?;
+    /// Denies these addresses, in the leanest form for addresses.
+    pub(crate) fn leanest(denied: &[IpAddr]) -> Result<Self> {
+        Self::load(LEANEST, denied)
+    }
+
+    /// Denies these addresses, with everything else it can do.
+    pub(crate) fn default(denied: &[IpAddr]) -> Result<Self> {
+        Self::load(DEFAULT, denied)
+    }
+
+    fn load(name: &'static str, denied: &[IpAddr]) -> Result<Self> {
+        let path = object(name)?;
         let entries = u32::try_from(denied.len())?.max(16);
         let mut loader = EbpfLoader::new();
         // Its maps ask to be pinned by name; ours must not meet those of a filter that is in use.
@@ -36,15 +50,15 @@ impl Filter {
         let result = loader.load_file(&path);
         std::fs::remove_dir_all(&pins).or_else(|_| unpin(&pins))?;
         let mut programs = result.with_context(|| format!("load {}", path.display()))?;
-        xdp(&mut programs, PROGRAM)?
+        xdp(&mut programs, name)?
             .load()
             .context("load xdp-filter")?;
         fill(&mut programs, denied)?;
-        Ok(Self(programs))
+        Ok(Self { programs, name })
     }
 
     pub(crate) fn program(&mut self) -> Result<ProgramFd> {
-        Ok(xdp(&mut self.0, PROGRAM)?.fd()?.try_clone()?)
+        Ok(xdp(&mut self.programs, self.name)?.fd()?.try_clone()?)
     }
 }
 
@@ -86,16 +100,12 @@ fn map<K: aya::Pod>(
 }
 
 /// Where Debian's libxdp1 puts it, whatever the architecture.
-fn object() -> Result<PathBuf> {
+fn object(name: &str) -> Result<PathBuf> {
     for directory in std::fs::read_dir("/usr/lib")? {
-        let path = directory?
-            .path()
-            .join("bpf")
-            .join(PROGRAM)
-            .with_extension("o");
+        let path = directory?.path().join("bpf").join(name).with_extension("o");
         if path.exists() {
             return Ok(path);
         }
     }
-    bail!("no {PROGRAM}.o under /usr/lib/*/bpf: apt-get install xdp-tools")
+    bail!("no {name}.o under /usr/lib/*/bpf: apt-get install xdp-tools")
 }

@@ -7,6 +7,7 @@ use ober_common::abi::{Verdict, cell};
 use ober_tests::plane;
 use ober_user::access::{self, Entries};
 use ober_user::config::XdpMode;
+use ober_user::counters;
 use ober_user::dataplane::{Plane, Wanted};
 use ober_user::ring;
 use std::io::Write as _;
@@ -147,20 +148,16 @@ fn incoming_cpu(client: &impl std::os::fd::AsRawFd) -> Option<i32> {
 pub(crate) fn packets(plane: &Plane, verdict: Verdict) -> Result<(u64, usize)> {
     let mut by_cpu = Vec::new();
     for service in 0..16 {
-        let values = plane
-            .maps
-            .counters
-            .get(&service, 0)
-            .context("read the counters")?;
+        let values = counters::cells(&plane.maps, service)?;
         by_cpu.resize(values.len(), 0u64);
-        for (sum, counters) in by_cpu.iter_mut().zip(values.iter()) {
+        for (sum, cells_of_cpu) in by_cpu.iter_mut().zip(values.iter()) {
             let cells = 0..if matches!(verdict, Verdict::Passed | Verdict::Steered) {
                 WORKERS as usize
             } else {
                 1
             };
             *sum += cells
-                .map(|worker| counters.0.cells[cell(verdict, worker)].packets)
+                .map(|worker| cells_of_cpu[cell(verdict, worker)].packets)
                 .sum::<u64>();
         }
     }

@@ -3,6 +3,8 @@
 mod routed;
 mod shared;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::{
@@ -12,6 +14,10 @@ use crate::{
 
 /// Trials of each kind.
 const TRIALS: usize = 20;
+/// How long a withdrawal or a return may take before the bench gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between a return and the next trial.
+const REST: Duration = Duration::from_millis(400);
 
 /// All trials. The machine should have nothing else to do, but for the one that keeps it busy itself.
 pub(crate) fn measure() -> Result<Part> {
@@ -31,4 +37,10 @@ impl Part {
         self.targets.push(target);
         self.measures.push(measure);
     }
+}
+
+/// A pause that differs from trial to trial, so that they do not beat in time with a timer.
+fn rest(trial: usize) {
+    let odd = u32::try_from(trial * 37 % 100).unwrap_or(0);
+    std::thread::sleep(REST + odd * Duration::from_millis(1));
 }

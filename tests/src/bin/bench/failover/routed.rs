@@ -19,18 +19,14 @@ use ober_tests::{
     routed::{Routed, Settings},
 };
 
-use super::TRIALS;
+use super::{PATIENCE, TRIALS, rest};
 use crate::{
     report::{Part, Target},
     series::Series,
 };
 
-/// How long a withdrawal or a return may take before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Between a return and the next trial; moved a little each time, so that trials do not beat in time with a timer.
-const REST: Duration = Duration::from_millis(400);
 /// How long BFD must not flap.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 
 pub(super) fn measure() -> Result<Part> {
     let settings = Settings {
@@ -46,7 +42,8 @@ pub(super) fn measure() -> Result<Part> {
     part.add(&frozen(&routed, &routes)?, 160.0);
     let flaps = flaps(&routed)?;
     let name = "false BFD flaps in 60 s at 50 ms x 3 with every CPU busy".to_owned();
-    part.targets.push(Target::at_most(name, flaps, 0.0, "flaps"));
+    part.targets
+        .push(Target::at_most(name, flaps, 0.0, "flaps"));
     Ok(part)
 }
 
@@ -80,11 +77,6 @@ fn frozen(routed: &Routed, routes: &Routes) -> Result<Series> {
         routes.until(VIP4, 1, PATIENCE)?;
     }
     Ok(series)
-}
-
-fn rest(trial: usize) {
-    let odd = u32::try_from(trial * 37 % 100).unwrap_or(0);
-    std::thread::sleep(REST + odd * Duration::from_millis(1));
 }
 
 /// How often FRR saw the session go down, with two threads for each CPU that never rest.
