@@ -3,7 +3,7 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use ober_common::{
-    abi::{HostLine, Node, PREFIX_LIST_BITS, PrefixKey, SPILL, Service, WAYS},
+    abi::{HostLine, LISTS, Node, PREFIX_LIST_BITS, PrefixKey, SPILL, Service, WAYS},
     flow::{Ip, host_hash, tags_of},
 };
 
@@ -26,9 +26,9 @@ pub(crate) fn listed(node: &Node, list: u32, client: Ip) -> bool {
 
 #[inline(always)]
 fn listed_v4(list: u32, address: u32) -> bool {
-    let Some(index) = PAGE_INDEX.get().get(list as usize) else {
-        return false;
-    };
+    // There are no other lists; a mask, because Linux 6.1 loses track of a number that was compared before one was
+    // taken from it.
+    let index = &PAGE_INDEX.get()[list as usize & (LISTS as usize - 1)];
     // An address nobody asked about leads to the page nobody is on.
     let page = index.pages[(address >> 16) as usize];
     let Some(page) = PAGES.get(u32::from(page), &PAGE_COUNT) else {

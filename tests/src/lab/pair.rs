@@ -35,9 +35,12 @@ impl Pair {
             behind(&storage, &host, number)?;
             Ok(host)
         };
+        let client = client(&lab, &switch, 0)?;
+        // VIPs that move are on the link itself: no router stands between them and the client.
+        client.ip(&["route add 10.77.9.0/24 dev cl0"])?;
         Ok(Self {
             nodes: [node(0)?, node(1)?],
-            client: client(&lab, &switch, 0)?,
+            client,
             storage,
             switch,
             lab,
