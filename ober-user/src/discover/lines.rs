@@ -11,7 +11,7 @@ pub enum Error {
     #[error("`{0}` is no server; write `host:port`, `[address]:port` or `host`")]
     Server(String),
     #[error(
-        "`{0}` is neither `weight=NUMBER` nor `tier=NUMBER`, `max_connections=NUMBER` or `name=HOST`"
+        "`{0}` is none of `weight=NUMBER`, `tier=NUMBER`, `max_connections=NUMBER` and `name=HOST`"
     )]
     Attribute(String),
 }

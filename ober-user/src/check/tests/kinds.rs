@@ -28,7 +28,7 @@ use crate::{
         engine::{Engine, Standing, Target, Verdict},
     },
     config::{
-        Check,
+        Check, ProxyVersion,
         check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
         tls_client::{Tls, Verify},
     },
@@ -332,6 +332,62 @@ async fn tls_is_up_where_the_certificate_is_good_for_the_name() {
         "no answer",
     )
     .await;
+}
+
+#[tokio::test]
+async fn where_nobody_knows_a_name_the_authorities_alone_decide() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, ca) = secure(directory.path()).await;
+    let unnamed = |verify| {
+        Kind::Tls(Tls {
+            verify,
+            name: None,
+            identity: None,
+        })
+    };
+    is(server, unnamed(Verify::Authority(ca)), State::Up, "TLSv1_3").await;
+    is(
+        server,
+        unnamed(Verify::System),
+        State::Down,
+        "UnknownIssuer",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_expects_the_proxy_protocol_gets_it_on_its_own_port_alone() {
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    for (proxy_protocol, begin) in [
+        (None, &b"GET / HTTP/1.1\r\n"[..]),
+        (
+            Some(ProxyVersion::V1),
+            b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n",
+        ),
+        (
+            Some(ProxyVersion::V2),
+            &[&signature[..], b"\x20\0\0\0GET /"].concat(),
+        ),
+    ] {
+        let listener = listener().await;
+        let server = listener.local_addr().unwrap();
+        let port = std::num::NonZeroU16::new(server.port());
+        for (port, begin) in [(None, begin), (port, b"GET / HTTP/1.1\r\n")] {
+            let mut engine = Engine::default();
+            let check = Check {
+                port,
+                ..check(Kind::Http(http()))
+            };
+            engine.set(vec![Target {
+                proxy_protocol,
+                ..target(server, check)
+            }]);
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; begin.len()];
+            stream.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(bytes, begin, "{proxy_protocol:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -425,7 +425,9 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
     );
     assert_eq!(
         source("kind='static'\nservers=['a w=1']"),
-        ["5: `w=1` is neither `weight=NUMBER` nor `tier=NUMBER` nor `name=HOST`"]
+        [
+            "5: `w=1` is none of `weight=NUMBER`, `tier=NUMBER`, `max_connections=NUMBER` and `name=HOST`"
+        ]
     );
     assert_eq!(
         source("kind='dns'\nurl='http://a'\nlookup='a'"),

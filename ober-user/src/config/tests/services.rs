@@ -327,3 +327,20 @@ fn a_silence_of_zero_is_without_limit() {
     assert_eq!(config.services[0].timeouts.keep_alive, None);
     assert_eq!(config.backends["rgw"].timeouts.server, Duration::ZERO);
 }
+
+#[test]
+fn servers_that_get_bytes_are_asked_for_a_connection_unless_more_is_written() {
+    let kind = |protocol: &str, check: &str| {
+        let text = format!(
+            "[node]\ninterfaces=['a']\n[[services]]\nname='s'\nvips=['192.0.2.1']\nbackend='b'\n\
+             [[services.listeners]]\nport=80\naccess='open'\nprotocol='{protocol}'\n[backends.b]\n{check}"
+        );
+        let config = Place::new().parse(&text).unwrap();
+        config.backends["b"].check.as_ref().unwrap().kind.name()
+    };
+    assert_eq!(kind("http", ""), "http");
+    assert_eq!(kind("tcp", ""), "tcp");
+    assert_eq!(kind("tcp", "check={ rise = 5 }"), "tcp");
+    assert_eq!(kind("tcp", "check={ path = '/health' }"), "http");
+    assert_eq!(kind("tcp", "check={ kind = 'http' }"), "http");
+}
