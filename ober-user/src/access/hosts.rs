@@ -73,8 +73,12 @@ pub(super) fn read(maps: &Maps, list: u32) -> Vec<u128> {
 }
 
 pub(super) fn listed(maps: &Maps, list: u32, host: Ipv6Addr) -> bool {
-    find(maps, host.to_bits())
-        .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit(list) != 0)
+    let host = host.to_bits();
+    let tag = hash(maps, host).tag();
+    let tagged = tags(maps, home(maps, host)).load(Ordering::Acquire) & tag == tag;
+    tagged
+        && find(maps, host)
+            .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit(list) != 0)
 }
 
 fn bit(list: u32) -> u32 {
