@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Change,
-    backends, config, lists,
-    status::{Counters, DropEvent, Status},
+    backends, config,
+    gate::{self, Order},
+    lists,
+    status::{self, Counters, DropEvent, Status},
 };
 
 /// File name of the socket in the run directory.
@@ -34,6 +36,11 @@ pub enum Request {
     Watch,
     /// Reads the configuration again and replaces the workers.
     Reload,
+    /// Drains, undrains, disables or enables a VIP; without one, all.
+    Gate {
+        vip: Option<IpAddr>,
+        order: Order,
+    },
 }
 
 /// A change of lists and backends.
@@ -88,6 +95,8 @@ pub enum Reply {
     Checked(Vec<Checked>),
     Drop(DropEvent),
     Reloaded(Reloaded),
+    /// The gates an order was for, after it.
+    Gate(Vec<status::gate::Gate>),
 }
 
 /// What a change did, or would do, to one list or backend.
@@ -147,7 +156,11 @@ pub fn failure(error: &anyhow::Error) -> Failure {
     let usage = error.chain().any(|cause| {
         matches!(
             cause.downcast_ref(),
-            Some(lists::Error::Unknown { .. } | lists::Error::Sources { .. })
+            Some(
+                lists::Error::Unknown { .. }
+                    | lists::Error::Twice { .. }
+                    | lists::Error::Sources { .. }
+            )
         ) || matches!(
             cause.downcast_ref(),
             Some(
@@ -155,7 +168,8 @@ pub fn failure(error: &anyhow::Error) -> Failure {
                     | backends::Error::Sources { .. }
                     | backends::Error::How { .. }
             )
-        ) || cause.is::<config::Error>()
+        ) || matches!(cause.downcast_ref(), Some(gate::Error::Unknown { .. }))
+            || cause.is::<config::Error>()
     });
     Failure {
         message: format!("{error:#}"),

@@ -13,7 +13,7 @@ use crate::{
     api::{Edit, How, Sync, Synced, Target},
     config::Config,
     haproxy::{Server, Servers},
-    hostlist::{self, Cap, Host, disk::Disk, expand_servers},
+    hostlist::{self, Cap, Host, disk::Disk, expand_servers, servers::Standing},
     lists::Names,
     resolve::resolve,
     slurm,
@@ -31,6 +31,10 @@ pub enum Error {
         backend: String,
         source: hostlist::Error,
     },
+    #[error(
+        "set the servers of backend {backend}: {why}; write `weight=`, `tier=` or `max_connections=`"
+    )]
+    Standing { backend: String, why: String },
     #[error(
         "set the servers of backend {backend}: only a whole new set can be given; use `acl sync --backend-http`"
     )]
@@ -119,9 +123,15 @@ impl Backends {
                     backend: name.clone(),
                     source,
                 };
-                wanted.extend(expand_servers(source, port, cap(), &mut Disk).map_err(error)?);
+                let (expression, standing) =
+                    Standing::split(source).map_err(|why| Error::Standing {
+                        backend: name.clone(),
+                        why,
+                    })?;
+                let servers = expand_servers(expression, port, cap(), &mut Disk).map_err(error)?;
+                wanted.extend(servers.into_iter().map(|server| (server, standing)));
             }
-            let names = wanted.iter().filter_map(|server| match &server.host {
+            let names = wanted.iter().filter_map(|(server, _)| match &server.host {
                 Host::Name(name) => Some(name.clone()),
                 Host::Addr(_) => None,
             });
@@ -222,9 +232,9 @@ fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<(), Error
 }
 
 /// A server for every address; of a name with both families IPv4 alone, or each machine would count twice.
-fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
+fn place(wanted: &[(hostlist::Server, Standing)], names: &Names) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
-    for server in wanted {
+    for (server, standing) in wanted {
         let (label, addresses) = match &server.host {
             Host::Addr(address) => (address.to_string().replace(':', "-"), vec![*address]),
             Host::Name(name) => (name.clone(), names.get(name).cloned().unwrap_or_default()),
@@ -244,9 +254,15 @@ fn place(wanted: &[hostlist::Server], names: &Names) -> Vec<Server> {
                 .chain(numbered)
                 .find(|name| !taken(name))
             {
+                let host = match &server.host {
+                    Host::Name(host) => Some(host.clone()),
+                    Host::Addr(_) => None,
+                };
                 servers.push(Server {
                     name,
                     addr: address,
+                    host,
+                    standing: *standing,
                 });
             }
         }

@@ -19,8 +19,35 @@ pub trait World<M: Machine> {
     }
 }
 
+/// Waits for a time to come. Must lose nothing when it is dropped before it is ready.
+pub trait Clock {
+    fn until(&mut self, deadline: Instant) -> impl Future<Output = ()> + Send;
+}
+
+/// The timers of the runtime, good to a millisecond or two. [`crate::realtime::Timer`] is better.
+#[derive(Clone, Copy, Debug)]
+pub struct Coarse;
+
+impl Clock for Coarse {
+    async fn until(&mut self, deadline: Instant) {
+        // A sleep is never over at once, not even one that is.
+        if deadline > now() {
+            tokio::time::sleep_until(deadline.into()).await;
+        }
+    }
+}
+
 /// Runs `machine` in `world` until the world ends.
 pub async fn drive<M, W>(machine: &mut M, world: &mut W)
+where
+    M: Machine,
+    W: World<M>,
+{
+    drive_by(&mut Coarse, machine, world).await;
+}
+
+/// Runs `machine` in `world` until the world ends, by a clock of its own.
+pub async fn drive_by<M, W>(clock: &mut impl Clock, machine: &mut M, world: &mut W)
 where
     M: Machine,
     W: World<M>,
@@ -30,7 +57,7 @@ where
         let actions = tokio::select! {
             // A due timer goes first, so that a flood of events cannot starve it.
             biased;
-            () = due(deadline) => machine.tick(now()),
+            () = due(clock, deadline) => machine.tick(now()),
             event = world.next() => match event {
                 Some(event) => machine.on(now(), event),
                 None => return,
@@ -48,11 +75,9 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn due(deadline: Option<Instant>) {
+async fn due(clock: &mut impl Clock, deadline: Option<Instant>) {
     match deadline {
-        // A sleep is never over at once, not even one that is.
-        Some(at) if at <= now() => {}
-        Some(at) => tokio::time::sleep_until(at.into()).await,
+        Some(at) => clock.until(at).await,
         None => std::future::pending().await,
     }
 }

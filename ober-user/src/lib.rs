@@ -6,6 +6,7 @@
 //!                       |        +-> access -> dataplane (maps the kernel reads)
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
+//!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
 //! offline: the same answers without a daemon
 //! ```
@@ -28,6 +29,14 @@ pub mod ring;
 pub mod drive;
 pub mod haproxy;
 pub mod machine;
+pub mod realtime;
+
+pub mod announce;
+pub mod bfd;
+pub mod bgp;
+pub mod gate;
+pub mod sockopt;
+pub mod vrrp;
 
 pub mod counters;
 pub mod events;

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
-    Handle, LinkUnspec, new_connection,
+    Handle, LinkDummy, LinkUnspec, new_connection,
     packet_route::address::{AddressAttribute, AddressMessage},
 };
 
@@ -21,6 +21,13 @@ pub enum Error {
         vip: IpAddr,
         interface: String,
         reason: String,
+    },
+    #[error(
+        "make or remove the dummy interface {name} for the VIPs: {source}; node.vip_interface may name another"
+    )]
+    Dummy {
+        name: String,
+        source: rtnetlink::Error,
     },
     #[error("remove VIP {vip} from this node: {source}")]
     Remove {
@@ -45,7 +52,7 @@ async fn messages(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
         .map_err(|source| Error::Read { source })
 }
 
-fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
     };
@@ -115,6 +122,36 @@ pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, E
             .map_err(|source| Error::Read { source })?;
     }
     Ok(added)
+}
+
+/// The dummy interface of that name, made if need be, up; `lo` where the kernel has no dummy interfaces.
+pub async fn dummy_or_lo(name: &str) -> Result<String, Error> {
+    if nix::net::if_::if_nametoindex(name).is_ok() {
+        return Ok(name.into());
+    }
+    let dummy = LinkDummy::new(name).up().build();
+    match open()?.link().add(dummy).execute().await {
+        Ok(()) => Ok(name.into()),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => {
+            Ok("lo".into())
+        }
+        Err(source) => Err(Error::Dummy {
+            name: name.into(),
+            source,
+        }),
+    }
+}
+
+/// Removes the dummy interface of that name, if it is there.
+pub async fn remove_dummy(name: &str) -> Result<(), Error> {
+    let Ok(index) = nix::net::if_::if_nametoindex(name) else {
+        return Ok(());
+    };
+    let removed = open()?.link().del(index).execute().await;
+    removed.map_err(|source| Error::Dummy {
+        name: name.into(),
+        source,
+    })
 }
 
 /// Removes VIPs from wherever they are.

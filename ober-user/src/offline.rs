@@ -50,7 +50,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 Keeper::open(config, &pins)?.sync(&sync).await?,
             ))
         }
-        Request::Watch | Request::Reload => {
+        Request::Watch | Request::Reload | Request::Gate { .. } => {
             anyhow::bail!(
                 "no daemon runs on instance {}; start it with `ober-user run`",
                 config.node.instance
@@ -86,5 +86,9 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         workers: Vec::new(),
         lists: Keeper::open(config, &pins)?.status(),
         backends: BTreeMap::new(),
+        gate: Vec::new(),
+        bgp: Vec::new(),
+        bfd: status::bfd::Bfd::default(),
+        vrrp: status::vrrp::Vrrp::default(),
     })
 }

@@ -32,7 +32,7 @@ fn score(slot: u64, (number, weight): (u16, f64)) -> f64 {
 }
 
 /// A bijection that scatters neighbouring numbers (the finalizer of splitmix64).
-fn mix(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

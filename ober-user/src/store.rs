@@ -80,6 +80,55 @@ impl Drop for Pending {
     }
 }
 
+/// Bytes written behind the end of a file; [`Appended::commit`] keeps them, dropping it cuts them off again.
+#[derive(Debug)]
+pub struct Appended {
+    file: fs::File,
+    /// Of the file without them.
+    length: u64,
+    kept: bool,
+}
+
+impl Appended {
+    /// `None`: the file is not there, or is not as long as it was left.
+    pub fn write(path: &Path, length: u64, bytes: &[u8]) -> Result<Option<Self>, Error> {
+        let error = |source| Error::Write {
+            path: path.into(),
+            source,
+        };
+        let file = match fs::OpenOptions::new().write(true).open(path) {
+            Ok(file) => file,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(error(source)),
+        };
+        if file.metadata().map_err(error)?.len() != length {
+            return Ok(None);
+        }
+        let appended = Self {
+            file,
+            length,
+            kept: false,
+        };
+        std::os::unix::fs::FileExt::write_all_at(&appended.file, bytes, length).map_err(error)?;
+        Ok(Some(appended))
+    }
+
+    pub fn commit(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Appended {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = self.file.set_len(self.length) {
+            tracing::error!(%error, "cut off what was not committed");
+        }
+    }
+}
+
 /// Reads a file; `None` when there is none.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
@@ -103,4 +152,25 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
             path: path.into(),
             source,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_and_not_committed_is_gone_and_only_a_file_as_it_was_left_is_appended_to() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        assert!(Appended::write(&path, 0, b"new").unwrap().is_none());
+        fs::write(&path, "old").unwrap();
+        drop(Appended::write(&path, 3, b", new").unwrap().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        Appended::write(&path, 3, b", new")
+            .unwrap()
+            .unwrap()
+            .commit();
+        assert_eq!(fs::read(&path).unwrap(), b"old, new");
+        assert!(Appended::write(&path, 3, b", other").unwrap().is_none());
+    }
 }

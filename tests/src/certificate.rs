@@ -29,13 +29,28 @@ impl Authority {
 
     /// A server certificate for these addresses: chain and key in one PEM text, as HAProxy reads it.
     pub fn server(&self, addresses: &[IpAddr]) -> Result<String> {
-        let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let names = addresses.iter().map(ToString::to_string).collect();
+        self.issue(names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// The same for host names and addresses.
+    pub fn server_named(&self, names: &[String]) -> Result<String> {
+        self.issue(names.to_vec(), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate for a client to show, chain and key in one PEM text.
+    pub fn for_client(&self) -> Result<String> {
+        let names = vec!["client.ober.test".to_owned()];
+        self.issue(names, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, names: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> Result<String> {
         let mut params = CertificateParams::new(names)?;
         params
             .distinguished_name
             .push(DnType::CommonName, "s3.ober.test");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params
@@ -54,11 +69,17 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// This authority's certificate alone, as what is trusted.
+    pub fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone())?;
+        Ok(roots)
+    }
+
     /// What a client needs to trust this authority and nobody else. Sessions are not resumed: each connection of a load
     /// is to cost a whole handshake.
     pub fn client(&self) -> Result<Arc<ClientConfig>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone())?;
+        let roots = self.roots()?;
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_root_certificates(roots)

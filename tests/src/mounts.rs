@@ -15,7 +15,7 @@ use crate::{
 
 /// Start the daemon after these lines of shell, which may mount what they like; nobody else sees it.
 pub fn start(stage: &mut Stage, lines: &str) -> Result<()> {
-    ensure!(stage.daemon.is_none(), "the daemon runs already");
+    ensure!(stage.ober.daemon.is_none(), "the daemon runs already");
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-ec"])
@@ -23,13 +23,13 @@ pub fn start(stage: &mut Stage, lines: &str) -> Result<()> {
         .arg("sh")
         .arg(program("ober-user")?)
         .args(["run", "--config"])
-        .arg(&stage.config);
+        .arg(&stage.ober.config);
     let daemon = stage
         .cluster
         .node
         .spawn(command.env("RUST_LOG", "info").env_remove("OBER_CONFIG"))?;
     let pid = daemon.pid();
-    stage.daemon = Some(daemon);
+    stage.ober.daemon = Some(daemon);
     until(
         "a healthy daemon on a disk of its own",
         Duration::from_secs(30),
@@ -42,7 +42,7 @@ pub fn start(stage: &mut Stage, lines: &str) -> Result<()> {
 
 /// A path as the daemon sees it.
 pub fn seen(stage: &Stage, path: &Path) -> Result<PathBuf> {
-    let daemon = stage.daemon.as_ref();
+    let daemon = stage.ober.daemon.as_ref();
     let pid = daemon.map(crate::lab::Process::pid).unwrap_or_default();
     Ok(Path::new("/proc")
         .join(pid.to_string())
@@ -52,7 +52,7 @@ pub fn seen(stage: &Stage, path: &Path) -> Result<PathBuf> {
 
 /// Run lines of shell where the daemon's mounts are.
 pub fn run(stage: &Stage, lines: &str) -> Result<()> {
-    let daemon = stage.daemon.as_ref();
+    let daemon = stage.ober.daemon.as_ref();
     let pid = daemon.map(crate::lab::Process::pid).unwrap_or_default();
     let mut command = Command::new("nsenter");
     command.args(["--mount", "--target", &pid.to_string(), "sh", "-ec", lines]);

@@ -5,7 +5,7 @@ use std::{
 };
 
 use ober_user::{
-    config::{Config, Limits, Node, Resolve, Steer, Workers, XdpMode},
+    config::{Config, Limits, Node, Resolve, Steer, VipInterface, Workers, XdpMode},
     dataplane::{Maps, Plane, detach},
 };
 
@@ -28,7 +28,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
             interfaces: vec!["in0".into()],
             xdp: XdpMode::Auto,
             steer: Steer::Auto,
-            vip_interface: None,
+            vip_interface: VipInterface::Unmanaged,
             routers: None,
             cluster_key: None,
             state: "/nonexistent".into(),
@@ -58,6 +58,10 @@ pub fn config(instance: &str, limits: Limits) -> Config {
         lists: BTreeMap::new(),
         services: Vec::new(),
         backends: BTreeMap::new(),
+        gate: ober_user::config::gate::Gate::default(),
+        bgp: None,
+        bfd: ober_user::config::bfd::Bfd::default(),
+        vrrp: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
@@ -24,14 +24,15 @@ use rustls::ClientConfig;
 use crate::{
     certificate::Authority,
     client::Client,
+    ingress::Ingress,
     lab::{
-        Cluster, Process, Shape, VIP4, VIP6, client4, client6, plain_haproxy, program, storage4,
-        until,
+        Cluster, Host, Lab, Process, Shape, VIP4, VIP6, client4, client6, plain_haproxy, program,
+        storage4, until,
     },
 };
 
 /// Port of the S3 server on the storage host.
-const S3_PORT: u16 = 9000;
+pub const S3_PORT: u16 = 9000;
 /// TLS on the VIPs, for everybody.
 pub const SECURE: u16 = 443;
 /// Plain HTTP on the VIPs, for listed clients.
@@ -68,10 +69,9 @@ impl Default for Settings {
 /// A cluster with everything on it. Fields are dropped in this order.
 #[derive(Debug)]
 pub struct Stage {
-    pub daemon: Option<Process>,
+    pub ober: Ingress,
     pub storage: Process,
     pub cluster: Cluster,
-    pub config: PathBuf,
     /// The authority's certificate, for other clients.
     pub authority: PathBuf,
     trust: Arc<ClientConfig>,
@@ -89,9 +89,8 @@ impl Stage {
             configuration(&cluster, settings, &certificate.display().to_string())?,
         )?;
         Ok(Self {
-            daemon: None,
-            storage: serve_objects(&cluster)?,
-            config,
+            ober: Ingress::new(config),
+            storage: serve_objects(lab, &cluster.storage, SocketAddr::new(storage4(), S3_PORT))?,
             authority: lab.write("authority.pem", authority.pem())?,
             trust: authority.client()?,
             cluster,
@@ -100,29 +99,7 @@ impl Stage {
 
     /// Run the daemon and wait until it says that it is healthy.
     pub fn start(&mut self) -> Result<Status> {
-        ensure!(self.daemon.is_none(), "the daemon runs already");
-        let mut command = self.ober(&["run"])?;
-        let mut daemon = self.cluster.node.spawn(command.env("RUST_LOG", "info"))?;
-        let status = self
-            .healthy(&mut daemon)
-            .with_context(|| format!("log of the daemon:\n{}", daemon.tail()));
-        self.daemon = Some(daemon);
-        status
-    }
-
-    fn healthy(&self, daemon: &mut Process) -> Result<Status> {
-        let mut said = String::new();
-        let status = until("a healthy daemon", Duration::from_secs(15), || {
-            if let Some(end) = daemon.ended()? {
-                return Ok(Some(Err(format!("the daemon ended: {end}"))));
-            }
-            let status = self.status()?;
-            said = format!("{status:?}");
-            let ready = status.pid == Some(daemon.pid()) && status.healthy;
-            Ok(ready.then_some(Ok(status)))
-        })
-        .with_context(|| format!("its last status: {said}"))?;
-        status.map_err(anyhow::Error::msg)
+        self.ober.start(&self.cluster.node)
     }
 
     /// Run plain HAProxy in the place of Ober: the same configuration, `SO_REUSEPORT`, no program in the kernel.
@@ -132,11 +109,8 @@ impl Stage {
             format!("addr add {VIP4}/32 dev lo"),
             format!("addr add {VIP6}/128 dev lo nodad"),
         ])?;
-        let config = Config::load(&self.config)?;
-        let server = Server {
-            name: "storage".to_owned(),
-            addr: SocketAddr::new(storage4(), S3_PORT),
-        };
+        let config = Config::load(&self.ober.config)?;
+        let server = Server::new("storage".to_owned(), SocketAddr::new(storage4(), S3_PORT));
         let servers = config
             .backends
             .keys()
@@ -147,36 +121,26 @@ impl Stage {
 
     /// SIGKILL to the daemon alone.
     pub fn kill(&mut self) -> Result<()> {
-        let mut daemon = self.daemon.take().context("the daemon does not run")?;
-        daemon.kill()?;
-        Ok(())
-    }
-
-    fn ober(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program("ober-user")?);
-        command.args(arguments).arg("--config").arg(&self.config);
-        Ok(command)
+        self.ober.kill()
     }
 
     /// A command of the CLI in the node; its standard output.
     pub fn cli(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.cluster.node.output(&mut self.ober(arguments)?)?;
-        Ok(String::from_utf8(output.stdout)?)
+        self.ober.cli(&self.cluster.node, arguments)
     }
 
     /// A command of the CLI in the node, whatever its exit status.
     pub fn try_cli(&self, arguments: &[&str]) -> Result<Output> {
-        self.cluster.node.try_output(&mut self.ober(arguments)?)
+        self.ober.try_cli(&self.cluster.node, arguments)
     }
 
     /// A command of the CLI that goes on, such as `acl watch`.
     pub fn spawn_cli(&self, arguments: &[&str]) -> Result<Process> {
-        self.cluster.node.spawn(&mut self.ober(arguments)?)
+        self.cluster.node.spawn(&mut self.ober.ober(arguments)?)
     }
 
     pub fn status(&self) -> Result<Status> {
-        serde_json::from_str(&self.cli(&["status", "--json"])?)
-            .context("read `ober-user status --json`")
+        self.ober.status(&self.cluster.node)
     }
 
     pub fn counters(&self) -> Result<Counters> {
@@ -214,15 +178,13 @@ impl Stage {
     }
 }
 
-fn serve_objects(cluster: &Cluster) -> Result<Process> {
-    let root = cluster.lab.directory().join("objects");
+/// An S3 server on `host`, with a journal of what it was asked.
+pub fn serve_objects(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Process> {
+    let root = lab.directory().join("objects");
     std::fs::create_dir(&root)?;
     let mut command = Command::new(program("s3-server")?);
-    command
-        .arg(SocketAddr::new(storage4(), S3_PORT).to_string())
-        .arg(&root)
-        .arg("--journal");
-    let mut server = cluster.storage.spawn(&mut command)?;
+    command.arg(address.to_string()).arg(&root).arg("--journal");
+    let mut server = host.spawn(&mut command)?;
     until("a listening S3 server", Duration::from_secs(5), || {
         if let Some(end) = server.ended()? {
             bail!("s3-server ended: {end}: {}", server.tail());

@@ -55,8 +55,11 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
         .run(&entries(), |wanted| {
             let mut lists = lists.borrow_mut();
             let before = access::read(lists.maps(), 0).unwrap();
-            let (added, removed) = access::difference(lists.maps(), 0, &wanted).unwrap();
+            let plan = access::Plan::new(lists.maps(), 0, &wanted).unwrap();
+            let [added, removed] = plan.difference();
             let change = access::replace(lists.maps(), 0, &wanted).unwrap();
+            prop_assert_eq!(&added, &wanted.without(&before));
+            prop_assert_eq!(&removed, &before.without(&wanted));
             prop_assert_eq!(change.added, added.count());
             prop_assert_eq!(change.removed, removed.count());
             prop_assert_eq!(&access::read(lists.maps(), 0).unwrap(), &wanted);

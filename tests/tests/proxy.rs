@@ -115,10 +115,11 @@ fn a_reload_refuses_and_resets_no_connection_and_finishes_a_running_upload() {
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
-    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
     let text = text.replace("max_connections = 2000", "max_connections = 1900");
-    std::fs::write(&stage.config, text).expect("write the configuration");
+    std::fs::write(&stage.ober.config, text).expect("write the configuration");
     stage
+        .ober
         .daemon
         .as_mut()
         .expect("it runs")
@@ -169,7 +170,7 @@ fn a_second_daemon_on_an_instance_refuses_and_the_first_goes_on() {
         output.status
     );
     let words = String::from_utf8_lossy(&output.stderr);
-    let first = stage.daemon.as_ref().expect("it runs").pid();
+    let first = stage.ober.daemon.as_ref().expect("it runs").pid();
     assert!(
         words.contains(&first.to_string()),
         "it names the holder: {words}"
@@ -180,7 +181,7 @@ fn a_second_daemon_on_an_instance_refuses_and_the_first_goes_on() {
 #[test]
 fn a_stopped_daemon_leaves_filter_and_workers_and_detach_removes_everything() {
     let mut stage = serving("stop", &Settings::default());
-    let mut daemon = stage.daemon.take().expect("it runs");
+    let mut daemon = stage.ober.daemon.take().expect("it runs");
     daemon.signal(Signal::SIGTERM).expect("stop");
     assert!(daemon.wait(SOON).expect("it ends").success());
     let (listed, other) = (

@@ -42,9 +42,9 @@ fn restart_under_load(stage: &mut Stage, node: &str, tables: &str) -> Status {
     let host = &stage.cluster.clients[0];
     let secure = plan(stage.secure(VIP4)).start(host).expect("TLS load");
     let open = plan(stage.open(VIP4)).start(host).expect("plain load");
-    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
     let text = text.replace("sample = 1\n", &format!("sample = 1\n{node}\n"));
-    std::fs::write(&stage.config, text + tables).expect("write the configuration");
+    std::fs::write(&stage.ober.config, text + tables).expect("write the configuration");
     stage.kill().expect("kill the daemon");
     let status = stage.start().expect("start it again");
     let enough = secure.done() + 20;
@@ -119,7 +119,7 @@ fn a_changed_program_replaces_the_old_one_in_its_link_and_its_log_reaches_the_da
     stage.cluster.clients[1]
         .output(python.args(["-c", &script]))
         .expect("send a malformed packet");
-    let daemon = stage.daemon.as_ref().expect("it runs");
+    let daemon = stage.ober.daemon.as_ref().expect("it runs");
     until("a line about it", Duration::from_secs(5), || {
         Ok(daemon.log().contains("malformed packet of").then_some(()))
     })
@@ -166,7 +166,7 @@ fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_requ
 #[test]
 fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
     let (stage, before) = serving("ports");
-    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
     let host = &stage.cluster.clients[1];
     let load = Plan::get(stage.secure(VIP4), PATH, CONTENT)
         .start(host)
@@ -177,7 +177,7 @@ fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
         .limits(Duration::from_millis(500), Duration::from_secs(5));
     let get = || host.tokio(async || other.get(PATH, CONTENT).await);
 
-    std::fs::write(&stage.config, text.replace(listener, &added)).expect("write");
+    std::fs::write(&stage.ober.config, text.replace(listener, &added)).expect("write");
     stage.cli(&["reload"]).expect("reload");
     assert_eq!(
         get().expect("enter the client"),
@@ -186,10 +186,10 @@ fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
     );
 
     let bad = text.replace("cpus = ", "cpsu = ");
-    std::fs::write(&stage.config, bad).expect("write");
+    std::fs::write(&stage.ober.config, bad).expect("write");
     let refused = stage.try_cli(&["reload"]).expect("reload");
     assert_eq!(refused.status.code(), Some(2));
-    let daemon = stage.daemon.as_ref().expect("it runs");
+    let daemon = stage.ober.daemon.as_ref().expect("it runs");
     let refused = nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(daemon.pid().cast_signed()),
         Signal::SIGHUP,
@@ -205,7 +205,7 @@ fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
         "it serves as before"
     );
 
-    std::fs::write(&stage.config, &text).expect("write");
+    std::fs::write(&stage.ober.config, &text).expect("write");
     stage.cli(&["reload"]).expect("reload");
     assert!(
         get().expect("enter the client").is_err(),
@@ -228,7 +228,7 @@ fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
 #[test]
 fn a_reload_that_gives_a_service_another_list_never_opens_it() {
     let (stage, _) = serving("relist");
-    let text = std::fs::read_to_string(&stage.config).expect("read the configuration");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
     let write = |list: &str, connections: u32| {
         let text = text
             .replace(
@@ -240,7 +240,7 @@ fn a_reload_that_gives_a_service_another_list_never_opens_it() {
                 &format!("max_connections = {connections}"),
             );
         let table = format!("\n[lists.{list}]\nsources = [\"10.77.0.11\"]\n");
-        std::fs::write(&stage.config, text + &table).expect("write the configuration");
+        std::fs::write(&stage.ober.config, text + &table).expect("write the configuration");
     };
     write("alpha", 2000);
     stage.cli(&["reload"]).expect("reload");

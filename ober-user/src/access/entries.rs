@@ -14,7 +14,7 @@ pub struct Range {
     pub last: u32,
 }
 
-/// Sorted and without overlap once [`Entries::settle`] was called.
+/// In order after [`Entries::order`]; sorted and without overlap after [`Entries::settle`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
     pub v4: Vec<Range>,
@@ -48,13 +48,7 @@ impl Entries {
             first: first.to_bits(),
             last: last.to_bits(),
         };
-        // Files list neighbours in order: most of a million lines become a few ranges right here.
-        match self.v4.last_mut() {
-            Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
-                previous.last = range.last;
-            }
-            _ => self.v4.push(range),
-        }
+        push(&mut self.v4, range);
     }
 
     pub fn push_prefix(&mut self, prefix: IpNet) {
@@ -67,9 +61,16 @@ impl Entries {
         }
     }
 
+    /// Sorts as far as the kernel's lists need it, which is a third of the work of [`Entries::settle`].
+    pub fn order(&mut self) {
+        sort(&mut self.v4, &[16, 28]);
+        self.hosts.sort_unstable();
+        self.hosts.dedup();
+    }
+
     /// Sorts, merges and drops duplicates.
     pub fn settle(&mut self) {
-        sort(&mut self.v4);
+        sort(&mut self.v4, &[0, 12, 24]);
         // In place: a list of a million scattered addresses is not held twice.
         let mut kept = 0;
         for at in 0..self.v4.len() {
@@ -87,7 +88,7 @@ impl Entries {
         self.hosts.dedup();
     }
 
-    /// Addresses and prefixes on the list; a prefix counts as one, an IPv4 range as its addresses.
+    /// Addresses and prefixes on the settled list; a prefix counts as one, an IPv4 range as its addresses.
     pub fn count(&self) -> u64 {
         let v4: u64 = self
             .v4
@@ -105,10 +106,9 @@ impl Entries {
         self.v4.extend(other.v4);
         self.hosts.extend(other.hosts);
         self.prefixes.extend(other.prefixes);
-        self.settle();
     }
 
-    /// What is here and not in `other`, entry by entry.
+    /// What is here and not in `other`, entry by entry; both settled.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Entries {
         }
     }
 
-    /// Takes `gone` off, address by address: hosts within a removed prefix go too.
+    /// Takes `gone` off, address by address: hosts within a removed prefix go too. Both settled.
     pub fn remove(&mut self, gone: &Self) -> Result<(), Mixed> {
         let within = |inner: &Ipv6Net| gone.prefixes.iter().any(|outer| outer.contains(inner));
         let mut rest = self.without(gone);
@@ -173,8 +173,9 @@ const MOST_BY_DIGITS: usize = 1 << 18;
 /// Below this counting the digits is most of the work.
 const FEWEST_BY_DIGITS: usize = 1 << 12;
 
-/// By first address. Comparing is most of what a change of a long, shuffled list costs, so it is sorted by digits.
-fn sort(ranges: &mut Vec<Range>) {
+/// By the digits of the first address that begin at these bits, the lowest first; at least. Comparing is most of what
+/// a change of a long, shuffled list costs.
+fn sort(ranges: &mut Vec<Range>, digits: &[u32]) {
     if ranges.is_sorted() {
         return;
     }
@@ -183,8 +184,8 @@ fn sort(ranges: &mut Vec<Range>) {
         return;
     }
     let mut other = vec![Range { first: 0, last: 0 }; ranges.len()];
-    for low in [0, 12, 24] {
-        if by_digit(ranges, &mut other, low) {
+    for low in digits {
+        if by_digit(ranges, &mut other, *low) {
             std::mem::swap(ranges, &mut other);
         }
     }
@@ -211,6 +212,16 @@ fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
         *place += 1;
     }
     true
+}
+
+/// Files list neighbours in order: most of a million lines become a few ranges right here.
+pub(super) fn push(ranges: &mut Vec<Range>, range: Range) {
+    match ranges.last_mut() {
+        Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
+            previous.last = range.last;
+        }
+        _ => ranges.push(range),
+    }
 }
 
 fn single(host: u128) -> Ipv6Net {
@@ -303,7 +314,10 @@ mod tests {
                     .collect();
                 let mut expected = ranges.clone();
                 expected.sort_unstable();
-                sort(&mut ranges);
+                let mut by_page = ranges.clone();
+                sort(&mut by_page, &[16, 28]);
+                assert!(by_page.is_sorted_by_key(|range| range.first >> 16));
+                sort(&mut ranges, &[0, 12, 24]);
                 assert_eq!(ranges, expected, "{length} under {mask:x}");
             }
         }

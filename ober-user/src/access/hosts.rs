@@ -20,50 +20,40 @@ struct Place {
     way: usize,
 }
 
-/// Puts hosts on a list; returns those that were not on it. What does not fit is taken back.
-pub(super) fn add(maps: &Maps, list: u32, hosts: &[u128]) -> Result<Vec<u128>, Error> {
+/// Hosts that are not on the list and those that no longer shall be; `wanted` is sorted.
+pub(super) fn compare(maps: &Maps, list: u32, wanted: &[u128]) -> [Vec<u128>; 2] {
     let bit = bit(list);
-    if !hosts.is_empty() {
-        mark(maps, bit, true);
-    }
-    let mut added = Vec::new();
-    for host in hosts {
-        match put(maps, *host, bit) {
-            Some(true) => added.push(*host),
-            Some(false) => {}
-            None => {
-                take_back(maps, list, &added);
-                return Err(Error::HostsFull {
-                    host: Ipv6Addr::from_bits(*host),
-                });
-            }
-        }
-    }
-    Ok(added)
+    let missing = |host: &&u128| !holds(maps, **host, bit);
+    let surplus = |host: &u128| wanted.binary_search(host).is_err();
+    let held = members(maps, bit).map(|(_, host)| host);
+    [
+        wanted.iter().filter(missing).copied().collect(),
+        held.filter(surplus).collect(),
+    ]
 }
 
-pub(super) fn take_back(maps: &Maps, list: u32, hosts: &[u128]) {
+/// Puts hosts on a list that were not on it. When one does not fit, all are taken back.
+pub(super) fn add(maps: &Maps, list: u32, hosts: &[u128]) -> Result<(), Error> {
+    if !hosts.is_empty() {
+        mark(maps, list, true);
+    }
+    for (done, host) in hosts.iter().enumerate() {
+        if put(maps, *host, bit(list)).is_none() {
+            remove(maps, list, &hosts[..done]);
+            return Err(Error::HostsFull {
+                host: Ipv6Addr::from_bits(*host),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn remove(maps: &Maps, list: u32, hosts: &[u128]) {
     for host in hosts {
         if let Some(place) = find(maps, *host) {
             clear(maps, place, bit(list));
         }
     }
-}
-
-/// Takes every host off the list that `wanted` (sorted) does not name. Returns how many.
-pub(super) fn retain(maps: &Maps, list: u32, wanted: &[u128]) -> u64 {
-    let bit = bit(list);
-    let mut removed = 0;
-    for (place, host) in members(maps, bit) {
-        if wanted.binary_search(&host).is_err() {
-            clear(maps, place, bit);
-            removed += 1;
-        }
-    }
-    if wanted.is_empty() {
-        mark(maps, bit, false);
-    }
-    removed
 }
 
 pub(super) fn read(maps: &Maps, list: u32) -> Vec<u128> {
@@ -73,12 +63,16 @@ pub(super) fn read(maps: &Maps, list: u32) -> Vec<u128> {
 }
 
 pub(super) fn listed(maps: &Maps, list: u32, host: Ipv6Addr) -> bool {
-    let host = host.to_bits();
+    holds(maps, host.to_bits(), bit(list))
+}
+
+/// Is the host on the list, asked as the packet path asks it?
+fn holds(maps: &Maps, host: u128, bit: u32) -> bool {
     let tag = hash(maps, host).tag();
     let tagged = tags(maps, home(maps, host)).load(Ordering::Acquire) & tag == tag;
     tagged
         && find(maps, host)
-            .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit(list) != 0)
+            .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit != 0)
 }
 
 fn bit(list: u32) -> u32 {
@@ -86,7 +80,8 @@ fn bit(list: u32) -> u32 {
 }
 
 /// Tells the packet path whether the list has hosts at all.
-fn mark(maps: &Maps, bit: u32, has: bool) {
+pub(super) fn mark(maps: &Maps, list: u32, has: bool) {
+    let bit = bit(list);
     let node = maps.node.at(0).as_ptr();
     // SAFETY: within the node's value, mapped as long as `maps`.
     let word = unsafe { word32(&raw mut (*node).host_lists) };
@@ -145,10 +140,11 @@ fn find(maps: &Maps, host: u128) -> Option<Place> {
     })
 }
 
-/// Sets the list's bit for a host. `Some(true)`: it was not set. `None`: no room.
-fn put(maps: &Maps, host: u128, bit: u32) -> Option<bool> {
+/// Sets the list's bit for a host. `None`: no room.
+fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
     if let Some(place) = find(maps, host) {
-        return Some(lists(maps, place).fetch_or(bit, Ordering::AcqRel) & bit == 0);
+        lists(maps, place).fetch_or(bit, Ordering::AcqRel);
+        return Some(());
     }
     let home = home(maps, host);
     let place =
@@ -162,7 +158,7 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<bool> {
     }
     tags(maps, home).fetch_or(hash(maps, host).tag(), Ordering::Release);
     lists(maps, place).store(bit, Ordering::Release);
-    Some(true)
+    Some(())
 }
 
 fn clear(maps: &Maps, place: Place, bit: u32) {

@@ -9,7 +9,10 @@ mod hosts;
 mod pages;
 mod prefixes;
 
+use std::collections::BTreeSet;
+
 pub use entries::{Entries, Mixed, Range};
+use ipnet::Ipv6Net;
 
 use crate::dataplane::{Error as MapError, Maps};
 
@@ -27,7 +30,7 @@ pub enum Error {
         "put IPv6 prefix {prefix} into the kernel: {source}; raise limits.ipv6_prefixes and restart"
     )]
     PrefixesFull {
-        prefix: ipnet::Ipv6Net,
+        prefix: Ipv6Net,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error(transparent)]
@@ -43,30 +46,74 @@ pub struct Change {
     pub removed: u64,
 }
 
-/// Makes list `number` hold exactly `wanted`.
-pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
-    let room = pages::Room::find(maps, number, wanted)?;
-    let hosts = hosts::add(maps, number, &wanted.hosts)?;
-    let prefixes = match prefixes::add(maps, number, &wanted.prefixes) {
-        Ok(added) => added,
-        Err(error) => {
-            hosts::take_back(maps, number, &hosts);
-            return Err(error);
-        }
-    };
-    let v4 = pages::replace(maps, number, wanted, room);
-    let removed = hosts::retain(maps, number, &wanted.hosts)
-        + prefixes::retain(maps, number, &wanted.prefixes)?;
-    Ok(Change {
-        added: v4.added + hosts.len() as u64 + prefixes,
-        removed: v4.removed + removed,
-    })
+/// What makes a list hold exactly what is wanted. It is good until the list is changed.
+pub struct Plan {
+    list: u32,
+    v4: pages::Plan,
+    hosts: [Vec<u128>; 2],
+    prefixes: [BTreeSet<Ipv6Net>; 2],
 }
 
-/// What [`replace`] would add and remove, without doing it.
-pub fn difference(maps: &Maps, number: u32, wanted: &Entries) -> Result<(Entries, Entries), Error> {
-    let held = read(maps, number)?;
-    Ok((wanted.without(&held), held.without(wanted)))
+impl Plan {
+    /// Compares list `number` with `wanted`, which is in order. Nothing is changed.
+    pub fn new(maps: &Maps, number: u32, wanted: &Entries) -> Result<Self, Error> {
+        Ok(Self {
+            list: number,
+            v4: pages::Plan::new(maps, number, wanted)?,
+            hosts: hosts::compare(maps, number, &wanted.hosts),
+            prefixes: prefixes::compare(maps, number, &wanted.prefixes)?,
+        })
+    }
+
+    pub fn change(&self) -> Change {
+        let [added, removed] = [0, 1].map(|way| self.hosts[way].len() + self.prefixes[way].len());
+        Change {
+            added: self.v4.added.count + added as u64,
+            removed: self.v4.removed.count + removed as u64,
+        }
+    }
+
+    /// Does [`Plan::difference`] tell all? A difference that is nearly a list of its own is not remembered whole.
+    pub fn is_whole(&self) -> bool {
+        self.v4.added.is_whole() && self.v4.removed.is_whole()
+    }
+
+    /// What is added and what is removed, settled.
+    pub fn difference(&self) -> [Entries; 2] {
+        let v4 = [&self.v4.added, &self.v4.removed];
+        [0, 1].map(|way| {
+            let mut entries = Entries {
+                v4: v4[way].ranges.clone(),
+                hosts: self.hosts[way].clone(),
+                prefixes: self.prefixes[way].clone(),
+            };
+            entries.settle();
+            entries
+        })
+    }
+
+    /// Changes the list, or changes nothing when there is no room.
+    pub fn apply(&self, maps: &mut Maps, wanted: &Entries) -> Result<(), Error> {
+        let [added, removed] = &self.hosts;
+        let room = self.v4.room(maps)?;
+        hosts::add(maps, self.list, added)?;
+        if let Err(error) = prefixes::add(maps, self.list, &self.prefixes[0]) {
+            hosts::remove(maps, self.list, added);
+            return Err(error);
+        }
+        self.v4.apply(maps, self.list, wanted, room);
+        hosts::remove(maps, self.list, removed);
+        hosts::mark(maps, self.list, !wanted.hosts.is_empty());
+        prefixes::mark(maps, self.list, !wanted.prefixes.is_empty());
+        prefixes::remove(maps, self.list, &self.prefixes[1])
+    }
+}
+
+/// Makes list `number` hold exactly `wanted`, which is in order.
+pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
+    let plan = Plan::new(maps, number, wanted)?;
+    plan.apply(maps, wanted)?;
+    Ok(plan.change())
 }
 
 /// Everything list `number` holds.

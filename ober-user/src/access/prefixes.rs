@@ -9,40 +9,42 @@ use ober_common::abi::{PREFIX_LIST_BITS, PrefixKey};
 use super::Error;
 use crate::dataplane::{Error as MapError, Maps, maps::Plain, memory::word32};
 
-/// Puts prefixes on a list; returns how many were not on it. What does not fit is taken back.
-pub(super) fn add(maps: &mut Maps, list: u32, prefixes: &BTreeSet<Ipv6Net>) -> Result<u64, Error> {
+/// Prefixes that are not on the list and those that no longer shall be.
+pub(super) fn compare(
+    maps: &Maps,
+    list: u32,
+    wanted: &BTreeSet<Ipv6Net>,
+) -> Result<[BTreeSet<Ipv6Net>; 2], Error> {
     let held = read(maps, list)?;
-    let mut added: Vec<Ipv6Net> = Vec::new();
-    for prefix in prefixes.difference(&held) {
+    Ok([wanted - &held, &held - wanted])
+}
+
+/// Puts prefixes on a list that were not on it. When one does not fit, all are taken back.
+pub(super) fn add(maps: &mut Maps, list: u32, prefixes: &BTreeSet<Ipv6Net>) -> Result<(), Error> {
+    for prefix in prefixes {
         if let Err(source) = maps.prefixes.insert(&key(list, prefix), 1, 0) {
-            for prefix in &added {
-                remove(maps, list, prefix)?;
-            }
+            let added = prefixes.range(..prefix).copied().collect();
+            remove(maps, list, &added)?;
             return Err(Error::PrefixesFull {
                 prefix: *prefix,
                 source: Box::new(source),
             });
         }
-        added.push(*prefix);
     }
     if !prefixes.is_empty() {
         mark(maps, list, true);
     }
-    Ok(added.len() as u64)
+    Ok(())
 }
 
-/// Takes every prefix off the list that `wanted` does not name. Returns how many.
-pub(super) fn retain(maps: &mut Maps, list: u32, wanted: &BTreeSet<Ipv6Net>) -> Result<u64, Error> {
-    if wanted.is_empty() {
-        mark(maps, list, false);
-    }
-    let held = read(maps, list)?;
-    let mut removed = 0;
-    for prefix in held.difference(wanted) {
-        remove(maps, list, prefix)?;
-        removed += 1;
-    }
-    Ok(removed)
+pub(super) fn remove(
+    maps: &mut Maps,
+    list: u32,
+    prefixes: &BTreeSet<Ipv6Net>,
+) -> Result<(), Error> {
+    let mut gone = prefixes.iter();
+    gone.try_for_each(|prefix| maps.prefixes.remove(&key(list, prefix)))
+        .map_err(write_error)
 }
 
 pub(super) fn read(maps: &Maps, list: u32) -> Result<BTreeSet<Ipv6Net>, Error> {
@@ -57,12 +59,6 @@ pub(super) fn read(maps: &Maps, list: u32) -> Result<BTreeSet<Ipv6Net>, Error> {
         }
     }
     Ok(held)
-}
-
-fn remove(maps: &mut Maps, list: u32, prefix: &Ipv6Net) -> Result<(), Error> {
-    maps.prefixes
-        .remove(&key(list, prefix))
-        .map_err(write_error)
 }
 
 fn write_error(source: aya::maps::MapError) -> Error {
@@ -83,7 +79,7 @@ fn key(list: u32, prefix: &Ipv6Net) -> Key<Plain<PrefixKey>> {
     )
 }
 
-fn mark(maps: &Maps, list: u32, has: bool) {
+pub(super) fn mark(maps: &Maps, list: u32, has: bool) {
     let node = maps.node.at(0).as_ptr();
     // SAFETY: within the node's value, mapped as long as `maps`.
     let word = unsafe { word32(&raw mut (*node).prefix_lists) };

@@ -2,11 +2,14 @@
 //! [`Outcome`] how it went. `main.rs` alone turns that into an exit status.
 
 mod acl;
+mod bfd;
+mod bgp;
 pub mod client;
 mod counters;
 mod detach;
 mod error;
 mod flow;
+mod gate;
 mod hostlist;
 pub mod privilege;
 mod reload;
@@ -14,12 +17,14 @@ pub mod screen;
 mod shell;
 mod status;
 mod validate;
+mod vrrp;
 
 use std::{future::Future, io, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::gate::Order;
 pub use error::Error;
 use screen::Screen;
 
@@ -65,6 +70,22 @@ enum Command {
     /// Follow a flow through the data plane
     #[command(subcommand)]
     Flow(flow::Flow),
+    /// Show the health gate of each VIP
+    Gate(Json),
+    /// Send the traffic of a VIP elsewhere: the community `GRACEFUL_SHUTDOWN` first, withdrawn after a time
+    Drain(gate::Vip),
+    /// Undo `drain`: announce the VIP again if it is served
+    Undrain(gate::Vip),
+    /// Announce a VIP no more, at once
+    Disable(gate::Vip),
+    /// Undo `disable`: announce the VIP again if it is served
+    Enable(gate::Vip),
+    /// Show the BGP neighbours and what is announced to them
+    Bgp(Json),
+    /// Show the BFD sessions
+    Bfd(Json),
+    /// Show the VRRP instances
+    Vrrp(Json),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -109,6 +130,14 @@ impl Ober {
             Command::Acl(acl) => wait(acl.run(&path, screen)),
             Command::Sync(sync) => wait(sync.run(&path, screen)),
             Command::Flow(flow) => flow.run(&path, screen),
+            Command::Gate(json) => wait(gate::run(&path, json, screen)),
+            Command::Drain(vip) => wait(vip.order(Order::Drain, &path, screen)),
+            Command::Undrain(vip) => wait(vip.order(Order::Undrain, &path, screen)),
+            Command::Disable(vip) => wait(vip.order(Order::Disable, &path, screen)),
+            Command::Enable(vip) => wait(vip.order(Order::Enable, &path, screen)),
+            Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
+            Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
+            Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),
@@ -134,11 +163,9 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-/// Runs a command of a person, not the daemon. Changing the lists without a daemon blocks its thread, which only a
-/// runtime of several kinds of threads allows.
+/// Runs a command of a person, not the daemon.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;

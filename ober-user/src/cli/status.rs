@@ -59,7 +59,12 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         &["list", "addresses", "last sync", "unresolved", "failure"],
         &rows,
     )?;
-    backends(status, screen)
+    backends(status, screen)?;
+    if status.gate.is_empty() {
+        return Ok(());
+    }
+    section("gate", screen)?;
+    super::gate::show(&status.gate, screen)
 }
 
 fn section(name: &str, screen: &mut Screen) -> Result<(), Error> {
@@ -191,7 +196,7 @@ fn flag(good: bool) -> Cell {
 }
 
 /// The two largest units are enough for a person.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match (
         seconds / 86_400,
@@ -225,6 +230,7 @@ mod tests {
             "signal 9",
             "frontend-http         12  1m 5s ago  1",
             "10.0.0.1:7480",
+            "192.0.2.10  up     announced  1m 1s        2        3  2 workers answer",
         ] {
             assert!(text.contains(word), "{word} is not in\n{text}");
         }

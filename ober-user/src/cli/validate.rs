@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Problem},
-    haproxy,
+    haproxy::{self, version::Program},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -19,7 +19,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         screen.json(&Verdict::of(&checked))?;
         return checked.map(|_| Outcome::Done);
     }
-    let config = checked?;
+    let (config, program) = checked?;
     let good = screen.paint("valid", Tone::Good);
     screen.line(format_args!(
         "{}: {good}: instance {}, {} on {}, {}, {}",
@@ -30,13 +30,16 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         many(config.workers.cpus.len(), "worker"),
         many(config.lists.len(), "list"),
     ))?;
+    let library = program.tls_library.as_deref().unwrap_or("no TLS library");
+    screen.line(format_args!("HAProxy {} with {library}", program.version))?;
     Ok(Outcome::Done)
 }
 
-async fn check(path: &Path) -> Result<Config, Error> {
+async fn check(path: &Path) -> Result<(Config, Program), Error> {
     let config = Config::load(path)?;
     haproxy::rehearse(&config).await?;
-    Ok(config)
+    let program = haproxy::version::probe(&config.workers.haproxy).await?;
+    Ok((config, program))
 }
 
 fn many(count: usize, what: &str) -> String {
@@ -47,6 +50,8 @@ fn many(count: usize, what: &str) -> String {
 #[derive(Serialize)]
 struct Verdict {
     valid: bool,
+    /// `None` when nobody asked it, because of problems.
+    haproxy: Option<Program>,
     problems: Vec<Fault>,
 }
 
@@ -60,7 +65,7 @@ struct Fault {
 }
 
 impl Verdict {
-    fn of(checked: &Result<Config, Error>) -> Self {
+    fn of(checked: &Result<(Config, Program), Error>) -> Self {
         let problems = match checked {
             Ok(_) => vec![],
             Err(Error::Config(config::Error::Invalid(report))) => {
@@ -76,6 +81,7 @@ impl Verdict {
         };
         Self {
             valid: problems.is_empty(),
+            haproxy: checked.as_ref().ok().map(|(_, program)| program.clone()),
             problems,
         }
     }

@@ -1,16 +1,113 @@
 //! The sections `[lists.*]` and `[backends.*]`: who may come, and where requests go.
 
-use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use ober_common::abi::LISTS;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::{
-    Backend, Balance, Check, FRONTEND_HTTP, List, ROUTERS, Timeouts, raw,
+    FRONTEND_HTTP, List, ROUTERS,
+    listener::OPEN,
+    raw,
     scalar::{At, Key},
-    service::OPEN,
     source::Fault,
+    tls::ToServers,
     valid::Judge,
 };
+use crate::hostlist::servers::Standing;
+
+/// The servers behind services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Hostlist expressions, each with a port or [`Backend::port`], and with the [`Standing`] of its servers.
+    pub servers: Vec<String>,
+    /// Port of servers that name none.
+    pub port: NonZeroU16,
+    pub balance: Balance,
+    /// Connections to one server at once, of all workers together; a server may have a limit of its own.
+    pub max_connections: Option<NonZeroU32>,
+    pub when_full: WhenFull,
+    /// Idle connections count for `max_connections` too.
+    pub strict_max_connections: bool,
+    /// Further attempts when a server does not accept a connection.
+    pub retries: u32,
+    /// Whether the last attempt may go to another server.
+    pub redispatch: bool,
+    /// Servers are told the client's address so; `None`: they are not.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// `None`: servers speak plain.
+    pub tls: Option<ToServers>,
+    pub check: Option<Check>,
+    pub timeouts: Timeouts,
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Balance {
+    /// The one with the fewest connections for its weight.
+    LeastConn,
+    /// Each in turn, whatever its weight.
+    RoundRobin,
+    /// Each in turn, as often as its weight says.
+    Weight,
+    /// By the client's address modulo the number of servers.
+    IpHash,
+    /// By the client's address, so that a server that leaves or returns moves its own clients alone.
+    IpHash1,
+    /// The better of two drawn at random.
+    Random,
+    /// The first that is not full.
+    First,
+}
+
+/// What happens to a client when every server has its `max_connections`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// It waits, at most for the timeout `queue`.
+    #[default]
+    Queue,
+    /// Its request is answered with 503, its connection closed.
+    Reject,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ProxyVersion {
+    #[serde(rename = "v1")]
+    V1,
+    #[serde(rename = "v2")]
+    V2,
+}
+
+/// HAProxy's own health check of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub method: String,
+    pub path: String,
+    /// Statuses that mean healthy, in HAProxy's notation; 503 SlowDown is an answer of a living gateway.
+    pub status: String,
+    pub interval: Duration,
+    pub rise: u32,
+    pub fall: u32,
+}
+
+/// Inactivity limits, zero: none. None of them ends a transfer that moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub client: Duration,
+    pub server: Duration,
+    pub http_request: Duration,
+    pub keep_alive: Duration,
+    pub queue: Duration,
+}
 
 const HTTP: NonZeroU16 = NonZeroU16::new(80).unwrap();
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,16 +144,26 @@ impl Judge<'_> {
         written.into_iter().map(|at| at.value).collect()
     }
 
+    /// `workers`: how many share a limit on connections.
     pub(super) fn backends(
         &mut self,
         written: BTreeMap<String, At<raw::Backend>>,
+        workers: u32,
     ) -> BTreeMap<String, Backend> {
         let backends = written.into_iter().map(|(name, At { value, span })| {
             self.name("a backend", &name, &span);
+            self.capacity(&value, workers);
             let backend = Backend {
                 servers: self.expressions(value.servers),
                 port: value.port.or(HTTP),
                 balance: value.balance.or(Balance::LeastConn),
+                max_connections: self.shared("max_connections", &value.max_connections, workers),
+                when_full: value.when_full.or(WhenFull::Queue),
+                strict_max_connections: value.strict_max_connections.or(false),
+                retries: self.number("retries", value.retries, 3, 0..=100),
+                redispatch: value.redispatch.or(true),
+                proxy_protocol: value.proxy_protocol.0.map(|at| at.value),
+                tls: value.tls.map(|tls| self.server_tls(tls)),
                 check: self.check(value.check),
                 timeouts: self.timeouts(value.timeouts),
             };
@@ -65,9 +172,48 @@ impl Judge<'_> {
         backends.collect()
     }
 
+    /// A limit of connections and what happens at it are written together, and `first` needs one.
+    fn capacity(&mut self, raw: &raw::Backend, workers: u32) {
+        let mut own = None;
+        for at in &raw.servers {
+            match Standing::split(&at.value) {
+                Ok((_, standing)) => {
+                    let limit = standing.max_connections.map(|value| At {
+                        value,
+                        span: at.span.clone(),
+                    });
+                    self.shared("max_connections", &Key(limit.clone()), workers);
+                    own = own.or(limit);
+                }
+                Err(error) => {
+                    let help = "behind the expression may stand `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more";
+                    self.refuse(Fault::new(at.span.clone(), error).help(help));
+                }
+            }
+        }
+        let limited = raw.max_connections.span().or(own.map(|at| at.span));
+        if let (Some(span), None) = (&limited, raw.when_full.span()) {
+            let message = "`max_connections` without saying what happens beyond";
+            let help = "write `when_full = \"queue\"` or `when_full = \"reject\"`";
+            self.refuse(Fault::new(span.clone(), message).help(help));
+        }
+        let first = raw
+            .balance
+            .0
+            .as_ref()
+            .filter(|at| at.value == Balance::First);
+        if let (Some(at), None) = (first, &limited) {
+            let message = "with `balance = \"first\"` and no limit every client goes to one server";
+            self.refuse(Fault::new(at.span.clone(), message).help("write `max_connections`"));
+        }
+        let useless = raw.when_full.span().or(raw.strict_max_connections.span());
+        if let (Some(span), None) = (useless, &limited) {
+            let message = "it says what happens at `max_connections`, and there are none";
+            self.refuse(Fault::new(span, message).help("write `max_connections`"));
+        }
+    }
+
     fn check(&mut self, check: raw::Check) -> Option<Check> {
-        let method =
-            |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase());
         let made = Check {
             method: self.word(
                 "method",
@@ -99,7 +245,7 @@ impl Judge<'_> {
     }
 
     /// A string that goes into HAProxy's configuration as one word.
-    fn word(
+    pub(super) fn word(
         &mut self,
         name: &str,
         key: Key<String>,
@@ -116,25 +262,30 @@ impl Judge<'_> {
 
     fn timeouts(&mut self, timeouts: raw::Timeouts) -> Timeouts {
         Timeouts {
-            connect: self.period("connect", timeouts.connect, SECOND * 5),
-            client: self.period("client", timeouts.client, SECOND * 60),
+            connect: self.period_or_none("connect", timeouts.connect, SECOND * 5),
+            client: self.period_or_none("client", timeouts.client, SECOND * 60),
             // A gateway is silent while it puts a multipart upload together.
-            server: self.period("server", timeouts.server, SECOND * 300),
-            http_request: self.period("http_request", timeouts.http_request, SECOND * 10),
-            keep_alive: self.period("keep_alive", timeouts.keep_alive, SECOND * 30),
-            queue: self.period("queue", timeouts.queue, SECOND * 30),
+            server: self.period_or_none("server", timeouts.server, SECOND * 300),
+            http_request: self.period_or_none("http_request", timeouts.http_request, SECOND * 10),
+            keep_alive: self.period_or_none("keep_alive", timeouts.keep_alive, SECOND * 30),
+            queue: self.period_or_none("queue", timeouts.queue, SECOND * 30),
         }
     }
 }
 
-fn url_path(text: &str) -> bool {
+/// A method of HTTP.
+pub(super) fn method(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase())
+}
+
+pub(super) fn url_path(text: &str) -> bool {
     let good =
         |letter: u8| letter.is_ascii_alphanumeric() || b"-._~/?&=+,;:@!*()%".contains(&letter);
     text.starts_with('/') && text.bytes().all(good)
 }
 
 /// HAProxy's notation: `200-299,404`.
-fn statuses(text: &str) -> bool {
+pub(super) fn statuses(text: &str) -> bool {
     let code = |text: &str| {
         let three = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
         text.parse::<u16>()

@@ -4,10 +4,9 @@
 //! On the way: `source` (files and places in them) -> `tree` (parsed, `env` put in, merged) -> [`raw`] -> `valid`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     path::PathBuf,
     time::Duration,
 };
@@ -16,25 +15,42 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
+    backend::{Backend, Balance, Check, ProxyVersion, Timeouts, WhenFull},
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    listener::{Access, Listener, Protocol},
+    route::{Names, Route, Stranger},
+    rules::Rule,
+    scalar::Rate,
     schema::schema,
+    service::{ClientTimeouts, Service},
+    throttle::Throttle,
 };
 
 mod backend;
+pub mod bfd;
+pub mod bgp;
 mod env;
 mod error;
+pub mod gate;
 mod kernel;
+mod listener;
 mod load;
 mod node;
 mod raw;
+mod route;
+mod rules;
 mod scalar;
 mod schema;
+mod secret;
 mod service;
 mod source;
+mod throttle;
+pub mod tls;
 mod tree;
 mod valid;
+pub mod vrrp;
 mod workers;
 
 #[cfg(test)]
@@ -56,6 +72,11 @@ pub struct Config {
     pub lists: BTreeMap<String, List>,
     pub services: Vec<Service>,
     pub backends: BTreeMap<String, Backend>,
+    pub gate: gate::Gate,
+    /// VIPs that no VRRP instance has are announced to these neighbours; `None`: to nobody.
+    pub bgp: Option<bgp::Bgp>,
+    pub bfd: bfd::Bfd,
+    pub vrrp: Option<vrrp::Vrrp>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -67,8 +88,7 @@ pub struct Node {
     pub interfaces: Vec<String>,
     pub xdp: XdpMode,
     pub steer: Steer,
-    /// Where missing VIP addresses are added; `None`: they are the administrator's.
-    pub vip_interface: Option<String>,
+    pub vip_interface: VipInterface,
     /// The list of routers, when routing protocols are to be accepted from it alone.
     pub routers: Option<String>,
     /// Secret of the flow hash; `None`: made at the first start and kept in `state`.
@@ -113,6 +133,45 @@ pub enum Steer {
     Auto,
     Cpu,
     Off,
+}
+
+/// Where missing VIP addresses are added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VipInterface {
+    /// On a dummy interface of our own ([`Node::dummy`]), or `lo` where the kernel has no such thing.
+    Auto,
+    Named(String),
+    /// Nowhere: they are the administrator's.
+    Unmanaged,
+}
+
+impl Node {
+    /// The name of the instance's dummy interface. The kernel takes at most 15 letters.
+    pub fn dummy(&self) -> String {
+        let instance = &self.instance;
+        if instance.len() <= 10 {
+            return format!("ober-{instance}");
+        }
+        // FNV-1a: two instances with a long common beginning are not to share an interface.
+        let hash = instance
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("ober-{:010x}", hash & 0xff_ffff_ffff)
+    }
+}
+
+impl Config {
+    /// The VIPs of all services whose addresses VRRP does not move, each once.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = self.services.iter().flat_map(|service| &service.vips);
+        let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
+        for moving in self.vrrp.iter().flat_map(vrrp::Vrrp::vips) {
+            vips.remove(&moving);
+        }
+        vips.into_iter()
+    }
 }
 
 /// The HAProxy processes.
@@ -163,80 +222,4 @@ pub struct Resolve {
 pub struct List {
     /// Expressions in force until `acl sync` replaces them.
     pub sources: Vec<String>,
-}
-
-/// What clients reach: VIPs and the ports on them, in front of one backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Service {
-    pub name: String,
-    pub vips: Vec<IpAddr>,
-    pub listeners: Vec<Listener>,
-    /// A key of [`Config::backends`].
-    pub backend: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub port: NonZeroU16,
-    pub protection: Protection,
-    pub access: Access,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// TLS ends here; the PEM file holds the chain and the key.
-    Tls {
-        certificate: PathBuf,
-    },
-    Plain,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    Open,
-    /// Only the clients on this list, a key of [`Config::lists`].
-    List(String),
-}
-
-/// The S3 servers behind a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backend {
-    /// Hostlist expressions, each with a port or [`Backend::port`].
-    pub servers: Vec<String>,
-    /// Port of servers that name none.
-    pub port: NonZeroU16,
-    pub balance: Balance,
-    pub check: Option<Check>,
-    pub timeouts: Timeouts,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Balance {
-    LeastConn,
-    RoundRobin,
-    Random,
-}
-
-/// HAProxy's own health check of a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    pub method: String,
-    pub path: String,
-    /// Statuses that mean healthy, in HAProxy's notation; 503 SlowDown is an answer of a living gateway.
-    pub status: String,
-    pub interval: Duration,
-    pub rise: u32,
-    pub fall: u32,
-}
-
-/// Inactivity limits; none of them ends a transfer that moves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub client: Duration,
-    pub server: Duration,
-    pub http_request: Duration,
-    pub keep_alive: Duration,
-    pub queue: Duration,
 }

@@ -2,20 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::{
-    ClusterKey, List, Node, Steer, XdpMode,
-    load::exposed,
-    raw,
+    ClusterKey, List, Node, Steer, VipInterface, XdpMode, raw,
     scalar::{At, Key, Secret},
+    secret::Kind,
     source::{Fault, Span},
     tree::suggestion,
     valid::Judge,
+};
+
+const CLUSTER_KEY: Kind = Kind {
+    key: "cluster_key",
+    what: "the cluster key",
+    make: "make it with `(umask 077; openssl rand -hex 16 > FILE)`, the same on all nodes",
 };
 
 impl Judge<'_> {
@@ -25,11 +28,7 @@ impl Judge<'_> {
         }
         let instance = node.instance.or("main".to_owned());
         let interfaces = self.interfaces(node.interfaces);
-        let vip_interface = node.vip_interface.0;
-        if let Some(at) = vip_interface.as_ref().filter(|at| !at.value.is_empty()) {
-            self.interface(at);
-        }
-        let vip_interface = vip_interface.map_or("lo".to_owned(), |at| at.value);
+        let vip_interface = self.vip_interface(node.vip_interface);
         let default = |parent: &str| PathBuf::from(format!("{parent}/{instance}"));
         let state = node.state.0.map(|at| self.path(&at.value));
         let run = node.run.0.map(|at| self.word_path(at));
@@ -41,7 +40,7 @@ impl Judge<'_> {
             interfaces,
             xdp: node.xdp.or(XdpMode::Auto),
             steer: node.steer.or(Steer::Auto),
-            vip_interface: Some(vip_interface).filter(|name| !name.is_empty()),
+            vip_interface,
             routers: node.routers.0.map(|at| self.list(at, lists)),
             cluster_key: self.cluster_key(node.cluster_key, node.cluster_key_file),
             state,
@@ -71,8 +70,20 @@ impl Judge<'_> {
         written.into_iter().map(|at| at.value).collect()
     }
 
+    fn vip_interface(&mut self, key: Key<String>) -> VipInterface {
+        match key.0 {
+            None => VipInterface::Auto,
+            Some(at) if at.value == "auto" => VipInterface::Auto,
+            Some(at) if at.value.is_empty() => VipInterface::Unmanaged,
+            Some(at) => {
+                self.interface(&at);
+                VipInterface::Named(at.value)
+            }
+        }
+    }
+
     /// The kernel's own rule for names.
-    fn interface(&mut self, at: &At<String>) {
+    pub(super) fn interface(&mut self, at: &At<String>) {
         let name = at.value.as_str();
         let bad = |letter: char| {
             letter == '/' || letter == ':' || letter.is_whitespace() || letter.is_control()
@@ -94,38 +105,17 @@ impl Judge<'_> {
     }
 
     fn cluster_key(&mut self, key: Key<Secret>, file: Key<String>) -> Option<ClusterKey> {
-        let (at, what, read) = match (key.0, file.0) {
-            (None, None) => return None,
-            (Some(key), Some(file)) => {
-                let message = "`cluster_key` and `cluster_key_file` are both written";
-                self.refuse(
-                    Fault::new(file.span, message)
-                        .first(key.span)
-                        .help("one of the two must go"),
-                );
-                return None;
-            }
-            (Some(key), None) => {
-                let exposing = self.sources.exposes(&key.span).map(Path::to_owned);
-                let read = exposing.map_or(Ok(key.value.0), |path| Err(readable_by_all(&path)));
-                (key.span, "the value of `cluster_key`".to_owned(), read)
-            }
-            (None, Some(file)) => {
-                let path = self.path(&file.value);
-                (file.span, format!("{}", path.display()), read_key(&path))
-            }
+        let secret = self.secret(&CLUSTER_KEY, key, file)?;
+        let Some(words) = cluster_words(secret.text.trim()) else {
+            let what = secret.origin;
+            let message = format!(
+                "{what} is not a cluster key: 32 hexadecimal digits, no half of them all zero"
+            );
+            let help = "make one with `openssl rand -hex 16`";
+            self.refuse(Fault::new(secret.span, message).help(help));
+            return None;
         };
-        let words = read.and_then(|text| {
-            cluster_words(text.trim()).ok_or_else(|| {
-                let message = format!(
-                    "{what} is not a cluster key: 32 hexadecimal digits, no half of them all zero"
-                );
-                (message, "make one with `openssl rand -hex 16`".to_owned())
-            })
-        });
-        words
-            .map_err(|(message, help)| self.refuse(Fault::new(at, message).help(help)))
-            .ok()
+        Some(words)
     }
 
     fn metrics(&mut self, key: Key<SocketAddr>) -> SocketAddr {
@@ -164,29 +154,6 @@ impl Judge<'_> {
         }
         key.or(64)
     }
-}
-
-/// The text, or message and help.
-fn read_key(path: &Path) -> Result<String, (String, String)> {
-    let cannot = |error| {
-        let help = "make it with `(umask 077; openssl rand -hex 16 > FILE)`, the same on all nodes";
-        (
-            format!("read the cluster key from {}: {error}", path.display()),
-            help.to_owned(),
-        )
-    };
-    if exposed(fs::metadata(path).map_err(cannot)?.mode()) {
-        return Err(readable_by_all(path));
-    }
-    fs::read_to_string(path).map_err(cannot)
-}
-
-fn readable_by_all(path: &Path) -> (String, String) {
-    let path = path.display();
-    (
-        format!("{path} holds the cluster key and everybody may read it"),
-        format!("chmod 600 {path}"),
-    )
 }
 
 fn cluster_words(text: &str) -> Option<ClusterKey> {

@@ -4,15 +4,17 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU32},
 };
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Balance, Steer, XdpMode,
-    scalar::{At, Count, Key, Period, Secret},
+    Steer, XdpMode,
+    backend::{Balance, ProxyVersion, WhenFull},
+    route::Stranger,
+    scalar::{At, Count, Key, Period, Rate, Secret},
 };
 
 /// Configuration of Herr Ober: the main file and those in `config.d` beside it.
@@ -30,6 +32,14 @@ pub(super) struct File {
     pub(super) services: Vec<At<Service>>,
     /// Groups of S3 servers by name.
     pub(super) backends: BTreeMap<String, At<Backend>>,
+    /// When this node may attract traffic.
+    pub(super) gate: super::gate::Raw,
+    /// Announce the VIPs to routers by BGP.
+    pub(super) bgp: Option<At<super::bgp::Raw>>,
+    /// How fast BFD is.
+    pub(super) bfd: super::bfd::Raw,
+    /// Share the VIPs among nodes by VRRP.
+    pub(super) vrrp: Option<At<super::vrrp::Raw>>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -44,7 +54,8 @@ pub(super) struct Node {
     pub(super) xdp: Key<XdpMode>,
     /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers.
     pub(super) steer: Key<Steer>,
-    /// Where missing VIP addresses are added; empty: they are the administrator's.
+    /// Where missing VIP addresses are added; `auto`: on a dummy interface, or `lo` where the kernel has none; empty: they
+    /// are the administrator's.
     pub(super) vip_interface: Key<String>,
     /// The list of routers. When written, routing protocols are accepted from it alone.
     pub(super) routers: Key<String>,
@@ -126,7 +137,7 @@ pub(super) struct List {
     pub(super) sources: Vec<At<String>>,
 }
 
-/// VIPs and the ports on them, in front of one backend.
+/// VIPs and the ports on them, in front of backends.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Service {
@@ -134,10 +145,37 @@ pub(super) struct Service {
     pub(super) name: Key<String>,
     /// Addresses clients connect to. Must be written.
     pub(super) vips: Vec<At<IpAddr>>,
-    /// One of `backends`. Must be written.
+    /// One of `backends`: where what no route takes goes. Must be written.
     pub(super) backend: Key<String>,
     /// Ports on every VIP of this service. At least one.
     pub(super) listeners: Vec<At<Listener>>,
+    /// Ways to other backends; the first that fits is taken.
+    pub(super) routes: Vec<At<super::route::Raw>>,
+    /// What becomes of a client that asks for a name that no route has.
+    pub(super) unexpected_name: Key<Stranger>,
+    /// What becomes of a client that asks for no name at all.
+    pub(super) no_name: Key<Stranger>,
+    /// Connections at once; what comes beyond is closed. Left out: as many as the workers take.
+    pub(super) max_connections: Key<NonZeroU32>,
+    /// Connections at once of one client address.
+    pub(super) client_connections: Key<NonZeroU32>,
+    /// New connections of one client address: `"50/s"`, `"1000/10s"`.
+    pub(super) client_connection_rate: Key<Rate>,
+    /// Requests of one client address; answered with 429 beyond.
+    pub(super) client_request_rate: Key<Rate>,
+    pub(super) timeouts: ClientTimeouts,
+}
+
+/// Limits on inactivity of clients; left out: those of the service's backend.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClientTimeouts {
+    /// Silence of the client.
+    pub(super) client: Key<Period>,
+    /// Until the client has sent all headers of a request, or its TLS greeting.
+    pub(super) http_request: Key<Period>,
+    /// Between two requests on one connection.
+    pub(super) keep_alive: Key<Period>,
 }
 
 /// A port on every VIP of the service.
@@ -146,22 +184,47 @@ pub(super) struct Service {
 pub(super) struct Listener {
     /// TCP port. Must be written.
     pub(super) port: Key<NonZeroU16>,
-    /// PEM file of chain and key; makes this a TLS listener.
+    /// What is spoken; left out: https with a certificate, http without.
+    pub(super) protocol: Key<super::listener::Word>,
+    /// PEM file of chain and key, for https and tls.
     pub(super) certificate: Key<String>,
-    /// `"open"` or the name of a list. Must be written where there is no certificate.
+    /// `"open"` or the name of a list. Must be written for http and tcp, unless `rules` decide about everybody.
     pub(super) access: Key<String>,
+    /// Who may come, in order: `"allow 192.0.2.0/24"`, `"deny all"`; for HTTP also `path=/PREFIX` and `method=A,B`.
+    pub(super) rules: Vec<At<String>>,
+    /// Addresses and prefixes of proxies that begin every connection with the PROXY protocol, version 1 or 2.
+    pub(super) proxy_from: Vec<At<String>>,
+    /// Send every request to the service's https listener.
+    pub(super) redirect_https: Key<bool>,
+    /// For how long browsers are told to use HTTPS alone.
+    pub(super) hsts: Key<Period>,
+    pub(super) tls: Option<At<super::tls::Raw>>,
 }
 
 /// S3 servers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Backend {
-    /// Hostlist expressions, each with a port or the port below.
+    /// Hostlist expressions, each with a port or the port below, and behind a blank what sets its servers apart:
+    /// `weight=2`, `tier=1`, `max_connections=50`.
     pub(super) servers: Vec<At<String>>,
     /// Port of servers that name none.
     pub(super) port: Key<NonZeroU16>,
-    /// How a server is chosen for a request.
+    /// How a server is chosen.
     pub(super) balance: Key<Balance>,
+    /// Connections to one server at once.
+    pub(super) max_connections: Key<NonZeroU32>,
+    /// What happens when every server has its `max_connections`. Must be written with them.
+    pub(super) when_full: Key<WhenFull>,
+    /// Idle connections count for `max_connections` too. Needs HAProxy 3.2.
+    pub(super) strict_max_connections: Key<bool>,
+    /// Further attempts when a server does not accept a connection.
+    pub(super) retries: Key<u32>,
+    /// Whether the last attempt may go to another server.
+    pub(super) redispatch: Key<bool>,
+    /// Tell servers the client's address by the PROXY protocol.
+    pub(super) proxy_protocol: Key<ProxyVersion>,
+    pub(super) tls: Option<super::tls::RawToServers>,
     pub(super) check: Check,
     pub(super) timeouts: Timeouts,
 }
@@ -186,7 +249,7 @@ pub(super) struct Check {
     pub(super) fall: Key<u32>,
 }
 
-/// Limits on inactivity. None of them ends a transfer that moves.
+/// Limits on inactivity; `"0"`: none. None of them ends a transfer that moves.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Timeouts {

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
+use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::source::Span;
+use super::{gate::AtLeast, source::Span};
 
 /// A value that was written, and where.
 #[derive(Clone, Debug)]
@@ -150,6 +151,47 @@ impl JsonSchema for Period {
     }
 }
 
+/// So many in so long: `"50/s"`, `"1000/10s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
+}
+
+impl Notation for Rate {
+    const EXPECTED: &'static str = "a rate such as \"50/s\", \"1000/10s\" or \"6000/m\"";
+
+    fn read(text: &str) -> Option<Self> {
+        let (count, period) = text.split_once('/')?;
+        let written = if period.starts_with(|letter: char| letter.is_ascii_digit()) {
+            Period::read(period)
+        } else {
+            Period::read(&format!("1{period}"))
+        };
+        let Period(period) = written.filter(|Period(period)| !period.is_zero())?;
+        let count = count.parse().ok().filter(|&count| count > 0)?;
+        Some(Self { count, period })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for Rate {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[1-9][0-9]*/[0-9]*(ms|s|m|h|d)$|[$][{]" })
+    }
+}
+
 /// `"auto"` or a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Count {
@@ -184,6 +226,117 @@ impl JsonSchema for Count {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
+/// The autonomous system of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AsNumber {
+    Internal,
+    External,
+    Of(u32),
+}
+
+impl Notation for AsNumber {
+    const EXPECTED: &'static str = "the number of an AS, \"internal\" or \"external\"";
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "internal" => Some(Self::Internal),
+            "external" => Some(Self::External),
+            _ => None,
+        }
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::Of)
+    }
+}
+
+impl<'de> Deserialize<'de> for AsNumber {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for AsNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "AsNumber".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "enum": ["internal", "external"] },
+            { "type": "integer", "minimum": 1, "maximum": u32::MAX }
+        ] })
+    }
+}
+
+/// An address and the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prefix(pub(super) IpNet);
+
+impl Notation for Prefix {
+    const EXPECTED: &'static str = "a prefix such as \"192.0.2.0/24\" or \"2001:db8::/64\"";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Prefix {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for Prefix {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Prefix".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl Notation for AtLeast {
+    const EXPECTED: &'static str = "a number or a part such as \"50%\"";
+
+    fn read(text: &str) -> Option<Self> {
+        let percent = text.strip_suffix('%')?.parse().ok();
+        percent
+            .filter(|percent| (1..=100).contains(percent))
+            .map(Self::Percent)
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::Number)
+    }
+}
+
+impl<'de> Deserialize<'de> for AtLeast {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for AtLeast {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "AtLeast".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^([1-9][0-9]?|100)%$|[$][{]" }
+        ] })
     }
 }
 

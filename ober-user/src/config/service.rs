@@ -4,21 +4,58 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
+    time::Duration,
 };
 
 use ober_common::abi::SERVICES;
 
 use super::{
-    Access, Backend, List, Listener, Protection, Service, raw,
-    scalar::{At, Key},
+    Backend, List, Listener, Route, Stranger, Throttle, raw,
+    route::Sight,
+    scalar::{At, Key, Period},
     source::{Fault, Span},
     tree::suggestion,
     valid::Judge,
 };
-use crate::pem;
 
-/// The word in `access` that is not a list.
-pub(super) const OPEN: &str = "open";
+/// What clients reach: VIPs and the ports on them, in front of backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: String,
+    pub vips: Vec<IpAddr>,
+    pub listeners: Vec<Listener>,
+    /// A key of [`super::Config::backends`]: where what no route takes goes.
+    pub backend: String,
+    /// The first that fits is taken.
+    pub routes: Vec<Route>,
+    /// Who asks for a name that no route has.
+    pub unexpected_name: Stranger,
+    /// Who asks for no name.
+    pub no_name: Stranger,
+    pub throttle: Throttle,
+    pub timeouts: ClientTimeouts,
+}
+
+/// Inactivity limits of clients; `None`: those of the service's backend, zero: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    pub client: Option<Duration>,
+    pub http_request: Option<Duration>,
+    pub keep_alive: Option<Duration>,
+}
+
+impl Service {
+    /// Every backend the service may use, its own first, each once.
+    pub fn backends(&self) -> impl Iterator<Item = &str> {
+        let mut backends = vec![self.backend.as_str()];
+        for route in &self.routes {
+            if !backends.contains(&route.backend.as_str()) {
+                backends.push(&route.backend);
+            }
+        }
+        backends.into_iter()
+    }
+}
 
 /// What is already taken on this node.
 #[derive(Default)]
@@ -26,6 +63,8 @@ struct Taken {
     names: BTreeMap<String, Span>,
     /// The service and the place of its listener.
     sockets: BTreeMap<(IpAddr, NonZeroU16), (String, Span)>,
+    /// Who uses a backend first, and whether that reads HTTP.
+    modes: BTreeMap<String, (String, bool)>,
     /// Kernel services so far.
     count: usize,
 }
@@ -34,33 +73,129 @@ impl Judge<'_> {
     pub(super) fn services(
         &mut self,
         written: Vec<At<raw::Service>>,
-        lists: &BTreeMap<String, List>,
+        lists: &mut BTreeMap<String, List>,
         backends: &BTreeMap<String, Backend>,
         metrics: SocketAddr,
+        workers: u32,
     ) -> Vec<Service> {
         let mut taken = Taken::default();
-        let services = written.into_iter().map(|At { value, span }| {
-            let name = self.service_name(value.name, &span, &mut taken);
-            let vips = self.vips(&name, value.vips, &span);
-            let listeners = self.listeners(&name, value.listeners, &span, lists);
-            self.sockets(&name, &vips, &listeners, metrics, &mut taken);
-            let before = taken.count;
-            taken.count += vips.len() * listeners.len();
-            let most = SERVICES as usize - 1;
-            if before <= most && taken.count > most {
-                let message = format!(
-                    "more than {most} pairs of VIP and port on this node, from service `{name}` on"
-                );
-                self.refuse(Fault::new(span.clone(), message).help("use fewer VIPs or listeners"));
-            }
-            Service {
-                backend: self.backend_of(&name, value.backend, &span, backends),
-                name,
-                vips,
-                listeners: listeners.into_iter().map(|at| at.value).collect(),
-            }
-        });
+        let services = written.into_iter().map(
+            |At {
+                 value: mut raw,
+                 span,
+             }| {
+                let name = self.service_name(std::mem::take(&mut raw.name), &span, &mut taken);
+                let vips = self.vips(&name, std::mem::take(&mut raw.vips), &span);
+                let written = std::mem::take(&mut raw.listeners);
+                let listeners = self.listeners(&name, written, &span, lists);
+                self.sockets(&name, &vips, &listeners, metrics, &mut taken);
+                self.room(&name, vips.len() * listeners.len(), &span, &mut taken);
+                let listeners: Vec<Listener> = listeners.into_iter().map(|at| at.value).collect();
+                let service = self.service(raw, name, vips, listeners, &span, backends, workers);
+                self.modes(&service, &span, &mut taken);
+                service
+            },
+        );
         services.collect()
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is judged already goes into the service as it is"
+    )]
+    fn service(
+        &mut self,
+        mut raw: raw::Service,
+        name: String,
+        vips: Vec<IpAddr>,
+        listeners: Vec<Listener>,
+        span: &Span,
+        backends: &BTreeMap<String, Backend>,
+        workers: u32,
+    ) -> Service {
+        let sight = Sight {
+            http: listeners.iter().any(|listener| listener.protocol.is_http()),
+            tls: listeners.iter().any(|listener| listener.protocol.has_sni()),
+        };
+        let backend = self.backend_of(&name, std::mem::take(&mut raw.backend), span, backends);
+        let mut routes = Vec::new();
+        for At {
+            value: mut route,
+            span,
+        } in std::mem::take(&mut raw.routes)
+        {
+            let backend = std::mem::take(&mut route.backend);
+            let backend = self.backend_of(&name, backend, &span, backends);
+            routes.push(self.route(route, span, backend, &vips, sight));
+        }
+        let names = routes
+            .iter()
+            .any(|route| !route.sni.is_empty() || !route.hosts.is_empty());
+        for key in [&raw.unexpected_name, &raw.no_name] {
+            if let (Some(span), false) = (key.span(), names) {
+                let message = "no route of this service goes by a name";
+                self.refuse(Fault::new(span, message).help("add `sni` or `hosts` to a route"));
+            }
+        }
+        Service {
+            throttle: self.throttle(&raw, sight.http, workers),
+            unexpected_name: raw.unexpected_name.or(Stranger::Default),
+            no_name: raw.no_name.or(Stranger::Default),
+            timeouts: ClientTimeouts {
+                client: self.own_period("client", raw.timeouts.client),
+                http_request: self.own_period("http_request", raw.timeouts.http_request),
+                keep_alive: self.own_period("keep_alive", raw.timeouts.keep_alive),
+            },
+            name,
+            vips,
+            listeners,
+            backend,
+            routes,
+        }
+    }
+
+    fn own_period(&mut self, name: &str, key: Key<Period>) -> Option<Duration> {
+        key.0
+            .is_some()
+            .then(|| self.period_or_none(name, key, Duration::ZERO))
+    }
+
+    fn room(&mut self, name: &str, pairs: usize, service: &Span, taken: &mut Taken) {
+        let before = taken.count;
+        taken.count += pairs;
+        let most = SERVICES as usize - 1;
+        if before <= most && taken.count > most {
+            let message = format!(
+                "more than {most} pairs of VIP and port on this node, from service `{name}` on"
+            );
+            self.refuse(Fault::new(service.clone(), message).help("use fewer VIPs or listeners"));
+        }
+    }
+
+    /// Servers are spoken to as their clients are: a backend is for requests or for bytes.
+    fn modes(&mut self, service: &Service, span: &Span, taken: &mut Taken) {
+        for listener in &service.listeners {
+            let http = listener.protocol.is_http();
+            for backend in service.backends() {
+                let first = taken
+                    .modes
+                    .entry(backend.to_owned())
+                    .or_insert_with(|| (service.name.clone(), http));
+                if first.1 == http {
+                    continue;
+                }
+                let message = format!(
+                    "backend `{backend}` is for {} of service `{}` and cannot be for {} of service `{}` too",
+                    spoken(!http),
+                    first.0,
+                    spoken(http),
+                    service.name
+                );
+                let help = "write a second backend with the same servers";
+                self.refuse(Fault::new(span.clone(), message).help(help));
+                return;
+            }
+        }
     }
 
     fn service_name(&mut self, key: Key<String>, service: &Span, taken: &mut Taken) -> String {
@@ -97,77 +232,6 @@ impl Judge<'_> {
             }
         }
         vips
-    }
-
-    fn listeners(
-        &mut self,
-        name: &str,
-        written: Vec<At<raw::Listener>>,
-        service: &Span,
-        lists: &BTreeMap<String, List>,
-    ) -> Vec<At<Listener>> {
-        if written.is_empty() {
-            let message = format!("service `{name}` has no listener");
-            let help = "add `[[services.listeners]]` with `port = 443` and `certificate = \"...\"`";
-            self.refuse(Fault::new(service.clone(), message).help(help));
-        }
-        let listeners = written.into_iter().filter_map(|At { value, span }| {
-            let protection = self.protection(value.certificate);
-            let access = self.access(name, value.access, &protection, &span, lists);
-            let Some(At { value: port, span }) = value.port.0 else {
-                self.refuse(Fault::new(
-                    span,
-                    format!("a listener of service `{name}` without `port`"),
-                ));
-                return None;
-            };
-            Some(At {
-                value: Listener {
-                    port,
-                    protection,
-                    access,
-                },
-                span,
-            })
-        });
-        listeners.collect()
-    }
-
-    fn protection(&mut self, certificate: Key<String>) -> Protection {
-        let Some(at) = certificate.0 else {
-            return Protection::Plain;
-        };
-        let span = at.span.clone();
-        let certificate = self.word_path(at);
-        if let Err(error) = pem::check(&certificate) {
-            self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
-        }
-        Protection::Tls { certificate }
-    }
-
-    /// TLS is open unless said otherwise; plain HTTP is never open by silence.
-    fn access(
-        &mut self,
-        name: &str,
-        key: Key<String>,
-        protection: &Protection,
-        listener: &Span,
-        lists: &BTreeMap<String, List>,
-    ) -> Access {
-        match key.0 {
-            Some(at) if at.value == OPEN => Access::Open,
-            Some(at) => Access::List(self.list(at, lists)),
-            None => {
-                if *protection == Protection::Plain {
-                    let message = format!(
-                        "a listener of service `{name}` has no certificate, so it must say its `access`"
-                    );
-                    let help = "write `access = \"frontend-http\"` for listed clients only, or `access = \"open\"`";
-                    self.refuse(Fault::new(listener.clone(), message).help(help));
-                }
-                Access::Open
-            }
-        }
     }
 
     /// No VIP and port twice, over all services.
@@ -230,6 +294,10 @@ impl Judge<'_> {
         }
         value
     }
+}
+
+fn spoken(http: bool) -> &'static str {
+    if http { "requests" } else { "bytes" }
 }
 
 /// Why an address cannot be a VIP. Loopback can: a node may be tried out alone.

@@ -151,7 +151,8 @@ impl Source {
     }
 }
 
-/// A line that may hold the cluster key is never shown.
+/// A line that may hold a secret is never shown.
 fn secret(line: &str) -> bool {
-    line.replace("cluster_key_file", "").contains("cluster_key")
+    let mut keys = ["cluster_key", "password"].into_iter();
+    keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
 }

@@ -37,16 +37,24 @@ impl<'j> Judge<'j> {
     }
 
     pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
-        let (lists, backends) = (self.lists(file.lists), self.backends(file.backends));
+        let workers = self.workers(file.workers);
+        let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
+        let (mut lists, backends) = (self.lists(file.lists), self.backends(file.backends, share));
         let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        let bfd = self.bfd(file.bfd);
         let config = Config {
-            services: self.services(file.services, &lists, &backends, node.metrics),
-            workers: self.workers(file.workers),
+            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
             resolve: self.resolve(file.resolve),
             node,
             lists,
             backends,
+            gate: self.gate(file.gate, workers.cpus.len()),
+            workers,
+            bgp: self.bgp(file.bgp, &services, &bfd),
+            bfd,
+            services,
         };
         if self.faults.is_empty() {
             Ok(config)

@@ -14,6 +14,7 @@ use tokio::{
 use super::Daemon;
 use crate::{
     api::{Answer, Failure, Reply, Request},
+    lists,
     observe::http::Source as _,
 };
 
@@ -36,6 +37,7 @@ async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
     if let Err(error) = answer_all(BufReader::new(read), &mut write, &daemon).await {
         tracing::debug!(%error, "control connection");
     }
+    lists::release_memory();
 }
 
 async fn answer_all(
@@ -103,6 +105,7 @@ impl Daemon {
                 .map(Reply::Checked)
                 .map_err(Into::into),
             Request::Reload => self.reload().await.map(Reply::Reloaded),
+            Request::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
             Request::Watch => Ok(Reply::Lists(Vec::new())),
         };
         reply.map_err(|error| crate::api::failure(&error))

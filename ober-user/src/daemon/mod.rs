@@ -13,6 +13,7 @@ mod start;
 mod steering;
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -28,12 +29,16 @@ pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 
 use crate::{
-    backends::Backends, config::Config, dataplane::Plane, haproxy::Pool, lists::Keeper, observe,
-    status::DropEvent,
+    announce::Announcer,
+    backends::Backends,
+    config::Config,
+    dataplane::Plane,
+    gate,
+    haproxy::Pool,
+    lists::Keeper,
+    observe,
+    status::{self, DropEvent},
 };
-
-/// In the state directory: the VIPs the daemon added, to be removed by `ober-user detach`.
-pub const VIPS: &str = "vips.json";
 
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
 pub struct Daemon {
@@ -42,6 +47,7 @@ pub struct Daemon {
     run: PathBuf,
     started: u64,
     config: RwLock<Arc<Config>>,
+    announcer: Announcer,
     pool: tokio::sync::Mutex<Pool>,
     backends: tokio::sync::Mutex<Backends>,
     keeper: tokio::sync::Mutex<Keeper>,
@@ -84,6 +90,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
+    // Whoever is in a hurry asks twice.
+    tokio::select! {
+        () = daemon.announcer.stop() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     tracing::info!("stopped; the data plane goes on filtering and the workers go on serving");
     Ok(())
 }
@@ -91,6 +103,15 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 impl Daemon {
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Drains, undrains, disables or enables a VIP; without one, all.
+    async fn order(
+        &self,
+        vip: Option<IpAddr>,
+        order: gate::Order,
+    ) -> anyhow::Result<Vec<status::gate::Gate>> {
+        Ok(self.announcer.order(vip, order).await?)
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {

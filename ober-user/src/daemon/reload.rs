@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::{Daemon, start, steering};
 use crate::{
+    announce::addresses,
     api::{Reloaded, Sync, Synced, Target},
     backends::{Backends, Ready},
     config::Config,
@@ -26,14 +27,22 @@ impl Daemon {
         let mut fresh = Backends::open(&config)?;
         let ready = fresh.prepare(&config, &Sync::default()).await?;
         let mut lists = Keeper::open(&config, self.plane().directory())?;
-        // A service that goes leaves the kernel before its sockets do, and a new one comes after its sockets are there.
-        // Those that stay keep the lists they had until then: the old keeper alone knows all of them.
+        // A port may be taken, a driver may refuse the programs: better now, when nothing has changed.
+        self.announcer.speak(&config).await?;
+        let attached = start::attach(&reaching(&config, &old), &mut self.plane());
+        if let Err(error) = attached {
+            self.announcer.speak(&old).await?;
+            return Err(error);
+        }
+        // A service that goes is withdrawn, then it leaves the kernel, then its sockets go; a new one comes after its
+        // sockets are there. Those that stay keep the lists they had until then: the old keeper alone knows all of them.
         let staying = staying(&old, &config);
+        self.announcer.withdraw(&staying, &pool.sockets()).await?;
         self.put(&staying, &keeper, &pool)?;
         let report = match pool.reload(&config, &ready.servers).await {
             Ok(report) => report,
             Err(error) => {
-                self.put(&old, &keeper, &pool)?;
+                self.put_back(&old, &keeper, &pool).await?;
                 return Err(error.into());
             }
         };
@@ -50,9 +59,19 @@ impl Daemon {
             .attached
             .write()
             .unwrap_or_else(PoisonError::into_inner) = attached;
-        start::add_vips(&config).await?;
+        addresses::add(&config).await?;
+        self.announcer.guard(&config, &pool.sockets()).await?;
+        addresses::remove(&config, &config.vips().collect::<Vec<_>>()).await?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(reloaded(report))
+    }
+
+    /// The services, programs and neighbours of a configuration that was in force.
+    async fn put_back(&self, old: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
+        self.put(old, keeper, pool)?;
+        start::attach(old, &mut self.plane())?;
+        self.announcer.speak(old).await?;
+        self.announcer.guard(old, &pool.sockets()).await
     }
 
     /// Changes lists and backends, all or none.
@@ -127,6 +146,16 @@ async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow:
     Ok(())
 }
 
+/// The new configuration on the interfaces of both, but for those that are gone.
+fn reaching(new: &Config, old: &Config) -> Config {
+    let mut both = new.clone();
+    let more = old.node.interfaces.iter();
+    let more = more.filter(|name| !new.node.interfaces.contains(name));
+    let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
+    both.node.interfaces.extend(more.cloned());
+    both
+}
+
 /// The old configuration without the services that go.
 fn staying(old: &Config, new: &Config) -> Config {
     let mut staying = old.clone();
@@ -154,10 +183,11 @@ fn unchangeable(old: &Config, new: &Config) -> anyhow::Result<()> {
         && a.metrics == b.metrics
         && a.cluster_key == b.cluster_key
         && a.packet_log == b.packet_log
+        && a.xdp == b.xdp
         && old.limits == new.limits;
     ensure!(
         same,
-        "node.instance, state, run, bpffs, metrics, cluster_key, packet_log and limits are fixed at the start: \
+        "node.instance, state, run, bpffs, metrics, cluster_key, packet_log, xdp and limits are fixed at the start: \
          restart the daemon to change them; traffic goes on meanwhile"
     );
     Ok(())

@@ -161,7 +161,7 @@ impl observe::http::Source for Daemon {
                 .map(|server| server.addr.to_string())
                 .collect()
         };
-        status::Status {
+        let mut status = status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
             pid: Some(std::process::id()),
@@ -175,7 +175,13 @@ impl observe::http::Source for Daemon {
                 .into_iter()
                 .map(|(name, servers)| (name, addresses_of(servers)))
                 .collect(),
-        }
+            gate: Vec::new(),
+            bgp: Vec::new(),
+            bfd: status::bfd::Bfd::default(),
+            vrrp: status::vrrp::Vrrp::default(),
+        };
+        self.announcer.describe(&mut status);
+        status
     }
 
     fn run(&self) -> &Path {

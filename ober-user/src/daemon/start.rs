@@ -1,9 +1,7 @@
 //! The order of a start. Whatever can refuse does so before the first packet meets anything new.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
-    net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -19,8 +17,9 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
-use super::{Daemon, Lock, cluster_key, detach, steering};
+use super::{Daemon, Lock, cluster_key, steering};
 use crate::{
+    announce::{Announcer, addresses},
     api,
     backends::{Backends, Ready},
     config::{Access, Config, Steer},
@@ -61,6 +60,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         path: path.into(),
         run: node.run.clone(),
         started: lists::now(),
+        announcer: parts.announcer,
         pool: parts.pool.into(),
         backends: backends.into(),
         keeper: parts.keeper.into(),
@@ -83,6 +83,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
 
 /// What serves.
 struct Parts {
+    announcer: Announcer,
     keeper: Keeper,
     pool: Pool,
     members: steering::Shared,
@@ -112,7 +113,7 @@ async fn put_in_force(
     if parts.is_err() && first {
         haproxy::dismiss(&config.node.run, Duration::ZERO).await;
         dataplane::detach(bpffs, instance)?;
-        detach::remove_vips(config).await?;
+        addresses::remove(config, &[]).await?;
     } else if parts.is_err() && !adopted {
         dataplane::remove_pins(&directory)?;
     }
@@ -124,12 +125,14 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
     let (keeper, pool) = serve(config, &mut plane, servers, events).await?;
     let plane = Arc::new(Mutex::new(plane));
     let settled = Arc::new(AtomicBool::new(false));
+    let (gates, gate_events) = mpsc::unbounded_channel();
     let members = steering::Shared::default();
     steering::follow(
         Arc::clone(&plane),
         Arc::clone(&members),
         Arc::clone(&settled),
         worker_events,
+        gates,
     )?;
     let (count, of) = (pool.ready(PATIENCE).await, config.workers.cpus.len());
     tracing::info!(workers = count, of, "workers are ready");
@@ -142,9 +145,11 @@ async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyho
         plane.set_ring(&known.ring());
         attach(config, &mut plane)?
     };
-    add_vips(config).await?;
+    addresses::add(config).await?;
     let drops = Drops::open(steering::lock(&plane).directory())?;
+    let announcer = Announcer::start(config, &pool.sockets(), gate_events).await?;
     Ok(Parts {
+        announcer,
         keeper,
         pool,
         members,
@@ -284,26 +289,6 @@ fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
         Ok(listener)
     };
     bind().with_context(|| format!("listen on {}", path.display()))
-}
-
-/// Adds the VIPs this node lacks, once they are noted for `ober-user detach`.
-pub(super) async fn add_vips(config: &Config) -> anyhow::Result<()> {
-    let Some(interface) = &config.node.vip_interface else {
-        return Ok(());
-    };
-    let present = netlink::addresses().await?;
-    let vips = config.services.iter().flat_map(|service| &service.vips);
-    let missing: BTreeSet<IpAddr> = vips.filter(|vip| !present.contains(vip)).copied().collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let note = config.node.state.join(super::VIPS);
-    let mut ours: BTreeSet<IpAddr> = crate::store::read_json(&note)?.unwrap_or_default();
-    ours.extend(&missing);
-    crate::store::Pending::json(&note, &ours)?.commit()?;
-    let added = netlink::add_vips(interface, &missing.into_iter().collect::<Vec<_>>()).await?;
-    tracing::info!(?added, interface, "VIPs added");
-    Ok(())
 }
 
 fn tell_unresolved(ready: &Ready) {

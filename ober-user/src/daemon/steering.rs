@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::{
     dataplane::Plane,
@@ -63,12 +63,13 @@ pub(super) fn members(shared: &Shared) -> MutexGuard<'_, Members> {
 }
 
 /// Follows the workers until the pool is gone. Nothing is published before `settled` says that the first facts are in:
-/// an adopted ring stays in force until then.
+/// an adopted ring stays in force until then. The gates hear of each event right after the ring has changed.
 pub(super) fn follow(
     plane: Arc<Mutex<Plane>>,
     shared: Shared,
     settled: Arc<std::sync::atomic::AtomicBool>,
     mut events: UnboundedReceiver<WorkerEvent>,
+    gates: UnboundedSender<WorkerEvent>,
 ) -> std::io::Result<()> {
     let work = move || {
         while let Some(event) = events.blocking_recv() {
@@ -77,6 +78,8 @@ pub(super) fn follow(
                 lock(&plane).set_ring(&members.ring());
             }
             drop(members);
+            // Without gates (the daemon ends) there is nobody to tell.
+            gates.send(event).unwrap_or_default();
             tracing::info!(worker = event.worker, in_ring = event.in_ring, "worker");
         }
     };

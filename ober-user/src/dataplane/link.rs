@@ -96,7 +96,7 @@ pub(super) fn xdp(
                 interface,
                 "the mode of XDP changes: the program is taken off and attached anew"
             );
-            fs::remove_file(&pin).map_err(|cause| error(cause.to_string()))?;
+            take_off(&pin).map_err(|cause| error(cause.to_string()))?;
             lost = Some(if native {
                 XdpMode::Native
             } else {
@@ -240,6 +240,12 @@ pub fn holds(home: &Path, interface: &str) -> bool {
         .any(|link| kernel::info(&link).is_ok_and(|info| info.holds(index)))
 }
 
+/// Does the socket lookup run in this network namespace?
+pub fn looks_up(home: &Path) -> bool {
+    let link = kernel::open(&home.join(LOOKUP)).and_then(|link| kernel::info(&link));
+    link.is_ok_and(|info| info.holds(0))
+}
+
 /// Does the interface's link run in native mode?
 pub fn native(home: &Path, interface: &str) -> bool {
     xdp_pin(home, interface, true).exists()
@@ -279,11 +285,18 @@ impl Links {
         for entry in fs::read_dir(home)? {
             let path = entry?.path();
             if is_link(&path) && !self.0.iter().any(|(old, _)| *old == path) {
-                fs::remove_file(path)?;
+                take_off(&path)?;
             }
         }
         Ok(())
     }
+}
+
+/// Ends a pinned link. Its last descriptor alone would end it too, but at some later time, and until then the interface
+/// is busy for whoever attaches next.
+pub(super) fn take_off(pin: &Path) -> io::Result<()> {
+    kernel::detach(&kernel::open(pin)?)?;
+    fs::remove_file(pin)
 }
 
 /// Takes the program off every interface but the named ones.
@@ -300,7 +313,7 @@ pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Er
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("link_xdp_"));
         if ours && !keep.contains(&path) {
-            fs::remove_file(path).map_err(error)?;
+            take_off(&path).map_err(error)?;
         }
     }
     Ok(())
@@ -405,6 +418,14 @@ mod kernel {
             namespace,
             xdp,
         })
+    }
+
+    /// `BPF_LINK_DETACH`: no packet meets the program any more when this returns.
+    pub(super) fn detach(link: &OwnedFd) -> io::Result<()> {
+        // SAFETY: as in `open`.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+        bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
     }
 
     /// `BPF_LINK_UPDATE`: the next packet meets the new program.

@@ -3,6 +3,7 @@
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
+    time::Instant,
 };
 
 use aya::Ebpf;
@@ -14,7 +15,7 @@ use ober_common::abi::{
 };
 
 use super::{Error, memory::Memory};
-use crate::config::Limits;
+use crate::{config::Limits, drive};
 
 /// Bytes of an array's key.
 const KEY: u32 = 4;
@@ -213,6 +214,8 @@ pub struct Maps {
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
+    /// When a page was last given up, for all that is known here.
+    pub pages_given_up: Instant,
 }
 
 impl Maps {
@@ -258,6 +261,7 @@ impl Maps {
             cpus: Map::CpuMap(pin("CPU_QUEUES")?)
                 .try_into()
                 .map_err(bad("CPU_QUEUES"))?,
+            pages_given_up: drive::now(),
         })
     }
 }

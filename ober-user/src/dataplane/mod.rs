@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-pub use link::{holds, native};
+pub use link::{holds, looks_up, native};
 pub use load::{Attached, OBJECT, Plane};
 pub use maps::Maps;
 pub use services::{Wanted, ip};
@@ -155,6 +155,8 @@ pub(crate) fn remove_pins(directory: &Path) -> Result<(), Error> {
     for path in paths {
         let removed = if path.is_dir() {
             fs::remove_dir(path)
+        } else if link::is_link(&path) {
+            link::take_off(&path)
         } else {
             fs::remove_file(path)
         };

@@ -18,10 +18,11 @@ use super::{
     render::{Place, Servers, render},
     slot::Order,
     sockets::{Key, Set, keys},
+    version,
     worker::Generation,
     write,
 };
-use crate::config::{Config, Protection};
+use crate::config::Config;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,6 +32,7 @@ pub(super) async fn prepare(
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
+    version::suits(config).await?;
     let certificates = certificates(config);
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut orders = Vec::new();
@@ -91,10 +93,14 @@ fn certificates(config: &Config) -> Vec<u8> {
         .services
         .iter()
         .flat_map(|service| &service.listeners);
-    let paths = listeners.filter_map(|listener| match &listener.protection {
-        Protection::Tls { certificate } => Some(certificate),
-        Protection::Plain => None,
-    });
+    let served = listeners.filter_map(|listener| listener.protocol.termination());
+    let shown = config
+        .backends
+        .values()
+        .filter_map(|backend| backend.tls.as_ref());
+    let paths = served
+        .map(|tls| &tls.certificate)
+        .chain(shown.flat_map(|tls| &tls.certificate));
     paths
         .flat_map(|path| std::fs::read(path).unwrap_or_default())
         .collect()
@@ -117,15 +123,9 @@ async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> R
     let output = timeout(PATIENCE, command.kill_on_drop(true).output())
         .await
         .map_err(io::Error::from);
-    let output = output.flatten().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Missing {
-            haproxy: haproxy.to_owned(),
-        },
-        _ => Error::Check {
-            haproxy: haproxy.to_owned(),
-            source,
-        },
-    })?;
+    let output = output
+        .flatten()
+        .map_err(|source| Error::not_run(haproxy, source))?;
     if output.status.success() {
         let path = file.to_owned();
         return std::fs::remove_file(file).map_err(|source| Error::Write { path, source });

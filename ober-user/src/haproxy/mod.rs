@@ -32,6 +32,7 @@ pub mod render;
 mod slot;
 mod snapshot;
 pub mod sockets;
+pub mod version;
 pub mod worker;
 
 pub use cli::ask;
@@ -80,6 +81,17 @@ pub enum Error {
         haproxy.display()
     )]
     Missing { haproxy: PathBuf },
+    #[error("{} is no HAProxy: name another in `workers.haproxy`", haproxy.display())]
+    NoHaproxy { haproxy: PathBuf },
+    #[error(
+        "{key} needs HAProxy {needed} or newer, and {} is older; install that or remove the key",
+        haproxy.display()
+    )]
+    TooOld {
+        haproxy: PathBuf,
+        key: String,
+        needed: version::Version,
+    },
     #[error("run {} to check the configuration: {source}", haproxy.display())]
     Check { haproxy: PathBuf, source: io::Error },
     #[error(
@@ -99,6 +111,22 @@ pub enum Error {
         "worker {worker} does not start with the new configuration, and nothing was changed: {why}"
     )]
     NotServing { worker: usize, why: String },
+}
+
+impl Error {
+    /// Why a program could not be run.
+    fn not_run(haproxy: &Path, source: io::Error) -> Self {
+        let haproxy = haproxy.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { haproxy },
+            _ => Self::Check { haproxy, source },
+        }
+    }
+}
+
+/// The command socket of a worker, for [`ask`].
+pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
+    Files::new(run, worker).cli()
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it

@@ -12,7 +12,7 @@ mod error;
 mod expand;
 mod fold;
 mod parse;
-mod servers;
+pub mod servers;
 mod stream;
 #[cfg(test)]
 mod tests;

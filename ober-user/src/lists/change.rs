@@ -4,11 +4,11 @@
 use super::{
     Error, Keeper, List,
     expand::{self, Expanded, Names, Stdin},
-    now, release_memory, snapshot,
+    now, snapshot,
     stored::Stored,
 };
 use crate::{
-    access::{self, Change, Entries},
+    access::{self, Entries, Plan},
     api::{Edit, SHOWN, Sync, Synced, Target},
     hostlist, slurm,
     store::{self, Pending},
@@ -19,6 +19,14 @@ struct Ready {
     name: String,
     stored: Stored,
     expanded: Expanded,
+    plan: Plan,
+    /// `None` in a dry run.
+    kept: Option<Kept>,
+}
+
+/// What is on disk before the kernel changes.
+struct Kept {
+    snapshot: snapshot::Update,
     /// In the order in which they are put in place: what is referred to comes before what refers to it.
     files: Vec<Pending>,
 }
@@ -27,21 +35,19 @@ impl Keeper {
     /// Applies the edits of lists, all or none; edits of backends are not ours.
     pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
         let slurm = self.slurm()?;
-        let mut ready = Vec::new();
+        let mut ready: Vec<Ready> = Vec::new();
         for edit in &sync.edits {
             if let Target::List(name) = &edit.target {
+                if ready.iter().any(|change| change.name == *name) {
+                    return Err(Error::Twice { list: name.clone() });
+                }
                 ready.push(self.prepare(name, edit, sync, &slurm).await?);
             }
         }
         if sync.dry_run {
-            return ready
-                .iter()
-                .map(|change| self.show_difference(change))
-                .collect();
+            return Ok(ready.iter().map(|change| self.shown(change)).collect());
         }
-        let done = tokio::task::block_in_place(|| self.apply(ready));
-        release_memory();
-        done
+        self.apply(ready)
     }
 
     fn slurm(&self) -> Result<slurm::NodeAddrs, Error> {
@@ -73,17 +79,22 @@ impl Keeper {
             .map(|(name, why)| (name.clone(), why.to_string()))
             .collect();
         stored.synced = Some(now());
-        let files = if sync.dry_run {
-            Vec::new()
-        } else {
-            self.write(name, &stored, &expanded.entries, stdin)?
+        let apply = |source| Error::Apply {
+            list: name.into(),
+            source,
         };
-        Ok(Ready {
+        let plan = Plan::new(&self.maps, stored.number, &expanded.entries).map_err(apply)?;
+        let mut ready = Ready {
             name: name.into(),
             stored,
             expanded,
-            files,
-        })
+            plan,
+            kept: None,
+        };
+        if !sync.dry_run {
+            ready.kept = Some(self.keep(&mut ready, stdin)?);
+        }
+        Ok(ready)
     }
 
     async fn expand(
@@ -108,24 +119,21 @@ impl Keeper {
         })
     }
 
-    fn write(
-        &self,
-        name: &str,
-        stored: &Stored,
-        entries: &Entries,
-        stdin: Option<Stdin<'_>>,
-    ) -> Result<Vec<Pending>, Error> {
+    fn keep(&self, ready: &mut Ready, stdin: Option<Stdin<'_>>) -> Result<Kept, Error> {
+        let Ready { name, stored, .. } = ready;
         let keep = |source| Error::Keep {
-            list: name.into(),
+            list: name.clone(),
             source,
         };
         let mut files = Vec::new();
         if let Some(Stdin { file, text }) = stdin {
             files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
         }
-        files.push(snapshot::write(&self.snapshot(name), entries).map_err(keep)?);
         files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
-        Ok(files)
+        let last = self.known(name)?.snapshot;
+        let (path, entries) = (self.snapshot(name), &mut ready.expanded.entries);
+        let snapshot = snapshot::Update::write(&path, last, entries, &ready.plan).map_err(keep)?;
+        Ok(Kept { snapshot, files })
     }
 
     fn apply(&mut self, ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
@@ -137,17 +145,15 @@ impl Keeper {
             if several {
                 before.push((number, self.read(&list, number)?));
             }
-            match access::replace(&mut self.maps, number, &change.expanded.entries) {
-                Ok(applied) => done.push((change, applied)),
+            match change.plan.apply(&mut self.maps, &change.expanded.entries) {
+                Ok(()) => done.push(change),
                 Err(source) => {
                     self.put_back(&before);
                     return Err(Error::Apply { list, source });
                 }
             }
         }
-        done.into_iter()
-            .map(|(change, applied)| self.finish(change, applied))
-            .collect()
+        done.into_iter().map(|change| self.finish(change)).collect()
     }
 
     /// What was in force fitted, so it fits again.
@@ -159,60 +165,49 @@ impl Keeper {
         }
     }
 
-    fn finish(&mut self, change: Ready, applied: Change) -> Result<Synced, Error> {
-        let synced = synced(&change, applied);
+    fn finish(&mut self, change: Ready) -> Result<Synced, Error> {
+        let synced = self.synced(&change);
         let Ready {
-            name,
-            stored,
-            expanded,
-            files,
+            name, stored, kept, ..
         } = change;
-        files.into_iter().try_for_each(Pending::commit)?;
+        let mut list = List {
+            count: synced.count,
+            ..List::default()
+        };
+        if let Some(Kept { snapshot, files }) = kept {
+            list.snapshot = Some(snapshot.commit()?);
+            files.into_iter().try_for_each(Pending::commit)?;
+        }
         for text in self.texts(&name).filter(|text| !stored.reads(text)) {
             std::fs::remove_file(&text)
                 .map_err(|source| store::Error::Write { path: text, source })?;
         }
-        let count = expanded.entries.count();
-        self.lists.insert(
-            name,
-            List {
-                stored,
-                count,
-                error: None,
-            },
-        );
+        list.stored = stored;
+        self.lists.insert(name, list);
         Ok(synced)
     }
 
-    fn show_difference(&self, change: &Ready) -> Result<Synced, Error> {
-        let apply = |source| Error::Apply {
-            list: change.name.clone(),
-            source,
-        };
-        let (added, removed) =
-            access::difference(&self.maps, change.stored.number, &change.expanded.entries)
-                .map_err(apply)?;
-        let counts = Change {
-            added: added.count(),
-            removed: removed.count(),
-        };
+    fn shown(&self, change: &Ready) -> Synced {
         let lines = |entries: &Entries| entries.lines().take(SHOWN).collect();
-        Ok(Synced {
+        let [added, removed] = change.plan.difference();
+        Synced {
             added: lines(&added),
             removed: lines(&removed),
-            ..synced(change, counts)
-        })
+            ..self.synced(change)
+        }
     }
-}
 
-fn synced(change: &Ready, counts: Change) -> Synced {
-    Synced {
-        target: Target::List(change.name.clone()),
-        change: counts,
-        count: change.expanded.entries.count(),
-        added: Vec::new(),
-        removed: Vec::new(),
-        unresolved: change.stored.unresolved.clone(),
-        kept: change.expanded.kept.clone(),
+    fn synced(&self, ready: &Ready) -> Synced {
+        let change = ready.plan.change();
+        let before = self.lists.get(&ready.name).map_or(0, |list| list.count);
+        Synced {
+            target: Target::List(ready.name.clone()),
+            change,
+            count: (before + change.added).saturating_sub(change.removed),
+            added: Vec::new(),
+            removed: Vec::new(),
+            unresolved: ready.stored.unresolved.clone(),
+            kept: ready.expanded.kept.clone(),
+        }
     }
 }

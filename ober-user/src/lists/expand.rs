@@ -29,6 +29,7 @@ pub(super) struct Run {
 /// What they mean.
 #[derive(Default)]
 pub(super) struct Expanded {
+    /// In order.
     pub(super) entries: Entries,
     /// All names of the sources, with the addresses used.
     pub(super) names: Names,
@@ -132,13 +133,17 @@ pub(super) async fn resolve(
         named
             .flatten()
             .for_each(|address| run.entries.push(*address));
-        run.entries.settle();
         match (run.adds, expanded.entries.is_empty()) {
             (true, true) => expanded.entries = run.entries,
             (true, false) => expanded.entries.extend(run.entries),
-            (false, _) => expanded.entries.remove(&run.entries)?,
+            (false, _) => {
+                run.entries.settle();
+                expanded.entries.settle();
+                expanded.entries.remove(&run.entries)?;
+            }
         }
     }
+    expanded.entries.order();
     Ok(expanded)
 }
 
@@ -163,7 +168,9 @@ mod tests {
         };
         let runs = read(&steps, 100_000, None).unwrap();
         let expanded = resolve(runs, &Names::new(), &how, &NodeAddrs::default()).await;
-        let lines: Vec<String> = expanded.unwrap().entries.lines().collect();
+        let mut entries = expanded.unwrap().entries;
+        entries.settle();
+        let lines: Vec<String> = entries.lines().collect();
         assert_eq!(lines, ["10.2.0.7", "10.2.1.0-10.2.255.255", "fd00::2"]);
     }
 }

@@ -5,7 +5,8 @@
 //! sources -> hostlist -> names -> resolve -+-> Entries -> snapshot on disk -> kernel -> sources on disk
 //!                     -> addresses --------+
 //! ```
-//! The disk comes before the kernel: a list that cannot be kept is not applied.
+//! The disk comes before the kernel: a list that cannot be kept is not applied. A small change is kept as a change
+//! behind the snapshot.
 
 mod change;
 mod expand;
@@ -21,6 +22,7 @@ use std::{
 use ober_common::abi::LISTS;
 
 pub use expand::Names;
+use snapshot::Snapshot;
 use stored::{Stored, free_number, read_all};
 
 use crate::{
@@ -35,6 +37,8 @@ use crate::{
 pub enum Error {
     #[error("change list {list}: there is no such list; the configuration has {known}")]
     Unknown { list: String, known: String },
+    #[error("change list {list}: it is named twice; make it one change")]
+    Twice { list: String },
     #[error("change list {list}: {source}")]
     Sources {
         list: String,
@@ -61,6 +65,8 @@ struct List {
     stored: Stored,
     count: u64,
     error: Option<String>,
+    /// `None`: nobody knows whether what is on disk is what the kernel holds.
+    snapshot: Option<Snapshot>,
 }
 
 /// All lists of an instance.
@@ -188,6 +194,7 @@ impl Keeper {
             }
             errors.extend(error);
         }
+        release_memory();
         errors
     }
 
@@ -323,8 +330,9 @@ pub fn keep_no_large_blocks() {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
 }
 
-/// A million addresses pass through this process now and then; their memory goes back to the machine.
-fn release_memory() {
+/// A million addresses pass through this process now and then; their memory goes back to the machine. Call it when
+/// nobody waits for an answer any more.
+pub fn release_memory() {
     // SAFETY: only returns free memory of the allocator to the kernel.
     unsafe { libc::malloc_trim(0) };
 }

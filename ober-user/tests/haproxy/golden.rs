@@ -3,25 +3,26 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{IpAddr, SocketAddr, TcpListener},
     os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
 
 use ober_user::{
-    config::{Balance, Config, Protection},
+    config::{Balance, Config},
     haproxy::{
-        Servers,
+        Server, Servers,
         render::{Error, Place, render, variable},
         sockets::keys,
     },
+    hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
 };
 
-use crate::lab::{Lab, backend, listener, server, service};
+use crate::lab::{Lab, PLAIN, backend, https, listener, server, service};
 
-fn text(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Error> {
+fn text_of(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Error> {
     let run = lab.dir.path();
     let (cli, stats) = (run.join("worker-1.sock"), run.join("worker-1-stats.sock"));
     render(
@@ -76,7 +77,7 @@ fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
 }
 
 fn golden(name: &str, lab: &Lab, config: &Config) {
-    let text = text(lab, config, &lab.servers).unwrap();
+    let text = text_of(lab, config, &lab.servers).unwrap();
     compare(name, lab, &text);
     let said = accepted(lab, config, &text);
     assert!(!said.contains("[WARNING]"), "{said}");
@@ -103,7 +104,7 @@ fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
     lab.config.services = vec![service(
         "plain",
         &["2001:db8::1"],
-        vec![listener(80, Protection::Plain)],
+        vec![listener(80, PLAIN)],
     )];
     let mut backend = backend();
     backend.check = None;
@@ -122,12 +123,12 @@ fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() 
     let mut lab = Lab::new(1);
     let odd = lab.dir.path().join("it's \"odd\" $HOME #1 \\ %[src].pem");
     fs::copy(lab.dir.path().join("s3.pem"), &odd).unwrap();
-    let tls = Protection::Tls { certificate: odd };
+    let tls = https(&odd);
     lab.config.services = vec![
         service(
             "a",
             &["192.0.2.1"],
-            vec![listener(443, tls.clone()), listener(80, Protection::Plain)],
+            vec![listener(443, tls.clone()), listener(80, PLAIN)],
         ),
         service(
             "b",
@@ -146,6 +147,64 @@ fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() 
     golden("odd.cfg", &lab, &lab.config);
 }
 
+/// The servers as if every name had resolved.
+fn resolved(config: &Config) -> Servers {
+    let all = config.backends.iter().map(|(name, backend)| {
+        let servers = backend.servers.iter().flat_map(|source| {
+            let (expression, standing) = Standing::split(source).unwrap();
+            let cap = Cap::new(100);
+            let hosts = expand_servers(expression, backend.port, cap, &mut NoSources).unwrap();
+            hosts.into_iter().map(move |host| {
+                let (label, address, name) = match host.host {
+                    Host::Addr(address) => (address.to_string(), address, None),
+                    Host::Name(name) => (name.clone(), IpAddr::from([192, 0, 2, 200]), Some(name)),
+                };
+                Server {
+                    host: name,
+                    standing,
+                    ..Server::new(label, SocketAddr::new(address, host.port.get()))
+                }
+            })
+        });
+        (name.clone(), servers.collect())
+    });
+    all.collect()
+}
+
+/// Each set-up of `golden/setups`, as its administrator writes it.
+#[test]
+fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/haproxy/golden/setups");
+    let mut setups: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .map(|it| it.path())
+        .collect();
+    setups.retain(|path| path.extension() == Some("toml".as_ref()));
+    setups.sort();
+    assert!(setups.len() >= 12, "{setups:?}");
+    for setup in setups {
+        let lab = Lab::new(1);
+        let text = format!(
+            "{}\n[node]\ninterfaces = [\"lo\"]\n",
+            fs::read_to_string(&setup).unwrap()
+        );
+        let file = lab.dir.path().join("ober.toml");
+        fs::write(&file, text).unwrap();
+        let config =
+            Config::load(&file).unwrap_or_else(|error| panic!("{}: {error}", setup.display()));
+        let text = text_of(&lab, &config, &resolved(&config)).unwrap();
+        let name = Path::new("setups").join(setup.with_extension("cfg").file_name().unwrap());
+        compare(name.to_str().unwrap(), &lab, &text);
+        let said = accepted(&lab, &config, &text);
+        assert!(
+            !said.contains("[WARNING]"),
+            "{}: {said}\n{text}",
+            setup.display()
+        );
+    }
+}
+
 #[test]
 fn nothing_a_user_writes_can_add_a_line() {
     let lab = Lab::new(1);
@@ -155,9 +214,7 @@ fn nothing_a_user_writes_can_add_a_line() {
         |config, _, evil| config.workers.user = Some(evil.to_owned()),
         |config, _, evil| config.workers.group = Some(evil.to_owned()),
         |config, _, evil| {
-            config.services[0].listeners[0].protection = Protection::Tls {
-                certificate: PathBuf::from(evil),
-            };
+            config.services[0].listeners[0].protocol = https(Path::new(evil));
         },
         |config, _, evil| {
             config
@@ -185,7 +242,7 @@ fn nothing_a_user_writes_can_add_a_line() {
         let (mut config, mut servers) = (lab.config.clone(), lab.servers.clone());
         spoil(&mut config, &mut servers, evil);
         assert!(
-            text(&lab, &config, &servers).is_err(),
+            text_of(&lab, &config, &servers).is_err(),
             "spoiled place {index}"
         );
     }
@@ -195,7 +252,7 @@ fn nothing_a_user_writes_can_add_a_line() {
 fn a_service_without_its_backend_is_refused_by_name() {
     let mut lab = Lab::new(1);
     lab.config.backends.clear();
-    let error = text(&lab, &lab.config, &lab.servers).unwrap_err();
+    let error = text_of(&lab, &lab.config, &lab.servers).unwrap_err();
     let named = Error::NoBackend {
         service: "s3".to_owned(),
         backend: "storage".to_owned(),

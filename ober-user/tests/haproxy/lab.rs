@@ -21,8 +21,10 @@ use nix::{
 };
 use ober_user::{
     config::{
-        Access, Backend, Balance, Check, Config, Limits, Listener, Node, Protection, Resolve,
-        Service, Steer, Timeouts, Workers, XdpMode,
+        Access, Backend, Balance, Check, ClientTimeouts, Config, Limits, Listener, Node, Protocol,
+        Resolve, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull, Workers,
+        XdpMode,
+        tls::{Termination, Terms, Version},
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
@@ -127,9 +129,25 @@ impl Drop for Lab {
 }
 
 pub(crate) fn server(name: &str, addr: SocketAddr) -> Server {
-    Server {
-        name: name.to_owned(),
-        addr,
+    Server::new(name.to_owned(), addr)
+}
+
+pub(crate) const PLAIN: Protocol = Protocol::Http { redirect: None };
+
+pub(crate) fn https(certificate: &Path) -> Protocol {
+    Protocol::Https {
+        tls: Termination {
+            certificate: certificate.to_owned(),
+            terms: Terms {
+                min: Version::V12,
+                max: None,
+                ciphers: None,
+                suites: None,
+            },
+            tickets: true,
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        },
+        hsts: None,
     }
 }
 
@@ -143,11 +161,13 @@ pub(crate) fn port(port: u16) -> NonZeroU16 {
     NonZeroU16::new(port).unwrap()
 }
 
-pub(crate) fn listener(number: u16, protection: Protection) -> Listener {
+pub(crate) fn listener(number: u16, protocol: Protocol) -> Listener {
     Listener {
         port: port(number),
-        protection,
+        protocol,
         access: Access::Open,
+        rules: Vec::new(),
+        proxy_from: Vec::new(),
     }
 }
 
@@ -161,6 +181,11 @@ pub(crate) fn service(name: &str, vips: &[&str], listeners: Vec<Listener>) -> Se
         vips,
         listeners,
         backend: "storage".to_owned(),
+        routes: Vec::new(),
+        unexpected_name: Stranger::Default,
+        no_name: Stranger::Default,
+        throttle: Throttle::default(),
+        timeouts: ClientTimeouts::default(),
     }
 }
 
@@ -169,6 +194,13 @@ pub(crate) fn backend() -> Backend {
         servers: Vec::new(),
         port: port(7480),
         balance: Balance::LeastConn,
+        max_connections: None,
+        when_full: WhenFull::Queue,
+        strict_max_connections: false,
+        retries: 3,
+        redispatch: true,
+        proxy_protocol: None,
+        tls: None,
         check: Some(Check {
             method: "GET".to_owned(),
             path: "/".to_owned(),
@@ -190,17 +222,14 @@ pub(crate) fn backend() -> Backend {
 
 pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
     let cpus = thread::available_parallelism().unwrap().get();
-    let tls = Protection::Tls {
-        certificate: pem.to_owned(),
-    };
-    let listeners = vec![listener(443, tls), listener(80, Protection::Plain)];
+    let listeners = vec![listener(443, https(pem)), listener(80, PLAIN)];
     Config {
         node: Node {
             instance: "test".to_owned(),
             interfaces: vec!["lo".to_owned()],
             xdp: XdpMode::Auto,
             steer: Steer::Off,
-            vip_interface: None,
+            vip_interface: VipInterface::Unmanaged,
             routers: None,
             cluster_key: None,
             state: dir.join("state"),
@@ -237,6 +266,10 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         lists: BTreeMap::new(),
         services: vec![service("s3", &["192.0.2.1", "2001:db8::1"], listeners)],
         backends: BTreeMap::from([("storage".to_owned(), backend())]),
+        gate: ober_user::config::gate::Gate::default(),
+        bgp: None,
+        bfd: ober_user::config::bfd::Bfd::default(),
+        vrrp: None,
     }
 }
 
@@ -286,7 +319,8 @@ impl Message {
     }
 }
 
-/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms.
+/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms, `/none` is not there, and
+/// `/busy` is what S3 says when it has enough to do.
 fn store(stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut reader) {
@@ -302,8 +336,13 @@ fn store(stream: &TcpStream) {
             headers("forwarded"),
             request.body.len()
         );
+        let status = match request.first.split(' ').nth(1) {
+            Some("/none") => "404 Not Found",
+            Some("/busy") => "503 Slow Down\r\nContent-Type: application/xml",
+            _ => "200 OK",
+        };
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
             answer.len()
         );
         let mut stream = stream;

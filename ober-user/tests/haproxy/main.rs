@@ -6,6 +6,7 @@
     reason = "a test fails by it, in its helpers as well"
 )]
 
+mod gate;
 mod golden;
 mod lab;
 mod serving;

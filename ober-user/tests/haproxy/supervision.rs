@@ -18,7 +18,7 @@ use nix::{
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::lab::{Lab, Load, Message, addresses, get, given, listener, server, service};
+use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, server, service};
 
 fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -213,8 +213,7 @@ async fn listeners_and_workers_come_and_go_with_a_reload() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
     let kept = addresses(&pool, 80);
-    let plain = ober_user::config::Protection::Plain;
-    let more = vec![listener(80, plain.clone()), listener(8080, plain.clone())];
+    let more = vec![listener(80, PLAIN), listener(8080, PLAIN)];
     lab.config.services = vec![service("s3", &["192.0.2.1"], more)];
     lab.config.workers.cpus = vec![0, 0];
     assert_eq!(

@@ -4,6 +4,7 @@
 mod answer;
 mod failure;
 mod payload;
+mod raw;
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub use failure::Failure;
+pub use raw::{Open, Raw};
 
 use crate::pattern::Pattern;
 use answer::{Expect, read};

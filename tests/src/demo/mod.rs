@@ -3,8 +3,10 @@
 
 mod access;
 mod account;
+mod announce;
 mod faults;
 mod script;
+mod shared;
 mod traffic;
 
 use std::io;
@@ -14,6 +16,7 @@ use anyhow::Result;
 pub use script::Script;
 
 use crate::{
+    ingress::Ingress,
     lab::{Process, client4},
     pattern::Pattern,
     stage::{Settings, Stage},
@@ -58,6 +61,8 @@ pub fn run(script: &mut Script) -> Option<Demo> {
     account::counters(script, &demo);
     account::metrics(script, &demo);
     account::drops(script, &demo);
+    announce::routed(script);
+    shared::keepalived(script);
     if script.failed() > 0 {
         demo.explain();
     }
@@ -69,7 +74,7 @@ impl Demo {
     pub fn invitation(&self) -> Result<String> {
         let Stage {
             cluster,
-            config,
+            ober: Ingress { config, .. },
             authority,
             ..
         } = &self.stage;
@@ -115,7 +120,7 @@ impl Demo {
     }
 
     fn explain(&self) {
-        let processes = [&self.stage.daemon, &self.watch];
+        let processes = [&self.stage.ober.daemon, &self.watch];
         for process in processes.into_iter().flatten().chain([&self.stage.storage]) {
             eprintln!(
                 "--- end of the log of {}:\n{}",

@@ -74,10 +74,9 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(name: &str, shape: Shape) -> Result<Self> {
         let lab = Lab::new(name)?;
-        let switch = lab.host("switch")?;
-        switch.ip(&["link add br0 type bridge", "link set br0 up"])?;
+        let switch = switch(&lab)?;
         let node = lab.host("node")?;
-        ingress(&switch, &node, shape.queues)?;
+        ingress(&switch, &node, shape.queues, 0)?;
         let storage = lab.host("storage")?;
         wire_storage(&node, &storage)?;
         let clients = (0..shape.clients)
@@ -93,18 +92,27 @@ impl Cluster {
     }
 }
 
-fn ingress(switch: &Host, node: &Host, queues: u8) -> Result<()> {
+pub(super) fn switch(lab: &Lab) -> Result<Host> {
+    let switch = lab.host("switch")?;
+    switch.ip(&["link add br0 type bridge", "link set br0 up"])?;
+    Ok(switch)
+}
+
+/// Plugs a node, counted from 0, into the switch.
+pub(super) fn ingress(switch: &Host, node: &Host, queues: u8, number: u8) -> Result<()> {
+    let name = node.name();
     switch.ip(&[
         format!(
-            "link add node type veth peer name in0 numrxqueues {queues} numtxqueues {queues} netns {}",
+            "link add {name} type veth peer name in0 numrxqueues {queues} numtxqueues {queues} netns {}",
             node.pid()
         ),
-        "link set node master br0 up".to_owned(),
+        format!("link set {name} master br0 up"),
     ])?;
+    let own = number + 1;
     node.ip(&[
-        "addr add 10.77.0.1/24 dev in0",
-        "addr add fd77::1/64 dev in0 nodad",
-        "link set in0 up",
+        format!("addr add 10.77.0.{own}/24 dev in0"),
+        format!("addr add fd77::{own}/64 dev in0 nodad"),
+        "link set in0 up".to_owned(),
     ])
 }
 
@@ -125,7 +133,7 @@ fn wire_storage(node: &Host, storage: &Host) -> Result<()> {
     ])
 }
 
-fn client(lab: &Lab, switch: &Host, number: u8) -> Result<Host> {
+pub(super) fn client(lab: &Lab, switch: &Host, number: u8) -> Result<Host> {
     let host = lab.host(&format!("client{number}"))?;
     switch.ip(&[
         format!(

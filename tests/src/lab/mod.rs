@@ -5,10 +5,13 @@
 //! however it went: normally, by a panic, by Ctrl-C or by SIGKILL.
 
 mod cluster;
+pub mod fabric;
 mod host;
 mod keeper;
+pub mod pair;
 mod plain;
 mod process;
+pub mod routes;
 
 use std::{
     path::{Path, PathBuf},
@@ -49,7 +52,11 @@ impl Lab {
         })?;
         let mut keeper = Keeper::outside(name)?;
         keeper.remove(&directory)?;
-        keeper.remove(&Path::new(BPFFS).join("ober").join(&instance))?;
+        // Where there are two nodes, each has an instance of its own.
+        for node in ["", "-0", "-1"] {
+            let pins = format!("{BPFFS}/ober/{instance}{node}");
+            keeper.remove(Path::new(&pins))?;
+        }
         Ok(Self {
             instance,
             directory,

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{Node, ober, run, run_with_input};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "validate",
     "status",
@@ -18,6 +18,11 @@ const COMMANDS: [&str; 13] = [
     "acl",
     "sync",
     "flow",
+    "gate",
+    "drain",
+    "undrain",
+    "disable",
+    "enable",
     "hostlist",
     "counters",
     "completions",

@@ -53,7 +53,7 @@ pub(crate) fn refused_by_the_driver() -> Fault {
 fn a_state_directory_that_cannot_be_written_ends_a_first_start_whenever_that_is_found_out() {
     let stage = Stage::new("unwritable", &Settings::default()).expect("build the stage");
     // The configuration will hold the key.
-    std::fs::set_permissions(&stage.config, Permissions::from_mode(0o600)).expect("hide it");
+    std::fs::set_permissions(&stage.ober.config, Permissions::from_mode(0o600)).expect("hide it");
     // Not even root can make a directory in /proc.
     let unwritable = |file| {
         let words = [
@@ -102,7 +102,7 @@ fn who_is_not_root_is_told_which_capabilities_are_missing() {
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(program("ober-user").expect("ober-user"))
         .args(["run", "--config"])
-        .arg(&stage.config);
+        .arg(&stage.ober.config);
     run_command(&stage, &mut command).says(1, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
     nothing_is_applied(&stage, &"not root");
 }

@@ -109,7 +109,8 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
-    let faults = everywhere(&stage);
+    let mut faults = everywhere(&stage);
+    faults.push(refused_by_the_driver());
     for fault in &faults {
         let refusal = with(&stage, fault, || {
             Refusal::from(stage.try_cli(&["reload"]).expect("reload"))
@@ -120,7 +121,7 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
     }
     let gone = fault("s3.pem", "gone.pem", 2, &[]);
     let mut stage = stage;
-    let mut daemon = stage.daemon.take().expect("it runs");
+    let mut daemon = stage.ober.daemon.take().expect("it runs");
     with(&stage, &gone, || {
         daemon.signal(Signal::SIGHUP).expect("send SIGHUP");
         until("the refusal in the log", crate::PATIENCE, || {
@@ -131,7 +132,7 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
         .expect("it is said");
         assert_eq!(workers(&stage), before);
     });
-    stage.daemon = Some(daemon);
+    stage.ober.daemon = Some(daemon);
     let after = stage.status().expect("status");
     assert_eq!((after.pid, after.healthy), (status.pid, true));
     let report = load.finish().expect("finish");
@@ -148,9 +149,9 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
     let mut stage = Stage::new("mode", &settings).expect("build the stage");
     let bridge = ["link add br9 type bridge", "link set br9 up"];
     stage.cluster.node.ip(&bridge).expect("make a bridge");
-    let text = std::fs::read_to_string(&stage.config).expect("read");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read");
     let text = text.replace("[\"in0\"]", "[\"in0\", \"br9\"]");
-    std::fs::write(&stage.config, text).expect("write");
+    std::fs::write(&stage.ober.config, text).expect("write");
     stage.start().expect("start");
     stage.kill().expect("kill the daemon");
     let native = fault(

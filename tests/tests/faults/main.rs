@@ -138,22 +138,22 @@ fn mismatched(stage: &Stage) -> String {
 
 /// Does something while the configuration is another one.
 fn with<T>(stage: &Stage, fault: &Fault, act: impl FnOnce() -> T) -> T {
-    let good = fs::read_to_string(&stage.config).expect("read the configuration");
+    let good = fs::read_to_string(&stage.ober.config).expect("read the configuration");
     let mut text = good.clone();
     for (from, to) in &fault.changes {
         assert!(text.contains(from), "{from} is not in {text}");
         text = text.replace(from, to);
     }
-    fs::write(&stage.config, text).expect("write it");
+    fs::write(&stage.ober.config, text).expect("write it");
     let result = act();
-    fs::write(&stage.config, good).expect("write it back");
+    fs::write(&stage.ober.config, good).expect("write it back");
     result
 }
 
 /// `ober-user run` to its end, which must come by itself.
 fn run(stage: &Stage) -> Refusal {
     let mut command = Command::new(program("ober-user").expect("ober-user"));
-    command.arg("run").arg("--config").arg(&stage.config);
+    command.arg("run").arg("--config").arg(&stage.ober.config);
     run_command(stage, &mut command)
 }
 

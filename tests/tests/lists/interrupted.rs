@@ -183,3 +183,97 @@ fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_
     assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
     assert_eq!(denied(&stage), 0);
 }
+
+/// The list as a fresh start makes it from the snapshot alone: what its source says cannot be asked meanwhile.
+fn restored(stage: &mut Stage, source: &Path) -> Entries {
+    let aside = source.with_extension("aside");
+    std::fs::rename(source, &aside).expect("put the source aside");
+    stage.cli(&["detach"]).expect("detach");
+    let status = stage.start().expect("start afresh");
+    assert!(!status.data_plane.adopted);
+    std::fs::rename(&aside, source).expect("put the source back");
+    held(stage, number(stage))
+}
+
+#[test]
+fn a_daemon_killed_in_the_middle_of_a_small_change_restores_the_list_before_or_after_it() {
+    let mut stage = serving("small", "");
+    let pair = Pair::new(&stage, 3000);
+    let source = Path::new(&pair.files[0][1..]).to_owned();
+    acl(&stage, &["sync", "--frontend-http", &pair.files[0]]).says(0, &[]);
+    let mut old = pair.whole[0].clone();
+    for round in 0..6u32 {
+        // Some that are whole, so that the one that is not stands behind others.
+        let kept = format!("10.200.{round}.1");
+        acl(&stage, &["add", "frontend-http", &kept]).says(0, &["1 added, 0 removed"]);
+        old.push(kept.parse().expect("an address"));
+        old.settle();
+        let (came, went) = (
+            format!("10.201.{round}.1,fd01::{round}"),
+            client4(0).to_string(),
+        );
+        let mut new = old.clone();
+        let how = if round % 2 == 0 { "add" } else { "remove" };
+        let other = if round % 2 == 0 { &came } else { &went };
+        let other: Vec<IpAddr> = other
+            .split(',')
+            .map(|text| text.parse().expect("address"))
+            .collect();
+        match how {
+            "add" => other.iter().for_each(|address| new.push(*address)),
+            _ => new = new.without(&entries(&other)),
+        }
+        new.settle();
+        let expression = other
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let mut change = stage
+            .spawn_cli(&["acl", how, "frontend-http", &expression])
+            .expect("start the change");
+        thread::sleep(Duration::from_millis(u64::from(round) * 3));
+        stage.kill().expect("kill the daemon");
+        change.wait(SOON).expect("the command ends with it");
+        let left = restored(&mut stage, &source);
+        assert!(
+            left == old || left == new,
+            "round {round}: neither the old nor the new list"
+        );
+        let refreshed = acl(&stage, &["sync", "--refresh"]);
+        assert_eq!(refreshed.code, 0, "{refreshed:?}");
+        old = held(&stage, number(&stage));
+        assert!(left == old || new == old, "round {round}");
+    }
+}
+
+#[test]
+fn what_was_cut_short_on_disk_is_the_list_before_it_and_the_next_change_is_kept() {
+    let mut stage = serving("cut", "");
+    let pair = Pair::new(&stage, 1000);
+    let source = Path::new(&pair.files[0][1..]).to_owned();
+    acl(&stage, &["sync", "--frontend-http", &pair.files[0]]).says(0, &[]);
+    let snapshot = stage
+        .cluster
+        .lab
+        .directory()
+        .join("state/lists/frontend-http.entries");
+    let length = || std::fs::metadata(&snapshot).expect("the snapshot").len();
+    let mut wanted = pair.whole[0].clone();
+    for round in 0..2u32 {
+        let before = length();
+        let address = format!("10.200.{round}.1");
+        acl(&stage, &["add", "frontend-http", &address]).says(0, &["1 added, 0 removed"]);
+        wanted.push(address.parse().expect("an address"));
+        wanted.settle();
+        if round == 0 {
+            assert!(length() < before + 100, "one address is a small write");
+        }
+        stage.kill().expect("kill the daemon");
+        let mut bytes = std::fs::read(&snapshot).expect("read");
+        // As a write of which the first part arrived.
+        bytes.extend_from_slice(&1u64.to_le_bytes());
+        std::fs::write(&snapshot, bytes).expect("write");
+        assert_eq!(restored(&mut stage, &source), wanted, "round {round}");
+    }
+}

@@ -75,7 +75,7 @@ fn acl_with_input(stage: &Stage, arguments: &[&str], input: &str) -> Ran {
         .arg("acl")
         .args(arguments)
         .arg("--config")
-        .arg(&stage.config);
+        .arg(&stage.ober.config);
     let output = stage.cluster.node.try_output(&mut command);
     output.expect("run ober-user").into()
 }

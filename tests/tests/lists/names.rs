@@ -85,9 +85,9 @@ fn a_file_and_the_addresses_in_slurms_configuration_are_read_again_at_the_interv
     write(&stage, "slurm.conf", slurm(client4(0)));
     write(&stage, "clients", "n1\n10.1.0.1\n");
     let here = stage.cluster.lab.directory().display().to_string();
-    let config = fs::read_to_string(&stage.config).expect("read");
+    let config = fs::read_to_string(&stage.ober.config).expect("read");
     let resolve = format!("{config}\n{QUICK}slurm_conf = \"{here}/slurm.conf\"\n");
-    fs::write(&stage.config, resolve).expect("write");
+    fs::write(&stage.ober.config, resolve).expect("write");
     stage.start().expect("start");
     sync(&stage, &format!("@{here}/clients")).says(0, &["2 on it"]);
     assert!(listed(&stage, client4(0)));

@@ -118,7 +118,7 @@ fn routing_protocols_are_accepted_from_listed_routers_alone_when_the_list_is_ena
         ..Settings::default()
     };
     let mut stage = Stage::new("routers", &settings).expect("build the stage");
-    let config = fs::read_to_string(&stage.config).expect("read");
+    let config = fs::read_to_string(&stage.ober.config).expect("read");
     stage.start().expect("start");
     let ears = Ears::new(&stage.cluster.node);
     assert_eq!(
@@ -127,7 +127,7 @@ fn routing_protocols_are_accepted_from_listed_routers_alone_when_the_list_is_ena
         "nothing is checked without node.routers"
     );
     let enabled = config.replace("sample = 1", "sample = 1\nrouters = \"routers\"");
-    fs::write(&stage.config, enabled).expect("write");
+    fs::write(&stage.ober.config, enabled).expect("write");
     stage.cli(&["reload"]).expect("reload");
     assert_eq!(reach(&stage, &ears, 0), [true; 5]);
     assert_eq!(dropped(&stage), 0);

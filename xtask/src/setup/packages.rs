@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 12] = [
+pub(super) const PACKAGES: [Package; 15] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -58,6 +58,14 @@ pub(super) const PACKAGES: [Package; 12] = [
         Node,
         "full checksums on veth, which XDP passes on as they are",
     ),
+    package(
+        "frr",
+        "/usr/lib/frr/bgpd",
+        Node,
+        "the router of demo and tests: BGP and BFD",
+    ),
+    package("bird2", "bird", Test, "another router: BGP and BFD"),
+    package("keepalived", "keepalived", Node, "the other node of VRRP"),
     package(
         "slurm-client",
         "scontrol",

@@ -237,7 +237,9 @@ async fn send(
 /// Drawn on standard error, and only when that is a terminal.
 fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message("resolving names and changing the lists");
-    spinner.enable_steady_tick(Duration::from_millis(100));
+    if !spinner.is_hidden() {
+        spinner.enable_steady_tick(Duration::from_millis(100));
+    }
     spinner
 }
 

@@ -49,7 +49,7 @@ fn written(line: &str) -> Option<(&str, bool)> {
 
 /// The path of a table as the schema knows it.
 fn free_names(table: &str) -> String {
-    ["rgw", "routers", "frontend-http"]
+    ["rgw", "routers", "frontend-http", "default"]
         .iter()
         .fold(format!(".{table}"), |path, name| {
             path.replace(&format!(".{name}"), ".*")
@@ -117,10 +117,19 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
         .env
         .variables
         .insert("OBER_CLUSTER_KEY".to_owned(), key);
-    fs::write(place.path("slurm.conf"), "").unwrap();
+    let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
+    place.env.variables.extend([password]);
+    for file in ["slurm.conf", "ca.pem"] {
+        fs::write(place.path(file), "").unwrap();
+    }
     let lines = EXAMPLE
         .lines()
-        .filter(|line| !line.contains("cluster_key_file ="))
+        // One of two that exclude each other.
+        .filter(|line| {
+            !["cluster_key_file", "password_file", "multihop"]
+                .iter()
+                .any(|key| line.contains(&format!("# {key} =")))
+        })
         .map(|line| {
             if written(line).is_some() {
                 line.trim_start_matches("# ")
@@ -136,6 +145,8 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     assert_eq!(config.resolve.slurm_conf, Some(place.path("slurm.conf")));
     assert_eq!(config.workers.user.as_deref(), Some("haproxy"));
     assert_eq!(config.workers.cpus, [0, 1]);
+    let bgp = config.bgp.unwrap();
+    assert_eq!((bgp.neighbours.len(), bgp.announcements.len()), (1, 1));
 }
 
 /// `UPDATE=1 cargo test` writes the file anew.

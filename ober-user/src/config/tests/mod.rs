@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroU16,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,18 +13,21 @@ use tempfile::TempDir;
 use super::*;
 use crate::pem;
 
+mod bfd;
+mod bgp;
 mod documents;
 mod files;
 mod refusals;
+mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-struct Place {
+pub(super) struct Place {
     directory: TempDir,
     env: Env,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
@@ -40,22 +44,22 @@ impl Place {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn parse(&self, text: &str) -> Result<Config, Error> {
+    pub(super) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
     }
 
     /// The whole message, with this place's directory as `@`.
-    fn message(&self, text: &str) -> String {
+    pub(super) fn message(&self, text: &str) -> String {
         let error = self.parse(text).expect_err("refused").to_string();
         error.replace(self.directory.path().to_str().unwrap(), "@")
     }
 
     /// The problems without their pictures: line, message, help.
-    fn problems(&self, text: &str) -> Vec<String> {
+    pub(super) fn problems(&self, text: &str) -> Vec<String> {
         let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
             panic!("this must be refused:\n{text}");
         };
@@ -71,7 +75,7 @@ impl Place {
 }
 
 /// The least a node with one service writes.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
 [[services]]
@@ -99,7 +103,7 @@ fn what_is_left_out_takes_the_documented_default() {
             interfaces: vec!["eth1".to_owned()],
             xdp: XdpMode::Auto,
             steer: Steer::Auto,
-            vip_interface: Some("lo".to_owned()),
+            vip_interface: VipInterface::Auto,
             routers: None,
             cluster_key: None,
             state: "/var/lib/ober/main".into(),
@@ -124,10 +128,23 @@ fn what_is_left_out_takes_the_documented_default() {
         service.listeners[0],
         Listener {
             port: NonZeroU16::new(443).unwrap(),
-            protection: Protection::Tls {
-                certificate: place.path("s3.pem")
+            protocol: Protocol::Https {
+                tls: tls::Termination {
+                    certificate: place.path("s3.pem"),
+                    terms: tls::Terms {
+                        min: tls::Version::V12,
+                        max: None,
+                        ciphers: None,
+                        suites: None,
+                    },
+                    tickets: true,
+                    alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+                },
+                hsts: None,
             },
             access: Access::Open,
+            rules: vec![],
+            proxy_from: vec![],
         }
     );
     assert_eq!(
@@ -148,7 +165,7 @@ fn directories_follow_the_instance_and_an_empty_vip_interface_is_none() {
     let node = place.parse(text).unwrap().node;
     assert_eq!(node.state, Path::new("/var/lib/ober/two"));
     assert_eq!(node.run, place.path("run"));
-    assert_eq!(node.vip_interface, None);
+    assert_eq!(node.vip_interface, VipInterface::Unmanaged);
 }
 
 #[test]
@@ -219,4 +236,30 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
             .collect::<Vec<_>>(),
         [1, 2]
     );
+}
+
+#[test]
+fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
+    use gate::{AtLeast, Down, Gate};
+    let place = Place::new();
+    let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_backends=0\nstatus='200,403-404'\n\
+         down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
+    let gate = place.parse(text).unwrap().gate;
+    assert_eq!(
+        gate,
+        Gate {
+            min_workers: AtLeast::Percent(67),
+            min_backends: AtLeast::Number(0),
+            status: vec![(200, 200), (403, 404)],
+            down: Down::GracefulShutdown,
+            graceful_time: Duration::ZERO,
+            fast_interval: Duration::from_secs(1),
+            disable_file: Some(place.path("off")),
+            ..Gate::default()
+        }
+    );
+    let of = |least: AtLeast| [0, 1, 3, 4].map(|total| least.of(total));
+    assert_eq!(of(AtLeast::Percent(67)), [1, 1, 3, 3]);
+    assert_eq!(of(AtLeast::Percent(100)), [1, 1, 3, 4]);
+    assert_eq!(of(AtLeast::Number(2)), [2, 2, 2, 2]);
 }

@@ -40,7 +40,7 @@ check = false
     assert_eq!(
         Place::new().problems(text),
         [
-            "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`",
+            "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`, `gate`, `bgp`, `bfd`, `vrrp`",
             "4: unknown key `interface` | did you mean `interfaces`?",
             "5: unknown value `nativ` | did you mean `native`?",
             "6: invalid type: string \"many\", expected u32",
@@ -365,4 +365,60 @@ proptest::proptest! {
             proptest::prop_assert!(error.to_string().contains("ober.toml"));
         }
     }
+}
+
+#[test]
+fn a_gate_that_could_never_open_or_contradicts_itself_is_refused() {
+    let text = r#"
+[node]
+interfaces = ["eth1"]
+[workers]
+count = 2
+[gate]
+interval = "100ms"
+fast_interval = "200ms"
+timeout = "0"
+rise = 0
+fall = 101
+min_workers = 3
+min_backends = "150%"
+path = "s3"
+status = "20-30"
+sni = "a b"
+down = "withdrawn"
+hold = "2m"
+hold_max = "1m"
+interfaces = "most"
+"#;
+    assert_eq!(
+        Place::new().problems(text),
+        [
+            "13: `150%` is not a number or a part such as \"50%\"",
+            "17: unknown value `withdrawn` | did you mean `withdraw`?",
+            "20: unknown value `most` | known: `any`, `all`",
+        ]
+    );
+    let text = text
+        .lines()
+        .filter(|line| {
+            !["150%", "withdrawn", "most"]
+                .iter()
+                .any(|it| line.contains(it))
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(
+        Place::new().problems(&text),
+        [
+            "8: `fast_interval` is longer than `interval`",
+            "9: `timeout` must not be zero",
+            "10: `rise` is 0, but must be from 1 to 100",
+            "11: `fall` is 101, but must be from 1 to 100",
+            "12: `min_workers` is 3, but must be from 1 to 2, the number of workers, or a part such as \"50%\"",
+            "13: `path` is `s3`, but must be a path such as `/`",
+            "14: `status` is `20-30`, but must be statuses such as `200-299,404`",
+            "15: `sni` is `a b`, but must be a name in DNS | leave it out to ask for no name; an address is never asked for by name",
+            "16: `hold` is longer than `hold_max`",
+        ]
+    );
 }

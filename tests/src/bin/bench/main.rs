@@ -2,6 +2,7 @@
 //! with. Prints every target beside its figure.
 
 mod cells;
+mod failover;
 mod https;
 mod node;
 mod packets;
@@ -41,6 +42,9 @@ struct Arguments {
     /// Chunks of 65,536 packets in each round.
     #[arg(long, default_value_t = 8)]
     chunks: usize,
+    /// The failover trials instead: how long traffic still goes where nobody serves; written to bench/failover.md.
+    #[arg(long)]
+    failover: bool,
     /// Only what has this in its name: a packet scenario, `acl sync`, `tls requests`; leaves bench/results.md alone.
     #[arg(long)]
     only: Option<String>,
@@ -48,15 +52,23 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let report = measure(&arguments)?;
+    let report = if arguments.failover {
+        let mut report = Report::default();
+        report.join(failover::measure()?);
+        report
+    } else {
+        measure(&arguments)?
+    };
     let mut out = std::io::stdout();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         write!(out, "{report}")?;
     }
-    if arguments.only.is_none() {
-        results::write(&report)?;
+    if arguments.failover {
+        results::write(&report, results::FAILOVER)?;
+    } else if arguments.only.is_none() {
+        results::write(&report, results::ALL)?;
     }
     let missed = report.targets.iter().any(|target| !target.held);
     Ok(ExitCode::from(u8::from(arguments.check && missed)))

@@ -10,16 +10,35 @@ use anyhow::{Context as _, Result};
 
 use crate::report::Report;
 
-const METHOD: &str = include_str!("method.md");
+/// A file of figures.
+#[derive(Clone, Copy)]
+pub(crate) struct Paper {
+    name: &'static str,
+    command: &'static str,
+    method: &'static str,
+}
+
+pub(crate) const ALL: Paper = Paper {
+    name: "results.md",
+    command: "cargo xtask bench",
+    method: include_str!("method.md"),
+};
+pub(crate) const FAILOVER: Paper = Paper {
+    name: "failover.md",
+    command: "cargo xtask bench --failover",
+    method: include_str!("failover/method.md"),
+};
 
 /// Writes the file anew.
-pub(crate) fn write(report: &Report) -> Result<()> {
+pub(crate) fn write(report: &Report, paper: Paper) -> Result<()> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = package.parent().unwrap_or(package).join("bench");
-    let path = directory.join("results.md");
+    let path = directory.join(paper.name);
     let text = format!(
-        "# Figures of the last run of `cargo xtask bench`\n\n{}\n\n{report}\n{METHOD}",
-        machine()?
+        "# Figures of the last run of `{}`\n\n{}\n\n{report}\n{}",
+        paper.command,
+        machine()?,
+        paper.method
     );
     fs::create_dir_all(&directory)
         .and_then(|()| fs::write(&path, text))

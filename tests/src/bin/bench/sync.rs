@@ -201,6 +201,7 @@ impl Bench {
     fn proc(&self, file: &str) -> Result<PathBuf> {
         let daemon = self
             .stage
+            .ober
             .daemon
             .as_ref()
             .context("the daemon does not run")?;

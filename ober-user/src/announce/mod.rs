@@ -1,0 +1,141 @@
+//! From gates to neighbours: who is told of which VIP, and when its address comes and goes.
+//!
+//! ```text
+//! worker's end (steering) --+
+//! interfaces, addresses ----+-> gate of each VIP -> Standing -> BGP, or VRRP for the VIPs it has
+//! BFD ----------------------+                                    ^
+//!   +------------------------------------------------------------+ closes sessions at once
+//! ```
+//! Serve before announce, withdraw before release: a VIP that goes is withdrawn, and the UPDATE written out, before
+//! anything that serves it is taken away.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::{
+    config::{Config, vrrp::Vrrp},
+    gate::{self, News, Order, Plan, watch},
+    haproxy::{Listening, WorkerEvent},
+    status,
+};
+
+pub mod addresses;
+mod speakers;
+
+use speakers::Speakers;
+
+/// All gates and all who are told by them.
+pub struct Announcer {
+    gates: gate::Handle,
+    speakers: Arc<Speakers>,
+    watch: Mutex<watch::Watch>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Announcer {
+    /// Starts closed: nothing is announced before its gate has opened. `workers`: who is in the ring, from the first
+    /// event on.
+    pub async fn start(
+        config: &Config,
+        sockets: &[Listening],
+        workers: mpsc::UnboundedReceiver<WorkerEvent>,
+    ) -> anyhow::Result<Self> {
+        let (speakers, paths) = Speakers::start(config).await?;
+        let speakers = Arc::new(speakers);
+        let told = Arc::clone(&speakers);
+        let stand = move |vip, standing| told.stand(vip, standing);
+        let gates = gate::start(&plan(config, sockets)?, &config.node.state, stand)?;
+        let watch = see(config, &gates).await?;
+        let tasks = vec![
+            tokio::spawn(follow(workers, gates.clone())),
+            tokio::spawn(speakers::follow(
+                Arc::clone(&speakers),
+                paths,
+                gates.clone(),
+            )),
+            tokio::spawn(settle(gates.clone(), Arc::clone(&speakers))),
+        ];
+        Ok(Self {
+            gates,
+            speakers,
+            watch: Mutex::new(watch),
+            tasks,
+        })
+    }
+
+    /// Withdraws the VIPs that are not in `staying`, and returns when every neighbour has been told.
+    pub async fn withdraw(&self, staying: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
+        self.gates.configure(&plan(staying, sockets)?).await?;
+        self.speakers.flushed().await;
+        Ok(())
+    }
+
+    /// Speaks to the neighbours of another configuration, and no longer to others. After an error it is as before.
+    pub async fn speak(&self, config: &Config) -> anyhow::Result<()> {
+        self.speakers.configure(config).await
+    }
+
+    /// Guards the VIPs of another configuration, whose services are in force.
+    pub async fn guard(&self, config: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
+        self.gates.configure(&plan(config, sockets)?).await?;
+        let watch = see(config, &self.gates).await?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        tokio::spawn(settle(self.gates.clone(), Arc::clone(&self.speakers)));
+        Ok(())
+    }
+
+    /// Drains, undrains, disables or enables.
+    pub async fn order(
+        &self,
+        vip: Option<IpAddr>,
+        order: Order,
+    ) -> Result<Vec<status::gate::Gate>, gate::Error> {
+        self.gates.order(vip, order).await
+    }
+
+    /// Tells every neighbour that this node goes, and returns when that has left.
+    pub async fn stop(&self) {
+        self.speakers.stop().await;
+    }
+
+    /// Puts what is known into a status.
+    pub fn describe(&self, status: &mut status::Status) {
+        status.gate = self.gates.status();
+        self.speakers.describe(status);
+    }
+}
+
+fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
+    let shared: Vec<IpAddr> = config.vrrp.iter().flat_map(Vrrp::vips).collect();
+    let moves = |vip| shared.contains(&vip);
+    Plan::of(config, sockets, moves)
+        .context("read the addresses of the workers' sockets for the gates")
+}
+
+/// Watches interfaces, addresses, programs and the disable file for the gates.
+async fn see(config: &Config, gates: &gate::Handle) -> anyhow::Result<watch::Watch> {
+    let gates = gates.clone();
+    Ok(watch::start(watch::Sight::of(config), move |news| gates.tell(news)).await?)
+}
+
+async fn follow(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {
+    while let Some(event) = workers.recv().await {
+        gates.tell(News::Worker(event));
+    }
+}
+
+async fn settle(gates: gate::Handle, speakers: Arc<Speakers>) {
+    gates.settled().await;
+    speakers.settled();
+}

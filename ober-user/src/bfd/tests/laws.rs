@@ -1,0 +1,225 @@
+//! Laws that hold under any sequence of events.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Event(Event),
+    /// Time passes, less than the machine waits for or more.
+    Pass(Duration),
+    /// The moment the machine waits for.
+    Deadline,
+}
+
+fn state() -> impl Strategy<Value = State> {
+    (0..4_usize).prop_map(|number| State::ALL[number])
+}
+
+fn some_timers() -> impl Strategy<Value = Timers> {
+    (10..2000_u64, 10..2000_u64, 1..6_u8)
+        .prop_map(|(transmit, receive, multiplier)| timers(transmit, receive, multiplier))
+}
+
+fn packet() -> impl Strategy<Value = Event> {
+    let flags = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1));
+    let numbers = (0..2_000_000_u32, 0..2_000_000_u32, 1..6_u8, 250..=255_u8);
+    (state(), flags, numbers, any::<bool>()).prop_map(|(state, flags, numbers, single)| {
+        let (poll, fin, demand) = flags;
+        let (min_tx, min_rx, multiplier, ttl) = numbers;
+        let control = Control {
+            poll: poll && !fin,
+            fin,
+            demand,
+            multiplier: NonZeroU8::new(multiplier).unwrap(),
+            min_tx: Micros(min_tx),
+            min_rx: Micros(if min_rx < 100_000 { 0 } else { min_rx }),
+            ..says(state)
+        };
+        let hops = if single { Hops::Single } else { Hops::Multi };
+        Event::Received {
+            control,
+            hops,
+            ttl: if ttl < 252 { ttl } else { 255 },
+        }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let follow = (some_timers(), any::<bool>()).prop_map(|(timers, passive)| {
+        Step::Event(Event::Follow {
+            mode: Mode::Auto,
+            timers,
+            passive,
+            hold_down: 300 * MILLISECOND,
+        })
+    });
+    prop_oneof![
+        8 => packet().prop_map(Step::Event),
+        1 => follow,
+        1 => prop_oneof![Just(Event::AdminDown), Just(Event::Enable), Just(Event::Leave)].prop_map(Step::Event),
+        3 => (0..1500_u64).prop_map(|passed| Step::Pass(Duration::from_millis(passed))),
+        8 => Just(Step::Deadline),
+    ]
+}
+
+/// Watches a session from outside.
+struct Watch {
+    desk: Desk,
+    told: State,
+    /// The last packet that answered no Poll, and when it left.
+    last: Option<(Control, Instant)>,
+}
+
+impl Watch {
+    fn step(&mut self, step: Step) {
+        let before = self.desk.session.clone();
+        let (actions, event) = match step {
+            Step::Event(event) => (self.desk.on(event), Some(event)),
+            Step::Pass(time) => {
+                let soonest = self.desk.session.deadline().unwrap_or(self.desk.now + time);
+                // Never later than the driver would call, but for a late one now and then.
+                let late = if time > 1400 * MILLISECOND {
+                    time
+                } else {
+                    Duration::ZERO
+                };
+                self.desk.now = (self.desk.now + time).min(soonest) + late;
+                (self.desk.tick(), None)
+            }
+            Step::Deadline => {
+                self.desk.now = self
+                    .desk
+                    .session
+                    .deadline()
+                    .unwrap_or(self.desk.now)
+                    .max(self.desk.now);
+                (self.desk.tick(), None)
+            }
+        };
+        if event.is_none() {
+            let due = self.desk.session.deadline();
+            let leaving = actions.contains(&Action::Over);
+            assert!(
+                leaving || due.is_none_or(|due| due > self.desk.now),
+                "the driver would spin: {due:?}"
+            );
+        }
+        for control in sent(&actions) {
+            self.packet(&before, control);
+        }
+        Self::answers(&before, event, &actions);
+        self.tells(&before, &actions);
+    }
+
+    fn packet(&mut self, before: &Session, control: Control) {
+        assert!(!(control.poll && control.fin));
+        assert_eq!(
+            (control.mine, control.demand, control.independent),
+            (discriminator(1), false, false)
+        );
+        assert!(
+            control.state == State::Up || control.min_tx >= Micros(1_000_000),
+            "slow until Up"
+        );
+        assert!(
+            control.yours.is_some() || matches!(control.state, State::Down | State::AdminDown),
+            "what its decoder would refuse"
+        );
+        assert!(
+            !self.desk.session.passive || control.yours.is_some(),
+            "the passive side speaks first"
+        );
+        if control.fin {
+            return;
+        }
+        let plain = Control {
+            poll: false,
+            ..control
+        };
+        if let Some((last, at)) = self.last.replace((plain, self.desk.now)) {
+            // Whatever the intervals were just before and are now: not faster than the faster of them.
+            let slowest = |session: &Session| session.pace().unwrap_or_default() * 3 / 4;
+            let pause = slowest(before).min(slowest(&self.desk.session));
+            let news = last != plain || before.sent.is_none_or(|sent| sent.contents != plain);
+            assert!(
+                news || self.desk.now - at >= pause,
+                "{:?} after the last, {pause:?}",
+                self.desk.now - at
+            );
+        }
+    }
+
+    fn answers(before: &Session, event: Option<Event>, actions: &[Action]) {
+        let finals = sent(actions).iter().filter(|control| control.fin).count();
+        let asked = match event {
+            Some(Event::Received { control, hops, ttl }) => {
+                let admitted = before.clone().admit(hops, ttl).is_ok();
+                admitted && control.poll && before.state != State::AdminDown
+            }
+            _ => false,
+        };
+        assert_eq!(
+            finals,
+            usize::from(asked),
+            "a Poll has one answer, and nothing else has"
+        );
+    }
+
+    fn tells(&mut self, before: &Session, actions: &[Action]) {
+        for state in told(actions) {
+            match state {
+                State::Up => assert_eq!(self.desk.session.state, State::Up),
+                State::Down => assert_eq!(
+                    (before.state, self.desk.session.state),
+                    (State::Up, State::Down)
+                ),
+                State::AdminDown => assert_ne!(self.desk.session.state, State::Up),
+                State::Init => panic!("nobody needs to know"),
+            }
+            assert!(self.told != state || state == State::Down, "told twice");
+            self.told = state;
+        }
+        if self.desk.session.state != State::Up {
+            assert_ne!(
+                self.told,
+                State::Up,
+                "a session that is not Up is told to be"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_happens_the_standard_is_kept(
+        timers in some_timers(), passive: bool, steps in proptest::collection::vec(step(), 1..80)
+    ) {
+        let settings = Settings { mode: Mode::Auto, passive, hold_down: 300 * MILLISECOND, ..settings(timers) };
+        let mut watch = Watch { desk: Desk::new(&settings), told: State::Down, last: None };
+        for step in steps {
+            watch.step(step);
+        }
+    }
+
+    #[test]
+    fn silence_ends_every_session_after_the_peers_multiplier_times_the_slower_pace(
+        timers in some_timers(), peer in some_timers()
+    ) {
+        let mut desk = Desk::new(&settings(timers));
+        desk.tick();
+        let said = Control { min_tx: peer.transmit, min_rx: peer.receive, multiplier: peer.multiplier, ..says(State::Init) };
+        desk.hear(said);
+        desk.hear(Control { state: State::Up, fin: true, ..said });
+        let began = desk.now;
+        while desk.session.state == State::Up {
+            desk.wait();
+        }
+        let pace = timers.receive.max(peer.transmit).duration();
+        prop_assert_eq!(desk.now - began, pace * u32::from(peer.multiplier.get()));
+    }
+}

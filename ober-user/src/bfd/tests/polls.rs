@@ -1,0 +1,137 @@
+//! Changes of timers, RFC 5880 sections 6.5 and 6.8.3.
+
+use super::*;
+
+fn follow(timers: Timers) -> Event {
+    Event::Follow {
+        mode: Mode::SingleHop,
+        timers,
+        passive: false,
+        hold_down: Duration::ZERO,
+    }
+}
+
+/// Up at 50 ms both ways with a peer that can take and sends as much, nothing under way.
+fn settled() -> Desk {
+    let mut desk = Desk::up();
+    desk.hear(Control {
+        fin: true,
+        ..fast()
+    });
+    desk
+}
+
+fn fast() -> Control {
+    Control {
+        min_tx: Micros(10_000),
+        min_rx: Micros(10_000),
+        ..says(State::Up)
+    }
+}
+
+fn answer() -> Control {
+    Control {
+        fin: true,
+        ..fast()
+    }
+}
+
+/// Our interval and the detection time, in milliseconds.
+fn in_force(desk: &Desk) -> (u128, u128) {
+    let session = &desk.session;
+    (
+        session.pace().unwrap().as_millis(),
+        session.detection().as_millis(),
+    )
+}
+
+#[test]
+fn a_slower_pace_waits_for_the_answer_and_a_faster_one_does_not() {
+    let mut desk = settled();
+    let [poll] = sent(&desk.on(follow(timers(400, 50, 3))))[..] else {
+        panic!("a Poll Sequence begins at once");
+    };
+    assert_eq!((poll.poll, poll.min_tx), (true, Micros(400_000)));
+    assert_eq!(in_force(&desk), (50, 150));
+    desk.hear(answer());
+    assert_eq!(in_force(&desk), (400, 150));
+    desk.on(follow(timers(20, 50, 3)));
+    assert_eq!(in_force(&desk), (20, 150));
+}
+
+#[test]
+fn a_shorter_detection_time_waits_for_the_answer_and_a_longer_one_does_not() {
+    let mut desk = settled();
+    desk.on(follow(timers(50, 20, 3)));
+    assert_eq!(in_force(&desk), (50, 150));
+    desk.hear(answer());
+    assert_eq!(in_force(&desk), (50, 60));
+    desk.on(follow(timers(50, 400, 3)));
+    assert_eq!(in_force(&desk), (50, 1200));
+}
+
+#[test]
+fn a_poll_is_repeated_until_it_is_answered() {
+    let mut desk = settled();
+    desk.on(follow(timers(40, 50, 3)));
+    for _ in 0..3 {
+        desk.hear(fast());
+        let again = sent(&desk.wait());
+        assert!(again.iter().all(|control| control.poll), "{again:?}");
+    }
+    desk.hear(answer());
+    let after = sent(&desk.wait());
+    assert!(
+        !after.is_empty() && after.iter().all(|control| !control.poll),
+        "{after:?}"
+    );
+}
+
+#[test]
+fn values_that_change_during_a_poll_are_asked_for_again() {
+    let mut desk = settled();
+    desk.on(follow(timers(400, 50, 3)));
+    desk.on(follow(timers(600, 50, 3)));
+    desk.hear(answer());
+    // The answer may be to the 400.
+    assert_eq!(in_force(&desk).0, 50);
+    assert!(desk.session.poll.is_some());
+    desk.hear(answer());
+    assert_eq!(in_force(&desk).0, 600);
+    assert!(desk.session.poll.is_none());
+}
+
+#[test]
+fn nothing_is_sent_when_nothing_changed() {
+    let mut desk = settled();
+    assert_eq!(desk.on(follow(timers(50, 50, 3))), []);
+    assert_eq!(sent(&desk.on(follow(timers(50, 50, 4)))).len(), 1);
+    assert!(desk.session.poll.is_none());
+}
+
+#[test]
+fn an_answer_nobody_asked_for_changes_nothing() {
+    let mut desk = settled();
+    let before = desk.session.picture();
+    assert_eq!(desk.hear(answer()), []);
+    let after = desk.session.picture();
+    assert_eq!(
+        Picture {
+            account: before.account,
+            ..after
+        },
+        before
+    );
+}
+
+#[test]
+fn a_peer_that_can_take_more_gets_it_counted_from_the_packet_before() {
+    let mut desk = Desk::up();
+    desk.hear(Control {
+        fin: true,
+        ..says(State::Up)
+    });
+    desk.silence(200 * MILLISECOND);
+    // 50 ms have passed long ago.
+    assert_eq!(sent(&desk.hear(fast())).len(), 1);
+}

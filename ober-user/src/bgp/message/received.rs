@@ -1,0 +1,211 @@
+//! What comes in: nothing of it is believed before it was looked at, and nothing is kept.
+
+use rustbgpd_wire::{
+    ErrorDisposition, UpdateValidationOptions, validate::validate_update_attributes_with_context,
+};
+
+use super::{
+    AS_TRANS, BTreeSet, Bytes, Capabilities, Capability, DecodeError, Duration, Family, HEADER,
+    IpNet, Kind, LONGEST, Notification, Open, OpenMessage, PathAttribute, Prefix, Raw, Refresh,
+    RouteRefreshSubtype, Safi, decode_message,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    Open(Open),
+    Keepalive,
+    Notification(Notification),
+    /// Not looked into yet: that needs to know the session.
+    Update(Raw),
+    /// `None`: of a family that is none of ours.
+    Refresh(Option<Family>, Refresh),
+}
+
+impl Received {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Open(_) => Kind::Open,
+            Self::Keepalive => Kind::Keepalive,
+            Self::Notification(_) => Kind::Notification,
+            Self::Update(_) => Kind::Update,
+            Self::Refresh(..) => Kind::Refresh,
+        }
+    }
+}
+
+/// Bytes of the first message in the buffer; `None`: its header is not whole yet. RFC 4271 section 6.1.
+pub fn frame(buffer: &[u8]) -> Result<Option<usize>, Notification> {
+    if buffer.iter().take(16).any(|&byte| byte != 0xff) {
+        return Err(Notification::NOT_SYNCHRONIZED);
+    }
+    let Some(&[high, low, kind]) = buffer.get(16..HEADER) else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let good = match kind {
+        1 => 29..=LONGEST,
+        2 => 23..=LONGEST,
+        3 => 21..=LONGEST,
+        4 => HEADER..=HEADER,
+        // RFC 7313 has an error of its own for the length.
+        5 => HEADER..=LONGEST,
+        _ => return Err(Notification::with(1, 3, [kind])),
+    };
+    if good.contains(&length) {
+        Ok(Some(length))
+    } else {
+        Err(Notification::with(1, 2, [high, low]))
+    }
+}
+
+/// One whole message.
+pub fn decode(frame: &[u8]) -> Result<Received, Notification> {
+    use rustbgpd_wire::Message as Wire;
+    if frame.get(18) == Some(&(Kind::Refresh as u8)) && frame.len() != HEADER + 4 {
+        return Err(Notification::with(7, 1, frame));
+    }
+    let mut bytes = Bytes::copy_from_slice(frame);
+    let limit = u16::try_from(LONGEST).unwrap_or(u16::MAX);
+    match decode_message(&mut bytes, limit).map_err(|error| complaint(&error))? {
+        Wire::Open(open) => Ok(Received::Open(open_of(&open))),
+        Wire::Keepalive => Ok(Received::Keepalive),
+        Wire::Notification(message) => {
+            Ok(Received::Notification(Notification::from_wire(&message)))
+        }
+        Wire::Update(update) => Ok(Received::Update(update)),
+        Wire::RouteRefresh(refresh) => {
+            let family = refresh.afi().zip(refresh.safi());
+            let family = family.and_then(|(afi, safi)| Family::from_wire(afi, safi));
+            Ok(match refresh.subtype() {
+                RouteRefreshSubtype::Normal => Received::Refresh(family, Refresh::Request),
+                RouteRefreshSubtype::BoRR => Received::Refresh(family, Refresh::Begin),
+                RouteRefreshSubtype::EoRR => Received::Refresh(family, Refresh::End),
+                // RFC 7313 section 5: to be ignored.
+                _ => Received::Refresh(None, Refresh::Request),
+            })
+        }
+        _ => Err(Notification::bare(1, 3)),
+    }
+}
+
+/// What is to be said about bytes that are no message.
+fn complaint(error: &DecodeError) -> Notification {
+    let (code, subcode, data) = error.to_notification();
+    Notification::with(code.as_u8(), subcode, &data[..])
+}
+
+fn open_of(open: &OpenMessage) -> Open {
+    let mut able = Capabilities::default();
+    let mut named_families = false;
+    for capability in &open.capabilities {
+        match capability {
+            Capability::MultiProtocol { afi, safi } => {
+                named_families = true;
+                able.families.extend(Family::from_wire(*afi, *safi));
+            }
+            Capability::Unknown { code: 1, .. } => named_families = true,
+            Capability::FourOctetAs { .. } => able.four_octet_as = true,
+            Capability::RouteRefresh => able.refresh = true,
+            Capability::EnhancedRouteRefresh => able.enhanced_refresh = true,
+            Capability::ExtendedNextHop(families) => {
+                able.extended_next_hop |= families.iter().any(|family| {
+                    Family::from_wire(family.nlri_afi, family.nlri_safi) == Some(Family::Ipv4)
+                        && family.next_hop_afi == Family::Ipv6.afi()
+                });
+            }
+            _ => {}
+        }
+    }
+    if !named_families {
+        able.families = BTreeSet::from([Family::Ipv4]);
+    }
+    // RFC 6793 section 4.2.1: the stand-in is nobody's number.
+    let asn = match open.four_byte_as() {
+        asn if asn == u32::from(AS_TRANS) => 0,
+        asn => asn,
+    };
+    Open {
+        asn,
+        hold_time: Duration::from_secs(open.hold_time.into()),
+        id: open.bgp_identifier,
+        capabilities: able,
+    }
+}
+
+/// What an UPDATE says, after RFC 7606.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    pub announced: Vec<IpNet>,
+    /// With those that are treated as withdrawn for an attribute that is wrong.
+    pub withdrawn: Vec<IpNet>,
+    /// Attribute types that were wrong. Not empty: the UPDATE was malformed.
+    pub malformed: BTreeSet<u8>,
+}
+
+/// Looks into an UPDATE. An error ends the session; what does not is told in the answer.
+pub fn judge(update: &Raw, wide: bool, internal: bool) -> Result<Judged, Notification> {
+    let revised = update.parse_revised(wide, internal, false, &[]);
+    let revised = revised.map_err(|error| complaint(&error))?;
+    let mut worst = None;
+    let mut judged = Judged::default();
+    for wrong in &revised.malformed {
+        judged.malformed.insert(wrong.type_code);
+        worst = worst.max(Some(wrong.disposition));
+    }
+    let update = revised.update;
+    judged.announced = classic(&update.announced);
+    judged.withdrawn = classic(&update.withdrawn);
+    let has_classic = !judged.announced.is_empty();
+    for attribute in &update.attributes {
+        match attribute {
+            PathAttribute::MpReachNlri(reach) if reach.safi == Safi::Unicast => {
+                judged.announced.extend(prefixes(&reach.announced));
+            }
+            PathAttribute::MpUnreachNlri(unreach) if unreach.safi == Safi::Unicast => {
+                judged.withdrawn.extend(prefixes(&unreach.withdrawn));
+            }
+            _ => {}
+        }
+    }
+    let mut options = UpdateValidationOptions::default();
+    // Next hops are not used, so what kind of address they are is the neighbour's business.
+    options.allow_ipv4_link_local_mp_reach_next_hop = true;
+    options.link_local_next_hop = true;
+    let announces = !judged.announced.is_empty();
+    if let Err(wrong) = validate_update_attributes_with_context(
+        &update.attributes,
+        announces,
+        has_classic,
+        !internal,
+        options,
+    ) {
+        judged.malformed.insert(wrong.type_code);
+        worst = worst.max(Some(wrong.error.disposition));
+        if wrong.error.disposition == ErrorDisposition::SessionReset {
+            return Err(Notification::with(3, wrong.error.subcode, wrong.error.data));
+        }
+    }
+    match worst {
+        None | Some(ErrorDisposition::AttributeDiscard) => {}
+        Some(ErrorDisposition::TreatAsWithdraw) => {
+            let announced = std::mem::take(&mut judged.announced);
+            judged.withdrawn.extend(announced);
+        }
+        Some(ErrorDisposition::SessionReset) => return Err(Notification::bare(3, 1)),
+    }
+    Ok(judged)
+}
+
+fn classic(entries: &[rustbgpd_wire::Ipv4NlriEntry]) -> Vec<IpNet> {
+    let prefix = |entry: &rustbgpd_wire::Ipv4NlriEntry| {
+        IpNet::new(entry.prefix.addr.into(), entry.prefix.len).ok()
+    };
+    entries.iter().filter_map(prefix).collect()
+}
+
+fn prefixes(entries: &[rustbgpd_wire::NlriEntry]) -> impl Iterator<Item = IpNet> {
+    entries.iter().filter_map(|entry| match entry.prefix {
+        Prefix::V4(prefix) => IpNet::new(prefix.addr.into(), prefix.len).ok(),
+        Prefix::V6(prefix) => IpNet::new(prefix.addr.into(), prefix.len).ok(),
+    })
+}

@@ -1,0 +1,19 @@
+//! BGP-4, RFC 4271: a speaker that announces VIPs and learns nothing.
+//!
+//! ```text
+//! standings, config -> policy -> rib -> connection, peering (one a neighbour) -> message -> net
+//! ```
+
+pub mod connection;
+pub mod event;
+pub mod message;
+mod net;
+mod pace;
+pub mod peering;
+pub mod policy;
+pub mod rib;
+
+pub use net::{Error, Handle, start};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! `bfd`: one part of `status`.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    Error, Json, Outcome, client,
+    screen::{Cell, Screen, Tone},
+};
+use crate::{
+    api::{Reply, Request},
+    bfd::State,
+    config::Config,
+    status::bfd::{Bfd, Session},
+};
+
+pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let config = Config::load(path)?;
+    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
+        return Err(client::Error::Astray.into());
+    };
+    if json.json {
+        screen.json(&status.bfd)?;
+    } else {
+        show(&status.bfd, screen)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The table that `status` shows too.
+pub(super) fn show(bfd: &Bfd, screen: &mut Screen) -> Result<(), Error> {
+    if !bfd.sessions.is_empty() && !bfd.realtime {
+        screen.line("BFD's thread is not SCHED_FIFO: nothing faster than 50 ms is kept")?;
+    }
+    let rows: Vec<_> = bfd.sessions.iter().map(row).collect();
+    screen.table(
+        &[
+            "peer",
+            "state",
+            "since",
+            "peer's state",
+            "over",
+            "sends every",
+            "detects in",
+            "failures",
+            "last late",
+            "remark",
+        ],
+        &rows,
+    )?;
+    for session in &bfd.sessions {
+        drops(&format!("{} dropped", session.peer), &session.drops, screen)?;
+    }
+    drops("for no session", &bfd.drops, screen)
+}
+
+fn row(session: &Session) -> Vec<Cell> {
+    let peer = match &session.interface {
+        Some(interface) => format!("{}%{interface}", session.peer),
+        None => session.peer.to_string(),
+    };
+    let tone = match session.state {
+        State::Up => Tone::Good,
+        State::Init | State::AdminDown => Tone::Plain,
+        State::Down => Tone::Bad,
+    };
+    let late = session.last_late.map_or_else(
+        || "never".to_owned(),
+        |late| {
+            format!(
+                "{} after {}s",
+                span(Some(late.gap_microseconds)),
+                late.seconds_ago
+            )
+        },
+    );
+    vec![
+        Cell::text(peer),
+        Cell::toned(session.state.name(), tone),
+        Cell::text(super::status::span(Duration::from_secs(session.seconds))),
+        Cell::text(session.remote_state.name()),
+        Cell::text(&session.hops),
+        Cell::number(span(session.transmit_microseconds)),
+        Cell::number(span(session.detection_microseconds)),
+        Cell::number(session.failures),
+        Cell::text(late),
+        Cell::text(remark(session)),
+    ]
+}
+
+/// What a person would want to be told, the worst first.
+fn remark(session: &Session) -> String {
+    if let Some(error) = session
+        .send_error
+        .as_ref()
+        .filter(|_| session.state != State::Up)
+    {
+        return format!("last send failed: {error}");
+    }
+    if session.mode == "auto" && session.hops == "multi-hop" {
+        return "neighbour runs multihop BFD, as FRR does with ttl-security".to_owned();
+    }
+    match session.diagnostic.as_str() {
+        "none" => "-".to_owned(),
+        diagnostic => diagnostic.to_owned(),
+    }
+}
+
+fn drops(
+    what: &str,
+    drops: &std::collections::BTreeMap<String, u64>,
+    screen: &mut Screen,
+) -> Result<(), Error> {
+    if drops.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<_> = drops
+        .iter()
+        .map(|(why, count)| format!("{count} {why}"))
+        .collect();
+    Ok(screen.line(format_args!("{what}: {}", each.join(", ")))?)
+}
+
+fn span(microseconds: Option<u64>) -> String {
+    microseconds.map_or_else(
+        || "-".to_owned(),
+        |length| format!("{:?}", Duration::from_micros(length)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::screen::tests::Paper, observe::sample};
+
+    #[test]
+    fn a_session_is_shown_with_what_was_negotiated_and_what_is_odd() {
+        let paper = Paper::default();
+        show(&sample::bfd(), &mut Screen::plain(paper.clone())).unwrap();
+        let text = paper.text();
+        for word in [
+            "192.0.2.1",
+            "fe80::1%eth1",
+            "up",
+            "50ms",
+            "150ms",
+            "runs multihop BFD",
+            "detection time expired",
+            "81ms after 40s",
+            "192.0.2.1 dropped: 2 ttl",
+            "for no session: 5 version",
+        ] {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+    }
+}

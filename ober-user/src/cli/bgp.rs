@@ -1,0 +1,159 @@
+//! `bgp`: one part of `status`.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    Error, Json, Outcome, client,
+    screen::{Cell, Screen, Tone},
+    status::span,
+};
+use crate::{
+    api::{Reply, Request},
+    config::Config,
+    status::bgp::{Neighbour, Told},
+};
+
+pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let config = Config::load(path)?;
+    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
+        return Err(client::Error::Astray.into());
+    };
+    if json.json {
+        screen.json(&status.bgp)?;
+    } else {
+        show(&status.bgp, screen)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The tables that `status` shows too.
+pub(super) fn show(neighbours: &[Neighbour], screen: &mut Screen) -> Result<(), Error> {
+    let rows: Vec<_> = neighbours.iter().map(row).collect();
+    screen.table(
+        &[
+            "neighbour",
+            "as",
+            "state",
+            "since",
+            "flaps",
+            "hold",
+            "families",
+            "bfd",
+            "announced",
+            "last notification",
+        ],
+        &rows,
+    )?;
+    let rows: Vec<_> = neighbours.iter().flat_map(routes).collect();
+    if !rows.is_empty() {
+        screen.line("")?;
+    }
+    screen.table(
+        &[
+            "prefix",
+            "told to",
+            "next hop",
+            "as path",
+            "med",
+            "pref",
+            "communities",
+        ],
+        &rows,
+    )?;
+    Ok(())
+}
+
+fn row(neighbour: &Neighbour) -> Vec<Cell> {
+    let tone = match neighbour.state.as_str() {
+        "established" => Tone::Good,
+        _ => Tone::Bad,
+    };
+    let asn = neighbour
+        .asn
+        .map_or("external".to_owned(), |asn| asn.to_string());
+    let hold_time = match neighbour.hold_time {
+        Some(0) => "none".to_owned(),
+        Some(seconds) => format!("{seconds}s"),
+        None => "-".to_owned(),
+    };
+    vec![
+        Cell::text(neighbour.address),
+        Cell::text(asn),
+        Cell::toned(&neighbour.state, tone),
+        Cell::text(span(Duration::from_secs(neighbour.seconds))),
+        Cell::number(neighbour.flaps),
+        Cell::text(hold_time),
+        Cell::text(or_dash(&neighbour.families.join(" "))),
+        Cell::text(neighbour.bfd.as_deref().unwrap_or("-")),
+        Cell::number(neighbour.announced.len()),
+        Cell::text(last(neighbour)),
+    ]
+}
+
+/// The later of both, or why there is no session.
+fn last(neighbour: &Neighbour) -> String {
+    let sent = neighbour.last_sent.iter().map(|said| ("sent", said));
+    let received = neighbour
+        .last_received
+        .iter()
+        .map(|said| ("received", said));
+    let last = sent.chain(received).min_by_key(|(_, said)| said.seconds);
+    let failure = neighbour.last_failure.clone();
+    let failure = failure.filter(|_| neighbour.state != "established");
+    let told = last.map(|(way, said)| {
+        let text = said
+            .text
+            .as_ref()
+            .map(|text| format!(": {text}"))
+            .unwrap_or_default();
+        let ago = span(Duration::from_secs(said.seconds));
+        format!(
+            "{way} {}/{} {}{text}, {ago} ago",
+            said.code, said.subcode, said.name
+        )
+    });
+    failure.or(told).unwrap_or_else(|| "-".to_owned())
+}
+
+fn routes(neighbour: &Neighbour) -> Vec<Vec<Cell>> {
+    let number = |number: Option<u32>| number.map_or("-".to_owned(), |it| it.to_string());
+    let row = |told: &Told| {
+        let path: Vec<String> = told.path.iter().map(u32::to_string).collect();
+        vec![
+            Cell::text(&told.prefix),
+            Cell::text(neighbour.address),
+            Cell::text(told.next_hop),
+            Cell::text(or_dash(&path.join(" "))),
+            Cell::text(number(told.med)),
+            Cell::text(number(told.local_pref)),
+            Cell::text(or_dash(&told.communities.join(" "))),
+        ]
+    };
+    neighbour.announced.iter().map(row).collect()
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::screen::tests::Paper, observe::sample};
+
+    #[test]
+    fn neighbours_and_what_they_were_told_are_shown() {
+        let paper = Paper::default();
+        show(&sample::status().bgp, &mut Screen::plain(paper.clone())).unwrap();
+        assert_eq!(
+            paper.text(),
+            "\
+neighbour    as     state        since  flaps  hold  families  bfd  announced  last notification
+192.0.2.254  65000  established  1h 0m      2  9s    ipv4      up           1  received 6/2 Administrative Shutdown: maintenance, 1h 1m ago
+
+prefix         told to      next hop   as path  med  pref  communities
+192.0.2.10/32  192.0.2.254  192.0.2.1  65001    100  -     65001:100
+"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! `gate`: one part of `status`, with the last transitions. `drain`, `undrain`, `disable` and `enable`: orders to it.
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+
+use super::{
+    Error, Json, Outcome, client,
+    screen::{Cell, Screen, Tone},
+    status::span,
+};
+use crate::{
+    api::{Reply, Request},
+    config::Config,
+    gate::{Order, Standing, State},
+    status::gate::Gate,
+};
+
+pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let config = Config::load(path)?;
+    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
+        return Err(client::Error::Astray.into());
+    };
+    if json.json {
+        screen.json(&status.gate)?;
+    } else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        show(&status.gate, screen)?;
+        histories(&status.gate, now.unwrap_or_default(), screen)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What an order is for.
+#[derive(Debug, Args)]
+pub(super) struct Vip {
+    /// The VIP; left out: all of this node
+    vip: Option<IpAddr>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Vip {
+    pub(super) async fn order(
+        self,
+        order: Order,
+        path: &Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        let request = Request::Gate {
+            vip: self.vip,
+            order,
+        };
+        let Reply::Gate(gates) = client::ask_daemon(&config, request).await? else {
+            return Err(client::Error::Astray.into());
+        };
+        if self.json.json {
+            screen.json(&gates)?;
+        } else {
+            show(&gates, screen)?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// The table that `status` shows too.
+pub(super) fn show(gates: &[Gate], screen: &mut Screen) -> Result<(), Error> {
+    let rows = gates.iter().map(|gate| {
+        let servers = gate.servers.map(|up| up.to_string());
+        vec![
+            Cell::text(gate.vip),
+            Cell::toned(gate.state.name(), state_tone(gate.state)),
+            Cell::toned(gate.standing.name(), standing_tone(gate.standing)),
+            Cell::text(span(Duration::from_secs(gate.seconds))),
+            Cell::number(gate.serving),
+            Cell::number(servers.as_deref().unwrap_or("-")),
+            Cell::text(&gate.reason),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let heads = [
+        "vip", "state", "standing", "since", "workers", "servers", "reason",
+    ];
+    Ok(screen.table(&heads, &rows)?)
+}
+
+/// What each gate went through, latest first.
+fn histories(gates: &[Gate], now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    for gate in gates.iter().filter(|gate| !gate.history.is_empty()) {
+        let heading = screen.paint(format_args!("transitions of {}", gate.vip), Tone::Strong);
+        screen.line("")?;
+        screen.line(heading)?;
+        let rows = gate.history.iter().rev().map(|it| {
+            let ago = now.saturating_sub(Duration::from_secs(it.at));
+            vec![
+                Cell::text(format_args!("{} ago", span(ago))),
+                Cell::text(it.from.name()),
+                Cell::toned(it.to.name(), state_tone(it.to)),
+                Cell::text(&it.reason),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        screen.table(&["when", "from", "to", "reason"], &rows)?;
+    }
+    Ok(())
+}
+
+fn state_tone(state: State) -> Tone {
+    match state {
+        State::Up => Tone::Good,
+        State::Init | State::Rising | State::Draining | State::Disabled => Tone::Plain,
+        State::Falling | State::Down => Tone::Bad,
+    }
+}
+
+fn standing_tone(standing: Standing) -> Tone {
+    match standing {
+        Standing::Announced => Tone::Good,
+        Standing::Withdrawn | Standing::Depreferenced | Standing::GracefulShutdown => Tone::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::screen::tests::Paper, observe::sample};
+
+    #[test]
+    fn transitions_are_shown_latest_first_with_their_reasons() {
+        let paper = Paper::default();
+        let now = Duration::from_secs(1_700_000_062);
+        let gates = sample::status().gate;
+        histories(&gates, now, &mut Screen::plain(paper.clone())).unwrap();
+        let text = paper.text();
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "transitions of 192.0.2.10",
+                "when       from    to      reason",
+                "1m 1s ago  rising  up      2 workers answer",
+                "1m 2s ago  init    rising  2 workers answer",
+            ]
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Secrets: written as `"${NAME}"` or kept in a file, and never where everybody may read them.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    load::exposed,
+    scalar::{Key, Secret},
+    source::{Fault, Span},
+    valid::Judge,
+};
+
+/// Which secret.
+pub(super) struct Kind {
+    /// The key it is written under; with `_file` behind it the one that names a file.
+    pub(super) key: &'static str,
+    /// With its article.
+    pub(super) what: &'static str,
+    /// How to make a file of it.
+    pub(super) make: &'static str,
+}
+
+/// A secret that was found.
+pub(super) struct Found {
+    pub(super) span: Span,
+    /// Where it came from, for a message.
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+impl Judge<'_> {
+    pub(super) fn secret(
+        &mut self,
+        kind: &Kind,
+        key: Key<Secret>,
+        file: Key<String>,
+    ) -> Option<Found> {
+        let (span, origin, read) = match (key.0, file.0) {
+            (None, None) => return None,
+            (Some(key), Some(file)) => {
+                let message = format!("`{0}` and `{0}_file` are both written", kind.key);
+                self.refuse(
+                    Fault::new(file.span, message)
+                        .first(key.span)
+                        .help("one of the two must go"),
+                );
+                return None;
+            }
+            (Some(key), None) => {
+                let exposing = self.sources.exposes(&key.span).map(Path::to_owned);
+                let read =
+                    exposing.map_or(Ok(key.value.0), |path| Err(readable_by_all(kind, &path)));
+                (key.span, format!("the value of `{}`", kind.key), read)
+            }
+            (None, Some(file)) => {
+                let path: PathBuf = self.path(&file.value);
+                (
+                    file.span,
+                    format!("{}", path.display()),
+                    read_from(kind, &path),
+                )
+            }
+        };
+        match read {
+            Ok(text) => Some(Found { span, origin, text }),
+            Err((message, help)) => {
+                self.refuse(Fault::new(span, message).help(help));
+                None
+            }
+        }
+    }
+}
+
+/// The text, or message and help.
+fn read_from(kind: &Kind, path: &Path) -> Result<String, (String, String)> {
+    let cannot = |error| {
+        let message = format!("read {} from {}: {error}", kind.what, path.display());
+        (message, kind.make.to_owned())
+    };
+    if exposed(fs::metadata(path).map_err(cannot)?.mode()) {
+        return Err(readable_by_all(kind, path));
+    }
+    fs::read_to_string(path).map_err(cannot)
+}
+
+fn readable_by_all(kind: &Kind, path: &Path) -> (String, String) {
+    let path = path.display();
+    (
+        format!("{path} holds {} and everybody may read it", kind.what),
+        format!("chmod 600 {path}"),
+    )
+}

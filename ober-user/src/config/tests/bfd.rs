@@ -1,0 +1,62 @@
+//! The section `[bfd]`.
+
+use super::*;
+use crate::bfd::Micros;
+
+#[test]
+fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
+    let place = Place::new();
+    let bfd = place.parse(LEAST).unwrap().bfd;
+    let pace = |name: &str| bfd.profiles[name].timers.transmit;
+    assert_eq!(
+        ["default", "fast", "ultra"].map(pace),
+        [300_000, 50_000, 10_000].map(Micros)
+    );
+    let text = LEAST.to_owned()
+        + "[bfd]\nhold_down = '5s'\n[bfd.profiles.fast]\nmultiplier = 5\n[bfd.profiles.wan]\nreceive = '1s'\npassive = true\n";
+    let bfd = place.parse(&text).unwrap().bfd;
+    assert_eq!(bfd.hold_down, Duration::from_secs(5));
+    let told = |name: &str| {
+        let profile = bfd.profiles[name];
+        let timers = profile.timers;
+        (
+            timers.transmit.0,
+            timers.receive.0,
+            timers.multiplier.get(),
+            profile.passive,
+        )
+    };
+    assert_eq!(told("fast"), (50_000, 50_000, 5, false));
+    assert_eq!(told("wan"), (300_000, 1_000_000, 3, true));
+    assert_eq!(bfd.profiles.len(), 4);
+}
+
+#[test]
+fn a_profile_says_which_of_its_values_cannot_be() {
+    let text = LEAST.to_owned()
+        + "[bfd.profiles.Fast]\n[bfd.profiles.off]\n[bfd.profiles.a]\ntransmit = '9ms'\nreceive = '2m'\nmultiplier = 0\n";
+    let first = LEAST.lines().count();
+    let problems = Place::new().problems(&text);
+    let told = problems.iter().map(|told| {
+        let (line, what) = told.split_once(": ").unwrap();
+        (
+            line.parse::<usize>().unwrap() - first,
+            what.split(" | ").next().unwrap(),
+        )
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(6, "invalid value: integer `0`, expected a nonzero u8"),]
+    );
+    let text = text.replace("multiplier = 0\n", "");
+    let problems = Place::new().problems(&text);
+    for (problem, words) in problems.iter().zip([
+        "`Fast` is no name for a BFD profile",
+        "`off` is no name for a BFD profile | a neighbour says `bfd = \"off\"`",
+        "`transmit` is 9ms, but must be from 10ms to 60s | no machine keeps less",
+        "`receive` is 120s, but must be from 10ms to 60s | a failure found after minutes",
+    ]) {
+        assert!(problem.contains(words), "{words}\n{problem}");
+    }
+    assert_eq!(problems.len(), 4);
+}

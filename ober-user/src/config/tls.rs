@@ -1,0 +1,213 @@
+//! TLS as a listener offers it and as a backend is reached by it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    scalar::{At, Key},
+    source::{Fault, Span},
+    valid::Judge,
+};
+use crate::pem;
+
+/// A version of TLS, oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+pub enum Version {
+    #[serde(rename = "1.0")]
+    V10,
+    #[serde(rename = "1.1")]
+    V11,
+    #[serde(rename = "1.2")]
+    V12,
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// What both ends of a proxy may settle for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub min: Version,
+    /// `None`: the newest the library has.
+    pub max: Option<Version>,
+    /// Up to TLS 1.2, in OpenSSL's notation; `None`: the library's.
+    pub ciphers: Option<String>,
+    /// For TLS 1.3, in OpenSSL's notation; `None`: the library's.
+    pub suites: Option<String>,
+}
+
+/// TLS that ends at a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// PEM file of chain and key.
+    pub certificate: PathBuf,
+    pub terms: Terms,
+    /// Whether sessions may be resumed by tickets.
+    pub tickets: bool,
+    /// Protocols offered, best first; may be empty.
+    pub alpn: Vec<String>,
+}
+
+/// TLS to the servers of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToServers {
+    /// Whose certificates are accepted; `None`: anybody's.
+    pub verify: Option<Authorities>,
+    /// PEM file of the certificate and key shown to servers.
+    pub certificate: Option<PathBuf>,
+    /// Asked for by SNI, and looked for in the certificate; `None`: the host name the server is written with, if it is.
+    pub server_name: Option<String>,
+    pub terms: Terms,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorities {
+    /// Those the machine trusts.
+    System,
+    /// A PEM file of them.
+    File(PathBuf),
+}
+
+/// TLS of a listener with a certificate.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "ListenerTls")]
+pub(super) struct Raw {
+    /// Oldest version accepted: `1.0`, `1.1`, `1.2` or `1.3`.
+    min_version: Key<Version>,
+    /// Newest version accepted; left out: the newest there is.
+    max_version: Key<Version>,
+    /// Ciphers up to TLS 1.2, as OpenSSL names them; left out: the library's.
+    ciphers: Key<String>,
+    /// Cipher suites of TLS 1.3; left out: the library's.
+    suites: Key<String>,
+    /// Whether clients may resume sessions by tickets.
+    tickets: Key<bool>,
+    /// Protocols offered by ALPN, best first; left out: `h2` and `http/1.1` for https, none for tls.
+    alpn: Option<Vec<At<String>>>,
+}
+
+/// TLS to the servers. Written, even if empty: servers speak TLS.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "BackendTls")]
+pub(super) struct RawToServers {
+    /// Whether a server must show a certificate that is trusted.
+    verify: Key<bool>,
+    /// PEM file of trusted authorities; left out: those of the machine.
+    ca: Key<String>,
+    /// PEM file of certificate and key to show to servers.
+    certificate: Key<String>,
+    /// Name to ask for and to find in the certificate; left out: the host name the server is written with.
+    server_name: Key<String>,
+    /// Oldest version accepted.
+    min_version: Key<Version>,
+    /// Newest version accepted; left out: the newest there is.
+    max_version: Key<Version>,
+    /// Ciphers up to TLS 1.2, as OpenSSL names them; left out: the library's.
+    ciphers: Key<String>,
+    /// Cipher suites of TLS 1.3; left out: the library's.
+    suites: Key<String>,
+}
+
+impl Judge<'_> {
+    /// `http`: what is offered by ALPN unless written.
+    pub(super) fn termination(
+        &mut self,
+        certificate: At<String>,
+        raw: Raw,
+        http: bool,
+    ) -> Termination {
+        let offered = match (raw.alpn, http) {
+            (Some(written), _) => written.into_iter().map(|at| self.alpn(at)).collect(),
+            (None, true) => vec!["h2".to_owned(), "http/1.1".to_owned()],
+            (None, false) => Vec::new(),
+        };
+        Termination {
+            certificate: self.certificate(certificate),
+            terms: self.terms(raw.min_version, raw.max_version, raw.ciphers, raw.suites),
+            tickets: raw.tickets.or(true),
+            alpn: offered,
+        }
+    }
+
+    pub(super) fn server_tls(&mut self, raw: RawToServers) -> ToServers {
+        let verified = raw.verify.or(true);
+        if let (false, Some(span)) = (verified, raw.ca.span()) {
+            let help = "remove `ca`, or `verify = false`";
+            self.refuse(Fault::new(span, "`ca` is of no use without `verify`").help(help));
+        }
+        let authorities = raw.ca.0.map_or(Authorities::System, |at| {
+            let (span, path) = (at.span.clone(), self.word_path(at));
+            self.readable("ca", &path, span);
+            Authorities::File(path)
+        });
+        ToServers {
+            verify: verified.then_some(authorities),
+            certificate: raw.certificate.0.map(|at| self.certificate(at)),
+            server_name: raw
+                .server_name
+                .0
+                .map(|at| self.host_name("server_name", at)),
+            terms: self.terms(raw.min_version, raw.max_version, raw.ciphers, raw.suites),
+        }
+    }
+
+    fn certificate(&mut self, at: At<String>) -> PathBuf {
+        let span = at.span.clone();
+        let certificate = self.word_path(at);
+        if let Err(error) = pem::check(&certificate) {
+            self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
+        }
+        certificate
+    }
+
+    fn readable(&mut self, key: &str, path: &std::path::Path, span: Span) {
+        if let Err(error) = std::fs::File::open(path) {
+            let message = format!("`{key}` {}: {error}", path.display());
+            self.refuse(Fault::new(span, message).help("correct the path or leave the key out"));
+        }
+    }
+
+    fn terms(
+        &mut self,
+        min: Key<Version>,
+        max: Key<Version>,
+        ciphers: Key<String>,
+        suites: Key<String>,
+    ) -> Terms {
+        let span = max.span();
+        let terms = Terms {
+            min: min.or(Version::V12),
+            max: max.0.map(|at| at.value),
+            ciphers: ciphers.0.map(|at| self.cipher_list("ciphers", at)),
+            suites: suites.0.map(|at| self.cipher_list("suites", at)),
+        };
+        if terms.max.is_some_and(|max| max < terms.min) {
+            let help = "the default of `min_version` is \"1.2\"";
+            let message = "`max_version` is older than `min_version`";
+            self.refuse(Fault::new(span, message).help(help));
+        }
+        terms
+    }
+
+    fn cipher_list(&mut self, key: &str, at: At<String>) -> String {
+        let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_:+!@=.".contains(&letter);
+        if at.value.is_empty() || !at.value.bytes().all(good) {
+            let message = format!("`{key}` is `{}`, but must be names joined by `:`", at.value);
+            let help = "`openssl ciphers -s` prints those of this machine";
+            self.refuse(Fault::new(at.span, message).help(help));
+        }
+        at.value
+    }
+
+    fn alpn(&mut self, at: At<String>) -> String {
+        let good = |letter: u8| letter.is_ascii_graphic() && !b",\"'\\#$".contains(&letter);
+        if at.value.is_empty() || !at.value.bytes().all(good) {
+            let message = format!("`{}` is no protocol of ALPN", at.value);
+            self.refuse(Fault::new(at.span, message).help("such as \"h2\" or \"http/1.1\""));
+        }
+        at.value
+    }
+}

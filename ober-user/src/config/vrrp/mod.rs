@@ -1,0 +1,352 @@
+//! The section `[vrrp]`: which nodes share which VIPs, and how they advertise.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU8,
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    Service,
+    scalar::{At, Key, Period},
+    source::{Fault, Span},
+    valid::Judge,
+};
+use crate::vrrp::{
+    Answers, Garp, OWNER, Preempt, Settings,
+    packet::{Coverage, Interval, Version, Vrid},
+};
+
+mod instances;
+mod nodes;
+#[cfg(test)]
+mod tests;
+
+/// `preempt_delay` and `garp_delay` beyond this are mistakes.
+const LONGEST: Duration = Duration::from_secs(1000);
+
+/// Share the VIPs among nodes by VRRP.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Vrrp")]
+pub(super) struct Raw {
+    /// Where the nodes and the clients' routers meet; left out: the first interface of `[node]`.
+    pub(super) interface: Key<String>,
+    /// 3 (RFC 9568), or 2 (RFC 3768; IPv4 and whole seconds only).
+    pub(super) version: Key<u8>,
+    /// `unicast` to the peers, or `multicast` on the link.
+    pub(super) transport: Key<Way>,
+    /// Between two advertisements: 10 ms to 40.95 s in version 3, whole seconds up to 255 in version 2.
+    pub(super) advertisement_interval: Key<Period>,
+    /// This node's addresses to advertise from, one a family; left out: those of its entry in `nodes`, or the interface's.
+    pub(super) source: Vec<At<IpAddr>>,
+    /// Neighbours that share the VIPs and are none of `nodes`.
+    pub(super) peers: Vec<At<IpAddr>>,
+    /// The name of this node among `nodes`.
+    pub(super) node: Key<String>,
+    /// All nodes that share the VIPs, alike on each of them: their rank for a VIP gives their priority.
+    pub(super) nodes: Vec<At<Node>>,
+    /// Take over from a living master of lower priority.
+    pub(super) preempt: Key<bool>,
+    /// How long such a master is obeyed first.
+    pub(super) preempt_delay: Key<Period>,
+    /// What the checksum of version 3 covers over IPv4. Both are accepted.
+    pub(super) checksum: Key<Coverage>,
+    /// A master answers an advertisement of lower priority at once.
+    pub(super) answer_lower: Key<bool>,
+    /// A master that gives way to a higher priority advertises once more.
+    pub(super) answer_higher: Key<bool>,
+    /// Gratuitous ARPs or neighbour advertisements for an address in one burst.
+    pub(super) garp_repeat: Key<u8>,
+    /// From the first burst to the second; `"0"`: no second.
+    pub(super) garp_delay: Key<Period>,
+    /// A single one again and again while master; `"0"`: never.
+    pub(super) garp_refresh: Key<Period>,
+    /// Give the VIPs the MAC of their virtual router, on an interface of its own.
+    pub(super) virtual_mac: Key<bool>,
+    /// Virtual routers; none at all: one for each VIP of the services.
+    pub(super) instances: Vec<At<RawInstance>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Way {
+    Unicast,
+    Multicast,
+}
+
+/// One of the nodes that share the VIPs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    /// Its name. Must be written.
+    pub(super) name: Key<String>,
+    /// Where it advertises from, one address a family. Must be written where transport is unicast.
+    pub(super) addresses: Vec<At<IpAddr>>,
+    /// The least TTL its advertisements may arrive with; 255: no router between.
+    pub(super) min_ttl: Key<u8>,
+    /// The most.
+    pub(super) max_ttl: Key<u8>,
+}
+
+/// A virtual router: VIPs that move together.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "VrrpInstance")]
+pub(super) struct RawInstance {
+    /// VIPs of the services, all of one family. Must be written.
+    pub(super) vips: Vec<At<IpAddr>>,
+    /// More VIPs that move with these and are not in the advertisements; may be of the other family.
+    pub(super) excluded: Vec<At<IpAddr>>,
+    /// A link-local address that moves too and comes first in the advertisements, as RFC 9568 wants for IPv6.
+    pub(super) link_local: Key<Ipv6Addr>,
+    /// 1 to 255; left out: made from the VIPs, the same on every node.
+    pub(super) vrid: Key<NonZeroU8>,
+    /// 1 to 254, or 255 on the node that has the VIPs as its own; left out: by rank among `nodes`.
+    pub(super) priority: Key<u8>,
+    /// As above, for this one.
+    pub(super) preempt: Key<bool>,
+    /// As above, for this one.
+    pub(super) preempt_delay: Key<Period>,
+}
+
+/// VRRP on one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrrp {
+    pub interface: String,
+    pub transport: Transport,
+    /// Where advertisements come from; a family that is not here: the interface's first address.
+    pub sources: Vec<IpAddr>,
+    pub version: Version,
+    pub interval: Interval,
+    pub coverage: Coverage,
+    pub answers: Answers,
+    pub garp: Garp,
+    pub virtual_mac: bool,
+    /// No two with the same family and VRID, or with the same address.
+    pub instances: Vec<Instance>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Not empty for any family there is an instance of.
+    Unicast(Vec<Peer>),
+    Multicast,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: IpAddr,
+    /// What its advertisements may arrive with.
+    pub ttl: RangeInclusive<u8>,
+}
+
+/// A virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Not empty, of one family.
+    pub vips: Vec<IpAddr>,
+    /// Not in the advertisements.
+    pub excluded: Vec<IpAddr>,
+    /// Comes first in the advertisements. IPv6 only.
+    pub link_local: Option<Ipv6Addr>,
+    pub vrid: Vrid,
+    /// 1 to 255.
+    pub priority: u8,
+    pub preempt: Preempt,
+}
+
+impl Vrrp {
+    /// The VIPs that VRRP holds, so that nobody else adds or announces them.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = |instance: &Instance| [&instance.vips[..], &instance.excluded].concat();
+        self.instances.iter().flat_map(vips)
+    }
+
+    /// The peers of a family; none: multicast.
+    pub fn peers(&self, six: bool) -> Vec<IpAddr> {
+        match &self.transport {
+            Transport::Multicast => Vec::new(),
+            Transport::Unicast(peers) => {
+                let addresses = peers.iter().map(|peer| peer.address);
+                addresses
+                    .filter(|address| address.is_ipv6() == six)
+                    .collect()
+            }
+        }
+    }
+
+    /// Can one follow the other on the same sockets?
+    pub fn same_link(&self, other: &Self) -> bool {
+        let ways = [self, other].map(|it| {
+            let multicast = it.transport == Transport::Multicast;
+            let six = |six| {
+                it.instances
+                    .iter()
+                    .any(|instance| instance.is_ipv6() == six)
+            };
+            (multicast, six(false), six(true))
+        });
+        self.interface == other.interface
+            && self.sources == other.sources
+            && self.virtual_mac == other.virtual_mac
+            && ways[0] == ways[1]
+    }
+
+    /// What the virtual router is on a node that advertises from `own`.
+    pub fn settings(&self, instance: &Instance, own: IpAddr) -> Settings {
+        let first = instance.link_local.map(IpAddr::from);
+        Settings {
+            vrid: instance.vrid,
+            version: self.version,
+            priority: instance.priority,
+            interval: self.interval,
+            own,
+            addresses: first
+                .into_iter()
+                .chain(instance.vips.iter().copied())
+                .collect(),
+            preempt: instance.preempt,
+            answers: self.answers,
+            garp: self.garp,
+        }
+    }
+}
+
+impl Instance {
+    pub fn is_ipv6(&self) -> bool {
+        self.vips.first().is_some_and(IpAddr::is_ipv6)
+    }
+
+    /// Every address the master has.
+    pub fn held(&self) -> Vec<IpAddr> {
+        let first = self.link_local.map(IpAddr::from).into_iter();
+        first
+            .chain(self.vips.iter().copied())
+            .chain(self.excluded.iter().copied())
+            .collect()
+    }
+}
+
+impl Judge<'_> {
+    pub(super) fn vrrp(
+        &mut self,
+        raw: Option<At<Raw>>,
+        services: &[Service],
+        interfaces: &[String],
+    ) -> Option<Vrrp> {
+        let At { value: raw, span } = raw?;
+        if let Some(at) = &raw.interface.0 {
+            self.interface(at);
+        }
+        let first = interfaces.first().cloned().unwrap_or_default();
+        let version = self.vrrp_version(raw.version);
+        let preempt = self.preempt(
+            &raw.preempt,
+            raw.preempt_delay,
+            Preempt::After(Duration::ZERO),
+        );
+        let nodes = self.nodes(raw.node, raw.nodes, &span);
+        let instances = self.instances(raw.instances, services, version, preempt, &nodes, &span);
+        let multicast = raw.transport.or(Way::Unicast) == Way::Multicast;
+        let transport = if multicast {
+            self.no_peers(&raw.peers);
+            Transport::Multicast
+        } else {
+            let peers = self.peers(raw.peers, &nodes);
+            self.peers_reachable(&peers, &nodes, &instances, &span);
+            Transport::Unicast(peers)
+        };
+        let written: Vec<IpAddr> = raw.source.iter().map(|at| at.value).collect();
+        let sources = if written.is_empty() {
+            nodes.own()
+        } else {
+            written
+        };
+        Some(Vrrp {
+            interface: raw.interface.or(first),
+            transport,
+            sources,
+            version,
+            interval: self.advertisement_interval(raw.advertisement_interval, version),
+            coverage: raw.checksum.or(Coverage::PseudoHeader),
+            answers: Answers {
+                lower: raw.answer_lower.or(true),
+                higher: raw.answer_higher.or(false),
+            },
+            garp: Garp {
+                repeat: self.number("garp_repeat", raw.garp_repeat, 5, 1..=100),
+                delay: self.pause("garp_delay", raw.garp_delay, Duration::from_secs(5)),
+                refresh: self.period_or_none("garp_refresh", raw.garp_refresh, Duration::ZERO),
+            },
+            virtual_mac: raw.virtual_mac.or(false),
+            instances,
+        })
+    }
+
+    fn vrrp_version(&mut self, key: Key<u8>) -> Version {
+        match key.0 {
+            Some(At { value: 2, .. }) => Version::V2,
+            Some(At { value: 3, .. }) | None => Version::V3,
+            Some(At { value, span }) => {
+                let message = format!("there is no VRRP version {value}");
+                self.refuse(Fault::new(span, message).help("write 3, or 2 for old neighbours"));
+                Version::V3
+            }
+        }
+    }
+
+    fn advertisement_interval(&mut self, key: Key<Period>, version: Version) -> Interval {
+        let span = key.span();
+        let Period(period) = key.or(Period(Duration::from_secs(1)));
+        let help = match version {
+            Version::V2 => "version 2 knows whole seconds from \"1s\" to \"255s\"",
+            Version::V3 => "version 3 knows multiples of 10 ms from \"10ms\" to \"40950ms\"",
+        };
+        Interval::new(version, period).unwrap_or_else(|| {
+            let message = "`advertisement_interval` cannot be told to the neighbours";
+            self.refuse(Fault::new(span, message).help(help));
+            // One second, which both versions know, or this is never seen for the fault.
+            Interval::SECOND
+        })
+    }
+
+    /// A length of time that may be zero and is not absurd.
+    fn pause(&mut self, name: &str, key: Key<Period>, default: Duration) -> Duration {
+        let span = key.span();
+        let Period(pause) = key.or(Period(default));
+        if pause > LONGEST {
+            let message = format!("`{name}` is longer than {} seconds", LONGEST.as_secs());
+            self.refuse(Fault::new(span, message));
+        }
+        pause
+    }
+
+    fn preempt(&mut self, preempt: &Key<bool>, delay: Key<Period>, default: Preempt) -> Preempt {
+        let span = delay.span();
+        let wanted = preempt
+            .0
+            .as_ref()
+            .map_or(default != Preempt::Never, |at| at.value);
+        let before = match default {
+            Preempt::After(before) => before,
+            Preempt::Never => Duration::ZERO,
+        };
+        let delay = self.pause("preempt_delay", delay, before);
+        match (wanted, span) {
+            (true, _) => Preempt::After(delay),
+            (false, None) => Preempt::Never,
+            (false, Some(span)) => {
+                let message = "`preempt_delay` says when to take over, `preempt = false` never to";
+                self.refuse(Fault::new(span, message).help("leave one of the two out"));
+                Preempt::Never
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The servers of a backend as one worker sees them.
+
+use std::{io, path::Path, time::Duration};
+
+use tokio::time::timeout;
+
+use super::Live;
+use crate::haproxy;
+
+/// Asks the worker behind its command socket, at most so long. An answer without the servers' lines is an error, not
+/// "none".
+pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Result<Live> {
+    // Type 4: servers. Names of backends are single words (`render::token`).
+    let question = format!("show stat {backend} 4 -1");
+    let answer = timeout(patience, haproxy::ask(socket, &question)).await;
+    let answer = answer.map_err(io::Error::from)??;
+    count(&answer).ok_or_else(|| {
+        let words = answer.lines().next().unwrap_or("nothing");
+        io::Error::new(io::ErrorKind::InvalidData, words.to_owned())
+    })
+}
+
+/// A line a server under a heading. `UP` may be followed by how near it is to going down.
+fn count(table: &str) -> Option<Live> {
+    let mut lines = table.lines().filter(|line| !line.is_empty());
+    let heads = lines.next()?.strip_prefix("# ")?;
+    let status = heads.split(',').position(|head| head == "status")?;
+    let up = |line: &str| {
+        let status = line.split(',').nth(status).unwrap_or_default();
+        // Without checks HAProxy sends requests as well.
+        status == "no check" || status.split(' ').next() == Some("UP")
+    };
+    let (mut live, mut all) = (0, 0);
+    for line in lines {
+        all += 1;
+        live += usize::from(up(line));
+    }
+    Some(Live { up: live, all })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn servers_that_get_requests_are_up_and_all_others_are_not() {
+        let line = |status: &str| format!("rgw,s,0,0,{status},1,\n");
+        let table = |statuses: &[&str]| {
+            let lines: String = statuses.iter().map(|status| line(status)).collect();
+            format!("# pxname,svname,qcur,qmax,status,weight,\n{lines}\n")
+        };
+        assert_eq!(count(&table(&[])), Some(Live { up: 0, all: 0 }));
+        let good = ["UP", "UP 1/3", "no check"];
+        assert_eq!(count(&table(&good)), Some(Live { up: 3, all: 3 }));
+        let bad = [
+            "DOWN",
+            "DOWN 1/2",
+            "MAINT",
+            "MAINT (via b/s)",
+            "DRAIN",
+            "NOLB",
+            "",
+        ];
+        assert_eq!(count(&table(&bad)), Some(Live { up: 0, all: 7 }));
+        assert_eq!(count("No such proxy.\n"), None);
+        assert_eq!(count(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_whatever_makes_it_panic(text in "(# [a-z,]*status[a-z,]*\n)?(\\PC|[,\n])*") {
+            count(&text);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Random histories, and what must never be.
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Happens(Event),
+    /// To the next deadline, so many times.
+    Due(u8),
+    /// The round that is out is answered so at each worker.
+    Answer([bool; WORKERS], usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let fact = select(vec![Fact::Interface, Fact::Program, Fact::Address]);
+    let order = select(vec![
+        Order::Drain,
+        Order::Undrain,
+        Order::Disable,
+        Order::Enable,
+    ]);
+    let event = prop_oneof![
+        3 => (0..WORKERS, any::<bool>()).prop_map(|(worker, in_ring)| Event::Worker { worker, in_ring }),
+        3 => (fact, prop::bool::weighted(0.8)).prop_map(|(fact, holds)| Event::Holds(fact, holds)),
+        1 => any::<bool>().prop_map(Event::Bfd),
+        1 => prop::bool::weighted(0.2).prop_map(Event::File),
+        2 => order.prop_map(Event::Order),
+    ];
+    prop_oneof![
+        2 => event.prop_map(Step::Happens),
+        2 => (1..4_u8).prop_map(Step::Due),
+        5 => (prop::array::uniform2(prop::bool::weighted(0.85)), 0..4_usize)
+            .prop_map(|(good, up)| Step::Answer(good, up)),
+    ]
+}
+
+fn rules() -> impl Strategy<Value = Settings> {
+    let downs = vec![Down::Withdraw, Down::Depreference, Down::GracefulShutdown];
+    let least = select(vec![
+        AtLeast::Number(1),
+        AtLeast::Number(2),
+        AtLeast::Percent(50),
+    ]);
+    let rules = (
+        1..4_u32,
+        1..4_u32,
+        select(downs),
+        least,
+        any::<bool>(),
+        0..12_u64,
+        0..6_u64,
+    );
+    rules.prop_map(
+        |(rise, fall, down, min_workers, bfd, graceful, min_up)| Settings {
+            rise,
+            fall,
+            down,
+            min_workers,
+            bfd,
+            graceful_time: Duration::from_secs(graceful),
+            min_up: Duration::from_secs(min_up),
+            ..Settings::default()
+        },
+    )
+}
+
+/// What the test itself knows, told in another way than the machine keeps it.
+#[derive(Debug, Default)]
+struct Known {
+    running: [bool; WORKERS],
+    facts: [bool; 3],
+    disabled: bool,
+    draining: bool,
+    file: bool,
+    /// Good rounds since the last hard fact that was bad.
+    proofs: u32,
+    stands: Vec<Standing>,
+}
+
+impl Known {
+    fn learn(&mut self, event: &Event) {
+        match event {
+            Event::Worker { worker, in_ring } => self.running[*worker] = *in_ring,
+            Event::Holds(fact, holds) => self.facts[*fact as usize] = *holds,
+            Event::File(there) => self.file = *there,
+            Event::Order(Order::Drain) => self.draining = true,
+            Event::Order(Order::Undrain) => self.draining = false,
+            Event::Order(Order::Disable) => self.disabled = true,
+            Event::Order(Order::Enable) => self.disabled = false,
+            Event::Bfd(_) | Event::Probed { .. } | Event::Follow { .. } => {}
+        }
+    }
+
+    fn hard(&self, settings: &Settings) -> bool {
+        let running = self.running.iter().filter(|running| **running).count();
+        running < settings.min_workers.of(WORKERS) || self.facts.contains(&false)
+    }
+}
+
+fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<(), TestCaseError> {
+    if known.hard(settings) {
+        known.proofs = 0;
+        prop_assert_eq!(
+            bench.gate.standing(),
+            Standing::Withdrawn,
+            "a hard fact is bad"
+        );
+    }
+    if known.disabled || known.file {
+        prop_assert_eq!(bench.gate.standing(), Standing::Withdrawn, "disabled");
+    }
+    match bench.gate.standing() {
+        Standing::Announced => {
+            prop_assert!(known.proofs >= settings.rise, "announced without proof");
+            prop_assert!(!known.draining, "announced while it drains");
+        }
+        Standing::Depreferenced => {
+            prop_assert_eq!(settings.down, Down::Depreference);
+            prop_assert!(known.proofs >= settings.rise, "never was up");
+        }
+        Standing::GracefulShutdown => {
+            prop_assert!(known.proofs >= settings.rise, "never was up");
+        }
+        Standing::Withdrawn => {}
+    }
+    known.stands.append(&mut bench.stands);
+    let told = std::iter::once(&Standing::Withdrawn).chain(&known.stands);
+    let told: Vec<_> = told.collect();
+    prop_assert!(
+        told.windows(2).all(|pair| pair[0] != pair[1]),
+        "told twice: {:?}",
+        told
+    );
+    prop_assert_eq!(told.last().copied().copied(), Some(bench.gate.standing()));
+    let shown = match (known.disabled || known.file, known.draining) {
+        (true, _) => Some(State::Disabled),
+        (false, true) => Some(State::Draining),
+        (false, false) => None,
+    };
+    prop_assert!(shown.is_none_or(|shown| shown == bench.gate.state()));
+    prop_assert!(bench.gate.history().len() <= REMEMBERED);
+    Ok(())
+}
+
+fn answer(
+    known: &mut Known,
+    bench: &mut Bench,
+    good: [bool; WORKERS],
+    up: usize,
+    settings: &Settings,
+) {
+    let Some((round, workers)) = bench.round.take() else {
+        return;
+    };
+    let findings: Vec<Finding> = workers
+        .iter()
+        .map(|worker| Finding {
+            backends: vec![Live { up, all: 3 }],
+            ..finding(*worker, if good[*worker] { Ok(()) } else { Err("no") })
+        })
+        .collect();
+    let serving = workers
+        .iter()
+        .filter(|worker| good[**worker] && known.running[**worker] && up > 0);
+    if serving.count() >= settings.min_workers.of(WORKERS) {
+        known.proofs = known.proofs.saturating_add(1);
+    }
+    bench.on(Event::Probed { round, findings });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_happens_nothing_unproven_is_announced_and_nothing_is_told_twice(
+        settings in rules(),
+        steps in vec(step(), 0..120),
+    ) {
+        let mut bench = Bench::new(settings.clone());
+        let mut known = Known::default();
+        for step in steps {
+            match step {
+                Step::Happens(event) => {
+                    known.learn(&event);
+                    bench.on(event);
+                }
+                Step::Due(times) => {
+                    for _ in 0..times {
+                        if bench.gate.deadline().is_some() {
+                            bench.due();
+                        }
+                    }
+                }
+                Step::Answer(good, up) => answer(&mut known, &mut bench, good, up, &settings),
+            }
+            check(&mut known, &mut bench, &settings)?;
+        }
+    }
+
+    #[test]
+    fn whatever_happened_it_opens_by_itself_once_all_is_well(
+        settings in rules(),
+        steps in vec(step(), 0..60),
+    ) {
+        let mut bench = Bench::new(settings.clone());
+        let mut known = Known::default();
+        for step in steps {
+            match step {
+                Step::Happens(event) => bench.on(event),
+                Step::Due(_) if bench.gate.deadline().is_some() => bench.due(),
+                Step::Due(_) => {}
+                Step::Answer(good, up) => answer(&mut known, &mut bench, good, up, &settings),
+            }
+        }
+        for fact in [Fact::Interface, Fact::Program, Fact::Address] {
+            bench.on(Event::Holds(fact, true));
+        }
+        (0..WORKERS).for_each(|worker| bench.worker(worker, true));
+        bench.on(Event::Bfd(true));
+        bench.on(Event::File(false));
+        bench.order(Order::Enable);
+        bench.order(Order::Undrain);
+        let patience = bench.now + settings.hold_max + Duration::from_secs(5);
+        while bench.now < patience {
+            bench.rounds(1, true);
+        }
+        prop_assert_eq!(bench.gate.state(), State::Up);
+        prop_assert_eq!(bench.gate.standing(), Standing::Announced);
+    }
+}

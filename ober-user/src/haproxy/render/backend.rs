@@ -1,0 +1,168 @@
+//! The servers of a backend: how one is chosen, how it is reached, how many clients it gets.
+
+use std::net::SocketAddr;
+
+use super::{
+    Error, Server, Share, balance,
+    bind::terms,
+    text::{Lines, Words, limit, quote, time, token},
+    tier::{Role, role},
+};
+use crate::config::{
+    Backend, Balance, Check, ProxyVersion, WhenFull,
+    tls::{Authorities, ToServers},
+};
+
+pub(super) struct Section<'a> {
+    pub(super) name: &'a str,
+    /// It gets requests, not bytes.
+    pub(super) http: bool,
+    pub(super) share: Share,
+    pub(super) servers: &'a [Server],
+}
+
+impl Section<'_> {
+    pub(super) fn render(&self, backend: &Backend) -> Result<String, Error> {
+        let name = token("backend name", self.name)?;
+        let mut lines = Lines::new(&format!("backend {name}"));
+        if !self.http {
+            lines.add("mode tcp");
+        }
+        for line in balance::lines(backend.balance) {
+            lines.add(line);
+        }
+        lines.add(format_args!(
+            "timeout connect {}",
+            limit(backend.timeouts.connect)
+        ));
+        lines.add(format_args!(
+            "timeout server {}",
+            limit(backend.timeouts.server)
+        ));
+        lines.add(format_args!(
+            "timeout queue {}",
+            limit(backend.timeouts.queue)
+        ));
+        lines.add(format_args!("retries {}", backend.retries));
+        let no = if backend.redispatch { "" } else { "no " };
+        lines.add(format_args!("{no}option redispatch"));
+        if backend.when_full == WhenFull::Reject {
+            let reject = if self.http {
+                "http-request deny deny_status 503"
+            } else {
+                "tcp-request content reject"
+            };
+            lines.add(format_args!("{reject} if {{ be_conn_free({name}) eq 0 }}"));
+        }
+        if let Some(check) = &backend.check {
+            self.checks(&mut lines, check)?;
+        }
+        self.servers(&mut lines, backend)?;
+        Ok(lines.end())
+    }
+
+    fn checks(&self, lines: &mut Lines, check: &Check) -> Result<(), Error> {
+        if self.http {
+            let (method, path) = (
+                quote("check method", &check.method)?,
+                quote("check path", &check.path)?,
+            );
+            let listed = |c: char| c.is_ascii_digit() || matches!(c, '-' | ',');
+            if check.status.is_empty() || !check.status.chars().all(listed) {
+                return Err(Error::Status(check.status.clone()));
+            }
+            lines.add("option httpchk");
+            // An address as the host: a name would be taken for a bucket by servers with virtual-hosted buckets.
+            lines.add(format_args!(
+                "http-check send meth {method} uri {path} ver HTTP/1.1 hdr Host 127.0.0.1"
+            ));
+            lines.add(format_args!("http-check expect status {}", check.status));
+        }
+        lines.add(format_args!(
+            "default-server check inter {} rise {} fall {}",
+            time(check.interval),
+            check.rise,
+            check.fall
+        ));
+        Ok(())
+    }
+
+    fn servers(&self, lines: &mut Lines, backend: &Backend) -> Result<(), Error> {
+        let roles: Vec<Role> = self
+            .servers
+            .iter()
+            .map(|server| role(self.servers, server))
+            .collect();
+        if roles.contains(&Role::Backup) {
+            lines.add("option allbackups");
+        }
+        let weights = balance::weights(backend.balance, self.servers);
+        let numbers = balance::numbers(self.servers);
+        let places = roles.into_iter().zip(weights).zip(numbers);
+        for (server, ((role, weight), number)) in self.servers.iter().zip(places) {
+            let name = token("server name", &server.name)?;
+            let mut line = Words::new(format_args!("server {name} {}", address(server)));
+            if backend.balance == Balance::IpHash1 {
+                line.add(format_args!("id {number}"));
+            }
+            if let Some(weight) = weight {
+                line.add(format_args!("weight {weight}"));
+            }
+            self.capacity(&mut line, backend, server);
+            match backend.proxy_protocol {
+                Some(ProxyVersion::V1) => line.add("send-proxy"),
+                Some(ProxyVersion::V2) => line.add("send-proxy-v2"),
+                None => {}
+            }
+            if let Some(tls) = &backend.tls {
+                secure(&mut line, tls, server)?;
+            }
+            match role {
+                Role::First => {}
+                Role::Backup => line.add("backup"),
+                Role::Held => line.add("backup disabled"),
+            }
+            lines.add(line);
+        }
+        Ok(())
+    }
+
+    fn capacity(&self, line: &mut Words, backend: &Backend, server: &Server) {
+        let most = server.standing.max_connections.or(backend.max_connections);
+        let Some(most) = most else { return };
+        line.add(format_args!("maxconn {}", self.share.at_most(most.get())));
+        if backend.strict_max_connections {
+            line.add("strict-maxconn");
+        }
+    }
+}
+
+/// Not `SocketAddr`'s own form: a scope would follow the address.
+fn address(server: &Server) -> String {
+    match server.addr {
+        SocketAddr::V4(addr) => addr.to_string(),
+        SocketAddr::V6(addr) => format!("[{}]:{}", addr.ip(), addr.port()),
+    }
+}
+
+fn secure(line: &mut Words, tls: &ToServers, server: &Server) -> Result<(), Error> {
+    line.add("ssl");
+    match &tls.verify {
+        None => line.add("verify none"),
+        Some(Authorities::System) => line.add("verify required ca-file @system-ca"),
+        Some(Authorities::File(path)) => {
+            let path = quote("ca", &path.display().to_string())?;
+            line.add(format_args!("verify required ca-file {path}"));
+        }
+    }
+    if let Some(certificate) = &tls.certificate {
+        let pem = quote("certificate", &certificate.display().to_string())?;
+        line.add(format_args!("crt {pem}"));
+    }
+    // HAProxy looks for the name it asks for in the certificate.
+    if let Some(name) = tls.server_name.as_ref().or(server.host.as_ref()) {
+        let name = token("server name", name)?;
+        line.add(format_args!("sni str({name}) check-sni {name}"));
+    }
+    terms(line, &tls.terms)
+}

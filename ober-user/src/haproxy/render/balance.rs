@@ -1,0 +1,119 @@
+//! How a backend chooses among its servers: its lines, and the number and weight each server gets for it.
+
+use std::collections::BTreeSet;
+
+use super::Server;
+use crate::config::Balance;
+
+/// HAProxy's heaviest.
+const HEAVIEST: u16 = 256;
+/// A server of weight 1 has only 16 points on HAProxy's circle, which is uneven; times this is even within a few percent.
+const POINTS: u16 = 16;
+
+pub(super) fn lines(balance: Balance) -> &'static [&'static str] {
+    match balance {
+        Balance::LeastConn => &["balance leastconn"],
+        Balance::RoundRobin | Balance::Weight => &["balance roundrobin"],
+        Balance::IpHash => &["balance source", "hash-type map-based"],
+        // Without avalanche, neighbouring addresses come to the same server.
+        Balance::IpHash1 => &["balance source", "hash-type consistent sdbm avalanche"],
+        Balance::Random => &["balance random"],
+        Balance::First => &["balance first"],
+    }
+}
+
+/// The weight of each server, in their order; `None`: HAProxy's own.
+pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> {
+    let written = servers.iter().map(|server| server.standing.weight);
+    match balance {
+        Balance::RoundRobin | Balance::First => vec![None; servers.len()],
+        Balance::IpHash1 => {
+            let heaviest = written.clone().max().unwrap_or(1).max(1);
+            let factor = (HEAVIEST / heaviest).clamp(1, POINTS);
+            written.map(|weight| Some(weight * factor)).collect()
+        }
+        Balance::Weight => {
+            let alone = |tier: u8| {
+                let mut same = servers.iter().filter(|server| server.standing.tier == tier);
+                same.all(|server| server.standing.weight == 0)
+            };
+            // Where nobody has a weight, all are alike: better than nobody serving.
+            let weight = |server: &Server| {
+                if alone(server.standing.tier) {
+                    1
+                } else {
+                    server.standing.weight
+                }
+            };
+            servers.iter().map(|server| Some(weight(server))).collect()
+        }
+        Balance::LeastConn | Balance::IpHash | Balance::Random => written
+            .map(|weight| (weight != 1).then_some(weight))
+            .collect(),
+    }
+}
+
+/// The number of each server, in their order. Its place on HAProxy's circle comes from it, so it must not depend on
+/// which other servers there are: it is a hash of the address, and the next one free where two meet.
+pub(super) fn numbers(servers: &[Server]) -> Vec<u32> {
+    let mut taken = BTreeSet::new();
+    let mut free = |server: &Server| {
+        let mut number = hash(&server.addr.to_string());
+        while !taken.insert(number) {
+            number = number % MOST + 1;
+        }
+        number
+    };
+    servers.iter().map(&mut free).collect()
+}
+
+/// HAProxy takes 1 to 2^31 - 1.
+const MOST: u32 = i32::MAX.cast_unsigned();
+
+/// FNV-1a, folded into HAProxy's range.
+fn hash(text: &str) -> u32 {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    u32::try_from((hash ^ (hash >> 32)) % u64::from(MOST)).unwrap_or(0) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(weights: &[u16]) -> Vec<Server> {
+        let server = |(last, weight): (usize, &u16)| {
+            let at = format!("10.0.0.{}:80", last + 1);
+            let mut server = Server::new(at.clone(), at.parse().unwrap());
+            server.standing.weight = *weight;
+            server
+        };
+        weights.iter().enumerate().map(server).collect()
+    }
+
+    #[test]
+    fn a_weight_counts_where_the_policy_has_weights() {
+        let weights = |balance, written: &[u16]| weights(balance, &servers(written));
+        assert_eq!(weights(Balance::RoundRobin, &[3, 0]), [None, None]);
+        assert_eq!(
+            weights(Balance::Weight, &[2, 3, 0]),
+            [Some(2), Some(3), Some(0)]
+        );
+        assert_eq!(weights(Balance::Weight, &[0, 0]), [Some(1), Some(1)]);
+        assert_eq!(weights(Balance::LeastConn, &[1, 4]), [None, Some(4)]);
+        assert_eq!(weights(Balance::IpHash1, &[1, 2]), [Some(16), Some(32)]);
+        assert_eq!(weights(Balance::IpHash1, &[256, 1]), [Some(256), Some(1)]);
+    }
+
+    #[test]
+    fn a_servers_number_does_not_depend_on_the_others() {
+        let all = servers(&[1; 100]);
+        let of_all = numbers(&all);
+        assert_eq!(of_all.iter().collect::<BTreeSet<_>>().len(), 100);
+        assert!(of_all.iter().all(|number| (1..=MOST).contains(number)));
+        let some: Vec<Server> = all.iter().skip(1).step_by(3).cloned().collect();
+        let expected: Vec<u32> = of_all.iter().skip(1).step_by(3).copied().collect();
+        assert_eq!(numbers(&some), expected);
+    }
+}

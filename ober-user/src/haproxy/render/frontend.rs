@@ -1,0 +1,229 @@
+//! One listener of a service: who may come, how much they may take, what is made of a request before it goes on.
+
+use super::{
+    Error, Share,
+    bind::binds,
+    route::Routing,
+    rules,
+    text::{Lines, limit, time, token},
+};
+use crate::{
+    config::{Listener, Protocol, Service, Timeouts},
+    haproxy::sockets::Key,
+};
+
+/// Client addresses that are counted at once; the longest silent one makes room.
+const CLIENTS: &str = "100k";
+
+#[derive(Clone, Copy)]
+pub(super) struct Frontend<'a> {
+    pub(super) service: &'a Service,
+    pub(super) listener: &'a Listener,
+    /// Of the service's own backend.
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) share: Share,
+}
+
+impl Frontend<'_> {
+    pub(super) fn render(self, keys: &[Key]) -> Result<String, Error> {
+        let (service, listener) = (self.service, self.listener);
+        let http = listener.protocol.is_http();
+        let mut lines = Lines::new(&format!("frontend {}", name(service, listener)?));
+        if !http {
+            lines.add("mode tcp");
+        }
+        binds(&mut lines, service, listener, keys)?;
+        self.inactivity(&mut lines);
+        self.connections(&mut lines)?;
+        let routing = Routing { service, listener };
+        routing.names(&mut lines)?;
+        routing.strangers_of_tls(&mut lines);
+        if http {
+            self.requests(&mut lines, routing)?;
+        } else {
+            routing.chosen_among_all(&mut lines, "tcp-request content");
+        }
+        routing.ways(&mut lines)?;
+        Ok(lines.end())
+    }
+
+    fn inactivity(self, lines: &mut Lines) {
+        let (own, default) = (&self.service.timeouts, self.timeouts);
+        let greeting = limit(own.http_request.unwrap_or(default.http_request));
+        lines.add(format_args!(
+            "timeout client {}",
+            limit(own.client.unwrap_or(default.client))
+        ));
+        if self.listener.protocol == Protocol::Passthrough {
+            lines.add(format_args!("tcp-request inspect-delay {greeting}"));
+        }
+        if !self.listener.protocol.is_http() {
+            return;
+        }
+        lines.add(format_args!("timeout http-request {greeting}"));
+        let idle = limit(own.keep_alive.unwrap_or(default.keep_alive));
+        lines.add(format_args!("timeout http-keep-alive {idle}"));
+        // A draining worker answers the next request of an idle connection before it closes it.
+        lines.add("option idle-close-on-response");
+    }
+
+    /// What is decided before anything is read. `reject` closes without an answer.
+    fn connections(self, lines: &mut Lines) -> Result<(), Error> {
+        let (service, listener) = (self.service, self.listener);
+        let told = !listener.proxy_from.is_empty();
+        if told {
+            // The header names another destination, and routes go by the VIP.
+            lines.add("tcp-request connection set-var(sess.vip) dst");
+            let proxies: Vec<String> = listener
+                .proxy_from
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            lines.any_of("acl proxy src --", "address", &proxies)?;
+            lines.add("tcp-request connection expect-proxy layer4 if proxy");
+        }
+        if let Some(most) = service.throttle.connections {
+            self.excess(lines, self.share.at_most(most.get()))?;
+        }
+        // Who a client is is known behind the header only.
+        let when = if told { "session" } else { "connection" };
+        self.client(lines, when)?;
+        rules::of_connections(lines, &listener.rules, when)
+    }
+
+    /// Connections of all listeners of the service count.
+    fn excess(self, lines: &mut Lines, most: u32) -> Result<(), Error> {
+        let mut sum = format!("fe_conn({})", name(self.service, self.listener)?);
+        let others = self.service.listeners.iter();
+        let mut others = others
+            .filter(|other| other.port != self.listener.port)
+            .peekable();
+        if others.peek().is_some() {
+            lines.add("tcp-request connection set-var(sess.others) int(0)");
+            sum += ",add(sess.others)";
+        }
+        for other in others {
+            let other = name(self.service, other)?;
+            lines.add(format_args!(
+                "tcp-request connection set-var(sess.others) fe_conn({other}),add(sess.others)"
+            ));
+        }
+        lines.add(format_args!(
+            "tcp-request connection reject if {{ {sum} gt {most} }}"
+        ));
+        Ok(())
+    }
+
+    fn client(self, lines: &mut Lines, when: &str) -> Result<(), Error> {
+        let throttle = &self.service.throttle;
+        if !throttle.by_client() {
+            return Ok(());
+        }
+        let table = table(self.service)?;
+        lines.add(format_args!(
+            "tcp-request {when} track-sc0 src table {table}"
+        ));
+        if let Some(most) = throttle.client_connections {
+            let most = self.share.at_least(most.get());
+            lines.add(format_args!(
+                "tcp-request {when} reject if {{ sc0_conn_cur gt {most} }}"
+            ));
+        }
+        if let Some(rate) = throttle.client_connection_rate {
+            let most = self.share.at_least(rate.count);
+            lines.add(format_args!(
+                "tcp-request {when} reject if {{ sc0_conn_rate gt {most} }}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn requests(self, lines: &mut Lines, routing: Routing<'_>) -> Result<(), Error> {
+        if let Some(rate) = self.service.throttle.client_request_rate {
+            let most = self.share.at_least(rate.count);
+            lines.add(format_args!(
+                "http-request deny deny_status 429 if {{ sc0_http_req_rate gt {most} }}"
+            ));
+        }
+        rules::of_requests(lines, &self.listener.rules)?;
+        routing.strangers_of_http(lines);
+        if let Protocol::Https {
+            hsts: Some(hsts), ..
+        } = &self.listener.protocol
+        {
+            let seconds = hsts.as_secs();
+            lines.add(format_args!(
+                "http-after-response set-header Strict-Transport-Security max-age={seconds}"
+            ));
+        }
+        let scheme = if self.listener.protocol.termination().is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        // What a client claims about itself is dropped before the truth is added.
+        lines.add("http-request del-header X-Forwarded-For");
+        lines.add("http-request del-header Forwarded");
+        lines.add(format_args!(
+            "http-request set-header X-Forwarded-Proto {scheme}"
+        ));
+        lines.add("option forwardfor");
+        routing.chosen_among_all(lines, "http-request");
+        // Behind it nothing happens any more.
+        if let Protocol::Http {
+            redirect: Some(port),
+        } = self.listener.protocol
+        {
+            let port = if port.get() == 443 {
+                String::new()
+            } else {
+                format!(":{port}")
+            };
+            lines.add(format_args!(
+                "http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[capture.req.uri]"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `s3:443`.
+fn name(service: &Service, listener: &Listener) -> Result<String, Error> {
+    let name = token("service name", &service.name)?;
+    Ok(format!("{name}:{}", listener.port))
+}
+
+/// Where clients of a service are counted.
+fn table(service: &Service) -> Result<String, Error> {
+    Ok(format!("{}:clients", token("service name", &service.name)?))
+}
+
+/// The section that counts the clients of a service, if somebody wants to know.
+pub(super) fn clients(service: &Service) -> Result<String, Error> {
+    let throttle = &service.throttle;
+    if !throttle.by_client() {
+        return Ok(String::new());
+    }
+    let mut stored = vec!["conn_cur".to_owned()];
+    let rates = [
+        throttle.client_connection_rate,
+        throttle.client_request_rate,
+    ];
+    let kept = rates
+        .iter()
+        .flatten()
+        .map(|rate| rate.period)
+        .max()
+        .unwrap_or_default();
+    for (what, rate) in ["conn_rate", "http_req_rate"].iter().zip(rates) {
+        stored.extend(rate.map(|rate| format!("{what}({})", time(rate.period))));
+    }
+    let mut lines = Lines::new(&format!("backend {}", table(service)?));
+    // An IPv4 address is kept as the IPv6 address that stands for it.
+    lines.add(format_args!(
+        "stick-table type ipv6 size {CLIENTS} expire {} store {}",
+        time(kept.max(std::time::Duration::from_mins(1))),
+        stored.join(",")
+    ));
+    Ok(lines.end())
+}

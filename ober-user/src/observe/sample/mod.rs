@@ -1,0 +1,116 @@
+//! A node to show, for tests.
+
+use std::collections::BTreeMap;
+
+use crate::status::{
+    Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
+    Worker,
+};
+
+mod bfd;
+mod bgp;
+mod gate;
+mod vrrp;
+
+pub(crate) use bfd::bfd;
+
+pub(crate) fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        instance: "main".into(),
+        pid: Some(42),
+        started: Some(1_700_000_000),
+        healthy: true,
+        data_plane: DataPlane {
+            interfaces: vec![Interface {
+                name: "in0".into(),
+                attached: true,
+                native: true,
+                queues: 4,
+            }],
+            adopted: false,
+            steering: true,
+            programs: vec![Program {
+                name: "ober".into(),
+                id: 17,
+                tag: "00112233".into(),
+                size: 4096,
+            }],
+            maps: vec![Map {
+                name: "PAGES".into(),
+                id: 18,
+                entries: 1024,
+                bytes: 8 << 20,
+            }],
+        },
+        services: vec![Service {
+            index: 1,
+            name: "s3".into(),
+            vip: [192, 0, 2, 10].into(),
+            port: 443,
+            list: None,
+            vip_present: true,
+        }],
+        workers: vec![worker(0, "running", 0), worker(1, "backoff", 3)],
+        lists: vec![List {
+            name: "frontend-http".into(),
+            number: 0,
+            count: 12,
+            sources: vec!["n[1-12]".into()],
+            except: vec![],
+            unresolved: [("n99".to_owned(), "no such name".to_owned())].into(),
+            synced: Some(1_700_000_000),
+            error: None,
+        }],
+        backends: [("rgw".to_owned(), vec!["10.0.0.1:7480".to_owned()])].into(),
+        gate: vec![gate::gate()],
+        bgp: vec![bgp::neighbour()],
+        bfd: bfd(),
+        vrrp: vrrp::vrrp(),
+    }
+}
+
+fn worker(number: usize, state: &str, restarts: u32) -> Worker {
+    Worker {
+        number,
+        cpu: u32::try_from(number).ok(),
+        pid: Some(100),
+        state: state.into(),
+        seconds: 5,
+        in_ring: state == "running",
+        restarts,
+        last_exit: (restarts > 0).then(|| "signal 9".into()),
+        draining: vec![],
+    }
+}
+
+pub(crate) fn counters() -> Counters {
+    let count = |packets| Count {
+        packets,
+        bytes: packets * 100,
+    };
+    let denied: BTreeMap<_, _> = [("denied".to_owned(), count(7))].into();
+    Counters {
+        services: vec![
+            ServiceCounters {
+                name: "node".into(),
+                verdicts: [("not_ours".to_owned(), count(1000))].into(),
+                ..ServiceCounters::default()
+            },
+            ServiceCounters {
+                index: 1,
+                name: "s3".into(),
+                vip: Some([192, 0, 2, 10].into()),
+                port: Some(443),
+                verdicts: [
+                    ("denied".to_owned(), count(7)),
+                    ("passed".to_owned(), count(30)),
+                ]
+                .into(),
+                cpus: [(0, [("passed".to_owned(), count(30))].into()), (1, denied)].into(),
+                workers: [(1, count(30))].into(),
+                lookups: [("assigned".to_owned(), 5)].into(),
+            },
+        ],
+    }
+}

@@ -1,0 +1,190 @@
+//! The thread of BFD and VRRP: a runtime of its own, ahead of everything else on the machine that is not as urgent, with
+//! timers that keep their microsecond. The daemon's runtime does neither: its timers are good to a millisecond or
+//! two, and to many more when the machine is busy.
+
+use std::{
+    future::Future,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{
+    time::TimeSpec,
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
+use tokio::{io::unix::AsyncFd, runtime, sync::oneshot};
+
+use crate::drive::{self, Clock};
+
+/// Ahead of ordinary work and behind the kernel's own threads (migration, watchdog: 99).
+const PRIORITY: i32 = 50;
+const NICE: i32 = -20;
+/// The kernel may delay a timer of an ordinary thread by this much to save a wake-up; 50 microseconds unless set.
+const SLACK: Duration = Duration::from_nanos(1);
+
+/// How the kernel treats the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// `SCHED_FIFO`: runs when it wants to. Advertisements of 10 ms hold even on a busy machine.
+    Realtime,
+    /// Nice -20, for lack of `CAP_SYS_NICE` or of real-time time in the cgroup: some milliseconds late when busy.
+    Nice,
+    /// Like everybody else.
+    Ordinary,
+}
+
+/// The thread. Dropped, it ends with everything on it.
+#[derive(Debug)]
+pub struct Thread {
+    runtime: runtime::Handle,
+    priority: Priority,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Thread {
+    /// Starts it in the network namespace of the caller.
+    pub fn start() -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        thread::Builder::new()
+            .name("realtime".into())
+            .spawn(move || {
+                let priority = raise();
+                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                match runtime {
+                    Ok(runtime) => {
+                        if tell.send(Ok((runtime.handle().clone(), priority))).is_ok() {
+                            // An error is the end of the sender, which is what is waited for.
+                            runtime.block_on(stopped).unwrap_or_default();
+                        }
+                    }
+                    // Nobody who waits for it: nobody to tell.
+                    Err(error) => tell.send(Err(error)).unwrap_or_default(),
+                }
+            })?;
+        let (runtime, priority) = told.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            runtime,
+            priority,
+            _stop: stop,
+        })
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Runs on the thread until it is over. Must never block nor compute for long: everybody on the thread waits.
+    pub fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(work)
+    }
+
+    /// For what must be made inside the runtime, such as its sockets.
+    pub fn enter(&self) -> runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
+}
+
+fn raise() -> Priority {
+    let wanted = libc::sched_param {
+        sched_priority: PRIORITY,
+    };
+    // Children (there are none today) are to be ordinary again.
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: a valid parameter block for the calling thread.
+    if unsafe { libc::sched_setscheduler(0, policy, &raw const wanted) } == 0 {
+        return Priority::Realtime;
+    }
+    let slack = SLACK.subsec_nanos();
+    // SAFETY: both calls take plain numbers; 0 is the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, libc::c_ulong::from(slack)) };
+    // SAFETY: as above.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } == 0 {
+        return Priority::Nice;
+    }
+    Priority::Ordinary
+}
+
+/// A clock that wakes to the microsecond.
+#[derive(Debug)]
+pub struct Timer {
+    timer: TimerFd,
+    /// The same timer, for the runtime.
+    fired: AsyncFd<OwnedFd>,
+}
+
+impl Timer {
+    /// Must be called inside a runtime.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let same = timer.as_fd().try_clone_to_owned()?;
+        // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+        let fired = unsafe { AsyncFd::register(same) }?;
+        Ok(Self { timer, fired })
+    }
+}
+
+impl Clock for Timer {
+    async fn until(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(drive::now());
+        if left.is_zero() {
+            return;
+        }
+        let once = Expiration::OneShot(TimeSpec::from_duration(left));
+        let armed = self.timer.set(once, TimerSetTimeFlags::empty());
+        let fired = async {
+            armed?;
+            // Setting it has taken an earlier expiry back, but the runtime may still remember one.
+            while drive::now() < deadline {
+                self.fired.readable().await?.clear_ready();
+            }
+            io::Result::Ok(())
+        };
+        if let Err(error) = fired.await {
+            tracing::error!(%error, "wait for a timer");
+            tokio::time::sleep_until(deadline.into()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_fires_after_its_deadline_and_again_after_a_nearer_one_took_its_place() {
+        let thread = Thread::start().unwrap();
+        let (tell, told) = mpsc::channel();
+        thread.spawn(async move {
+            let mut timer = Timer::new().unwrap();
+            let began = drive::now();
+            let far = began + Duration::from_mins(1);
+            // Given up, as the driver does when an event comes first.
+            let first = tokio::time::timeout(Duration::from_millis(5), timer.until(far)).await;
+            let near = drive::now() + Duration::from_millis(3);
+            timer.until(near).await;
+            let past = drive::now();
+            timer.until(began).await;
+            tell.send((first.is_err(), near <= past, began)).unwrap();
+        });
+        let (gave_up, after, began) = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(gave_up && after);
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_handle() {
+        let thread = Thread::start().unwrap();
+        let task = thread.spawn(std::future::pending::<()>());
+        drop(thread);
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+    }
+}

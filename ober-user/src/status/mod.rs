@@ -1,0 +1,167 @@
+//! What a node tells of itself. One set of types behind `status`, `counters`, the metrics and the JSON of each.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+pub mod bfd;
+pub mod bgp;
+pub mod gate;
+pub mod vrrp;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub instance: String,
+    /// The daemon; `None` when this was read from the pins alone.
+    pub pid: Option<u32>,
+    /// Seconds since 1970.
+    pub started: Option<u64>,
+    /// Are all interfaces attached and is a worker in every ring?
+    pub healthy: bool,
+    pub data_plane: DataPlane,
+    pub services: Vec<Service>,
+    pub workers: Vec<Worker>,
+    pub lists: Vec<List>,
+    pub backends: BTreeMap<String, Vec<String>>,
+    pub gate: Vec<gate::Gate>,
+    pub bgp: Vec<bgp::Neighbour>,
+    pub bfd: bfd::Bfd,
+    pub vrrp: vrrp::Vrrp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataPlane {
+    pub interfaces: Vec<Interface>,
+    /// Did this daemon find the maps pinned and go on with them?
+    pub adopted: bool,
+    /// Are packets steered to the worker's CPU?
+    pub steering: bool,
+    pub programs: Vec<Program>,
+    pub maps: Vec<Map>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    pub attached: bool,
+    /// Native XDP, or generic?
+    pub native: bool,
+    /// Receive queues in use; 0: unknown.
+    pub queues: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub id: u32,
+    /// The kernel's fingerprint of its instructions, hexadecimal.
+    pub tag: String,
+    /// Instructions after translation by the kernel, bytes.
+    pub size: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    pub name: String,
+    pub id: u32,
+    pub entries: u32,
+    /// Memory the kernel accounts to it.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Counter index in the kernel.
+    pub index: u32,
+    pub name: String,
+    pub vip: IpAddr,
+    pub port: u16,
+    /// The access list; `None`: open.
+    pub list: Option<String>,
+    /// Is the VIP an address of this node, so that the kernel takes its packets?
+    pub vip_present: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    pub number: usize,
+    pub cpu: Option<u32>,
+    pub pid: Option<i32>,
+    /// `stopped`, `starting`, `running`, `replacing` or `backoff`.
+    pub state: String,
+    /// Seconds in this state.
+    pub seconds: u64,
+    pub in_ring: bool,
+    /// Ends nobody asked for.
+    pub restarts: u32,
+    pub last_exit: Option<String>,
+    /// Replaced processes that finish their connections.
+    pub draining: Vec<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    pub name: String,
+    /// Its number in the kernel.
+    pub number: u32,
+    pub count: u64,
+    pub sources: Vec<String>,
+    pub except: Vec<String>,
+    /// Names that did not resolve last time, with the reason.
+    pub unresolved: BTreeMap<String, String>,
+    /// Seconds since 1970 of the last sync that was applied.
+    pub synced: Option<u64>,
+    /// Why the last attempt failed, if it did; the list before it is in force.
+    pub error: Option<String>,
+}
+
+/// Every counter of the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The node itself first: packets of no service.
+    pub services: Vec<ServiceCounters>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceCounters {
+    pub index: u32,
+    /// `node` for what belongs to no service.
+    pub name: String,
+    pub vip: Option<IpAddr>,
+    pub port: Option<u16>,
+    /// By verdict name, summed over CPUs and workers; verdicts that never happened are left out.
+    pub verdicts: BTreeMap<String, Count>,
+    /// The same by CPU.
+    pub cpus: BTreeMap<u32, BTreeMap<String, Count>>,
+    /// By worker number: passed here and steered to its CPU together.
+    pub workers: BTreeMap<usize, Count>,
+    /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
+    pub lookups: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A sampled drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropEvent {
+    /// Nanoseconds of the monotonic clock.
+    pub at: u64,
+    /// The verdict.
+    pub reason: String,
+    /// Service name; `node` when it belongs to none.
+    pub service: String,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    /// Name of the interface, or its number when it is gone.
+    pub interface: String,
+    /// Bytes of the whole frame.
+    pub length: u32,
+}

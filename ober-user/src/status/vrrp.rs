@@ -1,0 +1,65 @@
+//! The virtual routers, as `status` and `vrrp` show them.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vrrp {
+    pub routers: Vec<Router>,
+    /// Packets that were not taken, by reason: `source`, `ttl`, `version`, `checksum`, `length`, `authentication`,
+    /// `malformed` or `vrid`.
+    pub rejected: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Router {
+    pub vrid: u8,
+    /// Of the protocol, 2 or 3.
+    pub version: u8,
+    /// Those in the advertisements, and those that only move with them.
+    pub vips: Vec<IpAddr>,
+    pub excluded: Vec<IpAddr>,
+    /// `initialize`, `backup` or `master`.
+    pub state: String,
+    /// The last states entered, newest first: the first says since when and why it is in this one.
+    pub transitions: Vec<Transition>,
+    /// Of this node.
+    pub priority: u8,
+    /// Who is master, as far as is known, and its priority.
+    pub master: Option<IpAddr>,
+    pub master_priority: Option<u8>,
+    /// Are the VIPs on this node's interface?
+    pub addresses_present: bool,
+    /// Advertisements sent; `unsent` of them failed for a peer at least.
+    pub sent: u64,
+    pub unsent: u64,
+    pub received: u64,
+    /// Those of priority 0 among them.
+    pub resignations_sent: u64,
+    pub resignations_received: u64,
+    /// Gratuitous ARPs and unsolicited neighbour advertisements.
+    pub claims_sent: u64,
+    pub transitions_to_master: u64,
+    /// Timers so late that mastership was in doubt.
+    pub late_timers: u64,
+    /// Conflicts seen; the last one.
+    pub conflicts: u64,
+    pub conflict: Option<Conflict>,
+}
+
+/// A state entered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Seconds ago.
+    pub seconds: u64,
+    pub state: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Seconds ago.
+    pub seconds: u64,
+    pub what: String,
+}

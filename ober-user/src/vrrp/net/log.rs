@@ -1,0 +1,85 @@
+//! What VRRP has to say, said from an ordinary task: a log that blocks must not block advertisements.
+
+use std::{fmt, net::IpAddr};
+
+use tokio::sync::mpsc;
+
+use super::{
+    super::{Conflict, Transition, packet::Coverage},
+    Key,
+};
+
+/// For the log of the node.
+#[derive(Debug)]
+pub(super) enum Line {
+    Entered(Key, Transition),
+    Conflict(Key, Conflict),
+    /// A packet was not taken; the first such one of this sender.
+    Rejected {
+        from: IpAddr,
+        why: String,
+    },
+    /// A sender whose checksums cover something else than ours.
+    Coverage {
+        from: IpAddr,
+        theirs: Coverage,
+    },
+    Unsent(Key, String),
+    /// Its addresses cannot be had.
+    Refused(Key, String),
+    Removal(Key, String),
+    Stale(String),
+    Receive(String),
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::PseudoHeader => "the pseudo-header too",
+            Self::Message => "the message alone",
+        })
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub(super) struct Log(mpsc::UnboundedSender<Line>);
+
+impl Log {
+    /// Must be called inside the runtime that is to write.
+    pub(super) fn start() -> Self {
+        let (lines, mut inbox) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(line) = inbox.recv().await {
+                write(line);
+            }
+        });
+        Self(lines)
+    }
+
+    pub(super) fn say(&self, line: Line) {
+        // Without a runtime there is nobody to read it.
+        self.0.send(line).unwrap_or_default();
+    }
+}
+
+fn write(line: Line) {
+    match line {
+        Line::Entered(key, Transition { to, why, .. }) => {
+            tracing::info!(router = %key, "VRRP {to}: {why}");
+        }
+        Line::Conflict(key, conflict) => tracing::warn!(router = %key, "VRRP: {conflict}"),
+        Line::Rejected { from, why } => tracing::warn!(%from, "VRRP packet not taken: {why}"),
+        Line::Coverage { from, theirs } => {
+            let what = "VRRP: its checksums cover something else than ours, which is accepted";
+            tracing::info!(%from, %theirs, "{what}; set vrrp.checksum alike if it takes none of ours");
+        }
+        Line::Unsent(key, why) => tracing::warn!(router = %key, "send a VRRP advertisement: {why}"),
+        Line::Refused(key, why) => {
+            tracing::error!(router = %key, "VRRP gives up being master: {why}");
+        }
+        Line::Removal(key, why) => tracing::error!(router = %key, "VRRP: {why}"),
+        Line::Stale(why) => tracing::error!("remove VIPs left by an earlier daemon: {why}"),
+        Line::Receive(why) => tracing::error!("receive VRRP advertisements: {why}"),
+    }
+}

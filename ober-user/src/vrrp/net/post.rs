@@ -1,0 +1,311 @@
+//! What arrives: checked as RFC 9568 section 7.1 says, then handed to the virtual router it is for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        Event, Mac, neighbour,
+        packet::{Advertisement, Coverage, Malformed, Version},
+    },
+    Key,
+    instance::{Counts, Note, raise},
+    log::{Line, Log},
+    sockets::{Claims, Datagram, GROUP4, GROUP6, LARGEST, Raw},
+};
+
+/// Senders of whom it is kept that something was said of them.
+const REMEMBERED: usize = 1024;
+/// After a failure to receive.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a packet is not taken. The order is that of [`REASONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reject {
+    Source,
+    Ttl,
+    Version,
+    Checksum,
+    Length,
+    Authentication,
+    Malformed,
+    Vrid,
+}
+
+/// The names of the reasons, in status and metrics.
+const REASONS: [&str; 8] = [
+    "source",
+    "ttl",
+    "version",
+    "checksum",
+    "length",
+    "authentication",
+    "malformed",
+    "vrid",
+];
+
+impl From<Malformed> for Reject {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Version(_) => Self::Version,
+            Malformed::Length(_) => Self::Length,
+            Malformed::Checksum => Self::Checksum,
+            Malformed::Authentication(_) => Self::Authentication,
+            Malformed::Type(_) | Malformed::Vrid | Malformed::Interval | Malformed::Empty => {
+                Self::Malformed
+            }
+        }
+    }
+}
+
+/// Packets not taken, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Rejected([AtomicU64; REASONS.len()]);
+
+impl Rejected {
+    fn raise(&self, reject: Reject) {
+        if let Some(counter) = self.0.get(reject as usize) {
+            raise(counter);
+        }
+    }
+
+    pub(super) fn by_reason(&self) -> BTreeMap<String, u64> {
+        let counts = self.0.iter().map(|counter| counter.load(Ordering::Relaxed));
+        REASONS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .zip(counts)
+            .collect()
+    }
+}
+
+/// Who may send to us, and with which TTL.
+#[derive(Clone, Debug)]
+pub(super) enum Senders {
+    Group,
+    Peers(BTreeMap<IpAddr, RangeInclusive<u8>>),
+}
+
+/// A virtual router that receives.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) version: Version,
+    /// What nobody else may be at.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    Join(Key, Member),
+    Leave(Key),
+    Senders(Senders, Coverage),
+}
+
+/// Everything of one interface that receives.
+pub(super) struct Post {
+    pub(super) changes: mpsc::UnboundedReceiver<Change>,
+    pub(super) senders: Senders,
+    pub(super) coverage: Coverage,
+    pub(super) v4: Option<Arc<Raw>>,
+    pub(super) v6: Option<Arc<Raw>>,
+    pub(super) arp: Option<Claims>,
+    pub(super) advertisements: Option<Claims>,
+    /// Of the interface.
+    pub(super) mac: Mac,
+    pub(super) rejected: Arc<Rejected>,
+    pub(super) log: Log,
+}
+
+/// What the post knows of virtual routers and senders.
+struct Desk {
+    senders: Senders,
+    coverage: Coverage,
+    mac: Mac,
+    members: BTreeMap<Key, Member>,
+    rejected: Arc<Rejected>,
+    /// What was said of whom; `None`: its checksums.
+    said: BTreeSet<(IpAddr, Option<Reject>)>,
+    log: Log,
+}
+
+impl Post {
+    pub(super) async fn run(mut self) {
+        let mut desk = Desk {
+            senders: self.senders,
+            coverage: self.coverage,
+            mac: self.mac,
+            members: BTreeMap::new(),
+            rejected: self.rejected,
+            said: BTreeSet::new(),
+            log: self.log,
+        };
+        let (mut in4, mut in6) = ([0; LARGEST], [0; LARGEST]);
+        let (mut arp, mut icmp6) = ([0; 128], [0; 512]);
+        loop {
+            let failed = tokio::select! {
+                // Who takes over advertises first and claims then: read in this order, a claim is no conflict.
+                biased;
+                change = self.changes.recv() => match change {
+                    Some(change) => { desk.change(change); None }
+                    None => return,
+                },
+                got = receive(self.v4.as_deref(), &mut in4) => desk.took(got, &in4),
+                got = receive(self.v6.as_deref(), &mut in6) => desk.took(got, &in6),
+                got = overhear(self.arp.as_ref(), &mut arp) => {
+                    desk.overheard(got, |length| neighbour::arp_claim(arp.get(..length)?))
+                }
+                got = overhear(self.advertisements.as_ref(), &mut icmp6) => {
+                    desk.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
+                }
+            };
+            if let Some(error) = failed {
+                desk.log.say(Line::Receive(error.to_string()));
+                // Such as an interface that went down; the next wait must not be a spin.
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn receive(raw: Option<&Raw>, buffer: &mut [u8]) -> io::Result<Datagram> {
+    match raw {
+        Some(raw) => raw.receive(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn overhear(claims: Option<&Claims>, buffer: &mut [u8]) -> io::Result<usize> {
+    match claims {
+        Some(claims) => claims.receive(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Desk {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Join(key, member) => {
+                self.members.insert(key, member);
+            }
+            Change::Leave(key) => {
+                self.members.remove(&key);
+            }
+            Change::Senders(senders, coverage) => {
+                (self.senders, self.coverage) = (senders, coverage);
+                self.said.clear();
+            }
+        }
+    }
+
+    /// A failure is handed back.
+    fn took(&mut self, got: io::Result<Datagram>, buffer: &[u8]) -> Option<io::Error> {
+        let datagram = match got {
+            Ok(datagram) => datagram,
+            Err(error) => return Some(error),
+        };
+        let payload = buffer.get(datagram.payload.clone()).unwrap_or_default();
+        if let Err((reject, why)) = self.deliver(&datagram, payload) {
+            self.rejected.raise(reject);
+            let from = datagram.from;
+            if self.first(from, Some(reject)) {
+                self.log.say(Line::Rejected { from, why });
+            }
+        }
+        None
+    }
+
+    fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
+        let Datagram { from, to, ttl, .. } = *datagram;
+        self.allowed(from, to, ttl)?;
+        let decoded = Advertisement::decode(payload, from, to);
+        let (advertisement, coverage) =
+            decoded.map_err(|error| (error.into(), error.to_string()))?;
+        let key = Key {
+            six: from.is_ipv6(),
+            vrid: advertisement.vrid,
+        };
+        let Some(member) = self.members.get(&key) else {
+            return Err((Reject::Vrid, format!("VRID {} is none of ours", key.vrid)));
+        };
+        if member.version != advertisement.version {
+            let version = advertisement.version.number();
+            let why = format!("version {version}, {} here", member.version.number());
+            return Err((Reject::Version, why));
+        }
+        raise(&member.counts.received);
+        if advertisement.priority == 0 {
+            raise(&member.counts.resignations_received);
+        }
+        let event = Event::Received {
+            from,
+            advertisement,
+        };
+        // One that ended takes no more.
+        member.notes.send(Note::Event(event)).unwrap_or_default();
+        let covers = member.version == Version::V3 && coverage != self.coverage;
+        if covers && from.is_ipv4() && self.first(from, None) {
+            let theirs = coverage;
+            self.log.say(Line::Coverage { from, theirs });
+        }
+        Ok(())
+    }
+
+    fn allowed(&self, from: IpAddr, to: IpAddr, ttl: u8) -> Result<(), (Reject, String)> {
+        let ttls = match &self.senders {
+            Senders::Group if to == IpAddr::V4(GROUP4) || to == IpAddr::V6(GROUP6) => {
+                &(neighbour::TTL..=neighbour::TTL)
+            }
+            Senders::Group => {
+                let why = format!("sent to {to}; vrrp.transport is \"multicast\" here");
+                return Err((Reject::Source, why));
+            }
+            Senders::Peers(peers) => peers
+                .get(&from)
+                .ok_or_else(|| (Reject::Source, "it is no peer".to_owned()))?,
+        };
+        if ttls.contains(&ttl) {
+            return Ok(());
+        }
+        let (least, most) = (ttls.start(), ttls.end());
+        let why = format!("TTL {ttl}, which must be from {least} to {most}");
+        Err((Reject::Ttl, why))
+    }
+
+    /// Is this the first time? Never so once too many senders had something said of them.
+    fn first(&mut self, from: IpAddr, what: Option<Reject>) -> bool {
+        self.said.len() < REMEMBERED && self.said.insert((from, what))
+    }
+
+    fn overheard(
+        &self,
+        got: io::Result<usize>,
+        read: impl Fn(usize) -> Option<(IpAddr, Mac)>,
+    ) -> Option<io::Error> {
+        let length = match got {
+            Ok(length) => length,
+            Err(error) => return Some(error),
+        };
+        let (address, by) = read(length)?;
+        let holder = self.members.iter();
+        let mut holder = holder.filter(|(_, member)| member.addresses.contains(&address));
+        let (key, member) = holder.next()?;
+        if by != self.mac && by != neighbour::virtual_mac(key.vrid, key.six) {
+            let event = Event::Claimed { address, by };
+            member.notes.send(Note::Event(event)).unwrap_or_default();
+        }
+        None
+    }
+}

@@ -1,0 +1,132 @@
+//! A node that announces by BGP to FRR: when does the router's kernel know?
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use ober_tests::{
+    lab::{VIP4, routes::Routes},
+    routed::{Routed, Settings},
+};
+
+use super::{PATIENCE, TRIALS, rest};
+use crate::{
+    report::{Part, Target},
+    series::Series,
+};
+
+/// How long BFD must not flap.
+const BUSY: Duration = Duration::from_mins(1);
+
+pub(super) fn measure() -> Result<Part> {
+    let settings = Settings {
+        workers: 1,
+        ..Settings::default()
+    };
+    let mut routed = Routed::new("failover", &settings)?;
+    let routes = routed.routes()?;
+    routed.start(0)?;
+    routes.until(VIP4, 1, PATIENCE)?;
+    let mut part = Part::default();
+    part.add(&workers(&routed, &routes)?, 20.0);
+    part.add(&frozen(&routed, &routes)?, 160.0);
+    let flaps = flaps(&routed)?;
+    let name = "false BFD flaps in 60 s at 50 ms x 3 with every CPU busy".to_owned();
+    part.targets
+        .push(Target::at_most(name, flaps, 0.0, "flaps"));
+    Ok(part)
+}
+
+fn workers(routed: &Routed, routes: &Routes) -> Result<Series> {
+    let mut series = Series::new("last worker killed with -9 to route gone at FRR", "ms");
+    for trial in 0..TRIALS {
+        rest(trial);
+        let workers = routed.ober[0].workers(routed.node(0))?;
+        let worker = *workers.first().context("no worker runs")?;
+        routes.forget();
+        let began = Instant::now();
+        kill(Pid::from_raw(worker), Signal::SIGKILL)?;
+        series.push_time(routes.until(VIP4, 0, PATIENCE)? - began);
+        routes.until(VIP4, 1, PATIENCE)?;
+    }
+    Ok(series)
+}
+
+fn frozen(routed: &Routed, routes: &Routes) -> Result<Series> {
+    let mut series = Series::new("node frozen, BFD 50 ms x 3, to route gone at FRR", "ms");
+    let daemon = routed.ober[0].daemon.as_ref().context("no daemon runs")?;
+    let daemon = Pid::from_raw(i32::try_from(daemon.pid())?);
+    for trial in 0..TRIALS {
+        rest(trial);
+        routes.forget();
+        let began = Instant::now();
+        kill(daemon, Signal::SIGSTOP)?;
+        let gone = routes.until(VIP4, 0, PATIENCE);
+        kill(daemon, Signal::SIGCONT)?;
+        series.push_time(gone? - began);
+        routes.until(VIP4, 1, PATIENCE)?;
+    }
+    Ok(series)
+}
+
+/// How often FRR saw the session go down, with two threads for each CPU that never rest.
+fn flaps(routed: &Routed) -> Result<f64> {
+    let before = downs(routed)?;
+    let burning = Burners::start();
+    std::thread::sleep(BUSY);
+    drop(burning);
+    Ok(downs(routed)? - before)
+}
+
+/// The sessions of FRR that went down so far, all added up.
+fn downs(routed: &Routed) -> Result<f64> {
+    let counters = routed.frr.show("bfd peers counters")?;
+    let peers = counters.as_array().context("FRR's answer is no list")?;
+    let downs = peers.iter().map(|peer| peer["session-down"].as_f64());
+    downs
+        .sum::<Option<f64>>()
+        .context("FRR counts no `session-down`")
+}
+
+/// Threads that compute until they are dropped.
+struct Burners {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Burners {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        let burn = |_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::black_box(stop.as_ptr());
+                }
+            })
+        };
+        let threads = (0..count).map(burn).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Burners {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It only counts; there is nothing in it that could panic.
+            thread.join().unwrap_or_default();
+        }
+    }
+}

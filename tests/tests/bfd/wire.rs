@@ -1,0 +1,241 @@
+//! What is on the wire, and what comes from it that should not: the other end is a plain socket.
+
+use std::{
+    io::IoSliceMut,
+    net::UdpSocket,
+    os::fd::AsRawFd as _,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    cmsg_space,
+    sys::socket::{
+        ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt,
+        sockopt::Ipv4RecvTtl,
+    },
+};
+use ober_tests::{lab::until, peers::Frr};
+use ober_user::{
+    bfd::{Control, Diagnostic, Discriminator, Micros, Mode, Settings, State},
+    status::bfd::Session,
+};
+
+use crate::link::{Link, OURS4, PATIENCE, THEIRS4, every, settings};
+
+/// A plain socket at the other end.
+fn socket(link: &Link, port: u16, ttl: u32) -> UdpSocket {
+    let socket = link
+        .theirs
+        .run(|| UdpSocket::bind((THEIRS4, port)))
+        .expect("enter the host")
+        .expect("bind");
+    socket.set_ttl(ttl).expect("set the TTL");
+    socket
+}
+
+/// What the other end of this session would say.
+fn forged(session: &Session, state: State) -> Control {
+    Control {
+        diagnostic: Diagnostic::None,
+        state,
+        poll: false,
+        fin: false,
+        independent: false,
+        demand: false,
+        multiplier: 3.try_into().expect("three"),
+        mine: Discriminator::new(session.remote_discriminator.unwrap_or(7)).expect("not zero"),
+        yours: Discriminator::new(session.discriminator),
+        min_tx: Micros(100_000),
+        min_rx: Micros(100_000),
+        min_echo_rx: Micros(0),
+    }
+}
+
+fn frr(link: &Link) -> Frr {
+    let config = format!(
+        "bfd\n peer {OURS4}\n receive-interval 100\n transmit-interval 100\n detect-multiplier 3\n"
+    );
+    Frr::start(&link.lab, &link.theirs, &config).expect("FRR starts")
+}
+
+#[test]
+fn every_packet_of_a_session_leaves_with_ttl_255_as_network_control_from_one_high_port() {
+    let link = Link::new("bfd-wire");
+    let there = socket(&link, 3784, 255);
+    setsockopt(&there, Ipv4RecvTtl, &true).expect("ask for the TTL");
+    setsockopt(&there, sockopt::IpRecvTos, &true).expect("ask for the class");
+    there.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let bfd = link.bfd(&[settings(THEIRS4)]);
+    let mut ports = Vec::new();
+    for _ in 0..3 {
+        let mut room = [0; 64];
+        let mut ancillary = cmsg_space!(i32, i32);
+        let mut slices = [IoSliceMut::new(&mut room)];
+        let message = recvmsg::<SockaddrIn>(
+            there.as_raw_fd(),
+            &mut slices,
+            Some(&mut ancillary),
+            MsgFlags::empty(),
+        )
+        .expect("a packet");
+        let told: Vec<_> = message.cmsgs().expect("whole").collect();
+        assert!(
+            told.contains(&ControlMessageOwned::Ipv4Ttl(255)),
+            "{told:?}"
+        );
+        assert!(
+            told.contains(&ControlMessageOwned::Ipv4Tos(0xc0)),
+            "{told:?}"
+        );
+        ports.push(message.address.expect("an address").port());
+        let length = message.bytes;
+        let control = Control::decode(&room[..length]).expect("BFD");
+        assert_eq!((control.state, control.yours), (State::Down, None));
+        assert_eq!(control.mine.get(), bfd.session(THEIRS4).discriminator);
+    }
+    assert!(
+        ports[0] >= 49152 && ports.iter().all(|port| *port == ports[0]),
+        "{ports:?}"
+    );
+}
+
+#[test]
+fn nobody_behind_a_router_can_take_a_session_down_even_one_who_knows_its_numbers() {
+    let link = Link::new("bfd-forged");
+    let _frr = frr(&link);
+    let bfd = link.bfd(&[settings(THEIRS4)]);
+    let session = bfd.comes(THEIRS4, State::Up);
+    assert_eq!(bfd.change().1.state, State::Up);
+    let down = forged(&session, State::Down).encode();
+    for ttl in [1, 64, 254] {
+        let far = socket(&link, 0, ttl);
+        far.send_to(&down, (OURS4, 3784)).expect("send");
+        far.send_to(&down, (OURS4, 4784)).expect("send");
+    }
+    let counted = || {
+        let (drops, kernel) = (bfd.session(THEIRS4).drops, bfd.status().drops);
+        Ok((drops.get("ttl") == Some(&3) && kernel.get("kernel") == Some(&3)).then_some(()))
+    };
+    until("they are counted", PATIENCE, counted).expect("they are");
+    assert_eq!(bfd.session(THEIRS4).failures, 0);
+    // From the link itself it counts, so the test has tried the right thing.
+    let near = socket(&link, 0, 255);
+    near.send_to(&down, (OURS4, 3784)).expect("send");
+    assert_eq!(bfd.change().1.state, State::Down);
+}
+
+#[test]
+fn garbage_and_a_flood_of_it_are_counted_by_reason_and_disturb_no_session() {
+    let link = Link::new("bfd-flood");
+    let _frr = frr(&link);
+    let bfd = link.bfd(&[settings(THEIRS4)]);
+    let session = bfd.comes(THEIRS4, State::Up);
+    let near = socket(&link, 0, 255);
+    let good = forged(&session, State::Up).encode();
+    let with = |at: usize, value: u8| {
+        let mut bytes = good;
+        bytes[at] = value;
+        bytes.to_vec()
+    };
+    let stranger = Control {
+        yours: Discriminator::new(!session.discriminator),
+        ..forged(&session, State::Up)
+    };
+    for (why, bytes) in [
+        ("length", good[..23].to_vec()),
+        ("length", with(3, 25)),
+        ("version", with(0, 0x40)),
+        ("multiplier", with(2, 0)),
+        ("multipoint", with(1, 0xc1)),
+        (
+            "authentication",
+            [&with(1, 0xc4)[..3], &[26], &good[4..], &[1, 2]].concat(),
+        ),
+        (
+            "state",
+            Control {
+                yours: None,
+                ..forged(&session, State::Up)
+            }
+            .encode()
+            .to_vec(),
+        ),
+        ("your_discriminator", stranger.encode().to_vec()),
+    ] {
+        let count = || {
+            let status = bfd.status();
+            let of = |drops: &std::collections::BTreeMap<String, u64>| {
+                drops.get(why).copied().unwrap_or_default()
+            };
+            of(&status.sessions[0].drops) + of(&status.drops)
+        };
+        let before = count();
+        near.send_to(&bytes, (OURS4, 3784)).expect("send");
+        until(&format!("{why} is counted"), PATIENCE, || {
+            Ok((count() == before + 1).then_some(()))
+        })
+        .expect("it is");
+    }
+    let until_then = Instant::now() + Duration::from_secs(2);
+    let mut flood = 0_u32;
+    while Instant::now() < until_then && flood < 400_000 {
+        // A full queue somewhere is part of a flood.
+        near.send_to(&with(0, 0x40), (OURS4, 3784))
+            .unwrap_or_default();
+        flood += 1;
+    }
+    sleep(Duration::from_millis(500));
+    let session = bfd.session(THEIRS4);
+    println!(
+        "{flood} packets of garbage in two seconds, late packets: {}",
+        session.late
+    );
+    assert_eq!((session.state, session.failures), (State::Up, 0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_no_session_begins() {
+    let link = Link::new("bfd-taken");
+    let _taken = link
+        .ours
+        .run(|| UdpSocket::bind("0.0.0.0:4784"))
+        .expect("enter")
+        .expect("bind");
+    let bfd = link.bfd(&[]);
+    let error = bfd
+        .try_set(&[settings(THEIRS4)])
+        .expect_err("the port is taken")
+        .to_string();
+    assert!(error.contains("UDP port 4784 for BFD over IPv4"), "{error}");
+    assert!(bfd.status().sessions.is_empty());
+    // The other family has its own.
+    bfd.set(&[settings("fd00::2")]);
+}
+
+#[test]
+fn a_source_address_and_an_interface_may_come_after_their_session() {
+    let link = Link::new("bfd-later");
+    let frr = frr(&link);
+    frr.configure("bfd\n peer 10.0.0.7\n").expect("configure");
+    let later = Settings {
+        local: Some("10.0.0.7".parse().expect("an address")),
+        interface: Some("eth7".to_owned()),
+        mode: Mode::Auto,
+        timers: every(300),
+        ..settings(THEIRS4)
+    };
+    let bfd = link.bfd(&[later]);
+    let failed = || Ok(bfd.session(THEIRS4).send_error);
+    let error = until("sending fails", PATIENCE, failed).expect("it does");
+    assert!(error.contains("No such device"), "{error}");
+    link.ours
+        .ip(&[
+            "link set eth1 down",
+            "link set eth1 name eth7",
+            "addr add 10.0.0.7/24 dev eth7",
+            "link set eth7 up",
+        ])
+        .expect("the interface and its address");
+    bfd.comes(THEIRS4, State::Up);
+}

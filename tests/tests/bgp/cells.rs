@@ -1,0 +1,541 @@
+//! The matrix: every row with every router.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use ober_tests::lab::until;
+use ober_user::gate::Standing;
+
+use crate::{
+    router::{Router, Seen, Setup, V6},
+    stage::{PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Stage, VIP4, VIP6, become_victim},
+};
+
+const ROUTE4: &str = "192.0.2.10/32";
+const ROUTE6: &str = "2001:db8::10/128";
+
+/// `[bgp]` with one neighbour, and more keys of it.
+fn bgp(address: &str, more: &str) -> String {
+    format!(
+        "[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '{address}'\nas = 65002\nconnect_retry = '1s'\n{more}\n"
+    )
+}
+
+fn listening(address: &str, more: &str) -> String {
+    bgp(address, more).replace(
+        "as = 65001",
+        "as = 65001\nlisten = ['0.0.0.0:179', '[::]:179']",
+    )
+}
+
+fn sees<R: Router>(
+    router: &R,
+    prefix: &str,
+    what: &str,
+    wanted: impl Fn(Option<&Seen>) -> bool,
+) -> Option<Seen> {
+    until(&format!("{prefix} {what}"), PATIENCE, || {
+        let seen = router.route(prefix);
+        anyhow::ensure!(wanted(seen.as_ref()), "{seen:?}");
+        Ok(Some(seen))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn learns<R: Router>(router: &R, prefix: &str) -> Seen {
+    sees(router, prefix, "is learnt", |seen| seen.is_some()).expect("it is")
+}
+
+fn forgets<R: Router>(router: &R, prefix: &str) {
+    sees(router, prefix, "is forgotten", |seen| seen.is_none());
+}
+
+fn ends<R: Router>(router: &R, setup: &Setup) {
+    until("the router's end of the session", PATIENCE, || {
+        Ok((!router.established(setup)).then_some(()))
+    })
+    .expect("ended");
+}
+
+fn announced_withdrawn_and_announced_again<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    let seen = learns(&router, ROUTE4);
+    assert_eq!(
+        (seen.next_hop.as_str(), seen.path.as_str()),
+        ("10.9.0.1", "65001")
+    );
+    speaker.stand(VIP4, Standing::Withdrawn);
+    speaker.flush();
+    assert!(
+        speaker
+            .neighbour(ROUTER4)
+            .announced
+            .iter()
+            .all(|told| told.prefix != ROUTE4)
+    );
+    forgets(&router, ROUTE4);
+    speaker.stand(VIP4, Standing::Announced);
+    learns(&router, ROUTE4);
+    assert_eq!(speaker.neighbour(ROUTER4).flaps, 0);
+}
+
+fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
+    let setup = Setup {
+        password: Some("s3cret"),
+        ..Setup::default()
+    };
+    for passive in [false, true] {
+        let stage = Stage::new("bgp-md5");
+        let setup = Setup {
+            passive: !passive,
+            ..setup.clone()
+        };
+        let router = R::start(&stage, &setup);
+        let password = stage.lab.directory().join("password");
+        let write = |text: &str| {
+            std::fs::write(&password, text).expect("write");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&password, mode).expect("protect");
+        };
+        write("wrong\n");
+        let config = listening(
+            ROUTER4,
+            &format!(
+                "password_file = '{}'\npassive = {passive}",
+                password.display()
+            ),
+        );
+        let speaker = stage.speak(&config);
+        std::thread::sleep(Duration::from_secs(3));
+        let neighbour = speaker.neighbour(ROUTER4);
+        assert!(
+            !router.established(&setup) && neighbour.announced.is_empty(),
+            "{neighbour:#?}"
+        );
+        if !passive {
+            let told = neighbour.last_failure.expect("a reason");
+            assert!(told.contains("password"), "{told}");
+        }
+        write("s3cret\n");
+        speaker.configure(&config);
+        assert!(speaker.established(ROUTER4).signed);
+        learns(&router, ROUTE4);
+        let told = format!("{:?} {:?}", speaker.handle, speaker.handle.status());
+        assert!(!told.contains("s3cret"));
+    }
+}
+
+fn generalized_ttl_security_lets_only_the_link_in<R: Router>() {
+    // Without it our packets leave with TTL 1, and the router drops them.
+    for (keys, comes_up) in [("", false), ("ttl_security = 1", true)] {
+        let stage = Stage::new("bgp-gtsm");
+        let setup = Setup {
+            ttl_security: true,
+            ..Setup::default()
+        };
+        let router = R::start(&stage, &setup);
+        let speaker = stage.speak(&listening(ROUTER4, keys));
+        if comes_up {
+            speaker.established(ROUTER4);
+            learns(&router, ROUTE4);
+        } else {
+            std::thread::sleep(Duration::from_secs(3));
+            assert!(!router.established(&setup));
+        }
+    }
+}
+
+fn what_comes_from_further_away_than_allowed_is_not_heard<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-ttl"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&listening(ROUTER4, "ttl_security = 1"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!router.established(&setup));
+    assert_ne!(speaker.neighbour(ROUTER4).state, "established");
+}
+
+fn a_session_over_ipv6_carries_ipv6<R: Router>() {
+    let stage = Stage::new("bgp-v6");
+    let setup = Setup {
+        session: V6,
+        families: &["ipv6"],
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER6, ""));
+    assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
+    assert_eq!(speaker.neighbour(ROUTER6).families, ["ipv6"]);
+}
+
+fn one_session_carries_both_families_each_with_its_next_hop<R: Router>() {
+    for session in [crate::router::V4, V6] {
+        let stage = Stage::new("bgp-both");
+        let setup = Setup {
+            session,
+            families: &["ipv4", "ipv6"],
+            ..Setup::default()
+        };
+        let router = R::start(&stage, &setup);
+        let speaker = stage.speak(&bgp(session.1, ""));
+        assert_eq!(learns(&router, ROUTE4).next_hop, "10.9.0.1");
+        assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
+        speaker.both(Standing::Withdrawn);
+        forgets(&router, ROUTE4);
+        forgets(&router, ROUTE6);
+    }
+}
+
+fn ipv4_routes_have_an_ipv6_next_hop_where_both_know_how<R: Router>() {
+    let stage = Stage::new("bgp-enhe");
+    let setup = Setup {
+        session: V6,
+        families: &["ipv4", "ipv6"],
+        extended: true,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER6, ""));
+    assert_eq!(learns(&router, ROUTE4).next_hop, "fd09::1");
+    assert!(speaker.neighbour(ROUTER6).extended_next_hop);
+    speaker.stand(VIP4, Standing::Withdrawn);
+    forgets(&router, ROUTE4);
+    assert_eq!(speaker.neighbour(ROUTER6).flaps, 0);
+}
+
+fn a_neighbour_on_the_link_hears_both_next_hops<R: Router>() {
+    let stage = Stage::new("bgp-link");
+    let setup = Setup {
+        session: crate::router::LINK,
+        families: &["ipv4", "ipv6"],
+        extended: true,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER_LINK, "interface = 'r0'\nsource = 'fe80::1'"));
+    assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
+    assert_eq!(learns(&router, ROUTE4).next_hop, "fd09::1");
+    assert_eq!(speaker.neighbour(ROUTER_LINK).flaps, 0);
+}
+
+fn a_route_refresh_is_answered<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-refresh"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    learns(&router, ROUTE4);
+    let before = speaker.neighbour(ROUTER4).messages["update"].sent;
+    router.refresh(&setup);
+    speaker.until(ROUTER4, "is asked for everything again", |it| {
+        it.messages["refresh"].received >= 1 && it.messages["update"].sent > before
+    });
+    learns(&router, ROUTE4);
+    assert_eq!(speaker.neighbour(ROUTER4).flaps, 0);
+}
+
+fn a_frozen_router_is_noticed_by_the_hold_time<R: Router>() {
+    let stage = Stage::new("bgp-frozen");
+    let setup = Setup {
+        hold_time: 3,
+        ..Setup::default()
+    };
+    let mut router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '3s'"));
+    learns(&router, ROUTE4);
+    assert_eq!(speaker.neighbour(ROUTER4).hold_time, Some(3));
+    let began = Instant::now();
+    router.signal(Signal::SIGSTOP);
+    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    let took = began.elapsed();
+    router.signal(Signal::SIGCONT);
+    assert!(took > Duration::from_millis(1500), "{took:?}");
+    let said = after.last_sent.expect("a notification");
+    assert_eq!((said.code, said.subcode), (4, 0));
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+}
+
+fn a_frozen_speaker_is_noticed_by_the_router<R: Router>() {
+    become_victim();
+    let stage = Stage::new("bgp-freeze");
+    let setup = Setup {
+        hold_time: 3,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let mut victim = stage.victim(&bgp(ROUTER4, "hold_time = '3s'"));
+    learns(&router, ROUTE4);
+    victim.signal(Signal::SIGSTOP).expect("freeze it");
+    forgets(&router, ROUTE4);
+    victim.signal(Signal::SIGCONT).expect("thaw it");
+    learns(&router, ROUTE4);
+}
+
+fn a_killed_speaker_is_noticed_at_once<R: Router>() {
+    become_victim();
+    let stage = Stage::new("bgp-kill");
+    let setup = Setup {
+        hold_time: 180,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let mut victim = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
+    learns(&router, ROUTE4);
+    victim.kill().expect("kill it");
+    // Long before the hold time.
+    forgets(&router, ROUTE4);
+    let _again = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
+    learns(&router, ROUTE4);
+}
+
+fn a_killed_router_is_noticed_at_once_and_spoken_to_again<R: Router>() {
+    let stage = Stage::new("bgp-killed");
+    let setup = Setup {
+        hold_time: 180,
+        ..Setup::default()
+    };
+    let mut router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '180s'"));
+    learns(&router, ROUTE4);
+    router.signal(Signal::SIGKILL);
+    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    let why = after.last_failure.expect("a reason");
+    assert!(
+        why.contains("the connection ended in established") || why.contains("cannot connect"),
+        "{why}"
+    );
+    router.restart(&stage, &setup);
+    learns(&router, ROUTE4);
+}
+
+fn an_interface_that_goes_down_ends_the_session_and_brings_it_back<R: Router>() {
+    let stage = Stage::new("bgp-down");
+    let setup = Setup {
+        hold_time: 3,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '3s'"));
+    learns(&router, ROUTE4);
+    stage.node.ip(&["link set r0 down"]).expect("take it down");
+    speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    ends(&router, &setup);
+    stage.node.ip(&["link set r0 up"]).expect("take it up");
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+}
+
+fn a_passive_speaker_is_connected_to<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-passive"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let _speaker = stage.speak(&listening(ROUTER4, "passive = true"));
+    learns(&router, ROUTE4);
+}
+
+fn a_passive_router_is_connected_to<R: Router>() {
+    let stage = Stage::new("bgp-active");
+    let setup = Setup {
+        passive: true,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let _speaker = stage.speak(&bgp(ROUTER4, "source = '10.9.0.1'\ninterface = 'r0'"));
+    learns(&router, ROUTE4);
+}
+
+fn of_two_connections_one_stays<R: Router>() {
+    // The router's identifier is 10.9.0.2: lower and higher than ours.
+    for id in ["10.9.0.1", "10.9.0.3"] {
+        let (stage, setup) = (Stage::new("bgp-collide"), Setup::default());
+        let config = listening(ROUTER4, "")
+            .replace("as = 65001", &format!("as = 65001\nrouter_id = '{id}'"));
+        let speaker = stage.speak(&config);
+        let router = R::start(&stage, &setup);
+        learns(&router, ROUTE4);
+        let before = speaker.established(ROUTER4);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(speaker.neighbour(ROUTER4).flaps, before.flaps, "it stays");
+    }
+}
+
+fn attributes_change_and_arrive_without_a_reset<R: Router>() {
+    let stage = Stage::new("bgp-attributes");
+    let setup = Setup {
+        families: &["ipv4", "ipv6"],
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let with = |more: &str| bgp(ROUTER4, &format!("[[bgp.announcements]]\n{more}"));
+    let speaker = stage.speak(&with("med = 7"));
+    sees(&router, ROUTE4, "has the metric", |seen| {
+        seen.is_some_and(|it| it.med == Some(7))
+    });
+    let communities = "communities = ['65001:100', '65001:1:2', 'rt:65001:5', 'no-export']";
+    speaker.configure(&with(&format!(
+        "med = 9\nprepend = 2\n{communities}\n[[bgp.announcements]]\nvips = ['{VIP6}']\nmed = 1"
+    )));
+    let seen = sees(&router, ROUTE4, "has everything", |seen| {
+        seen.is_some_and(|it| it.med == Some(9))
+    })
+    .expect("a route");
+    assert_eq!(seen.path, "65001 65001 65001");
+    for community in ["65001:100", "65001:1:2", "rt:65001:5"] {
+        assert!(
+            seen.communities.iter().any(|it| it == community),
+            "{community} in {seen:?}"
+        );
+    }
+    sees(&router, ROUTE6, "has its own metric", |seen| {
+        seen.is_some_and(|it| it.med == Some(1))
+    });
+    // A covering prefix instead.
+    speaker.configure(&with("aggregates = ['192.0.2.0/24']"));
+    learns(&router, "192.0.2.0/24");
+    forgets(&router, ROUTE4);
+    let neighbour = speaker.neighbour(ROUTER4);
+    assert_eq!(
+        (neighbour.flaps, neighbour.messages["open"].received),
+        (0, 1)
+    );
+    // Nothing is said when nothing changed.
+    let said = neighbour.messages["update"].sent;
+    speaker.configure(&with("aggregates = ['192.0.2.0/24']"));
+    speaker.both(Standing::Announced);
+    speaker.flush();
+    assert_eq!(speaker.neighbour(ROUTER4).messages["update"].sent, said);
+}
+
+fn an_internal_neighbour_hears_the_preference<R: Router>() {
+    let stage = Stage::new("bgp-internal");
+    let setup = Setup {
+        asn: 65001,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let config = bgp(ROUTER4, "[[bgp.announcements]]\nlocal_pref = 333")
+        .replace("as = 65002", "as = 'internal'");
+    let speaker = stage.speak(&config);
+    let seen = learns(&router, ROUTE4);
+    assert_eq!((seen.local_pref, seen.path.as_str()), (Some(333), ""));
+    speaker.stand(VIP4, Standing::Depreferenced);
+    sees(&router, ROUTE4, "is the worst", |seen| {
+        seen.is_some_and(|it| it.local_pref == Some(0))
+    });
+}
+
+fn a_four_octet_as_is_shown_to_the_router<R: Router>() {
+    let stage = Stage::new("bgp-as4");
+    let setup = Setup {
+        node_as: 4_200_000_001,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let config = bgp(ROUTER4, "local_as = 4200000001").replace("as = 65002", "as = 'external'");
+    let _speaker = stage.speak(&config);
+    assert_eq!(learns(&router, ROUTE4).path, "4200000001");
+}
+
+fn too_many_prefixes_end_the_session<R: Router>() {
+    let stage = Stage::new("bgp-flood");
+    let networks = &["203.0.113.0/26", "203.0.113.64/26", "203.0.113.128/26"];
+    let setup = Setup {
+        networks,
+        ..Setup::default()
+    };
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, "max_prefixes = 2"));
+    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    let said = after.last_sent.expect("a notification");
+    assert_eq!((said.code, said.subcode), (6, 1));
+    ends(&router, &setup);
+    // FRR tells our own back to us, too.
+    speaker.configure(&bgp(ROUTER4, "max_prefixes = 4"));
+    speaker.until(ROUTER4, "counts them", |it| it.prefixes_received >= 3);
+    learns(&router, ROUTE4);
+}
+
+fn a_graceful_shutdown_is_seen_before_the_withdraw<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-gshut"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    learns(&router, ROUTE4);
+    speaker.stand(VIP4, Standing::GracefulShutdown);
+    sees(&router, ROUTE4, "says goodbye", |seen| {
+        seen.is_some_and(|it| {
+            it.communities
+                .iter()
+                .any(|word| word == "graceful-shutdown")
+        })
+    });
+    speaker.stand(VIP4, Standing::Withdrawn);
+    forgets(&router, ROUTE4);
+    assert_eq!(speaker.neighbour(ROUTER4).flaps, 0);
+}
+
+fn end_of_rib_is_held_until_the_first_verdicts<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-eor"), Setup::default());
+    let mut router = R::start(&stage, &setup);
+    let speaker: Speaker = stage.listen(&bgp(ROUTER4, ""));
+    speaker.established(ROUTER4);
+    speaker.stand(VIP4, Standing::Announced);
+    learns(&router, ROUTE4);
+    assert!(!router.heard_end_of_rib());
+    speaker.handle.settled();
+    until("End-of-RIB", PATIENCE, || {
+        Ok(router.heard_end_of_rib().then_some(()))
+    })
+    .expect("it comes");
+}
+
+fn a_planned_stop_withdraws_and_says_why<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-stop"), Setup::default());
+    let router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    learns(&router, ROUTE4);
+    speaker.stop("kernel update");
+    forgets(&router, ROUTE4);
+    ends(&router, &setup);
+    let told = router.last_error(&setup);
+    assert!(
+        told.contains("dministrative") || told.contains("kernel update"),
+        "{told}"
+    );
+}
+
+macro_rules! matrix {
+    ($($row:ident)*) => {
+        mod frr {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Frr>(); })*
+        }
+        mod bird {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Bird>(); })*
+        }
+    };
+}
+
+matrix! {
+    announced_withdrawn_and_announced_again
+    signed_sessions_come_up_with_the_right_password_alone
+    generalized_ttl_security_lets_only_the_link_in
+    what_comes_from_further_away_than_allowed_is_not_heard
+    a_session_over_ipv6_carries_ipv6
+    one_session_carries_both_families_each_with_its_next_hop
+    ipv4_routes_have_an_ipv6_next_hop_where_both_know_how
+    a_neighbour_on_the_link_hears_both_next_hops
+    a_route_refresh_is_answered
+    a_frozen_router_is_noticed_by_the_hold_time
+    a_frozen_speaker_is_noticed_by_the_router
+    a_killed_speaker_is_noticed_at_once
+    a_killed_router_is_noticed_at_once_and_spoken_to_again
+    an_interface_that_goes_down_ends_the_session_and_brings_it_back
+    a_passive_speaker_is_connected_to
+    a_passive_router_is_connected_to
+    of_two_connections_one_stays
+    attributes_change_and_arrive_without_a_reset
+    an_internal_neighbour_hears_the_preference
+    a_four_octet_as_is_shown_to_the_router
+    too_many_prefixes_end_the_session
+    a_graceful_shutdown_is_seen_before_the_withdraw
+    end_of_rib_is_held_until_the_first_verdicts
+    a_planned_stop_withdraws_and_says_why
+}

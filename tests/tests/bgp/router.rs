@@ -1,0 +1,311 @@
+//! One face for FRR and BIRD, so that every cell of the matrix is written once.
+
+use nix::sys::signal::Signal;
+use ober_tests::peers::{Bird, Daemon, Frr};
+
+use crate::stage::Stage;
+
+/// How the router is set up towards the node.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    /// The node's and the router's address.
+    pub(crate) session: (&'static str, &'static str),
+    pub(crate) asn: u32,
+    pub(crate) node_as: u32,
+    pub(crate) families: &'static [&'static str],
+    pub(crate) password: Option<&'static str>,
+    pub(crate) ttl_security: bool,
+    pub(crate) passive: bool,
+    pub(crate) extended: bool,
+    pub(crate) hold_time: u32,
+    /// Networks it announces.
+    pub(crate) networks: &'static [&'static str],
+}
+
+pub(crate) const V4: (&str, &str) = ("10.9.0.1", "10.9.0.2");
+pub(crate) const V6: (&str, &str) = ("fd09::1", "fd09::2");
+pub(crate) const LINK: (&str, &str) = ("fe80::1", "fe80::2");
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            session: V4,
+            asn: 65002,
+            node_as: 65001,
+            families: &["ipv4"],
+            password: None,
+            ttl_security: false,
+            passive: false,
+            extended: false,
+            hold_time: 9,
+            networks: &[],
+        }
+    }
+}
+
+/// A route in the router's table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) next_hop: String,
+    pub(crate) path: String,
+    pub(crate) med: Option<u64>,
+    pub(crate) local_pref: Option<u64>,
+    /// All kinds, as this project writes them.
+    pub(crate) communities: Vec<String>,
+}
+
+pub(crate) trait Router: Sized + Send {
+    fn start(stage: &Stage, setup: &Setup) -> Self;
+    /// The route to this prefix, when there is one.
+    fn route(&self, prefix: &str) -> Option<Seen>;
+    fn established(&self, setup: &Setup) -> bool;
+    /// Asks for everything again.
+    fn refresh(&self, setup: &Setup);
+    fn signal(&mut self, signal: Signal);
+    /// After SIGKILL.
+    fn restart(&mut self, stage: &Stage, setup: &Setup);
+    /// Has it been told that everything was said?
+    fn heard_end_of_rib(&mut self) -> bool;
+    /// How it remembers the last end of the session.
+    fn last_error(&self, setup: &Setup) -> String;
+}
+
+fn frr_config(setup: &Setup) -> String {
+    use std::fmt::Write as _;
+    let (node, _) = setup.session;
+    let mut lines = format!(
+        "router bgp {}\n bgp router-id 10.9.0.2\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+         no bgp default ipv4-unicast\n neighbor {node} remote-as {}\n neighbor {node} timers 1 {}\n \
+         neighbor {node} timers connect 1\n",
+        setup.asn, setup.node_as, setup.hold_time
+    );
+    let mut option = |wanted: bool, text: &str| {
+        if wanted {
+            writeln!(lines, " neighbor {node} {text}").expect("to a string");
+        }
+    };
+    option(setup.session == LINK, "interface r0");
+    option(setup.ttl_security, "ttl-security hops 1");
+    option(setup.passive, "passive");
+    option(setup.extended, "capability extended-nexthop");
+    if let Some(password) = setup.password {
+        option(true, &format!("password {password}"));
+    }
+    for family in setup.families {
+        writeln!(
+            lines,
+            " address-family {family} unicast\n  neighbor {node} activate"
+        )
+        .expect("to a string");
+        let ours = setup
+            .networks
+            .iter()
+            .filter(|it| it.contains(':') == (*family == "ipv6"));
+        ours.for_each(|network| writeln!(lines, "  network {network}").expect("to a string"));
+        lines.push_str(" exit-address-family\n");
+    }
+    lines
+}
+
+fn of_family(prefix: &str) -> &'static str {
+    if prefix.contains(':') { "ipv6" } else { "ipv4" }
+}
+
+impl Router for Frr {
+    fn start(stage: &Stage, setup: &Setup) -> Self {
+        Self::start(&stage.lab, &stage.router, &frr_config(setup)).expect("start FRR")
+    }
+
+    fn route(&self, prefix: &str) -> Option<Seen> {
+        let table = self.show(&format!("bgp {} unicast {prefix}", of_family(prefix)));
+        let table = table.expect("ask FRR");
+        let path = table["paths"].get(0)?;
+        let text = |of: &serde_json::Value| of["string"].as_str().unwrap_or_default().to_owned();
+        let hops = path["nexthops"].as_array().expect("next hops");
+        let global = hops
+            .iter()
+            .find(|hop| hop["scope"] != "link-local")
+            .or(hops.first());
+        let words = |name: &str| {
+            let words = text(&path[name]).to_lowercase();
+            words
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let communities = ["community", "largeCommunity", "extendedCommunity"]
+            .map(words)
+            .concat();
+        Some(Seen {
+            next_hop: global.expect("a next hop")["ip"]
+                .as_str()
+                .expect("an address")
+                .to_owned(),
+            path: text(&path["aspath"]).replace("Local", ""),
+            med: path["metric"].as_u64().or(path["med"].as_u64()),
+            local_pref: path["locPrf"].as_u64(),
+            communities,
+        })
+    }
+
+    fn established(&self, setup: &Setup) -> bool {
+        let (node, _) = setup.session;
+        let shown = self
+            .show(&format!("bgp neighbors {node}"))
+            .expect("ask FRR");
+        shown[node]["bgpState"] == "Established"
+    }
+
+    fn refresh(&self, setup: &Setup) {
+        let (node, _) = setup.session;
+        self.command(&format!(
+            "clear bgp {} unicast {node} soft in",
+            setup.families[0]
+        ))
+        .expect("ask for a refresh");
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let daemon = self.daemon(Daemon::Bgpd).expect("bgpd");
+        daemon.signal(signal).expect("signal bgpd");
+    }
+
+    fn restart(&mut self, stage: &Stage, setup: &Setup) {
+        self.restart(&stage.router, Daemon::Bgpd)
+            .expect("restart bgpd");
+        self.configure(&frr_config(setup)).expect("configure bgpd");
+    }
+
+    fn heard_end_of_rib(&mut self) -> bool {
+        let log = self.daemon(Daemon::Bgpd).expect("bgpd").log();
+        log.contains("rcvd End-of-RIB for IPv4 Unicast")
+    }
+
+    fn last_error(&self, setup: &Setup) -> String {
+        let (node, _) = setup.session;
+        let shown = self
+            .show(&format!("bgp neighbors {node}"))
+            .expect("ask FRR");
+        shown[node].to_string()
+    }
+}
+
+fn bird_config(setup: &Setup) -> String {
+    use std::fmt::Write as _;
+    let (node, router) = setup.session;
+    let node = if setup.session == LINK {
+        format!("{node}%r0")
+    } else {
+        node.to_owned()
+    };
+    let mut lines = "router id 10.9.0.2;\n".to_owned();
+    for family in setup.families {
+        writeln!(lines, "protocol static networks_{family} {{ {family};").expect("to a string");
+        let ours = setup
+            .networks
+            .iter()
+            .filter(|it| it.contains(':') == (*family == "ipv6"));
+        ours.for_each(|network| {
+            writeln!(lines, " route {network} blackhole;").expect("to a string");
+        });
+        lines.push_str("}\n");
+    }
+    write!(
+        lines,
+        "protocol bgp ours {{\n debug all;\n local {router} as {};\n neighbor {node} as {};\n direct;\n \
+         hold time {};\n connect retry time 1;\n connect delay time 1;\n error wait time 1, 2;\n",
+        setup.asn, setup.node_as, setup.hold_time
+    )
+    .expect("to a string");
+    let mut option = |wanted: bool, text: &str| {
+        if wanted {
+            writeln!(lines, " {text};").expect("to a string");
+        }
+    };
+    option(setup.ttl_security, "ttl security on");
+    option(setup.passive, "passive on");
+    if let Some(password) = setup.password {
+        option(true, &format!("password \"{password}\""));
+    }
+    for family in setup.families {
+        let extended = if setup.extended && *family == "ipv4" {
+            "extended next hop on; "
+        } else {
+            ""
+        };
+        writeln!(
+            lines,
+            " {family} {{ {extended}import all; export where source = RTS_STATIC; }};"
+        )
+        .expect("to a string");
+    }
+    lines.push_str("}\n");
+    lines
+}
+
+impl Router for Bird {
+    fn start(stage: &Stage, setup: &Setup) -> Self {
+        Self::start(&stage.lab, &stage.router, &bird_config(setup)).expect("start BIRD")
+    }
+
+    fn route(&self, prefix: &str) -> Option<Seen> {
+        let text = match self.command(&format!("show route {prefix} all")) {
+            Err(error) if format!("{error:#}").contains("Network not found") => return None,
+            answer => answer.expect("ask BIRD"),
+        };
+        let value = |name: &str| {
+            let mut lines = text.lines().map(str::trim);
+            lines.find_map(|line| line.strip_prefix(&format!("BGP.{name}:")).map(str::trim))
+        };
+        let next_hop = value("next_hop")?.split_whitespace().next()?;
+        let words = |name: &str| {
+            let text = value(name)
+                .unwrap_or_default()
+                .replace(", ", ":")
+                .replace(',', ":");
+            let words = text.split(['(', ')', ' ']).filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut communities = ["community", "large_community", "ext_community"]
+            .map(words)
+            .concat();
+        for word in &mut communities {
+            // FRR knows its name.
+            if word == "65535:0" {
+                "graceful-shutdown".clone_into(word);
+            }
+        }
+        Some(Seen {
+            next_hop: next_hop.to_owned(),
+            path: value("as_path").unwrap_or_default().to_owned(),
+            med: value("med").map(|it| it.parse().expect("a number")),
+            local_pref: value("local_pref").map(|it| it.parse().expect("a number")),
+            communities,
+        })
+    }
+
+    fn established(&self, _: &Setup) -> bool {
+        let shown = self.command("show protocols all ours").expect("ask BIRD");
+        shown.contains("Established")
+    }
+
+    fn refresh(&self, _: &Setup) {
+        self.command("reload in ours").expect("ask for a refresh");
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.process().signal(signal).expect("signal BIRD");
+    }
+
+    fn restart(&mut self, stage: &Stage, _: &Setup) {
+        self.restart(&stage.router).expect("restart BIRD");
+    }
+
+    fn heard_end_of_rib(&mut self) -> bool {
+        self.process().log().contains("Got END-OF-RIB")
+    }
+
+    fn last_error(&self, _: &Setup) -> String {
+        self.command("show protocols all ours").expect("ask BIRD")
+    }
+}

@@ -1,0 +1,224 @@
+//! A node that speaks BGP from this process, and a router beside it.
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    process::Command,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use nix::sched::{CloneFlags, setns};
+use ober_tests::lab::{self, Host, Lab, Process};
+use ober_user::{
+    bgp::{self, Handle},
+    config::{Config, Env, bgp::Bgp},
+    gate::Standing,
+    status::bgp::Neighbour,
+};
+use tokio::{runtime, sync::oneshot};
+
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const VIP4: &str = "192.0.2.10";
+pub(crate) const VIP6: &str = "2001:db8::10";
+pub(crate) const ROUTER4: &str = "10.9.0.2";
+pub(crate) const ROUTER6: &str = "fd09::2";
+pub(crate) const ROUTER_LINK: &str = "fe80::2";
+/// The environment variable that makes this program a speaker with that section, and nothing else.
+const VICTIM: &str = "OBER_BGP_VICTIM";
+
+/// The node is number 1 on the link, the router number 2; both in both families.
+pub(crate) struct Stage {
+    pub(crate) node: Host,
+    pub(crate) router: Host,
+    pub(crate) lab: Lab,
+}
+
+impl Stage {
+    pub(crate) fn new(name: &str) -> Self {
+        let lab = Lab::new(name).expect("make a laboratory");
+        let node = lab.host("node").expect("make the node");
+        let router = lab.host("router").expect("make the router");
+        let link = format!("link add r0 type veth peer name r0 netns {}", router.pid());
+        node.ip(&[
+            &link,
+            "link set r0 addrgenmode none",
+            "addr add fe80::1/64 dev r0 nodad",
+            "addr add 10.9.0.1/24 dev r0",
+            "addr add fd09::1/64 dev r0 nodad",
+            "link set r0 up",
+        ])
+        .expect("wire the node");
+        router
+            .ip(&[
+                "link set r0 addrgenmode none",
+                "addr add fe80::2/64 dev r0 nodad",
+                "addr add 10.9.0.2/24 dev r0",
+                "addr add fd09::2/64 dev r0 nodad",
+                "link set r0 up",
+            ])
+            .expect("wire the router");
+        Self { node, router, lab }
+    }
+
+    /// Speaks as `[bgp]` says, with both VIPs announced and settled.
+    pub(crate) fn speak(&self, bgp: &str) -> Speaker {
+        let speaker = self.listen(bgp);
+        speaker.both(Standing::Announced);
+        speaker.handle.settled();
+        speaker
+    }
+
+    /// Speaks as `[bgp]` says, and has nothing to say yet.
+    pub(crate) fn listen(&self, bgp: &str) -> Speaker {
+        let namespace = self.node.namespace().expect("the node");
+        let config = config(bgp);
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the node");
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(async {
+                let handle = Arc::new(bgp::start(&config).expect("start speaking"));
+                tell.send((handle, runtime::Handle::current()))
+                    .expect("tell");
+                stopped.await.unwrap_or_default();
+            });
+        });
+        let (handle, runtime) = told.recv().expect("it speaks");
+        Speaker {
+            handle,
+            runtime,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// The same in a process of its own, for what only a process can suffer.
+    pub(crate) fn victim(&self, bgp: &str) -> Process {
+        // A test's thread bears its name.
+        let thread = std::thread::current();
+        let test = thread.name().expect("a test's thread");
+        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        command
+            .args(["--exact", test, "--nocapture"])
+            .env(VICTIM, bgp);
+        self.node.spawn(&mut command).expect("start a speaker")
+    }
+}
+
+/// Is this process one that [`Stage::victim`] started? Then it speaks until it is killed.
+pub(crate) fn become_victim() {
+    let Ok(bgp) = std::env::var(VICTIM) else {
+        return;
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let handle = bgp::start(&config(&bgp)).expect("start speaking");
+        for vip in [VIP4, VIP6] {
+            handle.stand(vip.parse().expect("an address"), Standing::Announced);
+        }
+        handle.settled();
+        std::future::pending::<()>().await;
+    });
+}
+
+/// The section as a whole configuration has it.
+pub(crate) fn config(bgp: &str) -> Bgp {
+    let env = Env {
+        variables: [("PATH".to_owned(), std::env::var("PATH").expect("PATH"))].into(),
+        cpus: vec![0],
+    };
+    let text = format!(
+        "[node]\ninterfaces = ['r0']\n[[services]]\nname = 's3'\nvips = ['{VIP4}', '{VIP6}']\nbackend = 'b'\n\
+         [[services.listeners]]\nport = 80\naccess = 'open'\n[backends.b]\nservers = ['10.8.0.1:80']\n{bgp}"
+    );
+    let config = Config::parse(&text, Path::new("/"), &env);
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    config.bgp.expect("[bgp]")
+}
+
+/// Speaks until it is dropped; then its sessions end without a word.
+pub(crate) struct Speaker {
+    pub(crate) handle: Arc<Handle>,
+    runtime: runtime::Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Speaker {
+    pub(crate) fn both(&self, standing: Standing) {
+        for vip in [VIP4, VIP6] {
+            self.stand(vip, standing);
+        }
+    }
+
+    pub(crate) fn stand(&self, vip: &str, standing: Standing) {
+        self.handle
+            .stand(vip.parse().expect("an address"), standing);
+    }
+
+    /// A reload.
+    pub(crate) fn configure(&self, bgp: &str) {
+        let (handle, config) = (self.handle.clone(), config(bgp));
+        // Sockets are made on the node.
+        let work = self.runtime.spawn(async move { handle.configure(&config) });
+        let done = self.runtime.block_on(work).expect("no panic");
+        done.expect("a reload");
+    }
+
+    pub(crate) fn flush(&self) {
+        self.runtime.block_on(self.handle.flushed());
+    }
+
+    pub(crate) fn neighbour(&self, address: &str) -> Neighbour {
+        let address: IpAddr = address.parse().expect("an address");
+        let found = self
+            .handle
+            .status()
+            .into_iter()
+            .find(|it| it.address == address);
+        found.expect("a neighbour")
+    }
+
+    /// Waits until the neighbour is as wanted.
+    pub(crate) fn until(
+        &self,
+        address: &str,
+        what: &str,
+        wanted: impl Fn(&Neighbour) -> bool,
+    ) -> Neighbour {
+        let what = format!("neighbour {address}: {what}");
+        lab::until(&what, PATIENCE, || {
+            let neighbour = self.neighbour(address);
+            anyhow::ensure!(wanted(&neighbour), "{neighbour:#?}");
+            Ok(Some(neighbour))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    pub(crate) fn established(&self, address: &str) -> Neighbour {
+        self.until(address, "established", |it| it.state == "established")
+    }
+
+    /// Ends every session as a planned stop does.
+    pub(crate) fn stop(&self, message: &str) {
+        self.runtime.block_on(self.handle.stop(message));
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.stop.take();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let ended = thread.join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "the speaker's thread panicked"
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! What the services of a configuration do to real connections, through the real daemon and the real HAProxy.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what the helpers of a test expect is part of the test"
+)]
+
+mod balance;
+mod front;
+mod limits;
+mod names;
+mod servers;

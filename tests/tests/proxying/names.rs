@@ -1,0 +1,239 @@
+//! Which backend a client comes to, by every name it may say, and who may come at all.
+
+use std::{net::SocketAddr, sync::LazyLock};
+
+use ober_tests::{client::Raw, lab::client4, origin::Manner};
+
+use super::front::{Front, backend, field, service, vip, who};
+
+const STRATEGIES: [&str; 3] = ["default", "any", "reject"];
+const PROTOCOLS: [&str; 3] = ["https", "tls", "tls-passthrough"];
+
+/// The service of each pair of protocol and strategy has a VIP of its own.
+fn stranger_vip(protocol: usize, strategy: usize) -> u8 {
+    u8::try_from(20 + protocol * 3 + strategy).unwrap()
+}
+
+fn strangers() -> String {
+    let mut text = String::new();
+    for (number, protocol) in PROTOCOLS.iter().enumerate() {
+        for (place, strategy) in STRATEGIES.iter().enumerate() {
+            let [own, other] = match *protocol {
+                "https" => ["a", "b"],
+                "tls" => ["raw-a", "raw-b"],
+                _ => ["tls-a", "tls-b"],
+            };
+            let certificate = if number < 2 {
+                "certificate = \"@/all.pem\""
+            } else {
+                ""
+            };
+            text += &service(
+                &format!("{protocol}-{strategy}"),
+                stranger_vip(number, place),
+                own,
+                &format!("unexpected_name = \"{strategy}\"\nno_name = \"{strategy}\""),
+                443,
+                &format!(
+                    "protocol = \"{protocol}\"\n{certificate}\n[[services.routes]]\n\
+                     sni = [\"B.test\", \"*.b.test\"]\nsni_patterns = [\"^c[0-9]\"]\nbackend = \"{other}\""
+                ),
+            );
+        }
+    }
+    text
+}
+
+/// One stage for all laws of this file; it goes with the process.
+static FRONT: LazyLock<Front> = LazyLock::new(|| {
+    let vips = format!("vips = [\"{}\"]\n", vip(4));
+    let routes = "[[services.listeners]]\nport = 80\naccess = \"open\"\n\
+         [[services.routes]]\nhosts = [\"b.test\", \"*.b.test\"]\nhost_patterns = [\"^c[0-9]\"]\nbackend = \"b\"\n\
+         [[services.routes]]\npaths = [\"/c/\"]\nbackend = \"c\"";
+    let by_vip = format!("access = \"open\"\n[[services.routes]]\n{vips}backend = \"b\"");
+    let client = client4(0);
+    let rules = "rules = [\"allow all method=GET path=/admin/open\", \"deny all path=/admin\", \
+         \"deny all method=PUT\", \"allow all\"]";
+    let closed = format!("protocol = \"tcp\"\nrules = [\"allow {client}\", \"deny all\"]");
+    let services = [
+        service(
+            "host",
+            1,
+            "a",
+            "unexpected_name = \"reject\"",
+            443,
+            &format!("certificate = \"@/all.pem\"\nhsts = \"365d\"\n{routes}"),
+        ),
+        service(
+            "redirect",
+            2,
+            "a",
+            "",
+            443,
+            "certificate = \"@/all.pem\"\n[[services.listeners]]\nport = 80\naccess = \"open\"\nredirect_https = true",
+        ),
+        service("vips", 3, "a", "", 80, &by_vip)
+            .replace("9.3\"]", &format!("9.3\", \"{}\"]", vip(4))),
+        service("rules", 5, "a", "", 80, rules),
+        service("closed", 6, "raw-a", "", 80, &closed),
+        strangers(),
+    ];
+    let backends = ["a", "b", "c", "raw-a", "raw-b", "tls-a", "tls-b"];
+    let backends = backends
+        .iter()
+        .enumerate()
+        .map(|(number, name)| backend(name, &format!("[\"10.77.1.{}:80\"]", 10 + number), ""));
+    let text = services.concat() + &backends.collect::<String>();
+    let front = Front::new("names", 2, &text);
+    for (name, last) in [("a", 10), ("b", 11), ("c", 12), ("a", 13), ("b", 14)] {
+        front.origin(name, last, 80, Manner::default());
+    }
+    front.secure_origin("a", 15, 80, false);
+    front.secure_origin("b", 16, 80, false);
+    front.start()
+});
+
+#[test]
+fn a_request_goes_where_its_host_or_path_says_in_the_order_of_the_routes() {
+    for (host, path, expected) in [
+        ("b.test", "/", "b"),
+        ("B.TEST:8080", "/", "b"),
+        ("x.b.test", "/c/1", "b"),
+        ("xb.test", "/", "421"),
+        ("c1.test", "/", "b"),
+        ("c.test", "/", "421"),
+        ("b.test.evil", "/", "421"),
+        ("b.test", "/c/1", "b"),
+    ] {
+        assert_eq!(FRONT.who(1, 80, host, path), expected, "{host} {path}");
+        assert_eq!(
+            FRONT.who_by_tls(1, "other.test", host, path),
+            expected,
+            "{host} {path} over TLS"
+        );
+    }
+    // Without a host: not "unexpected", and here nothing is said of those.
+    let raw = Raw::new(SocketAddr::new(vip(1), 80));
+    for (path, expected) in [("/c/1", "c"), ("/d", "a")] {
+        let answer = FRONT.ask(|| raw.say(&format!("GET {path} HTTP/1.0\r\n\r\n")));
+        assert_eq!(who(answer), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_route_by_vip_takes_what_comes_to_that_vip_alone() {
+    assert_eq!(FRONT.who(3, 80, "x", "/"), "a");
+    assert_eq!(FRONT.who(4, 80, "x", "/"), "b");
+}
+
+#[test]
+fn browsers_are_sent_to_https_and_told_to_stay_there() {
+    let raw = Raw::new(SocketAddr::new(vip(2), 80));
+    let answer = FRONT.ask(|| raw.get("s3.test:80", "/a?b=c")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
+    assert!(
+        answer
+            .to_ascii_lowercase()
+            .contains("location: https://s3.test/a?b=c\r\n"),
+        "{answer}"
+    );
+    let raw = Raw::new(SocketAddr::new(vip(1), 443)).tls(&FRONT.trust, "s3.test");
+    let answer = FRONT.ask(|| raw.get("b.test", "/")).unwrap();
+    let told = "strict-transport-security: max-age=31536000\r\n";
+    assert!(answer.to_ascii_lowercase().contains(told), "{answer}");
+}
+
+#[test]
+fn a_known_name_in_sni_leads_to_its_backend_in_whatever_case_under_every_protocol() {
+    for (number, protocol) in PROTOCOLS.iter().enumerate() {
+        for place in 0..STRATEGIES.len() {
+            let at = stranger_vip(number, place);
+            for name in ["b.test", "B.Test", "x.b.test", "c1.test"] {
+                assert_eq!(
+                    FRONT.who_by_tls(at, name, "h", "/"),
+                    "b",
+                    "{protocol} {name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unexpected_name_and_no_name_go_where_the_service_says_under_every_protocol() {
+    for (number, protocol) in PROTOCOLS.iter().enumerate() {
+        for (place, strategy) in STRATEGIES.iter().enumerate() {
+            let at = stranger_vip(number, place);
+            // Not a name: SNI is left out.
+            let none = vip(at).to_string();
+            for name in ["other.test", &none] {
+                let mut got: Vec<String> = (0..16)
+                    .map(|_| FRONT.who_by_tls(at, name, "h", "/"))
+                    .collect();
+                got.sort();
+                got.dedup();
+                let expected = match *strategy {
+                    "default" => vec!["a"],
+                    "any" => vec!["a", "b"],
+                    _ => vec!["closed"],
+                };
+                assert_eq!(got, expected, "{protocol} {strategy} {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_greeting_cut_into_two_segments_keeps_its_name() {
+    for number in 0..PROTOCOLS.len() {
+        for first in [1, 6, 60] {
+            let at = SocketAddr::new(vip(stranger_vip(number, 2)), 443);
+            let raw = Raw::new(at).tls(&FRONT.trust, "b.test").cut(first);
+            assert_eq!(
+                who(FRONT.ask(|| raw.get("h", "/"))),
+                "b",
+                "{number} {first}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_by_path_and_method() {
+    let raw = Raw::new(SocketAddr::new(vip(5), 80));
+    for (method, path, expected) in [
+        ("GET", "/x", "a"),
+        ("PUT", "/x", "403"),
+        ("GET", "/admin/x", "403"),
+        ("GET", "/%61dmin/x", "403"),
+        ("GET", "/admin/open", "a"),
+        ("PUT", "/admin/open", "403"),
+    ] {
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            who(FRONT.ask(|| raw.say(&text))),
+            expected,
+            "{method} {path}"
+        );
+    }
+}
+
+#[test]
+fn rules_by_address_are_decided_before_haproxy_sees_a_packet() {
+    let raw = Raw::new(SocketAddr::new(vip(6), 80));
+    let answer = FRONT.ask(|| raw.get("h", "/")).unwrap();
+    assert_eq!(field(&answer, "name"), "a");
+    let stranger = SocketAddr::new(vip(6), 80);
+    let limit = std::time::Duration::from_millis(400);
+    let refused = FRONT.cluster.clients[1]
+        .run(|| std::net::TcpStream::connect_timeout(&stranger, limit).map(drop))
+        .unwrap();
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    let text = std::fs::read_to_string(FRONT.cluster.lab.directory().join("run/worker-0.cfg"));
+    assert!(
+        !text.unwrap_or_default().contains("10.77.0.11"),
+        "HAProxy has no rule for it"
+    );
+}

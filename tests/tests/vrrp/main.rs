@@ -1,0 +1,9 @@
+//! VRRP in namespaces: against keepalived, and two of ours against each other.
+#![expect(
+    clippy::expect_used,
+    reason = "what the helpers of a test expect is part of the test"
+)]
+
+mod interop;
+mod pair;
+mod segment;

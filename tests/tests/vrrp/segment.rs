@@ -1,0 +1,293 @@
+//! A switch with nodes that share VIPs, and a client that wants to know who has them.
+
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    num::NonZeroU8,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use ober_tests::lab::{Host, Lab, until};
+use ober_user::{
+    config::vrrp::{Instance, Peer, Transport, Vrrp},
+    realtime::Thread,
+    status::vrrp::Router as Status,
+    vrrp::{
+        self, Answers, Garp, Preempt,
+        packet::{Coverage, Interval, Version, Vrid},
+    },
+};
+
+pub(crate) const VIP4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
+pub(crate) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100));
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The address of a node, counted from 1.
+pub(crate) fn address(number: u8, six: bool) -> IpAddr {
+    if six {
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()).into()
+    } else {
+        Ipv4Addr::new(10, 77, 0, number).into()
+    }
+}
+
+/// Dropped hosts first, the laboratory last.
+pub(crate) struct Segment {
+    pub(crate) nodes: Vec<Host>,
+    pub(crate) client: Host,
+    pub(crate) switch: Host,
+    pub(crate) lab: Lab,
+}
+
+impl Segment {
+    pub(crate) fn new(name: &str, nodes: u8) -> Result<Self> {
+        let lab = Lab::new(name)?;
+        let switch = lab.host("switch")?;
+        switch.ip(&[
+            "link add br0 type bridge mcast_snooping 0",
+            "link set br0 up",
+        ])?;
+        let host = |name: &str, number: u8| {
+            let host = lab.host(name)?;
+            switch.ip(&[
+                format!(
+                    "link add {name} type veth peer name eth0 netns {}",
+                    host.pid()
+                ),
+                format!("link set {name} master br0 up"),
+            ])?;
+            host.ip(&[
+                format!("addr add {}/24 dev eth0", address(number, false)),
+                format!("addr add {}/64 dev eth0 nodad", address(number, true)),
+                "link set eth0 up".to_owned(),
+            ])?;
+            Result::Ok(host)
+        };
+        let nodes = (1..=nodes).map(|number| host(&format!("n{number}"), number));
+        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        let client = host("client", 99)?;
+        Ok(Self {
+            nodes,
+            client,
+            switch,
+            lab,
+        })
+    }
+
+    /// Does node `number`, from 1, have the address?
+    pub(crate) fn has(&self, number: usize, vip: IpAddr) -> Result<bool> {
+        Ok(addresses(&self.nodes[number - 1])?.contains(&format!(" {vip}/")))
+    }
+
+    /// Waits until of all nodes this one alone has the address.
+    pub(crate) fn wait_holder(&self, number: usize, vip: IpAddr) -> Result<()> {
+        until(&format!("node {number} alone has {vip}"), SOON, || {
+            for other in 1..=self.nodes.len() {
+                if self.has(other, vip)? != (other == number) {
+                    bail!("node {other}: {}", addresses(&self.nodes[other - 1])?);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
+    /// The MAC of a node's interface.
+    pub(crate) fn mac(&self, number: usize) -> Result<String> {
+        let mut command = Command::new("ip");
+        let host = &self.nodes[number - 1];
+        let output = host.output(command.args(["-o", "link", "show", "eth0"]))?;
+        word_after(&String::from_utf8(output.stdout)?, "link/ether").context("eth0 has a MAC")
+    }
+
+    /// The link-local address of a node's interface.
+    pub(crate) fn link_local(&self, number: usize) -> Result<IpAddr> {
+        let mut command = Command::new("ip");
+        let arguments = ["-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"];
+        let output = self.nodes[number - 1].output(command.args(arguments))?;
+        let text = word_after(&String::from_utf8(output.stdout)?, "inet6");
+        let text = text.context("eth0 has a link-local address")?;
+        Ok(text.split('/').next().unwrap_or_default().parse()?)
+    }
+
+    /// Waits until the client gets an answer from the address.
+    pub(crate) fn answers(&self, vip: IpAddr) -> Result<()> {
+        until(&format!("{vip} answers"), SOON, || {
+            let answer = self.client.run(|| {
+                TcpStream::connect_timeout(&SocketAddr::new(vip, 9), Duration::from_secs(1))
+            })?;
+            // Nobody listens, but somebody is there to say so.
+            let kind = answer.map_err(|error| error.kind()).err();
+            Ok((kind == Some(ErrorKind::ConnectionRefused)).then_some(()))
+        })
+    }
+
+    /// Asks for the address until the client's cache has somebody for it.
+    pub(crate) fn learn(&self, vip: IpAddr) -> Result<String> {
+        until(&format!("somebody answers for {vip}"), SOON, || {
+            self.client.run(|| {
+                let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                UdpSocket::bind(any)?.send_to(b"?", SocketAddr::new(vip, 9))
+            })??;
+            self.neighbour(vip)
+        })
+    }
+
+    /// Whom the client believes to be at the address. Asks nobody.
+    pub(crate) fn neighbour(&self, vip: IpAddr) -> Result<Option<String>> {
+        let mut command = Command::new("ip");
+        let output = self
+            .client
+            .output(command.args(["neigh", "show", &vip.to_string()]))?;
+        Ok(word_after(&String::from_utf8(output.stdout)?, "lladdr"))
+    }
+
+    /// Waits until the client's cache says so, without asking anybody.
+    pub(crate) fn wait_neighbour(&self, vip: IpAddr, mac: &str) -> Result<()> {
+        until(&format!("the client believes {vip} at {mac}"), SOON, || {
+            let found = self.neighbour(vip)?;
+            if found.as_deref() != Some(mac) {
+                bail!("it believes {found:?}");
+            }
+            Ok(Some(()))
+        })
+    }
+}
+
+fn addresses(host: &Host) -> Result<String> {
+    let mut command = Command::new("ip");
+    let output = host.output(command.args(["-o", "addr"]))?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn word_after(text: &str, key: &str) -> Option<String> {
+    let mut words = text.split_whitespace().skip_while(|word| *word != key);
+    words.nth(1).map(str::to_owned)
+}
+
+/// One virtual router as most tests have it: node `own` of `nodes`, VRID 51.
+pub(crate) fn config(own: u8, nodes: u8, vip: IpAddr, priority: u8) -> Vrrp {
+    let others = (1..=nodes).filter(|number| *number != own);
+    let peers = others.map(|number| Peer {
+        address: address(number, vip.is_ipv6()),
+        ttl: 255..=255,
+    });
+    Vrrp {
+        interface: "eth0".to_owned(),
+        transport: Transport::Unicast(peers.collect()),
+        sources: Vec::new(),
+        version: Version::V3,
+        interval: Interval::new(Version::V3, Duration::from_millis(100)).expect("in range"),
+        coverage: Coverage::PseudoHeader,
+        answers: Answers {
+            lower: true,
+            higher: false,
+        },
+        garp: Garp {
+            repeat: 2,
+            delay: Duration::from_secs(1),
+            refresh: Duration::ZERO,
+        },
+        virtual_mac: false,
+        instances: vec![Instance {
+            vips: vec![vip],
+            excluded: Vec::new(),
+            link_local: None,
+            vrid: Vrid(NonZeroU8::new(51).expect("not zero")),
+            priority,
+            preempt: Preempt::After(Duration::ZERO),
+        }],
+    }
+}
+
+/// VRRP of ours in a host, with a thread and a runtime of its own.
+pub(crate) struct Node {
+    handle: Option<vrrp::Handle>,
+    thread: Option<Thread>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Node {
+    /// With every gate open.
+    pub(crate) fn start(host: &Host, config: &Vrrp) -> Result<Self> {
+        let mut node = Self::closed(host, config)?;
+        for vip in config.vips() {
+            node.gate(vip, true);
+        }
+        Ok(node)
+    }
+
+    /// With every gate closed.
+    pub(crate) fn closed(host: &Host, config: &Vrrp) -> Result<Self> {
+        host.run(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            let thread = Thread::start()?;
+            let handle = {
+                let _inside = runtime.enter();
+                vrrp::start(&thread, config)?
+            };
+            Ok(Self {
+                handle: Some(handle),
+                thread: Some(thread),
+                runtime,
+            })
+        })?
+    }
+
+    pub(crate) fn gate(&mut self, vip: IpAddr, open: bool) {
+        self.handle.as_mut().expect("it runs").gate(vip, open);
+    }
+
+    pub(crate) fn configure(&mut self, host: &Host, config: &Vrrp) -> Result<()> {
+        let (handle, runtime) = (
+            self.handle.as_mut().expect("it runs"),
+            self.runtime.handle(),
+        );
+        host.run(|| {
+            let _inside = runtime.enter();
+            handle.configure(config)
+        })??;
+        Ok(())
+    }
+
+    /// The only virtual router.
+    pub(crate) fn status(&self) -> Status {
+        let handle = self.handle.as_ref().expect("it runs");
+        handle.status().routers.first().expect("one").clone()
+    }
+
+    /// Packets not taken, by reason.
+    pub(crate) fn rejected(&self) -> BTreeMap<String, u64> {
+        self.handle.as_ref().expect("it runs").status().rejected
+    }
+
+    pub(crate) fn all_taken(&self) -> bool {
+        self.rejected().values().all(|count| *count == 0)
+    }
+
+    /// Planned: resigns, removes the addresses.
+    pub(crate) fn stop(mut self) {
+        let handle = self.handle.take().expect("it runs");
+        self.runtime.block_on(handle.stop());
+    }
+
+    /// The thread is gone as if it had crashed: nothing is sent or removed any more.
+    pub(crate) fn crash(&mut self) {
+        drop(self.thread.take());
+    }
+
+    pub(crate) fn wait_state(&self, state: &str) -> Result<Status> {
+        until(&format!("state {state}"), SOON, || {
+            let status = self.status();
+            if status.state != state {
+                bail!("{status:?}");
+            }
+            Ok(Some(status))
+        })
+    }
+}
