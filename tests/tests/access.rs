@@ -68,6 +68,18 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
                 wanted.count() + change.removed
             );
             prop_assert_eq!(&access::read(lists.maps(), 1).unwrap(), &neighbour);
+            let hosts = [(0, &wanted), (1, &neighbour)];
+            for (list, host) in hosts
+                .into_iter()
+                .flat_map(|(list, entries)| entries.hosts.iter().map(move |host| (list, *host)))
+            {
+                let host = IpAddr::V6(host.into());
+                prop_assert!(
+                    access::listed(lists.maps(), list, host).unwrap(),
+                    "{}",
+                    host
+                );
+            }
             Ok(())
         })
         .unwrap();
@@ -130,4 +142,6 @@ fn pages_and_lines_that_were_given_up_are_used_again() {
         (held.v4, held.hosts, held.prefixes),
         (vec![], vec![], BTreeSet::new())
     );
+    let tags = &lists.maps().tags;
+    assert!((0..tags.count()).all(|word| tags.read(word).bits == 0));
 }

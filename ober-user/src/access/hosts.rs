@@ -66,8 +66,13 @@ pub(super) fn listed(maps: &Maps, list: u32, host: Ipv6Addr) -> bool {
     holds(maps, host.to_bits(), bit(list))
 }
 
+/// Is the host on the list, asked as the packet path asks it?
 fn holds(maps: &Maps, host: u128, bit: u32) -> bool {
-    find(maps, host).is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit != 0)
+    let tag = hash(maps, host).tag();
+    let tagged = tags(maps, home(maps, host)).load(Ordering::Acquire) & tag == tag;
+    tagged
+        && find(maps, host)
+            .is_some_and(|place| lists(maps, place).load(Ordering::Acquire) & bit != 0)
 }
 
 fn bit(list: u32) -> u32 {
