@@ -81,7 +81,8 @@ impl Announcer {
         Ok(())
     }
 
-    /// Speaks to the neighbours of another configuration, and no longer to others. After an error it is as before.
+    /// Speaks to the neighbours of another configuration, and no longer to others. After an error, speak to those of the
+    /// configuration before: their sessions are still up.
     pub async fn speak(&self, config: &Config) -> anyhow::Result<()> {
         self.speakers.configure(config).await
     }

@@ -34,7 +34,10 @@ struct Inner {
     bgp: Option<Arc<bgp::Handle>>,
     bfd: Arc<bfd::Handle>,
     vrrp: Option<vrrp::Handle>,
+    /// The VIPs that VRRP moves; all others are BGP's.
     shared: BTreeSet<IpAddr>,
+    /// What the gates last said, for whoever comes later.
+    standings: BTreeMap<IpAddr, Standing>,
     /// They are told that this node goes; gates are no longer listened to.
     stopping: bool,
     /// BFD and VRRP end with it.
@@ -53,6 +56,7 @@ impl Speakers {
             bfd: Arc::new(bfd::start(&thread, changes)),
             vrrp: None,
             shared: BTreeSet::new(),
+            standings: BTreeMap::new(),
             stopping: false,
             thread,
         }));
@@ -67,14 +71,9 @@ impl Speakers {
 
     pub(super) fn stand(&self, vip: IpAddr, standing: Standing) {
         let mut inner = self.inner();
-        if inner.stopping {
-            return;
-        }
-        if inner.shared.contains(&vip) {
-            let open = standing == Standing::Announced;
-            inner.vrrp.iter_mut().for_each(|vrrp| vrrp.gate(vip, open));
-        } else if let Some(bgp) = &inner.bgp {
-            bgp.stand(vip, standing);
+        if !inner.stopping {
+            inner.standings.insert(vip, standing);
+            inner.tell(vip, standing);
         }
     }
 
@@ -92,16 +91,23 @@ impl Speakers {
         }
     }
 
-    /// Follows the configuration: BGP first, since it may be refused a port.
+    /// Follows the configuration. What may be refused comes first and nobody is parted from before it is through: after an
+    /// error, the configuration before restores all.
     pub(super) async fn configure(&self, config: &Config) -> anyhow::Result<()> {
-        let gone = self.inner().bgp(config)?;
-        if let Some(gone) = gone {
-            part(&gone).await;
-        }
+        self.inner().bgp(config)?;
         let bfd = Arc::clone(&self.inner().bfd);
         bfd.set(sessions(config)).await?;
-        let gone = self.inner().vrrp(config)?;
-        if let Some(gone) = gone {
+        let (bgp, vrrp) = {
+            let mut inner = self.inner();
+            inner.vrrp(config)?;
+            inner.tell_all();
+            let bgp = inner.bgp.take_if(|_| config.bgp.is_none());
+            (bgp, inner.vrrp.take_if(|_| config.vrrp.is_none()))
+        };
+        if let Some(gone) = bgp {
+            part(&gone).await;
+        }
+        if let Some(gone) = vrrp {
             gone.stop().await;
         }
         Ok(())
@@ -142,25 +148,42 @@ impl Speakers {
 }
 
 impl Inner {
-    /// A speaker that is to go is handed back.
-    fn bgp(&mut self, config: &Config) -> anyhow::Result<Option<Arc<bgp::Handle>>> {
+    fn bgp(&mut self, config: &Config) -> anyhow::Result<()> {
         match (&self.bgp, &config.bgp) {
             (Some(running), Some(wanted)) => running.configure(wanted)?,
             (None, Some(wanted)) => self.bgp = Some(Arc::new(bgp::start(wanted)?)),
-            (_, None) => return Ok(self.bgp.take()),
+            (_, None) => {}
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn vrrp(&mut self, config: &Config) -> anyhow::Result<Option<vrrp::Handle>> {
-        let vips = config.vrrp.iter().flat_map(Vrrp::vips);
-        self.shared = vips.collect();
+    fn vrrp(&mut self, config: &Config) -> anyhow::Result<()> {
         match (&mut self.vrrp, &config.vrrp) {
             (Some(running), Some(wanted)) => running.configure(wanted)?,
             (None, Some(wanted)) => self.vrrp = Some(vrrp::start(&self.thread, wanted)?),
-            (_, None) => return Ok(self.vrrp.take()),
+            (_, None) => {}
         }
-        Ok(None)
+        self.shared = config.vrrp.iter().flat_map(Vrrp::vips).collect();
+        Ok(())
+    }
+
+    /// A speaker may be new, or a VIP have gone from one to the other: nobody minds what it knows.
+    fn tell_all(&mut self) {
+        for (vip, standing) in self.standings.clone() {
+            self.tell(vip, standing);
+        }
+    }
+
+    fn tell(&mut self, vip: IpAddr, standing: Standing) {
+        let shared = self.shared.contains(&vip);
+        if let Some(vrrp) = &mut self.vrrp {
+            vrrp.gate(vip, shared && standing == Standing::Announced);
+        }
+        match &self.bgp {
+            Some(bgp) if shared => bgp.forget(vip),
+            Some(bgp) => bgp.stand(vip, standing),
+            None => {}
+        }
     }
 }
 

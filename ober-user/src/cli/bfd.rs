@@ -7,17 +7,12 @@ use super::{
     screen::{Cell, Screen, Tone},
 };
 use crate::{
-    api::{Reply, Request},
     bfd::State,
-    config::Config,
     status::bfd::{Bfd, Session},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
-        return Err(client::Error::Astray.into());
-    };
+    let status = client::status(path).await?;
     if json.json {
         screen.json(&status.bfd)?;
     } else {

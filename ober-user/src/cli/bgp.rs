@@ -7,17 +7,10 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::{
-    api::{Reply, Request},
-    config::Config,
-    status::bgp::{Neighbour, Told},
-};
+use crate::status::bgp::{Neighbour, Told};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
-        return Err(client::Error::Astray.into());
-    };
+    let status = client::status(path).await?;
     if json.json {
         screen.json(&status.bgp)?;
     } else {

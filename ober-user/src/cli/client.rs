@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     dataplane::pins,
     offline,
+    status::Status,
 };
 
 /// A daemon that lives accepts at once; one that is stopped leaves callers in its queue.
@@ -83,6 +84,15 @@ pub async fn ask(config: &Config, request: Request) -> Result<Reply, CommandErro
         offline::answer(config, request).await
     };
     answer.map_err(CommandError::failed)
+}
+
+/// The status of the instance that the configuration at `path` names.
+pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
+    let config = Config::load(path)?;
+    match ask(&config, Request::Status).await? {
+        Reply::Status(status) => Ok(status),
+        _ => Err(Error::Astray.into()),
+    }
 }
 
 /// Where the instance's pins are, if it has any.

@@ -21,10 +21,7 @@ use crate::{
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
-        return Err(client::Error::Astray.into());
-    };
+    let status = client::status(path).await?;
     if json.json {
         screen.json(&status.gate)?;
     } else {

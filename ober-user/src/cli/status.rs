@@ -9,17 +9,10 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::{
-    api::{Reply, Request},
-    config::Config,
-    status::{List, Status, Worker},
-};
+use crate::status::{List, Status, Worker};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Reply::Status(status) = client::ask(&config, Request::Status).await? else {
-        return Err(client::Error::Astray.into());
-    };
+    let status = client::status(path).await?;
     if json.json {
         screen.json(&status)?;
     } else {

@@ -29,9 +29,11 @@ impl Daemon {
         let ready = fresh.prepare(&config, &Sync::default()).await?;
         let mut lists = Keeper::open(&config, self.plane().directory())?;
         // A port may be taken, a driver may refuse the programs: better now, when nothing has changed.
-        self.announcer.speak(&config).await?;
-        let attached = start::attach(&reaching(&config, &old), &mut self.plane());
-        if let Err(error) = attached {
+        let mut possible = self.announcer.speak(&config).await;
+        if possible.is_ok() {
+            possible = start::attach(&reaching(&config, &old), &mut self.plane()).map(drop);
+        }
+        if let Err(error) = possible {
             self.announcer.speak(&old).await?;
             return Err(error);
         }

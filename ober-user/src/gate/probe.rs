@@ -206,7 +206,7 @@ fn head(answer: &[u8]) -> Option<Head> {
     })
 }
 
-/// Takes any certificate: whether it is valid is what `ober-user test` says. A gate is about being served, and a VIP is
+/// Takes any certificate: whether it is valid is not asked here. A gate is about being served, and a VIP is
 /// not to vanish everywhere at the second its certificate expires.
 #[derive(Debug)]
 struct Presented;
