@@ -216,7 +216,10 @@ fn a_stranger_with_a_vip_is_said_and_the_caches_are_won_back() -> Result<()> {
         if let Some(again) = length {
             stranger.ip(&[again])?;
         }
+        // The switch's port may need a second until it forwards what is claimed at the link's return.
+        let again = format!("link set eth0 address {}", segment.mac(2)?);
         let status = until("the claim is seen", SOON, || {
+            stranger.ip(&[&again])?;
             Ok(Some(node.status()).filter(|status| status.conflict.is_some()))
         })?;
         let what = status.conflict.expect("seen").what;
