@@ -141,6 +141,9 @@ pub struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     pub replaced: Vec<usize>,
+    /// They took the change while they ran.
+    #[serde(default)]
+    pub told: Vec<usize>,
     pub unchanged: Vec<usize>,
     pub failed: BTreeMap<usize, String>,
 }

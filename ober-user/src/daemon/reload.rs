@@ -208,6 +208,7 @@ fn unchangeable(old: &Config, new: &Config) -> anyhow::Result<()> {
 fn reloaded(report: Report) -> Reloaded {
     Reloaded {
         replaced: report.replaced,
+        told: report.told,
         unchanged: report.unchanged,
         failed: report.failed.into_iter().collect(),
     }
