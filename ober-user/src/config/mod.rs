@@ -110,6 +110,8 @@ pub struct Node {
     pub sample: u32,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
+    /// What others change by hand is looked for this often; zero: never.
+    pub reconcile: Duration,
 }
 
 /// Two words, neither of them zero. Never shown.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use super::{
@@ -49,6 +50,7 @@ impl Judge<'_> {
             metrics: self.metrics(node.metrics),
             sample: self.sample(node.sample),
             packet_log: node.packet_log.or(false),
+            reconcile: self.period_or_none("reconcile", node.reconcile, Duration::from_secs(30)),
             instance,
         }
     }

@@ -75,6 +75,9 @@ pub(super) struct Node {
     pub(super) sample: Key<u32>,
     /// Compile the logging of rare packets into the kernel programs.
     pub(super) packet_log: Key<bool>,
+    /// Servers in the workers, maps, programs and addresses are compared with what they are to be this often, and set
+    /// right; "0": never.
+    pub(super) reconcile: Key<Period>,
 }
 
 /// The `HAProxy` processes.

@@ -20,6 +20,7 @@ pub struct Status {
     pub started: Option<u64>,
     /// Are all interfaces attached and is a worker in every ring?
     pub healthy: bool,
+    pub reconcile: Reconcile,
     pub data_plane: DataPlane,
     pub services: Vec<Service>,
     pub workers: Vec<Worker>,
@@ -29,6 +30,19 @@ pub struct Status {
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,
     pub vrrp: vrrp::Vrrp,
+}
+
+/// What the passes of `node.reconcile` found and set right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// When the last pass ended, in seconds since 1970; `None`: there was none yet.
+    pub last: Option<u64>,
+    /// How long it took.
+    pub microseconds: u64,
+    /// Things that were otherwise than they were put, by their kind.
+    pub mended: BTreeMap<String, u64>,
+    /// What could not be compared or set right.
+    pub failures: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
