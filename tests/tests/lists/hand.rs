@@ -109,6 +109,7 @@ fn an_addition_reads_no_other_source_counts_against_the_cap_and_outlives_the_map
     assert!(!listed(stage, address("10.2.1.0")));
     acl(stage, &["remove", "frontend-http", "10.1.0.1"]).says(2, &[&source]);
     let before = lists(stage)[0]["entries"].clone();
+    stage.kill().expect("kill the daemon");
     stage.cli(&["detach"]).expect("detach");
     stage.start().expect("start afresh");
     assert_eq!(lists(stage)[0]["entries"], before);
