@@ -9,6 +9,7 @@
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
+//! cli -> trial (bgp, bfd, vrrp, check asked without announcing), doctor -> finding
 //!                       +-> observe <- status, counters, events
 //! offline: the same answers without a daemon
 //! ```
@@ -45,6 +46,9 @@ pub mod bgp;
 pub mod gate;
 pub mod sockopt;
 pub mod vrrp;
+
+pub mod finding;
+pub mod trial;
 
 pub mod counters;
 pub mod events;

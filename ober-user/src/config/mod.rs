@@ -23,7 +23,7 @@ pub use self::{
     listener::{Access, Listener, Protocol},
     route::{Names, Route, Stranger},
     rules::Rule,
-    scalar::Rate,
+    scalar::{Rate, period},
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,

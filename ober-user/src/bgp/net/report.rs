@@ -8,7 +8,7 @@ use crate::{
         message::{Attributes, Kind, NextHop, Notification},
     },
     config::bgp::{Neighbour, Remote},
-    status::bgp::{self, Counts, Said, Told},
+    status::bgp::{self, Counts, Opened, Said, Told},
 };
 
 pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> bgp::Neighbour {
@@ -51,6 +51,17 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
             })
             .unwrap_or_default(),
         extended_next_hop: agreed.is_some_and(|it| it.terms.extended_next_hop),
+        opened: report.opened.as_ref().map(|open| Opened {
+            asn: open.asn,
+            id: open.id,
+            hold_time: open.hold_time.as_secs(),
+            capabilities: open
+                .capabilities
+                .names()
+                .into_iter()
+                .map(ToOwned::to_owned)
+                .collect(),
+        }),
         signed: settings.password.is_some(),
         bfd: settings.bfd.as_ref().map(|_| {
             let path = report.path.map_or("unknown", |path| path.name());
