@@ -9,8 +9,8 @@
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
-//! cli -> trial (bgp, bfd, vrrp, check asked without announcing), doctor -> finding
 //!                       +-> observe <- status, counters, events
+//! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
@@ -47,6 +47,7 @@ pub mod gate;
 pub mod sockopt;
 pub mod vrrp;
 
+pub mod doctor;
 pub mod finding;
 pub mod trial;
 

@@ -8,6 +8,7 @@ mod bgp;
 pub mod client;
 mod counters;
 mod detach;
+mod doctor;
 mod error;
 mod findings;
 mod flow;
@@ -93,6 +94,8 @@ enum Command {
     Vrrp(Json),
     /// Try neighbours, servers and certificates, without announcing anything
     Test(test::Test),
+    /// Look at what this machine must have and should have; changes nothing
+    Doctor(Json),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -147,6 +150,7 @@ impl Ober {
             Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
             Command::Test(test) => wait_with("error", test.run(&path, screen)),
+            Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),

@@ -132,7 +132,24 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
     if let Some((reason, advice)) = dropped(seen.settings, seen.drops) {
         return failed(reason).advice(advice);
     }
+    let strict = seen.settings.bfd.as_ref().is_some_and(|bfd| bfd.strict);
+    if strict && session.opened.is_some() && session.bfd.as_deref() != Some("up") {
+        return failed("it answers; the session waits for BFD, as `strict` says".to_owned())
+            .advice("see the findings of bfd");
+    }
+    if session.opened.is_some() && half(session) {
+        return failed("it answers, and then hears nothing of this node any more".to_owned()).advice(
+            "it drops this node's packets once it knows whose they are: write `ttl_security` if it has ttl-security, and \
+             look for a filter in between",
+        );
+    }
     failed(reason).advice(silence(seen.settings))
+}
+
+/// The neighbour's OPEN came, the rest did not: it waits for ours.
+fn half(session: &Session) -> bool {
+    let expired = session.last_sent.as_ref().is_some_and(|it| it.code == 4);
+    expired || session.state == "open-confirm"
 }
 
 /// This node refused the neighbour's OPEN.

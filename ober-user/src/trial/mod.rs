@@ -59,6 +59,21 @@ impl Wish {
     }
 }
 
+/// What is to be said of the daemon's sessions and virtual routers beyond that they are well.
+pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
+    let wish = Wish {
+        parts: vec![Part::Bgp, Part::Bfd],
+        patience: Duration::ZERO,
+        expiry: Duration::ZERO,
+    };
+    let mut findings = sessions::of_daemon(config, status, &wish);
+    if let Some(config) = &config.vrrp {
+        findings.extend(vrrp::running::judge(config, &status.vrrp));
+    }
+    findings.retain(|finding| finding.advice.is_some());
+    findings
+}
+
 /// Looks at everything at once. `status`: what the daemon says, where it runs.
 pub async fn run(config: &Config, status: Option<&Status>, wish: &Wish) -> Vec<Finding> {
     let sessions = async {

@@ -244,6 +244,33 @@ fn silence_is_explained_by_what_the_kernel_threw_away_and_otherwise_by_what_is_c
 }
 
 #[test]
+fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
+    let waits = Session {
+        state: "open-confirm".into(),
+        opened: up().opened,
+        ..down()
+    };
+    let expired = Session {
+        last_sent: said(4, 0, "Hold Timer Expired"),
+        opened: up().opened,
+        ..down()
+    };
+    let strict = settings("as = 65000\nbfd = { profile = 'fast', strict = true }");
+    let waiting = Session {
+        bfd: Some("down".into()),
+        ..waits.clone()
+    };
+    let found = verdict(&strict, &waiting, Drops::default());
+    assert!(found.1.contains("waits for BFD"), "{}", found.1);
+    for session in [waits, expired] {
+        let found = verdict(&settings(EXTERNAL), &session, Drops::default());
+        assert_eq!(found.0, Verdict::Failed);
+        assert!(found.1.starts_with("it answers"), "{}", found.1);
+        assert!(found.2.contains("write `ttl_security`"), "{}", found.2);
+    }
+}
+
+#[test]
 fn a_neighbour_the_daemon_does_not_have_is_a_failure() {
     let settings = settings(EXTERNAL);
     let finding = judge(Seen {
