@@ -46,7 +46,7 @@ fn up(settings: &Settings, bfd: &Bfd, session: &Session) -> Finding {
     let finding = Finding::ok(PART, settings.peer, reason);
     match session.remark().filter(|_| session.follows_multihop()) {
         Some(remark) => finding.advice(format!(
-            "{remark}; it works, and `mode = \"multi-hop\"` would say so from the start"
+            "{remark}; it works, and `bfd_mode = \"multi-hop\"` would say so from the start"
         )),
         None => finding,
     }
@@ -60,7 +60,7 @@ fn down(settings: &Settings, session: &Session) -> Finding {
     }
     if session.drops.contains_key("ttl") {
         return Finding::failed(PART, peer, "its packets come through a router")
-            .advice("write `mode = \"multi-hop\"`, and `multihop` for the neighbour");
+            .advice("write `bfd_mode = \"multi-hop\"`, and `multihop` for the neighbour");
     }
     if session.remote_discriminator.is_some() {
         let reason = format!(
@@ -78,7 +78,7 @@ fn down(settings: &Settings, session: &Session) -> Finding {
     };
     let mode = match session.mode.as_str() {
         "single-hop" => {
-            "; a neighbour with ttl-security may run it over several hops: try `mode = \"auto\"`"
+            "; a neighbour with ttl-security may run it over several hops: try `bfd_mode = \"auto\"`"
         }
         _ => "",
     };

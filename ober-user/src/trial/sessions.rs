@@ -23,6 +23,8 @@ use crate::{
 
 /// What neighbours are told at the end (RFC 9003).
 const FAREWELL: &str = "Herr Ober was testing";
+/// Longer than any test.
+const NEVER: Duration = Duration::from_hours(24);
 /// Between two looks at the sessions.
 const PACE: Duration = Duration::from_millis(50);
 /// Telling the neighbours of the end may take no longer.
@@ -160,15 +162,20 @@ impl Held {
 
 /// Without an address to listen at, neighbours can still be called.
 fn speak(bgp: &Bgp, troubles: &mut Vec<Finding>) -> Option<bgp::Handle> {
+    // Whoever has nothing to announce does not say either that this is all.
+    let silent = Bgp {
+        settle: NEVER,
+        ..bgp.clone()
+    };
     let deaf = Bgp {
         listen: Vec::new(),
-        ..bgp.clone()
+        ..silent.clone()
     };
     let mut trouble = |error: bgp::Error| {
         let finding = Finding::failed(bgp_verdict::PART, "this node", error.to_string());
         troubles.push(finding);
     };
-    match bgp::start(bgp) {
+    match bgp::start(&silent) {
         Ok(handle) => Some(handle),
         Err(error @ bgp::Error::Listen { .. }) => {
             trouble(error);

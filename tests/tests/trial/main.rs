@@ -8,5 +8,6 @@
 mod bench;
 mod beside;
 mod files;
+mod machine;
 mod nodes;
 mod routers;

@@ -255,7 +255,7 @@ fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
         opened: up().opened,
         ..down()
     };
-    let strict = settings("as = 65000\nbfd = { profile = 'fast', strict = true }");
+    let strict = settings("as = 65000\nbfd = 'fast'\nstrict = true");
     let waiting = Session {
         bfd: Some("down".into()),
         ..waits.clone()
