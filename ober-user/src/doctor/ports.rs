@@ -37,11 +37,17 @@ pub(super) fn read(protocol: Protocol, text: &str) -> Vec<Bound> {
         let mut words = line.split_whitespace().skip(1);
         let (local, _remote, state) = (words.next()?, words.next()?, words.next()?);
         (protocol != Protocol::Tcp || state == LISTEN).then_some(())?;
-        let (address, port) = local.split_once(':')?;
-        let at = SocketAddr::new(address_of(address)?, u16::from_str_radix(port, 16).ok()?);
+        let at = socket_address(local)?;
         Some(Bound { protocol, at })
     };
     text.lines().skip(1).filter_map(line).collect()
+}
+
+/// Address and port as those tables have them.
+pub(crate) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(SocketAddr::new(address_of(address)?, port))
 }
 
 /// Words of four bytes in the order of this machine.

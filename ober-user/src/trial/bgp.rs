@@ -18,6 +18,8 @@ pub struct Seen<'a> {
     pub settings: &'a Neighbour,
     /// `None`: nobody speaks to this neighbour.
     pub session: Option<&'a Session>,
+    /// Does what this node says no longer arrive, though the session is up?
+    pub unheard: bool,
     /// Thrown away meanwhile, by this node as a whole.
     pub drops: Drops,
 }
@@ -31,7 +33,13 @@ pub fn judge(seen: Seen<'_>) -> Finding {
             "the daemon has another configuration: `ober-user reload` puts this one in force",
         );
     };
-    let finding = if session.state == "established" {
+    let finding = if session.state == "established" && seen.unheard {
+        deaf(Finding::failed(
+            PART,
+            address,
+            "it answers, and then hears nothing of this node any more",
+        ))
+    } else if session.state == "established" {
         established(seen.settings, session)
     } else {
         lacking(seen, session)
@@ -138,12 +146,17 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
             .advice("see the findings of bfd");
     }
     if session.opened.is_some() && half(session) {
-        return failed("it answers, and then hears nothing of this node any more".to_owned()).advice(
-            "it drops this node's packets once it knows whose they are: write `ttl_security` if it has ttl-security, and \
-             look for a filter in between",
-        );
+        let reason = "it answers, and then hears nothing of this node any more";
+        return deaf(failed(reason.to_owned()));
     }
     failed(reason).advice(silence(seen.settings))
+}
+
+fn deaf(finding: Finding) -> Finding {
+    finding.advice(
+        "it drops this node's packets once it knows whose they are: write `ttl_security` if it has ttl-security, and look \
+         for a filter in between",
+    )
 }
 
 /// The neighbour's OPEN came, the rest did not: it waits for ours.

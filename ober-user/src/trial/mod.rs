@@ -19,6 +19,7 @@ pub mod drops;
 pub mod node;
 mod sessions;
 pub mod vrrp;
+mod waiting;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! BGP and BFD sessions to be judged: the daemon's, or real ones made for the occasion, over which nothing is announced.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout};
 
@@ -9,6 +9,7 @@ use super::{
     bfd::{self as bfd_verdict},
     bgp::{self as bgp_verdict, Seen},
     drops::Drops,
+    waiting,
 };
 use crate::{
     announce,
@@ -23,6 +24,8 @@ use crate::{
 
 /// What neighbours are told at the end (RFC 9003).
 const FAREWELL: &str = "Herr Ober was testing";
+/// A session is good when one more has arrived.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_hours(24);
 /// Between two looks at the sessions.
@@ -34,7 +37,13 @@ const GREETING: u64 = 1;
 
 /// Those the daemon has.
 pub(super) fn of_daemon(config: &Config, status: &Status, wish: &Wish) -> Vec<Finding> {
-    judge(config, &status.bgp, &status.bfd, Drops::default(), wish)
+    let seen = Look {
+        neighbours: status.bgp.clone(),
+        bfd: status.bfd.clone(),
+        unheard: BTreeSet::new(),
+        drops: Drops::default(),
+    };
+    judge(config, &seen, wish)
 }
 
 /// Makes them, waits until each is up or cannot come up, and ends them politely. BGP and BFD come up together, whichever
@@ -53,51 +62,70 @@ pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
     let until = drive::now() + wish.patience;
     loop {
         held.follow();
-        let (neighbours, bfd) = held.status();
-        if drive::now() >= until || settled(config, &neighbours, &bfd) {
+        let mut look = held.look();
+        if drive::now() >= until || look.settled(config) {
             held.end().await;
-            let drops = Drops::now().since(before);
-            troubles.extend(judge(config, &neighbours, &bfd, drops, wish));
+            look.drops = Drops::now().since(before);
+            troubles.extend(judge(config, &look, wish));
             return troubles;
         }
         tokio::time::sleep(PACE).await;
     }
 }
 
-fn judge(
-    config: &Config,
-    neighbours: &[status::bgp::Neighbour],
-    bfd: &status::bfd::Bfd,
+/// The sessions at one moment.
+struct Look {
+    neighbours: Vec<status::bgp::Neighbour>,
+    bfd: status::bfd::Bfd,
+    /// Neighbours that have not acknowledged what was said since the session came up.
+    unheard: BTreeSet<IpAddr>,
     drops: Drops,
-    wish: &Wish,
-) -> Vec<Finding> {
+}
+
+impl Look {
+    /// Is there nothing to wait for?
+    fn settled(&self, config: &Config) -> bool {
+        let refused =
+            |said: &Option<status::bgp::Said>| said.as_ref().is_some_and(|it| it.code == 2);
+        let done = |it: &status::bgp::Neighbour| {
+            let greeted = count(it, "update").received > 0;
+            let up = it.state == "established" && (greeted || it.seconds >= GREETING);
+            let quiet = it.hold_time == Some(0);
+            up && (quiet || said_since(it) && !self.unheard.contains(&it.address))
+                || refused(&it.last_sent)
+                || refused(&it.last_received)
+        };
+        let up = self.bfd.sessions.iter().filter(|it| it.state == State::Up);
+        self.neighbours.iter().all(done) && up.count() == announce::sessions(config).len()
+    }
+}
+
+fn count(neighbour: &status::bgp::Neighbour, kind: &str) -> status::bgp::Counts {
+    neighbour.messages.get(kind).copied().unwrap_or_default()
+}
+
+/// Was anything said after what made the session?
+fn said_since(neighbour: &status::bgp::Neighbour) -> bool {
+    neighbour.state == "established" && count(neighbour, "keepalive").sent > 1
+}
+
+fn judge(config: &Config, look: &Look, wish: &Wish) -> Vec<Finding> {
     let mut findings = Vec::new();
     let wanted = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
     for settings in wanted.filter(|_| wish.has(Part::Bgp)) {
-        let session = neighbours.iter().find(|it| it.address == settings.address);
+        let mut all = look.neighbours.iter();
         findings.push(bgp_verdict::judge(Seen {
             settings,
-            session,
-            drops,
+            session: all.find(|it| it.address == settings.address),
+            unheard: look.unheard.contains(&settings.address),
+            drops: look.drops,
         }));
     }
     if wish.has(Part::Bfd) {
         let wanted = announce::sessions(config);
-        findings.extend(wanted.iter().map(|it| bfd_verdict::judge(it, bfd)));
+        findings.extend(wanted.iter().map(|it| bfd_verdict::judge(it, &look.bfd)));
     }
     findings
-}
-
-/// Is there nothing to wait for?
-fn settled(config: &Config, neighbours: &[status::bgp::Neighbour], bfd: &status::bfd::Bfd) -> bool {
-    let refused = |said: &Option<status::bgp::Said>| said.as_ref().is_some_and(|it| it.code == 2);
-    let done = |it: &status::bgp::Neighbour| {
-        let greeted = it.messages.get("update").is_some_and(|it| it.received > 0);
-        let up = it.state == "established" && (greeted || it.seconds >= GREETING);
-        up || refused(&it.last_sent) || refused(&it.last_received)
-    };
-    let up = bfd.sessions.iter().filter(|it| it.state == State::Up);
-    neighbours.iter().all(done) && up.count() == announce::sessions(config).len()
 }
 
 /// Sessions that are held for a while.
@@ -105,6 +133,8 @@ struct Held {
     bgp: Option<bgp::Handle>,
     bfd: bfd::Handle,
     changes: mpsc::UnboundedReceiver<bfd::Change>,
+    /// Neighbours that acknowledged what was said after the session came up.
+    heard: BTreeSet<IpAddr>,
     _thread: Thread,
 }
 
@@ -128,6 +158,7 @@ impl Held {
             bgp: config.bgp.as_ref().and_then(|bgp| speak(bgp, troubles)),
             bfd,
             changes,
+            heard: BTreeSet::new(),
             _thread: thread,
         })
     }
@@ -141,9 +172,21 @@ impl Held {
         }
     }
 
-    fn status(&self) -> (Vec<status::bgp::Neighbour>, status::bfd::Bfd) {
+    fn look(&mut self) -> Look {
         let neighbours = self.bgp.as_ref().map(bgp::Handle::status);
-        (neighbours.unwrap_or_default(), self.bfd.status())
+        let neighbours = neighbours.unwrap_or_default();
+        let waiting = waiting::unheard();
+        let said = neighbours.iter().filter(|it| said_since(it));
+        let heard = said.clone().map(|it| it.address);
+        self.heard.extend(heard.filter(|it| !waiting.contains(it)));
+        // What is on its way right now does not count against whoever has heard something before.
+        let unheard = said.map(|it| it.address);
+        Look {
+            unheard: unheard.filter(|it| !self.heard.contains(it)).collect(),
+            bfd: self.bfd.status(),
+            neighbours,
+            drops: Drops::default(),
+        }
     }
 
     /// Each neighbour is told that this is no failure.
@@ -163,10 +206,14 @@ impl Held {
 /// Without an address to listen at, neighbours can still be called.
 fn speak(bgp: &Bgp, troubles: &mut Vec<Finding>) -> Option<bgp::Handle> {
     // Whoever has nothing to announce does not say either that this is all.
-    let silent = Bgp {
+    let mut silent = Bgp {
         settle: NEVER,
         ..bgp.clone()
     };
+    for neighbour in &mut silent.neighbours {
+        // So that soon something is said whose arrival can be seen.
+        neighbour.keepalive = Some(KEEPALIVE);
+    }
     let deaf = Bgp {
         listen: Vec::new(),
         ..silent.clone()

@@ -2,7 +2,10 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use ober_tests::routed::{Routed, Settings};
+use ober_tests::{
+    lab::until,
+    routed::{Routed, Settings},
+};
 use serde_json::Value;
 
 use crate::bench::{Bench, Found, ask};
@@ -95,6 +98,14 @@ fn a_node_without_a_daemon_is_looked_at_whole_and_what_is_wrong_is_named() {
 fn a_node_that_serves_is_well_and_a_second_instance_beside_it_would_not_be() {
     let mut stage = Routed::new("doctor-beside", &Settings::default()).expect("a fabric");
     stage.start(0).expect("a node that serves");
+    let patience = std::time::Duration::from_secs(20);
+    until("all sessions are up", patience, || {
+        let status = stage.status(0)?;
+        let bgp = status.bgp.iter().all(|it| it.state == "established");
+        let bfd = status.bfd.sessions.iter().all(|it| it.state.name() == "up");
+        Ok((bgp && bfd).then_some(()))
+    })
+    .expect("they are");
     let found = ask(stage.node(0), &stage.ober[0], &["doctor"]);
     assert_eq!(found.report["daemon"], true);
     let failed: Vec<_> = found

@@ -57,6 +57,7 @@ fn verdict(settings: &Neighbour, session: &Session, drops: Drops) -> (Verdict, S
     let finding = judge(Seen {
         settings,
         session: Some(session),
+        unheard: false,
         drops,
     });
     let advice = finding.advice.unwrap_or_default();
@@ -69,6 +70,7 @@ fn a_session_is_good_and_says_what_was_agreed() {
     let finding = judge(Seen {
         settings: &settings,
         session: Some(&up()),
+        unheard: false,
         drops: Drops::default(),
     });
     assert_eq!(
@@ -262,6 +264,13 @@ fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
     };
     let found = verdict(&strict, &waiting, Drops::default());
     assert!(found.1.contains("waits for BFD"), "{}", found.1);
+    let finding = judge(Seen {
+        settings: &settings(EXTERNAL),
+        session: Some(&up()),
+        unheard: true,
+        drops: Drops::default(),
+    });
+    assert_eq!(finding.verdict, Verdict::Failed);
     for session in [waits, expired] {
         let found = verdict(&settings(EXTERNAL), &session, Drops::default());
         assert_eq!(found.0, Verdict::Failed);
@@ -276,6 +285,7 @@ fn a_neighbour_the_daemon_does_not_have_is_a_failure() {
     let finding = judge(Seen {
         settings: &settings,
         session: None,
+        unheard: false,
         drops: Drops::default(),
     });
     assert_eq!(finding.verdict, Verdict::Failed);
