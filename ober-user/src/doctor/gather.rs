@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use nix::{
     ifaddrs::getifaddrs,
     net::if_::if_nametoindex,
-    sys::resource::{Resource, getrlimit},
+    sys::{
+        resource::{Resource, getrlimit},
+        socket::SockaddrIn,
+    },
 };
 use socket2::{Domain, Socket, Type};
 
@@ -194,7 +197,7 @@ fn networks(interface: &str) -> Vec<IpNet> {
     let own = all.filter(|entry| entry.interface_name == interface);
     let network = |entry: nix::ifaddrs::InterfaceAddress| {
         let (address, mask) = (entry.address?, entry.netmask?);
-        let [address, mask] = [address, mask].map(|it| it.as_sockaddr_in().map(|it| it.ip()));
+        let [address, mask] = [address, mask].map(|it| it.as_sockaddr_in().map(SockaddrIn::ip));
         let network = IpNet::with_netmask(address?.into(), mask?.into()).ok()?;
         (network.prefix_len() < network.max_prefix_len()).then_some(network)
     };

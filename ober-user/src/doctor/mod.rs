@@ -68,7 +68,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
         kernel::judge(config, &facts.kernel),
         interfaces::judge(config, &facts.interfaces),
         haproxy::judge(config, &facts.haproxy),
-        realtime::judge(config, &facts.realtime),
+        realtime::judge(config, facts.realtime),
         files::judge(config, &facts.files),
         ports::judge(config, &facts.ports),
         sysctls::judge(config, &facts.sysctls),

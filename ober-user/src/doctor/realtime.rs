@@ -14,7 +14,7 @@ pub struct Facts {
     pub priority: Priority,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: Facts) -> Vec<Finding> {
     let advice = "give the daemon CAP_SYS_NICE, and its cgroup real-time time (`cpu.rt_runtime_us`) where those exist";
     let got = match facts.priority {
         Priority::Realtime => return vec![Finding::ok(PART, "SCHED_FIFO", "it can be had")],

@@ -6,10 +6,12 @@ use crate::{
         XdpMode,
         tests::{LEAST, Place},
     },
-    finding::Verdict,
+    finding::Verdict::{self, Failed, Warning},
     haproxy::version::{Library, Program},
     realtime::Priority,
 };
+
+const GOOD: Verdict = Verdict::Ok;
 
 fn config(more: &str) -> Config {
     let config = Place::new().parse(&format!("{LEAST}{more}"));
@@ -22,27 +24,28 @@ fn with_xdp(mode: XdpMode) -> Config {
     config
 }
 
+/// The same facts but for a change.
+fn but<F: Clone>(facts: &F, change: impl FnOnce(&mut F)) -> F {
+    let mut facts = facts.clone();
+    change(&mut facts);
+    facts
+}
+
 const BGP: &str = "\n[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '10.0.0.1'\nas = 65000\n";
 
 /// The worst of a topic, with its words; and whoever is not well has advice.
 #[track_caller]
-fn worst(findings: Vec<Finding>, verdict: Verdict, object: &str, words: &str) {
-    for finding in &findings {
-        assert_eq!(
-            finding.advice.is_some(),
-            finding.verdict != Verdict::Ok,
-            "{finding:?}"
-        );
+fn worst(findings: &[Finding], verdict: Verdict, object: &str, words: &str) {
+    for finding in findings {
+        let advised = finding.advice.is_some();
+        assert_eq!(advised, finding.verdict != GOOD, "{finding:?}");
     }
     let most = findings.iter().map(|it| it.verdict).max().unwrap();
     let found = findings.iter().find(|it| it.verdict == most).unwrap();
     assert_eq!(found.verdict, verdict, "{findings:#?}");
     assert!(found.object.contains(object), "{findings:#?}");
-    let said = format!(
-        "{}; {}",
-        found.reason,
-        found.advice.clone().unwrap_or_default()
-    );
+    let advice = found.advice.as_deref().unwrap_or_default();
+    let said = format!("{}; {advice}", found.reason);
     assert!(said.contains(words), "{words}: {said}");
 }
 
@@ -55,16 +58,24 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
         jit: Some(true),
         signatures: true,
     };
-    let release = |text: &str| kernel::Facts {
-        release: text.into(),
-        ..good.clone()
-    };
-    let missing = Some("not enough privileges:\n  CAP_BPF: open".to_owned());
+    let release = |text: &str| but(&good, |it| it.release = text.into());
+    let missing = but(&good, |it| {
+        it.missing_capabilities = Some("not enough privileges:\n  CAP_BPF: open".into());
+    });
+    let unsigned = but(&good, |it| it.signatures = false);
+    let interpreted = but(&good, |it| it.jit = Some(false));
+    let silent = but(&good, |it| it.jit = None);
+    let unmounted = but(&good, |it| it.bpffs = false);
     let (plain, signed) = (config(BGP), config(&format!("{BGP}password = 'x'")));
-    use Verdict::{Failed, Ok, Warning};
     for (config, facts, verdict, object, words) in [
-        (&plain, good.clone(), Ok, "release", "Linux 6.1.0-26-amd64"),
-        (&plain, release("7.0-rc1"), Ok, "release", "Linux 7.0-rc1"),
+        (
+            &plain,
+            good.clone(),
+            GOOD,
+            "release",
+            "Linux 6.1.0-26-amd64",
+        ),
+        (&plain, release("7.0-rc1"), GOOD, "release", "Linux 7.0-rc1"),
         (&plain, release("5.15.0"), Failed, "release", "too old"),
         (
             &plain,
@@ -74,74 +85,25 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
             "6.1 is the oldest",
         ),
         (&plain, release("strange"), Warning, "release", "no version"),
+        (&plain, unmounted, Warning, "/sys/fs/bpf", "mount -t bpf"),
+        (&plain, missing, Failed, "capabilities", "CAP_BPF"),
         (
             &plain,
-            kernel::Facts {
-                bpffs: false,
-                ..good.clone()
-            },
-            Warning,
-            "/sys/fs/bpf",
-            "mount -t bpf",
-        ),
-        (
-            &plain,
-            kernel::Facts {
-                missing_capabilities: missing,
-                ..good.clone()
-            },
-            Failed,
-            "capabilities",
-            "CAP_BPF",
-        ),
-        (
-            &plain,
-            kernel::Facts {
-                jit: Some(false),
-                ..good.clone()
-            },
+            interpreted,
             Warning,
             "bpf_jit_enable",
             "interpreted",
         ),
-        (
-            &plain,
-            kernel::Facts {
-                jit: None,
-                ..good.clone()
-            },
-            Ok,
-            "release",
-            "",
-        ),
-        (
-            &plain,
-            kernel::Facts {
-                signatures: false,
-                ..good.clone()
-            },
-            Ok,
-            "release",
-            "",
-        ),
-        (
-            &signed,
-            kernel::Facts {
-                signatures: false,
-                ..good.clone()
-            },
-            Failed,
-            "signatures",
-            "CONFIG_TCP_MD5SIG",
-        ),
+        (&plain, silent, GOOD, "release", ""),
+        (&plain, unsigned.clone(), GOOD, "release", ""),
+        (&signed, unsigned, Failed, "signatures", "CONFIG_TCP_MD5SIG"),
     ] {
-        worst(kernel::judge(config, &facts), verdict, object, words);
+        worst(&kernel::judge(config, &facts), verdict, object, words);
     }
 }
 
-#[test]
-fn an_interface_must_be_there_run_xdp_in_its_driver_and_let_it_see_what_comes() {
-    let ready = interfaces::Facts {
+fn interface() -> interfaces::Facts {
+    interfaces::Facts {
         name: "eth1".into(),
         exists: true,
         driver: Some("virtio_net".into()),
@@ -150,73 +112,46 @@ fn an_interface_must_be_there_run_xdp_in_its_driver_and_let_it_see_what_comes() 
         ours: false,
         native: None,
         sample: None,
+    }
+}
+
+#[test]
+fn an_interface_must_be_there_run_xdp_in_its_driver_and_let_it_see_what_comes() {
+    let ready = interface();
+    let attached = |native| {
+        but(&ready, |it| {
+            (it.program, it.ours, it.native) = (Some(7), true, Some(native));
+        })
     };
-    let attached = |native| interfaces::Facts {
-        program: Some(7),
-        ours: true,
-        native: Some(native),
-        ..ready.clone()
+    let driver = |name: Option<&str>| but(&ready, |it| it.driver = name.map(ToOwned::to_owned));
+    let sampled = |received, counted| {
+        but(&attached(true), |it| {
+            it.sample = Some(interfaces::Sample { received, counted });
+        })
     };
-    let old = |driver: Option<&str>| interfaces::Facts {
-        driver: driver.map(ToOwned::to_owned),
-        ..ready.clone()
-    };
-    let sampled = |received, counted| interfaces::Facts {
-        sample: Some(interfaces::Sample { received, counted }),
-        ..attached(true)
-    };
-    let (auto, native, generic) = (
-        config(""),
-        with_xdp(XdpMode::Native),
-        with_xdp(XdpMode::Generic),
-    );
-    use Verdict::{Failed, Ok, Warning};
+    let absent = but(&ready, |it| it.exists = false);
+    let taken = but(&ready, |it| it.program = Some(9));
+    let old = but(&attached(false), |it| it.driver = Some("r8169".into()));
+    let [auto, native, generic] = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic].map(with_xdp);
     for (config, facts, verdict, object, words) in [
         (
             &auto,
             ready.clone(),
-            Ok,
+            GOOD,
             "eth1",
             "virtio_net, which has native XDP, 4 queues",
         ),
-        (
-            &auto,
-            interfaces::Facts {
-                exists: false,
-                ..ready.clone()
-            },
-            Failed,
-            "eth1",
-            "no such interface",
-        ),
-        (
-            &auto,
-            interfaces::Facts {
-                program: Some(9),
-                ..ready.clone()
-            },
-            Failed,
-            "eth1",
-            "id 9",
-        ),
-        (&auto, attached(true), Ok, "eth1", "native XDP, 4 queues"),
+        (&auto, absent, Failed, "eth1", "no such interface"),
+        (&auto, taken, Failed, "eth1", "id 9"),
+        (&auto, attached(true), GOOD, "eth1", "native XDP, 4 queues"),
         (&auto, attached(false), Warning, "eth1", "guest_tso4"),
-        (
-            &auto,
-            interfaces::Facts {
-                driver: Some("r8169".into()),
-                ..attached(false)
-            },
-            Warning,
-            "eth1",
-            "lro off",
-        ),
-        (&generic, attached(false), Ok, "eth1", "as configured"),
-        (&auto, old(Some("r8169")), Warning, "eth1", "not known"),
-        (&auto, old(None), Warning, "eth1", "an unknown driver"),
-        (&native, old(Some("r8169")), Failed, "eth1", "node.xdp"),
-        (&auto, sampled(1000, 990), Ok, "eth1", ""),
-        (&auto, sampled(9, 0), Ok, "eth1", ""),
+        (&auto, old, Warning, "eth1", "lro off"),
+        (&generic, attached(false), GOOD, "eth1", "as configured"),
+        (&auto, driver(Some("r8169")), Warning, "eth1", "not known"),
+        (&auto, driver(None), Warning, "eth1", "an unknown driver"),
+        (&native, driver(Some("r8169")), Failed, "eth1", "node.xdp"),
+        (&auto, sampled(1000, 990), GOOD, "eth1", ""),
+        (&auto, sampled(9, 0), GOOD, "eth1", ""),
         (
             &auto,
             sampled(1000, 0),
@@ -225,44 +160,35 @@ fn an_interface_must_be_there_run_xdp_in_its_driver_and_let_it_see_what_comes() 
             "mrg_rxbuf",
         ),
     ] {
-        worst(interfaces::judge(config, &[facts]), verdict, object, words);
+        worst(&interfaces::judge(config, &[facts]), verdict, object, words);
     }
 }
 
 #[test]
 fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
     let program = |library: Option<&str>| {
-        Result::Ok(Program {
+        Ok(Program {
             version: "3.2.1".into(),
             tls_library: library.map(ToOwned::to_owned),
             kind: Library::Other,
         })
     };
     let openssl = Some("OpenSSL 3.0.1");
-    use Verdict::{Failed, Ok};
+    let refusal = Err("line 3:\nunknown".to_owned());
+    let absent = Err("no such file".to_owned());
     for (program, rehearsal, verdict, words) in [
         (
             program(openssl),
-            Result::Ok(()),
-            Ok,
+            Ok(()),
+            GOOD,
             "version 3.2.1 with OpenSSL 3.0.1",
         ),
-        (program(None), Result::Ok(()), Failed, "a build with TLS"),
-        (
-            program(openssl),
-            Err("line 3:\nunknown".to_owned()),
-            Failed,
-            "line 3: unknown",
-        ),
-        (
-            Err("no such file".to_owned()),
-            Err(String::new()),
-            Failed,
-            "install haproxy",
-        ),
+        (program(None), Ok(()), Failed, "a build with TLS"),
+        (program(openssl), refusal.clone(), Failed, "line 3: unknown"),
+        (absent, refusal, Failed, "install haproxy"),
     ] {
         let facts = haproxy::Facts { program, rehearsal };
-        worst(haproxy::judge(&config(""), &facts), verdict, "", words);
+        worst(&haproxy::judge(&config(""), &facts), verdict, "", words);
     }
 }
 
@@ -274,9 +200,8 @@ fn what_is_faster_than_an_ordinary_thread_keeps_needs_sched_fifo() {
         "\n[vrrp]\npeers = ['10.0.0.2', '2001:db8::2']\nadvertisement_interval = '10ms'\n\
          [[vrrp.instances]]\nvips = ['192.0.2.10']\npriority = 100\n",
     );
-    use Verdict::{Failed, Ok, Warning};
     for (config, priority, verdict, object, words) in [
-        (&ultra, Priority::Realtime, Ok, "SCHED_FIFO", ""),
+        (&ultra, Priority::Realtime, GOOD, "SCHED_FIFO", ""),
         (&slow, Priority::Nice, Warning, "SCHED_FIFO", "CAP_SYS_NICE"),
         (
             &slow,
@@ -295,28 +220,27 @@ fn what_is_faster_than_an_ordinary_thread_keeps_needs_sched_fifo() {
         (&vrrp, Priority::Nice, Failed, "VRRP", "10ms is not kept"),
     ] {
         let facts = realtime::Facts { priority };
-        worst(realtime::judge(config, &facts), verdict, object, words);
+        worst(&realtime::judge(config, facts), verdict, object, words);
     }
 }
 
 #[test]
 fn open_files_must_do_for_the_connections() {
     let few = config("\n[workers]\nmax_connections = 1000\n");
-    use Verdict::{Ok, Warning};
     for (hard, most, raises, verdict, words) in [
         (
             2200,
             2200,
             false,
-            Ok,
+            GOOD,
             "2200 are needed for 1000 connections",
         ),
         (2199, 1 << 20, false, Warning, "LimitNOFILE"),
-        (1024, 1 << 20, true, Ok, ""),
+        (1024, 1 << 20, true, GOOD, ""),
         (1024, 2000, true, Warning, "fs.nr_open"),
     ] {
         let facts = files::Facts { hard, most, raises };
-        worst(files::judge(&few, &facts), verdict, "open files", words);
+        worst(&files::judge(&few, &facts), verdict, "open files", words);
     }
 }
 
@@ -334,19 +258,16 @@ fn ports_that_others_have_are_found_in_the_tables_of_the_kernel() {
     let calls = config(&format!("{BGP}bfd = 'fast'"));
     let listens = config(&BGP.replace("as = 65001", "as = 65001\nlisten = ['0.0.0.0:179']"));
     let shares = config(
-        "\n[vrrp]\npeers = ['10.0.0.2', '2001:db8::2']\n[[vrrp.instances]]\nvips = ['192.0.2.10']\npriority = 100\n",
+        "\n[vrrp]\npeers = ['10.0.0.2', '2001:db8::2']\n\
+         [[vrrp.instances]]\nvips = ['192.0.2.10']\npriority = 100\n",
     );
-    let metrics = ports::Bound {
+    let taken = |at: &str| ports::Bound {
         protocol: ports::Protocol::Tcp,
-        at: "127.0.0.1:8404".parse().unwrap(),
+        at: at.parse().unwrap(),
     };
-    let elsewhere = ports::Bound {
-        at: "127.0.0.2:8404".parse().unwrap(),
-        ..metrics
-    };
-    use Verdict::{Failed, Ok, Warning};
+    let (metrics, elsewhere) = (taken("127.0.0.1:8404"), taken("127.0.0.2:8404"));
     for (config, daemon, bound, verdict, object) in [
-        (&calls, false, vec![], Ok, "all"),
+        (&calls, false, vec![], GOOD, "all"),
         (&calls, false, bgp.clone(), Warning, "TCP port 179"),
         (
             &listens,
@@ -355,16 +276,16 @@ fn ports_that_others_have_are_found_in_the_tables_of_the_kernel() {
             Failed,
             "TCP 0.0.0.0:179 (BGP)",
         ),
-        (&listens, true, bgp, Ok, "all"),
+        (&listens, true, bgp, GOOD, "all"),
         (&calls, false, bfd.clone(), Failed, "UDP port 3784"),
-        (&listens, false, bfd, Ok, "all"),
+        (&listens, false, bfd, GOOD, "all"),
         (&shares, false, vrrp.clone(), Warning, "IP protocol 112"),
-        (&calls, false, vrrp, Ok, "all"),
+        (&calls, false, vrrp, GOOD, "all"),
         (&calls, false, vec![metrics], Failed, "127.0.0.1:8404"),
-        (&calls, false, vec![elsewhere], Ok, "all"),
+        (&calls, false, vec![elsewhere], GOOD, "all"),
     ] {
         let facts = ports::Facts { daemon, bound };
-        worst(ports::judge(config, &facts), verdict, object, "");
+        worst(&ports::judge(config, &facts), verdict, object, "");
     }
 }
 
@@ -380,70 +301,36 @@ fn sysctls_matter_where_what_they_do_would_be_met() {
         somaxconn: Some(4096),
         interfaces: vec![interface.clone()],
     };
-    let with = |interface| sysctls::Facts {
-        interfaces: vec![interface],
-        ..facts.clone()
+    let with = |change: fn(&mut sysctls::Interface)| {
+        but(&facts, |it| it.interfaces = vec![but(&interface, change)])
     };
+    let short = but(&facts, |it| it.somaxconn = Some(128));
     let mut two = config("");
     two.node.interfaces.push("eth2".to_owned());
     let (one, bgp) = (config(""), config(BGP));
-    use Verdict::{Ok, Warning};
     for (config, facts, verdict, object) in [
-        (&one, facts.clone(), Ok, "all"),
-        (
-            &one,
-            sysctls::Facts {
-                somaxconn: Some(128),
-                ..facts.clone()
-            },
-            Warning,
-            "somaxconn",
-        ),
+        (&one, facts.clone(), GOOD, "all"),
+        (&one, short, Warning, "somaxconn"),
         (&two, facts.clone(), Warning, "rp_filter"),
-        (
-            &two,
-            with(sysctls::Interface {
-                rp_filter: Some(2),
-                ..interface.clone()
-            }),
-            Ok,
-            "all",
-        ),
+        (&two, with(|it| it.rp_filter = Some(2)), GOOD, "all"),
         (&bgp, facts.clone(), Warning, "arp_ignore"),
-        (
-            &bgp,
-            with(sysctls::Interface {
-                arp_ignore: Some(1),
-                ..interface.clone()
-            }),
-            Ok,
-            "all",
-        ),
-        (
-            &bgp,
-            with(sysctls::Interface {
-                networks: vec![],
-                ..interface.clone()
-            }),
-            Ok,
-            "all",
-        ),
+        (&bgp, with(|it| it.arp_ignore = Some(1)), GOOD, "all"),
+        (&bgp, with(|it| it.networks.clear()), GOOD, "all"),
     ] {
-        worst(sysctls::judge(config, &facts), verdict, object, "");
+        worst(&sysctls::judge(config, &facts), verdict, object, "");
     }
 }
 
 #[test]
 fn the_clock_must_be_sane_and_should_be_kept_right() {
     let now = 1_800_000_000;
-    use Verdict::{Failed, Ok, Warning};
     for (now, synchronised, verdict, words) in [
-        (now, Some(true), Ok, "kept right"),
-        (now, None, Ok, ""),
+        (now, Some(true), GOOD, "kept right"),
+        (now, None, GOOD, ""),
         (now, Some(false), Warning, "chrony"),
         (86_400, Some(true), Failed, "days behind"),
     ] {
         let facts = clock::Facts { now, synchronised };
-        worst(clock::judge(&facts), verdict, "time", words);
+        worst(&clock::judge(&facts), verdict, "time", words);
     }
 }

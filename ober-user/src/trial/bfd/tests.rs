@@ -43,112 +43,91 @@ fn down() -> Session {
     }
 }
 
-#[test]
-fn every_way_a_session_can_stand_has_its_verdict_and_its_advice() {
-    for (realtime, session, verdict, reason, advice) in [
-        (
-            true,
-            session(),
-            Verdict::Ok,
-            "up over single-hop, sends every 50ms, detects in 150ms",
-            "",
-        ),
-        (
-            true,
-            Session {
-                hops: "multi-hop".into(),
-                ..session()
-            },
-            Verdict::Ok,
-            "up over multi-hop, sends every 50ms, detects in 150ms",
-            "neighbour runs multihop BFD, as FRR does with ttl-security",
-        ),
-        (
-            false,
-            Session {
-                transmit_microseconds: Some(300_000),
-                ..session()
-            },
-            Verdict::Warning,
-            "up over single-hop, sends every 300ms, detects in 150ms; 50ms needs SCHED_FIFO",
-            "CAP_SYS_NICE",
-        ),
-        (
-            true,
-            down(),
-            Verdict::Failed,
-            "not heard",
-            "ports 3784 and 4784",
-        ),
-        (
-            true,
-            Session {
-                send_error: Some("Network is unreachable".into()),
-                ..down()
-            },
-            Verdict::Failed,
-            "not heard; sending fails: Network is unreachable",
-            "ports 3784 and 4784",
-        ),
-        (
-            true,
-            Session {
-                mode: "single-hop".into(),
-                ..down()
-            },
-            Verdict::Failed,
-            "not heard",
-            "mode = \"auto\"",
-        ),
-        (
-            true,
-            Session {
-                drops: [("ttl".to_owned(), 2)].into(),
-                ..down()
-            },
-            Verdict::Failed,
-            "its packets come through a router",
-            "multi-hop",
-        ),
-        (
-            true,
-            Session {
-                remote_discriminator: Some(9),
-                ..down()
-            },
-            Verdict::Failed,
-            "it is heard and says down, but hears nothing of this node",
-            "one way",
-        ),
-        (
-            true,
-            Session {
-                remote_discriminator: Some(9),
-                remote_state: State::AdminDown,
-                ..down()
-            },
-            Verdict::Failed,
-            "it is taken down there on purpose",
-            "no shutdown",
-        ),
-    ] {
-        let bfd = Bfd {
-            realtime,
-            sessions: vec![session],
-            drops: [].into(),
-        };
-        let finding = judge(&settings(), &bfd);
-        assert_eq!(
-            (finding.verdict, finding.reason.as_str()),
-            (verdict, reason)
-        );
-        let said = finding.advice.unwrap_or_default();
-        assert!(said.contains(advice), "{said}");
-        assert_eq!(said.is_empty(), advice.is_empty());
-    }
-    let finding = judge(&settings(), &Bfd::default());
+fn found(realtime: bool, session: Session) -> Finding {
+    let bfd = Bfd {
+        realtime,
+        sessions: vec![session],
+        drops: [].into(),
+    };
+    judge(&settings(), &bfd)
+}
+
+#[track_caller]
+fn says(finding: &Finding, verdict: Verdict, reason: &str, advice: &str) {
     assert_eq!(
         (finding.verdict, finding.reason.as_str()),
-        (Verdict::Failed, "there is no session with it")
+        (verdict, reason)
+    );
+    let said = finding.advice.as_deref().unwrap_or_default();
+    assert!(said.contains(advice), "{said}");
+    assert_eq!(said.is_empty(), advice.is_empty());
+}
+
+#[test]
+fn a_session_that_is_up_is_good_and_what_is_odd_about_it_is_said() {
+    let single = "up over single-hop, sends every 50ms, detects in 150ms";
+    says(&found(true, session()), Verdict::Ok, single, "");
+    let multi = Session {
+        hops: "multi-hop".into(),
+        ..session()
+    };
+    says(
+        &found(true, multi),
+        Verdict::Ok,
+        "up over multi-hop, sends every 50ms, detects in 150ms",
+        "neighbour runs multihop BFD, as FRR does with ttl-security",
+    );
+    let slow = Session {
+        transmit_microseconds: Some(300_000),
+        ..session()
+    };
+    says(
+        &found(false, slow),
+        Verdict::Warning,
+        "up over single-hop, sends every 300ms, detects in 150ms; 50ms needs SCHED_FIFO",
+        "CAP_SYS_NICE",
+    );
+}
+
+#[test]
+fn a_session_that_is_not_up_is_a_failure_with_its_cause() {
+    let failing = Session {
+        send_error: Some("Network is unreachable".into()),
+        ..down()
+    };
+    let single = Session {
+        mode: "single-hop".into(),
+        ..down()
+    };
+    let routed = Session {
+        drops: [("ttl".to_owned(), 2)].into(),
+        ..down()
+    };
+    let one_way = Session {
+        remote_discriminator: Some(9),
+        ..down()
+    };
+    let meant = Session {
+        remote_state: State::AdminDown,
+        ..one_way.clone()
+    };
+    let unreachable = "not heard; sending fails: Network is unreachable";
+    let deaf = "it is heard and says down, but hears nothing of this node";
+    for (session, reason, advice) in [
+        (down(), "not heard", "ports 3784 and 4784"),
+        (failing, unreachable, "ports 3784 and 4784"),
+        (single, "not heard", "mode = \"auto\""),
+        (routed, "its packets come through a router", "multi-hop"),
+        (one_way, deaf, "one way"),
+        (meant, "it is taken down there on purpose", "no shutdown"),
+    ] {
+        says(&found(true, session), Verdict::Failed, reason, advice);
+    }
+    let none = judge(&settings(), &Bfd::default());
+    says(
+        &none,
+        Verdict::Failed,
+        "there is no session with it",
+        "reload",
     );
 }

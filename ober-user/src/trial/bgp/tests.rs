@@ -43,14 +43,14 @@ fn down() -> Session {
     }
 }
 
-fn said(code: u8, subcode: u8, name: &str) -> Option<Said> {
-    Some(Said {
+fn said(code: u8, subcode: u8, name: &str) -> Said {
+    Said {
         code,
         subcode,
         name: name.into(),
         text: None,
         seconds: 0,
-    })
+    }
 }
 
 fn verdict(settings: &Neighbour, session: &Session, drops: Drops) -> (Verdict, String, String) {
@@ -153,7 +153,7 @@ fn what_was_said_names_the_cause() {
     };
     let wrong = Session {
         opened: Some(asked),
-        last_sent: said(2, 2, "Bad Peer AS"),
+        last_sent: Some(said(2, 2, "Bad Peer AS")),
         ..down()
     };
     let (failed, reason, advice) = verdict(&settings(EXTERNAL), &wrong, Drops::default());
@@ -177,7 +177,7 @@ fn what_was_said_names_the_cause() {
         (3, 1, "it refuses: 3/1 x", "log"),
     ] {
         let session = Session {
-            last_received: said(code, subcode, "x"),
+            last_received: Some(said(code, subcode, "x")),
             ..down()
         };
         let found = verdict(&settings(EXTERNAL), &session, Drops::default());
@@ -253,7 +253,7 @@ fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
         ..down()
     };
     let expired = Session {
-        last_sent: said(4, 0, "Hold Timer Expired"),
+        last_sent: Some(said(4, 0, "Hold Timer Expired")),
         opened: up().opened,
         ..down()
     };

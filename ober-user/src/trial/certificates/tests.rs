@@ -22,86 +22,59 @@ fn facts() -> Facts {
     }
 }
 
+fn but(change: impl FnOnce(&mut Facts)) -> Facts {
+    let mut facts = facts();
+    change(&mut facts);
+    facts
+}
+
 #[test]
 fn every_way_a_certificate_can_be_has_its_verdict() {
+    let led = |trust| but(|it| it.trust = trust);
+    let foreign = but(|it| {
+        it.key = Err("its key belongs to another certificate".into());
+        it.until = 0;
+    });
+    let complete = "its key fits, its chain is complete, 90 days left";
+    let own = "its key fits, its chain ends in an authority of its own, 90 days left";
+    let short = "its chain is not complete: CN=authority is neither in the file nor trusted here";
+    let soon = "its key fits, its chain is complete, 30 days left";
     let broken = Trust::Broken("BadSignature".into());
+    let (until, from) = (NOW - 2 * DAY, NOW + 1);
     for (facts, verdict, reason) in [
+        (facts(), Verdict::Ok, complete),
+        (led(Trust::Own), Verdict::Ok, own),
         (
-            facts(),
-            Verdict::Ok,
-            "its key fits, its chain is complete, 90 days left",
-        ),
-        (
-            Facts {
-                trust: Trust::Own,
-                ..facts()
-            },
-            Verdict::Ok,
-            "its key fits, its chain ends in an authority of its own, 90 days left",
-        ),
-        (
-            Facts {
-                trust: Trust::SelfSigned,
-                ..facts()
-            },
+            led(Trust::SelfSigned),
             Verdict::Warning,
             "self-signed, 90 days left",
         ),
+        (led(Trust::Incomplete), Verdict::Failed, short),
         (
-            Facts {
-                trust: Trust::Incomplete,
-                ..facts()
-            },
-            Verdict::Failed,
-            "its chain is not complete: CN=authority is neither in the file nor trusted here",
-        ),
-        (
-            Facts {
-                trust: broken,
-                ..facts()
-            },
+            led(broken),
             Verdict::Failed,
             "its chain is broken: BadSignature",
         ),
+        (but(|it| it.until = NOW + 30 * DAY), Verdict::Warning, soon),
         (
-            Facts {
-                until: NOW + 30 * DAY,
-                ..facts()
-            },
-            Verdict::Warning,
-            "its key fits, its chain is complete, 30 days left",
-        ),
-        (
-            Facts {
-                until: NOW - 2 * DAY,
-                ..facts()
-            },
+            but(|it| it.until = until),
             Verdict::Failed,
             "it ended 2 days ago",
         ),
         (
-            Facts {
-                from: NOW + 1,
-                ..facts()
-            },
+            but(|it| it.from = from),
             Verdict::Failed,
             "it begins in 1 days",
         ),
         (
-            Facts {
-                key: Err("its key belongs to another certificate".into()),
-                until: 0,
-                ..facts()
-            },
+            foreign,
             Verdict::Failed,
             "its key belongs to another certificate",
         ),
     ] {
         let finding = judge(Path::new("/s3.pem"), &facts, MONTH);
-        assert_eq!(
-            (finding.verdict, finding.reason.as_str()),
-            (verdict, reason)
-        );
+        let said = (finding.verdict, finding.reason.as_str());
+        assert_eq!(said, (verdict, reason));
         assert_eq!(finding.advice.is_some(), verdict != Verdict::Ok);
     }
 }

@@ -47,91 +47,46 @@ fn verdict(config: &Vrrp, all: &[Heard]) -> (Verdict, String, String) {
     )
 }
 
+fn but(change: impl FnOnce(&mut Advertisement)) -> Vec<Heard> {
+    let mut theirs = theirs();
+    change(&mut theirs);
+    vec![heard(2, theirs)]
+}
+
 #[test]
 fn a_master_that_agrees_is_good_and_what_contradicts_is_a_failure_that_names_both_sides() {
-    let two_seconds = Interval::new(Version::V3, std::time::Duration::from_secs(2)).unwrap();
-    let other = Advertisement {
-        addresses: vec![[192, 0, 2, 99].into()],
-        ..theirs()
-    };
-    let old = Advertisement {
-        version: Version::V2,
-        ..theirs()
-    };
-    let slow = Advertisement {
-        interval: two_seconds,
-        ..theirs()
-    };
-    let owner = Advertisement {
-        priority: 255,
-        ..theirs()
-    };
-    let stranger = Advertisement {
-        vrid: Vrid(7.try_into().unwrap()),
-        ..theirs()
-    };
-    let resigned = Advertisement {
-        priority: 0,
-        ..theirs()
-    };
+    let slow = Interval::new(Version::V3, std::time::Duration::from_secs(2)).unwrap();
+    let elsewhere = but(|it| it.addresses = vec![[192, 0, 2, 99].into()]);
+    let other = "10.0.0.2 uses this VRID for other addresses: 192.0.2.99";
+    let own = "10.0.0.1 advertises from this node's own address";
+    let good = "10.0.0.2 is master with priority 150, every 1s";
+    let owner = "10.0.0.2 is master with priority 255, every 1s";
+    let slower = "10.0.0.2 is master with priority 150, every 2s, configured is 1s";
+    let old = "10.0.0.2 speaks version 2, configured is 3";
     let silent = "none of the peers is heard as master";
-    for (priority, all, expected, reason) in [
-        (
-            200,
-            vec![heard(2, theirs())],
-            Verdict::Ok,
-            "10.0.0.2 is master with priority 150, every 1s",
-        ),
-        (
-            200,
-            vec![heard(2, theirs()), heard(3, theirs())],
-            Verdict::Failed,
-            "several masters: 10.0.0.2, 10.0.0.3",
-        ),
-        (
-            200,
-            vec![heard(2, other)],
-            Verdict::Failed,
-            "10.0.0.2 uses this VRID for other addresses: 192.0.2.99",
-        ),
-        (
-            200,
-            vec![heard(2, old)],
-            Verdict::Failed,
-            "10.0.0.2 speaks version 2, configured is 3",
-        ),
-        (
-            200,
-            vec![heard(2, slow)],
-            Verdict::Warning,
-            "10.0.0.2 is master with priority 150, every 2s, configured is 1s",
-        ),
-        (
-            200,
-            vec![heard(1, theirs())],
-            Verdict::Failed,
-            "10.0.0.1 advertises from this node's own address",
-        ),
-        (
-            200,
-            vec![heard(2, owner.clone())],
-            Verdict::Ok,
-            "10.0.0.2 is master with priority 255, every 1s",
-        ),
-        (200, vec![heard(2, stranger)], Verdict::Failed, silent),
-        (200, vec![heard(2, resigned)], Verdict::Failed, silent),
-        (200, vec![], Verdict::Failed, silent),
+    let two = vec![heard(2, theirs()), heard(3, theirs())];
+    let stranger = Vrid(7.try_into().unwrap());
+    for (all, expected, reason) in [
+        (vec![heard(2, theirs())], Verdict::Ok, good),
+        (two, Verdict::Failed, "several masters: 10.0.0.2, 10.0.0.3"),
+        (elsewhere, Verdict::Failed, other),
+        (but(|it| it.version = Version::V2), Verdict::Failed, old),
+        (but(|it| it.interval = slow), Verdict::Warning, slower),
+        (vec![heard(1, theirs())], Verdict::Failed, own),
+        (but(|it| it.priority = OWNER), Verdict::Ok, owner),
+        (but(|it| it.vrid = stranger), Verdict::Failed, silent),
+        (but(|it| it.priority = 0), Verdict::Failed, silent),
+        (vec![], Verdict::Failed, silent),
     ] {
-        let found = verdict(&config(UNICAST, priority), &all);
+        let found = verdict(&config(UNICAST, 200), &all);
         assert_eq!((found.0, found.1.as_str()), (expected, reason));
         assert_eq!(found.2.is_empty(), expected == Verdict::Ok);
     }
-    let two = Conflict::Owner {
-        from: [10, 0, 0, 2].into(),
-    };
+    let from = [10, 0, 0, 2].into();
     let mut both = config(UNICAST, 200);
     both.instances[0].priority = OWNER;
-    assert_eq!(verdict(&both, &[heard(2, owner)]).1, two.to_string());
+    let found = verdict(&both, &but(|it| it.priority = OWNER));
+    assert_eq!(found.1, Conflict::Owner { from }.to_string());
 }
 
 #[test]
