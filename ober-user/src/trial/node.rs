@@ -60,3 +60,32 @@ fn vip(gate: &Gate, services: &[Service]) -> Finding {
     };
     finding.detail("state", gate.state.name())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{finding::Verdict, observe::sample};
+
+    #[test]
+    fn interfaces_workers_and_vips_are_judged_by_what_the_daemon_says() {
+        let mut status = sample::status();
+        for worker in &mut status.workers {
+            worker.in_ring = true;
+        }
+        let well = judge(&status);
+        assert!(well.iter().all(|it| it.verdict == Verdict::Ok), "{well:#?}");
+        status.data_plane.interfaces[0].attached = false;
+        status.workers[0].in_ring = false;
+        status.gate[0].state = State::Down;
+        let sick = judge(&status);
+        let failed = sick.iter().filter(|it| it.verdict == Verdict::Failed);
+        let failed: Vec<_> = failed.map(|it| it.object.as_str()).collect();
+        assert_eq!(failed, ["in0", "worker 0", "VIP 192.0.2.10"]);
+        status.gate[0].state = State::Disabled;
+        let ordered = judge(&status);
+        assert!(
+            ordered.iter().any(|it| it.verdict == Verdict::Warning),
+            "{ordered:#?}"
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ober_tests::{
     lab::{VIP4, until},
     routed::{Routed, Settings},
+    stage::{self, Stage},
 };
 use serde_json::Value;
 
@@ -76,4 +77,44 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
     .expect("it is");
     let found = ask(stage.node(0), &stage.ober[0], &["test", "bgp"]);
     found.says("bgp", "failed", "it refuses: 6/2", "no shutdown");
+}
+
+#[test]
+fn the_daemons_virtual_routers_are_reported_with_why_they_take_no_part() {
+    let extra = format!(
+        "[vrrp]\ninterface = \"in0\"\ntransport = \"multicast\"\nadvertisement_interval = \"100ms\"\n\
+         [[vrrp.instances]]\nvips = [\"{VIP4}\"]\nvrid = 51\npriority = 200\n"
+    );
+    let settings = stage::Settings {
+        extra,
+        ..stage::Settings::default()
+    };
+    let mut stage = Stage::new("trial-vrrp-own", &settings).expect("a stage");
+    stage.start().expect("a node that serves");
+    let node = &stage.cluster.node;
+    until("it is master", PATIENCE, || {
+        let routers = stage.status()?.vrrp.routers;
+        let master = routers
+            .iter()
+            .all(|it| it.state == "master" && it.addresses_present);
+        Ok(master.then_some(()))
+    })
+    .expect("it is");
+    let found = ask(node, &stage.ober, &["test", "vrrp"]);
+    found.says("vrrp", "ok", "master with priority 200", "");
+    stage
+        .cli(&["disable", &VIP4.to_string()])
+        .expect("disable it");
+    until("it resigned", PATIENCE, || {
+        let routers = stage.status()?.vrrp.routers;
+        Ok((routers[0].state == "initialize").then_some(()))
+    })
+    .expect("it did");
+    let found = ask(node, &stage.ober, &["test", "vrrp", "node"]);
+    assert_eq!(found.code, 1);
+    assert_eq!(found.one("vrrp")["reason"], "it takes no part: gate closed");
+    let vip = format!("VIP {VIP4}");
+    let said = found.all().iter().find(|it| it["object"] == vip.as_str());
+    let said = said.expect("a finding of the VIP");
+    assert_eq!(said["verdict"], "warning", "{said:#}");
 }

@@ -96,6 +96,35 @@ fn a_session_with_bird_is_opened_and_announces_nothing() {
 }
 
 #[test]
+fn a_neighbour_over_ipv6_and_one_that_connects_itself_are_tried_too() {
+    let bench = Bench::new("trial-six");
+    let six = " neighbor fd09::1 remote-as 65001\n neighbor fd09::1 timers connect 1\n \
+        address-family ipv6 unicast\n neighbor fd09::1 activate\n exit-address-family\n";
+    let frr = frr(&bench, 65002, six);
+    let neighbour = |lines: &str| {
+        let lines = format!(
+            "[bgp]\nas = 65001\nrouter_id = '10.9.0.1'\nlisten = ['0.0.0.0:179', '[::]:179']\n\
+             [[bgp.neighbours]]\nas = 65002\n{lines}\n"
+        );
+        bench.config(None, "10.9.0.9:80", &lines)
+    };
+    let ober = neighbour("address = 'fd09::2'\nfamilies = ['ipv6']");
+    bgp(&bench, &ober).says("bgp", "ok", "AS 65002, hold time 9 s, ipv6", "");
+    let ober = neighbour("address = '10.9.0.2'\npassive = true\nfamilies = ['ipv4', 'ipv6']");
+    bgp(&bench, &ober).says(
+        "bgp",
+        "warning",
+        "it does not speak ipv6",
+        "activate ipv6 unicast",
+    );
+    for neighbour in ["fd09::1", "10.9.0.1"] {
+        let all = frr.show(&format!("bgp neighbors {neighbour}"));
+        let all = all.expect("FRR's view");
+        assert_eq!(all[neighbour]["messageStats"]["updatesRecv"], 0, "{all:#}");
+    }
+}
+
+#[test]
 fn a_wrong_as_is_named_whichever_side_notices() {
     let bench = Bench::new("trial-as");
     let _frr = frr(&bench, 65009, "");
