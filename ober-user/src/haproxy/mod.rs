@@ -37,7 +37,7 @@ pub mod version;
 pub mod worker;
 
 pub use cli::ask;
-pub use files::allow;
+pub use files::{allow, files};
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
