@@ -10,6 +10,7 @@
 //!                       +-> haproxy (workers) : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
+//! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
@@ -46,6 +47,10 @@ pub mod bgp;
 pub mod gate;
 pub mod sockopt;
 pub mod vrrp;
+
+pub mod doctor;
+pub mod finding;
+pub mod trial;
 
 pub mod counters;
 pub mod events;

@@ -46,7 +46,26 @@ pub struct Change {
     pub removed: u64,
 }
 
-/// What makes a list hold exactly what is wanted. It is good until the list is changed.
+/// What becomes of entries of a list that are not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others<'a> {
+    Go,
+    /// But for these, which are in order.
+    Stay {
+        but: &'a [Range],
+    },
+}
+
+impl Others<'_> {
+    /// All stay.
+    pub const STAY: Self = Self::Stay { but: &[] };
+
+    fn stay(self) -> bool {
+        matches!(self, Self::Stay { .. })
+    }
+}
+
+/// What makes a list hold what is wanted. It is good until the list is changed.
 pub struct Plan {
     list: u32,
     v4: pages::Plan,
@@ -56,12 +75,17 @@ pub struct Plan {
 
 impl Plan {
     /// Compares list `number` with `wanted`, which is in order. Nothing is changed.
-    pub fn new(maps: &Maps, number: u32, wanted: &Entries) -> Result<Self, Error> {
+    pub fn new(
+        maps: &Maps,
+        number: u32,
+        wanted: &Entries,
+        others: Others<'_>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             list: number,
-            v4: pages::Plan::new(maps, number, wanted)?,
-            hosts: hosts::compare(maps, number, &wanted.hosts),
-            prefixes: prefixes::compare(maps, number, &wanted.prefixes)?,
+            v4: pages::Plan::new(maps, number, wanted, others)?,
+            hosts: hosts::compare(maps, number, &wanted.hosts, others),
+            prefixes: prefixes::compare(maps, number, &wanted.prefixes, others)?,
         })
     }
 
@@ -92,8 +116,13 @@ impl Plan {
         })
     }
 
-    /// Changes the list, or changes nothing when there is no room.
-    pub fn apply(&self, maps: &mut Maps, wanted: &Entries) -> Result<(), Error> {
+    /// Changes the list, or changes nothing when there is no room. What is wanted is what was compared.
+    pub fn apply(
+        &self,
+        maps: &mut Maps,
+        wanted: &Entries,
+        others: Others<'_>,
+    ) -> Result<(), Error> {
         let [added, removed] = &self.hosts;
         let room = self.v4.room(maps)?;
         hosts::add(maps, self.list, added)?;
@@ -101,7 +130,10 @@ impl Plan {
             hosts::remove(maps, self.list, added);
             return Err(error);
         }
-        self.v4.apply(maps, self.list, wanted, room);
+        self.v4.apply(maps, self.list, wanted, others, room);
+        if others.stay() {
+            return Ok(());
+        }
         hosts::remove(maps, self.list, removed);
         hosts::mark(maps, self.list, !wanted.hosts.is_empty());
         prefixes::mark(maps, self.list, !wanted.prefixes.is_empty());
@@ -111,8 +143,8 @@ impl Plan {
 
 /// Makes list `number` hold exactly `wanted`, which is in order.
 pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
-    let plan = Plan::new(maps, number, wanted)?;
-    plan.apply(maps, wanted)?;
+    let plan = Plan::new(maps, number, wanted, Others::Go)?;
+    plan.apply(maps, wanted, Others::Go)?;
     Ok(plan.change())
 }
 

@@ -210,7 +210,8 @@ pub(super) async fn follow(
     }
 }
 
-fn path(state: bfd::State) -> bgp::event::Path {
+/// What BFD's word means to BGP.
+pub(crate) fn path(state: bfd::State) -> bgp::event::Path {
     match state {
         bfd::State::Up => bgp::event::Path::Up,
         bfd::State::AdminDown => bgp::event::Path::AdminDown,
@@ -219,7 +220,7 @@ fn path(state: bfd::State) -> bgp::event::Path {
 }
 
 /// A session for each neighbour that has BFD.
-fn sessions(config: &Config) -> Vec<bfd::Settings> {
+pub(crate) fn sessions(config: &Config) -> Vec<bfd::Settings> {
     let neighbours = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
     neighbours
         .filter_map(|neighbour| session(config, neighbour))

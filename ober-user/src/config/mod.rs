@@ -23,7 +23,7 @@ pub use self::{
     listener::{Access, Listener, Protocol},
     route::{Names, Route, Stranger},
     rules::Rule,
-    scalar::Rate,
+    scalar::{Rate, period},
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
@@ -59,7 +59,7 @@ pub mod vrrp;
 mod workers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The list that `acl sync --frontend-http` fills. Always exists.
 pub const FRONTEND_HTTP: &str = "frontend-http";

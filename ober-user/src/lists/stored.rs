@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use ober_common::abi::LISTS;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Names};
+use super::{Error, Names, expand::Expanded, now};
 use crate::{
     api::{Edit, How},
     store::read_json,
@@ -69,6 +69,48 @@ impl Stored {
     fn expressions(&self, adds: bool) -> Vec<String> {
         let steps = self.steps.iter().filter(|step| step.adds() == adds);
         steps.map(|step| step.source().clone()).collect()
+    }
+
+    /// Takes over what became of its names; all of them were asked when everything else goes.
+    pub(super) fn learn(&mut self, expanded: &Expanded) {
+        if expanded.gone.is_none() {
+            self.names.clear();
+            self.unresolved.clear();
+        }
+        self.synced = Some(now());
+        let found = &expanded.resolution.found;
+        self.unresolved.retain(|name, _| !found.contains_key(name));
+        self.unresolved.extend(expanded.unresolved());
+        self.names.extend(expanded.names.clone());
+    }
+
+    /// Does only the time differ?
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let Self {
+            number,
+            configured,
+            steps,
+            names,
+            unresolved,
+            synced: _,
+        } = self;
+        *number == other.number
+            && *configured == other.configured
+            && *steps == other.steps
+            && *names == other.names
+            && *unresolved == other.unresolved
+    }
+
+    /// The file that is the only source.
+    pub(super) fn only_file(&self) -> Option<&Path> {
+        let [Step::Add(source)] = &self.steps[..] else {
+            return None;
+        };
+        let path = source.strip_prefix('@')?;
+        let simple = path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        simple.then(|| Path::new(path))
     }
 
     /// Is the file one of the expressions?
