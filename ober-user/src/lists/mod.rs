@@ -27,7 +27,7 @@ use snapshot::Snapshot;
 use stored::{Stored, free_number, read_all};
 
 use crate::{
-    access::{self, Change, Entries},
+    access::{self, Change, Entries, Others},
     api::{Checked, Edit, How, ListEntries, Sync, Target},
     config::Config,
     dataplane::{Error as MapError, Maps},
@@ -232,10 +232,11 @@ impl Keeper {
             list: name.to_owned(),
             source,
         };
-        let plan = access::Plan::new(&self.maps, number, &entries).map_err(apply)?;
+        let plan = access::Plan::new(&self.maps, number, &entries, Others::Go).map_err(apply)?;
         let change = plan.change();
         if change != Change::default() {
-            plan.apply(&mut self.maps, &entries).map_err(apply)?;
+            plan.apply(&mut self.maps, &entries, Others::Go)
+                .map_err(apply)?;
         }
         Ok(change)
     }
