@@ -17,4 +17,6 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     })
 });
 
-fuzz_target!(|bytes: &[u8]| TARGET.run(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    TARGET.run(bytes);
+});
