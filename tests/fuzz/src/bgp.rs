@@ -104,6 +104,7 @@ fn routes() -> Arc<Routes> {
         med: Some(7),
         local_pref: 100,
         prepend: 1,
+        behind: vec![65010],
         communities: Communities::default(),
     };
     let prefixes = ["192.0.2.10/32", "2001:db8::10/128"];

@@ -1,9 +1,15 @@
 //! One face for FRR and BIRD, so that every cell of the matrix is written once.
 
 use nix::sys::signal::Signal;
-use ober_tests::peers::{Bird, Daemon, Frr};
+use ober_tests::{
+    lab::until,
+    peers::{Bird, Daemon, Frr},
+};
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) const ROUTE4: &str = "192.0.2.10/32";
+pub(crate) const ROUTE6: &str = "2001:db8::10/128";
 
 /// How the router is set up towards the node.
 #[derive(Clone)]
@@ -18,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) passive: bool,
     pub(crate) extended: bool,
     pub(crate) hold_time: u32,
+    /// 50 ms x 3.
+    pub(crate) bfd: bool,
     /// Networks it announces.
     pub(crate) networks: &'static [&'static str],
 }
@@ -38,6 +46,7 @@ impl Default for Setup {
             passive: false,
             extended: false,
             hold_time: 9,
+            bfd: false,
             networks: &[],
         }
     }
@@ -55,6 +64,11 @@ pub(crate) struct Seen {
 }
 
 pub(crate) trait Router: Sized + Send {
+    /// Which BFD it runs on a link with GTSM.
+    const BFD_WITH_GTSM: &'static str;
+
+    /// Is its BFD session with the node up?
+    fn bfd_is_up(&self) -> bool;
     fn start(stage: &Stage, setup: &Setup) -> Self;
     /// The route to this prefix, when there is one.
     fn route(&self, prefix: &str) -> Option<Seen>;
@@ -66,8 +80,52 @@ pub(crate) trait Router: Sized + Send {
     fn restart(&mut self, stage: &Stage, setup: &Setup);
     /// Has it been told that everything was said?
     fn heard_end_of_rib(&mut self) -> bool;
+    /// From now on as the setup says.
+    fn configure(&mut self, setup: &Setup);
     /// How it remembers the last end of the session.
     fn last_error(&self, setup: &Setup) -> String;
+}
+
+pub(crate) fn sees<R: Router>(
+    router: &R,
+    prefix: &str,
+    what: &str,
+    wanted: impl Fn(Option<&Seen>) -> bool,
+) -> Option<Seen> {
+    until(&format!("{prefix} {what}"), PATIENCE, || {
+        let seen = router.route(prefix);
+        anyhow::ensure!(wanted(seen.as_ref()), "{seen:?}");
+        Ok(Some(seen))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+pub(crate) fn learns<R: Router>(router: &R, prefix: &str) -> Seen {
+    sees(router, prefix, "is learnt", |seen| seen.is_some()).expect("it is")
+}
+
+pub(crate) fn forgets<R: Router>(router: &R, prefix: &str) {
+    sees(router, prefix, "is forgotten", |seen| seen.is_none());
+}
+
+pub(crate) fn ends<R: Router>(router: &R, setup: &Setup) {
+    until("the router's end of the session", PATIENCE, || {
+        Ok((!router.established(setup)).then_some(()))
+    })
+    .expect("ended");
+}
+
+/// Each row with each router.
+#[macro_export]
+macro_rules! matrix {
+    ($($row:ident)*) => {
+        mod frr {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Frr>(); })*
+        }
+        mod bird {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Bird>(); })*
+        }
+    };
 }
 
 fn frr_config(setup: &Setup) -> String {
@@ -88,6 +146,7 @@ fn frr_config(setup: &Setup) -> String {
     option(setup.ttl_security, "ttl-security hops 1");
     option(setup.passive, "passive");
     option(setup.extended, "capability extended-nexthop");
+    option(setup.bfd, "bfd 3 50 50");
     if let Some(password) = setup.password {
         option(true, &format!("password {password}"));
     }
@@ -112,6 +171,13 @@ fn of_family(prefix: &str) -> &'static str {
 }
 
 impl Router for Frr {
+    const BFD_WITH_GTSM: &'static str = "multi-hop";
+
+    fn bfd_is_up(&self) -> bool {
+        let peers = self.show("bfd peers").expect("ask FRR");
+        peers[0]["status"] == "up"
+    }
+
     fn start(stage: &Stage, setup: &Setup) -> Self {
         Self::start(&stage.lab, &stage.router, &frr_config(setup)).expect("start FRR")
     }
@@ -173,7 +239,11 @@ impl Router for Frr {
     fn restart(&mut self, stage: &Stage, setup: &Setup) {
         self.restart(&stage.router, Daemon::Bgpd)
             .expect("restart bgpd");
-        self.configure(&frr_config(setup)).expect("configure bgpd");
+        Router::configure(self, setup);
+    }
+
+    fn configure(&mut self, setup: &Setup) {
+        Self::configure(self, &frr_config(setup)).expect("configure FRR");
     }
 
     fn heard_end_of_rib(&mut self) -> bool {
@@ -198,7 +268,7 @@ fn bird_config(setup: &Setup) -> String {
     } else {
         node.to_owned()
     };
-    let mut lines = "router id 10.9.0.2;\n".to_owned();
+    let mut lines = "router id 10.9.0.2;\nprotocol bfd {\n interface \"*\" { interval 50 ms; multiplier 3; };\n}\n".to_owned();
     for family in setup.families {
         writeln!(lines, "protocol static networks_{family} {{ {family};").expect("to a string");
         let ours = setup
@@ -224,6 +294,7 @@ fn bird_config(setup: &Setup) -> String {
     };
     option(setup.ttl_security, "ttl security on");
     option(setup.passive, "passive on");
+    option(setup.bfd, "bfd on");
     if let Some(password) = setup.password {
         option(true, &format!("password \"{password}\""));
     }
@@ -244,6 +315,13 @@ fn bird_config(setup: &Setup) -> String {
 }
 
 impl Router for Bird {
+    const BFD_WITH_GTSM: &'static str = "single-hop";
+
+    fn bfd_is_up(&self) -> bool {
+        let sessions = self.command("show bfd sessions").expect("ask BIRD");
+        sessions.lines().any(|line| line.contains(" Up "))
+    }
+
     fn start(stage: &Stage, setup: &Setup) -> Self {
         Self::start(&stage.lab, &stage.router, &bird_config(setup)).expect("start BIRD")
     }
@@ -299,6 +377,10 @@ impl Router for Bird {
 
     fn restart(&mut self, stage: &Stage, _: &Setup) {
         self.restart(&stage.router).expect("restart BIRD");
+    }
+
+    fn configure(&mut self, setup: &Setup) {
+        Self::configure(self, &bird_config(setup)).expect("configure BIRD");
     }
 
     fn heard_end_of_rib(&mut self) -> bool {
