@@ -82,6 +82,8 @@ pub(crate) trait Router: Sized + Send {
     fn heard_end_of_rib(&mut self) -> bool;
     /// From now on as the setup says.
     fn configure(&mut self, setup: &Setup);
+    /// What it wrote of its sessions.
+    fn log(&mut self) -> String;
     /// How it remembers the last end of the session.
     fn last_error(&self, setup: &Setup) -> String;
 }
@@ -132,7 +134,7 @@ fn frr_config(setup: &Setup) -> String {
     use std::fmt::Write as _;
     let (node, _) = setup.session;
     let mut lines = format!(
-        "router bgp {}\n bgp router-id 10.9.0.2\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+        "router bgp {}\n bgp router-id 10.9.0.2\n bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
          no bgp default ipv4-unicast\n neighbor {node} remote-as {}\n neighbor {node} timers 1 {}\n \
          neighbor {node} timers connect 1\n",
         setup.asn, setup.node_as, setup.hold_time
@@ -246,9 +248,12 @@ impl Router for Frr {
         Self::configure(self, &frr_config(setup)).expect("configure FRR");
     }
 
+    fn log(&mut self) -> String {
+        self.daemon(Daemon::Bgpd).expect("bgpd").log()
+    }
+
     fn heard_end_of_rib(&mut self) -> bool {
-        let log = self.daemon(Daemon::Bgpd).expect("bgpd").log();
-        log.contains("rcvd End-of-RIB for IPv4 Unicast")
+        self.log().contains("rcvd End-of-RIB for IPv4 Unicast")
     }
 
     fn last_error(&self, setup: &Setup) -> String {
@@ -383,8 +388,12 @@ impl Router for Bird {
         Self::configure(self, &bird_config(setup)).expect("configure BIRD");
     }
 
+    fn log(&mut self) -> String {
+        self.process().log()
+    }
+
     fn heard_end_of_rib(&mut self) -> bool {
-        self.process().log().contains("Got END-OF-RIB")
+        self.log().contains("Got END-OF-RIB")
     }
 
     fn last_error(&self, _: &Setup) -> String {

@@ -93,15 +93,24 @@ impl Stage {
             .expect("a number")
     }
 
-    /// Packets of BFD leave the host no more, or do again.
-    pub(crate) fn cut_bfd(&self, host: &Host, cut: bool) {
-        let verb = if cut { "add" } else { "del" };
-        let away: Vec<String> = [3784, 4784]
-            .iter()
-            .map(|port| format!("rule {verb} pref 10 ipproto udp dport {port} lookup 77"))
-            .chain([format!("route {verb} default dev lo table 77")])
-            .collect();
-        host.ip(&away).expect("cut BFD");
+    /// Packets of BFD neither leave the node nor come in, or do again. A rule drops what comes in only when it stands
+    /// before the table of the node's own addresses.
+    pub(crate) fn cut_bfd(&self, cut: bool) {
+        let rule = |verb, port| format!("rule {verb} pref 10 ipproto udp dport {port} blackhole");
+        let lines = if cut {
+            let first = ["rule add pref 100 lookup local", "rule del pref 0"];
+            [
+                first.map(str::to_owned),
+                [rule("add", 3784), rule("add", 4784)],
+            ]
+        } else {
+            let last = ["rule add pref 0 lookup local", "rule del pref 100"];
+            [
+                [rule("del", 3784), rule("del", 4784)],
+                last.map(str::to_owned),
+            ]
+        };
+        self.node.ip(&lines.concat()).expect("cut BFD");
     }
 
     /// Speaks as `[bgp]` says, with both VIPs announced and settled.
