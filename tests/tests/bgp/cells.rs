@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use ober_tests::lab::until;
+use ober_tests::{lab::until, peers::Bird};
 use ober_user::gate::Standing;
 
 use crate::{
@@ -500,6 +500,20 @@ fn a_planned_stop_withdraws_and_says_why<R: Router>() {
         told.contains("dministrative") || told.contains("kernel update"),
         "{told}"
     );
+}
+
+#[test]
+fn a_router_of_two_octets_hears_the_true_path_beside_the_stand_ins() {
+    let stage = Stage::new("bgp-as2");
+    let setup = Setup {
+        two_octets: true,
+        ..Setup::default()
+    };
+    let router: Bird = Router::start(&stage, &setup);
+    let keys = "[[bgp.announcements]]\nas_path = [65010, 4200000010]";
+    let _speaker = stage.speak(&bgp(ROUTER4, keys));
+    let path = learns(&router, ROUTE4).path;
+    assert_eq!(path, "65001 65010 4200000010");
 }
 
 crate::matrix! {

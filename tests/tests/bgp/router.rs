@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) hold_time: u32,
     /// 50 ms x 3.
     pub(crate) bfd: bool,
+    /// Knows AS numbers of two octets alone. FRR cannot play that: it hears that we know four, and so of no `AS4_PATH`.
+    pub(crate) two_octets: bool,
     /// Networks it announces.
     pub(crate) networks: &'static [&'static str],
 }
@@ -47,6 +49,7 @@ impl Default for Setup {
             extended: false,
             hold_time: 9,
             bfd: false,
+            two_octets: false,
             networks: &[],
         }
     }
@@ -300,6 +303,7 @@ fn bird_config(setup: &Setup) -> String {
     option(setup.ttl_security, "ttl security on");
     option(setup.passive, "passive on");
     option(setup.bfd, "bfd on");
+    option(setup.two_octets, "enable as4 off");
     if let Some(password) = setup.password {
         option(true, &format!("password \"{password}\""));
     }
