@@ -43,6 +43,7 @@ pub mod announce;
 pub mod bfd;
 pub mod bgp;
 pub mod gate;
+pub mod plan;
 pub mod sockopt;
 pub mod vrrp;
 

@@ -20,13 +20,16 @@ pub use self::{
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    keys::{Difference, Keys, without_secrets},
     listener::{Access, Listener, Protocol},
+    load::base,
     route::{Names, Route, Stranger},
     rules::Rule,
     scalar::Rate,
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
+    written::{File, Written},
 };
 
 mod backend;
@@ -38,6 +41,7 @@ mod env;
 mod error;
 pub mod gate;
 mod kernel;
+mod keys;
 mod listener;
 mod load;
 mod node;
@@ -57,6 +61,7 @@ pub mod url;
 mod valid;
 pub mod vrrp;
 mod workers;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -32,10 +32,23 @@ pub(super) async fn prepare(
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
+    let drafts = draft(config, servers, sets).await?;
+    for (text, order) in &drafts {
+        write(&order.launch.file, text)?;
+    }
+    Ok(drafts.into_iter().map(|(_, order)| order).collect())
+}
+
+/// One order a worker with its text, accepted by HAProxy. No file is left of it.
+pub(super) async fn draft(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
     let certificates = certificates(config);
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
-    let mut orders = Vec::new();
+    let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
         let place = Place {
@@ -57,28 +70,15 @@ pub(super) async fn prepare(
             cpu: *cpu,
             sockets: in_order(&keys, set),
         };
-        orders.push((
-            text,
-            Order {
-                launch,
-                keys: keys.clone(),
-            },
-        ));
+        let keys = keys.clone();
+        drafts.push((text, Order { launch, keys }));
     }
     // They differ in numbers only; the last one has the longest paths.
-    if let Some((text, order)) = orders.last() {
-        accepted(
-            &config.workers.haproxy,
-            &config.node.run.join("candidate.cfg"),
-            text,
-            &order.launch,
-        )
-        .await?;
+    if let Some((text, order)) = drafts.last() {
+        let candidate = config.node.run.join("candidate.cfg");
+        accepted(haproxy, &candidate, text, &order.launch).await?;
     }
-    for (text, order) in &orders {
-        write(&order.launch.file, text)?;
-    }
-    Ok(orders.into_iter().map(|(_, order)| order).collect())
+    Ok(drafts)
 }
 
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {

@@ -25,6 +25,7 @@ mod adopt;
 mod check;
 mod cli;
 mod files;
+mod foresee;
 pub mod health;
 mod log;
 mod process;
@@ -38,6 +39,7 @@ pub mod worker;
 
 pub use cli::ask;
 pub use files::allow;
+pub use foresee::Foreseen;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
