@@ -21,6 +21,7 @@ pub mod slurm;
 
 pub mod access;
 pub mod backends;
+pub mod history;
 pub mod lists;
 pub mod store;
 

@@ -115,6 +115,8 @@ pub struct Node {
     pub sample: u32,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
+    /// Configurations that were in force and are kept; at least 2.
+    pub history: usize,
 }
 
 /// Two words, neither of them zero. Never shown.

@@ -43,6 +43,14 @@ impl Foreseen {
     pub fn synced(&self) -> &[Synced] {
         &self.synced
     }
+
+    /// The lists that keep what they have, and why.
+    pub fn failures(&self) -> std::collections::BTreeMap<String, String> {
+        let failures = self.errors.iter();
+        failures
+            .map(|(name, error)| (name.clone(), error.to_string()))
+            .collect()
+    }
 }
 
 impl Keeper {

@@ -86,6 +86,8 @@ pub struct Side<'s> {
 pub struct Facts {
     /// Every list with what a change makes of it.
     pub lists: Vec<Synced>,
+    /// Lists that keep what they had, and why.
+    pub unfilled: BTreeMap<String, String>,
     pub workers: Vec<(usize, Foreseen)>,
     /// Are the servers, or who named them, others?
     pub servers: bool,
@@ -101,7 +103,7 @@ impl Plan {
         let mut plan = Self {
             services: changes(&then, &now, |name| written.take(&["services", name])),
             vips: changes(&vips(&before), &vips(&after), |_| Vec::new()),
-            lists: lists(&before, &after, &facts.lists, &mut written),
+            lists: lists(&before, &after, facts, &mut written),
             backends: backends(old, new, &mut written),
             workers: workers(old.map(|old| old.config), new.config, facts),
             interfaces: changes(
@@ -147,7 +149,7 @@ impl Plan {
 }
 
 /// What a node is and what it shall be.
-pub(super) fn states(old: Option<&Config>, new: &Config, facts: &Facts) -> (State, State) {
+pub fn states(old: Option<&Config>, new: &Config, facts: &Facts) -> (State, State) {
     let Some(old) = old else {
         return (State::default(), State::of(new));
     };
@@ -236,18 +238,26 @@ fn changes(old: &Things, new: &Things, mut said: impl FnMut(&str) -> Vec<String>
     names.into_iter().filter_map(change).collect()
 }
 
-fn lists(old: &State, new: &State, synced: &[Synced], written: &mut Written) -> Vec<Change> {
+fn lists(old: &State, new: &State, facts: &Facts, written: &mut Written) -> Vec<Change> {
     let (from, to) = (flat(old.lists.keys()), flat(new.lists.keys()));
-    changes(&from, &to, |name| {
+    let mut stay = BTreeSet::new();
+    let mut lists = changes(&from, &to, |name| {
         let keys = written.take(&["lists", name]);
-        let synced = synced.iter().find(|it| list_name(it) == Some(name));
-        synced
-            .map(entries)
-            .into_iter()
-            .flatten()
-            .chain(keys)
-            .collect()
-    })
+        if keys.is_empty() && old.lists.get(name) == new.lists.get(name) {
+            stay.insert(name.to_owned());
+        }
+        let synced = facts.lists.iter().find(|it| list_name(it) == Some(name));
+        let unfilled = facts.unfilled.get(name);
+        let unfilled = unfilled.map(|why| format!("keeps what it had: {why}"));
+        let entries = synced.map(entries).into_iter().flatten();
+        entries.chain(unfilled).chain(keys).collect()
+    });
+    for list in &mut lists {
+        if list.how == How::Changed && stay.contains(&list.name) {
+            list.how = How::Unchanged;
+        }
+    }
+    lists
 }
 
 /// How many entries come and go, and the first of them.

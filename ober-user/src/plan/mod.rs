@@ -16,7 +16,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{Change, Facts, How, Plan, Side};
+pub use difference::{Change, Facts, How, Plan, Side, states};
 pub use state::{Behind, Changed, Edition, Place, State};
 
 /// One thing the daemon does. In the order of a change.

@@ -274,9 +274,9 @@ fn said(
         servers: servers[at],
     };
     let facts = Facts {
-        lists: Vec::new(),
         workers,
         servers: servers[0] != servers[1],
+        ..Facts::default()
     };
     let plan = Plan::of(Some(side(0)), side(1), &facts);
     let parts = [
