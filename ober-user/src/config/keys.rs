@@ -31,6 +31,24 @@ pub struct Difference {
     pub to: Option<String>,
 }
 
+impl Difference {
+    /// In a line, with the path from this part on.
+    pub fn words(&self, from: usize) -> String {
+        let name = self.path.get(from..).unwrap_or_default().join(".");
+        match (&self.from, &self.to) {
+            (None, Some(to)) => format!("+ {name} = {to}"),
+            (Some(from), None) => format!("- {name} = {from}"),
+            (Some(from), Some(to)) if from == to => {
+                format!("{name}: another, which is not shown")
+            }
+            (from, to) => {
+                let word = |value: &Option<String>| value.clone().unwrap_or_default();
+                format!("{name}: {} -> {}", word(from), word(to))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

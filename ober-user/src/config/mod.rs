@@ -29,6 +29,7 @@ pub use self::{
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
+    whereabouts::Whereabouts,
     written::{File, Written},
 };
 
@@ -60,6 +61,7 @@ mod tree;
 pub mod url;
 mod valid;
 pub mod vrrp;
+mod whereabouts;
 mod workers;
 mod written;
 

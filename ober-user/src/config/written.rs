@@ -63,7 +63,7 @@ impl Written {
 
     /// What there would be with `file` in the place of the main file at `main`, which need not be readable.
     pub fn replaced(main: &Path, file: File) -> Result<Self, Error> {
-        let more = further(&main.with_file_name(MORE))?;
+        let more = further(main)?;
         let more: Result<_, _> = more.iter().map(|path| File::read(path)).collect();
         Ok(Self {
             main: file,
@@ -112,7 +112,9 @@ pub(super) fn exposed(mode: u32) -> bool {
     mode & 0o007 != 0
 }
 
-fn further(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The files read after the main one.
+pub(super) fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
+    let directory = &main.with_file_name(MORE);
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -374,7 +374,7 @@ impl Written {
         });
         self.0 = others;
         let ours: Vec<Difference> = ours;
-        ours.iter().map(|key| line(key, below.len())).collect()
+        ours.iter().map(|key| key.words(below.len())).collect()
     }
 
     /// What nobody took, by section.
@@ -382,7 +382,7 @@ impl Written {
         let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for key in &self.0 {
             let section = key.path.first().cloned().unwrap_or_default();
-            sections.entry(section).or_default().push(line(key, 1));
+            sections.entry(section).or_default().push(key.words(1));
         }
         let change = |(name, what)| Change {
             name,
@@ -390,18 +390,5 @@ impl Written {
             what,
         };
         sections.into_iter().map(change).collect()
-    }
-}
-
-fn line(key: &Difference, from: usize) -> String {
-    let name = key.path.get(from..).unwrap_or_default().join(".");
-    match (&key.from, &key.to) {
-        (None, Some(to)) => format!("+ {name} = {to}"),
-        (Some(from), None) => format!("- {name} = {from}"),
-        (Some(from), Some(to)) if from == to => format!("{name}: another, which is not shown"),
-        (from, to) => {
-            let word = |value: &Option<String>| value.clone().unwrap_or_default();
-            format!("{name}: {} -> {}", word(from), word(to))
-        }
     }
 }
