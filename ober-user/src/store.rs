@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("write {path}: {source}; its directory must be writable and the disk not full", path = .path.display())]
+    #[error("write {path}: {source}; its directory must be writable and its disk not full", path = .path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
