@@ -122,6 +122,7 @@ impl Hands for Starting<'_> {
             Step::Commit
             | Step::Withdraw { .. }
             | Step::TakeOut { .. }
+            | Step::Confine { .. }
             | Step::Detach { .. }
             | Step::RemoveAddresses { .. } => {}
         }
@@ -139,6 +140,8 @@ impl Starting<'_> {
         }
         self.keeper.sweep()?;
         let settled = Arc::new(AtomicBool::new(false));
+        let count = self.config.workers.cpus.len();
+        steering::members(&self.members).admit(count);
         let (events, gates) = self.steering.take().context(UNORDERED)?;
         steering::follow(
             Arc::clone(&self.plane),
@@ -147,8 +150,8 @@ impl Starting<'_> {
             events,
             gates,
         )?;
-        let (count, of) = (pool.ready(PATIENCE).await, self.config.workers.cpus.len());
-        tracing::info!(workers = count, of, "workers are ready");
+        let ready = pool.ready(PATIENCE).await;
+        tracing::info!(workers = ready, of = count, "workers are ready");
         settled.store(true, Ordering::Release);
         // The pool knows more than the events that were followed until now.
         let mut known = steering::members(&self.members);

@@ -58,6 +58,10 @@ impl Hands for Change<'_> {
                 let staying = staying(self.from, self.to);
                 self.daemon.put(&staying, self.was, self.pool)
             }
+            Step::Confine { workers } => {
+                self.daemon.confine(*workers);
+                Ok(())
+            }
             Step::Workers => {
                 self.report = self.pool.reload(self.to, self.servers).await?;
                 Ok(())
@@ -118,12 +122,19 @@ impl Change<'_> {
 
 impl Daemon {
     fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
-        let members = steering::members(&self.members);
+        let mut members = steering::members(&self.members);
         let mut plane = self.plane();
         start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        members.admit(config.workers.cpus.len());
         // A new service starts with an empty ring.
         plane.set_ring(&members.ring());
         Ok(())
+    }
+
+    fn confine(&self, workers: usize) {
+        let mut members = steering::members(&self.members);
+        members.admit(workers);
+        self.plane().set_ring(&members.ring());
     }
 
     fn set_attached(&self, attached: Vec<Attached>) {

@@ -36,6 +36,10 @@ pub enum Step {
     TakeOut {
         services: BTreeSet<Place>,
     },
+    /// New connections go to the first so many workers alone.
+    Confine {
+        workers: usize,
+    },
     /// Workers are changed, or replaced on the same sockets; new services get sockets.
     Workers,
     /// These lists get their entries.
@@ -111,7 +115,11 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
 /// Workers before lists, since they are what may fail; both before the services that need them.
 fn serve(from: &State, to: &State) -> Vec<Step> {
     let mut steps = Vec::new();
-    if (from.workers, &from.sockets) != (to.workers, &to.sockets) {
+    if to.running < from.admitted {
+        let workers = to.running;
+        steps.push(Step::Confine { workers });
+    }
+    if (from.workers, from.running, &from.sockets) != (to.workers, to.running, &to.sockets) {
         steps.push(Step::Workers);
     }
     let other = to
@@ -171,6 +179,12 @@ impl fmt::Display for Step {
             Self::Speak => out.write_str("speak to the neighbours that are to be"),
             Self::Attach { interfaces } => write!(out, "attach to {}", list(interfaces)),
             Self::TakeOut { services } => write!(out, "take {} out of the kernel", list(services)),
+            Self::Confine { workers } => {
+                write!(
+                    out,
+                    "send new connections to the first {workers} workers alone"
+                )
+            }
             Self::Workers => out.write_str("change the workers, one before the others"),
             Self::Lists { lists } => write!(out, "fill {}", list(lists)),
             Self::Services => out.write_str("put the services with their lists into the kernel"),

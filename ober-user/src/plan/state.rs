@@ -72,6 +72,10 @@ pub struct State {
     /// Of every worker.
     pub sockets: BTreeSet<Key>,
     pub workers: Edition,
+    /// How many workers there are.
+    pub running: usize,
+    /// How many of them may get new connections: the kernel has their sockets.
+    pub admitted: usize,
     /// Of VIPs, on this node for good.
     pub addresses: BTreeSet<IpAddr>,
     /// VIPs with a gate: neighbours may be told of them.
@@ -105,6 +109,8 @@ impl State {
             lists: lists.collect(),
             sockets: keys(config).into_iter().collect(),
             workers: Edition::Old,
+            running: config.workers.cpus.len(),
+            admitted: config.workers.cpus.len(),
             addresses: config.vips().collect(),
             announced: vips.copied().collect(),
             settings: Edition::Old,
@@ -120,8 +126,7 @@ impl State {
         for (name, entries) in &mut next.lists {
             *entries = edition(!changed.lists.contains(name));
         }
-        let same = old.workers.cpus.len() == new.workers.cpus.len();
-        next.workers = edition(same && !changed.workers);
+        next.workers = edition(!changed.workers);
         next.settings = edition(old == new && !changed.servers);
         next
     }
@@ -136,7 +141,9 @@ impl State {
             }
             Step::Attach { interfaces } => self.interfaces.extend(interfaces.iter().cloned()),
             Step::TakeOut { services } => self.services.retain(|at, _| !services.contains(at)),
+            Step::Confine { workers } => self.admitted = *workers,
             Step::Workers => {
+                self.running = to.running;
                 self.sockets.clone_from(&to.sockets);
                 self.workers = to.workers;
             }
@@ -147,6 +154,7 @@ impl State {
             }
             Step::Services => {
                 self.services.clone_from(&to.services);
+                self.admitted = to.admitted;
                 self.lists.retain(|name, _| to.lists.contains_key(name));
             }
             Step::Detach { interfaces } => {

@@ -111,6 +111,10 @@ fn some_change() -> impl Strategy<Value = (State, State)> {
 
 /// What must hold whenever a change may be interrupted.
 fn sound(at: &State, from: &State, to: &State) -> Result<(), TestCaseError> {
+    prop_assert!(
+        at.admitted <= at.running,
+        "a worker that is not there gets connections"
+    );
     for (place, behind) in &at.services {
         let served = at.sockets.iter().any(|key| {
             key.service == behind.service
