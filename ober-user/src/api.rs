@@ -165,6 +165,9 @@ pub struct Checked {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     pub replaced: Vec<usize>,
+    /// They took the change while they ran.
+    #[serde(default)]
+    pub told: Vec<usize>,
     pub unchanged: Vec<usize>,
     pub failed: BTreeMap<usize, String>,
     /// What was done.

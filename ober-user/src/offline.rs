@@ -80,6 +80,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         pid: None,
         started: None,
         healthy: false,
+        configuration: None,
         data_plane: status::DataPlane {
             interfaces: config.node.interfaces.iter().map(interface).collect(),
             adopted: false,

@@ -298,6 +298,40 @@ fn a_rollback_restores_services_lists_and_workers_even_when_the_file_on_disk_is_
 }
 
 #[test]
+fn a_change_that_fails_late_is_taken_back_whole() {
+    let (stage, _) = serving("late", "");
+    let (old, before) = (text(&stage), facts(&stage));
+    let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
+    let load = load.start(&stage.cluster.clients[0]).expect("TLS load");
+    // A VIP is added after workers, lists and services have changed, and noted first: that cannot be.
+    let note = stage.cluster.lab.directory().join("state/vips.json.new");
+    fs::create_dir(&note).expect("be in the way of the note");
+    let vip = format!("vips = [\"{VIP4}\"");
+    let added = other(&stage).replace(&vip, &format!("{vip}, \"10.77.9.200\""));
+    let file = write(&stage, "late.toml", &added);
+    let (code, out, err) = run(&stage, &["apply", &file]);
+    assert!(code == 1 && err.contains("vips.json"), "{code}: {out}{err}");
+    assert_eq!(text(&stage), old);
+    let after = facts(&stage);
+    assert_eq!((&after.0, &after.1), (&before.0, &before.1));
+    assert_eq!(after.2.len(), 2, "there are as many workers as before");
+    assert!(!served(&stage, 1, MORE) && served(&stage, 0, ober_tests::stage::OPEN));
+    let left: Plan = json(&stage, &["plan"], 0);
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(history(&stage).len(), 1);
+    fs::remove_dir(&note).expect("make way");
+    let done: Reloaded = json(&stage, &["apply", &file], 0);
+    assert!(done.failed.is_empty(), "{done:?}");
+    let report = load.finish().expect("finish");
+    let tally = report.tally();
+    assert!(
+        tally.ok > 0 && tally.failed() == 0,
+        "{tally}: {:?}",
+        report.failures(3)
+    );
+}
+
+#[test]
 fn history_is_bounded_and_knows_a_signal_and_a_disk_that_takes_nothing_is_said() {
     let (stage, _) = serving("bound", "");
     let text = text(&stage).replace("sample = 1\n", "sample = 1\nhistory = 3\n");

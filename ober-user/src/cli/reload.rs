@@ -46,6 +46,9 @@ fn show(reloaded: &Reloaded, screen: &mut Screen) -> Result<(), Error> {
     for number in &reloaded.replaced {
         screen.line(format_args!("worker {number}: replaced"))?;
     }
+    for number in &reloaded.told {
+        screen.line(format_args!("worker {number}: changed while it runs"))?;
+    }
     for number in &reloaded.unchanged {
         screen.line(format_args!("worker {number}: unchanged"))?;
     }

@@ -16,7 +16,7 @@ use crate::{
     api::{Reloaded, Sync, Text},
     backends::{Backends, Ready},
     config::{Config, Written},
-    haproxy::{Pool, Report},
+    haproxy::{self, Pool, Report},
     history::Origin,
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
@@ -75,6 +75,7 @@ impl Daemon {
         };
         Ok(Reloaded {
             replaced: report.replaced,
+            told: report.told,
             unchanged: report.unchanged,
             failed: report.failed.into_iter().collect(),
             plan,
@@ -192,11 +193,13 @@ impl Daemon {
                 .await);
         }
         let report = hands.report;
+        let program = &change.config.workers.haproxy;
+        let haproxy = haproxy::version::probe(program).await.ok();
         *held.keeper = change.lists;
         *held.backends = change.backends;
         self.watch.follow(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.config);
-        self.in_force().written = change.written;
+        *self.in_force() = InForce::new(change.written, haproxy);
         Ok((change.plan, report))
     }
 

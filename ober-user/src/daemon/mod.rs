@@ -41,7 +41,7 @@ use crate::{
     config::{Config, Written},
     dataplane::Plane,
     gate,
-    haproxy::Pool,
+    haproxy::{Pool, version::Program},
     history::{Origin, Reason},
     lists::Keeper,
     observe,
@@ -75,12 +75,25 @@ pub(crate) struct InForce {
     written: Written,
     /// Its number in the history; `None`: it could not be kept.
     snapshot: Option<u64>,
+    /// What workers are started with; `None`: it did not say.
+    haproxy: Option<Program>,
 }
 
 impl InForce {
-    fn new(written: Written) -> Self {
-        let snapshot = None;
-        Self { written, snapshot }
+    fn new(written: Written, haproxy: Option<Program>) -> Self {
+        Self {
+            written,
+            snapshot: None,
+            haproxy,
+        }
+    }
+
+    fn describe(&self) -> status::Configuration {
+        status::Configuration {
+            snapshot: self.snapshot,
+            hash: self.written.hash(),
+            haproxy: self.haproxy.clone(),
+        }
     }
 }
 

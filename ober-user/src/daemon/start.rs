@@ -62,11 +62,12 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     tell_unresolved(&ready);
     let parts = put_in_force(&config, key, &mut backends, ready).await?;
     let drops = parts.drops;
+    let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
     let (tell, learned) = mpsc::unbounded_channel();
     let daemon = Arc::new(Daemon {
         run: node.run.clone(),
         path,
-        in_force: InForce::new(written).into(),
+        in_force: InForce::new(written, haproxy).into(),
         started: lists::now(),
         announcer: parts.announcer,
         pool: parts.pool.into(),

@@ -1,6 +1,6 @@
 //! What a reload would do to each worker.
 
-use super::{Error, Pool, Servers, Stage, check::draft, complete_all, sockets::keys};
+use super::{Error, Pool, Servers, check::draft, complete_all, live::Change, sockets::keys};
 use crate::config::Config;
 
 /// What becomes of a worker.
@@ -28,25 +28,21 @@ impl Pool {
         });
         let sets = complete_all(&keys(config), have)?;
         let drafts = draft(config, servers, &sets).await?;
-        let foreseen = drafts.iter().enumerate().map(|(worker, (_, order))| {
-            let slot = self.slots.get(worker).filter(|slot| slot.active);
-            let before = slot.map(|slot| slot.handle.snapshot());
-            let foreseen = match before {
-                None => replace("there is no such worker yet"),
-                Some(it) if it.stage != Stage::Running => replace("it does not run"),
-                Some(it) if it.generation != Some(order.launch.generation) => {
-                    replace("its configuration or a certificate is another")
+        let foreseen = drafts.iter().enumerate().map(|(worker, (text, order))| {
+            let slot = self.slots.get(worker);
+            let change = slot.map(|slot| slot.change(text, order));
+            let foreseen = match change {
+                Some(Change::Unchanged) => Foreseen::Unchanged,
+                Some(Change::Live(commands)) => {
+                    Foreseen::Live(commands.iter().map(ToString::to_string).collect())
                 }
-                Some(_) => Foreseen::Unchanged,
+                Some(Change::Replace(why)) => Foreseen::Replace { why },
+                None => Foreseen::Replace {
+                    why: "there is no such worker yet".to_owned(),
+                },
             };
             (worker, foreseen)
         });
         Ok(foreseen.collect())
-    }
-}
-
-fn replace(why: &str) -> Foreseen {
-    Foreseen::Replace {
-        why: why.to_owned(),
     }
 }
