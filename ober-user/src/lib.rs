@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli -> api -> daemon -+-> config
+//!                       +-> plan (what a change does, in which order), history
 //!                       +-> lists, backends -> hostlist, slurm, resolve -> store
 //!                       |          ^- discover -> fetch, command, tls
 //!                       +-> check -> fetch, command, tls : machine, drive
