@@ -215,6 +215,9 @@ impl Daemon {
         let Failed { done, error } = failed;
         let old = self.config();
         let servers = held.backends.servers().clone();
+        if let Err(error) = held.keeper.distrust() {
+            tracing::error!(%error, "read the lists in force");
+        }
         let mut hands = hands::Change {
             daemon: self,
             pool: &mut held.pool,

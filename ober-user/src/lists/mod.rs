@@ -65,6 +65,8 @@ pub enum Error {
 struct List {
     stored: Stored,
     count: u64,
+    /// What its sources took of the cap when all were read, and what was added since.
+    used: u64,
     error: Option<String>,
     /// `None`: nobody knows whether what is on disk is what the kernel holds.
     snapshot: Option<Snapshot>,
@@ -249,6 +251,14 @@ impl Keeper {
             list: name.into(),
             source,
         })
+    }
+
+    /// Another keeper changed the lists: what is on disk and in the kernel is no longer what this one left there.
+    pub fn distrust(&mut self) -> Result<(), Error> {
+        for list in self.lists.values_mut() {
+            list.snapshot = None;
+        }
+        self.recount()
     }
 
     fn recount(&mut self) -> Result<(), Error> {
