@@ -86,7 +86,7 @@ pub struct Snapshot {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("find snapshot {number}: there is none of that number; {}", known(.first, .last))]
+    #[error("find snapshot {number}: there is none of that number; {}", known(*.first, *.last))]
     Unknown {
         number: u64,
         first: Option<u64>,
@@ -100,7 +100,7 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-fn known(first: &Option<u64>, last: &Option<u64>) -> String {
+fn known(first: Option<u64>, last: Option<u64>) -> String {
     match (first, last) {
         (Some(first), Some(last)) => format!("{first} to {last} are kept"),
         _ => "none is kept yet".to_owned(),

@@ -88,7 +88,7 @@ impl Written {
     /// The same for the same texts, whatever the main file is called: FNV-1a, hexadecimal.
     pub fn hash(&self) -> String {
         let names = self.more.iter().filter_map(|file| file.path.file_name());
-        let names = names.flat_map(|name| name.as_encoded_bytes());
+        let names = names.flat_map(std::ffi::OsStr::as_encoded_bytes);
         let texts = self.files().flat_map(|file| file.text.bytes().chain([0]));
         let hash = texts
             .chain(names.copied())

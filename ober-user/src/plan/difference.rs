@@ -300,21 +300,17 @@ fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut Written) -> Vec<
 }
 
 fn server(server: &Server) -> String {
-    let mut line = format!("server {}", server.addr);
-    if let Some(host) = &server.host {
-        line += &format!(" ({host})");
-    }
     let standing = server.standing;
-    if standing.weight != 1 {
-        line += &format!(", weight {}", standing.weight);
-    }
-    if standing.tier != 0 {
-        line += &format!(", tier {}", standing.tier);
-    }
-    if let Some(most) = standing.max_connections {
-        line += &format!(", at most {most} connections");
-    }
-    line
+    let host = server.host.as_ref();
+    let most = standing.max_connections;
+    let words = [
+        Some(format!("server {}", server.addr)),
+        host.map(|host| format!("written as {host}")),
+        (standing.weight != 1).then(|| format!("weight {}", standing.weight)),
+        (standing.tier != 0).then(|| format!("tier {}", standing.tier)),
+        most.map(|most| format!("at most {most} connections")),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn workers(old: Option<&Config>, new: &Config, facts: &Facts) -> Vec<Change> {

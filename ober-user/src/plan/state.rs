@@ -132,6 +132,7 @@ impl State {
     }
 
     /// What it has become when this step to `to` is done.
+    #[must_use]
     pub fn after(mut self, step: &Step, to: &Self) -> Self {
         match step {
             Step::Withdraw { vips } => self.announced.retain(|vip| !vips.contains(vip)),

@@ -22,34 +22,34 @@ fn parse(text: &str) -> Config {
 type Service = (&'static str, Vec<u8>, Vec<(u16, &'static str)>);
 
 fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
-    let mut text = format!(
+    let mut parts = vec![format!(
         "[node]\ninterfaces={interfaces:?}\n[workers]\nhaproxy='/usr/sbin/haproxy'\ncount={workers}\n\
          [backends.rgw]\nservers=['10.0.0.1:80']\n"
-    );
-    let mut lists = BTreeSet::new();
-    let mut taken = BTreeSet::new();
+    )];
+    let (mut lists, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for (name, vips, ports) in services {
-        let places = |vip: &u8| {
-            ports
-                .iter()
-                .map(|(port, _)| (*vip, *port))
-                .collect::<Vec<_>>()
-        };
-        let places: Vec<_> = vips.iter().flat_map(places).collect();
+        let places = vips.iter().flat_map(|vip| {
+            let ports = ports.iter();
+            ports.map(move |(port, _)| (*vip, *port))
+        });
+        let places: Vec<_> = places.collect();
         if places.iter().any(|place| !taken.insert(*place)) {
             continue;
         }
         let vips: Vec<String> = vips.iter().map(|vip| format!("192.0.2.{vip}")).collect();
-        text += &format!("[[services]]\nname='{name}'\nvips={vips:?}\nbackend='rgw'\n");
+        parts.push(format!(
+            "[[services]]\nname='{name}'\nvips={vips:?}\nbackend='rgw'\n"
+        ));
         for (port, access) in ports {
-            text += &format!("[[services.listeners]]\nport={port}\naccess='{access}'\n");
+            parts.push(format!(
+                "[[services.listeners]]\nport={port}\naccess='{access}'\n"
+            ));
             lists.insert(*access);
         }
     }
-    for list in lists.iter().filter(|list| **list != "open") {
-        text += &format!("[lists.{list}]\n");
-    }
-    text
+    lists.remove("open");
+    parts.extend(lists.iter().map(|list| format!("[lists.{list}]\n")));
+    parts.concat()
 }
 
 fn some_service() -> impl Strategy<Value = Service> {
@@ -125,19 +125,18 @@ fn sound(at: &State, from: &State, to: &State) -> Result<(), TestCaseError> {
             served && at.workers != Edition::None,
             "{place} has no sockets"
         );
-        match &behind.list {
-            Some(list) => prop_assert!(at.lists.contains_key(list), "{place} lacks its list"),
-            None => {
-                let open = |state: &State| {
-                    let behind = state.services.get(place);
-                    behind.is_some_and(|behind| behind.list.is_none())
-                };
-                prop_assert!(
-                    open(from) || open(to),
-                    "{place} is open and was never to be"
-                );
-            }
+        if let Some(list) = &behind.list {
+            prop_assert!(at.lists.contains_key(list), "{place} lacks its list");
+            continue;
         }
+        let open = |state: &State| {
+            let behind = state.services.get(place);
+            behind.is_some_and(|behind| behind.list.is_none())
+        };
+        prop_assert!(
+            open(from) || open(to),
+            "{place} is open and was never to be"
+        );
     }
     for vip in &at.announced {
         let served = at.services.keys().any(|place| place.vip == *vip);
