@@ -145,3 +145,8 @@ pub(super) fn adjust(key: &Key, server: &Server, wanted: &Server) -> Vec<Command
         .map(|verb| Command::new(key, verb))
         .collect()
 }
+
+/// Has a server finish. Its weight tells who counts servers that it is none of them any more.
+pub(super) fn leave(key: &Key) -> [Command; 2] {
+    [Verb::Weight(0), Verb::Leave].map(|verb| Command::new(key, verb))
+}

@@ -16,7 +16,7 @@ pub(super) use self::{
     text::{Server, Text},
 };
 use self::{
-    command::{add, adjust},
+    command::{add, adjust, leave},
     text::{Backend, Method},
 };
 
@@ -117,7 +117,13 @@ impl Steps<'_> {
             match (before, self.leaving.get(&key)) {
                 (Some(before), _) => first.extend(self.changed(&key, before, server)?),
                 (None, Some(before)) => {
-                    first.extend(self.changed(&key, before, server).map_err(|reason| {
+                    // As it stands while it leaves.
+                    let before = Server {
+                        weight: Some(0),
+                        held: server.held,
+                        ..before.clone()
+                    };
+                    first.extend(self.changed(&key, &before, server).map_err(|reason| {
                         format!("{reason}, and its connections are not finished yet")
                     })?);
                     let verb = if server.held {
@@ -132,7 +138,9 @@ impl Steps<'_> {
         }
         let stays = |old: &&Server| self.backend.servers.iter().any(|new| new.name == old.name);
         let gone = self.before.iter().filter(|old| !stays(old));
-        last.extend(gone.map(|old| Command::new(&Key::new(self.name, old), Verb::Leave)));
+        for old in gone {
+            last.extend(leave(&Key::new(self.name, old)));
+        }
         Ok(())
     }
 

@@ -60,6 +60,7 @@ fn whatever_a_socket_can_change_is_a_command() {
                  /a\\ b\\;c check-sni backup backup",
                 "enable health rgw/b",
                 "set server rgw/b state ready",
+                "set server rgw/a weight 0",
                 "set server rgw/a state maint",
             ],
         ),
@@ -149,7 +150,7 @@ fn what_a_table_and_an_order_allow_is_told_nevertheless() {
     assert!(matches!(change, Change::Live(commands) if commands.len() == 2));
     let (two, one) = (["a 10.0.0.1:80", "b 10.0.0.2:80"], ["b 10.0.0.2:80"]);
     let change = compare(&text("first", &two), &text("first", &one), &Leaving::new());
-    assert!(matches!(change, Change::Live(commands) if commands.len() == 1));
+    assert!(matches!(change, Change::Live(commands) if commands.len() == 2));
 }
 
 #[test]
