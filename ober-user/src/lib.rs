@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli -> api -> daemon -+-> config
+//!                       +-> plan (what a change does, in which order), history
 //!                       +-> lists, backends -> hostlist, slurm, resolve -> store
 //!                       |          ^- discover -> fetch, command, tls
 //!                       +-> check -> fetch, command, tls : machine, drive
@@ -22,6 +23,7 @@ pub mod slurm;
 
 pub mod access;
 pub mod backends;
+pub mod history;
 pub mod lists;
 pub mod store;
 
@@ -44,6 +46,7 @@ pub mod announce;
 pub mod bfd;
 pub mod bgp;
 pub mod gate;
+pub mod plan;
 pub mod sockopt;
 pub mod vrrp;
 

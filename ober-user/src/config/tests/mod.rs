@@ -112,6 +112,7 @@ fn what_is_left_out_takes_the_documented_default() {
             metrics: "127.0.0.1:8404".parse().unwrap(),
             sample: 64,
             packet_log: false,
+            history: 50,
         }
     );
     assert_eq!(config.workers.cpus, [0, 1, 4]);
