@@ -13,6 +13,10 @@ pub(crate) const ROUTE6: &str = "2001:db8::10/128";
 
 /// How the router is set up towards the node.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a line of the router's configuration, whatever the others are"
+)]
 pub(crate) struct Setup {
     /// The node's and the router's address.
     pub(crate) session: (&'static str, &'static str),
