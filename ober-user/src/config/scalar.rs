@@ -111,6 +111,11 @@ impl<T: Notation> de::Visitor<'_> for Reader<T> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Period(pub(super) Duration);
 
+/// A length of time as the configuration writes it; `None`: it is none.
+pub fn period(text: &str) -> Option<Duration> {
+    Period::read(text).map(|Period(period)| period)
+}
+
 impl Notation for Period {
     const EXPECTED: &'static str =
         "a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"";

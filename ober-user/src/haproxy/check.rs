@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -32,10 +32,23 @@ pub(super) async fn prepare(
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
+    let drafts = draft(config, servers, sets).await?;
+    for (text, order) in &drafts {
+        write(&order.launch.file, text)?;
+    }
+    Ok(drafts.into_iter().map(|(_, order)| order).collect())
+}
+
+/// One order a worker with its text, accepted by HAProxy. No file is left of it.
+pub(super) async fn draft(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
-    let certificates = certificates(config);
+    let certificates = fingerprint(&certificates(config));
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
-    let mut orders = Vec::new();
+    let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
         let place = Place {
@@ -44,12 +57,14 @@ pub(super) async fn prepare(
             cli: &files.cli(),
             stats: &files.stats(),
         };
-        let text = render(config, servers, place)?;
-        let generation = fingerprint(&[
-            haproxy.as_os_str().as_bytes(),
-            text.as_bytes(),
-            &certificates,
-        ]);
+        // The text alone tells one generation from another: it is compared with what a worker has.
+        let text = format!(
+            "# For {} and the certificates {:016x}.\n{}",
+            haproxy.display(),
+            certificates.0,
+            render(config, servers, place)?
+        );
+        let generation = fingerprint(text.as_bytes());
         let launch = Launch {
             generation,
             haproxy: haproxy.clone(),
@@ -57,28 +72,15 @@ pub(super) async fn prepare(
             cpu: *cpu,
             sockets: in_order(&keys, set),
         };
-        orders.push((
-            text,
-            Order {
-                launch,
-                keys: keys.clone(),
-            },
-        ));
+        let keys = keys.clone();
+        drafts.push((text, Order { launch, keys }));
     }
     // They differ in numbers only; the last one has the longest paths.
-    if let Some((text, order)) = orders.last() {
-        accepted(
-            &config.workers.haproxy,
-            &config.node.run.join("candidate.cfg"),
-            text,
-            &order.launch,
-        )
-        .await?;
+    if let Some((text, order)) = drafts.last() {
+        let candidate = config.node.run.join("candidate.cfg");
+        accepted(haproxy, &candidate, text, &order.launch).await?;
     }
-    for (text, order) in &orders {
-        write(&order.launch.file, text)?;
-    }
-    Ok(orders.into_iter().map(|(_, order)| order).collect())
+    Ok(drafts)
 }
 
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
@@ -107,11 +109,11 @@ fn certificates(config: &Config) -> Vec<u8> {
 }
 
 /// FNV-1a: the same in every build, since the next daemon compares it.
-fn fingerprint(parts: &[&[u8]]) -> Generation {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    Generation(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+fn fingerprint(bytes: &[u8]) -> Generation {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    }))
+    });
+    Generation(hash)
 }
 
 async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
@@ -142,13 +144,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fingerprint_is_fnv_1a_and_covers_every_part() {
-        assert_eq!(fingerprint(&[]), Generation(0xcbf2_9ce4_8422_2325));
-        assert_eq!(fingerprint(&[b"foobar"]), Generation(0x8594_4171_f739_67e8));
-        assert_eq!(fingerprint(&[b"foo", b"bar"]), fingerprint(&[b"foobar"]));
-        assert_ne!(
-            fingerprint(&[b"text", b"old certificate"]),
-            fingerprint(&[b"text", b"new certificate"])
-        );
+    fn the_fingerprint_is_fnv_1a() {
+        assert_eq!(fingerprint(b""), Generation(0xcbf2_9ce4_8422_2325));
+        assert_eq!(fingerprint(b"foobar"), Generation(0x8594_4171_f739_67e8));
     }
 }

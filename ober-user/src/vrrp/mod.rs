@@ -17,7 +17,7 @@ pub use self::{
     event::{
         Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
     },
-    net::{Error, Handle, start},
+    net::{Error, Handle, Heard, Listener, start},
 };
 use self::{
     packet::{Advertisement, Interval},

@@ -270,7 +270,7 @@ impl Link {
     }
 }
 
-fn senders(config: &Vrrp) -> Senders {
+pub(super) fn senders(config: &Vrrp) -> Senders {
     match &config.transport {
         Transport::Multicast => Senders::Group,
         Transport::Unicast(peers) => {
