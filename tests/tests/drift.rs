@@ -2,6 +2,7 @@
 //! come and go do so in the running workers.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "what the helpers of a test expect is part of the test"
 )]
 
@@ -295,8 +296,6 @@ fn twenty_joins_and_leaves_under_tls_load_and_long_uploads_cut_nobody_and_replac
         has.clone_from(next);
         std::thread::sleep(Duration::from_millis(200));
     }
-    // A worker that ends now comes back with what it was told.
-    let killed = before.workers[0].pid.expect("it runs");
     let (load, uploads) = (
         load.finish().expect("finish"),
         uploads.finish().expect("finish"),
@@ -317,7 +316,12 @@ fn twenty_joins_and_leaves_under_tls_load_and_long_uploads_cut_nobody_and_replac
         Ok((servers.lines().filter(|line| line.contains("rgw")).count() == 1).then_some(()))
     })
     .expect("who left is deleted");
-    // kill -9 of a worker, then of the daemon.
+    what_was_told_outlives_worker_and_daemon(stage, &before);
+}
+
+/// kill -9 of a worker, then of the daemon.
+fn what_was_told_outlives_worker_and_daemon(stage: &mut Stage, before: &Status) {
+    let killed = before.workers[0].pid.expect("it runs");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed), Signal::SIGKILL).expect("kill");
     until("its successor", SOON, || {
         let worker = &stage.status()?.workers[0];

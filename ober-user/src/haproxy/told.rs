@@ -160,7 +160,7 @@ impl Slot {
             match do_command(&socket, &delete).await {
                 Ok(()) => finished.push(key.clone()),
                 Err(Refusal::Refused { answer, .. }) if answer.contains("No such server") => {
-                    finished.push(key.clone())
+                    finished.push(key.clone());
                 }
                 // There are connections to it.
                 Err(_) => {}

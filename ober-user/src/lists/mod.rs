@@ -220,7 +220,8 @@ impl Keeper {
         let plan = access::Plan::new(&self.maps, number, &entries, Others::Go).map_err(apply)?;
         let change = plan.change();
         if change != Change::default() {
-            plan.apply(&mut self.maps, &entries, Others::Go).map_err(apply)?;
+            plan.apply(&mut self.maps, &entries, Others::Go)
+                .map_err(apply)?;
         }
         Ok(change)
     }

@@ -111,14 +111,15 @@ pub(in super::super) fn drift(
 }
 
 fn missing(key: &Key, backend: &Backend, server: &Server) -> Finding {
-    let addable = backend.method == Method::Dynamic;
+    let commands = match backend.method {
+        Method::Dynamic => add(key, backend, server),
+        Method::Ordered | Method::Static => Vec::new(),
+    };
     Finding {
         key: key.clone(),
         found: "no such server".to_owned(),
         set: format!("server at {}", server.address),
-        commands: addable
-            .then(|| add(key, backend, server))
-            .unwrap_or_default(),
+        commands,
     }
 }
 
