@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Change,
-    backends, config,
+    backends, config, dataplane,
     gate::{self, Order},
     history, lists,
     plan::Plan,
@@ -212,7 +212,25 @@ pub fn failure(error: &anyhow::Error) -> Failure {
             || cause.is::<config::Error>()
     });
     Failure {
-        message: format!("{error:#}"),
+        message: dataplane::chain(error.as_ref()),
         usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostlist::{Error, Origin};
+
+    #[test]
+    fn a_cause_that_the_error_names_is_not_told_again() {
+        let source = Error::Read {
+            origin: Origin::File("/nowhere".into()),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        let list = "web".to_owned();
+        let said = failure(&lists::Error::Sources { list, source }.into()).message;
+        assert_eq!(said.matches("/nowhere").count(), 1, "{said}");
+        assert_eq!(said.matches("entity not found").count(), 1, "{said}");
     }
 }

@@ -11,6 +11,7 @@
 //!                       +-> haproxy (workers) : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
+//! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
@@ -48,6 +49,10 @@ pub mod gate;
 pub mod plan;
 pub mod sockopt;
 pub mod vrrp;
+
+pub mod doctor;
+pub mod finding;
+pub mod trial;
 
 pub mod counters;
 pub mod events;

@@ -62,7 +62,7 @@ pub enum Error {
     Json(#[from] serde_json::Error),
     #[error("start the command: {0}")]
     Runtime(io::Error),
-    #[error("{0:#}")]
+    #[error("{}", dataplane::chain(.0.as_ref()))]
     Daemon(anyhow::Error),
 }
 

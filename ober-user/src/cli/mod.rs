@@ -8,7 +8,9 @@ mod bgp;
 pub mod client;
 mod counters;
 mod detach;
+mod doctor;
 mod error;
+mod findings;
 mod flow;
 mod gate;
 mod history;
@@ -19,6 +21,7 @@ mod reload;
 pub mod screen;
 mod shell;
 mod status;
+mod test;
 mod validate;
 mod vrrp;
 
@@ -31,7 +34,7 @@ use crate::gate::Order;
 pub use error::Error;
 use screen::Screen;
 
-const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check` is no; 2 wrong usage or bad \
+const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no; 2 wrong usage or bad \
 configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
@@ -99,6 +102,10 @@ enum Command {
     Bfd(Json),
     /// Show the VRRP instances
     Vrrp(Json),
+    /// Try neighbours, servers and certificates, without announcing anything
+    Test(test::Test),
+    /// Look at what this machine must have and should have; changes nothing
+    Doctor(Json),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -158,6 +165,8 @@ impl Ober {
             Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
             Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
+            Command::Test(test) => wait_with("error", test.run(&path, screen)),
+            Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),
@@ -185,11 +194,19 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
 
 /// Runs a command of a person, not the daemon.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+    wait_with("warn", command)
+}
+
+/// Logs no more than `level` unless told otherwise: some commands tell in their answer what a daemon logs.
+fn wait_with(
+    level: &str,
+    command: impl Future<Output = Result<Outcome, Error>>,
+) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    logs("warn");
+    logs(level);
     let outcome = runtime.block_on(command);
     // A name service that hangs must not hold the end of the command up.
     runtime.shutdown_background();

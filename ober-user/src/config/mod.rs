@@ -25,7 +25,7 @@ pub use self::{
     load::base,
     route::{Names, Route, Stranger},
     rules::Rule,
-    scalar::Rate,
+    scalar::{Rate, period},
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
@@ -66,7 +66,7 @@ mod workers;
 mod written;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The list that `acl sync --frontend-http` fills. Always exists.
 pub const FRONTEND_HTTP: &str = "frontend-http";

@@ -33,6 +33,7 @@ use tokio::{
 pub use detach::{Detached, detach};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
+pub(crate) use servers::targets;
 
 use crate::{
     announce::Announcer,

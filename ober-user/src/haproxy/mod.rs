@@ -40,7 +40,7 @@ pub mod version;
 pub mod worker;
 
 pub use cli::ask;
-pub use files::allow;
+pub use files::{allow, files};
 pub use foresee::Foreseen;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};

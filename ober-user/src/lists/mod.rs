@@ -10,6 +10,7 @@
 
 mod change;
 mod expand;
+mod retold;
 mod snapshot;
 mod stored;
 
@@ -70,6 +71,8 @@ struct List {
     error: Option<String>,
     /// `None`: nobody knows whether what is on disk is what the kernel holds.
     snapshot: Option<Snapshot>,
+    /// What its only source said, an IPv4 address a line; `None` when it is otherwise or not known.
+    text: Option<Vec<u8>>,
 }
 
 /// All lists of an instance.

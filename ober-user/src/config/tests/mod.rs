@@ -21,13 +21,13 @@ mod refusals;
 mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: TempDir,
     env: Env,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
@@ -48,7 +48,7 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    pub(super) fn parse(&self, text: &str) -> Result<Config, Error> {
+    pub(crate) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
     }
 
@@ -75,7 +75,7 @@ impl Place {
 }
 
 /// The least a node with one service writes.
-pub(super) const LEAST: &str = r#"
+pub(crate) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
 [[services]]
