@@ -130,10 +130,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => match daemon.change(&Text::Own, Origin::of(Reason::Sighup)).await {
-                Ok(report) => tracing::info!(?report, "reloaded"),
-                Err(error) => tracing::error!(%error, "reload: everything stays as it was"),
-            },
+            _ = hangup.recv() => {
+                let origin = Origin::of(Reason::Sighup);
+                if let Err(error) = daemon.change(&Text::Own, origin).await {
+                    tracing::error!(%error, "reload: everything stays as it was");
+                }
+            }
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
