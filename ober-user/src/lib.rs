@@ -12,8 +12,8 @@
 //!                       +-> observe <- status, counters, events
 //! offline: the same answers without a daemon
 //! ```
+pub mod certificates;
 pub mod config;
-pub mod pem;
 
 pub mod hostlist;
 pub mod resolve;

@@ -27,6 +27,8 @@ pub(super) struct Judge<'j> {
     faults: Vec<Fault>,
     /// Backends whose kind of check was not written.
     pub(super) assumed: BTreeSet<String>,
+    /// Files that hold certificates, to be read when it is known where their copies are.
+    pub(super) certificates: Vec<At<PathBuf>>,
 }
 
 impl<'j> Judge<'j> {
@@ -37,6 +39,7 @@ impl<'j> Judge<'j> {
             env,
             faults: Vec::new(),
             assumed: BTreeSet::new(),
+            certificates: Vec::new(),
         }
     }
 
@@ -47,6 +50,7 @@ impl<'j> Judge<'j> {
             (self.lists(file.lists), self.backends(file.backends, share));
         let node = self.node(file.node, &lists);
         let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        self.certificates(&node.run);
         check::settle(&mut backends, &services, &self.assumed);
         let bfd = self.bfd(file.bfd);
         let config = Config {

@@ -3,6 +3,7 @@
 //! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
 //! only then resolve the lists again. Stop: let go; the data plane goes on filtering and the workers go on serving.
 
+mod certificates;
 mod control;
 mod detach;
 mod key;
@@ -57,6 +58,7 @@ pub struct Daemon {
     attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
+    certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -76,6 +78,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
     tasks.spawn(servers::learn(Arc::clone(&daemon), started.learned));
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
+    tasks.spawn(certificates::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;

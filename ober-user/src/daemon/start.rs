@@ -74,6 +74,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
         watch: Watch::new(discover::engine::Engine::new(tell)),
+        certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::new(config)),
         _lock: lock,
     });

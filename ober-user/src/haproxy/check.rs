@@ -22,7 +22,7 @@ use super::{
     worker::Generation,
     write,
 };
-use crate::config::Config;
+use crate::{certificates::shelf, config::Config, lists};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,7 +33,8 @@ pub(super) async fn prepare(
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
     version::suits(config).await?;
-    let certificates = certificates(config);
+    // A worker reads them when it starts; what changes later it is told.
+    shelf::fill(config, lists::now())?;
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut orders = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -45,11 +46,7 @@ pub(super) async fn prepare(
             stats: &files.stats(),
         };
         let text = render(config, servers, place)?;
-        let generation = fingerprint(&[
-            haproxy.as_os_str().as_bytes(),
-            text.as_bytes(),
-            &certificates,
-        ]);
+        let generation = fingerprint(&[haproxy.as_os_str().as_bytes(), text.as_bytes()]);
         let launch = Launch {
             generation,
             haproxy: haproxy.clone(),
@@ -84,25 +81,6 @@ pub(super) async fn prepare(
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
     keys.iter()
         .filter_map(|key| set.get(key).cloned())
-        .collect()
-}
-
-/// A renewed certificate under its old name makes another generation. Unreadable ones are HAProxy's to report.
-fn certificates(config: &Config) -> Vec<u8> {
-    let listeners = config
-        .services
-        .iter()
-        .flat_map(|service| &service.listeners);
-    let served = listeners.filter_map(|listener| listener.protocol.termination());
-    let shown = config
-        .backends
-        .values()
-        .filter_map(|backend| backend.tls.as_ref());
-    let paths = served
-        .map(|tls| &tls.certificate)
-        .chain(shown.flat_map(|tls| &tls.certificate));
-    paths
-        .flat_map(|path| std::fs::read(path).unwrap_or_default())
         .collect()
 }
 
@@ -147,8 +125,8 @@ mod tests {
         assert_eq!(fingerprint(&[b"foobar"]), Generation(0x8594_4171_f739_67e8));
         assert_eq!(fingerprint(&[b"foo", b"bar"]), fingerprint(&[b"foobar"]));
         assert_ne!(
-            fingerprint(&[b"text", b"old certificate"]),
-            fingerprint(&[b"text", b"new certificate"])
+            fingerprint(&[b"haproxy", b"old text"]),
+            fingerprint(&[b"haproxy", b"new text"])
         );
     }
 }

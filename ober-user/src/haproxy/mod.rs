@@ -36,7 +36,7 @@ pub mod sockets;
 pub mod version;
 pub mod worker;
 
-pub use cli::ask;
+pub use cli::{ask, who};
 pub use files::allow;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
@@ -64,7 +64,7 @@ pub struct WorkerEvent {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub replaced: Vec<usize>,
-    /// They had this configuration and these certificates already.
+    /// They had this configuration already.
     pub unchanged: Vec<usize>,
     /// The old process goes on where there is one.
     pub failed: Vec<(usize, String)>,
@@ -77,6 +77,8 @@ pub struct Report {
 pub enum Error {
     #[error(transparent)]
     Render(#[from] render::Error),
+    #[error(transparent)]
+    Certificates(#[from] crate::certificates::shelf::Error),
     #[error(
         "run HAProxy: there is no {}; `apt-get install haproxy`, or name another in `workers.haproxy`",
         haproxy.display()
@@ -255,7 +257,7 @@ impl Pool {
             .collect()
     }
 
-    /// Replaces every worker whose configuration or certificate changed, on the same sockets. One goes first; if it
+    /// Replaces every worker whose configuration changed, on the same sockets. One goes first; if it
     /// does not get ready, the others are not touched. Take services that go out of the kernel's maps before this,
     /// and put new ones in after it.
     pub async fn reload(&mut self, config: &Config, servers: &Servers) -> Result<Report, Error> {

@@ -138,7 +138,8 @@ pub(crate) const PLAIN: Protocol = Protocol::Http { redirect: None };
 pub(crate) fn https(certificate: &Path) -> Protocol {
     Protocol::Https {
         tls: Termination {
-            certificate: certificate.to_owned(),
+            certificates: vec![certificate.to_owned()],
+            acme: Vec::new(),
             terms: Terms {
                 min: Version::V12,
                 max: None,

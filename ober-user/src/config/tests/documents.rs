@@ -129,6 +129,7 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     place.env.variables.extend([token]);
     let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
     place.env.variables.extend([password]);
+    fs::create_dir(place.path("tls")).unwrap();
     for file in ["slurm.conf", "ca.pem"] {
         fs::write(place.path(file), "").unwrap();
     }

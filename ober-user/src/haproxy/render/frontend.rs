@@ -1,5 +1,7 @@
 //! One listener of a service: who may come, how much they may take, what is made of a request before it goes on.
 
+use std::path::Path;
+
 use super::{
     Error, Share,
     bind::binds,
@@ -22,6 +24,8 @@ pub(super) struct Frontend<'a> {
     /// Of the service's own backend.
     pub(super) timeouts: &'a Timeouts,
     pub(super) share: Share,
+    /// The run directory.
+    pub(super) run: &'a Path,
 }
 
 impl Frontend<'_> {
@@ -32,7 +36,7 @@ impl Frontend<'_> {
         if !http {
             lines.add("mode tcp");
         }
-        binds(&mut lines, service, listener, keys)?;
+        binds(&mut lines, service, listener, keys, self.run)?;
         self.inactivity(&mut lines);
         self.connections(&mut lines)?;
         let routing = Routing { service, listener };

@@ -91,6 +91,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
                 listener,
                 timeouts: &own.timeouts,
                 share,
+                run: &config.node.run,
             };
             out += &front.render(&keys)?;
         }
@@ -112,6 +113,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
             name,
             http: reads_http(&config.services, name),
             share,
+            run: &config.node.run,
             servers: servers.get(name).unwrap_or(&none),
         };
         if let Some(backend) = config.backends.get(name) {

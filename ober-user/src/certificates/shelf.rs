@@ -1,0 +1,407 @@
+//! The certificates in use: a copy of each in the run directory, made of its file when that is good, and kept when the file
+//! is not. HAProxy reads the copies alone. A copy begins with a line that names its file, so that the next daemon knows it.
+//!
+//! ```text
+//! <run>/certificates/s3-443.list          what HAProxy reads for a listener: the default first
+//!                    s3-443.default.pem   what a client gets whose name is on none
+//!                    wild-53c9….pem       the copy of wild.pem
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    bundle::{self, Bundle},
+    facts::{Dates, Facts},
+    found::{self, Found},
+    placeholder,
+};
+use crate::{
+    config::{Config, tls::Termination},
+    store::{self, Pending},
+};
+
+/// A copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// What HAProxy is given.
+    pub text: Arc<str>,
+    pub sha1: String,
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The file it came from.
+    pub source: PathBuf,
+    pub facts: Facts,
+    /// What is wrong with it, or with the file that was to replace it.
+    pub problem: Option<String>,
+    /// `service-port` of every listener that has it; empty: it is shown to servers.
+    pub listeners: BTreeSet<String>,
+}
+
+/// Everything in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// By its path.
+    pub copies: BTreeMap<PathBuf, Copy>,
+    /// Copies of each list, by its path, the default first.
+    pub lists: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// By the path of the copy.
+    pub held: BTreeMap<PathBuf, Held>,
+    /// Files in directories that hold nothing of use, and why.
+    pub refused: BTreeMap<PathBuf, String>,
+    /// Whose changes matter.
+    pub watched: Watched,
+}
+
+/// What the stock was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    pub files: BTreeSet<PathBuf>,
+    pub directories: BTreeSet<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}; {fix}", fix = .0.fix())]
+    File(#[from] bundle::Error),
+    #[error(
+        "find a certificate for listener {listener}: there is none that can be used in {}; put a PEM file of chain \
+         and key there",
+        places.join(", ")
+    )]
+    Empty {
+        listener: String,
+        places: Vec<String>,
+    },
+    #[error("read the directory of certificates {path}: {source}", path = .path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("make a certificate to begin with for {names}: {source}")]
+    Placeholder { names: String, source: rcgen::Error },
+}
+
+pub(super) fn directory(run: &Path) -> PathBuf {
+    run.join("certificates")
+}
+
+/// What HAProxy reads for a listener.
+pub fn list(run: &Path, service: &str, port: impl std::fmt::Display) -> PathBuf {
+    directory(run).join(format!("{service}-{port}.list"))
+}
+
+/// Where the copy of a file is.
+pub fn copy(run: &Path, source: &Path) -> PathBuf {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-' || *letter == '_';
+    let stem: String = stem.chars().filter(plain).take(32).collect();
+    // FNV-1a: the same in every build, since the next daemon looks for it.
+    let hash = source.as_os_str().as_encoded_bytes().iter();
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    directory(run).join(format!("{stem}-{hash:016x}.pem"))
+}
+
+/// Reads every file the configuration names and puts what is good on the shelf. What is not leaves what was there. Fails
+/// where nothing is, for a listener or for a file that is named.
+pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
+    let mut filling = Filling {
+        config,
+        now,
+        earlier: earlier(&config.node.run),
+        stock: Stock::default(),
+    };
+    filling.make_directory()?;
+    for service in &config.services {
+        for listener in &service.listeners {
+            if let Some(tls) = listener.protocol.termination() {
+                filling.listener(&service.name, &listener.port.to_string(), tls)?;
+            }
+        }
+    }
+    let shown = config
+        .backends
+        .values()
+        .filter_map(|backend| backend.tls.as_ref());
+    for source in shown.filter_map(|tls| tls.certificate.as_deref()) {
+        filling.named(source)?;
+    }
+    Ok(filling.stock)
+}
+
+/// Removes what is not in stock any more.
+pub fn sweep(run: &Path, stock: &Stock) {
+    for entry in fs::read_dir(directory(run)).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if stock.copies.contains_key(&path) || stock.lists.contains_key(&path) {
+            continue;
+        }
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "remove a certificate that is not in use");
+        }
+    }
+}
+
+/// Is there something to go on with when this file is no good?
+pub fn has_copy(run: &Path, source: &Path) -> bool {
+    kept(&copy(run, source)).is_some()
+}
+
+/// The copies of an earlier life, by their sources.
+fn earlier(run: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
+    let source = |path: PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let first = text.lines().next()?;
+        first.strip_prefix("# ").map(PathBuf::from)
+    };
+    entries.filter_map(|entry| source(entry.path())).collect()
+}
+
+fn kept(path: &Path) -> Option<(Facts, String)> {
+    let text = fs::read_to_string(path).ok()?;
+    let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
+    Some((Facts::of(path, &bundle).ok()?, text))
+}
+
+fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
+    let bundle = Bundle::read(source)?;
+    let facts = Facts::of(source, &bundle)?;
+    // Nothing in a name may begin a line.
+    let name = source.display().to_string().replace(char::is_control, "?");
+    Ok((facts, format!("# {name}\n{}", bundle.pem())))
+}
+
+/// What is used of a file and its copy, and what is to be said about it.
+fn choose(
+    fresh: Result<(Facts, String), bundle::Error>,
+    kept: Option<(Facts, String)>,
+    now: u64,
+) -> Result<(Facts, String, Option<String>), bundle::Error> {
+    let own = |facts: &Facts| match facts.dates(now) {
+        Dates::Valid => None,
+        dates => Some(dates.to_string()),
+    };
+    match (fresh, kept) {
+        (Err(error), None) => Err(error),
+        (Err(error), Some((facts, text))) => {
+            let problem = format!("the one before is kept: {error}; {}", error.fix());
+            Ok((facts, text, Some(problem)))
+        }
+        (Ok((new, _)), Some((facts, text))) if facts != new && !new.replaces(&facts, now) => {
+            let problem = format!("the one before is kept: of the new one, {}", new.dates(now));
+            Ok((facts, text, Some(problem)))
+        }
+        (Ok((facts, text)), _) => {
+            let problem = own(&facts);
+            Ok((facts, text, problem))
+        }
+    }
+}
+
+struct Filling<'c> {
+    config: &'c Config,
+    now: u64,
+    earlier: BTreeSet<PathBuf>,
+    stock: Stock,
+}
+
+impl Filling<'_> {
+    fn make_directory(&self) -> Result<(), Error> {
+        let path = directory(&self.config.node.run);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| store::Error::Write { path, source }.into())
+    }
+
+    fn listener(&mut self, service: &str, port: &str, tls: &Termination) -> Result<(), Error> {
+        let run = &self.config.node.run;
+        let (listener, list) = (format!("{service}-{port}"), list(run, service, port));
+        let standard = directory(run).join(format!("{listener}.default.pem"));
+        let mut copies = Vec::new();
+        for source in &tls.certificates {
+            if source.is_dir() || !source.exists() && self.within(source).next().is_some() {
+                copies.extend(self.directory(source));
+            } else {
+                copies.push(self.named(source)?);
+            }
+        }
+        if let Some(source) = tls.issued(&self.config.node.state) {
+            self.stock.watched.files.insert(source.clone());
+            if source.exists() || self.kept(&source).is_some() {
+                copies.extend(self.put(&source));
+            }
+        }
+        for copy in &copies {
+            if let Some(held) = self.stock.held.get_mut(copy) {
+                held.listeners.insert(listener.clone());
+            }
+        }
+        let valid = |copy: &&PathBuf| {
+            let held = self.stock.held.get(*copy);
+            held.is_some_and(|held| held.facts.dates(self.now) == Dates::Valid)
+        };
+        let first = copies.iter().find(valid).or(copies.first());
+        let first = first.and_then(|copy| self.stock.copies.get(copy)).cloned();
+        let default = match first {
+            Some(copy) => copy,
+            None => self.last_resort(&listener, &standard, tls)?,
+        };
+        self.write(&standard, &default.text)?;
+        self.stock.copies.insert(standard.clone(), default);
+        let entries: Vec<PathBuf> = [standard].into_iter().chain(copies).collect();
+        let text: String = entries
+            .iter()
+            .map(|entry| format!("{}\n", entry.display()))
+            .collect();
+        self.write(&list, &text)?;
+        self.stock.lists.insert(list, entries);
+        Ok(())
+    }
+
+    /// Of a listener without any certificate: the last it had, or one to begin with.
+    fn last_resort(
+        &self,
+        listener: &str,
+        standard: &Path,
+        tls: &Termination,
+    ) -> Result<Copy, Error> {
+        if let Some((facts, text)) = kept(standard) {
+            return Ok(Copy {
+                text: text.into(),
+                sha1: facts.sha1,
+            });
+        }
+        if tls.acme.is_empty() {
+            let places = tls
+                .certificates
+                .iter()
+                .map(|place| place.display().to_string());
+            return Err(Error::Empty {
+                listener: listener.to_owned(),
+                places: places.collect(),
+            });
+        }
+        placeholder::make(standard, &tls.acme)
+    }
+
+    /// A file that is named must be there, or have been.
+    fn named(&mut self, source: &Path) -> Result<PathBuf, Error> {
+        self.stock.watched.files.insert(source.to_owned());
+        if let Some(copy) = self.held(source) {
+            return Ok(copy);
+        }
+        let used = choose(fresh(source), self.kept(source), self.now)?;
+        self.hold(source, used)
+    }
+
+    /// Everything in a directory that can be used.
+    fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
+        self.stock.watched.directories.insert(directory.to_owned());
+        let found = found::in_directory(directory).unwrap_or_else(|source| {
+            // A directory that cannot be read is not an empty one.
+            let error = Error::Directory {
+                path: directory.to_owned(),
+                source,
+            };
+            self.stock
+                .refused
+                .insert(directory.to_owned(), error.to_string());
+            let files = self.within(directory).cloned().collect();
+            Found {
+                files,
+                directories: BTreeSet::new(),
+            }
+        });
+        self.stock.watched.directories.extend(found.directories);
+        found
+            .files
+            .iter()
+            .filter_map(|file| self.put(file))
+            .collect()
+    }
+
+    fn within<'s>(&'s self, directory: &'s Path) -> impl Iterator<Item = &'s PathBuf> {
+        self.earlier
+            .iter()
+            .filter(move |source| source.starts_with(directory) && *source != directory)
+    }
+
+    /// A file that nobody named: one that is no good is told of, and what is no certificate with a key is not meant.
+    fn put(&mut self, source: &Path) -> Option<PathBuf> {
+        self.stock.watched.files.insert(source.to_owned());
+        if let Some(copy) = self.held(source) {
+            return Some(copy);
+        }
+        let used = match choose(fresh(source), self.kept(source), self.now) {
+            Ok(used) => used,
+            Err(bundle::Error::NoKey { .. } | bundle::Error::NoCertificate { .. }) => return None,
+            Err(error) => {
+                let told = format!("{error}; {}", error.fix());
+                self.stock.refused.insert(source.to_owned(), told);
+                return None;
+            }
+        };
+        match self.hold(source, used) {
+            Ok(copy) => Some(copy),
+            Err(error) => {
+                self.stock
+                    .refused
+                    .insert(source.to_owned(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Another listener may have it too.
+    fn held(&self, source: &Path) -> Option<PathBuf> {
+        let copy = copy(&self.config.node.run, source);
+        self.stock.held.contains_key(&copy).then_some(copy)
+    }
+
+    fn kept(&self, source: &Path) -> Option<(Facts, String)> {
+        kept(&copy(&self.config.node.run, source))
+    }
+
+    fn hold(
+        &mut self,
+        source: &Path,
+        used: (Facts, String, Option<String>),
+    ) -> Result<PathBuf, Error> {
+        let (facts, text, problem) = used;
+        let path = copy(&self.config.node.run, source);
+        self.write(&path, &text)?;
+        let sha1 = facts.sha1.clone();
+        let text = text.into();
+        self.stock.copies.insert(path.clone(), Copy { text, sha1 });
+        let held = Held {
+            source: source.to_owned(),
+            facts,
+            problem,
+            listeners: BTreeSet::new(),
+        };
+        self.stock.held.insert(path.clone(), held);
+        Ok(path)
+    }
+
+    /// Whole, for the owner alone, and only if it is another.
+    #[expect(
+        clippy::unused_self,
+        reason = "every write of the shelf is seen to come from here"
+    )]
+    fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
+        if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
+        }
+        Pending::write(path, text.as_bytes())?.commit()
+    }
+}

@@ -1,0 +1,363 @@
+//! Certificates that come, change and go while clients shake hands, through the real daemon and the real HAProxy.
+#![expect(
+    clippy::expect_used,
+    reason = "what the helpers of a test expect is part of the test"
+)]
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use ober_tests::{
+    certificate::Authority,
+    client::Client,
+    lab::{VIP4, VIP6, until},
+    load::Plan,
+    pattern::Pattern,
+    stage::{SECURE, Settings, Stage},
+};
+use ober_user::{
+    config::tls_client::{Tls, Verify},
+    status::certificates::Certificate,
+};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio_rustls::TlsConnector;
+
+const PATH: &str = "/certificates/object";
+const CONTENT: Pattern = Pattern::new(3, 4_000);
+const SOON: Duration = Duration::from_secs(10);
+const VIPS: [IpAddr; 2] = [VIP4, VIP6];
+
+/// A stage with an authority of its own, whose listener has these certificates.
+struct Scene {
+    stage: Stage,
+    authority: Authority,
+}
+
+impl Scene {
+    fn new(name: &str, certificates: &str) -> Self {
+        let stage = Stage::new(name, &Settings::default()).expect("build the stage");
+        let authority = Authority::new().expect("make an authority");
+        let text = fs::read_to_string(&stage.ober.config).expect("read the configuration");
+        let line = text.lines().find(|line| line.starts_with("certificate = "));
+        let text = text.replace(line.expect("it names a certificate"), certificates);
+        fs::write(&stage.ober.config, text).expect("write the configuration");
+        let scene = Self { stage, authority };
+        scene.write("s3.pem", &scene.authority.server(&VIPS).expect("issue"));
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.stage.cluster.lab.directory().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("write a certificate");
+    }
+
+    /// Beside it, then over it.
+    fn rename(&self, name: &str, text: &str) {
+        self.write("beside", text);
+        fs::rename(self.path("beside"), self.path(name)).expect("rename a certificate");
+    }
+
+    fn named(&self, name: &str) -> String {
+        self.authority
+            .server_named(&[name.to_owned()])
+            .expect("issue")
+    }
+
+    fn start(&mut self) {
+        self.stage.start().expect("start the daemon");
+    }
+
+    /// What a client is shown that asks for this name, or for none.
+    fn shown(&self, name: Option<&str>) -> CertificateDer<'static> {
+        let anybody = Tls {
+            verify: Verify::Nobody,
+            name: None,
+            identity: None,
+        };
+        // One for each handshake: a session that is resumed shows what it began with.
+        let config = ober_user::tls::client(&anybody, false).expect("a client");
+        let name = match name {
+            Some(name) => ServerName::try_from(name.to_owned()).expect("a name"),
+            None => ServerName::IpAddress(VIP4.into()),
+        };
+        let shown = self.stage.cluster.clients[0].tokio(async || {
+            let connector = TlsConnector::from(config);
+            let stream = tokio::net::TcpStream::connect(SocketAddr::new(VIP4, SECURE)).await?;
+            let stream = connector.connect(name, stream).await?;
+            let chain = stream.get_ref().1.peer_certificates();
+            let first = chain.and_then(|chain| chain.first());
+            anyhow::Ok(first.expect("a certificate").clone().into_owned())
+        });
+        shown.expect("enter the client").expect("shake hands")
+    }
+
+    /// Waits until every one of some clients is shown this, and says how long that took.
+    fn comes(&self, name: Option<&str>, text: &str) -> Duration {
+        let (began, wanted) = (Instant::now(), leaf(text));
+        until("the new certificate", SOON, || {
+            Ok((0..6).all(|_| self.shown(name) == wanted).then_some(()))
+        })
+        .expect("it is shown");
+        began.elapsed()
+    }
+
+    fn held(&self, file: &str) -> Certificate {
+        let held = self.stage.status().expect("status").certificates.held;
+        let path = self.path(file);
+        held.into_iter()
+            .find(|certificate| certificate.source == path)
+            .expect("it is in use")
+    }
+
+    /// Waits until something is wrong with a file, and says what.
+    fn problem(&self, file: &str, part: &str) -> String {
+        until("a problem in the status", SOON, || {
+            let problem = self.held(file).problem;
+            Ok(problem.filter(|problem| problem.contains(part)))
+        })
+        .expect("it is told")
+    }
+
+    fn workers(&self) -> Vec<i32> {
+        self.stage
+            .ober
+            .workers(&self.stage.cluster.node)
+            .expect("status")
+    }
+
+    fn store_object(&self) -> Client {
+        let client = Client::tls(
+            SocketAddr::new(VIP4, SECURE),
+            self.authority.client().expect("trust"),
+        );
+        self.stage.cluster.clients[0]
+            .tokio(async || {
+                client.create_bucket("certificates").await?;
+                client.put(PATH, CONTENT).await
+            })
+            .expect("enter the client")
+            .expect("store an object");
+        client
+    }
+}
+
+fn leaf(text: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM")
+}
+
+fn parts(text: &str) -> (&str, &str) {
+    text.split_at(text.find("-----BEGIN PRIVATE").expect("a key"))
+}
+
+fn link(to: &Path, at: &Path) {
+    let beside = at.with_extension("link");
+    symlink(to, &beside).expect("make a link");
+    fs::rename(beside, at).expect("put it in its place");
+}
+
+#[test]
+fn twenty_changes_by_every_way_refuse_no_handshake_and_leave_the_workers_alone() {
+    let mut scene = Scene::new("change", "certificate = \"tls/current/s3.pem\"");
+    fs::create_dir_all(scene.path("tls/0")).expect("make a directory");
+    scene.write(
+        "tls/0/s3.pem",
+        &scene.authority.server(&VIPS).expect("issue"),
+    );
+    link(Path::new("0"), &scene.path("tls/current"));
+    scene.start();
+    let client = scene.store_object();
+    let plan = Plan {
+        connections: 4,
+        ..Plan::get(client, PATH, CONTENT)
+    };
+    let before = scene.workers();
+    let load = plan
+        .start(&scene.stage.cluster.clients[1])
+        .expect("start the load");
+    let mut longest = Duration::ZERO;
+    for round in 1..=20 {
+        let text = scene.authority.server(&VIPS).expect("issue");
+        match round % 3 {
+            0 => scene.write("tls/current/s3.pem", &text),
+            1 => scene.rename("tls/current/s3.pem", &text),
+            _ => {
+                let directory = scene.path("tls").join(round.to_string());
+                fs::create_dir(&directory).expect("make a directory");
+                fs::write(directory.join("s3.pem"), &text).expect("write a certificate");
+                link(Path::new(&round.to_string()), &scene.path("tls/current"));
+            }
+        }
+        longest = longest.max(scene.comes(None, &text));
+    }
+    let report = load.finish().expect("finish");
+    let tally = report.tally();
+    assert!(
+        tally.ok > 0 && tally.failed() == 0,
+        "{tally}: {:?}",
+        report.failures(3)
+    );
+    assert_eq!(scene.workers(), before);
+    println!("{tally}; the longest took {longest:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    // A reload that changes nothing else finds nothing to replace.
+    scene.stage.cli(&["reload"]).expect("reload");
+    assert_eq!(scene.workers(), before);
+    assert_eq!(scene.held("tls/current/s3.pem").problem, None);
+}
+
+#[test]
+fn names_choose_among_files_and_directories_and_what_is_broken_takes_nothing_away() {
+    let list = "certificate = \"s3.pem\"\ncertificates = [\"more\", \"live\"]";
+    let mut scene = Scene::new("names", list);
+    let [a, b, c] = ["a.test", "*.b.test", "c.test"].map(|name| scene.named(name));
+    for directory in ["more", "live/c.test"] {
+        fs::create_dir_all(scene.path(directory)).expect("make a directory");
+    }
+    scene.write("more/a.pem", &a);
+    scene.write("more/b.crt", parts(&b).0);
+    scene.write("more/b.key", parts(&b).1);
+    scene.write("more/broken.pem", "-----BEGIN CERTIFICATE-----\n");
+    scene.write("more/other.pem", &(parts(&a).0.to_owned() + parts(&b).1));
+    scene.write("more/ca.crt", &scene.authority.pem());
+    scene.write("live/c.test/fullchain.pem", parts(&c).0);
+    scene.write("live/c.test/privkey.pem", parts(&c).1);
+    scene.start();
+    let default = fs::read_to_string(scene.path("s3.pem")).expect("read it");
+    for (name, text) in [
+        (Some("a.test"), &a),
+        (Some("x.b.test"), &b),
+        (Some("c.test"), &c),
+        (Some("else.test"), &default),
+        (None, &default),
+    ] {
+        assert!(scene.shown(name) == leaf(text), "{name:?}");
+    }
+    let refused = scene.stage.status().expect("status").certificates.refused;
+    let files: Vec<_> = refused.iter().map(|refused| &refused.file).collect();
+    assert_eq!(
+        files,
+        [
+            &scene.path("more/broken.pem"),
+            &scene.path("more/other.pem")
+        ]
+    );
+    assert!(
+        refused[1]
+            .problem
+            .contains("private key is that of another")
+    );
+    let workers = scene.workers();
+    let d = scene.named("d.test");
+    scene.write("more/d.pem", &d);
+    scene.comes(Some("d.test"), &d);
+    fs::remove_file(scene.path("more/a.pem")).expect("remove a certificate");
+    scene.comes(Some("a.test"), &default);
+    // The default of a listener can go too, as long as there is another.
+    scene.write("s3.pem", &d);
+    scene.comes(Some("else.test"), &d);
+    assert_eq!(scene.workers(), workers);
+}
+
+#[test]
+fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() {
+    let mut scene = Scene::new("broken", "certificate = \"s3.pem\"");
+    let good = fs::read_to_string(scene.path("s3.pem")).expect("read it");
+    scene.start();
+    let expired = scene.authority.expired(&VIPS).expect("issue");
+    let other = scene.authority.server(&VIPS).expect("issue");
+    let mismatch = parts(&good).0.to_owned() + parts(&other).1;
+    for (text, part) in [
+        (expired.as_str(), "expired"),
+        (mismatch.as_str(), "private key is that of another"),
+        ("rubbish", "holds no certificate"),
+        (parts(&other).0, "holds no private key"),
+    ] {
+        scene.rename("s3.pem", text);
+        scene.problem("s3.pem", part);
+        assert!(scene.shown(None) == leaf(&good), "{part}");
+    }
+    let metrics =
+        scene.stage.cluster.node.output(
+            std::process::Command::new("curl").args(["-s", "http://127.0.0.1:8404/metrics"]),
+        );
+    let metrics = String::from_utf8(metrics.expect("ask").stdout).expect("text");
+    let failed = metrics
+        .lines()
+        .find(|line| line.starts_with("ober_certificate_failed"));
+    assert!(
+        failed.is_some_and(|line| line.ends_with(" 1")),
+        "{failed:?}"
+    );
+    let said = scene.stage.cli(&["status"]).expect("status");
+    assert!(said.contains("the one before is kept"), "{said}");
+    // `validate` names it, and neither new workers nor a new daemon fall for it.
+    let validated = scene.stage.try_cli(&["validate"]).expect("validate");
+    assert!(!validated.status.success());
+    let text = fs::read_to_string(&scene.stage.ober.config).expect("read the configuration");
+    let text = text.replace("max_connections = 2000", "max_connections = 1900");
+    fs::write(&scene.stage.ober.config, text).expect("write the configuration");
+    let before = scene.workers();
+    scene.stage.cli(&["reload"]).expect("reload");
+    assert!(scene.workers().iter().all(|pid| !before.contains(pid)));
+    scene.stage.ober.stop().expect("stop the daemon");
+    scene.start();
+    assert!(scene.shown(None) == leaf(&good));
+    scene.rename("s3.pem", &other);
+    scene.comes(None, &other);
+    assert_eq!(scene.held("s3.pem").problem, None);
+}
+
+#[test]
+fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
+    let mut scene = Scene::new("newest", "certificate = \"s3.pem\"");
+    scene.start();
+    let new = scene.authority.server(&VIPS).expect("issue");
+    scene.rename("s3.pem", &new);
+    scene.comes(None, &new);
+    let before = scene.workers();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(before[0]),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("kill a worker");
+    until("a new worker", SOON, || {
+        let workers = scene.workers();
+        Ok((workers.len() == 2 && !workers.contains(&before[0])).then_some(()))
+    })
+    .expect("it is started again");
+    scene.comes(None, &new);
+    // A transaction that somebody left open is in nobody's way.
+    let run = scene.path("run");
+    let copies = fs::read_dir(run.join("certificates")).expect("copies");
+    let copy = copies
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains(".default.pem"))
+        .expect("a copy");
+    let stray = format!("set ssl cert {} <<\n{new}", copy.display());
+    for worker in 0..2 {
+        let socket = ober_user::haproxy::command_socket(&run, worker);
+        let said = scene
+            .stage
+            .cluster
+            .node
+            .tokio(async || ober_user::haproxy::ask(&socket, &stray).await);
+        let said = said.expect("enter the node").expect("ask");
+        assert!(said.contains("Transaction created"), "{said}");
+    }
+    let newer = scene.authority.server(&VIPS).expect("issue");
+    scene.rename("s3.pem", &newer);
+    scene.comes(None, &newer);
+    assert_eq!(
+        scene.stage.status().expect("status").certificates.behind,
+        []
+    );
+}
