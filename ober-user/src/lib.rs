@@ -8,11 +8,11 @@
 //!                       |        +-> access -> dataplane (maps the kernel reads)
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
+//!                       +-> certificates -> haproxy, acme -> fetch, command, tls : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
 //! offline: the same answers without a daemon
 //! ```
-pub mod certificates;
 pub mod config;
 
 pub mod hostlist;
@@ -34,6 +34,7 @@ pub mod dataplane;
 pub mod netlink;
 pub mod ring;
 
+pub mod certificates;
 pub mod drive;
 pub mod haproxy;
 pub mod machine;

@@ -4,8 +4,11 @@
 //! files, directories -> found, bundle, facts -> shelf (copies, kept when a file is no good) -> HAProxy at its start
 //!        ^-- watch (inotify)                       +-> workers (what one has, what it lacks) -> its command socket
 //! ```
+//! `acme` has the authority issue what is to be issued, and puts it where files are.
+//!
 //! HAProxy never reads an administrator's file: a file that is broken for a moment, or for good, cannot reach it.
 
+pub mod acme;
 mod bundle;
 mod facts;
 mod found;

@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::status::certificates::{Certificate, Certificates};
+use crate::status::certificates::{Certificate, Certificates, Issued};
 
 /// With less left than this somebody should look.
 const SOON: Duration = Duration::from_hours(7 * 24);
@@ -23,6 +23,15 @@ pub(super) fn show(
         &["file", "names", "issuer", "ends", "listeners", "problem"],
         &rows,
     )?;
+    if !certificates.issued.is_empty() {
+        let rows: Vec<_> = certificates
+            .issued
+            .iter()
+            .map(|it| issued(it, now))
+            .collect();
+        screen.line("")?;
+        screen.table(&["issued for", "next order", "failures", "failure"], &rows)?;
+    }
     for refused in &certificates.refused {
         let bad = screen.paint("not used", Tone::Bad);
         screen.line(format_args!("{bad}: {}", refused.problem))?;
@@ -35,6 +44,24 @@ pub(super) fn show(
         ))?;
     }
     Ok(())
+}
+
+fn issued(issued: &Issued, now: Duration) -> Vec<Cell> {
+    let room = |at| format!("in {}", span(Duration::from_secs(at).saturating_sub(now)));
+    let next = match issued.next {
+        _ if issued.ordering => "under way".to_owned(),
+        None => "-".to_owned(),
+        Some(at) => room(at),
+    };
+    vec![
+        Cell::text(issued.names.join(", ")),
+        Cell::text(next),
+        Cell::number(issued.failures),
+        match &issued.error {
+            Some(error) => Cell::toned(error, Tone::Bad),
+            None => Cell::text("-"),
+        },
+    ]
 }
 
 fn row(certificate: &Certificate, now: Duration) -> Vec<Cell> {

@@ -216,6 +216,7 @@ mod tests {
             "10.0.0.1:7480",
             "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",
             "not used: its private key is that of another certificate",
+            "s3.test     in 1m 0s           2  the authority does not believe it",
             "worker 1 behind: HAProxy says to `commit`: no",
             "192.0.2.10  up     announced  1m 1s        2        3  2 workers answer",
         ] {

@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) bfd: super::bfd::Raw,
     /// Share the VIPs among nodes by VRRP.
     pub(super) vrrp: Option<At<super::vrrp::Raw>>,
+    /// Have certificates issued by ACME.
+    pub(super) acme: Option<At<super::acme::Raw>>,
 }
 
 /// This machine and where Ober keeps its things.

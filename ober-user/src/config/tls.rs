@@ -1,6 +1,9 @@
 //! TLS as a listener offers it and as a backend is reached by it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,17 +57,12 @@ pub struct Termination {
 impl Termination {
     /// Where the certificate for the names in `acme` is kept once it has been issued.
     pub fn issued(&self, state: &Path) -> Option<PathBuf> {
-        let first = self.acme.first()?;
-        let mut names = self.acme.clone();
-        names.sort_unstable();
-        // FNV-1a: the same names in another order are the same certificate.
-        let hash = names
-            .join(",")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-        let first = first.replace('*', "_");
+        let first = self.acme.first()?.replace('*', "_");
+        // FNV-1a: the same in every build, since the next daemon looks for it.
+        let names = self.acme.join(",");
+        let hash = names.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         Some(state.join("acme").join(format!("{first}-{hash:016x}.pem")))
     }
 }
@@ -202,6 +200,7 @@ impl Judge<'_> {
     }
 
     fn acme_names(&mut self, written: Vec<At<String>>) -> Vec<String> {
+        let span = written.first().map(|at| at.span.clone());
         let names = written.into_iter().map(|at| {
             let name = at.value.to_ascii_lowercase();
             let label = |label: &str| {
@@ -216,7 +215,16 @@ impl Judge<'_> {
             }
             name
         });
-        names.collect()
+        // In another order they are the same certificate.
+        let names: BTreeSet<String> = names.collect();
+        let names: Vec<String> = names.into_iter().collect();
+        if let Some(span) = span {
+            self.issued.push(At {
+                value: names.clone(),
+                span,
+            });
+        }
+        names
     }
 
     fn readable(&mut self, key: &str, path: &std::path::Path, span: Span) {

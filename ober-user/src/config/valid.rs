@@ -29,6 +29,8 @@ pub(super) struct Judge<'j> {
     pub(super) assumed: BTreeSet<String>,
     /// Files that hold certificates, to be read when it is known where their copies are.
     pub(super) certificates: Vec<At<PathBuf>>,
+    /// Names of listeners for which a certificate is to be issued.
+    pub(super) issued: Vec<super::acme::Names>,
 }
 
 impl<'j> Judge<'j> {
@@ -40,6 +42,7 @@ impl<'j> Judge<'j> {
             faults: Vec::new(),
             assumed: BTreeSet::new(),
             certificates: Vec::new(),
+            issued: Vec::new(),
         }
     }
 
@@ -53,6 +56,7 @@ impl<'j> Judge<'j> {
         self.certificates(&node.run);
         check::settle(&mut backends, &services, &self.assumed);
         let bfd = self.bfd(file.bfd);
+        let issued = std::mem::take(&mut self.issued);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
@@ -64,6 +68,7 @@ impl<'j> Judge<'j> {
             workers,
             bgp: self.bgp(file.bgp, &services, &bfd),
             bfd,
+            acme: self.acme(file.acme, &issued, &services),
             services,
         };
         if self.faults.is_empty() {

@@ -12,13 +12,14 @@ use tokio::time::{sleep, timeout};
 use super::Daemon;
 use crate::{
     certificates::{
+        acme,
         shelf::{self, Held, Stock},
         watch::{self, Sight, Watch},
         workers::Delivery,
     },
     config::Config,
     drive, lists,
-    status::certificates::{Behind, Certificate, Certificates, Refused},
+    status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
 };
 
 /// Between two looks at which process a worker is.
@@ -54,6 +55,9 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         news = news || other || keeper.counted.is_none_or(|at| drive::now() >= at + RECOUNT);
         if news {
             keeper.read(&config, &mut eyes).await;
+        }
+        if other {
+            keeper.issued.follow(&config);
         }
         keeper.sweep(&daemon);
         keeper.bring(&daemon, &config, news).await;
@@ -115,6 +119,7 @@ struct Keeper {
     leftover: bool,
     sight: Sight,
     workers: Vec<Delivery>,
+    issued: acme::Follower,
 }
 
 impl Keeper {
@@ -220,9 +225,18 @@ impl Keeper {
                     problem: delivery.problem.clone()?,
                 })
             });
+        let issued = self.issued.standings().into_iter();
+        let issued = issued.map(|(names, standing)| Issued {
+            names,
+            ordering: standing.ordering,
+            failures: standing.failures,
+            error: standing.error,
+            next: standing.next,
+        });
         Certificates {
             held: held.collect(),
             refused: refused.collect(),
+            issued: issued.collect(),
             behind: behind.collect(),
             taken: self.workers.iter().map(|delivery| delivery.taken).sum(),
         }

@@ -22,7 +22,11 @@ use super::{
     worker::Generation,
     write,
 };
-use crate::{certificates::shelf, config::Config, lists};
+use crate::{
+    certificates::{acme, shelf},
+    config::Config,
+    lists,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,6 +39,7 @@ pub(super) async fn prepare(
     version::suits(config).await?;
     // A worker reads them when it starts; what changes later it is told.
     shelf::fill(config, lists::now())?;
+    let thumbprint = acme::thumbprint(config)?;
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut orders = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -44,6 +49,7 @@ pub(super) async fn prepare(
             cpu: *cpu,
             cli: &files.cli(),
             stats: &files.stats(),
+            thumbprint: thumbprint.as_deref(),
         };
         let text = render(config, servers, place)?;
         let generation = fingerprint(&[haproxy.as_os_str().as_bytes(), text.as_bytes()]);

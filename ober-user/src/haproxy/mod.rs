@@ -79,6 +79,8 @@ pub enum Error {
     Render(#[from] render::Error),
     #[error(transparent)]
     Certificates(#[from] crate::certificates::shelf::Error),
+    #[error(transparent)]
+    Account(#[from] crate::certificates::acme::AccountError),
     #[error(
         "run HAProxy: there is no {}; `apt-get install haproxy`, or name another in `workers.haproxy`",
         haproxy.display()

@@ -11,6 +11,8 @@ pub struct Certificates {
     pub refused: Vec<Refused>,
     /// Workers that do not have all of them.
     pub behind: Vec<Behind>,
+    /// Certificates that an authority issues.
+    pub issued: Vec<Issued>,
     /// Certificates put into workers while they served, since the daemon started.
     pub taken: u64,
 }
@@ -36,6 +38,20 @@ pub struct Certificate {
 pub struct Refused {
     pub file: PathBuf,
     pub problem: String,
+}
+
+/// A certificate that is had by ACME.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    pub names: Vec<String>,
+    /// Is an order under way?
+    pub ordering: bool,
+    /// Orders in a row that came to nothing.
+    pub failures: u32,
+    /// Why the last one did, if it did.
+    pub error: Option<String>,
+    /// When it is ordered next, in seconds since 1970.
+    pub next: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,7 @@ fn text_of(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Erro
             cpu: 3,
             cli: &cli,
             stats: &stats,
+            thumbprint: None,
         },
     )
 }

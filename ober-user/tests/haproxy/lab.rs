@@ -281,6 +281,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         bgp: None,
         bfd: ober_user::config::bfd::Bfd::default(),
         vrrp: None,
+        acme: None,
     }
 }
 

@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 16] = [
+pub(super) const PACKAGES: [Package; 17] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -71,6 +71,12 @@ pub(super) const PACKAGES: [Package; 16] = [
         "nsd",
         Test,
         "the name server that discovery asks: SRV, SERVFAIL, answers too long for UDP",
+    ),
+    package(
+        "pebble",
+        "pebble-challtestsrv",
+        Test,
+        "the authority that certificates are ordered from by ACME, and its name server",
     ),
     package(
         "slurm-client",

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::certificates::chain_and_key;
 
+mod acme;
 mod bfd;
 mod bgp;
 mod documents;

@@ -40,7 +40,7 @@ check = false
     assert_eq!(
         Place::new().problems(text),
         [
-            "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`, `gate`, `bgp`, `bfd`, `vrrp`",
+            "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`, `gate`, `bgp`, `bfd`, `vrrp`, `acme`",
             "4: unknown key `interface` | did you mean `interfaces`?",
             "5: unknown value `nativ` | did you mean `native`?",
             "6: invalid type: string \"many\", expected u32",

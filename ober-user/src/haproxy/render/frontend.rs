@@ -26,6 +26,7 @@ pub(super) struct Frontend<'a> {
     pub(super) share: Share,
     /// The run directory.
     pub(super) run: &'a Path,
+    pub(super) thumbprint: Option<&'a str>,
 }
 
 impl Frontend<'_> {
@@ -142,7 +143,22 @@ impl Frontend<'_> {
         Ok(())
     }
 
+    /// The answer of HTTP-01, RFC 8555 section 8.3: what is asked about, a dot, and who we are. Anybody may know it.
+    fn challenge(self, lines: &mut Lines) -> Result<(), Error> {
+        if let (Some(thumbprint), Protocol::Http { .. }) =
+            (self.thumbprint, &self.listener.protocol)
+        {
+            let thumbprint = token("thumbprint", thumbprint)?;
+            lines.add(format_args!(
+                "http-request return status 200 content-type text/plain lf-string %[path,field(4,/)].{thumbprint} \
+                 if {{ path -m reg ^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$ }}"
+            ));
+        }
+        Ok(())
+    }
+
     fn requests(self, lines: &mut Lines, routing: Routing<'_>) -> Result<(), Error> {
+        self.challenge(lines)?;
         if let Some(rate) = self.service.throttle.client_request_rate {
             let most = self.share.at_least(rate.count);
             lines.add(format_args!(

@@ -53,6 +53,8 @@ pub struct Place<'a> {
     pub cli: &'a Path,
     /// Where `/stats` and `/metrics` are served.
     pub stats: &'a Path,
+    /// Of the ACME account, when an authority asks at port 80.
+    pub thumbprint: Option<&'a str>,
 }
 
 /// A value that cannot be written into HAProxy's configuration.
@@ -92,6 +94,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
                 timeouts: &own.timeouts,
                 share,
                 run: &config.node.run,
+                thumbprint: place.thumbprint,
             };
             out += &front.render(&keys)?;
         }

@@ -1,7 +1,7 @@
 //! Metrics of `crate::certificates`.
 
 use super::{Family, counter, gauge, one, plain};
-use crate::status::certificates::{Certificate, Certificates};
+use crate::status::certificates::{Certificate, Certificates, Issued};
 
 pub(super) fn families(certificates: &Certificates) -> Vec<Family> {
     let lines = |value: fn(&Certificate) -> u64| {
@@ -15,6 +15,10 @@ pub(super) fn families(certificates: &Certificates) -> Vec<Family> {
         certificates.held.iter().map(line).collect::<Vec<_>>()
     };
     let behind = certificates.behind.iter();
+    let issued = |value: fn(&Issued) -> u64| {
+        let line = |issued: &Issued| (one("names", &issued.names.join(",")), value(issued));
+        certificates.issued.iter().map(line).collect::<Vec<_>>()
+    };
     vec![
         gauge(
             "ober_certificate_not_after_timestamp_seconds",
@@ -37,6 +41,16 @@ pub(super) fn families(certificates: &Certificates) -> Vec<Family> {
             behind
                 .map(|behind| (one("worker", &behind.worker), 1))
                 .collect(),
+        ),
+        gauge(
+            "ober_acme_failures",
+            "Orders in a row that came to nothing.",
+            issued(|issued| u64::from(issued.failures)),
+        ),
+        gauge(
+            "ober_acme_ordering",
+            "1: an order is under way.",
+            issued(|issued| u64::from(issued.ordering)),
         ),
         counter(
             "ober_certificate_changes",

@@ -456,6 +456,7 @@ mod tests {
             "ober_certificate_files_refused 1",
             r#"ober_certificate_worker_behind{worker="1"} 1"#,
             "ober_certificate_changes_total 4",
+            r#"ober_acme_failures{names="s3.test"} 2"#,
             r#"ober_vip_state{vip="192.0.2.10",state="up"} 1"#,
             r#"ober_vip_state{vip="192.0.2.10",state="down"} 0"#,
             r#"ober_vip_standing{vip="192.0.2.10",standing="announced"} 1"#,

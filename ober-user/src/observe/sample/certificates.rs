@@ -1,4 +1,4 @@
-use crate::status::certificates::{Behind, Certificate, Certificates, Refused};
+use crate::status::certificates::{Behind, Certificate, Certificates, Issued, Refused};
 
 pub(super) fn certificates() -> Certificates {
     Certificates {
@@ -14,6 +14,13 @@ pub(super) fn certificates() -> Certificates {
         refused: vec![Refused {
             file: "/etc/ober/tls/bad.pem".into(),
             problem: "its private key is that of another certificate".into(),
+        }],
+        issued: vec![Issued {
+            names: vec!["s3.test".into()],
+            ordering: false,
+            failures: 2,
+            error: Some("the authority does not believe it".into()),
+            next: Some(1_700_000_125),
         }],
         behind: vec![Behind {
             worker: 1,
