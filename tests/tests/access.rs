@@ -6,7 +6,7 @@ use std::{
 
 use ipnet::IpNet;
 use ober_tests::plane::{LIMITS, Lists};
-use ober_user::access::{self, Entries, Error};
+use ober_user::access::{self, Entries, Error, Others, Plan};
 use proptest::prelude::*;
 
 /// Few addresses that collide a lot: neighbours, page borders, whole pages, spilling IPv6 lines, prefixes.
@@ -55,7 +55,7 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
         .run(&entries(), |wanted| {
             let mut lists = lists.borrow_mut();
             let before = access::read(lists.maps(), 0).unwrap();
-            let plan = access::Plan::new(lists.maps(), 0, &wanted).unwrap();
+            let plan = Plan::new(lists.maps(), 0, &wanted, Others::Go).unwrap();
             let [added, removed] = plan.difference();
             let change = access::replace(lists.maps(), 0, &wanted).unwrap();
             prop_assert_eq!(&added, &wanted.without(&before));
@@ -80,6 +80,28 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
                     host
                 );
             }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_addition_leaves_all_others_on_the_list_and_tells_what_was_not_on_it() {
+    let lists = std::cell::RefCell::new(Lists::new("addition"));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(60));
+    runner
+        .run(&(entries(), entries()), |(old, more)| {
+            let mut lists = lists.borrow_mut();
+            let maps = lists.maps();
+            access::replace(maps, 0, &old).unwrap();
+            let plan = Plan::new(maps, 0, &more, Others::Stay).unwrap();
+            plan.apply(maps, &more).unwrap();
+            let mut both = old.clone();
+            both.extend(more.clone());
+            both.settle();
+            prop_assert_eq!(&access::read(maps, 0).unwrap(), &both);
+            prop_assert_eq!(plan.difference(), [more.without(&old), Entries::default()]);
+            prop_assert_eq!(old.count() + plan.change().added, both.count());
             Ok(())
         })
         .unwrap();

@@ -7,7 +7,7 @@ use ober_common::{
     flow::{HostHash, Ip, host_hash, tags_of},
 };
 
-use super::Error;
+use super::{Error, Others};
 use crate::dataplane::{
     Maps,
     memory::{word32, word64},
@@ -21,15 +21,16 @@ struct Place {
 }
 
 /// Hosts that are not on the list and those that no longer shall be; `wanted` is sorted.
-pub(super) fn compare(maps: &Maps, list: u32, wanted: &[u128]) -> [Vec<u128>; 2] {
+pub(super) fn compare(maps: &Maps, list: u32, wanted: &[u128], others: Others) -> [Vec<u128>; 2] {
     let bit = bit(list);
     let missing = |host: &&u128| !holds(maps, **host, bit);
     let surplus = |host: &u128| wanted.binary_search(host).is_err();
+    let added = wanted.iter().filter(missing).copied().collect();
+    if others == Others::Stay {
+        return [added, Vec::new()];
+    }
     let held = members(maps, bit).map(|(_, host)| host);
-    [
-        wanted.iter().filter(missing).copied().collect(),
-        held.filter(surplus).collect(),
-    ]
+    [added, held.filter(surplus).collect()]
 }
 
 /// Puts hosts on a list that were not on it. When one does not fit, all are taken back.

@@ -46,9 +46,17 @@ pub struct Change {
     pub removed: u64,
 }
 
-/// What makes a list hold exactly what is wanted. It is good until the list is changed.
+/// What becomes of entries of a list that are not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    Stay,
+    Go,
+}
+
+/// What makes a list hold what is wanted. It is good until the list is changed.
 pub struct Plan {
     list: u32,
+    others: Others,
     v4: pages::Plan,
     hosts: [Vec<u128>; 2],
     prefixes: [BTreeSet<Ipv6Net>; 2],
@@ -56,12 +64,13 @@ pub struct Plan {
 
 impl Plan {
     /// Compares list `number` with `wanted`, which is in order. Nothing is changed.
-    pub fn new(maps: &Maps, number: u32, wanted: &Entries) -> Result<Self, Error> {
+    pub fn new(maps: &Maps, number: u32, wanted: &Entries, others: Others) -> Result<Self, Error> {
         Ok(Self {
             list: number,
-            v4: pages::Plan::new(maps, number, wanted)?,
-            hosts: hosts::compare(maps, number, &wanted.hosts),
-            prefixes: prefixes::compare(maps, number, &wanted.prefixes)?,
+            others,
+            v4: pages::Plan::new(maps, number, wanted, others)?,
+            hosts: hosts::compare(maps, number, &wanted.hosts, others),
+            prefixes: prefixes::compare(maps, number, &wanted.prefixes, others)?,
         })
     }
 
@@ -102,6 +111,9 @@ impl Plan {
             return Err(error);
         }
         self.v4.apply(maps, self.list, wanted, room);
+        if self.others == Others::Stay {
+            return Ok(());
+        }
         hosts::remove(maps, self.list, removed);
         hosts::mark(maps, self.list, !wanted.hosts.is_empty());
         prefixes::mark(maps, self.list, !wanted.prefixes.is_empty());
@@ -111,7 +123,7 @@ impl Plan {
 
 /// Makes list `number` hold exactly `wanted`, which is in order.
 pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
-    let plan = Plan::new(maps, number, wanted)?;
+    let plan = Plan::new(maps, number, wanted, Others::Go)?;
     plan.apply(maps, wanted)?;
     Ok(plan.change())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use ober_common::abi::{LISTS, PAGE_ALL, PAGE_NONE, Page};
 
-use super::{Entries, Error, Range, entries};
+use super::{Entries, Error, Others, Range, entries};
 use crate::{
     dataplane::{GRACE, Maps, memory::word16},
     drive,
@@ -135,8 +135,8 @@ impl Moved {
 }
 
 /// The pages that do not hold what they shall, and the difference.
-#[derive(Default)]
 pub(super) struct Plan {
+    others: Others,
     numbers: Vec<u32>,
     /// So many of them need a page of their own.
     needed: usize,
@@ -146,11 +146,23 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Compares. Nothing is changed.
-    pub(super) fn new(maps: &Maps, list: u32, entries: &Entries) -> Result<Self, Error> {
-        let mut plan = Self::default();
+    pub(super) fn new(
+        maps: &Maps,
+        list: u32,
+        entries: &Entries,
+        others: Others,
+    ) -> Result<Self, Error> {
+        let mut plan = Self {
+            others,
+            numbers: Vec::new(),
+            needed: 0,
+            added: Moved::default(),
+            removed: Moved::default(),
+        };
         let mut wanted = Wanted::new(entries);
         for (four, any) in fours(maps, list) {
-            if !any && !wanted.any(&four) {
+            let matters = any && others == Others::Go;
+            if !matters && !wanted.any(&four) {
                 continue;
             }
             for number in four {
@@ -179,6 +191,7 @@ impl Plan {
         let (first, last) = (number << 16, number << 16 | 0xffff);
         match (content, page) {
             (Content::Nobody, PAGE_NONE) | (Content::Everybody, PAGE_ALL) => return false,
+            (Content::Nobody, _) if self.others == Others::Stay => return false,
             (Content::Everybody, PAGE_NONE) => self.added.push(first, last),
             (Content::Nobody, PAGE_ALL) => self.removed.push(first, last),
             _ => {
@@ -193,7 +206,11 @@ impl Plan {
         let mut differs = false;
         for (place, (held, wanted)) in (0..).zip(held.iter().zip(wanted)) {
             let held = held.load(Ordering::Relaxed);
-            if held != *wanted {
+            let wanted = match self.others {
+                Others::Stay => held | wanted,
+                Others::Go => *wanted,
+            };
+            if held != wanted {
                 differs = true;
                 self.added.push_word(first + place * 64, wanted & !held);
                 self.removed.push_word(first + place * 64, held & !wanted);
@@ -229,6 +246,16 @@ impl Plan {
 
     /// First all that is added, then all that is removed: an address that stays is on the list all the time.
     pub(super) fn apply(&self, maps: &mut Maps, list: u32, entries: &Entries, mut room: Room) {
+        self.add(maps, list, entries, &mut room);
+        if self.others == Others::Go {
+            self.remove(maps, list, entries, &mut room);
+        }
+        if !self.numbers.is_empty() {
+            maps.pages_given_up = drive::now();
+        }
+    }
+
+    fn add(&self, maps: &Maps, list: u32, entries: &Entries, room: &mut Room) {
         let mut wanted = Wanted::new(entries);
         for number in &self.numbers {
             let page = current(maps, list, *number);
@@ -237,11 +264,14 @@ impl Plan {
                 Content::Everybody => publish(maps, list, *number, PAGE_ALL),
                 Content::Some if page == PAGE_ALL => {}
                 Content::Some if page == PAGE_NONE => {
-                    give(maps, list, *number, &wanted.bits, &mut room);
+                    give(maps, list, *number, &wanted.bits, room);
                 }
                 Content::Some => write(maps, page, &wanted.bits, |held, wanted| held | wanted),
             }
         }
+    }
+
+    fn remove(&self, maps: &Maps, list: u32, entries: &Entries, room: &mut Room) {
         let mut wanted = Wanted::new(entries);
         for number in &self.numbers {
             let page = current(maps, list, *number);
@@ -249,13 +279,10 @@ impl Plan {
                 Content::Everybody => {}
                 Content::Nobody => publish(maps, list, *number, PAGE_NONE),
                 Content::Some if page == PAGE_ALL => {
-                    give(maps, list, *number, &wanted.bits, &mut room);
+                    give(maps, list, *number, &wanted.bits, room);
                 }
                 Content::Some => write(maps, page, &wanted.bits, |_, wanted| wanted),
             }
-        }
-        if !self.numbers.is_empty() {
-            maps.pages_given_up = drive::now();
         }
     }
 }

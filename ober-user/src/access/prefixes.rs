@@ -6,7 +6,7 @@ use aya::maps::lpm_trie::Key;
 use ipnet::Ipv6Net;
 use ober_common::abi::{PREFIX_LIST_BITS, PrefixKey};
 
-use super::Error;
+use super::{Error, Others};
 use crate::dataplane::{Error as MapError, Maps, maps::Plain, memory::word32};
 
 /// Prefixes that are not on the list and those that no longer shall be.
@@ -14,9 +14,17 @@ pub(super) fn compare(
     maps: &Maps,
     list: u32,
     wanted: &BTreeSet<Ipv6Net>,
+    others: Others,
 ) -> Result<[BTreeSet<Ipv6Net>; 2], Error> {
+    if wanted.is_empty() && others == Others::Stay {
+        return Ok([BTreeSet::new(), BTreeSet::new()]);
+    }
     let held = read(maps, list)?;
-    Ok([wanted - &held, &held - wanted])
+    let removed = match others {
+        Others::Stay => BTreeSet::new(),
+        Others::Go => &held - wanted,
+    };
+    Ok([wanted - &held, removed])
 }
 
 /// Puts prefixes on a list that were not on it. When one does not fit, all are taken back.

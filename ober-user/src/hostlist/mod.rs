@@ -54,9 +54,14 @@ pub struct Cap {
 
 impl Cap {
     pub fn new(limit: usize) -> Self {
+        Self::after(limit, 0)
+    }
+
+    /// A cap of which so much is spent already.
+    pub fn after(limit: usize, used: u64) -> Self {
         Self {
             limit: u64::try_from(limit).unwrap_or(u64::MAX),
-            used: 0,
+            used,
         }
     }
 

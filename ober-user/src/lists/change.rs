@@ -4,13 +4,14 @@
 use super::{
     Error, Keeper, List,
     expand::{self, Expanded, Names, Stdin},
-    now, snapshot,
+    snapshot,
     stored::Stored,
 };
 use crate::{
-    access::{self, Entries, Plan},
-    api::{Edit, SHOWN, Sync, Synced, Target},
-    hostlist, slurm,
+    access::{self, Entries, Others, Plan},
+    api::{Edit, How, SHOWN, Sync, Synced, Target},
+    hostlist::{self, Cap},
+    slurm,
     store::{self, Pending},
 };
 
@@ -19,6 +20,10 @@ struct Ready {
     name: String,
     stored: Stored,
     expanded: Expanded,
+    /// Whether the expanded entries are all of the list, or more of it.
+    others: Others,
+    /// What the list's sources took of the cap.
+    used: u64,
     plan: Plan,
     /// `None` in a dry run.
     kept: Option<Kept>,
@@ -70,24 +75,35 @@ impl Keeper {
         let stdin = edit.stdin.as_deref();
         let stdin = stdin.map(|text| Stdin { file: &file, text });
         stored.edit(edit, &file);
-        let expanded = self.expand(name, &stored, stdin, sync, slurm).await?;
-        stored.names.clone_from(&expanded.names);
-        stored.unresolved = expanded
-            .resolution
-            .failed
-            .iter()
-            .map(|(name, why)| (name.clone(), why.to_string()))
-            .collect();
-        stored.synced = Some(now());
+        let others = self.others(name, edit, sync);
+        let (given, used) = match others {
+            Others::Stay => (edit.sources.len(), self.known(name)?.used),
+            Others::Go => (stored.steps.len(), 0),
+        };
+        let steps = &stored.steps[stored.steps.len().saturating_sub(given)..];
+        let mut cap = Cap::after(self.cap, used);
+        let sources = |source| Error::Sources {
+            list: name.into(),
+            source,
+        };
+        let runs = expand::read(steps, &mut cap, stdin).map_err(sources)?;
         let apply = |source| Error::Apply {
             list: name.into(),
             source,
         };
-        let plan = Plan::new(&self.maps, stored.number, &expanded.entries).map_err(apply)?;
+        let none = Names::new();
+        let old = if sync.prune { &none } else { &stored.names };
+        let expanded = expand::resolve(runs, old, &self.how, slurm).await;
+        let expanded = expanded.map_err(|source| apply(source.into()))?;
+        stored.learn(&expanded, others);
+        let plan =
+            Plan::new(&self.maps, stored.number, &expanded.entries, others).map_err(apply)?;
         let mut ready = Ready {
             name: name.into(),
             stored,
             expanded,
+            others,
+            used: cap.used(),
             plan,
             kept: None,
         };
@@ -97,42 +113,48 @@ impl Keeper {
         Ok(ready)
     }
 
-    async fn expand(
-        &self,
-        name: &str,
-        stored: &Stored,
-        stdin: Option<Stdin<'_>>,
-        sync: &Sync,
-        slurm: &slurm::NodeAddrs,
-    ) -> Result<Expanded, Error> {
-        let sources = |source| Error::Sources {
-            list: name.into(),
-            source,
-        };
-        let runs = expand::read(&stored.steps, self.cap, stdin).map_err(sources)?;
-        let none = Names::new();
-        let old = if sync.prune { &none } else { &stored.names };
-        let expanded = expand::resolve(runs, old, &self.how, slurm).await;
-        expanded.map_err(|source| Error::Apply {
-            list: name.into(),
-            source: source.into(),
-        })
+    /// What is added is the last word on its addresses and touches no others: those stay, and the sources they came
+    /// from, which are read at the interval, are not read. Only when it is known what they came from.
+    fn others(&self, name: &str, edit: &Edit, sync: &Sync) -> Others {
+        let known = self.lists.get(name).and_then(|list| list.snapshot);
+        if edit.how == How::Add && !sync.prune && known.is_some() {
+            Others::Stay
+        } else {
+            Others::Go
+        }
     }
 
     fn keep(&self, ready: &mut Ready, stdin: Option<Stdin<'_>>) -> Result<Kept, Error> {
-        let Ready { name, stored, .. } = ready;
+        let Ready { name, stored, .. } = &*ready;
+        let list = name.clone();
         let keep = |source| Error::Keep {
-            list: name.clone(),
+            list: list.clone(),
             source,
         };
         let mut files = Vec::new();
         if let Some(Stdin { file, text }) = stdin {
             files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
         }
-        files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
-        let last = self.known(name)?.snapshot;
-        let (path, entries) = (self.snapshot(name), &mut ready.expanded.entries);
-        let snapshot = snapshot::Update::write(&path, last, entries, &ready.plan).map_err(keep)?;
+        let before = self.known(name)?;
+        if before.snapshot.is_none() || !before.stored.says_the_same(stored) {
+            files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
+        }
+        let path = self.snapshot(name);
+        let appended = match before.snapshot {
+            Some(last) => snapshot::Update::append(&path, last, &ready.plan).map_err(keep)?,
+            None => None,
+        };
+        let snapshot = match (appended, ready.others) {
+            (Some(appended), _) => appended,
+            (None, Others::Go) => {
+                snapshot::Update::whole(&path, &mut ready.expanded.entries).map_err(keep)?
+            }
+            (None, Others::Stay) => {
+                let mut all = self.read(name, stored.number)?;
+                all.extend(ready.expanded.entries.clone());
+                snapshot::Update::whole(&path, &mut all).map_err(keep)?
+            }
+        };
         Ok(Kept { snapshot, files })
     }
 
@@ -168,10 +190,15 @@ impl Keeper {
     fn finish(&mut self, change: Ready) -> Result<Synced, Error> {
         let synced = self.synced(&change);
         let Ready {
-            name, stored, kept, ..
+            name,
+            stored,
+            used,
+            kept,
+            ..
         } = change;
         let mut list = List {
             count: synced.count,
+            used,
             ..List::default()
         };
         if let Some(Kept { snapshot, files }) = kept {
@@ -206,7 +233,7 @@ impl Keeper {
             count: (before + change.added).saturating_sub(change.removed),
             added: Vec::new(),
             removed: Vec::new(),
-            unresolved: ready.stored.unresolved.clone(),
+            unresolved: ready.expanded.unresolved().collect(),
             kept: ready.expanded.kept.clone(),
         }
     }

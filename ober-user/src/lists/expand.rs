@@ -38,6 +38,14 @@ pub(super) struct Expanded {
     pub(super) kept: Vec<String>,
 }
 
+impl Expanded {
+    /// Names without an answer, and why.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = (String, String)> {
+        let failed = self.resolution.failed.iter();
+        failed.map(|(name, why)| (name.clone(), why.to_string()))
+    }
+}
+
 /// Standard input that came with a request, and the file that will keep it.
 #[derive(Clone, Copy)]
 pub(super) struct Stdin<'a> {
@@ -68,13 +76,12 @@ impl Sources for Given<'_> {
     }
 }
 
-/// Expands all steps against one cap. Neighbours of one kind become one run.
+/// Expands the steps against one cap. Neighbours of one kind become one run.
 pub(super) fn read(
     steps: &[Step],
-    cap: usize,
+    cap: &mut Cap,
     stdin: Option<Stdin<'_>>,
 ) -> Result<Vec<Run>, hostlist::Error> {
-    let mut cap = Cap::new(cap);
     let neighbours = steps.chunk_by(|one, next| one.adds() == next.adds());
     let runs = neighbours.map(|steps| {
         let mut run = Run {
@@ -83,7 +90,7 @@ pub(super) fn read(
             names: BTreeSet::new(),
         };
         for step in steps {
-            run.read(step.source(), &mut cap, stdin)?;
+            run.read(step.source(), cap, stdin)?;
         }
         Ok(run)
     });
@@ -166,7 +173,7 @@ mod tests {
             concurrency: 1,
             slurm_conf: None,
         };
-        let runs = read(&steps, 100_000, None).unwrap();
+        let runs = read(&steps, &mut Cap::new(100_000), None).unwrap();
         let expanded = resolve(runs, &Names::new(), &how, &NodeAddrs::default()).await;
         let mut entries = expanded.unwrap().entries;
         entries.settle();

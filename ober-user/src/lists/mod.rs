@@ -64,6 +64,8 @@ pub enum Error {
 struct List {
     stored: Stored,
     count: u64,
+    /// What its sources took of the cap when all were read, and what was added since.
+    used: u64,
     error: Option<String>,
     /// `None`: nobody knows whether what is on disk is what the kernel holds.
     snapshot: Option<Snapshot>,

@@ -44,18 +44,8 @@ enum Written {
 }
 
 impl Update {
-    /// Writes the change behind `last`, or else all entries, settled, beside the file.
-    pub(super) fn write(
-        path: &Path,
-        last: Option<Snapshot>,
-        entries: &mut Entries,
-        plan: &Plan,
-    ) -> Result<Self, Error> {
-        if let Some(last) = last.filter(|last| last.changes < CHANGES && plan.is_whole())
-            && let Some(update) = Self::append(path, last, &plan.difference())?
-        {
-            return Ok(update);
-        }
+    /// Writes all entries, settled, beside the file.
+    pub(super) fn whole(path: &Path, entries: &mut Entries) -> Result<Self, Error> {
         entries.settle();
         let mut bytes = Vec::with_capacity(MAGIC.len() + size(entries));
         bytes.put_slice(MAGIC);
@@ -71,13 +61,13 @@ impl Update {
         })
     }
 
-    fn append(
-        path: &Path,
-        last: Snapshot,
-        difference: &[Entries; 2],
-    ) -> Result<Option<Self>, Error> {
-        let mut bytes = Vec::with_capacity(difference.iter().map(size).sum());
-        for entries in difference {
+    /// Writes the change behind `last`. `None`: it is too much, or one too many, or the file is not as it was left.
+    pub(super) fn append(path: &Path, last: Snapshot, plan: &Plan) -> Result<Option<Self>, Error> {
+        if last.changes >= CHANGES || !plan.is_whole() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        for entries in &plan.difference() {
             put(&mut bytes, entries);
         }
         let length = last.length + bytes.len() as u64;

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use ober_common::abi::LISTS;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Names};
+use super::{Error, Names, expand::Expanded, now};
 use crate::{
+    access::Others,
     api::{Edit, How},
     store::read_json,
 };
@@ -69,6 +70,36 @@ impl Stored {
     fn expressions(&self, adds: bool) -> Vec<String> {
         let steps = self.steps.iter().filter(|step| step.adds() == adds);
         steps.map(|step| step.source().clone()).collect()
+    }
+
+    /// Takes over what became of its names; all of them were asked unless the others stay.
+    pub(super) fn learn(&mut self, expanded: &Expanded, others: Others) {
+        if others == Others::Go {
+            self.names.clear();
+            self.unresolved.clear();
+            self.synced = Some(now());
+        }
+        let found = &expanded.resolution.found;
+        self.unresolved.retain(|name, _| !found.contains_key(name));
+        self.unresolved.extend(expanded.unresolved());
+        self.names.extend(expanded.names.clone());
+    }
+
+    /// Does only the time differ?
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let Self {
+            number,
+            configured,
+            steps,
+            names,
+            unresolved,
+            synced: _,
+        } = self;
+        *number == other.number
+            && *configured == other.configured
+            && *steps == other.steps
+            && *names == other.names
+            && *unresolved == other.unresolved
     }
 
     /// Is the file one of the expressions?

@@ -88,3 +88,31 @@ fn lists_are_changed_by_hand_with_a_daemon_without_one_and_adopted_by_the_next()
     acl(&stage, &["show", "nobody"]).says(2, &["nobody", "frontend-http"]);
     acl(&stage, &["add", "nobody", "10.0.0.1"]).says(2, &["nobody", "frontend-http"]);
 }
+
+#[test]
+fn an_addition_reads_no_other_source_counts_against_the_cap_and_outlives_the_maps() {
+    let stage = &mut serving("additions", "[limits]\nexpansion = 130\n");
+    let source = stage.cluster.lab.write("clients", "10.1.0.1\n10.1.0.2\n");
+    let source = source.expect("write").display().to_string();
+    acl(
+        stage,
+        &["sync", "--frontend-http", &format!("@{source},10.3.0.0/24")],
+    )
+    .says(0, &["258 on it"]);
+    std::fs::remove_file(&source).expect("take the source away");
+    // More than a snapshot bears as changes, so the whole list is kept once, too.
+    for number in 1..=120 {
+        let other = format!("10.2.0.{number}");
+        acl(stage, &["add", "frontend-http", &other]).says(0, &["1 added, 0 removed"]);
+    }
+    acl(stage, &["add", "frontend-http", "10.2.1.[0-9]"]).says(1, &["130", "limits.expansion"]);
+    assert!(!listed(stage, address("10.2.1.0")));
+    acl(stage, &["remove", "frontend-http", "10.1.0.1"]).says(1, &[&source]);
+    let before = lists(stage)[0]["entries"].clone();
+    stage.cli(&["detach"]).expect("detach");
+    stage.start().expect("start afresh");
+    assert_eq!(lists(stage)[0]["entries"], before);
+    assert!(listed(stage, address("10.2.0.120")) && listed(stage, address("10.1.0.2")));
+    std::fs::write(&source, "10.1.0.2\n").expect("put the source back");
+    acl(stage, &["sync", "--refresh"]).says(0, &["1 removed, 377 on it"]);
+}
