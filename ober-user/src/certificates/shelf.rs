@@ -254,44 +254,17 @@ impl Filling<'_> {
         let first = first.and_then(|copy| self.stock.copies.get(copy)).cloned();
         let default = match first {
             Some(copy) => copy,
-            None => self.last_resort(&listener, &standard, tls)?,
+            None => last_resort(&listener, &standard, tls)?,
         };
-        self.write(&standard, &default.text)?;
+        write(&standard, &default.text)?;
         self.stock.copies.insert(standard.clone(), default);
         let entries: Vec<PathBuf> = [standard].into_iter().chain(copies).collect();
-        let text: String = entries
-            .iter()
-            .map(|entry| format!("{}\n", entry.display()))
-            .collect();
-        self.write(&list, &text)?;
+        let text = entries.iter().fold(String::new(), |text, entry| {
+            text + &entry.display().to_string() + "\n"
+        });
+        write(&list, &text)?;
         self.stock.lists.insert(list, entries);
         Ok(())
-    }
-
-    /// Of a listener without any certificate: the last it had, or one to begin with.
-    fn last_resort(
-        &self,
-        listener: &str,
-        standard: &Path,
-        tls: &Termination,
-    ) -> Result<Copy, Error> {
-        if let Some((facts, text)) = kept(standard) {
-            return Ok(Copy {
-                text: text.into(),
-                sha1: facts.sha1,
-            });
-        }
-        if tls.acme.is_empty() {
-            let places = tls
-                .certificates
-                .iter()
-                .map(|place| place.display().to_string());
-            return Err(Error::Empty {
-                listener: listener.to_owned(),
-                places: places.collect(),
-            });
-        }
-        placeholder::make(standard, &tls.acme)
     }
 
     /// A file that is named must be there, or have been.
@@ -379,7 +352,7 @@ impl Filling<'_> {
     ) -> Result<PathBuf, Error> {
         let (facts, text, problem) = used;
         let path = copy(&self.config.node.run, source);
-        self.write(&path, &text)?;
+        write(&path, &text)?;
         let sha1 = facts.sha1.clone();
         let text = text.into();
         self.stock.copies.insert(path.clone(), Copy { text, sha1 });
@@ -392,16 +365,115 @@ impl Filling<'_> {
         self.stock.held.insert(path.clone(), held);
         Ok(path)
     }
+}
 
-    /// Whole, for the owner alone, and only if it is another.
-    #[expect(
-        clippy::unused_self,
-        reason = "every write of the shelf is seen to come from here"
-    )]
-    fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
-        if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
-            return Ok(());
+/// Of a listener without any certificate: the last it had, or one to begin with.
+fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Copy, Error> {
+    if let Some((facts, text)) = kept(standard) {
+        return Ok(Copy {
+            text: text.into(),
+            sha1: facts.sha1,
+        });
+    }
+    if tls.acme.is_empty() {
+        let places = tls
+            .certificates
+            .iter()
+            .map(|place| place.display().to_string());
+        return Err(Error::Empty {
+            listener: listener.to_owned(),
+            places: places.collect(),
+        });
+    }
+    placeholder::make(standard, &tls.acme)
+}
+
+/// Whole, for the owner alone, and only if it is another.
+fn write(path: &Path, text: &str) -> Result<(), store::Error> {
+    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    Pending::write(path, text.as_bytes())?.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::facts::tests::{authority, issue},
+        *,
+    };
+
+    const DAY: i64 = 86_400;
+    const VALID: (i64, i64) = (-DAY, DAY);
+
+    fn bundle((certificate, key): (String, String)) -> (Facts, String) {
+        let (path, text) = (Path::new("@"), certificate + &key);
+        let bundle = Bundle::parse(path, text.as_bytes()).unwrap();
+        (Facts::of(path, &bundle).unwrap(), bundle.pem())
+    }
+
+    fn broken() -> bundle::Error {
+        bundle::Error::NoKey { path: "@".into() }
+    }
+
+    #[test]
+    fn the_file_is_used_when_it_is_good_and_else_the_copy_and_what_is_wrong_is_said() {
+        let (ours, now) = (authority("ours"), crate::lists::now());
+        let new = |dates| bundle(issue(&ours, "s3.test", dates));
+        let (old, good, over, early) = (
+            new(VALID),
+            new(VALID),
+            new((-9 * DAY, -DAY)),
+            new((DAY, 9 * DAY)),
+        );
+        for (fresh, kept, used, said) in [
+            (Ok(good.clone()), None, Some(&good), ""),
+            (Ok(good.clone()), Some(old.clone()), Some(&good), ""),
+            (
+                Ok(over.clone()),
+                Some(old.clone()),
+                Some(&old),
+                "the one before is kept: of the new one, it expired since 1 d",
+            ),
+            (
+                Ok(early.clone()),
+                Some(old.clone()),
+                Some(&old),
+                "it is valid only in",
+            ),
+            // Better than nothing, and than what is over for longer.
+            (Ok(over.clone()), None, Some(&over), "it expired since 1 d"),
+            (Ok(good.clone()), Some(over.clone()), Some(&good), ""),
+            (
+                Err(broken()),
+                Some(old.clone()),
+                Some(&old),
+                "the one before is kept: certificate @ holds no private key",
+            ),
+            (Err(broken()), None, None, ""),
+        ] {
+            match (choose(fresh, kept, now), used) {
+                (Ok((facts, text, problem)), Some(used)) => {
+                    assert_eq!((&facts, &text), (&used.0, &used.1));
+                    let problem = problem.unwrap_or_default();
+                    assert!(
+                        problem.contains(said) && problem.is_empty() == said.is_empty(),
+                        "{problem}"
+                    );
+                }
+                (Err(_), None) => {}
+                (chosen, used) => panic!("{chosen:?} {used:?}"),
+            }
         }
-        Pending::write(path, text.as_bytes())?.commit()
+    }
+
+    #[test]
+    fn files_of_one_name_in_two_places_have_two_copies_and_no_name_begins_a_line() {
+        let run = Path::new("/run/ober/main");
+        let [a, b] = ["/a/s3.pem", "/b/s3.pem"].map(|source| copy(run, Path::new(source)));
+        assert_ne!(a, b);
+        let odd = copy(run, Path::new("/a/it's \"odd\"\n[x] #1.pem"));
+        let name = odd.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with("itsoddx1-"), "{name}");
     }
 }

@@ -31,13 +31,13 @@ pub type Sight = BTreeMap<PathBuf, Names>;
 pub fn sight(watched: &Watched) -> Sight {
     let mut sight = Sight::new();
     for file in &watched.files {
-        follow(&mut sight, file.clone(), LINKS);
+        follow(&mut sight, file, LINKS);
         if let Some(key) = key_beside(file) {
-            follow(&mut sight, key, LINKS);
+            follow(&mut sight, &key, LINKS);
         }
     }
     for directory in &watched.directories {
-        if let Some(real) = follow(&mut sight, directory.clone(), LINKS) {
+        if let Some(real) = follow(&mut sight, directory, LINKS) {
             sight.insert(real, Names::All);
         }
     }
@@ -45,7 +45,7 @@ pub fn sight(watched: &Watched) -> Sight {
 }
 
 /// Notes every name on the way, and returns where it leads.
-fn follow(sight: &mut Sight, path: PathBuf, links: usize) -> Option<PathBuf> {
+fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut components = path.components();
     while let Some(component) = components.next() {
@@ -61,7 +61,7 @@ fn follow(sight: &mut Sight, path: PathBuf, links: usize) -> Option<PathBuf> {
                     let onward = at.join(target).join(rest);
                     return links
                         .checked_sub(1)
-                        .and_then(|left| follow(sight, onward, left));
+                        .and_then(|left| follow(sight, &onward, left));
                 }
                 at = next;
             }
@@ -214,7 +214,7 @@ mod tests {
         symlink("b", home.path().join("a")).unwrap();
         symlink("a", home.path().join("b")).unwrap();
         assert_eq!(
-            follow(&mut Sight::new(), home.path().join("a"), LINKS),
+            follow(&mut Sight::new(), &home.path().join("a"), LINKS),
             None
         );
     }

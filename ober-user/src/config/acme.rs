@@ -317,11 +317,11 @@ impl Judge<'_> {
                     .filter_map(|it| it.protocol.termination());
                 own.any(|tls| tls.acme == *names)
             };
-            let vips = services
+            let mut vips = services
                 .iter()
                 .filter(wants)
                 .flat_map(|service| &service.vips);
-            if let Some((vip, why)) = vips.filter_map(|vip| closed(*vip, services)).next() {
+            if let Some((vip, why)) = vips.find_map(|vip| closed(*vip, services)) {
                 let message = format!(
                     "the authority could not come to port {HTTP} of VIP {vip}, where `http-01` is answered: {why}"
                 );

@@ -93,16 +93,16 @@ fn curl(scene: &Scene, arguments: &[&str]) -> anyhow::Result<Output> {
         .try_output(command.args(["-s", "-m", "5"]).args(arguments))
 }
 
-fn configure(scene: &Scene, directory: &str, rest: &str, change: impl Fn(String) -> String) {
+fn configure(scene: &Scene, directory: &str, rest: &str, change: impl Fn(&str) -> String) {
     let text = fs::read_to_string(&scene.stage.ober.config).expect("read the configuration");
     let text = format!(
         "{}\n[acme]\ndirectory = \"{directory}\"\nterms_agreed = true\n{rest}\n[acme.tls]\nca = \"trust.pem\"\n",
-        change(text)
+        change(&text)
     );
     fs::write(&scene.stage.ober.config, text).expect("write the configuration");
 }
 
-fn open(text: String) -> String {
+fn open(text: &str) -> String {
     text.replace("access = \"frontend-http\"", "access = \"open\"")
 }
 
@@ -140,7 +140,7 @@ fn comes(scene: &Scene) -> Vec<String> {
 fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reload() {
     let mut scene = Scene::new("http01", &format!("acme = [\"{NAME}\"]"));
     let pebble = Pebble::start(&scene);
-    configure(&scene, &pebble.directory(), "", |text| open(text) + "\n");
+    configure(&scene, &pebble.directory(), "", |text| open(text));
     scene.start();
     let workers = scene.workers();
     assert_eq!(comes(&scene), [NAME]);
@@ -189,7 +189,7 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
         "challenge = \"dns-01\"\n[acme.dns]\nprovider = \"exec\"\nwait = \"0\"\ncommand = [\"{}\"]",
         hook.display()
     );
-    configure(&scene, &pebble.directory(), &dns, |text| text);
+    configure(&scene, &pebble.directory(), &dns, str::to_owned);
     let old = scene.authority.expired(&[VIP4]).expect("issue");
     fs::create_dir_all(kept(&scene).parent().expect("a directory")).expect("make it");
     fs::write(kept(&scene), &old).expect("write an old certificate");

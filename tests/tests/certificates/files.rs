@@ -204,3 +204,35 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
         []
     );
 }
+
+#[test]
+fn what_a_worker_does_not_take_is_said_and_a_new_worker_has_it_all_the_same() {
+    let mut scene = Scene::new("refused", "certificate = \"s3.pem\"");
+    scene.start();
+    let workers = scene.workers();
+    // More than HAProxy reads of a command at once.
+    let mut names = vec!["s3.ober.test".to_owned(), VIPS[0].to_string()];
+    names.extend((0..600).map(|number| format!("bucket-{number}.s3.ober.test")));
+    let large = scene.authority.server_named(&names).expect("issue");
+    assert!(large.len() > 16 << 10, "{}", large.len());
+    scene.rename("s3.pem", &large);
+    let behind = until("workers that say no", SOON, || {
+        let behind = scene.stage.status()?.certificates.behind;
+        Ok((behind.len() == 2).then_some(behind))
+    })
+    .expect("it is told");
+    assert!(behind[0].problem.contains("16 KiB"), "{behind:?}");
+    for pid in &workers {
+        let pid = nix::unistd::Pid::from_raw(*pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill a worker");
+    }
+    scene.comes(None, &large);
+    until("nobody behind", SOON, || {
+        let behind = scene.stage.status()?.certificates.behind;
+        Ok(behind.is_empty().then_some(()))
+    })
+    .expect("they have it");
+    let small = scene.authority.server(&VIPS).expect("issue");
+    scene.rename("s3.pem", &small);
+    scene.comes(None, &small);
+}
