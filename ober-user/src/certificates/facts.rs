@@ -25,6 +25,8 @@ pub struct Facts {
     pub not_after: u64,
     /// SHA-1 of it, upper-case hexadecimal: what HAProxy shows, so what workers are compared by.
     pub sha1: String,
+    /// Its number, upper-case hexadecimal without the byte of the sign.
+    pub serial: String,
 }
 
 /// How a certificate stands at a moment.
@@ -70,6 +72,7 @@ impl Facts {
             not_before: seconds(own.validity().not_before.timestamp()),
             not_after: seconds(own.validity().not_after.timestamp()),
             sha1: hex(sha1.as_ref()),
+            serial: serial(own.raw_serial()),
         })
     }
 
@@ -179,6 +182,13 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
 
 fn called(name: &X509Name<'_>) -> String {
     common_name(name).unwrap_or_else(|| name.to_string())
+}
+
+fn serial(raw: &[u8]) -> String {
+    match raw {
+        [0, rest @ ..] if !rest.is_empty() => hex(rest),
+        raw => hex(raw),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -293,6 +303,7 @@ pub(crate) mod tests {
             not_before,
             not_after,
             sha1: String::new(),
+            serial: String::new(),
         };
         let now = 1000;
         let (valid, expired, earlier, early) =

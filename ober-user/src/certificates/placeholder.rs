@@ -16,7 +16,10 @@ pub(super) fn make(path: &Path, names: &[String]) -> Result<Copy, Error> {
     })?;
     let text = made.cert.pem() + &made.signing_key.serialize_pem();
     let bundle = Bundle::parse(path, text.as_bytes())?;
-    let sha1 = Facts::of(path, &bundle)?.sha1;
-    let text = bundle.pem().into();
-    Ok(Copy { text, sha1 })
+    let Facts { sha1, serial, .. } = Facts::of(path, &bundle)?;
+    Ok(Copy {
+        text: bundle.pem().into(),
+        sha1,
+        serial,
+    })
 }

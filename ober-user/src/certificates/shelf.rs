@@ -33,6 +33,7 @@ pub struct Copy {
     /// What HAProxy is given.
     pub text: Arc<str>,
     pub sha1: String,
+    pub serial: String,
 }
 
 /// A certificate in use.
@@ -149,6 +150,16 @@ pub fn sweep(run: &Path, stock: &Stock) {
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "remove a certificate that is not in use");
         }
+    }
+}
+
+/// Removes everything, for an instance that ends for good.
+pub fn clear(run: &Path) {
+    match fs::remove_dir_all(directory(run)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "remove the certificates in the run directory");
+        }
+        _ => {}
     }
 }
 
@@ -353,9 +364,12 @@ impl Filling<'_> {
         let (facts, text, problem) = used;
         let path = copy(&self.config.node.run, source);
         write(&path, &text)?;
-        let sha1 = facts.sha1.clone();
-        let text = text.into();
-        self.stock.copies.insert(path.clone(), Copy { text, sha1 });
+        let copy = Copy {
+            text: text.into(),
+            sha1: facts.sha1.clone(),
+            serial: facts.serial.clone(),
+        };
+        self.stock.copies.insert(path.clone(), copy);
         let held = Held {
             source: source.to_owned(),
             facts,
@@ -373,6 +387,7 @@ fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Cop
         return Ok(Copy {
             text: text.into(),
             sha1: facts.sha1,
+            serial: facts.serial,
         });
     }
     if tls.acme.is_empty() {

@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What is known of a certificate in a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Mark {
-    /// It was shown: the first certificate is this.
+    /// It was shown: this is the fingerprint of the first certificate, or its number where HAProxy has no room for more.
     Shown(String),
     /// It was given exactly this.
     Given(Copy),
@@ -29,7 +29,7 @@ enum Mark {
 impl Mark {
     fn is(&self, copy: &Copy) -> bool {
         match self {
-            Self::Shown(sha1) => *sha1 == copy.sha1,
+            Self::Shown(shown) => *shown == copy.sha1 || *shown == copy.serial,
             Self::Given(given) => given == copy,
         }
     }
@@ -159,7 +159,7 @@ impl Holdings {
     }
 }
 
-/// `Filename: PATH` and, some lines below, `SHA1 FingerPrint: HEX`, again and again.
+/// `Filename: PATH` and, below it, `Serial: HEX` and `SHA1 FingerPrint: HEX`, again and again.
 fn fingerprints(answer: &str) -> BTreeMap<PathBuf, Mark> {
     let (mut found, mut path) = (BTreeMap::new(), None);
     for line in answer.lines() {
@@ -167,6 +167,11 @@ fn fingerprints(answer: &str) -> BTreeMap<PathBuf, Mark> {
             path = Some(PathBuf::from(name.trim()));
             // One that is still empty shows no more than its name.
             found.extend(path.clone().map(|path| (path, Mark::Shown(String::new()))));
+        } else if let Some(serial) = line.strip_prefix("Serial: ") {
+            found.extend(
+                path.clone()
+                    .map(|path| (path, Mark::Shown(serial.trim().to_owned()))),
+            );
         } else if let Some(sha1) = line.strip_prefix("SHA1 FingerPrint: ") {
             found.extend(
                 path.take()
@@ -335,6 +340,7 @@ mod tests {
     fn copy(text: &str) -> Copy {
         Copy {
             text: text.into(),
+            serial: format!("{text} number"),
             sha1: text.to_uppercase(),
         }
     }
@@ -414,11 +420,13 @@ mod tests {
 
     #[test]
     fn fingerprints_are_read_from_what_haproxy_shows() {
-        let answer = "Filename: /r/a.pem\nStatus: Used\nSHA1 FingerPrint: AB12\nSubject: /CN=a\n\n\
-                      Filename: /r/b.pem\nStatus: Empty\n\n";
+        let answer = "Filename: /r/a.pem\nStatus: Used\nSerial: 01\nSHA1 FingerPrint: AB12\nSubject: /CN=a\n\n\
+                      Filename: /r/b.pem\nStatus: Empty\n\n\
+                      Filename: /r/c.pem\nStatus: Used\nSerial: 02\nSubject Alternative Name: DNS:a, , , \n\n";
         let expected = [
             ("/r/a.pem".into(), Mark::Shown("AB12".into())),
             ("/r/b.pem".into(), Mark::Shown(String::new())),
+            ("/r/c.pem".into(), Mark::Shown("02".into())),
         ];
         assert_eq!(fingerprints(answer), expected.into());
     }

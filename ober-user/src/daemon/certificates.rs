@@ -60,11 +60,10 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             keeper.issued.follow(&config);
         }
         keeper.sweep(&daemon);
+        // A worker may take its time to answer.
+        keeper.show(&daemon);
         keeper.bring(&daemon, &config, news).await;
-        *daemon
-            .certificates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = keeper.shown();
+        keeper.show(&daemon);
         news = eyes.changed().await;
     }
 }
@@ -199,6 +198,11 @@ impl Keeper {
         let brought =
             brought.map(|(worker, delivery)| delivery.bring(&daemon.run, worker, stock, news));
         futures_util::future::join_all(brought).await;
+    }
+
+    fn show(&self, daemon: &Daemon) {
+        let shown = daemon.certificates.lock();
+        *shown.unwrap_or_else(PoisonError::into_inner) = self.shown();
     }
 
     fn shown(&self) -> Certificates {

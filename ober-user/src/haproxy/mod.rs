@@ -51,7 +51,7 @@ use self::{
     sockets::{Key, Set, complete, keys},
     worker::{Event, Pid, Policy},
 };
-use crate::config::Config;
+use crate::{certificates::shelf, config::Config};
 
 /// A worker may get connections, or no longer. Sent the moment it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
-/// is killed. Returns how many there were. Their records, sockets and configurations go with them.
+/// is killed. Returns how many there were. Their records, sockets, configurations and certificates go with them.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {
     let workers = adopt::running(run);
     for (worker, process) in &workers {
@@ -152,6 +152,7 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
             }
         }
     }
+    shelf::clear(run);
     workers.len()
 }
 
@@ -320,6 +321,7 @@ impl Pool {
     /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
         self.end(|| Note::Stop(Event::Stop { drain })).await;
+        shelf::clear(&self.run);
     }
 
     async fn end(&self, note: impl Fn() -> Note) {

@@ -63,7 +63,9 @@ impl Pebble {
             .arg("-config")
             .arg(settings)
             .args(["-dnsserver", &format!("{address}:{DNS}")])
-            .env("PEBBLE_VA_NOSLEEP", "1");
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            // It refuses some good nonces on purpose, at times three in a row.
+            .env("PEBBLE_WFE_NONCEREJECT", "0");
         let authority = host.spawn(&mut command).expect("start the authority");
         let pebble = Self {
             _authority: authority,
@@ -107,8 +109,11 @@ fn open(text: &str) -> String {
 }
 
 fn issued(scene: &Scene) -> Issued {
-    let issued = scene.stage.status().expect("status").certificates.issued;
-    issued.into_iter().next().expect("it is to be issued")
+    until("a certificate to be issued", SOON, || {
+        let issued = scene.stage.status()?.certificates.issued;
+        Ok(issued.into_iter().next())
+    })
+    .expect("it is to be issued")
 }
 
 /// The file a certificate is kept in once it is issued.

@@ -83,7 +83,11 @@ fn names_choose_among_files_and_directories_and_what_is_broken_takes_nothing_awa
     ] {
         assert!(scene.shown(name) == leaf(text), "{name:?}");
     }
-    let refused = scene.stage.status().expect("status").certificates.refused;
+    let refused = until("files that are refused", SOON, || {
+        let refused = scene.stage.status()?.certificates.refused;
+        Ok((!refused.is_empty()).then_some(refused))
+    })
+    .expect("they are told");
     let files: Vec<_> = refused.iter().map(|refused| &refused.file).collect();
     assert_eq!(
         files,
@@ -172,8 +176,10 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
     )
     .expect("kill a worker");
     until("a new worker", SOON, || {
-        let workers = scene.workers();
-        Ok((workers.len() == 2 && !workers.contains(&before[0])).then_some(()))
+        let workers = scene.stage.status()?.workers;
+        let serves = |number: usize| workers.get(number).is_some_and(|worker| worker.in_ring);
+        let another = workers.iter().all(|worker| worker.pid != Some(before[0]));
+        Ok((serves(0) && serves(1) && another).then_some(()))
     })
     .expect("it is started again");
     scene.comes(None, &new);
@@ -199,10 +205,11 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
     let newer = scene.authority.server(&VIPS).expect("issue");
     scene.rename("s3.pem", &newer);
     scene.comes(None, &newer);
-    assert_eq!(
-        scene.stage.status().expect("status").certificates.behind,
-        []
-    );
+    until("nobody behind", SOON, || {
+        let behind = scene.stage.status()?.certificates.behind;
+        Ok(behind.is_empty().then_some(()))
+    })
+    .expect("all have it");
 }
 
 #[test]

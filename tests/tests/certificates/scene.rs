@@ -105,11 +105,12 @@ impl Scene {
     }
 
     pub(super) fn held(&self, file: &str) -> Certificate {
-        let held = self.stage.status().expect("status").certificates.held;
         let path = self.path(file);
-        held.into_iter()
-            .find(|certificate| certificate.source == path)
-            .expect("it is in use")
+        until("a certificate in use", SOON, || {
+            let held = self.stage.status()?.certificates.held;
+            Ok(held.into_iter().find(|held| held.source == path))
+        })
+        .expect("it is in use")
     }
 
     /// Waits until something is wrong with a file, and says what.

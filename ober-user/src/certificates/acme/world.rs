@@ -79,7 +79,6 @@ impl Follower {
 
     fn task(&self, acme: Acme, state: &Path, names: Vec<String>, file: PathBuf) -> Task {
         let (tell, events) = unbounded_channel();
-        // One bit of chance is as good as another: the names and the moment.
         let mut machine = Renewal::new(rand());
         let mut issuing = Issuing {
             acme: Arc::new(acme),
