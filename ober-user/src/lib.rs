@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli -> api -> daemon -+-> config
+//!                       +-> plan (what a change does, in which order), history
 //!                       +-> lists, backends -> hostlist, slurm, resolve -> store
 //!                       |          ^- discover -> fetch, command, tls
 //!                       +-> check -> fetch, command, tls : machine, drive
@@ -11,6 +12,7 @@
 //!                       +-> certificates -> haproxy, acme -> fetch, command, tls : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
+//! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
@@ -21,6 +23,7 @@ pub mod slurm;
 
 pub mod access;
 pub mod backends;
+pub mod history;
 pub mod lists;
 pub mod store;
 
@@ -44,8 +47,13 @@ pub mod announce;
 pub mod bfd;
 pub mod bgp;
 pub mod gate;
+pub mod plan;
 pub mod sockopt;
 pub mod vrrp;
+
+pub mod doctor;
+pub mod finding;
+pub mod trial;
 
 pub mod counters;
 pub mod events;

@@ -1,11 +1,14 @@
 //! What the kernel says of interfaces and addresses, and the VIPs on them.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkDummy, LinkUnspec, new_connection,
-    packet_route::address::{AddressAttribute, AddressMessage},
+    packet_route::{
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
+        link::{LinkAttribute, LinkMessage, LinkXdp},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,8 @@ pub enum Error {
     Open { source: io::Error },
     #[error("read the addresses of this node: {source}")]
     Read { source: rtnetlink::Error },
+    #[error("read the interfaces of this node: {source}")]
+    Links { source: rtnetlink::Error },
     #[error(
         "add VIP {vip} to {interface}: {reason}; set node.vip_interface to an interface that is there, or \"\" to add VIPs yourself"
     )]
@@ -42,14 +47,13 @@ fn open() -> Result<Handle, Error> {
     Ok(handle)
 }
 
-async fn messages(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
-    handle
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .map_err(|source| Error::Read { source })
+/// The addresses that are there until somebody removes them. Those that VRRP holds expire, are its own business, and may
+/// be about to come or go.
+async fn lasting(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
+    let all = handle.address().get().execute().try_collect().await;
+    let mut all: Vec<AddressMessage> = all.map_err(|source| Error::Read { source })?;
+    all.retain(|it| it.header.flags.contains(AddressHeaderFlags::Permanent));
+    Ok(all)
 }
 
 pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
@@ -75,20 +79,20 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// Every address of this network namespace.
+/// Every address of this network namespace that does not expire.
 pub async fn addresses() -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
-    Ok(messages(&handle)
+    Ok(lasting(&handle)
         .await?
         .iter()
         .filter_map(address_of)
         .collect())
 }
 
-/// Adds those VIPs to `interface` that no interface has, each as a host address. Returns what was added.
+/// Adds those VIPs to `interface` that no interface has for good, each as a host address. Returns what was added.
 pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
-    let present: Vec<IpAddr> = messages(&handle)
+    let present: Vec<IpAddr> = lasting(&handle)
         .await?
         .iter()
         .filter_map(address_of)
@@ -154,10 +158,10 @@ pub async fn remove_dummy(name: &str) -> Result<(), Error> {
     })
 }
 
-/// Removes VIPs from wherever they are.
+/// Removes VIPs from wherever they last.
 pub async fn remove_vips(vips: &[IpAddr]) -> Result<(), Error> {
     let handle = open()?;
-    for message in messages(&handle).await? {
+    for message in lasting(&handle).await? {
         if let Some(vip) = address_of(&message).filter(|address| vips.contains(address)) {
             handle
                 .address()
@@ -184,11 +188,43 @@ pub fn receive_queues(interface: &str) -> Option<u32> {
         combined: u32,
     }
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
     let mut channels = Channels {
         command: ETHTOOL_GCHANNELS,
         ..Channels::default()
     };
+    // SAFETY: this command reads and writes a structure of that shape.
+    unsafe { ethtool(interface, &mut channels) }?;
+    Some(channels.rx + channels.combined)
+}
+
+/// What drives the interface (`ETHTOOL_GDRVINFO`), such as `virtio_net`; `None` when the kernel does not tell.
+pub fn driver(interface: &str) -> Option<String> {
+    /// `struct ethtool_drvinfo` of linux/ethtool.h.
+    #[repr(C)]
+    struct Driver {
+        command: u32,
+        name: [u8; 32],
+        others: [u8; 160],
+    }
+    const ETHTOOL_GDRVINFO: u32 = 0x3;
+    let mut driver = Driver {
+        command: ETHTOOL_GDRVINFO,
+        name: [0; 32],
+        others: [0; 160],
+    };
+    // SAFETY: this command reads and writes a structure of that shape, 196 bytes long.
+    unsafe { ethtool(interface, &mut driver) }?;
+    let name = driver.name.split(|byte| *byte == 0).next()?;
+    let name = String::from_utf8_lossy(name).into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// One question to the driver.
+///
+/// # Safety
+/// `question` must begin with the number of its command and be of the shape that this command reads and writes.
+unsafe fn ethtool<T>(interface: &str, question: &mut T) -> Option<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // SAFETY: plain bytes, for which zero is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {
@@ -197,9 +233,9 @@ pub fn receive_queues(interface: &str) -> Option<u32> {
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(question).cast();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).ok()?;
-    // SAFETY: `request` names an interface and points at a structure of the size this command writes.
+    // SAFETY: `request` names an interface and points at what the caller vouches for.
     let result = unsafe {
         libc::ioctl(
             std::os::fd::AsRawFd::as_raw_fd(&socket),
@@ -207,5 +243,26 @@ pub fn receive_queues(interface: &str) -> Option<u32> {
             &raw mut request,
         )
     };
-    (result == 0).then_some(channels.rx + channels.combined)
+    (result == 0).then_some(())
+}
+
+/// The XDP program on each interface, by the interface's name.
+pub async fn xdp_programs() -> Result<BTreeMap<String, u32>, Error> {
+    let links = open()?.link().get().execute().try_collect::<Vec<_>>().await;
+    let links = links.map_err(|source| Error::Links { source })?;
+    let program = |link: &LinkMessage| {
+        let name = link.attributes.iter().find_map(|it| match it {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
+        let id = link.attributes.iter().find_map(|it| match it {
+            LinkAttribute::Xdp(all) => all.iter().find_map(|it| match it {
+                LinkXdp::ProgId(id) => Some(*id),
+                _ => None,
+            }),
+            _ => None,
+        })?;
+        Some((name, id))
+    };
+    Ok(links.iter().filter_map(program).collect())
 }

@@ -99,7 +99,25 @@ where
     connected.map_err(Error::Handshake)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+/// Whether a chain, its own certificate first, leads to an authority of this store, at that time.
+pub fn vouched(
+    authorities: RootCertStore,
+    chain: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), Error> {
+    let Some((own, others)) = chain.split_first() else {
+        return Err(rustls::Error::NoCertificatesPresented.into());
+    };
+    let provider = Arc::new(ring::default_provider());
+    let web = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
+    // The name is looked at last and does not matter here.
+    let nobody = ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into());
+    Unnamed(web.build()?).verify_server_cert(own, others, &nobody, &[], now)?;
+    Ok(())
+}
+
+/// The certificates of a PEM file, in its order.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     read.map_err(|source| Error::Read {
         path: path.to_owned(),
@@ -119,7 +137,8 @@ fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     Ok(store)
 }
 
-fn system() -> Result<RootCertStore, Error> {
+/// The authorities this machine trusts.
+pub fn system() -> Result<RootCertStore, Error> {
     let found = SYSTEM.iter().map(Path::new).find(|path| path.exists());
     authorities(found.ok_or(Error::NoSystem)?)
 }

@@ -37,6 +37,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
             metrics: SocketAddr::from(([127, 0, 0, 1], 8404)),
             sample: 1,
             packet_log: false,
+            history: 2,
         },
         workers: Workers {
             cpus: vec![0, 1],

@@ -86,22 +86,29 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
 }
 
 #[test]
-fn an_addition_leaves_all_others_on_the_list_and_tells_what_was_not_on_it() {
-    let lists = std::cell::RefCell::new(Lists::new("addition"));
+fn an_amendment_leaves_all_others_on_the_list_and_tells_what_was_not_on_it() {
+    let lists = std::cell::RefCell::new(Lists::new("amended"));
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(60));
     runner
-        .run(&(entries(), entries()), |(old, more)| {
+        .run(&(entries(), entries(), entries()), |(old, more, less)| {
             let mut lists = lists.borrow_mut();
             let maps = lists.maps();
+            access::replace(maps, 0, &Entries::default()).unwrap();
             access::replace(maps, 0, &old).unwrap();
-            let plan = Plan::new(maps, 0, &more, Others::Stay).unwrap();
-            plan.apply(maps, &more).unwrap();
-            let mut both = old.clone();
-            both.extend(more.clone());
+            let others = Others::Stay { but: &less.v4 };
+            let plan = Plan::new(maps, 0, &more, others).unwrap();
+            plan.apply(maps, &more, others).unwrap();
+            let less = Entries {
+                v4: less.v4,
+                ..Entries::default()
+            };
+            let mut both = old.without(&less);
+            both.extend(more);
             both.settle();
             prop_assert_eq!(&access::read(maps, 0).unwrap(), &both);
-            prop_assert_eq!(plan.difference(), [more.without(&old), Entries::default()]);
-            prop_assert_eq!(old.count() + plan.change().added, both.count());
+            prop_assert_eq!(plan.difference(), [both.without(&old), old.without(&both)]);
+            let change = plan.change();
+            prop_assert_eq!(old.count() + change.added, both.count() + change.removed);
             Ok(())
         })
         .unwrap();

@@ -21,12 +21,17 @@ struct Place {
 }
 
 /// Hosts that are not on the list and those that no longer shall be; `wanted` is sorted.
-pub(super) fn compare(maps: &Maps, list: u32, wanted: &[u128], others: Others) -> [Vec<u128>; 2] {
+pub(super) fn compare(
+    maps: &Maps,
+    list: u32,
+    wanted: &[u128],
+    others: Others<'_>,
+) -> [Vec<u128>; 2] {
     let bit = bit(list);
     let missing = |host: &&u128| !holds(maps, **host, bit);
     let surplus = |host: &u128| wanted.binary_search(host).is_err();
     let added = wanted.iter().filter(missing).copied().collect();
-    if others == Others::Stay {
+    if others.stay() {
         return [added, Vec::new()];
     }
     let held = members(maps, bit).map(|(_, host)| host);

@@ -48,15 +48,26 @@ pub struct Change {
 
 /// What becomes of entries of a list that are not wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    Stay,
+pub enum Others<'a> {
     Go,
+    /// But for these, which are in order.
+    Stay {
+        but: &'a [Range],
+    },
+}
+
+impl Others<'_> {
+    /// All stay.
+    pub const STAY: Self = Self::Stay { but: &[] };
+
+    fn stay(self) -> bool {
+        matches!(self, Self::Stay { .. })
+    }
 }
 
 /// What makes a list hold what is wanted. It is good until the list is changed.
 pub struct Plan {
     list: u32,
-    others: Others,
     v4: pages::Plan,
     hosts: [Vec<u128>; 2],
     prefixes: [BTreeSet<Ipv6Net>; 2],
@@ -64,10 +75,14 @@ pub struct Plan {
 
 impl Plan {
     /// Compares list `number` with `wanted`, which is in order. Nothing is changed.
-    pub fn new(maps: &Maps, number: u32, wanted: &Entries, others: Others) -> Result<Self, Error> {
+    pub fn new(
+        maps: &Maps,
+        number: u32,
+        wanted: &Entries,
+        others: Others<'_>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             list: number,
-            others,
             v4: pages::Plan::new(maps, number, wanted, others)?,
             hosts: hosts::compare(maps, number, &wanted.hosts, others),
             prefixes: prefixes::compare(maps, number, &wanted.prefixes, others)?,
@@ -101,8 +116,13 @@ impl Plan {
         })
     }
 
-    /// Changes the list, or changes nothing when there is no room.
-    pub fn apply(&self, maps: &mut Maps, wanted: &Entries) -> Result<(), Error> {
+    /// Changes the list, or changes nothing when there is no room. What is wanted is what was compared.
+    pub fn apply(
+        &self,
+        maps: &mut Maps,
+        wanted: &Entries,
+        others: Others<'_>,
+    ) -> Result<(), Error> {
         let [added, removed] = &self.hosts;
         let room = self.v4.room(maps)?;
         hosts::add(maps, self.list, added)?;
@@ -110,8 +130,8 @@ impl Plan {
             hosts::remove(maps, self.list, added);
             return Err(error);
         }
-        self.v4.apply(maps, self.list, wanted, room);
-        if self.others == Others::Stay {
+        self.v4.apply(maps, self.list, wanted, others, room);
+        if others.stay() {
             return Ok(());
         }
         hosts::remove(maps, self.list, removed);
@@ -124,7 +144,7 @@ impl Plan {
 /// Makes list `number` hold exactly `wanted`, which is in order.
 pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
     let plan = Plan::new(maps, number, wanted, Others::Go)?;
-    plan.apply(maps, wanted)?;
+    plan.apply(maps, wanted, Others::Go)?;
     Ok(plan.change())
 }
 

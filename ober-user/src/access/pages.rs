@@ -28,59 +28,108 @@ enum Content {
     Some,
 }
 
-/// Walks the pages a list wants, in order, and gives each one's bits.
-struct Wanted<'a> {
+/// Walks pages in rising order, and tells which of some ranges touch each.
+struct Walk<'a> {
     /// Those not passed yet, in the order of the pages they begin in.
     ranges: &'a [Range],
     /// The furthest address of those passed, which all began in earlier pages.
     reach: Option<u32>,
-    bits: Box<Bits>,
 }
 
-impl<'a> Wanted<'a> {
-    fn new(entries: &'a Entries) -> Self {
+impl<'a> Walk<'a> {
+    fn new(ranges: &'a [Range]) -> Self {
         Self {
-            ranges: &entries.v4,
+            ranges,
             reach: None,
-            bits: Box::new([0; WORDS]),
         }
     }
 
-    /// What page `number` shall hold; pages are asked for in rising order. The bits are left in `self.bits` when they
-    /// differ.
+    /// May any touch these pages, which were not asked for yet?
+    fn any(&self, pages: &Numbers) -> bool {
+        let begins = self.ranges.first();
+        begins.is_some_and(|range| range.first >> 16 < pages.end)
+            || self.reach.is_some_and(|reach| reach >> 16 >= pages.start)
+    }
+
+    /// Goes on to page `number`: do they hold all of it, some, or nothing?
     fn page(&mut self, number: u32) -> Content {
         let (low, high) = (number << 16, number << 16 | 0xffff);
         while let Some(range) = self.ranges.first().filter(|range| range.first < low) {
             self.reach = self.reach.max(Some(range.last));
             self.ranges = &self.ranges[1..];
         }
-        let reach = self.reach.filter(|reach| *reach >= low);
+        self.reach = self.reach.filter(|reach| *reach >= low);
         let begins = self.ranges.first().is_some_and(|range| range.first <= high);
-        match reach {
-            None if !begins => return Content::Nobody,
-            Some(reach) if reach >= high => return Content::Everybody,
-            _ => {}
-        }
-        self.bits.fill(0);
-        if let Some(reach) = reach {
-            set(&mut self.bits, 0, reach & 0xffff);
-        }
-        for range in self.ranges.iter().take_while(|range| range.first <= high) {
-            let last = range.last.min(high);
-            set(&mut self.bits, range.first & 0xffff, last & 0xffff);
-        }
-        if *self.bits == EVERYBODY {
-            Content::Everybody
-        } else {
-            Content::Some
+        match self.reach {
+            None if !begins => Content::Nobody,
+            Some(reach) if reach >= high => Content::Everybody,
+            _ => Content::Some,
         }
     }
 
-    /// May anybody be wanted in these pages, which were not asked for yet?
-    fn any(&self, pages: &Numbers) -> bool {
-        let begins = self.ranges.first();
-        begins.is_some_and(|range| range.first >> 16 < pages.end)
-            || self.reach.is_some_and(|reach| reach >> 16 >= pages.start)
+    /// First and last place of each in page `number`, to which [`Walk::page`] went.
+    fn places(&self, number: u32) -> impl Iterator<Item = (u32, u32)> {
+        let high = number << 16 | 0xffff;
+        let begin = self
+            .ranges
+            .iter()
+            .take_while(move |range| range.first <= high);
+        let begin = begin.map(move |range| (range.first & 0xffff, range.last.min(high) & 0xffff));
+        let reach = self.reach.map(|reach| (0, reach.min(high) & 0xffff));
+        reach.into_iter().chain(begin)
+    }
+}
+
+/// What pages shall hold, asked for in rising order.
+struct Wanted<'a> {
+    comes: Walk<'a>,
+    /// `None`: everything that does not come.
+    goes: Option<Walk<'a>>,
+    bits: Box<Bits>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(entries: &'a Entries, others: Others<'a>) -> Self {
+        Self {
+            comes: Walk::new(&entries.v4),
+            goes: match others {
+                Others::Go => None,
+                Others::Stay { but } => Some(Walk::new(but)),
+            },
+            bits: Box::new([0; WORDS]),
+        }
+    }
+
+    /// May these pages, of which `held` hold anybody, have to change?
+    fn any(&self, pages: &Numbers, held: bool) -> bool {
+        let goes = self.goes.as_ref();
+        self.comes.any(pages) || goes.map_or(held, |goes| goes.any(pages))
+    }
+
+    /// What page `number` shall hold. The bits are left in `self.bits` when they differ.
+    fn page(&mut self, maps: &Maps, list: u32, number: u32) -> Content {
+        let comes = self.comes.page(number);
+        match &mut self.goes {
+            _ if comes == Content::Everybody => return comes,
+            None if comes == Content::Nobody => return comes,
+            None => self.bits.fill(0),
+            Some(goes) => {
+                goes.page(number);
+                *self.bits = bits(maps, current(maps, list, number));
+                goes.places(number)
+                    .for_each(|(first, last)| clear(&mut self.bits, first, last));
+            }
+        }
+        self.comes
+            .places(number)
+            .for_each(|(first, last)| set(&mut self.bits, first, last));
+        if *self.bits == EVERYBODY {
+            Content::Everybody
+        } else if *self.bits == NOBODY {
+            Content::Nobody
+        } else {
+            Content::Some
+        }
     }
 
     fn bits(&self, content: Content) -> &Bits {
@@ -93,15 +142,23 @@ impl<'a> Wanted<'a> {
 }
 
 fn set(bits: &mut Bits, first: u32, last: u32) {
+    words_of(first, last, |word, mask| bits[word] |= mask);
+}
+
+fn clear(bits: &mut Bits, first: u32, last: u32) {
+    words_of(first, last, |word, mask| bits[word] &= !mask);
+}
+
+/// The words of places `first` to `last`, and their bits in each.
+fn words_of(first: u32, last: u32, mut each: impl FnMut(usize, u64)) {
     let (from, to) = (first as usize / 64, last as usize / 64);
     let (head, tail) = (u64::MAX << (first % 64), u64::MAX >> (63 - last % 64));
     if from == to {
-        bits[from] |= head & tail;
-        return;
+        return each(from, head & tail);
     }
-    bits[from] |= head;
-    bits[from + 1..to].fill(u64::MAX);
-    bits[to] |= tail;
+    each(from, head);
+    (from + 1..to).for_each(|word| each(word, u64::MAX));
+    each(to, tail);
 }
 
 /// Addresses that come, or go.
@@ -135,8 +192,8 @@ impl Moved {
 }
 
 /// The pages that do not hold what they shall, and the difference.
+#[derive(Default)]
 pub(super) struct Plan {
-    others: Others,
     numbers: Vec<u32>,
     /// So many of them need a page of their own.
     needed: usize,
@@ -150,23 +207,17 @@ impl Plan {
         maps: &Maps,
         list: u32,
         entries: &Entries,
-        others: Others,
+        others: Others<'_>,
     ) -> Result<Self, Error> {
-        let mut plan = Self {
-            others,
-            numbers: Vec::new(),
-            needed: 0,
-            added: Moved::default(),
-            removed: Moved::default(),
-        };
-        let mut wanted = Wanted::new(entries);
+        let mut plan = Self::default();
+        let mut wanted = Wanted::new(entries, others);
         for (four, any) in fours(maps, list) {
-            let matters = any && others == Others::Go;
-            if !matters && !wanted.any(&four) {
+            if !wanted.any(&four, any) {
                 continue;
             }
             for number in four {
-                let (content, page) = (wanted.page(number), current(maps, list, number));
+                let content = wanted.page(maps, list, number);
+                let page = current(maps, list, number);
                 if plan.compare(maps, number, page, content, wanted.bits(content)) {
                     plan.numbers.push(number);
                     plan.needed += usize::from(content == Content::Some && shared(page));
@@ -191,7 +242,6 @@ impl Plan {
         let (first, last) = (number << 16, number << 16 | 0xffff);
         match (content, page) {
             (Content::Nobody, PAGE_NONE) | (Content::Everybody, PAGE_ALL) => return false,
-            (Content::Nobody, _) if self.others == Others::Stay => return false,
             (Content::Everybody, PAGE_NONE) => self.added.push(first, last),
             (Content::Nobody, PAGE_ALL) => self.removed.push(first, last),
             _ => {
@@ -206,11 +256,7 @@ impl Plan {
         let mut differs = false;
         for (place, (held, wanted)) in (0..).zip(held.iter().zip(wanted)) {
             let held = held.load(Ordering::Relaxed);
-            let wanted = match self.others {
-                Others::Stay => held | wanted,
-                Others::Go => *wanted,
-            };
-            if held != wanted {
+            if held != *wanted {
                 differs = true;
                 self.added.push_word(first + place * 64, wanted & !held);
                 self.removed.push_word(first + place * 64, held & !wanted);
@@ -245,21 +291,25 @@ impl Plan {
     }
 
     /// First all that is added, then all that is removed: an address that stays is on the list all the time.
-    pub(super) fn apply(&self, maps: &mut Maps, list: u32, entries: &Entries, mut room: Room) {
-        self.add(maps, list, entries, &mut room);
-        if self.others == Others::Go {
-            self.remove(maps, list, entries, &mut room);
-        }
+    pub(super) fn apply(
+        &self,
+        maps: &mut Maps,
+        list: u32,
+        entries: &Entries,
+        others: Others<'_>,
+        mut room: Room,
+    ) {
+        self.add(maps, list, Wanted::new(entries, others), &mut room);
+        self.remove(maps, list, Wanted::new(entries, others), &mut room);
         if !self.numbers.is_empty() {
             maps.pages_given_up = drive::now();
         }
     }
 
-    fn add(&self, maps: &Maps, list: u32, entries: &Entries, room: &mut Room) {
-        let mut wanted = Wanted::new(entries);
+    fn add(&self, maps: &Maps, list: u32, mut wanted: Wanted<'_>, room: &mut Room) {
         for number in &self.numbers {
             let page = current(maps, list, *number);
-            match wanted.page(*number) {
+            match wanted.page(maps, list, *number) {
                 Content::Nobody => {}
                 Content::Everybody => publish(maps, list, *number, PAGE_ALL),
                 Content::Some if page == PAGE_ALL => {}
@@ -271,11 +321,10 @@ impl Plan {
         }
     }
 
-    fn remove(&self, maps: &Maps, list: u32, entries: &Entries, room: &mut Room) {
-        let mut wanted = Wanted::new(entries);
+    fn remove(&self, maps: &Maps, list: u32, mut wanted: Wanted<'_>, room: &mut Room) {
         for number in &self.numbers {
             let page = current(maps, list, *number);
-            match wanted.page(*number) {
+            match wanted.page(maps, list, *number) {
                 Content::Everybody => {}
                 Content::Nobody => publish(maps, list, *number, PAGE_NONE),
                 Content::Some if page == PAGE_ALL => {

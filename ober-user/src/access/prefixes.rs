@@ -14,14 +14,14 @@ pub(super) fn compare(
     maps: &Maps,
     list: u32,
     wanted: &BTreeSet<Ipv6Net>,
-    others: Others,
+    others: Others<'_>,
 ) -> Result<[BTreeSet<Ipv6Net>; 2], Error> {
-    if wanted.is_empty() && others == Others::Stay {
+    if wanted.is_empty() && others.stay() {
         return Ok([BTreeSet::new(), BTreeSet::new()]);
     }
     let held = read(maps, list)?;
     let removed = match others {
-        Others::Stay => BTreeSet::new(),
+        Others::Stay { .. } => BTreeSet::new(),
         Others::Go => &held - wanted,
     };
     Ok([wanted - &held, removed])

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
     connection::Agreed,
-    message::{Kind, Message, Notification, Received},
+    message::{Kind, Message, Notification, Open, Received},
     rib::{NextHops, Routes, Told},
 };
 
@@ -153,6 +153,8 @@ pub struct Report {
     pub told: Arc<Told>,
     pub path: Option<Path>,
     pub counts: Counts,
+    /// What the neighbour last said of itself, whether it was accepted or not.
+    pub opened: Option<Arc<Open>>,
     pub malformed: u64,
     pub heard: usize,
     pub last_sent: Option<(Instant, Notification)>,

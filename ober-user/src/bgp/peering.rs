@@ -17,7 +17,7 @@ use std::{
 use super::{
     connection::{Around, Connection, Outcome, Phase, Settings},
     event::{Action, Counts, Event, Failure, Path, Report, Side, State},
-    message::{Message, Notification, Received},
+    message::{Message, Notification, Open, Received},
     pace::Pace,
     rib::{NextHops, Routes},
 };
@@ -57,6 +57,7 @@ pub struct Peering {
     flaps: u64,
     malformed: u64,
     counts: Counts,
+    opened: Option<Arc<Open>>,
     last_sent: Option<(Instant, Notification)>,
     last_got: Option<(Instant, Notification)>,
     last_failure: Option<(Instant, Failure)>,
@@ -80,6 +81,7 @@ impl Peering {
             flaps: 0,
             malformed: 0,
             counts: Counts::default(),
+            opened: None,
             last_sent: None,
             last_got: None,
             last_failure: None,
@@ -104,6 +106,7 @@ impl Peering {
                 .unwrap_or_default(),
             path: self.path,
             counts: self.counts,
+            opened: self.opened.clone(),
             malformed: self.malformed + malformed.sum::<u64>(),
             heard: established.map_or(0, Connection::heard),
             last_sent: self.last_sent.clone(),
@@ -403,6 +406,9 @@ impl Peering {
     fn received(&mut self, now: Instant, side: Side, received: Received) -> Vec<Action> {
         if let Some(count) = self.counts.received.get_mut(received.kind() as usize - 1) {
             *count += 1;
+        }
+        if let Received::Open(open) = &received {
+            self.opened = Some(Arc::new(open.clone()));
         }
         self.with(now, side, |it, around| it.on(now, received, around))
     }

@@ -17,8 +17,25 @@ pub mod shelf;
 pub mod watch;
 pub mod workers;
 
+use std::path::{Path, PathBuf};
+
 pub use bundle::{Bundle, Error};
 pub use facts::{Dates, Facts};
+
+/// The files behind a path that a configuration names: itself, or what is meant in a directory.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let found = found::in_directory(path).unwrap_or_default().files;
+    let meant = |file: &PathBuf| {
+        !matches!(
+            Bundle::read(file),
+            Err(Error::NoKey { .. } | Error::NoCertificate { .. })
+        )
+    };
+    found.into_iter().filter(meant).collect()
+}
 
 #[cfg(test)]
 pub(crate) use bundle::tests::chain_and_key;

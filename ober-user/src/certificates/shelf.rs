@@ -116,9 +116,19 @@ pub fn copy(run: &Path, source: &Path) -> PathBuf {
 /// Reads every file the configuration names and puts what is good on the shelf. What is not leaves what was there. Fails
 /// where nothing is, for a listener or for a file that is named.
 pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
+    filled(config, now, false)
+}
+
+/// The same, but leaves what is there as it is: HAProxy is to be asked about a configuration that may never be in force.
+pub fn rehearse(config: &Config, now: u64) -> Result<(), Error> {
+    filled(config, now, true).map(drop)
+}
+
+fn filled(config: &Config, now: u64, only_new: bool) -> Result<Stock, Error> {
     let mut filling = Filling {
         config,
         now,
+        only_new,
         earlier: earlier(&config.node.run),
         stock: Stock::default(),
     };
@@ -223,6 +233,8 @@ fn choose(
 struct Filling<'c> {
     config: &'c Config,
     now: u64,
+    /// Files that are there are left alone.
+    only_new: bool,
     earlier: BTreeSet<PathBuf>,
     stock: Stock,
 }
@@ -267,13 +279,13 @@ impl Filling<'_> {
             Some(copy) => copy,
             None => last_resort(&listener, &standard, tls)?,
         };
-        write(&standard, &default.text)?;
+        self.write(&standard, &default.text)?;
         self.stock.copies.insert(standard.clone(), default);
         let entries: Vec<PathBuf> = [standard].into_iter().chain(copies).collect();
         let text = entries.iter().fold(String::new(), |text, entry| {
             text + &entry.display().to_string() + "\n"
         });
-        write(&list, &text)?;
+        self.write(&list, &text)?;
         self.stock.lists.insert(list, entries);
         Ok(())
     }
@@ -352,6 +364,15 @@ impl Filling<'_> {
         self.stock.held.contains_key(&copy).then_some(copy)
     }
 
+    /// Whole, for the owner alone, and only if it is another.
+    fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
+        match fs::read(path) {
+            Ok(_) if self.only_new => Ok(()),
+            Ok(there) if there == text.as_bytes() => Ok(()),
+            Ok(_) | Err(_) => Pending::write(path, text.as_bytes())?.commit(),
+        }
+    }
+
     fn kept(&self, source: &Path) -> Option<(Facts, String)> {
         kept(&copy(&self.config.node.run, source))
     }
@@ -363,7 +384,7 @@ impl Filling<'_> {
     ) -> Result<PathBuf, Error> {
         let (facts, text, problem) = used;
         let path = copy(&self.config.node.run, source);
-        write(&path, &text)?;
+        self.write(&path, &text)?;
         let copy = Copy {
             text: text.into(),
             sha1: facts.sha1.clone(),
@@ -401,14 +422,6 @@ fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Cop
         });
     }
     placeholder::make(standard, &tls.acme)
-}
-
-/// Whole, for the owner alone, and only if it is another.
-fn write(path: &Path, text: &str) -> Result<(), store::Error> {
-    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
-        return Ok(());
-    }
-    Pending::write(path, text.as_bytes())?.commit()
 }
 
 #[cfg(test)]

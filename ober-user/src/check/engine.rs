@@ -222,6 +222,11 @@ impl World<Server> for Checking {
     }
 }
 
+/// Checks a server once, whatever it was before.
+pub async fn once(target: Target) -> Answer {
+    Asker::new(target).ask().await
+}
+
 /// Asks one server, in the way of its kind.
 struct Asker {
     target: Target,

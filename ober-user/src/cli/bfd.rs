@@ -78,26 +78,8 @@ fn row(session: &Session) -> Vec<Cell> {
         Cell::number(span(session.detection_microseconds)),
         Cell::number(session.failures),
         Cell::text(late),
-        Cell::text(remark(session)),
+        Cell::text(session.remark().as_deref().unwrap_or("-")),
     ]
-}
-
-/// What a person would want to be told, the worst first.
-fn remark(session: &Session) -> String {
-    if let Some(error) = session
-        .send_error
-        .as_ref()
-        .filter(|_| session.state != State::Up)
-    {
-        return format!("last send failed: {error}");
-    }
-    if session.mode == "auto" && session.hops == "multi-hop" {
-        return "neighbour runs multihop BFD, as FRR does with ttl-security".to_owned();
-    }
-    match session.diagnostic.as_str() {
-        "none" => "-".to_owned(),
-        diagnostic => diagnostic.to_owned(),
-    }
 }
 
 fn drops(

@@ -9,15 +9,20 @@ mod certificates;
 pub mod client;
 mod counters;
 mod detach;
+mod doctor;
 mod error;
+mod findings;
 mod flow;
 mod gate;
+mod history;
 mod hostlist;
+mod plan;
 pub mod privilege;
 mod reload;
 pub mod screen;
 mod shell;
 mod status;
+mod test;
 mod validate;
 mod vrrp;
 
@@ -30,8 +35,8 @@ use crate::gate::Order;
 pub use error::Error;
 use screen::Screen;
 
-const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check` is no; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve.\n\nColour is used on a terminal unless NO_COLOR is set. \
+const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no; 2 wrong usage or bad \
+configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -62,8 +67,16 @@ enum Command {
     Status(Json),
     /// Take the programs off the interfaces and remove all pins
     Detach(detach::Detach),
-    /// Have the daemon read its configuration again and replace the workers
+    /// Have the daemon read its configuration again and put it in force
     Reload(Json),
+    /// Show what a change of the configuration would do, and do nothing
+    Plan(plan::Show),
+    /// Put a configuration in force, and in its place on disk
+    Apply(plan::Apply),
+    /// Show the configurations that were in force
+    History(history::History),
+    /// Put a configuration in force that was before
+    Rollback(plan::Rollback),
     /// Show and change the access lists
     #[command(subcommand)]
     Acl(acl::Acl),
@@ -90,6 +103,10 @@ enum Command {
     Bfd(Json),
     /// Show the VRRP instances
     Vrrp(Json),
+    /// Try neighbours, servers and certificates, without announcing anything
+    Test(test::Test),
+    /// Look at what this machine must have and should have; changes nothing
+    Doctor(Json),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -119,6 +136,8 @@ pub enum Outcome {
     No,
     /// Done, but names did not resolve.
     Unresolved,
+    /// There is something to do.
+    Changes,
 }
 
 impl Ober {
@@ -131,6 +150,10 @@ impl Ober {
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
             Command::Reload(json) => wait(reload::run(&path, json, screen)),
+            Command::Plan(show) => wait(show.run(&path, screen)),
+            Command::Apply(apply) => wait(apply.run(&path, screen)),
+            Command::Rollback(rollback) => wait(rollback.run(&path, screen)),
+            Command::History(history) => history.run(&path, screen),
             Command::Acl(acl) => wait(acl.run(&path, screen)),
             Command::Sync(sync) => wait(sync.run(&path, screen)),
             Command::Flow(flow) => flow.run(&path, screen),
@@ -143,6 +166,8 @@ impl Ober {
             Command::Bgp(json) => wait(bgp::run(&path, json, screen)),
             Command::Bfd(json) => wait(bfd::run(&path, json, screen)),
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
+            Command::Test(test) => wait_with("error", test.run(&path, screen)),
+            Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),
@@ -170,11 +195,19 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
 
 /// Runs a command of a person, not the daemon.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+    wait_with("warn", command)
+}
+
+/// Logs no more than `level` unless told otherwise: some commands tell in their answer what a daemon logs.
+fn wait_with(
+    level: &str,
+    command: impl Future<Output = Result<Outcome, Error>>,
+) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    logs("warn");
+    logs(level);
     let outcome = runtime.block_on(command);
     // A name service that hangs must not hold the end of the command up.
     runtime.shutdown_background();

@@ -27,10 +27,19 @@ const PERFMON: Capability = Capability {
     purpose: "have the verifier accept programs that compute with packet pointers",
 };
 
+const SYS_RESOURCE: Capability = Capability {
+    number: 24,
+    name: "CAP_SYS_RESOURCE",
+    purpose: "raise the limit on open files",
+};
+
 /// Loading and attaching the programs.
 pub const DATA_PLANE: [Capability; 3] = [BPF, NET_ADMIN, PERFMON];
 /// Reading and changing pinned maps.
 pub const MAPS: [Capability; 1] = [BPF];
+
+/// As many open files as the kernel has.
+pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 
 /// Needed in some places only.
 const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
@@ -75,7 +84,7 @@ fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
     const SYS_ADMIN: u64 = 1 << 21;
     let has = |capability: &Capability| {
         held & (1 << capability.number) != 0
-            || held & SYS_ADMIN != 0 && capability.number != NET_ADMIN.number
+            || held & SYS_ADMIN != 0 && [BPF, PERFMON].contains(capability)
     };
     let missing: Vec<_> = needed
         .iter()

@@ -4,8 +4,10 @@ use std::{
     env,
     fmt::Display,
     io::{self, IsTerminal, Write},
+    time::Duration,
 };
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 /// Standard output, or a buffer.
@@ -70,6 +72,15 @@ impl Cell {
             ..Self::text(number)
         }
     }
+}
+
+/// Shows that something goes on. Drawn on standard error, and only when that is a terminal.
+pub(super) fn spinner(message: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    if !spinner.is_hidden() {
+        spinner.enable_steady_tick(Duration::from_millis(100));
+    }
+    spinner
 }
 
 /// Is colour wanted there?

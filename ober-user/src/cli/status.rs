@@ -9,7 +9,7 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{List, Status, Worker, certificates::Certificates};
+use crate::status::{Configuration, List, Status, Worker, certificates::Certificates};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -35,6 +35,9 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         daemon(status, now),
         status.version
     ))?;
+    if let Some(configuration) = &status.configuration {
+        self::configuration(configuration, screen)?;
+    }
     interfaces(status, screen)?;
     services(status, screen)?;
     section("workers", screen)?;
@@ -65,6 +68,17 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     }
     section("gate", screen)?;
     super::gate::show(&status.gate, screen)
+}
+
+fn configuration(of: &Configuration, screen: &mut Screen) -> Result<(), Error> {
+    let kept = of
+        .snapshot
+        .map_or("not kept".to_owned(), |number| number.to_string());
+    screen.line(format_args!("configuration {kept}, text {}", of.hash))?;
+    if let Some(haproxy) = &of.haproxy {
+        screen.line(haproxy)?;
+    }
+    Ok(())
 }
 
 fn section(name: &str, screen: &mut Screen) -> Result<(), Error> {
@@ -208,6 +222,8 @@ mod tests {
         let text = paper.text();
         for word in [
             "instance main: healthy, daemon 42 up 1m 5s",
+            "configuration 7, text 00f1e2d3c4b5a697",
+            "HAProxy 3.2.5 with AWS-LC 1.50.0",
             "in0        yes       native       4",
             "open to everybody",
             "backoff",

@@ -20,13 +20,17 @@ pub use self::{
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    keys::{Difference, Keys, without_secrets},
     listener::{Access, Listener, Protocol},
+    load::base,
     route::{Names, Route, Stranger},
     rules::Rule,
-    scalar::Rate,
+    scalar::{Rate, period},
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
+    whereabouts::Whereabouts,
+    written::{File, Written},
 };
 
 pub mod acme;
@@ -39,6 +43,7 @@ mod env;
 mod error;
 pub mod gate;
 mod kernel;
+mod keys;
 mod listener;
 mod load;
 mod node;
@@ -57,10 +62,12 @@ mod tree;
 pub mod url;
 mod valid;
 pub mod vrrp;
+mod whereabouts;
 mod workers;
+mod written;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The list that `acl sync --frontend-http` fills. Always exists.
 pub const FRONTEND_HTTP: &str = "frontend-http";
@@ -113,6 +120,8 @@ pub struct Node {
     pub sample: u32,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
+    /// Configurations that were in force and are kept; at least 2.
+    pub history: usize,
 }
 
 /// Two words, neither of them zero. Never shown.

@@ -77,6 +77,8 @@ pub(super) struct Node {
     pub(super) sample: Key<u32>,
     /// Compile the logging of rare packets into the kernel programs.
     pub(super) packet_log: Key<bool>,
+    /// Configurations that were in force and are kept for `history` and `rollback`: 2 to 10,000.
+    pub(super) history: Key<u32>,
 }
 
 /// The `HAProxy` processes.

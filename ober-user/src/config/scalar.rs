@@ -111,6 +111,11 @@ impl<T: Notation> de::Visitor<'_> for Reader<T> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Period(pub(super) Duration);
 
+/// A length of time as the configuration writes it; `None`: it is none.
+pub fn period(text: &str) -> Option<Duration> {
+    Period::read(text).map(|Period(period)| period)
+}
+
 impl Notation for Period {
     const EXPECTED: &'static str =
         "a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"";
@@ -234,16 +239,18 @@ impl JsonSchema for Count {
 pub(super) enum AsNumber {
     Internal,
     External,
+    Auto,
     Of(u32),
 }
 
 impl Notation for AsNumber {
-    const EXPECTED: &'static str = "the number of an AS, \"internal\" or \"external\"";
+    const EXPECTED: &'static str = "the number of an AS, \"internal\", \"external\" or \"auto\"";
 
     fn read(text: &str) -> Option<Self> {
         match text {
             "internal" => Some(Self::Internal),
             "external" => Some(Self::External),
+            "auto" => Some(Self::Auto),
             _ => None,
         }
     }
@@ -268,7 +275,7 @@ impl JsonSchema for AsNumber {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [
-            { "enum": ["internal", "external"] },
+            { "enum": ["internal", "external", "auto"] },
             { "type": "integer", "minimum": 1, "maximum": u32::MAX }
         ] })
     }

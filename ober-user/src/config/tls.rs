@@ -13,7 +13,7 @@ use super::{
     source::{Fault, Span},
     valid::Judge,
 };
-use crate::certificates::{Bundle, Facts, shelf};
+use crate::certificates::{Bundle, shelf};
 
 /// A version of TLS, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -186,14 +186,14 @@ impl Judge<'_> {
         value
     }
 
-    /// A file that is no good is a fault unless the run directory has a copy of one that was: that one is used on.
+    /// A file that holds no chain or key is a fault unless the run directory has a copy of one that was good: that one is used
+    /// on. Whether chain and key fit is looked at when the copy is made.
     pub(super) fn certificates(&mut self, run: &Path) {
         for At { value: path, span } in std::mem::take(&mut self.certificates) {
             if path.is_dir() || shelf::has_copy(run, &path) {
                 continue;
             }
-            let read = Bundle::read(&path).and_then(|bundle| Facts::of(&path, &bundle));
-            if let Err(error) = read {
+            if let Err(error) = Bundle::read(&path) {
                 self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
             }
         }

@@ -168,6 +168,7 @@ impl observe::http::Source for Daemon {
             pid: Some(std::process::id()),
             started: Some(self.started),
             healthy,
+            configuration: Some(self.in_force().describe()),
             services: services(&config, &self.plane().maps, &addresses),
             data_plane,
             workers,

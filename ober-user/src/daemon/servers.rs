@@ -88,7 +88,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Servers that some service leads to; those of a backend nobody refers to are left in peace.
-fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
+pub(crate) fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
     let used: BTreeSet<_> = config.services.iter().flat_map(Service::backends).collect();
     let backends = config
         .backends

@@ -110,7 +110,8 @@ pub fn ensure_bpffs(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// Is a BPF file system mounted there?
+pub fn is_bpffs(path: &Path) -> bool {
     nix::sys::statfs::statfs(path)
         .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::FsType(libc::BPF_FS_MAGIC))
 }

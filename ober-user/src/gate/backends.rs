@@ -20,18 +20,24 @@ pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Resul
     })
 }
 
-/// A line a server under a heading. `UP` may be followed by how near it is to going down.
+/// A line a server under a heading. `UP` may be followed by how near it is to going down. One in maintenance without any
+/// weight has left the backend and only finishes its connections.
 fn count(table: &str) -> Option<Live> {
     let mut lines = table.lines().filter(|line| !line.is_empty());
     let heads = lines.next()?.strip_prefix("# ")?;
     let status = heads.split(',').position(|head| head == "status")?;
+    let weight = heads.split(',').position(|head| head == "weight")?;
+    let left = |line: &&str| {
+        let cell = |column| line.split(',').nth(column);
+        cell(status) == Some("MAINT") && cell(weight) == Some("0")
+    };
     let up = |line: &str| {
         let status = line.split(',').nth(status).unwrap_or_default();
         // Without checks HAProxy sends requests as well.
         status == "no check" || status.split(' ').next() == Some("UP")
     };
     let (mut live, mut all) = (0, 0);
-    for line in lines {
+    for line in lines.filter(|line| !left(line)) {
         all += 1;
         live += usize::from(up(line));
     }
@@ -64,13 +70,15 @@ mod tests {
             "",
         ];
         assert_eq!(count(&table(&bad)), Some(Live { up: 0, all: 7 }));
+        let leaving = "# pxname,svname,status,weight,\nrgw,a,MAINT,0,\nrgw,b,UP,1,\n";
+        assert_eq!(count(leaving), Some(Live { up: 1, all: 1 }));
         assert_eq!(count("No such proxy.\n"), None);
         assert_eq!(count(""), None);
     }
 
     proptest! {
         #[test]
-        fn no_text_whatever_makes_it_panic(text in "(# [a-z,]*status[a-z,]*\n)?(\\PC|[,\n])*") {
+        fn no_text_whatever_makes_it_panic(text in "(# [a-z,]*status,[a-z,]*weight\n)?(\\PC|[,\n])*") {
             count(&text);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -36,12 +36,27 @@ pub(super) async fn prepare(
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
-    version::suits(config).await?;
+    let drafts = draft(config, servers, sets).await?;
     // A worker reads them when it starts; what changes later it is told.
     shelf::fill(config, lists::now())?;
+    for (text, order) in &drafts {
+        write(&order.launch.file, text)?;
+    }
+    Ok(drafts.into_iter().map(|(_, order)| order).collect())
+}
+
+/// One order a worker with its text, accepted by HAProxy. No file is left of it, but for copies of certificates that are
+/// new; those go when they are not in use a minute later.
+pub(super) async fn draft(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<(String, Order)>, Error> {
+    version::suits(config).await?;
+    shelf::rehearse(config, lists::now())?;
     let thumbprint = acme::thumbprint(config)?;
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
-    let mut orders = Vec::new();
+    let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
         let place = Place {
@@ -51,8 +66,13 @@ pub(super) async fn prepare(
             stats: &files.stats(),
             thumbprint: thumbprint.as_deref(),
         };
-        let text = render(config, servers, place)?;
-        let generation = fingerprint(&[haproxy.as_os_str().as_bytes(), text.as_bytes()]);
+        // The text alone tells one generation from another: it is compared with what a worker has.
+        let text = format!(
+            "# For {}.\n{}",
+            haproxy.display(),
+            render(config, servers, place)?
+        );
+        let generation = fingerprint(text.as_bytes());
         let launch = Launch {
             generation,
             haproxy: haproxy.clone(),
@@ -60,28 +80,15 @@ pub(super) async fn prepare(
             cpu: *cpu,
             sockets: in_order(&keys, set),
         };
-        orders.push((
-            text,
-            Order {
-                launch,
-                keys: keys.clone(),
-            },
-        ));
+        let keys = keys.clone();
+        drafts.push((text, Order { launch, keys }));
     }
     // They differ in numbers only; the last one has the longest paths.
-    if let Some((text, order)) = orders.last() {
-        accepted(
-            &config.workers.haproxy,
-            &config.node.run.join("candidate.cfg"),
-            text,
-            &order.launch,
-        )
-        .await?;
+    if let Some((text, order)) = drafts.last() {
+        let candidate = config.node.run.join("candidate.cfg");
+        accepted(haproxy, &candidate, text, &order.launch).await?;
     }
-    for (text, order) in &orders {
-        write(&order.launch.file, text)?;
-    }
-    Ok(orders.into_iter().map(|(_, order)| order).collect())
+    Ok(drafts)
 }
 
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
@@ -91,11 +98,11 @@ fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
 }
 
 /// FNV-1a: the same in every build, since the next daemon compares it.
-fn fingerprint(parts: &[&[u8]]) -> Generation {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    Generation(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+fn fingerprint(bytes: &[u8]) -> Generation {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    }))
+    });
+    Generation(hash)
 }
 
 async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
@@ -126,13 +133,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fingerprint_is_fnv_1a_and_covers_every_part() {
-        assert_eq!(fingerprint(&[]), Generation(0xcbf2_9ce4_8422_2325));
-        assert_eq!(fingerprint(&[b"foobar"]), Generation(0x8594_4171_f739_67e8));
-        assert_eq!(fingerprint(&[b"foo", b"bar"]), fingerprint(&[b"foobar"]));
-        assert_ne!(
-            fingerprint(&[b"haproxy", b"old text"]),
-            fingerprint(&[b"haproxy", b"new text"])
-        );
+    fn the_fingerprint_is_fnv_1a() {
+        assert_eq!(fingerprint(b""), Generation(0xcbf2_9ce4_8422_2325));
+        assert_eq!(fingerprint(b"foobar"), Generation(0x8594_4171_f739_67e8));
     }
 }

@@ -7,9 +7,14 @@ const OTHERS: u64 = 200;
 /// A connection has a client's end and a server's end.
 const ENDS: u64 = 2;
 
+/// Open files that a worker needs for so many connections.
+pub fn files(connections: u32) -> u64 {
+    u64::from(connections) * ENDS + OTHERS
+}
+
 /// Raises this process's limit (workers inherit it) towards what `connections` need, and returns how many it allows.
 pub fn allow(connections: u32) -> u32 {
-    let needed = u64::from(connections) * ENDS + OTHERS;
+    let needed = files(connections);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return connections;
     };

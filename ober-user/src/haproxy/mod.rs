@@ -25,7 +25,9 @@ mod adopt;
 mod check;
 mod cli;
 mod files;
+mod foresee;
 pub mod health;
+mod live;
 mod log;
 mod process;
 mod rehearse;
@@ -33,11 +35,13 @@ pub mod render;
 mod slot;
 mod snapshot;
 pub mod sockets;
+mod told;
 pub mod version;
 pub mod worker;
 
 pub use cli::{ask, who};
-pub use files::allow;
+pub use files::{allow, files};
+pub use foresee::Foreseen;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
@@ -49,6 +53,7 @@ use self::{
     check::prepare,
     slot::{Answer, Handle, Note, Order},
     sockets::{Key, Set, complete, keys},
+    told::{Parting, Way},
     worker::{Event, Pid, Policy},
 };
 use crate::{certificates::shelf, config::Config};
@@ -64,6 +69,8 @@ pub struct WorkerEvent {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub replaced: Vec<usize>,
+    /// They took the change while they ran.
+    pub told: Vec<usize>,
     /// They had this configuration already.
     pub unchanged: Vec<usize>,
     /// The old process goes on where there is one.
@@ -96,6 +103,15 @@ pub enum Error {
         haproxy: PathBuf,
         key: String,
         needed: version::Version,
+    },
+    #[error(
+        "{key} needs HAProxy built with {feature}, and {} is not; install one that is (Debian's is) or remove the key",
+        haproxy.display()
+    )]
+    NotBuilt {
+        haproxy: PathBuf,
+        key: String,
+        feature: &'static str,
     },
     #[error("run {} to check the configuration: {source}", haproxy.display())]
     Check { haproxy: PathBuf, source: io::Error },
@@ -166,7 +182,10 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Slot {
+    worker: usize,
+    files: Files,
     handle: Handle,
+    parting: Parting,
     sockets: Set,
     /// No: there are fewer workers now, and this one finishes.
     active: bool,
@@ -260,8 +279,8 @@ impl Pool {
             .collect()
     }
 
-    /// Replaces every worker whose configuration changed, on the same sockets. One goes first; if it
-    /// does not get ready, the others are not touched. Take services that go out of the kernel's maps before this,
+    /// Tells every worker what changed, or replaces it on the same sockets where that cannot be told. One goes first;
+    /// if it does not get there, the others are not touched. Take services that go out of the kernel's maps before this,
     /// and put new ones in after it.
     pub async fn reload(&mut self, config: &Config, servers: &Servers) -> Result<Report, Error> {
         let wanted = keys(config);
@@ -287,27 +306,24 @@ impl Pool {
             .zip(sets.into_iter().zip(orders))
             .enumerate()
         {
-            let before = slot.handle.snapshot();
-            let unchanged = before.stage == Stage::Running
-                && before.generation == Some(order.launch.generation);
             slot.handle.send(Note::Happened(Event::Follow(policy)));
-            let answer = slot.want(order);
+            let (way, answer) = slot.follow(order).await;
             if worker == 0 {
                 served(answer)
                     .await
                     .map_err(|why| Error::NotServing { worker, why })?;
                 slot.took(set);
-                report.add(worker, unchanged, Ok(()));
+                report.add(worker, way, Ok(()));
             } else {
-                waiting.push((worker, unchanged, set, answer));
+                waiting.push((worker, way, set, answer));
             }
         }
-        for (worker, unchanged, set, answer) in waiting {
+        for (worker, way, set, answer) in waiting {
             let answer = served(answer).await;
             if let (Ok(()), Some(slot)) = (&answer, self.slots.get_mut(worker)) {
                 slot.took(set);
             }
-            report.add(worker, unchanged, answer);
+            report.add(worker, way, answer);
         }
         report.stopped = self.shrink(count, config.workers.drain);
         Ok(report)
@@ -340,9 +356,12 @@ impl Pool {
     fn slot(&self, config: &Config, sockets: Set) -> Slot {
         let worker = self.slots.len();
         let (files, policy) = (Files::new(&self.run, worker), Policy::of(&config.workers));
-        let handle = Handle::new(files, worker, policy, self.ring.clone());
+        let handle = Handle::new(files.clone(), worker, policy, self.ring.clone());
         Slot {
+            worker,
+            files,
             handle,
+            parting: Parting::default(),
             sockets,
             active: true,
         }
@@ -379,11 +398,12 @@ impl Slot {
 }
 
 impl Report {
-    fn add(&mut self, worker: usize, unchanged: bool, answer: Answer) {
-        match answer {
-            Ok(()) if unchanged => self.unchanged.push(worker),
-            Ok(()) => self.replaced.push(worker),
-            Err(why) => self.failed.push((worker, why)),
+    fn add(&mut self, worker: usize, way: Way, answer: Answer) {
+        match (answer, way) {
+            (Ok(()), Way::Has) => self.unchanged.push(worker),
+            (Ok(()), Way::Told) => self.told.push(worker),
+            (Ok(()), Way::Replaced) => self.replaced.push(worker),
+            (Err(why), _) => self.failed.push((worker, why)),
         }
     }
 }

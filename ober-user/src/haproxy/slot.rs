@@ -34,6 +34,8 @@ pub(super) enum Note {
     Happened(Event),
     Adopt(Adopted, Order),
     Want(Order, oneshot::Sender<Answer>),
+    /// The process with this number was brought to what the order says.
+    Told(Order, Pid, oneshot::Sender<Answer>),
     /// Ends the slot once its processes have ended.
     Stop(Event),
     /// Ends the slot, with its record up to date, and leaves its processes alone.
@@ -158,12 +160,13 @@ impl World<Worker> for Slot {
         let event = match self.inbox.recv().await? {
             Note::Happened(event) => event,
             Note::Adopt(adopted, order) => self.adopted(adopted, order),
-            Note::Want(order, answer) => {
-                let generation = order.launch.generation;
-                self.orders.insert(generation, order);
-                self.waiting = Some((generation, answer));
-                Event::Want { generation }
-            }
+            Note::Want(order, answer) => Event::Want {
+                generation: self.ordered(order, answer),
+            },
+            Note::Told(order, pid, answer) => Event::Told {
+                generation: self.ordered(order, answer),
+                pid,
+            },
             Note::Stop(event) => {
                 self.last = true;
                 event
@@ -252,6 +255,13 @@ impl Slot {
     fn happened(&self, event: Event) {
         // The inbox is ours; it cannot be closed.
         self.notes.send(Note::Happened(event)).unwrap_or_default();
+    }
+
+    fn ordered(&mut self, order: Order, answer: oneshot::Sender<Answer>) -> Generation {
+        let generation = order.launch.generation;
+        self.orders.insert(generation, order);
+        self.waiting = Some((generation, answer));
+        generation
     }
 
     fn adopted(&mut self, adopted: Adopted, order: Order) -> Event {

@@ -1,14 +1,16 @@
 //! One change of lists, from the request to the kernel: everything that can fail comes before the first thing that is
 //! seen, and the disk comes before the kernel.
 
+use std::{fs::File, io::Read as _};
+
 use super::{
     Error, Keeper, List,
-    expand::{self, Expanded, Names, Stdin},
-    snapshot,
+    expand::{self, Expanded, Names, Text},
+    retold, snapshot,
     stored::Stored,
 };
 use crate::{
-    access::{self, Entries, Others, Plan},
+    access::{self, Entries, Plan},
     api::{Edit, How, SHOWN, Sync, Synced, Target},
     hostlist::{self, Cap},
     slurm,
@@ -20,10 +22,8 @@ struct Ready {
     name: String,
     stored: Stored,
     expanded: Expanded,
-    /// Whether the expanded entries are all of the list, or more of it.
-    others: Others,
-    /// What the list's sources took of the cap.
-    used: u64,
+    /// What the only source says, when it may be worth to remember.
+    text: Option<Vec<u8>>,
     plan: Plan,
     /// `None` in a dry run.
     kept: Option<Kept>,
@@ -36,7 +36,84 @@ struct Kept {
     files: Vec<Pending>,
 }
 
+/// What resolving every list again would make of it. Nothing is changed yet.
+pub struct Foreseen {
+    ready: Vec<Ready>,
+    errors: Vec<(String, Error)>,
+    synced: Vec<Synced>,
+}
+
+impl Foreseen {
+    /// Every list that can be changed, with the difference.
+    pub fn synced(&self) -> &[Synced] {
+        &self.synced
+    }
+
+    /// The lists that keep what they have, and why.
+    pub fn failures(&self) -> std::collections::BTreeMap<String, String> {
+        let failures = self.errors.iter();
+        failures
+            .map(|(name, error)| (name.clone(), error.to_string()))
+            .collect()
+    }
+}
+
 impl Keeper {
+    /// Resolves every list again. Lists fail alone.
+    pub async fn foresee(&self) -> Foreseen {
+        let mut foreseen = Foreseen {
+            ready: Vec::new(),
+            errors: Vec::new(),
+            synced: Vec::new(),
+        };
+        let sync = Sync {
+            dry_run: true,
+            ..Sync::default()
+        };
+        for name in self.lists.keys() {
+            let edit = Edit {
+                target: Target::List(name.clone()),
+                how: How::Refresh,
+                sources: Vec::new(),
+                stdin: None,
+            };
+            let ready = match self.slurm() {
+                Ok(slurm) => self.prepare(name, &edit, &sync, &slurm).await,
+                Err(error) => Err(error),
+            };
+            match ready {
+                Ok(ready) => {
+                    foreseen.synced.push(self.shown(&ready));
+                    foreseen.ready.push(ready);
+                }
+                Err(error) => foreseen.errors.push((name.clone(), error)),
+            }
+        }
+        foreseen
+    }
+
+    /// Puts in force what was foreseen. What fails keeps what it had.
+    pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
+        let mut errors = foreseen.errors;
+        for mut ready in foreseen.ready {
+            let name = ready.name.clone();
+            let done = self.keep(&mut ready, None).and_then(|kept| {
+                ready.kept = Some(kept);
+                self.apply(vec![ready])
+            });
+            match done {
+                Ok(_) => drop(self.lists.get_mut(&name).map(|list| list.error = None)),
+                Err(error) => errors.push((name, error)),
+            }
+        }
+        for (name, error) in &errors {
+            if let Some(list) = self.lists.get_mut(name) {
+                list.error = Some(error.to_string());
+            }
+        }
+        errors.into_iter().map(|(_, error)| error).collect()
+    }
+
     /// Applies the edits of lists, all or none; edits of backends are not ours.
     pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
         let slurm = self.slurm()?;
@@ -72,38 +149,40 @@ impl Keeper {
     ) -> Result<Ready, Error> {
         let mut stored = self.known(name)?.stored.clone();
         let file = self.free_text(name, &stored);
-        let stdin = edit.stdin.as_deref();
-        let stdin = stdin.map(|text| Stdin { file: &file, text });
+        let stdin = edit.stdin.as_deref().map(|text| Text {
+            file: &file,
+            bytes: text.as_bytes(),
+        });
         stored.edit(edit, &file);
-        let others = self.others(name, edit, sync);
-        let (given, used) = match others {
-            Others::Stay => (edit.sources.len(), self.known(name)?.used),
-            Others::Go => (stored.steps.len(), 0),
+        let text = only_text(&stored, stdin);
+        let retold = text
+            .as_deref()
+            .and_then(|text| self.retold(name, edit, text));
+        let expanded = match retold {
+            Some(retold) => retold,
+            None => {
+                let only = stored.only_file().zip(text.as_deref());
+                let only = only.map(|(file, bytes)| Text { file, bytes });
+                let change = (edit, sync, only.or(stdin));
+                self.expand(name, &stored, change, slurm).await?
+            }
         };
-        let steps = &stored.steps[stored.steps.len().saturating_sub(given)..];
-        let mut cap = Cap::after(self.cap, used);
-        let sources = |source| Error::Sources {
+        stored.learn(&expanded);
+        let plan = Plan::new(
+            &self.maps,
+            stored.number,
+            &expanded.entries,
+            expanded.others(),
+        );
+        let plan = plan.map_err(|source| Error::Apply {
             list: name.into(),
             source,
-        };
-        let runs = expand::read(steps, &mut cap, stdin).map_err(sources)?;
-        let apply = |source| Error::Apply {
-            list: name.into(),
-            source,
-        };
-        let none = Names::new();
-        let old = if sync.prune { &none } else { &stored.names };
-        let expanded = expand::resolve(runs, old, &self.how, slurm).await;
-        let expanded = expanded.map_err(|source| apply(source.into()))?;
-        stored.learn(&expanded, others);
-        let plan =
-            Plan::new(&self.maps, stored.number, &expanded.entries, others).map_err(apply)?;
+        })?;
         let mut ready = Ready {
             name: name.into(),
+            text: text.filter(|text| expanded.is_plain() && retold::plain(text)),
             stored,
             expanded,
-            others,
-            used: cap.used(),
             plan,
             kept: None,
         };
@@ -113,18 +192,61 @@ impl Keeper {
         Ok(ready)
     }
 
-    /// What is added is the last word on its addresses and touches no others: those stay, and the sources they came
-    /// from, which are read at the interval, are not read. Only when it is known what they came from.
-    fn others(&self, name: &str, edit: &Edit, sync: &Sync) -> Others {
-        let known = self.lists.get(name).and_then(|list| list.snapshot);
-        if edit.how == How::Add && !sync.prune && known.is_some() {
-            Others::Stay
-        } else {
-            Others::Go
-        }
+    /// The list after its only source says something else, when only a little differs from what it said.
+    fn retold(&self, name: &str, edit: &Edit, text: &[u8]) -> Option<Expanded> {
+        let known = self
+            .lists
+            .get(name)
+            .filter(|list| list.snapshot.is_some())?;
+        let before = known.text.as_deref().filter(|_| edit.how == How::Replace)?;
+        let retold = retold::retold(before, text)?;
+        let [went, came] = retold.lines;
+        let used = known.used.checked_sub(went)? + came;
+        (used <= self.cap as u64).then(|| Expanded {
+            entries: retold.added,
+            gone: Some(retold.removed),
+            used,
+            ..Expanded::default()
+        })
     }
 
-    fn keep(&self, ready: &mut Ready, stdin: Option<Stdin<'_>>) -> Result<Kept, Error> {
+    /// What the sources say. What is added is the last word on its addresses and touches no others: when it is known
+    /// that the list is what its sources said, those are not read.
+    async fn expand(
+        &self,
+        name: &str,
+        stored: &Stored,
+        (edit, sync, text): (&Edit, &Sync, Option<Text<'_>>),
+        slurm: &slurm::NodeAddrs,
+    ) -> Result<Expanded, Error> {
+        let known = self.known(name)?;
+        let more = edit.how == How::Add && !sync.prune && known.snapshot.is_some();
+        let (count, used) = if more {
+            (edit.sources.len(), known.used)
+        } else {
+            (stored.steps.len(), 0)
+        };
+        let steps = &stored.steps[stored.steps.len().saturating_sub(count)..];
+        let mut cap = Cap::after(self.cap, used);
+        let runs = expand::read(steps, &mut cap, text).map_err(|source| Error::Sources {
+            list: name.into(),
+            source,
+        })?;
+        let none = Names::new();
+        let old = if sync.prune { &none } else { &stored.names };
+        let expanded = expand::resolve(runs, old, &self.how, slurm).await;
+        let expanded = expanded.map_err(|source| Error::Apply {
+            list: name.into(),
+            source: source.into(),
+        })?;
+        Ok(Expanded {
+            gone: more.then(Vec::new),
+            used: cap.used(),
+            ..expanded
+        })
+    }
+
+    fn keep(&self, ready: &mut Ready, stdin: Option<Text<'_>>) -> Result<Kept, Error> {
         let Ready { name, stored, .. } = &*ready;
         let list = name.clone();
         let keep = |source| Error::Keep {
@@ -132,8 +254,8 @@ impl Keeper {
             source,
         };
         let mut files = Vec::new();
-        if let Some(Stdin { file, text }) = stdin {
-            files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
+        if let Some(Text { file, bytes }) = stdin {
+            files.push(Pending::write(file, bytes).map_err(keep)?);
         }
         let before = self.known(name)?;
         if before.snapshot.is_none() || !before.stored.says_the_same(stored) {
@@ -144,15 +266,18 @@ impl Keeper {
             Some(last) => snapshot::Update::append(&path, last, &ready.plan).map_err(keep)?,
             None => None,
         };
-        let snapshot = match (appended, ready.others) {
+        let whole = |all: &mut Entries| snapshot::Update::whole(&path, all).map_err(keep);
+        let snapshot = match (appended, &ready.expanded.gone) {
             (Some(appended), _) => appended,
-            (None, Others::Go) => {
-                snapshot::Update::whole(&path, &mut ready.expanded.entries).map_err(keep)?
-            }
-            (None, Others::Stay) => {
-                let mut all = self.read(name, stored.number)?;
+            (None, None) => whole(&mut ready.expanded.entries)?,
+            (None, Some(gone)) => {
+                let gone = Entries {
+                    v4: gone.clone(),
+                    ..Entries::default()
+                };
+                let mut all = self.read(name, stored.number)?.without(&gone);
                 all.extend(ready.expanded.entries.clone());
-                snapshot::Update::whole(&path, &mut all).map_err(keep)?
+                whole(&mut all)?
             }
         };
         Ok(Kept { snapshot, files })
@@ -167,7 +292,9 @@ impl Keeper {
             if several {
                 before.push((number, self.read(&list, number)?));
             }
-            match change.plan.apply(&mut self.maps, &change.expanded.entries) {
+            let Expanded { entries, .. } = &change.expanded;
+            let others = change.expanded.others();
+            match change.plan.apply(&mut self.maps, entries, others) {
                 Ok(()) => done.push(change),
                 Err(source) => {
                     self.put_back(&before);
@@ -192,13 +319,15 @@ impl Keeper {
         let Ready {
             name,
             stored,
-            used,
+            expanded,
+            text,
             kept,
             ..
         } = change;
         let mut list = List {
             count: synced.count,
-            used,
+            used: expanded.used,
+            text,
             ..List::default()
         };
         if let Some(Kept { snapshot, files }) = kept {
@@ -237,4 +366,20 @@ impl Keeper {
             kept: ready.expanded.kept.clone(),
         }
     }
+}
+
+/// What the only source says when it is one file, and not too long to be remembered. What cannot be read is left to who
+/// reads all sources.
+fn only_text(stored: &Stored, stdin: Option<Text<'_>>) -> Option<Vec<u8>> {
+    let path = stored.only_file()?;
+    let mut bytes = Vec::new();
+    if let Some(Text { bytes: given, .. }) = stdin.filter(|text| text.file == path) {
+        bytes.extend_from_slice(given);
+    } else {
+        let file = File::open(path).ok()?;
+        file.take(retold::LONGEST as u64 + 1)
+            .read_to_end(&mut bytes)
+            .ok()?;
+    }
+    (bytes.len() <= retold::LONGEST).then_some(bytes)
 }

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead},
     net::IpAddr,
     path::Path,
 };
 
 use super::stored::Step;
 use crate::{
-    access::{Entries, Mixed},
+    access::{Entries, Mixed, Others, Range},
     config,
     hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
     resolve::{self, Resolution},
@@ -31,6 +31,10 @@ pub(super) struct Run {
 pub(super) struct Expanded {
     /// In order.
     pub(super) entries: Entries,
+    /// What leaves the list, in order; `None` for everything that is not in `entries`.
+    pub(super) gone: Option<Vec<Range>>,
+    /// What the list's sources take of the cap.
+    pub(super) used: u64,
     /// All names of the sources, with the addresses used.
     pub(super) names: Names,
     pub(super) resolution: Resolution,
@@ -39,6 +43,23 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
+    pub(super) fn others(&self) -> Others<'_> {
+        match &self.gone {
+            Some(but) => Others::Stay { but },
+            None => Others::Go,
+        }
+    }
+
+    /// Are there only IPv4 addresses?
+    pub(super) fn is_plain(&self) -> bool {
+        let Entries {
+            v4: _,
+            hosts,
+            prefixes,
+        } = &self.entries;
+        self.names.is_empty() && hosts.is_empty() && prefixes.is_empty()
+    }
+
     /// Names without an answer, and why.
     pub(super) fn unresolved(&self) -> impl Iterator<Item = (String, String)> {
         let failed = self.resolution.failed.iter();
@@ -46,25 +67,23 @@ impl Expanded {
     }
 }
 
-/// Standard input that came with a request, and the file that will keep it.
+/// What a file says, or will say: standard input that came with a request is one to be.
 #[derive(Clone, Copy)]
-pub(super) struct Stdin<'a> {
+pub(super) struct Text<'a> {
     pub(super) file: &'a Path,
-    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
 }
 
-/// Files from disk; standard input from the request, where it came along.
+/// Files from disk, but for one that was read already.
 struct Given<'a> {
     disk: Disk,
-    stdin: Option<Stdin<'a>>,
+    text: Option<Text<'a>>,
 }
 
 impl Sources for Given<'_> {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>> {
-        match self.stdin {
-            Some(Stdin { file, text }) if path == file => {
-                Ok(Box::new(BufReader::new(text.as_bytes())))
-            }
+        match self.text {
+            Some(Text { file, bytes }) if path == file => Ok(Box::new(bytes)),
             _ => self.disk.open(path),
         }
     }
@@ -80,7 +99,7 @@ impl Sources for Given<'_> {
 pub(super) fn read(
     steps: &[Step],
     cap: &mut Cap,
-    stdin: Option<Stdin<'_>>,
+    text: Option<Text<'_>>,
 ) -> Result<Vec<Run>, hostlist::Error> {
     let neighbours = steps.chunk_by(|one, next| one.adds() == next.adds());
     let runs = neighbours.map(|steps| {
@@ -90,7 +109,7 @@ pub(super) fn read(
             names: BTreeSet::new(),
         };
         for step in steps {
-            run.read(step.source(), cap, stdin)?;
+            run.read(step.source(), cap, text)?;
         }
         Ok(run)
     });
@@ -102,9 +121,9 @@ impl Run {
         &mut self,
         source: &str,
         cap: &mut Cap,
-        stdin: Option<Stdin<'_>>,
+        text: Option<Text<'_>>,
     ) -> Result<(), hostlist::Error> {
-        let mut given = Given { disk: Disk, stdin };
+        let mut given = Given { disk: Disk, text };
         visit(source, cap, &mut given, |item| match item {
             Item::Name(name) => {
                 self.names.insert(name);

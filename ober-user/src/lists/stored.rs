@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Names, expand::Expanded, now};
 use crate::{
-    access::Others,
     api::{Edit, How},
     store::read_json,
 };
@@ -72,13 +71,13 @@ impl Stored {
         steps.map(|step| step.source().clone()).collect()
     }
 
-    /// Takes over what became of its names; all of them were asked unless the others stay.
-    pub(super) fn learn(&mut self, expanded: &Expanded, others: Others) {
-        if others == Others::Go {
+    /// Takes over what became of its names; all of them were asked when everything else goes.
+    pub(super) fn learn(&mut self, expanded: &Expanded) {
+        if expanded.gone.is_none() {
             self.names.clear();
             self.unresolved.clear();
-            self.synced = Some(now());
         }
+        self.synced = Some(now());
         let found = &expanded.resolution.found;
         self.unresolved.retain(|name, _| !found.contains_key(name));
         self.unresolved.extend(expanded.unresolved());
@@ -100,6 +99,18 @@ impl Stored {
             && *steps == other.steps
             && *names == other.names
             && *unresolved == other.unresolved
+    }
+
+    /// The file that is the only source.
+    pub(super) fn only_file(&self) -> Option<&Path> {
+        let [Step::Add(source)] = &self.steps[..] else {
+            return None;
+        };
+        let path = source.strip_prefix('@')?;
+        let simple = path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        simple.then(|| Path::new(path))
     }
 
     /// Is the file one of the expressions?

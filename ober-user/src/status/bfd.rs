@@ -59,6 +59,25 @@ pub struct Session {
     pub drops: BTreeMap<String, u64>,
 }
 
+impl Session {
+    /// What a person would want to be told, the worst first.
+    pub fn remark(&self) -> Option<String> {
+        let error = self.send_error.as_ref().filter(|_| self.state != State::Up);
+        if let Some(error) = error {
+            return Some(format!("last send failed: {error}"));
+        }
+        if self.follows_multihop() {
+            return Some("neighbour runs multihop BFD, as FRR does with ttl-security".to_owned());
+        }
+        (self.diagnostic != "none").then(|| self.diagnostic.clone())
+    }
+
+    /// Did `auto` go over to the port of several hops?
+    pub fn follows_multihop(&self) -> bool {
+        self.mode == "auto" && self.hops == "multi-hop"
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Late {
     pub seconds_ago: u64,

@@ -25,6 +25,8 @@ pub struct Neighbour {
     pub hold_time: Option<u64>,
     pub families: Vec<String>,
     pub extended_next_hop: bool,
+    /// Its last OPEN, whether there is a session or not.
+    pub opened: Option<Opened>,
     /// Is there a password?
     pub signed: bool,
     /// `down`, `up`, `admin-down` or `unknown`; `None`: BFD does not watch it.
@@ -40,6 +42,17 @@ pub struct Neighbour {
     pub last_received: Option<Said>,
     /// Why the last session ended or did not come up.
     pub last_failure: Option<String>,
+}
+
+/// What a neighbour says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    pub asn: u32,
+    pub id: Ipv4Addr,
+    /// What it offers, in seconds; 0: none.
+    pub hold_time: u64,
+    /// The families it speaks, and what else it can.
+    pub capabilities: Vec<String>,
 }
 
 /// A route, as the neighbour was told.

@@ -21,6 +21,8 @@ pub struct Status {
     pub started: Option<u64>,
     /// Are all interfaces attached and is a worker in every ring?
     pub healthy: bool,
+    /// The configuration in force; `None`: no daemon runs.
+    pub configuration: Option<Configuration>,
     pub data_plane: DataPlane,
     pub services: Vec<Service>,
     pub workers: Vec<Worker>,
@@ -31,6 +33,16 @@ pub struct Status {
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,
     pub vrrp: vrrp::Vrrp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Its number in `history`; `None`: it could not be kept.
+    pub snapshot: Option<u64>,
+    /// The same for the same text.
+    pub hash: String,
+    /// The program that workers are started with, as it was when this was put in force.
+    pub haproxy: Option<crate::haproxy::version::Program>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ pub use self::{
     event::{
         Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
     },
-    net::{Error, Handle, start},
+    net::{Error, Handle, Heard, Listener, start},
 };
 use self::{
     packet::{Advertisement, Interval},
@@ -26,7 +26,7 @@ use self::{
 use crate::machine::Machine;
 
 mod event;
-mod neighbour;
+pub mod neighbour;
 mod net;
 pub mod packet;
 mod received;

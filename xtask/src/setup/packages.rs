@@ -1,6 +1,6 @@
 //! The Debian and Ubuntu packages and the parts of the Rust toolchain, each with the reason it is wanted.
 
-use super::Purpose::{self, Build, Ci, Linker, Node, Test, Vm};
+use super::Purpose::{self, Build, Ci, Fuzz, Linker, Node, Test, Vm};
 use crate::shell::{command, find, read};
 use std::path::Path;
 
@@ -46,6 +46,7 @@ pub(super) const PACKAGES: [Package; 17] = [
         "the LLVM of rustc 1.95, which bpf-linker is built on",
     ),
     package("haproxy", "haproxy", Node, "the workers"),
+    package("g++", "g++", Fuzz, "libFuzzer is C++"),
     package(
         "iproute2",
         "ip",

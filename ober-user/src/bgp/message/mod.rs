@@ -97,6 +97,21 @@ pub struct Capabilities {
     pub extended_next_hop: bool,
 }
 
+impl Capabilities {
+    /// In words, as they are shown.
+    pub fn names(&self) -> Vec<&'static str> {
+        let families = self.families.iter().map(|family| family.name());
+        let others = [
+            (self.four_octet_as, "4-octet-as"),
+            (self.refresh, "route-refresh"),
+            (self.enhanced_refresh, "enhanced-route-refresh"),
+            (self.extended_next_hop, "extended-next-hop"),
+        ];
+        let others = others.into_iter().filter(|(able, _)| *able);
+        families.chain(others.map(|(_, name)| name)).collect()
+    }
+}
+
 /// An OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {

@@ -5,10 +5,10 @@ use std::time::Instant;
 use crate::{
     bgp::{
         event::Report,
-        message::{Attributes, Kind, NextHop, Notification},
+        message::{Attributes, Kind, NextHop, Notification, Open},
     },
     config::bgp::{Neighbour, Remote},
-    status::bgp::{self, Counts, Said, Told},
+    status::bgp::{self, Counts, Opened, Said, Told},
 };
 
 pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> bgp::Neighbour {
@@ -26,7 +26,7 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
     let configured = match settings.remote {
         Remote::Number(asn) => Some(asn),
         Remote::Internal => Some(settings.local_as),
-        Remote::External => None,
+        Remote::External | Remote::Auto => None,
     };
     let messages = Kind::ALL
         .iter()
@@ -51,6 +51,7 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
             })
             .unwrap_or_default(),
         extended_next_hop: agreed.is_some_and(|it| it.terms.extended_next_hop),
+        opened: report.opened.as_deref().map(opened),
         signed: settings.password.is_some(),
         bfd: settings.bfd.as_ref().map(|_| {
             let path = report.path.map_or("unknown", |path| path.name());
@@ -72,6 +73,16 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
             .last_failure
             .as_ref()
             .map(|(_, failure)| failure.to_string()),
+    }
+}
+
+fn opened(open: &Open) -> Opened {
+    let names = open.capabilities.names();
+    Opened {
+        asn: open.asn,
+        id: open.id,
+        hold_time: open.hold_time.as_secs(),
+        capabilities: names.into_iter().map(ToOwned::to_owned).collect(),
     }
 }
 

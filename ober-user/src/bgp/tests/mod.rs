@@ -82,6 +82,7 @@ fn route() -> Route {
         med: None,
         local_pref: 100,
         prepend: 0,
+        behind: Vec::new(),
         communities: Communities::default(),
     }
 }

@@ -3,18 +3,16 @@
 use std::{
     io::{self, IsTerminal as _},
     path::Path,
-    time::Duration,
 };
 
 use clap::Args;
-use indicatif::ProgressBar;
 
 use super::edits::{Stdin, edit};
 use crate::{
     api::{self, How, Reply, Request, SHOWN, Synced, Target},
     cli::{
         Error, Json, Outcome, client,
-        screen::{Screen, Tone},
+        screen::{Screen, Tone, spinner},
     },
     config::{Config, FRONTEND_HTTP, ROUTERS},
 };
@@ -214,7 +212,7 @@ async fn send(
         dry_run: how.dry_run,
         prune: how.prune,
     });
-    let spinner = spinner();
+    let spinner = spinner("resolving names and changing the lists");
     let reply = client::ask(config, request).await;
     spinner.finish_and_clear();
     let Reply::Synced(synced) = reply? else {
@@ -232,15 +230,6 @@ async fn send(
     } else {
         Ok(Outcome::Unresolved)
     }
-}
-
-/// Drawn on standard error, and only when that is a terminal.
-fn spinner() -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_message("resolving names and changing the lists");
-    if !spinner.is_hidden() {
-        spinner.enable_steady_tick(Duration::from_millis(100));
-    }
-    spinner
 }
 
 fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error> {

@@ -22,13 +22,13 @@ mod refusals;
 mod services;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: TempDir,
     env: Env,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
@@ -49,7 +49,7 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    pub(super) fn parse(&self, text: &str) -> Result<Config, Error> {
+    pub(crate) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
     }
 
@@ -76,7 +76,7 @@ impl Place {
 }
 
 /// The least a node with one service writes.
-pub(super) const LEAST: &str = r#"
+pub(crate) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
 [[services]]
@@ -113,6 +113,7 @@ fn what_is_left_out_takes_the_documented_default() {
             metrics: "127.0.0.1:8404".parse().unwrap(),
             sample: 64,
             packet_log: false,
+            history: 50,
         }
     );
     assert_eq!(config.workers.cpus, [0, 1, 4]);

@@ -104,9 +104,8 @@ impl Section<'_> {
             .iter()
             .map(|server| role(self.servers, server))
             .collect();
-        if roles.contains(&Role::Backup) {
-            lines.add("option allbackups");
-        }
+        // Without backup servers too: they may come while the worker runs.
+        lines.add("option allbackups");
         let weights = balance::weights(backend.balance, self.servers);
         let numbers = balance::numbers(self.servers);
         let places = roles.into_iter().zip(weights).zip(numbers);

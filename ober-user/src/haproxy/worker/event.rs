@@ -28,6 +28,13 @@ pub enum Event {
     Want {
         generation: Generation,
     },
+    /// The process took over this generation while it ran.
+    Told {
+        generation: Generation,
+        pid: Pid,
+    },
+    /// The process is not what its generation is: another of the same shall serve.
+    Renew,
     /// The times and bounds from now on.
     Follow(Policy),
     /// A process of an earlier daemon serves, as it proved then; others of that daemon have to finish.

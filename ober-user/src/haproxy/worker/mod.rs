@@ -317,6 +317,28 @@ impl Worker {
         }
     }
 
+    /// Who was told may have ended meanwhile; then the next one starts with what it was told.
+    fn told(&mut self, now: Instant, generation: Generation, pid: Pid) -> Vec<Action> {
+        match self.state {
+            State::Running(current) if current.pid == pid => {
+                self.wanted = Some(generation);
+                self.state = State::Running(Serving {
+                    generation,
+                    ..current
+                });
+                vec![Action::Settled {
+                    generation,
+                    outcome: Outcome::Serving,
+                }]
+            }
+            State::Stopped
+            | State::Starting(_)
+            | State::Running(_)
+            | State::Replacing(..)
+            | State::Backoff { .. } => self.want(now, generation),
+        }
+    }
+
     /// The process that is to serve and has something to say, with the one it replaces.
     fn newcomer(&self) -> Option<(Option<Serving>, Starting)> {
         match self.state {
@@ -365,6 +387,14 @@ impl Machine for Worker {
     fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
         match (event, self.newcomer()) {
             (Event::Want { generation }, _) => self.want(now, generation),
+            (Event::Told { generation, pid }, _) => self.told(now, generation, pid),
+            (Event::Renew, _) => match self.state {
+                State::Running(current) => self.replace(now, current, current.generation),
+                State::Stopped
+                | State::Starting(_)
+                | State::Replacing(..)
+                | State::Backoff { .. } => Vec::new(),
+            },
             (Event::Follow(policy), _) => {
                 self.policy = policy;
                 Vec::new()

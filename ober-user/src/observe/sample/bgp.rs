@@ -26,6 +26,12 @@ pub(super) fn neighbour() -> bgp::Neighbour {
         hold_time: Some(9),
         families: vec!["ipv4".into()],
         extended_next_hop: false,
+        opened: Some(bgp::Opened {
+            asn: 65000,
+            id: [192, 0, 2, 254].into(),
+            hold_time: 180,
+            capabilities: vec!["ipv4".into(), "4-octet-as".into()],
+        }),
         signed: true,
         bfd: Some("up".into()),
         announced: vec![told],

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::status::{
-    Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
-    Worker, backends,
+    Configuration, Count, Counters, DataPlane, Interface, List, Map, Program, Service,
+    ServiceCounters, Status, Worker, backends,
 };
 
 mod bfd;
@@ -22,6 +22,13 @@ pub(crate) fn status() -> Status {
         pid: Some(42),
         started: Some(1_700_000_000),
         healthy: true,
+        configuration: Some(Configuration {
+            snapshot: Some(7),
+            hash: "00f1e2d3c4b5a697".into(),
+            haproxy: crate::haproxy::version::Program::read(
+                "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
+            ),
+        }),
         data_plane: DataPlane {
             interfaces: vec![Interface {
                 name: "in0".into(),

@@ -69,8 +69,14 @@ impl Link {
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
         let stale = config.instances.iter().flat_map(config::Instance::held);
-        let keeper = Keeper::start(interface.clone(), frames, stale.collect(), log.clone())
-            .map_err(|source| Error::Keeper { source })?;
+        let keeper = Keeper::start(
+            interface.clone(),
+            config.form.clone(),
+            frames,
+            stale.collect(),
+            log.clone(),
+        )
+        .map_err(|source| Error::Keeper { source })?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());
         let raw = |travel: &Option<Arc<Travel>>| travel.as_ref().map(|it| it.raw.clone());
@@ -271,7 +277,7 @@ impl Link {
     }
 }
 
-fn senders(config: &Vrrp) -> Senders {
+pub(super) fn senders(config: &Vrrp) -> Senders {
     match &config.transport {
         Transport::Multicast => Senders::Group,
         Transport::Unicast(peers) => {

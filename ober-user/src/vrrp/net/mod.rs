@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, io, net::IpAddr};
 
 use tokio::runtime;
 
+pub use self::listen::{Heard, Listener};
 use self::{interface::Interface, link::Link, log::Log};
 use super::packet::Vrid;
 use crate::{
@@ -22,6 +23,7 @@ mod addresses;
 mod instance;
 mod interface;
 mod link;
+mod listen;
 mod log;
 mod post;
 mod running;

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a packet is not taken. The order is that of [`REASONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reject {
+pub(super) enum Reject {
     Source,
     Ttl,
     Version,
@@ -95,6 +95,30 @@ impl Rejected {
 pub(super) enum Senders {
     Group,
     Peers(BTreeMap<IpAddr, RangeInclusive<u8>>),
+}
+
+impl Senders {
+    /// May it send to us?
+    pub(super) fn allow(&self, from: IpAddr, to: IpAddr, ttl: u8) -> Result<(), (Reject, String)> {
+        let ttls = match self {
+            Self::Group if to == IpAddr::V4(GROUP4) || to == IpAddr::V6(GROUP6) => {
+                &(neighbour::TTL..=neighbour::TTL)
+            }
+            Self::Group => {
+                let why = format!("sent to {to}; vrrp.transport is \"multicast\" here");
+                return Err((Reject::Source, why));
+            }
+            Self::Peers(peers) => peers
+                .get(&from)
+                .ok_or_else(|| (Reject::Source, "it is no peer".to_owned()))?,
+        };
+        if ttls.contains(&ttl) {
+            return Ok(());
+        }
+        let (least, most) = (ttls.start(), ttls.end());
+        let why = format!("TTL {ttl}, which must be from {least} to {most}");
+        Err((Reject::Ttl, why))
+    }
 }
 
 /// A virtual router that receives.
@@ -229,7 +253,7 @@ impl Desk {
 
     fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
         let Datagram { from, to, ttl, .. } = *datagram;
-        self.allowed(from, to, ttl)?;
+        self.senders.allow(from, to, ttl)?;
         let decoded = Advertisement::decode(payload, from, to);
         let (advertisement, coverage) =
             decoded.map_err(|error| (error.into(), error.to_string()))?;
@@ -261,27 +285,6 @@ impl Desk {
             self.log.say(Line::Coverage { from, theirs });
         }
         Ok(())
-    }
-
-    fn allowed(&self, from: IpAddr, to: IpAddr, ttl: u8) -> Result<(), (Reject, String)> {
-        let ttls = match &self.senders {
-            Senders::Group if to == IpAddr::V4(GROUP4) || to == IpAddr::V6(GROUP6) => {
-                &(neighbour::TTL..=neighbour::TTL)
-            }
-            Senders::Group => {
-                let why = format!("sent to {to}; vrrp.transport is \"multicast\" here");
-                return Err((Reject::Source, why));
-            }
-            Senders::Peers(peers) => peers
-                .get(&from)
-                .ok_or_else(|| (Reject::Source, "it is no peer".to_owned()))?,
-        };
-        if ttls.contains(&ttl) {
-            return Ok(());
-        }
-        let (least, most) = (ttls.start(), ttls.end());
-        let why = format!("TTL {ttl}, which must be from {least} to {most}");
-        Err((Reject::Ttl, why))
     }
 
     /// Is this the first time? Never so once too many senders had something said of them.

@@ -14,9 +14,8 @@ use crate::{
 
 /// Trials of each kind.
 const TRIALS: usize = 20;
-/// How long a withdrawal or a return may take before the bench gives up: BGP's pause after failures in a row grows to a
-/// minute.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a withdrawal or a return may take before the bench gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between a return and the next trial.
 const REST: Duration = Duration::from_millis(400);
 

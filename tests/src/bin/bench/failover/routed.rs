@@ -25,6 +25,8 @@ use crate::{
     series::Series,
 };
 
+/// A session that ends sooner is one more failure in a row, and the pause before the next one grows.
+const STEADY: Duration = Duration::from_secs(31);
 /// How long BFD must not flap.
 const BUSY: Duration = Duration::from_mins(1);
 
@@ -67,6 +69,7 @@ fn frozen(routed: &Routed, routes: &Routes) -> Result<Series> {
     let daemon = routed.ober[0].daemon.as_ref().context("no daemon runs")?;
     let daemon = Pid::from_raw(i32::try_from(daemon.pid())?);
     for trial in 0..TRIALS {
+        std::thread::sleep(STEADY);
         rest(trial);
         routes.forget();
         let began = Instant::now();

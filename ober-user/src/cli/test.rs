@@ -1,0 +1,79 @@
+//! `test`.
+
+use std::{path::Path, time::Duration};
+
+use clap::{Args, ValueEnum as _};
+
+use super::{Error, Json, Outcome, client, findings, screen::Screen};
+use crate::{
+    api::{Reply, Request},
+    config::{self, Config},
+    finding::Report,
+    status::Status,
+    trial::{self, Part, Wish},
+};
+
+const AFTER: &str = "Where the daemon runs, its own sessions are reported and nothing is opened beside them. Otherwise \
+neighbours get a real session over which nothing is announced, ended with a Cease; VRRP only listens. Exit status: 0 all \
+is well, or there are only warnings; 1 something failed; 2 wrong usage or bad configuration.";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Test {
+    /// Only these; all, unless written
+    #[arg(value_enum, value_name = "PART")]
+    parts: Vec<Part>,
+    /// How long neighbours and servers may take; all are asked at once
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = period)]
+    timeout: Duration,
+    /// Warn of certificates that end within this
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = period)]
+    expiry: Duration,
+    #[command(flatten)]
+    json: Json,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let period = config::period(text).filter(|period| !period.is_zero());
+    period.ok_or_else(|| "a length of time such as 500ms, 10s or 30d is wanted".to_owned())
+}
+
+impl Test {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        let config = Config::load(path)?;
+        let wish = Wish {
+            parts: if self.parts.is_empty() {
+                Part::value_variants().to_vec()
+            } else {
+                self.parts
+            },
+            patience: self.timeout,
+            expiry: self.expiry,
+        };
+        let spinner = super::screen::spinner("asking neighbours and servers");
+        let status = running(&config).await;
+        let found = match &status {
+            Ok(status) => Ok(trial::run(&config, status.as_deref(), &wish).await),
+            Err(_) => Err(()),
+        };
+        spinner.finish_and_clear();
+        let daemon = status?.is_some();
+        let report = Report::new(daemon, found.unwrap_or_default());
+        findings::show(&report, self.json, screen)
+    }
+}
+
+/// What the daemon says; `None`: none runs.
+pub(super) async fn running(config: &Config) -> Result<Option<Box<Status>>, Error> {
+    let Some(mut line) = client::connect(&client::socket(config)).await? else {
+        return Ok(None);
+    };
+    match line
+        .exchange(&Request::Status)
+        .await?
+        .map_err(Error::failed)?
+    {
+        Reply::Status(status) => Ok(Some(status)),
+        _ => Err(client::Error::Astray.into()),
+    }
+}

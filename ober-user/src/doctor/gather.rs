@@ -1,0 +1,231 @@
+//! Looks the facts up: the only part of `doctor` that reads anything.
+
+use std::{collections::BTreeMap, fs, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use nix::{
+    ifaddrs::getifaddrs,
+    net::if_::if_nametoindex,
+    sys::{
+        resource::{Resource, getrlimit},
+        socket::SockaddrIn,
+    },
+};
+use socket2::{Domain, Socket, Type};
+
+use super::{
+    Facts, Running, clock, files, haproxy as haproxy_facts,
+    interfaces::{self, Sample},
+    kernel, ports, realtime, sysctls,
+};
+use crate::{
+    cli::privilege,
+    config::Config,
+    dataplane, haproxy, lists, netlink,
+    realtime::{Priority, Thread},
+    sockopt,
+    status::{Counters, Status},
+};
+
+/// For packets to come in.
+const WHILE: Duration = Duration::from_secs(1);
+
+pub(super) async fn all<C>(
+    config: &Config,
+    status: Option<Box<Status>>,
+    counters: C,
+) -> (Facts, Option<Running>)
+where
+    C: AsyncFn() -> Counters,
+{
+    let mut running = None;
+    let mut received = [BTreeMap::new(), BTreeMap::new()];
+    if let Some(status) = status {
+        let (before, first) = (packets(), counters().await);
+        tokio::time::sleep(WHILE).await;
+        received = [before, packets()];
+        let counters = [first, counters().await];
+        running = Some(Running { status, counters });
+    }
+    let programs = netlink::xdp_programs().await.unwrap_or_default();
+    let interface = |name: &String| interface(config, name, &programs, running.as_ref(), &received);
+    let facts = Facts {
+        kernel: kernel(config),
+        interfaces: config.node.interfaces.iter().map(interface).collect(),
+        haproxy: haproxy(config).await,
+        realtime: realtime::Facts {
+            priority: priority(running.as_ref()),
+        },
+        files: files(),
+        ports: ports::Facts {
+            daemon: running.is_some(),
+            bound: bound(),
+        },
+        sysctls: sysctls(config),
+        clock: clock(),
+    };
+    (facts, running)
+}
+
+fn kernel(config: &Config) -> kernel::Facts {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let signs = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        sockopt::md5(&socket, IpAddr::from([192, 0, 2, 1]), b"x")
+    };
+    kernel::Facts {
+        release,
+        bpffs: dataplane::is_bpffs(&config.node.bpffs),
+        missing_capabilities: privilege::require(&privilege::DATA_PLANE)
+            .err()
+            .map(|missing| missing.to_string()),
+        jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),
+        signatures: signs().is_ok(),
+    }
+}
+
+fn interface(
+    config: &Config,
+    name: &str,
+    programs: &BTreeMap<String, u32>,
+    running: Option<&Running>,
+    received: &[BTreeMap<String, u64>; 2],
+) -> interfaces::Facts {
+    let pins = dataplane::pins(&config.node.bpffs, &config.node.instance);
+    let ours = dataplane::holds(&pins, name);
+    let [before, after] = received.each_ref().map(|it| it.get(name).copied());
+    let sample = running.filter(|_| ours).and_then(|running| {
+        let [first, second] = running.counters.each_ref().map(counted);
+        Some(Sample {
+            received: after?.saturating_sub(before?),
+            counted: second.saturating_sub(first),
+        })
+    });
+    interfaces::Facts {
+        name: name.to_owned(),
+        exists: if_nametoindex(name).is_ok(),
+        driver: netlink::driver(name),
+        queues: netlink::receive_queues(name),
+        program: programs.get(name).copied(),
+        ours,
+        native: ours.then(|| dataplane::native(&pins, name)),
+        sample,
+    }
+}
+
+/// Every packet the programs saw.
+fn counted(counters: &Counters) -> u64 {
+    let verdicts = counters.services.iter().flat_map(|it| it.verdicts.values());
+    verdicts.map(|count| count.packets).sum()
+}
+
+/// Packets each interface of this namespace took in, by `/proc/net/dev`.
+fn packets() -> BTreeMap<String, u64> {
+    let text = read("/proc/thread-self/net/dev").unwrap_or_default();
+    let line = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let packets = numbers.split_whitespace().nth(1)?.parse().ok()?;
+        Some((name.trim().to_owned(), packets))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+async fn haproxy(config: &Config) -> haproxy_facts::Facts {
+    let program = haproxy::version::probe(&config.workers.haproxy).await;
+    let rehearsal = haproxy::rehearse(config).await;
+    haproxy_facts::Facts {
+        program: program.map_err(|error| error.to_string()),
+        rehearsal: rehearsal.map_err(|error| error.to_string()),
+    }
+}
+
+/// The daemon says whether it has it; what it has instead it does not say, and does not matter.
+fn priority(running: Option<&Running>) -> Priority {
+    match running {
+        Some(running) if running.status.bfd.realtime => Priority::Realtime,
+        Some(_) => Priority::Nice,
+        None => Thread::start().map_or(Priority::Ordinary, |thread| thread.priority()),
+    }
+}
+
+fn files() -> files::Facts {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    files::Facts {
+        hard,
+        most: number("/proc/sys/fs/nr_open").unwrap_or(hard),
+        raises: privilege::require(&privilege::LIMITS).is_ok(),
+    }
+}
+
+fn bound() -> Vec<ports::Bound> {
+    use ports::Protocol::{Raw, Tcp, Udp};
+    let tables = [
+        (Tcp, "tcp"),
+        (Tcp, "tcp6"),
+        (Udp, "udp"),
+        (Udp, "udp6"),
+        (Raw, "raw"),
+        (Raw, "raw6"),
+    ];
+    let table = |(protocol, name): (ports::Protocol, &str)| {
+        let text = read(&format!("/proc/thread-self/net/{name}"));
+        ports::read(protocol, &text.unwrap_or_default())
+    };
+    tables.into_iter().flat_map(table).collect()
+}
+
+fn sysctls(config: &Config) -> sysctls::Facts {
+    let larger = |interface: &str, key: &str| {
+        let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
+        of(interface).max(of("all"))
+    };
+    let interface = |name: &String| sysctls::Interface {
+        name: name.clone(),
+        rp_filter: larger(name, "rp_filter"),
+        arp_ignore: larger(name, "arp_ignore"),
+        networks: networks(name),
+    };
+    sysctls::Facts {
+        somaxconn: number("/proc/sys/net/core/somaxconn"),
+        interfaces: config.node.interfaces.iter().map(interface).collect(),
+    }
+}
+
+/// IPv4 networks that the interface is in; a host address is in none.
+fn networks(interface: &str) -> Vec<IpNet> {
+    let all = getifaddrs().into_iter().flatten();
+    let own = all.filter(|entry| entry.interface_name == interface);
+    let network = |entry: nix::ifaddrs::InterfaceAddress| {
+        let (address, mask) = (entry.address?, entry.netmask?);
+        let [address, mask] = [address, mask].map(|it| it.as_sockaddr_in().map(SockaddrIn::ip));
+        let network = IpNet::with_netmask(address?.into(), mask?.into()).ok()?;
+        (network.prefix_len() < network.max_prefix_len()).then_some(network)
+    };
+    own.filter_map(network).collect()
+}
+
+fn clock() -> clock::Facts {
+    clock::Facts {
+        now: lists::now(),
+        synchronised: disciplined(),
+    }
+}
+
+/// Does anything keep the clock right?
+fn disciplined() -> Option<bool> {
+    // SAFETY: plain numbers, for which zero is valid; mode zero asks and changes nothing.
+    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the structure in.
+    let answer = unsafe { libc::adjtimex(&raw mut clock) };
+    (answer >= 0).then_some(clock.status & libc::STA_UNSYNC == 0)
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim_end().to_owned())
+}
+
+fn number(path: &str) -> Option<u64> {
+    read(path)?.parse().ok()
+}

@@ -1,0 +1,48 @@
+//! What a reload would do to each worker.
+
+use super::{Error, Pool, Servers, check::draft, complete_all, live::Change, sockets::keys};
+use crate::config::Config;
+
+/// What becomes of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    Unchanged,
+    /// It is changed while it runs, so.
+    Live(Vec<String>),
+    /// A successor takes its sockets, and it finishes its connections.
+    Replace {
+        why: String,
+    },
+}
+
+impl Pool {
+    /// What [`Pool::reload`] would do to every worker there is to be, by number. HAProxy is asked whether it would run.
+    pub async fn foresee(
+        &self,
+        config: &Config,
+        servers: &Servers,
+    ) -> Result<Vec<(usize, Foreseen)>, Error> {
+        let have = (0..config.workers.cpus.len()).map(|worker| {
+            let slot = self.slots.get(worker);
+            slot.map(|slot| slot.sockets.clone()).unwrap_or_default()
+        });
+        let sets = complete_all(&keys(config), have)?;
+        let drafts = draft(config, servers, &sets).await?;
+        let foreseen = drafts.iter().enumerate().map(|(worker, (text, order))| {
+            let slot = self.slots.get(worker);
+            let change = slot.map(|slot| slot.change(text, order));
+            let foreseen = match change {
+                Some(Change::Unchanged) => Foreseen::Unchanged,
+                Some(Change::Live(commands)) => {
+                    Foreseen::Live(commands.iter().map(ToString::to_string).collect())
+                }
+                Some(Change::Replace(why)) => Foreseen::Replace { why },
+                None => Foreseen::Replace {
+                    why: "there is no such worker yet".to_owned(),
+                },
+            };
+            (worker, foreseen)
+        });
+        Ok(foreseen.collect())
+    }
+}

@@ -1,0 +1,231 @@
+//! A running worker brought to another configuration by its command socket, and the servers that finish in it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Pool, Slot, Stage, cli,
+    live::{Change, Command, Key, Leaving, Server, Verb, compare},
+    slot::{Answer, Note, Order},
+    worker::Pid,
+};
+use crate::drive::now;
+
+/// Servers that were told to finish in a process, each since when.
+#[derive(Debug, Default)]
+pub(super) struct Parting {
+    /// The process they are in; another never had them.
+    pid: Option<i32>,
+    servers: BTreeMap<Key, Gone>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    since: Instant,
+    /// As it was; `None`: not one of ours.
+    server: Option<Server>,
+}
+
+/// How a worker comes to a configuration.
+pub(super) enum Way {
+    /// It has it.
+    Has,
+    Told,
+    Replaced,
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("`{command}` was answered by {answer:?}")]
+    Refused { command: String, answer: String },
+    #[error("`{command}` had no answer: {source}")]
+    Silent { command: String, source: io::Error },
+}
+
+impl Slot {
+    /// How the running process gets to a configuration.
+    pub(super) fn change(&self, wanted: &str, order: &Order) -> Change {
+        let snapshot = self.handle.snapshot();
+        let generation = match (self.active, snapshot.stage, snapshot.generation) {
+            (true, Stage::Running, Some(generation)) => generation,
+            (true, Stage::Running | Stage::Starting | Stage::Replacing | Stage::Backoff, _) => {
+                return Change::Replace("it does not run steadily".to_owned());
+            }
+            (false, _, _) | (true, Stage::Stopped, _) => {
+                return Change::Replace("there is no such worker yet".to_owned());
+            }
+        };
+        if generation == order.launch.generation {
+            return Change::Unchanged;
+        }
+        match fs::read_to_string(self.files.config(generation)) {
+            Ok(has) => compare(&has, wanted, &self.parting.leaving(snapshot.pid)),
+            Err(error) => {
+                Change::Replace(format!("what it was started with cannot be read: {error}"))
+            }
+        }
+    }
+
+    /// Has the worker follow: told where HAProxy can be told, replaced where not. Nothing half told goes on.
+    pub(super) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
+        let change = match fs::read_to_string(&order.launch.file) {
+            Ok(wanted) => self.change(&wanted, &order),
+            Err(error) => Change::Replace(format!("its configuration cannot be read: {error}")),
+        };
+        let commands = match change {
+            Change::Unchanged => return (Way::Has, self.want(order)),
+            Change::Live(commands) => commands,
+            Change::Replace(why) => {
+                tracing::info!(worker = self.worker, why, "the worker is replaced");
+                return (Way::Replaced, self.want(order));
+            }
+        };
+        let Some(pid) = self.handle.snapshot().pid else {
+            return (Way::Replaced, self.want(order));
+        };
+        match self.tell(pid, &commands).await {
+            Ok(()) => {
+                let (answer, answered) = oneshot::channel();
+                self.handle.send(Note::Told(order, Pid(pid), answer));
+                (Way::Told, answered)
+            }
+            Err(refusal) => {
+                tracing::warn!(worker = self.worker, %refusal, "the worker does not take a change and is replaced");
+                (Way::Replaced, self.want(order))
+            }
+        }
+    }
+
+    /// Does the commands, and remembers who leaves by them.
+    pub(super) async fn tell(&mut self, pid: i32, commands: &[Command]) -> Result<(), Refusal> {
+        self.parting.of(pid);
+        let socket = self.files.cli();
+        for command in commands {
+            do_command(&socket, command).await?;
+            let key = &command.key;
+            match command.verb {
+                Verb::Leave => self.parting.leaves(key, self.server(key)),
+                Verb::Ready | Verb::Maintain => drop(self.parting.servers.remove(key)),
+                Verb::Add(..)
+                | Verb::Check
+                | Verb::Delete
+                | Verb::Cut
+                | Verb::Address(..)
+                | Verb::Weight(_)
+                | Verb::WholeWeight
+                | Verb::Connections(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out those whose connections are finished, and ends what is left of one whose time is over.
+    async fn sweep(&mut self, patience: Duration) {
+        let Some(pid) = self.handle.snapshot().pid else {
+            return;
+        };
+        self.parting.of(pid);
+        let socket = self.files.cli();
+        let mut finished = Vec::new();
+        for (key, gone) in &self.parting.servers {
+            // Whoever made it ready meanwhile, it is not wanted.
+            let mut verbs = vec![Verb::Maintain];
+            if now().saturating_duration_since(gone.since) >= patience {
+                tracing::warn!(worker = self.worker, server = %key, "its time to finish connections is over");
+                verbs.push(Verb::Cut);
+            }
+            for verb in verbs {
+                let command = Command {
+                    key: key.clone(),
+                    verb,
+                };
+                if let Err(refusal) = do_command(&socket, &command).await {
+                    tracing::debug!(worker = self.worker, %refusal, "a server that leaves");
+                }
+            }
+            let delete = Command {
+                key: key.clone(),
+                verb: Verb::Delete,
+            };
+            match do_command(&socket, &delete).await {
+                Ok(()) => finished.push(key.clone()),
+                Err(Refusal::Refused { answer, .. }) if answer.contains("No such server") => {
+                    finished.push(key.clone())
+                }
+                // There are connections to it.
+                Err(_) => {}
+            }
+        }
+        for key in finished {
+            tracing::debug!(worker = self.worker, server = %key, "a server has left");
+            self.parting.servers.remove(&key);
+        }
+    }
+
+    /// A server as the configuration of the running process has it.
+    fn server(&self, key: &Key) -> Option<Server> {
+        let generation = self.handle.snapshot().generation?;
+        let text = fs::read_to_string(self.files.config(generation)).ok()?;
+        let text = super::live::Text::read(&text);
+        text.servers().get(key).map(|(_, server)| (*server).clone())
+    }
+}
+
+impl Parting {
+    /// What another process had is forgotten.
+    fn of(&mut self, pid: i32) {
+        if self.pid.replace(pid) != Some(pid) {
+            self.servers.clear();
+        }
+    }
+
+    pub(super) fn leaves(&mut self, key: &Key, server: Option<Server>) {
+        let since = now();
+        let gone = || Gone { since, server };
+        self.servers.entry(key.clone()).or_insert_with(gone);
+    }
+
+    /// Those whose lines are known.
+    fn leaving(&self, pid: Option<i32>) -> Leaving {
+        let servers = self.servers.iter().filter(|_| self.pid == pid);
+        servers
+            .filter_map(|(key, gone)| Some((key.clone(), gone.server.clone()?)))
+            .collect()
+    }
+}
+
+impl Pool {
+    /// Takes servers that left out of the workers once nobody is connected to them; after `patience` their connections
+    /// are ended, as those of a replaced worker are.
+    pub async fn sweep(&mut self, patience: Duration) {
+        for slot in self
+            .slots
+            .iter_mut()
+            .filter(|slot| !slot.parting.servers.is_empty())
+        {
+            slot.sweep(patience).await;
+        }
+    }
+}
+
+async fn do_command(socket: &Path, command: &Command) -> Result<(), Refusal> {
+    let asked = command.to_string();
+    match cli::ask(socket, &asked).await {
+        Ok(answer) if command.done(&answer) => Ok(()),
+        Ok(answer) => Err(Refusal::Refused {
+            command: asked,
+            answer: answer.trim().to_owned(),
+        }),
+        Err(source) => Err(Refusal::Silent {
+            command: asked,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,140 @@
+//! `ober-user doctor` on a node of the laboratory, with things wrong that can be made so there.
+
+use std::net::{TcpListener, UdpSocket};
+
+use ober_tests::{
+    lab::until,
+    routed::{Routed, Settings},
+};
+use serde_json::Value;
+
+use crate::bench::{Bench, Found, ask};
+
+/// What is said of an object of a topic.
+#[track_caller]
+fn of<'a>(found: &'a Found, part: &str, object: &str) -> &'a Value {
+    let mut all = found.all().iter();
+    let said = all.find(|it| it["part"] == part && it["object"] == object);
+    said.unwrap_or_else(|| panic!("{part} {object}: {found:#?}"))
+}
+
+#[track_caller]
+fn verdict(found: &Found, part: &str, object: &str, verdict: &str) {
+    let said = of(found, part, object);
+    assert_eq!(said["verdict"], verdict, "{said:#}");
+    assert!(verdict == "ok" || said["advice"].is_string(), "{said:#}");
+}
+
+#[test]
+fn a_node_without_a_daemon_is_looked_at_whole_and_what_is_wrong_is_named() {
+    let bench = Bench::new("doctor");
+    let listening = "[bgp]\nas = 65001\nlisten = ['0.0.0.0:179']\n[[bgp.neighbours]]\naddress = '10.9.0.2'\nas = 65002\n\
+                     bfd = 'fast'\nfamilies = ['ipv4']\n";
+    let ober = bench.config(None, "10.9.0.9:80", listening);
+    for (key, value) in [
+        ("net.core.somaxconn", "4096"),
+        ("net.ipv4.conf.eth0.arp_ignore", "0"),
+        ("net.ipv4.conf.all.arp_ignore", "0"),
+        ("net.ipv4.conf.eth0.rp_filter", "0"),
+    ] {
+        bench.node.sysctl(key, value).expect("set it");
+    }
+    let found = ask(&bench.node, &ober, &["doctor"]);
+    assert_eq!(found.report["daemon"], false);
+    for (part, object) in [
+        ("kernel", "release"),
+        ("kernel", "/sys/fs/bpf"),
+        ("kernel", "capabilities"),
+        ("interfaces", "eth0"),
+        ("haproxy", "configuration"),
+        ("limits", "open files"),
+        ("ports", "all"),
+        ("sysctls", "all"),
+    ] {
+        verdict(&found, part, object, "ok");
+    }
+    assert_eq!(
+        of(&found, "interfaces", "eth0")["details"]["driver"],
+        "veth"
+    );
+    assert_eq!(found.code, 0, "{found:#?}");
+
+    let sockets = bench.node.run(|| {
+        (
+            TcpListener::bind("0.0.0.0:179").expect("port 179"),
+            UdpSocket::bind("0.0.0.0:3784").expect("port 3784"),
+        )
+    });
+    bench
+        .node
+        .sysctl("net.core.somaxconn", "128")
+        .expect("set it");
+    let text = std::fs::read_to_string(&ober.config).expect("read it");
+    let on_link = text
+        .replace("'192.0.2.10'", "'10.9.0.100'")
+        .replace("['eth0']", "['eth0', 'none9']");
+    std::fs::write(&ober.config, on_link).expect("write it");
+    let found = ask(&bench.node, &ober, &["doctor"]);
+    drop(sockets);
+    for (part, object, expected) in [
+        ("ports", "TCP 0.0.0.0:179 (BGP)", "failed"),
+        ("ports", "UDP port 3784 (BFD)", "failed"),
+        ("sysctls", "net.core.somaxconn", "warning"),
+        ("sysctls", "net.ipv4.conf.eth0.arp_ignore", "warning"),
+        ("interfaces", "none9", "failed"),
+    ] {
+        verdict(&found, part, object, expected);
+    }
+    assert_eq!(
+        (found.code, &found.report["verdict"]),
+        (1, &"failed".into())
+    );
+    // Nothing but the answer is left behind.
+    assert!(!bench.lab.directory().join("state").exists());
+    assert!(!bench.lab.directory().join("run").exists());
+}
+
+#[test]
+fn a_node_that_serves_is_well_and_a_second_instance_beside_it_would_not_be() {
+    let mut stage = Routed::new("doctor-beside", &Settings::default()).expect("a fabric");
+    stage.start(0).expect("a node that serves");
+    let patience = std::time::Duration::from_secs(20);
+    until("all sessions are up", patience, || {
+        let status = stage.status(0)?;
+        let bgp = status.bgp.iter().all(|it| it.state == "established");
+        let bfd = status.bfd.sessions.iter().all(|it| it.state.name() == "up");
+        Ok((bgp && bfd).then_some(()))
+    })
+    .expect("they are");
+    let found = ask(stage.node(0), &stage.ober[0], &["doctor"]);
+    assert_eq!(found.report["daemon"], true);
+    let failed: Vec<_> = found
+        .all()
+        .iter()
+        .filter(|it| it["verdict"] == "failed")
+        .collect();
+    assert!(failed.is_empty() && found.code == 0, "{failed:#?}");
+    let config = ober_user::config::Config::load(&stage.ober[0].config).expect("it is valid");
+    let interface = &config.node.interfaces[0];
+    verdict(&found, "interfaces", interface, "ok");
+    // BFD comes in twenty times a second.
+    verdict(&found, "interfaces", &format!("{interface} counters"), "ok");
+
+    let text = std::fs::read_to_string(&stage.ober[0].config).expect("read it");
+    let run = config.node.run.display().to_string();
+    let text = text
+        .replace(
+            &format!("instance = \"{}\"", config.node.instance),
+            "instance = \"second\"",
+        )
+        .replace(&run, &format!("{run}-second"));
+    std::fs::write(&stage.ober[1].config, text).expect("write it");
+    let found = ask(stage.node(0), &stage.ober[1], &["doctor"]);
+    assert_eq!((&found.report["daemon"], found.code), (&false.into(), 1));
+    verdict(&found, "interfaces", interface, "failed");
+    let reason = of(&found, "interfaces", interface)["reason"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(reason.contains("another XDP program"), "{reason}");
+    verdict(&found, "ports", "TCP 127.0.0.1:8404 (metrics)", "failed");
+}
