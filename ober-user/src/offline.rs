@@ -93,6 +93,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         workers: Vec::new(),
         lists: Keeper::open(config, &pins)?.status(),
         backends: BTreeMap::new(),
+        certificates: status::certificates::Certificates::default(),
         gate: Vec::new(),
         bgp: Vec::new(),
         bfd: status::bfd::Bfd::default(),

@@ -64,6 +64,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
         bgp: None,
         bfd: ober_user::config::bfd::Bfd::default(),
         vrrp: None,
+        acme: None,
     }
 }
 

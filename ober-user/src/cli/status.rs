@@ -9,7 +9,7 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{Configuration, List, Reconcile, Status, Worker};
+use crate::status::{Configuration, List, Reconcile, Status, Worker, certificates::Certificates};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -59,6 +59,10 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     if !status.backends.is_empty() {
         section("backends", screen)?;
         super::backends::show(&status.backends, now, screen)?;
+    }
+    if status.certificates != Certificates::default() {
+        section("certificates", screen)?;
+        super::certificates::show(&status.certificates, now, screen)?;
     }
     if status.gate.is_empty() {
         return Ok(());
@@ -249,6 +253,10 @@ mod tests {
             "signal 9",
             "frontend-http         12  1m 5s ago  1",
             "10.0.0.1:7480",
+            "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",
+            "not used: its private key is that of another certificate",
+            "s3.test     in 1m 0s           2  the authority does not believe it",
+            "worker 1 behind: HAProxy says to `commit`: no",
             "192.0.2.10  up     announced  1m 1s        2        3  2 workers answer",
         ] {
             assert!(text.contains(word), "{word} is not in\n{text}");

@@ -3,6 +3,7 @@
 //! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
 //! only then resolve the lists again. Every later configuration comes by the same steps (`plan`), as far as they are needed. Stop: let go; the data plane goes on filtering and the workers go on serving.
 
+mod certificates;
 mod change;
 mod control;
 mod detach;
@@ -71,6 +72,7 @@ pub struct Daemon {
     watch: servers::Watch,
     /// What was found changed by others. Never held across a wait.
     tally: Mutex<Tally>,
+    certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -119,6 +121,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
     tasks.spawn(reconcile::sweep(Arc::clone(&daemon)));
     tasks.spawn(reconcile::reconcile(Arc::clone(&daemon)));
+    tasks.spawn(certificates::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;

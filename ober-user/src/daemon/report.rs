@@ -175,6 +175,7 @@ impl observe::http::Source for Daemon {
             workers,
             lists,
             backends,
+            certificates: self.certificates(),
             gate: Vec::new(),
             bgp: Vec::new(),
             bfd: status::bfd::Bfd::default(),

@@ -79,6 +79,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         drops: broadcast::Sender::new(EVENTS),
         tally: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
+        certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::new(config)),
         _lock: lock,
     });

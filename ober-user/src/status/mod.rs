@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub mod backends;
 pub mod bfd;
 pub mod bgp;
+pub mod certificates;
 pub mod gate;
 pub mod vrrp;
 
@@ -28,6 +29,7 @@ pub struct Status {
     pub workers: Vec<Worker>,
     pub lists: Vec<List>,
     pub backends: BTreeMap<String, backends::Backend>,
+    pub certificates: certificates::Certificates,
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,

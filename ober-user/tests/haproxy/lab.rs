@@ -138,7 +138,8 @@ pub(crate) const PLAIN: Protocol = Protocol::Http { redirect: None };
 pub(crate) fn https(certificate: &Path) -> Protocol {
     Protocol::Https {
         tls: Termination {
-            certificate: certificate.to_owned(),
+            certificates: vec![certificate.to_owned()],
+            acme: Vec::new(),
             terms: Terms {
                 min: Version::V12,
                 max: None,
@@ -282,6 +283,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         bgp: None,
         bfd: ober_user::config::bfd::Bfd::default(),
         vrrp: None,
+        acme: None,
     }
 }
 

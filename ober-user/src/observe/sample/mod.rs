@@ -9,6 +9,7 @@ use crate::status::{
 
 mod bfd;
 mod bgp;
+mod certificates;
 mod gate;
 mod vrrp;
 
@@ -71,6 +72,7 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), backend())].into(),
+        certificates: certificates::certificates(),
         gate: vec![gate::gate()],
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),
