@@ -10,7 +10,8 @@ use crate::{
     access::Change,
     backends, config, dataplane,
     gate::{self, Order},
-    lists,
+    history, lists,
+    plan::Plan,
     status::{self, Counters, DropEvent, Status},
 };
 
@@ -36,13 +37,34 @@ pub enum Request {
     },
     /// Sampled drops as they happen.
     Watch,
-    /// Reads the configuration again and replaces the workers.
+    /// Puts the configuration in force as it is on disk now.
     Reload,
+    /// What putting a configuration in force would come to.
+    Plan {
+        of: Text,
+    },
+    /// Puts a configuration in force, and on disk.
+    Apply {
+        of: Text,
+        note: Option<String>,
+    },
     /// Drains, undrains, disables or enables a VIP; without one, all.
     Gate {
         vip: Option<IpAddr>,
         order: Order,
     },
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Text {
+    /// The daemon's own files.
+    Own,
+    /// With this in the place of the main file.
+    File(config::File),
+    /// A snapshot; without a number the one before.
+    Snapshot(Option<u64>),
 }
 
 /// A change of lists and backends.
@@ -98,6 +120,7 @@ pub enum Reply {
     Checked(Vec<Checked>),
     Drop(DropEvent),
     Reloaded(Reloaded),
+    Plan(Plan),
     /// The gates an order was for, after it.
     Gate(Vec<status::gate::Gate>),
 }
@@ -138,7 +161,8 @@ pub struct Checked {
     pub listed: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A configuration that was put in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     pub replaced: Vec<usize>,
     /// They took the change while they ran.
@@ -146,6 +170,12 @@ pub struct Reloaded {
     pub told: Vec<usize>,
     pub unchanged: Vec<usize>,
     pub failed: BTreeMap<usize, String>,
+    /// What was done.
+    pub plan: Plan,
+    /// Its number in the history; `None`: it could not be kept.
+    pub snapshot: Option<u64>,
+    /// What went wrong beside it.
+    pub warnings: Vec<String>,
 }
 
 /// Why a request was refused or failed. Nothing was half done.
@@ -175,6 +205,10 @@ pub fn failure(error: &anyhow::Error) -> Failure {
                     | backends::Error::How { .. }
             )
         ) || matches!(cause.downcast_ref(), Some(gate::Error::Unknown { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(history::Error::Unknown { .. } | history::Error::NoneBefore)
+            )
             || cause.is::<config::Error>()
     });
     Failure {

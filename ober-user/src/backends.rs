@@ -247,13 +247,34 @@ impl Backends {
         Ok(ready)
     }
 
-    /// Puts a change in force that the workers have taken.
-    pub fn commit(&mut self, ready: Ready) -> Result<(), Error> {
+    /// Does the change make other servers, or have others named them?
+    pub fn differ(&self, ready: &Ready) -> bool {
+        (&self.servers, &self.origins) != (&ready.servers, &ready.origins)
+    }
+
+    /// Writes a change beside what is kept: a disk that is full refuses it here.
+    pub fn keep(&self, ready: &Ready) -> Result<Vec<Pending>, Error> {
+        let mut pending = Vec::new();
         for (name, stored) in &ready.stored {
             if self.stored.get(name) != Some(stored) {
-                Pending::json(&self.home.join(format!("{name}.json")), stored)?.commit()?;
+                pending.push(Pending::json(
+                    &self.home.join(format!("{name}.json")),
+                    stored,
+                )?);
             }
         }
+        Ok(pending)
+    }
+
+    /// Puts a change in force that the workers have taken.
+    pub fn commit(&mut self, ready: Ready) -> Result<(), Error> {
+        let pending = self.keep(&ready)?;
+        self.commit_kept(ready, pending)
+    }
+
+    /// The same with what [`Backends::keep`] wrote.
+    pub fn commit_kept(&mut self, ready: Ready, pending: Vec<Pending>) -> Result<(), Error> {
+        pending.into_iter().try_for_each(Pending::commit)?;
         self.stored = ready.stored;
         self.servers = ready.servers;
         self.origins = ready.origins;

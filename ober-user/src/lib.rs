@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! cli -> api -> daemon -+-> config
+//!                       +-> plan (what a change does, in which order), history
 //!                       +-> lists, backends -> hostlist, slurm, resolve -> store
 //!                       |          ^- discover -> fetch, command, tls
 //!                       +-> check -> fetch, command, tls : machine, drive
 //!                       |        +-> access -> dataplane (maps the kernel reads)
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
+//!                       +-> certificates -> haproxy, acme -> fetch, command, tls : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
 //! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
-pub mod pem;
 
 pub mod hostlist;
 pub mod resolve;
@@ -22,6 +23,7 @@ pub mod slurm;
 
 pub mod access;
 pub mod backends;
+pub mod history;
 pub mod lists;
 pub mod store;
 
@@ -35,6 +37,7 @@ pub mod dataplane;
 pub mod netlink;
 pub mod ring;
 
+pub mod certificates;
 pub mod drift;
 pub mod drive;
 pub mod haproxy;
@@ -45,6 +48,7 @@ pub mod announce;
 pub mod bfd;
 pub mod bgp;
 pub mod gate;
+pub mod plan;
 pub mod sockopt;
 pub mod vrrp;
 

@@ -13,6 +13,7 @@ const FAILED: u8 = 1;
 /// Wrong usage, which clap also reports with this number, or a bad configuration.
 const USAGE: u8 = 2;
 const UNRESOLVED: u8 = 3;
+const CHANGES: u8 = 4;
 
 fn main() -> ExitCode {
     let mut screen = Screen::stdout();
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::No) => FAILED,
         Ok(Outcome::Unresolved) => UNRESOLVED,
+        Ok(Outcome::Changes) => CHANGES,
         Err(error) if error.is_broken_pipe() => DONE,
         Err(error) => {
             complain(&error);

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkDummy, LinkUnspec, new_connection,
     packet_route::{
-        address::{AddressAttribute, AddressMessage},
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{LinkAttribute, LinkMessage, LinkXdp},
     },
 };
@@ -47,14 +47,13 @@ fn open() -> Result<Handle, Error> {
     Ok(handle)
 }
 
-async fn messages(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
-    handle
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .map_err(|source| Error::Read { source })
+/// The addresses that are there until somebody removes them. Those that VRRP holds expire, are its own business, and may
+/// be about to come or go.
+async fn lasting(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
+    let all = handle.address().get().execute().try_collect().await;
+    let mut all: Vec<AddressMessage> = all.map_err(|source| Error::Read { source })?;
+    all.retain(|it| it.header.flags.contains(AddressHeaderFlags::Permanent));
+    Ok(all)
 }
 
 pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
@@ -80,20 +79,20 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// Every address of this network namespace.
+/// Every address of this network namespace that does not expire.
 pub async fn addresses() -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
-    Ok(messages(&handle)
+    Ok(lasting(&handle)
         .await?
         .iter()
         .filter_map(address_of)
         .collect())
 }
 
-/// Adds those VIPs to `interface` that no interface has, each as a host address. Returns what was added.
+/// Adds those VIPs to `interface` that no interface has for good, each as a host address. Returns what was added.
 pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
-    let present: Vec<IpAddr> = messages(&handle)
+    let present: Vec<IpAddr> = lasting(&handle)
         .await?
         .iter()
         .filter_map(address_of)
@@ -159,10 +158,10 @@ pub async fn remove_dummy(name: &str) -> Result<(), Error> {
     })
 }
 
-/// Removes VIPs from wherever they are.
+/// Removes VIPs from wherever they last.
 pub async fn remove_vips(vips: &[IpAddr]) -> Result<(), Error> {
     let handle = open()?;
-    for message in messages(&handle).await? {
+    for message in lasting(&handle).await? {
         if let Some(vip) = address_of(&message).filter(|address| vips.contains(address)) {
             handle
                 .address()

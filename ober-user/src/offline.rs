@@ -50,7 +50,12 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 Keeper::open(config, &pins)?.sync(&sync).await?,
             ))
         }
-        Request::Watch | Request::Reload | Request::Backends | Request::Gate { .. } => {
+        Request::Watch
+        | Request::Reload
+        | Request::Plan { .. }
+        | Request::Apply { .. }
+        | Request::Backends
+        | Request::Gate { .. } => {
             anyhow::bail!(
                 "no daemon runs on instance {}; start it with `ober-user run`",
                 config.node.instance
@@ -75,6 +80,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         pid: None,
         started: None,
         healthy: false,
+        configuration: None,
         reconcile: status::Reconcile::default(),
         data_plane: status::DataPlane {
             interfaces: config.node.interfaces.iter().map(interface).collect(),
@@ -87,6 +93,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         workers: Vec::new(),
         lists: Keeper::open(config, &pins)?.status(),
         backends: BTreeMap::new(),
+        certificates: status::certificates::Certificates::default(),
         gate: Vec::new(),
         bgp: Vec::new(),
         bfd: status::bfd::Bfd::default(),

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("write {path}: {source}; the state directory must be writable and its disk not full", path = .path.display())]
+    #[error("write {path}: {source}; its directory must be writable and its disk not full", path = .path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -60,6 +60,30 @@ impl Pending {
             source: source.into(),
         })?;
         Self::write(path, &text)
+    }
+
+    /// Makes sure that it survives a loss of power once it is committed.
+    pub fn sync(&self) -> Result<(), Error> {
+        let sync = || fs::File::open(&self.beside)?.sync_all();
+        sync().map_err(|source| Error::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Gives it the mode and the owner that a file in its place has.
+    pub fn belongs(&self, mode: u32, owner: Option<(u32, u32)>) -> Result<(), Error> {
+        let give = || {
+            if let Some((user, group)) = owner {
+                std::os::unix::fs::chown(&self.beside, Some(user), Some(group))?;
+            }
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(&self.beside, mode)
+        };
+        give().map_err(|source| Error::Write {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Puts the file in force.

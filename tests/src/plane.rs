@@ -37,6 +37,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
             metrics: SocketAddr::from(([127, 0, 0, 1], 8404)),
             sample: 1,
             packet_log: false,
+            history: 2,
             reconcile: std::time::Duration::ZERO,
         },
         workers: Workers {
@@ -63,6 +64,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
         bgp: None,
         bfd: ober_user::config::bfd::Bfd::default(),
         vrrp: None,
+        acme: None,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         pair::{Pair, member4},
         until,
     },
+    peers::{Keepalived, keepalived::Router},
     stage::{S3_PORT, SECURE, serve_objects, two_cpus},
 };
 
@@ -72,6 +73,23 @@ impl SharedVip {
     /// A command of a node's CLI; its standard output.
     pub fn cli(&self, node: usize, arguments: &[&str]) -> Result<String> {
         self.ober[node].cli(self.node(node), arguments)
+    }
+
+    /// keepalived as the second node, with this priority.
+    pub fn keepalived(&self, priority: u8) -> Result<Keepalived> {
+        let router = Router {
+            interface: "in0".to_owned(),
+            version: 3,
+            vrid: VRID,
+            priority,
+            interval: ADVERTISEMENT,
+            vips: vec![VIP4],
+            source: Self::address(1),
+            peers: vec![Self::address(0)],
+            preempt: true,
+            more: String::new(),
+        };
+        Keepalived::start(&self.pair.lab, self.node(1), &router)
     }
 
     /// Does the node's kernel have the VIP?

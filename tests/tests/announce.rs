@@ -97,3 +97,52 @@ fn a_reload_that_a_speaker_refuses_leaves_sessions_and_routes_alone() {
         "it was reset"
     );
 }
+
+/// `ip monitor` on the node's addresses: what it says of the VIP.
+fn changes(monitor: &ober_tests::lab::Process) -> Vec<String> {
+    let log = monitor.log();
+    let of_vip = log
+        .lines()
+        .filter(|line| line.contains(&format!(" {VIP4}/")));
+    of_vip.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
+    let (stage, whole) = serving("moved", str::to_owned).expect("a node that serves");
+    stage.until_paths(&[0], PATIENCE).expect("the route");
+    let shown = |stage: &Routed| -> Result<String> {
+        let mut ip = std::process::Command::new("ip");
+        let output = stage.node(0).output(ip.args(["-o", "addr"]))?;
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let held = |stage: &Routed| -> Result<bool> {
+        let shown = shown(stage)?;
+        let mut lines = shown.lines().filter(|it| it.contains(&format!(" {VIP4}/")));
+        Ok(lines.all(|line| line.contains(" in0 ")) && shown.contains(&format!(" {VIP4}/")))
+    };
+    let mut ip = std::process::Command::new("ip");
+    ip.args(["-o", "monitor", "address"]);
+    let monitor = stage.node(0).spawn(&mut ip).expect("watch the addresses");
+    let vrrp = format!(
+        "{whole}[vrrp]\ninterface = \"in0\"\nsource = [\"10.78.1.2\"]\npeers = [\"10.78.1.9\"]\n\
+         advertisement_interval = \"10ms\"\n[[vrrp.instances]]\nvips = [\"{VIP4}\"]\npriority = 200\n"
+    );
+    reload(&stage, &vrrp).expect("reload with VRRP");
+    until("VRRP alone has the VIP", PATIENCE, || {
+        Ok(held(&stage)?.then_some(()))
+    })
+    .expect("held");
+    stage.until_paths(&[], PATIENCE).expect("no route");
+    std::thread::sleep(Duration::from_secs(1));
+    let taken = |line: &String| line.contains("Deleted") && line.contains(" in0 ");
+    let seen = changes(&monitor);
+    assert!(!seen.iter().any(taken), "{seen:#?}");
+    reload(&stage, &whole).expect("reload without VRRP");
+    stage.until_paths(&[0], PATIENCE).expect("the route again");
+    // Longer than VRRP's address could have lasted.
+    std::thread::sleep(Duration::from_secs(5));
+    let shown = shown(&stage).expect("addresses");
+    assert!(shown.contains(&format!(" {VIP4}/32 ")), "{shown}");
+    assert_eq!(stage.paths().expect("paths"), [0]);
+}

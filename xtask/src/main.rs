@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod fuzz;
 mod run;
 mod setup;
 mod shell;
@@ -51,9 +52,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// The long comparison of the kernel programs with the plain-Rust model
+    /// Look for bytes that break a decoder, and for packets the kernel programs and the plain-Rust model differ on
     Fuzz {
-        /// Packets to try
+        /// `kernel`, or a directory of tests/corpus; all of them unless given
+        target: Option<String>,
+        /// How long each decoder is tried
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Packets for the kernel programs
         #[arg(long, default_value_t = 100_000)]
         cases: u32,
     },
@@ -86,7 +92,11 @@ fn perform(command: Command) -> Result<()> {
         Command::Demo { arguments } => run::demo(&arguments),
         Command::Test { arguments } => run::test(&arguments),
         Command::Bench { arguments } => run::bench(&arguments),
-        Command::Fuzz { cases } => run::fuzz(cases),
+        Command::Fuzz {
+            target,
+            seconds,
+            cases,
+        } => fuzz::all(target.as_deref(), seconds, cases),
         Command::Vm { kernel, guest } => vm::run(kernel.as_deref(), guest),
         Command::Ci => ci::run(),
     }

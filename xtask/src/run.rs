@@ -62,20 +62,3 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     }
     run(command.args(["--no-fail-fast"]).args(arguments))
 }
-
-/// The comparison of kernel programs and model, at nightly length.
-pub(crate) fn fuzz(cases: u32) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Node])?;
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--release",
-        "--package",
-        "ober-tests",
-        "--test",
-        "model",
-        "--",
-        "--nocapture",
-    ]);
-    run(command.env("OBER_FUZZ_CASES", cases.to_string()))
-}

@@ -28,7 +28,7 @@ pub mod addresses;
 mod speakers;
 
 use speakers::Speakers;
-pub(crate) use speakers::{path, sessions};
+pub use speakers::{path, sessions};
 
 /// All gates and all who are told by them.
 pub struct Announcer {

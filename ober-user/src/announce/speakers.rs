@@ -210,8 +210,8 @@ pub(super) async fn follow(
     }
 }
 
-/// What BFD's word means to BGP.
-pub(crate) fn path(state: bfd::State) -> bgp::event::Path {
+/// What a state of BFD means to BGP.
+pub fn path(state: bfd::State) -> bgp::event::Path {
     match state {
         bfd::State::Up => bgp::event::Path::Up,
         bfd::State::AdminDown => bgp::event::Path::AdminDown,
@@ -219,8 +219,8 @@ pub(crate) fn path(state: bfd::State) -> bgp::event::Path {
     }
 }
 
-/// A session for each neighbour that has BFD.
-pub(crate) fn sessions(config: &Config) -> Vec<bfd::Settings> {
+/// A session for each BGP neighbour that has BFD.
+pub fn sessions(config: &Config) -> Vec<bfd::Settings> {
     let neighbours = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
     neighbours
         .filter_map(|neighbour| session(config, neighbour))

@@ -29,6 +29,8 @@ pub enum Remote {
     Internal,
     /// Any but ours.
     External,
+    /// Whichever it says it is of, ours too.
+    Auto,
 }
 
 /// What is fixed as long as a neighbour is configured as it is: a change needs a new session.
@@ -80,6 +82,7 @@ impl Settings {
             Remote::Number(asn) => open.asn == asn,
             Remote::Internal => open.asn == self.local_as,
             Remote::External => open.asn != self.local_as,
+            Remote::Auto => true,
         };
         if !right_as || open.asn == 0 {
             return Err(Notification::BAD_PEER_AS);

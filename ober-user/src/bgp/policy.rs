@@ -33,6 +33,7 @@ fn terms(bgp: &Bgp, neighbour: IpAddr, vip: IpAddr) -> Terms<'_> {
             med: None,
             local_pref: LOCAL_PREF,
             prepend: 0,
+            behind: Vec::new(),
             communities: Communities::default(),
         },
         aggregates: &[],
@@ -53,6 +54,9 @@ fn terms(bgp: &Bgp, neighbour: IpAddr, vip: IpAddr) -> Terms<'_> {
         route.med = entry.med.or(route.med);
         route.local_pref = entry.local_pref.unwrap_or(route.local_pref);
         route.prepend = entry.prepend.unwrap_or(route.prepend);
+        if let Some(behind) = &entry.as_path {
+            route.behind.clone_from(behind);
+        }
         if let Some(communities) = &entry.communities {
             route.communities.clone_from(communities);
         }

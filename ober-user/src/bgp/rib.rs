@@ -18,6 +18,8 @@ pub struct Route {
     pub local_pref: u32,
     /// How often the own AS is repeated.
     pub prepend: u8,
+    /// Other ASs behind it.
+    pub behind: Vec<u32>,
     pub communities: Communities,
 }
 
@@ -56,13 +58,13 @@ impl Terms {
         if !self.families.contains(&family) {
             return None;
         }
-        let times = if self.internal {
-            0
-        } else {
-            1 + usize::from(route.prepend)
-        };
+        let mut path = Vec::new();
+        if !self.internal {
+            path.resize(1 + usize::from(route.prepend), self.local_as);
+            path.extend(&route.behind);
+        }
         Some(Attributes {
-            path: vec![self.local_as; times],
+            path,
             next_hop: self.next_hop(family)?,
             med: route.med,
             local_pref: self.internal.then_some(route.local_pref),

@@ -16,7 +16,7 @@ use tokio::{
 use super::{Error as CommandError, privilege};
 use crate::{
     api::{Answer, Reply, Request, SOCKET},
-    config::Config,
+    config::{Config, Whereabouts},
     dataplane::pins,
     offline,
     status::Status,
@@ -111,13 +111,24 @@ pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
 
 /// Asks what only a daemon can answer.
 pub async fn ask_daemon(config: &Config, request: Request) -> Result<Reply, CommandError> {
-    let socket = socket(config);
-    let Some(mut line) = connect(&socket).await? else {
-        let instance = config.node.instance.clone();
-        return Err(Error::NotRunning { instance, socket }.into());
-    };
+    let (instance, socket) = (&config.node.instance, socket(config));
+    let answer = reached(instance, &socket).await?.exchange(&request).await?;
+    answer.map_err(CommandError::failed)
+}
+
+/// The same where the configuration may be bad.
+pub(super) async fn ask_at(at: &Whereabouts, request: Request) -> Result<Reply, CommandError> {
+    let mut line = reached(&at.instance, &at.run.join(SOCKET)).await?;
     let answer = line.exchange(&request).await?;
     answer.map_err(CommandError::failed)
+}
+
+async fn reached(instance: &str, socket: &Path) -> Result<Line, Error> {
+    let line = connect(socket).await?;
+    line.ok_or_else(|| Error::NotRunning {
+        instance: instance.to_owned(),
+        socket: socket.to_owned(),
+    })
 }
 
 /// An open line to the daemon.
@@ -157,7 +168,10 @@ fn no_line(socket: &Path, source: io::Error) -> Result<Option<Line>, Error> {
 impl Line {
     /// One request, one answer.
     pub async fn exchange(&mut self, request: &Request) -> Result<Answer, Error> {
-        let slow = matches!(request, Request::Sync(_) | Request::Reload);
+        let slow = matches!(
+            request,
+            Request::Sync(_) | Request::Reload | Request::Plan { .. } | Request::Apply { .. }
+        );
         self.send(request).await?;
         if slow {
             return self.next().await;

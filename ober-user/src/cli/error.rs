@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{client, privilege};
-use crate::{api::Failure, config, counters, dataplane, events, haproxy, hostlist};
+use crate::{api::Failure, config, counters, dataplane, events, haproxy, history, hostlist};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,6 +24,8 @@ pub enum Error {
         /// Capabilities the caller lacks, when that may be why.
         hint: Option<privilege::Missing>,
     },
+    #[error(transparent)]
+    History(#[from] history::Error),
     #[error(transparent)]
     Counters(#[from] counters::Error),
     #[error(transparent)]
@@ -75,6 +77,7 @@ impl Error {
             Self::Usage(_) | Self::Config(_) | Self::Hostlist(_) | Self::Refused { .. } => true,
             Self::Haproxy(error) => matches!(error, haproxy::Error::Render(_)),
             Self::Failed { failure, .. } => failure.usage,
+            Self::History(error) => !matches!(error, history::Error::Store(_)),
             Self::Daemon(error) => error
                 .chain()
                 .any(|cause| cause.downcast_ref::<config::Error>().is_some()),

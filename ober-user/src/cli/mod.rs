@@ -5,6 +5,7 @@ mod acl;
 mod backends;
 mod bfd;
 mod bgp;
+mod certificates;
 pub mod client;
 mod counters;
 mod detach;
@@ -13,7 +14,9 @@ mod error;
 mod findings;
 mod flow;
 mod gate;
+mod history;
 mod hostlist;
+mod plan;
 pub mod privilege;
 mod reload;
 pub mod screen;
@@ -33,7 +36,7 @@ pub use error::Error;
 use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve.\n\nColour is used on a terminal unless NO_COLOR is set. \
+configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -64,8 +67,16 @@ enum Command {
     Status(Json),
     /// Take the programs off the interfaces and remove all pins
     Detach(detach::Detach),
-    /// Have the daemon read its configuration again and replace the workers
+    /// Have the daemon read its configuration again and put it in force
     Reload(Json),
+    /// Show what a change of the configuration would do, and do nothing
+    Plan(plan::Show),
+    /// Put a configuration in force, and in its place on disk
+    Apply(plan::Apply),
+    /// Show the configurations that were in force
+    History(history::History),
+    /// Put a configuration in force that was before
+    Rollback(plan::Rollback),
     /// Show and change the access lists
     #[command(subcommand)]
     Acl(acl::Acl),
@@ -125,6 +136,8 @@ pub enum Outcome {
     No,
     /// Done, but names did not resolve.
     Unresolved,
+    /// There is something to do.
+    Changes,
 }
 
 impl Ober {
@@ -137,6 +150,10 @@ impl Ober {
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
             Command::Reload(json) => wait(reload::run(&path, json, screen)),
+            Command::Plan(show) => wait(show.run(&path, screen)),
+            Command::Apply(apply) => wait(apply.run(&path, screen)),
+            Command::Rollback(rollback) => wait(rollback.run(&path, screen)),
+            Command::History(history) => history.run(&path, screen),
             Command::Acl(acl) => wait(acl.run(&path, screen)),
             Command::Sync(sync) => wait(sync.run(&path, screen)),
             Command::Flow(flow) => flow.run(&path, screen),

@@ -19,8 +19,18 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     };
     if json.json {
         screen.json(&reloaded)?;
-    } else {
-        show(&reloaded, screen)?;
+    }
+    ended(&reloaded, json, screen)
+}
+
+/// What became of the workers and of the snapshot.
+pub(super) fn ended(
+    reloaded: &Reloaded,
+    json: Json,
+    screen: &mut Screen,
+) -> Result<Outcome, Error> {
+    if !json.json {
+        show(reloaded, screen)?;
     }
     if reloaded.failed.is_empty() {
         Ok(Outcome::Done)
@@ -44,6 +54,10 @@ fn show(reloaded: &Reloaded, screen: &mut Screen) -> Result<(), Error> {
     }
     for (number, why) in &reloaded.failed {
         let text = screen.paint(format_args!("worker {number}: failed: {why}"), Tone::Bad);
+        screen.line(text)?;
+    }
+    for warning in &reloaded.warnings {
+        let text = screen.paint(warning, Tone::Bad);
         screen.line(text)?;
     }
     Ok(())

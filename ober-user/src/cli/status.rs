@@ -9,7 +9,7 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{List, Reconcile, Status, Worker};
+use crate::status::{Configuration, List, Reconcile, Status, Worker, certificates::Certificates};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -35,6 +35,9 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         daemon(status, now),
         status.version
     ))?;
+    if let Some(configuration) = &status.configuration {
+        self::configuration(configuration, screen)?;
+    }
     reconcile(&status.reconcile, now, screen)?;
     interfaces(status, screen)?;
     services(status, screen)?;
@@ -57,11 +60,26 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         section("backends", screen)?;
         super::backends::show(&status.backends, now, screen)?;
     }
+    if status.certificates != Certificates::default() {
+        section("certificates", screen)?;
+        super::certificates::show(&status.certificates, now, screen)?;
+    }
     if status.gate.is_empty() {
         return Ok(());
     }
     section("gate", screen)?;
     super::gate::show(&status.gate, screen)
+}
+
+fn configuration(of: &Configuration, screen: &mut Screen) -> Result<(), Error> {
+    let kept = of
+        .snapshot
+        .map_or("not kept".to_owned(), |number| number.to_string());
+    screen.line(format_args!("configuration {kept}, text {}", of.hash))?;
+    if let Some(haproxy) = &of.haproxy {
+        screen.line(haproxy)?;
+    }
+    Ok(())
 }
 
 fn section(name: &str, screen: &mut Screen) -> Result<(), Error> {
@@ -227,12 +245,18 @@ mod tests {
         let text = paper.text();
         for word in [
             "instance main: healthy, daemon 42 up 1m 5s",
+            "configuration 7, text 00f1e2d3c4b5a697",
+            "HAProxy 3.2.5 with AWS-LC 1.50.0",
             "in0        yes       native       4",
             "open to everybody",
             "backoff",
             "signal 9",
             "frontend-http         12  1m 5s ago  1",
             "10.0.0.1:7480",
+            "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",
+            "not used: its private key is that of another certificate",
+            "s3.test     in 1m 0s           2  the authority does not believe it",
+            "worker 1 behind: HAProxy says to `commit`: no",
             "192.0.2.10  up     announced  1m 1s        2        3  2 workers answer",
         ] {
             assert!(text.contains(word), "{word} is not in\n{text}");

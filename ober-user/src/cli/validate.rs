@@ -30,8 +30,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         many(config.workers.cpus.len(), "worker"),
         many(config.lists.len(), "list"),
     ))?;
-    let library = program.tls_library.as_deref().unwrap_or("no TLS library");
-    screen.line(format_args!("HAProxy {} with {library}", program.version))?;
+    screen.line(program)?;
     Ok(Outcome::Done)
 }
 

@@ -20,15 +20,20 @@ pub use self::{
     env::Env,
     error::{Error, Place, Problem, Report},
     kernel::KernelService,
+    keys::{Difference, Keys, without_secrets},
     listener::{Access, Listener, Protocol},
+    load::base,
     route::{Names, Route, Stranger},
     rules::Rule,
     scalar::{Rate, period},
     schema::schema,
     service::{ClientTimeouts, Service},
     throttle::Throttle,
+    whereabouts::Whereabouts,
+    written::{File, Written},
 };
 
+pub mod acme;
 mod backend;
 pub mod bfd;
 pub mod bgp;
@@ -38,6 +43,7 @@ mod env;
 mod error;
 pub mod gate;
 mod kernel;
+mod keys;
 mod listener;
 mod load;
 mod node;
@@ -56,7 +62,9 @@ mod tree;
 pub mod url;
 mod valid;
 pub mod vrrp;
+mod whereabouts;
 mod workers;
+mod written;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -82,6 +90,8 @@ pub struct Config {
     pub bgp: Option<bgp::Bgp>,
     pub bfd: bfd::Bfd,
     pub vrrp: Option<vrrp::Vrrp>,
+    /// Who issues the certificates that listeners want issued.
+    pub acme: Option<acme::Acme>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -110,6 +120,8 @@ pub struct Node {
     pub sample: u32,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
+    /// Configurations that were in force and are kept; at least 2.
+    pub history: usize,
     /// What others change by hand is looked for this often; zero: never.
     pub reconcile: Duration,
 }

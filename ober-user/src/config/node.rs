@@ -50,6 +50,7 @@ impl Judge<'_> {
             metrics: self.metrics(node.metrics),
             sample: self.sample(node.sample),
             packet_log: node.packet_log.or(false),
+            history: self.history(node.history),
             reconcile: self.period_or_none("reconcile", node.reconcile, Duration::from_secs(30)),
             instance,
         }
@@ -118,6 +119,12 @@ impl Judge<'_> {
             return None;
         };
         Some(words)
+    }
+
+    /// The one in force and the one before are the least of use.
+    fn history(&mut self, key: Key<u32>) -> usize {
+        let most = self.number("history", key, 50, 2..=10_000);
+        usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     fn metrics(&mut self, key: Key<SocketAddr>) -> SocketAddr {

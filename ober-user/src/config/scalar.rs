@@ -239,16 +239,18 @@ impl JsonSchema for Count {
 pub(super) enum AsNumber {
     Internal,
     External,
+    Auto,
     Of(u32),
 }
 
 impl Notation for AsNumber {
-    const EXPECTED: &'static str = "the number of an AS, \"internal\" or \"external\"";
+    const EXPECTED: &'static str = "the number of an AS, \"internal\", \"external\" or \"auto\"";
 
     fn read(text: &str) -> Option<Self> {
         match text {
             "internal" => Some(Self::Internal),
             "external" => Some(Self::External),
+            "auto" => Some(Self::Auto),
             _ => None,
         }
     }
@@ -273,7 +275,7 @@ impl JsonSchema for AsNumber {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [
-            { "enum": ["internal", "external"] },
+            { "enum": ["internal", "external", "auto"] },
             { "type": "integer", "minimum": 1, "maximum": u32::MAX }
         ] })
     }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    load::exposed,
     scalar::{Key, Secret},
     source::{Fault, Span},
     valid::Judge,
+    written::exposed,
 };
 
 /// Which secret.

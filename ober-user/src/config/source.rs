@@ -151,8 +151,8 @@ impl Source {
     }
 }
 
-/// A line that may hold a secret is never shown.
-fn secret(line: &str) -> bool {
+/// A line, or a key, that may hold a secret is never shown.
+pub(super) fn secret(line: &str) -> bool {
     let mut keys = ["cluster_key", "password", "token"].into_iter();
     keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
 }

@@ -13,7 +13,8 @@ use tokio::{
 
 use super::Daemon;
 use crate::{
-    api::{Answer, Failure, Reply, Request},
+    api::{Answer, Failure, Reply, Request, Text},
+    history::{Origin, Reason},
     lists,
     observe::http::Source as _,
 };
@@ -33,8 +34,9 @@ pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
 }
 
 async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
+    let caller = stream.peer_cred().map(|peer| peer.uid()).ok();
     let (read, mut write) = stream.into_split();
-    if let Err(error) = answer_all(BufReader::new(read), &mut write, &daemon).await {
+    if let Err(error) = answer_all(BufReader::new(read), &mut write, &daemon, caller).await {
         tracing::debug!(%error, "control connection");
     }
     lists::release_memory();
@@ -44,12 +46,13 @@ async fn answer_all(
     mut requests: BufReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,
     daemon: &Daemon,
+    caller: Option<u32>,
 ) -> io::Result<()> {
     let mut line = String::new();
     while requests.read_line(&mut line).await? > 0 {
         match serde_json::from_str(&line) {
             Ok(Request::Watch) => return watch(write, daemon).await,
-            Ok(request) => say(write, &daemon.answer(request).await).await?,
+            Ok(request) => say(write, &daemon.answer(request, caller).await).await?,
             Err(error) => say(write, &usage(&error)).await?,
         }
         line.clear();
@@ -85,7 +88,13 @@ fn usage(error: &serde_json::Error) -> Answer {
 }
 
 impl Daemon {
-    async fn answer(&self, request: Request) -> Answer {
+    async fn answer(&self, request: Request, caller: Option<u32>) -> Answer {
+        let origin = |reason, note| Origin {
+            reason,
+            of: None,
+            by: caller,
+            note,
+        };
         let reply = match request {
             Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
             Request::Backends => Ok(Reply::Backends(self.describe_backends().await)),
@@ -105,7 +114,19 @@ impl Daemon {
                 .check(address)
                 .map(Reply::Checked)
                 .map_err(Into::into),
-            Request::Reload => self.reload().await.map(Reply::Reloaded),
+            Request::Reload => {
+                let origin = origin(Reason::Reload, None);
+                self.change(&Text::Own, origin).await.map(Reply::Reloaded)
+            }
+            Request::Plan { of } => self.plan(&of).await.map(Reply::Plan),
+            Request::Apply { of, note } => {
+                let reason = match of {
+                    Text::Own | Text::File(_) => Reason::Apply,
+                    Text::Snapshot(_) => Reason::Rollback,
+                };
+                let done = self.change(&of, origin(reason, note)).await;
+                done.map(Reply::Reloaded)
+            }
             Request::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
             Request::Watch => Ok(Reply::Lists(Vec::new())),
         };

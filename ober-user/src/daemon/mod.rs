@@ -1,18 +1,24 @@
 //! `ober-user run`: one process that owns the data plane, the sockets, the workers and the lists, and answers for them.
 //!
 //! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
-//! only then resolve the lists again. Stop: let go; the data plane goes on filtering and the workers go on serving.
+//! only then resolve the lists again. Every later configuration comes by the same steps (`plan`), as far as they are needed. Stop: let go; the data plane goes on filtering and the workers go on serving.
 
+mod certificates;
+mod change;
 mod control;
 mod detach;
+mod files;
+mod first;
+mod hands;
 mod key;
 mod lock;
+mod perform;
 mod reconcile;
-mod reload;
 pub(crate) mod report;
 mod servers;
 mod start;
 mod steering;
+mod sync;
 
 use std::{
     net::IpAddr,
@@ -33,12 +39,14 @@ pub(crate) use servers::targets;
 
 use crate::{
     announce::Announcer,
+    api::Text,
     backends::Backends,
-    config::Config,
+    config::{Config, Written},
     dataplane::Plane,
     drift::Tally,
     gate,
-    haproxy::Pool,
+    haproxy::{Pool, version::Program},
+    history::{Origin, Reason},
     lists::Keeper,
     observe,
     status::{self, DropEvent},
@@ -46,7 +54,9 @@ use crate::{
 
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
 pub struct Daemon {
+    /// The main file of the configuration, absolute.
     path: PathBuf,
+    in_force: Mutex<InForce>,
     /// The run directory; fixed for the life of the process.
     run: PathBuf,
     started: u64,
@@ -62,8 +72,36 @@ pub struct Daemon {
     watch: servers::Watch,
     /// What was found changed by others. Never held across a wait.
     tally: Mutex<Tally>,
+    certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
+}
+
+/// The configuration as it was written, and what was kept of it.
+pub(crate) struct InForce {
+    written: Written,
+    /// Its number in the history; `None`: it could not be kept.
+    snapshot: Option<u64>,
+    /// What workers are started with; `None`: it did not say.
+    haproxy: Option<Program>,
+}
+
+impl InForce {
+    fn new(written: Written, haproxy: Option<Program>) -> Self {
+        Self {
+            written,
+            snapshot: None,
+            haproxy,
+        }
+    }
+
+    fn describe(&self) -> status::Configuration {
+        status::Configuration {
+            snapshot: self.snapshot,
+            hash: self.written.hash(),
+            haproxy: self.haproxy.clone(),
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -83,6 +121,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
     tasks.spawn(reconcile::sweep(Arc::clone(&daemon)));
     tasks.spawn(reconcile::reconcile(Arc::clone(&daemon)));
+    tasks.spawn(certificates::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;
@@ -94,10 +133,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => match daemon.reload().await {
-                Ok(report) => tracing::info!(?report, "reloaded"),
-                Err(error) => tracing::error!(%error, "reload: everything stays as it was"),
-            },
+            _ = hangup.recv() => {
+                let origin = Origin::of(Reason::Sighup);
+                if let Err(error) = daemon.change(&Text::Own, origin).await {
+                    tracing::error!(%error, "reload: everything stays as it was");
+                }
+            }
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }

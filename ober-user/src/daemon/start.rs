@@ -4,10 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -17,22 +14,25 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
-use super::{Daemon, Lock, cluster_key, servers::Watch, steering};
+use super::{
+    Daemon, InForce, Lock, cluster_key,
+    first::{Parts, assemble},
+    servers::Watch,
+};
 use crate::{
-    announce::{Announcer, addresses},
+    announce::addresses,
     api,
     backends::{Backends, Ready},
-    config::{Access, Config, Steer},
+    config::{self, Access, Config, Env, Steer, Written},
     dataplane::{self, Attached, Plane, Wanted},
     discover::{self, engine::Learned},
     events::Drops,
-    haproxy::{self, Listening, Pool, Servers},
+    haproxy::{self, Listening},
+    history::{Origin, Reason},
     lists::{self, Keeper},
     netlink, observe,
 };
 
-/// How long the workers may take before the start goes on without the slow ones.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Drop events a slow watcher may fall behind.
 const EVENTS: usize = 1024;
 
@@ -47,7 +47,9 @@ pub(super) struct Started {
 }
 
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
-    let config = load(path)?;
+    let path = std::path::absolute(path)?;
+    let written = Written::read(&path)?;
+    let config = meant(&path, &written)?;
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     check_interfaces(&config)?;
@@ -60,10 +62,12 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     tell_unresolved(&ready);
     let parts = put_in_force(&config, key, &mut backends, ready).await?;
     let drops = parts.drops;
+    let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
     let (tell, learned) = mpsc::unbounded_channel();
     let daemon = Arc::new(Daemon {
-        path: path.into(),
         run: node.run.clone(),
+        path,
+        in_force: InForce::new(written, haproxy).into(),
         started: lists::now(),
         announcer: parts.announcer,
         pool: parts.pool.into(),
@@ -75,11 +79,18 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         drops: broadcast::Sender::new(EVENTS),
         tally: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
+        certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::new(config)),
         _lock: lock,
     });
     daemon.watch_servers().await;
     daemon.refresh().await;
+    if let Err(error) = daemon.remember(Origin::of(Reason::Start)) {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "keep a snapshot of the configuration"
+        );
+    }
     tracing::info!(instance = daemon.config().node.instance, "serving");
     Ok(Started {
         daemon,
@@ -98,17 +109,6 @@ async fn discover_first(config: &Config, backends: &mut Backends) {
             backends.learn(config, learned, lists::now());
         }
     }
-}
-
-/// What serves.
-struct Parts {
-    announcer: Announcer,
-    keeper: Keeper,
-    pool: Pool,
-    members: steering::Shared,
-    plane: Arc<Mutex<Plane>>,
-    attached: Vec<Attached>,
-    drops: Drops,
 }
 
 /// Loads, starts and attaches. A first start that fails leaves nothing; a later one leaves what was in force.
@@ -139,67 +139,11 @@ async fn put_in_force(
     parts
 }
 
-async fn assemble(config: &Config, mut plane: Plane, servers: &Servers) -> anyhow::Result<Parts> {
-    let (events, worker_events) = mpsc::unbounded_channel();
-    let (keeper, pool) = serve(config, &mut plane, servers, events).await?;
-    let plane = Arc::new(Mutex::new(plane));
-    let settled = Arc::new(AtomicBool::new(false));
-    let (gates, gate_events) = mpsc::unbounded_channel();
-    let members = steering::Shared::default();
-    steering::follow(
-        Arc::clone(&plane),
-        Arc::clone(&members),
-        Arc::clone(&settled),
-        worker_events,
-        gates,
-    )?;
-    let (count, of) = (pool.ready(PATIENCE).await, config.workers.cpus.len());
-    tracing::info!(workers = count, of, "workers are ready");
-    settled.store(true, Ordering::Release);
-    let attached = {
-        // The pool knows more than the events that were followed until now.
-        let mut known = steering::members(&members);
-        known.learn(&pool.snapshot());
-        let mut plane = steering::lock(&plane);
-        plane.set_ring(&known.ring());
-        attach(config, &mut plane)?
-    };
-    addresses::add(config).await?;
-    let drops = Drops::open(steering::lock(&plane).directory())?;
-    let announcer = Announcer::start(config, &pool.sockets(), gate_events).await?;
-    Ok(Parts {
-        announcer,
-        keeper,
-        pool,
-        members,
-        plane,
-        attached,
-        drops,
-    })
-}
-
-/// The configuration, with no more connections than this machine allows.
-pub(super) fn load(path: &Path) -> anyhow::Result<Config> {
-    let mut config = Config::load(path)?;
+/// What is meant by the files of a main file, with no more connections than this machine allows.
+pub(super) fn meant(main: &Path, written: &Written) -> anyhow::Result<Config> {
+    let mut config = written.config(&config::base(main), &Env::current()?)?;
     config.workers.max_connections = haproxy::allow(config.workers.max_connections);
     Ok(config)
-}
-
-/// Lists, services, workers and sockets: everything but the ring and the attachment.
-async fn serve(
-    config: &Config,
-    plane: &mut Plane,
-    servers: &haproxy::Servers,
-    events: mpsc::UnboundedSender<haproxy::WorkerEvent>,
-) -> anyhow::Result<(Keeper, Pool)> {
-    let mut keeper = Keeper::open(config, plane.directory())?;
-    if !plane.adopted {
-        keeper.restore()?;
-    }
-    let pool = Pool::start(config, servers, events).await?;
-    put_services(config, plane, &keeper, &pool.sockets())?;
-    keeper.sweep()?;
-    Ok((keeper, pool))
 }
 
 /// Puts services, sockets, workers and switches into the kernel.

@@ -21,14 +21,23 @@ pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
 
 /// Which workers are in the ring.
 #[derive(Debug, Default)]
-pub(super) struct Members(Vec<bool>);
+pub(super) struct Members {
+    ready: Vec<bool>,
+    /// Only the first so many may be: the kernel has the sockets of no others, or is to forget them.
+    admitted: usize,
+}
 
 impl Members {
     fn set(&mut self, event: WorkerEvent) -> bool {
-        if self.0.len() <= event.worker {
-            self.0.resize(event.worker + 1, false);
+        if self.ready.len() <= event.worker {
+            self.ready.resize(event.worker + 1, false);
         }
-        std::mem::replace(&mut self.0[event.worker], event.in_ring) != event.in_ring
+        std::mem::replace(&mut self.ready[event.worker], event.in_ring) != event.in_ring
+    }
+
+    /// Lets the first so many into the ring, and no others.
+    pub(super) fn admit(&mut self, workers: usize) {
+        self.admitted = workers;
     }
 
     /// Takes over what the pool says of every worker.
@@ -45,13 +54,8 @@ impl Members {
     }
 
     pub(super) fn ring(&self) -> ober_common::abi::Ring {
-        ring::fill(
-            &self
-                .0
-                .iter()
-                .map(|member| u32::from(*member))
-                .collect::<Vec<_>>(),
-        )
+        let admitted = self.ready.iter().take(self.admitted);
+        ring::fill(&admitted.map(|ready| u32::from(*ready)).collect::<Vec<_>>())
     }
 }
 

@@ -1,13 +1,14 @@
 //! Which HAProxy is installed: its version, the TLS library it runs on, and whether it has what a configuration asks for.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{process::Command, time::timeout};
 
 use super::Error;
@@ -28,7 +29,7 @@ impl std::fmt::Display for Version {
 }
 
 /// What `haproxy -vv` says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// `2.6.12-1+deb12u4`.
     pub version: String,
@@ -39,12 +40,19 @@ pub struct Program {
 
 /// What there is to know about a TLS library: OpenSSL 3.0 to 3.2 lose much of their speed to locks where a process has
 /// many threads; AWS-LC does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Library {
     AwsLc,
     OpenSsl,
     Other,
+}
+
+impl std::fmt::Display for Program {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let library = self.tls_library.as_deref().unwrap_or("no TLS library");
+        write!(out, "HAProxy {} with {library}", self.version)
+    }
 }
 
 impl Program {
@@ -79,49 +87,99 @@ pub async fn probe(haproxy: &Path) -> Result<Program, Error> {
     })
 }
 
-/// A key and the version that has what it asks for.
+/// A key and what HAProxy must have for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Need {
     key: String,
-    version: Version,
+    what: What,
 }
 
-/// What a configuration asks for that not every supported version has.
+/// Both can be asked for with `-cc`, and neither is told by what a text that is refused says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Version(Version),
+    /// A part it is built with or not.
+    Feature(&'static str),
+}
+
+impl What {
+    fn question(self) -> String {
+        match self {
+            Self::Version(version) => format!("version_atleast({version})"),
+            Self::Feature(name) => format!("feature({name})"),
+        }
+    }
+
+    fn lacking(self, haproxy: &Path, key: String) -> Error {
+        let haproxy = haproxy.to_owned();
+        match self {
+            Self::Version(needed) => Error::TooOld {
+                haproxy,
+                key,
+                needed,
+            },
+            Self::Feature(feature) => Error::NotBuilt {
+                haproxy,
+                key,
+                feature,
+            },
+        }
+    }
+}
+
+/// What a configuration asks for that not every supported version or build has. Everything else that is ever rendered is
+/// in HAProxy 2.6 already and still in 3.3.
 fn needs(config: &Config) -> Vec<Need> {
+    let need = |key: &str, what| Need {
+        key: key.to_owned(),
+        what,
+    };
+    let mut needs = vec![
+        need("ober", What::Version(OLDEST)),
+        need("node.metrics", What::Feature("PROMEX")),
+    ];
+    for service in &config.services {
+        let mut listeners = service.listeners.iter();
+        if listeners.any(|listener| listener.protocol.termination().is_some()) {
+            let key = format!("certificate of service {}", service.name);
+            needs.push(need(&key, What::Feature("OPENSSL")));
+        }
+    }
     let used = config.services.iter().flat_map(Service::backends);
-    let mut needs = Vec::new();
     for name in used {
+        if config
+            .backends
+            .get(name)
+            .is_some_and(|backend| backend.tls.is_some())
+        {
+            let key = format!("backends.{name}.tls");
+            needs.push(need(&key, What::Feature("OPENSSL")));
+        }
         if config
             .backends
             .get(name)
             .is_some_and(|backend| backend.strict_max_connections)
         {
-            needs.push(Need {
-                key: format!("backends.{name}.strict_max_connections"),
-                version: Version(3, 2),
-            });
+            let key = format!("backends.{name}.strict_max_connections");
+            needs.push(need(&key, What::Version(Version(3, 2))));
         }
     }
     needs
 }
 
-/// Refuses what the installed version does not have, by key and version.
+/// Refuses what the installed version or build does not have, by key.
 pub(super) async fn suits(config: &Config) -> Result<(), Error> {
     let haproxy = &config.workers.haproxy;
-    let oldest = Need {
-        key: "ober".to_owned(),
-        version: OLDEST,
-    };
-    for need in std::iter::once(oldest).chain(needs(config)) {
-        let asked = format!("version_atleast({})", need.version);
-        let answer = run(haproxy, &["-cc", &asked]).await?;
+    let mut asked = BTreeSet::new();
+    for Need { key, what } in needs(config) {
+        let question = what.question();
+        if !asked.insert(question.clone()) {
+            continue;
+        }
+        let answer = run(haproxy, &["-cc", &question]).await?;
         // It says "no" without a word. Whatever has words does not answer this, and they are shown when it checks.
         if !answer.status.success() && answer.stderr.is_empty() {
-            return Err(Error::TooOld {
-                haproxy: haproxy.clone(),
-                key: need.key,
-                needed: need.version,
-            });
+            return Err(what.lacking(haproxy, key));
         }
     }
     Ok(())
@@ -178,6 +236,46 @@ mod tests {
             assert_eq!(Program::read(text), Some(expected));
         }
         assert_eq!(Program::read("nginx version: nginx/1.22.1"), None);
+    }
+
+    #[tokio::test]
+    async fn a_build_or_a_version_that_lacks_what_a_key_asks_for_is_refused_by_that_key() {
+        let home = tempfile::tempdir().unwrap();
+        let haproxy = home.path().join("haproxy");
+        let text = format!(
+            "[node]\ninterfaces=['in0']\n[workers]\nhaproxy='{}'\n[backends.rgw]\nservers=['10.0.0.1:80']\n\
+             max_connections=9\nwhen_full='queue'\nstrict_max_connections=true\ntls.verify=false\n[[services]]\nname='s3'\nvips=['192.0.2.1']\n\
+             backend='rgw'\n[[services.listeners]]\nport=80\naccess='open'\n",
+            haproxy.display()
+        );
+        let install = |lacks: &str| {
+            let script = format!("#!/bin/sh\n[ \"$2\" != '{lacks}' ]\n");
+            std::fs::write(&haproxy, script).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&haproxy, mode).unwrap();
+        };
+        install("");
+        let config = Config::parse(&text, home.path(), &crate::config::Env::default()).unwrap();
+        suits(&config).await.unwrap();
+        for (lacks, words) in [
+            ("version_atleast(2.6)", "ober needs HAProxy 2.6 or newer"),
+            (
+                "feature(PROMEX)",
+                "node.metrics needs HAProxy built with PROMEX",
+            ),
+            (
+                "feature(OPENSSL)",
+                "backends.rgw.tls needs HAProxy built with OPENSSL",
+            ),
+            (
+                "version_atleast(3.2)",
+                "backends.rgw.strict_max_connections needs HAProxy 3.2 or newer",
+            ),
+        ] {
+            install(lacks);
+            let refused = suits(&config).await.unwrap_err().to_string();
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
     }
 
     #[tokio::test]

@@ -36,7 +36,84 @@ struct Kept {
     files: Vec<Pending>,
 }
 
+/// What resolving every list again would make of it. Nothing is changed yet.
+pub struct Foreseen {
+    ready: Vec<Ready>,
+    errors: Vec<(String, Error)>,
+    synced: Vec<Synced>,
+}
+
+impl Foreseen {
+    /// Every list that can be changed, with the difference.
+    pub fn synced(&self) -> &[Synced] {
+        &self.synced
+    }
+
+    /// The lists that keep what they have, and why.
+    pub fn failures(&self) -> std::collections::BTreeMap<String, String> {
+        let failures = self.errors.iter();
+        failures
+            .map(|(name, error)| (name.clone(), error.to_string()))
+            .collect()
+    }
+}
+
 impl Keeper {
+    /// Resolves every list again. Lists fail alone.
+    pub async fn foresee(&self) -> Foreseen {
+        let mut foreseen = Foreseen {
+            ready: Vec::new(),
+            errors: Vec::new(),
+            synced: Vec::new(),
+        };
+        let sync = Sync {
+            dry_run: true,
+            ..Sync::default()
+        };
+        for name in self.lists.keys() {
+            let edit = Edit {
+                target: Target::List(name.clone()),
+                how: How::Refresh,
+                sources: Vec::new(),
+                stdin: None,
+            };
+            let ready = match self.slurm() {
+                Ok(slurm) => self.prepare(name, &edit, &sync, &slurm).await,
+                Err(error) => Err(error),
+            };
+            match ready {
+                Ok(ready) => {
+                    foreseen.synced.push(self.shown(&ready));
+                    foreseen.ready.push(ready);
+                }
+                Err(error) => foreseen.errors.push((name.clone(), error)),
+            }
+        }
+        foreseen
+    }
+
+    /// Puts in force what was foreseen. What fails keeps what it had.
+    pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
+        let mut errors = foreseen.errors;
+        for mut ready in foreseen.ready {
+            let name = ready.name.clone();
+            let done = self.keep(&mut ready, None).and_then(|kept| {
+                ready.kept = Some(kept);
+                self.apply(vec![ready])
+            });
+            match done {
+                Ok(_) => drop(self.lists.get_mut(&name).map(|list| list.error = None)),
+                Err(error) => errors.push((name, error)),
+            }
+        }
+        for (name, error) in &errors {
+            if let Some(list) = self.lists.get_mut(name) {
+                list.error = Some(error.to_string());
+            }
+        }
+        errors.into_iter().map(|(_, error)| error).collect()
+    }
+
     /// Applies the edits of lists, all or none; edits of backends are not ours.
     pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
         let slurm = self.slurm()?;

@@ -22,13 +22,14 @@ use std::{
 
 use ober_common::abi::LISTS;
 
+pub use change::Foreseen;
 pub use expand::Names;
 use snapshot::Snapshot;
 use stored::{Stored, free_number, read_all};
 
 use crate::{
     access::{self, Change, Entries, Others},
-    api::{Checked, Edit, How, ListEntries, Sync, Target},
+    api::{Checked, ListEntries},
     config::Config,
     dataplane::{Error as MapError, Maps},
     hostlist, slurm, status, store,
@@ -181,24 +182,8 @@ impl Keeper {
 
     /// Resolves every list again and applies what changed. Lists fail alone; each keeps what it had.
     pub async fn refresh(&mut self) -> Vec<Error> {
-        let mut errors = Vec::new();
-        for name in self.lists.keys().cloned().collect::<Vec<_>>() {
-            let edit = Edit {
-                target: Target::List(name.clone()),
-                how: How::Refresh,
-                sources: Vec::new(),
-                stdin: None,
-            };
-            let sync = Sync {
-                edits: vec![edit],
-                ..Sync::default()
-            };
-            let error = self.sync(&sync).await.err();
-            if let Some(list) = self.lists.get_mut(&name) {
-                list.error = error.as_ref().map(ToString::to_string);
-            }
-            errors.extend(error);
-        }
+        let foreseen = self.foresee().await;
+        let errors = self.put(foreseen);
         release_memory();
         errors
     }
@@ -309,6 +294,14 @@ impl Keeper {
         })
     }
 
+    /// Another keeper changed the lists: what is on disk and in the kernel is no longer what this one left there.
+    pub fn distrust(&mut self) -> Result<(), Error> {
+        for list in self.lists.values_mut() {
+            list.snapshot = None;
+        }
+        self.recount()
+    }
+
     fn recount(&mut self) -> Result<(), Error> {
         for (name, list) in &mut self.lists {
             let held = access::read(&self.maps, list.stored.number);
@@ -359,7 +352,7 @@ impl Keeper {
 }
 
 /// Seconds since 1970.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub mod backends;
 pub mod bfd;
 pub mod bgp;
+pub mod certificates;
 pub mod gate;
 pub mod vrrp;
 
@@ -20,16 +21,29 @@ pub struct Status {
     pub started: Option<u64>,
     /// Are all interfaces attached and is a worker in every ring?
     pub healthy: bool,
+    /// The configuration in force; `None`: no daemon runs.
+    pub configuration: Option<Configuration>,
     pub reconcile: Reconcile,
     pub data_plane: DataPlane,
     pub services: Vec<Service>,
     pub workers: Vec<Worker>,
     pub lists: Vec<List>,
     pub backends: BTreeMap<String, backends::Backend>,
+    pub certificates: certificates::Certificates,
     pub gate: Vec<gate::Gate>,
     pub bgp: Vec<bgp::Neighbour>,
     pub bfd: bfd::Bfd,
     pub vrrp: vrrp::Vrrp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Its number in `history`; `None`: it could not be kept.
+    pub snapshot: Option<u64>,
+    /// The same for the same text.
+    pub hash: String,
+    /// The program that workers are started with, as it was when this was put in force.
+    pub haproxy: Option<crate::haproxy::version::Program>,
 }
 
 /// What the passes of `node.reconcile` found and set right.

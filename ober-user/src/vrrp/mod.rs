@@ -26,7 +26,7 @@ use self::{
 use crate::machine::Machine;
 
 mod event;
-mod neighbour;
+pub mod neighbour;
 mod net;
 pub mod packet;
 mod received;

@@ -136,7 +136,7 @@ fn ipv6(next: u8, from: Mac, source: Ipv6Addr, group: Ipv6Addr, message: &[u8]) 
 }
 
 /// Who says in an ARP frame to be at which address; `None` for a probe (RFC 5227), which only asks.
-pub(super) fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
+pub fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     let arp = frame.get(14..)?;
     if arp.get(..6)? != [0, 1, 8, 0, 6, 4] {
         return None;
@@ -148,7 +148,7 @@ pub(super) fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
 }
 
 /// Who says in a neighbour advertisement (from its `ICMPv6` header on) to be at which address.
-pub(super) fn advertisement_claim(message: &[u8]) -> Option<(IpAddr, Mac)> {
+pub fn advertisement_claim(message: &[u8]) -> Option<(IpAddr, Mac)> {
     let octets: [u8; 16] = message.get(8..24)?.try_into().ok()?;
     let mut options = message.get(24..)?;
     loop {

@@ -9,11 +9,7 @@ use nix::{
 };
 
 use super::{BUCKET, SMALL, Script};
-use crate::{
-    lab::{VIP4, until},
-    peers::{Keepalived, keepalived::Router},
-    shared::{ADVERTISEMENT, SharedVip, VRID},
-};
+use crate::{lab::until, peers::Keepalived, shared::SharedVip};
 
 /// How long a change of master may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,22 +38,7 @@ pub(super) fn keepalived(script: &mut Script) {
 fn takes_over() -> Result<(SharedVip, Keepalived, String)> {
     let mut stage = SharedVip::new("vrrp", [200, 100])?;
     stage.storage.signal(Signal::SIGSTOP)?;
-    let peer = Keepalived::start(
-        &stage.pair.lab,
-        stage.node(1),
-        &Router {
-            interface: "in0".to_owned(),
-            version: 3,
-            vrid: VRID,
-            priority: 100,
-            interval: ADVERTISEMENT,
-            vips: vec![VIP4],
-            source: SharedVip::address(1),
-            peers: vec![SharedVip::address(0)],
-            preempt: true,
-            more: String::new(),
-        },
-    )?;
+    let peer = stage.keepalived(100)?;
     stage.start(0)?;
     stage.until_master(1, PATIENCE)?;
     let began = Instant::now();

@@ -3,59 +3,16 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use ober_tests::lab::until;
+use ober_tests::{lab::until, peers::Bird};
 use ober_user::gate::Standing;
 
 use crate::{
-    router::{Router, Seen, Setup, V6},
-    stage::{PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Stage, VIP4, VIP6, become_victim},
+    router::{ROUTE4, ROUTE6, Router, Setup, V6, ends, forgets, learns, sees},
+    stage::{
+        PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Stage, VIP4, VIP6, become_victim, bgp,
+        listening, longest_segment,
+    },
 };
-
-const ROUTE4: &str = "192.0.2.10/32";
-const ROUTE6: &str = "2001:db8::10/128";
-
-/// `[bgp]` with one neighbour, and more keys of it.
-fn bgp(address: &str, more: &str) -> String {
-    format!(
-        "[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '{address}'\nas = 65002\nconnect_retry = '1s'\n{more}\n"
-    )
-}
-
-fn listening(address: &str, more: &str) -> String {
-    bgp(address, more).replace(
-        "as = 65001",
-        "as = 65001\nlisten = ['0.0.0.0:179', '[::]:179']",
-    )
-}
-
-fn sees<R: Router>(
-    router: &R,
-    prefix: &str,
-    what: &str,
-    wanted: impl Fn(Option<&Seen>) -> bool,
-) -> Option<Seen> {
-    until(&format!("{prefix} {what}"), PATIENCE, || {
-        let seen = router.route(prefix);
-        anyhow::ensure!(wanted(seen.as_ref()), "{seen:?}");
-        Ok(Some(seen))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-fn learns<R: Router>(router: &R, prefix: &str) -> Seen {
-    sees(router, prefix, "is learnt", |seen| seen.is_some()).expect("it is")
-}
-
-fn forgets<R: Router>(router: &R, prefix: &str) {
-    sees(router, prefix, "is forgotten", |seen| seen.is_none());
-}
-
-fn ends<R: Router>(router: &R, setup: &Setup) {
-    until("the router's end of the session", PATIENCE, || {
-        Ok((!router.established(setup)).then_some(()))
-    })
-    .expect("ended");
-}
 
 fn announced_withdrawn_and_announced_again<R: Router>() {
     let (stage, setup) = (Stage::new("bgp"), Setup::default());
@@ -372,13 +329,13 @@ fn attributes_change_and_arrive_without_a_reset<R: Router>() {
     });
     let communities = "communities = ['65001:100', '65001:1:2', 'rt:65001:5', 'no-export']";
     speaker.configure(&with(&format!(
-        "med = 9\nprepend = 2\n{communities}\n[[bgp.announcements]]\nvips = ['{VIP6}']\nmed = 1"
+        "med = 9\nprepend = 2\nas_path = [65010, 4200000010]\n{communities}\n[[bgp.announcements]]\nvips = ['{VIP6}']\nmed = 1"
     )));
     let seen = sees(&router, ROUTE4, "has everything", |seen| {
         seen.is_some_and(|it| it.med == Some(9))
     })
     .expect("a route");
-    assert_eq!(seen.path, "65001 65001 65001");
+    assert_eq!(seen.path, "65001 65001 65001 65010 4200000010");
     for community in ["65001:100", "65001:1:2", "rt:65001:5"] {
         assert!(
             seen.communities.iter().any(|it| it == community),
@@ -433,6 +390,49 @@ fn a_four_octet_as_is_shown_to_the_router<R: Router>() {
     let config = bgp(ROUTER4, "local_as = 4200000001").replace("as = 65002", "as = 'external'");
     let _speaker = stage.speak(&config);
     assert_eq!(learns(&router, ROUTE4).path, "4200000001");
+}
+
+fn a_neighbour_of_any_as_is_taken_as_it_is<R: Router>() {
+    let stage = Stage::new("bgp-auto");
+    // External, then internal.
+    for (asn, path, preference) in [(65002, "65001", None), (65001, "", Some(100))] {
+        let setup = Setup {
+            asn,
+            ..Setup::default()
+        };
+        let router = R::start(&stage, &setup);
+        let speaker = stage.speak(&bgp(ROUTER4, "").replace("as = 65002", "as = 'auto'"));
+        let seen = learns(&router, ROUTE4);
+        assert_eq!(seen.path, path);
+        if preference.is_some() {
+            assert_eq!(seen.local_pref, preference);
+        }
+        assert_eq!(speaker.neighbour(ROUTER4).asn, Some(asn));
+        drop((speaker, router));
+        stage.forget_routers();
+    }
+}
+
+fn segments_are_as_long_as_allowed_and_no_longer<R: Router>() {
+    for passive in [false, true] {
+        let stage = Stage::new("bgp-mss");
+        let setup = Setup {
+            passive: !passive,
+            ..Setup::default()
+        };
+        let router = R::start(&stage, &setup);
+        let speaker = stage.speak(&listening(
+            ROUTER4,
+            &format!("passive = {passive}\nmss = 700"),
+        ));
+        learns(&router, ROUTE4);
+        speaker.established(ROUTER4);
+        // Both ends: what we send, and what we ask the router to send. Timestamps take 12 bytes of each segment.
+        for host in [&stage.node, &stage.router] {
+            let longest = longest_segment(host);
+            assert!((600..=700).contains(&longest), "{longest}");
+        }
+    }
 }
 
 fn too_many_prefixes_end_the_session<R: Router>() {
@@ -502,18 +502,21 @@ fn a_planned_stop_withdraws_and_says_why<R: Router>() {
     );
 }
 
-macro_rules! matrix {
-    ($($row:ident)*) => {
-        mod frr {
-            $(#[test] fn $row() { super::$row::<ober_tests::peers::Frr>(); })*
-        }
-        mod bird {
-            $(#[test] fn $row() { super::$row::<ober_tests::peers::Bird>(); })*
-        }
+#[test]
+fn a_router_of_two_octets_hears_the_true_path_beside_the_stand_ins() {
+    let stage = Stage::new("bgp-as2");
+    let setup = Setup {
+        two_octets: true,
+        ..Setup::default()
     };
+    let router: Bird = Router::start(&stage, &setup);
+    let keys = "[[bgp.announcements]]\nas_path = [65010, 4200000010]";
+    let _speaker = stage.speak(&bgp(ROUTER4, keys));
+    let path = learns(&router, ROUTE4).path;
+    assert_eq!(path, "65001 65010 4200000010");
 }
 
-matrix! {
+crate::matrix! {
     announced_withdrawn_and_announced_again
     signed_sessions_come_up_with_the_right_password_alone
     generalized_ttl_security_lets_only_the_link_in
@@ -534,6 +537,8 @@ matrix! {
     attributes_change_and_arrive_without_a_reset
     an_internal_neighbour_hears_the_preference
     a_four_octet_as_is_shown_to_the_router
+    a_neighbour_of_any_as_is_taken_as_it_is
+    segments_are_as_long_as_allowed_and_no_longer
     too_many_prefixes_end_the_session
     a_graceful_shutdown_is_seen_before_the_withdraw
     end_of_rib_is_held_until_the_first_verdicts

@@ -9,3 +9,4 @@ mod cells;
 mod rogue;
 mod router;
 mod stage;
+mod watched;

@@ -1,12 +1,22 @@
 //! One face for FRR and BIRD, so that every cell of the matrix is written once.
 
 use nix::sys::signal::Signal;
-use ober_tests::peers::{Bird, Daemon, Frr};
+use ober_tests::{
+    lab::until,
+    peers::{Bird, Daemon, Frr},
+};
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) const ROUTE4: &str = "192.0.2.10/32";
+pub(crate) const ROUTE6: &str = "2001:db8::10/128";
 
 /// How the router is set up towards the node.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a line of the router's configuration, whatever the others are"
+)]
 pub(crate) struct Setup {
     /// The node's and the router's address.
     pub(crate) session: (&'static str, &'static str),
@@ -18,6 +28,10 @@ pub(crate) struct Setup {
     pub(crate) passive: bool,
     pub(crate) extended: bool,
     pub(crate) hold_time: u32,
+    /// 200 ms x 3: a router has no real-time thread, and the machine other work.
+    pub(crate) bfd: bool,
+    /// Knows AS numbers of two octets alone. FRR cannot play that: it hears that we know four, and so of no `AS4_PATH`.
+    pub(crate) two_octets: bool,
     /// Networks it announces.
     pub(crate) networks: &'static [&'static str],
 }
@@ -38,6 +52,8 @@ impl Default for Setup {
             passive: false,
             extended: false,
             hold_time: 9,
+            bfd: false,
+            two_octets: false,
             networks: &[],
         }
     }
@@ -55,6 +71,11 @@ pub(crate) struct Seen {
 }
 
 pub(crate) trait Router: Sized + Send {
+    /// Which BFD it runs on a link with GTSM.
+    const BFD_WITH_GTSM: &'static str;
+
+    /// Is its BFD session with the node up?
+    fn bfd_is_up(&self) -> bool;
     fn start(stage: &Stage, setup: &Setup) -> Self;
     /// The route to this prefix, when there is one.
     fn route(&self, prefix: &str) -> Option<Seen>;
@@ -66,15 +87,61 @@ pub(crate) trait Router: Sized + Send {
     fn restart(&mut self, stage: &Stage, setup: &Setup);
     /// Has it been told that everything was said?
     fn heard_end_of_rib(&mut self) -> bool;
+    /// From now on as the setup says.
+    fn configure(&mut self, setup: &Setup);
+    /// What it wrote of its sessions.
+    fn log(&mut self) -> String;
     /// How it remembers the last end of the session.
     fn last_error(&self, setup: &Setup) -> String;
+}
+
+pub(crate) fn sees<R: Router>(
+    router: &R,
+    prefix: &str,
+    what: &str,
+    wanted: impl Fn(Option<&Seen>) -> bool,
+) -> Option<Seen> {
+    until(&format!("{prefix} {what}"), PATIENCE, || {
+        let seen = router.route(prefix);
+        anyhow::ensure!(wanted(seen.as_ref()), "{seen:?}");
+        Ok(Some(seen))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+pub(crate) fn learns<R: Router>(router: &R, prefix: &str) -> Seen {
+    sees(router, prefix, "is learnt", |seen| seen.is_some()).expect("it is")
+}
+
+pub(crate) fn forgets<R: Router>(router: &R, prefix: &str) {
+    sees(router, prefix, "is forgotten", |seen| seen.is_none());
+}
+
+pub(crate) fn ends<R: Router>(router: &R, setup: &Setup) {
+    until("the router's end of the session", PATIENCE, || {
+        Ok((!router.established(setup)).then_some(()))
+    })
+    .expect("ended");
+}
+
+/// Each row with each router.
+#[macro_export]
+macro_rules! matrix {
+    ($($row:ident)*) => {
+        mod frr {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Frr>(); })*
+        }
+        mod bird {
+            $(#[test] fn $row() { super::$row::<ober_tests::peers::Bird>(); })*
+        }
+    };
 }
 
 fn frr_config(setup: &Setup) -> String {
     use std::fmt::Write as _;
     let (node, _) = setup.session;
     let mut lines = format!(
-        "router bgp {}\n bgp router-id 10.9.0.2\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+        "router bgp {}\n bgp router-id 10.9.0.2\n bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
          no bgp default ipv4-unicast\n neighbor {node} remote-as {}\n neighbor {node} timers 1 {}\n \
          neighbor {node} timers connect 1\n",
         setup.asn, setup.node_as, setup.hold_time
@@ -88,6 +155,7 @@ fn frr_config(setup: &Setup) -> String {
     option(setup.ttl_security, "ttl-security hops 1");
     option(setup.passive, "passive");
     option(setup.extended, "capability extended-nexthop");
+    option(setup.bfd, "bfd 3 200 200");
     if let Some(password) = setup.password {
         option(true, &format!("password {password}"));
     }
@@ -112,6 +180,13 @@ fn of_family(prefix: &str) -> &'static str {
 }
 
 impl Router for Frr {
+    const BFD_WITH_GTSM: &'static str = "multi-hop";
+
+    fn bfd_is_up(&self) -> bool {
+        let peers = self.show("bfd peers").expect("ask FRR");
+        peers[0]["status"] == "up"
+    }
+
     fn start(stage: &Stage, setup: &Setup) -> Self {
         Self::start(&stage.lab, &stage.router, &frr_config(setup)).expect("start FRR")
     }
@@ -173,12 +248,19 @@ impl Router for Frr {
     fn restart(&mut self, stage: &Stage, setup: &Setup) {
         self.restart(&stage.router, Daemon::Bgpd)
             .expect("restart bgpd");
-        self.configure(&frr_config(setup)).expect("configure bgpd");
+        Router::configure(self, setup);
+    }
+
+    fn configure(&mut self, setup: &Setup) {
+        Self::configure(self, &frr_config(setup)).expect("configure FRR");
+    }
+
+    fn log(&mut self) -> String {
+        self.daemon(Daemon::Bgpd).expect("bgpd").log()
     }
 
     fn heard_end_of_rib(&mut self) -> bool {
-        let log = self.daemon(Daemon::Bgpd).expect("bgpd").log();
-        log.contains("rcvd End-of-RIB for IPv4 Unicast")
+        self.log().contains("rcvd End-of-RIB for IPv4 Unicast")
     }
 
     fn last_error(&self, setup: &Setup) -> String {
@@ -198,7 +280,7 @@ fn bird_config(setup: &Setup) -> String {
     } else {
         node.to_owned()
     };
-    let mut lines = "router id 10.9.0.2;\n".to_owned();
+    let mut lines = "router id 10.9.0.2;\nprotocol bfd {\n interface \"*\" { interval 200 ms; multiplier 3; };\n}\n".to_owned();
     for family in setup.families {
         writeln!(lines, "protocol static networks_{family} {{ {family};").expect("to a string");
         let ours = setup
@@ -224,6 +306,8 @@ fn bird_config(setup: &Setup) -> String {
     };
     option(setup.ttl_security, "ttl security on");
     option(setup.passive, "passive on");
+    option(setup.bfd, "bfd on");
+    option(setup.two_octets, "enable as4 off");
     if let Some(password) = setup.password {
         option(true, &format!("password \"{password}\""));
     }
@@ -244,6 +328,13 @@ fn bird_config(setup: &Setup) -> String {
 }
 
 impl Router for Bird {
+    const BFD_WITH_GTSM: &'static str = "single-hop";
+
+    fn bfd_is_up(&self) -> bool {
+        let sessions = self.command("show bfd sessions").expect("ask BIRD");
+        sessions.lines().any(|line| line.contains(" Up "))
+    }
+
     fn start(stage: &Stage, setup: &Setup) -> Self {
         Self::start(&stage.lab, &stage.router, &bird_config(setup)).expect("start BIRD")
     }
@@ -301,8 +392,16 @@ impl Router for Bird {
         self.restart(&stage.router).expect("restart BIRD");
     }
 
+    fn configure(&mut self, setup: &Setup) {
+        Self::configure(self, &bird_config(setup)).expect("configure BIRD");
+    }
+
+    fn log(&mut self) -> String {
+        self.process().log()
+    }
+
     fn heard_end_of_rib(&mut self) -> bool {
-        self.process().log().contains("Got END-OF-RIB")
+        self.log().contains("Got END-OF-RIB")
     }
 
     fn last_error(&self, _: &Setup) -> String {

@@ -12,9 +12,11 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use ober_tests::lab::{self, Host, Lab, Process};
 use ober_user::{
+    announce, bfd,
     bgp::{self, Handle},
-    config::{Config, Env, bgp::Bgp},
+    config::{Config, Env},
     gate::Standing,
+    realtime::Thread,
     status::bgp::Neighbour,
 };
 use tokio::{runtime, sync::oneshot};
@@ -62,6 +64,36 @@ impl Stage {
         Self { node, router, lab }
     }
 
+    /// Makes room for another router in the same place.
+    pub(crate) fn forget_routers(&self) {
+        for peer in ["frr-router", "bird-router"] {
+            let directory = self.lab.directory().join(peer);
+            if directory.exists() {
+                std::fs::remove_dir_all(directory).expect("remove what a router left");
+            }
+        }
+    }
+
+    /// Packets of BFD neither leave the node nor come in, or do again. A rule drops what comes in only when it stands
+    /// before the table of the node's own addresses.
+    pub(crate) fn cut_bfd(&self, cut: bool) {
+        let rule = |verb, port| format!("rule {verb} pref 10 ipproto udp dport {port} blackhole");
+        let lines = if cut {
+            let first = ["rule add pref 100 lookup local", "rule del pref 0"];
+            [
+                first.map(str::to_owned),
+                [rule("add", 3784), rule("add", 4784)],
+            ]
+        } else {
+            let last = ["rule add pref 0 lookup local", "rule del pref 100"];
+            [
+                [rule("del", 3784), rule("del", 4784)],
+                last.map(str::to_owned),
+            ]
+        };
+        self.node.ip(&lines.concat()).expect("cut BFD");
+    }
+
     /// Speaks as `[bgp]` says, with both VIPs announced and settled.
     pub(crate) fn speak(&self, bgp: &str) -> Speaker {
         let speaker = self.listen(bgp);
@@ -81,15 +113,16 @@ impl Stage {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime");
             runtime.block_on(async {
-                let handle = Arc::new(bgp::start(&config).expect("start speaking"));
-                tell.send((handle, runtime::Handle::current()))
+                let (handle, bfd, _thread) = both_protocols(&config).await;
+                tell.send((handle, bfd, runtime::Handle::current()))
                     .expect("tell");
                 stopped.await.unwrap_or_default();
             });
         });
-        let (handle, runtime) = told.recv().expect("it speaks");
+        let (handle, bfd, runtime) = told.recv().expect("it speaks");
         Speaker {
             handle,
+            bfd,
             runtime,
             stop: Some(stop),
             thread: Some(thread),
@@ -109,6 +142,44 @@ impl Stage {
     }
 }
 
+/// BGP, and BFD that tells it, as the daemon has them.
+async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thread) {
+    let bgp = bgp::start(config.bgp.as_ref().expect("[bgp]")).expect("start speaking");
+    let bgp = Arc::new(bgp);
+    let thread = Thread::start().expect("start the thread of BFD");
+    let (changes, mut paths) = tokio::sync::mpsc::unbounded_channel();
+    let bfd = bfd::start(&thread, changes);
+    let told = Arc::clone(&bgp);
+    tokio::spawn(async move {
+        while let Some(bfd::Change { peer, state, .. }) = paths.recv().await {
+            told.bfd(peer, announce::path(state));
+        }
+    });
+    bfd.set(announce::sessions(config))
+        .await
+        .expect("start BFD");
+    (bgp, Arc::new(bfd), thread)
+}
+
+/// The longest segment of the BGP connection, as the kernel of the host has it.
+pub(crate) fn longest_segment(host: &Host) -> u32 {
+    let mut ss = Command::new("ss");
+    ss.args([
+        "-tniOH",
+        "state",
+        "established",
+        "( sport = :179 or dport = :179 )",
+    ]);
+    let text = host.output(&mut ss).expect("ask the kernel").stdout;
+    let text = String::from_utf8(text).expect("text");
+    let mut words = text.split_whitespace();
+    let found = words.find_map(|word| word.strip_prefix("mss:"));
+    found
+        .unwrap_or_else(|| panic!("no segment size in {text}"))
+        .parse()
+        .expect("a number")
+}
+
 /// Is this process one that [`Stage::victim`] started? Then it speaks until it is killed.
 pub(crate) fn become_victim() {
     let Ok(bgp) = std::env::var(VICTIM) else {
@@ -116,7 +187,7 @@ pub(crate) fn become_victim() {
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let handle = bgp::start(&config(&bgp)).expect("start speaking");
+        let (handle, _bfd, _thread) = both_protocols(&config(&bgp)).await;
         for vip in [VIP4, VIP6] {
             handle.stand(vip.parse().expect("an address"), Standing::Announced);
         }
@@ -125,8 +196,8 @@ pub(crate) fn become_victim() {
     });
 }
 
-/// The section as a whole configuration has it.
-pub(crate) fn config(bgp: &str) -> Bgp {
+/// The section in a whole configuration.
+pub(crate) fn config(bgp: &str) -> Config {
     let env = Env {
         variables: [("PATH".to_owned(), std::env::var("PATH").expect("PATH"))].into(),
         cpus: vec![0],
@@ -136,13 +207,28 @@ pub(crate) fn config(bgp: &str) -> Bgp {
          [[services.listeners]]\nport = 80\naccess = 'open'\n[backends.b]\nservers = ['10.8.0.1:80']\n{bgp}"
     );
     let config = Config::parse(&text, Path::new("/"), &env);
-    let config = config.unwrap_or_else(|error| panic!("{error}"));
-    config.bgp.expect("[bgp]")
+    config.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `[bgp]` with one neighbour, and more keys of it.
+pub(crate) fn bgp(address: &str, more: &str) -> String {
+    format!(
+        "[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '{address}'\nas = 65002\nconnect_retry = '1s'\n{more}\n"
+    )
+}
+
+/// The same with a port that neighbours may connect to.
+pub(crate) fn listening(address: &str, more: &str) -> String {
+    bgp(address, more).replace(
+        "as = 65001",
+        "as = 65001\nlisten = ['0.0.0.0:179', '[::]:179']",
+    )
 }
 
 /// Speaks until it is dropped; then its sessions end without a word.
 pub(crate) struct Speaker {
     pub(crate) handle: Arc<Handle>,
+    pub(crate) bfd: Arc<bfd::Handle>,
     runtime: runtime::Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -162,11 +248,16 @@ impl Speaker {
 
     /// A reload.
     pub(crate) fn configure(&self, bgp: &str) {
-        let (handle, config) = (self.handle.clone(), config(bgp));
+        let (handle, bfd, config) = (self.handle.clone(), self.bfd.clone(), config(bgp));
         // Sockets are made on the node.
-        let work = self.runtime.spawn(async move { handle.configure(&config) });
-        let done = self.runtime.block_on(work).expect("no panic");
-        done.expect("a reload");
+        let work = self.runtime.spawn(async move {
+            let bgp = config.bgp.as_ref().expect("[bgp]");
+            handle.configure(bgp).expect("a reload");
+            bfd.set(announce::sessions(&config))
+                .await
+                .expect("a reload");
+        });
+        self.runtime.block_on(work).expect("a reload");
     }
 
     pub(crate) fn flush(&self) {
@@ -205,7 +296,10 @@ impl Speaker {
 
     /// Ends every session as a planned stop does.
     pub(crate) fn stop(&self, message: &str) {
-        self.runtime.block_on(self.handle.stop(message));
+        self.runtime.block_on(async {
+            self.handle.stop(message).await;
+            self.bfd.admin_down().await.expect("take BFD down");
+        });
     }
 }
 

@@ -261,7 +261,7 @@ fn a_reload_that_left_workers_behind_is_a_failure() {
         replaced: vec![0],
         told: vec![3],
         unchanged: vec![1],
-        failed: BTreeMap::new(),
+        ..Reloaded::default()
     };
     let (ran, asked) = play(&node, Ok(Reply::Reloaded(reloaded.clone())), &["reload"]);
     assert_eq!((ran.code, asked), (0, Request::Reload), "{ran:?}");

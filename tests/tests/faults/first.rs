@@ -56,11 +56,7 @@ fn a_state_directory_that_cannot_be_written_ends_a_first_start_whenever_that_is_
     std::fs::set_permissions(&stage.ober.config, Permissions::from_mode(0o600)).expect("hide it");
     // Not even root can make a directory in /proc.
     let unwritable = |file| {
-        let words = [
-            "/proc/ober/state",
-            file,
-            "the state directory must be writable",
-        ];
+        let words = ["/proc/ober/state", file, "its directory must be writable"];
         fault("state = \"", "state = \"/proc/ober/state\" #", 1, &words)
     };
     let key = "sample = 1\ncluster_key = \"00112233445566778899aabbccddeeff\"";

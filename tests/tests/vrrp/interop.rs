@@ -8,7 +8,7 @@ use ober_tests::{
     peers::{Keepalived, keepalived::Router},
 };
 use ober_user::{
-    config::vrrp::{Transport, Vrrp},
+    config::vrrp::{Form, Scope, Transport, Vrrp},
     vrrp::{
         Preempt,
         packet::{Coverage, Interval, Version},
@@ -153,89 +153,50 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn in_version_3_over_ipv4_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel("vrrp-34u", V3)
-}
-
-#[test]
-fn in_version_3_over_ipv4_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel(
-        "vrrp-34m",
-        Cell {
-            multicast: true,
-            ..V3
-        },
-    )
-}
-
-#[test]
-fn in_version_3_over_ipv6_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel("vrrp-36u", Cell { vip: VIP6, ..V3 })
-}
-
-#[test]
-fn in_version_3_over_ipv6_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel(
-        "vrrp-36m",
-        Cell {
-            vip: VIP6,
-            multicast: true,
-            ..V3
-        },
-    )
-}
-
-#[test]
-fn in_version_2_over_ipv4_by_unicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel(
-        "vrrp-24u",
-        Cell {
-            version: Version::V2,
-            ..V3
-        },
-    )
-}
-
-#[test]
-fn in_version_2_over_ipv4_by_multicast_the_vip_follows_priority_resignation_and_death() -> Result<()>
-{
-    duel(
-        "vrrp-24m",
-        Cell {
-            version: Version::V2,
-            multicast: true,
-            ..V3
-        },
-    )
-}
-
-#[test]
-fn without_preemption_neither_takes_from_the_other() -> Result<()> {
-    let segment = Segment::new("vrrp-nopreempt", 2)?;
-    let mut router = V3.theirs(&segment, 100)?;
+/// Neither takes from the other, whoever has the higher priority.
+fn patience(name: &str, cell: Cell) -> Result<()> {
+    let (segment, vip) = (Segment::new(name, 2)?, cell.vip);
+    let mut router = cell.theirs(&segment, 100)?;
     let mut theirs = Keepalived::start(&segment.lab, &segment.nodes[1], &router)?;
-    segment.wait_holder(2, VIP4)?;
-    let mut patient = V3.ours(200);
+    segment.wait_holder(2, vip)?;
+    let mut patient = cell.ours(200);
     patient.instances[0].preempt = Preempt::Never;
     let ours = Node::start(&segment.nodes[0], &patient)?;
     ours.wait_state("backup")?;
-    std::thread::sleep(V3.interval() * 8);
-    segment.wait_holder(2, VIP4)?;
+    std::thread::sleep(cell.interval() * 5);
+    segment.wait_holder(2, vip)?;
     theirs.stop()?;
-    segment.wait_holder(1, VIP4)?;
+    segment.wait_holder(1, vip)?;
     router.priority = 250;
     router.preempt = false;
     let _theirs = Keepalived::start(&segment.lab, &segment.nodes[1], &router)?;
-    std::thread::sleep(V3.interval() * 8);
-    segment.wait_holder(1, VIP4)?;
+    std::thread::sleep(cell.interval() * 5);
+    segment.wait_holder(1, vip)?;
     ours.stop();
-    segment.wait_holder(2, VIP4)
+    segment.wait_holder(2, vip)
+}
+
+/// Every way of speaking, with everything that may happen.
+macro_rules! matrix {
+    ($($way:ident $name:literal $cell:expr;)*) => {
+        mod the_vip_follows_priority_resignation_and_death {
+            use super::*;
+            $(#[test] fn $way() -> Result<()> { duel(concat!("vrrp-", $name), $cell) })*
+        }
+        mod without_preemption_neither_takes_from_the_other {
+            use super::*;
+            $(#[test] fn $way() -> Result<()> { patience(concat!("vrrp-np", $name), $cell) })*
+        }
+    };
+}
+
+matrix! {
+    version_3_over_ipv4_by_unicast "34u" V3;
+    version_3_over_ipv4_by_multicast "34m" Cell { multicast: true, ..V3 };
+    version_3_over_ipv6_by_unicast "36u" Cell { vip: VIP6, ..V3 };
+    version_3_over_ipv6_by_multicast "36m" Cell { vip: VIP6, multicast: true, ..V3 };
+    version_2_over_ipv4_by_unicast "24u" Cell { version: Version::V2, ..V3 };
+    version_2_over_ipv4_by_multicast "24m" Cell { version: Version::V2, multicast: true, ..V3 };
 }
 
 #[test]
@@ -250,6 +211,48 @@ fn a_preempt_delay_is_waited_for() -> Result<()> {
     std::thread::sleep(Duration::from_secs(1));
     segment.wait_holder(2, VIP4)?;
     segment.wait_holder(1, VIP4)
+}
+
+#[test]
+fn the_address_stands_on_the_interface_as_written_and_leaves_whole() -> Result<()> {
+    let segment = Segment::new("vrrp-form", 2)?;
+    let theirs = V3.keepalived(&segment, 100)?;
+    segment.wait_holder(2, VIP4)?;
+    let mut config = V3.ours(200);
+    config.form = Form {
+        ipv4_length: 24,
+        label: Some("eth0:vip".to_owned()),
+        ..Form::default()
+    };
+    let mut ours = Node::start(&segment.nodes[0], &config)?;
+    let stands = |words: &[&str]| {
+        until(&format!("it stands as {words:?}"), SOON, || {
+            let shown = segment.shown(1)?;
+            let mut lines = shown.lines().filter(|it| it.contains("10.77.0.100/"));
+            let (line, no_other) = (lines.next(), lines.next().is_none());
+            let right = line.is_some_and(|line| words.iter().all(|word| line.contains(word)));
+            ensure!(right && no_other, "{shown}");
+            Ok(Some(()))
+        })
+    };
+    stands(&["10.77.0.100/24 ", " scope global ", " eth0:vip"])?;
+    segment.wait_holder(1, VIP4)?;
+    // A reload that wants it otherwise. The kernel takes another scope only outside of the interface's own network.
+    config.form = Form {
+        scope: Scope::Link,
+        ..Form::default()
+    };
+    ours.configure(&segment.nodes[0], &config)?;
+    stands(&["10.77.0.100/32 ", " scope link "])?;
+    segment.wait_holder(1, VIP4)?;
+    ours.stop();
+    segment.wait_holder(2, VIP4)?;
+    ensure!(
+        theirs.log().contains("Entering MASTER STATE"),
+        "{}",
+        theirs.log()
+    );
+    Ok(())
 }
 
 #[test]

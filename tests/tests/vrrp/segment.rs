@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use ober_tests::lab::{Host, Lab, until};
 use ober_user::{
-    config::vrrp::{Instance, Peer, Transport, Vrrp},
+    config::vrrp::{Form, Instance, Peer, Transport, Vrrp},
     realtime::Thread,
     status::vrrp::Router as Status,
     vrrp::{
@@ -80,6 +80,11 @@ impl Segment {
     /// Does node `number`, from 1, have the address?
     pub(crate) fn has(&self, number: usize, vip: IpAddr) -> Result<bool> {
         Ok(addresses(&self.nodes[number - 1])?.contains(&format!(" {vip}/")))
+    }
+
+    /// Every address of node `number`, as `ip` shows it.
+    pub(crate) fn shown(&self, number: usize) -> Result<String> {
+        addresses(&self.nodes[number - 1])
     }
 
     /// Waits until of all nodes this one alone has the address.
@@ -190,6 +195,7 @@ pub(crate) fn config(own: u8, nodes: u8, vip: IpAddr, priority: u8) -> Vrrp {
             delay: Duration::from_secs(1),
             refresh: Duration::ZERO,
         },
+        form: Form::default(),
         virtual_mac: false,
         instances: vec![Instance {
             vips: vec![vip],

@@ -21,19 +21,28 @@ pub(crate) enum Purpose {
     /// What tests alone compare with.
     Test,
     Bench,
+    Fuzz,
     Vm,
     Ci,
 }
 
 impl Purpose {
     /// What working on the repository takes. [`Purpose::Linker`] follows from [`Purpose::Build`].
-    pub(crate) const WORK: [Self; 5] = [Self::Build, Self::Node, Self::Test, Self::Bench, Self::Vm];
-    /// And what a commit must pass.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const WORK: [Self; 6] = [
         Self::Build,
         Self::Node,
         Self::Test,
         Self::Bench,
+        Self::Fuzz,
+        Self::Vm,
+    ];
+    /// And what a commit must pass.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Build,
+        Self::Node,
+        Self::Test,
+        Self::Bench,
+        Self::Fuzz,
         Self::Vm,
         Self::Ci,
     ];

@@ -1,6 +1,6 @@
 //! The Debian and Ubuntu packages and the parts of the Rust toolchain, each with the reason it is wanted.
 
-use super::Purpose::{self, Build, Ci, Linker, Node, Test, Vm};
+use super::Purpose::{self, Build, Ci, Fuzz, Linker, Node, Test, Vm};
 use crate::shell::{command, find, read};
 use std::path::Path;
 
@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 16] = [
+pub(super) const PACKAGES: [Package; 17] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",
@@ -46,6 +46,7 @@ pub(super) const PACKAGES: [Package; 16] = [
         "the LLVM of rustc 1.95, which bpf-linker is built on",
     ),
     package("haproxy", "haproxy", Node, "the workers"),
+    package("g++", "g++", Fuzz, "libFuzzer is C++"),
     package(
         "iproute2",
         "ip",
@@ -71,6 +72,12 @@ pub(super) const PACKAGES: [Package; 16] = [
         "nsd",
         Test,
         "the name server that discovery asks: SRV, SERVFAIL, answers too long for UDP",
+    ),
+    package(
+        "pebble",
+        "pebble-challtestsrv",
+        Test,
+        "the authority that certificates are ordered from by ACME, and its name server",
     ),
     package(
         "slurm-client",

@@ -80,6 +80,10 @@ fn the_corpus_is_judged_as_its_names_say() {
     for entry in fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
+        // What the fuzzer left there is judged by the fuzzer's own test.
+        if name.starts_with("found") {
+            continue;
+        }
         let expected = name.split('-').next().unwrap().to_owned();
         let judged = Control::decode(&fs::read(&path).unwrap());
         assert_eq!(

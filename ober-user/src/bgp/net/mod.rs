@@ -53,6 +53,8 @@ pub enum Error {
         "listen for BGP on {at}: {source}; is another BGP speaker running, or change `listen` in [bgp]"
     )]
     Listen { at: SocketAddr, source: io::Error },
+    #[error("limit the segments of BGP connections to {at}: {source}; leave `mss` out")]
+    Clamp { at: SocketAddr, source: io::Error },
     #[error(
         "sign BGP connections of {neighbour} with its password: {source}; the kernel needs CONFIG_TCP_MD5SIG"
     )]
@@ -239,7 +241,7 @@ impl Speaker {
         let runtime = self.runtime.clone();
         let _inside = runtime.enter();
         let doors = self.open_doors(config)?;
-        self.sign(config, &doors)?;
+        self.equip(config, &doors)?;
         self.doors.retain(|at, _| config.listen.contains(at));
         self.doors.extend(doors);
         self.id = id;
@@ -263,9 +265,11 @@ impl Speaker {
         open.collect()
     }
 
-    /// The passwords on every listening socket, before a neighbour may connect.
-    fn sign(&self, config: &Bgp, new: &BTreeMap<SocketAddr, Door>) -> Result<(), Error> {
-        for door in self.doors.values().chain(new.values()) {
+    /// Passwords and segment sizes on every listening socket, before a neighbour may connect.
+    fn equip(&self, config: &Bgp, new: &BTreeMap<SocketAddr, Door>) -> Result<(), Error> {
+        for (at, door) in self.doors.iter().chain(new) {
+            let clamped = socket::clamp(&door.listener, &config.neighbours);
+            clamped.map_err(|source| Error::Clamp { at: *at, source })?;
             let signs = |neighbour: &bgp::Neighbour, result: io::Result<()>| {
                 let neighbour = neighbour.address;
                 result.map_err(|source| Error::Sign { neighbour, source })

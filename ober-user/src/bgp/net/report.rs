@@ -26,7 +26,7 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
     let configured = match settings.remote {
         Remote::Number(asn) => Some(asn),
         Remote::Internal => Some(settings.local_as),
-        Remote::External => None,
+        Remote::External | Remote::Auto => None,
     };
     let messages = Kind::ALL
         .iter()

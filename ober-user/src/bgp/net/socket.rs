@@ -91,6 +91,9 @@ pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
     let to = place(&neighbour, neighbour.address, neighbour.port)?;
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    if let Some(mss) = neighbour.mss {
+        socket.set_tcp_mss(mss.into())?;
+    }
     prepare(&socket, &neighbour)?;
     if let Some(password) = &neighbour.password {
         sockopt::md5(&socket, neighbour.address, password.0.as_bytes())?;
@@ -139,6 +142,15 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// The longest segments this socket's connections send and ask for. Who connects is not known before segments are
+/// agreed on, so it is the least of all neighbours'; none: as the path has it.
+pub(super) fn clamp(listener: &TcpListener, neighbours: &[Neighbour]) -> io::Result<()> {
+    let v4 = listener.local_addr()?.is_ipv4();
+    let here = neighbours.iter().filter(|it| it.address.is_ipv4() == v4);
+    let least = here.filter_map(|it| it.mss).min();
+    SockRef::from(listener).set_tcp_mss(least.unwrap_or_default().into())
 }
 
 /// Connections of this neighbour are signed with its password, or, without one, are not.

@@ -82,6 +82,7 @@ fn route() -> Route {
         med: None,
         local_pref: 100,
         prepend: 0,
+        behind: Vec::new(),
         communities: Communities::default(),
     }
 }
@@ -199,7 +200,8 @@ fn the_machines_know_no_socket_clock_task_nor_log() {
         include_str!("../connection.rs"),
         include_str!("../event.rs"),
         include_str!("../pace.rs"),
-        include_str!("../peering.rs"),
+        include_str!("../peering/mod.rs"),
+        include_str!("../peering/dial.rs"),
         include_str!("../policy.rs"),
         include_str!("../rib.rs"),
         include_str!("../message/mod.rs"),

@@ -111,6 +111,9 @@ fn an_open_is_refused_with_the_reason_the_standard_has_for_it() {
         (Remote::Internal, with(|_| {}), Some((2, 2))),
         (Remote::External, with(|it| it.asn = 65001), Some((2, 2))),
         (Remote::External, with(|it| it.asn = 0), Some((2, 2))),
+        (Remote::Auto, with(|_| {}), None),
+        (Remote::Auto, with(|it| it.asn = 65001), None),
+        (Remote::Auto, with(|it| it.asn = 0), Some((2, 2))),
         (
             Remote::External,
             with(|it| it.id = Ipv4Addr::UNSPECIFIED),

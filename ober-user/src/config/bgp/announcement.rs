@@ -21,7 +21,9 @@ impl Judge<'_> {
         let prepend = raw.prepend.0.is_some();
         let depth = self.number("prepend", raw.prepend, 0, 0..=MOST_PREPENDED);
         let aggregates = raw.aggregates.map(|written| self.aggregates(written));
+        let as_path = raw.as_path.map(|written| self.as_path(written));
         Announcement {
+            as_path,
             vips: self.among("VIP of a service", raw.vips, vips),
             neighbours: self.among("neighbour", raw.neighbours, neighbours),
             announce: raw.announce.0.map(|at| at.value),
@@ -38,6 +40,16 @@ impl Judge<'_> {
                 .or(aggregates.is_some().then_some(false)),
             aggregates,
         }
+    }
+
+    fn as_path(&mut self, written: Vec<At<u32>>) -> Vec<u32> {
+        if let Some(at) = written.get(usize::from(MOST_PREPENDED)) {
+            let message = format!("more than {MOST_PREPENDED} autonomous systems in `as_path`");
+            let help = "some routers drop such a path; fewer are long enough to lose";
+            self.refuse(Fault::new(at.span.clone(), message).help(help));
+        }
+        let number = |at| self.as_number("as_path", at);
+        written.into_iter().map(number).collect()
     }
 
     fn among(&mut self, what: &str, written: Vec<At<IpAddr>>, known: &[IpAddr]) -> Vec<IpAddr> {

@@ -110,6 +110,8 @@ pub struct Neighbour {
     pub extended_next_hop: bool,
     /// Instead of the session's own addresses; at most one of each family.
     pub next_hops: Vec<IpAddr>,
+    /// Longest TCP segment; `None`: as the path has it.
+    pub mss: Option<u16>,
     /// `None`: any number.
     pub max_prefixes: Option<u32>,
     pub bfd: Option<Supervision>,
@@ -148,6 +150,8 @@ pub struct Announcement {
     pub med: Option<u32>,
     pub local_pref: Option<u32>,
     pub prepend: Option<u8>,
+    /// Behind the own AS.
+    pub as_path: Option<Vec<u32>>,
     pub communities: Option<Communities>,
     pub aggregates: Option<Vec<IpNet>>,
     pub host_routes: Option<bool>,
@@ -193,7 +197,7 @@ impl Judge<'_> {
         self.as_number("as", at)
     }
 
-    fn as_number(&mut self, name: &str, at: At<u32>) -> u32 {
+    pub(super) fn as_number(&mut self, name: &str, at: At<u32>) -> u32 {
         // RFC 7607, RFC 6793 section 9, RFC 7300.
         if matches!(at.value, 0 | 23456 | 65535 | u32::MAX) {
             let message = format!("`{name}` is {}, which is nobody's number", at.value);

@@ -24,6 +24,9 @@ use crate::{
 const LONGEST_PASSWORD: usize = 80;
 const PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(9);
+/// What the kernel takes (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
+const LEAST_MSS: u16 = 88;
+const LARGEST_MSS: u16 = 32767;
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
 const PASSWORD: Kind = Kind {
     key: "password",
@@ -116,6 +119,11 @@ impl Judge<'_> {
             families: families(&raw.families),
             extended_next_hop: raw.extended_next_hop.or(true),
             next_hops: self.next_hops(raw.next_hops),
+            mss: raw
+                .mss
+                .0
+                .is_some()
+                .then(|| self.number("mss", raw.mss, LEAST_MSS, LEAST_MSS..=LARGEST_MSS)),
             max_prefixes: raw
                 .max_prefixes
                 .0
@@ -136,13 +144,14 @@ impl Judge<'_> {
     fn remote(&mut self, key: Key<AsNumber>, address: IpAddr, own: u32, span: &Span) -> Remote {
         let Some(at) = key.0 else {
             let message = format!("neighbour {address} without `as`");
-            let help = "write its number, `as = \"external\"` or `as = \"internal\"`";
+            let help = "write its number, `as = \"external\"`, `\"internal\"` or `\"auto\"`";
             self.refuse(Fault::new(span.clone(), message).help(help));
             return Remote::External;
         };
         match at.value {
             AsNumber::Internal => Remote::Internal,
             AsNumber::External => Remote::External,
+            AsNumber::Auto => Remote::Auto,
             AsNumber::Of(asn) => {
                 let asn = self.as_number(
                     "as",
@@ -211,7 +220,8 @@ impl Judge<'_> {
         match remote {
             Remote::Internal => Hops::Any,
             Remote::Number(asn) if asn == own => Hops::Any,
-            Remote::Number(_) | Remote::External => Hops::Link,
+            // Of nobody known better.
+            Remote::Number(_) | Remote::External | Remote::Auto => Hops::Link,
         }
     }
 

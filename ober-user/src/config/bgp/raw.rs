@@ -58,7 +58,7 @@ pub(super) struct Neighbour {
     pub(super) address: Key<IpAddr>,
     /// TCP port it listens on.
     pub(super) port: Key<NonZeroU16>,
-    /// Its autonomous system: a number, `"internal"` (ours) or `"external"` (any but ours). Must be written.
+    /// Its autonomous system: a number, `"internal"` (ours), `"external"` (any but ours) or `"auto"` (any). Must be written.
     #[serde(rename = "as")]
     pub(super) asn: Key<AsNumber>,
     /// Our autonomous system towards it.
@@ -75,7 +75,7 @@ pub(super) struct Neighbour {
     pub(super) multihop: Key<u8>,
     /// Address of this node to connect from.
     pub(super) source: Key<IpAddr>,
-    /// Interface that is the only way to it.
+    /// Interface that is the only way to it; or its VRF.
     pub(super) interface: Key<String>,
     /// Silence after which it is taken for dead: at least 3 s, or `"0"` for never.
     pub(super) hold_time: Key<Period>,
@@ -91,6 +91,8 @@ pub(super) struct Neighbour {
     pub(super) extended_next_hop: Key<bool>,
     /// Next hops instead of the session's own addresses, at most one of each family.
     pub(super) next_hops: Vec<At<IpAddr>>,
+    /// Longest TCP segment either side sends, in bytes; left out: as the path has it.
+    pub(super) mss: Key<u16>,
     /// Prefixes it may announce before the session is ended; 0: any number.
     pub(super) max_prefixes: Key<u32>,
     /// A profile of `[bfd]` to watch it with, or `"off"`.
@@ -125,6 +127,8 @@ pub(super) struct Announcement {
     pub(super) local_pref: Key<u32>,
     /// How often the own AS is repeated.
     pub(super) prepend: Key<u8>,
+    /// Autonomous systems written into the path behind the own one.
+    pub(super) as_path: Option<Vec<At<u32>>>,
     /// `"AS:n"`, `"AS:n:n"`, `"rt:AS:n"`, `"soo:AS:n"`, `"bandwidth:AS:bytes"`, a well-known name or one of yours.
     pub(super) communities: Option<Vec<At<String>>>,
     /// Prefixes announced in place of the VIPs in them, as long as one of those is.

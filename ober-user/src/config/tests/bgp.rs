@@ -55,6 +55,7 @@ fn what_is_left_out_of_a_neighbour_takes_the_documented_default() {
             families: BTreeSet::from([Family::Ipv4, Family::Ipv6]),
             extended_next_hop: true,
             next_hops: vec![],
+            mss: None,
             max_prefixes: None,
             bfd: None,
         }
@@ -87,10 +88,10 @@ fn how_far_away_a_neighbour_may_be_follows_from_its_kind_and_its_keys() {
         Remote::Internal
     );
     assert_eq!(neighbour("local_as = 65000").remote, Remote::Internal);
-    assert_eq!(
-        section(&SECTION.replace("65000", "'external'")).neighbours[0].hops,
-        Hops::Link
-    );
+    for (word, remote) in [("external", Remote::External), ("auto", Remote::Auto)] {
+        let one = &section(&SECTION.replace("65000", &format!("'{word}'"))).neighbours[0];
+        assert_eq!((one.remote, one.hops), (remote, Hops::Link));
+    }
 }
 
 #[test]
@@ -142,12 +143,12 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
             vec![
                 "2: `as` is 23456, which is nobody's number | 64512 to 65534 are for private use",
                 "3: 0.0.0.0 cannot be `router_id` | take an IPv4 address of this node",
-                "4: neighbour 192.0.2.254 without `as` | write its number, `as = \"external\"` or `as = \"internal\"`",
+                "4: neighbour 192.0.2.254 without `as` | write its number, `as = \"external\"`, `\"internal\"` or `\"auto\"`",
             ],
         ),
         (
             "[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '192.0.2.254'\nas = 'inside'\n",
-            vec!["5: `inside` is not the number of an AS, \"internal\" or \"external\""],
+            vec!["5: `inside` is not the number of an AS, \"internal\", \"external\" or \"auto\""],
         ),
         (
             &format!("{SECTION}[[bgp.neighbours]]\naddress = '192.0.2.254'\nas = 65000\n"),
@@ -155,13 +156,14 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
         ),
         (
             &format!(
-                "{SECTION}hold_time = '2s'\nttl_security = 1\nmultihop = 2\npassive = true\nsource = '::1'\n"
+                "{SECTION}hold_time = '2s'\nttl_security = 1\nmultihop = 2\npassive = true\nsource = '::1'\nmss = 80\n"
             ),
             vec![
                 "6: `hold_time` must be at least 3 s (RFC 4271), or \"0\" for never | BFD notices sooner",
                 "8: `ttl_security` and `multihop` are both written | first written at @/ober.toml:22 | `ttl_security = 3` is both: at most three hops",
                 "9: neighbour 192.0.2.254 is to connect, but [bgp] listens nowhere | write for instance `listen = [\"0.0.0.0:179\", \"[::]:179\"]` in [bgp]",
                 "10: 192.0.2.254 cannot be reached from ::1 | `source` is an address of this node, of the neighbour's family",
+                "11: `mss` is 80, but must be from 88 to 32767",
             ],
         ),
         (
@@ -172,7 +174,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
         ),
         (
             &format!(
-                "{SECTION}[[bgp.announcements]]\nvips = ['192.0.2.11']\nneighbours = ['192.0.2.253']\nprepend = 99\ncommunities = ['no-exprot', '1:2:3:4', '70000:1']\naggregates = ['192.0.2.10/24']\n"
+                "{SECTION}[[bgp.announcements]]\nvips = ['192.0.2.11']\nneighbours = ['192.0.2.253']\nprepend = 99\ncommunities = ['no-exprot', '1:2:3:4', '70000:1']\naggregates = ['192.0.2.10/24']\nas_path = [65010, 0]\n"
             ),
             vec![
                 "7: 192.0.2.11 is no VIP of a service | known: 192.0.2.10, 2001:db8::10",
@@ -182,6 +184,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
                 "10: `1:2:3:4` is no community | write \"AS:n\", \"AS:n:n\", \"rt:AS:n\", \"soo:AS:n\", \"bandwidth:AS:bytes\" or a name",
                 "10: `70000:1` is no community | write \"AS:n\", \"AS:n:n\", \"rt:AS:n\", \"soo:AS:n\", \"bandwidth:AS:bytes\" or a name",
                 "11: 192.0.2.10/24 has bits set behind its length | write \"192.0.2.0/24\"",
+                "12: `as_path` is 0, which is nobody's number | 64512 to 65534 are for private use",
             ],
         ),
     ] {

@@ -27,6 +27,8 @@ mod nodes;
 #[cfg(test)]
 mod tests;
 
+/// Bytes of a label (`IFNAMSIZ`).
+const LONGEST_LABEL: usize = 15;
 /// `preempt_delay` and `garp_delay` beyond this are mistakes.
 const LONGEST: Duration = Duration::from_secs(1000);
 
@@ -67,6 +69,14 @@ pub(super) struct Raw {
     pub(super) garp_delay: Key<Period>,
     /// A single one again and again while master; `"0"`: never.
     pub(super) garp_refresh: Key<Period>,
+    /// Length of the network that IPv4 VIPs are put on the interface with. No route comes of it.
+    pub(super) ipv4_length: Key<u8>,
+    /// The same of IPv6 VIPs.
+    pub(super) ipv6_length: Key<u8>,
+    /// Label of IPv4 VIPs: `vip` on `eth1` is shown as `eth1:vip`.
+    pub(super) label: Key<String>,
+    /// How far VIPs are known: `link` and `host` keep them from being taken as the source of other connections.
+    pub(super) scope: Key<Scope>,
     /// Give the VIPs the MAC of their virtual router, on an interface of its own.
     pub(super) virtual_mac: Key<bool>,
     /// Virtual routers; none at all: one for each VIP of the services.
@@ -78,6 +88,39 @@ pub(super) struct Raw {
 pub(super) enum Way {
     Unicast,
     Multicast,
+}
+
+/// How far an address is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    #[default]
+    Global,
+    Link,
+    Host,
+}
+
+/// How VIPs stand on the interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Up to 32.
+    pub ipv4_length: u8,
+    /// Up to 128.
+    pub ipv6_length: u8,
+    /// Whole, with the interface before it; of IPv4 addresses alone.
+    pub label: Option<String>,
+    pub scope: Scope,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self {
+            ipv4_length: 32,
+            ipv6_length: 128,
+            label: None,
+            scope: Scope::Global,
+        }
+    }
 }
 
 /// One of the nodes that share the VIPs.
@@ -127,6 +170,7 @@ pub struct Vrrp {
     pub coverage: Coverage,
     pub answers: Answers,
     pub garp: Garp,
+    pub form: Form,
     pub virtual_mac: bool,
     /// No two with the same family and VRID, or with the same address.
     pub instances: Vec<Instance>,
@@ -196,6 +240,7 @@ impl Vrrp {
         self.interface == other.interface
             && self.sources == other.sources
             && self.virtual_mac == other.virtual_mac
+            && self.form == other.form
             && ways[0] == ways[1]
     }
 
@@ -269,8 +314,16 @@ impl Judge<'_> {
         } else {
             written
         };
+        let interface = raw.interface.or(first);
+        let virtual_mac = raw.virtual_mac.or(false);
         Some(Vrrp {
-            interface: raw.interface.or(first),
+            form: Form {
+                ipv4_length: self.number("ipv4_length", raw.ipv4_length, 32, 1..=32),
+                ipv6_length: self.number("ipv6_length", raw.ipv6_length, 128, 1..=128),
+                label: self.label(raw.label, &interface, virtual_mac),
+                scope: raw.scope.or(Scope::Global),
+            },
+            interface,
             transport,
             sources,
             version,
@@ -285,9 +338,26 @@ impl Judge<'_> {
                 delay: self.pause("garp_delay", raw.garp_delay, Duration::from_secs(5)),
                 refresh: self.period_or_none("garp_refresh", raw.garp_refresh, Duration::ZERO),
             },
-            virtual_mac: raw.virtual_mac.or(false),
+            virtual_mac,
             instances,
         })
+    }
+
+    fn label(&mut self, key: Key<String>, interface: &str, virtual_mac: bool) -> Option<String> {
+        let At { value, span } = key.0?;
+        let label = format!("{interface}:{value}");
+        let word = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+        if value.is_empty() || !value.bytes().all(word) || label.len() > LONGEST_LABEL {
+            let message = format!("`{label}` is no label");
+            let help = format!(
+                "letters, digits, `-`, `_` and `.`, {LONGEST_LABEL} of them together with the interface"
+            );
+            self.refuse(Fault::new(span, message).help(help));
+        } else if virtual_mac {
+            let message = "with `virtual_mac` VIPs are on an interface of their own";
+            self.refuse(Fault::new(span, message).help("leave `label` out"));
+        }
+        Some(label)
     }
 
     fn vrrp_version(&mut self, key: Key<u8>) -> Version {

@@ -165,6 +165,8 @@ answer_higher = true
 garp_repeat = 3
 garp_delay = "0"
 garp_refresh = "1m"
+ipv4_length = 24
+scope = "link"
 virtual_mac = true
 [[vrrp.instances]]
 vips = ["192.0.2.10"]
@@ -181,6 +183,12 @@ priority = 255
         (config.interface.as_str(), config.virtual_mac),
         ("eth2", true)
     );
+    let form = Form {
+        ipv4_length: 24,
+        scope: Scope::Link,
+        ..Form::default()
+    };
+    assert_eq!(config.form, form);
     assert_eq!(config.interval.duration(), Duration::from_millis(10));
     let [four, six] = &config.instances[..] else {
         panic!("two instances")
@@ -207,6 +215,31 @@ fn one_instance_holds_several_vips_of_one_family_and_takes_others_along() {
     assert_eq!(config.instances.len(), 1);
     assert_eq!(config.vips().count(), 2);
     assert_eq!(config.instances[0].held().len(), 2);
+}
+
+#[test]
+fn a_label_stands_behind_its_interface_and_fits_with_it() {
+    let with = |more: &str| {
+        format!(
+            "[vrrp]\npeers=['10.0.0.8']\n{more}\n[[vrrp.instances]]\nvips=['192.0.2.10']\npriority=10\n"
+        )
+    };
+    assert_eq!(
+        vrrp(&with("label = 'vip'")).form.label,
+        Some("eth1:vip".to_owned())
+    );
+    let fix = "letters, digits, `-`, `_` and `.`, 15 of them together with the interface";
+    assert_eq!(
+        problems(&with("label = 'elevenlong.'")),
+        [format!("3: `eth1:elevenlong.` is no label | {fix}")]
+    );
+    assert_eq!(
+        problems(&with("label = 'vip'\nvirtual_mac = true\nipv4_length = 33")),
+        [
+            "3: with `virtual_mac` VIPs are on an interface of their own | leave `label` out",
+            "5: `ipv4_length` is 33, but must be from 1 to 32",
+        ]
+    );
 }
 
 #[test]

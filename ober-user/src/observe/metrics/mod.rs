@@ -31,6 +31,7 @@ pub fn render(status: &Status, counters: &Counters) -> Result<String, fmt::Error
 mod backends;
 mod bfd;
 mod bgp;
+mod certificates;
 mod gate;
 mod reconcile;
 mod vrrp;
@@ -114,6 +115,7 @@ fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     all.extend(lists(&status.lists));
     all.extend(data_plane(&status.data_plane));
     all.extend(backends::families(&status.backends));
+    all.extend(certificates::families(&status.certificates));
     all.extend(gate::families(&status.gate));
     all.extend(bgp::families(&status.bgp));
     all.extend(bfd::families(&status.bfd));
@@ -451,6 +453,12 @@ mod tests {
             r#"ober_server_up{backend="rgw",server="rgw01",address="10.0.0.1:7480"} 0"#,
             r#"ober_discovery_failures_total{backend="rgw",source="srv _s3._tcp.test"} 3"#,
             r#"ober_discovery_failing{backend="rgw",source="srv _s3._tcp.test"} 1"#,
+            r#"ober_certificate_not_after_timestamp_seconds{certificate="/etc/ober/s3.pem",names="s3.test,*.s3.test"} 1700864065"#,
+            r#"ober_certificate_failed{certificate="/etc/ober/s3.pem",names="s3.test,*.s3.test"} 1"#,
+            "ober_certificate_files_refused 1",
+            r#"ober_certificate_worker_behind{worker="1"} 1"#,
+            "ober_certificate_changes_total 4",
+            r#"ober_acme_failures{names="s3.test"} 2"#,
             r#"ober_vip_state{vip="192.0.2.10",state="up"} 1"#,
             r#"ober_vip_state{vip="192.0.2.10",state="down"} 0"#,
             r#"ober_vip_standing{vip="192.0.2.10",standing="announced"} 1"#,

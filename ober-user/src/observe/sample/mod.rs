@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::status::{
-    Count, Counters, DataPlane, Interface, List, Map, Program, Service, ServiceCounters, Status,
-    Worker, backends,
+    Configuration, Count, Counters, DataPlane, Interface, List, Map, Program, Service,
+    ServiceCounters, Status, Worker, backends,
 };
 
 mod bfd;
 mod bgp;
+mod certificates;
 mod gate;
 mod vrrp;
 
@@ -21,6 +22,13 @@ pub(crate) fn status() -> Status {
         pid: Some(42),
         started: Some(1_700_000_000),
         healthy: true,
+        configuration: Some(Configuration {
+            snapshot: Some(7),
+            hash: "00f1e2d3c4b5a697".into(),
+            haproxy: crate::haproxy::version::Program::read(
+                "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
+            ),
+        }),
         data_plane: DataPlane {
             interfaces: vec![Interface {
                 name: "in0".into(),
@@ -64,6 +72,7 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), backend())].into(),
+        certificates: certificates::certificates(),
         gate: vec![gate::gate()],
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),

@@ -180,6 +180,7 @@ fn refused(
         Remote::Number(asn) => asn.to_string(),
         Remote::Internal => format!("{} (internal)", settings.local_as),
         Remote::External => "another than this node's".to_owned(),
+        Remote::Auto => "any".to_owned(),
     };
     let reason = format!("it is of AS {}, configured is {wanted}", opened.asn);
     failed(reason).advice(format!(

@@ -14,7 +14,7 @@ use rtnetlink::{
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
-        address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
+        address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
         link::{LinkFlags, MacVlanMode},
     },
 };
@@ -28,7 +28,11 @@ use super::{
     log::{Line, Log},
     sockets::Frames,
 };
-use crate::{netlink::address_of, realtime};
+use crate::{
+    config::vrrp::{Form, Instance, Scope, Vrrp},
+    netlink::address_of,
+    realtime,
+};
 
 /// One virtual router's.
 #[derive(Clone, Debug)]
@@ -61,13 +65,14 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// `stale` are addresses that nobody can be holding yet: what is there of them was left by an earlier daemon.
+    /// Nobody can be holding the addresses of the configuration yet: what is there of them was left by an earlier daemon.
     pub(super) fn start(
         interface: Interface,
+        config: &Vrrp,
         frames: Arc<Frames>,
-        stale: Vec<IpAddr>,
         log: Log,
     ) -> io::Result<Self> {
+        let stale = config.instances.iter().flat_map(Instance::held).collect();
         let thread = realtime::Thread::start()?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (handle, monitor) = {
@@ -84,6 +89,7 @@ impl Keeper {
         let keep = Keep {
             handle,
             interface,
+            form: config.form.clone(),
             frames,
             log,
             members: BTreeMap::new(),
@@ -122,6 +128,7 @@ struct Kept {
 struct Keep {
     handle: Handle,
     interface: Interface,
+    form: Form,
     frames: Arc<Frames>,
     log: Log,
     members: BTreeMap<Key, Kept>,
@@ -281,8 +288,29 @@ impl Keep {
     }
 
     fn request(&self, index: u32, address: IpAddr) -> rtnetlink::AddressAddRequest {
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        self.handle.address().add(index, address, length)
+        let Form {
+            ipv4_length,
+            ipv6_length,
+            label,
+            scope,
+        } = &self.form;
+        let length = if address.is_ipv4() {
+            *ipv4_length
+        } else {
+            *ipv6_length
+        };
+        let mut request = self.handle.address().add(index, address, length);
+        let message = request.message_mut();
+        message.header.scope = match scope {
+            Scope::Global => AddressScope::Universe,
+            Scope::Link => AddressScope::Link,
+            Scope::Host => AddressScope::Host,
+        };
+        if let Some(label) = label.as_ref().filter(|_| address.is_ipv4()) {
+            let label = AddressAttribute::Label(label.clone());
+            message.attributes.push(label);
+        }
+        request
     }
 
     fn claim(&self, key: Key, times: u8) {

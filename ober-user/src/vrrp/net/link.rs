@@ -68,8 +68,7 @@ impl Link {
             })))
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
-        let stale = config.instances.iter().flat_map(config::Instance::held);
-        let keeper = Keeper::start(interface.clone(), frames, stale.collect(), log.clone())
+        let keeper = Keeper::start(interface.clone(), config, frames, log.clone())
             .map_err(|source| Error::Keeper { source })?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());

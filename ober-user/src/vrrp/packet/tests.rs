@@ -167,6 +167,10 @@ fn the_corpus_is_read_without_a_panic_and_its_names_say_how() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
+        // What the fuzzer left there is judged by the fuzzer's own test.
+        if name.starts_with("found") {
+            continue;
+        }
         let [source, destination] = if name.ends_with("-v6") { V6 } else { V4 };
         let good = Advertisement::decode(&bytes, source, destination).is_ok();
         assert_eq!(good, name.starts_with("good"), "{name}");

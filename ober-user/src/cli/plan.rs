@@ -1,0 +1,220 @@
+//! `plan`: what a change would come to. `apply` and `rollback` make it.
+
+use std::{io::Read as _, path::PathBuf};
+
+use clap::Args;
+
+use super::{
+    Error, Json, Outcome, client, reload,
+    screen::{Screen, Tone},
+};
+use crate::{
+    api::{Reply, Request, Text},
+    config::{Config, Env, File, Whereabouts, Written},
+    haproxy::{self, Servers},
+    plan::{Change, Facts, How, Plan, Side},
+};
+
+/// Standard input.
+const STDIN: &str = "-";
+
+/// The configuration that is meant.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// What is to take the place of the main file; left out: the daemon's files as they are now; `-`: standard input
+    file: Option<PathBuf>,
+    /// A snapshot of `history` instead
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    snapshot: Option<u64>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// A change.
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    /// What is to take the place of the main file, which is kept with `.old` behind its name; left out: the daemon's files
+    /// as they are now; `-`: standard input
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    why: Why,
+}
+
+/// The way back.
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    /// A number of `history`; left out: the configuration before the one in force
+    number: Option<u64>,
+    #[command(flatten)]
+    why: Why,
+}
+
+#[derive(Debug, Args)]
+struct Why {
+    /// Why, for `history`
+    #[arg(long = "reason", value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Show {
+    pub(super) async fn run(
+        self,
+        path: &std::path::Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        let of = match self.snapshot {
+            Some(number) => Text::Snapshot(Some(number)),
+            None => text(self.file)?,
+        };
+        let at = Whereabouts::of(path, &Env::current()?);
+        let plan = match client::ask_at(&at, Request::Plan { of: of.clone() }).await {
+            Ok(Reply::Plan(plan)) => plan,
+            Ok(_) => return Err(client::Error::Astray.into()),
+            Err(Error::Client(client::Error::NotRunning { .. })) => {
+                if !self.json.json {
+                    screen.line("no daemon runs: this is what a start would do")?;
+                }
+                of_a_start(path, of).await?
+            }
+            Err(error) => return Err(error),
+        };
+        if self.json.json {
+            screen.json(&plan)?;
+        } else {
+            show(&plan, screen)?;
+        }
+        Ok(if plan.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Changes
+        })
+    }
+}
+
+impl Apply {
+    pub(super) async fn run(
+        self,
+        path: &std::path::Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        apply(path, text(self.file)?, self.why, screen).await
+    }
+}
+
+impl Rollback {
+    pub(super) async fn run(
+        self,
+        path: &std::path::Path,
+        screen: &mut Screen,
+    ) -> Result<Outcome, Error> {
+        apply(path, Text::Snapshot(self.number), self.why, screen).await
+    }
+}
+
+async fn apply(
+    path: &std::path::Path,
+    of: Text,
+    why: Why,
+    screen: &mut Screen,
+) -> Result<Outcome, Error> {
+    let at = Whereabouts::of(path, &Env::current()?);
+    let note = why.note;
+    let Reply::Reloaded(done) = client::ask_at(&at, Request::Apply { of, note }).await? else {
+        return Err(client::Error::Astray.into());
+    };
+    if why.json.json {
+        screen.json(&done)?;
+    } else {
+        show(&done.plan, screen)?;
+    }
+    reload::ended(&done, why.json, screen)
+}
+
+fn text(file: Option<PathBuf>) -> Result<Text, Error> {
+    let Some(path) = file else {
+        return Ok(Text::Own);
+    };
+    if path.as_os_str() != STDIN {
+        return Ok(Text::File(File::read(&path)?));
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(Error::Stdin)?;
+    Ok(Text::File(File {
+        path: "standard input".into(),
+        text,
+        mode: 0o600,
+    }))
+}
+
+/// Without a daemon: from nothing. Names are not resolved.
+async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
+    let written = match of {
+        Text::Own => Written::read(path)?,
+        Text::File(file) => Written::replaced(path, file)?,
+        Text::Snapshot(_) => {
+            let text = "plan a snapshot: no daemon runs; start it with `ober-user run`";
+            return Err(Error::Usage(text.to_owned()));
+        }
+    };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let config: Config = written.config(&crate::config::base(&path), &Env::current()?)?;
+    haproxy::rehearse(&config).await?;
+    let (keys, servers) = (written.keys(), Servers::new());
+    let side = Side {
+        config: &config,
+        keys: &keys,
+        servers: &servers,
+    };
+    Ok(Plan::of(None, side, &Facts::default()))
+}
+
+/// What changes, and in which order it is done.
+pub(super) fn show(plan: &Plan, screen: &mut Screen) -> Result<(), Error> {
+    if plan.is_empty() {
+        screen.line("nothing to do")?;
+    }
+    for (part, changes) in [
+        ("service", &plan.services),
+        ("VIP", &plan.vips),
+        ("list", &plan.lists),
+        ("backend", &plan.backends),
+        ("worker", &plan.workers),
+        ("neighbour", &plan.neighbours),
+        ("interface", &plan.interfaces),
+        ("section", &plan.settings),
+    ] {
+        for change in changes {
+            one(part, change, screen)?;
+        }
+    }
+    if !plan.is_empty() {
+        screen.line("")?;
+        let order = screen.paint("in this order", Tone::Strong);
+        screen.line(order)?;
+    }
+    for (number, step) in (1..).zip(&plan.steps) {
+        screen.line(format_args!("{number:3}. {step}"))?;
+    }
+    Ok(())
+}
+
+fn one(part: &str, change: &Change, screen: &mut Screen) -> Result<(), Error> {
+    let tone = match change.how {
+        How::Unchanged => Tone::Faint,
+        How::Added => Tone::Good,
+        How::Removed => Tone::Bad,
+        How::Changed | How::ChangedLive | How::Replaced => Tone::Strong,
+    };
+    let head = format!("{part} {}: {}", change.name, change.how.name());
+    let head = screen.paint(head, tone);
+    screen.line(head)?;
+    for line in &change.what {
+        let line = screen.paint(format_args!("    {line}"), Tone::Plain);
+        screen.line(line)?;
+    }
+    Ok(())
+}

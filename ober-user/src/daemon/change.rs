@@ -1,0 +1,311 @@
+//! Another configuration while running: what it would come to, and how it is put in force, or nothing at all.
+
+use std::sync::{Arc, PoisonError};
+
+use anyhow::ensure;
+use tokio::sync::MutexGuard;
+
+use super::{
+    Daemon, InForce,
+    files::Files,
+    hands::{self, Commit},
+    perform::{Failed, Hands as _, perform},
+    start,
+};
+use crate::{
+    api::{Reloaded, Sync, Text},
+    backends::{Backends, Ready},
+    config::{Config, Written},
+    haproxy::{self, Pool, Report},
+    history::Origin,
+    lists::{self, Keeper},
+    plan::{self, Facts, Plan, Side, State, Step},
+};
+
+/// What a change is made with, locked in the order of [`Daemon`].
+struct Held<'d> {
+    pool: MutexGuard<'d, Pool>,
+    backends: MutexGuard<'d, Backends>,
+    keeper: MutexGuard<'d, Keeper>,
+}
+
+/// A change that may still be dropped.
+struct Prepared {
+    written: Written,
+    config: Config,
+    backends: Backends,
+    ready: Ready,
+    lists: Keeper,
+    foreseen: lists::Foreseen,
+    from: State,
+    to: State,
+    plan: Plan,
+}
+
+impl Daemon {
+    /// What putting this text in force would come to. Changes nothing.
+    pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
+        let held = self.hold().await;
+        let (written, _) = self.written(text)?;
+        Ok(self.prepare(written, &held).await?.plan)
+    }
+
+    /// Puts a text in force, or changes nothing and says why.
+    pub(super) async fn change(&self, text: &Text, mut origin: Origin) -> anyhow::Result<Reloaded> {
+        let mut held = self.hold().await;
+        let (written, of) = self.written(text)?;
+        origin.of = of;
+        let prepared = self.prepare(written, &held).await?;
+        let files = match text {
+            Text::Own => Files::default(),
+            Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
+        };
+        let (plan, report) = self.perform(prepared, files, &mut held).await?;
+        drop(held);
+        let (reason, by) = (origin.reason.name(), origin.by);
+        tracing::info!(
+            reason,
+            by,
+            steps = plan.steps.len(),
+            "the configuration is in force"
+        );
+        let mut warnings = Vec::new();
+        let snapshot = match self.remember(origin) {
+            Ok(number) => Some(number),
+            Err(error) => {
+                let error =
+                    error.context("keep a snapshot of the configuration, which is in force");
+                tracing::error!(error = format!("{error:#}"), "history");
+                warnings.push(format!("{error:#}"));
+                None
+            }
+        };
+        Ok(Reloaded {
+            replaced: report.replaced,
+            told: report.told,
+            unchanged: report.unchanged,
+            failed: report.failed.into_iter().collect(),
+            plan,
+            snapshot,
+            warnings,
+        })
+    }
+
+    async fn hold(&self) -> Held<'_> {
+        Held {
+            pool: self.pool.lock().await,
+            backends: self.backends.lock().await,
+            keeper: self.keeper.lock().await,
+        }
+    }
+
+    /// The files that are meant, and the snapshot they are from.
+    fn written(&self, text: &Text) -> anyhow::Result<(Written, Option<u64>)> {
+        match text {
+            Text::Own => Ok((Written::read(&self.path)?, None)),
+            Text::File(file) => Ok((Written::replaced(&self.path, file.clone())?, None)),
+            Text::Snapshot(number) => {
+                let snapshot = match number {
+                    Some(number) => self.history().read(*number)?,
+                    None => self.history().before(&self.in_force().written.hash())?,
+                };
+                Ok((snapshot.written, Some(snapshot.entry.number)))
+            }
+        }
+    }
+
+    async fn prepare(&self, written: Written, held: &Held<'_>) -> anyhow::Result<Prepared> {
+        let old = self.config();
+        let config = start::meant(&self.path, &written)?;
+        unchangeable(&old, &config)?;
+        start::check_interfaces(&config)?;
+        let mut backends = Backends::open(&config)?;
+        backends.inherit(&held.backends);
+        let ready = backends.prepare(&config, &Sync::default()).await?;
+        let lists = Keeper::open(&config, self.plane().directory())?;
+        let foreseen = lists.foresee().await;
+        let facts = Facts {
+            lists: foreseen.synced().to_vec(),
+            unfilled: foreseen.failures(),
+            workers: held.pool.foresee(&config, &ready.servers).await?,
+            servers: held.backends.differ(&ready),
+        };
+        let (was, keys) = (self.in_force().written.keys(), written.keys());
+        let side = Side {
+            config: &old,
+            keys: &was,
+            servers: held.backends.servers(),
+        };
+        let next = Side {
+            config: &config,
+            keys: &keys,
+            servers: &ready.servers,
+        };
+        let plan = Plan::of(Some(side), next, &facts);
+        let (from, to) = plan::states(Some(&old), &config, &facts);
+        Ok(Prepared {
+            written,
+            config,
+            backends,
+            ready,
+            lists,
+            foreseen,
+            from,
+            to,
+            plan,
+        })
+    }
+
+    async fn perform(
+        &self,
+        mut change: Prepared,
+        files: Files,
+        held: &mut Held<'_>,
+    ) -> anyhow::Result<(Plan, Report)> {
+        let old = self.config();
+        // Should somebody's hand have been in what is in force, this puts it right.
+        let steps = if change.plan.is_empty() {
+            plan::affirm()
+        } else {
+            change.plan.steps.clone()
+        };
+        let servers = change.ready.servers.clone();
+        let pending = change.backends.keep(&change.ready)?;
+        let mut hands = hands::Change {
+            daemon: self,
+            pool: &mut held.pool,
+            from: &old,
+            to: &change.config,
+            was: &held.keeper,
+            lists: &mut change.lists,
+            foreseen: Some(change.foreseen),
+            servers: &servers,
+            withdrawn: std::collections::BTreeSet::new(),
+            commit: Some(Commit {
+                files,
+                backends: &mut change.backends,
+                ready: change.ready,
+                pending,
+            }),
+            report: Report::default(),
+        };
+        if let Err(failed) = perform(&steps, &mut hands).await {
+            let way = Way {
+                steps: &steps,
+                from: &change.from,
+                to: &change.to,
+            };
+            return Err(self
+                .go_back(failed, way, &change.config, &change.lists, held)
+                .await);
+        }
+        let report = hands.report;
+        let program = &change.config.workers.haproxy;
+        let haproxy = haproxy::version::probe(program).await.ok();
+        *held.keeper = change.lists;
+        *held.backends = change.backends;
+        self.watch.follow(&change.config, held.backends.servers());
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.config);
+        *self.in_force() = InForce::new(change.written, haproxy);
+        Ok((change.plan, report))
+    }
+
+    /// Puts back what was in force, as far as that goes.
+    async fn go_back(
+        &self,
+        failed: Failed,
+        way: Way<'_>,
+        config: &Config,
+        lists: &Keeper,
+        held: &mut Held<'_>,
+    ) -> anyhow::Error {
+        let Failed { done, error } = failed;
+        let old = self.config();
+        let servers = held.backends.servers().clone();
+        if let Err(error) = held.keeper.distrust() {
+            tracing::error!(%error, "read the lists in force");
+        }
+        let mut hands = hands::Change {
+            daemon: self,
+            pool: &mut held.pool,
+            from: config,
+            to: &old,
+            was: lists,
+            lists: &mut held.keeper,
+            foreseen: None,
+            servers: &servers,
+            withdrawn: std::collections::BTreeSet::new(),
+            commit: None,
+            report: Report::default(),
+        };
+        for step in way.back(done) {
+            if let Err(error) = hands.act(&step).await {
+                tracing::error!(error = format!("{error:#}"), %step, "put back what was in force");
+            }
+        }
+        error
+    }
+
+    /// Keeps what is in force.
+    pub(super) fn remember(&self, origin: Origin) -> anyhow::Result<u64> {
+        let most = self.config().node.history;
+        let now = lists::now();
+        let mut in_force = self.in_force();
+        let kept = self.history().keep(&in_force.written, origin, now, most);
+        in_force.snapshot = kept.as_ref().ok().copied();
+        Ok(kept?)
+    }
+
+    fn history(&self) -> crate::history::History {
+        crate::history::History::new(&self.config().node.state)
+    }
+
+    pub(super) fn in_force(&self) -> std::sync::MutexGuard<'_, InForce> {
+        // Every change is whole before anything that could panic.
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The course of a change that failed on it.
+#[derive(Clone, Copy)]
+struct Way<'w> {
+    steps: &'w [Step],
+    from: &'w State,
+    to: &'w State,
+}
+
+impl Way<'_> {
+    /// The steps back, when so many were done and the next failed, maybe half way.
+    fn back(self, done: usize) -> Vec<Step> {
+        // Workers that are not replaced are as they were.
+        let half = |at: usize, step: &Step| at == done && *step != Step::Workers;
+        let mut at = self.from.clone();
+        for (number, step) in self.steps.iter().enumerate() {
+            if number < done || half(number, step) {
+                at = at.after(step, self.to);
+            }
+        }
+        let mut back = plan::steps(&at, self.from);
+        back.retain(|step| *step != Step::Commit);
+        back
+    }
+}
+
+fn unchangeable(old: &Config, new: &Config) -> anyhow::Result<()> {
+    let (a, b) = (&old.node, &new.node);
+    let same = a.instance == b.instance
+        && a.state == b.state
+        && a.run == b.run
+        && a.bpffs == b.bpffs
+        && a.metrics == b.metrics
+        && a.cluster_key == b.cluster_key
+        && a.packet_log == b.packet_log
+        && a.xdp == b.xdp
+        && old.limits == new.limits;
+    ensure!(
+        same,
+        "node.instance, state, run, bpffs, metrics, cluster_key, packet_log, xdp and limits are fixed at the start: \
+         restart the daemon to change them; traffic goes on meanwhile"
+    );
+    Ok(())
+}

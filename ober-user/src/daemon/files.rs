@@ -1,0 +1,161 @@
+//! The files of the configuration are replaced by others, all or none as far as a file system can.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    config::{File, Written},
+    store::Pending,
+};
+
+/// What a file that is replaced is kept as: its name with this behind it.
+const OLD: &str = ".old";
+
+/// Files written beside their places.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Copies of what is there come first.
+    pending: Vec<Pending>,
+    /// Files of `config.d` that are no part of the new configuration.
+    gone: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Writes whatever differs from what is there beside it, and copies of what is there.
+    pub(super) fn prepare(main: &Path, written: &Written) -> anyhow::Result<Self> {
+        // A link stays a link.
+        let main = fs::canonicalize(main).unwrap_or_else(|_| main.to_owned());
+        let place = |file: &File| match file.path.file_name() {
+            Some(name) => main.with_file_name("config.d").join(name),
+            None => file.path.clone(),
+        };
+        let mut files = Self::default();
+        files.replace(&main, &written.main)?;
+        for file in &written.more {
+            files.replace(&place(file), file)?;
+        }
+        let kept: Vec<PathBuf> = written.more.iter().map(place).collect();
+        let there = Written::replaced(&main, written.main.clone())?.more;
+        let gone = there.into_iter().map(|file| file.path);
+        files.gone = gone.filter(|path| !kept.contains(path)).collect();
+        Ok(files)
+    }
+
+    fn replace(&mut self, place: &Path, file: &File) -> anyhow::Result<()> {
+        let there = fs::read(place).ok();
+        if there.as_deref() == Some(file.text.as_bytes()) {
+            return Ok(());
+        }
+        let facts = fs::metadata(place).ok();
+        let mode = facts.as_ref().map_or(file.mode, MetadataExt::mode);
+        let owner = facts.map(|facts| (facts.uid(), facts.gid()));
+        let mut write = |path: &Path, bytes: &[u8], mode: u32| {
+            let pending = Pending::write(path, bytes)?;
+            pending.belongs(mode & 0o777 | 0o600, owner)?;
+            pending.sync()?;
+            self.pending.push(pending);
+            anyhow::Ok(())
+        };
+        if let Some(there) = there {
+            write(&old(place), &there, mode)?;
+        }
+        // Never more readable than either: it may hold secrets.
+        write(place, file.text.as_bytes(), mode & file.mode)
+    }
+
+    /// Puts them in place, with what was there kept beside.
+    pub(super) fn commit(self) -> anyhow::Result<()> {
+        self.pending.into_iter().try_for_each(Pending::commit)?;
+        for path in self.gone {
+            fs::rename(&path, old(&path))
+                .with_context(|| format!("put {} aside", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn old(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(OLD);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn file(path: PathBuf, text: &str, mode: u32) -> File {
+        let text = text.to_owned();
+        File { path, text, mode }
+    }
+
+    #[test]
+    fn files_are_replaced_and_put_aside_with_what_was_there_kept_and_never_more_readable() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("config.d")).unwrap();
+        for (name, text) in [
+            ("real.toml", "old"),
+            ("config.d/1.toml", "one"),
+            ("config.d/2.toml", "two"),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        fs::set_permissions(at("real.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(at("real.toml"), at("ober.toml")).unwrap();
+        let written = Written {
+            main: file(at("elsewhere.toml"), "new", 0o640),
+            more: vec![
+                file(at("config.d/2.toml"), "two", 0o600),
+                file(at("config.d/3.toml"), "three", 0o600),
+            ],
+        };
+        let files = Files::prepare(&at("ober.toml"), &written).unwrap();
+        let read = |name: &str| fs::read_to_string(at(name)).unwrap_or_else(|_| "-".to_owned());
+        assert_eq!(
+            (read("ober.toml"), read("config.d/1.toml")),
+            ("old".into(), "one".into())
+        );
+        files.commit().unwrap();
+        let names = [
+            "real.toml",
+            "real.toml.old",
+            "config.d/1.toml",
+            "config.d/1.toml.old",
+            "config.d/2.toml",
+            "config.d/3.toml",
+        ];
+        assert_eq!(names.map(read), ["new", "old", "-", "one", "two", "three"]);
+        assert!(at("ober.toml").is_symlink());
+        let mode = fs::metadata(at("real.toml")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(
+            fs::read_dir(home.path())
+                .unwrap()
+                .flatten()
+                .all(|entry| { !entry.file_name().to_string_lossy().ends_with(".new") })
+        );
+    }
+
+    #[test]
+    fn what_was_prepared_and_not_committed_leaves_everything_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let main = home.path().join("ober.toml");
+        fs::write(&main, "old").unwrap();
+        let more = Vec::new();
+        let written = Written {
+            main: file(main.clone(), "new", 0o600),
+            more,
+        };
+        drop(Files::prepare(&main, &written).unwrap());
+        assert_eq!(fs::read_to_string(&main).unwrap(), "old");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,162 @@
+//! What the steps of a plan are at a start, when nothing of it is there yet.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    perform::{Failed, Hands, perform},
+    start, steering,
+};
+use crate::{
+    announce::{Announcer, addresses},
+    config::Config,
+    dataplane::{Attached, Plane},
+    events::Drops,
+    haproxy::{Pool, Servers, WorkerEvent},
+    lists::Keeper,
+    plan::{self, State, Step},
+};
+
+/// How long the workers may take before the start goes on without the slow ones.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What serves.
+pub(super) struct Parts {
+    pub(super) announcer: Announcer,
+    pub(super) keeper: Keeper,
+    pub(super) pool: Pool,
+    pub(super) members: steering::Shared,
+    pub(super) plane: Arc<Mutex<Plane>>,
+    pub(super) attached: Vec<Attached>,
+    pub(super) drops: Drops,
+}
+
+/// Lists, workers, services, programs, addresses, and last the neighbours.
+pub(super) async fn assemble(
+    config: &Config,
+    plane: Plane,
+    servers: &Servers,
+) -> anyhow::Result<Parts> {
+    let keeper = Keeper::open(config, plane.directory())?;
+    let (workers, events) = unbounded_channel();
+    let (gates, gate_events) = unbounded_channel();
+    let mut starting = Starting {
+        config,
+        servers,
+        adopted: plane.adopted,
+        plane: Arc::new(Mutex::new(plane)),
+        keeper,
+        members: steering::Shared::default(),
+        workers: Some(workers),
+        steering: Some((events, gates)),
+        gate_events: Some(gate_events),
+        pool: None,
+        attached: Vec::new(),
+        announcer: None,
+    };
+    let steps = plan::steps(&State::default(), &State::of(config));
+    let done = perform(&steps, &mut starting).await;
+    done.map_err(|Failed { error, .. }| error)?;
+    let drops = Drops::open(steering::lock(&starting.plane).directory())?;
+    Ok(Parts {
+        announcer: starting.announcer.context(UNORDERED)?,
+        keeper: starting.keeper,
+        pool: starting.pool.context(UNORDERED)?,
+        members: starting.members,
+        plane: starting.plane,
+        attached: starting.attached,
+        drops,
+    })
+}
+
+const UNORDERED: &str = "take the steps of a start in their order; this is a fault of Herr Ober";
+
+struct Starting<'s> {
+    config: &'s Config,
+    servers: &'s Servers,
+    /// The maps hold what an earlier daemon put there.
+    adopted: bool,
+    plane: Arc<Mutex<Plane>>,
+    keeper: Keeper,
+    members: steering::Shared,
+    /// The ends of channels, until somebody takes them.
+    workers: Option<UnboundedSender<WorkerEvent>>,
+    steering: Option<(UnboundedReceiver<WorkerEvent>, UnboundedSender<WorkerEvent>)>,
+    gate_events: Option<UnboundedReceiver<WorkerEvent>>,
+    pool: Option<Pool>,
+    attached: Vec<Attached>,
+    announcer: Option<Announcer>,
+}
+
+impl Hands for Starting<'_> {
+    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+        match step {
+            Step::Workers => {
+                let workers = self.workers.take().context(UNORDERED)?;
+                let pool = Pool::start(self.config, self.servers, workers).await?;
+                self.pool = Some(pool);
+            }
+            Step::Lists { .. } if self.adopted => {}
+            Step::Lists { .. } => self.keeper.restore()?,
+            Step::Services => self.services().await?,
+            Step::Attach { .. } => {
+                self.attached = start::attach(self.config, &mut steering::lock(&self.plane))?;
+            }
+            Step::AddAddresses { .. } => drop(addresses::add(self.config).await?),
+            // The gates are there first: what neighbours are told is theirs to say.
+            Step::Speak => {}
+            Step::Guard => {
+                let events = self.gate_events.take().context(UNORDERED)?;
+                let sockets = self.pool.as_ref().context(UNORDERED)?.sockets();
+                let announcer = Announcer::start(self.config, &sockets, events).await?;
+                self.announcer = Some(announcer);
+            }
+            Step::Commit
+            | Step::Withdraw { .. }
+            | Step::TakeOut { .. }
+            | Step::Confine { .. }
+            | Step::Detach { .. }
+            | Step::RemoveAddresses { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl Starting<'_> {
+    /// Services, sockets and lists; then the rings, once the workers are ready.
+    async fn services(&mut self) -> anyhow::Result<()> {
+        let pool = self.pool.as_ref().context(UNORDERED)?;
+        {
+            let mut plane = steering::lock(&self.plane);
+            start::put_services(self.config, &mut plane, &self.keeper, &pool.sockets())?;
+        }
+        self.keeper.sweep()?;
+        let settled = Arc::new(AtomicBool::new(false));
+        let count = self.config.workers.cpus.len();
+        steering::members(&self.members).admit(count);
+        let (events, gates) = self.steering.take().context(UNORDERED)?;
+        steering::follow(
+            Arc::clone(&self.plane),
+            Arc::clone(&self.members),
+            Arc::clone(&settled),
+            events,
+            gates,
+        )?;
+        let ready = pool.ready(PATIENCE).await;
+        tracing::info!(workers = ready, of = count, "workers are ready");
+        settled.store(true, Ordering::Release);
+        // The pool knows more than the events that were followed until now.
+        let mut known = steering::members(&self.members);
+        known.learn(&pool.snapshot());
+        steering::lock(&self.plane).set_ring(&known.ring());
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::PoisonError};
+
+use super::{Daemon, files::Files, perform::Hands, start, steering};
+use crate::{
+    announce::addresses,
+    backends::{Backends, Ready},
+    config::Config,
+    dataplane::Attached,
+    haproxy::{Pool, Report, Servers},
+    lists::{self, Keeper},
+    plan::Step,
+    store::Pending,
+};
+
+/// One direction of a change.
+pub(super) struct Change<'c> {
+    pub(super) daemon: &'c Daemon,
+    pub(super) pool: &'c mut Pool,
+    pub(super) from: &'c Config,
+    pub(super) to: &'c Config,
+    /// The lists of the services that are there: they alone know all of them.
+    pub(super) was: &'c Keeper,
+    pub(super) lists: &'c mut Keeper,
+    /// What resolving the lists came to; `None`: they are to be resolved.
+    pub(super) foreseen: Option<lists::Foreseen>,
+    pub(super) servers: &'c Servers,
+    pub(super) withdrawn: BTreeSet<IpAddr>,
+    /// What is on disk at the end; `None`: there is nothing to commit.
+    pub(super) commit: Option<Commit<'c>>,
+    pub(super) report: Report,
+}
+
+/// What is written beside its place.
+pub(super) struct Commit<'c> {
+    pub(super) files: Files,
+    pub(super) backends: &'c mut Backends,
+    pub(super) ready: Ready,
+    pub(super) pending: Vec<Pending>,
+}
+
+impl Hands for Change<'_> {
+    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+        let announcer = &self.daemon.announcer;
+        match step {
+            Step::Withdraw { vips } => {
+                self.withdrawn.extend(vips);
+                let left = without(self.from, &self.withdrawn);
+                announcer.withdraw(&left, &self.pool.sockets()).await
+            }
+            Step::Speak => announcer.speak(self.to).await,
+            Step::Attach { .. } => {
+                // The mode is that of the new configuration, on the interfaces of both.
+                start::attach(&reaching(self.to, self.from), &mut self.daemon.plane()).map(drop)
+            }
+            Step::TakeOut { .. } => {
+                let staying = staying(self.from, self.to);
+                self.daemon.put(&staying, self.was, self.pool)
+            }
+            Step::Confine { workers } => {
+                self.daemon.confine(*workers);
+                Ok(())
+            }
+            Step::Workers => {
+                self.report = self.pool.reload(self.to, self.servers).await?;
+                Ok(())
+            }
+            Step::Lists { .. } => {
+                self.fill().await;
+                Ok(())
+            }
+            Step::Services => self.services().await,
+            Step::Detach { .. } => {
+                let attached = start::attach(self.to, &mut self.daemon.plane())?;
+                self.daemon.set_attached(attached);
+                Ok(())
+            }
+            Step::AddAddresses { .. } => addresses::add(self.to).await.map(drop),
+            Step::RemoveAddresses { .. } => {
+                let keep: Vec<IpAddr> = self.to.vips().collect();
+                addresses::remove(self.to, &keep).await.map(drop)
+            }
+            Step::Guard => announcer.guard(self.to, &self.pool.sockets()).await,
+            Step::Commit => self.commit(),
+        }
+    }
+}
+
+impl Change<'_> {
+    async fn fill(&mut self) {
+        let errors = match self.foreseen.take() {
+            Some(foreseen) => self.lists.put(foreseen),
+            None => self.lists.refresh().await,
+        };
+        for error in errors {
+            tracing::warn!(%error, "refresh");
+        }
+    }
+
+    async fn services(&mut self) -> anyhow::Result<()> {
+        // Entries may stay while what makes them changes.
+        if self.foreseen.is_some() {
+            self.fill().await;
+        }
+        self.daemon.put(self.to, self.lists, self.pool)?;
+        self.lists.sweep()?;
+        let both = reaching(self.to, self.from);
+        let attached = start::attach(&both, &mut self.daemon.plane())?;
+        self.daemon.set_attached(attached);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        if let Some(commit) = self.commit.take() {
+            commit.files.commit()?;
+            commit.backends.commit_kept(commit.ready, commit.pending)?;
+        }
+        Ok(())
+    }
+}
+
+impl Daemon {
+    fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
+        let mut members = steering::members(&self.members);
+        let mut plane = self.plane();
+        start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        members.admit(config.workers.cpus.len());
+        // A new service starts with an empty ring.
+        plane.set_ring(&members.ring());
+        Ok(())
+    }
+
+    fn confine(&self, workers: usize) {
+        let mut members = steering::members(&self.members);
+        members.admit(workers);
+        self.plane().set_ring(&members.ring());
+    }
+
+    fn set_attached(&self, attached: Vec<Attached>) {
+        *self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = attached;
+    }
+}
+
+/// The new configuration on the interfaces of both, but for those that are gone.
+fn reaching(new: &Config, old: &Config) -> Config {
+    let mut both = new.clone();
+    let more = old.node.interfaces.iter();
+    let more = more.filter(|name| !new.node.interfaces.contains(name));
+    let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
+    both.node.interfaces.extend(more.cloned());
+    both
+}
+
+/// A configuration without these VIPs.
+fn without(config: &Config, vips: &BTreeSet<IpAddr>) -> Config {
+    let mut left = config.clone();
+    for service in &mut left.services {
+        service.vips.retain(|vip| !vips.contains(vip));
+    }
+    left
+}
+
+/// The old configuration without the services that go.
+fn staying(old: &Config, new: &Config) -> Config {
+    let mut staying = old.clone();
+    for service in &mut staying.services {
+        let Some(next) = new.services.iter().find(|next| next.name == service.name) else {
+            service.vips.clear();
+            continue;
+        };
+        service.vips.retain(|vip| next.vips.contains(vip));
+        service.listeners.retain(|listener| {
+            next.listeners
+                .iter()
+                .any(|other| other.port == listener.port)
+        });
+    }
+    staying
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::Env, plan::State};
+
+    fn config(services: &[(&str, &str, &[u16])]) -> Config {
+        let services = services.iter().map(|(name, vips, ports)| {
+            let listeners = ports.iter();
+            let listeners = listeners.map(|port| format!("{{ port = {port}, access = 'open' }}"));
+            let listeners = listeners.collect::<Vec<_>>().join(", ");
+            format!(
+                "[[services]]\nname='{name}'\nvips={vips}\nbackend='rgw'\nlisteners=[{listeners}]\n"
+            )
+        });
+        let text = format!(
+            "[node]\ninterfaces=['in0']\n[workers]\nhaproxy='/usr/sbin/haproxy'\n[backends.rgw]\n\
+             servers=['10.0.0.1:80']\n{}",
+            services.collect::<String>()
+        );
+        Config::parse(&text, Path::new("/nowhere"), &Env::default()).expect(&text)
+    }
+
+    #[test]
+    fn what_stays_in_the_kernel_is_what_the_plan_does_not_take_out() {
+        let old = config(&[
+            ("one", "['192.0.2.1', '192.0.2.2']", &[80, 81]),
+            ("two", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[80]),
+        ]);
+        let new = config(&[
+            ("one", "['192.0.2.2', '192.0.2.5']", &[81, 82]),
+            ("other", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[443]),
+        ]);
+        let (from, to) = (State::of(&old), State::of(&new));
+        let mut planned = from.clone();
+        for step in crate::plan::steps(&from, &to) {
+            if matches!(step, Step::TakeOut { .. }) {
+                planned = planned.after(&step, &to);
+            }
+        }
+        let staying = State::of(&staying(&old, &new));
+        assert_eq!(staying.services, planned.services);
+        assert_eq!(staying.services.len(), 1);
+    }
+}

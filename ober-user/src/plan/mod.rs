@@ -1,0 +1,203 @@
+//! A change before it is made: what it comes to, and the steps that make it, in an order in which nothing is announced
+//! that is not served and nothing is taken away that is still used. Pure.
+//!
+//! ```text
+//! old, new configuration and servers, what workers and lists would do -> Plan (what a person reads)
+//! State of both ---------------------------------------------------- -> steps (what the daemon does)
+//! ```
+//! A change that fails goes back in the same way: by the steps from what the node has become to what it was.
+
+use std::{collections::BTreeSet, fmt, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+mod difference;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use difference::{Change, Facts, How, Plan, Side, states};
+pub use state::{Behind, Changed, Edition, Place, State};
+
+/// One thing the daemon does. In the order of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Step {
+    /// Neighbours are told that these are here no longer, and it is waited until that has left.
+    Withdraw {
+        vips: BTreeSet<IpAddr>,
+    },
+    /// Sessions with the neighbours that are to be; those of others end.
+    Speak,
+    Attach {
+        interfaces: BTreeSet<String>,
+    },
+    /// The kernel forgets these services: their packets pass as those of anybody.
+    TakeOut {
+        services: BTreeSet<Place>,
+    },
+    /// New connections go to the first so many workers alone.
+    Confine {
+        workers: usize,
+    },
+    /// Workers are changed, or replaced on the same sockets; new services get sockets.
+    Workers,
+    /// These lists get their entries.
+    Lists {
+        lists: BTreeSet<String>,
+    },
+    /// The kernel gets all services, each with its list; lists that no service names any more are emptied.
+    Services,
+    Detach {
+        interfaces: BTreeSet<String>,
+    },
+    AddAddresses {
+        vips: BTreeSet<IpAddr>,
+    },
+    RemoveAddresses {
+        vips: BTreeSet<IpAddr>,
+    },
+    /// All VIPs get gates; a gate that is new opens on proof, and only then is its VIP announced.
+    Guard,
+    /// The servers are kept, and everything goes by the new configuration.
+    Commit,
+}
+
+/// What puts in force again what is in force, should somebody's hand have been in it.
+pub fn affirm() -> Vec<Step> {
+    let vips = BTreeSet::new();
+    vec![
+        Step::Services,
+        Step::AddAddresses { vips },
+        Step::Guard,
+        Step::Commit,
+    ]
+}
+
+/// The steps from one state to another; none where they are alike.
+///
+/// Whatever may be refused comes early: a port of a neighbour may be taken, a driver may refuse the programs, HAProxy may
+/// not start. A node with nothing in force does it the other way round and speaks last, when it serves.
+pub fn steps(from: &State, to: &State) -> Vec<Step> {
+    if from == to {
+        return Vec::new();
+    }
+    let mut steps = Vec::new();
+    let speak = (from.speaking != to.speaking).then_some(Step::Speak);
+    let attach =
+        named(&to.interfaces, &from.interfaces).map(|interfaces| Step::Attach { interfaces });
+    let first = *from == State::default();
+    if first {
+        steps.extend(serve(from, to));
+        steps.extend(attach);
+    } else {
+        let (turning, going) = withdrawn(from, to);
+        steps.extend(turning);
+        steps.extend(speak.clone());
+        steps.extend(attach);
+        steps.extend(going);
+        steps.extend(taken_out(from, to));
+        steps.extend(serve(from, to));
+    }
+    let detach = named(&from.interfaces, &to.interfaces);
+    steps.extend(detach.map(|interfaces| Step::Detach { interfaces }));
+    let add = named(&to.addresses, &from.addresses);
+    steps.extend(add.map(|vips| Step::AddAddresses { vips }));
+    let remove = named(&from.addresses, &to.addresses);
+    steps.extend(remove.map(|vips| Step::RemoveAddresses { vips }));
+    if first {
+        steps.extend(speak);
+    }
+    steps.extend([Step::Guard, Step::Commit]);
+    steps
+}
+
+/// Workers before lists, since they are what may fail; both before the services that need them.
+fn serve(from: &State, to: &State) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if to.running < from.admitted {
+        let workers = to.running;
+        steps.push(Step::Confine { workers });
+    }
+    if (from.workers, from.running, &from.sockets) != (to.workers, to.running, &to.sockets) {
+        steps.push(Step::Workers);
+    }
+    let other = to
+        .lists
+        .iter()
+        .filter(|(name, edition)| from.lists.get(*name) != Some(edition));
+    let lists: BTreeSet<String> = other.map(|(name, _)| name.clone()).collect();
+    if !lists.is_empty() {
+        steps.push(Step::Lists { lists });
+    }
+    steps.push(Step::Services);
+    steps
+}
+
+/// VIPs whose address changes hands between VRRP and this node for good, and those that no place is left of.
+fn withdrawn(from: &State, to: &State) -> (Option<Step>, Option<Step>) {
+    let turns = |vip: &&IpAddr| from.moved.contains(vip) != to.moved.contains(vip);
+    let turning: BTreeSet<IpAddr> = from.announced.iter().filter(turns).copied().collect();
+    let stays = |vip: &IpAddr| staying(from, to).any(|place| place.vip == *vip);
+    let going = from.announced.difference(&turning);
+    let going: BTreeSet<IpAddr> = going.filter(|vip| !stays(vip)).copied().collect();
+    let step = |vips: BTreeSet<IpAddr>| (!vips.is_empty()).then_some(Step::Withdraw { vips });
+    (step(turning), step(going))
+}
+
+fn taken_out(from: &State, to: &State) -> Option<Step> {
+    let staying: BTreeSet<Place> = staying(from, to).collect();
+    let places = from.services.keys().copied().collect();
+    named(&places, &staying).map(|services| Step::TakeOut { services })
+}
+
+/// The places whose service is the same before and after.
+fn staying<'s>(from: &'s State, to: &'s State) -> impl Iterator<Item = Place> + 's {
+    let same = |(place, behind): &(&Place, &Behind)| {
+        let next = to.services.get(place);
+        next.is_some_and(|next| next.service == behind.service)
+    };
+    from.services.iter().filter(same).map(|(place, _)| *place)
+}
+
+/// Those of one set that another lacks, if there are any.
+fn named<T: Clone + Ord>(of: &BTreeSet<T>, lacking: &BTreeSet<T>) -> Option<BTreeSet<T>> {
+    let named: BTreeSet<T> = of.difference(lacking).cloned().collect();
+    (!named.is_empty()).then_some(named)
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Withdraw { vips } => {
+                let vips = list(vips);
+                write!(
+                    out,
+                    "withdraw {vips}, and wait until the neighbours have been told"
+                )
+            }
+            Self::Speak => out.write_str("speak to the neighbours that are to be"),
+            Self::Attach { interfaces } => write!(out, "attach to {}", list(interfaces)),
+            Self::TakeOut { services } => write!(out, "take {} out of the kernel", list(services)),
+            Self::Confine { workers } => {
+                write!(
+                    out,
+                    "send new connections to the first {workers} workers alone"
+                )
+            }
+            Self::Workers => out.write_str("change the workers, one before the others"),
+            Self::Lists { lists } => write!(out, "fill {}", list(lists)),
+            Self::Services => out.write_str("put the services with their lists into the kernel"),
+            Self::Detach { interfaces } => write!(out, "detach from {}", list(interfaces)),
+            Self::AddAddresses { vips } => write!(out, "add the addresses {}", list(vips)),
+            Self::RemoveAddresses { vips } => write!(out, "remove the addresses {}", list(vips)),
+            Self::Guard => out.write_str("guard the VIPs; gates that are new open on proof"),
+            Self::Commit => out.write_str("go by the new configuration"),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(items: &BTreeSet<T>) -> String {
+    let items = items.iter().map(ToString::to_string);
+    items.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,183 @@
+//! BGP with BFD beside it: every row with every router.
+
+use std::time::{Duration, Instant};
+
+use ober_tests::lab::until;
+use ober_user::{bfd::State, status::bfd::Session};
+
+use crate::{
+    router::{ROUTE4, Router, Setup, ends, forgets, learns},
+    stage::{PATIENCE, ROUTER4, Speaker, Stage, bgp, listening},
+};
+
+/// We miss the router after 600 ms, it misses us after six seconds: who ends the session is no race.
+const SLOW_TO_MISS: &str = "hold_time = '180s'\nbfd = 'uneven'\n";
+const UNEVEN: &str = "[bfd.profiles.uneven]\ntransmit = '2s'\nreceive = '200ms'\n";
+
+fn watched() -> Setup {
+    Setup {
+        hold_time: 180,
+        bfd: true,
+        ..Setup::default()
+    }
+}
+
+fn session(speaker: &Speaker) -> Option<Session> {
+    let sessions = speaker.bfd.status().sessions;
+    sessions
+        .into_iter()
+        .find(|it| it.peer.to_string() == ROUTER4)
+}
+
+/// Up at both ends, and as fast as agreed.
+fn comes_up(speaker: &Speaker) -> Session {
+    until("BFD comes up", PATIENCE, || {
+        let session = session(speaker);
+        let up = |it: &Session| {
+            it.state == State::Up
+                && it.remote_state == State::Up
+                && it.detection_microseconds == Some(600_000)
+        };
+        anyhow::ensure!(session.as_ref().is_some_and(up), "{session:#?}");
+        Ok(session)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-bfd"), watched());
+    let mut router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, &format!("{SLOW_TO_MISS}{UNEVEN}")));
+    learns(&router, ROUTE4);
+    comes_up(&speaker);
+    speaker.until(ROUTER4, "hears of it", |it| it.bfd.as_deref() == Some("up"));
+    // A machine with other work may have lost one already.
+    let before = speaker.neighbour(ROUTER4).flaps;
+    let began = Instant::now();
+    stage.cut_bfd(true);
+    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
+    let took = began.elapsed();
+    let said = after.last_sent.expect("a notification");
+    assert_eq!((said.code, said.subcode), (6, 10));
+    // The hold time is three minutes; the rest leaves a busy machine its time.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    until("the router was told why", PATIENCE, || {
+        let log = router.log();
+        // RFC 9384, which FRR writes one way and BIRD another.
+        let told = [
+            "received from neighbor 10.9.0.1 6/10",
+            "Received: Unknown error 6.10",
+        ];
+        anyhow::ensure!(told.iter().any(|words| log.contains(words)), "{log}");
+        Ok(Some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    stage.cut_bfd(false);
+    comes_up(&speaker);
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+}
+
+fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-strict"), watched());
+    let mut router = R::start(
+        &stage,
+        &Setup {
+            bfd: false,
+            ..setup.clone()
+        },
+    );
+    let speaker = stage.speak(&bgp(
+        ROUTER4,
+        &format!("{SLOW_TO_MISS}strict = true\n{UNEVEN}"),
+    ));
+    speaker.until(ROUTER4, "waits for BFD", |it| it.state == "open-confirm");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_ne!(speaker.neighbour(ROUTER4).state, "established");
+    assert!(!router.established(&setup));
+    router.configure(&setup);
+    comes_up(&speaker);
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+    let before = speaker.neighbour(ROUTER4).flaps;
+    stage.cut_bfd(true);
+    speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
+    forgets(&router, ROUTE4);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_ne!(speaker.neighbour(ROUTER4).state, "established");
+    stage.cut_bfd(false);
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+}
+
+/// FRR takes GTSM for a reason to run multihop BFD; BIRD does not. `auto`, which nobody wrote, follows either.
+fn ttl_security_and_bfd_go_together<R: Router>() {
+    let stage = Stage::new("bgp-bfd-gtsm");
+    let setup = Setup {
+        ttl_security: true,
+        ..watched()
+    };
+    let router = R::start(&stage, &setup);
+    // Not `strict`: without `update-source` FRR begins its multihop BFD only when the session is there.
+    let keys = "hold_time = '180s'\nttl_security = 1\nbfd = 'fast'";
+    let speaker = stage.speak(&listening(ROUTER4, keys));
+    speaker.established(ROUTER4);
+    learns(&router, ROUTE4);
+    let session = comes_up(&speaker);
+    assert_eq!(
+        (session.mode.as_str(), session.hops.as_str()),
+        ("auto", R::BFD_WITH_GTSM)
+    );
+    assert_eq!(speaker.neighbour(ROUTER4).flaps, 0);
+}
+
+fn a_frozen_speaker_is_noticed_by_bfd_and_comes_back<R: Router>() {
+    crate::stage::become_victim();
+    let (stage, setup) = (Stage::new("bgp-bfd-freeze"), watched());
+    let router = R::start(&stage, &setup);
+    let config = bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'");
+    let mut victim = stage.victim(&config);
+    learns(&router, ROUTE4);
+    until("the router watches us", PATIENCE, || {
+        Ok(router.bfd_is_up().then_some(()))
+    })
+    .expect("BFD");
+    // Frozen, its connection stays: nothing but BFD can tell.
+    victim
+        .signal(nix::sys::signal::Signal::SIGSTOP)
+        .expect("freeze it");
+    forgets(&router, ROUTE4);
+    victim.kill().expect("kill it");
+    let _again = stage.victim(&config);
+    learns(&router, ROUTE4);
+}
+
+fn a_planned_stop_is_told_by_bgp_before_bfd_says_anything<R: Router>() {
+    let (stage, setup) = (Stage::new("bgp-bfd-stop"), watched());
+    let mut router = R::start(&stage, &setup);
+    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'"));
+    learns(&router, ROUTE4);
+    comes_up(&speaker);
+    speaker.stop("kernel update");
+    ends(&router, &setup);
+    until("the router was told why", PATIENCE, || {
+        let log = router.log();
+        let told = log.find("dministrative");
+        anyhow::ensure!(told.is_some(), "{log}");
+        // Later, FRR says so too: what BFD has to say then is the end of BFD.
+        let down = ["BFD down", "BFD session down"]
+            .iter()
+            .find_map(|it| log.find(it));
+        anyhow::ensure!(down.is_none_or(|down| told < Some(down)), "{log}");
+        Ok(Some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+crate::matrix! {
+    a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back
+    a_strict_session_waits_for_bfd_and_comes_back_with_it
+    ttl_security_and_bfd_go_together
+    a_frozen_speaker_is_noticed_by_bfd_and_comes_back
+    a_planned_stop_is_told_by_bgp_before_bfd_says_anything
+}

@@ -1,0 +1,125 @@
+//! A whole daemon as VRRP master and keepalived as the other node: killed, frozen and thawed.
+
+use std::{
+    thread::{self, sleep},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use ober_tests::{
+    lab::until,
+    peers::Keepalived,
+    shared::{ADVERTISEMENT, SharedVip},
+};
+
+/// How long a change of master may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The daemon is master, keepalived its backup.
+fn master(name: &str) -> Result<(SharedVip, Keepalived)> {
+    let mut stage = SharedVip::new(name, [200, 100])?;
+    let peer = stage.keepalived(100)?;
+    stage.start(0)?;
+    stage.until_master(0, PATIENCE)?;
+    Ok((stage, peer))
+}
+
+fn signal(stage: &mut SharedVip, signal: Signal) -> Result<()> {
+    let daemon = stage.ober[0].daemon.as_mut();
+    daemon.context("no daemon on node 0")?.signal(signal)
+}
+
+fn keepalived_has_it(stage: &SharedVip) -> Result<Duration> {
+    let began = Instant::now();
+    until("the VIP is at keepalived", PATIENCE, || {
+        Ok(stage.holds(1)?.then_some(()))
+    })?;
+    Ok(began.elapsed())
+}
+
+/// How long both nodes had the VIP at once while `watched` ran, as seen by looking again and again.
+fn both_had_it(stage: &SharedVip, watched: Duration) -> Result<Duration> {
+    let (began, mut both) = (Instant::now(), Duration::ZERO);
+    let mut before = began;
+    while began.elapsed() < watched {
+        let two = stage.holds(0)? && stage.holds(1)?;
+        let now = Instant::now();
+        if two {
+            both += now - before;
+        }
+        before = now;
+        sleep(Duration::from_millis(1));
+    }
+    Ok(both)
+}
+
+#[test]
+fn a_killed_daemon_is_followed_by_keepalived_and_its_address_leaves_by_itself() -> Result<()> {
+    let (mut stage, _peer) = master("vrrp-kill")?;
+    stage.ober[0].kill()?;
+    let took = keepalived_has_it(&stage)?;
+    println!("killed: at keepalived after {took:?}");
+    // Nobody is left to remove it but the kernel.
+    stage.until_master(1, PATIENCE)?;
+    // And the same node again, whose workers never stopped.
+    stage.start(0)?;
+    stage.until_master(0, PATIENCE)
+}
+
+#[test]
+fn a_frozen_daemon_loses_the_address_and_thawed_takes_it_back_without_a_second_master() -> Result<()>
+{
+    let (mut stage, _peer) = master("vrrp-freeze")?;
+    signal(&mut stage, Signal::SIGSTOP)?;
+    let took = keepalived_has_it(&stage)?;
+    println!("frozen: at keepalived after {took:?}");
+    stage.until_master(1, PATIENCE)?;
+    // Frozen for longer than anything it remembers is true.
+    sleep(Duration::from_secs(2));
+    let both = thread::scope(|scope| -> Result<Duration> {
+        let watch = scope.spawn(|| both_had_it(&stage, Duration::from_secs(5)));
+        sleep(Duration::from_millis(300));
+        let daemon = stage.ober[0].daemon.as_ref().context("no daemon")?;
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.pid())?);
+        nix::sys::signal::kill(pid, Signal::SIGCONT)?;
+        watch.join().expect("no panic")
+    })?;
+    println!("thawed: both had it for {both:?}");
+    // RFC 9568 section 6.4.3: the lower priority gives way at the first advertisement. A backup's patience, which is the
+    // most two masters may take to notice each other, and the time of a busy machine.
+    let patience = ADVERTISEMENT * 3 + ADVERTISEMENT * (256 - 100) / 256;
+    ensure!(both < patience + Duration::from_millis(400), "{both:?}");
+    stage.until_master(0, PATIENCE)?;
+    let client = stage.secure();
+    stage
+        .pair
+        .client
+        .tokio(async || client.create_bucket("thawed").await)??;
+    Ok(())
+}
+
+#[test]
+fn a_daemon_thawed_before_its_address_has_left_asks_before_it_speaks() -> Result<()> {
+    let (mut stage, _peer) = master("vrrp-nap")?;
+    for _ in 0..3 {
+        signal(&mut stage, Signal::SIGSTOP)?;
+        // Much longer than keepalived waits, much shorter than an address lasts.
+        keepalived_has_it(&stage)?;
+        signal(&mut stage, Signal::SIGCONT)?;
+        stage.until_master(0, PATIENCE)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stopped_daemon_gives_the_address_up_at_once() -> Result<()> {
+    let (mut stage, _peer) = master("vrrp-stop")?;
+    stage.ober[0].stop()?;
+    ensure!(
+        !stage.holds(0)?,
+        "the stop is over and the address still there"
+    );
+    stage.until_master(1, PATIENCE)?;
+    Ok(())
+}
