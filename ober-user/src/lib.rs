@@ -37,6 +37,7 @@ pub mod dataplane;
 pub mod netlink;
 pub mod ring;
 
+pub mod drift;
 pub mod drive;
 pub mod haproxy;
 pub mod machine;

@@ -248,6 +248,8 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
             metrics: "127.0.0.1:0".parse().unwrap(),
             sample: 0,
             packet_log: false,
+            history: 2,
+            reconcile: Duration::ZERO,
         },
         workers: Workers {
             cpus: (0..workers)

@@ -18,7 +18,7 @@ use nix::{
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, server, service};
+use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, service};
 
 fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
