@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     HeaderMap, Request, StatusCode,
+    body::Body,
     client::conn::http1,
     header::{HOST, USER_AGENT},
 };
@@ -86,10 +87,36 @@ async fn connect(
     }
 }
 
+/// Sends `request` to where `url` is; only the path of its own URI counts. For the rest as [`get`].
+pub async fn send<B: Said>(
+    url: &Url,
+    tls: Option<(&Arc<ClientConfig>, &str)>,
+    mut request: Request<B>,
+    most: usize,
+) -> Result<Answer, Error> {
+    let stream = connect(&url.at, tls).await?;
+    *request.uri_mut() = url.path.parse().map_err(hyper::http::Error::from)?;
+    if !request.headers().contains_key(HOST) {
+        let host = url.host().parse().map_err(hyper::http::Error::from)?;
+        request.headers_mut().insert(HOST, host);
+    }
+    exchange(stream, request, most).await
+}
+
+/// The body of a request.
+pub trait Said:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+impl<B> Said for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+
 /// Sends the request over `stream` and reads the answer. Dropped before it is ready, it hangs up.
-pub async fn exchange(
+pub async fn exchange<B: Said>(
     stream: impl Stream + 'static,
-    mut request: Request<Empty<Bytes>>,
+    mut request: Request<B>,
     most: usize,
 ) -> Result<Answer, Error> {
     let agent = concat!("ober/", env!("CARGO_PKG_VERSION")).parse();

@@ -9,13 +9,13 @@
 //!                       |        +-> access -> dataplane (maps the kernel reads)
 //!                       +-> ring -------------^
 //!                       +-> haproxy (workers) : machine, drive
+//!                       +-> certificates -> haproxy, acme -> fetch, command, tls : machine, drive
 //!                       +-> announce -> gate -> bgp, bfd, vrrp : machine, drive, realtime
 //!                       +-> observe <- status, counters, events
 //! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
 pub mod config;
-pub mod pem;
 
 pub mod hostlist;
 pub mod resolve;
@@ -37,6 +37,8 @@ pub mod dataplane;
 pub mod netlink;
 pub mod ring;
 
+pub mod certificates;
+pub mod drift;
 pub mod drive;
 pub mod haproxy;
 pub mod machine;

@@ -81,6 +81,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         started: None,
         healthy: false,
         configuration: None,
+        reconcile: status::Reconcile::default(),
         data_plane: status::DataPlane {
             interfaces: config.node.interfaces.iter().map(interface).collect(),
             adopted: false,
@@ -92,6 +93,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         workers: Vec::new(),
         lists: Keeper::open(config, &pins)?.status(),
         backends: BTreeMap::new(),
+        certificates: status::certificates::Certificates::default(),
         gate: Vec::new(),
         bgp: Vec::new(),
         bfd: status::bfd::Bfd::default(),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring, version};
 
@@ -44,8 +44,23 @@ impl Authority {
         self.issue(names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn issue(&self, names: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> Result<String> {
+    /// A server certificate that ended in the year 2020.
+    pub fn expired(&self, addresses: &[IpAddr]) -> Result<String> {
+        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names)?;
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn issue(&self, names: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> Result<String> {
+        self.sign(CertificateParams::new(names)?, purpose)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<String> {
         params
             .distinguished_name
             .push(DnType::CommonName, "s3.ober.test");

@@ -5,6 +5,7 @@ mod acl;
 mod backends;
 mod bfd;
 mod bgp;
+mod certificates;
 pub mod client;
 mod counters;
 mod detach;

@@ -9,7 +9,7 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{Configuration, List, Status, Worker};
+use crate::status::{Configuration, List, Reconcile, Status, Worker, certificates::Certificates};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -38,6 +38,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     if let Some(configuration) = &status.configuration {
         self::configuration(configuration, screen)?;
     }
+    reconcile(&status.reconcile, now, screen)?;
     interfaces(status, screen)?;
     services(status, screen)?;
     section("workers", screen)?;
@@ -58,6 +59,10 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     if !status.backends.is_empty() {
         section("backends", screen)?;
         super::backends::show(&status.backends, now, screen)?;
+    }
+    if status.certificates != Certificates::default() {
+        section("certificates", screen)?;
+        super::certificates::show(&status.certificates, now, screen)?;
     }
     if status.gate.is_empty() {
         return Ok(());
@@ -92,6 +97,28 @@ fn daemon(status: &Status, now: Duration) -> String {
         (Some(pid), None) => format!("daemon {pid}"),
         (None, _) => "no daemon, read from the pinned maps".into(),
     }
+}
+
+/// Nothing before the first pass.
+fn reconcile(reconcile: &Reconcile, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    let Some(last) = reconcile.last else {
+        return Ok(());
+    };
+    let ago = span(now.saturating_sub(Duration::from_secs(last)));
+    let took = Duration::from_micros(reconcile.microseconds);
+    let mended = reconcile.mended.iter().filter(|(_, count)| **count > 0);
+    let mended: Vec<String> = mended
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+    let mended = if mended.is_empty() {
+        "nothing".to_owned()
+    } else {
+        mended.join(", ")
+    };
+    Ok(screen.line(format_args!(
+        "compared {ago} ago in {took:?}; set right since the start: {mended}; failures: {}",
+        reconcile.failures
+    ))?)
 }
 
 fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
@@ -226,6 +253,10 @@ mod tests {
             "signal 9",
             "frontend-http         12  1m 5s ago  1",
             "10.0.0.1:7480",
+            "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",
+            "not used: its private key is that of another certificate",
+            "s3.test     in 1m 0s           2  the authority does not believe it",
+            "worker 1 behind: HAProxy says to `commit`: no",
             "192.0.2.10  up     announced  1m 1s        2        3  2 workers answer",
         ] {
             assert!(text.contains(word), "{word} is not in\n{text}");

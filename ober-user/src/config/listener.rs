@@ -93,7 +93,8 @@ pub(super) enum Word {
 /// What is taken from the listener before its protocol is made of the rest.
 struct Spoken {
     word: Word,
-    certificate: Key<String>,
+    certificates: Vec<At<String>>,
+    acme: Vec<At<String>>,
     tls: Option<At<super::tls::Raw>>,
     redirect: Key<bool>,
     hsts: Key<Period>,
@@ -130,7 +131,13 @@ impl Judge<'_> {
         let word = protocol(&raw);
         let spoken = Spoken {
             word,
-            certificate: raw.certificate,
+            certificates: raw
+                .certificate
+                .0
+                .into_iter()
+                .chain(raw.certificates)
+                .collect(),
+            acme: raw.acme,
             tls: raw.tls,
             redirect: raw.redirect_https,
             hsts: raw.hsts,
@@ -166,7 +173,8 @@ impl Judge<'_> {
     ) -> Protocol {
         let Spoken {
             word,
-            certificate,
+            certificates,
+            acme,
             tls,
             redirect,
             hsts,
@@ -174,7 +182,8 @@ impl Judge<'_> {
         let ends = matches!(word, Word::Https | Word::Tls);
         self.only(word == Word::Http, &redirect, "redirect_https", "http");
         self.only(word == Word::Https, &hsts, "hsts", "https");
-        self.only(ends, &certificate, "certificate", "https and tls");
+        let own = Key(certificates.first().or(acme.first()).cloned());
+        self.only(ends, &own, "certificate", "https and tls");
         if let Some(at) = tls.as_ref().filter(|_| !ends) {
             let message = "`tls` on a listener whose TLS does not end here";
             self.refuse(
@@ -189,7 +198,7 @@ impl Judge<'_> {
             Word::Tcp => Protocol::Tcp,
             Word::TlsPassthrough => Protocol::Passthrough,
             Word::Https | Word::Tls => {
-                let Some(certificate) = certificate.0 else {
+                if own.0.is_none() {
                     let message = format!(
                         "a listener of service `{name}` that ends TLS without `certificate`"
                     );
@@ -197,8 +206,8 @@ impl Judge<'_> {
                         "name a PEM file of chain and key, or use `protocol = \"tls-passthrough\"`";
                     self.refuse(Fault::new(listener.clone(), message).help(help));
                     return Protocol::Tcp;
-                };
-                let tls = self.termination(certificate, tls, word == Word::Https);
+                }
+                let tls = self.termination(certificates, acme, tls, word == Word::Https);
                 if word == Word::Tls {
                     return Protocol::Tls(tls);
                 }
@@ -291,7 +300,7 @@ impl Listener {
 }
 
 fn protocol(raw: &raw::Listener) -> Word {
-    let plain = raw.certificate.0.is_none();
+    let plain = raw.certificate.0.is_none() && raw.certificates.is_empty() && raw.acme.is_empty();
     let guess = if plain { Word::Http } else { Word::Https };
     raw.protocol.0.as_ref().map_or(guess, |at| at.value)
 }

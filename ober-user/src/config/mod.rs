@@ -33,6 +33,7 @@ pub use self::{
     written::{File, Written},
 };
 
+pub mod acme;
 mod backend;
 pub mod bfd;
 pub mod bgp;
@@ -89,6 +90,8 @@ pub struct Config {
     pub bgp: Option<bgp::Bgp>,
     pub bfd: bfd::Bfd,
     pub vrrp: Option<vrrp::Vrrp>,
+    /// Who issues the certificates that listeners want issued.
+    pub acme: Option<acme::Acme>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -119,6 +122,8 @@ pub struct Node {
     pub packet_log: bool,
     /// Configurations that were in force and are kept; at least 2.
     pub history: usize,
+    /// What others change by hand is looked for this often; zero: never.
+    pub reconcile: Duration,
 }
 
 /// Two words, neither of them zero. Never shown.

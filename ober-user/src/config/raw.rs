@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) bfd: super::bfd::Raw,
     /// Share the VIPs among nodes by VRRP.
     pub(super) vrrp: Option<At<super::vrrp::Raw>>,
+    /// Have certificates issued by ACME.
+    pub(super) acme: Option<At<super::acme::Raw>>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -77,6 +79,9 @@ pub(super) struct Node {
     pub(super) packet_log: Key<bool>,
     /// Configurations that were in force and are kept for `history` and `rollback`: 2 to 10,000.
     pub(super) history: Key<u32>,
+    /// Servers in the workers, maps, programs and addresses are compared with what they are to be this often, and set
+    /// right; "0": never.
+    pub(super) reconcile: Key<Period>,
 }
 
 /// The `HAProxy` processes.
@@ -188,8 +193,12 @@ pub(super) struct Listener {
     pub(super) port: Key<NonZeroU16>,
     /// What is spoken; left out: https with a certificate, http without.
     pub(super) protocol: Key<super::listener::Word>,
-    /// PEM file of chain and key, for https and tls.
+    /// PEM file of chain and key, or a directory of them, for https and tls.
     pub(super) certificate: Key<String>,
+    /// More of them, chosen by the name a client asks for; the first of all is for every other name.
+    pub(super) certificates: Vec<At<String>>,
+    /// Names for which a certificate is had from the authority in `[acme]`, and renewed.
+    pub(super) acme: Vec<At<String>>,
     /// `"open"` or the name of a list. Must be written for http and tcp, unless `rules` decide about everybody.
     pub(super) access: Key<String>,
     /// Who may come, in order: `"allow 192.0.2.0/24"`, `"deny all"`; for HTTP also `path=/PREFIX` and `method=A,B`.

@@ -1,6 +1,9 @@
 //! TLS as a listener offers it and as a backend is reached by it.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,7 +13,7 @@ use super::{
     source::{Fault, Span},
     valid::Judge,
 };
-use crate::pem;
+use crate::certificates::{Bundle, shelf};
 
 /// A version of TLS, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -40,13 +43,28 @@ pub struct Terms {
 /// TLS that ends at a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// PEM file of chain and key.
-    pub certificate: PathBuf,
+    /// PEM files of chain and key, and directories of them. The first is shown to who asks for a name that none has.
+    pub certificates: Vec<PathBuf>,
+    /// Names for which one more is to be had by ACME; empty: none is.
+    pub acme: Vec<String>,
     pub terms: Terms,
     /// Whether sessions may be resumed by tickets.
     pub tickets: bool,
     /// Protocols offered, best first; may be empty.
     pub alpn: Vec<String>,
+}
+
+impl Termination {
+    /// Where the certificate for the names in `acme` is kept once it has been issued.
+    pub fn issued(&self, state: &Path) -> Option<PathBuf> {
+        let first = self.acme.first()?.replace('*', "_");
+        // FNV-1a: the same in every build, since the next daemon looks for it.
+        let names = self.acme.join(",");
+        let hash = names.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Some(state.join("acme").join(format!("{first}-{hash:016x}.pem")))
+    }
 }
 
 /// TLS to the servers of a backend.
@@ -115,7 +133,8 @@ impl Judge<'_> {
     /// `http`: what is offered by ALPN unless written.
     pub(super) fn termination(
         &mut self,
-        certificate: At<String>,
+        certificates: Vec<At<String>>,
+        acme: Vec<At<String>>,
         raw: Raw,
         http: bool,
     ) -> Termination {
@@ -125,7 +144,11 @@ impl Judge<'_> {
             (None, false) => Vec::new(),
         };
         Termination {
-            certificate: self.certificate(certificate),
+            certificates: certificates
+                .into_iter()
+                .map(|at| self.certificate(at))
+                .collect(),
+            acme: self.acme_names(acme),
             terms: self.terms(raw.min_version, raw.max_version, raw.ciphers, raw.suites),
             tickets: raw.tickets.or(true),
             alpn: offered,
@@ -155,12 +178,53 @@ impl Judge<'_> {
     }
 
     fn certificate(&mut self, at: At<String>) -> PathBuf {
-        let span = at.span.clone();
-        let certificate = self.word_path(at);
-        if let Err(error) = pem::check(&certificate) {
-            self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
+        let value = self.path(&at.value);
+        self.certificates.push(At {
+            value: value.clone(),
+            span: at.span,
+        });
+        value
+    }
+
+    /// A file that holds no chain or key is a fault unless the run directory has a copy of one that was good: that one is used
+    /// on. Whether chain and key fit is looked at when the copy is made.
+    pub(super) fn certificates(&mut self, run: &Path) {
+        for At { value: path, span } in std::mem::take(&mut self.certificates) {
+            if path.is_dir() || shelf::has_copy(run, &path) {
+                continue;
+            }
+            if let Err(error) = Bundle::read(&path) {
+                self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
+            }
         }
-        certificate
+    }
+
+    fn acme_names(&mut self, written: Vec<At<String>>) -> Vec<String> {
+        let span = written.first().map(|at| at.span.clone());
+        let names = written.into_iter().map(|at| {
+            let name = at.value.to_ascii_lowercase();
+            let label = |label: &str| {
+                let good = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-';
+                !label.is_empty() && label.len() < 64 && label.bytes().all(good)
+            };
+            let plain = name.strip_prefix("*.").unwrap_or(&name);
+            if !plain.contains('.') || !plain.split('.').all(label) {
+                let message = format!("`{name}` is no host name a certificate could be issued for");
+                let help = "such as \"s3.example.org\" or \"*.s3.example.org\"";
+                self.refuse(Fault::new(at.span, message).help(help));
+            }
+            name
+        });
+        // In another order they are the same certificate.
+        let names: BTreeSet<String> = names.collect();
+        let names: Vec<String> = names.into_iter().collect();
+        if let Some(span) = span {
+            self.issued.push(At {
+                value: names.clone(),
+                span,
+            });
+        }
+        names
     }
 
     fn readable(&mut self, key: &str, path: &std::path::Path, span: Span) {

@@ -25,7 +25,7 @@ pub enum Endpoint {
 
 impl Url {
     /// `None`: it is none of the three, or holds a user or a fragment.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         if let Some(socket) = text.strip_prefix("unix://") {
             return socket.starts_with('/').then(|| Self {
                 at: Endpoint::Unix(socket.into()),

@@ -27,6 +27,10 @@ pub(super) struct Judge<'j> {
     faults: Vec<Fault>,
     /// Backends whose kind of check was not written.
     pub(super) assumed: BTreeSet<String>,
+    /// Files that hold certificates, to be read when it is known where their copies are.
+    pub(super) certificates: Vec<At<PathBuf>>,
+    /// Names of listeners for which a certificate is to be issued.
+    pub(super) issued: Vec<super::acme::Names>,
 }
 
 impl<'j> Judge<'j> {
@@ -37,6 +41,8 @@ impl<'j> Judge<'j> {
             env,
             faults: Vec::new(),
             assumed: BTreeSet::new(),
+            certificates: Vec::new(),
+            issued: Vec::new(),
         }
     }
 
@@ -47,8 +53,10 @@ impl<'j> Judge<'j> {
             (self.lists(file.lists), self.backends(file.backends, share));
         let node = self.node(file.node, &lists);
         let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        self.certificates(&node.run);
         check::settle(&mut backends, &services, &self.assumed);
         let bfd = self.bfd(file.bfd);
+        let issued = std::mem::take(&mut self.issued);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
             limits: self.limits(file.limits),
@@ -60,6 +68,7 @@ impl<'j> Judge<'j> {
             workers,
             bgp: self.bgp(file.bgp, &services, &bfd),
             bfd,
+            acme: self.acme(file.acme, &issued, &services),
             services,
         };
         if self.faults.is_empty() {

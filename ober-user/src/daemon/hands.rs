@@ -76,7 +76,7 @@ impl Hands for Change<'_> {
                 self.daemon.set_attached(attached);
                 Ok(())
             }
-            Step::AddAddresses { .. } => addresses::add(self.to).await,
+            Step::AddAddresses { .. } => addresses::add(self.to).await.map(drop),
             Step::RemoveAddresses { .. } => {
                 let keep: Vec<IpAddr> = self.to.vips().collect();
                 addresses::remove(self.to, &keep).await.map(drop)

@@ -3,6 +3,7 @@
 //! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
 //! only then resolve the lists again. Every later configuration comes by the same steps (`plan`), as far as they are needed. Stop: let go; the data plane goes on filtering and the workers go on serving.
 
+mod certificates;
 mod change;
 mod control;
 mod detach;
@@ -12,6 +13,7 @@ mod hands;
 mod key;
 mod lock;
 mod perform;
+mod reconcile;
 pub(crate) mod report;
 mod servers;
 mod start;
@@ -41,6 +43,7 @@ use crate::{
     backends::Backends,
     config::{Config, Written},
     dataplane::Plane,
+    drift::Tally,
     gate,
     haproxy::{Pool, version::Program},
     history::{Origin, Reason},
@@ -67,6 +70,9 @@ pub struct Daemon {
     attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
+    /// What was found changed by others. Never held across a wait.
+    tally: Mutex<Tally>,
+    certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -113,6 +119,9 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(start::refresh_lists(Arc::clone(&daemon)));
     tasks.spawn(servers::learn(Arc::clone(&daemon), started.learned));
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::sweep(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::reconcile(Arc::clone(&daemon)));
+    tasks.spawn(certificates::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;
@@ -155,6 +164,10 @@ impl Daemon {
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
         Ok(self.announcer.order(vip, order).await?)
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {

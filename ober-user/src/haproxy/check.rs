@@ -22,7 +22,11 @@ use super::{
     worker::Generation,
     write,
 };
-use crate::config::Config;
+use crate::{
+    certificates::{acme, shelf},
+    config::Config,
+    lists,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,20 +37,24 @@ pub(super) async fn prepare(
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
     let drafts = draft(config, servers, sets).await?;
+    // A worker reads them when it starts; what changes later it is told.
+    shelf::fill(config, lists::now())?;
     for (text, order) in &drafts {
         write(&order.launch.file, text)?;
     }
     Ok(drafts.into_iter().map(|(_, order)| order).collect())
 }
 
-/// One order a worker with its text, accepted by HAProxy. No file is left of it.
+/// One order a worker with its text, accepted by HAProxy. No file is left of it, but for copies of certificates that are
+/// new; those go when they are not in use a minute later.
 pub(super) async fn draft(
     config: &Config,
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
-    let certificates = fingerprint(&certificates(config));
+    shelf::rehearse(config, lists::now())?;
+    let thumbprint = acme::thumbprint(config)?;
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -56,12 +64,12 @@ pub(super) async fn draft(
             cpu: *cpu,
             cli: &files.cli(),
             stats: &files.stats(),
+            thumbprint: thumbprint.as_deref(),
         };
         // The text alone tells one generation from another: it is compared with what a worker has.
         let text = format!(
-            "# For {} and the certificates {:016x}.\n{}",
+            "# For {}.\n{}",
             haproxy.display(),
-            certificates.0,
             render(config, servers, place)?
         );
         let generation = fingerprint(text.as_bytes());
@@ -86,25 +94,6 @@ pub(super) async fn draft(
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
     keys.iter()
         .filter_map(|key| set.get(key).cloned())
-        .collect()
-}
-
-/// A renewed certificate under its old name makes another generation. Unreadable ones are HAProxy's to report.
-fn certificates(config: &Config) -> Vec<u8> {
-    let listeners = config
-        .services
-        .iter()
-        .flat_map(|service| &service.listeners);
-    let served = listeners.filter_map(|listener| listener.protocol.termination());
-    let shown = config
-        .backends
-        .values()
-        .filter_map(|backend| backend.tls.as_ref());
-    let paths = served
-        .map(|tls| &tls.certificate)
-        .chain(shown.flat_map(|tls| &tls.certificate));
-    paths
-        .flat_map(|path| std::fs::read(path).unwrap_or_default())
         .collect()
 }
 

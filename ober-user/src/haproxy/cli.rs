@@ -25,7 +25,7 @@ pub async fn ask(socket: &Path, command: &str) -> io::Result<String> {
 }
 
 /// Which process answers on this socket.
-pub(super) async fn who(socket: &Path) -> io::Result<Pid> {
+pub async fn who(socket: &Path) -> io::Result<Pid> {
     let answer = ask(socket, "show info").await?;
     parse_pid(&answer).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }

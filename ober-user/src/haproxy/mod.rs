@@ -39,7 +39,7 @@ mod told;
 pub mod version;
 pub mod worker;
 
-pub use cli::ask;
+pub use cli::{ask, who};
 pub use files::{allow, files};
 pub use foresee::Foreseen;
 pub use rehearse::rehearse;
@@ -56,7 +56,7 @@ use self::{
     told::{Parting, Way},
     worker::{Event, Pid, Policy},
 };
-use crate::config::Config;
+use crate::{certificates::shelf, config::Config};
 
 /// A worker may get connections, or no longer. Sent the moment it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Report {
     pub replaced: Vec<usize>,
     /// They took the change while they ran.
     pub told: Vec<usize>,
-    /// They had this configuration and these certificates already.
+    /// They had this configuration already.
     pub unchanged: Vec<usize>,
     /// The old process goes on where there is one.
     pub failed: Vec<(usize, String)>,
@@ -84,6 +84,10 @@ pub struct Report {
 pub enum Error {
     #[error(transparent)]
     Render(#[from] render::Error),
+    #[error(transparent)]
+    Certificates(#[from] crate::certificates::shelf::Error),
+    #[error(transparent)]
+    Account(#[from] crate::certificates::acme::AccountError),
     #[error(
         "run HAProxy: there is no {}; `apt-get install haproxy`, or name another in `workers.haproxy`",
         haproxy.display()
@@ -147,7 +151,7 @@ pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
-/// is killed. Returns how many there were. Their records, sockets and configurations go with them.
+/// is killed. Returns how many there were. Their records, sockets, configurations and certificates go with them.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {
     let workers = adopt::running(run);
     for (worker, process) in &workers {
@@ -164,6 +168,7 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
             }
         }
     }
+    shelf::clear(run);
     workers.len()
 }
 
@@ -215,18 +220,15 @@ impl Pool {
             slots: Vec::new(),
         };
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
-            let slot = pool.slot(config, set);
+            let mut slot = pool.slot(config, set);
             if let Some(adopted) = adopted {
-                let earlier = as_adopted(
-                    &Files::new(&pool.run, pool.slots.len()),
-                    &config.workers.haproxy,
-                    &adopted,
-                );
+                let earlier = as_adopted(&slot.files, &config.workers.haproxy, &adopted);
                 slot.handle.send(Note::Adopt(adopted, earlier));
+                // Then it is known with what it runs, and it can be told what changed since.
+                slot.handle.in_ring().await;
             }
             // Nobody waits for the answer; the slot goes on trying.
-            let (answer, _) = oneshot::channel();
-            slot.handle.send(Note::Want(order, answer));
+            slot.follow(order).await;
             pool.slots.push(slot);
         }
         Ok(pool)
@@ -332,6 +334,7 @@ impl Pool {
     /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
         self.end(|| Note::Stop(Event::Stop { drain })).await;
+        shelf::clear(&self.run);
     }
 
     async fn end(&self, note: impl Fn() -> Note) {

@@ -19,6 +19,7 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
     let scratch = Scratch::new()?;
     let mut config = config.clone();
     config.node.run.clone_from(&scratch.0);
+    config.node.state.clone_from(&scratch.0);
     // The workers' texts differ in numbers only.
     config.workers.cpus.truncate(1);
     let set = complete(&keys(&config), &Set::new())

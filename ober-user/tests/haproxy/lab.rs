@@ -138,7 +138,8 @@ pub(crate) const PLAIN: Protocol = Protocol::Http { redirect: None };
 pub(crate) fn https(certificate: &Path) -> Protocol {
     Protocol::Https {
         tls: Termination {
-            certificate: certificate.to_owned(),
+            certificates: vec![certificate.to_owned()],
+            acme: Vec::new(),
             terms: Terms {
                 min: Version::V12,
                 max: None,
@@ -248,6 +249,8 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
             metrics: "127.0.0.1:0".parse().unwrap(),
             sample: 0,
             packet_log: false,
+            history: 2,
+            reconcile: Duration::ZERO,
         },
         workers: Workers {
             cpus: (0..workers)
@@ -280,6 +283,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         bgp: None,
         bfd: ober_user::config::bfd::Bfd::default(),
         vrrp: None,
+        acme: None,
     }
 }
 

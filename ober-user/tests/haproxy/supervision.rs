@@ -18,7 +18,7 @@ use nix::{
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, server, service};
+use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, service};
 
 fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -186,8 +186,8 @@ async fn an_idle_connection_of_a_replaced_worker_gets_one_more_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_certificate_under_its_old_name_is_a_change() {
-    let lab = Lab::new(1);
+async fn a_renewed_certificate_replaces_no_worker_and_one_that_breaks_stops_no_reload() {
+    let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
     let made = rcgen::generate_simple_self_signed(["s3.test".to_owned()]).unwrap();
     fs::write(
@@ -195,13 +195,12 @@ async fn a_renewed_certificate_under_its_old_name_is_a_change() {
         made.cert.pem() + &made.signing_key.serialize_pem(),
     )
     .unwrap();
-    assert_eq!(
-        pool.reload(&lab.config, &lab.servers)
-            .await
-            .unwrap()
-            .replaced,
-        [0]
-    );
+    let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
+    assert_eq!((report.unchanged, report.replaced), (vec![0], vec![]));
+    fs::write(lab.dir.path().join("s3.pem"), "not a certificate").unwrap();
+    lab.config.workers.max_connections = 500;
+    let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
+    assert_eq!(report.replaced, [0], "with the certificate before that");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,16 +244,18 @@ async fn a_refused_configuration_says_haproxys_words_and_changes_nothing() {
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pool.snapshot();
-    let files = || fs::read_dir(&lab.config.node.run).unwrap().count();
-    let (had, good) = (files(), lab.config.clone());
-    fs::write(lab.dir.path().join("s3.pem"), "not a certificate").unwrap();
-    let error = pool.reload(&good, &lab.servers).await.unwrap_err();
+    let good = lab.config.clone();
+    let files = || fs::read_dir(&good.node.run).unwrap().count();
+    let had = files();
+    lab.config.workers.user = Some("nobody-of-that-name".to_owned());
+    let error = pool.reload(&lab.config, &lab.servers).await.unwrap_err();
+    lab.config.clone_from(&good);
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     let Error::Refused { file, words } = error else {
         return;
     };
     assert!(
-        words.contains("s3.pem") && words.contains("[ALERT]"),
+        words.contains("nobody-of-that-name") && words.contains("[ALERT]"),
         "{words}"
     );
     assert!(

@@ -16,12 +16,14 @@ use nix::{
     unistd::Pid,
 };
 use ober_user::{
+    certificates::shelf,
     config::Config,
     haproxy::{
         Family, Servers,
         render::{Place, render, variable},
         sockets::{Key, keys},
     },
+    lists,
 };
 
 use super::{Host, Lab, Process, until};
@@ -63,7 +65,9 @@ fn write(
         cpu,
         cli: &lab.directory().join(format!("plain-{worker}.cli")),
         stats: &lab.directory().join(format!("plain-{worker}.stats")),
+        thumbprint: None,
     };
+    shelf::fill(config, lists::now())?;
     let mut text = render(config, servers, place)?;
     for (index, key) in keys(config).iter().enumerate() {
         text = text.replace(

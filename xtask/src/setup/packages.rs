@@ -74,6 +74,12 @@ pub(super) const PACKAGES: [Package; 17] = [
         "the name server that discovery asks: SRV, SERVFAIL, answers too long for UDP",
     ),
     package(
+        "pebble",
+        "pebble-challtestsrv",
+        Test,
+        "the authority that certificates are ordered from by ACME, and its name server",
+    ),
+    package(
         "slurm-client",
         "scontrol",
         Test,

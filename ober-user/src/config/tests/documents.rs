@@ -129,16 +129,25 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     place.env.variables.extend([token]);
     let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
     place.env.variables.extend([password]);
-    for file in ["slurm.conf", "ca.pem"] {
+    fs::create_dir(place.path("tls")).unwrap();
+    let secret = ("AWS_SECRET_ACCESS_KEY".to_owned(), "s3cret".to_owned());
+    place.env.variables.extend([secret]);
+    for file in ["slurm.conf", "ca.pem", "acme.key"] {
         fs::write(place.path(file), "").unwrap();
     }
     let lines = EXAMPLE
         .lines()
         // One of two that exclude each other.
         .filter(|line| {
-            !["cluster_key_file", "password_file", "multihop"]
-                .iter()
-                .any(|key| line.contains(&format!("# {key} =")))
+            ![
+                "cluster_key_file",
+                "password_file",
+                "multihop",
+                "secret_key_file",
+            ]
+            .iter()
+            .any(|key| line.contains(&format!("# {key} =")))
+                && !line.contains("acme-dns")
         })
         .map(|line| {
             if written(line).is_some() {
@@ -155,6 +164,7 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     assert_eq!(config.resolve.slurm_conf, Some(place.path("slurm.conf")));
     assert_eq!(config.workers.user.as_deref(), Some("haproxy"));
     assert_eq!(config.workers.cpus, [0, 1]);
+    assert!(config.acme.is_some());
     let bgp = config.bgp.unwrap();
     assert_eq!((bgp.neighbours.len(), bgp.announcements.len()), (1, 1));
 }

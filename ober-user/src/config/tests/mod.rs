@@ -11,8 +11,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::pem;
+use crate::certificates::chain_and_key;
 
+mod acme;
 mod bfd;
 mod bgp;
 mod documents;
@@ -29,7 +30,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        fs::write(directory.path().join("s3.pem"), pem::tests::chain_and_key()).unwrap();
+        fs::write(directory.path().join("s3.pem"), chain_and_key()).unwrap();
         let haproxy = directory.path().join("haproxy");
         fs::write(&haproxy, "").unwrap();
         fs::set_permissions(&haproxy, fs::Permissions::from_mode(0o755)).unwrap();
@@ -113,6 +114,7 @@ fn what_is_left_out_takes_the_documented_default() {
             sample: 64,
             packet_log: false,
             history: 50,
+            reconcile: Duration::from_secs(30),
         }
     );
     assert_eq!(config.workers.cpus, [0, 1, 4]);
@@ -131,7 +133,8 @@ fn what_is_left_out_takes_the_documented_default() {
             port: NonZeroU16::new(443).unwrap(),
             protocol: Protocol::Https {
                 tls: tls::Termination {
-                    certificate: place.path("s3.pem"),
+                    certificates: vec![place.path("s3.pem")],
+                    acme: vec![],
                     terms: tls::Terms {
                         min: tls::Version::V12,
                         max: None,

@@ -1,6 +1,6 @@
 //! The servers of a backend: how one is chosen, how it is reached, how many clients it gets.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use super::{
     Error, Server, Share, balance,
@@ -8,10 +8,13 @@ use super::{
     text::{Lines, Words, limit, quote, time, token},
     tier::{Role, role},
 };
-use crate::config::{
-    Backend, Balance, Check, ProxyVersion, WhenFull,
-    check::{Http, Kind, Over},
-    tls::{Authorities, ToServers},
+use crate::{
+    certificates::shelf,
+    config::{
+        Backend, Balance, Check, ProxyVersion, WhenFull,
+        check::{Http, Kind, Over},
+        tls::{Authorities, ToServers},
+    },
 };
 
 pub(super) struct Section<'a> {
@@ -19,6 +22,8 @@ pub(super) struct Section<'a> {
     /// It gets requests, not bytes.
     pub(super) http: bool,
     pub(super) share: Share,
+    /// The run directory.
+    pub(super) run: &'a Path,
     pub(super) servers: &'a [Server],
 }
 
@@ -120,7 +125,7 @@ impl Section<'_> {
                 None => {}
             }
             if let Some(tls) = &backend.tls {
-                secure(&mut line, tls, server)?;
+                secure(&mut line, tls, server, self.run)?;
             }
             match role {
                 Role::First => {}
@@ -166,7 +171,7 @@ fn address(server: &Server) -> String {
     }
 }
 
-fn secure(line: &mut Words, tls: &ToServers, server: &Server) -> Result<(), Error> {
+fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Result<(), Error> {
     line.add("ssl");
     match &tls.verify {
         None => line.add("verify none"),
@@ -177,7 +182,8 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server) -> Result<(), Erro
         }
     }
     if let Some(certificate) = &tls.certificate {
-        let pem = quote("certificate", &certificate.display().to_string())?;
+        let copy = shelf::copy(run, certificate);
+        let pem = quote("certificate", &copy.display().to_string())?;
         line.add(format_args!("crt {pem}"));
     }
     // HAProxy looks for the name it asks for in the certificate.

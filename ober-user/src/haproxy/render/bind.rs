@@ -1,11 +1,14 @@
 //! The lines `bind`: the sockets of a listener and the TLS on them.
 
+use std::path::Path;
+
 use super::{
     Error,
     text::{Lines, Words, quote},
     variable,
 };
 use crate::{
+    certificates::shelf,
     config::{
         Listener, Service,
         tls::{Termination, Terms, Version},
@@ -18,11 +21,15 @@ pub(super) fn binds(
     service: &Service,
     listener: &Listener,
     keys: &[Key],
+    run: &Path,
 ) -> Result<(), Error> {
     let ours = |key: &Key| key.service == service.name && key.port == listener.port;
     for (index, _) in keys.iter().enumerate().filter(|(_, key)| ours(key)) {
         let mut line = Words::new(format_args!("bind \"fd@${{{}}}\"", variable(index)));
         if let Some(tls) = listener.protocol.termination() {
+            let list = shelf::list(run, &service.name, listener.port);
+            let list = quote("path", &list.display().to_string())?;
+            line.add(format_args!("ssl crt-list {list}"));
             termination(&mut line, tls)?;
         }
         lines.add(line);
@@ -31,8 +38,6 @@ pub(super) fn binds(
 }
 
 fn termination(line: &mut Words, tls: &Termination) -> Result<(), Error> {
-    let pem = quote("certificate", &tls.certificate.display().to_string())?;
-    line.add(format_args!("ssl crt {pem}"));
     terms(line, &tls.terms)?;
     if !tls.tickets {
         line.add("no-tls-tickets");

@@ -1,5 +1,7 @@
 //! One listener of a service: who may come, how much they may take, what is made of a request before it goes on.
 
+use std::path::Path;
+
 use super::{
     Error, Share,
     bind::binds,
@@ -22,6 +24,9 @@ pub(super) struct Frontend<'a> {
     /// Of the service's own backend.
     pub(super) timeouts: &'a Timeouts,
     pub(super) share: Share,
+    /// The run directory.
+    pub(super) run: &'a Path,
+    pub(super) thumbprint: Option<&'a str>,
 }
 
 impl Frontend<'_> {
@@ -32,7 +37,7 @@ impl Frontend<'_> {
         if !http {
             lines.add("mode tcp");
         }
-        binds(&mut lines, service, listener, keys)?;
+        binds(&mut lines, service, listener, keys, self.run)?;
         self.inactivity(&mut lines);
         self.connections(&mut lines)?;
         let routing = Routing { service, listener };
@@ -138,7 +143,22 @@ impl Frontend<'_> {
         Ok(())
     }
 
+    /// The answer of HTTP-01, RFC 8555 section 8.3: what is asked about, a dot, and who we are. Anybody may know it.
+    fn challenge(self, lines: &mut Lines) -> Result<(), Error> {
+        if let (Some(thumbprint), Protocol::Http { .. }) =
+            (self.thumbprint, &self.listener.protocol)
+        {
+            let thumbprint = token("thumbprint", thumbprint)?;
+            lines.add(format_args!(
+                "http-request return status 200 content-type text/plain lf-string %[path,field(4,/)].{thumbprint} \
+                 if {{ path -m reg ^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$ }}"
+            ));
+        }
+        Ok(())
+    }
+
     fn requests(self, lines: &mut Lines, routing: Routing<'_>) -> Result<(), Error> {
+        self.challenge(lines)?;
         if let Some(rate) = self.service.throttle.client_request_rate {
             let most = self.share.at_least(rate.count);
             lines.add(format_args!(

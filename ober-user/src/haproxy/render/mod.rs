@@ -53,6 +53,8 @@ pub struct Place<'a> {
     pub cli: &'a Path,
     /// Where `/stats` and `/metrics` are served.
     pub stats: &'a Path,
+    /// Of the ACME account, when an authority asks at port 80.
+    pub thumbprint: Option<&'a str>,
 }
 
 /// A value that cannot be written into HAProxy's configuration.
@@ -91,6 +93,8 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
                 listener,
                 timeouts: &own.timeouts,
                 share,
+                run: &config.node.run,
+                thumbprint: place.thumbprint,
             };
             out += &front.render(&keys)?;
         }
@@ -112,6 +116,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
             name,
             http: reads_http(&config.services, name),
             share,
+            run: &config.node.run,
             servers: servers.get(name).unwrap_or(&none),
         };
         if let Some(backend) = config.backends.get(name) {

@@ -13,7 +13,7 @@ use prometheus_client::{
 
 use crate::{
     counters::lookup_names,
-    status::{Count, Counters, DataPlane, List, ServiceCounters, Status, Worker},
+    status::{Count, Counters, DataPlane, List, Reconcile, ServiceCounters, Status, Worker},
 };
 
 /// The media type of [`render`].
@@ -31,6 +31,7 @@ pub fn render(status: &Status, counters: &Counters) -> Result<String, fmt::Error
 mod backends;
 mod bfd;
 mod bgp;
+mod certificates;
 mod gate;
 mod vrrp;
 
@@ -105,13 +106,44 @@ fn counter(name: &'static str, help: &'static str, lines: Vec<(Labels, u64)>) ->
     }
 }
 
+fn reconcile(reconcile: &Reconcile) -> Vec<Family> {
+    let alone = |value: u64| vec![(Labels::new(), value)];
+    let mended = reconcile.mended.iter();
+    vec![
+        counter(
+            "ober_drift_mended",
+            "Things that were otherwise than they were put, and were set right.",
+            mended
+                .map(|(what, count)| (one("what", what), *count))
+                .collect(),
+        ),
+        counter(
+            "ober_reconcile_failures",
+            "Things that could not be compared with what they are to be, or not be set right.",
+            alone(reconcile.failures),
+        ),
+        gauge(
+            "ober_reconcile_timestamp_seconds",
+            "When the last pass ended, since 1970; 0: there was none.",
+            alone(reconcile.last.unwrap_or_default()),
+        ),
+        gauge(
+            "ober_reconcile_duration_microseconds",
+            "How long the last pass took.",
+            alone(reconcile.microseconds),
+        ),
+    ]
+}
+
 fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     let mut all = node(status);
     all.extend(traffic(counters));
+    all.extend(reconcile(&status.reconcile));
     all.extend(workers(&status.workers));
     all.extend(lists(&status.lists));
     all.extend(data_plane(&status.data_plane));
     all.extend(backends::families(&status.backends));
+    all.extend(certificates::families(&status.certificates));
     all.extend(gate::families(&status.gate));
     all.extend(bgp::families(&status.bgp));
     all.extend(bfd::families(&status.bfd));
@@ -449,6 +481,12 @@ mod tests {
             r#"ober_server_up{backend="rgw",server="rgw01",address="10.0.0.1:7480"} 0"#,
             r#"ober_discovery_failures_total{backend="rgw",source="srv _s3._tcp.test"} 3"#,
             r#"ober_discovery_failing{backend="rgw",source="srv _s3._tcp.test"} 1"#,
+            r#"ober_certificate_not_after_timestamp_seconds{certificate="/etc/ober/s3.pem",names="s3.test,*.s3.test"} 1700864065"#,
+            r#"ober_certificate_failed{certificate="/etc/ober/s3.pem",names="s3.test,*.s3.test"} 1"#,
+            "ober_certificate_files_refused 1",
+            r#"ober_certificate_worker_behind{worker="1"} 1"#,
+            "ober_certificate_changes_total 4",
+            r#"ober_acme_failures{names="s3.test"} 2"#,
             r#"ober_vip_state{vip="192.0.2.10",state="up"} 1"#,
             r#"ober_vip_state{vip="192.0.2.10",state="down"} 0"#,
             r#"ober_vip_standing{vip="192.0.2.10",standing="announced"} 1"#,

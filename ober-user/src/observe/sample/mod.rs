@@ -9,6 +9,7 @@ use crate::status::{
 
 mod bfd;
 mod bgp;
+mod certificates;
 mod gate;
 mod vrrp;
 
@@ -58,6 +59,7 @@ pub(crate) fn status() -> Status {
             list: None,
             vip_present: true,
         }],
+        reconcile: crate::drift::Tally::default().status(),
         workers: vec![worker(0, "running", 0), worker(1, "backoff", 3)],
         lists: vec![List {
             name: "frontend-http".into(),
@@ -70,6 +72,7 @@ pub(crate) fn status() -> Status {
             error: None,
         }],
         backends: [("rgw".to_owned(), backend())].into(),
+        certificates: certificates::certificates(),
         gate: vec![gate::gate()],
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),

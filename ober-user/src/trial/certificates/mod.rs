@@ -7,10 +7,11 @@ use std::{
 };
 
 use rustls::{CertificateError, RootCertStore, crypto::ring, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{certificate::X509Certificate, parse_x509_certificate};
 
 use crate::{
+    certificates::{self, Bundle},
     config::{Config, Protocol},
     finding::Finding,
     lists, tls,
@@ -49,18 +50,23 @@ pub enum Trust {
 
 /// The certificates of all listeners, each file once.
 pub fn look(config: &Config, expiry: Duration) -> Vec<Finding> {
-    let mut files: BTreeMap<&Path, BTreeSet<&str>> = BTreeMap::new();
+    let mut files: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
     for service in &config.services {
         for listener in &service.listeners {
             if let Protocol::Https { tls, .. } | Protocol::Tls(tls) = &listener.protocol {
-                files
-                    .entry(&tls.certificate)
-                    .or_default()
-                    .insert(&service.name);
+                let issued = tls.issued(&config.node.state).filter(|file| file.exists());
+                let named = tls
+                    .certificates
+                    .iter()
+                    .flat_map(|path| certificates::files(path));
+                for file in named.chain(issued) {
+                    files.entry(file).or_default().insert(&service.name);
+                }
             }
         }
     }
-    let finding = |(path, services): (&Path, BTreeSet<&str>)| {
+    let finding = |(path, services): (PathBuf, BTreeSet<&str>)| {
+        let path = path.as_path();
         let services: Vec<_> = services.into_iter().collect();
         let judged = match read(path, lists::now()) {
             Ok(facts) => judge(path, &facts, expiry),
@@ -106,7 +112,7 @@ fn read(path: &Path, now: u64) -> Result<Facts, String> {
 }
 
 fn fits(path: &Path, chain: &[CertificateDer<'static>]) -> Result<(), String> {
-    let key = PrivateKeyDer::from_pem_file(path).map_err(|error| error.to_string())?;
+    let key = Bundle::read(path).map_err(|error| error.to_string())?.key;
     let made = CertifiedKey::from_der(chain.to_vec(), key, &ring::default_provider());
     made.map(drop).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => "its key belongs to another certificate".to_owned(),

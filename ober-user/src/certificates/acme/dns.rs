@@ -1,0 +1,82 @@
+//! The records of DNS-01, through whoever can set them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::timeout;
+
+use super::route53;
+use crate::{
+    command,
+    config::acme::{Dns, Provider},
+};
+
+/// For one call of the program.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Nobody reads more of what it says.
+const MOST: u64 = 64 << 10;
+
+/// Values of TXT records by name, without a dot at its end. A name and its wildcard share one.
+pub(super) type Records = BTreeMap<String, Vec<String>>;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    #[error("run {program} {verb} {name}: {why}")]
+    Failed {
+        program: String,
+        verb: &'static str,
+        name: String,
+        why: String,
+    },
+    #[error(transparent)]
+    Route53(#[from] route53::Error),
+}
+
+/// Returns once every name server has them.
+pub(super) async fn set(dns: &Dns, records: &Records) -> Result<(), Error> {
+    match &dns.provider {
+        Provider::Exec { program, arguments } => {
+            each(program, arguments, "set", records).await?;
+        }
+        Provider::Route53(route53) => route53::set(route53, records).await?,
+    }
+    tokio::time::sleep(dns.wait).await;
+    Ok(())
+}
+
+pub(super) async fn clear(dns: &Dns, records: &Records) -> Result<(), Error> {
+    match &dns.provider {
+        Provider::Exec { program, arguments } => each(program, arguments, "clear", records).await,
+        Provider::Route53(route53) => Ok(route53::clear(route53, records).await?),
+    }
+}
+
+async fn each(
+    program: &str,
+    arguments: &[String],
+    verb: &'static str,
+    records: &Records,
+) -> Result<(), Error> {
+    for (name, values) in records {
+        for value in values {
+            let words = [verb, name, value].map(str::to_owned);
+            let arguments: Vec<String> = arguments.iter().cloned().chain(words).collect();
+            let failed = |why| Error::Failed {
+                program: program.to_owned(),
+                verb,
+                name: name.clone(),
+                why,
+            };
+            match timeout(PATIENCE, command::run(program, &arguments, MOST)).await {
+                Err(over) => return Err(failed(over.to_string())),
+                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(ended)) if !ended.success => {
+                    return Err(failed(format!("{}: {}", ended.status, ended.complaint)));
+                }
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+    Ok(())
+}

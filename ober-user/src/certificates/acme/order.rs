@@ -1,0 +1,236 @@
+//! One order from the question to the chain, RFC 8555 section 7.4.
+
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
+};
+
+use super::{
+    account,
+    client::{Client, Rest},
+    dns::{self, Records},
+};
+use crate::{
+    certificates::{Bundle, Error as FileError, Facts},
+    config::acme::{Acme, Challenge, Dns},
+    drive,
+    store::{self, Pending},
+    tls,
+};
+
+/// For the authority to look at what it asked for, and to issue.
+const PATIENCE: RetryPolicy = RetryPolicy::new()
+    .initial_delay(Duration::from_millis(250))
+    .backoff(1.5)
+    .timeout(Duration::from_mins(3));
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Account(#[from] account::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("ask the authority: {0}")]
+    Acme(#[from] instant_acme::Error),
+    #[error("the authority does not offer {wanted} for {name}; it offers {offered}")]
+    NotOffered {
+        wanted: &'static str,
+        name: String,
+        offered: String,
+    },
+    #[error("the authority does not believe that {name} is ours: {why}")]
+    Unproven { name: String, why: String },
+    #[error("the authority did not issue a certificate, and did not say why")]
+    Unissued,
+    #[error("set the records for DNS-01: {0}")]
+    Dns(#[from] dns::Error),
+    #[error("make the key of a certificate: {0}")]
+    Key(#[from] rcgen::Error),
+    #[error("use what the authority issued: {0}")]
+    Issued(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Why there is no certificate, and how long the authority wants to be left alone.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Has a certificate for these names issued and puts chain and key into `file`.
+pub(super) async fn place(
+    acme: &Acme,
+    state: &Path,
+    names: &[String],
+    file: &Path,
+) -> Result<Facts, Failure> {
+    let rest = Rest::default();
+    let placed = attempt(acme, state, names, file, &rest).await;
+    placed.map_err(|error| {
+        let asked = *rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = match &error {
+            Error::Acme(instant_acme::Error::Timeout(Some(at))) => Some(until(*at)),
+            _ => None,
+        };
+        Failure {
+            error,
+            retry_after: asked.max(later),
+        }
+    })
+}
+
+fn until(at: Instant) -> Duration {
+    at.saturating_duration_since(drive::now())
+}
+
+async fn attempt(
+    acme: &Acme,
+    state: &Path,
+    names: &[String],
+    file: &Path,
+    rest: &Rest,
+) -> Result<Facts, Error> {
+    let account = account(acme, state, rest).await?;
+    let identifiers: Vec<Identifier> = names.iter().cloned().map(Identifier::Dns).collect();
+    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    match &acme.challenge {
+        Challenge::Http => prove(&mut order, ChallengeType::Http01).await?,
+        Challenge::Dns(dns) => by_records(&mut order, dns).await?,
+    }
+    let key = rcgen::KeyPair::generate()?;
+    let mut request = rcgen::CertificateParams::new(names)?;
+    request.distinguished_name = rcgen::DistinguishedName::new();
+    let request = request.serialize_request(&key)?;
+    order.finalize_csr(request.der()).await?;
+    let chain = order.poll_certificate(&PATIENCE).await?;
+    let bundle = Bundle::parse(file, format!("{chain}\n{}", key.serialize_pem()).as_bytes())?;
+    let facts = Facts::of(file, &bundle)?;
+    Pending::write(file, bundle.pem().as_bytes())?.commit()?;
+    Ok(facts)
+}
+
+/// The account of our key, made if the authority does not know it.
+async fn account(acme: &Acme, state: &Path, rest: &Rest) -> Result<Account, Error> {
+    let (key, der) = account::key(acme, state)?;
+    let client = Client {
+        tls: tls::client(&acme.tls, true)?,
+        name: acme.tls.name.clone(),
+        rest: Arc::clone(rest),
+    };
+    let builder = Account::builder_with_http(Box::new(client));
+    let created = builder.create_from_key((key, der.into()), acme.directory.clone());
+    let (account, _) = created.await?;
+    let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
+    if !contact.is_empty() {
+        account.update_contacts(&contact).await?;
+    }
+    Ok(account)
+}
+
+/// Records first, and they go whatever comes of it.
+async fn by_records(order: &mut Order, dns: &Dns) -> Result<(), Error> {
+    let records = records(order).await?;
+    // The authority still believes what it was shown some days ago.
+    if records.is_empty() {
+        return prove(order, ChallengeType::Dns01).await;
+    }
+    let set = dns::set(dns, &records).await;
+    let proven = match set {
+        Ok(()) => prove(order, ChallengeType::Dns01).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = dns::clear(dns, &records).await {
+        tracing::warn!(%error, "a record for DNS-01 stays behind");
+    }
+    proven
+}
+
+/// What is to be in TXT records, RFC 8555 section 8.4.
+async fn records(order: &mut Order) -> Result<Records, Error> {
+    let mut records = Records::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status != AuthorizationStatus::Pending {
+            continue;
+        }
+        let Identifier::Dns(name) = authorization.identifier().identifier.clone() else {
+            continue;
+        };
+        let offered = offered(&authorization.challenges);
+        let Some(challenge) = authorization.challenge(ChallengeType::Dns01) else {
+            return Err(not_offered("dns-01", name, offered));
+        };
+        let value = challenge.key_authorization().dns_value();
+        let values = records.entry(format!("_acme-challenge.{name}"));
+        values.or_default().push(value);
+    }
+    Ok(records)
+}
+
+/// Tells the authority to look, and waits until it has.
+async fn prove(order: &mut Order, by: ChallengeType) -> Result<(), Error> {
+    let wanted = if by == ChallengeType::Http01 {
+        "http-01"
+    } else {
+        "dns-01"
+    };
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status != AuthorizationStatus::Pending {
+            continue;
+        }
+        let name = authorization.identifier().to_string();
+        let offered = offered(&authorization.challenges);
+        let Some(mut challenge) = authorization.challenge(by.clone()) else {
+            return Err(not_offered(wanted, name, offered));
+        };
+        challenge.set_ready().await?;
+    }
+    if order.poll_ready(&PATIENCE).await? == OrderStatus::Ready {
+        return Ok(());
+    }
+    Err(reason(order).await?)
+}
+
+fn offered(challenges: &[instant_acme::Challenge]) -> String {
+    let kinds = challenges.iter().map(|it| format!("{:?}", it.r#type));
+    kinds.collect::<Vec<_>>().join(", ")
+}
+
+fn not_offered(wanted: &'static str, name: String, offered: String) -> Error {
+    Error::NotOffered {
+        wanted,
+        name,
+        offered,
+    }
+}
+
+/// What the authority says of the challenge that failed.
+async fn reason(order: &mut Order) -> Result<Error, Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        authorization.refresh().await?;
+        let problem = authorization
+            .challenges
+            .iter()
+            .find_map(|it| it.error.as_ref());
+        if let Some(problem) = problem {
+            return Ok(Error::Unproven {
+                name: authorization.identifier().to_string(),
+                why: problem.to_string(),
+            });
+        }
+    }
+    Ok(Error::Unissued)
+}

@@ -1,0 +1,222 @@
+//! Certificates that are to be issued: a task for each set of names.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{Action, Event, Renewal, State, order};
+use crate::{
+    certificates::{Bundle, Facts},
+    config::{Config, acme::Acme},
+    drive::{self, World, drive},
+    lists,
+};
+
+/// How one of them stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub ordering: bool,
+    /// Orders in a row that came to nothing.
+    pub failures: u32,
+    pub error: Option<String>,
+    /// When it is ordered next, in seconds since 1970.
+    pub next: Option<u64>,
+}
+
+type Standings = Arc<Mutex<BTreeMap<Vec<String>, Standing>>>;
+
+/// Orders what a configuration wants issued. Dropped, it ends.
+#[derive(Debug, Default)]
+pub struct Follower {
+    acme: Option<Acme>,
+    tasks: BTreeMap<Vec<String>, Task>,
+    standings: Standings,
+    /// An authority is asked for one after another.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Follower {
+    /// From now on, for what this configuration says.
+    pub fn follow(&mut self, config: &Config) {
+        if self.acme != config.acme {
+            self.tasks.clear();
+        }
+        self.acme.clone_from(&config.acme);
+        let wanted = wanted(config);
+        self.tasks.retain(|names, _| wanted.contains_key(names));
+        let standings = Arc::clone(&self.standings);
+        let mut known = standings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|names, _| wanted.contains_key(names));
+        for (names, file) in wanted {
+            if let (false, Some(acme)) = (self.tasks.contains_key(&names), &self.acme) {
+                let task = self.task(acme.clone(), &config.node.state, names.clone(), file);
+                self.tasks.insert(names, task);
+            }
+        }
+    }
+
+    pub fn standings(&self) -> BTreeMap<Vec<String>, Standing> {
+        let standings = self.standings.lock();
+        standings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn task(&self, acme: Acme, state: &Path, names: Vec<String>, file: PathBuf) -> Task {
+        let (tell, events) = unbounded_channel();
+        let mut machine = Renewal::new(rand());
+        let mut issuing = Issuing {
+            acme: Arc::new(acme),
+            state: state.to_owned(),
+            names,
+            file,
+            tell,
+            events,
+            turn: Arc::clone(&self.turn),
+            standings: Arc::clone(&self.standings),
+            orders: JoinSet::new(),
+        };
+        issuing.say(found(&issuing.file));
+        Task(tokio::spawn(async move {
+            drive(&mut machine, &mut issuing).await;
+        }))
+    }
+}
+
+/// The files of all names to be issued.
+fn wanted(config: &Config) -> BTreeMap<Vec<String>, PathBuf> {
+    let listeners = config
+        .services
+        .iter()
+        .flat_map(|service| &service.listeners);
+    let tls = listeners.filter_map(|listener| listener.protocol.termination());
+    tls.filter_map(|tls| Some((tls.acme.clone(), tls.issued(&config.node.state)?)))
+        .collect()
+}
+
+fn rand() -> u8 {
+    let mut byte = [0];
+    // Without chance all renewals come at their latest moment.
+    let random = ring::rand::SystemRandom::new();
+    ring::rand::SecureRandom::fill(&random, &mut byte).unwrap_or_default();
+    u8::from_be_bytes(byte)
+}
+
+/// What is in the file.
+fn found(file: &Path) -> Event {
+    let read = Bundle::read(file).and_then(|bundle| Facts::of(file, &bundle));
+    read.map_or(Event::Lacks, |facts| stands(&facts))
+}
+
+fn stands(facts: &Facts) -> Event {
+    let now = lists::now();
+    let seconds = |from: u64, to: u64| Duration::from_secs(to.saturating_sub(from));
+    Event::Stands {
+        age: seconds(facts.not_before, now),
+        left: seconds(now, facts.not_after),
+    }
+}
+
+struct Issuing {
+    acme: Arc<Acme>,
+    state: PathBuf,
+    names: Vec<String>,
+    file: PathBuf,
+    tell: UnboundedSender<Told>,
+    events: UnboundedReceiver<Told>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    standings: Standings,
+    /// The order under way goes with this task.
+    orders: JoinSet<()>,
+}
+
+/// What happened, and why, if that is to be shown.
+type Told = (Event, Option<String>);
+
+impl Issuing {
+    fn say(&self, event: Event) {
+        // The other end is ours.
+        self.tell.send((event, None)).unwrap_or_default();
+    }
+
+    fn standing(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(standings.entry(self.names.clone()).or_default());
+    }
+}
+
+impl World<Renewal> for Issuing {
+    async fn next(&mut self) -> Option<Event> {
+        let (event, why) = self.events.recv().await?;
+        self.standing(|standing| standing.error = why);
+        Some(event)
+    }
+
+    async fn act(&mut self, action: Action) {
+        let Action::Order = action;
+        let (acme, state, turn) = (
+            Arc::clone(&self.acme),
+            self.state.clone(),
+            Arc::clone(&self.turn),
+        );
+        let (names, file, tell) = (self.names.clone(), self.file.clone(), self.tell.clone());
+        self.orders.spawn(async move {
+            let _turn = turn.lock().await;
+            let told = match order::place(&acme, &state, &names, &file).await {
+                Ok(facts) => {
+                    tracing::info!(
+                        names = names.join(", "),
+                        not_after = facts.not_after,
+                        "certificate issued"
+                    );
+                    (stands(&facts), None)
+                }
+                Err(failure) => {
+                    let error = failure.error.to_string();
+                    tracing::error!(
+                        names = names.join(", "),
+                        error,
+                        "no certificate was issued; it is ordered again"
+                    );
+                    let retry_after = failure.retry_after;
+                    (Event::Failed { retry_after }, Some(error))
+                }
+            };
+            tell.send(told).unwrap_or_default();
+        });
+        while self.orders.try_join_next().is_some() {}
+    }
+
+    fn seen(&mut self, machine: &Renewal) {
+        let next = match machine.state() {
+            State::Waiting { until } => {
+                let room = until.saturating_duration_since(drive::now());
+                Some(lists::now() + room.as_secs())
+            }
+            State::New | State::Ordering => None,
+        };
+        self.standing(|standing| {
+            standing.ordering = machine.state() == State::Ordering;
+            standing.failures = machine.failures();
+            standing.next = next;
+        });
+    }
+}

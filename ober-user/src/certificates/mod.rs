@@ -1,0 +1,41 @@
+//! Certificates: files on disk to copies in the run directory to the workers, while they serve.
+//!
+//! ```text
+//! files, directories -> found, bundle, facts -> shelf (copies, kept when a file is no good) -> HAProxy at its start
+//!        ^-- watch (inotify)                       +-> workers (what one has, what it lacks) -> its command socket
+//! ```
+//! `acme` has the authority issue what is to be issued, and puts it where files are.
+//!
+//! HAProxy never reads an administrator's file: a file that is broken for a moment, or for good, cannot reach it.
+
+pub mod acme;
+mod bundle;
+mod facts;
+mod found;
+mod placeholder;
+pub mod shelf;
+pub mod watch;
+pub mod workers;
+
+use std::path::{Path, PathBuf};
+
+pub use bundle::{Bundle, Error};
+pub use facts::{Dates, Facts};
+
+/// The files behind a path that a configuration names: itself, or what is meant in a directory.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let found = found::in_directory(path).unwrap_or_default().files;
+    let meant = |file: &PathBuf| {
+        !matches!(
+            Bundle::read(file),
+            Err(Error::NoKey { .. } | Error::NoCertificate { .. })
+        )
+    };
+    found.into_iter().filter(meant).collect()
+}
+
+#[cfg(test)]
+pub(crate) use bundle::tests::chain_and_key;

@@ -1,0 +1,242 @@
+//! Notices that a file changed, by whatever way: written, renamed over, or reached by another link. The kernel tells of names in
+//! directories (inotify(7)), so every directory is watched in which a name stands that leads to a file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd, RawFd},
+    path::{Component, Path, PathBuf},
+};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use tokio::io::unix::AsyncFd;
+
+use super::{bundle::key_beside, shelf::Watched};
+
+/// As many links as the kernel follows.
+const LINKS: usize = 40;
+
+/// Names in a directory that matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    All,
+    These(BTreeSet<OsString>),
+}
+
+/// What is looked at, by directory.
+pub type Sight = BTreeMap<PathBuf, Names>;
+
+/// Every directory and name on the way to these files, their keys and directories.
+pub fn sight(watched: &Watched) -> Sight {
+    let mut sight = Sight::new();
+    for file in &watched.files {
+        follow(&mut sight, file, LINKS);
+        if let Some(key) = key_beside(file) {
+            follow(&mut sight, &key, LINKS);
+        }
+    }
+    for directory in &watched.directories {
+        if let Some(real) = follow(&mut sight, directory, LINKS) {
+            sight.insert(real, Names::All);
+        }
+    }
+    sight
+}
+
+/// Notes every name on the way, and returns where it leads.
+fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
+    let mut at = PathBuf::from("/");
+    let mut components = path.components();
+    while let Some(component) = components.next() {
+        match component {
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            // There are no links in `at`, so its parent is what stands before the last `/`.
+            Component::ParentDir => drop(at.pop()),
+            Component::Normal(name) => {
+                note(sight, &at, name);
+                let next = at.join(name);
+                if let Ok(target) = fs::read_link(&next) {
+                    let rest = components.as_path();
+                    let onward = at.join(target).join(rest);
+                    return links
+                        .checked_sub(1)
+                        .and_then(|left| follow(sight, &onward, left));
+                }
+                at = next;
+            }
+        }
+    }
+    Some(at)
+}
+
+fn note(sight: &mut Sight, directory: &Path, name: &OsStr) {
+    let names = sight.entry(directory.to_owned());
+    if let Names::These(names) = names.or_insert_with(|| Names::These(BTreeSet::new())) {
+        names.insert(name.to_owned());
+    }
+}
+
+/// The kernel's word on changes.
+#[derive(Debug)]
+pub struct Watch {
+    kernel: AsyncFd<Kernel>,
+    sight: Sight,
+    places: BTreeMap<PathBuf, WatchDescriptor>,
+}
+
+#[derive(Debug)]
+struct Kernel(Inotify);
+
+impl AsRawFd for Kernel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Watch {
+    pub fn new() -> io::Result<Self> {
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+        let kernel = unsafe { AsyncFd::register(Kernel(Inotify::init(flags)?)) }?;
+        Ok(Self {
+            kernel,
+            sight: Sight::new(),
+            places: BTreeMap::new(),
+        })
+    }
+
+    /// Looks at these from now on. Directories that are not there are noticed by their names when they come.
+    pub fn look(&mut self, sight: Sight) {
+        let kernel = &self.kernel.get_ref().0;
+        let gone = |place: &PathBuf| !sight.contains_key(place);
+        for (_, descriptor) in self.places.extract_if(.., |place, _| gone(place)) {
+            // The kernel forgets a directory that is removed by itself.
+            if let Err(error) = kernel.rm_watch(descriptor) {
+                tracing::debug!(%error, "a directory was not watched any more");
+            }
+        }
+        let flags = AddWatchFlags::IN_ONLYDIR
+            | AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_ATTRIB
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        for place in sight.keys() {
+            // Added again it stays the same, unless it is another directory of that name.
+            match kernel.add_watch(place, flags) {
+                Ok(descriptor) => drop(self.places.insert(place.clone(), descriptor)),
+                Err(error) => {
+                    self.places.remove(place);
+                    tracing::debug!(place = %place.display(), %error, "a directory is not watched");
+                }
+            }
+        }
+        self.sight = sight;
+    }
+
+    /// Returns once something happened that matters.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        loop {
+            let mut ready = self.kernel.readable().await?;
+            match ready.try_io(|kernel| Ok(kernel.get_ref().0.read_events()?)) {
+                Ok(events) => {
+                    let events = events?;
+                    if events.iter().any(|event| self.matters(event)) {
+                        return Ok(());
+                    }
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn matters(&self, event: &InotifyEvent) -> bool {
+        let place = self.places.iter().find(|(_, place)| **place == event.wd);
+        let names = place.and_then(|(place, _)| self.sight.get(place));
+        match (names, &event.name) {
+            // Of the directory itself, or more happened than the kernel could keep.
+            (_, None) => true,
+            (Some(Names::These(names)), Some(name)) => names.contains(name),
+            (Some(Names::All), Some(_)) => true,
+            // Of a directory that is not looked at any more.
+            (None, Some(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> Names {
+        Names::These(names.map(OsString::from).into())
+    }
+
+    /// `tls.crt -> ..data/tls.crt`, `..data -> ..1`, as Kubernetes mounts a secret.
+    fn mounted(place: &Path) -> PathBuf {
+        for number in ["..1", "..2"] {
+            fs::create_dir(place.join(number)).unwrap();
+            fs::write(place.join(number).join("tls.crt"), number).unwrap();
+        }
+        symlink("..1", place.join("..data")).unwrap();
+        symlink("..data/tls.crt", place.join("tls.crt")).unwrap();
+        place.join("tls.crt")
+    }
+
+    #[test]
+    fn every_name_on_the_way_through_links_is_looked_at() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let file = mounted(&home);
+        let watched = Watched {
+            files: BTreeSet::from([file]),
+            directories: BTreeSet::new(),
+        };
+        let sight = sight(&watched);
+        assert_eq!(
+            sight.get(&home),
+            Some(&names(["..1", "..data", "tls.crt", "tls.key"]))
+        );
+        assert_eq!(sight.get(&home.join("..1")), Some(&names(["tls.crt"])));
+        assert!(sight.contains_key(Path::new("/")));
+    }
+
+    #[test]
+    fn links_in_a_circle_come_to_an_end() {
+        let home = tempfile::tempdir().unwrap();
+        symlink("b", home.path().join("a")).unwrap();
+        symlink("a", home.path().join("b")).unwrap();
+        assert_eq!(
+            follow(&mut Sight::new(), &home.path().join("a"), LINKS),
+            None
+        );
+    }
+
+    #[tokio::test]
+    async fn a_link_that_leads_elsewhere_is_noticed_and_another_name_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let watched = Watched {
+            files: BTreeSet::from([mounted(&home)]),
+            directories: BTreeSet::new(),
+        };
+        let mut watch = Watch::new().unwrap();
+        watch.look(sight(&watched));
+        fs::write(home.join("other"), "").unwrap();
+        let heard = timeout(Duration::from_millis(200), watch.changed()).await;
+        assert!(heard.is_err(), "another name does not matter");
+        symlink("..2", home.join("..new")).unwrap();
+        fs::rename(home.join("..new"), home.join("..data")).unwrap();
+        timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -1,0 +1,131 @@
+//! What may be issued, and what the configuration says when it could not be.
+
+use super::{LEAST, Place};
+use crate::config::acme::{Challenge, Provider};
+
+/// Names on the TLS listener, beside its file.
+fn wanting(names: &str, rest: &str) -> String {
+    LEAST.replace(
+        "certificate = \"s3.pem\"",
+        &format!("certificate = \"s3.pem\"\nacme = {names}"),
+    ) + rest
+}
+
+const HTTP: &str = "\n[acme]\nterms_agreed = true\n";
+
+#[test]
+fn names_need_an_authority_whose_terms_are_agreed_to() {
+    let place = Place::new();
+    assert_eq!(
+        place.problems(&wanting("[\"s3.test\"]", "")),
+        [
+            "11: `acme` names certificates to be issued, but there is no [acme] | add `[acme]` with `terms_agreed = true`"
+        ]
+    );
+    let told = place.problems(&wanting("[\"s3\"]", "\n[acme]\nchallenge = \"dns-01\""));
+    assert!(
+        told.iter().any(|it| it.contains("`s3` is no host name")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|it| it.contains("terms of service")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|it| it.contains("somebody who sets records")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
+    let place = Place::new();
+    let closed = wanting("[\"s3.test\"]", HTTP);
+    let told = place.problems(&closed);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with(
+            "11: the authority could not come to port 80 of VIP 192.0.2.10, where `http-01` is answered: it is for \
+             listed clients only, and the kernel drops the packets of others | `challenge = \"dns-01\"`"
+        ),
+        "{told:?}"
+    );
+    let open = closed.replace("access = \"frontend-http\"", "access = \"open\"");
+    let config = place.parse(&open).unwrap();
+    assert_eq!(config.acme.unwrap().challenge, Challenge::Http);
+    for (from, to, why) in [
+        ("port = 80", "port = 81", "nothing listens there"),
+        (
+            "port = 80",
+            "port = 80\nprotocol = \"tcp\"",
+            "speaks no HTTP",
+        ),
+        (
+            "access = \"open\"",
+            "rules = [\"allow 192.0.2.0/24\", \"deny all\"]",
+            "for listed clients only",
+        ),
+        (
+            "[\"s3.test\"]",
+            "[\"*.s3.test\"]",
+            "`*.s3.test` by `http-01`",
+        ),
+    ] {
+        let told = place.problems(&open.replace(from, to));
+        assert!(told.iter().any(|it| it.contains(why)), "{why}: {told:?}");
+    }
+}
+
+#[test]
+fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_alone() {
+    let place = Place::new();
+    let route53 = "\n[acme]\nterms_agreed = true\nchallenge = \"dns-01\"\n[acme.dns]\nprovider = \"route53\"\n\
+                   zone = \"Z1\"\naccess_key = \"AKIA1\"\nsecret_key_file = \"secret\"\n";
+    std::fs::write(place.path("secret"), "hush\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(place.path("secret"), mode).unwrap();
+    let text = wanting("[\"s3.test\", \"*.s3.test\"]", route53);
+    let config = place.parse(&text).unwrap();
+    assert!(!format!("{config:?}").contains("hush"));
+    let Some(Challenge::Dns(dns)) = config.acme.map(|acme| acme.challenge) else {
+        panic!("dns-01")
+    };
+    let Provider::Route53(route53) = dns.provider else {
+        panic!("route53")
+    };
+    assert_eq!(route53.secret_key.0, "hush");
+    let told = place.problems(&text.replace("\"route53\"", "\"exec\""));
+    assert!(
+        told.iter().any(|it| it.contains("`zone` has no meaning")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|it| it.contains("no `command`")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn the_same_names_in_another_order_are_one_certificate() {
+    let place = Place::new();
+    let open = HTTP.to_owned();
+    let file = |names: &str| {
+        let text = wanting(names, &open).replace("access = \"frontend-http\"", "access = \"open\"");
+        let config = place.parse(&text).unwrap();
+        let tls = config.services[0].listeners[0]
+            .protocol
+            .termination()
+            .unwrap();
+        tls.issued("/state".as_ref())
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        file("[\"a.test\", \"b.test\"]"),
+        file("[\"b.test\", \"a.test\"]")
+    );
+    assert_ne!(file("[\"a.test\"]"), file("[\"b.test\"]"));
+}

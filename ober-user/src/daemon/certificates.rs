@@ -1,0 +1,255 @@
+//! Certificates while the workers serve: a file that changes reaches every worker, and so does a worker that is new.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::Daemon;
+use crate::{
+    certificates::{
+        acme,
+        shelf::{self, Held, Stock},
+        watch::{self, Sight, Watch},
+        workers::Delivery,
+    },
+    config::Config,
+    drive, lists,
+    status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
+};
+
+/// Between two looks at which process a worker is.
+const PACE: Duration = Duration::from_secs(1);
+/// A renewal changes several names one after another; looked at in between, they do not fit together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// But no longer than so many times that.
+const SETTLES: usize = 5;
+/// Certificates end without anybody writing a file, and not every file system tells of changes.
+const RECOUNT: Duration = Duration::from_mins(1);
+
+/// What is shown of them.
+pub(super) type Shown = Mutex<Certificates>;
+
+impl Daemon {
+    pub(super) fn certificates(&self) -> Certificates {
+        let shown = self.certificates.lock();
+        shown.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Keeps the workers at what the files say, for the life of the daemon.
+pub(super) async fn keep(daemon: Arc<Daemon>) {
+    let mut eyes = Eyes::open();
+    let mut keeper = Keeper::default();
+    let mut news = true;
+    loop {
+        let config = daemon.config();
+        let other = keeper
+            .config
+            .as_ref()
+            .is_none_or(|known| !Arc::ptr_eq(known, &config));
+        news = news || other || keeper.counted.is_none_or(|at| drive::now() >= at + RECOUNT);
+        if news {
+            keeper.read(&config, &mut eyes).await;
+        }
+        if other {
+            keeper.issued.follow(&config);
+        }
+        keeper.sweep(&daemon);
+        // A worker may take its time to answer.
+        keeper.show(&daemon);
+        keeper.bring(&daemon, &config, news).await;
+        keeper.show(&daemon);
+        news = eyes.changed().await;
+    }
+}
+
+/// The kernel's word where it gives one.
+struct Eyes(Option<Watch>);
+
+impl Eyes {
+    fn open() -> Self {
+        let watch = Watch::new().inspect_err(|error| {
+            tracing::warn!(%error, "certificates are looked at once a minute only: the kernel does not watch them");
+        });
+        Self(watch.ok())
+    }
+
+    fn look(&mut self, sight: &Sight) {
+        if let Some(watch) = &mut self.0 {
+            watch.look(sight.clone());
+        }
+    }
+
+    /// Did a file change? Waits for one pace at most.
+    async fn changed(&mut self) -> bool {
+        let Some(watch) = &mut self.0 else {
+            sleep(PACE).await;
+            return false;
+        };
+        match timeout(PACE, watch.changed()).await {
+            Err(_over) => return false,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the kernel tells no more of certificates");
+                self.0 = None;
+                return true;
+            }
+        }
+        for _ in 0..SETTLES {
+            if timeout(SETTLE, watch.changed()).await.is_err() {
+                break;
+            }
+        }
+        true
+    }
+}
+
+#[derive(Default)]
+struct Keeper {
+    config: Option<Arc<Config>>,
+    counted: Option<Instant>,
+    stock: Arc<Stock>,
+    /// There may be copies that nobody needs any more.
+    leftover: bool,
+    sight: Sight,
+    workers: Vec<Delivery>,
+    issued: acme::Follower,
+}
+
+impl Keeper {
+    /// Reads the files. What changes between reading a file and watching it must not be missed, so it is done again until
+    /// nothing new is to be watched.
+    async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {
+        for _ in 0..SETTLES {
+            let (of, now) = (Arc::clone(config), lists::now());
+            let filled = tokio::task::spawn_blocking(move || {
+                let stock = shelf::fill(&of, now)?;
+                let sight = watch::sight(&stock.watched);
+                Ok::<_, shelf::Error>((stock, sight))
+            });
+            let (stock, sight) = match filled.await {
+                Ok(Ok(filled)) => filled,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "certificates stay as they were");
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "read the certificates");
+                    break;
+                }
+            };
+            self.tell(&stock);
+            self.stock = Arc::new(stock);
+            eyes.look(&sight);
+            if std::mem::replace(&mut self.sight, sight.clone()) == sight {
+                break;
+            }
+        }
+        self.leftover = true;
+        self.counted = Some(drive::now());
+        self.config = Some(Arc::clone(config));
+    }
+
+    /// Says what is new.
+    fn tell(&self, stock: &Stock) {
+        let before = problems(&self.stock);
+        for (file, problem) in problems(stock) {
+            if before.get(file) != Some(&problem) {
+                tracing::warn!(file = %file.display(), problem, "certificate");
+            }
+        }
+        for (copy, held) in &stock.held {
+            let earlier = self.stock.held.get(copy);
+            if earlier.is_none_or(|earlier| earlier.facts != held.facts) {
+                let (file, names) = (held.source.display(), held.facts.names.join(", "));
+                tracing::info!(%file, names, not_after = held.facts.not_after, "certificate in use");
+            }
+        }
+    }
+
+    /// Not while a reload puts files there that are not in stock yet.
+    fn sweep(&mut self, daemon: &Daemon) {
+        let Ok(_pool) = daemon.pool.try_lock() else {
+            return;
+        };
+        let current = self
+            .config
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &daemon.config()));
+        if self.leftover && current && !self.stock.lists.is_empty() {
+            shelf::sweep(&daemon.run, &self.stock);
+            self.leftover = false;
+        }
+    }
+
+    async fn bring(&mut self, daemon: &Daemon, config: &Config, news: bool) {
+        self.workers
+            .resize_with(config.workers.cpus.len(), Delivery::default);
+        let stock = &self.stock;
+        if stock.copies.is_empty() {
+            return;
+        }
+        let brought = self.workers.iter_mut().enumerate();
+        let brought =
+            brought.map(|(worker, delivery)| delivery.bring(&daemon.run, worker, stock, news));
+        futures_util::future::join_all(brought).await;
+    }
+
+    fn show(&self, daemon: &Daemon) {
+        let shown = daemon.certificates.lock();
+        *shown.unwrap_or_else(PoisonError::into_inner) = self.shown();
+    }
+
+    fn shown(&self) -> Certificates {
+        let held = self.stock.held.values().map(|held: &Held| Certificate {
+            source: held.source.clone(),
+            names: held.facts.names.clone(),
+            issuer: held.facts.issuer.clone(),
+            not_before: held.facts.not_before,
+            not_after: held.facts.not_after,
+            listeners: held.listeners.iter().cloned().collect(),
+            problem: held.problem.clone(),
+        });
+        let refused = self.stock.refused.iter().map(|(file, problem)| Refused {
+            file: file.clone(),
+            problem: problem.clone(),
+        });
+        let behind = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter_map(|(worker, delivery)| {
+                Some(Behind {
+                    worker,
+                    problem: delivery.problem.clone()?,
+                })
+            });
+        let issued = self.issued.standings().into_iter();
+        let issued = issued.map(|(names, standing)| Issued {
+            names,
+            ordering: standing.ordering,
+            failures: standing.failures,
+            error: standing.error,
+            next: standing.next,
+        });
+        Certificates {
+            held: held.collect(),
+            refused: refused.collect(),
+            issued: issued.collect(),
+            behind: behind.collect(),
+            taken: self.workers.iter().map(|delivery| delivery.taken).sum(),
+        }
+    }
+}
+
+/// By file.
+fn problems(stock: &Stock) -> BTreeMap<&PathBuf, &String> {
+    let held = stock.held.values();
+    let held = held.filter_map(|held| Some((&held.source, held.problem.as_ref()?)));
+    held.chain(&stock.refused).collect()
+}
