@@ -38,6 +38,7 @@ pub mod netlink;
 pub mod ring;
 
 pub mod certificates;
+pub mod drift;
 pub mod drive;
 pub mod haproxy;
 pub mod machine;

@@ -81,6 +81,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         started: None,
         healthy: false,
         configuration: None,
+        reconcile: status::Reconcile::default(),
         data_plane: status::DataPlane {
             interfaces: config.node.interfaces.iter().map(interface).collect(),
             adopted: false,

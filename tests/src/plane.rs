@@ -38,6 +38,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
             sample: 1,
             packet_log: false,
             history: 2,
+            reconcile: std::time::Duration::ZERO,
         },
         workers: Workers {
             cpus: vec![0, 1],

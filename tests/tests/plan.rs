@@ -171,6 +171,29 @@ fn a_plan_shows_what_apply_then_does_and_afterwards_there_is_nothing_left_to_do(
     assert!(words.ends_with(&old), "{words}");
 }
 
+#[test]
+fn a_server_that_is_added_is_told_to_the_workers_and_then_nothing_is_left_to_do() {
+    let (stage, before) = serving("told", "");
+    let second = "10.77.8.10:9001";
+    let servers = text(&stage).replace(":9000\"]", &format!(":9000\", \"{second}\"]"));
+    assert_ne!(servers, text(&stage));
+    let file = write(&stage, "next.toml", servers);
+    let done: Reloaded = json(&stage, &["apply", &file], 0);
+    let [backend] = &done.plan.backends[..] else {
+        panic!("{:?}", done.plan)
+    };
+    assert!(backend.what.contains(&format!("+ server {second}")));
+    let live = |change: &ober_user::plan::Change| change.how == How::ChangedLive;
+    assert!(
+        done.plan.workers.iter().all(live),
+        "{:?}",
+        done.plan.workers
+    );
+    assert_eq!(facts(&stage).2, pids(&before), "no worker is replaced");
+    let left: Plan = json(&stage, &["plan"], 0);
+    assert!(left.is_empty(), "{left:?}");
+}
+
 fn other_of(old: &str, file: &str) -> String {
     let new = fs::read_to_string(file).expect("read the new file");
     assert_ne!(old, new);

@@ -13,16 +13,16 @@ use crate::{
 /// In the state directory: the VIPs the daemon added.
 const NOTE: &str = "vips.json";
 
-/// Adds the VIPs this node lacks.
-pub async fn add(config: &Config) -> anyhow::Result<()> {
+/// Adds the VIPs this node lacks; says which.
+pub async fn add(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     let present = netlink::addresses().await?;
     let vips = config.vips();
     let missing: BTreeSet<IpAddr> = vips.filter(|vip| !present.contains(vip)).collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let interface = match &config.node.vip_interface {
-        VipInterface::Unmanaged => return Ok(()),
+        VipInterface::Unmanaged => return Ok(Vec::new()),
         VipInterface::Named(name) => name.clone(),
         VipInterface::Auto => netlink::dummy_or_lo(&config.node.dummy()).await?,
     };
@@ -31,7 +31,7 @@ pub async fn add(config: &Config) -> anyhow::Result<()> {
     note(config, &noted)?;
     let added = netlink::add_vips(&interface, &missing.into_iter().collect::<Vec<_>>()).await?;
     tracing::info!(?added, interface, "VIPs added");
-    Ok(())
+    Ok(added)
 }
 
 /// Removes the VIPs that are noted as ours and are none of `keep`; says which.

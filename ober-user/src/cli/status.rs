@@ -9,7 +9,7 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{Configuration, List, Status, Worker, certificates::Certificates};
+use crate::status::{Configuration, List, Reconcile, Status, Worker, certificates::Certificates};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -38,6 +38,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     if let Some(configuration) = &status.configuration {
         self::configuration(configuration, screen)?;
     }
+    reconcile(&status.reconcile, now, screen)?;
     interfaces(status, screen)?;
     services(status, screen)?;
     section("workers", screen)?;
@@ -96,6 +97,28 @@ fn daemon(status: &Status, now: Duration) -> String {
         (Some(pid), None) => format!("daemon {pid}"),
         (None, _) => "no daemon, read from the pinned maps".into(),
     }
+}
+
+/// Nothing before the first pass.
+fn reconcile(reconcile: &Reconcile, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    let Some(last) = reconcile.last else {
+        return Ok(());
+    };
+    let ago = span(now.saturating_sub(Duration::from_secs(last)));
+    let took = Duration::from_micros(reconcile.microseconds);
+    let mended = reconcile.mended.iter().filter(|(_, count)| **count > 0);
+    let mended: Vec<String> = mended
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
+    let mended = if mended.is_empty() {
+        "nothing".to_owned()
+    } else {
+        mended.join(", ")
+    };
+    Ok(screen.line(format_args!(
+        "compared {ago} ago in {took:?}; set right since the start: {mended}; failures: {}",
+        reconcile.failures
+    ))?)
 }
 
 fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {

@@ -122,6 +122,8 @@ pub struct Node {
     pub packet_log: bool,
     /// Configurations that were in force and are kept; at least 2.
     pub history: usize,
+    /// What others change by hand is looked for this often; zero: never.
+    pub reconcile: Duration,
 }
 
 /// Two words, neither of them zero. Never shown.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use super::{
@@ -50,6 +51,7 @@ impl Judge<'_> {
             sample: self.sample(node.sample),
             packet_log: node.packet_log.or(false),
             history: self.history(node.history),
+            reconcile: self.period_or_none("reconcile", node.reconcile, Duration::from_secs(30)),
             instance,
         }
     }

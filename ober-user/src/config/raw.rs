@@ -79,6 +79,9 @@ pub(super) struct Node {
     pub(super) packet_log: Key<bool>,
     /// Configurations that were in force and are kept for `history` and `rollback`: 2 to 10,000.
     pub(super) history: Key<u32>,
+    /// Servers in the workers, maps, programs and addresses are compared with what they are to be this often, and set
+    /// right; "0": never.
+    pub(super) reconcile: Key<Period>,
 }
 
 /// The `HAProxy` processes.

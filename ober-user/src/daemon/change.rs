@@ -62,6 +62,13 @@ impl Daemon {
         };
         let (plan, report) = self.perform(prepared, files, &mut held).await?;
         drop(held);
+        let (reason, by) = (origin.reason.name(), origin.by);
+        tracing::info!(
+            reason,
+            by,
+            steps = plan.steps.len(),
+            "the configuration is in force"
+        );
         let mut warnings = Vec::new();
         let snapshot = match self.remember(origin) {
             Ok(number) => Some(number),

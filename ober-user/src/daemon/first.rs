@@ -110,7 +110,7 @@ impl Hands for Starting<'_> {
             Step::Attach { .. } => {
                 self.attached = start::attach(self.config, &mut steering::lock(&self.plane))?;
             }
-            Step::AddAddresses { .. } => addresses::add(self.config).await?,
+            Step::AddAddresses { .. } => drop(addresses::add(self.config).await?),
             // The gates are there first: what neighbours are told is theirs to say.
             Step::Speak => {}
             Step::Guard => {

@@ -76,7 +76,7 @@ impl Hands for Change<'_> {
                 self.daemon.set_attached(attached);
                 Ok(())
             }
-            Step::AddAddresses { .. } => addresses::add(self.to).await,
+            Step::AddAddresses { .. } => addresses::add(self.to).await.map(drop),
             Step::RemoveAddresses { .. } => {
                 let keep: Vec<IpAddr> = self.to.vips().collect();
                 addresses::remove(self.to, &keep).await.map(drop)
@@ -180,4 +180,53 @@ fn staying(old: &Config, new: &Config) -> Config {
         });
     }
     staying
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::Env, plan::State};
+
+    fn config(services: &[(&str, &str, &[u16])]) -> Config {
+        let services = services.iter().map(|(name, vips, ports)| {
+            let listeners = ports.iter();
+            let listeners = listeners.map(|port| format!("{{ port = {port}, access = 'open' }}"));
+            let listeners = listeners.collect::<Vec<_>>().join(", ");
+            format!(
+                "[[services]]\nname='{name}'\nvips={vips}\nbackend='rgw'\nlisteners=[{listeners}]\n"
+            )
+        });
+        let text = format!(
+            "[node]\ninterfaces=['in0']\n[workers]\nhaproxy='/usr/sbin/haproxy'\n[backends.rgw]\n\
+             servers=['10.0.0.1:80']\n{}",
+            services.collect::<String>()
+        );
+        Config::parse(&text, Path::new("/nowhere"), &Env::default()).expect(&text)
+    }
+
+    #[test]
+    fn what_stays_in_the_kernel_is_what_the_plan_does_not_take_out() {
+        let old = config(&[
+            ("one", "['192.0.2.1', '192.0.2.2']", &[80, 81]),
+            ("two", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[80]),
+        ]);
+        let new = config(&[
+            ("one", "['192.0.2.2', '192.0.2.5']", &[81, 82]),
+            ("other", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[443]),
+        ]);
+        let (from, to) = (State::of(&old), State::of(&new));
+        let mut planned = from.clone();
+        for step in crate::plan::steps(&from, &to) {
+            if matches!(step, Step::TakeOut { .. }) {
+                planned = planned.after(&step, &to);
+            }
+        }
+        let staying = State::of(&staying(&old, &new));
+        assert_eq!(staying.services, planned.services);
+        assert_eq!(staying.services.len(), 1);
+    }
 }

@@ -13,6 +13,7 @@ mod hands;
 mod key;
 mod lock;
 mod perform;
+mod reconcile;
 pub(crate) mod report;
 mod servers;
 mod start;
@@ -42,6 +43,7 @@ use crate::{
     backends::Backends,
     config::{Config, Written},
     dataplane::Plane,
+    drift::Tally,
     gate,
     haproxy::{Pool, version::Program},
     history::{Origin, Reason},
@@ -69,6 +71,8 @@ pub struct Daemon {
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
     certificates: certificates::Shown,
+    /// What was found changed by others. Never held across a wait.
+    tally: Mutex<Tally>,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -116,6 +120,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(servers::learn(Arc::clone(&daemon), started.learned));
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
     tasks.spawn(certificates::keep(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::sweep(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::reconcile(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;
@@ -127,10 +133,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => match daemon.change(&Text::Own, Origin::of(Reason::Sighup)).await {
-                Ok(report) => tracing::info!(?report, "reloaded"),
-                Err(error) => tracing::error!(%error, "reload: everything stays as it was"),
-            },
+            _ = hangup.recv() => {
+                let origin = Origin::of(Reason::Sighup);
+                if let Err(error) = daemon.change(&Text::Own, origin).await {
+                    tracing::error!(%error, "reload: everything stays as it was");
+                }
+            }
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
@@ -156,6 +164,10 @@ impl Daemon {
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
         Ok(self.announcer.order(vip, order).await?)
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {

@@ -169,6 +169,7 @@ impl observe::http::Source for Daemon {
             started: Some(self.started),
             healthy,
             configuration: Some(self.in_force().describe()),
+            reconcile: self.tally().status(),
             services: services(&config, &self.plane().maps, &addresses),
             data_plane,
             workers,

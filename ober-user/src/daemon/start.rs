@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -77,6 +77,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
+        tally: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::new(config)),
@@ -181,7 +182,7 @@ pub(super) fn put_services(
 
 /// The services as the kernel is to see them, in the order of [`Config::kernel_services`]. A list nobody keeps is an
 /// error: a service without its list would be open.
-fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
+pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
     let wanted = config.kernel_services().map(|kernel| {
         let list = match &kernel.listener.access {
             Access::Open => None,

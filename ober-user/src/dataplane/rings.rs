@@ -43,8 +43,10 @@ impl Maps {
 }
 
 impl Plane {
-    /// Puts a ring in force for every service: each packet sees the old one or the new one, whole.
-    pub fn set_ring(&self, ring: &Ring) {
+    /// Puts a ring in force for every service: each packet sees the old one or the new one, whole. Returns how many had
+    /// another.
+    pub fn set_ring(&self, ring: &Ring) -> usize {
+        let mut changed = 0;
         for service in self.maps.services() {
             let active = self.maps.active_ring(&service);
             if self.maps.ring_at(active).slots == ring.slots {
@@ -53,7 +55,9 @@ impl Plane {
             let idle = active ^ 1;
             self.write_ring(idle, ring);
             self.publish_ring(&service, idle);
+            changed += 1;
         }
+        changed
     }
 
     /// Tells the packet path where the workers run; a place in the CPU map is made for each.

@@ -40,6 +40,15 @@ impl Maps {
             .collect()
     }
 
+    /// Are the table and the bits in force those of these entries?
+    fn has(&self, entries: &[Service]) -> bool {
+        let (node, current) = (self.node.read(0), self.tables.at(self.table()).as_ptr());
+        // SAFETY: as in `services`.
+        let slots = unsafe { &(*current).slots };
+        let table = table(node.seed, entries);
+        node.vips == vip_bits(entries) && slots.iter().eq(&table.slots)
+    }
+
     /// Number of the table in force.
     pub(super) fn table(&self) -> usize {
         service_table(self.node.read(0).seed)
@@ -50,26 +59,24 @@ impl Plane {
     /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring
     /// and sockets as long as it exists; nothing is written when nothing changes.
     pub fn set_services(&self, wanted: &[Wanted]) -> Result<Vec<u32>, Error> {
-        let current = self.maps.services();
-        let placed = self.place(wanted, &current)?;
-        let mut entries = placed.clone();
-        let vips: BTreeSet<_> = placed.iter().map(|service| service.vip).collect();
-        entries.extend(vips.iter().map(|vip| Service {
-            vip: *vip,
-            used: 1,
-            ..Service::default()
-        }));
+        let placed = self.place(wanted, &self.maps.services())?;
+        let entries = entries(&placed);
         if entries.len() > SERVICE_SLOTS / 4 {
             return Err(Error::TooManyServices {
                 count: wanted.len(),
                 limit: SERVICES as usize - 1,
             });
         }
-        let marks = |list: &[Service]| list.iter().map(key).collect::<BTreeSet<_>>();
-        if marks(&placed) != marks(&current) || current.iter().any(|old| !placed.contains(old)) {
+        if !self.maps.has(&entries) {
             self.publish(&entries)?;
         }
         Ok(placed.iter().map(|service| service.index).collect())
+    }
+
+    /// Are exactly these services in force?
+    pub fn has_services(&self, wanted: &[Wanted]) -> Result<bool, Error> {
+        let placed = self.place(wanted, &self.maps.services())?;
+        Ok(self.maps.has(&entries(&placed)))
     }
 
     fn place(&self, wanted: &[Wanted], current: &[Service]) -> Result<Vec<Service>, Error> {
@@ -86,7 +93,8 @@ impl Plane {
                 list: want.list.map_or(0, |list| list + 1),
                 ..Service::default()
             };
-            if let Some(old) = current.iter().find(|old| key(old) == key(&fresh)) {
+            let same = |old: &&Service| key(old) == key(&fresh) && is_sound(old);
+            if let Some(old) = current.iter().find(same) {
                 placed.push(Service {
                     list: fresh.list,
                     ..*old
@@ -135,6 +143,24 @@ impl Plane {
             );
         }
     }
+}
+
+/// What a table holds: the services, and a mark for each of their VIPs.
+fn entries(placed: &[Service]) -> Vec<Service> {
+    let vips: BTreeSet<_> = placed.iter().map(|service| service.vip).collect();
+    let mark = |vip| Service {
+        vip,
+        used: 1,
+        ..Service::default()
+    };
+    let marks = vips.into_iter().map(mark);
+    placed.iter().copied().chain(marks).collect()
+}
+
+/// Does it point at the ring and the sockets of its index?
+fn is_sound(service: &Service) -> bool {
+    let index = service.index;
+    index < SERVICES && service.ring / 2 == index && service.sockets == index * PLACES
 }
 
 fn vip_bits(entries: &[Service]) -> [u64; VIP_WORDS] {

@@ -6,7 +6,7 @@ const PART: &str = "limits";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The hard limit of a process (`RLIMIT_NOFILE`).
+    /// The hard limit (`RLIMIT_NOFILE`) of the daemon where it runs, otherwise of this process.
     pub hard: u64,
     /// Beyond which nobody can raise it (`fs.nr_open`).
     pub most: u64,

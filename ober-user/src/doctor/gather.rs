@@ -56,7 +56,7 @@ where
         realtime: realtime::Facts {
             priority: priority(running.as_ref()),
         },
-        files: files(),
+        files: files(running.as_ref()),
         ports: ports::Facts {
             daemon: running.is_some(),
             bound: bound(),
@@ -148,13 +148,24 @@ fn priority(running: Option<&Running>) -> Priority {
     }
 }
 
-fn files() -> files::Facts {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+/// The daemon has raised its limit as far as it could.
+fn files(running: Option<&Running>) -> files::Facts {
+    let daemon = running.and_then(|it| hard_limit(it.status.pid?));
+    let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    let hard = daemon.unwrap_or(ours);
     files::Facts {
         hard,
         most: number("/proc/sys/fs/nr_open").unwrap_or(hard),
-        raises: privilege::require(&privilege::LIMITS).is_ok(),
+        raises: daemon.is_none() && privilege::require(&privilege::LIMITS).is_ok(),
     }
+}
+
+/// On the open files of another process.
+fn hard_limit(process: u32) -> Option<u64> {
+    let text = read(&format!("/proc/{process}/limits"))?;
+    let mut lines = text.lines();
+    let numbers = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    numbers.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn bound() -> Vec<ports::Bound> {

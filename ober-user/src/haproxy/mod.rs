@@ -220,18 +220,15 @@ impl Pool {
             slots: Vec::new(),
         };
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
-            let slot = pool.slot(config, set);
+            let mut slot = pool.slot(config, set);
             if let Some(adopted) = adopted {
-                let earlier = as_adopted(
-                    &Files::new(&pool.run, pool.slots.len()),
-                    &config.workers.haproxy,
-                    &adopted,
-                );
+                let earlier = as_adopted(&slot.files, &config.workers.haproxy, &adopted);
                 slot.handle.send(Note::Adopt(adopted, earlier));
+                // Then it is known with what it runs, and it can be told what changed since.
+                slot.handle.in_ring().await;
             }
             // Nobody waits for the answer; the slot goes on trying.
-            let (answer, _) = oneshot::channel();
-            slot.handle.send(Note::Want(order, answer));
+            slot.follow(order).await;
             pool.slots.push(slot);
         }
         Ok(pool)

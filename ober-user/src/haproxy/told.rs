@@ -11,11 +11,14 @@ use tokio::sync::oneshot;
 
 use super::{
     Pool, Slot, Stage, cli,
-    live::{Change, Command, Key, Leaving, Server, Verb, compare},
+    live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, observe},
     slot::{Answer, Note, Order},
-    worker::Pid,
+    worker::{Event, Pid},
 };
-use crate::drive::now;
+use crate::{
+    drift::{Drift, What},
+    drive::now,
+};
 
 /// Servers that were told to finish in a process, each since when.
 #[derive(Debug, Default)]
@@ -157,7 +160,7 @@ impl Slot {
             match do_command(&socket, &delete).await {
                 Ok(()) => finished.push(key.clone()),
                 Err(Refusal::Refused { answer, .. }) if answer.contains("No such server") => {
-                    finished.push(key.clone())
+                    finished.push(key.clone());
                 }
                 // There are connections to it.
                 Err(_) => {}
@@ -173,9 +176,61 @@ impl Slot {
     fn server(&self, key: &Key) -> Option<Server> {
         let generation = self.handle.snapshot().generation?;
         let text = fs::read_to_string(self.files.config(generation)).ok()?;
-        let text = super::live::Text::read(&text);
+        let text = Text::read(&text);
         text.servers().get(key).map(|(_, server)| (*server).clone())
     }
+}
+
+impl Slot {
+    /// Sets right what somebody else changed in the worker.
+    async fn mend(&mut self) -> Result<Vec<Drift>, Unmended> {
+        let snapshot = self.handle.snapshot();
+        let (Stage::Running, Some(pid), Some(generation)) =
+            (snapshot.stage, snapshot.pid, snapshot.generation)
+        else {
+            return Ok(Vec::new());
+        };
+        let worker = self.worker;
+        let read = |source| Unmended::Asked { worker, source };
+        let text = fs::read_to_string(self.files.config(generation)).map_err(read)?;
+        let socket = self.files.cli();
+        let states = cli::ask(&socket, "show servers state")
+            .await
+            .map_err(read)?;
+        let stat = cli::ask(&socket, "show stat -1 4 -1").await.map_err(read)?;
+        let observed = observe(&states, &stat)
+            .ok_or_else(|| read(io::Error::from(io::ErrorKind::InvalidData)))?;
+        self.parting.of(pid);
+        let findings = drift(&Text::read(&text), &observed, |key| {
+            self.parting.servers.contains_key(key)
+        });
+        let mut mended = Vec::new();
+        for finding in findings {
+            let told = self.tell(pid, &finding.commands).await;
+            let renew = finding.commands.is_empty() || told.is_err();
+            if let Err(refusal) = told {
+                tracing::warn!(worker, %refusal, "the worker is not to be set right");
+            }
+            mended.push(Drift {
+                what: What::Server,
+                object: format!("{} in worker {worker}", finding.key),
+                found: finding.found,
+                set: finding.set,
+            });
+            if renew {
+                self.handle.send(Note::Happened(Event::Renew));
+                break;
+            }
+        }
+        Ok(mended)
+    }
+}
+
+/// Why a worker was not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Unmended {
+    #[error("compare worker {worker} with its configuration: {source}")]
+    Asked { worker: usize, source: io::Error },
 }
 
 impl Parting {
@@ -202,6 +257,18 @@ impl Parting {
 }
 
 impl Pool {
+    /// Compares every worker that runs with its configuration, and sets right what differs.
+    pub async fn mend(&mut self) -> Vec<Result<Drift, Unmended>> {
+        let mut all = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| slot.active) {
+            match slot.mend().await {
+                Ok(mended) => all.extend(mended.into_iter().map(Ok)),
+                Err(error) => all.push(Err(error)),
+            }
+        }
+        all
+    }
+
     /// Takes servers that left out of the workers once nobody is connected to them; after `patience` their connections
     /// are ended, as those of a replaced worker are.
     pub async fn sweep(&mut self, patience: Duration) {

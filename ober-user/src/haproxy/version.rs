@@ -244,7 +244,7 @@ mod tests {
         let haproxy = home.path().join("haproxy");
         let text = format!(
             "[node]\ninterfaces=['in0']\n[workers]\nhaproxy='{}'\n[backends.rgw]\nservers=['10.0.0.1:80']\n\
-             strict_max_connections=true\ntls.verify=false\n[[services]]\nname='s3'\nvips=['192.0.2.1']\n\
+             max_connections=9\nwhen_full='queue'\nstrict_max_connections=true\ntls.verify=false\n[[services]]\nname='s3'\nvips=['192.0.2.1']\n\
              backend='rgw'\n[[services.listeners]]\nport=80\naccess='open'\n",
             haproxy.display()
         );

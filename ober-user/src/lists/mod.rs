@@ -28,7 +28,7 @@ use snapshot::Snapshot;
 use stored::{Stored, free_number, read_all};
 
 use crate::{
-    access::{self, Entries},
+    access::{self, Change, Entries, Others},
     api::{Checked, ListEntries},
     config::Config,
     dataplane::{Error as MapError, Maps},
@@ -186,6 +186,44 @@ impl Keeper {
         let errors = self.put(foreseen);
         release_memory();
         errors
+    }
+
+    /// Compares every list with what is kept on disk, and makes the kernel hold that again; says which differed, and by
+    /// how much.
+    pub fn mend(&mut self) -> Vec<(String, Result<Change, Error>)> {
+        let known = self
+            .lists
+            .iter()
+            .filter(|(_, list)| list.snapshot.is_some());
+        let known: Vec<(String, u32)> = known
+            .map(|(name, list)| (name.clone(), list.stored.number))
+            .collect();
+        let mended = known.into_iter().map(|(name, number)| {
+            let change = self.mend_one(&name, number);
+            (name, change)
+        });
+        let mended = mended
+            .filter(|(_, change)| !matches!(change, Ok(change) if *change == Change::default()))
+            .collect();
+        release_memory();
+        mended
+    }
+
+    fn mend_one(&mut self, name: &str, number: u32) -> Result<Change, Error> {
+        let Some(entries) = snapshot::read(&self.snapshot(name))? else {
+            return Ok(Change::default());
+        };
+        let apply = |source| Error::Apply {
+            list: name.to_owned(),
+            source,
+        };
+        let plan = access::Plan::new(&self.maps, number, &entries, Others::Go).map_err(apply)?;
+        let change = plan.change();
+        if change != Change::default() {
+            plan.apply(&mut self.maps, &entries, Others::Go)
+                .map_err(apply)?;
+        }
+        Ok(change)
     }
 
     /// The lists as the kernel holds them.

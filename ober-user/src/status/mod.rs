@@ -23,6 +23,7 @@ pub struct Status {
     pub healthy: bool,
     /// The configuration in force; `None`: no daemon runs.
     pub configuration: Option<Configuration>,
+    pub reconcile: Reconcile,
     pub data_plane: DataPlane,
     pub services: Vec<Service>,
     pub workers: Vec<Worker>,
@@ -43,6 +44,19 @@ pub struct Configuration {
     pub hash: String,
     /// The program that workers are started with, as it was when this was put in force.
     pub haproxy: Option<crate::haproxy::version::Program>,
+}
+
+/// What the passes of `node.reconcile` found and set right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// When the last pass ended, in seconds since 1970; `None`: there was none yet.
+    pub last: Option<u64>,
+    /// How long it took.
+    pub microseconds: u64,
+    /// Things that were otherwise than they were put, by their kind.
+    pub mended: BTreeMap<String, u64>,
+    /// What could not be compared or set right.
+    pub failures: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

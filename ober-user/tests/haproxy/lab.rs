@@ -245,11 +245,12 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
             cluster_key: None,
             state: dir.join("state"),
             run: dir.join("run"),
-            history: 2,
             bpffs: PathBuf::from("/sys/fs/bpf"),
             metrics: "127.0.0.1:0".parse().unwrap(),
             sample: 0,
             packet_log: false,
+            history: 2,
+            reconcile: Duration::ZERO,
         },
         workers: Workers {
             cpus: (0..workers)

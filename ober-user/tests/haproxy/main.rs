@@ -9,5 +9,6 @@
 mod gate;
 mod golden;
 mod lab;
+mod live;
 mod serving;
 mod supervision;

@@ -10,7 +10,7 @@ use crate::{
     router::{ROUTE4, ROUTE6, Router, Setup, V6, ends, forgets, learns, sees},
     stage::{
         PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Stage, VIP4, VIP6, become_victim, bgp,
-        listening,
+        listening, longest_segment,
     },
 };
 
@@ -429,7 +429,7 @@ fn segments_are_as_long_as_allowed_and_no_longer<R: Router>() {
         speaker.established(ROUTER4);
         // Both ends: what we send, and what we ask the router to send. Timestamps take 12 bytes of each segment.
         for host in [&stage.node, &stage.router] {
-            let longest = stage.longest_segment(host);
+            let longest = longest_segment(host);
             assert!((600..=700).contains(&longest), "{longest}");
         }
     }

@@ -74,25 +74,6 @@ impl Stage {
         }
     }
 
-    /// The longest segment of the BGP connection, as the kernel of the host has it.
-    pub(crate) fn longest_segment(&self, host: &Host) -> u32 {
-        let mut ss = Command::new("ss");
-        ss.args([
-            "-tniOH",
-            "state",
-            "established",
-            "( sport = :179 or dport = :179 )",
-        ]);
-        let text = host.output(&mut ss).expect("ask the kernel").stdout;
-        let text = String::from_utf8(text).expect("text");
-        let mut words = text.split_whitespace();
-        let found = words.find_map(|word| word.strip_prefix("mss:"));
-        found
-            .unwrap_or_else(|| panic!("no segment size in {text}"))
-            .parse()
-            .expect("a number")
-    }
-
     /// Packets of BFD neither leave the node nor come in, or do again. A rule drops what comes in only when it stands
     /// before the table of the node's own addresses.
     pub(crate) fn cut_bfd(&self, cut: bool) {
@@ -178,6 +159,25 @@ async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thre
         .await
         .expect("start BFD");
     (bgp, Arc::new(bfd), thread)
+}
+
+/// The longest segment of the BGP connection, as the kernel of the host has it.
+pub(crate) fn longest_segment(host: &Host) -> u32 {
+    let mut ss = Command::new("ss");
+    ss.args([
+        "-tniOH",
+        "state",
+        "established",
+        "( sport = :179 or dport = :179 )",
+    ]);
+    let text = host.output(&mut ss).expect("ask the kernel").stdout;
+    let text = String::from_utf8(text).expect("text");
+    let mut words = text.split_whitespace();
+    let found = words.find_map(|word| word.strip_prefix("mss:"));
+    found
+        .unwrap_or_else(|| panic!("no segment size in {text}"))
+        .parse()
+        .expect("a number")
 }
 
 /// Is this process one that [`Stage::victim`] started? Then it speaks until it is killed.

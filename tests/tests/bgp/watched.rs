@@ -10,9 +10,9 @@ use crate::{
     stage::{PATIENCE, ROUTER4, Speaker, Stage, bgp, listening},
 };
 
-/// We miss the router after 150 ms, it misses us after six seconds: who ends the session is no race.
+/// We miss the router after 600 ms, it misses us after six seconds: who ends the session is no race.
 const SLOW_TO_MISS: &str = "hold_time = '180s'\nbfd = 'uneven'\n";
-const UNEVEN: &str = "[bfd.profiles.uneven]\ntransmit = '2s'\nreceive = '50ms'\n";
+const UNEVEN: &str = "[bfd.profiles.uneven]\ntransmit = '2s'\nreceive = '200ms'\n";
 
 fn watched() -> Setup {
     Setup {
@@ -36,7 +36,7 @@ fn comes_up(speaker: &Speaker) -> Session {
         let up = |it: &Session| {
             it.state == State::Up
                 && it.remote_state == State::Up
-                && it.detection_microseconds == Some(150_000)
+                && it.detection_microseconds == Some(600_000)
         };
         anyhow::ensure!(session.as_ref().is_some_and(up), "{session:#?}");
         Ok(session)
@@ -51,9 +51,11 @@ fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Rout
     learns(&router, ROUTE4);
     comes_up(&speaker);
     speaker.until(ROUTER4, "hears of it", |it| it.bfd.as_deref() == Some("up"));
+    // A machine with other work may have lost one already.
+    let before = speaker.neighbour(ROUTER4).flaps;
     let began = Instant::now();
     stage.cut_bfd(true);
-    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
     let took = began.elapsed();
     let said = after.last_sent.expect("a notification");
     assert_eq!((said.code, said.subcode), (6, 10));
@@ -97,8 +99,9 @@ fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
     comes_up(&speaker);
     speaker.established(ROUTER4);
     learns(&router, ROUTE4);
+    let before = speaker.neighbour(ROUTER4).flaps;
     stage.cut_bfd(true);
-    speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
+    speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
     forgets(&router, ROUTE4);
     std::thread::sleep(Duration::from_secs(3));
     assert_ne!(speaker.neighbour(ROUTER4).state, "established");

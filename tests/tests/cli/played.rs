@@ -259,12 +259,16 @@ fn a_reload_that_left_workers_behind_is_a_failure() {
     let node = Node::new("reload");
     let mut reloaded = Reloaded {
         replaced: vec![0],
+        told: vec![3],
         unchanged: vec![1],
         ..Reloaded::default()
     };
     let (ran, asked) = play(&node, Ok(Reply::Reloaded(reloaded.clone())), &["reload"]);
     assert_eq!((ran.code, asked), (0, Request::Reload), "{ran:?}");
-    assert_eq!(ran.out, "worker 0: replaced\nworker 1: unchanged\n");
+    assert_eq!(
+        ran.out,
+        "worker 0: replaced\nworker 3: changed while it runs\nworker 1: unchanged\n"
+    );
     reloaded.failed.insert(2, "it ended".into());
     let (ran, _) = play(&node, Ok(Reply::Reloaded(reloaded)), &["reload"]);
     assert_eq!(ran.code, 1, "{ran:?}");

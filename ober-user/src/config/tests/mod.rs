@@ -114,6 +114,7 @@ fn what_is_left_out_takes_the_documented_default() {
             sample: 64,
             packet_log: false,
             history: 50,
+            reconcile: Duration::from_secs(30),
         }
     );
     assert_eq!(config.workers.cpus, [0, 1, 4]);

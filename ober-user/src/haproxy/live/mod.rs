@@ -5,6 +5,7 @@
 //! another, and a server that becomes backup or ceases to be.
 
 mod command;
+mod drift;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub(super) use self::{
     command::{Command, Verb},
+    drift::{drift, observe},
     text::{Server, Text},
 };
 use self::{

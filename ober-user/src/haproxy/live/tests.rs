@@ -5,12 +5,14 @@ use super::*;
 const HEAD: &str = "# For haproxy\nglobal\n    nbthread 1\n\nbackend rgw\n";
 
 fn text(method: &str, servers: &[&str]) -> String {
-    let mut text =
-        format!("{HEAD}    balance {method}\n    default-server check inter 2s rise 2 fall 3\n");
-    for server in servers {
-        text += &format!("    server {server}\n");
-    }
-    text + "\nfrontend ober-stats\n    stats enable\n"
+    let servers = servers
+        .iter()
+        .flat_map(|server| ["    server ", server, "\n"]);
+    let servers: String = servers.collect();
+    format!(
+        "{HEAD}    balance {method}\n    default-server check inter 2s rise 2 fall 3\n{servers}\nfrontend ober-stats\n    stats \
+         enable\n"
+    )
 }
 
 fn told(has: &[&str], wanted: &[&str]) -> Vec<String> {

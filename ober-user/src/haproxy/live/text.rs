@@ -94,13 +94,11 @@ impl<'a> Text<'a> {
     pub(in super::super) fn read(text: &'a str) -> Self {
         let (mut read, mut section) = (Self::default(), "");
         for line in text.lines() {
-            let line = match line.strip_prefix("    ") {
-                Some(line) => line,
-                None => {
-                    section = line;
-                    line
-                }
-            };
+            let inner = line.strip_prefix("    ");
+            if inner.is_none() {
+                section = line;
+            }
+            let line = inner.unwrap_or(line);
             let backend = section.strip_prefix("backend ");
             let kept =
                 backend.and_then(|backend| read.backends.entry(backend).or_default().take(line));

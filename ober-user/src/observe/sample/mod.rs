@@ -59,6 +59,7 @@ pub(crate) fn status() -> Status {
             list: None,
             vip_present: true,
         }],
+        reconcile: crate::drift::Tally::default().status(),
         workers: vec![worker(0, "running", 0), worker(1, "backoff", 3)],
         lists: vec![List {
             name: "frontend-http".into(),

@@ -29,7 +29,7 @@ use super::{
     sockets::Frames,
 };
 use crate::{
-    config::vrrp::{Form, Scope},
+    config::vrrp::{Form, Instance, Scope, Vrrp},
     netlink::address_of,
     realtime,
 };
@@ -65,14 +65,14 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// `stale` are addresses that nobody can be holding yet: what is there of them was left by an earlier daemon.
+    /// Nobody can be holding the addresses of the configuration yet: what is there of them was left by an earlier daemon.
     pub(super) fn start(
         interface: Interface,
-        form: Form,
+        config: &Vrrp,
         frames: Arc<Frames>,
-        stale: Vec<IpAddr>,
         log: Log,
     ) -> io::Result<Self> {
+        let stale = config.instances.iter().flat_map(Instance::held).collect();
         let thread = realtime::Thread::start()?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (handle, monitor) = {
@@ -89,7 +89,7 @@ impl Keeper {
         let keep = Keep {
             handle,
             interface,
-            form,
+            form: config.form.clone(),
             frames,
             log,
             members: BTreeMap::new(),

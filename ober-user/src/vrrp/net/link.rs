@@ -68,15 +68,8 @@ impl Link {
             })))
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
-        let stale = config.instances.iter().flat_map(config::Instance::held);
-        let keeper = Keeper::start(
-            interface.clone(),
-            config.form.clone(),
-            frames,
-            stale.collect(),
-            log.clone(),
-        )
-        .map_err(|source| Error::Keeper { source })?;
+        let keeper = Keeper::start(interface.clone(), config, frames, log.clone())
+            .map_err(|source| Error::Keeper { source })?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());
         let raw = |travel: &Option<Arc<Travel>>| travel.as_ref().map(|it| it.raw.clone());

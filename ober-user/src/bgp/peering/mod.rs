@@ -23,6 +23,8 @@ use super::{
 };
 use crate::machine::Machine;
 
+mod dial;
+
 const NO_ANSWER: &str =
     "no answer: is the neighbour there, and is the password the same on both sides?";
 /// A session that lived this long was none of the failures in a row.
@@ -274,34 +276,6 @@ impl Peering {
         actions
     }
 
-    fn wait(&mut self, now: Instant) {
-        self.pace.wait(now, self.settings.connect_retry);
-    }
-
-    fn dial(&mut self, now: Instant) -> Vec<Action> {
-        if self.settings.passive || self.established().is_some() {
-            self.pace.retry = None;
-            return Vec::new();
-        }
-        let mut actions = self.hang_up();
-        self.wait(now);
-        // While the neighbour's connection comes up, ours would only collide with it.
-        if self.connections.is_empty() {
-            self.dialing = Dialing::Underway;
-            actions.push(Action::Dial);
-        }
-        actions
-    }
-
-    fn hang_up(&mut self) -> Vec<Action> {
-        if self.dialing == Dialing::Underway {
-            self.dialing = Dialing::Waiting;
-            vec![Action::HangUp]
-        } else {
-            Vec::new()
-        }
-    }
-
     fn begin(&mut self, now: Instant) -> Vec<Action> {
         self.started = true;
         self.pace.pause = None;
@@ -342,15 +316,6 @@ impl Peering {
         self.perform(now, side, outcomes)
     }
 
-    fn dialed(&mut self, now: Instant, next_hops: NextHops) -> Vec<Action> {
-        if self.dialing != Dialing::Underway {
-            return vec![Action::Close(Side::Ours)];
-        }
-        self.dialing = Dialing::Done;
-        self.pace.retry = None;
-        self.connected(now, Side::Ours, next_hops)
-    }
-
     fn accepted(&mut self, now: Instant, next_hops: NextHops) -> Vec<Action> {
         // Idle refuses (RFC 4271 section 8.2.2); a second one of theirs while the first goes on is refused too.
         let settled =
@@ -363,24 +328,6 @@ impl Peering {
         actions.push(Action::Accept);
         actions.extend(self.connected(now, Side::Theirs, next_hops));
         actions
-    }
-
-    fn not_dialed(&mut self, now: Instant, reason: String) -> Vec<Action> {
-        if self.dialing != Dialing::Underway {
-            return Vec::new();
-        }
-        self.dialing = Dialing::Waiting;
-        if self.pace.retry.is_none() {
-            self.wait(now);
-        }
-        vec![self.cannot_connect(now, reason)]
-    }
-
-    fn cannot_connect(&mut self, now: Instant, reason: String) -> Action {
-        self.pace.attempts = self.pace.attempts.saturating_add(1);
-        let failure = Failure::Connect(reason);
-        self.last_failure = Some((now, failure.clone()));
-        Action::Failed(failure)
     }
 
     fn bfd(&mut self, now: Instant, path: Path) -> Vec<Action> {

@@ -1,0 +1,182 @@
+//! What is there against what is wanted, again and again: whatever others change by hand is set right and told.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Daemon, start, steering};
+use crate::{
+    announce::addresses,
+    config::Config,
+    dataplane,
+    drift::{Drift, What},
+    drive,
+    haproxy::Pool,
+    lists::{self, Keeper},
+};
+
+/// Servers that have left are taken out of the workers this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Takes servers that have left out of the workers when their last connection is gone.
+pub(super) async fn sweep(daemon: Arc<Daemon>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let patience = daemon.config().workers.drain;
+        daemon.pool.lock().await.sweep(patience).await;
+    }
+}
+
+/// A pass every `node.reconcile`.
+pub(super) async fn reconcile(daemon: Arc<Daemon>) {
+    loop {
+        let interval = daemon.config().node.reconcile;
+        if interval.is_zero() {
+            // A reload may set it.
+            tokio::time::sleep(SWEEP).await;
+            continue;
+        }
+        tokio::time::sleep(interval).await;
+        daemon.mend().await;
+    }
+}
+
+impl Daemon {
+    async fn mend(&self) {
+        let mut pool = self.pool.lock().await;
+        let mut keeper = self.keeper.lock().await;
+        let began = drive::now();
+        let config = self.config();
+        let (mut mended, mut failures) = (Vec::new(), Vec::new());
+        for found in pool.mend().await {
+            match found {
+                Ok(drift) => mended.push(drift),
+                Err(error) => failures.push(error.into()),
+            }
+        }
+        mend_lists(&mut keeper, &mut mended, &mut failures);
+        if let Err(error) = self.mend_plane(&config, &keeper, &pool, &mut mended) {
+            failures.push(error);
+        }
+        match addresses::add(&config).await {
+            Ok(added) => mended.extend(added.into_iter().map(|vip| Drift {
+                what: What::Address,
+                object: vip.to_string(),
+                found: "no such address here".to_owned(),
+                set: "added".to_owned(),
+            })),
+            Err(error) => failures.push(error),
+        }
+        for Drift {
+            what,
+            object,
+            found,
+            set,
+        } in &mended
+        {
+            let what = what.name();
+            tracing::warn!(
+                what,
+                object,
+                found,
+                set,
+                "somebody else changed this; it is set right"
+            );
+        }
+        for error in &failures {
+            tracing::error!(error = format!("{error:#}"), "reconcile");
+        }
+        let took = drive::now().saturating_duration_since(began);
+        self.tally()
+            .count(&mended, failures.len(), lists::now(), took);
+    }
+
+    fn mend_plane(
+        &self,
+        config: &Config,
+        keeper: &Keeper,
+        pool: &Pool,
+        mended: &mut Vec<Drift>,
+    ) -> anyhow::Result<()> {
+        let members = steering::members(&self.members);
+        let mut plane = self.plane();
+        let mut note = |what, object: &str, found: &str, set: &str| {
+            mended.push(Drift {
+                what,
+                object: object.to_owned(),
+                found: found.to_owned(),
+                set: set.to_owned(),
+            });
+        };
+        if !plane.has_services(&start::wanted(config, keeper)?)? {
+            note(
+                What::Services,
+                "the table of services",
+                "others",
+                "as configured",
+            );
+        }
+        let node = plane.maps.node.read(0);
+        let routers = config
+            .node
+            .routers
+            .as_ref()
+            .and_then(|list| keeper.number(list));
+        let routers = routers.map_or(0, |number| number + 1);
+        for (name, found, set) in [
+            ("routers", node.routers, routers),
+            ("sample", node.sample, config.node.sample),
+        ] {
+            if found != set {
+                note(What::Switch, name, &found.to_string(), &set.to_string());
+            }
+        }
+        start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        for _ in 0..plane.set_ring(&members.ring()) {
+            note(
+                What::Ring,
+                "the ring of a service",
+                "other workers",
+                "the workers that serve",
+            );
+        }
+        let home = plane.directory().to_owned();
+        let lost = |name: &&String| !dataplane::holds(&home, name);
+        let mut lost: Vec<String> = config
+            .node
+            .interfaces
+            .iter()
+            .filter(lost)
+            .cloned()
+            .collect();
+        if !dataplane::looks_up(&home) {
+            lost.push("the socket lookup".to_owned());
+        }
+        if !lost.is_empty() {
+            let attached = start::attach(config, &mut plane)?;
+            *self
+                .attached
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = attached;
+        }
+        for place in lost {
+            note(What::Program, &place, "not attached", "attached");
+        }
+        Ok(())
+    }
+}
+
+fn mend_lists(keeper: &mut Keeper, mended: &mut Vec<Drift>, failures: &mut Vec<anyhow::Error>) {
+    for (list, change) in keeper.mend() {
+        match change {
+            Ok(change) => mended.push(Drift {
+                what: What::List,
+                object: list,
+                found: format!(
+                    "{} entries missing, {} too many",
+                    change.added, change.removed
+                ),
+                set: "as it is kept on disk".to_owned(),
+            }),
+            Err(error) => failures.push(error.into()),
+        }
+    }
+}

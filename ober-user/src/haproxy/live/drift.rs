@@ -1,0 +1,240 @@
+//! What a worker has that its configuration does not say, from what it tells of its servers. Pure.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    Command, Key, Server, Text, Verb,
+    command::{add, leave},
+    text::{Backend, Method},
+};
+
+/// Of `srv_admin_state`: kept out of service by a command, by its line, or told to drain by a command.
+const OUT: u32 = 0x01 | 0x04 | 0x08;
+
+/// A server as the worker has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Observed {
+    address: Option<IpAddr>,
+    port: String,
+    weight: u16,
+    most: u32,
+    out: bool,
+}
+
+/// What is otherwise, and how it is set right; without commands only another process helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Finding {
+    pub(in super::super) key: Key,
+    pub(in super::super) found: String,
+    pub(in super::super) set: String,
+    pub(in super::super) commands: Vec<Command>,
+}
+
+/// Reads the answers to `show servers state` and `show stat -1 4 -1`; `None`: that is not what they are.
+pub(in super::super) fn observe(states: &str, stat: &str) -> Option<BTreeMap<Key, Observed>> {
+    let mut lines = stat.lines().filter(|line| !line.is_empty());
+    let [backend, name, limit] = columns(lines.next()?, ',', ["pxname", "svname", "slim"])?;
+    let limits: BTreeMap<Key, u32> = lines
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split(',').collect();
+            let key = key(cells.get(backend)?, cells.get(name)?);
+            Some((key, cells.get(limit)?.parse().unwrap_or_default()))
+        })
+        .collect();
+    // The first line is the version of the format.
+    let mut lines = states.lines().skip(1).filter(|line| !line.is_empty());
+    let heads = [
+        "be_name",
+        "srv_name",
+        "srv_addr",
+        "srv_port",
+        "srv_admin_state",
+        "srv_uweight",
+    ];
+    let [backend, name, address, port, admin, weight] = columns(lines.next()?, ' ', heads)?;
+    let one = |line: &str| {
+        let cells: Vec<&str> = line.split(' ').collect();
+        let key = key(cells.get(backend)?, cells.get(name)?);
+        let admin: u32 = cells.get(admin)?.parse().ok()?;
+        let observed = Observed {
+            address: cells.get(address)?.parse().ok(),
+            port: (*cells.get(port)?).to_owned(),
+            weight: cells.get(weight)?.parse().ok()?,
+            most: limits.get(&key).copied().unwrap_or_default(),
+            out: admin & OUT != 0,
+        };
+        Some((key, observed))
+    };
+    Some(lines.filter_map(one).collect())
+}
+
+fn columns<const N: usize>(head: &str, between: char, names: [&str; N]) -> Option<[usize; N]> {
+    let heads: Vec<&str> = head.trim_start_matches("# ").split(between).collect();
+    let places = names.map(|name| heads.iter().position(|head| *head == name));
+    places
+        .iter()
+        .all(Option::is_some)
+        .then(|| places.map(Option::unwrap_or_default))
+}
+
+fn key(backend: &str, server: &str) -> Key {
+    Key {
+        backend: backend.to_owned(),
+        server: server.to_owned(),
+    }
+}
+
+/// What differs from the configuration, but for servers that `leaves` says are to go.
+pub(in super::super) fn drift(
+    text: &Text<'_>,
+    observed: &BTreeMap<Key, Observed>,
+    leaves: impl Fn(&Key) -> bool,
+) -> Vec<Finding> {
+    let wanted = text.servers();
+    let mut findings: Vec<Finding> = wanted
+        .iter()
+        .flat_map(|(key, (backend, server))| match observed.get(key) {
+            Some(observed) => changed(key, backend, server, observed),
+            None => vec![missing(key, backend, server)],
+        })
+        .collect();
+    let strange = observed
+        .keys()
+        .filter(|key| !wanted.contains_key(key) && !leaves(key));
+    findings.extend(strange.map(|key| Finding {
+        key: key.clone(),
+        found: "a server nobody wants".to_owned(),
+        set: "it finishes its connections".to_owned(),
+        commands: leave(key).into(),
+    }));
+    findings
+}
+
+fn missing(key: &Key, backend: &Backend, server: &Server) -> Finding {
+    let commands = match backend.method {
+        Method::Dynamic => add(key, backend, server),
+        Method::Ordered | Method::Static => Vec::new(),
+    };
+    Finding {
+        key: key.clone(),
+        found: "no such server".to_owned(),
+        set: format!("server at {}", server.address),
+        commands,
+    }
+}
+
+fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |found: String, set: String, verb: Verb| {
+        findings.push(Finding {
+            key: key.clone(),
+            found,
+            set,
+            commands: vec![Command::new(key, verb)],
+        });
+    };
+    let (ip, port) = server.place();
+    if ip.parse().ok() != observed.address || port != observed.port {
+        let found = observed
+            .address
+            .map(|found| found.to_string())
+            .unwrap_or_default();
+        let verb = Verb::Address(ip.to_owned(), port.to_owned());
+        find(
+            format!("address {found} port {}", observed.port),
+            format!("address {ip} port {port}"),
+            verb,
+        );
+    }
+    if server.weight() != observed.weight {
+        let verb = match backend.method {
+            Method::Static => Verb::WholeWeight,
+            Method::Dynamic | Method::Ordered => Verb::Weight(server.weight()),
+        };
+        find(
+            format!("weight {}", observed.weight),
+            format!("weight {}", server.weight()),
+            verb,
+        );
+    }
+    if server.most() != observed.most {
+        let verb = Verb::Connections(server.most());
+        find(
+            format!("maxconn {}", observed.most),
+            format!("maxconn {}", server.most()),
+            verb,
+        );
+    }
+    // Of those of a waiting tier, the verdicts decide that: see `crate::haproxy::health`.
+    if observed.out && !server.held {
+        find("out of service".to_owned(), "ready".to_owned(), Verb::Ready);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
+                          3 rgw 1 a 10.0.0.1 2 0 1 80\n3 rgw 2 b fd00::2 2 1 7 81\n3 rgw 3 c 10.0.0.3 0 1 1 80\n\
+                          3 rgw 4 d 10.0.0.4 0 1 0 80\n";
+    const STAT: &str = "# pxname,svname,qcur,slim,\nrgw,a,0,,\nrgw,b,0,5,\nrgw,c,0,,\nrgw,d,0,,\n";
+
+    fn found(servers: &str, balance: &str) -> Vec<String> {
+        let text = format!("backend rgw\n    balance {balance}\n{servers}");
+        let observed = observe(STATES, STAT).unwrap();
+        let findings = drift(&Text::read(&text), &observed, |key| key.server == "d");
+        let line = |finding: &Finding| {
+            let commands: Vec<_> = finding.commands.iter().map(ToString::to_string).collect();
+            format!(
+                "{}, {}: {}",
+                finding.found,
+                finding.set,
+                commands.join("; ")
+            )
+        };
+        findings.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_is_as_it_was_put_is_left_alone_and_so_is_who_leaves() {
+        let as_put = "    server a 10.0.0.1:80\n    server b [fd00:0::2]:81 weight 7 maxconn 5 backup disabled\n    server c 10.0.0.3:80 disabled\n";
+        assert_eq!(found(as_put, "leastconn"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_otherwise_is_set_right() {
+        let wanted = "    server a 10.0.0.9:80 weight 2 maxconn 4\n    server b [fd00::2]:81 weight 7 maxconn 5\n    server e 10.0.0.5:80\n";
+        assert_eq!(
+            found(wanted, "leastconn"),
+            [
+                "address 10.0.0.1 port 80, address 10.0.0.9 port 80: set server rgw/a addr 10.0.0.9 port 80",
+                "weight 1, weight 2: set server rgw/a weight 2",
+                "maxconn 0, maxconn 4: set maxconn server rgw/a 4",
+                "out of service, ready: set server rgw/b state ready",
+                "no such server, server at 10.0.0.5:80: add server rgw/e 10.0.0.5:80; set server rgw/e state ready",
+                "a server nobody wants, it finishes its connections: set server rgw/c weight 0; set server rgw/c state maint",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_table_made_at_the_start_gets_its_weights_back_and_no_servers() {
+        let wanted = "    server a 10.0.0.1:80 weight 2\n    server b [fd00::2]:81 weight 7 maxconn 5 disabled\n    server c 10.0.0.3:80 disabled\n    server e 10.0.0.5:80\n";
+        assert_eq!(
+            found(wanted, "source\n    hash-type map-based"),
+            [
+                "weight 1, weight 2: set server rgw/a weight 100%",
+                "no such server, server at 10.0.0.5:80: "
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_without_its_heading_is_none() {
+        assert_eq!(observe("1\n", STAT), None);
+        assert_eq!(observe(STATES, "Unknown command\n"), None);
+        assert_eq!(observe("", ""), None);
+    }
+}
