@@ -28,25 +28,25 @@ pub(super) struct Files {
 impl Files {
     /// Writes whatever differs from what is there beside it, and copies of what is there.
     pub(super) fn prepare(main: &Path, written: &Written) -> anyhow::Result<Self> {
-        // A link stays a link.
-        let main = fs::canonicalize(main).unwrap_or_else(|_| main.to_owned());
         let place = |file: &File| match file.path.file_name() {
             Some(name) => main.with_file_name("config.d").join(name),
             None => file.path.clone(),
         };
         let mut files = Self::default();
-        files.replace(&main, &written.main)?;
+        files.replace(main, &written.main)?;
         for file in &written.more {
             files.replace(&place(file), file)?;
         }
         let kept: Vec<PathBuf> = written.more.iter().map(place).collect();
-        let there = Written::replaced(&main, written.main.clone())?.more;
+        let there = Written::replaced(main, written.main.clone())?.more;
         let gone = there.into_iter().map(|file| file.path);
         files.gone = gone.filter(|path| !kept.contains(path)).collect();
         Ok(files)
     }
 
     fn replace(&mut self, place: &Path, file: &File) -> anyhow::Result<()> {
+        // A link stays a link.
+        let place = &fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
         let there = fs::read(place).ok();
         if there.as_deref() == Some(file.text.as_bytes()) {
             return Ok(());

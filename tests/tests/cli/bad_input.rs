@@ -262,3 +262,27 @@ fn who_may_not_talk_to_the_daemon_is_told_who_may() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn without_a_daemon_plan_shows_a_start_and_nothing_can_be_applied() {
+    let node = Node::new("planless");
+    let ran = node.run(&["plan"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    for word in ["no daemon runs", "service s3: added", "attach to lo", "1. "] {
+        assert!(ran.out.contains(word), "{word} is not in {}", ran.out);
+    }
+    for arguments in [&["apply"][..], &["rollback"], &["plan", "--snapshot", "1"]] {
+        let ran = node.run(arguments);
+        assert!(
+            matches!(ran.code, 1 | 2) && ran.err.contains("ober-user run"),
+            "{ran:?}"
+        );
+    }
+    let history = node.run(&["history", "--json"]);
+    assert_eq!((history.code, history.json()), (0, serde_json::json!([])));
+    let missing = node.run(&["history", "7"]);
+    assert!(
+        missing.code == 2 && missing.err.contains("none is kept yet"),
+        "{missing:?}"
+    );
+}

@@ -9,12 +9,16 @@ use std::{
 
 use crate::{Node, ober, run, run_with_input};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 22] = [
     "run",
     "validate",
     "status",
     "detach",
     "reload",
+    "plan",
+    "apply",
+    "history",
+    "rollback",
     "acl",
     "sync",
     "flow",
@@ -47,6 +51,7 @@ fn help_names_every_command_and_what_each_exit_status_means() {
         "1 failed",
         "2 wrong usage or bad configuration",
         "3 done, but some names",
+        "4 `plan` found something to do",
     ] {
         assert!(one_line.contains(meaning), "{meaning}\n{}", help.out);
     }
