@@ -300,6 +300,50 @@ fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_w
 }
 
 #[test]
+fn a_server_that_joins_a_running_worker_has_its_verdict_there_against_haproxys_own_checks() {
+    // HAProxy's own check of an exec backend is a connection, which succeeds here.
+    let exec = "kind = 'exec'\ncommand = ['/bin/sh', '-c', 'test ! -e SICK']\ninterval = '400ms'\nfast_interval = '100ms'\nrise = 2\nfall = 2\n";
+    let mut stage = stage("joins", "");
+    let sick = stage.cluster.lab.directory().join("sick");
+    let exec = exec.replace("SICK", &sick.display().to_string());
+    let change = |stage: &Stage, from: &str, to: &str| {
+        let text = std::fs::read_to_string(&stage.ober.config).expect("read");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&stage.ober.config, text.replace(from, to)).expect("write");
+    };
+    change(&stage, "path = \"/\"\n", &exec);
+    let _second = server(&stage, 9001);
+    start(&mut stage);
+    haproxy_says(&stage, &["9000 UP"]);
+    std::fs::write(&sick, "").expect("make them sick");
+    becomes(&stage, &["9000 down"]);
+    let node = storage4();
+    let (one, two) = (format!("\"{node}:9000\""), format!("\"{node}:9001\""));
+    change(
+        &stage,
+        &format!("servers = [{one}]"),
+        &format!("servers = [{one}, {two}]"),
+    );
+    let said = stage.cli(&["reload"]).expect("reload");
+    assert!(said.contains("worker 1: changed while it runs"), "{said}");
+    becomes(&stage, &["9000 down", "9001 down"]);
+    haproxy_says(&stage, &["9000 DOWN", "9001 DOWN"]);
+    // Eight checks of HAProxy's own.
+    for _ in 0..64 {
+        assert_eq!(
+            in_haproxy(&stage, 0).expect("ask"),
+            ["9000 DOWN", "9001 DOWN"]
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::fs::remove_file(&sick).expect("heal them");
+    haproxy_says(&stage, &["9000 UP", "9001 UP"]);
+    stage.kill().expect("kill the daemon");
+    std::thread::sleep(Duration::from_secs(2));
+    haproxy_says(&stage, &["9000 UP", "9001 UP"]);
+}
+
+#[test]
 fn a_server_that_dies_is_down_in_status_and_workers_and_comes_back() {
     let mut stage = stage("dies", "interval = '300ms'\n");
     let text = std::fs::read_to_string(&stage.ober.config).expect("read");

@@ -306,9 +306,10 @@ impl Pool {
             slot.handle.send(Note::Happened(Event::Follow(policy)));
             let (way, answer) = slot.follow(order).await;
             if worker == 0 {
-                served(answer)
-                    .await
-                    .map_err(|why| Error::NotServing { worker, why })?;
+                if let Err(why) = served(answer).await {
+                    slot.as_before().await;
+                    return Err(Error::NotServing { worker, why });
+                }
                 slot.took(set);
                 report.add(worker, way, Ok(()));
             } else {
@@ -317,8 +318,10 @@ impl Pool {
         }
         for (worker, way, set, answer) in waiting {
             let answer = served(answer).await;
-            if let (Ok(()), Some(slot)) = (&answer, self.slots.get_mut(worker)) {
-                slot.took(set);
+            match (&answer, self.slots.get_mut(worker)) {
+                (Ok(()), Some(slot)) => slot.took(set),
+                (Err(_), Some(slot)) => slot.as_before().await,
+                (_, None) => {}
             }
             report.add(worker, way, answer);
         }

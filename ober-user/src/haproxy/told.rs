@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Pool, Slot, Stage, cli,
-    live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, observe},
+    live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, left, observe},
     slot::{Answer, Note, Order},
     worker::{Event, Pid},
 };
@@ -182,6 +182,16 @@ impl Slot {
 }
 
 impl Slot {
+    /// A change that was half told and then failed is taken back.
+    pub(super) async fn as_before(&mut self) {
+        let worker = self.worker;
+        match self.mend().await {
+            Ok(undone) if undone.is_empty() => {}
+            Ok(undone) => tracing::warn!(worker, ?undone, "the worker has what it had before"),
+            Err(error) => tracing::error!(worker, %error, "give the worker what it had before"),
+        }
+    }
+
     /// Sets right what somebody else changed in the worker.
     async fn mend(&mut self) -> Result<Vec<Drift>, Unmended> {
         let snapshot = self.handle.snapshot();
@@ -201,7 +211,11 @@ impl Slot {
         let observed = observe(&states, &stat)
             .ok_or_else(|| read(io::Error::from(io::ErrorKind::InvalidData)))?;
         self.parting.of(pid);
-        let findings = drift(&Text::read(&text), &observed, |key| {
+        let text = Text::read(&text);
+        for key in left(&text, &observed) {
+            self.parting.leaves(&key, None);
+        }
+        let findings = drift(&text, &observed, |key| {
             self.parting.servers.contains_key(key)
         });
         let mut mended = Vec::new();

@@ -44,14 +44,27 @@ fn comes_up(speaker: &Speaker) -> Session {
     .unwrap_or_else(|error| panic!("{error:#}"))
 }
 
+/// Both protocols up, and so for two seconds: FRR, once it knows the connection's address, may begin its BFD anew and take
+/// BGP down with it.
+fn settles(speaker: &Speaker) {
+    comes_up(speaker);
+    until("both protocols stay up", PATIENCE, || {
+        let before = speaker.neighbour(ROUTER4).flaps;
+        std::thread::sleep(Duration::from_secs(2));
+        let now = speaker.neighbour(ROUTER4);
+        let up = now.state == "established" && now.bfd.as_deref() == Some("up");
+        anyhow::ensure!(up && now.flaps == before, "{now:#?}");
+        Ok(Some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+}
+
 fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Router>() {
     let (stage, setup) = (Stage::new("bgp-bfd"), watched());
     let mut router = R::start(&stage, &setup);
     let speaker = stage.speak(&bgp(ROUTER4, &format!("{SLOW_TO_MISS}{UNEVEN}")));
     learns(&router, ROUTE4);
-    comes_up(&speaker);
-    speaker.until(ROUTER4, "hears of it", |it| it.bfd.as_deref() == Some("up"));
-    // A machine with other work may have lost one already.
+    settles(&speaker);
     let before = speaker.neighbour(ROUTER4).flaps;
     let began = Instant::now();
     stage.cut_bfd(true);
@@ -96,8 +109,7 @@ fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
     assert_ne!(speaker.neighbour(ROUTER4).state, "established");
     assert!(!router.established(&setup));
     router.configure(&setup);
-    comes_up(&speaker);
-    speaker.established(ROUTER4);
+    settles(&speaker);
     learns(&router, ROUTE4);
     let before = speaker.neighbour(ROUTER4).flaps;
     stage.cut_bfd(true);
@@ -128,7 +140,6 @@ fn ttl_security_and_bfd_go_together<R: Router>() {
         (session.mode.as_str(), session.hops.as_str()),
         ("auto", R::BFD_WITH_GTSM)
     );
-    assert_eq!(speaker.neighbour(ROUTER4).flaps, 0);
 }
 
 fn a_frozen_speaker_is_noticed_by_bfd_and_comes_back<R: Router>() {
@@ -157,7 +168,7 @@ fn a_planned_stop_is_told_by_bgp_before_bfd_says_anything<R: Router>() {
     let mut router = R::start(&stage, &setup);
     let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'"));
     learns(&router, ROUTE4);
-    comes_up(&speaker);
+    settles(&speaker);
     speaker.stop("kernel update");
     ends(&router, &setup);
     until("the router was told why", PATIENCE, || {

@@ -84,6 +84,16 @@ fn key(backend: &str, server: &str) -> Key {
     }
 }
 
+/// Servers that the configuration does not have and that finish: an earlier daemon told them so.
+pub(in super::super) fn left(text: &Text<'_>, observed: &BTreeMap<Key, Observed>) -> Vec<Key> {
+    let wanted = text.servers();
+    let left = observed.iter().filter(|(key, it)| {
+        let finishes = it.out && it.weight == 0;
+        finishes && !wanted.contains_key(key)
+    });
+    left.map(|(key, _)| key.clone()).collect()
+}
+
 /// What differs from the configuration, but for servers that `leaves` says are to go.
 pub(in super::super) fn drift(
     text: &Text<'_>,
@@ -229,6 +239,13 @@ mod tests {
                 "no such server, server at 10.0.0.5:80: "
             ]
         );
+    }
+
+    #[test]
+    fn who_finishes_already_is_known_by_having_no_weight() {
+        let text = Text::read("backend rgw\n    server a 10.0.0.1:80\n");
+        let left = left(&text, &observe(STATES, STAT).unwrap());
+        assert_eq!(left, [key("rgw", "d")]);
     }
 
     #[test]

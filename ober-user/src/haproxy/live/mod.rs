@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub(super) use self::{
     command::{Command, Verb},
-    drift::{drift, observe},
+    drift::{drift, left, observe},
     text::{Server, Text},
 };
 use self::{

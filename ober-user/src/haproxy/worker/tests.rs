@@ -475,6 +475,11 @@ impl Fake {
                     pid: Pid(self.next),
                 }
             }
+            12 => Event::Told {
+                generation: Generation(pick as u64 % 3),
+                pid: self.nth_alive(pick)?,
+            },
+            13 => Event::Renew,
             7 => Event::NotReady {
                 pid: self.probing.pop()?,
             },
@@ -528,10 +533,61 @@ impl Fake {
     }
 }
 
+#[test]
+fn who_was_told_has_that_generation_and_so_has_who_comes_after_it() {
+    let mut bench = Bench::running();
+    let told = Event::Told {
+        generation: B,
+        pid: ONE,
+    };
+    assert_eq!(bench.on(told), [settled(B, Outcome::Serving)]);
+    assert_eq!(
+        bench.worker.generations(),
+        [B, B],
+        "the one before is not needed"
+    );
+    assert_eq!(bench.want(B), [settled(B, Outcome::Serving)]);
+    assert_eq!(bench.exited(ONE), [Action::SetInRing(false)]);
+    let (_, actions) = bench.due();
+    assert_eq!(actions, [Action::Spawn { generation: B }]);
+}
+
+#[test]
+fn who_ended_before_it_was_said_to_be_told_is_followed_by_one_that_knows() {
+    let told = Event::Told {
+        generation: B,
+        pid: ONE,
+    };
+    assert_eq!(
+        backoff().on(told.clone()),
+        [Action::Spawn { generation: B }]
+    );
+    let mut bench = Bench::running();
+    bench.exited(ONE);
+    bench.due();
+    bench.spawned(A, TWO);
+    bench.ready(TWO);
+    assert_eq!(
+        bench.on(told),
+        [Action::Spawn { generation: B }],
+        "it is another process"
+    );
+}
+
+#[test]
+fn a_process_that_is_not_what_it_should_be_is_replaced_by_one_of_its_generation() {
+    let mut bench = Bench::running();
+    assert_eq!(bench.on(Event::Renew), [Action::Spawn { generation: A }]);
+    assert_eq!(bench.on(Event::Renew), [], "one at a time");
+    bench.spawned(A, TWO);
+    assert!(bench.ready(TWO).contains(&settled(A, Outcome::Serving)));
+    assert_eq!(Bench::new().on(Event::Renew), []);
+}
+
 proptest! {
     #[test]
     fn whatever_happens_one_process_at_most_serves_and_a_wanted_worker_comes_back(
-        steps in prop::collection::vec((0_u8..12, any::<usize>(), 0_u64..400), 1..200),
+        steps in prop::collection::vec((0_u8..14, any::<usize>(), 0_u64..400), 1..200),
     ) {
         let mut bench = Bench::new();
         let mut fake = Fake::default();

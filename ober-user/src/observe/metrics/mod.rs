@@ -13,7 +13,7 @@ use prometheus_client::{
 
 use crate::{
     counters::lookup_names,
-    status::{Count, Counters, DataPlane, List, Reconcile, ServiceCounters, Status, Worker},
+    status::{Count, Counters, DataPlane, List, ServiceCounters, Status, Worker},
 };
 
 /// The media type of [`render`].
@@ -33,6 +33,7 @@ mod bfd;
 mod bgp;
 mod certificates;
 mod gate;
+mod reconcile;
 mod vrrp;
 
 type Labels = Vec<(&'static str, String)>;
@@ -106,39 +107,10 @@ fn counter(name: &'static str, help: &'static str, lines: Vec<(Labels, u64)>) ->
     }
 }
 
-fn reconcile(reconcile: &Reconcile) -> Vec<Family> {
-    let alone = |value: u64| vec![(Labels::new(), value)];
-    let mended = reconcile.mended.iter();
-    vec![
-        counter(
-            "ober_drift_mended",
-            "Things that were otherwise than they were put, and were set right.",
-            mended
-                .map(|(what, count)| (one("what", what), *count))
-                .collect(),
-        ),
-        counter(
-            "ober_reconcile_failures",
-            "Things that could not be compared with what they are to be, or not be set right.",
-            alone(reconcile.failures),
-        ),
-        gauge(
-            "ober_reconcile_timestamp_seconds",
-            "When the last pass ended, since 1970; 0: there was none.",
-            alone(reconcile.last.unwrap_or_default()),
-        ),
-        gauge(
-            "ober_reconcile_duration_microseconds",
-            "How long the last pass took.",
-            alone(reconcile.microseconds),
-        ),
-    ]
-}
-
 fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     let mut all = node(status);
     all.extend(traffic(counters));
-    all.extend(reconcile(&status.reconcile));
+    all.extend(reconcile::families(&status.reconcile));
     all.extend(workers(&status.workers));
     all.extend(lists(&status.lists));
     all.extend(data_plane(&status.data_plane));
