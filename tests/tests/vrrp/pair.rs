@@ -1,6 +1,7 @@
 //! Two of ours against each other, and against what should not be on the wire.
 
 use std::{
+    net::IpAddr,
     process::Command,
     time::{Duration, Instant},
 };
@@ -339,6 +340,72 @@ fn with_a_virtual_mac_the_clients_cache_never_changes() -> Result<()> {
             "nothing is left"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_with_the_last()
+-> Result<()> {
+    let segment = Segment::new("vrrp-network", 1)?;
+    let host = &segment.nodes[0];
+    for interface in ["all", "eth0"] {
+        let key = format!("net.ipv4.conf.{interface}.promote_secondaries");
+        host.sysctl(&key, "0")?;
+    }
+    let vips: [IpAddr; 2] = ["10.78.0.100".parse()?, "10.78.0.101".parse()?];
+    let mut config = config(1, 2, vips[0], 254);
+    let mut other = config.instances[0].clone();
+    other.vips = vec![vips[1]];
+    other.vrid.0 = 52.try_into()?;
+    config.instances.push(other);
+    config.instances[0].excluded.push(VIP6);
+    config.form.ipv4_length = 24;
+    config.form.ipv4_prefix_route = true;
+    let mut node = Node::start(host, &config)?;
+    for vip in [vips[0], vips[1], VIP6] {
+        segment.wait_holder(1, vip)?;
+    }
+    let shown = segment.shown(1)?;
+    let of = |vip: IpAddr| {
+        shown
+            .lines()
+            .find(|line| line.contains(&format!(" {vip}/")))
+    };
+    let flags = [" nodad ", " noprefixroute "];
+    ensure!(
+        of(VIP6).is_some_and(|line| flags.iter().all(|flag| line.contains(flag))),
+        "{shown}"
+    );
+    let routed = || -> Result<bool> {
+        let routes = host.output(Command::new("ip").args(["-4", "route"]))?;
+        Ok(String::from_utf8(routes.stdout)?.contains("10.78.0.0/24 dev eth0"))
+    };
+    ensure!(routed()?);
+
+    // The first is primary, and the kernel would take the second with it.
+    let secondary = |vip| of(vip).is_some_and(|line| line.contains(" secondary "));
+    let [first, second] = if secondary(vips[0]) {
+        [vips[1], vips[0]]
+    } else {
+        vips
+    };
+    ensure!(secondary(second) && !secondary(first), "{shown}");
+    let watch = host.spawn(Command::new("ip").args(["-o", "monitor", "address"]))?;
+    until("a renewal is seen", SOON, || {
+        Ok(watch.log().contains(&second.to_string()).then_some(()))
+    })?;
+    node.gate(first, false);
+    let left = |vip: IpAddr| {
+        let log = watch.log();
+        let mut gone = log.lines().filter(|line| line.starts_with("Deleted"));
+        gone.any(|line| line.contains(&format!(" {vip}/")))
+    };
+    until("it has left", SOON, || Ok(left(first).then_some(())))?;
+    std::thread::sleep(Duration::from_millis(500));
+    ensure!(!left(second) && segment.has(1, second)?, "{}", watch.log());
+    ensure!(routed()?);
+    node.stop();
+    ensure!(!segment.has(1, second)? && !routed()?);
     Ok(())
 }
 

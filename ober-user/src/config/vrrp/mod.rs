@@ -79,6 +79,8 @@ pub(super) struct Raw {
     pub(super) ipv4_length: Key<u8>,
     /// The same of IPv6 VIPs.
     pub(super) ipv6_length: Key<u8>,
+    /// Have a route to that network of IPv4 VIPs come of it after all, where none of the node's own addresses is in it.
+    pub(super) ipv4_prefix_route: Key<bool>,
     /// Label of IPv4 VIPs: `vip` on `eth1` is shown as `eth1:vip`.
     pub(super) label: Key<String>,
     /// How far VIPs are known: `link` and `host` keep them from being taken as the source of other connections.
@@ -113,6 +115,8 @@ pub struct Form {
     pub ipv4_length: u8,
     /// Up to 128.
     pub ipv6_length: u8,
+    /// Does the network of an IPv4 address get a route?
+    pub ipv4_prefix_route: bool,
     /// Whole, with the interface before it; of IPv4 addresses alone.
     pub label: Option<String>,
     pub scope: Scope,
@@ -123,6 +127,7 @@ impl Default for Form {
         Self {
             ipv4_length: 32,
             ipv6_length: 128,
+            ipv4_prefix_route: false,
             label: None,
             scope: Scope::Global,
         }
@@ -325,9 +330,11 @@ impl Judge<'_> {
         };
         let interface = raw.interface.or(first);
         let virtual_mac = raw.virtual_mac.or(false);
+        let ipv4_length = self.number("ipv4_length", raw.ipv4_length, 32, 1..=32);
         Some(Vrrp {
             form: Form {
-                ipv4_length: self.number("ipv4_length", raw.ipv4_length, 32, 1..=32),
+                ipv4_length,
+                ipv4_prefix_route: self.prefix_route(raw.ipv4_prefix_route, ipv4_length),
                 ipv6_length: self.number("ipv6_length", raw.ipv6_length, 128, 1..=128),
                 label: self.label(raw.label, &interface, virtual_mac),
                 scope: raw.scope.or(Scope::Global),
@@ -369,6 +376,17 @@ impl Judge<'_> {
             }
         }
         interfaces
+    }
+
+    fn prefix_route(&mut self, key: Key<bool>, length: u8) -> bool {
+        let span = key.span();
+        let wanted = key.or(false);
+        if wanted && length == 32 {
+            let message = "`ipv4_prefix_route` is for VIPs with a network";
+            let help = "write its length as `ipv4_length`";
+            self.refuse(Fault::new(span, message).help(help));
+        }
+        wanted
     }
 
     fn label(&mut self, key: Key<String>, interface: &str, virtual_mac: bool) -> Option<String> {

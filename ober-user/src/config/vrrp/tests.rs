@@ -169,6 +169,7 @@ garp_interval = "20ms"
 gna_interval = "2s"
 garp_interfaces = ["eth3"]
 ipv4_length = 24
+ipv4_prefix_route = true
 scope = "link"
 virtual_mac = true
 [[vrrp.instances]]
@@ -188,6 +189,7 @@ priority = 255
     );
     let form = Form {
         ipv4_length: 24,
+        ipv4_prefix_route: true,
         scope: Scope::Link,
         ..Form::default()
     };
@@ -227,7 +229,7 @@ fn one_instance_holds_several_vips_of_one_family_and_takes_others_along() {
 }
 
 #[test]
-fn a_label_stands_behind_its_interface_and_fits_with_it() {
+fn a_label_fits_with_its_interface_and_a_route_needs_a_network() {
     let with = |more: &str| {
         format!(
             "[vrrp]\npeers=['10.0.0.8']\n{more}\n[[vrrp.instances]]\nvips=['192.0.2.10']\npriority=10\n"
@@ -248,6 +250,10 @@ fn a_label_stands_behind_its_interface_and_fits_with_it() {
             "3: with `virtual_mac` VIPs are on an interface of their own | leave `label` out",
             "5: `ipv4_length` is 33, but must be from 1 to 32",
         ]
+    );
+    assert_eq!(
+        problems(&with("ipv4_prefix_route = true")),
+        ["3: `ipv4_prefix_route` is for VIPs with a network | write its length as `ipv4_length`"]
     );
 }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Event, Router, Settings, neighbour},
+    super::{Event, Mac, Router, Settings, neighbour},
     Error, Key,
     addresses::{self, Keeper, Order},
     instance::{Counts, Instance, Note, Travel},
@@ -69,6 +69,7 @@ impl Link {
             })))
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
+        let own = own(&interface, &further);
         let keeper = Keeper::start(interface.clone(), further, config, frames, log.clone())
             .map_err(|source| Error::Keeper { source })?;
         let (changes, inbox) = mpsc::unbounded_channel();
@@ -90,7 +91,7 @@ impl Link {
                 .then(|| Claims::advertisements(&interface))
                 .transpose()
                 .map_err(error)?,
-            mac: interface.mac,
+            own,
             rejected: rejected.clone(),
             log: log.clone(),
         };
@@ -126,6 +127,7 @@ impl Link {
             *place = Some(new);
         }
         self.change(Change::Senders(senders(config), config.coverage));
+        self.change(Change::Own(own(&self.interface, &further)));
         self.keeper.send(Order::Claims(config.pace, further));
     }
 
@@ -270,6 +272,12 @@ impl Link {
         }
         self.keeper.flushed().await;
     }
+}
+
+/// Two interfaces may be on one link: what comes back is no stranger's.
+fn own(interface: &Interface, further: &[Interface]) -> Vec<Mac> {
+    let all = further.iter().chain([interface]);
+    all.map(|it| it.mac).collect()
 }
 
 pub(super) fn senders(config: &Vrrp) -> Senders {

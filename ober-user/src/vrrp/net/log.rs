@@ -29,6 +29,7 @@ pub(super) enum Line {
     Refused(Key, String),
     Removal(Key, String),
     Stale(String),
+    Promotion(String),
     Receive(String),
 }
 
@@ -80,6 +81,10 @@ fn write(line: Line) {
         }
         Line::Removal(key, why) => tracing::error!(router = %key, "VRRP: {why}"),
         Line::Stale(why) => tracing::error!("remove VIPs left by an earlier daemon: {why}"),
+        Line::Promotion(why) => tracing::warn!(
+            "set promote_secondaries, without which VIPs of one network leave together: {why}; \
+             set the sysctl, or leave vrrp.ipv4_length out"
+        ),
         Line::Receive(why) => tracing::error!("receive VRRP advertisements: {why}"),
     }
 }

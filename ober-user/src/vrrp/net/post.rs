@@ -136,6 +136,8 @@ pub(super) enum Change {
     Join(Key, Member),
     Leave(Key),
     Senders(Senders, Coverage),
+    /// What this node's own claims name.
+    Own(Vec<Mac>),
 }
 
 /// Everything of one interface that receives.
@@ -147,8 +149,8 @@ pub(super) struct Post {
     pub(super) v6: Option<Arc<Raw>>,
     pub(super) arp: Option<Claims>,
     pub(super) advertisements: Option<Claims>,
-    /// Of the interface.
-    pub(super) mac: Mac,
+    /// Of the interfaces VIPs are claimed on.
+    pub(super) own: Vec<Mac>,
     pub(super) rejected: Arc<Rejected>,
     pub(super) log: Log,
 }
@@ -157,7 +159,7 @@ pub(super) struct Post {
 struct Desk {
     senders: Senders,
     coverage: Coverage,
-    mac: Mac,
+    own: Vec<Mac>,
     members: BTreeMap<Key, Member>,
     rejected: Arc<Rejected>,
     /// What was said of whom; `None`: its checksums.
@@ -170,7 +172,7 @@ impl Post {
         let mut desk = Desk {
             senders: self.senders,
             coverage: self.coverage,
-            mac: self.mac,
+            own: self.own,
             members: BTreeMap::new(),
             rejected: self.rejected,
             said: BTreeSet::new(),
@@ -231,6 +233,7 @@ impl Desk {
                 (self.senders, self.coverage) = (senders, coverage);
                 self.said.clear();
             }
+            Change::Own(macs) => self.own = macs,
         }
     }
 
@@ -305,7 +308,7 @@ impl Desk {
         let holder = self.members.iter();
         let mut holder = holder.filter(|(_, member)| member.addresses.contains(&address));
         let (key, member) = holder.next()?;
-        if by != self.mac && by != neighbour::virtual_mac(key.vrid, key.six) {
+        if !self.own.contains(&by) && by != neighbour::virtual_mac(key.vrid, key.six) {
             let event = Event::Claimed { address, by };
             member.notes.send(Note::Event(event)).unwrap_or_default();
         }

@@ -6,7 +6,7 @@ use rtnetlink::{LinkMacVlan, LinkUnspec, packet_route::link::MacVlanMode};
 
 use super::{
     super::{super::Mac, Key, interface::Interface},
-    Keep, index_of,
+    Keep, index_of, promote,
 };
 
 impl Keep {
@@ -19,6 +19,7 @@ impl Keep {
             let made = self.handle.link().add(link).execute().await;
             made.map_err(|error| format!("make the interface {name} with MAC {mac}: {error}"))?;
             quieten(&name, &self.interface.name)
+                .and_then(|()| promote(&name, &self.form))
                 .map_err(|error| format!("set up the interface {name}: {error}"))?;
         }
         let index = index_of(&name).ok_or_else(|| format!("the interface {name} is gone"))?;

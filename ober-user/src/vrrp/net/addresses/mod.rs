@@ -6,7 +6,7 @@
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
@@ -169,6 +169,9 @@ impl Keep {
         if let Err(error) = self.remove_stale(&stale).await {
             self.log.say(Line::Stale(error.to_string()));
         }
+        if let Err(error) = promote(&self.interface.name, &self.form) {
+            self.log.say(Line::Promotion(error.to_string()));
+        }
         self.look_at_link().await;
         let mut clock = Coarse;
         loop {
@@ -309,8 +312,13 @@ impl Keep {
         lifetime.ifa_preferred = if address.is_ipv4() { seconds } else { 0 };
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::CacheInfo(lifetime));
-        // Duplicate address detection would take a second, and VRRP is what settles who has it.
-        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        // Duplicate address detection would take a second, and VRRP is what settles who has it. A home address (RFC 6275)
+        // would be preferred as a source, but only among those that are not deprecated (RFC 6724 section 5, rules 3 and 4).
+        let mut flags = AddressFlags::Nodad;
+        // Over IPv6 such a route would take the lifetime of the VIP, even where the node had it before.
+        if address.is_ipv6() || !self.form.ipv4_prefix_route {
+            flags |= AddressFlags::Noprefixroute;
+        }
         attributes.push(AddressAttribute::Flags(flags));
         request.execute().await
     }
@@ -321,6 +329,7 @@ impl Keep {
             ipv6_length,
             label,
             scope,
+            ipv4_prefix_route: _,
         } = &self.form;
         let length = if address.is_ipv4() {
             *ipv4_length
@@ -470,6 +479,18 @@ fn gone(error: &rtnetlink::Error) -> bool {
         return code == libc::EADDRNOTAVAIL || code == libc::ENODEV;
     }
     false
+}
+
+/// Of the IPv4 addresses of one network on an interface the first is primary, and with it the others would leave.
+fn promote(interface: &str, form: &Form) -> io::Result<()> {
+    if form.ipv4_length == 32 {
+        return Ok(());
+    }
+    let key = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
+    if fs::read_to_string(&key)?.trim() == "1" {
+        return Ok(());
+    }
+    fs::write(key, "1")
 }
 
 fn index_of(name: &str) -> Option<u32> {
