@@ -227,12 +227,7 @@ fn a_file_that_is_refused_changes_nothing_on_disk_or_in_force() {
             1,
             "fixed at the start",
         ),
-        (
-            "pem",
-            old.replace(&format!("{}", pem(&old)), &missing),
-            2,
-            "missing.pem",
-        ),
+        ("pem", old.replace(&pem(&old), &missing), 2, "missing.pem"),
     ] {
         assert_ne!(bad, old, "{name}");
         let file = write(&stage, &format!("{name}.toml"), &bad);

@@ -153,6 +153,6 @@ impl Source {
 
 /// A line, or a key, that may hold a secret is never shown.
 pub(super) fn secret(line: &str) -> bool {
-    let mut keys = ["cluster_key", "password", "token"].into_iter();
+    let mut keys = ["cluster_key", "password", "secret_key", "token"].into_iter();
     keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
 }

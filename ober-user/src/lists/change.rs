@@ -158,14 +158,13 @@ impl Keeper {
         let retold = text
             .as_deref()
             .and_then(|text| self.retold(name, edit, text));
-        let expanded = match retold {
-            Some(retold) => retold,
-            None => {
-                let only = stored.only_file().zip(text.as_deref());
-                let only = only.map(|(file, bytes)| Text { file, bytes });
-                let change = (edit, sync, only.or(stdin));
-                self.expand(name, &stored, change, slurm).await?
-            }
+        let expanded = if let Some(retold) = retold {
+            retold
+        } else {
+            let only = stored.only_file().zip(text.as_deref());
+            let only = only.map(|(file, bytes)| Text { file, bytes });
+            let change = (edit, sync, only.or(stdin));
+            self.expand(name, &stored, change, slurm).await?
         };
         stored.learn(&expanded);
         let plan = Plan::new(

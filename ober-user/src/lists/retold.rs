@@ -129,15 +129,12 @@ mod tests {
     use super::*;
 
     fn text(lines: &[u8], end: bool) -> String {
-        let mut text = String::new();
-        for line in lines {
-            // Addresses that end in one another, and empty lines.
-            text += &match line % 5 {
-                0 => String::new(),
-                kind => format!("{}0.0.0.{}", kind, line / 5),
-            };
-            text.push('\n');
-        }
+        // Addresses that end in one another, and empty lines.
+        let line = |line: &u8| match line % 5 {
+            0 => "\n".to_owned(),
+            kind => format!("{kind}0.0.0.{}\n", line / 5),
+        };
+        let mut text = lines.iter().map(line).collect::<Vec<_>>().concat();
         if !end {
             text.pop();
         }
@@ -189,10 +186,9 @@ mod tests {
             let new = old.replacen("10.0.0.2", other, 7);
             assert_eq!(retold(old.as_bytes(), new.as_bytes()), None, "{other}");
         }
-        let every = |octet: u32| -> String {
-            (0..SOUGHT as u32 + 1)
-                .map(|host| format!("10.{octet}.0.{host}\n"))
-                .collect()
+        let every = |octet| {
+            let lines = (0..=SOUGHT).map(|host| format!("10.{octet}.0.{host}\n"));
+            lines.collect::<Vec<_>>().concat()
         };
         assert_eq!(retold(every(1).as_bytes(), every(2).as_bytes()), None);
         let far = format!("1{old}10.9.9.9\n");

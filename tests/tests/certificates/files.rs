@@ -6,6 +6,25 @@ use ober_tests::{lab::until, load::Plan};
 
 use super::scene::{CONTENT, PATH, SOON, Scene, VIPS, leaf, link, parts};
 
+/// Kills a worker and waits until it serves again.
+fn restart(scene: &Scene, number: usize) {
+    let before = scene.workers();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(before[number]),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("kill a worker");
+    until("a new worker", SOON, || {
+        let workers = scene.stage.status()?.workers;
+        let another = |pid: Option<i32>| pid.is_some_and(|pid| pid != before[number]);
+        let serves = workers
+            .iter()
+            .all(|worker| worker.in_ring && another(worker.pid));
+        Ok((workers.len() == before.len() && serves).then_some(()))
+    })
+    .expect("it is started again");
+}
+
 #[test]
 fn twenty_changes_by_every_way_refuse_no_handshake_and_leave_the_workers_alone() {
     let mut scene = Scene::new("change", "certificate = \"tls/current/s3.pem\"");
@@ -169,19 +188,7 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
     let new = scene.authority.server(&VIPS).expect("issue");
     scene.rename("s3.pem", &new);
     scene.comes(None, &new);
-    let before = scene.workers();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(before[0]),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("kill a worker");
-    until("a new worker", SOON, || {
-        let workers = scene.stage.status()?.workers;
-        let serves = |number: usize| workers.get(number).is_some_and(|worker| worker.in_ring);
-        let another = workers.iter().all(|worker| worker.pid != Some(before[0]));
-        Ok((serves(0) && serves(1) && another).then_some(()))
-    })
-    .expect("it is started again");
+    restart(&scene, 0);
     scene.comes(None, &new);
     // A transaction that somebody left open is in nobody's way.
     let run = scene.path("run");
@@ -216,7 +223,6 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
 fn what_a_worker_does_not_take_is_said_and_a_new_worker_has_it_all_the_same() {
     let mut scene = Scene::new("refused", "certificate = \"s3.pem\"");
     scene.start();
-    let workers = scene.workers();
     // More than HAProxy reads of a command at once.
     let mut names = vec!["s3.ober.test".to_owned(), VIPS[0].to_string()];
     names.extend((0..600).map(|number| format!("bucket-{number}.s3.ober.test")));
@@ -229,9 +235,8 @@ fn what_a_worker_does_not_take_is_said_and_a_new_worker_has_it_all_the_same() {
     })
     .expect("it is told");
     assert!(behind[0].problem.contains("16 KiB"), "{behind:?}");
-    for pid in &workers {
-        let pid = nix::unistd::Pid::from_raw(*pid);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill a worker");
+    for worker in 0..2 {
+        restart(&scene, worker);
     }
     scene.comes(None, &large);
     until("nobody behind", SOON, || {

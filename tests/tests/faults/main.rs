@@ -116,11 +116,18 @@ fn everywhere(stage: &Stage) -> Vec<Fault> {
             2,
             &["/nonexistent/haproxy", "haproxy"],
         ),
-        fault("s3.pem", wrong, 1, &["HAProxy refuses", "wrong.pem"]),
+        fault("s3.pem", wrong, 1, &["wrong.pem", "private key"]),
+        // Which ciphers there are, the library alone knows.
+        fault(
+            "[[services.listeners]]\nport = 80",
+            "[services.listeners.tls]\nciphers = \"NONSENSE\"\n\n[[services.listeners]]\nport = 80",
+            1,
+            &["HAProxy refuses", "NONSENSE"],
+        ),
     ]
 }
 
-/// A certificate and a key that are good and do not belong together: our own checks cannot tell.
+/// A certificate and a key that are good and do not belong together.
 fn mismatched(stage: &Stage) -> String {
     let authority = Authority::new().expect("an authority");
     let [one, other] = [(); 2].map(|()| authority.server(&[VIP4]).expect("a certificate"));

@@ -38,7 +38,7 @@ const fn package(
 }
 
 /// Every one of them. A C compiler is not among them: without it this program could not have been built.
-pub(super) const PACKAGES: [Package; 17] = [
+pub(super) const PACKAGES: [Package; 18] = [
     package(
         "llvm-22-dev",
         "/usr/lib/llvm-22/lib/libLLVM.so",

@@ -169,6 +169,26 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     assert_eq!((bgp.neighbours.len(), bgp.announcements.len()), (1, 1));
 }
 
+#[test]
+fn every_key_of_a_secret_is_known_as_one_where_configurations_are_shown() {
+    fn walk(at: &Value, secrets: &mut Vec<String>) {
+        for (name, below) in at["properties"].as_object().into_iter().flatten() {
+            if below["writeOnly"] == true {
+                secrets.push(name.clone());
+            }
+        }
+        let below = at.as_object().into_iter().flat_map(|it| it.values());
+        below.for_each(|below| walk(below, secrets));
+    }
+    let mut secrets = Vec::new();
+    walk(&serde_json::to_value(schema()).unwrap(), &mut secrets);
+    assert!(secrets.len() >= 3, "{secrets:?}");
+    for key in secrets {
+        let line = format!("{key} = 'hush'\n");
+        assert!(!without_secrets(&line).contains("hush"), "{key}");
+    }
+}
+
 /// `UPDATE=1 cargo test` writes the file anew.
 #[test]
 fn the_schema_in_the_tree_is_that_of_the_types() {

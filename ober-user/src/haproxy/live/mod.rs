@@ -93,7 +93,7 @@ fn other(has: &[(&str, &str)], wanted: &[(&str, &str)]) -> Option<String> {
     let longer = || wanted.get(has.len()).or_else(|| has.get(wanted.len()));
     let (section, line) = differing.or_else(longer)?;
     if section.starts_with('#') {
-        return Some("another program, certificate or CPU".to_owned());
+        return Some("another program or CPU".to_owned());
     }
     if section == line {
         return Some(format!("{section}: the sections are others from here on"));
