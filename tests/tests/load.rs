@@ -62,7 +62,7 @@ impl Node {
         stage.start().expect("start the daemon");
         let trust = authority.client().expect("trust");
         let client = Client::tls(SocketAddr::new(VIP4, SECURE), trust)
-            .limits(Duration::from_secs(10), Duration::from_secs(60));
+            .limits(Duration::from_secs(10), Duration::from_mins(1));
         stage.cluster.clients[0]
             .tokio(async || {
                 client.create_bucket("load").await?;

@@ -34,6 +34,10 @@ const ROUNDS: usize = 15;
 /// Measures Herr Ober on this machine.
 #[derive(Parser)]
 #[command(name = "bench")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct Arguments {
     /// Exit with status 1 when a target is missed.
     #[arg(long)]
