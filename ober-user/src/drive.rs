@@ -75,7 +75,8 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn due(clock: &mut impl Clock, deadline: Option<Instant>) {
+/// Over at the deadline; never without one.
+pub(crate) async fn due(clock: &mut impl Clock, deadline: Option<Instant>) {
     match deadline {
         Some(at) => clock.until(at).await,
         None => std::future::pending().await,

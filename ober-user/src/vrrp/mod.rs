@@ -14,6 +14,7 @@
 use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 
 pub use self::{
+    claims::Pace,
     event::{
         Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
     },
@@ -25,6 +26,7 @@ use self::{
 };
 use crate::machine::Machine;
 
+mod claims;
 mod event;
 pub mod neighbour;
 mod net;

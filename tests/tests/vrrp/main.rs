@@ -4,6 +4,7 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod claims;
 mod interop;
 mod pair;
 mod segment;

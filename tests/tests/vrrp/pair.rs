@@ -357,6 +357,13 @@ fn what_is_missing_is_said_at_the_start() -> Result<()> {
         "{}",
         says(&wrong)
     );
+    let mut wrong = config(1, 2, VIP4, 100);
+    wrong.garp_interfaces = vec!["none".to_owned()];
+    ensure!(
+        says(&wrong).contains("set vrrp.garp_interfaces to one of"),
+        "{}",
+        says(&wrong)
+    );
     host.ip(&[format!("addr del {}/24 dev eth0", address(1, false))])?;
     let text = says(&config(1, 2, VIP4, 100));
     ensure!(

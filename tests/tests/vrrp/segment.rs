@@ -16,7 +16,7 @@ use ober_user::{
     realtime::Thread,
     status::vrrp::Router as Status,
     vrrp::{
-        self, Answers, Garp, Preempt,
+        self, Answers, Garp, Pace, Preempt,
         packet::{Coverage, Interval, Version, Vrid},
     },
 };
@@ -195,6 +195,8 @@ pub(crate) fn config(own: u8, nodes: u8, vip: IpAddr, priority: u8) -> Vrrp {
             delay: Duration::from_secs(1),
             refresh: Duration::ZERO,
         },
+        pace: Pace::default(),
+        garp_interfaces: Vec::new(),
         form: Form::default(),
         virtual_mac: false,
         instances: vec![Instance {

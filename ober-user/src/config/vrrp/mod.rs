@@ -18,7 +18,7 @@ use super::{
     valid::Judge,
 };
 use crate::vrrp::{
-    Answers, Garp, OWNER, Preempt, Settings,
+    Answers, Garp, OWNER, Pace, Preempt, Settings,
     packet::{Coverage, Interval, Version, Vrid},
 };
 
@@ -29,7 +29,7 @@ mod tests;
 
 /// Bytes of a label (`IFNAMSIZ`).
 const LONGEST_LABEL: usize = 15;
-/// `preempt_delay` and `garp_delay` beyond this are mistakes.
+/// `preempt_delay`, `garp_delay` and what else is a pause beyond this are mistakes.
 const LONGEST: Duration = Duration::from_secs(1000);
 
 /// Share the VIPs among nodes by VRRP.
@@ -69,6 +69,12 @@ pub(super) struct Raw {
     pub(super) garp_delay: Key<Period>,
     /// A single one again and again while master; `"0"`: never.
     pub(super) garp_refresh: Key<Period>,
+    /// The least time between two gratuitous ARPs on one interface, of whatever VIPs; `"0"`: none.
+    pub(super) garp_interval: Key<Period>,
+    /// The same of neighbour advertisements.
+    pub(super) gna_interval: Key<Period>,
+    /// Further interfaces of this node on whose links neighbours are told of the VIPs too, at that interface's MAC.
+    pub(super) garp_interfaces: Vec<At<String>>,
     /// Length of the network that IPv4 VIPs are put on the interface with. No route comes of it.
     pub(super) ipv4_length: Key<u8>,
     /// The same of IPv6 VIPs.
@@ -170,6 +176,9 @@ pub struct Vrrp {
     pub coverage: Coverage,
     pub answers: Answers,
     pub garp: Garp,
+    pub pace: Pace,
+    /// Neither `interface` nor one twice.
+    pub garp_interfaces: Vec<String>,
     pub form: Form,
     pub virtual_mac: bool,
     /// No two with the same family and VRID, or with the same address.
@@ -323,6 +332,7 @@ impl Judge<'_> {
                 label: self.label(raw.label, &interface, virtual_mac),
                 scope: raw.scope.or(Scope::Global),
             },
+            garp_interfaces: self.garp_interfaces(raw.garp_interfaces, &interface),
             interface,
             transport,
             sources,
@@ -338,9 +348,27 @@ impl Judge<'_> {
                 delay: self.pause("garp_delay", raw.garp_delay, Duration::from_secs(5)),
                 refresh: self.period_or_none("garp_refresh", raw.garp_refresh, Duration::ZERO),
             },
+            pace: Pace {
+                arp: self.pause("garp_interval", raw.garp_interval, Duration::ZERO),
+                advertisement: self.pause("gna_interval", raw.gna_interval, Duration::ZERO),
+            },
             virtual_mac,
             instances,
         })
+    }
+
+    fn garp_interfaces(&mut self, written: Vec<At<String>>, own: &str) -> Vec<String> {
+        let mut interfaces = Vec::with_capacity(written.len());
+        for at in written {
+            self.interface(&at);
+            if at.value == own || interfaces.contains(&at.value) {
+                let message = format!("VIPs are claimed on `{}` already", at.value);
+                self.refuse(Fault::new(at.span, message).help("leave it out here"));
+            } else {
+                interfaces.push(at.value);
+            }
+        }
+        interfaces
     }
 
     fn label(&mut self, key: Key<String>, interface: &str, virtual_mac: bool) -> Option<String> {

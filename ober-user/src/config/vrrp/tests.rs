@@ -165,6 +165,9 @@ answer_higher = true
 garp_repeat = 3
 garp_delay = "0"
 garp_refresh = "1m"
+garp_interval = "20ms"
+gna_interval = "2s"
+garp_interfaces = ["eth3"]
 ipv4_length = 24
 scope = "link"
 virtual_mac = true
@@ -189,6 +192,12 @@ priority = 255
         ..Form::default()
     };
     assert_eq!(config.form, form);
+    let pace = Pace {
+        arp: Duration::from_millis(20),
+        advertisement: Duration::from_secs(2),
+    };
+    assert_eq!(config.pace, pace);
+    assert_eq!(config.garp_interfaces, ["eth3"]);
     assert_eq!(config.interval.duration(), Duration::from_millis(10));
     let [four, six] = &config.instances[..] else {
         panic!("two instances")
@@ -266,6 +275,8 @@ preempt = false
 preempt_delay = "1s"
 garp_repeat = 0
 garp_delay = "1h"
+garp_interval = "1h"
+garp_interfaces = ["a/b", "eth3", "eth3"]
 [[vrrp.nodes]]
 name = "b"
 addresses = ["10.0.0.1"]
@@ -310,24 +321,28 @@ fn every_refusal_names_line_and_fix() {
             "8: `preempt_delay` says when to take over, `preempt = false` never to | leave one of the two out",
             "9: `garp_repeat` is 0, but must be from 1 to 100",
             "10: `garp_delay` is longer than 1000 seconds",
-            "12: node `b` has no IPv6 address | there are IPv6 VIPs: add one to its `addresses`",
-            "15: two nodes are called `b` | first written at @/ober.toml:27",
-            "17: node `c` has no IPv6 address | there are IPv6 VIPs: add one to its `addresses`",
-            "18: 10.0.0.1 is written for two nodes | first written at @/ober.toml:28",
-            "19: no TTL is from 255 to 64 | `min_ttl` is 255 unless written",
-            "20: a node of `[[vrrp.nodes]]` without `name`",
-            "23: an instance advertises VIPs of one family alone | make two instances of it, or move the others to `excluded`",
-            "23: 192.0.2.11 is no VIP of any service | write it among the `vips` of the service it belongs to",
-            "24: `priority` is 0, but must be from 1 to 255",
-            "26: an instance of `[[vrrp.instances]]` without `vips`",
-            "27: 192.0.2.10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:38",
-            "28: an instance of VRRP without a priority | write `priority`, or all nodes as `[[vrrp.nodes]]` and this one as `node`",
-            "29: 192.0.2.10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:42",
-            "30: VRID 9 is taken by another instance | first written at @/ober.toml:40",
-            "31: `link_local` is for IPv6 VIPs",
-            "33: 2001:db8::10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:38",
-            "34: 2001:db8::1 is no link-local address",
-            "36: priority 255 always takes over, whatever `preempt` says | leave `preempt = false` out, or write a priority up to 254",
+            "11: `garp_interval` is longer than 1000 seconds",
+            "12: `a/b` is no name of an interface | see `ip -brief link`",
+            "12: VIPs are claimed on `a/b` already | leave it out here",
+            "12: VIPs are claimed on `eth3` already | leave it out here",
+            "14: node `b` has no IPv6 address | there are IPv6 VIPs: add one to its `addresses`",
+            "17: two nodes are called `b` | first written at @/ober.toml:29",
+            "19: node `c` has no IPv6 address | there are IPv6 VIPs: add one to its `addresses`",
+            "20: 10.0.0.1 is written for two nodes | first written at @/ober.toml:30",
+            "21: no TTL is from 255 to 64 | `min_ttl` is 255 unless written",
+            "22: a node of `[[vrrp.nodes]]` without `name`",
+            "25: an instance advertises VIPs of one family alone | make two instances of it, or move the others to `excluded`",
+            "25: 192.0.2.11 is no VIP of any service | write it among the `vips` of the service it belongs to",
+            "26: `priority` is 0, but must be from 1 to 255",
+            "28: an instance of `[[vrrp.instances]]` without `vips`",
+            "29: 192.0.2.10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:40",
+            "30: an instance of VRRP without a priority | write `priority`, or all nodes as `[[vrrp.nodes]]` and this one as `node`",
+            "31: 192.0.2.10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:44",
+            "32: VRID 9 is taken by another instance | first written at @/ober.toml:42",
+            "33: `link_local` is for IPv6 VIPs",
+            "35: 2001:db8::10 is in `[[vrrp.instances]]` twice | first written at @/ober.toml:40",
+            "36: 2001:db8::1 is no link-local address",
+            "38: priority 255 always takes over, whatever `preempt` says | leave `preempt = false` out, or write a priority up to 254",
         ]
     );
 }

@@ -17,8 +17,10 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    pub(super) fn find(name: &str) -> Result<Self, Error> {
+    /// `key`: of the configuration, where the name is written.
+    pub(super) fn find(name: &str, key: &'static str) -> Result<Self, Error> {
         let missing = || Error::Interface {
+            key,
             interface: name.to_owned(),
         };
         let all = getifaddrs().map_err(|errno| Error::Interfaces {
@@ -41,6 +43,19 @@ impl Interface {
             mac: mac.ok_or_else(missing)?,
             addresses,
         })
+    }
+
+    /// The one VRRP runs on.
+    pub(super) fn of(config: &Vrrp) -> Result<Self, Error> {
+        Self::find(&config.interface, "vrrp.interface")
+    }
+
+    /// Where VIPs are claimed too.
+    pub(super) fn further(config: &Vrrp) -> Result<Vec<Self>, Error> {
+        let names = config.garp_interfaces.iter();
+        names
+            .map(|name| Self::find(name, "vrrp.garp_interfaces"))
+            .collect()
     }
 
     /// Where advertisements of a family come from. Over IPv6 the group is spoken to from a link-local address (RFC

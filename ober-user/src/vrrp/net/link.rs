@@ -39,11 +39,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn open(runtime: &runtime::Handle, config: &Vrrp, log: &Log) -> Result<Self, Error> {
-        let interface = Interface::find(&config.interface)?;
+        let interface = Interface::of(config)?;
         let error = |source| Error::Socket {
             interface: interface.name.clone(),
             source,
         };
+        let further = Interface::further(config)?;
         let _inside = runtime.enter();
         let group = matches!(config.transport, Transport::Multicast);
         let frames = Arc::new(Frames::open(&interface).map_err(error)?);
@@ -68,7 +69,7 @@ impl Link {
             })))
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
-        let keeper = Keeper::start(interface.clone(), config, frames, log.clone())
+        let keeper = Keeper::start(interface.clone(), further, config, frames, log.clone())
             .map_err(|source| Error::Keeper { source })?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());
@@ -105,8 +106,8 @@ impl Link {
         })
     }
 
-    /// Other peers or checksums, on the same sockets.
-    pub(super) fn travel(&mut self, config: &Vrrp) {
+    /// Other peers, checksums or claims, on the same sockets.
+    pub(super) fn travel(&mut self, config: &Vrrp, further: Vec<Interface>) {
         for (six, place) in [(false, &mut self.v4), (true, &mut self.v6)] {
             let Some(old) = place.take() else {
                 continue;
@@ -125,6 +126,7 @@ impl Link {
             *place = Some(new);
         }
         self.change(Change::Senders(senders(config), config.coverage));
+        self.keeper.send(Order::Claims(config.pace, further));
     }
 
     fn change(&self, change: Change) {

@@ -42,7 +42,7 @@ struct Ear {
 impl Listener {
     /// Must be called inside a runtime.
     pub fn open(config: &Vrrp) -> Result<Self, Error> {
-        let interface = Interface::find(&config.interface)?;
+        let interface = Interface::of(config)?;
         let group = config.transport == Transport::Multicast;
         let ear = |six| -> Result<Option<Ear>, Error> {
             let mut instances = config.instances.iter().map(Instance::is_ipv6);

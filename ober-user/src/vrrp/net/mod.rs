@@ -35,9 +35,12 @@ pub enum Error {
     #[error("read the interfaces of this node for VRRP: {source}")]
     Interfaces { source: io::Error },
     #[error(
-        "VRRP on {interface}: there is no such Ethernet interface; set vrrp.interface to one of `ip -brief link`"
+        "VRRP on {interface}: there is no such Ethernet interface; set {key} to one of `ip -brief link`"
     )]
-    Interface { interface: String },
+    Interface {
+        key: &'static str,
+        interface: String,
+    },
     #[error(
         "VRRP on {interface}: it has no {family} address to advertise from; add one or set vrrp.source"
     )]
@@ -114,10 +117,11 @@ impl Handle {
     /// means that everything leaves and starts anew.
     pub fn configure(&mut self, config: &Vrrp) -> Result<(), Error> {
         let kept = self.config.same_link(config)
-            && Interface::find(&config.interface)?.index == self.link.interface.index;
+            && Interface::of(config)?.index == self.link.interface.index;
         if kept {
+            let further = Interface::further(config)?;
             self.config = config.clone();
-            self.link.travel(config);
+            self.link.travel(config, further);
         } else {
             let link = Link::open(&self.runtime, config, &self.log)?;
             let old = std::mem::replace(&mut self.link, link);

@@ -213,7 +213,12 @@ impl Frames {
     }
 
     pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
-        let to = sockopt::packet_address(self.interface, 0);
+        self.send_by(self.interface, frame)
+    }
+
+    /// By another interface.
+    pub(super) fn send_by(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
+        let to = sockopt::packet_address(interface, 0);
         self.socket.send_to(frame, &to).map(drop)
     }
 }

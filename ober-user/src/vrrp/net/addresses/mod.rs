@@ -6,22 +6,26 @@
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
-    Handle, LinkMacVlan, LinkUnspec, MulticastGroup, new_multicast_connection,
+    Handle, LinkUnspec, MulticastGroup, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
-        link::{LinkFlags, MacVlanMode},
+        link::LinkFlags,
     },
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    super::{Event, LIFETIME, Mac, neighbour},
+    super::{
+        Event, LIFETIME, Mac, Pace,
+        claims::{self, Claim, Claims},
+        neighbour,
+    },
     Key,
     instance::{Counts, Note, raise},
     interface::Interface,
@@ -30,9 +34,13 @@ use super::{
 };
 use crate::{
     config::vrrp::{Form, Instance, Scope, Vrrp},
+    drive::{Coarse, due, now},
+    machine::Machine as _,
     netlink::address_of,
     realtime,
 };
+
+mod macvlan;
 
 /// One virtual router's.
 #[derive(Clone, Debug)]
@@ -53,6 +61,8 @@ pub(super) enum Order {
     Release(Key),
     /// Tell the neighbours' caches of its addresses, so many times.
     Claim(Key, u8),
+    /// How fast that goes, and on which interfaces beside its own.
+    Claims(Pace, Vec<Interface>),
     /// Answered when everything before is done.
     Flush(oneshot::Sender<()>),
 }
@@ -68,6 +78,7 @@ impl Keeper {
     /// Nobody can be holding the addresses of the configuration yet: what is there of them was left by an earlier daemon.
     pub(super) fn start(
         interface: Interface,
+        further: Vec<Interface>,
         config: &Vrrp,
         frames: Arc<Frames>,
         log: Log,
@@ -93,13 +104,17 @@ impl Keeper {
             frames,
             log,
             members: BTreeMap::new(),
+            further: Vec::new(),
+            claims: Claims::default(),
             up: false,
         };
         thread.spawn(keep.run(stale, inbox, monitor));
-        Ok(Self {
+        let keeper = Self {
             orders,
             _thread: thread,
-        })
+        };
+        keeper.send(Order::Claims(config.pace, further));
+        Ok(keeper)
     }
 
     pub(super) fn orders(&self) -> mpsc::UnboundedSender<Order> {
@@ -131,6 +146,9 @@ struct Keep {
     form: Form,
     frames: Arc<Frames>,
     log: Log,
+    /// Where addresses are claimed too.
+    further: Vec<Interface>,
+    claims: Claims,
     members: BTreeMap<Key, Kept>,
     up: bool,
 }
@@ -152,13 +170,19 @@ impl Keep {
             self.log.say(Line::Stale(error.to_string()));
         }
         self.look_at_link().await;
+        let mut clock = Coarse;
         loop {
+            let paced = self.claims.deadline();
             tokio::select! {
                 order = inbox.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => return,
                 },
                 Some((message, _)) = monitor.next() => self.noticed(message),
+                () = due(&mut clock, paced) => {
+                    let due = self.claims.tick(now());
+                    self.send(due);
+                }
             }
         }
     }
@@ -211,7 +235,7 @@ impl Keep {
                 self.release(key).await;
                 if let Some(kept) = self.members.remove(&key)
                     && kept.member.virtual_mac.is_some()
-                    && let Some(index) = index_of(&macvlan(&self.interface, key))
+                    && let Some(index) = index_of(&macvlan::name(&self.interface, key))
                     && let Err(error) = self.handle.link().del(index).execute().await
                 {
                     self.log.say(Line::Removal(key, error.to_string()));
@@ -220,6 +244,10 @@ impl Keep {
             Order::Hold(key) => self.hold(key).await,
             Order::Release(key) => self.release(key).await,
             Order::Claim(key, times) => self.claim(key, times),
+            Order::Claims(pace, further) => {
+                self.further = further;
+                self.claims(claims::Event::Pace(pace));
+            }
             Order::Flush(done) => done.send(()).unwrap_or_default(),
         }
     }
@@ -313,24 +341,56 @@ impl Keep {
         request
     }
 
-    fn claim(&self, key: Key, times: u8) {
+    fn claim(&mut self, key: Key, times: u8) {
         let Some(kept) = self.members.get(&key) else {
             return;
         };
         let mac = kept.member.virtual_mac.unwrap_or(self.interface.mac);
-        for (_, address) in kept
-            .held
-            .iter()
-            .cycle()
-            .take(kept.held.len() * usize::from(times))
-        {
-            match self.frames.send(&neighbour::claim(*address, mac)) {
+        // The virtual MAC is at home on the interface of VRRP alone.
+        let further = self.further.iter().map(|it| (it.index, it.mac));
+        let places: Vec<_> = further.chain([(self.interface.index, mac)]).collect();
+        let claims = kept.held.iter().flat_map(|&(_, address)| {
+            places.iter().map(move |&(interface, mac)| Claim {
+                interface,
+                address,
+                mac,
+            })
+        });
+        let burst = claims::Event::Burst(claims.collect(), times);
+        self.claims(burst);
+    }
+
+    fn claims(&mut self, event: claims::Event) {
+        let due = self.claims.on(now(), event);
+        self.send(due);
+    }
+
+    fn send(&mut self, due: Vec<Claim>) {
+        let mut failed = None;
+        for claim in due {
+            let Claim {
+                interface,
+                address,
+                mac,
+            } = claim;
+            let holds = |kept: &Kept| kept.held.iter().any(|(_, held)| *held == address);
+            let mut members = self.members.iter();
+            let Some((key, kept)) = members.find(|(_, kept)| holds(kept)) else {
+                continue;
+            };
+            let frame = neighbour::claim(address, mac);
+            match self.frames.send_by(interface, &frame) {
                 Ok(()) => raise(&kept.member.counts.claims_sent),
                 Err(error) => {
                     let why = format!("tell the neighbours of {address}: {error}");
-                    return self.log.say(Line::Unsent(key, why));
+                    failed = Some((claim, Line::Unsent(*key, why)));
                 }
             }
+        }
+        // Of many alike, one is said.
+        if let Some((claim, line)) = failed {
+            self.log.say(line);
+            self.claims(claims::Event::Failed(claim));
         }
     }
 
@@ -352,7 +412,8 @@ impl Keep {
         }
     }
 
-    async fn remove(&self, key: Key, index: u32, address: IpAddr) {
+    async fn remove(&mut self, key: Key, index: u32, address: IpAddr) {
+        self.claims(claims::Event::Cease(address));
         let message = self.request(index, address).message_mut().clone();
         match self.handle.address().del(message).execute().await {
             Ok(()) => {}
@@ -386,24 +447,6 @@ impl Keep {
             }
         }
     }
-
-    /// The interface with the virtual MAC, made when there is none.
-    async fn macvlan_up(&self, key: Key, mac: Mac) -> Result<u32, String> {
-        let name = macvlan(&self.interface, key);
-        if index_of(&name).is_none() {
-            let link = LinkMacVlan::new(&name, self.interface.index, MacVlanMode::Bridge);
-            let link = link.address(mac.0.to_vec()).build();
-            let made = self.handle.link().add(link).execute().await;
-            made.map_err(|error| format!("make the interface {name} with MAC {mac}: {error}"))?;
-            quieten(&name, &self.interface.name)
-                .map_err(|error| format!("set up the interface {name}: {error}"))?;
-        }
-        let index = index_of(&name).ok_or_else(|| format!("the interface {name} is gone"))?;
-        let up = LinkUnspec::new_with_index(index).up().build();
-        let set = self.handle.link().set(up).execute().await;
-        set.map_err(|error| format!("set the interface {name} up: {error}"))?;
-        Ok(index)
-    }
 }
 
 impl Kept {
@@ -431,32 +474,4 @@ fn gone(error: &rtnetlink::Error) -> bool {
 
 fn index_of(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
-}
-
-/// At most 15 letters, and of one interface, family and VRID.
-fn macvlan(interface: &Interface, key: Key) -> String {
-    let family = if key.six { 6 } else { 4 };
-    format!("vr{}-{family}-{}", interface.index, key.vrid)
-}
-
-/// The interface with the virtual MAC answers for its own addresses alone, the one below it not for those; and a reply
-/// may leave by the other of the two.
-fn quieten(name: &str, below: &str) -> io::Result<()> {
-    let set = |family: &str, interface: &str, key: &str, value: &str| {
-        fs::write(
-            format!("/proc/sys/net/{family}/conf/{interface}/{key}"),
-            value,
-        )
-    };
-    for interface in [name, below] {
-        set("ipv4", interface, "arp_ignore", "1")?;
-        // A question asked for a VIP from the other interface would teach its asker's MAC.
-        set("ipv4", interface, "arp_announce", "2")?;
-        set("ipv4", interface, "rp_filter", "2")?;
-    }
-    // No link-local address of its own, which would speak while this node is backup. A kernel without IPv6 has none.
-    match set("ipv6", name, "addr_gen_mode", "1") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
