@@ -145,7 +145,7 @@ fn comes(scene: &Scene) -> Vec<String> {
 fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reload() {
     let mut scene = Scene::new("http01", &format!("acme = [\"{NAME}\"]"));
     let pebble = Pebble::start(&scene);
-    configure(&scene, &pebble.directory(), "", |text| open(text));
+    configure(&scene, &pebble.directory(), "", open);
     scene.start();
     let workers = scene.workers();
     assert_eq!(comes(&scene), [NAME]);
