@@ -1,13 +1,27 @@
 //! A certificate authority for one laboratory.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
+use ober_user::config::tls_client::{Tls, Verify};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::ring, version};
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    version,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::lab::Host;
 
 /// Signs server certificates that only clients of the same laboratory trust.
 pub struct Authority {
@@ -102,4 +116,38 @@ impl Authority {
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
+}
+
+/// The certificate that a client on this host is shown, which asks for this name or for none.
+pub fn shown(
+    host: &Host,
+    address: SocketAddr,
+    name: Option<&str>,
+) -> Result<CertificateDer<'static>> {
+    let anybody = Tls {
+        verify: Verify::Nobody,
+        name: None,
+        identity: None,
+    };
+    // One for each handshake: a session that is resumed shows what it began with.
+    let config = ober_user::tls::client(&anybody, false)?;
+    let name = match name {
+        Some(name) => ServerName::try_from(name.to_owned())?,
+        None => ServerName::IpAddress(address.ip().into()),
+    };
+    host.tokio(async || {
+        let stream = TcpStream::connect(address).await?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let first = chain.and_then(|chain| chain.first());
+        Ok(first
+            .context("no certificate is shown")?
+            .clone()
+            .into_owned())
+    })?
+}
+
+/// The first certificate of a PEM text.
+pub fn leaf(text: &str) -> Result<CertificateDer<'static>> {
+    Ok(CertificateDer::from_pem_slice(text.as_bytes())?)
 }

@@ -44,7 +44,7 @@ pub struct Settings {
     pub shape: Shape,
     pub steer: &'static str,
     pub xdp: &'static str,
-    /// 1 or 2.
+    /// On two CPUs in turn.
     pub workers: usize,
     /// Sources of `frontend-http`.
     pub listed: Vec<String>,
@@ -180,8 +180,13 @@ impl Stage {
 
 /// An S3 server on `host`, with a journal of what it was asked.
 pub fn serve_objects(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Process> {
+    std::fs::create_dir(lab.directory().join("objects"))?;
+    another_server(lab, host, address)
+}
+
+/// Another S3 server for the same objects.
+pub fn another_server(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Process> {
     let root = lab.directory().join("objects");
-    std::fs::create_dir(&root)?;
     let mut command = Command::new(program("s3-server")?);
     command.arg(address.to_string()).arg(&root).arg("--journal");
     let mut server = host.spawn(&mut command)?;
@@ -205,7 +210,9 @@ pub fn two_cpus() -> Result<[usize; 2]> {
 fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> Result<String> {
     let lab = &cluster.lab;
     let [instance, directory] = [lab.instance(), &lab.directory().display().to_string()];
-    let cpus = &two_cpus()?[..settings.workers.clamp(1, 2)];
+    let cpus: Vec<usize> = (two_cpus()?.into_iter().cycle())
+        .take(settings.workers.max(1))
+        .collect();
     let Settings {
         steer,
         xdp,

@@ -17,10 +17,10 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use ober_tests::{
-    lab::{Process, VIP4, program, storage4, until},
+    lab::{Process, VIP4, storage4, until},
     load::Plan,
     pattern::Pattern,
-    stage::{Settings, Stage},
+    stage::{Settings, Stage, another_server},
 };
 use ober_user::status::backends::Backend;
 
@@ -80,15 +80,8 @@ fn srv(servers: &[(u16, &str)]) -> String {
 /// Another S3 server for the same objects.
 fn server(stage: &Stage, port: u16) -> Process {
     let address = SocketAddr::new(storage4(), port);
-    let mut command = Command::new(program("s3-server").expect("s3-server"));
-    let root = stage.cluster.lab.directory().join("objects");
-    command.arg(address.to_string()).arg(root).arg("--journal");
-    let server = stage.cluster.storage.spawn(&mut command).expect("start it");
-    until("a listening S3 server", SOON, || {
-        Ok(server.log().contains("listening on").then_some(()))
-    })
-    .expect("it listens");
-    server
+    let cluster = &stage.cluster;
+    another_server(&cluster.lab, &cluster.storage, address).expect("it listens")
 }
 
 fn backend(stage: &Stage) -> Result<Backend> {

@@ -3,7 +3,10 @@
 use http_body_util::BodyExt;
 use hyper::{Response, body::Incoming};
 
-use super::failure::{Failure, chain};
+use super::{
+    failure::{Failure, chain},
+    pace::Pace,
+};
 use crate::pattern::Pattern;
 
 /// Bytes of an error's body that are kept.
@@ -21,6 +24,7 @@ pub(super) async fn read(
     request: &str,
     answer: Response<Incoming>,
     expect: Expect,
+    pace: Option<Pace>,
 ) -> Result<String, Failure> {
     let status = answer.status();
     let (mut walk, keep) = match expect {
@@ -43,6 +47,9 @@ pub(super) async fn read(
             continue;
         };
         got += data.len() as u64;
+        if let Some(pace) = pace {
+            tokio::time::sleep_until(pace.due(got)).await;
+        }
         if keep || (!status.is_success() && text.len() < EXPLANATION) {
             text.extend_from_slice(&data);
         }

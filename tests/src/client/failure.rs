@@ -17,8 +17,12 @@ pub enum Failure {
     #[error("connect to {address}: {why}")]
     Local { address: SocketAddr, why: String },
     /// Connected, but TLS did not come about.
-    #[error("TLS handshake with {address}: {why}")]
-    Handshake { address: SocketAddr, why: String },
+    #[error("TLS handshake of {local} with {address}: {why}")]
+    Handshake {
+        address: SocketAddr,
+        local: SocketAddr,
+        why: String,
+    },
     /// The connection ended with the request under way and no answer.
     #[error("{request}: connection cut: {why}")]
     Cut { request: String, why: String },

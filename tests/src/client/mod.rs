@@ -3,6 +3,7 @@
 
 mod answer;
 mod failure;
+mod pace;
 mod payload;
 mod raw;
 
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -27,7 +28,11 @@ pub use raw::{Open, Raw};
 use crate::pattern::Pattern;
 use answer::{Expect, read};
 use failure::cut;
+use pace::Pace;
 use payload::Payload;
+
+/// Receive buffer of a client with a pace, bytes: what waits in the kernel is not under way.
+const SMALL_BUFFER: u32 = 64 << 10;
 
 /// Where requests go and how.
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub struct Client {
     connect_limit: Duration,
     /// For one request, from its first byte to its answer's last.
     request_limit: Duration,
+    /// Bytes per second of each body, either way; `None`: as fast as can be.
+    rate: Option<u32>,
 }
 
 impl Client {
@@ -47,6 +54,7 @@ impl Client {
             tls: None,
             connect_limit: Duration::from_secs(5),
             request_limit: Duration::from_secs(20),
+            rate: None,
         }
     }
 
@@ -64,6 +72,13 @@ impl Client {
         self
     }
 
+    /// Bodies go at most this fast either way, bytes per second; `None`: as fast as can be.
+    #[must_use]
+    pub fn paced(mut self, rate: Option<u32>) -> Self {
+        self.rate = rate;
+        self
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -71,28 +86,31 @@ impl Client {
     /// A new connection, ready for requests.
     pub async fn connect(&self) -> Result<Connection, Failure> {
         let stream = self.dial().await?;
+        let local = stream.local_addr().map_err(|error| self.unmade(&error))?;
         let sender = match &self.tls {
-            None => self.speak(stream).await?,
+            None => self.speak(stream, local).await?,
             Some(config) => {
                 let name = ServerName::IpAddress(self.address.ip().into());
                 let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream);
                 let stream = timeout(self.connect_limit, handshake)
                     .await
-                    .map_err(|_elapsed| self.handshake(&"no answer"))?
-                    .map_err(|error| self.handshake(&error))?;
-                self.speak(stream).await?
+                    .map_err(|_elapsed| self.handshake(local, &"no answer"))?
+                    .map_err(|error| self.handshake(local, &error))?;
+                self.speak(stream, local).await?
             }
         };
         Ok(Connection {
             sender,
+            local,
             host: self.address.to_string(),
             limit: self.request_limit,
+            rate: self.rate,
         })
     }
 
     async fn dial(&self) -> Result<TcpStream, Failure> {
         let address = self.address;
-        let stream = timeout(self.connect_limit, TcpStream::connect(address))
+        let stream = timeout(self.connect_limit, self.socket()?.connect(address))
             .await
             .map_err(|_elapsed| Failure::Unanswered(address))?
             .map_err(|error| match error.kind() {
@@ -100,33 +118,52 @@ impl Client {
                     Failure::Refused(address)
                 }
                 ErrorKind::TimedOut => Failure::Unanswered(address),
-                _ => Failure::Local {
-                    address,
-                    why: error.to_string(),
-                },
+                _ => self.unmade(&error),
             })?;
-        stream.set_nodelay(true).map_err(|error| Failure::Local {
-            address,
-            why: error.to_string(),
-        })?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| self.unmade(&error))?;
         Ok(stream)
     }
 
-    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Payload>, Failure>
+    fn socket(&self) -> Result<TcpSocket, Failure> {
+        let socket = if self.address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        };
+        let small = |socket: &TcpSocket| match self.rate {
+            Some(_) => socket.set_recv_buffer_size(SMALL_BUFFER),
+            None => Ok(()),
+        };
+        socket
+            .and_then(|socket| small(&socket).map(|()| socket))
+            .map_err(|error| self.unmade(&error))
+    }
+
+    async fn speak<S>(&self, stream: S, local: SocketAddr) -> Result<SendRequest<Payload>, Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.handshake(&error))?;
+            .map_err(|error| self.handshake(local, &error))?;
         // Its failure is also the request's, where it is counted.
         tokio::spawn(async move { connection.await.ok() });
         Ok(sender)
     }
 
-    fn handshake(&self, why: &dyn ToString) -> Failure {
+    fn unmade(&self, why: &dyn ToString) -> Failure {
+        Failure::Local {
+            address: self.address,
+            why: why.to_string(),
+        }
+    }
+
+    fn handshake(&self, local: SocketAddr, why: &dyn ToString) -> Failure {
         Failure::Handshake {
             address: self.address,
+            local,
             why: why.to_string(),
         }
     }
@@ -151,11 +188,18 @@ impl Client {
 #[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<Payload>,
+    local: SocketAddr,
     host: String,
     limit: Duration,
+    rate: Option<u32>,
 }
 
 impl Connection {
+    /// The client's own end of it.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
     /// Store an object. `path` is `/bucket/key`.
     pub async fn put(&mut self, path: &str, content: Pattern) -> Result<(), Failure> {
         self.ask(Method::PUT, path, Payload::of(content), Expect::Nothing)
@@ -213,11 +257,12 @@ impl Connection {
     ) -> Result<String, Failure> {
         let name = format!("{method} {path}");
         let limit = self.limit;
+        let pace = self.rate.map(Pace::of);
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.host)
-            .body(body)
+            .body(body.paced(pace))
             .map_err(|error| cut(&name, &error))?;
         let whole = async {
             self.sender
@@ -229,7 +274,7 @@ impl Connection {
                 .send_request(request)
                 .await
                 .map_err(|error| cut(&name, &error))?;
-            read(&name, answer, expect).await
+            read(&name, answer, expect, pace).await
         };
         timeout(limit, whole)
             .await

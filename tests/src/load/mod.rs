@@ -4,6 +4,7 @@
 mod report;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -35,6 +36,13 @@ pub enum Ask {
         path: String,
         content: Pattern,
     },
+    /// As `Put`, with other bytes each time, which are then read back over a connection of their own and compared.
+    Store {
+        path: String,
+        content: Pattern,
+    },
+    /// A connection with its handshake and nothing more.
+    Connect,
 }
 
 /// A load and its bounds.
@@ -106,11 +114,14 @@ impl Plan {
         let mut kept = None;
         while began.elapsed() < self.time && shared.take(self.requests) {
             let start = Instant::now();
-            let outcome = self.once(lane, &mut kept).await;
+            let mut local = None;
+            let name = (lane, records.len());
+            let outcome = self.once(name, &mut kept, &mut local).await;
             shared.note(&outcome);
             records.push(Record {
                 began: start,
                 ended: Instant::now(),
+                local,
                 outcome,
             });
             if !self.pause.is_zero() {
@@ -120,11 +131,18 @@ impl Plan {
         records
     }
 
-    async fn once(&self, lane: usize, kept: &mut Option<Connection>) -> Result<(), Failure> {
+    /// The `number`th request of a lane.
+    async fn once(
+        &self,
+        (lane, number): (usize, usize),
+        kept: &mut Option<Connection>,
+        local: &mut Option<SocketAddr>,
+    ) -> Result<(), Failure> {
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => self.client.connect().await?,
+            None => connect(&self.client, local).await?,
         };
+        *local = Some(connection.local());
         match &self.ask {
             Ask::Get { path, content } => {
                 connection.get(path, *content).await?;
@@ -132,12 +150,32 @@ impl Plan {
             Ask::Put { path, content } => {
                 connection.put(&format!("{path}-{lane}"), *content).await?;
             }
+            Ask::Store { path, content } => {
+                let seed = content.seed.wrapping_add(number as u64);
+                let (path, content) = (format!("{path}-{lane}"), Pattern { seed, ..*content });
+                connection.put(&path, content).await?;
+                let client = self.client.clone().paced(None);
+                connect(&client, local).await?.get(&path, content).await?;
+            }
+            Ask::Connect => {}
         }
         if self.keep_alive {
             *kept = Some(connection);
         }
         Ok(())
     }
+}
+
+/// A new connection, and which one it is even when its handshake fails.
+async fn connect(client: &Client, local: &mut Option<SocketAddr>) -> Result<Connection, Failure> {
+    *local = None;
+    let connection = client.connect().await;
+    *local = match &connection {
+        Ok(connection) => Some(connection.local()),
+        Err(Failure::Handshake { local, .. }) => Some(*local),
+        Err(_) => None,
+    };
+    connection
 }
 
 #[derive(Debug, Default)]
@@ -187,9 +225,14 @@ impl Running {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
+    /// Begin no more requests.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Begin no more requests, let those under way end, and tell.
     pub fn finish(self) -> Result<Report> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop();
         self.wait()
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,8 @@ pub struct Record {
     /// When its connection was begun, or the request itself on a kept connection.
     pub began: Instant,
     pub ended: Instant,
+    /// The client's own end of its last connection, as far as there was one.
+    pub local: Option<SocketAddr>,
     pub outcome: Result<(), Failure>,
 }
 
@@ -121,6 +124,14 @@ impl Report {
             .take(most)
             .map(ToString::to_string)
             .collect()
+    }
+
+    /// How long the answered requests took, each with its connection if that was new, quickest first.
+    pub fn times(&self) -> Vec<Duration> {
+        let answered = self.records.iter().filter(|record| record.outcome.is_ok());
+        let mut times: Vec<_> = answered.map(|it| it.ended - it.began).collect();
+        times.sort_unstable();
+        times
     }
 
     /// Verified answers per second.

@@ -9,18 +9,14 @@ use std::{
 };
 
 use ober_tests::{
-    certificate::Authority,
+    certificate::{self, Authority},
     client::Client,
     lab::{VIP4, VIP6, until},
     pattern::Pattern,
     stage::{SECURE, Settings, Stage},
 };
-use ober_user::{
-    config::tls_client::{Tls, Verify},
-    status::certificates::Certificate,
-};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use tokio_rustls::TlsConnector;
+use ober_user::status::certificates::Certificate;
+use rustls::pki_types::CertificateDer;
 
 pub(super) const PATH: &str = "/certificates/object";
 pub(super) const CONTENT: Pattern = Pattern::new(3, 4_000);
@@ -72,26 +68,8 @@ impl Scene {
 
     /// What a client is shown that asks for this name, or for none.
     pub(super) fn shown(&self, name: Option<&str>) -> CertificateDer<'static> {
-        let anybody = Tls {
-            verify: Verify::Nobody,
-            name: None,
-            identity: None,
-        };
-        // One for each handshake: a session that is resumed shows what it began with.
-        let config = ober_user::tls::client(&anybody, false).expect("a client");
-        let name = match name {
-            Some(name) => ServerName::try_from(name.to_owned()).expect("a name"),
-            None => ServerName::IpAddress(VIP4.into()),
-        };
-        let shown = self.stage.cluster.clients[0].tokio(async || {
-            let connector = TlsConnector::from(config);
-            let stream = tokio::net::TcpStream::connect(SocketAddr::new(VIP4, SECURE)).await?;
-            let stream = connector.connect(name, stream).await?;
-            let chain = stream.get_ref().1.peer_certificates();
-            let first = chain.and_then(|chain| chain.first());
-            anyhow::Ok(first.expect("a certificate").clone().into_owned())
-        });
-        shown.expect("enter the client").expect("shake hands")
+        let client = &self.stage.cluster.clients[0];
+        certificate::shown(client, SocketAddr::new(VIP4, SECURE), name).expect("shake hands")
     }
 
     /// Waits until every one of some clients is shown this, and says how long that took.
@@ -146,7 +124,7 @@ impl Scene {
 }
 
 pub(super) fn leaf(text: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM")
+    certificate::leaf(text).expect("PEM")
 }
 
 pub(super) fn parts(text: &str) -> (&str, &str) {

@@ -2,10 +2,12 @@
 //! with. Prints every target beside its figure.
 
 mod cells;
+mod chain;
 mod failover;
 mod https;
 mod node;
 mod packets;
+mod proxy;
 mod report;
 mod results;
 mod series;
@@ -26,9 +28,16 @@ use crate::{
     report::{Part, Report, Rounds, Row, packet_targets},
 };
 
+/// Of the packet path.
+const ROUNDS: usize = 15;
+
 /// Measures Herr Ober on this machine.
 #[derive(Parser)]
 #[command(name = "bench")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct Arguments {
     /// Exit with status 1 when a target is missed.
     #[arg(long)]
@@ -36,15 +45,19 @@ struct Arguments {
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
-    /// Interleaved rounds of the packet path.
-    #[arg(long, default_value_t = 15)]
-    rounds: usize,
+    /// Interleaved rounds: 15 of the packet path, 5 of `--proxy`, unless given.
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Chunks of 65,536 packets in each round.
     #[arg(long, default_value_t = 8)]
     chunks: usize,
     /// The failover trials instead: how long traffic still goes where nobody serves; written to bench/failover.md.
     #[arg(long)]
     failover: bool,
+    /// Handshakes, small and large objects through 1, 2 and 4 workers instead, beside HAProxy alone; written to
+    /// bench/proxy.md.
+    #[arg(long, conflicts_with = "failover")]
+    proxy: bool,
     /// Only what has this in its name: a packet scenario, `acl sync`, `tls requests`; leaves bench/results.md alone.
     #[arg(long)]
     only: Option<String>,
@@ -53,9 +66,9 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let report = if arguments.failover {
-        let mut report = Report::default();
-        report.join(failover::measure()?);
-        report
+        Report::of(failover::measure()?)
+    } else if arguments.proxy {
+        Report::of(proxy::measure(arguments.rounds.unwrap_or(proxy::ROUNDS))?)
     } else {
         measure(&arguments)?
     };
@@ -67,6 +80,8 @@ fn main() -> Result<ExitCode> {
     }
     if arguments.failover {
         results::write(&report, results::FAILOVER)?;
+    } else if arguments.proxy {
+        results::write(&report, results::PROXY)?;
     } else if arguments.only.is_none() {
         results::write(&report, results::ALL)?;
     }
@@ -117,8 +132,9 @@ fn packets(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     timing::settle(0)?;
     let mut bench = Bench::load(1)?;
-    for round in 1..=arguments.rounds {
-        progress(round, arguments.rounds);
+    let all = arguments.rounds.unwrap_or(ROUNDS);
+    for round in 1..=all {
+        progress(round, all);
         for (scenario, subject, rounds) in &mut cells {
             let (floor, whole) = bench.time(scenario, *subject, arguments.chunks)?;
             rounds.floor.push(floor);

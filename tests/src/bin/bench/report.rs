@@ -112,6 +112,12 @@ impl Target {
         }
     }
 
+    /// What the same figure is against another subject.
+    pub(crate) fn beside(self, subject: &'static str, figure: f64) -> Self {
+        let beside = Some(Beside { subject, figure });
+        Self { beside, ..self }
+    }
+
     pub(crate) fn at_least(name: String, figure: f64, limit: f64, unit: &'static str) -> Self {
         Self {
             bound: Bound::AtLeast,
@@ -189,6 +195,12 @@ fn limit(scenario: &Scenario) -> Option<f64> {
 }
 
 impl Report {
+    pub(crate) fn of(part: Part) -> Self {
+        let mut report = Self::default();
+        report.join(part);
+        report
+    }
+
     pub(crate) fn join(&mut self, part: Part) {
         self.measures.extend(part.measures);
         self.targets.extend(part.targets);

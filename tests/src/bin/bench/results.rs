@@ -28,6 +28,11 @@ pub(crate) const FAILOVER: Paper = Paper {
     command: "cargo xtask bench --failover",
     method: include_str!("failover/method.md"),
 };
+pub(crate) const PROXY: Paper = Paper {
+    name: "proxy.md",
+    command: "cargo xtask bench --proxy",
+    method: include_str!("proxy/method.md"),
+};
 
 /// Writes the file anew.
 pub(crate) fn write(report: &Report, paper: Paper) -> Result<()> {
