@@ -23,7 +23,7 @@ const TIME: Duration = Duration::from_millis(1200);
 /// Under way at once; many, so that all workers get about the same share of kept connections.
 const CONNECTIONS: usize = 48;
 /// Large objects of one chain in one round.
-const LARGE_REQUESTS: u64 = 8;
+const LARGE_REQUESTS: u64 = 4;
 /// Under way at once.
 const LARGE_CONNECTIONS: usize = 4;
 
