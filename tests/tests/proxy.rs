@@ -209,8 +209,13 @@ fn a_stopped_daemon_leaves_filter_and_workers_and_detach_removes_everything() {
 }
 
 #[test]
-fn everything_works_without_steering_and_with_generic_xdp_which_never_steers() {
-    for (steer, xdp) in [("off", "native"), ("off", "generic"), ("cpu", "generic")] {
+fn everything_works_without_steering_on_a_veth_and_with_generic_xdp_which_never_steers() {
+    for (steer, xdp) in [
+        ("auto", "native"),
+        ("off", "native"),
+        ("off", "generic"),
+        ("cpu", "generic"),
+    ] {
         let settings = Settings {
             steer,
             xdp,

@@ -120,6 +120,13 @@ pub enum Failure {
     Closed(State, String),
 }
 
+impl Failure {
+    /// BFD ended the session, here or there (RFC 9384): that is for BFD to pace, and says nothing against the neighbour.
+    pub(super) fn is_of_the_path(&self) -> bool {
+        matches!(self, Self::Sent(it) | Self::Got(it) if *it == Notification::BFD_DOWN)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -148,7 +148,7 @@ pub enum XdpMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Steer {
-    /// By CPU, unless every interface has at least as many receive queues as there are workers.
+    /// By CPU, unless every interface has at least as many receive queues as there are workers or is a veth.
     Auto,
     Cpu,
     Off,

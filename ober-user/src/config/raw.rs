@@ -54,7 +54,7 @@ pub(super) struct Node {
     pub(super) interfaces: Vec<At<String>>,
     /// How XDP is attached: `auto` is native, and generic where the driver cannot.
     pub(super) xdp: Key<XdpMode>,
-    /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers.
+    /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers or is a veth.
     pub(super) steer: Key<Steer>,
     /// Where missing VIP addresses are added; `auto`: on a dummy interface, or `lo` where the kernel has none; empty: they
     /// are the administrator's.

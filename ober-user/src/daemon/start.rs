@@ -221,10 +221,14 @@ pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<Vec<A
     Ok(attached)
 }
 
-/// `auto`: receive-side scaling has spread the flows already when there are enough queues.
+/// `auto`: receive-side scaling has spread the flows already when there are enough queues. A veth has no interrupts: it
+/// receives on the CPU that sends, whatever its queues, and waking another CPU costs more than it brings.
 fn steers(config: &Config) -> bool {
     let queues = |interface: &String| netlink::receive_queues(interface).unwrap_or(1) as usize;
-    let few = |interface: &String| queues(interface) < config.workers.cpus.len();
+    let few = |interface: &String| {
+        netlink::driver(interface).as_deref() != Some("veth")
+            && queues(interface) < config.workers.cpus.len()
+    };
     match config.node.steer {
         Steer::Cpu => true,
         Steer::Off => false,

@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
@@ -105,6 +105,30 @@ impl Frr {
         serde_json::from_str(&text).with_context(|| format!("FRR's answer to show {what}: {text}"))
     }
 
+    /// From now on bgpd logs the routes it is told of and the sessions that end, to the microsecond.
+    pub fn log_updates(&self) -> Result<()> {
+        self.configure(
+            "log stdout debugging\nlog timestamp precision 6\ndebug bgp updates in\n\
+             debug bgp neighbor-events\n",
+        )
+    }
+
+    /// How long after `began`, and within a minute, bgpd logged the first line with all of these words.
+    pub fn logged(&self, began: SystemTime, words: &[&str]) -> Result<Option<Duration>> {
+        let bgpd = self.daemons.iter().find(|(it, _)| *it == Daemon::Bgpd);
+        let (_, bgpd) = bgpd.context("bgpd is not running")?;
+        let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let after = bgpd
+            .log()
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .filter_map(logged_at)
+            .map(|at| (at - began).rem_euclid(QUARTER))
+            .filter(|after| *after < 60.0)
+            .min_by(f64::total_cmp);
+        Ok(after.map(Duration::from_secs_f64))
+    }
+
     fn vtysh(&self, arguments: &[&Path]) -> Result<String> {
         let output = Command::new("vtysh")
             .arg("--vty_socket")
@@ -161,4 +185,15 @@ impl Frr {
         )?;
         Ok(())
     }
+}
+
+/// Seconds after which local time everywhere shows the same again: a time zone is whole quarters of an hour from any other.
+const QUARTER: f64 = 900.0;
+
+/// The seconds of a line of the log since some full quarter of an hour: `2026/11/25 09:14:59.902145 BGP: ...`.
+fn logged_at(line: &str) -> Option<f64> {
+    let time = line.split(' ').nth(1)?;
+    let (_, time) = time.split_once(':')?;
+    let (minutes, seconds) = time.split_once(':')?;
+    Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
 }

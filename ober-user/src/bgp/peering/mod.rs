@@ -266,8 +266,9 @@ impl Peering {
         }
         if self.connections.is_empty() {
             let flooded = matches!(failure, Failure::Sent(it) if (it.code, it.subcode) == (6, 1));
-            let steady = connection.phase() == Phase::Established
-                && now.saturating_duration_since(self.since) >= STEADY;
+            let lived = now.saturating_duration_since(self.since) >= STEADY;
+            let steady =
+                connection.phase() == Phase::Established && (lived || failure.is_of_the_path());
             self.pace.rest(now, flooded, steady);
             actions.extend(self.hang_up());
         } else if side == Side::Ours {

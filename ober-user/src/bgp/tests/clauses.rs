@@ -151,6 +151,25 @@ fn bfd_down_ends_the_session_at_once_and_admin_down_does_not() {
 }
 
 #[test]
+fn what_bfd_ends_again_and_again_comes_back_after_the_first_pause() {
+    let mut rig = Rig::upto(settings(), State::Established);
+    for round in 0..5 {
+        rig.on(Event::Bfd(Path::Up));
+        let began = rig.now;
+        rig.on(Event::Bfd(Path::Down));
+        while rig.state() == State::Idle {
+            rig.next();
+        }
+        let pause = rig.now - began;
+        assert!(pause <= Duration::from_secs(1), "{round}: {pause:?}");
+        rig.on(Event::Dialed(hops()));
+        rig.hear(Side::Ours, &Message::Open(their_open()));
+        rig.hear(Side::Ours, &Message::Keepalive);
+        assert_eq!(rig.state(), State::Established, "{round}");
+    }
+}
+
+#[test]
 fn a_strict_session_waits_for_bfd_and_gives_up_when_it_never_comes() {
     let strict = Settings {
         strict: true,

@@ -13,6 +13,7 @@ use ober_tests::{
 use crate::timing::attach_empty;
 
 pub(crate) const PLAIN: &str = "plain HAProxy";
+const STEERED: &str = "ober, packets steered";
 pub(crate) const CONTROL: &str = "plain HAProxy behind an empty XDP program";
 
 /// A cluster whose node runs one of the three.
@@ -29,7 +30,7 @@ impl Chain {
     /// All three, with as many workers and processes, and these objects in their stores.
     pub(crate) fn three(workers: usize, objects: &[(&str, Pattern)]) -> Result<[Self; 3]> {
         let chains = [
-            Self::ober(workers)?,
+            Self::ober("ober", "auto", workers)?,
             Self::plain(workers)?,
             Self::control(workers)?,
         ];
@@ -39,11 +40,19 @@ impl Chain {
         Ok(chains)
     }
 
-    fn ober(workers: usize) -> Result<Self> {
-        let mut stage = stage("bench-ober", workers)?;
+    /// Ober that sends packets to the CPU of their worker, which `auto` does not on a veth: what is between it and the
+    /// first of three is the CPUMAP.
+    pub(crate) fn steered(workers: usize, objects: &[(&str, Pattern)]) -> Result<Self> {
+        let chain = Self::ober(STEERED, "cpu", workers)?;
+        chain.store(objects)?;
+        Ok(chain)
+    }
+
+    fn ober(name: &'static str, steer: &'static str, workers: usize) -> Result<Self> {
+        let mut stage = stage(&format!("bench-{steer}"), steer, workers)?;
         stage.start()?;
         Ok(Self {
-            name: "ober",
+            name,
             _plain: Vec::new(),
             _xdp: None,
             stage,
@@ -51,7 +60,7 @@ impl Chain {
     }
 
     fn plain(workers: usize) -> Result<Self> {
-        let stage = stage("bench-plain", workers)?;
+        let stage = stage("bench-plain", "auto", workers)?;
         Ok(Self {
             name: PLAIN,
             _plain: stage.start_plain()?,
@@ -61,7 +70,7 @@ impl Chain {
     }
 
     fn control(workers: usize) -> Result<Self> {
-        let stage = stage("bench-control", workers)?;
+        let stage = stage("bench-control", "auto", workers)?;
         Ok(Self {
             name: CONTROL,
             _plain: stage.start_plain()?,
@@ -95,13 +104,13 @@ impl Chain {
     }
 }
 
-fn stage(name: &str, workers: usize) -> Result<Stage> {
+fn stage(name: &str, steer: &'static str, workers: usize) -> Result<Stage> {
     let settings = Settings {
         shape: Shape {
             clients: 1,
             ..Shape::default()
         },
-        steer: "auto",
+        steer,
         workers,
         ..Settings::default()
     };

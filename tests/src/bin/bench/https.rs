@@ -24,7 +24,9 @@ const SMALL: Pattern = Pattern::new(1, 1024);
 
 /// Everything this part measures.
 pub(crate) fn measure() -> Result<Part> {
-    let chains = Chain::three(2, &[(PATH, SMALL)])?;
+    let objects = [(PATH, SMALL)];
+    let [ober, plain, control] = Chain::three(2, &objects)?;
+    let chains = [ober, plain, control, Chain::steered(2, &objects)?];
     let mut part = Part::default();
     for (name, keep_alive) in [("new connections", false), ("kept connections", true)] {
         compare(&chains, name, keep_alive, &mut part)?;
@@ -32,7 +34,7 @@ pub(crate) fn measure() -> Result<Part> {
     Ok(part)
 }
 
-fn compare(chains: &[Chain; 3], name: &str, keep_alive: bool, part: &mut Part) -> Result<()> {
+fn compare(chains: &[Chain; 4], name: &str, keep_alive: bool, part: &mut Part) -> Result<()> {
     let series = |chain: &Chain| Series::new(format!("{PART}, {name}, {}", chain.name), "per s");
     let mut rates = chains.each_ref().map(series);
     for chain in chains {
@@ -45,7 +47,7 @@ fn compare(chains: &[Chain; 3], name: &str, keep_alive: bool, part: &mut Part) -
             rates[which].push(rate(&chains[which], keep_alive)?);
         }
     }
-    let [ober, plain, control] = &rates;
+    let [ober, plain, control, _] = &rates;
     for (other, rates) in [(PLAIN, plain), (CONTROL, control)] {
         part.targets.push(Target::at_least(
             format!("{PART}, {name}, ober / {other}"),

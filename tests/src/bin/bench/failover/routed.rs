@@ -1,4 +1,4 @@
-//! A node that announces by BGP to FRR: when does the router's kernel know?
+//! A node that announces by BGP to FRR: when does the router know, and when its kernel?
 
 use std::{
     sync::{
@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 use ober_tests::{
-    lab::{VIP4, routes::Routes},
+    lab::{VIP4, fabric::node4, routes::Routes},
     routed::{Routed, Settings},
 };
 
@@ -25,8 +25,6 @@ use crate::{
     series::Series,
 };
 
-/// A session that ends sooner is one more failure in a row, and the pause before the next one grows.
-const STEADY: Duration = Duration::from_secs(31);
 /// How long BFD must not flap.
 const BUSY: Duration = Duration::from_mins(1);
 
@@ -40,8 +38,14 @@ pub(super) fn measure() -> Result<Part> {
     routed.start(0)?;
     routes.until(VIP4, 1, PATIENCE)?;
     let mut part = Part::default();
-    part.add(&workers(&routed, &routes)?, 20.0);
-    part.add(&frozen(&routed, &routes)?, 160.0);
+    routed.frr.log_updates()?;
+    for (ended, limit) in [
+        (workers(&routed, &routes)?, 20.0),
+        (frozen(&routed, &routes)?, 160.0),
+    ] {
+        part.add(&ended.told, limit);
+        part.measures.push(ended.gone.measure());
+    }
     let flaps = flaps(&routed)?;
     let name = "false BFD flaps in 60 s at 50 ms x 3 with every CPU busy".to_owned();
     part.targets
@@ -49,37 +53,70 @@ pub(super) fn measure() -> Result<Part> {
     Ok(part)
 }
 
-fn workers(routed: &Routed, routes: &Routes) -> Result<Series> {
-    let mut series = Series::new("last worker killed with -9 to route gone at FRR", "ms");
+/// The two ends of a withdrawal: bgpd was told, and the kernel has no route any more. Between them is FRR alone.
+struct Withdrawn {
+    told: Series,
+    gone: Series,
+}
+
+impl Withdrawn {
+    fn new(what: &str, told: &str) -> Self {
+        Self {
+            told: Series::new(format!("{what} to {told}"), "ms"),
+            gone: Series::new(format!("{what} to route gone from FRR's kernel"), "ms"),
+        }
+    }
+
+    /// One trial: does `harm` and waits for both ends, the first of which is the line with these words.
+    fn trial(
+        &mut self,
+        routed: &Routed,
+        routes: &Routes,
+        words: &[&str],
+        harm: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        routes.forget();
+        let (wall, began) = (SystemTime::now(), Instant::now());
+        harm()?;
+        self.gone
+            .push_time(routes.until(VIP4, 0, PATIENCE)? - began);
+        let told = routed.frr.logged(wall, words)?;
+        let told = told.with_context(|| format!("bgpd logged no line with {words:?}"))?;
+        self.told.push_time(told);
+        Ok(())
+    }
+}
+
+fn workers(routed: &Routed, routes: &Routes) -> Result<Withdrawn> {
+    let mut withdrawn = Withdrawn::new("last worker killed with -9", "withdrawal at FRR");
+    let route = format!("{VIP4}/32");
     for trial in 0..TRIALS {
         rest(trial);
         let workers = routed.ober[0].workers(routed.node(0))?;
         let worker = *workers.first().context("no worker runs")?;
-        routes.forget();
-        let began = Instant::now();
-        kill(Pid::from_raw(worker), Signal::SIGKILL)?;
-        series.push_time(routes.until(VIP4, 0, PATIENCE)? - began);
+        withdrawn.trial(routed, routes, &["withdrawn", &route], || {
+            Ok(kill(Pid::from_raw(worker), Signal::SIGKILL)?)
+        })?;
         routes.until(VIP4, 1, PATIENCE)?;
     }
-    Ok(series)
+    Ok(withdrawn)
 }
 
-fn frozen(routed: &Routed, routes: &Routes) -> Result<Series> {
-    let mut series = Series::new("node frozen, BFD 50 ms x 3, to route gone at FRR", "ms");
+fn frozen(routed: &Routed, routes: &Routes) -> Result<Withdrawn> {
+    let mut withdrawn = Withdrawn::new("node frozen, BFD 50 ms x 3,", "session ended by FRR");
     let daemon = routed.ober[0].daemon.as_ref().context("no daemon runs")?;
     let daemon = Pid::from_raw(i32::try_from(daemon.pid())?);
+    let node = node4(0).to_string();
     for trial in 0..TRIALS {
-        std::thread::sleep(STEADY);
         rest(trial);
-        routes.forget();
-        let began = Instant::now();
-        kill(daemon, Signal::SIGSTOP)?;
-        let gone = routes.until(VIP4, 0, PATIENCE);
+        let result = withdrawn.trial(routed, routes, &["ADJCHANGE", &node, "Down"], || {
+            Ok(kill(daemon, Signal::SIGSTOP)?)
+        });
         kill(daemon, Signal::SIGCONT)?;
-        series.push_time(gone? - began);
+        result?;
         routes.until(VIP4, 1, PATIENCE)?;
     }
-    Ok(series)
+    Ok(withdrawn)
 }
 
 /// How often FRR saw the session go down, with two threads for each CPU that never rest.
