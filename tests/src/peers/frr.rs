@@ -114,7 +114,7 @@ impl Frr {
     }
 
     /// How long after `began`, and within a minute, bgpd logged the first line with all of these words.
-    pub fn logged(&self, began: SystemTime, words: &[&str]) -> Result<Option<Duration>> {
+    pub fn logged(&self, began: SystemTime, words: &[&str]) -> Result<Duration> {
         let bgpd = self.daemons.iter().find(|(it, _)| *it == Daemon::Bgpd);
         let (_, bgpd) = bgpd.context("bgpd is not running")?;
         let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64();
@@ -126,7 +126,9 @@ impl Frr {
             .map(|at| (at - began).rem_euclid(QUARTER))
             .filter(|after| *after < 60.0)
             .min_by(f64::total_cmp);
-        Ok(after.map(Duration::from_secs_f64))
+        let after = after
+            .with_context(|| format!("bgpd logged no line with {words:?}:\n{}", bgpd.tail()))?;
+        Ok(Duration::from_secs_f64(after))
     }
 
     fn vtysh(&self, arguments: &[&Path]) -> Result<String> {

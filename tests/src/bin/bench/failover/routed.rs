@@ -80,9 +80,7 @@ impl Withdrawn {
         harm()?;
         self.gone
             .push_time(routes.until(VIP4, 0, PATIENCE)? - began);
-        let told = routed.frr.logged(wall, words)?;
-        let told = told.with_context(|| format!("bgpd logged no line with {words:?}"))?;
-        self.told.push_time(told);
+        self.told.push_time(routed.frr.logged(wall, words)?);
         Ok(())
     }
 }
@@ -109,7 +107,7 @@ fn frozen(routed: &Routed, routes: &Routes) -> Result<Withdrawn> {
     let node = node4(0).to_string();
     for trial in 0..TRIALS {
         rest(trial);
-        let result = withdrawn.trial(routed, routes, &["ADJCHANGE", &node, "Down"], || {
+        let result = withdrawn.trial(routed, routes, &[&node, "went from Established"], || {
             Ok(kill(daemon, Signal::SIGSTOP)?)
         });
         kill(daemon, Signal::SIGCONT)?;
