@@ -5,6 +5,7 @@
 
 mod ci;
 mod fuzz;
+mod haproxy;
 mod run;
 mod setup;
 mod shell;
@@ -71,6 +72,12 @@ enum Command {
         #[arg(long, hide = true)]
         guest: Option<PathBuf>,
     },
+    /// Run the tests that need HAProxy with that of another Debian release, which is unpacked and not installed
+    Haproxy {
+        /// Name of the release
+        #[arg(default_value = "trixie")]
+        release: String,
+    },
     /// What a commit must pass: formatting, lints, licences, tests
     Ci,
 }
@@ -98,6 +105,7 @@ fn perform(command: Command) -> Result<()> {
             cases,
         } => fuzz::all(target.as_deref(), seconds, cases),
         Command::Vm { kernel, guest } => vm::run(kernel.as_deref(), guest),
+        Command::Haproxy { release } => haproxy::run_with(&release),
         Command::Ci => ci::run(),
     }
 }

@@ -226,6 +226,10 @@ fn refused(command: &str, answer: &str) -> io::Error {
     let command = command.lines().next().unwrap_or_default();
     let said = match answer.trim() {
         "" => "nothing: it reads at most 16 KiB at once",
+        // HAProxy 3.0 tells to enlarge the buffer of every connection for that.
+        said if said.contains("too big for the buffer") => {
+            "too big: it reads at most 16 KiB at once"
+        }
         said => said,
     };
     io::Error::other(format!("HAProxy says to `{command}`: {said}"))
