@@ -255,8 +255,12 @@ async fn put(socket: &Path, path: &Path, copy: &Copy) -> io::Result<()> {
     committed
 }
 
-/// The file whose transaction is open, from HAProxy's answer.
+/// The file whose transaction is open, from HAProxy's answer. Up to 3.0 it takes what was meant for another file and says
+/// for which; since 3.2 it refuses.
 fn opened(answer: &str) -> Option<&str> {
+    if let Some((_, rest)) = answer.split_once("The ongoing transaction is about '") {
+        return rest.split_once('\'').map(|(name, _)| name);
+    }
     let (_, name) = answer.split_once("for certificate ")?;
     name.trim().strip_suffix('!')
 }
