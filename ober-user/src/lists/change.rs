@@ -376,9 +376,11 @@ fn only_text(stored: &Stored, stdin: Option<Text<'_>>) -> Option<Vec<u8>> {
         bytes.extend_from_slice(given);
     } else {
         let file = File::open(path).ok()?;
-        file.take(retold::LONGEST as u64 + 1)
-            .read_to_end(&mut bytes)
-            .ok()?;
+        let most = retold::LONGEST as u64 + 1;
+        // In one piece: a text that grows while it is read is copied again and again.
+        let length = file.metadata().ok()?.len().min(most);
+        bytes.reserve_exact(usize::try_from(length).ok()? + 1);
+        file.take(most).read_to_end(&mut bytes).ok()?;
     }
     (bytes.len() <= retold::LONGEST).then_some(bytes)
 }
