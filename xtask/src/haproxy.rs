@@ -2,10 +2,9 @@
 //! all it needs, down to its C library, unpacked beside the build and never installed.
 
 use crate::setup::{self, Purpose};
-use crate::shell::{cargo, command, quiet, read, run, target};
+use crate::shell::{cargo, command, quiet, read, run, search_path, target, whole};
 use anyhow::{Context, Result};
-use std::env::{join_paths, split_paths};
-use std::ffi::OsString;
+use std::env::join_paths;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -33,39 +32,23 @@ pub(crate) fn run_with(release: &str) -> Result<()> {
     setup::ensure(&Purpose::WORK)?;
     let root = target().join("haproxy").join(release);
     if !root.is_dir() {
-        fetch(release, &root).with_context(|| format!("fetch the HAProxy of Debian {release}"))?;
+        whole(&root, |into| fetch(release, into))
+            .with_context(|| format!("fetch the HAProxy of Debian {release}"))?;
     }
     let program = write_starter(&root)?;
     let version = read(Command::new(&program).arg("-v"))?;
     println!("haproxy: {}", version.lines().next().unwrap_or_default());
-    let mut tests = cargo();
-    let path = tests.get_envs().find(|(name, _)| *name == "PATH");
-    let path = path.and_then(|(_, path)| path).map(OsString::from);
-    let behind = path.unwrap_or_default();
-    let directory = program.parent().map(PathBuf::from);
-    let path = join_paths(directory.into_iter().chain(split_paths(&behind)))?;
+    let first = program.parent().map(PathBuf::from);
+    let path = join_paths(first.into_iter().chain(search_path()))?;
     run(cargo().args(["build", "-p", "ober-user", "-p", "ober-tests", "--bins"]))?;
-    tests
-        .env("PATH", path)
-        .args([
-            "test",
-            "--no-fail-fast",
-            "-p",
-            "ober-user",
-            "-p",
-            "ober-tests",
-        ])
-        .args(["--lib", "--test", "haproxy"]);
+    let mut tests = cargo();
+    tests.env("PATH", path).args(["test", "--no-fail-fast"]);
+    tests.args(["-p", "ober-user", "-p", "ober-tests", "--test", "haproxy"]);
     run(tests.args(TESTS.iter().flat_map(|test| ["--test", test])))
 }
 
-/// Beside, then renamed: a directory of that name is always whole.
-fn fetch(release: &str, root: &Path) -> Result<()> {
-    let beside = root.with_extension("part");
-    if beside.exists() {
-        fs::remove_dir_all(&beside).with_context(|| format!("remove {}", beside.display()))?;
-    }
-    let apt = beside.join("apt");
+fn fetch(release: &str, into: &Path) -> Result<()> {
+    let apt = into.join("apt");
     for directory in ["lists/partial", "archives/partial"] {
         let directory = apt.join(directory);
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
@@ -82,12 +65,10 @@ fn fetch(release: &str, root: &Path) -> Result<()> {
     for entry in fs::read_dir(&archives).with_context(|| format!("read {}", archives.display()))? {
         let file = entry?.path();
         if file.extension().is_some_and(|it| it == "deb") {
-            quiet(command("dpkg").arg("-x").args([&file, &beside]))?;
+            quiet(command("dpkg").arg("-x").args([&file, into]))?;
         }
     }
-    fs::remove_dir_all(&apt).with_context(|| format!("remove {}", apt.display()))?;
-    fs::rename(&beside, root)
-        .with_context(|| format!("rename {} to {}", beside.display(), root.display()))
+    fs::remove_dir_all(&apt).with_context(|| format!("remove {}", apt.display()))
 }
 
 /// Where this machine has Debian's packages from.
@@ -132,7 +113,7 @@ fn aside(apt: &Path) -> Command {
 /// A program `haproxy` that runs the unpacked one on the unpacked C library.
 fn write_starter(root: &Path) -> Result<PathBuf> {
     let loader = root.join(LOADER);
-    let starter = root.join("bin-haproxy/haproxy");
+    let starter = root.join("starter/haproxy");
     for file in [&loader, &starter] {
         let directory = file.parent().unwrap_or(root);
         fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;

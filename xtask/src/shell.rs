@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,7 +28,7 @@ fn cargo_bin() -> PathBuf {
 
 /// The caller's search path, then where cargo installs (absent when cargo came from a package) and where system tools
 /// live (absent for many users).
-fn search_path() -> Vec<PathBuf> {
+pub(crate) fn search_path() -> Vec<PathBuf> {
     let given = env::var_os("PATH").unwrap_or_default();
     let more = [
         cargo_bin(),
@@ -79,6 +80,18 @@ pub(crate) fn cargo() -> Command {
         }
     }
     cargo
+}
+
+/// Fills a directory beside, then renames it: one of that name is always whole.
+pub(crate) fn whole(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let beside = directory.with_extension("part");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).with_context(|| format!("remove {}", beside.display()))?;
+    }
+    fs::create_dir_all(&beside).with_context(|| format!("create {}", beside.display()))?;
+    fill(&beside)?;
+    fs::rename(&beside, directory)
+        .with_context(|| format!("rename {} to {}", beside.display(), directory.display()))
 }
 
 /// What was typed, for messages.

@@ -353,6 +353,37 @@ mod tests {
         }
     }
 
+    /// As HAProxy 2.6, 3.0 and 3.2 word them.
+    #[test]
+    fn the_open_transaction_is_read_from_every_versions_answer() {
+        for (answer, open) in [
+            (
+                "Transaction created for certificate /a.pem!\n",
+                Some("/a.pem"),
+            ),
+            (
+                "Transaction updated for certificate /b.pem!\n",
+                Some("/b.pem"),
+            ),
+            (
+                "The ongoing transaction is about '/b.pem' but you are trying to set '/a.pem'\nCan't update /a.pem!\n",
+                Some("/b.pem"),
+            ),
+            ("", None),
+        ] {
+            assert_eq!(opened(answer), open, "{answer}");
+        }
+        let long = "The command is too big for the buffer size. Please change tune.bufsize in the configuration";
+        for answer in ["", long] {
+            let said = refused("set ssl cert /a.pem <<\nsecret", answer).to_string();
+            assert!(said.contains("at most 16 KiB"), "{said}");
+            assert!(
+                !said.contains("tune.bufsize") && !said.contains("secret"),
+                "{said}"
+            );
+        }
+    }
+
     /// One list with these copies, each of them its own name.
     fn stock(names: &[&str]) -> Stock {
         let paths = names.iter().map(PathBuf::from);

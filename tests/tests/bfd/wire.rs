@@ -198,6 +198,8 @@ fn garbage_and_a_flood_of_it_are_counted_by_reason_and_disturb_no_session() {
         session.late
     );
     assert_eq!((session.state, session.failures), (State::Up, 0));
+    let lost = bfd.status().drops.get("kernel").copied();
+    assert_eq!(lost, None, "none was pushed out of our socket");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Debian's kernels: found through apt, downloaded, unpacked beside the build and never installed.
 
-use crate::shell::{command, quiet, read, run, target};
+use crate::shell::{command, quiet, read, run, target, whole};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(super) fn fetch(package: Option<&str>) -> Result<Kernel> {
     };
     let root = target().join("vm").join(&package);
     if !root.is_dir() {
-        unpack(&package, &root)?;
+        whole(&root, |into| unpack(&package, into))?;
     }
     open(root).with_context(|| format!("{package} does not look like a Debian kernel package"))
 }
@@ -63,24 +63,16 @@ fn concrete(package: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Beside, then renamed: a directory of that name is always whole.
-fn unpack(package: &str, root: &Path) -> Result<()> {
-    let beside = root.with_extension("part");
-    if beside.exists() {
-        fs::remove_dir_all(&beside).with_context(|| format!("remove {}", beside.display()))?;
-    }
-    fs::create_dir_all(&beside).with_context(|| format!("create {}", beside.display()))?;
+fn unpack(package: &str, into: &Path) -> Result<()> {
     eprintln!("vm: downloading {package}");
     let mut download = command("apt-get");
     download
         .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
-        .current_dir(&beside);
+        .current_dir(into);
     quiet(&mut download)?;
-    let file = first(&beside, package)?;
-    quiet(command("dpkg").arg("-x").args([&file, &beside]))?;
-    fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
-    fs::rename(&beside, root)
-        .with_context(|| format!("rename {} to {}", beside.display(), root.display()))
+    let file = first(into, package)?;
+    quiet(command("dpkg").arg("-x").args([&file, into]))?;
+    fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
 }
 
 fn open(root: PathBuf) -> Result<Kernel> {

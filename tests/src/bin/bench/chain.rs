@@ -1,5 +1,5 @@
-//! The whole chain, three times side by side: through Ober, through the same HAProxy alone, and through that behind an XDP
-//! program that does nothing, which tells Ober's own cost from that of XDP on a virtual interface.
+//! The whole chain, side by side: through Ober, through the same HAProxy alone, and through that behind an XDP program that
+//! does nothing, which tells Ober's own cost from that of XDP on a virtual interface; and once more through Ober, steered.
 
 use anyhow::{Result, ensure};
 use aya::Ebpf;
@@ -16,7 +16,7 @@ pub(crate) const PLAIN: &str = "plain HAProxy";
 const STEERED: &str = "ober, packets steered";
 pub(crate) const CONTROL: &str = "plain HAProxy behind an empty XDP program";
 
-/// A cluster whose node runs one of the three.
+/// A cluster whose node runs one of them.
 pub(crate) struct Chain {
     pub(crate) name: &'static str,
     /// Before the stage: ended while its namespaces are still there.
@@ -27,7 +27,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// All three, with as many workers and processes, and these objects in their stores.
+    /// The first three, with as many workers and processes, and these objects in their stores.
     pub(crate) fn three(workers: usize, objects: &[(&str, Pattern)]) -> Result<[Self; 3]> {
         let chains = [
             Self::ober("ober", "auto", workers)?,
