@@ -1,13 +1,10 @@
 //! The real `ober-user` on a host of a laboratory: its commands, its daemon, what it says of itself.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{path::PathBuf, process::Output, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use ober_programs::Command;
 use ober_user::status::Status;
 
 use crate::lab::{Host, Process, program, until};
@@ -75,7 +72,7 @@ impl Ingress {
 
     /// A command of the CLI, not yet run.
     pub fn ober(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program("ober-user")?);
+        let mut command = Command::own(program("ober-user")?);
         command.args(arguments).arg("--config").arg(&self.config);
         Ok(command)
     }

@@ -2,32 +2,43 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
+use ober_programs::{Command, MOUNT, NSENTER, SH, UNSHARE};
 
-use crate::{
-    lab::{program, until},
-    stage::Stage,
-};
+use crate::{lab::until, stage::Stage};
 
-/// Start the daemon after these lines of shell, which may mount what they like; nobody else sees it.
-pub fn start(stage: &mut Stage, lines: &str) -> Result<()> {
-    ensure!(stage.ober.daemon.is_none(), "the daemon runs already");
-    let mut command = Command::new("unshare");
+/// Puts this file or directory over that one.
+pub fn bind(from: &Path, to: &Path) -> Command {
+    let mut command = MOUNT.args(["--bind"]);
+    command.arg(from).arg(to);
     command
-        .args(["--mount", "sh", "-ec"])
-        .arg(format!("{lines}\nexec \"$@\""))
-        .arg("sh")
-        .arg(program("ober-user")?)
-        .args(["run", "--config"])
-        .arg(&stage.ober.config);
-    let daemon = stage
-        .cluster
-        .node
-        .spawn(command.env("RUST_LOG", "info").env_remove("OBER_CONFIG"))?;
+}
+
+/// An empty file system in memory, with these options of tmpfs.
+pub fn memory(options: &str, at: &Path) -> Command {
+    let mut command = MOUNT.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+    command.arg(at);
+    command
+}
+
+/// Makes what [`bind`] has put there read-only (`ro`) or writable again (`rw`).
+pub fn become_mode(mode: &str, at: &Path) -> Command {
+    let mut command = MOUNT.args(["-o", &format!("remount,{mode},bind")]);
+    command.arg(at);
+    command
+}
+
+/// Start the daemon after these commands, which may mount what they like; nobody else sees it.
+pub fn start(stage: &mut Stage, first: &[Command]) -> Result<()> {
+    ensure!(stage.ober.daemon.is_none(), "the daemon runs already");
+    let mut ober = stage.ober.ober(&["run"])?;
+    ober.env("RUST_LOG", "info").env_remove("OBER_CONFIG");
+    let all: Vec<&Command> = first.iter().chain([&ober]).collect();
+    let mut command = UNSHARE.before(["--mount"], &SH.in_turn(&all));
+    let daemon = stage.cluster.node.spawn(&mut command)?;
     let pid = daemon.pid();
     stage.ober.daemon = Some(daemon);
     until(
@@ -50,11 +61,11 @@ pub fn seen(stage: &Stage, path: &Path) -> Result<PathBuf> {
         .join(path.strip_prefix("/")?))
 }
 
-/// Run lines of shell where the daemon's mounts are.
-pub fn run(stage: &Stage, lines: &str) -> Result<()> {
+/// Run a command where the daemon's mounts are.
+pub fn run(stage: &Stage, command: &Command) -> Result<()> {
     let daemon = stage.ober.daemon.as_ref();
     let pid = daemon.map(crate::lab::Process::pid).unwrap_or_default();
-    let mut command = Command::new("nsenter");
-    command.args(["--mount", "--target", &pid.to_string(), "sh", "-ec", lines]);
+    let place = ["--mount", "--target", &pid.to_string()];
+    let mut command = NSENTER.before(place, command);
     stage.cluster.node.output(&mut command).map(drop)
 }

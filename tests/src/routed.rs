@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use ober_programs::IP;
 use ober_user::status::Status;
 use rustls::ClientConfig;
 
@@ -102,7 +103,7 @@ impl Routed {
 
     /// The nodes the router's kernel sends packets for the IPv4 VIP to.
     pub fn paths(&self) -> Result<Vec<usize>> {
-        let mut ip = std::process::Command::new("ip");
+        let mut ip = IP.command();
         ip.args(["-json", "route", "show", &VIP4.to_string()]);
         let text = String::from_utf8(self.fabric.router.output(&mut ip)?.stdout)?;
         let known = |node: &u8| text.contains(&format!("\"{}\"", node4(*node)));

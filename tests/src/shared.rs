@@ -4,12 +4,12 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
-    process::Command,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use ober_programs::IP;
 use rustls::ClientConfig;
 
 use crate::{
@@ -94,7 +94,7 @@ impl SharedVip {
 
     /// Does the node's kernel have the VIP?
     pub fn holds(&self, node: usize) -> Result<bool> {
-        let mut ip = Command::new("ip");
+        let mut ip = IP.command();
         ip.args(["-oneline", "address", "show"]);
         let text = String::from_utf8(self.node(node).output(&mut ip)?.stdout)?;
         Ok(text.contains(&format!(" {VIP4}/")))
@@ -114,7 +114,7 @@ impl SharedVip {
 
     /// The MAC address the client sends to, asked of nobody.
     pub fn cached(&self) -> Result<String> {
-        let mut ip = Command::new("ip");
+        let mut ip = IP.command();
         ip.args(["neighbour", "show", &VIP4.to_string()]);
         let text = String::from_utf8(self.pair.client.output(&mut ip)?.stdout)?;
         let mut words = text.split_whitespace().skip_while(|word| *word != "lladdr");

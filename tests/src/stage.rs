@@ -4,7 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    process::{Command, Output},
+    process::Output,
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +14,7 @@ use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
 };
+use ober_programs::Command;
 use ober_user::{
     config::Config,
     haproxy::Server,
@@ -187,7 +188,7 @@ pub fn serve_objects(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Proc
 /// Another S3 server for the same objects.
 pub fn another_server(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Process> {
     let root = lab.directory().join("objects");
-    let mut command = Command::new(program("s3-server")?);
+    let mut command = Command::own(program("s3-server")?);
     command.arg(address.to_string()).arg(&root).arg("--journal");
     let mut server = host.spawn(&mut command)?;
     until("a listening S3 server", Duration::from_secs(5), || {

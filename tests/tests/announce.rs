@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
+use ober_programs::IP;
 use ober_tests::{
     lab::{VIP4, VIP6, until},
     routed::{Routed, Settings},
@@ -112,7 +113,7 @@ fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
     let (stage, whole) = serving("moved", str::to_owned).expect("a node that serves");
     stage.until_paths(&[0], PATIENCE).expect("the route");
     let shown = |stage: &Routed| -> Result<String> {
-        let mut ip = std::process::Command::new("ip");
+        let mut ip = IP.command();
         let output = stage.node(0).output(ip.args(["-o", "addr"]))?;
         Ok(String::from_utf8(output.stdout)?)
     };
@@ -121,7 +122,7 @@ fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
         let mut lines = shown.lines().filter(|it| it.contains(&format!(" {VIP4}/")));
         Ok(lines.all(|line| line.contains(" in0 ")) && shown.contains(&format!(" {VIP4}/")))
     };
-    let mut ip = std::process::Command::new("ip");
+    let mut ip = IP.command();
     ip.args(["-o", "monitor", "address"]);
     let monitor = stage.node(0).spawn(&mut ip).expect("watch the addresses");
     let vrrp = format!(

@@ -11,12 +11,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
     path::PathBuf,
-    process::Command,
     time::Duration,
 };
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use ober_programs::{BPFTOOL, CP, Command, IP, Program};
 use ober_tests::{
     lab::{BPFFS, Process, VIP4, VIP6, client4, program, storage4, until},
     load::{Ask, Plan},
@@ -97,10 +97,8 @@ fn serves(stage: &Stage) {
     }
 }
 
-fn run(stage: &Stage, words: &str) {
-    let mut words = words.split(' ');
-    let mut command = Command::new(words.next().expect("a program"));
-    command.args(words);
+fn run(stage: &Stage, program: &Program, words: &str) {
+    let mut command = program.args(words.split(' '));
     stage.cluster.node.output(&mut command).expect("it works");
 }
 
@@ -130,7 +128,7 @@ fn servers_programs_and_addresses_changed_by_hand_are_set_right_and_counted() {
     worker(&stage, 1, &format!("set server rgw/{name} weight 9")).expect("tell");
     mended(&stage, &before, "server", 2);
     assert!(states().contains(&storage4().to_string()), "{}", states());
-    run(&stage, &format!("ip address del {VIP4}/32 dev lo"));
+    run(&stage, &IP, &format!("address del {VIP4}/32 dev lo"));
     mended(&stage, &before, "address", 1);
     let links: Vec<PathBuf> = std::fs::read_dir(pins(&stage))
         .expect("the pins")
@@ -141,7 +139,8 @@ fn servers_programs_and_addresses_changed_by_hand_are_set_right_and_counted() {
     for link in &links {
         run(
             &stage,
-            &format!("bpftool link detach pinned {}", link.display()),
+            &BPFTOOL,
+            &format!("link detach pinned {}", link.display()),
         );
     }
     mended(&stage, &before, "program", links.len() as u64);
@@ -237,13 +236,14 @@ fn maps_edited_by_hand_are_set_right_and_counted() {
 /// Another S3 server with a copy of the objects: two on one directory would meet in their temporary files.
 fn storage(stage: &Stage, port: u16) -> Process {
     let address = SocketAddr::new(storage4(), port);
-    let mut command = Command::new(program("s3-server").expect("s3-server"));
+    let mut command = Command::own(program("s3-server").expect("s3-server"));
     let directory = stage.cluster.lab.directory();
     let root = directory.join(format!("objects-{port}"));
     let objects = directory.join("objects");
     run(
         stage,
-        &format!("cp -r {} {}", objects.display(), root.display()),
+        &CP,
+        &format!("-r {} {}", objects.display(), root.display()),
     );
     command.arg(address.to_string()).arg(root);
     let server = stage.cluster.storage.spawn(&mut command).expect("start it");

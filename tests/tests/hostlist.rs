@@ -10,10 +10,10 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::LazyLock,
 };
 
+use ober_programs::SCONTROL;
 use ober_user::hostlist::{Cap, Fault, NoSources, fold, names};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
@@ -26,7 +26,7 @@ static SLURM_CONF: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// What scontrol prints, duplicates dropped; `None` when it refuses, which it does with status 0.
 fn scontrol(expr: &str) -> Option<Vec<String>> {
-    let output = Command::new("scontrol")
+    let output = SCONTROL.command()
         .args(["show", "hostnames", expr])
         .env("SLURM_CONF", &*SLURM_CONF)
         .output()

@@ -7,7 +7,6 @@
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -15,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ober_programs::{Command, SH, SLEEP};
 use ober_tests::{
     client::{Client, Failure},
     lab::{self, Cluster, Lab, Shape, VIP4, VIP6, client4, until},
@@ -184,15 +184,13 @@ fn laboratories_with_the_same_addresses_run_side_by_side() {
 fn everything_a_host_ran_and_wrote_ends_with_it_even_what_left_its_parent() {
     let lab = Lab::new("drop").expect("make a laboratory");
     let host = lab.host("h").expect("make a host");
-    let orphan = "setsid sleep 600 >/dev/null 2>&1 & echo $!";
-    let output = host
-        .output(Command::new("sh").args(["-c", orphan]))
-        .expect("run");
+    let orphan = "set -m; sleep 600 >/dev/null 2>&1 & echo $!";
+    let output = host.output(&mut SH.script(orphan, &[&SLEEP])).expect("run");
     let orphan: i32 = String::from_utf8_lossy(&output.stdout)
         .trim()
         .parse()
         .expect("a process number");
-    let process = host.spawn(Command::new("sleep").arg("600")).expect("start");
+    let process = host.spawn(&mut SLEEP.args(["600"])).expect("start");
     let child = i32::try_from(process.pid()).expect("small");
     let directory = lab.directory().to_owned();
     assert!(directory.is_dir());
@@ -216,7 +214,7 @@ fn a_laboratory_whose_process_is_killed_leaves_nothing_behind() {
     if let Some(directory) = std::env::var_os("OBER_LAB_VICTIM") {
         let lab = Lab::new("victim").expect("make a laboratory");
         let host = lab.host("h").expect("make a host");
-        let sleeper = host.spawn(Command::new("sleep").arg("600")).expect("start");
+        let sleeper = host.spawn(&mut SLEEP.args(["600"])).expect("start");
         let facts = format!("{} {}", sleeper.pid(), lab.directory().display());
         let ready = Path::new(&directory).join("ready");
         std::fs::write(ready.with_extension("new"), facts).expect("write");
@@ -224,7 +222,8 @@ fn a_laboratory_whose_process_is_killed_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_mins(10));
     }
     let scratch = tempfile::tempdir().expect("make a directory");
-    let mut victim = Command::new(std::env::current_exe().expect("own path"))
+    let mut victim = Command::again()
+        .expect("own path")
         .args([
             "--exact",
             "a_laboratory_whose_process_is_killed_leaves_nothing_behind",

@@ -4,7 +4,11 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use ober_tests::{
@@ -15,6 +19,7 @@ use ober_tests::{
     stage::{OPEN, SECURE, Settings, Stage},
 };
 use ober_user::status::Status;
+use socket2::{Domain, Protocol, Socket, Type};
 
 const PATH: &str = "/replace/object";
 const CONTENT: Pattern = Pattern::new(11, 20_000);
@@ -109,16 +114,8 @@ fn a_changed_program_replaces_the_old_one_in_its_link_and_its_log_reaches_the_da
     assert_eq!(map(&before, "pages"), map(&after, "pages"), "the maps stay");
     assert!(after.data_plane.adopted);
     // A first fragment too short to show its ports, to the VIP.
-    let script = format!(
-        "import socket\n\
-         s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n\
-         h = bytes([0x45,0,0,22,0,1,0x20,0,64,6,0,0]) + socket.inet_aton('0.0.0.0') + socket.inet_aton('{VIP4}')\n\
-         s.sendto(h + b'xx', ('{VIP4}', 0))\n"
-    );
-    let mut python = Command::new("python3");
-    stage.cluster.clients[1]
-        .output(python.args(["-c", &script]))
-        .expect("send a malformed packet");
+    let sent = stage.cluster.clients[1].run(send_short_fragment);
+    sent.expect("enter the client").expect("send it");
     let daemon = stage.ober.daemon.as_ref().expect("it runs");
     until("a line about it", Duration::from_secs(5), || {
         Ok(daemon.log().contains("malformed packet of").then_some(()))
@@ -126,6 +123,18 @@ fn a_changed_program_replaces_the_old_one_in_its_link_and_its_log_reaches_the_da
     .expect("the packet log reaches the daemon's");
     knock(&stage);
     assert!(denied(&stage) > 0);
+}
+
+/// The kernel fills in the source and the checksum.
+fn send_short_fragment() -> std::io::Result<usize> {
+    let IpAddr::V4(vip) = VIP4 else {
+        unreachable!()
+    };
+    let header = [0x45, 0, 0, 22, 0, 1, 0x20, 0, 64, 6, 0, 0, 0, 0, 0, 0];
+    let packet = [&header[..], &vip.octets(), b"xx"].concat();
+    let raw = Some(Protocol::from(libc::IPPROTO_RAW));
+    let socket = Socket::new(Domain::IPV4, Type::RAW, raw)?;
+    socket.send_to(&packet, &SocketAddr::new(VIP4, 0).into())
 }
 
 #[test]

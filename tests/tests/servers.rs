@@ -9,13 +9,13 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
-    path::PathBuf,
-    process::Command,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use ober_programs::{NSD, SH};
 use ober_tests::{
     lab::{Process, VIP4, storage4, until},
     load::Plan,
@@ -51,7 +51,7 @@ impl Names {
                 zone.display()
             ),
         )?;
-        let mut command = Command::new("nsd");
+        let mut command = NSD.command();
         command.arg("-d").arg("-c").arg(config);
         let process = stage.cluster.node.spawn(&mut command)?;
         Ok(Self { zone, process })
@@ -224,7 +224,7 @@ fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
     let silent = failing("_s3._tcp.test. SRV");
     assert_eq!(standing(&silent), ["9000 up", "9002 up"]);
     let config = stage.cluster.lab.directory().join("nsd.conf");
-    let mut command = Command::new("nsd");
+    let mut command = NSD.command();
     command.arg("-d").arg("-c").arg(config);
     names.process = stage.cluster.node.spawn(&mut command).expect("NSD again");
     let broken = failing("Server Failure");
@@ -244,18 +244,23 @@ fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
     assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
 }
 
+/// A check by a program: the server is well unless the file is there.
+fn unless(sick: &Path) -> String {
+    let sick = sick.display();
+    format!(
+        "kind = 'exec'\ncommand = ['{SH}', '-c', 'test ! -e {sick}']\ninterval = '400ms'\n\
+         fast_interval = '100ms'\nrise = 2\nfall = 2\n"
+    )
+}
+
 #[test]
 fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_without_the_daemon()
 {
     // HAProxy's own check of an exec backend is a connection, which always succeeds here.
-    let exec = "kind = 'exec'\ncommand = ['/bin/sh', '-c', 'test ! -e SICK']\ninterval = '400ms'\nfast_interval = '100ms'\nrise = 2\nfall = 2\n";
     let mut stage = stage("lease", "");
     let sick = stage.cluster.lab.directory().join("sick");
     let text = std::fs::read_to_string(&stage.ober.config).expect("read");
-    let text = text.replace(
-        "path = \"/\"\n",
-        &exec.replace("SICK", &sick.display().to_string()),
-    );
+    let text = text.replace("path = \"/\"\n", &unless(&sick));
     std::fs::write(&stage.ober.config, text).expect("write");
     start(&mut stage);
     becomes(&stage, &["9000 up"]);
@@ -295,10 +300,9 @@ fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_w
 #[test]
 fn a_server_that_joins_a_running_worker_has_its_verdict_there_against_haproxys_own_checks() {
     // HAProxy's own check of an exec backend is a connection, which succeeds here.
-    let exec = "kind = 'exec'\ncommand = ['/bin/sh', '-c', 'test ! -e SICK']\ninterval = '400ms'\nfast_interval = '100ms'\nrise = 2\nfall = 2\n";
     let mut stage = stage("joins", "");
     let sick = stage.cluster.lab.directory().join("sick");
-    let exec = exec.replace("SICK", &sick.display().to_string());
+    let exec = unless(&sick);
     let change = |stage: &Stage, from: &str, to: &str| {
         let text = std::fs::read_to_string(&stage.ober.config).expect("read");
         assert!(text.contains(from), "{text}");

@@ -1,19 +1,34 @@
 //! `cargo xtask setup` sees what is missing. A tool is hidden by an empty file mounted over it, in a mount namespace
 //! of the test's own.
 
+use ober_programs::{CARGO, Command, MOUNT, SH, UMOUNT, UNSHARE, search_path};
 use std::io;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
-/// Runs `cargo xtask setup --check` after a piece of shell, where nobody else sees what that mounts.
-fn check_after(preparation: &str) -> io::Result<Output> {
-    let script = format!("{preparation}\nexec \"$0\" run --quiet --package xtask -- setup --check");
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-e", "-c", &script, env!("CARGO")]);
-    command
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .output()
+/// Runs `cargo xtask setup --check` after these commands, where nobody else sees what they mount.
+fn check_after(first: &[Command]) -> io::Result<Output> {
+    let mut check = CARGO.args(["run", "--quiet", "--package", "xtask"]);
+    check.args(["--", "setup", "--check"]);
+    check.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let all: Vec<&Command> = first.iter().chain([&check]).collect();
+    UNSHARE.before(["--mount"], &SH.in_turn(&all)).output()
 }
 
+/// Mounts that hide a program wherever it lies.
+fn hide(program: &str) -> Vec<Command> {
+    let places = search_path().into_iter().map(|place| place.join(program));
+    places
+        .filter(|file| file.is_file())
+        .map(|file| {
+            let mut command = MOUNT.args(["--bind", "/dev/null"]);
+            command.arg(file);
+            command
+        })
+        .collect()
+}
+
+/// The packages and what else is missing, each once.
 fn missing(output: &Output) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stdout);
     let names = said
@@ -26,8 +41,8 @@ fn missing(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_missing_where_the_tests_run() {
-    let output = check_after("").unwrap();
+fn nothing_is_missing_where_the_tests_run_and_every_program_starts() {
+    let output = check_after(&[]).unwrap();
     assert!(
         output.status.success(),
         "{}",
@@ -38,18 +53,11 @@ fn nothing_is_missing_where_the_tests_run() {
 
 #[test]
 fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
-    for (tool, package) in [
-        ("haproxy", "haproxy"),
-        ("qemu-system-x86_64", "qemu-system-x86"),
-        ("bpf-linker", "bpf-linker"),
-    ] {
-        let hide = format!(
-            "for dir in $(echo \"$PATH\" | tr : ' ') /usr/sbin /sbin; do [ ! -f $dir/{tool} ] || mount --bind /dev/null $dir/{tool}; done"
-        );
-        let output = check_after(&hide).unwrap();
+    for tool in ["haproxy", "bpftool", "qemu-system-x86_64", "bpf-linker"] {
+        let output = check_after(&hide(tool)).unwrap();
         assert_eq!(output.status.code(), Some(1), "{tool}");
         assert!(
-            missing(&output).iter().any(|name| name == package),
+            missing(&output).iter().any(|name| name == tool),
             "{tool}: {}",
             String::from_utf8_lossy(&output.stdout)
         );
@@ -57,8 +65,22 @@ fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
 }
 
 #[test]
+fn a_program_that_is_there_and_does_not_start_is_missed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let broken = scratch.path().join("broken");
+    std::fs::write(&broken, "#!/nowhere/interpreter\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&broken, mode).unwrap();
+    let mut over = MOUNT.args(["--bind"]);
+    over.arg(&broken).arg(Path::new("/usr/sbin/nsd"));
+    let output = check_after(&[over]).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(missing(&output), ["nsd"]);
+}
+
+#[test]
 fn a_missing_bpf_file_system_is_noticed() {
-    let output = check_after("umount --lazy /sys/fs/bpf").unwrap();
+    let output = check_after(&[UMOUNT.args(["--lazy", "/sys/fs/bpf"])]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(missing(&output), ["BPF"]);
 }

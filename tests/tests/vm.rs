@@ -1,8 +1,8 @@
 //! Linux 6.1 is the oldest kernel we promise to work on, and four queues are what a real card has; neither is what
 //! the tests run on otherwise.
 
+use ober_programs::CARGO;
 use std::path::Path;
-use std::process::Command;
 
 /// A check that silently went away would pass unnoticed.
 const CHECKS: [&str; 14] = [
@@ -25,7 +25,7 @@ const CHECKS: [&str; 14] = [
 #[test]
 fn the_data_plane_works_on_linux_6_1_behind_a_card_of_four_queues() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = CARGO.command();
     command
         .current_dir(root)
         .args(["run", "--quiet", "--package", "xtask", "--"]);

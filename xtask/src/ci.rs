@@ -1,14 +1,14 @@
 //! What a commit must pass, cheapest first.
 
-use crate::setup::{self, Purpose};
+use crate::setup;
 use crate::shell::{self, cargo, target};
 use anyhow::{Context, Result};
-use std::process::Command;
+use ober_programs::Command;
 use std::time::Instant;
 
 /// Formatting, lints of both halves, licences, tests. Stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    setup::ensure(&Purpose::ALL)?;
+    setup::ensure(&setup::ALL)?;
     step("formatting", cargo().args(["fmt", "--all", "--check"]))?;
     step(
         "licences, sources, banned packages",

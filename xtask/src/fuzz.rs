@@ -4,12 +4,12 @@
 //! its own keeps everything else from being built anew. Bytes that break a decoder are made small and left in its corpus,
 //! where the ordinary tests find them.
 
-use crate::setup::{self, Purpose};
-use crate::shell::{cargo, command, read, root, run, target};
+use crate::setup;
+use crate::shell::{at_root, cargo, command, read, root, run, target};
 use anyhow::{Context, Result, bail, ensure};
+use ober_programs::{Command, Purpose, RUSTC};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What libFuzzer wants of the compiler. `fuzzing` is the name libfuzzer-sys looks for.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -87,7 +87,7 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
 /// The path of the program.
 fn build() -> Result<PathBuf> {
     setup::ensure(&[Purpose::Build, Purpose::Fuzz])?;
-    let host = read(command("rustc").args(["--print", "host-tuple"]))?;
+    let host = read(command(&RUSTC).args(["--print", "host-tuple"]))?;
     let host = host.trim();
     let place = target().join("fuzz");
     // The target is named so that the flags spare build scripts and macros. Some optimisation makes it ten times as
@@ -135,7 +135,7 @@ fn try_out(program: &Path, decoder: &str, seconds: u32) -> Result<Vec<String>> {
 }
 
 fn libfuzzer(program: &Path, decoder: &str) -> Command {
-    let mut command = Command::new(program);
+    let mut command = at_root(Command::own(program));
     command.env("OBER_FUZZ_TARGET", decoder);
     command
 }

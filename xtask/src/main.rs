@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod apt;
+mod bare;
 mod ci;
 mod fuzz;
 mod haproxy;
@@ -78,6 +80,12 @@ enum Command {
         #[arg(default_value = "trixie")]
         release: String,
     },
+    /// Set up a bare Debian release in a directory of its own and start every program there once; takes ten minutes
+    Bare {
+        /// Name of the release
+        #[arg(default_value = "bookworm")]
+        release: String,
+    },
     /// What a commit must pass: formatting, lints, licences, tests
     Ci,
 }
@@ -106,6 +114,7 @@ fn perform(command: Command) -> Result<()> {
         } => fuzz::all(target.as_deref(), seconds, cases),
         Command::Vm { kernel, guest } => vm::run(kernel.as_deref(), guest),
         Command::Haproxy { release } => haproxy::run_with(&release),
+        Command::Bare { release } => bare::run_on(&release),
         Command::Ci => ci::run(),
     }
 }

@@ -1,8 +1,9 @@
 //! The demo, the tests and the benchmark: what they need, then cargo.
 
-use crate::setup::{self, Purpose};
+use crate::setup;
 use crate::shell::{cargo, run};
 use anyhow::Result;
+use ober_programs::Purpose;
 
 /// The main job, shown. Built with optimisation: it moves real traffic.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
@@ -49,7 +50,7 @@ fn build(profile: &[&str]) -> Result<()> {
 
 /// Every test of every package, or what the arguments pick from them.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
-    setup::ensure(&Purpose::WORK)?;
+    setup::ensure(&setup::WORK)?;
     build(&[])?;
     let mut command = cargo();
     command.arg("test");

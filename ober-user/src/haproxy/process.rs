@@ -178,6 +178,7 @@ pub(super) fn arguments(pid: Pid) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ober_programs::SLEEP;
 
     #[test]
     fn a_process_name_full_of_brackets_does_not_hide_the_start_time() {
@@ -189,11 +190,7 @@ mod tests {
     #[tokio::test]
     #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
     async fn the_end_of_a_child_is_seen_with_its_signal_and_a_foreign_descriptor_can_be_fetched() {
-        let child = Command::new("/bin/sleep")
-            .arg("60")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = SLEEP.args(["60"]).spawn().unwrap();
         let process = Process::open(Pid(i32::try_from(child.id()).unwrap())).unwrap();
         assert!(process.descriptor(0).is_ok());
         assert!(process.descriptor(999).is_err());

@@ -6,10 +6,10 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
-    process::Command,
     time::Duration,
 };
 
+use ober_programs::HAPROXY;
 use ober_user::{
     certificates::shelf,
     config::{Balance, Config, check::Kind},
@@ -72,7 +72,7 @@ fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
         .iter()
         .map(|listener| nix::unistd::dup(listener).unwrap())
         .collect();
-    let mut command = Command::new(&config.workers.haproxy);
+    let mut command = HAPROXY.at(&config.workers.haproxy);
     command.arg("-c").arg("-f").arg(&file);
     for (index, fd) in inherited.iter().enumerate() {
         command.env(variable(index), fd.as_raw_fd().to_string());

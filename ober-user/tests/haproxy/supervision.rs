@@ -5,7 +5,7 @@ use std::{
     io::{BufReader, Write},
     net::TcpStream,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ober_programs::Command;
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -440,7 +441,8 @@ async fn a_daemon_serves_in_the_laboratory_it_is_given() {
 async fn workers_survive_the_death_of_their_daemon_and_are_supervised_by_the_next_one() {
     let lab = Lab::new(2);
     let name = "supervision::a_daemon_serves_in_the_laboratory_it_is_given";
-    let mut daemon = Command::new(std::env::current_exe().unwrap())
+    let mut daemon = Command::again()
+        .unwrap()
         .args(["--exact", name])
         .env(GIFT, lab.gift())
         .stdout(Stdio::null())

@@ -6,17 +6,15 @@
 use std::{
     fs::{self, File},
     io::Write,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use ober_programs::{Command, ETHTOOL, IP};
 
 use super::{keeper::Keeper, process::Process};
 
@@ -74,14 +72,14 @@ impl Host {
 
     /// Lines for `ip -batch`, run inside the host.
     pub fn ip(&self, lines: &[impl AsRef<str>]) -> Result<()> {
-        let mut command = Command::new("ip");
+        let mut command = IP.command();
         self.enter(command.args(["-batch", "-"]))?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .context("start ip; install iproute2 (cargo xtask setup)")?;
+            .context("run ip")?;
         let mut input = child.stdin.take().context("ip has no input")?;
         for line in lines {
             writeln!(input, "{}", line.as_ref())?;
@@ -106,7 +104,7 @@ impl Host {
 
     /// One `ethtool` command; `what` is its arguments.
     pub fn ethtool(&self, what: &str) -> Result<()> {
-        self.output(Command::new("ethtool").args(what.split_whitespace()))?;
+        self.output(ETHTOOL.command().args(what.split_whitespace()))?;
         Ok(())
     }
 
@@ -135,7 +133,6 @@ impl Host {
     pub fn try_output(&self, command: &mut Command) -> Result<Output> {
         self.enter(command)?;
         command
-            .stdin(Stdio::null())
             .output()
             .with_context(|| format!("start {command:?} on {}", self.name))
     }
@@ -143,10 +140,7 @@ impl Host {
     /// Start a program in the host. It is killed when the handle is dropped; its output goes to a log.
     pub fn spawn(&self, command: &mut Command) -> Result<Process> {
         self.enter(command)?;
-        let program = Path::new(command.get_program()).file_name().map_or_else(
-            || "program".into(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let program = command.name();
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{program}-{number}", self.name);
         Process::start(command, name, &self.logs)

@@ -7,9 +7,9 @@
 
 use std::{
     io::Write,
-    os::{fd::BorrowedFd, unix::process::CommandExt},
+    os::fd::BorrowedFd,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use anyhow::{Context, Result};
@@ -17,10 +17,11 @@ use nix::{
     sched::{CloneFlags, setns},
     unistd::setsid,
 };
+use ober_programs::{RM, SH, SLEEP};
 
 /// Lines on standard input: `reap` (end what runs in this namespace) and `remove PATH`. The end of input is the signal.
 /// `-ef` compares namespaces without starting a process; the parent's and init's own namespace are never reaped.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r#"set +e
 trap '' INT TERM HUP
 here=/proc/$$/ns/net
 [ $here -ef /proc/$PPID/ns/net ] && own=no || own=yes
@@ -75,9 +76,9 @@ impl Keeper {
     }
 
     fn start(name: &str, namespace: Option<BorrowedFd<'_>>) -> Result<Self> {
-        let mut command = Command::new("/bin/sh");
+        let mut command = SH.script(SCRIPT, &[&SLEEP, &RM]);
         command
-            .args(["-c", SCRIPT, &format!("ober-lab-{name}")])
+            .arg(format!("ober-lab-{name}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -4,9 +4,7 @@
 use std::{
     fmt::Write,
     net::{IpAddr, SocketAddr},
-    os::unix::process::CommandExt,
     path::PathBuf,
-    process::Command,
     time::Duration,
 };
 
@@ -15,6 +13,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
+use ober_programs::HAPROXY;
 use ober_user::{
     certificates::shelf,
     config::Config,
@@ -99,7 +98,7 @@ fn addresses(config: &Config, key: &Key) -> Result<String> {
 }
 
 fn start(host: &Host, config: &Config, file: PathBuf, cpu: u32) -> Result<Process> {
-    let mut command = Command::new(&config.workers.haproxy);
+    let mut command = HAPROXY.at(&config.workers.haproxy);
     command.arg("-db").arg("-f").arg(file);
     let mut set = CpuSet::new();
     set.set(usize::try_from(cpu)?)?;

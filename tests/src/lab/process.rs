@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, File},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus},
     time::Duration,
 };
 
@@ -13,6 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ober_programs::Command;
 
 use super::until;
 
@@ -34,7 +34,6 @@ impl Process {
         let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let errors = out.try_clone()?;
         let child = command
-            .stdin(Stdio::null())
             .stdout(out)
             .stderr(errors)
             // Ctrl-C in a terminal is for the laboratory, which ends its processes itself.

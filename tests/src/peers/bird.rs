@@ -4,11 +4,11 @@ use std::{
     fs,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use ober_programs::{BIRD, BIRDC};
 
 use crate::lab::{Host, Lab, Process, until};
 
@@ -62,11 +62,11 @@ impl Bird {
 
     /// What one command of birdc answers, as text.
     pub fn command(&self, command: &str) -> Result<String> {
-        let output = Command::new("birdc")
+        let output = BIRDC
+            .command()
             .arg("-s")
             .arg(self.directory.join("control"))
             .args(command.split_whitespace())
-            .stdin(Stdio::null())
             .output()
             .context("start birdc; install bird2")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -92,7 +92,7 @@ impl Bird {
 }
 
 fn launch(host: &Host, directory: &Path) -> Result<Process> {
-    let mut command = Command::new("bird");
+    let mut command = BIRD.command();
     command
         .arg("-f")
         .arg("-c")

@@ -4,18 +4,17 @@ use std::{
     fs,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Group, User, chown};
+use ober_programs::{BFDD, BGPD, Program, VTYSH, ZEBRA};
 
 use crate::lab::{Host, Lab, Process, until};
 
 /// It refuses to run as anybody who is not in the group of its terminals.
 const ACCOUNT: &str = "frr";
-const PROGRAMS: &str = "/usr/lib/frr";
 /// Generous: a daemon is there in a tenth of a second when the machine is idle.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,12 +30,16 @@ impl Daemon {
     /// In the order they are started: the others look for zebra.
     const ALL: [Self; 3] = [Self::Zebra, Self::Bgpd, Self::Bfdd];
 
-    const fn name(self) -> &'static str {
+    const fn program(self) -> &'static Program {
         match self {
-            Self::Zebra => "zebra",
-            Self::Bgpd => "bgpd",
-            Self::Bfdd => "bfdd",
+            Self::Zebra => &ZEBRA,
+            Self::Bgpd => &BGPD,
+            Self::Bfdd => &BFDD,
         }
+    }
+
+    fn name(self) -> &'static str {
+        self.program().name()
     }
 }
 
@@ -132,15 +135,15 @@ impl Frr {
     }
 
     fn vtysh(&self, arguments: &[&Path]) -> Result<String> {
-        let output = Command::new("vtysh")
+        let output = VTYSH
+            .command()
             .arg("--vty_socket")
             .arg(&self.directory)
             .arg("--config_dir")
             .arg(&self.directory)
             .args(arguments)
-            .stdin(Stdio::null())
             .output()
-            .context("start vtysh; install frr")?;
+            .context("run vtysh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // A refused command is told on standard output by `-c`, on standard error by `-f`.
         if !output.status.success() || text.starts_with("% ") {
@@ -153,7 +156,7 @@ impl Frr {
     fn launch(&mut self, host: &Host, daemon: Daemon) -> Result<()> {
         let name = daemon.name();
         let at = |file: &str| self.directory.join(file);
-        let mut command = Command::new(format!("{PROGRAMS}/{name}"));
+        let mut command = daemon.program().command();
         command
             .args(["-f", "/dev/null", "-A", "127.0.0.1", "-P", "0"])
             .args(["-u", ACCOUNT, "-g", ACCOUNT])

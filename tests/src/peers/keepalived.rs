@@ -1,12 +1,13 @@
 //! keepalived, with its VRRP alone.
 
-use std::{fmt::Write as _, net::IpAddr, path::PathBuf, process::Command, time::Duration};
+use std::{fmt::Write as _, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ober_programs::KEEPALIVED;
 
 use crate::lab::{Host, Lab, Process, until};
 
@@ -90,7 +91,7 @@ impl Keepalived {
                 std::fs::remove_file(old)?;
             }
         }
-        let mut command = Command::new("keepalived");
+        let mut command = KEEPALIVED.command();
         command.args(["-n", "-l", "-D", "-P"]).arg("-f").arg(&file);
         command.arg("-p").arg(&parent).arg("-r").arg(&child);
         let process = host

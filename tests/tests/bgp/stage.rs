@@ -3,13 +3,13 @@
 use std::{
     net::IpAddr,
     path::Path,
-    process::Command,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
 use nix::sched::{CloneFlags, setns};
+use ober_programs::{Command, SS};
 use ober_tests::lab::{self, Host, Lab, Process};
 use ober_user::{
     announce, bfd,
@@ -134,7 +134,7 @@ impl Stage {
         // A test's thread bears its name.
         let thread = std::thread::current();
         let test = thread.name().expect("a test's thread");
-        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        let mut command = Command::again().expect("own path");
         command
             .args(["--exact", test, "--nocapture"])
             .env(VICTIM, bgp);
@@ -163,7 +163,7 @@ async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thre
 
 /// The longest segment of the BGP connection, as the kernel of the host has it.
 pub(crate) fn longest_segment(host: &Host) -> u32 {
-    let mut ss = Command::new("ss");
+    let mut ss = SS.command();
     ss.args([
         "-tniOH",
         "state",

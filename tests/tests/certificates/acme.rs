@@ -1,12 +1,8 @@
 //! Certificates issued by Pebble, the authority that Let's Encrypt tests with.
 
-use std::{
-    fs,
-    net::IpAddr,
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{fs, net::IpAddr, path::PathBuf, process::Output};
 
+use ober_programs::{CURL, PEBBLE, PEBBLE_NAMES, SH};
 use ober_tests::{
     lab::{Process, VIP4, client4, until},
     stage::OPEN,
@@ -42,7 +38,7 @@ impl Pebble {
             file = certificate.display()
         );
         let settings = lab.write("pebble.json", settings).expect("write");
-        let mut command = Command::new("pebble-challtestsrv");
+        let mut command = PEBBLE_NAMES.command();
         command
             .args([
                 "-defaultIPv6",
@@ -58,7 +54,7 @@ impl Pebble {
             .args(["-dns01", &format!("{address}:{DNS}")])
             .args(["-management", &format!("{address}:{RECORDS}")]);
         let names = host.spawn(&mut command).expect("start the name server");
-        let mut command = Command::new("pebble");
+        let mut command = PEBBLE.command();
         command
             .arg("-config")
             .arg(settings)
@@ -87,7 +83,7 @@ impl Pebble {
 
 /// From the node.
 fn curl(scene: &Scene, arguments: &[&str]) -> anyhow::Result<Output> {
-    let mut command = Command::new("curl");
+    let mut command = CURL.command();
     scene
         .stage
         .cluster
@@ -155,7 +151,7 @@ fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reloa
     // The answer is that of the account, whichever worker is asked; what is no token is no question.
     let ask = |path: &str| {
         let url = format!("http://{VIP4}/.well-known/acme-challenge/{path}");
-        let mut command = Command::new("curl");
+        let mut command = CURL.command();
         let output = scene.stage.cluster.clients[1].output(command.args(["-s", &url]));
         String::from_utf8(output.expect("ask").stdout).expect("text")
     };
@@ -182,8 +178,8 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
     let mut scene = Scene::new("dns01", &names);
     let pebble = Pebble::start(&scene);
     let hook = format!(
-        "#!/bin/sh\necho \"$@\" >>{log}\n\
-         exec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}:{RECORDS}/$1-txt\n",
+        "#!{SH}\necho \"$@\" >>{log}\n\
+         exec {CURL} -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}:{RECORDS}/$1-txt\n",
         pebble.address,
         log = scene.path("hook.log").display()
     );

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use ober_programs::CURL;
 use ober_tests::{lab::until, load::Plan};
 
 use super::scene::{CONTENT, PATH, SOON, Scene, VIPS, leaf, link, parts};
@@ -150,10 +151,11 @@ fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() 
         scene.problem("s3.pem", part);
         assert!(scene.shown(None) == leaf(&good), "{part}");
     }
-    let metrics =
-        scene.stage.cluster.node.output(
-            std::process::Command::new("curl").args(["-s", "http://127.0.0.1:8404/metrics"]),
-        );
+    let metrics = scene
+        .stage
+        .cluster
+        .node
+        .output(CURL.command().args(["-s", "http://127.0.0.1:8404/metrics"]));
     let metrics = String::from_utf8(metrics.expect("ask").stdout).expect("text");
     let failed = metrics
         .lines()

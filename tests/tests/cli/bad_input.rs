@@ -1,8 +1,9 @@
 //! What is wrong is said with its place and its remedy, and nothing is changed.
 
-use std::{collections::BTreeSet, fs, os::unix::process::CommandExt as _, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{Node, Ran, ober, run};
+use ober_programs::Command;
 
 fn files(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -204,7 +205,7 @@ fn as_nobody(node: &Node, args: &[&str]) -> Ran {
     let binary = node.path().join("ober-user");
     fs::copy(ober_tests::lab::program("ober-user").unwrap(), &binary).unwrap();
     open_to_all(&binary);
-    let mut command = std::process::Command::new(&binary);
+    let mut command = Command::own(&binary);
     command
         .args(args)
         .env_remove("RUST_LOG")

@@ -14,9 +14,10 @@ mod words;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
+use ober_programs::Command;
 use ober_tests::lab::program;
 
 /// What a command did.
@@ -45,7 +46,7 @@ impl From<Output> for Ran {
 
 /// `ober-user` with nothing from the environment that could change what it says.
 fn ober(args: &[&str]) -> Command {
-    let mut command = Command::new(program("ober-user").unwrap());
+    let mut command = Command::own(program("ober-user").unwrap());
     command
         .args(args)
         .env_remove("OBER_CONFIG")

@@ -4,8 +4,9 @@ use std::{
     fs::File,
     io::Read as _,
     os::fd::{FromRawFd as _, OwnedFd},
-    process::Command,
 };
+
+use ober_programs::Command;
 
 use crate::{Node, ober, run, run_with_input};
 

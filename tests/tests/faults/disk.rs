@@ -52,8 +52,7 @@ fn a_full_disk_is_said_the_list_stays_in_force_and_the_daemon_goes_on() {
     let mut stage = Stage::new("disk", &Settings::default()).expect("build the stage");
     let home = stage.cluster.lab.directory().join("state");
     fs::create_dir(&home).expect("make the directory");
-    let mount = format!("mount -t tmpfs -o size=64k tmpfs {}", home.display());
-    mounts::start(&mut stage, &mount).expect("start on a small disk");
+    mounts::start(&mut stage, &[mounts::memory("size=64k", &home)]).expect("start on a small disk");
     store(&stage);
     let filler = mounts::seen(&stage, &home.join("filler")).expect("path");
     let mut file = fs::File::create(&filler).expect("create a file");
@@ -74,12 +73,11 @@ fn a_read_only_state_directory_lets_the_daemon_start_again_and_go_on_but_changes
     store(&stage);
     stage.kill().expect("kill it");
     let home = stage.cluster.lab.directory().join("state");
-    let path = home.display();
-    let mount = format!("mount --bind {path} {path}\nmount -o remount,ro,bind {path}");
-    mounts::start(&mut stage, &mount).expect("start where nothing can be written");
+    let read_only = [mounts::bind(&home, &home), mounts::become_mode("ro", &home)];
+    mounts::start(&mut stage, &read_only).expect("start where nothing can be written");
     assert!(stage.status().expect("status").data_plane.adopted);
     nothing_can_be_kept(&stage);
-    mounts::run(&stage, &format!("mount -o remount,rw,bind {path}")).expect("writable again");
+    mounts::run(&stage, &mounts::become_mode("rw", &home)).expect("writable again");
     let sources = client4(1).to_string();
     stage
         .cli(&["acl", "sync", "--frontend-http", &sources])

@@ -1,9 +1,10 @@
 //! The first start of an instance: it works, or leaves nothing.
 
-use std::{fs::Permissions, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs::Permissions, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
+use ober_programs::SETPRIV;
 use ober_tests::{
-    lab::{VIP4, program},
+    lab::VIP4,
     stage::{Settings, Stage},
 };
 
@@ -93,12 +94,9 @@ fn a_metrics_port_in_use_is_named_and_nothing_is_applied() {
 #[test]
 fn who_is_not_root_is_told_which_capabilities_are_missing() {
     let stage = Stage::new("nobody", &Settings::default()).expect("build the stage");
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .arg(program("ober-user").expect("ober-user"))
-        .args(["run", "--config"])
-        .arg(&stage.ober.config);
-    run_command(&stage, &mut command).says(1, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
+    let ober = stage.ober.ober(&["run"]).expect("ober-user");
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    run_command(&stage, &mut SETPRIV.before(nobody, &ober))
+        .says(1, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
     nothing_is_applied(&stage, &"not root");
 }

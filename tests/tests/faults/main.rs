@@ -13,10 +13,11 @@ use std::{
     fs,
     os::linux::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     time::Duration,
 };
 
+use ober_programs::{Command, IP};
 use ober_tests::{
     certificate::Authority,
     lab::{BPFFS, VIP4, VIP6, program},
@@ -159,7 +160,7 @@ fn with<T>(stage: &Stage, fault: &Fault, act: impl FnOnce() -> T) -> T {
 
 /// `ober-user run` to its end, which must come by itself.
 fn run(stage: &Stage) -> Refusal {
-    let mut command = Command::new(program("ober-user").expect("ober-user"));
+    let mut command = Command::own(program("ober-user").expect("ober-user"));
     command.arg("run").arg("--config").arg(&stage.ober.config);
     run_command(stage, &mut command)
 }
@@ -180,7 +181,7 @@ fn pins(stage: &Stage) -> PathBuf {
 }
 
 fn ip(stage: &Stage, arguments: &str) -> String {
-    let mut command = Command::new("ip");
+    let mut command = IP.command();
     command.args(arguments.split(' '));
     let output = stage.cluster.node.output(&mut command).expect("ip");
     String::from_utf8(output.stdout).expect("text")

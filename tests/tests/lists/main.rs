@@ -11,14 +11,10 @@ mod names;
 mod routers;
 mod servers;
 
-use std::{
-    net::IpAddr,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{net::IpAddr, process::Output, time::Duration};
 
 use ober_tests::{
-    lab::{VIP4, program, until},
+    lab::{VIP4, until},
     load::Plan,
     pattern::Pattern,
     stage::{Settings, Stage},
@@ -67,15 +63,9 @@ fn acl(stage: &Stage, arguments: &[&str]) -> Ran {
 /// The same with something on standard input.
 fn acl_with_input(stage: &Stage, arguments: &[&str], input: &str) -> Ran {
     let file = stage.cluster.lab.write("input", input).expect("write");
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "exec \"$@\" < \"$0\""])
-        .arg(file)
-        .arg(program("ober-user").expect("ober-user"))
-        .arg("acl")
-        .args(arguments)
-        .arg("--config")
-        .arg(&stage.ober.config);
+    let arguments = [&["acl"], arguments].concat();
+    let mut command = stage.ober.ober(&arguments).expect("ober-user");
+    command.stdin(std::fs::File::open(file).expect("open"));
     let output = stage.cluster.node.try_output(&mut command);
     output.expect("run ober-user").into()
 }

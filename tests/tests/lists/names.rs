@@ -1,6 +1,6 @@
 //! Names, files and standard input: what is kept, and what is read again.
 
-use std::{fs, net::IpAddr};
+use std::{fs, net::IpAddr, path::Path};
 
 use ober_tests::{
     lab::{client4, client6},
@@ -34,11 +34,10 @@ fn a_name_that_resolves_no_more_is_told_and_keeps_its_addresses_unless_pruned() 
         "resolv.conf",
         "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n",
     );
-    let here = stage.cluster.lab.directory().display().to_string();
-    let mount = format!(
-        "mount --bind {here}/hosts /etc/hosts\nmount --bind {here}/resolv.conf /etc/resolv.conf"
-    );
-    mounts::start(&mut stage, &mount).expect("start with names of its own");
+    let here = stage.cluster.lab.directory().to_owned();
+    let names = ["hosts", "resolv.conf"]
+        .map(|name| mounts::bind(&here.join(name), &Path::new("/etc").join(name)));
+    mounts::start(&mut stage, &names).expect("start with names of its own");
     let ran = sync(&stage, "web[1-2].test");
     ran.says(0, &["3 on it"]);
     assert!(

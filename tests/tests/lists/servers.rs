@@ -1,7 +1,8 @@
 //! The servers of the S3 backend, changed under load.
 
-use std::{net::SocketAddr, process::Command};
+use std::net::SocketAddr;
 
+use ober_programs::Command;
 use ober_tests::{
     lab::{Process, program, storage4, storage6, until},
     stage::Stage,
@@ -11,7 +12,7 @@ use crate::{CONTENT, PATH, SOON, acl, load, serving};
 
 /// Another S3 server for the same objects.
 fn another(stage: &Stage, address: SocketAddr) -> Process {
-    let mut command = Command::new(program("s3-server").expect("s3-server"));
+    let mut command = Command::own(program("s3-server").expect("s3-server"));
     command
         .arg(address.to_string())
         .arg(stage.cluster.lab.directory().join("objects"))

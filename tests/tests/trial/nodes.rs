@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ober_programs::IP;
 use ober_tests::{
     ingress::Ingress,
     lab::until,
@@ -27,7 +28,7 @@ fn keepalived(bench: &Bench, version: u8, vip: &str) -> Keepalived {
     };
     let started = Keepalived::start(&bench.lab, &bench.other, &router).expect("keepalived");
     until("keepalived is master", Duration::from_secs(20), || {
-        let mut ip = std::process::Command::new("ip");
+        let mut ip = IP.command();
         let output = bench.other.output(ip.args(["-o", "addr"]))?;
         let text = String::from_utf8(output.stdout)?;
         Ok(text.contains(&format!(" {vip}/")).then_some(()))
@@ -62,7 +63,7 @@ fn the_master_is_heard_and_nothing_is_taken_from_it() {
         "{}",
         keepalived.log()
     );
-    let mut ip = std::process::Command::new("ip");
+    let mut ip = IP.command();
     let addresses = bench
         .node
         .output(ip.args(["-o", "addr"]))

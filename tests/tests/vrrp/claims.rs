@@ -3,11 +3,11 @@
 use std::{
     io::ErrorKind,
     net::IpAddr,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
+use ober_programs::BRIDGE;
 use ober_tests::lab::{Host, until};
 use ober_user::{
     sockopt::packet_address,
@@ -84,7 +84,7 @@ fn second_interface(segment: &Segment) -> Result<()> {
     ])?;
     node.ip(&["link set eth1 up"])?;
     until("its port forwards", SOON, || {
-        let mut command = Command::new("bridge");
+        let mut command = BRIDGE.command();
         let port = switch.output(command.args(["link", "show", "dev", "n1b"]))?;
         let forwards = String::from_utf8(port.stdout)?.contains("state forwarding");
         Ok(forwards.then_some(()))

@@ -2,11 +2,11 @@
 
 use std::{
     net::IpAddr,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
+use ober_programs::IP;
 use ober_tests::lab::until;
 use ober_user::vrrp::packet::{Interval, Version};
 
@@ -333,7 +333,7 @@ fn with_a_virtual_mac_the_clients_cache_never_changes() -> Result<()> {
         ensure!(second.status().conflicts == 0, "{:?}", second.status());
         first.stop();
         second.stop();
-        let mut command = Command::new("ip");
+        let mut command = IP.command();
         let links = segment.nodes[0].output(command.args(["-o", "link"]))?;
         ensure!(
             !String::from_utf8(links.stdout)?.contains("macvlan"),
@@ -377,7 +377,7 @@ fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_
         "{shown}"
     );
     let routed = || -> Result<bool> {
-        let routes = host.output(Command::new("ip").args(["-4", "route"]))?;
+        let routes = host.output(IP.command().args(["-4", "route"]))?;
         Ok(String::from_utf8(routes.stdout)?.contains("10.78.0.0/24 dev eth0"))
     };
     ensure!(routed()?);
@@ -390,7 +390,7 @@ fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_
         vips
     };
     ensure!(secondary(second) && !secondary(first), "{shown}");
-    let watch = host.spawn(Command::new("ip").args(["-o", "monitor", "address"]))?;
+    let watch = host.spawn(IP.command().args(["-o", "monitor", "address"]))?;
     until("a renewal is seen", SOON, || {
         Ok(watch.log().contains(&second.to_string()).then_some(()))
     })?;

@@ -5,11 +5,11 @@ use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     num::NonZeroU8,
-    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use ober_programs::IP;
 use ober_tests::lab::{Host, Lab, until};
 use ober_user::{
     config::vrrp::{Form, Instance, Peer, Transport, Vrrp},
@@ -101,7 +101,7 @@ impl Segment {
 
     /// The MAC of a node's interface.
     pub(crate) fn mac(&self, number: usize) -> Result<String> {
-        let mut command = Command::new("ip");
+        let mut command = IP.command();
         let host = &self.nodes[number - 1];
         let output = host.output(command.args(["-o", "link", "show", "eth0"]))?;
         word_after(&String::from_utf8(output.stdout)?, "link/ether").context("eth0 has a MAC")
@@ -109,7 +109,7 @@ impl Segment {
 
     /// The link-local address of a node's interface.
     pub(crate) fn link_local(&self, number: usize) -> Result<IpAddr> {
-        let mut command = Command::new("ip");
+        let mut command = IP.command();
         let arguments = ["-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"];
         let output = self.nodes[number - 1].output(command.args(arguments))?;
         let text = word_after(&String::from_utf8(output.stdout)?, "inet6");
@@ -142,7 +142,7 @@ impl Segment {
 
     /// Whom the client believes to be at the address. Asks nobody.
     pub(crate) fn neighbour(&self, vip: IpAddr) -> Result<Option<String>> {
-        let mut command = Command::new("ip");
+        let mut command = IP.command();
         let output = self
             .client
             .output(command.args(["neigh", "show", &vip.to_string()]))?;
@@ -162,7 +162,7 @@ impl Segment {
 }
 
 fn addresses(host: &Host) -> Result<String> {
-    let mut command = Command::new("ip");
+    let mut command = IP.command();
     let output = host.output(command.args(["-o", "addr"]))?;
     Ok(String::from_utf8(output.stdout)?)
 }

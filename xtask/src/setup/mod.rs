@@ -1,101 +1,130 @@
 //! What a bare Debian or Ubuntu machine lacks, found by looking and installed when asked. Safe to run again: what is
 //! there is left alone, and with nothing missing it neither asks the network nor changes a thing.
 
-mod packages;
-
-use crate::shell::{self, command, find, quiet, read, run};
+use crate::shell::{self, command, quiet, read, run};
 use anyhow::{Context, Result, bail};
-use packages::{COMPONENTS, Component, PACKAGES, Package};
+use ober_programs::{
+    APT_CACHE, APT_GET, BPF_LINKER, Command, MATERIALS, MOUNT, Material, Origin, PROGRAMS, Program,
+    Purpose, RUSTC, RUSTUP,
+};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-/// What something is wanted for. Commands name theirs, so that the demo does not wait for QEMU.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Compiling both halves.
-    Build,
-    /// Building bpf-linker itself.
-    Linker,
-    /// Running a node: demo, tests, benchmark.
-    Node,
-    /// What tests alone compare with.
-    Test,
-    Bench,
-    Fuzz,
-    Vm,
-    Ci,
-}
+/// What working on the repository takes. [`Purpose::Linker`] follows from [`Purpose::Build`].
+pub(crate) const WORK: [Purpose; 7] = [
+    Purpose::Build,
+    Purpose::Node,
+    Purpose::Test,
+    Purpose::Bench,
+    Purpose::Fuzz,
+    Purpose::Vm,
+    Purpose::Release,
+];
+/// And what a commit must pass.
+pub(crate) const ALL: [Purpose; 8] = [
+    Purpose::Build,
+    Purpose::Node,
+    Purpose::Test,
+    Purpose::Bench,
+    Purpose::Fuzz,
+    Purpose::Vm,
+    Purpose::Release,
+    Purpose::Ci,
+];
 
-impl Purpose {
-    /// What working on the repository takes. [`Purpose::Linker`] follows from [`Purpose::Build`].
-    pub(crate) const WORK: [Self; 6] = [
-        Self::Build,
-        Self::Node,
-        Self::Test,
-        Self::Bench,
-        Self::Fuzz,
-        Self::Vm,
-    ];
-    /// And what a commit must pass.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Build,
-        Self::Node,
-        Self::Test,
-        Self::Bench,
-        Self::Fuzz,
-        Self::Vm,
-        Self::Ci,
-    ];
-}
-
-/// The linker that rustc runs for the BPF target. The version is part of what was tested.
-const BPF_LINKER: &str = "0.13.0";
-/// The licence check.
-const CARGO_DENY: &str = "0.20.2";
 const LLVM: &str = "/usr/lib/llvm-22";
 const BPFFS: &str = "/sys/fs/bpf";
+/// Of a program's own words, as many as a line of a terminal holds beside the rest.
+const WORDS: usize = 60;
 
 /// One thing to be had.
 enum Need {
-    Package(&'static Package),
-    Component(&'static Component),
-    BpfLinker,
+    Program(&'static Program),
+    Material(&'static Material),
+    RustSrc,
     BpfFs,
-    CargoDeny,
 }
 
 impl Need {
-    fn name(&self) -> String {
+    fn name(&self) -> &'static str {
         match self {
-            Self::Package(package) => package.name.into(),
-            Self::Component(component) => component.name.into(),
-            Self::BpfLinker => format!("bpf-linker {BPF_LINKER}"),
-            Self::BpfFs => format!("BPF file system at {BPFFS}"),
-            Self::CargoDeny => format!("cargo-deny {CARGO_DENY}"),
+            Self::Program(program) => program.name(),
+            Self::Material(material) => material.name(),
+            Self::RustSrc => "rust-src",
+            Self::BpfFs => "BPF file system",
         }
     }
 
-    fn reason(&self) -> &'static str {
+    /// What is installed to have it.
+    fn origin(&self) -> String {
         match self {
-            Self::Package(package) => package.reason,
-            Self::Component(component) => component.reason,
-            Self::BpfLinker => "links the kernel half",
+            Self::Program(program) => match program.origin() {
+                Origin::Debian(package) => package.to_owned(),
+                Origin::Rust(component) => format!("Rust: {component}"),
+                Origin::Cargo(version) => format!("cargo: {version}"),
+            },
+            Self::Material(material) => material.package.to_owned(),
+            Self::RustSrc => "Rust: rust-src".to_owned(),
+            Self::BpfFs => format!("at {BPFFS}"),
+        }
+    }
+
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Program(program) => program.reason(),
+            Self::Material(material) => material.reason,
+            Self::RustSrc => "the kernel half builds its own `core`",
             Self::BpfFs => "programs and maps are pinned there",
-            Self::CargoDeny => "checks the licences of every dependency",
         }
     }
 
-    fn line(&self) -> String {
-        format!("{:<36} {}", self.name(), self.reason())
+    const fn package(&self) -> Option<&'static str> {
+        match self {
+            Self::Program(program) => match program.origin() {
+                Origin::Debian(package) => Some(package),
+                Origin::Rust(_) | Origin::Cargo(_) => None,
+            },
+            Self::Material(material) => Some(material.package),
+            Self::RustSrc | Self::BpfFs => None,
+        }
+    }
+
+    fn line(&self, state: &str, words: &str) -> String {
+        let words: String = words.chars().take(WORDS).collect();
+        format!("{state}  {:<20} {:<20} {words}", self.name(), self.origin())
     }
 
     fn is_met(&self) -> bool {
         match self {
-            Self::Package(package) => package.is_there(),
-            Self::Component(component) => component.is_there(),
-            Self::BpfLinker => is_version("bpf-linker", BPF_LINKER),
+            Self::Program(program) => match program.origin() {
+                Origin::Cargo(version) => program.is_version(version),
+                Origin::Debian(_) | Origin::Rust(_) => program.find().is_some(),
+            },
+            Self::Material(material) => material.find().is_some(),
+            Self::RustSrc => has_rust_src(),
             Self::BpfFs => is_bpffs_mounted(),
-            Self::CargoDeny => is_version("cargo-deny", CARGO_DENY),
+        }
+    }
+
+    /// Starts what can be started. What it says of itself, or why it does not run.
+    fn answer(&self) -> Result<String, String> {
+        match self {
+            Self::Program(program) => program.answer(),
+            Self::Material(_) | Self::RustSrc | Self::BpfFs => Ok(String::new()),
+        }
+    }
+
+    fn install(&self) -> Result<()> {
+        match self {
+            Self::Program(program) => match program.origin() {
+                Origin::Debian(_) => Ok(()),
+                Origin::Rust(component) => install_component(component),
+                Origin::Cargo(version) => cargo_install(program.name(), version),
+            },
+            Self::Material(_) => Ok(()),
+            Self::RustSrc => install_component("rust-src"),
+            Self::BpfFs => mount_bpffs(),
         }
     }
 }
@@ -103,94 +132,86 @@ impl Need {
 /// `cargo xtask setup`: everything, said out loud.
 pub(crate) fn all(ci: bool) -> Result<()> {
     let (there, missing) = look(wanted(ci));
-    show("present", &there);
-    install(missing)?;
+    for need in &there {
+        println!("{}", need.line("present", need.reason()));
+    }
+    install(&missing)?;
     println!("setup: complete");
     Ok(())
 }
 
-/// `cargo xtask setup --check`: an error when something is missing.
+/// `cargo xtask setup --check`: an error when something is missing, or is there and does not start.
 pub(crate) fn check(ci: bool) -> Result<()> {
     let (there, missing) = look(wanted(ci));
-    show("present", &there);
-    show("missing", &missing);
-    if !missing.is_empty() {
-        bail!(
-            "{} missing; `cargo xtask setup` installs what is",
-            missing.len()
-        );
+    let mut wanting = missing.len();
+    for need in &there {
+        match need.answer() {
+            Ok(words) => println!("{}", need.line("present", &words)),
+            Err(why) => {
+                wanting += 1;
+                println!("{}", need.line("missing", "is there and does not start"));
+                eprintln!("{why}");
+            }
+        }
+    }
+    for need in &missing {
+        println!("{}", need.line("missing", need.reason()));
+    }
+    if wanting > 0 {
+        let more = if ci { " --ci" } else { "" };
+        bail!("{wanting} missing; `cargo xtask setup{more}` installs what is");
     }
     Ok(())
 }
 
 /// What a command does first: silent when nothing is missing.
 pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
-    install(look(purposes).1)
+    install(&look(purposes).1)
 }
 
 const fn wanted(ci: bool) -> &'static [Purpose] {
-    if ci { &Purpose::ALL } else { &Purpose::WORK }
-}
-
-fn show(state: &str, needs: &[Need]) {
-    for need in needs {
-        println!("{state}  {}", need.line());
-    }
+    if ci { &ALL } else { &WORK }
 }
 
 /// What is there and what is not, in the order in which it must be installed.
 fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
     let wants = |purpose| purposes.contains(&purpose);
-    let linker = wants(Purpose::Build) && !Need::BpfLinker.is_met();
-    let packages = PACKAGES
+    let programs = PROGRAMS.iter().filter(|it| wants(it.purpose()));
+    let mut needs: Vec<Need> = programs.map(Need::Program).collect();
+    let linker = needs
         .iter()
-        .filter(|package| wants(package.purpose) || (linker && package.purpose == Purpose::Linker));
-    let mut needs: Vec<Need> = packages.map(Need::Package).collect();
-    needs.extend(
-        COMPONENTS
-            .iter()
-            .filter(|component| wants(component.purpose))
-            .map(Need::Component),
-    );
+        .any(|need| need.name() == BPF_LINKER.name() && !need.is_met());
+    let materials = MATERIALS.iter();
+    let materials =
+        materials.filter(|it| wants(it.purpose) || (linker && it.purpose == Purpose::Linker));
+    needs.extend(materials.map(Need::Material));
     if wants(Purpose::Build) {
-        needs.push(Need::BpfLinker);
+        needs.push(Need::RustSrc);
     }
     if wants(Purpose::Node) {
         needs.push(Need::BpfFs);
-    }
-    if wants(Purpose::Ci) {
-        needs.push(Need::CargoDeny);
     }
     needs.into_iter().partition(Need::is_met)
 }
 
 /// Speaks on standard error: the command that called may have data for standard output.
-fn install(missing: Vec<Need>) -> Result<()> {
-    for need in &missing {
-        eprintln!("missing  {}", need.line());
+fn install(missing: &[Need]) -> Result<()> {
+    for need in missing {
+        eprintln!("{}", need.line("missing", need.reason()));
     }
-    let packages: Vec<&str> = missing
-        .iter()
-        .filter_map(|need| match need {
-            Need::Package(package) => Some(package.name),
-            Need::Component(_) | Need::BpfLinker | Need::BpfFs | Need::CargoDeny => None,
-        })
-        .collect();
+    let mut packages: Vec<&str> = missing.iter().filter_map(Need::package).collect();
+    packages.sort_unstable();
+    packages.dedup();
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
     for need in missing {
-        match need {
-            Need::Package(_) => {}
-            Need::Component(component) => install_component(component.name)?,
-            Need::BpfLinker => install_bpf_linker()?,
-            Need::BpfFs => mount_bpffs()?,
-            Need::CargoDeny => cargo_install("cargo-deny", CARGO_DENY, &[])?,
-        }
+        need.install()?;
         if !need.is_met() {
             bail!(
-                "{} is still missing after it was installed; look at the output above",
-                need.name()
+                "{} is still missing after {} was installed; look at the output above",
+                need.name(),
+                need.origin()
             );
         }
     }
@@ -200,7 +221,7 @@ fn install(missing: Vec<Need>) -> Result<()> {
 /// One transaction. The package lists are fetched only when apt cannot do without: none there yet, or too old.
 fn install_packages(names: &[&str]) -> Result<()> {
     let wish = names.join(" ");
-    if find("apt-get").is_none() {
+    if APT_GET.find().is_none() {
         bail!("no apt-get here: install what these Debian packages hold by your own means: {wish}");
     }
     must_be_root(&format!("apt-get install {wish}"))?;
@@ -214,14 +235,14 @@ fn install_packages(names: &[&str]) -> Result<()> {
     if unknown.iter().any(|name| **name == "llvm-22-dev") {
         bail!(
             "apt does not know llvm-22-dev: this release's archive has no LLVM 22 (Debian 12 has it in its security \
-             archive). Add that, or LLVM's own archive for this release, or put bpf-linker {BPF_LINKER} into the path"
+             archive). Add that, or LLVM's own archive for this release, or put {BPF_LINKER:#} into the path"
         );
     }
     quiet(apt_get("install").args(names)).with_context(|| format!("install the packages {wish}"))
 }
 
-fn apt_get(verb: &str) -> std::process::Command {
-    let mut apt = command("apt-get");
+fn apt_get(verb: &str) -> Command {
+    let mut apt = command(&APT_GET);
     apt.env("DEBIAN_FRONTEND", "noninteractive")
         .args(["-q", "-y", verb]);
     if verb == "install" {
@@ -232,11 +253,11 @@ fn apt_get(verb: &str) -> std::process::Command {
 
 /// Does apt have a version of the package to offer?
 fn is_known(package: &str) -> bool {
-    read(command("apt-cache").args(["show", "--no-all-versions", package]))
+    read(command(&APT_CACHE).args(["show", "--no-all-versions", package]))
         .is_ok_and(|said| !said.is_empty())
 }
 
-fn must_be_root(what: &str) -> Result<()> {
+pub(crate) fn must_be_root(what: &str) -> Result<()> {
     let owner = fs::metadata("/proc/self")
         .context("ask who we are in /proc/self")?
         .uid();
@@ -248,32 +269,28 @@ fn must_be_root(what: &str) -> Result<()> {
 
 /// rust-toolchain.toml names these, and rustup then installs them by itself, unless it is told not to.
 fn install_component(name: &str) -> Result<()> {
-    if find("rustup").is_none() {
+    if RUSTUP.find().is_none() {
         bail!(
             "this Rust has no {name} and was not installed by rustup, which the build of the kernel half calls: \
              install rustup, then run this again"
         );
     }
     eprintln!("install  rustup component add {name}");
-    run(command("rustup").args(["component", "add", name]))
+    run(command(&RUSTUP).args(["component", "add", name]))
 }
 
-fn is_version(program: &str, version: &str) -> bool {
-    find(program).is_some()
-        && read(command(program).arg("--version"))
-            .is_ok_and(|said| said.split_whitespace().any(|word| word == version))
+fn has_rust_src() -> bool {
+    let root = read(command(&RUSTC).args(["--print", "sysroot"]));
+    let file = "lib/rustlib/src/rust/library/core/src/lib.rs";
+    root.is_ok_and(|root| Path::new(root.trim()).join(file).is_file())
 }
 
-/// Built with the LLVM that rustc has: bpf-linker reads rustc's bitcode, and an older LLVM cannot.
-fn install_bpf_linker() -> Result<()> {
-    cargo_install(
-        "bpf-linker",
-        BPF_LINKER,
-        &["--no-default-features", "--features", "llvm-22"],
-    )
-}
-
-fn cargo_install(package: &str, version: &str, more: &[&str]) -> Result<()> {
+/// bpf-linker is built with the LLVM that rustc has: it reads rustc's bitcode, and an older LLVM cannot.
+fn cargo_install(package: &str, version: &str) -> Result<()> {
+    let more: &[&str] = match package {
+        "bpf-linker" => &["--no-default-features", "--features", "llvm-22"],
+        _ => &[],
+    };
     eprintln!("install  cargo install {package}@{version}, which takes a minute or two");
     let mut command = shell::cargo();
     command
@@ -300,7 +317,7 @@ fn is_bpffs_mounted() -> bool {
 fn mount_bpffs() -> Result<()> {
     must_be_root(&format!("mount -t bpf bpf {BPFFS}"))?;
     eprintln!("install  mount -t bpf bpf {BPFFS}");
-    run(command("mount").args(["-t", "bpf", "bpf", BPFFS])).with_context(|| {
+    run(command(&MOUNT).args(["-t", "bpf", "bpf", BPFFS])).with_context(|| {
         format!(
             "mount the BPF file system at {BPFFS}; in a container, start it with that path mounted"
         )

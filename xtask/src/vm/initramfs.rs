@@ -1,8 +1,9 @@
 //! The guest's file system: its `/init`, a few programs with the libraries they load, and the kernel modules.
 
 use super::kernel::Kernel;
-use crate::shell::{command, find, quiet, read, run};
-use anyhow::{Context, Result, bail};
+use crate::shell::{command, quiet, read, run};
+use anyhow::{Context, Result};
+use ober_programs::{CPIO, IP, LDD, Program, STRIP, XZ};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::process::Stdio;
 /// What the card needs. Each brings the modules it depends on.
 const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
 /// Programs of this machine that the guest runs.
-const PROGRAMS: [&str; 1] = ["ip"];
+const PROGRAMS: [&Program; 1] = [&IP];
 
 /// Packs the archive `file`; `stage` is where its content is put together.
 pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) -> Result<()> {
@@ -21,10 +22,7 @@ pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) ->
     }
     add_program(stage, guest, "init")?;
     for program in PROGRAMS {
-        let Some(path) = find(program) else {
-            bail!("{program} is not in the path")
-        };
-        add_program(stage, &path, &format!("bin/{program}"))?;
+        add_program(stage, &program.path(), &format!("bin/{}", program.name()))?;
     }
     add_modules(stage, kernel)?;
     pack(stage, file)
@@ -32,13 +30,8 @@ pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) ->
 
 /// The program without its debug information, and every library the loader would load for it.
 fn add_program(stage: &Path, program: &Path, name: &str) -> Result<()> {
-    quiet(
-        command("strip")
-            .arg("-o")
-            .arg(stage.join(name))
-            .arg(program),
-    )?;
-    let loads = read(command("ldd").arg(program))?;
+    quiet(command(&STRIP).arg("-o").arg(stage.join(name)).arg(program))?;
+    let loads = read(command(&LDD).arg(program))?;
     for library in loads
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
@@ -64,7 +57,7 @@ fn add_modules(stage: &Path, kernel: &Kernel) -> Result<()> {
         fs::copy(module, &place)
             .with_context(|| format!("copy {} to {}", module.display(), place.display()))?;
         if place.extension().is_some_and(|kind| kind == "xz") {
-            quiet(command("xz").arg("-d").arg(&place))?;
+            quiet(command(&XZ).arg("-d").arg(&place))?;
         }
     }
     Ok(())
@@ -82,7 +75,7 @@ fn pack(stage: &Path, file: &Path) -> Result<()> {
             .with_context(|| format!("write {}", listing.display()))?;
     }
     let input = File::open(&listing).with_context(|| format!("open {}", listing.display()))?;
-    let mut cpio = command("cpio");
+    let mut cpio = command(&CPIO);
     cpio.args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
         .current_dir(stage);
     run(cpio.stdin(Stdio::from(input)).stdout(Stdio::from(archive)))

@@ -2,6 +2,7 @@
 
 use crate::shell::{command, quiet, read, run, target, whole};
 use anyhow::{Context, Result, bail};
+use ober_programs::{APT_CACHE, APT_GET, DEPMOD, DPKG, MODPROBE};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,10 @@ pub(super) fn fetch(package: Option<&str>) -> Result<Kernel> {
 }
 
 fn oldest() -> Result<String> {
-    let search = || read(command("apt-cache").args(["search", "--names-only", OLDEST]));
+    let search = || read(command(&APT_CACHE).args(["search", "--names-only", OLDEST]));
     let mut found = search()?;
     if found.is_empty() {
-        run(command("apt-get").args(["-q", "update"]))?;
+        run(command(&APT_GET).args(["-q", "update"]))?;
         found = search()?;
     }
     let revision = |name: &&str| {
@@ -52,7 +53,7 @@ fn oldest() -> Result<String> {
 
 /// `linux-image-amd64` holds no kernel, it depends on the one that does.
 fn concrete(package: &str) -> Result<String> {
-    let depends = read(command("apt-cache").args(["depends", package]))?;
+    let depends = read(command(&APT_CACHE).args(["depends", package]))?;
     let image = depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "));
@@ -65,13 +66,13 @@ fn concrete(package: &str) -> Result<String> {
 
 fn unpack(package: &str, into: &Path) -> Result<()> {
     eprintln!("vm: downloading {package}");
-    let mut download = command("apt-get");
+    let mut download = command(&APT_GET);
     download
         .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
         .current_dir(into);
     quiet(&mut download)?;
     let file = first(into, package)?;
-    quiet(command("dpkg").arg("-x").args([&file, into]))?;
+    quiet(command(&DPKG).arg("-x").args([&file, into]))?;
     fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
 }
 
@@ -117,13 +118,13 @@ impl Kernel {
             .exists()
         {
             quiet(
-                command("depmod")
+                command(&DEPMOD)
                     .arg("-b")
                     .arg(&self.root)
                     .arg(&self.version),
             )?;
         }
-        let mut modprobe = command("modprobe");
+        let mut modprobe = command(&MODPROBE);
         modprobe
             .args([
                 "-C",

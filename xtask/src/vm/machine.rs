@@ -3,6 +3,7 @@
 use super::kernel::Kernel;
 use super::wire::Wire;
 use anyhow::{Context, Result};
+use ober_programs::{QEMU, SETPRIV};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
@@ -28,9 +29,7 @@ impl Machine {
         initramfs: &Path,
         wire: &Wire,
     ) -> Result<(Self, Receiver<String>)> {
-        // Should we be killed, the machine goes too.
-        let mut command = wire.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        let mut command = QEMU.command();
         command.args(MACHINE.split(' ')).args([
             "-netdev",
             CABLE,
@@ -44,8 +43,9 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(initramfs);
+        // Should we be killed, the machine goes too.
+        let mut command = wire.inside(&SETPRIV.before(["--pdeathsig", "KILL"], &command));
         let mut qemu = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .context("start QEMU")?;

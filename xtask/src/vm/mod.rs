@@ -14,10 +14,11 @@ mod kernel;
 mod machine;
 mod wire;
 
-use crate::setup::{self, Purpose};
+use crate::setup;
 use crate::shell::{self, cargo, target};
 use anyhow::{Context, Result, bail};
 use machine::Machine;
+use ober_programs::{Command, Purpose, TIMEOUT};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::id;
@@ -30,7 +31,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// Boots the kernel of this package and runs the checks.
 pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm])?;
+    setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm, Purpose::Release])?;
     let guest = match guest {
         Some(guest) => guest,
         None => build_guest()?,
@@ -90,12 +91,13 @@ const fn ending(why: RecvTimeoutError) -> &'static str {
 
 /// The checks from outside, which each bound their own time; together they end well before [`LIMIT`].
 fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
-    let mut clients = wire.command("timeout");
-    clients
-        .args(["--signal=KILL", "90"])
-        .arg(guest)
-        .arg("outside");
-    let output = clients.output().context("start the clients")?;
+    let mut clients = Command::own(guest);
+    clients.arg("outside");
+    let limited = TIMEOUT.before(["--signal=KILL", "90"], &clients);
+    let output = wire
+        .inside(&limited)
+        .output()
+        .context("start the clients")?;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         score.count(line);
     }

@@ -1,9 +1,10 @@
 //! The cable: a four-queue tap in a network namespace of its own, where the clients live. Gone when dropped.
 
-use crate::shell::{command, quiet, read};
+use crate::shell::{at_root, command, quiet, read};
 use anyhow::{Context, Result, bail};
+use ober_programs::{Command, IP, NSENTER};
 use std::path::Path;
-use std::process::{Command, id};
+use std::process::id;
 
 pub(super) struct Wire {
     namespace: String,
@@ -28,7 +29,7 @@ impl Wire {
         let wire = Self {
             namespace: format!("{PREFIX}{}", id()),
         };
-        quiet(command("ip").args(["netns", "add", &wire.namespace]))
+        quiet(command(&IP).args(["netns", "add", &wire.namespace]))
             .context("make a network namespace")?;
         wire.ip(&["link", "set", "lo", "up"])?;
         wire.ip(&["tuntap", "add", "dev", "tap0", "mode", "tap", "multi_queue"])?;
@@ -48,23 +49,22 @@ impl Wire {
     }
 
     fn ip(&self, words: &[&str]) -> Result<()> {
-        quiet(command("ip").args(["-n", &self.namespace]).args(words))
+        quiet(command(&IP).args(["-n", &self.namespace]).args(words))
     }
 
     /// A command that will run at the clients' end.
-    pub(super) fn command(&self, program: &str) -> Command {
-        let mut inside = command("ip");
-        inside.args(["netns", "exec", &self.namespace, program]);
-        inside
+    pub(super) fn inside(&self, command: &Command) -> Command {
+        let namespace = format!("--net=/run/netns/{}", self.namespace);
+        at_root(NSENTER.before([namespace], command))
     }
 }
 
 /// Removes what killed runs have left.
 fn sweep() -> Result<()> {
-    for line in read(command("ip").args(["netns", "list"]))?.lines() {
+    for line in read(command(&IP).args(["netns", "list"]))?.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
         if super::is_left_over(name, PREFIX) {
-            quiet(command("ip").args(["netns", "del", name]))?;
+            quiet(command(&IP).args(["netns", "del", name]))?;
         }
     }
     Ok(())
@@ -72,7 +72,7 @@ fn sweep() -> Result<()> {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if let Err(error) = quiet(command("ip").args(["netns", "del", &self.namespace])) {
+        if let Err(error) = quiet(command(&IP).args(["netns", "del", &self.namespace])) {
             eprintln!("vm: {error:#}");
         }
     }

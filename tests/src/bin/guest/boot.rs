@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+use ober_programs::IP;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What the card is called: there is no udev to rename it.
@@ -73,7 +73,8 @@ fn wait(file: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
 
 /// Runs `ip` and returns what it said.
 pub(crate) fn ip(words: &[&str]) -> Result<String> {
-    let output = Command::new("/bin/ip")
+    let output = IP
+        .at("/bin/ip")
         .args(words)
         .output()
         .with_context(|| format!("run ip {}", words.join(" ")))?;
