@@ -15,7 +15,17 @@
 //! cli -> trial (bgp, bfd, vrrp and check, without announcing), doctor -> finding
 //! offline: the same answers without a daemon
 //! ```
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test reads the files it wrote and starts what it needs"
+    )
+)]
+
 pub mod config;
+pub mod file;
+pub mod random;
 
 pub mod hostlist;
 pub mod resolve;

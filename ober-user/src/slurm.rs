@@ -2,12 +2,15 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use crate::hostlist::{self, Cap, NoSources};
+use crate::{
+    file,
+    hostlist::{self, Cap, NoSources},
+};
 
 /// Slurm nests includes at most this deep in practice; a file that includes itself would go on for ever.
 const DEEPEST: usize = 8;
@@ -106,7 +109,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn file(&mut self, path: &Path, depth: usize) -> Result<(), Error> {
         // Comments in old files are not always UTF-8, and none of what is read here may be anything else.
-        let bytes = fs::read(path).map_err(|source| Error::Read {
+        let bytes = file::read(path, file::Kind::Slurm).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -238,6 +241,8 @@ fn pairs(line: &str) -> Vec<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(files: &[(&str, &str)]) -> Result<NodeAddrs, Error> {

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::file::{self, Kind};
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("write {path}: {source}; its directory must be writable and its disk not full", path = .path.display())]
@@ -44,11 +46,8 @@ impl Pending {
             path: path.into(),
             beside: name.into(),
         };
-        let mut options = fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(
-            options.write(true).create(true).truncate(true),
-            0o600,
-        );
+        let mut options = file::private();
+        options.write(true).create(true).truncate(true);
         let mut file = options.open(&pending.beside).map_err(error)?;
         file.write_all(bytes).map_err(error)?;
         Ok(pending)
@@ -64,7 +63,7 @@ impl Pending {
 
     /// Makes sure that it survives a loss of power once it is committed.
     pub fn sync(&self) -> Result<(), Error> {
-        let sync = || fs::File::open(&self.beside)?.sync_all();
+        let sync = || file::open(&self.beside, Kind::Own)?.sync_all();
         sync().map_err(|source| Error::Write {
             path: self.path.clone(),
             source,
@@ -120,7 +119,7 @@ impl Appended {
             path: path.into(),
             source,
         };
-        let file = match fs::OpenOptions::new().write(true).open(path) {
+        let file = match file::private().write(true).open(path) {
             Ok(file) => file,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(error(source)),
@@ -155,7 +154,7 @@ impl Drop for Appended {
 
 /// Reads a file; `None` when there is none.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
+    match file::read(path, Kind::Own) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read {

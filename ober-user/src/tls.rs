@@ -18,7 +18,10 @@ use rustls_pki_types::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::config::tls_client::{Tls, Verify};
+use crate::{
+    config::tls_client::{Tls, Verify},
+    file::{self, Kind},
+};
 
 /// Where Debian and Red Hat keep the certificates of the authorities everybody trusts.
 const SYSTEM: [&str; 2] = [
@@ -62,7 +65,7 @@ pub fn client(tls: &Tls, named: bool) -> Result<Arc<ClientConfig>, Error> {
         path: path.clone(),
         source,
     };
-    let key = PrivateKeyDer::from_pem_file(path).map_err(unreadable)?;
+    let key = PrivateKeyDer::from_pem_slice(&read(path, Kind::Certificate)?).map_err(unreadable)?;
     Ok(Arc::new(
         builder.with_client_auth_cert(certificates(path)?, key)?,
     ))
@@ -116,10 +119,18 @@ pub fn vouched(
     Ok(())
 }
 
+fn read(path: &Path, kind: Kind) -> Result<Vec<u8>, Error> {
+    file::read(path, kind).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source: pem::Error::Io(source),
+    })
+}
+
 /// The certificates of a PEM file, in its order.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    read.map_err(|source| Error::Read {
+    let text = read(path, Kind::Authorities)?;
+    let certificates: Result<_, _> = CertificateDer::pem_slice_iter(&text).collect();
+    certificates.map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })

@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Write as _,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,8 @@ use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
+
+use crate::file::{self, Kind};
 
 /// A chain, the server's own certificate first, and its private key.
 #[derive(Debug)]
@@ -166,7 +168,7 @@ fn block(text: &mut String, label: &str, der: &[u8]) {
 }
 
 fn slurp(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Read {
+    file::read(path, Kind::Certificate).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })
@@ -212,6 +214,8 @@ fn is_sequence(der: &[u8]) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The smallest DER that passes for one: SEQUENCE { INTEGER 1 }.

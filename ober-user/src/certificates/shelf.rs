@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::{Config, tls::Termination},
+    file::{self, Kind},
     store::{self, Pending},
 };
 
@@ -182,7 +183,7 @@ pub fn has_copy(run: &Path, source: &Path) -> bool {
 fn earlier(run: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
     let source = |path: PathBuf| {
-        let text = fs::read_to_string(path).ok()?;
+        let text = file::text(&path, Kind::Own).ok()?;
         let first = text.lines().next()?;
         first.strip_prefix("# ").map(PathBuf::from)
     };
@@ -190,7 +191,7 @@ fn earlier(run: &Path) -> BTreeSet<PathBuf> {
 }
 
 fn kept(path: &Path) -> Option<(Facts, String)> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = file::text(path, Kind::Own).ok()?;
     let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
     Some((Facts::of(path, &bundle).ok()?, text))
 }
@@ -366,7 +367,7 @@ impl Filling<'_> {
 
     /// Whole, for the owner alone, and only if it is another.
     fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
-        match fs::read(path) {
+        match file::read(path, Kind::Own) {
             Ok(_) if self.only_new => Ok(()),
             Ok(there) if there == text.as_bytes() => Ok(()),
             Ok(_) | Err(_) => Pending::write(path, text.as_bytes())?.commit(),

@@ -1,7 +1,9 @@
 //! Which capabilities a command needs, and which this process lacks. Root has all of them; a service manager can give
 //! them one by one (`AmbientCapabilities=`).
 
-use std::{fmt, fs};
+use std::fmt;
+
+use crate::file;
 
 /// A Linux capability and what Ober needs it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +104,7 @@ fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
 
 /// The effective capabilities, as bits.
 fn effective() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = file::kernel_text("/proc/self/status").ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))?;

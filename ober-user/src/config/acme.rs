@@ -15,6 +15,8 @@ use super::{
     valid::Judge,
 };
 
+use crate::file;
+
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const ROUTE53: &str = "https://route53.amazonaws.com";
 /// The port an authority asks at (RFC 8555 section 8.3).
@@ -206,7 +208,7 @@ impl Judge<'_> {
             account_key: raw
                 .account_key_file
                 .0
-                .map(|at| self.existing("account_key_file", at)),
+                .map(|at| self.existing("account_key_file", at, file::Kind::Certificate)),
             challenge,
         })
     }

@@ -1,8 +1,10 @@
 //! What a configuration takes from the process and the machine, and `${NAME}` in its strings.
 
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use super::Error;
+
+use crate::file;
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
@@ -19,7 +21,7 @@ impl Env {
     /// Those of this process.
     pub fn current() -> Result<Self, Error> {
         let path = Path::new(ONLINE);
-        let online = fs::read_to_string(path).map_err(|source| Error::Cpus {
+        let online = file::kernel_text(path).map_err(|source| Error::Cpus {
             path: path.to_owned(),
             source,
         })?;

@@ -1,7 +1,6 @@
 //! Secrets: written as `"${NAME}"` or kept in a file, and never where everybody may read them.
 
 use std::{
-    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -12,6 +11,8 @@ use super::{
     valid::Judge,
     written::exposed,
 };
+
+use crate::file;
 
 /// Which secret.
 pub(super) struct Kind {
@@ -80,10 +81,11 @@ fn read_from(kind: &Kind, path: &Path) -> Result<String, (String, String)> {
         let message = format!("read {} from {}: {error}", kind.what, path.display());
         (message, kind.make.to_owned())
     };
-    if exposed(fs::metadata(path).map_err(cannot)?.mode()) {
+    let (text, facts) = file::text_with(path, file::Kind::Secret).map_err(cannot)?;
+    if exposed(facts.mode()) {
         return Err(readable_by_all(kind, path));
     }
-    fs::read_to_string(path).map_err(cannot)
+    Ok(text)
 }
 
 fn readable_by_all(kind: &Kind, path: &Path) -> (String, String) {

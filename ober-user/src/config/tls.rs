@@ -13,7 +13,10 @@ use super::{
     source::{Fault, Span},
     valid::Judge,
 };
-use crate::certificates::{Bundle, shelf};
+use crate::{
+    certificates::{Bundle, shelf},
+    file,
+};
 
 /// A version of TLS, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -163,7 +166,7 @@ impl Judge<'_> {
         }
         let authorities = raw.ca.0.map_or(Authorities::System, |at| {
             let (span, path) = (at.span.clone(), self.word_path(at));
-            self.readable("ca", &path, span);
+            self.readable("ca", &path, file::Kind::Authorities, span);
             Authorities::File(path)
         });
         ToServers {
@@ -227,8 +230,8 @@ impl Judge<'_> {
         names
     }
 
-    fn readable(&mut self, key: &str, path: &std::path::Path, span: Span) {
-        if let Err(error) = std::fs::File::open(path) {
+    pub(super) fn readable(&mut self, key: &str, path: &Path, kind: file::Kind, span: Span) {
+        if let Err(error) = file::open(path, kind) {
             let message = format!("`{key}` {}: {error}", path.display());
             self.refuse(Fault::new(span, message).help("correct the path or leave the key out"));
         }

@@ -12,6 +12,8 @@ use super::{
     valid::Judge,
 };
 
+use crate::file::Kind;
+
 /// How the other end is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -65,7 +67,7 @@ impl Judge<'_> {
     pub(super) fn tls(&mut self, raw: Raw) -> Tls {
         let verify = match (raw.verify.or(true), raw.ca.0) {
             (true, None) => Verify::System,
-            (true, Some(at)) => Verify::Authority(self.existing("ca", at)),
+            (true, Some(at)) => Verify::Authority(self.existing("ca", at, Kind::Authorities)),
             (false, None) => Verify::Nobody,
             (false, Some(at)) => {
                 let message = "`ca` has no meaning where nobody is verified";
@@ -77,7 +79,10 @@ impl Judge<'_> {
         Tls {
             verify,
             name: raw.name.0.map(|at| at.value),
-            identity: raw.certificate.0.map(|at| self.existing("certificate", at)),
+            identity: raw
+                .certificate
+                .0
+                .map(|at| self.existing("certificate", at, Kind::Certificate)),
         }
     }
 }

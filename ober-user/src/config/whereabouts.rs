@@ -1,14 +1,13 @@
 //! Where an instance keeps its things, even when its configuration is bad: whoever wants to go back to a good one must be
 //! able to find it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Env, base, env::substitute};
+
+use crate::file;
 
 /// What of `[node]` says where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,8 @@ impl Whereabouts {
         let main = std::path::absolute(main).unwrap_or_else(|_| main.to_owned());
         let base = base(&main);
         let more = super::written::further(&main).unwrap_or_default();
-        let texts = std::iter::once(main).chain(more).map(fs::read_to_string);
+        let read = |path: PathBuf| file::text(&path, file::Kind::Configuration);
+        let texts = std::iter::once(main).chain(more).map(read);
         let texts: Vec<String> = texts.filter_map(Result::ok).collect();
         let find = |key: &str| {
             let mut found = texts.iter().filter_map(|text| written(text, key));
@@ -56,6 +56,8 @@ fn written(text: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

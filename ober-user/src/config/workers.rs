@@ -16,6 +16,8 @@ use super::{
     valid::Judge,
 };
 
+use crate::file;
+
 /// Where a daemon's PATH may not lead but HAProxy lives.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 /// Index 0 is empty and 1 is full, so the first page of a list is 2.
@@ -178,7 +180,7 @@ impl Judge<'_> {
             concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
             slurm_conf: resolve.slurm_conf.0.map(|at| {
                 let path = self.path(&at.value);
-                if let Err(error) = fs::metadata(&path) {
+                if let Err(error) = file::open(&path, file::Kind::Slurm) {
                     let message = format!("`slurm_conf` {}: {error}", path.display());
                     self.refuse(
                         Fault::new(at.span, message).help("correct the path or leave the key out"),

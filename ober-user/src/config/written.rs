@@ -15,6 +15,8 @@ use super::{
     valid::Judge,
 };
 
+use crate::file;
+
 /// Directory beside the main file whose `*.toml` are read after it.
 const MORE: &str = "config.d";
 
@@ -40,11 +42,11 @@ impl File {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let read = || {
             let path = std::path::absolute(path)?;
-            let (text, mode) = (fs::read_to_string(&path)?, fs::metadata(&path)?.mode());
+            let (text, facts) = file::text_with(&path, file::Kind::Configuration)?;
             Ok(Self {
                 path,
                 text,
-                mode: mode & 0o777,
+                mode: facts.mode() & 0o777,
             })
         };
         read().map_err(|source| Error::Read {

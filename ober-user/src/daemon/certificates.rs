@@ -18,7 +18,7 @@ use crate::{
         workers::Delivery,
     },
     config::Config,
-    drive, lists,
+    drive, file, lists,
     status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
 };
 
@@ -30,6 +30,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 const SETTLES: usize = 5;
 /// Certificates end without anybody writing a file, and not every file system tells of changes.
 const RECOUNT: Duration = Duration::from_mins(1);
+/// What a file system needs to read them all; they are read again a minute later.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is shown of them.
 pub(super) type Shown = Mutex<Certificates>;
@@ -127,7 +129,7 @@ impl Keeper {
     async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {
         for _ in 0..SETTLES {
             let (of, now) = (Arc::clone(config), lists::now());
-            let filled = tokio::task::spawn_blocking(move || {
+            let filled = file::away(PATIENCE, move || {
                 let stock = shelf::fill(&of, now)?;
                 let sight = watch::sight(&stock.watched);
                 Ok::<_, shelf::Error>((stock, sight))

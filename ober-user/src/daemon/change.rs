@@ -1,8 +1,12 @@
 //! Another configuration while running: what it would come to, and how it is put in force, or nothing at all.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tokio::sync::MutexGuard;
 
 use super::{
@@ -16,11 +20,15 @@ use crate::{
     api::{Reloaded, Sync, Text},
     backends::{Backends, Ready},
     config::{Config, Written},
+    file,
     haproxy::{self, Pool, Report},
     history::Origin,
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
 };
+
+/// What a file system needs to read a configuration and what it names.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a change is made with, locked in the order of [`Daemon`].
 struct Held<'d> {
@@ -46,21 +54,21 @@ impl Daemon {
     /// What putting this text in force would come to. Changes nothing.
     pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
         let held = self.hold().await;
-        let (written, _) = self.written(text)?;
-        Ok(self.prepare(written, &held).await?.plan)
+        let (written, _) = Box::pin(self.written(text)).await?;
+        Ok(Box::pin(self.prepare(written, &held)).await?.plan)
     }
 
     /// Puts a text in force, or changes nothing and says why.
     pub(super) async fn change(&self, text: &Text, mut origin: Origin) -> anyhow::Result<Reloaded> {
         let mut held = self.hold().await;
-        let (written, of) = self.written(text)?;
+        let (written, of) = Box::pin(self.written(text)).await?;
         origin.of = of;
-        let prepared = self.prepare(written, &held).await?;
+        let prepared = Box::pin(self.prepare(written, &held)).await?;
         let files = match text {
             Text::Own => Files::default(),
             Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
         };
-        let (plan, report) = self.perform(prepared, files, &mut held).await?;
+        let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         drop(held);
         let (reason, by) = (origin.reason.name(), origin.by);
         tracing::info!(
@@ -100,10 +108,14 @@ impl Daemon {
     }
 
     /// The files that are meant, and the snapshot they are from.
-    fn written(&self, text: &Text) -> anyhow::Result<(Written, Option<u64>)> {
+    async fn written(&self, text: &Text) -> anyhow::Result<(Written, Option<u64>)> {
         match text {
-            Text::Own => Ok((Written::read(&self.path)?, None)),
-            Text::File(file) => Ok((Written::replaced(&self.path, file.clone())?, None)),
+            Text::Own => Ok((self.away(Written::read).await??, None)),
+            Text::File(file) => {
+                let file = file.clone();
+                let written = self.away(|path| Written::replaced(path, file)).await??;
+                Ok((written, None))
+            }
             Text::Snapshot(number) => {
                 let snapshot = match number {
                     Some(number) => self.history().read(*number)?,
@@ -114,9 +126,20 @@ impl Daemon {
         }
     }
 
+    /// Reads files of the configuration, or what they name, where waiting for a file system holds nobody up.
+    async fn away<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let path = self.path.clone();
+        let done = file::away(PATIENCE, move || read(&path)).await;
+        done.with_context(|| format!("read {} and the files it names", self.path.display()))
+    }
+
     async fn prepare(&self, written: Written, held: &Held<'_>) -> anyhow::Result<Prepared> {
         let old = self.config();
-        let config = start::meant(&self.path, &written)?;
+        let text = written.clone();
+        let config = self.away(move |path| start::meant(path, &text)).await??;
         unchangeable(&old, &config)?;
         start::check_interfaces(&config)?;
         let mut backends = Backends::open(&config)?;

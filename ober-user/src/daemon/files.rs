@@ -10,6 +10,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::{File, Written},
+    file,
     store::Pending,
 };
 
@@ -47,7 +48,7 @@ impl Files {
     fn replace(&mut self, place: &Path, file: &File) -> anyhow::Result<()> {
         // A link stays a link.
         let place = &fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
-        let there = fs::read(place).ok();
+        let there = file::read(place, file::Kind::Configuration).ok();
         if there.as_deref() == Some(file.text.as_bytes()) {
             return Ok(());
         }

@@ -1,9 +1,10 @@
 //! The secret of the flow hash.
 
-use std::{fs, io::Read as _, path::Path};
+use std::path::Path;
 
 use crate::{
     config::Config,
+    file, random,
     store::{Error, Pending},
 };
 
@@ -14,7 +15,7 @@ pub fn cluster_key(config: &Config) -> Result<[u64; 2], Error> {
     }
     let path = config.node.state.join("cluster.key");
     let read = |path: &Path| {
-        fs::read(path)
+        file::read(path, file::Kind::Own)
             .ok()
             .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
     };
@@ -30,13 +31,10 @@ pub fn cluster_key(config: &Config) -> Result<[u64; 2], Error> {
 }
 
 fn make(path: &Path) -> Result<[u8; 16], Error> {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|source| Error::Read {
-            path: "/dev/urandom".into(),
-            source,
-        })?;
+    let bytes = random::bytes().map_err(|source| Error::Write {
+        path: path.into(),
+        source,
+    })?;
     Pending::write(path, &bytes)?.commit()?;
     Ok(bytes)
 }

@@ -8,6 +8,8 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::file;
+
 /// The instance is ours as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
@@ -31,7 +33,7 @@ impl Lock {
             source,
         };
         fs::create_dir_all(run).map_err(failed)?;
-        let mut options = File::options();
+        let mut options = file::private();
         let mut file = options
             .read(true)
             .write(true)

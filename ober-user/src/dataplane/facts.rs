@@ -8,7 +8,7 @@ use super::{
     load::PROGRAMS,
     maps::{NAMES, entries},
 };
-use crate::status;
+use crate::{file, status};
 
 /// The programs pinned in `directory`, as the kernel describes them.
 pub fn programs(directory: &Path) -> Vec<status::Program> {
@@ -46,7 +46,7 @@ pub fn maps(directory: &Path) -> Vec<status::Map> {
 fn memory(info: &MapInfo) -> u64 {
     let text = info.fd().ok().and_then(|fd| {
         let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd));
-        std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
+        file::kernel_text(format!("/proc/self/fdinfo/{fd}")).ok()
     });
     let value = text
         .as_ref()

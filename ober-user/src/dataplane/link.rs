@@ -14,7 +14,7 @@ use aya::programs::{
 };
 
 use super::{Error, chain, facts};
-use crate::config::XdpMode;
+use crate::{config::XdpMode, file};
 
 const LOOKUP: &str = "link_lookup";
 /// A directory among the pins: the programs write the packet log.
@@ -53,8 +53,8 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     {
         return Ok(());
     }
-    let namespace =
-        fs::File::open("/proc/thread-self/ns/net").map_err(|cause| error(cause.to_string()))?;
+    let namespace = file::open("/proc/thread-self/ns/net".as_ref(), file::Kind::Own)
+        .map_err(|cause| error(cause.to_string()))?;
     let id = program
         .attach(namespace)
         .map_err(|cause| error(chain(&cause)))?;

@@ -1,6 +1,6 @@
 //! Looks the facts up: the only part of `doctor` that reads anything.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use nix::{
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cli::privilege,
     config::Config,
-    dataplane, haproxy, lists, netlink,
+    dataplane, file, haproxy, lists, netlink,
     realtime::{Priority, Thread},
     sockopt,
     status::{Counters, Status},
@@ -232,7 +232,7 @@ fn disciplined() -> Option<bool> {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path)
+    file::kernel_text(path)
         .ok()
         .map(|text| text.trim_end().to_owned())
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,7 +24,7 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use super::News;
 use crate::{
     config::{Config, gate::Interfaces},
-    dataplane, netlink,
+    dataplane, file, netlink,
 };
 
 /// A notification can be lost when the kernel's queue for us is full; then this is how long we are wrong.
@@ -67,7 +67,7 @@ pub enum Disabled {
 impl Disabled {
     /// What the file says. Whatever is not a list of addresses is for all.
     pub fn read(path: &Path) -> Self {
-        match fs::read_to_string(path) {
+        match file::text(path, file::Kind::Note) {
             Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::None,
             Err(_) => Self::All,

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::fd::{OwnedFd, RawFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,6 +18,8 @@ use super::{
     sockets::{Key, is_listening},
     worker::{Generation, Pid},
 };
+
+use crate::file;
 
 /// The files of one worker in the run directory.
 #[derive(Clone, Debug)]
@@ -97,14 +100,16 @@ impl Record {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(path)?)?)
+        Ok(serde_json::from_slice(&file::read(path, file::Kind::Own)?)?)
     }
 }
 
 /// Writes beside and renames.
 pub(super) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    fs::write(&beside, content)?;
+    let mut options = file::private();
+    let options = options.write(true).create(true).truncate(true);
+    options.open(&beside)?.write_all(content)?;
     fs::rename(&beside, path)
 }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     certificates::{acme, shelf},
     config::Config,
-    lists,
+    file, lists,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub(super) async fn prepare(
 ) -> Result<Vec<Order>, Error> {
     let drafts = draft(config, servers, sets).await?;
     // A worker reads them when it starts; what changes later it is told.
-    shelf::fill(config, lists::now())?;
+    away(config, |config| shelf::fill(config, lists::now())).await?;
     for (text, order) in &drafts {
         write(&order.launch.file, text)?;
     }
@@ -53,8 +53,8 @@ pub(super) async fn draft(
     sets: &[Set],
 ) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
-    shelf::rehearse(config, lists::now())?;
-    let thumbprint = acme::thumbprint(config)?;
+    away(config, |config| shelf::rehearse(config, lists::now())).await?;
+    let thumbprint = away(config, acme::thumbprint).await?;
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -89,6 +89,19 @@ pub(super) async fn draft(
         accepted(haproxy, &candidate, text, &order.launch).await?;
     }
     Ok(drafts)
+}
+
+/// Reads certificates and keys where waiting for a file system holds nobody up.
+async fn away<T: Send + 'static, E: Send + 'static>(
+    config: &Config,
+    read: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
+) -> Result<T, Error>
+where
+    Error: From<E>,
+{
+    let config = config.clone();
+    let done = file::away(PATIENCE, move || read(&config)).await;
+    Ok(done.map_err(Error::Unread)??)
 }
 
 fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {

@@ -2,10 +2,12 @@
 //! whoever reads it, once the daemon is gone.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::PathBuf,
 };
+
+use crate::file;
 
 /// A log larger than this is put aside when the next process starts.
 const LIMIT: u64 = 1 << 20;
@@ -29,10 +31,7 @@ impl Log {
         if fs::metadata(&self.path).is_ok_and(|meta| meta.len() > LIMIT) {
             fs::rename(&self.path, self.path.with_extension("log.old"))?;
         }
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)?;
+        let log = file::private().create(true).append(true).open(&self.path)?;
         self.from = log.metadata()?.len();
         Ok(log)
     }
@@ -48,7 +47,7 @@ impl Log {
     }
 
     fn read(&self) -> io::Result<String> {
-        let mut log = File::open(&self.path)?;
+        let mut log = file::open(&self.path, file::Kind::Own)?;
         let from = log.metadata()?.len().saturating_sub(QUOTE).max(self.from);
         log.seek(SeekFrom::Start(from))?;
         let mut words = Vec::new();

@@ -86,6 +86,8 @@ pub enum Error {
     Render(#[from] render::Error),
     #[error(transparent)]
     Certificates(#[from] crate::certificates::shelf::Error),
+    #[error("read the certificates: {0}; everything stays as it was")]
+    Unread(io::Error),
     #[error(transparent)]
     Account(#[from] crate::certificates::acme::AccountError),
     #[error(

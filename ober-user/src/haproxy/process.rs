@@ -29,6 +29,8 @@ use super::{
     worker::{Exit, Generation, Pid},
 };
 
+use crate::file;
+
 /// Everything a process is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
@@ -154,7 +156,7 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
 }
 
 fn start_time(pid: Pid) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.0))?;
+    let stat = file::kernel_text(format!("/proc/{}/stat", pid.0))?;
     parse_start_time(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
@@ -166,7 +168,7 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 
 /// The arguments a process was started with; none if it has ended.
 pub(super) fn arguments(pid: Pid) -> Vec<OsString> {
-    let line = std::fs::read(format!("/proc/{}/cmdline", pid.0)).unwrap_or_default();
+    let line = file::kernel(format!("/proc/{}/cmdline", pid.0)).unwrap_or_default();
     let words = line
         .split(|byte| *byte == 0)
         .filter(|word| !word.is_empty());

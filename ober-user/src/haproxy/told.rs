@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     drift::{Drift, What},
     drive::now,
+    file,
 };
 
 /// Servers that were told to finish in a process, each since when.
@@ -68,7 +69,7 @@ impl Slot {
         if generation == order.launch.generation {
             return Change::Unchanged;
         }
-        match fs::read_to_string(self.files.config(generation)) {
+        match file::text(&self.files.config(generation), file::Kind::Own) {
             Ok(has) => compare(&has, wanted, &self.parting.leaving(snapshot.pid)),
             Err(error) => {
                 Change::Replace(format!("what it was started with cannot be read: {error}"))
@@ -78,7 +79,7 @@ impl Slot {
 
     /// Has the worker follow: told where HAProxy can be told, replaced where not. Nothing half told goes on.
     pub(super) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
-        let change = match fs::read_to_string(&order.launch.file) {
+        let change = match file::text(&order.launch.file, file::Kind::Own) {
             Ok(wanted) => self.change(&wanted, &order),
             Err(error) => Change::Replace(format!("its configuration cannot be read: {error}")),
         };
@@ -175,7 +176,7 @@ impl Slot {
     /// A server as the configuration of the running process has it.
     fn server(&self, key: &Key) -> Option<Server> {
         let generation = self.handle.snapshot().generation?;
-        let text = fs::read_to_string(self.files.config(generation)).ok()?;
+        let text = file::text(&self.files.config(generation), file::Kind::Own).ok()?;
         let text = Text::read(&text);
         text.servers().get(key).map(|(_, server)| (*server).clone())
     }
@@ -202,7 +203,7 @@ impl Slot {
         };
         let worker = self.worker;
         let read = |source| Unmended::Asked { worker, source };
-        let text = fs::read_to_string(self.files.config(generation)).map_err(read)?;
+        let text = file::text(&self.files.config(generation), file::Kind::Own).map_err(read)?;
         let socket = self.files.cli();
         let states = cli::ask(&socket, "show servers state")
             .await

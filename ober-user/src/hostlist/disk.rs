@@ -1,12 +1,13 @@
 //! `@file` and `-` from the machine: the only part of this module that does I/O.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
 };
 
 use super::Sources;
+
+use crate::file;
 
 /// Large enough that a million addresses are some two hundred reads.
 const BUFFER: usize = 64 << 10;
@@ -19,7 +20,7 @@ impl Sources for Disk {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>> {
         Ok(Box::new(BufReader::with_capacity(
             BUFFER,
-            File::open(path)?,
+            file::open(path, file::Kind::List)?,
         )))
     }
 

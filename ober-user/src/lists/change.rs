@@ -1,7 +1,7 @@
 //! One change of lists, from the request to the kernel: everything that can fail comes before the first thing that is
 //! seen, and the disk comes before the kernel.
 
-use std::{fs::File, io::Read as _};
+use std::io::Read as _;
 
 use super::{
     Error, Keeper, List,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     access::{self, Entries, Plan},
     api::{Edit, How, SHOWN, Sync, Synced, Target},
+    file,
     hostlist::{self, Cap},
     slurm,
     store::{self, Pending},
@@ -375,7 +376,7 @@ fn only_text(stored: &Stored, stdin: Option<Text<'_>>) -> Option<Vec<u8>> {
     if let Some(Text { bytes: given, .. }) = stdin.filter(|text| text.file == path) {
         bytes.extend_from_slice(given);
     } else {
-        let file = File::open(path).ok()?;
+        let file = file::open(path, file::Kind::List).ok()?;
         let most = retold::LONGEST as u64 + 1;
         // In one piece: a text that grows while it is read is copied again and again.
         let length = file.metadata().ok()?.len().min(most);

@@ -1,7 +1,7 @@
 //! What the kernel threw away of TCP before anybody could see it: the only sign of a neighbour that is too far away for
 //! `ttl_security`, or signs with another password.
 
-use std::fs;
+use crate::file;
 
 /// Counters of this network namespace (`TcpExt` of `/proc/net/netstat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Drops {
 impl Drops {
     /// As they stand. Zero where the kernel does not tell.
     pub fn now() -> Self {
-        let text = fs::read_to_string("/proc/thread-self/net/netstat");
+        let text = file::kernel_text("/proc/thread-self/net/netstat");
         Self::read(&text.unwrap_or_default())
     }
 

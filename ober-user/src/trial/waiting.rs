@@ -2,16 +2,16 @@
 //! it is too far away for its ttl-security answers the first messages and then hears nothing any more: to both ends the
 //! session looks established until the hold time is over.
 
-use std::{collections::BTreeSet, fs, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::doctor::ports::socket_address;
+use crate::{doctor::ports::socket_address, file};
 
 const ESTABLISHED: &str = "01";
 
 /// The other ends of connections on which something waits to be acknowledged, in this network namespace.
 pub(super) fn unheard() -> BTreeSet<IpAddr> {
     let tables = ["tcp", "tcp6"].map(|it| format!("/proc/thread-self/net/{it}"));
-    let texts = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
+    let texts = tables.map(|path| file::kernel_text(path).unwrap_or_default());
     texts.iter().flat_map(|text| read(text)).collect()
 }
 

@@ -5,6 +5,10 @@
     clippy::unwrap_used,
     reason = "a test fails by it, in its helpers as well"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test reads the files it wrote and starts what it needs"
+)]
 
 mod gate;
 mod golden;

@@ -5,6 +5,7 @@
 )]
 
 mod disk;
+mod files;
 mod first;
 mod full;
 mod later;

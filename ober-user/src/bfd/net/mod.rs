@@ -18,6 +18,7 @@ use self::{
 use super::{Change, Event, Hops, Picture, Session, Settings};
 use crate::{
     drive::{self, drive_by},
+    random,
     realtime::{Priority, Thread, Timer},
     status,
 };
@@ -238,7 +239,7 @@ impl Engine {
             peer: settings.peer,
             source,
         };
-        let seeds = random::<16>().map_err(failed)?;
+        let seeds = random::bytes::<16>().map_err(failed)?;
         let seed = u64::from_ne_bytes(seeds.first_chunk().copied().unwrap_or_default());
         let discriminator = lock(&self.table).unused(seed);
         let mut session = Session::new(drive::now(), &settings, discriminator, seed);
@@ -328,10 +329,4 @@ impl Seat {
     fn end(&self) {
         self.inputs.send(Input::End).unwrap_or_default();
     }
-}
-
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes)
 }

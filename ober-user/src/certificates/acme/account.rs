@@ -20,6 +20,7 @@ use rustls_pki_types::{
 
 use crate::{
     config::{Config, acme::Acme},
+    file,
     store::{self, Pending},
 };
 
@@ -50,7 +51,8 @@ pub(super) fn key(acme: &Acme, state: &Path) -> Result<(Key, PrivatePkcs8KeyDer<
         let made = rcgen::KeyPair::generate().map_err(Error::Make)?;
         Pending::write(path, made.serialize_pem().as_bytes())?.commit()?;
     }
-    let read = PrivatePkcs8KeyDer::from_pem_file(path);
+    let text = file::read(path, file::Kind::Certificate).map_err(pem::Error::Io);
+    let read = text.and_then(|text| PrivatePkcs8KeyDer::from_pem_slice(&text));
     let der = read.map_err(|source| Error::Read {
         path: path.to_owned(),
         source,

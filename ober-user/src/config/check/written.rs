@@ -17,6 +17,8 @@ use super::{
     Check, Exec, Expect, Http, Kind, Over, Pattern, Probe, Statuses, Verdict,
 };
 
+use crate::file;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -349,12 +351,14 @@ impl Judge<'_> {
     }
 
     /// A file that must be there.
-    pub(in crate::config) fn existing(&mut self, name: &str, at: At<String>) -> PathBuf {
+    pub(in crate::config) fn existing(
+        &mut self,
+        name: &str,
+        at: At<String>,
+        kind: file::Kind,
+    ) -> PathBuf {
         let path = self.path(&at.value);
-        if let Err(error) = std::fs::File::open(&path) {
-            let message = format!("`{name}` {}: {error}", path.display());
-            self.refuse(Fault::new(at.span, message).help("correct the path or leave the key out"));
-        }
+        self.readable(name, &path, kind, at.span);
         path
     }
 }

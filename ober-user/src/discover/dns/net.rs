@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     Error, addresses, answer_to, name_servers, one_family, question, read_name, services, shown,
 };
-use crate::{config::discover::Ask, discover::Found};
+use crate::{config::discover::Ask, discover::Found, file};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// For one attempt with one server: a datagram may be lost.
@@ -64,7 +64,7 @@ impl Client {
     fn new(ask: &Ask) -> Result<Self, Error> {
         let system = || {
             let path = Path::new(RESOLV_CONF);
-            let text = std::fs::read_to_string(path).map_err(|source| Error::System {
+            let text = file::text(path, file::Kind::Note).map_err(|source| Error::System {
                 path: path.to_owned(),
                 source,
             })?;

@@ -1,6 +1,6 @@
 //! The interface with a virtual MAC.
 
-use std::{fs, io};
+use std::io;
 
 use rtnetlink::{LinkMacVlan, LinkUnspec, packet_route::link::MacVlanMode};
 
@@ -8,6 +8,7 @@ use super::{
     super::{super::Mac, Key, interface::Interface},
     Keep, index_of, promote,
 };
+use crate::file;
 
 impl Keep {
     /// The interface with the virtual MAC, made when there is none.
@@ -40,7 +41,7 @@ pub(super) fn name(interface: &Interface, key: Key) -> String {
 /// may leave by the other of the two.
 fn quieten(name: &str, below: &str) -> io::Result<()> {
     let set = |family: &str, interface: &str, key: &str, value: &str| {
-        fs::write(
+        file::kernel_write(
             format!("/proc/sys/net/{family}/conf/{interface}/{key}"),
             value,
         )

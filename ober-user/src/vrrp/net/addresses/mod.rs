@@ -6,7 +6,7 @@
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
@@ -35,6 +35,7 @@ use super::{
 use crate::{
     config::vrrp::{Form, Instance, Scope, Vrrp},
     drive::{Coarse, due, now},
+    file,
     machine::Machine as _,
     netlink::address_of,
     realtime,
@@ -487,10 +488,10 @@ fn promote(interface: &str, form: &Form) -> io::Result<()> {
         return Ok(());
     }
     let key = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
-    if fs::read_to_string(&key)?.trim() == "1" {
+    if file::kernel_text(&key)?.trim() == "1" {
         return Ok(());
     }
-    fs::write(key, "1")
+    file::kernel_write(key, "1")
 }
 
 fn index_of(name: &str) -> Option<u32> {
