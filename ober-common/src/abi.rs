@@ -4,17 +4,19 @@
 use crate::flow::Ip;
 
 /// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Services a node can hold. Index 0 is the node itself: packets of no service are counted there.
 pub const SERVICES: u32 = 256;
-/// Slots of the service table, a power of two well above [`SERVICES`] so that a seed without collisions is found fast.
-pub const SERVICE_SLOTS: usize = 4096;
+/// Slots of the service table, a power of two. At most a quarter is used, so each group of entries finds free places.
+pub const SERVICE_SLOTS: usize = 8192;
+/// Groups of entries that are moved together in the service table, a power of two.
+pub const GROUPS: usize = 512;
 /// Places of one service in the socket map: one a worker.
 pub const PLACES: u32 = 64;
 /// HAProxy workers a node can run.
 pub const WORKERS: usize = PLACES as usize;
-/// Slots of a ring: with 64 workers each still holds 64, so shares are even to a few percent.
+/// Slots of a ring: 64 workers hold 64 each.
 pub const RING_SLOTS: usize = 4096;
 /// Rings: two regions a service, one in force and one to be filled.
 pub const RINGS: usize = SERVICES as usize * 2;
@@ -34,7 +36,7 @@ pub type Address = [u8; 16];
 pub enum Verdict {
     /// For no service of this node: passed untouched. Counted on service 0.
     NotOurs = 0,
-    /// A later fragment: passed, nothing can be reassembled without its judged first.
+    /// A later fragment from a source that may send fragments: passed, its first is judged.
     Fragment = 1,
     /// Cannot be judged: truncated, contradictory, or more headers than any honest sender uses. Dropped.
     Malformed = 2,
@@ -48,11 +50,17 @@ pub enum Verdict {
     Passed = 6,
     /// For a worker on another CPU: sent there.
     Steered = 7,
+    /// The driver laid the headers where the program cannot read them. Dropped. Counted on service 0.
+    Unreadable = 8,
+    /// A fragment to a VIP from a source that is on none of the VIP's lists. Dropped.
+    FragmentDenied = 9,
+    /// From or to an address of loopback, though it came from outside. Dropped. Counted on service 0.
+    Loopback = 10,
 }
 
 impl Verdict {
     /// Every verdict, in counter order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NotOurs,
         Self::Fragment,
         Self::Malformed,
@@ -61,6 +69,9 @@ impl Verdict {
         Self::NoWorker,
         Self::Passed,
         Self::Steered,
+        Self::Unreadable,
+        Self::FragmentDenied,
+        Self::Loopback,
     ];
 
     /// The name used by metrics, the CLI and the documents alike.
@@ -74,20 +85,33 @@ impl Verdict {
             Self::NoWorker => "no_worker",
             Self::Passed => "passed",
             Self::Steered => "steered",
+            Self::Unreadable => "unreadable",
+            Self::FragmentDenied => "fragment_denied",
+            Self::Loopback => "loopback",
         }
     }
 
     /// Does the packet end here?
     pub const fn drops(self) -> bool {
-        matches!(
-            self,
-            Self::Malformed | Self::Denied | Self::RouterDenied | Self::NoWorker
-        )
+        match self {
+            Self::Malformed
+            | Self::Denied
+            | Self::RouterDenied
+            | Self::NoWorker
+            | Self::Unreadable
+            | Self::FragmentDenied
+            | Self::Loopback => true,
+            Self::NotOurs | Self::Fragment | Self::Passed | Self::Steered => false,
+        }
     }
 }
 
+/// Verdicts of all services that one per-CPU value has room for: the kernel allows 32 KiB.
+pub const BANK: usize = 8;
+/// As many values of [`BANK`] verdicts as the verdicts need: there is always room for one more.
+pub const BANKS: usize = Verdict::ALL.len().div_ceil(BANK);
 /// Places for verdicts that name no worker.
-pub const VERDICTS: usize = 8;
+pub const VERDICTS: usize = BANKS * BANK;
 /// Each worker has a cell for packets passed here and one for packets steered to another CPU.
 pub const WORKER_CELLS: usize = 2 * WORKERS;
 /// Cells of one service: the verdicts that name no worker, then [`WORKERS`] passed, then [`WORKERS`] steered.
@@ -111,12 +135,12 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// The cells of all services that name no worker, of one CPU: as much as a per-CPU value can hold, and one value, so
-/// that finding it does not wait for the service.
+/// A bank of the cells that name no worker, of all services and one CPU: as much as a per-CPU value can hold. The
+/// verdict alone names the bank, so that finding it does not wait for the service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictCounters {
-    pub services: [[Count; VERDICTS]; SERVICES as usize],
+    pub services: [[Count; BANK]; SERVICES as usize],
 }
 
 /// The cells of a service that name a worker, of one CPU: passed, then steered.
@@ -140,6 +164,10 @@ pub struct Lookups {
     pub no_socket: u64,
 }
 
+/// What [`Service::used`] is in every slot that is not empty, whatever stands there: [`Service::is`] compares it with
+/// protocol and port in one word.
+pub const USED: u8 = 1;
+
 /// One slot of the perfect-hashed service table. All zero: empty.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +178,7 @@ pub struct Service {
     pub port: u16,
     /// IP protocol number. 0 with port 0: this slot only marks the VIP as ours.
     pub protocol: u8,
-    /// 1 when a service or a VIP stands in this slot.
+    /// [`USED`] when a service or a VIP stands in this slot.
     pub used: u8,
     /// Counter index, 1 to [`SERVICES`] - 1; 0 in a slot that only marks the VIP.
     pub index: u32,
@@ -160,7 +188,10 @@ pub struct Service {
     pub ring: u32,
     /// First place of this service's sockets in the socket map; the worker's number is added.
     pub sockets: u32,
-    pub pad: [u32; 7],
+    pub pad: [u32; 4],
+    /// In a slot that marks a VIP: a bit for each list of its services. Who is on one of them may send it fragments.
+    pub lists: u32,
+    pub more: [u32; 2],
 }
 
 impl Service {
@@ -169,9 +200,9 @@ impl Service {
     #[inline(always)]
     pub fn is(&self, vip: Ip, protocol: u8, port: u16) -> bool {
         let wanted = if cfg!(target_endian = "little") {
-            1 << 24 | u32::from(protocol) << 16 | u32::from(port)
+            u32::from(USED) << 24 | u32::from(protocol) << 16 | u32::from(port)
         } else {
-            u32::from(port) << 16 | u32::from(protocol) << 8 | 1
+            u32::from(port) << 16 | u32::from(protocol) << 8 | u32::from(USED)
         };
         let start = core::ptr::from_ref(self);
         // SAFETY: within this value, aligned as it is; integers, for which any bytes are valid.
@@ -185,6 +216,8 @@ impl Service {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ServiceTable {
+    /// How far each group of entries is moved, so that no two entries of the table meet.
+    pub moved: [u16; GROUPS],
     pub slots: [Service; SERVICE_SLOTS],
 }
 
@@ -211,17 +244,61 @@ pub struct Node {
     pub routers: u32,
     /// 1: steer packets to the worker's CPU.
     pub steer: u32,
-    /// One drop in this many per CPU and cell is reported; a power of two, 0: none.
+    /// One drop in this many per CPU and cell may be reported; a power of two, 0: none.
     pub sample: u32,
     /// Number of host lines minus one; a power of two minus one.
     pub line_mask: u32,
     /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
     pub host_lists: u32,
-    pub pad: [u32; 3],
+    /// So many drops a second may be reported on each CPU, and as many at once.
+    pub event_rate: u32,
+    /// 1: fragments to a VIP pass whoever sends them; 0: only from sources that are on a list of the VIP.
+    pub fragments: u32,
+    /// The kernel's number of the CPU map: whose drops are counted.
+    pub cpu_queues: u32,
     /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none, and go on
     /// after this one look.
     pub vips: [u64; VIP_WORDS],
+    /// 1: the loopback interface is guarded too, and addresses of loopback are at home there.
+    pub loopback: u32,
+    pub pad: [u32; 15],
     pub workers: [Worker; WORKERS],
+}
+
+/// TCP ports of BGP, a bit each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BgpPorts {
+    /// Where this node listens.
+    pub here: PortBits,
+    /// Where its neighbours do.
+    pub there: PortBits,
+}
+
+/// A bit for every port.
+pub type PortBits = [u64; 1024];
+
+/// How many drops may still be reported on one CPU, which has a line of its own.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// `CLOCK_MONOTONIC` of the last refill, nanoseconds.
+    pub at: u64,
+    /// Saved up since, at most a second; a report costs a second divided by [`Node::event_rate`].
+    pub nanoseconds: u64,
+    /// The tick of the kernel's clock in which nothing was left.
+    pub empty: u64,
+    pub pad: [u64; 5],
+}
+
+/// Steered packets that were lost on their way to a CPU, as one CPU counts them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SteerDrops {
+    /// The CPU's queue was full.
+    pub queue: u64,
+    /// The CPU had no memory for them.
+    pub memory: u64,
 }
 
 /// Which worker a ring slot belongs to: worker number plus one, 0: nobody.
@@ -323,16 +400,20 @@ const _: () = {
     assert!(size_of::<Service>() == 64);
     assert!(core::mem::offset_of!(Service, port) == 16);
     assert!(size_of::<HostLine>() == 64);
-    assert!(size_of::<Node>() == 64 + 8 * VIP_WORDS + 8 * WORKERS);
+    assert!(size_of::<Node>() == 128 + 8 * VIP_WORDS + 8 * WORKERS);
     assert!(size_of::<Ring>() == 8192);
     assert!(size_of::<Page>() == 8192);
     assert!(size_of::<PageIndex>() == 131_072);
     assert!(size_of::<Worker>() == 8);
+    assert!(size_of::<ServiceTable>() == 64 * SERVICE_SLOTS + 2 * GROUPS);
+    assert!(size_of::<BgpPorts>() == 16_384);
+    assert!(size_of::<Budget>() == 64);
+    assert!(size_of::<SteerDrops>() == 16);
     assert!(size_of::<VerdictCounters>() == 32_768);
     assert!(size_of::<WorkerCounters>() == 16 * WORKER_CELLS);
     assert!(size_of::<Drop>() == 64);
     assert!(size_of::<PrefixKey>() == 20);
-    assert!(Verdict::ALL.len() == VERDICTS);
+    assert!(Verdict::ALL.len() <= VERDICTS);
 };
 
 #[cfg(test)]

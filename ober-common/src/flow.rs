@@ -1,7 +1,7 @@
 //! The flow key, its keyed hash, and the slots the hash points at. XDP, `sk_lookup` and the daemon share these
 //! functions, so all three always name the same worker for a flow.
 
-use crate::abi::{Address, RING_SLOTS, SERVICE_SLOTS, TABLES, TAGGED, VIP_WORDS};
+use crate::abi::{Address, GROUPS, RING_SLOTS, SERVICE_SLOTS, TABLES, TAGGED, VIP_WORDS};
 
 /// An address as two machine words of its sixteen network-order bytes, the way the programs compare and hash it.
 #[repr(C)]
@@ -38,11 +38,23 @@ impl Ip {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
+    /// Is this the mapped form of an IPv4 address? In an IPv6 header that is nobody's address (RFC 4942 section 2.2).
+    #[inline(always)]
+    pub const fn is_mapped(self) -> bool {
+        self.hi == 0 && self.lo & MAPPED_MASK == MAPPED
+    }
+
+    /// Is this the loopback address of IPv6?
+    #[inline(always)]
+    pub const fn is_loopback_v6(self) -> bool {
+        self.hi == 0 && self.lo == 1u64.to_be()
+    }
+
     /// The IPv4 address in host order, if this is one.
     #[inline(always)]
     pub const fn v4(self) -> Option<u32> {
-        let [.., mark_a, mark_b, a, b, c, d] = self.bytes();
-        if self.hi == 0 && self.lo & MAPPED_MASK == MAPPED && mark_a == 0xff && mark_b == 0xff {
+        let [.., a, b, c, d] = self.bytes();
+        if self.is_mapped() {
             Some(u32::from_be_bytes([a, b, c, d]))
         } else {
             None
@@ -104,21 +116,41 @@ pub const fn vip_bit(address: Ip) -> (usize, u32) {
     (place as usize >> 6 & (VIP_WORDS - 1), place as u32 & 63)
 }
 
-/// The service table a seed belongs to.
+/// The service table a seed belongs to. The top bit says it: the lowest is set in every seed, because a multiplication by an
+/// even number forgets what it multiplies.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "one bit")]
 pub const fn service_table(seed: u64) -> usize {
-    seed as usize & (TABLES - 1)
+    (seed >> (64 - TABLES.trailing_zeros())) as usize & (TABLES - 1)
 }
 
-/// Where a service stands in its table. `seed` is chosen so that no two services meet.
+/// The hash of a service, from which its group and its slot are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceHash(u64);
+
+/// Hashes a service. `seed` is that of its table.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 12 bits")]
-pub const fn service_slot(seed: u64, vip: Ip, protocol: u8, port: u16) -> usize {
+pub const fn service_hash(seed: u64, vip: Ip, protocol: u8, port: u16) -> ServiceHash {
     let place = ((protocol as u64) << 16) | port as u64;
-    let mixed = (vip.lo ^ vip.hi.rotate_left(29)).wrapping_mul(seed) ^ place;
-    (mixed.wrapping_mul(seed) >> (64 - SERVICE_SLOTS.trailing_zeros())) as usize
-        & (SERVICE_SLOTS - 1)
+    let mixed = (vip.lo ^ vip.hi.wrapping_mul(seed)).wrapping_mul(seed);
+    // VIPs differ in their last bytes, which lie on top: a multiplication carries upwards only, so they are brought down.
+    ServiceHash((mixed ^ mixed >> 32 ^ place).wrapping_mul(seed))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "masked")]
+impl ServiceHash {
+    /// The group whose entries are moved together. The top bits, which a multiplication mixes best.
+    #[inline(always)]
+    pub const fn group(self) -> usize {
+        (self.0 >> (64 - GROUPS.trailing_zeros())) as usize & (GROUPS - 1)
+    }
+
+    /// The slot in the table, when the group is moved by so much. The bits below those of the group.
+    #[inline(always)]
+    pub const fn slot(self, moved: u16) -> usize {
+        let unmoved = self.0 >> (64 - GROUPS.trailing_zeros() - SERVICE_SLOTS.trailing_zeros());
+        (unmoved as usize ^ moved as usize) & (SERVICE_SLOTS - 1)
+    }
 }
 
 /// The hash of an IPv6 host, from which its home among the host lines and its tag are taken.

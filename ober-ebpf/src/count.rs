@@ -1,23 +1,27 @@
 //! One counter update a packet, and a sampled event for those that are dropped.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
+use aya_ebpf::{
+    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns},
+    programs::XdpContext,
+};
 use ober_common::{
-    abi::{Count, Drop, SERVICES, VERDICTS, Verdict, WORKER_CELLS, cell},
+    abi::{BANK, Budget, CPUS, Count, Drop, Node, SERVICES, VERDICTS, Verdict, WORKER_CELLS, cell},
     flow::Flow,
 };
 
-use crate::maps::{DROPS, VERDICT_COUNTERS, WORKER_COUNTERS};
+use crate::maps::{DROPS, EVENTS, VERDICT_COUNTERS, WORKER_COUNTERS};
 
 /// Raises the one cell of a packet that no worker gets and returns what it held before.
 #[inline(always)]
 pub(crate) fn count(service: u32, verdict: Verdict, length: usize) -> u64 {
-    let Some(counters) = VERDICT_COUNTERS.get_ptr_mut(0) else {
+    let place = cell(verdict, 0);
+    let Some(counters) = VERDICT_COUNTERS.get_ptr_mut((place / BANK) as u32) else {
         return 0;
     };
     let service = service as usize & (SERVICES as usize - 1);
     // SAFETY: the value is this CPU's own and XDP does not nest, so nobody else touches it meanwhile.
     raise(
-        unsafe { &mut (*counters).services[service][cell(verdict, 0) & (VERDICTS - 1)] },
+        unsafe { &mut (*counters).services[service][place % BANK] },
         length,
     )
 }
@@ -39,6 +43,40 @@ fn raise(count: &mut Count, length: usize) -> u64 {
     count.packets = before + 1;
     count.bytes += length as u64;
     before
+}
+
+/// May this CPU report one more drop? A token bucket: `event_rate` a second, and as many at once. Under a flood all
+/// that a drop costs here is a look at the tick in which nothing was left.
+#[inline(always)]
+pub(crate) fn may_report(node: &Node) -> bool {
+    // SAFETY: a helper without arguments.
+    let here = unsafe { bpf_get_smp_processor_id() } as usize & (CPUS as usize - 1);
+    // SAFETY: a place in the map's value, which only this CPU writes, and XDP does not nest.
+    let budget = unsafe { &mut (*EVENTS.place())[here] };
+    // SAFETY: reads a counter of the kernel's.
+    let tick = unsafe { bpf_jiffies64() };
+    budget.empty != tick && take(node, budget, tick)
+}
+
+#[inline(never)]
+fn take(node: &Node, budget: &mut Budget, tick: u64) -> bool {
+    const SECOND: u64 = 1_000_000_000;
+    if node.event_rate == 0 {
+        return false;
+    }
+    // SAFETY: reads the clock, touches no memory of ours.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let saved = budget.nanoseconds + now.wrapping_sub(budget.at).min(SECOND);
+    let saved = saved.min(SECOND);
+    let price = SECOND / u64::from(node.event_rate);
+    budget.at = now;
+    if saved < price {
+        budget.nanoseconds = saved;
+        budget.empty = tick;
+        return false;
+    }
+    budget.nanoseconds = saved - price;
+    true
 }
 
 /// Reports a dropped packet. Away from the path of packets that are let through.

@@ -1,8 +1,9 @@
-//! The kernel half. Two programs look ids up in maps and decide no policy:
+//! The kernel half. Two programs look ids up in maps and decide no policy; two more only count:
 //!
 //! ```text
 //! ober          XDP        frame -> service? -> on its list? -> ring slot -> worker -> worker's CPU
 //! ober_lookup   sk_lookup  new connection -> service? -> on its list? -> same slot -> worker's listening socket
+//! ober_enqueue, ober_dequeue  tracepoints: steered packets that a CPU's queue or memory had no room for
 //! ```
 #![no_std]
 #![no_main]
@@ -18,7 +19,10 @@
 
 mod access;
 mod count;
+mod drops;
 mod maps;
+mod routing;
+mod scattered;
 mod sk_lookup;
 mod steer;
 mod xdp;

@@ -8,8 +8,9 @@ use aya_ebpf::{
     maps::{Array, CpuMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
 use ober_common::abi::{
-    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
-    SOCKETS, ServiceTable, TABLES, Tags, VerdictCounters, WorkerCounters,
+    BANKS, BgpPorts, Budget, CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey,
+    RINGS, Ring, SERVICES, SOCKETS, ServiceTable, SteerDrops, TABLES, Tags, VerdictCounters,
+    WorkerCounters,
 };
 
 /// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
@@ -26,14 +27,20 @@ impl<T> Direct<T> {
 
     #[inline(always)]
     pub(crate) fn get(&'static self) -> &'static T {
+        // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
+        unsafe { &*self.place() }
+    }
+
+    /// Where the value is, for what the program itself writes.
+    #[inline(always)]
+    pub(crate) fn place(&'static self) -> *mut T {
         let mut value = self.0.as_ptr() as usize;
         // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
         // writes there and take everything for zero.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
-        // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
-        unsafe { &*(value as *const T) }
+        value as *mut T
     }
 }
 
@@ -60,6 +67,16 @@ impl<T> Parts<T> {
 #[unsafe(link_section = ".bss.NODE")]
 #[unsafe(no_mangle)]
 pub(crate) static NODE: Direct<Node> = Direct::ZERO;
+
+/// Ports of BGP. Asked only where there is a list of routers.
+#[unsafe(link_section = ".bss.BGP_PORTS")]
+#[unsafe(no_mangle)]
+pub(crate) static BGP_PORTS: Direct<BgpPorts> = Direct::ZERO;
+
+/// What each CPU may still report.
+#[unsafe(link_section = ".bss.EVENTS")]
+#[unsafe(no_mangle)]
+pub(crate) static EVENTS: Direct<[Budget; CPUS as usize]> = Direct::ZERO;
 
 /// (VIP, protocol, port) to service, perfect-hashed by user space: the table in force and the one being filled.
 #[unsafe(link_section = ".bss.SERVICE_TABLE")]
@@ -104,7 +121,7 @@ pub(crate) static PREFIXES: LpmTrie<PrefixKey, u32> =
 /// One cell a packet: here for those that no worker gets.
 #[map]
 pub(crate) static VERDICT_COUNTERS: PerCpuArray<VerdictCounters> =
-    PerCpuArray::with_max_entries(1, 0);
+    PerCpuArray::with_max_entries(BANKS as u32, 0);
 
 /// And here for those that one gets.
 #[map]
@@ -114,6 +131,10 @@ pub(crate) static WORKER_COUNTERS: PerCpuArray<WorkerCounters> =
 /// What became of new connections.
 #[map]
 pub(crate) static LOOKUPS: PerCpuArray<Lookups> = PerCpuArray::with_max_entries(SERVICES, 0);
+
+/// Steered packets that were lost, by the CPU they were for.
+#[map]
+pub(crate) static STEER_DROPS: PerCpuArray<SteerDrops> = PerCpuArray::with_max_entries(CPUS, 0);
 
 /// Sampled drops.
 #[map]

@@ -1,6 +1,7 @@
 //! The socket of a new connection: the same service, list and ring as XDP, so both name the same worker. It runs for
-//! connections alone; packets of established ones never come here. It asks the list again because a client may come
-//! by an interface that carries no XDP program.
+//! connections and for sockets of UDP that are not connected; packets of established ones never come here. It asks the
+//! lists again, that of the routers too, because a packet may come by an interface that carries no XDP program, out of
+//! a tunnel, or in several pieces.
 
 use aya_ebpf::{
     bindings::{bpf_sk_lookup, sk_action},
@@ -8,14 +9,14 @@ use aya_ebpf::{
     programs::SkLookupContext,
 };
 use ober_common::{
-    abi::Lookups,
+    abi::{Lookups, Node},
     flow::{Flow, Ip},
 };
 
 use crate::{
     access,
     maps::{LOOKUPS, NODE, SOCKET_TABLE},
-    steer,
+    routing, steer,
 };
 
 const AF_INET: u32 = 2;
@@ -23,17 +24,13 @@ const AF_INET: u32 = 2;
 #[sk_lookup]
 pub(crate) fn ober_lookup(ctx: SkLookupContext) -> u32 {
     let node = NODE.get();
-    let flow = flow(&ctx);
+    let Some(flow) = flow(&ctx) else {
+        return counted(0, |lookups| &mut lookups.denied, sk_action::SK_DROP);
+    };
     let Some(service) = steer::service(node, &flow) else {
-        return sk_action::SK_PASS;
+        return no_service(node, &flow);
     };
-    let counted = |raise: fn(&mut Lookups) -> &mut u64, action| {
-        if let Some(lookups) = LOOKUPS.get_ptr_mut(service.index) {
-            // SAFETY: the slot is this CPU's own.
-            *raise(unsafe { &mut *lookups }) += 1;
-        }
-        action
-    };
+    let counted = |raise, action| counted(service.index, raise, action);
     if !access::admits(node, service, flow.client) {
         return counted(|lookups| &mut lookups.denied, sk_action::SK_DROP);
     }
@@ -50,9 +47,29 @@ pub(crate) fn ober_lookup(ctx: SkLookupContext) -> u32 {
     }
 }
 
-/// The flow of the connection attempt; remote address and port come in network order, the local port in host order.
+/// A routing protocol, when only the routers on the list may speak them, or the kernel's own business.
 #[inline(always)]
-fn flow(ctx: &SkLookupContext) -> Flow {
+fn no_service(node: &Node, flow: &Flow) -> u32 {
+    let stranger = node.routers != 0 && routing::speaks(flow) && !access::is_router(flow.client);
+    if stranger {
+        return counted(0, |lookups| &mut lookups.denied, sk_action::SK_DROP);
+    }
+    sk_action::SK_PASS
+}
+
+#[inline(always)]
+fn counted(service: u32, raise: fn(&mut Lookups) -> &mut u64, action: u32) -> u32 {
+    if let Some(lookups) = LOOKUPS.get_ptr_mut(service) {
+        // SAFETY: the slot is this CPU's own.
+        *raise(unsafe { &mut *lookups }) += 1;
+    }
+    action
+}
+
+/// The flow of the connection attempt; remote address and port come in network order, the local port in host order.
+/// `None`: IPv6 with an address of IPv4 in its mapped form, which lists and services would take for IPv4.
+#[inline(always)]
+fn flow(ctx: &SkLookupContext) -> Option<Flow> {
     // SAFETY: the kernel hands a valid context for the run of the program.
     let lookup: &bpf_sk_lookup = unsafe { &*ctx.lookup };
     let (client, vip) = if lookup.family == AF_INET {
@@ -61,15 +78,19 @@ fn flow(ctx: &SkLookupContext) -> Flow {
             Ip::from_v4(lookup.local_ip4),
         )
     } else {
-        (wide(lookup.remote_ip6), wide(lookup.local_ip6))
+        let (client, vip) = (wide(lookup.remote_ip6), wide(lookup.local_ip6));
+        if client.is_mapped() || vip.is_mapped() {
+            return None;
+        }
+        (client, vip)
     };
-    Flow {
+    Some(Flow {
         client,
         vip,
         client_port: u16::from_be(lookup.remote_port),
         port: lookup.local_port as u16,
         protocol: lookup.protocol as u8,
-    }
+    })
 }
 
 #[inline(always)]

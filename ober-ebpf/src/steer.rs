@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
 use ober_common::{
     abi::{Node, Service, Verdict, WORKERS},
-    flow::{Flow, Ip, hash, ring_slot, service_slot, service_table, vip_bit},
+    flow::{Flow, Ip, hash, ring_slot, service_hash, service_table, vip_bit},
 };
 
 use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};
@@ -20,21 +20,25 @@ pub(crate) fn may_be_vip(node: &Node, address: Ip) -> bool {
 pub(crate) fn service(node: &Node, flow: &Flow) -> Option<&'static Service> {
     let seed = node.seed;
     let table = &SERVICE_TABLE.get()[service_table(seed)];
-    let slot = &table.slots[service_slot(seed, flow.vip, flow.protocol, flow.port)];
+    let hash = service_hash(seed, flow.vip, flow.protocol, flow.port);
+    let slot = &table.slots[hash.slot(table.moved[hash.group()])];
     slot.is(flow.vip, flow.protocol, flow.port).then_some(slot)
 }
 
-/// Is the address one of our VIPs? Protocol and port zero mark those.
+/// What is known of a VIP as such, whatever the protocol and port. Those two are zero in the slot that marks it.
+#[inline(always)]
+pub(crate) fn mark(node: &Node, address: Ip) -> Option<&'static Service> {
+    let flow = Flow {
+        vip: address,
+        ..Flow::default()
+    };
+    service(node, &flow)
+}
+
+/// Is the address one of our VIPs?
 #[inline(always)]
 pub(crate) fn is_vip(node: &Node, address: Ip) -> bool {
-    service(
-        node,
-        &Flow {
-            vip: address,
-            ..Flow::default()
-        },
-    )
-    .is_some()
+    mark(node, address).is_some()
 }
 
 /// The worker the flow's ring slot names.

@@ -1,20 +1,29 @@
 //! The ingress program: one verdict a packet.
 
+use core::cell::Cell;
+
 use aya_ebpf::{
-    bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp,
+    bindings::{xdp_action, xdp_md},
+    helpers::generated::bpf_xdp_get_buff_len,
+    macros::xdp,
     programs::XdpContext,
 };
 use aya_log_ebpf::info;
 use ober_common::{
-    abi::{Node, Verdict},
-    flow::{Flow, Ip},
-    packet::{Extent, Frame, Link, Parsed, TCP, UDP, VRRP, ipv4, ipv6, link},
+    abi::{Node, Service, Verdict},
+    flow::Flow,
+    packet::{
+        Destination, Ends, Extent, Link, Near, Parsed, Piece, Plain, VRRP, link, parse, plain_ipv4,
+        plain_ipv6,
+    },
 };
 
 use crate::{
     access,
-    count::{count, count_for, report},
+    count::{count, count_for, may_report, report},
     maps::NODE,
+    routing,
+    scattered::Scattered,
     steer,
 };
 
@@ -22,23 +31,65 @@ use crate::{
 #[unsafe(no_mangle)]
 static PACKET_LOG: u8 = 0;
 
-const BGP_PORT: u16 = 179;
-const BFD_PORTS: [u16; 2] = [3784, 4784];
+/// The kernel gives the loopback interface of every network namespace this number.
+const LOOPBACK_INTERFACE: usize = 1;
 
 #[xdp(frags)]
 pub(crate) fn ober(ctx: XdpContext) -> u32 {
     let node = NODE.get();
     // SAFETY: the kernel keeps the frame's memory for the run of the program.
-    let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
+    let frame = unsafe { Near::new(ctx.data(), ctx.data_end()) };
     // Routing protocols are judged wherever they go.
     let wanted = |destination| node.routers != 0 || steer::may_be_vip(node, destination);
     // Each family goes on to a copy of its own, so that IPv4 carries no halves of addresses about that are always zero.
     match link(frame) {
-        Link::Ipv4(offset) => act(&ctx, node, ipv4(frame, offset, wanted)),
-        Link::Ipv6(offset) => act(&ctx, node, ipv6(frame, offset, wanted)),
+        Link::Ipv4(offset) => plain(&ctx, node, plain_ipv4(frame, offset, wanted)),
+        Link::Ipv6(offset) => plain(&ctx, node, plain_ipv6(frame, offset, wanted)),
         Link::Other => not_ours(length(&ctx)),
-        Link::Short => malformed(&ctx, node, Ip::default(), false),
+        Link::Short | Link::Tagged => ober_whole(ctx.ctx),
     }
+}
+
+/// What most packets are, in a few steps. All that is not simply let through, denied or for a worker is for others.
+#[inline(always)]
+fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
+    let (flow, extent) = match plain {
+        Plain::Flow(flow, extent) => (flow, extent),
+        Plain::Elsewhere => return not_ours(length(ctx)),
+        Plain::Else => return ober_whole(ctx.ctx),
+    };
+    let length = length(ctx);
+    if !extent.fits(length) {
+        return ober_whole(ctx.ctx);
+    }
+    match steer::service(node, &flow) {
+        Some(service) => serve(ctx, node, service, &flow, length),
+        None if node.routers != 0 && routing::speaks(&flow) => ober_whole(ctx.ctx),
+        None => not_ours(length),
+    }
+}
+
+/// Reads all of the headers, wherever the driver laid them. The first buffer may end before they do, or hold nothing.
+///
+/// Like all functions that others may see, the verifier judges this one by itself, not once for every way it is come to.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn ober_whole(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let node = NODE.get();
+    let refused = Cell::new(false);
+    let parsed = parse(Scattered::new(&ctx, length(&ctx), &refused));
+    if refused.get() {
+        return drop(
+            &ctx,
+            node,
+            &Flow::default(),
+            Verdict::Unreadable,
+            0,
+            length(&ctx),
+        );
+    }
+    act(&ctx, node, parsed)
 }
 
 #[inline(always)]
@@ -46,63 +97,113 @@ fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
     match parsed {
         Parsed::Flow {
             flow,
+            ends,
             extent,
+            piece,
             quoted,
-        } => judge(ctx, node, &flow, extent, quoted),
+        } => {
+            let packet = Packet {
+                flow,
+                ends,
+                extent,
+                first: matches!(piece, Piece::First),
+                quoted,
+            };
+            judge(ctx, node, &packet)
+        }
         Parsed::Bare {
-            source,
-            protocol: VRRP,
-        } if node.routers != 0 => routing_protocol(
+            ends,
+            protocol,
+            extent,
+            piece,
+        } => {
+            let first = matches!(piece, Piece::First);
+            no_service(ctx, node, &Packet::bare(ends, protocol, extent, first))
+        }
+        Parsed::Fragment { ends, extent } => {
+            fragment(ctx, node, &Packet::bare(ends, 0, extent, false))
+        }
+        Parsed::Other => not_ours(length(ctx)),
+        Parsed::Short { destination } | Parsed::Malformed { destination } => {
+            malformed(ctx, node, destination)
+        }
+        Parsed::Loopback if node.loopback != 0 && ctx.ingress_ifindex() == LOOPBACK_INTERFACE => {
+            not_ours(length(ctx))
+        }
+        Parsed::Loopback => drop(
             ctx,
             node,
-            &Flow {
-                client: source,
-                protocol: VRRP,
-                ..Flow::default()
-            },
+            &Flow::default(),
+            Verdict::Loopback,
+            0,
             length(ctx),
         ),
-        Parsed::Other | Parsed::Bare { .. } => not_ours(length(ctx)),
-        Parsed::Elsewhere { ip_end } => not_ours(length_holding(ctx, ip_end)),
-        Parsed::Fragment { destination } => fragment(ctx, node, destination),
-        Parsed::Malformed { destination } => {
-            let known = destination.is_some();
-            malformed(ctx, node, destination.unwrap_or_default(), known)
+    }
+}
+
+/// What is known of a packet.
+#[derive(Clone, Copy)]
+struct Packet {
+    flow: Flow,
+    ends: Ends,
+    extent: Extent,
+    /// The first of several fragments.
+    first: bool,
+    quoted: bool,
+}
+
+impl Packet {
+    #[inline(always)]
+    fn bare(ends: Ends, protocol: u8, extent: Extent, first: bool) -> Self {
+        Self {
+            flow: Flow {
+                client: ends.source,
+                vip: ends.destination,
+                protocol,
+                ..Flow::default()
+            },
+            ends,
+            extent,
+            first,
+            quoted: false,
+        }
+    }
+
+    /// Whom it concerns when it is not whole. A first fragment that is not may become anything.
+    #[inline(always)]
+    fn told(&self) -> Destination {
+        if self.first {
+            None
+        } else {
+            Some(self.ends.destination)
         }
     }
 }
 
-/// The frame's length. A packet that ends in the first buffer leaves nothing but padding to others, which is not
-/// counted; so only longer ones pay for the call that sums the buffers up.
 #[inline(always)]
-fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
-    let first_buffer = ctx.data_end() - ctx.data();
-    if ip_end <= first_buffer {
-        return first_buffer;
-    }
-    length(ctx)
-}
-
-/// The whole frame's length, all its buffers included.
-#[inline(always)]
-pub(crate) fn length(ctx: &XdpContext) -> usize {
-    // SAFETY: the context is the one the program was called with.
-    (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
-}
-
-#[inline(always)]
-fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: bool) -> u32 {
-    let length = length_holding(ctx, extent.ip_end);
+fn judge(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
+    let flow = &packet.flow;
     let Some(service) = steer::service(node, flow) else {
-        if node.routers != 0 && !quoted && is_routing(flow) {
-            let flow = *flow;
-            return routing_protocol(ctx, node, &flow, length);
-        }
-        return not_ours(length);
+        return no_service(ctx, node, packet);
     };
-    if !extent.fits(length) {
+    let length = length(ctx);
+    if !packet.extent.fits(length) {
         return drop(ctx, node, flow, Verdict::Malformed, service.index, length);
     }
+    if packet.first && !may_fragment(node, packet.ends) {
+        let verdict = if access::may_use(service, flow.client) {
+            Verdict::FragmentDenied
+        } else {
+            Verdict::Denied
+        };
+        return drop(ctx, node, flow, verdict, service.index, length);
+    }
+    serve(ctx, node, service, flow, length)
+}
+
+/// A whole packet for a service.
+#[inline(always)]
+fn serve(ctx: &XdpContext, node: &Node, service: &Service, flow: &Flow, length: usize) -> u32 {
     if !access::admits(node, service, flow.client) {
         return drop(ctx, node, flow, Verdict::Denied, service.index, length);
     }
@@ -114,59 +215,60 @@ fn judge(ctx: &XdpContext, node: &Node, flow: &Flow, extent: Extent, quoted: boo
     action
 }
 
+/// A packet for no service: the kernel's business, unless it is not whole where that matters, or a routing protocol that
+/// only the routers on the list may speak, or a fragment to a VIP.
 #[inline(always)]
-fn is_routing(flow: &Flow) -> bool {
-    flow.protocol == TCP && flow.port == BGP_PORT
-        || flow.protocol == UDP && BFD_PORTS.contains(&flow.port)
-}
-
-#[inline(always)]
-fn not_ours(length: usize) -> u32 {
-    count(0, Verdict::NotOurs, length);
-    xdp_action::XDP_PASS
-}
-
-/// Counts the drop, and reports one in `node.sample`, the first included.
-#[inline(always)]
-fn drop(
-    ctx: &XdpContext,
-    node: &Node,
-    flow: &Flow,
-    verdict: Verdict,
-    service: u32,
-    length: usize,
-) -> u32 {
-    let before = count(service, verdict, length);
-    if node.sample != 0 && before & u64::from(node.sample - 1) == 0 {
-        // A copy made here keeps the flow in registers for all the packets that are not reported.
-        let flow = *flow;
-        report(ctx, &flow, verdict, service);
+fn no_service(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
+    let (flow, length) = (&packet.flow, length(ctx));
+    if !packet.extent.fits(length) {
+        return malformed(ctx, node, packet.told());
     }
-    xdp_action::XDP_DROP
+    let routing = flow.protocol == VRRP || !packet.quoted && routing::speaks(flow);
+    if node.routers != 0 && routing {
+        if access::is_router(flow.client) {
+            return not_ours(length);
+        }
+        return drop(ctx, node, flow, Verdict::RouterDenied, 0, length);
+    }
+    // The ports of a first fragment decide about its later ones, which are judged alike.
+    if packet.first && !may_fragment(node, packet.ends) {
+        return drop(ctx, node, flow, Verdict::FragmentDenied, 0, length);
+    }
+    not_ours(length)
 }
 
-/// BGP, BFD and VRRP, when only the routers on the list may speak them.
-#[inline(never)]
-fn routing_protocol(ctx: &XdpContext, node: &Node, flow: &Flow, length: usize) -> u32 {
-    if access::listed(node, node.routers - 1, flow.client) {
+/// A later fragment.
+#[inline(always)]
+fn fragment(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
+    let length = length(ctx);
+    if !packet.extent.fits(length) {
+        return malformed(ctx, node, packet.told());
+    }
+    if !steer::is_vip(node, packet.ends.destination) {
         return not_ours(length);
     }
-    drop(ctx, node, flow, Verdict::RouterDenied, 0, length)
-}
-
-#[inline(never)]
-fn fragment(ctx: &XdpContext, node: &Node, destination: Ip) -> u32 {
-    if !steer::is_vip(node, destination) {
-        return not_ours(length(ctx));
+    if !may_fragment(node, packet.ends) {
+        return drop(ctx, node, &packet.flow, Verdict::FragmentDenied, 0, length);
     }
-    count(0, Verdict::Fragment, length(ctx));
+    count(0, Verdict::Fragment, length);
     xdp_action::XDP_PASS
 }
 
-/// Dropped when it is for one of our VIPs or when nobody can tell; else the kernel's business.
-#[inline(never)]
-fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32 {
-    if known && !steer::is_vip(node, destination) {
+/// A fragment takes memory until all of its datagram is there, and all senders share that memory: those that a VIP's
+/// lists name are not to lose theirs to others.
+#[inline(always)]
+fn may_fragment(node: &Node, ends: Ends) -> bool {
+    node.fragments != 0
+        || steer::mark(node, ends.destination)
+            .is_none_or(|mark| access::on_any(mark.lists, ends.source))
+}
+
+/// Dropped when it is for one of our VIPs, when it may carry a routing protocol of those that are checked, or when
+/// nobody can tell; else the kernel's business.
+#[inline(always)]
+fn malformed(ctx: &XdpContext, node: &Node, destination: Destination) -> u32 {
+    let others = |destination| node.routers == 0 && !steer::is_vip(node, destination);
+    if destination.is_some_and(others) {
         return not_ours(length(ctx));
     }
     // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
@@ -178,15 +280,41 @@ fn malformed(ctx: &XdpContext, node: &Node, destination: Ip, known: bool) -> u32
             ctx.ingress_ifindex()
         );
     }
-    drop(
-        ctx,
-        node,
-        &Flow {
-            vip: destination,
-            ..Flow::default()
-        },
-        Verdict::Malformed,
-        0,
-        length(ctx),
-    )
+    let flow = Flow {
+        vip: destination.unwrap_or_default(),
+        ..Flow::default()
+    };
+    drop(ctx, node, &flow, Verdict::Malformed, 0, length(ctx))
+}
+
+/// The whole frame's length, all its buffers included.
+#[inline(always)]
+pub(crate) fn length(ctx: &XdpContext) -> usize {
+    // SAFETY: the context is the one the program was called with.
+    (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
+}
+
+#[inline(always)]
+fn not_ours(length: usize) -> u32 {
+    count(0, Verdict::NotOurs, length);
+    xdp_action::XDP_PASS
+}
+
+/// Counts the drop and reports it: one in `node.sample`, the first included, and no more than `node.event_rate`.
+#[inline(always)]
+fn drop(
+    ctx: &XdpContext,
+    node: &Node,
+    flow: &Flow,
+    verdict: Verdict,
+    service: u32,
+    length: usize,
+) -> u32 {
+    let before = count(service, verdict, length);
+    if node.sample != 0 && before & u64::from(node.sample - 1) == 0 && may_report(node) {
+        // A copy made here keeps the flow in registers for all the packets that are not reported.
+        let flow = *flow;
+        report(ctx, &flow, verdict, service);
+    }
+    xdp_action::XDP_DROP
 }

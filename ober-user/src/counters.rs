@@ -1,14 +1,15 @@
 //! The counters in the kernel, CPU by CPU and worker by worker, as [`Counters`].
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
-use aya::maps::MapError;
+use aya::maps::{MapError, PerCpuValues};
 use ober_common::abi::{
-    self, CELLS, SERVICES, VERDICTS, Verdict, VerdictCounters, WORKERS, WorkerCounters,
+    self, BANK, BANKS, CELLS, CPUS, SERVICES, VERDICTS, Verdict, VerdictCounters, WORKERS,
+    WorkerCounters,
 };
 
 use crate::{
-    dataplane::{Maps, maps::Plain},
+    dataplane::{Maps, losses_counted, maps::Plain},
     status::{Count, Counters, ServiceCounters},
 };
 
@@ -28,7 +29,7 @@ pub struct NamedService {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "read the counters of service {index} from map {map}: {source}; run as root or with CAP_BPF"
+        "read place {index} of the counters in map {map}: {source}; run as root or with CAP_BPF"
     )]
     Read {
         map: &'static str,
@@ -43,21 +44,23 @@ pub enum Error {
 
 /// Reads every counter: the node's own first, then those of the services in the order given.
 pub fn read(maps: &Maps, names: &[NamedService]) -> Result<Counters, Error> {
-    let node = one(maps, 0, NODE)?;
+    let banks = Banks::read(maps)?;
+    let node = one(maps, &banks, 0, NODE)?;
     let services = names.iter().map(|service| {
         Ok(ServiceCounters {
             vip: Some(service.vip),
             port: Some(service.port),
-            ..one(maps, service.index, &service.name)?
+            ..one(maps, &banks, service.index, &service.name)?
         })
     });
     let services = std::iter::once(Ok(node)).chain(services);
     Ok(Counters {
         services: services.collect::<Result<_, Error>>()?,
+        steer_dropped: steer_dropped(maps)?,
     })
 }
 
-fn one(maps: &Maps, index: u32, name: &str) -> Result<ServiceCounters, Error> {
+fn one(maps: &Maps, banks: &Banks, index: u32, name: &str) -> Result<ServiceCounters, Error> {
     if index >= SERVICES {
         return Err(Error::Index {
             name: name.into(),
@@ -65,7 +68,7 @@ fn one(maps: &Maps, index: u32, name: &str) -> Result<ServiceCounters, Error> {
         });
     }
     let error = |map| move |source| Error::Read { map, index, source };
-    let cells = cells(maps, index)?;
+    let cells = banks.join(maps, index)?;
     let lookups = maps.lookups.get(&index, 0).map_err(error("LOOKUPS"))?;
     let lookups: Vec<abi::Lookups> = lookups.iter().map(|plain| plain.0).collect();
     Ok(ServiceCounters {
@@ -77,23 +80,78 @@ fn one(maps: &Maps, index: u32, name: &str) -> Result<ServiceCounters, Error> {
 
 /// Every cell of a service, CPU by CPU. See [`abi::cell`].
 pub fn cells(maps: &Maps, index: u32) -> Result<Vec<[abi::Count; CELLS]>, Error> {
-    let error = |map| move |source| Error::Read { map, index, source };
-    let place = index as usize % SERVICES as usize;
-    let verdicts = maps
-        .verdicts
-        .get(&0, 0)
-        .map_err(error("VERDICT_COUNTERS"))?;
-    let workers = maps
-        .workers
-        .get(&index, 0)
-        .map_err(error("WORKER_COUNTERS"))?;
-    let join = |(verdicts, workers): (&Plain<VerdictCounters>, &Plain<WorkerCounters>)| {
-        let mut cells = [abi::Count::default(); CELLS];
-        cells[..VERDICTS].copy_from_slice(&verdicts.0.services[place]);
-        cells[VERDICTS..].copy_from_slice(&workers.0.cells);
-        cells
+    Banks::read(maps)?.join(maps, index)
+}
+
+/// The same of several services, reading what they share once.
+pub fn table(
+    maps: &Maps,
+    services: std::ops::Range<u32>,
+) -> Result<Vec<Vec<[abi::Count; CELLS]>>, Error> {
+    let banks = Banks::read(maps)?;
+    services.map(|index| banks.join(maps, index)).collect()
+}
+
+/// What names no worker, of all services and CPUs, bank by bank.
+struct Banks(Vec<PerCpuValues<Plain<VerdictCounters>>>);
+
+impl Banks {
+    fn read(maps: &Maps) -> Result<Self, Error> {
+        let map = "VERDICT_COUNTERS";
+        let bank = |index| {
+            let error = |source| Error::Read { map, index, source };
+            maps.verdicts.get(&index, 0).map_err(error)
+        };
+        (0u32..)
+            .take(BANKS)
+            .map(bank)
+            .collect::<Result<_, Error>>()
+            .map(Self)
+    }
+
+    /// Every cell of a service, CPU by CPU.
+    fn join(&self, maps: &Maps, index: u32) -> Result<Vec<[abi::Count; CELLS]>, Error> {
+        let map = "WORKER_COUNTERS";
+        let error = |source| Error::Read { map, index, source };
+        let workers = maps.workers.get(&index, 0).map_err(error)?;
+        let place = index as usize % SERVICES as usize;
+        let on_cpu = |(cpu, workers): (usize, &Plain<WorkerCounters>)| {
+            let mut cells = [abi::Count::default(); CELLS];
+            for (part, bank) in cells.chunks_exact_mut(BANK).zip(&self.0) {
+                part.copy_from_slice(&bank[cpu].0.services[place]);
+            }
+            cells[VERDICTS..].copy_from_slice(&workers.0.cells);
+            cells
+        };
+        Ok(workers.iter().enumerate().map(on_cpu).collect())
+    }
+}
+
+/// Steered packets that were lost; `None`: nothing counts them.
+pub fn lost(maps: &Maps, directory: &Path) -> Option<u64> {
+    let counted = losses_counted(directory);
+    let lost = steer_dropped(maps).ok().filter(|_| counted)?;
+    Some(lost.into_values().fold(0, u64::saturating_add))
+}
+
+/// Packets whose headers the program could not read.
+pub fn unreadable(maps: &Maps) -> u64 {
+    let cells = cells(maps, 0).unwrap_or_default();
+    let packets = |cells: &[abi::Count; CELLS]| cells[abi::cell(Verdict::Unreadable, 0)].packets;
+    cells.iter().map(packets).fold(0, u64::saturating_add)
+}
+
+/// Steered packets that were lost, for each CPU that packets were ever steered to.
+pub fn steer_dropped(maps: &Maps) -> Result<BTreeMap<u32, u64>, Error> {
+    let map = "STEER_DROPS";
+    let lost = |index: u32| {
+        let error = |source| Error::Read { map, index, source };
+        let counts = maps.steer_drops.get(&index, 0).map_err(error)?;
+        let lost = counts.iter().map(|count| count.0.queue + count.0.memory);
+        Ok((index, lost.fold(0, u64::saturating_add)))
     };
-    Ok(verdicts.iter().zip(workers.iter()).map(join).collect())
+    let queues = (0..CPUS).filter(|cpu| maps.cpus.get(*cpu, 0).is_ok());
+    queues.map(lost).collect()
 }
 
 /// Sums up what each CPU counted; both slices have one value a CPU.

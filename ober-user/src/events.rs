@@ -1,9 +1,11 @@
 //! Sampled drops: bytes from the kernel's ring buffer to [`DropEvent`].
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv6Addr},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -13,8 +15,14 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     counters::{NODE, NamedService},
     dataplane::{self, maps},
+    drive,
     status::DropEvent,
 };
+
+/// How long an interface is taken to have the name it had.
+const NAMED: Duration = Duration::from_secs(1);
+/// Names that are kept at most.
+const MOST_NAMES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +35,7 @@ pub enum Error {
 /// The drops as they come. The ring buffer has one reader at a time: whoever takes an event has it alone.
 pub struct Drops {
     ring: AsyncFd<RingBuf<MapData>>,
+    interfaces: Interfaces,
 }
 
 impl Drops {
@@ -35,7 +44,8 @@ impl Drops {
         let ring = maps::drops(directory)?;
         // SAFETY: the ring buffer owns its descriptor and keeps it open as long as it is registered.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(io::Error::from)?;
-        Ok(Self { ring })
+        let interfaces = Interfaces::default();
+        Ok(Self { ring, interfaces })
     }
 
     /// The next drop. May be given up at any point without losing one.
@@ -43,7 +53,7 @@ impl Drops {
         loop {
             // First what is there: readiness is told once, by the first event of many.
             while let Some(bytes) = self.ring.get_mut().next() {
-                if let Some(event) = decode(&bytes, names) {
+                if let Some(event) = decode(&bytes, names, &mut self.interfaces) {
                     return Ok(event);
                 }
             }
@@ -53,7 +63,11 @@ impl Drops {
 }
 
 /// Reads an event of the kernel; `None` when it has another size than this program knows.
-pub fn decode(bytes: &[u8], names: &[NamedService]) -> Option<DropEvent> {
+pub fn decode(
+    bytes: &[u8],
+    names: &[NamedService],
+    interfaces: &mut Interfaces,
+) -> Option<DropEvent> {
     if bytes.len() != size_of::<Drop>() {
         return None;
     }
@@ -68,7 +82,7 @@ pub fn decode(bytes: &[u8], names: &[NamedService]) -> Option<DropEvent> {
         source_port: drop.source_port,
         destination_port: drop.destination_port,
         protocol: drop.protocol,
-        interface: interface(drop.interface),
+        interface: interfaces.name(drop.interface, drive::now()),
         length: drop.length,
     })
 }
@@ -90,6 +104,25 @@ fn address(bytes: ober_common::abi::Address) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
+/// Interfaces by number. Asking the kernel for each of many events would cost more than all else about them.
+#[derive(Debug, Default)]
+pub struct Interfaces(BTreeMap<u32, (Instant, String)>);
+
+impl Interfaces {
+    fn name(&mut self, index: u32, now: Instant) -> String {
+        let fresh = |asked: &Instant| now.saturating_duration_since(*asked) < NAMED;
+        if let Some((_, name)) = self.0.get(&index).filter(|(asked, _)| fresh(asked)) {
+            return name.clone();
+        }
+        if self.0.len() >= MOST_NAMES {
+            self.0.clear();
+        }
+        let name = interface(index);
+        self.0.insert(index, (now, name.clone()));
+        name
+    }
+}
+
 fn interface(index: u32) -> String {
     let name = nix::net::if_::if_indextoname(index).ok();
     let name = name.and_then(|name| name.into_string().ok());
@@ -102,6 +135,10 @@ fn interface(index: u32) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn decode(bytes: &[u8], names: &[NamedService]) -> Option<DropEvent> {
+        super::decode(bytes, names, &mut Interfaces::default())
+    }
 
     fn bytes(drop: Drop) -> Vec<u8> {
         // SAFETY: integers without padding, so every byte is initialised.
@@ -176,6 +213,19 @@ mod tests {
         )
         .unwrap();
         assert_eq!(event.service, "node");
+    }
+
+    #[test]
+    fn an_interface_is_asked_for_its_name_once_a_second_and_few_names_are_kept() {
+        let mut interfaces = Interfaces::default();
+        let now = drive::now();
+        interfaces.0.insert(1, (now, "old".into()));
+        assert_eq!(interfaces.name(1, now + NAMED / 2), "old");
+        assert_eq!(interfaces.name(1, now + NAMED), "lo");
+        for index in 0..1000 {
+            interfaces.name(u32::MAX - index, now);
+            assert!(interfaces.0.len() <= MOST_NAMES);
+        }
     }
 
     proptest! {

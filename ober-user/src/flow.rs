@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ober_common::{
-    abi::{Node, SERVICE_SLOTS, Service, Verdict, WORKERS},
-    flow::{Flow, hash, ring_slot, service_slot, service_table},
-    packet::{TCP, UDP},
+    abi::{Node, Service, Verdict, WORKERS},
+    flow::{Flow, hash, ring_slot, service_hash, service_table},
+    packet::{BFD_PORTS, TCP, UDP},
 };
 use serde::Serialize;
 
@@ -72,9 +72,6 @@ pub struct Target {
     pub steering: bool,
 }
 
-const BGP_PORT: u16 = 179;
-const BFD_PORTS: [u16; 2] = [3784, 4784];
-
 /// Follows a flow through the maps in force.
 pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::Error> {
     let node = maps.node.read(0);
@@ -118,11 +115,9 @@ fn outside(
     flow: &Flow,
     client: IpAddr,
 ) -> Result<Explanation, access::Error> {
-    let routing = flow.protocol == TCP && flow.port == BGP_PORT
-        || flow.protocol == UDP && BFD_PORTS.contains(&flow.port);
     let list = match node.routers {
         0 => None,
-        number if routing => Some(ask(maps, number - 1, client, true)?),
+        number if speaks_routing(maps, flow) => Some(ask(maps, number - 1, client, true)?),
         _ => None,
     };
     let verdict = if list.is_none_or(|list| list.listed) {
@@ -136,6 +131,15 @@ fn outside(
         list,
         slot: None,
     })
+}
+
+/// Is this BGP, in either direction, or BFD?
+fn speaks_routing(maps: &Maps, flow: &Flow) -> bool {
+    match flow.protocol {
+        TCP => maps.speaks_bgp(flow.port, flow.client_port),
+        UDP => BFD_PORTS.contains(&flow.port),
+        _ => false,
+    }
 }
 
 fn flow(question: &Question) -> Flow {
@@ -160,8 +164,9 @@ fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
     let table = maps.tables.at(service_table(node.seed)).as_ptr();
     // SAFETY: mapped as long as `maps`; plain integers, of which the daemon rewrites only those of the other table.
     let service = unsafe {
-        let slot = service_slot(node.seed, flow.vip, flow.protocol, flow.port) % SERVICE_SLOTS;
-        (&raw const (*table).slots[slot]).read_volatile()
+        let hash = service_hash(node.seed, flow.vip, flow.protocol, flow.port);
+        let moved = (&raw const (*table).moved[hash.group()]).read_volatile();
+        (&raw const (*table).slots[hash.slot(moved)]).read_volatile()
     };
     service
         .is(flow.vip, flow.protocol, flow.port)

@@ -86,6 +86,8 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
             interfaces: config.node.interfaces.iter().map(interface).collect(),
             adopted: false,
             steering: maps.node.read(0).steer == 1,
+            steer_dropped: counters::lost(&maps, &pins),
+            unreadable: counters::unreadable(&maps),
             programs: facts::programs(&pins),
             maps: facts::maps(&pins),
         },

@@ -5,7 +5,7 @@ use std::{
 };
 
 use ober_user::{
-    config::{Config, Limits, Node, Resolve, Steer, VipInterface, Workers, XdpMode},
+    config::{Config, Fragments, Limits, Node, Resolve, Steer, VipInterface, Workers, XdpMode},
     dataplane::{Maps, Plane, detach},
 };
 
@@ -15,6 +15,7 @@ pub const LIMITS: Limits = Limits {
     ipv6_hosts: 256,
     ipv6_prefixes: 8,
     expansion: 1000,
+    steer_queue: 2048,
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -36,6 +37,8 @@ pub fn config(instance: &str, limits: Limits) -> Config {
             bpffs: BPFFS.into(),
             metrics: SocketAddr::from(([127, 0, 0, 1], 8404)),
             sample: 1,
+            event_rate: 100,
+            fragments: Fragments::Listed,
             packet_log: false,
             history: 2,
             reconcile: std::time::Duration::ZERO,
@@ -71,6 +74,7 @@ pub fn config(instance: &str, limits: Limits) -> Config {
 /// A loaded plane whose pins go when it is dropped.
 pub struct Lists {
     pub plane: Plane,
+    limits: Limits,
     instance: String,
 }
 
@@ -83,23 +87,35 @@ impl Lists {
 
     /// # Panics
     /// As [`Lists::new`].
-    #[expect(clippy::expect_used, reason = "part of a test")]
     pub fn with(name: &str, limits: Limits) -> Self {
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let instance = format!("{name}-{}-{number}", std::process::id());
-        let plane = Plane::load(
-            &config(&instance, limits),
-            [0x1234_5678_9abc_def1, 0xfeed_beef_dead_cafe],
-        );
         Self {
-            plane: plane.expect("load the data plane (root? `cargo xtask setup`?)"),
+            plane: load(&instance, limits),
+            limits,
             instance,
         }
+    }
+
+    /// Loads it once more on what is pinned, as the next start does.
+    ///
+    /// # Panics
+    /// As [`Lists::new`], and when what is pinned is not taken over.
+    pub fn again(&mut self) {
+        self.plane = load(&self.instance, self.limits);
+        assert!(self.plane.adopted, "the pinned maps are taken over");
     }
 
     pub fn maps(&mut self) -> &mut Maps {
         &mut self.plane.maps
     }
+}
+
+#[expect(clippy::expect_used, reason = "part of a test")]
+fn load(instance: &str, limits: Limits) -> Plane {
+    let key = [0x1234_5678_9abc_def1, 0xfeed_beef_dead_cafe];
+    Plane::load(&config(instance, limits), key)
+        .expect("load the data plane (root? `cargo xtask setup`?)")
 }
 
 impl Drop for Lists {

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use ober_common::flow::service_table;
 use ober_programs::{BPFTOOL, CP, Command, IP, Program};
 use ober_tests::{
     lab::{BPFFS, Process, VIP4, VIP6, client4, program, storage4, until},
@@ -203,7 +204,7 @@ fn maps_edited_by_hand_are_set_right_and_counted() {
     mended(&stage, &before, "switch", 1);
     serves(&stage);
     let service = maps.services()[0];
-    let table = usize::try_from(maps.node.read(0).seed & 1).expect("a bit");
+    let table = service_table(maps.node.read(0).seed);
     // SAFETY: mapped as long as `maps` lives; the daemon changes the other table.
     let slots = unsafe { &mut (*maps.tables.at(table).as_ptr()).slots };
     for slot in slots.iter_mut().filter(|slot| slot.index == service.index) {

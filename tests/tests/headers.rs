@@ -18,10 +18,10 @@ use nix::{
 };
 use ober_common::{
     flow::Ip,
-    packet::{Extent, Frame, Parsed, parse},
+    packet::{Ends, Extent, Link, Near, Parsed, Piece, Plain, link, parse, plain_ipv4, plain_ipv6},
 };
 use ober_tests::{
-    model::{Reading, read},
+    model::{Outer, Reading, read},
     packets::{Case, case, fuzz, rich_stage},
 };
 
@@ -29,29 +29,46 @@ use ober_tests::{
 fn parsed(bytes: &[u8]) -> Reading {
     let range = bytes.as_ptr_range();
     // SAFETY: the slice is readable and outlives the call.
-    match parse(unsafe { Frame::new(range.start as usize, range.end as usize) }) {
+    match parse(unsafe { Near::new(range.start as usize, range.end as usize) }) {
         Parsed::Other => Reading::Other,
         Parsed::Flow {
             flow,
-            extent: Extent { ip_end, judged_end },
+            ends,
+            extent,
+            piece,
             quoted,
         } => Reading::Flow {
             flow,
-            ip_end,
-            judged_end,
+            outer: outer(ends, extent, piece),
             quoted,
         },
-        Parsed::Elsewhere { .. } => unreachable!("every destination was asked for"),
-        Parsed::Fragment { destination } => Reading::LaterFragment {
-            destination: destination.bytes(),
+        Parsed::Fragment { ends, extent } => Reading::LaterFragment {
+            outer: outer(ends, extent, Piece::Later),
         },
-        Parsed::Bare { source, protocol } => Reading::Bare {
-            source: source.bytes(),
+        Parsed::Bare {
+            ends,
+            protocol,
+            extent,
+            piece,
+        } => Reading::Bare {
+            outer: outer(ends, extent, piece),
             protocol,
         },
-        Parsed::Malformed { destination } => Reading::Malformed {
+        // These bytes are all there is.
+        Parsed::Short { destination } | Parsed::Malformed { destination } => Reading::Malformed {
             destination: destination.map(Ip::bytes),
         },
+        Parsed::Loopback => Reading::Loopback,
+    }
+}
+
+fn outer(ends: Ends, Extent { ip_end, judged_end }: Extent, piece: Piece) -> Outer {
+    Outer {
+        source: ends.source.bytes(),
+        destination: ends.destination.bytes(),
+        ip_end,
+        judged_end,
+        first: piece == Piece::First,
     }
 }
 
@@ -73,6 +90,48 @@ fn the_parser_and_the_model_read_every_packet_alike() {
     for seed in fuzz::seeds().take(fuzz::cases()) {
         assert_alike(&case(&stage, seed));
     }
+}
+
+/// What the short reading of most packets says, whatever their destination.
+fn plainly(bytes: &[u8]) -> Plain {
+    let range = bytes.as_ptr_range();
+    // SAFETY: the slice is readable and outlives the call.
+    let frame = unsafe { Near::new(range.start as usize, range.end as usize) };
+    match link(frame) {
+        Link::Ipv4(offset) => plain_ipv4(frame, offset, |_| true),
+        Link::Ipv6(offset) => plain_ipv6(frame, offset, |_| true),
+        Link::Other | Link::Short | Link::Tagged => Plain::Else,
+    }
+}
+
+#[test]
+fn what_the_short_reading_says_the_whole_one_says_too() {
+    let stage = rich_stage();
+    let mut short = 0;
+    for seed in fuzz::seeds().take(fuzz::cases()) {
+        let case = case(&stage, seed);
+        let bytes = case.readable();
+        let Plain::Flow(flow, Extent { ip_end, judged_end }) = plainly(bytes) else {
+            continue;
+        };
+        short += 1;
+        let Reading::Flow {
+            flow: whole,
+            outer,
+            quoted: false,
+        } = read(bytes)
+        else {
+            panic!("{}", case.describe());
+        };
+        let whole = (whole, outer.ip_end, outer.judged_end, outer.first);
+        assert_eq!(
+            (flow, ip_end, judged_end, false),
+            whole,
+            "{}",
+            case.describe()
+        );
+    }
+    assert!(short > fuzz::cases() / 5, "{short} packets were read");
 }
 
 #[test]

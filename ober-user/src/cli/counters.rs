@@ -107,8 +107,13 @@ fn difference(before: &Values, after: &Values) -> Values {
             None => service.clone(),
         }
     });
+    let lost = after.steer_dropped.iter().map(|(cpu, lost)| {
+        let before = before.steer_dropped.get(cpu).copied().unwrap_or_default();
+        (*cpu, step(before, *lost))
+    });
     Values {
         services: services.collect(),
+        steer_dropped: lost.collect(),
     }
 }
 
@@ -174,7 +179,11 @@ fn show(values: &Values, over: Option<Duration>, screen: &mut Screen) -> Result<
         each.flat_map(|(cpu, counts)| counts.values().map(|count| (*cpu, *count)))
     });
     let rows = sums(on_cpus, over);
-    part(screen, &["cpu", &packets, &bytes], &rows)
+    part(screen, &["cpu", &packets, &bytes], &rows)?;
+    let lost = values.steer_dropped.iter().filter(|(_, lost)| **lost > 0);
+    let row = |(cpu, lost): (&u32, &u64)| vec![Cell::number(cpu), amount(*lost, over)];
+    let rows: Vec<_> = lost.map(row).collect();
+    part(screen, &["lost on the way to cpu", &packets], &rows)
 }
 
 fn part(screen: &mut Screen, heads: &[&str], rows: &[Vec<Cell>]) -> Result<(), Error> {
@@ -276,6 +285,9 @@ worker  packets  bytes
 cpu  packets  bytes
   0       30   3000
   1        7    700
+
+lost on the way to cpu  packets
+                     1        4
 ";
         assert_eq!(text(&sample::counters(), None), expected);
     }

@@ -111,6 +111,8 @@ enum Command {
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
     /// Show what the data plane counted
+    ///
+    /// Where XDP is generic it runs behind GRO: what the kernel has joined counts as one packet.
     Counters(counters::Counters),
     /// Print a completion script for a shell
     Completions(shell::Completions),

@@ -9,7 +9,9 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{Configuration, List, Reconcile, Status, Worker, certificates::Certificates};
+use crate::status::{
+    Configuration, DataPlane, List, Reconcile, Status, Worker, certificates::Certificates,
+};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = client::status(path).await?;
@@ -135,6 +137,7 @@ fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
     } else {
         screen.line(format_args!("steering {steering}"))?;
     }
+    losses(plane, screen)?;
     let rows = plane.interfaces.iter().map(|interface| {
         let mode = if interface.native {
             "native"
@@ -154,6 +157,31 @@ fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
     });
     let rows: Vec<_> = rows.collect();
     Ok(screen.table(&["interface", "attached", "xdp", "queues"], &rows)?)
+}
+
+/// Packets that are lost on this node and ought not to be.
+fn losses(plane: &DataPlane, screen: &mut Screen) -> Result<(), Error> {
+    match plane.steer_dropped {
+        Some(0) => {}
+        Some(lost) => {
+            let text = format!("{lost} steered packets were lost on their way to a CPU");
+            let text = screen.paint(&text, Tone::Bad);
+            screen.line(text)?;
+        }
+        None if plane.steering => {
+            screen.line("steered packets that are lost on their way to a CPU are not counted")?;
+        }
+        None => {}
+    }
+    if plane.unreadable > 0 {
+        let text = format!(
+            "{} packets were dropped because the program could not read their headers",
+            plane.unreadable
+        );
+        let text = screen.paint(&text, Tone::Bad);
+        screen.line(text)?;
+    }
+    Ok(())
 }
 
 fn services(status: &Status, screen: &mut Screen) -> Result<(), Error> {
@@ -247,6 +275,7 @@ mod tests {
             "instance main: healthy, daemon 42 up 1m 5s",
             "configuration 7, text 00f1e2d3c4b5a697",
             "HAProxy 3.2.5 with AWS-LC 1.50.0",
+            "4 steered packets were lost on their way to a CPU",
             "in0        yes       native       4",
             "open to everybody",
             "backoff",

@@ -116,8 +116,11 @@ pub struct Node {
     pub bpffs: PathBuf,
     /// Metrics, health and statistics. Always a loopback address.
     pub metrics: SocketAddr,
-    /// One drop in this many is reported as an event; a power of two, 0: none.
+    /// One drop in this many may be reported as an event; a power of two, 0: none.
     pub sample: u32,
+    /// So many drops a second and CPU are reported at most.
+    pub event_rate: u32,
+    pub fragments: Fragments,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
     /// Configurations that were in force and are kept; at least 2.
@@ -152,6 +155,15 @@ pub enum Steer {
     Auto,
     Cpu,
     Off,
+}
+
+/// Who may send fragments to a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fragments {
+    /// Sources on one of the VIP's access lists.
+    Listed,
+    All,
 }
 
 /// Where missing VIP addresses are added.
@@ -222,6 +234,8 @@ pub struct Limits {
     pub ipv6_prefixes: u32,
     /// Names or addresses one list may expand to.
     pub expansion: usize,
+    /// Steered packets that may wait for a CPU.
+    pub steer_queue: u32,
 }
 
 /// Names to addresses.

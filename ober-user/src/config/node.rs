@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    ClusterKey, List, Node, Steer, VipInterface, XdpMode, raw,
+    ClusterKey, Fragments, List, Node, Steer, VipInterface, XdpMode, raw,
     scalar::{At, Key, Secret},
     secret::Kind,
     source::{Fault, Span},
@@ -49,6 +49,8 @@ impl Judge<'_> {
             bpffs: self.path(&node.bpffs.or("/sys/fs/bpf".to_owned())),
             metrics: self.metrics(node.metrics),
             sample: self.sample(node.sample),
+            event_rate: self.number("event_rate", node.event_rate, 100, 1..=1_000_000),
+            fragments: node.fragments.or(Fragments::Listed),
             packet_log: node.packet_log.or(false),
             history: self.history(node.history),
             reconcile: self.period_or_none("reconcile", node.reconcile, Duration::from_secs(30)),
@@ -161,7 +163,7 @@ impl Judge<'_> {
                 Fault::new(at.span.clone(), message).help(format!("the next one is {help}")),
             );
         }
-        key.or(64)
+        key.or(1)
     }
 }
 

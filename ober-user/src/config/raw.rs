@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Steer, XdpMode,
+    Fragments, Steer, XdpMode,
     backend::{Balance, ProxyVersion, WhenFull},
     route::Stranger,
     scalar::{At, Count, Key, Period, Rate, Secret},
@@ -73,8 +73,12 @@ pub(super) struct Node {
     pub(super) bpffs: Key<String>,
     /// Metrics, health and statistics; a loopback address and port.
     pub(super) metrics: Key<SocketAddr>,
-    /// One drop in this many is reported as an event: a power of two, or 0 for none.
+    /// One drop in this many may be reported as an event: a power of two, or 0 for none.
     pub(super) sample: Key<u32>,
+    /// At most so many drops a second are reported on each CPU.
+    pub(super) event_rate: Key<u32>,
+    /// Who may send fragments to a VIP: `listed` is who is on an access list of one of its services.
+    pub(super) fragments: Key<Fragments>,
     /// Compile the logging of rare packets into the kernel programs.
     pub(super) packet_log: Key<bool>,
     /// Configurations that were in force and are kept for `history` and `rollback`: 2 to 10,000.
@@ -120,6 +124,8 @@ pub(super) struct Limits {
     pub(super) ipv6_prefixes: Key<u32>,
     /// Names or addresses one list may expand to.
     pub(super) expansion: Key<u32>,
+    /// Steered packets that may wait for a CPU, 64 to 16384; what comes beyond is lost.
+    pub(super) steer_queue: Key<u32>,
 }
 
 /// Names to addresses.

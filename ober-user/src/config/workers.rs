@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::RangeInclusive,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,6 +25,8 @@ const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 const FEWEST_PAGES: u32 = 3;
 /// One million addresses fit many times; more is a slip of the finger.
 const MOST_ENTRIES: u32 = 1 << 24;
+/// The kernel takes no longer queue; a shorter one loses what a single interrupt brings.
+const STEER_QUEUE: RangeInclusive<u32> = 64..=16_384;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Judge<'_> {
@@ -169,6 +172,7 @@ impl Judge<'_> {
                 1..=MOST_ENTRIES,
             ),
             expansion: usize::try_from(expansion).unwrap_or(usize::MAX),
+            steer_queue: self.number("steer_queue", limits.steer_queue, 2048, STEER_QUEUE),
         }
     }
 

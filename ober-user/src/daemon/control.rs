@@ -36,7 +36,14 @@ pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
 async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
     let caller = stream.peer_cred().map(|peer| peer.uid()).ok();
     let (read, mut write) = stream.into_split();
-    if let Err(error) = answer_all(BufReader::new(read), &mut write, &daemon, caller).await {
+    if let Err(error) = Box::pin(answer_all(
+        BufReader::new(read),
+        &mut write,
+        &daemon,
+        caller,
+    ))
+    .await
+    {
         tracing::debug!(%error, "control connection");
     }
     lists::release_memory();

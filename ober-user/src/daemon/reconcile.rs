@@ -114,20 +114,8 @@ impl Daemon {
                 "as configured",
             );
         }
-        let node = plane.maps.node.read(0);
-        let routers = config
-            .node
-            .routers
-            .as_ref()
-            .and_then(|list| keeper.number(list));
-        let routers = routers.map_or(0, |number| number + 1);
-        for (name, found, set) in [
-            ("routers", node.routers, routers),
-            ("sample", node.sample, config.node.sample),
-        ] {
-            if found != set {
-                note(What::Switch, name, &found.to_string(), &set.to_string());
-            }
+        for (name, found, set) in plane.others(&start::switches(config, keeper)) {
+            note(What::Switch, name, &found, &set);
         }
         start::put_services(config, &mut plane, keeper, &pool.sockets())?;
         for _ in 0..plane.set_ring(&members.ring()) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     net::IpAddr,
     path::Path,
     sync::{Arc, PoisonError},
@@ -22,16 +23,49 @@ use crate::{
 };
 
 /// Passes sampled drops on to whoever watches.
-pub(super) async fn drops(daemon: Arc<Daemon>, mut drops: Drops) {
+pub(super) async fn drops(daemon: Arc<Daemon>, drops: Drops) {
+    let Err(error) = follow_drops(&daemon, drops).await;
+    tracing::error!(%error, "drop events end here");
+    std::future::pending::<()>().await;
+}
+
+async fn follow_drops(daemon: &Daemon, mut drops: Drops) -> anyhow::Result<Infallible> {
+    let directory = daemon.plane().directory().to_owned();
+    // Maps of its own: drops come as fast as others like, and whoever changes rings waits for the plane's lock.
+    let mut names = Names::new(Maps::open(&directory)?);
     loop {
-        match drops.next(&daemon.names()).await {
-            // Nobody watches: nobody is told.
-            Ok(event) => drop(daemon.drops.send(event)),
-            Err(error) => {
-                tracing::error!(%error, "drop events end here");
-                return std::future::pending().await;
-            }
+        let event = drops.next(names.of(&daemon.config())).await?;
+        // Nobody watches: nobody is told.
+        drop(daemon.drops.send(event));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The names of the services in the kernel, looked for again only when the services or their names have changed.
+struct Names {
+    maps: Maps,
+    of: Option<(u64, Arc<Config>)>,
+    services: Vec<NamedService>,
+}
+
+impl Names {
+    fn new(maps: Maps) -> Self {
+        Self {
+            maps,
+            of: None,
+            services: Vec::new(),
         }
+    }
+
+    fn of(&mut self, config: &Arc<Config>) -> &[NamedService] {
+        // Every change of the services has a seed of its own.
+        let seed = self.maps.node.read(0).seed;
+        let same = |(of, named): &(u64, Arc<Config>)| *of == seed && Arc::ptr_eq(named, config);
+        if !self.of.as_ref().is_some_and(same) {
+            self.services = names(config, &self.maps);
+            self.of = Some((seed, Arc::clone(config)));
+        }
+        &self.services
     }
 }
 
@@ -125,6 +159,8 @@ impl Daemon {
             interfaces: attached.iter().map(interface).collect(),
             adopted: plane.adopted,
             steering: node.steer == 1,
+            steer_dropped: counters::lost(&plane.maps, plane.directory()),
+            unreadable: counters::unreadable(&plane.maps),
             programs: facts::programs(plane.directory()),
             maps: facts::maps(plane.directory()),
         }

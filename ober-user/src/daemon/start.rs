@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
@@ -23,8 +24,8 @@ use crate::{
     announce::addresses,
     api,
     backends::{Backends, Ready},
-    config::{self, Access, Config, Env, Steer, Written},
-    dataplane::{self, Attached, Plane, Wanted},
+    config::{self, Access, Config, Env, Fragments, Steer, Written},
+    dataplane::{self, Attached, Plane, Switches, Wanted},
     discover::{self, engine::Learned},
     events::Drops,
     haproxy::{self, Listening},
@@ -167,17 +168,27 @@ pub(super) fn put_services(
     // Whether packets may be steered is known when the interfaces are attached: until then it stays as it is.
     let steers = plane.maps.node.read(0).steer == 1;
     plane.set_workers(&config.workers.cpus, steers)?;
-    let routers = config
-        .node
-        .routers
-        .as_ref()
-        .and_then(|list| keeper.number(list));
-    plane.set_switch(
-        |node| &raw mut node.routers,
-        routers.map_or(0, |number| number + 1),
-    );
-    plane.set_switch(|node| &raw mut node.sample, config.node.sample);
+    plane.set_switches(&switches(config, keeper));
     Ok(())
+}
+
+/// The switches as the kernel is to have them.
+pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
+    let node = &config.node;
+    let bgp = config.bgp.iter();
+    let listen = bgp
+        .clone()
+        .flat_map(|bgp| bgp.listen.iter().map(SocketAddr::port));
+    let neighbours = bgp.flat_map(|bgp| bgp.neighbours.iter().map(|it| it.port));
+    Switches {
+        routers: node.routers.as_ref().and_then(|list| keeper.number(list)),
+        sample: node.sample,
+        event_rate: node.event_rate,
+        fragments: node.fragments == Fragments::All,
+        loopback: node.interfaces.iter().any(|name| name == "lo"),
+        bgp_here: listen.collect(),
+        bgp_there: neighbours.collect(),
+    }
 }
 
 /// The services as the kernel is to see them, in the order of [`Config::kernel_services`]. A list nobody keeps is an

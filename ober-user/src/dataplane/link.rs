@@ -194,22 +194,34 @@ fn replace(
         fs::remove_file(pin)?;
         return Ok(false);
     }
-    let running = loaded_programs()
-        .flatten()
-        .find(|loaded| loaded.id() == info.program);
-    // The tag leaves the maps out, so those are compared too; and the pin of a program that must go is gone already.
+    let running = loaded(info.program);
+    // The pin of a program that must go is gone already.
     let pinned = |running: &ProgramInfo| {
         facts::programs(home)
             .iter()
             .any(|pinned| pinned.id == running.id())
     };
-    let same = |running: &ProgramInfo| {
-        running.tag() == fresh.tag() && maps(running) == maps(fresh) && pinned(running)
-    };
+    let same = |running: &ProgramInfo| alike(running, fresh) && pinned(running);
     if !running.is_some_and(|running| same(&running)) {
         kernel::update(&link, program)?;
     }
     Ok(true)
+}
+
+fn loaded(id: u32) -> Option<ProgramInfo> {
+    loaded_programs()
+        .flatten()
+        .find(|program| program.id() == id)
+}
+
+/// The program behind a pinned link.
+pub(super) fn behind(pin: &Path) -> Option<ProgramInfo> {
+    loaded(kernel::info(&kernel::open(pin).ok()?).ok()?.program)
+}
+
+/// Do both do the same on the same maps? The tag leaves the maps out, so those are compared too.
+pub(super) fn alike(one: &ProgramInfo, other: &ProgramInfo) -> bool {
+    one.tag() == other.tag() && maps(one) == maps(other)
 }
 
 /// The pinned maps a program uses. The log's map and the read-only data are made anew with every load.
@@ -257,13 +269,7 @@ pub(super) struct Links(Vec<(PathBuf, ProgramInfo)>);
 impl Links {
     pub(super) fn read(home: &Path) -> Self {
         let entries = fs::read_dir(home).into_iter().flatten().flatten();
-        let running = |path: PathBuf| {
-            let id = kernel::info(&kernel::open(&path).ok()?).ok()?.program;
-            let program = loaded_programs()
-                .flatten()
-                .find(|loaded| loaded.id() == id)?;
-            Some((path, program))
-        };
+        let running = |path: PathBuf| behind(&path).map(|program| (path, program));
         Self(
             entries
                 .map(|entry| entry.path())

@@ -8,7 +8,9 @@ use aya::{
 };
 use ober_common::abi::LAYOUT;
 
-use super::{Error, NEXT, OLD, beside, ensure_bpffs, link, maps, maps::Maps, pins, remove_pins};
+use super::{
+    Error, NEXT, OLD, beside, ensure_bpffs, link, losses, maps, maps::Maps, pins, remove_pins,
+};
 use crate::config::{Config, Limits, XdpMode};
 
 /// The kernel half, as `build.rs` left it.
@@ -21,7 +23,7 @@ pub static OBJECT: &[u8] = &ALIGNED.0;
 const XDP: &str = "ober";
 const LOOKUP: &str = "ober_lookup";
 /// Names of the programs, which are the names of their pins.
-pub(super) const PROGRAMS: [&str; 2] = [XDP, LOOKUP];
+pub(super) const PROGRAMS: [&str; 4] = [XDP, LOOKUP, losses::ENQUEUE, losses::DEQUEUE];
 
 /// A loaded data plane: its maps are ready to be filled, its programs run once [`Plane::attach`] was called.
 pub struct Plane {
@@ -35,6 +37,8 @@ pub struct Plane {
     programs: Ebpf,
     xdp: XdpMode,
     packet_log: bool,
+    /// Packets that may wait for a CPU.
+    pub(super) steer_queue: u32,
 }
 
 /// An attached interface.
@@ -80,10 +84,13 @@ impl Plane {
             programs,
             xdp: config.node.xdp,
             packet_log: config.node.packet_log,
+            steer_queue: config.limits.steer_queue,
         };
         if !adopted {
             plane.seed(key);
         }
+        let queues = maps::number(&plane.directory, "CPU_QUEUES")?;
+        plane.set_switch(|node| &raw mut node.cpu_queues, queues);
         Ok(plane)
     }
 
@@ -97,6 +104,12 @@ impl Plane {
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
         self.mark_log()?;
         self.pin_programs()?;
+        if let Err(reason) = losses::count(&self.directory, &mut self.programs) {
+            tracing::warn!(
+                reason,
+                "steered packets that are lost on their way to a CPU cannot be counted"
+            );
+        }
         let home = self.home.clone();
         fs::create_dir_all(&home).map_err(|source| Error::Pins {
             path: home.clone(),
@@ -185,6 +198,10 @@ impl Plane {
             source,
         };
         for (name, program) in self.programs.programs_mut() {
+            // What the kernel did not take cannot be pinned: `losses` tells of it.
+            if program.fd().is_err() {
+                continue;
+            }
             let path = directory.join(name);
             let current = ProgramInfo::from_pin(&path).map(|info| info.tag()).ok();
             let ours = program.info().map(|info| info.tag()).ok();
@@ -275,6 +292,7 @@ fn load_programs(
     program::<SkLookup>(&mut programs, LOOKUP)?
         .load()
         .map_err(error(LOOKUP))?;
+    losses::load(&mut programs);
     Ok(programs)
 }
 

@@ -10,8 +10,9 @@ use aya::Ebpf;
 use aya::maps::{CpuMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf, SockMap};
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use ober_common::abi::{
-    CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey, RINGS, Ring, SERVICES,
-    SOCKETS, ServiceTable, TABLES, TAGGED, Tags, VerdictCounters, WorkerCounters,
+    BANKS, BgpPorts, Budget, CPUS, HostLine, LISTS, Lookups, Node, Page, PageIndex, PrefixKey,
+    RINGS, Ring, SERVICES, SOCKETS, ServiceTable, SteerDrops, TABLES, TAGGED, Tags,
+    VerdictCounters, WorkerCounters,
 };
 
 use super::{Error, memory::Memory};
@@ -31,6 +32,8 @@ unsafe impl aya::Pod for Plain<WorkerCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Lookups> {}
 // SAFETY: as above.
+unsafe impl aya::Pod for Plain<SteerDrops> {}
+// SAFETY: as above.
 unsafe impl aya::Pod for Plain<PrefixKey> {}
 
 /// Name and shape of a map: what a pin must look like to be adopted.
@@ -43,9 +46,11 @@ pub(super) struct Shape {
 }
 
 /// Every map, with the sizes this configuration asks for.
-pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
+pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
     let [
         node,
+        ports,
+        events,
         table,
         rings,
         index,
@@ -56,6 +61,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
         verdicts,
         workers,
         lookups,
+        steer_drops,
         drops,
         sockets,
         cpus,
@@ -73,6 +79,8 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
     let lines_count = host_lines(limits.ipv6_hosts);
     [
         direct(node, ".bss.NODE", size_of::<Node>()),
+        direct(ports, ".bss.BGP_PORTS", size_of::<BgpPorts>()),
+        direct(events, ".bss.EVENTS", size_of::<[Budget; CPUS as usize]>()),
         direct(
             table,
             ".bss.SERVICE_TABLE",
@@ -96,9 +104,14 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
             (lines_count / TAGGED) as usize * size_of::<Tags>(),
         ),
         shape(prefixes, 4, limits.ipv6_prefixes),
-        shape(verdicts, size_of::<VerdictCounters>(), 1),
+        shape(
+            verdicts,
+            size_of::<VerdictCounters>(),
+            u32::try_from(BANKS).unwrap_or(u32::MAX),
+        ),
         shape(workers, size_of::<WorkerCounters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
+        shape(steer_drops, size_of::<SteerDrops>(), CPUS),
         shape(drops, 0, 1 << 18),
         shape(sockets, 4, SOCKETS),
         shape(cpus, 4, CPUS),
@@ -108,6 +121,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; 14] {
 /// How many entries a map has, where those of one that is addressed directly are the parts of its value.
 pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
     let part = match name {
+        "EVENTS" => size_of::<Budget>(),
         "SERVICE_TABLE" => size_of::<ServiceTable>(),
         "RING_TABLE" => size_of::<Ring>(),
         "PAGE_INDEX" => size_of::<PageIndex>(),
@@ -118,9 +132,13 @@ pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
     u32::try_from(info.value_size() as usize / part).unwrap_or(u32::MAX)
 }
 
+const MAPS: usize = 17;
+
 /// Names of the maps, which are the names of their pins.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; MAPS] = [
     "NODE",
+    "BGP_PORTS",
+    "EVENTS",
     "SERVICE_TABLE",
     "RING_TABLE",
     "PAGE_INDEX",
@@ -131,6 +149,7 @@ pub(super) const NAMES: [&str; 14] = [
     "VERDICT_COUNTERS",
     "WORKER_COUNTERS",
     "LOOKUPS",
+    "STEER_DROPS",
     "DROPS",
     "SOCKET_TABLE",
     "CPU_QUEUES",
@@ -202,6 +221,7 @@ impl Shape {
 /// All maps of one data plane.
 pub struct Maps {
     pub node: Memory<Node>,
+    pub bgp_ports: Memory<BgpPorts>,
     pub tables: Memory<ServiceTable>,
     pub rings: Memory<Ring>,
     pub index: Memory<PageIndex>,
@@ -212,6 +232,7 @@ pub struct Maps {
     pub verdicts: PerCpuArray<MapData, Plain<VerdictCounters>>,
     pub workers: PerCpuArray<MapData, Plain<WorkerCounters>>,
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
+    pub steer_drops: PerCpuArray<MapData, Plain<SteerDrops>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
     /// When a page was last given up, for all that is known here.
@@ -237,6 +258,7 @@ impl Maps {
         };
         Ok(Self {
             node: memory(directory, "NODE")?,
+            bgp_ports: memory(directory, "BGP_PORTS")?,
             tables: memory(directory, "SERVICE_TABLE")?,
             rings: memory(directory, "RING_TABLE")?,
             index: memory(directory, "PAGE_INDEX")?,
@@ -255,6 +277,9 @@ impl Maps {
             lookups: Map::PerCpuArray(pin("LOOKUPS")?)
                 .try_into()
                 .map_err(bad("LOOKUPS"))?,
+            steer_drops: Map::PerCpuArray(pin("STEER_DROPS")?)
+                .try_into()
+                .map_err(bad("STEER_DROPS"))?,
             sockets: Map::SockMap(pin("SOCKET_TABLE")?)
                 .try_into()
                 .map_err(bad("SOCKET_TABLE"))?,
@@ -264,6 +289,16 @@ impl Maps {
             pages_given_up: drive::now(),
         })
     }
+}
+
+/// The number the kernel has given to a pinned map.
+pub(super) fn number(directory: &Path, name: &'static str) -> Result<u32, Error> {
+    let info = MapInfo::from_pin(directory.join(name));
+    info.map(|info| info.id()).map_err(|source| Error::OpenMap {
+        name,
+        directory: directory.into(),
+        source: source.into(),
+    })
 }
 
 /// The ring buffer of sampled drops. One reader at a time: events go to whoever takes them.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use ober_common::abi::{HostLine, Node, Page, PageIndex, Ring, ServiceTable, Tags};
+use ober_common::abi::{BgpPorts, HostLine, Node, Page, PageIndex, Ring, ServiceTable, Tags};
 
 /// A value of the kernel contract that may live in shared memory.
 ///
@@ -19,6 +19,8 @@ use ober_common::abi::{HostLine, Node, Page, PageIndex, Ring, ServiceTable, Tags
 pub unsafe trait Shared: Copy {}
 // SAFETY: see `ober_common::abi`, where each size is asserted.
 unsafe impl Shared for Node {}
+// SAFETY: as above.
+unsafe impl Shared for BgpPorts {}
 // SAFETY: as above.
 unsafe impl Shared for ServiceTable {}
 // SAFETY: as above.

@@ -8,10 +8,13 @@
 pub mod facts;
 mod link;
 mod load;
+mod losses;
 pub mod maps;
 pub mod memory;
 mod rings;
 mod services;
+mod switches;
+mod table;
 
 use std::{
     fs, io,
@@ -21,8 +24,10 @@ use std::{
 
 pub use link::{holds, looks_up, native};
 pub use load::{Attached, OBJECT, Plane};
+pub use losses::counted as losses_counted;
 pub use maps::Maps;
 pub use services::{Wanted, ip};
+pub use switches::Switches;
 
 /// A packet that is being judged is out of the program well within this time, so what no packet can newly find may be
 /// used again after it.

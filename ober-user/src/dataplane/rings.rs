@@ -2,15 +2,12 @@
 
 use std::{os::fd::AsRawFd, sync::atomic::Ordering};
 
-use ober_common::abi::{PLACES, RING_SLOTS, Ring, Service, WORKERS, Worker};
+use ober_common::abi::{PLACES, RING_SLOTS, Ring, Service, USED, WORKERS, Worker};
 
 use super::{
     Error, Maps, Plane,
     memory::{word16, word32},
 };
-
-/// How many packets may wait for a CPU; the kernel's own default for a busy NIC queue.
-const CPU_QUEUE: u32 = 2048;
 
 impl Maps {
     /// The ring in force for a service.
@@ -31,7 +28,7 @@ impl Maps {
             // SAFETY: as above, and within the array.
             .map(|slot| unsafe { &raw mut (*slots)[slot] })
             // SAFETY: as above.
-            .find(|entry| unsafe { (**entry).index == service.index && (**entry).used == 1 })
+            .find(|entry| unsafe { (**entry).index == service.index && (**entry).used == USED })
     }
 
     fn active_ring(&self, service: &Service) -> u32 {
@@ -79,17 +76,6 @@ impl Plane {
         Ok(())
     }
 
-    /// Changes one switch of the node with one store.
-    pub fn set_switch(
-        &self,
-        field: impl FnOnce(&mut ober_common::abi::Node) -> *mut u32,
-        value: u32,
-    ) {
-        // SAFETY: the node's value is mapped as long as `self`; the reference only serves to name the field.
-        let word = unsafe { word32(field(self.maps.node.at(0).as_mut())) };
-        word.store(value, Ordering::Release);
-    }
-
     /// Puts a worker's listening socket where the socket lookup finds it for the service with this index.
     pub fn set_socket(
         &mut self,
@@ -113,11 +99,11 @@ impl Plane {
             .maps
             .cpus
             .get(cpu, 0)
-            .is_ok_and(|value| value.queue_size == CPU_QUEUE)
+            .is_ok_and(|value| value.queue_size == self.steer_queue)
         {
             return Ok(true);
         }
-        let set = self.maps.cpus.set(cpu, CPU_QUEUE, None, 0);
+        let set = self.maps.cpus.set(cpu, self.steer_queue, None, 0);
         set.map(|()| true).map_err(|source| Error::Write {
             name: "CPU_QUEUES",
             source: Box::new(source),

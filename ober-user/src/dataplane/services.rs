@@ -1,13 +1,13 @@
 //! The services in the kernel: a table without collisions, published by one store.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::atomic::Ordering, thread};
+use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
-    abi::{PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, VIP_WORDS},
-    flow::{Ip, service_slot, service_table, vip_bit},
+    abi::{LISTS, PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, USED, VIP_WORDS},
+    flow::{Ip, service_table, vip_bit},
 };
 
-use super::{Error, GRACE, Maps, Plane, memory::word64};
+use super::{Error, GRACE, Maps, Plane, memory::word64, table};
 
 /// A service as the configuration wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Maps {
         let slots = unsafe { &(*table).slots };
         slots
             .iter()
-            .filter(|service| service.used == 1 && service.index != 0)
+            .filter(|service| service.used == USED && service.index != 0)
             .copied()
             .collect()
     }
@@ -44,9 +44,11 @@ impl Maps {
     fn has(&self, entries: &[Service]) -> bool {
         let (node, current) = (self.node.read(0), self.tables.at(self.table()).as_ptr());
         // SAFETY: as in `services`.
-        let slots = unsafe { &(*current).slots };
-        let table = table(node.seed, entries);
-        node.vips == vip_bits(entries) && slots.iter().eq(&table.slots)
+        let current = unsafe { &*current };
+        let same = |wanted: Box<ServiceTable>| {
+            wanted.moved == current.moved && wanted.slots == current.slots
+        };
+        node.vips == vip_bits(entries) && table::build(node.seed, entries).is_some_and(same)
     }
 
     /// Number of the table in force.
@@ -89,7 +91,7 @@ impl Plane {
                 vip: ip(want.vip).bytes(),
                 port: want.port,
                 protocol: want.protocol,
-                used: 1,
+                used: USED,
                 list: want.list.map_or(0, |list| list + 1),
                 ..Service::default()
             };
@@ -120,8 +122,8 @@ impl Plane {
         let vips = vip_bits(entries);
         self.mark_vips(|word, old| old | vips[word]);
         let next = (self.maps.table() + 1) % TABLES;
-        let seed = seed(entries, next)?;
-        self.maps.tables.fill(next, &table(seed, entries));
+        let (seed, table) = table::find(entries, next, self.maps.node.read(0).seed)?;
+        self.maps.tables.fill(next, &table);
         let node = self.maps.node.at(0).as_ptr();
         // SAFETY: within the node's value, which is mapped as long as `self`.
         let word = unsafe { word64(&raw mut (*node).seed) };
@@ -145,15 +147,23 @@ impl Plane {
     }
 }
 
-/// What a table holds: the services, and a mark for each of their VIPs.
-fn entries(placed: &[Service]) -> Vec<Service> {
-    let vips: BTreeSet<_> = placed.iter().map(|service| service.vip).collect();
-    let mark = |vip| Service {
+/// What a table holds: the services, and a mark for each of their VIPs with the lists of its services.
+pub(super) fn entries(placed: &[Service]) -> Vec<Service> {
+    let mut lists = BTreeMap::<_, u32>::new();
+    for service in placed {
+        let bit = service
+            .list
+            .checked_sub(1)
+            .map_or(0, |list| 1 << (list % LISTS));
+        *lists.entry(service.vip).or_default() |= bit;
+    }
+    let mark = |(vip, lists)| Service {
         vip,
-        used: 1,
+        used: USED,
+        lists,
         ..Service::default()
     };
-    let marks = vips.into_iter().map(mark);
+    let marks = lists.into_iter().map(mark);
     placed.iter().copied().chain(marks).collect()
 }
 
@@ -174,70 +184,4 @@ fn vip_bits(entries: &[Service]) -> [u64; VIP_WORDS] {
 
 fn key(service: &Service) -> (ober_common::abi::Address, u8, u16) {
     (service.vip, service.protocol, service.port)
-}
-
-/// A seed of the table with this number with which no two services meet.
-fn seed(entries: &[Service], number: usize) -> Result<u64, Error> {
-    const TRIES: u32 = 1 << 22;
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..TRIES {
-        let seed = state & !(TABLES as u64 - 1) | number as u64;
-        let mut taken = [false; SERVICE_SLOTS];
-        let clash = entries
-            .iter()
-            .any(|service| std::mem::replace(&mut taken[slot(seed, service)], true));
-        if !clash {
-            return Ok(seed);
-        }
-        state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-    }
-    Err(Error::NoSeed { tries: TRIES })
-}
-
-fn slot(seed: u64, service: &Service) -> usize {
-    service_slot(
-        seed,
-        Ip::from_bytes(service.vip),
-        service.protocol,
-        service.port,
-    )
-}
-
-fn table(seed: u64, entries: &[Service]) -> Box<ServiceTable> {
-    // SAFETY: plain integers, for which zero is valid; too large to be made on the stack.
-    let mut table = unsafe { Box::<ServiceTable>::new_zeroed().assume_init() };
-    for service in entries {
-        table.slots[slot(seed, service)] = *service;
-    }
-    table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_hundred_services_find_a_seed_and_each_its_own_slot() {
-        let entries: Vec<Service> = (0..300u32)
-            .map(|i| Service {
-                vip: ip(IpAddr::from(
-                    ((10 << 24) + ((i / 100) << 8) + i % 50).to_be_bytes(),
-                ))
-                .bytes(),
-                port: 443 + u16::try_from(i / 50).unwrap(),
-                protocol: 6,
-                used: 1,
-                index: i,
-                ..Service::default()
-            })
-            .collect();
-        for number in 0..TABLES {
-            let seed = seed(&entries, number).unwrap();
-            assert_eq!(service_table(seed), number);
-            let table = table(seed, &entries);
-            for entry in &entries {
-                assert_eq!(table.slots[slot(seed, entry)], *entry);
-            }
-        }
-    }
 }

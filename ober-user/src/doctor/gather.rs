@@ -11,12 +11,13 @@ use nix::{
         socket::SockaddrIn,
     },
 };
+use ober_common::abi::Verdict;
 use socket2::{Domain, Socket, Type};
 
 use super::{
     Facts, Running, clock, files, haproxy as haproxy_facts,
     interfaces::{self, Sample},
-    kernel, ports, realtime, sysctls,
+    kernel, packets, ports, realtime, sysctls,
 };
 use crate::{
     cli::privilege,
@@ -52,6 +53,7 @@ where
     let facts = Facts {
         kernel: kernel(config),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
+        packets: running.as_ref().map(packets_lost),
         haproxy: haproxy(config).await,
         realtime: realtime::Facts {
             priority: priority(running.as_ref()),
@@ -110,6 +112,24 @@ fn interface(
         ours,
         native: ours.then(|| dataplane::native(&pins, name)),
         sample,
+    }
+}
+
+fn packets_lost(running: &Running) -> packets::Facts {
+    let plane = &running.status.data_plane;
+    let [before, after] = &running.counters;
+    let lost = |counters: &Counters| counters.steer_dropped.values().sum::<u64>();
+    let fragments = |counters: &Counters| {
+        let refused = counters.services.iter();
+        let refused = refused.filter_map(|it| it.verdicts.get(Verdict::FragmentDenied.name()));
+        refused.map(|count| count.packets).sum::<u64>()
+    };
+    packets::Facts {
+        unreadable: plane.unreadable,
+        fragments: fragments(after).saturating_sub(fragments(before)),
+        steering: plane.steering,
+        lost: plane.steer_dropped.map(|_| after.steer_dropped.clone()),
+        losing: lost(after).saturating_sub(lost(before)),
     }
 }
 

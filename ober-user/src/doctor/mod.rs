@@ -11,6 +11,7 @@ mod gather;
 pub mod haproxy;
 pub mod interfaces;
 pub mod kernel;
+pub mod packets;
 pub mod ports;
 pub mod realtime;
 pub mod sysctls;
@@ -32,6 +33,8 @@ const EXPIRY: Duration = Duration::from_hours(24 * 30);
 pub struct Facts {
     pub kernel: kernel::Facts,
     pub interfaces: Vec<interfaces::Facts>,
+    /// `None`: no daemon runs.
+    pub packets: Option<packets::Facts>,
     pub haproxy: haproxy::Facts,
     pub realtime: realtime::Facts,
     pub files: files::Facts,
@@ -67,6 +70,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     [
         kernel::judge(config, &facts.kernel),
         interfaces::judge(config, &facts.interfaces),
+        packets::judge(facts.packets.as_ref()),
         haproxy::judge(config, &facts.haproxy),
         realtime::judge(config, facts.realtime),
         files::judge(config, &facts.files),

@@ -66,6 +66,10 @@ pub struct DataPlane {
     pub adopted: bool,
     /// Are packets steered to the worker's CPU?
     pub steering: bool,
+    /// Steered packets that were lost on their way; `None`: the kernel does not tell.
+    pub steer_dropped: Option<u64>,
+    /// Packets that were dropped because the program could not read their headers.
+    pub unreadable: u64,
     pub programs: Vec<Program>,
     pub maps: Vec<Map>,
 }
@@ -150,6 +154,8 @@ pub struct List {
 pub struct Counters {
     /// The node itself first: packets of no service.
     pub services: Vec<ServiceCounters>,
+    /// Steered packets that were lost on their way, by the CPU they were for.
+    pub steer_dropped: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ober_common::packet::{Frame, Parsed, parse};
+use ober_common::packet::{Link, Near, Parsed, Plain, link, parse, plain_ipv4, plain_ipv6};
 use ober_user::{
     bfd::Control,
     vrrp::{neighbour, packet::Advertisement},
@@ -123,9 +123,18 @@ fn claims(bytes: &[u8]) {
 fn packet(bytes: &[u8]) {
     fence::with(bytes, |start, end| {
         // SAFETY: the addresses of bytes that nobody touches before this returns.
-        let parsed = parse(unsafe { Frame::new(start, end) });
+        let frame = unsafe { Near::new(start, end) };
+        let parsed = parse(frame);
         if let Parsed::Flow { extent, .. } = parsed {
             assert!(extent.judged_end <= end - start);
+        }
+        let plain = match link(frame) {
+            Link::Ipv4(offset) => plain_ipv4(frame, offset, |_| true),
+            Link::Ipv6(offset) => plain_ipv6(frame, offset, |_| true),
+            Link::Other | Link::Short | Link::Tagged => Plain::Else,
+        };
+        if let Plain::Flow(short, _) = plain {
+            assert!(matches!(parsed, Parsed::Flow { flow, .. } if flow == short));
         }
     });
 }

@@ -12,6 +12,7 @@ pub mod pair;
 mod plain;
 mod process;
 pub mod routes;
+pub mod wire;
 
 use std::{
     path::{Path, PathBuf},

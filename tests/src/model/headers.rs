@@ -1,7 +1,7 @@
 //! The headers of a frame, read from the documents that define them. Every byte is asked for by `bytes.get`, so what
 //! is not there cannot be read; what is asked for and missing makes the packet malformed.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ober_common::{
     abi::Address,
@@ -11,22 +11,35 @@ use ober_common::{
 /// What a frame says, before anybody asks whether it concerns us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Not IP, or under more tags than two.
+    /// Not IP.
     Other,
-    /// The packet's own flow, or the one an ICMP error quotes, seen from the client. `ip_end` is where the (outer) IP
-    /// packet says it ends, `judged_end` the end of the ports.
+    /// The packet's own flow, or the one an ICMP error quotes, seen from the client.
     Flow {
         flow: Flow,
-        ip_end: usize,
-        judged_end: usize,
+        outer: Outer,
         quoted: bool,
     },
     /// A fragment whose ports travelled in another one.
-    LaterFragment { destination: Address },
+    LaterFragment { outer: Outer },
     /// IP without ports that we know.
-    Bare { source: Address, protocol: u8 },
-    /// `destination` is `None` when not even that was there.
+    Bare { outer: Outer, protocol: u8 },
+    /// `destination` is `None` when not even that was there, or does not matter.
     Malformed { destination: Option<Address> },
+    /// From or to an address of loopback.
+    Loopback,
+}
+
+/// What the packet itself says, whatever it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    pub source: Address,
+    pub destination: Address,
+    /// Where the IP packet says it ends.
+    pub ip_end: usize,
+    /// The end of what is judged by.
+    pub judged_end: usize,
+    /// More fragments follow.
+    pub first: bool,
 }
 
 /// Hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6: the extension headers of
@@ -56,7 +69,45 @@ struct Datagram {
     protocol: u8,
     payload: usize,
     end: usize,
-    later_fragment: bool,
+    part: Part,
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    First,
+    Later,
+}
+
+impl Part {
+    /// From the fragment's offset and the flag for more.
+    fn new(offset: u16, more: bool) -> Self {
+        match (offset, more) {
+            (0, false) => Self::Whole,
+            (0, true) => Self::First,
+            _ => Self::Later,
+        }
+    }
+}
+
+impl Datagram {
+    /// Where a packet wants to go whose headers do not end well. RFC 7112: a first fragment has them all.
+    fn fault(&self) -> Fault {
+        Fault {
+            destination: (self.part != Part::First).then_some(self.destination),
+        }
+    }
+
+    fn outer(&self, judged_end: usize) -> Outer {
+        Outer {
+            source: self.source,
+            destination: self.destination,
+            ip_end: self.end,
+            judged_end,
+            first: self.part == Part::First,
+        }
+    }
 }
 
 /// Reads a frame from its Ethernet header on.
@@ -70,6 +121,8 @@ pub fn read(frame: &[u8]) -> Reading {
             Some(0x8100 | 0x88a8) if tags < 2 => tags += 1,
             Some(0x0800) => return datagram(frame, ipv4(frame, at + 2)),
             Some(0x86dd) => return datagram(frame, ipv6(frame, at + 2)),
+            // Linux takes any number of priority tags off.
+            Some(0x8100 | 0x88a8) => return Reading::Malformed { destination: None },
             Some(_) => return Reading::Other,
         }
         at += 4;
@@ -119,8 +172,8 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
             destination: Some(destination),
         });
     }
-    // The upper three bits of this field are flags.
-    let fragment_offset = u16::from_be_bytes([fragment_high, fragment_low]) % 0x2000;
+    // The upper three bits of this field are flags; the third says that more fragments follow.
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
     Ok(Datagram {
         version: 4,
         source: Ipv4Addr::new(s0, s1, s2, s3).to_ipv6_mapped().octets(),
@@ -128,7 +181,7 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
         protocol,
         payload: at + 4 * usize::from(words),
         end: at + usize::from(u16::from_be_bytes([length_high, length_low])),
-        later_fragment: fragment_offset != 0,
+        part: Part::new(fragment % 0x2000, fragment & 0x2000 != 0),
     })
 }
 
@@ -158,30 +211,44 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Datagram, Fault> {
     if first / 16 != 6 {
         return Err(fault);
     }
-    let fixed = Datagram {
+    let [from, to] = [source, destination].map(Ipv6Addr::from);
+    if from.to_ipv4_mapped().or(to.to_ipv4_mapped()).is_some() {
+        return Err(Fault { destination: None });
+    }
+    Ok(Datagram {
         version: 6,
         source,
         destination,
         protocol: *next,
         payload: at + 40,
         end: at + 40 + usize::from(u16::from_be_bytes([*length_high, *length_low])),
-        later_fragment: false,
-    };
-    extensions(frame, fixed).ok_or(fault)
+        part: Part::Whole,
+    })
 }
 
-/// Walks the extension headers, as many as we follow. None is shorter than eight bytes; one that promises more than
+/// Walks the extension headers of IPv6, as many as we follow. None is shorter than eight bytes; one that promises more than
 /// the frame holds shows as the absence of what comes after it.
-fn extensions(frame: &[u8], mut datagram: Datagram) -> Option<Datagram> {
+fn extensions(frame: &[u8], mut datagram: Datagram) -> Result<Datagram, Fault> {
+    if datagram.version != 6 {
+        return Ok(datagram);
+    }
     for _ in 0..MOST_EXTENSIONS {
-        if datagram.later_fragment || !EXTENSION_KINDS.contains(&datagram.protocol) {
+        if datagram.part == Part::Later || !EXTENSION_KINDS.contains(&datagram.protocol) {
             break;
         }
-        let [next, stated, high, low, ..] = *frame.get(datagram.payload..)?.first_chunk::<8>()?;
+        let rest = frame.get(datagram.payload..).unwrap_or_default();
+        let Some([next, stated, high, low, ..]) = rest.first_chunk::<8>().copied() else {
+            return Err(datagram.fault());
+        };
         datagram.payload += match datagram.protocol {
             // RFC 8200 section 4.5: eight bytes; thirteen bits of offset, two reserved, one for more fragments.
             FRAGMENT => {
-                datagram.later_fragment = u16::from_be_bytes([high, low]) >> 3 != 0;
+                let field = u16::from_be_bytes([high, low]);
+                // One header that makes it a part is enough.
+                match Part::new(field >> 3, field % 2 == 1) {
+                    Part::Whole => {}
+                    part => datagram.part = part,
+                }
                 8
             }
             // RFC 4302 section 2.2: in words of four bytes, less two.
@@ -191,40 +258,49 @@ fn extensions(frame: &[u8], mut datagram: Datagram) -> Option<Datagram> {
         };
         datagram.protocol = next;
     }
-    Some(datagram)
+    Ok(datagram)
 }
 
 fn datagram(frame: &[u8], datagram: Result<Datagram, Fault>) -> Reading {
-    let datagram = match datagram {
+    if let Ok(datagram) = &datagram
+        && (looped(datagram.source) || looped(datagram.destination))
+    {
+        return Reading::Loopback;
+    }
+    let datagram = match datagram.and_then(|datagram| extensions(frame, datagram)) {
         Ok(datagram) => datagram,
         Err(Fault { destination }) => return Reading::Malformed { destination },
     };
-    let Datagram {
-        version,
-        source,
-        destination,
-        protocol,
-        payload,
-        end,
-        later_fragment,
-    } = datagram;
-    let malformed = Reading::Malformed {
-        destination: Some(destination),
-    };
-    if later_fragment {
-        return Reading::LaterFragment { destination };
+    let (payload, protocol) = (datagram.payload, datagram.protocol);
+    if datagram.part == Part::Later {
+        let outer = datagram.outer(payload);
+        return Reading::LaterFragment { outer };
     }
-    match (version, protocol) {
+    let malformed = Reading::Malformed {
+        destination: datagram.fault().destination,
+    };
+    match (datagram.version, protocol) {
         (_, TCP | UDP) => ports(frame, payload).map_or(malformed, |(from, to)| Reading::Flow {
-            flow: flow((source, from), (destination, to), protocol),
-            ip_end: end,
-            judged_end: payload + 4,
+            flow: flow(
+                (datagram.source, from),
+                (datagram.destination, to),
+                protocol,
+            ),
+            outer: datagram.outer(payload + 4),
             quoted: false,
         }),
         (4, ICMP) | (6, ICMPV6) => icmp(frame, &datagram).unwrap_or(malformed),
         (6, more) if EXTENSION_KINDS.contains(&more) => malformed,
-        _ => Reading::Bare { source, protocol },
+        _ => Reading::Bare {
+            outer: datagram.outer(payload),
+            protocol,
+        },
     }
+}
+
+/// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and `::1` (RFC 4291 section 2.5.3) are on no wire.
+fn looped(address: Address) -> bool {
+    Ipv6Addr::from(address).to_canonical().is_loopback()
 }
 
 /// RFC 9293 section 3.1 and RFC 768: both begin with source and destination port.
@@ -245,18 +321,21 @@ fn flow(client: (Address, u16), vip: (Address, u16), protocol: u8) -> Flow {
 
 /// RFC 792 and RFC 4443 section 3: an error carries, after eight bytes of its own, the packet that caused it. That one
 /// was sent by us, so its destination is the client. `None`: something needed is missing.
-fn icmp(frame: &[u8], outer: &Datagram) -> Option<Reading> {
+fn icmp(frame: &[u8], datagram: &Datagram) -> Option<Reading> {
+    let kind = byte(frame, datagram.payload)?;
     let other = Reading::Bare {
-        source: outer.source,
-        protocol: outer.protocol,
+        outer: datagram.outer(datagram.payload + 1),
+        protocol: datagram.protocol,
     };
-    let at = outer.payload + 8;
-    let quoted = match (outer.version, byte(frame, outer.payload)?) {
+    let at = datagram.payload + 8;
+    let quoted = match (datagram.version, kind) {
         (4, 3 | 11 | 12) => ipv4(frame, at).ok()?,
-        (6, 1..=4) => ipv6(frame, at).ok()?,
+        (6, 1..=4) => ipv6(frame, at)
+            .and_then(|datagram| extensions(frame, datagram))
+            .ok()?,
         _ => return Some(other),
     };
-    if quoted.later_fragment || !matches!(quoted.protocol, TCP | UDP) {
+    if quoted.part == Part::Later || !matches!(quoted.protocol, TCP | UDP) {
         return Some(other);
     }
     let (from, to) = ports(frame, quoted.payload)?;
@@ -266,8 +345,7 @@ fn icmp(frame: &[u8], outer: &Datagram) -> Option<Reading> {
             (quoted.source, from),
             quoted.protocol,
         ),
-        ip_end: outer.end,
-        judged_end: quoted.payload + 4,
+        outer: datagram.outer(quoted.payload + 4),
         quoted: true,
     })
 }

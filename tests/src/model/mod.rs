@@ -14,13 +14,12 @@ use ober_common::{
     flow::{Flow, hash, ring_slot},
 };
 
-pub use headers::{EXTENSION_KINDS, Reading, read};
+pub use headers::{EXTENSION_KINDS, Outer, Reading, read};
 pub use list::{List, Prefix, address};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const VRRP: u8 = 112;
-const BGP_PORT: u16 = 179;
 const BFD_SINGLE_HOP: u16 = 3784;
 const BFD_MULTIHOP: u16 = 4784;
 
@@ -56,26 +55,20 @@ pub struct Node {
     pub workers: Vec<Worker>,
     /// Number of the list of routers; `None`: routing protocols are not checked.
     pub routers: Option<usize>,
+    /// TCP ports that BGP is listened for on, here and by neighbours.
+    pub bgp: Bgp,
+    /// Whether anybody may send fragments to a VIP, or only who is on one of its lists.
+    pub fragments: bool,
     pub steer: bool,
     /// The CPU the program runs on.
     pub here: u32,
 }
 
-/// A frame as the program meets it: a multi-buffer frame is longer than the part that can be read.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    pub readable: &'a [u8],
-    pub length: usize,
-}
-
-impl<'a> Frame<'a> {
-    /// A frame in one buffer.
-    pub fn whole(bytes: &'a [u8]) -> Self {
-        Self {
-            readable: bytes,
-            length: bytes.len(),
-        }
-    }
+/// Where BGP is spoken.
+#[derive(Clone, Debug, Default)]
+pub struct Bgp {
+    pub here: Vec<u16>,
+    pub there: Vec<u16>,
 }
 
 /// What the kernel is told to do with the packet.
@@ -102,9 +95,13 @@ impl Judgement {
 
     fn of_service(verdict: Verdict, service: u32) -> Self {
         let action = match verdict {
-            Verdict::Malformed | Verdict::Denied | Verdict::RouterDenied | Verdict::NoWorker => {
-                Action::Drop
-            }
+            Verdict::Malformed
+            | Verdict::Unreadable
+            | Verdict::Denied
+            | Verdict::RouterDenied
+            | Verdict::FragmentDenied
+            | Verdict::Loopback
+            | Verdict::NoWorker => Action::Drop,
             Verdict::NotOurs | Verdict::Fragment | Verdict::Passed => Action::Pass,
             Verdict::Steered => Action::Redirect,
         };
@@ -118,52 +115,73 @@ impl Judgement {
 }
 
 impl Node {
-    /// The one verdict of a frame.
-    pub fn judge(&self, frame: Frame<'_>) -> Judgement {
-        match read(frame.readable) {
+    /// The one verdict of a frame, however it is laid out.
+    pub fn judge(&self, frame: &[u8]) -> Judgement {
+        match read(frame) {
             Reading::Other => Judgement::of_node(Verdict::NotOurs),
-            Reading::LaterFragment { destination } => {
-                Judgement::of_node(if self.is_vip(destination) {
-                    Verdict::Fragment
-                } else {
-                    Verdict::NotOurs
+            Reading::Loopback => Judgement::of_node(Verdict::Loopback),
+            Reading::Malformed { destination } => self.malformed(destination),
+            Reading::LaterFragment { outer } if !fits(outer, frame) => {
+                self.malformed(Some(outer.destination))
+            }
+            Reading::LaterFragment { outer } => {
+                Judgement::of_node(match self.is_vip(outer.destination) {
+                    false => Verdict::NotOurs,
+                    true if self.may_fragment(outer) => Verdict::Fragment,
+                    true => Verdict::FragmentDenied,
                 })
             }
-            Reading::Malformed { destination } => {
-                let ours = destination.is_none_or(|destination| self.is_vip(destination));
-                Judgement::of_node(if ours {
-                    Verdict::Malformed
-                } else {
-                    Verdict::NotOurs
-                })
-            }
-            Reading::Bare { source, protocol } => self.no_service(protocol == VRRP, source),
+            Reading::Bare { outer, protocol } => self.no_service(frame, outer, protocol == VRRP),
             Reading::Flow {
                 flow,
-                ip_end,
-                judged_end,
+                outer,
                 quoted,
             } => {
                 let Some(service) = self.service(&flow) else {
-                    return self.no_service(!quoted && speaks_routing(&flow), flow.client.bytes());
+                    let routing = !quoted && self.speaks_routing(&flow);
+                    return self.no_service(frame, outer, routing);
                 };
-                if judged_end > ip_end || ip_end > frame.length {
+                if !fits(outer, frame) {
                     return Judgement::of_service(Verdict::Malformed, service.index);
                 }
-                self.admit(service, &flow)
+                self.admit(service, &flow, outer)
             }
         }
     }
 
-    /// The bytes the frame is counted with: all of it, but for a flow's padding in further buffers.
-    pub fn counted(frame: Frame<'_>) -> usize {
-        match read(frame.readable) {
-            Reading::Flow { ip_end, .. } if ip_end <= frame.readable.len() => frame.readable.len(),
-            _ => frame.length,
+    /// Dropped where it could concern a service or a routing protocol that is checked.
+    fn malformed(&self, destination: Option<Address>) -> Judgement {
+        let ours = destination.is_none_or(|destination| self.is_vip(destination));
+        Judgement::of_node(if ours || self.routers.is_some() {
+            Verdict::Malformed
+        } else {
+            Verdict::NotOurs
+        })
+    }
+
+    /// A fragment to an address that is no VIP is nobody's business here.
+    fn may_fragment(&self, outer: Outer) -> bool {
+        let of_vip = self
+            .services
+            .iter()
+            .filter(|service| service.vip == outer.destination);
+        let mut lists = of_vip.filter_map(|service| service.list);
+        self.fragments
+            || !self.is_vip(outer.destination)
+            || lists.any(|list| self.on_list(list, outer.source))
+    }
+
+    /// BGP (RFC 4271 section 4), BFD over one hop (RFC 5881 section 4) and over several (RFC 5883 section 5).
+    pub fn speaks_routing(&self, flow: &Flow) -> bool {
+        match flow.protocol {
+            TCP => self.bgp.here.contains(&flow.port) || self.bgp.there.contains(&flow.client_port),
+            UDP => flow.port == BFD_SINGLE_HOP || flow.port == BFD_MULTIHOP,
+            _ => false,
         }
     }
 
-    fn service(&self, flow: &Flow) -> Option<&Service> {
+    /// The service a flow is for.
+    pub fn service(&self, flow: &Flow) -> Option<&Service> {
         self.services.iter().find(|service| {
             service.vip == flow.vip.bytes()
                 && service.protocol == flow.protocol
@@ -175,26 +193,34 @@ impl Node {
         self.services.iter().any(|service| service.vip == address)
     }
 
-    fn on_list(&self, list: usize, client: Address) -> bool {
+    /// Is the client on the list with this number?
+    pub fn on_list(&self, list: usize, client: Address) -> bool {
         self.lists.get(list).is_some_and(|list| list.holds(client))
     }
 
-    /// Routing protocols come from routers on the list, when there is one; everything else is the kernel's business.
-    fn no_service(&self, routing: bool, source: Address) -> Judgement {
-        match self.routers {
-            Some(list) if routing && !self.on_list(list, source) => {
-                Judgement::of_node(Verdict::RouterDenied)
-            }
-            _ => Judgement::of_node(Verdict::NotOurs),
+    /// Routing protocols come from routers on the list, when there is one; everything else is the kernel's business, as
+    /// far as it is whole.
+    fn no_service(&self, frame: &[u8], outer: Outer, routing: bool) -> Judgement {
+        if !fits(outer, frame) {
+            return self.malformed((!outer.first).then_some(outer.destination));
         }
+        Judgement::of_node(match self.routers {
+            Some(list) if routing && !self.on_list(list, outer.source) => Verdict::RouterDenied,
+            Some(_) if routing => Verdict::NotOurs,
+            _ if outer.first && !self.may_fragment(outer) => Verdict::FragmentDenied,
+            _ => Verdict::NotOurs,
+        })
     }
 
-    fn admit(&self, service: &Service, flow: &Flow) -> Judgement {
+    fn admit(&self, service: &Service, flow: &Flow, outer: Outer) -> Judgement {
         if service
             .list
             .is_some_and(|list| !self.on_list(list, flow.client.bytes()))
         {
             return Judgement::of_service(Verdict::Denied, service.index);
+        }
+        if outer.first && !self.may_fragment(outer) {
+            return Judgement::of_service(Verdict::FragmentDenied, service.index);
         }
         let slot = ring_slot(hash(self.key, flow));
         let Some(number) = service.ring.get(slot).copied().flatten() else {
@@ -216,11 +242,7 @@ impl Node {
     }
 }
 
-/// BGP (RFC 4271 section 4), BFD over one hop (RFC 5881 section 4) and over several (RFC 5883 section 5).
-fn speaks_routing(flow: &Flow) -> bool {
-    match flow.protocol {
-        TCP => flow.port == BGP_PORT,
-        UDP => flow.port == BFD_SINGLE_HOP || flow.port == BFD_MULTIHOP,
-        _ => false,
-    }
+/// Does the IP packet hold what was read, and the frame all of the IP packet?
+fn fits(outer: Outer, frame: &[u8]) -> bool {
+    outer.judged_end <= outer.ip_end && outer.ip_end <= frame.len()
 }

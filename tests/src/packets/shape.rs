@@ -8,6 +8,7 @@ pub enum Shape {
     TwoTags,
     ThreeTags,
     OtherEthertype,
+    OddAddress,
     V4,
     V4Options,
     V6,
@@ -24,6 +25,7 @@ pub enum Shape {
     Tcp,
     Udp,
     Bgp,
+    BgpAnswer,
     Bfd,
     Vrrp,
     VrrpBehindExtensions,
@@ -50,12 +52,13 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape, in order.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::Untagged,
         Self::OneTag,
         Self::TwoTags,
         Self::ThreeTags,
         Self::OtherEthertype,
+        Self::OddAddress,
         Self::V4,
         Self::V4Options,
         Self::V6,
@@ -72,6 +75,7 @@ impl Shape {
         Self::Tcp,
         Self::Udp,
         Self::Bgp,
+        Self::BgpAnswer,
         Self::Bfd,
         Self::Vrrp,
         Self::VrrpBehindExtensions,
@@ -102,7 +106,9 @@ impl Shape {
             self,
             Self::ThreeTags
                 | Self::OtherEthertype
+                | Self::OddAddress
                 | Self::SevenExtensions
+                | Self::BgpAnswer
                 | Self::Bfd
                 | Self::Vrrp
                 | Self::VrrpBehindExtensions

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ober_common::abi::RING_SLOTS;
 
 use super::{TCP, UDP};
-use crate::model::{List, Node, Prefix, Service, Worker, address};
+use crate::model::{Bgp, List, Node, Prefix, Service, Worker, address};
 
 /// A node, and addresses and ports that mean something to it.
 #[derive(Clone, Debug)]
@@ -114,6 +114,11 @@ pub fn rich_stage() -> Stage {
         lists: vec![list(&CLIENTS), list(&MANY), List::default(), list(&ROUTERS)],
         workers: workers.to_vec(),
         routers: Some(3),
+        bgp: Bgp {
+            here: vec![179, 1790],
+            there: vec![179, 1791],
+        },
+        fragments: false,
         steer: true,
         here: 0,
     };

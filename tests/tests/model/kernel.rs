@@ -12,6 +12,7 @@ use nix::{
 };
 use ober_common::abi::{CELLS, Count, Drop, RING_SLOTS, Ring, SERVICES};
 use ober_tests::{
+    lab::Host,
     model::{Action, List, Prefix},
     packets::{Case, Shape, Stage},
     plane::Lists,
@@ -20,7 +21,7 @@ use ober_user::{
     access::{self, Entries},
     config::Limits,
     counters,
-    dataplane::{Wanted, maps::drops},
+    dataplane::{Switches, Wanted, maps::drops},
 };
 
 /// Few IPv6 lines, so that the crowd of hosts spills over them.
@@ -29,6 +30,7 @@ const LIMITS: Limits = Limits {
     ipv6_hosts: 512,
     ipv6_prefixes: 64,
     expansion: 1000,
+    steer_queue: 2048,
 };
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -74,6 +76,8 @@ impl Kernel {
         };
         kernel.fill(stage);
         kernel.sample(1);
+        // Every drop, however fast they come.
+        kernel.rate(1_000_000_000);
         kernel.splits = kernel.can_split();
         kernel.before = kernel.counters();
         while kernel.report().is_some() {}
@@ -121,27 +125,26 @@ impl Kernel {
 
     /// Packets counted anywhere, in services that do not exist too.
     pub(crate) fn counted(&self) -> u64 {
-        (0..SERVICES)
-            .map(|index| {
-                self.cells(index)
-                    .iter()
-                    .map(|count| count.packets)
-                    .sum::<u64>()
-            })
-            .sum()
+        let cells = self.cells(SERVICES);
+        cells.iter().flatten().map(|count| count.packets).sum()
     }
 
     /// Turns the checks of routing protocols and the steering on or off, here and in the model.
     pub(crate) fn switch(&self, stage: &mut Stage, routers: Option<usize>, steer: bool) {
         stage.node.routers = routers;
         stage.node.steer = steer;
-        let list = routers.map_or(0, |list| u32::try_from(list).unwrap() + 1);
-        self.lists
-            .plane
-            .set_switch(|node| &raw mut node.routers, list);
-        self.lists
-            .plane
-            .set_switch(|node| &raw mut node.steer, u32::from(steer));
+        let plane = &self.lists.plane;
+        let event_rate = plane.maps.node.read(0).event_rate;
+        plane.set_switches(&Switches {
+            routers: routers.map(|list| u32::try_from(list).unwrap()),
+            sample: plane.maps.node.read(0).sample,
+            event_rate,
+            fragments: stage.node.fragments,
+            loopback: false,
+            bgp_here: stage.node.bgp.here.iter().copied().collect(),
+            bgp_there: stage.node.bgp.there.iter().copied().collect(),
+        });
+        plane.set_switch(|node| &raw mut node.steer, u32::from(steer));
     }
 
     /// Reports one drop in so many of a kind.
@@ -149,6 +152,13 @@ impl Kernel {
         self.lists
             .plane
             .set_switch(|node| &raw mut node.sample, one_in);
+    }
+
+    /// Reports so many drops a second at most.
+    pub(crate) fn rate(&self, a_second: u32) {
+        self.lists
+            .plane
+            .set_switch(|node| &raw mut node.event_rate, a_second);
     }
 
     fn report(&mut self) -> Option<Drop> {
@@ -172,8 +182,27 @@ impl Kernel {
             .map_err(|error| format!("{error:?} on {} bytes", bytes.len()))
     }
 
+    /// Can the first buffer's size be chosen?
+    pub(crate) fn splits(&self) -> bool {
+        self.splits
+    }
+
+    /// Everything passes here, on this CPU, and no drop is reported.
+    pub(crate) fn quiet(&self, stage: &mut Stage) {
+        self.switch(stage, stage.node.routers, false);
+        self.sample(0);
+    }
+
+    /// Attaches the programs to the host's interface `in0`.
+    pub(crate) fn attach(&mut self, host: &Host) -> anyhow::Result<()> {
+        let interfaces = ["in0".to_owned()];
+        let plane = &mut self.lists.plane;
+        host.run(|| plane.attach(&interfaces))??;
+        Ok(())
+    }
+
     fn can_split(&mut self) -> bool {
-        let splits = self.execute(&[0; 60], Some(SHORTEST)).is_ok();
+        let splits = self.execute(&[0; 60], Some(0)).is_ok();
         if !splits {
             println!(
                 "this kernel cannot choose the first buffer's size: multi-buffer frames are left out"
@@ -183,19 +212,23 @@ impl Kernel {
     }
 
     fn counters(&self) -> Vec<[Count; CELLS]> {
-        (0..self.services).map(|index| self.cells(index)).collect()
+        self.cells(self.services)
     }
 
-    /// A service's cells over all CPUs.
-    fn cells(&self, index: u32) -> [Count; CELLS] {
-        let mut sum = [Count::default(); CELLS];
-        for cells in counters::cells(&self.lists.plane.maps, index).unwrap() {
-            for (sum, cell) in sum.iter_mut().zip(cells) {
-                sum.packets += cell.packets;
-                sum.bytes += cell.bytes;
+    /// The cells of the first so many services over all CPUs.
+    fn cells(&self, services: u32) -> Vec<[Count; CELLS]> {
+        let services = counters::table(&self.lists.plane.maps, 0..services).unwrap();
+        let sum = |cpus: Vec<[Count; CELLS]>| {
+            let mut sum = [Count::default(); CELLS];
+            for cells in cpus {
+                for (sum, cell) in sum.iter_mut().zip(cells) {
+                    sum.packets += cell.packets;
+                    sum.bytes += cell.bytes;
+                }
             }
-        }
-        sum
+            sum
+        };
+        services.into_iter().map(sum).collect()
     }
 
     fn fill(&mut self, stage: &mut Stage) {

@@ -9,24 +9,19 @@
 
 mod kernel;
 mod laws;
+mod splits;
+mod wire;
 
 use kernel::{Kernel, SHORTEST};
 use ober_common::abi::{Count, cell};
 use ober_tests::{
-    model::{Action, Frame, Judgement, Node},
+    model::{Action, Judgement},
     packets::{Case, Stage, Tally, case, fuzz, rich_stage},
 };
 
-fn frame(case: &Case) -> Frame<'_> {
-    Frame {
-        readable: case.readable(),
-        length: case.bytes.len(),
-    }
-}
-
 /// The difference between what the kernel did and what the model says, if there is one.
 fn difference(kernel: &mut Kernel, stage: &Stage, case: &Case) -> Option<String> {
-    let judgement = stage.node.judge(frame(case));
+    let judgement = stage.node.judge(&case.bytes);
     let Judgement {
         verdict,
         service,
@@ -35,7 +30,7 @@ fn difference(kernel: &mut Kernel, stage: &Stage, case: &Case) -> Option<String>
     } = judgement;
     let count = Count {
         packets: 1,
-        bytes: Node::counted(frame(case)) as u64,
+        bytes: case.bytes.len() as u64,
     };
     let rises = vec![(service, cell(verdict, worker.unwrap_or(0)), count)];
     let outcome = kernel.run(case);
@@ -60,7 +55,7 @@ fn agreed(kernel: &mut Kernel, stage: &Stage, case: &Case, law: &str) -> Judgeme
             shortest.describe()
         );
     }
-    stage.node.judge(frame(case))
+    stage.node.judge(&case.bytes)
 }
 
 #[test]

@@ -6,10 +6,7 @@
 )]
 
 mod balance;
-mod early;
 mod front;
-mod heads;
-mod http2;
 mod limits;
 mod names;
 mod servers;

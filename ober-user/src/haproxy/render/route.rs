@@ -6,8 +6,8 @@ use super::{
 };
 use crate::config::{Listener, Names, Protocol, Route, Service, Stranger};
 
-/// The host a request names, without the port and the dot that may end a name.
-pub(super) const HOST: &str = "req.hdr(host),host_only,rtrim(.)";
+/// The host a request names, without the port.
+const HOST: &str = "req.hdr(host),host_only";
 
 #[derive(Clone, Copy)]
 pub(super) struct Routing<'a> {
@@ -46,11 +46,8 @@ impl<'a> Routing<'a> {
             lines.any_of(&format!("acl r{number}:vip {vip} --"), "address", &vips)?;
             one_of(lines, &format!("r{number}:sni"), self.sni(), &route.sni)?;
             one_of(lines, &format!("r{number}:host"), HOST, &route.hosts)?;
-            // As S3 reads it: decoded, and otherwise as it is.
-            for reading in ["path", "path,url_dec"] {
-                let start = format!("acl r{number}:path {reading} -m beg --");
-                lines.any_of(&start, "path", &route.paths)?;
-            }
+            let start = format!("acl r{number}:path path -m beg --");
+            lines.any_of(&start, "path", &route.paths)?;
         }
         let Some(by) = self
             .by()
@@ -173,7 +170,7 @@ impl<'a> Routing<'a> {
 }
 
 /// A named condition that any of the names meets.
-pub(super) fn one_of(lines: &mut Lines, acl: &str, what: &str, names: &Names) -> Result<(), Error> {
+fn one_of(lines: &mut Lines, acl: &str, what: &str, names: &Names) -> Result<(), Error> {
     for (method, names) in [
         ("str", &names.exact),
         ("end", &names.below),

@@ -201,6 +201,15 @@ fn traffic(counters: &Counters) -> Vec<Family> {
             "New connections by what the socket lookup did.",
             lookups,
         ),
+        counter(
+            "ober_steer_dropped",
+            "Steered packets that the CPU they were for had no room for.",
+            counters
+                .steer_dropped
+                .iter()
+                .map(|(cpu, lost)| (one("cpu", cpu), *lost))
+                .collect(),
+        ),
     ]
 }
 
@@ -430,6 +439,8 @@ mod tests {
             r#"ober_worker_packets_total{service="s3",vip="192.0.2.10",port="443",worker="1"} 30"#,
             r#"ober_cpu_packets_total{service="s3",vip="192.0.2.10",port="443",cpu="1",verdict="denied"} 7"#,
             r#"ober_lookups_total{service="s3",vip="192.0.2.10",port="443",result="assigned"} 5"#,
+            r#"ober_steer_dropped_total{cpu="0"} 0"#,
+            r#"ober_steer_dropped_total{cpu="1"} 4"#,
             r#"ober_lookups_total{service="s3",vip="192.0.2.10",port="443",result="no_socket"} 0"#,
             r#"ober_worker_up{worker="0"} 1"#,
             r#"ober_worker_up{worker="1"} 0"#,

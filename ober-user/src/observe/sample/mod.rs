@@ -38,6 +38,8 @@ pub(crate) fn status() -> Status {
             }],
             adopted: false,
             steering: true,
+            steer_dropped: Some(4),
+            unreadable: 0,
             programs: vec![Program {
                 name: "ober".into(),
                 id: 17,
@@ -146,5 +148,6 @@ pub(crate) fn counters() -> Counters {
                 lookups: [("assigned".to_owned(), 5)].into(),
             },
         ],
+        steer_dropped: [(0, 0), (1, 4)].into(),
     }
 }

@@ -103,6 +103,7 @@ fn config(instance: &str, hosts: u32) -> Config {
         ipv6_hosts: hosts.max(131_072),
         ipv6_prefixes: 1024,
         expansion: 1000,
+        steer_queue: 2048,
     };
     let mut config = plane::config(instance, limits);
     config.node.sample = SAMPLE;

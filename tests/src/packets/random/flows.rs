@@ -111,6 +111,7 @@ impl Dice<'_> {
         piece: Option<Piece>,
         payload: Packet,
     ) -> Packet {
+        let (from, to) = self.odd(from, to);
         if let Some(piece) = piece {
             self.saw(if piece.offset == 0 {
                 Shape::FirstFragment
@@ -157,6 +158,33 @@ impl Dice<'_> {
                 }
                 .carry(payload)
             }
+        }
+    }
+
+    /// Now and then one of the addresses is of loopback, or an IPv4 address in an IPv6 header, which a VIP or a listed
+    /// client may have.
+    fn odd(&mut self, from: IpAddr, to: IpAddr) -> (IpAddr, IpAddr) {
+        if !self.rng.percent(3) {
+            return (from, to);
+        }
+        self.saw(Shape::OddAddress);
+        let mapped = |last| Ipv4Addr::from_bits(last).to_ipv6_mapped().into();
+        let odd = match to {
+            IpAddr::V4(_) => self.rng.one_of(&[
+                Ipv4Addr::LOCALHOST.into(),
+                Ipv4Addr::new(127, 255, 255, 254).into(),
+            ]),
+            IpAddr::V6(_) => self.rng.one_of(&[
+                Ipv6Addr::LOCALHOST.into(),
+                mapped(0x0a4d_0001),
+                mapped(0x0a63_0001),
+                mapped(0x7f00_0001),
+            ]),
+        };
+        if self.rng.percent(50) {
+            (odd, to)
+        } else {
+            (from, odd)
         }
     }
 

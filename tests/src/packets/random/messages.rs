@@ -35,14 +35,20 @@ impl Dice<'_> {
             offset: 0,
             more: true,
         });
-        match self.rng.below(3) {
+        match self.rng.below(4) {
             0 => {
                 self.saw(Shape::Bgp);
-                let port = self.rng.one_of(&[179, 179, 179, 178]);
+                let port = self.rng.one_of(&[179, 179, 1790, 178]);
                 let payload = tcp(self.rng.half(), port, &[0xff; 19]);
                 self.carry(from, vip, TCP, piece, payload)
             }
             1 => {
+                self.saw(Shape::BgpAnswer);
+                let port = self.rng.one_of(&[179, 179, 1791, 180]);
+                let payload = tcp(port, 40_000, &[0xff; 19]);
+                self.carry(from, vip, TCP, piece, payload)
+            }
+            2 => {
                 self.saw(Shape::Bfd);
                 let port = self.rng.one_of(&[3784, 4784, 3784, 4784, 3785]);
                 let payload = udp(49152, port, &[0x20; 24]);

@@ -4,18 +4,22 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ober_common::abi::Verdict::{Denied, Fragment, Malformed, NotOurs, RouterDenied};
-use ober_tests::packets::{Extension, Ipv4, Ipv6, Piece, UDP, VRRP, frame, ip, udp, vrrp};
+use ober_common::abi::Verdict::{
+    Denied, Fragment, FragmentDenied, Malformed, NotOurs, RouterDenied,
+};
+use ober_tests::packets::{
+    Extension, Ipv4, Ipv6, Piece, TCP, UDP, VRRP, frame, ip, tcp, udp, vrrp,
+};
 
 use super::{
     BGP_SERVICE, ELSEWHERE, ELSEWHERE6,
     End::{Node, Served, Service},
-    FIRST, LATER, LISTED, LISTED6, Law, RESTRICTED, RESTRICTED6, ROUTER, ROUTER6, STRANGER,
+    FIRST, LATER, LISTED, LISTED6, Law, OPEN, RESTRICTED, RESTRICTED6, ROUTER, ROUTER6, STRANGER,
     STRANGER6, VIP, VIP6, chain, error, error6, fragment, segment, with,
 };
 
 pub(super) fn fragments() -> Vec<Law> {
-    let later6 = |to, before: &[Extension]| {
+    let later6 = |from, to, before: &[Extension]| {
         let extensions = [
             before,
             &[
@@ -24,9 +28,10 @@ pub(super) fn fragments() -> Vec<Law> {
             ],
         ]
         .concat();
-        frame(&[], chain(STRANGER6, to, 80, &extensions))
+        frame(&[], chain(from, to, 80, &extensions))
     };
-    let six = [Extension::Units { kind: 60, units: 0 }; 5];
+    let padding = Extension::Units { kind: 60, units: 0 };
+    let six = [padding; 5];
     vec![
         (
             "a first fragment is judged like a whole packet",
@@ -39,6 +44,41 @@ pub(super) fn fragments() -> Vec<Law> {
             Service(Denied, RESTRICTED),
         ),
         (
+            "a first fragment of an open service comes from who is on another list of the VIP",
+            frame(&[], fragment(LISTED, VIP, 443, FIRST)),
+            Served(OPEN),
+        ),
+        (
+            "a first fragment of an open service from anybody else is dropped",
+            frame(&[], fragment(STRANGER, VIP, 443, FIRST)),
+            Service(FragmentDenied, OPEN),
+        ),
+        (
+            "a first fragment to a port without a service comes from who is on a list of the VIP",
+            frame(&[], fragment(LISTED, VIP, 22, FIRST)),
+            Node(NotOurs),
+        ),
+        (
+            "a first fragment to a port without a service from anybody else is dropped",
+            frame(&[], fragment(STRANGER, VIP, 22, FIRST)),
+            Node(FragmentDenied),
+        ),
+        (
+            "a first fragment of another protocol to a VIP from anybody else is dropped",
+            frame(
+                &[],
+                Ipv4 {
+                    source: STRANGER,
+                    destination: VIP,
+                    protocol: 132,
+                    options: 0,
+                    piece: FIRST,
+                }
+                .carry(vrrp()),
+            ),
+            Node(FragmentDenied),
+        ),
+        (
             "a first fragment too short to show its ports is malformed",
             frame(&[], fragment(LISTED, VIP, 80, FIRST)).cut(36),
             Node(Malformed),
@@ -49,9 +89,19 @@ pub(super) fn fragments() -> Vec<Law> {
             Service(Malformed, RESTRICTED),
         ),
         (
-            "a later fragment to a VIP is passed as one",
-            frame(&[], fragment(STRANGER, VIP, 80, LATER)),
+            "a later fragment to a VIP from who is on a list of it is passed as one",
+            frame(&[], fragment(LISTED, VIP, 80, LATER)),
             Node(Fragment),
+        ),
+        (
+            "a later fragment to a VIP from anybody else is dropped",
+            frame(&[], fragment(STRANGER, VIP, 80, LATER)),
+            Node(FragmentDenied),
+        ),
+        (
+            "a later fragment longer than its frame is malformed",
+            frame(&[], fragment(LISTED, VIP, 80, LATER)).cut(50),
+            Node(Malformed),
         ),
         (
             "a later fragment to others is passed",
@@ -64,19 +114,60 @@ pub(super) fn fragments() -> Vec<Law> {
             Served(RESTRICTED),
         ),
         (
-            "IPv6: a later fragment to a VIP is passed as one",
-            later6(VIP6, &[]),
+            "IPv6: a later fragment to a VIP from who is on a list of it is passed as one",
+            later6(LISTED6, VIP6, &[]),
             Node(Fragment),
         ),
         (
+            "IPv6: a later fragment to a VIP from a listed prefix is passed as one",
+            later6(Ipv6Addr::new(0xfd99, 0, 0, 7, 1, 2, 3, 4), VIP6, &[]),
+            Node(Fragment),
+        ),
+        (
+            "IPv6: a later fragment to a VIP from anybody else is dropped",
+            later6(STRANGER6, VIP6, &[]),
+            Node(FragmentDenied),
+        ),
+        (
             "IPv6: a later fragment to others is passed",
-            later6(ELSEWHERE6, &[]),
+            later6(STRANGER6, ELSEWHERE6, &[]),
             Node(NotOurs),
         ),
         (
             "IPv6: a later fragment ends the chain, however long",
-            later6(VIP6, &six),
+            later6(LISTED6, VIP6, &six),
             Node(Fragment),
+        ),
+        (
+            "IPv6: a first fragment that ends inside its chain is malformed wherever it goes",
+            frame(
+                &[],
+                chain(
+                    LISTED6,
+                    ELSEWHERE6,
+                    80,
+                    &[Extension::Fragment(FIRST), padding, padding],
+                ),
+            )
+            .cut(14 + 40 + 8 + 12),
+            Node(Malformed),
+        ),
+        (
+            "IPv6: a first fragment that says it ends inside its chain is malformed, whatever follows it in the frame",
+            with(
+                frame(
+                    &[],
+                    chain(
+                        LISTED6,
+                        ELSEWHERE6,
+                        80,
+                        &[Extension::Fragment(FIRST), padding, padding],
+                    ),
+                ),
+                19,
+                8 + 8,
+            ),
+            Node(Malformed),
         ),
         (
             "IPv6: a fragment that is the whole packet is judged",
@@ -191,6 +282,9 @@ pub(super) fn routing() -> Vec<Law> {
             ),
         )
     };
+    let answer = |from: Ipv4Addr, to: Ipv4Addr, port| {
+        ip(from.into(), to.into(), TCP, tcp(port, 40_000, &[0xff; 19]))
+    };
     let vrrp4 = |from: Ipv4Addr, options| {
         let destination = Ipv4Addr::new(224, 0, 0, 18);
         frame(
@@ -239,6 +333,36 @@ pub(super) fn routing() -> Vec<Law> {
             "a service on BGP's port is a service first",
             frame(&[], segment(LISTED, Ipv4Addr::new(10, 77, 0, 2), 179)),
             Served(BGP_SERVICE),
+        ),
+        (
+            "BGP to another port we listen on from anybody else is dropped",
+            frame(&[], segment(STRANGER, ELSEWHERE, 1790)),
+            Node(RouterDenied),
+        ),
+        (
+            "the port of a neighbour is none of ours",
+            frame(&[], segment(STRANGER, ELSEWHERE, 1791)),
+            Node(NotOurs),
+        ),
+        (
+            "what anybody else answers on BGP's port is dropped",
+            frame(&[], answer(STRANGER, ELSEWHERE, 179)),
+            Node(RouterDenied),
+        ),
+        (
+            "what anybody else answers on the port of a neighbour is dropped",
+            frame(&[], answer(STRANGER, ELSEWHERE, 1791)),
+            Node(RouterDenied),
+        ),
+        (
+            "what a listed router answers is passed",
+            frame(&[], answer(ROUTER, ELSEWHERE, 179)),
+            Node(NotOurs),
+        ),
+        (
+            "a client whose port is BGP's is a client of a service first",
+            frame(&[], ip(LISTED.into(), VIP.into(), TCP, tcp(179, 80, b""))),
+            Served(RESTRICTED),
         ),
         (
             "a first fragment of BGP counts",
@@ -310,7 +434,7 @@ pub(super) fn routing() -> Vec<Law> {
             frame(
                 &[],
                 Ipv4 {
-                    source: STRANGER,
+                    source: LISTED,
                     destination: VIP,
                     protocol: VRRP,
                     options: 0,

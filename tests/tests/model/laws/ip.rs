@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ober_common::abi::Verdict::{Denied, Malformed, NoWorker, NotOurs};
+use ober_common::abi::Verdict::{Denied, Loopback, Malformed, NoWorker, NotOurs};
 use ober_tests::packets::{
     Extension, Ipv4, NO_NEXT_HEADER, Packet, Piece, QINQ, TCP, UDP, VLAN, ethernet, frame, ip, tcp,
     udp,
@@ -13,8 +13,8 @@ use ober_tests::packets::{
 use super::{
     ELSEWHERE, ELSEWHERE6, EMPTY_RING,
     End::{Node, Served, Service},
-    FIRST, LISTED, LISTED6, Law, NOBODY_ON_LIST, OPEN, OPEN6, RESTRICTED, RESTRICTED6, STRANGER,
-    STRANGER6, VIP, VIP6, chain, segment, with,
+    LATER, LISTED, LISTED6, Law, NOBODY_ON_LIST, OPEN, OPEN6, RESTRICTED, RESTRICTED6, STRANGER,
+    STRANGER6, VIP, VIP6, chain, fragment, segment, with,
 };
 
 pub(super) fn links() -> Vec<Law> {
@@ -36,9 +36,19 @@ pub(super) fn links() -> Vec<Law> {
             Served(OPEN),
         ),
         (
-            "a packet under three tags is passed",
+            "a packet under three tags is malformed",
             frame(&[QINQ, VLAN, VLAN], open()),
-            Node(NotOurs),
+            Node(Malformed),
+        ),
+        (
+            "a packet under three tags is malformed wherever it goes",
+            frame(&[VLAN, VLAN, VLAN], segment(STRANGER, ELSEWHERE, 443)),
+            Node(Malformed),
+        ),
+        (
+            "whatever is under three tags is malformed",
+            ethernet(&[VLAN, VLAN, QINQ], 0x0806, udp(1, 2, b"arp")),
+            Node(Malformed),
         ),
         (
             "a frame that ends within its tag is malformed",
@@ -124,9 +134,9 @@ pub(super) fn ipv4() -> Vec<Law> {
             Node(Malformed),
         ),
         (
-            "a wrong version to others is passed",
+            "a wrong version to others is malformed while routers are checked",
             with(plain(ELSEWHERE), 14, 0x55),
-            Node(NotOurs),
+            Node(Malformed),
         ),
         (
             "a header length below five words to a VIP is malformed",
@@ -139,9 +149,9 @@ pub(super) fn ipv4() -> Vec<Law> {
             Node(Malformed),
         ),
         (
-            "ports that are not all there to others are passed",
+            "ports that are not all there to others are malformed while routers are checked",
             plain(ELSEWHERE).cut(37),
-            Node(NotOurs),
+            Node(Malformed),
         ),
         (
             "a frame that ends within the packet is malformed for its service",
@@ -164,6 +174,32 @@ pub(super) fn ipv4() -> Vec<Law> {
             Served(OPEN),
         ),
         (
+            "a packet to a VIP that ends before its ports is malformed without a service too",
+            with(frame(&[], segment(STRANGER, VIP, 22)), 17, 23),
+            Node(Malformed),
+        ),
+        (
+            "a packet to a VIP that says it is shorter than its header is malformed without a service too",
+            with(frame(&[], segment(STRANGER, VIP, 22)), 17, 19),
+            Node(Malformed),
+        ),
+        (
+            "another protocol to a VIP that ends inside its options is malformed",
+            with(
+                frame(
+                    &[],
+                    Ipv4 {
+                        protocol: 132,
+                        ..options(5)
+                    }
+                    .carry(Packet::data(&[0; 20])),
+                ),
+                17,
+                39,
+            ),
+            Node(Malformed),
+        ),
+        (
             "a malformed packet of a client that is not listed is malformed first",
             frame(&[], segment(STRANGER, VIP, 80)).cut(50),
             Service(Malformed, RESTRICTED),
@@ -177,7 +213,7 @@ pub(super) fn ipv6() -> Vec<Law> {
         unit(0),
         unit(60),
         unit(43),
-        Extension::Fragment(FIRST),
+        Extension::Fragment(Piece::default()),
         Extension::Authentication { words: 4 },
         unit(135),
     ];
@@ -213,9 +249,9 @@ pub(super) fn ipv6() -> Vec<Law> {
             Node(Malformed),
         ),
         (
-            "IPv6: a seventh extension header to others is passed",
+            "IPv6: a seventh extension header to others is malformed while routers are checked",
             frame(&[], chain(STRANGER6, ELSEWHERE6, 443, &seven)),
-            Node(NotOurs),
+            Node(Malformed),
         ),
         (
             "IPv6: a header that is not all there is malformed",
@@ -228,13 +264,13 @@ pub(super) fn ipv6() -> Vec<Law> {
             Node(Malformed),
         ),
         (
-            "IPv6: a malformed packet to the address zero, which is no VIP, is passed",
+            "IPv6: a malformed packet to the address zero is malformed while routers are checked",
             with(
                 frame(&[], chain(STRANGER6, Ipv6Addr::UNSPECIFIED, 443, &[])),
                 14,
                 0x40,
             ),
-            Node(NotOurs),
+            Node(Malformed),
         ),
         (
             "IPv6: a chain that is cut short to a VIP is malformed",
@@ -278,4 +314,90 @@ pub(super) fn ipv6() -> Vec<Law> {
         ));
     }
     laws
+}
+
+pub(super) fn odd_addresses() -> Vec<Law> {
+    let mapped = |address: Ipv4Addr| address.to_ipv6_mapped();
+    let tcp6 = |from, to| frame(&[], chain(from, to, 80, &[]));
+    let tcp4 = |from, to| frame(&[], segment(from, to, 80));
+    vec![
+        (
+            "nothing from outside goes to 127.0.0.1",
+            tcp4(LISTED, Ipv4Addr::LOCALHOST),
+            Node(Loopback),
+        ),
+        (
+            "nothing from outside goes to the last address of 127.0.0.0/8",
+            tcp4(LISTED, Ipv4Addr::new(127, 255, 255, 255)),
+            Node(Loopback),
+        ),
+        (
+            "the addresses before and after 127.0.0.0/8 are others'",
+            tcp4(LISTED, Ipv4Addr::new(126, 255, 255, 255)),
+            Node(NotOurs),
+        ),
+        (
+            "the addresses before and after 127.0.0.0/8 are others'",
+            tcp4(LISTED, Ipv4Addr::new(128, 0, 0, 0)),
+            Node(NotOurs),
+        ),
+        (
+            "nothing from outside comes from 127.0.0.1",
+            tcp4(Ipv4Addr::LOCALHOST, VIP),
+            Node(Loopback),
+        ),
+        (
+            "a fragment to an address of loopback is no better",
+            frame(&[], fragment(LISTED, Ipv4Addr::LOCALHOST, 80, LATER)),
+            Node(Loopback),
+        ),
+        (
+            "IPv6: nothing from outside goes to ::1",
+            tcp6(LISTED6, Ipv6Addr::LOCALHOST),
+            Node(Loopback),
+        ),
+        (
+            "IPv6: nothing from outside comes from ::1",
+            tcp6(Ipv6Addr::LOCALHOST, VIP6),
+            Node(Loopback),
+        ),
+        (
+            "IPv6: nothing behind extension headers goes to ::1",
+            frame(
+                &[],
+                chain(
+                    LISTED6,
+                    Ipv6Addr::LOCALHOST,
+                    80,
+                    &[Extension::Units { kind: 60, units: 0 }],
+                ),
+            ),
+            Node(Loopback),
+        ),
+        (
+            "IPv6: the mapped form of a listed IPv4 address is nobody's",
+            tcp6(mapped(LISTED), VIP6),
+            Node(Malformed),
+        ),
+        (
+            "IPv6: the mapped form of an IPv4 VIP is nobody's",
+            tcp6(LISTED6, mapped(VIP)),
+            Node(Malformed),
+        ),
+        (
+            "IPv6: mapped addresses on both sides do not pass for IPv4",
+            tcp6(mapped(LISTED), mapped(VIP)),
+            Node(Malformed),
+        ),
+        (
+            "IPv6: the mapped form of a loopback address is nobody's",
+            tcp6(LISTED6, mapped(Ipv4Addr::LOCALHOST)),
+            Node(Malformed),
+        ),
+        (
+            "IPv6: an address one bit from the mapped form is an address",
+            tcp6(LISTED6, Ipv6Addr::new(0, 0, 0, 0, 0, 0xfffe, 0x0a4d, 1)),
+            Node(NotOurs),
+        ),
+    ]
 }

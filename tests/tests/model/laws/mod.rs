@@ -2,8 +2,13 @@
 
 mod flows;
 mod ip;
+mod known;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
+    time::{Duration, Instant},
+};
 
 use ober_common::abi::{
     Verdict::{self, NotOurs, RouterDenied},
@@ -46,7 +51,7 @@ const BGP_SERVICE: usize = 9;
 
 /// What must become of a packet.
 #[derive(Clone, Copy)]
-enum End {
+pub(super) enum End {
     /// To a worker of this service, here or on its CPU.
     Served(usize),
     /// This verdict, counted on the node.
@@ -56,7 +61,7 @@ enum End {
 }
 use End::{Node, Served, Service};
 
-type Law = (&'static str, Packet, End);
+pub(super) type Law = (&'static str, Packet, End);
 
 fn segment(from: impl Into<IpAddr>, to: impl Into<IpAddr>, port: u16) -> Packet {
     ip(from.into(), to.into(), TCP, tcp(40_000, port, b"GET /"))
@@ -110,10 +115,10 @@ fn with(mut packet: Packet, at: usize, value: u8) -> Packet {
     packet
 }
 
-fn all() -> Vec<Law> {
-    let ip = [ip::links(), ip::ipv4(), ip::ipv6()].concat();
+pub(super) fn all() -> Vec<Law> {
+    let ip = [ip::links(), ip::ipv4(), ip::ipv6(), ip::odd_addresses()].concat();
     let flows = [flows::fragments(), flows::icmp_errors(), flows::routing()].concat();
-    [ip, flows].concat()
+    [ip, flows, known::all()].concat()
 }
 
 #[test]
@@ -208,4 +213,26 @@ fn one_drop_in_so_many_is_reported_with_its_reason_and_its_ends() {
         (0..8).all(|_| kernel.run(&denied).report.is_none()),
         "reports are off"
     );
+}
+
+#[test]
+fn no_more_drops_are_reported_than_the_rate_however_many_there_are() {
+    const RATE: u32 = 10;
+    let mut stage = rich_stage();
+    let mut kernel = Kernel::load("event-rate", &mut stage);
+    kernel.rate(RATE);
+    let denied = Case::fixed(frame(&[], segment(STRANGER, VIP, 80)).bytes);
+    let began = Instant::now();
+    let reports = (0..1000).filter(|_| kernel.run(&denied).report.is_some());
+    let reports = u32::try_from(reports.count()).unwrap();
+    // What was saved up in a second, and what came meanwhile.
+    let meanwhile = began.elapsed().as_millis() * u128::from(RATE) / 1000;
+    let most = RATE + 1 + u32::try_from(meanwhile).unwrap();
+    assert!(
+        (1..=most).contains(&reports),
+        "{reports} reports of at most {most}"
+    );
+    thread::sleep(Duration::from_millis(200));
+    let after = kernel.run(&denied).report;
+    assert!(after.is_some(), "a drop after a pause is reported again");
 }

@@ -1,4 +1,15 @@
 //! The data plane on the real kernel.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod losses;
+mod routers;
+
 use ober_tests::plane::{LIMITS, config};
 use ober_user::dataplane::{Plane, detach};
 

@@ -1,0 +1,503 @@
+//! Reading headers without ever passing the end of the frame. The same code runs in the kernel and in host tests.
+//!
+//! ```text
+//! Ethernet [VLAN [VLAN]] -+- IPv4 [options] ----+- TCP/UDP ports           -> Flow
+//!                         +- IPv6 [extensions] -+- ICMP error [quoted IP]  -> Flow of the quoted packet
+//!                                               +- later fragment          -> Fragment
+//!                                               +- anything else           -> Bare
+//! ```
+
+mod frame;
+
+pub use frame::{Bytes, Copied, Frame, Integer, Near, Span};
+
+use crate::flow::{Flow, Ip};
+
+/// What the headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// Neither IPv4 nor IPv6.
+    Other,
+    /// A flow, the packet's own or the one an ICMP error quotes.
+    Flow {
+        flow: Flow,
+        ends: Ends,
+        extent: Extent,
+        piece: Piece,
+        quoted: bool,
+    },
+    /// A fragment that is not the first.
+    Fragment { ends: Ends, extent: Extent },
+    /// IP without ports we judge.
+    Bare {
+        ends: Ends,
+        protocol: u8,
+        extent: Extent,
+        piece: Piece,
+    },
+    /// The bytes that can be read end before what they promise.
+    Short { destination: Destination },
+    /// The headers contradict themselves, or there are more than [`EXTENSIONS`] or [`TAGS`].
+    Malformed { destination: Destination },
+    /// One of the addresses is of loopback, which no packet from outside has.
+    Loopback,
+}
+
+/// The packet's own addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub source: Ip,
+    pub destination: Ip,
+}
+
+/// Where a packet wants to go, as far as it could be read. `None`: nobody can tell, or it makes no difference. `::` is
+/// an address like any other.
+pub type Destination = Option<Ip>;
+
+/// Whether a packet is all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Whole,
+    /// The first of several fragments.
+    First,
+    Later,
+}
+
+/// Where the IP packet says it ends, and where the last byte we judge by stands; both counted from the frame's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub ip_end: usize,
+    pub judged_end: usize,
+}
+
+impl Extent {
+    /// Does the IP packet hold what was read (not link padding), and the frame all of the IP packet?
+    #[inline(always)]
+    pub const fn fits(self, frame_length: usize) -> bool {
+        self.judged_end <= self.ip_end && self.ip_end <= frame_length
+    }
+}
+
+/// IPv6 extension headers we follow. RFC 8200 lists seven kinds, each to appear once; nobody sends more than three.
+pub const EXTENSIONS: usize = 6;
+/// VLAN tags we follow.
+pub const TAGS: usize = 2;
+
+const ETH_VLAN: u16 = 0x8100;
+const ETH_QINQ: u16 = 0x88a8;
+const ETH_IPV4: u16 = 0x0800;
+const ETH_IPV6: u16 = 0x86dd;
+
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMPV6: u8 = 58;
+pub const VRRP: u8 = 112;
+
+/// BFD over one hop (RFC 5881 section 4) and over several (RFC 5883 section 5).
+pub const BFD_PORTS: [u16; 2] = [3784, 4784];
+
+/// Bytes of an ICMP header before the packet it quotes.
+const ICMP_HEADER: usize = 8;
+
+/// Reads the headers of a frame.
+#[inline(always)]
+pub fn parse(frame: impl Frame) -> Parsed {
+    match link(frame) {
+        Link::Ipv4(offset) => ipv4(frame, offset),
+        Link::Ipv6(offset) => ipv6(frame, offset),
+        Link::Other => Parsed::Other,
+        Link::Short => Parsed::Short { destination: None },
+        Link::Tagged => Parsed::Malformed { destination: None },
+    }
+}
+
+/// What most packets are: whole TCP or UDP without extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    Flow(Flow, Extent),
+    /// To an address nobody asked for.
+    Elsewhere,
+    /// Something else, which [`parse`] reads.
+    Else,
+}
+
+/// Reads IPv4 as far as most packets need it, and of those only the ones to destinations that are `wanted`.
+#[inline(always)]
+pub fn plain_ipv4(frame: impl Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Plain {
+    match ipv4_header(frame, offset) {
+        Ok(header) => plain(frame, &header, wanted),
+        Err(_) => Plain::Else,
+    }
+}
+
+/// As [`plain_ipv4`], for IPv6.
+#[inline(always)]
+pub fn plain_ipv6(frame: impl Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Plain {
+    match ipv6_header(frame, offset) {
+        Ok(header) => plain(frame, &header, wanted),
+        Err(_) => Plain::Else,
+    }
+}
+
+#[inline(always)]
+fn plain(frame: impl Frame, header: &Header, wanted: impl Fn(Ip) -> bool) -> Plain {
+    let usual = !header.loops
+        && matches!(header.piece, Piece::Whole)
+        && matches!(header.protocol, TCP | UDP);
+    if !usual {
+        return Plain::Else;
+    }
+    let Some(ports) = frame.bytes::<4>(header.next) else {
+        return Plain::Else;
+    };
+    if !wanted(header.ends.destination) {
+        return Plain::Elsewhere;
+    }
+    Plain::Flow(header.flow(&ports), header.extent(4))
+}
+
+/// What a frame carries, and at which offset it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Ipv4(usize),
+    Ipv6(usize),
+    Other,
+    /// Not even that can be read.
+    Short,
+    /// There are more tags than [`TAGS`]. The kernel takes any number of priority tags off and would go on to what is
+    /// below them.
+    Tagged,
+}
+
+/// Reads the link header and its VLAN tags.
+#[inline(always)]
+pub fn link(frame: impl Frame) -> Link {
+    let mut offset = 14;
+    let Some(link) = frame.bytes::<14>(0) else {
+        return Link::Short;
+    };
+    let mut kind = link.half::<12>();
+    for _ in 0..TAGS {
+        if !is_tag(kind) {
+            break;
+        }
+        let Some(tag) = frame.bytes::<4>(offset) else {
+            return Link::Short;
+        };
+        kind = tag.half::<2>();
+        offset += 4;
+    }
+    match kind {
+        ETH_IPV4 => Link::Ipv4(offset),
+        ETH_IPV6 => Link::Ipv6(offset),
+        kind if is_tag(kind) => Link::Tagged,
+        _ => Link::Other,
+    }
+}
+
+#[inline(always)]
+const fn is_tag(kind: u16) -> bool {
+    kind == ETH_VLAN || kind == ETH_QINQ
+}
+
+/// An IP header: what follows it, where, and between whom.
+#[derive(Clone, Copy)]
+struct Header {
+    ends: Ends,
+    protocol: u8,
+    /// Offset of what follows the header and its options or extensions.
+    next: usize,
+    ip_end: usize,
+    piece: Piece,
+    /// One of the addresses is of loopback.
+    loops: bool,
+}
+
+/// Why a packet cannot be read on.
+enum Fault {
+    Short(Destination),
+    Wrong(Destination),
+}
+
+impl Fault {
+    #[inline(always)]
+    const fn parsed(self) -> Parsed {
+        match self {
+            Self::Short(destination) => Parsed::Short { destination },
+            Self::Wrong(destination) => Parsed::Malformed { destination },
+        }
+    }
+}
+
+impl Header {
+    /// What a fault behind this header is told with. The kernel puts a first fragment that ends within its headers
+    /// together with later ones, which are not judged: nobody can tell what comes of it (RFC 7112, RFC 1858).
+    #[inline(always)]
+    const fn told(&self) -> Destination {
+        match self.piece {
+            Piece::First => None,
+            Piece::Whole | Piece::Later => Some(self.ends.destination),
+        }
+    }
+
+    /// `judged`: bytes behind the header that are judged by.
+    #[inline(always)]
+    const fn extent(&self, judged: usize) -> Extent {
+        Extent {
+            ip_end: self.ip_end,
+            judged_end: self.next + judged,
+        }
+    }
+
+    #[inline(always)]
+    fn flow(&self, ports: &impl Bytes) -> Flow {
+        Flow {
+            client: self.ends.source,
+            vip: self.ends.destination,
+            client_port: ports.half::<0>(),
+            port: ports.half::<2>(),
+            protocol: self.protocol,
+        }
+    }
+
+    #[inline(always)]
+    const fn bare(&self, judged: usize) -> Parsed {
+        Parsed::Bare {
+            ends: self.ends,
+            protocol: self.protocol,
+            extent: self.extent(judged),
+            piece: self.piece,
+        }
+    }
+
+    #[inline(always)]
+    const fn fragment(&self) -> Parsed {
+        Parsed::Fragment {
+            ends: self.ends,
+            extent: self.extent(0),
+        }
+    }
+}
+
+/// RFC 791.
+#[inline(always)]
+fn ipv4_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
+    let fixed = frame.bytes::<20>(offset).ok_or(Fault::Short(None))?;
+    let [source, destination] = [fixed.get::<u32, 12>(), fixed.get::<u32, 16>()];
+    let (version, protocol) = (fixed.byte::<0>(), fixed.byte::<9>());
+    let (total, fragment) = (fixed.half::<2>(), fixed.half::<6>());
+    let length = usize::from(version & 0xf) * 4;
+    if version >> 4 != 4 || length < 20 {
+        return Err(Fault::Wrong(Some(Ip::from_v4(destination))));
+    }
+    Ok(Header {
+        ends: Ends {
+            source: Ip::from_v4(source),
+            destination: Ip::from_v4(destination),
+        },
+        protocol,
+        next: offset + length,
+        ip_end: offset + usize::from(total),
+        // Offset and the flag for more; most packets have neither.
+        piece: match fragment & 0x3fff {
+            0 => Piece::Whole,
+            MORE_V4 => Piece::First,
+            _ => Piece::Later,
+        },
+        loops: is_loopback_v4(source) || is_loopback_v4(destination),
+    })
+}
+
+const MORE_V4: u16 = 0x2000;
+
+/// `raw`: as it lies in the packet.
+#[inline(always)]
+const fn is_loopback_v4(raw: u32) -> bool {
+    raw & u32::from_ne_bytes([0xff, 0, 0, 0]) == u32::from_ne_bytes([127, 0, 0, 0])
+}
+
+/// RFC 8200 section 4.
+#[inline(always)]
+fn ipv6_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
+    let fixed = frame.bytes::<40>(offset).ok_or(Fault::Short(None))?;
+    let source = Ip {
+        hi: fixed.get::<u64, 8>(),
+        lo: fixed.get::<u64, 16>(),
+    };
+    let destination = Ip {
+        hi: fixed.get::<u64, 24>(),
+        lo: fixed.get::<u64, 32>(),
+    };
+    let (version, payload, protocol) = (fixed.byte::<0>(), fixed.half::<4>(), fixed.byte::<6>());
+    if version >> 4 != 6 {
+        return Err(Fault::Wrong(Some(destination)));
+    }
+    let mut loops = false;
+    // Few addresses begin with eight zeros, and the odd ones are all among them.
+    if source.hi == 0 || destination.hi == 0 {
+        // Lists and services keep IPv4 addresses in this form: a packet that has it is not to pass for IPv4.
+        if source.is_mapped() || destination.is_mapped() {
+            return Err(Fault::Wrong(None));
+        }
+        loops = source.is_loopback_v6() || destination.is_loopback_v6();
+    }
+    Ok(Header {
+        ends: Ends {
+            source,
+            destination,
+        },
+        protocol,
+        next: offset + 40,
+        ip_end: offset + 40 + usize::from(payload),
+        piece: Piece::Whole,
+        loops,
+    })
+}
+
+/// RFC 8200 section 4: follows the chain of extension headers to what they carry.
+#[inline(always)]
+fn extensions(frame: impl Frame, mut header: Header) -> Result<Header, Fault> {
+    for _ in 0..EXTENSIONS {
+        // `less` is not computed from `unit`: older verifiers lose track of a shift by a variable.
+        let (unit, less) = match header.protocol {
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes, less the first.
+            0 | 43 | 60 | 135 | 139 | 140 => (8, 1),
+            // Authentication header, RFC 4302: length in 4 bytes, less two.
+            51 => (4, 2),
+            44 => (0, 0),
+            _ => break,
+        };
+        // Every extension is at least this long (RFC 8200 section 4, RFC 4302), a fragment header exactly.
+        let extension = frame
+            .bytes::<8>(header.next)
+            .ok_or(Fault::Short(header.told()))?;
+        header.protocol = extension.byte::<0>();
+        if unit == 0 {
+            header.next += 8;
+            match extension.half::<2>() & 0xfff9 {
+                0 => {}
+                MORE_V6 => header.piece = Piece::First,
+                _ => {
+                    header.piece = Piece::Later;
+                    break;
+                }
+            }
+        } else {
+            header.next += (usize::from(extension.byte::<1>()) + less) * unit;
+        }
+    }
+    Ok(header)
+}
+
+const MORE_V6: u16 = 1;
+
+/// Is this one of the extension headers that are followed?
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
+}
+
+/// Reads the headers from IPv4 on.
+#[inline(always)]
+fn ipv4(frame: impl Frame, offset: usize) -> Parsed {
+    match ipv4_header(frame, offset) {
+        Ok(header) if header.loops => Parsed::Loopback,
+        Ok(header) => transport(frame, header, ICMP),
+        Err(fault) => fault.parsed(),
+    }
+}
+
+/// As [`ipv4`], for IPv6.
+#[inline(always)]
+fn ipv6(frame: impl Frame, offset: usize) -> Parsed {
+    let fixed = match ipv6_header(frame, offset) {
+        Ok(fixed) => fixed,
+        Err(fault) => return fault.parsed(),
+    };
+    if fixed.loops {
+        return Parsed::Loopback;
+    }
+    match extensions(frame, fixed) {
+        Ok(header) => transport(frame, header, ICMPV6),
+        Err(fault) => fault.parsed(),
+    }
+}
+
+/// Reads what IP carries. `messages`: the number of its own ICMP.
+#[inline(always)]
+fn transport(frame: impl Frame, header: Header, messages: u8) -> Parsed {
+    if matches!(header.piece, Piece::Later) {
+        return header.fragment();
+    }
+    match header.protocol {
+        TCP | UDP => ports(frame, header),
+        protocol if protocol == messages => icmp(frame, header),
+        // The chain is longer than we follow.
+        protocol if messages == ICMPV6 && is_extension(protocol) => Parsed::Malformed {
+            destination: header.told(),
+        },
+        _ => header.bare(0),
+    }
+}
+
+/// The flow of a TCP or UDP header.
+#[inline(always)]
+fn ports(frame: impl Frame, header: Header) -> Parsed {
+    let Some(ports) = frame.bytes::<4>(header.next) else {
+        return Fault::Short(header.told()).parsed();
+    };
+    Parsed::Flow {
+        flow: header.flow(&ports),
+        ends: header.ends,
+        extent: header.extent(4),
+        piece: header.piece,
+        quoted: false,
+    }
+}
+
+/// An ICMP error belongs to the flow of the packet it quotes (RFC 792, RFC 4443 section 2.4 c). The extent is that of
+/// the error itself: routers cut the quoted packet short, so what that one promises cannot be held against them.
+#[inline(always)]
+fn icmp(frame: impl Frame, outer: Header) -> Parsed {
+    let Some(kind) = frame.bytes::<1>(outer.next) else {
+        return Fault::Short(outer.told()).parsed();
+    };
+    let at = outer.next + ICMP_HEADER;
+    let inner = match (outer.protocol, kind.byte::<0>()) {
+        // Destination unreachable, time exceeded, parameter problem.
+        (ICMP, 3 | 11 | 12) => ipv4_header(frame, at),
+        // Destination unreachable, packet too big, time exceeded, parameter problem.
+        (ICMPV6, 1..=4) => ipv6_header(frame, at).and_then(|header| extensions(frame, header)),
+        _ => return outer.bare(1),
+    };
+    let inner = match inner {
+        Ok(inner) => inner,
+        // Of the whole packet, the error's own destination tells whom it concerns.
+        Err(Fault::Short(_)) => return Fault::Short(outer.told()).parsed(),
+        Err(Fault::Wrong(_)) => return Fault::Wrong(outer.told()).parsed(),
+    };
+    if matches!(inner.piece, Piece::Later) || !matches!(inner.protocol, TCP | UDP) {
+        return outer.bare(1);
+    }
+    let Some(ports) = frame.bytes::<4>(inner.next) else {
+        return Fault::Short(outer.told()).parsed();
+    };
+    // The quoted packet is one of ours going out: seen from the client, it is turned.
+    Parsed::Flow {
+        flow: Flow {
+            client: inner.ends.destination,
+            vip: inner.ends.source,
+            client_port: ports.half::<2>(),
+            port: ports.half::<0>(),
+            protocol: inner.protocol,
+        },
+        ends: outer.ends,
+        extent: Extent {
+            ip_end: outer.ip_end,
+            judged_end: inner.next + 4,
+        },
+        piece: outer.piece,
+        quoted: true,
+    }
+}

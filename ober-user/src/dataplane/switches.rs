@@ -1,0 +1,155 @@
+//! The switches of a node: what the programs do beside services and rings.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use ober_common::abi::{Node, PortBits};
+
+use super::{Maps, Plane, memory::word32};
+
+/// BGP's own port (RFC 4271 section 4), judged whatever the configuration says: another speaker may run beside.
+const BGP: u16 = 179;
+
+/// What the switches are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Number of the list of routers; `None`: routing protocols are not checked.
+    pub routers: Option<u32>,
+    /// One drop in this many may be reported.
+    pub sample: u32,
+    /// So many a second and CPU at most.
+    pub event_rate: u32,
+    /// Fragments to a VIP pass whoever sends them.
+    pub fragments: bool,
+    /// The loopback interface is one of those the programs run at.
+    pub loopback: bool,
+    /// Ports that BGP is listened for on, here and at the neighbours, beside its own.
+    pub bgp_here: BTreeSet<u16>,
+    pub bgp_there: BTreeSet<u16>,
+}
+
+/// A word of the node and what it is to hold.
+type Switch = (&'static str, fn(&mut Node) -> *mut u32, u32);
+
+impl Switches {
+    fn words(&self) -> [Switch; 5] {
+        let routers = self.routers.map_or(0, |number| number + 1);
+        [
+            ("routers", |node| &raw mut node.routers, routers),
+            ("sample", |node| &raw mut node.sample, self.sample),
+            (
+                "event_rate",
+                |node| &raw mut node.event_rate,
+                self.event_rate,
+            ),
+            (
+                "fragments",
+                |node| &raw mut node.fragments,
+                u32::from(self.fragments),
+            ),
+            (
+                "loopback",
+                |node| &raw mut node.loopback,
+                u32::from(self.loopback),
+            ),
+        ]
+    }
+}
+
+impl Plane {
+    /// Sets every switch. The ports of BGP are there before they are asked for.
+    pub fn set_switches(&self, switches: &Switches) {
+        let [here, there] = self.maps.bits();
+        here.write(&switches.bgp_here);
+        there.write(&switches.bgp_there);
+        for (_, field, value) in switches.words() {
+            self.set_switch(field, value);
+        }
+    }
+
+    /// The switches that are otherwise: name, what was found, what it is to be.
+    pub fn others(&self, switches: &Switches) -> Vec<(&'static str, String, String)> {
+        let words = switches.words().into_iter().map(|(name, field, value)| {
+            let word = self.switch(field).load(Ordering::Acquire);
+            (name, word.to_string(), value.to_string())
+        });
+        let [here, there] = self.maps.bits();
+        let ports = [
+            ("bgp_here", here, &switches.bgp_here),
+            ("bgp_there", there, &switches.bgp_there),
+        ];
+        let ports = ports.into_iter().map(|(name, bits, wanted)| {
+            let wanted = wanted.iter().copied().chain([BGP]).collect();
+            (name, text(&bits.read()), text(&wanted))
+        });
+        let all = words.chain(ports);
+        all.filter(|(_, found, wanted)| found != wanted).collect()
+    }
+
+    /// Changes one switch of the node with one store.
+    pub fn set_switch(&self, field: impl FnOnce(&mut Node) -> *mut u32, value: u32) {
+        self.switch(field).store(value, Ordering::Release);
+    }
+
+    fn switch(&self, field: impl FnOnce(&mut Node) -> *mut u32) -> &AtomicU32 {
+        // SAFETY: the node's value is mapped as long as `self`; the reference only serves to name the field.
+        unsafe { word32(field(self.maps.node.at(0).as_mut())) }
+    }
+}
+
+impl Maps {
+    /// Is BGP spoken from a port of a neighbour's to one of ours?
+    pub fn speaks_bgp(&self, here: u16, there: u16) -> bool {
+        let [ours, theirs] = self.bits();
+        ours.has(here) || theirs.has(there)
+    }
+
+    /// The ports of BGP, here and there.
+    fn bits(&self) -> [Bits<'_>; 2] {
+        let ports = self.bgp_ports.at(0).as_ptr();
+        // SAFETY: within the map's value, which is mapped as long as `self`; atomic words lie in memory as plain ones, and
+        // the programs only read them.
+        unsafe {
+            [
+                Bits(&*(&raw mut (*ports).here).cast()),
+                Bits(&*(&raw mut (*ports).there).cast()),
+            ]
+        }
+    }
+}
+
+/// The bits of all ports.
+#[derive(Clone, Copy)]
+struct Bits<'m>(&'m [AtomicU64; 1024]);
+const _: () = assert!(size_of::<[AtomicU64; 1024]>() == size_of::<PortBits>());
+
+impl Bits<'_> {
+    fn has(self, port: u16) -> bool {
+        let word = self.0[usize::from(port / 64)].load(Ordering::Acquire);
+        word >> (port % 64) & 1 == 1
+    }
+
+    fn read(self) -> BTreeSet<u16> {
+        (0..=u16::MAX).filter(|port| self.has(*port)).collect()
+    }
+
+    /// Sets the bits of these ports and of BGP's own, and no others. A port that stays is there all the time.
+    fn write(self, ports: &BTreeSet<u16>) {
+        let mut words: PortBits = [0; 1024];
+        for port in ports.iter().copied().chain([BGP]) {
+            words[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        for (word, value) in self.0.iter().zip(words) {
+            if word.load(Ordering::Relaxed) != value {
+                word.store(value, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn text(ports: &BTreeSet<u16>) -> String {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    ports.join(" ")
+}
