@@ -41,6 +41,7 @@ pub mod check;
 pub mod command;
 pub mod discover;
 pub mod fetch;
+pub mod loopback;
 pub mod tls;
 
 pub mod dataplane;

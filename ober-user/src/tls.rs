@@ -50,8 +50,8 @@ pub enum Error {
     Handshake(io::Error),
 }
 
-/// The side of a client. Reads the files it names. Without a name to look for, a certificate is only held to the
-/// authorities, as HAProxy does it with servers written as addresses.
+/// The side of a client. Reads the files it names. Without a name to look for, a certificate is only held to authorities
+/// that are written; those of the system vouch for anybody, so it must be for the address.
 pub fn client(tls: &Tls, named: bool) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -83,7 +83,8 @@ fn verifier(
     };
     let web = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
     let web = web.build()?;
-    Ok(if named { web } else { Arc::new(Unnamed(web)) })
+    let held = named || *verify == Verify::System;
+    Ok(if held { web } else { Arc::new(Unnamed(web)) })
 }
 
 /// Greets the other end as `name`, an address or a host name.

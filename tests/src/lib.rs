@@ -18,6 +18,7 @@ pub mod packets;
 pub mod pattern;
 pub mod peers;
 pub mod plane;
+pub mod rgw;
 pub mod routed;
 pub mod s3;
 pub mod shared;

@@ -2,54 +2,105 @@
 
 use crate::shell::{command, quiet, read};
 use anyhow::{Context, Result, ensure};
-use ober_programs::{APT_CONFIG, APT_GET, Command, DPKG, Program};
+use ober_programs::{APT_CACHE, APT_CONFIG, APT_GET, Command, DPKG, Program};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An apt that knows one release, none of this machine's packages, and leaves this machine's lists alone.
+/// This machine's apt; or one that knows one release, none of this machine's packages, and leaves its lists alone.
 pub(crate) struct Apt {
-    directory: PathBuf,
+    /// The release, and where the lists are.
+    aside: Option<(String, PathBuf)>,
 }
 
 impl Apt {
+    pub(crate) const fn of_this_machine() -> Self {
+        Self { aside: None }
+    }
+
     /// Its lists are fetched into this directory.
     pub(crate) fn of(release: &str, directory: &Path) -> Result<Self> {
         let apt = Self {
-            directory: directory.to_owned(),
+            aside: Some((release.to_owned(), directory.to_owned())),
         };
         for inner in ["lists/partial", "archives/partial"] {
             let inner = directory.join(inner);
             fs::create_dir_all(&inner).with_context(|| format!("make {}", inner.display()))?;
         }
+        // Backports are never preferred unless one says so.
+        let preference = format!("APT::Default-Release \"{release}\";\n");
+        fs::write(directory.join("settings"), preference).context("write apt's settings")?;
         fs::write(directory.join("status"), "").context("write an empty package status")?;
         let sources = sources(release)?.join("\n") + "\n";
         fs::write(directory.join("sources"), sources).context("write apt's sources")?;
-        quiet(apt.beside(&APT_GET).arg("update"))
-            .with_context(|| format!("fetch the package lists of Debian {release}"))?;
+        apt.update()
+            .with_context(|| format!("ask for Debian {release}"))?;
         Ok(apt)
     }
 
-    /// Downloads a package and all that it needs.
+    /// Downloads a package and all that it needs into the directory of this apt.
     pub(crate) fn with_all_it_needs(&self, package: &str) -> Result<Vec<PathBuf>> {
         let wish = ["--download-only", "--no-install-recommends", "-y"];
         quiet(self.beside(&APT_GET).arg("install").args(wish).arg(package))?;
-        archives(&self.directory.join("archives"))
+        let aside = self.aside.as_ref();
+        let (_, directory) = aside.context("this machine has lists of its own")?;
+        archives(&directory.join("archives"))
+    }
+
+    /// Downloads a package alone and unpacks it.
+    pub(crate) fn bring(&self, package: &str, into: &Path) -> Result<()> {
+        let mut download = self.beside(&APT_GET);
+        download.args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
+        quiet(download.current_dir(into))?;
+        for archive in archives(into)? {
+            unpack(&archive, into)?;
+            fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The packages that one names as what it cannot do without.
+    pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let said = read(self.beside(&APT_CACHE).args(["depends", package]))?;
+        let lines = said.lines();
+        let names = lines.filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// The packages whose names match.
+    pub(crate) fn named(&self, pattern: &str) -> Result<Vec<String>> {
+        let said = read(
+            self.beside(&APT_CACHE)
+                .args(["search", "--names-only", pattern]),
+        )?;
+        let names = said
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    pub(crate) fn update(&self) -> Result<()> {
+        quiet(self.beside(&APT_GET).args(["-q", "update"])).context("fetch apt's package lists")
     }
 
     pub(crate) fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.directory)
-            .with_context(|| format!("remove {}", self.directory.display()))
+        self.aside.map_or(Ok(()), |(_, directory)| {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("remove {}", directory.display()))
+        })
     }
 
     fn beside(&self, program: &Program) -> Command {
         let mut command = command(program);
+        let Some((release, directory)) = &self.aside else {
+            return command;
+        };
         for (key, file) in [
             ("Dir::State::lists", "lists"),
             ("Dir::State::status", "status"),
             ("Dir::Cache::archives", "archives"),
             ("Dir::Etc::sourcelist", "sources"),
         ] {
-            let option = format!("{key}={}", self.directory.join(file).display());
+            let option = format!("{key}={}", directory.join(file).display());
             command.args(["-o", &option]);
         }
         for option in [
@@ -60,6 +111,8 @@ impl Apt {
         ] {
             command.args(["-o", option]);
         }
+        // Backports are never preferred unless one says so.
+        command.args(["-o", &format!("APT::Default-Release={release}")]);
         command
     }
 }
@@ -79,10 +132,14 @@ pub(crate) fn unpack(archive: &Path, into: &Path) -> Result<()> {
     quiet(command(&DPKG).arg("-x").args([archive, into]))
 }
 
-/// Where this machine has Debian's packages from, with this release's name in the place of its own.
+/// Where this machine has Debian's packages from, with this release's name in the place of its own. One such as
+/// `trixie-backports` is asked for beside the release that it belongs to.
 pub(crate) fn sources(release: &str) -> Result<Vec<String>> {
     let format = "$(ORIGIN) $(COMPONENT) $(CREATED_BY) $(RELEASE) $(REPO_URI)";
     let known = read(command(&APT_GET).args(["indextargets", "--format", format]))?;
+    let (base, addition) = release
+        .split_once('-')
+        .map_or((release, None), |(base, _)| (base, Some(release)));
     let mut sources: Vec<String> = known
         .lines()
         .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
@@ -90,9 +147,11 @@ pub(crate) fn sources(release: &str) -> Result<Vec<String>> {
             _ => None,
         })
         // `bookworm`, `bookworm-security`: the part behind the name stays.
-        .map(|(ours, uri)| {
+        .flat_map(|(ours, uri)| {
             let part = ours.find('-').map_or("", |at| &ours[at..]);
-            format!("deb {uri} {release}{part} main")
+            let more = addition.filter(|_| part.is_empty());
+            let suites = std::iter::once(format!("{base}{part}")).chain(more.map(str::to_owned));
+            suites.map(move |suite| format!("deb {uri} {suite} main"))
         })
         .collect();
     sources.sort();

@@ -14,6 +14,7 @@ pub(crate) fn run() -> Result<()> {
         "licences, sources, banned packages",
         cargo().args(["deny", "check", "licenses", "bans", "sources"]),
     )?;
+    crate::advisories::check()?;
     step(
         "lints",
         cargo().args(["clippy", "--all-targets", "--", "-D", "warnings"]),

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advisories;
 mod apt;
 mod bare;
 mod ci;
@@ -70,6 +71,9 @@ enum Command {
     Vm {
         /// Debian package of the kernel; the newest Linux 6.1 that apt knows unless given
         kernel: Option<String>,
+        /// Another Debian release to have it from, such as trixie-backports; its newest unless a package is named
+        #[arg(long)]
+        release: Option<String>,
         /// The guest program, already built
         #[arg(long, hide = true)]
         guest: Option<PathBuf>,
@@ -112,7 +116,11 @@ fn perform(command: Command) -> Result<()> {
             seconds,
             cases,
         } => fuzz::all(target.as_deref(), seconds, cases),
-        Command::Vm { kernel, guest } => vm::run(kernel.as_deref(), guest),
+        Command::Vm {
+            kernel,
+            release,
+            guest,
+        } => vm::run(kernel.as_deref(), release.as_deref(), guest),
         Command::Haproxy { release } => haproxy::run_with(&release),
         Command::Bare { release } => bare::run_on(&release),
         Command::Ci => ci::run(),

@@ -144,6 +144,9 @@ impl Judge<'_> {
         let backends = written.into_iter().map(|(name, At { value, span })| {
             self.name("a backend", &name, &span);
             self.capacity(&value, workers);
+            if let Some(tls) = &value.tls {
+                self.held_to_names(&value.servers, tls);
+            }
             let port = value.port.or(HTTP);
             if value.check.is_assumed() {
                 self.assumed.insert(name.clone());

@@ -60,6 +60,11 @@ impl Protocol {
         }
     }
 
+    /// May requests come by HTTP/2?
+    pub fn offers_h2(&self) -> bool {
+        matches!(self, Self::Https { tls, .. } if tls.offers_h2())
+    }
+
     /// Are requests read, not only bytes?
     pub fn is_http(&self) -> bool {
         matches!(self, Self::Http { .. } | Self::Https { .. })

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{scalar::At, source::Fault, valid::Judge};
+use super::{route::Names, scalar::At, source::Fault, valid::Judge};
 
 /// A compiled list longer than this is left to HAProxy.
 const MOST_PREFIXES: usize = 512;
@@ -17,8 +17,10 @@ pub struct Rule {
     pub allow: bool,
     /// `None`: everybody.
     pub who: Option<IpNet>,
-    /// Only requests whose path begins so.
+    /// Only requests whose path begins so, however it is spelled.
     pub path: Option<String>,
+    /// Only requests to these hosts; empty: to all.
+    pub hosts: Names,
     /// Only requests of these methods; empty: of all.
     pub methods: Vec<String>,
 }
@@ -26,7 +28,7 @@ pub struct Rule {
 impl Rule {
     /// Does it look at the client's address alone?
     pub fn by_address(&self) -> bool {
-        self.path.is_none() && self.methods.is_empty()
+        self.path.is_none() && self.hosts.is_empty() && self.methods.is_empty()
     }
 
     /// Does it decide about everybody?
@@ -34,7 +36,7 @@ impl Rule {
         self.by_address() && self.who.is_none()
     }
 
-    /// `allow|deny WHO [path=/PREFIX] [method=A,B]`.
+    /// `allow|deny WHO [path=/PREFIX] [host=A,*.B] [method=A,B]`.
     fn read(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
         let allow = match words.next() {
@@ -54,13 +56,20 @@ impl Rule {
             allow,
             who,
             path: None,
+            hosts: Names::default(),
             methods: Vec::new(),
         };
         for word in words {
             match word.split_once('=') {
-                // Paths are compared as they read once `%61` is `a`.
-                Some(("path", path)) if super::check::url_path(path) && !path.contains('%') => {
-                    rule.path = Some(path.to_owned());
+                Some(("path", path)) if plain(path) => rule.path = Some(path.to_owned()),
+                Some(("path", path)) => {
+                    return Err(format!(
+                        "`{path}` is no path as a storage reads it: it begins with `/` and has no `%`, `?`, `//`, `/./` \
+                         and `/../`"
+                    ));
+                }
+                Some(("host", hosts)) if hosts.split(',').all(host) => {
+                    rule.hosts = names(hosts);
                 }
                 Some(("method", methods)) if methods.split(',').all(super::check::method) => {
                     rule.methods = methods.split(',').map(ToOwned::to_owned).collect();
@@ -70,6 +79,33 @@ impl Rule {
         }
         Ok(rule)
     }
+}
+
+/// Every reading of such a path is the path itself.
+fn plain(path: &str) -> bool {
+    let letters = super::check::url_path(path) && !path.contains(['%', '?']);
+    let mut segments: Vec<&str> = path.split('/').skip(1).collect();
+    let last = segments.pop().unwrap_or_default();
+    letters
+        && segments.iter().all(|it| !matches!(*it, "" | "." | ".."))
+        && !matches!(last, "." | "..")
+}
+
+fn host(word: &str) -> bool {
+    let name = word.strip_prefix("*.").unwrap_or(word);
+    let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    !name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(good)
+}
+
+fn names(hosts: &str) -> Names {
+    let mut names = Names::default();
+    for host in hosts.split(',').map(str::to_ascii_lowercase) {
+        match host.strip_prefix('*') {
+            Some(below) => names.below.push(below.to_owned()),
+            None => names.exact.push(host),
+        }
+    }
+    names
 }
 
 fn address(word: &str) -> Option<IpNet> {
@@ -103,7 +139,8 @@ impl Judge<'_> {
                 self.refuse(Fault::new(span.clone(), message).help("move it up or remove it"));
             }
             if !http && !rule.by_address() {
-                let message = "a rule by path or method on a listener that does not read HTTP";
+                let message =
+                    "a rule by path, host or method on a listener that does not read HTTP";
                 self.refuse(Fault::new(span, message).help("name the address alone"));
             }
             rules.push(rule);
@@ -250,7 +287,7 @@ mod tests {
                 .iter()
                 .map(|(allow, last, length)| {
                     let who = IpNet::new(IpAddr::from([10, 0, 0, *last]), *length).unwrap().trunc();
-                    Rule { allow: *allow, who: Some(who), path: None, methods: Vec::new() }
+                    Rule { allow: *allow, who: Some(who), path: None, hosts: Names::default(), methods: Vec::new() }
                 })
                 .collect();
             let address = IpAddr::from([10, 0, 0, asked]);

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +18,11 @@ use super::{
 use crate::{
     certificates::{Bundle, shelf},
     file,
+    hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
 };
+
+/// Servers of one expression that are looked at.
+const MOST: usize = 100_000;
 
 /// A version of TLS, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -58,6 +64,11 @@ pub struct Termination {
 }
 
 impl Termination {
+    /// Are clients offered HTTP/2?
+    pub fn offers_h2(&self) -> bool {
+        self.alpn.iter().any(|it| it == "h2")
+    }
+
     /// Where the certificate for the names in `acme` is kept once it has been issued.
     pub fn issued(&self, state: &Path) -> Option<PathBuf> {
         let first = self.acme.first()?.replace('*', "_");
@@ -105,7 +116,8 @@ pub(super) struct Raw {
     suites: Key<String>,
     /// Whether clients may resume sessions by tickets.
     tickets: Key<bool>,
-    /// Protocols offered by ALPN, best first; left out: `h2` and `http/1.1` for https, none for tls.
+    /// Protocols offered by ALPN, best first; left out: `http/1.1` for https, none for tls. `h2` needs
+    /// HAProxy 3.0.11 or newer of 3.0, or 3.2.
     alpn: Option<Vec<At<String>>>,
 }
 
@@ -143,7 +155,7 @@ impl Judge<'_> {
     ) -> Termination {
         let offered = match (raw.alpn, http) {
             (Some(written), _) => written.into_iter().map(|at| self.alpn(at)).collect(),
-            (None, true) => vec!["h2".to_owned(), "http/1.1".to_owned()],
+            (None, true) => vec!["http/1.1".to_owned()],
             (None, false) => Vec::new(),
         };
         Termination {
@@ -177,6 +189,25 @@ impl Judge<'_> {
                 .0
                 .map(|at| self.host_name("server_name", at)),
             terms: self.terms(raw.min_version, raw.max_version, raw.ciphers, raw.suites),
+        }
+    }
+
+    /// The machine's authorities vouch for anybody, so there must be a name to hold a server's certificate to.
+    pub(super) fn held_to_names(&mut self, servers: &[At<String>], tls: &RawToServers) {
+        let verified = tls.verify.0.as_ref().is_none_or(|at| at.value);
+        if !verified || tls.ca.0.is_some() || tls.server_name.0.is_some() {
+            return;
+        }
+        for at in servers {
+            if let Some(address) = first_address(&at.value) {
+                let message = format!(
+                    "`{address}` has no name to hold its certificate to: the machine's authorities vouch for \
+                     anybody's"
+                );
+                let help = "write `server_name`, the `ca` that signs your servers' certificates, host names as servers, or \
+                            `verify = false`";
+                self.refuse(Fault::new(at.span.clone(), message).help(help));
+            }
         }
     }
 
@@ -277,4 +308,14 @@ impl Judge<'_> {
         }
         at.value
     }
+}
+
+/// The first server of an expression that is written as an address.
+fn first_address(expression: &str) -> Option<IpAddr> {
+    let (servers, _) = Standing::split(expression).ok()?;
+    let hosts = expand_servers(servers, NonZeroU16::MIN, Cap::new(MOST), &mut NoSources).ok()?;
+    hosts.into_iter().find_map(|server| match server.host {
+        Host::Addr(address) => Some(address),
+        Host::Name(_) => None,
+    })
 }

@@ -18,7 +18,8 @@ use crate::file::Kind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     pub verify: Verify,
-    /// The name to ask for and to verify; `None`: that of the server, and one without is only held to the authorities.
+    /// The name to ask for and to verify; `None`: that of the server. One without is held to its address by the system's
+    /// authorities, and to no name by those that are written.
     pub name: Option<String>,
     /// A PEM file with certificate and key to show.
     pub identity: Option<PathBuf>,

@@ -19,10 +19,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
+
+use crate::loopback;
 
 /// More of an answer is not read: its head is what counts.
 const LONGEST: u64 = 64 << 10;
@@ -111,7 +112,7 @@ impl Question {
                 patience: self.timeout,
             }
         };
-        let tcp = timeout_at(until, TcpStream::connect(door.address))
+        let tcp = timeout_at(until, loopback::connect(door.address))
             .await
             .map_err(slow("connection"))?
             .map_err(|source| Error::Connect { port, source })?;

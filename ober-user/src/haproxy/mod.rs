@@ -98,13 +98,13 @@ pub enum Error {
     #[error("{} is no HAProxy: name another in `workers.haproxy`", haproxy.display())]
     NoHaproxy { haproxy: PathBuf },
     #[error(
-        "{key} needs HAProxy {needed} or newer, and {} is older; install that or remove the key",
+        "{key} needs HAProxy {needed}, and {} is older; install that or remove the key",
         haproxy.display()
     )]
     TooOld {
         haproxy: PathBuf,
         key: String,
-        needed: version::Version,
+        needed: &'static str,
     },
     #[error(
         "{key} needs HAProxy built with {feature}, and {} is not; install one that is (Debian's is) or remove the key",

@@ -16,17 +16,21 @@ use crate::config::{Config, Service};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The oldest that is supported.
-const OLDEST: Version = Version(2, 6);
-
-/// A branch of HAProxy, such as 3.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16, pub u16);
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{}", self.0, self.1)
-    }
-}
+const OLDEST: What = What::Version {
+    words: "2.6 or newer",
+    question: "version_atleast(2.6)",
+};
+const STRICT: What = What::Version {
+    words: "3.2 or newer",
+    question: "version_atleast(3.2)",
+};
+/// Where HTTP/2 is right. 2.6.12 tells a client of HTTP/2 that a request was not processed, when the server had it and hung
+/// up, so that clients repeat it by themselves; and ends a chunked answer that the server cut as if it were whole. 3.0.11
+/// and 3.2.26 were tried and do neither, with `http-reuse never`.
+const HTTP2: What = What::Version {
+    words: "3.0.11 or newer of 3.0, or 3.2 or newer",
+    question: "version_atleast(3.2) || version_atleast(3.0.11) && !version_atleast(3.1)",
+};
 
 /// What `haproxy -vv` says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +101,10 @@ struct Need {
 /// Both can be asked for with `-cc`, and neither is told by what a text that is refused says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    Version(Version),
+    Version {
+        words: &'static str,
+        question: &'static str,
+    },
     /// A part it is built with or not.
     Feature(&'static str),
 }
@@ -105,7 +112,7 @@ enum What {
 impl What {
     fn question(self) -> String {
         match self {
-            Self::Version(version) => format!("version_atleast({version})"),
+            Self::Version { question, .. } => question.to_owned(),
             Self::Feature(name) => format!("feature({name})"),
         }
     }
@@ -113,10 +120,10 @@ impl What {
     fn lacking(self, haproxy: &Path, key: String) -> Error {
         let haproxy = haproxy.to_owned();
         match self {
-            Self::Version(needed) => Error::TooOld {
+            Self::Version { words, .. } => Error::TooOld {
                 haproxy,
                 key,
-                needed,
+                needed: words,
             },
             Self::Feature(feature) => Error::NotBuilt {
                 haproxy,
@@ -135,7 +142,7 @@ fn needs(config: &Config) -> Vec<Need> {
         what,
     };
     let mut needs = vec![
-        need("ober", What::Version(OLDEST)),
+        need("ober", OLDEST),
         need("node.metrics", What::Feature("PROMEX")),
     ];
     for service in &config.services {
@@ -143,6 +150,14 @@ fn needs(config: &Config) -> Vec<Need> {
         if listeners.any(|listener| listener.protocol.termination().is_some()) {
             let key = format!("certificate of service {}", service.name);
             needs.push(need(&key, What::Feature("OPENSSL")));
+        }
+        let mut listeners = service.listeners.iter();
+        if let Some(listener) = listeners.find(|listener| listener.protocol.offers_h2()) {
+            let key = format!(
+                "`alpn` with \"h2\" on port {} of service {}",
+                listener.port, service.name
+            );
+            needs.push(need(&key, HTTP2));
         }
     }
     let used = config.services.iter().flat_map(Service::backends);
@@ -161,7 +176,7 @@ fn needs(config: &Config) -> Vec<Need> {
             .is_some_and(|backend| backend.strict_max_connections)
         {
             let key = format!("backends.{name}.strict_max_connections");
-            needs.push(need(&key, What::Version(Version(3, 2))));
+            needs.push(need(&key, STRICT));
         }
     }
     needs

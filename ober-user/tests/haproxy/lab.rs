@@ -3,13 +3,17 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    io::{
+        BufRead, BufReader,
+        ErrorKind::{AddrInUse, AddrNotAvailable},
+        Read, Write,
+    },
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     num::NonZeroU16,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -29,6 +33,7 @@ use ober_user::{
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -147,7 +152,7 @@ pub(crate) fn https(certificate: &Path) -> Protocol {
                 suites: None,
             },
             tickets: true,
-            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+            alpn: vec!["http/1.1".to_owned()],
         },
         hsts: None,
     }
@@ -369,13 +374,40 @@ fn store(stream: &TcpStream) {
     }
 }
 
+/// Connects to a worker's own socket, as probes do: from a port that root alone may have.
+pub(crate) fn connect(at: SocketAddr) -> std::io::Result<TcpStream> {
+    let own = match at {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+    };
+    connect_from(own, at)
+}
+
+pub(crate) fn connect_from(source: IpAddr, at: SocketAddr) -> std::io::Result<TcpStream> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let mut answer = Err(std::io::ErrorKind::AddrInUse.into());
+    for _ in 0..400 {
+        let port = 600 + NEXT.fetch_add(1, Ordering::Relaxed) % 400;
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        // Nothing of it is left when it is closed.
+        socket.set_linger(Some(Duration::ZERO))?;
+        let bound = socket.bind(&SocketAddr::new(source, port).into());
+        answer = bound.and_then(|()| socket.connect(&at.into()));
+        if !matches!(&answer, Err(error) if matches!(error.kind(), AddrInUse | AddrNotAvailable)) {
+            return answer.map(|()| socket.into());
+        }
+    }
+    Err(answer.unwrap_err())
+}
+
 /// One request on a connection of its own; the status line and the body.
 pub(crate) fn request(
     at: SocketAddr,
     head: &str,
     body: &[u8],
 ) -> std::io::Result<(String, String)> {
-    let mut stream = TcpStream::connect(at)?;
+    let mut stream = connect(at)?;
     stream.set_read_timeout(Some(Duration::from_secs(15)))?;
     let length = body.len();
     stream.write_all(

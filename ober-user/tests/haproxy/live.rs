@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     num::NonZeroU32,
     thread,
     time::{Duration, Instant},
@@ -17,9 +17,8 @@ use ober_user::{
     config::Balance,
     haproxy::{Foreseen, Pool, Server, ask, command_socket},
 };
-use socket2::{Domain, Socket, Type};
 
-use crate::lab::{Lab, Load, Message, addresses, get, server};
+use crate::lab::{Lab, Load, Message, addresses, connect, connect_from, get, server};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -82,7 +81,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// An upload of so many mebibytes that takes longer than a second; how many bytes arrived.
 fn upload(at: SocketAddr, size: usize) -> thread::JoinHandle<String> {
     thread::spawn(move || {
-        let mut stream = TcpStream::connect(at).unwrap();
+        let mut stream = connect(at).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = size << 20;
         write!(
@@ -198,7 +197,7 @@ async fn a_server_that_leaves_finishes_its_upload_and_is_gone_afterwards() {
 async fn whose_time_to_finish_is_over_is_ended() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
-    let mut client = TcpStream::connect(addresses(&pool, 80)[0]).unwrap();
+    let mut client = connect(addresses(&pool, 80)[0]).unwrap();
     write!(
         client,
         "PUT /long HTTP/1.1\r\nHost: s3.test\r\nContent-Length: 1000000\r\n\r\nx"
@@ -390,11 +389,7 @@ async fn what_a_worker_cannot_be_told_back_it_gets_with_another_process() {
 
 /// Who serves a client that comes from this address of the loopback network.
 fn served(last: u8, at: SocketAddr) -> String {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let from = SocketAddr::from((Ipv4Addr::new(127, 1, 1, last), 0));
-    socket.bind(&from.into()).unwrap();
-    socket.connect(&at.into()).unwrap();
-    let mut stream = TcpStream::from(socket);
+    let mut stream = connect_from(Ipv4Addr::new(127, 1, 1, last).into(), at).unwrap();
     write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
     let answer = Message::read(&mut BufReader::new(stream)).unwrap().unwrap();
     String::from_utf8(answer.body).unwrap()

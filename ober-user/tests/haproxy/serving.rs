@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ober_user::loopback;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
@@ -47,7 +48,7 @@ async fn an_upload_larger_than_any_buffer_and_slower_than_the_header_timeout_arr
         .timeouts
         .http_request = Duration::from_millis(300);
     let (pool, _events) = lab.start().await;
-    let mut stream = TcpStream::connect(addresses(&pool, 80)[0]).await.unwrap();
+    let mut stream = loopback::connect(addresses(&pool, 80)[0]).await.unwrap();
     let (chunk, chunks) = (vec![7_u8; 1 << 20], 8);
     let length = chunk.len() * chunks;
     let head = format!(
@@ -73,7 +74,7 @@ async fn over_tls(lab: &Lab, at: std::net::SocketAddr, alpn: &[u8]) -> (Option<V
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     let name = ServerName::try_from("s3.test").unwrap();
-    let tcp = TcpStream::connect(at).await.unwrap();
+    let tcp = loopback::connect(at).await.unwrap();
     let mut tls = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
@@ -90,7 +91,7 @@ async fn over_tls(lab: &Lab, at: std::net::SocketAddr, alpn: &[u8]) -> (Option<V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_ends_at_the_worker_and_both_versions_of_http_are_offered() {
+async fn tls_ends_at_the_worker_and_http_1_alone_is_offered() {
     let lab = Lab::new(1);
     let (pool, _events) = lab.start().await;
     let at = addresses(&pool, 443)[0];
@@ -101,7 +102,7 @@ async fn tls_ends_at_the_worker_and_both_versions_of_http_are_offered() {
         "{answer}"
     );
     let (chosen, _) = over_tls(&lab, at, b"h2").await;
-    assert_eq!(chosen.as_deref(), Some(b"h2".as_slice()));
+    assert_eq!(chosen, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,4 +132,30 @@ async fn statistics_and_metrics_are_on_a_unix_socket_and_not_on_the_service() {
         .await
         .unwrap();
     assert!(info.contains("Maxconn: 1000\n"), "{info}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_own_socket_is_for_root_on_this_node_alone() {
+    let lab = Lab::new(1);
+    let (pool, _events) = lab.start().await;
+    let sockets = pool.sockets();
+    assert_eq!(sockets.len(), 4);
+    for at in sockets.iter().map(|socket| socket.address().unwrap()) {
+        let question = b"GET /secret HTTP/1.1\r\nHost: s3.test\r\nConnection: close\r\n\r\n";
+        let mut answer = Vec::new();
+        // The worker may reset the connection before or after it is seen to be there.
+        if let Ok(mut anybody) = TcpStream::connect(at).await {
+            anybody.write_all(question).await.ok();
+            anybody.read_to_end(&mut answer).await.ok();
+        }
+        assert_eq!(answer, b"", "{at}");
+    }
+    let mut probe = loopback::connect(addresses(&pool, 80)[0]).await.unwrap();
+    probe
+        .write_all(b"GET /secret HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("GET /secret"), "{answer}");
 }

@@ -19,7 +19,7 @@ use ober_programs::Command;
 use ober_user::haproxy::{Error, Pool, Stage, WorkerEvent, worker::Exit};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::lab::{Lab, Load, Message, PLAIN, addresses, get, given, listener, service};
+use crate::lab::{Lab, Load, Message, PLAIN, addresses, connect, get, given, listener, service};
 
 fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -163,7 +163,7 @@ async fn a_replaced_worker_answers_what_it_was_asked_before_it_ends() {
 async fn an_idle_connection_of_a_replaced_worker_gets_one_more_answer() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
-    let mut client = BufReader::new(TcpStream::connect(addresses(&pool, 80)[0]).unwrap());
+    let mut client = BufReader::new(connect(addresses(&pool, 80)[0]).unwrap());
     let mut ask = || {
         let request = b"GET /again HTTP/1.1\r\nHost: s3.test\r\n\r\n";
         client.get_mut().write_all(request).unwrap();

@@ -95,6 +95,7 @@ programs! {
     // Building.
     program GXX { "g++", Debian("g++"), Fuzz, "libFuzzer is C++", ["--version"] }
     program BPF_LINKER { "bpf-linker", Cargo("0.13.0"), Build, "links the kernel half", ["--version"] }
+    program GIT { "git", Debian("git"), Ci, "the copy of the advisory database, and its date", ["--version"] }
     program CARGO_DENY { "cargo-deny", Cargo("0.20.2"), Ci, "checks the licences of every dependency", ["--version"] }
 }
 

@@ -42,7 +42,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         "interval = \"500ms\"\nrise = 1\nfall = 1",
     );
     text += &service("first", 12, "first", "", 80, "access = \"open\"");
-    let first = "balance = \"first\"\nmax_connections = 2\nwhen_full = \"queue\"";
+    let first = "balance = \"first\"\nmax_connections = 20\nwhen_full = \"queue\"";
     text += &backend("first", &servers(true), first);
     let front = Front::new("balance", 2, &text);
     for last in 50..60 {

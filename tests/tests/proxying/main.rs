@@ -6,7 +6,10 @@
 )]
 
 mod balance;
+mod early;
 mod front;
+mod heads;
+mod http2;
 mod limits;
 mod names;
 mod servers;

@@ -53,7 +53,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
     let by_vip = format!("access = \"open\"\n[[services.routes]]\n{vips}backend = \"b\"");
     let client = client4(0);
     let rules = "rules = [\"allow all method=GET path=/admin/open\", \"deny all path=/admin\", \
-         \"deny all method=PUT\", \"allow all\"]";
+         \"deny all method=PUT\", \"deny all host=admin.s3.test,*.closed.test\", \"allow all\"]";
     let closed = format!("protocol = \"tcp\"\nrules = [\"allow {client}\", \"deny all\"]");
     let services = [
         service(
@@ -217,6 +217,113 @@ fn the_first_rule_that_fits_decides_by_path_and_method() {
             expected,
             "{method} {path}"
         );
+    }
+}
+
+/// With curl's habit of `--path-as-is`.
+#[test]
+fn a_rule_by_path_is_not_spelled_around() {
+    let denied = [
+        "/admin",
+        "/admin/",
+        "/admin?x=/open",
+        "/%61dmin/",
+        "/admin%00/",
+        "/admin%zz",
+        "//admin/",
+        "/./admin/",
+        "///.//admin/",
+        "/x/../admin/",
+        "/x/..//admin/",
+        "/a/b/../../admin",
+        "/a/../b/../admin",
+        "/../admin",
+        "/../../admin",
+        "/a/../../admin",
+        "/x/%2e%2e/admin",
+        "/x/.%2E/admin",
+        "/x%2f..%2fadmin",
+        "/x%2F%2e%2e%2Fadmin",
+        "/%2561dmin",
+        "/x/%252e%252e/admin",
+        "/x%252f..%252fadmin",
+        "/%25252561dmin",
+        "/x/..;/admin",
+        "/%00/../admin",
+        "/%2500/../admin",
+        "/x/%zz/%61/../../../admin",
+        "/a/b/c/d/e/f/g/h/../../../../../../../../admin",
+        "/a/b/c/d/e/f/g/h/../../../../../../../../../../../admin",
+        "http://h/admin/",
+        "http://h//admin/",
+        // What is allowed is allowed only if nobody could read it as something else.
+        "/admin/open/../x",
+        "/x/../admin/open/../x",
+        "/admin/open%2f..%2fx",
+        "/admin/open/%252e%252e/x",
+        "//admin/open/%2e./",
+        "//admin//open/x",
+    ];
+    let served = [
+        "/",
+        "/x",
+        "/x/admin",
+        "/x/admin/../y",
+        "/x/50%25_off",
+        "/x/100%25",
+        "/x/a%2520b",
+        "/x/a+b%20c",
+        "/x/...",
+        "/x/..a/.b/c..",
+        "/x/%C3%B6%F0%9F%98%80",
+        "/x/a;b=c",
+        "/x/a//b/./c/../d",
+        "/x%2Fadmin",
+        "/?prefix=/admin",
+        "/admin/open",
+        "/admin/open/x",
+        "/%61dmin/open",
+        "/admin/open/a/../b",
+    ];
+    let raw = Raw::new(SocketAddr::new(vip(5), 80));
+    let wanted = denied.map(|path| (path, "403"));
+    for (path, expected) in wanted.into_iter().chain(served.map(|path| (path, "a"))) {
+        assert_eq!(who(FRONT.ask(|| raw.get("h", path))), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_rule_by_host_takes_buckets_that_are_named_by_the_host() {
+    let raw = Raw::new(SocketAddr::new(vip(5), 80));
+    for (host, expected) in [
+        ("admin.s3.test", "403"),
+        ("ADMIN.s3.Test:80", "403"),
+        ("admin.s3.test.", "403"),
+        ("admin.s3.test.:8080", "403"),
+        ("a.closed.test", "403"),
+        ("closed.test", "a"),
+        ("s3.test", "a"),
+        ("xadmin.s3.test", "a"),
+    ] {
+        assert_eq!(who(FRONT.ask(|| raw.get(host, "/"))), expected, "{host}");
+    }
+}
+
+#[test]
+fn a_route_by_path_reads_it_decoded_as_s3_does_and_folds_nothing() {
+    for (path, expected) in [
+        ("/c/1", "c"),
+        ("/%63/1", "c"),
+        ("/%63%2F1", "c"),
+        ("/c%zz", "a"),
+        ("/c/%zz", "c"),
+        ("//c/1", "a"),
+        ("/x/../c/1", "a"),
+        ("/c/../d", "c"),
+    ] {
+        let raw = Raw::new(SocketAddr::new(vip(1), 80));
+        let answer = FRONT.ask(|| raw.say(&format!("GET {path} HTTP/1.0\r\n\r\n")));
+        assert_eq!(who(answer), expected, "{path}");
     }
 }
 

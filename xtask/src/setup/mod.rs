@@ -91,7 +91,6 @@ impl Need {
     }
 
     fn line(&self, state: &str, words: &str) -> String {
-        let words: String = words.chars().take(WORDS).collect();
         format!("{state}  {:<20} {:<20} {words}", self.name(), self.origin())
     }
 
@@ -146,7 +145,10 @@ pub(crate) fn check(ci: bool) -> Result<()> {
     let mut wanting = missing.len();
     for need in &there {
         match need.answer() {
-            Ok(words) => println!("{}", need.line("present", &words)),
+            Ok(words) => {
+                let words: String = words.chars().take(WORDS).collect();
+                println!("{}", need.line("present", &words));
+            }
             Err(why) => {
                 wanting += 1;
                 println!("{}", need.line("missing", "is there and does not start"));

@@ -1,8 +1,9 @@
 //! Debian's kernels: found through apt, downloaded, unpacked beside the build and never installed.
 
-use crate::shell::{command, quiet, read, run, target, whole};
+use crate::apt::Apt;
+use crate::shell::{command, quiet, read, target, whole};
 use anyhow::{Context, Result, bail};
-use ober_programs::{APT_CACHE, APT_GET, DEPMOD, DPKG, MODPROBE};
+use ober_programs::{DEPMOD, MODPROBE};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,79 +15,94 @@ pub(super) struct Kernel {
     root: PathBuf,
 }
 
-/// The newest of the kernels that are Debian 12's own.
+/// Debian 12's own kernels.
 const OLDEST: &str = r"^linux-image-6\.1\.0-[0-9]+-amd64$";
+/// It holds no kernel, it depends on the newest of the release.
+const NEWEST: &str = "linux-image-amd64";
+/// What a kernel is made of: up to 6.18 one package holds it all, later there are some for its image, its modules and
+/// the names of what is built in.
+const PARTS: [&str; 4] = [
+    "linux-image-",
+    "linux-binary-",
+    "linux-modules-",
+    "linux-base-",
+];
 
-/// The kernel of this package, or the newest Linux 6.1 that apt knows.
-pub(super) fn fetch(package: Option<&str>) -> Result<Kernel> {
-    let package = match package {
-        Some(package) => concrete(package)?,
-        None => oldest()?,
+/// The kernel of this package: of this machine's sources, where the newest Linux 6.1 is meant unless one is named, or of
+/// another Debian release, where the newest of all is.
+pub(super) fn fetch(package: Option<&str>, release: Option<&str>) -> Result<Kernel> {
+    let vm = target().join("vm");
+    let apt = match release {
+        Some(release) => Apt::of(release, &vm.join(format!("apt-{release}")))?,
+        None => Apt::of_this_machine(),
     };
-    let root = target().join("vm").join(&package);
+    let package = match (package, release) {
+        (Some(package), _) => concrete(&apt, package)?,
+        (None, Some(_)) => concrete(&apt, NEWEST)?,
+        (None, None) => oldest(&apt)?,
+    };
+    let root = vm.join(&package);
     if !root.is_dir() {
-        whole(&root, |into| unpack(&package, into))?;
+        whole(&root, |into| unpack(&apt, &package, into))?;
     }
+    apt.remove()?;
     open(root).with_context(|| format!("{package} does not look like a Debian kernel package"))
 }
 
-fn oldest() -> Result<String> {
-    let search = || read(command(&APT_CACHE).args(["search", "--names-only", OLDEST]));
-    let mut found = search()?;
+fn oldest(apt: &Apt) -> Result<String> {
+    let mut found = apt.named(OLDEST)?;
     if found.is_empty() {
-        run(command(&APT_GET).args(["-q", "update"]))?;
-        found = search()?;
+        apt.update()?;
+        found = apt.named(OLDEST)?;
     }
-    let revision = |name: &&str| {
-        name.split('-')
-            .nth(3)
-            .and_then(|number| number.parse::<u32>().ok())
+    let revision = |name: &String| {
+        let number = name.split('-').nth(3);
+        number.and_then(|number| number.parse::<u32>().ok())
     };
-    let newest = found
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .max_by_key(revision);
-    newest
-        .map(str::to_owned)
+    found
+        .into_iter()
+        .max_by_key(revision)
         .context("apt knows no Linux 6.1 (it is Debian 12's); name a kernel package instead")
 }
 
-/// `linux-image-amd64` holds no kernel, it depends on the one that does.
-fn concrete(package: &str) -> Result<String> {
-    let depends = read(command(&APT_CACHE).args(["depends", package]))?;
-    let image = depends
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "));
-    Ok(image
-        .map(str::trim)
-        .find(|name| name.starts_with("linux-image-"))
-        .unwrap_or(package)
-        .to_owned())
+/// What [`NEWEST`] and its like stand for.
+fn concrete(apt: &Apt, package: &str) -> Result<String> {
+    let depends = apt.depends(package)?;
+    let image = depends.into_iter().find(|name| name.starts_with(PARTS[0]));
+    Ok(image.unwrap_or_else(|| package.to_owned()))
 }
 
-fn unpack(package: &str, into: &Path) -> Result<()> {
-    eprintln!("vm: downloading {package}");
-    let mut download = command(&APT_GET);
-    download
-        .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
-        .current_dir(into);
-    quiet(&mut download)?;
-    let file = first(into, package)?;
-    quiet(command(&DPKG).arg("-x").args([&file, into]))?;
-    fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
+/// The package and the parts of a kernel that it depends on.
+fn unpack(apt: &Apt, package: &str, into: &Path) -> Result<()> {
+    let mut wanted = vec![package.to_owned()];
+    let mut next = 0;
+    while let Some(part) = wanted.get(next).cloned() {
+        eprintln!("vm: downloading {part}");
+        apt.bring(&part, into)?;
+        for name in apt.depends(&part)? {
+            if PARTS.iter().any(|prefix| name.starts_with(prefix)) && !wanted.contains(&name) {
+                wanted.push(name);
+            }
+        }
+        next += 1;
+    }
+    Ok(())
 }
 
 fn open(root: PathBuf) -> Result<Kernel> {
-    let image = first(&root.join("boot"), "vmlinuz-")?;
-    let name = image
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let version = name.trim_start_matches("vmlinuz-").to_owned();
     if !root.join("lib").exists() {
         std::os::unix::fs::symlink("usr/lib", root.join("lib")).context("link lib to usr/lib")?;
     }
+    let modules = first(&root.join("lib/modules"), "")?;
+    let version = modules.file_name().unwrap_or_default();
+    let version = version.to_string_lossy().into_owned();
+    // From Linux 7.2 on it lies beside its modules.
+    let places = [
+        root.join(format!("boot/vmlinuz-{version}")),
+        modules.join("vmlinuz"),
+    ];
+    let image = places.into_iter().find(|file| file.is_file());
+    let image = image.with_context(|| format!("{} holds no image", root.display()))?;
     Ok(Kernel {
         version,
         image,

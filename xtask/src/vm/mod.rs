@@ -26,27 +26,38 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use wire::Wire;
 
-/// A boot and all checks take a sixth of this on two cores.
-const LIMIT: Duration = Duration::from_mins(2);
+/// A boot and all checks take twenty seconds on two cores that do nothing else; a busy machine gets its time.
+const LIMIT: Duration = Duration::from_mins(10);
+/// The clients' share of it, in seconds.
+const CLIENTS: &str = "300";
+
+/// What a kernel says before it stops.
+const PANIC: &str = "Kernel panic";
 
 /// Boots the kernel of this package and runs the checks.
-pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
+pub(crate) fn run(
+    package: Option<&str>,
+    release: Option<&str>,
+    guest: Option<PathBuf>,
+) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm, Purpose::Release])?;
     let guest = match guest {
         Some(guest) => guest,
         None => build_guest()?,
     };
-    let kernel = kernel::fetch(package)?;
+    let kernel = kernel::fetch(package, release)?;
     let scratch = Scratch::new()?;
     let initramfs = scratch.0.join("initramfs");
     initramfs::build(&kernel, &guest, &scratch.0.join("root"), &initramfs)?;
-    println!("vm: booting Linux {}", kernel.version);
-    let wire = Wire::new()?;
-    let (machine, lines) = Machine::boot(&kernel, &initramfs, &wire)?;
-    let mut score = Score::default();
-    let finished = watch(&lines, &wire, &guest, &mut score);
-    drop(machine);
-    finished?;
+    let mut end = visit(&kernel, &initramfs, &guest)?;
+    if let End::Panic(words) = &end {
+        println!("note the kernel panicked before the guest was ready, once more: {words}");
+        end = visit(&kernel, &initramfs, &guest)?;
+    }
+    let score = match end {
+        End::Finished(score) => score,
+        End::Panic(words) => bail!("the kernel panicked twice before the guest was ready: {words}"),
+    };
     println!(
         "vm: Linux {}: {} passed, {} failed",
         kernel.version, score.passed, score.failed
@@ -57,14 +68,33 @@ pub(crate) fn run(package: Option<&str>, guest: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// How a boot ended.
+enum End {
+    Finished(Score),
+    /// Before the guest was ready. QEMU without KVM does that to some kernels once in thirty boots, while they patch
+    /// their own text; it is none of ours.
+    Panic(String),
+}
+
+fn visit(kernel: &kernel::Kernel, initramfs: &Path, guest: &Path) -> Result<End> {
+    println!("vm: booting Linux {}", kernel.version);
+    let wire = Wire::new()?;
+    let (machine, lines) = Machine::boot(kernel, initramfs, &wire)?;
+    let end = watch(&lines, &wire, guest);
+    drop(machine);
+    end
+}
+
 fn build_guest() -> Result<PathBuf> {
     shell::run(cargo().args(["build", "--package", "ober-tests", "--bin", "guest"]))?;
     Ok(target().join("debug/guest"))
 }
 
 /// Follows the guest to its end, and lets the clients loose once it is ready.
-fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
+fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path) -> Result<End> {
     let end = Instant::now() + LIMIT;
+    let mut score = Score::default();
+    let mut ready = false;
     let mut tail = Vec::new();
     loop {
         let line = match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -72,8 +102,12 @@ fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path, score: &mut Score)
             Err(why) => bail!("{}; it last wrote:\n{}", ending(why), tail.join("\n")),
         };
         match line.as_str() {
-            "GUEST READY" => clients(wire, guest, score)?,
-            "GUEST DONE" => return Ok(()),
+            "GUEST READY" => {
+                ready = true;
+                clients(wire, guest, &mut score)?;
+            }
+            "GUEST DONE" => return Ok(End::Finished(score)),
+            said if !ready && said.contains(PANIC) => return Ok(End::Panic(said.to_owned())),
             said => score.count(said),
         }
         tail.push(line);
@@ -84,7 +118,7 @@ fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path, score: &mut Score)
 
 const fn ending(why: RecvTimeoutError) -> &'static str {
     match why {
-        RecvTimeoutError::Timeout => "the guest did not finish within two minutes",
+        RecvTimeoutError::Timeout => "the guest did not finish within ten minutes",
         RecvTimeoutError::Disconnected => "the guest ended before its checks did",
     }
 }
@@ -93,7 +127,7 @@ const fn ending(why: RecvTimeoutError) -> &'static str {
 fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
     let mut clients = Command::own(guest);
     clients.arg("outside");
-    let limited = TIMEOUT.before(["--signal=KILL", "90"], &clients);
+    let limited = TIMEOUT.before(["--signal=KILL", CLIENTS], &clients);
     let output = wire
         .inside(&limited)
         .output()

@@ -144,7 +144,7 @@ fn what_is_left_out_takes_the_documented_default() {
                         suites: None,
                     },
                     tickets: true,
-                    alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+                    alpn: vec!["http/1.1".to_owned()],
                 },
                 hsts: None,
             },

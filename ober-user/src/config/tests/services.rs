@@ -173,8 +173,15 @@ fn a_rule_that_says_nothing_is_refused() {
         ),
         ("'deny all port=1'", "`port=1` is no condition"),
         ("'deny all method=put'", "`method=put` is no condition"),
-        ("'deny all path=x'", "`path=x` is no condition"),
-        ("'deny all path=/%61'", "`path=/%61` is no condition"),
+        (
+            "'deny all path=x'",
+            "`x` is no path as a storage reads it: it begins with `/` and has no `%`, `?`, `//`, `/./` and `/../`",
+        ),
+        (
+            "'deny all path=/%61'",
+            "`/%61` is no path as a storage reads it: it begins with `/` and has no `%`, `?`, `//`, `/./` and `/../`",
+        ),
+        ("'deny all host=a..'", "`host=a..` is no condition"),
     ] {
         let help = "such as \"allow 192.0.2.0/24\", \"deny all\" or \"deny all path=/admin method=PUT,DELETE\"";
         let problems = Place::new().problems(&with(SECURE, &format!("rules = [{rules}]")));
@@ -194,7 +201,7 @@ fn a_rule_that_says_nothing_is_refused() {
         Place::new()
             .problems(&text)
             .concat()
-            .contains("a rule by path or method on a listener that does not read HTTP")
+            .contains("a rule by path, host or method on a listener that does not read HTTP")
     );
 }
 

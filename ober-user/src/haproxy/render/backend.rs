@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use super::{
     Error, Server, Share, balance,
     bind::terms,
+    early,
     text::{Lines, Words, limit, quote, time, token},
     tier::{Role, role},
 };
@@ -21,6 +22,8 @@ pub(super) struct Section<'a> {
     pub(super) name: &'a str,
     /// It gets requests, not bytes.
     pub(super) http: bool,
+    /// Some of them may come by HTTP/2.
+    pub(super) http2: bool,
     pub(super) share: Share,
     /// The run directory.
     pub(super) run: &'a Path,
@@ -52,6 +55,15 @@ impl Section<'_> {
         lines.add(format_args!("retries {}", backend.retries));
         let no = if backend.redispatch { "" } else { "no " };
         lines.add(format_args!("{no}option redispatch"));
+        if self.http {
+            early::of_servers(&mut lines);
+        }
+        if self.http2 {
+            // When a connection that was used before ends without an answer, HAProxy tells a client of HTTP/2 that the
+            // request was not processed, and it may have been.
+            lines.add("http-reuse never");
+            lines.add("option http-server-close");
+        }
         if backend.when_full == WhenFull::Reject {
             let reject = if self.http {
                 "http-request deny deny_status 503"
@@ -190,6 +202,9 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
     if let Some(name) = tls.server_name.as_ref().or(server.host.as_ref()) {
         let name = token("server name", name)?;
         line.add(format_args!("sni str({name}) check-sni {name}"));
+    } else if tls.verify == Some(Authorities::System) {
+        // Those vouch for anybody; without a name the certificate must be for the address.
+        line.add(format_args!("verifyhost {}", server.addr.ip()));
     }
     terms(line, &tls.terms)
 }

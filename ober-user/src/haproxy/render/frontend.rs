@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{
     Error, Share,
     bind::binds,
+    early,
     route::Routing,
     rules,
     text::{Lines, limit, time, token},
@@ -75,6 +76,13 @@ impl Frontend<'_> {
     /// What is decided before anything is read. `reject` closes without an answer.
     fn connections(self, lines: &mut Lines) -> Result<(), Error> {
         let (service, listener) = (self.service, self.listener);
+        // Clients come by a VIP. The socket's own address is for probes, past every list, and on this node anybody can reach it.
+        lines.add("acl ober:inside dst 127.0.0.0/8 ::1");
+        for stranger in ["src 127.0.0.0/8 ::1", "src_port lt 1024"] {
+            lines.add(format_args!(
+                "tcp-request connection reject if ober:inside !{{ {stranger} }}"
+            ));
+        }
         let told = !listener.proxy_from.is_empty();
         if told {
             // The header names another destination, and routes go by the VIP.
@@ -158,6 +166,7 @@ impl Frontend<'_> {
     }
 
     fn requests(self, lines: &mut Lines, routing: Routing<'_>) -> Result<(), Error> {
+        early::of_clients(lines);
         self.challenge(lines)?;
         if let Some(rate) = self.service.throttle.client_request_rate {
             let most = self.share.at_least(rate.count);
@@ -200,7 +209,7 @@ impl Frontend<'_> {
                 format!(":{port}")
             };
             lines.add(format_args!(
-                "http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[capture.req.uri]"
+                "http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[pathq]"
             ));
         }
         Ok(())

@@ -4,8 +4,10 @@
 mod backend;
 mod balance;
 mod bind;
+mod early;
 mod frontend;
 mod global;
+mod paths;
 mod route;
 mod rules;
 mod text;
@@ -115,6 +117,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
         let section = backend::Section {
             name,
             http: reads_http(&config.services, name),
+            http2: offers_h2(&config.services, name),
             share,
             run: &config.node.run,
             servers: servers.get(name).unwrap_or(&none),
@@ -125,6 +128,17 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
     }
     out += &global::stats(place.stats)?;
     Ok(out)
+}
+
+/// May a client of HTTP/2 come to this backend?
+fn offers_h2(services: &[Service], backend: &str) -> bool {
+    let mut led = services
+        .iter()
+        .filter(|service| service.backends().any(|name| name == backend));
+    led.any(|service| {
+        let mut listeners = service.listeners.iter();
+        listeners.any(|listener| listener.protocol.offers_h2())
+    })
 }
 
 fn backend_of<'c>(config: &'c Config, service: &Service, name: &str) -> Result<&'c Backend, Error> {

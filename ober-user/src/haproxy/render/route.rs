@@ -6,8 +6,8 @@ use super::{
 };
 use crate::config::{Listener, Names, Protocol, Route, Service, Stranger};
 
-/// The host a request names, without the port.
-const HOST: &str = "req.hdr(host),host_only";
+/// The host a request names, without the port and the dot that may end a name.
+pub(super) const HOST: &str = "req.hdr(host),host_only,rtrim(.)";
 
 #[derive(Clone, Copy)]
 pub(super) struct Routing<'a> {
@@ -46,8 +46,11 @@ impl<'a> Routing<'a> {
             lines.any_of(&format!("acl r{number}:vip {vip} --"), "address", &vips)?;
             one_of(lines, &format!("r{number}:sni"), self.sni(), &route.sni)?;
             one_of(lines, &format!("r{number}:host"), HOST, &route.hosts)?;
-            let start = format!("acl r{number}:path path -m beg --");
-            lines.any_of(&start, "path", &route.paths)?;
+            // As S3 reads it: decoded, and otherwise as it is.
+            for reading in ["path", "path,url_dec"] {
+                let start = format!("acl r{number}:path {reading} -m beg --");
+                lines.any_of(&start, "path", &route.paths)?;
+            }
         }
         let Some(by) = self
             .by()
@@ -170,7 +173,7 @@ impl<'a> Routing<'a> {
 }
 
 /// A named condition that any of the names meets.
-fn one_of(lines: &mut Lines, acl: &str, what: &str, names: &Names) -> Result<(), Error> {
+pub(super) fn one_of(lines: &mut Lines, acl: &str, what: &str, names: &Names) -> Result<(), Error> {
     for (method, names) in [
         ("str", &names.exact),
         ("end", &names.below),

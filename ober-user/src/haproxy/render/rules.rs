@@ -1,7 +1,8 @@
 //! Access rules that the XDP program does not decide.
 
 use super::{
-    Error,
+    Error, paths,
+    route::{HOST, one_of},
     text::{Lines, quote},
 };
 use crate::config::Rule;
@@ -11,9 +12,11 @@ pub(super) fn of_connections(lines: &mut Lines, rules: &[Rule], when: &str) -> R
     if !rules.iter().all(Rule::by_address) {
         return Ok(());
     }
-    for rule in rules {
+    for (number, rule) in rules.iter().enumerate() {
         let verdict = if rule.allow { "accept" } else { "reject" };
-        lines.add(format!("tcp-request {when} {verdict}{}", condition(rule)?));
+        let condition = condition(lines, number, rule)?;
+        let when_met = if condition.is_empty() { "" } else { " if " };
+        lines.add(format!("tcp-request {when} {verdict}{when_met}{condition}"));
     }
     Ok(())
 }
@@ -24,32 +27,32 @@ pub(super) fn of_requests(lines: &mut Lines, rules: &[Rule]) -> Result<(), Error
     if rules.iter().all(Rule::by_address) {
         return Ok(());
     }
-    for rule in rules {
+    if rules.iter().any(|rule| rule.path.is_some()) {
+        paths::readings(lines);
+    }
+    for (number, rule) in rules.iter().enumerate() {
         let verdict = if rule.allow { "allow" } else { "deny" };
-        let open = " if !{ var(txn.access) -m found }";
-        let condition = condition(rule)?.replacen(" if", open, 1);
-        let condition = if condition.is_empty() {
-            open.to_owned()
-        } else {
-            condition
-        };
+        let condition = condition(lines, number, rule)?;
         lines.add(format!(
-            "http-request set-var(txn.access) str({verdict}){condition}"
+            "http-request set-var(txn.access) str({verdict}) if !{{ var(txn.access) -m found }} {condition}"
         ));
     }
     lines.add("http-request deny deny_status 403 if { var(txn.access) -m str deny }");
     Ok(())
 }
 
-/// ` if ...`, or nothing for a rule about everybody.
-fn condition(rule: &Rule) -> Result<String, Error> {
+/// Empty for a rule about everybody.
+fn condition(lines: &mut Lines, number: usize, rule: &Rule) -> Result<String, Error> {
     let mut parts = Vec::new();
     parts.extend(rule.who.map(|net| format!("{{ src {net} }}")));
     if let Some(path) = &rule.path {
-        parts.push(format!(
-            "{{ path,url_dec -m beg -- {} }}",
-            quote("path", path)?
-        ));
+        let name = format!("rule{number}:path");
+        parts.push(paths::begins(lines, &name, path, rule.allow)?);
+    }
+    if !rule.hosts.is_empty() {
+        let name = format!("rule{number}:host");
+        one_of(lines, &name, HOST, &rule.hosts)?;
+        parts.push(name);
     }
     if !rule.methods.is_empty() {
         let methods: Result<Vec<String>, Error> = rule
@@ -59,8 +62,5 @@ fn condition(rule: &Rule) -> Result<String, Error> {
             .collect();
         parts.push(format!("{{ method -m str -- {} }}", methods?.join(" ")));
     }
-    if parts.is_empty() {
-        return Ok(String::new());
-    }
-    Ok(format!(" if {}", parts.join(" ")))
+    Ok(parts.join(" "))
 }

@@ -15,7 +15,7 @@ const UNLISTED: [&str; 2] = ["10.77.0.2", "fd77::2"];
 /// What lets the unlisted in: the address itself, and a prefix, which the kernel half looks up in another map.
 const JOINING: [&str; 2] = ["10.77.0.2", "fd77::2/127"];
 /// An emulated machine is slow, but not that slow.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough for an answer that was going to come, short enough to wait for one that will not.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Connections in the checks of how flows spread. That one of four gets none of them by chance: 4 in 10^12.
