@@ -46,6 +46,7 @@ pub mod tls;
 
 pub mod dataplane;
 pub mod netlink;
+pub mod ownership;
 pub mod ring;
 
 pub mod certificates;

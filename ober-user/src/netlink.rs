@@ -1,15 +1,21 @@
 //! What the kernel says of interfaces and addresses, and the VIPs on them.
 
-use std::{collections::BTreeMap, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkDummy, LinkUnspec, new_connection,
     packet_route::{
         address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
-        link::{LinkAttribute, LinkMessage, LinkXdp},
+        link::{InfoKind, LinkAttribute, LinkMessage, LinkXdp},
     },
 };
+
+use crate::ownership::{self, Foreign};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,12 +53,16 @@ fn open() -> Result<Handle, Error> {
     Ok(handle)
 }
 
+async fn all(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
+    let all = handle.address().get().execute().try_collect().await;
+    all.map_err(|source| Error::Read { source })
+}
+
 /// The addresses that are there until somebody removes them. Those that VRRP holds expire, are its own business, and may
 /// be about to come or go.
 async fn lasting(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
-    let all = handle.address().get().execute().try_collect().await;
-    let mut all: Vec<AddressMessage> = all.map_err(|source| Error::Read { source })?;
-    all.retain(|it| it.header.flags.contains(AddressHeaderFlags::Permanent));
+    let mut all = all(handle).await?;
+    all.retain(ownership::is_lasting);
     Ok(all)
 }
 
@@ -79,17 +89,47 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// Every address of this network namespace that does not expire.
+/// Every address of this network namespace that can be spoken from, those that expire among them.
 pub async fn addresses() -> Result<Vec<IpAddr>, Error> {
-    let handle = open()?;
-    Ok(lasting(&handle)
-        .await?
+    let doubtful = AddressHeaderFlags::Dadfailed;
+    let all = all(&open()?).await?;
+    let usable = all
         .iter()
-        .filter_map(address_of)
-        .collect())
+        .filter(|it| !it.header.flags.contains(doubtful))
+        .filter_map(address_of);
+    Ok(usable.collect())
 }
 
-/// Adds those VIPs to `interface` that no interface has for good, each as a host address. Returns what was added.
+/// Every address of this network namespace that does not expire.
+pub async fn lasting_addresses() -> Result<Vec<IpAddr>, Error> {
+    let lasting = lasting(&open()?).await?;
+    Ok(lasting.iter().filter_map(address_of).collect())
+}
+
+/// Which of these addresses somebody else put on this node. `noted`: those that an older daemon wrote down as its own.
+pub async fn foreign(wanted: &[IpAddr], noted: &BTreeSet<IpAddr>) -> Result<Vec<Foreign>, Error> {
+    let all = all(&open()?).await?;
+    let found = all.iter().filter_map(|message| {
+        let address = address_of(message).filter(|address| wanted.contains(address))?;
+        let ours =
+            ownership::is_ours(message) || noted.contains(&address) && ownership::is_host(message);
+        (!ours).then(|| Foreign {
+            address,
+            prefix_length: message.header.prefix_len,
+            interface: name_of(message.header.index),
+        })
+    });
+    Ok(found.collect())
+}
+
+fn name_of(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index).ok();
+    let name = name.and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| format!("interface {index}"))
+}
+
+/// Adds those VIPs to `interface` that no interface has for good, each as a host address with the daemon's mark. Returns
+/// what was added.
 pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
     let present: Vec<IpAddr> = lasting(&handle)
@@ -99,20 +139,7 @@ pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, E
         .collect();
     let mut added = Vec::new();
     for vip in vips.iter().filter(|vip| !present.contains(vip)) {
-        let error = |reason: String| Error::Add {
-            vip: *vip,
-            interface: interface.into(),
-            reason,
-        };
-        let index =
-            nix::net::if_::if_nametoindex(interface).map_err(|errno| error(errno.to_string()))?;
-        let length = if vip.is_ipv4() { 32 } else { 128 };
-        handle
-            .address()
-            .add(index, *vip, length)
-            .execute()
-            .await
-            .map_err(|source| error(source.to_string()))?;
+        add(&handle, interface, *vip).await?;
         added.push(*vip);
     }
     if interface == "lo" && !added.is_empty() {
@@ -128,50 +155,106 @@ pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, E
     Ok(added)
 }
 
+async fn add(handle: &Handle, interface: &str, vip: IpAddr) -> Result<(), Error> {
+    let error = |reason: String| Error::Add {
+        vip,
+        interface: interface.into(),
+        reason,
+    };
+    let index =
+        nix::net::if_::if_nametoindex(interface).map_err(|errno| error(errno.to_string()))?;
+    let length = if vip.is_ipv4() { 32 } else { 128 };
+    let mut request = handle.address().add(index, vip, length);
+    let attributes = &mut request.message_mut().attributes;
+    attributes.push(ownership::mark());
+    request
+        .execute()
+        .await
+        .map_err(|source| error(source.to_string()))
+}
+
 /// The dummy interface of that name, made if need be, up; `lo` where the kernel has no dummy interfaces.
 pub async fn dummy_or_lo(name: &str) -> Result<String, Error> {
     if nix::net::if_::if_nametoindex(name).is_ok() {
         return Ok(name.into());
     }
+    let handle = open()?;
+    let failed = |source| Error::Dummy {
+        name: name.into(),
+        source,
+    };
     let dummy = LinkDummy::new(name).up().build();
-    match open()?.link().add(dummy).execute().await {
-        Ok(()) => Ok(name.into()),
+    match handle.link().add(dummy).execute().await {
+        Ok(()) => {
+            let marked = LinkUnspec::new_with_name(name).alias(ownership::ALIAS);
+            let marked = handle.link().set(marked.build()).execute().await;
+            marked.map_err(failed)?;
+            Ok(name.into())
+        }
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => {
             Ok("lo".into())
         }
-        Err(source) => Err(Error::Dummy {
-            name: name.into(),
-            source,
-        }),
+        Err(source) => Err(failed(source)),
     }
 }
 
-/// Removes the dummy interface of that name, if it is there.
-pub async fn remove_dummy(name: &str) -> Result<(), Error> {
+/// Removes the dummy interface of that name if the daemon made it. `emptied`: interfaces whose only addresses were the
+/// daemon's, by which one is known that a daemon made before there were marks.
+pub async fn remove_dummy(name: &str, emptied: &BTreeSet<u32>) -> Result<(), Error> {
     let Ok(index) = nix::net::if_::if_nametoindex(name) else {
         return Ok(());
     };
-    let removed = open()?.link().del(index).execute().await;
-    removed.map_err(|source| Error::Dummy {
+    let handle = open()?;
+    let failed = |source| Error::Dummy {
         name: name.into(),
         source,
-    })
+    };
+    let mut found = handle.link().get().match_index(index).execute();
+    let Some(link) = found.try_next().await.map_err(failed)? else {
+        return Ok(());
+    };
+    let made = ownership::is_marked_link(&link) || emptied.contains(&index);
+    if !made || ownership::kind(&link) != Some(&InfoKind::Dummy) {
+        return Ok(());
+    }
+    handle.link().del(index).execute().await.map_err(failed)
 }
 
-/// Removes VIPs from wherever they last.
-pub async fn remove_vips(vips: &[IpAddr]) -> Result<(), Error> {
+/// Removes the addresses with these values that the daemon added: those with its mark, and host addresses on one of
+/// `places` that a daemon from before the marks noted. Says which interfaces it took addresses of without a mark from.
+pub async fn remove_vips(vips: &[IpAddr], places: &[String]) -> Result<BTreeSet<u32>, Error> {
     let handle = open()?;
+    let mut unmarked = BTreeSet::new();
     for message in lasting(&handle).await? {
-        if let Some(vip) = address_of(&message).filter(|address| vips.contains(address)) {
-            handle
-                .address()
-                .del(message)
-                .execute()
-                .await
-                .map_err(|source| Error::Remove { vip, source })?;
+        let Some(vip) = address_of(&message).filter(|address| vips.contains(address)) else {
+            continue;
+        };
+        let index = message.header.index;
+        let marked = ownership::is_marked(&message);
+        let noted = ownership::is_host(&message) && places.contains(&name_of(index));
+        if !marked && !noted {
+            continue;
+        }
+        if !marked {
+            unmarked.insert(index);
+        }
+        match handle.address().del(message).execute().await {
+            Err(source) if !is_gone(&source) => return Err(Error::Remove { vip, source }),
+            Ok(()) | Err(_) => {}
         }
     }
-    Ok(())
+    Ok(unmarked)
+}
+
+/// Nothing to remove is what was wanted.
+pub(crate) fn is_gone(error: &rtnetlink::Error) -> bool {
+    refused_with(error, &[libc::EADDRNOTAVAIL, libc::ENODEV])
+}
+
+/// Did the kernel answer with one of these?
+pub(crate) fn refused_with(error: &rtnetlink::Error, codes: &[libc::c_int]) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message)
+        if codes.contains(&message.raw_code().abs()))
 }
 
 /// Receive queues in use, as the driver tells (`ETHTOOL_GCHANNELS`); `None` when it does not.

@@ -15,7 +15,7 @@ const NOTE: &str = "vips.json";
 
 /// Adds the VIPs this node lacks; says which.
 pub async fn add(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
-    let present = netlink::addresses().await?;
+    let present = netlink::lasting_addresses().await?;
     let vips = config.vips();
     let missing: BTreeSet<IpAddr> = vips.filter(|vip| !present.contains(vip)).collect();
     if missing.is_empty() {
@@ -34,23 +34,35 @@ pub async fn add(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     Ok(added)
 }
 
-/// Removes the VIPs that are noted as ours and are none of `keep`; says which.
+/// Removes the VIPs that are noted and marked as ours and are none of `keep`; says which were noted.
 pub async fn remove(config: &Config, keep: &[IpAddr]) -> anyhow::Result<Vec<IpAddr>> {
     let noted = noted(config)?;
     let (stay, go): (BTreeSet<_>, BTreeSet<_>) =
         noted.into_iter().partition(|vip| keep.contains(vip));
     let go: Vec<IpAddr> = go.into_iter().collect();
+    let mut emptied = BTreeSet::new();
     if !go.is_empty() {
-        netlink::remove_vips(&go).await?;
+        emptied = netlink::remove_vips(&go, &places(config)).await?;
         note(config, &stay)?;
     }
     if stay.is_empty() && config.node.vip_interface == VipInterface::Auto {
-        netlink::remove_dummy(&config.node.dummy()).await?;
+        netlink::remove_dummy(&config.node.dummy(), &emptied).await?;
     }
     Ok(go)
 }
 
-fn noted(config: &Config) -> anyhow::Result<BTreeSet<IpAddr>> {
+/// The interfaces where a daemon that set no marks yet put VIPs.
+fn places(config: &Config) -> Vec<String> {
+    match &config.node.vip_interface {
+        VipInterface::Named(name) => vec![name.clone()],
+        VipInterface::Auto | VipInterface::Unmanaged => {
+            vec![config.node.dummy(), "lo".to_owned()]
+        }
+    }
+}
+
+/// The VIPs that this daemon, or one before it, added for good.
+pub fn noted(config: &Config) -> anyhow::Result<BTreeSet<IpAddr>> {
     Ok(store::read_json(&config.node.state.join(NOTE))?.unwrap_or_default())
 }
 

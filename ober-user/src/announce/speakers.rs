@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{sync::mpsc, time::timeout};
 
+use super::addresses;
 use crate::{
     bfd, bgp,
     config::{
@@ -94,6 +95,9 @@ impl Speakers {
     /// Follows the configuration. What may be refused comes first and nobody is parted from before it is through: after an
     /// error, the configuration before restores all.
     pub(super) async fn configure(&self, config: &Config) -> anyhow::Result<()> {
+        if let Some(vrrp) = &config.vrrp {
+            vrrp::check(vrrp, &addresses::noted(config)?).await?;
+        }
         self.inner().bgp(config)?;
         let bfd = Arc::clone(&self.inner().bfd);
         bfd.set(sessions(config)).await?;

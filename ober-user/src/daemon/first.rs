@@ -1,6 +1,7 @@
 //! What the steps of a plan are at a start, when nothing of it is there yet.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -114,6 +115,9 @@ impl Hands for Starting<'_> {
             // The gates are there first: what neighbours are told is theirs to say.
             Step::Speak => {}
             Step::Guard => {
+                // VIPs may have left the configuration, or gone to VRRP, while no daemon ran.
+                let keep: Vec<IpAddr> = self.config.vips().collect();
+                addresses::remove(self.config, &keep).await?;
                 let events = self.gate_events.take().context(UNORDERED)?;
                 let sockets = self.pool.as_ref().context(UNORDERED)?.sockets();
                 let announcer = Announcer::start(self.config, &sockets, events).await?;

@@ -6,5 +6,6 @@
 
 mod claims;
 mod interop;
+mod own;
 mod pair;
 mod segment;

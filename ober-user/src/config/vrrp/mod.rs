@@ -161,7 +161,7 @@ pub(super) struct RawInstance {
     pub(super) link_local: Key<Ipv6Addr>,
     /// 1 to 255; left out: made from the VIPs, the same on every node.
     pub(super) vrid: Key<NonZeroU8>,
-    /// 1 to 254, or 255 on the node that has the VIPs as its own; left out: by rank among `nodes`.
+    /// 1 to 254, or 255 on the one node that is master whenever it serves; left out: by rank among `nodes`.
     pub(super) priority: Key<u8>,
     /// As above, for this one.
     pub(super) preempt: Key<bool>,

@@ -1,6 +1,6 @@
 //! The virtual routers of one interface, and what they share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use tokio::{
     runtime,
@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     super::{Event, Mac, Router, Settings, neighbour},
     Error, Key,
-    addresses::{self, Keeper, Order},
+    addresses::{self, Keeper, Order, Sysctls},
     instance::{Counts, Instance, Note, Travel},
     interface::Interface,
     key,
@@ -38,7 +38,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn open(runtime: &runtime::Handle, config: &Vrrp, log: &Log) -> Result<Self, Error> {
+    pub(super) fn open(
+        runtime: &runtime::Handle,
+        config: &Vrrp,
+        sysctls: &Sysctls,
+        log: &Log,
+    ) -> Result<Self, Error> {
         let interface = Interface::of(config)?;
         let error = |source| Error::Socket {
             interface: interface.name.clone(),
@@ -70,8 +75,14 @@ impl Link {
         };
         let (v4, v6) = (travel(false)?, travel(true)?);
         let own = own(&interface, &further);
-        let keeper = Keeper::start(interface.clone(), further, config, frames, log.clone())
-            .map_err(|source| Error::Keeper { source })?;
+        let keeper = Keeper::start(
+            interface.clone(),
+            further,
+            config,
+            frames,
+            sysctls.clone(),
+            log.clone(),
+        )?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());
         let raw = |travel: &Option<Arc<Travel>>| travel.as_ref().map(|it| it.raw.clone());
@@ -105,6 +116,11 @@ impl Link {
             rejected,
             routers: BTreeMap::new(),
         })
+    }
+
+    /// VRRP of an earlier daemon may have left these.
+    pub(super) fn clear(&self, stale: Vec<IpAddr>) {
+        self.keeper.send(Order::Clear(stale));
     }
 
     /// Other peers, checksums or claims, on the same sockets.

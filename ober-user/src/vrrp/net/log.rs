@@ -29,7 +29,8 @@ pub(super) enum Line {
     Refused(Key, String),
     Removal(Key, String),
     Stale(String),
-    Promotion(String),
+    /// Those of the administrator's interfaces could not be put back.
+    Sysctls(String),
     Receive(String),
 }
 
@@ -81,10 +82,7 @@ fn write(line: Line) {
         }
         Line::Removal(key, why) => tracing::error!(router = %key, "VRRP: {why}"),
         Line::Stale(why) => tracing::error!("remove VIPs left by an earlier daemon: {why}"),
-        Line::Promotion(why) => tracing::warn!(
-            "set promote_secondaries, without which VIPs of one network leave together: {why}; \
-             set the sysctl, or leave vrrp.ipv4_length out"
-        ),
+        Line::Sysctls(why) => tracing::error!("put back the sysctls that VRRP had changed: {why}"),
         Line::Receive(why) => tracing::error!("receive VRRP advertisements: {why}"),
     }
 }

@@ -6,15 +6,26 @@
 //!                  addresses ---/   (a machine each)
 //! ```
 
-use std::{collections::BTreeMap, fmt, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::IpAddr,
+};
 
 use tokio::runtime;
 
 pub use self::listen::{Heard, Listener};
-use self::{interface::Interface, link::Link, log::Log};
+use self::{
+    addresses::Sysctls,
+    interface::Interface,
+    link::Link,
+    log::{Line, Log},
+};
 use super::packet::Vrid;
 use crate::{
     config::vrrp::{Instance, Vrrp},
+    netlink,
+    ownership::Foreign,
     realtime::Thread,
     status,
 };
@@ -57,6 +68,31 @@ pub enum Error {
     },
     #[error("start the keeper of VRRP's addresses: {source}")]
     Keeper { source: io::Error },
+    #[error(
+        "have VIPs of one network leave {interface} one by one: {source}; set net.ipv4.conf.{interface}.promote_secondaries \
+         to 1, or leave vrrp.ipv4_length out"
+    )]
+    Promotion {
+        interface: String,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Look(#[from] netlink::Error),
+    #[error(
+        "move {} by VRRP: it is this node's own address ({foreign}), and would leave with the VIP; name another VIP, or \
+         take the address off if it is to move (`ip addr del {}/{} dev {}`)",
+        .foreign.address, .foreign.address, .foreign.prefix_length, .foreign.interface
+    )]
+    Own { foreign: Foreign },
+}
+
+/// Is none of the addresses that VRRP is to move this node's own? `noted`: those that an older daemon added itself.
+pub async fn check(config: &Vrrp, noted: &BTreeSet<IpAddr>) -> Result<(), Error> {
+    let held: Vec<IpAddr> = config.instances.iter().flat_map(Instance::held).collect();
+    match netlink::foreign(&held, noted).await?.into_iter().next() {
+        Some(foreign) => Err(Error::Own { foreign }),
+        None => Ok(()),
+    }
 }
 
 /// A virtual router on its link.
@@ -78,23 +114,28 @@ pub struct Handle {
     runtime: runtime::Handle,
     config: Vrrp,
     gates: BTreeMap<IpAddr, bool>,
+    sysctls: Sysctls,
     log: Log,
     link: Link,
 }
 
 /// Starts VRRP on the thread, in the network namespace of the caller and from within a runtime, which writes the log.
-/// Every gate is closed. VIPs of this configuration that are on the node are removed: nobody has them yet.
+/// Every gate is closed. VIPs of this configuration that VRRP of an earlier daemon left on the node are removed: nobody
+/// has them yet.
 pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
     let runtime = {
         let _inside = thread.enter();
         runtime::Handle::current()
     };
     let log = Log::start();
-    let link = Link::open(&runtime, config, &log)?;
+    let sysctls = Sysctls::default();
+    let link = Link::open(&runtime, config, &sysctls, &log)?;
+    link.clear(config.instances.iter().flat_map(Instance::held).collect());
     let mut handle = Handle {
         runtime,
         config: config.clone(),
         gates: BTreeMap::new(),
+        sysctls,
         log,
         link,
     };
@@ -123,7 +164,7 @@ impl Handle {
             self.config = config.clone();
             self.link.travel(config, further);
         } else {
-            let link = Link::open(&self.runtime, config, &self.log)?;
+            let link = Link::open(&self.runtime, config, &self.sysctls, &self.log)?;
             let old = std::mem::replace(&mut self.link, link);
             self.config = config.clone();
             // It ends on its own, addresses and all.
@@ -144,6 +185,9 @@ impl Handle {
     /// Resigns everywhere and returns once the addresses are gone.
     pub async fn stop(self) {
         self.link.leave().await;
+        if let Err(error) = self.sysctls.restore() {
+            self.log.say(Line::Sysctls(error.to_string()));
+        }
     }
 
     /// Makes the virtual routers those of the configuration.

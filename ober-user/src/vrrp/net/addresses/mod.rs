@@ -6,42 +6,40 @@
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
 //! that was killed, or whose clock stands still, leave by themselves.
 
-use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
-    Handle, LinkUnspec, MulticastGroup, new_multicast_connection,
+    Handle, MulticastGroup, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
-    packet_route::{
-        RouteNetlinkMessage,
-        address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
-        link::LinkFlags,
-    },
+    packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkFlags},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{
-        Event, LIFETIME, Mac, Pace,
-        claims::{self, Claim, Claims},
-        neighbour,
+        Event, Mac, Pace,
+        claims::{self, Claims},
     },
-    Key,
-    instance::{Counts, Note, raise},
+    Error, Key,
+    instance::{Counts, Note},
     interface::Interface,
     log::{Line, Log},
     sockets::Frames,
 };
 use crate::{
-    config::vrrp::{Form, Instance, Scope, Vrrp},
+    config::vrrp::{Form, Vrrp},
     drive::{Coarse, due, now},
-    file,
     machine::Machine as _,
     netlink::address_of,
-    realtime,
+    ownership, realtime,
 };
+pub(super) use sysctls::Sysctls;
 
+mod claim;
+mod hold;
 mod macvlan;
+mod sysctls;
 
 /// One virtual router's.
 #[derive(Clone, Debug)]
@@ -64,6 +62,8 @@ pub(super) enum Order {
     Claim(Key, u8),
     /// How fast that goes, and on which interfaces beside its own.
     Claims(Pace, Vec<Interface>),
+    /// These were left by VRRP of an earlier daemon, if they are there: nobody has them yet.
+    Clear(Vec<IpAddr>),
     /// Answered when everything before is done.
     Flush(oneshot::Sender<()>),
 }
@@ -76,16 +76,17 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Nobody can be holding the addresses of the configuration yet: what is there of them was left by an earlier daemon.
     pub(super) fn start(
         interface: Interface,
         further: Vec<Interface>,
         config: &Vrrp,
         frames: Arc<Frames>,
+        sysctls: Sysctls,
         log: Log,
-    ) -> io::Result<Self> {
-        let stale = config.instances.iter().flat_map(Instance::held).collect();
-        let thread = realtime::Thread::start()?;
+    ) -> Result<Self, Error> {
+        promote(&sysctls, &interface.name, &config.form)?;
+        let failed = |source| Error::Keeper { source };
+        let thread = realtime::Thread::start().map_err(failed)?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (handle, monitor) = {
             let _inside = thread.enter();
@@ -94,7 +95,8 @@ impl Keeper {
                 MulticastGroup::Ipv4Ifaddr,
                 MulticastGroup::Ipv6Ifaddr,
             ];
-            let (connection, handle, monitor) = new_multicast_connection(&groups)?;
+            let (connection, handle, monitor) =
+                new_multicast_connection(&groups).map_err(failed)?;
             thread.spawn(connection);
             (handle, monitor)
         };
@@ -103,13 +105,14 @@ impl Keeper {
             interface,
             form: config.form.clone(),
             frames,
+            sysctls,
             log,
             members: BTreeMap::new(),
             further: Vec::new(),
             claims: Claims::default(),
             up: false,
         };
-        thread.spawn(keep.run(stale, inbox, monitor));
+        thread.spawn(keep.run(inbox, monitor));
         let keeper = Self {
             orders,
             _thread: thread,
@@ -146,6 +149,7 @@ struct Keep {
     interface: Interface,
     form: Form,
     frames: Arc<Frames>,
+    sysctls: Sysctls,
     log: Log,
     /// Where addresses are claimed too.
     further: Vec<Interface>,
@@ -163,16 +167,9 @@ type Notice = (
 impl Keep {
     async fn run(
         mut self,
-        stale: Vec<IpAddr>,
         mut inbox: mpsc::UnboundedReceiver<Order>,
         mut monitor: impl Stream<Item = Notice> + Unpin,
     ) {
-        if let Err(error) = self.remove_stale(&stale).await {
-            self.log.say(Line::Stale(error.to_string()));
-        }
-        if let Err(error) = promote(&self.interface.name, &self.form) {
-            self.log.say(Line::Promotion(error.to_string()));
-        }
         self.look_at_link().await;
         let mut clock = Coarse;
         loop {
@@ -189,17 +186,6 @@ impl Keep {
                 }
             }
         }
-    }
-
-    async fn remove_stale(&mut self, stale: &[IpAddr]) -> Result<(), rtnetlink::Error> {
-        let present: Vec<AddressMessage> =
-            self.handle.address().get().execute().try_collect().await?;
-        for message in present {
-            if address_of(&message).is_some_and(|address| stale.contains(&address)) {
-                self.handle.address().del(message).execute().await?;
-            }
-        }
-        Ok(())
     }
 
     async fn look_at_link(&mut self) {
@@ -238,11 +224,10 @@ impl Keep {
             Order::Leave(key) => {
                 self.release(key).await;
                 if let Some(kept) = self.members.remove(&key)
-                    && kept.member.virtual_mac.is_some()
-                    && let Some(index) = index_of(&macvlan::name(&self.interface, key))
-                    && let Err(error) = self.handle.link().del(index).execute().await
+                    && let Some(mac) = kept.member.virtual_mac
+                    && let Err(reason) = self.remove_macvlan(key, mac).await
                 {
-                    self.log.say(Line::Removal(key, error.to_string()));
+                    self.log.say(Line::Removal(key, reason));
                 }
             }
             Order::Hold(key) => self.hold(key).await,
@@ -252,186 +237,12 @@ impl Keep {
                 self.further = further;
                 self.claims(claims::Event::Pace(pace));
             }
+            Order::Clear(stale) => {
+                if let Err(error) = self.remove_stale(&stale).await {
+                    self.log.say(Line::Stale(error.to_string()));
+                }
+            }
             Order::Flush(done) => done.send(()).unwrap_or_default(),
-        }
-    }
-
-    async fn hold(&mut self, key: Key) {
-        let Some(kept) = self.members.get(&key) else {
-            return;
-        };
-        let (wanted, mac) = (kept.member.addresses.clone(), kept.member.virtual_mac);
-        let before = kept.held.clone();
-        let result = self.put(key, mac, &wanted).await;
-        let event = match &result {
-            Ok(_) => Event::Held,
-            Err(_) => Event::Refused,
-        };
-        match result {
-            Ok(held) => {
-                let gone = before.iter().filter(|had| !held.contains(had));
-                for (index, address) in gone {
-                    self.remove(key, *index, *address).await;
-                }
-                if let Some(kept) = self.members.get_mut(&key) {
-                    kept.held = held;
-                }
-            }
-            Err(reason) => self.log.say(Line::Refused(key, reason)),
-        }
-        if let Some(kept) = self.members.get(&key) {
-            kept.tell(event);
-        }
-    }
-
-    async fn put(
-        &mut self,
-        key: Key,
-        mac: Option<Mac>,
-        wanted: &[IpAddr],
-    ) -> Result<Vec<(u32, IpAddr)>, String> {
-        let index = match mac {
-            Some(mac) => self.macvlan_up(key, mac).await?,
-            None => self.interface.index,
-        };
-        let mut held = Vec::with_capacity(wanted.len());
-        for address in wanted {
-            let added = self.add(index, *address).await;
-            added.map_err(|error| format!("add {address}: {error}"))?;
-            held.push((index, *address));
-        }
-        Ok(held)
-    }
-
-    /// Adds or renews.
-    async fn add(&self, index: u32, address: IpAddr) -> Result<(), rtnetlink::Error> {
-        let seconds = u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX);
-        let mut request = self.request(index, address).replace();
-        let mut lifetime = CacheInfo::default();
-        lifetime.ifa_valid = seconds;
-        // Never the source of this node's own IPv6 connections.
-        lifetime.ifa_preferred = if address.is_ipv4() { seconds } else { 0 };
-        let attributes = &mut request.message_mut().attributes;
-        attributes.push(AddressAttribute::CacheInfo(lifetime));
-        // Duplicate address detection would take a second, and VRRP is what settles who has it. A home address (RFC 6275)
-        // would be preferred as a source, but only among those that are not deprecated (RFC 6724 section 5, rules 3 and 4).
-        let mut flags = AddressFlags::Nodad;
-        // Over IPv6 such a route would take the lifetime of the VIP, even where the node had it before.
-        if address.is_ipv6() || !self.form.ipv4_prefix_route {
-            flags |= AddressFlags::Noprefixroute;
-        }
-        attributes.push(AddressAttribute::Flags(flags));
-        request.execute().await
-    }
-
-    fn request(&self, index: u32, address: IpAddr) -> rtnetlink::AddressAddRequest {
-        let Form {
-            ipv4_length,
-            ipv6_length,
-            label,
-            scope,
-            ipv4_prefix_route: _,
-        } = &self.form;
-        let length = if address.is_ipv4() {
-            *ipv4_length
-        } else {
-            *ipv6_length
-        };
-        let mut request = self.handle.address().add(index, address, length);
-        let message = request.message_mut();
-        message.header.scope = match scope {
-            Scope::Global => AddressScope::Universe,
-            Scope::Link => AddressScope::Link,
-            Scope::Host => AddressScope::Host,
-        };
-        if let Some(label) = label.as_ref().filter(|_| address.is_ipv4()) {
-            let label = AddressAttribute::Label(label.clone());
-            message.attributes.push(label);
-        }
-        request
-    }
-
-    fn claim(&mut self, key: Key, times: u8) {
-        let Some(kept) = self.members.get(&key) else {
-            return;
-        };
-        let mac = kept.member.virtual_mac.unwrap_or(self.interface.mac);
-        // The virtual MAC is at home on the interface of VRRP alone.
-        let further = self.further.iter().map(|it| (it.index, it.mac));
-        let places: Vec<_> = further.chain([(self.interface.index, mac)]).collect();
-        let claims = kept.held.iter().flat_map(|&(_, address)| {
-            places.iter().map(move |&(interface, mac)| Claim {
-                interface,
-                address,
-                mac,
-            })
-        });
-        let burst = claims::Event::Burst(claims.collect(), times);
-        self.claims(burst);
-    }
-
-    fn claims(&mut self, event: claims::Event) {
-        let due = self.claims.on(now(), event);
-        self.send(due);
-    }
-
-    fn send(&mut self, due: Vec<Claim>) {
-        let mut failed = None;
-        for claim in due {
-            let Claim {
-                interface,
-                address,
-                mac,
-            } = claim;
-            let holds = |kept: &Kept| kept.held.iter().any(|(_, held)| *held == address);
-            let mut members = self.members.iter();
-            let Some((key, kept)) = members.find(|(_, kept)| holds(kept)) else {
-                continue;
-            };
-            let frame = neighbour::claim(address, mac);
-            match self.frames.send_by(interface, &frame) {
-                Ok(()) => raise(&kept.member.counts.claims_sent),
-                Err(error) => {
-                    let why = format!("tell the neighbours of {address}: {error}");
-                    failed = Some((claim, Line::Unsent(*key, why)));
-                }
-            }
-        }
-        // Of many alike, one is said.
-        if let Some((claim, line)) = failed {
-            self.log.say(line);
-            self.claims(claims::Event::Failed(claim));
-        }
-    }
-
-    async fn release(&mut self, key: Key) {
-        let Some(kept) = self.members.get_mut(&key) else {
-            return;
-        };
-        let held = std::mem::take(&mut kept.held);
-        let virtual_mac = kept.member.virtual_mac.is_some();
-        for &(index, address) in &held {
-            self.remove(key, index, address).await;
-        }
-        if let (true, Some(&(index, _))) = (virtual_mac, held.first()) {
-            // Silent, or a switch would learn its MAC here while another node uses it.
-            let down = LinkUnspec::new_with_index(index).down().build();
-            if let Err(error) = self.handle.link().set(down).execute().await {
-                self.log.say(Line::Removal(key, error.to_string()));
-            }
-        }
-    }
-
-    async fn remove(&mut self, key: Key, index: u32, address: IpAddr) {
-        self.claims(claims::Event::Cease(address));
-        let message = self.request(index, address).message_mut().clone();
-        match self.handle.address().del(message).execute().await {
-            Ok(()) => {}
-            Err(error) if gone(&error) => {}
-            Err(error) => {
-                let reason = format!("remove {address}: {error}");
-                self.log.say(Line::Removal(key, reason));
-            }
         }
     }
 
@@ -447,12 +258,25 @@ impl Keep {
             if link.header.index == self.interface.index {
                 self.link(false);
             }
-        } else if let RouteNetlinkMessage::DelAddress(address) = &message
-            && let Some(gone) = address_of(address)
+        } else if let RouteNetlinkMessage::DelAddress(address) = &message {
+            self.lost(address);
+        } else if let RouteNetlinkMessage::NewAddress(address) = &message
+            && !ownership::is_ours(address)
         {
-            let place = (address.header.index, gone);
-            let holders = self.members.values();
-            for kept in holders.filter(|kept| kept.held.contains(&place)) {
+            // Somebody replaced it by one of their own, which is not to be renewed or taken away.
+            self.lost(address);
+        }
+    }
+
+    /// The address is no longer there, or no longer ours.
+    fn lost(&mut self, message: &AddressMessage) {
+        let Some(address) = address_of(message) else {
+            return;
+        };
+        let place = (message.header.index, address);
+        for kept in self.members.values_mut() {
+            if kept.held.contains(&place) {
+                kept.held.retain(|held| *held != place);
                 kept.tell(Event::Lost);
             }
         }
@@ -473,27 +297,15 @@ fn running(flags: LinkFlags) -> bool {
     flags.contains(LinkFlags::Up | LinkFlags::Running)
 }
 
-/// Nothing to remove is what was wanted.
-fn gone(error: &rtnetlink::Error) -> bool {
-    if let rtnetlink::Error::NetlinkError(message) = error {
-        let code = message.raw_code().abs();
-        return code == libc::EADDRNOTAVAIL || code == libc::ENODEV;
-    }
-    false
-}
-
-/// Of the IPv4 addresses of one network on an interface the first is primary, and with it the others would leave.
-fn promote(interface: &str, form: &Form) -> io::Result<()> {
+/// Of the IPv4 addresses of one network on an interface the first is primary, and with it the others would leave: the
+/// node's own too.
+fn promote(sysctls: &Sysctls, interface: &str, form: &Form) -> Result<(), Error> {
     if form.ipv4_length == 32 {
         return Ok(());
     }
-    let key = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
-    if file::kernel_text(&key)?.trim() == "1" {
-        return Ok(());
-    }
-    file::kernel_write(key, "1")
-}
-
-fn index_of(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
+    let set = sysctls.set("ipv4", interface, "promote_secondaries", "1");
+    set.map_err(|source| Error::Promotion {
+        interface: interface.to_owned(),
+        source,
+    })
 }

@@ -1,0 +1,97 @@
+//! Sysctls of the administrator's interfaces that VRRP needs otherwise: what was there is put back at the end.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::file;
+
+/// What was found and what was written in its place.
+#[derive(Debug)]
+struct Written {
+    before: String,
+    now: String,
+}
+
+/// Shared by all that VRRP runs on one after the other, so that the first value found is the one put back.
+#[derive(Clone, Debug, Default)]
+pub(in crate::vrrp::net) struct Sysctls(Arc<Mutex<BTreeMap<PathBuf, Written>>>);
+
+impl Sysctls {
+    fn written(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Written>> {
+        // An entry is whole before anything that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `family` is `ipv4` or `ipv6`.
+    pub(super) fn set(
+        &self,
+        family: &str,
+        interface: &str,
+        key: &str,
+        value: &str,
+    ) -> io::Result<()> {
+        let path = format!("/proc/sys/net/{family}/conf/{interface}/{key}");
+        self.write(Path::new(&path), value)
+    }
+
+    fn write(&self, path: &Path, value: &str) -> io::Result<()> {
+        let found = file::kernel_text(path)?;
+        let found = found.trim();
+        if found == value {
+            return Ok(());
+        }
+        file::kernel_write(path, value)?;
+        let mut written = self.written();
+        let entry = written.entry(path.to_owned());
+        let entry = entry.or_insert_with(|| Written {
+            before: found.to_owned(),
+            now: String::new(),
+        });
+        value.clone_into(&mut entry.now);
+        Ok(())
+    }
+
+    /// Puts back what nobody else has changed since. An interface that is gone took its sysctls along.
+    pub(in crate::vrrp::net) fn restore(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for (path, Written { before, now }) in std::mem::take(&mut *self.written()) {
+            let ours = file::kernel_text(&path).is_ok_and(|found| found.trim() == now);
+            if ours {
+                result = result.and(file::kernel_write(&path, &before));
+            }
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_there_is_put_back_unless_somebody_else_has_changed_it_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        let read = |name| fs::read_to_string(path(name)).unwrap();
+        for name in ["changed", "same", "again", "other"] {
+            fs::write(path(name), if name == "same" { "1\n" } else { "0\n" }).unwrap();
+        }
+        let sysctls = Sysctls::default();
+        for name in ["changed", "same", "again", "other"] {
+            sysctls.clone().write(&path(name), "1").unwrap();
+        }
+        sysctls.write(&path("again"), "2").unwrap();
+        fs::write(path("other"), "3").unwrap();
+        assert_eq!([read("changed"), read("again")], ["1", "2"]);
+        sysctls.restore().unwrap();
+        let left = ["changed", "same", "again", "other"].map(read);
+        assert_eq!(left, ["0", "1\n", "0", "3"]);
+        assert!(sysctls.write(&path("missing"), "1").is_err());
+    }
+}
