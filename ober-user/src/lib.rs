@@ -36,6 +36,7 @@ pub mod backends;
 pub mod history;
 pub mod lists;
 pub mod store;
+pub mod text;
 
 pub mod check;
 pub mod command;

@@ -3,9 +3,12 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use ober_user::cli::{
-    Error, Ober, Outcome,
-    screen::{Screen, coloured},
+use ober_user::{
+    cli::{
+        Error, Ober, Outcome,
+        screen::{Screen, coloured},
+    },
+    text::tame_lines,
 };
 
 const DONE: u8 = 0;
@@ -39,5 +42,6 @@ fn complain(error: &Error) {
     } else {
         "error"
     };
-    eprintln!("{word}: {error}");
+    // It may quote a server, a name service or a program.
+    eprintln!("{word}: {}", tame_lines(&error.to_string(), false));
 }

@@ -31,7 +31,7 @@ use std::{future::Future, io, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::gate::Order;
+use crate::{gate::Order, text::OneLine};
 pub use error::Error;
 use screen::Screen;
 
@@ -219,10 +219,11 @@ fn wait_with(
 /// Structured logs on standard error: so much without `RUST_LOG`, what it says with it.
 fn logs(otherwise: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let coloured = screen::coloured(&io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(screen::coloured(&io::stderr()))
+        .with_writer(move || OneLine::new(io::stderr(), coloured))
+        .with_ansi(coloured)
         .init();
 }
 

@@ -10,6 +10,8 @@ use std::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::text::{tame, tame_lines};
+
 /// Standard output, or a buffer.
 pub struct Screen {
     out: Box<dyn Write>,
@@ -58,7 +60,7 @@ impl Cell {
 
     pub fn toned(text: impl Display, tone: Tone) -> Self {
         // What is shown may come from the network or a file: a terminal must not obey it.
-        let text = text.to_string().replace(char::is_control, "?");
+        let text = tame(&text.to_string()).into_owned();
         Self {
             text,
             right: false,
@@ -122,8 +124,9 @@ impl Screen {
         Ok(())
     }
 
+    /// One line or several; a terminal obeys its breaks and our colours alone, wherever the text is from.
     pub fn line(&mut self, line: impl Display) -> io::Result<()> {
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{}", tame_lines(&line.to_string(), self.colour))
     }
 
     /// One JSON value on one line.
@@ -245,7 +248,16 @@ pub(crate) mod tests {
         screen.colour = true;
         assert_eq!(
             screen.paint("a\x1b[2Jb", Tone::Bad),
-            "\x1b[1;31ma?[2Jb\x1b[0m"
+            "\x1b[1;31ma\\u{1b}[2Jb\x1b[0m"
+        );
+        let paper = Paper::default();
+        let mut screen = Screen::plain(paper.clone());
+        screen.line("a\x1b[2Jb\x1b[31mc").unwrap();
+        screen.colour = true;
+        screen.line("a\x1b[2Jb\x1b[31mc").unwrap();
+        assert_eq!(
+            paper.text(),
+            "a\\u{1b}[2Jb\\u{1b}[31mc\na\\u{1b}[2Jb\x1b[31mc\n"
         );
     }
 }
