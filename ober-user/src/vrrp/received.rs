@@ -38,7 +38,10 @@ impl Router {
         let mut actions = Vec::new();
         if !self.same_addresses(&heard.addresses) {
             actions = self.report(now, Conflict::Addresses { from });
-            if two && heard.priority != OWNER {
+            // Version 2 drops other lists, and version 3 may. One without any address of ours is of other nodes that happen to
+            // have this VRID: were they obeyed, no node would have ours. The owner's counts (RFC 9568, erratum 8298).
+            let ignored = two || self.no_address_of(&heard.addresses);
+            if ignored && heard.priority != OWNER {
                 return actions;
             }
         }
@@ -56,6 +59,11 @@ impl Router {
     fn same_addresses(&self, heard: &[IpAddr]) -> bool {
         let ours = &self.settings.addresses;
         heard.len() == ours.len() && heard.iter().all(|address| ours.contains(address))
+    }
+
+    fn no_address_of(&self, heard: &[IpAddr]) -> bool {
+        let ours = &self.settings.addresses;
+        !heard.iter().any(|address| ours.contains(address))
     }
 
     /// RFC 9568 section 6.4.2.

@@ -116,7 +116,7 @@ pub enum Malformed {
     Version(u8),
     #[error("type {0}, which is no advertisement")]
     Type(u8),
-    #[error("{0} bytes, which is not the length its count says")]
+    #[error("{0} bytes, which is less than its count says")]
     Length(usize),
     #[error("a wrong checksum")]
     Checksum,
@@ -185,10 +185,12 @@ impl Advertisement {
         } else {
             0
         };
-        if rest.len() != usize::from(count) * width + trailer {
-            return Err(Malformed::Length(bytes.len()));
-        }
-        let coverage = covered(version, bytes, source, destination).ok_or(Malformed::Checksum)?;
+        // RFC 9568 section 7.1 wants the packet complete; what follows it is not looked at.
+        let whole = bytes.get(..HEADER + usize::from(count) * width + trailer);
+        let whole = whole.ok_or(Malformed::Length(bytes.len()))?;
+        let covered = |bytes| covered(version, bytes, source, destination);
+        let coverage = covered(whole).or_else(|| covered(bytes));
+        let coverage = coverage.ok_or(Malformed::Checksum)?;
         let hundredths = match version {
             Version::V2 if high != 0 => return Err(Malformed::Authentication(high)),
             Version::V2 => u16::from(low) * 100,

@@ -101,7 +101,7 @@ fn what_is_wrong_with_a_message_is_said() {
     assert_eq!(wrong(V3, |it| it[0] = 0x41), Malformed::Version(4));
     assert_eq!(wrong(V3, |it| it[0] = 0x32), Malformed::Type(2));
     assert_eq!(wrong(V3, |it| it.truncate(7)), Malformed::Length(7));
-    assert_eq!(wrong(V3, |it| it.push(0)), Malformed::Length(13));
+    assert_eq!(wrong(V3, |it| it.truncate(11)), Malformed::Length(11));
     assert_eq!(wrong(V2, |it| it.truncate(12)), Malformed::Length(12));
     assert_eq!(wrong(V3, |it| it[3] = 2), Malformed::Length(12));
     assert_eq!(wrong(V2, |it| it[4] = 1), Malformed::Authentication(1));
@@ -127,6 +127,48 @@ fn what_is_wrong_with_a_message_is_said() {
         Advertisement::decode(&bytes, source, destination),
         Err(Malformed::Version(2))
     );
+}
+
+#[test]
+fn what_follows_a_whole_message_is_ignored_whether_its_checksum_covers_it_or_not() {
+    for (version, [source, destination]) in
+        [(Version::V2, V4), (Version::V3, V4), (Version::V3, V6)]
+    {
+        let vip = if source.is_ipv4() {
+            "10.77.9.1"
+        } else {
+            "fd77::9"
+        };
+        let wanted = advertisement(version, &[vip]);
+        for coverage in [Coverage::PseudoHeader, Coverage::Message] {
+            let bytes = wanted.encode(coverage, source, destination);
+            for behind in [&[0; 8][..], &[1, 2, 3, 4, 5, 6, 7, 8], &[9]] {
+                let more = [&bytes[..], behind].concat();
+                let read = Advertisement::decode(&more, source, destination);
+                assert_eq!(
+                    read.map(|(read, _)| read),
+                    Ok(wanted.clone()),
+                    "{version:?}"
+                );
+                // Covered, as if it were part of the message.
+                let mut covered = more.clone();
+                covered[6..8].fill(0);
+                let sum = plain(&covered) + pseudo(PROTOCOL, source, destination, &covered);
+                let sum = if version == Version::V2 {
+                    plain(&covered)
+                } else {
+                    sum
+                };
+                covered[6..8].copy_from_slice(&(!folded(sum)).to_be_bytes());
+                let read = Advertisement::decode(&covered, source, destination);
+                assert_eq!(
+                    read.map(|(read, _)| read),
+                    Ok(wanted.clone()),
+                    "{version:?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -317,6 +317,41 @@ fn version_2_drops_what_differs_in_interval_or_addresses() {
 }
 
 #[test]
+fn a_master_of_this_vrid_that_has_none_of_our_addresses_is_said_and_not_obeyed() {
+    let stranger = |priority, addresses: &[IpAddr]| {
+        let advertisement = Advertisement {
+            addresses: addresses.to_vec(),
+            ..advertisement(priority)
+        };
+        Event::Received {
+            from: HIGH,
+            advertisement,
+        }
+    };
+    let ours = settings().addresses;
+    let none = [HIGH];
+    let some = [ours[0], HIGH];
+    // A master goes on being one.
+    let mut bench = Bench::master(settings());
+    let actions = bench.later(100).on(stranger(254, &none));
+    assert!(matches!(actions[..], [Action::Report(_)]), "{actions:?}");
+    assert_eq!(bench.name(), "master");
+    // A backup does not wait for it.
+    let mut bench = Bench::backup(settings());
+    let before = bench.left();
+    bench.on(stranger(254, &none));
+    assert_eq!((bench.left(), bench.router.master()), (before, None));
+    // A list that is only somewhat different is of our own nodes.
+    let mut bench = Bench::master(settings());
+    bench.later(100).on(stranger(254, &some));
+    assert_eq!(bench.name(), "backup");
+    assert_eq!(bench.router.conflicts(), 1);
+    let mut bench = Bench::master(settings());
+    bench.later(100).on(stranger(255, &none));
+    assert_eq!(bench.name(), "backup", "the owner's counts");
+}
+
+#[test]
 fn another_configuration_is_followed_without_a_change_of_state() {
     let mut bench = Bench::master(settings());
     let lower = changed(|it| it.priority = 50);
