@@ -3,134 +3,21 @@
 
 use std::{
     collections::BTreeSet,
-    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
 
+pub use super::settings::{Agreed, LEAST_HOLD_TIME, Remote, Settings};
 use super::{
     event::State,
-    message::{self, Capabilities, Family, Message, Notification, Open, Received, Refresh, Update},
-    rib::{NextHops, Out, Routes, Terms},
+    message::{self, Family, Message, Notification, Open, Received, Refresh, Update},
+    rib::{NextHops, Out, Routes},
 };
 
 /// How long the neighbour may take for its OPEN; RFC 4271 section 8.2.2 says four minutes.
 pub const LARGE_HOLD_TIME: Duration = Duration::from_mins(4);
-/// The least hold time that is not "none" (RFC 4271 section 4.2).
-pub const LEAST_HOLD_TIME: Duration = Duration::from_secs(3);
-
-/// Which AS the neighbour may be of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    Number(u32),
-    /// Ours.
-    Internal,
-    /// Any but ours.
-    External,
-    /// Whichever it says it is of, ours too.
-    Auto,
-}
-
-/// What is fixed as long as a neighbour is configured as it is: a change needs a new session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Ours towards this neighbour.
-    pub local_as: u32,
-    pub remote: Remote,
-    pub id: Ipv4Addr,
-    /// Never connects, only accepts.
-    pub passive: bool,
-    /// Zero, or at least [`LEAST_HOLD_TIME`]; whole seconds.
-    pub hold_time: Duration,
-    /// `None`: a third of the agreed hold time.
-    pub keepalive: Option<Duration>,
-    /// Between two attempts to connect; grows with every one that fails.
-    pub connect_retry: Duration,
-    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, `DelayOpen`).
-    pub delay_open: Duration,
-    pub families: BTreeSet<Family>,
-    pub extended_next_hop: bool,
-    /// Prefixes the neighbour may announce; `None`: any number, none is kept.
-    pub max_prefixes: Option<u32>,
-    /// Established only while BFD does not say that the neighbour is down.
-    pub strict: bool,
-    /// How long End-of-RIB waits for the first verdict of every VIP.
-    pub settle: Duration,
-}
-
-impl Settings {
-    fn open(&self) -> Open {
-        Open {
-            asn: self.local_as,
-            hold_time: self.hold_time,
-            id: self.id,
-            capabilities: Capabilities {
-                families: self.families.clone(),
-                four_octet_as: true,
-                refresh: true,
-                enhanced_refresh: true,
-                extended_next_hop: self.extended_next_hop,
-            },
-        }
-    }
-
-    /// RFC 4271 section 6.2, RFC 6286 section 2.2, RFC 5492 section 3.
-    fn judge(&self, open: &Open) -> Result<(), Notification> {
-        let right_as = match self.remote {
-            Remote::Number(asn) => open.asn == asn,
-            Remote::Internal => open.asn == self.local_as,
-            Remote::External => open.asn != self.local_as,
-            Remote::Auto => true,
-        };
-        if !right_as || open.asn == 0 {
-            return Err(Notification::BAD_PEER_AS);
-        }
-        let internal = open.asn == self.local_as;
-        if open.id.is_unspecified() || (internal && open.id == self.id) {
-            return Err(Notification::BAD_IDENTIFIER);
-        }
-        if !open.hold_time.is_zero() && open.hold_time < LEAST_HOLD_TIME {
-            return Err(Notification::UNACCEPTABLE_HOLD_TIME);
-        }
-        if self.families.is_disjoint(&open.capabilities.families) {
-            return Err(message::unsupported(&self.families));
-        }
-        Ok(())
-    }
-
-    /// RFC 4271 section 4.2: the smaller of both, where zero means none.
-    fn agreed_hold_time(&self, open: &Open) -> Option<Duration> {
-        let agreed = self.hold_time.min(open.hold_time);
-        (!agreed.is_zero()).then_some(agreed)
-    }
-
-    fn terms(&self, open: &Open, next_hops: NextHops) -> Terms {
-        let theirs = &open.capabilities;
-        Terms {
-            local_as: self.local_as,
-            internal: open.asn == self.local_as,
-            families: self
-                .families
-                .intersection(&theirs.families)
-                .copied()
-                .collect(),
-            four_octet_as: theirs.four_octet_as,
-            extended_next_hop: self.extended_next_hop && theirs.extended_next_hop,
-            next_hops,
-        }
-    }
-}
-
-/// What both sides said, once the neighbour's OPEN was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
-    pub open: Open,
-    /// `None`: the session lives until somebody says otherwise.
-    pub hold_time: Option<Duration>,
-    pub terms: Terms,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -195,6 +82,8 @@ pub(super) struct Connection {
     out: Out,
     /// Kept only as far as the limit on them needs it.
     heard: BTreeSet<IpNet>,
+    /// Is there a limit, so that they are kept?
+    counts: bool,
     /// UPDATEs that were malformed and did not end the session.
     malformed: u64,
 }
@@ -214,6 +103,7 @@ impl Connection {
             owed: BTreeSet::new(),
             out: Out::default(),
             heard: BTreeSet::new(),
+            counts: around.settings.max_prefixes.is_some(),
             malformed: 0,
         };
         let outcomes = if around.settings.delay_open.is_zero() {
@@ -397,6 +287,49 @@ impl Connection {
         outcomes
     }
 
+    /// Follows settings that change beside the session.
+    pub(super) fn configure(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
+        if let Some(keepalive) = &mut self.keepalive
+            && let Some(set) = around.settings.keepalive
+        {
+            *keepalive = (*keepalive).min(now + set);
+        }
+        let mut outcomes = self.limit(around.settings.max_prefixes);
+        if outcomes.is_empty() {
+            outcomes = self.proceed(now, around);
+        }
+        outcomes
+    }
+
+    /// Prefixes count from now on; the neighbour is asked to say those again that were forgotten.
+    fn limit(&mut self, most: Option<u32>) -> Vec<Outcome> {
+        let counted = std::mem::replace(&mut self.counts, most.is_some());
+        let (Phase::Established, Some(agreed)) = (self.phase, &self.agreed) else {
+            return Vec::new();
+        };
+        let Some(most) = most else {
+            self.heard.clear();
+            return Vec::new();
+        };
+        if let Some(prefix) = self.heard.iter().nth(most as usize) {
+            return vec![Outcome::Fail(message::too_many(Family::of(prefix), most))];
+        }
+        if counted || !agreed.open.capabilities.refresh {
+            return Vec::new();
+        }
+        let ask = |family: &Family| Outcome::Send(Message::Refresh(*family, Refresh::Request));
+        agreed.terms.families.iter().map(ask).collect()
+    }
+
+    /// Says by which addresses the neighbour reaches this node now.
+    pub(super) fn reached_by(&mut self, next_hops: NextHops, around: Around<'_>) -> Vec<Outcome> {
+        if let Some(agreed) = &mut self.agreed {
+            Arc::make_mut(agreed).terms.next_hops.clone_from(&next_hops);
+        }
+        self.next_hops = next_hops;
+        self.sync(around)
+    }
+
     /// Says what changed, and End-of-RIB once everything is said.
     pub(super) fn sync(&mut self, around: Around<'_>) -> Vec<Outcome> {
         let (Phase::Established, Some(agreed)) = (self.phase, &self.agreed) else {
@@ -429,7 +362,12 @@ impl Connection {
             return Vec::new();
         };
         let terms = &agreed.terms;
-        let judged = match message::judge(update, terms.four_octet_as, terms.internal) {
+        let read = message::Terms {
+            wide: terms.four_octet_as,
+            internal: terms.internal,
+            families: &terms.families,
+        };
+        let judged = match message::judge(update, read) {
             Ok(judged) => judged,
             Err(notification) => return vec![Outcome::Fail(notification)],
         };

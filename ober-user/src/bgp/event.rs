@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
-    connection::Agreed,
+    connection::{Agreed, Settings},
     message::{Kind, Message, Notification, Open, Received},
     rib::{NextHops, Routes, Told},
 };
@@ -88,8 +88,14 @@ pub enum Event {
     Bfd(Path),
     /// What the neighbour shall know.
     Routes(Arc<Routes>),
+    /// BFD watches the way no longer.
+    Unwatched,
     /// Every VIP has its first verdict.
     Settled,
+    /// What a session is not made of changes beside it.
+    Configure(Box<Settings>),
+    /// The neighbour reaches this node by other addresses now.
+    NextHops(Side, NextHops),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -121,9 +127,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The neighbour did not want this connection (RFC 4486 section 4).
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self, Self::Got(it) if it.is(&Notification::REJECTED))
+    }
+
+    /// The neighbour chose the other of two connections (RFC 4271 section 6.8).
+    pub(super) fn is_of_the_other(&self) -> bool {
+        self.is_rejection() || matches!(self, Self::Got(it) if it.is(&Notification::COLLISION))
+    }
+
     /// BFD ended the session, here or there (RFC 9384): that is for BFD to pace, and says nothing against the neighbour.
     pub(super) fn is_of_the_path(&self) -> bool {
-        matches!(self, Self::Sent(it) | Self::Got(it) if *it == Notification::BFD_DOWN)
+        matches!(self, Self::Sent(it) | Self::Got(it) if it.is(&Notification::BFD_DOWN))
     }
 }
 

@@ -12,8 +12,9 @@ mod pace;
 pub mod peering;
 pub mod policy;
 pub mod rib;
+mod settings;
 
-pub use net::{Error, Handle, start};
+pub use net::{Error, Handle, Prepared, idle, start};
 
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,7 @@ pub(super) fn show(neighbours: &[Neighbour], screen: &mut Screen) -> Result<(), 
             "bfd",
             "announced",
             "last notification",
+            "last failure",
         ],
         &rows,
     )?;
@@ -79,33 +80,49 @@ fn row(neighbour: &Neighbour) -> Vec<Cell> {
         Cell::text(or_dash(&neighbour.families.join(" "))),
         Cell::text(neighbour.bfd.as_deref().unwrap_or("-")),
         Cell::number(neighbour.announced.len()),
-        Cell::text(last(neighbour)),
+        Cell::text(last_notification(neighbour)),
+        Cell::text(last_failure(neighbour)),
     ]
 }
 
-/// The later of both, or why there is no session.
-fn last(neighbour: &Neighbour) -> String {
+/// The later of both: what a router said of the end of a session is not lost by attempts that fail afterwards.
+fn last_notification(neighbour: &Neighbour) -> String {
     let sent = neighbour.last_sent.iter().map(|said| ("sent", said));
     let received = neighbour
         .last_received
         .iter()
         .map(|said| ("received", said));
     let last = sent.chain(received).min_by_key(|(_, said)| said.seconds);
-    let failure = neighbour.last_failure.clone();
-    let failure = failure.filter(|_| neighbour.state != "established");
     let told = last.map(|(way, said)| {
         let text = said
             .text
             .as_ref()
             .map(|text| format!(": {text}"))
             .unwrap_or_default();
-        let ago = span(Duration::from_secs(said.seconds));
         format!(
-            "{way} {}/{} {}{text}, {ago} ago",
-            said.code, said.subcode, said.name
+            "{way} {}/{} {}{text}, {}",
+            said.code,
+            said.subcode,
+            said.name,
+            ago(said.seconds)
         )
     });
-    failure.or(told).unwrap_or_else(|| "-".to_owned())
+    told.unwrap_or_else(|| "-".to_owned())
+}
+
+/// Why there is no session.
+fn last_failure(neighbour: &Neighbour) -> String {
+    let failure = neighbour.last_failure.as_ref();
+    let failure = failure.filter(|_| neighbour.state != "established");
+    let told = failure.map(|failure| match neighbour.last_failure_seconds {
+        Some(seconds) => format!("{failure}, {}", ago(seconds)),
+        None => failure.clone(),
+    });
+    told.unwrap_or_else(|| "-".to_owned())
+}
+
+fn ago(seconds: u64) -> String {
+    format!("{} ago", span(Duration::from_secs(seconds)))
 }
 
 fn routes(neighbour: &Neighbour) -> Vec<Vec<Cell>> {
@@ -141,12 +158,28 @@ mod tests {
         assert_eq!(
             paper.text(),
             "\
-neighbour    as     state        since  flaps  hold  families  bfd  announced  last notification
-192.0.2.254  65000  established  1h 0m      2  9s    ipv4      up           1  received 6/2 Administrative Shutdown: maintenance, 1h 1m ago
+neighbour    as     state        since  flaps  hold  families  bfd  announced  last notification                                             last failure
+192.0.2.254  65000  established  1h 0m      2  9s    ipv4      up           1  received 6/2 Administrative Shutdown: maintenance, 1h 1m ago  -
 
 prefix         told to      next hop   as path  med  pref  communities
 192.0.2.10/32  192.0.2.254  192.0.2.1  65001    100  -     65001:100
 "
         );
+    }
+
+    #[test]
+    fn a_routers_reason_stays_beside_the_attempts_that_fail_after_it() {
+        let mut neighbour = sample::status().bgp.remove(0);
+        neighbour.state = "active".to_owned();
+        neighbour.last_failure =
+            Some("the connection ended in open-sent: Connection reset by peer".to_owned());
+        neighbour.last_failure_seconds = Some(1);
+        let told = last_notification(&neighbour);
+        assert!(
+            told.contains("6/2") && told.ends_with("1h 1m ago"),
+            "{told}"
+        );
+        let failure = last_failure(&neighbour);
+        assert!(failure.ends_with("reset by peer, 1s ago"), "{failure}");
     }
 }

@@ -42,6 +42,9 @@ pub struct Neighbour {
     pub last_received: Option<Said>,
     /// Why the last session ended or did not come up.
     pub last_failure: Option<String>,
+    /// How long ago that was.
+    #[serde(default)]
+    pub last_failure_seconds: Option<u64>,
 }
 
 /// What a neighbour says of itself.

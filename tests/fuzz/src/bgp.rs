@@ -11,7 +11,7 @@ use ober_user::{
     bgp::{
         connection::{Remote, Settings},
         event::{Action, Event, Path, Side},
-        message::{Communities, Family, Notification, Received, decode, frame, judge},
+        message::{Communities, Family, Notification, Received, Terms, decode, frame, judge},
         peering::Peering,
         rib::{NextHops, Route, Routes},
     },
@@ -43,8 +43,18 @@ fn look_into(received: &Received, bytes: usize) {
     let Received::Update(update) = received else {
         return;
     };
-    for (wide, internal) in [(true, true), (true, false), (false, false)] {
-        match judge(update, wide, internal) {
+    let families = [
+        BTreeSet::from([Family::Ipv4]),
+        BTreeSet::from([Family::Ipv4, Family::Ipv6]),
+    ];
+    let sessions = [(true, true, 1), (true, false, 0), (false, false, 1)];
+    for (wide, internal, families) in sessions.map(|(a, b, of)| (a, b, &families[of])) {
+        let terms = Terms {
+            wide,
+            internal,
+            families,
+        };
+        match judge(update, terms) {
             // A prefix takes at least one byte.
             Ok(judged) => assert!(judged.announced.len() + judged.withdrawn.len() <= bytes),
             Err(refusal) => assert!(refusal.data.len() <= bytes + 8),

@@ -26,10 +26,12 @@ use rustbgpd_wire::{
 pub use rustbgpd_wire::UpdateMessage as Raw;
 
 pub use self::{
+    judge::{Judged, Terms, judge},
     notify::Notification,
-    received::{Judged, Received, decode, frame, judge},
+    received::{Received, decode, frame},
 };
 
+mod judge;
 mod notify;
 mod received;
 

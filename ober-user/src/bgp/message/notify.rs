@@ -1,9 +1,12 @@
 //! NOTIFICATION: what went wrong, and the end of the session. RFC 4271 section 6, RFC 4486, RFC 6608, RFC 9384.
 
-use super::{Bytes, NotificationCode, NotificationMessage, fmt, notification};
+use super::{Bytes, HEADER, LONGEST, NotificationCode, NotificationMessage, fmt, notification};
+use crate::text::tame;
 
 /// Longest text of a shutdown, in bytes (RFC 9003).
 const LONGEST_TEXT: usize = 255;
+/// Bytes of data that fit behind code and subcode.
+const MOST_DATA: usize = LONGEST - HEADER - 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
@@ -21,6 +24,8 @@ impl Notification {
     pub const HOLD_TIMER_EXPIRED: Self = Self::bare(4, 0);
     pub const DECONFIGURED: Self = Self::bare(6, 3);
     pub const CONFIGURATION_CHANGED: Self = Self::bare(6, 6);
+    /// RFC 4486 section 4.
+    pub const REJECTED: Self = Self::bare(6, 5);
     pub const COLLISION: Self = Self::bare(6, 7);
     /// RFC 9384.
     pub const BFD_DOWN: Self = Self::bare(6, 10);
@@ -33,12 +38,20 @@ impl Notification {
         }
     }
 
+    /// Of data that is too long, such as a message that was too long, its beginning is said.
     pub fn with(code: u8, subcode: u8, data: impl Into<Vec<u8>>) -> Self {
+        let mut data = data.into();
+        data.truncate(MOST_DATA);
         Self {
             code,
             subcode,
-            data: data.into(),
+            data,
         }
+    }
+
+    /// Does it mean the same, whatever data comes with it?
+    pub fn is(&self, other: &Self) -> bool {
+        (self.code, self.subcode) == (other.code, other.subcode)
     }
 
     /// Administrative shutdown with a reason for people (RFC 9003): at most 255 bytes of it are said.
@@ -83,7 +96,7 @@ impl fmt::Display for Notification {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} ({}/{})", self.name(), self.code, self.subcode)?;
         match self.text() {
-            Some(text) => write!(out, ": {text}"),
+            Some(text) => write!(out, ": {}", tame(&text)),
             None => Ok(()),
         }
     }

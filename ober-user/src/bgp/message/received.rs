@@ -1,13 +1,9 @@
 //! What comes in: nothing of it is believed before it was looked at, and nothing is kept.
 
-use rustbgpd_wire::{
-    ErrorDisposition, UpdateValidationOptions, validate::validate_update_attributes_with_context,
-};
-
 use super::{
     AS_TRANS, BTreeSet, Bytes, Capabilities, Capability, DecodeError, Duration, Family, HEADER,
-    IpNet, Kind, LONGEST, Notification, Open, OpenMessage, PathAttribute, Prefix, Raw, Refresh,
-    RouteRefreshSubtype, Safi, decode_message,
+    Kind, LONGEST, Notification, Open, OpenMessage, Raw, Refresh, RouteRefreshSubtype,
+    decode_message,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +85,7 @@ pub fn decode(frame: &[u8]) -> Result<Received, Notification> {
 }
 
 /// What is to be said about bytes that are no message.
-fn complaint(error: &DecodeError) -> Notification {
+pub(super) fn complaint(error: &DecodeError) -> Notification {
     let (code, subcode, data) = error.to_notification();
     Notification::with(code.as_u8(), subcode, &data[..])
 }
@@ -130,82 +126,4 @@ fn open_of(open: &OpenMessage) -> Open {
         id: open.bgp_identifier,
         capabilities: able,
     }
-}
-
-/// What an UPDATE says, after RFC 7606.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    pub announced: Vec<IpNet>,
-    /// With those that are treated as withdrawn for an attribute that is wrong.
-    pub withdrawn: Vec<IpNet>,
-    /// Attribute types that were wrong. Not empty: the UPDATE was malformed.
-    pub malformed: BTreeSet<u8>,
-}
-
-/// Looks into an UPDATE. An error ends the session; what does not is told in the answer.
-pub fn judge(update: &Raw, wide: bool, internal: bool) -> Result<Judged, Notification> {
-    let revised = update.parse_revised(wide, internal, false, &[]);
-    let revised = revised.map_err(|error| complaint(&error))?;
-    let mut worst = None;
-    let mut judged = Judged::default();
-    for wrong in &revised.malformed {
-        judged.malformed.insert(wrong.type_code);
-        worst = worst.max(Some(wrong.disposition));
-    }
-    let update = revised.update;
-    judged.announced = classic(&update.announced);
-    judged.withdrawn = classic(&update.withdrawn);
-    let has_classic = !judged.announced.is_empty();
-    for attribute in &update.attributes {
-        match attribute {
-            PathAttribute::MpReachNlri(reach) if reach.safi == Safi::Unicast => {
-                judged.announced.extend(prefixes(&reach.announced));
-            }
-            PathAttribute::MpUnreachNlri(unreach) if unreach.safi == Safi::Unicast => {
-                judged.withdrawn.extend(prefixes(&unreach.withdrawn));
-            }
-            _ => {}
-        }
-    }
-    let mut options = UpdateValidationOptions::default();
-    // Next hops are not used, so what kind of address they are is the neighbour's business.
-    options.allow_ipv4_link_local_mp_reach_next_hop = true;
-    options.link_local_next_hop = true;
-    let announces = !judged.announced.is_empty();
-    if let Err(wrong) = validate_update_attributes_with_context(
-        &update.attributes,
-        announces,
-        has_classic,
-        !internal,
-        options,
-    ) {
-        judged.malformed.insert(wrong.type_code);
-        worst = worst.max(Some(wrong.error.disposition));
-        if wrong.error.disposition == ErrorDisposition::SessionReset {
-            return Err(Notification::with(3, wrong.error.subcode, wrong.error.data));
-        }
-    }
-    match worst {
-        None | Some(ErrorDisposition::AttributeDiscard) => {}
-        Some(ErrorDisposition::TreatAsWithdraw) => {
-            let announced = std::mem::take(&mut judged.announced);
-            judged.withdrawn.extend(announced);
-        }
-        Some(ErrorDisposition::SessionReset) => return Err(Notification::bare(3, 1)),
-    }
-    Ok(judged)
-}
-
-fn classic(entries: &[rustbgpd_wire::Ipv4NlriEntry]) -> Vec<IpNet> {
-    let prefix = |entry: &rustbgpd_wire::Ipv4NlriEntry| {
-        IpNet::new(entry.prefix.addr.into(), entry.prefix.len).ok()
-    };
-    entries.iter().filter_map(prefix).collect()
-}
-
-fn prefixes(entries: &[rustbgpd_wire::NlriEntry]) -> impl Iterator<Item = IpNet> {
-    entries.iter().filter_map(|entry| match entry.prefix {
-        Prefix::V4(prefix) => IpNet::new(prefix.addr.into(), prefix.len).ok(),
-        Prefix::V6(prefix) => IpNet::new(prefix.addr.into(), prefix.len).ok(),
-    })
 }

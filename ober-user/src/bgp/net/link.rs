@@ -1,8 +1,9 @@
 //! One TCP connection: bytes to messages and back.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::AsRawFd as _, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::{
     io::{AsyncWriteExt as _, Interest},
     net::TcpStream,
@@ -16,6 +17,10 @@ use crate::bgp::message::{self, Message, Notification, Received};
 const CHUNK: usize = 16 * 1024;
 /// A neighbour that takes nothing while this much is waiting for it is none.
 const MOST_WAITING: usize = 1 << 20;
+/// What a connection that cannot be written to any more may still hold for us.
+const MOST_LEFT: usize = 1 << 20;
+/// Refused connections whose end is waited for at once.
+const MOST_REFUSED: usize = 16;
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -29,13 +34,30 @@ pub(super) enum Came {
     Written,
 }
 
+/// Writing failed.
+#[derive(Debug)]
+struct Broken {
+    why: String,
+    /// Bytes that are still read: a neighbour that takes nothing may go on sending for ever.
+    left: usize,
+}
+
+impl Broken {
+    fn of(why: &impl ToString) -> Self {
+        Self {
+            why: why.to_string(),
+            left: MOST_LEFT,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TcpStream,
     inbox: BytesMut,
     outbox: BytesMut,
-    /// Why writing failed; told when it is waited for next.
-    broken: Option<String>,
+    /// Told when everything that the neighbour said before has been heard.
+    broken: Option<Broken>,
 }
 
 impl Link {
@@ -62,11 +84,14 @@ impl Link {
         // Messages that are here already must not keep the others of this thread waiting.
         tokio::task::consume_budget().await;
         loop {
-            if let Some(reason) = self.broken.take() {
-                return Came::Closed(reason);
-            }
             if let Some(came) = self.message() {
                 return came;
+            }
+            if let Some(broken) = &self.broken {
+                if broken.left > 0 && self.read_left() {
+                    continue;
+                }
+                return Came::Closed(self.broken.take().map_or_else(String::new, |it| it.why));
             }
             let waits = !self.outbox.is_empty();
             let interest = if waits {
@@ -113,13 +138,26 @@ impl Link {
         }
     }
 
+    /// Reads what the kernel still has, also where the runtime has not been told of it yet. Was there anything?
+    fn read_left(&mut self) -> bool {
+        let mut bytes = [0; CHUNK];
+        let got = recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
+        let got = got.unwrap_or_default();
+        self.inbox
+            .extend_from_slice(bytes.get(..got).unwrap_or_default());
+        if let Some(broken) = &mut self.broken {
+            broken.left = broken.left.saturating_sub(got);
+        }
+        got > 0
+    }
+
     fn write(&mut self) {
         while !self.outbox.is_empty() {
             match self.stream.try_write(&self.outbox) {
                 Ok(written) => self.outbox.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    self.broken = Some(error.to_string());
+                    self.broken = Some(Broken::of(&error));
                     return;
                 }
             }
@@ -128,15 +166,28 @@ impl Link {
 
     /// At once, as far as the kernel takes it.
     pub(super) fn send(&mut self, message: &Message) {
+        if self.broken.is_some() {
+            // The neighbour cannot hear it any more.
+            return;
+        }
         match message.encode() {
             Ok(bytes) => self.outbox.extend_from_slice(&bytes),
-            Err(error) => self.broken = Some(error.to_string()),
+            Err(error) => self.broken = Some(Broken::of(&error)),
         }
         if self.broken.is_none() {
             self.write();
         }
         if self.outbox.len() > MOST_WAITING {
-            self.broken = Some("the neighbour takes nothing any more".into());
+            self.broken = Some(Broken::of(&"the neighbour takes nothing any more"));
+        }
+    }
+
+    /// Tells the other end that the connection is not wanted (RFC 4486 section 4). A few at a time are given the time to
+    /// hear it; what is said to others may be overtaken by the end of the connection.
+    pub(super) fn refuse(mut self, farewells: &mut JoinSet<()>) {
+        self.send(&Message::Notification(Notification::REJECTED));
+        if farewells.len() < MOST_REFUSED {
+            self.close(farewells);
         }
     }
 

@@ -2,21 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use socket2::Socket;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 
-use super::{neighbour::Command, socket};
+use super::{link::Link, neighbour::Command, socket};
 use crate::config::bgp::Neighbour;
 
 /// Strangers that are remembered, so that each is logged once.
@@ -29,24 +30,32 @@ pub(super) type Guests = BTreeMap<IpAddr, (Neighbour, mpsc::UnboundedSender<Comm
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) listener: Arc<TcpListener>,
-    task: JoinHandle<()>,
+    /// `None`: connections wait.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Door {
-    pub(super) fn open(
-        at: SocketAddr,
-        guests: watch::Receiver<Guests>,
-        strangers: Arc<AtomicU64>,
-    ) -> std::io::Result<Self> {
-        let listener = Arc::new(socket::listen(at)?);
-        let task = tokio::spawn(answer(listener.clone(), guests, strangers));
-        Ok(Self { listener, task })
+    /// Must be called inside a runtime.
+    pub(super) fn open(socket: Socket) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: Arc::new(socket::listen(socket)?),
+            task: None,
+        })
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn answer(&mut self, guests: &watch::Sender<Guests>, strangers: &Arc<AtomicU64>) {
+        let answer = || {
+            let (listener, guests) = (self.listener.clone(), guests.subscribe());
+            tokio::spawn(answer(listener, guests, strangers.clone()))
+        };
+        self.task.get_or_insert_with(answer);
     }
 }
 
@@ -55,8 +64,9 @@ async fn answer(
     guests: watch::Receiver<Guests>,
     strangers: Arc<AtomicU64>,
 ) {
-    let mut known = BTreeSet::new();
+    let (mut known, mut farewells) = (BTreeSet::new(), JoinSet::new());
     loop {
+        while farewells.try_join_next().is_some() {}
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -72,6 +82,7 @@ async fn answer(
             continue;
         }
         strangers.fetch_add(1, Ordering::Relaxed);
+        Link::new(stream).refuse(&mut farewells);
         if known.len() < MOST_REMEMBERED && known.insert(peer.ip()) {
             let address = peer.ip();
             tracing::warn!(%address, "BGP: refused a connection: no [[bgp.neighbours]] has this address");

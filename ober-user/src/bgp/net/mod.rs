@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -56,7 +57,8 @@ pub enum Error {
     #[error("limit the segments of BGP connections to {at}: {source}; leave `mss` out")]
     Clamp { at: SocketAddr, source: io::Error },
     #[error(
-        "sign BGP connections of {neighbour} with its password: {source}; the kernel needs CONFIG_TCP_MD5SIG"
+        "sign BGP connections of {neighbour} with its password: {source}; the kernel needs CONFIG_TCP_MD5SIG, and for many \
+         passwords a larger net.core.optmem_max"
     )]
     Sign {
         neighbour: IpAddr,
@@ -67,23 +69,28 @@ pub enum Error {
 /// Starts speaking to all neighbours. Nothing is announced before [`Handle::stand`]. Sockets are made in the network
 /// namespace of the calling thread and of the current runtime's.
 pub fn start(config: &Bgp) -> Result<Handle, Error> {
+    let handle = idle(config);
+    handle.configure(config)?;
+    Ok(handle)
+}
+
+/// Speaks to no neighbour and listens nowhere until it is configured.
+pub fn idle(config: &Bgp) -> Handle {
     let (guests, _) = watch::channel(Guests::new());
-    let mut speaker = Speaker {
-        runtime: runtime::Handle::current(),
-        config: config.clone(),
-        id: Ipv4Addr::UNSPECIFIED,
-        standings: BTreeMap::new(),
-        settled: false,
-        neighbours: BTreeMap::new(),
-        doors: BTreeMap::new(),
-        guests,
-        strangers: Arc::default(),
-        leaving: Vec::new(),
-    };
-    speaker.configure(config)?;
-    Ok(Handle {
-        speaker: Mutex::new(speaker),
-    })
+    Handle {
+        speaker: Mutex::new(Speaker {
+            runtime: runtime::Handle::current(),
+            config: config.clone(),
+            id: Ipv4Addr::UNSPECIFIED,
+            standings: BTreeMap::new(),
+            settled: false,
+            neighbours: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            guests,
+            strangers: Arc::default(),
+            leaving: Vec::new(),
+        }),
+    }
 }
 
 /// The speaker. Dropped without [`Handle::stop`], every session ends without a word, as if the daemon had died.
@@ -101,7 +108,18 @@ impl Handle {
     /// Makes the neighbours what the configuration says. Only what a session is made of ends sessions, and only those
     /// it is about. After an error the neighbours are as before.
     pub fn configure(&self, config: &Bgp) -> Result<(), Error> {
-        self.speaker().configure(config)
+        let prepared = self.prepare(config)?;
+        self.commit(prepared)
+    }
+
+    /// Does all of a change that may be refused. No neighbour notices, and what is dropped leaves nothing behind.
+    pub fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
+        self.speaker().prepare(config)
+    }
+
+    /// Makes the change.
+    pub fn commit(&self, prepared: Prepared) -> Result<(), Error> {
+        self.speaker().commit(prepared)
     }
 
     /// Says how a VIP stands from now on. The UPDATEs are on their way when the neighbours' tasks have run.
@@ -184,7 +202,6 @@ impl Handle {
 #[derive(Debug)]
 struct Running {
     settings: bgp::Neighbour,
-    /// What its session is made of.
     machine: connection::Settings,
     commands: mpsc::UnboundedSender<Command>,
     reports: watch::Receiver<Report>,
@@ -197,6 +214,16 @@ impl Running {
     fn tell(&self, command: Command) {
         // The task ends only after it was told to.
         self.commands.send(command).unwrap_or_default();
+    }
+
+    /// What changes beside the session.
+    fn follow(&mut self, settings: &bgp::Neighbour, machine: connection::Settings) {
+        if self.settings != *settings || self.machine != machine {
+            let change = (settings.clone(), machine.clone());
+            self.tell(Command::Configure(Box::new(change)));
+            self.settings = settings.clone();
+            self.machine = machine;
+        }
     }
 
     fn end(self, notification: Notification) -> JoinHandle<()> {
@@ -228,8 +255,17 @@ impl Drop for Speaker {
     }
 }
 
+/// A change that nothing refuses any more.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Bgp,
+    id: Ipv4Addr,
+    /// Those that were not open yet.
+    doors: BTreeMap<SocketAddr, Door>,
+}
+
 impl Speaker {
-    fn configure(&mut self, config: &Bgp) -> Result<(), Error> {
+    fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
         let id = match config.router_id {
             Some(id) => id,
             // Once taken it stays: a new one would end every session.
@@ -238,14 +274,31 @@ impl Speaker {
                 .map_err(|source| Error::Addresses { source })?
                 .ok_or(Error::NoIdentifier)?,
         };
+        let _inside = self.runtime.enter();
+        self.rehearse(config)?;
+        Ok(Prepared {
+            config: config.clone(),
+            id,
+            doors: self.open_doors(config)?,
+        })
+    }
+
+    fn commit(&mut self, prepared: Prepared) -> Result<(), Error> {
+        let Prepared { config, id, doors } = prepared;
         let runtime = self.runtime.clone();
         let _inside = runtime.enter();
-        let doors = self.open_doors(config)?;
-        self.equip(config, &doors)?;
         self.doors.retain(|at, _| config.listen.contains(at));
         self.doors.extend(doors);
+        // Before a neighbour may connect.
+        let stays = |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
+        let gone = self.neighbours.keys().filter(|address| !stays(address));
+        let gone: Vec<IpAddr> = gone.copied().collect();
+        for (at, door) in &mut self.doors {
+            equip(&*door.listener, *at, &gone, &config.neighbours)?;
+            door.answer(&self.guests, &self.strangers);
+        }
         self.id = id;
-        self.config = config.clone();
+        self.config = config;
         self.leaving.retain(|task| !task.is_finished());
         self.replace_neighbours();
         self.announce();
@@ -259,56 +312,47 @@ impl Speaker {
             .iter()
             .filter(|at| !self.doors.contains_key(at));
         let open = closed.map(|&at| {
-            let door = Door::open(at, self.guests.subscribe(), self.strangers.clone());
-            Ok((at, door.map_err(|source| Error::Listen { at, source })?))
+            let failed = |source| Error::Listen { at, source };
+            let socket = socket::bound(at).map_err(failed)?;
+            // Before anybody may connect.
+            equip(&socket, at, &[], &config.neighbours)?;
+            Ok((at, Door::open(socket).map_err(failed)?))
         });
         open.collect()
     }
 
-    /// Passwords and segment sizes on every listening socket, before a neighbour may connect.
-    fn equip(&self, config: &Bgp, new: &BTreeMap<SocketAddr, Door>) -> Result<(), Error> {
-        for (at, door) in self.doors.iter().chain(new) {
-            let clamped = socket::clamp(&door.listener, &config.neighbours);
-            clamped.map_err(|source| Error::Clamp { at: *at, source })?;
-            let signs = |neighbour: &bgp::Neighbour, result: io::Result<()>| {
-                let neighbour = neighbour.address;
-                result.map_err(|source| Error::Sign { neighbour, source })
-            };
-            for neighbour in &config.neighbours {
-                signs(neighbour, socket::sign(&door.listener, neighbour))?;
-            }
-            let stays =
-                |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
-            for (_, gone) in self
-                .neighbours
-                .iter()
-                .filter(|(address, _)| !stays(address))
-            {
-                signs(
-                    &gone.settings,
-                    socket::unsign(&door.listener, &gone.settings),
-                )?;
+    /// Does the kernel take all that the sockets which go on listening are to have? Tried on sockets that no neighbour can connect
+    /// to, for those in use are not touched before the change is made.
+    fn rehearse(&self, config: &Bgp) -> Result<(), Error> {
+        for v4 in [true, false] {
+            let mut stay = self.doors.keys().filter(|at| config.listen.contains(at));
+            if let Some(&at) = stay.find(|at| at.is_ipv4() == v4) {
+                let blank = socket::blank(v4).map_err(|source| Error::Listen { at, source })?;
+                equip(&blank, at, &[], &config.neighbours)?;
             }
         }
         Ok(())
     }
 
-    /// Ends the tasks of neighbours that are gone or are another session now, and starts those that are new.
+    /// Ends the tasks of neighbours that are gone or need another session, tells the others what else has changed, and
+    /// starts those that are new.
     fn replace_neighbours(&mut self) {
         let wanted: BTreeMap<IpAddr, bgp::Neighbour> = {
             let all = self.config.neighbours.iter();
             all.map(|it| (it.address, it.clone())).collect()
         };
-        for (address, running) in std::mem::take(&mut self.neighbours) {
+        for (address, mut running) in std::mem::take(&mut self.neighbours) {
             let goodbye = match wanted.get(&address) {
                 None => Notification::DECONFIGURED,
                 Some(settings)
-                    if *settings != running.settings
-                        || self.machine(settings) != running.machine =>
+                    if self.id != running.machine.id
+                        || !settings.session_differs(&running.settings).is_empty() =>
                 {
                     Notification::CONFIGURATION_CHANGED
                 }
-                Some(_) => {
+                Some(settings) => {
+                    let machine = self.machine(settings);
+                    running.follow(settings, machine);
                     self.neighbours.insert(address, running);
                     continue;
                 }
@@ -398,6 +442,26 @@ impl Speaker {
             }
         }
     }
+}
+
+/// Passwords and segment sizes of a listening socket. Those that are gone go first: the kernel has room for so many alone.
+fn equip(
+    listener: &impl AsFd,
+    at: SocketAddr,
+    gone: &[IpAddr],
+    neighbours: &[bgp::Neighbour],
+) -> Result<(), Error> {
+    let v4 = at.is_ipv4();
+    let gone = gone.iter().map(|address| (*address, None));
+    let stay = neighbours
+        .iter()
+        .map(|it| (it.address, it.password.as_ref()));
+    for (neighbour, password) in gone.chain(stay) {
+        let signed = socket::sign(listener, v4, neighbour, password);
+        signed.map_err(|source| Error::Sign { neighbour, source })?;
+    }
+    let clamped = socket::clamp(listener, v4, neighbours);
+    clamped.map_err(|source| Error::Clamp { at, source })
 }
 
 /// Any number will do, as long as neighbours and starts differ.

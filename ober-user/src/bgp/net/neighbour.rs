@@ -1,6 +1,6 @@
 //! The world of one neighbour's machine: its connections, and what it is told.
 
-use std::{future::Future, io, pin::Pin};
+use std::{collections::VecDeque, future::Future, io, pin::Pin};
 
 use tokio::{
     net::TcpStream,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     bgp::{
+        connection,
         event::{Action, Event, Report, Side, State},
         message::Notification,
         peering::Peering,
@@ -27,6 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Command {
     Event(Event),
+    /// What the session is not made of.
+    Configure(Box<(Settings, connection::Settings)>),
     Accepted(TcpStream),
     /// Answered when all that was decided before has been written.
     Flush(oneshot::Sender<()>),
@@ -45,6 +48,8 @@ pub(super) struct Neighbour {
     /// Accepted, but the machine has not said whether it wants it.
     visitor: Option<Link>,
     dialing: Option<Dialing>,
+    /// What came of a command beside its first event.
+    events: VecDeque<Event>,
     flushes: Vec<oneshot::Sender<()>>,
     farewells: JoinSet<()>,
     ending: bool,
@@ -74,6 +79,7 @@ impl Neighbour {
             theirs: None,
             visitor: None,
             dialing: None,
+            events: VecDeque::new(),
             flushes: Vec::new(),
             farewells: JoinSet::new(),
             ending: false,
@@ -136,6 +142,11 @@ impl Neighbour {
     fn command(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::Event(event) => Some(event),
+            Command::Configure(change) => {
+                let (settings, machine) = *change;
+                self.configure(settings, machine);
+                self.events.pop_front()
+            }
             Command::Flush(flush) => {
                 self.flushes.push(flush);
                 None
@@ -154,6 +165,22 @@ impl Neighbour {
                 self.visitor = Some(link);
                 Some(Event::Accepted(next_hops))
             }
+        }
+    }
+
+    fn configure(&mut self, settings: Settings, machine: connection::Settings) {
+        let was = std::mem::replace(&mut self.settings, settings);
+        self.events.push_back(Event::Configure(Box::new(machine)));
+        if was.bfd.is_some() && self.settings.bfd.is_none() {
+            self.events.push_back(Event::Unwatched);
+        }
+        if was.next_hops != self.settings.next_hops {
+            let links = [(Side::Ours, &self.ours), (Side::Theirs, &self.theirs)];
+            let links = links.into_iter().filter_map(|(side, link)| {
+                let next_hops = self.next_hops(link.as_ref()?);
+                Some(Event::NextHops(side, next_hops))
+            });
+            self.events.extend(links.collect::<Vec<_>>());
         }
     }
 
@@ -185,6 +212,9 @@ async fn dialed(dialing: &mut Option<Dialing>) -> io::Result<TcpStream> {
 impl World<Peering> for Neighbour {
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
             self.answer_flushes();
             if self.ending {
                 while self.farewells.join_next().await.is_some() {}
@@ -209,7 +239,11 @@ impl World<Peering> for Neighbour {
             Action::Dial => self.dialing = Some(Box::pin(socket::dial(self.settings.clone()))),
             Action::HangUp => self.dialing = None,
             Action::Accept => self.theirs = self.visitor.take(),
-            Action::Refuse => self.visitor = None,
+            Action::Refuse => {
+                if let Some(visitor) = self.visitor.take() {
+                    visitor.refuse(&mut self.farewells);
+                }
+            }
             Action::Send(side, message) => {
                 if let Some(link) = self.link(side) {
                     link.send(&message);

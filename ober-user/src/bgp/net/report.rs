@@ -73,6 +73,7 @@ pub(super) fn neighbour(settings: &Neighbour, report: &Report, now: Instant) -> 
             .last_failure
             .as_ref()
             .map(|(_, failure)| failure.to_string()),
+        last_failure_seconds: report.last_failure.as_ref().map(|(at, _)| ago(*at)),
     }
 }
 

@@ -9,18 +9,21 @@ use std::{
 
 use ipnet::IpNet;
 use nix::{ifaddrs::InterfaceAddress, net::if_::if_nametoindex};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::{
     bgp::rib::NextHops,
-    config::bgp::{Hops, Neighbour},
+    config::bgp::{Hops, Neighbour, Password},
     sockopt,
 };
 
 /// Class selector 6: routing protocols (RFC 2474 section 4.2.2.2).
 const NETWORK_CONTROL: u32 = 48 << 2;
 const BACKLOG: i32 = 64;
+/// How long a connection is silent before the kernel asks whether the other end is still there; after as long again without an
+/// answer it is not.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What leaves has this TTL; `None`: the kernel's.
 fn ttl(hops: Hops) -> Option<u8> {
@@ -60,6 +63,12 @@ fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
         socket.set_tos_v4(NETWORK_CONTROL)?;
     }
     socket.set_tcp_nodelay(true)?;
+    // Where both sides agree on no hold time, nothing else notices a neighbour that has lost its power.
+    let alive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3)
+        .with_retries(3);
+    socket.set_tcp_keepalive(&alive)?;
     let patience = Some(neighbour.hold_time).filter(|hold_time| !hold_time.is_zero());
     socket.set_tcp_user_timeout(patience)
 }
@@ -124,14 +133,13 @@ pub(super) fn accepted(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<
     }
 }
 
-/// Where neighbours connect to. The address need not be there yet.
-pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+/// Where neighbours will connect to. The address need not be there yet.
+pub(super) fn bound(at: SocketAddr) -> io::Result<Socket> {
+    let socket = blank(at.is_ipv4())?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     // A neighbour that checks the TTL checks it from the first answer on.
     if at.is_ipv6() {
-        socket.set_only_v6(true)?;
         socket.set_freebind_v6(true)?;
         socket.set_unicast_hops_v6(u8::MAX.into())?;
     } else {
@@ -140,39 +148,54 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     }
     sockopt::save_syn(&socket)?;
     socket.bind(&at.into())?;
+    Ok(socket)
+}
+
+/// Neighbours can connect from now on.
+pub(super) fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
+/// A socket of that family that is bound nowhere.
+pub(super) fn blank(v4: bool) -> io::Result<Socket> {
+    let domain = if v4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if !v4 {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
 /// The longest segments this socket's connections send and ask for. Who connects is not known before segments are
 /// agreed on, so it is the least of all neighbours'; none: as the path has it.
-pub(super) fn clamp(listener: &TcpListener, neighbours: &[Neighbour]) -> io::Result<()> {
-    let v4 = listener.local_addr()?.is_ipv4();
+pub(super) fn clamp(listener: &impl AsFd, v4: bool, neighbours: &[Neighbour]) -> io::Result<()> {
     let here = neighbours.iter().filter(|it| it.address.is_ipv4() == v4);
     let least = here.filter_map(|it| it.mss).min();
     SockRef::from(listener).set_tcp_mss(least.unwrap_or_default().into())
 }
 
-/// Connections of this neighbour are signed with its password, or, without one, are not.
-pub(super) fn sign(listener: &TcpListener, neighbour: &Neighbour) -> io::Result<()> {
-    if listener.local_addr()?.is_ipv4() != neighbour.address.is_ipv4() {
+/// Connections of this neighbour to a listening socket are signed with the password or, without one, are not.
+pub(super) fn sign(
+    listener: &impl AsFd,
+    v4: bool,
+    neighbour: IpAddr,
+    password: Option<&Password>,
+) -> io::Result<()> {
+    // Neighbours of the other family cannot come in here, and the kernel would not know what to do with them.
+    if neighbour.is_ipv4() != v4 {
         return Ok(());
     }
-    match &neighbour.password {
-        Some(password) => sockopt::md5(listener, neighbour.address, password.0.as_bytes()),
-        None => unsign(listener, neighbour),
-    }
-}
-
-/// Forgets the password.
-pub(super) fn unsign(listener: &TcpListener, neighbour: &Neighbour) -> io::Result<()> {
-    match sockopt::md5(listener, neighbour.address, &[]) {
-        // There was none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A kernel without signatures has none to forget.
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
-        result => result,
-    }
+    let Some(password) = password else {
+        return match sockopt::md5(listener, neighbour, &[]) {
+            // There was none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // A kernel without signatures has none to forget.
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+            result => result,
+        };
+    };
+    sockopt::md5(listener, neighbour, password.0.as_bytes())
 }
 
 /// An address of this node.
@@ -271,3 +294,29 @@ pub(super) fn router_id() -> io::Result<Option<Ipv4Addr>> {
 
 /// How long a flood of failing accepts waits for the next try.
 pub(super) const BREATH: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{LEAST, Place};
+
+    #[test]
+    fn tcp_asks_after_a_neighbour_that_no_hold_time_watches() {
+        for (address, v4) in [("192.0.2.254", true), ("2001:db8::254", false)] {
+            let text = format!(
+                "{LEAST}\n[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '{address}'\nas = 65000\nhold_time = '0'"
+            );
+            let bgp = Place::new().parse(&text).unwrap().bgp.unwrap();
+            let socket = blank(v4).unwrap();
+            prepare(&socket, &bgp.neighbours[0]).unwrap();
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+            let (interval, retries) = (
+                socket.tcp_keepalive_interval().unwrap(),
+                socket.tcp_keepalive_retries().unwrap(),
+            );
+            assert_eq!(interval * retries, KEEPALIVE);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        }
+    }
+}

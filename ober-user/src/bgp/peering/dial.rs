@@ -28,6 +28,21 @@ impl Peering {
         actions
     }
 
+    /// Connects from now on, or no longer. A connection that is there stays.
+    pub(super) fn turn(&mut self) -> Vec<Action> {
+        let passive = self.settings.passive;
+        let actions = if passive { self.hang_up() } else { Vec::new() };
+        match self.dialing {
+            Dialing::Waiting if passive => {
+                self.dialing = Dialing::Never;
+                self.pace.retry = None;
+            }
+            Dialing::Never if !passive => self.dialing = Dialing::Waiting,
+            Dialing::Never | Dialing::Waiting | Dialing::Underway | Dialing::Done => {}
+        }
+        actions
+    }
+
     pub(super) fn hang_up(&mut self) -> Vec<Action> {
         if self.dialing == Dialing::Underway {
             self.dialing = Dialing::Waiting;

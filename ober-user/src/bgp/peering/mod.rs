@@ -24,6 +24,7 @@ use super::{
 use crate::machine::Machine;
 
 mod dial;
+mod follow;
 
 const NO_ANSWER: &str =
     "no answer: is the neighbour there, and is the password the same on both sides?";
@@ -46,6 +47,7 @@ enum Dialing {
 #[derive(Clone, Debug)]
 pub struct Peering {
     settings: Settings,
+    began: Instant,
     routes: Arc<Routes>,
     settled: bool,
     settle_by: Option<Instant>,
@@ -71,6 +73,7 @@ impl Peering {
         Self {
             settle_by: Some(now + settings.settle),
             settings,
+            began: now,
             routes: Arc::default(),
             settled: false,
             path: None,
@@ -173,7 +176,12 @@ impl Peering {
                 }
                 Outcome::Notified(notification) => {
                     self.last_got = Some((now, notification.clone()));
-                    actions.extend(self.lost(now, side, &Failure::Got(notification)));
+                    let failure = Failure::Got(notification);
+                    actions.extend(if failure.is_rejection() && self.is_unanswered(side) {
+                        self.unanswered(now, side, failure)
+                    } else {
+                        self.lost(now, side, &failure)
+                    });
                     break;
                 }
             }
@@ -255,9 +263,7 @@ impl Peering {
         };
         self.malformed += connection.malformed();
         let mut actions = vec![Action::Close(side)];
-        // RFC 4271 section 6.8: the neighbour chose the other one.
-        let collision = matches!(failure, Failure::Got(it) if (it.code, it.subcode) == (6, 7));
-        if !collision || self.connections.is_empty() {
+        if !failure.is_of_the_other() || self.connections.is_empty() {
             self.last_failure = Some((now, failure.clone()));
             actions.push(Action::Failed(failure.clone()));
         }
@@ -380,7 +386,13 @@ impl Peering {
         }
     }
 
-    /// A connection ended before the neighbour said anything: on to Active (RFC 4271 section 8.2.2, event 18). Were it
+    /// Has the neighbour not said who it is yet?
+    fn is_unanswered(&self, side: Side) -> bool {
+        let phase = self.connections.get(&side).map(Connection::phase);
+        matches!(phase, Some(Phase::Delay | Phase::OpenSent))
+    }
+
+    /// A connection ended before the neighbour said who it is, or it did not want it: on to Active (RFC 4271 section 8.2.2, event 18). Were it
     /// a failure with a pause, two speakers would refuse one another in turns for ever.
     fn unanswered(&mut self, now: Instant, side: Side, failure: Failure) -> Vec<Action> {
         self.connections.remove(&side);
@@ -391,8 +403,12 @@ impl Peering {
         if self.pace.retry.is_none() && self.dialing != Dialing::Never {
             self.wait(now);
         }
-        self.last_failure = Some((now, failure.clone()));
-        vec![Action::Close(side), Action::Failed(failure)]
+        let mut actions = vec![Action::Close(side)];
+        if !failure.is_of_the_other() || self.connections.is_empty() {
+            self.last_failure = Some((now, failure.clone()));
+            actions.push(Action::Failed(failure));
+        }
+        actions
     }
 
     /// What the machine is in now; counts the sessions that ended.
@@ -435,7 +451,10 @@ impl Machine for Peering {
                 self.routes = routes;
                 self.sync(now)
             }
+            Event::Unwatched => self.unwatched(now),
             Event::Settled => self.settle(now),
+            Event::Configure(settings) => self.configure(now, *settings),
+            Event::NextHops(side, next_hops) => self.next_hops(now, side, next_hops),
         };
         self.look(now);
         actions

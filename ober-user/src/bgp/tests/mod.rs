@@ -202,11 +202,14 @@ fn the_machines_know_no_socket_clock_task_nor_log() {
         include_str!("../pace.rs"),
         include_str!("../peering/mod.rs"),
         include_str!("../peering/dial.rs"),
+        include_str!("../peering/follow.rs"),
         include_str!("../policy.rs"),
         include_str!("../rib.rs"),
         include_str!("../message/mod.rs"),
         include_str!("../message/notify.rs"),
+        include_str!("../message/judge.rs"),
         include_str!("../message/received.rs"),
+        include_str!("../settings.rs"),
     ];
     for source in sources {
         for word in [

@@ -117,6 +117,30 @@ pub struct Neighbour {
     pub bfd: Option<Supervision>,
 }
 
+impl Neighbour {
+    /// The keys of what a session is made of that are others in `other`: with those the session ends, whatever else changes
+    /// stays beside it.
+    pub fn session_differs(&self, other: &Self) -> Vec<&'static str> {
+        let same = [
+            ("port", self.port == other.port),
+            ("as", self.remote == other.remote),
+            ("local_as", self.local_as == other.local_as),
+            ("password", self.password == other.password),
+            ("ttl_security or multihop", self.hops == other.hops),
+            ("source", self.source == other.source),
+            ("interface", self.interface == other.interface),
+            ("hold_time", self.hold_time == other.hold_time),
+            ("families", self.families == other.families),
+            (
+                "extended_next_hop",
+                self.extended_next_hop == other.extended_next_hop,
+            ),
+        ];
+        let differ = same.into_iter().filter(|(_, same)| !same);
+        differ.map(|(key, _)| key).collect()
+    }
+}
+
 /// How BFD watches the way to a neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervision {

@@ -47,5 +47,6 @@ pub(super) fn neighbour() -> bgp::Neighbour {
             seconds: 3700,
         }),
         last_failure: None,
+        last_failure_seconds: None,
     }
 }

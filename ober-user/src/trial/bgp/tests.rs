@@ -39,6 +39,7 @@ fn down() -> Session {
         families: vec![],
         opened: None,
         last_failure: Some("cannot connect: Connection refused (os error 111)".into()),
+        last_failure_seconds: Some(0),
         ..up()
     }
 }
