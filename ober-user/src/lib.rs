@@ -60,8 +60,10 @@ pub mod realtime;
 pub mod announce;
 pub mod bfd;
 pub mod bgp;
+pub mod filter;
 pub mod gate;
 pub mod plan;
+pub mod routers;
 pub mod sockopt;
 pub mod vrrp;
 

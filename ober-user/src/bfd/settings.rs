@@ -41,6 +41,15 @@ impl Mode {
         }
     }
 
+    /// Where packets of such a session may come in.
+    pub(super) const fn ports(self) -> &'static [Hops] {
+        match self {
+            Self::Auto => &Hops::ALL,
+            Self::SingleHop => &[Hops::Single],
+            Self::MultiHop { .. } => &[Hops::Multi],
+        }
+    }
+
     pub(super) const fn min_ttl(self) -> u8 {
         match self {
             // RFC 5881 section 5: what came through no router still has the TTL it was sent with.

@@ -15,11 +15,12 @@ use self::{
     table::{Entry, Table},
     world::{Input, World},
 };
-use super::{Change, Event, Hops, Picture, Session, Settings};
+use super::{Change, Event, Picture, Session, Settings};
 use crate::{
     drive::{self, drive_by},
     random,
-    realtime::{Priority, Thread, Timer},
+    realtime::{Budget, Priority, Thread, Timer},
+    routers::Routers,
     status,
 };
 
@@ -77,6 +78,11 @@ struct Shown {
 
 #[derive(Debug)]
 enum Order {
+    /// Open what these need beside what is there.
+    Prepare(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
+    Routers(Routers),
+    /// A session that was to leave has left.
+    Left,
     Set(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
     AdminDown(oneshot::Sender<()>),
 }
@@ -97,8 +103,13 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle 
     let table = Arc::new(Mutex::new(Table::default()));
     let engine = Engine {
         changes,
+        orders: orders.downgrade(),
         table: Arc::clone(&table),
+        budget: thread.budget(),
+        routers: Routers::default(),
         receivers: Vec::new(),
+        prepared: Vec::new(),
+        timers: Vec::new(),
         seats: BTreeMap::new(),
         shows,
     };
@@ -112,6 +123,19 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle 
 }
 
 impl Handle {
+    /// Opens the ports that these sessions need, beside those of the sessions there are, in the place of what was prepared
+    /// before. After an error nothing is prepared.
+    pub async fn prepare(&self, sessions: Vec<Settings>) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::Prepare(sessions, done))?;
+        answer.await.map_err(|_gone| Error::Gone)?
+    }
+
+    /// Packets of others are not heard, whatever they say.
+    pub fn routers(&self, routers: Routers) -> Result<(), Error> {
+        self.order(Order::Routers(routers))
+    }
+
     /// These sessions and no others. New ones start; changed timers are negotiated while the session stays Up; those
     /// that are gone tell their peer so (`AdminDown`), then end. The first error is told; the sessions without one are set all the same.
     pub async fn set(&self, mut sessions: Vec<Settings>) -> Result<(), Error> {
@@ -181,8 +205,14 @@ struct Seat {
 
 struct Engine {
     changes: mpsc::UnboundedSender<Change>,
+    orders: mpsc::WeakUnboundedSender<Order>,
     table: Arc<Mutex<Table>>,
+    budget: Budget,
+    routers: Routers,
     receivers: Vec<Receiver>,
+    /// Sessions to come, and a timer for each.
+    prepared: Vec<Settings>,
+    timers: Vec<Timer>,
     seats: BTreeMap<Key, Seat>,
     shows: watch::Sender<Vec<Shown>>,
 }
@@ -191,8 +221,20 @@ impl Engine {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
         while let Some(order) = inbox.recv().await {
             match order {
+                Order::Prepare(sessions, done) => {
+                    let result = self.prepare(sessions);
+                    self.tidy().await;
+                    done.send(result).unwrap_or_default();
+                }
+                Order::Routers(routers) => {
+                    self.routers = routers;
+                    self.filter();
+                }
+                Order::Left => self.tidy().await,
                 Order::Set(sessions, done) => {
                     let result = self.set(sessions);
+                    (self.prepared, self.timers) = (Vec::new(), Vec::new());
+                    self.tidy().await;
                     self.show();
                     // Whoever asked may not want to know any more.
                     done.send(result).unwrap_or_default();
@@ -233,8 +275,23 @@ impl Engine {
         first
     }
 
+    /// After an error nothing is prepared.
+    fn prepare(&mut self, sessions: Vec<Settings>) -> Result<(), Error> {
+        (self.prepared, self.timers) = (Vec::new(), Vec::new());
+        for settings in &sessions {
+            self.listen(settings)?;
+            let timer = Timer::new().map_err(|source| Error::Session {
+                peer: settings.peer,
+                source,
+            });
+            self.timers.push(timer?);
+        }
+        self.prepared = sessions;
+        Ok(())
+    }
+
     fn begin(&mut self, key: Key, settings: Settings) -> Result<(), Error> {
-        self.listen(Family::of(settings.peer))?;
+        self.listen(&settings)?;
         let failed = |source| Error::Session {
             peer: settings.peer,
             source,
@@ -250,16 +307,22 @@ impl Engine {
         };
         let (shows, view) = watch::channel(first);
         let mut world = World::new(&settings, inbox, self.changes.clone(), shows, seed);
-        let mut timer = Timer::new().map_err(failed)?;
+        let timer = self.timers.pop();
+        let mut timer = timer.map_or_else(Timer::new, Ok).map_err(failed)?;
         lock(&self.table).add(Entry {
             key: key.clone(),
             discriminator,
             inputs: inputs.clone(),
         });
-        let table = Arc::clone(&self.table);
+        let (table, orders) = (Arc::clone(&self.table), self.orders.clone());
         tokio::spawn(async move {
             drive_by(&mut timer, &mut session, &mut world).await;
             lock(&table).remove(discriminator);
+            drop(world);
+            if let Some(orders) = orders.upgrade() {
+                // The engine ends with the handle.
+                orders.send(Order::Left).unwrap_or_default();
+            }
         });
         let seat = Seat {
             settings,
@@ -271,16 +334,51 @@ impl Engine {
         Ok(())
     }
 
-    /// Both ports, whatever the mode: what comes to the wrong one is to be seen.
-    fn listen(&mut self, family: Family) -> Result<(), Error> {
-        for hops in Hops::ALL {
+    /// The ports that the session may be spoken to at.
+    fn listen(&mut self, settings: &Settings) -> Result<(), Error> {
+        let family = Family::of(settings.peer);
+        for &hops in settings.mode.ports() {
             let there = |receiver: &Receiver| (receiver.family, receiver.hops) == (family, hops);
             if !self.receivers.iter().any(there) {
-                let receiver = Receiver::open(family, hops, Arc::clone(&self.table))?;
+                let (table, budget) = (Arc::clone(&self.table), self.budget.clone());
+                let receiver = Receiver::open(family, hops, table, budget)?;
                 self.receivers.push(receiver);
             }
         }
         Ok(())
+    }
+
+    /// Closes what no session is spoken to at any more, and has the kernel drop what is from nobody's peer.
+    async fn tidy(&mut self) {
+        self.seats.retain(|_, seat| !seat.inputs.is_closed());
+        let mut closed = Vec::new();
+        for receiver in std::mem::take(&mut self.receivers) {
+            let seats = self.seats.values().map(|seat| &seat.settings);
+            let mut all = seats.chain(&self.prepared);
+            if all.any(|settings| receiver.serves(settings)) {
+                self.receivers.push(receiver);
+            } else {
+                closed.push(receiver);
+            }
+        }
+        for receiver in closed {
+            receiver.close().await;
+        }
+        self.filter();
+    }
+
+    fn filter(&self) {
+        for receiver in &self.receivers {
+            let seats = self.seats.values().map(|seat| &seat.settings);
+            let mut senders: BTreeMap<IpAddr, u8> = BTreeMap::new();
+            for settings in seats.filter(|settings| receiver.serves(settings)) {
+                if self.routers.allow(settings.peer) {
+                    let least = senders.entry(settings.peer).or_insert(u8::MAX);
+                    *least = (*least).min(settings.mode.min_ttl());
+                }
+            }
+            receiver.hear(senders);
+        }
     }
 
     fn show(&self) {

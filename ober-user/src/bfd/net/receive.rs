@@ -1,27 +1,33 @@
 //! The sockets that receive: one for each family and port, for all sessions together.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket, task::JoinHandle};
 
 use super::{
-    Error, Hops, lock,
+    super::{Hops, Settings},
+    Error, lock,
     table::{Datagram, Table},
+};
+use crate::{
+    filter::{self, Block},
+    realtime::Budget,
 };
 
 /// Packets read in a row before others on the thread have their turn.
-const BATCH: usize = 32;
+const BATCH: u32 = 32;
 /// Bytes of packets that may wait to be read: some thousands, so that a flood does not push a neighbour's packets out
 /// before this thread has its turn. The usual 208 KiB are full after 277.
 const WAITING: usize = 4 << 20;
@@ -55,14 +61,6 @@ impl Family {
             Self::Ipv6 => Domain::IPV6,
         }
     }
-
-    /// Where the TTL or hop limit stands in the header.
-    const fn ttl_at(self) -> u32 {
-        match self {
-            Self::Ipv4 => 8,
-            Self::Ipv6 => 7,
-        }
-    }
 }
 
 impl fmt::Display for Family {
@@ -79,21 +77,28 @@ impl fmt::Display for Family {
 pub(super) struct Receiver {
     pub(super) family: Family,
     pub(super) hops: Hops,
-    task: JoinHandle<()>,
+    socket: Arc<UdpSocket>,
+    senders: Senders,
+    table: Arc<Mutex<Table>>,
+    task: Option<JoinHandle<()>>,
 }
+
+/// Whose packets are heard, each with the least TTL they come with. What the kernel had no room for is asked again here.
+type Senders = Arc<Mutex<Arc<BTreeMap<IpAddr, u8>>>>;
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Receiver {
-    /// Inside the runtime that is to receive.
+    /// Inside the runtime that is to receive. Hears nobody yet.
     pub(super) fn open(
         family: Family,
         hops: Hops,
         table: Arc<Mutex<Table>>,
+        budget: Budget,
     ) -> Result<Self, Error> {
         let socket = open(family, hops).map_err(|source| Error::Receive {
             family,
@@ -101,13 +106,65 @@ impl Receiver {
             source,
         })?;
         let socket = Arc::new(socket);
-        lock(&table).watch(Arc::clone(&socket));
+        let senders = Senders::default();
+        lock(&table).watch(&socket);
+        let ear = Ear {
+            socket: Arc::clone(&socket),
+            hops,
+            senders: Arc::clone(&senders),
+            table: Arc::clone(&table),
+            budget,
+        };
         Ok(Self {
             family,
             hops,
-            task: tokio::spawn(receive(socket, hops, table)),
+            socket,
+            senders,
+            table,
+            task: Some(tokio::spawn(ear.receive())),
         })
     }
+
+    /// May packets of the session come in here?
+    pub(super) fn serves(&self, settings: &Settings) -> bool {
+        self.family == Family::of(settings.peer) && settings.mode.ports().contains(&self.hops)
+    }
+
+    /// Hears these from now on, and nobody else.
+    pub(super) fn hear(&self, senders: BTreeMap<IpAddr, u8>) {
+        let six = self.family == Family::Ipv6;
+        let programs = filter::senders(six, &senders, &Block::take(), &Block::discard());
+        // Never held across a wait.
+        let mut known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(senders);
+        if let Err(error) = filter::attach(&*self.socket, &programs) {
+            let port = self.hops.port();
+            tracing::warn!(
+                %error, port,
+                "have the kernel drop BFD packets that are from no peer; they are dropped later, at the cost of the \
+                 real-time thread: raise net.core.optmem_max"
+            );
+        }
+    }
+
+    /// Returns when the port is free again.
+    pub(super) async fn close(mut self) {
+        lock(&self.table).unwatch(&self.socket);
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // An error is its end.
+            task.await.unwrap_or_default();
+        }
+    }
+}
+
+/// What receives.
+struct Ear {
+    socket: Arc<UdpSocket>,
+    hops: Hops,
+    senders: Senders,
+    table: Arc<Mutex<Table>>,
+    budget: Budget,
 }
 
 fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
@@ -128,53 +185,51 @@ fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
     }
-    match hops {
-        Hops::Single => socket.attach_filter(&only_from_the_link(family))?,
-        // Sessions differ in what they demand.
-        Hops::Multi => {}
-    }
+    // Nobody is heard before the sessions are known.
+    filter::attach(&socket, &[Block::discard()])?;
     socket.bind(&SocketAddr::new(family.any(), hops.port()).into())?;
     UdpSocket::from_std(socket.into())
 }
 
-/// RFC 5881 section 5 in the kernel. `IP_MINTTL` would say the same, but Linux heeds it for TCP alone.
-fn only_from_the_link(family: Family) -> [SockFilter; 4] {
-    const LOAD_BYTE: u16 = 0x30;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    /// `SKF_NET_OFF`: counted from the network header.
-    const NETWORK_HEADER: u32 = 0xfff0_0000;
-    [
-        SockFilter::new(LOAD_BYTE, 0, 0, NETWORK_HEADER + family.ttl_at()),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, 255),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ]
-}
-
-async fn receive(socket: Arc<UdpSocket>, hops: Hops, table: Arc<Mutex<Table>>) {
-    loop {
-        if let Err(error) = batch(&socket, hops, &table).await {
-            tracing::error!(%error, port = hops.port(), "receive BFD packets");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+impl Ear {
+    async fn receive(self) {
+        loop {
+            match self.batch().await {
+                Ok(packets) => self.budget.spend(packets).await,
+                Err(error) => {
+                    tracing::error!(%error, port = self.hops.port(), "receive BFD packets");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
+    }
+
+    /// How many packets there were.
+    async fn batch(&self) -> io::Result<u32> {
+        self.socket.readable().await?;
+        let senders = {
+            let known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&known)
+        };
+        for read in 0..BATCH {
+            let one = || one(&self.socket, self.hops, &senders, &self.table);
+            match self.socket.try_io(Interest::READABLE, one) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(BATCH)
     }
 }
 
-async fn batch(socket: &UdpSocket, hops: Hops, table: &Mutex<Table>) -> io::Result<()> {
-    socket.readable().await?;
-    for _ in 0..BATCH {
-        match socket.try_io(Interest::READABLE, || one(socket, hops, table)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn one(socket: &UdpSocket, hops: Hops, table: &Mutex<Table>) -> io::Result<()> {
+fn one(
+    socket: &UdpSocket,
+    hops: Hops,
+    senders: &BTreeMap<IpAddr, u8>,
+    table: &Mutex<Table>,
+) -> io::Result<()> {
     let mut room = [0; ROOM];
     let mut ancillary = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
     let mut slices = [IoSliceMut::new(&mut room)];
@@ -207,7 +262,9 @@ fn one(socket: &UdpSocket, hops: Hops, table: &Mutex<Table>) -> io::Result<()> {
     }
     let source = message.address.as_ref().and_then(source);
     let length = message.bytes;
-    if let (Some(source), Some(bytes)) = (source, room.get(..length)) {
+    if let (Some(source), Some(bytes)) = (source, room.get(..length))
+        && senders.contains_key(&source)
+    {
         lock(table).deliver(&Datagram {
             source,
             destination,

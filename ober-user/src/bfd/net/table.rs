@@ -39,6 +39,8 @@ pub(super) struct Table {
     strays: Drops,
     /// Those that receive.
     sockets: Vec<Arc<UdpSocket>>,
+    /// What the kernel dropped at those that are closed.
+    dropped: u64,
 }
 
 impl Table {
@@ -55,16 +57,18 @@ impl Table {
         self.strays
     }
 
-    pub(super) fn watch(&mut self, socket: Arc<UdpSocket>) {
-        self.sockets.push(socket);
+    pub(super) fn watch(&mut self, socket: &Arc<UdpSocket>) {
+        self.sockets.push(Arc::clone(socket));
+    }
+
+    pub(super) fn unwatch(&mut self, socket: &Arc<UdpSocket>) {
+        self.sockets.retain(|other| !Arc::ptr_eq(other, socket));
+        self.dropped += dropped(socket);
     }
 
     pub(super) fn dropped_by_the_kernel(&self) -> u64 {
         let sockets = self.sockets.iter();
-        // A kernel that does not tell has nothing to tell.
-        sockets
-            .map(|socket| u64::from(sockopt::drops(socket).unwrap_or_default()))
-            .sum()
+        self.dropped + sockets.map(|socket| dropped(socket)).sum::<u64>()
     }
 
     /// A discriminator no session has.
@@ -131,4 +135,9 @@ impl Table {
                 && interface.as_ref().is_none_or(here)
         })
     }
+}
+
+/// A kernel that does not tell has nothing to tell.
+fn dropped(socket: &UdpSocket) -> u64 {
+    sockopt::drops(socket).unwrap_or_default().into()
 }

@@ -1,0 +1,265 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use proptest::{prelude::*, sample::Index};
+
+use super::*;
+
+/// A packet as a socket filter sees it: where the network header begins, and where the socket's own packets do.
+struct Packet {
+    bytes: Vec<u8>,
+    network: usize,
+    own: usize,
+}
+
+impl Packet {
+    fn byte(&self, at: usize) -> Option<u32> {
+        self.bytes.get(at).map(|byte| u32::from(*byte))
+    }
+
+    fn place(&self, value: u32, behind: u32) -> usize {
+        let (base, offset) = match value.checked_sub(NETWORK) {
+            Some(offset) => (self.network, offset),
+            None => (self.own, value),
+        };
+        base + offset as usize + behind as usize
+    }
+
+    fn word(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().unwrap()))
+    }
+
+    /// Is it taken? As the kernel runs classic BPF (`Documentation/networking/filter.rst`): what cannot be loaded is dropped.
+    fn passes(&self, block: &Block) -> bool {
+        let (mut a, mut x, mut cells, mut at) = (0, 0, [0; 16], 0);
+        loop {
+            let (code, yes, no, value) = block.0[at];
+            at += 1;
+            let loaded = match code {
+                LOAD_WORD => self.word(self.place(value, 0)),
+                LOAD_BYTE => self.byte(self.place(value, 0)),
+                LOAD_BYTE_BEHIND => self.byte(self.place(value, x)),
+                LOAD_KEPT => Some(cells[value as usize]),
+                LOAD_HEADER_LENGTH => {
+                    let Some(byte) = self.byte(self.place(value, 0)) else {
+                        return false;
+                    };
+                    x = 4 * (byte & 0xf);
+                    continue;
+                }
+                KEEP => {
+                    cells[value as usize] = a;
+                    continue;
+                }
+                AND => Some(a & value),
+                JUMP => {
+                    at += value as usize;
+                    continue;
+                }
+                JUMP_IF_EQUAL | JUMP_IF_AT_LEAST => {
+                    let holds = if code == JUMP_IF_EQUAL {
+                        a == value
+                    } else {
+                        a >= value
+                    };
+                    at += usize::from(if holds { yes } else { no });
+                    continue;
+                }
+                RETURN => return value != 0,
+                other => panic!("{other:#x}"),
+            };
+            match loaded {
+                Some(value) => a = value,
+                None => return false,
+            }
+        }
+    }
+}
+
+/// A datagram of UDP, or of a raw socket of IPv6: its own packets begin behind the IP header.
+fn packet(from: IpAddr, ttl: u8, payload: &[u8]) -> Packet {
+    let mut bytes = vec![0xaa; 3];
+    let network = bytes.len();
+    match from {
+        IpAddr::V4(from) => {
+            // With an option, so that the header is longer than usual.
+            bytes.extend([0x46, 0, 0, 0, 0, 0, 0, 0, ttl, 112, 0, 0]);
+            bytes.extend(from.octets());
+            bytes.extend([224, 0, 0, 18, 1, 1, 1, 0]);
+        }
+        IpAddr::V6(from) => {
+            bytes.extend([0x60, 0, 0, 0, 0, 0, 112, ttl]);
+            bytes.extend(from.octets());
+            bytes.extend([0xff; 16]);
+        }
+    }
+    let own = bytes.len();
+    bytes.extend(payload);
+    Packet {
+        bytes,
+        network,
+        own,
+    }
+}
+
+fn takes(program: &Block, from: IpAddr, ttl: u8) -> bool {
+    packet(from, ttl, &[]).passes(program)
+}
+
+/// Addresses of one family that are close to one another and far from one another.
+fn some_address(six: bool) -> BoxedStrategy<IpAddr> {
+    if six {
+        let high = prop_oneof![Just(0xfd00_u128 << 112), Just(0xfe80_u128 << 112), Just(0)];
+        let middle = prop_oneof![
+            Just(0_u128),
+            Just(1 << 64),
+            Just(1 << 40),
+            Just(u128::MAX >> 64)
+        ];
+        (high, middle, 0..6_u128)
+            .prop_map(|(high, middle, low)| Ipv6Addr::from_bits(high ^ middle ^ low).into())
+            .boxed()
+    } else {
+        let high = prop_oneof![
+            Just(10_u32 << 24),
+            Just(192 << 24),
+            Just(0),
+            Just(255 << 24)
+        ];
+        (high, 0..6_u32, 0..3_u32)
+            .prop_map(|(high, low, middle)| Ipv4Addr::from_bits(high | middle << 12 | low).into())
+            .boxed()
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_packet_is_taken_when_its_sender_is_among_them_and_near_enough(
+        six: bool,
+        pool in (some_address(false), some_address(true), any::<u8>()).prop_flat_map(|_| {
+            let of = |six| prop::collection::vec((some_address(six), prop_oneof![Just(255_u8), Just(250), Just(1)]), 0..40);
+            (of(false), of(true))
+        }),
+        other in (some_address(false), some_address(true)),
+        which: Index,
+        ttl in prop_oneof![Just(255_u8), Just(254), Just(250), Just(1), Just(0)],
+    ) {
+        let known: BTreeMap<IpAddr, u8> = if six { pool.1 } else { pool.0 }.into_iter().collect();
+        let program = &senders(six, &known, &Block::take(), &Block::discard())[0];
+        let strangers = &senders(six, &known, &Block::discard(), &Block::take())[0];
+        let mut senders: Vec<IpAddr> = known.keys().copied().collect();
+        senders.push(if six { other.1 } else { other.0 });
+        let from = senders[which.index(senders.len())];
+        let wanted = known.get(&from).is_some_and(|least| ttl >= *least);
+        prop_assert_eq!(takes(program, from, ttl), wanted);
+        prop_assert_eq!(takes(strangers, from, ttl), !wanted);
+    }
+
+    #[test]
+    fn a_network_holds_what_is_in_it(
+        six: bool,
+        nets in prop::collection::vec((some_address(false), some_address(true), 0..=128_u8), 0..6),
+        other in (some_address(false), some_address(true)),
+    ) {
+        let nets: Vec<IpNet> = nets.into_iter().map(|(four, six_, length)| {
+            let (address, length) = if six { (six_, length) } else { (four, length.min(32)) };
+            IpNet::new(address, length).unwrap().trunc()
+        }).collect();
+        let from = if six { other.1 } else { other.0 };
+        let program = networks(six, &nets, &Block::take(), &Block::discard());
+        prop_assert_eq!(takes(&program, from, 1), nets.iter().any(|net| net.contains(&from)));
+    }
+}
+
+#[test]
+fn a_byte_behind_the_header_is_found_whatever_its_length() {
+    for (six, from) in [
+        (false, IpAddr::from([10, 0, 0, 1])),
+        (true, Ipv6Addr::LOCALHOST.into()),
+    ] {
+        let program = payload_byte(six, 1, &[51, 52, 200], &Block::take());
+        for (vrid, taken) in [(51, true), (52, true), (200, true), (53, false), (0, false)] {
+            let packet = packet(from, 255, &[0x31, vrid]);
+            assert_eq!(packet.passes(&program), taken, "{six} {vrid}");
+        }
+        assert!(!packet(from, 255, &[0x31]).passes(&program), "too short");
+    }
+}
+
+/// As many as a large fabric has, in networks of their own and in one.
+fn crowd(six: bool, scattered: bool, count: u32) -> BTreeMap<IpAddr, u8> {
+    let spread = if scattered { 0x0101_0101 } else { 1 };
+    let address = |number: u32| -> IpAddr {
+        let low = number.wrapping_mul(spread);
+        if six {
+            let high = if scattered { u128::from(low) << 80 } else { 0 };
+            Ipv6Addr::from_bits(0xfd << 120 | high | u128::from(low)).into()
+        } else {
+            Ipv4Addr::from_bits(10 << 24 | low & 0xff_ffff).into()
+        }
+    };
+    (1..=count).map(|number| (address(number), 254)).collect()
+}
+
+#[test]
+fn the_kernel_takes_a_program_of_many_senders_again_and_again() {
+    for six in [false, true] {
+        for scattered in [false, true] {
+            for count in [1, 200, 500, 5000] {
+                let any = if six { "[::1]:0" } else { "127.0.0.1:0" };
+                let socket = UdpSocket::bind(any).unwrap();
+                let many = crowd(six, scattered, count);
+                let programs = senders(six, &many, &Block::take(), &Block::discard());
+                // And once more, in the place of itself.
+                for _ in 0..2 {
+                    attach(&socket, &programs).unwrap_or_else(|error| {
+                        panic!(
+                            "{six} {scattered} {count}, {} long: {error}",
+                            programs[0].len()
+                        )
+                    });
+                }
+                assert!(programs.len() == 3 || count == 5000);
+                for (program, known) in programs.iter().zip(many.keys().cycle()) {
+                    assert!(takes(program, *known, 255));
+                    assert!(!takes(program, *known, 253));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_kernel_hands_over_what_passes_and_nothing_else() {
+    let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ear.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let known = BTreeMap::from([
+        (IpAddr::from([127, 0, 9, 1]), 255),
+        (IpAddr::from([127, 0, 9, 2]), 64),
+    ]);
+    attach(
+        &ear,
+        &senders(false, &known, &Block::take(), &Block::discard()),
+    )
+    .unwrap();
+    let to = ear.local_addr().unwrap();
+    let heard = |from: [u8; 4], ttl: u32| {
+        let socket = UdpSocket::bind(SocketAddr::from((from, 0))).unwrap();
+        socket.set_ttl(ttl).unwrap();
+        socket.send_to(b"?", to).unwrap();
+        ear.recv(&mut [0; 8]).is_ok()
+    };
+    for (from, ttl, wanted) in [
+        ([127, 0, 9, 1], 255, true),
+        ([127, 0, 9, 1], 254, false),
+        ([127, 0, 9, 2], 64, true),
+        ([127, 0, 9, 2], 63, false),
+        ([127, 0, 9, 3], 255, false),
+    ] {
+        assert_eq!(heard(from, ttl), wanted, "{from:?} {ttl}");
+    }
+}
