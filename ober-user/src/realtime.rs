@@ -38,11 +38,11 @@ pub enum Priority {
 
 /// Packets that all who receive on the thread may read in one [`ROUND`], about a third of a CPU's time. Two hundred BFD sessions
 /// and as many virtual routers at 10 ms need half as many.
-const MOST_PACKETS: u32 = 100;
-const ROUND: Duration = Duration::from_millis(1);
+const MOST_PACKETS: u32 = 500;
+const ROUND: Duration = Duration::from_millis(5);
 
 /// What the thread may do on the order of others: it is ahead of everything else on the machine, and must not be so for
-/// whoever sends enough packets.
+/// a stranger that sends enough packets.
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<Mutex<Round>>);
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn of_any_flood_so_many_packets_are_read_in_a_millisecond() {
+    fn of_any_flood_so_many_packets_are_read_in_a_round() {
         let (budget, mut now) = (Budget::default(), drive::now());
         let (began, mut read) = (now, 0);
         while now < began + Duration::from_millis(100) {
@@ -234,8 +234,8 @@ mod tests {
             now = budget.clone().count(now, 32).unwrap_or(now);
         }
         // A batch may be under way when the round's packets are all read.
-        assert!(read <= 100 * (MOST_PACKETS + 32), "{read}");
-        assert!(read >= 100 * MOST_PACKETS, "{read}");
+        assert!(read <= 20 * (MOST_PACKETS + 32), "{read}");
+        assert!(read >= 20 * MOST_PACKETS, "{read}");
         // A moment later there is room again.
         assert_eq!(budget.count(now + ROUND, 1), None);
     }

@@ -7,6 +7,7 @@
 //! ```
 pub mod certificate;
 pub mod client;
+pub mod cpu;
 pub mod demo;
 pub mod ingress;
 pub mod lab;

@@ -1,6 +1,6 @@
 //! `vrrp`: one part of `status`.
 
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, client,
@@ -42,7 +42,11 @@ pub(super) fn show(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
 
 fn router(router: &Router) -> Vec<Cell> {
     let vips = router.vips.iter().chain(&router.excluded);
-    let vips: Vec<String> = vips.map(ToString::to_string).collect();
+    let name = |vip: &IpAddr| {
+        let joins = router.joining.contains(vip);
+        format!("{vip}{}", if joins { " (joins)" } else { "" })
+    };
+    let vips: Vec<String> = vips.map(name).collect();
     let tone = match (router.state.as_str(), router.addresses_present) {
         ("master", true) => Tone::Good,
         ("initialize", _) => Tone::Bad,
@@ -100,7 +104,7 @@ fn transitions(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
 }
 
 fn family(router: &Router) -> &'static str {
-    if router.vips.iter().any(std::net::IpAddr::is_ipv6) {
+    if router.vips.iter().any(IpAddr::is_ipv6) {
         "IPv6"
     } else {
         "IPv4"

@@ -1,12 +1,13 @@
 //! Programs that a socket asks the kernel to run on each packet before it is queued (classic BPF): whose packets, and which,
 //! a protocol wants to hear. What they drop costs the thread that reads nothing.
 //!
-//! A program is a tree of decisions that each end in "take it" or "drop it", so it needs no jump back and no label.
+//! A program is a tree of decisions that ends in "take it" or "drop it", so two of them become one by having the second begin
+//! where the first would end.
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
 };
 
@@ -31,58 +32,102 @@ const TTL_CELL: u32 = 4;
 /// `BPF_MAXINSNS`.
 const LONGEST: usize = 4096;
 
-/// A piece of a program after which nothing follows.
+/// A whole program: wherever it goes, it ends in taking the packet or in dropping it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block(Vec<Instruction>);
 
 /// Code, jumps and value; [`SockFilter`] itself cannot be compared.
 type Instruction = (u16, u8, u8, u32);
 
+/// The packet is queued whole.
+const TAKE: Instruction = (RETURN, 0, 0, u32::MAX);
+const DROP: Instruction = (RETURN, 0, 0, 0);
+
 impl Block {
-    /// The packet is queued whole.
     pub fn take() -> Self {
-        Self(vec![(RETURN, 0, 0, u32::MAX)])
+        Self(vec![TAKE])
     }
 
     pub fn discard() -> Self {
-        Self(vec![(RETURN, 0, 0, 0)])
+        Self(vec![DROP])
     }
 
-    fn then(mut first: Vec<Instruction>, rest: Self) -> Self {
+    /// Takes what both take.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.goes_on(TAKE, other)
+    }
+
+    /// Takes what either takes.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        self.goes_on(DROP, other)
+    }
+
+    /// Takes what this one drops.
+    #[must_use]
+    pub fn inverted(mut self) -> Self {
+        for instruction in &mut self.0 {
+            *instruction = match *instruction {
+                TAKE => DROP,
+                DROP => TAKE,
+                other => other,
+            };
+        }
+        self
+    }
+
+    /// Where this one would end so, the other begins.
+    fn goes_on(mut self, end: Instruction, other: Self) -> Self {
+        let length = self.0.len();
+        for (at, instruction) in self.0.iter_mut().enumerate() {
+            if *instruction == end {
+                let left = u32::try_from(length - at - 1).unwrap_or(u32::MAX);
+                *instruction = (JUMP, 0, 0, left);
+            }
+        }
+        self.0.extend(other.0);
+        self
+    }
+
+    fn after(mut first: Vec<Instruction>, rest: Self) -> Self {
         first.extend(rest.0);
         Self(first)
     }
 
     /// `yes` when the comparison with what was loaded last holds.
     fn decide(comparison: u16, value: u32, yes: Self, no: Self) -> Self {
-        let mut block = match u8::try_from(yes.0.len()) {
-            Ok(length) => vec![(comparison, 0, length, value)],
+        let mut block = if let Ok(length) = u8::try_from(yes.0.len()) {
+            vec![(comparison, 0, length, value)]
+        } else {
             // A conditional jump reaches 255 instructions; an unconditional one reaches all.
-            Err(_) => {
-                let length = u32::try_from(yes.0.len()).unwrap_or(u32::MAX);
-                vec![(comparison, 1, 0, value), (JUMP, 0, 0, length)]
-            }
+            let length = u32::try_from(yes.0.len()).unwrap_or(u32::MAX);
+            vec![(comparison, 1, 0, value), (JUMP, 0, 0, length)]
         };
         block.extend(yes.0);
         block.extend(no.0);
         Self(block)
     }
 
-    /// The block of the word that was loaded last; `cases` are in the order of their words.
-    fn choose(cases: &[(u32, Self)], otherwise: &Self) -> Self {
+    /// Takes what was loaded last when it is at least this.
+    fn at_least(value: u32) -> Self {
+        Self::decide(JUMP_IF_AT_LEAST, value, Self::take(), Self::discard())
+    }
+
+    /// What stands by the word that was loaded last; `cases` are in the order of their words.
+    fn choose(cases: &[(u32, Self)]) -> Self {
         match cases {
-            [] => otherwise.clone(),
-            [(word, block)] => Self::decide(JUMP_IF_EQUAL, *word, block.clone(), otherwise.clone()),
+            [] => Self::discard(),
+            [(word, block)] => Self::decide(JUMP_IF_EQUAL, *word, block.clone(), Self::discard()),
             _ => {
                 let (low, high) = cases.split_at(cases.len() / 2);
                 let first = high.first().map_or(0, |(word, _)| *word);
-                let (low, high) = (Self::choose(low, otherwise), Self::choose(high, otherwise));
+                let (low, high) = (Self::choose(low), Self::choose(high));
                 Self::decide(JUMP_IF_AT_LEAST, first, high, low)
             }
         }
     }
 
-    /// How long the program is.
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -116,8 +161,8 @@ pub const fn destination(six: bool) -> Field {
     Field::Network(if six { 24 } else { 16 })
 }
 
-const fn ttl(six: bool) -> Field {
-    Field::Network(if six { 7 } else { 8 })
+fn load_ttl(six: bool) -> Instruction {
+    (LOAD_BYTE, 0, 0, NETWORK + if six { 7 } else { 8 })
 }
 
 fn words(address: IpAddr) -> Vec<u32> {
@@ -131,22 +176,14 @@ fn words(address: IpAddr) -> Vec<u32> {
     }
 }
 
-/// `rest` when the byte is this.
-pub fn byte(field: Field, value: u8, rest: Block) -> Block {
-    let load = vec![(LOAD_BYTE, 0, 0, field.at(0))];
-    let decide = Block::decide(JUMP_IF_EQUAL, value.into(), rest, Block::discard());
-    Block::then(load, decide)
+/// The packet's TTL or hop limit is at least this.
+pub fn least_ttl(six: bool, least: u8) -> Block {
+    Block::after(vec![load_ttl(six)], Block::at_least(least.into()))
 }
 
-/// `rest` when the packet's TTL or hop limit is at least this.
-pub fn least_ttl(six: bool, least: u8, rest: Block) -> Block {
-    let load = vec![(LOAD_BYTE, 0, 0, ttl(six).at(0))];
-    let decide = Block::decide(JUMP_IF_AT_LEAST, least.into(), rest, Block::discard());
-    Block::then(load, decide)
-}
-
-/// `rest` when the byte at this place behind the IP header is one of these. IPv4 headers differ in length.
-pub fn payload_byte(six: bool, place: u32, values: &[u8], rest: &Block) -> Block {
+/// The byte at this place behind the IP header is one of these. IPv4 headers differ in length; of IPv6 a socket's own packets
+/// begin behind all headers.
+pub fn payload_byte(six: bool, place: u32, values: &[u8]) -> Block {
     let mut values: Vec<u8> = values.to_vec();
     values.sort_unstable();
     values.dedup();
@@ -158,90 +195,72 @@ pub fn payload_byte(six: bool, place: u32, values: &[u8], rest: &Block) -> Block
             (LOAD_BYTE_BEHIND, 0, 0, NETWORK + place),
         ]
     };
-    let cases = values.into_iter().map(|value| (value.into(), rest.clone()));
-    let cases: Vec<_> = cases.collect();
-    Block::then(load, Block::choose(&cases, &Block::discard()))
+    let cases = values
+        .into_iter()
+        .map(|value| (value.into(), Block::take()));
+    Block::after(load, Block::choose(&cases.collect::<Vec<_>>()))
 }
 
-/// `hit` when the address in the field is one of these, `miss` otherwise. Addresses of the other family are never there.
-pub fn one_of(six: bool, field: Field, addresses: &[IpAddr], hit: &Block, miss: &Block) -> Block {
+/// The address in the field is one of these. Addresses of the other family are never there.
+pub fn one_of(six: bool, field: Field, addresses: &[IpAddr]) -> Block {
     let cases = addresses.iter().filter(|it| it.is_ipv6() == six);
-    let cases = cases.map(|address| (words(*address), hit.clone()));
-    let tree = tree(0, &cases.collect(), miss);
-    Block::then(keep_address(six, field), tree)
+    let cases = cases.map(|address| (words(*address), Block::take()));
+    Block::after(keep_address(six, field), tree(0, &cases.collect()))
 }
 
-/// `hit` when the packet comes from one of these addresses with at least its TTL, `miss` otherwise. The first program that the
-/// kernel has room for is the one to use: those behind it take more than they should, so whoever reads looks again.
-pub fn senders(six: bool, senders: &BTreeMap<IpAddr, u8>, hit: &Block, miss: &Block) -> Vec<Block> {
+/// The packet comes from one of these addresses with at least its TTL. The first program that the kernel has room for is the
+/// one to use: those behind it take more than they should, so the reader looks again.
+pub fn senders(six: bool, senders: &BTreeMap<IpAddr, u8>) -> Vec<Block> {
     let here = senders.iter().filter(|(it, _)| it.is_ipv6() == six);
     let least = here.map(|(_, least)| *least).min();
-    let ttl = vec![(LOAD_BYTE, 0, 0, ttl(six).at(0))];
-    let near = least.map_or(miss.clone(), |least| {
-        let far = Block::decide(JUMP_IF_AT_LEAST, least.into(), hit.clone(), miss.clone());
-        Block::then(ttl, far)
-    });
-    let exact = senders_in(six, senders, 32, 128, hit, miss);
+    let near = least.map_or(Block::discard(), |least| least_ttl(six, least));
+    let exact = senders_in(six, senders, if six { 128 } else { 32 });
     // Networks stand for their addresses.
-    let coarse = senders_in(six, senders, 24, 64, hit, miss);
+    let coarse = senders_in(six, senders, if six { 64 } else { 24 });
     let mut programs = vec![exact, coarse, near];
     programs.retain(|program| program.len() <= LONGEST);
     programs
 }
 
-fn senders_in(
-    six: bool,
-    senders: &BTreeMap<IpAddr, u8>,
-    length4: u8,
-    length6: u8,
-    hit: &Block,
-    miss: &Block,
-) -> Block {
+fn senders_in(six: bool, senders: &BTreeMap<IpAddr, u8>, length: u8) -> Block {
     let mut networks: BTreeMap<IpAddr, u8> = BTreeMap::new();
     for (address, ttl) in senders.iter().filter(|(it, _)| it.is_ipv6() == six) {
-        let length = if six { length6 } else { length4 };
         let network = IpNet::new(*address, length).map_or(*address, |it| it.network());
         let least = networks.entry(network).or_insert(*ttl);
         *least = (*least).min(*ttl);
     }
-    let mut load = vec![(LOAD_BYTE, 0, 0, ttl(six).at(0)), (KEEP, 0, 0, TTL_CELL)];
+    let mut load = vec![load_ttl(six), (KEEP, 0, 0, TTL_CELL)];
     load.extend(keep_address(six, source(six)));
-    if length4 < 32 {
-        load.extend(mask_kept(six, if six { length6 } else { length4 }));
-    }
+    load.extend(mask_kept(six, length));
     let cases = networks.into_iter().map(|(network, least)| {
         let ttl = vec![(LOAD_KEPT, 0, 0, TTL_CELL)];
-        let far = Block::decide(JUMP_IF_AT_LEAST, least.into(), hit.clone(), miss.clone());
-        (words(network), Block::then(ttl, far))
+        let near = Block::after(ttl, Block::at_least(least.into()));
+        (words(network), near)
     });
-    Block::then(load, tree(0, &cases.collect(), miss))
+    Block::after(load, tree(0, &cases.collect()))
 }
 
-/// `hit` when the source is in one of these networks, `miss` otherwise.
-pub fn networks(six: bool, networks: &[IpNet], hit: &Block, miss: &Block) -> Block {
-    let mut block = miss.clone();
-    for network in networks.iter().filter(|it| it.addr().is_ipv6() == six) {
-        block = within(network, hit.clone(), &block);
-    }
-    Block::then(keep_address(six, source(six)), block)
+/// The source is in one of these networks.
+pub fn networks(six: bool, networks: &[IpNet]) -> Block {
+    let here = networks.iter().filter(|it| it.addr().is_ipv6() == six);
+    let any = here.fold(Block::discard(), |block, network| block.or(within(network)));
+    Block::after(keep_address(six, source(six)), any)
 }
 
 /// The kept address is in the network.
-fn within(network: &IpNet, hit: Block, miss: &Block) -> Block {
+fn within(network: &IpNet) -> Block {
     let (addresses, masks) = (words(network.network()), words(network.netmask()));
-    let pairs = addresses.into_iter().zip(masks).enumerate();
-    let pairs = pairs
-        .filter(|(_, (_, mask))| *mask != 0)
-        .collect::<Vec<_>>();
-    let mut block = hit;
-    for (cell, (word, mask)) in pairs.into_iter().rev() {
-        let cell = u32::try_from(cell).unwrap_or_default();
+    let mut block = Block::take();
+    for ((cell, word), mask) in (0..).zip(addresses).zip(masks) {
+        if mask == 0 {
+            break;
+        }
         let mut load = vec![(LOAD_KEPT, 0, 0, cell)];
         if mask != u32::MAX {
             load.push((AND, 0, 0, mask));
         }
-        let decide = Block::decide(JUMP_IF_EQUAL, word, block, miss.clone());
-        block = Block::then(load, decide);
+        let same = Block::decide(JUMP_IF_EQUAL, word, Block::take(), Block::discard());
+        block = block.and(Block::after(load, same));
     }
     block
 }
@@ -255,41 +274,37 @@ fn keep_address(six: bool, field: Field) -> Vec<Instruction> {
 
 /// The bits behind a length are forgotten.
 fn mask_kept(six: bool, length: u8) -> Vec<Instruction> {
-    let ones = Ipv6Addr::from_bits(u128::MAX);
-    let all: IpAddr = if six {
-        ones.into()
+    let ones: IpAddr = if six {
+        Ipv6Addr::from_bits(u128::MAX).into()
     } else {
-        std::net::Ipv4Addr::BROADCAST.into()
+        Ipv4Addr::BROADCAST.into()
     };
-    let masks = IpNet::new(all, length).map_or(Vec::new(), |net| words(net.netmask()));
-    let mask = |(cell, mask): (usize, u32)| {
-        let cell = u32::try_from(cell).unwrap_or_default();
+    let masks = IpNet::new(ones, length).map_or(Vec::new(), |net| words(net.netmask()));
+    let partial = (0..).zip(masks).filter(|(_, mask)| *mask != u32::MAX);
+    let mask = |(cell, mask)| {
         [
             (LOAD_KEPT, 0, 0, cell),
             (AND, 0, 0, mask),
             (KEEP, 0, 0, cell),
         ]
     };
-    let partial = masks.into_iter().enumerate();
-    let partial = partial.filter(|(_, mask)| *mask != u32::MAX);
     partial.flat_map(mask).collect()
 }
 
 /// Word after word, so that addresses of one network share their beginning.
-fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>, miss: &Block) -> Block {
+fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>) -> Block {
     let mut groups: BTreeMap<u32, BTreeMap<Vec<u32>, Block>> = BTreeMap::new();
     for (words, block) in cases {
-        if let Some((first, rest)) = words.split_first() {
-            let group = groups.entry(*first).or_default();
-            group.insert(rest.to_vec(), block.clone());
-        } else {
+        let Some((first, rest)) = words.split_first() else {
             return block.clone();
-        }
+        };
+        let group = groups.entry(*first).or_default();
+        group.insert(rest.to_vec(), block.clone());
     }
     let groups = groups.into_iter();
-    let groups = groups.map(|(word, rest)| (word, tree(cell + 1, &rest, miss)));
-    let choice = Block::choose(&groups.collect::<Vec<_>>(), miss);
-    Block::then(vec![(LOAD_KEPT, 0, 0, cell)], choice)
+    let groups = groups.map(|(word, rest)| (word, tree(cell + 1, &rest)));
+    let choice = Block::choose(&groups.collect::<Vec<_>>());
+    Block::after(vec![(LOAD_KEPT, 0, 0, cell)], choice)
 }
 
 /// Has the kernel run the first of these that it has room for on every packet of the socket from now on, in the place of what

@@ -20,6 +20,9 @@ pub struct Router {
     /// Those in the advertisements, and those that only move with them.
     pub vips: Vec<IpAddr>,
     pub excluded: Vec<IpAddr>,
+    /// Those of both that have not been servable since a reload put them here: they do not move yet, and hold nothing up.
+    #[serde(default)]
+    pub joining: Vec<IpAddr>,
     /// `initialize`, `backup` or `master`.
     pub state: String,
     /// The last states entered, newest first: the first says since when and why it is in this one.

@@ -18,7 +18,7 @@ pub use self::{
     event::{
         Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
     },
-    net::{Error, Handle, Heard, Listener, check, start},
+    net::{Error, Handle, Heard, Listener, Prepared, check, idle, start},
 };
 use self::{
     packet::{Advertisement, Interval},

@@ -125,19 +125,8 @@ fn auto_follows_frr_to_the_multihop_port_it_takes_because_of_ttl_security() {
         ),
     );
     let single = link.bfd(&[settings(THEIRS4)]);
-    let wrong_port = || {
-        Ok(single
-            .session(THEIRS4)
-            .drops
-            .contains_key("port")
-            .then_some(()))
-    };
-    until(
-        "a single-hop session sees multihop packets",
-        PATIENCE,
-        wrong_port,
-    )
-    .expect("it sees them");
+    // A session over one hop is not spoken to at the port of several: it is not even open.
+    sleep(Duration::from_secs(3));
     assert_ne!(single.session(THEIRS4).state, State::Up);
     single.set(&[Settings {
         mode: Mode::Auto,

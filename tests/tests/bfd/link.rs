@@ -9,10 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ober_tests::lab::{Host, Lab, until};
+use ober_tests::{
+    cpu,
+    lab::{Host, Lab, until},
+};
 use ober_user::{
     bfd::{self, Change, Mode, Settings, State, Timers},
     realtime::Thread,
+    routers::Routers,
     status::bfd::Session,
 };
 use tokio::runtime;
@@ -92,7 +96,7 @@ pub(crate) struct Bfd {
     handle: bfd::Handle,
     changes: Mutex<mpsc::Receiver<(Instant, Change)>>,
     runtime: runtime::Runtime,
-    _thread: Thread,
+    thread: Thread,
 }
 
 impl Bfd {
@@ -125,7 +129,7 @@ impl Bfd {
             handle,
             changes: Mutex::new(changes),
             runtime,
-            _thread: thread,
+            thread,
         })
     }
 
@@ -135,6 +139,20 @@ impl Bfd {
 
     pub(crate) fn try_set(&self, sessions: &[Settings]) -> Result<(), bfd::Error> {
         self.runtime.block_on(self.handle.set(sessions.to_vec()))
+    }
+
+    pub(crate) fn prepare(&self, sessions: &[Settings]) -> Result<(), bfd::Error> {
+        self.runtime
+            .block_on(self.handle.prepare(sessions.to_vec()))
+    }
+
+    pub(crate) fn routers(&self, routers: Routers) {
+        self.handle.routers(routers).expect("it runs");
+    }
+
+    /// What its real-time thread has used of a CPU so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu::spent(&self.thread).expect("the thread")
     }
 
     pub(crate) fn admin_down(&self) {

@@ -9,3 +9,5 @@ mod interop;
 mod own;
 mod pair;
 mod segment;
+mod stays;
+mod strangers;

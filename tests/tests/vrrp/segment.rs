@@ -10,10 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use ober_programs::IP;
-use ober_tests::lab::{Host, Lab, until};
+use ober_tests::{
+    cpu,
+    lab::{Host, Lab, until},
+};
 use ober_user::{
     config::vrrp::{Form, Instance, Peer, Transport, Vrrp},
     realtime::Thread,
+    routers::Routers,
     status::vrrp::Router as Status,
     vrrp::{
         self, Answers, Garp, Pace, Preempt,
@@ -267,6 +271,26 @@ impl Node {
     pub(crate) fn status(&self) -> Status {
         let handle = self.handle.as_ref().expect("it runs");
         handle.status().routers.first().expect("one").clone()
+    }
+
+    /// All virtual routers.
+    pub(crate) fn all(&self) -> Vec<Status> {
+        self.handle.as_ref().expect("it runs").status().routers
+    }
+
+    pub(crate) fn routers(&mut self, routers: Routers) {
+        self.handle.as_mut().expect("it runs").routers(routers);
+    }
+
+    /// As the daemon says before a VIP leaves.
+    pub(crate) fn let_go(&mut self, vips: &[IpAddr]) {
+        let vips = vips.iter().copied().collect();
+        self.handle.as_mut().expect("it runs").let_go(&vips);
+    }
+
+    /// What its real-time thread has used of a CPU so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        cpu::spent(self.thread.as_ref().expect("it runs"))
     }
 
     /// Packets not taken, by reason.

@@ -267,6 +267,10 @@ impl Engine {
         }
         let mut first = Ok(());
         for (key, settings) in wanted {
+            if let Err(error) = self.listen(&settings) {
+                first = first.and(Err(error));
+                continue;
+            }
             match self.seats.get_mut(&key) {
                 Some(seat) => seat.follow(settings),
                 None => first = first.and(self.begin(key, settings)),
@@ -291,7 +295,6 @@ impl Engine {
     }
 
     fn begin(&mut self, key: Key, settings: Settings) -> Result<(), Error> {
-        self.listen(&settings)?;
         let failed = |source| Error::Session {
             peer: settings.peer,
             source,
@@ -348,7 +351,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes what no session is spoken to at any more, and has the kernel drop what is from nobody's peer.
+    /// Closes what no session is spoken to at any more, and has the kernel drop what is from no peer.
     async fn tidy(&mut self) {
         self.seats.retain(|_, seat| !seat.inputs.is_closed());
         let mut closed = Vec::new();

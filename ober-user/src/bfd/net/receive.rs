@@ -93,7 +93,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Inside the runtime that is to receive. Hears nobody yet.
+    /// Inside the runtime that is to receive. Hears no peer yet.
     pub(super) fn open(
         family: Family,
         hops: Hops,
@@ -130,10 +130,10 @@ impl Receiver {
         self.family == Family::of(settings.peer) && settings.mode.ports().contains(&self.hops)
     }
 
-    /// Hears these from now on, and nobody else.
+    /// Hears these alone from now on.
     pub(super) fn hear(&self, senders: BTreeMap<IpAddr, u8>) {
         let six = self.family == Family::Ipv6;
-        let programs = filter::senders(six, &senders, &Block::take(), &Block::discard());
+        let programs = filter::senders(six, &senders);
         // Never held across a wait.
         let mut known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::new(senders);
@@ -185,7 +185,7 @@ fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
     }
-    // Nobody is heard before the sessions are known.
+    // No peer is heard before the sessions are known.
     filter::attach(&socket, &[Block::discard()])?;
     socket.bind(&SocketAddr::new(family.any(), hops.port()).into())?;
     UdpSocket::from_std(socket.into())

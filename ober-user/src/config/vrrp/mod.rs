@@ -240,22 +240,57 @@ impl Vrrp {
         }
     }
 
-    /// Can one follow the other on the same sockets?
-    pub fn same_link(&self, other: &Self) -> bool {
-        let ways = [self, other].map(|it| {
-            let multicast = it.transport == Transport::Multicast;
-            let six = |six| {
-                it.instances
-                    .iter()
-                    .any(|instance| instance.is_ipv6() == six)
+    /// The keys for which everything starts anew: others have other sockets, or addresses of another form. None: what stays
+    /// goes on undisturbed.
+    pub fn link_differs(&self, other: &Self) -> Vec<&'static str> {
+        let multicast = |it: &Self| it.transport == Transport::Multicast;
+        let (form, next) = (&self.form, &other.form);
+        let same = [
+            ("interface", self.interface == other.interface),
+            ("transport", multicast(self) == multicast(other)),
+            ("virtual_mac", self.virtual_mac == other.virtual_mac),
+            ("ipv4_length", form.ipv4_length == next.ipv4_length),
+            ("ipv6_length", form.ipv6_length == next.ipv6_length),
+            (
+                "ipv4_prefix_route",
+                form.ipv4_prefix_route == next.ipv4_prefix_route,
+            ),
+            ("label", form.label == next.label),
+            ("scope", form.scope == next.scope),
+        ];
+        let differ = same.into_iter().filter(|(_, same)| !same);
+        differ.map(|(key, _)| key).collect()
+    }
+
+    /// The virtual routers of this configuration that start anew in another, or end, and why. A source that is not written
+    /// is known on the node alone.
+    pub fn restarts(&self, other: &Self) -> Vec<(&Instance, String)> {
+        let link = self.link_differs(other);
+        let restarts = self.instances.iter().filter_map(|instance| {
+            let mut others = other.instances.iter();
+            let same =
+                |it: &&Instance| (it.is_ipv6(), it.vrid) == (instance.is_ipv6(), instance.vrid);
+            let why = match others.find(same) {
+                None => "ends".to_owned(),
+                Some(_) if !link.is_empty() => format!("restarts: {}", link.join(", ")),
+                Some(_) if self.version != other.version => "restarts: version".to_owned(),
+                Some(_) if self.source_of(instance) != other.source_of(instance) => {
+                    "restarts: source".to_owned()
+                }
+                Some(next) if instance.has_none_of(next) => {
+                    "restarts: it has none of its VIPs any more".to_owned()
+                }
+                Some(_) => return None,
             };
-            (multicast, six(false), six(true))
+            Some((instance, why))
         });
-        self.interface == other.interface
-            && self.sources == other.sources
-            && self.virtual_mac == other.virtual_mac
-            && self.form == other.form
-            && ways[0] == ways[1]
+        restarts.collect()
+    }
+
+    fn source_of(&self, instance: &Instance) -> Option<IpAddr> {
+        let mut sources = self.sources.iter();
+        let own = sources.find(|source| source.is_ipv6() == instance.is_ipv6());
+        own.copied()
     }
 
     /// What the virtual router is on a node that advertises from `own`.
@@ -279,6 +314,17 @@ impl Vrrp {
 }
 
 impl Instance {
+    /// Every VIP that moves with it.
+    pub fn moved(&self) -> impl Iterator<Item = IpAddr> {
+        self.vips.iter().chain(&self.excluded).copied()
+    }
+
+    fn has_none_of(&self, other: &Self) -> bool {
+        !self
+            .moved()
+            .any(|vip| other.moved().any(|next| next == vip))
+    }
+
     pub fn is_ipv6(&self) -> bool {
         self.vips.first().is_some_and(IpAddr::is_ipv6)
     }

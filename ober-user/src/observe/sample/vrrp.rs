@@ -14,6 +14,7 @@ pub(super) fn vrrp() -> vrrp::Vrrp {
             version: 3,
             vips: vec![[192, 0, 2, 10].into()],
             excluded: vec![],
+            joining: vec![],
             state: "master".into(),
             transitions: vec![
                 entered(5, "master", "no master heard"),

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     super::{
@@ -27,6 +27,8 @@ use crate::drive::World;
 pub(super) enum Note {
     Event(Event),
     Travel(Arc<Travel>),
+    /// Answered when what came before has been ordered of the keeper.
+    Flush(oneshot::Sender<()>),
     /// The last one: the virtual router ends, and has been told before that its gate is closed.
     End,
 }
@@ -142,6 +144,8 @@ impl World<Router> for Instance {
             match self.inbox.recv().await? {
                 Note::Event(event) => return Some(event),
                 Note::Travel(travel) => self.travel = travel,
+                // The asker may have given up.
+                Note::Flush(done) => done.send(()).unwrap_or_default(),
                 Note::End => return None,
             }
         }

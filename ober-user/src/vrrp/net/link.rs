@@ -1,29 +1,36 @@
 //! The virtual routers of one interface, and what they share.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use tokio::{
     runtime,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
 use super::{
     super::{Event, Mac, Router, Settings, neighbour},
-    Error, Key,
-    addresses::{self, Keeper, Order, Sysctls},
+    Error, Key, Place,
+    addresses::{self, Keeper, Order},
+    ears::{Naming, Wanted},
     instance::{Counts, Instance, Note, Travel},
     interface::Interface,
     key,
     log::{Line, Log},
-    post::{self, Change, Post, Rejected, Senders},
+    post::{self, Change, Ears, Post, Rejected, Senders},
     running::Running,
     sockets::{Claims, Frames, Raw},
 };
 use crate::{
     config::vrrp::{self as config, Transport, Vrrp},
     drive::{drive_by, now},
+    filter::Block,
     realtime::Timer,
+    routers::Routers,
 };
 
 /// All that belongs to one interface and one way to travel.
@@ -33,88 +40,178 @@ pub(super) struct Link {
     pub(super) v6: Option<Arc<Travel>>,
     changes: mpsc::UnboundedSender<Change>,
     keeper: Keeper,
+    frames: Arc<Frames>,
+    wanted: watch::Receiver<Arc<Wanted>>,
     pub(super) rejected: Arc<Rejected>,
     pub(super) routers: BTreeMap<Key, Running>,
+    /// Until it receives.
+    post: Option<Post>,
 }
 
-impl Link {
-    pub(super) fn open(
-        runtime: &runtime::Handle,
+/// What one family needs to travel, not yet in use.
+#[derive(Debug)]
+struct Opened {
+    travel: Arc<Travel>,
+    ears: Ears,
+}
+
+impl Opened {
+    /// Hears nobody yet.
+    fn family(
+        place: &Place,
+        interface: &Interface,
         config: &Vrrp,
-        sysctls: &Sysctls,
-        log: &Log,
+        frames: &Arc<Frames>,
+        six: bool,
     ) -> Result<Self, Error> {
-        let interface = Interface::of(config)?;
         let error = |source| Error::Socket {
             interface: interface.name.clone(),
             source,
         };
-        let further = Interface::further(config)?;
-        let _inside = runtime.enter();
+        let source = interface.source(config, six)?;
         let group = matches!(config.transport, Transport::Multicast);
-        let frames = Arc::new(Frames::open(&interface).map_err(error)?);
-        let travel = |six| -> Result<Option<Arc<Travel>>, Error> {
-            if !config
-                .instances
-                .iter()
-                .any(|instance| instance.is_ipv6() == six)
-            {
-                return Ok(None);
-            }
-            let raw = Raw::open(&interface, six, group).map_err(error)?;
-            let source = interface.source(config, six)?;
-            Ok(Some(Arc::new(Travel {
-                raw: Arc::new(raw),
-                frames: frames.clone(),
-                source,
-                peers: config.peers(six),
-                coverage: config.coverage,
-                mac: interface.mac,
-                virtual_mac: config.virtual_mac,
-            })))
+        let deaf = |runtime: &runtime::Handle| {
+            let _inside = runtime.enter();
+            let raw = Raw::open(interface, six, group)?;
+            raw.filter(&[Block::discard()])?;
+            Ok(Arc::new(raw))
         };
-        let (v4, v6) = (travel(false)?, travel(true)?);
+        let raw = deaf(&place.realtime).map_err(error)?;
+        // Its readiness is none of the real-time thread's business.
+        let strangers = deaf(&place.ordinary).map_err(error)?;
+        strangers.little_room().map_err(error)?;
+        let _inside = place.realtime.enter();
+        let claims = if six {
+            Claims::advertisements(interface)
+        } else {
+            Claims::arp(interface)
+        };
+        let claims = claims.map_err(error)?;
+        claims.filter(Block::discard()).map_err(error)?;
+        let travel = Arc::new(Travel {
+            raw: raw.clone(),
+            frames: frames.clone(),
+            source,
+            peers: config.peers(six),
+            coverage: config.coverage,
+            mac: interface.mac,
+            virtual_mac: config.virtual_mac,
+        });
+        let ears = Ears {
+            raw,
+            strangers,
+            naming: None,
+            claims,
+        };
+        Ok(Self { travel, ears })
+    }
+}
+
+/// What another configuration on the same link needs, ready.
+#[derive(Debug)]
+pub(super) struct Next {
+    further: Vec<Interface>,
+    /// Families that had no virtual router yet.
+    opened: [Option<Opened>; 2],
+}
+
+fn has(config: &Vrrp, six: bool) -> bool {
+    let mut instances = config.instances.iter();
+    instances.any(|instance| instance.is_ipv6() == six)
+}
+
+impl Link {
+    /// Nothing is sent, received or changed before [`Link::receive`].
+    pub(super) fn open(place: &Place, config: &Vrrp) -> Result<Self, Error> {
+        let interface = Interface::of(config)?;
+        let further = Interface::further(config)?;
+        let frames = Frames::open(&interface).map_err(|source| Error::Socket {
+            interface: interface.name.clone(),
+            source,
+        });
+        let frames = Arc::new(frames?);
+        let family = |six| {
+            has(config, six)
+                .then(|| Opened::family(place, &interface, config, &frames, six))
+                .transpose()
+        };
+        let (v4, v6) = (family(false)?, family(true)?);
         let own = own(&interface, &further);
         let keeper = Keeper::start(
             interface.clone(),
             further,
             config,
-            frames,
-            sysctls.clone(),
-            log.clone(),
+            frames.clone(),
+            place.sysctls.clone(),
+            place.log.clone(),
         )?;
         let (changes, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(Rejected::default());
-        let raw = |travel: &Option<Arc<Travel>>| travel.as_ref().map(|it| it.raw.clone());
+        let travel = |opened: &Option<Opened>| opened.as_ref().map(|it| it.travel.clone());
+        let travels = (travel(&v4), travel(&v6));
+        let wanted = Wanted {
+            senders: senders(config),
+            routers: place.routers.clone(),
+            vrids: BTreeSet::new(),
+        };
+        let (wanted, watching) = watch::channel(Arc::new(wanted));
         let post = Post {
             changes: inbox,
-            senders: senders(config),
+            wanted,
+            budget: place.budget.clone(),
             coverage: config.coverage,
-            v4: raw(&v4),
-            v6: raw(&v6),
-            arp: v4
-                .is_some()
-                .then(|| Claims::arp(&interface))
-                .transpose()
-                .map_err(error)?,
-            advertisements: v6
-                .is_some()
-                .then(|| Claims::advertisements(&interface))
-                .transpose()
-                .map_err(error)?,
+            v4: v4.map(|it| it.ears),
+            v6: v6.map(|it| it.ears),
             own,
             rejected: rejected.clone(),
-            log: log.clone(),
+            log: place.log.clone(),
         };
-        runtime.spawn(post.run());
         Ok(Self {
             interface,
-            v4,
-            v6,
+            v4: travels.0,
+            v6: travels.1,
             changes,
             keeper,
+            frames,
+            wanted: watching,
             rejected,
             routers: BTreeMap::new(),
+            post: Some(post),
+        })
+    }
+
+    pub(super) fn receive(&mut self, place: &Place) {
+        if let Some(mut post) = self.post.take() {
+            for ears in post.v4.iter_mut().chain(&mut post.v6) {
+                self.name_strangers(place, ears);
+            }
+            place.realtime.spawn(post.run());
+        }
+    }
+
+    /// Whom the kernel does not let us hear is said all the same.
+    fn name_strangers(&self, place: &Place, ears: &mut Ears) {
+        let (raw, wanted) = (ears.strangers.clone(), self.wanted.clone());
+        let (rejected, log) = (self.rejected.clone(), place.log.clone());
+        let naming = Naming::start(&place.ordinary, raw, wanted, rejected, log);
+        ears.naming = Some(naming);
+    }
+
+    pub(super) fn routers_are(&self, routers: &Routers) {
+        self.change(Change::Routers(routers.clone()));
+    }
+
+    /// Opens what another configuration needs beside what is there.
+    pub(super) fn prepare(&self, place: &Place, config: &Vrrp) -> Result<Next, Error> {
+        let further = Interface::further(config)?;
+        let opened = |six, there: &Option<Arc<Travel>>| {
+            (there.is_none() && has(config, six))
+                .then(|| Opened::family(place, &self.interface, config, &self.frames, six))
+                .transpose()
+        };
+        Ok(Next {
+            further,
+            opened: [opened(false, &self.v4)?, opened(true, &self.v6)?],
         })
     }
 
@@ -123,24 +220,38 @@ impl Link {
         self.keeper.send(Order::Clear(stale));
     }
 
-    /// Other peers, checksums or claims, on the same sockets.
-    pub(super) fn travel(&mut self, config: &Vrrp, further: Vec<Interface>) {
-        for (six, place) in [(false, &mut self.v4), (true, &mut self.v6)] {
-            let Some(old) = place.take() else {
-                continue;
-            };
-            let new = Arc::new(Travel {
-                raw: old.raw.clone(),
-                frames: old.frames.clone(),
-                source: self.interface.source(config, six).unwrap_or(old.source),
-                peers: config.peers(six),
-                coverage: config.coverage,
-                ..*old
-            });
-            for (_, running) in self.routers.iter().filter(|(key, _)| key.six == six) {
-                running.tell(Note::Travel(new.clone()));
+    /// Other peers, checksums or claims; families that have no virtual router any more are no longer received.
+    pub(super) fn travel(&mut self, place: &Place, config: &Vrrp, next: Next) {
+        let Next { further, opened } = next;
+        let mut ears = Vec::new();
+        let places = [(false, &mut self.v4), (true, &mut self.v6)];
+        for ((six, place), opened) in places.into_iter().zip(opened) {
+            let old = place.take();
+            if !has(config, six) {
+                ears.extend(old.is_some().then_some((six, None)));
+            } else if let Some(old) = old {
+                let new = Arc::new(Travel {
+                    raw: old.raw.clone(),
+                    frames: old.frames.clone(),
+                    source: self.interface.source(config, six).unwrap_or(old.source),
+                    peers: config.peers(six),
+                    coverage: config.coverage,
+                    ..*old
+                });
+                for (_, running) in self.routers.iter().filter(|(key, _)| key.six == six) {
+                    running.tell(Note::Travel(new.clone()));
+                }
+                *place = Some(new);
+            } else if let Some(opened) = opened {
+                *place = Some(opened.travel);
+                ears.push((six, Some(opened.ears)));
             }
-            *place = Some(new);
+        }
+        for (six, mut ears) in ears {
+            if let Some(ears) = &mut ears {
+                self.name_strangers(place, ears);
+            }
+            self.change(Change::Ears(six, ears));
         }
         self.change(Change::Senders(senders(config), config.coverage));
         self.change(Change::Own(own(&self.interface, &further)));
@@ -182,7 +293,7 @@ impl Link {
             failing: false,
         };
         let (member, keeper) = (
-            self.kept(key, instance, &notes, &counts),
+            self.kept(key, instance.held(), &notes, &counts),
             self.keeper.orders(),
         );
         let task = runtime.spawn(async move {
@@ -200,15 +311,14 @@ impl Link {
         });
         let running = Running {
             settings,
-            vips: instance.vips.clone(),
-            excluded: instance.excluded.clone(),
-            held: instance.held(),
+            instance: instance.clone(),
+            counted: instance.moved().collect(),
             notes,
             seen: watching,
             counts,
             task,
         };
-        self.receive(key, &running);
+        self.join(key, &running);
         self.routers.insert(key, running);
     }
 
@@ -216,24 +326,24 @@ impl Link {
     fn kept(
         &self,
         key: Key,
-        instance: &config::Instance,
+        addresses: Vec<IpAddr>,
         notes: &mpsc::UnboundedSender<Note>,
         counts: &Arc<Counts>,
     ) -> addresses::Member {
         let travel = if key.six { &self.v6 } else { &self.v4 };
         let virtual_mac = travel.as_ref().is_some_and(|travel| travel.virtual_mac);
         addresses::Member {
-            addresses: instance.held(),
+            addresses,
             virtual_mac: virtual_mac.then(|| neighbour::virtual_mac(key.vrid, key.six)),
             notes: notes.clone(),
             counts: counts.clone(),
         }
     }
 
-    fn receive(&self, key: Key, running: &Running) {
+    fn join(&self, key: Key, running: &Running) {
         let member = post::Member {
             version: running.settings.version,
-            addresses: running.held.clone(),
+            addresses: running.held(),
             notes: running.notes.clone(),
             counts: running.counts.clone(),
         };
@@ -241,26 +351,56 @@ impl Link {
     }
 
     /// The same virtual router, otherwise set.
-    pub(super) fn reset(&mut self, instance: &config::Instance, settings: Settings) {
+    pub(super) fn reset(
+        &mut self,
+        instance: &config::Instance,
+        settings: Settings,
+        gates: &BTreeMap<IpAddr, bool>,
+    ) {
         let key = key(instance);
-        let Some(mut running) = self.routers.remove(&key) else {
+        let Some(running) = self.routers.get_mut(&key) else {
             return;
         };
-        let held = instance.held();
-        let moved = running.held != held;
-        if moved {
-            running.held = held;
-            let member = self.kept(key, instance, &running.notes, &running.counts);
-            self.keeper.send(Order::Join(key, member));
-            self.receive(key, &running);
-        }
-        if moved || running.settings != settings {
+        let before = running.held();
+        running.follow(instance, gates);
+        if running.held() != before {
+            running.settings = settings;
+            self.holds(key);
+        } else if running.settings != settings {
             running.settings = settings.clone();
-            running.vips.clone_from(&instance.vips);
-            running.excluded.clone_from(&instance.excluded);
             running.tell(Note::Event(Event::Configure(settings)));
         }
-        self.routers.insert(key, running);
+    }
+
+    /// The virtual router has other addresses now, in whatever state it is.
+    pub(super) fn holds(&self, key: Key) {
+        let Some(running) = self.routers.get(&key) else {
+            return;
+        };
+        let member = self.kept(key, running.held(), &running.notes, &running.counts);
+        self.keeper.send(Order::Join(key, member));
+        self.join(key, running);
+        let settings = running.settings.clone();
+        running.tell(Note::Event(Event::Configure(settings)));
+    }
+
+    /// Over when everything that was told before has been done to the addresses.
+    pub(super) fn flushed(&self) -> impl Future<Output = ()> + use<> {
+        let notes = self.routers.values().map(|running| {
+            let (done, wait) = oneshot::channel();
+            running.tell(Note::Flush(done));
+            wait
+        });
+        let (notes, keeper) = (notes.collect::<Vec<_>>(), self.keeper.orders());
+        async move {
+            for wait in notes {
+                // A virtual router that has ended has nothing left to do.
+                wait.await.unwrap_or_default();
+            }
+            let (done, wait) = oneshot::channel();
+            keeper.send(Order::Flush(done)).unwrap_or_default();
+            wait.await.unwrap_or_default();
+        }
     }
 
     /// The virtual router resigns, its addresses leave; over when the handle is.
@@ -276,7 +416,8 @@ impl Link {
         }))
     }
 
-    pub(super) async fn leave(mut self) {
+    /// `last`: nothing of VRRP comes after it.
+    pub(super) async fn leave(mut self, last: bool) {
         for running in self.routers.values() {
             running.tell(Note::Event(Event::Gate(false)));
             running.tell(Note::End);
@@ -285,6 +426,9 @@ impl Link {
             // A task that was aborted has ended too.
             running.task.await.unwrap_or_default();
             self.keeper.send(Order::Leave(key));
+        }
+        if last {
+            self.keeper.send(Order::Restore);
         }
         self.keeper.flushed().await;
     }

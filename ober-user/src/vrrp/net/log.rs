@@ -32,6 +32,8 @@ pub(super) enum Line {
     /// Those of the administrator's interfaces could not be put back.
     Sysctls(String),
     Receive(String),
+    /// The kernel does not drop what is not wanted.
+    Filter(String),
 }
 
 impl fmt::Display for Coverage {
@@ -83,6 +85,10 @@ fn write(line: Line) {
         Line::Removal(key, why) => tracing::error!(router = %key, "VRRP: {why}"),
         Line::Stale(why) => tracing::error!("remove VIPs left by an earlier daemon: {why}"),
         Line::Sysctls(why) => tracing::error!("put back the sysctls that VRRP had changed: {why}"),
+        Line::Filter(why) => tracing::warn!(
+            "have the kernel drop VRRP packets of strangers: {why}; they are dropped later, at the cost of the real-time \
+             thread: raise net.core.optmem_max"
+        ),
         Line::Receive(why) => tracing::error!("receive VRRP advertisements: {why}"),
     }
 }

@@ -18,7 +18,7 @@ pub use self::listen::{Heard, Listener};
 use self::{
     addresses::Sysctls,
     interface::Interface,
-    link::Link,
+    link::{Link, Next},
     log::{Line, Log},
 };
 use super::packet::Vrid;
@@ -26,11 +26,13 @@ use crate::{
     config::vrrp::{Instance, Vrrp},
     netlink,
     ownership::Foreign,
-    realtime::Thread,
+    realtime::{Budget, Thread},
+    routers::Routers,
     status,
 };
 
 mod addresses;
+mod ears;
 mod instance;
 mod interface;
 mod link;
@@ -111,125 +113,225 @@ impl fmt::Display for Key {
 
 /// VRRP on one interface. Dropped, it falls silent: the backups take over, and the addresses expire.
 pub struct Handle {
-    runtime: runtime::Handle,
-    config: Vrrp,
+    place: Place,
     gates: BTreeMap<IpAddr, bool>,
+    current: Option<Current>,
+}
+
+/// What every link is opened with.
+struct Place {
+    realtime: runtime::Handle,
+    /// For what has time.
+    ordinary: runtime::Handle,
+    budget: Budget,
+    routers: Routers,
     sysctls: Sysctls,
     log: Log,
+}
+
+/// What is in force.
+struct Current {
+    config: Vrrp,
     link: Link,
 }
 
-/// Starts VRRP on the thread, in the network namespace of the caller and from within a runtime, which writes the log.
-/// Every gate is closed. VIPs of this configuration that VRRP of an earlier daemon left on the node are removed: nobody
-/// has them yet.
-pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
+/// A change that nothing refuses any more. Dropped, it leaves nothing behind.
+pub struct Prepared {
+    config: Vrrp,
+    way: Way,
+}
+
+enum Way {
+    /// On the link that is there.
+    Same(Next),
+    Anew(Box<Link>),
+}
+
+/// Without any virtual router until it is configured; on the thread, in the network namespace of the caller and from within a
+/// runtime, which writes the log.
+pub fn idle(thread: &Thread) -> Handle {
     let runtime = {
         let _inside = thread.enter();
         runtime::Handle::current()
     };
-    let log = Log::start();
-    let sysctls = Sysctls::default();
-    let link = Link::open(&runtime, config, &sysctls, &log)?;
-    link.clear(config.instances.iter().flat_map(Instance::held).collect());
-    let mut handle = Handle {
-        runtime,
-        config: config.clone(),
+    Handle {
+        place: Place {
+            realtime: runtime,
+            ordinary: runtime::Handle::current(),
+            budget: thread.budget(),
+            routers: Routers::default(),
+            sysctls: Sysctls::default(),
+            log: Log::start(),
+        },
         gates: BTreeMap::new(),
-        sysctls,
-        log,
-        link,
-    };
-    handle.apply();
+        current: None,
+    }
+}
+
+/// Starts VRRP. Every gate is closed.
+pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
+    let mut handle = idle(thread);
+    handle.configure(config)?;
     Ok(handle)
 }
 
 impl Handle {
-    /// May this node serve the VIP? A virtual router takes part while all its VIPs may be served.
+    /// May this node serve the VIP? A virtual router takes part while all its VIPs may be served that count.
     pub fn gate(&mut self, vip: IpAddr, open: bool) {
         self.gates.insert(vip, open);
-        for running in self.link.routers.values() {
-            if running.vips.contains(&vip) || running.excluded.contains(&vip) {
+        let Some(Current { link, .. }) = &mut self.current else {
+            return;
+        };
+        let mut joined = Vec::new();
+        for (key, running) in &mut link.routers {
+            if open && running.count(vip) {
+                joined.push(*key);
+            }
+            if running.instance.moved().any(|it| it == vip) {
                 running.gate(&self.gates);
+            }
+        }
+        for key in joined {
+            link.holds(key);
+        }
+    }
+
+    /// These VIPs are about to leave their virtual routers, which go on with the others. Over when the addresses are gone.
+    pub fn let_go(&mut self, vips: &BTreeSet<IpAddr>) {
+        let Some(Current { link, .. }) = &mut self.current else {
+            return;
+        };
+        let routers = link.routers.iter_mut();
+        let changed = routers.filter_map(|(key, running)| running.let_go(vips).then_some(*key));
+        for key in changed.collect::<Vec<_>>() {
+            link.holds(key);
+        }
+    }
+
+    /// Packets of others are not heard, whatever they say.
+    pub fn routers(&mut self, routers: Routers) {
+        self.place.routers = routers;
+        if let Some(Current { link, .. }) = &self.current {
+            link.routers_are(&self.place.routers);
+        }
+    }
+
+    /// Over when everything that was decided so far has been done to the addresses.
+    pub fn flushed(&self) -> impl Future<Output = ()> + use<> {
+        let flushed = self.current.as_ref().map(|current| current.link.flushed());
+        async {
+            if let Some(flushed) = flushed {
+                flushed.await;
             }
         }
     }
 
-    /// Follows another configuration: what is the same goes on undisturbed. Another interface, source or transport
-    /// means that everything leaves and starts anew.
-    pub fn configure(&mut self, config: &Vrrp) -> Result<(), Error> {
-        let kept = self.config.same_link(config)
-            && Interface::of(config)?.index == self.link.interface.index;
-        if kept {
-            let further = Interface::further(config)?;
-            self.config = config.clone();
-            self.link.travel(config, further);
-        } else {
-            let link = Link::open(&self.runtime, config, &self.sysctls, &self.log)?;
-            let old = std::mem::replace(&mut self.link, link);
-            self.config = config.clone();
-            // It ends on its own, addresses and all.
-            self.runtime.spawn(old.leave());
-        }
+    /// Does all of a change that may be refused. Nobody notices.
+    pub fn prepare(&self, config: &Vrrp) -> Result<Prepared, Error> {
+        let way = match &self.current {
+            Some(Current { config: old, link })
+                if old.link_differs(config).is_empty()
+                    && Interface::of(config)?.index == link.interface.index =>
+            {
+                Way::Same(link.prepare(&self.place, config)?)
+            }
+            Some(_) | None => {
+                let link = Link::open(&self.place, config)?;
+                Way::Anew(Box::new(link))
+            }
+        };
+        Ok(Prepared {
+            config: config.clone(),
+            way,
+        })
+    }
+
+    /// Follows another configuration: what is the same goes on undisturbed. Another interface, transport or form of addresses
+    /// means that everything leaves and starts anew. At the first, VIPs that VRRP of an earlier daemon left on the node are
+    /// removed: nobody has them yet.
+    pub fn commit(&mut self, prepared: Prepared) {
+        let Prepared { config, way } = prepared;
+        let old = self.current.take();
+        let link = match (way, old) {
+            (Way::Same(next), Some(Current { mut link, .. })) => {
+                link.travel(&self.place, &config, next);
+                link
+            }
+            // What was prepared for a link that is no longer there.
+            (Way::Same(_), None) => return,
+            (Way::Anew(mut link), old) => {
+                link.receive(&self.place);
+                link.routers_are(&self.place.routers);
+                match old {
+                    // It ends on its own, addresses and all.
+                    Some(old) => drop(self.place.realtime.spawn(old.link.leave(false))),
+                    None => link.clear(config.instances.iter().flat_map(Instance::held).collect()),
+                }
+                *link
+            }
+        };
+        self.current = Some(Current { config, link });
         self.apply();
+    }
+
+    pub fn configure(&mut self, config: &Vrrp) -> Result<(), Error> {
+        let prepared = self.prepare(config)?;
+        self.commit(prepared);
         Ok(())
     }
 
     pub fn status(&self) -> status::vrrp::Vrrp {
-        let routers = self.link.routers.iter();
+        let Some(Current { link, .. }) = &self.current else {
+            return status::vrrp::Vrrp::default();
+        };
+        let routers = link.routers.iter();
         status::vrrp::Vrrp {
             routers: routers.map(|(key, running)| running.status(*key)).collect(),
-            rejected: self.link.rejected.by_reason(),
+            rejected: link.rejected.by_reason(),
         }
     }
 
     /// Resigns everywhere and returns once the addresses are gone.
     pub async fn stop(self) {
-        self.link.leave().await;
-        if let Err(error) = self.sysctls.restore() {
-            self.log.say(Line::Sysctls(error.to_string()));
+        if let Some(current) = self.current {
+            current.link.leave(true).await;
+        } else if let Err(error) = self.place.sysctls.restore() {
+            // Of one that was prepared and never was.
+            self.place.log.say(Line::Sysctls(error.to_string()));
         }
     }
 
     /// Makes the virtual routers those of the configuration.
     fn apply(&mut self) {
-        let wanted: BTreeMap<Key, &Instance> = self
-            .config
-            .instances
-            .iter()
-            .map(|instance| (key(instance), instance))
-            .collect();
-        let gone = self
-            .link
-            .routers
-            .keys()
-            .filter(|key| !wanted.contains_key(key));
+        let Some(Current { config, link }) = &mut self.current else {
+            return;
+        };
+        let instances = config.instances.iter();
+        let wanted: BTreeMap<Key, &Instance> = instances.map(|it| (key(it), it)).collect();
+        let gone = link.routers.keys().filter(|key| !wanted.contains_key(key));
         for key in gone.copied().collect::<Vec<_>>() {
             // It ends on its own.
-            drop(self.link.end(&self.runtime, key));
+            drop(link.end(&self.place.realtime, key));
         }
         for (key, instance) in wanted {
-            let travel = if key.six {
-                &self.link.v6
-            } else {
-                &self.link.v4
-            };
+            let travel = if key.six { &link.v6 } else { &link.v4 };
             let Some(source) = travel.as_ref().map(|travel| travel.source) else {
                 continue;
             };
-            let settings = self.config.settings(instance, source);
-            let running = self.link.routers.get(&key);
+            let settings = config.settings(instance, source);
+            let running = link.routers.get(&key);
             let same = running.is_some_and(|running| {
                 running.settings.version == settings.version && running.settings.own == settings.own
             });
             if same {
-                self.link.reset(instance, settings);
+                link.reset(instance, settings, &self.gates);
             } else {
-                let before = self.link.end(&self.runtime, key);
-                let (runtime, log) = (&self.runtime, &self.log);
-                self.link.begin(runtime, log, before, instance, settings);
+                let before = link.end(&self.place.realtime, key);
+                let (runtime, log) = (&self.place.realtime, &self.place.log);
+                link.begin(runtime, log, before, instance, settings);
             }
         }
-        for running in self.link.routers.values() {
+        for running in link.routers.values() {
             running.gate(&self.gates);
         }
     }

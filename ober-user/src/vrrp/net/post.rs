@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     super::{
@@ -20,10 +20,12 @@ use super::{
         packet::{Advertisement, Coverage, Malformed, Version},
     },
     Key,
+    ears::{self, Naming, Wanted},
     instance::{Counts, Note, raise},
     log::{Line, Log},
     sockets::{Claims, Datagram, GROUP4, GROUP6, LARGEST, Raw},
 };
+use crate::{realtime::Budget, routers::Routers};
 
 /// Senders of whom it is kept that something was said of them.
 const REMEMBERED: usize = 1024;
@@ -74,7 +76,7 @@ impl From<Malformed> for Reject {
 pub(super) struct Rejected([AtomicU64; REASONS.len()]);
 
 impl Rejected {
-    fn raise(&self, reject: Reject) {
+    pub(super) fn raise(&self, reject: Reject) {
         if let Some(counter) = self.0.get(reject as usize) {
             raise(counter);
         }
@@ -136,19 +138,33 @@ pub(super) enum Change {
     Join(Key, Member),
     Leave(Key),
     Senders(Senders, Coverage),
+    Routers(Routers),
     /// What this node's own claims name.
     Own(Vec<Mac>),
+    /// There are virtual routers of this family from now on, or no longer.
+    Ears(bool, Option<Ears>),
+}
+
+/// What receives for one family: advertisements, and who says to be at which address.
+#[derive(Debug)]
+pub(super) struct Ears {
+    pub(super) raw: Arc<Raw>,
+    /// What `raw` is not handed.
+    pub(super) strangers: Arc<Raw>,
+    /// The part that names them.
+    pub(super) naming: Option<Naming>,
+    pub(super) claims: Claims,
 }
 
 /// Everything of one interface that receives.
 pub(super) struct Post {
     pub(super) changes: mpsc::UnboundedReceiver<Change>,
-    pub(super) senders: Senders,
+    /// For the part that names strangers.
+    pub(super) wanted: watch::Sender<Arc<Wanted>>,
+    pub(super) budget: Budget,
     pub(super) coverage: Coverage,
-    pub(super) v4: Option<Arc<Raw>>,
-    pub(super) v6: Option<Arc<Raw>>,
-    pub(super) arp: Option<Claims>,
-    pub(super) advertisements: Option<Claims>,
+    pub(super) v4: Option<Ears>,
+    pub(super) v6: Option<Ears>,
     /// Of the interfaces VIPs are claimed on.
     pub(super) own: Vec<Mac>,
     pub(super) rejected: Arc<Rejected>,
@@ -157,7 +173,7 @@ pub(super) struct Post {
 
 /// What the post knows of virtual routers and senders.
 struct Desk {
-    senders: Senders,
+    wanted: Wanted,
     coverage: Coverage,
     own: Vec<Mac>,
     members: BTreeMap<Key, Member>,
@@ -170,13 +186,13 @@ struct Desk {
 impl Post {
     pub(super) async fn run(mut self) {
         let mut desk = Desk {
-            senders: self.senders,
+            wanted: Wanted::clone(&self.wanted.borrow()),
             coverage: self.coverage,
-            own: self.own,
+            own: std::mem::take(&mut self.own),
             members: BTreeMap::new(),
-            rejected: self.rejected,
+            rejected: self.rejected.clone(),
             said: BTreeSet::new(),
-            log: self.log,
+            log: self.log.clone(),
         };
         let (mut in4, mut in6) = ([0; LARGEST], [0; LARGEST]);
         let (mut arp, mut icmp6) = ([0; 128], [0; 512]);
@@ -185,18 +201,22 @@ impl Post {
                 // Who takes over advertises first and claims then: read in this order, a claim is no conflict.
                 biased;
                 change = self.changes.recv() => match change {
-                    Some(change) => { desk.change(change); None }
+                    Some(change) => {
+                        self.change(change, &mut desk);
+                        continue;
+                    }
                     None => return,
                 },
-                got = receive(self.v4.as_deref(), &mut in4) => desk.took(got, &in4),
-                got = receive(self.v6.as_deref(), &mut in6) => desk.took(got, &in6),
-                got = overhear(self.arp.as_ref(), &mut arp) => {
+                got = receive(self.v4.as_ref(), &mut in4) => desk.took(got, &in4),
+                got = receive(self.v6.as_ref(), &mut in6) => desk.took(got, &in6),
+                got = overhear(self.v4.as_ref(), &mut arp) => {
                     desk.overheard(got, |length| neighbour::arp_claim(arp.get(..length)?))
                 }
-                got = overhear(self.advertisements.as_ref(), &mut icmp6) => {
+                got = overhear(self.v6.as_ref(), &mut icmp6) => {
                     desk.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
                 }
             };
+            self.budget.spend(1).await;
             if let Some(error) = failed {
                 desk.log.say(Line::Receive(error.to_string()));
                 // Such as an interface that went down; the next wait must not be a spin.
@@ -204,18 +224,46 @@ impl Post {
             }
         }
     }
+
+    fn change(&mut self, change: Change, desk: &mut Desk) {
+        if let Change::Ears(six, ears) = change {
+            *(if six { &mut self.v6 } else { &mut self.v4 }) = ears;
+        } else {
+            desk.change(change);
+        }
+        self.filter(desk);
+    }
+
+    /// Has the kernel drop what is not wanted any more.
+    fn filter(&self, desk: &mut Desk) {
+        let keys = desk.members.keys();
+        desk.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
+        let addresses = desk.members.values().flat_map(|member| &member.addresses);
+        let addresses: Vec<IpAddr> = addresses.copied().collect();
+        for (six, ears) in [(false, &self.v4), (true, &self.v6)] {
+            let Some(ears) = ears else {
+                continue;
+            };
+            desk.wanted
+                .attach(six, &ears.raw, &ears.strangers, &self.log);
+            if let Err(error) = ears.claims.filter(ears::claims(six, &addresses)) {
+                self.log.say(Line::Filter(error.to_string()));
+            }
+        }
+        self.wanted.send_replace(Arc::new(desk.wanted.clone()));
+    }
 }
 
-async fn receive(raw: Option<&Raw>, buffer: &mut [u8]) -> io::Result<Datagram> {
-    match raw {
-        Some(raw) => raw.receive(buffer).await,
+async fn receive(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<Datagram> {
+    match ears {
+        Some(ears) => ears.raw.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
 
-async fn overhear(claims: Option<&Claims>, buffer: &mut [u8]) -> io::Result<usize> {
-    match claims {
-        Some(claims) => claims.receive(buffer).await,
+async fn overhear(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<usize> {
+    match ears {
+        Some(ears) => ears.claims.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
@@ -230,10 +278,13 @@ impl Desk {
                 self.members.remove(&key);
             }
             Change::Senders(senders, coverage) => {
-                (self.senders, self.coverage) = (senders, coverage);
+                (self.wanted.senders, self.coverage) = (senders, coverage);
                 self.said.clear();
             }
+            Change::Routers(routers) => self.wanted.routers = routers,
             Change::Own(macs) => self.own = macs,
+            // The post's own.
+            Change::Ears(..) => {}
         }
     }
 
@@ -255,8 +306,9 @@ impl Desk {
     }
 
     fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
-        let Datagram { from, to, ttl, .. } = *datagram;
-        self.senders.allow(from, to, ttl)?;
+        let Datagram { from, to, .. } = *datagram;
+        // The kernel may have had no room for every sender.
+        self.wanted.allow(datagram)?;
         let decoded = Advertisement::decode(payload, from, to);
         let (advertisement, coverage) =
             decoded.map_err(|error| (error.into(), error.to_string()))?;

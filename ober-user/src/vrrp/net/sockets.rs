@@ -17,7 +17,10 @@ use super::{
     super::{neighbour, packet::PROTOCOL},
     interface::Interface,
 };
-use crate::sockopt;
+use crate::{
+    filter::{self, Block},
+    sockopt,
+};
 
 /// 224.0.0.18, RFC 9568 section 5.1.1.2.
 pub(super) const GROUP4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
@@ -25,6 +28,9 @@ pub(super) const GROUP4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 pub(super) const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 /// Longer than an advertisement of 255 addresses.
 pub(super) const LARGEST: usize = 8192;
+
+/// Room for a few packets.
+const LEAST_ROOM: usize = 4096;
 
 /// Advertisements of one family, in and out.
 #[derive(Debug)]
@@ -78,6 +84,16 @@ impl Raw {
             six,
             interface: interface.index,
         })
+    }
+
+    /// So little that a flood of what is read seldom takes no room.
+    pub(super) fn little_room(&self) -> io::Result<()> {
+        self.socket.get_ref().set_recv_buffer_size(LEAST_ROOM)
+    }
+
+    /// The first of these that the kernel has room for decides what is received.
+    pub(super) fn filter(&self, programs: &[Block]) -> io::Result<()> {
+        filter::attach(self.socket.get_ref(), programs)
     }
 
     pub(super) fn send(&self, source: IpAddr, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
@@ -247,6 +263,11 @@ impl Claims {
         Ok(Self {
             socket: sockopt::watched(socket)?,
         })
+    }
+
+    /// Receives what the program takes from now on.
+    pub(super) fn filter(&self, program: Block) -> io::Result<()> {
+        filter::attach(self.socket.get_ref(), &[program])
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {

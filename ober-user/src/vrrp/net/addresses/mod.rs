@@ -62,8 +62,10 @@ pub(super) enum Order {
     Claim(Key, u8),
     /// How fast that goes, and on which interfaces beside its own.
     Claims(Pace, Vec<Interface>),
-    /// These were left by VRRP of an earlier daemon, if they are there: nobody has them yet.
+    /// These were left by VRRP of an earlier daemon, if they are there: no virtual router has them yet.
     Clear(Vec<IpAddr>),
+    /// The administrator's interfaces get their sysctls back, here, where they were changed.
+    Restore,
     /// Answered when everything before is done.
     Flush(oneshot::Sender<()>),
 }
@@ -240,6 +242,11 @@ impl Keep {
             Order::Clear(stale) => {
                 if let Err(error) = self.remove_stale(&stale).await {
                     self.log.say(Line::Stale(error.to_string()));
+                }
+            }
+            Order::Restore => {
+                if let Err(error) = self.sysctls.restore() {
+                    self.log.say(Line::Sysctls(error.to_string()));
                 }
             }
             Order::Flush(done) => done.send(()).unwrap_or_default(),
