@@ -2,10 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use ober_programs::IP;
 use ober_tests::{
-    lab::{VIP4, VIP6, until},
+    lab::{Process, VIP4, VIP6, until},
     routed::{Routed, Settings},
 };
 use ober_user::gate::Standing;
@@ -100,7 +100,7 @@ fn a_reload_that_a_speaker_refuses_leaves_sessions_and_routes_alone() {
 }
 
 /// `ip monitor` on the node's addresses: what it says of the VIP.
-fn changes(monitor: &ober_tests::lab::Process) -> Vec<String> {
+fn changes(monitor: &Process) -> Vec<String> {
     let log = monitor.log();
     let of_vip = log
         .lines()
@@ -127,7 +127,7 @@ fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
     let monitor = stage.node(0).spawn(&mut ip).expect("watch the addresses");
     let vrrp = format!(
         "{whole}[vrrp]\ninterface = \"in0\"\nsource = [\"10.78.1.2\"]\npeers = [\"10.78.1.9\"]\n\
-         advertisement_interval = \"10ms\"\n[[vrrp.instances]]\nvips = [\"{VIP4}\"]\npriority = 200\n"
+         advertisement_interval = \"100ms\"\n[[vrrp.instances]]\nvips = [\"{VIP4}\"]\npriority = 200\n"
     );
     reload(&stage, &vrrp).expect("reload with VRRP");
     until("VRRP alone has the VIP", PATIENCE, || {
@@ -145,5 +145,89 @@ fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
     std::thread::sleep(Duration::from_secs(5));
     let shown = shown(&stage).expect("addresses");
     assert!(shown.contains(&format!(" {VIP4}/32 ")), "{shown}");
+    assert_eq!(stage.paths().expect("paths"), [0]);
+}
+
+/// A change that is refused: the session, the route and the neighbours are as before, and there is nothing left to do.
+fn refused(stage: &Routed, whole: &str, bad: &str, words: &str) -> Result<()> {
+    let before = uptime(stage)?;
+    let Err(refusal) = reload(stage, bad) else {
+        bail!("the change was not refused");
+    };
+    ensure!(format!("{refusal:#}").contains(words), "{refusal:#}");
+    ensure!(stage.paths()? == [0]);
+    ensure!(uptime(stage)? >= before, "it was reset");
+    let status = stage.status(0)?;
+    ensure!(status.bgp.len() == 1, "{:?}", status.bgp);
+    let doubt = status.configuration.and_then(|it| it.doubt);
+    ensure!(doubt.is_none(), "{doubt:?}");
+    fs::write(&stage.ober[0].config, whole)?;
+    let plan = stage.cli(0, &["plan"])?;
+    ensure!(plan.contains("nothing to do"), "{plan}");
+    reload(stage, whole)?;
+    ensure!(stage.status(0)?.bgp.len() == 1);
+    ensure!(uptime(stage)? >= before, "it was reset");
+    Ok(())
+}
+
+#[test]
+fn a_change_that_an_interface_or_a_taken_port_refuses_leaves_no_neighbour_behind_and_ends_no_session()
+ {
+    let settings = Settings {
+        bfd: "off",
+        ..Settings::default()
+    };
+    let mut stage = Routed::new("refusals", &settings).expect("the stage");
+    let text = fs::read_to_string(&stage.ober[0].config).expect("the configuration");
+    let whole = text
+        .replace("sample = 1\n", "sample = 1\nxdp = \"native\"\n")
+        .replace(
+            "[bgp]\n",
+            "[bgp]\nlisten = [\"0.0.0.0:179\", \"[::]:179\"]\n",
+        );
+    fs::write(&stage.ober[0].config, &whole).expect("write");
+    stage.start(0).expect("a node that serves");
+    stage.until_paths(&[0], PATIENCE).expect("the route");
+    // A bridge has no XDP of its own.
+    stage
+        .node(0)
+        .ip(&["link add dm0 type bridge", "link set dm0 up"])
+        .expect("a bridge");
+    let stranger = "[[bgp.neighbours]]\naddress = \"10.78.1.99\"\nas = 65099\n\
+                    [[bgp.neighbours]]\naddress = \"fd99::99\"\nas = 65099\n";
+    let bad = format!("{whole}\n{stranger}")
+        .replace("interfaces = [\"in0\"]", "interfaces = [\"in0\", \"dm0\"]");
+    refused(&stage, &whole, &bad, "dm0").expect("an interface without native XDP");
+    let log = stage.ober[0]
+        .daemon
+        .as_ref()
+        .map(Process::log)
+        .unwrap_or_default();
+    assert!(!log.contains("put back what was in force"), "{log}");
+    // Another program speaks BFD here.
+    let port = stage
+        .node(0)
+        .run(|| std::net::UdpSocket::bind("0.0.0.0:3784"));
+    let port = port.expect("enter the node").expect("take the port");
+    let with_bfd = whole.replace("bfd = \"off\"", "bfd = \"default\"");
+    let bad = format!("{with_bfd}\n{stranger}");
+    refused(&stage, &whole, &bad, "UDP port 3784").expect("a port that is taken");
+    drop(port);
+    // BFD begins beside the session, and ends beside it.
+    let before = uptime(&stage).expect("the session");
+    reload(&stage, &with_bfd).expect("BFD");
+    reload(&stage, &whole).expect("no BFD");
+    // A neighbour comes and goes.
+    reload(&stage, &format!("{whole}\n{stranger}")).expect("two more neighbours");
+    assert_eq!(stage.status(0).expect("status").bgp.len(), 3);
+    reload(&stage, &whole).expect("they go");
+    assert_eq!(stage.status(0).expect("status").bgp.len(), 1);
+    stage.cli(0, &["rollback"]).expect("they come again");
+    stage.cli(0, &["rollback"]).expect("and go again");
+    assert_eq!(stage.status(0).expect("status").bgp.len(), 1);
+    assert!(
+        uptime(&stage).expect("the session") >= before,
+        "it was reset"
+    );
     assert_eq!(stage.paths().expect("paths"), [0]);
 }

@@ -5,7 +5,10 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
-use std::{fs, net::SocketAddr, process::Output, time::Duration};
+use std::{
+    fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, process::Output,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use ober_tests::{
@@ -19,7 +22,7 @@ use ober_user::{
     api::Reloaded,
     history::{Entry, Reason},
     plan::{How, Plan},
-    status::Status,
+    status::{Doubt, Status},
 };
 use serde_json::Value;
 
@@ -347,6 +350,108 @@ fn a_change_that_fails_late_is_taken_back_whole() {
         "{tally}: {:?}",
         report.failures(3)
     );
+}
+
+/// A node with a neighbour whose password the kernel has no room to set again, and a VIP's note that cannot be written.
+struct Stuck {
+    stage: Stage,
+    /// The change: a VIP comes, and the password goes.
+    file: String,
+    secret: PathBuf,
+    note: PathBuf,
+}
+
+impl Stuck {
+    fn new() -> Self {
+        let secret = std::env::temp_dir().join(format!("ober-plan-secret-{}", std::process::id()));
+        fs::write(&secret, "hush").expect("write the password");
+        let only_us = PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&secret, only_us).expect("keep it secret");
+        let bgp = format!(
+            "[bgp]\nas = 65001\nlisten = [\"0.0.0.0:1179\"]\n\n[[bgp.neighbours]]\naddress = \"10.77.0.250\"\n\
+             as = 65002\npassword_file = \"{}\"\n",
+            secret.display()
+        );
+        let (stage, _) = serving("doubt", &bgp);
+        let vip = format!("vips = [\"{VIP4}\"");
+        let added = text(&stage).replace(&vip, &format!("{vip}, \"10.77.9.200\""));
+        let lines = added.lines();
+        let open: Vec<&str> = lines
+            .filter(|line| !line.starts_with("password_file"))
+            .collect();
+        let file = write(&stage, "doubt.toml", open.join("\n"));
+        let note = stage.cluster.lab.directory().join("state/vips.json.new");
+        fs::create_dir(&note).expect("be in the way of the note");
+        let stuck = Self {
+            stage,
+            file,
+            secret,
+            note,
+        };
+        stuck.room("64");
+        stuck
+    }
+
+    fn room(&self, bytes: &str) {
+        let node = &self.stage.cluster.node;
+        node.sysctl("net.core.optmem_max", bytes)
+            .expect("a sysctl of the namespace");
+    }
+
+    fn free(&self) {
+        self.room("131072");
+        fs::remove_dir(&self.note).expect("make way");
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        let status = self.stage.status().expect("status");
+        status.configuration.and_then(|it| it.doubt)
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        // The directory for temporary files is the machine's; a file left there harms no other test.
+        fs::remove_file(&self.secret).unwrap_or_default();
+    }
+}
+
+#[test]
+fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_force() {
+    let stuck = Stuck::new();
+    let stage = &stuck.stage;
+    let (old, before) = (text(stage), facts(stage));
+    assert_eq!(stuck.doubt(), None);
+    let (code, out, err) = run(stage, &["apply", &stuck.file]);
+    assert!(code == 1 && err.contains("vips.json"), "{code}: {out}{err}");
+    let both = err.contains("could not be put back") && err.contains("password");
+    assert!(both, "{err}");
+    assert_eq!(text(stage), old);
+    let known = stuck.doubt().expect("the daemon knows that it is in doubt");
+    let named = known.failures.iter().any(|it| it.contains("10.77.0.250"));
+    assert!(named, "{known:?}");
+    let (_, words, _) = run(stage, &["status"]);
+    let said = words.contains("the node is not as this configuration says");
+    assert!(said, "{words}");
+    // It served all the time, and says what is to be done, also while it cannot be done.
+    assert!(served(stage, 0, ober_tests::stage::OPEN));
+    let plan: Plan = json(stage, &["plan"], 4);
+    assert!(plan.steps.len() > 8, "{plan:?}");
+    let (_, words, _) = run(stage, &["plan"]);
+    assert!(words.contains("could not be put back"), "{words}");
+    assert_eq!(run(stage, &["reload"]).0, 1);
+    assert!(stuck.doubt().is_some());
+    stuck.free();
+    let done: Reloaded = json(stage, &["reload"], 0);
+    assert!(done.failed.is_empty(), "{done:?}");
+    assert_eq!(stuck.doubt(), None);
+    let left: Plan = json(stage, &["plan"], 0);
+    assert!(left.is_empty(), "{left:?}");
+    let after = facts(stage);
+    assert_eq!((&after.0, &after.1), (&before.0, &before.1));
+    let neighbours = stage.status().expect("status").bgp;
+    assert!(neighbours.iter().all(|it| it.signed) && neighbours.len() == 1);
+    assert!(served(stage, 0, ober_tests::stage::OPEN));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A whole daemon as VRRP master and keepalived as the other node: killed, frozen and thawed.
 
 use std::{
+    fs,
+    process::Command,
     thread::{self, sleep},
     time::{Duration, Instant},
 };
@@ -8,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use ober_tests::{
-    lab::until,
+    lab::{VIP4, until},
     peers::Keepalived,
     shared::{ADVERTISEMENT, SharedVip},
 };
@@ -121,5 +123,97 @@ fn a_stopped_daemon_gives_the_address_up_at_once() -> Result<()> {
         "the stop is over and the address still there"
     );
     stage.until_master(1, PATIENCE)?;
+    Ok(())
+}
+
+/// What a reload adds and takes away again, while the VIP that was there stays master's without a gap.
+#[test]
+fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()> {
+    let mut stage = SharedVip::new("vrrp-join", [200, 100])?;
+    let (served, new, six) = ("10.77.9.20", "10.77.9.30", "fd77:9::10");
+    let text = fs::read_to_string(&stage.ober[0].config)?;
+    let vip = format!("\"{VIP4}\"");
+    // The services have these VIPs; the virtual routers those.
+    let with = |services: &[&str], instance: &[&str], more: &str| {
+        let list = |first: &str, more: &[&str]| {
+            let more = more.iter().map(|vip| format!(", \"{vip}\""));
+            format!("[{first}{}]", more.collect::<String>())
+        };
+        let (head, tail) = text.split_once("[vrrp]").expect("the section");
+        let head = head.replace(&format!("[{vip}]"), &list(&vip, services));
+        let tail = tail
+            .replace(&format!("[{vip}]"), &list(&vip, instance))
+            .replace("peers = [", "peers = [\"fd77::99\", ");
+        format!("{head}[vrrp]{tail}\n{more}").replace("source = [", "source = [\"fd77::1\", ")
+    };
+    let v6 = format!("[[vrrp.instances]]\nvips = [\"{six}\"]\nvrid = 61\npriority = 200\n");
+    fs::write(&stage.ober[0].config, with(&[served], &[], ""))?;
+    stage.start(0)?;
+    stage.until_master(0, PATIENCE)?;
+    let mut watch = Command::new("ip");
+    let watch = stage
+        .node(0)
+        .spawn(watch.args(["-o", "monitor", "address"]))?;
+    let left = |vip: &str| {
+        let log = watch.log();
+        let mut gone = log.lines().filter(|line| line.starts_with("Deleted"));
+        gone.any(|line| line.contains(&format!(" {vip}/")) && line.contains(" in0 "))
+    };
+    let here = |vip: &str| -> Result<bool> {
+        let mut ip = Command::new("ip");
+        let shown = stage
+            .node(0)
+            .output(ip.args(["-o", "addr", "show", "dev", "in0"]))?;
+        Ok(String::from_utf8(shown.stdout)?.contains(&format!(" {vip}/")))
+    };
+    for (what, config, joins) in [
+        (
+            "served and up, it joins",
+            with(&[served], &[served], ""),
+            served,
+        ),
+        (
+            "new, it joins",
+            with(&[served, new], &[served, new], ""),
+            new,
+        ),
+        (
+            "the first IPv6 one",
+            with(&[served, new, six], &[served, new], &v6),
+            six,
+        ),
+    ] {
+        fs::write(&stage.ober[0].config, &config)?;
+        stage.cli(0, &["reload"]).context(what)?;
+        until(what, PATIENCE, || Ok(here(joins)?.then_some(())))?;
+        ensure!(!left(&VIP4.to_string()), "{what}: {}", watch.log());
+    }
+    for (what, config, leaves) in [
+        (
+            "the IPv6 one leaves",
+            with(&[served, new], &[served, new], ""),
+            six,
+        ),
+        ("one leaves for good", with(&[served], &[served], ""), new),
+        ("one is no longer VRRP's", with(&[served], &[], ""), served),
+    ] {
+        fs::write(&stage.ober[0].config, &config)?;
+        stage.cli(0, &["reload"]).context(what)?;
+        until(what, PATIENCE, || Ok((!here(leaves)?).then_some(())))?;
+        ensure!(!left(&VIP4.to_string()), "{what}: {}", watch.log());
+    }
+    ensure!(stage.holds(0)?);
+    let status = stage.ober[0].status(stage.node(0))?;
+    ensure!(
+        status.vrrp.routers[0].transitions_to_master == 1,
+        "{:?}",
+        status.vrrp
+    );
+    // It is an address of the node for good now, and known as such while VRRP held it.
+    ensure!(
+        status.services.iter().all(|service| service.vip_present),
+        "{:?}",
+        status.services
+    );
     Ok(())
 }

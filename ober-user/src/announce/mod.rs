@@ -10,6 +10,7 @@
 //! anything that serves it is taken away.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -21,6 +22,7 @@ use crate::{
     config::{Config, vrrp::Vrrp},
     gate::{self, News, Order, Plan, watch},
     haproxy::{Listening, WorkerEvent},
+    routers::Routers,
     status,
 };
 
@@ -51,8 +53,9 @@ impl Announcer {
         config: &Config,
         sockets: &[Listening],
         workers: mpsc::UnboundedReceiver<WorkerEvent>,
+        routers: Routers,
     ) -> anyhow::Result<Self> {
-        let (speakers, paths) = Speakers::start(config).await?;
+        let (speakers, paths) = Speakers::start(config, routers).await?;
         let speakers = Arc::new(speakers);
         let told = Arc::clone(&speakers);
         let stand = move |vip, standing| told.stand(vip, standing);
@@ -75,15 +78,35 @@ impl Announcer {
         })
     }
 
-    /// Withdraws the VIPs that are not in `staying`, and returns when every neighbour has been told.
-    pub async fn withdraw(&self, staying: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
+    /// Withdraws these VIPs, of which `staying` has none, and returns when every neighbour has been told.
+    pub async fn withdraw(
+        &self,
+        vips: &BTreeSet<IpAddr>,
+        staying: &Config,
+        sockets: &[Listening],
+    ) -> anyhow::Result<()> {
+        self.speakers.let_go(vips);
         self.gates.configure(&plan(staying, sockets)?).await?;
         self.speakers.flushed().await;
         Ok(())
     }
 
-    /// Speaks to the neighbours of another configuration, and no longer to others. After an error, speak to those of the
-    /// configuration before: their sessions are still up.
+    /// Opens what speaking to the neighbours of another configuration needs. All that may refuse it is here; no neighbour notices.
+    pub async fn prepare(&self, config: &Config) -> anyhow::Result<()> {
+        self.speakers.prepare(config).await
+    }
+
+    /// Closes what was opened for a configuration that is not to be.
+    pub async fn forget(&self) {
+        self.speakers.forget().await;
+    }
+
+    /// Who may speak with this node at all, from now on.
+    pub fn routers(&self, routers: Routers) {
+        self.speakers.routers(routers);
+    }
+
+    /// Speaks to the neighbours of another configuration, and no longer to others.
     pub async fn speak(&self, config: &Config) -> anyhow::Result<()> {
         self.speakers.configure(config).await
     }

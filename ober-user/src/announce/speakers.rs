@@ -15,11 +15,12 @@ use crate::{
     bfd, bgp,
     config::{
         Config,
-        bgp::{BfdMode, Hops, Neighbour},
+        bgp::{BfdMode, Bgp, Hops, Neighbour},
         vrrp::Vrrp,
     },
     gate::{self, News, Standing},
     realtime::Thread,
+    routers::Routers,
     status, vrrp,
 };
 
@@ -35,20 +36,50 @@ struct Inner {
     bgp: Option<Arc<bgp::Handle>>,
     bfd: Arc<bfd::Handle>,
     vrrp: Option<vrrp::Handle>,
+    ready: Option<Ready>,
     /// The VIPs that VRRP moves; all others are BGP's.
     shared: BTreeSet<IpAddr>,
     /// What the gates last said, for whoever comes later.
     standings: BTreeMap<IpAddr, Standing>,
     /// They are told that this node goes; gates are no longer listened to.
     stopping: bool,
+    /// Who may speak with this node at all.
+    routers: Routers,
     /// BFD and VRRP end with it.
     thread: Thread,
+}
+
+/// What speaking as another configuration says needs, opened: nothing refuses the change any more.
+struct Ready {
+    wanted: Wanted,
+    bgp: Option<(Arc<bgp::Handle>, bgp::Prepared)>,
+    /// The handle of one that is new.
+    vrrp: Option<(Option<vrrp::Handle>, vrrp::Prepared)>,
+}
+
+/// What of a configuration is spoken.
+#[derive(Clone, PartialEq)]
+struct Wanted {
+    bgp: Option<Bgp>,
+    vrrp: Option<Vrrp>,
+    sessions: Vec<bfd::Settings>,
+}
+
+impl Wanted {
+    fn of(config: &Config) -> Self {
+        Self {
+            bgp: config.bgp.clone(),
+            vrrp: config.vrrp.clone(),
+            sessions: sessions(config),
+        }
+    }
 }
 
 impl Speakers {
     /// Also returns what BFD will say of neighbours.
     pub(super) async fn start(
         config: &Config,
+        routers: Routers,
     ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<bfd::Change>)> {
         let thread = Thread::start().context("start the thread of BFD and VRRP")?;
         let (changes, paths) = mpsc::unbounded_channel();
@@ -56,13 +87,31 @@ impl Speakers {
             bgp: None,
             bfd: Arc::new(bfd::start(&thread, changes)),
             vrrp: None,
+            ready: None,
             shared: BTreeSet::new(),
             standings: BTreeMap::new(),
             stopping: false,
+            routers: Routers::default(),
             thread,
         }));
+        speakers.routers(routers);
         speakers.configure(config).await?;
         Ok((speakers, paths))
+    }
+
+    /// BFD and VRRP hear these routers alone.
+    pub(super) fn routers(&self, routers: Routers) {
+        let mut inner = self.inner();
+        if inner.routers == routers {
+            return;
+        }
+        inner.routers = routers.clone();
+        if let Some(vrrp) = &mut inner.vrrp {
+            vrrp.routers(routers.clone());
+        }
+        if let Err(error) = inner.bfd.routers(routers) {
+            tracing::error!(%error, "tell BFD of the list of routers");
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -82,37 +131,104 @@ impl Speakers {
         self.inner().bgp.iter().for_each(|bgp| bgp.settled());
     }
 
-    /// What was decided has been written out.
+    /// What was decided has been written out, and addresses that leave are gone.
     pub(super) async fn flushed(&self) {
-        let bgp = self.inner().bgp.clone();
-        if let Some(bgp) = bgp
-            && timeout(PATIENCE, bgp.flushed()).await.is_err()
-        {
+        let (bgp, vrrp) = {
+            let inner = self.inner();
+            let vrrp = inner.vrrp.as_ref().map(vrrp::Handle::flushed);
+            (inner.bgp.clone(), vrrp)
+        };
+        let both = async {
+            if let Some(vrrp) = vrrp {
+                vrrp.await;
+            }
+            if let Some(bgp) = bgp {
+                bgp.flushed().await;
+            }
+        };
+        if timeout(PATIENCE, both).await.is_err() {
             tracing::warn!("a BGP neighbour takes nothing; going on without waiting for it");
         }
     }
 
-    /// Follows the configuration. What may be refused comes first and nobody is parted from before it is through: after an
-    /// error, the configuration before restores all.
-    pub(super) async fn configure(&self, config: &Config) -> anyhow::Result<()> {
+    /// VIPs that are about to leave the virtual routers they share with others, which are not to be interrupted by that.
+    pub(super) fn let_go(&self, vips: &BTreeSet<IpAddr>) {
+        let mut inner = self.inner();
+        if let Some(vrrp) = &mut inner.vrrp {
+            vrrp.let_go(vips);
+        }
+    }
+
+    /// Opens what the configuration needs: ports of BGP and BFD, the link of VRRP. All that may refuse is here; no session, no
+    /// virtual router and no address notices. After an error nothing is left of it.
+    pub(super) async fn prepare(&self, config: &Config) -> anyhow::Result<()> {
+        self.forget().await;
         if let Some(vrrp) = &config.vrrp {
             vrrp::check(vrrp, &addresses::noted(config)?).await?;
         }
-        self.inner().bgp(config)?;
         let bfd = Arc::clone(&self.inner().bfd);
-        bfd.set(sessions(config)).await?;
+        bfd.prepare(sessions(config)).await?;
+        let ready = self.inner().open(config);
+        match ready {
+            Ok(ready) => {
+                self.inner().ready = Some(ready);
+                Ok(())
+            }
+            Err(error) => {
+                self.forget().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes what was opened for a configuration that is not to be.
+    pub(super) async fn forget(&self) {
+        let (ready, bfd) = {
+            let mut inner = self.inner();
+            (inner.ready.take(), Arc::clone(&inner.bfd))
+        };
+        if let Some((Some(handle), prepared)) = ready.and_then(|ready| ready.vrrp) {
+            drop(prepared);
+            handle.stop().await;
+        }
+        // Nothing can refuse to be closed; without its thread BFD has nothing open.
+        bfd.prepare(Vec::new()).await.unwrap_or_default();
+    }
+
+    /// Follows the configuration, for which [`Speakers::prepare`] has opened everything; else that comes first. Only then is
+    /// anybody parted from.
+    pub(super) async fn configure(&self, config: &Config) -> anyhow::Result<()> {
+        let wanted = Wanted::of(config);
+        let is_ready = {
+            let inner = self.inner();
+            let mut ready = inner.ready.iter();
+            ready.any(|ready| ready.wanted == wanted)
+        };
+        if !is_ready {
+            self.prepare(config).await?;
+        }
+        let bfd = Arc::clone(&self.inner().bfd);
         let (bgp, vrrp) = {
             let mut inner = self.inner();
-            inner.vrrp(config)?;
-            inner.tell_all();
+            inner.commit(config)?;
             let bgp = inner.bgp.take_if(|_| config.bgp.is_none());
             (bgp, inner.vrrp.take_if(|_| config.vrrp.is_none()))
         };
+        bfd.set(wanted.sessions).await?;
         if let Some(gone) = bgp {
             part(&gone).await;
         }
         if let Some(gone) = vrrp {
             gone.stop().await;
+        }
+        // Addresses that have changed hands are free.
+        let vrrp = self.inner().vrrp.as_ref().map(vrrp::Handle::flushed);
+        if let Some(flushed) = vrrp
+            && timeout(PATIENCE, flushed).await.is_err()
+        {
+            tracing::warn!(
+                "VRRP's addresses take long to change; going on without waiting for them"
+            );
         }
         Ok(())
     }
@@ -152,22 +268,47 @@ impl Speakers {
 }
 
 impl Inner {
-    fn bgp(&mut self, config: &Config) -> anyhow::Result<()> {
-        match (&self.bgp, &config.bgp) {
-            (Some(running), Some(wanted)) => running.configure(wanted)?,
-            (None, Some(wanted)) => self.bgp = Some(Arc::new(bgp::start(wanted)?)),
-            (_, None) => {}
-        }
-        Ok(())
+    fn open(&self, config: &Config) -> anyhow::Result<Ready> {
+        let bgp = config.bgp.as_ref().map(|wanted| -> anyhow::Result<_> {
+            let running = self.bgp.clone();
+            let handle = running.unwrap_or_else(|| Arc::new(bgp::idle(wanted)));
+            let prepared = handle.prepare(wanted)?;
+            Ok((handle, prepared))
+        });
+        let vrrp = config.vrrp.as_ref().map(|wanted| -> anyhow::Result<_> {
+            let Some(running) = &self.vrrp else {
+                let mut new = vrrp::idle(&self.thread);
+                new.routers(self.routers.clone());
+                let prepared = new.prepare(wanted)?;
+                return Ok((Some(new), prepared));
+            };
+            Ok((None, running.prepare(wanted)?))
+        });
+        Ok(Ready {
+            wanted: Wanted::of(config),
+            bgp: bgp.transpose()?,
+            vrrp: vrrp.transpose()?,
+        })
     }
 
-    fn vrrp(&mut self, config: &Config) -> anyhow::Result<()> {
-        match (&mut self.vrrp, &config.vrrp) {
-            (Some(running), Some(wanted)) => running.configure(wanted)?,
-            (None, Some(wanted)) => self.vrrp = Some(vrrp::start(&self.thread, wanted)?),
-            (_, None) => {}
+    fn commit(&mut self, config: &Config) -> anyhow::Result<()> {
+        let ready = self.ready.take();
+        let ready = ready.context("speak as was prepared; this is a fault of Herr Ober")?;
+        if let Some((handle, prepared)) = ready.bgp {
+            handle.commit(prepared)?;
+            self.bgp = Some(handle);
+        }
+        if let Some((new, prepared)) = ready.vrrp {
+            if let Some(new) = new {
+                self.vrrp = Some(new);
+            }
+            if let Some(vrrp) = &mut self.vrrp {
+                vrrp.routers(self.routers.clone());
+                vrrp.commit(prepared);
+            }
         }
         self.shared = config.vrrp.iter().flat_map(Vrrp::vips).collect();
+        self.tell_all();
         Ok(())
     }
 

@@ -34,9 +34,12 @@ pub(super) async fn check(
 
 async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, String> {
     let failed = |error: io::Error| format!("talk: {error}");
-    stream.write_all(&probe.send).await.map_err(failed)?;
-    stream.flush().await.map_err(failed)?;
+    let mut taken = stream.write_all(&probe.send).await;
+    if taken.is_ok() {
+        taken = stream.flush().await;
+    }
     let Some(expect) = &probe.expect else {
+        taken.map_err(failed)?;
         return Ok("it took what was sent".to_owned());
     };
     let mut answer = Vec::new();
@@ -45,7 +48,14 @@ async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, Stri
             .take((MOST - answer.len()) as u64)
             .read_buf(&mut answer)
             .await;
-        let ended = read.map_err(failed)? == 0;
+        // What it said counts, even where it took nothing that was sent.
+        let ended = match (read, &mut taken) {
+            (Ok(0) | Err(_), Err(_)) => true,
+            (read, _) => read.map_err(failed)? == 0,
+        };
+        if ended && answer.is_empty() {
+            std::mem::replace(&mut taken, Ok(())).map_err(failed)?;
+        }
         match compare(expect, &answer) {
             Compared::Same => return Ok(told(&answer)),
             Compared::TooShort if !ended => {}

@@ -81,6 +81,16 @@ fn configuration(of: &Configuration, screen: &mut Screen) -> Result<(), Error> {
     if let Some(haproxy) = &of.haproxy {
         screen.line(haproxy)?;
     }
+    if let Some(doubt) = &of.doubt {
+        let title =
+            "the node is not as this configuration says: a change failed, and so did the way back";
+        let title = screen.paint(title, Tone::Bad);
+        screen.line(title)?;
+        for failure in &doubt.failures {
+            screen.line(format_args!("  could not be put back: {failure}"))?;
+        }
+        screen.line("  `ober-user reload` puts everything in force again")?;
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use tokio::sync::MutexGuard;
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
     history::Origin,
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
+    status,
 };
 
 /// What a file system needs to read a configuration and what it names.
@@ -47,7 +48,27 @@ struct Prepared {
     foreseen: lists::Foreseen,
     from: State,
     to: State,
+    /// What a way back that failed may have left; `None`: the node is as the configuration in force says.
+    doubt: Option<Doubt>,
     plan: Plan,
+}
+
+/// A way back failed: a part of each of these states may be there.
+#[derive(Clone)]
+pub(crate) struct Doubt {
+    since: u64,
+    /// The steps that failed, and why.
+    failures: Vec<String>,
+    maybe: Vec<State>,
+}
+
+impl Doubt {
+    pub(super) fn describe(&self) -> status::Doubt {
+        status::Doubt {
+            since: self.since,
+            failures: self.failures.clone(),
+        }
+    }
 }
 
 impl Daemon {
@@ -164,8 +185,15 @@ impl Daemon {
             keys: &keys,
             servers: &ready.servers,
         };
-        let plan = Plan::of(Some(side), next, &facts);
+        let mut plan = Plan::of(Some(side), next, &facts);
         let (from, to) = plan::states(Some(&old), &config, &facts);
+        let doubt = self.in_force().doubt.clone();
+        if let Some(Doubt {
+            failures, maybe, ..
+        }) = &doubt
+        {
+            plan.doubt(failures, plan::regain(maybe, &to));
+        }
         Ok(Prepared {
             written,
             config,
@@ -175,6 +203,7 @@ impl Daemon {
             foreseen,
             from,
             to,
+            doubt,
             plan,
         })
     }
@@ -217,6 +246,7 @@ impl Daemon {
                 steps: &steps,
                 from: &change.from,
                 to: &change.to,
+                doubt: change.doubt.as_ref(),
             };
             return Err(self
                 .go_back(failed, way, &change.config, &change.lists, held)
@@ -230,6 +260,7 @@ impl Daemon {
         self.watch.follow(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.config);
         *self.in_force() = InForce::new(change.written, haproxy);
+        self.routers_changed(&held.keeper);
         Ok((change.plan, report))
     }
 
@@ -245,8 +276,11 @@ impl Daemon {
         let Failed { done, error } = failed;
         let old = self.config();
         let servers = held.backends.servers().clone();
+        self.announcer.forget().await;
+        let mut failures = Vec::new();
         if let Err(error) = held.keeper.distrust() {
-            tracing::error!(%error, "read the lists in force");
+            let error = anyhow::Error::from(error);
+            failures.push(format!("read the lists in force: {error:#}"));
         }
         let mut hands = hands::Change {
             daemon: self,
@@ -263,10 +297,34 @@ impl Daemon {
         };
         for step in way.back(done) {
             if let Err(error) = hands.act(&step).await {
-                tracing::error!(error = format!("{error:#}"), %step, "put back what was in force");
+                failures.push(format!("{step}: {error:#}"));
             }
         }
-        error
+        self.announcer.forget().await;
+        self.doubt(failures, &way, error)
+    }
+
+    /// Keeps in mind that a way back failed, if it did: from then on it is not known what is there, and the next change puts
+    /// everything in force again.
+    fn doubt(&self, failures: Vec<String>, way: &Way<'_>, error: anyhow::Error) -> anyhow::Error {
+        let mut in_force = self.in_force();
+        if failures.is_empty() {
+            in_force.doubt = None;
+            return error;
+        }
+        for failure in &failures {
+            tracing::error!(failure, "put back what was in force");
+        }
+        let told = failures.join("; ");
+        in_force.doubt = Some(Doubt {
+            since: lists::now(),
+            failures,
+            maybe: way.maybe(),
+        });
+        anyhow!(
+            "{error:#}; and what was in force could not be put back: {told}; `ober-user reload` with the configuration in \
+             force puts everything right, once what stood in the way is gone"
+        )
     }
 
     /// Keeps what is in force.
@@ -295,6 +353,8 @@ struct Way<'w> {
     steps: &'w [Step],
     from: &'w State,
     to: &'w State,
+    /// What was not known before it began.
+    doubt: Option<&'w Doubt>,
 }
 
 impl Way<'_> {
@@ -308,9 +368,24 @@ impl Way<'_> {
                 at = at.after(step, self.to);
             }
         }
-        let mut back = plan::steps(&at, self.from);
+        let mut back = match self.doubt {
+            None => plan::steps(&at, self.from),
+            Some(_) => plan::regain(&self.maybe(), self.from),
+        };
         back.retain(|step| *step != Step::Commit);
         back
+    }
+
+    /// Of which states a part may be there.
+    fn maybe(self) -> Vec<State> {
+        let before = self.doubt.map(|doubt| doubt.maybe.clone());
+        let mut maybe = before.unwrap_or_default();
+        for state in [self.from, self.to] {
+            if !maybe.contains(state) {
+                maybe.push(state.clone());
+            }
+        }
+        maybe
     }
 }
 

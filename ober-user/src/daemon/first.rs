@@ -113,15 +113,18 @@ impl Hands for Starting<'_> {
             }
             Step::AddAddresses { .. } => drop(addresses::add(self.config).await?),
             // The gates are there first: what neighbours are told is theirs to say.
-            Step::Speak => {}
+            Step::Open | Step::Speak => {}
             Step::Guard => {
                 // VIPs may have left the configuration, or gone to VRRP, while no daemon ran.
                 let keep: Vec<IpAddr> = self.config.vips().collect();
                 addresses::remove(self.config, &keep).await?;
                 let events = self.gate_events.take().context(UNORDERED)?;
                 let sockets = self.pool.as_ref().context(UNORDERED)?.sockets();
-                let announcer = Announcer::start(self.config, &sockets, events).await?;
-                self.announcer = Some(announcer);
+                let routers =
+                    start::routers(self.config, &steering::lock(&self.plane).maps, &self.keeper)?;
+                let announcer = Announcer::start(self.config, &sockets, events, routers);
+                // It is large, and so would be whatever waits for it.
+                self.announcer = Some(Box::pin(announcer).await?);
             }
             Step::Commit
             | Step::Withdraw { .. }

@@ -1,13 +1,13 @@
 //! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::PoisonError};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::PoisonError};
 
 use super::{Daemon, files::Files, perform::Hands, start, steering};
 use crate::{
     announce::addresses,
     backends::{Backends, Ready},
     config::Config,
-    dataplane::Attached,
+    dataplane::{self, Attached},
     haproxy::{Pool, Report, Servers},
     lists::{self, Keeper},
     plan::Step,
@@ -47,12 +47,16 @@ impl Hands for Change<'_> {
             Step::Withdraw { vips } => {
                 self.withdrawn.extend(vips);
                 let left = without(self.from, &self.withdrawn);
-                announcer.withdraw(&left, &self.pool.sockets()).await
+                let sockets = self.pool.sockets();
+                announcer.withdraw(vips, &left, &sockets).await
             }
+            Step::Open => announcer.prepare(self.to).await,
             Step::Speak => announcer.speak(self.to).await,
             Step::Attach { .. } => {
                 // The mode is that of the new configuration, on the interfaces of both.
-                start::attach(&reaching(self.to, self.from), &mut self.daemon.plane()).map(drop)
+                let mut plane = self.daemon.plane();
+                let both = reaching(self.to, self.from, plane.directory());
+                start::attach(&both, &mut plane).map(drop)
             }
             Step::TakeOut { .. } => {
                 let staying = staying(self.from, self.to);
@@ -105,8 +109,11 @@ impl Change<'_> {
         }
         self.daemon.put(self.to, self.lists, self.pool)?;
         self.lists.sweep()?;
-        let both = reaching(self.to, self.from);
-        let attached = start::attach(&both, &mut self.daemon.plane())?;
+        let attached = {
+            let mut plane = self.daemon.plane();
+            let both = reaching(self.to, self.from, plane.directory());
+            start::attach(&both, &mut plane)?
+        };
         self.daemon.set_attached(attached);
         Ok(())
     }
@@ -145,12 +152,14 @@ impl Daemon {
     }
 }
 
-/// The new configuration on the interfaces of both, but for those that are gone.
-fn reaching(new: &Config, old: &Config) -> Config {
+/// The new configuration on the interfaces of both: of those that are only in the old one, where the programs are. On the
+/// way back the old one is that which was refused, maybe by an interface of its own.
+fn reaching(new: &Config, old: &Config, pins: &Path) -> Config {
     let mut both = new.clone();
     let more = old.node.interfaces.iter();
     let more = more.filter(|name| !new.node.interfaces.contains(name));
     let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
+    let more = more.filter(|name| dataplane::holds(pins, name));
     both.node.interfaces.extend(more.cloned());
     both
 }

@@ -84,6 +84,8 @@ pub(crate) struct InForce {
     snapshot: Option<u64>,
     /// What workers are started with; `None`: it did not say.
     haproxy: Option<Program>,
+    /// Is the node not as this says, because a way back failed?
+    doubt: Option<change::Doubt>,
 }
 
 impl InForce {
@@ -92,6 +94,7 @@ impl InForce {
             written,
             snapshot: None,
             haproxy,
+            doubt: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl InForce {
             snapshot: self.snapshot,
             hash: self.written.hash(),
             haproxy: self.haproxy.clone(),
+            doubt: self.doubt.as_ref().map(change::Doubt::describe),
         }
     }
 }
@@ -164,6 +168,18 @@ impl Daemon {
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
         Ok(self.announcer.order(vip, order).await?)
+    }
+
+    /// BFD and VRRP hear by the list of routers as it is now.
+    fn routers_changed(&self, keeper: &Keeper) {
+        let routers = start::routers(&self.config(), &self.plane().maps, keeper);
+        match routers {
+            Ok(routers) => self.announcer.routers(routers),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "have BFD and VRRP follow the list of routers"
+            ),
+        }
     }
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {

@@ -53,6 +53,7 @@ impl Daemon {
             }
         }
         mend_lists(&mut keeper, &mut mended, &mut failures);
+        self.routers_changed(&keeper);
         if let Err(error) = self.mend_plane(&config, &keeper, &pool, &mut mended) {
             failures.push(error);
         }

@@ -21,17 +21,19 @@ use super::{
     servers::Watch,
 };
 use crate::{
+    access,
     announce::addresses,
     api,
     backends::{Backends, Ready},
     config::{self, Access, Config, Env, Fragments, Steer, Written},
-    dataplane::{self, Attached, Plane, Switches, Wanted},
+    dataplane::{self, Attached, Maps, Plane, Switches, Wanted},
     discover::{self, engine::Learned},
     events::Drops,
     haproxy::{self, Listening},
     history::{Origin, Reason},
     lists::{self, Keeper},
     netlink, observe,
+    routers::Routers,
 };
 
 /// Drop events a slow watcher may fall behind.
@@ -191,6 +193,17 @@ pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
     }
 }
 
+/// Who may speak routing protocols with this node, by the list in the kernel.
+pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::Result<Routers> {
+    let Some(list) = &config.node.routers else {
+        return Ok(Routers::default());
+    };
+    let number = keeper.number(list);
+    let number = number
+        .with_context(|| format!("read the list of routers {list}: there is no such list"))?;
+    Ok(Routers::listed(access::read(maps, number)?))
+}
+
 /// The services as the kernel is to see them, in the order of [`Config::kernel_services`]. A list nobody keeps is an
 /// error: a service without its list would be open.
 pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
@@ -292,8 +305,12 @@ pub(super) async fn refresh_lists(daemon: Arc<Daemon>) {
 impl Daemon {
     /// Resolves every list and every server again. What fails keeps what it had and is told.
     pub(super) async fn refresh(&self) {
-        for error in self.keeper.lock().await.refresh().await {
-            tracing::warn!(%error, "refresh");
+        {
+            let mut keeper = self.keeper.lock().await;
+            for error in keeper.refresh().await {
+                tracing::warn!(%error, "refresh");
+            }
+            self.routers_changed(&keeper);
         }
         if let Err(error) = self.refresh_servers().await {
             tracing::warn!(%error, "refresh the servers");

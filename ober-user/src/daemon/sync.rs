@@ -18,7 +18,10 @@ impl Daemon {
             .iter()
             .any(|edit| matches!(edit.target, Target::Backend(_)));
         if !servers {
-            return Ok(self.keeper.lock().await.sync(sync).await?);
+            let mut keeper = self.keeper.lock().await;
+            let done = keeper.sync(sync).await;
+            self.routers_changed(&keeper);
+            return Ok(done?);
         }
         let mut pool = self.pool.lock().await;
         let mut backends = self.backends.lock().await;
@@ -38,7 +41,10 @@ impl Daemon {
         }
         put_servers(&mut pool, &config, &ready).await?;
         match keeper.sync(sync).await {
-            Ok(lists) => done.extend(lists),
+            Ok(lists) => {
+                self.routers_changed(&keeper);
+                done.extend(lists);
+            }
             Err(error) => {
                 pool.reload(&config, backends.servers())
                     .await

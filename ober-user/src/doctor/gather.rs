@@ -17,12 +17,14 @@ use socket2::{Domain, Socket, Type};
 use super::{
     Facts, Running, clock, files, haproxy as haproxy_facts,
     interfaces::{self, Sample},
-    kernel, packets, ports, realtime, sysctls,
+    kernel, packets, ports, realtime, speaking, sysctls,
 };
 use crate::{
+    announce::addresses,
     cli::privilege,
-    config::Config,
+    config::{Config, vrrp::Instance},
     dataplane, file, haproxy, lists, netlink,
+    ownership::Foreign,
     realtime::{Priority, Thread},
     sockopt,
     status::{Counters, Status},
@@ -63,10 +65,21 @@ where
             daemon: running.is_some(),
             bound: bound(),
         },
+        speaking: speaking::Facts {
+            own: own(config).await,
+        },
         sysctls: sysctls(config),
         clock: clock(),
     };
     (facts, running)
+}
+
+/// Addresses that VRRP is to move, and that somebody else put on this node.
+async fn own(config: &Config) -> Vec<Foreign> {
+    let instances = config.vrrp.iter().flat_map(|vrrp| &vrrp.instances);
+    let held: Vec<IpAddr> = instances.flat_map(Instance::held).collect();
+    let noted = addresses::noted(config).unwrap_or_default();
+    netlink::foreign(&held, &noted).await.unwrap_or_default()
 }
 
 fn kernel(config: &Config) -> kernel::Facts {

@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod packets;
 pub mod ports;
 pub mod realtime;
+pub mod speaking;
 pub mod sysctls;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub struct Facts {
     pub realtime: realtime::Facts,
     pub files: files::Facts,
     pub ports: ports::Facts,
+    pub speaking: speaking::Facts,
     pub sysctls: sysctls::Facts,
     pub clock: clock::Facts,
 }
@@ -75,6 +77,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
         realtime::judge(config, facts.realtime),
         files::judge(config, &facts.files),
         ports::judge(config, &facts.ports),
+        speaking::judge(config, &facts.speaking),
         sysctls::judge(config, &facts.sysctls),
         clock::judge(&facts.clock),
     ]

@@ -8,6 +8,7 @@ use crate::{
     },
     finding::Verdict::{self, Failed, Warning},
     haproxy::version::{Library, Program},
+    ownership::Foreign,
     realtime::Priority,
 };
 
@@ -190,6 +191,41 @@ fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
         let facts = haproxy::Facts { program, rehearsal };
         worst(&haproxy::judge(&config(""), &facts), verdict, "", words);
     }
+}
+
+#[test]
+fn routing_protocols_without_a_list_of_routers_and_a_vip_that_is_the_nodes_own_are_said() {
+    let listed = |mut config: Config| {
+        config.node.routers = Some("routers".to_owned());
+        config
+    };
+    let none = speaking::Facts::default();
+    assert_eq!(speaking::judge(&config(""), &none), []);
+    for (config, verdict, words) in [
+        (config(BGP), Warning, "may speak BGP with it"),
+        (
+            config(&format!("{BGP}bfd = 'fast'")),
+            Warning,
+            "may speak BGP and BFD with it",
+        ),
+        (listed(config(BGP)), GOOD, ""),
+    ] {
+        let found = speaking::judge(&config, &none);
+        worst(&found, verdict, "node.routers", words);
+    }
+    let own = speaking::Facts {
+        own: vec![Foreign {
+            address: "172.31.9.1".parse().unwrap(),
+            prefix_length: 24,
+            interface: "in0".to_owned(),
+        }],
+    };
+    worst(
+        &speaking::judge(&config(""), &own),
+        Failed,
+        "VIP 172.31.9.1",
+        "172.31.9.1/24 on in0",
+    );
 }
 
 #[test]

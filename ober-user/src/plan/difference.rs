@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{Synced, Target},
-    config::{Config, Difference, Keys},
+    config::{Config, Difference, Keys, bgp::Bgp, vrrp::Vrrp},
     haproxy::{Foreseen, Server, Servers},
 };
 
@@ -30,7 +30,7 @@ pub struct Plan {
     pub backends: Vec<Change>,
     /// Every worker, also those that stay as they are.
     pub workers: Vec<Change>,
-    /// Those of BGP by their address, and what BGP, BFD and VRRP are told beside.
+    /// Those of BGP by their address, and what BGP, BFD and VRRP are told beside; and whose session ends for it.
     pub neighbours: Vec<Change>,
     pub interfaces: Vec<Change>,
     /// Everything else, by section.
@@ -126,6 +126,19 @@ impl Plan {
             });
         }
         plan
+    }
+
+    /// It is not known what is there: all these steps are needed, whatever else the plan says.
+    pub fn doubt(&mut self, failures: &[String], steps: Vec<Step>) {
+        let failed = failures
+            .iter()
+            .map(|it| format!("could not be put back: {it}"));
+        self.settings.push(Change {
+            name: "node".to_owned(),
+            how: How::Changed,
+            what: failed.collect(),
+        });
+        self.steps = steps;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -333,7 +346,7 @@ fn workers(old: Option<&Config>, new: &Config, facts: &Facts) -> Vec<Change> {
     facts.workers.iter().map(change).chain(gone).collect()
 }
 
-/// The neighbours of BGP by name; BGP, BFD and VRRP as a whole.
+/// The neighbours of BGP by name; BGP, BFD and VRRP as a whole. And what ends: all else goes on undisturbed.
 fn neighbours(old: Option<&Config>, new: &Config, written: &mut Written) -> Vec<Change> {
     let named = |config: &Config| -> Things {
         let all = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
@@ -352,7 +365,59 @@ fn neighbours(old: Option<&Config>, new: &Config, written: &mut Written) -> Vec<
         &parts(new),
         said,
     ));
+    for (name, what) in old.map(|old| endings(old, new)).unwrap_or_default() {
+        match all.iter_mut().find(|change| change.name == name) {
+            Some(change) => change.what.push(what),
+            None => all.push(Change {
+                name,
+                how: How::Changed,
+                what: vec![what],
+            }),
+        }
+    }
     all
+}
+
+/// Sessions and virtual routers that end or start anew: under which name, and in which words.
+fn endings(old: &Config, new: &Config) -> Vec<(String, String)> {
+    let mut endings = Vec::new();
+    let identifier = |bgp: &Bgp| bgp.router_id;
+    let renamed = old.bgp.as_ref().zip(new.bgp.as_ref());
+    // One that is not written stays as it was taken at the start.
+    let renamed = renamed.is_some_and(|(old, new)| {
+        identifier(new).is_some_and(|id| identifier(old).is_none_or(|was| was != id))
+    });
+    for neighbour in old.bgp.iter().flat_map(|bgp| &bgp.neighbours) {
+        let address = neighbour.address;
+        let mut others = new.bgp.iter().flat_map(|bgp| &bgp.neighbours);
+        let why = match others.find(|other| other.address == address) {
+            None => "the neighbour is removed".to_owned(),
+            Some(_) if renamed => "router_id".to_owned(),
+            Some(next) => neighbour.session_differs(next).join(", "),
+        };
+        if !why.is_empty() {
+            endings.push((
+                address.to_string(),
+                format!("the session with {address} ends: {why}"),
+            ));
+        }
+    }
+    let Some(vrrp) = &old.vrrp else {
+        return endings;
+    };
+    let next = new.vrrp.clone().unwrap_or_else(|| Vrrp {
+        instances: Vec::new(),
+        ..vrrp.clone()
+    });
+    for (instance, why) in vrrp.restarts(&next) {
+        let family = if instance.is_ipv6() { "IPv6" } else { "IPv4" };
+        let vrid = instance.vrid;
+        endings.push((
+            "vrrp".to_owned(),
+            format!("virtual router {vrid} ({family}) {why}"),
+        ));
+    }
+    endings
 }
 
 /// The keys that differ, taken one group after another.

@@ -27,11 +27,13 @@ pub enum Step {
     Withdraw {
         vips: BTreeSet<IpAddr>,
     },
-    /// Sessions with the neighbours that are to be; those of others end.
-    Speak,
     Attach {
         interfaces: BTreeSet<String>,
     },
+    /// Ports and interfaces that speaking to the neighbours needs are opened; no neighbour notices.
+    Open,
+    /// Sessions with the neighbours that are to be; those of others end.
+    Speak,
     /// The kernel forgets these services: their packets pass as those of anybody.
     TakeOut {
         services: BTreeSet<Place>,
@@ -76,14 +78,15 @@ pub fn affirm() -> Vec<Step> {
 
 /// The steps from one state to another; none where they are alike.
 ///
-/// Whatever may be refused comes early: a port of a neighbour may be taken, a driver may refuse the programs, HAProxy may
-/// not start. A node with nothing in force does it the other way round and speaks last, when it serves.
+/// Whatever may be refused comes before anybody is parted from: a driver may refuse the programs, a port of a neighbour may be
+/// taken, HAProxy may not start. Neighbours are spoken to when the node serves. A node with nothing in force attaches when
+/// there is something to attach for.
 pub fn steps(from: &State, to: &State) -> Vec<Step> {
     if from == to {
         return Vec::new();
     }
     let mut steps = Vec::new();
-    let speak = (from.speaking != to.speaking).then_some(Step::Speak);
+    let speaks = from.speaking != to.speaking;
     let attach =
         named(&to.interfaces, &from.interfaces).map(|interfaces| Step::Attach { interfaces });
     let first = *from == State::default();
@@ -92,12 +95,13 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
         steps.extend(attach);
     } else {
         let (turning, going) = withdrawn(from, to);
-        steps.extend(turning);
-        steps.extend(speak.clone());
         steps.extend(attach);
+        steps.extend(speaks.then_some(Step::Open));
         steps.extend(going);
         steps.extend(taken_out(from, to));
         steps.extend(serve(from, to));
+        steps.extend(turning);
+        steps.extend(speaks.then_some(Step::Speak));
     }
     let detach = named(&from.interfaces, &to.interfaces);
     steps.extend(detach.map(|interfaces| Step::Detach { interfaces }));
@@ -106,8 +110,73 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
     let remove = named(&from.addresses, &to.addresses);
     steps.extend(remove.map(|vips| Step::RemoveAddresses { vips }));
     if first {
-        steps.extend(speak);
+        steps.extend(speaks.then_some(Step::Speak));
     }
+    steps.extend([Step::Guard, Step::Commit]);
+    steps
+}
+
+/// The steps to a state from one that nobody knows: the way back of a change failed, and of each of these states a part may be
+/// there. What all of them have stays; everything else is put in force again.
+pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
+    let all = |part: fn(&State) -> &BTreeSet<IpAddr>| -> BTreeSet<IpAddr> {
+        maybe.iter().flat_map(part).copied().collect()
+    };
+    let places: BTreeSet<Place> = maybe
+        .iter()
+        .flat_map(|it| it.services.keys().copied())
+        .collect();
+    let stays = |place: &Place| {
+        maybe
+            .iter()
+            .any(|it| staying(it, to).any(|it| it == *place))
+    };
+    let staying: BTreeSet<Place> = places.iter().copied().filter(stays).collect();
+    let announced = all(|state| &state.announced);
+    let turns = |vip: &&IpAddr| {
+        let moves = to.moved.contains(vip);
+        maybe.iter().any(|state| state.moved.contains(vip) != moves)
+    };
+    let turning: BTreeSet<IpAddr> = announced.iter().filter(turns).copied().collect();
+    let served = |vip: &&IpAddr| staying.iter().any(|place| place.vip == **vip);
+    let going: BTreeSet<IpAddr> = announced
+        .iter()
+        .filter(|vip| !served(vip))
+        .copied()
+        .collect();
+    let withdraw = |vips: BTreeSet<IpAddr>| (!vips.is_empty()).then_some(Step::Withdraw { vips });
+    let interfaces: BTreeSet<String> = maybe
+        .iter()
+        .flat_map(|it| it.interfaces.iter().cloned())
+        .collect();
+    let running = maybe.iter().map(|it| it.admitted.max(it.running)).max();
+    let mut steps = vec![
+        Step::Attach {
+            interfaces: to.interfaces.clone(),
+        },
+        Step::Open,
+    ];
+    steps.extend(withdraw(going));
+    steps.extend(named(&places, &staying).map(|services| Step::TakeOut { services }));
+    if running.is_some_and(|running| to.running < running) {
+        let workers = to.running;
+        steps.push(Step::Confine { workers });
+    }
+    steps.extend([
+        Step::Workers,
+        Step::Lists {
+            lists: to.lists.keys().cloned().collect(),
+        },
+        Step::Services,
+    ]);
+    steps.extend(withdraw(turning));
+    steps.push(Step::Speak);
+    steps.extend(named(&interfaces, &to.interfaces).map(|interfaces| Step::Detach { interfaces }));
+    steps.push(Step::AddAddresses {
+        vips: to.addresses.clone(),
+    });
+    let remove = named(&all(|state| &state.addresses), &to.addresses);
+    steps.extend(remove.map(|vips| Step::RemoveAddresses { vips }));
     steps.extend([Step::Guard, Step::Commit]);
     steps
 }
@@ -175,6 +244,9 @@ impl fmt::Display for Step {
                     out,
                     "withdraw {vips}, and wait until the neighbours have been told"
                 )
+            }
+            Self::Open => {
+                out.write_str("open what speaking to the neighbours that are to be needs")
             }
             Self::Speak => out.write_str("speak to the neighbours that are to be"),
             Self::Attach { interfaces } => write!(out, "attach to {}", list(interfaces)),

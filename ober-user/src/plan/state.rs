@@ -136,6 +136,8 @@ impl State {
     pub fn after(mut self, step: &Step, to: &Self) -> Self {
         match step {
             Step::Withdraw { vips } => self.announced.retain(|vip| !vips.contains(vip)),
+            // No neighbour notices what is only open.
+            Step::Open => {}
             Step::Speak => {
                 self.speaking = to.speaking;
                 self.moved.clone_from(&to.moved);

@@ -200,6 +200,69 @@ proptest! {
         }
     }
 
+    /// The way back may fail too, anywhere and more than once: what is done of it then is anybody's guess.
+    #[test]
+    fn after_a_way_back_that_failed_the_next_change_makes_a_node_whole_whatever_is_there(
+        (from, to) in some_change(),
+        failed in any::<prop::sample::Index>(),
+        lost in prop::collection::vec(any::<bool>(), 32),
+        (other, moved) in some_node(),
+        wanted in 0..3_usize,
+    ) {
+        let forward = course(&from, &to);
+        let mut at = failed.get(&forward).clone();
+        for (step, lost) in steps(&at.clone(), &from).iter().zip(lost) {
+            if !lost {
+                at = at.after(step, &from);
+            }
+        }
+        // In force is what was, and the next change may be to that, to what was refused, or to something else.
+        let other = with_vrrp(State::of(&other), &moved);
+        let wanted = [&from, &to, &other][wanted];
+        let was_sound = sound(&at, &from, &to).is_ok();
+        let (before, mut left) = (at.clone(), at.announced.clone());
+        for step in regain(&[from.clone(), to.clone()], wanted) {
+            if let Step::Withdraw { vips } = &step {
+                left.retain(|vip| !vips.contains(vip));
+            }
+            at = at.after(&step, wanted);
+            for vip in &at.announced {
+                let served = at.services.keys().any(|place| place.vip == *vip);
+                prop_assert!(served || !was_sound, "{vip} is announced and not served after {step}");
+            }
+        }
+        prop_assert_eq!(&at, wanted);
+        // What every state had that may be there is not interrupted.
+        for (place, behind) in &before.services {
+            let same = |state: &State| state.services.get(place) == Some(behind);
+            if same(&from) && same(&to) && same(wanted) && before.announced.contains(&place.vip) {
+                let moves = |state: &State| state.moved.contains(&place.vip);
+                let alike = moves(&from) == moves(wanted) && moves(&to) == moves(wanted);
+                prop_assert!(!alike || left.contains(&place.vip), "{} was withdrawn", place.vip);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_parted_from_before_all_that_may_refuse_was_tried((from, to) in some_change()) {
+        let steps = steps(&from, &to);
+        let parts = |step: &Step| {
+            matches!(step, Step::Withdraw { .. } | Step::TakeOut { .. } | Step::Speak)
+        };
+        let tries = |step: &Step| matches!(step, Step::Attach { .. } | Step::Open);
+        let parted = steps.iter().position(parts).unwrap_or(steps.len());
+        prop_assert!(steps.iter().skip(parted).all(|step| !tries(step)), "{steps:?}");
+        let speaks = steps.iter().any(|step| *step == Step::Speak);
+        prop_assert_eq!(speaks, steps.iter().any(|step| *step == Step::Open));
+        // A VIP that changes hands goes when nothing but its neighbours is left to change.
+        let workers = steps.iter().position(|step| *step == Step::Workers);
+        let turns = |step: &Step| matches!(step, Step::Withdraw { vips }
+            if vips.iter().all(|vip| from.moved.contains(vip) != to.moved.contains(vip)
+                && to.announced.contains(vip)));
+        let turning = steps.iter().position(turns);
+        prop_assert!(turning.is_none() || workers < turning, "{steps:?}");
+    }
+
     #[test]
     fn a_start_and_an_end_are_as_sound((node, moved) in some_node()) {
         let (nothing, node) = (State::default(), with_vrrp(State::of(&node), &moved));
@@ -235,13 +298,14 @@ fn the_order_of_a_change_is_the_documented_one() {
     assert_eq!(
         told,
         [
-            "speak to the neighbours that are to be",
             "attach to in1",
+            "open what speaking to the neighbours that are to be needs",
             "withdraw 192.0.2.2, and wait until the neighbours have been told",
             "take 192.0.2.1:81, 192.0.2.2:80, 192.0.2.2:81 out of the kernel",
             "change the workers, one before the others",
             "fill blue",
             "put the services with their lists into the kernel",
+            "speak to the neighbours that are to be",
             "detach from in0",
             "add the addresses 192.0.2.3",
             "remove the addresses 192.0.2.2",
@@ -336,12 +400,168 @@ fn a_plan_says_what_changes_in_the_words_of_the_configuration_and_hides_secrets(
             "backend rgw changed: - server 10.0.0.1:80; + server 10.0.0.2:80",
             "worker 0 replaced: another certificate",
             "worker 1 added: ",
-            "neighbour 10.0.0.9 changed: password: another, which is not shown",
+            "neighbour 10.0.0.9 changed: password: another, which is not shown; \
+             the session with 10.0.0.9 ends: password",
             "interface in1 added: ",
             "setting resolve changed: + interval = \"9s\"",
             "setting workers changed: count: 1 -> 2",
         ]
     );
+}
+
+/// What a plan says of neighbours when this part of a configuration becomes that.
+fn neighbours(old: &str, new: &str) -> Vec<String> {
+    let node = text(&["in0"], 1, &[("one", vec![1, 2, 3], vec![(80, "open")])]);
+    let servers = servers(&["10.0.0.1:80"]);
+    let (old, new) = (format!("{node}{old}"), format!("{node}{new}"));
+    let mut lines = said(&old, &new, [&servers, &servers], Vec::new());
+    lines.retain(|line| line.contains(" ends") || line.contains("restarts"));
+    lines
+}
+
+#[test]
+fn a_plan_says_which_sessions_end_and_only_what_a_session_is_made_of_ends_it() {
+    let bgp = |more: &str, of_it: &str| {
+        format!(
+            "[bgp]\nas = 65000\n{more}\n[[bgp.neighbours]]\naddress = '10.0.0.9'\n{of_it}\n\
+             [[bgp.neighbours]]\naddress = '10.0.0.8'\nas = 65008\n"
+        )
+    };
+    let before = bgp("", "as = 65001\nport = 179");
+    for (more, of_it) in [
+        ("settle = '20s'", ""),
+        ("", "connect_retry = '9s'"),
+        ("", "max_prefixes = 5"),
+        ("", "keepalive = '5s'"),
+        ("", "next_hops = ['10.0.0.1']"),
+        ("", "bfd = 'default'"),
+        ("", "bfd = 'default'\nstrict = true"),
+        ("", "mss = 1000"),
+        ("", "passive = true"),
+        ("", "delay_open = '1s'"),
+        ("listen = ['127.0.0.1:179']", ""),
+        ("depreference = { med = 7 }", ""),
+    ] {
+        let passive = if of_it.starts_with("passive") {
+            "listen = ['127.0.0.1:179']"
+        } else {
+            more
+        };
+        let after = bgp(passive, &format!("as = 65001\nport = 179\n{of_it}"));
+        assert_eq!(
+            neighbours(&before, &after),
+            Vec::<String>::new(),
+            "{more}{of_it}"
+        );
+    }
+    for (key, of_it) in [
+        ("port", "as = 65001\nport = 1179"),
+        ("as", "as = 65002"),
+        ("local_as", "as = 65001\nlocal_as = 65007"),
+        ("password", "as = 65001\npassword = 'hush'"),
+        ("ttl_security or multihop", "as = 65001\nttl_security = 1"),
+        ("source", "as = 65001\nsource = '10.0.0.1'"),
+        ("interface", "as = 65001\ninterface = 'in0'"),
+        ("hold_time", "as = 65001\nhold_time = '9s'"),
+        ("families", "as = 65001\nfamilies = ['ipv4']"),
+        ("extended_next_hop", "as = 65001\nextended_next_hop = true"),
+    ] {
+        let lines = neighbours(&before, &bgp("", of_it));
+        let [line] = &lines[..] else {
+            panic!("{key}: {lines:?}");
+        };
+        let end = format!("the session with 10.0.0.9 ends: {key}");
+        assert!(line.ends_with(&end) && !line.contains("hush"), "{line}");
+    }
+    let gone = neighbours(
+        &before,
+        &before.replace("[[bgp.neighbours]]\naddress = '10.0.0.8'\nas = 65008\n", ""),
+    );
+    assert_eq!(
+        gone,
+        ["neighbour 10.0.0.8 removed: the session with 10.0.0.8 ends: the neighbour is removed"]
+    );
+    let renamed = neighbours(
+        &before,
+        &bgp("router_id = '10.0.0.1'", "as = 65001\nport = 179"),
+    );
+    assert_eq!(renamed.len(), 2, "{renamed:?}");
+    assert!(
+        renamed.iter().all(|line| line.ends_with("ends: router_id")),
+        "{renamed:?}"
+    );
+}
+
+#[test]
+fn a_plan_says_which_virtual_routers_restart_and_what_stays_is_not_among_them() {
+    let vrrp = |more: &str, instances: &[(u8, &str)]| {
+        let instances = instances.iter().map(|(vrid, vips)| {
+            format!("[[vrrp.instances]]\nvrid = {vrid}\nvips = {vips}\npriority = 100\n")
+        });
+        format!(
+            "[vrrp]\ninterface = 'in0'\npeers = ['10.0.0.2', 'fd00::2']\n{more}\n{}",
+            instances.collect::<String>()
+        )
+    };
+    let two = [(51, "['192.0.2.1']"), (52, "['192.0.2.2']")];
+    let before = vrrp("", &two);
+    for after in [
+        vrrp("advertisement_interval = '200ms'", &two),
+        vrrp("garp_repeat = 9\npreempt = false", &two),
+        vrrp(
+            "",
+            &[(51, "['192.0.2.1', '192.0.2.3']"), (52, "['192.0.2.2']")],
+        ),
+        vrrp(
+            "",
+            &[
+                (51, "['192.0.2.1']"),
+                (52, "['192.0.2.2']"),
+                (53, "['192.0.2.3']"),
+            ],
+        ),
+        before.replace("priority = 100", "priority = 90"),
+        before.replace("'10.0.0.2', ", "'10.0.0.3', "),
+    ] {
+        assert_eq!(neighbours(&before, &after), Vec::<String>::new(), "{after}");
+    }
+    for (after, ends) in [
+        (
+            vrrp("virtual_mac = true", &two),
+            "virtual router 52 (IPv4) restarts: virtual_mac",
+        ),
+        (
+            vrrp("ipv4_length = 24", &two),
+            "virtual router 52 (IPv4) restarts: ipv4_length",
+        ),
+        (
+            vrrp("label = 'x'", &two),
+            "virtual router 52 (IPv4) restarts: label",
+        ),
+        (
+            vrrp("transport = 'multicast'", &two).replace("peers = ['10.0.0.2', 'fd00::2']\n", ""),
+            "virtual router 52 (IPv4) restarts: transport",
+        ),
+        (
+            vrrp("source = ['10.0.0.7']", &two),
+            "virtual router 52 (IPv4) restarts: source",
+        ),
+        (
+            vrrp("", &[two[0], (99, "['192.0.2.2']")]),
+            "virtual router 52 (IPv4) ends",
+        ),
+        (
+            vrrp("", &[two[0], (52, "['192.0.2.3']")]),
+            "virtual router 52 (IPv4) restarts: it has none of its VIPs any more",
+        ),
+        (String::new(), "virtual router 52 (IPv4) ends"),
+    ] {
+        let lines = neighbours(&before, &after);
+        assert!(
+            lines.len() == 1 && lines[0].ends_with(ends),
+            "{ends}: {lines:?}"
+        );
+    }
 }
 
 #[test]

@@ -44,6 +44,19 @@ pub struct Configuration {
     pub hash: String,
     /// The program that workers are started with, as it was when this was put in force.
     pub haproxy: Option<crate::haproxy::version::Program>,
+    /// Is the node not what this configuration says? A change failed, and so did the way back.
+    #[serde(default)]
+    pub doubt: Option<Doubt>,
+}
+
+/// What could not be put back after a change that failed. The next `reload`, `apply` or `rollback` puts everything in force
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// In seconds since 1970.
+    pub since: u64,
+    /// The steps back that failed, and why.
+    pub failures: Vec<String>,
 }
 
 /// What the passes of `node.reconcile` found and set right.

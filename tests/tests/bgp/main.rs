@@ -6,6 +6,7 @@
 )]
 
 mod cells;
+mod changes;
 mod rogue;
 mod router;
 mod stage;

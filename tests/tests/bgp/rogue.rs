@@ -17,9 +17,9 @@ use crate::{
 const PORT: u16 = 1790;
 
 /// The end of a rogue's connection with the node.
-struct Rogue(TcpStream);
+pub(crate) struct Rogue(pub(crate) TcpStream);
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(19 + body.len()).expect("short");
     let mut bytes = vec![0xff; 16];
     bytes.extend(length.to_be_bytes());
@@ -29,24 +29,24 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Version, AS, hold time, identifier, no parameters.
-fn open(version: u8, asn: u16, hold_time: u16) -> Vec<u8> {
+pub(crate) fn open(version: u8, asn: u16, hold_time: u16) -> Vec<u8> {
     let [a, b] = asn.to_be_bytes();
     let [c, d] = hold_time.to_be_bytes();
     message(1, &[version, a, b, c, d, 10, 9, 0, 77, 0])
 }
 
-fn keepalive() -> Vec<u8> {
+pub(crate) fn keepalive() -> Vec<u8> {
     message(4, &[])
 }
 
 impl Rogue {
-    fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         // The node may have closed already: that is its answer.
         self.0.write_all(bytes).unwrap_or_default();
     }
 
     /// The next message of the node: its type and body.
-    fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut header = [0; 19];
         self.0.read_exact(&mut header).ok()?;
         let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
@@ -56,7 +56,7 @@ impl Rogue {
     }
 
     /// Code and subcode of the NOTIFICATION that ends it all.
-    fn end(&mut self) -> Option<(u8, u8)> {
+    pub(crate) fn end(&mut self) -> Option<(u8, u8)> {
         while let Some((kind, body)) = self.hear() {
             if kind == 3 {
                 return Some((body[0], body[1]));
@@ -77,7 +77,7 @@ type Answer = Option<(u8, u8)>;
 type Script = fn(&mut Rogue) -> Answer;
 
 /// What each does after the node's OPEN, how the node must answer, and a word of what it must tell.
-const ROGUES: [(Script, Answer, &str); 13] = [
+const ROGUES: [(Script, Answer, &str); 16] = [
     (
         |it| {
             it.say(b"GET / HTTP/1.1\r\n\r\n");
@@ -153,6 +153,43 @@ const ROGUES: [(Script, Answer, &str); 13] = [
         Some((3, 1)),
         "Malformed Attribute",
     ),
+    // RFC 7313 section 5, of a message that is longer than what a NOTIFICATION can quote.
+    (
+        |it| {
+            it.establish();
+            it.say(&message(5, &[&[0, 1, 0, 1][..], &[0x78; 4053]].concat()));
+            it.end()
+        },
+        Some((7, 1)),
+        "(7/1)",
+    ),
+    // RFC 4271 section 6.3: a well-known attribute that no standard names.
+    (
+        |it| {
+            it.establish();
+            let attributes = [
+                0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfe, 0x35, 0x40, 3, 4, 10, 9, 0, 100, 0x40, 0xc8,
+                3, 0, 1, 2,
+            ];
+            it.say(&message(
+                2,
+                &[&[0, 0, 0, 24][..], &attributes, &[8, 11]].concat(),
+            ));
+            it.end()
+        },
+        Some((3, 2)),
+        "(3/2)",
+    ),
+    // RFC 7606 section 5.2: something is wrong, and nothing is reachable.
+    (
+        |it| {
+            it.establish();
+            it.say(&message(2, &[0, 0, 0, 4, 0x40, 1, 1, 7]));
+            it.end()
+        },
+        Some((3, 6)),
+        "(3/6)",
+    ),
     // Half a message, and away.
     (
         |it| {
@@ -211,7 +248,7 @@ fn beside_a_good_one(rogues: usize) -> String {
     config
 }
 
-fn rogue_stage(name: &str, rogues: usize) -> Stage {
+pub(crate) fn rogue_stage(name: &str, rogues: usize) -> Stage {
     let stage = Stage::new(name);
     let lines: Vec<String> = (0..rogues)
         .map(|number| format!("addr add {}/24 dev r0", address(number)))
@@ -220,7 +257,7 @@ fn rogue_stage(name: &str, rogues: usize) -> Stage {
     stage
 }
 
-fn listener(stage: &Stage, number: usize) -> TcpListener {
+pub(crate) fn listener(stage: &Stage, number: usize) -> TcpListener {
     let at: SocketAddr = format!("{}:{PORT}", address(number))
         .parse()
         .expect("an address");
@@ -231,7 +268,7 @@ fn listener(stage: &Stage, number: usize) -> TcpListener {
         .expect("listen")
 }
 
-fn meet(listener: &TcpListener) -> Rogue {
+pub(crate) fn meet(listener: &TcpListener) -> Rogue {
     let (stream, _) = listener.accept().expect("the node connects");
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
@@ -361,10 +398,73 @@ fn a_stranger_is_sent_away_and_counted() {
         .run(strange)
         .expect("enter the router")
         .expect("the port is open");
-    let mut bytes = Vec::new();
-    (&stream).read_to_end(&mut bytes).unwrap_or_default();
-    assert!(bytes.is_empty());
+    let mut stranger = Rogue(stream);
+    // It speaks first, as a router would, and hears all the same why it is not wanted.
+    stranger.say(&open(4, 65077, 90));
+    assert_eq!(stranger.end(), Some((6, 5)));
     assert!(speaker.handle.strangers() >= 1);
+}
+
+/// RFC 4486 section 4: a neighbour that is known and comes a second time, or too soon.
+#[test]
+fn a_connection_that_is_not_wanted_is_refused_with_a_word() {
+    let stage = rogue_stage("bgp-refused", 1);
+    let listener = listener(&stage, 0);
+    let speaker = stage.speak(&beside_a_good_one(1));
+    let mut rogue = meet(&listener);
+    rogue.establish();
+    let connect = || {
+        let stream = stage.router.run(|| {
+            let socket = socket2_from("10.9.0.100:0");
+            let to: SocketAddr = "10.9.0.1:179".parse().expect("an address");
+            socket.connect(&to.into()).expect("the port is open");
+            TcpStream::from(socket)
+        });
+        let stream = stream.expect("enter the router");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a limit");
+        Rogue(stream)
+    };
+    // While the session is up our own connection is the one that stays: theirs is closed once its OPEN is there.
+    let mut second = connect();
+    second.say(&open(4, 65077, 90));
+    assert!(matches!(second.end(), Some((6, 5 | 7))));
+    assert_eq!(speaker.neighbour(&address(0)).flaps, 0);
+    // In the pause after a session that it ended itself.
+    rogue.say(&message(3, &[6, 2]));
+    speaker.until(&address(0), "idle", |it| it.state == "idle");
+    let mut early = connect();
+    early.say(&open(4, 65077, 90));
+    assert_eq!(early.end(), Some((6, 5)));
+}
+
+#[test]
+fn what_a_neighbour_said_before_its_connection_broke_is_heard() {
+    let reason = b"gone till six";
+    let gone = [&[6, 2, 13][..], reason].concat();
+    for (words, code, text) in [
+        (&gone[..], (6, 2), Some("gone till six")),
+        (&[2, 2], (2, 2), None),
+    ] {
+        let stage = rogue_stage("bgp-last-words", 8);
+        let listeners: Vec<TcpListener> = (0..8).map(|number| listener(&stage, number)).collect();
+        let speaker = stage.speak(&beside_a_good_one(8));
+        for listener in &listeners {
+            let (mut stream, _) = listener.accept().expect("the node connects");
+            let both = [open(4, 65077, 90), message(3, words)].concat();
+            stream.write_all(&both).expect("say it");
+            // Closed with the node's OPEN unread: what the node writes next breaks.
+        }
+        for number in 0..8 {
+            speaker.until(&address(number), "told why", |it| {
+                let said = it.last_received.as_ref();
+                said.is_some_and(|said| {
+                    (said.code, said.subcode) == code && said.text.as_deref() == text
+                })
+            });
+        }
+    }
 }
 
 fn socket2_from(source: &str) -> socket2::Socket {

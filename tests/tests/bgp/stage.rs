@@ -260,6 +260,16 @@ impl Speaker {
         self.runtime.block_on(work).expect("a reload");
     }
 
+    /// Prepares a reload and drops it; the words of the refusal.
+    pub(crate) fn try_prepare(&self, bgp: &str) -> Result<(), String> {
+        let (handle, config) = (self.handle.clone(), config(bgp));
+        let work = self.runtime.spawn(async move {
+            let prepared = handle.prepare(config.bgp.as_ref().expect("[bgp]"));
+            prepared.map(drop).map_err(|error| error.to_string())
+        });
+        self.runtime.block_on(work).expect("no panic")
+    }
+
     pub(crate) fn flush(&self) {
         self.runtime.block_on(self.handle.flushed());
     }

@@ -20,6 +20,7 @@ use super::{
 use crate::machine::Machine as _;
 
 mod bytes;
+mod changes;
 mod clauses;
 mod collision;
 mod dice;

@@ -133,12 +133,19 @@ fn node(status: &Status) -> Vec<Family> {
         (place, u64::from(service.vip_present))
     });
     let started = status.started.map(|at| (Labels::new(), at));
+    let mut configuration = status.configuration.iter();
+    let doubt = configuration.any(|configuration| configuration.doubt.is_some());
     vec![
         gauge("ober_build_info", "What runs here.", vec![(build, 1)]),
         gauge(
             "ober_healthy",
             "1: all interfaces are attached and a worker is in every ring.",
             plain(u64::from(status.healthy)),
+        ),
+        gauge(
+            "ober_configuration_in_doubt",
+            "1: a change failed, and so did the way back: the node is not as the configuration in force says.",
+            plain(u64::from(doubt)),
         ),
         gauge(
             "ober_start_time_seconds",

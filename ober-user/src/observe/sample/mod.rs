@@ -28,6 +28,7 @@ pub(crate) fn status() -> Status {
             haproxy: crate::haproxy::version::Program::read(
                 "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
             ),
+            doubt: None,
         }),
         data_plane: DataPlane {
             interfaces: vec![Interface {

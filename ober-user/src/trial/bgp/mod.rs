@@ -133,6 +133,19 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
     if let Some(said) = session.last_received.as_ref() {
         return told(seen.settings, said, failed);
     }
+    let against = |said: &&Said| matches!(said.code, 1 | 3 | 5 | 7);
+    if let Some(said) = session.last_sent.as_ref().filter(against) {
+        let Said {
+            code,
+            subcode,
+            name,
+            ..
+        } = said;
+        return failed(format!("this node ended the session: {code}/{subcode} {name}")).advice(
+            "what it sent is against the standard: its log has it too, maybe in other words; a newer version of its \
+             software may do better",
+        );
+    }
     let reason = session
         .last_failure
         .clone()
@@ -148,6 +161,12 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
     if session.opened.is_some() && half(session) {
         let reason = "it answers, and then hears nothing of this node any more";
         return deaf(failed(reason.to_owned()));
+    }
+    if session.state == "open-sent" && session.opened.is_none() {
+        return failed("it takes the connection and says nothing".to_owned()).advice(
+            "is it a BGP speaker that listens on this port, and is it ready? Some take the connection of an address that \
+             they do not know as neighbour, and wait",
+        );
     }
     failed(reason).advice(silence(seen.settings))
 }

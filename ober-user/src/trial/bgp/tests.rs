@@ -292,3 +292,32 @@ fn a_neighbour_the_daemon_does_not_have_is_a_failure() {
     assert_eq!(finding.verdict, Verdict::Failed);
     assert!(finding.advice.unwrap().contains("ober-user reload"));
 }
+
+#[test]
+fn a_router_that_is_silent_or_sends_what_it_may_not_is_told_from_one_that_is_not_there() {
+    let settings = settings(EXTERNAL);
+    let silent = Session {
+        state: "open-sent".into(),
+        last_failure: None,
+        ..down()
+    };
+    let (_, reason, advice) = verdict(&settings, &silent, Drops::default());
+    assert_eq!(reason, "it takes the connection and says nothing");
+    assert!(!advice.contains("password"), "{advice}");
+    for (code, subcode, name) in [
+        (3, 1, "Malformed Attribute List"),
+        (1, 3, "Bad Message Type"),
+    ] {
+        let wrong = Session {
+            last_sent: Some(said(code, subcode, name)),
+            ..down()
+        };
+        let (_, reason, advice) = verdict(&settings, &wrong, Drops::default());
+        assert!(
+            reason.contains(name) && reason.starts_with("this node ended"),
+            "{reason}"
+        );
+        assert!(advice.contains("against the standard"), "{advice}");
+        assert!(!advice.contains("password"), "{advice}");
+    }
+}
