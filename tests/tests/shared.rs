@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    process::Command,
     thread::{self, sleep},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use ober_programs::IP;
 use ober_tests::{
     lab::{VIP4, until},
     peers::Keepalived,
@@ -126,92 +126,94 @@ fn a_stopped_daemon_gives_the_address_up_at_once() -> Result<()> {
     Ok(())
 }
 
+/// The text of a configuration in which the services have these further VIPs and the virtual routers those.
+fn with_vips(text: &str, services: &[&str], instance: &[&str], more: &str) -> Result<String> {
+    let vip = format!("\"{VIP4}\"");
+    let list = |more: &[&str]| {
+        let more = more.iter().map(|vip| format!(", \"{vip}\""));
+        format!("[{vip}{}]", more.collect::<String>())
+    };
+    let (head, tail) = text.split_once("[vrrp]").context("no section [vrrp]")?;
+    let head = head.replace(&format!("[{vip}]"), &list(services));
+    let tail = tail
+        .replace(&format!("[{vip}]"), &list(instance))
+        .replace("peers = [", "peers = [\"fd77::99\", ");
+    Ok(format!("{head}[vrrp]{tail}\n{more}").replace("source = [", "source = [\"fd77::1\", "))
+}
+
+/// Has node 0 this address on its inner interface?
+fn has_address(stage: &SharedVip, vip: &str) -> Result<bool> {
+    let mut ip = IP.command();
+    let shown = stage
+        .node(0)
+        .output(ip.args(["-o", "addr", "show", "dev", "in0"]))?;
+    Ok(String::from_utf8(shown.stdout)?.contains(&format!(" {vip}/")))
+}
+
+/// Has an address left the inner interface, by the log of `ip monitor`?
+fn has_left(log: &str, vip: &str) -> bool {
+    let mut gone = log.lines().filter(|line| line.starts_with("Deleted"));
+    gone.any(|line| line.contains(&format!(" {vip}/")) && line.contains(" in0 "))
+}
+
 /// What a reload adds and takes away again, while the VIP that was there stays master's without a gap.
 #[test]
 fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-join", [200, 100])?;
     let (served, new, six) = ("10.77.9.20", "10.77.9.30", "fd77:9::10");
     let text = fs::read_to_string(&stage.ober[0].config)?;
-    let vip = format!("\"{VIP4}\"");
-    // The services have these VIPs; the virtual routers those.
-    let with = |services: &[&str], instance: &[&str], more: &str| {
-        let list = |first: &str, more: &[&str]| {
-            let more = more.iter().map(|vip| format!(", \"{vip}\""));
-            format!("[{first}{}]", more.collect::<String>())
-        };
-        let (head, tail) = text.split_once("[vrrp]").expect("the section");
-        let head = head.replace(&format!("[{vip}]"), &list(&vip, services));
-        let tail = tail
-            .replace(&format!("[{vip}]"), &list(&vip, instance))
-            .replace("peers = [", "peers = [\"fd77::99\", ");
-        format!("{head}[vrrp]{tail}\n{more}").replace("source = [", "source = [\"fd77::1\", ")
-    };
     let v6 = format!("[[vrrp.instances]]\nvips = [\"{six}\"]\nvrid = 61\npriority = 200\n");
-    fs::write(&stage.ober[0].config, with(&[served], &[], ""))?;
+    let with = |services: &[&str], instance: &[&str], more: &str| {
+        with_vips(&text, services, instance, more)
+    };
+    fs::write(&stage.ober[0].config, with(&[served], &[], "")?)?;
     stage.start(0)?;
     stage.until_master(0, PATIENCE)?;
-    let mut watch = Command::new("ip");
+    let mut watch = IP.command();
     let watch = stage
         .node(0)
         .spawn(watch.args(["-o", "monitor", "address"]))?;
-    let left = |vip: &str| {
-        let log = watch.log();
-        let mut gone = log.lines().filter(|line| line.starts_with("Deleted"));
-        gone.any(|line| line.contains(&format!(" {vip}/")) && line.contains(" in0 "))
-    };
-    let here = |vip: &str| -> Result<bool> {
-        let mut ip = Command::new("ip");
-        let shown = stage
-            .node(0)
-            .output(ip.args(["-o", "addr", "show", "dev", "in0"]))?;
-        Ok(String::from_utf8(shown.stdout)?.contains(&format!(" {vip}/")))
-    };
-    for (what, config, joins) in [
+    let both = [served, new];
+    let all = [served, new, six];
+    let changes = [
         (
             "served and up, it joins",
-            with(&[served], &[served], ""),
+            with(&[served], &[served], "")?,
             served,
+            true,
         ),
+        ("new, it joins", with(&both, &both, "")?, new, true),
+        ("the first IPv6 one", with(&all, &both, &v6)?, six, true),
+        ("the IPv6 one leaves", with(&both, &both, "")?, six, false),
         (
-            "new, it joins",
-            with(&[served, new], &[served, new], ""),
+            "one leaves for good",
+            with(&[served], &[served], "")?,
             new,
+            false,
         ),
         (
-            "the first IPv6 one",
-            with(&[served, new, six], &[served, new], &v6),
-            six,
+            "one is no longer VRRP's",
+            with(&[served], &[], "")?,
+            served,
+            false,
         ),
-    ] {
+    ];
+    for (what, config, vip, comes) in changes {
         fs::write(&stage.ober[0].config, &config)?;
         stage.cli(0, &["reload"]).context(what)?;
-        until(what, PATIENCE, || Ok(here(joins)?.then_some(())))?;
-        ensure!(!left(&VIP4.to_string()), "{what}: {}", watch.log());
-    }
-    for (what, config, leaves) in [
-        (
-            "the IPv6 one leaves",
-            with(&[served, new], &[served, new], ""),
-            six,
-        ),
-        ("one leaves for good", with(&[served], &[served], ""), new),
-        ("one is no longer VRRP's", with(&[served], &[], ""), served),
-    ] {
-        fs::write(&stage.ober[0].config, &config)?;
-        stage.cli(0, &["reload"]).context(what)?;
-        until(what, PATIENCE, || Ok((!here(leaves)?).then_some(())))?;
-        ensure!(!left(&VIP4.to_string()), "{what}: {}", watch.log());
+        let done = || Ok((has_address(&stage, vip)? == comes).then_some(()));
+        until(what, PATIENCE, done)?;
+        let log = watch.log();
+        ensure!(!has_left(&log, &VIP4.to_string()), "{what}: {log}");
     }
     ensure!(stage.holds(0)?);
     let status = stage.ober[0].status(stage.node(0))?;
-    ensure!(
-        status.vrrp.routers[0].transitions_to_master == 1,
-        "{:?}",
-        status.vrrp
-    );
+    let became = status.vrrp.routers[0].transitions_to_master;
+    ensure!(became == 1, "{:?}", status.vrrp);
     // It is an address of the node for good now, and known as such while VRRP held it.
+    let mut services = status.services.iter();
     ensure!(
-        status.services.iter().all(|service| service.vip_present),
+        services.all(|service| service.vip_present),
         "{:?}",
         status.services
     );

@@ -94,7 +94,7 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
         steps.extend(serve(from, to));
         steps.extend(attach);
     } else {
-        let (turning, going) = withdrawn(from, to);
+        let (going, turning) = withdrawn(from, to);
         steps.extend(attach);
         steps.extend(speaks.then_some(Step::Open));
         steps.extend(going);
@@ -116,39 +116,20 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
     steps
 }
 
-/// The steps to a state from one that nobody knows: the way back of a change failed, and of each of these states a part may be
+/// The steps to a state from one that is not known: the way back of a change failed, and of each of these states a part may be
 /// there. What all of them have stays; everything else is put in force again.
 pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
-    let all = |part: fn(&State) -> &BTreeSet<IpAddr>| -> BTreeSet<IpAddr> {
-        maybe.iter().flat_map(part).copied().collect()
-    };
     let places: BTreeSet<Place> = maybe
         .iter()
         .flat_map(|it| it.services.keys().copied())
         .collect();
-    let stays = |place: &Place| {
-        maybe
-            .iter()
-            .any(|it| staying(it, to).any(|it| it == *place))
-    };
-    let staying: BTreeSet<Place> = places.iter().copied().filter(stays).collect();
-    let announced = all(|state| &state.announced);
-    let turns = |vip: &&IpAddr| {
-        let moves = to.moved.contains(vip);
-        maybe.iter().any(|state| state.moved.contains(vip) != moves)
-    };
-    let turning: BTreeSet<IpAddr> = announced.iter().filter(turns).copied().collect();
-    let served = |vip: &&IpAddr| staying.iter().any(|place| place.vip == **vip);
-    let going: BTreeSet<IpAddr> = announced
-        .iter()
-        .filter(|vip| !served(vip))
-        .copied()
-        .collect();
-    let withdraw = |vips: BTreeSet<IpAddr>| (!vips.is_empty()).then_some(Step::Withdraw { vips });
-    let interfaces: BTreeSet<String> = maybe
-        .iter()
-        .flat_map(|it| it.interfaces.iter().cloned())
-        .collect();
+    let has = |state: &State, place: &Place| staying(state, to).any(|it| it == *place);
+    let (stay, gone): (BTreeSet<Place>, BTreeSet<Place>) = places
+        .into_iter()
+        .partition(|place| maybe.iter().any(|state| has(state, place)));
+    let (going, turning) = uncertain(maybe, to, &stay, &gone);
+    let interfaces = maybe.iter().flat_map(|it| it.interfaces.iter().cloned());
+    let addresses = maybe.iter().flat_map(|it| it.addresses.iter().copied());
     let running = maybe.iter().map(|it| it.admitted.max(it.running)).max();
     let mut steps = vec![
         Step::Attach {
@@ -157,7 +138,7 @@ pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
         Step::Open,
     ];
     steps.extend(withdraw(going));
-    steps.extend(named(&places, &staying).map(|services| Step::TakeOut { services }));
+    steps.extend((!gone.is_empty()).then_some(Step::TakeOut { services: gone }));
     if running.is_some_and(|running| to.running < running) {
         let workers = to.running;
         steps.push(Step::Confine { workers });
@@ -171,14 +152,36 @@ pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
     ]);
     steps.extend(withdraw(turning));
     steps.push(Step::Speak);
-    steps.extend(named(&interfaces, &to.interfaces).map(|interfaces| Step::Detach { interfaces }));
+    let detach = named(&interfaces.collect(), &to.interfaces);
+    steps.extend(detach.map(|interfaces| Step::Detach { interfaces }));
     steps.push(Step::AddAddresses {
         vips: to.addresses.clone(),
     });
-    let remove = named(&all(|state| &state.addresses), &to.addresses);
+    let remove = named(&addresses.collect(), &to.addresses);
     steps.extend(remove.map(|vips| Step::RemoveAddresses { vips }));
     steps.extend([Step::Guard, Step::Commit]);
     steps
+}
+
+/// VIPs of which every place may be taken out, and others that may have to change hands.
+fn uncertain(
+    maybe: &[State],
+    to: &State,
+    stay: &BTreeSet<Place>,
+    gone: &BTreeSet<Place>,
+) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
+    let certain = |place: &Place| maybe.iter().all(|it| it.services.contains_key(place));
+    let is_served = |vip: &IpAddr| {
+        let loses = gone.iter().any(|place| place.vip == *vip);
+        !loses || stay.iter().any(|place| place.vip == *vip && certain(place))
+    };
+    let turns = |vip: &IpAddr| {
+        let moves = to.moved.contains(vip);
+        maybe.iter().any(|it| it.moved.contains(vip) != moves)
+    };
+    let announced = maybe.iter().flat_map(|it| it.announced.iter().copied());
+    let (served, going): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = announced.partition(is_served);
+    (going, served.into_iter().filter(turns).collect())
 }
 
 /// Workers before lists, since they are what may fail; both before the services that need them.
@@ -203,15 +206,18 @@ fn serve(from: &State, to: &State) -> Vec<Step> {
     steps
 }
 
-/// VIPs whose address changes hands between VRRP and this node for good, and those that no place is left of.
+/// VIPs that no place is left of, and others whose address changes hands between VRRP and this node for good.
 fn withdrawn(from: &State, to: &State) -> (Option<Step>, Option<Step>) {
-    let turns = |vip: &&IpAddr| from.moved.contains(vip) != to.moved.contains(vip);
-    let turning: BTreeSet<IpAddr> = from.announced.iter().filter(turns).copied().collect();
     let stays = |vip: &IpAddr| staying(from, to).any(|place| place.vip == *vip);
-    let going = from.announced.difference(&turning);
-    let going: BTreeSet<IpAddr> = going.filter(|vip| !stays(vip)).copied().collect();
-    let step = |vips: BTreeSet<IpAddr>| (!vips.is_empty()).then_some(Step::Withdraw { vips });
-    (step(turning), step(going))
+    let turns = |vip: &IpAddr| from.moved.contains(vip) != to.moved.contains(vip);
+    let (stay, going): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+        from.announced.iter().copied().partition(stays);
+    let turning = stay.into_iter().filter(turns).collect();
+    (withdraw(going), withdraw(turning))
+}
+
+fn withdraw(vips: BTreeSet<IpAddr>) -> Option<Step> {
+    (!vips.is_empty()).then_some(Step::Withdraw { vips })
 }
 
 fn taken_out(from: &State, to: &State) -> Option<Step> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Vrrp {
     pub routers: Vec<Router>,
     /// Packets that were not taken, by reason: `source`, `ttl`, `version`, `checksum`, `length`, `authentication`,
-    /// `malformed` or `vrid`.
+    /// `malformed` or `vrid`. Those of strangers are dropped by the kernel; a few a second of them are looked at and counted.
     pub rejected: BTreeMap<String, u64>,
 }
 

@@ -12,9 +12,12 @@ const FIRST: &str = "10.9.0.100";
 const SECOND: &str = "10.9.0.101";
 
 fn neighbour(address: &str, more: &str) -> String {
-    format!(
-        "[[bgp.neighbours]]\naddress = '{address}'\nas = 65077\nport = 1790\nconnect_retry = '1s'\n{more}\n"
-    )
+    let retry = if more.contains("connect_retry") {
+        ""
+    } else {
+        "connect_retry = '1s'"
+    };
+    format!("[[bgp.neighbours]]\naddress = '{address}'\nas = 65077\nport = 1790\n{retry}\n{more}\n")
 }
 
 /// `[bgp]` with both, and more keys of the section and of the first.
@@ -59,7 +62,9 @@ fn heard(rogue: &mut Rogue) -> Vec<(u8, Vec<u8>)> {
 #[test]
 fn what_a_session_is_not_made_of_changes_beside_it() {
     let (_stage, speaker, mut rogues) = up("bgp-beside");
-    rogues.each_mut().map(heard);
+    for rogue in &mut rogues {
+        heard(rogue);
+    }
     for (section, first) in [
         ("settle = '20s'", ""),
         ("", "connect_retry = '9s'"),
@@ -75,6 +80,10 @@ fn what_a_session_is_not_made_of_changes_beside_it() {
         ("listen = ['0.0.0.0:179']", "passive = true"),
         ("", ""),
     ] {
+        for rogue in &mut rogues {
+            // Or the hold time would end what is to stay.
+            rogue.say(&keepalive());
+        }
         speaker.configure(&both(section, first));
         for (rogue, address) in rogues.iter_mut().zip([FIRST, SECOND]) {
             let said = heard(rogue);
@@ -100,7 +109,9 @@ fn what_a_session_is_made_of_ends_it_and_no_other() {
         "families = ['ipv4']",
     ] {
         let (_stage, speaker, mut rogues) = up("bgp-made-of");
-        rogues.each_mut().map(heard);
+        for rogue in &mut rogues {
+            heard(rogue);
+        }
         speaker.configure(&both("", first));
         let [first_said, second_said] = rogues.each_mut().map(heard);
         let ends = first_said.iter().find(|(kind, _)| *kind == 3);
@@ -116,7 +127,9 @@ fn what_a_session_is_made_of_ends_it_and_no_other() {
 #[test]
 fn other_next_hops_are_told_in_updates_and_a_limit_counts_from_when_it_is_set() {
     let (_stage, speaker, mut rogues) = up("bgp-follow");
-    rogues.each_mut().map(heard);
+    for rogue in &mut rogues {
+        heard(rogue);
+    }
     speaker.configure(&both("", "next_hops = ['10.9.0.7']\nmax_prefixes = 1"));
     let [first, second] = rogues.each_mut().map(heard);
     let carries = |(kind, body): &(u8, Vec<u8>)| {
@@ -182,7 +195,9 @@ fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() 
 #[test]
 fn what_cannot_be_prepared_changes_nothing_and_what_was_prepared_and_dropped_leaves_nothing() {
     let (stage, speaker, mut rogues) = up("bgp-prepare");
-    rogues.each_mut().map(heard);
+    for rogue in &mut rogues {
+        heard(rogue);
+    }
     let taken = stage
         .node
         .run(|| std::net::TcpListener::bind("10.9.0.1:1179"))

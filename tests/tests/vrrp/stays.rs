@@ -2,11 +2,11 @@
 
 use std::{
     net::IpAddr,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
+use ober_programs::IP;
 use ober_tests::lab::{Host, Process, until};
 use ober_user::config::vrrp::{Instance, Transport, Vrrp};
 
@@ -34,7 +34,7 @@ fn alone(vips: &[IpAddr]) -> Vrrp {
 
 /// Every change of an address, as the kernel tells of it.
 fn watch(host: &Host) -> Result<Process> {
-    host.spawn(Command::new("ip").args(["-o", "monitor", "address"]))
+    host.spawn(IP.command().args(["-o", "monitor", "address"]))
 }
 
 fn left(watch: &Process, vip: IpAddr) -> bool {
@@ -103,7 +103,7 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
     })?;
     ensure!(node.status().joining.is_empty());
     segment.learn(new)?;
-    // Going, it takes nobody along.
+    // Going, it takes no other VIP along.
     node.let_go(&[new]);
     node.gate(new, false);
     until("the new one is gone", SOON, || {

@@ -56,7 +56,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Hears nobody yet.
+    /// Hears no router yet.
     fn family(
         place: &Place,
         interface: &Interface,
@@ -204,9 +204,11 @@ impl Link {
     /// Opens what another configuration needs beside what is there.
     pub(super) fn prepare(&self, place: &Place, config: &Vrrp) -> Result<Next, Error> {
         let further = Interface::further(config)?;
+        // An address of the new family may have come after the link was opened.
+        let interface = Interface::of(config)?;
         let opened = |six, there: &Option<Arc<Travel>>| {
             (there.is_none() && has(config, six))
-                .then(|| Opened::family(place, &self.interface, config, &self.frames, six))
+                .then(|| Opened::family(place, &interface, config, &self.frames, six))
                 .transpose()
         };
         Ok(Next {

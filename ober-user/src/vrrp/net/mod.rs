@@ -196,7 +196,7 @@ impl Handle {
         }
     }
 
-    /// These VIPs are about to leave their virtual routers, which go on with the others. Over when the addresses are gone.
+    /// These VIPs are about to leave their virtual routers, which go on with the others; [`Handle::flushed`] when they have.
     pub fn let_go(&mut self, vips: &BTreeSet<IpAddr>) {
         let Some(Current { link, .. }) = &mut self.current else {
             return;
@@ -226,7 +226,7 @@ impl Handle {
         }
     }
 
-    /// Does all of a change that may be refused. Nobody notices.
+    /// Does all of a change that may be refused. No router notices.
     pub fn prepare(&self, config: &Vrrp) -> Result<Prepared, Error> {
         let way = match &self.current {
             Some(Current { config: old, link })
@@ -248,7 +248,7 @@ impl Handle {
 
     /// Follows another configuration: what is the same goes on undisturbed. Another interface, transport or form of addresses
     /// means that everything leaves and starts anew. At the first, VIPs that VRRP of an earlier daemon left on the node are
-    /// removed: nobody has them yet.
+    /// removed: no virtual router has them yet.
     pub fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, way } = prepared;
         let old = self.current.take();
