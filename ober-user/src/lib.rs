@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod child;
 pub mod config;
 pub mod file;
 pub mod random;

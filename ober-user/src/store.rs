@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::file::{self, Kind};
+use crate::file::{self, Kind, directory};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -38,7 +38,7 @@ impl Pending {
             source,
         };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(error)?;
+            directory::make(parent).map_err(error)?;
         }
         let mut name = path.as_os_str().to_owned();
         name.push(".new");

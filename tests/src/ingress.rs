@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Ingress {
     pub config: PathBuf,
     pub daemon: Option<Process>,
+    /// Variables of the daemon and of the commands.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Ingress {
@@ -24,6 +26,7 @@ impl Ingress {
         Self {
             config,
             daemon: None,
+            environment: Vec::new(),
         }
     }
 
@@ -74,6 +77,9 @@ impl Ingress {
     pub fn ober(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::own(program("ober-user")?);
         command.args(arguments).arg("--config").arg(&self.config);
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
         Ok(command)
     }
 

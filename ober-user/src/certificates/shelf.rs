@@ -9,9 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, tls::Termination},
-    file::{self, Kind},
+    file::{self, Kind, directory},
     store::{self, Pending},
 };
 
@@ -117,19 +115,24 @@ pub fn copy(run: &Path, source: &Path) -> PathBuf {
 /// Reads every file the configuration names and puts what is good on the shelf. What is not leaves what was there. Fails
 /// where nothing is, for a listener or for a file that is named.
 pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
-    filled(config, now, false)
+    filled(config, now, Writes::WhatDiffers)
 }
 
 /// The same, but leaves what is there as it is: HAProxy is to be asked about a configuration that may never be in force.
 pub fn rehearse(config: &Config, now: u64) -> Result<(), Error> {
-    filled(config, now, true).map(drop)
+    filled(config, now, Writes::WhatIsNew).map(drop)
 }
 
-fn filled(config: &Config, now: u64, only_new: bool) -> Result<Stock, Error> {
+/// What would be on the shelf. Writes nothing.
+pub fn imagine(config: &Config, now: u64) -> Result<Stock, Error> {
+    filled(config, now, Writes::Nothing)
+}
+
+fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
     let mut filling = Filling {
         config,
         now,
-        only_new,
+        writes,
         earlier: earlier(&config.node.run),
         stock: Stock::default(),
     };
@@ -231,20 +234,29 @@ fn choose(
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    WhatDiffers,
+    /// Files that are there are left alone.
+    WhatIsNew,
+    Nothing,
+}
+
 struct Filling<'c> {
     config: &'c Config,
     now: u64,
-    /// Files that are there are left alone.
-    only_new: bool,
+    writes: Writes,
     earlier: BTreeSet<PathBuf>,
     stock: Stock,
 }
 
 impl Filling<'_> {
     fn make_directory(&self) -> Result<(), Error> {
+        if self.writes == Writes::Nothing {
+            return Ok(());
+        }
         let path = directory(&self.config.node.run);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|source| store::Error::Write { path, source }.into())
+        directory::make(&path).map_err(|source| store::Error::Write { path, source }.into())
     }
 
     fn listener(&mut self, service: &str, port: &str, tls: &Termination) -> Result<(), Error> {
@@ -367,8 +379,11 @@ impl Filling<'_> {
 
     /// Whole, for the owner alone, and only if it is another.
     fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
+        if self.writes == Writes::Nothing {
+            return Ok(());
+        }
         match file::read(path, Kind::Own) {
-            Ok(_) if self.only_new => Ok(()),
+            Ok(_) if self.writes == Writes::WhatIsNew => Ok(()),
             Ok(there) if there == text.as_bytes() => Ok(()),
             Ok(_) | Err(_) => Pending::write(path, text.as_bytes())?.commit(),
         }

@@ -9,12 +9,11 @@ use crate::{
 };
 
 /// No verdict takes more words.
-const MOST: u64 = 64 << 10;
+const MOST: usize = 64 << 10;
 
 pub(super) async fn check(exec: &Exec, server: SocketAddr) -> Answer {
-    let mut arguments = exec.arguments.clone();
-    arguments.extend([server.ip().to_string(), server.port().to_string()]);
-    match command::run(&exec.program, &arguments, MOST).await {
+    let words = [server.ip().to_string(), server.port().to_string()];
+    match command::run(&exec.program, &words, MOST).await {
         Ok(ended) => judge(&exec.verdict, &ended),
         Err(error) => Answer::Bad(error.to_string()),
     }

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::{Error, Json, Outcome, client, findings, screen::Screen, test::running};
 use crate::{
     api::{Reply, Request},
-    config::Config,
+    config::{Config, Remark},
     doctor,
-    finding::Report,
+    finding::{Finding, Report},
     status::Counters,
 };
 
@@ -19,13 +19,18 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         Ok(status) => {
             let daemon = status.is_some();
             let counters = async || counters(&config).await;
-            let findings = doctor::run(&config, status, counters).await;
+            let mut findings = doctor::run(&config, status, counters).await;
+            findings.extend(config.remarks(path).into_iter().map(remark));
             Ok(Report::new(daemon, findings))
         }
         Err(error) => Err(error),
     };
     spinner.finish_and_clear();
     findings::show(&found?, json, screen)
+}
+
+fn remark(remark: Remark) -> Finding {
+    Finding::warning("configuration", remark.about, remark.words).advice(remark.advice)
 }
 
 /// None, where the daemon does not answer: it has just done so.

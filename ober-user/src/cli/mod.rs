@@ -146,6 +146,8 @@ impl Ober {
     /// Runs the command.
     pub fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let path = self.config;
+        // `validate`, `test` and `apply` read keys as well.
+        crate::daemon::leave_no_core();
         match self.command {
             Command::Run => daemon(&path),
             Command::Validate(json) => wait(validate::run(&path, json, screen)),
@@ -182,6 +184,7 @@ impl Ober {
 fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     logs("info");
     privilege::require(&privilege::DATA_PLANE)?;
+    crate::daemon::harden();
     crate::lists::keep_no_large_blocks();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::file;
+use crate::child;
 
 /// A Linux capability and what Ober needs it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,9 @@ pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 
 /// Needed in some places only.
 const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
-CAP_KILL to take over and replace workers that run as another user, CAP_SETUID and CAP_SETGID to start them as that; \
-write permission on the state, run and pin directories. The ports need none, and neither does pinning to CPUs.";
+CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
+them as that in an empty root; write permission on the state, run and pin directories. The ports need none, and neither \
+does pinning to CPUs.";
 
 /// What this process lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl fmt::Display for Missing {
 
 /// Says which of the capabilities are missing.
 pub fn require(needed: &[Capability]) -> Result<(), Missing> {
-    match effective() {
+    match child::capabilities() {
         Some(held) => lacking(needed, held),
         // Nothing can be known without /proc; the kernel will say no itself.
         None => Ok(()),
@@ -100,15 +101,6 @@ fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
         missing,
         sometimes: needed.len() > 1,
     })
-}
-
-/// The effective capabilities, as bits.
-fn effective() -> Option<u64> {
-    let status = file::kernel_text("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 #[cfg(test)]

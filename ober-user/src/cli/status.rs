@@ -52,6 +52,17 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         ],
         &rows,
     )?;
+    let root = status.workers.iter().filter(|it| !it.as_root.is_empty());
+    for Worker {
+        number, as_root, ..
+    } in root
+    {
+        let processes: Vec<String> = as_root.iter().map(ToString::to_string).collect();
+        screen.line(format_args!(
+            "worker {number}: runs as root (process {})",
+            processes.join(", ")
+        ))?;
+    }
     section("lists", screen)?;
     let rows: Vec<_> = status.lists.iter().map(|entry| list(entry, now)).collect();
     screen.table(

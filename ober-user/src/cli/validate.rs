@@ -31,6 +31,10 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         many(config.lists.len(), "list"),
     ))?;
     screen.line(program)?;
+    for remark in config.remarks(path) {
+        let warning = screen.paint("warning", Tone::Bad);
+        screen.line(format_args!("{warning}: {remark}"))?;
+    }
     Ok(Outcome::Done)
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{
     Access, Listener, Protocol, Rule, Service,
+    program::{self, Program},
     scalar::{At, Key, Period, Secret},
     secret::Kind,
     source::{Fault, Span},
@@ -69,10 +70,7 @@ pub struct Dns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// `program arguments… set NAME VALUE`, and `clear NAME VALUE` afterwards.
-    Exec {
-        program: String,
-        arguments: Vec<String>,
-    },
+    Exec(Program),
     Route53(Route53),
 }
 
@@ -146,6 +144,10 @@ pub(super) struct RawDns {
     wait: Key<Period>,
     /// `exec`: program and arguments; `set NAME VALUE` and `clear NAME VALUE` are added.
     command: Vec<At<String>>,
+    /// `exec`: account it runs as; left out: nobody.
+    user: Key<String>,
+    /// `exec`: a file whose content it gets, not readable by everybody.
+    secret_file: Key<String>,
     /// `route53`: id of the hosted zone.
     zone: Key<String>,
     /// `route53`: id of the access key.
@@ -242,8 +244,12 @@ impl Judge<'_> {
         let wait = self.period_or_none("wait", raw.wait.clone(), wait);
         let provider = match provider {
             Providers::Exec => {
-                let (program, arguments) = self.command("a provider", raw.command, Some(span));
-                Provider::Exec { program, arguments }
+                let written = program::Written {
+                    command: raw.command,
+                    user: raw.user,
+                    secret_file: raw.secret_file,
+                };
+                Provider::Exec(self.program("a provider", written, Some(span)))
             }
             Providers::Route53 => Provider::Route53(self.route53(raw, &span)?),
         };
@@ -258,6 +264,8 @@ impl Judge<'_> {
                 Providers::Exec,
                 raw.command.first().map(|at| at.span.clone()),
             ),
+            ("user", Providers::Exec, raw.user.span()),
+            ("secret_file", Providers::Exec, raw.secret_file.span()),
             ("zone", Providers::Route53, raw.zone.span()),
             ("access_key", Providers::Route53, raw.access_key.span()),
             ("secret_key", Providers::Route53, raw.secret_key.span()),

@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
-use super::Error;
-
+use super::{Error, account::Accounts};
 use crate::file;
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
@@ -15,6 +14,8 @@ pub struct Env {
     pub variables: BTreeMap<String, String>,
     /// CPUs workers may be pinned to, in order.
     pub cpus: Vec<u32>,
+    /// Whom workers and programs may run as.
+    pub accounts: Accounts,
 }
 
 impl Env {
@@ -33,6 +34,7 @@ impl Env {
                 })
                 .collect(),
             cpus: cpu_list(&online),
+            accounts: Accounts::current(),
         })
     }
 }

@@ -5,11 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::file::trust::Writer;
+
 /// Why there is no [`super::Config`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read configuration {path}: {source}; {}", advice(.source, .path))]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "read configuration {path}: it says which programs are run, and {writer}: {mend}",
+        mend = .writer.mend()
+    )]
+    Writable { path: PathBuf, writer: Writer },
     #[error("list the directory {path} of further configuration files: {source}")]
     Directory { path: PathBuf, source: io::Error },
     #[error("learn which CPUs are online from {path}: {source}; is /sys mounted?")]

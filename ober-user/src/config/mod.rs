@@ -23,6 +23,7 @@ pub use self::{
     keys::{Difference, Keys, without_secrets},
     listener::{Access, Listener, Protocol},
     load::base,
+    remarks::Remark,
     route::{Names, Route, Stranger},
     rules::Rule,
     scalar::{Rate, period},
@@ -33,6 +34,7 @@ pub use self::{
     written::{File, Written},
 };
 
+pub mod account;
 pub mod acme;
 mod backend;
 pub mod bfd;
@@ -47,7 +49,9 @@ mod keys;
 mod listener;
 mod load;
 mod node;
+pub mod program;
 mod raw;
+mod remarks;
 mod route;
 mod rules;
 mod scalar;

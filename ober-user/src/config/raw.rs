@@ -98,9 +98,9 @@ pub(super) struct Workers {
     pub(super) cpus: Vec<At<u32>>,
     /// The program: a path, or a name looked up in PATH.
     pub(super) haproxy: Key<String>,
-    /// Unprivileged user the workers run as; left out: as the daemon.
+    /// Account HAProxy runs as; left out: `haproxy` where there is one, otherwise root.
     pub(super) user: Key<String>,
-    /// Its group.
+    /// Its group; left out: the own one of that account.
     pub(super) group: Key<String>,
     /// Connections one worker accepts at once.
     pub(super) max_connections: Key<u32>,

@@ -1,9 +1,7 @@
 //! The sections `[workers]`, `[limits]` and `[resolve]`.
 
 use std::{
-    fs,
     ops::RangeInclusive,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,13 +9,15 @@ use std::{
 use ober_common::abi::{CPUS, WORKERS};
 
 use super::{
-    Limits, Resolve, Workers, raw,
+    Limits, Resolve, Workers,
+    program::executable,
+    raw,
     scalar::{At, Count, Key},
     source::{Fault, Span},
     valid::Judge,
 };
 
-use crate::file;
+use crate::file::{self, trust};
 
 /// Where a daemon's PATH may not lead but HAProxy lives.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
@@ -27,6 +27,8 @@ const FEWEST_PAGES: u32 = 3;
 const MOST_ENTRIES: u32 = 1 << 24;
 /// The kernel takes no longer queue; a shorter one loses what a single interrupt brings.
 const STEER_QUEUE: RangeInclusive<u32> = 64..=16_384;
+/// The account that distributions make for HAProxy.
+const HAPROXY: &str = "haproxy";
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Judge<'_> {
@@ -44,11 +46,12 @@ impl Judge<'_> {
                 "`backoff` is longer than `backoff_max`",
             ));
         }
+        let (user, group) = self.unprivileged(workers.user, workers.group);
         Workers {
             cpus: self.cpus(workers.count, workers.cpus),
             haproxy: self.haproxy(workers.haproxy),
-            user: workers.user.0.map(|at| self.account("user", at)),
-            group: workers.group.0.map(|at| self.account("group", at)),
+            user,
+            group,
             max_connections: self.number(
                 "max_connections",
                 workers.max_connections,
@@ -117,7 +120,20 @@ impl Judge<'_> {
         })
     }
 
+    /// It is started as root.
     fn haproxy(&mut self, key: Key<String>) -> PathBuf {
+        let span = key.span();
+        let path = self.haproxy_at(key);
+        if let Ok(Some(writer)) = trust::writer(&path, &[])
+            && writer.is_everybody()
+        {
+            let message = format!("{} is started as root, and {writer}", path.display());
+            self.refuse(Fault::new(span, message).help(writer.mend()));
+        }
+        path
+    }
+
+    fn haproxy_at(&mut self, key: Key<String>) -> PathBuf {
         let span = key.span();
         let written = key.or("haproxy".to_owned());
         if written.contains('/') {
@@ -144,6 +160,42 @@ impl Judge<'_> {
             self.refuse(Fault::new(span, message).help(help));
             PathBuf::from(written)
         })
+    }
+
+    /// HAProxy's own account where the machine has one: Debian's package makes it. Its group is always named, for HAProxy
+    /// keeps the daemon's otherwise.
+    fn unprivileged(
+        &mut self,
+        user: Key<String>,
+        group: Key<String>,
+    ) -> (Option<String>, Option<String>) {
+        let accounts = &self.env.accounts;
+        let place = user.span();
+        let written = user.0.map(|at| self.account("user", at));
+        let account = match &written {
+            Some(name) => accounts.user(name),
+            None => accounts.local(HAPROXY),
+        };
+        let own = account.as_ref().and_then(|it| accounts.group(it.group));
+        let group = match group.0 {
+            Some(at) => Some(self.account("group", at)),
+            None => own.map(ToOwned::to_owned),
+        };
+        match &written {
+            Some(name) if account.is_none() && accounts.complete() => {
+                let message = format!("there is no account `{name}` on this machine");
+                let help = format!(
+                    "`adduser --system --group --no-create-home {name}` makes it; HAProxy's package brings `{HAPROXY}`"
+                );
+                self.refuse(Fault::new(place, message).help(help));
+            }
+            Some(name) if group.is_none() && accounts.complete() => {
+                let message = format!("the group of `{name}` has no name on this machine");
+                self.refuse(Fault::new(place, message).help("write `group` as well"));
+            }
+            Some(_) | None => {}
+        }
+        (written.or(account.map(|it| it.name)), group)
     }
 
     /// As HAProxy would read it: one word.
@@ -194,8 +246,4 @@ impl Judge<'_> {
             }),
         }
     }
-}
-
-pub(super) fn executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
 }

@@ -15,7 +15,7 @@ use super::{
     valid::Judge,
 };
 
-use crate::file;
+use crate::file::{self, trust};
 
 /// Directory beside the main file whose `*.toml` are read after it.
 const MORE: &str = "config.d";
@@ -40,6 +40,15 @@ pub struct File {
 impl File {
     /// Reads one file.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        // Whoever may write it tells the daemon which programs to run.
+        if let Ok(Some(writer)) = trust::writer(path, &[])
+            && writer.is_everybody()
+        {
+            return Err(Error::Writable {
+                path: path.to_owned(),
+                writer,
+            });
+        }
         let read = || {
             let path = std::path::absolute(path)?;
             let (text, facts) = file::text_with(&path, file::Kind::Configuration)?;

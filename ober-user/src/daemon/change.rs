@@ -92,6 +92,9 @@ impl Daemon {
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         drop(held);
         let (reason, by) = (origin.reason.name(), origin.by);
+        for remark in self.config().remarks(&self.path) {
+            tracing::warn!("{remark}");
+        }
         tracing::info!(
             reason,
             by,

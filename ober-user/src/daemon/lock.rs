@@ -1,14 +1,19 @@
 //! One writer an instance: the daemon, or a command while no daemon runs.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _, Seek as _, Write as _},
+    fs::{File, Permissions},
+    io::{self, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::stat::{major, minor},
+};
 
-use crate::file;
+use crate::file::{self, directory};
 
 /// The instance is ours as long as this lives.
 #[derive(Debug)]
@@ -19,42 +24,132 @@ pub struct Lock {
 /// Why it is not.
 #[derive(Debug, thiserror::Error)]
 pub enum Locked {
-    #[error("use the instance at {run}: process {holder} runs it; stop that one, or give this one another node.instance", run = .run.display())]
+    #[error("use the instance at {run}: {holder} runs it; stop that one, or give this one another node.instance", run = .run.display())]
     Held { run: PathBuf, holder: String },
-    #[error("lock the instance at {run}: {source}; the run directory must be writable by root", run = .run.display())]
+    #[error("lock the instance at {run}: {source}; the run directory must be writable by root, and by root alone", run = .run.display())]
     Failed { run: PathBuf, source: io::Error },
 }
 
 impl Lock {
-    /// Takes the instance whose run directory this is, and makes the directory if need be.
+    /// Takes the instance whose run directory this is, and makes the directory if need be. Nobody but root can hold the lock:
+    /// the directory and the file are root's alone.
     pub fn take(run: &Path) -> Result<Self, Locked> {
         let failed = |source: io::Error| Locked::Failed {
             run: run.into(),
             source,
         };
-        fs::create_dir_all(run).map_err(failed)?;
-        let mut options = file::private();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(run.join("lock"))
-            .map_err(failed)?;
-        let mut holder = String::new();
-        file.read_to_string(&mut holder).map_err(failed)?;
-        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
-            |(_, errno)| match errno {
-                nix::errno::Errno::EWOULDBLOCK => Locked::Held {
+        let file = open(run).map_err(failed)?;
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                return Err(Locked::Held {
                     run: run.into(),
-                    holder: holder.trim().into(),
-                },
-                errno => failed(errno.into()),
-            },
-        )?;
+                    holder: holder(&file).unwrap_or_else(|| "another process".to_owned()),
+                });
+            }
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        // For a person who looks; nothing is judged by it.
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+fn open(run: &Path) -> io::Result<File> {
+    directory::make(run)?;
+    directory::keep_private(run)?;
+    let mut options = file::private();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(run.join("lock"))?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Who holds it, as the kernel says: the file's own content may be of a process that has ended.
+fn holder(file: &File) -> Option<String> {
+    let facts = file.metadata().ok()?;
+    let locks = file::kernel_text("/proc/locks").ok()?;
+    let device = (major(facts.dev()), minor(facts.dev()));
+    let pid = of(&locks, device, facts.ino())?;
+    let name = file::kernel_text(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("process {pid} ({})", name.trim()))
+}
+
+/// The process that has a lock on this file, by the text of `/proc/locks`. Some file systems have another device there.
+fn of(locks: &str, device: (u64, u64), inode: u64) -> Option<i32> {
+    let held = locks.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        // 1: FLOCK ADVISORY WRITE 22265 08:01:131 0 EOF; one that waits has `->` in its second field.
+        let [_, "FLOCK", _, _, pid, place, ..] = *fields else {
+            return None;
+        };
+        let mut place = place.split(':');
+        let mut number = |radix| u64::from_str_radix(place.next()?, radix).ok();
+        let device = (number(16)?, number(16)?);
+        (number(10)? == inode).then_some((device, pid.parse().ok()?))
+    });
+    let held: Vec<((u64, u64), i32)> = held.filter(|(_, pid)| *pid > 0).collect();
+    let exact = held.iter().find(|(of, _)| *of == device);
+    exact.or(held.first()).map(|(_, pid)| *pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ober_programs::{CP, SETPRIV};
+
+    use super::*;
+
+    #[test]
+    fn the_holder_is_whom_the_kernel_names_whatever_the_file_says() {
+        let locks = "1: POSIX  ADVISORY  READ  5 00:15:131 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 7 08:01:131 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 8 08:01:131 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 9 00:1a:131 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE -1 00:1a:132 0 EOF\n";
+        assert_eq!(of(locks, (8, 1), 131), Some(7));
+        assert_eq!(of(locks, (0, 0x1a), 131), Some(9));
+        assert_eq!(of(locks, (0, 0x99), 131), Some(7));
+        assert_eq!(of(locks, (0, 0x1a), 132), None);
+        assert_eq!(of(locks, (8, 1), 133), None);
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_its_holder_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("run");
+        let lock = Lock::take(&run).unwrap();
+        fs::write(run.join("lock"), "1\n").unwrap();
+        let said = Lock::take(&run).unwrap_err().to_string();
+        let holder = format!("process {} (", std::process::id());
+        assert!(said.contains(&holder), "{said}");
+        drop(lock);
+        Lock::take(&run).unwrap();
+    }
+
+    #[test]
+    fn another_account_cannot_open_the_lock_not_even_where_it_could_before() {
+        let home = tempfile::tempdir().unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let run = home.path().join("run");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(run.join("lock"), "7\n").unwrap();
+        fs::set_permissions(run.join("lock"), fs::Permissions::from_mode(0o644)).unwrap();
+        let stranger = |run: &Path| {
+            // Who may open it may lock it.
+            let open = CP.args([run.join("lock").as_os_str(), "/dev/null".as_ref()]);
+            let options = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            let tried = SETPRIV.before(options, &open).output().unwrap();
+            tried.status.success()
+        };
+        assert!(stranger(&run), "this is how it was");
+        let _lock = Lock::take(&run).unwrap();
+        assert!(!stranger(&run));
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(!stranger(&run), "nor by the mode of the file");
     }
 }

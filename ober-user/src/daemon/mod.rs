@@ -10,6 +10,7 @@ mod detach;
 mod files;
 mod first;
 mod hands;
+mod harden;
 mod key;
 mod lock;
 mod perform;
@@ -33,6 +34,7 @@ use tokio::{
 };
 
 pub use detach::{Detached, detach};
+pub(crate) use harden::{harden, leave_no_core};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 pub(crate) use servers::targets;

@@ -251,5 +251,6 @@ fn worker(snapshot: &Snapshot) -> status::Worker {
         restarts: snapshot.restarts,
         last_exit: exit,
         draining: snapshot.draining.clone(),
+        as_root: snapshot.as_root(),
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     dataplane::{self, Attached, Maps, Plane, Switches, Wanted},
     discover::{self, engine::Learned},
     events::Drops,
+    file::directory,
     haproxy::{self, Listening},
     history::{Origin, Reason},
     lists::{self, Keeper},
@@ -55,6 +56,10 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let config = meant(&path, &written)?;
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
+    private(&node.state)?;
+    for remark in config.remarks(&path) {
+        tracing::warn!("{remark}");
+    }
     check_interfaces(&config)?;
     let metrics = observe::http::bind(node.metrics).await?;
     let control = control_socket(&node.run)?;
@@ -102,6 +107,20 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         drops,
         learned,
     })
+}
+
+/// It holds keys, and what the node does after the next start. One that is still to be made is made private.
+fn private(state: &Path) -> anyhow::Result<()> {
+    match directory::keep_private(state) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            tracing::warn!(path = %state.display(), %error, "others may look into the state directory");
+            Ok(())
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("keep {} private", state.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the sources of servers, each for its time: workers are not to start without the servers they can have. What the

@@ -11,6 +11,7 @@ use crate::{
     config::{
         Config,
         discover::{Consul, Discover, Kind},
+        program::Program,
         tls_client::Tls,
         url::Url,
     },
@@ -75,7 +76,7 @@ impl Asker {
             Kind::Plaintext { at, tls, pattern } => {
                 lines::matches(&get(at, tls, &[]).await?.body, pattern, port)
             }
-            Kind::Exec { program, arguments } => exec(program, arguments, port).await,
+            Kind::Exec(program) => exec(program, port).await,
             Kind::Consul(consul) => {
                 let (found, index) = instances(consul, self.index).await?;
                 self.index = index;
@@ -125,11 +126,11 @@ async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result
     Ok(answer)
 }
 
-async fn exec(program: &str, arguments: &[String], port: NonZeroU16) -> Result<Vec<Found>, Error> {
-    let ended = command::run(program, arguments, MOST as u64).await?;
+async fn exec(program: &Program, port: NonZeroU16) -> Result<Vec<Found>, Error> {
+    let ended = command::run(program, &[], MOST).await?;
     if !ended.success {
         return Err(Error::Exit {
-            program: program.to_owned(),
+            program: program.path.display().to_string(),
             status: ended.status,
             complaint: ended.complaint,
         });

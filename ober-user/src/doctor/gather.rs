@@ -56,7 +56,7 @@ where
         kernel: kernel(config),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
         packets: running.as_ref().map(packets_lost),
-        haproxy: haproxy(config).await,
+        haproxy: haproxy(config, running.as_ref()).await,
         realtime: realtime::Facts {
             priority: priority(running.as_ref()),
         },
@@ -163,12 +163,18 @@ fn packets() -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-async fn haproxy(config: &Config) -> haproxy_facts::Facts {
+async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::Facts {
+    let workers = running.map(|it| it.status.workers.iter());
     let program = haproxy::version::probe(&config.workers.haproxy).await;
     let rehearsal = haproxy::rehearse(config).await;
     haproxy_facts::Facts {
         program: program.map_err(|error| error.to_string()),
         rehearsal: rehearsal.map_err(|error| error.to_string()),
+        as_root: workers
+            .into_iter()
+            .flatten()
+            .flat_map(|it| it.as_root.clone())
+            .collect(),
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Facts {
     pub program: Result<Program, String>,
     /// What it says of the configuration made for it.
     pub rehearsal: Result<(), String>,
+    /// Processes of the running workers that run as root.
+    pub as_root: Vec<i32>,
 }
 
 pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
@@ -48,5 +50,17 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
         Err(words) => Finding::failed(PART, "configuration", words.replace('\n', " "))
             .advice("`ober-user validate` shows it whole"),
     });
+    findings.extend(as_root(&facts.as_root));
     findings
+}
+
+fn as_root(processes: &[i32]) -> Option<Finding> {
+    if processes.is_empty() {
+        return None;
+    }
+    let numbers: Vec<String> = processes.iter().map(ToString::to_string).collect();
+    let words = format!("run as root: process {}", numbers.join(", "));
+    let advice = "those that an older daemon started end when they have finished their connections, at most after \
+                  `workers.drain`; others need an account, see `workers.user`";
+    Some(Finding::warning(PART, "workers", words).advice(advice))
 }

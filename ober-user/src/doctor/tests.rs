@@ -188,7 +188,11 @@ fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
         (program(openssl), refusal.clone(), Failed, "line 3: unknown"),
         (absent, refusal, Failed, "install haproxy"),
     ] {
-        let facts = haproxy::Facts { program, rehearsal };
+        let facts = haproxy::Facts {
+            program,
+            rehearsal,
+            as_root: Vec::new(),
+        };
         worst(&haproxy::judge(&config(""), &facts), verdict, "", words);
     }
 }

@@ -1,11 +1,15 @@
 //! Taking over the workers of an earlier daemon: a record beside each says who serves and by which descriptors it
-//! holds our sockets. A process is believed to be the recorded one when number, start time and command line agree.
+//! holds our sockets. A process is believed to be the recorded one when number, start time and command line agree; nobody
+//! but root can write a record. One without a record is believed when no other account could have made it.
 
 use std::{
     collections::BTreeSet,
     fs,
     io::{self, Write as _},
-    os::fd::{OwnedFd, RawFd},
+    os::{
+        fd::{OwnedFd, RawFd},
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,12 +18,12 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    process::{Process, arguments},
+    process::{self, Process, arguments},
     sockets::{Key, is_listening},
     worker::{Generation, Pid},
 };
 
-use crate::file;
+use crate::file::{self, directory};
 
 /// The files of one worker in the run directory.
 #[derive(Clone, Debug)]
@@ -48,6 +52,11 @@ impl Files {
         self.file("-stats.sock")
     }
 
+    /// What a worker sees as `/`: nothing.
+    pub(super) fn root(&self) -> PathBuf {
+        root(&self.run)
+    }
+
     pub(super) fn log(&self) -> PathBuf {
         self.file(".log")
     }
@@ -60,6 +69,17 @@ impl Files {
     pub(super) fn config(&self, generation: Generation) -> PathBuf {
         self.file(&format!("-{:016x}.cfg", generation.0))
     }
+}
+
+fn root(run: &Path) -> PathBuf {
+    run.join("empty")
+}
+
+/// Makes what the workers of this directory see as `/`.
+pub(super) fn make_root(run: &Path) -> io::Result<()> {
+    let root = root(run);
+    directory::make(&root)?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755))
 }
 
 /// What the next daemon has to know of a worker.
@@ -97,6 +117,13 @@ impl Record {
     /// Whole or not at all: a reader never sees half a record.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         publish(path, &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Is it the one that serves, or one that is to finish?
+    fn names(&self, process: &Process) -> bool {
+        let serving = self.serving.iter().map(|held| &held.identity);
+        let mut all = serving.chain(&self.leaving);
+        all.any(|it| it.pid == process.pid.0 && it.start_time == process.started)
     }
 
     fn read(path: &Path) -> io::Result<Self> {
@@ -200,6 +227,31 @@ fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
     worker.parse().ok().filter(|_| serves)
 }
 
+/// Was it made by a daemon of this directory? Anybody can give a process any arguments, and only root writes a record.
+fn is_genuine(run: &Path, worker: usize, process: &Process) -> bool {
+    let record = Record::read(&Files::new(run, worker).record()).unwrap_or_default();
+    record.names(process) || is_roots(run, process.pid)
+}
+
+/// What is root's is nobody else's, and no other account gets to the directory that a worker sees as `/`.
+fn is_roots(run: &Path, pid: Pid) -> bool {
+    let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", pid.0));
+    let place = |path: &Path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    let confined = match (place(&of("root")), place(&root(run))) {
+        (Ok(its), Ok(ours)) => its == ours,
+        (Err(_), _) | (_, Err(_)) => false,
+    };
+    let Ok(program) = fs::read_link(of("exe")) else {
+        return false;
+    };
+    // The package may have been upgraded since.
+    let program = program.to_string_lossy().replace(" (deleted)", "");
+    let named = arguments(pid).into_iter().next().unwrap_or_default();
+    let real = fs::canonicalize(&named).unwrap_or_else(|_| named.into());
+    let runs_what_it_says = real.as_os_str() == program.as_str();
+    runs_what_it_says && (confined || process::user(pid) == Some(0))
+}
+
 /// Lets every worker of this directory finish that no record vouches for: nobody would ever steer to it, stop it or
 /// replace it.
 pub(super) fn retire_strays(run: &Path, known: &BTreeSet<Pid>) {
@@ -230,7 +282,9 @@ pub(super) fn running(run: &Path) -> Vec<(usize, Process)> {
         .filter_map(|pid| {
             // Held before it is looked at, so that what is looked at is what gets the signal.
             let process = Process::open(pid).ok()?;
-            worker_of(run, pid).map(|worker| (worker, process))
+            let worker = worker_of(run, pid)?;
+            let genuine = is_genuine(run, worker, &process);
+            genuine.then_some((worker, process))
         })
         .collect()
 }
@@ -238,6 +292,8 @@ pub(super) fn running(run: &Path) -> Vec<(usize, Process)> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU16;
+
+    use ober_programs::{SETPRIV, SH, SLEEP};
 
     use super::*;
     use crate::haproxy::sockets::Family;
@@ -269,6 +325,53 @@ mod tests {
         };
         record.write(&files.record()).unwrap();
         assert_eq!(Record::read(&files.record()).unwrap(), record);
+    }
+
+    #[tokio::test]
+    async fn arguments_alone_make_no_worker_and_a_record_or_a_process_of_roots_that_is_what_it_says_does()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        make_root(dir.path()).unwrap();
+        let file = dir.path().join("worker-9-0.cfg");
+        let pretend = |name: Option<&str>| {
+            let mut command = SH.script("sleep 60", &[&SLEEP]);
+            command.args(["-db", "-f"]).arg(&file);
+            if let Some(name) = name {
+                command.arg0(name);
+            }
+            command
+        };
+        let strange = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        for (mut command, is_one) in [
+            (SETPRIV.before(strange, &pretend(None)), false),
+            (pretend(Some("haproxy")), false),
+            (pretend(None), true),
+        ] {
+            let mut child = command.process_group(0).spawn().unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            while !arguments(Pid(pid)).starts_with(&[SH.program().path().into()])
+                && !arguments(Pid(pid)).starts_with(&["haproxy".into()])
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            assert_eq!(worker_of(dir.path(), Pid(pid)), Some(9), "{command:?}");
+            let found = running(dir.path());
+            assert_eq!(found.len(), usize::from(is_one), "{command:?}");
+            // Only a daemon of this directory can have written that.
+            let record = Files::new(dir.path(), 9).record();
+            let held = Process::open(Pid(pid)).unwrap();
+            let identity = Identity {
+                pid,
+                start_time: held.started,
+            };
+            let leaving = vec![identity];
+            let serving = None;
+            Record { serving, leaving }.write(&record).unwrap();
+            assert_eq!(running(dir.path()).len(), 1, "{command:?}");
+            fs::remove_file(record).unwrap();
+            nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[tokio::test]

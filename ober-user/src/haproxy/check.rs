@@ -4,7 +4,6 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -13,8 +12,8 @@ use tokio::time::timeout;
 
 use super::{
     Error,
-    adopt::Files,
-    process::{Launch, hand_over},
+    adopt::{self, Files},
+    process::Launch,
     render::{Place, Servers, render},
     slot::Order,
     sockets::{Key, Set, keys},
@@ -24,11 +23,14 @@ use super::{
 };
 use crate::{
     certificates::{acme, shelf},
+    child::{self, Child, output::Ended},
     config::Config,
     file, lists,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// It has a line for each fault it finds.
+const MOST: usize = 1 << 20;
 
 /// One order a worker, each with its file in place and accepted by HAProxy.
 pub(super) async fn prepare(
@@ -39,6 +41,11 @@ pub(super) async fn prepare(
     let drafts = draft(config, servers, sets).await?;
     // A worker reads them when it starts; what changes later it is told.
     away(config, |config| shelf::fill(config, lists::now())).await?;
+    let run = &config.node.run;
+    adopt::make_root(run).map_err(|source| Error::Write {
+        path: run.clone(),
+        source,
+    })?;
     for (text, order) in &drafts {
         write(&order.launch.file, text)?;
     }
@@ -55,15 +62,18 @@ pub(super) async fn draft(
     version::suits(config).await?;
     away(config, |config| shelf::rehearse(config, lists::now())).await?;
     let thumbprint = away(config, acme::thumbprint).await?;
+    let confines = child::may_confine();
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
+        let root = files.root();
         let place = Place {
             worker,
             cpu: *cpu,
             cli: &files.cli(),
             stats: &files.stats(),
+            root: confines.then_some(root.as_path()),
             thumbprint: thumbprint.as_deref(),
         };
         // The text alone tells one generation from another: it is compared with what a worker has.
@@ -92,7 +102,7 @@ pub(super) async fn draft(
 }
 
 /// Reads certificates and keys where waiting for a file system holds nobody up.
-async fn away<T: Send + 'static, E: Send + 'static>(
+pub(super) async fn away<T: Send + 'static, E: Send + 'static>(
     config: &Config,
     read: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
 ) -> Result<T, Error>
@@ -120,25 +130,28 @@ fn fingerprint(bytes: &[u8]) -> Generation {
 
 async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
     write(file, text)?;
-    let mut command = Command::new(haproxy);
-    command.arg("-c").arg("-f").arg(file).stdin(Stdio::null());
-    hand_over(&mut command, &launch.sockets);
-    let mut command = tokio::process::Command::from(command);
-    let output = timeout(PATIENCE, command.kill_on_drop(true).output())
-        .await
-        .map_err(io::Error::from);
-    let output = output
-        .flatten()
-        .map_err(|source| Error::not_run(haproxy, source))?;
-    if output.status.success() {
+    let child = launch.child(&["-c", "-f"]).arguments([file]);
+    let ended = said(haproxy, &child, PATIENCE).await?;
+    if ended.exit.success() {
         let path = file.to_owned();
         return std::fs::remove_file(file).map_err(|source| Error::Write { path, source });
     }
-    let words = [output.stdout, output.stderr].concat();
+    let words = [ended.out, ended.errors].concat();
     Err(Error::Refused {
         file: PathBuf::from(file),
         words: String::from_utf8_lossy(&words).trim().to_owned(),
     })
+}
+
+/// Runs HAProxy for what it says.
+pub(super) async fn said(
+    haproxy: &Path,
+    child: &Child,
+    patience: Duration,
+) -> Result<Ended, Error> {
+    let ended = timeout(patience, child.output(MOST)).await;
+    let ended = ended.map_err(io::Error::from).and_then(|ended| Ok(ended?));
+    ended.map_err(|source| Error::not_run(haproxy, source))
 }
 
 #[cfg(test)]

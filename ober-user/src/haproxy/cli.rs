@@ -3,7 +3,7 @@
 use std::{io, path::Path, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     time::timeout,
 };
@@ -11,17 +11,29 @@ use tokio::{
 use super::worker::Pid;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The statistics of a hundred thousand servers are shorter.
+const MOST: usize = 64 << 20;
 
 /// Sends one command and returns all that HAProxy says.
 pub async fn ask(socket: &Path, command: &str) -> io::Result<String> {
     let talk = async {
         let mut stream = UnixStream::connect(socket).await?;
         stream.write_all(format!("{command}\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        read(stream, MOST).await
     };
     timeout(PATIENCE, talk).await.map_err(io::Error::from)?
+}
+
+/// A worker that was taken over may say anything for as long as it likes.
+async fn read(from: impl AsyncRead + Unpin, most: usize) -> io::Result<String> {
+    let mut answer = Vec::new();
+    from.take(most as u64 + 1).read_to_end(&mut answer).await?;
+    if answer.len() > most {
+        return Err(io::Error::other(format!(
+            "HAProxy's answer is longer than {most} bytes"
+        )));
+    }
+    String::from_utf8(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Which process answers on this socket.
@@ -38,6 +50,19 @@ fn parse_pid(info: &str) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up_and_one_that_just_fits_is_not() {
+        let answer = read(tokio::io::repeat(b'a'), 1000).await;
+        assert!(
+            answer
+                .unwrap_err()
+                .to_string()
+                .contains("longer than 1000 bytes")
+        );
+        let fits = read(tokio::io::repeat(b'a').take(1000), 1000).await;
+        assert_eq!(fits.unwrap().len(), 1000);
+    }
 
     #[test]
     fn the_process_number_is_read_from_show_info() {

@@ -10,7 +10,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -56,7 +56,7 @@ use self::{
     told::{Parting, Way},
     worker::{Event, Pid, Policy},
 };
-use crate::{certificates::shelf, config::Config};
+use crate::{certificates::shelf, config::Config, file::directory};
 
 /// A worker may get connections, or no longer. Sent the moment it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,8 @@ pub enum Error {
         file.display()
     )]
     Refused { file: PathBuf, words: String },
+    #[error("HAProxy refuses what is made of this configuration, and says:\n{words}")]
+    RefusedText { words: String },
     #[error(
         "open the listening sockets of worker {worker}: {source}; each worker needs one a port and address family: \
          raise LimitNOFILE of the service if there are too many files open"
@@ -202,7 +204,7 @@ impl Pool {
         ring: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<Self, Error> {
         let run = config.node.run.clone();
-        fs::create_dir_all(&run).map_err(|source| Error::Write {
+        directory::make(&run).map_err(|source| Error::Write {
             path: run.clone(),
             source,
         })?;

@@ -1,59 +1,237 @@
-//! Would HAProxy accept what is made of a configuration? Asked in a directory of its own, which goes afterwards.
+//! Would HAProxy accept what is made of a configuration? Asked with files that have no name: certificates and keys are in
+//! them, and however this process ends, nothing of them is left.
 
 use std::{
-    fs::{self, DirBuilder},
+    collections::BTreeSet,
     io,
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
 };
 
 use super::{
     Error, Servers,
-    check::prepare,
+    adopt::Files,
+    check::{PATIENCE, away, said},
+    process::Launch,
+    render::{Place, render},
     sockets::{Set, complete, keys},
+    version,
+    worker::Generation,
 };
-use crate::config::Config;
+use crate::{
+    certificates::{
+        acme,
+        shelf::{self, Stock},
+    },
+    config::Config,
+    file::memory,
+    lists,
+};
+
+/// Stands for the directories of an instance: not even root can make anything there.
+const NOWHERE: &str = "/proc/ober";
+/// What HAProxy calls the text that is asked about.
+const TEXT: &str = "worker-0.cfg";
+/// So many lines of it are shown.
+const LINES: usize = 5;
 
 /// Renders the configuration without its servers, which are names to be resolved, and has HAProxy read it.
 pub async fn rehearse(config: &Config) -> Result<(), Error> {
-    let scratch = Scratch::new()?;
-    let mut config = config.clone();
-    config.node.run.clone_from(&scratch.0);
-    config.node.state.clone_from(&scratch.0);
-    // The workers' texts differ in numbers only.
-    config.workers.cpus.truncate(1);
-    let set = complete(&keys(&config), &Set::new())
-        .map_err(|source| Error::Sockets { worker: 0, source })?;
+    version::suits(config).await?;
+    let keys = keys(config);
+    let sockets =
+        complete(&keys, &Set::new()).map_err(|source| Error::Sockets { worker: 0, source })?;
+    let mut imagined = config.clone();
+    imagined.node.run = NOWHERE.into();
+    imagined.node.state = NOWHERE.into();
+    let stock = away(&imagined, |config| shelf::imagine(config, lists::now())).await?;
+    let thumbprint = thumbprint(config).await?;
+    let files = Files::new(&config.node.run, 0);
+    let place = Place {
+        worker: 0,
+        cpu: 0,
+        cli: &files.cli(),
+        stats: &files.stats(),
+        root: Some(&files.root()),
+        thumbprint: thumbprint.as_deref(),
+    };
     let servers: Servers = config
         .backends
         .keys()
         .map(|name| (name.clone(), Vec::new()))
         .collect();
-    prepare(&config, &servers, &[set]).await.map(drop)
+    let text = render(&imagined, &servers, place)?;
+    let launch = Launch {
+        generation: Generation(0),
+        haproxy: config.workers.haproxy.clone(),
+        file: files.root(),
+        cpu: 0,
+        sockets: keys
+            .iter()
+            .filter_map(|key| sockets.get(key).cloned())
+            .collect(),
+    };
+    ask(&launch, &stock, &text).await
 }
 
-/// A directory nobody else may look into.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Error> {
-        let path = std::env::temp_dir().join(format!("ober-validate-{}", std::process::id()));
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self(path))
+/// Of a key that is there; one that would only be made is not made for this.
+async fn thumbprint(config: &Config) -> Result<Option<String>, Error> {
+    match &config.acme {
+        Some(acme) if acme.by_http() && acme.account_key.is_none() => {
+            Ok(Some("thumbprint".to_owned()))
+        }
+        Some(_) | None => away(config, acme::thumbprint).await,
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        match fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.0.display(), %error, "remove a directory");
-            }
-            _ => {}
+async fn ask(launch: &Launch, stock: &Stock, text: &str) -> Result<(), Error> {
+    let unwritten = |source| Error::Write {
+        path: TEXT.into(),
+        source,
+    };
+    let memory = Memory::of(stock, text).map_err(unwritten)?;
+    let child = launch.child(&["-c", "-f"]).arguments([memory.text()]);
+    let files = memory.files.iter();
+    let child = files.fold(child, |child, file| child.inherit(Arc::clone(&file.fd)));
+    let ended = said(&launch.haproxy, &child, PATIENCE).await?;
+    if ended.exit.success() {
+        return Ok(());
+    }
+    let words = [ended.out, ended.errors].concat();
+    let words = memory.in_words(String::from_utf8_lossy(&words).trim());
+    Err(Error::RefusedText {
+        words: excerpt(&words, text),
+    })
+}
+
+/// What HAProxy says, and the lines of the text that it names.
+fn excerpt(said: &str, text: &str) -> String {
+    let mark = format!("{TEXT}:");
+    let after = said.split(&mark).skip(1);
+    let number = |rest: &str| {
+        let end = rest.find(|letter: char| !letter.is_ascii_digit());
+        rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+    };
+    let numbers: BTreeSet<usize> = after.filter_map(number).collect();
+    let lines = numbers.into_iter().take(LINES).filter_map(|number| {
+        let line = text.lines().nth(number.checked_sub(1)?)?;
+        Some(format!("\n  {TEXT}:{number}: {}", line.trim()))
+    });
+    lines.fold(said.to_owned(), |words, line| words + &line)
+}
+
+/// A file without a name.
+struct Nameless {
+    fd: Arc<OwnedFd>,
+    /// What it would be called.
+    name: String,
+    /// What a person knows it as.
+    known: String,
+}
+
+/// Every file that HAProxy reads; the text is the last.
+struct Memory {
+    files: Vec<Nameless>,
+}
+
+impl Memory {
+    fn of(stock: &Stock, text: &str) -> io::Result<Self> {
+        let mut memory = Self { files: Vec::new() };
+        for (path, copy) in &stock.copies {
+            let held = stock.held.get(path);
+            let source = held.map_or(path.as_path(), |held| &held.source);
+            memory.add(path, &source.display().to_string(), &copy.text)?;
         }
+        for (path, copies) in &stock.lists {
+            let lines = copies.iter().map(|copy| format!("{}\n", copy.display()));
+            let lines = memory.by_number(&lines.collect::<String>());
+            let known = path.file_name().unwrap_or_default().to_string_lossy();
+            memory.add(path, &known, &lines)?;
+        }
+        let text = memory.by_number(text);
+        memory.add(Path::new(TEXT), TEXT, &text)?;
+        Ok(memory)
+    }
+
+    fn add(&mut self, name: &Path, known: &str, text: &str) -> io::Result<()> {
+        self.files.push(Nameless {
+            fd: Arc::new(memory::file(text.as_bytes())?),
+            name: name.display().to_string(),
+            known: known.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Where HAProxy finds the text.
+    fn text(&self) -> String {
+        self.files.last().map(Nameless::path).unwrap_or_default()
+    }
+
+    fn by_number(&self, text: &str) -> String {
+        let files = self.files.iter();
+        files.fold(text.to_owned(), |text, file| {
+            text.replace(&file.name, &file.path())
+        })
+    }
+
+    /// The highest numbers first: their paths begin like those of lower ones.
+    fn in_words(&self, said: &str) -> String {
+        let mut files: Vec<&Nameless> = self.files.iter().collect();
+        files.sort_by_key(|file| std::cmp::Reverse(file.fd.as_raw_fd()));
+        files.iter().fold(said.to_owned(), |said, file| {
+            said.replace(&file.path(), &file.known)
+        })
+    }
+}
+
+impl Nameless {
+    fn path(&self) -> String {
+        memory::path(&self.fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_haproxy_names_are_shown_once_each() {
+        let said =
+            "[ALERT] : parsing [worker-0.cfg:2] : no; [worker-0.cfg:2] again\n[worker-0.cfg:9]";
+        let shown = excerpt(said, "global\n  nonsense here\nend\n");
+        assert_eq!(shown, format!("{said}\n  worker-0.cfg:2: nonsense here"));
+        assert_eq!(excerpt("nothing", "text"), "nothing");
+    }
+
+    #[test]
+    fn haproxy_is_given_numbers_and_a_person_is_told_names() {
+        let copy = |text: &str| shelf::Copy {
+            text: text.into(),
+            sha1: String::new(),
+            serial: String::new(),
+        };
+        let at = |name: &str| Path::new("/nowhere/certificates").join(name);
+        let stock = Stock {
+            copies: [(at("a.pem"), copy("key"))].into(),
+            lists: [(at("s3-443.list"), vec![at("a.pem")])].into(),
+            ..Stock::default()
+        };
+        let text = format!("bind fd@1 crt-list {}\n", at("s3-443.list").display());
+        let memory = Memory::of(&stock, &text).unwrap();
+        let read = |number: usize| {
+            let path = memory.files[number].path();
+            (std::fs::read_to_string(&path).unwrap(), path)
+        };
+        let (key, copy) = read(0);
+        let (list, list_path) = read(1);
+        let (text, _) = read(2);
+        assert_eq!((key, list), ("key".to_owned(), format!("{copy}\n")));
+        assert_eq!(text, format!("bind fd@1 crt-list {list_path}\n"));
+        let said = format!("cannot read {copy} of {list_path} in [{}:1]", memory.text());
+        assert_eq!(
+            memory.in_words(&said),
+            "cannot read /nowhere/certificates/a.pem of s3-443.list in [worker-0.cfg:1]"
+        );
     }
 }

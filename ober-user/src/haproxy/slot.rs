@@ -305,7 +305,7 @@ impl Slot {
                 .orders
                 .get(&generation)
                 .ok_or(io::ErrorKind::NotFound)?;
-            Ok((Process::spawn(&order.launch, &log)?, order.held()))
+            Ok((order.launch.start(&log)?, order.held()))
         });
         match spawned {
             Ok((process, sockets)) => {

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::worker::{Exit, Generation, Pid, State, Worker};
+use super::{
+    process,
+    worker::{Exit, Generation, Pid, State, Worker},
+};
 
 /// What a slot is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,15 @@ pub struct Snapshot {
     pub draining: Vec<i32>,
     /// Fingerprint of the configuration it serves with.
     pub generation: Option<Generation>,
+}
+
+impl Snapshot {
+    /// The processes of it that run as root.
+    pub fn as_root(&self) -> Vec<i32> {
+        let processes = self.pid.iter().chain(&self.draining);
+        let root = processes.filter(|pid| process::user(Pid(**pid)) == Some(0));
+        root.copied().collect()
+    }
 }
 
 /// The process that serves, or else the one that is to.

@@ -1,18 +1,13 @@
 //! Which HAProxy is installed: its version, the TLS library it runs on, and whether it has what a configuration asks for.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::Path,
-    process::{Output, Stdio},
-    time::Duration,
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use super::{Error, check::said};
+use crate::{
+    child::{Child, output::Ended},
+    config::{Config, Service},
 };
-
 use serde::{Deserialize, Serialize};
-use tokio::{process::Command, time::timeout};
-
-use super::Error;
-use crate::config::{Config, Service};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The oldest that is supported.
@@ -84,8 +79,8 @@ impl Program {
 
 /// Asks the program.
 pub async fn probe(haproxy: &Path) -> Result<Program, Error> {
-    let output = run(haproxy, &["-vv"]).await?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let ended = run(haproxy, &["-vv"]).await?;
+    let text = String::from_utf8_lossy(&ended.out);
     Program::read(&text).ok_or_else(|| Error::NoHaproxy {
         haproxy: haproxy.to_owned(),
     })
@@ -193,24 +188,16 @@ pub(super) async fn suits(config: &Config) -> Result<(), Error> {
         }
         let answer = run(haproxy, &["-cc", &question]).await?;
         // It says "no" without a word. Whatever has words does not answer this, and they are shown when it checks.
-        if !answer.status.success() && answer.stderr.is_empty() {
+        if !answer.exit.success() && answer.errors.is_empty() {
             return Err(what.lacking(haproxy, key));
         }
     }
     Ok(())
 }
 
-async fn run(haproxy: &Path, arguments: &[&str]) -> Result<Output, Error> {
-    let mut command = Command::new(haproxy);
-    let output = command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, output).await.map_err(io::Error::from);
-    output
-        .flatten()
-        .map_err(|source| Error::not_run(haproxy, source))
+async fn run(haproxy: &Path, arguments: &[&str]) -> Result<Ended, Error> {
+    let child = Child::haproxy(haproxy).arguments(arguments);
+    said(haproxy, &child, PATIENCE).await
 }
 
 #[cfg(test)]

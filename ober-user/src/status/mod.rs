@@ -144,6 +144,9 @@ pub struct Worker {
     pub last_exit: Option<String>,
     /// Replaced processes that finish their connections.
     pub draining: Vec<i32>,
+    /// Processes of it that run as root: an older daemon started them, or there is no account for them.
+    #[serde(default)]
+    pub as_root: Vec<i32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

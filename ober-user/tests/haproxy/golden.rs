@@ -35,6 +35,7 @@ fn text_of(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Erro
             cpu: 3,
             cli: &cli,
             stats: &stats,
+            root: Some(&run.join("empty")),
             thumbprint: config.acme.as_ref().map(|_| "thumbprint"),
         },
     )
@@ -204,6 +205,9 @@ fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
         let mut config =
             Config::load(&file).unwrap_or_else(|error| panic!("{}: {error}", setup.display()));
         config.node.run = lab.dir.path().to_owned();
+        // The machine's own may be others.
+        config.workers.user = Some("nobody".to_owned());
+        config.workers.group = Some("nogroup".to_owned());
         let text = text_of(&lab, &config, &resolved(&config)).unwrap();
         let name = Path::new("setups").join(setup.with_extension("cfg").file_name().unwrap());
         compare(name.to_str().unwrap(), &lab, &text);

@@ -93,6 +93,12 @@ impl Command {
         self
     }
 
+    /// It is told this as its own name.
+    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.command.arg0(name);
+        self
+    }
+
     pub fn uid(&mut self, uid: u32) -> &mut Self {
         self.command.uid(uid);
         self

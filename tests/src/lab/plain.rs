@@ -64,6 +64,7 @@ fn write(
         cpu,
         cli: &lab.directory().join(format!("plain-{worker}.cli")),
         stats: &lab.directory().join(format!("plain-{worker}.stats")),
+        root: None,
         thumbprint: None,
     };
     shelf::fill(config, lists::now())?;

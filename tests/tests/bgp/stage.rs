@@ -201,6 +201,7 @@ pub(crate) fn config(bgp: &str) -> Config {
     let env = Env {
         variables: [("PATH".to_owned(), std::env::var("PATH").expect("PATH"))].into(),
         cpus: vec![0],
+        ..Env::default()
     };
     let text = format!(
         "[node]\ninterfaces = ['r0']\n[[services]]\nname = 's3'\nvips = ['{VIP4}', '{VIP6}']\nbackend = 'b'\n\

@@ -177,11 +177,15 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
     let names = format!("acme = [\"{NAME}\", \"*.{NAME}\"]");
     let mut scene = Scene::new("dns01", &names);
     let pebble = Pebble::start(&scene);
+    // It runs as nobody.
+    let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::create_dir(scene.path("told")).expect("make a directory");
+    fs::set_permissions(scene.path("told"), open_to_all).expect("open it");
     let hook = format!(
         "#!{SH}\necho \"$@\" >>{log}\n\
          exec {CURL} -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}:{RECORDS}/$1-txt\n",
         pebble.address,
-        log = scene.path("hook.log").display()
+        log = scene.path("told/log").display()
     );
     let hook = scene.stage.cluster.lab.write("hook", hook).expect("write");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -201,13 +205,15 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
     let shown = scene.shown(Some(&format!("bucket.{NAME}")));
     let text = fs::read_to_string(kept(&scene)).expect("read it");
     assert!(shown == leaf(&text));
-    let log = fs::read_to_string(scene.path("hook.log")).expect("read the log");
+    let log = fs::read_to_string(scene.path("told/log")).expect("read the log");
     let verbs = |verb: &str| log.lines().filter(|line| line.starts_with(verb)).count();
     assert_eq!((verbs("set"), verbs("clear")), (2, 2), "{log}");
     assert!(
         log.lines()
             .all(|line| line.contains(&format!("_acme-challenge.{NAME} ")))
     );
+    let owner = fs::metadata(scene.path("told/log")).expect("look at it");
+    assert_eq!(std::os::linux::fs::MetadataExt::st_uid(&owner), 65_534);
     let mode = fs::metadata(kept(&scene))
         .expect("look at it")
         .permissions();

@@ -9,6 +9,7 @@
 mod bad_input;
 mod pins;
 mod played;
+mod validate;
 mod words;
 
 use std::{

@@ -4,6 +4,7 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod children;
 mod disk;
 mod files;
 mod first;

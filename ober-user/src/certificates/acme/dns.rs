@@ -7,13 +7,16 @@ use tokio::time::timeout;
 use super::route53;
 use crate::{
     command,
-    config::acme::{Dns, Provider},
+    config::{
+        acme::{Dns, Provider},
+        program::Program,
+    },
 };
 
 /// For one call of the program.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Nobody reads more of what it says.
-const MOST: u64 = 64 << 10;
+const MOST: usize = 64 << 10;
 
 /// Values of TXT records by name, without a dot at its end. A name and its wildcard share one.
 pub(super) type Records = BTreeMap<String, Vec<String>>;
@@ -36,9 +39,7 @@ pub(super) enum Error {
 /// Returns once every name server has them.
 pub(super) async fn set(dns: &Dns, records: &Records) -> Result<(), Error> {
     match &dns.provider {
-        Provider::Exec { program, arguments } => {
-            each(program, arguments, "set", records).await?;
-        }
+        Provider::Exec(program) => each(program, "set", records).await?,
         Provider::Route53(route53) => route53::set(route53, records).await?,
     }
     tokio::time::sleep(dns.wait).await;
@@ -47,28 +48,22 @@ pub(super) async fn set(dns: &Dns, records: &Records) -> Result<(), Error> {
 
 pub(super) async fn clear(dns: &Dns, records: &Records) -> Result<(), Error> {
     match &dns.provider {
-        Provider::Exec { program, arguments } => each(program, arguments, "clear", records).await,
+        Provider::Exec(program) => each(program, "clear", records).await,
         Provider::Route53(route53) => Ok(route53::clear(route53, records).await?),
     }
 }
 
-async fn each(
-    program: &str,
-    arguments: &[String],
-    verb: &'static str,
-    records: &Records,
-) -> Result<(), Error> {
+async fn each(program: &Program, verb: &'static str, records: &Records) -> Result<(), Error> {
     for (name, values) in records {
         for value in values {
             let words = [verb, name, value].map(str::to_owned);
-            let arguments: Vec<String> = arguments.iter().cloned().chain(words).collect();
             let failed = |why| Error::Failed {
-                program: program.to_owned(),
+                program: program.path.display().to_string(),
                 verb,
                 name: name.clone(),
                 why,
             };
-            match timeout(PATIENCE, command::run(program, &arguments, MOST)).await {
+            match timeout(PATIENCE, command::run(program, &words, MOST)).await {
                 Err(over) => return Err(failed(over.to_string())),
                 Ok(Err(error)) => return Err(error.into()),
                 Ok(Ok(ended)) if !ended.success => {

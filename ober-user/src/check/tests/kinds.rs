@@ -30,6 +30,7 @@ use crate::{
     config::{
         Check, ProxyVersion,
         check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
+        program::shell,
         tls_client::{Tls, Verify},
     },
 };
@@ -453,8 +454,7 @@ async fn a_probe_over_udp_hears_answers_refusals_and_silence() {
 async fn exec_is_called_with_address_and_port_and_ends_with_its_time() {
     let exec = |script: &str| {
         Kind::Exec(check::Exec {
-            program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), script.into()],
+            program: shell(script),
             verdict: check::Verdict::Status,
         })
     };
@@ -530,8 +530,7 @@ async fn many_slow_servers_are_checked_in_turn_and_none_is_judged_for_waiting() 
     let mut targets = Vec::new();
     for number in 1..=100 {
         let exec = check::Exec {
-            program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), "sleep 0.05".into()],
+            program: shell("sleep 0.05"),
             verdict: check::Verdict::Status,
         };
         let slow = Check {

@@ -14,7 +14,7 @@ use std::{
 use regex::bytes::Regex;
 
 pub(super) use self::written::{Raw, method, url_path};
-use super::{Backend, Service, tls_client::Tls};
+use super::{Backend, Service, program::Program, tls_client::Tls};
 
 /// How the servers of a backend are checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,8 +95,7 @@ pub enum Expect {
 /// A program, called with its arguments, the address and the port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exec {
-    pub program: String,
-    pub arguments: Vec<String>,
+    pub program: Program,
     pub verdict: Verdict,
 }
 

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::{
     super::{
+        program,
         scalar::{At, Key, Period},
         source::{Fault, Span},
         tls_client::{self, Tls},
         valid::Judge,
-        workers::executable,
     },
     Check, Exec, Expect, Http, Kind, Over, Pattern, Probe, Statuses, Verdict,
 };
@@ -76,6 +76,10 @@ pub(in crate::config) struct Raw {
     pattern: Key<String>,
     /// `exec`: program and arguments; address and port of the server are added.
     command: Vec<At<String>>,
+    /// `exec`: account it runs as; left out: nobody.
+    user: Key<String>,
+    /// `exec`: a file whose content it gets, not readable by everybody.
+    secret_file: Key<String>,
     /// `exec`: output that means healthy; left out: exit status 0 does.
     good: Key<String>,
     /// `exec`: output that means sick. Any other changes nothing.
@@ -100,7 +104,7 @@ impl Raw {
     }
 
     /// Which keys of a single kind are written, with the kinds they are for.
-    fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 12] {
+    fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 14] {
         use Kinds::{Exec, Http, Probe, Tls};
         [
             ("method", self.method.span(), &[Http]),
@@ -117,6 +121,8 @@ impl Raw {
             ("send", self.send.span(), &[Probe]),
             ("expect", self.expect.span(), &[Probe]),
             ("pattern", self.pattern.span(), &[Probe]),
+            ("user", self.user.span(), &[Exec]),
+            ("secret_file", self.secret_file.span(), &[Exec]),
             ("good", self.good.span(), &[Exec]),
             ("bad", self.bad.span(), &[Exec]),
         ]
@@ -274,7 +280,12 @@ impl Judge<'_> {
     }
 
     fn exec(&mut self, raw: Raw) -> Exec {
-        let (program, arguments) = self.command("a check", raw.command, raw.kind.span());
+        let written = program::Written {
+            command: raw.command,
+            user: raw.user,
+            secret_file: raw.secret_file,
+        };
+        let program = self.program("a check", written, raw.kind.span());
         let verdict = match (raw.good.0, raw.bad.0) {
             (None, None) => Verdict::Status,
             (Some(good), Some(bad)) => Verdict::Output {
@@ -290,41 +301,7 @@ impl Judge<'_> {
                 Verdict::Status
             }
         };
-        Exec {
-            program,
-            arguments,
-            verdict,
-        }
-    }
-
-    /// A program with its arguments.
-    pub(in crate::config) fn command(
-        &mut self,
-        what: &str,
-        written: Vec<At<String>>,
-        place: Option<Span>,
-    ) -> (String, Vec<String>) {
-        let mut words = written.into_iter();
-        let Some(program) = words.next() else {
-            let message = format!("{what} of kind `exec` has no `command`");
-            self.refuse(
-                Fault::new(place, message).help("write `command = [\"/path/to/program\"]`"),
-            );
-            return (String::new(), Vec::new());
-        };
-        if !program.value.starts_with('/') {
-            let message = format!("`{}` is no absolute path of a program", program.value);
-            self.refuse(
-                Fault::new(program.span, message).help("what runs as root is named in full"),
-            );
-        } else if !executable(program.value.as_ref()) {
-            let message = format!("there is no program {}", program.value);
-            self.refuse(
-                Fault::new(program.span, message)
-                    .help("correct the path, or make the file executable"),
-            );
-        }
-        (program.value, words.map(|at| at.value).collect())
+        Exec { program, verdict }
     }
 
     pub(in crate::config) fn pattern(&mut self, name: &str, at: &At<String>) -> Option<Pattern> {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use self::written::Raw;
-use super::{check::Pattern, tls_client::Tls, url::Url};
+use super::{check::Pattern, program::Program, tls_client::Tls, url::Url};
 use crate::discover::Found;
 
 /// A source of servers.
@@ -39,7 +39,7 @@ impl Discover {
                 format!("{} {}", docker.at, docker.label.as_deref().unwrap_or("*"))
             }
             Kind::Json(json) => json.at.to_string(),
-            Kind::Exec { program, .. } => program.clone(),
+            Kind::Exec(program) => program.path.display().to_string(),
             Kind::Plaintext { at, .. } => at.to_string(),
             Kind::Consul(consul) => consul.service.clone(),
         };
@@ -62,25 +62,12 @@ pub enum FailPolicy {
 pub enum Kind {
     Static(Vec<Found>),
     Hostlist(Vec<String>),
-    Dns {
-        name: String,
-        ask: Ask,
-    },
-    Srv {
-        name: String,
-        ask: Ask,
-    },
+    Dns { name: String, ask: Ask },
+    Srv { name: String, ask: Ask },
     Docker(Docker),
     Json(Json),
-    Exec {
-        program: String,
-        arguments: Vec<String>,
-    },
-    Plaintext {
-        at: Url,
-        tls: Tls,
-        pattern: Pattern,
-    },
+    Exec(Program),
+    Plaintext { at: Url, tls: Tls, pattern: Pattern },
     Consul(Consul),
 }
 
@@ -93,7 +80,7 @@ impl Kind {
             Self::Srv { .. } => "srv",
             Self::Docker(_) => "docker",
             Self::Json(_) => "json",
-            Self::Exec { .. } => "exec",
+            Self::Exec(_) => "exec",
             Self::Plaintext { .. } => "plaintext",
             Self::Consul(_) => "consul",
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{
     super::{
         check::Pattern,
+        program,
         scalar::{At, Key, Period, Secret},
         source::{Fault, Span},
         tls_client,
@@ -82,6 +83,10 @@ pub(in crate::config) struct Raw {
     name: Key<String>,
     /// `exec`: program and arguments. It writes lines as `static` has them.
     command: Vec<At<String>>,
+    /// `exec`: account it runs as; left out: nobody.
+    user: Key<String>,
+    /// `exec`: a file whose content it gets, not readable by everybody.
+    secret_file: Key<String>,
     /// `plaintext`: a regular expression with the groups `host` and `port`, and maybe `weight`, `tier` and `name`.
     pattern: Key<String>,
     /// `consul`: name of the service.
@@ -108,7 +113,7 @@ pub(in crate::config) struct Raw {
 
 impl Raw {
     /// Keys that are not for every kind, with the kinds they are for.
-    fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 19] {
+    fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 21] {
         use Kinds::{Consul, Dns, Docker, Exec, Hostlist, Json, Plaintext, Srv, Static};
         let first = |list: &[At<String>]| list.first().map(|at| at.span.clone());
         let web: &[Kinds] = &[Docker, Json, Plaintext, Consul];
@@ -128,6 +133,8 @@ impl Raw {
             ("tier", self.tier.span(), &[Json]),
             ("name", self.name.span(), &[Json]),
             ("command", first(&self.command), &[Exec]),
+            ("user", self.user.span(), &[Exec]),
+            ("secret_file", self.secret_file.span(), &[Exec]),
             ("pattern", self.pattern.span(), &[Plaintext]),
             ("service", self.service.span(), &[Consul]),
             ("tag", self.tag.span(), &[Consul]),
@@ -196,9 +203,12 @@ impl Judge<'_> {
             Kinds::Docker => self.docker(raw, span, port),
             Kinds::Json => self.json(raw, span),
             Kinds::Exec => {
-                let (program, arguments) =
-                    self.command("a source", raw.command, Some(span.clone()));
-                Kind::Exec { program, arguments }
+                let written = program::Written {
+                    command: raw.command,
+                    user: raw.user,
+                    secret_file: raw.secret_file,
+                };
+                Kind::Exec(self.program("a source", written, Some(span.clone())))
             }
             Kinds::Plaintext => self.plaintext(raw, span),
             Kinds::Consul => self.consul(raw, span),

@@ -135,6 +135,10 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     for file in ["slurm.conf", "ca.pem", "acme.key"] {
         fs::write(place.path(file), "").unwrap();
     }
+    for file in ["list.secret", "check.secret"] {
+        fs::write(place.path(file), "").unwrap();
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let lines = EXAMPLE
         .lines()
         // One of two that exclude each other.

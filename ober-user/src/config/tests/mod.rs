@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::*;
+use super::{account::Accounts, *};
 use crate::certificates::chain_and_key;
 
 mod acme;
@@ -18,6 +18,7 @@ mod bfd;
 mod bgp;
 mod documents;
 mod files;
+mod programs;
 mod refusals;
 mod services;
 
@@ -41,6 +42,10 @@ impl Place {
             env: Env {
                 variables,
                 cpus: vec![0, 1, 4],
+                accounts: Accounts::read(
+                    "root:x:0:0::/root:/bin/sh\nchecks:x:71:72::/:/bin/false\n",
+                    "root:x:0:\nchecks:x:72:\n",
+                ),
             },
         }
     }

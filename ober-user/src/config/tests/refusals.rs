@@ -391,7 +391,7 @@ kind = "htp"
             "16: `expect` and `pattern` are written, but the answer is compared with one of them | remove one of the two",
             "16: `pattern` is no regular expression: unclosed group",
             "17: `tls` is for probes over TLS | remove it, or write `protocol = \"tls\"`",
-            "20: `check` is no absolute path of a program | what runs as root is named in full",
+            "20: `check` is no absolute path of a program | what a daemon runs is named in full",
             "21: `good` and `bad` belong together: any other output changes nothing | write both, or none and let the exit status tell",
             "24: `ca` has no meaning where nobody is verified | remove it, or `verify = false`",
             "26: a check of kind `exec` has no `command` | write `command = [\"/path/to/program\"]`",

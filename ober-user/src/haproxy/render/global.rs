@@ -17,11 +17,18 @@ pub(super) fn global(workers: &Workers, place: Place<'_>) -> Result<String, Erro
     lines.add("log stderr format raw daemon notice");
     lines.add("nbthread 1");
     lines.add(format_args!("maxconn {}", workers.max_connections));
-    if let Some(user) = &workers.user {
-        lines.add(format_args!("user {}", quote("workers.user", user)?));
-    }
-    if let Some(group) = &workers.group {
-        lines.add(format_args!("group {}", quote("workers.group", group)?));
+    if let Some(root) = place.root {
+        // It reads all files before; certificates that are new come by its command socket.
+        lines.add(format_args!(
+            "chroot {}",
+            quote("path", &root.display().to_string())?
+        ));
+        if let Some(user) = &workers.user {
+            lines.add(format_args!("user {}", quote("workers.user", user)?));
+        }
+        if let Some(group) = &workers.group {
+            lines.add(format_args!("group {}", quote("workers.group", group)?));
+        }
     }
     let cli = quote("path", &format!("unix@{}", place.cli.display()))?;
     lines.add(format_args!("stats socket {cli} mode 600 level admin"));

@@ -55,6 +55,9 @@ pub struct Place<'a> {
     pub cli: &'a Path,
     /// Where `/stats` and `/metrics` are served.
     pub stats: &'a Path,
+    /// What it sees as `/` once it has read its files, as its account; `None`: it stays what the daemon is, which may not
+    /// give these up.
+    pub root: Option<&'a Path>,
     /// Of the ACME account, when an authority asks at port 80.
     pub thumbprint: Option<&'a str>,
 }

@@ -3,23 +3,11 @@
 use std::time::Duration;
 
 use super::Policy;
-
-/// A process number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pid(pub i32);
+pub use crate::child::process::{Exit, Pid};
 
 /// A fingerprint of what a worker was started with; equal means there is nothing to replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Code(i32),
-    Signal(i32),
-    /// The process was adopted, and only a parent learns the status.
-    Unknown,
-}
 
 /// What happens to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]

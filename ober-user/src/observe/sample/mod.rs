@@ -118,6 +118,7 @@ fn worker(number: usize, state: &str, restarts: u32) -> Worker {
         restarts,
         last_exit: (restarts > 0).then(|| "signal 9".into()),
         draining: vec![],
+        as_root: vec![],
     }
 }
 

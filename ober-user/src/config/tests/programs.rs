@@ -1,0 +1,214 @@
+//! Whom workers and the administrator's programs run as, and who else may change what they run.
+
+use std::os::unix::fs::chown;
+
+use super::*;
+
+impl Place {
+    fn program(&self, mode: u32, owner: u32, group: u32) {
+        let path = self.path("check.sh");
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        chown(&path, Some(owner), Some(group)).unwrap();
+        self.mode("check.sh", mode);
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A source that runs the program, with these keys.
+    fn source(&self, keys: &str) -> String {
+        let program = self.path("check.sh");
+        format!(
+            "[node]\ninterfaces=['a']\n[[backends.b.discover]]\nkind='exec'\ncommand=['{}', 'word']\n{keys}\n",
+            program.display()
+        )
+    }
+}
+
+#[test]
+fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
+    let place = Place::new();
+    place.program(0o755, 0, 0);
+    fs::write(place.path("token"), "t").unwrap();
+    place.mode("token", 0o600);
+    let account = |keys: &str| {
+        let config = place.parse(&place.source(keys)).unwrap();
+        let program = config.programs()[0].clone();
+        assert_eq!(program.arguments, ["word"]);
+        (program.account, program.secret)
+    };
+    let (nobody, secret) = account("");
+    assert_eq!((nobody.user, nobody.group, secret), (65_534, 65_534, None));
+    let (checks, secret) = account("user='checks'\nsecret_file='token'");
+    assert_eq!((checks.user, checks.group), (71, 72));
+    assert_eq!(secret, Some(place.path("token")));
+    assert_eq!(
+        place.problems(&place.source("user='none'\nsecret_file='gone'")),
+        [
+            "6: there is no account `none` on this machine | make it (`adduser --system --group none`), or leave the key out: then it is nobody",
+            "7: read the secret in @/gone: No such file or directory (os error 2) | one line or a few, in a file for root alone",
+        ]
+    );
+    let elsewhere = "[node]\ninterfaces=['a']\n[backends.b.check]\nkind='tcp'\nuser='root'\n";
+    assert_eq!(
+        place.problems(elsewhere),
+        ["5: `user` is not for a check of kind `tcp` | remove it, or write `kind = \"exec\"`"]
+    );
+}
+
+#[test]
+fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybody_else_may() {
+    let place = Place::new();
+    let as_nobody = "is run as nobody, and everybody may write @/check.sh | chmod o-w @/check.sh";
+    let as_root = |words: &str| format!("5: @/check.sh is run as root, and {words}");
+    let by_all = as_root("everybody may write @/check.sh | chmod o-w @/check.sh");
+    let by_account = as_root("@/check.sh belongs to the account 1000 | chown root @/check.sh");
+    let by_group = as_root("the group 50 may write @/check.sh | chmod g-w @/check.sh");
+    for (mode, owner, group, nobody, root) in [
+        (0o755, 0, 0, None, None),
+        (0o775, 0, 0, None, None),
+        (
+            0o757,
+            0,
+            0,
+            Some(format!("5: @/check.sh {as_nobody}")),
+            Some(&by_all),
+        ),
+        (0o755, 1000, 0, None, Some(&by_account)),
+        (0o775, 0, 50, None, Some(&by_group)),
+    ] {
+        place.program(mode, owner, group);
+        for (keys, refused) in [("", nobody.as_ref()), ("user='root'", root)] {
+            let text = place.source(keys);
+            match refused {
+                None => drop(place.parse(&text).unwrap()),
+                Some(words) => assert_eq!(place.problems(&text), [words.as_str()], "{mode:o}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
+    let place = Place::new();
+    place.program(0o757, 0, 0);
+    let text = place
+        .source("")
+        .replace("command=['", "command=['/bin/sh', '");
+    assert_eq!(
+        place.problems(&text),
+        [
+            "5: @/check.sh is for a program of nobody, and everybody may write @/check.sh | chmod o-w @/check.sh"
+        ]
+    );
+    place.program(0o755, 1000, 0);
+    let config = place.parse(&text).unwrap();
+    let said = config
+        .remarks(&place.path("none"))
+        .into_iter()
+        .map(|it| it.to_string());
+    assert!(
+        said.last()
+            .unwrap()
+            .contains("check.sh belongs to the account 1000")
+    );
+}
+
+#[test]
+fn what_is_allowed_and_not_wise_is_remarked() {
+    let place = Place::new();
+    place.program(0o775, 1000, 50);
+    let main = place.path("ober.toml");
+    let text = place.source("");
+    fs::write(&main, &text).unwrap();
+    chown(&main, Some(0), Some(50)).unwrap();
+    place.mode("ober.toml", 0o664);
+    place.mode("", 0o700);
+    let remarks = || {
+        let config = place.parse(&text).unwrap();
+        let said = config.remarks(&main).into_iter().map(|it| it.to_string());
+        let base = place.directory.path().to_str().unwrap();
+        said.map(|it| it.replace(base, "@")).collect::<Vec<_>>()
+    };
+    let found = remarks();
+    let [account, written, closed, program] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(account.starts_with("workers.user: HAProxy runs as root: the machine has no account"));
+    assert_eq!(
+        written,
+        "@/ober.toml: the group 50 may write @/ober.toml; chmod g-w @/ober.toml"
+    );
+    assert!(
+        closed.starts_with(
+            "@/check.sh, run as nobody: nobody may not execute it: see the mode of @;"
+        ),
+        "{closed}"
+    );
+    assert_eq!(
+        program,
+        "@/check.sh, run as nobody: @/check.sh belongs to the account 1000; chown root @/check.sh"
+    );
+    place.mode("", 0o755);
+    place.program(0o755, 0, 0);
+    place.mode("ober.toml", 0o600);
+    assert_eq!(remarks(), [account.as_str()]);
+}
+
+#[test]
+fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
+    let place = Place::new();
+    let main = place.path("ober.toml");
+    let load = || {
+        let said = Config::load(&main).map_err(|error| error.to_string());
+        said.map_err(|said| said.replace(place.directory.path().to_str().unwrap(), "@"))
+    };
+    fs::write(
+        &main,
+        "[node]\ninterfaces=['a']\n[workers]\nhaproxy='./haproxy'\n",
+    )
+    .unwrap();
+    place.mode("ober.toml", 0o640);
+    load().unwrap();
+    place.mode("ober.toml", 0o666);
+    assert_eq!(
+        load().unwrap_err(),
+        "read configuration @/ober.toml: it says which programs are run, and everybody may write @/ober.toml: chmod o-w @/ober.toml"
+    );
+    place.mode("ober.toml", 0o640);
+    fs::create_dir(place.path("config.d")).unwrap();
+    fs::write(place.path("config.d/1.toml"), "").unwrap();
+    place.mode("config.d", 0o777);
+    assert!(load().unwrap_err().ends_with("chmod o-w @/config.d"));
+    place.mode("config.d", 0o755);
+    place.mode("haproxy", 0o757);
+    let refused = load().unwrap_err();
+    assert!(
+        refused.contains("@/./haproxy is started as root, and everybody may write @/haproxy"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn workers_run_as_haproxy_where_there_is_such_an_account_and_its_group_is_always_named() {
+    let mut place = Place::new();
+    let mut runs_as = |users: &str, groups: &str, keys: &str| {
+        place.env.accounts = Accounts::read(users, groups);
+        let text = format!("[node]\ninterfaces=['a']\n[workers]\nhaproxy='haproxy'\n{keys}");
+        let workers = place.parse(&text).unwrap().workers;
+        (workers.user, workers.group)
+    };
+    let some = |user: &str, group: &str| (Some(user.to_owned()), Some(group.to_owned()));
+    let users = "haproxy:x:104:110::/:/bin/false\nweb:x:5:6::/:/bin/false\n";
+    let groups = "haproxy:x:110:\nwww:x:6:\n";
+    for (keys, expected) in [
+        ("", some("haproxy", "haproxy")),
+        ("group='www'", some("haproxy", "www")),
+        ("user='web'", some("web", "www")),
+        ("user='web'\ngroup='haproxy'", some("web", "haproxy")),
+    ] {
+        assert_eq!(runs_as(users, groups, keys), expected, "{keys}");
+    }
+    assert_eq!(runs_as("", "", ""), (None, None));
+}

@@ -1,0 +1,32 @@
+//! What this process gives up before it reads a secret.
+
+use std::fmt::Display;
+
+use nix::sys::{
+    prctl::set_dumpable,
+    resource::{Resource, setrlimit},
+    stat::{Mode, umask},
+};
+
+use crate::file;
+
+/// Files it makes are for root alone, and others do not read its memory.
+pub(crate) fn harden() {
+    umask(Mode::from_bits_truncate(0o077));
+    try_to("forbid others to read its memory", set_dumpable(false));
+}
+
+/// No memory of it reaches a disk. What it starts inherits the mask of core files, which holds for programs that core files are
+/// piped to as well; their limit does not.
+pub(crate) fn leave_no_core() {
+    let mask = file::kernel_write("/proc/self/coredump_filter", "0");
+    try_to("leave memory out of core files", mask);
+    let limit = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    try_to("forbid core files", limit);
+}
+
+fn try_to(what: &str, done: Result<(), impl Display>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "{what}");
+    }
+}
