@@ -2,7 +2,11 @@
 //! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by a line for every drop until
 //! the caller hangs up.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::{self, Display},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +14,9 @@ use crate::{
     access::Change,
     backends, config, dataplane,
     gate::{self, Order},
-    history, lists,
+    history,
+    hostlist::fold,
+    lists,
     plan::Plan,
     status::{self, Counters, DropEvent, Status},
 };
@@ -144,6 +150,64 @@ pub struct Synced {
 /// Lines of a difference that are shown.
 pub const SHOWN: usize = 1000;
 
+/// Names of which not all is known, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// As a hostlist; a very long one is cut.
+    pub names: String,
+    pub count: usize,
+    pub why: String,
+    /// They keep addresses they had.
+    pub kept: bool,
+}
+
+/// So many letters of a hostlist tell whom it is about.
+const NAMES: usize = 400;
+
+impl Synced {
+    /// The names that did not resolve, those that failed alike together: a hundred nodes that are down are one line.
+    pub fn lacking(&self) -> Vec<Lacking> {
+        let kept: BTreeSet<&String> = self.kept.iter().collect();
+        let mut alike: BTreeMap<(&String, bool), Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.unresolved {
+            alike
+                .entry((why, kept.contains(name)))
+                .or_default()
+                .push(name);
+        }
+        let lacking = alike.into_iter().map(|((why, kept), names)| {
+            let count = names.len();
+            let mut folded = fold(names);
+            if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
+                folded.truncate(cut);
+                folded.push_str("...");
+            }
+            Lacking {
+                names: folded,
+                count,
+                why: why.clone(),
+                kept,
+            }
+        });
+        let mut lacking: Vec<Lacking> = lacking.collect();
+        lacking.sort_by(|one, other| one.names.cmp(&other.names));
+        lacking
+    }
+}
+
+impl Display for Lacking {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            names, why, kept, ..
+        } = self;
+        write!(out, "{names}: {why}")?;
+        if *kept {
+            out.write_str("; keeps its earlier addresses")?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListEntries {
     pub name: String,
@@ -221,6 +285,31 @@ pub fn failure(error: &anyhow::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::hostlist::{Error, Origin};
+
+    #[test]
+    fn names_that_failed_alike_are_one_line() {
+        let unresolved =
+            (1..=100).map(|number| (format!("weka{number:03}"), "not found".to_owned()));
+        let late = ("n7".to_owned(), "no answer in time".to_owned());
+        let synced = Synced {
+            target: Target::List("web".into()),
+            change: Change::default(),
+            count: 0,
+            added: vec![],
+            removed: vec![],
+            unresolved: unresolved.chain([late]).collect(),
+            kept: vec!["weka050".into()],
+        };
+        let lines: Vec<String> = synced.lacking().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "n7: no answer in time",
+                "weka050: not found; keeps its earlier addresses",
+                "weka[001-049,051-100]: not found",
+            ]
+        );
+    }
 
     #[test]
     fn a_cause_that_the_error_names_is_not_told_again() {

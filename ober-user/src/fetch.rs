@@ -1,6 +1,6 @@
 //! One HTTP/1.1 request over TCP, TLS or a UNIX socket: for checks and for sources that are asked over HTTP.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     config::url::{Endpoint, Url},
-    tls,
+    resolve, tls,
 };
 
 /// What came back.
@@ -75,8 +75,7 @@ async fn connect(
             Ok(Box::new(stream))
         }
         Endpoint::Tcp { host, port, .. } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await;
-            let stream = stream.map_err(Error::Connect)?;
+            let stream = reach(host, *port).await.map_err(Error::Connect)?;
             match tls {
                 Some((config, name)) => Ok(Box::new(
                     tls::connect(Arc::clone(config), name, stream).await?,
@@ -85,6 +84,23 @@ async fn connect(
             }
         }
     }
+}
+
+/// So long is a host asked for; whoever waits for the answer has a shorter limit of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to the first address of the host that takes one.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = resolve::addresses(host, PATIENCE).await;
+    let addresses = addresses.map_err(|why| io::Error::other(format!("{host}: {why}")))?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match TcpStream::connect((address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Sends `request` to where `url` is; only the path of its own URI counts. For the rest as [`get`].

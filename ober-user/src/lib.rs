@@ -29,6 +29,7 @@ pub mod file;
 pub mod random;
 
 pub mod hostlist;
+pub mod notation;
 pub mod resolve;
 pub mod slurm;
 
@@ -82,3 +83,6 @@ pub mod api;
 pub mod cli;
 pub mod daemon;
 pub mod offline;
+
+#[cfg(test)]
+mod scale;

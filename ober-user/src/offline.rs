@@ -31,10 +31,11 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
             )?))
         }
         Request::Show { list } => Ok(Reply::Lists(
-            Keeper::open(config, &pins)?.show(list.as_deref())?,
+            Keeper::open(config, &pins)?.facts().show(list.as_deref())?,
         )),
         Request::Check { address } => {
-            Ok(Reply::Checked(Keeper::open(config, &pins)?.check(address)?))
+            let lists = Keeper::open(config, &pins)?.facts();
+            Ok(Reply::Checked(lists.check(address)?))
         }
         Request::Sync(sync) => {
             let only_lists = sync
@@ -93,7 +94,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         },
         services: report::services(config, &maps, &netlink::addresses().await?),
         workers: Vec::new(),
-        lists: Keeper::open(config, &pins)?.status(),
+        lists: Keeper::open(config, &pins)?.facts().status(),
         backends: BTreeMap::new(),
         certificates: status::certificates::Certificates::default(),
         gate: Vec::new(),

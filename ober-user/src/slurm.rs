@@ -5,19 +5,30 @@ use std::{
     io,
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
-    file,
+    config, file,
     hostlist::{self, Cap, NoSources},
+    notation::{self, Host, Miss},
 };
 
 /// Slurm nests includes at most this deep in practice; a file that includes itself would go on for ever.
 const DEEPEST: usize = 8;
+/// For all of its files together.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The addresses Slurm uses for its nodes.
+/// The addresses Slurm uses for its nodes, as far as its files could be read. A fault costs the names it would have told of:
+/// they are not asked for elsewhere, since another machine may answer to the same name there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeAddrs(HashMap<String, NodeAddr>);
+pub struct NodeAddrs {
+    nodes: HashMap<String, NodeAddr>,
+    /// Names on lines that make no sense.
+    lost: HashMap<String, String>,
+    /// Something could not be read, and nobody knows which names it has.
+    gap: Option<String>,
+}
 
 /// What `NodeAddr` says, or else `NodeHostname`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +36,18 @@ pub enum NodeAddr {
     Addr(IpAddr),
     /// Still to be resolved.
     Name(String),
+}
+
+/// What Slurm says of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says<'a> {
+    Addr(IpAddr),
+    /// It is to be asked for by this name.
+    Name(&'a str),
+    /// It is none of Slurm's nodes.
+    Nothing,
+    /// It may be one: why that is not known.
+    Unknown(&'a str),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +69,8 @@ pub enum Fault {
         key: &'static str,
         source: hostlist::Error,
     },
+    #[error("{key}: {source}")]
+    Miss { key: &'static str, source: Miss },
     #[error(
         "{names} names for NodeName but {addrs} for {key}; Slurm wants as many, or one for all"
     )]
@@ -56,63 +81,84 @@ pub enum Fault {
     },
     #[error("Include without a file; name one")]
     NoFile,
-    #[error("Include {0:?}: patterns with '%' are filled in by Slurm only; write the path")]
-    Pattern(String),
+    #[error("Include {0:?}: no line before it says ClusterName, which `%c` stands for")]
+    NoCluster(String),
     #[error("Include more than {DEEPEST} files deep; does a file include itself?")]
     Deep,
 }
 
 impl NodeAddrs {
     /// Reads `path` and what it includes.
-    pub fn read(path: &Path, cap: Cap) -> Result<Self, Error> {
-        let base = path.parent().unwrap_or(Path::new("."));
+    pub fn read(path: &Path, cap: Cap) -> Self {
         let mut reader = Reader {
-            base,
             cap,
+            cluster: None,
             nodes: Self::default(),
         };
-        reader.file(path, 0)?;
-        Ok(reader.nodes)
+        reader.file(path, 0);
+        reader.nodes
     }
 
-    pub fn get(&self, node: &str) -> Option<&NodeAddr> {
-        self.0.get(node)
+    /// What [`Self::read`] makes of the file that `how` names, on a thread that nobody else waits for.
+    pub async fn load(how: &config::Resolve, cap: Cap) -> Self {
+        let Some(path) = how.slurm_conf.clone() else {
+            return Self::default();
+        };
+        let shown = path.display().to_string();
+        let read = file::away(PATIENCE, move || Self::read(&path, cap)).await;
+        read.unwrap_or_else(|error| Self {
+            gap: Some(format!("read {shown}: {error}")),
+            ..Self::default()
+        })
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub fn says(&self, node: &str) -> Says<'_> {
+        if let Some(why) = self.lost.get(node) {
+            return Says::Unknown(why);
+        }
+        match (self.nodes.get(node), &self.gap) {
+            (Some(NodeAddr::Addr(address)), _) => Says::Addr(*address),
+            (Some(NodeAddr::Name(name)), _) => Says::Name(name),
+            (None, Some(why)) => Says::Unknown(why),
+            (None, None) => Says::Nothing,
+        }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn gap(&mut self, error: &Error) {
+        self.gap.get_or_insert_with(|| error.to_string());
     }
 }
 
 impl<S: Into<String>> FromIterator<(S, NodeAddr)> for NodeAddrs {
     fn from_iter<I: IntoIterator<Item = (S, NodeAddr)>>(nodes: I) -> Self {
-        Self(
-            nodes
+        Self {
+            nodes: nodes
                 .into_iter()
                 .map(|(name, addr)| (name.into(), addr))
                 .collect(),
-        )
+            ..Self::default()
+        }
     }
 }
 
-struct Reader<'a> {
-    /// Where relative includes are looked for, also those of included files.
-    base: &'a Path,
+struct Reader {
     cap: Cap,
+    /// `ClusterName`, once a line said it.
+    cluster: Option<String>,
     nodes: NodeAddrs,
 }
 
-impl Reader<'_> {
-    fn file(&mut self, path: &Path, depth: usize) -> Result<(), Error> {
+impl Reader {
+    /// A file that cannot be read, and a line that makes no sense, cost themselves.
+    fn file(&mut self, path: &Path, depth: usize) {
         // Comments in old files are not always UTF-8, and none of what is read here may be anything else.
-        let bytes = file::read(path, file::Kind::Slurm).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = match file::read(path, file::Kind::Slurm) {
+            Ok(bytes) => bytes,
+            Err(source) => {
+                let path = path.to_owned();
+                return self.nodes.gap(&Error::Read { path, source });
+            }
+        };
         let text = String::from_utf8_lossy(&bytes);
         for (line, logical) in logical_lines(&text) {
             let fault = |fault| Error::Line {
@@ -120,24 +166,60 @@ impl Reader<'_> {
                 line,
                 fault,
             };
-            if let Some(include) = include(&logical).map_err(fault)? {
-                if depth == DEEPEST {
-                    return Err(fault(Fault::Deep));
-                }
-                self.file(&self.base.join(include), depth + 1)?;
-            } else {
-                self.nodes(&logical).map_err(fault)?;
+            match self.include(&logical, depth) {
+                Ok(Some(included)) => self.file(&beside(path, &included), depth + 1),
+                Ok(None) => self.told(&logical, fault),
+                Err(why) => self.nodes.gap(&fault(why)),
             }
         }
-        Ok(())
     }
 
-    fn nodes(&mut self, line: &str) -> Result<(), Fault> {
+    /// Takes in what a line tells.
+    fn told(&mut self, line: &str, fault: impl Fn(Fault) -> Error) {
+        let Err((names, why)) = self.line(line) else {
+            return;
+        };
+        let error = fault(why);
+        if names.is_empty() {
+            self.nodes.gap(&error);
+        }
+        let lost = names.into_iter().map(|name| (name, error.to_string()));
+        self.nodes.lost.extend(lost);
+    }
+
+    /// The file that a line includes.
+    fn include(&self, line: &str, depth: usize) -> Result<Option<String>, Fault> {
+        let line = line.trim();
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        if !word.eq_ignore_ascii_case("Include") {
+            return Ok(None);
+        }
+        let path = rest.trim();
+        if path.is_empty() {
+            return Err(Fault::NoFile);
+        }
+        if depth == DEEPEST {
+            return Err(Fault::Deep);
+        }
+        match &self.cluster {
+            Some(cluster) => Ok(Some(path.replace("%c", cluster))),
+            None if path.contains("%c") => Err(Fault::NoCluster(path.to_owned())),
+            None => Ok(Some(path.to_owned())),
+        }
+    }
+
+    /// What a line tells; with a fault, the names that it would have told of, as far as they are known.
+    fn line(&mut self, line: &str) -> Result<(), (Vec<String>, Fault)> {
         let pairs = pairs(line);
         // A partition's `Nodes=` or a `DownNodes=` line may hold other keys; the first key makes the line what it is.
         let Some((key, names)) = pairs.first() else {
             return Ok(());
         };
+        if key.eq_ignore_ascii_case("ClusterName") {
+            // Slurm, too, fills it in small letters.
+            self.cluster = Some(names.to_ascii_lowercase());
+            return Ok(());
+        }
         if !key.eq_ignore_ascii_case("NodeName") || names.eq_ignore_ascii_case("DEFAULT") {
             return Ok(());
         }
@@ -148,18 +230,39 @@ impl Reader<'_> {
         let Some((key, addrs)) = wanted else {
             return Ok(());
         };
-        let names = self.expand("NodeName", names)?;
-        let addrs = self.expand(key, addrs)?;
-        if addrs.len() != names.len() && addrs.len() != 1 {
+        let names = self.expand("NodeName", names);
+        let names = names.map_err(|fault| (Vec::new(), fault))?;
+        match self.addresses(key, addrs, names.len()) {
+            Ok(addrs) => {
+                let told = names.into_iter().zip(addrs.into_iter().cycle());
+                self.nodes.nodes.extend(told);
+                Ok(())
+            }
+            Err(fault) => Err((names, fault)),
+        }
+    }
+
+    /// As many as there are names, or one for all.
+    fn addresses(
+        &mut self,
+        key: &'static str,
+        expr: &str,
+        names: usize,
+    ) -> Result<Vec<NodeAddr>, Fault> {
+        let addrs = self.expand(key, expr)?;
+        if addrs.len() != names && addrs.len() != 1 {
             return Err(Fault::Counts {
                 key,
-                names: names.len(),
+                names,
                 addrs: addrs.len(),
             });
         }
-        let addrs = addrs.into_iter().map(node_addr).cycle();
-        self.nodes.0.extend(names.into_iter().zip(addrs));
-        Ok(())
+        let addr = |text: String| match notation::host(&text) {
+            Ok(Host::Addr(address)) => Ok(NodeAddr::Addr(address)),
+            Ok(Host::Name(name)) => Ok(NodeAddr::Name(name)),
+            Err(source) => Err(Fault::Miss { key, source }),
+        };
+        addrs.into_iter().map(addr).collect()
     }
 
     fn expand(&mut self, key: &'static str, expr: &str) -> Result<Vec<String>, Fault> {
@@ -168,11 +271,9 @@ impl Reader<'_> {
     }
 }
 
-fn node_addr(text: String) -> NodeAddr {
-    match text.parse::<IpAddr>() {
-        Ok(addr) => NodeAddr::Addr(addr.to_canonical()),
-        Err(_) => NodeAddr::Name(text),
-    }
+/// A relative path starts at the directory of the file that includes it, as in libslurm.
+fn beside(path: &Path, included: &str) -> PathBuf {
+    path.parent().unwrap_or(Path::new(".")).join(included)
 }
 
 /// Lines with their comments cut off and their continuations joined, each with the number of its first. A backslash inside a
@@ -206,19 +307,6 @@ fn without_comment(line: &str) -> &str {
     start.map_or(line, |(place, _)| &line[..place])
 }
 
-fn include(line: &str) -> Result<Option<&str>, Fault> {
-    let line = line.trim();
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    if !word.eq_ignore_ascii_case("Include") {
-        return Ok(None);
-    }
-    match rest.trim() {
-        "" => Err(Fault::NoFile),
-        path if path.contains('%') => Err(Fault::Pattern(path.to_owned())),
-        path => Ok(Some(path)),
-    }
-}
-
 /// `Key=value` pairs; blanks may stand around the '=', and a value may be quoted.
 fn pairs(line: &str) -> Vec<(&str, &str)> {
     let mut pairs = Vec::new();
@@ -245,10 +333,12 @@ mod tests {
 
     use super::*;
 
-    fn read(files: &[(&str, &str)]) -> Result<NodeAddrs, Error> {
+    fn read(files: &[(&str, &str)]) -> NodeAddrs {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
         }
         NodeAddrs::read(&folder.path().join(files[0].0), Cap::default())
     }
@@ -283,7 +373,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        assert_eq!(read(&[("slurm.conf", text)]).unwrap(), expected);
+        assert_eq!(read(&[("slurm.conf", text)]), expected);
     }
 
     #[test]
@@ -296,68 +386,121 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        assert_eq!(read(&[("slurm.conf", text)]).unwrap(), expected);
+        assert_eq!(read(&[("slurm.conf", text)]), expected);
     }
 
     #[test]
     fn one_address_serves_all_its_nodes_and_any_other_mismatch_names_the_line() {
-        let nodes = read(&[("c", "NodeName=n[1-3] NodeAddr=10.0.0.1")]).unwrap();
-        assert_eq!(nodes.get("n3"), Some(&addr("10.0.0.1")));
-        let error = read(&[("c", "\nNodeName=n[1-3] \\\n NodeAddr=10.0.0.[1-2]")]).unwrap_err();
-        let text = error.to_string();
+        let nodes = read(&[("c", "NodeName=n[1-3] NodeAddr=10.0.0.1")]);
+        assert_eq!(nodes.says("n3"), Says::Addr("10.0.0.1".parse().unwrap()));
+        let nodes = read(&[("c", "\nNodeName=n[1-3] \\\n NodeAddr=10.0.0.[1-2]")]);
+        let Says::Unknown(why) = nodes.says("n2") else {
+            panic!("{nodes:?}");
+        };
         assert!(
-            text.ends_with("/c, line 2: 3 names for NodeName but 2 for NodeAddr; Slurm wants as many, or one for all"),
-            "{text}"
+            why.ends_with("/c, line 2: 3 names for NodeName but 2 for NodeAddr; Slurm wants as many, or one for all"),
+            "{why}"
         );
     }
 
     #[test]
     fn an_address_given_twice_still_counts_twice() {
-        let nodes = read(&[("c", "NodeName=n[1-3] NodeAddr=a,a,b")]).unwrap();
-        assert_eq!(nodes.get("n2"), Some(&name("a")));
-        assert_eq!(nodes.get("n3"), Some(&name("b")));
+        let nodes = read(&[("c", "NodeName=n[1-3] NodeAddr=a,a,b")]);
+        assert_eq!(nodes.says("n2"), Says::Name("a"));
+        assert_eq!(nodes.says("n3"), Says::Name("b"));
+    }
+
+    fn at(text: &str) -> Says<'static> {
+        Says::Addr(text.parse().unwrap())
     }
 
     #[test]
-    fn includes_are_looked_for_beside_the_first_file() {
+    fn an_include_is_looked_for_beside_the_file_that_includes_it_and_names_the_cluster() {
         let nodes = read(&[
             (
                 "slurm.conf",
-                "include nodes.conf\nNodeName=b NodeAddr=10.0.0.2",
+                "ClusterName=Big\ninclude conf.d/nodes.conf\nNodeName=b NodeAddr=10.0.0.2\nInclude x-%c/%c.conf",
             ),
-            ("nodes.conf", "Include   more.conf\n"),
-            ("more.conf", "NodeName=a NodeAddr=10.0.0.1"),
-        ])
-        .unwrap();
-        assert_eq!(nodes.get("a"), Some(&addr("10.0.0.1")));
-        assert_eq!(nodes.get("b"), Some(&addr("10.0.0.2")));
+            ("conf.d/nodes.conf", "Include   rack1.conf\n"),
+            ("conf.d/rack1.conf", "NodeName=a NodeAddr=10.0.0.1"),
+            ("rack1.conf", "NodeName=a NodeAddr=10.99.0.1"),
+            ("x-big/big.conf", "NodeName=c NodeAddr=10.0.0.3"),
+        ]);
+        let expected: NodeAddrs = [
+            ("a", addr("10.0.0.1")),
+            ("b", addr("10.0.0.2")),
+            ("c", addr("10.0.0.3")),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(nodes, expected);
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_that_names_it() {
-        for (text, end) in [
+    fn a_fault_costs_the_names_it_would_have_told_of_and_no_others() {
+        for (fault, end) in [
+            (
+                "NodeName=n[3-4] NodeAddr=10.0.0.300,10.0.0.4",
+                "without leading zeros or blanks",
+            ),
+            (
+                "NodeName=n[3-4] NodeAddr=10.0.0.[3-",
+                "add ']'\n  10.0.0.[3-\n         ^",
+            ),
+            ("NodeName=n[3-4] NodeAddr=10.0.0.3-4,x", "without blanks"),
+            (
+                "NodeName=n3,n4 NodeAddr=@/etc/hosts",
+                "check that it exists and may be read",
+            ),
+        ] {
+            let text =
+                format!("NodeName=n1 NodeAddr=10.0.0.1\n{fault}\nNodeName=n5 NodeAddr=10.0.0.5");
+            let nodes = read(&[("slurm.conf", &text)]);
+            assert_eq!(nodes.says("n1"), at("10.0.0.1"));
+            assert_eq!(nodes.says("n5"), at("10.0.0.5"));
+            assert_eq!(nodes.says("n9"), Says::Nothing);
+            for lost in ["n3", "n4"] {
+                let Says::Unknown(why) = nodes.says(lost) else {
+                    panic!("{fault}: {nodes:?}");
+                };
+                assert!(
+                    why.contains("slurm.conf, line 2: NodeAddr") && why.ends_with(end),
+                    "{why}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_may_tell_of_any_name_that_is_not_known() {
+        for (fault, end) in [
             (
                 "Include gone.conf",
                 "check resolve.slurm_conf and the Include lines",
             ),
-            ("Include", "line 1: Include without a file; name one"),
-            (
-                "Include slurm.conf.%c",
-                "filled in by Slurm only; write the path",
-            ),
+            ("Include", "line 2: Include without a file; name one"),
+            ("Include nodes-%c.conf", "which `%c` stands for"),
             ("Include slurm.conf", "does a file include itself?"),
             ("NodeName=n[3-1] NodeAddr=a", "n[3-1]\n    ^"),
-            (
-                "NodeName=n1 NodeAddr=@/etc/hosts",
-                "pass their contents; check that it exists and may be read",
-            ),
         ] {
-            let text = read(&[("slurm.conf", text)]).unwrap_err().to_string();
-            assert!(text.ends_with(end), "{text}");
+            let text =
+                format!("NodeName=n1 NodeAddr=10.0.0.1\n{fault}\nNodeName=n5 NodeAddr=10.0.0.5");
+            let nodes = read(&[("slurm.conf", &text)]);
+            assert_eq!(nodes.says("n1"), at("10.0.0.1"));
+            assert_eq!(nodes.says("n5"), at("10.0.0.5"));
+            let Says::Unknown(why) = nodes.says("n9") else {
+                panic!("{fault}: {nodes:?}");
+            };
+            assert!(why.ends_with(end), "{why}");
             assert!(
-                text.contains("slurm.conf") || text.contains("gone.conf"),
-                "{text}"
+                why.contains("slurm.conf") || why.contains("gone.conf"),
+                "{why}"
             );
         }
+        let nodes = NodeAddrs::read(Path::new("/no/such/slurm.conf"), Cap::default());
+        let Says::Unknown(why) = nodes.says("n1") else {
+            panic!("{nodes:?}");
+        };
+        assert!(why.starts_with("read /no/such/slurm.conf: "), "{why}");
     }
 }

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod load;
 pub mod model;
 pub mod mounts;
+pub mod names;
 pub mod origin;
 pub mod packets;
 pub mod pattern;

@@ -16,6 +16,7 @@ pub const LIMITS: Limits = Limits {
     ipv6_prefixes: 8,
     expansion: 1000,
     steer_queue: 2048,
+    servers: 1000,
 };
 
 const BPFFS: &str = "/sys/fs/bpf";

@@ -14,7 +14,10 @@ use std::{
 };
 
 use ober_programs::SCONTROL;
-use ober_user::hostlist::{Cap, Fault, NoSources, fold, names};
+use ober_user::{
+    hostlist::{Cap, Fault, NoSources, fold, names},
+    notation::Miss,
+};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 /// scontrol insists on a configuration, though hostnames need nothing from it.
@@ -165,7 +168,7 @@ fn what_slurm_wrongly_accepts_is_refused() {
             &["n18446744073709551615"],
             Fault::TooBig,
         ),
-        ("a;b", &["a;b"], Fault::Character(';')),
+        ("a;b", &["a;b"], Fault::Miss(Miss::Character(';'))),
     ] {
         assert_eq!(scontrol(expr).unwrap(), slurm, "{expr}");
         assert_eq!(ours(expr), Err(fault), "{expr}");

@@ -60,6 +60,13 @@ pub(super) fn show(
             &rows,
         )?;
     }
+    for (name, backend) in backends {
+        for why in &backend.left_out {
+            let line = format_args!("left out of backend {name}: {why}");
+            let line = screen.paint(line, Tone::Bad);
+            screen.line(line)?;
+        }
+    }
     Ok(())
 }
 
@@ -123,6 +130,7 @@ mod tests {
         for words in [
             "rgw      rgw01   10.0.0.1:7480       1     1  servers, srv _s3._tcp.test  down   1m 1s  status 500",
             "rgw      srv _s3._tcp.test        2  1m 5s ago         3  SERVFAIL",
+            "left out of backend rgw: 127.0.0.1:8404 of exec /x: it is `node.metrics` of this node",
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }

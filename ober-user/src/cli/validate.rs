@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Problem},
+    file,
     haproxy::{self, version::Program},
 };
 
@@ -34,6 +35,14 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     for remark in config.remarks(path) {
         let warning = screen.paint("warning", Tone::Bad);
         screen.line(format_args!("{warning}: {remark}"))?;
+    }
+    let slurm = config.resolve.slurm_conf.as_deref();
+    if let Some(Err(error)) = slurm.map(|path| file::open(path, file::Kind::Slurm)) {
+        let words = format!(
+            "warning: resolve.slurm_conf: {error}; until it can be read, names that it may tell of keep the addresses they have"
+        );
+        let warning = screen.paint(words, Tone::Bad);
+        screen.line(warning)?;
     }
     Ok(Outcome::Done)
 }

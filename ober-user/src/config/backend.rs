@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Check, FRONTEND_HTTP, List, ROUTERS,
+    Check, FRONTEND_HTTP, Limits, List, ROUTERS,
     discover::Discover,
     listener::OPEN,
     raw,
@@ -20,7 +20,19 @@ use super::{
     tls::ToServers,
     valid::Judge,
 };
-use crate::hostlist::servers::Standing;
+use crate::{
+    discover::{self, ask},
+    hostlist::{self, Cap, Unread, anchor, servers::Standing},
+};
+
+/// What is wrong with an expression, and where in it.
+fn told(error: &hostlist::Error) -> String {
+    match (error.column(), error.fault()) {
+        (Some(column), Some(fault)) if column > 1 => format!("{fault} (column {column} of it)"),
+        (_, Some(fault)) => fault.to_string(),
+        (_, None) => error.to_string(),
+    }
+}
 
 /// The servers behind services.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +119,7 @@ impl Judge<'_> {
     pub(super) fn lists(
         &mut self,
         written: BTreeMap<String, At<raw::List>>,
+        limits: &Limits,
     ) -> BTreeMap<String, List> {
         let mut lists: BTreeMap<String, List> = [FRONTEND_HTTP, ROUTERS]
             .map(|name| (name.to_owned(), List::default()))
@@ -117,7 +130,7 @@ impl Judge<'_> {
                 let message = "a list cannot be called `open`, the word for \"no list\"";
                 self.refuse(Fault::new(span.clone(), message));
             }
-            let sources = self.expressions(value.sources);
+            let sources = self.clients(value.sources, limits.expansion);
             lists.insert(name, List { sources });
             if lists.len() == LISTS as usize + 1 {
                 let message =
@@ -128,11 +141,51 @@ impl Judge<'_> {
         lists
     }
 
-    pub(super) fn expressions(&mut self, written: Vec<At<String>>) -> Vec<String> {
-        for at in written.iter().filter(|at| at.value.trim().is_empty()) {
-            self.refuse(Fault::new(at.span.clone(), "an empty expression").help("remove it"));
+    /// Expressions of a list. Neither files nor names are asked for what they say.
+    fn clients(&mut self, written: Vec<At<String>>, most: usize) -> Vec<String> {
+        self.expressions(written, |text| {
+            let cap = &mut Cap::new(most);
+            hostlist::visit(text, cap, &mut Unread, drop).map_err(|error| told(&error))
+        })
+    }
+
+    /// Expressions of servers, with what stands behind them.
+    pub(super) fn servers(
+        &mut self,
+        written: Vec<At<String>>,
+        port: NonZeroU16,
+        most: usize,
+    ) -> Vec<String> {
+        self.expressions(written, |text| match ask::judge(text, port, most) {
+            // It is told with its own help.
+            Ok(()) | Err(discover::Error::Standing(_)) => Ok(()),
+            Err(discover::Error::Hostlist(error)) => Err(told(&error)),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Paths start at the directory of the configuration.
+    fn expressions(
+        &mut self,
+        written: Vec<At<String>>,
+        judge: impl Fn(&str) -> Result<(), String>,
+    ) -> Vec<String> {
+        let mut expressions = Vec::new();
+        for At { value, span } in written {
+            if value.trim().is_empty() {
+                self.refuse(Fault::new(span, "an empty expression").help("remove it"));
+                continue;
+            }
+            let judged = match anchor(&value, self.base) {
+                Ok(anchored) => judge(&anchored).map(|()| anchored),
+                Err(error) => Err(error.to_string()),
+            };
+            match judged {
+                Ok(anchored) => expressions.push(anchored),
+                Err(why) => self.refuse(Fault::new(span, why)),
+            }
         }
-        written.into_iter().map(|at| at.value).collect()
+        expressions
     }
 
     /// `workers`: how many share a limit on connections.
@@ -140,6 +193,7 @@ impl Judge<'_> {
         &mut self,
         written: BTreeMap<String, At<raw::Backend>>,
         workers: u32,
+        limits: &Limits,
     ) -> BTreeMap<String, Backend> {
         let backends = written.into_iter().map(|(name, At { value, span })| {
             self.name("a backend", &name, &span);
@@ -152,7 +206,7 @@ impl Judge<'_> {
                 self.assumed.insert(name.clone());
             }
             let backend = Backend {
-                servers: self.expressions(value.servers),
+                servers: self.servers(value.servers, port, limits.servers),
                 port,
                 balance: value.balance.or(Balance::LeastConn),
                 max_connections: self.shared("max_connections", &value.max_connections, workers),
@@ -162,7 +216,7 @@ impl Judge<'_> {
                 redispatch: value.redispatch.or(true),
                 proxy_protocol: value.proxy_protocol.0.map(|at| at.value),
                 tls: value.tls.map(|tls| self.server_tls(tls)),
-                discover: self.discover(value.discover, port),
+                discover: self.discover(value.discover, port, limits.servers),
                 check: self.check(value.check),
                 timeouts: self.timeouts(value.timeouts),
             };

@@ -1,6 +1,6 @@
 //! `[[services.listeners]]`: what is spoken on a port, and who may come.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -14,6 +14,7 @@ use super::{
     tls::Termination,
     valid::Judge,
 };
+use crate::notation;
 
 /// The word in `access` that is not a list.
 pub(super) const OPEN: &str = "open";
@@ -241,17 +242,11 @@ impl Judge<'_> {
     }
 
     fn net(&mut self, at: At<String>) -> IpNet {
-        let net = at.value.parse::<IpNet>().ok();
-        let address = || at.value.parse::<IpAddr>().ok().map(IpNet::from);
-        net.map(|net| net.trunc())
-            .or_else(address)
-            .unwrap_or_else(|| {
-                let message = format!("`{}` is no address and no prefix", at.value);
-                self.refuse(
-                    Fault::new(at.span, message).help("such as \"192.0.2.1\" or \"192.0.2.0/24\""),
-                );
-                IpNet::V4(ipnet::Ipv4Net::default())
-            })
+        notation::network(&at.value).unwrap_or_else(|miss| {
+            let fault = Fault::new(at.span, format!("`proxy_from`: {miss}"));
+            self.refuse(fault.help("such as \"192.0.2.1\" or \"192.0.2.0/24\""));
+            IpNet::V4(ipnet::Ipv4Net::default())
+        })
     }
 
     /// TLS is open unless said otherwise; what comes in plain is never open by silence.

@@ -240,6 +240,8 @@ pub struct Limits {
     pub expansion: usize,
     /// Steered packets that may wait for a CPU.
     pub steer_queue: u32,
+    /// Servers of one backend, and servers that one source may name.
+    pub servers: usize,
 }
 
 /// Names to addresses.

@@ -112,7 +112,7 @@ pub(super) struct Workers {
     pub(super) backoff_max: Key<Period>,
 }
 
-/// Sizes fixed when the kernel maps are made.
+/// Sizes fixed at the start.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
@@ -126,6 +126,8 @@ pub(super) struct Limits {
     pub(super) expansion: Key<u32>,
     /// Steered packets that may wait for a CPU, 64 to 16384; what comes beyond is lost.
     pub(super) steer_queue: Key<u32>,
+    /// Servers one backend may have, 1 to 100,000. A source that names more has failed.
+    pub(super) servers: Key<u32>,
 }
 
 /// Names to addresses.
@@ -157,6 +159,7 @@ pub(super) struct Service {
     /// Its name, in metrics and messages. Must be written.
     pub(super) name: Key<String>,
     /// Addresses clients connect to. Must be written.
+    #[serde(deserialize_with = "crate::config::scalar::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// One of `backends`: where what no route takes goes. Must be written.
     pub(super) backend: Key<String>,

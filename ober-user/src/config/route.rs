@@ -60,6 +60,7 @@ pub(super) struct Raw {
     /// One of `backends`. Must be written.
     pub(super) backend: Key<String>,
     /// Some of the service's VIPs.
+    #[serde(deserialize_with = "crate::config::scalar::addresses")]
     vips: Vec<At<IpAddr>>,
     /// Names in SNI: `s3.example.com`, or `*.example.com` for every name below.
     sni: Vec<At<String>>,

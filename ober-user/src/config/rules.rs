@@ -3,11 +3,10 @@
 //! What depends on the address alone is compiled to a list for the XDP program, which then drops whoever no request
 //! could be allowed; the rest is left to HAProxy. Both together decide as the order says.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{route::Names, scalar::At, source::Fault, valid::Judge};
+use crate::notation;
 
 /// A compiled list longer than this is left to HAProxy.
 const MOST_PREFIXES: usize = 512;
@@ -44,14 +43,14 @@ impl Rule {
             Some("deny") => false,
             _ => return Err("it begins with neither `allow` nor `deny`".to_owned()),
         };
-        let who = match words.next() {
-            Some("all") => None,
-            Some(word) => Some(
-                address(word)
-                    .ok_or_else(|| format!("`{word}` is no address, no prefix and not `all`"))?,
-            ),
-            None => return Err("it does not say who".to_owned()),
-        };
+        let who =
+            match words.next() {
+                Some("all") => None,
+                Some(word) => Some(notation::network(word).map_err(|miss| {
+                    format!("it wants an address, a prefix or `all`, and {miss}")
+                })?),
+                None => return Err("it does not say who".to_owned()),
+            };
         let mut rule = Self {
             allow,
             who,
@@ -106,12 +105,6 @@ fn names(hosts: &str) -> Names {
         }
     }
     names
-}
-
-fn address(word: &str) -> Option<IpNet> {
-    let net = word.parse::<IpNet>().ok();
-    let single = || word.parse::<IpAddr>().ok().map(IpNet::from);
-    net.map(|net| net.trunc()).or_else(single)
 }
 
 /// Where the rules of a listener are decided.
@@ -210,6 +203,8 @@ fn cut(net: IpNet, who: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
 
     use super::*;

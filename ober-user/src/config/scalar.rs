@@ -1,6 +1,6 @@
 //! Values as written: with their place, and the few notations that TOML has no type for.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::{gate::AtLeast, source::Span};
+use crate::notation;
 
 /// A value that was written, and where.
 #[derive(Clone, Debug)]
@@ -78,6 +79,10 @@ schema_of_the_value!(Key);
 trait Notation: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Option<Self>;
+    /// Why a text is none, in words of its own.
+    fn refusal(text: &str) -> String {
+        format!("`{text}` is not {}", Self::EXPECTED)
+    }
     /// Where a bare number is a notation of its own.
     fn number(_: u64) -> Option<Self> {
         None
@@ -94,7 +99,7 @@ impl<T: Notation> de::Visitor<'_> for Reader<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        T::read(text).ok_or_else(|| E::custom(format!("`{text}` is not {}", T::EXPECTED)))
+        T::read(text).ok_or_else(|| E::custom(T::refusal(text)))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
@@ -281,6 +286,49 @@ impl JsonSchema for AsNumber {
     }
 }
 
+/// An address, by the judge of all addresses.
+struct Address(IpAddr);
+
+impl Notation for Address {
+    const EXPECTED: &'static str = "an address such as \"192.0.2.1\" or \"2001:db8::1\"";
+
+    fn read(text: &str) -> Option<Self> {
+        // IPv4 inside IPv6 stays as it is: whoever takes none says so.
+        text.parse().ok().map(Self)
+    }
+
+    fn refusal(text: &str) -> String {
+        let miss = notation::address(text).err();
+        miss.map_or_else(String::new, |miss| miss.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl At<Address> {
+    fn bare(self) -> At<IpAddr> {
+        At {
+            value: self.value.0,
+            span: self.span,
+        }
+    }
+}
+
+/// A key that is an address.
+pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Key<IpAddr>, D::Error> {
+    Ok(Key(Key::<Address>::deserialize(from)?.0.map(At::bare)))
+}
+
+/// A list of addresses.
+pub(super) fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<At<IpAddr>>, D::Error> {
+    let all = Vec::<At<Address>>::deserialize(from)?;
+    Ok(all.into_iter().map(At::bare).collect())
+}
+
 /// An address and the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Prefix(pub(super) IpNet);
@@ -290,6 +338,11 @@ impl Notation for Prefix {
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
+    }
+
+    fn refusal(text: &str) -> String {
+        let miss = notation::prefix(text).err();
+        miss.map_or_else(String::new, |miss| miss.to_string())
     }
 }
 

@@ -49,8 +49,9 @@ impl<'j> Judge<'j> {
     pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
         let workers = self.workers(file.workers);
         let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
-        let (mut lists, mut backends) =
-            (self.lists(file.lists), self.backends(file.backends, share));
+        let limits = self.limits(file.limits);
+        let mut lists = self.lists(file.lists, &limits);
+        let mut backends = self.backends(file.backends, share, &limits);
         let node = self.node(file.node, &lists);
         let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
         self.certificates(&node.run);
@@ -59,7 +60,7 @@ impl<'j> Judge<'j> {
         let issued = std::mem::take(&mut self.issued);
         let config = Config {
             vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
-            limits: self.limits(file.limits),
+            limits,
             resolve: self.resolve(file.resolve),
             node,
             lists,

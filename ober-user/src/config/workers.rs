@@ -17,7 +17,7 @@ use super::{
     valid::Judge,
 };
 
-use crate::file::{self, trust};
+use crate::file::trust;
 
 /// Where a daemon's PATH may not lead but HAProxy lives.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
@@ -29,6 +29,8 @@ const MOST_ENTRIES: u32 = 1 << 24;
 const STEER_QUEUE: RangeInclusive<u32> = 64..=16_384;
 /// The account that distributions make for HAProxy.
 const HAPROXY: &str = "haproxy";
+/// What is merged and written for a worker is linear in it, and done in a second.
+const MOST_SERVERS: u32 = 100_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Judge<'_> {
@@ -213,6 +215,7 @@ impl Judge<'_> {
 
     pub(super) fn limits(&mut self, limits: raw::Limits) -> Limits {
         let pages = FEWEST_PAGES..=u32::from(u16::MAX);
+        let servers = self.number("servers", limits.servers, 4096, 1..=MOST_SERVERS);
         let expansion = self.number("expansion", limits.expansion, 1_000_000, 1..=MOST_ENTRIES);
         Limits {
             ipv4_pages: self.number("ipv4_pages", limits.ipv4_pages, 1024, pages),
@@ -225,6 +228,7 @@ impl Judge<'_> {
             ),
             expansion: usize::try_from(expansion).unwrap_or(usize::MAX),
             steer_queue: self.number("steer_queue", limits.steer_queue, 2048, STEER_QUEUE),
+            servers: usize::try_from(servers).unwrap_or(usize::MAX),
         }
     }
 
@@ -234,16 +238,8 @@ impl Judge<'_> {
             interval: self.period_or_none("interval", resolve.interval, SECOND * 300),
             timeout: self.period("timeout", resolve.timeout, SECOND * 5),
             concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
-            slurm_conf: resolve.slurm_conf.0.map(|at| {
-                let path = self.path(&at.value);
-                if let Err(error) = file::open(&path, file::Kind::Slurm) {
-                    let message = format!("`slurm_conf` {}: {error}", path.display());
-                    self.refuse(
-                        Fault::new(at.span, message).help("correct the path or leave the key out"),
-                    );
-                }
-                path
-            }),
+            // Whether it can be read is found out whenever it is: a file that is away costs the names in it.
+            slurm_conf: resolve.slurm_conf.0.map(|at| self.path(&at.value)),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Keeper {
 
     /// Not while a reload puts files there that are not in stock yet.
     fn sweep(&mut self, daemon: &Daemon) {
-        let Ok(_pool) = daemon.pool.try_lock() else {
+        let Some(_pool) = daemon.pool.try_lock() else {
             return;
         };
         let current = self

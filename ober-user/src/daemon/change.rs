@@ -1,30 +1,32 @@
 //! Another configuration while running: what it would come to, and how it is put in force, or nothing at all.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, ensure};
-use tokio::sync::MutexGuard;
+use tokio::task::spawn_blocking;
 
 use super::{
     Daemon, InForce,
     files::Files,
     hands::{self, Commit},
     perform::{Failed, Hands as _, perform},
-    start,
+    start, told,
 };
 use crate::{
     api::{Reloaded, Sync, Text},
-    backends::{Backends, Ready},
+    backends::{self, Ask, Backends, Ready, With},
     config::{Config, Written},
     file,
     haproxy::{self, Pool, Report},
     history::Origin,
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
+    resolve::Answers,
     status,
 };
 
@@ -32,16 +34,30 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a change is made with, locked in the order of [`Daemon`].
-struct Held<'d> {
-    pool: MutexGuard<'d, Pool>,
-    backends: MutexGuard<'d, Backends>,
-    keeper: MutexGuard<'d, Keeper>,
+struct Held {
+    pool: told::Held<Pool>,
+    backends: told::Held<Backends>,
+    keeper: told::Held<Keeper>,
+}
+
+/// What a change was prepared from. It is good as long as nobody else changes that.
+struct Basis {
+    config: Arc<Config>,
+    backends: u64,
+    lists: BTreeMap<String, u64>,
+}
+
+/// The servers that are in force.
+struct Was {
+    in_force: Arc<backends::InForce>,
+    version: u64,
 }
 
 /// A change that may still be dropped.
 struct Prepared {
+    basis: Basis,
     written: Written,
-    config: Config,
+    config: Arc<Config>,
     backends: Backends,
     ready: Ready,
     lists: Keeper,
@@ -74,17 +90,16 @@ impl Doubt {
 impl Daemon {
     /// What putting this text in force would come to. Changes nothing.
     pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
-        let held = self.hold().await;
         let (written, _) = Box::pin(self.written(text)).await?;
-        Ok(Box::pin(self.prepare(written, &held)).await?.plan)
+        let prepared = Box::pin(self.prepare(written, &Answers::default())).await?;
+        Ok(prepared.plan)
     }
 
     /// Puts a text in force, or changes nothing and says why.
     pub(super) async fn change(&self, text: &Text, mut origin: Origin) -> anyhow::Result<Reloaded> {
-        let mut held = self.hold().await;
         let (written, of) = Box::pin(self.written(text)).await?;
         origin.of = of;
-        let prepared = Box::pin(self.prepare(written, &held)).await?;
+        let (prepared, mut held) = Box::pin(self.prepare_and_hold(written)).await?;
         let files = match text {
             Text::Own => Files::default(),
             Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
@@ -123,11 +138,28 @@ impl Daemon {
         })
     }
 
-    async fn hold(&self) -> Held<'_> {
-        Held {
-            pool: self.pool.lock().await,
-            backends: self.backends.lock().await,
-            keeper: self.keeper.lock().await,
+    /// What is slow is prepared first, without a lock. Where somebody else was faster it is prepared again, with the names
+    /// that were answered.
+    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held)> {
+        let answers = Answers::default();
+        loop {
+            let prepared = self.prepare(written.clone(), &answers).await?;
+            let held = Held {
+                pool: self.pool.lock().await,
+                backends: self.backends.lock().await,
+                keeper: self.keeper.lock().await,
+            };
+            let Basis {
+                config,
+                backends,
+                lists,
+            } = &prepared.basis;
+            if Arc::ptr_eq(config, &self.config())
+                && *backends == held.backends.version()
+                && *lists == held.keeper.versions()
+            {
+                return Ok((prepared, held));
+            }
         }
     }
 
@@ -160,33 +192,55 @@ impl Daemon {
         done.with_context(|| format!("read {} and the files it names", self.path.display()))
     }
 
-    async fn prepare(&self, written: Written, held: &Held<'_>) -> anyhow::Result<Prepared> {
+    async fn prepare(&self, written: Written, answers: &Answers) -> anyhow::Result<Prepared> {
         let old = self.config();
         let text = written.clone();
         let config = self.away(move |path| start::meant(path, &text)).await??;
+        let config = Arc::new(config);
         unchangeable(&old, &config)?;
         start::check_interfaces(&config)?;
         let mut backends = Backends::open(&config)?;
-        backends.inherit(&held.backends);
-        let ready = backends.prepare(&config, &Sync::default()).await?;
-        let lists = Keeper::open(&config, self.plane().directory())?;
-        let foreseen = lists.foresee().await;
+        let was = {
+            let in_force = self.backends.lock().await;
+            backends.inherit(&in_force);
+            Was {
+                in_force: Arc::clone(&in_force.facts().in_force),
+                version: in_force.version(),
+            }
+        };
+        let with = With {
+            config: &config,
+            sync: &Sync::default(),
+            own: &Arc::new(self.own(&config)),
+            ask: Ask::All,
+        };
+        let ready = backends.draft().ready(with, answers).await?;
+        let (lists, kept) = self.open_lists(&config).await?;
+        let heard = lists::hear(lists.drafts(), answers).await;
+        let (lists, foreseen) = spawn_blocking(move || {
+            let foreseen = lists.foresee(heard);
+            (lists, foreseen)
+        })
+        .await?;
+        let workers = self.pool.lock().await;
+        let servers = &ready.in_force.servers;
         let facts = Facts {
             lists: foreseen.synced().to_vec(),
             unfilled: foreseen.failures(),
-            workers: held.pool.foresee(&config, &ready.servers).await?,
-            servers: held.backends.differ(&ready),
+            workers: workers.foresee(&config, servers).await?,
+            servers: *was.in_force != ready.in_force,
         };
-        let (was, keys) = (self.in_force().written.keys(), written.keys());
+        drop(workers);
+        let (before, keys) = (self.in_force().written.keys(), written.keys());
         let side = Side {
             config: &old,
-            keys: &was,
-            servers: held.backends.servers(),
+            keys: &before,
+            servers: &was.in_force.servers,
         };
         let next = Side {
             config: &config,
             keys: &keys,
-            servers: &ready.servers,
+            servers,
         };
         let mut plan = Plan::of(Some(side), next, &facts);
         let (from, to) = plan::states(Some(&old), &config, &facts);
@@ -198,6 +252,11 @@ impl Daemon {
             plan.doubt(failures, plan::regain(maybe, &to));
         }
         Ok(Prepared {
+            basis: Basis {
+                config: old,
+                backends: was.version,
+                lists: kept,
+            },
             written,
             config,
             backends,
@@ -211,11 +270,26 @@ impl Daemon {
         })
     }
 
+    /// The lists of another configuration, from what is kept on disk, which nobody changes meanwhile; and which changes of
+    /// the lists in force that holds.
+    async fn open_lists(
+        &self,
+        config: &Arc<Config>,
+    ) -> anyhow::Result<(Keeper, BTreeMap<String, u64>)> {
+        let keeper = self.keeper.lock().await;
+        let (config, pins) = (Arc::clone(config), self.plane().directory().to_owned());
+        let open = move || {
+            let versions = keeper.versions();
+            Ok((Keeper::open(&config, &pins)?, versions))
+        };
+        spawn_blocking(open).await?
+    }
+
     async fn perform(
         &self,
         mut change: Prepared,
         files: Files,
-        held: &mut Held<'_>,
+        held: &mut Held,
     ) -> anyhow::Result<(Plan, Report)> {
         let old = self.config();
         // Should somebody's hand have been in what is in force, this puts it right.
@@ -224,7 +298,7 @@ impl Daemon {
         } else {
             change.plan.steps.clone()
         };
-        let servers = change.ready.servers.clone();
+        let servers = change.ready.in_force.servers.clone();
         let pending = change.backends.keep(&change.ready)?;
         let mut hands = hands::Change {
             daemon: self,
@@ -261,7 +335,7 @@ impl Daemon {
         *held.keeper = change.lists;
         *held.backends = change.backends;
         self.watch.follow(&change.config, held.backends.servers());
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.config);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = change.config;
         *self.in_force() = InForce::new(change.written, haproxy);
         self.routers_changed(&held.keeper);
         Ok((change.plan, report))
@@ -274,7 +348,7 @@ impl Daemon {
         way: Way<'_>,
         config: &Config,
         lists: &Keeper,
-        held: &mut Held<'_>,
+        held: &mut Held,
     ) -> anyhow::Error {
         let Failed { done, error } = failed;
         let old = self.config();

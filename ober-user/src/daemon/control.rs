@@ -104,23 +104,17 @@ impl Daemon {
         };
         let reply = match request {
             Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
-            Request::Backends => Ok(Reply::Backends(self.describe_backends().await)),
+            Request::Backends => Ok(Reply::Backends(self.describe_backends())),
             Request::Counters => Ok(Reply::Counters(self.counters().await)),
             Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
-            Request::Show { list } => self
-                .keeper
-                .lock()
-                .await
-                .show(list.as_deref())
-                .map(Reply::Lists)
-                .map_err(Into::into),
-            Request::Check { address } => self
-                .keeper
-                .lock()
-                .await
-                .check(address)
-                .map(Reply::Checked)
-                .map_err(Into::into),
+            Request::Show { list } => {
+                let lists = self.keeper.facts();
+                apart(move || lists.show(list.as_deref()).map(Reply::Lists)).await
+            }
+            Request::Check { address } => {
+                let lists = self.keeper.facts();
+                apart(move || lists.check(address).map(Reply::Checked)).await
+            }
             Request::Reload => {
                 let origin = origin(Reason::Reload, None);
                 self.change(&Text::Own, origin).await.map(Reply::Reloaded)
@@ -139,4 +133,11 @@ impl Daemon {
         };
         reply.map_err(|error| crate::api::failure(&error))
     }
+}
+
+/// Reads the kernel's lists on a thread that nobody else waits for.
+async fn apart(
+    read: impl FnOnce() -> Result<Reply, lists::Error> + Send + 'static,
+) -> anyhow::Result<Reply> {
+    Ok(tokio::task::spawn_blocking(read).await??)
 }

@@ -23,7 +23,7 @@ pub(super) struct Change<'c> {
     /// The lists of the services that are there: they alone know all of them.
     pub(super) was: &'c Keeper,
     pub(super) lists: &'c mut Keeper,
-    /// What resolving the lists came to; `None`: they are to be resolved.
+    /// What resolving the lists came to; `None`: their names mean what they meant.
     pub(super) foreseen: Option<lists::Foreseen>,
     pub(super) servers: &'c Servers,
     pub(super) withdrawn: BTreeSet<IpAddr>,
@@ -95,7 +95,7 @@ impl Change<'_> {
     async fn fill(&mut self) {
         let errors = match self.foreseen.take() {
             Some(foreseen) => self.lists.put(foreseen),
-            None => self.lists.refresh().await,
+            None => self.lists.recall().await,
         };
         for error in errors {
             tracing::warn!(%error, "refresh");

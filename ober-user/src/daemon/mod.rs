@@ -20,6 +20,7 @@ mod servers;
 mod start;
 mod steering;
 mod sync;
+mod told;
 
 use std::{
     net::IpAddr,
@@ -38,6 +39,7 @@ pub(crate) use harden::{harden, leave_no_core};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 pub(crate) use servers::targets;
+use told::Told;
 
 use crate::{
     announce::Announcer,
@@ -54,7 +56,9 @@ use crate::{
     status::{self, DropEvent},
 };
 
-/// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order.
+/// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order. No lock is
+/// held while somebody else is waited for, a name server, a file, a source of servers; who holds that of the workers may wait
+/// for HAProxy. What is only to be told is told without any ([`told`]).
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,
@@ -64,9 +68,9 @@ pub struct Daemon {
     started: u64,
     config: RwLock<Arc<Config>>,
     announcer: Announcer,
-    pool: tokio::sync::Mutex<Pool>,
-    backends: tokio::sync::Mutex<Backends>,
-    keeper: tokio::sync::Mutex<Keeper>,
+    pool: Told<Pool>,
+    backends: Told<Backends>,
+    keeper: Told<Keeper>,
     members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
     attached: RwLock<Vec<crate::dataplane::Attached>>,

@@ -42,7 +42,6 @@ pub(super) async fn reconcile(daemon: Arc<Daemon>) {
 impl Daemon {
     async fn mend(&self) {
         let mut pool = self.pool.lock().await;
-        let mut keeper = self.keeper.lock().await;
         let began = drive::now();
         let config = self.config();
         let (mut mended, mut failures) = (Vec::new(), Vec::new());
@@ -52,11 +51,14 @@ impl Daemon {
                 Err(error) => failures.push(error.into()),
             }
         }
+        // Whoever changes a list does not wait for HAProxy.
+        let mut keeper = self.keeper.lock().await;
         mend_lists(&mut keeper, &mut mended, &mut failures);
         self.routers_changed(&keeper);
         if let Err(error) = self.mend_plane(&config, &keeper, &pool, &mut mended) {
             failures.push(error);
         }
+        drop(keeper);
         match addresses::add(&config).await {
             Ok(added) => mended.extend(added.into_iter().map(|vip| Drift {
                 what: What::Address,

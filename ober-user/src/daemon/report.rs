@@ -1,7 +1,7 @@
 //! What the daemon tells of itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     net::IpAddr,
     path::Path,
@@ -96,13 +96,15 @@ async fn follow_log(daemon: &Daemon) -> anyhow::Result<()> {
 /// The configured services with the counter index each has in the kernel.
 pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
     let placed = maps.services();
+    let placed: HashMap<_, _> = placed
+        .iter()
+        .map(|service| ((service.vip, service.port), service.index))
+        .collect();
     let named = config.kernel_services().filter_map(|kernel| {
         let vip = crate::dataplane::ip(kernel.vip).bytes();
-        let service = placed
-            .iter()
-            .find(|service| service.vip == vip && service.port == kernel.listener.port.get())?;
+        let index = placed.get(&(vip, kernel.listener.port.get()))?;
         Some(NamedService {
-            index: service.index,
+            index: *index,
             name: kernel.service.name.clone(),
             vip: kernel.vip,
             port: kernel.listener.port.get(),
@@ -114,13 +116,15 @@ pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
 /// The services with the facts that need no daemon.
 pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Vec<status::Service> {
     let named = names(config, maps);
+    let named: HashMap<_, _> = named
+        .iter()
+        .map(|named| ((named.vip, named.port), named.index))
+        .collect();
     let described = config.kernel_services().filter_map(|kernel| {
         let port = kernel.listener.port.get();
-        let named = named
-            .iter()
-            .find(|named| named.vip == kernel.vip && named.port == port)?;
+        let index = named.get(&(kernel.vip, port))?;
         Some(status::Service {
-            index: named.index,
+            index: *index,
             name: kernel.service.name.clone(),
             vip: kernel.vip,
             port,
@@ -136,9 +140,8 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
 
 impl Daemon {
     /// Servers and their sources as they stand.
-    pub(super) async fn describe_backends(&self) -> BTreeMap<String, status::backends::Backend> {
-        let backends = self.backends.lock().await;
-        servers::describe(&backends, &self.watch.standings())
+    pub(super) fn describe_backends(&self) -> BTreeMap<String, status::backends::Backend> {
+        servers::describe(&self.backends.facts(), &self.watch.standings())
     }
 
     fn names(&self) -> Vec<NamedService> {
@@ -182,16 +185,10 @@ impl observe::http::Source for Daemon {
             tracing::error!(%error, "status");
             Vec::new()
         });
-        let workers: Vec<status::Worker> = self
-            .pool
-            .lock()
-            .await
-            .snapshot()
-            .iter()
-            .map(worker)
-            .collect();
-        let backends = self.describe_backends().await;
-        let lists = self.keeper.lock().await.status();
+        let workers: Vec<status::Worker> =
+            self.pool.facts().snapshot().iter().map(worker).collect();
+        let backends = self.describe_backends();
+        let lists = self.keeper.facts().status();
         let data_plane = self.data_plane();
         let healthy = data_plane
             .interfaces

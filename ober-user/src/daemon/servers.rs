@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+use tokio::sync::{Notify, mpsc::Receiver};
 
 use super::Daemon;
 use crate::{
-    backends::Backends,
+    backends::{self, Ask},
     check::{
         self, State,
         engine::{Standings, Target},
@@ -119,7 +119,7 @@ fn check(backend: &config::Backend) -> Option<Check> {
 }
 
 /// Takes in what sources say, and has the workers follow when servers come or go.
-pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: UnboundedReceiver<Learned>) {
+pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
     // A change the workers did not take is tried again with the next answer.
     let mut pending = false;
     while let Some(first) = learned.recv().await {
@@ -133,7 +133,8 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: UnboundedReceiver<Le
         if !pending {
             continue;
         }
-        match daemon.refresh_servers().await {
+        // What the other names mean is asked again in its own time.
+        match daemon.refresh_servers(Ask::New).await {
             Ok(()) => pending = false,
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "take discovered servers over");
@@ -178,9 +179,13 @@ async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
 }
 
 /// Every backend as it stands.
-pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<String, Backend> {
+pub(super) fn describe(
+    backends: &backends::Facts,
+    standings: &Standings,
+) -> BTreeMap<String, Backend> {
     let now = drive::now();
-    let servers = backends.servers().iter().map(|(name, servers)| {
+    let in_force = &backends.in_force;
+    let servers = in_force.servers.iter().map(|(name, servers)| {
         let server = |server: &haproxy::Server| {
             let key = (name.clone(), server.addr);
             let standing = standings.get(&key);
@@ -190,7 +195,7 @@ pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<S
                 host: server.host.clone(),
                 weight: server.standing.weight,
                 tier: server.standing.tier,
-                sources: backends.origins().get(&key).cloned().unwrap_or_default(),
+                sources: in_force.origins.get(&key).cloned().unwrap_or_default(),
                 state: standing
                     .map_or("unchecked", |standing| standing.state.name())
                     .into(),
@@ -199,10 +204,10 @@ pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<S
                     .map(|standing| now.saturating_duration_since(standing.since).as_secs()),
             }
         };
-        let sources = backends.sources().get(name).into_iter().flatten();
-        let source = |(name, source): (&String, &discover::source::Source)| Source {
+        let sources = backends.sources.get(name).into_iter().flatten();
+        let source = |(name, source): (&String, &backends::Standing)| Source {
             name: name.clone(),
-            servers: source.servers.as_ref().map(|servers| servers.len() as u64),
+            servers: source.servers.map(|servers| servers as u64),
             failures: source.failures,
             error: source.error.clone(),
             asked: source.asked,
@@ -210,6 +215,7 @@ pub(super) fn describe(backends: &Backends, standings: &Standings) -> BTreeMap<S
         let backend = Backend {
             servers: servers.iter().map(server).collect(),
             sources: sources.map(source).collect(),
+            left_out: in_force.left_out.get(name).cloned().unwrap_or_default(),
         };
         (name.clone(), backend)
     });

@@ -1,6 +1,7 @@
 //! The order of a start. Whatever can refuse does so before the first packet meets anything new.
 
 use std::{
+    collections::HashMap,
     fs, io,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -19,26 +20,32 @@ use super::{
     Daemon, InForce, Lock, cluster_key,
     first::{Parts, assemble},
     servers::Watch,
+    told::Told,
 };
 use crate::{
     access,
     announce::addresses,
-    api,
-    backends::{Backends, Ready},
+    api::{self, Lacking},
+    backends::{Ask, Backends, Ready, With},
     config::{self, Access, Config, Env, Fragments, Steer, Written},
     dataplane::{self, Attached, Maps, Plane, Switches, Wanted},
-    discover::{self, engine::Learned},
+    discover::{self, engine::Learned, own::Own},
     events::Drops,
     file::directory,
     haproxy::{self, Listening},
     history::{Origin, Reason},
     lists::{self, Keeper},
     netlink, observe,
+    resolve::Answers,
     routers::Routers,
 };
 
 /// Drop events a slow watcher may fall behind.
 const EVENTS: usize = 1024;
+/// Answers of sources that wait to be taken in.
+const ANSWERS: usize = 16;
+/// So long the start waits for the names of lists and servers; what the lists held before is in force meanwhile.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A daemon that serves, and what its tasks need.
 pub(super) struct Started {
@@ -47,13 +54,13 @@ pub(super) struct Started {
     pub(super) control: UnixListener,
     pub(super) drops: Drops,
     /// What the sources of servers say.
-    pub(super) learned: mpsc::UnboundedReceiver<Learned>,
+    pub(super) learned: mpsc::Receiver<Learned>,
 }
 
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let path = std::path::absolute(path)?;
     let written = Written::read(&path)?;
-    let config = meant(&path, &written)?;
+    let config = Arc::new(meant(&path, &written)?);
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     private(&node.state)?;
@@ -66,21 +73,21 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
     discover_first(&config, &mut backends).await;
-    let ready = backends.prepare(&config, &api::Sync::default()).await?;
+    let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
     let parts = put_in_force(&config, key, &mut backends, ready).await?;
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
-    let (tell, learned) = mpsc::unbounded_channel();
+    let (tell, learned) = mpsc::channel(ANSWERS);
     let daemon = Arc::new(Daemon {
         run: node.run.clone(),
         path,
         in_force: InForce::new(written, haproxy).into(),
         started: lists::now(),
         announcer: parts.announcer,
-        pool: parts.pool.into(),
-        backends: backends.into(),
-        keeper: parts.keeper.into(),
+        pool: Told::new(parts.pool),
+        backends: Told::new(backends),
+        keeper: Told::new(parts.keeper),
         members: parts.members,
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
@@ -88,11 +95,11 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         tally: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
-        config: RwLock::new(Arc::new(config)),
+        config: RwLock::new(Arc::clone(&config)),
         _lock: lock,
     });
-    daemon.watch_servers().await;
-    daemon.refresh().await;
+    daemon.watch_servers();
+    first_refresh(&daemon).await;
     if let Err(error) = daemon.remember(Origin::of(Reason::Start)) {
         tracing::error!(
             error = format!("{error:#}"),
@@ -123,6 +130,31 @@ fn private(state: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// The servers that are known at the start. Workers have no sockets yet.
+async fn first_servers(config: &Arc<Config>, backends: &Backends) -> anyhow::Result<Ready> {
+    let with = With {
+        config,
+        sync: &api::Sync::default(),
+        own: &Arc::new(Own::of(config, [])),
+        ask: Ask::All,
+    };
+    Ok(backends.draft().ready(with, &Answers::default()).await?)
+}
+
+/// Lists that were never filled are to be before the start is over, and names that nobody answers for are not to keep it from
+/// being over.
+async fn first_refresh(daemon: &Arc<Daemon>) {
+    let refreshed = tokio::spawn({
+        let daemon = Arc::clone(daemon);
+        async move { daemon.refresh().await }
+    });
+    if tokio::time::timeout(GRACE, refreshed).await.is_err() {
+        tracing::warn!(
+            "names are still being asked for; lists and servers follow when they are answered"
+        );
+    }
+}
+
 /// Waits for the sources of servers, each for its time: workers are not to start without the servers they can have. What the
 /// sources said in an earlier life does as well.
 async fn discover_first(config: &Config, backends: &mut Backends) {
@@ -144,7 +176,7 @@ async fn put_in_force(
     let first = !dataplane::pins(bpffs, instance).exists();
     let plane = Plane::load(config, key)?;
     let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
-    let parts = match assemble(config, plane, &ready.servers).await {
+    let parts = match assemble(config, plane, &ready.in_force.servers).await {
         Ok(parts) => backends
             .commit(ready)
             .map(|()| parts)
@@ -177,11 +209,15 @@ pub(super) fn put_services(
 ) -> anyhow::Result<()> {
     let wanted = wanted(config, keeper)?;
     let indexes = plane.set_services(&wanted)?;
+    let mut of_listener: HashMap<_, Vec<&Listening>> = HashMap::new();
+    for socket in sockets {
+        let listener = (socket.service.as_str(), socket.port);
+        of_listener.entry(listener).or_default().push(socket);
+    }
     for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
-        for socket in sockets {
-            let same_port =
-                socket.service == kernel.service.name && socket.port == kernel.listener.port;
-            if same_port && socket.family.holds(kernel.vip) {
+        let listener = (kernel.service.name.as_str(), kernel.listener.port);
+        for &socket in of_listener.get(&listener).into_iter().flatten() {
+            if socket.family.holds(kernel.vip) {
                 plane.set_socket(*index, socket.worker, socket)?;
             }
         }
@@ -303,8 +339,8 @@ fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
 
 fn tell_unresolved(ready: &Ready) {
     for synced in &ready.synced {
-        for (name, why) in &synced.unresolved {
-            tracing::warn!(backend = ?synced.target, name, why, "server does not resolve");
+        for Lacking { names, why, .. } in synced.lacking() {
+            tracing::warn!(backend = ?synced.target, names, why, "servers do not resolve");
         }
     }
 }
@@ -324,14 +360,8 @@ pub(super) async fn refresh_lists(daemon: Arc<Daemon>) {
 impl Daemon {
     /// Resolves every list and every server again. What fails keeps what it had and is told.
     pub(super) async fn refresh(&self) {
-        {
-            let mut keeper = self.keeper.lock().await;
-            for error in keeper.refresh().await {
-                tracing::warn!(%error, "refresh");
-            }
-            self.routers_changed(&keeper);
-        }
-        if let Err(error) = self.refresh_servers().await {
+        let (servers, ()) = tokio::join!(self.refresh_servers(Ask::All), self.refresh_lists());
+        if let Err(error) = servers {
             tracing::warn!(%error, "refresh the servers");
         }
     }

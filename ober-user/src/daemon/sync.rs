@@ -1,13 +1,20 @@
-//! Lists and servers alone are changed while running.
+//! Lists and servers alone are changed while running. What a change needs to know is found out without any lock; it is put
+//! in force if nobody else was faster, else it begins anew with what it has learned.
+
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use tokio::task::spawn_blocking;
 
-use super::Daemon;
+use super::{Daemon, told::Held};
 use crate::{
     api::{Sync, Synced, Target},
-    backends::Ready,
+    backends::{Ask, Ready, With},
     config::Config,
+    discover::own::Own,
     haproxy::Pool,
+    lists::{Heard, Keeper},
+    resolve::Answers,
 };
 
 impl Daemon {
@@ -17,69 +24,175 @@ impl Daemon {
             .edits
             .iter()
             .any(|edit| matches!(edit.target, Target::Backend(_)));
+        let answers = Answers::default();
         if !servers {
-            let mut keeper = self.keeper.lock().await;
-            let done = keeper.sync(sync).await;
-            self.routers_changed(&keeper);
-            return Ok(done?);
+            return self.sync_lists(sync, &answers).await;
         }
-        let mut pool = self.pool.lock().await;
-        let mut backends = self.backends.lock().await;
-        let mut keeper = self.keeper.lock().await;
-        let config = self.config();
-        let ready = backends.prepare(&config, sync).await?;
+        let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
         let edited = |synced: &Synced| sync.edits.iter().any(|edit| edit.target == synced.target);
-        let mut done: Vec<Synced> = ready
-            .synced
-            .iter()
-            .filter(|synced| edited(synced))
-            .cloned()
-            .collect();
+        let mut done = ready.synced.clone();
+        done.retain(edited);
         if sync.dry_run {
-            done.extend(keeper.sync(sync).await?);
+            done.extend(self.sync_lists(sync, &answers).await?);
             return Ok(done);
         }
-        put_servers(&mut pool, &config, &ready).await?;
-        match keeper.sync(sync).await {
-            Ok(lists) => {
-                self.routers_changed(&keeper);
-                done.extend(lists);
+        // The names of the lists are known before the first worker is told anything.
+        let heard = self.keeper.lock().await.draft(sync)?;
+        heard.read(&answers).await?;
+        let mut ready = ready;
+        loop {
+            let mut pool = self.pool.lock().await;
+            let mut backends = self.backends.lock().await;
+            if backends.suits(&ready) {
+                let config = self.config();
+                put_servers(&mut pool, &config, &ready).await?;
+                match self.sync_lists(sync, &answers).await {
+                    Ok(lists) => done.extend(lists),
+                    Err(error) => {
+                        pool.reload(&config, backends.servers())
+                            .await
+                            .context("put the old servers back")?;
+                        return Err(error);
+                    }
+                }
+                backends.commit(ready)?;
+                self.watch.follow(&config, backends.servers());
+                return Ok(done);
             }
-            Err(error) => {
-                pool.reload(&config, backends.servers())
-                    .await
-                    .context("put the old servers back")?;
-                return Err(error.into());
-            }
+            drop((pool, backends));
+            ready = self.prepare_servers(sync, Ask::All, &answers).await?;
         }
-        backends.commit(ready)?;
-        self.watch.follow(&config, backends.servers());
-        Ok(done)
     }
 
-    /// Resolves the servers again; the workers are replaced only when an address changed.
-    pub(super) async fn refresh_servers(&self) -> anyhow::Result<()> {
-        let mut pool = self.pool.lock().await;
-        let mut backends = self.backends.lock().await;
-        let config = self.config();
-        let ready = backends.prepare(&config, &Sync::default()).await?;
-        if ready.servers != *backends.servers() {
-            put_servers(&mut pool, &config, &ready).await?;
+    async fn sync_lists(&self, sync: &Sync, answers: &Answers) -> anyhow::Result<Vec<Synced>> {
+        loop {
+            let draft = self.keeper.lock().await.draft(sync)?;
+            let heard = draft.read(answers).await?;
+            let (keeper, settled) = settle(self.keeper.lock().await, heard, sync.dry_run).await?;
+            self.routers_changed(&keeper);
+            if let Some(synced) = settled? {
+                return Ok(synced);
+            }
         }
-        backends.commit(ready)?;
-        self.watch.follow(&config, backends.servers());
-        Ok(())
+    }
+
+    /// Resolves every list again. What fails keeps what it had and is told.
+    pub(super) async fn refresh_lists(&self) {
+        let names: Vec<String> = {
+            let keeper = self.keeper.lock().await;
+            keeper.versions().into_keys().collect()
+        };
+        let each = names.iter().map(|name| self.refresh_list(name));
+        for error in futures_util::future::join_all(each).await {
+            if let Err(error) = error {
+                tracing::warn!(error = format!("{error:#}"), "refresh");
+            }
+        }
+        crate::lists::release_memory();
+    }
+
+    async fn refresh_list(&self, name: &str) -> anyhow::Result<()> {
+        let answers = Answers::default();
+        loop {
+            let Ok(draft) = self.keeper.lock().await.again(name) else {
+                // A reload took it away.
+                return Ok(());
+            };
+            let heard = draft.read(&answers).await;
+            let mut keeper = self.keeper.lock().await;
+            let settled = match heard {
+                Ok(heard) => {
+                    let settled;
+                    (keeper, settled) = settle(keeper, heard, false).await?;
+                    self.routers_changed(&keeper);
+                    settled
+                }
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    keeper.failed(name, None);
+                    return Ok(());
+                }
+                Err(error) => {
+                    keeper.failed(name, Some(&error));
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// The servers there are to be.
+    pub(super) async fn prepare_servers(
+        &self,
+        sync: &Sync,
+        ask: Ask,
+        answers: &Answers,
+    ) -> anyhow::Result<Ready> {
+        let draft = self.backends.lock().await.draft();
+        let config = self.config();
+        let own = Arc::new(self.own(&config));
+        let with = With {
+            config: &config,
+            sync,
+            own: &own,
+            ask,
+        };
+        Ok(draft.ready(with, answers).await?)
+    }
+
+    pub(super) fn own(&self, config: &Config) -> Own {
+        Own::of(config, self.pool.facts().sockets())
+    }
+
+    /// Resolves the servers; the workers are told only when an address changed.
+    pub(super) async fn refresh_servers(&self, ask: Ask) -> anyhow::Result<()> {
+        let answers = Answers::default();
+        loop {
+            let ready = self
+                .prepare_servers(&Sync::default(), ask, &answers)
+                .await?;
+            let mut pool = self.pool.lock().await;
+            let mut backends = self.backends.lock().await;
+            if !backends.suits(&ready) {
+                continue;
+            }
+            let config = self.config();
+            if ready.in_force.servers != *backends.servers() {
+                put_servers(&mut pool, &config, &ready).await?;
+            }
+            backends.commit(ready)?;
+            self.watch.follow(&config, backends.servers());
+            return Ok(());
+        }
     }
 
     /// Begins to ask and to check.
-    pub(super) async fn watch_servers(&self) {
-        let backends = self.backends.lock().await;
-        self.watch.follow(&self.config(), backends.servers());
+    pub(super) fn watch_servers(&self) {
+        let in_force = Arc::clone(&self.backends.facts().in_force);
+        self.watch.follow(&self.config(), &in_force.servers);
     }
 }
 
+/// Puts in force what was heard, on a thread that nobody else waits for.
+async fn settle(
+    mut keeper: Held<Keeper>,
+    heard: Vec<Heard>,
+    dry_run: bool,
+) -> anyhow::Result<(
+    Held<Keeper>,
+    Result<Option<Vec<Synced>>, crate::lists::Error>,
+)> {
+    let settled = spawn_blocking(move || {
+        let settled = keeper.settle(heard, dry_run);
+        (keeper, settled)
+    });
+    settled.await.context("put lists in force")
+}
+
 async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow::Result<()> {
-    let report = pool.reload(config, &ready.servers).await?;
+    let report = pool.reload(config, &ready.in_force.servers).await?;
     ensure!(
         report.failed.is_empty(),
         "some workers keep the servers they had: {:?}",

@@ -1,11 +1,11 @@
 //! Gets one answer from a source, of whatever kind.
 
-use std::{num::NonZeroU16, sync::Arc};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use super::{Error, Found, consul, dns, docker, json, lines};
+use super::{Error, Found, consul, dns, docker, found::Counted, json, lines};
 use crate::{
     command,
     config::{
@@ -16,18 +16,25 @@ use crate::{
         url::Url,
     },
     fetch::{self, Answer},
-    hostlist::{Cap, Host, disk::Disk, expand_servers, servers::Standing},
+    file,
+    hostlist::{Cap, Sources, Unread, disk::Disk, expand_servers, servers::Standing},
     tls,
 };
 
-/// So long may an answer be.
-const MOST: usize = 16 << 20;
+/// So long may an answer be: room for [`Limits::servers`] with long names, and little enough to be read at once.
+///
+/// [`Limits::servers`]: crate::config::Limits::servers
+const MOST: usize = 1 << 20;
+
+/// For reading one answer; each source has a time limit of its own around this.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One source, with what it must remember between two questions.
 #[derive(Debug)]
 pub struct Asker {
     source: Discover,
-    expansion: usize,
+    /// So many servers may an answer name.
+    most: usize,
     /// How new the last answer was, where the source counts.
     index: Option<u64>,
 }
@@ -36,7 +43,7 @@ impl Asker {
     pub fn new(source: Discover, config: &Config) -> Self {
         Self {
             source,
-            expansion: config.limits.expansion,
+            most: config.limits.servers,
             index: None,
         }
     }
@@ -62,42 +69,51 @@ impl Asker {
     }
 
     async fn answer(&mut self) -> Result<Vec<Found>, Error> {
-        let port = self.source.port;
-        match &self.source.kind {
-            Kind::Static(found) => Ok(found.clone()),
-            Kind::Hostlist(expressions) => expand(expressions, port, self.expansion),
-            Kind::Dns { name, ask } => Ok(dns::net::hosts(name, ask, port).await?),
-            Kind::Srv { name, ask } => Ok(dns::net::service(name, ask).await?),
-            Kind::Docker(docker) => docker::read(
-                &get(&docker::url(docker), &docker.tls, &[]).await?.body,
-                docker,
-            ),
-            Kind::Json(json) => json::read(&get(&json.at, &json.tls, &[]).await?.body, json, port),
+        let (port, most) = (self.source.port, self.most);
+        match self.source.kind.clone() {
+            Kind::Static(found) => Ok(found),
+            Kind::Hostlist(expressions) => apart(move || expand(&expressions, port, most)).await,
+            Kind::Dns { name, ask } => Ok(dns::net::hosts(&name, &ask, port).await?),
+            Kind::Srv { name, ask } => Ok(dns::net::service(&name, &ask).await?),
+            Kind::Docker(docker) => {
+                let answer = get(&docker::url(&docker), &docker.tls, &[]).await?;
+                apart(move || docker::read(&answer.body, &docker, most)).await
+            }
+            Kind::Json(json) => {
+                let answer = get(&json.at, &json.tls, &[]).await?;
+                apart(move || json::read(&answer.body, &json, port, most)).await
+            }
             Kind::Plaintext { at, tls, pattern } => {
-                lines::matches(&get(at, tls, &[]).await?.body, pattern, port)
+                let answer = get(&at, &tls, &[]).await?;
+                apart(move || lines::matches(&answer.body, &pattern, port, most)).await
             }
-            Kind::Exec(program) => exec(program, port).await,
-            Kind::Consul(consul) => {
-                let (found, index) = instances(consul, self.index).await?;
-                self.index = index;
-                Ok(found)
+            Kind::Exec(program) => {
+                let out = exec(&program).await?;
+                apart(move || lines::lines(&String::from_utf8_lossy(&out), port, most)).await
             }
+            Kind::Consul(consul) => self.instances(&consul).await,
         }
+    }
+
+    async fn instances(&mut self, consul: &Consul) -> Result<Vec<Found>, Error> {
+        let (most, before) = (self.most, self.index);
+        let token = consul.token.iter();
+        let headers: Vec<_> = token
+            .map(|token| ("X-Consul-Token", token.clone()))
+            .collect();
+        let answer = get(&consul::url(consul, before), &consul.tls, &headers).await?;
+        let found = apart(move || consul::read(&answer.body, most)).await?;
+        self.index = consul::index(&answer.headers, before);
+        Ok(found)
     }
 }
 
-async fn instances(
-    consul: &Consul,
-    before: Option<u64>,
-) -> Result<(Vec<Found>, Option<u64>), Error> {
-    let token = consul
-        .token
-        .iter()
-        .map(|token| ("X-Consul-Token", token.clone()));
-    let headers: Vec<_> = token.collect();
-    let answer = get(&consul::url(consul, before), &consul.tls, &headers).await?;
-    let found = consul::read(&answer.body)?;
-    Ok((found, consul::index(&answer.headers, before)))
+/// Reads an answer on a thread that nobody else waits for.
+async fn apart(
+    read: impl FnOnce() -> Result<Vec<Found>, Error> + Send + 'static,
+) -> Result<Vec<Found>, Error> {
+    let read = file::away(PATIENCE, read).await;
+    read.unwrap_or_else(|error| Err(Error::Sense(format!("the answer was not read: {error}"))))
 }
 
 /// Any status but one of success is a failure, whatever the body says.
@@ -126,7 +142,7 @@ async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result
     Ok(answer)
 }
 
-async fn exec(program: &Program, port: NonZeroU16) -> Result<Vec<Found>, Error> {
+async fn exec(program: &Program) -> Result<Vec<u8>, Error> {
     let ended = command::run(program, &[], MOST).await?;
     if !ended.success {
         return Err(Error::Exit {
@@ -135,27 +151,42 @@ async fn exec(program: &Program, port: NonZeroU16) -> Result<Vec<Found>, Error> 
             complaint: ended.complaint,
         });
     }
-    lines::lines(&String::from_utf8_lossy(&ended.out), port)
+    Ok(ended.out)
 }
+
+/// What to do about expressions that stand for too many servers.
+const RAISE: &str = "raise limits.servers if that is meant";
 
 /// The servers of hostlist expressions, names not yet resolved.
 pub fn expand(expressions: &[String], port: NonZeroU16, most: usize) -> Result<Vec<Found>, Error> {
-    let mut found = Vec::new();
+    expand_from(&mut Disk, expressions, port, most)
+}
+
+/// Would these expressions stand for servers? Files are not read.
+pub fn judge(expression: &str, port: NonZeroU16, most: usize) -> Result<(), Error> {
+    let expressions = [expression.to_owned()];
+    expand_from(&mut Unread, &expressions, port, most).map(drop)
+}
+
+fn expand_from(
+    sources: &mut dyn Sources,
+    expressions: &[String],
+    port: NonZeroU16,
+    most: usize,
+) -> Result<Vec<Found>, Error> {
+    let mut found = Counted::new(most);
     for expression in expressions {
         let (expression, standing) = Standing::split(expression).map_err(Error::Standing)?;
-        let servers = expand_servers(expression, port, Cap::new(most), &mut Disk)?;
-        found.extend(servers.into_iter().map(|server| {
-            let host = match server.host {
-                Host::Name(name) => name,
-                Host::Addr(address) => address.to_string(),
-            };
-            Found {
-                weight: standing.weight.into(),
-                tier: standing.tier.into(),
-                max_connections: standing.max_connections,
-                ..Found::new(host, server.port)
-            }
-        }));
+        let cap = Cap::new(most).advising(RAISE);
+        for server in expand_servers(expression, port, cap, sources)? {
+            let of = server.to_string();
+            let server = Found::of(server.host, server.port);
+            let server = server.map_err(|source| Error::Miss { of, source })?;
+            let server = server
+                .weighs(standing.weight.into())
+                .in_tier(standing.tier.into());
+            found.push(server.limited(standing.max_connections))?;
+        }
     }
-    Ok(found)
+    Ok(found.all())
 }

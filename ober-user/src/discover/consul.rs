@@ -6,8 +6,11 @@ use std::num::NonZeroU16;
 use hyper::HeaderMap;
 use serde::Deserialize;
 
-use super::{Error, Found, lines::is_host};
-use crate::config::{discover::Consul, url::Url};
+use super::{Error, Found, json};
+use crate::{
+    config::{discover::Consul, url::Url},
+    notation::Miss,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -82,19 +85,24 @@ pub(super) fn index(headers: &HeaderMap, before: Option<u64>) -> Option<u64> {
 }
 
 /// Tags `weight=`, `tier=`, `name=` and `GoBetween`'s `sni=` say more than the agent knows.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Found>, Error> {
-    let entries: Vec<Entry> = serde_json::from_slice(body)?;
-    let found = entries.into_iter().map(|Entry { node, service }| {
+pub(super) fn read(body: &[u8], most: usize) -> Result<Vec<Found>, Error> {
+    json::each(body, most, |entry: Entry| entry.server().map(Some))
+}
+
+impl Entry {
+    fn server(self) -> Result<Found, Error> {
+        let Self { node, service } = self;
         // An instance without an address of its own has that of its node.
         let host = if service.address.is_empty() {
             node.address
         } else {
             service.address
         };
-        let nonsense = || Error::Sense(format!("an instance is at `{host}` port {}", service.port));
-        let port = NonZeroU16::new(service.port)
-            .filter(|_| is_host(&host))
-            .ok_or_else(nonsense)?;
+        let miss = |source| Error::Miss {
+            of: format!("an instance at {host:?}"),
+            source,
+        };
+        let port = NonZeroU16::new(service.port).ok_or_else(|| miss(Miss::Port))?;
         let tags = service.tags.unwrap_or_default();
         let tag = |key: &str| {
             tags.iter()
@@ -106,15 +114,14 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Found>, Error> {
                 .map_err(|_no_number| Error::Sense(format!("tag {key}={text} is no number"))),
             None => Ok(default),
         };
-        let name = tag("name").or_else(|| tag("sni"));
-        Ok(Found {
-            weight: number("weight", service.weights.passing)?,
-            tier: number("tier", 0)?,
-            name: name.filter(|name| is_host(name)).map(ToOwned::to_owned),
-            ..Found::new(host, port)
-        })
-    });
-    found.collect()
+        let found = Found::new(&host, port)
+            .map_err(miss)?
+            .weighs(number("weight", service.weights.passing)?)
+            .in_tier(number("tier", 0)?);
+        found
+            .named(tag("name").or_else(|| tag("sni")))
+            .map_err(miss)
+    }
 }
 
 /// Everything but letters, digits and `-._~` (RFC 3986 section 2.3).
@@ -202,17 +209,16 @@ mod tests {
              "Checks":[{"Status":"passing"}]},
             {"Node":{"Address":"10.1.10.14"},"Service":{"Tags":null,"Address":"","Port":8001}}]"#;
         let port = |number| NonZeroU16::new(number).unwrap();
-        let first = Found {
-            weight: 10,
-            tier: 2,
-            name: Some("a.test".into()),
-            ..Found::new("10.1.10.13", port(8000))
-        };
+        let found = |host: &str, number| Found::new(host, port(number)).unwrap();
+        let first = found("10.1.10.13", 8000).weighs(10).in_tier(2);
+        let first = first.named(Some("a.test")).unwrap();
         assert_eq!(
-            read(body.as_bytes()).unwrap(),
-            [first, Found::new("10.1.10.14", port(8001))]
+            read(body.as_bytes(), 2).unwrap(),
+            [first, found("10.1.10.14", 8001)]
         );
-        assert_eq!(read(b"[]").unwrap(), []);
+        let error = read(body.as_bytes(), 1).unwrap_err().to_string();
+        assert!(error.contains("more than 1 server"), "{error}");
+        assert_eq!(read(b"[]", 0).unwrap(), []);
     }
 
     #[test]
@@ -224,8 +230,12 @@ mod tests {
             "No cluster leader".into(),
             format!(r#"[{{"Node":{node},"Service":{{"Port":0}}}}]"#),
             format!(r#"[{{"Node":{node},"Service":{{"Port":1,"Tags":["weight=x"]}}}}]"#),
+            format!(r#"[{{"Node":{node},"Service":{{"Port":1,"Tags":["name=a b"]}}}}]"#),
+            r#"[{"Node":{"Address":"10.0.0.1-20"},"Service":{"Port":1}}]"#.into(),
+            r#"[{"Node":{"Address":"a\\b"},"Service":{"Port":1}}]"#.into(),
+            format!(r#"[{{"Node":{node},"Service":{{"Port":1}}}}] []"#),
         ] {
-            assert!(read(body.as_bytes()).is_err(), "{body}");
+            assert!(read(body.as_bytes(), 9).is_err(), "{body}");
         }
     }
 }

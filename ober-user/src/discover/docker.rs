@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use serde::Deserialize;
 
-use super::{Error, Found, lines::is_host};
+use super::{Error, Found, json};
 use crate::config::{
     discover::Docker,
     url::{Endpoint, Url},
@@ -61,20 +61,19 @@ pub(super) fn url(docker: &Docker) -> Url {
 }
 
 /// Each container that has the port. One that is not reachable from outside, or is still without an address, is none yet.
-pub(super) fn read(body: &[u8], docker: &Docker) -> Result<Vec<Found>, Error> {
-    let containers: Vec<Container> = serde_json::from_slice(body)?;
-    let found = containers.iter().filter_map(|container| {
+pub(super) fn read(body: &[u8], docker: &Docker, most: usize) -> Result<Vec<Found>, Error> {
+    json::each(body, most, |container: Container| {
         let mut port = container.ports.iter().filter(|port| {
             port.private == docker.private.get() && matches!(port.r#type.as_str(), "tcp" | "")
         });
-        let (host, number) = if docker.inside {
-            (container.inside()?, docker.private)
+        let place = if docker.inside {
+            container.inside().map(|host| (host, docker.private))
         } else {
-            port.find_map(|port| published(port, &docker.at))?
+            port.find_map(|port| published(port, &docker.at))
         };
-        Some(container.labelled(Found::new(host, number)))
-    });
-    found.collect()
+        let found = place.map(|(host, number)| container.labelled(&host, number));
+        found.transpose()
+    })
 }
 
 /// All interfaces means: where the engine is asked.
@@ -101,7 +100,11 @@ impl Container {
     }
 
     /// Labels `ober.weight`, `ober.tier` and `ober.name`, or `GoBetween`'s `sni`, say what a container cannot.
-    fn labelled(&self, found: Found) -> Result<Found, Error> {
+    fn labelled(&self, host: &str, port: NonZeroU16) -> Result<Found, Error> {
+        let miss = |source| Error::Miss {
+            of: format!("a container at {host:?}"),
+            source,
+        };
         let label = |name: &str| self.labels.as_ref()?.get(name);
         let number = |name: &str, default| match label(name) {
             Some(text) => text
@@ -110,12 +113,11 @@ impl Container {
             None => Ok(default),
         };
         let name = label("ober.name").or_else(|| label("sni"));
-        Ok(Found {
-            weight: number("ober.weight", found.weight)?,
-            tier: number("ober.tier", found.tier)?,
-            name: name.filter(|name| is_host(name)).cloned(),
-            ..found
-        })
+        let found = Found::new(host, port).map_err(miss)?;
+        let found = found
+            .weighs(number("ober.weight", 1)?)
+            .in_tier(number("ober.tier", 0)?);
+        found.named(name.map(String::as_str)).map_err(miss)
     }
 }
 
@@ -162,17 +164,16 @@ mod tests {
     #[test]
     fn the_published_port_counts_and_all_interfaces_means_where_the_engine_is() {
         let port = NonZeroU16::new(32768).unwrap();
-        let found = |host: &str| Found {
-            weight: 3,
-            name: Some("a.test".into()),
-            ..Found::new(host, port)
+        let found = |host: &str| {
+            let found = Found::new(host, port).unwrap().weighs(3);
+            found.named(Some("a.test")).unwrap()
         };
         for (at, host) in [
             ("/docker.sock", "127.0.0.1"),
             ("tcp:engine.test", "engine.test"),
         ] {
             assert_eq!(
-                read(ANSWER.as_bytes(), &docker(at, false)).unwrap(),
+                read(ANSWER.as_bytes(), &docker(at, false), 1).unwrap(),
                 [found(host)]
             );
         }
@@ -180,19 +181,17 @@ mod tests {
 
     #[test]
     fn inside_every_container_with_an_address_counts() {
-        let hosts = read(ANSWER.as_bytes(), &docker("/s", true)).unwrap();
+        let hosts = read(ANSWER.as_bytes(), &docker("/s", true), 3).unwrap();
         let hosts: Vec<_> = hosts
             .iter()
-            .map(|found| (found.host.as_str(), found.port.get()))
+            .map(|found| format!("{} {}", found.host(), found.port()))
             .collect();
         assert_eq!(
             hosts,
-            [
-                ("172.17.0.2", 7480),
-                ("172.17.0.8", 7480),
-                ("fd00::5", 7480)
-            ]
+            ["172.17.0.2 7480", "172.17.0.8 7480", "fd00::5 7480"]
         );
+        let error = read(ANSWER.as_bytes(), &docker("/s", true), 2).unwrap_err();
+        assert!(error.to_string().contains("more than 2 servers"), "{error}");
     }
 
     #[test]
@@ -211,9 +210,10 @@ mod tests {
             "{}",
             r#"{"message":"page not found"}"#,
             r#"[{"Ports":[{}]}]"#,
+            r#"[{"Ports":[{"IP":"10.0.0.1 ","PrivatePort":7480,"PublicPort":1,"Type":"tcp"}]}]"#,
         ] {
             assert!(
-                read(body.as_bytes(), &docker("/s", false)).is_err(),
+                read(body.as_bytes(), &docker("/s", false), 9).is_err(),
                 "{body}"
             );
         }

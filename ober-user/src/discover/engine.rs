@@ -25,7 +25,7 @@ pub struct Learned {
 #[derive(Debug)]
 pub struct Engine {
     running: BTreeMap<(String, String), Running>,
-    tell: mpsc::UnboundedSender<Learned>,
+    tell: mpsc::Sender<Learned>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Drop for Running {
 }
 
 impl Engine {
-    pub fn new(tell: mpsc::UnboundedSender<Learned>) -> Self {
+    pub fn new(tell: mpsc::Sender<Learned>) -> Self {
         Self {
             running: BTreeMap::new(),
             tell,
@@ -102,12 +102,7 @@ fn learned(backend: &str, source: &Discover, answer: Result<Vec<Found>, super::E
     }
 }
 
-async fn follow(
-    backend: String,
-    source: Discover,
-    mut asker: Asker,
-    tell: mpsc::UnboundedSender<Learned>,
-) {
+async fn follow(backend: String, source: Discover, mut asker: Asker, tell: mpsc::Sender<Learned>) {
     loop {
         let answer = asker.ask().await;
         let pause = match &answer {
@@ -117,8 +112,8 @@ async fn follow(
             Err(_) if source.interval.is_zero() => Some(AGAIN),
             Err(_) => Some(AGAIN.min(source.interval)),
         };
-        // Nobody listens: the daemon is going.
-        if tell.send(learned(&backend, &source, answer)).is_err() {
+        // While those that were heard before are taken in, the source is not asked again. Nobody listens: the daemon is going.
+        if tell.send(learned(&backend, &source, answer)).await.is_err() {
             return;
         }
         match pause {

@@ -3,13 +3,16 @@
 
 use std::num::NonZeroU16;
 
-use super::{Error as Failure, Found};
-use crate::config::check::Pattern;
+use super::{Error as Failure, Found, found::Counted};
+use crate::{
+    config::check::Pattern,
+    notation::{self, Miss},
+};
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("`{0}` is no server; write `host:port`, `[address]:port` or `host`")]
-    Server(String),
+    #[error("`{text}` is no server: {miss}")]
+    Server { text: String, miss: Miss },
     #[error(
         "`{0}` is none of `weight=NUMBER`, `tier=NUMBER`, `max_connections=NUMBER` and `name=HOST`"
     )]
@@ -20,19 +23,24 @@ pub enum Error {
 pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
     let mut words = text.split_whitespace();
     let server = words.next().unwrap_or_default();
-    let mut found = server_of(server, port).ok_or_else(|| Error::Server(server.to_owned()))?;
+    let miss = |miss| Error::Server {
+        text: server.to_owned(),
+        miss,
+    };
+    let (host, port) = notation::server(server, port).map_err(miss)?;
+    let mut found = Found::of(host, port).map_err(miss)?;
     for word in words {
         let unknown = || Error::Attribute(word.to_owned());
         let (key, value) = word.split_once('=').ok_or_else(unknown)?;
         let number = || value.parse::<u32>().map_err(|_no_number| unknown());
         match key {
-            "weight" => found.weight = number()?,
-            "tier" | "priority" => found.tier = number()?,
+            "weight" => found = found.weighs(number()?),
+            "tier" | "priority" => found = found.in_tier(number()?),
             "max_connections" => {
                 let most = value.parse().map_err(|_no_number| unknown())?;
-                found.max_connections = Some(most);
+                found = found.limited(Some(most));
             }
-            "name" | "sni" if is_host(value) => found.name = Some(value.to_owned()),
+            "name" | "sni" => found = found.named(Some(value)).map_err(|_no_host| unknown())?,
             _ => return Err(unknown()),
         }
     }
@@ -40,16 +48,16 @@ pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
 }
 
 /// What a program wrote. Blank lines and those that begin with `#` say nothing; one that makes no sense spoils all.
-pub(super) fn lines(text: &str, port: NonZeroU16) -> Result<Vec<Found>, Failure> {
-    let mut found = Vec::new();
+pub(super) fn lines(text: &str, port: NonZeroU16, most: usize) -> Result<Vec<Found>, Failure> {
+    let mut found = Counted::new(most);
     for (number, text) in (1..).zip(text.lines()) {
         let text = text.trim();
         if !text.is_empty() && !text.starts_with('#') {
             let server = line(text, port);
-            found.push(server.map_err(|source| Failure::Line { number, source })?);
+            found.push(server.map_err(|source| Failure::Line { number, source })?)?;
         }
     }
-    Ok(found)
+    Ok(found.all())
 }
 
 /// Every match of `pattern` in `text` is a server.
@@ -57,12 +65,13 @@ pub(super) fn matches(
     text: &[u8],
     pattern: &Pattern,
     port: NonZeroU16,
+    most: usize,
 ) -> Result<Vec<Found>, Failure> {
-    let captured = pattern.0.captures_iter(text).map(|captures| {
+    let mut found = Counted::new(most);
+    for captures in pattern.0.captures_iter(text) {
         let group = |name| {
-            captures
-                .name(name)
-                .map(|found| String::from_utf8_lossy(found.as_bytes()))
+            let found = captures.name(name);
+            found.map(|found| String::from_utf8_lossy(found.as_bytes()))
         };
         let host = group("host").unwrap_or_default();
         let nonsense = |what: &str| {
@@ -70,9 +79,10 @@ pub(super) fn matches(
                 "a match has no {what} that could be used: `{host}`"
             ))
         };
-        if !is_host(&host) {
-            return Err(nonsense("host"));
-        }
+        let miss = |source| Failure::Miss {
+            of: format!("a match with the host {host:?}"),
+            source,
+        };
         let number = |name, default| match group(name) {
             Some(text) if !text.is_empty() => text.parse().map_err(|_no_number| nonsense(name)),
             Some(_) | None => Ok(default),
@@ -80,44 +90,14 @@ pub(super) fn matches(
         let port = u16::try_from(number("port", port.get().into())?)
             .ok()
             .and_then(NonZeroU16::new);
-        Ok(Found {
-            port: port.ok_or_else(|| nonsense("port"))?,
-            weight: number("weight", 1)?,
-            tier: number("tier", 0)?,
-            name: group("name").filter(|name| is_host(name)).map(Into::into),
-            ..Found::new(host.clone(), NonZeroU16::MIN)
-        })
-    });
-    captured.collect()
-}
-
-fn server_of(text: &str, port: NonZeroU16) -> Option<Found> {
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = match rest.strip_prefix(':') {
-            Some(port) => port.parse().ok()?,
-            None if rest.is_empty() => port,
-            None => return None,
-        };
-        return Some(Found::new(address, port));
+        let server = Found::new(&host, port.ok_or_else(|| nonsense("port"))?).map_err(miss)?;
+        let server = server
+            .weighs(number("weight", 1)?)
+            .in_tier(number("tier", 0)?);
+        let name = group("name").filter(|name| !name.is_empty());
+        found.push(server.named(name.as_deref()).map_err(miss)?)?;
     }
-    // More than one colon is an IPv6 address without a port.
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Some(Found::new(text, port));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (text, port),
-    };
-    is_host(host).then(|| Found::new(host, port))
-}
-
-/// Could it be a name or an address?
-pub(super) fn is_host(text: &str) -> bool {
-    let letters = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
-    let name = !text.is_empty() && text.len() < 254 && text.bytes().all(letters);
-    name || text.parse::<std::net::IpAddr>().is_ok()
+    Ok(found.all())
 }
 
 #[cfg(test)]
@@ -132,28 +112,22 @@ mod tests {
         NonZeroU16::new(number).unwrap()
     }
 
+    fn found(host: &str, number: u16) -> Found {
+        Found::new(host, port(number)).unwrap()
+    }
+
     #[test]
     fn a_line_is_a_server_with_attributes_in_any_order() {
-        let full = Found {
-            weight: 5,
-            tier: 2,
-            name: Some("s3.test".into()),
-            ..Found::new("a", port(1))
-        };
+        let full = found("a", 1).weighs(5).in_tier(2);
+        let full = full.named(Some("s3.test")).unwrap();
         for (text, found) in [
             ("a:1 weight=5 tier=2 name=s3.test", full.clone()),
             (" a:1\tsni=s3.test  priority=2 weight=5 ", full),
-            ("10.0.0.1", Found::new("10.0.0.1", PORT)),
-            ("[fd00::1]:7480", Found::new("fd00::1", port(7480))),
-            ("[fd00::1]", Found::new("fd00::1", PORT)),
-            ("fd00::1", Found::new("fd00::1", PORT)),
-            (
-                "a:1 weight=0",
-                Found {
-                    weight: 0,
-                    ..Found::new("a", port(1))
-                },
-            ),
+            ("10.0.0.1", found("10.0.0.1", 80)),
+            ("[fd00::1]:7480", found("fd00::1", 7480)),
+            ("[fd00::1]", found("fd00::1", 80)),
+            ("fd00::1", found("fd00::1", 80)),
+            ("a:1 weight=0", found("a", 1).weighs(0)),
         ] {
             assert_eq!(line(text, PORT), Ok(found), "{text}");
         }
@@ -170,8 +144,19 @@ mod tests {
             "[a]:1",
             "[fd00::1]x",
             "<html>",
+            "http://a:1",
+            "10.0.0.1-20:80",
+            "10.0.0.300",
+            "10.0.0.0/8",
+            "fd00::2:9000",
+            "a..b:1",
+            "1:80",
         ] {
-            assert!(matches!(line(text, PORT), Err(Error::Server(_))), "{text}");
+            let refused = line(text, PORT);
+            assert!(
+                matches!(refused, Err(Error::Server { .. })),
+                "{text}: {refused:?}"
+            );
         }
         for word in [
             "weight",
@@ -188,17 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_line_spoils_all_and_comments_say_nothing() {
-        let found = lines("# two\n\na:1\n b:2 \n", PORT).unwrap();
-        assert_eq!(found, [Found::new("a", port(1)), Found::new("b", port(2))]);
-        let error = lines("a:1\n<html>\n", PORT).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("read line 2: `<html>` is no server"),
-            "{error}"
-        );
-        assert_eq!(lines("", PORT).unwrap(), []);
+    fn one_bad_line_or_one_too_many_spoils_all_and_comments_say_nothing() {
+        let all = lines("# two\n\na:1\n b:2 \n", PORT, 2).unwrap();
+        assert_eq!(all, [found("a", 1), found("b", 2)]);
+        for (text, start) in [
+            ("a:1\n<html>\n", "read line 2: `<html>` is no server"),
+            ("a:1\nb:1\nc:1\n", "it names more than 2 servers"),
+        ] {
+            let error = lines(text, PORT, 2).unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+        assert_eq!(lines("", PORT, 0).unwrap(), []);
     }
 
     #[test]
@@ -206,22 +191,23 @@ mod tests {
         let pattern =
             r"(?<host>\S+) (?<port>\d+)( w(?<weight>\d+))?( t(?<tier>\d+))?( n(?<name>\S+))?";
         let pattern = Pattern(pattern.parse().unwrap());
-        let found = matches(b"a 1\nb 2 w5 t3 nc.test\n", &pattern, PORT).unwrap();
-        let second = Found {
-            weight: 5,
-            tier: 3,
-            name: Some("c.test".into()),
-            ..Found::new("b", port(2))
-        };
-        assert_eq!(found, [Found::new("a", port(1)), second]);
-        assert!(matches(b"a 0", &pattern, PORT).is_err());
-        assert!(matches(b"<a> 1", &pattern, PORT).is_err());
+        let text = b"a 1\nb 2 w5 t3 nc.test\n";
+        let second = found("b", 2).weighs(5).in_tier(3);
+        let second = second.named(Some("c.test")).unwrap();
+        assert_eq!(
+            matches(text, &pattern, PORT, 2).unwrap(),
+            [found("a", 1), second]
+        );
+        assert!(matches(text, &pattern, PORT, 1).is_err());
+        for text in [&b"a 0"[..], b"<a> 1", b"10.0.0.1-9 1", b"a 1 nb/c"] {
+            assert!(matches(text, &pattern, PORT, 2).is_err());
+        }
     }
 
     proptest! {
         #[test]
         fn no_text_whatever_makes_it_panic(text in "\\PC*|[a0\\[\\]:= \n]*") {
-            let _either = lines(&text, PORT);
+            let _either = lines(&text, PORT, 9);
         }
     }
 }

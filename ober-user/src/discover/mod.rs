@@ -8,54 +8,27 @@
 //!   +--> backends <- merge <- source (failpolicy) <------------------------------------------+
 //! ```
 //! A failure is never an empty list: what cannot be asked, answers with an error or makes no sense leaves the source's
-//! servers to its `failpolicy`.
+//! servers to its `failpolicy`. So does an answer of more than 1 MiB, or of more servers than `limits.servers`: both are found
+//! out while it is read.
 
 pub mod ask;
 mod consul;
 pub mod dns;
 mod docker;
 pub mod engine;
-mod json;
+mod found;
+pub mod json;
 pub mod lines;
 pub mod merge;
+pub mod own;
 pub mod source;
 
 #[cfg(test)]
 mod tests;
 
-use std::num::{NonZeroU16, NonZeroU32};
+pub use found::Found;
 
-use serde::{Deserialize, Serialize};
-
-/// A server as its source names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// An address or a name that is still to be resolved.
-    pub host: String,
-    pub port: NonZeroU16,
-    /// Its share among the servers of its tier, by the source's own measure; 0: no new work.
-    pub weight: u32,
-    /// Servers of a higher tier work only when all of the lower ones are down.
-    pub tier: u32,
-    /// Connections at once, where the source tells.
-    pub max_connections: Option<NonZeroU32>,
-    /// The name it has a certificate for, where the source tells.
-    pub name: Option<String>,
-}
-
-impl Found {
-    /// Like every other.
-    pub fn new(host: impl Into<String>, port: NonZeroU16) -> Self {
-        Self {
-            host: host.into(),
-            port,
-            weight: 1,
-            tier: 0,
-            max_connections: None,
-            name: None,
-        }
-    }
-}
+use crate::notation::Miss;
 
 /// Why a source does not tell its servers.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +62,15 @@ pub enum Error {
     Sense(String),
     #[error("read line {number}: {source}")]
     Line { number: usize, source: lines::Error },
+    #[error("item {number}: {source}")]
+    Item { number: usize, source: Miss },
+    #[error("{of}: {source}")]
+    Miss { of: String, source: Miss },
+    #[error(
+        "it names more than {most} server{}; raise `limits.servers` if that is meant",
+        if *.most == 1 { "" } else { "s" }
+    )]
+    TooMany { most: usize },
     #[error("{0}; write `weight=`, `tier=` or `max_connections=`")]
     Standing(String),
     #[error(transparent)]

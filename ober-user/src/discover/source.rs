@@ -64,7 +64,7 @@ mod tests {
     fn servers(hosts: &[&str]) -> Vec<Found> {
         hosts
             .iter()
-            .map(|host| Found::new(*host, NonZeroU16::MIN))
+            .map(|host| Found::new(host, NonZeroU16::MIN).unwrap())
             .collect()
     }
 

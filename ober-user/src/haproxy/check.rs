@@ -14,7 +14,7 @@ use super::{
     Error,
     adopt::{self, Files},
     process::Launch,
-    render::{Place, Servers, render},
+    render::{Place, Rendered, Servers, render},
     slot::Order,
     sockets::{Key, Set, keys},
     version,
@@ -63,6 +63,29 @@ pub(super) async fn draft(
     away(config, |config| shelf::rehearse(config, lists::now())).await?;
     let thumbprint = away(config, acme::thumbprint).await?;
     let confines = child::may_confine();
+    let drafts = {
+        let (config, servers, sets) = (config.clone(), servers.clone(), sets.to_vec());
+        let written = move || written(&config, &servers, &sets, thumbprint.as_deref(), confines);
+        let written = tokio::task::spawn_blocking(written).await;
+        written.map_err(|source| Error::Ended { source })??
+    };
+    // They differ in numbers only; the last one has the longest paths.
+    if let Some((text, order)) = drafts.last() {
+        let candidate = config.node.run.join("candidate.cfg");
+        let haproxy = &config.workers.haproxy;
+        accepted(haproxy, &candidate, text, &order.launch).await?;
+    }
+    Ok(drafts)
+}
+
+/// The text of each worker, as it is compared with what a worker has. Thousands of servers take their time.
+fn written(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+    thumbprint: Option<&str>,
+    confines: bool,
+) -> Result<Vec<(String, Order)>, Error> {
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -74,14 +97,15 @@ pub(super) async fn draft(
             cli: &files.cli(),
             stats: &files.stats(),
             root: confines.then_some(root.as_path()),
-            thumbprint: thumbprint.as_deref(),
+            thumbprint,
         };
+        let Rendered { text, left_out } = render(config, servers, place)?;
+        // The same in every worker.
+        for error in left_out.iter().filter(|_| worker == 0) {
+            tracing::warn!(%error, "a server is left out");
+        }
         // The text alone tells one generation from another: it is compared with what a worker has.
-        let text = format!(
-            "# For {}.\n{}",
-            haproxy.display(),
-            render(config, servers, place)?
-        );
+        let text = format!("# For {}.\n{text}", haproxy.display());
         let generation = fingerprint(text.as_bytes());
         let launch = Launch {
             generation,
@@ -92,11 +116,6 @@ pub(super) async fn draft(
         };
         let keys = keys.clone();
         drafts.push((text, Order { launch, keys }));
-    }
-    // They differ in numbers only; the last one has the longest paths.
-    if let Some((text, order)) = drafts.last() {
-        let candidate = config.node.run.join("candidate.cfg");
-        accepted(haproxy, &candidate, text, &order.launch).await?;
     }
     Ok(drafts)
 }

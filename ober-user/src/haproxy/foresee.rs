@@ -28,21 +28,21 @@ impl Pool {
         });
         let sets = complete_all(&keys(config), have)?;
         let drafts = draft(config, servers, &sets).await?;
-        let foreseen = drafts.iter().enumerate().map(|(worker, (text, order))| {
-            let slot = self.slots.get(worker);
-            let change = slot.map(|slot| slot.change(text, order));
-            let foreseen = match change {
-                Some(Change::Unchanged) => Foreseen::Unchanged,
-                Some(Change::Live(commands)) => {
+        let mut foreseen = Vec::new();
+        for (worker, (text, order)) in drafts.iter().enumerate() {
+            let change = match self.slots.get(worker) {
+                Some(slot) => slot.change(text, order).await,
+                None => Change::Replace("there is no such worker yet".to_owned()),
+            };
+            let change = match change {
+                Change::Unchanged => Foreseen::Unchanged,
+                Change::Live(commands) => {
                     Foreseen::Live(commands.iter().map(ToString::to_string).collect())
                 }
-                Some(Change::Replace(why)) => Foreseen::Replace { why },
-                None => Foreseen::Replace {
-                    why: "there is no such worker yet".to_owned(),
-                },
+                Change::Replace(why) => Foreseen::Replace { why },
             };
-            (worker, foreseen)
-        });
-        Ok(foreseen.collect())
+            foreseen.push((worker, change));
+        }
+        Ok(foreseen)
     }
 }

@@ -14,7 +14,10 @@ use std::{io, path::Path, time::Duration};
 use super::{
     adopt::Files,
     cli::ask,
-    render::{Server, tier},
+    render::{
+        Server,
+        tier::{self, Tiers},
+    },
 };
 
 /// HAProxy reads a command line into one buffer of 16 KiB.
@@ -35,9 +38,12 @@ pub fn commands(
     let live = servers
         .iter()
         .map(|server| (server.standing.tier, up(server) != Some(false)));
-    let held: Vec<_> = tier::held(servers, tier::active(live)).collect();
-    let waiting = tier::held(servers, None).map(|server| {
-        let state = if held.contains(&server) {
+    let (tiers, active) = (Tiers::of(servers), tier::active(live));
+    let beyond = servers
+        .iter()
+        .filter(|server| tiers.holds(server.standing.tier, None));
+    let waiting = beyond.map(|server| {
+        let state = if tiers.holds(server.standing.tier, active) {
             "maint"
         } else {
             "ready"
@@ -129,6 +135,18 @@ mod tests {
         assert_eq!(states("a"), wait, "HAProxy goes to the second by itself");
         assert_eq!(states("ab"), [state("c", "ready"), state("d", "maint")]);
         assert_eq!(states("abc"), [state("c", "ready"), state("d", "ready")]);
+    }
+
+    #[test]
+    fn ten_times_the_servers_are_ten_times_the_work() {
+        let make = |count: usize| {
+            let tier = |number: usize| u8::try_from(number % 256).unwrap_or_default();
+            let servers = (0..count).map(|number| server(&format!("s{number}"), tier(number)));
+            servers.collect::<Vec<_>>()
+        };
+        crate::scale::linear([100, 1000], make, |servers| {
+            std::hint::black_box(lines(commands("rgw", servers, |_| Some(false))));
+        });
     }
 
     #[test]

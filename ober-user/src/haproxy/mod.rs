@@ -11,13 +11,15 @@
 use std::{
     collections::BTreeSet,
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -115,6 +117,8 @@ pub enum Error {
         key: String,
         feature: &'static str,
     },
+    #[error("write the configuration of the workers: {source}")]
+    Ended { source: tokio::task::JoinError },
     #[error("run {} to check the configuration: {source}", haproxy.display())]
     Check { haproxy: PathBuf, source: io::Error },
     #[error(
@@ -182,6 +186,31 @@ pub struct Pool {
     run: PathBuf,
     ring: mpsc::UnboundedSender<WorkerEvent>,
     slots: Vec<Slot>,
+    workers: Arc<Workers>,
+}
+
+/// The workers as they are seen from aside: by who does not change them.
+#[derive(Debug, Default)]
+pub struct Workers {
+    slots: Vec<(bool, watch::Receiver<Snapshot>)>,
+    sockets: BTreeSet<SocketAddr>,
+}
+
+impl Workers {
+    /// Every slot as it stands; those that only finish come last.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let snapshots = self.slots.iter();
+        let snapshots = snapshots.map(|(active, slot)| (*active, slot.borrow().clone()));
+        snapshots
+            .filter(|(active, snapshot)| *active || !snapshot.draining.is_empty())
+            .map(|(_, it)| it)
+            .collect()
+    }
+
+    /// The loopback addresses their sockets are bound to.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().copied()
+    }
 }
 
 #[derive(Debug)]
@@ -222,6 +251,7 @@ impl Pool {
             run,
             ring,
             slots: Vec::new(),
+            workers: Arc::default(),
         };
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
             let mut slot = pool.slot(config, set);
@@ -235,7 +265,27 @@ impl Pool {
             slot.follow(order).await;
             pool.slots.push(slot);
         }
+        pool.show();
         Ok(pool)
+    }
+
+    /// The workers for who does not change them.
+    pub fn workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.workers)
+    }
+
+    /// To be called when slots or sockets are others.
+    fn show(&mut self) {
+        let slots = self.slots.iter();
+        let slots = slots.map(|slot| (slot.active, slot.handle.watch()));
+        let sockets = self.sockets();
+        self.workers = Arc::new(Workers {
+            slots: slots.collect(),
+            sockets: sockets
+                .iter()
+                .filter_map(|socket| socket.address().ok())
+                .collect(),
+        });
     }
 
     /// Waits until every worker is in the ring, at most so long; says how many are.
@@ -270,14 +320,7 @@ impl Pool {
 
     /// Every slot as it stands; those that only finish come last.
     pub fn snapshot(&self) -> Vec<Snapshot> {
-        let snapshots = self
-            .slots
-            .iter()
-            .map(|slot| (slot.active, slot.handle.snapshot()));
-        snapshots
-            .filter(|(active, snapshot)| *active || !snapshot.draining.is_empty())
-            .map(|(_, it)| it)
-            .collect()
+        self.workers.snapshot()
     }
 
     /// Tells every worker what changed, or replaces it on the same sockets where that cannot be told. One goes first;
@@ -298,6 +341,7 @@ impl Pool {
             let slot = self.slot(config, Set::new());
             self.slots.push(slot);
         }
+        self.show();
         let mut report = Report::default();
         let mut waiting = Vec::new();
         let policy = Policy::of(&config.workers);
@@ -330,6 +374,7 @@ impl Pool {
             report.add(worker, way, answer);
         }
         report.stopped = self.shrink(count, config.workers.drain);
+        self.show();
         Ok(report)
     }
 

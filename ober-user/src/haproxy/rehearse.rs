@@ -61,7 +61,7 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
         .keys()
         .map(|name| (name.clone(), Vec::new()))
         .collect();
-    let text = render(&imagined, &servers, place)?;
+    let text = render(&imagined, &servers, place)?.text;
     let launch = Launch {
         generation: Generation(0),
         haproxy: config.workers.haproxy.clone(),

@@ -106,6 +106,10 @@ impl Handle {
         self.status.borrow().clone()
     }
 
+    pub(super) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.status.clone()
+    }
+
     /// Returns once the slot is in the ring.
     pub(super) async fn in_ring(&self) {
         let mut status = self.status.clone();

@@ -54,8 +54,9 @@ pub(super) enum Refusal {
 }
 
 impl Slot {
-    /// How the running process gets to a configuration.
-    pub(super) fn change(&self, wanted: &str, order: &Order) -> Change {
+    /// How the running process gets to a configuration. Thousands of servers are compared on a thread that nobody else waits
+    /// for.
+    pub(super) async fn change(&self, wanted: &str, order: &Order) -> Change {
         let snapshot = self.handle.snapshot();
         let generation = match (self.active, snapshot.stage, snapshot.generation) {
             (true, Stage::Running, Some(generation)) => generation,
@@ -69,18 +70,24 @@ impl Slot {
         if generation == order.launch.generation {
             return Change::Unchanged;
         }
-        match file::text(&self.files.config(generation), file::Kind::Own) {
-            Ok(has) => compare(&has, wanted, &self.parting.leaving(snapshot.pid)),
-            Err(error) => {
-                Change::Replace(format!("what it was started with cannot be read: {error}"))
-            }
-        }
+        let (file, wanted) = (self.files.config(generation), wanted.to_owned());
+        let leaving = self.parting.leaving(snapshot.pid);
+        let compared =
+            tokio::task::spawn_blocking(move || match file::text(&file, file::Kind::Own) {
+                Ok(has) => compare(&has, &wanted, &leaving),
+                Err(error) => {
+                    Change::Replace(format!("what it was started with cannot be read: {error}"))
+                }
+            });
+        compared
+            .await
+            .unwrap_or_else(|ended| Change::Replace(format!("it was not compared: {ended}")))
     }
 
     /// Has the worker follow: told where HAProxy can be told, replaced where not. Nothing half told goes on.
     pub(super) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
         let change = match file::text(&order.launch.file, file::Kind::Own) {
-            Ok(wanted) => self.change(&wanted, &order),
+            Ok(wanted) => self.change(&wanted, &order).await,
             Err(error) => Change::Replace(format!("its configuration cannot be read: {error}")),
         };
         let commands = match change {
@@ -111,11 +118,17 @@ impl Slot {
     pub(super) async fn tell(&mut self, pid: i32, commands: &[Command]) -> Result<(), Refusal> {
         self.parting.of(pid);
         let socket = self.files.cli();
+        let leave = commands.iter().any(|command| command.verb == Verb::Leave);
+        let mut known = if leave {
+            self.servers()
+        } else {
+            Leaving::new()
+        };
         for command in commands {
             do_command(&socket, command).await?;
             let key = &command.key;
             match command.verb {
-                Verb::Leave => self.parting.leaves(key, self.server(key)),
+                Verb::Leave => self.parting.leaves(key, known.remove(key)),
                 Verb::Ready | Verb::Maintain => drop(self.parting.servers.remove(key)),
                 Verb::Add(..)
                 | Verb::Check
@@ -173,12 +186,17 @@ impl Slot {
         }
     }
 
-    /// A server as the configuration of the running process has it.
-    fn server(&self, key: &Key) -> Option<Server> {
-        let generation = self.handle.snapshot().generation?;
-        let text = file::text(&self.files.config(generation), file::Kind::Own).ok()?;
-        let text = Text::read(&text);
-        text.servers().get(key).map(|(_, server)| (*server).clone())
+    /// The servers as the configuration of the running process has them.
+    fn servers(&self) -> Leaving {
+        let generation = self.handle.snapshot().generation;
+        let text = generation.and_then(|generation| {
+            file::text(&self.files.config(generation), file::Kind::Own).ok()
+        });
+        let text = Text::read(text.as_deref().unwrap_or_default());
+        let servers = text.servers().into_iter();
+        servers
+            .map(|(key, (_, server))| (key, server.clone()))
+            .collect()
     }
 }
 

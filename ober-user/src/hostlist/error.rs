@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::notation::Miss;
+
 /// An expression was refused, whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,8 +35,14 @@ impl Error {
 /// Why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("{0:?} cannot be part of a name; names are made of letters, digits, '.', '-' and '_'")]
-    Character(char),
+    /// A name, an address, a prefix or a port.
+    #[error(transparent)]
+    Miss(#[from] Miss),
+    #[error(
+        "'-' stands for standard input only where nothing else is written; {}",
+        .meant.as_deref().map_or("for a range write 10.0.0.1-10.0.0.9 without blanks".to_owned(), |meant| format!("write {meant}"))
+    )]
+    Dash { meant: Option<String> },
     #[error("the bracket is never closed; add ']'")]
     Unclosed,
     #[error("there is no '[' before this ']'; add one or remove this")]
@@ -49,31 +57,6 @@ pub enum Fault {
     Backwards,
     #[error("the number does not fit into 64 bits; put the leading digits before the bracket")]
     TooBig,
-    #[error(
-        "the name would be longer than {} characters; shorten it",
-        super::parse::LONGEST_NAME
-    )]
-    TooLong,
-    #[error(
-        "{0:?} is not an IPv4 address; write four numbers from 0 to 255 without leading zeros or blanks"
-    )]
-    NotV4(String),
-    #[error(
-        "{0:?} is not an IPv6 address; a port belongs to servers only, after a name or [address]"
-    )]
-    NotV6(String),
-    #[error("{0:?} is not a prefix; write 10.0.0.0/8 or fd00::/8")]
-    NotPrefix(String),
-    #[error(
-        "{given} has bits set behind its length; write {meant} for the network, or the address alone"
-    )]
-    HostBits { given: String, meant: String },
-    #[error("a prefix cannot be a server; name the servers")]
-    PrefixAsServer,
-    #[error("not a port; write a number from 1 to 65535 after the ':'")]
-    Port,
-    #[error("only a port may follow an address in brackets, as in [fd00::1]:7480")]
-    AfterAddress,
     #[error("'@' must be followed by the path of a file")]
     NoPath,
     #[error(
@@ -87,8 +70,12 @@ pub enum Fault {
         super::stream::LONGEST_LINE
     )]
     LongLine,
-    #[error("{} names or addresses, over the limit of {limit}; use a prefix, or raise limits.expansion", counted(*size))]
-    TooMany { size: u64, limit: u64 },
+    #[error("{} names or addresses, over the limit of {limit}; {advice}", counted(*size))]
+    TooMany {
+        size: u64,
+        limit: u64,
+        advice: &'static str,
+    },
 }
 
 /// A size beyond 64 bits is only known to be large.

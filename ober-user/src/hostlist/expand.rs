@@ -1,13 +1,12 @@
 //! Terms to names and items.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use ipnet::IpNet;
+use std::net::Ipv4Addr;
 
 use super::{
     Fault, Item, Sink,
     parse::{Part, Shape, Span, Term, digits},
 };
+use crate::notation::{self, Host, Miss};
 
 /// Hands every item on.
 pub(super) struct Items<F>(pub(super) F);
@@ -110,8 +109,7 @@ fn compact(head: &[Part<'_>], last: &[Span], each: &mut impl FnMut(Item)) -> Res
                 text.push_str(head);
                 push_padded(&mut text, number, span.width);
                 text.parse::<Ipv4Addr>()
-                    .ok()
-                    .ok_or_else(|| Fault::NotV4(text.clone()))
+                    .map_err(|_no_address| Miss::NotV4(text.clone()))
             };
             each(range(end(span.lo)?, end(span.hi)?));
         }
@@ -119,49 +117,15 @@ fn compact(head: &[Part<'_>], last: &[Span], each: &mut impl FnMut(Item)) -> Res
     })
 }
 
-/// One name to what it is. IPv4 inside IPv6 becomes IPv4: that is what the packets will carry.
+/// One name to what it is.
 pub(super) fn classify(text: &str) -> Result<Item, Fault> {
     if text.contains('/') {
-        return prefix(text).map(Item::Prefix);
+        return Ok(notation::prefix(text).map(Item::Prefix)?);
     }
-    if text.contains(':') {
-        let addr: IpAddr = text
-            .parse()
-            .ok()
-            .ok_or_else(|| Fault::NotV6(text.to_owned()))?;
-        return Ok(Item::Addr(addr.to_canonical()));
-    }
-    if let Ok(addr) = text.parse::<Ipv4Addr>() {
-        return Ok(Item::Addr(addr.into()));
-    }
-    // 10.0.0.300 is a slip, not a host; so is 10.0.0.010, which some resolvers read as 10.0.0.8.
-    let dotted = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if dotted {
-        return Err(Fault::NotV4(text.to_owned()));
-    }
-    Ok(Item::Name(text.to_owned()))
-}
-
-fn prefix(text: &str) -> Result<IpNet, Fault> {
-    let net: IpNet = text
-        .parse()
-        .ok()
-        .ok_or_else(|| Fault::NotPrefix(text.to_owned()))?;
-    // A host's address with its length, as `ip address` prints it, would admit the whole network unasked.
-    if net.trunc() != net {
-        return Err(Fault::HostBits {
-            given: text.to_owned(),
-            meant: net.trunc().to_string(),
-        });
-    }
-    let mapped = match (net.addr().to_canonical(), net) {
-        (IpAddr::V4(addr), IpNet::V6(net)) => net
-            .prefix_len()
-            .checked_sub(96)
-            .and_then(|length| IpNet::new(addr.into(), length).ok()),
-        _ => None,
-    };
-    Ok(mapped.unwrap_or(net))
+    Ok(match notation::host(text)? {
+        Host::Name(name) => Item::Name(name),
+        Host::Addr(address) => Item::Addr(address),
+    })
 }
 
 fn sets<'a>(parts: &'a [Part<'_>]) -> impl Iterator<Item = &'a [Span]> {

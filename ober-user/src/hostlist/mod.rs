@@ -7,6 +7,7 @@
 //!
 //! Nothing here opens a file: streams come through [`Sources`]. [`disk`] is the real one.
 
+mod anchor;
 pub mod disk;
 mod error;
 mod expand;
@@ -24,11 +25,14 @@ use std::{
     path::Path,
 };
 
+pub use anchor::{Unreadable, anchor};
 pub use error::{Error, Fault, Origin, Place};
 pub use fold::fold;
 use ipnet::IpNet;
 use parse::{Grammar, Term};
-pub use servers::{Host, Server, expand_servers};
+pub use servers::{Server, expand_servers};
+
+pub use crate::notation::Host;
 
 /// One thing an expression stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +54,8 @@ pub enum Item {
 pub struct Cap {
     limit: u64,
     used: u64,
+    /// What to do about a limit that is too low.
+    advice: &'static str,
 }
 
 impl Cap {
@@ -62,7 +68,14 @@ impl Cap {
         Self {
             limit: u64::try_from(limit).unwrap_or(u64::MAX),
             used,
+            advice: "use a prefix, or raise limits.expansion",
         }
+    }
+
+    /// The same where something else than `limits.expansion` sets the limit.
+    #[must_use]
+    pub fn advising(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 
     /// What has been produced under this cap so far.
@@ -77,6 +90,7 @@ impl Cap {
             return Err(Fault::TooMany {
                 size: used,
                 limit: self.limit,
+                advice: self.advice,
             });
         }
         self.used = used;
@@ -110,6 +124,22 @@ impl Sources for NoSources {
     fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
         Err(io::Error::other(
             "there is no standard input here; pass its contents",
+        ))
+    }
+}
+
+/// For expressions that are only to be judged: what the files they name say is another question.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread;
+
+impl Sources for Unread {
+    fn open(&mut self, _: &Path) -> io::Result<Box<dyn BufRead + '_>> {
+        Ok(Box::new(io::empty()))
+    }
+
+    fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+        Err(io::Error::other(
+            "it belongs to a command; write the names here, or @FILE",
         ))
     }
 }

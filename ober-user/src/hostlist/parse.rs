@@ -3,9 +3,7 @@
 use std::{net::Ipv4Addr, num::NonZeroU16};
 
 use super::Fault;
-
-/// The longest name the DNS can hold. Without a limit `n[000...1-9]` would buy memory with zeros.
-pub(super) const LONGEST_NAME: usize = 253;
+use crate::notation::{self, LONGEST_NAME, Miss};
 
 /// What may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +20,8 @@ pub(super) struct At {
     pub(super) fault: Fault,
 }
 
-fn at<T>(offset: usize, fault: Fault) -> Result<T, At> {
+fn at<T>(offset: usize, fault: impl Into<Fault>) -> Result<T, At> {
+    let fault = fault.into();
     Err(At { offset, fault })
 }
 
@@ -38,6 +37,8 @@ pub(super) enum Token<'a> {
 pub(super) struct Term<'a> {
     pub(super) offset: usize,
     pub(super) shape: Shape<'a>,
+    /// An address in brackets.
+    pub(super) bracketed: bool,
     pub(super) port: Option<NonZeroU16>,
     /// Names or addresses it stands for; saturates.
     pub(super) size: u64,
@@ -74,6 +75,10 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b',' | b' ' | b'\t' | b'\n' | b'\r')
 }
 
+fn is_separator_char(c: char) -> bool {
+    u8::try_from(c).is_ok_and(is_separator)
+}
+
 pub(super) fn parse(text: &str, grammar: Grammar) -> Result<Vec<Token<'_>>, At> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
@@ -87,7 +92,31 @@ pub(super) fn parse(text: &str, grammar: Grammar) -> Result<Vec<Token<'_>>, At> 
         tokens.push(token(start, &text[start..end], grammar)?);
         start = end;
     }
+    alone(text, &tokens)?;
     Ok(tokens)
+}
+
+/// `-` among other expressions is a slip in a range: `10.0.0.1 - 10.0.0.9` would be two addresses and what comes by
+/// standard input.
+fn alone(text: &str, tokens: &[Token<'_>]) -> Result<(), At> {
+    let dash = |token: &Token<'_>| match token {
+        Token::Stdin { offset } => Some(*offset),
+        Token::File { .. } | Token::Term(_) => None,
+    };
+    let Some(offset) = tokens.iter().find_map(dash).filter(|_| tokens.len() > 1) else {
+        return Ok(());
+    };
+    let first = text[..offset]
+        .split(is_separator_char)
+        .rfind(|it| !it.is_empty());
+    let last = text[offset + 1..]
+        .split(is_separator_char)
+        .find(|it| !it.is_empty());
+    let range = first
+        .zip(last)
+        .map(|(first, last)| format!("{first}-{last}"));
+    let meant = range.filter(|range| matches!(dashed(0, range), Ok(Some(_))));
+    at(offset, Fault::Dash { meant })
 }
 
 /// A separator inside a bracket does not end the token; a path has no brackets.
@@ -124,11 +153,20 @@ fn token(offset: usize, text: &str, grammar: Grammar) -> Result<Token<'_>, At> {
     }
 }
 
+/// What is refused is looked at once more: a slip has a better answer than the letter it stumbles over.
 fn term(offset: usize, text: &str, grammar: Grammar) -> Result<Term<'_>, At> {
+    read_term(offset, text, grammar).or_else(|refused| match notation::near(text) {
+        Some(miss) if matches!(refused.fault, Fault::Miss(_)) => at(offset, miss),
+        _ => Err(refused),
+    })
+}
+
+fn read_term(offset: usize, text: &str, grammar: Grammar) -> Result<Term<'_>, At> {
     if let Some((address, rest)) = bracketed_address(text) {
         return Ok(Term {
             offset,
             shape: Shape::Parts(vec![checked_text(offset + 1, address)?]),
+            bracketed: true,
             port: port_after(offset + text.len() - rest.len(), rest, grammar)?,
             size: 1,
         });
@@ -147,6 +185,7 @@ fn term(offset: usize, text: &str, grammar: Grammar) -> Result<Term<'_>, At> {
     Ok(Term {
         offset,
         shape,
+        bracketed: false,
         port,
         size,
     })
@@ -162,7 +201,7 @@ fn port_after(offset: usize, rest: &str, grammar: Grammar) -> Result<Option<NonZ
     match (rest.strip_prefix(':'), grammar) {
         (None, _) if rest.is_empty() => Ok(None),
         (Some(port), Grammar::Servers) => parse_port(offset + 1, port).map(Some),
-        _ => at(offset, Fault::AfterAddress),
+        _ => at(offset, Miss::AfterAddress),
     }
 }
 
@@ -176,17 +215,13 @@ fn split_port(offset: usize, text: &str) -> Result<(&str, Option<NonZeroU16>), A
     }
     let behind = offset + host.len() + 1;
     if host.is_empty() {
-        return at(offset, Fault::Character(':'));
+        return at(offset, Miss::Character(':'));
     }
     Ok((host, Some(parse_port(behind, port)?)))
 }
 
 fn parse_port(offset: usize, text: &str) -> Result<NonZeroU16, At> {
-    // `parse` alone would take a sign.
-    match text.parse() {
-        Ok(port) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
-        _ => at(offset, Fault::Port),
-    }
+    notation::port(text).or_else(|miss| at(offset, miss))
 }
 
 fn dashed(offset: usize, text: &str) -> Result<Option<(Ipv4Addr, Ipv4Addr)>, At> {
@@ -226,7 +261,7 @@ fn parts(offset: usize, text: &str) -> Result<(Shape<'_>, u64), At> {
         }
     }
     if longest > LONGEST_NAME {
-        return at(offset, Fault::TooLong);
+        return at(offset, Miss::TooLong);
     }
     Ok((Shape::Parts(parts), size))
 }
@@ -235,7 +270,7 @@ fn parts(offset: usize, text: &str) -> Result<(Shape<'_>, u64), At> {
 fn checked_text(offset: usize, text: &str) -> Result<Part<'_>, At> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/');
     match text.char_indices().find(|&(_, c)| !legal(c)) {
-        Some((place, c)) => at(offset + place, Fault::Character(c)),
+        Some((place, c)) => at(offset + place, Miss::Character(c)),
         None => Ok(Part::Text(text)),
     }
 }

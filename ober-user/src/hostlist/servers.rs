@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    Cap, Error, Fault, Item, Sink, Sources, drop_duplicates,
-    expand::{classify, each_address, render, scontrol_order},
+    Cap, Error, Fault, Sink, Sources, drop_duplicates,
+    expand::{each_address, render, scontrol_order},
     parse::{Grammar, Shape, Term},
     stream,
 };
+use crate::notation::{self, Host, Miss};
 
 /// What sets servers of an expression apart: `rgw[01-04]:7480 weight=2 tier=1 max_connections=50`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,12 +74,6 @@ pub struct Server {
     pub port: NonZeroU16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
-    Name(String),
-    Addr(IpAddr),
-}
-
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
@@ -108,6 +103,13 @@ pub fn expand_servers(
     Ok(sink.servers)
 }
 
+fn unbracketed(text: &str) -> Result<Host, Miss> {
+    if text.contains(':') {
+        return notation::unambiguous(text).map(Host::Addr);
+    }
+    notation::host(text)
+}
+
 struct Servers {
     port: NonZeroU16,
     servers: Vec<Server>,
@@ -130,11 +132,17 @@ impl Sink for Servers {
                 Ok(())
             }
             Shape::Parts(parts) => render(parts, &scontrol_order(parts), &mut |text| {
-                push(match classify(text)? {
-                    Item::Name(name) => Host::Name(name),
-                    Item::Addr(addr) => Host::Addr(addr),
-                    Item::Prefix(_) | Item::Range { .. } => return Err(Fault::PrefixAsServer),
-                });
+                if text.contains('/') {
+                    notation::prefix(text)?;
+                    return Err(Miss::PrefixAsServer.into());
+                }
+                // In brackets it is plain where the address ends.
+                let host = if term.bracketed {
+                    notation::host(text)?
+                } else {
+                    unbracketed(text)?
+                };
+                push(host);
                 Ok(())
             }),
         }

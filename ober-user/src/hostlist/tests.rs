@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::BufReader, num::NonZeroU16};
 use proptest::prelude::*;
 
 use super::*;
+use crate::notation::Miss;
 
 /// Files in memory, read in chunks of the size given.
 #[derive(Default)]
@@ -159,8 +160,21 @@ fn addresses_ranges_and_prefixes_are_told_from_names_and_stay_compact() {
 #[test]
 fn a_malformed_expression_is_refused_whole_with_the_column_of_the_fault() {
     use Fault::*;
+
+    use crate::notation::Miss::{
+        AfterAddress, Character, HostBits, NotPrefix, NotV4, NotV6, TooLong,
+    };
     let text = str::to_owned;
+    let dash = |meant: Option<&str>| Dash {
+        meant: meant.map(text),
+    };
     for (expr, column, fault) in [
+        ("10.0.0.1 - 10.0.0.9", 10, dash(Some("10.0.0.1-10.0.0.9"))),
+        ("10.0.0.1,-,10.0.0.9", 10, dash(Some("10.0.0.1-10.0.0.9"))),
+        ("10.0.0.9 - 10.0.0.1", 10, dash(None)),
+        ("n1 -", 4, dash(None)),
+        ("- n1", 1, dash(None)),
+        ("-,-", 1, dash(None)),
         ("n[3-1]", 3, Backwards),
         ("a,n[]", 5, NoNumber),
         ("n[1,,3]", 5, NoNumber),
@@ -178,29 +192,29 @@ fn a_malformed_expression_is_refused_whole_with_the_column_of_the_fault() {
         ("n[1-3]]", 7, Stray),
         ("]", 1, Stray),
         ("n[[1-2]]", 3, Nested),
-        ("n1,n/2;", 7, Character(';')),
-        ("n1 é", 4, Character('é')),
+        ("n1,n/2;", 7, Miss(Character(';'))),
+        ("n1 é", 4, Miss(Character('é'))),
         ("n[18446744073709551616]", 3, TooBig),
-        ("é,n[3-1]", 1, Character('é')),
-        ("a@b", 2, Character('@')),
+        ("é,n[3-1]", 1, Miss(Character('é'))),
+        ("a@b", 2, Miss(Character('@'))),
         ("@", 1, NoPath),
-        ("10.0.0.300", 1, NotV4(text("10.0.0.300"))),
-        ("a,10.0.0.[250-256]", 3, NotV4(text("10.0.0.256"))),
-        ("10.0.0.[01-03]", 1, NotV4(text("10.0.0.01"))),
+        ("10.0.0.300", 1, Miss(NotV4(text("10.0.0.300")))),
+        ("a,10.0.0.[250-256]", 3, Miss(NotV4(text("10.0.0.256")))),
+        ("10.0.0.[01-03]", 1, Miss(NotV4(text("10.0.0.01")))),
         ("10.0.0.2-10.0.0.1", 1, Backwards),
-        ("a:80", 1, NotV6(text("a:80"))),
-        ("n[1-2]:80", 1, NotV6(text("n1:80"))),
-        ("fd00::x", 1, NotV6(text("fd00::x"))),
-        ("[fd00::1]:80", 10, AfterAddress),
-        ("10.0.0.0/33", 1, NotPrefix(text("10.0.0.0/33"))),
-        ("n1/8", 1, NotPrefix(text("n1/8"))),
+        ("a:80", 1, Miss(NotV6(text("a:80")))),
+        ("n[1-2]:80", 1, Miss(NotV6(text("n1:80")))),
+        ("fd00::x", 1, Miss(NotV6(text("fd00::x")))),
+        ("[fd00::1]:80", 10, Miss(AfterAddress)),
+        ("10.0.0.0/33", 1, Miss(NotPrefix(text("10.0.0.0/33")))),
+        ("n1/8", 1, Miss(NotPrefix(text("n1/8")))),
         (
             "10.0.0.5/8",
             1,
-            HostBits {
+            Miss(HostBits {
                 given: text("10.0.0.5/8"),
                 meant: text("10.0.0.0/8"),
-            },
+            }),
         ),
     ] {
         let error = expand(expr, Cap::default(), &mut NoSources).unwrap_err();
@@ -212,7 +226,7 @@ fn a_malformed_expression_is_refused_whole_with_the_column_of_the_fault() {
     }
     let long = format!("n[{}1-2]", "0".repeat(260));
     let error = expand(&long, Cap::default(), &mut NoSources).unwrap_err();
-    assert_eq!(error.fault(), Some(&TooLong));
+    assert_eq!(error.fault(), Some(&Miss(TooLong)));
 }
 
 #[test]
@@ -243,6 +257,10 @@ fn files_and_standard_input_hold_lines_commas_comments_and_blanks() {
     let file = "# clients\n\n10.0.0.1\r\nn[1-2], n7 # two and one\n\t10.1.0.0/16\n10.0.0.2\n10.0.0.010x\nlast";
     let mut sources = Memory::file("/list", file);
     sources.stdin = b"s[1-2]\n".to_vec();
+    assert_eq!(
+        names("-", Cap::default(), &mut sources).unwrap(),
+        ["s1", "s2"]
+    );
     let expected = [
         "a",
         "10.0.0.1",
@@ -253,12 +271,10 @@ fn files_and_standard_input_hold_lines_commas_comments_and_blanks() {
         "10.0.0.2",
         "10.0.0.010x",
         "last",
-        "s1",
-        "s2",
         "z",
     ];
     assert_eq!(
-        names("a,@/list -,z", Cap::default(), &mut sources).unwrap(),
+        names("a,@/list z", Cap::default(), &mut sources).unwrap(),
         expected
     );
 }
@@ -278,7 +294,8 @@ fn an_error_in_a_file_names_file_line_and_column() {
             b"\n\n@/list",
             "/list, line 3, column 1: a file may not name",
         ),
-        (b"a,-", "/list, line 1, column 3: a file may not name"),
+        (b"a,-", "/list, line 1, column 3: '-' stands for"),
+        (b"\n-", "/list, line 2, column 1: a file may not name"),
         (b"caf\xe9", "/list, line 1, column 4: the line is not UTF-8"),
     ] {
         let error = expand("@/list", Cap::default(), &mut Memory::file("/list", text)).unwrap_err();
@@ -319,7 +336,8 @@ fn an_expansion_over_the_cap_is_refused_before_anything_is_produced() {
             error.fault(),
             Some(&Fault::TooMany {
                 size,
-                limit: 1_000_000
+                limit: 1_000_000,
+                advice: "use a prefix, or raise limits.expansion",
             }),
             "{expr}"
         );
@@ -365,21 +383,38 @@ fn servers_have_a_port_of_their_own_or_the_default() {
         assert_eq!(got, expected.split(' ').collect::<Vec<_>>(), "{expr}");
     }
     for (expr, column, fault) in [
-        ("a:0", 3, Fault::Port),
-        ("a:65536", 3, Fault::Port),
-        ("a:+1", 3, Fault::Port),
-        ("b,a:", 5, Fault::Port),
-        ("a:[1-2]", 1, Fault::NotV6("a:1".to_owned())),
-        (":80", 1, Fault::Character(':')),
-        ("[fd00::1]7480", 10, Fault::AfterAddress),
-        ("[fd00::1]:x", 11, Fault::Port),
-        ("10.0.0.0/8", 1, Fault::PrefixAsServer),
+        ("a:0", 3, Miss::Port),
+        ("a:65536", 3, Miss::Port),
+        ("a:+1", 3, Miss::Port),
+        ("b,a:", 5, Miss::Port),
+        ("a:[1-2]", 1, Miss::NotV6("a:1".to_owned())),
+        (":80", 1, Miss::Character(':')),
+        ("[fd00::1]7480", 10, Miss::AfterAddress),
+        ("[fd00::1]:x", 11, Miss::Port),
+        ("10.0.0.0/8", 1, Miss::PrefixAsServer),
+        (
+            "a,fd00::2:9000",
+            3,
+            Miss::Ambiguous {
+                given: "fd00::2:9000".to_owned(),
+                one: "[fd00::2:9000]".to_owned(),
+                other: "[fd00::2]:9000".to_owned(),
+            },
+        ),
+        (
+            "http://172.31.9.2:9000",
+            1,
+            Miss::Url {
+                given: "http://172.31.9.2:9000".to_owned(),
+                meant: Some("172.31.9.2:9000".to_owned()),
+            },
+        ),
     ] {
         let port = NonZeroU16::new(80).unwrap();
         let error = expand_servers(expr, port, Cap::default(), &mut NoSources).unwrap_err();
         assert_eq!(
             (error.column(), error.fault()),
-            (Some(column), Some(&fault)),
+            (Some(column), Some(&Fault::Miss(fault))),
             "{expr}"
         );
     }

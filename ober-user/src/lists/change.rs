@@ -1,20 +1,20 @@
-//! One change of lists, from the request to the kernel: everything that can fail comes before the first thing that is
+//! One change of lists, from what was heard to the kernel: everything that can fail comes before the first thing that is
 //! seen, and the disk comes before the kernel.
 
-use std::io::Read as _;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Error, Keeper, List,
-    expand::{self, Expanded, Names, Text},
-    retold, snapshot,
+    Draft, Error, Heard, Keeper, List,
+    draft::{AllHeard, hear},
+    expand::Expanded,
+    snapshot,
     stored::Stored,
+    version,
 };
 use crate::{
     access::{self, Entries, Plan},
-    api::{Edit, How, SHOWN, Sync, Synced, Target},
-    file,
-    hostlist::{self, Cap},
-    slurm,
+    api::{SHOWN, Sync, Synced, Target},
+    resolve::Answers,
     store::{self, Pending},
 };
 
@@ -24,8 +24,10 @@ struct Ready {
     stored: Stored,
     expanded: Expanded,
     /// What the only source says, when it may be worth to remember.
-    text: Option<Vec<u8>>,
+    text: Option<Arc<Vec<u8>>>,
     plan: Plan,
+    /// The file for standard input, and what came by it.
+    stdin: Option<(PathBuf, String)>,
     /// `None` in a dry run.
     kept: Option<Kept>,
 }
@@ -60,37 +62,37 @@ impl Foreseen {
 }
 
 impl Keeper {
-    /// Resolves every list again. Lists fail alone.
-    pub async fn foresee(&self) -> Foreseen {
+    /// What putting this in force would do. Lists fail alone.
+    pub fn foresee(&self, heard: AllHeard) -> Foreseen {
         let mut foreseen = Foreseen {
             ready: Vec::new(),
             errors: Vec::new(),
             synced: Vec::new(),
         };
-        let sync = Sync {
-            dry_run: true,
-            ..Sync::default()
-        };
-        for name in self.lists.keys() {
-            let edit = Edit {
-                target: Target::List(name.clone()),
-                how: How::Refresh,
-                sources: Vec::new(),
-                stdin: None,
-            };
-            let ready = match self.slurm() {
-                Ok(slurm) => self.prepare(name, &edit, &sync, &slurm).await,
-                Err(error) => Err(error),
-            };
+        for (name, heard) in heard {
+            let ready = heard.and_then(|heard| {
+                let ready = heard.into_iter().map(|heard| self.ready(heard, true));
+                ready.collect::<Result<Vec<_>, _>>()
+            });
             match ready {
                 Ok(ready) => {
-                    foreseen.synced.push(self.shown(&ready));
-                    foreseen.ready.push(ready);
+                    let shown = ready.iter().map(|ready| self.shown(ready));
+                    foreseen.synced.extend(shown);
+                    foreseen.ready.extend(ready);
                 }
-                Err(error) => foreseen.errors.push((name.clone(), error)),
+                Err(error) => foreseen.errors.push((name, error)),
             }
         }
         foreseen
+    }
+
+    /// Makes the kernel hold what the sources say, each name with the addresses it had: nobody is asked.
+    pub async fn recall(&mut self) -> Vec<Error> {
+        let drafts = self.drafts().into_iter();
+        let drafts = drafts.map(|(name, draft)| (name, draft.map(Draft::without_asking)));
+        let heard = hear(drafts.collect(), &Answers::default()).await;
+        let foreseen = self.foresee(heard);
+        self.put(foreseen)
     }
 
     /// Puts in force what was foreseen. What fails keeps what it had.
@@ -98,164 +100,108 @@ impl Keeper {
         let mut errors = foreseen.errors;
         for mut ready in foreseen.ready {
             let name = ready.name.clone();
-            let done = self.keep(&mut ready, None).and_then(|kept| {
+            let done = self.keep(&mut ready).and_then(|kept| {
                 ready.kept = Some(kept);
                 self.apply(vec![ready])
             });
             match done {
-                Ok(_) => drop(self.lists.get_mut(&name).map(|list| list.error = None)),
+                Ok(_) => self.failed(&name, None),
                 Err(error) => errors.push((name, error)),
             }
         }
         for (name, error) in &errors {
-            if let Some(list) = self.lists.get_mut(name) {
-                list.error = Some(error.to_string());
-            }
+            self.failed(name, Some(error));
         }
         errors.into_iter().map(|(_, error)| error).collect()
     }
 
-    /// Applies the edits of lists, all or none; edits of backends are not ours.
-    pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
-        let slurm = self.slurm()?;
-        let mut ready: Vec<Ready> = Vec::new();
-        for edit in &sync.edits {
-            if let Target::List(name) = &edit.target {
-                if ready.iter().any(|change| change.name == *name) {
-                    return Err(Error::Twice { list: name.clone() });
-                }
-                ready.push(self.prepare(name, edit, sync, &slurm).await?);
+    /// Notes why a list could not be brought up to date, or that it is.
+    pub fn failed(&mut self, name: &str, why: Option<&Error>) {
+        if let Some(list) = self.lists.get_mut(name) {
+            list.error = why.map(ToString::to_string);
+        }
+    }
+
+    /// Puts in force what was heard, all or none; `None`: a list is not any more what it was heard of.
+    pub fn settle(
+        &mut self,
+        heard: Vec<Heard>,
+        dry_run: bool,
+    ) -> Result<Option<Vec<Synced>>, Error> {
+        for heard in &heard {
+            if self.known(&heard.name)?.version != heard.version {
+                return Ok(None);
             }
         }
-        if sync.dry_run {
-            return Ok(ready.iter().map(|change| self.shown(change)).collect());
+        let ready = heard.into_iter().map(|heard| self.ready(heard, dry_run));
+        let ready = ready.collect::<Result<Vec<_>, _>>()?;
+        if dry_run {
+            return Ok(Some(ready.iter().map(|it| self.shown(it)).collect()));
         }
-        self.apply(ready)
+        self.apply(ready).map(Some)
     }
 
-    fn slurm(&self) -> Result<slurm::NodeAddrs, Error> {
-        let Some(path) = &self.how.slurm_conf else {
-            return Ok(slurm::NodeAddrs::default());
-        };
-        slurm::NodeAddrs::read(path, hostlist::Cap::new(self.cap))
-            .map_err(|source| Error::Slurm { source })
+    /// Applies the edits of lists, all or none, where nobody else changes them: when no daemon runs.
+    pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
+        let answers = Answers::default();
+        loop {
+            let heard = self.draft(sync)?.read(&answers).await?;
+            if let Some(synced) = self.settle(heard, sync.dry_run)? {
+                return Ok(synced);
+            }
+        }
     }
 
-    async fn prepare(
-        &self,
-        name: &str,
-        edit: &Edit,
-        sync: &Sync,
-        slurm: &slurm::NodeAddrs,
-    ) -> Result<Ready, Error> {
-        let mut stored = self.known(name)?.stored.clone();
-        let file = self.free_text(name, &stored);
-        let stdin = edit.stdin.as_deref().map(|text| Text {
-            file: &file,
-            bytes: text.as_bytes(),
-        });
-        stored.edit(edit, &file);
-        let text = only_text(&stored, stdin);
-        let retold = text
-            .as_deref()
-            .and_then(|text| self.retold(name, edit, text));
-        let expanded = if let Some(retold) = retold {
-            retold
-        } else {
-            let only = stored.only_file().zip(text.as_deref());
-            let only = only.map(|(file, bytes)| Text { file, bytes });
-            let change = (edit, sync, only.or(stdin));
-            self.expand(name, &stored, change, slurm).await?
-        };
-        stored.learn(&expanded);
+    /// Compares what was heard with the kernel, and keeps it beside what is on disk unless it is only to be shown.
+    fn ready(&self, heard: Heard, dry_run: bool) -> Result<Ready, Error> {
+        let Heard {
+            name,
+            version: _,
+            stored,
+            expanded,
+            text,
+            stdin,
+        } = heard;
         let plan = Plan::new(
-            &self.maps,
+            &self.maps(),
             stored.number,
             &expanded.entries,
             expanded.others(),
         );
         let plan = plan.map_err(|source| Error::Apply {
-            list: name.into(),
+            list: name.clone(),
             source,
         })?;
         let mut ready = Ready {
-            name: name.into(),
-            text: text.filter(|text| expanded.is_plain() && retold::plain(text)),
+            name,
+            text: text.map(Arc::new),
             stored,
             expanded,
             plan,
+            stdin,
             kept: None,
         };
-        if !sync.dry_run {
-            ready.kept = Some(self.keep(&mut ready, stdin)?);
+        if !dry_run {
+            ready.kept = Some(self.keep(&mut ready)?);
         }
         Ok(ready)
     }
 
-    /// The list after its only source says something else, when only a little differs from what it said.
-    fn retold(&self, name: &str, edit: &Edit, text: &[u8]) -> Option<Expanded> {
-        let known = self
-            .lists
-            .get(name)
-            .filter(|list| list.snapshot.is_some())?;
-        let before = known.text.as_deref().filter(|_| edit.how == How::Replace)?;
-        let retold = retold::retold(before, text)?;
-        let [went, came] = retold.lines;
-        let used = known.used.checked_sub(went)? + came;
-        (used <= self.cap as u64).then(|| Expanded {
-            entries: retold.added,
-            gone: Some(retold.removed),
-            used,
-            ..Expanded::default()
-        })
-    }
-
-    /// What the sources say. What is added is the last word on its addresses and touches no others: when it is known
-    /// that the list is what its sources said, those are not read.
-    async fn expand(
-        &self,
-        name: &str,
-        stored: &Stored,
-        (edit, sync, text): (&Edit, &Sync, Option<Text<'_>>),
-        slurm: &slurm::NodeAddrs,
-    ) -> Result<Expanded, Error> {
-        let known = self.known(name)?;
-        let more = edit.how == How::Add && !sync.prune && known.snapshot.is_some();
-        let (count, used) = if more {
-            (edit.sources.len(), known.used)
-        } else {
-            (stored.steps.len(), 0)
-        };
-        let steps = &stored.steps[stored.steps.len().saturating_sub(count)..];
-        let mut cap = Cap::after(self.cap, used);
-        let runs = expand::read(steps, &mut cap, text).map_err(|source| Error::Sources {
-            list: name.into(),
-            source,
-        })?;
-        let none = Names::new();
-        let old = if sync.prune { &none } else { &stored.names };
-        let expanded = expand::resolve(runs, old, &self.how, slurm).await;
-        let expanded = expanded.map_err(|source| Error::Apply {
-            list: name.into(),
-            source: source.into(),
-        })?;
-        Ok(Expanded {
-            gone: more.then(Vec::new),
-            used: cap.used(),
-            ..expanded
-        })
-    }
-
-    fn keep(&self, ready: &mut Ready, stdin: Option<Text<'_>>) -> Result<Kept, Error> {
-        let Ready { name, stored, .. } = &*ready;
+    fn keep(&self, ready: &mut Ready) -> Result<Kept, Error> {
+        let Ready {
+            name,
+            stored,
+            stdin,
+            ..
+        } = &*ready;
         let list = name.clone();
         let keep = |source| Error::Keep {
             list: list.clone(),
             source,
         };
         let mut files = Vec::new();
-        if let Some(Text { file, bytes }) = stdin {
-            files.push(Pending::write(file, bytes).map_err(keep)?);
+        if let Some((file, text)) = stdin {
+            files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
         }
         let before = self.known(name)?;
         if before.snapshot.is_none() || !before.stored.says_the_same(stored) {
@@ -294,7 +240,8 @@ impl Keeper {
             }
             let Expanded { entries, .. } = &change.expanded;
             let others = change.expanded.others();
-            match change.plan.apply(&mut self.maps, entries, others) {
+            let applied = change.plan.apply(&mut self.maps_mut(), entries, others);
+            match applied {
                 Ok(()) => done.push(change),
                 Err(source) => {
                     self.put_back(&before);
@@ -308,7 +255,8 @@ impl Keeper {
     /// What was in force fitted, so it fits again.
     fn put_back(&mut self, before: &[(u32, Entries)]) {
         for (number, entries) in before {
-            if let Err(error) = access::replace(&mut self.maps, *number, entries) {
+            let restored = access::replace(&mut self.maps_mut(), *number, entries);
+            if let Err(error) = restored {
                 tracing::error!(%error, number, "put a list back after a failed change");
             }
         }
@@ -328,6 +276,7 @@ impl Keeper {
             count: synced.count,
             used: expanded.used,
             text,
+            version: version(),
             ..List::default()
         };
         if let Some(Kept { snapshot, files }) = kept {
@@ -362,26 +311,8 @@ impl Keeper {
             count: (before + change.added).saturating_sub(change.removed),
             added: Vec::new(),
             removed: Vec::new(),
-            unresolved: ready.expanded.unresolved().collect(),
-            kept: ready.expanded.kept.clone(),
+            unresolved: ready.expanded.names.unresolved.clone(),
+            kept: ready.expanded.names.kept.clone(),
         }
     }
-}
-
-/// What the only source says when it is one file, and not too long to be remembered. What cannot be read is left to who
-/// reads all sources.
-fn only_text(stored: &Stored, stdin: Option<Text<'_>>) -> Option<Vec<u8>> {
-    let path = stored.only_file()?;
-    let mut bytes = Vec::new();
-    if let Some(Text { bytes: given, .. }) = stdin.filter(|text| text.file == path) {
-        bytes.extend_from_slice(given);
-    } else {
-        let file = file::open(path, file::Kind::List).ok()?;
-        let most = retold::LONGEST as u64 + 1;
-        // In one piece: a text that grows while it is read is copied again and again.
-        let length = file.metadata().ok()?.len().min(most);
-        bytes.reserve_exact(usize::try_from(length).ok()? + 1);
-        file.take(most).read_to_end(&mut bytes).ok()?;
-    }
-    (bytes.len() <= retold::LONGEST).then_some(bytes)
 }

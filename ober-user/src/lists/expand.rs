@@ -1,23 +1,17 @@
 //! Sources to entries: expressions are expanded, names are resolved, and a name that fails keeps what it had.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{self, BufRead},
-    net::IpAddr,
     path::Path,
 };
 
 use super::stored::Step;
 use crate::{
     access::{Entries, Mixed, Others, Range},
-    config,
     hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
-    resolve::{self, Resolution},
-    slurm::NodeAddrs,
+    resolve::{Answers, Names, Settled},
 };
-
-/// Every name with its addresses.
-pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
 /// What neighbouring expressions say before anybody is asked.
 pub(super) struct Run {
@@ -35,11 +29,8 @@ pub(super) struct Expanded {
     pub(super) gone: Option<Vec<Range>>,
     /// What the list's sources take of the cap.
     pub(super) used: u64,
-    /// All names of the sources, with the addresses used.
-    pub(super) names: Names,
-    pub(super) resolution: Resolution,
-    /// Names that failed and kept earlier addresses.
-    pub(super) kept: Vec<String>,
+    /// The names of the sources that were read, and what they mean.
+    pub(super) names: Settled,
 }
 
 impl Expanded {
@@ -57,13 +48,7 @@ impl Expanded {
             hosts,
             prefixes,
         } = &self.entries;
-        self.names.is_empty() && hosts.is_empty() && prefixes.is_empty()
-    }
-
-    /// Names without an answer, and why.
-    pub(super) fn unresolved(&self) -> impl Iterator<Item = (String, String)> {
-        let failed = self.resolution.failed.iter();
-        failed.map(|(name, why)| (name.clone(), why.to_string()))
+        self.names == Settled::default() && hosts.is_empty() && prefixes.is_empty()
     }
 }
 
@@ -135,27 +120,22 @@ impl Run {
     }
 }
 
-/// Asks for the names, those that fail keep the addresses of `old`, and puts the runs together in their order.
-pub(super) async fn resolve(
-    runs: Vec<Run>,
-    old: &Names,
-    how: &config::Resolve,
-    slurm: &NodeAddrs,
-) -> Result<Expanded, Mixed> {
-    let mut expanded = Expanded::default();
-    let names: BTreeSet<String> = runs.iter().flat_map(|run| run.names.clone()).collect();
-    if !names.is_empty() {
-        expanded.resolution = resolve::resolve(names, how, slurm).await;
-    }
-    expanded.names.clone_from(&expanded.resolution.found);
-    for (name, _) in &expanded.resolution.failed {
-        if let Some(addresses) = old.get(name) {
-            expanded.names.insert(name.clone(), addresses.clone());
-            expanded.kept.push(name.clone());
-        }
-    }
+/// The names in all runs.
+pub(super) fn names(runs: &[Run]) -> BTreeSet<String> {
+    runs.iter().flat_map(|run| run.names.clone()).collect()
+}
+
+/// Puts the runs together in their order, with what was answered for their names; a name that failed has the addresses of
+/// `old`.
+pub(super) fn expand(runs: Vec<Run>, old: &Names, answers: &Answers) -> Result<Expanded, Mixed> {
+    let all = names(&runs);
+    let mut expanded = Expanded {
+        names: answers.settle(&all, old),
+        ..Expanded::default()
+    };
     for mut run in runs {
-        let named = run.names.iter().filter_map(|name| expanded.names.get(name));
+        let named = run.names.iter();
+        let named = named.filter_map(|name| expanded.names.names.get(name));
         named
             .flatten()
             .for_each(|address| run.entries.push(*address));
@@ -175,25 +155,17 @@ pub(super) async fn resolve(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test]
-    async fn the_last_word_on_an_address_holds() {
+    #[test]
+    fn the_last_word_on_an_address_holds() {
         let steps = [
             Step::Add("10.2.0.0/16".into()),
             Step::Remove("10.2.0.0/24,fd00::1".into()),
             Step::Add("10.2.0.7,fd00::2".into()),
         ];
-        let how = config::Resolve {
-            interval: Duration::ZERO,
-            timeout: Duration::from_secs(1),
-            concurrency: 1,
-            slurm_conf: None,
-        };
         let runs = read(&steps, &mut Cap::new(100_000), None).unwrap();
-        let expanded = resolve(runs, &Names::new(), &how, &NodeAddrs::default()).await;
+        let expanded = expand(runs, &Names::new(), &Answers::default());
         let mut entries = expanded.unwrap().entries;
         entries.settle();
         let lines: Vec<String> = entries.lines().collect();

@@ -4,12 +4,18 @@
 //! ```text
 //! sources -> hostlist -> names -> resolve -+-> Entries -> snapshot on disk -> kernel -> sources on disk
 //!                     -> addresses --------+
+//! draft.rs, which needs no keeper           | change.rs, which holds it
 //! ```
+//! Whoever keeps us waiting, a file, a name server, is waited for with a copy of the list ([`Draft`]), while others change it or
+//! another. What was found out is put in force if the list is still the one it was found out for.
+//!
 //! The disk comes before the kernel: a list that cannot be kept is not applied. A small change is kept as a change
 //! behind the snapshot.
 
 mod change;
+mod draft;
 mod expand;
+mod facts;
 mod retold;
 mod snapshot;
 mod stored;
@@ -17,22 +23,27 @@ mod stored;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use ober_common::abi::LISTS;
 
 pub use change::Foreseen;
-pub use expand::Names;
+pub use draft::{AllHeard, Draft, Heard, hear};
+pub use facts::Facts;
+use facts::SharedMaps;
 use snapshot::Snapshot;
 use stored::{Stored, free_number, read_all};
 
 use crate::{
     access::{self, Change, Entries, Others},
-    api::{Checked, ListEntries},
     config::Config,
     dataplane::{Error as MapError, Maps},
-    hostlist, slurm, status, store,
+    hostlist, store,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +57,11 @@ pub enum Error {
         list: String,
         source: hostlist::Error,
     },
-    #[error("read NodeAddr from Slurm's configuration: {source}")]
-    Slurm { source: slurm::Error },
+    #[error("read the sources of list {list}: {source}")]
+    Unread {
+        list: String,
+        source: std::io::Error,
+    },
     #[error("change list {list}: {source}")]
     Apply { list: String, source: access::Error },
     #[error("keep list {list}: {source}; the list before it stays in force")]
@@ -62,6 +76,15 @@ pub enum Error {
     Maps(#[from] MapError),
 }
 
+impl Error {
+    fn unknown<'n>(list: &str, known: impl Iterator<Item = &'n str>) -> Self {
+        Self::Unknown {
+            list: list.to_owned(),
+            known: known.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct List {
     stored: Stored,
@@ -72,12 +95,20 @@ struct List {
     /// `None`: nobody knows whether what is on disk is what the kernel holds.
     snapshot: Option<Snapshot>,
     /// What its only source said, an IPv4 address a line; `None` when it is otherwise or not known.
-    text: Option<Vec<u8>>,
+    text: Option<Arc<Vec<u8>>>,
+    /// Every change gives it another: what was found out about one state is nothing to another.
+    version: u64,
+}
+
+/// A number that no state of a list has yet.
+fn version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// All lists of an instance.
 pub struct Keeper {
-    maps: Maps,
+    maps: SharedMaps,
     home: PathBuf,
     how: crate::config::Resolve,
     cap: usize,
@@ -107,6 +138,7 @@ impl Keeper {
                 name.clone(),
                 List {
                     stored,
+                    version: version(),
                     ..List::default()
                 },
             );
@@ -117,7 +149,7 @@ impl Keeper {
             .collect();
         let (how, cap) = (config.resolve.clone(), config.limits.expansion);
         let mut keeper = Self {
-            maps: Maps::open(pins)?,
+            maps: Arc::new(RwLock::new(Maps::open(pins)?)),
             home,
             how,
             cap,
@@ -147,11 +179,10 @@ impl Keeper {
             let Some(entries) = snapshot::read(&self.snapshot(name))? else {
                 continue;
             };
-            access::replace(&mut self.maps, list.stored.number, &entries).map_err(|source| {
-                Error::Apply {
-                    list: name.clone(),
-                    source,
-                }
+            let restored = access::replace(&mut self.maps_mut(), list.stored.number, &entries);
+            restored.map_err(|source| Error::Apply {
+                list: name.clone(),
+                source,
             })?;
         }
         self.recount()
@@ -160,11 +191,10 @@ impl Keeper {
     /// Empties the lists that the configuration no longer has. Call it once no service names them.
     pub fn sweep(&mut self) -> Result<(), Error> {
         for (name, number) in std::mem::take(&mut self.retired) {
-            access::replace(&mut self.maps, number, &Entries::default()).map_err(|source| {
-                Error::Apply {
-                    list: name.clone(),
-                    source,
-                }
+            let emptied = access::replace(&mut self.maps_mut(), number, &Entries::default());
+            emptied.map_err(|source| Error::Apply {
+                list: name.clone(),
+                source,
             })?;
             let texts = self.texts(&name).collect::<Vec<_>>();
             for file in [self.file(&name), self.snapshot(&name)]
@@ -178,14 +208,6 @@ impl Keeper {
             }
         }
         Ok(())
-    }
-
-    /// Resolves every list again and applies what changed. Lists fail alone; each keeps what it had.
-    pub async fn refresh(&mut self) -> Vec<Error> {
-        let foreseen = self.foresee().await;
-        let errors = self.put(foreseen);
-        release_memory();
-        errors
     }
 
     /// Compares every list with what is kept on disk, and makes the kernel hold that again; says which differed, and by
@@ -217,78 +239,46 @@ impl Keeper {
             list: name.to_owned(),
             source,
         };
-        let plan = access::Plan::new(&self.maps, number, &entries, Others::Go).map_err(apply)?;
+        let plan = access::Plan::new(&self.maps(), number, &entries, Others::Go).map_err(apply)?;
         let change = plan.change();
         if change != Change::default() {
-            plan.apply(&mut self.maps, &entries, Others::Go)
+            plan.apply(&mut self.maps_mut(), &entries, Others::Go)
                 .map_err(apply)?;
         }
         Ok(change)
     }
 
-    /// The lists as the kernel holds them.
-    pub fn show(&self, only: Option<&str>) -> Result<Vec<ListEntries>, Error> {
-        if let Some(name) = only {
-            self.known(name)?;
+    /// What is told of them while they are changed.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            maps: Arc::clone(&self.maps),
+            lists: self.lists.iter().map(facts::describe).collect(),
         }
-        let chosen = self
-            .lists
-            .iter()
-            .filter(|(name, _)| only.is_none_or(|only| only == *name));
-        chosen
-            .map(|(name, list)| {
-                let entries = self.read(name, list.stored.number)?;
-                Ok(ListEntries {
-                    name: name.clone(),
-                    sources: list.stored.sources(),
-                    except: list.stored.except(),
-                    count: entries.count(),
-                    entries: entries.lines().collect(),
-                })
-            })
+    }
+
+    /// Which change of the lists this is: another number, another state of a list.
+    pub fn versions(&self) -> BTreeMap<String, u64> {
+        let lists = self.lists.iter();
+        lists
+            .map(|(name, list)| (name.clone(), list.version))
             .collect()
     }
 
-    /// Which lists hold the address.
-    pub fn check(&self, address: std::net::IpAddr) -> Result<Vec<Checked>, Error> {
-        let check = |(name, list): (&String, &List)| {
-            let listed = access::listed(&self.maps, list.stored.number, address.to_canonical())
-                .map_err(|source| Error::Apply {
-                    list: name.clone(),
-                    source,
-                })?;
-            Ok(Checked {
-                list: name.clone(),
-                listed,
-            })
-        };
-        self.lists.iter().map(check).collect()
+    fn maps(&self) -> RwLockReadGuard<'_, Maps> {
+        facts::reading(&self.maps)
     }
 
-    pub fn status(&self) -> Vec<status::List> {
-        let describe = |(name, list): (&String, &List)| status::List {
-            name: name.clone(),
-            number: list.stored.number,
-            count: list.count,
-            sources: list.stored.sources(),
-            except: list.stored.except(),
-            unresolved: list.stored.unresolved.clone(),
-            synced: list.stored.synced,
-            error: list.error.clone(),
-        };
-        self.lists.iter().map(describe).collect()
+    fn maps_mut(&self) -> RwLockWriteGuard<'_, Maps> {
+        self.maps.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self, name: &str) -> Result<&List, Error> {
-        let known = || self.lists.keys().cloned().collect::<Vec<_>>().join(", ");
-        self.lists.get(name).ok_or_else(|| Error::Unknown {
-            list: name.into(),
-            known: known(),
-        })
+        let known = self.lists.get(name);
+        known.ok_or_else(|| Error::unknown(name, self.lists.keys().map(String::as_str)))
     }
 
     fn read(&self, name: &str, number: u32) -> Result<Entries, Error> {
-        access::read(&self.maps, number).map_err(|source| Error::Apply {
+        access::read(&self.maps(), number).map_err(|source| Error::Apply {
             list: name.into(),
             source,
         })
@@ -298,13 +288,15 @@ impl Keeper {
     pub fn distrust(&mut self) -> Result<(), Error> {
         for list in self.lists.values_mut() {
             list.snapshot = None;
+            list.version = version();
         }
         self.recount()
     }
 
     fn recount(&mut self) -> Result<(), Error> {
+        let maps = Arc::clone(&self.maps);
         for (name, list) in &mut self.lists {
-            let held = access::read(&self.maps, list.stored.number);
+            let held = access::read(&facts::reading(&maps), list.stored.number);
             list.count = held
                 .map_err(|source| Error::Apply {
                     list: name.clone(),

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use ober_common::abi::LISTS;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Names, expand::Expanded, now};
+use super::{Error, expand::Expanded, now};
 use crate::{
     api::{Edit, How},
+    resolve::{Names, Settled},
     store::read_json,
 };
 
@@ -78,10 +79,12 @@ impl Stored {
             self.unresolved.clear();
         }
         self.synced = Some(now());
-        let found = &expanded.resolution.found;
-        self.unresolved.retain(|name, _| !found.contains_key(name));
-        self.unresolved.extend(expanded.unresolved());
-        self.names.extend(expanded.names.clone());
+        let Settled {
+            names, unresolved, ..
+        } = &expanded.names;
+        self.unresolved.retain(|name, _| !names.contains_key(name));
+        self.unresolved.extend(unresolved.clone());
+        self.names.extend(names.clone());
     }
 
     /// Does only the time differ?

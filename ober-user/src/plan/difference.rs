@@ -276,10 +276,8 @@ fn lists(old: &State, new: &State, facts: &Facts, written: &mut Written) -> Vec<
 /// How many entries come and go, and the first of them.
 fn entries(synced: &Synced) -> Vec<String> {
     let (added, removed) = (synced.change.added, synced.change.removed);
-    let failed = synced
-        .unresolved
-        .keys()
-        .map(|name| format!("{name} does not resolve"));
+    let failed = synced.lacking().into_iter();
+    let failed = failed.map(|lacking| format!("not resolved: {lacking}"));
     if added + removed == 0 {
         return failed.collect();
     }

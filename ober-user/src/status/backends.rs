@@ -10,6 +10,9 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// The sources under `discover`.
     pub sources: Vec<Source>,
+    /// What sources named and is no server, each with the reason.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

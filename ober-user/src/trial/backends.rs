@@ -1,18 +1,20 @@
 //! Each server of each backend, asked once by the check of its backend.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
     api,
-    backends::{Backends, Ready},
+    backends::{Ask, Backends, Ready, With},
     check::{Answer, engine},
     config::{Check, Config, Service, check::Kind},
-    daemon, discover,
+    daemon,
+    discover::{self, own::Own},
     finding::Finding,
     haproxy::{Server, Servers},
     lists,
+    resolve::Answers,
     status::Status,
 };
 
@@ -32,7 +34,7 @@ pub(super) async fn ask(
     let (mut findings, servers) = match status {
         Some(status) => (Vec::new(), running(status)),
         None => match find(config).await {
-            Ok(ready) => (unresolved(&ready), ready.servers),
+            Ok(ready) => (lacking(&ready), ready.in_force.servers),
             Err(reason) => return vec![Finding::failed(PART, "servers", reason)],
         },
     };
@@ -77,12 +79,24 @@ async fn find(config: &Config) -> Result<Ready, String> {
     for learned in discover::engine::first(config).await {
         backends.learn(config, learned, lists::now());
     }
-    let ready = backends.prepare(config, &api::Sync::default()).await;
+    let config = Arc::new(config.clone());
+    let with = With {
+        config: &config,
+        sync: &api::Sync::default(),
+        own: &Arc::new(Own::of(&config, [])),
+        ask: Ask::All,
+    };
+    let ready = backends.draft().ready(with, &Answers::default()).await;
     ready.map_err(|error| error.to_string())
 }
 
-fn unresolved(ready: &Ready) -> Vec<Finding> {
-    let all = ready.synced.iter().flat_map(|synced| {
+/// Names without an address, and servers that are none.
+fn lacking(ready: &Ready) -> Vec<Finding> {
+    let left_out = ready.in_force.left_out.iter().flat_map(|(backend, all)| {
+        let finding = move |why: &String| Finding::failed(PART, backend, why.clone());
+        all.iter().map(finding)
+    });
+    let unresolved = ready.synced.iter().flat_map(|synced| {
         let backend = match &synced.target {
             api::Target::List(name) | api::Target::Backend(name) => name,
         };
@@ -92,7 +106,7 @@ fn unresolved(ready: &Ready) -> Vec<Finding> {
                 .advice("correct the name, or ask why the name service does not know it")
         })
     });
-    all.collect()
+    left_out.chain(unresolved).collect()
 }
 
 /// Backends that services lead to and that have no server.

@@ -39,6 +39,7 @@ fn text_of(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Erro
             thumbprint: config.acme.as_ref().map(|_| "thumbprint"),
         },
     )
+    .map(|rendered| rendered.text)
 }
 
 fn compare(name: &str, lab: &Lab, text: &str) {
@@ -224,34 +225,38 @@ fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
 fn nothing_a_user_writes_can_add_a_line() {
     let lab = Lab::new(1);
     let evil = "x\n    stats socket /tmp/evil level admin";
-    let spoil: [fn(&mut Config, &mut Servers, &str); 6] = [
-        |config, _, evil| config.services[0].name = evil.to_owned(),
-        |config, _, evil| config.workers.user = Some(evil.to_owned()),
-        |config, _, evil| config.workers.group = Some(evil.to_owned()),
-        |config, _, evil| {
+    let spoil: [fn(&mut Config, &str); 5] = [
+        |config, evil| config.services[0].name = evil.to_owned(),
+        |config, evil| config.workers.user = Some(evil.to_owned()),
+        |config, evil| config.workers.group = Some(evil.to_owned()),
+        |config, evil| {
             let storage = config.backends.get_mut("storage").unwrap();
             let check = storage.check.as_mut().unwrap();
             if let Kind::Http(http) = &mut check.kind {
                 evil.clone_into(&mut http.path);
             }
         },
-        |config, _, evil| {
+        |config, evil| {
             let storage = config.backends.get_mut("storage").unwrap();
             let check = storage.check.as_mut().unwrap();
             if let Kind::Http(http) = &mut check.kind {
                 http.host = Some(evil.to_owned());
             }
         },
-        |_, servers, evil| servers.get_mut("storage").unwrap()[0].name = evil.to_owned(),
     ];
     for (index, spoil) in spoil.iter().enumerate() {
-        let (mut config, mut servers) = (lab.config.clone(), lab.servers.clone());
-        spoil(&mut config, &mut servers, evil);
+        let mut config = lab.config.clone();
+        spoil(&mut config, evil);
         assert!(
-            text_of(&lab, &config, &servers).is_err(),
+            text_of(&lab, &config, &lab.servers).is_err(),
             "spoiled place {index}"
         );
     }
+    // What a source says costs its own server alone.
+    let mut servers = lab.servers.clone();
+    servers.get_mut("storage").unwrap()[0].name = evil.to_owned();
+    let text = text_of(&lab, &lab.config, &servers).unwrap();
+    assert!(!text.contains("evil"), "{text}");
 }
 
 #[test]

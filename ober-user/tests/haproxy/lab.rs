@@ -277,6 +277,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
             ipv6_prefixes: 1,
             expansion: 1,
             steer_queue: 2048,
+            servers: 1000,
         },
         resolve: Resolve {
             interval: Duration::ZERO,

@@ -1,10 +1,19 @@
 //! The decoders and how much memory each may ask for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+};
 
 use ober_common::packet::{Link, Near, Parsed, Plain, link, parse, plain_ipv4, plain_ipv6};
 use ober_user::{
     bfd::Control,
+    config::{
+        discover::Json,
+        tls_client::{Tls, Verify},
+        url::{Endpoint, Url},
+    },
+    discover::json::read,
     vrrp::{neighbour, packet::Advertisement},
 };
 
@@ -22,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them, by name.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
     target("bfd", bfd, 0, 0),
     target("bgp", bgp::stream, 400, 2048),
     target("bgp-attributes", bgp::attributes, 400, 4096),
@@ -40,6 +49,8 @@ pub const ALL: [Target; 9] = [
         12 * hostlist::MOST,
         64 * 1024,
     ),
+    // Few servers are kept, each once; a text that has escapes is copied, and an error quotes what it is about.
+    target("json", json, 16, 64 * 1024),
     target("neighbour", claims, 0, 0),
     target("packet", packet, 0, 0),
     // 17 bytes are kept for an address of 4, in a list that grows by doubling, and good ones are read twice.
@@ -89,6 +100,31 @@ fn bfd(bytes: &[u8]) {
         // The length may say more than is read.
         said[3] = bytes[3];
         assert_eq!(said, bytes[..said.len()]);
+    }
+}
+
+fn json(bytes: &[u8]) {
+    let pointers = ["", "/host", "/port", "/weight", "/tier", "/name"].map(str::to_owned);
+    let [items, host, port, weight, tier, name] = pointers;
+    let json = Json {
+        at: Url {
+            at: Endpoint::Unix("/".into()),
+            path: "/".to_owned(),
+        },
+        tls: Tls {
+            verify: Verify::Nobody,
+            name: None,
+            identity: None,
+        },
+        items,
+        host,
+        port,
+        weight,
+        tier,
+        name,
+    };
+    if let Ok(found) = read(bytes, &json, NonZeroU16::MIN, hostlist::MOST) {
+        assert!(found.len() <= hostlist::MOST);
     }
 }
 

@@ -68,7 +68,7 @@ fn write(
         thumbprint: None,
     };
     shelf::fill(config, lists::now())?;
-    let mut text = render(config, servers, place)?;
+    let mut text = render(config, servers, place)?.text;
     for (index, key) in keys(config).iter().enumerate() {
         text = text.replace(
             &format!("\"fd@${{{}}}\"", variable(index)),

@@ -71,6 +71,49 @@ fn a_missing_certificate_is_named_with_what_to_do() {
 }
 
 #[test]
+fn expressions_are_judged_by_validate_and_by_run_alike_with_their_line() {
+    for (written, advice) in [
+        (
+            "[lists.x]\nsources = [\"10.0.0.1 - 10.0.0.9\"]\n",
+            "write 10.0.0.1-10.0.0.9",
+        ),
+        (
+            "[lists.x]\nsources = [\"10.0.0.1/24\"]\n",
+            "write 10.0.0.0/24",
+        ),
+        (
+            "[backends.x]\nservers = [\"http://172.31.9.2:9000\"]\n",
+            "write 172.31.9.2:9000",
+        ),
+        (
+            "[backends.x]\nservers = [\"fd00::2:9000\"]\n",
+            "write [fd00::2:9000] or [fd00::2]:9000",
+        ),
+    ] {
+        let node = Node::with("expressions", &format!("\n{written}"));
+        for command in ["validate", "run"] {
+            let refused = node.run(&[command]);
+            assert_eq!(refused.code, 2, "{command} {written}: {refused:?}");
+            for words in ["ober.toml:27:", advice] {
+                assert!(refused.err.contains(words), "{words}: {}", refused.err);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slurm_configuration_that_is_away_is_a_warning() {
+    let node = Node::with("slurm", "\n[resolve]\nslurm_conf = \"gone.conf\"\n");
+    let good = node.run(&["validate"]);
+    assert_eq!(good.code, 0, "{good:?}");
+    assert!(
+        good.out
+            .contains("warning: resolve.slurm_conf: No such file"),
+        "{good:?}"
+    );
+}
+
+#[test]
 fn a_missing_haproxy_is_named_with_what_to_do() {
     let missing = validate("\n[workers]\nhaproxy = \"/nonexistent/haproxy\"\n");
     assert_eq!((missing.code, missing.out.as_str()), (2, ""), "{missing:?}");

@@ -1,10 +1,12 @@
 //! `acl add`, `remove`, `show` and `check`, with a daemon and on what it left pinned.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use ober_tests::{
     lab::{VIP4, VIP6, client4, client6},
-    stage::Stage,
+    mounts,
+    names::{NameServer, Says},
+    stage::{Settings, Stage},
 };
 use serde_json::json;
 
@@ -161,4 +163,76 @@ fn a_file_of_which_little_changed_makes_the_list_what_it_says_now() {
         "10.4.0.4\n",
         "0 added, 2 removed, 19997 on it",
     );
+}
+
+#[test]
+fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
+    let stage = serving("slips", "[lists.extra]\n");
+    let sync = ["sync", "--frontend-http", "10.1.0.0/24,10.2.0.1"];
+    acl(&stage, &sync).says(0, &["2 on it"]);
+    let before = crate::lists(&stage);
+    for (arguments, advice) in [
+        (
+            &["remove", "frontend-http", "10.1.0.10 - 10.1.0.20"][..],
+            "write 10.1.0.10-10.1.0.20",
+        ),
+        (
+            &["remove", "frontend-http", "10.1.0.10", "-", "10.1.0.20"],
+            "without blanks",
+        ),
+        (
+            &["add", "extra", "10.3.0.1 - 10.3.0.9"],
+            "write 10.3.0.1-10.3.0.9",
+        ),
+        (&["add", "extra", "10.3.0.1,-"], "without blanks"),
+        (
+            &["sync", "--frontend-http", "10.1.0.10-20"],
+            "write 10.1.0.10-10.1.0.20",
+        ),
+        (
+            &["sync", "--frontend-http", "10.1.0.10..20"],
+            "write 10.1.0.10-10.1.0.20",
+        ),
+        (&["add", "extra", "010.8.8.8-010.8.8.9"], "both ends whole"),
+        (
+            &["add", "extra", "10.0.0.0/255.255.255.0"],
+            "write 10.0.0.0/24",
+        ),
+        (&["add", "extra", "fe80::1%in0"], "write fe80::1 alone"),
+        (&["add", "extra", "a..b"], "remove a dot"),
+    ] {
+        // Were anything of it standard input, this would be on the list.
+        crate::acl_with_input(&stage, arguments, "10.9.9.9\n").says(2, &[advice]);
+    }
+    assert_eq!(crate::lists(&stage), before);
+}
+
+#[test]
+fn what_is_added_again_means_what_it_means_now_and_nothing_it_meant_before() {
+    let mut stage = Stage::new("again", &Settings::default()).expect("build the stage");
+    let server = NameServer::start(&stage.cluster.node).expect("a name server");
+    let conf = "nameserver 127.0.0.1\n";
+    let conf = stage.cluster.lab.write("resolv.conf", conf).expect("write");
+    let bound = [mounts::bind(&conf, Path::new("/etc/resolv.conf"))];
+    mounts::start(&mut stage, &bound).expect("start with a name server of its own");
+    let address = |text: &str| -> IpAddr { text.parse().expect("address") };
+    let says = |name: &str, text: &str| server.tell(name, &Says::Addresses(vec![address(text)]));
+    says("n1", "10.60.1.1");
+    says("n2", "10.60.1.2");
+    for sync in ["n1,n2", "n1 n2"] {
+        says("n1", "10.60.1.1");
+        acl(&stage, &["sync", "--frontend-http", sync]).says(0, &["2 on it"]);
+        says("n1", "10.60.1.11");
+        acl(&stage, &["add", "frontend-http", "n1"]).says(0, &["2 on it"]);
+        assert!(
+            !listed(&stage, address("10.60.1.1")),
+            "nobody names it any more"
+        );
+        assert!(listed(&stage, address("10.60.1.11")) && listed(&stage, address("10.60.1.2")));
+    }
+    // The same expression again: it was taken from its place and stands at the end.
+    acl(&stage, &["add", "frontend-http", "n3,10.60.1.3"]).says(3, &["3 on it"]);
+    says("n1", "10.60.1.12");
+    acl(&stage, &["add", "frontend-http", "n1"]).says(3, &["3 on it"]);
+    assert!(!listed(&stage, address("10.60.1.11")) && listed(&stage, address("10.60.1.3")));
 }

@@ -5,11 +5,13 @@
 )]
 
 mod change;
+mod dead_names;
 mod hand;
 mod interrupted;
 mod names;
 mod routers;
 mod servers;
+mod slurm;
 
 use std::{net::IpAddr, process::Output, time::Duration};
 

@@ -139,9 +139,9 @@ fn standard_input_is_kept_used_again_and_never_lost_to_a_later_fault_or_change()
     stage.kill().expect("kill the daemon");
     stage.start().expect("start again");
     assert_eq!(lists(&stage), before);
-    // `-` may stand among other expressions.
+    // Among other expressions `-` would be a slip in a range.
     let mixed = ["sync", "--frontend-http", "10.1.0.7,-,10.1.0.8"];
-    acl_with_input(&stage, &mixed, "10.1.0.1\n").says(0, &["3 on it"]);
+    acl_with_input(&stage, &mixed, "10.1.0.1\n").says(2, &["write 10.1.0.7-10.1.0.8"]);
     acl(&stage, &["sync", "--refresh"]).says(0, &["0 added, 0 removed, 3 on it"]);
     // A whole new list forgets the old texts, on disk too.
     acl_with_input(&stage, &sync, "10.1.0.9\n").says(0, &["1 added, 3 removed, 1 on it"]);

@@ -31,6 +31,7 @@ const LIMITS: Limits = Limits {
     ipv6_prefixes: 64,
     expansion: 1000,
     steer_queue: 2048,
+    servers: 1000,
 };
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;

@@ -76,7 +76,7 @@ async fn change(route53: &Route53, action: &str, records: &Records) -> Result<St
     Ok(inside(&answer, "Id").unwrap_or_default().to_owned())
 }
 
-/// Names are host names and values are base64url, so nothing in them is special to XML.
+/// Names are those of the order and values are base64url. Whatever they are, they stay text.
 fn body(action: &str, records: &Records) -> String {
     let mut changes = String::new();
     for (name, values) in records {
@@ -84,15 +84,17 @@ fn body(action: &str, records: &Records) -> String {
             // Writing to a String cannot fail.
             write!(
                 text,
-                "<ResourceRecord><Value>\"{value}\"</Value></ResourceRecord>"
+                "<ResourceRecord><Value>\"{}\"</Value></ResourceRecord>",
+                escaped(value)
             )
             .unwrap_or_default();
             text
         });
         write!(
             changes,
-            "<Change><Action>{action}</Action><ResourceRecordSet><Name>{name}.</Name><Type>TXT</Type><TTL>60</TTL>\
-             <ResourceRecords>{values}</ResourceRecords></ResourceRecordSet></Change>"
+            "<Change><Action>{action}</Action><ResourceRecordSet><Name>{}.</Name><Type>TXT</Type><TTL>60</TTL>\
+             <ResourceRecords>{values}</ResourceRecords></ResourceRecordSet></Change>",
+            escaped(name)
         )
         .unwrap_or_default();
     }
@@ -101,6 +103,11 @@ fn body(action: &str, records: &Records) -> String {
          xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><ChangeBatch><Changes>{changes}</Changes>\
          </ChangeBatch></ChangeResourceRecordSetsRequest>"
     )
+}
+
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
 async fn ask(route53: &Route53, method: &str, path: &str, body: &str) -> Result<String, Error> {
@@ -287,6 +294,18 @@ mod tests {
             };
             assert_eq!(field(head, "authorization"), signing.header(&route53));
         }
+    }
+
+    #[test]
+    fn whatever_a_name_is_it_stays_one_name() {
+        let name = "x</Name><Type>\"&".to_owned();
+        let body = body("UPSERT", &[(name, vec!["</Value>".to_owned()])].into());
+        assert_eq!(body.matches("<Name>").count(), 1);
+        assert!(
+            body.contains("<Name>x&lt;/Name&gt;&lt;Type&gt;&quot;&amp;.</Name>"),
+            "{body}"
+        );
+        assert!(body.contains("<Value>\"&lt;/Value&gt;\"</Value>"), "{body}");
     }
 
     #[tokio::test]

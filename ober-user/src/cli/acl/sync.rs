@@ -17,8 +17,8 @@ use crate::{
     config::{Config, FRONTEND_HTTP, ROUTERS},
 };
 
-const EXPR: &str = "An expression: names, addresses, ranges such as n[01-08] and 10.0.0.[1-254], prefixes, @FILE, or \
-- for standard input. \"\" names nobody.";
+const EXPR: &str = "An expression: names, addresses, ranges such as n[01-08], 10.0.0.[1-254] and 10.0.0.1-10.0.1.9, prefixes, \
+@FILE; or - alone for standard input. \"\" names nobody.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPR)]
@@ -256,16 +256,8 @@ fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error
             screen.line(format_args!("  {mark} and more"))?;
         }
     }
-    for (name, reason) in &synced.unresolved {
-        let kept = if synced.kept.contains(name) {
-            "; keeps its earlier addresses"
-        } else {
-            ""
-        };
-        let line = screen.paint(
-            format_args!("not resolved: {name}: {reason}{kept}"),
-            Tone::Bad,
-        );
+    for lacking in synced.lacking() {
+        let line = screen.paint(format_args!("not resolved: {lacking}"), Tone::Bad);
         screen.line(format_args!("  {line}"))?;
     }
     Ok(())

@@ -55,6 +55,7 @@ pub(super) struct Depreference {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Neighbour {
     /// Its address. Must be written.
+    #[serde(deserialize_with = "crate::config::scalar::address")]
     pub(super) address: Key<IpAddr>,
     /// TCP port it listens on.
     pub(super) port: Key<NonZeroU16>,
@@ -74,6 +75,7 @@ pub(super) struct Neighbour {
     /// It is at most this many hops away; left out: an external neighbour is on the same link.
     pub(super) multihop: Key<u8>,
     /// Address of this node to connect from.
+    #[serde(deserialize_with = "crate::config::scalar::address")]
     pub(super) source: Key<IpAddr>,
     /// Interface that is the only way to it; or its VRF.
     pub(super) interface: Key<String>,
@@ -90,6 +92,7 @@ pub(super) struct Neighbour {
     /// Offer IPv4 routes with an IPv6 next hop.
     pub(super) extended_next_hop: Key<bool>,
     /// Next hops instead of the session's own addresses, at most one of each family.
+    #[serde(deserialize_with = "crate::config::scalar::addresses")]
     pub(super) next_hops: Vec<At<IpAddr>>,
     /// Longest TCP segment either side sends, in bytes; left out: as the path has it.
     pub(super) mss: Key<u16>,
@@ -116,8 +119,10 @@ pub(super) enum FamilyName {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Announcement {
     /// VIPs this is about; left out: all.
+    #[serde(deserialize_with = "crate::config::scalar::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// Addresses of the neighbours this is about; left out: all.
+    #[serde(deserialize_with = "crate::config::scalar::addresses")]
     pub(super) neighbours: Vec<At<IpAddr>>,
     /// `false`: they are not told of these VIPs.
     pub(super) announce: Key<bool>,

@@ -31,7 +31,7 @@ impl Discover {
         let about = match &self.kind {
             Kind::Static(found) => found
                 .first()
-                .map(|first| first.host.clone())
+                .map(|first| first.host().to_string())
                 .unwrap_or_default(),
             Kind::Hostlist(expressions) => expressions.join(","),
             Kind::Dns { name, .. } | Kind::Srv { name, .. } => name.clone(),

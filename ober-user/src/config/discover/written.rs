@@ -18,7 +18,10 @@ use super::{
     },
     Ask, Consul, Discover, Docker, FailPolicy, Json, Kind,
 };
-use crate::discover::{Found, dns, lines};
+use crate::{
+    discover::{Found, lines},
+    resolve::dns::read_name,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The groups a pattern may name; the first it must.
@@ -148,11 +151,12 @@ impl Judge<'_> {
         &mut self,
         written: Vec<At<Raw>>,
         port: NonZeroU16,
+        most: usize,
     ) -> Vec<Discover> {
         let mut names = BTreeSet::new();
         let mut sources = Vec::new();
         for At { value, span } in written {
-            if let Some(source) = self.discovery(value, &span, port) {
+            if let Some(source) = self.discovery(value, &span, port, most) {
                 if !names.insert(source.name()) {
                     let message = format!("the source `{}` is written twice", source.name());
                     self.refuse(Fault::new(span, message));
@@ -163,7 +167,13 @@ impl Judge<'_> {
         sources
     }
 
-    fn discovery(&mut self, raw: Raw, span: &Span, port: NonZeroU16) -> Option<Discover> {
+    fn discovery(
+        &mut self,
+        raw: Raw,
+        span: &Span,
+        port: NonZeroU16,
+        most: usize,
+    ) -> Option<Discover> {
         let Some(kind) = raw.kind.0.as_ref().map(|at| at.value) else {
             let message = "a source without `kind`";
             let help = "`static`, `hostlist`, `dns`, `srv`, `docker`, `json`, `exec`, `plaintext` or `consul`";
@@ -184,14 +194,21 @@ impl Judge<'_> {
             interval: self.period_or_none("interval", raw.interval.clone(), SECOND * 10),
             timeout: self.period("timeout", raw.timeout.clone(), SECOND * 5),
             failure: raw.failpolicy.clone().or(FailPolicy::KeepLast),
-            kind: self.discovery_kind(kind, raw, span, port),
+            kind: self.discovery_kind(kind, raw, span, port, most),
         })
     }
 
-    fn discovery_kind(&mut self, kind: Kinds, raw: Raw, span: &Span, port: NonZeroU16) -> Kind {
+    fn discovery_kind(
+        &mut self,
+        kind: Kinds,
+        raw: Raw,
+        span: &Span,
+        port: NonZeroU16,
+        most: usize,
+    ) -> Kind {
         match kind {
             Kinds::Static => Kind::Static(self.lines(raw.servers, raw.port.or(port))),
-            Kinds::Hostlist => Kind::Hostlist(self.expressions(raw.servers)),
+            Kinds::Hostlist => Kind::Hostlist(self.servers(raw.servers, raw.port.or(port), most)),
             Kinds::Dns => {
                 let (name, ask) = self.lookup(raw, span);
                 Kind::Dns { name, ask }
@@ -241,9 +258,8 @@ impl Judge<'_> {
     fn lookup(&mut self, raw: Raw, span: &Span) -> (String, Ask) {
         let place = raw.lookup.span();
         let name = self.needed("lookup", raw.lookup, span, "_s3._tcp.example.net");
-        if dns::read_name(&name).is_none() {
-            let message = format!("`{name}` is no name the DNS could hold");
-            self.refuse(Fault::new(place, message));
+        if let Err(why) = read_name(&name) {
+            self.refuse(Fault::new(place, why.to_string()));
         }
         let ask = Ask {
             server: raw.nameserver.0.map(|at| at.value),

@@ -127,10 +127,10 @@ fn variables_are_put_into_strings_before_they_are_judged() {
         .variables
         .insert("PORT".to_owned(), "9000".to_owned());
     let text =
-        "[node]\ninterfaces=['a']\nmetrics='127.0.0.1:${PORT}'\n[lists.a]\nsources=['x$${PORT}']";
+        "[node]\ninterfaces=['a']\nmetrics='127.0.0.1:${PORT}'\n[lists.a]\nsources=['@/x$${PORT}']";
     let config = place.parse(text).unwrap();
     assert_eq!(config.node.metrics.port(), 9000);
-    assert_eq!(config.lists["a"].sources, ["x${PORT}"]);
+    assert_eq!(config.lists["a"].sources, ["@/x${PORT}"]);
 }
 
 #[test]

@@ -277,3 +277,41 @@ fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
     assert_eq!(of(AtLeast::Percent(100)), [1, 1, 3, 4]);
     assert_eq!(of(AtLeast::Number(2)), [2, 2, 2, 2]);
 }
+
+/// A configuration with so many of each of these.
+fn large(count: usize) -> String {
+    let head = "[node]\ninterfaces = ['eth1']\n[limits]\nservers = 100000\n[backends.rgw]\n";
+    let servers = (0..count * 10).map(|number| format!("'n{number}:80', "));
+    let services = (0..count).map(|number| {
+        format!(
+            "[[services]]\nname = 's{number}'\nvips = ['10.9.{number}.1', '10.9.{number}.2']\nbackend = 'rgw'\n\
+             listeners = [{{ port = 80, access = 'open' }}]\n"
+        )
+    });
+    let neighbours = (0..count).map(|number| {
+        format!("[[bgp.neighbours]]\naddress = '10.8.{number}.1'\nas = 65000\nmultihop = 2\n")
+    });
+    let sources =
+        (0..count * 10).map(|number| format!("'10.7.{}.{}', ", number >> 8, number & 255));
+    [
+        head.to_owned(),
+        format!("servers = [{}]\n", servers.collect::<String>()),
+        services.collect(),
+        "[bgp]\nas = 65001\n".to_owned(),
+        neighbours.collect(),
+        format!(
+            "[lists.large]\nsources = [{}]\n",
+            sources.collect::<String>()
+        ),
+    ]
+    .concat()
+}
+
+#[test]
+fn ten_times_the_services_vips_neighbours_servers_and_entries_are_ten_times_the_work() {
+    let place = Place::new();
+    crate::scale::linear([1, 10], large, |text| {
+        let config = place.parse(text).unwrap();
+        std::hint::black_box(crate::plan::State::of(&config));
+    });
+}

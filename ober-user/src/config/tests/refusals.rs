@@ -48,7 +48,7 @@ check = false
             "9: `lots` is not a number or \"auto\"",
             "10: `1 hour` is not a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"",
             "11: invalid type: string \"one\", expected u32",
-            "13: invalid IP address syntax",
+            "13: \"192.0.2\" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros or blanks",
             "15: invalid value: integer `0`, expected a nonzero u16",
             "17: invalid value: integer `70000`, expected a nonzero u16",
             "19: unknown value `leastcon` | did you mean `leastconn`?",
@@ -90,7 +90,6 @@ ipv4_pages = 2
 expansion = 100000000
 [resolve]
 timeout = "25d"
-slurm_conf = "none.conf"
 "#;
     assert_eq!(
         Place::new().problems(text),
@@ -112,7 +111,6 @@ slurm_conf = "none.conf"
             "18: `ipv4_pages` is 2, but must be from 3 to 65535",
             "19: `expansion` is 100000000, but must be from 1 to 16777216",
             "21: `timeout` is longer than 24 days, the most HAProxy can count",
-            "22: `slurm_conf` @/none.conf: No such file or directory (os error 2) | correct the path or leave the key out",
         ]
     );
 }
@@ -413,7 +411,7 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
     );
     assert_eq!(
         source("kind='static'\nservers=['a:0']"),
-        ["5: `a:0` is no server; write `host:port`, `[address]:port` or `host`"]
+        ["5: `a:0` is no server: not a port; write a number from 1 to 65535 after the ':'"]
     );
     assert_eq!(
         source("kind='static'\nservers=['a w=1']"),
@@ -543,5 +541,85 @@ interfaces = "most"
             "15: `sni` is `a b`, but must be a name in DNS | leave it out to ask for no name; an address is never asked for by name",
             "16: `hold` is longer than `hold_max`",
         ]
+    );
+}
+
+/// What is said of each of these where it stands alone in line 4.
+fn judged(place: &Place, before: &str, after: &str, cases: &[(&str, &str)]) {
+    for (written, told) in cases {
+        let text = format!("[node]\ninterfaces = ['a']\n{before}'{written}'{after}\n");
+        let problems = place.problems(&text);
+        let [problem] = &problems[..] else {
+            panic!("{written}: {problems:?}")
+        };
+        assert!(
+            problem.starts_with("4: ") && problem.contains(told),
+            "{written}: {problem}"
+        );
+    }
+}
+
+#[test]
+fn sources_of_lists_are_judged_where_they_are_written() {
+    let cases = [
+        ("10.0.0.1/24", "write 10.0.0.0/24 for the network"),
+        ("-", "it belongs to a command"),
+        ("10.0.0.*", "write 10.0.0.0/24"),
+        ("10.0.0.1:80", "a port belongs to servers only"),
+        (
+            "n[0-9999999]",
+            "over the limit of 1000000; use a prefix, or raise limits.expansion",
+        ),
+        ("10.0.0.0/255.255.255.0", "write 10.0.0.0/24"),
+        ("fe80::1%eth0", "write fe80::1 alone"),
+        (
+            "10.0.0.1 - 10.0.0.9",
+            "write 10.0.0.1-10.0.0.9 (column 10 of it)",
+        ),
+        ("10.1.0.10-20", "write 10.1.0.10-10.1.0.20"),
+        ("a..b", "remove a dot"),
+        ("n[1-", "add ']'"),
+        ("@", "followed by the path of a file"),
+    ];
+    judged(&Place::new(), "[lists.x]\nsources = ['n1', ", "]", &cases);
+}
+
+#[test]
+fn servers_are_judged_where_they_are_written() {
+    let cases = [
+        ("http://172.31.9.2:9000", "write 172.31.9.2:9000 alone"),
+        ("172.31.9.2:0", "from 1 to 65535"),
+        ("172.31.9.0/24", "a prefix cannot be a server"),
+        ("fd00::2:9000", "write [fd00::2:9000] or [fd00::2]:9000"),
+        ("n[1-5000]", "over the limit of 4096; raise limits.servers"),
+        ("n[1-2]:80 colour=3", "says nothing about servers"),
+        ("host.1:80", "is a number, not a name"),
+        ("10.1.0.10-20:80", "both ends whole"),
+    ];
+    judged(
+        &Place::new(),
+        "[backends.b]\nservers = ['n1', ",
+        "]",
+        &cases,
+    );
+}
+
+#[test]
+fn files_of_names_start_beside_the_configuration() {
+    let place = Place::new();
+    let text = "[node]\ninterfaces = ['a']\n[lists.x]\nsources = ['n1,@hosts.txt', '@/nonexistent']\n[backends.b]\n\
+                servers = ['@rgw.txt weight=2']\n[[backends.b.discover]]\nkind = 'hostlist'\nservers = ['@more.txt']\n";
+    let config = place.parse(text).unwrap();
+    let beside = |file: &str| format!("@{}", place.path(file).display());
+    let sources = [
+        format!("n1,{}", beside("hosts.txt")),
+        "@/nonexistent".into(),
+    ];
+    assert_eq!(config.lists["x"].sources, sources);
+    let backend = &config.backends["b"];
+    assert_eq!(backend.servers, [format!("{} weight=2", beside("rgw.txt"))]);
+    assert_eq!(
+        backend.discover[0].kind,
+        discover::Kind::Hostlist(vec![beside("more.txt")])
     );
 }

@@ -58,7 +58,7 @@ fn a_protocol_has_its_own_keys_and_no_others() {
         ),
         (
             with(SECURE, "proxy_from = ['10.0.0.0/33']"),
-            "11: `10.0.0.0/33` is no address and no prefix | such as \"192.0.2.1\" or \"192.0.2.0/24\"",
+            "11: `proxy_from`: \"10.0.0.0/33\" is not a prefix; write 10.0.0.0/8 or fd00::/8 | such as \"192.0.2.1\" or \"192.0.2.0/24\"",
         ),
     ] {
         let problems = Place::new().problems(&text);
@@ -169,7 +169,11 @@ fn a_rule_that_says_nothing_is_refused() {
         ("'allow'", "it does not say who"),
         (
             "'allow rgw01'",
-            "`rgw01` is no address, no prefix and not `all`",
+            "it wants an address, a prefix or `all`, and \"rgw01\" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros or blanks",
+        ),
+        (
+            "'allow 10.5.0.1/16', 'deny all'",
+            "it wants an address, a prefix or `all`, and 10.5.0.1/16 has bits set behind its length; write 10.5.0.0/16 for the network, or the address alone",
         ),
         ("'deny all port=1'", "`port=1` is no condition"),
         ("'deny all method=put'", "`method=put` is no condition"),

@@ -10,7 +10,10 @@ mod drift;
 mod tests;
 mod text;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 pub(super) use self::{
     command::{Command, Verb},
@@ -112,10 +115,12 @@ struct Steps<'a> {
 impl Steps<'_> {
     /// What is done first, and what last; or why it cannot be done.
     fn find(&self, first: &mut Vec<Command>, last: &mut Vec<Command>) -> Result<(), String> {
-        self.order()?;
+        let old: HashMap<&str, &Server> = by_name(self.before);
+        let new: HashMap<&str, &Server> = by_name(&self.backend.servers);
+        self.order(&new)?;
         for server in &self.backend.servers {
             let key = Key::new(self.name, server);
-            let before = self.before.iter().find(|old| old.name == server.name);
+            let before = old.get(server.name.as_str());
             match (before, self.leaving.get(&key)) {
                 (Some(before), _) => first.extend(self.changed(&key, before, server)?),
                 (None, Some(before)) => {
@@ -138,9 +143,8 @@ impl Steps<'_> {
                 (None, None) => first.extend(add(&key, self.backend, server)),
             }
         }
-        let stays = |old: &&Server| self.backend.servers.iter().any(|new| new.name == old.name);
-        let gone = self.before.iter().filter(|old| !stays(old));
-        for old in gone {
+        let gone = self.before.iter();
+        for old in gone.filter(|old| !new.contains_key(old.name.as_str())) {
             last.extend(leave(&Key::new(self.name, old)));
         }
         Ok(())
@@ -168,24 +172,28 @@ impl Steps<'_> {
     }
 
     /// Where the order or the number of servers counts, it must stay.
-    fn order(&self) -> Result<(), String> {
-        let names = |servers: &[Server]| -> Vec<String> {
-            servers.iter().map(|server| server.name.clone()).collect()
-        };
-        let (mut before, after) = (names(self.before), names(&self.backend.servers));
+    fn order(&self, new: &HashMap<&str, &Server>) -> Result<(), String> {
+        let after = names(&self.backend.servers);
         match self.backend.method {
             Method::Dynamic => Ok(()),
-            Method::Static if before == after => Ok(()),
             Method::Static => {
-                Err("servers come or go, and `iphash` has a table made at the start".to_owned())
+                let same = names(self.before).eq(after);
+                let why = "servers come or go, and `iphash` has a table made at the start";
+                same.then_some(()).ok_or_else(|| why.to_owned())
             }
             Method::Ordered => {
-                before.retain(|name| after.contains(name));
-                if before == after {
-                    return Ok(());
-                }
-                Err("servers come, and for `first` their order counts".to_owned())
+                let stays = names(self.before).filter(|name| new.contains_key(name));
+                let why = "servers come, and for `first` their order counts";
+                stays.eq(after).then_some(()).ok_or_else(|| why.to_owned())
             }
         }
     }
+}
+
+fn names(servers: &[Server]) -> impl Iterator<Item = &str> {
+    servers.iter().map(|server| server.name.as_str())
+}
+
+fn by_name(servers: &[Server]) -> HashMap<&str, &Server> {
+    names(servers).zip(servers).collect()
 }

@@ -179,6 +179,30 @@ fn who_comes_back_before_it_has_left_is_taken_as_it_is_or_needs_another_process(
     );
 }
 
+#[test]
+fn ten_times_the_servers_are_ten_times_the_work() {
+    let lines = |count: usize, name: &str| {
+        let line = |number| format!("{name}{number} 10.0.{}.{}:80", number >> 8, number & 255);
+        (0..count).map(line).collect::<Vec<_>>()
+    };
+    for method in ["leastconn", "first", "source\n    hash-type map-based"] {
+        let make = |count: usize| {
+            let text = |name: &str| {
+                let lines = lines(count, name);
+                text(
+                    method,
+                    &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+                )
+            };
+            [text("a"), text("b")]
+        };
+        crate::scale::linear([100, 1000], make, |[one, other]| {
+            std::hint::black_box(compare(one, other, &Leaving::new()));
+            std::hint::black_box(compare(one, &one.replace("a1 ", "a1x "), &Leaving::new()));
+        });
+    }
+}
+
 /// HAProxy as its socket knows it: what each server is, and whether it gets connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model(BTreeMap<Key, (String, u16, u32, bool)>);

@@ -7,7 +7,7 @@ use super::{
     bind::terms,
     early,
     text::{Lines, Words, limit, quote, time, token},
-    tier::{Role, role},
+    tier::{Role, Tiers},
 };
 use crate::{
     certificates::shelf,
@@ -30,8 +30,21 @@ pub(super) struct Section<'a> {
     pub(super) servers: &'a [Server],
 }
 
+/// What a server's line says of its place among the others.
+#[derive(Clone, Copy)]
+struct Place {
+    number: Option<u32>,
+    weight: Option<u16>,
+    role: Role,
+}
+
 impl Section<'_> {
-    pub(super) fn render(&self, backend: &Backend) -> Result<String, Error> {
+    /// The section; a server that cannot be written is left out of it, with the reason in `left_out`.
+    pub(super) fn render(
+        &self,
+        backend: &Backend,
+        left_out: &mut Vec<Error>,
+    ) -> Result<String, Error> {
         let name = token("backend name", self.name)?;
         let mut lines = Lines::new(&format!("backend {name}"));
         if !self.http {
@@ -75,7 +88,7 @@ impl Section<'_> {
         if let Some(check) = &backend.check {
             Self::checks(&mut lines, check, backend.tls.is_some())?;
         }
-        self.servers(&mut lines, backend)?;
+        left_out.extend(self.servers(&mut lines, backend));
         Ok(lines.end())
     }
 
@@ -110,43 +123,52 @@ impl Section<'_> {
         Ok(())
     }
 
-    fn servers(&self, lines: &mut Lines, backend: &Backend) -> Result<(), Error> {
-        let roles: Vec<Role> = self
-            .servers
-            .iter()
-            .map(|server| role(self.servers, server))
-            .collect();
+    fn servers(&self, lines: &mut Lines, backend: &Backend) -> Vec<Error> {
         // Without backup servers too: they may come while the worker runs.
         lines.add("option allbackups");
+        let tiers = Tiers::of(self.servers);
         let weights = balance::weights(backend.balance, self.servers);
         let numbers = balance::numbers(self.servers);
-        let places = roles.into_iter().zip(weights).zip(numbers);
-        for (server, ((role, weight), number)) in self.servers.iter().zip(places) {
-            let name = token("server name", &server.name)?;
-            let mut line = Words::new(format_args!("server {name} {}", address(server)));
-            if backend.balance == Balance::IpHash1 {
-                line.add(format_args!("id {number}"));
+        let mut left_out = Vec::new();
+        for (server, (weight, number)) in self.servers.iter().zip(weights.into_iter().zip(numbers))
+        {
+            let place = Place {
+                number: (backend.balance == Balance::IpHash1).then_some(number),
+                weight,
+                role: tiers.role(server.standing.tier),
+            };
+            match self.server(backend, server, place) {
+                Ok(line) => lines.add(line),
+                Err(error) => left_out.push(error),
             }
-            if let Some(weight) = weight {
-                line.add(format_args!("weight {weight}"));
-            }
-            self.capacity(&mut line, backend, server);
-            match backend.proxy_protocol {
-                Some(ProxyVersion::V1) => line.add("send-proxy"),
-                Some(ProxyVersion::V2) => line.add("send-proxy-v2"),
-                None => {}
-            }
-            if let Some(tls) = &backend.tls {
-                secure(&mut line, tls, server, self.run)?;
-            }
-            match role {
-                Role::First => {}
-                Role::Backup => line.add("backup"),
-                Role::Held => line.add("backup disabled"),
-            }
-            lines.add(line);
         }
-        Ok(())
+        left_out
+    }
+
+    fn server(&self, backend: &Backend, server: &Server, place: Place) -> Result<Words, Error> {
+        let name = token("server name", &server.name)?;
+        let mut line = Words::new(format_args!("server {name} {}", address(server)));
+        if let Some(number) = place.number {
+            line.add(format_args!("id {number}"));
+        }
+        if let Some(weight) = place.weight {
+            line.add(format_args!("weight {weight}"));
+        }
+        self.capacity(&mut line, backend, server);
+        match backend.proxy_protocol {
+            Some(ProxyVersion::V1) => line.add("send-proxy"),
+            Some(ProxyVersion::V2) => line.add("send-proxy-v2"),
+            None => {}
+        }
+        if let Some(tls) = &backend.tls {
+            secure(&mut line, tls, server, self.run)?;
+        }
+        match place.role {
+            Role::First => {}
+            Role::Backup => line.add("backup"),
+            Role::Held => line.add("backup disabled"),
+        }
+        Ok(line)
     }
 
     fn capacity(&self, line: &mut Words, backend: &Backend, server: &Server) {

@@ -1,6 +1,6 @@
 //! How a backend chooses among its servers: its lines, and the number and weight each server gets for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Server;
 use crate::config::Balance;
@@ -33,16 +33,14 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
             written.map(|weight| Some(weight * factor)).collect()
         }
         Balance::Weight => {
-            let alone = |tier: u8| {
-                let mut same = servers.iter().filter(|server| server.standing.tier == tier);
-                same.all(|server| server.standing.weight == 0)
-            };
-            // Where nobody has a weight, all are alike: better than nobody serving.
+            let weighing = servers.iter().filter(|server| server.standing.weight > 0);
+            let weighing: BTreeSet<u8> = weighing.map(|server| server.standing.tier).collect();
+            // Where no server of a tier has a weight, all of it are alike: better than none serving.
             let weight = |server: &Server| {
-                if alone(server.standing.tier) {
-                    1
-                } else {
+                if weighing.contains(&server.standing.tier) {
                     server.standing.weight
+                } else {
+                    1
                 }
             };
             servers.iter().map(|server| Some(weight(server))).collect()
@@ -55,13 +53,20 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
 
 /// The number of each server, in their order. Its place on HAProxy's circle comes from it, so it must not depend on
 /// which other servers there are: it is a hash of the address, and the next one free where two meet.
+///
+/// Addresses may be chosen by others so that all of them have one hash: a number that is taken leads on to where the last
+/// search from there ended.
 pub(super) fn numbers(servers: &[Server]) -> Vec<u32> {
-    let mut taken = BTreeSet::new();
+    let mut next: HashMap<u32, u32> = HashMap::with_capacity(servers.len());
     let mut free = |server: &Server| {
-        let mut number = hash(&server.addr.to_string());
-        while !taken.insert(number) {
-            number = number % MOST + 1;
+        let first = hash(&server.addr.to_string());
+        let mut number = first;
+        while let Some(&further) = next.get(&number) {
+            number = further;
         }
+        let further = number % MOST + 1;
+        next.insert(number, further);
+        next.insert(first, further);
         number
     };
     servers.iter().map(&mut free).collect()
@@ -80,6 +85,8 @@ fn hash(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn servers(weights: &[u16]) -> Vec<Server> {
@@ -104,6 +111,29 @@ mod tests {
         assert_eq!(weights(Balance::LeastConn, &[1, 4]), [None, Some(4)]);
         assert_eq!(weights(Balance::IpHash1, &[1, 2]), [Some(16), Some(32)]);
         assert_eq!(weights(Balance::IpHash1, &[256, 1]), [Some(256), Some(1)]);
+    }
+
+    #[test]
+    fn a_number_that_is_taken_leads_to_the_next_free_one_however_many_want_it() {
+        // Found by trying: their hashes are one number.
+        let mut hashes: HashMap<u32, Vec<SocketAddr>> = HashMap::new();
+        let addresses = (0..1 << 16u32).map(|bits: u32| SocketAddr::from((bits.to_be_bytes(), 80)));
+        for address in addresses {
+            let number = hash(&address.to_string()) >> 18;
+            hashes.entry(number).or_default().push(address);
+        }
+        let close = hashes.into_values().max_by_key(Vec::len).unwrap();
+        let server = |address: &SocketAddr| Server::new("a".to_owned(), *address);
+        let servers: Vec<Server> = close.iter().chain(&close).map(server).collect();
+        let mut taken = BTreeSet::new();
+        let one_by_one = servers.iter().map(|server| {
+            let mut number = hash(&server.addr.to_string());
+            while !taken.insert(number) {
+                number = number % MOST + 1;
+            }
+            number
+        });
+        assert_eq!(numbers(&servers), one_by_one.collect::<Vec<_>>());
     }
 
     #[test]

@@ -13,7 +13,11 @@ mod rules;
 mod text;
 pub mod tier;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+};
 
 use super::sockets::keys;
 use crate::{
@@ -22,7 +26,7 @@ use crate::{
 };
 
 /// A server of a backend, resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
     pub name: String,
     pub addr: SocketAddr,
@@ -85,8 +89,17 @@ pub fn variable(index: usize) -> String {
     format!("OBER_FD_{index}")
 }
 
+/// The whole configuration of one worker, and what had to be left out of it.
+#[derive(Debug)]
+pub struct Rendered {
+    pub text: String,
+    /// Servers that cannot be written: they cost no others.
+    pub left_out: Vec<Error>,
+}
+
 /// The whole configuration of one worker.
-pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<String, Error> {
+pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<Rendered, Error> {
+    let mut left_out = Vec::new();
     let mut out = global::global(&config.workers, place)?;
     let share = Share::of(config);
     let keys = keys(config);
@@ -105,16 +118,13 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
         }
         out += &frontend::clients(service)?;
     }
-    let mut written: Vec<&str> = Vec::new();
+    let mut written: BTreeSet<&str> = BTreeSet::new();
     for service in &config.services {
         for name in service.backends() {
             backend_of(config, service, name)?;
-            if !written.contains(&name) {
-                written.push(name);
-            }
+            written.insert(name);
         }
     }
-    written.sort_unstable();
     for name in written {
         let none = Vec::new();
         let section = backend::Section {
@@ -126,11 +136,14 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<St
             servers: servers.get(name).unwrap_or(&none),
         };
         if let Some(backend) = config.backends.get(name) {
-            out += &section.render(backend)?;
+            out += &section.render(backend, &mut left_out)?;
         }
     }
     out += &global::stats(place.stats)?;
-    Ok(out)
+    Ok(Rendered {
+        text: out,
+        left_out,
+    })
 }
 
 /// May a client of HTTP/2 come to this backend?
@@ -172,5 +185,111 @@ impl Share {
     /// All shares together are never less.
     fn at_least(self, whole: u32) -> u32 {
         whole.div_ceil(self.workers).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+
+    fn config(backend: &str, services: usize) -> Config {
+        let services = (0..services).map(|number| {
+            let vip = format!("10.9.{}.{}", number >> 8, number & 255);
+            format!("[[services]]\nname='s{number}'\nvips=['{vip}']\nbackend='rgw'\nlisteners=[{{port=80, access='open'}}]\n")
+        });
+        let text = format!(
+            "[node]\ninterfaces=['a']\n[workers]\nhaproxy='/bin/sh'\n[backends.rgw]\nmax_connections=9\n\
+             when_full='queue'\n{backend}\n{}",
+            services.collect::<String>()
+        );
+        let env = Env {
+            cpus: vec![0],
+            ..Env::default()
+        };
+        Config::parse(&text, Path::new("/"), &env).unwrap()
+    }
+
+    fn text(config: &Config, servers: &Servers) -> String {
+        let place = Place {
+            worker: 0,
+            cpu: 0,
+            cli: Path::new("/cli"),
+            stats: Path::new("/stats"),
+            root: None,
+            thumbprint: None,
+        };
+        let rendered = render(config, servers, place).unwrap();
+        assert_eq!(rendered.left_out, []);
+        rendered.text
+    }
+
+    /// Of all weights and tiers, all of them named and some of one address.
+    fn servers(count: usize) -> Servers {
+        let server = |number: u32| {
+            let [_, a, b, c] = number.to_be_bytes();
+            let mut server = Server::new(format!("s{number}"), ([10, a, b, c & 0xfe], 80).into());
+            server.host = Some(format!("s{number}.test"));
+            server.standing.tier = c;
+            server.standing.weight = u16::from(b);
+            server
+        };
+        let count = u32::try_from(count).unwrap();
+        [("rgw".to_owned(), (0..count).map(server).collect())].into()
+    }
+
+    #[test]
+    fn ten_times_the_servers_are_ten_times_the_work_for_every_way_to_choose_one() {
+        for balance in [
+            "leastconn",
+            "roundrobin",
+            "weight",
+            "iphash",
+            "iphash1",
+            "random",
+            "first",
+        ] {
+            let config = config(&format!("balance='{balance}'\ntls={{verify=false}}"), 1);
+            crate::scale::linear([100, 1000], servers, |servers| {
+                std::hint::black_box(text(&config, servers));
+            });
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_written_costs_no_other() {
+        let config = config("tls={verify=false}", 1);
+        let mut servers = servers(3);
+        let all = servers.get_mut("rgw").unwrap();
+        all[1].host = Some("rgw 1.example.net".to_owned());
+        all[2].name = "a\nb".to_owned();
+        let place = Place {
+            worker: 0,
+            cpu: 0,
+            cli: Path::new("/cli"),
+            stats: Path::new("/stats"),
+            root: None,
+            thumbprint: None,
+        };
+        let Rendered { text, left_out } = render(&config, &servers, place).unwrap();
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.contains("    server "))
+                .count(),
+            1
+        );
+        let said: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        assert!(
+            said[0].contains("rgw 1.example.net") && said[1].contains("a\\nb"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn ten_times_the_services_are_ten_times_the_work() {
+        let make = |count| config("", count);
+        crate::scale::linear([2, 20], make, |config| {
+            std::hint::black_box(text(config, &servers(10)));
+        });
     }
 }

@@ -11,12 +11,44 @@ pub fn active(servers: impl IntoIterator<Item = (u8, bool)>) -> Option<u8> {
     live.map(|(tier, _)| tier).min()
 }
 
-/// The servers to keep in maintenance while `active` serves; with `None`, the same as while the lowest does.
-pub fn held(servers: &[Server], active: Option<u8>) -> impl Iterator<Item = &Server> {
-    let last = second(servers).max(active);
-    servers
-        .iter()
-        .filter(move |server| last.is_some_and(|last| server.standing.tier > last))
+/// The two tiers HAProxy knows of a backend, found by one look at its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    lowest: Option<u8>,
+    second: Option<u8>,
+}
+
+impl Tiers {
+    pub fn of(servers: &[Server]) -> Self {
+        let (mut lowest, mut second) = (None, None);
+        for server in servers {
+            let tier = Some(server.standing.tier);
+            if lowest.is_none() || tier < lowest {
+                second = lowest;
+                lowest = tier;
+            } else if tier > lowest && (second.is_none() || tier < second) {
+                second = tier;
+            }
+        }
+        Self { lowest, second }
+    }
+
+    /// Is a server of this tier to be kept in maintenance while `active` serves? With `None`, the same as while the lowest
+    /// does.
+    pub fn holds(self, tier: u8, active: Option<u8>) -> bool {
+        self.second.max(active).is_some_and(|last| tier > last)
+    }
+
+    /// How a server of this tier is written.
+    pub(super) fn role(self, tier: u8) -> Role {
+        if self.lowest == Some(tier) {
+            Role::First
+        } else if self.holds(tier, None) {
+            Role::Held
+        } else {
+            Role::Backup
+        }
+    }
 }
 
 /// How a server is written.
@@ -25,24 +57,6 @@ pub(super) enum Role {
     First,
     Backup,
     Held,
-}
-
-pub(super) fn role(servers: &[Server], server: &Server) -> Role {
-    let tier = server.standing.tier;
-    match (lowest(servers), second(servers)) {
-        (Some(lowest), _) if tier == lowest => Role::First,
-        (_, Some(second)) if tier > second => Role::Held,
-        _ => Role::Backup,
-    }
-}
-
-fn lowest(servers: &[Server]) -> Option<u8> {
-    servers.iter().map(|server| server.standing.tier).min()
-}
-
-fn second(servers: &[Server]) -> Option<u8> {
-    let tiers = servers.iter().map(|server| server.standing.tier);
-    tiers.filter(|tier| Some(*tier) > lowest(servers)).min()
 }
 
 #[cfg(test)]
@@ -74,9 +88,10 @@ mod tests {
     #[test]
     fn haproxy_holds_two_tiers_and_the_rest_waits_until_it_is_active() {
         let servers = servers(&[5, 0, 2, 2, 9]);
+        let tiers = Tiers::of(&servers);
         let roles: Vec<Role> = servers
             .iter()
-            .map(|server| role(&servers, server))
+            .map(|server| tiers.role(server.standing.tier))
             .collect();
         assert_eq!(
             roles,
@@ -95,7 +110,9 @@ mod tests {
             (Some(5), vec!["t9"]),
             (Some(9), vec![]),
         ] {
-            let names: Vec<&str> = held(&servers, active)
+            let names: Vec<&str> = servers
+                .iter()
+                .filter(|server| tiers.holds(server.standing.tier, active))
                 .map(|server| server.name.as_str())
                 .collect();
             assert_eq!(names, expected, "{active:?}");
@@ -104,12 +121,26 @@ mod tests {
 
     #[test]
     fn one_tier_is_never_held_whatever_its_number() {
-        let servers = servers(&[4, 4]);
-        assert_eq!(held(&servers, None).count(), 0);
-        assert!(
-            servers
-                .iter()
-                .all(|server| role(&servers, server) == Role::First)
-        );
+        let tiers = Tiers::of(&servers(&[4, 4]));
+        assert!(!tiers.holds(4, None));
+        assert_eq!(tiers.role(4), Role::First);
+    }
+
+    #[test]
+    fn the_two_lowest_tiers_are_found_in_whatever_order_the_servers_come() {
+        let expected = Tiers {
+            lowest: Some(1),
+            second: Some(3),
+        };
+        for tiers in [
+            [1, 3, 7],
+            [1, 7, 3],
+            [3, 1, 7],
+            [3, 7, 1],
+            [7, 1, 3],
+            [7, 3, 1],
+        ] {
+            assert_eq!(Tiers::of(&servers(&tiers)), expected, "{tiers:?}");
+        }
     }
 }

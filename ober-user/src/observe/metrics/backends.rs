@@ -36,6 +36,14 @@ pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
             count("down"),
         ),
         gauge(
+            "ober_backend_servers_left_out",
+            "What sources named and is no server; `ober-user backends` says why.",
+            backends
+                .iter()
+                .map(|(name, backend)| (one("backend", name), backend.left_out.len() as u64))
+                .collect(),
+        ),
+        gauge(
             "ober_server_up",
             "1: the checks of the server are good; no line where it is not checked.",
             servers(backends),

@@ -104,6 +104,7 @@ fn backend() -> backends::Backend {
             error: Some("SERVFAIL".into()),
             asked: Some(1_700_000_000),
         }],
+        left_out: vec!["127.0.0.1:8404 of exec /x: it is `node.metrics` of this node".into()],
     }
 }
 

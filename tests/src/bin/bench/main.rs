@@ -11,6 +11,7 @@ mod proxy;
 mod report;
 mod results;
 mod series;
+mod servers;
 mod sync;
 mod timing;
 mod xdp_filter;
@@ -99,7 +100,11 @@ impl Arguments {
 
 fn measure(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::default();
-    let parts: [(&str, Measure); 2] = [(sync::PART, sync::measure), (https::PART, https::measure)];
+    let parts: [(&str, Measure); 3] = [
+        (servers::PART, servers::measure),
+        (sync::PART, sync::measure),
+        (https::PART, https::measure),
+    ];
     // Before the packet path, which ties this process to one CPU.
     for (name, measure) in parts {
         if arguments.wants(name) {

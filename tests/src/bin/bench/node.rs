@@ -104,6 +104,7 @@ fn config(instance: &str, hosts: u32) -> Config {
         ipv6_prefixes: 1024,
         expansion: 1000,
         steer_queue: 2048,
+        servers: 1000,
     };
     let mut config = plane::config(instance, limits);
     config.node.sample = SAMPLE;

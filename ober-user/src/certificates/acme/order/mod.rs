@@ -44,6 +44,8 @@ pub(super) enum Error {
         name: String,
         offered: String,
     },
+    #[error("the authority asks for a proof of {name:?}, which this order is not about")]
+    Strange { name: String },
     #[error("the authority does not believe that {name} is ours: {why}")]
     Unproven { name: String, why: String },
     #[error("the authority did not issue a certificate, and did not say why")]
@@ -102,8 +104,8 @@ async fn attempt(
     let identifiers: Vec<Identifier> = names.iter().cloned().map(Identifier::Dns).collect();
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     match &acme.challenge {
-        Challenge::Http => prove(&mut order, ChallengeType::Http01).await?,
-        Challenge::Dns(dns) => by_records(&mut order, dns).await?,
+        Challenge::Http => prove(&mut order, names, ChallengeType::Http01).await?,
+        Challenge::Dns(dns) => by_records(&mut order, names, dns).await?,
     }
     let key = rcgen::KeyPair::generate()?;
     let mut request = rcgen::CertificateParams::new(names)?;
@@ -136,15 +138,15 @@ async fn account(acme: &Acme, state: &Path, rest: &Rest) -> Result<Account, Erro
 }
 
 /// Records first, and they go whatever comes of it.
-async fn by_records(order: &mut Order, dns: &Dns) -> Result<(), Error> {
-    let records = records(order).await?;
+async fn by_records(order: &mut Order, names: &[String], dns: &Dns) -> Result<(), Error> {
+    let records = records(order, names).await?;
     // The authority still believes what it was shown some days ago.
     if records.is_empty() {
-        return prove(order, ChallengeType::Dns01).await;
+        return prove(order, names, ChallengeType::Dns01).await;
     }
     let set = dns::set(dns, &records).await;
     let proven = match set {
-        Ok(()) => prove(order, ChallengeType::Dns01).await,
+        Ok(()) => prove(order, names, ChallengeType::Dns01).await,
         Err(error) => Err(error.into()),
     };
     if let Err(error) = dns::clear(dns, &records).await {
@@ -154,7 +156,7 @@ async fn by_records(order: &mut Order, dns: &Dns) -> Result<(), Error> {
 }
 
 /// What is to be in TXT records, RFC 8555 section 8.4.
-async fn records(order: &mut Order) -> Result<Records, Error> {
+async fn records(order: &mut Order, names: &[String]) -> Result<Records, Error> {
     let mut records = Records::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -162,9 +164,7 @@ async fn records(order: &mut Order) -> Result<Records, Error> {
         if authorization.status != AuthorizationStatus::Pending {
             continue;
         }
-        let Identifier::Dns(name) = authorization.identifier().identifier.clone() else {
-            continue;
-        };
+        let name = of_order(authorization.identifier().identifier, names)?.to_owned();
         let offered = offered(&authorization.challenges);
         let Some(challenge) = authorization.challenge(ChallengeType::Dns01) else {
             return Err(not_offered("dns-01", name, offered));
@@ -176,8 +176,22 @@ async fn records(order: &mut Order) -> Result<Records, Error> {
     Ok(records)
 }
 
+/// The name of this order that the authority means. What it says otherwise goes nowhere: not into a record of ours, not to a
+/// program. Of a wildcard it names what is below the star.
+fn of_order<'n>(said: &Identifier, names: &'n [String]) -> Result<&'n str, Error> {
+    let strange = |name: String| Error::Strange { name };
+    let Identifier::Dns(said) = said else {
+        return Err(strange(format!("{said:?}")));
+    };
+    let mut ordered = names
+        .iter()
+        .map(|name| name.strip_prefix("*.").unwrap_or(name));
+    let meant = ordered.find(|name| name.eq_ignore_ascii_case(said));
+    meant.ok_or_else(|| strange(said.clone()))
+}
+
 /// Tells the authority to look, and waits until it has.
-async fn prove(order: &mut Order, by: ChallengeType) -> Result<(), Error> {
+async fn prove(order: &mut Order, names: &[String], by: ChallengeType) -> Result<(), Error> {
     let wanted = if by == ChallengeType::Http01 {
         "http-01"
     } else {
@@ -189,7 +203,7 @@ async fn prove(order: &mut Order, by: ChallengeType) -> Result<(), Error> {
         if authorization.status != AuthorizationStatus::Pending {
             continue;
         }
-        let name = authorization.identifier().to_string();
+        let name = of_order(authorization.identifier().identifier, names)?.to_owned();
         let offered = offered(&authorization.challenges);
         let Some(mut challenge) = authorization.challenge(by.clone()) else {
             return Err(not_offered(wanted, name, offered));
@@ -234,3 +248,6 @@ async fn reason(order: &mut Order) -> Result<Error, Error> {
     }
     Ok(Error::Unissued)
 }
+
+#[cfg(test)]
+mod tests;

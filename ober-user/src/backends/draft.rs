@@ -1,0 +1,277 @@
+//! A change of the backends as far as it needs no lock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Backends, Error, InForce, Kept, Ready, Stored, WRITTEN};
+use crate::{
+    access::Change,
+    api::{Edit, How, Sync, Synced, Target},
+    config::{
+        self, Config,
+        discover::{Discover, Kind},
+        url::Endpoint,
+    },
+    discover::{
+        ask::expand,
+        merge::{Bounds, List, Merged, Said, merge},
+        own::Own,
+    },
+    file,
+    haproxy::Server,
+    hostlist,
+    notation::Host,
+    resolve::{Answers, Names, resolve},
+    slurm::NodeAddrs,
+};
+
+/// Which names are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    All,
+    /// Those that have no address yet.
+    New,
+}
+
+/// For the files that expressions name, and for merging what they say.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A copy of the backends, from which a change is made.
+pub struct Draft(Backends);
+
+/// What a change is made with.
+#[derive(Clone, Copy)]
+pub struct With<'a> {
+    pub config: &'a Arc<Config>,
+    pub sync: &'a Sync,
+    pub own: &'a Arc<Own>,
+    pub ask: Ask,
+}
+
+impl Draft {
+    pub(super) fn of(backends: Backends) -> Self {
+        Self(backends)
+    }
+
+    /// Resolves every backend, with the edits of `sync` applied. Nothing is changed yet.
+    pub async fn ready(self, with: With<'_>, answers: &Answers) -> Result<Ready, Error> {
+        let With {
+            config,
+            sync,
+            own,
+            ask,
+        } = with;
+        let (config, sync) = (Arc::clone(config), sync.clone());
+        let read = {
+            let config = Arc::clone(&config);
+            apart(move || self.0.read(&config, &sync)).await??
+        };
+        let names = read.names(ask);
+        if !names.is_empty() {
+            let cap = hostlist::Cap::new(config.limits.expansion);
+            let slurm = NodeAddrs::load(&config.resolve, cap).await;
+            resolve(names, &config.resolve, &slurm, answers).await;
+        }
+        let (own, answers) = (Arc::clone(own), answers.clone());
+        apart(move || read.merge(&own, config.limits.servers, &answers)).await
+    }
+}
+
+/// On a thread that nobody else waits for.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let done = file::away(PATIENCE, work).await;
+    done.map_err(|source| Error::Unread { source })
+}
+
+/// The backends once their sources were read.
+struct Read {
+    before: Backends,
+    /// What is to be kept of each, what its sources say, and the names it had.
+    backends: BTreeMap<String, (Stored, Vec<Said>, Names)>,
+}
+
+impl Backends {
+    fn read(self, config: &Config, sync: &Sync) -> Result<Read, Error> {
+        let mut stored = self.stored.clone();
+        for edit in &sync.edits {
+            apply(&mut stored, edit)?;
+        }
+        let mut backends = BTreeMap::new();
+        for (name, mut stored) in stored {
+            let Some(written) = config.backends.get(&name) else {
+                continue;
+            };
+            let said = self.said(&name, &mut stored, written, config.limits.servers)?;
+            let old = if sync.prune {
+                Names::new()
+            } else {
+                std::mem::take(&mut stored.names)
+            };
+            backends.insert(name, (stored, said, old));
+        }
+        Ok(Read {
+            before: self,
+            backends,
+        })
+    }
+
+    /// What each source of a backend stands for; kept in `stored` for the next life.
+    fn said(
+        &self,
+        name: &str,
+        stored: &mut Stored,
+        written: &config::Backend,
+        most: usize,
+    ) -> Result<Vec<Said>, Error> {
+        let own = expand(&stored.sources, written.port, most).map_err(|source| Error::Sources {
+            backend: name.to_owned(),
+            source: Box::new(source),
+        })?;
+        let known = self.sources.get(name);
+        let answered = written.discover.iter().filter_map(|source| {
+            let name = source.name();
+            Some(Said {
+                near: is_near(source),
+                found: known?.get(&name)?.servers.clone()?,
+                source: name,
+            })
+        });
+        let answered: Vec<_> = answered.collect();
+        let kept = answered.iter();
+        stored.discovered = kept
+            .map(|said| (said.source.clone(), Kept(said.found.clone())))
+            .collect();
+        let own = Said {
+            source: WRITTEN.to_owned(),
+            near: true,
+            found: own,
+        };
+        Ok(std::iter::once(own).chain(answered).collect())
+    }
+
+    fn difference(&self, backend: &str, servers: &[Server]) -> Synced {
+        let old = self.servers().get(backend).map_or(&[][..], Vec::as_slice);
+        let missing = |from: &[Server], to: &[Server]| -> Vec<String> {
+            let to: HashSet<&Server> = to.iter().collect();
+            from.iter()
+                .filter(|server| !to.contains(server))
+                .map(|server| server.addr.to_string())
+                .collect()
+        };
+        let (added, removed) = (missing(servers, old), missing(old, servers));
+        Synced {
+            target: Target::Backend(backend.into()),
+            change: Change {
+                added: added.len() as u64,
+                removed: removed.len() as u64,
+            },
+            count: servers.len() as u64,
+            added,
+            removed,
+            unresolved: BTreeMap::new(),
+            kept: Vec::new(),
+        }
+    }
+}
+
+/// May the source name this machine? Its servers are written down, or an engine here publishes them.
+fn is_near(source: &Discover) -> bool {
+    match &source.kind {
+        Kind::Static(_) | Kind::Hostlist(_) => true,
+        Kind::Docker(docker) => matches!(docker.at.at, Endpoint::Unix(_)),
+        Kind::Dns { .. }
+        | Kind::Srv { .. }
+        | Kind::Json(_)
+        | Kind::Exec { .. }
+        | Kind::Plaintext { .. }
+        | Kind::Consul(_) => false,
+    }
+}
+
+fn names_of(said: &[Said]) -> BTreeSet<String> {
+    let found = said.iter().flat_map(|said| &said.found);
+    let names = found.filter_map(|found| match found.host() {
+        Host::Name(name) => Some(name.clone()),
+        Host::Addr(_) => None,
+    });
+    names.collect()
+}
+
+impl Read {
+    fn names(&self, ask: Ask) -> BTreeSet<String> {
+        let names = self.backends.values().flat_map(|(_, said, old)| {
+            let names = names_of(said).into_iter();
+            names.filter(move |name| ask == Ask::All || !old.contains_key(name))
+        });
+        names.collect()
+    }
+
+    fn merge(self, own: &Own, most: usize, answers: &Answers) -> Ready {
+        let mut ready = Ready {
+            in_force: InForce::default(),
+            synced: Vec::new(),
+            stored: BTreeMap::new(),
+            version: self.before.version,
+        };
+        for (name, (mut stored, said, old)) in self.backends {
+            let settled = answers.settle(&names_of(&said), &old);
+            stored.names = settled.names;
+            let before = self.before.servers().get(&name);
+            let before = before.map_or(&[][..], Vec::as_slice);
+            let bounds = Bounds { own, most };
+            let List { servers, left_out } = merge(&said, &stored.names, before, bounds);
+            let in_force = &mut ready.in_force;
+            let servers = servers.into_iter().map(|Merged { server, sources }| {
+                in_force
+                    .origins
+                    .insert((name.clone(), server.addr), sources);
+                server
+            });
+            let servers: Vec<Server> = servers.collect();
+            if !left_out.is_empty() {
+                in_force.left_out.insert(name.clone(), left_out);
+            }
+            ready.synced.push(Synced {
+                unresolved: settled.unresolved,
+                kept: settled.kept,
+                ..self.before.difference(&name, &servers)
+            });
+            ready.in_force.servers.insert(name.clone(), servers);
+            ready.stored.insert(name, stored);
+        }
+        ready
+    }
+}
+
+fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<(), Error> {
+    let Target::Backend(name) = &edit.target else {
+        return Ok(());
+    };
+    let known = stored.keys().cloned().collect::<Vec<_>>().join(", ");
+    let backend = stored.get_mut(name).ok_or_else(|| Error::Unknown {
+        backend: name.clone(),
+        known,
+    })?;
+    match edit.how {
+        How::Refresh => {}
+        How::Replace => {
+            let mut sources = edit.sources.clone();
+            sources.retain(|source| source != "-");
+            sources.extend(
+                edit.stdin
+                    .iter()
+                    .flat_map(|text| text.lines().map(ToOwned::to_owned)),
+            );
+            backend.sources = sources;
+        }
+        How::Add | How::Remove => {
+            return Err(Error::How {
+                backend: name.clone(),
+            });
+        }
+    }
+    Ok(())
+}

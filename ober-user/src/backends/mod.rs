@@ -1,0 +1,314 @@
+//! The S3 servers: from expressions to addresses, kept on disk like the lists.
+//!
+//! A change begins with a copy ([`Backends::draft`]): files, name servers and the merging of many servers are waited for
+//! without any lock. What came of it ([`Ready`]) is put in force if the backends are still those it was made of.
+
+mod draft;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::draft::{Ask, Draft, With};
+use crate::{
+    api::Synced,
+    config::Config,
+    discover::{self, Found, engine::Learned, source::Source},
+    haproxy::Servers,
+    resolve::Names,
+    store::{self, Pending, read_json},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "set the servers of backend {backend}: there is no such backend; the configuration has {known}"
+    )]
+    Unknown { backend: String, known: String },
+    #[error("set the servers of backend {backend}: {source}")]
+    Sources {
+        backend: String,
+        source: Box<discover::Error>,
+    },
+    #[error(
+        "set the servers of backend {backend}: only a whole new set can be given; use `acl sync --backend-http`"
+    )]
+    How { backend: String },
+    #[error("read the servers of the backends: {source}")]
+    Unread { source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Stored {
+    configured: Vec<String>,
+    sources: Vec<String>,
+    names: Names,
+    /// What each source of `discover` stood for last, by its name.
+    #[serde(default)]
+    discovered: BTreeMap<String, Kept>,
+}
+
+/// Servers as they are read back from disk: those that make no sense are none, and cost no other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<serde_json::Value>")]
+struct Kept(Vec<Found>);
+
+impl From<Vec<serde_json::Value>> for Kept {
+    fn from(written: Vec<serde_json::Value>) -> Self {
+        let judged = written.into_iter().filter_map(|value| {
+            let shown = value.to_string();
+            let judged: Result<Found, _> = serde_json::from_value(value);
+            judged
+                .inspect_err(|error| {
+                    tracing::warn!(server = shown, %error, "a server that was kept on disk is left out");
+                })
+                .ok()
+        });
+        Self(judged.collect())
+    }
+}
+
+/// What the servers under `servers` are called as a source.
+pub const WRITTEN: &str = "servers";
+
+/// The backends of an instance.
+#[derive(Clone, Debug)]
+pub struct Backends {
+    home: PathBuf,
+    stored: BTreeMap<String, Stored>,
+    /// By backend and name of the source.
+    sources: BTreeMap<String, BTreeMap<String, Source>>,
+    in_force: Arc<InForce>,
+    /// Every change gives them another.
+    version: u64,
+}
+
+/// What the workers were told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    pub servers: Servers,
+    pub origins: Origins,
+    /// What was left out, and why, by backend.
+    pub left_out: BTreeMap<String, Vec<String>>,
+}
+
+/// Which sources named a server.
+pub type Origins = BTreeMap<(String, SocketAddr), Vec<String>>;
+
+/// What is told of the backends while somebody changes them.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub in_force: Arc<InForce>,
+    /// The sources of `discover` as they stand, by backend and name.
+    pub sources: BTreeMap<String, BTreeMap<String, Standing>>,
+}
+
+/// A source as it stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// How many servers it stands for; `None`: it never answered.
+    pub servers: Option<usize>,
+    pub failures: u64,
+    pub error: Option<String>,
+    pub asked: Option<u64>,
+}
+
+/// A change that is ready to be put in force by a reload of the workers.
+#[derive(Debug)]
+pub struct Ready {
+    pub in_force: InForce,
+    pub synced: Vec<Synced>,
+    stored: BTreeMap<String, Stored>,
+    version: u64,
+}
+
+fn version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+impl Backends {
+    /// Reads what is kept; where the configuration names other servers than last time, those win.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let home = config.node.state.join("backends");
+        let (mut backends, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        for (name, backend) in &config.backends {
+            let kept: Option<Stored> = read_json(&home.join(format!("{name}.json")))?;
+            let fresh = || Stored {
+                configured: backend.servers.clone(),
+                sources: backend.servers.clone(),
+                ..Stored::default()
+            };
+            let mut known = kept
+                .as_ref()
+                .map(|stored| stored.discovered.clone())
+                .unwrap_or_default();
+            let discover = backend.discover.iter().map(|source| {
+                let name = source.name();
+                let kept = Source::kept(known.remove(&name).map(|Kept(found)| found));
+                (name, kept)
+            });
+            sources.insert(name.clone(), discover.collect());
+            let kept = kept.filter(|stored| stored.configured == backend.servers);
+            backends.insert(name.clone(), kept.unwrap_or_else(fresh));
+        }
+        Ok(Self {
+            home,
+            stored: backends,
+            sources,
+            in_force: Arc::default(),
+            version: version(),
+        })
+    }
+
+    /// The servers in force.
+    pub fn servers(&self) -> &Servers {
+        &self.in_force.servers
+    }
+
+    /// What is told while somebody changes them.
+    pub fn facts(&self) -> Facts {
+        let standing = |source: &Source| Standing {
+            servers: source.servers.as_ref().map(Vec::len),
+            failures: source.failures,
+            error: source.error.clone(),
+            asked: source.asked,
+        };
+        let sources = self.sources.iter().map(|(backend, sources)| {
+            let sources = sources.iter();
+            let sources = sources.map(|(name, source)| (name.clone(), standing(source)));
+            (backend.clone(), sources.collect())
+        });
+        Facts {
+            in_force: Arc::clone(&self.in_force),
+            sources: sources.collect(),
+        }
+    }
+
+    /// Is there a source that never answered, in this life or an earlier one?
+    pub fn incomplete(&self) -> bool {
+        let mut sources = self.sources.values().flat_map(BTreeMap::values);
+        sources.any(|source| source.servers.is_none())
+    }
+
+    /// Goes on with what the sources of an earlier configuration said, where this one has them still.
+    pub fn inherit(&mut self, earlier: &Self) {
+        for (backend, sources) in &mut self.sources {
+            for (name, source) in sources {
+                if let Some(known) = earlier
+                    .sources
+                    .get(backend)
+                    .and_then(|known| known.get(name))
+                {
+                    source.clone_from(known);
+                }
+            }
+        }
+        self.in_force = Arc::clone(&earlier.in_force);
+    }
+
+    /// Takes in what a source said. Do the servers change with it? They do so with the next [`Draft::ready`].
+    pub fn learn(&mut self, config: &Config, learned: Learned, now: u64) -> bool {
+        let Learned {
+            backend,
+            source: name,
+            answer,
+        } = learned;
+        let written = config.backends.get(&backend);
+        let written =
+            written.and_then(|it| it.discover.iter().find(|source| source.name() == name));
+        let known = self
+            .sources
+            .get_mut(&backend)
+            .and_then(|sources| sources.get_mut(&name));
+        // An answer may come in when its source is gone already.
+        let (Some(written), Some(known)) = (written, known) else {
+            return false;
+        };
+        let failed = known.error.is_some();
+        match &answer {
+            Err(why) if !failed => tracing::warn!(backend, source = name, why, "discovery fails"),
+            Ok(found) if failed => {
+                tracing::info!(
+                    backend,
+                    source = name,
+                    servers = found.len(),
+                    "discovery works again"
+                );
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let changed = known.learn(answer, written.failure, now);
+        if changed {
+            self.version = version();
+        }
+        changed
+    }
+
+    /// What a change begins with.
+    pub fn draft(&self) -> Draft {
+        Draft::of(self.clone())
+    }
+
+    /// Are they still what this was made of?
+    pub fn suits(&self, ready: &Ready) -> bool {
+        self.version == ready.version
+    }
+
+    /// Which change of them this is.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Writes a change beside what is kept: a disk that is full refuses it here.
+    pub fn keep(&self, ready: &Ready) -> Result<Vec<Pending>, Error> {
+        let mut pending = Vec::new();
+        for (name, stored) in &ready.stored {
+            if self.stored.get(name) != Some(stored) {
+                pending.push(Pending::json(
+                    &self.home.join(format!("{name}.json")),
+                    stored,
+                )?);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Puts a change in force that the workers have taken.
+    pub fn commit(&mut self, ready: Ready) -> Result<(), Error> {
+        let pending = self.keep(&ready)?;
+        self.commit_kept(ready, pending)
+    }
+
+    /// The same with what [`Backends::keep`] wrote.
+    pub fn commit_kept(&mut self, ready: Ready, pending: Vec<Pending>) -> Result<(), Error> {
+        pending.into_iter().try_for_each(Pending::commit)?;
+        self.complain(&ready.in_force);
+        self.stored = ready.stored;
+        self.in_force = Arc::new(ready.in_force);
+        self.version = version();
+        Ok(())
+    }
+
+    /// Says what is left out, once.
+    fn complain(&self, new: &InForce) {
+        for (backend, left_out) in &new.left_out {
+            let known = self.in_force.left_out.get(backend);
+            for why in left_out {
+                if !known.is_some_and(|known| known.contains(why)) {
+                    tracing::warn!(backend, why, "a server is left out");
+                }
+            }
+        }
+    }
+}

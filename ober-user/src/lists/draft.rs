@@ -1,0 +1,349 @@
+//! A change of lists as far as it needs no keeper: the sources are read, the names are asked for. It begins with a copy of what
+//! it depends on and ends as [`Heard`], which the keeper takes if the lists are still what they were.
+
+use std::{collections::BTreeSet, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    Error, Keeper,
+    expand::{self, Expanded, Run, Text},
+    retold,
+    stored::Stored,
+};
+use crate::{
+    api::{Edit, How, Sync, Target},
+    config, file,
+    hostlist::Cap,
+    resolve::{Answers, Names, resolve},
+    slurm::NodeAddrs,
+};
+
+/// For the files of one list; a million addresses take a second.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A change of some lists, and what it depends on.
+#[derive(Clone)]
+pub struct Draft {
+    questions: Arc<Vec<Question>>,
+    how: config::Resolve,
+    /// No: every name means what it meant.
+    asks: bool,
+}
+
+/// One list of it.
+struct Question {
+    name: String,
+    edit: Edit,
+    prune: bool,
+    cap: usize,
+    version: u64,
+    /// Is it known that the kernel holds what the list was left with?
+    sure: bool,
+    /// As it is, and what its sources took of the cap.
+    before: Stored,
+    used: u64,
+    text: Option<Arc<Vec<u8>>>,
+    /// As the edit makes it; standard input is in this file.
+    after: Stored,
+    file: PathBuf,
+}
+
+/// What a list is to become.
+pub struct Heard {
+    pub(super) name: String,
+    pub(super) version: u64,
+    pub(super) stored: Stored,
+    pub(super) expanded: Expanded,
+    /// What the only source says, when it may be worth to remember.
+    pub(super) text: Option<Vec<u8>>,
+    /// The file for standard input, and what came by it.
+    pub(super) stdin: Option<(PathBuf, String)>,
+}
+
+/// A question after its sources were read.
+enum Read {
+    /// Nobody need be asked.
+    Whole(Expanded),
+    Runs {
+        runs: Vec<Run>,
+        used: u64,
+        /// These were added to a list that stays.
+        more: bool,
+    },
+}
+
+impl Keeper {
+    /// The edits of lists, all or none; edits of backends are not ours.
+    pub fn draft(&self, sync: &Sync) -> Result<Draft, Error> {
+        let mut questions: Vec<Question> = Vec::new();
+        for edit in &sync.edits {
+            if let Target::List(name) = &edit.target {
+                if questions.iter().any(|known| known.name == *name) {
+                    return Err(Error::Twice { list: name.clone() });
+                }
+                questions.push(self.question(name, edit, sync.prune)?);
+            }
+        }
+        Ok(Draft {
+            questions: Arc::new(questions),
+            how: self.how.clone(),
+            asks: true,
+        })
+    }
+
+    /// A list with its own sources, which are read again.
+    pub fn again(&self, name: &str) -> Result<Draft, Error> {
+        let edit = Edit {
+            target: Target::List(name.to_owned()),
+            how: How::Refresh,
+            sources: Vec::new(),
+            stdin: None,
+        };
+        self.draft(&Sync {
+            edits: vec![edit],
+            ..Sync::default()
+        })
+    }
+
+    /// The same for every list.
+    pub fn drafts(&self) -> Vec<(String, Result<Draft, Error>)> {
+        let lists = self.lists.keys();
+        lists.map(|name| (name.clone(), self.again(name))).collect()
+    }
+
+    fn question(&self, name: &str, edit: &Edit, prune: bool) -> Result<Question, Error> {
+        let known = self.known(name)?;
+        let before = known.stored.clone();
+        let file = self.free_text(name, &before);
+        let mut after = before.clone();
+        after.edit(edit, &file);
+        Ok(Question {
+            name: name.to_owned(),
+            edit: edit.clone(),
+            prune,
+            cap: self.cap,
+            version: known.version,
+            sure: known.snapshot.is_some(),
+            used: known.used,
+            text: known.text.clone(),
+            before,
+            after,
+            file,
+        })
+    }
+}
+
+/// What lists are to become, or why that is not known, by name.
+pub type AllHeard = Vec<(String, Result<Vec<Heard>, Error>)>;
+
+/// Reads all these at once: none waits for the names of another.
+pub async fn hear(drafts: Vec<(String, Result<Draft, Error>)>, answers: &Answers) -> AllHeard {
+    let each = drafts.into_iter().map(|(name, draft)| async move {
+        let heard = match draft {
+            Ok(draft) => draft.read(answers).await,
+            Err(error) => Err(error),
+        };
+        (name, heard)
+    });
+    futures_util::future::join_all(each).await
+}
+
+impl Draft {
+    /// Names mean what they meant: nobody is asked.
+    #[must_use]
+    pub fn without_asking(self) -> Self {
+        Self {
+            asks: false,
+            ..self
+        }
+    }
+
+    /// Reads the sources and asks for their names, but for those that are answered already.
+    pub async fn read(&self, answers: &Answers) -> Result<Vec<Heard>, Error> {
+        let mut heard = Vec::new();
+        for at in 0..self.questions.len() {
+            heard.push(self.one(at, answers).await?);
+        }
+        Ok(heard)
+    }
+
+    async fn one(&self, at: usize, answers: &Answers) -> Result<Heard, Error> {
+        let (text, read) = self.apart(at, Question::read).await??;
+        let expanded = match read {
+            Read::Whole(expanded) => expanded,
+            Read::Runs { runs, used, more } => {
+                self.ask(&runs, answers).await;
+                let known = answers.clone();
+                let put = move |it: &Question| it.expand(runs, used, more, &known);
+                match self.apart(at, put).await?? {
+                    Some(expanded) => expanded,
+                    // A name that the list has already means another address now: what it meant must go.
+                    None => self.anew(at, answers).await?,
+                }
+            }
+        };
+        self.apart(at, move |it| it.heard(text, expanded)).await
+    }
+
+    /// The whole list, where it was hoped that a part would do.
+    async fn anew(&self, at: usize, answers: &Answers) -> Result<Expanded, Error> {
+        let (runs, used) = self.apart(at, |it| it.runs(0, 0, None)).await??;
+        self.ask(&runs, answers).await;
+        let known = answers.clone();
+        let put = move |it: &Question| it.put(runs, used, false, &known);
+        self.apart(at, put).await?
+    }
+
+    async fn ask(&self, runs: &[Run], answers: &Answers) {
+        let mut names: BTreeSet<String> = expand::names(runs);
+        names.retain(|name| !answers.has(name));
+        if names.is_empty() || !self.asks {
+            return;
+        }
+        let cap = self.questions.first().map_or(0, |it| it.cap);
+        let slurm = NodeAddrs::load(&self.how, Cap::new(cap)).await;
+        resolve(names, &self.how, &slurm, answers).await;
+    }
+
+    /// On a thread that nobody else waits for.
+    async fn apart<T: Send + 'static>(
+        &self,
+        at: usize,
+        work: impl FnOnce(&Question) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let questions = Arc::clone(&self.questions);
+        let done = file::away(PATIENCE, move || work(&questions[at])).await;
+        done.map_err(|source| Error::Unread {
+            list: self.questions[at].name.clone(),
+            source,
+        })
+    }
+}
+
+impl Question {
+    fn stdin(&self) -> Option<Text<'_>> {
+        let text = self.edit.stdin.as_deref()?;
+        Some(Text {
+            file: &self.file,
+            bytes: text.as_bytes(),
+        })
+    }
+
+    /// What the sources say. What is added is the last word on its addresses and touches no others: when it is known that
+    /// the list is what its sources said, and the edit took none of them away, those are not read.
+    fn read(&self) -> Result<(Option<Vec<u8>>, Read), Error> {
+        let text = self.only_text();
+        if let Some(expanded) = text.as_deref().and_then(|text| self.retold(text)) {
+            return Ok((text, Read::Whole(expanded)));
+        }
+        let known = self.before.steps.len();
+        let more = self.edit.how == How::Add
+            && !self.prune
+            && self.sure
+            && self.after.steps.starts_with(&self.before.steps);
+        let (from, used) = if more { (known, self.used) } else { (0, 0) };
+        let (runs, used) = self.runs(from, used, text.as_deref())?;
+        Ok((text, Read::Runs { runs, used, more }))
+    }
+
+    fn runs(&self, from: usize, used: u64, text: Option<&[u8]>) -> Result<(Vec<Run>, u64), Error> {
+        let only = self.after.only_file().zip(text);
+        let only = only.map(|(file, bytes)| Text { file, bytes });
+        let steps = self.after.steps.get(from..).unwrap_or_default();
+        let mut cap = Cap::after(self.cap, used);
+        let runs = expand::read(steps, &mut cap, only.or(self.stdin()));
+        let runs = runs.map_err(|source| Error::Sources {
+            list: self.name.clone(),
+            source,
+        })?;
+        Ok((runs, cap.used()))
+    }
+
+    /// `None`: more than the last step changes.
+    fn expand(
+        &self,
+        runs: Vec<Run>,
+        used: u64,
+        more: bool,
+        answers: &Answers,
+    ) -> Result<Option<Expanded>, Error> {
+        let expanded = self.put(runs, used, more, answers)?;
+        let same = |(name, now): (&String, &Vec<_>)| {
+            let before = self.before.names.get(name);
+            before.is_none_or(|before| before == now)
+        };
+        let stays = !more || expanded.names.names.iter().all(same);
+        Ok(stays.then_some(expanded))
+    }
+
+    fn put(
+        &self,
+        runs: Vec<Run>,
+        used: u64,
+        more: bool,
+        answers: &Answers,
+    ) -> Result<Expanded, Error> {
+        let none = Names::new();
+        let old = if self.prune {
+            &none
+        } else {
+            &self.before.names
+        };
+        let expanded = expand::expand(runs, old, answers);
+        let expanded = expanded.map_err(|source| Error::Apply {
+            list: self.name.clone(),
+            source: source.into(),
+        })?;
+        Ok(Expanded {
+            gone: more.then(Vec::new),
+            used,
+            ..expanded
+        })
+    }
+
+    /// The list after its only source says something else, when only a little differs from what it said.
+    fn retold(&self, text: &[u8]) -> Option<Expanded> {
+        let before = self.text.as_ref().filter(|_| self.sure)?;
+        let replaced = self.edit.how == How::Replace;
+        let retold = replaced.then(|| retold::retold(before, text))??;
+        let [went, came] = retold.lines;
+        let used = self.used.checked_sub(went)? + came;
+        (used <= self.cap as u64).then(|| Expanded {
+            entries: retold.added,
+            gone: Some(retold.removed),
+            used,
+            ..Expanded::default()
+        })
+    }
+
+    fn heard(&self, text: Option<Vec<u8>>, expanded: Expanded) -> Heard {
+        let mut stored = self.after.clone();
+        stored.learn(&expanded);
+        let stdin = self.edit.stdin.clone();
+        Heard {
+            name: self.name.clone(),
+            version: self.version,
+            stored,
+            text: text.filter(|text| expanded.is_plain() && retold::plain(text)),
+            expanded,
+            stdin: stdin.map(|text| (self.file.clone(), text)),
+        }
+    }
+
+    /// What the only source says when it is one file, and not too long to be remembered. What cannot be read is left to who
+    /// reads all sources.
+    fn only_text(&self) -> Option<Vec<u8>> {
+        let path = self.after.only_file()?;
+        let mut bytes = Vec::new();
+        if let Some(Text { bytes: given, .. }) = self.stdin().filter(|text| text.file == path) {
+            bytes.extend_from_slice(given);
+        } else {
+            let file = file::open(path, file::Kind::List).ok()?;
+            let most = retold::LONGEST as u64 + 1;
+            // In one piece: a text that grows while it is read is copied again and again.
+            let length = file.metadata().ok()?.len().min(most);
+            bytes.reserve_exact(usize::try_from(length).ok()? + 1);
+            file.take(most).read_to_end(&mut bytes).ok()?;
+        }
+        (bytes.len() <= retold::LONGEST).then_some(bytes)
+    }
+}
