@@ -116,7 +116,8 @@ impl InForce {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
-    let started = start::start(path).await?;
+    // A start holds all parts of a daemon at once, which is too much for the stack of whatever waits for it.
+    let started = Box::pin(start::start(path)).await?;
     let daemon = started.daemon;
     let mut tasks = tokio::task::JoinSet::new();
     let served = observe::http::serve(started.metrics, Arc::clone(&daemon));
