@@ -71,7 +71,7 @@ extern "C" fn ober_on_any(lists: u32, hi: u64, lo: u64) -> u32 {
 #[inline(always)]
 fn in_prefixes(lists: u32, client: Ip) -> bool {
     for list in 0..LISTS {
-        if lists >> list & 1 == 1 && in_prefix(list, client) {
+        if lists >> list & 1 == 1 && ober_in_prefix(list, client.hi, client.lo) != 0 {
             return true;
         }
     }
@@ -142,6 +142,14 @@ fn holds(line: &HostLine, client: Ip, bit: u32) -> bool {
         }
     }
     false
+}
+
+/// A call of its own, so that its key is on the stack for that long only: Linux 6.1 allows 512 bytes for all that call
+/// each other, and rounds each up.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn ober_in_prefix(list: u32, hi: u64, lo: u64) -> u32 {
+    u32::from(in_prefix(list, Ip { hi, lo }))
 }
 
 #[inline(always)]

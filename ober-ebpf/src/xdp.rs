@@ -31,6 +31,9 @@ use crate::{
 #[unsafe(no_mangle)]
 static PACKET_LOG: u8 = 0;
 
+/// Ethernet fills shorter frames up (IEEE 802.3 section 3.2.8), without the check sequence.
+const FILLED: usize = 60;
+
 /// The kernel gives the loopback interface of every network namespace this number.
 const LOOPBACK_INTERFACE: usize = 1;
 
@@ -55,10 +58,10 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
 fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
     let (flow, extent) = match plain {
         Plain::Flow(flow, extent) => (flow, extent),
-        Plain::Elsewhere => return not_ours(length(ctx)),
+        Plain::Elsewhere(ip_end) => return not_ours(length_holding(ctx, ip_end)),
         Plain::Else => return ober_whole(ctx.ctx),
     };
-    let length = length(ctx);
+    let length = length_holding(ctx, extent.ip_end);
     if !extent.fits(length) {
         return ober_whole(ctx.ctx);
     }
@@ -285,6 +288,18 @@ fn malformed(ctx: &XdpContext, node: &Node, destination: Destination) -> u32 {
         ..Flow::default()
     };
     drop(ctx, node, &flow, Verdict::Malformed, 0, length(ctx))
+}
+
+/// The frame's length. Only packets that go on behind the first buffer, or end where Ethernet may have to fill them up,
+/// pay for the call that sums the buffers up: 8 ns, half of what a denied packet costs. What a driver puts into buffers
+/// behind the packet's end otherwise is no part of it and is not counted.
+#[inline(always)]
+fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
+    let first_buffer = ctx.data_end() - ctx.data();
+    if ip_end <= first_buffer && first_buffer >= FILLED {
+        return first_buffer;
+    }
+    length(ctx)
 }
 
 /// The whole frame's length, all its buffers included.

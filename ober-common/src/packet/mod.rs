@@ -116,8 +116,8 @@ pub fn parse(frame: impl Frame) -> Parsed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
     Flow(Flow, Extent),
-    /// To an address nobody asked for.
-    Elsewhere,
+    /// To an address nobody asked for; where the IP packet says it ends.
+    Elsewhere(usize),
     /// Something else, which [`parse`] reads.
     Else,
 }
@@ -148,12 +148,13 @@ fn plain(frame: impl Frame, header: &Header, wanted: impl Fn(Ip) -> bool) -> Pla
     if !usual {
         return Plain::Else;
     }
+    // Before the ports are read: whether they are all there makes no difference for others.
+    if !wanted(header.ends.destination) {
+        return Plain::Elsewhere(header.ip_end);
+    }
     let Some(ports) = frame.bytes::<4>(header.next) else {
         return Plain::Else;
     };
-    if !wanted(header.ends.destination) {
-        return Plain::Elsewhere;
-    }
     Plain::Flow(header.flow(&ports), header.extent(4))
 }
 

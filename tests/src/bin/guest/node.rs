@@ -23,7 +23,10 @@ pub(crate) const WORKERS: u32 = 4;
 const LIST: u32 = 0;
 const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 
-/// Both programs, past the verifier of this kernel.
+/// XDP, socket lookup, and the two tracepoints that tell of losses.
+const PROGRAMS: usize = 4;
+
+/// All programs, past the verifier of this kernel.
 pub(crate) fn load() -> Result<Plane> {
     let mut config = plane::config("guest", plane::LIMITS);
     config.node.xdp = XdpMode::Native;
@@ -33,8 +36,8 @@ pub(crate) fn load() -> Result<Plane> {
         .collect::<Result<Vec<_>, _>>()
         .context("list the loaded programs")?;
     ensure!(
-        programs.len() == 2,
-        "{} programs are loaded, not 2",
+        programs.len() == PROGRAMS,
+        "{} programs are loaded, not {PROGRAMS}",
         programs.len()
     );
     for program in programs {
