@@ -77,6 +77,7 @@ fn colour(text: &str) -> &str {
 pub struct OneLine<W> {
     inner: W,
     allowed: Allowed,
+    before: &'static str,
 }
 
 impl<W> OneLine<W> {
@@ -85,7 +86,18 @@ impl<W> OneLine<W> {
             layout: false,
             colours: coloured,
         };
-        Self { inner, allowed }
+        Self {
+            inner,
+            allowed,
+            before: "",
+        }
+    }
+
+    /// Each event begins with these words of our own.
+    #[must_use]
+    pub fn after(mut self, before: &'static str) -> Self {
+        self.before = before;
+        self
     }
 }
 
@@ -101,7 +113,7 @@ impl<W: Write> Write for OneLine<W> {
             Some(_) | None => (event, ""),
         };
         let text = String::from_utf8_lossy(line);
-        let line = escaped(&text, self.allowed) + end;
+        let line = self.before.to_owned() + &escaped(&text, self.allowed) + end;
         self.inner.write_all(line.as_bytes())
     }
 
@@ -113,6 +125,15 @@ impl<W: Write> Write for OneLine<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_priority_stands_before_each_event_and_no_text_of_others_has_one() {
+        let mut log = Vec::new();
+        let mut line = OneLine::new(&mut log, false).after("<4>");
+        line.write_all("gate reason=\"down\n<0>panic\"\n".as_bytes())
+            .unwrap();
+        assert_eq!(log, b"<4>gate reason=\"down\\n<0>panic\"\n");
+    }
 
     #[test]
     fn what_would_be_obeyed_is_escaped_and_what_is_read_stays() {

@@ -95,8 +95,11 @@ impl Ingress {
     }
 
     pub fn status(&self, host: &Host) -> Result<Status> {
-        serde_json::from_str(&self.cli(host, &["status", "--json"])?)
-            .context("read `ober-user status --json`")
+        // 1: no VIP is served.
+        let output = self.try_cli(host, &["status", "--json"])?;
+        let known = matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty();
+        ensure!(known, "`ober-user status --json`: {output:?}");
+        serde_json::from_slice(&output.stdout).context("read `ober-user status --json`")
     }
 
     /// The pids of the workers that serve.

@@ -16,6 +16,7 @@ mod flow;
 mod gate;
 mod history;
 mod hostlist;
+mod journal;
 mod plan;
 pub mod privilege;
 mod reload;
@@ -33,9 +34,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{gate::Order, text::OneLine};
 pub use error::Error;
+use journal::Journal;
 use screen::Screen;
 
-const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no; 2 wrong usage or bad \
+const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` of a \
+daemon none of whose VIPs is served; 2 wrong usage or bad \
 configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
@@ -222,6 +225,14 @@ fn wait_with(
 /// Structured logs on standard error: so much without `RUST_LOG`, what it says with it.
 fn logs(otherwise: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    if journal::is_standard_error() {
+        let log = tracing_subscriber::fmt().with_env_filter(filter);
+        log.with_writer(Journal)
+            .with_ansi(false)
+            .without_time()
+            .init();
+        return;
+    }
     let coloured = screen::coloured(&io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -10,7 +10,9 @@ use super::{
     screen::{Cell, Screen, Tone},
 };
 use crate::status::{
-    Configuration, DataPlane, List, Reconcile, Status, Worker, certificates::Certificates,
+    Configuration, DataPlane, List, Reconcile, Status, Worker,
+    certificates::Certificates,
+    gate::{self, Served},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -21,7 +23,11 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         show(&status, now.unwrap_or_default(), screen)?;
     }
-    Ok(Outcome::Done)
+    Ok(if gate::all_closed(&status.gate) {
+        Outcome::No
+    } else {
+        Outcome::Done
+    })
 }
 
 fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error> {
@@ -31,8 +37,9 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         "not healthy"
     };
     let healthy = screen.paint(healthy, Tone::of(status.healthy));
+    let vips = vips(Served::of(&status.gate), screen);
     screen.line(format_args!(
-        "instance {}: {healthy}, {}, version {}",
+        "instance {}: {healthy}{vips}, {}, version {}",
         status.instance,
         daemon(status, now),
         status.version
@@ -82,6 +89,15 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     }
     section("gate", screen)?;
     super::gate::show(&status.gate, screen)
+}
+
+/// Of a daemon that has gates.
+fn vips(Served { served, total }: Served, screen: &Screen) -> String {
+    if total == 0 {
+        return String::new();
+    }
+    let words = format!("{served} of {total} VIPs served");
+    format!(", {}", screen.paint(&words, Tone::of(served == total)))
 }
 
 fn configuration(of: &Configuration, screen: &mut Screen) -> Result<(), Error> {
@@ -293,7 +309,7 @@ mod tests {
         show(&sample::status(), now, &mut Screen::plain(paper.clone())).unwrap();
         let text = paper.text();
         for word in [
-            "instance main: healthy, daemon 42 up 1m 5s",
+            "instance main: healthy, 1 of 1 VIPs served, daemon 42 up 1m 5s",
             "configuration 7, text 00f1e2d3c4b5a697",
             "HAProxy 3.2.5 with AWS-LC 1.50.0",
             "4 steered packets were lost on their way to a CPU",

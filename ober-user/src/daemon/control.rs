@@ -1,14 +1,15 @@
 //! The control socket: one request a line, one answer a line.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::broadcast::error::RecvError,
+    sync::{Semaphore, broadcast::error::RecvError},
+    time::timeout,
 };
 
 use super::Daemon;
@@ -19,11 +20,26 @@ use crate::{
     observe::http::Source as _,
 };
 
+/// Connections at once; more wait.
+const MOST: usize = 64;
+/// A request is one line; lists of a million names are a third of it.
+const LONGEST: u64 = 64 << 20;
+/// For a request to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
+    let room = Arc::new(Semaphore::new(MOST));
     loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(talk(stream, Arc::clone(&daemon)));
+                let talk = talk(stream, Arc::clone(&daemon));
+                tokio::spawn(async move {
+                    talk.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "accept a control connection");
@@ -56,7 +72,7 @@ async fn answer_all(
     caller: Option<u32>,
 ) -> io::Result<()> {
     let mut line = String::new();
-    while requests.read_line(&mut line).await? > 0 {
+    while asked(&mut requests, &mut line).await? {
         match serde_json::from_str(&line) {
             Ok(Request::Watch) => return watch(write, daemon).await,
             Ok(request) => say(write, &daemon.answer(request, caller).await).await?,
@@ -65,6 +81,18 @@ async fn answer_all(
         line.clear();
     }
     Ok(())
+}
+
+/// Is there one more request?
+async fn asked(requests: &mut BufReader<OwnedReadHalf>, line: &mut String) -> io::Result<bool> {
+    let mut limited = requests.take(LONGEST);
+    let read = timeout(PATIENCE, limited.read_line(line)).await;
+    let length = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    if length as u64 == LONGEST {
+        let words = format!("a request of more than {LONGEST} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+    }
+    Ok(length > 0)
 }
 
 async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {

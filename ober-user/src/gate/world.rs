@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Action, Error, Event, Fact, Gate, Order, Plan, Standing,
+    Action, Error, Event, Fact, Gate, Order, Plan, Standing, State,
     ask::{Ask, Flights},
     orders::Kept,
     probe::Question,
@@ -381,14 +381,7 @@ impl World<Gate> for Place {
     fn seen(&mut self, machine: &Gate) {
         let before = self.status.borrow().state();
         if machine.state() != before {
-            tracing::info!(
-                vip = %self.vip,
-                from = before.name(),
-                to = machine.state().name(),
-                standing = machine.standing().name(),
-                reason = %machine.reason(),
-                "gate"
-            );
+            tell(self.vip, before, machine);
         }
         self.status.send_replace(machine.clone());
         for standing in self.stands.drain(..) {
@@ -398,6 +391,17 @@ impl World<Gate> for Place {
             // Who ordered it may have hung up.
             answer.send(()).unwrap_or_default();
         }
+    }
+}
+
+/// A VIP that is no longer served is what an operator is woken for.
+fn tell(vip: IpAddr, before: State, machine: &Gate) {
+    let (from, to) = (before.name(), machine.state().name());
+    let (standing, reason) = (machine.standing().name(), machine.reason());
+    if machine.state() == State::Down {
+        tracing::warn!(%vip, from, to, standing, %reason, "gate");
+    } else {
+        tracing::info!(%vip, from, to, standing, %reason, "gate");
     }
 }
 

@@ -17,8 +17,12 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{metrics, page, upstream};
-use crate::status::{Counters, Status};
+use super::{
+    door, metrics, page,
+    shared::Shared,
+    upstream::{self, Page},
+};
+use crate::status::{Counters, Status, gate::Served};
 
 /// Who knows the facts.
 pub trait Source: Send + Sync + 'static {
@@ -55,45 +59,73 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Answers until the future is dropped.
 pub async fn serve<S: Source>(listener: TcpListener, source: Arc<S>) -> Result<(), Error> {
-    Ok(axum::serve(listener, router(source)).await?)
+    Ok(door::serve(listener, router(source)).await?)
+}
+
+/// What every connection shares.
+struct Shown<S> {
+    source: Arc<S>,
+    status: Shared<Status>,
+    counters: Shared<Counters>,
+}
+
+impl<S: Source> Shown<S> {
+    async fn status(&self) -> Arc<Status> {
+        self.status.get(self.source.status()).await
+    }
+
+    async fn counters(&self) -> Arc<Counters> {
+        self.counters.get(self.source.counters()).await
+    }
 }
 
 fn router<S: Source>(source: Arc<S>) -> Router {
+    let shown = Shown {
+        source,
+        status: Shared::default(),
+        counters: Shared::default(),
+    };
     Router::new()
         .route("/", get(front::<S>))
         .route("/metrics", get(scrape::<S>))
         .route("/health", get(health::<S>))
         .route("/stats", get(stats::<S>))
         .route("/workers/{number}/{what}", get(worker::<S>))
-        .with_state(source)
+        .with_state(Arc::new(shown))
 }
 
-async fn front<S: Source>(State(source): State<Arc<S>>) -> Html<String> {
-    let (status, counters) = (source.status().await, source.counters().await);
+async fn front<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Html<String> {
+    let (status, counters) = (shown.status().await, shown.counters().await);
     Html(page::front(&status, &counters))
 }
 
-async fn scrape<S: Source>(State(source): State<Arc<S>>) -> Response {
-    let (status, counters) = (source.status().await, source.counters().await);
+async fn scrape<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
+    let (status, counters) = (shown.status().await, shown.counters().await);
     match metrics::render(&status, &counters) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn health<S: Source>(State(source): State<Arc<S>>) -> Response {
-    let healthy = source.status().await.healthy;
+async fn health<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
+    let status = shown.status().await;
+    let vips = Served::of(&status.gate);
+    let healthy = status.healthy && !vips.is_none();
     let code = if healthy {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (code, Json(serde_json::json!({ "healthy": healthy }))).into_response()
+    (
+        code,
+        Json(serde_json::json!({ "healthy": healthy, "vips": vips })),
+    )
+        .into_response()
 }
 
 /// One worker has one page; of several the front page has the links.
-async fn stats<S: Source>(State(source): State<Arc<S>>) -> Response {
-    match source.status().await.workers.as_slice() {
+async fn stats<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
+    match shown.status().await.workers.as_slice() {
         [only] => Redirect::temporary(&format!("/workers/{}/stats", only.number)).into_response(),
         workers => Html(page::workers(workers)).into_response(),
     }
@@ -101,19 +133,18 @@ async fn stats<S: Source>(State(source): State<Arc<S>>) -> Response {
 
 /// HAProxy's own pages, fetched from the worker's UNIX socket: `stats` (and `stats;csv`) and `metrics`.
 async fn worker<S: Source>(
-    State(source): State<Arc<S>>,
+    State(shown): State<Arc<Shown<S>>>,
     Segment((number, what)): Segment<(usize, String)>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    if what != "metrics" && what.split(';').next() != Some("stats") {
+    let Some(page) = Page::named(&what) else {
         return StatusCode::NOT_FOUND.into_response();
-    }
-    let uri = match query {
-        Some(query) => format!("/{what}?{query}"),
-        None => format!("/{what}"),
     };
-    let socket = stats_socket(source.run(), number);
-    match upstream::fetch(&socket, &uri).await {
+    let Some(uri) = page.with(query.as_deref()) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let socket = stats_socket(shown.source.run(), number);
+    match upstream::fetch(&socket, uri).await {
         Ok(answer) => answer.into_response(),
         Err(error) => (
             StatusCode::BAD_GATEWAY,
@@ -131,20 +162,28 @@ fn stats_socket(run: &Path, number: usize) -> PathBuf {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::observe::sample;
+    use crate::{gate::State, observe::sample};
 
     struct Node {
         healthy: bool,
+        /// Of all gates; `None`: as they are in the sample.
+        gates: Mutex<Option<State>>,
         run: tempfile::TempDir,
     }
 
     impl Source for Node {
         async fn status(&self) -> Status {
-            Status {
+            let mut status = Status {
                 healthy: self.healthy,
                 ..sample::status()
+            };
+            if let Some(state) = *self.gates.lock().unwrap() {
+                status.gate.iter_mut().for_each(|gate| gate.state = state);
             }
+            status
         }
 
         async fn counters(&self) -> Counters {
@@ -161,7 +200,11 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let run = tempfile::tempdir().unwrap();
-        let source = Arc::new(Node { healthy, run });
+        let source = Arc::new(Node {
+            healthy,
+            gates: Mutex::new(None),
+            run,
+        });
         tokio::spawn(serve(listener, Arc::clone(&source)));
         (address, source)
     }
@@ -181,10 +224,44 @@ mod tests {
             let (address, _node) = node(healthy).await;
             let answer = ask(address, "/health").await;
             assert!(answer.starts_with(&format!("HTTP/1.0 {code}")), "{answer}");
-            assert!(
-                answer.ends_with(&format!("{{\"healthy\":{healthy}}}")),
-                "{answer}"
-            );
+            let body = answer.split("\r\n\r\n").nth(1).unwrap();
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["healthy"], healthy, "{answer}");
+            assert!(body["vips"]["total"].as_u64() > Some(0), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_none_of_whose_vips_is_served_is_not_healthy() {
+        let (address, node) = node(true).await;
+        for state in [State::Down, State::Disabled, State::Init, State::Rising] {
+            *node.gates.lock().unwrap() = Some(state);
+            // Beyond the first few questions they are answered once a second.
+            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+            let answer = ask(address, "/health").await;
+            assert!(answer.starts_with("HTTP/1.0 503"), "{state:?}: {answer}");
+            assert!(answer.contains("\"served\":0"), "{answer}");
+            let front = ask(address, "/").await;
+            assert!(front.contains("<span class=bad>0 of "), "{front}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_never_ask_end_and_keep_nobody_from_being_answered() {
+        let (address, _node) = node(true).await;
+        let mut silent = Vec::new();
+        for _ in 0..4 * door::MOST {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /h").await.unwrap();
+            silent.push(stream);
+        }
+        let answer = ask(address, "/health").await;
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        let patience = door::HEAD + std::time::Duration::from_secs(20);
+        for mut stream in silent {
+            let mut rest = Vec::new();
+            let ended = tokio::time::timeout(patience, stream.read_to_end(&mut rest));
+            ended.await.expect("it is closed").ok();
         }
     }
 
@@ -219,7 +296,8 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 1024];
             let length = stream.read(&mut request).await.unwrap();
-            let answer = b"HTTP/1.0 200 OK\r\ncontent-type: text/x-proof\r\n\r\nits words";
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/x-proof\r\ntransfer-encoding: chunked\r\n\r\n\
+                9\r\nits words\r\n0\r\n\r\n";
             stream.write_all(answer).await.unwrap();
             String::from_utf8(request[..length].to_vec()).unwrap()
         });
@@ -228,12 +306,15 @@ mod tests {
             worker
                 .await
                 .unwrap()
-                .starts_with("GET /stats;csv?up HTTP/1.0\r\n")
+                .starts_with("GET /stats;csv?up HTTP/1.1\r\n")
         );
         assert!(
-            answer.contains("text/x-proof") && answer.ends_with("its words"),
+            answer.contains("text/x-proof") && answer.ends_with("\r\n\r\nits words"),
             "{answer}"
         );
+        let smuggled = "/workers/1/stats;%20HTTP%2F1.1%0d%0aHost:%20a%0d%0a%0d%0aGET%20%2Fmetrics";
+        let refused = ask(address, smuggled).await;
+        assert!(refused.starts_with("HTTP/1.0 404"), "{refused}");
         let gone = ask(address, "/workers/0/stats").await;
         assert!(
             gone.starts_with("HTTP/1.0 502") && gone.contains("worker 0"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::status::{Counters, List, Status, Worker};
+use crate::status::{Counters, List, Status, Worker, gate::Served};
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;\
 color-scheme:light dark}table{border-collapse:collapse;margin:.5em 0 1.5em}\
@@ -15,8 +15,10 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
     } else {
         "<span class=bad>not healthy</span>"
     };
+    let Served { served, total } = Served::of(&status.gate);
+    let class = if served == total { "" } else { " class=bad" };
     let head = format!(
-        "<h1>Herr Ober: {}</h1><p>{verdict}, version {}. <a href=/metrics>metrics</a> · \
+        "<h1>Herr Ober: {}</h1><p>{verdict}, <span{class}>{served} of {total} VIPs served</span>, version {}. <a href=/metrics>metrics</a> · \
          <a href=/health>health</a> · <a href=/stats>workers' statistics</a></p>",
         escape(&status.instance),
         escape(&status.version)

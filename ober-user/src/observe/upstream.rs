@@ -1,42 +1,75 @@
-//! One HTTP/1.0 request over a UNIX socket: enough for HAProxy's statistics.
+//! HAProxy's own statistics, asked for over the worker's UNIX socket.
 
 use std::{io, path::Path, time::Duration};
 
 use axum::{
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderName, header},
     response::{IntoResponse, Response},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-    time::timeout,
-};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, Uri};
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::fetch;
 
 /// For the whole exchange: a worker that is stopped or stuck must not hold the page up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A statistics page of tens of thousands of lines is well below this.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: usize = 64 << 20;
+
+/// What a worker may be asked for. Everything else that came as a path stays here: it may hold a whole request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Stats,
+    Csv,
+    Json,
+    Metrics,
+}
+
+impl Page {
+    /// From the last part of a path, decoded.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "stats" => Some(Self::Stats),
+            "stats;csv" => Some(Self::Csv),
+            "stats;json" => Some(Self::Json),
+            "metrics" => Some(Self::Metrics),
+            _ => None,
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Stats => "/stats",
+            Self::Csv => "/stats;csv",
+            Self::Json => "/stats;json",
+            Self::Metrics => "/metrics",
+        }
+    }
+
+    /// `None`: the query is none of HTTP.
+    pub(super) fn with(self, query: Option<&str>) -> Option<Uri> {
+        let path = self.path();
+        let uri = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        uri.parse().ok()
+    }
+}
 
 /// What came back, as far as it is passed on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    status: StatusCode,
-    content_type: String,
-    /// HAProxy has browsers load its page again by this header.
-    refresh: Option<String>,
-    body: Vec<u8>,
-}
+pub(super) struct Answer(fetch::Answer);
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let refresh = self
-            .refresh
-            .map(|pace| [(HeaderName::from_static("refresh"), pace)]);
-        let kind = [(header::CONTENT_TYPE, self.content_type)];
-        match refresh {
-            Some(refresh) => (self.status, kind, refresh, self.body).into_response(),
-            None => (self.status, kind, self.body).into_response(),
+        let Self(answer) = self;
+        let mut response = (answer.status, answer.body).into_response();
+        // HAProxy has browsers load its page again by `refresh`.
+        for name in [header::CONTENT_TYPE, HeaderName::from_static("refresh")] {
+            if let Some(value) = answer.headers.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
         }
+        response
     }
 }
 
@@ -47,87 +80,72 @@ pub(super) enum Error {
     #[error("ask {socket} for {uri}: {source}")]
     Exchange {
         socket: String,
-        uri: String,
-        source: io::Error,
+        uri: Uri,
+        source: fetch::Error,
     },
+    #[error("ask {socket} for {uri}: the answer is longer than {LONGEST} bytes")]
+    TooLong { socket: String, uri: Uri },
     #[error("ask {socket} for {uri}: no answer within {PATIENCE:?}")]
-    Slow { socket: String, uri: String },
-    #[error("ask {socket} for {uri}: the answer is not HTTP")]
-    Garbled { socket: String, uri: String },
+    Slow { socket: String, uri: Uri },
 }
 
-pub(super) async fn fetch(socket: &Path, uri: &str) -> Result<Answer, Error> {
-    let (name, uri) = (socket.display().to_string(), uri.to_owned());
-    let Ok(bytes) = timeout(PATIENCE, exchange(socket, &name, &uri)).await else {
-        return Err(Error::Slow { socket: name, uri });
+pub(super) async fn fetch(socket: &Path, uri: Uri) -> Result<Answer, Error> {
+    let name = socket.display().to_string();
+    let asked = timeout(PATIENCE, exchange(socket, &name, &uri)).await;
+    let answer = match asked {
+        Ok(answer) => answer?,
+        Err(_) => return Err(Error::Slow { socket: name, uri }),
     };
-    read(&bytes?).ok_or(Error::Garbled { socket: name, uri })
+    if answer.cut {
+        return Err(Error::TooLong { socket: name, uri });
+    }
+    Ok(Answer(answer))
 }
 
-async fn exchange(socket: &Path, name: &str, uri: &str) -> Result<Vec<u8>, Error> {
-    let mut stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| Error::Connect {
-            socket: name.into(),
-            source,
-        })?;
-    let talk = async {
-        let request = format!("GET {uri} HTTP/1.0\r\nhost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut bytes = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut bytes).await?;
-        Ok(bytes)
-    };
-    talk.await.map_err(|source| Error::Exchange {
-        socket: name.into(),
-        uri: uri.into(),
+async fn exchange(socket: &Path, name: &str, uri: &Uri) -> Result<fetch::Answer, Error> {
+    let stream = UnixStream::connect(socket).await;
+    let stream = stream.map_err(|source| Error::Connect {
+        socket: name.to_owned(),
         source,
-    })
-}
-
-fn read(bytes: &[u8]) -> Option<Answer> {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(bytes.get(..end)?).ok()?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
-    let header = |name: &str| {
-        let found = headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.trim().to_owned())
+    })?;
+    let failed = |source| Error::Exchange {
+        socket: name.to_owned(),
+        uri: uri.clone(),
+        source,
     };
-    Some(Answer {
-        status: status.parse().ok()?,
-        content_type: header("content-type").unwrap_or_else(|| "text/plain".into()),
-        refresh: header("refresh"),
-        body: bytes.get(end + 4..)?.to_vec(),
-    })
+    let request = Request::get(uri.clone())
+        .header(header::HOST, "localhost")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| failed(error.into()))?;
+    fetch::exchange(stream, request, LONGEST)
+        .await
+        .map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
-    fn status_type_and_body_are_passed_on() {
-        let bytes = b"HTTP/1.0 404 Not Found\r\nContent-Type: text/html\r\nRefresh: 5\r\n\r\n<p>\r\n\r\n</p>";
-        let expected = Answer {
-            status: StatusCode::NOT_FOUND,
-            content_type: "text/html".into(),
-            refresh: Some("5".into()),
-            body: b"<p>\r\n\r\n</p>".to_vec(),
-        };
-        assert_eq!(read(bytes), Some(expected));
-        assert_eq!(read(b"hello"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_whatever_make_it_panic(tail in proptest::collection::vec(any::<u8>(), 0..60)) {
-            read(&tail);
-            read(&[b"HTTP/1.1 200 OK\r\n", tail.as_slice(), b"\r\n\r\n"].concat());
+    fn a_worker_is_asked_for_its_pages_alone_and_a_query_cannot_end_the_line() {
+        for (name, page) in [
+            ("stats", Some("/stats")),
+            ("stats;csv", Some("/stats;csv")),
+            ("metrics", Some("/metrics")),
+            ("stats; HTTP/1.1\r\nHost: a\r\n\r\nGET /metrics", None),
+            ("stats;csv HTTP/1.0", None),
+            ("Stats", None),
+            ("stats/", None),
+            ("", None),
+        ] {
+            assert_eq!(Page::named(name).map(Page::path), page, "{name:?}");
         }
+        let with = |query| Page::Metrics.with(Some(query)).map(|uri| uri.to_string());
+        assert_eq!(
+            with("scope=global").as_deref(),
+            Some("/metrics?scope=global")
+        );
+        assert_eq!(with("a HTTP/1.1\r\nx: y"), None);
     }
 }

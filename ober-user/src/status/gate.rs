@@ -25,6 +25,34 @@ pub struct Gate {
     pub history: Vec<Transition>,
 }
 
+/// How many of the node's VIPs its gates let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Served {
+    pub served: usize,
+    pub total: usize,
+}
+
+impl Served {
+    pub fn of(gates: &[Gate]) -> Self {
+        let served = |gate: &&Gate| matches!(gate.state, State::Up | State::Falling);
+        Self {
+            served: gates.iter().filter(served).count(),
+            total: gates.len(),
+        }
+    }
+
+    /// Are there VIPs, and is none served?
+    pub fn is_none(self) -> bool {
+        self.total > 0 && self.served == 0
+    }
+}
+
+/// Are there gates, and is each closed by a fault or by order? One that is still rising is not.
+pub fn all_closed(gates: &[Gate]) -> bool {
+    let closed = |gate: &Gate| matches!(gate.state, State::Down | State::Disabled);
+    !gates.is_empty() && gates.iter().all(closed)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// Seconds since 1970.

@@ -19,7 +19,7 @@ pub struct Status {
     pub pid: Option<u32>,
     /// Seconds since 1970.
     pub started: Option<u64>,
-    /// Are all interfaces attached and is a worker in every ring?
+    /// Are all interfaces attached and is a worker in every ring? Whether VIPs are served is told by `gate`.
     pub healthy: bool,
     /// The configuration in force; `None`: no daemon runs.
     pub configuration: Option<Configuration>,

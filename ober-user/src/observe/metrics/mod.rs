@@ -413,6 +413,8 @@ fn place(name: &str, vip: Option<IpAddr>, port: Option<u16>) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::observe::sample;
 
@@ -487,6 +489,60 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// What a strict parser of OpenMetrics refuses.
+    #[test]
+    fn each_family_is_declared_once_and_its_lines_follow_it_and_clash_with_no_other() {
+        let text = text();
+        let (mut declared, mut taken, mut lines) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut family = ("", "");
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split_once(' ').unwrap();
+                let (name, kind) = family;
+                let good =
+                    |letter: char| letter.is_ascii_lowercase() || "_0123456789".contains(letter);
+                assert!(
+                    name.starts_with("ober_") && name.chars().all(good),
+                    "{line}"
+                );
+                assert!(
+                    declared.insert(format!("TYPE {name}")),
+                    "declared twice: {line}"
+                );
+                assert!(!name.ends_with("_total"), "{line}");
+                let suffixes: &[&str] = if kind == "counter" {
+                    &["", "_total", "_created"]
+                } else {
+                    &[""]
+                };
+                for suffix in suffixes {
+                    assert!(taken.insert(format!("{name}{suffix}")), "{line} clashes");
+                }
+            } else if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(
+                    declared.insert(format!("HELP {name}")),
+                    "explained twice: {line}"
+                );
+                assert!(!help.is_empty(), "{line}");
+            } else if !line.starts_with('#') {
+                let (name, kind) = family;
+                let suffix = if kind == "counter" { "_total" } else { "" };
+                let (place, value) = line.rsplit_once(' ').unwrap();
+                let found = place.split('{').next().unwrap();
+                assert_eq!(found, format!("{name}{suffix}"), "{line}");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                assert!(lines.insert(place), "twice: {line}");
+            }
+        }
+        assert!(
+            declared.contains("TYPE ober_vrrp_conflicts") && declared.len() > 100,
+            "{}",
+            declared.len()
+        );
     }
 
     #[test]

@@ -79,16 +79,6 @@ fn packets(vrrp: &Vrrp) -> Vec<Family> {
             each(|router| router.claims_sent),
         ),
         counter(
-            "ober_vrrp_late_timers",
-            "Timers so late that mastership was in doubt.",
-            each(|router| router.late_timers),
-        ),
-        counter(
-            "ober_vrrp_conflicts",
-            "Duplicate VRIDs, other masters and other holders of an address seen.",
-            each(|router| router.conflicts),
-        ),
-        counter(
             "ober_vrrp_packets_rejected",
             "VRRP packets not taken, by reason.",
             rejected.collect(),

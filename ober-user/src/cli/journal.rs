@@ -1,0 +1,46 @@
+//! Logs for systemd's journal, which has the time itself and takes the priority from the beginning of a line.
+
+use std::{
+    env,
+    io::{self, Stderr},
+};
+
+use nix::sys::stat::fstat;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::text::OneLine;
+
+/// systemd names the device and the inode of what it connected with the journal, so that a standard error that was turned
+/// elsewhere afterwards is not taken for it: systemd.exec(5), `JOURNAL_STREAM`.
+pub(super) fn is_standard_error() -> bool {
+    let Ok(file) = fstat(io::stderr()) else {
+        return false;
+    };
+    let named = env::var("JOURNAL_STREAM").ok();
+    named.is_some_and(|named| named == format!("{}:{}", file.st_dev, file.st_ino))
+}
+
+/// Standard error, each line with its priority: sd-daemon(3).
+pub(super) struct Journal;
+
+impl<'a> MakeWriter<'a> for Journal {
+    type Writer = OneLine<Stderr>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine::new(io::stderr(), false)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        self.make_writer().after(priority(*event.level()))
+    }
+}
+
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}

@@ -1,0 +1,120 @@
+//! Connections of clients that the daemon does not know: any user of this machine may open as many as he likes. They cost the
+//! daemon a fixed number of descriptors and a fixed time each, and the newest is served: when there is no room left, the
+//! oldest is closed, which by then has had time enough for a request.
+
+use std::{collections::VecDeque, future::Future, io, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+
+/// Connections at once.
+pub const MOST: usize = 64;
+/// For the head of a request to come.
+pub const HEAD: Duration = Duration::from_secs(5);
+/// For a whole connection: one request and its answer, also to a client that reads slowly.
+const WHOLE: Duration = Duration::from_secs(30);
+/// After a connection could not be accepted, which is when descriptors are short.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers one request a connection, until the future is dropped.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    let mut open = Open::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => open.add(answer(stream, router.clone())),
+            Err(error) => {
+                tracing::warn!(%error, "accept a connection to node.metrics");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(WHOLE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to node.metrics"),
+        Err(_) => tracing::debug!("a connection to node.metrics took longer than {WHOLE:?}"),
+    }
+}
+
+/// The connections that are open, oldest first.
+pub struct Open {
+    tasks: JoinSet<()>,
+    order: VecDeque<AbortHandle>,
+}
+
+impl Open {
+    pub fn new() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            order: VecDeque::with_capacity(MOST),
+        }
+    }
+
+    /// Serves one more; where there is no room, the oldest ends.
+    pub fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.order.retain(|task| !task.is_finished());
+        if self.order.len() >= MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            oldest.abort();
+        }
+        self.order.push_back(self.tasks.spawn(connection));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    struct Ends(Arc<AtomicUsize>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn beyond_what_is_served_at_once_the_oldest_ends_and_the_newest_is_served() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let mut open = Open::new();
+        for _ in 0..3 * MOST {
+            let counted = Ends(Arc::clone(&ended));
+            open.add(async move {
+                let _counted = counted;
+                std::future::pending::<()>().await;
+            });
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(open.order.len(), MOST);
+        assert_eq!(ended.load(Ordering::SeqCst), 2 * MOST);
+        let (told, heard) = tokio::sync::oneshot::channel();
+        open.add(async move {
+            told.send(()).ok();
+        });
+        heard.await.unwrap();
+    }
+}
