@@ -164,6 +164,13 @@ pub struct Lacking {
 /// So many letters of a hostlist tell whom it is about.
 const NAMES: usize = 400;
 
+/// By this, names that differ in their last number are in the order of it: n2 before n10.
+fn counted(name: &str) -> (&str, usize, &str) {
+    let number = name.find(|letter: char| letter.is_ascii_digit());
+    let (before, _) = name.split_at(number.unwrap_or(name.len()));
+    (before, name.len(), name)
+}
+
 impl Synced {
     /// The names that did not resolve, those that failed alike together: a hundred nodes that are down are one line.
     pub fn lacking(&self) -> Vec<Lacking> {
@@ -175,8 +182,9 @@ impl Synced {
                 .or_default()
                 .push(name);
         }
-        let lacking = alike.into_iter().map(|((why, kept), names)| {
+        let lacking = alike.into_iter().map(|((why, kept), mut names)| {
             let count = names.len();
+            names.sort_unstable_by(|one, other| counted(one).cmp(&counted(other)));
             let mut folded = fold(names);
             if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
                 folded.truncate(cut);

@@ -169,7 +169,7 @@ fn a_file_of_which_little_changed_makes_the_list_what_it_says_now() {
 fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
     let stage = serving("slips", "[lists.extra]\n");
     let sync = ["sync", "--frontend-http", "10.1.0.0/24,10.2.0.1"];
-    acl(&stage, &sync).says(0, &["2 on it"]);
+    acl(&stage, &sync).says(0, &["257 on it"]);
     let before = crate::lists(&stage);
     for (arguments, advice) in [
         (
