@@ -31,6 +31,16 @@ pub const VRID: u8 = 51;
 /// Between two advertisements: 10 ms.
 pub const ADVERTISEMENT: Duration = Duration::from_millis(10);
 
+/// The configuration with the default interval, for tests in which nothing may be interrupted: on a busy machine a timer of
+/// 10 ms is late at times, and a master that is late gives way.
+pub fn unhurried(text: &str) -> String {
+    let hurried = format!(
+        "advertisement_interval = \"{}ms\"\n",
+        ADVERTISEMENT.as_millis()
+    );
+    text.replace(&hurried, "")
+}
+
 /// Both nodes and all around them.
 #[derive(Debug)]
 pub struct SharedVip {

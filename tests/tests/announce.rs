@@ -127,7 +127,7 @@ fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
     let monitor = stage.node(0).spawn(&mut ip).expect("watch the addresses");
     let vrrp = format!(
         "{whole}[vrrp]\ninterface = \"in0\"\nsource = [\"10.78.1.2\"]\npeers = [\"10.78.1.9\"]\n\
-         advertisement_interval = \"100ms\"\n[[vrrp.instances]]\nvips = [\"{VIP4}\"]\npriority = 200\n"
+         advertisement_interval = \"500ms\"\n[[vrrp.instances]]\nvips = [\"{VIP4}\"]\npriority = 200\n"
     );
     reload(&stage, &vrrp).expect("reload with VRRP");
     until("VRRP alone has the VIP", PATIENCE, || {

@@ -12,7 +12,7 @@ use ober_programs::IP;
 use ober_tests::{
     lab::{VIP4, until},
     peers::Keepalived,
-    shared::{ADVERTISEMENT, SharedVip},
+    shared::{ADVERTISEMENT, SharedVip, unhurried},
 };
 
 /// How long a change of master may take on a busy machine.
@@ -161,7 +161,7 @@ fn has_left(log: &str, vip: &str) -> bool {
 fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-join", [200, 100])?;
     let (served, new, six) = ("10.77.9.20", "10.77.9.30", "fd77:9::10");
-    let text = fs::read_to_string(&stage.ober[0].config)?;
+    let text = unhurried(&fs::read_to_string(&stage.ober[0].config)?);
     let v6 = format!("[[vrrp.instances]]\nvips = [\"{six}\"]\nvrid = 61\npriority = 200\n");
     let with = |services: &[&str], instance: &[&str], more: &str| {
         with_vips(&text, services, instance, more)
@@ -204,7 +204,12 @@ fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()
         let done = || Ok((has_address(&stage, vip)? == comes).then_some(()));
         until(what, PATIENCE, done)?;
         let log = watch.log();
-        ensure!(!has_left(&log, &VIP4.to_string()), "{what}: {log}");
+        let status = stage.ober[0].status(stage.node(0))?;
+        ensure!(
+            !has_left(&log, &VIP4.to_string()),
+            "{what}: {log}{:#?}",
+            status.vrrp
+        );
     }
     ensure!(stage.holds(0)?);
     let status = stage.ober[0].status(stage.node(0))?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ober_programs::IP;
 use ober_tests::{
     lab::{Host, VIP4 as SERVED, until},
-    shared::SharedVip,
+    shared::{SharedVip, unhurried},
 };
 use ober_user::{
     announce::addresses,
@@ -261,7 +261,7 @@ fn sysctls_that_vrrp_needs_otherwise_are_put_back_at_the_end() -> Result<()> {
 #[test]
 fn a_vip_that_is_the_nodes_own_address_is_refused_and_no_address_or_route_is_lost() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-own", [255, 100])?;
-    let text = fs::read_to_string(&stage.ober[0].config)?;
+    let text = unhurried(&fs::read_to_string(&stage.ober[0].config)?);
     stage.node(0).ip(&[
         "addr add 172.31.9.1/24 dev in0",
         "addr add 172.31.9.5/24 dev in0",
