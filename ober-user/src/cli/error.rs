@@ -116,7 +116,9 @@ impl From<haproxy::Error> for Error {
     fn from(error: haproxy::Error) -> Self {
         match error {
             // The file HAProxy names is gone when this is read.
-            haproxy::Error::Refused { words, .. } => Self::Refused { words },
+            haproxy::Error::Refused { words, .. } | haproxy::Error::RefusedText { words } => {
+                Self::Refused { words }
+            }
             other => Self::Haproxy(other),
         }
     }

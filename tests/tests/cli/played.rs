@@ -160,19 +160,21 @@ fn names_that_do_not_resolve_are_listed_and_make_the_exit_status_3() {
 #[test]
 fn files_are_sent_by_absolute_path_and_standard_input_by_its_text() {
     let node = Node::new("streams");
-    let running = daemon(&node, vec![Ok(Reply::Synced(vec![]))]);
-    let ran = node.run_with_input(
-        &["acl", "add", "frontend-http", "@hosts,n1", "-"],
-        "n8\nn9\n",
-    );
-    assert_eq!(ran.code, 0, "{ran:?}");
     let here = std::env::current_dir().unwrap();
     let file = format!("@{}/hosts,n1", here.display());
-    let expected = Edit {
-        stdin: Some("n8\nn9\n".into()),
-        ..edit(list("frontend-http"), How::Add, &[&file, "-"])
-    };
-    assert_eq!(sync_of(running.join().unwrap()).edits, [expected]);
+    for (written, sent, stdin) in [
+        ("@hosts,n1", file.as_str(), None),
+        ("-", "-", Some("n8\nn9\n")),
+    ] {
+        let running = daemon(&node, vec![Ok(Reply::Synced(vec![]))]);
+        let ran = node.run_with_input(&["acl", "add", "frontend-http", written], "n8\nn9\n");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let expected = Edit {
+            stdin: stdin.map(ToOwned::to_owned),
+            ..edit(list("frontend-http"), How::Add, &[sent])
+        };
+        assert_eq!(sync_of(running.join().unwrap()).edits, [expected]);
+    }
     let (_, asked) = play(
         &node,
         Ok(Reply::Synced(vec![])),
