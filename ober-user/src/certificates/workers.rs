@@ -225,10 +225,10 @@ fn refused(command: &str, answer: &str) -> io::Error {
     // What follows the first line is a private key.
     let command = command.lines().next().unwrap_or_default();
     let said = match answer.trim() {
-        "" => "nothing: it reads at most 16 KiB at once",
+        "" => "nothing: it reads at most 32 KiB at once",
         // HAProxy 3.0 tells to enlarge the buffer of every connection for that.
         said if said.contains("too big for the buffer") => {
-            "too big: it reads at most 16 KiB at once"
+            "too big: it reads at most 32 KiB at once"
         }
         said => said,
     };
@@ -240,6 +240,10 @@ fn refused(command: &str, answer: &str) -> io::Error {
 async fn put(socket: &Path, path: &Path, copy: &Copy) -> io::Result<()> {
     let name = path.display().to_string();
     let set = format!("set ssl cert {name} <<\n{}", copy.text);
+    // It would wait for the rest, and never answer.
+    if set.len() >= haproxy::BUFFER {
+        return Err(refused(&set, ""));
+    }
     let mut answer = ask(socket, &set).await?;
     if let Some(other) = opened(&answer).filter(|opened| *opened != name) {
         abort(socket, other).await?;
@@ -376,7 +380,7 @@ mod tests {
         let long = "The command is too big for the buffer size. Please change tune.bufsize in the configuration";
         for answer in ["", long] {
             let said = refused("set ssl cert /a.pem <<\nsecret", answer).to_string();
-            assert!(said.contains("at most 16 KiB"), "{said}");
+            assert!(said.contains("at most 32 KiB"), "{said}");
             assert!(
                 !said.contains("tune.bufsize") && !said.contains("secret"),
                 "{said}"

@@ -91,6 +91,8 @@ pub(super) struct Confined {
     pub(super) keeps: Capabilities,
     pub(super) limits: Vec<Limit>,
     pub(super) cpus: Option<CpuSet>,
+    /// Is it killed when this process ends, however that happens?
+    pub(super) tied: bool,
 }
 
 impl Confined {
@@ -111,7 +113,13 @@ impl Confined {
         if let Some(account) = &self.account {
             become_account(account)?;
         }
-        self.hold()
+        self.hold()?;
+        if self.tied {
+            // Last: the kernel forgets it when the account changes. It counts from the end of the thread that makes the child;
+            // those of the runtime end with the process.
+            set(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0)?;
+        }
+        Ok(())
     }
 
     /// The three standard ones and what is handed over. Not closed at once: the standard library tells by one of them that

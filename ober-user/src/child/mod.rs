@@ -117,9 +117,9 @@ impl Child {
         self
     }
 
-    /// Ready to be started; its output is still to be said where to.
+    /// Ready to be started; its output is still to be said where to. What is tied ends with this process.
     #[expect(clippy::disallowed_methods, reason = "this is the starter")]
-    fn command(&self) -> io::Result<Command> {
+    fn command(&self, tied: bool) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -133,6 +133,7 @@ impl Child {
             keeps: self.keeps,
             limits: confine::within(self.limits)?,
             cpus: self.cpu.map(cpus).transpose()?,
+            tied,
         };
         let handed = self.handed.clone();
         let enter = move || {
@@ -148,7 +149,7 @@ impl Child {
     /// Starts a process that may outlive this one; its output goes to `log`.
     pub fn start(&self, log: &File) -> io::Result<Process> {
         let ((), process) = tree::start(false, || {
-            let mut command = self.command()?;
+            let mut command = self.command(false)?;
             command.stdout(log.try_clone()?).stderr(log.try_clone()?);
             Ok(((), hold(&mut command.spawn()?)?))
         })?;

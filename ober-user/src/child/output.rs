@@ -57,7 +57,7 @@ impl Child {
     /// ones are kept.
     pub async fn output(&self, most: usize) -> Result<Ended, Error> {
         let (mut child, process) = tree::start(self.whole, || {
-            let mut command = self.command()?;
+            let mut command = self.command(true)?;
             let mut child = command
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())

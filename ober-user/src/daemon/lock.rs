@@ -74,7 +74,7 @@ fn holder(file: &File) -> Option<String> {
     let device = (major(facts.dev()), minor(facts.dev()));
     let pid = of(&locks, device, facts.ino())?;
     let name = file::kernel_text(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(format!("process {pid} ({})", name.trim()))
+    Some(format!("process {pid} ({})", name.trim().escape_debug()))
 }
 
 /// The process that has a lock on this file, by the text of `/proc/locks`. Some file systems have another device there.

@@ -11,6 +11,8 @@ use tokio::{
 use super::worker::Pid;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Into one buffer of this size HAProxy reads a command with all that belongs to it.
+pub const BUFFER: usize = 32 << 10;
 /// The statistics of a hundred thousand servers are shorter.
 const MOST: usize = 64 << 20;
 

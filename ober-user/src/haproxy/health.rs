@@ -20,7 +20,7 @@ use super::{
     },
 };
 
-/// HAProxy reads a command line into one buffer of 16 KiB.
+/// HAProxy reads a command line into one buffer of 32 KiB.
 const LINE: usize = 8 << 10;
 
 /// How often verdicts on servers checked at this interval must be renewed.

@@ -41,7 +41,7 @@ mod told;
 pub mod version;
 pub mod worker;
 
-pub use cli::{ask, who};
+pub use cli::{BUFFER, ask, who};
 pub use files::{allow, files};
 pub use foresee::Foreseen;
 pub use rehearse::rehearse;

@@ -227,16 +227,16 @@ fn what_a_worker_does_not_take_is_said_and_a_new_worker_has_it_all_the_same() {
     scene.start();
     // More than HAProxy reads of a command at once.
     let mut names = vec!["s3.ober.test".to_owned(), VIPS[0].to_string()];
-    names.extend((0..600).map(|number| format!("bucket-{number}.s3.ober.test")));
+    names.extend((0..1000).map(|number| format!("bucket-{number}.s3.ober.test")));
     let large = scene.authority.server_named(&names).expect("issue");
-    assert!(large.len() > 16 << 10, "{}", large.len());
+    assert!(large.len() > 32 << 10, "{}", large.len());
     scene.rename("s3.pem", &large);
     let behind = until("workers that say no", SOON, || {
         let behind = scene.stage.status()?.certificates.behind;
         Ok((behind.len() == 2).then_some(behind))
     })
     .expect("it is told");
-    assert!(behind[0].problem.contains("16 KiB"), "{behind:?}");
+    assert!(behind[0].problem.contains("32 KiB"), "{behind:?}");
     for worker in 0..2 {
         restart(&scene, worker);
     }

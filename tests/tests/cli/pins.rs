@@ -216,6 +216,7 @@ fn status_is_told_from_the_pins_and_says_that_no_daemon_runs() {
 fn watch_takes_the_drops_itself_when_no_daemon_does() {
     let mut left = Left::new("drops");
     left.plane.set_switch(|node| &raw mut node.sample, 1);
+    left.plane.set_switch(|node| &raw mut node.event_rate, 100);
     let mut config = String::new();
     let args = left.node.args(&mut config, &["acl", "watch", "--json"]);
     let mut command = crate::ober(&args);

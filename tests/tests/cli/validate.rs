@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use ober_programs::{HAPROXY, SLEEP};
-use ober_tests::certificate::Authority;
+use ober_tests::{certificate::Authority, lab::until};
 
 use super::{Node, ober};
 
@@ -71,7 +71,13 @@ fn whatever_ends_validate_no_key_and_no_file_of_it_is_left() {
         assert_eq!(files_below(home), before, "while HAProxy reads its files");
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         child.wait().unwrap();
-        kill(Pid::from_raw(slow.parse().unwrap()), Signal::SIGKILL).unwrap();
+        // Whoever is to reap it.
+        let stat = Path::new("/proc").join(slow).join("stat");
+        until("the end of HAProxy", Duration::from_secs(10), || {
+            let runs = fs::read_to_string(&stat).is_ok_and(|it| !it.contains(") Z "));
+            Ok((!runs).then_some(()))
+        })
+        .unwrap();
         assert_eq!(files_below(home), before, "{signal}");
     }
 }
