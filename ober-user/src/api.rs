@@ -145,6 +145,9 @@ pub struct Synced {
     pub unresolved: BTreeMap<String, String>,
     /// Those of them that kept earlier addresses.
     pub kept: Vec<String>,
+    /// Why it is in force and would be lost by a restart; `None`: it would not.
+    #[serde(default)]
+    pub unkept: Option<String>,
 }
 
 /// Lines of a difference that are shown.
@@ -307,6 +310,7 @@ mod tests {
             removed: vec![],
             unresolved: unresolved.chain([late]).collect(),
             kept: vec!["weka050".into()],
+            unkept: None,
         };
         let lines: Vec<String> = synced.lacking().iter().map(ToString::to_string).collect();
         assert_eq!(

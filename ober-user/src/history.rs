@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Written,
-    store::{self, Pending, read_json},
+    store::{self, Kind, Pending, read_json},
 };
 
 /// Why a configuration was put in force.
@@ -173,9 +173,8 @@ impl History {
             hash,
         };
         let written = written.clone();
-        let pending = Pending::json(&self.file(number), &Snapshot { entry, written })?;
-        pending.sync()?;
-        pending.commit()?;
+        let snapshot = Snapshot { entry, written };
+        Pending::json(Kind::History, &self.file(number), &snapshot)?.commit()?;
         let surplus = (numbers.len() + 1).saturating_sub(most);
         for path in numbers
             .iter()

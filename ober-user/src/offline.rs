@@ -47,9 +47,9 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 "set the servers of a backend: no daemon runs; start it with `ober-user run`"
             );
             let _lock = Lock::take(&config.node.run)?;
-            Ok(Reply::Synced(
-                Keeper::open(config, &pins)?.sync(&sync).await?,
-            ))
+            let mut keeper = Keeper::open(config, &pins)?;
+            keeper.restore(false)?;
+            Ok(Reply::Synced(keeper.sync(&sync).await?))
         }
         Request::Watch
         | Request::Reload
@@ -80,8 +80,10 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         instance: config.node.instance.clone(),
         pid: None,
         started: None,
+        outdated: std::collections::BTreeSet::new(),
         healthy: false,
         configuration: None,
+        disk: crate::store::disk(),
         reconcile: status::Reconcile::default(),
         data_plane: status::DataPlane {
             interfaces: config.node.interfaces.iter().map(interface).collect(),

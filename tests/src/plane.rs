@@ -25,6 +25,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// A configuration with nothing in it but sizes.
 pub fn config(instance: &str, limits: Limits) -> Config {
     Config {
+        forgiving: false,
         node: Node {
             instance: instance.into(),
             interfaces: vec!["in0".into()],

@@ -172,6 +172,65 @@ fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_requ
     assert!(explained.contains("worker"), "{explained}");
 }
 
+/// As a package manager does it: beside, and over it.
+fn upgrade(program: &Path) {
+    let beside = program.with_extension("new");
+    std::fs::copy(program, &beside).expect("copy it");
+    std::fs::rename(beside, program).expect("rename it over");
+}
+
+#[test]
+fn an_upgraded_haproxy_is_told_until_the_workers_run_it_and_a_restart_of_the_daemon_is_no_upgrade()
+{
+    let (mut stage, _) = serving("upgrade");
+    let program = stage.cluster.lab.directory().join("haproxy");
+    std::fs::copy(ober_programs::HAPROXY.path(), &program).expect("copy HAProxy");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
+    let own = format!("[workers]\nhaproxy = \"{}\"\n", program.display());
+    let text = text.replace("[workers]\n", &own);
+    std::fs::write(&stage.ober.config, &text).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    let outdated = |stage: &Stage| -> Vec<String> {
+        let workers = stage.status().expect("status").workers;
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.outdated)
+            .collect()
+    };
+    assert_eq!(outdated(&stage), [""; 0]);
+    upgrade(&program);
+    let names = vec![program.display().to_string(); 2];
+    let told = |stage: &Stage| {
+        until("a word about it", Duration::from_secs(30), || {
+            Ok((outdated(stage) == names).then_some(()))
+        })
+        .expect("the upgrade is noticed");
+    };
+    told(&stage);
+    let status = stage.cli(&["status"]).expect("status");
+    assert!(
+        status.contains("runs what was replaced on disk since"),
+        "{status}"
+    );
+    let doctor = stage.try_cli(&["doctor"]).expect("doctor").stdout;
+    let doctor = String::from_utf8_lossy(&doctor);
+    assert!(
+        doctor.contains("runs what was replaced on disk since"),
+        "{doctor}"
+    );
+    stage.kill().expect("kill the daemon");
+    stage
+        .start()
+        .expect("start it again: the workers are adopted");
+    told(&stage);
+    let other = text.replace("max_connections = 2000", "max_connections = 1900");
+    std::fs::write(&stage.ober.config, other).expect("write");
+    stage
+        .cli(&["reload"])
+        .expect("reload: the workers are replaced");
+    assert_eq!(outdated(&stage), [""; 0]);
+}
+
 #[test]
 fn a_reload_opens_and_closes_ports_and_a_bad_configuration_changes_nothing() {
     let (stage, before) = serving("ports");

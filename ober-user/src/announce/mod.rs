@@ -129,6 +129,11 @@ impl Announcer {
         self.gates.order(vip, order).await
     }
 
+    /// Tries to keep the orders, should they not be on disk.
+    pub fn keep(&self) {
+        self.gates.keep();
+    }
+
     /// Tells every neighbour that this node goes, and returns when that has left.
     pub async fn stop(&self) {
         self.speakers.stop().await;

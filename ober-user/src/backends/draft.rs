@@ -173,6 +173,7 @@ impl Backends {
             removed,
             unresolved: BTreeMap::new(),
             kept: Vec::new(),
+            unkept: None,
         }
     }
 }

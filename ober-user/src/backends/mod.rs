@@ -6,9 +6,9 @@
 mod draft;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,7 +24,7 @@ use crate::{
     discover::{self, Found, engine::Learned, source::Source},
     haproxy::Servers,
     resolve::Names,
-    store::{self, Pending, read_json},
+    store::{self, Batch, Kind, Pending, Placed},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,8 @@ pub const WRITTEN: &str = "servers";
 pub struct Backends {
     home: PathBuf,
     stored: BTreeMap<String, Stored>,
+    /// What is on disk of these is not what is in force.
+    unkept: BTreeSet<String>,
     /// By backend and name of the source.
     sources: BTreeMap<String, BTreeMap<String, Source>>,
     in_force: Arc<InForce>,
@@ -140,10 +142,43 @@ fn version() -> u64 {
 impl Backends {
     /// Reads what is kept; where the configuration names other servers than last time, those win.
     pub fn open(config: &Config) -> Result<Self, Error> {
+        Self::of(config, None)
+    }
+
+    /// The backends of another configuration: what is in force goes on, whether it is on disk or not, and so does what the
+    /// sources said.
+    pub fn next(&self, config: &Config) -> Result<Self, Error> {
+        let mut next = Self::of(config, Some(self))?;
+        for (backend, sources) in &mut next.sources {
+            for (name, source) in sources {
+                let known = self.sources.get(backend);
+                if let Some(known) = known.and_then(|known| known.get(name)) {
+                    source.clone_from(known);
+                }
+            }
+        }
+        next.in_force = Arc::clone(&self.in_force);
+        next.unkept.extend(self.unkept.iter().cloned());
+        Ok(next)
+    }
+
+    fn of(config: &Config, earlier: Option<&Self>) -> Result<Self, Error> {
         let home = config.node.state.join("backends");
         let (mut backends, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut unkept = BTreeSet::new();
         for (name, backend) in &config.backends {
-            let kept: Option<Stored> = read_json(&home.join(format!("{name}.json")))?;
+            let known = earlier.and_then(|earlier| earlier.stored.get(name));
+            let kept = match known {
+                Some(known) => Some(known.clone()),
+                None => match store::read_json::<Stored>(&file(&home, name)) {
+                    Err(store::Error::Damaged { path, why }) => {
+                        store::set_aside(Kind::Backend, &path, &why);
+                        unkept.insert(name.clone());
+                        None
+                    }
+                    read => read?,
+                },
+            };
             let fresh = || Stored {
                 configured: backend.servers.clone(),
                 sources: backend.servers.clone(),
@@ -165,6 +200,7 @@ impl Backends {
         Ok(Self {
             home,
             stored: backends,
+            unkept,
             sources,
             in_force: Arc::default(),
             version: version(),
@@ -199,22 +235,6 @@ impl Backends {
     pub fn incomplete(&self) -> bool {
         let mut sources = self.sources.values().flat_map(BTreeMap::values);
         sources.any(|source| source.servers.is_none())
-    }
-
-    /// Goes on with what the sources of an earlier configuration said, where this one has them still.
-    pub fn inherit(&mut self, earlier: &Self) {
-        for (backend, sources) in &mut self.sources {
-            for (name, source) in sources {
-                if let Some(known) = earlier
-                    .sources
-                    .get(backend)
-                    .and_then(|known| known.get(name))
-                {
-                    source.clone_from(known);
-                }
-            }
-        }
-        self.in_force = Arc::clone(&earlier.in_force);
     }
 
     /// Takes in what a source said. Do the servers change with it? They do so with the next [`Draft::ready`].
@@ -271,33 +291,75 @@ impl Backends {
     }
 
     /// Writes a change beside what is kept: a disk that is full refuses it here.
-    pub fn keep(&self, ready: &Ready) -> Result<Vec<Pending>, Error> {
-        let mut pending = Vec::new();
+    pub fn keep(&self, ready: &Ready) -> Result<Batch, Error> {
+        let mut batch = Batch::default();
         for (name, stored) in &ready.stored {
-            if self.stored.get(name) != Some(stored) {
-                pending.push(Pending::json(
-                    &self.home.join(format!("{name}.json")),
+            if self.unkept.contains(name) || self.stored.get(name) != Some(stored) {
+                batch.push(Pending::json(
+                    Kind::Backend,
+                    &file(&self.home, name),
                     stored,
                 )?);
             }
         }
-        Ok(pending)
+        Ok(batch)
     }
 
-    /// Puts a change in force that the workers have taken.
-    pub fn commit(&mut self, ready: Ready) -> Result<(), Error> {
-        let pending = self.keep(&ready)?;
-        self.commit_kept(ready, pending)
+    /// Takes over a change that the workers have, and that is on disk.
+    pub fn commit(&mut self, ready: Ready, placed: Placed) {
+        placed.keep();
+        self.unkept.clear();
+        self.take(ready);
     }
 
-    /// The same with what [`Backends::keep`] wrote.
-    pub fn commit_kept(&mut self, ready: Ready, pending: Vec<Pending>) -> Result<(), Error> {
-        pending.into_iter().try_for_each(Pending::commit)?;
+    /// Takes over a change that nobody ordered, such as what a source said: on disk if that is possible.
+    pub fn follow(&mut self, ready: Ready) {
+        match self.keep(&ready).and_then(|batch| Ok(batch.place()?)) {
+            Ok(placed) => self.commit(ready, placed),
+            Err(error) => {
+                self.note_unkept(&ready, &error);
+                self.take(ready);
+            }
+        }
+    }
+
+    /// Tries to keep what could not be kept.
+    pub fn keep_unkept(&mut self) {
+        let mut batch = Batch::default();
+        for name in &self.unkept {
+            if let Some(stored) = self.stored.get(name) {
+                match Pending::json(Kind::Backend, &file(&self.home, name), stored) {
+                    Ok(file) => batch.push(file),
+                    Err(error) => return tracing::debug!(%error, "keep the servers of a backend"),
+                }
+            }
+        }
+        match batch.place() {
+            Ok(placed) => {
+                placed.keep();
+                self.unkept.clear();
+            }
+            Err(error) => tracing::debug!(%error, "keep the servers of a backend"),
+        }
+    }
+
+    fn note_unkept(&mut self, ready: &Ready, error: &Error) {
+        let Error::Store(error) = error else {
+            return;
+        };
+        for (name, stored) in &ready.stored {
+            if self.unkept.contains(name) || self.stored.get(name) != Some(stored) {
+                store::unkept(&file(&self.home, name), error);
+                self.unkept.insert(name.clone());
+            }
+        }
+    }
+
+    fn take(&mut self, ready: Ready) {
         self.complain(&ready.in_force);
         self.stored = ready.stored;
         self.in_force = Arc::new(ready.in_force);
         self.version = version();
-        Ok(())
     }
 
     /// Says what is left out, once.
@@ -311,4 +373,8 @@ impl Backends {
             }
         }
     }
+}
+
+fn file(home: &Path, backend: &str) -> PathBuf {
+    home.join(format!("{backend}.json"))
 }

@@ -21,10 +21,16 @@ use super::{
     placeholder,
 };
 use crate::{
-    config::{Config, tls::Termination},
-    file::{self, Kind, directory},
-    store::{self, Pending},
+    config::{
+        Config,
+        tls::{Authorities, Termination},
+    },
+    file::{self, directory},
+    store::{self, Kind, Pending},
 };
+
+/// How what stands in for a file begins, which is no copy to go on with.
+const STAND_IN: &str = "# stands in for a file that is missing";
 
 /// A copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +154,14 @@ fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
         .backends
         .values()
         .filter_map(|backend| backend.tls.as_ref());
-    for source in shown.filter_map(|tls| tls.certificate.as_deref()) {
-        filling.named(source)?;
+    for tls in shown {
+        if let Some(source) = &tls.certificate {
+            filling.named(source)?;
+        }
+        if let Some(Authorities::Missing(path)) = &tls.verify {
+            let told = format!("the authorities in {} cannot be read", path.display());
+            filling.stand_in(path, told)?;
+        }
     }
     Ok(filling.stock)
 }
@@ -186,15 +198,30 @@ pub fn has_copy(run: &Path, source: &Path) -> bool {
 fn earlier(run: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
     let source = |path: PathBuf| {
-        let text = file::text(&path, Kind::Own).ok()?;
+        let text = file::text(&path, file::Kind::Own).ok()?;
         let first = text.lines().next()?;
         first.strip_prefix("# ").map(PathBuf::from)
     };
     entries.filter_map(|entry| source(entry.path())).collect()
 }
 
+/// What stands in for a file already.
+fn standing_in(path: &Path) -> Option<Copy> {
+    let text = file::text(path, file::Kind::Own).ok()?;
+    let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
+    let Facts { sha1, serial, .. } = Facts::of(path, &bundle).ok()?;
+    text.starts_with(STAND_IN).then_some(Copy {
+        text: text.into(),
+        sha1,
+        serial,
+    })
+}
+
 fn kept(path: &Path) -> Option<(Facts, String)> {
-    let text = file::text(path, Kind::Own).ok()?;
+    let text = file::text(path, file::Kind::Own).ok()?;
+    if text.starts_with(STAND_IN) {
+        return None;
+    }
     let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
     Some((Facts::of(path, &bundle).ok()?, text))
 }
@@ -309,8 +336,30 @@ impl Filling<'_> {
         if let Some(copy) = self.held(source) {
             return Ok(copy);
         }
-        let used = choose(fresh(source), self.kept(source), self.now)?;
-        self.hold(source, used)
+        match choose(fresh(source), self.kept(source), self.now) {
+            Ok(used) => self.hold(source, used),
+            Err(error) if self.config.forgiving => {
+                self.stand_in(source, format!("{error}; {}", error.fix()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Until the file is good again, what nobody trusts is shown in its place: HAProxy would not start without it.
+    fn stand_in(&mut self, source: &Path, why: String) -> Result<PathBuf, Error> {
+        self.stock.refused.insert(source.to_owned(), why);
+        let path = copy(&self.config.node.run, source);
+        let made = match standing_in(&path) {
+            Some(there) => there,
+            None => {
+                let made = placeholder::make(&path, &[])?;
+                let text = format!("{STAND_IN}\n{}", made.text).into();
+                Copy { text, ..made }
+            }
+        };
+        self.write(&path, &made.text)?;
+        self.stock.copies.insert(path.clone(), made);
+        Ok(path)
     }
 
     /// Everything in a directory that can be used.
@@ -382,10 +431,11 @@ impl Filling<'_> {
         if self.writes == Writes::Nothing {
             return Ok(());
         }
-        match file::read(path, Kind::Own) {
-            Ok(_) if self.writes == Writes::WhatIsNew => Ok(()),
+        let leave = self.writes == Writes::WhatIsNew;
+        match file::read(path, file::Kind::Own) {
+            Ok(there) if leave && is_usable(path, &there) => Ok(()),
             Ok(there) if there == text.as_bytes() => Ok(()),
-            Ok(_) | Err(_) => Pending::write(path, text.as_bytes())?.commit(),
+            Ok(_) | Err(_) => Pending::write(Kind::Certificate, path, text.as_bytes())?.commit(),
         }
     }
 
@@ -416,6 +466,16 @@ impl Filling<'_> {
         self.stock.held.insert(path.clone(), held);
         Ok(path)
     }
+}
+
+/// Can HAProxy make something of this file of ours? One that was damaged is made anew even for a rehearsal, since HAProxy
+/// would refuse every configuration for it.
+fn is_usable(path: &Path, bytes: &[u8]) -> bool {
+    if path.extension() != Some("list".as_ref()) {
+        return Bundle::parse(path, bytes).is_ok();
+    }
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    text.ends_with('\n') && text.lines().all(|entry| Path::new(entry).is_file())
 }
 
 /// Of a listener without any certificate: the last it had, or one to begin with.

@@ -27,6 +27,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         show(&status.gate, screen)?;
+        unkept(&status.gate, screen)?;
         histories(&status.gate, now.unwrap_or_default(), screen)?;
     }
     Ok(Outcome::Done)
@@ -60,6 +61,7 @@ impl Vip {
             screen.json(&gates)?;
         } else {
             show(&gates, screen)?;
+            unkept(&gates, screen)?;
         }
         Ok(Outcome::Done)
     }
@@ -84,6 +86,19 @@ pub(super) fn show(gates: &[Gate], screen: &mut Screen) -> Result<(), Error> {
         "vip", "state", "standing", "since", "workers", "servers", "reason",
     ];
     Ok(screen.table(&heads, &rows)?)
+}
+
+/// Orders that a restart would lose.
+fn unkept(gates: &[Gate], screen: &mut Screen) -> Result<(), Error> {
+    for gate in gates {
+        if let Some(why) = &gate.unkept {
+            let (vip, state) = (gate.vip, gate.state.name());
+            let line = format_args!("{vip} is {state}, but not kept over a restart: {why}");
+            let line = screen.paint(line, Tone::Bad);
+            screen.line(line)?;
+        }
+    }
+    Ok(())
 }
 
 /// What each gate went through, latest first.

@@ -9,10 +9,13 @@ use super::{
     Error, Json, Outcome, client,
     screen::{Cell, Screen, Tone},
 };
-use crate::status::{
-    Configuration, DataPlane, List, Reconcile, Status, Worker,
-    certificates::Certificates,
-    gate::{self, Served},
+use crate::{
+    status::{
+        Configuration, DataPlane, List, Reconcile, Status, Worker,
+        certificates::Certificates,
+        gate::{self, Served},
+    },
+    store::Disk,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -45,8 +48,9 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         status.version
     ))?;
     if let Some(configuration) = &status.configuration {
-        self::configuration(configuration, screen)?;
+        self::configuration(configuration, now, screen)?;
     }
+    disk(&status.disk, now, screen)?;
     reconcile(&status.reconcile, now, screen)?;
     interfaces(status, screen)?;
     services(status, screen)?;
@@ -70,6 +74,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
             processes.join(", ")
         ))?;
     }
+    outdated(status, screen)?;
     section("lists", screen)?;
     let rows: Vec<_> = status.lists.iter().map(|entry| list(entry, now)).collect();
     screen.table(
@@ -100,7 +105,75 @@ fn vips(Served { served, total }: Served, screen: &Screen) -> String {
     format!(", {}", screen.paint(&words, Tone::of(served == total)))
 }
 
-fn configuration(of: &Configuration, screen: &mut Screen) -> Result<(), Error> {
+/// What is wrong with the files of the daemon.
+fn disk(disk: &Disk, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    let ago = |at| span(now.saturating_sub(Duration::from_secs(at)));
+    for it in &disk.unkept {
+        let line = format!(
+            "in force, but not kept over a restart: {} since {}: {}",
+            it.file.display(),
+            ago(it.since),
+            it.why
+        );
+        bad(line, screen)?;
+    }
+    for it in &disk.damaged {
+        let aside = it.aside.as_ref();
+        let aside = aside.map(|aside| format!(" and is now {}", aside.display()));
+        let line = format!(
+            "{} was damaged {} ago ({}){}; {}",
+            it.file.display(),
+            ago(it.at),
+            it.why,
+            aside.unwrap_or_default(),
+            it.then
+        );
+        bad(line, screen)?;
+    }
+    Ok(())
+}
+
+/// What was upgraded and is not in service.
+fn outdated(status: &Status, screen: &mut Screen) -> Result<(), Error> {
+    let workers = status.workers.iter();
+    let workers = workers.map(|it| (format!("worker {}", it.number), &it.outdated));
+    let daemon = ("the daemon".to_owned(), &status.outdated);
+    for (who, files) in workers.chain([daemon]) {
+        if !files.is_empty() {
+            let files = files.iter().map(String::as_str).collect::<Vec<_>>();
+            let files = files.join(", ");
+            bad(
+                format!("{who} runs what was replaced on disk since: {files}"),
+                screen,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn bad(line: String, screen: &mut Screen) -> Result<(), Error> {
+    let line = screen.paint(line, Tone::Bad);
+    Ok(screen.line(line)?)
+}
+
+fn configuration(of: &Configuration, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    if let Some(fallback) = &of.fallback {
+        let kept = span(now.saturating_sub(Duration::from_secs(fallback.kept)));
+        bad(
+            format!(
+                "the configuration on disk was of no use at the start; snapshot {} of the history, {kept} old, is in \
+                 force until `ober-user reload` takes a better one:",
+                fallback.snapshot
+            ),
+            screen,
+        )?;
+        for line in fallback.error.lines() {
+            bad(format!("  {line}"), screen)?;
+        }
+    }
+    for missing in &of.missing {
+        bad(format!("without what depends on it: {missing}"), screen)?;
+    }
     let kept = of
         .snapshot
         .map_or("not kept".to_owned(), |number| number.to_string());
@@ -311,12 +384,19 @@ mod tests {
         for word in [
             "instance main: healthy, 1 of 1 VIPs served, daemon 42 up 1m 5s",
             "configuration 7, text 00f1e2d3c4b5a697",
+            "snapshot 7 of the history, 1m 5s old, is in force until `ober-user reload`",
+            "  ober.toml:3:1: unknown key `vip`",
+            "without what depends on it: read certificate /etc/ober/s3.pem: No such file",
+            "not kept over a restart: /var/lib/ober/main/lists/a.json since 1m 5s: no space left",
+            "gate.json was damaged 1m 5s ago (it is cut short) and is now /var/lib/ober/main/gate.json.damaged-1700000000",
             "HAProxy 3.2.5 with AWS-LC 1.50.0",
             "4 steered packets were lost on their way to a CPU",
             "in0        yes       native       4",
             "open to everybody",
             "backoff",
             "signal 9",
+            "worker 1 runs what was replaced on disk since: /usr/lib/libssl.so.3",
+            "the daemon runs what was replaced on disk since: /usr/sbin/ober-user",
             "frontend-http         12  1m 5s ago  1",
             "10.0.0.1:7480",
             "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",

@@ -1,24 +1,38 @@
 //! `validate`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 
 use super::{
-    Error, Json, Outcome,
+    Error, Json, Outcome, client,
     screen::{Screen, Tone},
 };
 use crate::{
-    config::{self, Config, Problem},
+    api::{Reply, Request},
+    config::{self, Config, Env, Problem, Whereabouts},
     file,
     haproxy::{self, version::Program},
+    status::Fallback,
 };
+
+/// A daemon that does not answer within this has no say in whether a file is good.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let checked = check(path).await;
+    let instead = instead(path).await;
     if json.json {
-        screen.json(&Verdict::of(&checked))?;
+        screen.json(&Verdict::of(&checked, instead))?;
         return checked.map(|_| Outcome::Done);
+    }
+    if let Some(Fallback { snapshot, .. }) = instead {
+        let words = format_args!(
+            "the daemon goes by snapshot {snapshot} of the history, since the files were of no use at its start; \
+             `ober-user reload` puts good ones in force"
+        );
+        let line = screen.paint(words, Tone::Bad);
+        screen.line(line)?;
     }
     let (config, program) = checked?;
     let good = screen.paint("valid", Tone::Good);
@@ -47,6 +61,17 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     Ok(Outcome::Done)
 }
 
+/// What a daemon goes by in the place of these files, if one runs and does.
+async fn instead(path: &Path) -> Option<Fallback> {
+    let at = Whereabouts::of(path, &Env::current().ok()?);
+    let asked = client::ask_at(&at, Request::Status);
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    match answer {
+        Ok(Ok(Reply::Status(status))) => status.configuration?.fallback,
+        Ok(_) | Err(_) => None,
+    }
+}
+
 async fn check(path: &Path) -> Result<(Config, Program), Error> {
     let config = Config::load(path)?;
     haproxy::rehearse(&config).await?;
@@ -65,6 +90,8 @@ struct Verdict {
     /// `None` when nobody asked it, because of problems.
     haproxy: Option<Program>,
     problems: Vec<Fault>,
+    /// What the daemon goes by in the place of these files.
+    instead: Option<Fallback>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +104,7 @@ struct Fault {
 }
 
 impl Verdict {
-    fn of(checked: &Result<(Config, Program), Error>) -> Self {
+    fn of(checked: &Result<(Config, Program), Error>, instead: Option<Fallback>) -> Self {
         let problems = match checked {
             Ok(_) => vec![],
             Err(Error::Config(config::Error::Invalid(report))) => {
@@ -95,6 +122,7 @@ impl Verdict {
             valid: problems.is_empty(),
             haproxy: checked.as_ref().ok().map(|(_, program)| program.clone()),
             problems,
+            instead,
         }
     }
 }

@@ -96,6 +96,9 @@ pub struct Config {
     pub vrrp: Option<vrrp::Vrrp>,
     /// Who issues the certificates that listeners want issued.
     pub acme: Option<acme::Acme>,
+    /// It was in force before, and is to be again: certificates and keys that cannot be read cost what depends on them, and
+    /// nothing else.
+    pub forgiving: bool,
 }
 
 /// This machine and where Ober keeps its things.

@@ -111,6 +111,9 @@ impl Judge<'_> {
 
     fn cluster_key(&mut self, key: Key<Secret>, file: Key<String>) -> Option<ClusterKey> {
         let secret = self.secret(&CLUSTER_KEY, key, file)?;
+        if secret.missing {
+            return None;
+        }
         let Some(words) = cluster_words(secret.text.trim()) else {
             let what = secret.origin;
             let message = format!(

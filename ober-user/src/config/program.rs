@@ -92,7 +92,7 @@ impl Judge<'_> {
         } else if !executable(&path) {
             let message = format!("there is no program {}", at.value);
             let help = "correct the path, or make the file executable";
-            self.refuse(Fault::new(at.span, message).help(help));
+            self.refuse(Fault::new(at.span, message).help(help).outside());
         } else if let Some(writer) = dangerous(&path, account) {
             let message = format!("{} is run as {}, and {writer}", at.value, account.name);
             self.refuse(Fault::new(at.span, message).help(writer.mend()));
@@ -104,7 +104,7 @@ impl Judge<'_> {
         let path = self.path(&at.value);
         if let Err(words) = secret(&path) {
             let help = "one line or a few, in a file for root alone";
-            self.refuse(Fault::new(at.span, words).help(help));
+            self.refuse(Fault::new(at.span, words).help(help).outside());
         }
         path
     }

@@ -30,6 +30,8 @@ pub(super) struct Found {
     /// Where it came from, for a message.
     pub(super) origin: String,
     pub(super) text: String,
+    /// There is none, and that was forgiven.
+    pub(super) missing: bool,
 }
 
 impl Judge<'_> {
@@ -39,6 +41,7 @@ impl Judge<'_> {
         key: Key<Secret>,
         file: Key<String>,
     ) -> Option<Found> {
+        let mut outside = false;
         let (span, origin, read) = match (key.0, file.0) {
             (None, None) => return None,
             (Some(key), Some(file)) => {
@@ -58,6 +61,7 @@ impl Judge<'_> {
             }
             (None, Some(file)) => {
                 let path: PathBuf = self.path(&file.value);
+                outside = true;
                 (
                     file.span,
                     format!("{}", path.display()),
@@ -65,13 +69,24 @@ impl Judge<'_> {
                 )
             }
         };
-        match read {
-            Ok(text) => Some(Found { span, origin, text }),
+        let (text, missing) = match read {
+            Ok(text) => (text, false),
             Err((message, help)) => {
-                self.refuse(Fault::new(span, message).help(help));
-                None
+                let fault = Fault::new(span.clone(), message).help(help);
+                let before = self.forgiven();
+                self.refuse(if outside { fault.outside() } else { fault });
+                if self.forgiven() == before {
+                    return None;
+                }
+                (String::new(), true)
             }
-        }
+        };
+        Some(Found {
+            span,
+            origin,
+            text,
+            missing,
+        })
     }
 }
 

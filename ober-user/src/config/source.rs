@@ -19,6 +19,8 @@ pub(super) struct Fault {
     help: Option<String>,
     /// Where the other half of a contradiction stands.
     first: Option<Span>,
+    /// The text is right: a file that it refers to cannot be used.
+    pub(super) outside: bool,
 }
 
 impl Fault {
@@ -29,11 +31,17 @@ impl Fault {
             message: message.into(),
             help: None,
             first: None,
+            outside: false,
         }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn outside(mut self) -> Self {
+        self.outside = true;
         self
     }
 

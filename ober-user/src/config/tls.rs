@@ -99,6 +99,8 @@ pub enum Authorities {
     System,
     /// A PEM file of them.
     File(PathBuf),
+    /// A file that is missing, which is forgiven: nobody is trusted until it is there.
+    Missing(PathBuf),
 }
 
 /// TLS of a listener with a certificate.
@@ -178,8 +180,13 @@ impl Judge<'_> {
         }
         let authorities = raw.ca.0.map_or(Authorities::System, |at| {
             let (span, path) = (at.span.clone(), self.word_path(at));
+            let before = self.forgiven();
             self.readable("ca", &path, file::Kind::Authorities, span);
-            Authorities::File(path)
+            if self.forgiven() == before {
+                Authorities::File(path)
+            } else {
+                Authorities::Missing(path)
+            }
         });
         ToServers {
             verify: verified.then_some(authorities),
@@ -228,7 +235,8 @@ impl Judge<'_> {
                 continue;
             }
             if let Err(error) = Bundle::read(&path) {
-                self.refuse(Fault::new(span, error.to_string()).help(error.fix()));
+                let fault = Fault::new(span, error.to_string()).help(error.fix());
+                self.refuse(fault.outside());
             }
         }
     }
@@ -264,7 +272,8 @@ impl Judge<'_> {
     pub(super) fn readable(&mut self, key: &str, path: &Path, kind: file::Kind, span: Span) {
         if let Err(error) = file::open(path, kind) {
             let message = format!("`{key}` {}: {error}", path.display());
-            self.refuse(Fault::new(span, message).help("correct the path or leave the key out"));
+            let fault = Fault::new(span, message).help("correct the path or leave the key out");
+            self.refuse(fault.outside());
         }
     }
 

@@ -41,7 +41,9 @@ impl From<&ToServers> for Tls {
             verify: match &servers.verify {
                 None => Verify::Nobody,
                 Some(Authorities::System) => Verify::System,
-                Some(Authorities::File(path)) => Verify::Authority(path.clone()),
+                Some(Authorities::File(path) | Authorities::Missing(path)) => {
+                    Verify::Authority(path.clone())
+                }
             },
             name: servers.server_name.clone(),
             identity: servers.certificate.clone(),

@@ -25,6 +25,10 @@ pub(super) struct Judge<'j> {
     pub(super) base: &'j Path,
     pub(super) env: &'j Env,
     faults: Vec<Fault>,
+    /// Files that cannot be used cost what depends on them, and nothing else: what is judged was in force already.
+    forgiving: bool,
+    /// What was forgiven.
+    forgiven: Vec<Fault>,
     /// Backends whose kind of check was not written.
     pub(super) assumed: BTreeSet<String>,
     /// Files that hold certificates, to be read when it is known where their copies are.
@@ -40,13 +44,21 @@ impl<'j> Judge<'j> {
             base,
             env,
             faults: Vec::new(),
+            forgiving: false,
+            forgiven: Vec::new(),
             assumed: BTreeSet::new(),
             certificates: Vec::new(),
             issued: Vec::new(),
         }
     }
 
-    pub(super) fn config(mut self, file: raw::File) -> Result<Config, Vec<Fault>> {
+    pub(super) fn forgiving(mut self) -> Self {
+        self.forgiving = true;
+        self
+    }
+
+    /// What is meant, and what was forgiven.
+    pub(super) fn config(mut self, file: raw::File) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
         let workers = self.workers(file.workers);
         let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
         let limits = self.limits(file.limits);
@@ -71,16 +83,30 @@ impl<'j> Judge<'j> {
             bfd,
             acme: self.acme(file.acme, &issued, &services),
             services,
+            forgiving: self.forgiving,
         };
         if self.faults.is_empty() {
-            Ok(config)
+            Ok((config, self.forgiven))
         } else {
             Err(self.faults)
         }
     }
 
     pub(super) fn refuse(&mut self, fault: Fault) {
-        self.faults.push(fault);
+        if self.forgives(&fault) {
+            self.forgiven.push(fault);
+        } else {
+            self.faults.push(fault);
+        }
+    }
+
+    fn forgives(&self, fault: &Fault) -> bool {
+        self.forgiving && fault.outside
+    }
+
+    /// How much was forgiven so far.
+    pub(super) fn forgiven(&self) -> usize {
+        self.forgiven.len()
     }
 
     /// The number within its limits.

@@ -23,7 +23,10 @@ impl Whereabouts {
         let main = std::path::absolute(main).unwrap_or_else(|_| main.to_owned());
         let base = base(&main);
         let more = super::written::further(&main).unwrap_or_default();
-        let read = |path: PathBuf| file::text(&path, file::Kind::Configuration);
+        let read = |path: PathBuf| {
+            let bytes = file::read(&path, file::Kind::Configuration)?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        };
         let texts = std::iter::once(main).chain(more).map(read);
         let texts: Vec<String> = texts.filter_map(Result::ok).collect();
         let find = |key: &str| {
@@ -44,11 +47,21 @@ impl Whereabouts {
     }
 }
 
-/// A string of `[node]` in a text.
+/// A string of `[node]` in a text. Where that is broken, each of its lines is read by itself.
 fn written(text: &str, key: &str) -> Option<String> {
     let table = DeTable::parse_recoverable(text).0.into_inner();
-    let node = table.get("node")?.get_ref().as_table()?;
-    match node.get(key)?.get_ref() {
+    let node = table.get("node").and_then(|node| node.get_ref().as_table());
+    let whole = node.and_then(|node| string(node, key));
+    whole.or_else(|| {
+        let lines = text.lines().map(str::trim);
+        let node = lines.skip_while(|line| *line != "[node]").skip(1);
+        let mut node = node.take_while(|line| !(line.starts_with('[') && line.contains(']')));
+        node.find_map(|line| string(DeTable::parse_recoverable(line).0.get_ref(), key))
+    })
+}
+
+fn string(table: &DeTable<'_>, key: &str) -> Option<String> {
+    match table.get(key)?.get_ref() {
         DeValue::String(text) => Some(text.to_string()),
         _ => None,
     }
@@ -79,6 +92,16 @@ mod tests {
             ("a", home.path().join("here"))
         );
         assert_eq!(bad.state, Path::new("/var/lib/ober/a"));
+        for broken in ["nonsense", "= 1", "sample = 'often", "[node"] {
+            let bad = of(&format!(
+                "[node]\n{broken}\ninstance = \"a\" # ours\nrun = 'here'\n[lists]\ninstance = 'b'\n"
+            ));
+            assert_eq!(
+                (&bad.instance[..], bad.run),
+                ("a", home.path().join("here")),
+                "{broken}"
+            );
+        }
         let gone = Whereabouts::of(Path::new("/nonexistent/ober.toml"), &Env::default());
         assert_eq!(gone, default);
     }

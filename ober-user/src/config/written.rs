@@ -87,9 +87,20 @@ impl Written {
         let sources = self.sources();
         let invalid = |faults: Vec<Fault>| Error::Invalid(Report(sources.locate(faults)));
         let file = tree::read(&sources, env).map_err(invalid)?;
-        Judge::new(&sources, base, env)
-            .config(file)
-            .map_err(invalid)
+        let judged = Judge::new(&sources, base, env).config(file);
+        judged.map(|(config, _)| config).map_err(invalid)
+    }
+
+    /// The same of what was in force before: a file that it refers to and that cannot be used costs what depends on it, and
+    /// nothing else. Returns what is missing so.
+    pub fn config_again(&self, base: &Path, env: &Env) -> Result<(Config, Report), Error> {
+        let sources = self.sources();
+        let located = |faults: Vec<Fault>| Report(sources.locate(faults));
+        let invalid = |faults| Error::Invalid(located(faults));
+        let file = tree::read(&sources, env).map_err(invalid)?;
+        let judge = Judge::new(&sources, base, env).forgiving();
+        let (config, missing) = judge.config(file).map_err(invalid)?;
+        Ok((config, located(missing)))
     }
 
     pub fn files(&self) -> impl Iterator<Item = &File> {

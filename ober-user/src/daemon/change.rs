@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Daemon, InForce,
+    Daemon, InForce, fallback,
     files::Files,
     hands::{self, Commit},
     perform::{Failed, Hands as _, perform},
@@ -195,19 +195,18 @@ impl Daemon {
     async fn prepare(&self, written: Written, answers: &Answers) -> anyhow::Result<Prepared> {
         let old = self.config();
         let text = written.clone();
-        let config = self.away(move |path| start::meant(path, &text)).await??;
+        let config = self
+            .away(move |path| fallback::meant(path, &text))
+            .await??;
         let config = Arc::new(config);
         unchangeable(&old, &config)?;
         start::check_interfaces(&config)?;
-        let mut backends = Backends::open(&config)?;
-        let was = {
-            let in_force = self.backends.lock().await;
-            backends.inherit(&in_force);
-            Was {
-                in_force: Arc::clone(&in_force.facts().in_force),
-                version: in_force.version(),
-            }
+        let in_force = Backends::clone(&*self.backends.lock().await);
+        let was = Was {
+            in_force: Arc::clone(&in_force.facts().in_force),
+            version: in_force.version(),
         };
+        let backends = in_force.next(&config)?;
         let with = With {
             config: &config,
             sync: &Sync::default(),
@@ -280,7 +279,7 @@ impl Daemon {
         let (config, pins) = (Arc::clone(config), self.plane().directory().to_owned());
         let open = move || {
             let versions = keeper.versions();
-            Ok((Keeper::open(&config, &pins)?, versions))
+            Ok((keeper.next(&config, &pins)?, versions))
         };
         spawn_blocking(open).await?
     }
@@ -336,7 +335,7 @@ impl Daemon {
         *held.backends = change.backends;
         self.watch.follow(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = change.config;
-        *self.in_force() = InForce::new(change.written, haproxy);
+        *self.in_force() = InForce::new(change.written, haproxy, fallback::Provenance::default());
         self.routers_changed(&held.keeper);
         Ok((change.plan, report))
     }

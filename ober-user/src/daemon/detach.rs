@@ -1,6 +1,6 @@
 //! `ober-user detach`: everything this instance put into the machine is taken out again.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use super::Lock;
 use crate::{announce::addresses, config::Config, dataplane, haproxy};
@@ -19,6 +19,6 @@ pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached
     let _lock = Lock::take(&config.node.run)?;
     let workers = haproxy::dismiss(&config.node.run, drain).await;
     dataplane::detach(&config.node.bpffs, &config.node.instance)?;
-    let vips = addresses::remove(config, &[]).await?;
+    let vips = addresses::remove(config, &BTreeSet::new()).await?;
     Ok(Detached { vips, workers })
 }

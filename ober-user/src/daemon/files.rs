@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::{
     config::{File, Written},
     file,
-    store::Pending,
+    store::{self, Batch, Kind, Pending, Placed},
 };
 
 /// What a file that is replaced is kept as: its name with this behind it.
@@ -56,7 +56,7 @@ impl Files {
         let mode = facts.as_ref().map_or(file.mode, MetadataExt::mode);
         let owner = facts.map(|facts| (facts.uid(), facts.gid()));
         let mut write = |path: &Path, bytes: &[u8], mode: u32| {
-            let pending = Pending::write(path, bytes)?;
+            let mut pending = Pending::write(Kind::Configuration, path, bytes)?;
             pending.belongs(mode & 0o777 | 0o600, owner)?;
             pending.sync()?;
             self.pending.push(pending);
@@ -70,13 +70,62 @@ impl Files {
     }
 
     /// Puts them in place, with what was there kept beside.
-    pub(super) fn commit(self) -> anyhow::Result<()> {
-        self.pending.into_iter().try_for_each(Pending::commit)?;
+    pub(super) fn place(self) -> anyhow::Result<Replaced> {
+        let mut replaced = Replaced {
+            placed: Some(Batch::from(self.pending).place()?),
+            gone: Vec::new(),
+        };
         for path in self.gone {
-            fs::rename(&path, old(&path))
-                .with_context(|| format!("put {} aside", path.display()))?;
+            let aside = Aside::put(path)?;
+            replaced.gone.push(aside);
         }
-        Ok(())
+        Ok(replaced)
+    }
+}
+
+/// Files in their places. Dropped without [`Replaced::keep`] it puts back what was there.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    placed: Option<Placed>,
+    gone: Vec<Aside>,
+}
+
+impl Replaced {
+    pub(super) fn keep(mut self) {
+        if let Some(placed) = self.placed.take() {
+            placed.keep();
+        }
+        self.gone.drain(..).for_each(Aside::keep);
+    }
+}
+
+/// A file that is out of its place. Dropped without [`Aside::keep`] it goes back there.
+#[derive(Debug)]
+struct Aside {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Aside {
+    fn put(path: PathBuf) -> anyhow::Result<Self> {
+        store::rename(&path, &old(&path))
+            .with_context(|| format!("put {} aside", path.display()))?;
+        Ok(Self { path, kept: false })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = store::rename(&old(&self.path), &self.path) {
+            tracing::error!(%error, "put a file of config.d back");
+        }
     }
 }
 
@@ -124,7 +173,7 @@ mod tests {
             (read("ober.toml"), read("config.d/1.toml")),
             ("old".into(), "one".into())
         );
-        files.commit().unwrap();
+        files.place().unwrap().keep();
         let names = [
             "real.toml",
             "real.toml.old",

@@ -1,6 +1,7 @@
 //! What the steps of a plan are at a start, when nothing of it is there yet.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -17,7 +18,10 @@ use super::{
     start, steering,
 };
 use crate::{
-    announce::{Announcer, addresses},
+    announce::{
+        Announcer,
+        addresses::{self, Noted},
+    },
     config::Config,
     dataplane::{Attached, Plane},
     events::Drops,
@@ -45,6 +49,7 @@ pub(super) async fn assemble(
     config: &Config,
     plane: Plane,
     servers: &Servers,
+    noted: Noted,
 ) -> anyhow::Result<Parts> {
     let keeper = Keeper::open(config, plane.directory())?;
     let (workers, events) = unbounded_channel();
@@ -53,6 +58,7 @@ pub(super) async fn assemble(
         config,
         servers,
         adopted: plane.adopted,
+        noted,
         plane: Arc::new(Mutex::new(plane)),
         keeper,
         members: steering::Shared::default(),
@@ -85,6 +91,7 @@ struct Starting<'s> {
     servers: &'s Servers,
     /// The maps hold what an earlier daemon put there.
     adopted: bool,
+    noted: Noted,
     plane: Arc<Mutex<Plane>>,
     keeper: Keeper,
     members: steering::Shared,
@@ -105,18 +112,17 @@ impl Hands for Starting<'_> {
                 let pool = Pool::start(self.config, self.servers, workers).await?;
                 self.pool = Some(pool);
             }
-            Step::Lists { .. } if self.adopted => {}
-            Step::Lists { .. } => self.keeper.restore()?,
+            Step::Lists { .. } => self.keeper.restore(!self.adopted)?,
             Step::Services => self.services().await?,
             Step::Attach { .. } => {
                 self.attached = start::attach(self.config, &mut steering::lock(&self.plane))?;
             }
-            Step::AddAddresses { .. } => drop(addresses::add(self.config).await?),
+            Step::AddAddresses { .. } => drop(addresses::add(self.config, self.noted).await?),
             // The gates are there first: what neighbours are told is theirs to say.
             Step::Open | Step::Speak => {}
             Step::Guard => {
                 // VIPs may have left the configuration, or gone to VRRP, while no daemon ran.
-                let keep: Vec<IpAddr> = self.config.vips().collect();
+                let keep: BTreeSet<IpAddr> = self.config.vips().collect();
                 addresses::remove(self.config, &keep).await?;
                 let events = self.gate_events.take().context(UNORDERED)?;
                 let sockets = self.pool.as_ref().context(UNORDERED)?.sockets();

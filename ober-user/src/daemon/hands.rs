@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::PoisonError};
 
 use super::{Daemon, files::Files, perform::Hands, start, steering};
 use crate::{
-    announce::addresses,
+    announce::addresses::{self, Noted},
     backends::{Backends, Ready},
     config::Config,
     dataplane::{self, Attached},
     haproxy::{Pool, Report, Servers},
     lists::{self, Keeper},
     plan::Step,
-    store::Pending,
+    store::Batch,
 };
 
 /// One direction of a change.
@@ -37,7 +37,7 @@ pub(super) struct Commit<'c> {
     pub(super) files: Files,
     pub(super) backends: &'c mut Backends,
     pub(super) ready: Ready,
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Batch,
 }
 
 impl Hands for Change<'_> {
@@ -80,9 +80,9 @@ impl Hands for Change<'_> {
                 self.daemon.set_attached(attached);
                 Ok(())
             }
-            Step::AddAddresses { .. } => addresses::add(self.to).await.map(drop),
+            Step::AddAddresses { .. } => addresses::add(self.to, Noted::May).await.map(drop),
             Step::RemoveAddresses { .. } => {
-                let keep: Vec<IpAddr> = self.to.vips().collect();
+                let keep: BTreeSet<IpAddr> = self.to.vips().collect();
                 addresses::remove(self.to, &keep).await.map(drop)
             }
             Step::Guard => announcer.guard(self.to, &self.pool.sockets()).await,
@@ -120,8 +120,11 @@ impl Change<'_> {
 
     fn commit(&mut self) -> anyhow::Result<()> {
         if let Some(commit) = self.commit.take() {
-            commit.files.commit()?;
-            commit.backends.commit_kept(commit.ready, commit.pending)?;
+            let servers = commit.pending.place()?;
+            // Last: a node that loses power in between starts with the configuration it had.
+            let files = commit.files.place()?;
+            commit.backends.commit(commit.ready, servers);
+            files.keep();
         }
         Ok(())
     }

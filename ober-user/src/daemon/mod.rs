@@ -7,6 +7,7 @@ mod certificates;
 mod change;
 mod control;
 mod detach;
+mod fallback;
 mod files;
 mod first;
 mod hands;
@@ -23,9 +24,11 @@ mod sync;
 mod told;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -40,6 +43,8 @@ pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 pub(crate) use servers::targets;
 use told::Told;
+
+use fallback::Provenance;
 
 use crate::{
     announce::Announcer,
@@ -76,6 +81,8 @@ pub struct Daemon {
     attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
+    /// By process: what it runs of what is no longer on disk, and when that was looked up.
+    outdated: Mutex<BTreeMap<i32, (Instant, BTreeSet<String>)>>,
     /// What was found changed by others. Never held across a wait.
     tally: Mutex<Tally>,
     certificates: certificates::Shown,
@@ -92,15 +99,17 @@ pub(crate) struct InForce {
     haproxy: Option<Program>,
     /// Is the node not as this says, because a way back failed?
     doubt: Option<change::Doubt>,
+    provenance: Provenance,
 }
 
 impl InForce {
-    fn new(written: Written, haproxy: Option<Program>) -> Self {
+    fn new(written: Written, haproxy: Option<Program>, provenance: Provenance) -> Self {
         Self {
             written,
             snapshot: None,
             haproxy,
             doubt: None,
+            provenance,
         }
     }
 
@@ -110,6 +119,8 @@ impl InForce {
             hash: self.written.hash(),
             haproxy: self.haproxy.clone(),
             doubt: self.doubt.as_ref().map(change::Doubt::describe),
+            fallback: self.provenance.fallback.clone(),
+            missing: self.provenance.missing.clone(),
         }
     }
 }
@@ -132,6 +143,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(servers::renew(Arc::clone(&daemon)));
     tasks.spawn(reconcile::sweep(Arc::clone(&daemon)));
     tasks.spawn(reconcile::reconcile(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::keep(Arc::clone(&daemon)));
+    tasks.spawn(reconcile::complete(Arc::clone(&daemon)));
     tasks.spawn(certificates::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));

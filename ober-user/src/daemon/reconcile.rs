@@ -2,15 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Daemon, start, steering};
+use super::{Daemon, fallback::Choice, start, steering};
 use crate::{
     announce::addresses,
+    api::Text,
     config::Config,
     dataplane,
     drift::{Drift, What},
     drive,
     haproxy::Pool,
+    history::{Origin, Reason},
     lists::{self, Keeper},
+    store,
 };
 
 /// Servers that have left are taken out of the workers this often.
@@ -22,6 +25,50 @@ pub(super) async fn sweep(daemon: Arc<Daemon>) {
         tokio::time::sleep(SWEEP).await;
         let patience = daemon.config().workers.drain;
         daemon.pool.lock().await.sweep(patience).await;
+    }
+}
+
+/// What could not be kept is tried to be kept again this often.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// Keeps what is in force and not on disk, as soon as that is possible.
+pub(super) async fn keep(daemon: Arc<Daemon>) {
+    loop {
+        tokio::time::sleep(KEEP).await;
+        if store::disk().unkept.is_empty() {
+            continue;
+        }
+        daemon.announcer.keep();
+        daemon.backends.lock().await.keep_unkept();
+        daemon.keeper.lock().await.keep_unkept();
+        if let Err(error) = addresses::add(&daemon.config(), addresses::Noted::May).await {
+            tracing::debug!(error = format!("{error:#}"), "note the VIPs");
+        }
+    }
+}
+
+/// Goes by the configuration as a whole as soon as the files that it lacked at the start are there.
+pub(super) async fn complete(daemon: Arc<Daemon>) {
+    loop {
+        tokio::time::sleep(KEEP).await;
+        if !daemon.lacks_files() {
+            continue;
+        }
+        let whole = store::off_the_runtime(|| Choice::own(&daemon.path));
+        let same = |choice: &Choice| choice.written.hash() == daemon.in_force().written.hash();
+        if !whole.is_ok_and(|choice| same(&choice)) {
+            continue;
+        }
+        let origin = Origin::of(Reason::Start);
+        match daemon.change(&Text::Own, origin).await {
+            Ok(_) => tracing::info!(
+                "what was missing at the start is there: nothing goes without it any more"
+            ),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "go by what was missing at the start"
+            ),
+        }
     }
 }
 
@@ -40,6 +87,12 @@ pub(super) async fn reconcile(daemon: Arc<Daemon>) {
 }
 
 impl Daemon {
+    /// Of the configuration on disk, which is in force.
+    fn lacks_files(&self) -> bool {
+        let provenance = &self.in_force().provenance;
+        provenance.fallback.is_none() && !provenance.missing.is_empty()
+    }
+
     async fn mend(&self) {
         let mut pool = self.pool.lock().await;
         let began = drive::now();
@@ -59,7 +112,7 @@ impl Daemon {
             failures.push(error);
         }
         drop(keeper);
-        match addresses::add(&config).await {
+        match addresses::add(&config, addresses::Noted::May).await {
             Ok(added) => mended.extend(added.into_iter().map(|vip| Drift {
                 what: What::Address,
                 object: vip.to_string(),

@@ -1,11 +1,12 @@
 //! What the daemon tells of itself.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
     net::IpAddr,
     path::Path,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -21,6 +22,9 @@ use crate::{
     haproxy::{Exit, Snapshot, Stage},
     netlink, observe, status,
 };
+
+/// How old a look at what a process runs may be.
+const OUTDATED: Duration = Duration::from_secs(10);
 
 /// Passes sampled drops on to whoever watches.
 pub(super) async fn drops(daemon: Arc<Daemon>, drops: Drops) {
@@ -144,6 +148,18 @@ impl Daemon {
         servers::describe(&self.backends.facts(), &self.watch.standings())
     }
 
+    /// Looked up now and then: it takes reading what a process has in memory.
+    fn outdated(&self, pid: Option<i32>, haproxy: Option<&Path>) -> BTreeSet<String> {
+        let Some(pid) = pid else {
+            return BTreeSet::new();
+        };
+        let mut known = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = drive::now();
+        known.retain(|_, (at, _)| now.saturating_duration_since(*at) < OUTDATED);
+        let look = || (now, crate::haproxy::outdated(pid, haproxy));
+        known.entry(pid).or_insert_with(look).1.clone()
+    }
+
     fn names(&self) -> Vec<NamedService> {
         names(&self.config(), &self.plane().maps)
     }
@@ -185,8 +201,14 @@ impl observe::http::Source for Daemon {
             tracing::error!(%error, "status");
             Vec::new()
         });
-        let workers: Vec<status::Worker> =
-            self.pool.facts().snapshot().iter().map(worker).collect();
+        let workers = self.pool.facts().snapshot();
+        let workers: Vec<status::Worker> = workers
+            .iter()
+            .map(|snapshot| status::Worker {
+                outdated: self.outdated(snapshot.pid, Some(&config.workers.haproxy)),
+                ..worker(snapshot)
+            })
+            .collect();
         let backends = self.describe_backends();
         let lists = self.keeper.facts().status();
         let data_plane = self.data_plane();
@@ -200,8 +222,10 @@ impl observe::http::Source for Daemon {
             instance: config.node.instance.clone(),
             pid: Some(std::process::id()),
             started: Some(self.started),
+            outdated: self.outdated(i32::try_from(std::process::id()).ok(), None),
             healthy,
             configuration: Some(self.in_force().describe()),
+            disk: crate::store::disk(),
             reconcile: self.tally().status(),
             services: services(&config, &self.plane().maps, &addresses),
             data_plane,
@@ -249,5 +273,6 @@ fn worker(snapshot: &Snapshot) -> status::Worker {
         last_exit: exit,
         draining: snapshot.draining.clone(),
         as_root: snapshot.as_root(),
+        outdated: BTreeSet::new(),
     }
 }

@@ -17,18 +17,19 @@ use tokio::{
 };
 
 use super::{
-    Daemon, InForce, Lock, cluster_key,
+    Daemon, InForce, Lock, Locked, cluster_key,
+    fallback::Choice,
     first::{Parts, assemble},
     servers::Watch,
     told::Told,
 };
 use crate::{
     access,
-    announce::addresses,
+    announce::addresses::{self, Noted},
     api::{self, Lacking},
     backends::{Ask, Backends, Ready, With},
-    config::{self, Access, Config, Env, Fragments, Steer, Written},
-    dataplane::{self, Attached, Maps, Plane, Switches, Wanted},
+    config::{Access, Config, Fragments, Steer, Written},
+    dataplane::{self, Attached, Maps, Plane, Switches, Wanted, chain},
     discover::{self, engine::Learned, own::Own},
     events::Drops,
     file::directory,
@@ -57,10 +58,52 @@ pub(super) struct Started {
     pub(super) learned: mpsc::Receiver<Learned>,
 }
 
+/// Starts by the files on disk, or, where they are of no use, by the last good snapshot of the history.
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let path = std::path::absolute(path)?;
-    let written = Written::read(&path)?;
-    let config = Arc::new(meant(&path, &written)?);
+    let text = Written::read(&path).ok().map(|written| written.hash());
+    let error = match Choice::own(&path) {
+        Ok(choice) => match start_by(&path, choice).await {
+            Ok(started) => return Ok(started),
+            Err(error) if error.is::<Locked>() => return Err(error),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    let Some(choice) = Choice::before(&path, text.as_deref(), &error) else {
+        return Err(error);
+    };
+    let what = describe(&choice);
+    let reason = chain(error.as_ref());
+    tracing::error!(
+        error = reason,
+        "start by the configuration on disk; now by {what}"
+    );
+    for missing in &choice.provenance.missing {
+        tracing::error!(missing, "go without what depends on it");
+    }
+    start_by(&path, choice).await.map_err(|second| {
+        let second = chain(second.as_ref());
+        error.context(format!(
+            "start by the configuration on disk (by {what}: {second})"
+        ))
+    })
+}
+
+fn describe(choice: &Choice) -> String {
+    match &choice.provenance.fallback {
+        Some(fallback) => format!("snapshot {} of the history", fallback.snapshot),
+        None => "the same, without what is missing".to_owned(),
+    }
+}
+
+async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
+    let Choice {
+        written,
+        config,
+        provenance,
+    } = choice;
+    let config = Arc::new(config);
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     private(&node.state)?;
@@ -75,14 +118,20 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     discover_first(&config, &mut backends).await;
     let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
-    let parts = put_in_force(&config, key, &mut backends, ready).await?;
+    let mut parts = put_in_force(&config, key, &mut backends, ready).await?;
+    parts.pool.retire_strays();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
+    let mut origin = Origin::of(Reason::Start);
+    origin.of = provenance
+        .fallback
+        .as_ref()
+        .map(|fallback| fallback.snapshot);
     let (tell, learned) = mpsc::channel(ANSWERS);
     let daemon = Arc::new(Daemon {
         run: node.run.clone(),
-        path,
-        in_force: InForce::new(written, haproxy).into(),
+        path: path.to_owned(),
+        in_force: InForce::new(written, haproxy, provenance).into(),
         started: lists::now(),
         announcer: parts.announcer,
         pool: Told::new(parts.pool),
@@ -92,6 +141,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
         plane: parts.plane,
         attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
+        outdated: Mutex::default(),
         tally: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
@@ -100,7 +150,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     });
     daemon.watch_servers();
     first_refresh(&daemon).await;
-    if let Err(error) = daemon.remember(Origin::of(Reason::Start)) {
+    if let Err(error) = daemon.remember(origin) {
         tracing::error!(
             error = format!("{error:#}"),
             "keep a snapshot of the configuration"
@@ -165,39 +215,50 @@ async fn discover_first(config: &Config, backends: &mut Backends) {
     }
 }
 
-/// Loads, starts and attaches. A first start that fails leaves nothing; a later one leaves what was in force.
+/// Loads, starts and attaches. A first start that fails leaves nothing; a later one leaves what was in force, and what it
+/// brought into force itself.
 async fn put_in_force(
     config: &Config,
     key: [u64; 2],
     backends: &mut Backends,
     ready: Ready,
 ) -> anyhow::Result<Parts> {
-    let (bpffs, instance) = (&config.node.bpffs, &config.node.instance);
-    let first = !dataplane::pins(bpffs, instance).exists();
+    let first = is_first(config);
+    let noted = addresses::noted(config)?;
     let plane = Plane::load(config, key)?;
     let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
-    let parts = match assemble(config, plane, &ready.in_force.servers).await {
-        Ok(parts) => backends
-            .commit(ready)
-            .map(|()| parts)
+    let how = if first { Noted::Must } else { Noted::May };
+    let parts = assemble(config, plane, &ready.in_force.servers, how).await;
+    let parts = match (parts, first) {
+        (Ok(parts), true) => backends
+            .keep(&ready)
+            .and_then(|files| Ok(files.place()?))
+            .map(|files| {
+                backends.commit(ready, files);
+                parts
+            })
             .map_err(anyhow::Error::from),
-        Err(error) => Err(error),
+        (Ok(parts), false) => {
+            backends.follow(ready);
+            Ok(parts)
+        }
+        (Err(error), _) => Err(error),
     };
     if parts.is_err() && first {
         haproxy::dismiss(&config.node.run, Duration::ZERO).await;
-        dataplane::detach(bpffs, instance)?;
-        addresses::remove(config, &[]).await?;
-    } else if parts.is_err() && !adopted {
+        dataplane::detach(&config.node.bpffs, &config.node.instance)?;
+        addresses::remove(config, &noted).await?;
+    } else if parts.is_err() && !adopted && !dataplane::attaches(&directory) {
         dataplane::remove_pins(&directory)?;
     }
     parts
 }
 
-/// What is meant by the files of a main file, with no more connections than this machine allows.
-pub(super) fn meant(main: &Path, written: &Written) -> anyhow::Result<Config> {
-    let mut config = written.config(&config::base(main), &Env::current()?)?;
-    config.workers.max_connections = haproxy::allow(config.workers.max_connections);
-    Ok(config)
+/// Is there nothing of this instance, which might be serving? Pins that are gone prove nothing: whoever mounts the BPF file
+/// system anew, or looks from another mount namespace, sees none.
+fn is_first(config: &Config) -> bool {
+    !dataplane::pinned(&config.node.bpffs, &config.node.instance)
+        && !haproxy::known(&config.node.run)
 }
 
 /// Puts services, sockets, workers and switches into the kernel.

@@ -45,6 +45,8 @@ impl Daemon {
             let mut backends = self.backends.lock().await;
             if backends.suits(&ready) {
                 let config = self.config();
+                // On disk before it is in force; back, should anything refuse.
+                let placed = backends.keep(&ready)?.place()?;
                 put_servers(&mut pool, &config, &ready).await?;
                 match self.sync_lists(sync, &answers).await {
                     Ok(lists) => done.extend(lists),
@@ -55,7 +57,7 @@ impl Daemon {
                         return Err(error);
                     }
                 }
-                backends.commit(ready)?;
+                backends.commit(ready, placed);
                 self.watch.follow(&config, backends.servers());
                 return Ok(done);
             }
@@ -162,7 +164,7 @@ impl Daemon {
             if ready.in_force.servers != *backends.servers() {
                 put_servers(&mut pool, &config, &ready).await?;
             }
-            backends.commit(ready)?;
+            backends.follow(ready);
             self.watch.follow(&config, backends.servers());
             return Ok(());
         }

@@ -9,7 +9,8 @@ use aya::{
 use ober_common::abi::LAYOUT;
 
 use super::{
-    Error, NEXT, OLD, beside, ensure_bpffs, link, losses, maps, maps::Maps, pins, remove_pins,
+    Error, NEXT, OLD, attaches, beside, ensure_bpffs, link, losses, maps, maps::Maps, pins,
+    remove_pins,
 };
 use crate::config::{Config, Limits, XdpMode};
 
@@ -53,6 +54,7 @@ impl Plane {
     pub fn load(config: &Config, key: [u64; 2]) -> Result<Self, Error> {
         ensure_bpffs(&config.node.bpffs)?;
         let home = pins(&config.node.bpffs, &config.node.instance);
+        finish(&home)?;
         for leftover in [NEXT, OLD] {
             remove_pins(&beside(&home, leftover))?;
         }
@@ -244,6 +246,32 @@ fn filled_for(home: &std::path::Path, key: [u64; 2]) -> bool {
         let node = maps.node.read(0);
         node.layout == LAYOUT && node.key == key
     })
+}
+
+/// Ends what an earlier daemon was ended in the middle of: [`Plane::settle`]. What is attached by links that are beside stays
+/// attached.
+fn finish(home: &std::path::Path) -> Result<(), Error> {
+    let next = beside(home, NEXT);
+    if !attaches(&next) {
+        return Ok(());
+    }
+    let moved = if home.exists() {
+        link::move_all(&next, home)
+    } else {
+        fs::rename(&next, home)
+    };
+    moved.map_err(|source| Error::Pins { path: next, source })
+}
+
+/// The key of the flow hash that the pinned maps hold, if they are ours.
+pub fn key(config: &Config) -> Option<[u64; 2]> {
+    let home = pins(&config.node.bpffs, &config.node.instance);
+    let shapes = maps::shapes(&config.limits);
+    if !shapes.iter().all(|shape| shape.fits(&home)) {
+        return None;
+    }
+    let node = Maps::open(&home).ok()?.node.read(0);
+    (node.layout == LAYOUT && node.key != [0, 0]).then_some(node.key)
 }
 
 fn load_programs(

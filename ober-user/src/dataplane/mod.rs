@@ -23,7 +23,7 @@ use std::{
 };
 
 pub use link::{holds, looks_up, native};
-pub use load::{Attached, OBJECT, Plane};
+pub use load::{Attached, OBJECT, Plane, key};
 pub use losses::counted as losses_counted;
 pub use maps::Maps;
 pub use services::{Wanted, ip};
@@ -131,6 +131,22 @@ pub fn detach(bpffs: &Path, instance: &str) -> Result<(), Error> {
         remove_pins(&directory)?;
     }
     Ok(())
+}
+
+/// Is anything of the instance pinned, where it belongs or beside?
+pub fn pinned(bpffs: &Path, instance: &str) -> bool {
+    let home = pins(bpffs, instance);
+    [home.clone(), beside(&home, NEXT), beside(&home, OLD)]
+        .iter()
+        .any(|place| place.exists())
+}
+
+/// Is something attached by the links that are pinned there?
+pub(crate) fn attaches(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| link::is_link(&path))
 }
 
 const NEXT: &str = "+next";

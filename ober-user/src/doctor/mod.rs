@@ -6,6 +6,7 @@
 //! What the daemon's sessions say is judged as `test` judges it.
 
 pub mod clock;
+mod daemon;
 pub mod files;
 mod gather;
 pub mod haproxy;
@@ -62,6 +63,7 @@ where
     let mut findings = judge(config, &facts);
     findings.extend(certificates::look(config, EXPIRY));
     if let Some(running) = running {
+        findings.extend(daemon::judge(&running.status));
         findings.extend(trial::remarks(config, &running.status));
     }
     findings

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Order;
-use crate::store;
+use crate::store::{self, Kind, Pending};
 
 /// File name in the state directory.
 const FILE: &str = "gate.json";
@@ -22,7 +22,7 @@ pub enum Error {
         vip: IpAddr,
         known: Vec<IpAddr>,
     },
-    #[error("keep the orders for the gates: {0}")]
+    #[error("read the orders for the gates: {0}")]
     Store(#[from] store::Error),
     #[error(transparent)]
     Probe(#[from] super::probe::Error),
@@ -48,7 +48,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    fn note(&mut self, vip: IpAddr, order: Order) {
+    pub(super) fn note(&mut self, vip: IpAddr, order: Order) {
         match order {
             Order::Drain => self.draining.insert(vip),
             Order::Undrain => self.draining.remove(&vip),
@@ -65,31 +65,55 @@ impl Orders {
     }
 }
 
-/// The orders and their file.
+/// The file of the orders.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
-    pub(super) orders: Orders,
+    /// What it holds.
+    orders: Orders,
+    /// Why it does not hold what is in force.
+    failed: Option<String>,
 }
 
 impl Kept {
+    /// A damaged file holds no orders.
     pub(super) fn open(state: &Path) -> Result<Self, store::Error> {
         let path = state.join(FILE);
-        let orders = store::read_json(&path)?.unwrap_or_default();
-        Ok(Self { path, orders })
+        let orders = store::recover_json(Kind::Orders, &path)?;
+        Ok(Self {
+            path,
+            orders: orders.unwrap_or_default(),
+            failed: None,
+        })
     }
 
-    /// On disk before it is in force: what cannot be kept is not done.
-    pub(super) fn note(&mut self, vips: &[IpAddr], order: Order) -> Result<(), store::Error> {
-        let mut orders = self.orders.clone();
-        for vip in vips {
-            orders.note(*vip, order);
+    pub(super) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Makes the file hold these; a disk that cannot be written takes nothing from what is in force, and it is tried again
+    /// with the next word.
+    pub(super) fn keep(&mut self, orders: &Orders) {
+        if *orders == self.orders && self.failed.is_none() {
+            return;
         }
-        if orders != self.orders {
-            store::Pending::json(&self.path, &orders)?.commit()?;
-            self.orders = orders;
-        }
-        Ok(())
+        let written = Pending::json(Kind::Orders, &self.path, orders).and_then(Pending::commit);
+        self.failed = match written {
+            Ok(()) => {
+                self.orders.clone_from(orders);
+                None
+            }
+            Err(error) => {
+                store::unkept(&self.path, &error);
+                Some(error.to_string())
+            }
+        };
+    }
+
+    /// Why the orders of this VIP would be lost by a restart.
+    pub(super) fn unkept(&self, vip: IpAddr, orders: &Orders) -> Option<String> {
+        let same = orders.of(vip) == self.orders.of(vip);
+        self.failed.clone().filter(|_| !same)
     }
 }
 
@@ -97,31 +121,59 @@ impl Kept {
 mod tests {
     use super::*;
 
+    fn after(orders: &[(IpAddr, Order)]) -> Orders {
+        let mut all = Orders::default();
+        for (vip, order) in orders {
+            all.note(*vip, *order);
+        }
+        all
+    }
+
     #[test]
     fn orders_are_found_again_and_each_is_undone_by_its_opposite_alone() {
         let state = tempfile::tempdir().unwrap();
         let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let mut kept = Kept::open(state.path()).unwrap();
-        kept.note(&[a, b], Order::Disable).unwrap();
-        kept.note(&[a], Order::Drain).unwrap();
-        kept.note(&[a], Order::Enable).unwrap();
+        let orders = after(&[
+            (a, Order::Disable),
+            (b, Order::Disable),
+            (a, Order::Drain),
+            (a, Order::Enable),
+        ]);
+        kept.keep(&orders);
         let again = Kept::open(state.path()).unwrap();
-        assert_eq!(again.orders, kept.orders);
+        assert_eq!(*again.orders(), orders);
         assert_eq!(again.orders.of(a), [Order::Drain]);
         assert_eq!(again.orders.of(b), [Order::Disable]);
     }
 
     #[test]
-    fn what_cannot_be_kept_is_not_done() {
-        let state = tempfile::tempdir().unwrap();
-        let file = state.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let vip = [192, 0, 2, 1].into();
+    fn what_cannot_be_kept_is_told_of_the_vips_concerned_until_it_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        std::fs::write(&state, "").unwrap();
+        let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let mut kept = Kept {
-            path: file.join(FILE),
+            path: state.join(FILE),
             orders: Orders::default(),
+            failed: None,
         };
-        kept.note(&[vip], Order::Disable).unwrap_err();
-        assert_eq!(kept.orders.of(vip), []);
+        let orders = after(&[(a, Order::Disable)]);
+        kept.keep(&orders);
+        assert!(kept.unkept(a, &orders).unwrap().contains("gate.json"));
+        assert_eq!(kept.unkept(b, &orders), None);
+        std::fs::remove_file(&state).unwrap();
+        kept.keep(&orders);
+        assert_eq!(kept.unkept(a, &orders), None);
+        assert_eq!(*Kept::open(&state).unwrap().orders(), orders);
+    }
+
+    #[test]
+    fn a_damaged_file_holds_no_orders_and_is_moved_aside() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join(FILE), "{\"disabled\": [\"192.0").unwrap();
+        let kept = Kept::open(state.path()).unwrap();
+        assert_eq!(*kept.orders(), Orders::default());
+        assert!(!kept.path.exists());
     }
 }

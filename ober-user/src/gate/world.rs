@@ -17,14 +17,14 @@ use tokio::{
 use super::{
     Action, Error, Event, Fact, Gate, Order, Plan, Standing, State,
     ask::{Ask, Flights},
-    orders::Kept,
+    orders::{Kept, Orders},
     probe::Question,
     watch::Disabled,
 };
 use crate::{
     drive::{self, World, drive},
     haproxy::WorkerEvent,
-    status,
+    status, store,
 };
 
 /// Called with every change, in order for each VIP, on the task of its gate: it must not block. Before the first call a
@@ -114,7 +114,11 @@ enum Note {
 
 /// The gates. Clones are the same; the last one dropped ends them, without a word to anybody.
 #[derive(Clone)]
-pub struct Handle(Arc<Mutex<Gates>>);
+pub struct Handle {
+    gates: Arc<Mutex<Gates>>,
+    /// Apart from the gates, which nobody who waits for a disk may hold up.
+    kept: Arc<Mutex<Kept>>,
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,7 +129,7 @@ impl fmt::Debug for Handle {
 
 struct Gates {
     stand: Arc<Stand>,
-    kept: Kept,
+    orders: Orders,
     known: Known,
     flights: Arc<Flights>,
     doors: BTreeMap<IpAddr, Running>,
@@ -156,20 +160,39 @@ pub fn start(
     state: &Path,
     stand: impl Fn(IpAddr, Standing) + Send + Sync + 'static,
 ) -> Result<Handle, Error> {
+    let kept = Kept::open(state)?;
     let mut gates = Gates {
         stand: Arc::new(stand),
-        kept: Kept::open(state)?,
+        orders: kept.orders().clone(),
         known: Known::default(),
         flights: Arc::default(),
         doors: BTreeMap::new(),
     };
     gates.follow(plan)?;
-    Ok(Handle(Arc::new(Mutex::new(gates))))
+    Ok(Handle {
+        gates: Arc::new(Mutex::new(gates)),
+        kept: Arc::new(Mutex::new(kept)),
+    })
 }
 
 impl Handle {
     fn lock(&self) -> MutexGuard<'_, Gates> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody takes the lock of the gates first.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the file of the orders hold what is in force, should it not.
+    pub fn keep(&self) {
+        store::off_the_runtime(|| {
+            let mut kept = self.kept();
+            // The latest, whoever had to wait.
+            let orders = self.lock().orders.clone();
+            kept.keep(&orders);
+        });
     }
 
     /// Tells every gate. From any thread; nothing is waited for, and no timer stands between this and the machines.
@@ -194,8 +217,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Drains, undrains, disables or enables a VIP, or all. Kept in the state directory before it is done. Returns the
-    /// gates concerned, after it.
+    /// Drains, undrains, disables or enables a VIP, or all. Done before it is kept in the state directory, so that no disk
+    /// stands in its way; answered after that, with the gates concerned, which say whether it is kept.
     pub async fn order(
         &self,
         vip: Option<IpAddr>,
@@ -209,7 +232,9 @@ impl Handle {
                 Some(vip) => return Err(Error::Unknown { order, vip, known }),
                 None => known,
             };
-            gates.kept.note(&vips, order)?;
+            for vip in &vips {
+                gates.orders.note(*vip, order);
+            }
             let ask = |vip| Some((vip, gates.doors.get(&vip)?.order(order)));
             vips.into_iter().filter_map(ask).collect::<Vec<_>>()
         };
@@ -220,6 +245,7 @@ impl Handle {
             }
             concerned.insert(vip);
         }
+        self.keep();
         let mut status = self.status();
         status.retain(|gate| concerned.contains(&gate.vip));
         Ok(status)
@@ -230,10 +256,25 @@ impl Handle {
         let now = drive::now();
         let clock = SystemTime::now().duration_since(UNIX_EPOCH);
         let clock = clock.unwrap_or_default();
+        let unkept = self.unkept();
         let gates = self.lock();
         let doors = gates.doors.iter();
         doors
-            .map(|(vip, door)| describe(*vip, &door.seen.borrow(), now, clock))
+            .map(|(vip, door)| status::gate::Gate {
+                unkept: unkept.get(vip).cloned(),
+                ..describe(*vip, &door.seen.borrow(), now, clock)
+            })
+            .collect()
+    }
+
+    /// The VIPs whose orders would be lost by a restart, and why. Who is just being kept is none of them.
+    fn unkept(&self) -> BTreeMap<IpAddr, String> {
+        let Ok(kept) = self.kept.try_lock() else {
+            return BTreeMap::new();
+        };
+        let gates = self.lock();
+        let vips = gates.doors.keys();
+        vips.filter_map(|vip| Some((*vip, kept.unkept(*vip, &gates.orders)?)))
             .collect()
     }
 
@@ -296,7 +337,7 @@ impl Gates {
             status,
             answers: Vec::new(),
         };
-        let orders = self.kept.orders.of(vip).into_iter().map(Event::Order);
+        let orders = self.orders.of(vip).into_iter().map(Event::Order);
         let facts = self.known.all();
         let facts = facts.iter().map(|news| Known::event(vip, moves, news));
         let task = tokio::spawn(async move { drive(&mut machine, &mut place).await });
@@ -427,5 +468,6 @@ fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: Duration) -> status::
             .map(|(name, count)| ((*name).to_owned(), *count))
             .collect(),
         history: history.collect(),
+        unkept: None,
     }
 }

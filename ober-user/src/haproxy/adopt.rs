@@ -4,8 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::{
         fd::{OwnedFd, RawFd},
         unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -22,8 +21,10 @@ use super::{
     sockets::{Key, is_listening},
     worker::{Generation, Pid},
 };
-
-use crate::file::{self, directory};
+use crate::{
+    file::directory,
+    store::{self, Kind, Pending},
+};
 
 /// The files of one worker in the run directory.
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ pub(super) struct HeldSocket {
 impl Record {
     /// Whole or not at all: a reader never sees half a record.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        publish(path, &serde_json::to_vec_pretty(self)?)
+        Ok(Pending::json(Kind::Record, path, self)?.commit()?)
     }
 
     /// Is it the one that serves, or one that is to finish?
@@ -125,19 +126,6 @@ impl Record {
         let mut all = serving.chain(&self.leaving);
         all.any(|it| it.pid == process.pid.0 && it.start_time == process.started)
     }
-
-    fn read(path: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&file::read(path, file::Kind::Own)?)?)
-    }
-}
-
-/// Writes beside and renames.
-pub(super) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut options = file::private();
-    let options = options.write(true).create(true).truncate(true);
-    options.open(&beside)?.write_all(content)?;
-    fs::rename(&beside, path)
 }
 
 /// A worker taken over.
@@ -155,11 +143,14 @@ pub(super) struct Adopted {
 /// The worker that serves by the record of its slot; `None` if there is none that can be trusted.
 pub(super) fn adopt(files: &Files) -> Option<Adopted> {
     let path = files.record();
-    let record = match Record::read(&path) {
-        Ok(record) => record,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+    let record = match store::read_json::<Record>(&path) {
+        Ok(record) => record?,
+        Err(store::Error::Damaged { why, .. }) => {
+            store::set_aside(Kind::Record, &path, &why);
+            return None;
+        }
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "worker record unreadable; the worker is started anew");
+            tracing::warn!(%error, "a worker cannot be adopted and is replaced");
             return None;
         }
     };
@@ -229,7 +220,8 @@ fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
 
 /// Was it made by a daemon of this directory? Anybody can give a process any arguments, and only root writes a record.
 fn is_genuine(run: &Path, worker: usize, process: &Process) -> bool {
-    let record = Record::read(&Files::new(run, worker).record()).unwrap_or_default();
+    let record = store::read_json::<Record>(&Files::new(run, worker).record());
+    let record = record.ok().flatten().unwrap_or_default();
     record.names(process) || is_roots(run, process.pid)
 }
 
@@ -252,22 +244,23 @@ fn is_roots(run: &Path, pid: Pid) -> bool {
     runs_what_it_says && (confined || process::user(pid) == Some(0))
 }
 
-/// Lets every worker of this directory finish that no record vouches for: nobody would ever steer to it, stop it or
-/// replace it.
-pub(super) fn retire_strays(run: &Path, known: &BTreeSet<Pid>) {
-    for (worker, process) in running(run) {
-        if known.contains(&process.pid) {
-            continue;
-        }
-        let pid = process.pid.0;
-        tracing::warn!(
-            worker,
-            pid,
-            "an unrecorded HAProxy worker is told to finish"
-        );
-        if let Err(error) = process.signal(Signal::SIGUSR1) {
-            tracing::warn!(worker, pid, %error, "it could not be told");
-        }
+/// The workers of this directory that no record vouches for: nobody would ever steer to them, stop or replace them.
+pub(super) fn strays(run: &Path, known: &BTreeSet<Pid>) -> Vec<(usize, Process)> {
+    let mut all = running(run);
+    all.retain(|(_, process)| !known.contains(&process.pid));
+    all
+}
+
+/// Lets one of them finish.
+pub(super) fn retire((worker, process): (usize, Process)) {
+    let pid = process.pid.0;
+    tracing::warn!(
+        worker,
+        pid,
+        "an unrecorded HAProxy worker is told to finish"
+    );
+    if let Err(error) = process.signal(Signal::SIGUSR1) {
+        tracing::warn!(worker, pid, %error, "it could not be told");
     }
 }
 
@@ -324,7 +317,7 @@ mod tests {
             }],
         };
         record.write(&files.record()).unwrap();
-        assert_eq!(Record::read(&files.record()).unwrap(), record);
+        assert_eq!(store::read_json(&files.record()).unwrap(), Some(record));
     }
 
     #[tokio::test]

@@ -61,7 +61,11 @@ pub(super) async fn draft(
 ) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
     away(config, |config| shelf::rehearse(config, lists::now())).await?;
-    let thumbprint = away(config, acme::thumbprint).await?;
+    let thumbprint = match away(config, acme::thumbprint).await {
+        // Nothing is issued, which is told with the certificate.
+        Err(_) if config.forgiving => None,
+        thumbprint => thumbprint?,
+    };
     let confines = child::may_confine();
     let drafts = {
         let (config, servers, sets) = (config.clone(), servers.clone(), sets.to_vec());

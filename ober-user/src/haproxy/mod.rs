@@ -10,7 +10,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,6 +31,7 @@ mod foresee;
 pub mod health;
 mod live;
 mod log;
+mod outdated;
 mod process;
 mod rehearse;
 pub mod render;
@@ -44,6 +45,7 @@ pub mod worker;
 pub use cli::{BUFFER, ask, who};
 pub use files::{allow, files};
 pub use foresee::Foreseen;
+pub(crate) use outdated::outdated;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
 pub use snapshot::{Snapshot, Stage};
@@ -51,14 +53,20 @@ pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
 use self::{
-    adopt::{Adopted, Files, adopt, retire_strays},
+    adopt::{Adopted, Files, adopt, strays},
     check::prepare,
+    process::Process,
     slot::{Answer, Handle, Note, Order},
     sockets::{Key, Set, complete, keys},
     told::{Parting, Way},
     worker::{Event, Pid, Policy},
 };
-use crate::{certificates::shelf, config::Config, file::directory};
+use crate::{
+    certificates::shelf,
+    config::Config,
+    file::{self, directory},
+    store::{Kind, Pending},
+};
 
 /// A worker may get connections, or no longer. Sent the moment it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +166,14 @@ pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
     Files::new(run, worker).cli()
 }
 
+/// Is there a worker of this run directory, or a record of one?
+pub fn known(run: &Path) -> bool {
+    let entries = fs::read_dir(run).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut records = names.filter(|name| name.starts_with("worker-") && name.ends_with(".json"));
+    records.next().is_some() || !adopt::running(run).is_empty()
+}
+
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
 /// is killed. Returns how many there were. Their records, sockets, configurations and certificates go with them.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {
@@ -177,7 +193,23 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
         }
     }
     shelf::clear(run);
+    forget(run);
     workers.len()
+}
+
+/// Removes what is kept of workers that have ended.
+fn forget(run: &Path) {
+    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let kept = [".json", ".cfg", ".sock"];
+        if !name.starts_with("worker-") || !kept.iter().any(|end| name.ends_with(end)) {
+            continue;
+        }
+        if let Err(error) = fs::remove_file(entry.path()) {
+            tracing::debug!(%name, %error, "remove what was kept of a worker");
+        }
+    }
 }
 
 /// All workers of this instance. Dropped, it leaves them running, as a crash would; [`Pool::leave`] is the tidy way.
@@ -186,6 +218,8 @@ pub struct Pool {
     run: PathBuf,
     ring: mpsc::UnboundedSender<WorkerEvent>,
     slots: Vec<Slot>,
+    /// Workers of this run directory that were found running and are in no record.
+    strays: Vec<(usize, Process)>,
     workers: Arc<Workers>,
 }
 
@@ -246,8 +280,8 @@ impl Pool {
         });
         let sets = complete_all(&keys(config), have)?;
         let orders = prepare(config, servers, &sets).await?;
-        retire_strays(&run, &known(&found));
         let mut pool = Self {
+            strays: strays(&run, &accounted(&found)),
             run,
             ring,
             slots: Vec::new(),
@@ -286,6 +320,11 @@ impl Pool {
                 .filter_map(|socket| socket.address().ok())
                 .collect(),
         });
+    }
+
+    /// Lets the processes finish that no record vouches for. They may have served until now: call it when others do.
+    pub fn retire_strays(&mut self) {
+        self.strays.drain(..).for_each(adopt::retire);
     }
 
     /// Waits until every worker is in the ring, at most so long; says how many are.
@@ -470,7 +509,7 @@ fn complete_all(wanted: &[Key], have: impl Iterator<Item = Set>) -> Result<Vec<S
     have.enumerate().map(complete).collect()
 }
 
-fn known(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
+fn accounted(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
     let adopted = found.iter().flatten();
     adopted
         .flat_map(|adopted| {
@@ -497,10 +536,15 @@ fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     }
 }
 
-/// Puts a text in its place, whole.
+/// Puts a text in its place, whole. What is there already needs no room.
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    adopt::publish(path, text.as_bytes()).map_err(|source| Error::Write {
+    if file::read(path, file::Kind::Own).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    let written = Pending::write(Kind::WorkerText, path, text.as_bytes());
+    let placed = written.and_then(Pending::commit);
+    placed.map_err(|error| Error::Write {
         path: path.to_owned(),
-        source,
+        source: error.into(),
     })
 }

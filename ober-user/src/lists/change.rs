@@ -1,21 +1,21 @@
 //! One change of lists, from what was heard to the kernel: everything that can fail comes before the first thing that is
 //! seen, and the disk comes before the kernel.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     Draft, Error, Heard, Keeper, List,
     draft::{AllHeard, hear},
     expand::Expanded,
-    snapshot,
+    snapshot::{self, Snapshot},
     stored::Stored,
     version,
 };
 use crate::{
     access::{self, Entries, Plan},
-    api::{SHOWN, Sync, Synced, Target},
+    api::{How, SHOWN, Sync, Synced, Target},
     resolve::Answers,
-    store::{self, Pending},
+    store::{self, Appended, Batch, Kind, Pending, Placed},
 };
 
 /// A change that is ready: nothing can fail any more but the kernel having no room.
@@ -28,15 +28,54 @@ struct Ready {
     plan: Plan,
     /// The file for standard input, and what came by it.
     stdin: Option<(PathBuf, String)>,
-    /// `None` in a dry run.
+    /// `None` in a dry run, and where it cannot be kept.
     kept: Option<Kept>,
+    /// It takes clients off the list by somebody's order: that is done even where it cannot be kept.
+    urgent: bool,
+    /// Why it is not kept.
+    unkept: Option<String>,
 }
 
 /// What is on disk before the kernel changes.
 struct Kept {
     snapshot: snapshot::Update,
     /// In the order in which they are put in place: what is referred to comes before what refers to it.
-    files: Vec<Pending>,
+    files: Batch,
+}
+
+/// Changes on disk, before the kernel has them. Dropped, everything there is as it was.
+struct OnDisk {
+    placed: Placed,
+    appended: Vec<Appended>,
+    snapshots: BTreeMap<String, Snapshot>,
+}
+
+impl OnDisk {
+    /// All files of all lists, or none.
+    fn put(ready: &mut [Ready]) -> Result<Self, store::Error> {
+        let (mut batch, mut appended) = (Batch::default(), Vec::new());
+        let mut snapshots = BTreeMap::new();
+        for change in ready {
+            let Some(Kept { snapshot, files }) = change.kept.take() else {
+                continue;
+            };
+            let (snapshot, behind) = snapshot.join(&mut batch);
+            batch.extend(files);
+            appended.extend(behind);
+            snapshots.insert(change.name.clone(), snapshot);
+        }
+        Ok(Self {
+            placed: batch.place()?,
+            appended,
+            snapshots,
+        })
+    }
+
+    fn keep(self) -> BTreeMap<String, Snapshot> {
+        self.placed.keep();
+        self.appended.into_iter().for_each(Appended::commit);
+        self.snapshots
+    }
 }
 
 /// What resolving every list again would make of it. Nothing is changed yet.
@@ -157,6 +196,7 @@ impl Keeper {
         let Heard {
             name,
             version: _,
+            how,
             stored,
             expanded,
             text,
@@ -177,17 +217,52 @@ impl Keeper {
             text: text.map(Arc::new),
             stored,
             expanded,
+            urgent: stdin.is_none() && is_urgent(how, &plan),
             plan,
             stdin,
             kept: None,
+            unkept: None,
         };
         if !dry_run {
-            ready.kept = Some(self.keep(&mut ready)?);
+            match self.keep(&mut ready) {
+                Ok(kept) => ready.kept = Some(kept),
+                Err(Error::Keep { source, .. }) if ready.urgent => {
+                    ready.unkept = Some(source.to_string());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(ready)
     }
 
+    /// Writes a change beside what is kept. A disk that cannot be written matters to what is not on it already.
     fn keep(&self, ready: &mut Ready) -> Result<Kept, Error> {
+        self.write(ready)
+            .or_else(|error| self.there(ready).ok_or(error))
+    }
+
+    /// After a start the disk may hold what the sources say, and nobody knows it yet.
+    fn there(&self, ready: &Ready) -> Option<Kept> {
+        let Ready {
+            name,
+            stored,
+            expanded,
+            ..
+        } = ready;
+        let kept: Stored = store::read_json(&self.file(name)).ok().flatten()?;
+        if expanded.gone.is_some() || !kept.says_the_same(stored) {
+            return None;
+        }
+        let mut entries = expanded.entries.clone();
+        entries.settle();
+        let snapshot = snapshot::Update::there(&self.snapshot(name), &entries);
+        Some(Kept {
+            snapshot: snapshot.ok().flatten()?,
+            files: Batch::default(),
+        })
+    }
+
+    fn write(&self, ready: &mut Ready) -> Result<Kept, Error> {
         let Ready {
             name,
             stored,
@@ -199,13 +274,13 @@ impl Keeper {
             list: list.clone(),
             source,
         };
-        let mut files = Vec::new();
+        let mut files = Batch::default();
         if let Some((file, text)) = stdin {
-            files.push(Pending::write(file, text.as_bytes()).map_err(keep)?);
+            files.push(Pending::write(Kind::ListText, file, text.as_bytes()).map_err(keep)?);
         }
         let before = self.known(name)?;
         if before.snapshot.is_none() || !before.stored.says_the_same(stored) {
-            files.push(Pending::json(&self.file(name), stored).map_err(keep)?);
+            files.push(Pending::json(Kind::List, &self.file(name), stored).map_err(keep)?);
         }
         let path = self.snapshot(name);
         let appended = match before.snapshot {
@@ -229,27 +304,47 @@ impl Keeper {
         Ok(Kept { snapshot, files })
     }
 
-    fn apply(&mut self, ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
-        let several = ready.len() > 1;
+    /// Disk before kernel: what fails on either leaves both as they were, for all lists.
+    fn apply(&mut self, mut ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
+        let on_disk = match OnDisk::put(&mut ready) {
+            Ok(on_disk) => Some(on_disk),
+            Err(source) if ready.iter().all(|change| change.urgent) => {
+                for change in &mut ready {
+                    change.unkept = Some(source.to_string());
+                }
+                None
+            }
+            Err(source) => {
+                let names: Vec<&str> = ready.iter().map(|change| &*change.name).collect();
+                let list = names.join(", ");
+                return Err(Error::Keep { list, source });
+            }
+        };
+        self.put_in_kernel(&ready)?;
+        let mut snapshots = on_disk.map(OnDisk::keep).unwrap_or_default();
+        let done = ready.into_iter().map(|change| {
+            let snapshot = snapshots.remove(&change.name);
+            self.finish(change, snapshot)
+        });
+        Ok(done.collect())
+    }
+
+    fn put_in_kernel(&mut self, ready: &[Ready]) -> Result<(), Error> {
         let mut before = Vec::new();
-        let mut done = Vec::new();
         for change in ready {
             let (list, number) = (change.name.clone(), change.stored.number);
-            if several {
+            if ready.len() > 1 {
                 before.push((number, self.read(&list, number)?));
             }
             let Expanded { entries, .. } = &change.expanded;
             let others = change.expanded.others();
             let applied = change.plan.apply(&mut self.maps_mut(), entries, others);
-            match applied {
-                Ok(()) => done.push(change),
-                Err(source) => {
-                    self.put_back(&before);
-                    return Err(Error::Apply { list, source });
-                }
+            if let Err(source) = applied {
+                self.put_back(&before);
+                return Err(Error::Apply { list, source });
             }
         }
-        done.into_iter().map(|change| self.finish(change)).collect()
+        Ok(())
     }
 
     /// What was in force fitted, so it fits again.
@@ -262,34 +357,72 @@ impl Keeper {
         }
     }
 
-    fn finish(&mut self, change: Ready) -> Result<Synced, Error> {
+    fn finish(&mut self, change: Ready, snapshot: Option<Snapshot>) -> Synced {
         let synced = self.synced(&change);
         let Ready {
             name,
             stored,
             expanded,
             text,
-            kept,
+            unkept,
             ..
         } = change;
-        let mut list = List {
+        if let Some(why) = &unkept {
+            store::unkept(&self.file(&name), why);
+        }
+        for text in self.texts(&name).filter(|text| !stored.reads(text)) {
+            if let Err(error) = store::remove(&text) {
+                tracing::warn!(list = name, %error, "remove a text that the list no longer reads");
+            }
+        }
+        let list = List {
             count: synced.count,
             used: expanded.used,
             text,
+            snapshot,
+            unkept: unkept.is_some(),
+            stored,
             version: version(),
             ..List::default()
         };
-        if let Some(Kept { snapshot, files }) = kept {
-            list.snapshot = Some(snapshot.commit()?);
-            files.into_iter().try_for_each(Pending::commit)?;
-        }
-        for text in self.texts(&name).filter(|text| !stored.reads(text)) {
-            std::fs::remove_file(&text)
-                .map_err(|source| store::Error::Write { path: text, source })?;
-        }
-        list.stored = stored;
         self.lists.insert(name, list);
-        Ok(synced)
+        synced
+    }
+
+    /// Writes what is in force of a list that is not on disk.
+    pub(super) fn keep_again(&mut self, name: &str) -> Result<(), Error> {
+        let stored = &self.known(name)?.stored;
+        let mut entries = self.read(name, stored.number)?;
+        let keep = |source| Error::Keep {
+            list: name.to_owned(),
+            source,
+        };
+        let mut write = || {
+            let snapshot = snapshot::Update::whole(&self.snapshot(name), &mut entries)?;
+            let file = Pending::json(Kind::List, &self.file(name), stored)?;
+            let mut batch = Batch::default();
+            let (snapshot, _) = snapshot.join(&mut batch);
+            batch.push(file);
+            batch.place()?.keep();
+            Ok(snapshot)
+        };
+        let snapshot = write().map_err(keep)?;
+        if let Some(list) = self.lists.get_mut(name) {
+            list.snapshot = Some(snapshot);
+            list.unkept = false;
+        }
+        Ok(())
+    }
+
+    /// Tries to keep what could not be kept.
+    pub fn keep_unkept(&mut self) {
+        let unkept = self.lists.iter().filter(|(_, list)| list.unkept);
+        let names: Vec<String> = unkept.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if let Err(error) = self.keep_again(&name) {
+                tracing::debug!(%error, "keep a list");
+            }
+        }
     }
 
     fn shown(&self, change: &Ready) -> Synced {
@@ -313,6 +446,16 @@ impl Keeper {
             removed: Vec::new(),
             unresolved: ready.expanded.names.unresolved.clone(),
             kept: ready.expanded.names.kept.clone(),
+            unkept: ready.unkept.clone(),
         }
+    }
+}
+
+/// Who is to be kept out now is not let in because a disk is full. Standard input would be lost with the file it is kept in.
+fn is_urgent(how: How, plan: &Plan) -> bool {
+    match how {
+        How::Remove => true,
+        How::Replace => plan.change().added == 0,
+        How::Add | How::Refresh => false,
     }
 }

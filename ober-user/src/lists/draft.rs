@@ -51,6 +51,7 @@ struct Question {
 pub struct Heard {
     pub(super) name: String,
     pub(super) version: u64,
+    pub(super) how: How,
     pub(super) stored: Stored,
     pub(super) expanded: Expanded,
     /// What the only source says, when it may be worth to remember.
@@ -322,6 +323,7 @@ impl Question {
         Heard {
             name: self.name.clone(),
             version: self.version,
+            how: self.edit.how,
             stored,
             text: text.filter(|text| expanded.is_plain() && retold::plain(text)),
             expanded,

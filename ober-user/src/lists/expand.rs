@@ -128,29 +128,34 @@ pub(super) fn names(runs: &[Run]) -> BTreeSet<String> {
 /// Puts the runs together in their order, with what was answered for their names; a name that failed has the addresses of
 /// `old`.
 pub(super) fn expand(runs: Vec<Run>, old: &Names, answers: &Answers) -> Result<Expanded, Mixed> {
-    let all = names(&runs);
-    let mut expanded = Expanded {
-        names: answers.settle(&all, old),
+    let names = answers.settle(&names(&runs), old);
+    Ok(Expanded {
+        entries: combine(runs, &names.names)?,
+        names,
         ..Expanded::default()
-    };
+    })
+}
+
+/// The runs put together in their order, with the addresses of their names.
+pub(super) fn combine(runs: Vec<Run>, names: &Names) -> Result<Entries, Mixed> {
+    let mut entries = Entries::default();
     for mut run in runs {
-        let named = run.names.iter();
-        let named = named.filter_map(|name| expanded.names.names.get(name));
+        let named = run.names.iter().filter_map(|name| names.get(name));
         named
             .flatten()
             .for_each(|address| run.entries.push(*address));
-        match (run.adds, expanded.entries.is_empty()) {
-            (true, true) => expanded.entries = run.entries,
-            (true, false) => expanded.entries.extend(run.entries),
+        match (run.adds, entries.is_empty()) {
+            (true, true) => entries = run.entries,
+            (true, false) => entries.extend(run.entries),
             (false, _) => {
                 run.entries.settle();
-                expanded.entries.settle();
-                expanded.entries.remove(&run.entries)?;
+                entries.settle();
+                entries.remove(&run.entries)?;
             }
         }
     }
-    expanded.entries.order();
-    Ok(expanded)
+    entries.order();
+    Ok(entries)
 }
 
 #[cfg(test)]

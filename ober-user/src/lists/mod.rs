@@ -16,6 +16,8 @@ mod change;
 mod draft;
 mod expand;
 mod facts;
+mod numbers;
+mod restore;
 mod retold;
 mod snapshot;
 mod stored;
@@ -36,14 +38,16 @@ pub use change::Foreseen;
 pub use draft::{AllHeard, Draft, Heard, hear};
 pub use facts::Facts;
 use facts::SharedMaps;
+use numbers::InForce;
 use snapshot::Snapshot;
-use stored::{Stored, free_number, read_all};
+use stored::{OnDisk, Stored};
 
 use crate::{
     access::{self, Change, Entries, Others},
     config::Config,
     dataplane::{Error as MapError, Maps},
-    hostlist, store,
+    hostlist,
+    store::{self, Kind},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,12 @@ struct List {
     text: Option<Arc<Vec<u8>>>,
     /// Every change gives it another: what was found out about one state is nothing to another.
     version: u64,
+    /// Why its file cannot be believed, until it is made anew.
+    damaged: Option<String>,
+    /// Whether the kernel holds it under this number is not known.
+    anew: bool,
+    /// What is in force is not on disk.
+    unkept: bool,
 }
 
 /// A number that no state of a list has yet.
@@ -118,43 +128,76 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads what is kept, for the maps pinned in `pins`. The kernel is not touched yet.
+    /// Reads what is kept, for the maps pinned in `pins`. Neither the kernel nor the disk is touched yet.
     pub fn open(config: &Config, pins: &Path) -> Result<Self, Error> {
-        let home = config.node.state.join("lists");
-        let mut kept = read_all(&home)?;
+        let disk = OnDisk::read(&home(config))?;
+        Self::of(config, pins, disk)
+    }
+
+    /// The keeper of another configuration: what is in force goes on, whether it is on disk or not.
+    pub fn next(&self, config: &Config, pins: &Path) -> Result<Self, Error> {
+        let mut disk = OnDisk::read(&self.home)?;
+        for (name, list) in &self.lists {
+            disk.damaged.remove(name);
+            disk.kept.insert(name.clone(), list.stored.clone());
+        }
+        let mut next = Self::of(config, pins, disk)?;
+        for (name, list) in &mut next.lists {
+            let before = self.lists.get(name);
+            list.unkept = before.is_some_and(|before| before.unkept);
+        }
+        Ok(next)
+    }
+
+    fn of(config: &Config, pins: &Path, mut disk: OnDisk) -> Result<Self, Error> {
+        let maps = Maps::open(pins)?;
+        let configured = config.lists.keys().map(String::as_str).collect();
+        let in_force = InForce::read(config, &maps);
+        let mut numbers = numbers::assign(&configured, &disk.kept, &in_force)?;
         let mut lists = BTreeMap::new();
-        let mut taken: Vec<u32> = kept.values().map(|stored| stored.number).collect();
         for (name, list) in &config.lists {
-            let stored = match kept.remove(name) {
-                Some(stored) if stored.configured == list.sources => stored,
-                kept => {
-                    let number =
-                        kept.map_or_else(|| free_number(name, &taken), |stored| Ok(stored.number))?;
-                    Stored::configured(number, &list.sources)
-                }
+            let copied = numbers.copies.remove(name);
+            let damaged = disk.damaged.remove(name);
+            let damaged = damaged.or(copied.map(|of| format!("it is that of list {of}")));
+            let number = numbers.of.get(name).copied().unwrap_or_default();
+            let kept = disk.kept.remove(name).filter(|_| damaged.is_none());
+            let kept = kept.filter(|stored| stored.configured == list.sources);
+            let fresh = Stored::configured(name, number, &list.sources);
+            let stored = kept.map_or(fresh, |stored| Stored {
+                name: Some(name.clone()),
+                number,
+                ..stored
+            });
+            let list = List {
+                stored,
+                damaged,
+                anew: numbers.anew.contains(name),
+                version: version(),
+                ..List::default()
             };
-            taken.push(stored.number);
-            lists.insert(
-                name.clone(),
-                List {
-                    stored,
-                    version: version(),
-                    ..List::default()
-                },
+            lists.insert(name.clone(), list);
+        }
+        for (copy, of) in &numbers.copies {
+            tracing::warn!(
+                copy,
+                of,
+                "a file in the directory of the lists is a copy of another list's, and is left alone"
             );
         }
-        let retired = kept
-            .into_iter()
-            .map(|(name, stored)| (name, stored.number))
-            .collect();
-        let (how, cap) = (config.resolve.clone(), config.limits.expansion);
+        for (name, why) in &disk.damaged {
+            tracing::warn!(
+                name,
+                why,
+                "a file in the directory of the lists is damaged, and no list's of the configuration"
+            );
+        }
         let mut keeper = Self {
-            maps: Arc::new(RwLock::new(Maps::open(pins)?)),
-            home,
-            how,
-            cap,
+            maps: Arc::new(RwLock::new(maps)),
+            home: home(config),
+            how: config.resolve.clone(),
+            cap: config.limits.expansion,
             lists,
-            retired,
+            retired: numbers.retired,
         };
         keeper.recount()?;
         Ok(keeper)
@@ -173,21 +216,6 @@ impl Keeper {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Fills fresh maps from the snapshots of the last run, so that nobody waits for the name service.
-    pub fn restore(&mut self) -> Result<(), Error> {
-        for (name, list) in &self.lists {
-            let Some(entries) = snapshot::read(&self.snapshot(name))? else {
-                continue;
-            };
-            let restored = access::replace(&mut self.maps_mut(), list.stored.number, &entries);
-            restored.map_err(|source| Error::Apply {
-                list: name.clone(),
-                source,
-            })?;
-        }
-        self.recount()
-    }
-
     /// Empties the lists that the configuration no longer has. Call it once no service names them.
     pub fn sweep(&mut self) -> Result<(), Error> {
         for (name, number) in std::mem::take(&mut self.retired) {
@@ -201,9 +229,9 @@ impl Keeper {
                 .into_iter()
                 .chain(texts)
             {
-                if file.exists() {
-                    std::fs::remove_file(&file)
-                        .map_err(|source| store::Error::Write { path: file, source })?;
+                if let Err(error) = store::remove(&file) {
+                    // The next start comes by again.
+                    tracing::warn!(%error, "remove what was kept of a list that is gone");
                 }
             }
         }
@@ -232,8 +260,16 @@ impl Keeper {
     }
 
     fn mend_one(&mut self, name: &str, number: u32) -> Result<Change, Error> {
-        let Some(entries) = snapshot::read(&self.snapshot(name))? else {
-            return Ok(Change::default());
+        let path = self.snapshot(name);
+        let entries = match snapshot::read(&path) {
+            Ok(Some(entries)) => entries,
+            // What is in force was put there by this keeper.
+            Ok(None) => return self.keep_again(name).map(|()| Change::default()),
+            Err(store::Error::Damaged { why, .. }) => {
+                store::set_aside(Kind::Entries, &path, &why);
+                return self.keep_again(name).map(|()| Change::default());
+            }
+            Err(error) => return Err(error.into()),
         };
         let apply = |source| Error::Apply {
             list: name.to_owned(),
@@ -341,6 +377,10 @@ impl Keeper {
             })
             .map(|entry| entry.path())
     }
+}
+
+fn home(config: &Config) -> PathBuf {
+    config.node.state.join("lists")
 }
 
 /// Seconds since 1970.

@@ -2,24 +2,31 @@
 //! and behind them the changes since, so that a small change costs a small write.
 //!
 //! ```text
-//! "OBERLST1"  entries  (added:entries removed:entries)*
+//! "OBERLST2"  entries sum  (added:entries removed:entries sum)*
 //! entries:  ranges:u64 hosts:u64 prefixes:u64  (first:u32 last:u32)*  (host:u128)*  (address:u128 length:u8)*
+//! sum:      CRC-32 of what stands since the sum before:u32
 //! ```
-//! A change that was cut short never reached the kernel, and does not count.
+//! A change is on disk before the kernel has it, so one that was cut short never reached the kernel and does not count. One
+//! that is whole and has another sum is damaged. "OBERLST1", of versions before this one, has no sums.
 
-use std::{io, net::Ipv6Addr, path::Path};
+use std::{net::Ipv6Addr, path::Path};
 
 use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
     access::{Entries, Plan, Range},
-    store::{self, Appended, Error, Pending},
+    store::{self, Appended, Batch, Error, Kind, Pending},
 };
 
-const MAGIC: &[u8; 8] = b"OBERLST1";
+const MAGIC: &[u8; 8] = b"OBERLST2";
+const WITHOUT_SUMS: &[u8; 8] = b"OBERLST1";
 /// Changes behind a snapshot. Each is applied to the whole list when it is read.
 const CHANGES: u32 = 100;
+/// Bytes before entries.
+const HEAD: usize = 24;
+/// Bytes of a sum.
+const SUM: usize = 4;
 
 /// A snapshot that holds what the kernel holds.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +37,11 @@ pub(super) struct Snapshot {
     changes: u32,
 }
 
-/// A snapshot brought up to date, to be committed or dropped.
+/// A snapshot brought up to date, to be put in force or dropped.
 #[derive(Debug)]
 pub(super) struct Update {
-    snapshot: Snapshot,
+    /// What is on disk then.
+    pub(super) snapshot: Snapshot,
     written: Written,
 }
 
@@ -41,15 +49,18 @@ pub(super) struct Update {
 enum Written {
     Whole(Pending),
     Change(Appended),
+    There,
 }
 
 impl Update {
     /// Writes all entries, settled, beside the file.
     pub(super) fn whole(path: &Path, entries: &mut Entries) -> Result<Self, Error> {
         entries.settle();
-        let mut bytes = Vec::with_capacity(MAGIC.len() + size(entries));
+        let mut bytes = Vec::with_capacity(MAGIC.len() + size(entries) + SUM);
         bytes.put_slice(MAGIC);
         put(&mut bytes, entries);
+        let sum = crc32fast::hash(&bytes[MAGIC.len()..]);
+        bytes.put_u32_le(sum);
         let length = bytes.len() as u64;
         Ok(Self {
             snapshot: Snapshot {
@@ -57,8 +68,26 @@ impl Update {
                 base: length,
                 changes: 0,
             },
-            written: Written::Whole(Pending::write(path, &bytes)?),
+            written: Written::Whole(Pending::write(Kind::Entries, path, &bytes)?),
         })
+    }
+
+    /// What is on disk holds these entries, settled, already: so a list comes into force where nothing can be written.
+    pub(super) fn there(path: &Path, entries: &Entries) -> Result<Option<Self>, Error> {
+        let Some(bytes) = store::read(path)? else {
+            return Ok(None);
+        };
+        let length = bytes.len() as u64;
+        let same = parse(&bytes).is_ok_and(|there| there == *entries);
+        Ok(same.then_some(Self {
+            snapshot: Snapshot {
+                length,
+                base: length,
+                // How many there are behind it was not counted.
+                changes: CHANGES,
+            },
+            written: Written::There,
+        }))
     }
 
     /// Writes the change behind `last`. `None`: it is too much, or one too many, or the file is not as it was left.
@@ -70,6 +99,7 @@ impl Update {
         for entries in &plan.difference() {
             put(&mut bytes, entries);
         }
+        bytes.put_u32_le(crc32fast::hash(&bytes));
         let length = last.length + bytes.len() as u64;
         if length > last.base * 2 {
             return Ok(None);
@@ -85,18 +115,22 @@ impl Update {
         }))
     }
 
-    /// What is on disk from now on.
-    pub(super) fn commit(self) -> Result<Snapshot, Error> {
-        match self.written {
-            Written::Whole(file) => file.commit()?,
-            Written::Change(file) => file.commit(),
-        }
-        Ok(self.snapshot)
+    /// What is to come into force with other files joins them; what was appended is there already.
+    pub(super) fn join(self, batch: &mut Batch) -> (Snapshot, Option<Appended>) {
+        let appended = match self.written {
+            Written::Whole(file) => {
+                batch.push(file);
+                None
+            }
+            Written::Change(appended) => Some(appended),
+            Written::There => None,
+        };
+        (self.snapshot, appended)
     }
 }
 
 fn size(entries: &Entries) -> usize {
-    24 + entries.v4.len() * 8 + entries.hosts.len() * 16 + entries.prefixes.len() * 17
+    HEAD + entries.v4.len() * 8 + entries.hosts.len() * 16 + entries.prefixes.len() * 17
 }
 
 fn put(bytes: &mut Vec<u8>, entries: &Entries) {
@@ -125,48 +159,87 @@ pub(super) fn read(path: &Path) -> Result<Option<Entries>, Error> {
     let Some(bytes) = store::read(path)? else {
         return Ok(None);
     };
-    let damaged =
-        || io::Error::other("it is damaged; remove it, the list is then made from its sources");
-    parse(&bytes).map(Some).ok_or_else(|| Error::Read {
+    parse(&bytes).map(Some).map_err(|why| Error::Damaged {
         path: path.into(),
-        source: damaged(),
+        why: why.to_owned(),
     })
 }
 
-fn parse(mut bytes: &[u8]) -> Option<Entries> {
-    if bytes.split_off(..MAGIC.len())? != MAGIC {
-        return None;
-    }
-    let mut entries = take(&mut bytes)?;
-    while let (Some(added), Some(removed)) = (take(&mut bytes), take(&mut bytes)) {
+/// The entries, or what is wrong.
+fn parse(mut bytes: &[u8]) -> Result<Entries, &'static str> {
+    let sum = match bytes.split_off(..MAGIC.len()) {
+        Some(magic) if magic == MAGIC => SUM,
+        Some(magic) if magic == WITHOUT_SUMS => 0,
+        Some(_) | None => return Err("it does not begin as a list does"),
+    };
+    let [mut entries] = block(&mut bytes, sum)?.ok_or("it is cut short")?;
+    while let Some([added, removed]) = block(&mut bytes, sum)? {
         entries = entries.without(&removed);
         entries.extend(added);
         entries.settle();
     }
-    Some(entries)
+    Ok(entries)
 }
 
-/// The next entries, settled. `None`: they are not there whole.
-fn take(bytes: &mut &[u8]) -> Option<Entries> {
-    let mut count = || {
-        bytes
-            .try_get_u64_le()
-            .ok()
-            .and_then(|count| usize::try_from(count).ok())
-    };
-    let (ranges, hosts, prefixes) = (count()?, count()?, count()?);
-    let size = ranges
+/// So many entries, and the sum behind them. `None`: they are not there whole.
+fn block<const N: usize>(
+    bytes: &mut &[u8],
+    sum: usize,
+) -> Result<Option<[Entries; N]>, &'static str> {
+    let mut length = 0;
+    for _ in 0..N {
+        let Some(next) = bytes.get(length..).and_then(length_of) else {
+            return Ok(None);
+        };
+        length += next;
+    }
+    if bytes
+        .len()
+        .checked_sub(length)
+        .is_none_or(|rest| rest < sum)
+    {
+        return Ok(None);
+    }
+    let (mut block, rest) = bytes.split_at(length);
+    *bytes = rest;
+    if sum > 0 && bytes.get_u32_le() != crc32fast::hash(block) {
+        return Err("its bytes do not fit their sum");
+    }
+    let mut all = std::array::from_fn(|_| Entries::default());
+    for entries in &mut all {
+        *entries = take(&mut block).ok_or("it holds what is no address")?;
+    }
+    Ok(Some(all))
+}
+
+/// How many of each there are.
+fn counts(bytes: &mut &[u8]) -> Option<[usize; 3]> {
+    let mut counts = [0; 3];
+    for count in &mut counts {
+        *count = usize::try_from(bytes.try_get_u64_le().ok()?).ok()?;
+    }
+    Some(counts)
+}
+
+/// Bytes of the entries that begin here.
+fn length_of(mut bytes: &[u8]) -> Option<usize> {
+    let [ranges, hosts, prefixes] = counts(&mut bytes)?;
+    let length = ranges
         .checked_mul(8)?
         .checked_add(hosts.checked_mul(16)?)?
         .checked_add(prefixes.checked_mul(17)?)?;
-    let mut bytes = bytes.split_off(..size)?;
+    (length <= bytes.len()).then_some(length + HEAD)
+}
+
+/// The next entries, settled; they are there whole. `None`: they are none.
+fn take(bytes: &mut &[u8]) -> Option<Entries> {
+    let [ranges, hosts, prefixes] = counts(bytes)?;
+    let range = |bytes: &mut &[u8]| {
+        let (first, last) = (bytes.get_u32_le(), bytes.get_u32_le());
+        (first <= last).then_some(Range { first, last })
+    };
     let mut entries = Entries {
-        v4: (0..ranges)
-            .map(|_| Range {
-                first: bytes.get_u32_le(),
-                last: bytes.get_u32_le(),
-            })
-            .collect(),
+        v4: (0..ranges).map(|_| range(bytes)).collect::<Option<_>>()?,
         hosts: (0..hosts).map(|_| bytes.get_u128_le()).collect(),
         ..Entries::default()
     };
@@ -193,24 +266,72 @@ mod tests {
         entries
     }
 
+    /// A list and two changes of it.
+    fn written() -> (Vec<u8>, Vec<(usize, Entries)>) {
+        let first = entries(&["10.0.0.0/9", "fd00::1/128", "fd01::/48"]);
+        let mut bytes = MAGIC.to_vec();
+        let mut states = Vec::new();
+        let mut block = |parts: &[&Entries], after: Entries| {
+            let mut block = Vec::new();
+            parts.iter().for_each(|part| put(&mut block, part));
+            let sum = crc32fast::hash(&block);
+            block.put_u32_le(sum);
+            bytes.extend(block);
+            states.push((bytes.len(), after));
+        };
+        block(&[&first], first.clone());
+        let second = entries(&["10.64.0.0/10", "11.0.0.1/32", "fd00::1/128", "fd00::2/128"]);
+        let added = entries(&["11.0.0.1/32", "fd00::2/128"]);
+        let removed = entries(&["10.0.0.0/10", "fd01::/48"]);
+        block(&[&added, &removed], second.clone());
+        let (none, removed) = (Entries::default(), entries(&["11.0.0.1/32"]));
+        block(&[&none, &removed], second.without(&removed));
+        (bytes, states)
+    }
+
     #[test]
     fn a_snapshot_is_read_back_with_its_changes_and_a_cut_change_does_not_count() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("list.entries");
-        let first = entries(&["10.0.0.0/9", "fd00::1/128", "fd01::/48"]);
-        let mut bytes = MAGIC.to_vec();
-        put(&mut bytes, &first);
-        let base = bytes.len();
-        let added = entries(&["11.0.0.1/32", "fd00::2/128"]);
-        let removed = entries(&["10.0.0.0/10", "fd01::/48"]);
-        put(&mut bytes, &added);
-        put(&mut bytes, &removed);
+        let (bytes, states) = written();
         fs::write(&path, &bytes).unwrap();
-        let second = entries(&["10.64.0.0/10", "11.0.0.1/32", "fd00::1/128", "fd00::2/128"]);
-        assert_eq!(read(&path).unwrap(), Some(second));
+        assert_eq!(
+            read(&path).unwrap().as_ref(),
+            states.last().map(|(_, it)| it)
+        );
         for length in 0..bytes.len() {
-            let expected = (length >= base).then_some(&first);
-            assert_eq!(parse(&bytes[..length]).as_ref(), expected, "{length} bytes");
+            let whole = states.iter().rev().find(|(end, _)| *end <= length);
+            let read = parse(&bytes[..length]).ok();
+            assert_eq!(read.as_ref(), whole.map(|(_, it)| it), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn no_byte_that_is_changed_admits_a_stranger() {
+        let (bytes, states) = written();
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= flip;
+                // A length that leads beyond the end is a change that was cut short.
+                let read = parse(&bytes).ok();
+                let known = read
+                    .as_ref()
+                    .is_none_or(|read| states.iter().any(|(_, it)| it == read));
+                assert!(known, "byte {at}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_without_sums_is_read_as_before() {
+        let first = entries(&["10.0.0.0/9", "fd00::1/128"]);
+        let (added, none) = (entries(&["11.0.0.1/32"]), Entries::default());
+        let mut bytes = WITHOUT_SUMS.to_vec();
+        for part in [&first, &added, &none] {
+            put(&mut bytes, part);
+        }
+        let both = entries(&["10.0.0.0/9", "11.0.0.1/32", "fd00::1/128"]);
+        assert_eq!(parse(&bytes), Ok(both));
     }
 }

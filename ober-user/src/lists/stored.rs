@@ -1,15 +1,14 @@
 //! A list as it is kept on disk: the edits that made it, and what its names were when they last resolved.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
-use ober_common::abi::LISTS;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, expand::Expanded, now};
+use super::{expand::Expanded, now};
 use crate::{
     api::{Edit, How},
     resolve::{Names, Settled},
-    store::read_json,
+    store::{self, read_json},
 };
 
 /// One expression, put on the list or taken off. The order counts: the last word on an address holds.
@@ -34,6 +33,9 @@ impl Step {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stored {
+    /// Whose sources these are: in a file of another name they are a copy. Versions before this one did not say.
+    #[serde(default)]
+    pub(super) name: Option<String>,
     /// Its number in the kernel, kept as long as the list exists.
     pub(super) number: u32,
     /// The sources the configuration named when these were taken from it; when it names others, those win.
@@ -48,8 +50,9 @@ pub(super) struct Stored {
 
 impl Stored {
     /// A list as the configuration writes it.
-    pub(super) fn configured(number: u32, sources: &[String]) -> Self {
+    pub(super) fn configured(name: &str, number: u32, sources: &[String]) -> Self {
         Self {
+            name: Some(name.to_owned()),
             number,
             configured: sources.to_vec(),
             steps: sources.iter().cloned().map(Step::Add).collect(),
@@ -90,6 +93,7 @@ impl Stored {
     /// Does only the time differ?
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         let Self {
+            name,
             number,
             configured,
             steps,
@@ -97,7 +101,8 @@ impl Stored {
             unresolved,
             synced: _,
         } = self;
-        *number == other.number
+        *name == other.name
+            && *number == other.number
             && *configured == other.configured
             && *steps == other.steps
             && *names == other.names
@@ -144,26 +149,40 @@ impl Stored {
     }
 }
 
-/// Every list that is kept in `home`.
-pub(super) fn read_all(home: &Path) -> Result<BTreeMap<String, Stored>, Error> {
-    let mut all = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir(home) else {
-        return Ok(all);
-    };
-    for path in entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension() == Some("json".as_ref()))
-    {
-        if let (Some(name), Some(stored)) = (path.file_stem(), read_json(&path)?) {
-            all.insert(name.to_string_lossy().into_owned(), stored);
-        }
-    }
-    Ok(all)
+/// What is on disk, by the names of the files.
+#[derive(Debug, Default)]
+pub(super) struct OnDisk {
+    pub(super) kept: BTreeMap<String, Stored>,
+    /// Why a file cannot be read.
+    pub(super) damaged: BTreeMap<String, String>,
 }
 
-pub(super) fn free_number(list: &str, taken: &[u32]) -> Result<u32, Error> {
-    (0..LISTS)
-        .find(|number| !taken.contains(number))
-        .ok_or_else(|| Error::TooMany { list: list.into() })
+impl OnDisk {
+    /// Every list that is kept in `home`.
+    pub(super) fn read(home: &Path) -> Result<Self, store::Error> {
+        let mut all = Self::default();
+        let error = |source| store::Error::Read {
+            path: home.into(),
+            source,
+        };
+        let entries = match std::fs::read_dir(home) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+            entries => entries.map_err(error)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(error)?.path();
+            let json = path.extension() == Some("json".as_ref());
+            let Some(name) = path.file_stem().filter(|_| json) else {
+                continue;
+            };
+            let name = name.to_string_lossy().into_owned();
+            match read_json(&path) {
+                Ok(Some(stored)) => drop(all.kept.insert(name, stored)),
+                Ok(None) => {}
+                Err(store::Error::Damaged { why, .. }) => drop(all.damaged.insert(name, why)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
 }

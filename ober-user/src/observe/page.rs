@@ -25,6 +25,7 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
     );
     let body = [
         head,
+        troubles(status),
         "<h2>Workers</h2>".into(),
         worker_table(&status.workers),
         "<h2>Services</h2>".into(),
@@ -37,6 +38,30 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
         verdicts(counters),
     ];
     whole(&body.concat())
+}
+
+/// What a person must know before anything else.
+fn troubles(status: &Status) -> String {
+    let configuration = status.configuration.as_ref();
+    let fallback = configuration.and_then(|it| it.fallback.as_ref()).map(|it| {
+        format!(
+            "snapshot {} of the history is in force: the configuration on disk was of no use at the start: {}",
+            it.snapshot, it.error
+        )
+    });
+    let missing = configuration.into_iter().flat_map(|it| &it.missing);
+    let missing = missing.map(|it| format!("without what depends on it: {it}"));
+    let damaged = status.disk.damaged.iter();
+    let damaged = damaged.map(|it| format!("{} was damaged; {}", it.file.display(), it.then));
+    let unkept = status.disk.unkept.iter();
+    let unkept = unkept.map(|it| format!("not kept over a restart: {}", it.why));
+    let all = fallback
+        .into_iter()
+        .chain(missing)
+        .chain(damaged)
+        .chain(unkept);
+    all.map(|text| format!("<p class=bad>{}</p>", escape(&text)))
+        .collect()
 }
 
 pub(super) fn workers(workers: &[Worker]) -> String {

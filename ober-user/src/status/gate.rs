@@ -23,6 +23,9 @@ pub struct Gate {
     pub transitions: BTreeMap<String, u64>,
     /// The last 20, oldest first.
     pub history: Vec<Transition>,
+    /// Why its orders would be lost by a restart; `None`: they would not.
+    #[serde(default)]
+    pub unkept: Option<String>,
 }
 
 /// How many of the node's VIPs its gates let through.

@@ -1,6 +1,9 @@
 //! What a node tells of itself. One set of types behind `status`, `counters`, the metrics and the JSON of each.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +22,16 @@ pub struct Status {
     pub pid: Option<u32>,
     /// Seconds since 1970.
     pub started: Option<u64>,
+    /// What the daemon runs of what was replaced on disk since.
+    #[serde(default)]
+    pub outdated: BTreeSet<String>,
     /// Are all interfaces attached and is a worker in every ring? Whether VIPs are served is told by `gate`.
     pub healthy: bool,
     /// The configuration in force; `None`: no daemon runs.
     pub configuration: Option<Configuration>,
+    /// What is wrong with the files of the state and the run directory.
+    #[serde(default)]
+    pub disk: crate::store::Disk,
     pub reconcile: Reconcile,
     pub data_plane: DataPlane,
     pub services: Vec<Service>,
@@ -47,6 +56,12 @@ pub struct Configuration {
     /// Is the node not what this configuration says? A change failed, and so did the way back.
     #[serde(default)]
     pub doubt: Option<Doubt>,
+    /// It is not what is on disk: that was of no use at the start.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
+    /// What it refers to and could not be used at the start: what depends on it goes without.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// What could not be put back after a change that failed. The next `reload`, `apply` or `rollback` puts everything in force
@@ -57,6 +72,17 @@ pub struct Doubt {
     pub since: u64,
     /// The steps back that failed, and why.
     pub failures: Vec<String>,
+}
+
+/// A snapshot of the history that is in force since the files on disk were of no use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// Its number.
+    pub snapshot: u64,
+    /// When it was put in force first, in seconds since 1970.
+    pub kept: u64,
+    /// What is wrong with the files.
+    pub error: String,
 }
 
 /// What the passes of `node.reconcile` found and set right.
@@ -147,6 +173,9 @@ pub struct Worker {
     /// Processes of it that run as root: an older daemon started them, or there is no account for them.
     #[serde(default)]
     pub as_root: Vec<i32>,
+    /// Programs and libraries it runs that were replaced on disk since: an upgrade is not in service yet.
+    #[serde(default)]
+    pub outdated: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -240,6 +240,7 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
     let cpus = thread::available_parallelism().unwrap().get();
     let listeners = vec![listener(443, https(pem)), listener(80, PLAIN)];
     Config {
+        forgiving: false,
         node: Node {
             instance: "test".to_owned(),
             interfaces: vec!["lo".to_owned()],

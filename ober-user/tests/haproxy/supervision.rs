@@ -415,9 +415,16 @@ async fn without_a_record_that_can_be_believed_the_old_worker_finishes_and_a_new
         let before = pids(&first);
         first.leave().await;
         fs::write(lab.config.node.run.join("worker-0.json"), content).unwrap();
-        let (second, _events) = lab.start().await;
+        let (mut second, _events) = lab.start().await;
         assert_ne!(pids(&second), before);
         get(addresses(&second, 80)[0], "/").unwrap();
+        let both = lab.processes();
+        assert_eq!(
+            both.len(),
+            2,
+            "the old one serves on until the start is done"
+        );
+        second.retire_strays();
         let gone = async {
             while lab.processes() != pids(&second) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

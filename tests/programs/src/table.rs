@@ -70,6 +70,7 @@ programs! {
     program CP { "cp", Debian("coreutils"), Test, "copies a storage", ["--version"] }
     program RM { "rm", Debian("coreutils"), Node, "removes what a laboratory left", ["--version"] }
     program MOUNT { "mount", Debian("mount"), Node, "the BPF file system, and disks of a test's own", ["-V"] }
+    program MKE2FS { "mke2fs", Debian("e2fsprogs"), Test, "a small disk, whose power goes", ["-V"] }
     program UMOUNT { "umount", Debian("mount"), Test, "takes a file system away", ["-V"] }
     starter UNSHARE { "unshare", Debian("util-linux"), Test, "mounts that only one daemon sees", ["-V"] }
     starter NSENTER { "nsenter", Debian("util-linux"), Test, "enters the namespaces of another", ["-V"] }

@@ -60,6 +60,7 @@ fn synced(list: &str, unresolved: &[&str]) -> Synced {
         removed: vec![],
         kept: unresolved.keys().cloned().collect(),
         unresolved,
+        unkept: None,
     }
 }
 

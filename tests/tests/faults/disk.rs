@@ -3,10 +3,11 @@
 use std::{fs, io::Write as _};
 
 use ober_tests::{
-    lab::{VIP4, client4},
+    lab::{VIP4, VIP6, client4, until},
     mounts,
     stage::{Settings, Stage},
 };
+use ober_user::gate::State;
 use serde_json::Value;
 
 use crate::{CONTENT, PATH, Refusal, store};
@@ -19,6 +20,65 @@ fn served(stage: &Stage) {
     let client = stage.open(VIP4);
     let get = stage.cluster.clients[0].tokio(async || client.get(PATH, CONTENT).await);
     assert_eq!(get.expect("enter the client"), Ok(()));
+}
+
+fn listed(stage: &Stage, address: &str) -> bool {
+    let ran = stage.try_cli(&["acl", "check", address]).expect("check");
+    ran.status.success()
+}
+
+fn state(stage: &Stage, vip: &str) -> State {
+    let gates = stage.status().expect("status").gate;
+    let gate = gates.into_iter().find(|gate| gate.vip.to_string() == vip);
+    gate.expect("a gate").state
+}
+
+/// Who is to be kept out is, and a VIP leaves: at once, and with a word that a restart would lose it.
+fn what_cannot_wait_is_done(stage: &Stage) {
+    let (guest, vip) = (client4(2).to_string(), VIP6.to_string());
+    let files = |stage: &Stage| -> Vec<String> {
+        let unkept = stage.status().expect("status").disk.unkept;
+        unkept
+            .iter()
+            .map(|it| it.file.display().to_string())
+            .collect()
+    };
+    assert!(listed(stage, &guest) && files(stage).is_empty());
+    let said = stage
+        .cli(&["acl", "remove", "frontend-http", &guest])
+        .expect("remove");
+    assert!(said.contains("not kept over a restart"), "{said}");
+    assert!(!listed(stage, &guest));
+    let said = stage.cli(&["drain", &vip]).expect("drain");
+    assert!(said.contains("not kept over a restart"), "{said}");
+    assert_eq!(state(stage, &vip), State::Draining);
+    let unkept = files(stage);
+    for file in ["frontend-http.json", "gate.json"] {
+        assert!(unkept.iter().any(|it| it.ends_with(file)), "{unkept:?}");
+    }
+    let status = stage.cli(&["status"]).expect("status");
+    assert!(
+        status.contains("in force, but not kept over a restart"),
+        "{status}"
+    );
+    // A reload goes by what is in force, not by what is on disk.
+    stage.cli(&["reload"]).expect("reload");
+    assert!(!listed(stage, &guest));
+    assert_eq!(state(stage, &vip), State::Draining);
+}
+
+/// With room again it is kept by itself.
+fn what_was_done_is_kept_in_the_end(stage: &Stage) {
+    until("all that is in force is kept", crate::PATIENCE, || {
+        Ok(stage.status()?.disk.unkept.is_empty().then_some(()))
+    })
+    .expect("it is tried again");
+    let home = stage.cluster.lab.directory().join("state");
+    let home = mounts::seen(stage, &home).expect("path");
+    let orders = fs::read_to_string(home.join("gate.json")).expect("the orders");
+    assert!(orders.contains(&VIP6.to_string()), "{orders}");
+    let list = fs::read_to_string(home.join("lists/frontend-http.json")).expect("the list");
+    assert!(list.contains("remove"), "{list}");
 }
 
 /// No list and no server can be changed, which is said, and everything else goes on.
@@ -48,18 +108,25 @@ fn nothing_can_be_kept(stage: &Stage) {
 }
 
 #[test]
-fn a_full_disk_is_said_the_list_stays_in_force_and_the_daemon_goes_on() {
+fn a_full_disk_is_said_the_list_stays_in_force_who_is_kept_out_is_and_the_daemon_goes_on() {
     let mut stage = Stage::new("disk", &Settings::default()).expect("build the stage");
     let home = stage.cluster.lab.directory().join("state");
     fs::create_dir(&home).expect("make the directory");
-    mounts::start(&mut stage, &[mounts::memory("size=64k", &home)]).expect("start on a small disk");
+    mounts::start(&mut stage, &[mounts::memory("size=128k", &home)])
+        .expect("start on a small disk");
     store(&stage);
+    let guest = client4(2).to_string();
+    stage
+        .cli(&["acl", "add", "frontend-http", &guest])
+        .expect("add");
     let filler = mounts::seen(&stage, &home.join("filler")).expect("path");
     let mut file = fs::File::create(&filler).expect("create a file");
     while file.write_all(&[0; 512]).is_ok() {}
     drop(file);
     nothing_can_be_kept(&stage);
+    what_cannot_wait_is_done(&stage);
     fs::remove_file(filler).expect("make room");
+    what_was_done_is_kept_in_the_end(&stage);
     let sources = client4(1).to_string();
     stage
         .cli(&["acl", "sync", "--frontend-http", &sources])
@@ -67,17 +134,29 @@ fn a_full_disk_is_said_the_list_stays_in_force_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn a_read_only_state_directory_lets_the_daemon_start_again_and_go_on_but_changes_are_refused() {
+fn a_read_only_state_directory_lets_the_daemon_start_and_stop_and_go_on_but_changes_are_refused() {
     let mut stage = Stage::new("readonly", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
     store(&stage);
+    let guest = client4(2).to_string();
+    stage
+        .cli(&["acl", "add", "frontend-http", &guest])
+        .expect("add");
     stage.kill().expect("kill it");
     let home = stage.cluster.lab.directory().join("state");
     let read_only = [mounts::bind(&home, &home), mounts::become_mode("ro", &home)];
     mounts::start(&mut stage, &read_only).expect("start where nothing can be written");
     assert!(stage.status().expect("status").data_plane.adopted);
     nothing_can_be_kept(&stage);
+    what_cannot_wait_is_done(&stage);
+    stage.ober.stop().expect("stop");
+    mounts::start(&mut stage, &read_only).expect("start where nothing can be written");
+    // As it was said.
+    assert!(listed(&stage, &guest));
+    assert_ne!(state(&stage, &VIP6.to_string()), State::Draining);
+    what_cannot_wait_is_done(&stage);
     mounts::run(&stage, &mounts::become_mode("rw", &home)).expect("writable again");
+    what_was_done_is_kept_in_the_end(&stage);
     let sources = client4(1).to_string();
     stage
         .cli(&["acl", "sync", "--frontend-http", &sources])

@@ -32,6 +32,12 @@ fn serving(name: &str, extra: &str) -> Stage {
     stage
 }
 
+/// What was in force before is not to be gone by: the start fails.
+fn forget_history(stage: &Stage) {
+    let history = stage.cluster.lab.directory().join("state/history");
+    std::fs::remove_dir_all(history).expect("forget the history");
+}
+
 /// Every connection asks the filter and a worker.
 fn load(stage: &Stage) -> Plan {
     Plan {
@@ -50,6 +56,7 @@ fn a_later_start_that_fails_leaves_everything_serving_and_the_one_after_adopts_i
         .start(&stage.cluster.clients[0])
         .expect("start the load");
     stage.kill().expect("kill the daemon");
+    forget_history(&stage);
     let mut faults = everywhere(&stage);
     faults.push(refused_by_the_driver());
     for fault in faults {
@@ -74,6 +81,7 @@ fn a_later_start_that_fails_leaves_everything_serving_and_the_one_after_adopts_i
 fn a_start_with_other_limits_that_fails_leaves_the_old_lists_in_force_and_open_to_changes() {
     let mut stage = serving("limits", "[limits]\nipv4_pages = 64\n");
     stage.kill().expect("kill the daemon");
+    forget_history(&stage);
     let driver = refused_by_the_driver();
     let driver = driver.and("ipv4_pages = 64", "ipv4_pages = 128");
     let refusal = with(&stage, &driver, || run(&stage));
@@ -154,6 +162,7 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
     std::fs::write(&stage.ober.config, text).expect("write");
     stage.start().expect("start");
     stage.kill().expect("kill the daemon");
+    forget_history(&stage);
     let native = fault(
         "xdp = \"generic\"",
         "xdp = \"native\"",

@@ -5,11 +5,15 @@
 )]
 
 mod children;
+mod damaged;
 mod disk;
+mod fallback;
 mod files;
 mod first;
 mod full;
 mod later;
+mod living;
+mod power;
 
 use std::{
     fs,

@@ -5,6 +5,7 @@
 )]
 
 mod change;
+mod copies;
 mod dead_names;
 mod hand;
 mod interrupted;
@@ -12,6 +13,7 @@ mod names;
 mod routers;
 mod servers;
 mod slurm;
+mod whole;
 
 use std::{net::IpAddr, process::Output, time::Duration};
 

@@ -1,6 +1,6 @@
 //! What VRRP did not put on the node it neither takes nor changes: addresses, interfaces and sysctls of others.
 
-use std::{fs, net::IpAddr};
+use std::{collections::BTreeSet, fs, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use ober_programs::IP;
@@ -336,14 +336,14 @@ fn of_addresses_with_the_value_of_a_vip_that_goes_only_the_daemons_own_are_remov
     fs::create_dir_all(directory.join("state"))?;
     fs::write(directory.join("state/vips.json"), "[\"192.0.2.2\"]")?;
     put(host, "192.0.2.2/32", "lo", By::Unmarked, FOREVER)?;
-    let added = host.tokio(async || addresses::add(&config).await)??;
+    let added = host.tokio(async || addresses::add(&config, addresses::Noted::May).await)??;
     ensure!(added.len() == 2, "{added:?}");
     // Meanwhile the administrator gives the node addresses of these values.
     let foreign = ["192.0.2.1/24", "192.0.2.2/32", "2001:db8::1/64"];
     for address in foreign {
         put(host, address, "eth0", By::Unmarked, FOREVER)?;
     }
-    let gone = host.tokio(async || addresses::remove(&config, &[]).await)??;
+    let gone = host.tokio(async || addresses::remove(&config, &BTreeSet::new()).await)??;
     ensure!(gone.len() == 3, "{gone:?}");
     let shown = ip(host, "-o addr")?;
     for address in foreign {

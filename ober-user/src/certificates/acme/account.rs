@@ -1,10 +1,7 @@
 //! The key of the account. Its thumbprint is all that HTTP-01 needs: RFC 8555 section 8.1 has the answer made of the token in
 //! the question and of the thumbprint, so that every worker, and every node with the same key, answers every question.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::Key;
@@ -21,7 +18,7 @@ use rustls_pki_types::{
 use crate::{
     config::{Config, acme::Acme},
     file,
-    store::{self, Pending},
+    store::{self, Kind, Pending},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -47,22 +44,39 @@ pub enum Error {
 pub(super) fn key(acme: &Acme, state: &Path) -> Result<(Key, PrivatePkcs8KeyDer<'static>), Error> {
     let kept = state.join("acme").join("account.key");
     let path = acme.account_key.as_deref().unwrap_or(&kept);
-    if acme.account_key.is_none() && !fs::exists(path).unwrap_or(true) {
-        let made = rcgen::KeyPair::generate().map_err(Error::Make)?;
-        Pending::write(path, made.serialize_pem().as_bytes())?.commit()?;
+    if acme.account_key.is_none() {
+        make_if_need_be(path)?;
     }
-    let text = file::read(path, file::Kind::Certificate).map_err(pem::Error::Io);
-    let read = text.and_then(|text| PrivatePkcs8KeyDer::from_pem_slice(&text));
-    let der = read.map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let der = read(path)?;
     let Ok(key) = Key::from_pkcs8_der(der.clone_key()) else {
         return Err(Error::Kind {
             path: path.to_owned(),
         });
     };
     Ok((key, der))
+}
+
+/// Ours is made when there is none, or what there is is no key.
+fn make_if_need_be(path: &Path) -> Result<(), Error> {
+    match store::read(path)?
+        .as_deref()
+        .map(PrivatePkcs8KeyDer::from_pem_slice)
+    {
+        Some(Ok(_)) => return Ok(()),
+        Some(Err(why)) => store::set_aside(Kind::Account, path, &why.to_string()),
+        None => {}
+    }
+    let made = rcgen::KeyPair::generate().map_err(Error::Make)?;
+    Ok(Pending::write(Kind::Account, path, made.serialize_pem().as_bytes())?.commit()?)
+}
+
+fn read(path: &Path) -> Result<PrivatePkcs8KeyDer<'static>, Error> {
+    let text = file::read(path, file::Kind::Certificate).map_err(pem::Error::Io);
+    let read = text.and_then(|text| PrivatePkcs8KeyDer::from_pem_slice(&text));
+    read.map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// What the answer to a question of HTTP-01 ends with; `None`: nobody asks any.

@@ -14,10 +14,11 @@ use tokio::{
 
 use super::{Action, Event, Renewal, State, order};
 use crate::{
-    certificates::{Bundle, Facts},
+    certificates::{Bundle, Facts, bundle},
     config::{Config, acme::Acme},
     drive::{self, World, drive},
     lists,
+    store::{self, Kind},
 };
 
 /// How one of them stands.
@@ -117,10 +118,14 @@ fn rand() -> u8 {
     u8::from_be_bytes(byte)
 }
 
-/// What is in the file.
+/// What is in the file. What is no certificate with its key is moved aside: another is ordered.
 fn found(file: &Path) -> Event {
-    let read = Bundle::read(file).and_then(|bundle| Facts::of(file, &bundle));
-    read.map_or(Event::Lacks, |facts| stands(&facts))
+    match Bundle::read(file).and_then(|bundle| Facts::of(file, &bundle)) {
+        Ok(facts) => return stands(&facts),
+        Err(bundle::Error::Read { .. }) => {}
+        Err(error) => store::set_aside(Kind::Issued, file, &error.to_string()),
+    }
+    Event::Lacks
 }
 
 fn stands(facts: &Facts) -> Event {

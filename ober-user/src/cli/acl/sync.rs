@@ -260,6 +260,10 @@ fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error
         let line = screen.paint(format_args!("not resolved: {lacking}"), Tone::Bad);
         screen.line(format_args!("  {line}"))?;
     }
+    if let Some(why) = &synced.unkept {
+        let line = screen.paint(format_args!("not kept over a restart: {why}"), Tone::Bad);
+        screen.line(format_args!("  {line}"))?;
+    }
     Ok(())
 }
 
@@ -285,6 +289,7 @@ mod tests {
             ]
             .into(),
             kept: vec!["n2".into()],
+            unkept: Some("the disk is full".into()),
         };
         let paper = Paper::default();
         show(&synced, true, &mut Screen::plain(paper.clone())).unwrap();
@@ -294,6 +299,7 @@ list frontend-http: would be 2 added, would be 1 removed, 7 on it
   - 10.0.0.9
   not resolved: n1: no such name
   not resolved: n2: no answer; keeps its earlier addresses
+  not kept over a restart: the disk is full
 ";
         assert_eq!(paper.text(), expected);
     }

@@ -59,7 +59,12 @@ impl Judge<'_> {
                 let message = format!("two neighbours are at {}", address.value);
                 self.refuse(Fault::new(address.span.clone(), message).first(first));
             }
-            all.push(self.neighbour(value, &address, own, listens, &span));
+            let before = self.forgiven();
+            let neighbour = self.neighbour(value, &address, own, listens, &span);
+            // Without its password it is not spoken to: a stranger could speak in its place.
+            if self.forgiven() == before {
+                all.push(neighbour);
+            }
         }
         all
     }
@@ -241,6 +246,9 @@ impl Judge<'_> {
 
     fn password(&mut self, written: Key<Secret>, file: Key<String>) -> Option<Password> {
         let secret = self.secret(&PASSWORD, written, file)?;
+        if secret.missing {
+            return None;
+        }
         let password = secret.text.trim_end_matches(['\n', '\r']).to_owned();
         if password.is_empty() || password.len() > LONGEST_PASSWORD {
             let message = format!(

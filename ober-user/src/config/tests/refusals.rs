@@ -427,7 +427,9 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
     );
     assert_eq!(
         source("kind='srv'\nlookup='a..b'"),
-        ["5: `a..b` is no name the DNS could hold"]
+        [
+            "5: `a..b` is no name that can be asked for: \"a..b\" has nothing between two dots, or before the first; remove a dot"
+        ]
     );
     assert_eq!(
         source("kind='json'"),

@@ -214,6 +214,11 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
             let path = quote("ca", &path.display().to_string())?;
             line.add(format_args!("verify required ca-file {path}"));
         }
+        Some(Authorities::Missing(path)) => {
+            let stand_in = shelf::copy(run, path);
+            let path = quote("ca", &stand_in.display().to_string())?;
+            line.add(format_args!("verify required ca-file {path}"));
+        }
     }
     if let Some(certificate) = &tls.certificate {
         let copy = shelf::copy(run, certificate);

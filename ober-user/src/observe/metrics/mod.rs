@@ -32,6 +32,7 @@ mod backends;
 mod bfd;
 mod bgp;
 mod certificates;
+mod disk;
 mod gate;
 mod reconcile;
 mod vrrp;
@@ -109,6 +110,7 @@ fn counter(name: &'static str, help: &'static str, lines: Vec<(Labels, u64)>) ->
 
 fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     let mut all = node(status);
+    all.extend(disk::families(status));
     all.extend(traffic(counters));
     all.extend(reconcile::families(&status.reconcile));
     all.extend(workers(&status.workers));
@@ -290,6 +292,11 @@ fn workers(workers: &[Worker]) -> Vec<Family> {
             "ober_worker_restarts",
             "Ends of the worker nobody asked for.",
             lines(|worker| u64::from(worker.restarts)),
+        ),
+        gauge(
+            "ober_worker_outdated",
+            "Programs and libraries the worker runs that were replaced on disk since.",
+            lines(|worker| worker.outdated.len() as u64),
         ),
     ]
 }

@@ -29,5 +29,6 @@ pub(super) fn gate() -> Gate {
                 reason: "2 workers answer".into(),
             },
         ],
+        unkept: None,
     }
 }

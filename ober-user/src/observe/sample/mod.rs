@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::status::{
-    Configuration, Count, Counters, DataPlane, Interface, List, Map, Program, Service,
+    Configuration, Count, Counters, DataPlane, Fallback, Interface, List, Map, Program, Service,
     ServiceCounters, Status, Worker, backends,
 };
+use crate::store::{Damaged, Disk, Unkept};
 
 mod bfd;
 mod bgp;
@@ -21,6 +22,7 @@ pub(crate) fn status() -> Status {
         instance: "main".into(),
         pid: Some(42),
         started: Some(1_700_000_000),
+        outdated: ["/usr/sbin/ober-user".to_owned()].into(),
         healthy: true,
         configuration: Some(Configuration {
             snapshot: Some(7),
@@ -29,7 +31,14 @@ pub(crate) fn status() -> Status {
                 "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
             ),
             doubt: None,
+            fallback: Some(Fallback {
+                snapshot: 7,
+                kept: 1_700_000_000,
+                error: "ober.toml:3:1: unknown key `vip`\nhelp: did you mean `vips`?".into(),
+            }),
+            missing: vec!["read certificate /etc/ober/s3.pem: No such file".into()],
         }),
+        disk: disk(),
         data_plane: DataPlane {
             interfaces: vec![Interface {
                 name: "in0".into(),
@@ -83,6 +92,23 @@ pub(crate) fn status() -> Status {
     }
 }
 
+fn disk() -> Disk {
+    Disk {
+        damaged: vec![Damaged {
+            file: "/var/lib/ober/main/gate.json".into(),
+            aside: Some("/var/lib/ober/main/gate.json.damaged-1700000000".into()),
+            at: 1_700_000_000,
+            why: "it is cut short".into(),
+            then: "no VIP is drained".into(),
+        }],
+        unkept: vec![Unkept {
+            file: "/var/lib/ober/main/lists/a.json".into(),
+            since: 1_700_000_000,
+            why: "no space left".into(),
+        }],
+    }
+}
+
 fn backend() -> backends::Backend {
     let server = |name: &str, last, state: &str| backends::Server {
         name: name.into(),
@@ -120,6 +146,10 @@ fn worker(number: usize, state: &str, restarts: u32) -> Worker {
         last_exit: (restarts > 0).then(|| "signal 9".into()),
         draining: vec![],
         as_root: vec![],
+        outdated: (restarts > 0)
+            .then(|| "/usr/lib/libssl.so.3".to_owned())
+            .into_iter()
+            .collect(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     certificates::{Bundle, Error as FileError, Facts},
     config::acme::{Acme, Challenge, Dns},
     drive,
-    store::{self, Pending},
+    store::{self, Kind, Pending},
     tls,
 };
 
@@ -115,7 +115,7 @@ async fn attempt(
     let chain = order.poll_certificate(&PATIENCE).await?;
     let bundle = Bundle::parse(file, format!("{chain}\n{}", key.serialize_pem()).as_bytes())?;
     let facts = Facts::of(file, &bundle)?;
-    Pending::write(file, bundle.pem().as_bytes())?.commit()?;
+    Pending::write(Kind::Issued, file, bundle.pem().as_bytes())?.commit()?;
     Ok(facts)
 }
 

@@ -1,0 +1,228 @@
+//! Which configuration a start goes by. A file that was broken by a slip, or lost, is no reason for a node to be out: what
+//! was in force before lies in the history, and of that a certificate or a password that is missing costs what needs it.
+
+use std::path::Path;
+
+use crate::{
+    config::{self, Config, Env, Report, Whereabouts, Written},
+    dataplane::chain,
+    haproxy,
+    history::{Entry, History},
+    status,
+};
+
+/// A configuration that a start can be tried with.
+pub(super) struct Choice {
+    pub(super) written: Written,
+    pub(super) config: Config,
+    pub(super) provenance: Provenance,
+}
+
+/// Where the configuration in force came from, should it not be as it stands on disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Provenance {
+    /// It is a snapshot, since the files were of no use.
+    pub(super) fallback: Option<status::Fallback>,
+    /// What it refers to and cannot be used.
+    pub(super) missing: Vec<String>,
+}
+
+impl Choice {
+    /// The files on disk.
+    pub(super) fn own(path: &Path) -> anyhow::Result<Self> {
+        let written = Written::read(path)?;
+        let config = meant(path, &written)?;
+        Ok(Self {
+            written,
+            config,
+            provenance: Provenance::default(),
+        })
+    }
+
+    /// What was in force before, after the `text` on disk failed by `error`: that text, if it was it, or else the latest
+    /// snapshot that can still be read and makes sense to this version.
+    pub(super) fn before(path: &Path, text: Option<&str>, error: &anyhow::Error) -> Option<Self> {
+        let state = Whereabouts::of(path, &Env::current().ok()?).state;
+        let history = History::new(&state);
+        for entry in history.entries().into_iter().rev() {
+            let same = text == Some(&entry.hash);
+            match Self::of(path, &state, &history, &entry) {
+                Ok(mut choice) => {
+                    choice.provenance.fallback = (!same).then(|| status::Fallback {
+                        snapshot: entry.number,
+                        kept: entry.time,
+                        error: chain(error.as_ref()),
+                    });
+                    return Some(choice);
+                }
+                Err(error) => {
+                    let (snapshot, error) = (entry.number, chain(error.as_ref()));
+                    tracing::error!(snapshot, error, "go by a snapshot of the history");
+                }
+            }
+            // Then it is not the text that is wrong, and what was before it is not what is wanted.
+            if same {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn of(path: &Path, state: &Path, history: &History, entry: &Entry) -> anyhow::Result<Self> {
+        let written = history.read(entry.number)?.written;
+        let (mut config, missing) = written.config_again(&config::base(path), &Env::current()?)?;
+        allow(&mut config);
+        anyhow::ensure!(config.node.state == state, "it is that of another instance");
+        let Report(missing) = missing;
+        let missing = missing.iter().map(|problem| problem.message.clone());
+        let missing = missing.collect();
+        Ok(Self {
+            written,
+            config,
+            provenance: Provenance {
+                fallback: None,
+                missing,
+            },
+        })
+    }
+}
+
+/// What is meant by the files of a main file.
+pub(super) fn meant(main: &Path, written: &Written) -> anyhow::Result<Config> {
+    let mut config = written.config(&config::base(main), &Env::current()?)?;
+    allow(&mut config);
+    Ok(config)
+}
+
+/// No more connections than this machine allows.
+fn allow(config: &mut Config) {
+    config.workers.max_connections = haproxy::allow(config.workers.max_connections);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+    use crate::{
+        config::File,
+        history::{self, Reason},
+    };
+
+    struct Home(tempfile::TempDir);
+
+    impl Home {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn main(&self) -> PathBuf {
+            self.0.path().join("ober.toml")
+        }
+
+        /// A good configuration, told from others by how many workers may wait.
+        fn text(&self, mark: u32, more: &str) -> String {
+            let home = self.0.path().display();
+            format!(
+                "[node]\ninterfaces = ['in0']\nstate = '{home}/state'\nrun = '{home}/run'\n[workers]\nhaproxy = '/bin/true'\n\
+                 max_connections = {mark}\n[backends.rgw]\nservers = ['10.0.0.1:80']\n[[services]]\nname = 's3'\nvips = ['192.0.2.1']\n\
+                 backend = 'rgw'\nlisteners = [{{ port = 80, access = 'open' }}]\n{more}"
+            )
+        }
+
+        fn keep(&self, text: &str) -> u64 {
+            let main = File {
+                path: self.main(),
+                text: text.to_owned(),
+                mode: 0o600,
+            };
+            let written = Written {
+                main,
+                more: Vec::new(),
+            };
+            let history = History::new(&self.0.path().join("state"));
+            let origin = history::Origin::of(Reason::Reload);
+            history.keep(&written, origin, 7, 50).unwrap()
+        }
+
+        /// What a start goes by when this is on disk: the snapshot, and what is missing.
+        fn started(&self, text: &str) -> Option<(Option<u64>, Vec<String>)> {
+            fs::write(self.main(), text).unwrap();
+            let hash = Written::read(&self.main())
+                .ok()
+                .map(|written| written.hash());
+            let own = Choice::own(&self.main());
+            let error = own
+                .err()
+                .unwrap_or_else(|| anyhow::anyhow!("a port is taken"));
+            let choice = Choice::before(&self.main(), hash.as_deref(), &error)?;
+            let fallback = choice.provenance.fallback;
+            if let Some(fallback) = &fallback {
+                assert_eq!(fallback.error, chain(error.as_ref()));
+            }
+            Some((fallback.map(|it| it.snapshot), choice.provenance.missing))
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_answered_by_the_latest_snapshot_that_makes_sense() {
+        let home = Home::new();
+        assert_eq!(home.started("nonsense"), None);
+        let broken = home.text(0, "nonsense = 1\n");
+        assert_eq!(home.started(&broken), None, "there is no history");
+        home.keep(&home.text(1000, ""));
+        home.keep(&home.text(2000, ""));
+        assert_eq!(home.started(&broken), Some((Some(2), vec![])));
+        // A version before this one had another key.
+        home.keep(&home.text(3000, "[olden]\ntimes = 1\n"));
+        assert_eq!(home.started(&broken), Some((Some(2), vec![])));
+        fs::write(home.0.path().join("state/history/2.json"), "{").unwrap();
+        assert_eq!(home.started(&broken), Some((Some(1), vec![])));
+    }
+
+    #[test]
+    fn a_new_text_that_fails_is_answered_by_the_one_before_and_the_same_text_by_nothing_older() {
+        let home = Home::new();
+        home.keep(&home.text(1000, ""));
+        home.keep(&home.text(2000, ""));
+        assert_eq!(home.started(&home.text(3000, "")), Some((Some(2), vec![])));
+        // It is tried again, since a certificate may have failed it.
+        assert_eq!(home.started(&home.text(2000, "")), Some((None, vec![])));
+        let olden = home.text(4000, "[olden]\ntimes = 1\n");
+        home.keep(&olden);
+        assert_eq!(
+            home.started(&olden),
+            None,
+            "what was before is not what is wanted"
+        );
+    }
+
+    #[test]
+    fn what_was_in_force_before_goes_without_the_files_it_lacks_and_a_new_text_does_not() {
+        let home = Home::new();
+        let lacking = "[[services.listeners]]\nport = 443\ncertificate = 'gone.pem'\n";
+        let text = home
+            .text(1000, "")
+            .replace("listeners = [{ port = 80, access = 'open' }]\n", lacking);
+        assert_eq!(home.started(&text), None);
+        home.keep(&text);
+        let (snapshot, missing) = home.started(&text).unwrap();
+        assert_eq!(snapshot, None);
+        assert!(missing[0].contains("gone.pem"), "{missing:?}");
+        let (snapshot, missing) = home.started("[node]\nnonsense").unwrap_or_default();
+        assert_eq!(
+            (snapshot, missing),
+            (None, vec![]),
+            "nobody knows where its history is"
+        );
+        let (snapshot, missing) = home.started(&text.replace("1000", "2000")).unwrap();
+        assert_eq!((snapshot, missing.len()), (Some(1), 1));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_instance_is_not_gone_by() {
+        let home = Home::new();
+        home.keep(&home.text(1000, "").replace("/state'", "/elsewhere'"));
+        assert_eq!(home.started(&home.text(0, "nonsense = 1\n")), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! Lists at a start: what is on disk, and where that is damaged what can be made of the rest.
+
+use std::fmt::Write as _;
+
+use ipnet::{IpNet, Ipv4Subnets};
+
+use super::{Error, Keeper, expand, snapshot, stored::Step};
+use crate::{
+    access::{self, Entries},
+    hostlist::Cap,
+    store::{self, Kind, Pending},
+};
+
+impl Keeper {
+    /// Fills the lists from what was kept of them, so that nobody waits for the name service: all of them when the maps are
+    /// `fresh`, else those of which it is not known that the kernel has them. Damaged files are moved aside.
+    pub fn restore(&mut self, fresh: bool) -> Result<(), Error> {
+        let names: Vec<String> = self.lists.keys().cloned().collect();
+        for name in names {
+            let kept = self.recover(&name)?;
+            let Some(list) = self.lists.get_mut(&name) else {
+                continue;
+            };
+            let (anew, number) = (std::mem::take(&mut list.anew), list.stored.number);
+            if !fresh && !anew {
+                continue;
+            }
+            let entries = kept.unwrap_or_else(|| self.remembered_or_none(&name));
+            let apply = |source| Error::Apply {
+                list: name.clone(),
+                source,
+            };
+            let restored = access::replace(&mut self.maps_mut(), number, &entries);
+            restored.map_err(apply)?;
+        }
+        self.recount()
+    }
+
+    /// The entries of a list as they are on disk. What is damaged is moved aside.
+    fn recover(&mut self, name: &str) -> Result<Option<Entries>, Error> {
+        let path = self.snapshot(name);
+        let kept = store::recover(Kind::Entries, &path, snapshot::read(&path))?;
+        if self
+            .lists
+            .get(name)
+            .is_some_and(|list| list.damaged.is_some())
+        {
+            self.recover_sources(name, kept.as_ref());
+        }
+        Ok(kept)
+    }
+
+    fn remembered_or_none(&mut self, name: &str) -> Entries {
+        self.remembered(name).unwrap_or_else(|error| {
+            tracing::error!(%error, "fill a list, which is empty until its sources can be read");
+            if let Some(list) = self.lists.get_mut(name) {
+                list.error = Some(error.to_string());
+            }
+            Entries::default()
+        })
+    }
+
+    /// A list whose file is damaged goes on with the entries it had, as if they had been given on standard input.
+    fn recover_sources(&mut self, name: &str, kept: Option<&Entries>) {
+        let (file, snapshot) = (self.file(name), self.snapshot(name));
+        let Some(list) = self.lists.get_mut(name) else {
+            return;
+        };
+        let why = list.damaged.take().unwrap_or_default();
+        store::set_aside(Kind::List, &file, &why);
+        let Some(entries) = kept else {
+            return;
+        };
+        let stored = list.stored.clone();
+        let text = self.free_text(name, &stored);
+        let written = Pending::write(Kind::ListText, &text, lines(entries).as_bytes());
+        if let Err(error) = written.and_then(Pending::commit) {
+            let from = snapshot.display();
+            tracing::error!(%error, %from, "keep the entries of a list as its source");
+        }
+        if let Some(list) = self.lists.get_mut(name) {
+            list.stored.steps = vec![Step::Add(format!("@{}", text.display()))];
+        }
+    }
+
+    /// What the sources say when nobody is asked.
+    fn remembered(&self, name: &str) -> Result<Entries, Error> {
+        let stored = &self.known(name)?.stored;
+        let runs = expand::read(&stored.steps, &mut Cap::new(self.cap), None);
+        let runs = runs.map_err(|source| Error::Sources {
+            list: name.to_owned(),
+            source,
+        })?;
+        let entries = expand::combine(runs, &stored.names);
+        let mut entries = entries.map_err(|source| Error::Apply {
+            list: name.to_owned(),
+            source: source.into(),
+        })?;
+        entries.settle();
+        Ok(entries)
+    }
+}
+
+/// One address or prefix a line, few of them: a range would count as its addresses.
+fn lines(entries: &Entries) -> String {
+    let mut text = String::new();
+    let mut line = |it: IpNet| {
+        let single = it.prefix_len() == it.max_prefix_len();
+        // Writing to a String cannot fail.
+        let written = if single {
+            writeln!(text, "{}", it.addr())
+        } else {
+            writeln!(text, "{it}")
+        };
+        written.unwrap_or_default();
+    };
+    for range in &entries.v4 {
+        let nets = Ipv4Subnets::new(range.first.into(), range.last.into(), 0);
+        nets.for_each(|net| line(net.into()));
+    }
+    for host in &entries.hosts {
+        line(IpNet::from(std::net::IpAddr::V6((*host).into())));
+    }
+    for prefix in &entries.prefixes {
+        line((*prefix).into());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lists::expand::Text, resolve::Names};
+
+    #[test]
+    fn the_entries_of_a_list_are_a_text_that_means_the_same_and_counts_no_more() {
+        let mut entries = Entries::default();
+        for member in [
+            "10.0.0.0/8",
+            "192.0.2.7/32",
+            "192.0.2.8/31",
+            "fd00::1/128",
+            "fd01::/48",
+        ] {
+            entries.push_prefix(member.parse().unwrap());
+        }
+        entries.settle();
+        let text = lines(&entries);
+        assert_eq!(text.lines().next(), Some("10.0.0.0/8"));
+        let file = std::path::Path::new("/text");
+        let text = Text {
+            file,
+            bytes: text.as_bytes(),
+        };
+        let steps = [Step::Add("@/text".to_owned())];
+        let runs = expand::read(&steps, &mut Cap::new(10), Some(text)).unwrap();
+        let mut read = expand::combine(runs, &Names::new()).unwrap();
+        read.settle();
+        assert_eq!(read, entries);
+    }
+}

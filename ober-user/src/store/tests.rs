@@ -1,0 +1,112 @@
+use std::{fs, path::Path};
+
+use super::*;
+
+fn write(path: &Path, text: &str) -> Pending {
+    Pending::write(Kind::List, path, text.as_bytes()).unwrap()
+}
+
+fn names(home: &Path) -> Vec<String> {
+    let entries = fs::read_dir(home).unwrap().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_appended_and_not_committed_is_gone_and_only_a_file_as_it_was_left_is_appended_to() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("file");
+    assert!(Appended::write(&path, 0, b"new").unwrap().is_none());
+    fs::write(&path, "old").unwrap();
+    drop(Appended::write(&path, 3, b", new").unwrap().unwrap());
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    Appended::write(&path, 3, b", new")
+        .unwrap()
+        .unwrap()
+        .commit();
+    assert_eq!(fs::read(&path).unwrap(), b"old, new");
+    assert!(Appended::write(&path, 3, b", other").unwrap().is_none());
+}
+
+#[test]
+fn files_that_come_together_are_all_there_or_none_and_nothing_is_left_beside() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    fs::write(at("a"), "old a").unwrap();
+    let texts = || ["a", "b", "c"].map(|name| fs::read_to_string(at(name)).ok());
+    let batch = || Batch::from(vec![write(&at("a"), "new a"), write(&at("b"), "new b")]);
+    // Put back, as after a kernel that refused.
+    drop(batch().place().unwrap());
+    assert_eq!(texts(), [Some("old a".to_owned()), None, None]);
+    // The last one has no place.
+    fs::create_dir(at("c")).unwrap();
+    fs::write(at("c/full"), "").unwrap();
+    let mut bad = batch();
+    let mut last = write(&at("elsewhere"), "new c");
+    last.spoil(&at("c").join("nowhere/file"));
+    bad.push(last);
+    bad.place().unwrap_err();
+    assert_eq!(texts(), [Some("old a".to_owned()), None, None]);
+    batch().place().unwrap().keep();
+    let new = ["new a", "new b"].map(|text| Some(text.to_owned()));
+    assert_eq!(texts()[..2], new);
+    assert_eq!(names(home.path()), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_damaged_file_is_moved_aside_counts_as_none_and_only_the_latest_three_are_left() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("gate.json");
+    for text in ["", "\0\0\0\0", "{\"a\":", "garbage", "[]"] {
+        fs::write(&path, text).unwrap();
+        let read = recover_json::<std::collections::BTreeMap<String, u32>>(Kind::Orders, &path);
+        assert_eq!(read.unwrap(), None, "{text:?}");
+        assert!(!path.exists());
+    }
+    let left = names(home.path());
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(
+        left.iter()
+            .all(|name| name.starts_with("gate.json.damaged-"))
+    );
+    let last = fs::read_to_string(home.path().join(&left[2])).unwrap();
+    assert_eq!(last, "[]");
+    let told = disk().damaged.into_iter().filter(|it| it.file == path);
+    assert_eq!(told.count(), 5);
+    fs::create_dir(&path).unwrap();
+    let read = recover_json::<u32>(Kind::Orders, &path).unwrap();
+    assert_eq!(read, None, "a directory in its place is no file either");
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_could_not_be_kept_is_told_until_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("file");
+    let told = || disk().unkept.iter().any(|unkept| unkept.file == path);
+    let error = Error::Write {
+        path: path.clone(),
+        source: io::ErrorKind::StorageFull.into(),
+    };
+    unkept(&path, error);
+    assert!(told());
+    write(&path, "text").commit().unwrap();
+    assert!(!told());
+}
+
+#[test]
+fn every_kind_of_file_stands_in_the_table_once_and_what_is_in_the_state_directory_lasts() {
+    let mut kinds = std::collections::HashSet::new();
+    for row in TABLE {
+        assert!(kinds.insert(row.kind), "{row:?}");
+        let lasts = if row.place.starts_with("run/") {
+            Lasts::Boot
+        } else {
+            Lasts::Power
+        };
+        assert_eq!(row.lasts, lasts, "{row:?}");
+    }
+}

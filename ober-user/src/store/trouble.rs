@@ -1,0 +1,101 @@
+//! What this process found wrong with the files it keeps, for `status` and the metrics: said once in the log, it would be
+//! overlooked.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::lists::now;
+
+/// A file that was damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damaged {
+    pub file: PathBuf,
+    /// Where it is now; `None`: it could not be moved.
+    pub aside: Option<PathBuf>,
+    /// Seconds since 1970.
+    pub at: u64,
+    pub why: String,
+    /// What became of what it held.
+    pub then: String,
+}
+
+/// Something that is in force and would be lost by a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkept {
+    pub file: PathBuf,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    pub why: String,
+}
+
+/// What is wrong with the files this process keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Since this process started.
+    pub damaged: Vec<Damaged>,
+    /// Now.
+    pub unkept: Vec<Unkept>,
+}
+
+/// The latest are enough to say what is going on.
+const REMEMBERED: usize = 100;
+
+struct Known {
+    damaged: Vec<Damaged>,
+    unkept: BTreeMap<PathBuf, Unkept>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    damaged: Vec::new(),
+    unkept: BTreeMap::new(),
+});
+
+fn known() -> MutexGuard<'static, Known> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything that is known.
+pub fn disk() -> Disk {
+    let known = known();
+    Disk {
+        damaged: known.damaged.clone(),
+        unkept: known.unkept.values().cloned().collect(),
+    }
+}
+
+pub(super) fn damaged(found: Damaged) {
+    let mut known = known();
+    if known.damaged.len() >= REMEMBERED {
+        known.damaged.remove(0);
+    }
+    known.damaged.push(found);
+}
+
+/// What belongs into this file is in force without being in it.
+pub fn unkept(file: &Path, why: impl ToString) {
+    let mut known = known();
+    let why = why.to_string();
+    if let Some(before) = known.unkept.get_mut(file) {
+        before.why = why;
+        return;
+    }
+    tracing::error!(file = %file.display(), why, "in force, but not kept over a restart");
+    let unkept = Unkept {
+        file: file.into(),
+        since: now(),
+        why,
+    };
+    known.unkept.insert(file.into(), unkept);
+}
+
+/// This file holds what is in force.
+pub fn kept(file: &Path) {
+    if known().unkept.remove(file).is_some() {
+        tracing::info!(file = %file.display(), "kept over a restart again");
+    }
+}
