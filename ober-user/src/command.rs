@@ -194,7 +194,7 @@ mod tests {
         let directory = open_directory();
         let file = directory.path().join("pids");
         // All of them keep the pipes open.
-        let ended = timeout(Duration::from_secs(60), sh(&family(&file), 100)).await;
+        let ended = timeout(Duration::from_mins(1), sh(&family(&file), 100)).await;
         assert!(ended.unwrap().unwrap().success);
         assert_eq!(all_ended(&file).await, 4);
     }

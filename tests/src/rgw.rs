@@ -160,7 +160,7 @@ impl Connection {
     async fn treat(&mut self, head: &Head, manner: Manner) -> Result<()> {
         match manner {
             Manner::Early | Manner::Closed | Manner::Half => {
-                self.answer(head, "said=early\n").await?
+                self.answer(head, "said=early\n").await?;
             }
             Manner::Asked => {
                 self.stream.write_all(CONTINUE).await?;
@@ -207,7 +207,8 @@ impl Connection {
         let bare = status == 204 || status == 304;
         let mut answer = format!("HTTP/1.1 {status} Said\r\n");
         if !bare {
-            answer += &format!("Content-Length: {}\r\n", text.len());
+            let length = format!("Content-Length: {}\r\n", text.len());
+            answer += &length;
         }
         if head.closes() {
             answer += "Connection: close\r\n";

@@ -114,7 +114,7 @@ fn write(config: &Config, vips: &BTreeSet<IpAddr>, how: Noted) -> Result<bool, s
     };
     match noted {
         Err(error) if how == Noted::May => {
-            store::unkept(&path, error);
+            store::unkept(&path, &error);
             Ok(false)
         }
         noted => noted.map(|()| true),

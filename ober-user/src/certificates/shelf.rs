@@ -349,13 +349,12 @@ impl Filling<'_> {
     fn stand_in(&mut self, source: &Path, why: String) -> Result<PathBuf, Error> {
         self.stock.refused.insert(source.to_owned(), why);
         let path = copy(&self.config.node.run, source);
-        let made = match standing_in(&path) {
-            Some(there) => there,
-            None => {
-                let made = placeholder::make(&path, &[])?;
-                let text = format!("{STAND_IN}\n{}", made.text).into();
-                Copy { text, ..made }
-            }
+        let made = if let Some(there) = standing_in(&path) {
+            there
+        } else {
+            let made = placeholder::make(&path, &[])?;
+            let text = format!("{STAND_IN}\n{}", made.text).into();
+            Copy { text, ..made }
         };
         self.write(&path, &made.text)?;
         self.stock.copies.insert(path.clone(), made);

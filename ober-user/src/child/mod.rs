@@ -21,7 +21,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsRawFd as _, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -87,6 +87,7 @@ impl Child {
         .variable("PATH", path)
     }
 
+    #[must_use]
     pub fn arguments<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments = arguments.into_iter();
         self.arguments
@@ -94,24 +95,28 @@ impl Child {
         self
     }
 
+    #[must_use]
     pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.insert(name.into(), value.into());
         self
     }
 
     /// It gets this descriptor under the number it has here, which the variable tells.
+    #[must_use]
     pub fn hand_over(self, variable: impl Into<OsString>, fd: Arc<OwnedFd>) -> Self {
         let number = fd.as_raw_fd().to_string();
         self.variable(variable, number).inherit(fd)
     }
 
     /// It gets this descriptor under the number it has here.
+    #[must_use]
     pub fn inherit(mut self, fd: Arc<OwnedFd>) -> Self {
         self.handed.push(fd);
         self
     }
 
     /// It runs on this CPU alone.
+    #[must_use]
     pub fn on(mut self, cpu: u32) -> Self {
         self.cpu = Some(cpu);
         self
@@ -157,7 +162,7 @@ impl Child {
     }
 
     fn numbers(&self) -> Vec<RawFd> {
-        self.handed.iter().map(|fd| fd.as_raw_fd()).collect()
+        self.handed.iter().map(AsRawFd::as_raw_fd).collect()
     }
 }
 

@@ -103,8 +103,10 @@ fn account(name: &str, user: u32, group: u32) -> Account {
     Account { name, user, group }
 }
 
-/// Every kind of child, the variables it has beside `PATH`, its user and group, and the capabilities it keeps.
-fn kinds(handed: &Arc<OwnedFd>) -> Vec<(&'static str, Child, Vec<&'static str>, [u32; 2], u64)> {
+/// A kind of child, the variables it has beside `PATH`, its user and group, and the capabilities it keeps.
+type Kind = (&'static str, Child, Vec<&'static str>, [u32; 2], u64);
+
+fn kinds(handed: &Arc<OwnedFd>) -> Vec<Kind> {
     let fd = || Arc::clone(handed);
     let drop = 1 << 6 | 1 << 7 | 1 << 18 | 1 << 24;
     let haproxy = || Child::haproxy(&sleep());

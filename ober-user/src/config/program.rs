@@ -37,14 +37,13 @@ impl Judge<'_> {
     pub(super) fn program(&mut self, what: &str, written: Written, place: Option<Span>) -> Program {
         let account = self.runs_as(written.user);
         let mut words = written.command.into_iter();
-        let path = match words.next() {
-            Some(at) => self.runnable(at, &account),
-            None => {
-                let message = format!("{what} of kind `exec` has no `command`");
-                let help = "write `command = [\"/path/to/program\"]`";
-                self.refuse(Fault::new(place, message).help(help));
-                PathBuf::new()
-            }
+        let path = if let Some(at) = words.next() {
+            self.runnable(at, &account)
+        } else {
+            let message = format!("{what} of kind `exec` has no `command`");
+            let help = "write `command = [\"/path/to/program\"]`";
+            self.refuse(Fault::new(place, message).help(help));
+            PathBuf::new()
         };
         let secret = written.secret_file.0;
         let arguments: Vec<At<String>> = words.collect();

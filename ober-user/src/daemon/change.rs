@@ -87,6 +87,16 @@ impl Doubt {
     }
 }
 
+/// What the lists come to once their names were asked for, on a thread that nobody else waits for.
+async fn foresee(lists: Keeper, answers: &Answers) -> anyhow::Result<(Keeper, lists::Foreseen)> {
+    let heard = lists::hear(lists.drafts(), answers).await;
+    let foreseen = spawn_blocking(move || {
+        let foreseen = lists.foresee(heard);
+        (lists, foreseen)
+    });
+    Ok(foreseen.await?)
+}
+
 impl Daemon {
     /// What putting this text in force would come to. Changes nothing.
     pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
@@ -215,21 +225,14 @@ impl Daemon {
         };
         let ready = backends.draft().ready(with, answers).await?;
         let (lists, kept) = self.open_lists(&config).await?;
-        let heard = lists::hear(lists.drafts(), answers).await;
-        let (lists, foreseen) = spawn_blocking(move || {
-            let foreseen = lists.foresee(heard);
-            (lists, foreseen)
-        })
-        .await?;
-        let workers = self.pool.lock().await;
+        let (lists, foreseen) = foresee(lists, answers).await?;
         let servers = &ready.in_force.servers;
         let facts = Facts {
             lists: foreseen.synced().to_vec(),
             unfilled: foreseen.failures(),
-            workers: workers.foresee(&config, servers).await?,
+            workers: self.pool.lock().await.foresee(&config, servers).await?,
             servers: *was.in_force != ready.in_force,
         };
-        drop(workers);
         let (before, keys) = (self.in_force().written.keys(), written.keys());
         let side = Side {
             config: &old,

@@ -61,8 +61,9 @@ fn kept(path: &Path) -> Result<Option<[u8; LENGTH]>, Error> {
         why,
     };
     let length = bytes.len();
-    let bytes = <[u8; LENGTH]>::try_from(bytes);
-    let bytes = bytes.map_err(|_| damaged(format!("it has {length} bytes, not {LENGTH}")))?;
+    let Ok(bytes) = <[u8; LENGTH]>::try_from(bytes) else {
+        return Err(damaged(format!("it has {length} bytes, not {LENGTH}")));
+    };
     if bytes == [0; LENGTH] {
         return Err(damaged("it is all zeros".to_owned()));
     }

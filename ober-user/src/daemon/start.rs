@@ -107,7 +107,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     private(&node.state)?;
-    for remark in config.remarks(&path) {
+    for remark in config.remarks(path) {
         tracing::warn!("{remark}");
     }
     check_interfaces(&config)?;

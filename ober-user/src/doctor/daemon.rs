@@ -108,7 +108,7 @@ mod tests {
         let status = Status {
             configuration: None,
             disk: crate::store::Disk::default(),
-            outdated: Default::default(),
+            outdated: std::collections::BTreeSet::default(),
             workers: Vec::new(),
             ..sample::status()
         };

@@ -169,9 +169,12 @@ pub fn command_socket(run: &Path, worker: usize) -> PathBuf {
 /// Is there a worker of this run directory, or a record of one?
 pub fn known(run: &Path) -> bool {
     let entries = fs::read_dir(run).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut records = names.filter(|name| name.starts_with("worker-") && name.ends_with(".json"));
-    records.next().is_some() || !adopt::running(run).is_empty()
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_record = |name: String| {
+        let middle = name.strip_prefix("worker-");
+        middle.is_some_and(|rest| rest.strip_suffix(".json").is_some())
+    };
+    names.any(is_record) || !adopt::running(run).is_empty()
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it

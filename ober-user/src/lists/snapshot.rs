@@ -273,7 +273,9 @@ mod tests {
         let mut states = Vec::new();
         let mut block = |parts: &[&Entries], after: Entries| {
             let mut block = Vec::new();
-            parts.iter().for_each(|part| put(&mut block, part));
+            for part in parts {
+                put(&mut block, part);
+            }
             let sum = crc32fast::hash(&block);
             block.put_u32_le(sum);
             bytes.extend(block);

@@ -53,13 +53,13 @@ async fn answer(stream: TcpStream, router: Router) {
 }
 
 /// The connections that are open, oldest first.
-pub struct Open {
+struct Open {
     tasks: JoinSet<()>,
     order: VecDeque<AbortHandle>,
 }
 
 impl Open {
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self {
             tasks: JoinSet::new(),
             order: VecDeque::with_capacity(MOST),
@@ -67,7 +67,7 @@ impl Open {
     }
 
     /// Serves one more; where there is no room, the oldest ends.
-    pub fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         self.order.retain(|task| !task.is_finished());
         if self.order.len() >= MOST

@@ -60,8 +60,10 @@ fn troubles(status: &Status) -> String {
         .chain(missing)
         .chain(damaged)
         .chain(unkept);
-    all.map(|text| format!("<p class=bad>{}</p>", escape(&text)))
-        .collect()
+    let lines: Vec<String> = all
+        .map(|text| format!("<p class=bad>{}</p>", escape(&text)))
+        .collect();
+    lines.concat()
 }
 
 pub(super) fn workers(workers: &[Worker]) -> String {

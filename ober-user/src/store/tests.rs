@@ -91,7 +91,7 @@ fn what_could_not_be_kept_is_told_until_it_is() {
         path: path.clone(),
         source: io::ErrorKind::StorageFull.into(),
     };
-    unkept(&path, error);
+    unkept(&path, &error);
     assert!(told());
     write(&path, "text").commit().unwrap();
     assert!(!told());

@@ -77,7 +77,7 @@ pub(super) fn damaged(found: Damaged) {
 }
 
 /// What belongs into this file is in force without being in it.
-pub fn unkept(file: &Path, why: impl ToString) {
+pub fn unkept(file: &Path, why: &impl ToString) {
     let mut known = known();
     let why = why.to_string();
     if let Some(before) = known.unkept.get_mut(file) {

@@ -16,14 +16,16 @@ use ober_user::store::{Kind, Lasts, Row, TABLE};
 
 use crate::{CONTENT, PATH, store};
 
+type Damage = fn(&[u8]) -> Vec<u8>;
+
 /// What may happen to a file.
-const DAMAGES: [fn(&[u8]) -> Vec<u8>; 4] = [
+const DAMAGES: [Damage; 4] = [
     |_| Vec::new(),
     |bytes| bytes[..bytes.len() / 2].to_vec(),
     |bytes| vec![0; bytes.len()],
     |bytes| {
-        let garbage =
-            (0..bytes.len() as u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8 | 0x80);
+        let places = (0u32..).take(bytes.len());
+        let garbage = places.map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8 | 0x80);
         garbage.collect()
     },
 ];
@@ -87,15 +89,14 @@ fn kept(stage: &Stage) -> Vec<(PathBuf, &'static Row)> {
             .expect("below")
             .display()
             .to_string();
-        if name.contains(".damaged-") || name.ends_with(".log") || name == "run/lock" {
+        let log = path.extension().is_some_and(|it| it == "log");
+        if name.contains(".damaged-") || log || name == "run/lock" {
             continue;
         }
         let mut rows = TABLE.iter().filter(|row| fits(row.place, &name));
         let row = rows.next();
-        kept.push((
-            path,
-            row.unwrap_or_else(|| panic!("{name} is in no row of the table")),
-        ));
+        assert!(row.is_some(), "{name} is in no row of the table");
+        kept.extend(row.map(|row| (path, row)));
         assert!(rows.next().is_none(), "{name} is in two rows of the table");
     }
     kept
@@ -115,10 +116,10 @@ fn serves(stage: &Stage, after: &str) {
         let get = stage.cluster.clients[number].tokio(async || client.get(PATH, CONTENT).await);
         get.expect("enter the client")
     };
-    until("a listed client that is served", crate::PATIENCE, || {
+    let served = until("a listed client that is served", crate::PATIENCE, || {
         Ok(get(0).is_ok().then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{after}: {error:#}"));
+    });
+    assert!(served.is_ok(), "{after}: {served:?}");
     assert!(get(1).is_err(), "{after}: the stranger got in");
     let client = stage.secure(VIP4);
     let get = stage.cluster.clients[1].tokio(async || client.get(PATH, CONTENT).await);

@@ -170,10 +170,8 @@ fn a_node_that_goes_by_its_history_says_so_everywhere_until_a_good_file_is_reloa
     );
 }
 
-#[test]
-fn what_was_in_force_starts_on_a_bare_machine_without_the_files_it_lacks_and_takes_them_when_they_come()
- {
-    let extra = "
+/// Names files that are taken away.
+const LACKING: &str = "
 [backends.other]
 servers = [\"10.88.0.9:443\"]
 [backends.other.tls]
@@ -189,8 +187,12 @@ password_file = \"password\"
 address = \"10.77.0.201\"
 as = 65002
 ";
+
+#[test]
+fn what_was_in_force_starts_on_a_bare_machine_without_the_files_it_lacks_and_takes_them_when_they_come()
+ {
     let settings = Settings {
-        extra: extra.to_owned(),
+        extra: LACKING.to_owned(),
         ..Settings::default()
     };
     let mut stage = Stage::new("lacking", &settings).expect("build the stage");

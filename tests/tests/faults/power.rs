@@ -130,9 +130,8 @@ impl Disk {
     }
 
     fn cli(&self, arguments: &[&str]) {
-        self.stage
-            .cli(arguments)
-            .unwrap_or_else(|error| panic!("{arguments:?}: {error:#}"));
+        let done = self.stage.cli(arguments);
+        assert!(done.is_ok(), "{arguments:?}: {done:?}");
     }
 }
 
@@ -144,22 +143,12 @@ fn what_was_answered_is_on_the_disk_when_the_power_goes_and_a_start_goes_by_it()
     store(&disk.stage);
     // The server it has, in other words.
     let servers = format!("10.77.1.[2-2]:{S3_PORT}");
-    let (one, both) = (
-        client4(0).to_string(),
-        format!("{},{}", client4(0), client4(1)),
-    );
-    let config = disk.stage.ober.config.clone();
-    let more = fs::read_to_string(&config)
-        .expect("read")
-        .replace("sample = 1", "sample = 2");
-    let more = disk
-        .stage
-        .cluster
-        .lab
-        .write("more.toml", more)
-        .expect("write")
-        .display()
-        .to_string();
+    let one = client4(0).to_string();
+    let both = format!("{one},{}", client4(1));
+    let text = fs::read_to_string(&disk.stage.ober.config).expect("read");
+    let more = text.replace("sample = 1", "sample = 2");
+    let more = disk.stage.cluster.lab.write("more.toml", more);
+    let more = more.expect("write").display().to_string();
     let vip = ober_tests::lab::VIP6.to_string();
     let commands: [&[&str]; 8] = [
         &["acl", "sync", "--frontend-http", &one],
@@ -183,15 +172,11 @@ fn what_was_answered_is_on_the_disk_when_the_power_goes_and_a_start_goes_by_it()
     for (number, command) in commands.iter().enumerate() {
         let careless = disk.write_carelessly(number);
         disk.cli(command);
-        let (image, mut found) = disk.without_power(number);
+        let (image, found) = disk.without_power(number);
+        let there = found.get(&careless);
+        lost += usize::from(there.is_none_or(|bytes| bytes.len() < 10_000));
         let mut now = disk.now();
         now.retain(|path, _| !path.to_string_lossy().starts_with("careless"));
-        lost += usize::from(
-            found
-                .get(&careless)
-                .is_none_or(|bytes| bytes.len() < 10_000),
-        );
-        found.retain(|path, _| !path.to_string_lossy().starts_with("careless"));
         let differ: Vec<_> = now
             .iter()
             .filter(|(path, bytes)| found.get(*path) != Some(bytes))
@@ -207,10 +192,14 @@ fn what_was_answered_is_on_the_disk_when_the_power_goes_and_a_start_goes_by_it()
         lost > 0,
         "a copy of the disk would have told, had something not been synced"
     );
-    // The machine is switched on again: no pins, no workers, and the copy of the disk.
+    starts_by_what_is_on(&mut disk, &last.expect("a copy"), &vip);
+}
+
+/// The machine is switched on again: no pins, no workers, and this copy of the disk.
+fn starts_by_what_is_on(disk: &mut Disk, image: &Path, vip: &str) {
     disk.stage.kill().expect("kill the daemon");
     disk.cli(&["detach"]);
-    disk.start(&last.expect("a copy"));
+    disk.start(image);
     let status = disk.stage.status().expect("status");
     assert_eq!(status.disk, ober_user::store::Disk::default());
     let listed = |address: &str| {

@@ -214,10 +214,11 @@ impl<'a> Client<'a> {
             asked = true;
             answer = self.answer()?;
         }
-        if habit == Habit::Attacks && !asked {
-            if let Some(open) = &mut self.open {
-                open.write(wire).ok();
-            }
+        if habit == Habit::Attacks
+            && !asked
+            && let Some(open) = &mut self.open
+        {
+            open.write(wire).ok();
         }
         Some(answer.status)
     }
@@ -283,6 +284,15 @@ impl Scene {
     }
 }
 
+/// Every way to send a body.
+fn uploads() -> impl Iterator<Item = (u16, Framing, Habit)> {
+    let ways = |port| {
+        let framings = Framing::ALL.into_iter();
+        framings.flat_map(move |framing| Habit::ALL.map(|habit| (port, framing, habit)))
+    };
+    [80, 443].into_iter().flat_map(ways)
+}
+
 pub(super) fn scene() -> std::sync::MutexGuard<'static, Scene> {
     SCENE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -301,15 +311,11 @@ fn a_storage_sees_exactly_the_requests_that_clients_made_behind_every_early_answ
     ];
     let mut wrong = Vec::new();
     for (manner, status) in early.into_iter().chain(others).chain([("whole", 200)]) {
-        for port in [80, 443] {
-            for framing in Framing::ALL {
-                for habit in Habit::ALL {
-                    let path = format!("/{manner}/{status}/key");
-                    let said = scene.upload(port, &path, framing, habit, EXPECT);
-                    if !said.is_empty() {
-                        wrong.push(format!("{path} {port} {framing:?} {habit:?}: {said}"));
-                    }
-                }
+        for (port, framing, habit) in uploads() {
+            let path = format!("/{manner}/{status}/key");
+            let said = scene.upload(port, &path, framing, habit, EXPECT);
+            if !said.is_empty() {
+                wrong.push(format!("{path} {port} {framing:?} {habit:?}: {said}"));
             }
         }
     }

@@ -206,6 +206,7 @@ fn head(method: Method, path: &str) -> http::request::Builder {
         .uri(format!("https://s3.test{path}"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn why(error: h2::Error) -> Option<Reason> {
     error.reason()
 }

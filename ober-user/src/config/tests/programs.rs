@@ -104,14 +104,11 @@ fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
     );
     place.program(0o755, 1000, 0);
     let config = place.parse(&text).unwrap();
-    let said = config
-        .remarks(&place.path("none"))
-        .into_iter()
-        .map(|it| it.to_string());
+    let remarks = config.remarks(&place.path("none"));
+    let last = remarks.last().unwrap().to_string();
     assert!(
-        said.last()
-            .unwrap()
-            .contains("check.sh belongs to the account 1000")
+        last.contains("check.sh belongs to the account 1000"),
+        "{last}"
     );
 }
 

@@ -454,6 +454,14 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
             "6: `pattern` has an unknown group `wait` | known: `host`, `port`, `weight`, `tier`, `name`"
         ]
     );
+}
+
+#[test]
+fn a_source_of_servers_is_told_apart_by_its_kind() {
+    let source = |text: &str| {
+        let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
+        Place::new().problems(&text)
+    };
     assert_eq!(
         source("kind='consul'"),
         ["3: a source without `service` | write `service = \"s3\"`"]

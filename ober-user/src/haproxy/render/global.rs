@@ -34,7 +34,7 @@ pub(super) fn global(workers: &Workers, place: Place<'_>) -> Result<String, Erro
     lines.add(format_args!("stats socket {cli} mode 600 level admin"));
     lines.add(format_args!("hard-stop-after {}", time(workers.drain)));
     // A head that S3 allows: entries of metadata by the hundred, 8 KiB of headers, a presigned URI of 15 KB. RGW takes 16 KiB.
-    lines.add(format_args!("tune.bufsize {}", BUFFER));
+    lines.add(format_args!("tune.bufsize {BUFFER}"));
     lines.add("tune.http.maxhdr 1024");
     lines.add("ssl-default-bind-options ssl-min-ver TLSv1.2");
     lines.add("tune.ssl.default-dh-param 2048");

@@ -498,7 +498,7 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
     }
 
-    /// What a strict parser of OpenMetrics refuses.
+    /// What a strict parser of `OpenMetrics` refuses.
     #[test]
     fn each_family_is_declared_once_and_its_lines_follow_it_and_clash_with_no_other() {
         let text = text();

@@ -24,20 +24,7 @@ pub(crate) fn status() -> Status {
         started: Some(1_700_000_000),
         outdated: ["/usr/sbin/ober-user".to_owned()].into(),
         healthy: true,
-        configuration: Some(Configuration {
-            snapshot: Some(7),
-            hash: "00f1e2d3c4b5a697".into(),
-            haproxy: crate::haproxy::version::Program::read(
-                "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
-            ),
-            doubt: None,
-            fallback: Some(Fallback {
-                snapshot: 7,
-                kept: 1_700_000_000,
-                error: "ober.toml:3:1: unknown key `vip`\nhelp: did you mean `vips`?".into(),
-            }),
-            missing: vec!["read certificate /etc/ober/s3.pem: No such file".into()],
-        }),
+        configuration: Some(configuration()),
         disk: disk(),
         data_plane: DataPlane {
             interfaces: vec![Interface {
@@ -89,6 +76,23 @@ pub(crate) fn status() -> Status {
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),
         vrrp: vrrp::vrrp(),
+    }
+}
+
+fn configuration() -> Configuration {
+    Configuration {
+        snapshot: Some(7),
+        hash: "00f1e2d3c4b5a697".into(),
+        haproxy: crate::haproxy::version::Program::read(
+            "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
+        ),
+        doubt: None,
+        fallback: Some(Fallback {
+            snapshot: 7,
+            kept: 1_700_000_000,
+            error: "ober.toml:3:1: unknown key `vip`\nhelp: did you mean `vips`?".into(),
+        }),
+        missing: vec!["read certificate /etc/ober/s3.pem: No such file".into()],
     }
 }
 
