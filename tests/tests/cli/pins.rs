@@ -151,6 +151,8 @@ fn a_stranger_and_a_packet_for_nobody_are_told_apart() {
 #[test]
 fn lists_are_shown_checked_and_changed_without_a_daemon() {
     let left = Left::new("lists");
+    let first = ["sync", "--frontend-http", "10.1.0.1,2001:db8:1::1"];
+    assert_eq!(left.node.run(&first).code, 0);
     let shown = left.node.run(&["acl", "show", "frontend-http"]);
     assert_eq!(shown.code, 0, "{shown:?}");
     for word in ["frontend-http: 2 addresses", "10.1.0.1", "2001:db8:1::1"] {

@@ -76,6 +76,7 @@ fn said(here: &str, path: &str, name: &str) -> (&'static str, String) {
             "revokeCert": format!("{here}/revoke"),
             "keyChange": format!("{here}/change"),
         }),
+        "/nonce" => serde_json::json!({}),
         "/account" => serde_json::json!({ "status": "valid" }),
         "/order" => serde_json::json!({
             "status": "pending",
@@ -111,10 +112,8 @@ fn said(here: &str, path: &str, name: &str) -> (&'static str, String) {
 #[tokio::test]
 async fn no_program_and_no_record_is_told_a_name_that_was_not_ordered() {
     // The program is nobody's.
-    let home = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o777))
-        .tempdir()
-        .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
     let called = home.path().join("called");
     let script = format!("echo \"$0\" \"$@\" >> {}; exit 1", called.display());
     let names = ["s3.test".to_owned()];
