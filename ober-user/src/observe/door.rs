@@ -18,14 +18,14 @@ use tokio::{
 
 /// Connections at once.
 pub const MOST: usize = 64;
-/// For the head of a request to come.
+/// For the head of a request to come, also of the next one on a connection.
 pub const HEAD: Duration = Duration::from_secs(5);
-/// For a whole connection: one request and its answer, also to a client that reads slowly.
+/// For a whole connection, also of a client that reads slowly.
 const WHOLE: Duration = Duration::from_secs(30);
 /// After a connection could not be accepted, which is when descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers one request a connection, until the future is dropped.
+/// Answers until the future is dropped.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     let mut open = Open::new();
     loop {
@@ -43,7 +43,6 @@ async fn answer(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(WHOLE, connection).await {
         Ok(Ok(())) => {}
