@@ -371,9 +371,14 @@ async fn name_server(
     answer: impl Fn(&mut Message, bool) -> bool + Send + Sync + 'static,
 ) -> SocketAddr {
     let answer = Arc::new(answer);
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    // A port that is free for UDP may be taken for TCP.
+    let (udp, tcp, address) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address).await {
+            break (udp, tcp, address);
+        }
+    };
     let made = move |bytes: &[u8], tcp: bool| {
         let mut message = Message::from_vec(bytes).unwrap().into_response();
         answer(&mut message, tcp).then(|| message.to_vec().unwrap())
