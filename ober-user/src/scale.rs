@@ -1,11 +1,11 @@
-//! A law for tests: ten times the size costs at most twelve times the work, with room for caches that the larger one overflows.
+//! A law for tests: ten times the size costs at most twelve times the work.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
 /// Ten times as many cost so much more at most.
-const MOST: f64 = 16.0;
+const MOST: f64 = 12.0;
 /// The law is about the work: a machine that is busy with others is given other chances, which do not help work that
 /// grows by the square, as that takes a hundred times as long.
 const CHANCES: usize = 40;
