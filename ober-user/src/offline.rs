@@ -48,7 +48,9 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
             );
             let _lock = Lock::take(&config.node.run)?;
             let mut keeper = Keeper::open(config, &pins)?;
-            keeper.restore(false)?;
+            if !sync.dry_run {
+                keeper.restore(false)?;
+            }
             Ok(Reply::Synced(keeper.sync(&sync).await?))
         }
         Request::Watch
