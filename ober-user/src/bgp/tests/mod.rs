@@ -24,6 +24,8 @@ mod changes;
 mod clauses;
 mod collision;
 mod dice;
+mod garbage;
+mod judged;
 mod pair;
 mod policy;
 mod rib;

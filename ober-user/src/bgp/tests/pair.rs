@@ -193,7 +193,7 @@ impl Pair {
         assert_eq!(frame(bytes), Ok(Some(bytes.len())));
         let received = decode(bytes).unwrap();
         if let Received::Update(update) = &received {
-            let judged = judge(update, super::bytes::terms(true, false)).unwrap();
+            let judged = judge(update, super::judged::terms(true, false)).unwrap();
             assert!(judged.malformed.is_empty());
             let table = self.speakers[to].table.entry(wire).or_default();
             table.extend(judged.announced);

@@ -21,6 +21,8 @@ mod files;
 mod programs;
 mod refusals;
 mod services;
+mod sources;
+mod vips;
 
 /// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
 pub(crate) struct Place {
