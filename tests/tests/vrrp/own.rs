@@ -148,6 +148,16 @@ fn an_address_that_a_daemon_from_before_the_marks_left_is_taken_over() -> Result
     Ok(())
 }
 
+/// Waits until the node gave mastership up because its addresses could not be added.
+fn until_refused(node: &Node) -> Result<()> {
+    until("its addresses are refused", SOON, || {
+        let status = node.status();
+        let mut reasons = status.transitions.iter().map(|it| it.reason.as_str());
+        let refused = reasons.any(|reason| reason == "addresses could not be added");
+        Ok(refused.then_some(()))
+    })
+}
+
 #[test]
 fn an_address_that_somebody_else_put_there_is_left_alone_and_the_node_gives_way() -> Result<()> {
     for (vip, address) in [(VIP4, "10.77.0.100/32"), (VIP6, "fd77::100/64")] {
@@ -155,13 +165,7 @@ fn an_address_that_somebody_else_put_there_is_left_alone_and_the_node_gives_way(
         let host = &segment.nodes[0];
         put(host, address, "eth0", By::Unmarked, FOREVER)?;
         let node = Node::start(host, &config(1, 2, vip, 254))?;
-        until("the address is refused", SOON, || {
-            let status = node.status();
-            let mut reasons = status.transitions.iter().map(|it| it.reason.as_str());
-            Ok(reasons
-                .any(|reason| reason == "addresses could not be added")
-                .then_some(()))
-        })?;
+        until_refused(&node)?;
         let shown = ip(host, "-o addr show dev eth0 permanent")?;
         ensure!(shown.contains(&format!(" {address} ")), "{shown}");
         host.ip(&[format!("addr del {address} dev eth0")])?;
@@ -211,13 +215,7 @@ fn an_interface_of_the_virtual_macs_name_that_somebody_else_made_is_left_alone()
         host.ip(&[&kind])?;
         host.ip(&[format!("link set {name} alias mine")])?;
         let node = Node::start(host, &with_mac(1, 2))?;
-        until("it is refused", SOON, || {
-            let status = node.status();
-            let mut reasons = status.transitions.iter().map(|it| it.reason.as_str());
-            Ok(reasons
-                .any(|reason| reason == "addresses could not be added")
-                .then_some(()))
-        })?;
+        until_refused(&node)?;
         node.stop();
         ensure!(ip(host, "-o link")?.contains(&name), "{kind}: it is gone");
         host.ip(&[format!("link del {name}")])?;

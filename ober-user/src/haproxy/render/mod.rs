@@ -210,16 +210,19 @@ mod tests {
         Config::parse(&text, Path::new("/"), &env).unwrap()
     }
 
-    fn text(config: &Config, servers: &Servers) -> String {
-        let place = Place {
+    fn place<'a>() -> Place<'a> {
+        Place {
             worker: 0,
             cpu: 0,
             cli: Path::new("/cli"),
             stats: Path::new("/stats"),
             root: None,
             thumbprint: None,
-        };
-        let rendered = render(config, servers, place).unwrap();
+        }
+    }
+
+    fn text(config: &Config, servers: &Servers) -> String {
+        let rendered = render(config, servers, place()).unwrap();
         assert_eq!(rendered.left_out, []);
         rendered.text
     }
@@ -263,15 +266,7 @@ mod tests {
         let all = servers.get_mut("rgw").unwrap();
         all[1].host = Some("rgw 1.example.net".to_owned());
         all[2].name = "a\nb".to_owned();
-        let place = Place {
-            worker: 0,
-            cpu: 0,
-            cli: Path::new("/cli"),
-            stats: Path::new("/stats"),
-            root: None,
-            thumbprint: None,
-        };
-        let Rendered { text, left_out } = render(&config, &servers, place).unwrap();
+        let Rendered { text, left_out } = render(&config, &servers, place()).unwrap();
         assert_eq!(
             text.lines()
                 .filter(|line| line.contains("    server "))
