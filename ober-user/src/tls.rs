@@ -51,7 +51,7 @@ pub enum Error {
 }
 
 /// The side of a client. Reads the files it names. Without a name to look for, a certificate is only held to authorities
-/// that are written; those of the system vouch for anybody, so it must be for the address.
+/// that are written; those of the system vouch for every host, so it must be for the address.
 pub fn client(tls: &Tls, named: bool) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -26,9 +26,6 @@ impl Apt {
             let inner = directory.join(inner);
             fs::create_dir_all(&inner).with_context(|| format!("make {}", inner.display()))?;
         }
-        // Backports are never preferred unless one says so.
-        let preference = format!("APT::Default-Release \"{release}\";\n");
-        fs::write(directory.join("settings"), preference).context("write apt's settings")?;
         fs::write(directory.join("status"), "").context("write an empty package status")?;
         let sources = sources(release)?.join("\n") + "\n";
         fs::write(directory.join("sources"), sources).context("write apt's sources")?;

@@ -186,7 +186,7 @@ impl Ober {
 
 fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     logs("info");
-    privilege::require(&privilege::DATA_PLANE)?;
+    privilege::require(&privilege::DAEMON)?;
     crate::daemon::harden();
     crate::lists::keep_no_large_blocks();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -29,6 +29,12 @@ const PERFMON: Capability = Capability {
     purpose: "have the verifier accept programs that compute with packet pointers",
 };
 
+const NET_BIND_SERVICE: Capability = Capability {
+    number: 10,
+    name: "CAP_NET_BIND_SERVICE",
+    purpose: "probe the workers from a port that other accounts may not have",
+};
+
 const SYS_RESOURCE: Capability = Capability {
     number: 24,
     name: "CAP_SYS_RESOURCE",
@@ -37,6 +43,8 @@ const SYS_RESOURCE: Capability = Capability {
 
 /// Loading and attaching the programs.
 pub const DATA_PLANE: [Capability; 3] = [BPF, NET_ADMIN, PERFMON];
+/// What the daemon does beside that.
+pub const DAEMON: [Capability; 4] = [BPF, NET_ADMIN, PERFMON, NET_BIND_SERVICE];
 /// Reading and changing pinned maps.
 pub const MAPS: [Capability; 1] = [BPF];
 
@@ -46,8 +54,8 @@ pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 /// Needed in some places only.
 const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
 CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
-them as that in an empty root; write permission on the state, run and pin directories. The ports need none, and neither \
-does pinning to CPUs.";
+them as that in an empty root; write permission on the state, run and pin directories. The ports of listeners need none, and \
+neither does pinning to CPUs.";
 
 /// What this process lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +129,8 @@ mod tests {
     #[test]
     fn sys_admin_stands_in_for_what_was_split_from_it_but_not_for_the_network() {
         assert_eq!(lacking(&DATA_PLANE, 1 << 21 | 1 << 12), Ok(()));
-        let missing = lacking(&DATA_PLANE, 1 << 21).unwrap_err();
-        assert_eq!(missing.missing, [NET_ADMIN]);
+        let missing = lacking(&DAEMON, 1 << 21).unwrap_err();
+        assert_eq!(missing.missing, [NET_ADMIN, NET_BIND_SERVICE]);
         assert_eq!(lacking(&DATA_PLANE, u64::MAX), Ok(()));
     }
 }

@@ -37,6 +37,15 @@ impl Names {
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.below.is_empty() && self.patterns.is_empty()
     }
+
+    /// A host, or with `*.` before it all below it.
+    pub(super) fn add(&mut self, written: &str) {
+        let name = written.to_ascii_lowercase();
+        match name.strip_prefix('*') {
+            Some(below) => self.below.push(below.to_owned()),
+            None => self.exact.push(name),
+        }
+    }
 }
 
 /// What becomes of a client that asks for a name no route has, or for none.
@@ -81,6 +90,13 @@ pub(super) struct Sight {
     pub(super) http: bool,
     /// Some listener reads the name in SNI.
     pub(super) tls: bool,
+}
+
+/// Could DNS have this name?
+pub(super) fn is_host_name(text: &str) -> bool {
+    let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    let edges = text.starts_with('.') || text.ends_with('.');
+    !text.is_empty() && !edges && text.len() <= 253 && text.bytes().all(good)
 }
 
 impl Judge<'_> {
@@ -140,16 +156,12 @@ impl Judge<'_> {
     fn names(&mut self, written: Vec<At<String>>, patterns: Vec<At<String>>) -> Names {
         let mut names = Names::default();
         for At { value, span } in written {
-            match value.strip_prefix("*.") {
-                Some(rest) => {
-                    let value = rest.to_owned();
-                    let rest = self.host_name("a name below `*.`", At { value, span });
-                    names.below.push(format!(".{rest}"));
-                }
-                None => names
-                    .exact
-                    .push(self.host_name("a name", At { value, span })),
-            }
+            let (what, name) = match value.strip_prefix("*.") {
+                Some(rest) => ("a name below `*.`", rest.to_owned()),
+                None => ("a name", value.clone()),
+            };
+            self.host_name(what, At { value: name, span });
+            names.add(&value);
         }
         for At { value, span } in patterns {
             if value.is_empty() || value.chars().any(char::is_control) {
@@ -163,9 +175,7 @@ impl Judge<'_> {
 
     /// A host name as DNS has them, in lower case.
     pub(super) fn host_name(&mut self, what: &str, at: At<String>) -> String {
-        let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
-        let edges = at.value.starts_with('.') || at.value.ends_with('.');
-        if at.value.is_empty() || edges || at.value.len() > 253 || !at.value.bytes().all(good) {
+        if !is_host_name(&at.value) {
             let message = format!("{what} is `{}`, which is no host name", at.value);
             let help = "such as \"s3.example.com\"; for several, \"*.example.com\" or a pattern";
             self.refuse(Fault::new(at.span, message).help(help));

@@ -5,7 +5,12 @@
 
 use ipnet::IpNet;
 
-use super::{route::Names, scalar::At, source::Fault, valid::Judge};
+use super::{
+    route::{Names, is_host_name},
+    scalar::At,
+    source::Fault,
+    valid::Judge,
+};
 use crate::notation;
 
 /// A compiled list longer than this is left to HAProxy.
@@ -68,7 +73,7 @@ impl Rule {
                     ));
                 }
                 Some(("host", hosts)) if hosts.split(',').all(host) => {
-                    rule.hosts = names(hosts);
+                    hosts.split(',').for_each(|host| rule.hosts.add(host));
                 }
                 Some(("method", methods)) if methods.split(',').all(super::check::method) => {
                     rule.methods = methods.split(',').map(ToOwned::to_owned).collect();
@@ -91,20 +96,7 @@ fn plain(path: &str) -> bool {
 }
 
 fn host(word: &str) -> bool {
-    let name = word.strip_prefix("*.").unwrap_or(word);
-    let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
-    !name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(good)
-}
-
-fn names(hosts: &str) -> Names {
-    let mut names = Names::default();
-    for host in hosts.split(',').map(str::to_ascii_lowercase) {
-        match host.strip_prefix('*') {
-            Some(below) => names.below.push(below.to_owned()),
-            None => names.exact.push(host),
-        }
-    }
-    names
+    is_host_name(word.strip_prefix("*.").unwrap_or(word))
 }
 
 /// Where the rules of a listener are decided.

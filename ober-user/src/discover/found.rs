@@ -82,9 +82,9 @@ impl Found {
 
     /// With the name it has a certificate for.
     pub fn named(self, name: Option<&str>) -> Result<Self, Miss> {
-        let judged = name.map(|name| {
-            let host = notation::host(name)?.to_string();
-            Ok(host.trim_end_matches('.').to_owned())
+        let judged = name.map(|name| match notation::host(name)? {
+            Host::Name(name) => Ok(name.trim_end_matches('.').to_owned()),
+            Host::Addr(address) => Err(Miss::Address(address)),
         });
         let name = judged.transpose()?;
         Ok(Self { name, ..self })

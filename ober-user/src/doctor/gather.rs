@@ -91,7 +91,7 @@ fn kernel(config: &Config) -> kernel::Facts {
     kernel::Facts {
         release,
         bpffs: dataplane::is_bpffs(&config.node.bpffs),
-        missing_capabilities: privilege::require(&privilege::DATA_PLANE)
+        missing_capabilities: privilege::require(&privilege::DAEMON)
             .err()
             .map(|missing| missing.to_string()),
         jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),

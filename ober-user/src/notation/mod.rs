@@ -36,6 +36,8 @@ pub enum Miss {
     EmptyLabel(String),
     #[error("{0:?} begins with '-'; a name begins with a letter, a digit or '_'")]
     Dash(String),
+    #[error("{0} is an address, not a name; leave the name out")]
+    Address(IpAddr),
     #[error("{0} is a number, not a name")]
     Number(String),
     #[error(

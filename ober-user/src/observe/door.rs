@@ -1,6 +1,6 @@
-//! Connections of clients that the daemon does not know: any user of this machine may open as many as he likes. They cost the
-//! daemon a fixed number of descriptors and a fixed time each, and the newest is served: when there is no room left, the
-//! oldest is closed, which by then has had time enough for a request.
+//! Connections of clients that any user of this machine may be, as many as he likes. They cost the daemon a fixed number of
+//! descriptors and a fixed time each. When there is no room left, new ones wait in the kernel's queue until one ends or the
+//! oldest has had time enough for a request; that one is closed then.
 
 use std::{collections::VecDeque, future::Future, io, time::Duration};
 
@@ -12,8 +12,9 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    select,
     task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// Connections at once.
@@ -22,6 +23,8 @@ pub const MOST: usize = 64;
 pub const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection, also of a client that reads slowly.
 const WHOLE: Duration = Duration::from_secs(30);
+/// So long a connection is left alone, however many wait: time enough for a request.
+const GRACE: Duration = Duration::from_millis(250);
 /// After a connection could not be accepted, which is when descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,7 +33,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     let mut open = Open::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => open.add(answer(stream, router.clone())),
+            Ok((stream, _)) => open.add(answer(stream, router.clone())).await,
             Err(error) => {
                 tracing::warn!(%error, "accept a connection to node.metrics");
                 sleep(PAUSE).await;
@@ -54,7 +57,7 @@ async fn answer(stream: TcpStream, router: Router) {
 /// The connections that are open, oldest first.
 struct Open {
     tasks: JoinSet<()>,
-    order: VecDeque<AbortHandle>,
+    order: VecDeque<(Instant, AbortHandle)>,
 }
 
 impl Open {
@@ -65,16 +68,33 @@ impl Open {
         }
     }
 
-    /// Serves one more; where there is no room, the oldest ends.
-    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
-        while self.tasks.try_join_next().is_some() {}
-        self.order.retain(|task| !task.is_finished());
-        if self.order.len() >= MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            oldest.abort();
+    /// Serves one more as soon as there is room.
+    async fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.make_room().await;
+        let task = self.tasks.spawn(connection);
+        self.order.push_back((Instant::now(), task));
+    }
+
+    /// Ends the oldest connection when none ends by itself before that one has had its time.
+    async fn make_room(&mut self) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.order.retain(|(_, task)| !task.is_finished());
+            let Some((since, oldest)) = self.order.front().filter(|_| self.order.len() >= MOST)
+            else {
+                return;
+            };
+            let until = *since + GRACE;
+            if until <= Instant::now() {
+                oldest.abort();
+                self.order.pop_front();
+                return;
+            }
+            select! {
+                () = sleep_until(until) => {}
+                _ = self.tasks.join_next() => {}
+            }
         }
-        self.order.push_back(self.tasks.spawn(connection));
     }
 }
 
@@ -99,21 +119,24 @@ mod tests {
     async fn beyond_what_is_served_at_once_the_oldest_ends_and_the_newest_is_served() {
         let ended = Arc::new(AtomicUsize::new(0));
         let mut open = Open::new();
+        let began = Instant::now();
         for _ in 0..3 * MOST {
             let counted = Ends(Arc::clone(&ended));
-            open.add(async move {
+            let silent = async move {
                 let _counted = counted;
                 std::future::pending::<()>().await;
-            });
-            tokio::task::yield_now().await;
+            };
+            open.add(silent).await;
         }
         tokio::task::yield_now().await;
         assert_eq!(open.order.len(), MOST);
         assert_eq!(ended.load(Ordering::SeqCst), 2 * MOST);
+        assert!(began.elapsed() >= 2 * GRACE, "each had its time");
         let (told, heard) = tokio::sync::oneshot::channel();
-        open.add(async move {
+        let honest = async move {
             told.send(()).ok();
-        });
+        };
+        open.add(honest).await;
         heard.await.unwrap();
     }
 }

@@ -15,7 +15,8 @@ use axum::{
     response::{Html, IntoResponse, Json, Redirect, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use bytes::Bytes;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
     door, metrics, page,
@@ -23,6 +24,9 @@ use super::{
     upstream::{self, Page},
 };
 use crate::status::{Counters, Status, gate::Served};
+
+/// Questions to workers at once.
+const UPSTREAM: usize = 2;
 
 /// Who knows the facts.
 pub trait Source: Send + Sync + 'static {
@@ -65,17 +69,18 @@ pub async fn serve<S: Source>(listener: TcpListener, source: Arc<S>) -> Result<(
 /// What every connection shares.
 struct Shown<S> {
     source: Arc<S>,
-    status: Shared<Status>,
-    counters: Shared<Counters>,
+    status: Shared<Arc<Status>>,
+    front: Shared<Bytes>,
+    metrics: Shared<Result<Bytes, String>>,
+    /// Questions to workers at once, each of which costs a worker and may have a long answer.
+    upstream: Semaphore,
 }
 
 impl<S: Source> Shown<S> {
     async fn status(&self) -> Arc<Status> {
-        self.status.get(self.source.status()).await
-    }
-
-    async fn counters(&self) -> Arc<Counters> {
-        self.counters.get(self.source.counters()).await
+        let source = Arc::clone(&self.source);
+        let find = async move { Arc::new(source.status().await) };
+        self.status.get(find).await
     }
 }
 
@@ -83,7 +88,9 @@ fn router<S: Source>(source: Arc<S>) -> Router {
     let shown = Shown {
         source,
         status: Shared::default(),
-        counters: Shared::default(),
+        front: Shared::default(),
+        metrics: Shared::default(),
+        upstream: Semaphore::new(UPSTREAM),
     };
     Router::new()
         .route("/", get(front::<S>))
@@ -94,16 +101,25 @@ fn router<S: Source>(source: Arc<S>) -> Router {
         .with_state(Arc::new(shown))
 }
 
-async fn front<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Html<String> {
-    let (status, counters) = (shown.status().await, shown.counters().await);
-    Html(page::front(&status, &counters))
+async fn front<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Html<Bytes> {
+    let source = Arc::clone(&shown.source);
+    let find = async move {
+        let (status, counters) = (source.status().await, source.counters().await);
+        page::front(&status, &counters).into()
+    };
+    Html(shown.front.get(find).await)
 }
 
 async fn scrape<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
-    let (status, counters) = (shown.status().await, shown.counters().await);
-    match metrics::render(&status, &counters) {
+    let source = Arc::clone(&shown.source);
+    let find = async move {
+        let (status, counters) = (source.status().await, source.counters().await);
+        let text = metrics::render(&status, &counters);
+        text.map(Bytes::from).map_err(|error| error.to_string())
+    };
+    match shown.metrics.get(find).await {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
 }
 
@@ -144,6 +160,7 @@ async fn worker<S: Source>(
         return StatusCode::BAD_REQUEST.into_response();
     };
     let socket = stats_socket(shown.source.run(), number);
+    let _turn = shown.upstream.acquire().await;
     match upstream::fetch(&socket, uri).await {
         Ok(answer) => answer.into_response(),
         Err(error) => (

@@ -1,45 +1,57 @@
-//! Facts that take the daemon's time and locks to find out, for clients that nobody knows: a few in a row are found anew for
-//! each question, and beyond that once a second for all.
+//! Answers that take the daemon's time and locks to find, for clients that any user of this machine may be: a few in a row are
+//! found anew for each question, and beyond that one a second for all.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
 
-/// Questions in a row that are answered with new facts.
+/// Questions in a row that are answered anew.
 const BURST: u32 = 8;
 /// After this much time one more is.
 const PACE: Duration = Duration::from_secs(1);
 
+/// What was found last.
 #[derive(Debug)]
-pub(super) struct Shared<T>(Mutex<Kept<T>>);
+pub(super) struct Shared<T>(Arc<Mutex<Kept<T>>>);
 
 #[derive(Debug)]
 struct Kept<T> {
     budget: Budget,
-    facts: Option<Arc<T>>,
+    /// With the time at which the daemon began to look.
+    found: Option<(Instant, T)>,
 }
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        Self(Mutex::new(Kept {
+        Self(Arc::new(Mutex::new(Kept {
             budget: Budget::new(),
-            facts: None,
-        }))
+            found: None,
+        })))
     }
 }
 
-impl<T> Shared<T> {
-    /// What `find` finds, or what it found last. It never runs twice at once.
-    pub(super) async fn get(&self, find: impl Future<Output = T>) -> Arc<T> {
-        let mut kept = self.0.lock().await;
-        let anew = kept.budget.take(Instant::now());
-        match &kept.facts {
-            Some(facts) if !anew => Arc::clone(facts),
-            _ => {
-                let facts = Arc::new(find.await);
-                kept.facts = Some(Arc::clone(&facts));
-                facts
-            }
+impl<T: Clone + Send + 'static> Shared<T> {
+    /// What `find` finds, or what was found last. It never runs twice at once, and runs to its end when the client has gone:
+    /// it cost the budget, and the next client has it.
+    pub(super) async fn get(&self, find: impl Future<Output = T> + Send + 'static) -> T {
+        let asked = Instant::now();
+        let mut kept = Arc::clone(&self.0).lock_owned().await;
+        let Kept { budget, found } = &mut *kept;
+        if let Some((began, found)) = found
+            && (*began >= asked || !budget.take(Instant::now()))
+        {
+            return found.clone();
+        }
+        let finding = tokio::spawn(async move {
+            let began = Instant::now();
+            let found = find.await;
+            kept.found = Some((began, found.clone()));
+            found
+        });
+        match finding.await {
+            Ok(found) => found,
+            // It can only have panicked: this is the task's only handle.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
 }
@@ -73,6 +85,10 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::{sleep, timeout};
+
     use super::*;
 
     #[test]
@@ -92,13 +108,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_that_the_last_facts_are_shared() {
+    async fn beyond_that_the_last_answer_is_shared() {
         let shared = Shared::default();
-        let mut found = 0u32;
-        for _ in 0..BURST {
-            found += 1;
-            assert_eq!(*shared.get(async { found }).await, found);
+        // The first one has nothing to share, and costs nothing.
+        for number in 0..=BURST {
+            assert_eq!(shared.get(async move { number }).await, number);
         }
-        assert_eq!(*shared.get(async { u32::MAX }).await, found);
+        assert_eq!(shared.get(async { u32::MAX }).await, BURST);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_its_client_did_not_wait_for_is_the_next_ones() {
+        let shared = Shared::default();
+        for number in 0..=BURST {
+            let slow = async move {
+                sleep(Duration::from_millis(20)).await;
+                number
+            };
+            let gone = timeout(Duration::from_millis(1), shared.get(slow)).await;
+            assert!(gone.is_err());
+        }
+        assert_eq!(shared.get(async { u32::MAX }).await, BURST);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_an_answer_that_began_after_they_asked_have_it() {
+        let (shared, found) = (Arc::new(Shared::default()), Arc::new(AtomicU32::new(0)));
+        let ask = || {
+            let (shared, found) = (Arc::clone(&shared), Arc::clone(&found));
+            async move {
+                let slow = async move {
+                    sleep(Duration::from_millis(50)).await;
+                    found.fetch_add(1, Ordering::SeqCst)
+                };
+                shared.get(slow).await
+            }
+        };
+        let all: Vec<_> = (0..20).map(|_| tokio::spawn(ask())).collect();
+        for one in all {
+            one.await.unwrap();
+        }
+        // The one that began before the others asked, and one for them all.
+        assert!(found.load(Ordering::SeqCst) <= 2);
     }
 }

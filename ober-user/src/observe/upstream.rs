@@ -16,7 +16,7 @@ use crate::fetch;
 /// For the whole exchange: a worker that is stopped or stuck must not hold the page up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A statistics page of tens of thousands of lines is well below this.
-const LONGEST: usize = 64 << 20;
+const LONGEST: usize = 16 << 20;
 
 /// What a worker may be asked for. Everything else that came as a path stays here: it may hold a whole request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,8 +230,12 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
         let name = token("server name", name)?;
         line.add(format_args!("sni str({name}) check-sni {name}"));
     } else if tls.verify == Some(Authorities::System) {
-        // Those vouch for anybody; without a name the certificate must be for the address.
-        line.add(format_args!("verifyhost {}", server.addr.ip()));
+        // Those vouch for every host there is, and HAProxy finds no address in a certificate (2.6: `verifyhost` and
+        // `sni` look among its DNS names alone).
+        return Err(Error::Unnamed {
+            server: server.name.clone(),
+            address: server.addr.ip(),
+        });
     }
     terms(line, &tls.terms)
 }

@@ -15,6 +15,7 @@ pub mod tier;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     net::SocketAddr,
     path::Path,
 };
@@ -82,6 +83,12 @@ pub enum Error {
         "service {service:?} names the backend {backend:?}, which is not configured; add it or name another"
     )]
     NoBackend { service: String, backend: String },
+    #[error(
+        "verify the certificate of the server {server:?}: {address} has no name to hold it to, and the machine's \
+         authorities vouch for every host; write `server_name`, the `ca` that signs your servers' certificates, a host \
+         name for it, or `verify = false`"
+    )]
+    Unnamed { server: String, address: IpAddr },
 }
 
 /// The environment variable that carries the number of the socket at this place in [`keys`].
@@ -257,6 +264,17 @@ mod tests {
                 std::hint::black_box(text(&config, servers));
             });
         }
+    }
+
+    #[test]
+    fn an_address_is_not_held_to_a_name_that_it_has_not() {
+        let config = config("tls={}", 1);
+        let servers = servers(2);
+        let Rendered { text, left_out } = render(&config, &servers, place()).unwrap();
+        assert!(!text.contains("    server "), "{text}");
+        let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2);
+        assert!(told[0].contains("has no name to hold it to"), "{told:?}");
     }
 
     #[test]
