@@ -11,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::{
-    time::TimeSpec,
-    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+use nix::{
+    sys::{
+        time::TimeSpec,
+        timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+    },
+    time::{ClockId, clock_gettime},
 };
 use tokio::{io::unix::AsyncFd, runtime, sync::oneshot};
 
@@ -36,42 +39,47 @@ pub enum Priority {
     Ordinary,
 }
 
-/// Packets that all who receive on the thread may read in one [`ROUND`], about a third of a CPU's time. Two hundred BFD sessions
-/// and as many virtual routers at 10 ms need half as many.
-const MOST_PACKETS: u32 = 500;
+/// CPU time that the thread may spend in one [`ROUND`] before it reads no further packet: a flood leaves a third of its CPU to
+/// others. Two hundred BFD sessions and as many virtual routers at 10 ms, 200 packets in a round, need a fourth of it.
+const MOST: Duration = Duration::from_micros(3500);
 const ROUND: Duration = Duration::from_millis(5);
 
 /// What the thread may do on the order of others: it is ahead of everything else on the machine, and must not be so for
-/// a stranger that sends enough packets.
+/// a stranger that sends enough packets. It is counted in CPU time: what a packet costs depends on the machine.
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<Mutex<Round>>);
 
 #[derive(Debug, Default)]
 struct Round {
     ends: Option<Instant>,
-    packets: u32,
+    /// CPU time of the thread when it began.
+    began: Duration,
+    /// CPU time of the thread when all of it was spent. The next one begins there: each packet that then waits wakes the thread.
+    spent: Option<Duration>,
 }
 
 impl Budget {
-    /// Counts packets that were read, and sleeps until the next round when that was all for this one.
-    pub async fn spend(&self, packets: u32) {
-        let wait = self.count(drive::now(), packets);
+    /// Called on the thread after packets were read: sleeps until the next round when the CPU time of this one is spent.
+    pub async fn spend(&self) {
+        // An error is a kernel without this clock: there is none that runs Ober.
+        let clock = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+        let wait = self.count(drive::now(), clock.unwrap_or_default());
         if let Some(until) = wait {
             tokio::time::sleep_until(until.into()).await;
         }
     }
 
-    fn count(&self, now: Instant, packets: u32) -> Option<Instant> {
+    /// Given the CPU time of the thread since it began: when packets may be read again, if not at once.
+    fn count(&self, now: Instant, cpu: Duration) -> Option<Instant> {
         // Every count is whole.
         let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = round.ends.filter(|ends| now < *ends);
-        if ends.is_none() {
-            round.packets = 0;
+        if round.ends.is_none_or(|ends| ends <= now) {
+            round.ends = Some(now + ROUND);
+            round.began = round.spent.take().unwrap_or(cpu);
         }
-        let ends = ends.unwrap_or(now + ROUND);
-        round.ends = Some(ends);
-        round.packets = round.packets.saturating_add(packets);
-        (round.packets >= MOST_PACKETS).then_some(ends)
+        let spent = cpu.saturating_sub(round.began) >= MOST;
+        round.spent = spent.then_some(cpu);
+        round.ends.filter(|_| spent)
     }
 }
 
@@ -169,7 +177,7 @@ impl Timer {
     /// Must be called inside a runtime.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let timer = TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?;
         let same = timer.as_fd().try_clone_to_owned()?;
         // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
         let fired = unsafe { AsyncFd::register(same) }?;
@@ -226,18 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn of_any_flood_so_many_packets_are_read_in_a_round() {
-        let (budget, mut now) = (Budget::default(), drive::now());
-        let (began, mut read) = (now, 0);
-        while now < began + Duration::from_millis(100) {
-            read += 32;
-            now = budget.clone().count(now, 32).unwrap_or(now);
+    fn whatever_a_packet_costs_a_flood_gets_its_share_of_the_time_and_no_more() {
+        for cost in [1, 10, 100].map(Duration::from_micros) {
+            let (budget, began) = (Budget::default(), drive::now());
+            let (mut now, mut cpu) = (began, Duration::ZERO);
+            while now < began + Duration::from_millis(100) {
+                (now, cpu) = (now + cost, cpu + cost);
+                now = budget.clone().count(now, cpu).unwrap_or(now);
+            }
+            // The last round may not be over.
+            assert!(cpu >= MOST * 19, "{cpu:?}");
+            // One packet more may be under way when a round is spent.
+            assert!(cpu <= (MOST + cost) * 20, "{cpu:?}");
+            // A moment later there is room again.
+            assert_eq!(budget.count(now + ROUND, cpu), None);
         }
-        // A batch may be under way when the round's packets are all read.
-        assert!(read <= 20 * (MOST_PACKETS + 32), "{read}");
-        assert!(read >= 20 * MOST_PACKETS, "{read}");
-        // A moment later there is room again.
-        assert_eq!(budget.count(now + ROUND, 1), None);
     }
 
     #[test]

@@ -324,14 +324,12 @@ fn a_change_that_fails_late_is_taken_back_whole() {
     let (old, before) = (text(&stage), facts(&stage));
     let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
     let load = load.start(&stage.cluster.clients[0]).expect("TLS load");
-    // A VIP is added after workers, lists and services have changed, and noted first: that cannot be.
-    let note = stage.cluster.lab.directory().join("state/vips.json.new");
-    fs::create_dir(&note).expect("be in the way of the note");
+    // A VIP is added after workers, lists and services have changed: its interface is not there.
     let vip = format!("vips = [\"{VIP4}\"");
     let added = other(&stage).replace(&vip, &format!("{vip}, \"10.77.9.200\""));
-    let file = write(&stage, "late.toml", &added);
+    let file = write(&stage, "late.toml", elsewhere(&added));
     let (code, out, err) = run(&stage, &["apply", &file]);
-    assert!(code == 1 && err.contains("vips.json"), "{code}: {out}{err}");
+    assert!(code == 1 && err.contains(NOWHERE), "{code}: {out}{err}");
     assert_eq!(text(&stage), old);
     let after = facts(&stage);
     assert_eq!((&after.0, &after.1), (&before.0, &before.1));
@@ -340,7 +338,7 @@ fn a_change_that_fails_late_is_taken_back_whole() {
     let left: Plan = json(&stage, &["plan"], 0);
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(history(&stage).len(), 1);
-    fs::remove_dir(&note).expect("make way");
+    let file = write(&stage, "late.toml", &added);
     let done: Reloaded = json(&stage, &["apply", &file], 0);
     assert!(done.failed.is_empty(), "{done:?}");
     let report = load.finish().expect("finish");
@@ -352,13 +350,25 @@ fn a_change_that_fails_late_is_taken_back_whole() {
     );
 }
 
-/// A node with a neighbour whose password the kernel has no room to set again, and a VIP's note that cannot be written.
+/// No node has an interface of this name.
+const NOWHERE: &str = "late0";
+
+/// The same configuration with its VIPs on an interface that is not there.
+fn elsewhere(text: &str) -> String {
+    let other = text.replace(
+        "vip_interface = \"lo\"",
+        &format!("vip_interface = \"{NOWHERE}\""),
+    );
+    assert_ne!(text, other);
+    other
+}
+
+/// A node with a neighbour whose password the kernel has no room to set again, and a change whose VIPs have no place.
 struct Stuck {
     stage: Stage,
-    /// The change: a VIP comes, and the password goes.
+    /// The change: a VIP comes, on an interface that is not there, and the password goes.
     file: String,
     secret: PathBuf,
-    note: PathBuf,
 }
 
 impl Stuck {
@@ -379,14 +389,11 @@ impl Stuck {
         let open: Vec<&str> = lines
             .filter(|line| !line.starts_with("password_file"))
             .collect();
-        let file = write(&stage, "doubt.toml", open.join("\n"));
-        let note = stage.cluster.lab.directory().join("state/vips.json.new");
-        fs::create_dir(&note).expect("be in the way of the note");
+        let file = write(&stage, "doubt.toml", elsewhere(&open.join("\n")));
         let stuck = Self {
             stage,
             file,
             secret,
-            note,
         };
         stuck.room("64");
         stuck
@@ -400,7 +407,6 @@ impl Stuck {
 
     fn free(&self) {
         self.room("131072");
-        fs::remove_dir(&self.note).expect("make way");
     }
 
     fn doubt(&self) -> Option<Doubt> {
@@ -423,7 +429,7 @@ fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_forc
     let (old, before) = (text(stage), facts(stage));
     assert_eq!(stuck.doubt(), None);
     let (code, out, err) = run(stage, &["apply", &stuck.file]);
-    assert!(code == 1 && err.contains("vips.json"), "{code}: {out}{err}");
+    assert!(code == 1 && err.contains(NOWHERE), "{code}: {out}{err}");
     let both = err.contains("could not be put back") && err.contains("password");
     assert!(both, "{err}");
     assert_eq!(text(stage), old);

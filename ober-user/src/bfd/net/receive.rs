@@ -195,7 +195,7 @@ impl Ear {
     async fn receive(self) {
         loop {
             match self.batch().await {
-                Ok(packets) => self.budget.spend(packets).await,
+                Ok(()) => self.budget.spend().await,
                 Err(error) => {
                     tracing::error!(%error, port = self.hops.port(), "receive BFD packets");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -205,22 +205,21 @@ impl Ear {
         }
     }
 
-    /// How many packets there were.
-    async fn batch(&self) -> io::Result<u32> {
+    async fn batch(&self) -> io::Result<()> {
         self.socket.readable().await?;
         let senders = {
             let known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(&known)
         };
-        for read in 0..BATCH {
+        for _ in 0..BATCH {
             let one = || one(&self.socket, self.hops, &senders, &self.table);
             match self.socket.try_io(Interest::READABLE, one) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(BATCH)
+        Ok(())
     }
 }
 

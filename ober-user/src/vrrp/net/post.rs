@@ -216,7 +216,7 @@ impl Post {
                     desk.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
                 }
             };
-            self.budget.spend(1).await;
+            self.budget.spend().await;
             if let Some(error) = failed {
                 desk.log.say(Line::Receive(error.to_string()));
                 // Such as an interface that went down; the next wait must not be a spin.
