@@ -88,6 +88,8 @@ impl Open {
             if until <= Instant::now() {
                 oldest.abort();
                 self.order.pop_front();
+                // Its descriptor is free when the task has ended, not when that was asked for.
+                self.tasks.join_next().await;
                 return;
             }
             select! {
@@ -128,8 +130,7 @@ mod tests {
             };
             open.add(silent).await;
         }
-        tokio::task::yield_now().await;
-        assert_eq!(open.order.len(), MOST);
+        assert_eq!((open.order.len(), open.tasks.len()), (MOST, MOST));
         assert_eq!(ended.load(Ordering::SeqCst), 2 * MOST);
         assert!(began.elapsed() >= 2 * GRACE, "each had its time");
         let (told, heard) = tokio::sync::oneshot::channel();
