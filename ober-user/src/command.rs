@@ -6,6 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 use crate::{
     child::{Child, output},
     config::program::{Program, secret},
+    fact,
     file::{self, memory},
 };
 
@@ -42,6 +43,20 @@ pub enum Error {
         program: String,
         source: output::Error,
     },
+}
+
+impl Error {
+    /// Did this process lack what it takes to run a program?
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Start { source, .. }
+            | Self::Run {
+                source: output::Error::Start(source) | output::Error::Read(source),
+                ..
+            } => fact::is_shortage(source),
+            Self::Secret { .. } | Self::Run { .. } => false,
+        }
+    }
 }
 
 /// Runs `program` with its arguments and these words. Dropped before it has ended, it kills it.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use aya::maps::{MapError, PerCpuValues};
 use ober_common::abi::{
-    self, BANK, BANKS, CELLS, CPUS, SERVICES, VERDICTS, Verdict, VerdictCounters, WORKERS,
+    self, BANK, BANKS, CELLS, CPUS, SERVICES, Service, VERDICTS, Verdict, VerdictCounters, WORKERS,
     WorkerCounters,
 };
 
@@ -152,6 +152,39 @@ pub fn steer_dropped(maps: &Maps) -> Result<BTreeMap<u32, u64>, Error> {
     };
     let queues = (0..CPUS).filter(|cpu| maps.cpus.get(*cpu, 0).is_ok());
     queues.map(lost).collect()
+}
+
+/// Over all services and CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets the XDP program met.
+    pub packets: u64,
+    /// Those of them that it dropped.
+    pub drops: u64,
+}
+
+/// Sums up all that the XDP program counted, of services in force.
+pub fn totals(maps: &Maps) -> Result<Totals, Error> {
+    let mut totals = Totals::default();
+    for (bank, cpus) in Banks::read(maps)?.0.iter().enumerate() {
+        let verdicts = Verdict::ALL.get(bank * BANK..).unwrap_or_default();
+        let services = cpus.iter().flat_map(|cpu| &cpu.0.services);
+        for (verdict, count) in services.flat_map(|it| verdicts.iter().zip(it)) {
+            totals.packets = totals.packets.saturating_add(count.packets);
+            if verdict.drops() {
+                totals.drops = totals.drops.saturating_add(count.packets);
+            }
+        }
+    }
+    for Service { index, .. } in maps.services() {
+        let map = "WORKER_COUNTERS";
+        let error = |source| Error::Read { map, index, source };
+        for cpu in maps.workers.get(&index, 0).map_err(error)?.iter() {
+            let packets = cpu.0.cells.iter().map(|count| count.packets);
+            totals.packets = packets.fold(totals.packets, u64::saturating_add);
+        }
+    }
+    Ok(totals)
 }
 
 /// Sums up what each CPU counted; both slices have one value a CPU.

@@ -48,6 +48,7 @@ pub mod loopback;
 pub mod tls;
 
 pub mod dataplane;
+pub mod interface;
 pub mod netlink;
 pub mod ownership;
 pub mod ring;
@@ -55,6 +56,7 @@ pub mod ring;
 pub mod certificates;
 pub mod drift;
 pub mod drive;
+pub mod fact;
 pub mod haproxy;
 pub mod machine;
 pub mod realtime;

@@ -7,7 +7,8 @@ use crate::{
     config::Config,
     counters,
     daemon::{Lock, report},
-    dataplane::{Maps, facts, holds, pins},
+    dataplane::{self, Maps, facts, holds, pins},
+    interface::{Features, gather::Snapshot},
     lists::Keeper,
     netlink, status,
 };
@@ -71,11 +72,19 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
 async fn status(config: &Config) -> anyhow::Result<status::Status> {
     let pins = pins(&config.node.bpffs, &config.node.instance);
     let maps = Maps::open(&pins)?;
-    let interface = |name: &String| status::Interface {
-        name: name.clone(),
-        attached: holds(&pins, name),
-        native: crate::dataplane::native(&pins, name),
-        queues: netlink::receive_queues(name).unwrap_or(0),
+    let now = Snapshot::take().ok();
+    let interface = |name: &String| {
+        let features = now.as_ref().and_then(|now| now.features(name));
+        let features = features.unwrap_or_else(|| Features {
+            name: name.clone(),
+            ..Features::default()
+        });
+        let why = dataplane::note(&pins, name).and_then(|note| note.why_generic);
+        let native = dataplane::native(&pins, name);
+        status::Interface {
+            attached: holds(&pins, name).known(),
+            ..status::Interface::of(&features, native, why.as_ref())
+        }
     };
     Ok(status::Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -93,6 +102,8 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
             steering: maps.node.read(0).steer == 1,
             steer_dropped: counters::lost(&maps, &pins),
             unreadable: counters::unreadable(&maps),
+            steering_reason: None,
+            unexplained_drops: 0,
             programs: facts::programs(&pins),
             maps: facts::maps(&pins),
         },

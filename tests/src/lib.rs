@@ -26,3 +26,4 @@ pub mod s3;
 pub mod shared;
 pub mod sockets;
 pub mod stage;
+pub mod strange;

@@ -212,9 +212,12 @@ fn a_stopped_daemon_leaves_filter_and_workers_and_detach_removes_everything() {
 fn everything_works_without_steering_on_a_veth_and_with_generic_xdp_which_never_steers() {
     for (steer, xdp) in [
         ("auto", "native"),
+        ("cpu", "native"),
+        ("always", "native"),
         ("off", "native"),
         ("off", "generic"),
         ("cpu", "generic"),
+        ("always", "generic"),
     ] {
         let settings = Settings {
             steer,
@@ -225,8 +228,9 @@ fn everything_works_without_steering_on_a_veth_and_with_generic_xdp_which_never_
         let status = stage.status().expect("status");
         assert_eq!(
             status.data_plane.steering,
-            steer == "cpu" && xdp == "native"
+            steer == "always" && xdp == "native"
         );
+        assert!(status.data_plane.steering_reason.is_some(), "it says why");
         assert!(
             status
                 .data_plane

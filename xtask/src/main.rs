@@ -74,6 +74,9 @@ enum Command {
         /// Another Debian release to have it from, such as trixie-backports; its newest unless a package is named
         #[arg(long)]
         release: Option<String>,
+        /// Cards of many kinds instead: is XDP where it should be, does it run, is the advice right?
+        #[arg(long)]
+        devices: bool,
         /// The guest program, already built
         #[arg(long, hide = true)]
         guest: Option<PathBuf>,
@@ -119,8 +122,9 @@ fn perform(command: Command) -> Result<()> {
         Command::Vm {
             kernel,
             release,
+            devices,
             guest,
-        } => vm::run(kernel.as_deref(), release.as_deref(), guest),
+        } => vm::run(kernel.as_deref(), release.as_deref(), guest, devices),
         Command::Haproxy { release } => haproxy::run_with(&release),
         Command::Bare { release } => bare::run_on(&release),
         Command::Ci => ci::run(),

@@ -134,6 +134,11 @@ impl Announcer {
         self.gates.keep();
     }
 
+    /// Do the attached programs meet the packets?
+    pub fn programs_run(&self, runs: bool) {
+        self.gates.tell(News::Runs(runs));
+    }
+
     /// Tells every neighbour that this node goes, and returns when that has left.
     pub async fn stop(&self) {
         self.speakers.stop().await;

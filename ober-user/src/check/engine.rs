@@ -279,6 +279,6 @@ impl Asker {
             (Kind::Tls(_), Some(speaker)) => speaker.check(way).await,
             (Kind::Tcp | Kind::Tls(_), _) => tcp::check(way).await,
         };
-        found.map_or_else(Answer::Bad, Answer::Good)
+        found.map_or_else(|answer| answer, Answer::Good)
     }
 }

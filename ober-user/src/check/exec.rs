@@ -15,6 +15,7 @@ pub(super) async fn check(exec: &Exec, server: SocketAddr) -> Answer {
     let words = [server.ip().to_string(), server.port().to_string()];
     match command::run(&exec.program, &words, MOST).await {
         Ok(ended) => judge(&exec.verdict, &ended),
+        Err(error) if error.is_shortage() => Answer::Unclear(error.to_string()),
         Err(error) => Answer::Bad(error.to_string()),
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn check(
     http: &Http,
     speaker: Option<&Speaker>,
     way: Way,
-) -> Result<String, String> {
+) -> Result<String, super::Answer> {
     let stream: Box<dyn Stream> = match speaker {
         Some(speaker) => Box::new(speaker.connect(way).await?),
         None => Box::new(way.connect().await?),
@@ -30,10 +30,8 @@ pub(super) async fn check(
         .body(Empty::new());
     let request = request.map_err(|error| format!("make the request: {error}"))?;
     let answer = fetch::exchange(stream, request, MOST).await;
-    judge(
-        http,
-        &answer.map_err(|error| format!("ask {}: {error}", way.server))?,
-    )
+    let answer = answer.map_err(|error| format!("ask {}: {error}", way.server))?;
+    Ok(judge(http, &answer)?)
 }
 
 fn judge(http: &Http, answer: &Answer) -> Result<String, String> {

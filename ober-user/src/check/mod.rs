@@ -17,9 +17,12 @@ mod probe;
 mod tcp;
 mod tls;
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
-use crate::{config::Check, machine::Machine};
+use crate::{config::Check, fact, machine::Machine};
 
 /// How often is asked and how many answers decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +53,26 @@ impl Policy {
 pub enum Answer {
     Good(String),
     Bad(String),
-    /// Neither what means good nor what means bad.
+    /// Neither what means good nor what means bad; or this node lacked what it takes to ask.
     Unclear(String),
+}
+
+impl Answer {
+    /// What an error says of the server. `words`: as it is shown.
+    fn of(error: &io::Error, words: String) -> Self {
+        if fact::is_shortage(error) {
+            Self::Unclear(words)
+        } else {
+            Self::Bad(words)
+        }
+    }
+}
+
+impl From<String> for Answer {
+    /// Words of what was wrong with the server.
+    fn from(words: String) -> Self {
+        Self::Bad(words)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

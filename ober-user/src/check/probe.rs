@@ -10,7 +10,7 @@ use tokio::{
     net::UdpSocket,
 };
 
-use super::{tcp::Way, tls::Speaker};
+use super::{Answer, tcp::Way, tls::Speaker};
 use crate::{
     config::check::{Expect, Over, Probe},
     fetch::Stream,
@@ -23,13 +23,13 @@ pub(super) async fn check(
     probe: &Probe,
     speaker: Option<&Speaker>,
     way: Way,
-) -> Result<String, String> {
+) -> Result<String, Answer> {
     let stream: Box<dyn Stream> = match (&probe.over, speaker) {
         (Over::Udp, _) => return datagram(probe, way.server).await,
         (Over::Tls(_), Some(speaker)) => Box::new(speaker.connect(way).await?),
         (Over::Tcp | Over::Tls(_), _) => Box::new(way.connect().await?),
     };
-    converse(probe, stream).await
+    Ok(converse(probe, stream).await?)
 }
 
 async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, String> {
@@ -66,8 +66,8 @@ async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, Stri
     }
 }
 
-async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, String> {
-    let failed = |error: io::Error| format!("ask {server} over UDP: {error}");
+async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, Answer> {
+    let failed = |error: io::Error| Answer::of(&error, format!("ask {server} over UDP: {error}"));
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -83,7 +83,7 @@ async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, String> {
     match compared {
         None | Some(Compared::Same) => Ok(told(&answer)),
         Some(Compared::TooShort | Compared::Other) => {
-            Err(format!("unexpected answer: {}", told(&answer)))
+            Err(format!("unexpected answer: {}", told(&answer)).into())
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
+use super::Answer;
 use crate::config::ProxyVersion;
 
 /// Where a server is, and what every connection to it begins with.
@@ -27,18 +28,19 @@ impl Way {
         Self { server, preface }
     }
 
-    pub(super) async fn connect(self) -> Result<TcpStream, String> {
+    pub(super) async fn connect(self) -> Result<TcpStream, Answer> {
         let connect = async {
             let mut stream = TcpStream::connect(self.server).await?;
             stream.write_all(self.preface).await?;
             Ok::<_, std::io::Error>(stream)
         };
         let connected = connect.await;
-        connected.map_err(|error| format!("connect to {}: {error}", self.server))
+        connected
+            .map_err(|error| Answer::of(&error, format!("connect to {}: {error}", self.server)))
     }
 }
 
-pub(super) async fn check(way: Way) -> Result<String, String> {
+pub(super) async fn check(way: Way) -> Result<String, Answer> {
     way.connect().await?;
     Ok("it accepts connections".to_owned())
 }

@@ -6,7 +6,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::tcp::Way;
+use super::{Answer, tcp::Way};
 use crate::{config, tls};
 
 /// How TLS is spoken to one server; the files are read once.
@@ -30,15 +30,16 @@ impl Speaker {
         })
     }
 
-    pub(super) async fn connect(&self, way: Way) -> Result<TlsStream<TcpStream>, String> {
+    pub(super) async fn connect(&self, way: Way) -> Result<TlsStream<TcpStream>, Answer> {
         let stream = way.connect().await?;
         let address = || way.server.ip().to_string();
         let name = self.name.clone().unwrap_or_else(address);
         let greeted = tls::connect(Arc::clone(&self.config), &name, stream).await;
-        greeted.map_err(|error| format!("greet {} as {name}: {error}", way.server))
+        let greeted = greeted.map_err(|error| format!("greet {} as {name}: {error}", way.server));
+        Ok(greeted?)
     }
 
-    pub(super) async fn check(&self, way: Way) -> Result<String, String> {
+    pub(super) async fn check(&self, way: Way) -> Result<String, Answer> {
         let stream = self.connect(way).await?;
         let version = stream.get_ref().1.protocol_version();
         Ok(version.map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}")))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     status::{
-        Configuration, DataPlane, List, Reconcile, Status, Worker,
+        Configuration, DataPlane, Interface, List, Reconcile, Status, WhyGeneric, Worker,
         certificates::Certificates,
         gate::{self, Served},
     },
@@ -52,7 +52,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     }
     disk(&status.disk, now, screen)?;
     reconcile(&status.reconcile, now, screen)?;
-    interfaces(status, screen)?;
+    interfaces(status, now, screen)?;
     services(status, screen)?;
     section("workers", screen)?;
     let rows: Vec<_> = status.workers.iter().map(worker).collect();
@@ -233,7 +233,7 @@ fn reconcile(reconcile: &Reconcile, now: Duration, screen: &mut Screen) -> Resul
     ))?)
 }
 
-fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
+fn interfaces(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error> {
     let plane = &status.data_plane;
     let adopted = if plane.adopted {
         "adopted"
@@ -241,32 +241,65 @@ fn interfaces(status: &Status, screen: &mut Screen) -> Result<(), Error> {
         "made by this daemon"
     };
     let steering = if plane.steering { "on" } else { "off" };
+    let why = plane.steering_reason.as_ref();
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
     section("data plane", screen)?;
     if status.pid.is_some() {
-        screen.line(format_args!("maps {adopted}, steering {steering}"))?;
+        screen.line(format_args!("maps {adopted}, steering {steering}{why}"))?;
     } else {
         screen.line(format_args!("steering {steering}"))?;
     }
     losses(plane, screen)?;
-    let rows = plane.interfaces.iter().map(|interface| {
-        let mode = if interface.native {
-            "native"
-        } else {
-            "generic"
-        };
-        let queues = match interface.queues {
-            0 => "?".to_owned(),
-            queues => queues.to_string(),
-        };
-        vec![
-            Cell::text(&interface.name),
-            flag(interface.attached),
-            Cell::text(mode),
-            Cell::number(queues),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
-    Ok(screen.table(&["interface", "attached", "xdp", "queues"], &rows)?)
+    let rows: Vec<_> = plane.interfaces.iter().map(interface).collect();
+    let heads = [
+        "interface",
+        "attached",
+        "runs",
+        "xdp",
+        "queues",
+        "mtu",
+        "driver",
+        "driver drops",
+    ];
+    screen.table(&heads, &rows)?;
+    for interface in &plane.interfaces {
+        if let Some(WhyGeneric {
+            since,
+            reason,
+            advice,
+        }) = &interface.why_generic
+        {
+            let ago = span(now.saturating_sub(Duration::from_secs(*since)));
+            let name = &interface.name;
+            screen.line(format_args!(
+                "{name} has been generic for {ago}: {reason}; {advice}"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn interface(interface: &Interface) -> Vec<Cell> {
+    let mode = if interface.native {
+        "native"
+    } else {
+        "generic"
+    };
+    let known = |number: u32| match number {
+        0 => "?".to_owned(),
+        number => number.to_string(),
+    };
+    let drops = interface.driver_drops.map(|drops| drops.to_string());
+    vec![
+        Cell::text(&interface.name),
+        asked(interface.attached, "could not ask", Tone::Bad),
+        asked(interface.runs, "not seen yet", Tone::Plain),
+        Cell::text(mode),
+        Cell::number(known(interface.queues)),
+        Cell::number(known(interface.mtu)),
+        Cell::text(interface.driver.as_deref().unwrap_or("?")),
+        Cell::number(drops.as_deref().unwrap_or("-")),
+    ]
 }
 
 /// Packets that are lost on this node and ought not to be.
@@ -290,6 +323,12 @@ fn losses(plane: &DataPlane, screen: &mut Screen) -> Result<(), Error> {
         );
         let text = screen.paint(&text, Tone::Bad);
         screen.line(text)?;
+    }
+    if plane.unexplained_drops > 0 {
+        let drops = screen.paint(plane.unexplained_drops, Tone::Bad);
+        screen.line(format_args!(
+            "{drops} packets were dropped by drivers at XDP and by no program: see `ober-user doctor`"
+        ))?;
     }
     Ok(())
 }
@@ -350,6 +389,11 @@ fn list(list: &List, now: Duration) -> Vec<Cell> {
     ]
 }
 
+/// `unknown`: what to say without an answer.
+fn asked(known: Option<bool>, unknown: &str, tone: Tone) -> Cell {
+    known.map_or_else(|| Cell::toned(unknown, tone), flag)
+}
+
 fn flag(good: bool) -> Cell {
     Cell::toned(if good { "yes" } else { "no" }, Tone::of(good))
 }
@@ -391,7 +435,9 @@ mod tests {
             "gate.json was damaged 1m 5s ago (it is cut short) and is now /var/lib/ober/main/gate.json.damaged-1700000000",
             "HAProxy 3.2.5 with AWS-LC 1.50.0",
             "4 steered packets were lost on their way to a CPU",
-            "in0        yes       native       4",
+            "maps made by this daemon, steering on: steer = \"cpu\"",
+            "in0        yes       yes   native       4  1500  virtio_net",
+            "2 packets were dropped by drivers",
             "open to everybody",
             "backoff",
             "signal 9",

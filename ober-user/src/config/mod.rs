@@ -158,10 +158,14 @@ pub enum XdpMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Steer {
-    /// By CPU, unless every interface has at least as many receive queues as there are workers or is a veth.
+    /// By CPU, unless every interface has at least as many receive queues as there are workers, or packets would lose
+    /// what the driver knows of them.
     Auto,
+    /// By CPU, unless packets would lose what the driver knows of them.
     Cpu,
     Off,
+    /// By CPU, whatever packets lose.
+    Always,
 }
 
 /// Who may send fragments to a VIP.

@@ -116,6 +116,12 @@ impl Daemon {
         };
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         drop(held);
+        let mut warnings = Vec::new();
+        if let Err(error) = self.ask_drivers_again() {
+            let error = error.context("ask the drivers again whether they take the program");
+            tracing::error!(error = format!("{error:#}"), "attach");
+            warnings.push(format!("{error:#}"));
+        }
         let (reason, by) = (origin.reason.name(), origin.by);
         for remark in self.config().remarks(&self.path) {
             tracing::warn!("{remark}");
@@ -126,7 +132,6 @@ impl Daemon {
             steps = plan.steps.len(),
             "the configuration is in force"
         );
-        let mut warnings = Vec::new();
         let snapshot = match self.remember(origin) {
             Ok(number) => Some(number),
             Err(error) => {
@@ -404,6 +409,14 @@ impl Daemon {
             "{error:#}; and what was in force could not be put back: {told}; `ober-user reload` with the configuration in \
              force puts everything right, once what stood in the way is gone"
         )
+    }
+
+    /// What refused XDP may be mended by now. Only a driver that refused, or whose interface changed, is asked.
+    fn ask_drivers_again(&self) -> anyhow::Result<()> {
+        let config = self.config();
+        let mut plane = self.plane();
+        plane.ask_again();
+        start::attach(&config, &mut plane)
     }
 
     /// Keeps what is in force.

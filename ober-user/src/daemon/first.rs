@@ -23,7 +23,7 @@ use crate::{
         addresses::{self, Noted},
     },
     config::Config,
-    dataplane::{Attached, Plane},
+    dataplane::Plane,
     events::Drops,
     haproxy::{Pool, Servers, WorkerEvent},
     lists::Keeper,
@@ -40,7 +40,6 @@ pub(super) struct Parts {
     pub(super) pool: Pool,
     pub(super) members: steering::Shared,
     pub(super) plane: Arc<Mutex<Plane>>,
-    pub(super) attached: Vec<Attached>,
     pub(super) drops: Drops,
 }
 
@@ -66,7 +65,6 @@ pub(super) async fn assemble(
         steering: Some((events, gates)),
         gate_events: Some(gate_events),
         pool: None,
-        attached: Vec::new(),
         announcer: None,
     };
     let steps = plan::steps(&State::default(), &State::of(config));
@@ -79,7 +77,6 @@ pub(super) async fn assemble(
         pool: starting.pool.context(UNORDERED)?,
         members: starting.members,
         plane: starting.plane,
-        attached: starting.attached,
         drops,
     })
 }
@@ -100,7 +97,6 @@ struct Starting<'s> {
     steering: Option<(UnboundedReceiver<WorkerEvent>, UnboundedSender<WorkerEvent>)>,
     gate_events: Option<UnboundedReceiver<WorkerEvent>>,
     pool: Option<Pool>,
-    attached: Vec<Attached>,
     announcer: Option<Announcer>,
 }
 
@@ -115,7 +111,7 @@ impl Hands for Starting<'_> {
             Step::Lists { .. } => self.keeper.restore(!self.adopted)?,
             Step::Services => self.services().await?,
             Step::Attach { .. } => {
-                self.attached = start::attach(self.config, &mut steering::lock(&self.plane))?;
+                start::attach(self.config, &mut steering::lock(&self.plane))?;
             }
             Step::AddAddresses { .. } => drop(addresses::add(self.config, self.noted).await?),
             // The gates are there first: what neighbours are told is theirs to say.

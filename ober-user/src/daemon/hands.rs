@@ -1,13 +1,13 @@
 //! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::PoisonError};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{Daemon, files::Files, perform::Hands, start, steering};
 use crate::{
     announce::addresses::{self, Noted},
     backends::{Backends, Ready},
     config::Config,
-    dataplane::{self, Attached},
+    dataplane,
     haproxy::{Pool, Report, Servers},
     lists::{self, Keeper},
     plan::Step,
@@ -56,7 +56,7 @@ impl Hands for Change<'_> {
                 // The mode is that of the new configuration, on the interfaces of both.
                 let mut plane = self.daemon.plane();
                 let both = reaching(self.to, self.from, plane.directory());
-                start::attach(&both, &mut plane).map(drop)
+                start::attach(&both, &mut plane)
             }
             Step::TakeOut { .. } => {
                 let staying = staying(self.from, self.to);
@@ -75,11 +75,7 @@ impl Hands for Change<'_> {
                 Ok(())
             }
             Step::Services => self.services().await,
-            Step::Detach { .. } => {
-                let attached = start::attach(self.to, &mut self.daemon.plane())?;
-                self.daemon.set_attached(attached);
-                Ok(())
-            }
+            Step::Detach { .. } => start::attach(self.to, &mut self.daemon.plane()),
             Step::AddAddresses { .. } => addresses::add(self.to, Noted::May).await.map(drop),
             Step::RemoveAddresses { .. } => {
                 let keep: BTreeSet<IpAddr> = self.to.vips().collect();
@@ -109,13 +105,9 @@ impl Change<'_> {
         }
         self.daemon.put(self.to, self.lists, self.pool)?;
         self.lists.sweep()?;
-        let attached = {
-            let mut plane = self.daemon.plane();
-            let both = reaching(self.to, self.from, plane.directory());
-            start::attach(&both, &mut plane)?
-        };
-        self.daemon.set_attached(attached);
-        Ok(())
+        let mut plane = self.daemon.plane();
+        let both = reaching(self.to, self.from, plane.directory());
+        start::attach(&both, &mut plane)
     }
 
     fn commit(&mut self) -> anyhow::Result<()> {
@@ -146,13 +138,6 @@ impl Daemon {
         members.admit(workers);
         self.plane().set_ring(&members.ring());
     }
-
-    fn set_attached(&self, attached: Vec<Attached>) {
-        *self
-            .attached
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = attached;
-    }
 }
 
 /// The new configuration on the interfaces of both: of those that are only in the old one, where the programs are. On the
@@ -162,7 +147,7 @@ fn reaching(new: &Config, old: &Config, pins: &Path) -> Config {
     let more = old.node.interfaces.iter();
     let more = more.filter(|name| !new.node.interfaces.contains(name));
     let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
-    let more = more.filter(|name| dataplane::holds(pins, name));
+    let more = more.filter(|name| dataplane::holds(pins, name).known() != Some(false));
     both.node.interfaces.extend(more.cloned());
     both
 }

@@ -12,6 +12,7 @@ mod files;
 mod first;
 mod hands;
 mod harden;
+mod interfaces;
 mod key;
 mod lock;
 mod perform;
@@ -78,13 +79,14 @@ pub struct Daemon {
     keeper: Told<Keeper>,
     members: steering::Shared,
     plane: Arc<Mutex<Plane>>,
-    attached: RwLock<Vec<crate::dataplane::Attached>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
     /// By process: what it runs of what is no longer on disk, and when that was looked up.
     outdated: Mutex<BTreeMap<i32, (Instant, BTreeSet<String>)>>,
     /// What was found changed by others. Never held across a wait.
     tally: Mutex<Tally>,
+    /// What is known of the interfaces. Never held across a wait, nor together with the plane.
+    conditions: Mutex<interfaces::Conditions>,
     certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
@@ -146,6 +148,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(reconcile::keep(Arc::clone(&daemon)));
     tasks.spawn(reconcile::complete(Arc::clone(&daemon)));
     tasks.spawn(certificates::keep(Arc::clone(&daemon)));
+    tasks.spawn(interfaces::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
     let mut hangup = signal(SignalKind::hangup())?;

@@ -1,6 +1,8 @@
 //! What is there against what is wanted, again and again: whatever others change by hand is set right and told.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::bail;
 
 use super::{Daemon, fallback::Choice, start, steering};
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     dataplane,
     drift::{Drift, What},
     drive,
+    fact::Fact,
     haproxy::Pool,
     history::{Origin, Reason},
     lists::{self, Keeper},
@@ -182,30 +185,31 @@ impl Daemon {
                 "the workers that serve",
             );
         }
-        let home = plane.directory().to_owned();
-        let lost = |name: &&String| !dataplane::holds(&home, name);
-        let mut lost: Vec<String> = config
-            .node
-            .interfaces
-            .iter()
-            .filter(lost)
-            .cloned()
-            .collect();
-        if !dataplane::looks_up(&home) {
-            lost.push("the socket lookup".to_owned());
-        }
+        let lost = lost(config, plane.directory())?;
         if !lost.is_empty() {
-            let attached = start::attach(config, &mut plane)?;
-            *self
-                .attached
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = attached;
+            start::attach(config, &mut plane)?;
         }
         for place in lost {
             note(What::Program, &place, "not attached", "attached");
         }
         Ok(())
     }
+}
+
+/// The places where a program of ours must be and is not.
+fn lost(config: &Config, home: &Path) -> anyhow::Result<Vec<String>> {
+    let interfaces = config.node.interfaces.iter();
+    let places = interfaces.map(|name| (name.as_str(), dataplane::holds(home, name)));
+    let lookup = ("the socket lookup", dataplane::looks_up(home));
+    let mut lost = Vec::new();
+    for (place, there) in places.chain([lookup]) {
+        match there {
+            Fact::Yes => {}
+            Fact::No => lost.push(place.to_owned()),
+            Fact::Unasked(why) => bail!("ask whether the program is attached ({place}): {why}"),
+        }
+    }
+    Ok(lost)
 }
 
 fn mend_lists(keeper: &mut Keeper, mended: &mut Vec<Drift>, failures: &mut Vec<anyhow::Error>) {

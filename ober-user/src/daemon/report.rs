@@ -19,7 +19,8 @@ use crate::{
     dataplane::{Maps, facts},
     drive,
     events::Drops,
-    haproxy::{Exit, Snapshot, Stage},
+    haproxy::{self, Exit, Stage},
+    interface::gather::Snapshot,
     netlink, observe, status,
 };
 
@@ -165,21 +166,28 @@ impl Daemon {
     }
 
     fn data_plane(&self) -> status::DataPlane {
+        let (home, attached) = {
+            let plane = self.plane();
+            (plane.directory().to_owned(), plane.attached().to_vec())
+        };
+        let mut conditions = self.conditions();
+        let unknown = conditions.lacks(&attached);
+        let now = unknown.then(Snapshot::take).and_then(Result::ok);
+        let interfaces = attached.iter();
+        let interfaces = interfaces.map(|it| conditions.describe(it, now.as_ref(), &home));
+        let interfaces = interfaces.collect();
+        let unexplained_drops = conditions.unexplained_drops();
+        drop(conditions);
         let plane = self.plane();
         let node = plane.maps.node.read(0);
-        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
-        let interface = |attached: &crate::dataplane::Attached| status::Interface {
-            name: attached.interface.clone(),
-            attached: crate::dataplane::holds(plane.directory(), &attached.interface),
-            native: attached.native,
-            queues: netlink::receive_queues(&attached.interface).unwrap_or(0),
-        };
         status::DataPlane {
-            interfaces: attached.iter().map(interface).collect(),
+            interfaces,
             adopted: plane.adopted,
             steering: node.steer == 1,
             steer_dropped: counters::lost(&plane.maps, plane.directory()),
             unreadable: counters::unreadable(&plane.maps),
+            steering_reason: plane.steering().map(|decision| decision.why.clone()),
+            unexplained_drops,
             programs: facts::programs(plane.directory()),
             maps: facts::maps(plane.directory()),
         }
@@ -212,10 +220,7 @@ impl observe::http::Source for Daemon {
         let backends = self.describe_backends();
         let lists = self.keeper.facts().status();
         let data_plane = self.data_plane();
-        let healthy = data_plane
-            .interfaces
-            .iter()
-            .all(|interface| interface.attached)
+        let healthy = data_plane.interfaces.iter().all(status::Interface::is_well)
             && workers.iter().any(|worker| worker.in_ring);
         let mut status = status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -247,7 +252,7 @@ impl observe::http::Source for Daemon {
     }
 }
 
-fn worker(snapshot: &Snapshot) -> status::Worker {
+fn worker(snapshot: &haproxy::Snapshot) -> status::Worker {
     let state = match snapshot.stage {
         Stage::Stopped => "stopped",
         Stage::Starting => "starting",

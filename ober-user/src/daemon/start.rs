@@ -28,15 +28,19 @@ use crate::{
     announce::addresses::{self, Noted},
     api::{self, Lacking},
     backends::{Ask, Backends, Ready, With},
-    config::{Access, Config, Fragments, Steer, Written},
+    config::{Access, Config, Fragments, Written},
     dataplane::{self, Attached, Maps, Plane, Switches, Wanted, chain},
     discover::{self, engine::Learned, own::Own},
     events::Drops,
     file::directory,
     haproxy::{self, Listening},
     history::{Origin, Reason},
+    interface::{
+        gather::Snapshot,
+        steer::{self, Candidate, Decision},
+    },
     lists::{self, Keeper},
-    netlink, observe,
+    observe,
     resolve::Answers,
     routers::Routers,
 };
@@ -139,10 +143,10 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         keeper: Told::new(parts.keeper),
         members: parts.members,
         plane: parts.plane,
-        attached: RwLock::new(parts.attached),
         drops: broadcast::Sender::new(EVENTS),
         outdated: Mutex::default(),
         tally: Mutex::default(),
+        conditions: Mutex::default(),
         watch: Watch::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::clone(&config)),
@@ -343,37 +347,54 @@ pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wan
     wanted.collect()
 }
 
-/// Attaches the programs, and steers only where that works. Generic XDP on Linux 6.18 hands a packet for another CPU on
-/// with its link header still in front, and IP drops it as malformed (`IP_INHDR`).
-pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<Vec<Attached>> {
+/// Attaches the programs, and steers packets where they lose nothing by it.
+pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<()> {
+    let before = plane.attached().to_vec();
     let attached = plane.attach(&config.node.interfaces)?;
-    for Attached { interface, native } in &attached {
+    for it in attached.iter().filter(|it| !before.contains(it)) {
+        let (interface, native) = (&it.interface, it.native);
         tracing::info!(interface, native, "XDP is attached");
     }
-    let native = attached.iter().all(|interface| interface.native);
-    if !native && config.node.steer != Steer::Off {
-        tracing::warn!(
-            "packets are not steered to their workers' CPUs: XDP is generic on an interface, and the kernel loses \
-             what it sends to another CPU there"
-        );
-    }
-    plane.set_workers(&config.workers.cpus, native && steers(config))?;
-    Ok(attached)
+    steer(config, plane, &Snapshot::take()?)
 }
 
-/// `auto`: receive-side scaling has spread the flows already when there are enough queues. A veth has no interrupts: it
-/// receives on the CPU that sends, whatever its queues, and waking another CPU costs more than it brings.
-fn steers(config: &Config) -> bool {
-    let queues = |interface: &String| netlink::receive_queues(interface).unwrap_or(1) as usize;
-    let few = |interface: &String| {
-        netlink::driver(interface).as_deref() != Some("veth")
-            && queues(interface) < config.workers.cpus.len()
+/// Decides whether packets are steered, and puts that in force.
+pub(super) fn steer(config: &Config, plane: &mut Plane, now: &Snapshot) -> anyhow::Result<()> {
+    let decision = steering(config, plane, now);
+    put_steering(config, plane, decision)
+}
+
+/// Whether packets are to be steered.
+pub(super) fn steering(config: &Config, plane: &Plane, now: &Snapshot) -> Decision {
+    let candidate = |attached: &Attached| {
+        Some(Candidate {
+            features: now.features(&attached.interface)?,
+            native: Some(attached.native),
+        })
     };
-    match config.node.steer {
-        Steer::Cpu => true,
-        Steer::Off => false,
-        Steer::Auto => config.node.interfaces.iter().any(few),
+    let candidates: Vec<_> = plane.attached().iter().filter_map(candidate).collect();
+    steer::decide(config.node.steer, config.workers.cpus.len(), &candidates)
+}
+
+/// A warning, where it was asked for and cannot be.
+pub(super) fn put_steering(
+    config: &Config,
+    plane: &mut Plane,
+    decision: Decision,
+) -> anyhow::Result<()> {
+    if plane.steering() != Some(&decision) {
+        let Decision {
+            steers,
+            why,
+            refused,
+        } = &decision;
+        if *refused {
+            tracing::warn!(why, "packets are not steered to their workers' CPUs");
+        } else {
+            tracing::info!(steers, why, "steering");
+        }
     }
+    Ok(plane.steer(&config.workers.cpus, decision)?)
 }
 
 pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {

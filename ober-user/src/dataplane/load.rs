@@ -1,18 +1,24 @@
 //! Loading, adopting and replacing the programs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{ProgramInfo, SkLookup, Xdp},
 };
-use ober_common::abi::LAYOUT;
+use ober_common::abi::{LAYOUT, Service};
 
 use super::{
-    Error, NEXT, OLD, attaches, beside, ensure_bpffs, link, losses, maps, maps::Maps, pins,
-    remove_pins,
+    Attached, Error, NEXT, OLD, attaches, beside, carry, ensure_bpffs, link, losses, maps,
+    maps::Maps, pins, remove_pins, room,
 };
-use crate::config::{Config, Limits, XdpMode};
+use crate::{
+    config::{Config, Limits, XdpMode},
+    interface::steer::Decision,
+};
 
 /// The kernel half, as `build.rs` left it.
 #[repr(C, align(32))]
@@ -21,8 +27,8 @@ static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"
 /// The object file of the kernel half.
 pub static OBJECT: &[u8] = &ALIGNED.0;
 
-const XDP: &str = "ober";
-const LOOKUP: &str = "ober_lookup";
+pub(super) const XDP: &str = "ober";
+pub(super) const LOOKUP: &str = "ober_lookup";
 /// Names of the programs, which are the names of their pins.
 pub(super) const PROGRAMS: [&str; 4] = [XDP, LOOKUP, losses::ENQUEUE, losses::DEQUEUE];
 
@@ -32,21 +38,21 @@ pub struct Plane {
     /// Were the maps found pinned, with what they held?
     pub adopted: bool,
     /// Where everything ends up.
-    home: PathBuf,
+    pub(super) home: PathBuf,
     /// Where the maps are pinned until they are put in force; equal to `home` once they are.
-    directory: PathBuf,
-    programs: Ebpf,
-    xdp: XdpMode,
-    packet_log: bool,
-    /// Packets that may wait for a CPU.
-    pub(super) steer_queue: u32,
-}
-
-/// An attached interface.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Attached {
-    pub interface: String,
-    pub native: bool,
+    pub(super) directory: PathBuf,
+    pub(super) programs: Ebpf,
+    pub(super) xdp: XdpMode,
+    pub(super) packet_log: bool,
+    pub(super) limits: Limits,
+    /// What is attached.
+    pub(super) attached: Vec<Attached>,
+    /// Are packets sent to their worker's CPU, and why?
+    pub(super) steering: Option<Decision>,
+    /// Drivers are asked again at the next attach: see [`Site::fresh`].
+    pub(super) fresh: bool,
+    /// The services of the maps before, when their counters were carried over: each keeps its index.
+    pub(super) former: Vec<Service>,
 }
 
 impl Plane {
@@ -54,6 +60,7 @@ impl Plane {
     pub fn load(config: &Config, key: [u64; 2]) -> Result<Self, Error> {
         ensure_bpffs(&config.node.bpffs)?;
         let home = pins(&config.node.bpffs, &config.node.instance);
+        room::judge(&config.node.bpffs, &home)?;
         finish(&home)?;
         for leftover in [NEXT, OLD] {
             remove_pins(&beside(&home, leftover))?;
@@ -64,10 +71,12 @@ impl Plane {
             (true, _) | (_, false) => home.clone(),
             (false, true) => beside(&home, NEXT),
         };
-        fs::create_dir_all(&directory).map_err(|source| Error::Pins {
-            path: directory.clone(),
-            source,
-        })?;
+        room::make(&directory)?;
+        let former = if directory == home {
+            Vec::new()
+        } else {
+            carry::counters(&home, &directory, &shapes)?
+        };
         let loaded = load_programs(&directory, &shapes, &config.limits, config.node.packet_log)
             .and_then(|programs| Ok((programs, Maps::open(&directory)?)));
         let (programs, maps) = match loaded {
@@ -86,7 +95,11 @@ impl Plane {
             programs,
             xdp: config.node.xdp,
             packet_log: config.node.packet_log,
-            steer_queue: config.limits.steer_queue,
+            limits: config.limits,
+            attached: Vec::new(),
+            steering: None,
+            fresh: true,
+            former,
         };
         if !adopted {
             plane.seed(key);
@@ -98,7 +111,7 @@ impl Plane {
 
     /// The program behind the XDP hook, for tests that run it on bytes.
     pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
-        program(&mut self.programs, XDP)
+        xdp_program(&mut self.programs)
     }
 
     /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
@@ -113,10 +126,7 @@ impl Plane {
             );
         }
         let home = self.home.clone();
-        fs::create_dir_all(&home).map_err(|source| Error::Pins {
-            path: home.clone(),
-            source,
-        })?;
+        room::make(&home)?;
         let before = link::Links::read(&home);
         let attached = match self.link(interfaces) {
             Ok(attached) => attached,
@@ -129,28 +139,37 @@ impl Plane {
         };
         link::remove_others(&home, interfaces)?;
         self.settle()?;
+        self.fresh = false;
+        self.attached.clone_from(&attached);
         Ok(attached)
     }
 
     fn link(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
-        let (home, mode) = (self.home.clone(), self.xdp);
+        let home = self.home.clone();
         let lookup: &mut SkLookup = program(&mut self.programs, LOOKUP)?;
         link::lookup(&home, lookup)?;
-        let xdp: &mut Xdp = program(&mut self.programs, XDP)?;
-        interfaces
-            .iter()
-            .map(|interface| {
-                let native = link::xdp(&home, xdp, interface, mode)?;
-                Ok(Attached {
-                    interface: interface.clone(),
-                    native,
-                })
-            })
-            .collect()
+        let fresh = self.fresh;
+        let mut attached = Vec::new();
+        for interface in interfaces {
+            let features = super::interfaces::features(interface)?;
+            let mut twin = self.twin();
+            attached.push(self.at(&features, fresh, &mut twin, |site, twin| site.attach(twin))?);
+        }
+        Ok(attached)
+    }
+
+    /// The services in force; before the first are, those of the maps before.
+    pub(super) fn current(&self) -> Vec<Service> {
+        let services = self.maps.services();
+        if services.is_empty() {
+            self.former.clone()
+        } else {
+            services
+        }
     }
 
     /// The pins of this plane.
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -241,7 +260,7 @@ impl Plane {
 }
 
 /// Do the pinned maps hold what this layout and key would have put there?
-fn filled_for(home: &std::path::Path, key: [u64; 2]) -> bool {
+fn filled_for(home: &Path, key: [u64; 2]) -> bool {
     Maps::open(home).is_ok_and(|maps| {
         let node = maps.node.read(0);
         node.layout == LAYOUT && node.key == key
@@ -274,8 +293,8 @@ pub fn key(config: &Config) -> Option<[u64; 2]> {
     (node.layout == LAYOUT && node.key != [0, 0]).then_some(node.key)
 }
 
-fn load_programs(
-    directory: &std::path::Path,
+pub(super) fn load_programs(
+    directory: &Path,
     shapes: &[maps::Shape],
     limits: &Limits,
     packet_log: bool,
@@ -322,6 +341,11 @@ fn load_programs(
         .map_err(error(LOOKUP))?;
     losses::load(&mut programs);
     Ok(programs)
+}
+
+/// The program behind the XDP hook.
+pub(super) fn xdp_program(programs: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    program(programs, XDP)
 }
 
 fn program<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>

@@ -155,6 +155,14 @@ pub(super) const NAMES: [&str; MAPS] = [
     "CPU_QUEUES",
 ];
 
+/// Those that only count: their shape does not depend on the configuration.
+pub(super) const COUNTERS: [&str; 4] = [
+    "VERDICT_COUNTERS",
+    "WORKER_COUNTERS",
+    "LOOKUPS",
+    "STEER_DROPS",
+];
+
 /// How many pages and words of tags there are: what the programs are told.
 pub(super) fn counts(limits: &Limits) -> [u32; 2] {
     [limits.ipv4_pages, host_lines(limits.ipv6_hosts) / TAGGED]

@@ -5,16 +5,25 @@
 //! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
 //! each link, after which the directories change names.
 
+mod attach;
+mod carry;
+mod eyes;
 pub mod facts;
+mod interfaces;
+mod kernel;
 mod link;
 mod load;
 mod losses;
 pub mod maps;
 pub mod memory;
+mod note;
+mod occupant;
 mod rings;
+mod room;
 mod services;
 mod switches;
 mod table;
+mod words;
 
 use std::{
     fs, io,
@@ -22,10 +31,15 @@ use std::{
     time::Duration,
 };
 
-pub use link::{holds, looks_up, native};
-pub use load::{Attached, OBJECT, Plane, key};
+pub use attach::Attached;
+pub use eyes::{Eyes, holds, index, looks_up};
+pub use link::native;
+pub use load::{OBJECT, Plane, key};
 pub use losses::counted as losses_counted;
 pub use maps::Maps;
+pub use note::Note;
+pub use occupant::{Occupant, occupants};
+pub use room::{ensure_bpffs, is_bpffs};
 pub use services::{Wanted, ip};
 pub use switches::Switches;
 
@@ -35,10 +49,16 @@ pub const GRACE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("use {path} for pins: {source}; mount the BPF file system there: mount -t bpf bpf {path}", path = .path.display())]
+    #[error("use {path} for pins: {source}; mount the BPF file system there: mount -t bpf -o mode=0700 bpf {path}", path = .path.display())]
     Bpffs { path: PathBuf, source: io::Error },
     #[error("make room for pins at {path}: {source}", path = .path.display())]
     Pins { path: PathBuf, source: io::Error },
+    #[error(
+        "use {path} for pins: {why}; see who made it, and take it away (`rm -r {path}`) or make it root's alone \
+         (`chown root {path}; chmod 0700 {path}`)",
+        path = .path.display()
+    )]
+    NotOurs { path: PathBuf, why: String },
     #[error("load the kernel programs: {source}; Linux 6.1 or newer with CONFIG_BPF_SYSCALL is needed", source = chain(.source))]
     Load { source: Box<aya::EbpfError> },
     #[error("load the kernel program {name}: {source}", source = chain(.source))]
@@ -59,6 +79,24 @@ pub enum Error {
     },
     #[error("attach XDP to {interface}: {reason}")]
     Attach { interface: String, reason: String },
+    #[error(
+        "attach XDP to {interface} in its driver: {words}; {advice}; or set node.xdp = \"auto\", which takes generic XDP then"
+    )]
+    Refused {
+        interface: String,
+        words: String,
+        advice: String,
+    },
+    #[error(
+        "attach XDP to {interface}: another program is attached ({occupant}); take it off with `{off}`, or leave {interface} \
+         out of node.interfaces{lost}",
+        lost = occupant.lost()
+    )]
+    Taken {
+        interface: String,
+        occupant: Occupant,
+        off: String,
+    },
     #[error("attach the socket lookup to this network namespace: {reason}")]
     AttachLookup { reason: String },
     #[error(
@@ -92,33 +130,14 @@ pub fn pins(bpffs: &Path, instance: &str) -> PathBuf {
     bpffs.join("ober").join(instance)
 }
 
-/// Mounts the BPF file system unless one is there.
-pub fn ensure_bpffs(path: &Path) -> Result<(), Error> {
-    let error = |source: io::Error| Error::Bpffs {
-        path: path.into(),
-        source,
-    };
-    if is_bpffs(path) {
-        return Ok(());
-    }
-    fs::create_dir_all(path).map_err(error)?;
-    let none = None::<&str>;
-    nix::mount::mount(
-        Some("bpf"),
-        path,
-        Some("bpf"),
-        nix::mount::MsFlags::empty(),
-        none,
-    )
-    .map_err(|errno| error(errno.into()))?;
-    tracing::info!(path = %path.display(), "mounted the BPF file system");
-    Ok(())
+/// What is noted beside the pin of an interface's link, at these pins.
+pub fn note(pins: &Path, interface: &str) -> Option<Note> {
+    note::read(pins, interface)
 }
 
-/// Is a BPF file system mounted there?
-pub fn is_bpffs(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path)
-        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::FsType(libc::BPF_FS_MAGIC))
+/// Refuses pins that others may exchange.
+pub fn judge_room(bpffs: &Path, instance: &str) -> Result<(), Error> {
+    room::judge(bpffs, &pins(bpffs, instance))
 }
 
 /// Detaches every program of the instance and removes its pins.

@@ -99,11 +99,11 @@ impl Plane {
             .maps
             .cpus
             .get(cpu, 0)
-            .is_ok_and(|value| value.queue_size == self.steer_queue)
+            .is_ok_and(|value| value.queue_size == self.limits.steer_queue)
         {
             return Ok(true);
         }
-        let set = self.maps.cpus.set(cpu, self.steer_queue, None, 0);
+        let set = self.maps.cpus.set(cpu, self.limits.steer_queue, None, 0);
         set.map(|()| true).map_err(|source| Error::Write {
             name: "CPU_QUEUES",
             source: Box::new(source),

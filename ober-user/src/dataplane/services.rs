@@ -61,7 +61,7 @@ impl Plane {
     /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring
     /// and sockets as long as it exists; nothing is written when nothing changes.
     pub fn set_services(&self, wanted: &[Wanted]) -> Result<Vec<u32>, Error> {
-        let placed = self.place(wanted, &self.maps.services())?;
+        let placed = self.place(wanted, &self.current())?;
         let entries = entries(&placed);
         if entries.len() > SERVICE_SLOTS / 4 {
             return Err(Error::TooManyServices {
@@ -77,7 +77,7 @@ impl Plane {
 
     /// Are exactly these services in force?
     pub fn has_services(&self, wanted: &[Wanted]) -> Result<bool, Error> {
-        let placed = self.place(wanted, &self.maps.services())?;
+        let placed = self.place(wanted, &self.current())?;
         Ok(self.maps.has(&entries(&placed)))
     }
 

@@ -11,6 +11,8 @@ pub struct Facts {
     pub release: String,
     /// Is a BPF file system where the pins go?
     pub bpffs: bool,
+    /// May others exchange the pins? In the daemon's words.
+    pub pins: Option<String>,
     /// In words.
     pub missing_capabilities: Option<String>,
     /// Are the programs compiled, or interpreted? `None`: the kernel does not tell.
@@ -21,6 +23,12 @@ pub struct Facts {
 
 pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![release(&facts.release), bpffs(config, facts.bpffs)];
+    if let Some(why) = &facts.pins {
+        findings.push(
+            Finding::failed(PART, "pins", why)
+                .advice("the daemon does not start with pins that others may exchange"),
+        );
+    }
     findings.push(match &facts.missing_capabilities {
         None => Finding::ok(PART, "capabilities", "all that the data plane needs"),
         Some(missing) => Finding::failed(PART, "capabilities", missing.replace('\n', " "))
@@ -78,5 +86,5 @@ fn bpffs(config: &Config, mounted: bool) -> Finding {
         &path,
         "no BPF file system is mounted here; the daemon mounts it with CAP_SYS_ADMIN",
     )
-    .advice(format!("`mount -t bpf bpf {path}`"))
+    .advice(format!("`mount -t bpf -o mode=0700 bpf {path}`"))
 }

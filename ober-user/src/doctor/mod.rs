@@ -17,6 +17,7 @@ pub mod ports;
 pub mod realtime;
 pub mod speaking;
 pub mod sysctls;
+pub mod ways;
 
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ const EXPIRY: Duration = Duration::from_hours(24 * 30);
 pub struct Facts {
     pub kernel: kernel::Facts,
     pub interfaces: Vec<interfaces::Facts>,
+    /// What the daemon says of them; `None`: none runs.
+    pub node: Option<interfaces::Node>,
+    pub ways: Vec<ways::Way>,
     /// `None`: no daemon runs.
     pub packets: Option<packets::Facts>,
     pub haproxy: haproxy::Facts,
@@ -73,7 +77,8 @@ where
 pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     [
         kernel::judge(config, &facts.kernel),
-        interfaces::judge(config, &facts.interfaces),
+        interfaces::judge(config, &facts.interfaces, facts.node.as_ref()),
+        ways::judge(&facts.ways),
         packets::judge(facts.packets.as_ref()),
         haproxy::judge(config, &facts.haproxy),
         realtime::judge(config, facts.realtime),

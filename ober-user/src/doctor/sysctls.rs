@@ -20,11 +20,17 @@ pub struct Interface {
     pub arp_ignore: Option<u64>,
     /// Its networks.
     pub networks: Vec<IpNet>,
+    /// The VRF it is in.
+    pub vrf: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub somaxconn: Option<u64>,
+    /// `tcp_l3mdev_accept`: are connections from a VRF for sockets that are in none?
+    pub accepts_vrf: Option<u64>,
+    /// Interfaces, or `all`, by which packets to 127.0.0.0/8 are taken from others (`route_localnet`).
+    pub open_loopback: Vec<String>,
     pub interfaces: Vec<Interface>,
 }
 
@@ -41,11 +47,35 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     for interface in &facts.interfaces {
         findings.extend(strict(config, interface));
         findings.extend(answers(config, interface));
+        findings.extend(vrf(interface, facts.accepts_vrf));
     }
+    findings.extend(facts.open_loopback.iter().map(|it| open_loopback(it)));
     if findings.is_empty() {
         findings.push(Finding::ok(PART, "all", "those that matter are well"));
     }
     findings
+}
+
+/// The workers' sockets are in no VRF.
+fn vrf(interface: &Interface, accepts: Option<u64>) -> Option<Finding> {
+    let vrf = interface.vrf.as_ref()?;
+    (accepts != Some(1)).then(|| {
+        let reason = format!(
+            "not 1, and {} is in VRF {vrf}: connections that come in by it never come about",
+            interface.name
+        );
+        Finding::failed(PART, "net.ipv4.tcp_l3mdev_accept", reason)
+            .advice("`sysctl -w net.ipv4.tcp_l3mdev_accept=1`, which holds for IPv6 too")
+    })
+}
+
+/// Workers and the daemon listen on loopback, where no access list applies.
+fn open_loopback(interface: &str) -> Finding {
+    let reason = "1: others on the link reach what listens on 127.0.0.0/8, past every access list (CVE-2020-8558)";
+    Finding::failed(PART, format!("net.ipv4.conf.{interface}.route_localnet"), reason).advice(format!(
+        "`sysctl -w net.ipv4.conf.{interface}.route_localnet=0`; kube-proxy sets it unless told otherwise \
+         (`--iptables-localhost-nodeports=false`)"
+    ))
 }
 
 /// With several ways in and out, answers may leave by another than the question came by.

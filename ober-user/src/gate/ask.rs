@@ -14,7 +14,7 @@ use futures_util::{
 };
 
 use super::{
-    Finding, Live, backends,
+    Finding, Live, Trouble, backends,
     plan::{Vip, Worker},
     probe::Question,
 };
@@ -38,15 +38,15 @@ impl Ask {
         let Some(worker) = self.vip.workers.get(&number) else {
             return Finding {
                 worker: number,
-                answer: Err("it has no listener of this VIP".into()),
+                answer: Err(Trouble::Bad("it has no listener of this VIP".into())),
                 backends: Vec::new(),
             };
         };
         let (doors, backends) = tokio::join!(self.doors(worker), self.backends(worker));
         let (answer, backends) = match (doors, backends) {
             (Ok(()), Ok(backends)) => (Ok(()), backends),
-            (Err(words), backends) => (Err(words), backends.unwrap_or_default()),
-            (Ok(()), Err(words)) => (Err(words), Vec::new()),
+            (Err(trouble), backends) => (Err(trouble), backends.unwrap_or_default()),
+            (Ok(()), Err(trouble)) => (Err(trouble), Vec::new()),
         };
         Finding {
             worker: number,
@@ -55,18 +55,18 @@ impl Ask {
         }
     }
 
-    async fn doors(&self, worker: &Worker) -> Result<(), String> {
+    async fn doors(&self, worker: &Worker) -> Result<(), Trouble> {
         let answers = worker.doors.iter().map(|door| {
             let question = Arc::clone(&self.question);
             let door = *door;
             self.flights.doors.join(door.address, || {
-                async move { question.ask(door).await.map_err(|error| error.to_string()) }.boxed()
+                async move { question.ask(door).await.map_err(|error| error.trouble()) }.boxed()
             })
         });
         join_all(answers).await.into_iter().collect()
     }
 
-    async fn backends(&self, worker: &Worker) -> Result<Vec<Live>, String> {
+    async fn backends(&self, worker: &Worker) -> Result<Vec<Live>, Trouble> {
         let names = self.vip.backends.iter().filter(|_| self.servers);
         let counts = names.map(|name| {
             let (cli, name) = (worker.cli.clone(), name.clone());
@@ -74,7 +74,7 @@ impl Ask {
             self.flights.servers.join((cli.clone(), name.clone()), || {
                 async move {
                     let live = backends::live(&cli, &name, patience).await;
-                    live.map_err(|error| format!("servers of {name}: {error}"))
+                    live.map_err(|error| Trouble::of(&error, format!("servers of {name}: {error}")))
                 }
                 .boxed()
             })
@@ -86,8 +86,8 @@ impl Ask {
 /// Questions that are out: VIPs of one service ask the same, and one answer does for all who wait for it.
 #[derive(Default)]
 pub(super) struct Flights {
-    doors: Joined<SocketAddr, Result<(), String>>,
-    servers: Joined<(PathBuf, String), Result<Live, String>>,
+    doors: Joined<SocketAddr, Result<(), Trouble>>,
+    servers: Joined<(PathBuf, String), Result<Live, Trouble>>,
 }
 
 type Out<T> = BoxFuture<'static, T>;

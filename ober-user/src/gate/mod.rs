@@ -30,6 +30,7 @@ mod orders;
 pub mod plan;
 pub mod probe;
 pub mod round;
+mod shown;
 mod standing;
 pub mod state;
 pub mod watch;
@@ -37,12 +38,13 @@ mod world;
 
 pub use orders::Error;
 pub use plan::Plan;
-pub use round::{Finding, Live, Tally};
+pub use round::{Finding, Live, Tally, Trouble};
 pub use standing::Standing;
 pub use state::{Order, Reason, State, Transition};
 pub use world::{Handle, News, start};
 
 use damping::Damping;
+use round::Verdict;
 use state::{Health, Signal, next, shown};
 
 /// Transitions that are remembered.
@@ -57,6 +59,8 @@ pub enum Fact {
     Interface,
     /// The programs are attached.
     Program,
+    /// The attached programs meet the packets. Nothing speaks against it until somebody says so.
+    Runs,
     /// The VIP is an address of this node: serve before announce.
     Address,
 }
@@ -137,6 +141,7 @@ pub struct Gate {
     low_until: Option<Instant>,
     told: Standing,
     tally: Tally,
+    unasked: Option<String>,
     state: State,
     since: Instant,
     settled: bool,
@@ -150,7 +155,7 @@ impl Gate {
         Self {
             workers,
             running: BTreeSet::new(),
-            facts: BTreeSet::new(),
+            facts: BTreeSet::from([Fact::Runs]),
             bfd: false,
             orders: Orders::default(),
             health: Health::Init,
@@ -167,6 +172,7 @@ impl Gate {
             low_until: None,
             told: Standing::Withdrawn,
             tally: Tally::default(),
+            unasked: None,
             state: State::Init,
             since: now,
             settled: false,
@@ -174,50 +180,6 @@ impl Gate {
             counts: BTreeMap::new(),
             settings,
         }
-    }
-
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// When the state last changed.
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// Why it is in this state.
-    pub fn reason(&self) -> Reason {
-        match self.orders {
-            Orders { disabled: true, .. } => Reason::Ordered(Order::Disable),
-            Orders { file: true, .. } => Reason::File,
-            Orders { draining: true, .. } => Reason::Ordered(Order::Drain),
-            Orders { .. } => self.cause.clone(),
-        }
-    }
-
-    /// What was last asked for by [`Action::Stand`].
-    pub fn standing(&self) -> Standing {
-        self.told
-    }
-
-    /// What the last round came to.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Was there a verdict yet, good or bad?
-    pub fn settled(&self) -> bool {
-        self.settled
-    }
-
-    /// The last [`REMEMBERED`], oldest first.
-    pub fn history(&self) -> &VecDeque<Transition> {
-        &self.history
-    }
-
-    /// All transitions since the start by [`Reason::name`].
-    pub fn transitions(&self) -> &BTreeMap<&'static str, u64> {
-        &self.counts
     }
 
     /// The first hard fact that is bad.
@@ -230,6 +192,8 @@ impl Gate {
             Some(Reason::Interface)
         } else if lacks(Fact::Program) {
             Some(Reason::Program)
+        } else if lacks(Fact::Runs) {
+            Some(Reason::Blind)
         } else if lacks(Fact::Address) {
             Some(Reason::Address)
         } else {
@@ -249,11 +213,18 @@ impl Gate {
         }
         let (tally, verdict) = round::judge(findings, &self.running, self.needed(), &self.settings);
         let workers = tally.serving;
-        self.tally = tally;
+        if !matches!(verdict, Verdict::Unknown(_)) {
+            self.tally = tally;
+        }
+        self.unasked = None;
         match verdict {
-            Ok(()) if self.settings.bfd && !self.bfd => self.bad(now, Reason::Bfd),
-            Ok(()) => self.good(now, workers),
-            Err(reason) => self.bad(now, reason),
+            Verdict::Good if self.settings.bfd && !self.bfd => self.bad(now, Reason::Bfd),
+            Verdict::Good => self.good(now, workers),
+            Verdict::Bad(reason) => self.bad(now, reason),
+            Verdict::Unknown(why) => {
+                self.unasked = Some(why);
+                self.again(now);
+            }
         }
     }
 
@@ -340,7 +311,7 @@ impl Gate {
         if let Some(reason) = self.hard() {
             self.withdraw();
             self.cause = reason;
-            self.tally = Tally::default();
+            (self.tally, self.unasked) = (Tally::default(), None);
             self.rounds.out = None;
             if self.health != Health::Init {
                 self.rounds.due = None;

@@ -23,6 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::Trouble;
 use crate::loopback;
 
 /// More of an answer is not read: its head is what counts.
@@ -72,6 +73,20 @@ pub enum Error {
     Status { port: u16, status: u16 },
     #[error("TLS for probes: {0}")]
     Client(rustls::Error),
+}
+
+impl Error {
+    /// What this says of the worker.
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Connect { source, .. }
+            | Self::Tls { source, .. }
+            | Self::Exchange { source, .. } => Trouble::of(source, self.to_string()),
+            Self::Slow { .. } | Self::Garbled { .. } | Self::Status { .. } | Self::Client(_) => {
+                Trouble::Bad(self.to_string())
+            }
+        }
+    }
 }
 
 impl Question {

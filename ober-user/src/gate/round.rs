@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::state::Reason;
-use crate::config::gate::Gate as Settings;
+use crate::{config::gate::Gate as Settings, fact};
 
 /// The servers of a backend as one worker sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,32 @@ pub struct Live {
     pub all: usize,
 }
 
+/// Why there is nothing good to tell of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answered wrongly or not at all.
+    Bad(String),
+    /// It could not be asked, for want of a descriptor or memory on this side. That says nothing of the worker.
+    Unasked(String),
+}
+
+impl Trouble {
+    /// `words`: what went wrong, as it is shown.
+    pub fn of(error: &std::io::Error, words: String) -> Self {
+        if fact::is_shortage(error) {
+            Self::Unasked(words)
+        } else {
+            Self::Bad(words)
+        }
+    }
+}
+
 /// What a probe found at one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub worker: usize,
-    /// Did every listener of the VIP answer as it should? If not, the words of the first that did not.
-    pub answer: Result<(), String>,
+    /// Did every listener of the VIP answer as it should? If not, what was wrong at the first that did not.
+    pub answer: Result<(), Trouble>,
     /// Every backend behind the VIP. Empty where they were not asked for.
     pub backends: Vec<Live>,
 }
@@ -33,7 +53,7 @@ pub struct Tally {
 
 /// Whether a worker serves: it answers, and it sees enough servers. If not, why.
 fn serves(finding: &Finding, settings: &Settings) -> Result<(), Fault> {
-    finding.answer.clone().map_err(Fault::Answer)?;
+    finding.answer.clone().map_err(Fault::Trouble)?;
     for live in &finding.backends {
         let needed = settings.min_backends.of(live.all);
         if live.up < needed {
@@ -47,8 +67,17 @@ fn serves(finding: &Finding, settings: &Settings) -> Result<(), Fault> {
 }
 
 enum Fault {
-    Answer(String),
+    Trouble(Trouble),
     Servers { up: usize, needed: usize },
+}
+
+/// What a round says of the VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    Bad(Reason),
+    /// Too many workers could not be asked, and why: it is neither good nor bad.
+    Unknown(String),
 }
 
 /// Judges a round. Only workers in the ring count, whatever was found at others.
@@ -57,26 +86,35 @@ pub(super) fn judge(
     running: &BTreeSet<usize>,
     needed: usize,
     settings: &Settings,
-) -> (Tally, Result<(), Reason>) {
+) -> (Tally, Verdict) {
     let (mut tally, mut first) = (Tally::default(), None);
+    let (mut unasked, mut why) = (0, String::new());
     for finding in findings.iter().filter(|it| running.contains(&it.worker)) {
         let up = finding.backends.iter().map(|live| live.up).min();
         tally.servers = tally.servers.into_iter().chain(up).min();
         match serves(finding, settings) {
             Ok(()) => tally.serving += 1,
+            Err(Fault::Trouble(Trouble::Unasked(words))) => (unasked, why) = (unasked + 1, words),
             Err(fault) => first = first.or(Some((finding.worker, fault))),
         }
     }
     let good = tally.serving;
-    let verdict = match first {
-        _ if good >= needed => Ok(()),
-        Some((_, Fault::Servers { up, needed })) => Err(Reason::Backend { up, needed }),
-        Some((worker, Fault::Answer(words))) => Err(Reason::Probe {
-            good,
-            needed,
-            first: format!("worker {worker}: {words}"),
-        }),
-        None => Err(Reason::Silent),
+    if good >= needed {
+        return (tally, Verdict::Good);
+    }
+    if unasked > 0 && good + unasked >= needed {
+        return (tally, Verdict::Unknown(why));
+    }
+    let reason = match first {
+        Some((_, Fault::Servers { up, needed })) => Reason::Backend { up, needed },
+        Some((worker, Fault::Trouble(Trouble::Bad(words) | Trouble::Unasked(words)))) => {
+            Reason::Probe {
+                good,
+                needed,
+                first: format!("worker {worker}: {words}"),
+            }
+        }
+        None => Reason::Silent,
     };
-    (tally, verdict)
+    (tally, Verdict::Bad(reason))
 }

@@ -146,6 +146,8 @@ pub enum Reason {
     Interface,
     /// The programs are not attached. Hard.
     Program,
+    /// They are, and a driver does not run them. Hard.
+    Blind,
     /// The VIP is no address of this node. Hard.
     Address,
     /// Fewer workers answer than needed; what went wrong at the first of the others.
@@ -178,6 +180,7 @@ impl Reason {
             Self::Workers { .. } => "workers",
             Self::Interface => "interface",
             Self::Program => "program",
+            Self::Blind => "blind",
             Self::Address => "address",
             Self::Probe { .. } => "probe",
             Self::Backend { .. } => "backend",
@@ -201,6 +204,7 @@ impl fmt::Display for Reason {
             }
             Self::Interface => out.write_str("interface down"),
             Self::Program => out.write_str("program detached"),
+            Self::Blind => out.write_str("program attached, but the driver does not run it"),
             Self::Address => out.write_str("VIP is no address of this node"),
             Self::Probe {
                 good,

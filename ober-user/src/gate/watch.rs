@@ -24,7 +24,9 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use super::News;
 use crate::{
     config::{Config, gate::Interfaces},
-    dataplane, file, netlink,
+    dataplane::{self, Eyes},
+    fact::{self, Kept},
+    file, netlink,
 };
 
 /// A notification can be lost when the kernel's queue for us is full; then this is how long we are wrong.
@@ -65,12 +67,13 @@ pub enum Disabled {
 }
 
 impl Disabled {
-    /// What the file says. Whatever is not a list of addresses is for all.
-    pub fn read(path: &Path) -> Self {
+    /// What the file says. Whatever is not a list of addresses is for all. An error: it could not be asked.
+    pub fn read(path: &Path) -> io::Result<Self> {
         match file::text(path, file::Kind::Note) {
-            Ok(text) => Self::parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::None,
-            Err(_) => Self::All,
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::None),
+            Err(error) if fact::is_shortage(&error) => Err(error),
+            Err(_) => Ok(Self::All),
         }
     }
 
@@ -120,6 +123,9 @@ pub async fn start(
     let mut table = Table::default();
     table.recount(&handle).await?;
     let mut watcher = Watcher {
+        eyes: Eyes::new(&sight.pins),
+        attached: Kept::new("are the programs attached?"),
+        file: Kept::new("which VIPs does the disable file name?"),
         sight,
         table,
         tell,
@@ -134,6 +140,9 @@ pub async fn start(
 
 struct Watcher<T> {
     sight: Sight,
+    eyes: Eyes,
+    attached: Kept<bool>,
+    file: Kept<Disabled>,
     table: Table,
     tell: T,
     told: Vec<News>,
@@ -185,16 +194,20 @@ impl<T: Fn(News)> Watcher<T> {
             Interfaces::All => up.len() == self.sight.interfaces.len(),
         };
         // An interface that is gone has no program, and needs none.
-        let attached = dataplane::looks_up(&self.sight.pins)
-            && up
-                .iter()
-                .all(|interface| dataplane::holds(&self.sight.pins, interface));
+        let mut attached = self.eyes.looks_up();
+        for interface in up {
+            let index = self.table.index(interface);
+            attached = attached.and(|| self.eyes.holds(interface, index));
+        }
         let file = self.sight.disable_file.as_deref().map(Disabled::read);
+        let file = file.unwrap_or(Ok(Disabled::None));
+        let file = self.file.learn(file.map_err(|error| error.to_string()));
         let facts = vec![
             News::Interface(enough),
-            News::Program(attached),
+            News::Program(self.attached.holds(attached)),
             News::Addresses(self.table.usable()),
-            News::File(file.unwrap_or_default()),
+            // A file that was never read disables all it may name.
+            News::File(file.unwrap_or(Disabled::All)),
         ];
         for (number, fact) in facts.iter().enumerate() {
             if self.told.get(number) != Some(fact) {
@@ -275,6 +288,12 @@ impl Table {
         }
     }
 
+    fn index(&self, interface: &str) -> Option<u32> {
+        let mut links = self.links.iter();
+        let found = links.find(|(_, (name, _))| name == interface);
+        found.map(|(index, _)| *index)
+    }
+
     fn is_up(&self, interface: &str) -> bool {
         let wanted = LinkFlags::Up | LinkFlags::Running;
         self.links
@@ -317,7 +336,8 @@ mod tests {
     fn no_file_disables_nothing_and_one_that_cannot_be_read_everything() {
         let directory = tempfile::tempdir().unwrap();
         let vip = [192, 0, 2, 1].into();
-        assert!(!Disabled::read(&directory.path().join("none")).holds(vip));
-        assert!(Disabled::read(directory.path()).holds(vip));
+        let holds = |path: &Path| Disabled::read(path).unwrap().holds(vip);
+        assert!(!holds(&directory.path().join("none")));
+        assert!(holds(directory.path()));
     }
 }

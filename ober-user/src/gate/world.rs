@@ -19,6 +19,7 @@ use super::{
     ask::{Ask, Flights},
     orders::{Kept, Orders},
     probe::Question,
+    set,
     watch::Disabled,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub enum News {
     Interface(bool),
     /// Are all programs attached where they must be?
     Program(bool),
+    /// Do they meet the packets, as far as is known?
+    Runs(bool),
     /// All usable addresses of this node.
     Addresses(BTreeSet<IpAddr>),
     /// Is a BFD session up?
@@ -48,22 +51,36 @@ pub enum News {
 }
 
 /// All facts, for gates that are made later.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     workers: BTreeMap<usize, bool>,
-    interface: bool,
-    program: bool,
+    /// Facts of the node that are good.
+    good: BTreeSet<Fact>,
     addresses: BTreeSet<IpAddr>,
     bfd: bool,
     file: Disabled,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            // Nothing speaks against it until somebody says so.
+            good: BTreeSet::from([Fact::Runs]),
+            addresses: BTreeSet::new(),
+            bfd: false,
+            file: Disabled::default(),
+        }
+    }
 }
 
 impl Known {
     fn learn(&mut self, news: News) {
         match news {
             News::Worker(event) => drop(self.workers.insert(event.worker, event.in_ring)),
-            News::Interface(up) => self.interface = up,
-            News::Program(attached) => self.program = attached,
+            News::Interface(up) => set(&mut self.good, Fact::Interface, up),
+            News::Program(attached) => set(&mut self.good, Fact::Program, attached),
+            News::Runs(runs) => set(&mut self.good, Fact::Runs, runs),
             News::Addresses(all) => self.addresses = all,
             News::Bfd(up) => self.bfd = up,
             News::File(disabled) => self.file = disabled,
@@ -79,6 +96,7 @@ impl Known {
             },
             News::Interface(up) => Event::Holds(Fact::Interface, *up),
             News::Program(attached) => Event::Holds(Fact::Program, *attached),
+            News::Runs(runs) => Event::Holds(Fact::Runs, *runs),
             News::Addresses(all) => Event::Holds(Fact::Address, moves || all.contains(&vip)),
             News::Bfd(up) => Event::Bfd(*up),
             News::File(disabled) => Event::File(disabled.holds(vip)),
@@ -95,8 +113,9 @@ impl Known {
             News::File(self.file.clone()),
             News::Bfd(self.bfd),
             News::Addresses(self.addresses.clone()),
-            News::Interface(self.interface),
-            News::Program(self.program),
+            News::Interface(self.good.contains(&Fact::Interface)),
+            News::Program(self.good.contains(&Fact::Program)),
+            News::Runs(self.good.contains(&Fact::Runs)),
         ];
         workers.chain(rest).collect()
     }
@@ -424,6 +443,14 @@ impl World<Gate> for Place {
         if machine.state() != before {
             tell(self.vip, before, machine);
         }
+        if let (None, Some(why)) = (self.status.borrow().unasked(), machine.unasked()) {
+            tracing::error!(
+                vip = %self.vip,
+                why,
+                "the workers could not be asked, so the gate stays as it is; raise the limit on open files of the \
+                 daemon, or see what uses them up (`ls /proc/PID/fd`)"
+            );
+        }
         self.status.send_replace(machine.clone());
         for standing in self.stands.drain(..) {
             (self.stand)(self.vip, standing);
@@ -460,7 +487,10 @@ fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: Duration) -> status::
         vip,
         state: gate.state(),
         seconds: ago(gate.since()).as_secs(),
-        reason: gate.reason().to_string(),
+        reason: match gate.unasked() {
+            Some(why) => format!("{}; could not be asked again: {why}", gate.reason()),
+            None => gate.reason().to_string(),
+        },
         standing: gate.standing(),
         serving: gate.tally().serving,
         servers: gate.tally().servers,

@@ -130,14 +130,27 @@ fn interfaces(status: &Status) -> String {
         } else {
             "generic"
         };
+        let why = interface.why_generic.as_ref();
         row(&[
             escape(&interface.name),
-            flag(interface.attached, yes(interface.attached)),
+            asked(interface.attached, flag(false, "could not ask")),
+            asked(interface.runs, "not seen yet".to_owned()),
             mode.into(),
             interface.queues.to_string(),
+            interface.mtu.to_string(),
+            why.map_or_else(String::new, |it| flag(false, &it.reason)),
         ])
     });
-    table(&["interface", "attached", "mode", "receive queues"], rows)
+    let heads = [
+        "interface",
+        "attached",
+        "runs",
+        "mode",
+        "receive queues",
+        "MTU",
+        "why generic",
+    ];
+    table(&heads, rows)
 }
 
 fn lists(lists: &[List]) -> String {
@@ -184,6 +197,11 @@ fn table(heads: &[&str], rows: impl Iterator<Item = String>) -> String {
 /// Cells that are HTML already.
 fn row(cells: &[String]) -> String {
     format!("<tr><td>{}", cells.join("<td>"))
+}
+
+/// `unknown`: what to say without an answer.
+fn asked(known: Option<bool>, unknown: String) -> String {
+    known.map_or(unknown, |it| flag(it, yes(it)))
 }
 
 fn yes(good: bool) -> &'static str {

@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::interface::{Features, refusal};
+
 pub mod backends;
 pub mod bfd;
 pub mod bgp;
@@ -109,6 +111,12 @@ pub struct DataPlane {
     pub steer_dropped: Option<u64>,
     /// Packets that were dropped because the program could not read their headers.
     pub unreadable: u64,
+    /// Why packets are steered, or are not; `None`: no daemon runs.
+    #[serde(default)]
+    pub steering_reason: Option<String>,
+    /// Packets that drivers dropped at XDP and no program told them to, since the start of the daemon.
+    #[serde(default)]
+    pub unexplained_drops: u64,
     pub programs: Vec<Program>,
     pub maps: Vec<Map>,
 }
@@ -116,11 +124,66 @@ pub struct DataPlane {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     pub name: String,
-    pub attached: bool,
+    /// Is our program attached? `None`: it could not be asked.
+    pub attached: Option<bool>,
     /// Native XDP, or generic?
     pub native: bool,
     /// Receive queues in use; 0: unknown.
     pub queues: u32,
+    /// `None`: the kernel does not tell.
+    #[serde(default)]
+    pub driver: Option<String>,
+    #[serde(default)]
+    pub mtu: u32,
+    /// Has the program met packets here? `None`: nothing has come in that would tell.
+    #[serde(default)]
+    pub runs: Option<bool>,
+    /// Why XDP is generic although the driver was to run it.
+    #[serde(default)]
+    pub why_generic: Option<WhyGeneric>,
+    /// Packets the driver dropped at XDP, for whatever reason; `None`: it does not count them.
+    #[serde(default)]
+    pub driver_drops: Option<u64>,
+}
+
+impl Interface {
+    /// As far as the kernel tells.
+    pub(crate) fn of(
+        features: &Features,
+        native: bool,
+        why_generic: Option<&refusal::WhyGeneric>,
+    ) -> Self {
+        Self {
+            name: features.name.clone(),
+            attached: None,
+            native,
+            queues: features.queues.map_or(0, |queues| queues.now),
+            driver: features.driver.clone(),
+            mtu: features.mtu,
+            runs: None,
+            why_generic: why_generic.map(|it| WhyGeneric {
+                since: it.since,
+                reason: it.cause.words(),
+                advice: refusal::advice(&it.cause, features),
+            }),
+            driver_drops: None,
+        }
+    }
+
+    /// Nothing speaks against it.
+    pub fn is_well(&self) -> bool {
+        self.attached != Some(false) && self.runs != Some(false)
+    }
+}
+
+/// Why the kernel runs the program, and not the driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyGeneric {
+    /// Seconds since 1970.
+    pub since: u64,
+    pub reason: String,
+    /// What may put it into the driver.
+    pub advice: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,11 +10,13 @@ const PART: &str = "node";
 
 pub fn judge(status: &Status) -> Vec<Finding> {
     let interfaces = status.data_plane.interfaces.iter().map(|interface| {
-        if interface.attached {
-            Finding::ok(PART, &interface.name, "XDP is attached")
-        } else {
-            Finding::failed(PART, &interface.name, "XDP is not attached")
-                .advice("`ober-user reload` attaches it again; see who took it off")
+        let name = &interface.name;
+        match interface.attached {
+            Some(true) => Finding::ok(PART, name, "XDP is attached"),
+            Some(false) => Finding::failed(PART, name, "XDP is not attached")
+                .advice("`ober-user reload` attaches it again; see who took it off"),
+            None => Finding::warning(PART, name, "the daemon could not ask whether XDP is attached")
+                .advice("raise the daemon's limit on open files, or see what uses them up (`ls /proc/PID/fd`)"),
         }
     });
     let workers = status.workers.iter().map(worker);
@@ -74,7 +76,7 @@ mod tests {
         }
         let well = judge(&status);
         assert!(well.iter().all(|it| it.verdict == Verdict::Ok), "{well:#?}");
-        status.data_plane.interfaces[0].attached = false;
+        status.data_plane.interfaces[0].attached = Some(false);
         status.workers[0].in_ring = false;
         status.gate[0].state = State::Down;
         let sick = judge(&status);

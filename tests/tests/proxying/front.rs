@@ -76,7 +76,7 @@ impl Front {
         let directory = lab.directory().display().to_string();
         let cpus = &two_cpus().unwrap()[..workers];
         let text = format!(
-            "[node]\ninstance = \"{}\"\ninterfaces = [\"in0\"]\nsteer = \"cpu\"\nvip_interface = \"lo\"\n\
+            "[node]\ninstance = \"{}\"\ninterfaces = [\"in0\"]\nsteer = \"always\"\nvip_interface = \"lo\"\n\
              state = \"@/state\"\nrun = \"@/run\"\nmetrics = \"127.0.0.1:8404\"\nsample = 1\n\
              [workers]\ncpus = {cpus:?}\nmax_connections = 2000\n{services}",
             lab.instance()

@@ -317,9 +317,12 @@ fn is_bpffs_mounted() -> bool {
 }
 
 fn mount_bpffs() -> Result<()> {
-    must_be_root(&format!("mount -t bpf bpf {BPFFS}"))?;
-    eprintln!("install  mount -t bpf bpf {BPFFS}");
-    run(command(&MOUNT).args(["-t", "bpf", "bpf", BPFFS])).with_context(|| {
+    // Whoever may write there may exchange what filters packets.
+    let words = ["-t", "bpf", "-o", "mode=0700", "bpf", BPFFS];
+    let shown = format!("mount {}", words.join(" "));
+    must_be_root(&shown)?;
+    eprintln!("install  {shown}");
+    run(command(&MOUNT).args(words)).with_context(|| {
         format!(
             "mount the BPF file system at {BPFFS}; in a container, start it with that path mounted"
         )

@@ -14,8 +14,14 @@ const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
 /// Programs of this machine that the guest runs.
 const PROGRAMS: [&Program; 1] = [&IP];
 
-/// Packs the archive `file`; `stage` is where its content is put together.
-pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) -> Result<()> {
+/// Packs the archive `file`, with these modules beside those of every guest; `stage` is where its content is put together.
+pub(super) fn build(
+    kernel: &Kernel,
+    guest: &Path,
+    modules: &[&str],
+    stage: &Path,
+    file: &Path,
+) -> Result<()> {
     for directory in ["proc", "sys", "dev", "tmp", "run", "etc", "bin", "modules"] {
         fs::create_dir_all(stage.join(directory))
             .with_context(|| format!("create {directory} in {}", stage.display()))?;
@@ -24,7 +30,7 @@ pub(super) fn build(kernel: &Kernel, guest: &Path, stage: &Path, file: &Path) ->
     for program in PROGRAMS {
         add_program(stage, &program.path(), &format!("bin/{}", program.name()))?;
     }
-    add_modules(stage, kernel)?;
+    add_modules(stage, kernel, &[&MODULES, modules].concat())?;
     pack(stage, file)
 }
 
@@ -46,8 +52,8 @@ fn add_program(stage: &Path, program: &Path, name: &str) -> Result<()> {
 }
 
 /// Numbered, so that a listing is the order to load them in. Newer kernels' modules come compressed.
-fn add_modules(stage: &Path, kernel: &Kernel) -> Result<()> {
-    for (number, module) in kernel.modules(&MODULES)?.iter().enumerate() {
+fn add_modules(stage: &Path, kernel: &Kernel, names: &[&str]) -> Result<()> {
+    for (number, module) in kernel.modules(names)?.iter().enumerate() {
         let name = module
             .file_name()
             .unwrap_or_default()

@@ -1,5 +1,6 @@
-//! The emulated machine: four CPUs, one virtio-net card of four queue pairs, a serial line we read.
+//! The emulated machine: four CPUs, one virtio-net card of four queue pairs or many cards, a serial line we read.
 
+use super::devices;
 use super::kernel::Kernel;
 use super::wire::Wire;
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 /// No KVM wanted: it is seldom there where CI runs, and the kernel boots in seconds without.
-const MACHINE: &str = "-accel tcg,thread=multi -cpu max -smp 4 -m 512M -no-reboot -nodefaults -display none -serial stdio";
+const MACHINE: &str = "-accel tcg,thread=multi -cpu max -smp 4 -m 1G -no-reboot -nodefaults -display none -serial stdio";
 /// Two vectors a queue pair, one for the control queue, one for configuration changes.
 const CARD: &str = "virtio-net-pci,netdev=wire,mq=on,vectors=10,romfile=";
 const CABLE: &str = "tap,id=wire,ifname=tap0,script=no,downscript=no,vhost=off,queues=4";
@@ -28,16 +29,17 @@ impl Machine {
         kernel: &Kernel,
         initramfs: &Path,
         wire: &Wire,
+        devices: bool,
     ) -> Result<(Self, Receiver<String>)> {
+        let (cards, more) = if devices {
+            devices::words()
+        } else {
+            let card = ["-netdev", CABLE, "-device", CARD];
+            (card.map(ToOwned::to_owned).to_vec(), String::new())
+        };
         let mut command = QEMU.command();
-        command.args(MACHINE.split(' ')).args([
-            "-netdev",
-            CABLE,
-            "-device",
-            CARD,
-            "-append",
-            KERNEL_LINE,
-        ]);
+        command.args(MACHINE.split(' ')).args(cards);
+        command.args(["-append", &format!("{KERNEL_LINE} {more}")]);
         command
             .arg("-kernel")
             .arg(&kernel.image)

@@ -9,6 +9,7 @@
 //! One program, `guest` of the package `ober-tests`, plays both ends: `/init` inside, the clients outside. Both write
 //! `ok NAME` or `FAILED NAME: WHY`, and we count.
 
+mod devices;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -34,11 +35,12 @@ const CLIENTS: &str = "300";
 /// What a kernel says before it stops.
 const PANIC: &str = "Kernel panic";
 
-/// Boots the kernel of this package and runs the checks.
+/// Boots the kernel of this package and runs the checks; with `devices` those of what XDP does with cards of many kinds.
 pub(crate) fn run(
     package: Option<&str>,
     release: Option<&str>,
     guest: Option<PathBuf>,
+    devices: bool,
 ) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Vm, Purpose::Release])?;
     let guest = match guest {
@@ -48,11 +50,13 @@ pub(crate) fn run(
     let kernel = kernel::fetch(package, release)?;
     let scratch = Scratch::new()?;
     let initramfs = scratch.0.join("initramfs");
-    initramfs::build(&kernel, &guest, &scratch.0.join("root"), &initramfs)?;
-    let mut end = visit(&kernel, &initramfs, &guest)?;
+    let modules: &[&str] = if devices { &devices::MODULES } else { &[] };
+    let root = scratch.0.join("root");
+    initramfs::build(&kernel, &guest, modules, &root, &initramfs)?;
+    let mut end = visit(&kernel, &initramfs, &guest, devices)?;
     if let End::Panic(words) = &end {
         println!("note the kernel panicked before the guest was ready, once more: {words}");
-        end = visit(&kernel, &initramfs, &guest)?;
+        end = visit(&kernel, &initramfs, &guest, devices)?;
     }
     let score = match end {
         End::Finished(score) => score,
@@ -76,10 +80,13 @@ enum End {
     Panic(String),
 }
 
-fn visit(kernel: &kernel::Kernel, initramfs: &Path, guest: &Path) -> Result<End> {
+fn visit(kernel: &kernel::Kernel, initramfs: &Path, guest: &Path, devices: bool) -> Result<End> {
     println!("vm: booting Linux {}", kernel.version);
     let wire = Wire::new()?;
-    let (machine, lines) = Machine::boot(kernel, initramfs, &wire)?;
+    if devices {
+        devices::connect(&wire)?;
+    }
+    let (machine, lines) = Machine::boot(kernel, initramfs, &wire, devices)?;
     let end = watch(&lines, &wire, guest);
     drop(machine);
     end

@@ -32,20 +32,36 @@ impl Wire {
         quiet(command(&IP).args(["netns", "add", &wire.namespace]))
             .context("make a network namespace")?;
         wire.ip(&["link", "set", "lo", "up"])?;
-        wire.ip(&["tuntap", "add", "dev", "tap0", "mode", "tap", "multi_queue"])?;
-        for address in ADDRESSES {
+        wire.cable("tap0", true, &ADDRESSES)?;
+        for (vip, node) in ROUTES {
+            wire.ip(&["route", "add", vip, "via", node, "dev", "tap0"])?;
+        }
+        Ok(wire)
+    }
+
+    /// Another cable, with these addresses at this end.
+    pub(super) fn cable(
+        &self,
+        name: &str,
+        several_queues: bool,
+        addresses: &[impl AsRef<str>],
+    ) -> Result<()> {
+        let add = ["tuntap", "add", "dev", name, "mode", "tap"];
+        let more: &[&str] = if several_queues {
+            &["multi_queue"]
+        } else {
+            &[]
+        };
+        self.ip(&[&add, more].concat())?;
+        for address in addresses.iter().map(AsRef::as_ref) {
             let more: &[&str] = if address.contains(':') {
                 &["nodad"]
             } else {
                 &[]
             };
-            wire.ip(&[&["address", "add", address, "dev", "tap0"], more].concat())?;
+            self.ip(&[&["address", "add", address, "dev", name], more].concat())?;
         }
-        wire.ip(&["link", "set", "tap0", "up"])?;
-        for (vip, node) in ROUTES {
-            wire.ip(&["route", "add", vip, "via", node, "dev", "tap0"])?;
-        }
-        Ok(wire)
+        self.ip(&["link", "set", name, "up"])
     }
 
     fn ip(&self, words: &[&str]) -> Result<()> {

@@ -9,12 +9,17 @@ enum Step {
     Happens(Event),
     /// To the next deadline, so many times.
     Due(u8),
-    /// The round that is out is answered so at each worker.
-    Answer([bool; WORKERS], usize),
+    /// The round that is out is answered so at each worker; `None`: it could not be asked.
+    Answer([Option<bool>; WORKERS], usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let fact = select(vec![Fact::Interface, Fact::Program, Fact::Address]);
+    let fact = select(vec![
+        Fact::Interface,
+        Fact::Program,
+        Fact::Runs,
+        Fact::Address,
+    ]);
     let order = select(vec![
         Order::Drain,
         Order::Undrain,
@@ -28,10 +33,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::bool::weighted(0.2).prop_map(Event::File),
         2 => order.prop_map(Event::Order),
     ];
+    let answer = prop::option::weighted(0.9, prop::bool::weighted(0.9));
     prop_oneof![
         2 => event.prop_map(Step::Happens),
         2 => (1..4_u8).prop_map(Step::Due),
-        5 => (prop::array::uniform2(prop::bool::weighted(0.85)), 0..4_usize)
+        5 => (prop::array::uniform2(answer), 0..4_usize)
             .prop_map(|(good, up)| Step::Answer(good, up)),
     ]
 }
@@ -67,10 +73,10 @@ fn rules() -> impl Strategy<Value = Settings> {
 }
 
 /// What the test itself knows, told in another way than the machine keeps it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     running: [bool; WORKERS],
-    facts: [bool; 3],
+    good: Vec<Fact>,
     disabled: bool,
     draining: bool,
     file: bool,
@@ -80,10 +86,26 @@ struct Known {
 }
 
 impl Known {
+    fn new() -> Self {
+        Self {
+            running: [false; WORKERS],
+            // Nothing speaks against it until somebody says so.
+            good: vec![Fact::Runs],
+            disabled: false,
+            draining: false,
+            file: false,
+            proofs: 0,
+            stands: vec![],
+        }
+    }
+
     fn learn(&mut self, event: &Event) {
         match event {
             Event::Worker { worker, in_ring } => self.running[*worker] = *in_ring,
-            Event::Holds(fact, holds) => self.facts[*fact as usize] = *holds,
+            Event::Holds(fact, holds) => {
+                self.good.retain(|known| known != fact);
+                self.good.extend(holds.then_some(*fact));
+            }
             Event::File(there) => self.file = *there,
             Event::Order(Order::Drain) => self.draining = true,
             Event::Order(Order::Undrain) => self.draining = false,
@@ -95,7 +117,7 @@ impl Known {
 
     fn hard(&self, settings: &Settings) -> bool {
         let running = self.running.iter().filter(|running| **running).count();
-        running < settings.min_workers.of(WORKERS) || self.facts.contains(&false)
+        running < settings.min_workers.of(WORKERS) || self.good.len() < 4
     }
 }
 
@@ -147,7 +169,7 @@ fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<()
 fn answer(
     known: &mut Known,
     bench: &mut Bench,
-    good: [bool; WORKERS],
+    good: [Option<bool>; WORKERS],
     up: usize,
     settings: &Settings,
 ) {
@@ -158,12 +180,17 @@ fn answer(
         .iter()
         .map(|worker| Finding {
             backends: vec![Live { up, all: 3 }],
-            ..finding(*worker, if good[*worker] { Ok(()) } else { Err("no") })
+            answer: match good[*worker] {
+                Some(true) => Ok(()),
+                Some(false) => Err(Trouble::Bad("no".into())),
+                None => Err(Trouble::Unasked("no descriptor".into())),
+            },
+            worker: *worker,
         })
         .collect();
     let serving = workers
         .iter()
-        .filter(|worker| good[**worker] && known.running[**worker] && up > 0);
+        .filter(|worker| good[**worker] == Some(true) && known.running[**worker] && up > 0);
     if serving.count() >= settings.min_workers.of(WORKERS) {
         known.proofs = known.proofs.saturating_add(1);
     }
@@ -179,7 +206,7 @@ proptest! {
         steps in vec(step(), 0..120),
     ) {
         let mut bench = Bench::new(settings.clone());
-        let mut known = Known::default();
+        let mut known = Known::new();
         for step in steps {
             match step {
                 Step::Happens(event) => {
@@ -205,7 +232,7 @@ proptest! {
         steps in vec(step(), 0..60),
     ) {
         let mut bench = Bench::new(settings.clone());
-        let mut known = Known::default();
+        let mut known = Known::new();
         for step in steps {
             match step {
                 Step::Happens(event) => bench.on(event),
@@ -214,7 +241,7 @@ proptest! {
                 Step::Answer(good, up) => answer(&mut known, &mut bench, good, up, &settings),
             }
         }
-        for fact in [Fact::Interface, Fact::Program, Fact::Address] {
+        for fact in [Fact::Interface, Fact::Program, Fact::Runs, Fact::Address] {
             bench.on(Event::Holds(fact, true));
         }
         (0..WORKERS).for_each(|worker| bench.worker(worker, true));

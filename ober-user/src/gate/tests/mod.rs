@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, Event, Fact, Finding, Gate, Live, Order, REMEMBERED, Reason, Standing, State,
+    Action, Event, Fact, Finding, Gate, Live, Order, REMEMBERED, Reason, Standing, State, Trouble,
     state::{Health, Signal, next, shown},
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
 mod clauses;
 mod history;
 mod tables;
+mod unasked;
 
 const WORKERS: usize = 2;
 
@@ -37,7 +38,7 @@ fn settings() -> Settings {
 fn finding(worker: usize, answer: Result<(), &str>) -> Finding {
     Finding {
         worker,
-        answer: answer.map_err(str::to_owned),
+        answer: answer.map_err(|words| Trouble::Bad(words.to_owned())),
         backends: vec![Live { up: 2, all: 2 }],
     }
 }

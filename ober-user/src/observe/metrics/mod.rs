@@ -13,7 +13,7 @@ use prometheus_client::{
 
 use crate::{
     counters::lookup_names,
-    status::{Count, Counters, DataPlane, List, ServiceCounters, Status, Worker},
+    status::{Count, Counters, List, ServiceCounters, Status, Worker},
 };
 
 /// The media type of [`render`].
@@ -32,6 +32,7 @@ mod backends;
 mod bfd;
 mod bgp;
 mod certificates;
+mod data_plane;
 mod disk;
 mod gate;
 mod reconcile;
@@ -115,7 +116,7 @@ fn families(status: &Status, counters: &Counters) -> Vec<Family> {
     all.extend(reconcile::families(&status.reconcile));
     all.extend(workers(&status.workers));
     all.extend(lists(&status.lists));
-    all.extend(data_plane(&status.data_plane));
+    all.extend(data_plane::families(&status.data_plane));
     all.extend(backends::families(&status.backends));
     all.extend(certificates::families(&status.certificates));
     all.extend(gate::families(&status.gate));
@@ -333,71 +334,6 @@ fn lists(lists: &[List]) -> Vec<Family> {
     ]
 }
 
-fn data_plane(plane: &DataPlane) -> Vec<Family> {
-    let interfaces = |value: fn(&crate::status::Interface) -> u64| {
-        let interfaces = plane.interfaces.iter();
-        interfaces
-            .map(|interface| (one("interface", &interface.name), value(interface)))
-            .collect::<Vec<_>>()
-    };
-    let programs = plane.programs.iter().map(|program| {
-        let labels = vec![
-            ("program", program.name.clone()),
-            ("id", program.id.to_string()),
-            ("tag", program.tag.clone()),
-        ];
-        (labels, 1)
-    });
-    let sizes = plane.programs.iter();
-    let sizes = sizes.map(|program| (one("program", &program.name), u64::from(program.size)));
-    let maps = |value: fn(&crate::status::Map) -> u64| {
-        let line = |map: &crate::status::Map| (one("map", &map.name), value(map));
-        plane.maps.iter().map(line).collect::<Vec<_>>()
-    };
-    vec![
-        gauge(
-            "ober_interface_attached",
-            "1: the XDP program runs on the interface.",
-            interfaces(|interface| u64::from(interface.attached)),
-        ),
-        gauge(
-            "ober_interface_native",
-            "1: in the driver; 0: generic, several times slower.",
-            interfaces(|interface| u64::from(interface.native)),
-        ),
-        gauge(
-            "ober_interface_queues",
-            "Receive queues; 0: unknown.",
-            interfaces(|interface| u64::from(interface.queues)),
-        ),
-        gauge(
-            "ober_steering",
-            "1: packets are sent to their worker's CPU.",
-            plain(u64::from(plane.steering)),
-        ),
-        gauge(
-            "ober_program_info",
-            "The programs in the kernel.",
-            programs.collect(),
-        ),
-        gauge(
-            "ober_program_size_bytes",
-            "Translated instructions.",
-            sizes.collect(),
-        ),
-        gauge(
-            "ober_map_entries",
-            "Places in the map.",
-            maps(|map| u64::from(map.entries)),
-        ),
-        gauge(
-            "ober_map_memory_bytes",
-            "Memory the kernel accounts to the map.",
-            maps(|map| map.bytes),
-        ),
-    ]
-}
-
 fn one(name: &'static str, value: &(impl ToString + ?Sized)) -> Labels {
     vec![(name, value.to_string())]
 }
@@ -464,7 +400,13 @@ mod tests {
             r#"ober_list_addresses{list="frontend-http"} 12"#,
             r#"ober_list_unresolved{list="frontend-http"} 1"#,
             r#"ober_list_last_sync_timestamp_seconds{list="frontend-http"} 1700000000"#,
+            r#"ober_interface_attached{interface="in0"} 1"#,
+            r#"ober_interface_runs{interface="in0"} 1"#,
             r#"ober_interface_native{interface="in0"} 1"#,
+            r#"ober_interface_fallback{interface="in0"} 0"#,
+            r#"ober_interface_mtu{interface="in0"} 1500"#,
+            r#"ober_interface_driver_drops_total{interface="in0"} 7"#,
+            "ober_unexplained_drops_total 2",
             r#"ober_program_info{program="ober",id="17",tag="00112233"} 1"#,
             r#"ober_map_memory_bytes{map="PAGES"} 8388608"#,
             r#"ober_build_info{version="0.1.0",instance="main"} 1"#,

@@ -29,14 +29,21 @@ pub(crate) fn status() -> Status {
         data_plane: DataPlane {
             interfaces: vec![Interface {
                 name: "in0".into(),
-                attached: true,
+                attached: Some(true),
                 native: true,
                 queues: 4,
+                driver: Some("virtio_net".into()),
+                mtu: 1500,
+                runs: Some(true),
+                why_generic: None,
+                driver_drops: Some(7),
             }],
             adopted: false,
             steering: true,
             steer_dropped: Some(4),
             unreadable: 0,
+            steering_reason: Some("steer = \"cpu\"".into()),
+            unexplained_drops: 2,
             programs: vec![Program {
                 name: "ober".into(),
                 id: 17,

@@ -43,7 +43,7 @@ impl Chain {
     /// Ober that sends packets to the CPU of their worker, which `auto` does not on a veth: what is between it and the
     /// first of three is the CPUMAP.
     pub(crate) fn steered(workers: usize, objects: &[(&str, Pattern)]) -> Result<Self> {
-        let chain = Self::ober(STEERED, "cpu", workers)?;
+        let chain = Self::ober(STEERED, "always", workers)?;
         chain.store(objects)?;
         Ok(chain)
     }

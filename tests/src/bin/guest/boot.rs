@@ -55,7 +55,12 @@ pub(crate) fn network(addresses: &[&str]) -> Result<()> {
         ip(&[&["address", "add", address, "dev", CARD], quick].concat())?;
     }
     ip(&["link", "set", CARD, "up"])?;
-    wait(&format!("/sys/class/net/{CARD}/carrier"), |said| {
+    carrier(CARD)
+}
+
+/// Waits until the kernel calls an interface running.
+pub(crate) fn carrier(interface: &str) -> Result<()> {
+    wait(&format!("/sys/class/net/{interface}/carrier"), |said| {
         said == "1"
     })
 }

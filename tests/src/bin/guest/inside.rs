@@ -1,6 +1,6 @@
 //! `/init`: the node. It sets itself up, then answers one-line questions of the clients outside until they say `done`.
 
-use crate::{boot, check, node};
+use crate::{boot, check, devices, node};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::reboot::{RebootMode, reboot};
 use ober_common::abi::Verdict;
@@ -31,6 +31,10 @@ pub(crate) fn run() -> ! {
 fn prepare_and_serve() -> Result<()> {
     boot::mounts()?;
     boot::modules()?;
+    let cards = devices::named()?;
+    if !cards.is_empty() {
+        return devices::run(cards);
+    }
     boot::network(&ADDRESSES)?;
     for vip in node::VIPS {
         boot::ip(&["address", "add", vip, "dev", "lo"])?;

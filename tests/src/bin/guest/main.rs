@@ -2,6 +2,7 @@
 //! is one line, `ok NAME` or `FAILED NAME: WHY`, and the lines are counted by the command that started both.
 
 mod boot;
+mod devices;
 mod inside;
 mod node;
 mod outside;

@@ -28,8 +28,13 @@ const PROGRAMS: usize = 4;
 
 /// All programs, past the verifier of this kernel.
 pub(crate) fn load() -> Result<Plane> {
+    load_with(XdpMode::Native)
+}
+
+/// The same, to be attached in this mode.
+pub(crate) fn load_with(mode: XdpMode) -> Result<Plane> {
     let mut config = plane::config("guest", plane::LIMITS);
-    config.node.xdp = XdpMode::Native;
+    config.node.xdp = mode;
     let plane = Plane::load(&config, KEY)?;
     let programs = aya::programs::loaded_programs();
     let programs = programs

@@ -1,17 +1,20 @@
-//! What the kernel says of interfaces and addresses, and the VIPs on them.
+//! What the kernel says of addresses, and the VIPs on them. Beside it: one question without a runtime (`question`),
+//! interfaces (`links`), what drivers tell (`ethtool`) and what the kernel knows of their XDP (`netdev`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
-};
+pub mod ethtool;
+pub mod links;
+pub mod netdev;
+pub mod question;
+pub mod routes;
+
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkDummy, LinkUnspec, new_connection,
     packet_route::{
         address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
-        link::{InfoKind, LinkAttribute, LinkMessage, LinkXdp},
+        link::InfoKind,
     },
 };
 
@@ -23,8 +26,6 @@ pub enum Error {
     Open { source: io::Error },
     #[error("read the addresses of this node: {source}")]
     Read { source: rtnetlink::Error },
-    #[error("read the interfaces of this node: {source}")]
-    Links { source: rtnetlink::Error },
     #[error(
         "add VIP {vip} to {interface}: {reason}; set node.vip_interface to an interface that is there, or \"\" to add VIPs yourself"
     )]
@@ -255,97 +256,4 @@ pub(crate) fn is_gone(error: &rtnetlink::Error) -> bool {
 pub(crate) fn refused_with(error: &rtnetlink::Error, codes: &[libc::c_int]) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message)
         if codes.contains(&message.raw_code().abs()))
-}
-
-/// Receive queues in use, as the driver tells (`ETHTOOL_GCHANNELS`); `None` when it does not.
-pub fn receive_queues(interface: &str) -> Option<u32> {
-    /// `struct ethtool_channels` of linux/ethtool.h.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Channels {
-        command: u32,
-        max: [u32; 4],
-        rx: u32,
-        tx: u32,
-        other: u32,
-        combined: u32,
-    }
-    const ETHTOOL_GCHANNELS: u32 = 0x3c;
-    let mut channels = Channels {
-        command: ETHTOOL_GCHANNELS,
-        ..Channels::default()
-    };
-    // SAFETY: this command reads and writes a structure of that shape.
-    unsafe { ethtool(interface, &mut channels) }?;
-    Some(channels.rx + channels.combined)
-}
-
-/// What drives the interface (`ETHTOOL_GDRVINFO`), such as `virtio_net`; `None` when the kernel does not tell.
-pub fn driver(interface: &str) -> Option<String> {
-    /// `struct ethtool_drvinfo` of linux/ethtool.h.
-    #[repr(C)]
-    struct Driver {
-        command: u32,
-        name: [u8; 32],
-        others: [u8; 160],
-    }
-    const ETHTOOL_GDRVINFO: u32 = 0x3;
-    let mut driver = Driver {
-        command: ETHTOOL_GDRVINFO,
-        name: [0; 32],
-        others: [0; 160],
-    };
-    // SAFETY: this command reads and writes a structure of that shape, 196 bytes long.
-    unsafe { ethtool(interface, &mut driver) }?;
-    let name = driver.name.split(|byte| *byte == 0).next()?;
-    let name = String::from_utf8_lossy(name).into_owned();
-    (!name.is_empty()).then_some(name)
-}
-
-/// One question to the driver.
-///
-/// # Safety
-/// `question` must begin with the number of its command and be of the shape that this command reads and writes.
-unsafe fn ethtool<T>(interface: &str, question: &mut T) -> Option<()> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    // SAFETY: plain bytes, for which zero is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if interface.len() >= request.ifr_name.len() {
-        return None;
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = std::ptr::from_mut(question).cast();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).ok()?;
-    // SAFETY: `request` names an interface and points at what the caller vouches for.
-    let result = unsafe {
-        libc::ioctl(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            SIOCETHTOOL,
-            &raw mut request,
-        )
-    };
-    (result == 0).then_some(())
-}
-
-/// The XDP program on each interface, by the interface's name.
-pub async fn xdp_programs() -> Result<BTreeMap<String, u32>, Error> {
-    let links = open()?.link().get().execute().try_collect::<Vec<_>>().await;
-    let links = links.map_err(|source| Error::Links { source })?;
-    let program = |link: &LinkMessage| {
-        let name = link.attributes.iter().find_map(|it| match it {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })?;
-        let id = link.attributes.iter().find_map(|it| match it {
-            LinkAttribute::Xdp(all) => all.iter().find_map(|it| match it {
-                LinkXdp::ProgId(id) => Some(*id),
-                _ => None,
-            }),
-            _ => None,
-        })?;
-        Some((name, id))
-    };
-    Ok(links.iter().filter_map(program).collect())
 }

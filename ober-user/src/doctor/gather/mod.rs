@@ -1,11 +1,12 @@
 //! Looks the facts up: the only part of `doctor` that reads anything.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+mod interfaces;
+
+use std::{collections::BTreeMap, fs, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use nix::{
     ifaddrs::getifaddrs,
-    net::if_::if_nametoindex,
     sys::{
         resource::{Resource, getrlimit},
         socket::SockaddrIn,
@@ -15,20 +16,23 @@ use ober_common::abi::Verdict;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    Facts, Running, clock, files, haproxy as haproxy_facts,
-    interfaces::{self, Sample},
-    kernel, packets, ports, realtime, speaking, sysctls,
+    Facts, Running, clock, files, haproxy as haproxy_facts, kernel, packets, ports, realtime,
+    speaking, sysctls,
 };
 use crate::{
     announce::addresses,
     cli::privilege,
     config::{Config, vrrp::Instance},
-    dataplane, file, haproxy, lists, netlink,
+    dataplane, file, haproxy,
+    interface::{gather::Snapshot, topology},
+    lists, netlink,
     ownership::Foreign,
     realtime::{Priority, Thread},
     sockopt,
     status::{Counters, Status},
 };
+
+use interfaces::{Look, find_ways};
 
 /// For packets to come in.
 const WHILE: Duration = Duration::from_secs(1);
@@ -50,11 +54,28 @@ where
         let counters = [first, counters().await];
         running = Some(Running { status, counters });
     }
-    let programs = netlink::xdp_programs().await.unwrap_or_default();
-    let interface = |name: &String| interface(config, name, &programs, running.as_ref(), &received);
+    let now = Snapshot::take().ok();
+    let look = Look {
+        config,
+        now: now.as_ref(),
+        running: running.as_ref(),
+        received: &received,
+    };
+    let interface = |name: &String| look.interface(name);
     let facts = Facts {
         kernel: kernel(config),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
+        node: running.as_ref().map(|running| {
+            let plane = &running.status.data_plane;
+            super::interfaces::Node {
+                steering: plane.steering,
+                why: plane.steering_reason.clone(),
+                unexplained_drops: plane.unexplained_drops,
+            }
+        }),
+        ways: now
+            .as_ref()
+            .map_or_else(Vec::new, |now| find_ways(config, now)),
         packets: running.as_ref().map(packets_lost),
         haproxy: haproxy(config, running.as_ref()).await,
         realtime: realtime::Facts {
@@ -68,7 +89,7 @@ where
         speaking: speaking::Facts {
             own: own(config).await,
         },
-        sysctls: sysctls(config),
+        sysctls: sysctls(config, now.as_ref()),
         clock: clock(),
     };
     (facts, running)
@@ -91,40 +112,14 @@ fn kernel(config: &Config) -> kernel::Facts {
     kernel::Facts {
         release,
         bpffs: dataplane::is_bpffs(&config.node.bpffs),
+        pins: dataplane::judge_room(&config.node.bpffs, &config.node.instance)
+            .err()
+            .map(|error| error.to_string()),
         missing_capabilities: privilege::require(&privilege::DAEMON)
             .err()
             .map(|missing| missing.to_string()),
         jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),
         signatures: signs().is_ok(),
-    }
-}
-
-fn interface(
-    config: &Config,
-    name: &str,
-    programs: &BTreeMap<String, u32>,
-    running: Option<&Running>,
-    received: &[BTreeMap<String, u64>; 2],
-) -> interfaces::Facts {
-    let pins = dataplane::pins(&config.node.bpffs, &config.node.instance);
-    let ours = dataplane::holds(&pins, name);
-    let [before, after] = received.each_ref().map(|it| it.get(name).copied());
-    let sample = running.filter(|_| ours).and_then(|running| {
-        let [first, second] = running.counters.each_ref().map(counted);
-        Some(Sample {
-            received: after?.saturating_sub(before?),
-            counted: second.saturating_sub(first),
-        })
-    });
-    interfaces::Facts {
-        name: name.to_owned(),
-        exists: if_nametoindex(name).is_ok(),
-        driver: netlink::driver(name),
-        queues: netlink::receive_queues(name),
-        program: programs.get(name).copied(),
-        ours,
-        native: ours.then(|| dataplane::native(&pins, name)),
-        sample,
     }
 }
 
@@ -144,12 +139,6 @@ fn packets_lost(running: &Running) -> packets::Facts {
         lost: plane.steer_dropped.map(|_| after.steer_dropped.clone()),
         losing: lost(after).saturating_sub(lost(before)),
     }
-}
-
-/// Every packet the programs saw.
-fn counted(counters: &Counters) -> u64 {
-    let verdicts = counters.services.iter().flat_map(|it| it.verdicts.values());
-    verdicts.map(|count| count.packets).sum()
 }
 
 /// Packets each interface of this namespace took in, by `/proc/net/dev`.
@@ -224,21 +213,44 @@ fn bound() -> Vec<ports::Bound> {
     tables.into_iter().flat_map(table).collect()
 }
 
-fn sysctls(config: &Config) -> sysctls::Facts {
+fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::Facts {
     let larger = |interface: &str, key: &str| {
         let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
         of(interface).max(of("all"))
+    };
+    let vrf = |name: &str| {
+        let now = now?;
+        topology::vrf(&now.links, now.link(name)?).map(|it| it.name.clone())
     };
     let interface = |name: &String| sysctls::Interface {
         name: name.clone(),
         rp_filter: larger(name, "rp_filter"),
         arp_ignore: larger(name, "arp_ignore"),
         networks: networks(name),
+        vrf: vrf(name),
     };
     sysctls::Facts {
         somaxconn: number("/proc/sys/net/core/somaxconn"),
+        accepts_vrf: number("/proc/sys/net/ipv4/tcp_l3mdev_accept"),
+        open_loopback: open_loopback(),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
     }
+}
+
+fn open_loopback() -> Vec<String> {
+    let scopes = fs::read_dir("/proc/sys/net/ipv4/conf")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let open = scopes.filter(|scope| {
+        let value = file::kernel_text(scope.path().join("route_localnet"));
+        value.is_ok_and(|value| value.trim() == "1")
+    });
+    let mut names: Vec<_> = open
+        .map(|scope| scope.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 /// IPv4 networks that the interface is in; a host address is in none.

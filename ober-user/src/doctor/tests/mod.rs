@@ -2,27 +2,20 @@
 
 use super::*;
 use crate::{
-    config::{
-        XdpMode,
-        tests::{LEAST, Place},
-    },
+    config::tests::{LEAST, Place},
     finding::Verdict::{self, Failed, Warning},
     haproxy::version::{Library, Program},
     ownership::Foreign,
     realtime::Priority,
 };
 
+mod interfaces;
+
 const GOOD: Verdict = Verdict::Ok;
 
 fn config(more: &str) -> Config {
     let config = Place::new().parse(&format!("{LEAST}{more}"));
     config.unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn with_xdp(mode: XdpMode) -> Config {
-    let mut config = config("");
-    config.node.xdp = mode;
-    config
 }
 
 /// The same facts but for a change.
@@ -55,6 +48,7 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
     let good = kernel::Facts {
         release: "6.1.0-26-amd64".into(),
         bpffs: true,
+        pins: None,
         missing_capabilities: None,
         jit: Some(true),
         signatures: true,
@@ -67,6 +61,9 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
     let interpreted = but(&good, |it| it.jit = Some(false));
     let silent = but(&good, |it| it.jit = None);
     let unmounted = but(&good, |it| it.bpffs = false);
+    let strange = but(&good, |it| {
+        it.pins = Some("it belongs to user 65534".into());
+    });
     let (plain, signed) = (config(BGP), config(&format!("{BGP}password = 'x'")));
     for (config, facts, verdict, object, words) in [
         (
@@ -87,6 +84,7 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
         ),
         (&plain, release("strange"), Warning, "release", "no version"),
         (&plain, unmounted, Warning, "/sys/fs/bpf", "mount -t bpf"),
+        (&plain, strange, Failed, "pins", "belongs to user 65534"),
         (&plain, missing, Failed, "capabilities", "CAP_BPF"),
         (
             &plain,
@@ -100,68 +98,6 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
         (&signed, unsigned, Failed, "signatures", "CONFIG_TCP_MD5SIG"),
     ] {
         worst(&kernel::judge(config, &facts), verdict, object, words);
-    }
-}
-
-fn interface() -> interfaces::Facts {
-    interfaces::Facts {
-        name: "eth1".into(),
-        exists: true,
-        driver: Some("virtio_net".into()),
-        queues: Some(4),
-        program: None,
-        ours: false,
-        native: None,
-        sample: None,
-    }
-}
-
-#[test]
-fn an_interface_must_be_there_run_xdp_in_its_driver_and_let_it_see_what_comes() {
-    let ready = interface();
-    let attached = |native| {
-        but(&ready, |it| {
-            (it.program, it.ours, it.native) = (Some(7), true, Some(native));
-        })
-    };
-    let driver = |name: Option<&str>| but(&ready, |it| it.driver = name.map(ToOwned::to_owned));
-    let sampled = |received, counted| {
-        but(&attached(true), |it| {
-            it.sample = Some(interfaces::Sample { received, counted });
-        })
-    };
-    let absent = but(&ready, |it| it.exists = false);
-    let taken = but(&ready, |it| it.program = Some(9));
-    let old = but(&attached(false), |it| it.driver = Some("r8169".into()));
-    let [auto, native, generic] = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic].map(with_xdp);
-    for (config, facts, verdict, object, words) in [
-        (
-            &auto,
-            ready.clone(),
-            GOOD,
-            "eth1",
-            "virtio_net, which has native XDP, 4 queues",
-        ),
-        (&auto, absent, Failed, "eth1", "no such interface"),
-        (&auto, taken, Failed, "eth1", "id 9"),
-        (&auto, attached(true), GOOD, "eth1", "native XDP, 4 queues"),
-        (&auto, attached(false), Warning, "eth1", "guest_tso4"),
-        (&auto, old, Warning, "eth1", "lro off"),
-        (&generic, attached(false), GOOD, "eth1", "as configured"),
-        (&auto, driver(Some("r8169")), Warning, "eth1", "not known"),
-        (&auto, driver(None), Warning, "eth1", "an unknown driver"),
-        (&native, driver(Some("r8169")), Failed, "eth1", "node.xdp"),
-        (&auto, sampled(1000, 990), GOOD, "eth1", ""),
-        (&auto, sampled(9, 0), GOOD, "eth1", ""),
-        (
-            &auto,
-            sampled(1000, 0),
-            Failed,
-            "eth1 counters",
-            "mrg_rxbuf",
-        ),
-    ] {
-        worst(&interfaces::judge(config, &[facts]), verdict, object, words);
     }
 }
 
@@ -336,21 +272,30 @@ fn sysctls_matter_where_what_they_do_would_be_met() {
         rp_filter: Some(1),
         arp_ignore: Some(0),
         networks: vec!["192.0.2.1/24".parse().unwrap()],
+        vrf: None,
     };
     let facts = sysctls::Facts {
         somaxconn: Some(4096),
+        accepts_vrf: Some(0),
+        open_loopback: vec![],
         interfaces: vec![interface.clone()],
     };
     let with = |change: fn(&mut sysctls::Interface)| {
         but(&facts, |it| it.interfaces = vec![but(&interface, change)])
     };
     let short = but(&facts, |it| it.somaxconn = Some(128));
+    let in_vrf = with(|it| it.vrf = Some("red".into()));
+    let accepted = but(&in_vrf, |it| it.accepts_vrf = Some(1));
+    let open = but(&facts, |it| it.open_loopback = vec!["all".into()]);
     let mut two = config("");
     two.node.interfaces.push("eth2".to_owned());
     let (one, bgp) = (config(""), config(BGP));
     for (config, facts, verdict, object) in [
         (&one, facts.clone(), GOOD, "all"),
         (&one, short, Warning, "somaxconn"),
+        (&one, in_vrf, Failed, "tcp_l3mdev_accept"),
+        (&one, accepted, GOOD, "all"),
+        (&one, open, Failed, "net.ipv4.conf.all.route_localnet"),
         (&two, facts.clone(), Warning, "rp_filter"),
         (&two, with(|it| it.rp_filter = Some(2)), GOOD, "all"),
         (&bgp, facts.clone(), Warning, "arp_ignore"),

@@ -1,0 +1,278 @@
+//! The interfaces while the daemon runs: what was true when a program was attached is not true for ever. The kernel tells of
+//! links that change; counters are looked at again and again.
+//!
+//! ```text
+//! a link changed --+-> its features -> the driver is asked again; are packets still steered?
+//! every 2 s -------+-> counters ----> does the program meet the packets? if not: gates closed, generic instead
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use futures_util::{Stream, StreamExt as _};
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::time::MissedTickBehavior;
+
+use super::{Daemon, start};
+use crate::{
+    config::{Config, XdpMode},
+    counters::{self, Totals},
+    dataplane::{self, Attached},
+    drive,
+    interface::{
+        Features, drops,
+        gather::Snapshot,
+        refusal::Cause,
+        runs::{self, Runs},
+    },
+    status,
+};
+
+/// Between two looks at the counters. Some drivers ask their card for them.
+const PACE: Duration = Duration::from_secs(2);
+/// Changes come in bunches: a bond changes with all its parts.
+const BUNCH: Duration = Duration::from_millis(100);
+
+/// What is known of the interfaces from the looks before.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    features: BTreeMap<String, Features>,
+    attached: BTreeMap<String, bool>,
+    runs: runs::Watch,
+    drops: drops::Account,
+    /// Packets each driver dropped at XDP, where it counts them.
+    dropped: BTreeMap<String, u64>,
+    /// The gates were told that a program does not run.
+    closed: bool,
+    /// The last look failed, and that was logged.
+    failing: bool,
+}
+
+/// Looks until the daemon ends.
+pub(super) async fn keep(daemon: Arc<Daemon>) {
+    let mut changes = changes();
+    let mut looks = tokio::time::interval(PACE);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = changes.next() => match changed {
+                Some(()) => tokio::time::sleep(BUNCH).await,
+                None => changes = Box::pin(futures_util::stream::pending()),
+            },
+            _ = looks.tick() => {}
+        }
+        let looking = Arc::clone(&daemon);
+        // Netlink and drivers are waited for, and a driver that is asked again may take long.
+        let looked = tokio::task::spawn_blocking(move || looking.look_at_interfaces()).await;
+        let result = looked.context("look at the interfaces").flatten();
+        daemon.conditions().note(result);
+    }
+}
+
+/// A word for each change of a link. Without them the interfaces are looked at all the same, a little later.
+fn changes() -> std::pin::Pin<Box<dyn Stream<Item = ()> + Send>> {
+    match new_multicast_connection(&[MulticastGroup::Link]) {
+        Ok((connection, _, messages)) => {
+            tokio::spawn(connection);
+            Box::pin(messages.map(|_| ()))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "listen to changes of links; they are looked at every {PACE:?} instead");
+            Box::pin(futures_util::stream::pending())
+        }
+    }
+}
+
+impl Conditions {
+    fn note(&mut self, result: anyhow::Result<()>) {
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "look at the interfaces; what was known stands"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Is there one of these that was not looked at yet?
+    pub(super) fn lacks(&self, attached: &[Attached]) -> bool {
+        let known = |it: &Attached| self.features.contains_key(&it.interface);
+        !attached.iter().all(known)
+    }
+
+    /// An attached interface, for the status.
+    pub(super) fn describe(
+        &mut self,
+        attached: &Attached,
+        now: Option<&Snapshot>,
+        home: &Path,
+    ) -> status::Interface {
+        let name = &attached.interface;
+        let there = match dataplane::holds(home, name).known() {
+            Some(there) => {
+                self.attached.insert(name.clone(), there);
+                Some(there)
+            }
+            None => self.attached.get(name).copied(),
+        };
+        let features = self.features.get(name).cloned();
+        let features = features.or_else(|| now?.features(name));
+        let known = features.unwrap_or_else(|| Features {
+            name: name.clone(),
+            ..Features::default()
+        });
+        status::Interface {
+            attached: there,
+            runs: self.runs.of(name).known(),
+            driver_drops: self.dropped.get(name).copied(),
+            ..status::Interface::of(&known, attached.native, attached.why_generic.as_ref())
+        }
+    }
+
+    /// Packets that drivers dropped beyond what the programs told them to.
+    pub(super) fn unexplained_drops(&self) -> u64 {
+        self.drops.beyond()
+    }
+}
+
+impl Daemon {
+    pub(super) fn conditions(&self) -> MutexGuard<'_, Conditions> {
+        self.conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_at_interfaces(&self) -> anyhow::Result<()> {
+        let snapshot = Snapshot::take().context("ask for the interfaces")?;
+        let config = self.config();
+        let attached = self.plane().attached().to_vec();
+        for attached in &attached {
+            let Some(features) = snapshot.features(&attached.interface) else {
+                continue;
+            };
+            let before = self
+                .conditions()
+                .features
+                .insert(features.name.clone(), features.clone());
+            let changed = before.is_some_and(|it| it.asked() != features.asked());
+            if changed && attached.native {
+                self.judge_again(&features)?;
+            }
+        }
+        self.judge_steering(&config, &snapshot)?;
+        self.count(&snapshot, &attached)?;
+        self.judge_running(&config, &attached)
+    }
+
+    fn judge_again(&self, features: &Features) -> anyhow::Result<()> {
+        tracing::info!(
+            interface = features.name,
+            mtu = features.mtu,
+            "the interface changed: its driver is asked again"
+        );
+        let load = self.plane().twin();
+        let twin = load()?;
+        self.plane().judge_again(features, twin)?;
+        self.conditions().runs.forget(&features.name);
+        Ok(())
+    }
+
+    fn judge_steering(&self, config: &Config, now: &Snapshot) -> anyhow::Result<()> {
+        let mut plane = self.plane();
+        let decision = start::steering(config, &plane, now);
+        if plane.steering() == Some(&decision) {
+            return Ok(());
+        }
+        start::put_steering(config, &mut plane, decision)
+    }
+
+    fn count(&self, snapshot: &Snapshot, attached: &[Attached]) -> anyhow::Result<()> {
+        let totals = || -> anyhow::Result<Totals> { Ok(counters::totals(&self.plane().maps)?) };
+        let before = totals()?;
+        let mut seen = BTreeMap::new();
+        let mut dropped = BTreeMap::new();
+        // What the interfaces took in was asked for before.
+        for attached in attached {
+            let name = &attached.interface;
+            let Some(link) = snapshot.link(name) else {
+                continue;
+            };
+            let counters = snapshot.counters(name).unwrap_or_default();
+            let (ran, every) = runs::ran(&counters);
+            dropped.extend(runs::dropped(&counters).map(|drops| (name.clone(), drops)));
+            let entry = runs::Seen {
+                generic: !attached.native,
+                received: link.received,
+                ran,
+                every,
+            };
+            seen.insert(name.clone(), entry);
+        }
+        let after = totals()?;
+        let mut conditions = self.conditions();
+        let sample = runs::Sample {
+            before: before.packets,
+            interfaces: seen,
+            after: after.packets,
+        };
+        conditions.runs.learn(drive::now(), &sample);
+        conditions.drops.learn(&drops::Sample {
+            before: before.drops,
+            drivers: dropped.clone(),
+            after: after.drops,
+        });
+        conditions.dropped = dropped;
+        Ok(())
+    }
+
+    /// Closes the gates when a driver does not run its program, and has the kernel run it instead where that is allowed.
+    fn judge_running(&self, config: &Config, attached: &[Attached]) -> anyhow::Result<()> {
+        let mut blind = Vec::new();
+        for attached in attached.iter().filter(|it| it.native) {
+            if let Runs::No { packets } = self.conditions().runs.of(&attached.interface) {
+                blind.push((attached.interface.clone(), packets));
+            }
+        }
+        self.tell_gates(blind.is_empty());
+        if config.node.xdp != XdpMode::Auto {
+            return Ok(());
+        }
+        for (interface, packets) in &blind {
+            self.leave_driver(config, interface, *packets)?;
+        }
+        if !blind.is_empty() {
+            self.tell_gates(true);
+        }
+        Ok(())
+    }
+
+    fn tell_gates(&self, run: bool) {
+        let closed = !run;
+        if std::mem::replace(&mut self.conditions().closed, closed) == closed {
+            return;
+        }
+        if run {
+            tracing::info!("the attached programs meet the packets again");
+        } else {
+            tracing::error!("a driver does not run the attached program: nothing is announced");
+        }
+        self.announcer.programs_run(run);
+    }
+
+    fn leave_driver(&self, config: &Config, interface: &str, packets: u64) -> anyhow::Result<()> {
+        let features = self.conditions().features.get(interface).cloned();
+        let features = features.context("know the interface")?;
+        self.plane()
+            .fall_back(&features, Cause::Unseen { packets })?;
+        self.conditions().runs.forget(interface);
+        start::steer(config, &mut self.plane(), &Snapshot::take()?)
+    }
+}

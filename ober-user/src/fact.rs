@@ -1,0 +1,168 @@
+//! A fact about this machine has three values: yes, no, and "could not ask". A process without a free descriptor, or a
+//! kernel without memory, cannot ask; that says nothing of what it would have asked about, so the last answer stands.
+
+use std::io;
+
+/// The answer to a question that is asked again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    Yes,
+    No,
+    /// The question could not be asked, and why.
+    Unasked(String),
+}
+
+impl Fact {
+    /// An error other than a shortage is the answer "no": what was asked about is not there, or not what it was.
+    pub fn of(answer: io::Result<bool>) -> Self {
+        match answer {
+            Ok(answer) => answer.into(),
+            Err(error) if is_shortage(&error) => Self::Unasked(error.to_string()),
+            Err(_) => Self::No,
+        }
+    }
+
+    /// Both. One "no" is enough to know, whatever the other is.
+    #[must_use]
+    pub fn and(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Yes => other(),
+            Self::No => Self::No,
+            Self::Unasked(why) => match other() {
+                Self::No => Self::No,
+                Self::Yes | Self::Unasked(_) => Self::Unasked(why),
+            },
+        }
+    }
+
+    pub fn known(&self) -> Option<bool> {
+        match self {
+            Self::Yes => Some(true),
+            Self::No => Some(false),
+            Self::Unasked(_) => None,
+        }
+    }
+}
+
+impl From<bool> for Fact {
+    fn from(answer: bool) -> Self {
+        if answer { Self::Yes } else { Self::No }
+    }
+}
+
+/// Does this process, or the kernel, lack what it takes to ask?
+pub fn is_shortage(error: &io::Error) -> bool {
+    const SHORT: [i32; 5] = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOBUFS,
+        libc::EINTR,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| SHORT.contains(&errno))
+}
+
+/// The last answer to one question. An error is logged when it can no longer be asked, and a line when it can again.
+#[derive(Debug)]
+pub struct Kept<T> {
+    what: &'static str,
+    last: Option<T>,
+    silent: bool,
+}
+
+impl<T: Clone> Kept<T> {
+    /// `what`: the question, for the log.
+    pub fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            last: None,
+            silent: false,
+        }
+    }
+
+    /// What holds after this answer; `None`: there was none yet. `Err`: why it could not be asked.
+    pub fn learn(&mut self, answer: Result<T, String>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                if std::mem::take(&mut self.silent) {
+                    tracing::info!(what = self.what, "it can be asked again");
+                }
+                self.last = Some(answer);
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.silent, true) {
+                    tracing::error!(
+                        what = self.what,
+                        why,
+                        "this could not be asked, so the last answer stands; raise the limit on open files of the \
+                         daemon, or see what uses them up (`ls /proc/PID/fd`)"
+                    );
+                }
+            }
+        }
+        self.last.clone()
+    }
+}
+
+impl Kept<bool> {
+    /// As [`Self::learn`]; what was never known is no.
+    pub fn holds(&mut self, fact: Fact) -> bool {
+        let answer = match fact {
+            Fact::Yes => Ok(true),
+            Fact::No => Ok(false),
+            Fact::Unasked(why) => Err(why),
+        };
+        self.learn(answer).unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(number: i32) -> Fact {
+        Fact::of(Err(io::Error::from_raw_os_error(number)))
+    }
+
+    #[test]
+    fn a_shortage_is_no_answer_and_any_other_error_is_no() {
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR] {
+            assert_eq!(errno(number).known(), None, "{number}");
+        }
+        for number in [libc::ENOENT, libc::EACCES, libc::EINVAL, libc::EIO] {
+            assert_eq!(errno(number).known(), Some(false), "{number}");
+        }
+        assert_eq!(
+            [Fact::of(Ok(true)), Fact::of(Ok(false))],
+            [Fact::Yes, Fact::No]
+        );
+    }
+
+    #[test]
+    fn of_two_facts_one_no_decides_and_one_unasked_leaves_both_unknown() {
+        let all = [Fact::Yes, Fact::No, Fact::Unasked("x".into())];
+        let known = all.each_ref().map(|one| {
+            all.each_ref()
+                .map(|other| one.clone().and(|| other.clone()).known())
+        });
+        let [yes, no, unknown] = [Some(true), Some(false), None];
+        assert_eq!(
+            known,
+            [[yes, no, unknown], [no, no, no], [unknown, no, unknown]]
+        );
+    }
+
+    #[test]
+    fn the_last_answer_stands_while_none_can_be_had_and_before_the_first_it_is_no() {
+        let mut kept = Kept::new("test");
+        let unasked = || Fact::Unasked("x".into());
+        assert!(!kept.holds(unasked()));
+        for last in [true, false] {
+            assert_eq!(kept.holds(last.into()), last);
+            assert_eq!(kept.holds(unasked()), last);
+            assert_eq!(kept.holds(unasked()), last);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What a gate shows of itself.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use super::{Gate, Order, Orders, Reason, Standing, State, Tally, Transition};
+
+impl Gate {
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When the state last changed.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Why it is in this state.
+    pub fn reason(&self) -> Reason {
+        match self.orders {
+            Orders { disabled: true, .. } => Reason::Ordered(Order::Disable),
+            Orders { file: true, .. } => Reason::File,
+            Orders { draining: true, .. } => Reason::Ordered(Order::Drain),
+            Orders { .. } => self.cause.clone(),
+        }
+    }
+
+    /// What was last asked for by [`Action::Stand`].
+    pub fn standing(&self) -> Standing {
+        self.told
+    }
+
+    /// Why the workers could not be asked in the last round, so that the one before it stands.
+    pub fn unasked(&self) -> Option<&str> {
+        self.unasked.as_deref()
+    }
+
+    /// What the last round came to.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Was there a verdict yet, good or bad?
+    pub fn settled(&self) -> bool {
+        self.settled
+    }
+
+    /// The last [`REMEMBERED`], oldest first.
+    pub fn history(&self) -> &VecDeque<Transition> {
+        &self.history
+    }
+
+    /// All transitions since the start by [`Reason::name`].
+    pub fn transitions(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+}

@@ -1,0 +1,93 @@
+//! What drivers drop where XDP runs, beyond what the programs told them to drop: frames that do not fit a buffer, packets
+//! that could not be sent on. On a node that is well there are none.
+
+use std::collections::BTreeMap;
+
+/// What was read at one time: first the programs' drops, then the drivers', then the programs' again, since packets go on
+/// meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    pub before: u64,
+    /// By interface; one whose driver does not count is not in it.
+    pub drivers: BTreeMap<String, u64>,
+    pub after: u64,
+}
+
+/// The account since it was begun.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    base: Option<Sample>,
+    /// Of the time before the account was begun anew.
+    settled: u64,
+    beyond: u64,
+}
+
+impl Account {
+    /// Learns a sample. Never counts too much: what may have been dropped by the programs was.
+    pub fn learn(&mut self, sample: &Sample) {
+        let Some(base) = self.base.as_ref().filter(|base| continues(base, sample)) else {
+            self.settled = self.beyond;
+            self.base = Some(sample.clone());
+            return;
+        };
+        let drivers = sample.drivers.iter().map(|(name, drops)| {
+            let before = base.drivers.get(name).copied().unwrap_or_default();
+            drops.saturating_sub(before)
+        });
+        let ours = sample.after.saturating_sub(base.before);
+        let beyond = drivers.fold(0, u64::saturating_add).saturating_sub(ours);
+        self.beyond = self.beyond.max(self.settled.saturating_add(beyond));
+    }
+
+    /// Packets that drivers dropped and no program told them to.
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+}
+
+/// The same interfaces, and nobody counts anew.
+fn continues(base: &Sample, sample: &Sample) -> bool {
+    let same = base.drivers.keys().eq(sample.drivers.keys());
+    let less = |(name, drops): (&String, &u64)| base.drivers.get(name).is_some_and(|it| it > drops);
+    same && sample.before >= base.before && !sample.drivers.iter().any(less)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(before: u64, drivers: &[(&str, u64)], after: u64) -> Sample {
+        let drivers = drivers
+            .iter()
+            .map(|(name, drops)| ((*name).to_owned(), *drops));
+        Sample {
+            before,
+            drivers: drivers.collect(),
+            after,
+        }
+    }
+
+    #[test]
+    fn drops_of_drivers_beyond_those_of_the_programs_are_counted_and_never_too_many() {
+        let mut account = Account::default();
+        for (sample, beyond) in [
+            // What was dropped before the account began is nobody's.
+            (sample(100, &[("a", 90), ("b", 40)], 100), 0),
+            (sample(110, &[("a", 95), ("b", 45)], 110), 0),
+            // Packets went on while it was read: some of these may be the programs'.
+            (sample(110, &[("a", 100), ("b", 45)], 115), 0),
+            (sample(115, &[("a", 129), ("b", 45)], 115), 29),
+            // The programs' own come in later than the drivers': what was counted stays counted.
+            (sample(120, &[("a", 129), ("b", 45)], 120), 29),
+            // One interface was made anew: a new account on top of the old.
+            (sample(130, &[("a", 3), ("b", 50)], 130), 29),
+            (sample(130, &[("a", 5), ("b", 50)], 130), 31),
+            (sample(130, &[("a", 5)], 130), 31),
+            (sample(0, &[("a", 5)], 0), 31),
+            (sample(0, &[("a", 6)], 0), 32),
+        ] {
+            account.learn(&sample);
+            assert_eq!(account.beyond(), beyond, "{sample:?}");
+        }
+    }
+}

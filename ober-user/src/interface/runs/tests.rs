@@ -1,0 +1,188 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn seen(received: u64) -> Seen {
+    Seen {
+        received,
+        ..Seen::default()
+    }
+}
+
+fn counts(received: u64, ran: u64) -> Seen {
+    Seen {
+        received,
+        ran: Some(ran),
+        every: true,
+        ..Seen::default()
+    }
+}
+
+/// Before and after a sample was read.
+type Counted = [u64; 2];
+
+/// A sample a second, each with what was counted before and after it was read; what is known of `in0` after the last.
+fn told(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
+    let began = Instant::now();
+    let mut watch = Watch::default();
+    for (second, (interfaces, [before, after])) in (0..).zip(samples) {
+        let interfaces = interfaces
+            .iter()
+            .map(|(name, seen)| ((*name).to_owned(), *seen));
+        let sample = Sample {
+            before: *before,
+            interfaces: interfaces.collect(),
+            after: *after,
+        };
+        watch.learn(began + SECOND * second, &sample);
+    }
+    watch.of("in0").known()
+}
+
+/// One interface; packets it took in and packets that were counted.
+fn alone(samples: &[(u64, u64)]) -> Option<bool> {
+    let seen = samples
+        .iter()
+        .map(|(received, _)| [("in0", seen(*received))]);
+    let seen: Vec<_> = seen.collect();
+    let counted = samples.iter().map(|(_, counted)| [*counted; 2]);
+    let samples: Vec<_> = seen.iter().map(|all| &all[..]).zip(counted).collect();
+    told(&samples)
+}
+
+/// `in0` and `in1`, second by second.
+fn beside(seconds: u32, second: impl Fn(u64) -> ([Seen; 2], Counted)) -> Option<bool> {
+    let all = (0..u64::from(seconds)).map(|number| {
+        let ([first, other], counted) = second(number);
+        ([("in0", first), ("in1", other)], counted)
+    });
+    let all: Vec<_> = all.collect();
+    let all: Vec<_> = all
+        .iter()
+        .map(|(seen, counted)| (&seen[..], *counted))
+        .collect();
+    told(&all)
+}
+
+#[test]
+fn packets_that_come_in_and_are_never_counted_prove_that_the_program_does_not_run() {
+    let blind: Vec<_> = (0..7).map(|second| (second * 40, 0)).collect();
+    assert_eq!(alone(&blind[..6]), None, "not proven yet");
+    assert_eq!(alone(&blind), Some(false));
+    let few: Vec<_> = (0..11).map(|second| (second * 10, 0)).collect();
+    assert_eq!(alone(&few), None, "60 packets are no proof");
+    assert_eq!(alone(&[(1000, 0); 60]), None, "no packets prove nothing");
+}
+
+#[test]
+fn one_packet_that_is_counted_proves_that_it_runs() {
+    assert_eq!(alone(&[(0, 5), (10, 6)]), Some(true));
+    let mut later: Vec<_> = (0..20).map(|second| (second * 40, 0)).collect();
+    later.push((800, 1));
+    assert_eq!(alone(&later), Some(true), "a driver that runs it again");
+    later.extend((1..8).map(|second| (800 + second * 40, 1)));
+    assert_eq!(alone(&later), Some(false), "and then no longer");
+}
+
+#[test]
+fn a_driver_that_tells_late_of_packets_is_not_taken_for_blind() {
+    // A burst of 1000 is counted at once, and told of three seconds later, when all is quiet.
+    let mut burst = vec![(0, 0), (0, 1000), (0, 1000), (0, 1000), (1000, 1000)];
+    burst.extend([(1000, 1000); 20]);
+    assert_eq!(alone(&burst), Some(true));
+    // The same before the first sample.
+    let mut first = vec![(0, 1000), (0, 1000), (0, 1000), (1000, 1000)];
+    first.extend([(1000, 1000); 20]);
+    assert_eq!(alone(&first), None);
+}
+
+#[test]
+fn counters_that_begin_anew_prove_nothing() {
+    assert_eq!(alone(&[(0, 100), (10, 0)]), None);
+    let made_anew: Vec<_> = [(5000, 0); 6].into_iter().chain([(0, 0); 6]).collect();
+    assert_eq!(alone(&made_anew), None);
+}
+
+#[test]
+fn what_the_kernel_runs_itself_is_never_taken_for_blind() {
+    let generic = |received| {
+        [(
+            "in0",
+            Seen {
+                generic: true,
+                ..seen(received)
+            },
+        )]
+    };
+    let all: Vec<_> = (0..20).map(|second| generic(second * 100)).collect();
+    let all: Vec<_> = all.iter().map(|it| (&it[..], [0, 0])).collect();
+    assert_eq!(told(&all), None);
+}
+
+#[test]
+fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
+    let runs = [
+        (&[("in0", counts(0, 0))][..], [0, 0]),
+        (&[("in0", counts(500, 500))], [0, 0]),
+    ];
+    assert_eq!(told(&runs), Some(true));
+}
+
+#[test]
+fn a_busy_interface_beside_it_does_not_hide_a_blind_one() {
+    // It counts for itself, and both go on while the counters are read.
+    let read = |n: u64| [n * 900, n * 900 + 30];
+    let silent = |n: u64| ([seen(n * 100), counts(n * 900, n * 900 + 15)], read(n));
+    assert_eq!(beside(10, silent), Some(false));
+    let own = |n: u64| ([counts(n * 100, 0), seen(n * 900)], read(n));
+    assert_eq!(beside(10, own), Some(false));
+}
+
+#[test]
+fn a_busy_interface_beside_it_does_not_make_one_that_runs_look_blind() {
+    let read = |n: u64| [n * 1000, n * 1000 + 30];
+    for other in [counts, |received, _| seen(received)] {
+        let runs = |n: u64| ([seen(n * 100), other(n * 900, n * 900 + 15)], read(n));
+        assert_ne!(beside(60, runs), Some(false));
+        // Hardly anything on it, all of it counted.
+        let quiet = |n: u64| ([seen(n * 10), other(n * 990, n * 990 + 15)], read(n));
+        assert_ne!(beside(60, quiet), Some(false));
+    }
+}
+
+fn counters(all: &[(&str, u64)]) -> Vec<(String, u64)> {
+    all.iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+#[test]
+fn drivers_count_what_xdp_did_under_many_names() {
+    let virtio = counters(&[
+        ("rx_queue_0_packets", 100),
+        ("rx_queue_0_xdp_packets", 60),
+        ("rx_queue_0_xdp_tx", 3),
+        ("rx_queue_0_xdp_drops", 7),
+        ("rx_queue_1_xdp_packets", 40),
+        ("rx_queue_1_xdp_drops", 2),
+        ("tx_queue_0_xdp_tx_drops", 5),
+    ]);
+    assert_eq!(
+        (ran(&virtio), dropped(&virtio)),
+        ((Some(100), true), Some(9))
+    );
+    let mlx5 = counters(&[
+        ("rx_xdp_drop", 9),
+        ("rx_xdp_redirect", 4),
+        ("rx0_xdp_drop", 5),
+        ("rx1_xdp_drop", 4),
+        ("tx_xdp_err", 8),
+    ]);
+    assert_eq!(dropped(&mlx5), Some(9));
+    let (some, every) = ran(&mlx5);
+    assert!(some.is_some() && !every);
+    let total = counters(&[("rx_xdp_drop", 9)]);
+    assert_eq!(dropped(&total), Some(9));
+    let none = counters(&[("rx_packets", 9)]);
+    assert_eq!((ran(&none), dropped(&none)), ((None, false), None));
+}

@@ -1,0 +1,215 @@
+//! One question to the kernel over netlink, answered before the call returns, and with the kernel's own words when it
+//! refuses (`NETLINK_EXT_ACK`): drivers explain themselves there.
+
+use std::{fmt, io};
+
+use rtnetlink::{
+    packet_core::{
+        NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE,
+        NLMSG_ERROR, NetlinkBuffer, NlasIterator,
+    },
+    sys::{Socket, SocketAddr, protocols},
+};
+
+/// Bytes of a message's header, which an error repeats.
+const HEADER: usize = 16;
+/// The attribute of an error that holds words.
+const WORDS: u16 = 1;
+
+/// Why the kernel did not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub errno: i32,
+    /// Of the kernel or the driver.
+    pub words: Option<String>,
+}
+
+impl Refusal {
+    pub fn io(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self {
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+            words: None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.io())?;
+        match &self.words {
+            Some(words) => write!(out, ": {words}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Route,
+    Generic,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Something is done, and nothing answered.
+    Done,
+    /// One answer.
+    One,
+    /// All there are.
+    All,
+}
+
+/// Sends one message of that type and returns the payloads of the answers.
+pub fn ask(family: Family, kind: u16, want: Want, payload: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    let protocol = match family {
+        Family::Route => protocols::NETLINK_ROUTE,
+        Family::Generic => protocols::NETLINK_GENERIC,
+    };
+    let socket = Socket::new(protocol)?;
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let more = match want {
+        Want::Done | Want::One => NLM_F_ACK,
+        Want::All => NLM_F_DUMP,
+    };
+    socket.send(&message(kind, NLM_F_REQUEST | more, payload), 0)?;
+    let mut answers = Vec::new();
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        if collect(&bytes, &mut answers)? {
+            return Ok(answers);
+        }
+    }
+}
+
+fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+    let length = HEADER + payload.len();
+    let mut bytes = vec![0; length];
+    let mut header = NetlinkBuffer::new(&mut bytes);
+    header.set_length(u32::try_from(length).unwrap_or(u32::MAX));
+    header.set_message_type(kind);
+    header.set_flags(flags);
+    header.set_sequence_number(1);
+    header.payload_mut().copy_from_slice(payload);
+    bytes
+}
+
+/// Takes the messages of one datagram. Returns whether that was the end.
+fn collect(mut bytes: &[u8], answers: &mut Vec<Vec<u8>>) -> Result<bool, Refusal> {
+    while !bytes.is_empty() {
+        let Ok(message) = NetlinkBuffer::new_checked(bytes) else {
+            return Err(io::Error::from_raw_os_error(libc::EBADMSG).into());
+        };
+        match message.message_type() {
+            NLMSG_ERROR => return verdict(message.flags(), message.payload()).map(|()| true),
+            NLMSG_DONE => return Ok(true),
+            _ => answers.push(message.payload().to_vec()),
+        }
+        let length = (message.length() as usize).next_multiple_of(4);
+        bytes = bytes.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// An error of number 0 is the acknowledgement.
+fn verdict(flags: u16, payload: &[u8]) -> Result<(), Refusal> {
+    let number = payload.first_chunk().copied().map(i32::from_ne_bytes);
+    let errno = number.unwrap_or(-libc::EBADMSG).saturating_neg();
+    if errno == 0 {
+        return Ok(());
+    }
+    let told = payload
+        .get(4 + HEADER..)
+        .filter(|_| flags & NLM_F_ACK_TLVS != 0);
+    // Without the cap the whole question is repeated before the words.
+    let told = told.filter(|_| flags & NLM_F_CAPPED != 0 || payload.len() == 4 + HEADER);
+    let words = told.and_then(|told| {
+        let mut attributes = NlasIterator::new(told).filter_map(Result::ok);
+        let found = attributes.find(|it| it.kind() == WORDS)?;
+        let text = String::from_utf8_lossy(found.value());
+        Some(text.trim_end_matches('\0').to_owned())
+    });
+    Err(Refusal { errno, words })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An error as the kernel sends it, with words where there are any.
+    fn refusal(errno: i32, words: &str) -> Vec<u8> {
+        let mut payload = (-errno).to_ne_bytes().to_vec();
+        payload.extend([0; HEADER]);
+        let mut flags = NLM_F_CAPPED;
+        if !words.is_empty() {
+            flags |= NLM_F_ACK_TLVS;
+            let text = [words.as_bytes(), b"\0"].concat();
+            payload.extend(u16::try_from(4 + text.len()).unwrap().to_ne_bytes());
+            payload.extend(WORDS.to_ne_bytes());
+            payload.extend(&text);
+            payload.resize(payload.len().next_multiple_of(4), 0);
+        }
+        message(NLMSG_ERROR, flags, &payload)
+    }
+
+    #[test]
+    fn answers_are_gathered_until_the_end_and_a_refusal_comes_with_the_kernels_words() {
+        let mut answers = Vec::new();
+        let some = [message(16, 0, b"first"), message(16, 0, b"second!!")];
+        let padded: Vec<u8> = some
+            .iter()
+            .flat_map(|one| {
+                let mut one = one.clone();
+                one.resize(one.len().next_multiple_of(4), 0);
+                one
+            })
+            .collect();
+        assert_eq!(collect(&padded, &mut answers), Ok(false));
+        assert_eq!(
+            collect(&message(NLMSG_DONE, 0, &[0; 4]), &mut answers),
+            Ok(true)
+        );
+        assert_eq!(answers, [b"first".to_vec(), b"second!!".to_vec()]);
+        assert_eq!(collect(&refusal(0, ""), &mut answers), Ok(true));
+        for words in ["", "virtio_net: MTU too large to enable XDP"] {
+            let told = Some(words.to_owned()).filter(|words| !words.is_empty());
+            let errno = libc::EINVAL;
+            assert_eq!(
+                collect(&refusal(errno, words), &mut answers),
+                Err(Refusal { errno, words: told })
+            );
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_asked_for_real_and_refuses_with_its_number() {
+        // `RTM_GETLINK` of an interface that is not there.
+        let mut header = [0; 16];
+        header[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
+        let refused = ask(Family::Route, 18, Want::One, &header);
+        assert_eq!(refused.map_err(|it| it.errno), Err(libc::ENODEV));
+        let all = ask(Family::Route, 18, Want::All, &[0; 16]);
+        assert!(!all.unwrap().is_empty(), "there is a loopback at least");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), flags: u16) {
+            collect(&bytes, &mut Vec::new()).unwrap_or_default();
+            verdict(flags, &bytes).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A driver, or the program of somebody else, says no.
+
+use ober_tests::{
+    lab::until,
+    stage::{Settings, Stage},
+    strange::{Strange, links},
+};
+
+use crate::{SOON, change, doctor, ethtool, get, interface, log, pins, refused, serving};
+
+fn stage(name: &str, xdp: &'static str) -> Stage {
+    let settings = Settings {
+        xdp,
+        ..Settings::default()
+    };
+    Stage::new(name, &settings).expect("build the stage")
+}
+
+#[test]
+fn another_program_on_the_interface_is_named_with_the_command_that_takes_it_off_and_nothing_falls_back()
+ {
+    for (ours, native, link) in [
+        ("auto", true, false),
+        ("auto", true, true),
+        ("auto", false, false),
+        ("auto", false, true),
+        ("native", true, true),
+        ("native", false, false),
+        ("generic", true, false),
+        ("generic", false, true),
+    ] {
+        let stage = stage("taken", ours);
+        let attached = stage.cluster.node.run(|| {
+            let strange = Strange::load()?;
+            if link {
+                return strange.by_link("in0", native).map(Some);
+            }
+            strange.by_netlink("in0", native).map(|()| None)
+        });
+        let held = attached.expect("enter the node").expect("attach it");
+        let said = refused(&stage);
+        let off = match (link, native) {
+            (true, _) => "bpftool link detach id ",
+            (false, true) => "ip link set in0 xdp off",
+            (false, false) => "ip link set in0 xdpgeneric off",
+        };
+        let case = format!("{ours} beside native={native} link={link}: {said}");
+        assert!(
+            said.contains("another program is attached (id ") && said.contains("`strange`"),
+            "{case}"
+        );
+        assert!(
+            said.contains(off) && !said.contains("falling back") && !said.contains("generic here"),
+            "{case}"
+        );
+        let advice = doctor(&stage, "interfaces", "in0");
+        assert!(advice["advice"].to_string().contains(off), "{advice:#}");
+        drop(held);
+    }
+}
+
+/// `in1` beside `in0`: the other end sends by two queues, and it receives by one.
+fn with_a_narrow_interface(name: &str, xdp: &'static str) -> Stage {
+    let stage = stage(name, xdp);
+    let lines = [
+        "link add in1 numrxqueues 2 numtxqueues 2 type veth peer name out1 numrxqueues 2 numtxqueues 2",
+        "link set in1 up",
+        "link set out1 up",
+    ];
+    stage.cluster.node.ip(&lines).expect("a second interface");
+    ethtool(&stage, "-L in1 rx 1 tx 1");
+    ethtool(&stage, "-L out1 rx 2 tx 2");
+    change(
+        &stage,
+        "interfaces = [\"in0\"]",
+        "interfaces = [\"in0\", \"in1\"]",
+    );
+    stage
+}
+
+#[test]
+fn native_xdp_that_is_refused_is_refused_in_the_drivers_words_with_what_would_help() {
+    let stage = with_a_narrow_interface("narrow-native", "native");
+    let said = refused(&stage);
+    for words in [
+        "attach XDP to in1 in its driver",
+        "veth",
+        "No space left on device",
+        "`ethtool -L in1 rx N`",
+        "node.xdp",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!pins(&stage).exists(), "nothing is left of a first start");
+}
+
+#[test]
+fn the_reason_why_xdp_is_generic_is_kept_and_told_and_the_driver_is_asked_again_by_a_reload() {
+    let mut stage = with_a_narrow_interface("narrow-auto", "auto");
+    stage.start().expect("it starts");
+    let narrow = interface(&stage, "in1");
+    assert!(!narrow.native && interface(&stage, "in0").native);
+    let why = narrow.why_generic.clone().expect("it says why");
+    assert!(why.reason.contains("No space left on device"), "{why:?}");
+    assert!(why.advice.contains("ethtool -L in1 rx N"), "{why:?}");
+    let found = doctor(&stage, "interfaces", "in1");
+    assert_eq!(found["verdict"], "warning", "{found:#}");
+    assert!(
+        found["advice"].to_string().contains("ethtool -L in1 rx N"),
+        "{found:#}"
+    );
+
+    // It is kept with the pin: a reload that comes to the same, and another daemon, tell the same.
+    stage.cli(&["reload"]).expect("reload");
+    assert_eq!(interface(&stage, "in1").why_generic, Some(why.clone()));
+    stage.kill().expect("kill the daemon");
+    let offline = stage
+        .status()
+        .expect("from the pins alone")
+        .data_plane
+        .interfaces;
+    let offline = offline
+        .into_iter()
+        .find(|it| it.name == "in1")
+        .expect("it is there");
+    assert_eq!((offline.native, offline.why_generic), (false, Some(why)));
+    stage.start().expect("start it again");
+    assert!(!interface(&stage, "in1").native);
+
+    // Mended where this node cannot see it, at the other end.
+    ethtool(&stage, "-L out1 rx 1 tx 1");
+    stage.cli(&["reload"]).expect("reload");
+    let mended = interface(&stage, "in1");
+    assert!(mended.native && mended.why_generic.is_none(), "{mended:?}");
+    assert_eq!(
+        links(&pins(&stage)).expect("pins"),
+        ["link_lookup", "link_xdp_native_in0", "link_xdp_native_in1"]
+    );
+    assert!(interface(&stage, "in0").native);
+}
+
+#[test]
+fn a_start_asks_a_driver_again_that_refused_an_earlier_one_and_one_that_takes_the_program_is_left_alone()
+ {
+    let mut stage = with_a_narrow_interface("narrow-start", "auto");
+    let before = stage.start().expect("it starts");
+    assert!(!interface(&stage, "in1").native);
+    stage.kill().expect("kill the daemon");
+    ethtool(&stage, "-L in1 rx 2 tx 2");
+    let after = stage.start().expect("start it again");
+    assert!(interface(&stage, "in1").native);
+    // Not a word of taking off where there was no need.
+    let said = log(&stage);
+    let taken_off = said
+        .lines()
+        .filter(|line| line.contains("taken off and attached anew"));
+    assert_eq!(
+        taken_off.filter(|line| line.contains("in0")).count(),
+        0,
+        "{said}"
+    );
+    assert_eq!(before.data_plane.programs, after.data_plane.programs);
+}
+
+#[test]
+fn a_program_that_somebody_puts_into_our_link_is_noticed_and_ours_is_put_back() {
+    let stage = serving("swapped", &Settings::default());
+    change(&stage, "sample = 1", "sample = 1\nreconcile = \"500ms\"");
+    stage.cli(&["reload"]).expect("reload");
+    let pin = pins(&stage).join("link_xdp_native_in0");
+    let before = stage.status().expect("status").reconcile.mended["program"];
+    Strange::load()
+        .and_then(|strange| strange.take_over(&pin))
+        .expect("exchange it");
+    until("our program in its place", SOON, || {
+        let status = stage.status()?;
+        let mended = status.reconcile.mended["program"] > before;
+        Ok((mended && status.data_plane.interfaces[0].attached == Some(true)).then_some(()))
+    })
+    .expect("it is put back");
+    assert_eq!(get(&stage, &stage.secure(ober_tests::lab::VIP4)), Ok(()));
+}
