@@ -11,12 +11,13 @@ use crate::{
     access::Change,
     api::{Edit, How, Sync, Synced, Target},
     config::{
-        self, Config,
+        Config,
         discover::{Discover, Kind},
         url::Endpoint,
     },
     discover::{
-        ask::expand,
+        self, Found,
+        ask::expand_apart,
         merge::{Bounds, List, Merged, Said, merge},
         own::Own,
     },
@@ -64,10 +65,12 @@ impl Draft {
             own,
             ask,
         } = with;
-        let (config, sync) = (Arc::clone(config), sync.clone());
+        let edited = self.edited(config, sync)?;
+        let written = written(edited, config).await?;
+        let most = config.limits.servers;
         let read = {
-            let config = Arc::clone(&config);
-            apart(move || self.0.read(&config, &sync)).await??
+            let config = Arc::clone(config);
+            apart(move || self.0.read(&config, written)).await?
         };
         let names = read.names(ask);
         if !names.is_empty() {
@@ -76,8 +79,74 @@ impl Draft {
             resolve(names, &config.resolve, &slurm, answers).await;
         }
         let (own, answers) = (Arc::clone(own), answers.clone());
-        apart(move || read.merge(&own, config.limits.servers, &answers)).await
+        apart(move || read.merge(&own, most, &answers)).await
     }
+
+    /// The backends of the configuration, with the edits applied. Names are to be forgotten where that was ordered of the
+    /// backend, and nowhere else.
+    fn edited(&self, config: &Config, sync: &Sync) -> Result<BTreeMap<String, Edited>, Error> {
+        let mut stored = self.0.stored.clone();
+        let mut orders = BTreeSet::new();
+        for edit in &sync.edits {
+            orders.extend(apply(&mut stored, edit)?);
+        }
+        stored.retain(|name, _| config.backends.contains_key(name));
+        let edited = stored.into_iter().map(|(name, mut stored)| {
+            let ordered = orders.contains(&name);
+            let names = std::mem::take(&mut stored.names);
+            let old = if ordered && sync.prune {
+                Names::new()
+            } else {
+                names
+            };
+            let edited = Edited {
+                stored,
+                old,
+                ordered,
+            };
+            (name, edited)
+        });
+        Ok(edited.collect())
+    }
+}
+
+/// A backend once it is as an operator wants it.
+struct Edited {
+    stored: Stored,
+    /// The names it had.
+    old: Names,
+    /// Somebody waits to be told whether it can be so.
+    ordered: bool,
+}
+
+/// A backend, and what its `servers` stand for or why that is not known.
+struct Written {
+    edited: Edited,
+    found: Result<Vec<Found>, discover::Error>,
+}
+
+/// Reads the `servers` of all backends, each on a thread of its own: a file that cannot be read, or that does not come, costs
+/// the backend that names it. An order that cannot be carried out is refused.
+async fn written(
+    edited: BTreeMap<String, Edited>,
+    config: &Config,
+) -> Result<BTreeMap<String, Written>, Error> {
+    let most = config.limits.servers;
+    let each = edited.into_iter().filter_map(|(name, edited)| {
+        let port = config.backends.get(&name)?.port;
+        let sources = edited.stored.sources.clone();
+        Some(async move {
+            match (expand_apart(sources, port, most).await, edited.ordered) {
+                (Err(source), true) => Err(Error::Sources {
+                    backend: name,
+                    source: Box::new(source),
+                }),
+                (found, _) => Ok((name, Written { edited, found })),
+            }
+        })
+    });
+    let each = futures_util::future::join_all(each).await;
+    each.into_iter().collect()
 }
 
 /// On a thread that nobody else waits for.
@@ -89,49 +158,50 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 /// The backends once their sources were read.
 struct Read {
     before: Backends,
-    /// What is to be kept of each, what its sources say, and the names it had.
-    backends: BTreeMap<String, (Stored, Vec<Said>, Names)>,
+    backends: BTreeMap<String, One>,
+}
+
+/// One of them.
+struct One {
+    /// What is to be kept of it.
+    stored: Stored,
+    /// What its sources say.
+    said: Vec<Said>,
+    /// The names it had.
+    old: Names,
+    /// Why it is not known what `servers` stands for.
+    unread: Option<String>,
 }
 
 impl Backends {
-    fn read(self, config: &Config, sync: &Sync) -> Result<Read, Error> {
-        let mut stored = self.stored.clone();
-        for edit in &sync.edits {
-            apply(&mut stored, edit)?;
-        }
-        let mut backends = BTreeMap::new();
-        for (name, mut stored) in stored {
-            let Some(written) = config.backends.get(&name) else {
-                continue;
-            };
-            let said = self.said(&name, &mut stored, written, config.limits.servers)?;
-            let old = if sync.prune {
-                Names::new()
-            } else {
-                std::mem::take(&mut stored.names)
-            };
-            backends.insert(name, (stored, said, old));
-        }
-        Ok(Read {
+    fn read(self, config: &Config, written: BTreeMap<String, Written>) -> Read {
+        let backends = written.into_iter().filter_map(|(name, written)| {
+            let discover = &config.backends.get(&name)?.discover;
+            let one = self.one(&name, written, discover);
+            Some((name, one))
+        });
+        let backends = backends.collect();
+        Read {
             before: self,
             backends,
-        })
+        }
     }
 
     /// What each source of a backend stands for; kept in `stored` for the next life.
-    fn said(
-        &self,
-        name: &str,
-        stored: &mut Stored,
-        written: &config::Backend,
-        most: usize,
-    ) -> Result<Vec<Said>, Error> {
-        let own = expand(&stored.sources, written.port, most).map_err(|source| Error::Sources {
-            backend: name.to_owned(),
-            source: Box::new(source),
-        })?;
+    fn one(&self, name: &str, written: Written, discover: &[Discover]) -> One {
+        let Written { edited, found } = written;
+        let Edited {
+            mut stored, old, ..
+        } = edited;
+        let unread = match found {
+            Ok(found) => {
+                stored.written = Some(Kept(found));
+                None
+            }
+            Err(error) => Some(stored.unread(&error)),
+        };
         let known = self.sources.get(name);
-        let answered = written.discover.iter().filter_map(|source| {
+        let answered = discover.iter().filter_map(|source| {
             let name = source.name();
             Some(Said {
                 near: is_near(source),
@@ -144,12 +214,18 @@ impl Backends {
         stored.discovered = kept
             .map(|said| (said.source.clone(), Kept(said.found.clone())))
             .collect();
+        let own = stored.written.clone().unwrap_or_default();
         let own = Said {
             source: WRITTEN.to_owned(),
             near: true,
-            found: own,
+            found: own.0,
         };
-        Ok(std::iter::once(own).chain(answered).collect())
+        One {
+            stored,
+            said: std::iter::once(own).chain(answered).collect(),
+            old,
+            unread,
+        }
     }
 
     fn difference(&self, backend: &str, servers: &[Server]) -> Synced {
@@ -203,8 +279,9 @@ fn names_of(said: &[Said]) -> BTreeSet<String> {
 
 impl Read {
     fn names(&self, ask: Ask) -> BTreeSet<String> {
-        let names = self.backends.values().flat_map(|(_, said, old)| {
-            let names = names_of(said).into_iter();
+        let names = self.backends.values().flat_map(|one| {
+            let (names, old) = (names_of(&one.said), &one.old);
+            let names = names.into_iter();
             names.filter(move |name| ask == Ask::All || !old.contains_key(name))
         });
         names.collect()
@@ -217,13 +294,23 @@ impl Read {
             stored: BTreeMap::new(),
             version: self.before.version,
         };
-        for (name, (mut stored, said, old)) in self.backends {
+        for (name, one) in self.backends {
+            let One {
+                mut stored,
+                said,
+                old,
+                unread,
+            } = one;
             let settled = answers.settle(&names_of(&said), &old);
             stored.names = settled.names;
             let before = self.before.servers().get(&name);
             let before = before.map_or(&[][..], Vec::as_slice);
             let bounds = Bounds { own, most };
-            let List { servers, left_out } = merge(&said, &stored.names, before, bounds);
+            let List {
+                servers,
+                mut left_out,
+            } = merge(&said, &stored.names, before, bounds);
+            left_out.extend(unread);
             let in_force = &mut ready.in_force;
             let servers = servers.into_iter().map(|Merged { server, sources }| {
                 in_force
@@ -247,9 +334,10 @@ impl Read {
     }
 }
 
-fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<(), Error> {
+/// Which backend was edited, if it was one.
+fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<Option<String>, Error> {
     let Target::Backend(name) = &edit.target else {
-        return Ok(());
+        return Ok(None);
     };
     let known = stored.keys().cloned().collect::<Vec<_>>().join(", ");
     let backend = stored.get_mut(name).ok_or_else(|| Error::Unknown {
@@ -274,5 +362,5 @@ fn apply(stored: &mut BTreeMap<String, Stored>, edit: &Edit) -> Result<(), Error
             });
         }
     }
-    Ok(())
+    Ok(Some(name.clone()))
 }

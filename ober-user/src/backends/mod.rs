@@ -4,9 +4,11 @@
 //! without any lock. What came of it ([`Ready`]) is put in force if the backends are still those it was made of.
 
 mod draft;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
@@ -53,9 +55,35 @@ struct Stored {
     configured: Vec<String>,
     sources: Vec<String>,
     names: Names,
+    /// What the sources stood for when all of them could be read; `None`: they never could.
+    #[serde(default)]
+    written: Option<Kept>,
     /// What each source of `discover` stood for last, by its name.
     #[serde(default)]
     discovered: BTreeMap<String, Kept>,
+}
+
+impl Stored {
+    /// With the servers of a configuration, which win when they are others than last time. What is known of names and
+    /// sources stays: a name that cannot be asked for now means what it meant.
+    fn configured(mut self, servers: &[String]) -> Self {
+        if self.configured != servers {
+            servers.clone_into(&mut self.configured);
+            servers.clone_into(&mut self.sources);
+        }
+        self
+    }
+
+    /// What is told when the sources cannot be read now.
+    fn unread(&self, error: &discover::Error) -> String {
+        let known = self.written.as_ref();
+        let goes_on = match known.map_or(0, |Kept(found)| found.len()) {
+            0 => "no server is known of them".to_owned(),
+            1 => "the server they stood for stays".to_owned(),
+            many => format!("the {many} servers they stood for stay"),
+        };
+        format!("{WRITTEN}: {error}; {goes_on}")
+    }
 }
 
 /// Servers as they are read back from disk: those that make no sense are none, and cost no other.
@@ -179,23 +207,15 @@ impl Backends {
                     read => read?,
                 },
             };
-            let fresh = || Stored {
-                configured: backend.servers.clone(),
-                sources: backend.servers.clone(),
-                ..Stored::default()
-            };
-            let mut known = kept
-                .as_ref()
-                .map(|stored| stored.discovered.clone())
-                .unwrap_or_default();
+            let stored = kept.unwrap_or_default().configured(&backend.servers);
+            let mut known = stored.discovered.clone();
             let discover = backend.discover.iter().map(|source| {
                 let name = source.name();
                 let kept = Source::kept(known.remove(&name).map(|Kept(found)| found));
                 (name, kept)
             });
             sources.insert(name.clone(), discover.collect());
-            let kept = kept.filter(|stored| stored.configured == backend.servers);
-            backends.insert(name.clone(), kept.unwrap_or_else(fresh));
+            backends.insert(name.clone(), stored);
         }
         Ok(Self {
             home,
@@ -366,10 +386,9 @@ impl Backends {
     fn complain(&self, new: &InForce) {
         for (backend, left_out) in &new.left_out {
             let known = self.in_force.left_out.get(backend);
-            for why in left_out {
-                if !known.is_some_and(|known| known.contains(why)) {
-                    tracing::warn!(backend, why, "a server is left out");
-                }
+            let known: HashSet<&String> = known.into_iter().flatten().collect();
+            for why in left_out.iter().filter(|why| !known.contains(why)) {
+                tracing::warn!(backend, why, "a server is left out");
             }
         }
     }

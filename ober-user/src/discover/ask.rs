@@ -18,7 +18,7 @@ use crate::{
     fetch::{self, Answer},
     file,
     hostlist::{Cap, Sources, Unread, disk::Disk, expand_servers, servers::Standing},
-    tls,
+    resolve, tls,
 };
 
 /// So long may an answer be: room for [`Limits::servers`] with long names, and little enough to be read at once.
@@ -72,7 +72,7 @@ impl Asker {
         let (port, most) = (self.source.port, self.most);
         match self.source.kind.clone() {
             Kind::Static(found) => Ok(found),
-            Kind::Hostlist(expressions) => apart(move || expand(&expressions, port, most)).await,
+            Kind::Hostlist(expressions) => expand_apart(expressions, port, most).await,
             Kind::Dns { name, ask } => Ok(dns::net::hosts(&name, &ask, port).await?),
             Kind::Srv { name, ask } => Ok(dns::net::service(&name, &ask).await?),
             Kind::Docker(docker) => {
@@ -157,9 +157,13 @@ async fn exec(program: &Program) -> Result<Vec<u8>, Error> {
 /// What to do about expressions that stand for too many servers.
 const RAISE: &str = "raise limits.servers if that is meant";
 
-/// The servers of hostlist expressions, names not yet resolved.
-pub fn expand(expressions: &[String], port: NonZeroU16, most: usize) -> Result<Vec<Found>, Error> {
-    expand_from(&mut Disk, expressions, port, most)
+/// The servers of hostlist expressions, names not yet resolved. Files are read on a thread that nothing else waits for.
+pub async fn expand_apart(
+    expressions: Vec<String>,
+    port: NonZeroU16,
+    most: usize,
+) -> Result<Vec<Found>, Error> {
+    apart(move || expand_from(&mut Disk, &expressions, port, most)).await
 }
 
 /// Would these expressions stand for servers? Files are not read.

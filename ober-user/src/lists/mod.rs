@@ -161,13 +161,15 @@ impl Keeper {
             let damaged = damaged.or(copied.map(|of| format!("it is that of list {of}")));
             let number = numbers.of.get(name).copied().unwrap_or_default();
             let kept = disk.kept.remove(name).filter(|_| damaged.is_none());
-            let kept = kept.filter(|stored| stored.configured == list.sources);
-            let fresh = Stored::configured(name, number, &list.sources);
-            let stored = kept.map_or(fresh, |stored| Stored {
-                name: Some(name.clone()),
-                number,
-                ..stored
-            });
+            let stored = match kept {
+                Some(stored) if stored.configured == list.sources => Stored {
+                    name: Some(name.clone()),
+                    number,
+                    ..stored
+                },
+                Some(stored) => stored.reconfigured(name, number, &list.sources),
+                None => Stored::configured(name, number, &list.sources),
+            };
             let list = List {
                 stored,
                 damaged,

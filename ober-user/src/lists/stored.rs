@@ -60,6 +60,16 @@ impl Stored {
         }
     }
 
+    /// The list once the configuration names other sources. What is known of names stays: one that cannot be asked for now
+    /// means what it meant.
+    pub(super) fn reconfigured(self, name: &str, number: u32, sources: &[String]) -> Self {
+        Self {
+            names: self.names,
+            unresolved: self.unresolved,
+            ..Self::configured(name, number, sources)
+        }
+    }
+
     /// What was put on the list.
     pub(super) fn sources(&self) -> Vec<String> {
         self.expressions(true)

@@ -75,6 +75,36 @@ fn a_name_that_resolves_no_more_is_told_and_keeps_its_addresses_unless_pruned() 
     acl(&stage, &["sync", "--refresh"]).says(0, &["3 on it"]);
 }
 
+#[test]
+fn a_name_that_is_still_in_the_configuration_keeps_its_addresses_whatever_changes_beside_it() {
+    let settings = Settings {
+        listed: vec!["web[1-2].test".into()],
+        ..Settings::default()
+    };
+    let mut stage = Stage::new("namesconf", &settings).expect("build the stage");
+    let both = format!("{} web1.test\n{} web2.test\n", client4(0), client4(1));
+    write(&stage, "hosts", both);
+    write(&stage, "resolv.conf", "nameserver 127.0.0.1\n");
+    let here = stage.cluster.lab.directory().to_owned();
+    let names = ["hosts", "resolv.conf"]
+        .map(|name| mounts::bind(&here.join(name), &Path::new("/etc").join(name)));
+    mounts::start(&mut stage, &names).expect("start with names of its own");
+    becomes(&stage, client4(0), true);
+    assert!(listed(&stage, client4(1)));
+    // The name service knows none of them any more, and the configuration names another client beside one of them.
+    write(&stage, "hosts", "127.0.0.1 localhost\n");
+    let config = fs::read_to_string(&stage.ober.config).expect("read");
+    let edited = config.replace("web[1-2].test", "web1.test,10.1.0.1");
+    assert_ne!(edited, config);
+    fs::write(&stage.ober.config, edited).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    becomes(&stage, "10.1.0.1".parse().expect("address"), true);
+    assert!(listed(&stage, client4(0)), "it is still written");
+    assert!(!listed(&stage, client4(1)), "it was taken away");
+    acl(&stage, &["sync", "--refresh"]).says(3, &["web1.test", "keeps its earlier addresses"]);
+    assert!(listed(&stage, client4(0)));
+}
+
 const QUICK: &str = "[resolve]\ninterval = \"1s\"\n";
 
 #[test]

@@ -1,0 +1,219 @@
+use std::{fs, path::PathBuf, sync::Arc};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    api::{Edit, How, Sync, Target},
+    config::Env,
+    discover::own::Own,
+    resolve::{Answer, Answers, Why},
+};
+
+/// A node whose backends are kept in a directory of the test.
+struct Node(TempDir);
+
+impl Node {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Each backend with its servers.
+    fn config(&self, backends: &[(&str, &[&str])]) -> Arc<Config> {
+        let mut text = format!(
+            "[node]\ninterfaces=['in0']\nstate={:?}\n[workers]\nhaproxy='/usr/sbin/haproxy'\ncount=1\n",
+            self.path("state")
+        );
+        for (name, servers) in backends {
+            text += &format!("[backends.{name}]\nservers={servers:?}\n");
+        }
+        let env = Env {
+            cpus: vec![0],
+            ..Env::default()
+        };
+        let config = Config::parse(&text, self.0.path(), &env);
+        Arc::new(config.unwrap_or_else(|error| panic!("{error}\n{text}")))
+    }
+
+    fn open(&self, backends: &[(&str, &[&str])]) -> (Arc<Config>, Backends) {
+        let config = self.config(backends);
+        let backends = Backends::open(&config).unwrap();
+        (config, backends)
+    }
+}
+
+/// What a change of these backends would put in force, when the names have these addresses and no server answers for `lost`.
+async fn ready(
+    (config, backends): (&Arc<Config>, &Backends),
+    sync: &Sync,
+    known: &[(&str, &str)],
+    lost: &[&str],
+) -> Result<Ready, Error> {
+    let known = known
+        .iter()
+        .map(|(name, address)| ((*name).to_owned(), Answer::all([address.parse().unwrap()])));
+    let lost = lost
+        .iter()
+        .map(|name| ((*name).to_owned(), Answer::failed(Why::Timeout)));
+    let answers: Answers = known.chain(lost).collect();
+    let with = With {
+        config,
+        sync,
+        own: &Arc::new(Own::default()),
+        ask: Ask::All,
+    };
+    backends.draft().ready(with, &answers).await
+}
+
+fn addresses(in_force: &InForce, backend: &str) -> Vec<String> {
+    let servers = in_force.servers[backend].iter();
+    servers.map(|server| server.addr.to_string()).collect()
+}
+
+fn replace(backend: &str, servers: &[&str]) -> Edit {
+    Edit {
+        target: Target::Backend(backend.to_owned()),
+        how: How::Replace,
+        sources: servers.iter().map(ToString::to_string).collect(),
+        stdin: None,
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_beside_it() {
+    let node = Node::new();
+    let nothing = Sync::default();
+    let (config, mut before) = node.open(&[("rgw", &["a.test:80", "b.test:80"])]);
+    let known = [("a.test", "10.0.0.1"), ("b.test", "10.0.0.2")];
+    let first = ready((&config, &before), &nothing, &known, &[])
+        .await
+        .unwrap();
+    before.follow(first);
+    let edited: [(&str, &[&str]); 1] = [("rgw", &["a.test:80", "10.0.0.9:80"])];
+    let config = node.config(&edited);
+    let reloaded = before.next(&config).unwrap();
+    let (_, restarted) = node.open(&edited);
+    for mut next in [reloaded, restarted] {
+        let lost = ["a.test", "b.test"];
+        let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+        assert_eq!(
+            addresses(&told.in_force, "rgw"),
+            ["10.0.0.1:80", "10.0.0.9:80"]
+        );
+        assert_eq!(told.synced[0].kept, ["a.test"]);
+        next.follow(told);
+        // A name that was taken away is forgotten.
+        let config = node.config(&[("rgw", &["b.test:80"])]);
+        let next = next.next(&config).unwrap();
+        let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+        assert_eq!(addresses(&told.in_force, "rgw"), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
+    let node = Node::new();
+    let backends: [(&str, &[&str]); 2] = [("edited", &["a.test:80"]), ("other", &["b.test:80"])];
+    let (config, mut before) = node.open(&backends);
+    let known = [("a.test", "10.0.0.1"), ("b.test", "10.0.0.2")];
+    let nothing = Sync::default();
+    let first = ready((&config, &before), &nothing, &known, &[])
+        .await
+        .unwrap();
+    before.follow(first);
+    let sync = Sync {
+        edits: vec![replace("edited", &["a.test:80", "10.0.0.9:80"])],
+        prune: true,
+        ..Sync::default()
+    };
+    let lost = ["a.test", "b.test"];
+    let told = ready((&config, &before), &sync, &[], &lost).await.unwrap();
+    assert_eq!(addresses(&told.in_force, "edited"), ["10.0.0.9:80"]);
+    assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
+    before.follow(told);
+    // What is kept of the other outlives a start.
+    let (config, next) = node.open(&backends);
+    let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+    assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_named_before() {
+    let node = Node::new();
+    let file = node.path("servers");
+    let at = format!("@{}", file.display());
+    let backends: [(&str, &[&str]); 2] = [("broken", &[&at]), ("whole", &["10.0.0.2:80"])];
+    let (config, mut before) = node.open(&backends);
+    let (nothing, at_first) = (Sync::default(), "no server is known of them");
+    // With the first start of all there is nothing to go on with, and the other serves.
+    let told = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
+    assert_eq!(addresses(&told.in_force, "broken"), [""; 0]);
+    assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
+    let [why] = &told.in_force.left_out["broken"][..] else {
+        panic!("{:?}", told.in_force.left_out);
+    };
+    assert!(
+        why.starts_with("servers: ") && why.contains(at_first),
+        "{why}"
+    );
+    assert!(why.contains(file.to_str().unwrap()), "{why}");
+    fs::write(&file, "10.0.0.1:80\n").unwrap();
+    let told = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
+    assert_eq!(addresses(&told.in_force, "broken"), ["10.0.0.1:80"]);
+    assert!(told.in_force.left_out.is_empty());
+    before.follow(told);
+    let more: [(&str, &[&str]); 2] = [("broken", &[&at, "10.0.0.7:80"]), backends[1]];
+    for text in [None, Some("10.0.0.[1-"), Some("10.0.0.1-20:80")] {
+        match text {
+            None => fs::remove_file(&file).unwrap(),
+            Some(text) => fs::write(&file, text).unwrap(),
+        }
+        // A refresh, a reload with another line, and a start.
+        let config = node.config(&more);
+        let (reloaded, restarted) = (before.next(&config).unwrap(), node.open(&backends).1);
+        for next in [&before, &reloaded, &restarted] {
+            let told = ready((&config, next), &nothing, &[], &[]).await.unwrap();
+            assert_eq!(addresses(&told.in_force, "broken"), ["10.0.0.1:80"]);
+            assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
+            let why = &told.in_force.left_out["broken"][0];
+            assert!(why.contains("the server they stood for stays"), "{why}");
+        }
+        // An operator who orders it is refused; one who orders something of the other backend is not.
+        let order = |backend, servers: &[&str]| Sync {
+            edits: vec![replace(backend, servers)],
+            ..Sync::default()
+        };
+        let refused = ready((&config, &before), &order("broken", &[&at]), &[], &[]).await;
+        let refused = refused.expect_err("refused").to_string();
+        assert!(
+            refused.starts_with("set the servers of backend broken: "),
+            "{refused}"
+        );
+        let other = order("whole", &["10.0.0.3:80"]);
+        let told = ready((&config, &before), &other, &[], &[]).await.unwrap();
+        assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.3:80"]);
+    }
+}
+
+#[test]
+fn ten_times_what_is_left_out_is_ten_times_the_work() {
+    let node = Node::new();
+    let (_, mut backends) = node.open(&[("rgw", &["10.0.0.1:80"])]);
+    let left_out = |count: usize| {
+        let left_out =
+            (0..count).map(|number| format!("10.0.0.1:{number} of x: it is the node's own"));
+        InForce {
+            left_out: [("rgw".to_owned(), left_out.collect())].into(),
+            ..InForce::default()
+        }
+    };
+    let backends = std::cell::RefCell::new(&mut backends);
+    crate::scale::linear([100, 1000], left_out, |in_force| {
+        backends.borrow_mut().in_force = Arc::new(in_force.clone());
+        backends.borrow().complain(in_force);
+    });
+}
