@@ -14,9 +14,10 @@ use std::{
 use tokio::{runtime, sync::watch, task::JoinHandle};
 
 use super::{
-    super::packet::{Advertisement, Vrid},
+    super::packet::{Advertisement, Coverage, Vrid},
+    Key,
     log::{Line, Log},
-    post::{Reject, Rejected, Senders},
+    post::{REMEMBERED, Reject, Rejected, Senders},
     sockets::{Datagram, GROUP4, GROUP6, LARGEST, Raw},
 };
 use crate::{
@@ -26,8 +27,6 @@ use crate::{
 
 /// Between two packets of strangers that are read.
 const PACE: Duration = Duration::from_millis(100);
-/// Senders of whom it is kept that something was said of them.
-const REMEMBERED: usize = 1024;
 
 /// Whose advertisements are wanted, and for which virtual routers.
 #[derive(Clone, Debug)]
@@ -76,7 +75,7 @@ impl Wanted {
     }
 
     /// May it send to us?
-    pub(super) fn allow(&self, datagram: &Datagram) -> Result<(), (Reject, String)> {
+    fn allow(&self, datagram: &Datagram) -> Result<(), (Reject, String)> {
         let Datagram { from, to, ttl, .. } = *datagram;
         if !self.routers.allow(from) {
             let why = "it is not on the list of routers (node.routers)".to_owned();
@@ -85,19 +84,31 @@ impl Wanted {
         self.senders.allow(from, to, ttl)
     }
 
-    /// Why the kernel dropped it; `Ok`: for a reason that holds no longer.
-    fn judge(&self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
+    /// What is advertised, and what `ours` knows of its virtual router; or why it is not taken.
+    pub(super) fn judge<T>(
+        &self,
+        datagram: &Datagram,
+        payload: &[u8],
+        ours: impl FnOnce(Key) -> Option<T>,
+    ) -> Result<(T, Advertisement, Coverage), (Reject, String)> {
         self.allow(datagram)?;
         let Datagram { from, to, .. } = *datagram;
         let decoded = Advertisement::decode(payload, from, to);
-        let (advertisement, _) = decoded.map_err(|error| (error.into(), error.to_string()))?;
-        if self.vrids.contains(&(from.is_ipv6(), advertisement.vrid)) {
-            return Ok(());
-        }
-        Err((
-            Reject::Vrid,
-            format!("VRID {} is none of ours", advertisement.vrid),
-        ))
+        let (advertisement, coverage) =
+            decoded.map_err(|error| (error.into(), error.to_string()))?;
+        let key = Key {
+            six: from.is_ipv6(),
+            vrid: advertisement.vrid,
+        };
+        let ours = ours(key)
+            .ok_or_else(|| (Reject::Vrid, format!("VRID {} is none of ours", key.vrid)))?;
+        Ok((ours, advertisement, coverage))
+    }
+
+    /// Why the kernel dropped it; `Ok`: for a reason that holds no longer.
+    fn dropped(&self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
+        let ours = |key: Key| self.vrids.contains(&(key.six, key.vrid)).then_some(());
+        self.judge(datagram, payload, ours).map(drop)
     }
 }
 
@@ -153,7 +164,7 @@ async fn strangers(
         };
         let payload = buffer.get(datagram.payload.clone()).unwrap_or_default();
         let wanted = Arc::clone(&wanted.borrow());
-        if let Err((reject, why)) = wanted.judge(&datagram, payload) {
+        if let Err((reject, why)) = wanted.dropped(&datagram, payload) {
             rejected.raise(reject);
             let from = datagram.from;
             if said.len() < REMEMBERED && said.insert((from, reject)) {

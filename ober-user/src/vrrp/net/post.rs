@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     super::{
         Event, Mac, neighbour,
-        packet::{Advertisement, Coverage, Malformed, Version},
+        packet::{Coverage, Malformed, Version},
     },
     Key,
     ears::{self, Naming, Wanted},
@@ -28,7 +28,7 @@ use super::{
 use crate::{realtime::Budget, routers::Routers};
 
 /// Senders of whom it is kept that something was said of them.
-const REMEMBERED: usize = 1024;
+pub(super) const REMEMBERED: usize = 1024;
 /// After a failure to receive.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -306,19 +306,10 @@ impl Desk {
     }
 
     fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
-        let Datagram { from, to, .. } = *datagram;
+        let from = datagram.from;
         // The kernel may have had no room for every sender.
-        self.wanted.allow(datagram)?;
-        let decoded = Advertisement::decode(payload, from, to);
-        let (advertisement, coverage) =
-            decoded.map_err(|error| (error.into(), error.to_string()))?;
-        let key = Key {
-            six: from.is_ipv6(),
-            vrid: advertisement.vrid,
-        };
-        let Some(member) = self.members.get(&key) else {
-            return Err((Reject::Vrid, format!("VRID {} is none of ours", key.vrid)));
-        };
+        let ours = |key| self.members.get(&key);
+        let (member, advertisement, coverage) = self.wanted.judge(datagram, payload, ours)?;
         if member.version != advertisement.version {
             let version = advertisement.version.number();
             let why = format!("version {version}, {} here", member.version.number());
