@@ -233,8 +233,8 @@ pub const VIP_WORDS: usize = 8;
 pub struct Node {
     /// Secret key of the flow hash, the same on all nodes of a cluster.
     pub key: [u64; 2],
-    /// The seed with which the services in force do not collide. Its lowest bit is the number of their table, so this
-    /// one word publishes another.
+    /// The seed with which the services in force do not collide. Its top bit is the number of their table
+    /// ([`service_table`](crate::flow::service_table)), so this one word publishes another.
     pub seed: u64,
     /// [`LAYOUT`] of whoever filled the maps.
     pub layout: u32,

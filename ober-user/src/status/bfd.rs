@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bfd::State;
 
-/// Dropped before anybody saw them: to the single-hop port with a TTL below 255, or to a socket whose queue was full.
+/// The kernel dropped these before the daemon could read them: from a sender that is no peer, with a TTL below what the
+/// peer's session takes, or to a socket whose queue was full.
 pub const KERNEL: &str = "kernel";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +15,8 @@ pub struct Bfd {
     /// Does the thread that sends and receives run ahead of ordinary work (`SCHED_FIFO`)?
     pub realtime: bool,
     pub sessions: Vec<Session>,
-    /// Packets that were for no session, by reason, and [`KERNEL`]; reasons that never happened are left out.
+    /// Packets that were for no session, by reason, and those of [`KERNEL`], which may have been for one; reasons that never
+    /// happened are left out.
     pub drops: BTreeMap<String, u64>,
 }
 

@@ -1,5 +1,6 @@
 //! The kernel half against the model: every packet must be counted in the one cell, and end in the one way, that the
-//! model says. Runs as root; attaches to nothing and sends nothing.
+//! model says. Its bytes are those of the frame, or of the first buffer where that holds the packet and the program need not
+//! ask for more ([`without_filling`]). Runs as root; attaches to nothing and sends nothing.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,8 +20,8 @@ use ober_tests::{
     packets::{Case, Stage, Tally, case, fuzz, rich_stage},
 };
 
-/// What may be counted instead of the whole frame: the first buffer, where it holds all of the IP packet and the shortest
-/// frame of Ethernet. What lies behind is no part of the packet.
+/// The bytes that may be counted instead of the whole frame's: those of the first buffer, where it holds all of the IP
+/// packet and is no shorter than the shortest frame of Ethernet. What lies in the buffers behind is no part of the packet.
 fn without_filling(case: &Case) -> Option<usize> {
     let (Reading::Flow { outer, .. }
     | Reading::LaterFragment { outer }

@@ -1,8 +1,9 @@
-//! Nothing follows from how a driver lays a frame out: whatever lies in the first buffer, the verdict, the one counter
-//! and the bytes are those of the whole frame.
+//! The verdict and the counter do not follow from how a driver lays a frame out: whatever lies in the first buffer, they are
+//! those of the whole frame. The bytes are those of the whole frame or, where the first buffer holds the packet, of that
+//! buffer: see `without_filling` of the parent.
 //!
-//! The kernel lets a test choose the first buffer since Linux 6.18; it is asked whether it does. On an older one these
-//! tests compare whole frames alone and say so.
+//! The kernel lets a test choose the first buffer since Linux 6.18; each test asks whether it does. On an older one these
+//! tests compare whole frames alone, and their output says that.
 
 use ober_tests::packets::{Case, Shape, case, fuzz, rich_stage};
 

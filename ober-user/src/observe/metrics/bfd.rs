@@ -119,7 +119,8 @@ fn drops(bfd: &Bfd) -> [Family; 2] {
         ),
         counter(
             "ober_bfd_strays",
-            "Packets that were for no session.",
+            "Packets that were for no session; reason kernel: dropped before the daemon read them, from a sender that is no \
+             peer, with too low a TTL, or because the queue of the socket was full.",
             strays.collect(),
         ),
     ]
