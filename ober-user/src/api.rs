@@ -156,7 +156,7 @@ pub const SHOWN: usize = 1000;
 /// Names of which not all is known, for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
-    /// As a hostlist; a very long one is cut.
+    /// As a hostlist; a very long one is cut, and says how many they are.
     pub names: String,
     pub count: usize,
     pub why: String,
@@ -191,7 +191,7 @@ impl Synced {
             let mut folded = fold(names);
             if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
                 folded.truncate(cut);
-                folded.push_str("...");
+                folded = format!("{folded}... ({count} names)");
             }
             Lacking {
                 names: folded,
@@ -321,6 +321,27 @@ mod tests {
                 "weka[001-049,051-100]: not found",
             ]
         );
+    }
+
+    #[test]
+    fn of_a_cut_hostlist_the_number_of_names_is_told() {
+        let odd = (0..1000).map(|number| (format!("n{}", number * 2), "not found".to_owned()));
+        let synced = Synced {
+            target: Target::List("web".into()),
+            change: Change::default(),
+            count: 0,
+            added: vec![],
+            removed: vec![],
+            unresolved: odd.collect(),
+            kept: vec![],
+            unkept: None,
+        };
+        let [lacking] = &synced.lacking()[..] else {
+            panic!("{:?}", synced.lacking());
+        };
+        let told = lacking.to_string();
+        assert!(told.starts_with("n[0,2,4,"), "{told}");
+        assert!(told.ends_with("... (1000 names): not found"), "{told}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct NodeAddrs {
     gap: Option<String>,
 }
 
-/// What `NodeAddr` says, or else `NodeHostname`.
+/// What `NodeAddr` says, or else `NodeHostname`, or else `NodeName`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeAddr {
     Addr(IpAddr),
@@ -227,11 +227,17 @@ impl Reader {
             let (_, value) = pairs.iter().find(|(k, _)| k.eq_ignore_ascii_case(key))?;
             Some((key, *value))
         });
-        let Some((key, addrs)) = wanted else {
-            return Ok(());
-        };
         let names = self.expand("NodeName", names);
         let names = names.map_err(|fault| (Vec::new(), fault))?;
+        let Some((key, addrs)) = wanted else {
+            // Slurm asks for these by the names they have, which is known even where another line cannot be read.
+            let told = names.into_iter().map(|name| {
+                let addr = NodeAddr::Name(name.clone());
+                (name, addr)
+            });
+            self.nodes.nodes.extend(told);
+            return Ok(());
+        };
         match self.addresses(key, addrs, names.len()) {
             Ok(addrs) => {
                 let told = names.into_iter().zip(addrs.into_iter().cycle());
@@ -369,11 +375,29 @@ mod tests {
             ("v6", addr("fd00::1")),
             ("h1", name("host1")),
             ("h2", name("host2")),
+            ("plain", name("plain")),
             ("both", addr("10.0.1.1")),
         ]
         .into_iter()
         .collect();
         assert_eq!(read(&[("slurm.conf", text)]), expected);
+    }
+
+    #[test]
+    fn a_node_without_an_address_is_asked_for_by_its_name_and_a_fault_in_its_line_is_told() {
+        let text = "NodeName=n[1-2] CPUs=4\nInclude gone.conf\nNodeName=n3 NodeAddr=10.0.0.300";
+        let nodes = read(&[("slurm.conf", text)]);
+        // The file that is gone cannot tell otherwise of a node that was told of.
+        assert_eq!(nodes.says("n2"), Says::Name("n2"));
+        for lost in ["n3", "n9"] {
+            assert!(matches!(nodes.says(lost), Says::Unknown(_)), "{nodes:?}");
+        }
+        let nodes = read(&[("slurm.conf", "NodeName=n[1-2\nNodeName=m1 CPUs=4")]);
+        assert_eq!(nodes.says("m1"), Says::Name("m1"));
+        let Says::Unknown(why) = nodes.says("n1") else {
+            panic!("{nodes:?}");
+        };
+        assert!(why.contains("slurm.conf, line 1: NodeName: "), "{why}");
     }
 
     #[test]

@@ -421,8 +421,11 @@ fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
 
 fn tell_unresolved(ready: &Ready) {
     for synced in &ready.synced {
-        for Lacking { names, why, .. } in synced.lacking() {
-            tracing::warn!(backend = ?synced.target, names, why, "servers do not resolve");
+        for Lacking {
+            names, count, why, ..
+        } in synced.lacking()
+        {
+            tracing::warn!(backend = ?synced.target, names, count, why, "servers do not resolve");
         }
     }
 }

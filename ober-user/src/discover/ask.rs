@@ -60,6 +60,10 @@ impl Asker {
             // The agent adds up to a sixteenth, so that not all ask again at once.
             limit += consul.wait + consul.wait / 16;
         }
+        let _turn = match self.source.kind {
+            Kind::Dns { .. } | Kind::Srv { .. } => resolve::turn().await,
+            _ => None,
+        };
         let answer = timeout(limit, self.answer()).await;
         let answer = answer.unwrap_or(Err(Error::Late(limit)));
         if answer.is_err() {

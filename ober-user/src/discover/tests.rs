@@ -5,13 +5,16 @@ use std::{
     net::SocketAddr,
     num::NonZeroU16,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{RData, Record, rdata},
+    rr::{Name, RData, Record, rdata},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -473,6 +476,51 @@ async fn what_does_not_fit_is_asked_for_over_tcp_and_tcp_may_be_asked_from_the_s
         ask(&dns("dns", server.await, "transport='tcp'")).await,
         Ok(vec!["10.0.0.3:80".into()])
     );
+}
+
+#[tokio::test]
+async fn no_name_server_is_asked_for_an_address_or_a_number() {
+    let (asked, target) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(Mutex::new(String::new())),
+    );
+    let (counted, named) = (Arc::clone(&asked), Arc::clone(&target));
+    let server = name_server(move |message, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let target = Name::from_ascii(&*named.lock().unwrap()).unwrap();
+        let name = message.queries[0].name().clone();
+        let data = RData::SRV(rdata::SRV::new(1, 1, 7480, target));
+        message.add_answer(Record::from_rdata(name, 60, data));
+        true
+    });
+    let server = server.await;
+    let literal = |name: &str| format!("kind='dns'\nlookup='{name}'\nnameserver='{server}'");
+    assert_eq!(
+        ask(&literal("10.0.0.1")).await,
+        Ok(vec!["10.0.0.1:80".into()])
+    );
+    fails(&literal("10.1"), "10.1 is a number, not a name").await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    for (number, name) in (1..).zip(["10.0.0.1.", "7.", "host.0x7f."]) {
+        target.lock().unwrap().clone_from(&name.to_owned());
+        fails(&dns("srv", server, ""), "not a name").await;
+        // The one question was that for the service.
+        assert_eq!(asked.load(Ordering::Relaxed), number, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_takes_its_turn_with_all_other_questions_and_its_time_limit_begins_with_it() {
+    let server = name_server(|message, _| {
+        address(message, 4);
+        true
+    });
+    let mut asker = asker(&dns("dns", server.await, ""));
+    let all = crate::resolve::every_turn().await;
+    let early = timeout(Duration::from_millis(600), asker.ask()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(all);
+    assert_eq!(told(&asker.ask().await.unwrap()), ["10.0.0.4:80"]);
 }
 
 /// What the engine tells, until it is silent for a while.

@@ -18,9 +18,9 @@ pub(crate) struct Conf {
     /// A name with so many dots is asked for as it is before it is looked for below the domains.
     dots: usize,
     /// Every question goes over TCP.
-    pub(super) tcp: bool,
+    pub(crate) tcp: bool,
     /// IPv6 addresses are not asked for.
-    pub(super) only_v4: bool,
+    pub(crate) only_v4: bool,
 }
 
 impl Conf {
@@ -50,15 +50,11 @@ impl Conf {
         }
         conf.search.truncate(MOST_DOMAINS);
         conf.servers.truncate(MOST_SERVERS);
-        conf
-    }
-
-    /// As glibc does where no name server is written: there may be one on this machine.
-    pub(super) fn or_here(mut self) -> Self {
-        if self.servers.is_empty() {
-            self.servers.push(([127, 0, 0, 1], 53).into());
+        if conf.servers.is_empty() {
+            // As glibc does where no name server is written: there may be one on this machine.
+            conf.servers.push(([127, 0, 0, 1], 53).into());
         }
-        self
+        conf
     }
 
     fn option(&mut self, word: &str) {
@@ -178,11 +174,9 @@ mod tests {
             SocketAddrV6::new("fe80::1".parse().unwrap(), 53, 0, 7).into(),
         ];
         assert_eq!(servers, expected);
-        assert_eq!(conf("").servers, []);
-        assert_eq!(
-            conf("").or_here().servers,
-            ["127.0.0.1:53".parse().unwrap()]
-        );
+        for none in ["", "search test", "nameserver x"] {
+            assert_eq!(conf(none).servers, ["127.0.0.1:53".parse().unwrap()]);
+        }
     }
 
     #[test]

@@ -14,7 +14,6 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    io,
     net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,7 +23,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use hickory_proto::rr::RecordType;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 
@@ -40,8 +39,10 @@ use crate::{
     slurm::{NodeAddrs, Says},
 };
 
-/// Names that are asked for at once, whoever wants to know them: each takes a socket a family and name server.
-static AT_ONCE: Semaphore = Semaphore::const_new(512);
+/// Names that are asked for at once, by lists, backends and their sources together: each takes a socket a family and name
+/// server.
+const MOST: u16 = 512;
+static AT_ONCE: Semaphore = Semaphore::const_new(MOST as usize);
 /// For the files that say how names are asked for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -209,26 +210,50 @@ pub async fn resolve_by(
 }
 
 async fn one(lookup: &impl Lookup, name: &str, limit: Duration, slurm: &NodeAddrs) -> Answer {
+    if let Some(known) = literal(name).and_then(Result::ok) {
+        return Answer::all([known]);
+    }
     let asked = match slurm.says(name) {
         Says::Addr(address) => return Answer::all([address]),
         Says::Name(other) => other,
         Says::Nothing => name,
         Says::Unknown(why) => return Answer::failed(Why::Other(why.to_owned())),
     };
-    if let Ok(address) = asked.parse::<IpAddr>() {
-        return Answer::all([address]);
+    match literal(asked) {
+        Some(Ok(address)) => return Answer::all([address]),
+        Some(Err(why)) => return Answer::failed(Why::Other(why.to_string())),
+        None => {}
     }
-    if ends_in_number(asked) {
-        let why = Miss::Number(asked.to_owned()).to_string();
-        return Answer::failed(Why::Other(why));
-    }
-    // Never closed. The limit begins with the question.
-    let _turn = AT_ONCE.acquire().await;
+    // The limit begins with the question.
+    let _turn = turn().await;
     lookup.lookup(asked, limit).await
+}
+
+/// A turn to ask name servers, kept until the answer is there. Time limits begin with it.
+pub(crate) async fn turn() -> Option<SemaphorePermit<'static>> {
+    // Never closed.
+    AT_ONCE.acquire().await.ok()
+}
+
+/// All of them: nothing else asks meanwhile.
+#[cfg(test)]
+pub(crate) async fn every_turn() -> SemaphorePermit<'static> {
+    AT_ONCE.acquire_many(MOST.into()).await.unwrap()
+}
+
+/// What is no name, so that no name server is asked for it: an address, or a number that is none.
+pub(crate) fn literal(name: &str) -> Option<Result<IpAddr, Miss>> {
+    if let Ok(address) = name.parse() {
+        return Some(Ok(address));
+    }
+    ends_in_number(name).then(|| Err(Miss::Number(name.to_owned())))
 }
 
 /// All addresses of one name, for what is asked over HTTP.
 pub async fn addresses(name: &str, limit: Duration) -> Result<Vec<IpAddr>, Why> {
+    if let Some(Ok(address)) = literal(name) {
+        return Ok(vec![address.to_canonical()]);
+    }
     let system = System::read().await;
     let answer = one(&system, name, limit, &NodeAddrs::default()).await;
     match answer.with(&[]) {
@@ -250,10 +275,6 @@ impl System {
     /// As its files say now. What cannot be read says nothing, as for the C library.
     pub async fn read() -> Self {
         let read = || {
-            let text = |path: &str, kind| {
-                let bytes = file::read(Path::new(path), kind).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).into_owned()
-            };
             let switch = text("/etc/nsswitch.conf", file::Kind::Note);
             let hosts = text("/etc/hosts", file::Kind::Configuration);
             let conf = text(RESOLV_CONF, file::Kind::Note);
@@ -265,7 +286,6 @@ impl System {
     }
 
     fn of(switch: &str, hosts: &str, conf: Conf) -> Self {
-        let conf = conf.or_here();
         Self {
             switch: Switch::read(switch),
             hosts: Hosts::read(hosts),
@@ -351,10 +371,16 @@ impl Lookup for System {
     }
 }
 
-/// The name servers of this machine.
-pub(crate) fn servers() -> io::Result<Vec<std::net::SocketAddr>> {
-    let text = file::text(Path::new(RESOLV_CONF), file::Kind::Note)?;
-    Ok(Conf::read(&text, "", interface).servers)
+/// How the DNS is asked on this machine. What cannot be read says nothing, as for the C library.
+pub(crate) async fn conf() -> Conf {
+    let read = file::away(PATIENCE, || text(RESOLV_CONF, file::Kind::Note)).await;
+    Conf::read(&read.unwrap_or_default(), "", interface)
 }
 
-pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// A file of this machine, as far as it can be read.
+fn text(path: &str, kind: file::Kind) -> String {
+    let bytes = file::read(Path::new(path), kind).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -4,7 +4,7 @@
 
 pub(super) mod net;
 
-use std::{io, net::IpAddr, num::NonZeroU16};
+use std::{net::IpAddr, num::NonZeroU16};
 
 use hickory_proto::{
     op::Message,
@@ -14,13 +14,11 @@ use hickory_proto::{
 use super::Found;
 use crate::{
     notation::Miss,
-    resolve::{RESOLV_CONF, dns},
+    resolve::{dns, literal},
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("find a name server in {}: {source}; write `nameserver`", RESOLV_CONF)]
-    System { source: io::Error },
     #[error(transparent)]
     Dns(#[from] Box<dns::Error>),
     #[error("a record names the server {name:?}: {source}")]
@@ -61,6 +59,18 @@ fn services(answer: &Message) -> Vec<Service> {
 }
 
 impl Service {
+    /// An address, or a number, is none: no name server is asked for it.
+    fn is_named(&self) -> Result<(), Error> {
+        let name = self.target.to_ascii();
+        let bare = name.strip_suffix('.').unwrap_or(&name);
+        let source = match literal(bare) {
+            None => return Ok(()),
+            Some(Ok(address)) => Miss::Address(address),
+            Some(Err(source)) => source,
+        };
+        Err(Error::Target { name, source })
+    }
+
     /// One server for each address. Of both families IPv4 alone, or the machine would count twice.
     fn at(&self, addresses: &[IpAddr]) -> Result<Vec<Found>, Error> {
         let name = self.target.to_ascii();
