@@ -29,7 +29,8 @@ impl Node {
             self.path("state")
         );
         for (name, servers) in backends {
-            text += &format!("[backends.{name}]\nservers={servers:?}\n");
+            let backend = format!("[backends.{name}]\nservers={servers:?}\n");
+            text.push_str(&backend);
         }
         let env = Env {
             cpus: vec![0],
