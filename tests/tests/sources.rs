@@ -239,7 +239,7 @@ fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
     for (server, why) in own.iter().zip([
         "`node.metrics`",
         "a listener of this node",
-        "a worker of this node|this machine itself",
+        "a worker of this node",
         "no address of one machine",
         "this machine itself",
         "another machine on every link",
