@@ -133,18 +133,18 @@ mod tests {
         assert_eq!(shared.get(async { u32::MAX }).await, BURST);
     }
 
+    /// Counts itself, after a while.
+    async fn slow(found: Arc<AtomicU32>) -> u32 {
+        sleep(Duration::from_millis(50)).await;
+        found.fetch_add(1, Ordering::SeqCst)
+    }
+
     #[tokio::test]
     async fn those_who_wait_for_an_answer_that_began_after_they_asked_have_it() {
         let (shared, found) = (Arc::new(Shared::default()), Arc::new(AtomicU32::new(0)));
         let ask = || {
             let (shared, found) = (Arc::clone(&shared), Arc::clone(&found));
-            async move {
-                let slow = async move {
-                    sleep(Duration::from_millis(50)).await;
-                    found.fetch_add(1, Ordering::SeqCst)
-                };
-                shared.get(slow).await
-            }
+            async move { shared.get(slow(found)).await }
         };
         let all: Vec<_> = (0..20).map(|_| tokio::spawn(ask())).collect();
         for one in all {
