@@ -128,7 +128,7 @@ pub struct Backends {
 pub struct InForce {
     pub servers: Servers,
     pub origins: Origins,
-    /// What was left out, and why, by backend.
+    /// What was left out, and why, by backend; or why `servers` of it could not be read.
     pub left_out: BTreeMap<String, Vec<String>>,
 }
 
@@ -388,7 +388,7 @@ impl Backends {
             let known = self.in_force.left_out.get(backend);
             let known: HashSet<&String> = known.into_iter().flatten().collect();
             for why in left_out.iter().filter(|why| !known.contains(why)) {
-                tracing::warn!(backend, why, "a server is left out");
+                tracing::warn!(backend, why, "left out of the servers");
             }
         }
     }

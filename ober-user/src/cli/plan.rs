@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     api::{Reply, Request, Text},
+    backends::InForce,
     config::{Config, Env, File, Whereabouts, Written},
-    haproxy::{self, Servers},
+    haproxy,
     plan::{Change, Facts, How, Plan, Side},
 };
 
@@ -163,11 +164,11 @@ async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let config: Config = written.config(&crate::config::base(&path), &Env::current()?)?;
     haproxy::rehearse(&config).await?;
-    let (keys, servers) = (written.keys(), Servers::new());
+    let (keys, in_force) = (written.keys(), InForce::default());
     let side = Side {
         config: &config,
         keys: &keys,
-        servers: &servers,
+        in_force: &in_force,
     };
     Ok(Plan::of(None, side, &Facts::default()))
 }

@@ -242,12 +242,12 @@ impl Daemon {
         let side = Side {
             config: &old,
             keys: &before,
-            servers: &was.in_force.servers,
+            in_force: &was.in_force,
         };
         let next = Side {
             config: &config,
             keys: &keys,
-            servers,
+            in_force: &ready.in_force,
         };
         let mut plan = Plan::of(Some(side), next, &facts);
         let (from, to) = plan::states(Some(&old), &config, &facts);

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     api::{Synced, Target},
+    backends::InForce,
     config::{Config, Difference, Keys, bgp::Bgp, vrrp::Vrrp},
-    haproxy::{Foreseen, Server, Servers},
+    haproxy::{Foreseen, Server},
 };
 
 /// Entries of a list that are named one by one.
@@ -78,7 +79,7 @@ impl How {
 pub struct Side<'s> {
     pub config: &'s Config,
     pub keys: &'s Keys,
-    pub servers: &'s Servers,
+    pub in_force: &'s InForce,
 }
 
 /// What only workers and lists know of a change.
@@ -298,11 +299,17 @@ fn entries(synced: &Synced) -> Vec<String> {
 
 fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut Written) -> Vec<Change> {
     let things = |side: Side<'_>| -> Things {
-        let servers = |name: &String| side.servers.get(name).into_iter().flatten();
+        let InForce {
+            servers, left_out, ..
+        } = side.in_force;
+        let lines = |name: &String| {
+            let servers = servers.get(name).into_iter().flatten().map(server);
+            let left_out = left_out.get(name).into_iter().flatten();
+            let left_out = left_out.map(|why| format!("left out: {why}"));
+            servers.chain(left_out).collect()
+        };
         let backends = side.config.backends.keys();
-        backends
-            .map(|name| (name.clone(), servers(name).map(server).collect()))
-            .collect()
+        backends.map(|name| (name.clone(), lines(name))).collect()
     };
     let from = old.map(things).unwrap_or_default();
     changes(&from, &things(new), |name| {

@@ -4,6 +4,7 @@ use proptest::{prelude::*, sample::subsequence};
 
 use super::*;
 use crate::{
+    backends::InForce,
     config::{Config, Env},
     haproxy::{Foreseen, Server, Servers},
 };
@@ -322,6 +323,19 @@ fn said(
     servers: [&Servers; 2],
     workers: Vec<(usize, Foreseen)>,
 ) -> Vec<String> {
+    let in_force = servers.map(|servers| InForce {
+        servers: servers.clone(),
+        ..InForce::default()
+    });
+    said_with(old, new, [&in_force[0], &in_force[1]], workers)
+}
+
+fn said_with(
+    old: &str,
+    new: &str,
+    in_force: [&InForce; 2],
+    workers: Vec<(usize, Foreseen)>,
+) -> Vec<String> {
     let written = |text: &str| crate::config::Written {
         main: crate::config::File {
             path: "/ober.toml".into(),
@@ -337,11 +351,11 @@ fn said(
     let side = |at: usize| Side {
         config: &configs[at],
         keys: &keys[at],
-        servers: servers[at],
+        in_force: in_force[at],
     };
     let facts = Facts {
         workers,
-        servers: servers[0] != servers[1],
+        servers: in_force[0] != in_force[1],
         ..Facts::default()
     };
     let plan = Plan::of(Some(side(0)), side(1), &facts);
@@ -368,6 +382,31 @@ fn said(
 fn servers(addresses: &[&str]) -> Servers {
     let server = |address: &&str| Server::new((*address).to_owned(), address.parse().unwrap());
     Servers::from([("rgw".to_owned(), addresses.iter().map(server).collect())])
+}
+
+#[test]
+fn a_plan_says_which_servers_are_left_out_though_those_that_serve_stay() {
+    let text = text(&["in0"], 1, &[]);
+    let whole = InForce {
+        servers: servers(&["10.0.0.1:80"]),
+        ..InForce::default()
+    };
+    let unread = InForce {
+        left_out: [("rgw".to_owned(), vec!["servers: read /x: gone".to_owned()])].into(),
+        ..whole.clone()
+    };
+    for (from, to, sign) in [(&whole, &unread, '+'), (&unread, &whole, '-')] {
+        assert_eq!(
+            said_with(&text, &text, [from, to], Vec::new()),
+            [format!(
+                "backend rgw changed: {sign} left out: servers: read /x: gone"
+            )]
+        );
+    }
+    assert_eq!(
+        said_with(&text, &text, [&unread, &unread], Vec::new()),
+        [""; 0]
+    );
 }
 
 #[test]

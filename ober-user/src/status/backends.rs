@@ -10,7 +10,7 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// The sources under `discover`.
     pub sources: Vec<Source>,
-    /// What sources named and is no server, each with the reason.
+    /// What sources named and is no server, each with the reason; and why `servers` could not be read.
     #[serde(default)]
     pub left_out: Vec<String>,
 }

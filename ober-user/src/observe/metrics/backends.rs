@@ -37,7 +37,7 @@ pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
         ),
         gauge(
             "ober_backend_servers_left_out",
-            "What sources named and is no server; `ober-user backends` says why.",
+            "What sources named and is no server, and `servers` that could not be read; `ober-user backends` says why.",
             backends
                 .iter()
                 .map(|(name, backend)| (one("backend", name), backend.left_out.len() as u64))
