@@ -9,8 +9,6 @@ const MOST: f64 = 12.0;
 /// The law is about the work: a machine that is busy with others is given other chances, which do not help work that
 /// grows by the square, as that takes a hundred times as long.
 const CHANCES: usize = 40;
-/// So often is each size measured before it is judged, and again with each chance.
-const TIMES: usize = 5;
 
 /// The time this thread has had a CPU.
 fn spent() -> Duration {
@@ -18,45 +16,29 @@ fn spent() -> Duration {
     Duration::from(time)
 }
 
-/// The least time that work on something took: others on the machine make it longer, never shorter.
-struct Least<'a, T> {
-    made: &'a T,
-    seconds: f64,
-}
-
-impl<'a, T> Least<'a, T> {
-    fn of(made: &'a T) -> Self {
-        Self {
-            made,
-            seconds: f64::INFINITY,
-        }
-    }
-
-    fn again(&mut self, work: &impl Fn(&T)) {
-        for _ in 0..TIMES {
-            let before = spent();
-            work(self.made);
-            let took = spent().saturating_sub(before).as_secs_f64();
-            self.seconds = self.seconds.min(took);
-        }
-    }
+fn cost<T>(made: &T, work: &impl Fn(&T)) -> f64 {
+    let once = || {
+        let before = spent();
+        work(made);
+        spent().saturating_sub(before).as_secs_f64()
+    };
+    (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
 }
 
 /// Makes something of each size, the next ten times the last, and holds the work on it to the law.
 pub(crate) fn linear<T>(sizes: [usize; 2], make: impl Fn(usize) -> T, work: impl Fn(&T)) {
     for size in sizes {
         let (small, large) = (make(size), make(size * 10));
-        let (mut few, mut many) = (Least::of(&small), Least::of(&large));
-        let mut ratio = f64::INFINITY;
-        let kept = (0..CHANCES).any(|_| {
-            few.again(&work);
-            many.again(&work);
-            ratio = many.seconds / few.seconds.max(1e-9);
+        let ratio = || cost(&large, &work) / cost(&small, &work).max(1e-9);
+        let ratios = (0..CHANCES).map(|_| ratio());
+        let mut least = f64::INFINITY;
+        let kept = ratios.into_iter().any(|ratio: f64| {
+            least = least.min(ratio);
             ratio <= MOST
         });
         assert!(
             kept,
-            "from {size} to {} it costs {ratio:.1} times as much",
+            "from {size} to {} it costs {least:.1} times as much",
             size * 10
         );
     }
