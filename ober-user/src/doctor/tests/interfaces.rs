@@ -76,7 +76,7 @@ fn driver(name: Option<&str>) -> interfaces::Facts {
 fn an_interface_must_be_there_without_a_program_of_others() {
     let absent = but(&interface(), |it| it.features = None);
     let mute = but(&absent, |it| {
-        it.attached = Fact::Unasked("Too many open files".into())
+        it.attached = Fact::Unasked("Too many open files".into());
     });
     let taken = |link| {
         but(&interface(), |it| {
