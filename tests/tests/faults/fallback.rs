@@ -22,7 +22,7 @@ fn configuration(status: Status) -> Configuration {
 }
 
 /// Starts while the configuration is another one; the good one is back on disk when it serves.
-fn start_with(stage: &mut Stage, fault: &Fault) -> Configuration {
+pub(crate) fn start_with(stage: &mut Stage, fault: &Fault) -> Configuration {
     let daemon = with(stage, fault, || {
         let mut command = stage.ober.ober(&["run"]).expect("ober-user");
         let mut daemon = stage

@@ -1,6 +1,6 @@
 //! A later start or a reload that fails while workers and programs run: they go on.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use nix::sys::signal::Signal;
 use ober_tests::{
@@ -10,8 +10,8 @@ use ober_tests::{
 };
 
 use crate::{
-    CONTENT, PATH, Refusal, everywhere, fault, first::refused_by_the_driver, pins, run, store,
-    with, workers,
+    CONTENT, Fault, PATH, Refusal, everywhere, fallback::start_with, fault,
+    first::refused_by_the_driver, pins, run, store, with, workers,
 };
 
 /// A daemon with an interface beside it that takes no native XDP.
@@ -35,7 +35,7 @@ fn serving(name: &str, extra: &str) -> Stage {
 /// What was in force before is not to be gone by: the start fails.
 fn forget_history(stage: &Stage) {
     let history = stage.cluster.lab.directory().join("state/history");
-    std::fs::remove_dir_all(history).expect("forget the history");
+    fs::remove_dir_all(history).expect("forget the history");
 }
 
 /// Every connection asks the filter and a worker.
@@ -157,9 +157,9 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
     let mut stage = Stage::new("mode", &settings).expect("build the stage");
     let bridge = ["link add br9 type bridge", "link set br9 up"];
     stage.cluster.node.ip(&bridge).expect("make a bridge");
-    let text = std::fs::read_to_string(&stage.ober.config).expect("read");
+    let text = fs::read_to_string(&stage.ober.config).expect("read");
     let text = text.replace("[\"in0\"]", "[\"in0\", \"br9\"]");
-    std::fs::write(&stage.ober.config, text).expect("write");
+    fs::write(&stage.ober.config, text).expect("write");
     stage.start().expect("start");
     stage.kill().expect("kill the daemon");
     forget_history(&stage);
@@ -176,4 +176,98 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
         assert!(link.contains("xdp"), "{link}");
     }
     stage.start().expect("and now it starts");
+}
+
+/// A list that its words on standard input made, for two faults that show when the lists are done: one has another list in its
+/// place, one has it with other sources.
+fn fed_from_standard_input(name: &str) -> (Stage, [Fault; 2]) {
+    let stage = serving(name, "");
+    let input = format!("{}\n{}\n", client4(1), client6(1));
+    let input = stage.cluster.lab.write("input", input).expect("write");
+    let mut sync = stage
+        .ober
+        .ober(&["acl", "sync", "--frontend-http", "-"])
+        .expect("ober-user");
+    sync.stdin(fs::File::open(input).expect("open"));
+    let output = stage.cluster.node.output(&mut sync).expect("sync");
+    assert!(output.status.success(), "{output:?}");
+    let late = || {
+        fault("vips = [", "vips = [\"192.0.2.99\", ", 1, &["in7"])
+            .and("vip_interface = \"lo\"", "vip_interface = \"in7\"")
+    };
+    let without = late()
+        .and("[lists.frontend-http]", "[lists.other]")
+        .and("access = \"frontend-http\"", "access = \"other\"");
+    let otherwise = late().and("sources = [", "sources = [\"10.9.9.9\", ");
+    (stage, [without, otherwise])
+}
+
+/// What the kernel holds, and what its list would be made of.
+fn whole(stage: &Stage) -> (serde_json::Value, Vec<String>) {
+    let shown = stage.cli(&["acl", "show", "--json"]).expect("show");
+    let mut shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    for list in shown.as_array_mut().into_iter().flatten() {
+        // When it was last read.
+        list.as_object_mut().map(|list| list.remove("synced"));
+    }
+    let home = stage.cluster.lab.directory().join("state/lists");
+    let entries = fs::read_dir(home).expect("lists").flatten();
+    let mut files: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    (shown, files)
+}
+
+fn nothing_of_the_list_is_lost(
+    stage: &Stage,
+    before: &(serde_json::Value, Vec<String>),
+    fault: &Fault,
+) {
+    let status = stage.status().expect("status");
+    let doubt = status.configuration.and_then(|it| it.doubt);
+    assert!(doubt.is_none(), "{fault}: {doubt:?}");
+    assert_eq!(whole(stage), *before, "{fault}");
+    let refreshed = stage.cli(&["acl", "sync", "--refresh"]).expect("refresh");
+    assert!(
+        refreshed.contains("0 added, 0 removed, 2 on it"),
+        "{fault}: {refreshed}"
+    );
+    assert_eq!(whole(stage), *before, "{fault}");
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_or_to_change() {
+    let (mut stage, faults) = fed_from_standard_input("start-list");
+    let before = whole(&stage);
+    for detach in [false, true] {
+        for fault in &faults {
+            stage.kill().expect("kill the daemon");
+            if detach {
+                stage.cli(&["detach"]).expect("detach");
+            }
+            let configuration = start_with(&mut stage, fault);
+            assert!(configuration.fallback.is_some(), "{fault}");
+            nothing_of_the_list_is_lost(&stage, &before, fault);
+        }
+    }
+}
+
+#[test]
+fn a_reload_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_or_to_change() {
+    let (stage, faults) = fed_from_standard_input("reload-list");
+    let before = whole(&stage);
+    for fault in &faults {
+        let refusal = with(&stage, fault, || {
+            Refusal::from(stage.try_cli(&["reload"]).expect("reload"))
+        });
+        refusal.says(fault.code, &fault.words);
+        nothing_of_the_list_is_lost(&stage, &before, fault);
+    }
+    // Done, it is gone, and so are its files.
+    let done = fault("[lists.frontend-http]", "[lists.other]", 0, &[])
+        .and("access = \"frontend-http\"", "access = \"other\"");
+    with(&stage, &done, || stage.cli(&["reload"]).expect("reload"));
+    let (_, files) = whole(&stage);
+    assert_eq!(files, ["other.entries", "other.json"]);
 }
