@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Daemon, InForce, fallback,
     files::Files,
-    hands::{self, Commit},
+    hands::{self, Commit, Filling},
     perform::{Failed, Hands as _, perform},
     start, told,
 };
@@ -314,7 +314,7 @@ impl Daemon {
             to: &change.config,
             was: &held.keeper,
             lists: &mut change.lists,
-            foreseen: Some(change.foreseen),
+            filling: Filling::Foreseen(change.foreseen),
             servers: &servers,
             withdrawn: std::collections::BTreeSet::new(),
             commit: Some(Commit {
@@ -331,6 +331,7 @@ impl Daemon {
                 from: &change.from,
                 to: &change.to,
                 doubt: change.doubt.as_ref(),
+                filled: matches!(hands.filling, Filling::Done),
             };
             return Err(self
                 .go_back(failed, way, &change.config, &change.lists, held)
@@ -339,6 +340,7 @@ impl Daemon {
         let report = hands.report;
         let program = &change.config.workers.haproxy;
         let haproxy = haproxy::version::probe(program).await.ok();
+        change.lists.sweep();
         *held.keeper = change.lists;
         *held.backends = change.backends;
         self.watch.follow(&change.config, held.backends.servers());
@@ -362,7 +364,8 @@ impl Daemon {
         let servers = held.backends.servers().clone();
         self.announcer.forget().await;
         let mut failures = Vec::new();
-        if let Err(error) = held.keeper.distrust() {
+        let recalls = way.filled || way.doubt.is_some();
+        if recalls && let Err(error) = held.keeper.distrust() {
             let error = anyhow::Error::from(error);
             failures.push(format!("read the lists in force: {error:#}"));
         }
@@ -373,7 +376,11 @@ impl Daemon {
             to: &old,
             was: lists,
             lists: &mut held.keeper,
-            foreseen: None,
+            filling: if recalls {
+                Filling::Recalled
+            } else {
+                Filling::Done
+            },
             servers: &servers,
             withdrawn: std::collections::BTreeSet::new(),
             commit: None,
@@ -383,6 +390,11 @@ impl Daemon {
             if let Err(error) = hands.act(&step).await {
                 failures.push(format!("{step}: {error:#}"));
             }
+        }
+        // What a list is made of may be another where its entries are the same, and no step goes back over it.
+        hands.fill().await;
+        if failures.is_empty() {
+            held.keeper.sweep_after(lists);
         }
         self.announcer.forget().await;
         self.doubt(failures, &way, error)
@@ -447,6 +459,8 @@ struct Way<'w> {
     to: &'w State,
     /// What was not known before it began.
     doubt: Option<&'w Doubt>,
+    /// Were the lists filled?
+    filled: bool,
 }
 
 impl Way<'_> {

@@ -147,7 +147,6 @@ impl Starting<'_> {
             let mut plane = steering::lock(&self.plane);
             start::put_services(self.config, &mut plane, &self.keeper, &pool.sockets())?;
         }
-        self.keeper.sweep()?;
         let settled = Arc::new(AtomicBool::new(false));
         let count = self.config.workers.cpus.len();
         steering::members(&self.members).admit(count);

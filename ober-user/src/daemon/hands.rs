@@ -1,6 +1,6 @@
 //! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, mem, net::IpAddr, path::Path};
 
 use super::{Daemon, files::Files, perform::Hands, start, steering};
 use crate::{
@@ -23,13 +23,22 @@ pub(super) struct Change<'c> {
     /// The lists of the services that are there: they alone know all of them.
     pub(super) was: &'c Keeper,
     pub(super) lists: &'c mut Keeper,
-    /// What resolving the lists came to; `None`: their names mean what they meant.
-    pub(super) foreseen: Option<lists::Foreseen>,
+    pub(super) filling: Filling,
     pub(super) servers: &'c Servers,
     pub(super) withdrawn: BTreeSet<IpAddr>,
     /// What is on disk at the end; `None`: there is nothing to commit.
     pub(super) commit: Option<Commit<'c>>,
     pub(super) report: Report,
+}
+
+/// Where the entries of the lists are to come from.
+pub(super) enum Filling {
+    /// From what resolving them came to.
+    Foreseen(lists::Foreseen),
+    /// From their sources, where names mean what they meant: the way back.
+    Recalled,
+    /// The lists have them.
+    Done,
 }
 
 /// What is written beside its place.
@@ -88,10 +97,12 @@ impl Hands for Change<'_> {
 }
 
 impl Change<'_> {
-    async fn fill(&mut self) {
-        let errors = match self.foreseen.take() {
-            Some(foreseen) => self.lists.put(foreseen),
-            None => self.lists.recall().await,
+    /// Once: whichever step comes first does it.
+    pub(super) async fn fill(&mut self) {
+        let errors = match mem::replace(&mut self.filling, Filling::Done) {
+            Filling::Foreseen(foreseen) => self.lists.put(foreseen),
+            Filling::Recalled => self.lists.recall().await,
+            Filling::Done => return,
         };
         for error in errors {
             tracing::warn!(%error, "refresh");
@@ -100,11 +111,8 @@ impl Change<'_> {
 
     async fn services(&mut self) -> anyhow::Result<()> {
         // Entries may stay while what makes them changes.
-        if self.foreseen.is_some() {
-            self.fill().await;
-        }
+        self.fill().await;
         self.daemon.put(self.to, self.lists, self.pool)?;
-        self.lists.sweep()?;
         let mut plane = self.daemon.plane();
         let both = reaching(self.to, self.from, plane.directory());
         start::attach(&both, &mut plane)

@@ -123,7 +123,9 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
     let mut parts = put_in_force(&config, key, &mut backends, ready).await?;
+    // Nothing fails any more: what another configuration would need is needed no longer.
     parts.pool.retire_strays();
+    parts.keeper.sweep();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
     let mut origin = Origin::of(Reason::Start);

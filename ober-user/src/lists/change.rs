@@ -134,7 +134,8 @@ impl Keeper {
         self.put(foreseen)
     }
 
-    /// Puts in force what was foreseen. What fails keeps what it had.
+    /// Puts in force what was foreseen. What fails keeps what it had. The texts that the lists read before stay until
+    /// [`Keeper::sweep`].
     pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
         let mut errors = foreseen.errors;
         for mut ready in foreseen.ready {
@@ -177,7 +178,13 @@ impl Keeper {
         if dry_run {
             return Ok(Some(ready.iter().map(|it| self.shown(it)).collect()));
         }
-        self.apply(ready).map(Some)
+        let synced = self.apply(ready)?;
+        for Synced { target, .. } in &synced {
+            if let Target::List(name) = target {
+                self.drop_texts(name);
+            }
+        }
+        Ok(Some(synced))
     }
 
     /// Applies the edits of lists, all or none, where nobody else changes them: when no daemon runs.
@@ -369,11 +376,6 @@ impl Keeper {
         } = change;
         if let Some(why) = &unkept {
             store::unkept(&self.file(&name), why);
-        }
-        for text in self.texts(&name).filter(|text| !stored.reads(text)) {
-            if let Err(error) = store::remove(&text) {
-                tracing::warn!(list = name, %error, "remove a text that the list no longer reads");
-            }
         }
         let list = List {
             count: synced.count,

@@ -218,26 +218,55 @@ impl Keeper {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Empties the lists that the configuration no longer has. Call it once no service names them.
-    pub fn sweep(&mut self) -> Result<(), Error> {
+    /// Empties the lists that the configuration no longer has, and removes their files and the texts of standard input that no
+    /// list reads any more. Call it when the change is whole: a way back needs all of them. What fails is tried again by the
+    /// next change or start.
+    pub fn sweep(&mut self) {
         for (name, number) in std::mem::take(&mut self.retired) {
             let emptied = access::replace(&mut self.maps_mut(), number, &Entries::default());
-            emptied.map_err(|source| Error::Apply {
-                list: name.clone(),
-                source,
-            })?;
+            if let Err(error) = emptied {
+                tracing::warn!(list = name, %error, "empty a list that the configuration no longer has");
+                self.retired.push((name, number));
+                continue;
+            }
             let texts = self.texts(&name).collect::<Vec<_>>();
-            for file in [self.file(&name), self.snapshot(&name)]
-                .into_iter()
-                .chain(texts)
-            {
+            let files = [self.file(&name), self.snapshot(&name)];
+            for file in files.into_iter().chain(texts) {
                 if let Err(error) = store::remove(&file) {
-                    // The next start comes by again.
-                    tracing::warn!(%error, "remove what was kept of a list that is gone");
+                    tracing::warn!(list = name, %error, "remove a file of a list that the configuration no longer has");
                 }
             }
         }
-        Ok(())
+        let names: Vec<String> = self.lists.keys().cloned().collect();
+        for name in &names {
+            self.drop_texts(name);
+        }
+    }
+
+    /// The same for the lists that `given_up`, the keeper of a change that went back, had beside these.
+    pub fn sweep_after(&mut self, given_up: &Self) {
+        let used = |number: u32| self.name(number).is_some();
+        let others = given_up.lists.iter();
+        let others = others
+            .filter(|(name, list)| !self.lists.contains_key(*name) && !used(list.stored.number));
+        let others: Vec<_> = others
+            .map(|(name, list)| (name.clone(), list.stored.number))
+            .collect();
+        self.retired.extend(others);
+        self.sweep();
+    }
+
+    /// Removes the texts of standard input that the list no longer reads, if what is on disk of it is what is in force.
+    fn drop_texts(&self, name: &str) {
+        let kept = |list: &&List| list.snapshot.is_some() && !list.unkept;
+        let Some(list) = self.lists.get(name).filter(kept) else {
+            return;
+        };
+        for text in self.texts(name).filter(|text| !list.stored.reads(text)) {
+            if let Err(error) = store::remove(&text) {
+                tracing::warn!(list = name, %error, "remove a text that the list no longer reads");
+            }
+        }
     }
 
     /// Compares every list with what is kept on disk, and makes the kernel hold that again; says which differed, and by

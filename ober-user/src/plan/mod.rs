@@ -48,7 +48,7 @@ pub enum Step {
     Lists {
         lists: BTreeSet<String>,
     },
-    /// The kernel gets all services, each with its list; lists that no service names any more are emptied.
+    /// The kernel gets all services, each with its list.
     Services,
     Detach {
         interfaces: BTreeSet<String>,
@@ -61,7 +61,7 @@ pub enum Step {
     },
     /// All VIPs get gates; a gate that is new opens on proof, and only then is its VIP announced.
     Guard,
-    /// The servers are kept, and everything goes by the new configuration.
+    /// The servers are kept, and everything goes by the new configuration. Lists that it does not have are emptied after it.
     Commit,
 }
 

@@ -178,28 +178,44 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
     stage.start().expect("and now it starts");
 }
 
-/// A list that its words on standard input made, for two faults that show when the lists are done: one has another list in its
-/// place, one has it with other sources.
-fn fed_from_standard_input(name: &str) -> (Stage, [Fault; 2]) {
+/// A list that its words on standard input made, for faults that show when the lists are done: one has another list in its
+/// place, one has it with other sources, and one with others that say the same.
+fn fed_from_standard_input(name: &str) -> (Stage, [Fault; 3]) {
     let stage = serving(name, "");
-    let input = format!("{}\n{}\n", client4(1), client6(1));
-    let input = stage.cluster.lab.write("input", input).expect("write");
+    let text = fs::read_to_string(&stage.ober.config).expect("read");
+    fs::write(&stage.ober.config, text.replace("frontend-http", "clients")).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    let (one, other) = (client4(1), client6(1));
+    let input = stage
+        .cluster
+        .lab
+        .write("input", format!("{one}\n{other}\n"));
     let mut sync = stage
         .ober
-        .ober(&["acl", "sync", "--frontend-http", "-"])
+        .ober(&["acl", "sync", "--list", "clients", "-"])
         .expect("ober-user");
-    sync.stdin(fs::File::open(input).expect("open"));
+    sync.stdin(fs::File::open(input.expect("write")).expect("open"));
     let output = stage.cluster.node.output(&mut sync).expect("sync");
     assert!(output.status.success(), "{output:?}");
     let late = || {
         fault("vips = [", "vips = [\"192.0.2.99\", ", 1, &["in7"])
             .and("vip_interface = \"lo\"", "vip_interface = \"in7\"")
     };
-    let without = late()
-        .and("[lists.frontend-http]", "[lists.other]")
-        .and("access = \"frontend-http\"", "access = \"other\"");
     let otherwise = late().and("sources = [", "sources = [\"10.9.9.9\", ");
-    (stage, [without, otherwise])
+    let the_same = format!("sources = [\"{one}\", \"{other}\"] # [");
+    let faults = [
+        done_without(late()),
+        otherwise,
+        late().and("sources = [", the_same),
+    ];
+    (stage, faults)
+}
+
+/// Another list takes its place.
+fn done_without(fault: Fault) -> Fault {
+    fault
+        .and("[lists.clients]", "[lists.other]")
+        .and("access = \"clients\"", "access = \"other\"")
 }
 
 /// What the kernel holds, and what its list would be made of.
@@ -265,9 +281,10 @@ fn a_reload_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_o
         nothing_of_the_list_is_lost(&stage, &before, fault);
     }
     // Done, it is gone, and so are its files.
-    let done = fault("[lists.frontend-http]", "[lists.other]", 0, &[])
-        .and("access = \"frontend-http\"", "access = \"other\"");
+    let done = done_without(fault("sample = 1", "sample = 2", 0, &[]));
     with(&stage, &done, || stage.cli(&["reload"]).expect("reload"));
     let (_, files) = whole(&stage);
-    assert_eq!(files, ["other.entries", "other.json"]);
+    let lists = ["frontend-http", "other", "routers"];
+    let left = lists.map(|list| [format!("{list}.entries"), format!("{list}.json")]);
+    assert_eq!(files, left.concat());
 }
