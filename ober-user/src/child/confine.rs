@@ -91,7 +91,7 @@ pub(super) struct Confined {
     pub(super) keeps: Capabilities,
     pub(super) limits: Vec<Limit>,
     pub(super) cpus: Option<CpuSet>,
-    /// Is it killed when this process ends, however that happens?
+    /// Is it killed when the thread that makes it ends, however that happens? [`super::tied`]
     pub(super) tied: bool,
 }
 
@@ -115,8 +115,7 @@ impl Confined {
         }
         self.hold()?;
         if self.tied {
-            // Last: the kernel forgets it when the account changes. It counts from the end of the thread that makes the child;
-            // those of the runtime end with the process.
+            // Last: the kernel forgets it when the account changes.
             set(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0)?;
         }
         Ok(())

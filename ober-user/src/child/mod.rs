@@ -13,6 +13,7 @@
 mod confine;
 pub mod output;
 pub mod process;
+mod tied;
 mod tree;
 
 use std::{
@@ -122,7 +123,7 @@ impl Child {
         self
     }
 
-    /// Ready to be started; its output is still to be said where to. What is tied ends with this process.
+    /// Ready to be started; its output is still to be said where to. What is tied ends with the thread that starts it: [`tied`].
     #[expect(clippy::disallowed_methods, reason = "this is the starter")]
     fn command(&self, tied: bool) -> io::Result<Command> {
         let mut command = Command::new(&self.program);

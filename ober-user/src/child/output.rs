@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     Child,
     process::{Exit, Process},
-    tree,
+    tied, tree,
 };
 
 /// Time for what was written just before the end.
@@ -56,23 +56,17 @@ impl Child {
     /// Runs it to its end. Dropped before that, it kills it. It may write so many bytes; of its standard error the last
     /// ones are kept.
     pub async fn output(&self, most: usize) -> Result<Ended, Error> {
-        let (mut child, process) = tree::start(self.whole, || {
-            let mut command = self.command(true)?;
-            let mut child = command
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            let process = super::hold(&mut child)?;
-            Ok((child, process))
-        })
-        .map_err(Error::Start)?;
-        let mut running = Running {
-            process: Some(process),
-            whole: self.whole,
-        };
+        let child = self.clone();
+        let made = tied::make(move || child.run()).await;
+        let (started, _tie) = made.map_err(Error::Start)?;
+        let Started {
+            mut running,
+            out,
+            errors,
+        } = started;
         let mut ended = std::pin::pin!(running.ended());
-        let mut out = Stream::of(child.stdout.take().map(OwnedFd::from)).map_err(Error::Read)?;
-        let mut errors = Stream::of(child.stderr.take().map(OwnedFd::from)).map_err(Error::Read)?;
+        let mut out = Stream::of(out).map_err(Error::Read)?;
+        let mut errors = Stream::of(errors).map_err(Error::Read)?;
         let mut exit = None;
         while exit.is_none() || out.open() || errors.open() {
             tokio::select! {
@@ -96,6 +90,33 @@ impl Child {
             errors: errors.text,
         })
     }
+
+    fn run(&self) -> io::Result<Started> {
+        let (mut child, process) = tree::start(self.whole, || {
+            let mut command = self.command(true)?;
+            let mut child = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            let process = super::hold(&mut child)?;
+            Ok((child, process))
+        })?;
+        Ok(Started {
+            running: Running {
+                process: Some(process),
+                whole: self.whole,
+            },
+            out: child.stdout.take().map(OwnedFd::from),
+            errors: child.stderr.take().map(OwnedFd::from),
+        })
+    }
+}
+
+/// A child, and the pipes by which it speaks.
+struct Started {
+    running: Running,
+    out: Option<OwnedFd>,
+    errors: Option<OwnedFd>,
 }
 
 /// A pipe and what came out of it.

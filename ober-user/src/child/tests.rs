@@ -230,3 +230,35 @@ async fn a_program_of_the_administrators_has_limits_and_a_worker_has_the_daemons
         own.limits["Max address space"]
     );
 }
+
+#[test]
+fn a_program_outlives_the_thread_of_the_runtime_that_asked_for_it() {
+    // Of the threads that wait for a disk, those of the runtime among them, one that is idle ends: after ten seconds, unless
+    // it is said otherwise.
+    let idle = Duration::from_millis(20);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_keep_alive(idle)
+        .enable_all()
+        .build()
+        .unwrap();
+    let nobody = Accounts::default().nobody();
+    let program = Child::of_administrator(&sleep(), &nobody).arguments(["1.5"]);
+    let ended = runtime.block_on(async {
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut output = Box::pin(async move { program.output(100).await });
+            let begun =
+                tokio::time::timeout(Duration::from_millis(300), async { (&mut output).await });
+            let begun = tokio::runtime::Handle::current().block_on(begun);
+            assert!(begun.is_err(), "it ended at once: {begun:?}");
+            (output, nix::unistd::gettid())
+        });
+        let (output, thread) = asked.await.unwrap();
+        let thread = format!("/proc/self/task/{thread}");
+        while Path::new(&thread).exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        output.await
+    });
+    assert_eq!(ended.unwrap().exit, process::Exit::Code(0));
+}

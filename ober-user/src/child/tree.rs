@@ -20,6 +20,7 @@ use nix::{
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, waitid},
     },
+    time::{ClockId, clock_gettime},
     unistd::{Pid as Number, getpid, getsid},
 };
 
@@ -38,11 +39,51 @@ struct Known {
     whole: bool,
 }
 
-/// Locked while a child is made, so that none is taken for left behind before it is known.
-static KNOWN: Mutex<BTreeMap<Pid, Known>> = Mutex::new(BTreeMap::new());
+/// The children that were started here, and those that are being made. Locked for a moment only: how long it takes until a
+/// child is the program depends on a file system.
+struct Table {
+    known: BTreeMap<Pid, Known>,
+    /// When making them began, in clock ticks since boot: a stranger that is younger may be one of them.
+    making: Vec<u64>,
+}
 
-fn known() -> MutexGuard<'static, BTreeMap<Pid, Known>> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    known: BTreeMap::new(),
+    making: Vec::new(),
+});
+
+fn table() -> MutexGuard<'static, Table> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child is being made.
+struct Making(u64);
+
+impl Making {
+    fn begin() -> io::Result<Self> {
+        let now = ticks()?;
+        table().making.push(now);
+        Ok(Self(now))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let making = &mut table().making;
+        if let Some(at) = making.iter().position(|began| *began == self.0) {
+            making.swap_remove(at);
+        }
+    }
+}
+
+/// Now, as `proc_pid_stat(5)` says when a process started.
+fn ticks() -> io::Result<u64> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+    // SAFETY: takes and returns plain numbers.
+    let each_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let each_second = u128::try_from(each_second).map_err(io::Error::other)?;
+    let ticks = now.as_nanos() * each_second / Duration::from_secs(1).as_nanos();
+    u64::try_from(ticks).map_err(io::Error::other)
 }
 
 /// Makes a child and knows it.
@@ -58,17 +99,18 @@ pub(super) fn start<T>(
             }
         });
     }
-    let mut known = known();
+    let making = Making::begin()?;
     let (made, process) = make()?;
     let started = process.started;
-    known.insert(process.pid, Known { started, whole });
+    table().known.insert(process.pid, Known { started, whole });
+    drop(making);
     Ok((made, process))
 }
 
 /// Does not wait: who sees the end of a worker has something more urgent to do than this, and the next sweep forgets too.
 pub(super) fn forget(pid: Pid) {
-    if let Ok(mut known) = KNOWN.try_lock() {
-        known.remove(&pid);
+    if let Ok(mut table) = TABLE.try_lock() {
+        table.known.remove(&pid);
     }
 }
 
@@ -89,7 +131,8 @@ pub(super) async fn sweep() {
 
 /// Hundreds of programs may run and end each second: more than their numbers is asked only when there is a stranger.
 fn left_now() -> Vec<Pid> {
-    let mut known = known();
+    let mut table = table();
+    let Table { known, making } = &mut *table;
     let children = children();
     known.retain(|pid, _| children.contains(pid));
     if known.len() == children.len() {
@@ -97,7 +140,7 @@ fn left_now() -> Vec<Pid> {
     }
     let stat = |pid: &Pid| Some((*pid, Stat::of(*pid).ok()?));
     let children: Vec<_> = children.iter().filter_map(stat).collect();
-    left(&children, &known, own_session())
+    left(&children, known, making, own_session())
 }
 
 /// Its number is its own until it is reaped.
@@ -111,13 +154,19 @@ fn end(pid: Number) {
     }
 }
 
-/// Which of these children nobody here started, and no program that still runs can have.
-fn left(children: &[(Pid, Stat)], known: &BTreeMap<Pid, Known>, own_session: i32) -> Vec<Pid> {
+/// Which of these children were not started here, and by no program that still runs, and are not just being made.
+fn left(
+    children: &[(Pid, Stat)],
+    known: &BTreeMap<Pid, Known>,
+    making: &[u64],
+    own_session: i32,
+) -> Vec<Pid> {
     let known = |pid: &Pid, stat: &Stat| known.get(pid).filter(|it| it.started == stat.started);
     let programs = children
         .iter()
         .filter(|(pid, stat)| !stat.over && known(pid, stat).is_some_and(|it| it.whole));
-    let oldest = programs.map(|(_, stat)| stat.started).min();
+    let programs = programs.map(|(_, stat)| stat.started);
+    let oldest = programs.chain(making.iter().copied()).min();
     let left = children.iter().filter(|(pid, stat)| {
         let may_be_of_one = oldest.is_some_and(|started| started <= stat.started);
         // A child in our own session was made by this process: whatever a program leaves has its session, or its own.
@@ -180,7 +229,7 @@ mod tests {
         (Pid(pid), stat)
     }
 
-    fn left_beside(stranger: (Pid, Stat), ours: &[Ours]) -> Vec<Pid> {
+    fn left_beside(stranger: (Pid, Stat), ours: &[Ours], making: &[u64]) -> Vec<Pid> {
         let children = ours
             .iter()
             .map(|&(pid, started, _, over)| child(pid, pid, started, over));
@@ -188,7 +237,7 @@ mod tests {
         let known = ours
             .iter()
             .map(|&(pid, started, whole, _)| (Pid(pid), Known { started, whole }));
-        left(&children, &known.collect(), OURS)
+        left(&children, &known.collect(), making, OURS)
     }
 
     #[test]
@@ -205,14 +254,14 @@ mod tests {
             (&[(10, 201, true, running)], true),
             (&[(10, 201, true, running), (11, 150, true, running)], false),
         ] {
-            let found = left_beside(child(40, 40, 200, false), ours);
+            let found = left_beside(child(40, 40, 200, false), ours, &[]);
             assert_eq!(found == [Pid(40)], left_behind, "{ours:?}");
         }
     }
 
     #[test]
     fn who_is_in_our_own_session_is_not_left_behind_and_who_has_the_number_of_one_that_ended_is() {
-        assert_eq!(left_beside(child(11, OURS, 100, false), &[]), []);
+        assert_eq!(left_beside(child(11, OURS, 100, false), &[], &[]), []);
         let children = [child(10, 10, 101, false)];
         let known = [(
             Pid(10),
@@ -222,7 +271,62 @@ mod tests {
             },
         )]
         .into();
-        assert_eq!(left(&children, &known, OURS), [Pid(10)]);
+        assert_eq!(left(&children, &known, &[], OURS), [Pid(10)]);
+    }
+
+    #[test]
+    fn who_began_since_a_child_is_being_made_may_be_that_child_and_is_left_alone() {
+        for (making, left_behind) in [
+            (&[][..], true),
+            (&[201], true),
+            (&[200], false),
+            (&[300, 199], false),
+        ] {
+            let found = left_beside(child(40, 40, 200, false), &[], making);
+            assert_eq!(found == [Pid(40)], left_behind, "{making:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_is_made_and_what_is_left_is_swept_while_another_waits_for_its_file_system() {
+        let (answer, waits) = std::sync::mpsc::channel::<()>();
+        let (begun, began) = tokio::sync::oneshot::channel();
+        let stuck = std::thread::spawn(move || {
+            let made = start(true, || {
+                begun.send(()).unwrap();
+                waits.recv().unwrap();
+                Err::<((), Process), _>(io::ErrorKind::TimedOut.into())
+            });
+            made.map(|((), process)| process.pid)
+        });
+        began.await.unwrap();
+        let made = start(true, || {
+            let child = SLEEP.args(["60"]).spawn()?;
+            let pid = Pid(i32::try_from(child.id()).map_err(io::Error::other)?);
+            Ok((child, Process::open(pid)?))
+        });
+        let (mut child, process) = made.unwrap();
+        sweep().await;
+        assert_eq!(table().known[&process.pid].started, process.started);
+        assert!(!table().making.is_empty());
+        answer.send(()).unwrap();
+        assert!(stuck.join().unwrap().is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_child_starts_no_earlier_than_its_making_by_the_clock_of_the_kernel() {
+        let before = ticks().unwrap();
+        let mut child = SLEEP.args(["60"]).spawn().unwrap();
+        let started = Stat::of(Pid(i32::try_from(child.id()).unwrap())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = ticks().unwrap();
+        assert!(
+            (before..=after).contains(&started.started),
+            "{before} {started:?} {after}"
+        );
     }
 
     #[test]
