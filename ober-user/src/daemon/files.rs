@@ -20,10 +20,12 @@ const OLD: &str = ".old";
 /// Files written beside their places.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// Copies of what is there come first.
-    pending: Vec<Pending>,
+    /// Of `config.d`. Copies of what is there come first.
+    more: Vec<Pending>,
     /// Files of `config.d` that are no part of the new configuration.
     gone: Vec<PathBuf>,
+    /// The main file, in place last: a node that loses power before it has the old one.
+    main: Vec<Pending>,
 }
 
 impl Files {
@@ -34,9 +36,9 @@ impl Files {
             None => file.path.clone(),
         };
         let mut files = Self::default();
-        files.replace(main, &written.main)?;
+        files.main = replace(main, &written.main)?;
         for file in &written.more {
-            files.replace(&place(file), file)?;
+            files.more.extend(replace(&place(file), file)?);
         }
         let kept: Vec<PathBuf> = written.more.iter().map(place).collect();
         let there = Written::replaced(main, written.main.clone())?.more;
@@ -45,57 +47,58 @@ impl Files {
         Ok(files)
     }
 
-    fn replace(&mut self, place: &Path, file: &File) -> anyhow::Result<()> {
-        // A link stays a link.
-        let place = &fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
-        let there = file::read(place, file::Kind::Configuration).ok();
-        if there.as_deref() == Some(file.text.as_bytes()) {
-            return Ok(());
-        }
-        let facts = fs::metadata(place).ok();
-        let mode = facts.as_ref().map_or(file.mode, MetadataExt::mode);
-        let owner = facts.map(|facts| (facts.uid(), facts.gid()));
-        let mut write = |path: &Path, bytes: &[u8], mode: u32| {
-            let mut pending = Pending::write(Kind::Configuration, path, bytes)?;
-            pending.belongs(mode & 0o777 | 0o600, owner)?;
-            pending.sync()?;
-            self.pending.push(pending);
-            anyhow::Ok(())
-        };
-        if let Some(there) = there {
-            write(&old(place), &there, mode)?;
-        }
-        // Never more readable than either: it may hold secrets.
-        write(place, file.text.as_bytes(), mode & file.mode)
-    }
-
     /// Puts them in place, with what was there kept beside.
     pub(super) fn place(self) -> anyhow::Result<Replaced> {
         let mut replaced = Replaced {
-            placed: Some(Batch::from(self.pending).place()?),
+            main: None,
             gone: Vec::new(),
+            more: Some(Batch::from(self.more).place()?),
         };
         for path in self.gone {
             let aside = Aside::put(path)?;
             replaced.gone.push(aside);
         }
+        replaced.main = Some(Batch::from(self.main).place()?);
         Ok(replaced)
     }
 }
 
-/// Files in their places. Dropped without [`Replaced::keep`] it puts back what was there.
+/// The file that is to be in this place and a copy of what is there, beside their places; none where it is there already.
+fn replace(place: &Path, file: &File) -> anyhow::Result<Vec<Pending>> {
+    // A link stays a link.
+    let place = &fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    let there = file::read(place, file::Kind::Configuration).ok();
+    if there.as_deref() == Some(file.text.as_bytes()) {
+        return Ok(Vec::new());
+    }
+    let facts = fs::metadata(place).ok();
+    let mode = facts.as_ref().map_or(file.mode, MetadataExt::mode);
+    let owner = facts.map(|facts| (facts.uid(), facts.gid()));
+    let write = |path: &Path, bytes: &[u8], mode: u32| {
+        let mut pending = Pending::write(Kind::Configuration, path, bytes)?;
+        pending.belongs(mode & 0o777 | 0o600, owner)?;
+        pending.sync()?;
+        anyhow::Ok(pending)
+    };
+    let copy = there.map(|there| write(&old(place), &there, mode));
+    // Never more readable than either: it may hold secrets.
+    let new = write(place, file.text.as_bytes(), mode & file.mode)?;
+    Ok(copy.transpose()?.into_iter().chain([new]).collect())
+}
+
+/// Files in their places. Dropped without [`Replaced::keep`] it puts back what was there, the last one first.
 #[derive(Debug)]
 pub(super) struct Replaced {
-    placed: Option<Placed>,
+    main: Option<Placed>,
     gone: Vec<Aside>,
+    more: Option<Placed>,
 }
 
 impl Replaced {
     pub(super) fn keep(mut self) {
-        if let Some(placed) = self.placed.take() {
-            placed.keep();
-        }
+        self.more.take().into_iter().for_each(Placed::keep);
         self.gone.drain(..).for_each(Aside::keep);
+        self.main.take().into_iter().for_each(Placed::keep);
     }
 }
 
@@ -138,6 +141,8 @@ fn old(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
     use super::*;
 
@@ -192,6 +197,32 @@ mod tests {
                 .flatten()
                 .all(|entry| { !entry.file_name().to_string_lossy().ends_with(".new") })
         );
+    }
+
+    #[test]
+    fn the_main_file_comes_last_when_all_others_have_come_and_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("config.d")).unwrap();
+        for name in ["ober.toml", "config.d/1.toml", "config.d/2.toml"] {
+            fs::write(at(name), "old").unwrap();
+        }
+        let written = Written {
+            main: file(at("ober.toml"), "new", 0o600),
+            more: vec![file(at("config.d/2.toml"), "new", 0o600)],
+        };
+        let files = Files::prepare(&at("ober.toml"), &written).unwrap();
+        let seen = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        for directory in [home.path(), &at("config.d")] {
+            let moves = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM;
+            seen.add_watch(directory, moves).unwrap();
+        }
+        files.place().unwrap().keep();
+        let names = seen.read_events().unwrap().into_iter();
+        let names = names.filter_map(|event| event.name?.into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+        names.dedup();
+        assert_eq!(names, ["2.toml", "1.toml", "ober.toml"]);
     }
 
     #[test]
