@@ -71,8 +71,27 @@ pub(super) fn holds(wanted: Capabilities) -> bool {
     effective().is_some_and(|held| held & wanted.0 == wanted.0)
 }
 
-pub(super) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// The account that a child of this process is to become; `None`: it has it already.
+pub(super) fn to_become(account: &Account) -> io::Result<Option<Account>> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    Ok(becomes(account, user.as_raw(), group.as_raw())?.cloned())
+}
+
+/// The same for a process of this user and group. No program runs as another account than it is to.
+pub(super) fn becomes(account: &Account, user: u32, group: u32) -> io::Result<Option<&Account>> {
+    if user == 0 {
+        return Ok(Some(account));
+    }
+    if (user, group) == (account.user, account.group) {
+        return Ok(None);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "become the account {}: only root may, and this process runs as user {user}, group {group}; run Herr Ober as root",
+            account.name
+        ),
+    ))
 }
 
 /// Nobody but root may have more than there is already.

@@ -135,7 +135,7 @@ impl Child {
             .stdin(Stdio::null());
         let confined = Confined {
             handed: self.numbers(),
-            account: self.account.clone().filter(|_| confine::is_root()),
+            account: self.account.as_ref().map_or(Ok(None), confine::to_become)?,
             keeps: self.keeps,
             limits: confine::within(self.limits)?,
             cpus: self.cpu.map(cpus).transpose()?,

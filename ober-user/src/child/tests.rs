@@ -262,3 +262,25 @@ fn a_program_outlives_the_thread_of_the_runtime_that_asked_for_it() {
     });
     assert_eq!(ended.unwrap().exit, process::Exit::Code(0));
 }
+
+#[test]
+fn a_program_never_runs_as_another_account_than_its_own() {
+    let (own, other) = (account("own", 1000, 100), account("other", 1001, 100));
+    let root = account("root", 0, 0);
+    let runs = |account: &Account, user: u32, group: u32| {
+        let becomes = confine::becomes(account, user, group);
+        becomes.map(|it| it.map(|it| it.name.clone()))
+    };
+    for account in [&own, &other, &root] {
+        assert_eq!(runs(account, 0, 0).unwrap(), Some(account.name.clone()));
+    }
+    assert_eq!(runs(&own, 1000, 100).unwrap(), None, "it is that already");
+    for (account, group) in [(&other, 100), (&root, 100), (&own, 101)] {
+        let refused = runs(account, 1000, group).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        let said = refused.to_string();
+        for word in [&*account.name, "user 1000", "run Herr Ober as root"] {
+            assert!(said.contains(word), "{said}");
+        }
+    }
+}
