@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,7 +32,7 @@ pub async fn add(config: &Config, how: Noted) -> anyhow::Result<Vec<IpAddr>> {
     let vips = config.vips();
     let missing: BTreeSet<IpAddr> = vips.filter(|vip| !present.contains(vip)).collect();
     if missing.is_empty() {
-        note(config, &BTreeSet::new(), Noted::May)?;
+        keep(config)?;
         return Ok(Vec::new());
     }
     let interface = match &config.node.vip_interface {
@@ -47,15 +48,16 @@ pub async fn add(config: &Config, how: Noted) -> anyhow::Result<Vec<IpAddr>> {
 
 /// Removes the VIPs that are noted and marked as ours and are none of `keep`; says which were noted.
 pub async fn remove(config: &Config, keep: &BTreeSet<IpAddr>) -> anyhow::Result<Vec<IpAddr>> {
-    let noted = noted(config)?;
-    unnoted().clear();
-    let (stay, go): (BTreeSet<_>, BTreeSet<_>) =
-        noted.into_iter().partition(|vip| keep.contains(vip));
+    let (stay, go): (BTreeSet<_>, BTreeSet<_>) = noted(config)?
+        .into_iter()
+        .partition(|vip| keep.contains(vip));
     let go: Vec<IpAddr> = go.into_iter().collect();
     let mut emptied = BTreeSet::new();
     if !go.is_empty() {
         emptied = netlink::remove_vips(&go, &places(config)).await?;
-        write(config, &stay, Noted::May)?;
+        rewrite(config, Noted::May, |vips| {
+            vips.retain(|vip| !go.contains(vip))
+        })?;
     }
     if stay.is_empty() && config.node.vip_interface == VipInterface::Auto {
         netlink::remove_dummy(&config.node.dummy(), &emptied).await?;
@@ -73,50 +75,133 @@ fn places(config: &Config) -> Vec<String> {
     }
 }
 
+/// What the note is to say and does not, since it could not be written. For as long as this process lives it counts, and not
+/// what is on disk.
+static UNWRITTEN: Mutex<Option<BTreeSet<IpAddr>>> = Mutex::new(None);
+
+/// For a moment, not while anything is written.
+fn unwritten() -> MutexGuard<'static, Option<BTreeSet<IpAddr>>> {
+    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The VIPs that this daemon, or one before it, added for good.
-pub fn noted(config: &Config) -> anyhow::Result<BTreeSet<IpAddr>> {
-    let mut noted = on_disk(config)?;
-    noted.extend(unnoted().iter());
-    Ok(noted)
+pub fn noted(config: &Config) -> Result<BTreeSet<IpAddr>, store::Error> {
+    let unwritten = unwritten().clone();
+    unwritten.map_or_else(|| on_disk(config), Ok)
 }
 
 fn on_disk(config: &Config) -> Result<BTreeSet<IpAddr>, store::Error> {
-    let path = config.node.state.join(NOTE);
-    Ok(store::recover_json(Kind::Addresses, &path)?.unwrap_or_default())
+    Ok(store::recover_json(Kind::Addresses, &place(config))?.unwrap_or_default())
 }
 
-/// What was added and could not be noted: it is tried again with the next word.
-fn unnoted() -> MutexGuard<'static, BTreeSet<IpAddr>> {
-    static UNNOTED: Mutex<BTreeSet<IpAddr>> = Mutex::new(BTreeSet::new());
-    UNNOTED.lock().unwrap_or_else(PoisonError::into_inner)
+fn place(config: &Config) -> PathBuf {
+    config.node.state.join(NOTE)
 }
 
 /// Notes more of them.
 fn note(config: &Config, more: &BTreeSet<IpAddr>, how: Noted) -> Result<(), store::Error> {
-    let before = on_disk(config)?;
-    let mut noted: BTreeSet<IpAddr> = before.union(more).copied().collect();
-    noted.extend(unnoted().iter());
-    if noted == before || write(config, &noted, how)? {
-        unnoted().clear();
+    rewrite(config, how, |vips| vips.extend(more))
+}
+
+/// Writes the note if it could not be written before.
+pub fn keep(config: &Config) -> Result<(), store::Error> {
+    if unwritten().is_none() {
+        return Ok(());
+    }
+    rewrite(config, Noted::May, |_| ())
+}
+
+/// Has the note say something else. That it cannot be written is an error only if it must be.
+fn rewrite(
+    config: &Config,
+    how: Noted,
+    edit: impl FnOnce(&mut BTreeSet<IpAddr>),
+) -> Result<(), store::Error> {
+    /// Held by who writes the note: each begins with what the one before left.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _turn = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut vips = noted(config)?;
+    edit(&mut vips);
+    let path = place(config);
+    let written = if on_disk(config)? == vips {
+        store::kept(&path);
+        Ok(())
+    } else if vips.is_empty() {
+        store::remove(&path)
     } else {
-        unnoted().extend(more);
+        Pending::json(Kind::Addresses, &path, &vips).and_then(Pending::commit)
+    };
+    match written {
+        Ok(()) => *unwritten() = None,
+        Err(error) if how == Noted::May => {
+            store::unkept(&path, &error);
+            *unwritten() = Some(vips);
+        }
+        Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// Was it written? Only if it must is it an error when not.
-fn write(config: &Config, vips: &BTreeSet<IpAddr>, how: Noted) -> Result<bool, store::Error> {
-    let path = config.node.state.join(NOTE);
-    let noted = if vips.is_empty() {
-        store::remove(&path)
-    } else {
-        Pending::json(Kind::Addresses, &path, vips).and_then(Pending::commit)
-    };
-    match noted {
-        Err(error) if how == Noted::May => {
-            store::unkept(&path, &error);
-            Ok(false)
-        }
-        noted => noted.map(|()| true),
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::config::Env;
+
+    fn set(vips: &[&str]) -> BTreeSet<IpAddr> {
+        vips.iter().map(|vip| vip.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_could_not_be_noted_is_remembered_by_whatever_comes_later_and_noted_in_the_end() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        let text = format!(
+            "[node]\ninterfaces=['in0']\nstate='{}'\n[workers]\nhaproxy='/usr/sbin/haproxy'\n[backends.rgw]\n\
+             servers=['10.0.0.1:80']\n[[services]]\nname='s3'\nvips=['192.0.2.1']\nbackend='rgw'\n\
+             listeners=[{{ port = 80, access = 'open' }}]\n",
+            state.display()
+        );
+        let config = Config::parse(&text, Path::new("/nowhere"), &Env::default()).unwrap();
+        let unkept = || {
+            let unkept = store::disk().unkept;
+            unkept.iter().any(|it| it.file == place(&config))
+        };
+        // It cannot be written, as on a full disk.
+        let beside = state.join("vips.json.new");
+        let full = || fs::create_dir(&beside).unwrap();
+        let room = || fs::remove_dir(&beside).unwrap();
+        let (first, all) = (
+            set(&["192.0.2.1"]),
+            set(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        );
+        note(&config, &first, Noted::Must).unwrap();
+        full();
+        note(&config, &set(&["192.0.2.2"]), Noted::Must).unwrap_err();
+        assert_eq!(noted(&config).unwrap(), first);
+        note(&config, &set(&["192.0.2.2"]), Noted::May).unwrap();
+        note(&config, &set(&["192.0.2.3"]), Noted::May).unwrap();
+        assert!(unkept());
+        assert_eq!(noted(&config).unwrap(), all);
+        // One goes; what is still there is not forgotten.
+        rewrite(&config, Noted::May, |vips| {
+            drop(vips.remove(&"192.0.2.1".parse().unwrap()))
+        })
+        .unwrap();
+        let left = set(&["192.0.2.2", "192.0.2.3"]);
+        assert_eq!(noted(&config).unwrap(), left);
+        room();
+        assert_eq!(on_disk(&config).unwrap(), first);
+        keep(&config).unwrap();
+        assert_eq!(on_disk(&config).unwrap(), left);
+        assert!(!unkept());
+        // Back to what is on disk: then it is kept.
+        full();
+        note(&config, &first, Noted::May).unwrap();
+        assert!(unkept());
+        rewrite(&config, Noted::May, |vips| vips.clone_from(&left)).unwrap();
+        assert!(!unkept());
+        assert_eq!(*unwritten(), None);
     }
 }

@@ -42,10 +42,15 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             continue;
         }
         daemon.announcer.keep();
-        daemon.backends.lock().await.keep_unkept();
-        daemon.keeper.lock().await.keep_unkept();
-        if let Err(error) = addresses::add(&daemon.config(), addresses::Noted::May).await {
-            tracing::debug!(error = format!("{error:#}"), "note the VIPs");
+        let mut backends = daemon.backends.lock().await;
+        store::off_the_runtime(|| backends.keep_unkept());
+        drop(backends);
+        let mut keeper = daemon.keeper.lock().await;
+        store::off_the_runtime(|| keeper.keep_unkept());
+        drop(keeper);
+        // A change may be about to take VIPs away: here they are noted, not added.
+        if let Err(error) = addresses::keep(&daemon.config()) {
+            tracing::debug!(%error, "note the VIPs");
         }
     }
 }
