@@ -69,7 +69,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let error = match Choice::own(&path) {
         Ok(choice) => match start_by(&path, choice).await {
             Ok(started) => return Ok(started),
-            Err(error) if error.is::<Locked>() => return Err(error),
+            Err(error) if is_held(&error) => return Err(error),
             Err(error) => error,
         },
         Err(error) => error,
@@ -92,6 +92,12 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
             "start by the configuration on disk (by {what}: {second})"
         ))
     })
+}
+
+/// Does another daemon run the instance? No other configuration would help. One with a run directory that cannot be locked
+/// is wrong as any other may be.
+fn is_held(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Locked::Held { .. }))
 }
 
 fn describe(choice: &Choice) -> String {

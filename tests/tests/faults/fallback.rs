@@ -99,6 +99,13 @@ fn a_start_by_whatever_broken_file_goes_by_the_last_good_configuration_while_tra
     let mut faults = everywhere(&stage);
     faults.push(crate::first::refused_by_the_driver());
     faults.push(fault("[node]", "[node]\nnonsense", 1, &["ober.toml"]));
+    let nowhere = "run = \"/proc/ober\" # ";
+    faults.push(fault(
+        "run = ",
+        nowhere,
+        1,
+        &["lock the instance at /proc/ober"],
+    ));
     for fault in &faults {
         stage.kill().expect("kill the daemon");
         let configuration = start_with(&mut stage, fault);
