@@ -27,7 +27,7 @@ use crate::{
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
     resolve::Answers,
-    status,
+    status, store,
 };
 
 /// What a file system needs to read a configuration and what it names.
@@ -115,6 +115,8 @@ impl Daemon {
             Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
         };
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
+        // Before another change can come.
+        let turn = self.turn().await;
         drop(held);
         let mut warnings = Vec::new();
         if let Err(error) = self.ask_drivers_again() {
@@ -132,7 +134,7 @@ impl Daemon {
             steps = plan.steps.len(),
             "the configuration is in force"
         );
-        let snapshot = match self.remember(origin) {
+        let snapshot = match self.remember(&turn, origin) {
             Ok(number) => Some(number),
             Err(error) => {
                 let error =
@@ -188,10 +190,13 @@ impl Daemon {
                 Ok((written, None))
             }
             Text::Snapshot(number) => {
-                let snapshot = match number {
-                    Some(number) => self.history().read(*number)?,
-                    None => self.history().before(&self.in_force().written.hash())?,
+                let (history, number) = (self.history(), *number);
+                let hash = self.in_force().written.hash();
+                let read = move |_: &Path| match number {
+                    Some(number) => history.read(number),
+                    None => history.before(&hash),
                 };
+                let snapshot = self.away(read).await??;
                 Ok((snapshot.written, Some(snapshot.entry.number)))
             }
         }
@@ -403,16 +408,15 @@ impl Daemon {
     /// Keeps in mind that a way back failed, if it did: from then on it is not known what is there, and the next change puts
     /// everything in force again.
     fn doubt(&self, failures: Vec<String>, way: &Way<'_>, error: anyhow::Error) -> anyhow::Error {
-        let mut in_force = self.in_force();
         if failures.is_empty() {
-            in_force.doubt = None;
+            self.in_force().doubt = None;
             return error;
         }
         for failure in &failures {
             tracing::error!(failure, "put back what was in force");
         }
         let told = failures.join("; ");
-        in_force.doubt = Some(Doubt {
+        self.in_force().doubt = Some(Doubt {
             since: lists::now(),
             failures,
             maybe: way.maybe(),
@@ -431,13 +435,25 @@ impl Daemon {
         start::attach(&config, &mut plane)
     }
 
-    /// Keeps what is in force.
-    pub(super) fn remember(&self, origin: Origin) -> anyhow::Result<u64> {
+    /// What is in force now, and the turn to keep it: the history has the order of the changes.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let turn = self.remembering.lock().await;
+        Turn {
+            _turn: turn,
+            written: self.in_force().written.clone(),
+        }
+    }
+
+    /// Keeps it. The disk may be slow, and only who has something to keep as well waits for it.
+    pub(super) fn remember(&self, turn: &Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
         let most = self.config().node.history;
-        let now = lists::now();
+        let (history, now) = (self.history(), lists::now());
+        let kept = store::off_the_runtime(|| history.keep(&turn.written, origin, now, most));
         let mut in_force = self.in_force();
-        let kept = self.history().keep(&in_force.written, origin, now, most);
-        in_force.snapshot = kept.as_ref().ok().copied();
+        if in_force.written == turn.written {
+            in_force.snapshot = kept.as_ref().ok().copied();
+        }
+        drop(in_force);
         Ok(kept?)
     }
 
@@ -445,10 +461,17 @@ impl Daemon {
         crate::history::History::new(&self.config().node.state)
     }
 
+    /// For a moment: `status` and `/health` wait for it.
     pub(super) fn in_force(&self) -> std::sync::MutexGuard<'_, InForce> {
         // Every change is whole before anything that could panic.
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A configuration that is to be kept, before any later one.
+pub(super) struct Turn<'d> {
+    _turn: tokio::sync::MutexGuard<'d, ()>,
+    written: Written,
 }
 
 /// The course of a change that failed on it.

@@ -68,7 +68,10 @@ use crate::{
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,
+    /// Never held across a wait.
     in_force: Mutex<InForce>,
+    /// Held by who writes to the history.
+    remembering: tokio::sync::Mutex<()>,
     /// The run directory; fixed for the life of the process.
     run: PathBuf,
     started: u64,

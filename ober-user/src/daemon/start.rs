@@ -144,6 +144,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         run: node.run.clone(),
         path: path.to_owned(),
         in_force: InForce::new(written, haproxy, provenance).into(),
+        remembering: tokio::sync::Mutex::default(),
         started: lists::now(),
         announcer: parts.announcer,
         pool: Told::new(parts.pool),
@@ -162,7 +163,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     });
     daemon.watch_servers();
     first_refresh(&daemon).await;
-    if let Err(error) = daemon.remember(origin) {
+    if let Err(error) = daemon.remember(&daemon.turn().await, origin) {
         tracing::error!(
             error = format!("{error:#}"),
             "keep a snapshot of the configuration"
