@@ -242,22 +242,28 @@ impl Keeper {
         Ok(ready)
     }
 
-    /// Writes a change beside what is kept. A disk that cannot be written matters to what is not on it already.
+    /// Writes a change beside what is kept, unless the disk holds it already: there a disk that cannot be written does not
+    /// matter, and one that can has nothing to do.
     fn keep(&self, ready: &mut Ready) -> Result<Kept, Error> {
+        let known = self.known(&ready.name)?.snapshot.is_some();
+        if !known && let Some(kept) = self.there(ready) {
+            return Ok(kept);
+        }
         self.write(ready)
             .or_else(|error| self.there(ready).ok_or(error))
     }
 
-    /// After a start the disk may hold what the sources say, and nobody knows it yet.
+    /// After a start or a reload the disk may hold what the sources say, and this keeper does not know it yet.
     fn there(&self, ready: &Ready) -> Option<Kept> {
         let Ready {
             name,
             stored,
             expanded,
+            stdin,
             ..
         } = ready;
         let kept: Stored = store::read_json(&self.file(name)).ok().flatten()?;
-        if expanded.gone.is_some() || !kept.says_the_same(stored) {
+        if stdin.is_some() || expanded.gone.is_some() || !kept.says_the_same(stored) {
             return None;
         }
         let mut entries = expanded.entries.clone();

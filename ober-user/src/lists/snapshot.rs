@@ -15,7 +15,7 @@ use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
-    access::{Entries, Plan, Range},
+    access::{Change, Entries, Plan, Range},
     store::{self, Appended, Batch, Error, Kind, Pending},
 };
 
@@ -90,8 +90,15 @@ impl Update {
         }))
     }
 
-    /// Writes the change behind `last`. `None`: it is too much, or one too many, or the file is not as it was left.
+    /// Writes the change behind `last`, if there is any. `None`: it is too much, or one too many, or the file is not as it was
+    /// left.
     pub(super) fn append(path: &Path, last: Snapshot, plan: &Plan) -> Result<Option<Self>, Error> {
+        if plan.change() == Change::default() && store::length(path)? == Some(last.length) {
+            return Ok(Some(Self {
+                snapshot: last,
+                written: Written::There,
+            }));
+        }
         if last.changes >= CHANGES || !plan.is_whole() {
             return Ok(None);
         }

@@ -13,7 +13,7 @@ use std::{io, path::PathBuf};
 
 pub use appended::Appended;
 pub use pending::{Batch, Pending, Placed, remove, rename};
-pub use read::{read, read_json, recover, recover_json, set_aside};
+pub use read::{length, read, read_json, recover, recover_json, set_aside};
 pub use trouble::{Damaged, Disk, Unkept, disk, kept, unkept};
 
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,18 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
+/// How long a file is; `None` when there is none.
+pub fn length(path: &Path) -> Result<Option<u64>, Error> {
+    match fs::metadata(path) {
+        Ok(facts) => Ok(Some(facts.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read {
+            path: path.into(),
+            source,
+        }),
+    }
+}
+
 /// Is there no such file to be had here, however often it is asked for? Otherwise it is this process that lacks something.
 fn is_damage(error: &io::Error) -> bool {
     use nix::errno::Errno as E;

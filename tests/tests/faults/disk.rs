@@ -1,8 +1,10 @@
 //! A state directory that is full or cannot be written while the daemon runs.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, os::linux::fs::MetadataExt as _, time::Duration};
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use ober_tests::{
+    client::Client,
     lab::{VIP4, VIP6, client4, until},
     mounts,
     stage::{Settings, Stage},
@@ -161,4 +163,109 @@ fn a_read_only_state_directory_lets_the_daemon_start_and_stop_and_go_on_but_chan
     stage
         .cli(&["acl", "sync", "--frontend-http", &sources])
         .expect("writable again, it works");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_health_nor_other_changes()
+ {
+    let mut stage = Stage::new("slow", &Settings::default()).expect("build the stage");
+    stage.start().expect("start");
+    let before = stage.status().expect("status").configuration;
+    let history = stage.cluster.lab.directory().join("state/history");
+    // It is opened to write the next snapshot, and that waits for a reader, as for a disk that does not answer.
+    let pipe = history.join("2.json.new");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("make a named pipe");
+    let text = fs::read_to_string(&stage.ober.config).expect("read");
+    fs::write(&stage.ober.config, text.replace("sample = 1", "sample = 2")).expect("write");
+    let mut reload = stage.spawn_cli(&["reload"]).expect("begin to reload");
+    let mut asked = 0;
+    let limit = Duration::from_secs(20);
+    until(
+        "the new configuration, in force and not kept",
+        crate::PATIENCE,
+        || {
+            asked += 1;
+            stage.spawn_cli(&["status"])?.wait(limit)?;
+            let now = stage.status()?.configuration;
+            let hash = |it: &Option<ober_user::status::Configuration>| {
+                it.as_ref().map(|it| it.hash.clone())
+            };
+            Ok((hash(&now) != hash(&before)).then_some(()))
+        },
+    )
+    .expect("the daemon answers");
+    let guest = client4(2).to_string();
+    for arguments in [
+        &["status"][..],
+        &["acl", "add", "frontend-http", &guest],
+        &["drain", &VIP6.to_string()],
+        &["acl", "show"],
+    ] {
+        let mut command = stage.spawn_cli(arguments).expect("run");
+        let end = command.wait(limit).expect("it is answered");
+        assert!(end.success(), "{arguments:?}: {}", command.log());
+    }
+    let client = Client::plain("127.0.0.1:8404".parse().expect("an address"));
+    let health = stage
+        .cluster
+        .node
+        .tokio(async || client.connect().await?.text("/health").await);
+    let health = health.expect("enter the node").expect("ask");
+    assert!(health.contains("healthy"), "{health}");
+    assert!(
+        reload.ended().expect("ask").is_none(),
+        "it still waits for the disk"
+    );
+    let reader = fs::File::open(&pipe).expect("open the named pipe");
+    reload.wait(limit).expect("it ends");
+    drop(reader);
+    // A pipe is no disk: the snapshot is not kept, and that is said.
+    assert!(reload.log().contains("keep a snapshot"), "{}", reload.log());
+}
+
+/// Which files lists are in, and when they were written.
+fn files(stage: &Stage) -> Vec<(String, u64, i64, i64)> {
+    let home = stage.cluster.lab.directory().join("state/lists");
+    let entries = fs::read_dir(home).expect("the lists").flatten();
+    let facts = entries.map(|entry| {
+        let facts = entry.metadata().expect("metadata");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (
+            name,
+            facts.st_ino(),
+            facts.st_mtime(),
+            facts.st_mtime_nsec(),
+        )
+    });
+    let mut facts: Vec<_> = facts.collect();
+    facts.sort();
+    facts
+}
+
+#[test]
+fn a_list_that_is_unchanged_is_not_written_by_a_refresh_a_reload_or_a_start() {
+    let mut stage = Stage::new("unwritten", &Settings::default()).expect("build the stage");
+    stage.start().expect("start");
+    let guest = client4(2).to_string();
+    stage
+        .cli(&["acl", "add", "frontend-http", &guest])
+        .expect("add");
+    let before = files(&stage);
+    stage.cli(&["acl", "sync", "--refresh"]).expect("refresh");
+    assert_eq!(files(&stage), before, "a refresh");
+    let text = fs::read_to_string(&stage.ober.config).expect("read");
+    fs::write(&stage.ober.config, text.replace("sample = 1", "sample = 2")).expect("write");
+    stage.cli(&["reload"]).expect("reload");
+    stage.cli(&["acl", "sync", "--refresh"]).expect("refresh");
+    assert_eq!(files(&stage), before, "a reload");
+    stage.kill().expect("kill it");
+    stage.start().expect("start");
+    stage.cli(&["acl", "sync", "--refresh"]).expect("refresh");
+    assert_eq!(files(&stage), before, "a start");
+    // And what changes is.
+    let other = client4(3).to_string();
+    stage
+        .cli(&["acl", "add", "frontend-http", &other])
+        .expect("add");
+    assert_ne!(files(&stage), before);
 }
