@@ -327,8 +327,7 @@ impl Backends {
 
     /// Takes over a change that the workers have, and that is on disk.
     pub fn commit(&mut self, ready: Ready, placed: Placed) {
-        placed.keep();
-        self.unkept.clear();
+        self.kept(placed);
         self.take(ready);
     }
 
@@ -355,11 +354,16 @@ impl Backends {
             }
         }
         match batch.place() {
-            Ok(placed) => {
-                placed.keep();
-                self.unkept.clear();
-            }
+            Ok(placed) => self.kept(placed),
             Err(error) => tracing::debug!(%error, "keep the servers of a backend"),
+        }
+    }
+
+    /// What is in force is on disk. A backend that the configuration no longer has is in no file, and need not be.
+    fn kept(&mut self, placed: Placed) {
+        placed.keep();
+        for name in std::mem::take(&mut self.unkept) {
+            store::kept(&file(&self.home, &name));
         }
     }
 

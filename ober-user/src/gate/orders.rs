@@ -94,7 +94,11 @@ impl Kept {
     /// Makes the file hold these; a disk that cannot be written takes nothing from what is in force, and it is tried again
     /// with the next word.
     pub(super) fn keep(&mut self, orders: &Orders) {
-        if *orders == self.orders && self.failed.is_none() {
+        if *orders == self.orders {
+            // What could not be written was taken back.
+            if self.failed.take().is_some() {
+                store::kept(&self.path);
+            }
             return;
         }
         let written = Pending::json(Kind::Orders, &self.path, orders).and_then(Pending::commit);

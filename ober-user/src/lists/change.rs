@@ -380,8 +380,10 @@ impl Keeper {
             unkept,
             ..
         } = change;
-        if let Some(why) = &unkept {
-            store::unkept(&self.file(&name), why);
+        match &unkept {
+            Some(why) => store::unkept(&self.file(&name), why),
+            // Also where the file said so already and was not written.
+            None => store::kept(&self.file(&name)),
         }
         let list = List {
             count: synced.count,

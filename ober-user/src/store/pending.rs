@@ -277,7 +277,10 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 /// Removes a file for good; one that is not there is no failure.
 pub fn remove(path: &Path) -> Result<(), Error> {
     off_the_runtime(|| match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            trouble::kept(path);
+            Ok(())
+        }
         Err(source) => Err(Error::Write {
             path: path.into(),
             source,

@@ -95,6 +95,12 @@ fn what_could_not_be_kept_is_told_until_it_is() {
     assert!(told());
     write(&path, "text").commit().unwrap();
     assert!(!told());
+    for there in [true, false] {
+        unkept(&path, &error);
+        assert!(told());
+        remove(&path).unwrap();
+        assert!(!told(), "what is to be in no file is kept: {there}");
+    }
 }
 
 #[test]

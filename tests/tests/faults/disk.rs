@@ -35,17 +35,27 @@ fn state(stage: &Stage, vip: &str) -> State {
     gate.expect("a gate").state
 }
 
+/// The files that do not hold what is in force.
+fn unkept(stage: &Stage) -> Vec<String> {
+    let unkept = stage.status().expect("status").disk.unkept;
+    let files = unkept.iter().map(|it| it.file.display().to_string());
+    files.collect()
+}
+
+/// Who is let in again and announced again is as the disk says: nothing of it would be lost any more.
+fn what_is_as_it_was_is_kept(stage: &Stage) {
+    let (guest, vip) = (client4(2).to_string(), VIP6.to_string());
+    stage
+        .cli(&["acl", "add", "frontend-http", &guest])
+        .expect("add");
+    stage.cli(&["undrain", &vip]).expect("undrain");
+    assert_eq!(unkept(stage), [""; 0]);
+}
+
 /// Who is to be kept out is, and a VIP leaves: at once, and with a word that a restart would lose it.
 fn what_cannot_wait_is_done(stage: &Stage) {
     let (guest, vip) = (client4(2).to_string(), VIP6.to_string());
-    let files = |stage: &Stage| -> Vec<String> {
-        let unkept = stage.status().expect("status").disk.unkept;
-        unkept
-            .iter()
-            .map(|it| it.file.display().to_string())
-            .collect()
-    };
-    assert!(listed(stage, &guest) && files(stage).is_empty());
+    assert!(listed(stage, &guest) && unkept(stage).is_empty());
     let said = stage
         .cli(&["acl", "remove", "frontend-http", &guest])
         .expect("remove");
@@ -54,7 +64,7 @@ fn what_cannot_wait_is_done(stage: &Stage) {
     let said = stage.cli(&["drain", &vip]).expect("drain");
     assert!(said.contains("not kept over a restart"), "{said}");
     assert_eq!(state(stage, &vip), State::Draining);
-    let unkept = files(stage);
+    let unkept = unkept(stage);
     for file in ["frontend-http.json", "gate.json"] {
         assert!(unkept.iter().any(|it| it.ends_with(file)), "{unkept:?}");
     }
@@ -126,6 +136,8 @@ fn a_full_disk_is_said_the_list_stays_in_force_who_is_kept_out_is_and_the_daemon
     while file.write_all(&[0; 512]).is_ok() {}
     drop(file);
     nothing_can_be_kept(&stage);
+    what_cannot_wait_is_done(&stage);
+    what_is_as_it_was_is_kept(&stage);
     what_cannot_wait_is_done(&stage);
     fs::remove_file(filler).expect("make room");
     what_was_done_is_kept_in_the_end(&stage);
