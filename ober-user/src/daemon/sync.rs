@@ -1,9 +1,9 @@
 //! Lists and servers alone are changed while running. What a change needs to know is found out without any lock; it is put
-//! in force if nobody else was faster, else it begins anew with what it has learned.
+//! in force unless another change was faster: then it begins anew with what it has learned.
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use tokio::task::spawn_blocking;
 
 use super::{Daemon, told::Held};
@@ -12,7 +12,7 @@ use crate::{
     backends::{Ask, Ready, With},
     config::Config,
     discover::own::Own,
-    haproxy::Pool,
+    haproxy::{Pool, Report, Servers},
     lists::{Heard, Keeper},
     resolve::Answers,
 };
@@ -28,42 +28,64 @@ impl Daemon {
         if !servers {
             return self.sync_lists(sync, &answers).await;
         }
-        let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
-        let edited = |synced: &Synced| sync.edits.iter().any(|edit| edit.target == synced.target);
-        let mut done = ready.synced.clone();
-        done.retain(edited);
         if sync.dry_run {
-            done.extend(self.sync_lists(sync, &answers).await?);
-            return Ok(done);
+            let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
+            let mut shown = edited(sync, &ready);
+            shown.extend(self.sync_lists(sync, &answers).await?);
+            return Ok(shown);
         }
-        // The names of the lists are known before the first worker is told anything.
-        let heard = self.keeper.lock().await.draft(sync)?;
-        heard.read(&answers).await?;
-        let mut ready = ready;
         loop {
-            let mut pool = self.pool.lock().await;
-            let mut backends = self.backends.lock().await;
-            if backends.suits(&ready) {
-                let config = self.config();
-                // On disk before it is in force; back, should anything refuse.
-                let placed = backends.keep(&ready)?.place()?;
-                put_servers(&mut pool, &config, &ready).await?;
-                match self.sync_lists(sync, &answers).await {
-                    Ok(lists) => done.extend(lists),
-                    Err(error) => {
-                        pool.reload(&config, backends.servers())
-                            .await
-                            .context("put the old servers back")?;
-                        return Err(error);
-                    }
-                }
-                backends.commit(ready, placed);
-                self.watch.follow(&config, backends.servers());
+            // What is slow comes before the first lock, and again, with what was answered, where another change was faster.
+            let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
+            let draft = self.keeper.lock().await.draft(sync)?;
+            let heard = draft.read(&answers).await?;
+            if let Some(done) = self.sync_both(sync, ready, heard).await? {
                 return Ok(done);
             }
-            drop((pool, backends));
-            ready = self.prepare_servers(sync, Ask::All, &answers).await?;
         }
+    }
+
+    /// Servers, then lists; the servers go back where the lists are refused. `None`: another change was faster.
+    async fn sync_both(
+        &self,
+        sync: &Sync,
+        ready: Ready,
+        heard: Vec<Heard>,
+    ) -> anyhow::Result<Option<Vec<Synced>>> {
+        let mut pool = self.pool.lock().await;
+        let mut backends = self.backends.lock().await;
+        let keeper = self.keeper.lock().await;
+        if !backends.suits(&ready) || !keeper.suits(&heard) {
+            return Ok(None);
+        }
+        let config = self.config();
+        // On disk before it is in force; back, should anything refuse.
+        let placed = backends.keep(&ready)?.place()?;
+        let lists = match put_servers(&mut pool, &config, &ready).await {
+            Ok(()) => self.settle_all(keeper, heard).await,
+            Err(error) => Err(error),
+        };
+        match lists {
+            Ok(lists) => {
+                let mut done = edited(sync, &ready);
+                done.extend(lists);
+                backends.commit(ready, placed);
+                self.watch.follow(&config, backends.servers());
+                Ok(Some(done))
+            }
+            Err(error) => Err(put_back(&mut pool, &config, backends.servers(), error).await),
+        }
+    }
+
+    /// Of lists that are what they were heard of.
+    async fn settle_all(
+        &self,
+        keeper: Held<Keeper>,
+        heard: Vec<Heard>,
+    ) -> anyhow::Result<Vec<Synced>> {
+        let (keeper, settled) = settle(keeper, heard, false).await?;
+        self.routers_changed(&keeper);
+        settled?.context("change lists: another change came in between; try again")
     }
 
     async fn sync_lists(&self, sync: &Sync, answers: &Answers) -> anyhow::Result<Vec<Synced>> {
@@ -193,12 +215,44 @@ async fn settle(
     settled.await.context("put lists in force")
 }
 
+/// The servers of the backends that are changed.
+fn edited(sync: &Sync, ready: &Ready) -> Vec<Synced> {
+    let edited = |synced: &&Synced| sync.edits.iter().any(|edit| edit.target == synced.target);
+    ready.synced.iter().filter(edited).cloned().collect()
+}
+
 async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow::Result<()> {
-    let report = pool.reload(config, &ready.in_force.servers).await?;
+    taken(&pool.reload(config, &ready.in_force.servers).await?)
+}
+
+/// Did every worker take its servers?
+fn taken(report: &Report) -> anyhow::Result<()> {
+    let failed = report.failed.iter();
+    let failed: Vec<String> = failed
+        .map(|(worker, why)| format!("worker {worker}: {why}"))
+        .collect();
     ensure!(
-        report.failed.is_empty(),
-        "some workers keep the servers they had: {:?}",
-        report.failed
+        failed.is_empty(),
+        "tell the workers their servers: some keep those they had ({})",
+        failed.join("; ")
     );
     Ok(())
+}
+
+/// Has the workers go by the servers in force again, of which `error` had them depart. That they do not all is said as well.
+async fn put_back(
+    pool: &mut Pool,
+    config: &Config,
+    servers: &Servers,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let back = pool.reload(config, servers).await;
+    let back = back.map_err(anyhow::Error::from);
+    match back.and_then(|report| taken(&report)) {
+        Ok(()) => error,
+        Err(back) => anyhow!(
+            "{error:#}; and the servers in force could not be put back: {back:#}; `ober-user reload` puts them right, once \
+             what stood in the way is gone"
+        ),
+    }
 }

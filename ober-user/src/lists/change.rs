@@ -162,6 +162,14 @@ impl Keeper {
         }
     }
 
+    /// Are all of these lists what they were heard of?
+    pub fn suits(&self, heard: &[Heard]) -> bool {
+        heard.iter().all(|heard| {
+            let list = self.lists.get(&heard.name);
+            list.is_some_and(|list| list.version == heard.version)
+        })
+    }
+
     /// Puts in force what was heard, all or none; `None`: a list is not any more what it was heard of.
     pub fn settle(
         &mut self,

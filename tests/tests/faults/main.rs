@@ -14,6 +14,7 @@ mod full;
 mod later;
 mod living;
 mod power;
+mod sync;
 
 use std::{
     fs,
