@@ -56,7 +56,7 @@ pub async fn remove(config: &Config, keep: &BTreeSet<IpAddr>) -> anyhow::Result<
     if !go.is_empty() {
         emptied = netlink::remove_vips(&go, &places(config)).await?;
         rewrite(config, Noted::May, |vips| {
-            vips.retain(|vip| !go.contains(vip))
+            vips.retain(|vip| !go.contains(vip));
         })?;
     }
     if stay.is_empty() && config.node.vip_interface == VipInterface::Auto {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(noted(&config).unwrap(), all);
         // One goes; what is still there is not forgotten.
         rewrite(&config, Noted::May, |vips| {
-            vips.retain(|vip| !first.contains(vip))
+            vips.retain(|vip| !first.contains(vip));
         })
         .unwrap();
         let left = set(&["192.0.2.2", "192.0.2.3"]);

@@ -35,8 +35,10 @@ impl Files {
             Some(name) => main.with_file_name("config.d").join(name),
             None => file.path.clone(),
         };
-        let mut files = Self::default();
-        files.main = replace(main, &written.main)?;
+        let mut files = Self {
+            main: replace(main, &written.main)?,
+            ..Self::default()
+        };
         for file in &written.more {
             files.more.extend(replace(&place(file), file)?);
         }
@@ -220,7 +222,8 @@ mod tests {
         files.place().unwrap().keep();
         let names = seen.read_events().unwrap().into_iter();
         let names = names.filter_map(|event| event.name?.into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+        let placed = |name: &String| [".new", ".old"].iter().all(|end| !name.ends_with(end));
+        let mut names: Vec<String> = names.filter(placed).collect();
         names.dedup();
         assert_eq!(names, ["2.toml", "1.toml", "ober.toml"]);
     }
