@@ -27,7 +27,7 @@ use crate::{
     lists::{self, Keeper},
     plan::{self, Facts, Plan, Side, State, Step},
     resolve::Answers,
-    status, store,
+    status,
 };
 
 /// What a file system needs to read a configuration and what it names.
@@ -434,44 +434,6 @@ impl Daemon {
         plane.ask_again();
         start::attach(&config, &mut plane)
     }
-
-    /// What is in force now, and the turn to keep it: the history has the order of the changes.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        let turn = self.remembering.lock().await;
-        Turn {
-            _turn: turn,
-            written: self.in_force().written.clone(),
-        }
-    }
-
-    /// Keeps it. The disk may be slow, and only who has something to keep as well waits for it.
-    pub(super) fn remember(&self, turn: &Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
-        let most = self.config().node.history;
-        let (history, now) = (self.history(), lists::now());
-        let kept = store::off_the_runtime(|| history.keep(&turn.written, origin, now, most));
-        let mut in_force = self.in_force();
-        if in_force.written == turn.written {
-            in_force.snapshot = kept.as_ref().ok().copied();
-        }
-        drop(in_force);
-        Ok(kept?)
-    }
-
-    fn history(&self) -> crate::history::History {
-        crate::history::History::new(&self.config().node.state)
-    }
-
-    /// For a moment: `status` and `/health` wait for it.
-    pub(super) fn in_force(&self) -> std::sync::MutexGuard<'_, InForce> {
-        // Every change is whole before anything that could panic.
-        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A configuration that is to be kept, before any later one.
-pub(super) struct Turn<'d> {
-    _turn: tokio::sync::MutexGuard<'d, ()>,
-    written: Written,
 }
 
 /// The course of a change that failed on it.

@@ -17,6 +17,7 @@ mod key;
 mod lock;
 mod perform;
 mod reconcile;
+mod remember;
 pub(crate) mod report;
 mod servers;
 mod start;
@@ -206,6 +207,12 @@ impl Daemon {
                 "have BFD and VRRP follow the list of routers"
             ),
         }
+    }
+
+    /// For a moment: `status` and `/health` wait for it.
+    fn in_force(&self) -> std::sync::MutexGuard<'_, InForce> {
+        // Every change is whole before anything that could panic.
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
