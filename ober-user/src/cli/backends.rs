@@ -8,18 +8,18 @@ use std::{
 
 use super::{
     Error, Json, Outcome, client,
+    instance::Instance,
     screen::{Cell, Screen, Tone},
     status::span,
 };
 use crate::{
     api::{Reply, Request},
-    config::Config,
     status::backends::{Backend, Server, Source},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Reply::Backends(backends) = client::ask_daemon(&config, Request::Backends).await? else {
+    let instance = Instance::find(path).await?;
+    let Reply::Backends(backends) = instance.ask_daemon(Request::Backends).await? else {
         return Err(client::Error::Astray.into());
     };
     if json.json {

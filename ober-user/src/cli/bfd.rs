@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Error, Json, Outcome, client,
+    Error, Json, Outcome, instance,
     screen::{Cell, Screen, Tone},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let status = client::status(path).await?;
+    let status = instance::status(path).await?;
     if json.json {
         screen.json(&status.bfd)?;
     } else {

@@ -1,5 +1,5 @@
-//! Talks to the daemon over its socket; where none runs, the pinned maps are asked in its place. The decision between
-//! the two is made here and nowhere else.
+//! Talks to the daemon over its socket. Where none runs, the pinned maps are asked in its place: that is decided by
+//! `Instance` and nowhere else.
 
 use std::{
     io,
@@ -16,10 +16,7 @@ use tokio::{
 use super::{Error as CommandError, privilege};
 use crate::{
     api::{Answer, Reply, Request, SOCKET},
-    config::{Config, Whereabouts},
-    dataplane::pins,
-    offline,
-    status::Status,
+    config::Whereabouts,
 };
 
 /// A daemon that lives accepts at once; one that is stopped leaves callers in its queue.
@@ -70,53 +67,7 @@ pub enum Error {
     Astray,
 }
 
-/// Where the daemon listens.
-pub fn socket(config: &Config) -> PathBuf {
-    config.node.run.join(SOCKET)
-}
-
-/// Asks the daemon; where none runs, the pins.
-pub async fn ask(config: &Config, request: Request) -> Result<Reply, CommandError> {
-    let answer = if let Some(mut line) = connect(&socket(config)).await? {
-        line.exchange(&request).await?
-    } else {
-        pinned(config)?;
-        offline::answer(config, request).await
-    };
-    answer.map_err(CommandError::failed)
-}
-
-/// The status of the instance that the configuration at `path` names.
-pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
-    let config = Config::load(path)?;
-    match ask(&config, Request::Status).await? {
-        Reply::Status(status) => Ok(status),
-        _ => Err(Error::Astray.into()),
-    }
-}
-
-/// Where the instance's pins are, if it has any.
-pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
-    let pins = pins(&config.node.bpffs, &config.node.instance);
-    // Only what is surely not there is missing: who may not look is told so by whoever opens it.
-    if matches!(pins.try_exists(), Ok(false)) {
-        return Err(Error::Absent {
-            instance: config.node.instance.clone(),
-            socket: socket(config),
-            pins,
-        });
-    }
-    Ok(pins)
-}
-
 /// Asks what only a daemon can answer.
-pub async fn ask_daemon(config: &Config, request: Request) -> Result<Reply, CommandError> {
-    let (instance, socket) = (&config.node.instance, socket(config));
-    let answer = reached(instance, &socket).await?.exchange(&request).await?;
-    answer.map_err(CommandError::failed)
-}
-
-/// The same where the configuration may be bad.
 pub(super) async fn ask_at(at: &Whereabouts, request: Request) -> Result<Reply, CommandError> {
     let mut line = reached(&at.instance, &at.run.join(SOCKET)).await?;
     let answer = line.exchange(&request).await?;

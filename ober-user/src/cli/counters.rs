@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Error, Json, Outcome, client,
+    instance::Instance,
     screen::{Cell, Screen, Tone},
 };
 use crate::{
     api::{Reply, Request},
-    config::Config,
     status::{Count, Counters as Values, ServiceCounters},
 };
 
@@ -42,18 +42,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 impl Counters {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
-        let values = read(&config).await?;
+        let instance = Instance::find(path).await?;
+        let values = read(&instance).await?;
         match self.watch {
-            Some(pace) => watch(&config, values, pace, self.json, screen).await,
+            Some(pace) => watch(&instance, values, pace, self.json, screen).await,
             None if self.json.json => Ok(screen.json(&values).map(|()| Outcome::Done)?),
             None => Ok(show(&values, None, screen).map(|()| Outcome::Done)?),
         }
     }
 }
 
-async fn read(config: &Config) -> Result<Values, Error> {
-    match client::ask(config, Request::Counters).await? {
+async fn read(instance: &Instance) -> Result<Values, Error> {
+    match instance.ask(Request::Counters).await? {
         Reply::Counters(values) => Ok(values),
         _ => Err(client::Error::Astray.into()),
     }
@@ -67,7 +67,7 @@ struct Interval {
 }
 
 async fn watch(
-    config: &Config,
+    instance: &Instance,
     mut before: Values,
     pace: Duration,
     json: Json,
@@ -76,7 +76,7 @@ async fn watch(
     let mut then = Instant::now();
     loop {
         sleep(pace).await;
-        let after = read(config).await?;
+        let after = read(instance).await?;
         let now = Instant::now();
         let difference = difference(&before, &after);
         let elapsed = now - then;

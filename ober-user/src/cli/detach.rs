@@ -9,12 +9,11 @@ use clap::Args;
 
 use super::{
     Error, Json, Outcome,
-    client::{self, connect},
+    instance::Instance,
     privilege,
     screen::Screen,
 };
 use crate::{
-    config::Config,
     daemon::{self, Detached},
     dataplane,
 };
@@ -77,14 +76,15 @@ impl Detach {
     }
 
     async fn whole(&self, path: &Path) -> Result<(String, Detached), Error> {
-        let config = Config::load(path)?;
-        let instance = config.node.instance.clone();
+        let found = Instance::find(path).await?;
+        let instance = found.name().to_owned();
         privilege::require(&privilege::DATA_PLANE)?;
-        if connect(&client::socket(&config)).await?.is_some() {
+        if found.connect().await?.is_some() {
             return Err(Error::DaemonRuns { instance });
         }
+        let config = found.config()?;
         let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
-        let detached = daemon::detach(&config, drain)
+        let detached = daemon::detach(config, drain)
             .await
             .map_err(Error::Daemon)?;
         Ok((instance, detached))

@@ -2,24 +2,25 @@
 
 use std::path::Path;
 
-use super::{Error, Json, Outcome, client, findings, screen::Screen, test::running};
+use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
 use crate::{
     api::{Reply, Request},
-    config::{Config, Remark},
+    config::Remark,
     doctor,
     finding::{Finding, Report},
     status::Counters,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
+    let instance = Instance::find(path).await?;
+    let config = instance.config()?;
     let spinner = super::screen::spinner("looking at this machine");
-    let status = running(&config).await;
-    let found = match status {
+    let found = match instance.running().await {
         Ok(status) => {
             let daemon = status.is_some();
-            let counters = async || counters(&config).await;
-            let mut findings = doctor::run(&config, status, counters).await;
+            let counters = async || counters(&instance).await;
+            let mut findings = doctor::run(config, status, counters).await;
+            findings.extend(instance.finding());
             findings.extend(config.remarks(path).into_iter().map(remark));
             Ok(Report::new(daemon, findings))
         }
@@ -34,8 +35,8 @@ fn remark(remark: Remark) -> Finding {
 }
 
 /// None, where the daemon does not answer: it has just done so.
-async fn counters(config: &Config) -> Counters {
-    match client::ask_daemon(config, Request::Counters).await {
+async fn counters(instance: &Instance) -> Counters {
+    match instance.ask_daemon(Request::Counters).await {
         Ok(Reply::Counters(counters)) => counters,
         Ok(_) | Err(_) => Counters::default(),
     }

@@ -1,6 +1,6 @@
 //! Why a command failed, and whose fault it is.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use super::{client, privilege};
 use crate::{api::Failure, config, counters, dataplane, events, haproxy, history, hostlist};
@@ -12,6 +12,9 @@ pub enum Error {
     Usage(String),
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// The same where more than this answer depends on it.
+    #[error("{0}")]
+    Mistake(Arc<config::Error>),
     #[error(transparent)]
     Hostlist(#[from] hostlist::Error),
     #[error(transparent)]
@@ -74,7 +77,11 @@ impl Error {
     /// Wrong usage or bad configuration: nothing was tried.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Hostlist(_) | Self::Refused { .. } => true,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Mistake(_)
+            | Self::Hostlist(_)
+            | Self::Refused { .. } => true,
             Self::Haproxy(error) => matches!(error, haproxy::Error::Render(_)),
             Self::Failed { failure, .. } => failure.usage,
             Self::History(error) => !matches!(error, history::Error::Store(_)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     Error, Outcome,
-    client::pinned,
+    instance::{Instance, pinned},
     screen::{Cell, Screen, Tone},
 };
 use crate::{
@@ -78,7 +78,7 @@ struct Named {
 }
 
 impl Flow {
-    pub(super) fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let Self::Explain(asked) = self;
         if asked.source.is_ipv4() != asked.destination.is_ipv4() {
             return Err(Error::Usage(format!(
@@ -86,17 +86,18 @@ impl Flow {
                 asked.source, asked.destination
             )));
         }
-        let config = Config::load(path)?;
-        let pins = pinned(&config)?;
+        let instance = Instance::find(path).await?;
+        let config = instance.config()?;
+        let pins = pinned(config)?;
         let maps = Maps::open(&pins)?;
-        let keeper = Keeper::open(&config, &pins).map_err(|error| Error::data_plane(&error))?;
+        let keeper = Keeper::open(config, &pins).map_err(|error| Error::data_plane(&error))?;
         let question = Question {
             client: asked.source,
             vip: asked.destination,
             protocol: asked.protocol.number(),
         };
         let explanation = explain(&maps, &question).map_err(|error| Error::data_plane(&error))?;
-        let named = asked.named(&config, &keeper, explanation);
+        let named = asked.named(config, &keeper, explanation);
         if asked.json.json {
             screen.json(&named)?;
         } else {

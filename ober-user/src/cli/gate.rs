@@ -10,18 +10,18 @@ use clap::Args;
 
 use super::{
     Error, Json, Outcome, client,
+    instance::{self, Instance},
     screen::{Cell, Screen, Tone},
     status::span,
 };
 use crate::{
     api::{Reply, Request},
-    config::Config,
     gate::{Order, Standing, State},
     status::gate::Gate,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let status = client::status(path).await?;
+    let status = instance::status(path).await?;
     if json.json {
         screen.json(&status.gate)?;
     } else {
@@ -49,12 +49,12 @@ impl Vip {
         path: &Path,
         screen: &mut Screen,
     ) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
+        let instance = Instance::find(path).await?;
         let request = Request::Gate {
             vip: self.vip,
             order,
         };
-        let Reply::Gate(gates) = client::ask_daemon(&config, request).await? else {
+        let Reply::Gate(gates) = instance.ask_daemon(request).await? else {
             return Err(client::Error::Astray.into());
         };
         if self.json.json {

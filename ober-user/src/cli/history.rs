@@ -9,11 +9,12 @@ use clap::Args;
 
 use super::{
     Error, Json, Outcome,
+    instance::Instance,
     screen::{Cell, Screen},
     status::span,
 };
 use crate::{
-    config::{Env, Whereabouts, without_secrets},
+    config::without_secrets,
     history::{Entry, History as Kept, Snapshot},
 };
 
@@ -30,8 +31,10 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let kept = Kept::new(&Whereabouts::of(path, &Env::current()?).state);
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        let instance = Instance::find(path).await?;
+        instance.warn("the history is read without it");
+        let kept = Kept::new(instance.state());
         let Some(number) = self.number else {
             return self.entries(&kept.entries(), screen);
         };

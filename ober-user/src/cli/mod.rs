@@ -16,6 +16,7 @@ mod flow;
 mod gate;
 mod history;
 mod hostlist;
+mod instance;
 mod journal;
 mod plan;
 pub mod privilege;
@@ -32,7 +33,7 @@ use std::{future::Future, io, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{gate::Order, text::OneLine};
+use crate::{config, gate::Order, text::OneLine};
 pub use error::Error;
 use journal::Journal;
 use screen::Screen;
@@ -53,7 +54,7 @@ pub struct Ober {
         env = "OBER_CONFIG",
         hide_env_values = true,
         value_name = "FILE",
-        default_value = "/etc/ober/ober.toml"
+        default_value = config::MAIN
     )]
     config: PathBuf,
     #[command(subcommand)]
@@ -160,10 +161,10 @@ impl Ober {
             Command::Plan(show) => wait(show.run(&path, screen)),
             Command::Apply(apply) => wait(apply.run(&path, screen)),
             Command::Rollback(rollback) => wait(rollback.run(&path, screen)),
-            Command::History(history) => history.run(&path, screen),
+            Command::History(history) => wait(history.run(&path, screen)),
             Command::Acl(acl) => wait(acl.run(&path, screen)),
             Command::Sync(sync) => wait(sync.run(&path, screen)),
-            Command::Flow(flow) => flow.run(&path, screen),
+            Command::Flow(flow) => wait(flow.run(&path, screen)),
             Command::Gate(json) => wait(gate::run(&path, json, screen)),
             Command::Drain(vip) => wait(vip.order(Order::Drain, &path, screen)),
             Command::Undrain(vip) => wait(vip.order(Order::Undrain, &path, screen)),

@@ -5,7 +5,9 @@ use std::{io::Read as _, path::PathBuf};
 use clap::Args;
 
 use super::{
-    Error, Json, Outcome, client, reload,
+    Error, Json, Outcome, client,
+    instance::Instance,
+    reload,
     screen::{Screen, Tone},
 };
 use crate::{
@@ -69,7 +71,7 @@ impl Show {
             Some(number) => Text::Snapshot(Some(number)),
             None => text(self.file)?,
         };
-        let at = Whereabouts::of(path, &Env::current()?);
+        let at = locate(path, &of).await?;
         let plan = match client::ask_at(&at, Request::Plan { of: of.clone() }).await {
             Ok(Reply::Plan(plan)) => plan,
             Ok(_) => return Err(client::Error::Astray.into()),
@@ -120,7 +122,7 @@ async fn apply(
     why: Why,
     screen: &mut Screen,
 ) -> Result<Outcome, Error> {
-    let at = Whereabouts::of(path, &Env::current()?);
+    let at = locate(path, &of).await?;
     let note = why.note;
     let Reply::Reloaded(done) = client::ask_at(&at, Request::Apply { of, note }).await? else {
         return Err(client::Error::Astray.into());
@@ -131,6 +133,15 @@ async fn apply(
         show(&done.plan, screen)?;
     }
     reload::ended(&done, why.json, screen)
+}
+
+/// A snapshot is put in force whatever is on disk; of what is on disk the daemon itself says what is wrong.
+async fn locate(path: &std::path::Path, of: &Text) -> Result<Whereabouts, Error> {
+    if matches!(of, Text::Snapshot(_)) {
+        let instance = Instance::find(path).await?;
+        instance.warn("this is about a snapshot of the history");
+    }
+    Ok(Whereabouts::of(path)?)
 }
 
 fn text(file: Option<PathBuf>) -> Result<Text, Error> {

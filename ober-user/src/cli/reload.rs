@@ -8,14 +8,19 @@ use super::{
 };
 use crate::{
     api::{Reloaded, Reply, Request},
-    config::Config,
+    config::{Config, Whereabouts},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    // A configuration that is bad is refused here, with its lines shown, before the daemon hears of it.
-    let config = Config::load(path)?;
-    let Reply::Reloaded(reloaded) = client::ask_daemon(&config, Request::Reload).await? else {
-        return Err(client::Error::Astray.into());
+    // The daemon reads the files itself, with its own variables, and says what is wrong with them.
+    let reloaded = match client::ask_at(&Whereabouts::of(path)?, Request::Reload).await {
+        Ok(Reply::Reloaded(reloaded)) => reloaded,
+        Ok(_) => return Err(client::Error::Astray.into()),
+        Err(error @ Error::Client(client::Error::NotRunning { .. })) => {
+            Config::load(path)?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
     };
     if json.json {
         screen.json(&reloaded)?;

@@ -85,6 +85,16 @@ pub(super) fn spinner(message: &'static str) -> ProgressBar {
     spinner
 }
 
+/// One line on standard error, beside the answer.
+pub(super) fn warn(words: impl Display) {
+    let word = if coloured(&io::stderr()) {
+        "\x1b[1;33mwarning\x1b[0m"
+    } else {
+        "warning"
+    };
+    eprintln!("{word}: {}", tame(&words.to_string()));
+}
+
 /// Is colour wanted there?
 pub fn coloured(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Error, Json, Outcome, client,
+    Error, Json, Outcome, instance,
     screen::{Cell, Screen, Tone},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let status = client::status(path).await?;
+    let status = instance::status(path).await?;
     if json.json {
         screen.json(&status)?;
     } else {

@@ -4,12 +4,10 @@ use std::{path::Path, time::Duration};
 
 use clap::{Args, ValueEnum as _};
 
-use super::{Error, Json, Outcome, client, findings, screen::Screen};
+use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
 use crate::{
-    api::{Reply, Request},
-    config::{self, Config},
+    config,
     finding::Report,
-    status::Status,
     trial::{self, Part, Wish},
 };
 
@@ -40,7 +38,8 @@ fn period(text: &str) -> Result<Duration, String> {
 
 impl Test {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
+        let instance = Instance::find(path).await?;
+        let config = instance.config()?;
         let wish = Wish {
             parts: if self.parts.is_empty() {
                 Part::value_variants().to_vec()
@@ -51,29 +50,15 @@ impl Test {
             expiry: self.expiry,
         };
         let spinner = super::screen::spinner("asking neighbours and servers");
-        let status = running(&config).await;
-        let found = match &status {
-            Ok(status) => Ok(trial::run(&config, status.as_deref(), &wish).await),
-            Err(_) => Err(()),
+        let found = match instance.running().await {
+            Ok(status) => {
+                let mut found: Vec<_> = instance.finding().into_iter().collect();
+                found.extend(trial::run(config, status.as_deref(), &wish).await);
+                Ok(Report::new(status.is_some(), found))
+            }
+            Err(error) => Err(error),
         };
         spinner.finish_and_clear();
-        let daemon = status?.is_some();
-        let report = Report::new(daemon, found.unwrap_or_default());
-        findings::show(&report, self.json, screen)
-    }
-}
-
-/// What the daemon says; `None`: none runs.
-pub(super) async fn running(config: &Config) -> Result<Option<Box<Status>>, Error> {
-    let Some(mut line) = client::connect(&client::socket(config)).await? else {
-        return Ok(None);
-    };
-    match line
-        .exchange(&Request::Status)
-        .await?
-        .map_err(Error::failed)?
-    {
-        Reply::Status(status) => Ok(Some(status)),
-        _ => Err(client::Error::Astray.into()),
+        findings::show(&found?, self.json, screen)
     }
 }

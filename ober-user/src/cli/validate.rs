@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{Reply, Request},
-    config::{self, Config, Env, Problem, Whereabouts},
+    config::{self, Config, Problem, Whereabouts},
     file,
     haproxy::{self, version::Program},
     status::Fallback,
@@ -63,7 +63,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 
 /// What a daemon goes by in the place of these files, if one runs and does.
 async fn instead(path: &Path) -> Option<Fallback> {
-    let at = Whereabouts::of(path, &Env::current().ok()?);
+    let at = Whereabouts::of(path).ok()?;
     let asked = client::ask_at(&at, Request::Status);
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     match answer {

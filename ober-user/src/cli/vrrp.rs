@@ -3,14 +3,14 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
-    Error, Json, Outcome, client,
+    Error, Json, Outcome, instance,
     screen::{Cell, Screen, Tone},
     status::span,
 };
 use crate::status::vrrp::{Router, Vrrp};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let status = client::status(path).await?;
+    let status = instance::status(path).await?;
     if json.json {
         screen.json(&status.vrrp)?;
     } else {

@@ -26,17 +26,19 @@ impl Env {
             path: path.to_owned(),
             source,
         })?;
-        let variables = std::env::vars_os();
         Ok(Self {
-            variables: variables
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
+            variables: variables(),
             cpus: cpu_list(&online),
             accounts: Accounts::current(),
         })
     }
+}
+
+/// Those of this process that are text.
+pub(super) fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The kernel's notation, `0-3,8`. What cannot be read is left out.

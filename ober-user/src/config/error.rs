@@ -17,12 +17,35 @@ pub enum Error {
         mend = .writer.mend()
     )]
     Writable { path: PathBuf, writer: Writer },
+    #[error(
+        "find the instance that {path} is of: `node.{key}` does not say it: {why}; correct it, or set the variable for this \
+         command too"
+    )]
+    Whereabouts {
+        path: PathBuf,
+        key: &'static str,
+        why: String,
+    },
     #[error("list the directory {path} of further configuration files: {source}")]
     Directory { path: PathBuf, source: io::Error },
     #[error("learn which CPUs are online from {path}: {source}; is /sys mounted?")]
     Cpus { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Invalid(Report),
+}
+
+impl Error {
+    /// The first mistake, on one line.
+    pub fn line(&self) -> String {
+        let whole = self.to_string();
+        let first = whole.lines().next().unwrap_or_default();
+        match self {
+            Self::Invalid(Report(problems)) if problems.len() > 1 => {
+                format!("{first} (and {} more)", problems.len() - 1)
+            }
+            _ => first.to_owned(),
+        }
+    }
 }
 
 fn advice(error: &io::Error, path: &Path) -> String {

@@ -73,6 +73,8 @@ mod written;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// The main file, unless a command names another.
+pub const MAIN: &str = "/etc/ober/ober.toml";
 /// The list that `acl sync --frontend-http` fills. Always exists.
 pub const FRONTEND_HTTP: &str = "frontend-http";
 /// The list that `acl sync --routers` fills. Always exists.

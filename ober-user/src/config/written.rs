@@ -40,15 +40,7 @@ pub struct File {
 impl File {
     /// Reads one file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        // Whoever may write it tells the daemon which programs to run.
-        if let Ok(Some(writer)) = trust::writer(path, &[])
-            && writer.is_everybody()
-        {
-            return Err(Error::Writable {
-                path: path.to_owned(),
-                writer,
-            });
-        }
+        trusted(path)?;
         let read = || {
             let path = std::path::absolute(path)?;
             let (text, facts) = file::text_with(&path, file::Kind::Configuration)?;
@@ -62,6 +54,17 @@ impl File {
             path: path.to_owned(),
             source,
         })
+    }
+}
+
+/// An account that may write it tells the daemon which programs to run: that must not be every account.
+pub(super) fn trusted(path: &Path) -> Result<(), Error> {
+    match trust::writer(path, &[]) {
+        Ok(Some(writer)) if writer.is_everybody() => Err(Error::Writable {
+            path: path.to_owned(),
+            writer,
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -42,7 +42,9 @@ impl Choice {
     /// What was in force before, after the `text` on disk failed by `error`: that text, if it was it, or else the latest
     /// snapshot that can still be read and makes sense to this version.
     pub(super) fn before(path: &Path, text: Option<&str>, error: &anyhow::Error) -> Option<Self> {
-        let state = Whereabouts::of(path, &Env::current().ok()?).state;
+        // A state directory that everybody could name may hold anything.
+        let at = Whereabouts::of(path).ok().filter(|at| at.trusted)?;
+        let state = at.state;
         let history = History::new(&state);
         for entry in history.entries().into_iter().rev() {
             let same = text == Some(&entry.hash);
@@ -85,6 +87,13 @@ impl Choice {
             },
         })
     }
+}
+
+/// For a command, when the files of a main file have a mistake: the configuration that was in force last, and its snapshot.
+pub fn in_force_last(path: &Path) -> Option<(u64, Config)> {
+    let mistake = anyhow::anyhow!("the files have a mistake");
+    let choice = Choice::before(&std::path::absolute(path).ok()?, None, &mistake)?;
+    Some((choice.provenance.fallback?.snapshot, choice.config))
 }
 
 /// What is meant by the files of a main file.

@@ -46,6 +46,7 @@ pub use lock::{Lock, Locked};
 pub(crate) use servers::targets;
 use told::Told;
 
+pub use fallback::in_force_last;
 use fallback::Provenance;
 
 use crate::{

@@ -8,9 +8,10 @@ use crate::{
     api::{Checked, Reply, Request},
     cli::{
         Error, Json, Outcome, client,
+        instance::Instance,
         screen::{Cell, Screen, Tone},
     },
-    config::Config,
+    offline::known_list as known,
 };
 
 #[derive(Debug, Args)]
@@ -25,17 +26,17 @@ pub(in crate::cli) struct Check {
 
 impl Check {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
-        if let Some(list) = &self.list {
-            super::known(&config, list)?;
-        }
+        let instance = Instance::find(path).await?;
         let request = Request::Check {
             address: self.address,
         };
-        let Reply::Checked(mut checked) = client::ask(&config, request).await? else {
+        let Reply::Checked(mut checked) = instance.ask(request).await? else {
             return Err(client::Error::Astray.into());
         };
-        checked.retain(|checked| self.list.as_ref().is_none_or(|list| *list == checked.list));
+        if let Some(list) = &self.list {
+            known(list, checked.iter().map(|it| it.list.as_str()))?;
+            checked.retain(|checked| *list == checked.list);
+        }
         if self.json.json {
             screen.json(&checked)?;
         } else {

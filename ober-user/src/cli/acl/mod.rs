@@ -13,7 +13,6 @@ use clap::Subcommand;
 pub(super) use sync::Sync;
 
 use super::{Error, Outcome, screen::Screen};
-use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Acl {
@@ -42,16 +41,4 @@ impl Acl {
             Self::Watch(json) => watch::run(path, json, screen).await,
         }
     }
-}
-
-/// A list that is configured, or an error that names those that are.
-fn known<'l>(config: &Config, list: &'l str) -> Result<&'l str, Error> {
-    if config.lists.contains_key(list) {
-        return Ok(list);
-    }
-    let names: Vec<_> = config.lists.keys().map(String::as_str).collect();
-    Err(Error::Usage(format!(
-        "there is no list {list:?}; the lists are {}; new ones are declared in the configuration",
-        names.join(", ")
-    )))
 }

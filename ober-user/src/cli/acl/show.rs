@@ -8,9 +8,9 @@ use crate::{
     api::{ListEntries, Reply, Request},
     cli::{
         Error, Json, Outcome, client,
+        instance::Instance,
         screen::{Screen, Tone},
     },
-    config::Config,
 };
 
 #[derive(Debug, Args)]
@@ -23,12 +23,9 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
-        if let Some(list) = &self.list {
-            super::known(&config, list)?;
-        }
+        let instance = Instance::find(path).await?;
         let request = Request::Show { list: self.list };
-        let Reply::Lists(lists) = client::ask(&config, request).await? else {
+        let Reply::Lists(lists) = instance.ask(request).await? else {
             return Err(client::Error::Astray.into());
         };
         if self.json.json {

@@ -1,6 +1,7 @@
 //! `acl sync`, `acl add`, `acl remove`: changes of lists and servers, all or none.
 
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal as _},
     path::Path,
 };
@@ -12,9 +13,10 @@ use crate::{
     api::{self, How, Reply, Request, SHOWN, Synced, Target},
     cli::{
         Error, Json, Outcome, client,
+        instance::Instance,
         screen::{Screen, Tone, spinner},
     },
-    config::{Config, FRONTEND_HTTP, ROUTERS},
+    config::{FRONTEND_HTTP, ROUTERS},
 };
 
 const EXPR: &str = "An expression: names, addresses, ranges such as n[01-08], 10.0.0.[1-254] and 10.0.0.1-10.0.1.9, prefixes, \
@@ -74,16 +76,16 @@ impl Sync {
         path: &Path,
         screen: &mut Screen,
     ) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
+        let instance = Instance::find(path).await?;
         if self.is_empty() {
             self.ask()?;
         }
-        let edits = self.edits(&config)?;
+        let edits = self.edits(&instance).await?;
         if edits.is_empty() {
             screen.line("nothing to change")?;
             return Ok(Outcome::Done);
         }
-        send(&config, edits, self.how, screen).await
+        send(&instance, edits, self.how, screen).await
     }
 
     fn is_empty(&self) -> bool {
@@ -104,11 +106,11 @@ impl Sync {
         Ok(())
     }
 
-    fn edits(&self, config: &Config) -> Result<Vec<api::Edit>, Error> {
+    async fn edits(&self, instance: &Instance) -> Result<Vec<api::Edit>, Error> {
         let mut stdin = Stdin::default();
         let mut edits: Vec<api::Edit> = Vec::new();
         for (list, expression) in self.named_lists() {
-            let target = Target::List(super::known(config, list)?.to_owned());
+            let target = Target::List(list.to_owned());
             if edits.iter().any(|edit| edit.target == target) {
                 return Err(Error::Usage(format!(
                     "list {list} is set twice; write one expression"
@@ -118,12 +120,12 @@ impl Sync {
             edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
         }
         if let Some(expression) = &self.backend_http {
-            let target = Target::Backend(self.backend(config)?);
+            let target = Target::Backend(self.backend(&Names::of(instance).await?)?);
             let expressions = std::slice::from_ref(expression);
             edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
         }
         if self.refresh {
-            edits.extend(refresh(config, &edits));
+            edits.extend(refresh(&Names::of(instance).await?, &edits));
         }
         Ok(edits)
     }
@@ -140,18 +142,10 @@ impl Sync {
         own.chain(others.map(|pair| (pair[0].as_str(), &pair[1])))
     }
 
-    fn backend(&self, config: &Config) -> Result<String, Error> {
-        let mut names: Vec<&str> = config.services.iter().map(|s| s.backend.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let all: Vec<&str> = config.backends.keys().map(String::as_str).collect();
-        match (&self.backend, names.as_slice()) {
-            (Some(name), _) if config.backends.contains_key(name) => Ok(name.clone()),
-            (Some(name), _) => Err(Error::Usage(format!(
-                "there is no backend {name:?}; the backends are {}",
-                all.join(", ")
-            ))),
-            (None, [only]) => Ok((*only).to_owned()),
+    fn backend(&self, names: &Names) -> Result<String, Error> {
+        match (&self.backend, names.used.as_slice()) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, [only]) => Ok(only.clone()),
             (None, []) => Err(Error::Usage(
                 "no service has a backend; configure one".into(),
             )),
@@ -163,12 +157,40 @@ impl Sync {
     }
 }
 
-fn refresh(config: &Config, edits: &[api::Edit]) -> Vec<api::Edit> {
+/// The names of what may be changed.
+struct Names {
+    lists: Vec<String>,
+    /// The backends of services.
+    used: Vec<String>,
+}
+
+impl Names {
+    /// From the configuration; where that has a mistake, as the daemon knows them.
+    async fn of(instance: &Instance) -> Result<Self, Error> {
+        if instance.own().is_none()
+            && let Some(status) = instance.running().await?
+        {
+            return Ok(Self {
+                lists: status.lists.into_iter().map(|list| list.name).collect(),
+                used: status.backends.into_keys().collect(),
+            });
+        }
+        let config = instance.config()?;
+        let used = config.services.iter().map(|it| it.backend.clone());
+        let used: BTreeSet<String> = used.collect();
+        Ok(Self {
+            lists: config.lists.keys().cloned().collect(),
+            used: used.into_iter().collect(),
+        })
+    }
+}
+
+fn refresh(names: &Names, edits: &[api::Edit]) -> Vec<api::Edit> {
     let named = |list: &String| {
         let mut targets = edits.iter().map(|edit| &edit.target);
         targets.any(|target| matches!(target, Target::List(name) if name == list))
     };
-    let rest = config.lists.keys().filter(|list| !named(list));
+    let rest = names.lists.iter().filter(|list| !named(list));
     let again = rest.map(|list| api::Edit {
         target: Target::List(list.clone()),
         how: How::Refresh,
@@ -194,15 +216,15 @@ impl Edit {
         path: &Path,
         screen: &mut Screen,
     ) -> Result<Outcome, Error> {
-        let config = Config::load(path)?;
-        let target = Target::List(super::known(&config, &self.list)?.to_owned());
+        let instance = Instance::find(path).await?;
+        let target = Target::List(self.list);
         let edit = edit(target, how, &self.expressions, &mut Stdin::default())?;
-        send(&config, vec![edit], self.how, screen).await
+        send(&instance, vec![edit], self.how, screen).await
     }
 }
 
 async fn send(
-    config: &Config,
+    instance: &Instance,
     edits: Vec<api::Edit>,
     how: Options,
     screen: &mut Screen,
@@ -213,7 +235,7 @@ async fn send(
         prune: how.prune,
     });
     let spinner = spinner("resolving names and changing the lists");
-    let reply = client::ask(config, request).await;
+    let reply = instance.ask(request).await;
     spinner.finish_and_clear();
     let Reply::Synced(synced) = reply? else {
         return Err(client::Error::Astray.into());

@@ -6,6 +6,7 @@ use crate::{
     api::{Reply, Request},
     cli::{
         Error, Json, Outcome, client,
+        instance::{Instance, pinned},
         screen::{Screen, Tone},
     },
     config::Config,
@@ -16,9 +17,9 @@ use crate::{
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let config = Config::load(path)?;
-    let Some(mut line) = client::connect(&client::socket(&config)).await? else {
-        return alone(&config, json, screen).await;
+    let instance = Instance::find(path).await?;
+    let Some(mut line) = instance.connect().await? else {
+        return alone(instance.config()?, json, screen).await;
     };
     line.send(&Request::Watch).await?;
     loop {
@@ -32,7 +33,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 /// No daemon takes the events, so this command may.
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
-    let pins = client::pinned(config)?;
+    let pins = pinned(config)?;
     let names = names(config, &Maps::open(&pins)?);
     let mut drops = Drops::open(&pins)?;
     loop {

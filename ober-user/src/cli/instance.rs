@@ -1,0 +1,178 @@
+//! The instance that a command is for, on a good day and on a bad one. A command that asks the daemon needs to know where that
+//! is, and nothing else of the configuration; one that works without a daemon goes by what was in force last when the files
+//! on disk have a mistake.
+
+use std::{
+    cell::{Cell, OnceCell},
+    fmt::Display,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Error as CommandError,
+    client::{self, Error, Line},
+    screen,
+};
+use crate::{
+    api::{Reply, Request, SOCKET},
+    config::{self, Config, Whereabouts},
+    daemon, dataplane,
+    file::Unfit,
+    finding::Finding,
+    offline,
+    status::Status,
+};
+
+/// For the configuration and the files that it names, which may lie on a server that does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where it is, and what its configuration says.
+pub(super) struct Instance {
+    path: PathBuf,
+    at: Whereabouts,
+    own: Result<Config, Arc<config::Error>>,
+    /// A snapshot that was in force, and its number.
+    before: OnceCell<Option<(u64, Config)>>,
+    warned: Cell<bool>,
+}
+
+impl Instance {
+    /// The instance of the configuration at `path`, which may have a mistake.
+    pub(super) async fn find(path: &Path) -> Result<Self, CommandError> {
+        let at = Whereabouts::of(path)?;
+        let main = path.to_owned();
+        let load = tokio::task::spawn_blocking(move || Config::load(&main));
+        let own = match tokio::time::timeout(PATIENCE, load).await {
+            Ok(Ok(own)) => own,
+            Ok(Err(_)) | Err(_) => Err(config::Error::Read {
+                path: path.to_owned(),
+                source: Unfit::Slow(PATIENCE).into(),
+            }),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            at,
+            own: own.map_err(Arc::new),
+            before: OnceCell::new(),
+            warned: Cell::new(false),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.at.instance
+    }
+
+    pub(super) fn state(&self) -> &Path {
+        &self.at.state
+    }
+
+    /// Where the daemon listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.at.run.join(SOCKET)
+    }
+
+    /// What the files say, if they have no mistake.
+    pub(super) fn own(&self) -> Option<&Config> {
+        self.own.as_ref().ok()
+    }
+
+    /// What the files say; where they have a mistake, what was in force last.
+    pub(super) fn config(&self) -> Result<&Config, CommandError> {
+        let mistake = match &self.own {
+            Ok(config) => return Ok(config),
+            Err(mistake) => mistake,
+        };
+        let before = self.before.get_or_init(|| daemon::in_force_last(&self.path));
+        let Some((snapshot, config)) = before else {
+            return Err(CommandError::Mistake(Arc::clone(mistake)));
+        };
+        self.warn(format_args!(
+            "this goes by snapshot {snapshot} of the history, which was in force last"
+        ));
+        Ok(config)
+    }
+
+    /// The mistake, for commands whose answer is made of findings.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let mistake = self.own.as_ref().err()?;
+        let finding = Finding::failed("configuration", self.path.display(), mistake.line());
+        Some(finding.advice("`ober-user validate` shows every mistake and what to do"))
+    }
+
+    /// Says once, on one line, that the files have a mistake, and what this command goes by instead.
+    pub(super) fn warn(&self, instead: impl Display) {
+        if let Err(mistake) = &self.own
+            && !self.warned.replace(true)
+        {
+            screen::warn(format_args!(
+                "the configuration on disk has a mistake: {}; {instead} (`ober-user validate` shows what to do)",
+                mistake.line()
+            ));
+        }
+    }
+
+    /// A line to the daemon; `None`: none runs.
+    pub(super) async fn connect(&self) -> Result<Option<Line>, Error> {
+        let line = client::connect(&self.socket()).await?;
+        if line.is_some() {
+            self.warn("this asks the daemon, which runs without it");
+        }
+        Ok(line)
+    }
+
+    /// Asks the daemon; where none runs, the pins.
+    pub(super) async fn ask(&self, request: Request) -> Result<Reply, CommandError> {
+        let answer = if let Some(mut line) = self.connect().await? {
+            line.exchange(&request).await?
+        } else {
+            let config = self.config()?;
+            offline::known(config, &request)?;
+            pinned(config)?;
+            offline::answer(config, request).await
+        };
+        answer.map_err(CommandError::failed)
+    }
+
+    /// Asks what only a daemon can answer.
+    pub(super) async fn ask_daemon(&self, request: Request) -> Result<Reply, CommandError> {
+        self.warn("this needs no more than to know where the daemon is");
+        client::ask_at(&self.at, request).await
+    }
+
+    /// What the daemon says of itself; `None`: none runs.
+    pub(super) async fn running(&self) -> Result<Option<Box<Status>>, CommandError> {
+        let Some(mut line) = self.connect().await? else {
+            return Ok(None);
+        };
+        let answer = line.exchange(&Request::Status).await?;
+        match answer.map_err(CommandError::failed)? {
+            Reply::Status(status) => Ok(Some(status)),
+            _ => Err(Error::Astray.into()),
+        }
+    }
+}
+
+/// The status of the instance that the configuration at `path` names.
+pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
+    match Instance::find(path).await?.ask(Request::Status).await? {
+        Reply::Status(status) => Ok(status),
+        _ => Err(Error::Astray.into()),
+    }
+}
+
+/// Where the instance's pins are, if it has any.
+pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
+    let node = &config.node;
+    let pins = dataplane::pins(&node.bpffs, &node.instance);
+    // Only what is surely not there is missing: a command that may not look fails where it opens it, with a better word.
+    if matches!(pins.try_exists(), Ok(false)) {
+        return Err(Error::Absent {
+            instance: node.instance.clone(),
+            socket: node.run.join(SOCKET),
+            pins,
+        });
+    }
+    Ok(pins)
+}
