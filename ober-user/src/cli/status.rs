@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     status::{
-        Configuration, DataPlane, Interface, List, Reconcile, Status, WhyGeneric, Worker,
+        Configuration, DataPlane, Doubt, Interface, List, Reconcile, Status, WhyGeneric, Worker,
         certificates::Certificates,
         gate::{self, Served},
     },
@@ -182,10 +182,8 @@ fn configuration(of: &Configuration, now: Duration, screen: &mut Screen) -> Resu
         screen.line(haproxy)?;
     }
     if let Some(doubt) = &of.doubt {
-        let title =
-            "the node is not as this configuration says: a change failed, and so did the way back";
-        let title = screen.paint(title, Tone::Bad);
-        screen.line(title)?;
+        let ago = span(now.saturating_sub(Duration::from_secs(doubt.since)));
+        bad(format!("{}, {ago} ago", Doubt::WORDS), screen)?;
         for failure in &doubt.failures {
             screen.line(format_args!("  could not be put back: {failure}"))?;
         }
@@ -430,6 +428,8 @@ mod tests {
             "configuration 7, text 00f1e2d3c4b5a697",
             "snapshot 7 of the history, 1m 5s old, is in force until `ober-user reload`",
             "  ober.toml:3:1: unknown key `vip`",
+            "the node is not as this configuration says: a change failed, and so did the way back, 1m 5s ago",
+            "  could not be put back: attach to in0: the device is busy",
             "without what depends on it: read certificate /etc/ober/s3.pem: No such file",
             "not kept over a restart: /var/lib/ober/main/lists/a.json since 1m 5s: no space left",
             "gate.json was damaged 1m 5s ago (it is cut short) and is now /var/lib/ober/main/gate.json.damaged-1700000000",

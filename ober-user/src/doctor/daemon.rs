@@ -1,6 +1,9 @@
 //! What the daemon says of itself that a person must act upon.
 
-use crate::{finding::Finding, status::Status};
+use crate::{
+    finding::Finding,
+    status::{Doubt, Status},
+};
 
 const PART: &str = "daemon";
 
@@ -19,6 +22,11 @@ fn configuration(status: &Status) -> Vec<Finding> {
     let Some(of) = &status.configuration else {
         return Vec::new();
     };
+    let doubt = of.doubt.iter().map(|it| {
+        let words = format!("{}: {}", Doubt::WORDS, it.failures.join("; "));
+        Finding::failed(PART, "configuration", words)
+            .advice("mend what failed, then `ober-user reload` puts everything in force again")
+    });
     let fallback = of.fallback.iter().map(|it| {
         let error = it.error.lines().next().unwrap_or_default();
         let words = format!(
@@ -36,7 +44,7 @@ fn configuration(status: &Status) -> Vec<Finding> {
         )
         .advice("make the file, then `ober-user reload`")
     });
-    fallback.chain(missing).collect()
+    doubt.chain(fallback).chain(missing).collect()
 }
 
 fn disk(status: &Status) -> Vec<Finding> {
@@ -98,6 +106,7 @@ mod tests {
             [
                 (Verdict::Failed, "configuration"),
                 (Verdict::Failed, "configuration"),
+                (Verdict::Failed, "configuration"),
                 (Verdict::Warning, "/var/lib/ober/main/gate.json"),
                 (Verdict::Failed, "/var/lib/ober/main/lists/a.json"),
                 (Verdict::Warning, "worker 1"),
@@ -105,6 +114,7 @@ mod tests {
             ]
         );
         assert!(found.iter().all(|it| it.advice.is_some()));
+        assert!(found[0].reason.contains("attach to in0"), "{found:?}");
         let status = Status {
             configuration: None,
             disk: crate::store::Disk::default(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::status::{Counters, List, Status, Worker, gate::Served};
+use crate::status::{Counters, Doubt, List, Status, Worker, gate::Served};
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;\
 color-scheme:light dark}table{border-collapse:collapse;margin:.5em 0 1.5em}\
@@ -43,6 +43,8 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
 /// What a person must know before anything else.
 fn troubles(status: &Status) -> String {
     let configuration = status.configuration.as_ref();
+    let doubt = configuration.and_then(|it| it.doubt.as_ref());
+    let doubt = doubt.map(|it| format!("{}: {}", Doubt::WORDS, it.failures.join("; ")));
     let fallback = configuration.and_then(|it| it.fallback.as_ref()).map(|it| {
         format!(
             "snapshot {} of the history is in force: the configuration on disk was of no use at the start: {}",
@@ -55,8 +57,9 @@ fn troubles(status: &Status) -> String {
     let damaged = damaged.map(|it| format!("{} was damaged; {}", it.file.display(), it.then));
     let unkept = status.disk.unkept.iter();
     let unkept = unkept.map(|it| format!("not kept over a restart: {}", it.why));
-    let all = fallback
+    let all = doubt
         .into_iter()
+        .chain(fallback)
         .chain(missing)
         .chain(damaged)
         .chain(unkept);
@@ -239,6 +242,22 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("a &amp; &quot;b&quot;"), "{page}");
+    }
+
+    #[test]
+    fn each_trouble_of_the_daemon_is_on_the_front_page() {
+        let page = front(&sample::status(), &sample::counters());
+        for words in [
+            "the node is not as this configuration says",
+            "attach to in0: the device is busy",
+            "snapshot 7 of the history is in force",
+            "without what depends on it",
+            "gate.json was damaged",
+            "not kept over a restart: no space left",
+        ] {
+            let line = page.split("<p class=bad>").find(|it| it.contains(words));
+            assert!(line.is_some(), "{words} is not in {page}");
+        }
     }
 
     #[test]

@@ -76,6 +76,12 @@ pub struct Doubt {
     pub failures: Vec<String>,
 }
 
+impl Doubt {
+    /// What it means, for a person.
+    pub const WORDS: &str =
+        "the node is not as this configuration says: a change failed, and so did the way back";
+}
+
 /// A snapshot of the history that is in force since the files on disk were of no use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {

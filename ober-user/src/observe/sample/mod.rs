@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::status::{
-    Configuration, Count, Counters, DataPlane, Fallback, Interface, List, Map, Program, Service,
-    ServiceCounters, Status, Worker, backends,
+    Configuration, Count, Counters, DataPlane, Doubt, Fallback, Interface, List, Map, Program,
+    Service, ServiceCounters, Status, Worker, backends,
 };
 use crate::store::{Damaged, Disk, Unkept};
 
@@ -93,7 +93,10 @@ fn configuration() -> Configuration {
         haproxy: crate::haproxy::version::Program::read(
             "HAProxy version 3.2.5\nRunning on SSL library version : AWS-LC 1.50.0\n",
         ),
-        doubt: None,
+        doubt: Some(Doubt {
+            since: 1_700_000_000,
+            failures: vec!["attach to in0: the device is busy".into()],
+        }),
         fallback: Some(Fallback {
             snapshot: 7,
             kept: 1_700_000_000,
