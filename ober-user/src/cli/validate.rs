@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{Reply, Request},
-    config::{self, Config, Problem, Whereabouts},
+    config::{self, Config, Problem, Remark, Whereabouts},
     file,
     haproxy::{self, version::Program},
     status::Fallback,
@@ -23,7 +23,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     let checked = check(path).await;
     let instead = instead(path).await;
     if json.json {
-        screen.json(&Verdict::of(&checked, instead))?;
+        screen.json(&Verdict::of(&checked, instead, path))?;
         return checked.map(|_| Outcome::Done);
     }
     if let Some(Fallback { snapshot, .. }) = instead {
@@ -46,19 +46,26 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         many(config.lists.len(), "list"),
     ))?;
     screen.line(program)?;
-    for remark in config.remarks(path) {
+    for remark in warnings(&config, path) {
         let warning = screen.paint("warning", Tone::Bad);
         screen.line(format_args!("{warning}: {remark}"))?;
     }
+    Ok(Outcome::Done)
+}
+
+/// What is valid and not wise, or not there yet.
+fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
+    let mut remarks = config.remarks(path);
     let slurm = config.resolve.slurm_conf.as_deref();
     if let Some(Err(error)) = slurm.map(|path| file::open(path, file::Kind::Slurm)) {
-        let words = format!(
-            "warning: resolve.slurm_conf: {error}; until it can be read, names that it may tell of keep the addresses they have"
-        );
-        let warning = screen.paint(words, Tone::Bad);
-        screen.line(warning)?;
+        remarks.push(Remark {
+            about: "resolve.slurm_conf".to_owned(),
+            words: error.to_string(),
+            advice: "until it can be read, names that it may tell of keep the addresses they have"
+                .to_owned(),
+        });
     }
-    Ok(Outcome::Done)
+    remarks
 }
 
 /// What a daemon goes by in the place of these files, if one runs and does.
@@ -90,8 +97,28 @@ struct Verdict {
     /// `None` when nobody asked it, because of problems.
     haproxy: Option<Program>,
     problems: Vec<Fault>,
+    /// What is valid and not wise, or not there yet.
+    warnings: Vec<Warning>,
     /// What the daemon goes by in the place of these files.
     instead: Option<Fallback>,
+}
+
+#[derive(Serialize)]
+struct Warning {
+    /// A key, a file or a program.
+    about: String,
+    message: String,
+    help: String,
+}
+
+impl From<Remark> for Warning {
+    fn from(remark: Remark) -> Self {
+        Self {
+            about: remark.about,
+            message: remark.words,
+            help: remark.advice,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -104,7 +131,13 @@ struct Fault {
 }
 
 impl Verdict {
-    fn of(checked: &Result<(Config, Program), Error>, instead: Option<Fallback>) -> Self {
+    fn of(
+        checked: &Result<(Config, Program), Error>,
+        instead: Option<Fallback>,
+        path: &Path,
+    ) -> Self {
+        let config = checked.as_ref().ok().map(|(config, _)| config);
+        let warnings = config.into_iter().flat_map(|it| warnings(it, path));
         let problems = match checked {
             Ok(_) => vec![],
             Err(Error::Config(config::Error::Invalid(report))) => {
@@ -122,6 +155,7 @@ impl Verdict {
             valid: problems.is_empty(),
             haproxy: checked.as_ref().ok().map(|(_, program)| program.clone()),
             problems,
+            warnings: warnings.map(Warning::from).collect(),
             instead,
         }
     }

@@ -111,6 +111,26 @@ fn a_slurm_configuration_that_is_away_is_a_warning() {
             .contains("warning: resolve.slurm_conf: No such file"),
         "{good:?}"
     );
+    let told = node.run(&["validate", "--json"]);
+    assert_eq!((told.code, &told.json()["valid"]), (0, &true.into()));
+    let warnings = &told.json()["warnings"];
+    let slurm = warnings.as_array().unwrap().iter();
+    let slurm: Vec<_> = slurm
+        .filter(|it| it["about"] == "resolve.slurm_conf")
+        .collect();
+    assert_eq!(slurm.len(), 1, "{warnings}");
+    let said = slurm[0]["message"].as_str().unwrap();
+    assert!(said.contains("No such file"), "{warnings}");
+    assert!(
+        slurm[0]["help"].as_str().unwrap().contains("keep"),
+        "{warnings}"
+    );
+    // As many as are shown to a person.
+    let lines = good
+        .out
+        .lines()
+        .filter(|line| line.starts_with("warning: "));
+    assert_eq!(lines.count(), warnings.as_array().unwrap().len());
 }
 
 #[test]
@@ -246,7 +266,10 @@ fn as_nobody(node: &Node, args: &[&str]) -> Ran {
     let args = node.args(&mut config, args);
     // The binary may lie where nobody may go.
     let binary = node.path().join("ober-user");
-    fs::copy(ober_tests::lab::program("ober-user").unwrap(), &binary).unwrap();
+    // Not by this process: a child of another thread would hold the copy open for writing, and it could not be started.
+    let built = ober_tests::lab::program("ober-user").unwrap();
+    let copied = ober_programs::CP.command().arg(built).arg(&binary).status();
+    assert!(copied.unwrap().success());
     open_to_all(&binary);
     let mut command = Command::own(&binary);
     command
