@@ -15,8 +15,18 @@ impl Completions {
     pub(super) fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Ober::command(), "ober-user", &mut script);
+        if self.shell == clap_complete::Shell::Bash {
+            script = consistent(&script);
+        }
         print(&script, screen)
     }
+}
+
+/// clap_complete 4.6 finds the command line in `ober__user__subcmd__acl` and looks for what may follow in
+/// `ober__subcmd__user__subcmd__acl`, since the name of the program has a dash.
+fn consistent(script: &[u8]) -> Vec<u8> {
+    let script = String::from_utf8_lossy(script);
+    script.replace("ober__subcmd__user", "ober__user").into()
 }
 
 #[derive(Debug, Args)]

@@ -66,6 +66,7 @@ programs! {
 
     // What every machine has, but for containers.
     shell SH { "sh", Debian("dash"), Node, "cleans up when the program that made a laboratory was killed", ["-c", ":"] }
+    shell BASH { "bash", Debian("bash"), Test, "completes a line of a command", ["-c", ":"] }
     program SLEEP { "sleep", Debian("coreutils"), Node, "waits", ["--version"] }
     program CP { "cp", Debian("coreutils"), Test, "copies a storage", ["--version"] }
     program RM { "rm", Debian("coreutils"), Node, "removes what a laboratory left", ["--version"] }

@@ -139,6 +139,68 @@ fn completions_are_there_for_each_shell_and_know_the_commands() {
     }
 }
 
+/// What bash offers in the place of the last word.
+fn completed(script: &str, words: &[&str]) -> Vec<String> {
+    let (cur, before) = words.split_last().unwrap();
+    let prev = before.last().unwrap();
+    let ask = format!(
+        "{script}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_ober__user ober-user '{cur}' '{prev}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+        words
+            .iter()
+            .map(|word| format!("'{word}' "))
+            .collect::<String>(),
+        before.len(),
+    );
+    let asked = ober_programs::BASH.script(&ask, &[]).output().unwrap();
+    assert!(
+        asked.status.success() && asked.stderr.is_empty(),
+        "{asked:?}"
+    );
+    let offered = String::from_utf8(asked.stdout).unwrap();
+    offered.lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn bash_offers_the_commands_and_options_that_may_follow() {
+    let script = run(&["completions", "bash"]).out;
+    for (words, offered) in [
+        (&["ober-user", "ac"][..], &["acl"][..]),
+        (&["ober-user", "acl", "s"], &["sync", "show"]),
+        (
+            &["ober-user", "acl", "sync", "--front"],
+            &["--frontend-http"],
+        ),
+        (&["ober-user", "flow", "ex"], &["explain"]),
+        (&["ober-user", "completions", "ba"], &["bash"]),
+        (
+            &["ober-user", "--config", "/etc/x", "hostlist", "f"],
+            &["fold"],
+        ),
+    ] {
+        assert_eq!(completed(&script, words), offered, "{words:?}");
+    }
+    // Each command has its options: `--help` at least.
+    let mut waiting = vec![vec!["ober-user"]];
+    let ober = <ober_user::cli::Ober as clap::CommandFactory>::command();
+    let mut asked = 0;
+    while let Some(words) = waiting.pop() {
+        let mut command = &ober;
+        for word in &words[1..] {
+            command = command.find_subcommand(word).unwrap();
+        }
+        let offered = completed(&script, &[&words[..], &["--hel"]].concat());
+        assert_eq!(offered, ["--help"], "{words:?}");
+        asked += 1;
+        for below in command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "help")
+        {
+            waiting.push([&words[..], &[below.get_name()]].concat());
+        }
+    }
+    assert!(asked > 35, "{asked}");
+}
+
 #[test]
 fn there_is_a_manual_page_for_every_command() {
     let directory = tempfile::tempdir().unwrap();
