@@ -27,7 +27,15 @@ const LONGEST: u64 = 64 << 20;
 /// For a request to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
+pub(super) async fn serve(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
+    accept(&listener, |stream| talk(stream, Arc::clone(&daemon))).await;
+}
+
+/// Every connection gets a task of its own, but there are never more than [`MOST`].
+pub(super) async fn accept<T>(listener: &UnixListener, talk: impl Fn(UnixStream) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -35,7 +43,7 @@ pub(super) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let talk = talk(stream, Arc::clone(&daemon));
+                let talk = talk(stream);
                 tokio::spawn(async move {
                     talk.await;
                     drop(place);
@@ -84,7 +92,10 @@ async fn answer_all(
 }
 
 /// Is there one more request?
-async fn asked(requests: &mut BufReader<OwnedReadHalf>, line: &mut String) -> io::Result<bool> {
+pub(super) async fn asked(
+    requests: &mut BufReader<OwnedReadHalf>,
+    line: &mut String,
+) -> io::Result<bool> {
     let mut limited = requests.take(LONGEST);
     let read = timeout(PATIENCE, limited.read_line(line)).await;
     let length = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
@@ -95,7 +106,7 @@ async fn asked(requests: &mut BufReader<OwnedReadHalf>, line: &mut String) -> io
     Ok(length > 0)
 }
 
-async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+pub(super) async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     write.write_all(&line).await

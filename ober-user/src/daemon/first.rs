@@ -15,7 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
     perform::{Failed, Hands, perform},
-    start, steering,
+    start,
+    starting::Greeter,
+    steering,
 };
 use crate::{
     announce::{
@@ -49,6 +51,7 @@ pub(super) async fn assemble(
     plane: Plane,
     servers: &Servers,
     noted: Noted,
+    greeter: &Greeter,
 ) -> anyhow::Result<Parts> {
     let keeper = Keeper::open(config, plane.directory())?;
     let (workers, events) = unbounded_channel();
@@ -58,6 +61,7 @@ pub(super) async fn assemble(
         servers,
         adopted: plane.adopted,
         noted,
+        greeter,
         plane: Arc::new(Mutex::new(plane)),
         keeper,
         members: steering::Shared::default(),
@@ -89,6 +93,7 @@ struct Starting<'s> {
     /// The maps hold what an earlier daemon put there.
     adopted: bool,
     noted: Noted,
+    greeter: &'s Greeter,
     plane: Arc<Mutex<Plane>>,
     keeper: Keeper,
     members: steering::Shared,
@@ -102,6 +107,7 @@ struct Starting<'s> {
 
 impl Hands for Starting<'_> {
     async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+        self.greeter.next(step);
         match step {
             Step::Workers => {
                 let workers = self.workers.take().context(UNORDERED)?;

@@ -21,6 +21,7 @@ mod remember;
 pub(crate) mod report;
 mod servers;
 mod start;
+mod starting;
 mod steering;
 mod sync;
 mod told;
@@ -46,8 +47,8 @@ pub use lock::{Lock, Locked};
 pub(crate) use servers::targets;
 use told::Told;
 
-pub use fallback::in_force_last;
 use fallback::Provenance;
+pub use fallback::in_force_last;
 
 use crate::{
     announce::Announcer,

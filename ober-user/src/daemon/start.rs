@@ -21,6 +21,7 @@ use super::{
     fallback::Choice,
     first::{Parts, assemble},
     servers::Watch,
+    starting::Greeter,
     told::Told,
 };
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
         steer::{self, Candidate, Decision},
     },
     lists::{self, Keeper},
-    observe,
+    observe, plan,
     resolve::Answers,
     routers::Routers,
 };
@@ -56,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Started {
     pub(super) daemon: Arc<Daemon>,
     pub(super) metrics: TcpListener,
-    pub(super) control: UnixListener,
+    pub(super) control: Arc<UnixListener>,
     pub(super) drops: Drops,
     /// What the sources of servers say.
     pub(super) learned: mpsc::Receiver<Learned>,
@@ -122,13 +123,16 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     }
     check_interfaces(&config)?;
     let metrics = observe::http::bind(node.metrics).await?;
-    let control = control_socket(&node.run)?;
+    // The servers, the kernel half, the steps of the plan, the names.
+    let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
+    let greeter = Greeter::new(control_socket(&node.run)?, steps);
+    greeter.next("ask the sources of servers");
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
     discover_first(&config, &mut backends).await;
     let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
-    let mut parts = put_in_force(&config, key, &mut backends, ready).await?;
+    let mut parts = put_in_force(&config, key, &mut backends, ready, &greeter).await?;
     // Nothing fails any more: what another configuration would need is needed no longer.
     parts.pool.retire_strays();
     parts.keeper.sweep();
@@ -162,6 +166,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         _lock: lock,
     });
     daemon.watch_servers();
+    greeter.next("ask for the names of lists and servers");
     first_refresh(&daemon).await;
     if let Err(error) = daemon.remember(&daemon.turn().await, origin) {
         tracing::error!(
@@ -173,7 +178,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     Ok(Started {
         daemon,
         metrics,
-        control,
+        control: greeter.end(),
         drops,
         learned,
     })
@@ -235,13 +240,15 @@ async fn put_in_force(
     key: [u64; 2],
     backends: &mut Backends,
     ready: Ready,
+    greeter: &Greeter,
 ) -> anyhow::Result<Parts> {
     let first = is_first(config);
     let noted = addresses::noted(config)?;
+    greeter.next("load the programs");
     let plane = Plane::load(config, key)?;
     let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
     let how = if first { Noted::Must } else { Noted::May };
-    let parts = assemble(config, plane, &ready.in_force.servers, how).await;
+    let parts = assemble(config, plane, &ready.in_force.servers, how, greeter).await;
     let parts = match (parts, first) {
         (Ok(parts), true) => backends
             .keep(&ready)

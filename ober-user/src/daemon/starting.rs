@@ -1,0 +1,90 @@
+//! What a daemon that starts answers: how far it is. A command that hears nothing would take it for stopped.
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    io::BufReader,
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+};
+
+use super::control::{accept, asked, say};
+use crate::api::Failure;
+
+/// The step that is being taken.
+#[derive(Debug, Default)]
+struct Step {
+    number: usize,
+    of: usize,
+    what: String,
+}
+
+/// Answers on the control socket until the daemon does.
+pub(super) struct Greeter {
+    listener: Arc<UnixListener>,
+    step: Arc<Mutex<Step>>,
+    task: JoinHandle<()>,
+}
+
+impl Greeter {
+    /// Of a start that takes so many steps.
+    pub(super) fn new(listener: UnixListener, steps: usize) -> Self {
+        let listener = Arc::new(listener);
+        let step = Arc::new(Mutex::new(Step {
+            of: steps,
+            ..Step::default()
+        }));
+        let task = tokio::spawn({
+            let (listener, step) = (Arc::clone(&listener), Arc::clone(&step));
+            async move { accept(&listener, |stream| greet(stream, Arc::clone(&step))).await }
+        });
+        Self {
+            listener,
+            step,
+            task,
+        }
+    }
+
+    /// Begins the next step.
+    pub(super) fn next(&self, what: impl Display) {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        step.number += 1;
+        step.what = what.to_string();
+    }
+
+    /// The start is over: what connects from now on is the daemon's to answer.
+    pub(super) fn end(self) -> Arc<UnixListener> {
+        Arc::clone(&self.listener)
+    }
+}
+
+impl Drop for Greeter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One answer a connection: the next one may be the daemon's.
+async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    if matches!(asked(&mut BufReader::new(read), &mut line).await, Ok(true)) {
+        let message = {
+            let step = step.lock().unwrap_or_else(PoisonError::into_inner);
+            let Step { number, of, what } = &*step;
+            format!(
+                "the daemon is starting: step {number} of {of}, {what}; ask again when it serves"
+            )
+        };
+        let failure = Failure {
+            message,
+            usage: false,
+        };
+        if let Err(error) = say(&mut write, &Err(failure)).await {
+            tracing::debug!(%error, "control connection");
+        }
+    }
+}

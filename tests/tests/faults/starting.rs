@@ -1,0 +1,61 @@
+//! A daemon that takes its time to start says so to every command, and how far it is.
+
+use std::{fs, time::Instant};
+
+use ober_programs::{SH, SLEEP};
+use ober_tests::{
+    lab::until,
+    stage::{Settings, Stage},
+};
+
+use crate::Refusal;
+
+#[test]
+fn a_daemon_that_starts_answers_every_command_with_the_step_that_it_is_at() {
+    let slow = format!(
+        "\n[[backends.rgw.discover]]\nkind = 'exec'\ntimeout = '8s'\n\
+         command = ['{SH}', '-c', '{SLEEP} 6; echo 10.77.1.2:9000']\n"
+    );
+    let mut stage = Stage::new("starting", &Settings::default()).expect("build the stage");
+    let text = fs::read_to_string(&stage.ober.config).expect("read the configuration");
+    fs::write(&stage.ober.config, text + &slow).expect("write it");
+    let mut command = stage.ober.ober(&["run"]).expect("ober-user");
+    let daemon = stage.cluster.node.spawn(command.env("RUST_LOG", "info"));
+    stage.ober.daemon = Some(daemon.expect("spawn"));
+    let ran = |arguments: &[&str]| Refusal::from(stage.try_cli(arguments).expect("a command"));
+    until("the control socket", crate::PATIENCE, || {
+        Ok((!ran(&["status"]).words.contains("not here")).then_some(()))
+    })
+    .expect("it listens");
+    let since = Instant::now();
+    for arguments in [
+        &["status"][..],
+        &["acl", "show"],
+        &["drain"],
+        &["reload"],
+        &["acl", "watch"],
+        &["counters"],
+    ] {
+        ran(arguments).says(1, &["the daemon is starting: step 1 of ", "servers"]);
+    }
+    ran(&["detach"]).says(1, &["daemon is running"]);
+    // Well before a command would have given up.
+    assert!(since.elapsed().as_secs() < 6, "{:?}", since.elapsed());
+    let mut steps = Vec::new();
+    until("a daemon that serves", crate::PATIENCE, || {
+        let words = ran(&["bgp"]).words;
+        let step = words.split("starting: step ").nth(1).map(ToOwned::to_owned);
+        let serves = step.is_none();
+        steps.extend(step);
+        Ok(serves.then_some(()))
+    })
+    .expect("it serves");
+    let numbers = steps.iter().filter_map(|it| it.split(' ').next());
+    let numbers: Vec<usize> = numbers.map(|it| it.parse().expect("a number")).collect();
+    assert!(numbers.is_sorted(), "{steps:?}");
+    let of = steps.iter().filter_map(|it| it.split([' ', ',']).nth(2));
+    for of in of {
+        let of: usize = of.parse().expect("a number");
+        assert!(numbers.iter().all(|it| *it <= of), "{steps:?}");
+    }
+}
