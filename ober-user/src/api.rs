@@ -1,6 +1,6 @@
 //! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
-//! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by a line for every drop until
-//! the caller hangs up.
+//! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by
+//! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,11 +124,22 @@ pub enum Reply {
     Synced(Vec<Synced>),
     Lists(Vec<ListEntries>),
     Checked(Vec<Checked>),
+    /// To [`Request::Watch`] before the first drop.
+    Watching(Sampling),
     Drop(DropEvent),
     Reloaded(Reloaded),
     Plan(Plan),
     /// The gates an order was for, after it.
     Gate(Vec<status::gate::Gate>),
+}
+
+/// How many of the drops are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// One in so many; 0: none.
+    pub one_in: u32,
+    /// So many a second and CPU at most.
+    pub rate: u32,
 }
 
 /// What a change did, or would do, to one list or backend.

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::Daemon;
 use crate::{
-    api::{Answer, Failure, Reply, Request, Text},
+    api::{Answer, Failure, Reply, Request, Sampling, Text},
     history::{Origin, Reason},
     lists,
     observe::http::Source as _,
@@ -114,6 +114,12 @@ pub(super) async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Resu
 
 async fn watch(write: &mut OwnedWriteHalf, daemon: &Daemon) -> io::Result<()> {
     let mut drops = daemon.drops.subscribe();
+    let node = &daemon.config().node;
+    let sampling = Sampling {
+        one_in: node.sample,
+        rate: node.event_rate,
+    };
+    say(write, &Ok(Reply::Watching(sampling))).await?;
     loop {
         match drops.recv().await {
             Ok(event) => say(write, &Ok(Reply::Drop(event))).await?,

@@ -1,9 +1,15 @@
 //! `acl watch`: a line for every sampled drop.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::{
-    api::{Reply, Request},
+    api::{Reply, Request, Sampling},
     cli::{
         Error, Json, Outcome, client,
         instance::{Instance, pinned},
@@ -24,7 +30,8 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     line.send(&Request::Watch).await?;
     loop {
         match line.next().await?.map_err(Error::failed)? {
-            Reply::Drop(event) => show(&event, json, screen)?,
+            Reply::Watching(sampling) => head(sampling, json, screen)?,
+            Reply::Drop(event) => show(&event, since_1970(event.at), json, screen)?,
             _ => return Err(client::Error::Astray.into()),
         }
     }
@@ -34,20 +41,76 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
     let pins = pinned(config)?;
-    let names = names(config, &Maps::open(&pins)?);
+    let maps = Maps::open(&pins)?;
+    let node = maps.node.read(0);
+    let sampling = Sampling {
+        one_in: node.sample,
+        rate: node.event_rate,
+    };
+    let names = names(config, &maps);
     let mut drops = Drops::open(&pins)?;
+    head(sampling, json, screen)?;
     loop {
         let event = drops.next(&names).await?;
-        show(&event, json, screen)?;
+        show(&event, since_1970(event.at), json, screen)?;
     }
 }
 
-fn show(event: &DropEvent, json: Json, screen: &mut Screen) -> Result<(), Error> {
+/// Says what a person cannot see: that these are samples.
+fn head(sampling: Sampling, json: Json, screen: &mut Screen) -> Result<(), Error> {
+    if json.json {
+        return Ok(());
+    }
+    let line = screen.paint(words(sampling), Tone::Faint);
+    screen.line(line)?;
+    Ok(screen.flush()?)
+}
+
+fn words(Sampling { one_in, rate }: Sampling) -> String {
+    let most = format!("at most {rate} a second and CPU (node.event_rate)");
+    let shown = match one_in {
+        0 => "no drop is shown: node.sample is 0".to_owned(),
+        1 => format!("every drop is shown, {most}"),
+        more => format!("one drop in {more} is shown (node.sample), {most}"),
+    };
+    format!("{shown}; `ober-user counters` counts them all; times are UTC")
+}
+
+/// When something was that the kernel saw at this time of its monotonic clock, in nanoseconds.
+fn since_1970(at: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    let ago = uptime.map_or(Duration::ZERO, |uptime| {
+        uptime.saturating_sub(Duration::from_nanos(at))
+    });
+    now.unwrap_or_default().saturating_sub(ago)
+}
+
+fn time_of_day(since_1970: Duration) -> String {
+    let seconds = since_1970.as_secs();
+    let [hours, minutes] = [seconds / 3600 % 24, seconds / 60 % 60];
+    let seconds = seconds % 60;
+    format!(
+        "{hours:02}:{minutes:02}:{seconds:02}.{:06}",
+        since_1970.subsec_micros()
+    )
+}
+
+fn show(
+    event: &DropEvent,
+    since_1970: Duration,
+    json: Json,
+    screen: &mut Screen,
+) -> Result<(), Error> {
     if json.json {
         screen.json(event)?;
     } else {
         let reason = screen.paint(&event.reason, Tone::Bad);
-        screen.line(format_args!("{reason} {}", line(event)))?;
+        screen.line(format_args!(
+            "{} {reason} {}",
+            time_of_day(since_1970),
+            line(event)
+        ))?;
     }
     Ok(screen.flush()?)
 }
@@ -64,14 +127,12 @@ fn line(event: &DropEvent) -> String {
         port => SocketAddr::new(address, port).to_string(),
     };
     format!(
-        "{} {protocol} {} -> {} on {}, {} bytes, at {}.{:06}",
+        "{} {protocol} {} -> {} on {}, {} bytes",
         event.service,
         end(event.source, event.source_port),
         end(event.destination, event.destination_port),
         event.interface,
         event.length,
-        event.at / 1_000_000_000,
-        event.at % 1_000_000_000 / 1000,
     )
 }
 
@@ -96,13 +157,40 @@ mod tests {
         };
         let paper = Paper::default();
         let mut screen = Screen::plain(paper.clone());
-        show(&event, Json { json: false }, &mut screen).unwrap();
+        let at = Duration::from_micros(1_700_000_065_000_567);
+        show(&event, at, Json { json: false }, &mut screen).unwrap();
         let expected =
-            "denied s3 tcp [fd00::1]:40000 -> [fd00::5]:80 on in0, 86 bytes, at 1234.000567\n";
+            "22:14:25.000567 denied s3 tcp [fd00::1]:40000 -> [fd00::5]:80 on in0, 86 bytes\n";
         assert_eq!(paper.text(), expected);
-        show(&event, Json { json: true }, &mut screen).unwrap();
+        show(&event, at, Json { json: true }, &mut screen).unwrap();
         let text = paper.text();
         let back: DropEvent = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
         assert_eq!(back, event);
+    }
+
+    #[test]
+    fn the_time_of_an_event_is_that_of_the_clock_on_the_wall() {
+        let uptime = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+        let at = uptime.saturating_sub(Duration::from_secs(3));
+        let then = since_1970(u64::try_from(at.as_nanos()).unwrap());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let ago = now.saturating_sub(then).as_secs_f64();
+        assert!((2.9..60.0).contains(&ago), "{ago}");
+        assert_eq!(time_of_day(Duration::from_secs(86_399)), "23:59:59.000000");
+    }
+
+    #[test]
+    fn it_is_said_how_many_of_the_drops_are_shown() {
+        for (one_in, words) in [
+            (
+                0,
+                "no drop is shown: node.sample is 0; `ober-user counters`",
+            ),
+            (1, "every drop is shown, at most 100 a second and CPU"),
+            (64, "one drop in 64 is shown (node.sample), at most 100"),
+        ] {
+            let said = super::words(Sampling { one_in, rate: 100 });
+            assert!(said.starts_with(words), "{said}");
+        }
     }
 }
