@@ -35,7 +35,10 @@ pub fn known(config: &Config, request: &Request) -> Result<(), Error> {
 }
 
 /// Refuses a list that is none of these.
-pub fn known_list<'n>(list: &str, mut names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Error> {
+pub fn known_list<'n>(
+    list: &str,
+    mut names: impl Iterator<Item = &'n str> + Clone,
+) -> Result<(), Error> {
     let all = names.clone();
     if names.any(|name| name == list) {
         return Ok(());

@@ -7,12 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{
-    Error, Json, Outcome,
-    instance::Instance,
-    privilege,
-    screen::Screen,
-};
+use super::{Error, Json, Outcome, instance::Instance, privilege, screen::Screen};
 use crate::{
     daemon::{self, Detached},
     dataplane,
@@ -84,9 +79,7 @@ impl Detach {
         }
         let config = found.config()?;
         let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
-        let detached = daemon::detach(config, drain)
-            .await
-            .map_err(Error::Daemon)?;
+        let detached = daemon::detach(config, drain).await.map_err(Error::Daemon)?;
         Ok((instance, detached))
     }
 }

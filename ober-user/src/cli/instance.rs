@@ -84,7 +84,9 @@ impl Instance {
             Ok(config) => return Ok(config),
             Err(mistake) => mistake,
         };
-        let before = self.before.get_or_init(|| daemon::in_force_last(&self.path));
+        let before = self
+            .before
+            .get_or_init(|| daemon::in_force_last(&self.path));
         let Some((snapshot, config)) = before else {
             return Err(CommandError::Mistake(Arc::clone(mistake)));
         };

@@ -38,8 +38,8 @@ pub use error::Error;
 use journal::Journal;
 use screen::Screen;
 
-const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` of a \
-daemon none of whose VIPs is served; 2 wrong usage or bad \
+const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
+every VIP down or disabled; 2 wrong usage or bad \
 configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 

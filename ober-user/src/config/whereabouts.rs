@@ -172,14 +172,21 @@ mod tests {
     #[test]
     fn an_instance_is_found_however_its_section_is_written() {
         let home = Home::new();
-        for head in ["[node]", "[ node ] # this machine", "  [\"node\"]", "\u{feff}[node]"] {
+        for head in [
+            "[node]",
+            "[ node ] # this machine",
+            "  [\"node\"]",
+            "\u{feff}[node]",
+        ] {
             home.is_found_by(format!("{head}\ninstance = 'a'\nrun = 'here'\n[x\n"));
         }
         home.is_found_by("node.instance = 'a'\nnode.run = 'here'\n[x\n");
         home.is_found_by("node = { instance = 'a', run = 'here' }\n[x\n");
         home.is_found_by(b"# caf\xe9\n[node]\ninstance = 'a'\nrun = 'here'\n");
         home.is_found_by("[lists.x]\nrun = 'there'\n[node]\ninstance = 'a'\nrun = 'here'\n= 1\n");
-        home.is_found_by("[[services]]\nrun = 'there'\n[node]\ninstance = 'a'\nrun = 'here'\n= 1\n");
+        home.is_found_by(
+            "[[services]]\nrun = 'there'\n[node]\ninstance = 'a'\nrun = 'here'\n= 1\n",
+        );
     }
 
     #[test]
@@ -193,7 +200,10 @@ mod tests {
             let refused = home.of(text).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
-        assert_eq!(home.of("[node]\ninstance = '${NAME}'").unwrap().instance, "b");
+        assert_eq!(
+            home.of("[node]\ninstance = '${NAME}'").unwrap().instance,
+            "b"
+        );
         fs::remove_file(home.main()).unwrap();
         let gone = Whereabouts::of(&home.main()).unwrap_err();
         assert!(matches!(gone, Error::Read { .. }), "{gone}");

@@ -4,19 +4,22 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixListener, UnixStream},
     thread::{self, JoinHandle},
 };
 
 use ober_user::{
     access::Change,
-    api::{Answer, Checked, Edit, Failure, How, Reloaded, Reply, Request, Synced, Target},
+    api::{
+        Answer, Checked, Edit, Failure, How, Reloaded, Reply, Request, Sampling, Synced, Target,
+    },
     status::DropEvent,
 };
 
 use crate::{Node, Ran};
 
-/// Answers one request with these answers, then hangs up, and tells what it was asked.
+/// Answers one request with these answers, then hangs up, and tells what it was asked. One that was first asked which lists
+/// there are says those of the configuration.
 fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
     let run = node.path().join("run");
     fs::create_dir_all(&run).unwrap();
@@ -26,16 +29,40 @@ fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
     }
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut line = String::new();
-        BufReader::new(stream.try_clone().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        for answer in answers {
-            writeln!(stream, "{}", serde_json::to_string(&answer).unwrap()).unwrap();
+        let (mut stream, mut asked) = asked(&listener);
+        let lists = matches!(asked, Request::Check { address } if address.is_unspecified());
+        if lists {
+            say(&mut stream, &checked(false));
+            (stream, asked) = self::asked(&listener);
         }
-        serde_json::from_str(&line).unwrap()
+        for answer in answers {
+            say(&mut stream, &answer);
+        }
+        asked
     })
+}
+
+fn asked(listener: &UnixListener) -> (UnixStream, Request) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut line = String::new();
+    BufReader::new(stream.try_clone().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (stream, serde_json::from_str(&line).unwrap())
+}
+
+fn say(stream: &mut UnixStream, answer: &Answer) {
+    writeln!(stream, "{}", serde_json::to_string(answer).unwrap()).unwrap();
+}
+
+/// The lists of the configuration, the first of which holds an address or not.
+fn checked(listed: bool) -> Answer {
+    let check = |(list, listed): (&str, bool)| Checked {
+        list: list.into(),
+        listed,
+    };
+    let lists = [("frontend-http", listed), ("routers", false)];
+    Ok(Reply::Checked(lists.map(check).to_vec()))
 }
 
 fn play(node: &Node, answer: Answer, args: &[&str]) -> (Ran, Request) {
@@ -204,17 +231,6 @@ fn a_refusal_is_the_callers_fault_or_ours_and_the_exit_status_tells_which() {
 #[test]
 fn check_answers_by_its_exit_status() {
     let node = Node::new("check");
-    let checked = |listed: bool| {
-        let check = |(list, listed): (&str, bool)| Checked {
-            list: list.into(),
-            listed,
-        };
-        Ok(Reply::Checked(
-            [("frontend-http", listed), ("routers", false)]
-                .map(check)
-                .to_vec(),
-        ))
-    };
     for (listed, more, code) in [
         (true, &[][..], 0),
         (false, &[], 1),
@@ -248,12 +264,30 @@ fn watch_prints_a_line_a_drop_until_the_daemon_is_gone() {
         interface: "in0".into(),
         length: 66,
     };
-    let answers = vec![Ok(Reply::Drop(drop.clone())), Ok(Reply::Drop(drop))];
+    let sampling = Sampling {
+        one_in: 64,
+        rate: 100,
+    };
+    let answers = vec![
+        Ok(Reply::Watching(sampling)),
+        Ok(Reply::Drop(drop.clone())),
+        Ok(Reply::Drop(drop)),
+    ];
     let running = daemon(&node, answers);
     let ran = node.run(&["acl", "watch"]);
     assert_eq!(running.join().unwrap(), Request::Watch);
-    let line = "denied s3 tcp 192.0.2.1:40000 -> 192.0.2.10:80 on in0, 66 bytes, at 1.500000\n";
-    assert_eq!((ran.code, ran.out), (1, line.repeat(2)));
+    let (head, lines) = ran.out.split_once('\n').unwrap();
+    assert!(head.contains("one drop in 64 is shown"), "{head}");
+    // The time of day stands before each.
+    let lines: Vec<_> = lines
+        .lines()
+        .map(|it| it.split_once(' ').unwrap())
+        .collect();
+    let line = "denied s3 tcp 192.0.2.1:40000 -> 192.0.2.10:80 on in0, 66 bytes";
+    assert_eq!((ran.code, lines.len()), (1, 2), "{lines:?}");
+    for (time, event) in lines {
+        assert_eq!((time.len(), event), ("00:00:00.000000".len(), line));
+    }
     assert!(ran.err.contains("hung up"), "{}", ran.err);
 }
 

@@ -4,6 +4,7 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod bad_day;
 mod children;
 mod damaged;
 mod disk;
@@ -14,6 +15,7 @@ mod full;
 mod later;
 mod living;
 mod power;
+mod starting;
 mod sync;
 
 use std::{

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, IsTerminal as _},
+    net::Ipv4Addr,
     path::Path,
 };
 
@@ -120,12 +121,12 @@ impl Sync {
             edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
         }
         if let Some(expression) = &self.backend_http {
-            let target = Target::Backend(self.backend(&Names::of(instance).await?)?);
+            let target = Target::Backend(self.backend(instance).await?);
             let expressions = std::slice::from_ref(expression);
             edits.push(edit(target, How::Replace, expressions, &mut stdin)?);
         }
         if self.refresh {
-            edits.extend(refresh(&Names::of(instance).await?, &edits));
+            edits.extend(refresh(lists(instance).await?, &edits));
         }
         Ok(edits)
     }
@@ -142,14 +143,17 @@ impl Sync {
         own.chain(others.map(|pair| (pair[0].as_str(), &pair[1])))
     }
 
-    fn backend(&self, names: &Names) -> Result<String, Error> {
-        match (&self.backend, names.used.as_slice()) {
-            (Some(name), _) => Ok(name.clone()),
-            (None, [only]) => Ok(only.clone()),
-            (None, []) => Err(Error::Usage(
+    async fn backend(&self, instance: &Instance) -> Result<String, Error> {
+        if let Some(name) = &self.backend {
+            return Ok(name.clone());
+        }
+        let used: Vec<String> = used(instance).await?.into_iter().collect();
+        match used.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(Error::Usage(
                 "no service has a backend; configure one".into(),
             )),
-            (None, several) => Err(Error::Usage(format!(
+            several => Err(Error::Usage(format!(
                 "the services use several backends: say which with --backend: {}",
                 several.join(", ")
             ))),
@@ -157,42 +161,43 @@ impl Sync {
     }
 }
 
-/// The names of what may be changed.
-struct Names {
-    lists: Vec<String>,
-    /// The backends of services.
-    used: Vec<String>,
+/// The backends of services. Those of the configuration; where that has a mistake, all that the daemon has.
+async fn used(instance: &Instance) -> Result<BTreeSet<String>, Error> {
+    if instance.own().is_none()
+        && let Some(mut line) = instance.connect().await?
+    {
+        return match line.exchange(&Request::Backends).await? {
+            Ok(Reply::Backends(backends)) => Ok(backends.into_keys().collect()),
+            Ok(_) => Err(client::Error::Astray.into()),
+            Err(failure) => Err(Error::failed(failure)),
+        };
+    }
+    let services = &instance.config()?.services;
+    Ok(services.iter().map(|it| it.backend.clone()).collect())
 }
 
-impl Names {
-    /// From the configuration; where that has a mistake, as the daemon knows them.
-    async fn of(instance: &Instance) -> Result<Self, Error> {
-        if instance.own().is_none()
-            && let Some(status) = instance.running().await?
-        {
-            return Ok(Self {
-                lists: status.lists.into_iter().map(|list| list.name).collect(),
-                used: status.backends.into_keys().collect(),
-            });
-        }
-        let config = instance.config()?;
-        let used = config.services.iter().map(|it| it.backend.clone());
-        let used: BTreeSet<String> = used.collect();
-        Ok(Self {
-            lists: config.lists.keys().cloned().collect(),
-            used: used.into_iter().collect(),
-        })
+/// The lists that are in force; where no daemon runs, those of the configuration.
+async fn lists(instance: &Instance) -> Result<Vec<String>, Error> {
+    let Some(mut line) = instance.connect().await? else {
+        return Ok(instance.config()?.lists.keys().cloned().collect());
+    };
+    // Of every list it says whether it holds this address, which is all the same here.
+    let address = Ipv4Addr::UNSPECIFIED.into();
+    match line.exchange(&Request::Check { address }).await? {
+        Ok(Reply::Checked(checked)) => Ok(checked.into_iter().map(|it| it.list).collect()),
+        Ok(_) => Err(client::Error::Astray.into()),
+        Err(failure) => Err(Error::failed(failure)),
     }
 }
 
-fn refresh(names: &Names, edits: &[api::Edit]) -> Vec<api::Edit> {
+fn refresh(lists: Vec<String>, edits: &[api::Edit]) -> Vec<api::Edit> {
     let named = |list: &String| {
         let mut targets = edits.iter().map(|edit| &edit.target);
         targets.any(|target| matches!(target, Target::List(name) if name == list))
     };
-    let rest = names.lists.iter().filter(|list| !named(list));
+    let rest = lists.into_iter().filter(|list| !named(list));
     let again = rest.map(|list| api::Edit {
-        target: Target::List(list.clone()),
+        target: Target::List(list),
         how: How::Refresh,
         sources: vec![],
         stdin: None,
