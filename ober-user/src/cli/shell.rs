@@ -22,7 +22,7 @@ impl Completions {
     }
 }
 
-/// clap_complete 4.6 finds the command line in `ober__user__subcmd__acl` and looks for what may follow in
+/// `clap_complete` 4.6 finds the command line in `ober__user__subcmd__acl` and looks for what may follow in
 /// `ober__subcmd__user__subcmd__acl`, since the name of the program has a dash.
 fn consistent(script: &[u8]) -> Vec<u8> {
     let script = String::from_utf8_lossy(script);

@@ -118,9 +118,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let node = &config.node;
     let lock = Lock::take(&node.run)?;
     private(&node.state)?;
-    for remark in config.remarks(path) {
-        tracing::warn!("{remark}");
-    }
+    tell_remarks(&config, path);
     check_interfaces(&config)?;
     let metrics = observe::http::bind(node.metrics).await?;
     // The servers, the kernel half, the steps of the plan, the names.
@@ -182,6 +180,12 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         drops,
         learned,
     })
+}
+
+fn tell_remarks(config: &Config, path: &Path) {
+    for remark in config.remarks(path) {
+        tracing::warn!("{remark}");
+    }
 }
 
 /// It holds keys, and what the node does after the next start. One that is still to be made is made private.

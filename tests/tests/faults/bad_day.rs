@@ -120,7 +120,7 @@ fn mistakes() -> [Day; 7] {
                 write(
                     stage,
                     good.replace("sample = 1", "sample = 1\ncluster_key = '${OBER_NO}'"),
-                )
+                );
             },
             "`OBER_NO` is not set",
         ),
@@ -232,7 +232,7 @@ fn a_file_of_another_account_and_a_list_that_is_away_are_no_mistake() {
                 write(
                     stage,
                     format!("{good}\n[resolve]\nslurm_conf = 'gone.conf'\n"),
-                )
+                );
             },
             "",
         ),
@@ -242,7 +242,7 @@ fn a_file_of_another_account_and_a_list_that_is_away_are_no_mistake() {
                 write(
                     stage,
                     format!("{good}\n[lists.x]\nsources = ['@gone.hosts']\n"),
-                )
+                );
             },
             "",
         ),
