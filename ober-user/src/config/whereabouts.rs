@@ -93,7 +93,8 @@ fn value(text: &str, key: &str) -> Option<Value> {
     let mut found = text.lines().filter_map(|line| {
         let (table, errors) = DeTable::parse_recoverable(line);
         let table = table.get_ref();
-        if line.trim_start().starts_with('[') {
+        // One that is not closed is no head, whatever it was to be.
+        if line.trim_start().starts_with('[') && line.contains(']') {
             let name = errors.is_empty().then(|| table.keys().next()).flatten();
             section = name.map_or_else(String::new, |name| name.get_ref().to_string());
             return None;
