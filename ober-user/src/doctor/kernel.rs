@@ -17,6 +17,9 @@ pub struct Facts {
     pub missing_capabilities: Option<String>,
     /// Are the programs compiled, or interpreted? `None`: the kernel does not tell.
     pub jit: Option<bool>,
+    /// The first port that every account may bind (`net.ipv4.ip_unprivileged_port_start`, for IPv6 too). `None`: the kernel does
+    /// not tell.
+    pub free_ports: Option<u64>,
     /// Can TCP be signed (RFC 2385)?
     pub signatures: bool,
 }
@@ -41,6 +44,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
                 .advice("`sysctl -w net.core.bpf_jit_enable=1`"),
         );
     }
+    findings.extend(facts.free_ports.and_then(free_ports));
     let mut neighbours = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
     if !facts.signatures && neighbours.any(|it| it.password.is_some()) {
         findings.push(
@@ -53,6 +57,17 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Workers take a connection that comes over the loopback interface for the daemon's when its port is below 1024.
+fn free_ports(first: u64) -> Option<Finding> {
+    let object = "net.ipv4.ip_unprivileged_port_start";
+    let reason = format!(
+        "every account of this machine may use ports from {first} on, and so reach the workers past the lists"
+    );
+    (first < 1024).then(|| {
+        Finding::warning(PART, object, reason).advice(format!("`sysctl -w {object}=1024`"))
+    })
 }
 
 fn release(release: &str) -> Finding {

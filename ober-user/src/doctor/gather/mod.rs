@@ -119,6 +119,7 @@ fn kernel(config: &Config) -> kernel::Facts {
             .err()
             .map(|missing| missing.to_string()),
         jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),
+        free_ports: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         signatures: signs().is_ok(),
     }
 }

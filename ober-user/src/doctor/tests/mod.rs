@@ -51,6 +51,7 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
         pins: None,
         missing_capabilities: None,
         jit: Some(true),
+        free_ports: Some(1024),
         signatures: true,
     };
     let release = |text: &str| but(&good, |it| it.release = text.into());
@@ -59,7 +60,8 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
     });
     let unsigned = but(&good, |it| it.signatures = false);
     let interpreted = but(&good, |it| it.jit = Some(false));
-    let silent = but(&good, |it| it.jit = None);
+    let silent = but(&good, |it| (it.jit, it.free_ports) = (None, None));
+    let free = but(&good, |it| it.free_ports = Some(1023));
     let unmounted = but(&good, |it| it.bpffs = false);
     let strange = but(&good, |it| {
         it.pins = Some("it belongs to user 65534".into());
@@ -92,6 +94,13 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
             Warning,
             "bpf_jit_enable",
             "interpreted",
+        ),
+        (
+            &plain,
+            free,
+            Warning,
+            "unprivileged_port",
+            "ports from 1023 on",
         ),
         (&plain, silent, GOOD, "release", ""),
         (&plain, unsigned.clone(), GOOD, "release", ""),
