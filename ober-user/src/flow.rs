@@ -73,7 +73,7 @@ pub struct Target {
 }
 
 /// Follows a flow through the maps in force.
-pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::Error> {
+pub fn explain(maps: &Maps, question: &Question) -> Explanation {
     let node = maps.node.read(0);
     let flow = flow(question);
     let client = question.client.ip();
@@ -82,7 +82,7 @@ pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::
     };
     let list = match service.list {
         0 => None,
-        number => Some(ask(maps, number - 1, client, false)?),
+        number => Some(ask(maps, number - 1, client, false)),
     };
     let admitted = list.is_none_or(|list| list.listed);
     let slot = admitted.then(|| slot(maps, &node, &service, &flow));
@@ -95,7 +95,7 @@ pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::
         }) if target.steering => Verdict::Steered,
         Some(_) => Verdict::Passed,
     };
-    Ok(Explanation {
+    Explanation {
         verdict: verdict.name(),
         service: Some(Place {
             index: service.index,
@@ -105,19 +105,14 @@ pub fn explain(maps: &Maps, question: &Question) -> Result<Explanation, access::
         }),
         list,
         slot,
-    })
+    }
 }
 
 /// No service: the kernel's own business, unless it is a routing protocol and those are checked.
-fn outside(
-    maps: &Maps,
-    node: &Node,
-    flow: &Flow,
-    client: IpAddr,
-) -> Result<Explanation, access::Error> {
+fn outside(maps: &Maps, node: &Node, flow: &Flow, client: IpAddr) -> Explanation {
     let list = match node.routers {
         0 => None,
-        number if speaks_routing(maps, flow) => Some(ask(maps, number - 1, client, true)?),
+        number if speaks_routing(maps, flow) => Some(ask(maps, number - 1, client, true)),
         _ => None,
     };
     let verdict = if list.is_none_or(|list| list.listed) {
@@ -125,12 +120,12 @@ fn outside(
     } else {
         Verdict::RouterDenied
     };
-    Ok(Explanation {
+    Explanation {
         verdict: verdict.name(),
         service: None,
         list,
         slot: None,
-    })
+    }
 }
 
 /// Is this BGP, in either direction, or BFD?
@@ -152,12 +147,12 @@ fn flow(question: &Question) -> Flow {
     }
 }
 
-fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Result<Listed, access::Error> {
-    Ok(Listed {
+fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Listed {
+    Listed {
         number,
-        listed: access::listed(maps, number, client.to_canonical())?,
+        listed: access::listed(maps, number, client.to_canonical()),
         routers,
-    })
+    }
 }
 
 fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {

@@ -76,7 +76,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
         )),
         Request::Check { address } => {
             let lists = Keeper::open(config, &pins)?.facts();
-            Ok(Reply::Checked(lists.check(address)?))
+            Ok(Reply::Checked(lists.check(address)))
         }
         Request::Sync(sync) => {
             let only_lists = sync

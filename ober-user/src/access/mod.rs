@@ -160,12 +160,11 @@ pub fn read(maps: &Maps, number: u32) -> Result<Entries, Error> {
 }
 
 /// Is the address on the list, as the kernel sees it?
-pub fn listed(maps: &Maps, number: u32, address: std::net::IpAddr) -> Result<bool, Error> {
+pub fn listed(maps: &Maps, number: u32, address: std::net::IpAddr) -> bool {
     match address {
-        std::net::IpAddr::V4(address) => Ok(pages::listed(maps, number, address)),
-        std::net::IpAddr::V6(address) => Ok(hosts::listed(maps, number, address)
-            || prefixes::read(maps, number)?
-                .iter()
-                .any(|net| net.contains(&address))),
+        std::net::IpAddr::V4(address) => pages::listed(maps, number, address),
+        std::net::IpAddr::V6(address) => {
+            hosts::listed(maps, number, address) || prefixes::listed(maps, number, address)
+        }
     }
 }

@@ -69,6 +69,12 @@ pub(super) fn read(maps: &Maps, list: u32) -> Result<BTreeSet<Ipv6Net>, Error> {
     Ok(held)
 }
 
+/// Is the address within a prefix of the list?
+pub(super) fn listed(maps: &Maps, list: u32, address: Ipv6Addr) -> bool {
+    let all = key(list, &Ipv6Net::from(address));
+    maps.prefixes.get(&all, 0).is_ok()
+}
+
 fn write_error(source: aya::maps::MapError) -> Error {
     Error::Map(MapError::Write {
         name: "PREFIXES",

@@ -96,7 +96,7 @@ impl Flow {
             vip: asked.destination,
             protocol: asked.protocol.number(),
         };
-        let explanation = explain(&maps, &question).map_err(|error| Error::data_plane(&error))?;
+        let explanation = explain(&maps, &question);
         let named = asked.named(config, &keeper, explanation);
         if asked.json.json {
             screen.json(&named)?;

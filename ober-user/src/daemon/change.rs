@@ -351,7 +351,7 @@ impl Daemon {
         self.watch.follow(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = change.config;
         *self.in_force() = InForce::new(change.written, haproxy, fallback::Provenance::default());
-        self.routers_changed(&held.keeper);
+        self.lists_changed(&held.keeper);
         Ok((change.plan, report))
     }
 

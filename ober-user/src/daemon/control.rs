@@ -158,7 +158,7 @@ impl Daemon {
             }
             Request::Check { address } => {
                 let lists = self.keeper.facts();
-                apart(move || lists.check(address).map(Reply::Checked)).await
+                apart(move || Ok(Reply::Checked(lists.check(address)))).await
             }
             Request::Reload => {
                 let origin = origin(Reason::Reload, None);

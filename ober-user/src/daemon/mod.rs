@@ -25,6 +25,7 @@ mod starting;
 mod steering;
 mod sync;
 mod told;
+mod unlisted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -197,6 +198,12 @@ impl Daemon {
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
         Ok(self.announcer.order(vip, order).await?)
+    }
+
+    /// What goes by the lists follows them.
+    fn lists_changed(&self, keeper: &Keeper) {
+        self.routers_changed(keeper);
+        self.end_unlisted(keeper);
     }
 
     /// BFD and VRRP hear by the list of routers as it is now.

@@ -115,7 +115,7 @@ impl Daemon {
         // Whoever changes a list does not wait for HAProxy.
         let mut keeper = self.keeper.lock().await;
         mend_lists(&mut keeper, &mut mended, &mut failures);
-        self.routers_changed(&keeper);
+        self.lists_changed(&keeper);
         if let Err(error) = self.mend_plane(&config, &keeper, &pool, &mut mended) {
             failures.push(error);
         }

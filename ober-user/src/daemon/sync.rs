@@ -93,7 +93,7 @@ impl Daemon {
             let draft = self.keeper.lock().await.draft(sync)?;
             let heard = draft.read(answers).await?;
             let (keeper, settled) = settle(self.keeper.lock().await, heard, sync.dry_run).await?;
-            self.routers_changed(&keeper);
+            self.lists_changed(&keeper);
             if let Some(synced) = settled? {
                 return Ok(synced);
             }
@@ -128,7 +128,7 @@ impl Daemon {
                 Ok(heard) => {
                     let settled;
                     (keeper, settled) = settle(keeper, heard, false).await?;
-                    self.routers_changed(&keeper);
+                    self.lists_changed(&keeper);
                     settled
                 }
                 Err(error) => Err(error),

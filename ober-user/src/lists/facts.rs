@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use ober_common::abi::Service;
+
 use super::{Error, List};
 use crate::{
     access,
@@ -61,19 +63,29 @@ impl Facts {
             .collect()
     }
 
+    /// The VIPs and TCP ports that admit the clients of one list alone, with its number, as they are in force in the kernel.
+    pub fn listed_services(&self) -> BTreeMap<(IpAddr, u16), u32> {
+        let services = reading(&self.maps).services();
+        let tcp = |it: &&Service| i32::from(it.protocol) == libc::IPPROTO_TCP;
+        let listed = services.iter().filter(tcp);
+        let listed = listed.filter_map(|it| {
+            let vip = IpAddr::from(it.vip).to_canonical();
+            Some(((vip, it.port), it.list.checked_sub(1)?))
+        });
+        listed.collect()
+    }
+
+    /// Is the address on list `number`, as the kernel sees it?
+    pub fn holds(&self, number: u32, address: IpAddr) -> bool {
+        access::listed(&reading(&self.maps), number, address)
+    }
+
     /// Which lists hold the address.
-    pub fn check(&self, address: IpAddr) -> Result<Vec<Checked>, Error> {
+    pub fn check(&self, address: IpAddr) -> Vec<Checked> {
         let maps = reading(&self.maps);
-        let check = |list: &status::List| {
-            let listed = access::listed(&maps, list.number, address.to_canonical());
-            let listed = listed.map_err(|source| Error::Apply {
-                list: list.name.clone(),
-                source,
-            })?;
-            Ok(Checked {
-                list: list.name.clone(),
-                listed,
-            })
+        let check = |list: &status::List| Checked {
+            list: list.name.clone(),
+            listed: access::listed(&maps, list.number, address.to_canonical()),
         };
         self.lists.values().map(check).collect()
     }

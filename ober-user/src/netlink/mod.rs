@@ -1,6 +1,7 @@
 //! What the kernel says of addresses, and the VIPs on them. Beside it: one question without a runtime (`question`),
-//! interfaces (`links`), what drivers tell (`ethtool`) and what the kernel knows of their XDP (`netdev`).
+//! TCP connections (`connections`), interfaces (`links`), what drivers tell (`ethtool`) and what the kernel knows of their XDP (`netdev`).
 
+pub mod connections;
 pub mod ethtool;
 pub mod links;
 pub mod netdev;

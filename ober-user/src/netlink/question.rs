@@ -56,6 +56,8 @@ impl std::error::Error for Refusal {}
 pub enum Family {
     Route,
     Generic,
+    /// Sockets of this network namespace.
+    Sockets,
 }
 
 /// What is wanted.
@@ -74,6 +76,7 @@ pub fn ask(family: Family, kind: u16, want: Want, payload: &[u8]) -> Result<Vec<
     let protocol = match family {
         Family::Route => protocols::NETLINK_ROUTE,
         Family::Generic => protocols::NETLINK_GENERIC,
+        Family::Sockets => protocols::NETLINK_SOCK_DIAG,
     };
     let socket = Socket::new(protocol)?;
     socket.set_ext_ack(true)?;

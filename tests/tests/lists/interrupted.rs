@@ -81,7 +81,7 @@ fn held(stage: &Stage, number: u32) -> Entries {
 fn meet(stage: &Stage, number: u32, came: Ipv6Addr, went: Ipv6Addr, removing: bool) {
     let pins = pins(Path::new(BPFFS), stage.cluster.lab.instance());
     let maps = Maps::open(&pins).expect("the pinned maps");
-    let listed = |host: Ipv6Addr| access::listed(&maps, number, host.into()).expect("look it up");
+    let listed = |host: Ipv6Addr| access::listed(&maps, number, host.into());
     let began = Instant::now();
     while if removing {
         listed(went)

@@ -7,6 +7,7 @@
 mod change;
 mod copies;
 mod dead_names;
+mod ended;
 mod hand;
 mod interrupted;
 mod names;
