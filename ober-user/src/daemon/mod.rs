@@ -203,7 +203,7 @@ impl Daemon {
     /// What goes by the lists follows them.
     fn lists_changed(&self, keeper: &Keeper) {
         self.routers_changed(keeper);
-        self.end_unlisted(keeper);
+        unlisted::end_connections(keeper);
     }
 
     /// BFD and VRRP hear by the list of routers as it is now.

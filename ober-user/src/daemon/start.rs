@@ -136,11 +136,10 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     parts.keeper.sweep();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
-    let mut origin = Origin::of(Reason::Start);
-    origin.of = provenance
-        .fallback
-        .as_ref()
-        .map(|fallback| fallback.snapshot);
+    let origin = Origin {
+        of: provenance.fallback.as_ref().map(|it| it.snapshot),
+        ..Origin::of(Reason::Start)
+    };
     let (tell, learned) = mpsc::channel(ANSWERS);
     let daemon = Arc::new(Daemon {
         run: node.run.clone(),

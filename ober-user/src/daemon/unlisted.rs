@@ -1,10 +1,12 @@
 //! A list keeps new connections of other clients out; those that a client has when it is taken off the list are ended here.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use tokio::task::spawn_blocking;
 
-use super::Daemon;
 use crate::{
     lists::{self, Keeper},
     netlink::{
@@ -16,29 +18,27 @@ use crate::{
 /// Connections ended, by the service that they were of.
 type Ended = BTreeMap<(IpAddr, u16), usize>;
 
-impl Daemon {
-    /// Ends the connections of clients that no list admits to them, while the daemon goes on.
-    pub(super) fn end_unlisted(&self, keeper: &Keeper) {
-        let facts = keeper.facts();
-        drop(spawn_blocking(move || match end(&facts) {
-            Ok(ended) => {
-                for ((vip, port), connections) in ended {
-                    tracing::info!(%vip, port, connections, "ended connections of clients that are on the list no more");
-                }
+/// Ends the connections of clients that no list admits to them, while the daemon goes on.
+pub(super) fn end_connections(keeper: &Keeper) {
+    let facts = keeper.facts();
+    drop(spawn_blocking(move || match end(&facts) {
+        Ok(ended) => {
+            for ((vip, port), connections) in ended {
+                tracing::info!(%vip, port, connections, "ended connections of clients that are not on the list any more");
             }
-            Err(error) => tracing::warn!(
-                %error,
-                "end connections of clients that are on the list no more; they may go on where no XDP program is attached \
-                 (the kernel needs CONFIG_INET_DIAG_DESTROY)"
-            ),
-        }));
-    }
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "end connections of clients that are not on the list any more; they may go on where no XDP program is attached \
+             (the kernel needs CONFIG_INET_DIAG_DESTROY)"
+        ),
+    }));
 }
 
 fn end(facts: &lists::Facts) -> Result<Ended, Refusal> {
     let mut ended = Ended::new();
     let services = facts.listed_services();
-    let doors: std::collections::BTreeSet<(u16, bool)> = services
+    let doors: BTreeSet<(u16, bool)> = services
         .keys()
         .map(|(vip, port)| (*port, vip.is_ipv6()))
         .collect();

@@ -32,7 +32,7 @@ fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
         let (mut stream, mut asked) = asked(&listener);
         let lists = matches!(asked, Request::Check { address } if address.is_unspecified());
         if lists {
-            say(&mut stream, &checked(false));
+            say(&mut stream, &Ok(checked(false)));
             (stream, asked) = self::asked(&listener);
         }
         for answer in answers {
@@ -56,13 +56,13 @@ fn say(stream: &mut UnixStream, answer: &Answer) {
 }
 
 /// The lists of the configuration, the first of which holds an address or not.
-fn checked(listed: bool) -> Answer {
+fn checked(listed: bool) -> Reply {
     let check = |(list, listed): (&str, bool)| Checked {
         list: list.into(),
         listed,
     };
     let lists = [("frontend-http", listed), ("routers", false)];
-    Ok(Reply::Checked(lists.map(check).to_vec()))
+    Reply::Checked(lists.map(check).to_vec())
 }
 
 fn play(node: &Node, answer: Answer, args: &[&str]) -> (Ran, Request) {
@@ -238,7 +238,7 @@ fn check_answers_by_its_exit_status() {
         (true, &["--list", "routers"], 1),
     ] {
         let args = [&["acl", "check", "192.0.2.1"], more].concat();
-        let (ran, asked) = play(&node, checked(listed), &args);
+        let (ran, asked) = play(&node, Ok(checked(listed)), &args);
         assert_eq!(ran.code, code, "{args:?}: {ran:?}");
         assert_eq!(
             asked,

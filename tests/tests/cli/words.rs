@@ -147,8 +147,9 @@ fn completed(script: &str, words: &[&str]) -> Vec<String> {
         "{script}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_ober__user ober-user '{cur}' '{prev}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         words
             .iter()
-            .map(|word| format!("'{word}' "))
-            .collect::<String>(),
+            .map(|word| format!("'{word}'"))
+            .collect::<Vec<_>>()
+            .join(" "),
         before.len(),
     );
     let asked = ober_programs::BASH.script(&ask, &[]).output().unwrap();
