@@ -7,10 +7,11 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -168,6 +169,35 @@ fn servers_programs_and_addresses_changed_by_hand_are_set_right_and_counted() {
         metrics.contains("ober_drift_mended_total{what=\"address\"} 1"),
         "{metrics}"
     );
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn pins_that_somebody_removed_are_made_anew_for_the_same_maps() {
+    let mut stage = serving("drift-pins", &Settings::default());
+    until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
+    let home = pins(&stage);
+    let all = names(&home);
+    std::fs::remove_dir_all(&home).expect("remove the pins");
+    until("all pins", SOON, || Ok((names(&home) == all).then_some(())))
+        .unwrap_or_else(|error| panic!("{:?} of {all:?}: {error:#}", names(&home)));
+    until("attached programs", SOON, || {
+        let interfaces = stage.status()?.data_plane.interfaces;
+        let attached = interfaces.iter().all(|it| it.attached == Some(true));
+        Ok(attached.then_some(()))
+    })
+    .expect("the programs are attached");
+    serves(&stage);
+    // They are those that the daemon uses: the next one goes on with them.
+    stage.kill().expect("kill the daemon");
+    assert!(stage.start().expect("start").data_plane.adopted);
+    serves(&stage);
 }
 
 fn scrape() -> Result<String> {

@@ -12,6 +12,8 @@ use crate::fact::Fact;
 
 /// Names of programs that are kept. Each restart of the daemon may bring two more.
 const REMEMBERED: usize = 16;
+/// How often a program may be exchanged while one link is looked at: by the start, and twice when a driver is asked again.
+const EXCHANGES: usize = 8;
 
 /// A link is opened once and stays open while its pin is the same, so that looking at it takes no new descriptor. A pin
 /// that goes is let go of: the link ends with it, as it would without us.
@@ -63,23 +65,35 @@ impl Eyes {
     }
 
     fn runs(&mut self, pin: &Path, program: &str, interface: u32) -> io::Result<bool> {
-        let Some(link) = self.open(pin)? else {
-            return Ok(false);
-        };
-        let info = kernel::info(link)?;
-        Ok(info.holds(interface)? && self.name(info.program)? == program)
+        let mut again = 0..EXCHANGES;
+        loop {
+            let Some(link) = self.open(pin)? else {
+                return Ok(false);
+            };
+            let info = kernel::info(link)?;
+            if !info.holds(interface)? {
+                return Ok(false);
+            }
+            match self.name(info.program) {
+                Ok(name) => return Ok(name == program),
+                // The program that the link named was exchanged in place since, and is gone: there is another one now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && again.next().is_some() => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn open(&mut self, pin: &Path) -> io::Result<Option<&OwnedFd>> {
+        // Of all links, not of this one alone: who asks for one may ask for no further one when that is gone.
+        self.open
+            .retain(|pin, it| fs::metadata(pin).is_ok_and(|data| data.st_ino() == it.inode));
         let inode = match fs::metadata(pin) {
             Ok(data) => data.st_ino(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.open.remove(pin);
-                return Ok(None);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        if self.open.get(pin).is_none_or(|it| it.inode != inode) {
+        if !self.open.contains_key(pin) {
             let link = kernel::open(pin)?;
             self.open.insert(pin.to_owned(), Opened { inode, link });
         }

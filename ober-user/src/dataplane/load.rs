@@ -37,6 +37,7 @@ pub struct Plane {
     pub maps: Maps,
     /// Were the maps found pinned, with what they held?
     pub adopted: bool,
+    bpffs: PathBuf,
     /// Where everything ends up.
     pub(super) home: PathBuf,
     /// Where the maps are pinned until they are put in force; equal to `home` once they are.
@@ -90,6 +91,7 @@ impl Plane {
         let plane = Self {
             maps,
             adopted,
+            bpffs: config.node.bpffs.clone(),
             home,
             directory,
             programs,
@@ -117,6 +119,7 @@ impl Plane {
     /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
     /// the program off interfaces that are no longer named. When one refuses, all links are as they were.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
+        self.pin_maps()?;
         self.mark_log()?;
         self.pin_programs()?;
         if let Err(reason) = losses::count(&self.directory, &mut self.programs) {
@@ -126,7 +129,6 @@ impl Plane {
             );
         }
         let home = self.home.clone();
-        room::make(&home)?;
         let before = link::Links::read(&home);
         let attached = match self.link(interfaces) {
             Ok(attached) => attached,
@@ -208,6 +210,19 @@ impl Plane {
             if pin.exists() {
                 fs::remove_file(pin).map_err(error)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Pins again what somebody took from the BPF file system, or unmounted with it: the maps themselves are there as long as
+    /// this process is.
+    fn pin_maps(&self) -> Result<(), Error> {
+        ensure_bpffs(&self.bpffs)?;
+        room::judge(&self.bpffs, &self.home)?;
+        room::make(&self.home)?;
+        room::make(&self.directory)?;
+        for shape in maps::shapes(&self.limits) {
+            shape.pin_again(&self.programs, &self.directory)?;
         }
         Ok(())
     }

@@ -226,6 +226,24 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Pins the map that the programs use, unless one is pinned.
+    pub(super) fn pin_again(&self, programs: &Ebpf, directory: &Path) -> Result<(), Error> {
+        let pin = directory.join(self.name);
+        if pin.exists() {
+            return Ok(());
+        }
+        let error = |source: Box<dyn std::error::Error + Send + Sync>| Error::Pins {
+            path: pin.clone(),
+            source: std::io::Error::other(source),
+        };
+        let name = self.section.unwrap_or(self.name);
+        let map = programs.map(name);
+        let map = map.ok_or_else(|| error(format!("the programs have no map {name}").into()))?;
+        map.pin(&pin).map_err(|source| error(source.into()))
+    }
+}
+
 /// All maps of one data plane.
 pub struct Maps {
     pub node: Memory<Node>,

@@ -3,6 +3,8 @@
 use std::{
     io::{Read as _, Write as _},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use ober_programs::{SH, UNSHARE};
@@ -11,10 +13,11 @@ use ober_tests::{
     lab::{BPFFS, VIP4, until},
     load::Plan,
     mounts,
-    stage::Settings,
+    stage::{Settings, Stage},
 };
+use ober_user::{dataplane, fact::Fact};
 
-use crate::{CONTENT, PATH, SOON, doctor, finding, interface, log, serving};
+use crate::{CONTENT, PATH, SOON, doctor, finding, interface, log, pins, serving};
 
 #[test]
 fn a_driver_is_asked_again_when_the_mtu_changes_and_no_request_fails_meanwhile() {
@@ -48,6 +51,48 @@ fn a_driver_is_asked_again_when_the_mtu_changes_and_no_request_fails_meanwhile()
         report.failures(3)
     );
     assert_eq!(stage.status().expect("status").data_plane.programs, before);
+}
+
+#[test]
+fn a_program_that_is_exchanged_in_place_is_seen_attached_all_the_time() {
+    let stage = serving("exchange", &Settings::default());
+    let (home, over) = (pins(&stage), AtomicBool::new(false));
+    let look = || {
+        let (began, mut seen) = (Instant::now(), 0_u64);
+        while began.elapsed() < 10 * SOON && !over.load(Ordering::Relaxed) {
+            let fact = dataplane::holds(&home, "in0");
+            assert_ne!(fact, Fact::No, "after {seen} looks");
+            seen += 1;
+        }
+        seen
+    };
+    std::thread::scope(|scope| {
+        let looker = scope.spawn(|| stage.cluster.node.run(look).expect("enter the node"));
+        for mtu in [3000, 1500].repeat(4) {
+            let change = format!("link set in0 mtu {mtu}");
+            stage.cluster.node.ip(&[change]).expect("change the MTU");
+            let asked = until("the driver was asked", SOON, || {
+                Ok((looker.is_finished() || last_asked(&stage) == Some(mtu)).then_some(()))
+            });
+            asked.unwrap_or_else(|error| panic!("{error:#}\n{}", log(&stage)));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(looker.join().expect("it was seen all the time") > 100);
+    });
+    assert!(!log(&stage).contains("program detached"), "{}", log(&stage));
+}
+
+/// The MTU with which a driver was asked again last.
+fn last_asked(stage: &Stage) -> Option<u32> {
+    let log = log(stage);
+    let mut lines = log.lines().rev();
+    let line = lines.find(|line| line.contains("the interface changed"))?;
+    line.split_once("mtu=")?
+        .1
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[test]
