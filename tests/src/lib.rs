@@ -6,6 +6,7 @@
 //! client ---+-- switch br0 ---+        (XDP, sk_lookup, HAProxy workers)   (s3-server)
 //! ```
 pub mod certificate;
+pub mod chaos;
 pub mod client;
 pub mod cpu;
 pub mod demo;

@@ -56,6 +56,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Break a whole installation by the dice, again and again, and check all the time what must hold
+    Chaos {
+        /// Given to the program: --minutes, --seed, --only, --go-on, --loud, --list, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Look for bytes that break a decoder, and for packets the kernel programs and the plain-Rust model differ on
     Fuzz {
         /// `kernel`, or a directory of tests/corpus; all of them unless given
@@ -114,6 +120,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Demo { arguments } => run::demo(&arguments),
         Command::Test { arguments } => run::test(&arguments),
         Command::Bench { arguments } => run::bench(&arguments),
+        Command::Chaos { arguments } => run::chaos(&arguments),
         Command::Fuzz {
             target,
             seconds,

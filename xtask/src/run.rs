@@ -19,18 +19,21 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
 
 /// Builds everything that may run, since one program starts others that stand beside it, then runs the one asked for.
 fn run_program(name: &str, arguments: &[String]) -> Result<()> {
-    build(&["--release"])?;
+    run_built(name, &["--release"], arguments)
+}
+
+/// Faults and invariants. Built without optimisation: checks of overflows and assertions find more.
+pub(crate) fn chaos(arguments: &[String]) -> Result<()> {
+    setup::ensure(&setup::WORK)?;
+    run_built("chaos", &[], arguments)
+}
+
+fn run_built(name: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
+    build(profile)?;
     run(cargo()
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--package",
-            "ober-tests",
-            "--bin",
-            name,
-            "--",
-        ])
+        .arg("run")
+        .args(profile)
+        .args(["--quiet", "--package", "ober-tests", "--bin", name, "--"])
         .args(arguments))
 }
 

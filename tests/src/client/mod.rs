@@ -7,7 +7,12 @@ mod pace;
 mod payload;
 mod raw;
 
-use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{
     Method, Request,
@@ -45,6 +50,8 @@ pub struct Client {
     request_limit: Duration,
     /// Bytes per second of each body, either way; `None`: as fast as can be.
     rate: Option<u32>,
+    /// Which of its host's addresses it comes from; `None`: the host's choice.
+    source: Option<IpAddr>,
 }
 
 impl Client {
@@ -55,6 +62,7 @@ impl Client {
             connect_limit: Duration::from_secs(5),
             request_limit: Duration::from_secs(20),
             rate: None,
+            source: None,
         }
     }
 
@@ -69,6 +77,13 @@ impl Client {
     pub fn limits(mut self, connect: Duration, request: Duration) -> Self {
         self.connect_limit = connect;
         self.request_limit = request;
+        self
+    }
+
+    /// Comes from this address of its host.
+    #[must_use]
+    pub fn from(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -136,8 +151,16 @@ impl Client {
             Some(_) => socket.set_recv_buffer_size(SMALL_BUFFER),
             None => Ok(()),
         };
+        let bound = |socket: &TcpSocket| match self.source {
+            Some(source) => socket.bind(SocketAddr::new(source, 0)),
+            None => Ok(()),
+        };
         socket
-            .and_then(|socket| small(&socket).map(|()| socket))
+            .and_then(|socket| {
+                bound(&socket)
+                    .and_then(|()| small(&socket))
+                    .map(|()| socket)
+            })
             .map_err(|error| self.unmade(&error))
     }
 
@@ -198,6 +221,11 @@ impl Connection {
     /// The client's own end of it.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// May it take another request? The server closes one after an answer that says so, or when it was idle for long.
+    pub async fn is_open(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
     }
 
     /// Store an object. `path` is `/bucket/key`.

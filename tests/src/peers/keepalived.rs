@@ -114,6 +114,11 @@ impl Keepalived {
         self.process.log()
     }
 
+    /// To the child, which does the work.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        kill(self.child_pid()?, signal).context("signal keepalived's child")
+    }
+
     /// It resigns and ends.
     pub fn stop(&mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;

@@ -5,7 +5,9 @@
 mod bird;
 mod frr;
 pub mod keepalived;
+mod nsd;
 
 pub use bird::Bird;
 pub use frr::{Daemon, Frr};
 pub use keepalived::Keepalived;
+pub use nsd::Nsd;

@@ -1,0 +1,210 @@
+//! What happened and what must not have: the faults with their times, and the breaches. Everybody writes here.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    CUT, FROZEN,
+    fault::{Fault, Harm, Site},
+};
+
+/// Events that a failing run shows.
+const LAST: usize = 20;
+
+/// A fault that was begun.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub fault: &'static Fault,
+    pub place: usize,
+    pub begun: Instant,
+    pub ended: Option<Instant>,
+    /// When its site was seen whole again.
+    pub whole: Option<Instant>,
+}
+
+impl Window {
+    fn site(&self) -> Option<Site> {
+        self.fault.kind.site(self.place)
+    }
+
+    /// May an attempt of this time have failed for it?
+    fn excuses_attempt(&self, from: Instant, to: Instant) -> bool {
+        let cut = match self.fault.harm {
+            Harm::Nothing => return false,
+            Harm::Freezes => FROZEN,
+            Harm::Cuts | Harm::Outage => CUT,
+        };
+        let over = self.whole.is_some_and(|whole| from > whole + cut);
+        let before = to < self.begun;
+        let steady = self.fault.harm != Harm::Outage
+            && from > self.begun + cut
+            && self.ended.is_none_or(|ended| to < ended);
+        !before && !over && !steady
+    }
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    windows: Vec<Window>,
+    events: Vec<(Instant, String)>,
+    breaches: Vec<(Instant, String)>,
+    logs: String,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Board {
+    began: Instant,
+    /// Everything is told at once.
+    loud: bool,
+    written: Mutex<Written>,
+}
+
+impl Board {
+    pub fn new(loud: bool) -> Self {
+        Self {
+            began: Instant::now(),
+            loud,
+            written: Mutex::default(),
+        }
+    }
+
+    fn say(&self, what: &str) {
+        if self.loud {
+            eprintln!("{}  {what}", self.at(Instant::now()));
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn note(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.say(&what);
+        self.written().events.push((Instant::now(), what));
+    }
+
+    pub fn begin(&self, fault: &'static Fault, place: usize) {
+        self.note(format!("{} ({:?} {place})", fault.name, fault.kind));
+        self.written().windows.push(Window {
+            fault,
+            place,
+            begun: Instant::now(),
+            ended: None,
+            whole: None,
+        });
+    }
+
+    pub fn end(&self, fault: &'static Fault, place: usize) {
+        self.note(format!("over: {} ({:?} {place})", fault.name, fault.kind));
+        let now = Instant::now();
+        for window in &mut self.written().windows {
+            if window.fault == fault && window.place == place {
+                window.ended.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The site is seen whole: what was over before is done with.
+    pub fn whole(&self, site: Site) {
+        let now = Instant::now();
+        for window in &mut self.written().windows {
+            if window.site() == Some(site) && window.ended.is_some() {
+                window.whole.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Something that must never be.
+    pub fn breach(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.say(&format!("BREACH {what}"));
+        self.written().breaches.push((Instant::now(), what));
+    }
+
+    /// An attempt of a client of the site failed; is that a breach?
+    pub fn failed_attempt(&self, site: Site, from: Instant, what: &dyn fmt::Display) {
+        let to = Instant::now();
+        let excused = self.windows(site, |window| window.excuses_attempt(from, to));
+        if !excused {
+            let took = (to - from).as_millis();
+            self.breach(format!(
+                "an attempt failed that nothing excuses: {what} (began {took} ms ago)"
+            ));
+        }
+    }
+
+    /// A request failed however often it was asked again; is that a breach?
+    pub fn failed_request(&self, site: Site, from: Instant, what: &dyn fmt::Display) {
+        let outage = |window: &Window| {
+            window.fault.harm == Harm::Outage && window.excuses_attempt(from, Instant::now())
+        };
+        if !self.windows(site, outage) {
+            self.breach(format!(
+                "a request had no answer within {:?}: {what}",
+                from.elapsed()
+            ));
+        }
+    }
+
+    fn windows(&self, site: Site, which: impl Fn(&Window) -> bool) -> bool {
+        let written = self.written();
+        let mut windows = written.windows.iter();
+        windows.any(|window| window.site() == Some(site) && which(window))
+    }
+
+    /// How long nothing has begun or ended at this node, nor anything that is undergone by all; `None`: something lasts.
+    pub fn quiet(&self, which: impl Fn(&'static Fault, usize) -> bool) -> Option<Duration> {
+        let written = self.written();
+        let mut last = self.began;
+        for window in &written.windows {
+            if which(window.fault, window.place) {
+                last = last.max(window.ended?);
+            }
+        }
+        Some(last.elapsed())
+    }
+
+    /// What the nodes wrote, for a complaint.
+    pub fn keep(&self, logs: String) {
+        self.written().logs = logs;
+    }
+
+    pub fn is_breached(&self) -> bool {
+        !self.written().breaches.is_empty()
+    }
+
+    fn at(&self, moment: Instant) -> String {
+        format!("{:8.3} s", (moment - self.began).as_secs_f64())
+    }
+
+    /// The breaches, then the last events before the first of them and what came after.
+    pub fn complaint(&self, again: &str) -> Option<String> {
+        let written = self.written();
+        let (first, _) = written.breaches.first()?;
+        let mut lines = vec![format!("a law was broken; `{again}` plays it again:")];
+        for (at, what) in written.breaches.iter().take(LAST) {
+            lines.push(format!("{}  BREACH {what}", self.at(*at)));
+        }
+        lines.push(format!("the last {LAST} events:"));
+        let before = written.events.partition_point(|(at, _)| at <= first);
+        for (at, what) in &written.events[before.saturating_sub(LAST)..before] {
+            lines.push(format!("{}  {what}", self.at(*at)));
+        }
+        lines.push("and since then:".to_owned());
+        for (at, what) in written.events.iter().skip(before).take(LAST) {
+            lines.push(format!("{}  {what}", self.at(*at)));
+        }
+        lines.push(written.logs.clone());
+        Some(lines.join("\n"))
+    }
+
+    /// What happened how often.
+    pub fn begun(&self) -> usize {
+        self.written().windows.len()
+    }
+}

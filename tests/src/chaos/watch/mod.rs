@@ -1,0 +1,140 @@
+//! What must hold all the time. Each invariant has its watcher, on threads of its own, which writes a breach on the board
+//! when it sees it broken.
+
+mod announced;
+mod clients;
+mod kernel;
+mod masters;
+mod resources;
+mod strangers;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::Scope,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    board::Board,
+    fault::Site,
+    world::{World, hold},
+};
+
+pub(super) use resources::Resources;
+
+/// A site that is whole for so long will stay so.
+const STEADY: Duration = Duration::from_millis(600);
+/// What was seen longer ago says nothing.
+const FRESH: Duration = Duration::from_millis(1500);
+
+/// What all watchers have.
+pub(super) struct Watch<'a> {
+    pub(super) world: &'a World,
+    pub(super) board: &'a Board,
+    stop: AtomicBool,
+    /// What each site was seen to be.
+    whole: [Mutex<Sight>; 2],
+    requests: Mutex<Requests>,
+}
+
+/// What clients have counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Requests {
+    pub answered: u64,
+    /// Attempts that failed and were excused by a fault.
+    pub again: u64,
+    /// Strangers that asked and were not admitted.
+    pub strangers: u64,
+}
+
+type Look = fn(&Watch<'_>) -> Result<()>;
+
+/// The invariants. [`Resources`] are compared when all is over.
+const WATCHERS: &[(&str, Look)] = &[
+    ("clients behind the router get every byte", clients::routed),
+    ("clients beside keepalived get every byte", clients::shared),
+    ("no stranger is admitted", strangers::watch),
+    (
+        "a VIP is announced exactly while it is served",
+        announced::watch,
+    ),
+    ("there is one master", masters::watch),
+    ("the kernel holds what the daemon says", kernel::watch),
+];
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(world: &'a World, board: &'a Board) -> Self {
+        Self {
+            world,
+            board,
+            stop: AtomicBool::new(false),
+            whole: Default::default(),
+            requests: Mutex::default(),
+        }
+    }
+
+    /// Watches until [`Watch::stop`].
+    pub(super) fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        for (name, look) in WATCHERS {
+            scope.spawn(move || {
+                if let Err(error) = look(self) {
+                    self.board
+                        .breach(format!("{name}: cannot be watched: {error:#}"));
+                }
+            });
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> Requests {
+        *hold(&self.requests)
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Requests)) {
+        what(&mut hold(&self.requests));
+    }
+
+    /// What was asked at this moment shows that the site is whole, or is not.
+    fn saw(&self, site: Site, asked: Instant, whole: bool) {
+        let mut sight = hold(&self.whole[site as usize]);
+        let first = sight.filter(|_| whole).map_or(asked, |(first, _)| first);
+        *sight = whole.then_some((first, asked));
+    }
+
+    /// Is it seen whole now, was it a little while ago, and was both after this moment?
+    pub(super) fn is_whole(&self, site: Site, since: Instant) -> bool {
+        let sight = *hold(&self.whole[site as usize]);
+        sight
+            .is_some_and(|(first, last)| last.elapsed() < FRESH && last > first.max(since) + STEADY)
+    }
+}
+
+/// When it was first and last seen whole, without a break between.
+type Sight = Option<(Instant, Instant)>;
+
+/// Since when something is so.
+#[derive(Debug, Default)]
+struct Since(Option<Instant>);
+
+impl Since {
+    /// How long it has been so without a break.
+    fn note(&mut self, is_so: bool) -> Duration {
+        if !is_so {
+            self.0 = None;
+            return Duration::ZERO;
+        }
+        self.0.get_or_insert_with(Instant::now).elapsed()
+    }
+}

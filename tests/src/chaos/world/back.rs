@@ -1,0 +1,78 @@
+//! What stands behind the nodes of a site: two S3 servers of the same objects, a name server, a source of servers.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use ober_programs::Command;
+
+use super::{source::Source, texts};
+use crate::{
+    lab::{Host, Lab, Process, fabric::STORAGE, program, until},
+    peers::Nsd,
+    stage::S3_PORT,
+};
+
+/// The bucket, which both servers have.
+const BUCKET: &str = "chaos";
+
+pub(in crate::chaos) struct Back {
+    pub(in crate::chaos) servers: [Mutex<Option<Process>>; 2],
+    pub(in crate::chaos) names: Mutex<Nsd>,
+    pub(in crate::chaos) source: Source,
+    directory: PathBuf,
+}
+
+impl Back {
+    pub(super) fn start(lab: &Lab, host: &Host) -> Result<Self> {
+        let directory = lab.directory().to_owned();
+        fs::create_dir(directory.join(BUCKET))?;
+        for number in 0..2 {
+            // A root of its own: two servers on one would meet in their temporary files.
+            let root = root(&directory, number);
+            fs::create_dir(&root)?;
+            symlink(directory.join(BUCKET), root.join(BUCKET))?;
+        }
+        let address = SocketAddr::new(STORAGE, 53);
+        let back = Self {
+            servers: [Mutex::new(None), Mutex::new(None)],
+            names: Mutex::new(Nsd::start(lab, host, address, &texts::zone())?),
+            source: Source::start(host, SocketAddr::new(STORAGE, texts::SOURCE_PORT))?,
+            directory,
+        };
+        for number in 0..2 {
+            back.serve(host, number)?;
+        }
+        Ok(back)
+    }
+
+    pub(in crate::chaos) fn serve(&self, host: &Host, number: usize) -> Result<()> {
+        let port = S3_PORT + u16::try_from(number)?;
+        let mut command = Command::own(program("s3-server")?);
+        command.arg(SocketAddr::new(STORAGE, port).to_string());
+        let mut server = host.spawn(command.arg(root(&self.directory, number)))?;
+        until("a listening S3 server", Duration::from_secs(10), || {
+            if let Some(end) = server.ended()? {
+                bail!("s3-server ended: {end}: {}", server.tail());
+            }
+            Ok(server.log().contains("listening on").then_some(()))
+        })?;
+        *super::hold(&self.servers[number]) = Some(server);
+        Ok(())
+    }
+
+    /// The name server's records as they are to be.
+    pub(in crate::chaos) fn zone() -> String {
+        texts::zone()
+    }
+}
+
+fn root(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("store-{number}"))
+}
