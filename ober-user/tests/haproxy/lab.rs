@@ -343,12 +343,14 @@ impl Message {
     }
 }
 
-/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms, `/none` is not there, and
+/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms, `/slow/longer` 3 s, `/none` is not there, and
 /// `/busy` is what S3 says when it has enough to do.
 fn store(stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut reader) {
-        if request.first.contains("/slow") {
+        if request.first.contains("/slow/longer") {
+            thread::sleep(Duration::from_secs(3));
+        } else if request.first.contains("/slow") {
             thread::sleep(Duration::from_millis(600));
         }
         let headers = |name| request.all(name).join("|");

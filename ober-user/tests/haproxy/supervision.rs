@@ -143,7 +143,8 @@ async fn a_replaced_worker_answers_what_it_was_asked_before_it_ends() {
     let (mut pool, _events) = lab.start().await;
     let at = addresses(&pool, 80)[0];
     let old = pids(&pool)[0];
-    let slow = thread::spawn(move || get(at, "/slow"));
+    // Longer than a reload on a busy machine.
+    let slow = thread::spawn(move || get(at, "/slow/longer"));
     tokio::time::sleep(Duration::from_millis(200)).await;
     lab.config.workers.max_connections = 500;
     pool.reload(&lab.config, &lab.servers).await.unwrap();
