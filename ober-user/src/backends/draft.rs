@@ -115,7 +115,7 @@ struct Edited {
     stored: Stored,
     /// The names it had.
     old: Names,
-    /// Somebody waits to be told whether it can be so.
+    /// An operator asked for it, and the daemon answers whether it could be done.
     ordered: bool,
 }
 

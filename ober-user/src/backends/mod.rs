@@ -74,7 +74,7 @@ impl Stored {
         self
     }
 
-    /// What is told when the sources cannot be read now.
+    /// The words for the operator when the daemon cannot read `servers` now.
     fn unread(&self, error: &discover::Error) -> String {
         let known = self.written.as_ref();
         let goes_on = match known.map_or(0, |Kept(found)| found.len()) {

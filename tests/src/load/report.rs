@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Result, ensure};
+
 use crate::client::Failure;
 
 /// One request.
@@ -105,6 +107,14 @@ impl fmt::Display for Tally {
 impl Report {
     pub fn tally(&self) -> Tally {
         self.count(|_| true)
+    }
+
+    /// That there were requests, and each was answered as it must be.
+    pub fn none_failed(&self) -> Result<Tally> {
+        let tally = self.tally();
+        let clean = tally.ok > 0 && tally.failed() == 0;
+        ensure!(clean, "{tally}: {:?}", self.failures(3));
+        Ok(tally)
     }
 
     /// Only the requests for which `which` holds.

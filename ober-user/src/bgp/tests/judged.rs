@@ -194,13 +194,13 @@ fn a_wrong_attribute_costs_its_routes_and_not_the_session() {
             Ok((vec![7], true)),
         ),
         (
-            "an optional attribute nobody knows",
+            "an optional attribute of an unknown type",
             and(&[0xc0, 250, 2, 1, 2]),
             Ok((vec![], true)),
         ),
         // RFC 4271 section 6.3: RFC 7606 does not revise it.
         (
-            "a well-known attribute nobody knows",
+            "a well-known attribute of an unknown type",
             and(&[0x40, 250, 2, 1, 2]),
             Err((3, 2)),
         ),
