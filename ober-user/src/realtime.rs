@@ -74,8 +74,9 @@ impl Budget {
         // Every count is whole.
         let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if round.ends.is_none_or(|ends| ends <= now) {
+            let recent = round.ends.is_some_and(|ends| now < ends + ROUND);
             round.ends = Some(now + ROUND);
-            round.began = round.spent.take().unwrap_or(cpu);
+            round.began = round.spent.take().filter(|_| recent).unwrap_or(cpu);
         }
         let spent = cpu.saturating_sub(round.began) >= MOST;
         round.spent = spent.then_some(cpu);
@@ -248,6 +249,12 @@ mod tests {
             assert!(cpu <= (MOST + cost) * 20, "{cpu:?}");
             // A moment later there is room again.
             assert_eq!(budget.count(now + ROUND, cpu), None);
+            // What the thread does of its own accord in a pause is not of the next packet's account.
+            now += ROUND * 2;
+            while budget.count(now, cpu).is_none() {
+                cpu += MOST;
+            }
+            assert_eq!(budget.count(now + ROUND * 10, cpu + MOST * 3), None);
         }
     }
 

@@ -117,13 +117,13 @@ impl Daemon {
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         // Before another change can come.
         let turn = self.turn().await;
-        drop(held);
         let mut warnings = Vec::new();
         if let Err(error) = self.ask_drivers_again() {
             let error = error.context("ask the drivers again whether they take the program");
             tracing::error!(error = format!("{error:#}"), "attach");
             warnings.push(format!("{error:#}"));
         }
+        drop(held);
         let (reason, by) = (origin.reason.name(), origin.by);
         for remark in self.config().remarks(&self.path) {
             tracing::warn!("{remark}");
@@ -402,6 +402,7 @@ impl Daemon {
             held.keeper.sweep_after(lists);
         }
         self.announcer.forget().await;
+        self.lists_changed(&held.keeper);
         self.doubt(failures, &way, error)
     }
 

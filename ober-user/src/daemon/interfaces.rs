@@ -158,14 +158,15 @@ impl Daemon {
             let Some(features) = snapshot.features(&attached.interface) else {
                 continue;
             };
-            let before = self
-                .conditions()
-                .features
-                .insert(features.name.clone(), features.clone());
+            let before = self.conditions().features.get(&features.name).cloned();
             let changed = before.is_some_and(|it| it.asked() != features.asked());
             if changed && attached.native {
                 self.judge_again(&features)?;
             }
+            // Last: a driver that could not be asked is asked again.
+            self.conditions()
+                .features
+                .insert(features.name.clone(), features);
         }
         self.judge_steering(&config, &snapshot)?;
         self.count(&snapshot, &attached)?;
@@ -178,7 +179,7 @@ impl Daemon {
             mtu = features.mtu,
             "the interface changed: its driver is asked again"
         );
-        let load = self.plane().twin();
+        let load = self.plane().twin()?;
         let twin = load()?;
         self.plane().judge_again(features, twin)?;
         self.conditions().runs.forget(&features.name);

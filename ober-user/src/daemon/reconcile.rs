@@ -191,8 +191,12 @@ impl Daemon {
             );
         }
         let lost = lost(config, plane.directory())?;
-        if !lost.is_empty() {
+        let unpinned = plane.lacks_pins();
+        if unpinned || !lost.is_empty() {
             start::attach(config, &mut plane)?;
+        }
+        if unpinned {
+            note(What::Program, "pins", "removed", "made anew");
         }
         for place in lost {
             note(What::Program, &place, "not attached", "attached");

@@ -8,12 +8,13 @@ use tokio::task::spawn_blocking;
 
 use super::{Daemon, told::Held};
 use crate::{
+    access::Change,
     api::{Sync, Synced, Target},
     backends::{Ask, Ready, With},
     config::Config,
     discover::own::Own,
     haproxy::{Pool, Report, Servers},
-    lists::{Heard, Keeper},
+    lists::{self, Heard, Keeper},
     resolve::Answers,
 };
 
@@ -84,7 +85,7 @@ impl Daemon {
         heard: Vec<Heard>,
     ) -> anyhow::Result<Vec<Synced>> {
         let (keeper, settled) = settle(keeper, heard, false).await?;
-        self.routers_changed(&keeper);
+        self.follow(&keeper, &settled);
         settled?.context("change lists: another change came in between; try again")
     }
 
@@ -93,10 +94,20 @@ impl Daemon {
             let draft = self.keeper.lock().await.draft(sync)?;
             let heard = draft.read(answers).await?;
             let (keeper, settled) = settle(self.keeper.lock().await, heard, sync.dry_run).await?;
-            self.lists_changed(&keeper);
+            if !sync.dry_run {
+                self.follow(&keeper, &settled);
+            }
             if let Some(synced) = settled? {
                 return Ok(synced);
             }
+        }
+    }
+
+    /// What goes by the lists follows a change, if it is one.
+    fn follow(&self, keeper: &Keeper, settled: &Result<Option<Vec<Synced>>, lists::Error>) {
+        let changed = |synced: &Synced| synced.change != Change::default();
+        if matches!(settled, Ok(Some(synced)) if synced.iter().any(changed)) {
+            self.lists_changed(keeper);
         }
     }
 
@@ -112,7 +123,7 @@ impl Daemon {
                 tracing::warn!(error = format!("{error:#}"), "refresh");
             }
         }
-        crate::lists::release_memory();
+        lists::release_memory();
     }
 
     async fn refresh_list(&self, name: &str) -> anyhow::Result<()> {
@@ -128,7 +139,7 @@ impl Daemon {
                 Ok(heard) => {
                     let settled;
                     (keeper, settled) = settle(keeper, heard, false).await?;
-                    self.lists_changed(&keeper);
+                    self.follow(&keeper, &settled);
                     settled
                 }
                 Err(error) => Err(error),
@@ -204,10 +215,7 @@ async fn settle(
     mut keeper: Held<Keeper>,
     heard: Vec<Heard>,
     dry_run: bool,
-) -> anyhow::Result<(
-    Held<Keeper>,
-    Result<Option<Vec<Synced>>, crate::lists::Error>,
-)> {
+) -> anyhow::Result<(Held<Keeper>, Result<Option<Vec<Synced>>, lists::Error>)> {
     let settled = spawn_blocking(move || {
         let settled = keeper.settle(heard, dry_run);
         (keeper, settled)

@@ -21,37 +21,51 @@ type Ended = BTreeMap<(IpAddr, u16), usize>;
 /// Ends the connections of clients that no list admits to them, while the daemon goes on.
 pub(super) fn end_connections(keeper: &Keeper) {
     let facts = keeper.facts();
-    drop(spawn_blocking(move || match end(&facts) {
-        Ok(ended) => {
-            for ((vip, port), connections) in ended {
-                tracing::info!(%vip, port, connections, "ended connections of clients that are not on the list any more");
-            }
+    drop(spawn_blocking(move || {
+        let (ended, refused) = end(&facts);
+        for ((vip, port), connections) in ended {
+            tracing::info!(%vip, port, connections, "ended connections of clients that are not on the list any more");
         }
-        Err(error) => tracing::warn!(
-            %error,
-            "end connections of clients that are not on the list any more; they may go on where no XDP program is attached \
-             (the kernel needs CONFIG_INET_DIAG_DESTROY)"
-        ),
+        if let Some(error) = refused {
+            tracing::warn!(
+                %error,
+                "end connections of clients that are not on the list any more; they may go on where no XDP program is attached \
+                 (the kernel needs CONFIG_INET_DIAG_DESTROY)"
+            );
+        }
     }));
 }
 
-fn end(facts: &lists::Facts) -> Result<Ended, Refusal> {
-    let mut ended = Ended::new();
+/// What is refused keeps nothing else from its end: a connection that its worker closed already may be refused by an older
+/// kernel. The first refusal is told.
+fn end(facts: &lists::Facts) -> (Ended, Option<Refusal>) {
+    let (mut ended, mut refused) = (Ended::new(), None);
     let services = facts.listed_services();
     let doors: BTreeSet<(u16, bool)> = services
         .keys()
         .map(|(vip, port)| (*port, vip.is_ipv6()))
         .collect();
     for (port, six) in doors {
-        let admitted = |it: &Connection| {
-            let list = services.get(&(it.local.ip(), port));
-            list.is_none_or(|list| facts.holds(*list, it.remote.ip()))
-        };
-        let connections = connections::of_port(port, six)?;
-        for connection in connections.iter().filter(|it| !admitted(it)) {
-            connection.end()?;
-            *ended.entry((connection.local.ip(), port)).or_default() += 1;
+        let connections = connections::of_port(port, six).unwrap_or_else(|error| {
+            refused.get_or_insert(error);
+            Vec::new()
+        });
+        for connection in connections.iter().filter(|it| is_unlisted(facts, it)) {
+            match connection.end() {
+                Ok(()) => *ended.entry((connection.local.ip(), port)).or_default() += 1,
+                Err(error) => {
+                    refused.get_or_insert(error);
+                }
+            }
         }
     }
-    Ok(ended)
+    (ended, refused)
+}
+
+/// A reload gives a service another list before it empties the one it had: what the list said counts if the service still has
+/// it afterwards.
+fn is_unlisted(facts: &lists::Facts, connection: &Connection) -> bool {
+    let list = || facts.list_of(connection.local.ip(), connection.local.port());
+    let before = list();
+    before.is_some_and(|list| !facts.holds(list, connection.remote.ip())) && list() == before
 }

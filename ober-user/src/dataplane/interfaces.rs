@@ -42,7 +42,7 @@ impl Plane {
     /// generic where it does not. `twin`: what [`Self::twin`] made.
     pub fn judge_again(&mut self, features: &Features, twin: Ebpf) -> Result<Attached, Error> {
         let mut twin = Some(twin);
-        let load = self.twin();
+        let load = self.twin()?;
         self.at(
             features,
             true,
@@ -53,7 +53,7 @@ impl Plane {
 
     /// Takes the program out of the driver of an interface, for this reason.
     pub fn fall_back(&mut self, features: &Features, cause: Cause) -> Result<Attached, Error> {
-        let mut twin = self.twin();
+        let mut twin = self.twin()?;
         self.at(features, false, &mut twin, |site, _| site.fall_back(cause))
     }
 
@@ -86,9 +86,11 @@ impl Plane {
     }
 
     /// Loads the programs once more, on the maps in force. That takes a while, and needs no lock on this.
-    pub fn twin(&self) -> impl Fn() -> Result<Ebpf, Error> + use<> {
+    pub fn twin(&self) -> Result<impl Fn() -> Result<Ebpf, Error> + use<>, Error> {
+        // The loader makes a map whose pin is not there, and the programs must not be on an empty one.
+        self.pin_maps()?;
         let (directory, limits, log) = (self.directory.clone(), self.limits, self.packet_log);
-        move || load_programs(&directory, &maps::shapes(&limits), &limits, log)
+        Ok(move || load_programs(&directory, &maps::shapes(&limits), &limits, log))
     }
 }
 

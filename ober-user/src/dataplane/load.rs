@@ -154,7 +154,7 @@ impl Plane {
         let mut attached = Vec::new();
         for interface in interfaces {
             let features = super::interfaces::features(interface)?;
-            let mut twin = self.twin();
+            let mut twin = self.twin()?;
             attached.push(self.at(&features, fresh, &mut twin, |site, twin| site.attach(twin))?);
         }
         Ok(attached)
@@ -214,9 +214,17 @@ impl Plane {
         Ok(())
     }
 
+    /// Are there pins of ours that somebody took away? [`Plane::attach`] makes them anew.
+    pub fn lacks_pins(&self) -> bool {
+        let shapes = maps::shapes(&self.limits);
+        let maps = shapes.iter().map(|shape| shape.name);
+        maps.chain([XDP, LOOKUP])
+            .any(|name| !self.directory.join(name).exists())
+    }
+
     /// Pins again what somebody took from the BPF file system, or unmounted with it: the maps themselves are there as long as
     /// this process is.
-    fn pin_maps(&self) -> Result<(), Error> {
+    pub(super) fn pin_maps(&self) -> Result<(), Error> {
         ensure_bpffs(&self.bpffs)?;
         room::judge(&self.bpffs, &self.home)?;
         room::make(&self.home)?;

@@ -75,6 +75,11 @@ impl Facts {
         listed.collect()
     }
 
+    /// Number of the list that this VIP and TCP port admits now; `None`: it is open, or no service.
+    pub fn list_of(&self, vip: IpAddr, port: u16) -> Option<u32> {
+        self.listed_services().get(&(vip, port)).copied()
+    }
+
     /// Is the address on list `number`, as the kernel sees it?
     pub fn holds(&self, number: u32, address: IpAddr) -> bool {
         access::listed(&reading(&self.maps), number, address)

@@ -116,7 +116,9 @@ fn collect(mut bytes: &[u8], answers: &mut Vec<Vec<u8>>) -> Result<bool, Refusal
         };
         match message.message_type() {
             NLMSG_ERROR => return verdict(message.flags(), message.payload()).map(|()| true),
-            NLMSG_DONE => return Ok(true),
+            // A dump that failed ends with the number of its error.
+            NLMSG_DONE if message.payload().is_empty() => return Ok(true),
+            NLMSG_DONE => return verdict(0, message.payload()).map(|()| true),
             _ => answers.push(message.payload().to_vec()),
         }
         let length = (message.length() as usize).next_multiple_of(4);
@@ -186,6 +188,9 @@ mod tests {
             Ok(true)
         );
         assert_eq!(answers, [b"first".to_vec(), b"second!!".to_vec()]);
+        let failed = message(NLMSG_DONE, 0, &(-libc::ENOENT).to_ne_bytes());
+        let failed = collect(&failed, &mut answers);
+        assert_eq!(failed.map_err(|it| it.errno), Err(libc::ENOENT));
         assert_eq!(collect(&refusal(0, ""), &mut answers), Ok(true));
         for words in ["", "virtio_net: MTU too large to enable XDP"] {
             let told = Some(words.to_owned()).filter(|words| !words.is_empty());

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ober_tests::{
-    lab::{VIP4, VIP6, client4, client6},
-    stage::{OPEN, SECURE, Stage},
+    lab::{VIP4, VIP6, client4, client6, storage4},
+    stage::{OPEN, S3_PORT, SECURE, Stage},
 };
 
 use crate::{SOON, acl, serving};
@@ -28,6 +28,19 @@ fn asks(stream: &mut TcpStream) -> String {
     let mut answer = vec![0; 4096];
     let length = stream.read(&mut answer).expect("an answer");
     String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+fn is_reset(stream: &mut TcpStream) {
+    // What was left of the answer may come first.
+    let mut rest = [0; 4096];
+    let end = loop {
+        match stream.read(&mut rest) {
+            Ok(1..) => {}
+            end => break end,
+        }
+    };
+    let kind = end.expect_err("it is no planned end").kind();
+    assert_eq!(kind, ErrorKind::ConnectionReset);
 }
 
 #[test]
@@ -53,18 +66,7 @@ fn who_is_taken_off_a_list_loses_the_connections_that_it_admitted_and_nobody_els
         assert!(asks(stream).starts_with("HTTP/1.1 "));
     }
     acl(&stage, &["remove", "frontend-http", &a4, &a6]).says(0, &["2 removed"]);
-    for stream in &mut goes {
-        // What was left of the answer may come first.
-        let mut rest = [0; 4096];
-        let end = loop {
-            match stream.read(&mut rest) {
-                Ok(1..) => {}
-                end => break end,
-            }
-        };
-        let kind = end.expect_err("it is no planned end").kind();
-        assert_eq!(kind, ErrorKind::ConnectionReset);
-    }
+    goes.iter_mut().for_each(is_reset);
     for stream in &mut stays {
         assert!(asks(stream).starts_with("HTTP/1.1 "));
     }
@@ -72,4 +74,15 @@ fn who_is_taken_off_a_list_loses_the_connections_that_it_admitted_and_nobody_els
         .expect("a limit");
     let waits = open.read(&mut [0]).expect_err("nothing was said").kind();
     assert_eq!(waits, ErrorKind::WouldBlock, "the port that has no list");
+    // Together with the servers, which stay.
+    let storage = SocketAddr::new(storage4(), S3_PORT).to_string();
+    let both = [
+        "sync",
+        "--frontend-http",
+        "10.9.9.9",
+        "--backend-http",
+        &storage,
+    ];
+    acl(&stage, &both).says(0, &["1 added, 2 removed"]);
+    stays.iter_mut().for_each(is_reset);
 }

@@ -207,7 +207,7 @@ fn judge(plane: &mut Plane, card: &Card, attached: &[Attached], expected: &Expec
         Where::AfterJumbo { native, words } => {
             boot::ip(&["link", "set", &card.interface, "mtu", "9000"])?;
             let features = card.features()?;
-            let twin = plane.twin()()?;
+            let twin = plane.twin()?()?;
             let attached = plane.judge_again(&features, twin)?;
             judge_attached(card, &attached, native, words)
         }
