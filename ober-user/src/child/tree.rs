@@ -129,18 +129,59 @@ pub(super) async fn sweep() {
     tracing::warn!("processes that a program left behind do not end");
 }
 
-/// Hundreds of programs may run and end each second: more than their numbers is asked only when there is a stranger.
 fn left_now() -> Vec<Pid> {
     let mut table = table();
-    let Table { known, making } = &mut *table;
-    let children = children();
-    known.retain(|pid, _| children.contains(pid));
-    if known.len() == children.len() {
-        return Vec::new();
+    let mut listed = children();
+    if table.forget_all_but(&listed) == Listing::Gaps {
+        listed = all_children();
     }
-    let stat = |pid: &Pid| Some((*pid, Stat::of(*pid).ok()?));
-    let children: Vec<_> = children.iter().filter_map(stat).collect();
-    left(&children, known, making, own_session())
+    table.left(&listed)
+}
+
+/// The kernel's list of a thread's children skips some of them while others end, and those of a thread that ends while it is
+/// read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Whole,
+    Gaps,
+}
+
+impl Table {
+    /// Forgets who has ended. Who is not listed is asked for: forgotten while it runs, it would be killed as a stranger.
+    fn forget_all_but(&mut self, listed: &BTreeSet<Pid>) -> Listing {
+        let mut listing = Listing::Whole;
+        self.known.retain(|pid, known| {
+            let is_listed = listed.contains(pid);
+            let stays = is_listed || !known.is_gone(*pid);
+            if stays && !is_listed {
+                listing = Listing::Gaps;
+            }
+            stays
+        });
+        listing
+    }
+
+    /// Hundreds of programs may run and end each second: more than their numbers is asked only when there is a stranger.
+    fn left(&self, children: &BTreeSet<Pid>) -> Vec<Pid> {
+        if children.iter().all(|pid| self.known.contains_key(pid)) {
+            return Vec::new();
+        }
+        let stat = |pid: &Pid| Some((*pid, Stat::of(*pid).ok()?));
+        let children: Vec<_> = children.iter().filter_map(stat).collect();
+        left(&children, &self.known, &self.making, own_session())
+    }
+}
+
+impl Known {
+    /// Is its number free, or another's? Not so while that cannot be asked.
+    fn is_gone(&self, pid: Pid) -> bool {
+        match Stat::of(pid) {
+            Ok(stat) => stat.started != self.started,
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+            }
+        }
+    }
 }
 
 /// Its number is its own until it is reaped.
@@ -313,6 +354,32 @@ mod tests {
         assert!(stuck.join().unwrap().is_err());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_child_that_the_kernel_skips_in_its_list_stays_known_and_one_that_has_ended_does_not()
+    {
+        let mut child = SLEEP.args(["60"]).spawn().unwrap();
+        let pid = Pid(i32::try_from(child.id()).unwrap());
+        let whole = true;
+        let known = |started| [(pid, Known { started, whole })].into();
+        let started = Stat::of(pid).unwrap().started;
+        let mut table = Table {
+            known: known(started),
+            making: Vec::new(),
+        };
+        assert_eq!(table.forget_all_but(&BTreeSet::new()), Listing::Gaps);
+        assert_eq!(table.forget_all_but(&[pid].into()), Listing::Whole);
+        assert_eq!(table.known.len(), 1);
+        assert_eq!(table.left(&[pid].into()), []);
+        table.known = known(started - 1);
+        assert_eq!(table.forget_all_but(&BTreeSet::new()), Listing::Whole);
+        assert_eq!(table.known.len(), 0, "its number is another's");
+        table.known = known(started);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(table.forget_all_but(&BTreeSet::new()), Listing::Whole);
+        assert_eq!(table.known.len(), 0);
     }
 
     #[tokio::test]
