@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
+use aya::programs::links::PinnedLink;
 use nix::sys::signal::Signal;
 use ober_common::flow::service_table;
 use ober_programs::{BPFTOOL, CP, Command, IP, Program};
@@ -204,6 +205,34 @@ fn pins_that_somebody_removed_are_made_anew_for_the_same_maps() {
     stage.kill().expect("kill the daemon");
     assert!(stage.start().expect("start").data_plane.adopted);
     serves(&stage);
+}
+
+#[test]
+fn a_link_that_is_there_without_its_pin_is_pinned_again() {
+    let stage = serving("drift-links", &Settings::default());
+    until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
+    let home = pins(&stage);
+    let all = names(&home);
+    let links: Vec<_> = all
+        .iter()
+        .filter(|name| name.starts_with("link_"))
+        .collect();
+    assert_eq!(links.len(), 2, "{all:?}");
+    for name in links {
+        let pin = home.join(name);
+        // As where another file system is mounted over the pins: the link holds on.
+        let held = PinnedLink::from_pin(&pin).expect("open the link");
+        std::fs::remove_file(&pin).expect("remove its pin");
+        until("all pins", SOON, || Ok((names(&home) == all).then_some(())))
+            .unwrap_or_else(|error| panic!("{:?} of {all:?}: {error:#}", names(&home)));
+        // Nobody else was in the way, and no second one was made.
+        drop(held);
+        until("a healthy node", SOON, || {
+            Ok(stage.status()?.healthy.then_some(()))
+        })
+        .expect(name);
+        serves(&stage);
+    }
 }
 
 fn scrape() -> Result<String> {

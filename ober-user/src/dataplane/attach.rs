@@ -8,8 +8,9 @@ use aya::{Ebpf, programs::ProgramInfo};
 use super::{
     Error, kernel,
     link::{self, xdp_pin},
+    lost,
     note::{self, Note},
-    occupant::occupants,
+    occupant::{Occupant, occupants},
     words,
 };
 use crate::{
@@ -50,6 +51,7 @@ impl Site<'_> {
     /// Attaches, or exchanges the program that is there.
     pub(super) fn attach(&self, twin: &mut Twin<'_>) -> Result<Attached, Error> {
         let wish = self.wish()?;
+        self.find_again()?;
         for native in [true, false] {
             let pin = xdp_pin(self.home, self.name(), native);
             let index = self.features.index;
@@ -63,6 +65,29 @@ impl Site<'_> {
             return self.exchange(native, wish);
         }
         self.make(wish)
+    }
+
+    /// Pins the interface's link again if it has lost its pin and is there.
+    fn find_again(&self) -> Result<(), Error> {
+        let index = self.features.index;
+        let pins = [true, false].map(|native| xdp_pin(self.home, self.name(), native));
+        if pins.iter().any(|pin| pin.exists()) {
+            return Ok(());
+        }
+        let Some(link) = lost::link(self.info, index) else {
+            return Ok(());
+        };
+        let failed = |error: &dyn std::error::Error| self.failed(&error.to_string());
+        let running = kernel::info(&link).map_err(|error| failed(&error))?.program;
+        let occupants = occupants(index).map_err(|error| failed(&error))?;
+        let generic = |it: &Occupant| it.program == running && it.generic;
+        let [native_pin, generic_pin] = pins;
+        let pin = if occupants.iter().any(generic) {
+            generic_pin
+        } else {
+            native_pin
+        };
+        kernel::pin(&link, &pin).map_err(|error| failed(&error))
     }
 
     /// Why the program is not to be in the driver; `None`: it is.

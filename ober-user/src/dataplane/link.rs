@@ -10,7 +10,7 @@ use std::{
 
 use aya::programs::{ProgramInfo, SkLookup, links::FdLink, loaded_programs};
 
-use super::{Error, chain, facts, kernel, note};
+use super::{Error, chain, facts, kernel, lost, note};
 use crate::file;
 
 const LOOKUP: &str = "link_lookup";
@@ -46,6 +46,11 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     let error = |reason: String| Error::AttachLookup { reason };
     let pin = lookup_pin(home);
     let info = program.info().map_err(|cause| error(chain(&cause)))?;
+    if !pin.exists()
+        && let Some(link) = lost::link(&info, 0)
+    {
+        kernel::pin(&link, &pin).map_err(|cause| error(cause.to_string()))?;
+    }
     if replace(
         home,
         &pin,

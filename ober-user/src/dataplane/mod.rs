@@ -14,6 +14,7 @@ mod kernel;
 mod link;
 mod load;
 mod losses;
+mod lost;
 pub mod maps;
 pub mod memory;
 mod note;

@@ -194,6 +194,9 @@ impl Player<'_> {
             }
             self.wait(&[site])?;
         }
+        if fault.kind == Kind::Node {
+            self.wait_for_daemon(place)?;
+        }
         if self.is_breached() {
             return Ok(());
         }
@@ -267,6 +270,19 @@ impl Player<'_> {
                 }
                 self.pass(Instant::now() + TICK)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Until the node's daemon answers: one that starts takes no orders, and says so.
+    fn wait_for_daemon(&mut self, node: usize) -> Result<()> {
+        let began = Instant::now();
+        let world = self.watch.world;
+        while !world.nodes[node].answers(world.host(node)) && !self.is_breached() {
+            if began.elapsed() > RETURN {
+                bail!("the daemon of node {node} gives no status {RETURN:?} after its last fault");
+            }
+            self.pass(Instant::now() + TICK)?;
         }
         Ok(())
     }

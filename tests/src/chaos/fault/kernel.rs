@@ -5,7 +5,6 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use ober_programs::{BPFTOOL, MOUNT, UMOUNT};
 
-use super::processes;
 use crate::{
     chaos::world::World,
     lab::{BPFFS, VIP4},
@@ -66,11 +65,9 @@ pub(super) fn unmount_bpffs(world: &World, node: usize) -> Result<()> {
     world.host(node).output(&mut command).map(drop)
 }
 
-/// The pins are gone with the file system that they were in. A running daemon does not make them anew, so it is
-/// started again, as with [`remove_pins`].
+/// The pins are gone with the file system that they were in: the daemon makes them anew.
 pub(super) fn mount_bpffs(world: &World, node: usize) -> Result<()> {
     let mount = MOUNT.args(["-t", "bpf", "bpf", BPFFS]);
     let mut command = world.nodes[node].inside(&mount);
-    world.host(node).output(&mut command)?;
-    processes::restart_daemon(world, node)
+    world.host(node).output(&mut command).map(drop)
 }

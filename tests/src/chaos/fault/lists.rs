@@ -28,10 +28,9 @@ pub(super) fn as_it_was(world: &World, node: usize) -> Result<()> {
 /// answers, the command would be the one writer of the instance, and the daemon could not start.
 pub(super) fn mend(world: &World, node: usize) -> Result<()> {
     processes::start_daemon(world, node)?;
-    let (node_, host) = (&world.nodes[node], world.host(node));
+    let (it, host) = (&world.nodes[node], world.host(node));
     until("a daemon that takes a list", PATIENCE, || {
-        let pid = node_.status(host)?.pid;
-        Ok((pid.is_some() && pid == node_.pid()).then_some(()))
+        Ok(it.answers(host).then_some(()))
     })?;
     as_it_was(world, node)
 }

@@ -151,6 +151,8 @@ pub const FAULTS: &[Fault] = &[
     fault("the daemon is stopped in order", Node, Cuts, USUAL, processes::stop_daemon, processes::start_daemon),
     fault("the daemon is killed and started at once", Node, Cuts, SHORT, processes::restart_daemon, nothing),
     fault("a second daemon is started", Node, Nothing, SHORT, processes::second_daemon, nothing),
+    fault("the clock jumps a day ahead", Node, Nothing, USUAL, processes::clock_ahead, processes::clock_right),
+    fault("the clock jumps an hour back", Node, Nothing, USUAL, processes::clock_back, processes::clock_right),
     fault("a worker is killed", Node, Cuts, SHORT, processes::kill_worker, nothing),
     fault("all workers are killed", Node, Cuts, SHORT, processes::kill_workers, nothing),
     fault("a worker freezes", Node, Freezes, USUAL, processes::freeze_worker, processes::thaw_workers),
@@ -163,7 +165,7 @@ pub const FAULTS: &[Fault] = &[
     fault("a VIP is removed by hand", Node, Cuts, SHORT, kernel::remove_vip, nothing),
     fault("the XDP program is detached by hand", Node, Cuts, SHORT, kernel::detach_xdp, nothing),
     fault("the socket lookup is detached by hand", Node, Cuts, SHORT, kernel::detach_lookup, nothing),
-    fault("the pins are removed", Node, Cuts, SHORT, kernel::remove_pins, processes::restart_daemon),
+    fault("the pins are removed", Node, Cuts, SHORT, kernel::remove_pins, nothing),
     fault("the BPF file system is unmounted", Node, Cuts, USUAL, kernel::unmount_bpffs, kernel::mount_bpffs),
     // Its disk.
     fault("the disk is full", Node, Nothing, USUAL, disks::fill, disks::free),
@@ -200,7 +202,8 @@ pub const FAULTS: &[Fault] = &[
     fault("an S3 server freezes", Storage, Freezes, USUAL, storage::freeze, storage::thaw),
     // What the nodes ask.
     fault("the name server is dead", Names, Nothing, USUAL, sources::kill_names, sources::start_names),
-    fault("the name server is slow", Names, Nothing, USUAL, sources::freeze_names, sources::thaw_names),
+    fault("the name server freezes", Names, Nothing, USUAL, sources::freeze_names, sources::thaw_names),
+    fault("the name server is slow", Names, Nothing, USUAL, sources::slow_names, sources::quick_names),
     fault("the name server answers SERVFAIL", Names, Nothing, USUAL, sources::fail_names, sources::restore_names),
     fault("the source of servers is dead", Source, Nothing, USUAL, sources::dead, sources::good),
     fault("the source of servers names one that is none", Source, Nothing, USUAL, sources::lie, sources::good),

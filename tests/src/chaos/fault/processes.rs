@@ -35,6 +35,20 @@ pub(super) fn thaw_daemon(world: &World, node: usize) -> Result<()> {
     world.nodes[node].signal(Signal::SIGCONT)
 }
 
+/// Of a day.
+pub(super) fn clock_ahead(world: &World, node: usize) -> Result<()> {
+    world.nodes[node].clock_jumps(24 * 3600)
+}
+
+/// Of an hour.
+pub(super) fn clock_back(world: &World, node: usize) -> Result<()> {
+    world.nodes[node].clock_jumps(-3600)
+}
+
+pub(super) fn clock_right(world: &World, node: usize) -> Result<()> {
+    world.nodes[node].clock_jumps(0)
+}
+
 /// It must refuse, and say that one runs.
 pub(super) fn second_daemon(world: &World, node: usize) -> Result<()> {
     let output = world.nodes[node].try_cli(world.host(node), &["run"])?;

@@ -1,5 +1,10 @@
 //! What the nodes ask: the name server of a site, and its source of servers.
 
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
@@ -7,6 +12,10 @@ use crate::{
     chaos::world::{Back, Mood, World, hold},
     lab::Host,
 };
+
+/// Nearly as long as a node waits for an answer.
+const SLOW: Duration = Duration::from_millis(700);
+const QUICK: Duration = Duration::from_millis(50);
 
 fn host(world: &World, site: usize) -> &Host {
     match site {
@@ -29,6 +38,38 @@ pub(super) fn freeze_names(world: &World, site: usize) -> Result<()> {
 
 pub(super) fn thaw_names(world: &World, site: usize) -> Result<()> {
     hold(&world.backs[site].names).signal(Signal::SIGCONT)
+}
+
+/// It runs for a moment every [`SLOW`], so its answers come late. For ten seconds at most.
+#[expect(clippy::unnecessary_wraps, reason = "every deed has this form")]
+pub(super) fn slow_names(world: &World, site: usize) -> Result<()> {
+    world.backs[site].slow.store(true, Ordering::Relaxed);
+    let (slow, names) = (
+        Arc::clone(&world.backs[site].slow),
+        Arc::clone(&world.backs[site].names),
+    );
+    std::thread::spawn(move || {
+        let began = Instant::now();
+        while slow.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(10) {
+            let mut held = hold(&names);
+            let paused = held.signal(Signal::SIGSTOP).is_ok();
+            if paused {
+                std::thread::sleep(SLOW);
+            }
+            if held.signal(Signal::SIGCONT).is_err() {
+                return;
+            }
+            drop(held);
+            std::thread::sleep(QUICK);
+        }
+    });
+    Ok(())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every deed has this form")]
+pub(super) fn quick_names(world: &World, site: usize) -> Result<()> {
+    world.backs[site].slow.store(false, Ordering::Relaxed);
+    Ok(())
 }
 
 pub(super) fn fail_names(world: &World, site: usize) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,7 +24,9 @@ const BUCKET: &str = "chaos";
 
 pub(in crate::chaos) struct Back {
     pub(in crate::chaos) servers: [Mutex<Option<Process>>; 2],
-    pub(in crate::chaos) names: Mutex<Nsd>,
+    pub(in crate::chaos) names: Arc<Mutex<Nsd>>,
+    /// The name server takes its time.
+    pub(in crate::chaos) slow: Arc<AtomicBool>,
     pub(in crate::chaos) source: Source,
     directory: PathBuf,
 }
@@ -42,7 +44,8 @@ impl Back {
         let address = SocketAddr::new(STORAGE, 53);
         let back = Self {
             servers: [Mutex::new(None), Mutex::new(None)],
-            names: Mutex::new(Nsd::start(lab, host, address, &texts::zone())?),
+            names: Arc::new(Mutex::new(Nsd::start(lab, host, address, &texts::zone())?)),
+            slow: Arc::default(),
             source: Source::start(host, SocketAddr::new(STORAGE, texts::SOURCE_PORT))?,
             directory,
         };

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Output,
     sync::Mutex,
@@ -22,6 +23,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Room for its state.
 const DISK: &str = "size=4m";
+/// By how much its daemon's wall clock is wrong.
+const CLOCK: &str = "clock";
 
 /// What belongs to a node but its network.
 pub(in crate::chaos) struct Node {
@@ -46,6 +49,7 @@ impl Node {
         let names = format!("nameserver {STORAGE}\noptions attempts:1 timeout:1\n");
         fs::write(&resolv, names)?;
         fs::write(directory.join("s3.pem"), certificate)?;
+        fs::write(directory.join(CLOCK), 0_i64.to_ne_bytes())?;
         let text = texts::node(number, &instance, &directory)?;
         let config = directory.join("ober.toml");
         fs::write(&config, &text)?;
@@ -95,6 +99,8 @@ impl Node {
         ensure!(daemon.is_none(), "a daemon runs already");
         let mut command = self.ober(&["run"])?;
         command.env("RUST_LOG", "info");
+        command.env("OBER_CLOCK", self.directory.join(CLOCK));
+        command.env("LD_PRELOAD", env!("OBER_CLOCK_SHIM"));
         *daemon = Some(host.spawn(&mut command)?);
         Ok(())
     }
@@ -119,6 +125,15 @@ impl Node {
 
     pub(in crate::chaos) fn signal(&self, signal: Signal) -> Result<()> {
         self.with_daemon(|daemon| daemon.signal(signal))
+    }
+
+    /// From now on its daemon's wall clock is wrong by so many seconds.
+    pub(in crate::chaos) fn clock_jumps(&self, seconds: i64) -> Result<()> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(self.directory.join(CLOCK))?;
+        file.write_all_at(&seconds.to_ne_bytes(), 0)?;
+        Ok(())
     }
 
     fn with_daemon<T>(&self, work: impl FnOnce(&mut Process) -> Result<T>) -> Result<T> {
@@ -149,6 +164,12 @@ impl Node {
 
     pub(in crate::chaos) fn try_cli(&self, host: &Host, arguments: &[&str]) -> Result<Output> {
         host.try_output(&mut self.ober(arguments)?)
+    }
+
+    /// Is its daemon there, and past its start?
+    pub(in crate::chaos) fn answers(&self, host: &Host) -> bool {
+        let status = self.status(host);
+        status.is_ok_and(|it| it.pid.is_some() && it.pid == self.pid())
     }
 
     /// Of an unhealthy daemon, or none, too.
