@@ -9,17 +9,18 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use ober_programs::{NSD, SH};
+use ober_programs::SH;
 use ober_tests::{
     lab::{Process, VIP4, storage4, until},
     load::Plan,
     pattern::Pattern,
+    peers::Nsd,
     stage::{Settings, Stage, another_server},
 };
 use ober_user::status::backends::Backend;
@@ -30,38 +31,11 @@ const SOON: Duration = Duration::from_secs(30);
 /// The node's own end of the wire to the storage host: the name server lives beside Ober.
 const NAME_SERVER: &str = "10.77.1.1";
 
-/// NSD on the node with one zone.
-struct Names {
-    zone: PathBuf,
-    process: Process,
-}
-
-impl Names {
-    fn start(stage: &Stage, records: &str) -> Result<Self> {
-        let lab = &stage.cluster.lab;
-        let zone = lab.write("zone", zone(1, records))?;
-        let directory = lab.directory().display();
-        let config = lab.write(
-            "nsd.conf",
-            format!(
-                "server:\n ip-address: {NAME_SERVER}\n port: 53\n username: \"\"\n chroot: \"\"\n zonesdir: \"{directory}\"\n \
-                 database: \"\"\n pidfile: \"{directory}/nsd.pid\"\n xfrdfile: \"{directory}/xfrd\"\n \
-                 zonelistfile: \"{directory}/zones\"\n server-count: 1\n verbosity: 2\nremote-control:\n control-enable: no\n\
-                 zone:\n name: \"test\"\n zonefile: \"{}\"\n",
-                zone.display()
-            ),
-        )?;
-        let mut command = NSD.command();
-        command.arg("-d").arg("-c").arg(config);
-        let process = stage.cluster.node.spawn(&mut command)?;
-        Ok(Self { zone, process })
-    }
-
-    /// Other records from now on; what is no zone makes every answer SERVFAIL.
-    fn change(&mut self, text: &str) -> Result<()> {
-        std::fs::write(&self.zone, text)?;
-        self.process.signal(Signal::SIGHUP)
-    }
+/// On the node, with one zone.
+fn name_server(stage: &Stage, records: &str) -> Nsd {
+    let cluster = &stage.cluster;
+    let address = format!("{NAME_SERVER}:53").parse().expect("an address");
+    Nsd::start(&cluster.lab, &cluster.node, address, &zone(1, records)).expect("NSD")
 }
 
 fn zone(serial: u32, records: &str) -> String {
@@ -182,7 +156,7 @@ fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
          interval = '300ms'\n"
     );
     let mut stage = stage("srv", &discover);
-    let mut names = Names::start(&stage, &srv(&[(9001, "a"), (9002, "b")])).expect("NSD");
+    let mut names = name_server(&stage, &srv(&[(9001, "a"), (9002, "b")]));
     let _servers = [server(&stage, 9001), server(&stage, 9002)];
     start(&mut stage);
     let three = ["9000 up", "9001 up", "9002 up"];
@@ -206,13 +180,10 @@ fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
         .start(&stage.cluster.clients[0])
         .expect("start the load");
     names
-        .change(&zone(2, &srv(&[(9002, "b")])))
+        .reload(&zone(2, &srv(&[(9002, "b")])))
         .expect("one leaves");
     becomes(&stage, &["9000 up", "9002 up"]);
-    names.change("this is no zone (").expect("break the zone");
-    // NSD goes on with the zone it has: without it, it starts into SERVFAIL.
-    names.process.signal(Signal::SIGTERM).expect("stop NSD");
-    names.process.wait(SOON).expect("it ends");
+    names.stop().expect("stop NSD");
     let failing = |words: &str| {
         until("a failing source", SOON, || {
             let backend = backend(&stage)?;
@@ -223,16 +194,15 @@ fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
     };
     let silent = failing("_s3._tcp.test. SRV");
     assert_eq!(standing(&silent), ["9000 up", "9002 up"]);
-    let config = stage.cluster.lab.directory().join("nsd.conf");
-    let mut command = NSD.command();
-    command.arg("-d").arg("-c").arg(config);
-    names.process = stage.cluster.node.spawn(&mut command).expect("NSD again");
+    names
+        .change(&stage.cluster.node, "this is no zone (")
+        .expect("break the zone");
     let broken = failing("Server Failure");
     assert_eq!(standing(&broken), ["9000 up", "9002 up"]);
     let metrics = stage.cli(&["status"]).expect("status");
     assert!(metrics.contains("Server Failure"), "{metrics}");
     names
-        .change(&zone(3, &srv(&[(9001, "a"), (9002, "b")])))
+        .reload(&zone(3, &srv(&[(9001, "a"), (9002, "b")])))
         .expect("mend the zone");
     until("both again", SOON, || {
         let mut standing = standing(&backend(&stage)?);

@@ -43,11 +43,19 @@ impl Nsd {
         })
     }
 
-    /// Started anew with these records; what is no zone makes every answer SERVFAIL. One that runs would go on with the
+    /// It reads these records and goes on; what is no zone leaves it with the zone it has.
+    pub fn reload(&mut self, zone: &str) -> Result<()> {
+        std::fs::write(&self.zone, zone)?;
+        self.process.signal(Signal::SIGHUP)
+    }
+
+    /// Started, or started anew, with these records; what is no zone makes every answer SERVFAIL. One that runs would go on with the
     /// zone it has.
     pub fn change(&mut self, host: &Host, zone: &str) -> Result<()> {
         std::fs::write(&self.zone, zone)?;
-        self.stop()?;
+        if self.process.ended()?.is_none() {
+            self.stop()?;
+        }
         self.restart(host)
     }
 

@@ -46,8 +46,14 @@ pub(super) fn damage_list(world: &World, node: usize) -> Result<()> {
     damage(world, node, "lists")
 }
 
+/// Of the VIPs that are on `lo`; beside keepalived there are none, and the key of the hash is damaged.
 pub(super) fn damage_note(world: &World, node: usize) -> Result<()> {
-    damage(world, node, "vips.json")
+    let note = if node == 2 {
+        "cluster.key"
+    } else {
+        "vips.json"
+    };
+    damage(world, node, note)
 }
 
 /// Changes bytes in the middle of a file, or of all files of a directory, and kills the daemon, which reads them at its next

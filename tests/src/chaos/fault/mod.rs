@@ -171,7 +171,7 @@ pub const FAULTS: &[Fault] = &[
     fault("the disk is full", Node, Nothing, USUAL, disks::fill, disks::free),
     fault("the disk is read-only", Node, Nothing, USUAL, disks::read_only, disks::writable),
     fault("the list on disk is damaged and the daemon killed", Node, Outage, SHORT, disks::damage_list, lists::mend),
-    fault("the note of the VIPs on disk is damaged and the daemon killed", Node, Cuts, SHORT, disks::damage_note, processes::start_daemon),
+    fault("a note on disk is damaged and the daemon killed", Node, Cuts, SHORT, disks::damage_note, processes::start_daemon),
     // Its texts.
     fault("a certificate is broken", Node, Nothing, USUAL, texts::break_certificate, texts::renew_certificate),
     fault("a certificate is removed", Node, Nothing, USUAL, texts::remove_certificate, texts::renew_certificate),
