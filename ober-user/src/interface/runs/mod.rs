@@ -26,10 +26,17 @@ pub struct Seen {
     pub generic: bool,
     /// Packets it took in.
     pub received: u64,
-    /// Packets its driver ran a program on; `None`: it does not count them.
+    /// Packets its driver ran a program on; `None`: it does not count them. Where the kernel runs the program, this stands
+    /// still and says nothing.
     pub ran: Option<u64>,
     /// Does `ran` count every such packet, or only those with some verdicts?
     pub every: bool,
+}
+
+impl Seen {
+    fn by_driver(&self) -> Option<u64> {
+        self.ran.filter(|_| !self.generic)
+    }
 }
 
 /// All interfaces with a program, and what the programs counted on all of them, before and after the rest was read.
@@ -148,7 +155,7 @@ impl Met {
         for (other, seen) in &now.interfaces {
             let before = base.interfaces.get(other)?;
             seen.received.checked_sub(before.received)?;
-            let ran = match (seen.ran, before.ran) {
+            let ran = match (seen.by_driver(), before.by_driver()) {
                 (Some(now), Some(before)) => Some(now.checked_sub(before)?),
                 (None, None) => None,
                 (Some(_), None) | (None, Some(_)) => return None,

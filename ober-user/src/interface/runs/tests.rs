@@ -120,6 +120,25 @@ fn what_the_kernel_runs_itself_is_never_taken_for_blind() {
 }
 
 #[test]
+fn a_drivers_count_that_stands_still_while_the_kernel_runs_the_program_says_nothing() {
+    let generic = |received| Seen {
+        generic: true,
+        ..counts(received, 0)
+    };
+    let samples = [0, 100].map(|packets| ([("in0", generic(packets))], [packets; 2]));
+    let samples = samples
+        .each_ref()
+        .map(|(all, counted)| (&all[..], *counted));
+    assert_eq!(told(&samples), Some(true));
+    // Nor does it make what its neighbour counted the neighbour's own.
+    let beside_it = |second: u64| {
+        let all = [seen(second * 100), generic(second * 100)];
+        (all, [second * 100; 2])
+    };
+    assert_eq!(beside(20, beside_it), None);
+}
+
+#[test]
 fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
     let runs = [
         (&[("in0", counts(0, 0))][..], [0, 0]),

@@ -58,7 +58,7 @@ pub(crate) fn run(named: Vec<(String, u8)>) -> Result<()> {
         .filter(direct)
         .map(|card| card.interface.clone())
         .collect();
-    interfaces.push("bond0".to_owned());
+    interfaces.push("bonded".to_owned());
     let attached = plane.attach(&interfaces)?;
     let linux = Snapshot::take()?
         .features("lo")
@@ -115,7 +115,7 @@ impl Card {
                 boot::ip(&[
                     "link",
                     "add",
-                    "bond0",
+                    "bonded",
                     "type",
                     "bond",
                     "mode",
@@ -123,21 +123,21 @@ impl Card {
                     "miimon",
                     "100",
                 ])?;
-                boot::ip(&["link", "set", link, "master", "bond0"])?;
+                boot::ip(&["link", "set", link, "master", "bonded"])?;
                 boot::ip(&[
                     "link",
                     "add",
                     "link",
-                    "bond0",
+                    "bonded",
                     "name",
-                    "bond0.100",
+                    "bonded.100",
                     "type",
                     "vlan",
                     "id",
                     "100",
                 ])?;
-                boot::ip(&["link", "set", "bond0", "up"])?;
-                owner = "bond0";
+                boot::ip(&["link", "set", "bonded", "up"])?;
+                owner = "bonded";
             }
             "vmxnet3" => drop(boot::ip(&[
                 "link", "add", "link", link, "name", "tagged0", "type", "vlan", "id", "100",
@@ -153,7 +153,7 @@ impl Card {
     /// What it is reached by.
     fn owner(&self) -> &str {
         if self.name == "bonded" {
-            "bond0"
+            "bonded"
         } else {
             &self.interface
         }
@@ -178,13 +178,14 @@ impl Card {
         Ok(())
     }
 
-    fn sample(&self, plane: &Plane) -> Result<runs::Sample> {
+    /// `generic`: the kernel runs the program.
+    fn sample(&self, plane: &Plane, generic: bool) -> Result<runs::Sample> {
         let snapshot = Snapshot::take()?;
         let before = counters::totals(&plane.maps)?.packets;
         let name = self.owner();
         let (ran, every) = runs::ran(&snapshot.counters(name).unwrap_or_default());
         let seen = runs::Seen {
-            generic: false,
+            generic,
             received: snapshot.link(name).context("it is gone")?.received,
             ran,
             every,
@@ -203,7 +204,10 @@ fn judge(plane: &mut Plane, card: &Card, attached: &[Attached], expected: &Expec
             let found = attached.iter().find(|it| it.interface == card.owner());
             judge_attached(card, found.context("it was not attached")?, native, words)
         }
-        Where::Meets => meets(plane, card),
+        Where::Meets => {
+            let found = attached.iter().find(|it| it.interface == card.owner());
+            meets(plane, card, found.is_some_and(|it| !it.native))
+        }
         Where::AfterJumbo { native, words } => {
             boot::ip(&["link", "set", &card.interface, "mtu", "9000"])?;
             let features = card.features()?;
@@ -265,11 +269,11 @@ fn judge_attached(card: &Card, found: &Attached, native: bool, words: &[&str]) -
 }
 
 /// What comes in is counted.
-fn meets(plane: &Plane, card: &Card) -> Result<()> {
+fn meets(plane: &Plane, card: &Card, generic: bool) -> Result<()> {
     let (mut watch, now) = (runs::Watch::default(), Instant::now());
-    watch.learn(now, &card.sample(plane)?);
+    watch.learn(now, &card.sample(plane, generic)?);
     card.receive()?;
-    watch.learn(now + runs::LATE, &card.sample(plane)?);
+    watch.learn(now + runs::LATE, &card.sample(plane, generic)?);
     let runs = watch.of(card.owner());
     ensure!(runs == Runs::Yes, "{runs:?}");
     Ok(())
@@ -282,10 +286,10 @@ fn blind(plane: &mut Plane, card: &Card) -> Result<()> {
     let link = xdp.attach_to_if_index(features.index, AyaMode::Driver);
     let link = link.context("the driver takes it")?;
     let (mut watch, now) = (runs::Watch::default(), Instant::now());
-    watch.learn(now, &card.sample(plane)?);
-    watch.learn(now + runs::LATE, &card.sample(plane)?);
+    watch.learn(now, &card.sample(plane, false)?);
+    watch.learn(now + runs::LATE, &card.sample(plane, false)?);
     card.receive()?;
-    watch.learn(now + 2 * runs::LATE, &card.sample(plane)?);
+    watch.learn(now + 2 * runs::LATE, &card.sample(plane, false)?);
     let runs = watch.of(card.owner());
     println!("note {}: in the driver by force: {runs:?}", card.name);
     plane.xdp()?.detach(link).context("take it off")?;
