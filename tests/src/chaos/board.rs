@@ -54,20 +54,25 @@ struct Written {
     logs: String,
 }
 
+/// What the nodes wrote last.
+type Logs<'a> = &'a (dyn Fn() -> String + Sync);
+
 /// All of it.
-#[derive(Debug)]
-pub struct Board {
+pub struct Board<'a> {
     began: Instant,
     /// Everything is told at once.
     loud: bool,
+    logs: Logs<'a>,
     written: Mutex<Written>,
 }
 
-impl Board {
-    pub fn new(loud: bool) -> Self {
+impl<'a> Board<'a> {
+    /// `logs`: asked for when a law is broken for the first time.
+    pub fn new(loud: bool, logs: Logs<'a>) -> Self {
         Self {
             began: Instant::now(),
             loud,
+            logs,
             written: Mutex::default(),
         }
     }
@@ -123,7 +128,15 @@ impl Board {
     pub fn breach(&self, what: impl Into<String>) {
         let what = what.into();
         self.say(&format!("BREACH {what}"));
-        self.written().breaches.push((Instant::now(), what));
+        let first = {
+            let mut written = self.written();
+            written.breaches.push((Instant::now(), what));
+            written.breaches.len() == 1
+        };
+        if first {
+            let logs = (self.logs)();
+            self.written().logs = logs;
+        }
     }
 
     /// An attempt of a client of the site failed; is that a breach?
@@ -167,11 +180,6 @@ impl Board {
             }
         }
         Some(last.elapsed())
-    }
-
-    /// What the nodes wrote, for a complaint.
-    pub fn keep(&self, logs: String) {
-        self.written().logs = logs;
     }
 
     pub fn is_breached(&self) -> bool {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use super::{
-    RETURN,
+    REQUEST, RETURN,
     board::Board,
     fault::{FAULTS, Fault, Harm, Kind, Site},
     script::{Script, Step},
@@ -89,7 +89,8 @@ impl fmt::Display for Report {
 pub fn run(options: &Options) -> Result<Report> {
     let script = Script::new(options.seed, options.faults()?);
     let world = World::new()?;
-    let board = Board::new(options.loud);
+    let logs = || logs(&world);
+    let board = Board::new(options.loud, &logs);
     let watch = Watch::new(&world, &board);
     std::thread::scope(|scope| {
         watch.start(scope);
@@ -102,10 +103,6 @@ pub fn run(options: &Options) -> Result<Report> {
         if let Err(error) = player.play(script, options.time) {
             board.breach(format!("{error:#}"));
         }
-        if board.is_breached() {
-            let logs = Site::ALL.map(|site| player.logs(site));
-            board.keep(logs.concat());
-        }
         watch.stop();
     });
     if let Some(complaint) = board.complaint(&options.again()) {
@@ -115,6 +112,12 @@ pub fn run(options: &Options) -> Result<Report> {
         faults: board.begun(),
         requests: watch.requests(),
     })
+}
+
+fn logs(world: &World) -> String {
+    let nodes = world.nodes.iter().enumerate();
+    let logs = nodes.map(|(number, node)| format!("-- node {number}:\n{}\n", node.tail()));
+    logs.collect()
 }
 
 /// A fault under way.
@@ -207,8 +210,10 @@ impl Player<'_> {
             place,
             until,
         });
+        let began = Instant::now();
         (fault.begin)(self.watch.world, place)
-            .map_err(|error| error.context(format!("{} ({:?} {place})", fault.name, fault.kind)))
+            .map_err(|error| error.context(format!("{} ({:?} {place})", fault.name, fault.kind)))?;
+        self.in_time(began, fault)
     }
 
     fn is_taken(&self, kind: Kind, place: usize) -> bool {
@@ -247,6 +252,7 @@ impl Player<'_> {
     fn finish(&mut self, active: &Active) -> Result<()> {
         let (fault, place) = (active.fault, active.place);
         self.watch.board.end(fault, place);
+        let began = Instant::now();
         let done = (fault.end)(self.watch.world, place);
         if let Some(site) = fault
             .kind
@@ -257,7 +263,19 @@ impl Player<'_> {
         }
         done.map_err(|error| {
             error.context(format!("undo {} ({:?} {place})", fault.name, fault.kind))
-        })
+        })?;
+        self.in_time(began, fault)
+    }
+
+    /// No command and no program keeps an operator waiting for longer.
+    fn in_time(&self, began: Instant, fault: &Fault) -> Result<()> {
+        let took = began.elapsed();
+        ensure!(
+            took < REQUEST,
+            "it took {took:?} to begin or to undo: {}",
+            fault.name
+        );
+        Ok(())
     }
 
     /// Until these sites are whole; that they become so is a law, too.
@@ -285,20 +303,6 @@ impl Player<'_> {
             self.pass(Instant::now() + TICK)?;
         }
         Ok(())
-    }
-
-    fn logs(&self, site: Site) -> String {
-        let nodes: &[usize] = match site {
-            Site::Routed => &[0, 1],
-            Site::Shared => &[2],
-        };
-        let log = |node: &usize| {
-            format!(
-                "-- node {node}:\n{}\n",
-                self.watch.world.nodes[*node].tail()
-            )
-        };
-        nodes.iter().map(log).collect()
     }
 
     fn resources(&self) -> Result<Vec<Resources>> {

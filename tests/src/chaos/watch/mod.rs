@@ -35,7 +35,7 @@ const FRESH: Duration = Duration::from_millis(1500);
 /// What all watchers have.
 pub(super) struct Watch<'a> {
     pub(super) world: &'a World,
-    pub(super) board: &'a Board,
+    pub(super) board: &'a Board<'a>,
     stop: AtomicBool,
     /// What each site was seen to be.
     whole: [Mutex<Sight>; 2],
@@ -68,7 +68,7 @@ const WATCHERS: &[(&str, Look)] = &[
 ];
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(world: &'a World, board: &'a Board) -> Self {
+    pub(super) fn new(world: &'a World, board: &'a Board<'a>) -> Self {
         Self {
             world,
             board,
