@@ -29,8 +29,9 @@ pub(super) struct Raw {
     fall: Key<u32>,
     /// Workers that must serve: a number, or a part of them such as `"50%"`. At least one.
     min_workers: Key<AtLeast>,
-    /// Servers of the VIP's backends that a worker must see up to count as serving; 0: any number will do.
-    min_backends: Key<AtLeast>,
+    /// Servers that a worker must see up to count as serving, for each service of the VIP and among all backends that the
+    /// service can reach, those of its routes included: a number, or a part; 0: any number will do.
+    min_servers: Key<AtLeast>,
     /// Path of the probe's request.
     path: Key<String>,
     /// Statuses that mean a worker serves. A 503 in the words of S3 (`SlowDown`) does too; one of HAProxy's never.
@@ -70,7 +71,7 @@ pub struct Gate {
     pub fall: u32,
     pub min_workers: AtLeast,
     /// `Number(0)`: any number will do.
-    pub min_backends: AtLeast,
+    pub min_servers: AtLeast,
     pub path: String,
     /// First and last of each range.
     pub status: Vec<(u16, u16)>,
@@ -135,7 +136,7 @@ impl Default for Gate {
             rise: 3,
             fall: 2,
             min_workers: AtLeast::Number(1),
-            min_backends: AtLeast::Number(1),
+            min_servers: AtLeast::Number(1),
             path: "/".to_owned(),
             status: vec![(200, 499)],
             sni: None,
@@ -166,7 +167,7 @@ impl Judge<'_> {
             rise: self.number("rise", raw.rise, otherwise.rise, 1..=100),
             fall: self.number("fall", raw.fall, otherwise.fall, 1..=100),
             min_workers: self.min_workers(raw.min_workers, otherwise.min_workers, workers),
-            min_backends: raw.min_backends.or(otherwise.min_backends),
+            min_servers: raw.min_servers.or(otherwise.min_servers),
             path: self.word("path", raw.path, "/", "a path such as `/`", url_path),
             status: self.statuses(raw.status),
             sni: raw.sni.0.map(|at| self.server_name(at)),

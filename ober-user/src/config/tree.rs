@@ -15,6 +15,8 @@ use super::{
     source::{Fault, Sources, Span},
 };
 
+/// Keys that were called otherwise before, and are as they are called now.
+const RENAMED: &[(&str, &str)] = &[("min_backends", "min_servers")];
 /// Beyond this many the rest is only noise.
 const MOST_FAULTS: usize = 50;
 
@@ -207,6 +209,13 @@ fn refusal(error: &Error) -> Fault {
             table.unwrap_or_else(|| message.trim_end().to_owned()),
         );
     };
+    if let Some((_, name)) = RENAMED
+        .iter()
+        .find(|(old, _)| what == "key" && *old == found)
+    {
+        return Fault::new(error.span(), format!("there is no key `{found}` any more"))
+            .help(format!("it is called `{name}` now"));
+    }
     let known: Vec<&str> = names.collect();
     Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
 }

@@ -1,7 +1,7 @@
 //! A round of probes: every worker is asked at all doors of a VIP and for the servers behind it, all at once.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::Hash,
     net::SocketAddr,
     path::PathBuf,
@@ -39,19 +39,19 @@ impl Ask {
             return Finding {
                 worker: number,
                 answer: Err(Trouble::Bad("it has no listener of this VIP".into())),
-                backends: Vec::new(),
+                services: Vec::new(),
             };
         };
-        let (doors, backends) = tokio::join!(self.doors(worker), self.backends(worker));
-        let (answer, backends) = match (doors, backends) {
-            (Ok(()), Ok(backends)) => (Ok(()), backends),
-            (Err(trouble), backends) => (Err(trouble), backends.unwrap_or_default()),
+        let (doors, services) = tokio::join!(self.doors(worker), self.services(worker));
+        let (answer, services) = match (doors, services) {
+            (Ok(()), Ok(services)) => (Ok(()), services),
+            (Err(trouble), services) => (Err(trouble), services.unwrap_or_default()),
             (Ok(()), Err(trouble)) => (Err(trouble), Vec::new()),
         };
         Finding {
             worker: number,
             answer,
-            backends,
+            services,
         }
     }
 
@@ -66,20 +66,34 @@ impl Ask {
         join_all(answers).await.into_iter().collect()
     }
 
-    async fn backends(&self, worker: &Worker) -> Result<Vec<Live>, Trouble> {
-        let names = self.vip.backends.iter().filter(|_| self.servers);
-        let counts = names.map(|name| {
-            let (cli, name) = (worker.cli.clone(), name.clone());
-            let patience = self.question.timeout();
-            self.flights.servers.join((cli.clone(), name.clone()), || {
-                async move {
-                    let live = backends::live(&cli, &name, patience).await;
-                    live.map_err(|error| Trouble::of(&error, format!("servers of {name}: {error}")))
-                }
-                .boxed()
-            })
-        });
+    async fn services(&self, worker: &Worker) -> Result<Vec<Live>, Trouble> {
+        let services = self.vip.services.iter().filter(|_| self.servers);
+        let counts = services.map(|backends| self.service(worker, backends));
         join_all(counts).await.into_iter().collect()
+    }
+
+    async fn service(&self, worker: &Worker, backends: &BTreeSet<String>) -> Result<Live, Trouble> {
+        let counts = backends.iter().map(|name| self.backend(worker, name));
+        let mut sum = Live { up: 0, all: 0 };
+        for live in join_all(counts).await {
+            let Live { up, all } = live?;
+            sum.up += up;
+            sum.all += all;
+        }
+        Ok(sum)
+    }
+
+    async fn backend(&self, worker: &Worker, name: &str) -> Result<Live, Trouble> {
+        let (cli, name) = (worker.cli.clone(), name.to_owned());
+        let patience = self.question.timeout();
+        let answer = self.flights.servers.join((cli.clone(), name.clone()), || {
+            async move {
+                let live = backends::live(&cli, &name, patience).await;
+                live.map_err(|error| Trouble::of(&error, format!("servers of {name}: {error}")))
+            }
+            .boxed()
+        });
+        answer.await
     }
 }
 

@@ -29,8 +29,8 @@ pub struct Vip {
     pub moves: bool,
     /// By worker number.
     pub workers: BTreeMap<usize, Worker>,
-    /// Names of the backends of its services.
-    pub backends: BTreeSet<String>,
+    /// Names of the backends that each of its services can reach.
+    pub services: BTreeSet<BTreeSet<String>>,
 }
 
 /// Where a worker is asked for a VIP.
@@ -55,7 +55,8 @@ impl Plan {
             for vip in &service.vips {
                 let entry = vips.entry(*vip).or_default();
                 entry.moves = moves(*vip);
-                entry.backends.insert(service.backend.clone());
+                let backends = service.backends().map(str::to_owned);
+                entry.services.insert(backends.collect());
             }
         }
         for service in &config.services {
@@ -98,5 +99,33 @@ impl Vip {
         let worker = self.workers.entry(worker).or_default();
         cli.clone_into(&mut worker.cli);
         worker.doors.push(door);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{LEAST, Place};
+
+    #[test]
+    fn a_service_counts_the_servers_of_every_backend_it_can_reach_each_once() {
+        let text = format!(
+            "{LEAST}[backends.cold]\nservers = ['cold:7480']\n\
+             [[services]]\nname = 'routed'\nvips = ['192.0.2.10']\nbackend = 'rgw'\n\
+             [[services.listeners]]\nport = 81\naccess = 'open'\n\
+             [[services.routes]]\npaths = ['/cold/']\nbackend = 'cold'\n\
+             [[services.routes]]\npaths = ['/hot/']\nbackend = 'rgw'\n"
+        );
+        let config = Place::new().parse(&text).unwrap();
+        let plan = Plan::of(&config, &[], |_| false).unwrap();
+        let services = |vip: &str| {
+            let vip = &plan.vips[&vip.parse().unwrap()];
+            let services = vip.services.iter();
+            services
+                .map(|backends| backends.iter().map(String::as_str).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(services("192.0.2.10"), [vec!["cold", "rgw"], vec!["rgw"]]);
+        assert_eq!(services("2001:db8::10"), [vec!["rgw"]]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::Reason;
 use crate::{config::gate::Gate as Settings, fact};
 
-/// The servers of a backend as one worker sees them.
+/// Servers as one worker sees them: of a backend, or of all that a service can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live {
     pub up: usize,
@@ -38,8 +38,8 @@ pub struct Finding {
     pub worker: usize,
     /// Did every listener of the VIP answer as it should? If not, what was wrong at the first that did not.
     pub answer: Result<(), Trouble>,
-    /// Every backend behind the VIP. Empty where they were not asked for.
-    pub backends: Vec<Live>,
+    /// The servers that each service of the VIP can reach. Empty where they were not asked for.
+    pub services: Vec<Live>,
 }
 
 /// What a round came to, as it is shown.
@@ -54,8 +54,8 @@ pub struct Tally {
 /// Whether a worker serves: it answers, and it sees enough servers. If not, why.
 fn serves(finding: &Finding, settings: &Settings) -> Result<(), Fault> {
     finding.answer.clone().map_err(Fault::Trouble)?;
-    for live in &finding.backends {
-        let needed = settings.min_backends.of(live.all);
+    for live in &finding.services {
+        let needed = settings.min_servers.of(live.all);
         if live.up < needed {
             return Err(Fault::Servers {
                 up: live.up,
@@ -90,7 +90,7 @@ pub(super) fn judge(
     let (mut tally, mut first) = (Tally::default(), None);
     let (mut unasked, mut why) = (0, String::new());
     for finding in findings.iter().filter(|it| running.contains(&it.worker)) {
-        let up = finding.backends.iter().map(|live| live.up).min();
+        let up = finding.services.iter().map(|live| live.up).min();
         tally.servers = tally.servers.into_iter().chain(up).min();
         match serves(finding, settings) {
             Ok(()) => tally.serving += 1,

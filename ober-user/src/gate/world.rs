@@ -320,7 +320,7 @@ impl Gates {
         for (vip, behind) in &plan.vips {
             let ask = Arc::new(Ask {
                 vip: behind.clone(),
-                servers: plan.settings.min_backends != crate::config::gate::AtLeast::Number(0),
+                servers: plan.settings.min_servers != crate::config::gate::AtLeast::Number(0),
                 question: Arc::clone(&question),
                 flights: Arc::clone(&self.flights),
             });

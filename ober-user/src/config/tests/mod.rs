@@ -258,14 +258,14 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
 fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
     use gate::{AtLeast, Down, Gate};
     let place = Place::new();
-    let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_backends=0\nstatus='200,403-404'\n\
+    let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_servers=0\nstatus='200,403-404'\n\
          down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
     let gate = place.parse(text).unwrap().gate;
     assert_eq!(
         gate,
         Gate {
             min_workers: AtLeast::Percent(67),
-            min_backends: AtLeast::Number(0),
+            min_servers: AtLeast::Number(0),
             status: vec![(200, 200), (403, 404)],
             down: Down::GracefulShutdown,
             graceful_time: Duration::ZERO,

@@ -280,7 +280,7 @@ timeout = "0"
 rise = 0
 fall = 101
 min_workers = 3
-min_backends = "150%"
+min_servers = "150%"
 path = "s3"
 status = "20-30"
 sni = "a b"
@@ -296,6 +296,10 @@ interfaces = "most"
             "17: unknown value `withdrawn` | did you mean `withdraw`?",
             "20: unknown value `most` | known: `any`, `all`",
         ]
+    );
+    assert_eq!(
+        Place::new().problems("[gate]\nmin_backends = 2"),
+        ["2: there is no key `min_backends` any more | it is called `min_servers` now"]
     );
     let text = text
         .lines()

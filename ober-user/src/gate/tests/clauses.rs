@@ -130,9 +130,9 @@ fn too_few_processes_are_a_hard_fact_by_number_and_by_part() {
 
 #[test]
 fn servers_count_by_number_and_by_part_in_the_eyes_of_each_worker() {
-    let with = |min_backends, up, all| {
+    let with = |min_servers, up, all| {
         let mut bench = Bench::up(Settings {
-            min_backends,
+            min_servers,
             fall: 1,
             ..settings()
         });

@@ -179,7 +179,7 @@ fn answer(
     let findings: Vec<Finding> = workers
         .iter()
         .map(|worker| Finding {
-            backends: vec![Live { up, all: 3 }],
+            services: vec![Live { up, all: 3 }],
             answer: match good[*worker] {
                 Some(true) => Ok(()),
                 Some(false) => Err(Trouble::Bad("no".into())),

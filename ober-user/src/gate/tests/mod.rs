@@ -39,7 +39,7 @@ fn finding(worker: usize, answer: Result<(), &str>) -> Finding {
     Finding {
         worker,
         answer: answer.map_err(|words| Trouble::Bad(words.to_owned())),
-        backends: vec![Live { up: 2, all: 2 }],
+        services: vec![Live { up: 2, all: 2 }],
     }
 }
 
@@ -144,13 +144,13 @@ impl Bench {
     }
 
     /// Answers the round that is out, or the next one, for every worker it is for.
-    fn answer(&mut self, answer: Result<(), &str>, backends: &[Live]) {
+    fn answer(&mut self, answer: Result<(), &str>, services: &[Live]) {
         while self.round.is_none() {
             self.due();
         }
         let (round, workers) = self.round.take().unwrap();
         let findings = workers.into_iter().map(|worker| Finding {
-            backends: backends.to_vec(),
+            services: services.to_vec(),
             ..finding(worker, answer)
         });
         let findings = findings.collect();

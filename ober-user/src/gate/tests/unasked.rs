@@ -8,7 +8,7 @@ fn workers_that_could_not_be_asked_change_nothing_and_are_told_of() {
     let unasked = |worker| Finding {
         worker,
         answer: Err(Trouble::Unasked("Too many open files".into())),
-        backends: vec![],
+        services: vec![],
     };
     for _ in 0..10 {
         while bench.round.is_none() {
