@@ -87,7 +87,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 only_lists,
                 "set the servers of a backend: no daemon runs; start it with `ober-user run`"
             );
-            let _lock = Lock::take(&config.node.run)?;
+            let _lock = Lock::wait(&config.node.run).await?;
             let mut keeper = Keeper::open(config, &pins)?;
             if !sync.dry_run {
                 keeper.restore(false)?;

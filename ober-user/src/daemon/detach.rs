@@ -16,7 +16,7 @@ pub struct Detached {
 /// VIPs, without which no packet of a finishing connection would arrive. Lists and configuration stay on disk.
 /// Refused while the daemon runs.
 pub async fn detach(config: &Config, drain: Duration) -> anyhow::Result<Detached> {
-    let _lock = Lock::take(&config.node.run)?;
+    let _lock = Lock::wait(&config.node.run).await?;
     let workers = haproxy::dismiss(&config.node.run, drain).await;
     dataplane::detach(&config.node.bpffs, &config.node.instance)?;
     let vips = addresses::remove(config, &BTreeSet::new()).await?;

@@ -5,6 +5,7 @@ use std::{
     io::{self, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -14,6 +15,12 @@ use nix::{
 };
 
 use crate::file::{self, directory};
+
+/// A command that works without a daemon holds the instance until it is done: a moment as a rule, and some seconds where it
+/// asks for names.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PACE: Duration = Duration::from_millis(50);
 
 /// The instance is ours as long as this lives.
 #[derive(Debug)]
@@ -31,9 +38,35 @@ pub enum Locked {
 }
 
 impl Lock {
+    /// Takes the instance, and waits a while for the process that has it: a daemon that starts while a command works waits
+    /// for its end, and so does a second command.
+    pub async fn wait(run: &Path) -> Result<Self, Locked> {
+        Self::wait_for(run, PATIENCE).await
+    }
+
+    async fn wait_for(run: &Path, patience: Duration) -> Result<Self, Locked> {
+        let since = Instant::now();
+        let mut told = false;
+        loop {
+            match Self::take(run) {
+                Err(Locked::Held { run, holder }) if since.elapsed() < patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(
+                            run = %run.display(),
+                            holder,
+                            "another process has the instance: this one waits up to {patience:?} for it to end"
+                        );
+                    }
+                    tokio::time::sleep(PACE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Takes the instance whose run directory this is, and makes the directory if need be. Nobody but root can hold the lock:
     /// the directory and the file are root's alone.
-    pub fn take(run: &Path) -> Result<Self, Locked> {
+    fn take(run: &Path) -> Result<Self, Locked> {
         let failed = |source: io::Error| Locked::Failed {
             run: run.into(),
             source,
@@ -128,6 +161,23 @@ mod tests {
         assert!(said.contains(&holder), "{said}");
         drop(lock);
         Lock::take(&run).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_instance_is_waited_for_while_a_command_works_and_its_holder_is_named_when_it_stays()
+     {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("run");
+        let command = Lock::take(&run).unwrap();
+        let short = Duration::from_millis(200);
+        let said = Lock::wait_for(&run, short).await.unwrap_err().to_string();
+        assert!(said.contains("process "), "{said}");
+        let works = async {
+            tokio::time::sleep(short).await;
+            drop(command);
+        };
+        let (daemon, ()) = tokio::join!(Lock::wait(&run), works);
+        daemon.unwrap();
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! A daemon that takes its time to start says so to every command, and how far it is.
 
-use std::{fs, time::Instant};
+use std::{
+    fs::{self, File},
+    thread,
+    time::{Duration, Instant},
+};
 
+use nix::fcntl::{Flock, FlockArg};
 use ober_programs::{SH, SLEEP};
 use ober_tests::{
     lab::until,
@@ -35,6 +40,8 @@ fn a_daemon_that_starts_answers_every_command_with_the_step_that_it_is_at() {
         &["reload"],
         &["acl", "watch"],
         &["counters"],
+        &["doctor"],
+        &["test"],
     ] {
         ran(arguments).says(1, &["the daemon is starting: step 1 of ", "servers"]);
     }
@@ -58,4 +65,40 @@ fn a_daemon_that_starts_answers_every_command_with_the_step_that_it_is_at() {
         let of: usize = of.parse().expect("a number");
         assert!(numbers.iter().all(|it| *it <= of), "{steps:?}");
     }
+}
+
+/// The instance as a command holds it that works without a daemon.
+fn held(stage: &Stage) -> Flock<File> {
+    let lock = stage.cluster.lab.directory().join("run/lock");
+    let file = File::options().read(true).write(true).open(lock);
+    let file = file.expect("open the lock");
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("it is free")
+}
+
+#[test]
+fn a_daemon_that_starts_while_a_command_has_the_instance_waits_for_its_end_and_names_one_that_stays()
+ {
+    let mut stage = Stage::new("waits", &Settings::default()).expect("build the stage");
+    stage.start().expect("start");
+    stage.ober.stop().expect("stop");
+    let command = held(&stage);
+    let ends = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(2));
+        drop(command);
+    });
+    stage.start().expect("it waits, and starts");
+    ends.join().expect("the command");
+    let log = stage.ober.daemon.as_ref().expect("a daemon").log();
+    let holder = format!("process {} (", std::process::id());
+    assert!(
+        log.contains("waits up to") && log.contains(&holder),
+        "{log}"
+    );
+    stage.ober.stop().expect("stop");
+    let _stays = held(&stage);
+    crate::run(&stage).says(1, &["use the instance at", &holder, "stop that one"]);
+    // A command that works without a daemon does the same.
+    let guest = ober_tests::lab::client4(2).to_string();
+    let ran = stage.try_cli(&["acl", "add", "frontend-http", &guest]);
+    Refusal::from(ran.expect("run")).says(1, &["use the instance at", &holder]);
 }
