@@ -77,7 +77,7 @@ impl Detach {
         if found.connect().await?.is_some() {
             return Err(Error::DaemonRuns { instance });
         }
-        let config = found.config()?;
+        let config = found.config().await?;
         let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
         let detached = daemon::detach(config, drain).await.map_err(Error::Daemon)?;
         Ok((instance, detached))

@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let instance = Instance::find(path).await?;
-    let config = instance.config()?;
+    let config = instance.config().await?;
     let spinner = super::screen::spinner("looking at this machine");
     let found = match instance.running().await {
         Ok(status) => {

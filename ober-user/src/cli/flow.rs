@@ -87,7 +87,7 @@ impl Flow {
             )));
         }
         let instance = Instance::find(path).await?;
-        let config = instance.config()?;
+        let config = instance.config().await?;
         let pins = pinned(config)?;
         let maps = Maps::open(&pins)?;
         let keeper = Keeper::open(config, &pins).map_err(|error| Error::data_plane(&error))?;

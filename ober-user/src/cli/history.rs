@@ -9,13 +9,15 @@ use clap::Args;
 
 use super::{
     Error, Json, Outcome,
-    instance::Instance,
+    instance::{Instance, PATIENCE},
     screen::{Cell, Screen},
     status::span,
 };
 use crate::{
     config::without_secrets,
-    history::{Entry, History as Kept, Snapshot},
+    file,
+    history::{self, Entry, History as Kept, Snapshot},
+    store,
 };
 
 /// What is shown of the history.
@@ -34,14 +36,18 @@ impl History {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
         instance.warn("the history is read without it");
-        let kept = Kept::new(instance.state());
         let Some(number) = self.number else {
-            return self.entries(&kept.entries(), screen);
+            let entries = kept(&instance, |kept| Ok(kept.entries())).await?;
+            return self.entries(&entries, screen);
         };
-        let mut snapshot = kept.read(number)?;
+        let mut snapshot = kept(&instance, move |kept| kept.read(number)).await?;
         if self.changes {
-            let latest = kept.entries().last().map_or(number, |entry| entry.number);
-            return self.changes(&snapshot, &kept.read(latest)?, screen);
+            let latest = move |kept: &Kept| {
+                let latest = kept.entries().last().map_or(number, |entry| entry.number);
+                kept.read(latest)
+            };
+            let latest = kept(&instance, latest).await?;
+            return self.changes(&snapshot, &latest, screen);
         }
         let written = &mut snapshot.written;
         for file in std::iter::once(&mut written.main).chain(&mut written.more) {
@@ -91,6 +97,20 @@ impl History {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// Reads it; its disk may not answer.
+async fn kept<T: Send + 'static>(
+    instance: &Instance,
+    read: impl FnOnce(&Kept) -> Result<T, history::Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (state, kept) = (instance.state().to_owned(), Kept::new(instance.state()));
+    let done = file::away(PATIENCE, move || read(&kept)).await;
+    let slow = |source| store::Error::Read {
+        path: state,
+        source,
+    };
+    Ok(done.map_err(|source| history::Error::from(slow(source)))??)
 }
 
 fn row(entry: &Entry, now: Duration) -> Vec<Cell> {

@@ -3,12 +3,14 @@
 //! on disk have a mistake.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::Cell,
     fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+use tokio::sync::OnceCell;
 
 use super::{
     Error as CommandError,
@@ -18,20 +20,19 @@ use super::{
 use crate::{
     api::{Reply, Request, SOCKET},
     config::{self, Config, Whereabouts},
-    daemon, dataplane,
-    file::Unfit,
+    daemon, dataplane, file,
     finding::Finding,
     offline,
     status::Status,
 };
 
 /// For the configuration and the files that it names, which may lie on a server that does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where it is, and what its configuration says.
 pub(super) struct Instance {
     path: PathBuf,
-    at: Whereabouts,
+    pub(super) at: Whereabouts,
     own: Result<Config, Arc<config::Error>>,
     /// A snapshot that was in force, and its number.
     before: OnceCell<Option<(u64, Config)>>,
@@ -41,20 +42,10 @@ pub(super) struct Instance {
 impl Instance {
     /// The instance of the configuration at `path`, which may have a mistake.
     pub(super) async fn find(path: &Path) -> Result<Self, CommandError> {
-        let at = Whereabouts::of(path)?;
-        let main = path.to_owned();
-        let load = tokio::task::spawn_blocking(move || Config::load(&main));
-        let own = match tokio::time::timeout(PATIENCE, load).await {
-            Ok(Ok(own)) => own,
-            Ok(Err(_)) | Err(_) => Err(config::Error::Read {
-                path: path.to_owned(),
-                source: Unfit::Slow(PATIENCE).into(),
-            }),
-        };
         Ok(Self {
             path: path.to_owned(),
-            at,
-            own: own.map_err(Arc::new),
+            at: whereabouts(path).await?,
+            own: load(path).await.map_err(Arc::new),
             before: OnceCell::new(),
             warned: Cell::new(false),
         })
@@ -79,21 +70,29 @@ impl Instance {
     }
 
     /// What the files say; where they have a mistake, what was in force last.
-    pub(super) fn config(&self) -> Result<&Config, CommandError> {
+    pub(super) async fn config(&self) -> Result<&Config, CommandError> {
         let mistake = match &self.own {
             Ok(config) => return Ok(config),
             Err(mistake) => mistake,
         };
-        let before = self
-            .before
-            .get_or_init(|| daemon::in_force_last(&self.path));
-        let Some((snapshot, config)) = before else {
+        let before = self.before.get_or_init(|| self.in_force_last());
+        let Some((snapshot, config)) = before.await else {
             return Err(CommandError::Mistake(Arc::clone(mistake)));
         };
         self.warn(format_args!(
             "this goes by snapshot {snapshot} of the history, which was in force last"
         ));
         Ok(config)
+    }
+
+    async fn in_force_last(&self) -> Option<(u64, Config)> {
+        let main = self.path.clone();
+        let read = file::away(PATIENCE, move || daemon::in_force_last(&main));
+        read.await.unwrap_or_else(|error| {
+            let state = self.at.state.display();
+            screen::warn(format_args!("read the history in {state}: {error}"));
+            None
+        })
     }
 
     /// The mistake, for commands whose answer is made of findings.
@@ -129,7 +128,7 @@ impl Instance {
         let answer = if let Some(mut line) = self.connect().await? {
             line.exchange(&request).await?
         } else {
-            let config = self.config()?;
+            let config = self.config().await?;
             offline::known(config, &request)?;
             pinned(config)?;
             offline::answer(config, request).await
@@ -154,6 +153,32 @@ impl Instance {
             _ => Err(Error::Astray.into()),
         }
     }
+}
+
+/// Where the instance of the configuration at `path` is.
+pub(super) async fn whereabouts(path: &Path) -> Result<Whereabouts, config::Error> {
+    away(path, Whereabouts::of).await
+}
+
+/// What the files of the configuration at `path` say.
+pub(super) async fn load(path: &Path) -> Result<Config, config::Error> {
+    away(path, Config::load).await
+}
+
+/// Reads files of the configuration at `path`: as long as [`PATIENCE`] says, since a command whose files lie on a dead server
+/// is to say so and end.
+pub(super) async fn away<T: Send + 'static>(
+    path: &Path,
+    read: impl FnOnce(&Path) -> Result<T, config::Error> + Send + 'static,
+) -> Result<T, config::Error> {
+    let main = path.to_owned();
+    let done = file::away(PATIENCE, move || read(&main)).await;
+    done.unwrap_or_else(|source| {
+        Err(config::Error::Read {
+            path: path.to_owned(),
+            source,
+        })
+    })
 }
 
 /// The status of the instance that the configuration at `path` names.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Error, Json, Outcome, client,
-    instance::Instance,
+    instance::{self, Instance},
     reload,
     screen::{Screen, Tone},
 };
@@ -69,7 +69,7 @@ impl Show {
     ) -> Result<Outcome, Error> {
         let of = match self.snapshot {
             Some(number) => Text::Snapshot(Some(number)),
-            None => text(self.file)?,
+            None => text(self.file).await?,
         };
         let at = locate(path, &of).await?;
         let plan = match client::ask_at(&at, Request::Plan { of: of.clone() }).await {
@@ -102,7 +102,7 @@ impl Apply {
         path: &std::path::Path,
         screen: &mut Screen,
     ) -> Result<Outcome, Error> {
-        apply(path, text(self.file)?, self.why, screen).await
+        apply(path, text(self.file).await?, self.why, screen).await
     }
 }
 
@@ -137,19 +137,20 @@ async fn apply(
 
 /// A snapshot is put in force whatever is on disk; of what is on disk the daemon itself says what is wrong.
 async fn locate(path: &std::path::Path, of: &Text) -> Result<Whereabouts, Error> {
-    if matches!(of, Text::Snapshot(_)) {
-        let instance = Instance::find(path).await?;
-        instance.warn("this is about a snapshot of the history");
+    if !matches!(of, Text::Snapshot(_)) {
+        return Ok(instance::whereabouts(path).await?);
     }
-    Ok(Whereabouts::of(path)?)
+    let instance = Instance::find(path).await?;
+    instance.warn("this is about a snapshot of the history");
+    Ok(instance.at)
 }
 
-fn text(file: Option<PathBuf>) -> Result<Text, Error> {
+async fn text(file: Option<PathBuf>) -> Result<Text, Error> {
     let Some(path) = file else {
         return Ok(Text::Own);
     };
     if path.as_os_str() != STDIN {
-        return Ok(Text::File(File::read(&path)?));
+        return Ok(Text::File(instance::away(&path, File::read).await?));
     }
     let mut text = String::new();
     std::io::stdin()
@@ -165,15 +166,20 @@ fn text(file: Option<PathBuf>) -> Result<Text, Error> {
 /// Without a daemon: from nothing. Names are not resolved.
 async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
     let written = match of {
-        Text::Own => Written::read(path)?,
-        Text::File(file) => Written::replaced(path, file)?,
+        Text::Own => instance::away(path, Written::read).await?,
+        Text::File(file) => instance::away(path, |path| Written::replaced(path, file)).await?,
         Text::Snapshot(_) => {
             let text = "plan a snapshot: no daemon runs; start it with `ober-user run`";
             return Err(Error::Usage(text.to_owned()));
         }
     };
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let config: Config = written.config(&crate::config::base(&path), &Env::current()?)?;
+    let base = crate::config::base(&path);
+    let (written, config) = instance::away(&path, move |_| {
+        let config: Config = written.config(&base, &Env::current()?)?;
+        Ok((written, config))
+    })
+    .await?;
     haproxy::rehearse(&config).await?;
     let (keys, in_force) = (written.keys(), InForce::default());
     let side = Side {

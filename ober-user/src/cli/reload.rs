@@ -4,20 +4,18 @@ use std::path::Path;
 
 use super::{
     Error, Json, Outcome, client,
+    instance::{load, whereabouts},
     screen::{Screen, Tone},
 };
-use crate::{
-    api::{Reloaded, Reply, Request},
-    config::{Config, Whereabouts},
-};
+use crate::api::{Reloaded, Reply, Request};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     // The daemon reads the files itself, with its own variables, and says what is wrong with them.
-    let reloaded = match client::ask_at(&Whereabouts::of(path)?, Request::Reload).await {
+    let reloaded = match client::ask_at(&whereabouts(path).await?, Request::Reload).await {
         Ok(Reply::Reloaded(reloaded)) => reloaded,
         Ok(_) => return Err(client::Error::Astray.into()),
         Err(error @ Error::Client(client::Error::NotRunning { .. })) => {
-            Config::load(path)?;
+            load(path).await?;
             return Err(error);
         }
         Err(error) => return Err(error),

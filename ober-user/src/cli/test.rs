@@ -39,7 +39,7 @@ fn period(text: &str) -> Result<Duration, String> {
 impl Test {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
-        let config = instance.config()?;
+        let config = instance.config().await?;
         let wish = Wish {
             parts: if self.parts.is_empty() {
                 Part::value_variants().to_vec()

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::{
     Error, Json, Outcome, client,
+    instance::{self, whereabouts},
     screen::{Screen, Tone},
 };
 use crate::{
     api::{Reply, Request},
-    config::{self, Config, Problem, Remark, Whereabouts},
+    config::{self, Config, Problem, Remark},
     file,
     haproxy::{self, version::Program},
     status::Fallback,
@@ -70,7 +71,7 @@ fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
 
 /// What a daemon goes by in the place of these files, if one runs and does.
 async fn instead(path: &Path) -> Option<Fallback> {
-    let at = Whereabouts::of(path).ok()?;
+    let at = whereabouts(path).await.ok()?;
     let asked = client::ask_at(&at, Request::Status);
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     match answer {
@@ -80,7 +81,7 @@ async fn instead(path: &Path) -> Option<Fallback> {
 }
 
 async fn check(path: &Path) -> Result<(Config, Program), Error> {
-    let config = Config::load(path)?;
+    let config = instance::load(path).await?;
     haproxy::rehearse(&config).await?;
     let program = haproxy::version::probe(&config.workers.haproxy).await?;
     Ok((config, program))

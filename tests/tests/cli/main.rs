@@ -9,6 +9,7 @@
 mod bad_input;
 mod pins;
 mod played;
+mod slow;
 mod validate;
 mod words;
 

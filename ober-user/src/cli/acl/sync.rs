@@ -172,14 +172,14 @@ async fn used(instance: &Instance) -> Result<BTreeSet<String>, Error> {
             Err(failure) => Err(Error::failed(failure)),
         };
     }
-    let services = &instance.config()?.services;
+    let services = &instance.config().await?.services;
     Ok(services.iter().map(|it| it.backend.clone()).collect())
 }
 
 /// The lists that are in force; where no daemon runs, those of the configuration.
 async fn lists(instance: &Instance) -> Result<Vec<String>, Error> {
     let Some(mut line) = instance.connect().await? else {
-        return Ok(instance.config()?.lists.keys().cloned().collect());
+        return Ok(instance.config().await?.lists.keys().cloned().collect());
     };
     // Of every list it says whether it holds this address, which is all the same here.
     let address = Ipv4Addr::UNSPECIFIED.into();

@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let instance = Instance::find(path).await?;
     let Some(mut line) = instance.connect().await? else {
-        return alone(instance.config()?, json, screen).await;
+        return alone(instance.config().await?, json, screen).await;
     };
     line.send(&Request::Watch).await?;
     loop {
