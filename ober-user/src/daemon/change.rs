@@ -116,7 +116,7 @@ impl Daemon {
         };
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         // Before another change can come.
-        let turn = self.turn().await;
+        let turn = self.turn();
         let mut warnings = Vec::new();
         if let Err(error) = self.ask_drivers_again() {
             let error = error.context("ask the drivers again whether they take the program");
@@ -125,8 +125,10 @@ impl Daemon {
         }
         drop(held);
         let (reason, by) = (origin.reason.name(), origin.by);
-        for remark in self.config().remarks(&self.path) {
-            tracing::warn!("{remark}");
+        let config = self.config();
+        match self.away(move |path| config.remarks(path)).await {
+            Ok(remarks) => remarks.iter().for_each(|remark| tracing::warn!("{remark}")),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "look at who may write"),
         }
         tracing::info!(
             reason,
@@ -134,7 +136,7 @@ impl Daemon {
             steps = plan.steps.len(),
             "the configuration is in force"
         );
-        let snapshot = match self.remember(&turn, origin) {
+        let snapshot = match self.remember(turn, origin).await {
             Ok(number) => Some(number),
             Err(error) => {
                 let error =

@@ -1,6 +1,9 @@
 //! What was put in force is kept in the history, one after another.
 
-use tokio::sync::MutexGuard;
+use std::pin::Pin;
+
+use futures_util::FutureExt as _;
+use tokio::{sync::MutexGuard, task::coop::unconstrained};
 
 use super::Daemon;
 use crate::{
@@ -11,22 +14,41 @@ use crate::{
 
 /// A configuration that is to be kept, before any later one.
 pub(super) struct Turn<'d> {
-    _turn: MutexGuard<'d, ()>,
+    place: Place<'d>,
     written: Written,
 }
 
+/// A place in the queue of those who write to the history.
+enum Place<'d> {
+    First(MutexGuard<'d, ()>),
+    Waits(Waits<'d>),
+}
+
+type Waits<'d> = Pin<Box<dyn Future<Output = MutexGuard<'d, ()>> + Send + 'd>>;
+
 impl Daemon {
-    /// What is in force now, and the turn to keep it: the history has the order of the changes.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        let turn = self.remembering.lock().await;
+    /// What is in force now, and a place in the queue to keep it: the history has the order of the changes. This waits for
+    /// nobody, so the locks of a change may be held; [`Self::remember`] waits.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        // The lock is given in the order in which it was first asked for, which a busy task must not put off.
+        let mut lock: Waits<'_> = Box::pin(unconstrained(self.remembering.lock()));
+        let place = match lock.as_mut().now_or_never() {
+            Some(turn) => Place::First(turn),
+            None => Place::Waits(lock),
+        };
         Turn {
-            _turn: turn,
+            place,
             written: self.in_force().written.clone(),
         }
     }
 
-    /// Keeps it. The disk may be slow, and only who has something to keep as well waits for it.
-    pub(super) fn remember(&self, turn: &Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
+    /// Keeps it, when those before have kept theirs. The disk may be slow, and only who has something to keep as well waits
+    /// for it.
+    pub(super) async fn remember(&self, turn: Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
+        let _turn = match turn.place {
+            Place::First(turn) => turn,
+            Place::Waits(turn) => turn.await,
+        };
         let most = self.config().node.history;
         let (history, now) = (self.history(), lists::now());
         let kept = store::off_the_runtime(|| history.keep(&turn.written, origin, now, most));

@@ -116,7 +116,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     } = choice;
     let config = Arc::new(config);
     let node = &config.node;
-    let lock = Lock::take(&node.run)?;
+    let lock = Lock::wait(&node.run).await?;
     private(&node.state)?;
     tell_remarks(&config, path);
     check_interfaces(&config)?;
@@ -165,7 +165,8 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     daemon.watch_servers();
     greeter.next("ask for the names of lists and servers");
     first_refresh(&daemon).await;
-    if let Err(error) = daemon.remember(&daemon.turn().await, origin) {
+    let turn = daemon.turn();
+    if let Err(error) = daemon.remember(turn, origin).await {
         tracing::error!(
             error = format!("{error:#}"),
             "keep a snapshot of the configuration"

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, os::linux::fs::MetadataExt as _, time::Duration};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use ober_tests::{
     client::Client,
-    lab::{VIP4, VIP6, client4, until},
+    lab::{Process, VIP4, VIP6, client4, until},
     mounts,
     stage::{Settings, Stage},
 };
@@ -177,35 +177,39 @@ fn a_read_only_state_directory_lets_the_daemon_start_and_stop_and_go_on_but_chan
         .expect("writable again, it works");
 }
 
+/// Begins a reload with another text, and returns when that is in force.
+fn reload_unkept(stage: &Stage, from: &str, to: &str) -> Process {
+    let hash = || {
+        let now = stage.status()?.configuration;
+        anyhow::Ok(now.map(|it| it.hash))
+    };
+    let before = hash().expect("status");
+    let text = fs::read_to_string(&stage.ober.config).expect("read");
+    fs::write(&stage.ober.config, text.replace(from, to)).expect("write");
+    let reload = stage.spawn_cli(&["reload"]).expect("begin to reload");
+    let what = "the new configuration, in force and not kept";
+    until(what, crate::PATIENCE, || {
+        let limit = Duration::from_secs(20);
+        stage.spawn_cli(&["status"])?.wait(limit)?;
+        Ok((hash()? != before).then_some(()))
+    })
+    .expect("the daemon answers");
+    reload
+}
+
 #[test]
 fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_health_nor_other_changes()
  {
     let mut stage = Stage::new("slow", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
-    let before = stage.status().expect("status").configuration;
     let history = stage.cluster.lab.directory().join("state/history");
     // It is opened to write the next snapshot, and that waits for a reader, as for a disk that does not answer.
     let pipe = history.join("2.json.new");
     mkfifo(&pipe, Mode::S_IRWXU).expect("make a named pipe");
-    let text = fs::read_to_string(&stage.ober.config).expect("read");
-    fs::write(&stage.ober.config, text.replace("sample = 1", "sample = 2")).expect("write");
-    let mut reload = stage.spawn_cli(&["reload"]).expect("begin to reload");
-    let mut asked = 0;
     let limit = Duration::from_secs(20);
-    until(
-        "the new configuration, in force and not kept",
-        crate::PATIENCE,
-        || {
-            asked += 1;
-            stage.spawn_cli(&["status"])?.wait(limit)?;
-            let now = stage.status()?.configuration;
-            let hash = |it: &Option<ober_user::status::Configuration>| {
-                it.as_ref().map(|it| it.hash.clone())
-            };
-            Ok((hash(&now) != hash(&before)).then_some(()))
-        },
-    )
-    .expect("the daemon answers");
+    let mut reload = reload_unkept(&stage, "sample = 1", "sample = 2");
+    // Its snapshot has to wait for the one before, and nobody for this change.
+    let mut next = reload_unkept(&stage, "sample = 2", "sample = 3");
     let guest = client4(2).to_string();
     for arguments in [
         &["status"][..],
@@ -224,12 +228,13 @@ fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_hea
         .tokio(async || client.connect().await?.text("/health").await);
     let health = health.expect("enter the node").expect("ask");
     assert!(health.contains("healthy"), "{health}");
-    assert!(
-        reload.ended().expect("ask").is_none(),
-        "it still waits for the disk"
-    );
+    for reload in [&mut reload, &mut next] {
+        let ended = reload.ended().expect("ask");
+        assert!(ended.is_none(), "it still waits for the disk");
+    }
     let reader = fs::File::open(&pipe).expect("open the named pipe");
     reload.wait(limit).expect("it ends");
+    next.wait(limit).expect("it ends");
     drop(reader);
     // A pipe is no disk: the snapshot is not kept, and that is said.
     assert!(reload.log().contains("keep a snapshot"), "{}", reload.log());
