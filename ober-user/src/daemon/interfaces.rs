@@ -8,22 +8,22 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::time::MissedTickBehavior;
 
 use super::{Daemon, start};
 use crate::{
-    config::{Config, XdpMode},
+    config::XdpMode,
     counters::{self, Totals},
-    dataplane::{self, Attached},
+    dataplane::Attached,
     drive,
+    fact::Fact,
     interface::{
         Features, drops,
         gather::Snapshot,
@@ -61,7 +61,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
     loop {
         tokio::select! {
             changed = changes.next() => match changed {
-                Some(()) => tokio::time::sleep(BUNCH).await,
+                Some(()) => rest_of_bunch(&mut changes).await,
                 None => changes = Box::pin(futures_util::stream::pending()),
             },
             _ = looks.tick() => {}
@@ -72,6 +72,12 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         let result = looked.context("look at the interfaces").flatten();
         daemon.conditions().note(result);
     }
+}
+
+/// Waits until a bunch is over, and takes the rest of it: the interfaces are looked at once for all of it.
+async fn rest_of_bunch(changes: &mut (impl Stream<Item = ()> + Unpin)) {
+    tokio::time::sleep(BUNCH).await;
+    while changes.next().now_or_never().flatten().is_some() {}
 }
 
 /// A word for each change of a link. Without them the interfaces are looked at all the same, a little later.
@@ -108,15 +114,15 @@ impl Conditions {
         !attached.iter().all(known)
     }
 
-    /// An attached interface, for the status.
+    /// An attached interface, for the status. `held`: is the program attached there?
     pub(super) fn describe(
         &mut self,
         attached: &Attached,
         now: Option<&Snapshot>,
-        home: &Path,
+        held: Fact,
     ) -> status::Interface {
         let name = &attached.interface;
-        let there = match dataplane::holds(home, name).known() {
+        let there = match held.known() {
             Some(there) => {
                 self.attached.insert(name.clone(), there);
                 Some(there)
@@ -152,7 +158,6 @@ impl Daemon {
 
     fn look_at_interfaces(&self) -> anyhow::Result<()> {
         let snapshot = Snapshot::take().context("ask for the interfaces")?;
-        let config = self.config();
         let attached = self.plane().attached().to_vec();
         for attached in &attached {
             let Some(features) = snapshot.features(&attached.interface) else {
@@ -168,9 +173,9 @@ impl Daemon {
                 .features
                 .insert(features.name.clone(), features);
         }
-        self.judge_steering(&config, &snapshot)?;
+        self.judge_steering(&snapshot)?;
         self.count(&snapshot, &attached)?;
-        self.judge_running(&config, &attached)
+        self.judge_running(&attached)
     }
 
     fn judge_again(&self, features: &Features) -> anyhow::Result<()> {
@@ -186,13 +191,19 @@ impl Daemon {
         Ok(())
     }
 
-    fn judge_steering(&self, config: &Config, now: &Snapshot) -> anyhow::Result<()> {
+    /// By the configuration in force, which no change replaces meanwhile. A change decides on steering itself; what it does not
+    /// see is seen by the next look.
+    fn judge_steering(&self, now: &Snapshot) -> anyhow::Result<()> {
+        let Some(_no_change) = self.pool.try_lock() else {
+            return Ok(());
+        };
+        let config = self.config();
         let mut plane = self.plane();
-        let decision = start::steering(config, &plane, now);
+        let decision = start::steering(&config, &plane, now);
         if plane.steering() == Some(&decision) {
             return Ok(());
         }
-        start::put_steering(config, &mut plane, decision)
+        start::put_steering(&config, &mut plane, decision)
     }
 
     fn count(&self, snapshot: &Snapshot, attached: &[Attached]) -> anyhow::Result<()> {
@@ -235,7 +246,7 @@ impl Daemon {
     }
 
     /// Closes the gates when a driver does not run its program, and has the kernel run it instead where that is allowed.
-    fn judge_running(&self, config: &Config, attached: &[Attached]) -> anyhow::Result<()> {
+    fn judge_running(&self, attached: &[Attached]) -> anyhow::Result<()> {
         let mut blind = Vec::new();
         for attached in attached.iter().filter(|it| it.native) {
             if let Runs::No { packets } = self.conditions().runs.of(&attached.interface) {
@@ -243,11 +254,12 @@ impl Daemon {
             }
         }
         self.tell_gates(blind.is_empty());
-        if config.node.xdp != XdpMode::Auto {
+        // Fixed at the start.
+        if self.config().node.xdp != XdpMode::Auto {
             return Ok(());
         }
         for (interface, packets) in &blind {
-            self.leave_driver(config, interface, *packets)?;
+            self.leave_driver(interface, *packets)?;
         }
         if !blind.is_empty() {
             self.tell_gates(true);
@@ -268,12 +280,31 @@ impl Daemon {
         self.announcer.programs_run(run);
     }
 
-    fn leave_driver(&self, config: &Config, interface: &str, packets: u64) -> anyhow::Result<()> {
+    fn leave_driver(&self, interface: &str, packets: u64) -> anyhow::Result<()> {
         let features = self.conditions().features.get(interface).cloned();
         let features = features.context("know the interface")?;
         self.plane()
             .fall_back(&features, Cause::Unseen { packets })?;
         self.conditions().runs.forget(interface);
-        start::steer(config, &mut self.plane(), &Snapshot::take()?)
+        self.judge_steering(&Snapshot::take()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_interfaces_are_looked_at_once_for_a_whole_bunch_of_changes() {
+        let bunch = stream::iter([(); 50]).chain(stream::pending());
+        let mut changes = Box::pin(bunch);
+        assert_eq!(changes.next().await, Some(()));
+        rest_of_bunch(&mut changes).await;
+        assert_eq!(changes.next().now_or_never(), None, "all of it was taken");
+        let mut over = Box::pin(stream::iter([(); 2]));
+        rest_of_bunch(&mut over).await;
+        assert_eq!(over.next().await, None);
     }
 }

@@ -16,9 +16,10 @@ use super::{Daemon, servers};
 use crate::{
     config::Config,
     counters::{self, NamedService},
-    dataplane::{Maps, facts},
+    dataplane::{self, Attached, Maps, facts},
     drive,
     events::Drops,
+    fact::Fact,
     haproxy::{self, Exit, Stage},
     interface::gather::Snapshot,
     netlink, observe, status,
@@ -170,11 +171,14 @@ impl Daemon {
             let plane = self.plane();
             (plane.directory().to_owned(), plane.attached().to_vec())
         };
-        let mut conditions = self.conditions();
-        let unknown = conditions.lacks(&attached);
+        // The kernel is asked before what is known is locked.
+        let unknown = self.conditions().lacks(&attached);
         let now = unknown.then(Snapshot::take).and_then(Result::ok);
-        let interfaces = attached.iter();
-        let interfaces = interfaces.map(|it| conditions.describe(it, now.as_ref(), &home));
+        let held = |it: &Attached| dataplane::holds(&home, &it.interface);
+        let held: Vec<Fact> = attached.iter().map(held).collect();
+        let mut conditions = self.conditions();
+        let interfaces = attached.iter().zip(held);
+        let interfaces = interfaces.map(|(it, held)| conditions.describe(it, now.as_ref(), held));
         let interfaces = interfaces.collect();
         let unexplained_drops = conditions.unexplained_drops();
         drop(conditions);
