@@ -28,7 +28,8 @@ use ober_tests::{
 };
 use ober_user::{
     access::{self, Entries},
-    dataplane::Maps,
+    dataplane::{self, Maps},
+    fact::Fact,
     status::Status,
 };
 
@@ -177,6 +178,32 @@ fn names(directory: &Path) -> BTreeSet<String> {
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+#[test]
+fn a_pin_that_is_removed_while_somebody_looks_at_its_link_is_no_strangers_program() {
+    let stage = serving("drift-unpinned", &Settings::default());
+    until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
+    let before = stage.status().expect("status");
+    let (home, node) = (pins(&stage), &stage.cluster.node);
+    let index = node
+        .run(|| dataplane::index("in0"))
+        .expect("enter the node");
+    let index = index.expect("ask for in0");
+    let pin = home.join("link_xdp_native_in0");
+    // As the kernel, or the watch of the gates, holds on to it for a moment.
+    let mut eyes = dataplane::Eyes::new(&home);
+    assert_eq!(eyes.holds("in0", index), Fact::Yes);
+    std::fs::remove_file(&pin).expect("remove the pin");
+    std::thread::sleep(Duration::from_secs(1));
+    drop(eyes);
+    mended(&stage, &before, "program", 1);
+    assert!(pin.exists(), "native as before");
+    serves(&stage);
+    let log = stage.ober.daemon.as_ref().expect("it runs").log();
+    for word in ["another program is attached", "bpftool link detach"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
 }
 
 #[test]

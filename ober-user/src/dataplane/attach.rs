@@ -1,7 +1,12 @@
 //! The XDP program on one interface: in the driver where that goes, else generic, with the reason kept beside the pin. A
 //! link that is there is gone on with; its program is exchanged in place.
 
-use std::{os::fd::BorrowedFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use aya::{Ebpf, programs::ProgramInfo};
 
@@ -20,7 +25,14 @@ use crate::{
         refusal::{Cause, WhyGeneric, advice, is_hopeless},
     },
     netlink::question::Refusal,
+    store,
 };
+
+/// The kernel ends a link some time after its last descriptor and its pin are gone, and whoever looks at links lets go of one
+/// at the next look.
+const LETS_GO: Duration = Duration::from_secs(2);
+/// Between two looks whether it has.
+const PACE: Duration = Duration::from_millis(50);
 
 /// An attached interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +66,11 @@ impl Site<'_> {
         self.find_again()?;
         for native in [true, false] {
             let pin = xdp_pin(self.home, self.name(), native);
-            let index = self.features.index;
-            let there = link::replace(self.home, &pin, self.info, self.program, index);
-            if !there.map_err(|error| self.failed(&error.to_string()))? {
+            let held = link::held(&pin, self.features.index);
+            let Some(link) = held.map_err(|error| self.failed(&error.to_string()))? else {
                 continue;
-            }
-            if self.stays(native, &wish, twin)? {
+            };
+            if self.may_stay(native, &wish) && self.goes_on(&link, native, &wish, twin)? {
                 return Ok(self.adopted(native, wish));
             }
             return self.exchange(native, wish);
@@ -104,36 +115,62 @@ impl Site<'_> {
         }
     }
 
-    /// Is the link that is there what is wished for, and would the driver still take it?
-    fn stays(&self, native: bool, wish: &Wish, twin: &mut Twin<'_>) -> Result<bool, Error> {
-        let note = note::read(self.home, self.name());
-        let asked = self.features.asked();
+    /// Is the link that is there what is wished for?
+    fn may_stay(&self, native: bool, wish: &Wish) -> bool {
         match (native, wish) {
-            (true, Wish::Native) => {
-                let same = note.is_none_or(|note| note.asked == asked);
-                Ok(same || !self.fresh || self.takes_again(twin)?)
-            }
-            (false, Wish::Generic(_)) => Ok(true),
-            (true, Wish::Generic(_)) => Ok(false),
-            (false, Wish::Native) if self.mode == XdpMode::Native => Ok(false),
+            (true, Wish::Native) | (false, Wish::Generic(_)) => true,
+            (true, Wish::Generic(_)) => false,
+            (false, Wish::Native) if self.mode == XdpMode::Native => false,
             (false, Wish::Native) => {
-                let hopeless = note.is_some_and(|note| {
-                    let why_generic = note.why_generic.as_ref();
+                let hopeless = self.noted().is_some_and(|note| {
+                    let (why_generic, asked) = (note.why_generic.as_ref(), self.features.asked());
                     why_generic
                         .is_some_and(|it| is_hopeless(it, &note.asked, &asked, self.features))
                 });
-                Ok(!self.fresh || hopeless)
+                !self.fresh || hopeless
             }
+        }
+    }
+
+    /// Puts the program into the link that is there, and asks the driver again where it is asked at all. `false`: the driver
+    /// does not take it.
+    fn goes_on(
+        &self,
+        link: &OwnedFd,
+        native: bool,
+        wish: &Wish,
+        twin: &mut Twin<'_>,
+    ) -> Result<bool, Error> {
+        let (in_driver, asked) = (native && *wish == Wish::Native, self.features.asked());
+        match link::replace(self.home, link, self.info, self.program) {
+            Ok(link::Replaced::Alike) => {
+                let same = self.noted().is_none_or(|note| note.asked == asked);
+                Ok(!in_driver || same || !self.fresh || self.takes_again(link, twin)?)
+            }
+            // It has just been asked.
+            Ok(link::Replaced::Exchanged) => {
+                if in_driver && self.noted().is_some_and(|note| note.asked != asked) {
+                    self.note_taken();
+                }
+                Ok(true)
+            }
+            // What runs there is of an earlier start, on other maps maybe: it cannot be gone on with.
+            Err(error) if in_driver => {
+                let cause = refusal_of(&error);
+                if self.mode == XdpMode::Native {
+                    return Err(self.refused(&cause));
+                }
+                Ok(false)
+            }
+            Err(error) => Err(self.failed(&error.to_string())),
         }
     }
 
     /// Asks the driver again without a moment without a program: it is given the same program once more, and looks at
     /// the interface as it is now. Drivers do not start anew for that, as they do for the first program and the last.
-    fn takes_again(&self, twin: &mut Twin<'_>) -> Result<bool, Error> {
+    fn takes_again(&self, link: &OwnedFd, twin: &mut Twin<'_>) -> Result<bool, Error> {
         let failed = |error: &dyn std::error::Error| self.failed(&error.to_string());
-        let pin = xdp_pin(self.home, self.name(), true);
-        let link = kernel::open(&pin).map_err(|error| failed(&error))?;
-        let running = kernel::info(&link).map_err(|error| failed(&error))?.program;
+        let running = kernel::info(link).map_err(|error| failed(&error))?.program;
         let Some(before) = link::loaded(running) else {
             return Ok(true);
         };
@@ -141,31 +178,32 @@ impl Site<'_> {
             let mut twin = twin()?;
             let twin = super::load::xdp_program(&mut twin)?;
             let fd = twin.fd().map_err(|error| failed(&error))?;
-            kernel::update(&link, std::os::fd::AsFd::as_fd(fd))
+            kernel::update(link, fd.as_fd())
         } else {
-            kernel::update(&link, self.program)
+            kernel::update(link, self.program)
         };
         if let Err(error) = answer {
             return Ok(self.refuses_now(&error));
         }
         let before = before.fd().map_err(|error| failed(&error))?;
-        let back = kernel::update(&link, std::os::fd::AsFd::as_fd(&before));
+        let back = kernel::update(link, before.as_fd());
         back.map_err(|error| failed(&error))?;
-        let note = Note {
+        self.note_taken();
+        Ok(true)
+    }
+
+    /// The driver takes the program with the interface as it is now.
+    fn note_taken(&self) {
+        self.note(&Note {
             asked: self.features.asked(),
             why_generic: None,
-        };
-        self.note(&note);
-        Ok(true)
+        });
     }
 
     /// The driver runs the program, and would not take it any more. With `native` it is left as it is: without XDP
     /// nothing would be filtered at all.
-    fn refuses_now(&self, error: &std::io::Error) -> bool {
-        let cause = Cause::Refused {
-            errno: error.raw_os_error().unwrap_or(libc::EIO),
-            words: None,
-        };
+    fn refuses_now(&self, error: &io::Error) -> bool {
+        let cause = refusal_of(error);
         let advice = advice(&cause, self.features);
         tracing::error!(
             interface = self.name(),
@@ -178,7 +216,7 @@ impl Site<'_> {
     }
 
     fn adopted(&self, native: bool, wish: Wish) -> Attached {
-        let note = note::read(self.home, self.name());
+        let note = self.noted();
         let kept = note.as_ref().and_then(|note| note.why_generic.clone());
         let why_generic = match wish {
             Wish::Native if native => None,
@@ -243,8 +281,22 @@ impl Site<'_> {
         Ok(self.made(false, why_generic))
     }
 
-    /// A new link, pinned.
+    /// A new link, pinned. Where a program of ours that lost its pin is still in the way, it is waited for.
     fn create(&self, native: bool) -> Result<(), Refusal> {
+        let since = Instant::now();
+        loop {
+            match self.create_now(native) {
+                Err(refusal)
+                    if is_taken(&refusal) && self.leaves() && since.elapsed() < LETS_GO =>
+                {
+                    store::off_the_runtime(|| std::thread::sleep(PACE));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn create_now(&self, native: bool) -> Result<(), Refusal> {
         let index = self.features.index;
         let link = match kernel::attach_xdp(self.program, index, native) {
             Ok(link) => link,
@@ -256,9 +308,18 @@ impl Site<'_> {
         )?)
     }
 
+    /// Is nothing on the interface but what does the same as our program on the same maps?
+    fn leaves(&self) -> bool {
+        let ours = |occupant: &Occupant| {
+            let program = link::loaded(occupant.program);
+            program.is_none_or(|program| link::alike(&program, self.info))
+        };
+        occupants(self.features.index).is_ok_and(|found| found.iter().all(ours))
+    }
+
     /// Is the program of somebody else in the way?
     fn unless_taken(&self, refusal: &Refusal) -> Result<(), Error> {
-        if !matches!(refusal.errno, libc::EBUSY | libc::EEXIST) {
+        if !is_taken(refusal) {
             return Ok(());
         }
         let found = occupants(self.features.index).unwrap_or_default();
@@ -274,7 +335,7 @@ impl Site<'_> {
 
     /// Since when it is so, if it was so before.
     fn since(&self, cause: Cause) -> WhyGeneric {
-        let note = note::read(self.home, self.name());
+        let note = self.noted();
         let before = note.and_then(|note| note.why_generic);
         let before = before.filter(|before| before.cause == cause);
         before.unwrap_or(WhyGeneric {
@@ -306,6 +367,10 @@ impl Site<'_> {
         }
     }
 
+    fn noted(&self) -> Option<Note> {
+        note::read(self.home, self.name())
+    }
+
     fn name(&self) -> &str {
         &self.features.name
     }
@@ -323,6 +388,18 @@ impl Site<'_> {
             interface: self.name().into(),
             reason: reason.into(),
         }
+    }
+}
+
+/// Does the kernel say that there is a program already?
+fn is_taken(refusal: &Refusal) -> bool {
+    matches!(refusal.errno, libc::EBUSY | libc::EEXIST)
+}
+
+fn refusal_of(error: &io::Error) -> Cause {
+    Cause::Refused {
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+        words: None,
     }
 }
 

@@ -94,17 +94,24 @@ impl Plane {
     }
 }
 
-/// What the kernel says of an interface now.
-pub(super) fn features(interface: &str) -> Result<Features, Error> {
-    let error = |reason: String| Error::Attach {
-        interface: interface.into(),
+/// What the kernel says of these interfaces now.
+pub(super) fn all(interfaces: &[String]) -> Result<Vec<Features>, Error> {
+    let error = |interface: &String, reason: String| Error::Attach {
+        interface: interface.clone(),
         reason,
     };
-    let snapshot = Snapshot::take().map_err(|cause| error(cause.to_string()))?;
-    let features = snapshot.features(interface);
-    features.ok_or_else(|| {
-        error("there is no such interface; `ip link` lists those that are here".into())
-    })
+    let Some(first) = interfaces.first() else {
+        return Ok(Vec::new());
+    };
+    let snapshot = Snapshot::take().map_err(|cause| error(first, cause.to_string()))?;
+    let features = |interface: &String| {
+        let features = snapshot.features(interface);
+        features.ok_or_else(|| {
+            let words = "there is no such interface; `ip link` lists those that are here";
+            error(interface, words.into())
+        })
+    };
+    interfaces.iter().map(features).collect()
 }
 
 fn on<T>(

@@ -19,7 +19,8 @@ use aya_obj::generated::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Info {
     pub(super) program: u32,
-    interface: u32,
+    /// 0 where it ties something else.
+    pub(super) interface: u32,
     namespace: u32,
     xdp: bool,
 }
@@ -107,7 +108,7 @@ pub(super) fn info(link: &OwnedFd) -> io::Result<Info> {
     };
     Ok(Info {
         program: info.prog_id,
-        interface,
+        interface: if xdp { interface } else { 0 },
         namespace,
         xdp,
     })

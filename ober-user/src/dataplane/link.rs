@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
-    os::fd::{AsFd as _, BorrowedFd},
+    fs::{self, DirEntry},
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -51,15 +52,10 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     {
         kernel::pin(&link, &pin).map_err(|cause| error(cause.to_string()))?;
     }
-    if replace(
-        home,
-        &pin,
-        &info,
-        program.fd().map_err(|cause| error(chain(&cause)))?.as_fd(),
-        0,
-    )
-    .map_err(|cause| error(cause.to_string()))?
-    {
+    let fresh = program.fd().map_err(|cause| error(chain(&cause)))?;
+    if let Some(link) = held(&pin, 0).map_err(|cause| error(cause.to_string()))? {
+        let replaced = replace(home, &link, &info, fresh.as_fd());
+        replaced.map_err(|cause| error(cause.to_string()))?;
         return Ok(());
     }
     let namespace = file::open("/proc/thread-self/ns/net".as_ref(), file::Kind::Own)
@@ -75,24 +71,35 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     Ok(())
 }
 
-/// Replaces the program in the pinned link, if that link still holds on. `false`: there is none.
-pub(super) fn replace(
-    home: &Path,
-    pin: &Path,
-    fresh: &ProgramInfo,
-    program: BorrowedFd<'_>,
-    interface: u32,
-) -> io::Result<bool> {
+/// The pinned link, if it still holds on; one that does not loses its pin. `interface`: its number now.
+pub(super) fn held(pin: &Path, interface: u32) -> io::Result<Option<OwnedFd>> {
     if !pin.exists() {
-        return Ok(false);
+        return Ok(None);
     }
     let link = kernel::open(pin)?;
-    let info = kernel::info(&link)?;
-    if !info.holds(interface)? {
-        fs::remove_file(pin)?;
-        return Ok(false);
+    if kernel::info(&link)?.holds(interface)? {
+        return Ok(Some(link));
     }
-    let running = loaded(info.program);
+    fs::remove_file(pin)?;
+    Ok(None)
+}
+
+/// What became of the program in a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// The one that is there does the same.
+    Alike,
+    Exchanged,
+}
+
+/// Replaces the program in a link, where it is another.
+pub(super) fn replace(
+    home: &Path,
+    link: &OwnedFd,
+    fresh: &ProgramInfo,
+    program: BorrowedFd<'_>,
+) -> io::Result<Replaced> {
+    let running = loaded(kernel::info(link)?.program);
     // The pin of a program that must go is gone already.
     let pinned = |running: &ProgramInfo| {
         facts::programs(home)
@@ -100,10 +107,11 @@ pub(super) fn replace(
             .any(|pinned| pinned.id == running.id())
     };
     let same = |running: &ProgramInfo| alike(running, fresh) && pinned(running);
-    if !running.is_some_and(|running| same(&running)) {
-        kernel::update(&link, program)?;
+    if running.is_some_and(|running| same(&running)) {
+        return Ok(Replaced::Alike);
     }
-    Ok(true)
+    kernel::update(link, program)?;
+    Ok(Replaced::Exchanged)
 }
 
 /// The loaded program with this number.
@@ -147,13 +155,27 @@ pub fn native(home: &Path, interface: &str) -> bool {
     xdp_pin(home, interface, true).exists()
 }
 
-/// The links of a directory with the programs they run, so that a change can be undone.
-pub(super) struct Links(Vec<(PathBuf, ProgramInfo)>);
+/// The links of a directory as they are, so that a change can be undone.
+pub(super) struct Links(Vec<Was>);
+
+struct Was {
+    pin: PathBuf,
+    program: ProgramInfo,
+    /// 0: the link to the network namespace.
+    interface: u32,
+}
 
 impl Links {
     pub(super) fn read(home: &Path) -> Self {
         let entries = fs::read_dir(home).into_iter().flatten().flatten();
-        let running = |path: PathBuf| behind(&path).map(|program| (path, program));
+        let running = |pin: PathBuf| {
+            let info = kernel::info(&kernel::open(&pin).ok()?).ok()?;
+            Some(Was {
+                pin,
+                program: loaded(info.program)?,
+                interface: info.interface,
+            })
+        };
         Self(
             entries
                 .map(|entry| entry.path())
@@ -163,29 +185,66 @@ impl Links {
         )
     }
 
-    /// Gives every link the program it had, and removes those that were not there. A link whose interface has one of
-    /// the other mode by now stays as it is: the program runs.
-    pub(super) fn put_back(&self, home: &Path) -> io::Result<()> {
-        for (path, program) in &self.0 {
-            if other_mode(path).is_some_and(|other| other.exists()) {
-                continue;
+    /// Gives every interface the program it had, and takes it off those that had none. A link that has another mode by now
+    /// keeps that, and gets the program. One that cannot be put back keeps no other from it: each is told in the error.
+    pub(super) fn put_back(&self, home: &Path) -> Result<(), String> {
+        let mut failures = Vec::new();
+        let mut note = |path: &Path, done: io::Result<()>| {
+            if let Err(error) = done {
+                failures.push(format!("{}: {error}", path.display()));
             }
-            let link = kernel::open(path)?;
-            if kernel::info(&link)?.program != program.id() {
-                let program = program.fd().map_err(io::Error::other)?;
-                kernel::update(&link, program.as_fd())?;
-            }
+        };
+        for was in &self.0 {
+            note(&was.pin, was.give_back());
         }
-        let known = |path: &PathBuf| self.0.iter().any(|(old, _)| old == path);
-        for entry in fs::read_dir(home)? {
-            let path = entry?.path();
+        let known = |path: &PathBuf| self.0.iter().any(|was| was.pin == *path);
+        let entries = fs::read_dir(home).map(|entries| entries.flatten().collect::<Vec<_>>());
+        let entries = entries.unwrap_or_else(|error| {
+            note(home, Err(error));
+            Vec::new()
+        });
+        for path in entries.iter().map(DirEntry::path) {
             let was_there = known(&path) || other_mode(&path).is_some_and(|other| known(&other));
             if is_link(&path) && !was_there {
-                take_off(&path)?;
+                note(&path, take_off(&path));
             }
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(failures.join("; "))
+        }
+    }
+}
+
+impl Was {
+    /// Puts the program that a link had into the link that its interface has now, or makes that link anew.
+    fn give_back(&self) -> io::Result<()> {
+        let fd = self.program.fd().map_err(io::Error::other)?;
+        let other = other_mode(&self.pin).filter(|other| other.exists());
+        if other.is_none() && self.interface != 0 && !self.pin.exists() {
+            let native = is_native(&self.pin);
+            let link = kernel::attach_xdp(fd.as_fd(), self.interface, native)?;
+            return kernel::pin(&link, &self.pin);
+        }
+        if let Some(other) = &other {
+            tracing::warn!(
+                link = %other.display(),
+                "the interface keeps the XDP mode that it has by now, with the program that it had; a start or a reload asks \
+                 its driver again"
+            );
+        }
+        let link = kernel::open(other.as_deref().unwrap_or(&self.pin))?;
+        if kernel::info(&link)?.program != self.program.id() {
+            kernel::update(&link, fd.as_fd())?;
         }
         Ok(())
     }
+}
+
+fn is_native(pin: &Path) -> bool {
+    let name = pin.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(NATIVE))
 }
 
 /// The pin that the same interface has in the other mode.

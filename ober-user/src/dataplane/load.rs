@@ -122,25 +122,30 @@ impl Plane {
         self.pin_maps()?;
         self.mark_log()?;
         self.pin_programs()?;
-        if let Err(reason) = losses::count(&self.directory, &mut self.programs) {
-            tracing::warn!(
-                reason,
-                "steered packets that are lost on their way to a CPU cannot be counted"
-            );
-        }
         let home = self.home.clone();
         let before = link::Links::read(&home);
         let attached = match self.link(interfaces) {
             Ok(attached) => attached,
             Err(error) => {
-                if let Err(error) = before.put_back(&home) {
-                    tracing::error!(%error, "put the links back as they were");
+                if let Err(failures) = before.put_back(&home) {
+                    tracing::error!(
+                        failures,
+                        "put the links back as they were: some are not, and these interfaces may go by other maps; a start \
+                         puts them right"
+                    );
                 }
                 return Err(error);
             }
         };
         link::remove_others(&home, interfaces)?;
         self.settle()?;
+        // Now that those before are gone: the counters are the same, and two would count each loss twice.
+        if let Err(reason) = losses::count(&self.directory, &mut self.programs) {
+            tracing::warn!(
+                reason,
+                "steered packets that are lost on their way to a CPU cannot be counted"
+            );
+        }
         self.fresh = false;
         self.attached.clone_from(&attached);
         Ok(attached)
@@ -152,8 +157,8 @@ impl Plane {
         link::lookup(&home, lookup)?;
         let fresh = self.fresh;
         let mut attached = Vec::new();
-        for interface in interfaces {
-            let features = super::interfaces::features(interface)?;
+        let all = super::interfaces::all(interfaces)?;
+        for features in all {
             let mut twin = self.twin()?;
             attached.push(self.at(&features, fresh, &mut twin, |site, twin| site.attach(twin))?);
         }

@@ -5,6 +5,7 @@ use ober_tests::{
     stage::{Settings, Stage},
     strange::{Strange, links},
 };
+use ober_user::dataplane;
 
 use crate::{SOON, change, doctor, ethtool, get, interface, log, pins, refused, serving};
 
@@ -160,6 +161,40 @@ fn a_start_asks_a_driver_again_that_refused_an_earlier_one_and_one_that_takes_th
         "{said}"
     );
     assert_eq!(before.data_plane.programs, after.data_plane.programs);
+}
+
+/// The programs on `in0`.
+fn running(stage: &Stage) -> Vec<u32> {
+    let asked = stage.cluster.node.run(|| {
+        let index = dataplane::index("in0").ok().flatten().expect("in0 is here");
+        dataplane::occupants(index)
+    });
+    let found = asked.expect("enter the node").expect("ask for in0");
+    found.iter().map(|it| it.program).collect()
+}
+
+#[test]
+fn a_start_that_is_refused_after_it_exchanged_another_interface_leaves_the_program_that_was_there_on_its_maps()
+ {
+    let mut stage = stage("put-back", "generic");
+    let before = stage.start().expect("it starts").data_plane;
+    let ours = before.programs.iter().find(|it| it.name == "ober");
+    let ours = ours.expect("the program of XDP").id;
+    assert_eq!(running(&stage), [ours]);
+    stage.kill().expect("kill the daemon");
+    let bridge = ["link add br9 type bridge", "link set br9 up"];
+    stage.cluster.node.ip(&bridge).expect("no native XDP there");
+    change(&stage, "xdp = \"generic\"", "xdp = \"native\"");
+    change(&stage, "[\"in0\"]", "[\"in0\", \"br9\"]");
+    let text = std::fs::read_to_string(&stage.ober.config).expect("read it");
+    let other_maps = text + "\n[limits]\nipv4_pages = 77\n";
+    std::fs::write(&stage.ober.config, other_maps).expect("write it");
+    // Or what was in force before would be put in force again.
+    let history = stage.cluster.lab.directory().join("state/history");
+    std::fs::remove_dir_all(history).expect("forget what was in force");
+    let said = refused(&stage);
+    assert!(said.contains("br9"), "{said}");
+    assert_eq!(running(&stage), [ours], "{said}");
 }
 
 #[test]
