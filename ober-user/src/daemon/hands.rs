@@ -114,6 +114,9 @@ impl Change<'_> {
         self.fill().await;
         self.daemon.put(self.to, self.lists, self.pool)?;
         let mut plane = self.daemon.plane();
+        // With the programs, and before anybody new is spoken to: who is not heard would be taken for gone.
+        let routers = start::routers(self.to, &plane.maps, self.lists)?;
+        self.daemon.announcer.routers(routers);
         let both = reaching(self.to, self.from, plane.directory());
         start::attach(&both, &mut plane)
     }
