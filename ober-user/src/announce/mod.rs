@@ -60,7 +60,7 @@ impl Announcer {
         let told = Arc::clone(&speakers);
         let stand = move |vip, standing| told.stand(vip, standing);
         let gates = gate::start(&plan(config, sockets)?, &config.node.state, stand)?;
-        let watch = see(config, &gates).await?;
+        let watch = see(config, &gates, &speakers).await?;
         let tasks = vec![
             tokio::spawn(follow(workers, gates.clone())),
             tokio::spawn(speakers::follow(
@@ -114,7 +114,7 @@ impl Announcer {
     /// Guards the VIPs of another configuration, whose services are in force.
     pub async fn guard(&self, config: &Config, sockets: &[Listening]) -> anyhow::Result<()> {
         self.gates.configure(&plan(config, sockets)?).await?;
-        let watch = see(config, &self.gates).await?;
+        let watch = see(config, &self.gates, &self.speakers).await?;
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = watch;
         tokio::spawn(settle(self.gates.clone(), Arc::clone(&self.speakers)));
         Ok(())
@@ -158,10 +158,20 @@ fn plan(config: &Config, sockets: &[Listening]) -> anyhow::Result<Plan> {
         .context("read the addresses of the workers' sockets for the gates")
 }
 
-/// Watches interfaces, addresses, programs and the disable file for the gates.
-async fn see(config: &Config, gates: &gate::Handle) -> anyhow::Result<watch::Watch> {
-    let gates = gates.clone();
-    Ok(watch::start(watch::Sight::of(config), move |news| gates.tell(news)).await?)
+/// Watches interfaces, addresses, programs and the disable file for the gates, and addresses for VRRP as well.
+async fn see(
+    config: &Config,
+    gates: &gate::Handle,
+    speakers: &Arc<Speakers>,
+) -> anyhow::Result<watch::Watch> {
+    let (gates, speakers) = (gates.clone(), Arc::clone(speakers));
+    let tell = move |news: News| {
+        if matches!(news, News::Addresses(_)) {
+            speakers.addresses_changed();
+        }
+        gates.tell(news);
+    };
+    Ok(watch::start(watch::Sight::of(config), tell).await?)
 }
 
 async fn follow(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {

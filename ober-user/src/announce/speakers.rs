@@ -114,6 +114,13 @@ impl Speakers {
         }
     }
 
+    /// VRRP advertises from an address of its interface.
+    pub(super) fn addresses_changed(&self) {
+        if let Some(vrrp) = &mut self.inner().vrrp {
+            vrrp.addresses_changed();
+        }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Every change is whole before anything that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -224,6 +224,50 @@ fn an_interface_of_the_virtual_macs_name_that_somebody_else_made_is_left_alone()
 }
 
 #[test]
+fn the_interface_of_a_virtual_mac_is_down_while_none_of_its_addresses_is_there() -> Result<()> {
+    let segment = Segment::new("vrrp-vmac-down", 2)?;
+    let with_mac = |own, priority| {
+        let mut config = config(own, 2, VIP4, priority);
+        config.virtual_mac = true;
+        config
+    };
+    let (first, second) = (&segment.nodes[0], &segment.nodes[1]);
+    // As a daemon leaves it that is killed while it is master.
+    let left = |host: &Host| -> Result<String> {
+        let index = host.run(|| nix::net::if_::if_nametoindex("eth0"))??;
+        let name = format!("vr{index}-4-51");
+        host.ip(&[
+            format!("link add {name} link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge"),
+            format!("link set {name} up"),
+        ])?;
+        Ok(name)
+    };
+    let is_up = |host: &Host, name: &str| -> Result<bool> {
+        Ok(ip(host, &format!("-o link show dev {name}"))?.contains(",UP"))
+    };
+    let goes_down = |host: &Host, name: &str| {
+        until("it goes down", SOON, || {
+            Ok((!is_up(host, name)?).then_some(()))
+        })
+    };
+    let master = Node::start(first, &with_mac(1, 254))?;
+    segment.wait_holder(1, VIP4)?;
+    let name = left(second)?;
+    ensure!(is_up(second, &name)?);
+    let backup = Node::start(second, &with_mac(2, 253))?;
+    goes_down(second, &name)?;
+    ensure!(backup.status().transitions_to_master == 0);
+    // Nor does it stay up where its address could not be added.
+    let address = format!("addr add {VIP4}/32 dev {name}");
+    second.ip(&[&address])?;
+    master.stop();
+    until_refused(&backup)?;
+    goes_down(second, &name)?;
+    backup.stop();
+    Ok(())
+}
+
+#[test]
 fn sysctls_that_vrrp_needs_otherwise_are_put_back_at_the_end() -> Result<()> {
     let segment = Segment::new("vrrp-sysctls", 1)?;
     let host = &segment.nodes[0];

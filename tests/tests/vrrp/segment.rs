@@ -267,6 +267,12 @@ impl Node {
         Ok(())
     }
 
+    /// As the daemon does when an address of the node came or went.
+    pub(crate) fn addresses_changed(&mut self, host: &Host) -> Result<()> {
+        let handle = self.handle.as_mut().expect("it runs");
+        host.run(|| handle.addresses_changed())
+    }
+
     /// The only virtual router.
     pub(crate) fn status(&self) -> Status {
         let handle = self.handle.as_ref().expect("it runs");

@@ -177,3 +177,56 @@ fn a_vip_moves_from_one_virtual_router_to_another_in_one_reload() -> Result<()> 
     ensure!(segment.has(1, address(1, false))?, "the node's own address");
     Ok(())
 }
+
+#[test]
+fn advertisements_come_from_the_address_that_the_interface_has_by_now_and_nobody_else_takes_over()
+-> Result<()> {
+    let segment = Segment::new("vrrp-source", 2)?;
+    let in_group = |own, priority| Vrrp {
+        transport: Transport::Multicast,
+        ..config(own, 2, VIP4, priority)
+    };
+    let host = &segment.nodes[0];
+    let mut first = Node::start(host, &in_group(1, 254))?;
+    segment.wait_holder(1, VIP4)?;
+    let second = Node::start(&segment.nodes[1], &in_group(2, 100))?;
+    let hears = |from: &str| {
+        let from: IpAddr = from.parse()?;
+        until(&format!("advertisements from {from}"), SOON, || {
+            Ok((second.status().master == Some(from)).then_some(()))
+        })
+    };
+    hears("10.77.0.1")?;
+    let before = (
+        first.status().transitions.len(),
+        second.status().transitions.len(),
+    );
+    // One more is no reason to come from elsewhere.
+    host.ip(&["addr add 10.77.0.41/24 dev eth0"])?;
+    first.addresses_changed(host)?;
+    first.configure(host, &in_group(1, 254))?;
+    hears("10.77.0.1")?;
+    host.sysctl("net.ipv4.conf.eth0.promote_secondaries", "1")?;
+    host.ip(&["addr del 10.77.0.1/24 dev eth0"])?;
+    first.addresses_changed(host)?;
+    hears("10.77.0.41")?;
+    host.ip(&[
+        "addr add 10.77.0.42/24 dev eth0",
+        "addr del 10.77.0.41/24 dev eth0",
+    ])?;
+    first.configure(host, &in_group(1, 254))?;
+    hears("10.77.0.42")?;
+    segment.wait_holder(1, VIP4)?;
+    let after = (
+        first.status().transitions.len(),
+        second.status().transitions.len(),
+    );
+    ensure!(
+        after == before,
+        "{:?}\n{:?}",
+        first.status(),
+        second.status()
+    );
+    ensure!(first.status().resignations_sent == 0);
+    Ok(())
+}

@@ -59,8 +59,14 @@ impl Interface {
     }
 
     /// Where advertisements of a family come from. Over IPv6 the group is spoken to from a link-local address (RFC
-    /// 9568 section 5.1.2.1), and so are peers at such addresses.
-    pub(super) fn source(&self, config: &Vrrp, six: bool) -> Result<IpAddr, Error> {
+    /// 9568 section 5.1.2.1), and so are peers at such addresses. `before`: where they came from so far, which goes on as long
+    /// as the interface has it.
+    pub(super) fn source(
+        &self,
+        config: &Vrrp,
+        six: bool,
+        before: Option<IpAddr>,
+    ) -> Result<IpAddr, Error> {
         let vips: Vec<IpAddr> = config.instances.iter().flat_map(Instance::held).collect();
         let link_local = match &config.transport {
             Transport::Multicast => true,
@@ -71,16 +77,18 @@ impl Interface {
                 && !vips.contains(address)
                 && (!six || is_link_local(**address) == link_local)
         };
-        let written = config.sources.iter().find(suits);
-        let source = written.or_else(|| self.addresses.iter().find(suits));
-        source.copied().ok_or_else(|| Error::Source {
-            interface: self.name.clone(),
-            family: match (six, link_local) {
-                (false, _) => "IPv4",
-                (true, true) => "link-local IPv6",
-                (true, false) => "global IPv6",
-            },
-        })
+        let stays = before.filter(|before| self.addresses.contains(before));
+        let all = config.sources.iter().chain(&stays).chain(&self.addresses);
+        all.copied()
+            .find(|address| suits(&address))
+            .ok_or_else(|| Error::Source {
+                interface: self.name.clone(),
+                family: match (six, link_local) {
+                    (false, _) => "IPv4",
+                    (true, true) => "link-local IPv6",
+                    (true, false) => "global IPv6",
+                },
+            })
     }
 }
 

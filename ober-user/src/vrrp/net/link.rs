@@ -68,7 +68,7 @@ impl Opened {
             interface: interface.name.clone(),
             source,
         };
-        let source = interface.source(config, six)?;
+        let source = interface.source(config, six, None)?;
         let group = matches!(config.transport, Transport::Multicast);
         let deaf = |runtime: &runtime::Handle| {
             let _inside = runtime.enter();
@@ -110,6 +110,8 @@ impl Opened {
 /// What another configuration on the same link needs, ready.
 #[derive(Debug)]
 pub(super) struct Next {
+    /// As it is now: its addresses may be others than when the link was opened.
+    interface: Interface,
     further: Vec<Interface>,
     /// Families that had no virtual router yet.
     opened: [Option<Opened>; 2],
@@ -211,10 +213,23 @@ impl Link {
                 .then(|| Opened::family(place, &interface, config, &self.frames, six))
                 .transpose()
         };
+        let opened = [opened(false, &self.v4)?, opened(true, &self.v6)?];
         Ok(Next {
+            interface,
             further,
-            opened: [opened(false, &self.v4)?, opened(true, &self.v6)?],
+            opened,
         })
+    }
+
+    /// The same link, where advertisements of a family have to come from another address than they do.
+    pub(super) fn moved(&self, place: &Place, config: &Vrrp) -> Option<Next> {
+        let next = self.prepare(place, config).ok()?;
+        let moved = |six, travel: &Option<Arc<Travel>>| {
+            let travel = travel.as_ref();
+            travel.is_some_and(|it| source(&next.interface, config, six, it) != it.source)
+        };
+        let moved = moved(false, &self.v4) || moved(true, &self.v6);
+        (moved && next.interface.index == self.interface.index).then_some(next)
     }
 
     /// VRRP of an earlier daemon may have left these.
@@ -224,7 +239,12 @@ impl Link {
 
     /// Other peers, checksums or claims; families that have no virtual router any more are no longer received.
     pub(super) fn travel(&mut self, place: &Place, config: &Vrrp, next: Next) {
-        let Next { further, opened } = next;
+        let Next {
+            interface,
+            further,
+            opened,
+        } = next;
+        self.interface = interface;
         let mut ears = Vec::new();
         let places = [(false, &mut self.v4), (true, &mut self.v6)];
         for ((six, place), opened) in places.into_iter().zip(opened) {
@@ -235,9 +255,10 @@ impl Link {
                 let new = Arc::new(Travel {
                     raw: old.raw.clone(),
                     frames: old.frames.clone(),
-                    source: self.interface.source(config, six).unwrap_or(old.source),
+                    source: source(&self.interface, config, six, &old),
                     peers: config.peers(six),
                     coverage: config.coverage,
+                    mac: self.interface.mac,
                     ..*old
                 });
                 for (_, running) in self.routers.iter().filter(|(key, _)| key.six == six) {
@@ -434,6 +455,12 @@ impl Link {
         }
         self.keeper.flushed().await;
     }
+}
+
+/// Where a family that travels comes from, as far as the interface has an address for it at all.
+fn source(interface: &Interface, config: &Vrrp, six: bool, travel: &Travel) -> IpAddr {
+    let source = interface.source(config, six, Some(travel.source));
+    source.unwrap_or(travel.source)
 }
 
 /// Two interfaces may be on one link: what comes back is no stranger's.

@@ -55,7 +55,7 @@ impl Listener {
             };
             Ok(Some(Ear {
                 raw: Raw::open(&interface, six, group).map_err(failed)?,
-                source: interface.source(config, six)?,
+                source: interface.source(config, six, None)?,
                 buffer: vec![0; LARGEST],
             }))
         };

@@ -216,6 +216,18 @@ impl Handle {
         }
     }
 
+    /// Advertisements come from an address that the interface has, should it have lost the one before.
+    pub fn addresses_changed(&mut self) {
+        let Some(Current { config, link }) = &mut self.current else {
+            return;
+        };
+        let Some(next) = link.moved(&self.place, config) else {
+            return;
+        };
+        link.travel(&self.place, config, next);
+        self.apply();
+    }
+
     /// Over when everything that was decided so far has been done to the addresses.
     pub fn flushed(&self) -> impl Future<Output = ()> + use<> {
         let flushed = self.current.as_ref().map(|current| current.link.flushed());
@@ -320,9 +332,7 @@ impl Handle {
             };
             let settings = config.settings(instance, source);
             let running = link.routers.get(&key);
-            let same = running.is_some_and(|running| {
-                running.settings.version == settings.version && running.settings.own == settings.own
-            });
+            let same = running.is_some_and(|running| running.settings.version == settings.version);
             if same {
                 link.reset(instance, settings, &self.gates);
             } else {

@@ -36,6 +36,7 @@ const LEAST_ROOM: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Raw {
     socket: AsyncFd<Socket>,
+    attached: filter::Attached,
     six: bool,
     interface: u32,
 }
@@ -81,6 +82,7 @@ impl Raw {
         }
         Ok(Self {
             socket: sockopt::watched(socket)?,
+            attached: filter::Attached::default(),
             six,
             interface: interface.index,
         })
@@ -93,7 +95,8 @@ impl Raw {
 
     /// The first of these that the kernel has room for decides what is received.
     pub(super) fn filter(&self, programs: &[Block]) -> io::Result<()> {
-        filter::attach(self.socket.get_ref(), programs)
+        let touched = self.attached.attach(self.socket.get_ref(), programs);
+        touched.map(drop)
     }
 
     pub(super) fn send(&self, source: IpAddr, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
@@ -243,6 +246,7 @@ impl Frames {
 #[derive(Debug)]
 pub(super) struct Claims {
     socket: AsyncFd<Socket>,
+    attached: filter::Attached,
 }
 
 impl Claims {
@@ -252,6 +256,7 @@ impl Claims {
         socket.bind(&sockopt::packet_address(interface.index, neighbour::ARP))?;
         Ok(Self {
             socket: sockopt::watched(socket)?,
+            attached: filter::Attached::default(),
         })
     }
 
@@ -262,12 +267,14 @@ impl Claims {
         socket.bind_device(Some(interface.name.as_bytes()))?;
         Ok(Self {
             socket: sockopt::watched(socket)?,
+            attached: filter::Attached::default(),
         })
     }
 
     /// Receives what the program takes from now on.
     pub(super) fn filter(&self, program: Block) -> io::Result<()> {
-        filter::attach(self.socket.get_ref(), &[program])
+        let touched = self.attached.attach(self.socket.get_ref(), &[program]);
+        touched.map(drop)
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -62,7 +62,13 @@ impl Keep {
 
     async fn put(&mut self, key: Key, mac: Option<Mac>, wanted: &[IpAddr]) -> Result<(), String> {
         let index = match mac {
-            Some(mac) => self.macvlan_up(key, mac).await?,
+            Some(mac) => {
+                let index = self.macvlan_up(key, mac).await?;
+                if let Some(kept) = self.members.get_mut(&key) {
+                    kept.own = Some(index);
+                }
+                index
+            }
             None => self.interface.index,
         };
         let before = self.held(key);
@@ -175,16 +181,21 @@ impl Keep {
             return;
         };
         let held = std::mem::take(&mut kept.held);
-        let virtual_mac = kept.member.virtual_mac.is_some();
+        let own = kept.own.take();
         for &(index, address) in &held {
             self.remove(key, index, address).await;
         }
-        if let (true, Some(&(index, _))) = (virtual_mac, held.first()) {
-            // Silent, or a switch would learn its MAC here while another node uses it.
-            let down = LinkUnspec::new_with_index(index).down().build();
-            if let Err(error) = self.handle.link().set(down).execute().await {
-                self.log.say(Line::Removal(key, error.to_string()));
-            }
+        // Also where no address came to be on it, or each was taken away since.
+        if let Some(index) = own {
+            self.silence(key, index).await;
+        }
+    }
+
+    /// The interface of a virtual MAC goes down, or a switch would learn that MAC here while another node uses it.
+    pub(super) async fn silence(&self, key: Key, index: u32) {
+        let down = LinkUnspec::new_with_index(index).down().build();
+        if let Err(error) = self.handle.link().set(down).execute().await {
+            self.log.say(Line::Removal(key, error.to_string()));
         }
     }
 

@@ -44,6 +44,14 @@ impl Keep {
         index.map_err(|_errno| format!("the interface {name} is gone"))
     }
 
+    /// Has the interface that an earlier daemon left go down, if there is one. What somebody else called so is theirs.
+    pub(super) async fn silence_left(&self, key: Key, mac: Mac) {
+        let name = name(&self.interface, key);
+        if let Ok(Some(index)) = self.macvlan(&name, mac).await {
+            self.silence(key, index).await;
+        }
+    }
+
     pub(super) async fn remove_macvlan(&self, key: Key, mac: Mac) -> Result<(), String> {
         let name = name(&self.interface, key);
         // What somebody else called so is theirs, and was said when it was to be used.

@@ -144,6 +144,8 @@ struct Kept {
     member: Member,
     /// What it has on which interface.
     held: Vec<(u32, IpAddr)>,
+    /// The interface of its own that is up.
+    own: Option<u32>,
 }
 
 struct Keep {
@@ -216,11 +218,19 @@ impl Keep {
                 let kept = Kept {
                     member,
                     held: Vec::new(),
+                    own: None,
                 };
                 kept.tell(Event::Link(self.up));
-                let old = self.members.insert(key, kept);
-                if let (Some(old), Some(new)) = (old, self.members.get_mut(&key)) {
-                    new.held = old.held;
+                let mac = kept.member.virtual_mac;
+                match (self.members.insert(key, kept), mac) {
+                    (Some(old), _) => {
+                        if let Some(new) = self.members.get_mut(&key) {
+                            (new.held, new.own) = (old.held, old.own);
+                        }
+                    }
+                    // A daemon that was killed left it up, and this virtual router is nobody's master yet.
+                    (None, Some(mac)) => self.silence_left(key, mac).await,
+                    (None, None) => {}
                 }
             }
             Order::Leave(key) => {
