@@ -9,6 +9,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
+    sync::{Mutex, PoisonError},
 };
 
 use ipnet::IpNet;
@@ -321,6 +322,25 @@ pub fn attach(socket: &impl AsFd, programs: &[Block]) -> io::Result<()> {
         }
     }
     result
+}
+
+/// What a socket was given last, so that it is left alone where nothing changed.
+#[derive(Debug, Default)]
+pub struct Attached(Mutex<Vec<Block>>);
+
+impl Attached {
+    /// As [`attach`] does. Returns whether the socket was touched. After a failure it is, whatever comes next.
+    pub fn attach(&self, socket: &impl AsFd, programs: &[Block]) -> io::Result<bool> {
+        // Never held across a wait.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !last.is_empty() && *last == programs {
+            return Ok(false);
+        }
+        last.clear();
+        attach(socket, programs)?;
+        last.extend_from_slice(programs);
+        Ok(true)
+    }
 }
 
 fn replace(socket: &SockRef<'_>, program: &[SockFilter]) -> io::Result<()> {

@@ -274,3 +274,18 @@ fn the_kernel_hands_over_what_passes_and_nothing_else() {
         assert_eq!(heard(from, ttl), wanted, "{from:?} {ttl}");
     }
 }
+
+#[test]
+fn a_socket_is_left_alone_where_its_program_is_the_same_and_not_after_a_failure() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let attached = Attached::default();
+    let (one, other) = ([Block::take()], [Block::discard()]);
+    assert!(attached.attach(&socket, &one).unwrap());
+    assert!(!attached.attach(&socket, &one).unwrap());
+    assert!(attached.attach(&socket, &other).unwrap());
+    assert!(attached.attach(&socket, &one).unwrap());
+    // Longer than the kernel takes.
+    let long = [Block(vec![DROP; LONGEST + 1])];
+    attached.attach(&socket, &long).unwrap_err();
+    assert!(attached.attach(&socket, &one).unwrap());
+}

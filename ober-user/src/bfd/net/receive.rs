@@ -78,6 +78,7 @@ pub(super) struct Receiver {
     pub(super) family: Family,
     pub(super) hops: Hops,
     socket: Arc<UdpSocket>,
+    attached: filter::Attached,
     senders: Senders,
     table: Arc<Mutex<Table>>,
     task: Option<JoinHandle<()>>,
@@ -119,6 +120,7 @@ impl Receiver {
             family,
             hops,
             socket,
+            attached: filter::Attached::default(),
             senders,
             table,
             task: Some(tokio::spawn(ear.receive())),
@@ -137,7 +139,7 @@ impl Receiver {
         // Never held across a wait.
         let mut known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::new(senders);
-        if let Err(error) = filter::attach(&*self.socket, &programs) {
+        if let Err(error) = self.attached.attach(&*self.socket, &programs) {
             let port = self.hops.port();
             tracing::warn!(
                 %error, port,
