@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     counters::{NODE, NamedService},
     dataplane::{self, maps},
-    drive,
+    drive, netlink,
     status::DropEvent,
 };
 
@@ -117,18 +117,10 @@ impl Interfaces {
         if self.0.len() >= MOST_NAMES {
             self.0.clear();
         }
-        let name = interface(index);
+        let name = netlink::name_of(index).unwrap_or_else(|| index.to_string());
         self.0.insert(index, (now, name.clone()));
         name
     }
-}
-
-fn interface(index: u32) -> String {
-    let name = nix::net::if_::if_indextoname(index).ok();
-    let name = name.and_then(|name| name.into_string().ok());
-    // What nix gives for a number nobody has is an empty name, not an error.
-    let name = name.filter(|name| !name.is_empty());
-    name.unwrap_or_else(|| index.to_string())
 }
 
 #[cfg(test)]

@@ -118,16 +118,21 @@ pub async fn foreign(wanted: &[IpAddr], noted: &BTreeSet<IpAddr>) -> Result<Vec<
         (!ours).then(|| Foreign {
             address,
             prefix_length: message.header.prefix_len,
-            interface: name_of(message.header.index),
+            interface: named(message.header.index),
         })
     });
     Ok(found.collect())
 }
 
-fn name_of(index: u32) -> String {
-    let name = nix::net::if_::if_indextoname(index).ok();
-    let name = name.and_then(|name| name.into_string().ok());
-    name.unwrap_or_else(|| format!("interface {index}"))
+/// The name of the interface with this number; `None`: it is gone.
+pub fn name_of(index: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    // What nix gives for a number nobody has is an empty name, not an error.
+    name.into_string().ok().filter(|name| !name.is_empty())
+}
+
+fn named(index: u32) -> String {
+    name_of(index).unwrap_or_else(|| format!("interface {index}"))
 }
 
 /// Adds those VIPs to `interface` that no interface has for good, each as a host address with the daemon's mark. Returns
@@ -233,7 +238,7 @@ pub async fn remove_vips(vips: &[IpAddr], places: &[String]) -> Result<BTreeSet<
         };
         let index = message.header.index;
         let marked = ownership::is_marked(&message);
-        let noted = ownership::is_host(&message) && places.contains(&name_of(index));
+        let noted = ownership::is_host(&message) && places.contains(&named(index));
         if !marked && !noted {
             continue;
         }
