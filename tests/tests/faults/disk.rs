@@ -186,11 +186,12 @@ fn reload_unkept(stage: &Stage, from: &str, to: &str) -> Process {
     let before = hash().expect("status");
     let text = fs::read_to_string(&stage.ober.config).expect("read");
     fs::write(&stage.ober.config, text.replace(from, to)).expect("write");
-    let reload = stage.spawn_cli(&["reload"]).expect("begin to reload");
+    let mut reload = stage.spawn_cli(&["reload"]).expect("begin to reload");
     let what = "the new configuration, in force and not kept";
     until(what, crate::PATIENCE, || {
         let limit = Duration::from_secs(20);
         stage.spawn_cli(&["status"])?.wait(limit)?;
+        anyhow::ensure!(reload.ended()?.is_none(), "{}", reload.log());
         Ok((hash()? != before).then_some(()))
     })
     .expect("the daemon answers");
@@ -209,7 +210,7 @@ fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_hea
     let limit = Duration::from_secs(20);
     let mut reload = reload_unkept(&stage, "sample = 1", "sample = 2");
     // Its snapshot has to wait for the one before, and nobody for this change.
-    let mut next = reload_unkept(&stage, "sample = 2", "sample = 3");
+    let mut next = reload_unkept(&stage, "sample = 2", "sample = 4");
     let guest = client4(2).to_string();
     for arguments in [
         &["status"][..],
