@@ -119,7 +119,7 @@ impl Conditions {
         &mut self,
         attached: &Attached,
         now: Option<&Snapshot>,
-        held: Fact,
+        held: &Fact,
     ) -> status::Interface {
         let name = &attached.interface;
         let there = match held.known() {
@@ -191,16 +191,15 @@ impl Daemon {
         Ok(())
     }
 
-    /// By the configuration in force, which no change replaces meanwhile. A change decides on steering itself; what it does not
-    /// see is seen by the next look.
+    /// By the configuration in force. While a change is on its way, workers may have other CPUs than that says: then nothing
+    /// is steered anew, but what must not be steered any more is not.
     fn judge_steering(&self, now: &Snapshot) -> anyhow::Result<()> {
-        let Some(_no_change) = self.pool.try_lock() else {
-            return Ok(());
-        };
+        let no_change = self.pool.try_lock();
         let config = self.config();
         let mut plane = self.plane();
         let decision = start::steering(&config, &plane, now);
-        if plane.steering() == Some(&decision) {
+        let later = no_change.is_none() && decision.steers;
+        if later || plane.steering() == Some(&decision) {
             return Ok(());
         }
         start::put_steering(&config, &mut plane, decision)

@@ -165,8 +165,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     daemon.watch_servers();
     greeter.next("ask for the names of lists and servers");
     first_refresh(&daemon).await;
-    let turn = daemon.turn();
-    if let Err(error) = daemon.remember(turn, origin).await {
+    if let Err(error) = daemon.remember(daemon.turn(), origin).await {
         tracing::error!(
             error = format!("{error:#}"),
             "keep a snapshot of the configuration"

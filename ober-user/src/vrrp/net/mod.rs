@@ -143,7 +143,7 @@ pub struct Prepared {
 
 enum Way {
     /// On the link that is there.
-    Same(Next),
+    Same(Box<Next>),
     Anew(Box<Link>),
 }
 
@@ -245,7 +245,7 @@ impl Handle {
                 if old.link_differs(config).is_empty()
                     && Interface::of(config)?.index == link.interface.index =>
             {
-                Way::Same(link.prepare(&self.place, config)?)
+                Way::Same(Box::new(link.prepare(&self.place, config)?))
             }
             Some(_) | None => {
                 let link = Link::open(&self.place, config)?;
@@ -266,7 +266,7 @@ impl Handle {
         let old = self.current.take();
         let link = match (way, old) {
             (Way::Same(next), Some(Current { mut link, .. })) => {
-                link.travel(&self.place, &config, next);
+                link.travel(&self.place, &config, *next);
                 link
             }
             // What was prepared for a link that is no longer there.
