@@ -329,3 +329,42 @@ fn a_record_that_makes_no_sense_fails_its_source_and_hinders_nothing_else() {
         backend.servers.len() == 2
     });
 }
+
+#[test]
+fn a_source_that_says_something_else_each_time_puts_no_change_off() {
+    // Sooner than HAProxy can say what it thinks of a configuration.
+    let discover = discover("plaintext").replace("300ms", "100ms");
+    let (stage, source) = stage("restless", &discover);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            for number in (1..200).cycle() {
+                if over.load(Ordering::Relaxed) || began.elapsed() > 3 * SOON {
+                    return;
+                }
+                source.says(format!("10.200.0.{number}:80\n"));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let ends = |words: &[&str]| {
+            let mut command = stage.spawn_cli(words)?;
+            let end = command.wait(SOON)?;
+            anyhow::ensure!(end.success(), "{words:?}: {end}: {}", command.tail());
+            anyhow::Ok(())
+        };
+        let all = || -> Result<()> {
+            let config = &stage.ober.config;
+            let text = fs::read_to_string(config)?;
+            for seconds in 3..6 {
+                let resolve = format!("[resolve]\ntimeout = '{seconds}s'\n");
+                fs::write(config, format!("{text}\n{resolve}"))?;
+                ends(&["reload"])?;
+            }
+            ends(&["acl", "sync", "--frontend-http", "10.77.0.1"])
+        };
+        let done = all();
+        over.store(true, Ordering::Relaxed);
+        done.expect("changes are put in force");
+    });
+}

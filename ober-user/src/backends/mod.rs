@@ -380,6 +380,9 @@ impl Backends {
     }
 
     fn take(&mut self, ready: Ready) {
+        if self.stored == ready.stored && *self.in_force == ready.in_force {
+            return;
+        }
         self.complain(&ready.in_force);
         self.stored = ready.stored;
         self.in_force = Arc::new(ready.in_force);

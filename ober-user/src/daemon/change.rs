@@ -15,7 +15,9 @@ use super::{
     files::Files,
     hands::{self, Commit, Filling},
     perform::{Failed, Hands as _, perform},
-    start, told,
+    start,
+    sync::Changing,
+    told,
 };
 use crate::{
     api::{Reloaded, Sync, Text},
@@ -34,7 +36,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a change is made with, locked in the order of [`Daemon`].
-struct Held {
+struct Held<'d> {
+    changing: Changing<'d>,
     pool: told::Held<Pool>,
     backends: told::Held<Backends>,
     keeper: told::Held<Keeper>,
@@ -158,12 +161,14 @@ impl Daemon {
     }
 
     /// What is slow is prepared first, without a lock. Where somebody else was faster it is prepared again, with the names
-    /// that were answered.
-    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held)> {
+    /// that were answered, and nobody is faster then.
+    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held<'_>)> {
         let answers = Answers::default();
+        let mut late = None;
         loop {
             let prepared = self.prepare(written.clone(), &answers).await?;
             let held = Held {
+                changing: self.changing(late).await,
                 pool: self.pool.lock().await,
                 backends: self.backends.lock().await,
                 keeper: self.keeper.lock().await,
@@ -179,6 +184,7 @@ impl Daemon {
             {
                 return Ok((prepared, held));
             }
+            late = Some(held.changing);
         }
     }
 
@@ -303,7 +309,7 @@ impl Daemon {
         &self,
         mut change: Prepared,
         files: Files,
-        held: &mut Held,
+        held: &mut Held<'_>,
     ) -> anyhow::Result<(Plan, Report)> {
         let old = self.config();
         // Should somebody's hand have been in what is in force, this puts it right.
@@ -364,7 +370,7 @@ impl Daemon {
         way: Way<'_>,
         config: &Config,
         lists: &Keeper,
-        held: &mut Held,
+        held: &mut Held<'_>,
     ) -> anyhow::Error {
         let Failed { done, error } = failed;
         let old = self.config();

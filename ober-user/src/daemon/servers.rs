@@ -124,12 +124,14 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
     let mut pending = false;
     while let Some(first) = learned.recv().await {
         let config = daemon.config();
+        let changing = daemon.changing(None).await;
         let mut backends = daemon.backends.lock().await;
         pending |= backends.learn(&config, first, lists::now());
         while let Ok(more) = learned.try_recv() {
             pending |= backends.learn(&config, more, lists::now());
         }
         drop(backends);
+        drop(changing);
         if !pending {
             continue;
         }

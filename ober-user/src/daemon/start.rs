@@ -146,6 +146,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         path: path.to_owned(),
         in_force: InForce::new(written, haproxy, provenance).into(),
         remembering: tokio::sync::Mutex::default(),
+        changing: tokio::sync::Mutex::default(),
         started: lists::now(),
         announcer: parts.announcer,
         pool: Told::new(parts.pool),

@@ -1,5 +1,5 @@
 //! Lists and servers alone are changed while running. What a change needs to know is found out without any lock; it is put
-//! in force unless another change was faster: then it begins anew with what it has learned.
+//! in force unless another change was faster: then it begins anew with what it has learned, and no other is faster again.
 
 use std::sync::Arc;
 
@@ -18,7 +18,18 @@ use crate::{
     resolve::Answers,
 };
 
+/// See [`Daemon::changing`].
+pub(super) type Changing<'d> = tokio::sync::MutexGuard<'d, ()>;
+
 impl Daemon {
+    /// The right to put a change in force. `late`: this one was overtaken before, and has kept it.
+    pub(super) async fn changing<'d>(&'d self, late: Option<Changing<'d>>) -> Changing<'d> {
+        match late {
+            Some(changing) => changing,
+            None => self.changing.lock().await,
+        }
+    }
+
     /// Changes lists and backends, all or none.
     pub async fn sync(&self, sync: &Sync) -> anyhow::Result<Vec<Synced>> {
         let servers = sync
@@ -35,14 +46,17 @@ impl Daemon {
             shown.extend(self.sync_lists(sync, &answers).await?);
             return Ok(shown);
         }
+        let mut late = None;
         loop {
             // What is slow comes before the first lock, and again, with what was answered, where another change was faster.
             let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
             let draft = self.keeper.lock().await.draft(sync)?;
             let heard = draft.read(&answers).await?;
+            let changing = self.changing(late).await;
             if let Some(done) = self.sync_both(sync, ready, heard).await? {
                 return Ok(done);
             }
+            late = Some(changing);
         }
     }
 
@@ -90,9 +104,11 @@ impl Daemon {
     }
 
     async fn sync_lists(&self, sync: &Sync, answers: &Answers) -> anyhow::Result<Vec<Synced>> {
+        let mut late = None;
         loop {
             let draft = self.keeper.lock().await.draft(sync)?;
             let heard = draft.read(answers).await?;
+            let changing = self.changing(late).await;
             let (keeper, settled) = settle(self.keeper.lock().await, heard, sync.dry_run).await?;
             if !sync.dry_run {
                 self.follow(&keeper, &settled);
@@ -100,6 +116,7 @@ impl Daemon {
             if let Some(synced) = settled? {
                 return Ok(synced);
             }
+            late = Some(changing);
         }
     }
 
@@ -128,12 +145,14 @@ impl Daemon {
 
     async fn refresh_list(&self, name: &str) -> anyhow::Result<()> {
         let answers = Answers::default();
+        let mut late = None;
         loop {
             let Ok(draft) = self.keeper.lock().await.again(name) else {
                 // A reload took it away.
                 return Ok(());
             };
             let heard = draft.read(&answers).await;
+            let changing = self.changing(late).await;
             let mut keeper = self.keeper.lock().await;
             let settled = match heard {
                 Ok(heard) => {
@@ -145,7 +164,7 @@ impl Daemon {
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(None) => {}
+                Ok(None) => late = Some(changing),
                 Ok(Some(_)) => {
                     keeper.failed(name, None);
                     return Ok(());
@@ -184,13 +203,16 @@ impl Daemon {
     /// Resolves the servers; the workers are told only when an address changed.
     pub(super) async fn refresh_servers(&self, ask: Ask) -> anyhow::Result<()> {
         let answers = Answers::default();
+        let mut late = None;
         loop {
             let ready = self
                 .prepare_servers(&Sync::default(), ask, &answers)
                 .await?;
+            let changing = self.changing(late).await;
             let mut pool = self.pool.lock().await;
             let mut backends = self.backends.lock().await;
             if !backends.suits(&ready) {
+                late = Some(changing);
                 continue;
             }
             let config = self.config();

@@ -393,6 +393,14 @@ impl Keeper {
             // Also where the file said so already and was not written.
             None => store::kept(&self.file(&name)),
         }
+        let same = |before: &&List| {
+            synced.change == crate::access::Change::default()
+                && before.stored == stored
+                && before.used == expanded.used
+                && before.text == text
+        };
+        let before = self.lists.get(&name).filter(same);
+        let version = before.map_or_else(version, |list| list.version);
         let list = List {
             count: synced.count,
             used: expanded.used,
@@ -400,7 +408,7 @@ impl Keeper {
             snapshot,
             unkept: unkept.is_some(),
             stored,
-            version: version(),
+            version,
             ..List::default()
         };
         self.lists.insert(name, list);
