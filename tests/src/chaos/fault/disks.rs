@@ -46,14 +46,11 @@ pub(super) fn damage_list(world: &World, node: usize) -> Result<()> {
     damage(world, node, "lists")
 }
 
-/// Of the VIPs that are on `lo`; beside keepalived there are none, and the key of the hash is damaged.
+/// Of the VIPs that are on `lo`. Beside keepalived there are none, and once it was damaged those VIPs count as the
+/// administrator's: then it is the key of the hash.
 pub(super) fn damage_note(world: &World, node: usize) -> Result<()> {
-    let note = if node == 2 {
-        "cluster.key"
-    } else {
-        "vips.json"
-    };
-    damage(world, node, note)
+    let vips = world.nodes[node].state().join("vips.json").exists();
+    damage(world, node, if vips { "vips.json" } else { "cluster.key" })
 }
 
 /// Changes bytes in the middle of a file, or of all files of a directory, and kills the daemon, which reads them at its next
