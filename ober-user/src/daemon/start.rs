@@ -166,12 +166,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     daemon.watch_servers();
     greeter.next("ask for the names of lists and servers");
     first_refresh(&daemon).await;
-    if let Err(error) = daemon.remember(daemon.turn(), origin).await {
-        tracing::error!(
-            error = format!("{error:#}"),
-            "keep a snapshot of the configuration"
-        );
-    }
+    remember(&daemon, origin).await;
     tracing::info!(instance = daemon.config().node.instance, "serving");
     Ok(Started {
         daemon,
@@ -180,6 +175,15 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         drops,
         learned,
     })
+}
+
+async fn remember(daemon: &Daemon, origin: Origin) {
+    if let Err(error) = daemon.remember(daemon.turn(), origin).await {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "keep a snapshot of the configuration"
+        );
+    }
 }
 
 fn tell_remarks(config: &Config, path: &Path) {

@@ -114,6 +114,17 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
+/// No command and no program keeps an operator waiting for longer.
+fn in_time(began: Instant, fault: &Fault) -> Result<()> {
+    let took = began.elapsed();
+    ensure!(
+        took < REQUEST,
+        "it took {took:?} to begin or to undo: {}",
+        fault.name
+    );
+    Ok(())
+}
+
 fn logs(world: &World) -> String {
     let nodes = world.nodes.iter().enumerate();
     let logs = nodes.map(|(number, node)| format!("-- node {number}:\n{}\n", node.tail()));
@@ -213,7 +224,7 @@ impl Player<'_> {
         let began = Instant::now();
         (fault.begin)(self.watch.world, place)
             .map_err(|error| error.context(format!("{} ({:?} {place})", fault.name, fault.kind)))?;
-        self.in_time(began, fault)
+        in_time(began, fault)
     }
 
     fn is_taken(&self, kind: Kind, place: usize) -> bool {
@@ -264,18 +275,7 @@ impl Player<'_> {
         done.map_err(|error| {
             error.context(format!("undo {} ({:?} {place})", fault.name, fault.kind))
         })?;
-        self.in_time(began, fault)
-    }
-
-    /// No command and no program keeps an operator waiting for longer.
-    fn in_time(&self, began: Instant, fault: &Fault) -> Result<()> {
-        let took = began.elapsed();
-        ensure!(
-            took < REQUEST,
-            "it took {took:?} to begin or to undo: {}",
-            fault.name
-        );
-        Ok(())
+        in_time(began, fault)
     }
 
     /// Until these sites are whole; that they become so is a law, too.
