@@ -8,7 +8,7 @@ use ober_user::{
         Error, Ober, Outcome,
         screen::{Screen, coloured},
     },
-    text::tame_lines,
+    system::text::tame_lines,
 };
 
 const DONE: u8 = 0;

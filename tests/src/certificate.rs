@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ober_user::config::tls_client::{Tls, Verify};
+use ober_user::config::sections::tls_client::{Tls, Verify};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -130,7 +130,7 @@ pub fn shown(
         identity: None,
     };
     // One for each handshake: a session that is resumed shows what it began with.
-    let config = ober_user::tls::client(&anybody, false)?;
+    let config = ober_user::system::tls::client(&anybody, false)?;
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())?,
         None => ServerName::IpAddress(address.ip().into()),

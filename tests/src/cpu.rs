@@ -3,7 +3,7 @@
 use std::{fs, sync::mpsc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use ober_user::realtime::Thread;
+use ober_user::machine::realtime::Thread;
 
 /// The CPU time of BFD's and VRRP's thread so far.
 pub fn spent(thread: &Thread) -> Result<Duration> {

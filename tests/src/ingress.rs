@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Output, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use ober_programs::Command;
-use ober_user::status::Status;
+use ober_user::api::status::Status;
 
 use crate::lab::{Host, Process, program, until};
 

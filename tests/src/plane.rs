@@ -65,9 +65,9 @@ pub fn config(instance: &str, limits: Limits) -> Config {
         lists: BTreeMap::new(),
         services: Vec::new(),
         backends: BTreeMap::new(),
-        gate: ober_user::config::gate::Gate::default(),
+        gate: ober_user::config::sections::gate::Gate::default(),
         bgp: None,
-        bfd: ober_user::config::bfd::Bfd::default(),
+        bfd: ober_user::config::sections::bfd::Bfd::default(),
         vrrp: None,
         acme: None,
     }

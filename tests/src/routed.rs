@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use ober_programs::IP;
-use ober_user::status::Status;
+use ober_user::api::status::Status;
 use rustls::ClientConfig;
 
 use crate::{

@@ -16,9 +16,9 @@ use nix::{
 };
 use ober_programs::Command;
 use ober_user::{
+    api::status::{Count, Counters, ServiceCounters, Status},
     config::Config,
     haproxy::Server,
-    status::{Count, Counters, ServiceCounters, Status},
 };
 use rustls::ClientConfig;
 

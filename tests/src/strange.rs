@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ober_user::netlink::question::{Family, Want, ask};
+use ober_user::system::netlink::question::{Family, Want, ask};
 use rtnetlink::{
     packet_core::Emitable as _,
     packet_route::link::{LinkAttribute, LinkMessage, LinkXdp},

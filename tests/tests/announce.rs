@@ -8,7 +8,7 @@ use ober_tests::{
     lab::{Process, VIP4, VIP6, until},
     routed::{Routed, Settings},
 };
-use ober_user::gate::Standing;
+use ober_user::announce::gate::Standing;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,7 +45,7 @@ fn bgp_that_comes_with_a_reload_is_told_of_vips_whose_gates_are_open_already() {
     let (stage, whole) = serving("late", without).expect("a node that serves");
     until("the gates are open", PATIENCE, || {
         let gates = stage.status(0)?.gate;
-        let open = |gate: &ober_user::status::gate::Gate| gate.standing == Standing::Announced;
+        let open = |gate: &ober_user::api::status::gate::Gate| gate.standing == Standing::Announced;
         Ok((gates.len() == 2 && gates.iter().all(open)).then_some(()))
     })
     .expect("open gates");

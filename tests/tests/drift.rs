@@ -27,10 +27,12 @@ use ober_tests::{
     stage::{Settings, Stage},
 };
 use ober_user::{
-    access::{self, Entries},
-    dataplane::{self, Maps},
-    fact::Fact,
-    status::Status,
+    api::status::Status,
+    dataplane::{
+        self, Maps,
+        access::{self, Entries},
+    },
+    system::fact::Fact,
 };
 
 const PATH: &str = "/drift/object";

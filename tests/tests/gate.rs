@@ -11,12 +11,12 @@ use ober_tests::{
     plane::{LIMITS, config},
 };
 use ober_user::{
-    config::gate::Interfaces,
-    dataplane::{Plane, detach, pins},
-    gate::{
+    announce::gate::{
         News,
         watch::{self, Disabled, Sight, Watch},
     },
+    config::sections::gate::Interfaces,
+    dataplane::{Plane, detach, pins},
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},

@@ -1,4 +1,4 @@
-//! The oracle of `ober_user::hostlist` is Slurm itself: `scontrol show hostnames`, run for every expression.
+//! The oracle of `ober_user::names::hostlist` is Slurm itself: `scontrol show hostnames`, run for every expression.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use ober_programs::SCONTROL;
-use ober_user::{
+use ober_user::names::{
     hostlist::{Cap, Fault, NoSources, fold, names},
     notation::Miss,
 };

@@ -263,7 +263,8 @@ fn killed(node: &Node) {
     signal(pid, Signal::SIGKILL);
     until("its successor", SOON, || {
         let workers = node.stage.status()?.workers;
-        let serves = |worker: &ober_user::status::Worker| worker.in_ring && worker.pid != Some(pid);
+        let serves =
+            |worker: &ober_user::api::status::Worker| worker.in_ring && worker.pid != Some(pid);
         Ok(workers.iter().all(serves).then_some(()))
     })
     .expect("it serves");

@@ -12,8 +12,8 @@ use ober_tests::{
     stage::{Settings, Stage},
 };
 use ober_user::{
-    gate::{Standing, State},
-    status::gate::Gate,
+    announce::gate::{Standing, State},
+    api::status::gate::Gate,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

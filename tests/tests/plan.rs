@@ -19,10 +19,14 @@ use ober_tests::{
     stage::{Settings, Stage},
 };
 use ober_user::{
-    api::Reloaded,
-    history::{Entry, Reason},
-    plan::{How, Plan},
-    status::{Doubt, Status},
+    api::{
+        Reloaded,
+        status::{Doubt, Status},
+    },
+    plan::{
+        How, Plan,
+        history::{Entry, Reason},
+    },
 };
 use serde_json::Value;
 

@@ -19,7 +19,7 @@ use ober_tests::{
     pattern::Pattern,
     stage::{OPEN, SECURE, Settings, Stage},
 };
-use ober_user::status::Status;
+use ober_user::api::status::Status;
 use socket2::{Domain, Protocol, Socket, Type};
 
 const PATH: &str = "/replace/object";

@@ -23,7 +23,7 @@ use ober_tests::{
     peers::Nsd,
     stage::{Settings, Stage, another_server},
 };
-use ober_user::status::backends::Backend;
+use ober_user::api::status::backends::Backend;
 
 const PATH: &str = "/servers/object";
 const CONTENT: Pattern = Pattern::new(9, 10_000);
@@ -66,7 +66,7 @@ fn backend(stage: &Stage) -> Result<Backend> {
 
 /// `port state` of every server.
 fn standing(backend: &Backend) -> Vec<String> {
-    let one = |server: &ober_user::status::backends::Server| {
+    let one = |server: &ober_user::api::status::backends::Server| {
         format!("{} {}", server.address.port(), server.state)
     };
     backend.servers.iter().map(one).collect()

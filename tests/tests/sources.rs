@@ -25,7 +25,7 @@ use ober_tests::{
     names::{NameServer, Says},
     stage::{Settings, Stage},
 };
-use ober_user::status::backends::Backend;
+use ober_user::api::status::backends::Backend;
 
 const SOON: Duration = Duration::from_mins(1);
 /// Whoever asks for a fact is not to wait longer on a busy machine.

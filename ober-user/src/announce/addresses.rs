@@ -10,8 +10,10 @@ use std::{
 
 use crate::{
     config::{Config, VipInterface},
-    netlink,
-    store::{self, Kind, Pending},
+    system::{
+        netlink,
+        store::{self, Kind, Pending},
+    },
 };
 
 /// In the state directory: the VIPs the daemon added.

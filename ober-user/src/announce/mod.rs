@@ -19,14 +19,15 @@ use anyhow::Context as _;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    config::{Config, vrrp::Vrrp},
-    gate::{self, News, Order, Plan, watch},
+    announce::gate::{News, Order, Plan, watch},
+    api::status,
+    config::{Config, sections::vrrp::Vrrp},
     haproxy::{Listening, WorkerEvent},
-    routers::Routers,
-    status,
+    protocols::routers::Routers,
 };
 
 pub mod addresses;
+pub mod gate;
 mod speakers;
 
 use speakers::Speakers;

@@ -12,16 +12,17 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::addresses;
 use crate::{
-    bfd, bgp,
+    announce::gate::{self, News, Standing},
+    api::status,
     config::{
         Config,
-        bgp::{BfdMode, Bgp, Hops, Neighbour},
-        vrrp::Vrrp,
+        sections::{
+            bgp::{BfdMode, Bgp, Hops, Neighbour},
+            vrrp::Vrrp,
+        },
     },
-    gate::{self, News, Standing},
-    realtime::Thread,
-    routers::Routers,
-    status, vrrp,
+    machine::realtime::Thread,
+    protocols::{bfd, bgp, routers::Routers, vrrp},
 };
 
 /// A neighbour that does not take what is written to it must not hold up the end.

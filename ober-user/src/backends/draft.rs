@@ -8,25 +8,26 @@ use std::{
 
 use super::{Backends, Error, InForce, Kept, Ready, Stored, WRITTEN};
 use crate::{
-    access::Change,
     api::{Edit, How, Sync, Synced, Target},
-    config::{
-        Config,
-        discover::{Discover, Kind},
-        url::Endpoint,
-    },
-    discover::{
+    backends::discover::{
         self, Found,
         ask::expand_apart,
         merge::{Bounds, List, Merged, Said, merge},
         own::Own,
     },
-    file,
+    config::{
+        Config,
+        sections::discover::{Discover, Kind},
+    },
+    dataplane::access::Change,
     haproxy::Server,
-    hostlist,
-    notation::Host,
-    resolve::{Answers, Names, resolve},
-    slurm::NodeAddrs,
+    names::{
+        hostlist,
+        notation::Host,
+        resolve::{Answers, Names, resolve},
+        slurm::NodeAddrs,
+    },
+    system::{file, url::Endpoint},
 };
 
 /// Which names are asked for.

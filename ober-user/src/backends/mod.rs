@@ -3,6 +3,8 @@
 //! A change begins with a copy ([`Backends::draft`]): files, name servers and the merging of many servers are waited for
 //! without any lock. What came of it ([`Ready`]) is put in force if the backends are still those it was made of.
 
+pub mod check;
+pub mod discover;
 mod draft;
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,11 @@ use serde::{Deserialize, Serialize};
 pub use self::draft::{Ask, Draft, With};
 use crate::{
     api::Synced,
+    backends::discover::{Found, engine::Learned, source::Source},
     config::Config,
-    discover::{self, Found, engine::Learned, source::Source},
     haproxy::Servers,
-    resolve::Names,
-    store::{self, Batch, Kind, Pending, Placed},
+    names::resolve::Names,
+    system::store::{self, Batch, Kind, Pending, Placed},
 };
 
 #[derive(Debug, thiserror::Error)]

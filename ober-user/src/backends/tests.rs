@@ -5,9 +5,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     api::{Edit, How, Sync, Target},
+    backends::discover::own::Own,
     config::Env,
-    discover::own::Own,
-    resolve::{Answer, Answers, Why},
+    names::resolve::{Answer, Answers, Why},
 };
 
 /// A node whose backends are kept in a directory of the test.
@@ -213,7 +213,7 @@ fn ten_times_what_is_left_out_is_ten_times_the_work() {
         }
     };
     let backends = std::cell::RefCell::new(&mut backends);
-    crate::scale::linear([100, 1000], left_out, |in_force| {
+    crate::system::scale::linear([100, 1000], left_out, |in_force| {
         backends.borrow_mut().in_force = Arc::new(in_force.clone());
         backends.borrow().complain(in_force);
     });

@@ -1,26 +1,25 @@
 //! Certificates: files on disk to copies in the run directory to the workers, while they serve.
 //!
 //! ```text
-//! files, directories -> found, bundle, facts -> shelf (copies, kept when a file is no good) -> HAProxy at its start
-//!        ^-- watch (inotify)                       +-> workers (what one has, what it lacks) -> its command socket
+//! files, directories -> found -> system/pem -> copies (kept when a file is no good) -> HAProxy at its start
+//!        ^-- watch (inotify)         haproxy/certificates <-+ (what a worker has, what it lacks) -> its command socket
 //! ```
 //! `acme` has the authority issue what is to be issued, and puts it where files are.
 //!
 //! HAProxy never reads an administrator's file: a file that is broken for a moment, or for good, cannot reach it.
 
 pub mod acme;
-mod bundle;
-mod facts;
+pub mod copies;
 mod found;
 mod placeholder;
-pub mod shelf;
 pub mod watch;
-pub mod workers;
 
 use std::path::{Path, PathBuf};
 
-pub use bundle::{Bundle, Error};
-pub use facts::{Dates, Facts};
+pub use crate::system::pem::{
+    bundle::{Bundle, Error},
+    facts::{Dates, Facts},
+};
 
 /// The files behind a path that a configuration names: itself, or what is meant in a directory.
 pub fn files(path: &Path) -> Vec<PathBuf> {
@@ -38,4 +37,4 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-pub(crate) use bundle::tests::chain_and_key;
+pub(crate) use crate::system::pem::bundle::tests::chain_and_key;

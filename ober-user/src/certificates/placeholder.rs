@@ -3,11 +3,8 @@
 
 use std::path::Path;
 
-use super::{
-    bundle::Bundle,
-    facts::Facts,
-    shelf::{Copy, Error},
-};
+use super::copies::{Copy, Error};
+use crate::system::pem::{bundle::Bundle, facts::Facts};
 
 pub(super) fn make(path: &Path, names: &[String]) -> Result<Copy, Error> {
     let made = rcgen::generate_simple_self_signed(names).map_err(|source| Error::Placeholder {

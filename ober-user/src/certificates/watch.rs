@@ -12,7 +12,8 @@ use std::{
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 
-use super::{bundle::key_beside, shelf::Watched};
+use super::copies::Watched;
+use crate::system::pem::bundle::key_beside;
 
 /// As many links as the kernel follows.
 const LINKS: usize = 40;

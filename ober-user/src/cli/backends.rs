@@ -12,8 +12,8 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::{
-    api::{Reply, Request},
+use crate::api::{
+    Reply, Request,
     status::backends::{Backend, Server, Source},
 };
 
@@ -114,7 +114,7 @@ fn source(backend: &str, source: &Source, now: Duration) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn servers_are_shown_with_source_state_reason_and_since_and_sources_with_their_failures() {

@@ -7,8 +7,8 @@ use super::{
     screen::{Cell, Screen, Tone},
 };
 use crate::{
-    bfd::State,
-    status::bfd::{Bfd, Session},
+    api::status::bfd::{Bfd, Session},
+    protocols::bfd::State,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -107,7 +107,7 @@ fn span(microseconds: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn a_session_is_shown_with_what_was_negotiated_and_what_is_odd() {

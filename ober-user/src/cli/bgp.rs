@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::status::bgp::{Neighbour, Told};
+use crate::api::status::bgp::{Neighbour, Told};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = instance::status(path).await?;
@@ -149,7 +149,7 @@ fn or_dash(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn neighbours_and_what_they_were_told_are_shown() {

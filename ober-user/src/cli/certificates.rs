@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::status::certificates::{Certificate, Certificates, Issued};
+use crate::api::status::certificates::{Certificate, Certificates, Issued};
 
 /// With less left than this somebody should look.
 const SOON: Duration = Duration::from_hours(7 * 24);

@@ -13,10 +13,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error as CommandError, privilege};
+use super::Error as CommandError;
 use crate::{
     api::{Answer, Reply, Request, SOCKET},
     config::Whereabouts,
+    system::privilege,
 };
 
 /// A daemon that lives accepts at once; one that is stopped leaves callers in its queue.

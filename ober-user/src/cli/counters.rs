@@ -12,8 +12,8 @@ use super::{
     instance::Instance,
     screen::{Cell, Screen, Tone},
 };
-use crate::{
-    api::{Reply, Request},
+use crate::api::{
+    Reply, Request,
     status::{Count, Counters as Values, ServiceCounters},
 };
 
@@ -260,7 +260,7 @@ fn amount(count: u64, over: Option<Duration>) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     fn text(values: &Values, over: Option<Duration>) -> String {
         let paper = Paper::default();

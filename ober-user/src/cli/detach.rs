@@ -7,10 +7,11 @@ use std::{
 
 use clap::Args;
 
-use super::{Error, Json, Outcome, instance::Instance, privilege, screen::Screen};
+use super::{Error, Json, Outcome, instance::Instance, screen::Screen};
 use crate::{
     daemon::{self, Detached},
     dataplane,
+    system::privilege,
 };
 
 #[derive(Debug, Args)]

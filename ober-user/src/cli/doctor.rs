@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
 use crate::{
-    api::{Reply, Request},
+    api::{Reply, Request, status::Counters},
     config::Remark,
-    doctor,
-    finding::{Finding, Report},
-    status::Counters,
+    diagnose::{
+        doctor,
+        finding::{Finding, Report},
+    },
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {

@@ -2,8 +2,16 @@
 
 use std::{io, sync::Arc};
 
-use super::{client, privilege};
-use crate::{api::Failure, config, counters, dataplane, events, haproxy, history, hostlist};
+use super::client;
+use crate::{
+    api::Failure,
+    config,
+    dataplane::{self, counters, events},
+    haproxy,
+    names::hostlist,
+    plan::history,
+    system::privilege,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

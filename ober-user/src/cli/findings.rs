@@ -4,7 +4,7 @@ use super::{
     Error, Json, Outcome,
     screen::{Cell, Screen, Tone},
 };
-use crate::finding::{Finding, Report, Verdict};
+use crate::diagnose::finding::{Finding, Report, Verdict};
 
 /// The answer is no when anything failed.
 pub(super) fn show(report: &Report, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {

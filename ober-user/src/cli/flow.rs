@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    dataplane::Maps,
-    flow::{Explanation, Question, explain},
+    dataplane::{
+        Maps,
+        flow::{Explanation, Question, explain},
+    },
     lists::Keeper,
 };
 
@@ -181,11 +183,11 @@ fn list(named: &Named) -> String {
     format!("{of}{name}: {} is {is}", named.source.ip())
 }
 
-fn worker(worker: Option<crate::flow::Target>) -> String {
+fn worker(worker: Option<crate::dataplane::flow::Target>) -> String {
     match worker {
         None => "none: the slot is empty, no worker runs".into(),
         Some(worker) if worker.steering => {
-            let crate::flow::Target { number, cpu, .. } = worker;
+            let crate::dataplane::flow::Target { number, cpu, .. } = worker;
             format!("{number} on CPU {cpu}; packets that arrive on another CPU are sent there")
         }
         Some(worker) => format!("{} on CPU {}, not steered", worker.number, worker.cpu),

@@ -15,9 +15,8 @@ use super::{
     status::span,
 };
 use crate::{
-    api::{Reply, Request},
-    gate::{Order, Standing, State},
-    status::gate::Gate,
+    announce::gate::{Order, Standing, State},
+    api::{Reply, Request, status::gate::Gate},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -140,7 +139,7 @@ fn standing_tone(standing: Standing) -> Tone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn transitions_are_shown_latest_first_with_their_reasons() {

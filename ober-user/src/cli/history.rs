@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{
     config::without_secrets,
-    file,
-    history::{self, Entry, History as Kept, Snapshot},
-    store,
+    plan::history::{self, Entry, History as Kept, Snapshot},
+    system::{file, store},
 };
 
 /// What is shown of the history.
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::screen::tests::Paper,
-        history::{Origin, Reason},
+        plan::history::{Origin, Reason},
     };
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{Error, Outcome, screen::Screen};
-use crate::hostlist::{Cap, disk::Disk, fold, names};
+use crate::names::hostlist::{Cap, disk::Disk, fold, names};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hostlist {

@@ -18,12 +18,12 @@ use super::{
     screen,
 };
 use crate::{
-    api::{Reply, Request, SOCKET},
+    api::{Reply, Request, SOCKET, status::Status},
     config::{self, Config, Whereabouts},
-    daemon, dataplane, file,
-    finding::Finding,
-    offline,
-    status::Status,
+    daemon::{self, offline},
+    dataplane,
+    diagnose::finding::Finding,
+    system::file,
 };
 
 /// For the configuration and the files that it names, which may lie on a server that does not answer.

@@ -9,7 +9,7 @@ use nix::sys::stat::fstat;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::text::OneLine;
+use crate::system::text::OneLine;
 
 /// systemd names the device and the inode of what it connected with the journal, so that a standard error that was turned
 /// elsewhere afterwards is not taken for it: systemd.exec(5), `JOURNAL_STREAM`.

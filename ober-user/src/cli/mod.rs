@@ -19,7 +19,6 @@ mod hostlist;
 mod instance;
 mod journal;
 mod plan;
-pub mod privilege;
 mod reload;
 pub mod screen;
 mod shell;
@@ -33,7 +32,11 @@ use std::{future::Future, io, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{config, gate::Order, text::OneLine};
+use crate::{
+    announce::gate::Order,
+    config,
+    system::{privilege, text::OneLine},
+};
 pub use error::Error;
 use journal::Journal;
 use screen::Screen;

@@ -10,7 +10,7 @@ use std::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::text::{tame, tame_lines};
+use crate::system::text::{tame, tame_lines};
 
 /// Standard output, or a buffer.
 pub struct Screen {

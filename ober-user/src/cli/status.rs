@@ -10,12 +10,12 @@ use super::{
     screen::{Cell, Screen, Tone},
 };
 use crate::{
-    status::{
+    api::status::{
         Configuration, DataPlane, Doubt, Interface, List, Reconcile, Status, WhyGeneric, Worker,
         certificates::Certificates,
         gate::{self, Served},
     },
-    store::Disk,
+    system::store::Disk,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -415,7 +415,7 @@ pub(super) fn span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn every_part_of_a_status_is_shown() {

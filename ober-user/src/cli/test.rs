@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum as _};
 use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
 use crate::{
     config,
-    finding::Report,
-    trial::{self, Part, Wish},
+    diagnose::{
+        finding::Report,
+        trial::{self, Part, Wish},
+    },
 };
 
 const AFTER: &str = "Where the daemon runs, its own sessions are reported and nothing is opened beside them. Otherwise \

@@ -10,11 +10,10 @@ use super::{
     screen::{Screen, Tone},
 };
 use crate::{
-    api::{Reply, Request},
+    api::{Reply, Request, status::Fallback},
     config::{self, Config, Problem, Remark},
-    file,
     haproxy::{self, version::Program},
-    status::Fallback,
+    system::file,
 };
 
 /// A daemon that does not answer within this has no say in whether a file is good.

@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::status::vrrp::{Router, Vrrp};
+use crate::api::status::vrrp::{Router, Vrrp};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = instance::status(path).await?;
@@ -114,7 +114,7 @@ fn family(router: &Router) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, observe::sample};
+    use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
     fn every_part_of_a_virtual_router_is_shown() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, Env, Error,
-    written::{File, Written},
+    text::files::{File, Written},
 };
 
 impl Config {

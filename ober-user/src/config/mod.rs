@@ -1,7 +1,8 @@
 //! The configuration as the program sees it: valid by construction. [`raw`] is the file as written; [`Config::load`]
 //! makes one of these from it or says which line to mend.
 //!
-//! On the way: `source` (files and places in them) -> `tree` (parsed, `env` put in, merged) -> [`raw`] -> `valid`.
+//! On the way: `text::source` (files and places in them) -> `text::tree` (parsed, `text::env` put in, merged) -> [`raw`]
+//! -> `judge`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,60 +16,38 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
-    backend::{Backend, Balance, ProxyVersion, Timeouts, WhenFull},
-    check::Check,
-    env::Env,
-    error::{Error, Place, Problem, Report},
-    kernel::KernelService,
-    keys::{Difference, Keys, without_secrets},
-    listener::{Access, Listener, Protocol},
     load::base,
+    location::Whereabouts,
     remarks::Remark,
-    route::{Names, Route, Stranger},
-    rules::Rule,
-    scalar::{Rate, period},
     schema::schema,
-    service::{ClientTimeouts, Service},
-    throttle::Throttle,
-    whereabouts::Whereabouts,
-    written::{File, Written},
+    sections::{
+        backend::{Backend, Balance, ProxyVersion, Timeouts, WhenFull},
+        check::Check,
+        listener::{Access, Listener, Protocol},
+        route::{Names, Route, Stranger},
+        rules::Rule,
+        service::{ClientTimeouts, Service},
+        throttle::Throttle,
+    },
+    text::{
+        env::Env,
+        error::{Error, Place, Problem, Report},
+        files::{File, Written},
+        keys::{Difference, Keys, without_secrets},
+        scalar::{Rate, period},
+    },
+    vip_port::KernelService,
 };
 
-pub mod account;
-pub mod acme;
-mod backend;
-pub mod bfd;
-pub mod bgp;
-pub mod check;
-pub mod discover;
-mod env;
-mod error;
-pub mod gate;
-mod kernel;
-mod keys;
-mod listener;
+mod judge;
 mod load;
-mod node;
-pub mod program;
+mod location;
 mod raw;
 mod remarks;
-mod route;
-mod rules;
-mod scalar;
 mod schema;
-mod secret;
-mod service;
-mod source;
-mod throttle;
-pub mod tls;
-pub mod tls_client;
-mod tree;
-pub mod url;
-mod valid;
-pub mod vrrp;
-mod whereabouts;
-mod workers;
-mod written;
+pub mod sections;
+pub mod text;
+mod vip_port;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -91,13 +70,13 @@ pub struct Config {
     pub lists: BTreeMap<String, List>,
     pub services: Vec<Service>,
     pub backends: BTreeMap<String, Backend>,
-    pub gate: gate::Gate,
+    pub gate: sections::gate::Gate,
     /// VIPs that no VRRP instance has are announced to these neighbours; `None`: to nobody.
-    pub bgp: Option<bgp::Bgp>,
-    pub bfd: bfd::Bfd,
-    pub vrrp: Option<vrrp::Vrrp>,
+    pub bgp: Option<sections::bgp::Bgp>,
+    pub bfd: sections::bfd::Bfd,
+    pub vrrp: Option<sections::vrrp::Vrrp>,
     /// Who issues the certificates that listeners want issued.
-    pub acme: Option<acme::Acme>,
+    pub acme: Option<sections::acme::Acme>,
     /// It was in force before, and is to be again: certificates and keys that cannot be read cost what depends on them, and
     /// nothing else.
     pub forgiving: bool,
@@ -211,7 +190,7 @@ impl Config {
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.services.iter().flat_map(|service| &service.vips);
         let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
-        for moving in self.vrrp.iter().flat_map(vrrp::Vrrp::vips) {
+        for moving in self.vrrp.iter().flat_map(sections::vrrp::Vrrp::vips) {
             vips.remove(&moving);
         }
         vips.into_iter()

@@ -12,9 +12,11 @@ use serde::Deserialize;
 
 use super::{
     Fragments, Steer, XdpMode,
-    backend::{Balance, ProxyVersion, WhenFull},
-    route::Stranger,
-    scalar::{At, Count, Key, Period, Rate, Secret},
+    sections::{
+        backend::{Balance, ProxyVersion, WhenFull},
+        route::Stranger,
+    },
+    text::scalar::{At, Count, Key, Period, Rate, Secret},
 };
 
 /// Configuration of Herr Ober: the main file and those in `config.d` beside it.
@@ -33,15 +35,15 @@ pub(super) struct File {
     /// Groups of S3 servers by name.
     pub(super) backends: BTreeMap<String, At<Backend>>,
     /// When this node may attract traffic.
-    pub(super) gate: super::gate::Raw,
+    pub(super) gate: super::sections::gate::Raw,
     /// Announce the VIPs to routers by BGP.
-    pub(super) bgp: Option<At<super::bgp::Raw>>,
+    pub(super) bgp: Option<At<super::sections::bgp::Raw>>,
     /// How fast BFD is.
-    pub(super) bfd: super::bfd::Raw,
+    pub(super) bfd: super::sections::bfd::Raw,
     /// Share the VIPs among nodes by VRRP.
-    pub(super) vrrp: Option<At<super::vrrp::Raw>>,
+    pub(super) vrrp: Option<At<super::sections::vrrp::Raw>>,
     /// Have certificates issued by ACME.
-    pub(super) acme: Option<At<super::acme::Raw>>,
+    pub(super) acme: Option<At<super::sections::acme::Raw>>,
 }
 
 /// This machine and where Ober keeps its things.
@@ -159,14 +161,14 @@ pub(super) struct Service {
     /// Its name, in metrics and messages. Must be written.
     pub(super) name: Key<String>,
     /// Addresses clients connect to. Must be written.
-    #[serde(deserialize_with = "crate::config::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// One of `backends`: where what no route takes goes. Must be written.
     pub(super) backend: Key<String>,
     /// Ports on every VIP of this service. At least one.
     pub(super) listeners: Vec<At<Listener>>,
     /// Ways to other backends; the first that fits is taken.
-    pub(super) routes: Vec<At<super::route::Raw>>,
+    pub(super) routes: Vec<At<super::sections::route::Raw>>,
     /// What becomes of a client that asks for a name that no route has.
     pub(super) unexpected_name: Key<Stranger>,
     /// What becomes of a client that asks for no name at all.
@@ -201,7 +203,7 @@ pub(super) struct Listener {
     /// TCP port. Must be written.
     pub(super) port: Key<NonZeroU16>,
     /// What is spoken; left out: https with a certificate, http without.
-    pub(super) protocol: Key<super::listener::Word>,
+    pub(super) protocol: Key<super::sections::listener::Word>,
     /// PEM file of chain and key, or a directory of them, for https and tls.
     pub(super) certificate: Key<String>,
     /// More of them, chosen by the name a client asks for; the first of all is for every other name.
@@ -218,7 +220,7 @@ pub(super) struct Listener {
     pub(super) redirect_https: Key<bool>,
     /// For how long browsers are told to use HTTPS alone.
     pub(super) hsts: Key<Period>,
-    pub(super) tls: Option<At<super::tls::Raw>>,
+    pub(super) tls: Option<At<super::sections::tls::Raw>>,
 }
 
 /// S3 servers.
@@ -244,10 +246,10 @@ pub(super) struct Backend {
     pub(super) redispatch: Key<bool>,
     /// Tell servers the client's address by the PROXY protocol.
     pub(super) proxy_protocol: Key<ProxyVersion>,
-    pub(super) tls: Option<super::tls::RawToServers>,
+    pub(super) tls: Option<super::sections::tls::RawToServers>,
     /// Where more servers are found.
-    pub(super) discover: Vec<At<super::discover::Raw>>,
-    pub(super) check: super::check::Raw,
+    pub(crate) discover: Vec<At<super::sections::discover::Raw>>,
+    pub(crate) check: super::sections::check::Raw,
     pub(super) timeouts: Timeouts,
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Config, account::Account, program::Program, written::further};
+use super::{Config, sections::program::Program, text::files::further};
 use crate::{
-    config::{
+    config::sections::{
         acme::{Challenge, Provider},
         check, discover,
     },
-    file::trust,
+    system::{account::Account, file::trust},
 };
 
 /// What it is about, what is the matter, and what to do.

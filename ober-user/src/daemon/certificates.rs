@@ -11,15 +11,17 @@ use tokio::time::{sleep, timeout};
 
 use super::Daemon;
 use crate::{
+    api::status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
     certificates::{
         acme,
-        shelf::{self, Held, Stock},
+        copies::{self, Held, Stock},
         watch::{self, Sight, Watch},
-        workers::Delivery,
     },
     config::Config,
-    drive, file, lists,
-    status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
+    haproxy::certificates::Delivery,
+    lists,
+    machine::drive,
+    system::file,
 };
 
 /// Between two looks at which process a worker is.
@@ -130,9 +132,9 @@ impl Keeper {
         for _ in 0..SETTLES {
             let (of, now) = (Arc::clone(config), lists::now());
             let filled = file::away(PATIENCE, move || {
-                let stock = shelf::fill(&of, now)?;
+                let stock = copies::fill(&of, now)?;
                 let sight = watch::sight(&stock.watched);
-                Ok::<_, shelf::Error>((stock, sight))
+                Ok::<_, copies::Error>((stock, sight))
             });
             let (stock, sight) = match filled.await {
                 Ok(Ok(filled)) => filled,
@@ -184,7 +186,7 @@ impl Keeper {
             .as_ref()
             .is_some_and(|known| Arc::ptr_eq(known, &daemon.config()));
         if self.leftover && current && !self.stock.lists.is_empty() {
-            shelf::sweep(&daemon.run, &self.stock);
+            copies::sweep(&daemon.run, &self.stock);
             self.leftover = false;
         }
     }

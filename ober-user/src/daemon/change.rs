@@ -13,23 +13,23 @@ use tokio::task::spawn_blocking;
 use super::{
     Daemon, InForce, fallback,
     files::Files,
-    hands::{self, Commit, Filling},
-    perform::{Failed, Hands as _, perform},
     start,
+    steps::{
+        Failed, Hands as _, perform,
+        running::{self, Commit, Filling},
+    },
     sync::Changing,
     told,
 };
 use crate::{
-    api::{Reloaded, Sync, Text},
+    api::{Reloaded, Sync, Text, status},
     backends::{self, Ask, Backends, Ready, With},
     config::{Config, Written},
-    file,
     haproxy::{self, Pool, Report},
-    history::Origin,
     lists::{self, Keeper},
-    plan::{self, Facts, Plan, Side, State, Step},
-    resolve::Answers,
-    status,
+    names::resolve::Answers,
+    plan::{self, Facts, Plan, Side, State, Step, history::Origin},
+    system::file,
 };
 
 /// What a file system needs to read a configuration and what it names.
@@ -320,7 +320,7 @@ impl Daemon {
         };
         let servers = change.ready.in_force.servers.clone();
         let pending = change.backends.keep(&change.ready)?;
-        let mut hands = hands::Change {
+        let mut hands = running::Change {
             daemon: self,
             pool: &mut held.pool,
             from: &old,
@@ -382,7 +382,7 @@ impl Daemon {
             let error = anyhow::Error::from(error);
             failures.push(format!("read the lists in force: {error:#}"));
         }
-        let mut hands = hands::Change {
+        let mut hands = running::Change {
             daemon: self,
             pool: &mut held.pool,
             from: config,

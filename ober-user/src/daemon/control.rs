@@ -14,10 +14,9 @@ use tokio::{
 
 use super::Daemon;
 use crate::{
-    api::{Answer, Failure, Reply, Request, Sampling, Text},
-    history::{Origin, Reason},
+    api::{Answer, Failure, Reply, Request, Sampling, Text, http::Source as _},
     lists,
-    observe::http::Source as _,
+    plan::history::{Origin, Reason},
 };
 
 /// Connections at once; more wait.

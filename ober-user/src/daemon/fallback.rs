@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use crate::{
+    api::status,
     config::{self, Config, Env, Report, Whereabouts, Written},
     dataplane::chain,
     haproxy,
-    history::{Entry, History},
-    status,
+    plan::history::{Entry, History},
 };
 
 /// A configuration that a start can be tried with.
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::{
         config::File,
-        history::{self, Reason},
+        plan::history::{self, Reason},
     };
 
     struct Home(tempfile::TempDir);

@@ -10,8 +10,10 @@ use anyhow::Context as _;
 
 use crate::{
     config::{File, Written},
-    file,
-    store::{self, Batch, Kind, Pending, Placed},
+    system::{
+        file,
+        store::{self, Batch, Kind, Pending, Placed},
+    },
 };
 
 /// What a file that is replaced is kept as: its name with this behind it.

@@ -8,7 +8,7 @@ use nix::sys::{
     stat::{Mode, umask},
 };
 
-use crate::file;
+use crate::system::file;
 
 /// Files it makes are for root alone, and others do not read its memory.
 pub(crate) fn harden() {

@@ -19,18 +19,20 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Daemon, start};
 use crate::{
+    api::status,
     config::XdpMode,
-    counters::{self, Totals},
-    dataplane::Attached,
-    drive,
-    fact::Fact,
-    interface::{
-        Features, drops,
-        gather::Snapshot,
-        refusal::Cause,
-        runs::{self, Runs},
+    dataplane::{
+        Attached,
+        counters::{self, Totals},
+        interface::{
+            Features, drops,
+            gather::Snapshot,
+            refusal::Cause,
+            runs::{self, Runs},
+        },
     },
-    status,
+    machine::drive,
+    system::fact::Fact,
 };
 
 /// Between two looks at the counters. Some drivers ask their card for them.

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use crate::{
     config::Config,
-    dataplane, random,
-    store::{self, Error, Kind, Pending},
+    dataplane,
+    system::{
+        random,
+        store::{self, Error, Kind, Pending},
+    },
 };
 
 /// File name in the state directory.

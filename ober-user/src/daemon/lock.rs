@@ -14,7 +14,7 @@ use nix::{
     sys::stat::{major, minor},
 };
 
-use crate::file::{self, directory};
+use crate::system::file::{self, directory};
 
 /// A command that works without a daemon holds the instance until it is done: a moment as a rule, and some seconds where it
 /// asks for names.

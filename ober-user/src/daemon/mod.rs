@@ -7,22 +7,22 @@ mod certificates;
 mod change;
 mod control;
 mod detach;
+pub mod drift;
 mod fallback;
 mod files;
-mod first;
-mod hands;
+mod greeter;
 mod harden;
 mod interfaces;
 mod key;
 mod lock;
-mod perform;
+mod membership;
+pub mod offline;
 mod reconcile;
 mod remember;
 pub(crate) mod report;
 mod servers;
 mod start;
-mod starting;
-mod steering;
+mod steps;
 mod sync;
 mod told;
 mod unlisted;
@@ -52,18 +52,18 @@ use fallback::Provenance;
 pub use fallback::in_force_last;
 
 use crate::{
-    announce::Announcer,
-    api::Text,
+    announce::{Announcer, gate},
+    api::{
+        self, Text,
+        status::{self, DropEvent},
+    },
     backends::Backends,
     config::{Config, Written},
+    daemon::drift::Tally,
     dataplane::Plane,
-    drift::Tally,
-    gate,
     haproxy::{Pool, version::Program},
-    history::{Origin, Reason},
     lists::Keeper,
-    observe,
-    status::{self, DropEvent},
+    plan::history::{Origin, Reason},
 };
 
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order. No lock is
@@ -87,7 +87,7 @@ pub struct Daemon {
     pool: Told<Pool>,
     backends: Told<Backends>,
     keeper: Told<Keeper>,
-    members: steering::Shared,
+    members: membership::Shared,
     plane: Arc<Mutex<Plane>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
@@ -143,7 +143,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let started = Box::pin(start::start(path)).await?;
     let daemon = started.daemon;
     let mut tasks = tokio::task::JoinSet::new();
-    let served = observe::http::serve(started.metrics, Arc::clone(&daemon));
+    let served = api::http::serve(started.metrics, Arc::clone(&daemon));
     tasks.spawn(async {
         if let Err(error) = served.await {
             tracing::error!(%error, "metrics end here");
@@ -232,6 +232,6 @@ impl Daemon {
     }
 
     fn plane(&self) -> std::sync::MutexGuard<'_, Plane> {
-        steering::lock(&self.plane)
+        membership::lock(&self.plane)
     }
 }

@@ -4,19 +4,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::bail;
 
-use super::{Daemon, fallback::Choice, start, steering};
+use super::{Daemon, fallback::Choice, membership, start};
 use crate::{
     announce::addresses,
     api::Text,
     config::Config,
+    daemon::drift::{Drift, What},
     dataplane,
-    drift::{Drift, What},
-    drive,
-    fact::Fact,
     haproxy::Pool,
-    history::{Origin, Reason},
     lists::{self, Keeper},
-    store,
+    machine::drive,
+    plan::history::{Origin, Reason},
+    system::{fact::Fact, store},
 };
 
 /// Servers that have left are taken out of the workers this often.
@@ -160,7 +159,7 @@ impl Daemon {
         pool: &Pool,
         mended: &mut Vec<Drift>,
     ) -> anyhow::Result<()> {
-        let members = steering::members(&self.members);
+        let members = membership::members(&self.members);
         let mut plane = self.plane();
         let mut note = |what, object: &str, found: &str, set: &str| {
             mended.push(Drift {

@@ -8,8 +8,9 @@ use tokio::{sync::MutexGuard, task::coop::unconstrained};
 use super::Daemon;
 use crate::{
     config::Written,
-    history::{History, Origin},
-    lists, store,
+    lists,
+    plan::history::{History, Origin},
+    system::store,
 };
 
 /// A configuration that is to be kept, before any later one.

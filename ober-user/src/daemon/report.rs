@@ -14,15 +14,18 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Daemon, servers};
 use crate::{
+    api::{self, status},
     config::Config,
-    counters::{self, NamedService},
-    dataplane::{self, Attached, Maps, facts},
-    drive,
-    events::Drops,
-    fact::Fact,
+    dataplane::{
+        self, Attached, Maps,
+        counters::{self, NamedService},
+        events::Drops,
+        facts,
+        interface::gather::Snapshot,
+    },
     haproxy::{self, Exit, Stage},
-    interface::gather::Snapshot,
-    netlink, observe, status,
+    machine::drive,
+    system::{fact::Fact, netlink},
 };
 
 /// How old a look at what a process runs may be.
@@ -198,7 +201,7 @@ impl Daemon {
     }
 }
 
-impl observe::http::Source for Daemon {
+impl api::http::Source for Daemon {
     async fn counters(&self) -> status::Counters {
         let names = self.names();
         counters::read(&self.plane().maps, &names).unwrap_or_else(|error| {
@@ -234,7 +237,7 @@ impl observe::http::Source for Daemon {
             outdated: self.outdated(i32::try_from(std::process::id()).ok(), None),
             healthy,
             configuration: Some(self.in_force().describe()),
-            disk: crate::store::disk(),
+            disk: crate::system::store::disk(),
             reconcile: self.tally().status(),
             services: services(&config, &self.plane().maps, &addresses),
             data_plane,

@@ -12,17 +12,19 @@ use tokio::sync::{Notify, mpsc::Receiver};
 
 use super::Daemon;
 use crate::{
-    backends::{self, Ask},
-    check::{
-        self, State,
-        engine::{Standings, Target},
+    api::status::backends::{Backend, Server, Source},
+    backends::{
+        self, Ask,
+        check::{
+            self, State,
+            engine::{Standings, Target},
+        },
+        discover::{self, engine::Learned},
     },
-    config::{self, Check, Config, Service, check::Kind},
-    discover::{self, engine::Learned},
-    drive,
+    config::{self, Check, Config, Service, sections::check::Kind},
     haproxy::{self, Servers, health},
     lists,
-    status::backends::{Backend, Server, Source},
+    machine::drive,
 };
 
 /// Without any check there is nothing to renew.

@@ -19,31 +19,36 @@ use tokio::{
 use super::{
     Daemon, InForce, Lock, Locked, cluster_key,
     fallback::Choice,
-    first::{Parts, assemble},
+    greeter::Greeter,
     servers::Watch,
-    starting::Greeter,
+    steps::starting::{Parts, assemble},
     told::Told,
 };
 use crate::{
-    access,
     announce::addresses::{self, Noted},
     api::{self, Lacking},
-    backends::{Ask, Backends, Ready, With},
-    config::{Access, Config, Fragments, Written},
-    dataplane::{self, Attached, Maps, Plane, Switches, Wanted, chain},
-    discover::{self, engine::Learned, own::Own},
-    events::Drops,
-    file::directory,
-    haproxy::{self, Listening},
-    history::{Origin, Reason},
-    interface::{
-        gather::Snapshot,
-        steer::{self, Candidate, Decision},
+    backends::{
+        Ask, Backends, Ready, With,
+        discover::{self, engine::Learned, own::Own},
     },
+    config::{Access, Config, Fragments, Written},
+    dataplane::{
+        self, Attached, Maps, Plane, Switches, Wanted, access, chain,
+        events::Drops,
+        interface::{
+            gather::Snapshot,
+            steer::{self, Candidate, Decision},
+        },
+    },
+    haproxy::{self, Listening},
     lists::{self, Keeper},
-    observe, plan,
-    resolve::Answers,
-    routers::Routers,
+    names::resolve::Answers,
+    plan::{
+        self,
+        history::{Origin, Reason},
+    },
+    protocols::routers::Routers,
+    system::file::directory,
 };
 
 /// Drop events a slow watcher may fall behind.
@@ -120,7 +125,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     private(&node.state)?;
     tell_remarks(&config, path);
     check_interfaces(&config)?;
-    let metrics = observe::http::bind(node.metrics).await?;
+    let metrics = api::http::bind(node.metrics).await?;
     // The servers, the kernel half, the steps of the plan, the names.
     let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
     let greeter = Greeter::new(control_socket(&node.run)?, steps);

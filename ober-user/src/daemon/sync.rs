@@ -8,14 +8,13 @@ use tokio::task::spawn_blocking;
 
 use super::{Daemon, told::Held};
 use crate::{
-    access::Change,
     api::{Sync, Synced, Target},
-    backends::{Ask, Ready, With},
+    backends::{Ask, Ready, With, discover::own::Own},
     config::Config,
-    discover::own::Own,
+    dataplane::access::Change,
     haproxy::{Pool, Report, Servers},
     lists::{self, Heard, Keeper},
-    resolve::Answers,
+    names::resolve::Answers,
 };
 
 /// See [`Daemon::changing`].

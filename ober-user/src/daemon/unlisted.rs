@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     lists::{self, Keeper},
-    netlink::{
+    system::netlink::{
         connections::{self, Connection},
         question::Refusal,
     },

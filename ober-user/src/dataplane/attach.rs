@@ -20,12 +20,11 @@ use super::{
 };
 use crate::{
     config::XdpMode,
-    interface::{
+    dataplane::interface::{
         Features,
         refusal::{Cause, WhyGeneric, advice, is_hopeless},
     },
-    netlink::question::Refusal,
-    store,
+    system::{netlink::question::Refusal, store},
 };
 
 /// The kernel ends a link some time after its last descriptor and its pin are gone, and whoever looks at links lets go of one

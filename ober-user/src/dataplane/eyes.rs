@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{kernel, link, load};
-use crate::fact::Fact;
+use crate::system::fact::Fact;
 
 /// Names of programs that are kept. Each restart of the daemon may bring two more.
 const REMEMBERED: usize = 16;

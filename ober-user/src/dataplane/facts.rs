@@ -8,7 +8,7 @@ use super::{
     load::PROGRAMS,
     maps::{NAMES, entries},
 };
-use crate::{file, status};
+use crate::{api::status, system::file};
 
 /// The programs pinned in `directory`, as the kernel describes them.
 pub fn programs(directory: &Path) -> Vec<status::Program> {

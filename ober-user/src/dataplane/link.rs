@@ -12,7 +12,7 @@ use std::{
 use aya::programs::{ProgramInfo, SkLookup, links::FdLink, loaded_programs};
 
 use super::{Error, chain, facts, kernel, lost, note};
-use crate::file;
+use crate::system::file;
 
 const LOOKUP: &str = "link_lookup";
 /// A directory among the pins: the programs write the packet log.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Config, Limits, XdpMode},
-    interface::steer::Decision,
+    dataplane::interface::steer::Decision,
 };
 
 /// The kernel half, as `build.rs` left it.
@@ -157,7 +157,7 @@ impl Plane {
         link::lookup(&home, lookup)?;
         let fresh = self.fresh;
         let mut attached = Vec::new();
-        let all = super::interfaces::all(interfaces)?;
+        let all = super::attached::all(interfaces)?;
         for features in all {
             let mut twin = self.twin()?;
             attached.push(self.at(&features, fresh, &mut twin, |site, twin| site.attach(twin))?);

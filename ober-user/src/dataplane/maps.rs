@@ -16,7 +16,7 @@ use ober_common::abi::{
 };
 
 use super::{Error, memory::Memory};
-use crate::{config::Limits, drive};
+use crate::{config::Limits, machine::drive};
 
 /// Bytes of an array's key.
 const KEY: u32 = 4;

@@ -5,11 +5,16 @@
 //! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
 //! each link, after which the directories change names.
 
+pub mod access;
 mod attach;
+mod attached;
 mod carry;
+pub mod counters;
+pub mod events;
 mod eyes;
 pub mod facts;
-mod interfaces;
+pub mod flow;
+pub mod interface;
 mod kernel;
 mod link;
 mod load;
@@ -19,6 +24,7 @@ pub mod maps;
 pub mod memory;
 mod note;
 mod occupant;
+pub mod rendezvous;
 mod rings;
 mod room;
 mod services;

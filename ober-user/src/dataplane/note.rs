@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::link;
-use crate::interface::{Asked, refusal::WhyGeneric};
+use crate::dataplane::interface::{Asked, refusal::WhyGeneric};
 
 const NOTE: &str = "about_";
 

@@ -5,7 +5,7 @@ use std::fmt;
 use aya::programs::loaded_links;
 
 use super::{kernel, load};
-use crate::netlink::{links, question::Refusal};
+use crate::system::netlink::{links, question::Refusal};
 
 /// A program that is attached to an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use rtnetlink::{
 };
 
 use super::kernel;
-use crate::netlink::question::{Family, Refusal, Want, ask};
+use crate::system::netlink::question::{Family, Refusal, Want, ask};
 
 const SET_LINK: u16 = 19;
 

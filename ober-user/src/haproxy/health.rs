@@ -12,12 +12,12 @@
 use std::{io, path::Path, time::Duration};
 
 use super::{
-    adopt::Files,
-    cli::ask,
     render::{
         Server,
         tier::{self, Tiers},
     },
+    runtime_api::ask,
+    worker::adopt::Files,
 };
 
 /// HAProxy reads a command line into one buffer of 32 KiB.
@@ -144,7 +144,7 @@ mod tests {
             let servers = (0..count).map(|number| server(&format!("s{number}"), tier(number)));
             servers.collect::<Vec<_>>()
         };
-        crate::scale::linear([100, 1000], make, |servers| {
+        crate::system::scale::linear([100, 1000], make, |servers| {
             std::hint::black_box(lines(commands("rgw", servers, |_| Some(false))));
         });
     }

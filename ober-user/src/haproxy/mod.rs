@@ -1,7 +1,7 @@
 //! The HAProxy workers: independent processes on sockets that the daemon owns.
 //!
 //! ```text
-//! Config + servers -> render -> haproxy -c -> Pool -> slot (one task a worker) -> worker (machine)
+//! Config + servers -> render -> haproxy -c -> Pool -> worker/world (one task a worker) -> worker (machine)
 //!                     sockets ----------------^       |        pidfd: end seen at once
 //!                     adopt: record beside each worker+        CLI socket: ready or not
 //! ```
@@ -23,49 +23,50 @@ use tokio::{
     time::timeout,
 };
 
-mod adopt;
-mod check;
-mod cli;
-mod files;
-mod foresee;
+pub mod certificates;
 pub mod health;
+mod limits;
 mod live;
-mod log;
 mod outdated;
-mod process;
+pub mod pool;
+mod prepare;
 mod rehearse;
 pub mod render;
-mod slot;
-mod snapshot;
+mod runtime_api;
 pub mod sockets;
-mod told;
 pub mod version;
 pub mod worker;
 
-pub use cli::{BUFFER, ask, who};
-pub use files::{allow, files};
-pub use foresee::Foreseen;
+pub use self::worker::snapshot::{Snapshot, Stage};
+pub use self::{
+    limits::{allow, files},
+    pool::preview::Foreseen,
+    runtime_api::{BUFFER, ask, who},
+};
 pub(crate) use outdated::outdated;
 pub use rehearse::rehearse;
 pub use render::{Server, Servers};
-pub use snapshot::{Snapshot, Stage};
 pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
 use self::{
-    adopt::{Adopted, Files, adopt, strays},
-    check::prepare,
-    process::Process,
-    slot::{Answer, Handle, Note, Order},
+    pool::slot::{Parting, Way},
+    prepare::prepare,
     sockets::{Key, Set, complete, keys},
-    told::{Parting, Way},
-    worker::{Event, Pid, Policy},
+    worker::{
+        Event, Pid, Policy,
+        adopt::{Adopted, Files, adopt, strays},
+        process::Process,
+        world::{Answer, Handle, Note, Order},
+    },
 };
 use crate::{
-    certificates::shelf,
+    certificates::copies,
     config::Config,
-    file::{self, directory},
-    store::{Kind, Pending},
+    system::{
+        file::{self, directory},
+        store::{Kind, Pending},
+    },
 };
 
 /// A worker may get connections, or no longer. Sent the moment it is known.
@@ -95,7 +96,7 @@ pub enum Error {
     #[error(transparent)]
     Render(#[from] render::Error),
     #[error(transparent)]
-    Certificates(#[from] crate::certificates::shelf::Error),
+    Certificates(#[from] crate::certificates::copies::Error),
     #[error("read the certificates: {0}; everything stays as it was")]
     Unread(io::Error),
     #[error(transparent)]
@@ -174,13 +175,13 @@ pub fn known(run: &Path) -> bool {
         let middle = name.strip_prefix("worker-");
         middle.is_some_and(|rest| rest.strip_suffix(".json").is_some())
     };
-    names.any(is_record) || !adopt::running(run).is_empty()
+    names.any(is_record) || !worker::adopt::running(run).is_empty()
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
 /// is killed. Returns how many there were. Their records, sockets, configurations and certificates go with them.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {
-    let workers = adopt::running(run);
+    let workers = worker::adopt::running(run);
     for (worker, process) in &workers {
         if let Err(error) = process.signal(Signal::SIGUSR1) {
             tracing::warn!(worker, pid = process.pid.0, %error, "tell a worker to finish");
@@ -188,14 +189,14 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
     }
     let all = futures_util::future::join_all(workers.iter().map(|(_, process)| process.ended()));
     if timeout(drain, all).await.is_err() {
-        for (worker, process) in adopt::running(run) {
+        for (worker, process) in worker::adopt::running(run) {
             tracing::warn!(worker, pid = process.pid.0, "its time to finish is over");
             if let Err(error) = process.signal(Signal::SIGKILL) {
                 tracing::warn!(worker, pid = process.pid.0, %error, "end a worker");
             }
         }
     }
-    shelf::clear(run);
+    copies::clear(run);
     forget(run);
     workers.len()
 }
@@ -327,7 +328,7 @@ impl Pool {
 
     /// Lets the processes finish that no record vouches for. They may have served until now: call it when others do.
     pub fn retire_strays(&mut self) {
-        self.strays.drain(..).for_each(adopt::retire);
+        self.strays.drain(..).for_each(worker::adopt::retire);
     }
 
     /// Waits until every worker is in the ring, at most so long; says how many are.
@@ -428,7 +429,7 @@ impl Pool {
     /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
         self.end(|| Note::Stop(Event::Stop { drain })).await;
-        shelf::clear(&self.run);
+        copies::clear(&self.run);
     }
 
     async fn end(&self, note: impl Fn() -> Note) {
@@ -528,7 +529,7 @@ fn accounted(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
 /// What an adopted worker was started with, should it have to be started again.
 fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     Order {
-        launch: process::Launch {
+        launch: worker::process::Launch {
             generation: adopted.generation,
             haproxy: haproxy.to_owned(),
             file: files.config(adopted.generation),

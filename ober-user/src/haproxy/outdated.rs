@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
-use crate::file;
+use crate::system::file;
 
 /// What the kernel writes behind the name of a file that has none any more.
 const DELETED: &str = " (deleted)";

@@ -11,22 +11,20 @@ use std::{
 
 use super::{
     Error, Servers,
-    adopt::Files,
-    check::{PATIENCE, away, said},
-    process::Launch,
+    prepare::{PATIENCE, away, said},
     render::{Place, render},
     sockets::{Set, complete, keys},
     version,
-    worker::Generation,
+    worker::{Generation, adopt::Files, process::Launch},
 };
 use crate::{
     certificates::{
         acme,
-        shelf::{self, Stock},
+        copies::{self, Stock},
     },
     config::Config,
-    file::memory,
     lists,
+    system::file::memory,
 };
 
 /// Stands for the directories of an instance: not even root can make anything there.
@@ -45,7 +43,7 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
     let mut imagined = config.clone();
     imagined.node.run = NOWHERE.into();
     imagined.node.state = NOWHERE.into();
-    let stock = away(&imagined, |config| shelf::imagine(config, lists::now())).await?;
+    let stock = away(&imagined, |config| copies::imagine(config, lists::now())).await?;
     let thumbprint = thumbprint(config).await?;
     let files = Files::new(&config.node.run, 0);
     let place = Place {
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn haproxy_is_given_numbers_and_a_person_is_told_names() {
-        let copy = |text: &str| shelf::Copy {
+        let copy = |text: &str| copies::Copy {
             text: text.into(),
             sha1: String::new(),
             serial: String::new(),

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use super::{Error, check::said};
+use super::{Error, prepare::said};
 use crate::{
-    child::{Child, output::Ended},
     config::{Config, Service},
+    system::child::{Child, output::Ended},
 };
 use serde::{Deserialize, Serialize};
 

@@ -12,10 +12,10 @@ use super::{
     version,
 };
 use crate::{
-    access::{self, Entries, Plan},
     api::{How, SHOWN, Sync, Synced, Target},
-    resolve::Answers,
-    store::{self, Appended, Batch, Kind, Pending, Placed},
+    dataplane::access::{self, Entries, Plan},
+    names::resolve::Answers,
+    system::store::{self, Appended, Batch, Kind, Pending, Placed},
 };
 
 /// A change that is ready: nothing can fail any more but the kernel having no room.
@@ -394,7 +394,7 @@ impl Keeper {
             None => store::kept(&self.file(&name)),
         }
         let same = |before: &&List| {
-            synced.change == crate::access::Change::default()
+            synced.change == crate::dataplane::access::Change::default()
                 && before.stored == stored
                 && before.used == expanded.used
                 && before.text == text

@@ -6,15 +6,18 @@ use std::{collections::BTreeSet, io::Read as _, path::PathBuf, sync::Arc, time::
 use super::{
     Error, Keeper,
     expand::{self, Expanded, Run, Text},
-    retold,
     stored::Stored,
+    text_diff,
 };
 use crate::{
     api::{Edit, How, Sync, Target},
-    config, file,
-    hostlist::Cap,
-    resolve::{Answers, Names, resolve},
-    slurm::NodeAddrs,
+    config,
+    names::{
+        hostlist::Cap,
+        resolve::{Answers, Names, resolve},
+        slurm::NodeAddrs,
+    },
+    system::file,
 };
 
 /// For the files of one list; a million addresses take a second.
@@ -305,7 +308,7 @@ impl Question {
     fn retold(&self, text: &[u8]) -> Option<Expanded> {
         let before = self.text.as_ref().filter(|_| self.sure)?;
         let replaced = self.edit.how == How::Replace;
-        let retold = replaced.then(|| retold::retold(before, text))??;
+        let retold = replaced.then(|| text_diff::retold(before, text))??;
         let [went, came] = retold.lines;
         let used = self.used.checked_sub(went)? + came;
         (used <= self.cap as u64).then(|| Expanded {
@@ -325,7 +328,7 @@ impl Question {
             version: self.version,
             how: self.edit.how,
             stored,
-            text: text.filter(|text| expanded.is_plain() && retold::plain(text)),
+            text: text.filter(|text| expanded.is_plain() && text_diff::plain(text)),
             expanded,
             stdin: stdin.map(|text| (self.file.clone(), text)),
         }
@@ -340,12 +343,12 @@ impl Question {
             bytes.extend_from_slice(given);
         } else {
             let file = file::open(path, file::Kind::List).ok()?;
-            let most = retold::LONGEST as u64 + 1;
+            let most = text_diff::LONGEST as u64 + 1;
             // In one piece: a text that grows while it is read is copied again and again.
             let length = file.metadata().ok()?.len().min(most);
             bytes.reserve_exact(usize::try_from(length).ok()? + 1);
             file.take(most).read_to_end(&mut bytes).ok()?;
         }
-        (bytes.len() <= retold::LONGEST).then_some(bytes)
+        (bytes.len() <= text_diff::LONGEST).then_some(bytes)
     }
 }

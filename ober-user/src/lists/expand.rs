@@ -8,9 +8,11 @@ use std::{
 
 use super::stored::Step;
 use crate::{
-    access::{Entries, Mixed, Others, Range},
-    hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
-    resolve::{Answers, Names, Settled},
+    dataplane::access::{Entries, Mixed, Others, Range},
+    names::{
+        hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
+        resolve::{Answers, Names, Settled},
+    },
 };
 
 /// What neighbouring expressions say before anybody is asked.

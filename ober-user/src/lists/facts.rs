@@ -11,10 +11,8 @@ use ober_common::abi::Service;
 
 use super::{Error, List};
 use crate::{
-    access,
-    api::{Checked, ListEntries},
-    dataplane::Maps,
-    status,
+    api::{Checked, ListEntries, status},
+    dataplane::{Maps, access},
 };
 
 /// The maps of an instance: many read them, one changes them, for as long as that takes and no longer.

@@ -18,9 +18,9 @@ mod expand;
 mod facts;
 mod numbers;
 mod restore;
-mod retold;
 mod snapshot;
 mod stored;
+mod text_diff;
 
 use std::{
     collections::BTreeMap,
@@ -43,11 +43,13 @@ use snapshot::Snapshot;
 use stored::{OnDisk, Stored};
 
 use crate::{
-    access::{self, Change, Entries, Others},
     config::Config,
-    dataplane::{Error as MapError, Maps},
-    hostlist,
-    store::{self, Kind},
+    dataplane::{
+        Error as MapError, Maps,
+        access::{self, Change, Entries, Others},
+    },
+    names::hostlist,
+    system::store::{self, Kind},
 };
 
 #[derive(Debug, thiserror::Error)]

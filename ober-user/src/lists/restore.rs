@@ -6,9 +6,9 @@ use ipnet::{IpNet, Ipv4Subnets};
 
 use super::{Error, Keeper, expand, snapshot, stored::Step};
 use crate::{
-    access::{self, Entries},
-    hostlist::Cap,
-    store::{self, Kind, Pending},
+    dataplane::access::{self, Entries},
+    names::hostlist::Cap,
+    system::store::{self, Kind, Pending},
 };
 
 impl Keeper {
@@ -130,7 +130,7 @@ fn lines(entries: &Entries) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{lists::expand::Text, resolve::Names};
+    use crate::{lists::expand::Text, names::resolve::Names};
 
     #[test]
     fn the_entries_of_a_list_are_a_text_that_means_the_same_and_counts_no_more() {

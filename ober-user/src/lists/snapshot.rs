@@ -15,8 +15,8 @@ use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
-    access::{Change, Entries, Plan, Range},
-    store::{self, Appended, Batch, Error, Kind, Pending},
+    dataplane::access::{Change, Entries, Plan, Range},
+    system::store::{self, Appended, Batch, Error, Kind, Pending},
 };
 
 const MAGIC: &[u8; 8] = b"OBERLST2";

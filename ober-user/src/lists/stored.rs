@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{expand::Expanded, now};
 use crate::{
     api::{Edit, How},
-    resolve::{Names, Settled},
-    store::{self, read_json},
+    names::resolve::{Names, Settled},
+    system::store::{self, read_json},
 };
 
 /// One expression, put on the list or taken off. The order counts: the last word on an address holds.

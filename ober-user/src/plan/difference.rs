@@ -15,7 +15,10 @@ use super::{
 use crate::{
     api::{Synced, Target},
     backends::InForce,
-    config::{Config, Difference, Keys, bgp::Bgp, vrrp::Vrrp},
+    config::{
+        Config, Difference, Keys,
+        sections::{bgp::Bgp, vrrp::Vrrp},
+    },
     haproxy::{Foreseen, Server},
 };
 

@@ -12,6 +12,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 mod difference;
+pub mod history;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Access, Config, vrrp::Vrrp},
+    config::{Access, Config, sections::vrrp::Vrrp},
     haproxy::sockets::{Key, keys},
 };
 

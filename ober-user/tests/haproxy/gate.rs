@@ -12,12 +12,12 @@ use nix::{
     unistd::Pid,
 };
 use ober_user::{
-    config::gate::{AtLeast, Gate as Settings},
-    gate::{
+    announce::gate::{
         self, Live, News, Order, Plan, Standing, State, backends,
         probe::{Door, Question},
         watch::Disabled,
     },
+    config::sections::gate::{AtLeast, Gate as Settings},
     haproxy::{Pool, WorkerEvent, command_socket},
 };
 use tokio::sync::mpsc::UnboundedReceiver;

@@ -11,15 +11,15 @@ use std::{
 
 use ober_programs::HAPROXY;
 use ober_user::{
-    certificates::shelf,
-    config::{Balance, Config, check::Kind},
+    certificates::copies,
+    config::{Balance, Config, sections::check::Kind},
     haproxy::{
         Server, Servers,
         render::{Error, Place, render, variable},
         sockets::keys,
     },
-    hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
     lists,
+    names::hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
 };
 
 use crate::lab::{Lab, PLAIN, backend, https, listener, server, service};
@@ -62,7 +62,7 @@ fn compare(name: &str, lab: &Lab, text: &str) {
 
 /// Has the real HAProxy read it, with real sockets; says what it said.
 fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
-    shelf::fill(config, lists::now()).unwrap();
+    copies::fill(config, lists::now()).unwrap();
     let file = lab.dir.path().join("golden.cfg");
     fs::write(&file, text).unwrap();
     let listeners: Vec<_> = keys(config)

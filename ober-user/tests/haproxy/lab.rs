@@ -28,8 +28,10 @@ use ober_user::{
         Access, Backend, Balance, Check, ClientTimeouts, Config, Fragments, Limits, Listener, Node,
         Protocol, Resolve, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull,
         Workers, XdpMode,
-        check::{Http, Kind, Statuses},
-        tls::{Termination, Terms, Version},
+        sections::{
+            check::{Http, Kind, Statuses},
+            tls::{Termination, Terms, Version},
+        },
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
 };
@@ -289,9 +291,9 @@ pub(crate) fn config(dir: &Path, pem: &Path, workers: usize) -> Config {
         lists: BTreeMap::new(),
         services: vec![service("s3", &["192.0.2.1", "2001:db8::1"], listeners)],
         backends: BTreeMap::from([("storage".to_owned(), backend())]),
-        gate: ober_user::config::gate::Gate::default(),
+        gate: ober_user::config::sections::gate::Gate::default(),
         bgp: None,
-        bfd: ober_user::config::bfd::Bfd::default(),
+        bfd: ober_user::config::sections::bfd::Bfd::default(),
         vrrp: None,
         acme: None,
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ober_user::loopback;
+use ober_user::announce::gate::loopback;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},

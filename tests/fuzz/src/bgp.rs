@@ -8,15 +8,14 @@ use std::{
 };
 
 use ober_user::{
-    bgp::{
+    machine::{Machine as _, drive},
+    protocols::bgp::{
         connection::{Remote, Settings},
         event::{Action, Event, Path, Side},
         message::{Communities, Family, Notification, Received, Terms, decode, frame, judge},
         peering::Peering,
         rib::{NextHops, Route, Routes},
     },
-    drive,
-    machine::Machine as _,
 };
 
 /// The messages of a stream, one after another, as long as they are good.

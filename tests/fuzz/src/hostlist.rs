@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use ober_user::hostlist::{Cap, NoSources, Sources, expand_servers, names, visit};
+use ober_user::names::hostlist::{Cap, NoSources, Sources, expand_servers, names, visit};
 
 /// What an expression stands for is not limited by its length, so it is limited by this.
 pub(crate) const MOST: usize = 64;

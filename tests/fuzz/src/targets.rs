@@ -7,14 +7,16 @@ use std::{
 
 use ober_common::packet::{Link, Near, Parsed, Plain, link, parse, plain_ipv4, plain_ipv6};
 use ober_user::{
-    bfd::Control,
-    config::{
+    backends::discover::json::read,
+    config::sections::{
         discover::Json,
         tls_client::{Tls, Verify},
-        url::{Endpoint, Url},
     },
-    discover::json::read,
-    vrrp::{neighbour, packet::Advertisement},
+    protocols::{
+        bfd::Control,
+        vrrp::{neighbour, packet::Advertisement},
+    },
+    system::url::{Endpoint, Url},
 };
 
 use crate::{allocated, bgp, fence, hostlist};

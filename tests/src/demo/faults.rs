@@ -11,7 +11,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use ober_user::status::{Status, Worker};
+use ober_user::api::status::{Status, Worker};
 
 use super::{Demo, SMALL, Script};
 use crate::{

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use anyhow::{Result, ensure};
-use ober_user::status::Status;
+use ober_user::api::status::Status;
 
 use super::{BUCKET, Demo, LARGE, SMALL, Script};
 use crate::{

@@ -15,7 +15,7 @@ use nix::{
 };
 use ober_programs::HAPROXY;
 use ober_user::{
-    certificates::shelf,
+    certificates::copies,
     config::Config,
     haproxy::{
         Family, Servers,
@@ -67,7 +67,7 @@ fn write(
         root: None,
         thumbprint: None,
     };
-    shelf::fill(config, lists::now())?;
+    copies::fill(config, lists::now())?;
     let mut text = render(config, servers, place)?.text;
     for (index, key) in keys(config).iter().enumerate() {
         text = text.replace(

@@ -15,7 +15,7 @@ use ober_tests::{
     mounts,
     stage::{Settings, Stage},
 };
-use ober_user::{dataplane, fact::Fact};
+use ober_user::{dataplane, system::fact::Fact};
 
 use crate::{CONTENT, PATH, SOON, doctor, finding, interface, log, pins, serving};
 

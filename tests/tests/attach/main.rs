@@ -19,7 +19,7 @@ use ober_tests::{
     pattern::Pattern,
     stage::{Settings, Stage},
 };
-use ober_user::status::Interface;
+use ober_user::api::status::Interface;
 
 const SOON: Duration = Duration::from_secs(30);
 const PATH: &str = "/attach/object";

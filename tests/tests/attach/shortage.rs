@@ -7,7 +7,7 @@ use ober_tests::{
     lab::{Process, VIP4, until},
     stage::Settings,
 };
-use ober_user::gate::State;
+use ober_user::announce::gate::State;
 
 use crate::{SOON, change, get, log, serving};
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use ober_tests::{lab::until, peers::Bird};
-use ober_user::bfd::{Diagnostic, Mode, Settings, State};
+use ober_user::protocols::bfd::{Diagnostic, Mode, Settings, State};
 
 use crate::link::{Link, OURS4, OURS6, PATIENCE, THEIRS4, THEIRS6, every, settings};
 

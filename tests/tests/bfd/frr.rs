@@ -11,7 +11,7 @@ use ober_tests::{
     lab::until,
     peers::{Daemon, Frr},
 };
-use ober_user::bfd::{Diagnostic, Mode, Settings, State};
+use ober_user::protocols::bfd::{Diagnostic, Mode, Settings, State};
 use serde_json::Value;
 
 use crate::link::{Bfd, Link, OURS4, OURS6, PATIENCE, THEIRS4, THEIRS6, every, settings};

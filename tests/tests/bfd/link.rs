@@ -14,10 +14,12 @@ use ober_tests::{
     lab::{Host, Lab, until},
 };
 use ober_user::{
-    bfd::{self, Change, Mode, Settings, State, Timers},
-    realtime::Thread,
-    routers::Routers,
-    status::bfd::Session,
+    api::status::bfd::Session,
+    machine::realtime::Thread,
+    protocols::{
+        bfd::{self, Change, Mode, Settings, State, Timers},
+        routers::Routers,
+    },
 };
 use tokio::runtime;
 
@@ -160,7 +162,7 @@ impl Bfd {
         self.runtime.block_on(down).expect("take the sessions down");
     }
 
-    pub(crate) fn status(&self) -> ober_user::status::bfd::Bfd {
+    pub(crate) fn status(&self) -> ober_user::api::status::bfd::Bfd {
         self.handle.status()
     }
 

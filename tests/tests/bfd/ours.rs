@@ -8,7 +8,7 @@ use std::{
 };
 
 use ober_tests::lab::until;
-use ober_user::bfd::{Mode, Settings, State};
+use ober_user::protocols::bfd::{Mode, Settings, State};
 
 use crate::link::{Bfd, Link, OURS4, OURS6, PATIENCE, THEIRS4, THEIRS6, every, settings};
 

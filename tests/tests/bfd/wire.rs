@@ -17,10 +17,12 @@ use nix::{
 };
 use ober_tests::{lab::until, peers::Frr};
 use ober_user::{
-    access::Entries,
-    bfd::{Control, Diagnostic, Discriminator, Micros, Mode, Settings, State},
-    routers::Routers,
-    status::bfd::Session,
+    api::status::bfd::Session,
+    dataplane::access::Entries,
+    protocols::{
+        bfd::{Control, Diagnostic, Discriminator, Micros, Mode, Settings, State},
+        routers::Routers,
+    },
 };
 
 use crate::link::{Link, OURS4, PATIENCE, THEIRS4, every, settings};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use ober_tests::{lab::until, peers::Bird};
-use ober_user::gate::Standing;
+use ober_user::announce::gate::Standing;
 
 use crate::{
     router::{ROUTE4, ROUTE6, Router, Setup, V6, ends, forgets, learns, sees},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ober_tests::peers::Frr;
-use ober_user::gate::Standing;
+use ober_user::announce::gate::Standing;
 
 use crate::{
     router::{Router, Setup},

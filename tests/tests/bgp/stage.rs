@@ -12,12 +12,14 @@ use nix::sched::{CloneFlags, setns};
 use ober_programs::{Command, SS};
 use ober_tests::lab::{self, Host, Lab, Process};
 use ober_user::{
-    announce, bfd,
-    bgp::{self, Handle},
+    announce::{self, gate::Standing},
+    api::status::bgp::Neighbour,
     config::{Config, Env},
-    gate::Standing,
-    realtime::Thread,
-    status::bgp::Neighbour,
+    machine::realtime::Thread,
+    protocols::{
+        bfd,
+        bgp::{self, Handle},
+    },
 };
 use tokio::{runtime, sync::oneshot};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ober_tests::lab::until;
-use ober_user::{bfd::State, status::bfd::Session};
+use ober_user::{api::status::bfd::Session, protocols::bfd::State};
 
 use crate::{
     router::{ROUTE4, Router, Setup, ends, forgets, learns},

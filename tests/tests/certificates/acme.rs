@@ -7,7 +7,7 @@ use ober_tests::{
     lab::{Process, VIP4, client4, until},
     stage::OPEN,
 };
-use ober_user::{config::Config, status::certificates::Issued};
+use ober_user::{api::status::certificates::Issued, config::Config};
 
 use super::scene::{SOON, Scene, leaf};
 

@@ -15,7 +15,7 @@ use ober_tests::{
     pattern::Pattern,
     stage::{SECURE, Settings, Stage},
 };
-use ober_user::status::certificates::Certificate;
+use ober_user::api::status::certificates::Certificate;
 use rustls::pki_types::CertificateDer;
 
 pub(super) const PATH: &str = "/certificates/object";

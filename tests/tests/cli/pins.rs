@@ -5,10 +5,12 @@ use std::path::Path;
 use aya::programs::{TestRun as _, TestRunOptions};
 use ober_common::abi::Verdict;
 use ober_user::{
-    access::{self, Entries},
     config::Config,
-    dataplane::{Plane, Wanted, detach},
-    ring,
+    dataplane::{
+        Plane, Wanted,
+        access::{self, Entries},
+        detach, rendezvous,
+    },
 };
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ impl Left {
             .collect();
         plane.set_services(&wanted).unwrap();
         plane.set_workers(&[0, 1], false).unwrap();
-        plane.set_ring(&ring::fill(&[1, 1]));
+        plane.set_ring(&rendezvous::fill(&[1, 1]));
         let mut entries = Entries::default();
         entries.push("10.1.0.1".parse().unwrap());
         entries.push("2001:db8:1::1".parse().unwrap());

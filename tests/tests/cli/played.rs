@@ -9,11 +9,11 @@ use std::{
 };
 
 use ober_user::{
-    access::Change,
     api::{
         Answer, Checked, Edit, Failure, How, Reloaded, Reply, Request, Sampling, Synced, Target,
+        status::DropEvent,
     },
-    status::DropEvent,
+    dataplane::access::Change,
 };
 
 use crate::{Node, Ran};

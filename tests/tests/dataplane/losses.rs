@@ -21,8 +21,11 @@ use ober_tests::{
 };
 use ober_user::{
     config::Limits,
-    counters::{self, NamedService},
-    dataplane::{Wanted, losses_counted},
+    dataplane::{
+        Wanted,
+        counters::{self, NamedService},
+        losses_counted,
+    },
 };
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);

@@ -15,9 +15,9 @@ use ober_tests::{
     packets::{TCP, frame, ip, tcp},
     plane::Lists,
 };
-use ober_user::{
+use ober_user::dataplane::{
+    Switches, Wanted,
     access::{self, Entries},
-    dataplane::{Switches, Wanted},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 

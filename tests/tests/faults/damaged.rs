@@ -12,7 +12,7 @@ use ober_tests::{
     lab::{VIP4, client4, client6, until},
     stage::{Settings, Stage},
 };
-use ober_user::store::{Kind, Lasts, Row, TABLE};
+use ober_user::system::store::{Kind, Lasts, Row, TABLE};
 
 use crate::{CONTENT, PATH, store};
 

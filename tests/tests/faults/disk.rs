@@ -9,7 +9,7 @@ use ober_tests::{
     mounts,
     stage::{Settings, Stage},
 };
-use ober_user::gate::State;
+use ober_user::announce::gate::State;
 use serde_json::Value;
 
 use crate::{CONTENT, PATH, Refusal, store};

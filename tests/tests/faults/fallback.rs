@@ -10,9 +10,11 @@ use ober_tests::{
     stage::{Settings, Stage},
 };
 use ober_user::{
-    api::{Reply, Request, SOCKET},
+    api::{
+        Reply, Request, SOCKET,
+        status::{Configuration, Status},
+    },
     cli::client,
-    status::{Configuration, Status},
 };
 
 use crate::{CONTENT, Fault, PATH, Refusal, everywhere, fault, pins, store, with, workers};

@@ -201,7 +201,7 @@ fn starts_by_what_is_on(disk: &mut Disk, image: &Path, vip: &str) {
     disk.cli(&["detach"]);
     disk.start(image);
     let status = disk.stage.status().expect("status");
-    assert_eq!(status.disk, ober_user::store::Disk::default());
+    assert_eq!(status.disk, ober_user::system::store::Disk::default());
     let listed = |address: &str| {
         disk.stage
             .try_cli(&["acl", "check", address])
@@ -219,5 +219,5 @@ fn starts_by_what_is_on(disk: &mut Disk, image: &Path, vip: &str) {
     }
     let drained = status.gate.iter().find(|gate| gate.vip.to_string() == vip);
     let drained = drained.map(|gate| gate.state);
-    assert_eq!(drained, Some(ober_user::gate::State::Draining));
+    assert_eq!(drained, Some(ober_user::announce::gate::State::Draining));
 }

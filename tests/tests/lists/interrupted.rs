@@ -12,9 +12,10 @@ use ober_tests::{
     lab::{BPFFS, VIP4, VIP6, client4, client6},
     stage::{OPEN, Stage},
 };
-use ober_user::{
+use ober_user::dataplane::{
+    Maps,
     access::{self, Entries},
-    dataplane::{Maps, pins},
+    pins,
 };
 
 use crate::{SOON, acl, listed, load, serving};

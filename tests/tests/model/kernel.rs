@@ -18,10 +18,13 @@ use ober_tests::{
     plane::Lists,
 };
 use ober_user::{
-    access::{self, Entries},
     config::Limits,
-    counters,
-    dataplane::{Switches, Wanted, maps::drops},
+    dataplane::{
+        Switches, Wanted,
+        access::{self, Entries},
+        counters,
+        maps::drops,
+    },
 };
 
 /// Few IPv6 lines, so that the crowd of hosts spills over them.

@@ -10,11 +10,11 @@ use anyhow::{Result, ensure};
 use ober_programs::BRIDGE;
 use ober_tests::lab::{Host, until};
 use ober_user::{
-    sockopt::packet_address,
-    vrrp::{
+    protocols::vrrp::{
         Mac, Pace,
         neighbour::{advertisement_claim, arp_claim},
     },
+    system::sockopt::packet_address,
 };
 use socket2::{Domain, Socket, Type};
 

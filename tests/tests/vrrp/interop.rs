@@ -8,8 +8,8 @@ use ober_tests::{
     peers::{Keepalived, keepalived::Router},
 };
 use ober_user::{
-    config::vrrp::{Form, Scope, Transport, Vrrp},
-    vrrp::{
+    config::sections::vrrp::{Form, Scope, Transport, Vrrp},
+    protocols::vrrp::{
         Preempt,
         packet::{Coverage, Interval, Version},
     },

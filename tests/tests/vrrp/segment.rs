@@ -15,13 +15,15 @@ use ober_tests::{
     lab::{Host, Lab, until},
 };
 use ober_user::{
-    config::vrrp::{Form, Instance, Peer, Transport, Vrrp},
-    realtime::Thread,
-    routers::Routers,
-    status::vrrp::Router as Status,
-    vrrp::{
-        self, Answers, Garp, Pace, Preempt,
-        packet::{Coverage, Interval, Version, Vrid},
+    api::status::vrrp::Router as Status,
+    config::sections::vrrp::{Form, Instance, Peer, Transport, Vrrp},
+    machine::realtime::Thread,
+    protocols::{
+        routers::Routers,
+        vrrp::{
+            self, Answers, Garp, Pace, Preempt,
+            packet::{Coverage, Interval, Version, Vrid},
+        },
     },
 };
 

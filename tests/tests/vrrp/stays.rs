@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 use ober_programs::IP;
 use ober_tests::lab::{Host, Process, until};
-use ober_user::config::vrrp::{Instance, Transport, Vrrp};
+use ober_user::config::sections::vrrp::{Instance, Transport, Vrrp};
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 
@@ -25,7 +25,7 @@ fn alone(vips: &[IpAddr]) -> Vrrp {
     let one = wanted.instances.remove(0);
     let instance = |(vrid, vip): (u8, &IpAddr)| Instance {
         vips: vec![*vip],
-        vrid: ober_user::vrrp::packet::Vrid(vrid.try_into().expect("not zero")),
+        vrid: ober_user::protocols::vrrp::packet::Vrid(vrid.try_into().expect("not zero")),
         ..one.clone()
     };
     wanted.instances = (51..).zip(vips).map(instance).collect();

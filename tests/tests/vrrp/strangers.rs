@@ -9,10 +9,12 @@ use std::{
 use anyhow::{Result, ensure};
 use ober_tests::lab::{Host, until};
 use ober_user::{
-    access::Entries,
-    config::vrrp::{Transport, Vrrp},
-    routers::Routers,
-    vrrp::packet::{Advertisement, Coverage},
+    config::sections::vrrp::{Transport, Vrrp},
+    dataplane::access::Entries,
+    protocols::{
+        routers::Routers,
+        vrrp::packet::{Advertisement, Coverage},
+    },
 };
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
@@ -156,7 +158,10 @@ fn claims_of_addresses_that_no_virtual_router_has_cost_nothing() -> Result<()> {
         let kind = socket2::Type::RAW;
         let socket = socket2::Socket::new(socket2::Domain::PACKET, kind, None)?;
         let index = nix::net::if_::if_nametoindex("eth0")?;
-        Ok((socket, ober_user::sockopt::packet_address(index, 0x0806)))
+        Ok((
+            socket,
+            ober_user::system::sockopt::packet_address(index, 0x0806),
+        ))
     })??;
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 7, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);

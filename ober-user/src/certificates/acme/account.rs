@@ -16,9 +16,11 @@ use rustls_pki_types::{
 };
 
 use crate::{
-    config::{Config, acme::Acme},
-    file,
-    store::{self, Kind, Pending},
+    config::{Config, sections::acme::Acme},
+    system::{
+        file,
+        store::{self, Kind, Pending},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]

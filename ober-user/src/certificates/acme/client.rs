@@ -1,4 +1,4 @@
-//! HTTP as `instant-acme` wants it, over [`crate::fetch`]: one request a connection, and whom to trust as configured.
+//! HTTP as `instant-acme` wants it, over [`crate::system::fetch`]: one request a connection, and whom to trust as configured.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use crate::{config::url::Url, fetch};
+use crate::system::{fetch, url::Url};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No chain of certificates is longer.

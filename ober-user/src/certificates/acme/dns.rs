@@ -6,11 +6,11 @@ use tokio::time::timeout;
 
 use super::route53;
 use crate::{
-    command,
-    config::{
+    config::sections::{
         acme::{Dns, Provider},
         program::Program,
     },
+    system::command,
 };
 
 /// For one call of the program.

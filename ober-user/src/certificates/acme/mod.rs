@@ -7,7 +7,7 @@
 //!    ^                     | Failed
 //!    +---------------------+ pause, three times as long each time, never shorter than the authority asks
 //! ```
-//! An issued certificate is a file in the state directory like any other: [`super::shelf`] takes it from there.
+//! An issued certificate is a file in the state directory like any other: [`super::copies`] takes it from there.
 
 mod account;
 mod client;

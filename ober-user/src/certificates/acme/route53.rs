@@ -12,12 +12,12 @@ use super::{
     signature::{self, Signing},
 };
 use crate::{
-    config::{
+    config::sections::{
         acme::Route53,
         tls_client::{Tls, Verify},
-        url::Url,
     },
-    fetch, lists, tls,
+    lists,
+    system::{fetch, tls, url::Url},
 };
 
 const VERSION: &str = "/2013-04-01";

@@ -5,7 +5,7 @@ use ring::{
     hmac::{HMAC_SHA256, Key, Tag, sign},
 };
 
-use crate::config::acme::Route53;
+use crate::config::sections::acme::Route53;
 
 /// A request to be signed.
 pub(super) struct Signing<'a> {
@@ -89,7 +89,7 @@ pub(super) fn time(now: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{acme::SecretKey, url::Url};
+    use crate::{config::sections::acme::SecretKey, system::url::Url};
 
     /// The keys of AWS's examples.
     pub(in super::super) fn keys(url: &str) -> Route53 {

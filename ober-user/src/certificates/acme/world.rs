@@ -14,11 +14,14 @@ use tokio::{
 
 use super::{Action, Event, Renewal, State, order};
 use crate::{
-    certificates::{Bundle, Facts, bundle},
-    config::{Config, acme::Acme},
-    drive::{self, World, drive},
+    certificates::{Bundle, Facts},
+    config::{Config, sections::acme::Acme},
     lists,
-    store::{self, Kind},
+    machine::drive::{self, World, drive},
+    system::{
+        pem::bundle,
+        store::{self, Kind},
+    },
 };
 
 /// How one of them stands.

@@ -11,7 +11,7 @@ use crate::{
         instance::Instance,
         screen::{Cell, Screen, Tone},
     },
-    offline::known_list as known,
+    daemon::offline::known_list as known,
 };
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use crate::{
     api::{Edit, How, Target},
     cli::Error,
-    hostlist::anchor,
+    names::hostlist::anchor,
 };
 
 /// Standard input, which can be read once.

@@ -297,7 +297,7 @@ fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{access::Change, cli::screen::tests::Paper};
+    use crate::{cli::screen::tests::Paper, dataplane::access::Change};
 
     #[test]
     fn a_change_shows_what_came_went_and_did_not_resolve() {

@@ -9,7 +9,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
-    api::{Reply, Request, Sampling},
+    api::{Reply, Request, Sampling, status::DropEvent},
     cli::{
         Error, Json, Outcome, client,
         instance::{Instance, pinned},
@@ -17,9 +17,7 @@ use crate::{
     },
     config::Config,
     daemon::report::names,
-    dataplane::Maps,
-    events::Drops,
-    status::DropEvent,
+    dataplane::{Maps, events::Drops},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {

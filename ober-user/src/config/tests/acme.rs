@@ -1,7 +1,7 @@
 //! What may be issued, and what the configuration says when it could not be.
 
 use super::{LEAST, Place};
-use crate::config::acme::{Challenge, Provider};
+use crate::config::sections::acme::{Challenge, Provider};
 
 /// Names on the TLS listener, beside its file.
 fn wanting(names: &str, rest: &str) -> String {

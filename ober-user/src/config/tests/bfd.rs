@@ -1,7 +1,7 @@
 //! The section `[bfd]`.
 
 use super::*;
-use crate::bfd::Micros;
+use crate::protocols::bfd::Micros;
 
 #[test]
 fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {

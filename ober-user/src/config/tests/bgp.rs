@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::{
-    bgp::{connection::Remote, message::Family},
-    config::bgp::{BfdMode, Bgp, Hops, Neighbour, Supervision},
+    config::sections::bgp::{BfdMode, Bgp, Hops, Neighbour, Supervision},
+    protocols::bgp::{connection::Remote, message::Family},
 };
 
 const SECTION: &str =

@@ -10,8 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{account::Accounts, *};
-use crate::certificates::chain_and_key;
+use super::*;
+use crate::{certificates::chain_and_key, system::account::Accounts};
 
 mod acme;
 mod bfd;
@@ -141,11 +141,11 @@ fn what_is_left_out_takes_the_documented_default() {
         Listener {
             port: NonZeroU16::new(443).unwrap(),
             protocol: Protocol::Https {
-                tls: tls::Termination {
+                tls: sections::tls::Termination {
                     certificates: vec![place.path("s3.pem")],
                     acme: vec![],
-                    terms: tls::Terms {
-                        min: tls::Version::V12,
+                    terms: sections::tls::Terms {
+                        min: sections::tls::Version::V12,
                         max: None,
                         ciphers: None,
                         suites: None,
@@ -165,7 +165,7 @@ fn what_is_left_out_takes_the_documented_default() {
         Access::List(FRONTEND_HTTP.to_owned())
     );
     let check = config.backends["rgw"].check.as_ref().unwrap();
-    let check::Kind::Http(http) = &check.kind else {
+    let sections::check::Kind::Http(http) = &check.kind else {
         panic!("{check:?}")
     };
     assert_eq!(
@@ -256,7 +256,7 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
 
 #[test]
 fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
-    use gate::{AtLeast, Down, Gate};
+    use sections::gate::{AtLeast, Down, Gate};
     let place = Place::new();
     let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_servers=0\nstatus='200,403-404'\n\
          down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
@@ -312,7 +312,7 @@ fn large(count: usize) -> String {
 #[test]
 fn ten_times_the_services_vips_neighbours_servers_and_entries_are_ten_times_the_work() {
     let place = Place::new();
-    crate::scale::linear([1, 10], large, |text| {
+    crate::system::scale::linear([1, 10], large, |text| {
         let config = place.parse(text).unwrap();
         std::hint::black_box(crate::plan::State::of(&config));
     });

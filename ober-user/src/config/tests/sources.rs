@@ -219,6 +219,6 @@ fn files_of_names_start_beside_the_configuration() {
     assert_eq!(backend.servers, [format!("{} weight=2", beside("rgw.txt"))]);
     assert_eq!(
         backend.discover[0].kind,
-        discover::Kind::Hostlist(vec![beside("more.txt")])
+        sections::discover::Kind::Hostlist(vec![beside("more.txt")])
     );
 }

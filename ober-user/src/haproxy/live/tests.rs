@@ -196,7 +196,7 @@ fn ten_times_the_servers_are_ten_times_the_work() {
             };
             [text("a"), text("b")]
         };
-        crate::scale::linear([100, 1000], make, |[one, other]| {
+        crate::system::scale::linear([100, 1000], make, |[one, other]| {
             std::hint::black_box(compare(one, other, &Leaving::new()));
             std::hint::black_box(compare(one, &one.replace("a1 ", "a1x "), &Leaving::new()));
         });

@@ -10,11 +10,13 @@ use super::{
     tier::{Role, Tiers},
 };
 use crate::{
-    certificates::shelf,
+    certificates::copies,
     config::{
         Backend, Balance, Check, ProxyVersion, WhenFull,
-        check::{Http, Kind, Over},
-        tls::{Authorities, ToServers},
+        sections::{
+            check::{Http, Kind, Over},
+            tls::{Authorities, ToServers},
+        },
     },
 };
 
@@ -215,13 +217,13 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
             line.add(format_args!("verify required ca-file {path}"));
         }
         Some(Authorities::Missing(path)) => {
-            let stand_in = shelf::copy(run, path);
+            let stand_in = copies::copy(run, path);
             let path = quote("ca", &stand_in.display().to_string())?;
             line.add(format_args!("verify required ca-file {path}"));
         }
     }
     if let Some(certificate) = &tls.certificate {
-        let copy = shelf::copy(run, certificate);
+        let copy = copies::copy(run, certificate);
         let pem = quote("certificate", &copy.display().to_string())?;
         line.add(format_args!("crt {pem}"));
     }

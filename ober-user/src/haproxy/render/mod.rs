@@ -22,8 +22,8 @@ use std::{
 
 use super::sockets::keys;
 use crate::{
-    config::{Backend, Config, Service, check::reads_http},
-    hostlist::servers::Standing,
+    config::{Backend, Config, Service, sections::check::reads_http},
+    names::hostlist::servers::Standing,
 };
 
 /// A server of a backend, resolved.
@@ -260,7 +260,7 @@ mod tests {
             "first",
         ] {
             let config = config(&format!("balance='{balance}'\ntls={{verify=false}}"), 1);
-            crate::scale::linear([100, 1000], servers, |servers| {
+            crate::system::scale::linear([100, 1000], servers, |servers| {
                 std::hint::black_box(text(&config, servers));
             });
         }
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn ten_times_the_services_are_ten_times_the_work() {
         let make = |count| config("", count);
-        crate::scale::linear([2, 20], make, |config| {
+        crate::system::scale::linear([2, 20], make, |config| {
             std::hint::black_box(text(config, &servers(10)));
         });
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Policy;
-pub use crate::child::process::{Exit, Pid};
+pub use crate::system::child::process::{Exit, Pid};
 
 /// A fingerprint of what a worker was started with; equal means there is nothing to replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,5 @@
 //! Supervision of one worker slot: which process serves, which one replaces it, which ones finish, and whether the
-//! slot belongs into the ring. Knows no process, socket, clock or task; `super::slot` is its world.
+//! slot belongs into the ring. Knows no process, socket, clock or task; `self::world` is its world.
 //!
 //! ```text
 //!            Want                    Ready
@@ -19,11 +19,16 @@ pub use self::{
 };
 use crate::machine::Machine;
 
+pub(crate) mod adopt;
 mod event;
 mod leaving;
+pub(crate) mod log;
 mod policy;
+pub(crate) mod process;
+pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod world;
 
 /// A process that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

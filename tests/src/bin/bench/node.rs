@@ -8,9 +8,12 @@ use ober_common::{
 };
 use ober_tests::plane;
 use ober_user::{
-    access::{Entries, replace},
     config::{Config, Limits},
-    dataplane::{Plane, Wanted, detach},
+    dataplane::{
+        Plane, Wanted,
+        access::{Entries, replace},
+        detach,
+    },
 };
 
 use crate::packets::Family;

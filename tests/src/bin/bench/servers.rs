@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::Result;
 use ober_user::{
-    config::{Config, Env},
-    discover::{
+    backends::discover::{
         Found,
         merge::{Bounds, Said, merge},
         own::Own,
     },
+    config::{Config, Env},
     haproxy::{
         Servers,
         render::{Place, render},
     },
-    resolve::Names,
+    names::resolve::Names,
 };
 
 use crate::{

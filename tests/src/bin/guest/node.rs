@@ -5,11 +5,14 @@ use crate::boot::{self, CARD};
 use anyhow::{Context, Result, ensure};
 use ober_common::abi::{Verdict, cell};
 use ober_tests::plane;
-use ober_user::access::{self, Entries};
-use ober_user::config::XdpMode;
-use ober_user::counters;
-use ober_user::dataplane::{Plane, Wanted};
-use ober_user::ring;
+use ober_user::{
+    config::XdpMode,
+    dataplane::{
+        Plane, Wanted,
+        access::{self, Entries},
+        counters, rendezvous,
+    },
+};
 use std::io::Write as _;
 use std::net::{IpAddr, TcpListener};
 
@@ -104,7 +107,7 @@ pub(crate) fn serve(plane: &mut Plane) -> Result<()> {
             std::thread::spawn(move || answer(&socket, worker));
         }
     }
-    plane.set_ring(&ring::fill(&[1; WORKERS as usize]));
+    plane.set_ring(&rendezvous::fill(&[1; WORKERS as usize]));
     Ok(())
 }
 

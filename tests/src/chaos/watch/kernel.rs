@@ -4,10 +4,12 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use ober_user::{
-    api::{Reply, Request},
+    api::{
+        Reply, Request,
+        status::{self, Status},
+    },
     config::Config,
-    offline, status,
-    status::Status,
+    daemon::offline,
 };
 
 use super::{Since, Watch};

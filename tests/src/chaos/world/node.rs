@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use ober_programs::{Command, MOUNT, NSENTER, SH, SLEEP, UMOUNT, UNSHARE};
-use ober_user::status::Status;
+use ober_user::api::status::Status;
 
 use super::{hold, texts};
 use crate::{

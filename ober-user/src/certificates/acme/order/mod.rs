@@ -18,10 +18,12 @@ use super::{
 };
 use crate::{
     certificates::{Bundle, Error as FileError, Facts},
-    config::acme::{Acme, Challenge, Dns},
-    drive,
-    store::{self, Kind, Pending},
-    tls,
+    config::sections::acme::{Acme, Challenge, Dns},
+    machine::drive,
+    system::{
+        store::{self, Kind, Pending},
+        tls,
+    },
 };
 
 /// For the authority to look at what it asked for, and to issue.

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::{
+use crate::config::sections::{
     acme::Provider,
     program::shell,
     tls_client::{Tls, Verify},

@@ -71,7 +71,7 @@ fn ready(stage: &SharedVip, trial: usize) -> Result<()> {
         let gates = stage.ober[1].status(stage.node(1))?.gate;
         let open = gates
             .iter()
-            .all(|gate| gate.standing == ober_user::gate::Standing::Announced);
+            .all(|gate| gate.standing == ober_user::announce::gate::Standing::Announced);
         Ok((open && !gates.is_empty()).then_some(()))
     })?;
     rest(trial);

@@ -1,6 +1,6 @@
 //! What is expected of each card, by the version of Linux.
 
-use ober_user::interface::Linux;
+use ober_user::dataplane::interface::Linux;
 
 /// A law, and how it is looked at.
 pub(super) struct Expected {

@@ -8,16 +8,17 @@ use aya::programs::xdp::XdpMode as AyaMode;
 use expected::{Expected, Where};
 use ober_user::{
     config::{Steer, XdpMode},
-    counters,
-    dataplane::{Attached, Plane},
-    interface::{
-        Features,
-        gather::Snapshot,
-        refusal::advice,
-        runs::{self, Runs},
-        steer::{self, Candidate, Decision},
+    dataplane::{
+        Attached, Plane, counters,
+        interface::{
+            Features,
+            gather::Snapshot,
+            refusal::advice,
+            runs::{self, Runs},
+            steer::{self, Candidate, Decision},
+        },
     },
-    netlink::ethtool::Ethtool,
+    system::netlink::ethtool::Ethtool,
 };
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

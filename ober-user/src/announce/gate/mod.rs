@@ -1,0 +1,470 @@
+//! The health gate: may this node attract traffic for a VIP? One machine a VIP. Knows no socket, clock, file or task;
+//! `world` is its world, `probe` and `backends` ask the workers, `watch` sees interfaces, addresses and programs.
+//!
+//! ```text
+//!        good          good, rise times            bad            bad, fall times
+//! INIT --------> RISING ----------------> UP <-----------> FALLING ---------------> DOWN
+//!                  ^                      |      good         |                      ^ |
+//!                  |                      +------ hard -------+----------------------+ |
+//!                  +----------------------------- good --------------------------------+
+//! DISABLED, DRAINING: by order, over whatever the health is
+//! ```
+//! It starts closed and opens on proof. A hard fact (too few worker processes, interface down, program detached, VIP
+//! address missing) acts in the step that tells of it, and all has to be proven again afterwards. What probes find, and
+//! BFD, act through `rise` and `fall`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use crate::{
+    config::sections::gate::{Down, Gate as Settings},
+    machine::Machine,
+};
+
+mod ask;
+pub mod backends;
+mod damping;
+pub mod loopback;
+mod orders;
+pub mod plan;
+pub mod probe;
+pub mod round;
+mod shown;
+pub mod state;
+pub mod watch;
+mod world;
+
+pub use crate::protocols::standing::Standing;
+pub use orders::Error;
+pub use plan::Plan;
+pub use round::{Finding, Live, Tally, Trouble};
+pub use state::{Order, Reason, State, Transition};
+pub use world::{Handle, News, start};
+
+use damping::Damping;
+use round::Verdict;
+use state::{Health, Signal, next, shown};
+
+/// Transitions that are remembered.
+pub const REMEMBERED: usize = 20;
+/// A round that has not come back after so many of its timeouts never will. The prober itself gives up after one.
+const LOST: u32 = 2;
+
+/// A fact without which nothing is announced. Unknown is no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// Enough of the node's interfaces are up.
+    Interface,
+    /// The programs are attached.
+    Program,
+    /// The attached programs meet the packets. Nothing speaks against it until somebody says so.
+    Runs,
+    /// The VIP is an address of this node: serve before announce.
+    Address,
+}
+
+/// What happens to a gate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A worker's process serves, or no longer.
+    Worker {
+        worker: usize,
+        in_ring: bool,
+    },
+    Holds(Fact, bool),
+    /// Is a BFD session up?
+    Bfd(bool),
+    /// Does the disable file name this VIP?
+    File(bool),
+    Order(Order),
+    /// The answer to [`Action::Probe`].
+    Probed {
+        round: u64,
+        findings: Vec<Finding>,
+    },
+    /// From now on, by these rules and with so many workers.
+    Follow {
+        settings: Box<Settings>,
+        workers: usize,
+    },
+}
+
+/// What a gate asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Tell the neighbours. Never the same twice in a row; before the first, the VIP is withdrawn.
+    Stand(Standing),
+    /// Ask these workers, and tell what was found within `timeout`.
+    Probe { round: u64, workers: Vec<usize> },
+}
+
+/// What was ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Orders {
+    disabled: bool,
+    draining: bool,
+    /// The disable file, which is no order of ours to undo.
+    file: bool,
+}
+
+/// When the workers are asked.
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    number: u64,
+    began: Instant,
+    /// A round is out: when it is given up.
+    out: Option<Instant>,
+    /// The next one; `None` while a hard fact says all that is to be said.
+    due: Option<Instant>,
+    /// Rounds in a row with the same verdict.
+    streak: u32,
+}
+
+/// The gate of one VIP.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    settings: Settings,
+    workers: usize,
+    running: BTreeSet<usize>,
+    facts: BTreeSet<Fact>,
+    bfd: bool,
+    orders: Orders,
+    health: Health,
+    /// Why the health is what it is.
+    cause: Reason,
+    rounds: Rounds,
+    damping: Damping,
+    /// How it stands when it is not up, and until when.
+    low: Standing,
+    low_until: Option<Instant>,
+    told: Standing,
+    tally: Tally,
+    unasked: Option<String>,
+    state: State,
+    since: Instant,
+    settled: bool,
+    history: VecDeque<Transition>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Gate {
+    /// Closed, with nothing known. `workers`: how many there are to be.
+    pub fn new(now: Instant, settings: Settings, workers: usize) -> Self {
+        Self {
+            workers,
+            running: BTreeSet::new(),
+            facts: BTreeSet::from([Fact::Runs]),
+            bfd: false,
+            orders: Orders::default(),
+            health: Health::Init,
+            cause: Reason::Start,
+            rounds: Rounds {
+                number: 0,
+                began: now,
+                out: None,
+                due: Some(now + settings.fast_interval),
+                streak: 0,
+            },
+            damping: Damping::default(),
+            low: Standing::Withdrawn,
+            low_until: None,
+            told: Standing::Withdrawn,
+            tally: Tally::default(),
+            unasked: None,
+            state: State::Init,
+            since: now,
+            settled: false,
+            history: VecDeque::new(),
+            counts: BTreeMap::new(),
+            settings,
+        }
+    }
+
+    /// The first hard fact that is bad.
+    fn hard(&self) -> Option<Reason> {
+        let lacks = |fact| !self.facts.contains(&fact);
+        let (running, needed) = (self.running.len(), self.needed());
+        if running < needed {
+            Some(Reason::Workers { running, needed })
+        } else if lacks(Fact::Interface) {
+            Some(Reason::Interface)
+        } else if lacks(Fact::Program) {
+            Some(Reason::Program)
+        } else if lacks(Fact::Runs) {
+            Some(Reason::Blind)
+        } else if lacks(Fact::Address) {
+            Some(Reason::Address)
+        } else {
+            None
+        }
+    }
+
+    /// Never none at all.
+    fn needed(&self) -> usize {
+        self.settings.min_workers.of(self.workers).max(1)
+    }
+
+    fn probed(&mut self, now: Instant, round: u64, findings: &[Finding]) {
+        // An earlier round: it was given up, or a hard fact came in between.
+        if self.rounds.out.is_none() || self.rounds.number != round {
+            return;
+        }
+        let (tally, verdict) = round::judge(findings, &self.running, self.needed(), &self.settings);
+        let workers = tally.serving;
+        if !matches!(verdict, Verdict::Unknown(_)) {
+            self.tally = tally;
+        }
+        self.unasked = None;
+        match verdict {
+            Verdict::Good if self.settings.bfd && !self.bfd => self.bad(now, Reason::Bfd),
+            Verdict::Good => self.good(now, workers),
+            Verdict::Bad(reason) => self.bad(now, reason),
+            Verdict::Unknown(why) => {
+                self.unasked = Some(why);
+                self.again(now);
+            }
+        }
+    }
+
+    fn good(&mut self, now: Instant, workers: usize) {
+        let counted = match self.health {
+            Health::Rising => self.rounds.streak,
+            Health::Init | Health::Up | Health::Falling | Health::Down => 0,
+        };
+        self.rounds.streak = counted.saturating_add(1);
+        let risen = self.rounds.streak >= self.settings.rise;
+        let held = self.damping.holds(now);
+        let enough = risen && !held;
+        let waits = risen && held && self.health != Health::Up && self.health != Health::Falling;
+        self.cause = if waits {
+            Reason::Held
+        } else {
+            Reason::Served { workers }
+        };
+        self.turn(now, Signal::Good { enough });
+        self.again(now);
+    }
+
+    fn bad(&mut self, now: Instant, reason: Reason) {
+        let counted = match self.health {
+            Health::Init | Health::Falling => self.rounds.streak,
+            Health::Rising | Health::Up | Health::Down => 0,
+        };
+        self.rounds.streak = counted.saturating_add(1);
+        let enough = self.rounds.streak >= self.settings.fall;
+        self.cause = reason;
+        self.turn(now, Signal::Bad { enough });
+        self.again(now);
+    }
+
+    /// The next round: soon while something is about to change.
+    fn again(&mut self, now: Instant) {
+        let pace = match self.health {
+            Health::Up | Health::Down => self.settings.interval,
+            Health::Init | Health::Rising | Health::Falling => self.settings.fast_interval,
+        };
+        self.rounds.out = None;
+        let over = self.hard().is_some() && self.health != Health::Init;
+        self.rounds.due = (!over).then_some((self.rounds.began + pace).max(now));
+    }
+
+    fn turn(&mut self, now: Instant, signal: Signal) {
+        let before = self.health;
+        self.health = next(before, signal);
+        let was_up = matches!(before, Health::Up | Health::Falling);
+        match self.health {
+            Health::Up if !was_up => self.damping.went_up(now),
+            Health::Down if was_up => {
+                self.damping.went_down(now, &self.settings);
+                if signal != Signal::Hard {
+                    self.sink(now);
+                }
+            }
+            Health::Init | Health::Rising | Health::Up | Health::Falling | Health::Down => {}
+        }
+    }
+
+    /// It was up and is not served well any more.
+    fn sink(&mut self, now: Instant) {
+        match self.settings.down {
+            Down::Withdraw => self.withdraw(),
+            // Who drains is leaving already.
+            Down::Depreference | Down::GracefulShutdown if self.orders.draining => {}
+            Down::Depreference => (self.low, self.low_until) = (Standing::Depreferenced, None),
+            Down::GracefulShutdown => self.take_leave(now),
+        }
+    }
+
+    fn take_leave(&mut self, now: Instant) {
+        self.low = Standing::GracefulShutdown;
+        self.low_until = Some(now + self.settings.graceful_time);
+    }
+
+    fn withdraw(&mut self) {
+        (self.low, self.low_until) = (Standing::Withdrawn, None);
+    }
+
+    /// A hard fact may have changed. `was_hard`: one was bad before.
+    fn look(&mut self, now: Instant, was_hard: bool) {
+        if let Some(reason) = self.hard() {
+            self.withdraw();
+            self.cause = reason;
+            (self.tally, self.unasked) = (Tally::default(), None);
+            self.rounds.out = None;
+            if self.health != Health::Init {
+                self.rounds.due = None;
+                self.rounds.streak = 0;
+            }
+            self.turn(now, Signal::Hard);
+        } else if was_hard {
+            self.rounds.due = Some(now);
+        }
+    }
+
+    fn order(&mut self, now: Instant, order: Order) {
+        match order {
+            Order::Drain if self.orders.draining => {}
+            Order::Drain => {
+                self.orders.draining = true;
+                match self.told {
+                    Standing::Announced | Standing::Depreferenced => self.take_leave(now),
+                    Standing::Withdrawn | Standing::GracefulShutdown => {}
+                }
+            }
+            Order::Undrain => self.orders.draining = false,
+            Order::Disable => self.orders.disabled = true,
+            Order::Enable => self.orders.disabled = false,
+        }
+    }
+
+    /// Asks for a round when one is due.
+    fn ask(&mut self, now: Instant) -> Option<Action> {
+        let due = self.rounds.due.is_some_and(|due| due <= now);
+        if !due || self.rounds.out.is_some() || self.hard().is_some() {
+            return None;
+        }
+        self.rounds.number += 1;
+        self.rounds.began = now;
+        self.rounds.out = Some(now + self.settings.timeout * LOST);
+        Some(Action::Probe {
+            round: self.rounds.number,
+            workers: self.running.iter().copied().collect(),
+        })
+    }
+
+    fn closed(&self) -> bool {
+        self.orders.disabled || self.orders.file
+    }
+
+    /// The end of every step: how it stands now, and what is to be asked.
+    fn conclude(&mut self, now: Instant) -> Vec<Action> {
+        if self.closed() || self.low_until.is_some_and(|until| until <= now) {
+            self.withdraw();
+        }
+        let standing = match shown(self.health, self.closed(), self.orders.draining) {
+            State::Disabled => Standing::Withdrawn,
+            State::Up | State::Falling => Standing::Announced,
+            State::Init | State::Rising | State::Down | State::Draining => self.low,
+        };
+        if standing == Standing::Announced {
+            self.withdraw();
+        }
+        self.enter(now);
+        let mut actions = Vec::new();
+        if standing != self.told {
+            self.told = standing;
+            actions.push(Action::Stand(standing));
+        }
+        actions.extend(self.ask(now));
+        actions
+    }
+
+    fn enter(&mut self, now: Instant) {
+        let (from, to) = (
+            self.state,
+            shown(self.health, self.closed(), self.orders.draining),
+        );
+        self.settled |= !matches!(to, State::Init | State::Rising);
+        if from == to {
+            return;
+        }
+        let reason = self.reason();
+        *self.counts.entry(reason.name()).or_default() += 1;
+        if self.history.len() == REMEMBERED {
+            self.history.pop_front();
+        }
+        self.history.push_back(Transition {
+            at: now,
+            from,
+            to,
+            reason,
+        });
+        (self.state, self.since) = (to, now);
+    }
+}
+
+fn set<T: Ord>(set: &mut BTreeSet<T>, member: T, there: bool) {
+    if there {
+        set.insert(member);
+    } else {
+        set.remove(&member);
+    }
+}
+
+impl Machine for Gate {
+    type Event = Event;
+    type Action = Action;
+
+    fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        let was_hard = self.hard().is_some();
+        match event {
+            Event::Worker { worker, in_ring } => {
+                set(&mut self.running, worker, in_ring);
+                self.look(now, was_hard);
+            }
+            Event::Holds(fact, holds) => {
+                set(&mut self.facts, fact, holds);
+                self.look(now, was_hard);
+            }
+            Event::Bfd(up) => {
+                self.bfd = up;
+                // No need to wait for the next round to hear of it.
+                self.rounds.due = self.rounds.due.map(|due| due.min(now));
+            }
+            Event::File(there) => self.orders.file = there,
+            Event::Order(order) => self.order(now, order),
+            Event::Probed { round, findings } => self.probed(now, round, &findings),
+            Event::Follow { settings, workers } => {
+                (self.settings, self.workers) = (*settings, workers);
+                self.running.retain(|worker| *worker < workers);
+                self.look(now, was_hard);
+            }
+        }
+        self.conclude(now)
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let lost = self.rounds.out.is_some_and(|until| until <= now);
+        let due = self.rounds.due.is_some_and(|due| due <= now);
+        match self.hard() {
+            // Facts come in one by one at a start; those that stay away count as well.
+            Some(reason) if due && self.health == Health::Init => {
+                self.rounds.began = now;
+                self.bad(now, reason);
+            }
+            None if lost => self.bad(now, Reason::Silent),
+            Some(_) | None => {}
+        }
+        self.conclude(now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let round = self.rounds.out.or(self.rounds.due);
+        round.into_iter().chain(self.low_until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! One question to one worker through its own listener: the loopback address its socket is bound to. Access lists are
+//! the kernel programs' matter and do not apply there.
+//!
+//! Good is what shows that a client would be served: a certificate is presented, and the storage answers, if only with
+//! "forbidden". A 503 is good when the storage says it (SlowDown) and bad when HAProxy does.
+//! HAProxy logs no requests, so probes stay out of its log; its counters do count them.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::ring,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+
+use super::Trouble;
+use crate::announce::gate::loopback;
+
+/// More of an answer is not read: its head is what counts.
+const LONGEST: u64 = 64 << 10;
+
+/// Where a worker listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub address: SocketAddr,
+    pub tls: bool,
+    /// Otherwise bytes go through, and there is nothing to ask: that it is opened must do.
+    pub http: bool,
+    /// The port clients know it by, for messages.
+    pub port: u16,
+}
+
+/// What is asked, and what answer is good.
+#[derive(Clone, Debug)]
+pub struct Question {
+    path: String,
+    /// First and last of each range.
+    status: Vec<(u16, u16)>,
+    sni: Option<String>,
+    /// For all of it.
+    timeout: Duration,
+    tls: Arc<ClientConfig>,
+}
+
+/// What is wrong at a door.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("port {port}: connect: {source}")]
+    Connect { port: u16, source: io::Error },
+    #[error("port {port}: TLS handshake: {source}")]
+    Tls { port: u16, source: io::Error },
+    #[error("port {port}: request: {source}")]
+    Exchange { port: u16, source: io::Error },
+    #[error("port {port}: no {what} within {patience:?}")]
+    Slow {
+        port: u16,
+        what: &'static str,
+        patience: Duration,
+    },
+    #[error("port {port}: the answer is not HTTP")]
+    Garbled { port: u16 },
+    #[error("port {port}: status {status}")]
+    Status { port: u16, status: u16 },
+    #[error("TLS for probes: {0}")]
+    Client(rustls::Error),
+}
+
+impl Error {
+    /// What this says of the worker.
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Connect { source, .. }
+            | Self::Tls { source, .. }
+            | Self::Exchange { source, .. } => Trouble::of(source, self.to_string()),
+            Self::Slow { .. } | Self::Garbled { .. } | Self::Status { .. } | Self::Client(_) => {
+                Trouble::Bad(self.to_string())
+            }
+        }
+    }
+}
+
+impl Question {
+    /// By these rules.
+    pub fn new(settings: &crate::config::sections::gate::Gate) -> Result<Self, Error> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let mut tls = config
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(Error::Client)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Presented))
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A whole handshake each time: a client that comes anew has nothing to resume.
+        tls.resumption = Resumption::disabled();
+        Ok(Self {
+            path: settings.path.clone(),
+            status: settings.status.clone(),
+            sni: settings.sni.clone(),
+            timeout: settings.timeout,
+            tls: Arc::new(tls),
+        })
+    }
+
+    /// For a whole probe.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Asks at one door.
+    pub async fn ask(&self, door: Door) -> Result<(), Error> {
+        let port = door.port;
+        let until = Instant::now() + self.timeout;
+        let slow = |what| {
+            move |_| Error::Slow {
+                port,
+                what,
+                patience: self.timeout,
+            }
+        };
+        let tcp = timeout_at(until, loopback::connect(door.address))
+            .await
+            .map_err(slow("connection"))?
+            .map_err(|source| Error::Connect { port, source })?;
+        let answer = if door.tls {
+            let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(self.name(door), tcp);
+            let tls = timeout_at(until, handshake)
+                .await
+                .map_err(slow("TLS handshake"))?
+                .map_err(|source| Error::Tls { port, source })?;
+            if !door.http {
+                return Ok(());
+            }
+            timeout_at(until, self.exchange(door, tls)).await
+        } else if !door.http {
+            return Ok(());
+        } else {
+            timeout_at(until, self.exchange(door, tcp)).await
+        };
+        let answer = answer
+            .map_err(slow("answer"))?
+            .map_err(|source| Error::Exchange { port, source })?;
+        self.judge(port, &answer)
+    }
+
+    /// An address is never sent as a server name.
+    fn name(&self, door: Door) -> ServerName<'static> {
+        let named = self.sni.clone().and_then(|sni| sni.try_into().ok());
+        named.unwrap_or_else(|| ServerName::IpAddress(door.address.ip().into()))
+    }
+
+    async fn exchange<S>(&self, door: Door, mut stream: S) -> io::Result<Vec<u8>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // An address as the host: a name might be taken for a bucket by servers with virtual-hosted buckets.
+        let host = match (&self.sni, door.address) {
+            (Some(sni), _) => sni.clone(),
+            (None, SocketAddr::V4(_)) => "127.0.0.1".to_owned(),
+            (None, SocketAddr::V6(_)) => "[::1]".to_owned(),
+        };
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ober-user\r\nConnection: close\r\n\r\n",
+            self.path
+        );
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        let mut answer = Vec::new();
+        match stream.take(LONGEST).read_to_end(&mut answer).await {
+            // The end without a farewell of TLS: what counts is in the head, and that is there or not.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+            Ok(_) | Err(_) => Ok(answer),
+        }
+    }
+
+    fn judge(&self, port: u16, answer: &[u8]) -> Result<(), Error> {
+        let Head { status, storage } = head(answer).ok_or(Error::Garbled { port })?;
+        let listed = self
+            .status
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&status));
+        let slow_down = status == 503 && storage;
+        // HAProxy's own 503 says that it has no server, even if 503 is on the list.
+        if slow_down || (listed && status != 503) {
+            Ok(())
+        } else {
+            Err(Error::Status { port, status })
+        }
+    }
+}
+
+/// What counts of an answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    status: u16,
+    /// In the words of S3: XML, or with the number S3 gives a request.
+    storage: bool,
+}
+
+fn head(answer: &[u8]) -> Option<Head> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let mut lines = answer.get(..end)?.split(|byte| *byte == b'\n');
+    let first = std::str::from_utf8(lines.next()?).ok()?;
+    let status = first.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
+    let storage = lines.any(|line| {
+        let line = line.to_ascii_lowercase();
+        let xml = line.windows(4).any(|word| word == b"/xml");
+        line.starts_with(b"x-amz-request-id:") || (line.starts_with(b"content-type:") && xml)
+    });
+    Some(Head {
+        status: status.trim().parse().ok()?,
+        storage,
+    })
+}
+
+/// Takes any certificate: whether it is valid is not asked here. A gate is about being served, and a VIP is
+/// not to vanish everywhere at the second its certificate expires.
+#[derive(Debug)]
+struct Presented;
+
+impl ServerCertVerifier for Presented {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    /// Also those this program could not verify: keys of all kinds are served.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ECDSA_NISTP521_SHA512,
+            SignatureScheme::ED25519,
+            SignatureScheme::ED448,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::sections::gate::Gate;
+
+    fn good(answer: &str) -> bool {
+        let question = Question::new(&Gate {
+            status: vec![(200, 299), (403, 404), (500, 599)],
+            ..Gate::default()
+        });
+        question.unwrap().judge(443, answer.as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn statuses_on_the_list_are_good_and_a_503_only_in_the_words_of_the_storage() {
+        for status in [200, 299, 403, 404, 500, 502] {
+            assert!(
+                good(&format!("HTTP/1.1 {status} Word\r\na: b\r\n\r\n")),
+                "{status}"
+            );
+        }
+        for status in [100, 300, 402, 405, 503] {
+            assert!(
+                !good(&format!("HTTP/1.1 {status} Word\r\na: b\r\n\r\n")),
+                "{status}"
+            );
+        }
+        for header in [
+            "Content-Type: application/xml",
+            "content-type: text/xml;charset=utf-8",
+            "x-amz-request-id: tx1",
+        ] {
+            assert!(
+                good(&format!("HTTP/1.1 503 Slow Down\r\n{header}\r\n\r\n")),
+                "{header}"
+            );
+        }
+        for header in ["content-type: text/html", "x-word: /xml"] {
+            assert!(
+                !good(&format!("HTTP/1.1 503 Word\r\n{header}\r\n\r\n")),
+                "{header}"
+            );
+        }
+        let html = "HTTP/1.1 503 Word\r\n\r\ncontent-type: application/xml\r\n\r\n";
+        assert!(!good(html), "a body is no header");
+        assert!(!good(""));
+        assert!(!good("SSH-2.0-x\r\n\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_make_it_panic(tail in proptest::collection::vec(any::<u8>(), 0..60)) {
+            head(&tail);
+            head(&[b"HTTP/1.1 200 OK\r\n", tail.as_slice(), b"\r\n\r\n"].concat());
+        }
+    }
+}

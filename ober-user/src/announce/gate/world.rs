@@ -1,0 +1,505 @@
+//! The world of the gates: one task a VIP runs its machine, has the workers asked and tells how the VIP stands.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Action, Error, Event, Fact, Gate, Order, Plan, Standing, State,
+    ask::{Ask, Flights},
+    orders::{Kept, Orders},
+    probe::Question,
+    set,
+    watch::Disabled,
+};
+use crate::{
+    api::status,
+    haproxy::WorkerEvent,
+    machine::drive::{self, World, drive},
+    system::store,
+};
+
+/// Called with every change, in order for each VIP, on the task of its gate: it must not block. Before the first call a
+/// VIP counts as withdrawn.
+type Stand = dyn Fn(IpAddr, Standing) + Send + Sync;
+
+/// A fact for the gates. The last word counts; unknown is no.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// A worker is in the ring, or no longer.
+    Worker(WorkerEvent),
+    /// Are enough interfaces up?
+    Interface(bool),
+    /// Are all programs attached where they must be?
+    Program(bool),
+    /// Do they meet the packets, as far as is known?
+    Runs(bool),
+    /// All usable addresses of this node.
+    Addresses(BTreeSet<IpAddr>),
+    /// Is a BFD session up?
+    Bfd(bool),
+    File(Disabled),
+}
+
+/// All facts, for gates that are made later.
+#[derive(Debug)]
+struct Known {
+    workers: BTreeMap<usize, bool>,
+    /// Facts of the node that are good.
+    good: BTreeSet<Fact>,
+    addresses: BTreeSet<IpAddr>,
+    bfd: bool,
+    file: Disabled,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            // Nothing speaks against it until somebody says so.
+            good: BTreeSet::from([Fact::Runs]),
+            addresses: BTreeSet::new(),
+            bfd: false,
+            file: Disabled::default(),
+        }
+    }
+}
+
+impl Known {
+    fn learn(&mut self, news: News) {
+        match news {
+            News::Worker(event) => drop(self.workers.insert(event.worker, event.in_ring)),
+            News::Interface(up) => set(&mut self.good, Fact::Interface, up),
+            News::Program(attached) => set(&mut self.good, Fact::Program, attached),
+            News::Runs(runs) => set(&mut self.good, Fact::Runs, runs),
+            News::Addresses(all) => self.addresses = all,
+            News::Bfd(up) => self.bfd = up,
+            News::File(disabled) => self.file = disabled,
+        }
+    }
+
+    /// What one piece of news is to one VIP. `moves`: see `plan::Vip::moves`.
+    fn event(vip: IpAddr, moves: bool, news: &News) -> Event {
+        match news {
+            News::Worker(WorkerEvent { worker, in_ring }) => Event::Worker {
+                worker: *worker,
+                in_ring: *in_ring,
+            },
+            News::Interface(up) => Event::Holds(Fact::Interface, *up),
+            News::Program(attached) => Event::Holds(Fact::Program, *attached),
+            News::Runs(runs) => Event::Holds(Fact::Runs, *runs),
+            News::Addresses(all) => Event::Holds(Fact::Address, moves || all.contains(&vip)),
+            News::Bfd(up) => Event::Bfd(*up),
+            News::File(disabled) => Event::File(disabled.holds(vip)),
+        }
+    }
+
+    /// Everything, as if it were news.
+    fn all(&self) -> Vec<News> {
+        let workers = self
+            .workers
+            .iter()
+            .map(|(&worker, &in_ring)| News::Worker(WorkerEvent { worker, in_ring }));
+        let rest = [
+            News::File(self.file.clone()),
+            News::Bfd(self.bfd),
+            News::Addresses(self.addresses.clone()),
+            News::Interface(self.good.contains(&Fact::Interface)),
+            News::Program(self.good.contains(&Fact::Program)),
+            News::Runs(self.good.contains(&Fact::Runs)),
+        ];
+        workers.chain(rest).collect()
+    }
+}
+
+enum Note {
+    Happened(Event),
+    /// From now on, asked so.
+    Follow(Arc<Ask>, Event),
+    /// Answered once it is in force.
+    Order(Order, oneshot::Sender<()>),
+    /// The VIP goes: withdrawn, and the end.
+    Leave,
+}
+
+/// The gates. Clones are the same; the last one dropped ends them, without a word to anybody.
+#[derive(Clone)]
+pub struct Handle {
+    gates: Arc<Mutex<Gates>>,
+    /// Apart from the gates, which nobody who waits for a disk may hold up.
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vips: Vec<IpAddr> = self.lock().doors.keys().copied().collect();
+        out.debug_tuple("gate::Handle").field(&vips).finish()
+    }
+}
+
+struct Gates {
+    stand: Arc<Stand>,
+    orders: Orders,
+    known: Known,
+    flights: Arc<Flights>,
+    doors: BTreeMap<IpAddr, Running>,
+}
+
+/// The gate of one VIP, from outside.
+struct Running {
+    /// See `plan::Vip::moves`.
+    moves: bool,
+    notes: mpsc::UnboundedSender<Note>,
+    seen: watch::Receiver<Gate>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts a gate for every VIP of the plan, on the runtime of the caller. `state`: the state directory, where orders are
+/// kept. `stand` is told how each VIP stands.
+///
+/// Facts come by [`Handle::tell`]: the workers from the pool's events, interfaces, programs, addresses and the disable
+/// file from [`super::watch::start`], BFD from its sessions. Without them everything stays withdrawn.
+pub fn start(
+    plan: &Plan,
+    state: &Path,
+    stand: impl Fn(IpAddr, Standing) + Send + Sync + 'static,
+) -> Result<Handle, Error> {
+    let kept = Kept::open(state)?;
+    let mut gates = Gates {
+        stand: Arc::new(stand),
+        orders: kept.orders().clone(),
+        known: Known::default(),
+        flights: Arc::default(),
+        doors: BTreeMap::new(),
+    };
+    gates.follow(plan)?;
+    Ok(Handle {
+        gates: Arc::new(Mutex::new(gates)),
+        kept: Arc::new(Mutex::new(kept)),
+    })
+}
+
+impl Handle {
+    fn lock(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody takes the lock of the gates first.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the file of the orders hold what is in force, should it not.
+    pub fn keep(&self) {
+        store::off_the_runtime(|| {
+            let mut kept = self.kept();
+            // The latest, whoever had to wait.
+            let orders = self.lock().orders.clone();
+            kept.keep(&orders);
+        });
+    }
+
+    /// Tells every gate. From any thread; nothing is waited for, and no timer stands between this and the machines.
+    pub fn tell(&self, news: News) {
+        let mut gates = self.lock();
+        for (vip, door) in &gates.doors {
+            door.send(Note::Happened(Known::event(*vip, door.moves, &news)));
+        }
+        gates.known.learn(news);
+    }
+
+    /// Another configuration: gates of VIPs that stay go on with what they have proven, new ones start closed, and those
+    /// of VIPs that go are withdrawn before this returns.
+    pub async fn configure(&self, plan: &Plan) -> Result<(), Error> {
+        let gone = self.lock().follow(plan)?;
+        for mut door in gone {
+            door.send(Note::Leave);
+            if let Err(error) = (&mut door.task).await {
+                tracing::error!(%error, "the end of a gate");
+            }
+        }
+        Ok(())
+    }
+
+    /// Drains, undrains, disables or enables a VIP, or all. Done before it is kept in the state directory, so that no disk
+    /// stands in its way; answered after that, with the gates concerned, which say whether it is kept.
+    pub async fn order(
+        &self,
+        vip: Option<IpAddr>,
+        order: Order,
+    ) -> Result<Vec<status::gate::Gate>, Error> {
+        let answers = {
+            let mut gates = self.lock();
+            let known: Vec<IpAddr> = gates.doors.keys().copied().collect();
+            let vips = match vip {
+                Some(vip) if known.contains(&vip) => vec![vip],
+                Some(vip) => return Err(Error::Unknown { order, vip, known }),
+                None => known,
+            };
+            for vip in &vips {
+                gates.orders.note(*vip, order);
+            }
+            let ask = |vip| Some((vip, gates.doors.get(&vip)?.order(order)));
+            vips.into_iter().filter_map(ask).collect::<Vec<_>>()
+        };
+        let mut concerned = BTreeSet::new();
+        for (vip, answer) in answers {
+            if answer.await.is_err() {
+                return Err(Error::Ended { order, vip });
+            }
+            concerned.insert(vip);
+        }
+        self.keep();
+        let mut status = self.status();
+        status.retain(|gate| concerned.contains(&gate.vip));
+        Ok(status)
+    }
+
+    /// Every gate as it stands, by VIP.
+    pub fn status(&self) -> Vec<status::gate::Gate> {
+        let now = drive::now();
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        let clock = clock.unwrap_or_default();
+        let unkept = self.unkept();
+        let gates = self.lock();
+        let doors = gates.doors.iter();
+        doors
+            .map(|(vip, door)| status::gate::Gate {
+                unkept: unkept.get(vip).cloned(),
+                ..describe(*vip, &door.seen.borrow(), now, clock)
+            })
+            .collect()
+    }
+
+    /// The VIPs whose orders would be lost by a restart, and why. Who is just being kept is none of them.
+    fn unkept(&self) -> BTreeMap<IpAddr, String> {
+        let Ok(kept) = self.kept.try_lock() else {
+            return BTreeMap::new();
+        };
+        let gates = self.lock();
+        let vips = gates.doors.keys();
+        vips.filter_map(|vip| Some((*vip, kept.unkept(*vip, &gates.orders)?)))
+            .collect()
+    }
+
+    /// Returns once every VIP of now has its first verdict, good or bad.
+    pub async fn settled(&self) {
+        let doors: Vec<_> = {
+            let gates = self.lock();
+            gates.doors.values().map(|door| door.seen.clone()).collect()
+        };
+        for mut seen in doors {
+            // A gate that went has no verdict to wait for.
+            drop(seen.wait_for(Gate::settled).await);
+        }
+    }
+}
+
+impl Gates {
+    /// The difference; returns the gates of VIPs that go.
+    fn follow(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
+        let question = Arc::new(Question::new(&plan.settings)?);
+        let stays = |vip: &IpAddr, _: &mut Running| !plan.vips.contains_key(vip);
+        let gone = self.doors.extract_if(.., stays).map(|(_, door)| door);
+        let gone = gone.collect();
+        for (vip, behind) in &plan.vips {
+            let ask = Arc::new(Ask {
+                vip: behind.clone(),
+                servers: plan.settings.min_servers
+                    != crate::config::sections::gate::AtLeast::Number(0),
+                question: Arc::clone(&question),
+                flights: Arc::clone(&self.flights),
+            });
+            if let Some(door) = self.doors.get_mut(vip) {
+                door.moves = behind.moves;
+                let event = Event::Follow {
+                    settings: Box::new(plan.settings.clone()),
+                    workers: plan.workers,
+                };
+                door.send(Note::Follow(ask, event));
+                let addresses = News::Addresses(self.known.addresses.clone());
+                door.send(Note::Happened(Known::event(*vip, door.moves, &addresses)));
+            } else {
+                let door = self.open(*vip, plan, ask);
+                self.doors.insert(*vip, door);
+            }
+        }
+        Ok(gone)
+    }
+
+    fn open(&self, vip: IpAddr, plan: &Plan, ask: Arc<Ask>) -> Running {
+        let mut machine = Gate::new(drive::now(), plan.settings.clone(), plan.workers);
+        let moves = ask.vip.moves;
+        let (notes, inbox) = mpsc::unbounded_channel();
+        let (status, seen) = watch::channel(machine.clone());
+        let mut place = Place {
+            vip,
+            ask,
+            notes: notes.clone(),
+            inbox,
+            stand: Arc::clone(&self.stand),
+            stands: Vec::new(),
+            status,
+            answers: Vec::new(),
+        };
+        let orders = self.orders.of(vip).into_iter().map(Event::Order);
+        let facts = self.known.all();
+        let facts = facts.iter().map(|news| Known::event(vip, moves, news));
+        let task = tokio::spawn(async move { drive(&mut machine, &mut place).await });
+        let door = Running {
+            moves,
+            notes,
+            seen,
+            task,
+        };
+        for event in orders.chain(facts) {
+            door.send(Note::Happened(event));
+        }
+        door
+    }
+}
+
+impl Running {
+    fn send(&self, note: Note) {
+        // A gate ends only when its VIP goes; what comes later is without object.
+        self.notes.send(note).unwrap_or_default();
+    }
+
+    fn order(&self, order: Order) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Note::Order(order, answer));
+        answered
+    }
+}
+
+/// The world of one machine.
+struct Place {
+    vip: IpAddr,
+    ask: Arc<Ask>,
+    notes: mpsc::UnboundedSender<Note>,
+    inbox: mpsc::UnboundedReceiver<Note>,
+    stand: Arc<Stand>,
+    /// What this step came to.
+    stands: Vec<Standing>,
+    status: watch::Sender<Gate>,
+    /// Who waits for an order to be in force.
+    answers: Vec<oneshot::Sender<()>>,
+}
+
+impl World<Gate> for Place {
+    async fn next(&mut self) -> Option<Event> {
+        match self.inbox.recv().await? {
+            Note::Happened(event) => Some(event),
+            Note::Follow(ask, event) => {
+                self.ask = ask;
+                Some(event)
+            }
+            Note::Order(order, answer) => {
+                self.answers.push(answer);
+                Some(Event::Order(order))
+            }
+            Note::Leave => {
+                if self.status.borrow().standing() != Standing::Withdrawn {
+                    (self.stand)(self.vip, Standing::Withdrawn);
+                }
+                None
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            // Told once the status says the same: who hears of it may ask.
+            Action::Stand(standing) => self.stands.push(standing),
+            Action::Probe { round, workers } => {
+                let (ask, notes) = (Arc::clone(&self.ask), self.notes.clone());
+                tokio::spawn(async move {
+                    let findings = ask.round(workers).await;
+                    // Nobody waits for it once the VIP is gone.
+                    notes
+                        .send(Note::Happened(Event::Probed { round, findings }))
+                        .unwrap_or_default();
+                });
+            }
+        }
+    }
+
+    fn seen(&mut self, machine: &Gate) {
+        let before = self.status.borrow().state();
+        if machine.state() != before {
+            tell(self.vip, before, machine);
+        }
+        if let (None, Some(why)) = (self.status.borrow().unasked(), machine.unasked()) {
+            tracing::error!(
+                vip = %self.vip,
+                why,
+                "the workers could not be asked, so the gate stays as it is; raise the limit on open files of the \
+                 daemon, or see what uses them up (`ls /proc/PID/fd`)"
+            );
+        }
+        self.status.send_replace(machine.clone());
+        for standing in self.stands.drain(..) {
+            (self.stand)(self.vip, standing);
+        }
+        for answer in self.answers.drain(..) {
+            // Who ordered it may have hung up.
+            answer.send(()).unwrap_or_default();
+        }
+    }
+}
+
+/// A VIP that is no longer served is what an operator is woken for.
+fn tell(vip: IpAddr, before: State, machine: &Gate) {
+    let (from, to) = (before.name(), machine.state().name());
+    let (standing, reason) = (machine.standing().name(), machine.reason());
+    if machine.state() == State::Down {
+        tracing::warn!(%vip, from, to, standing, %reason, "gate");
+    } else {
+        tracing::info!(%vip, from, to, standing, %reason, "gate");
+    }
+}
+
+/// `clock`: since 1970, at `now`.
+fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: Duration) -> status::gate::Gate {
+    let ago = |at: Instant| now.saturating_duration_since(at);
+    let history = gate.history().iter().map(|it| status::gate::Transition {
+        at: clock.saturating_sub(ago(it.at)).as_secs(),
+        from: it.from,
+        to: it.to,
+        reason: it.reason.to_string(),
+    });
+    let counts = gate.transitions().iter();
+    status::gate::Gate {
+        vip,
+        state: gate.state(),
+        seconds: ago(gate.since()).as_secs(),
+        reason: match gate.unasked() {
+            Some(why) => format!("{}; could not be asked again: {why}", gate.reason()),
+            None => gate.reason().to_string(),
+        },
+        standing: gate.standing(),
+        serving: gate.tally().serving,
+        servers: gate.tally().servers,
+        transitions: counts
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect(),
+        history: history.collect(),
+        unkept: None,
+    }
+}

@@ -1,0 +1,88 @@
+//! The BFD sessions, as `status` and `bfd` show them.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocols::bfd::State;
+
+/// The kernel dropped these before the daemon could read them: from a sender that is no peer, with a TTL below what the
+/// peer's session takes, or to a socket whose queue was full.
+pub const KERNEL: &str = "kernel";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bfd {
+    /// Does the thread that sends and receives run ahead of ordinary work (`SCHED_FIFO`)?
+    pub realtime: bool,
+    pub sessions: Vec<Session>,
+    /// Packets that were for no session, by reason, and those of [`KERNEL`], which may have been for one; reasons that never
+    /// happened are left out.
+    pub drops: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub peer: IpAddr,
+    pub interface: Option<String>,
+    pub state: State,
+    /// In this state.
+    pub seconds: u64,
+    /// Why it left the state before.
+    pub diagnostic: String,
+    pub remote_state: State,
+    pub remote_diagnostic: String,
+    /// As configured: `auto`, `single-hop` or `multi-hop`.
+    pub mode: String,
+    /// As spoken: `single-hop` or `multi-hop`.
+    pub hops: String,
+    pub passive: bool,
+    pub discriminator: u32,
+    /// `None`: the peer is not heard.
+    pub remote_discriminator: Option<u32>,
+    /// Between our packets, as negotiated; `None`: nothing is sent.
+    pub transmit_microseconds: Option<u64>,
+    /// Silence after which the peer is taken for gone, as negotiated; `None`: it is not heard.
+    pub detection_microseconds: Option<u64>,
+    pub multiplier: u8,
+    pub remote_multiplier: u8,
+    /// How often it came Up.
+    pub ups: u64,
+    /// How often it went Down without an administrator's word.
+    pub failures: u64,
+    pub received: u64,
+    pub sent: u64,
+    pub send_failures: u64,
+    /// The last reason.
+    pub send_error: Option<String>,
+    /// Packets that came more than a quarter of an interval late.
+    pub late: u64,
+    pub last_late: Option<Late>,
+    /// By reason; reasons that never happened are left out.
+    pub drops: BTreeMap<String, u64>,
+}
+
+impl Session {
+    /// What a person would want to be told, the worst first.
+    pub fn remark(&self) -> Option<String> {
+        let error = self.send_error.as_ref().filter(|_| self.state != State::Up);
+        if let Some(error) = error {
+            return Some(format!("last send failed: {error}"));
+        }
+        if self.follows_multihop() {
+            return Some("neighbour runs multihop BFD, as FRR does with ttl-security".to_owned());
+        }
+        (self.diagnostic != "none").then(|| self.diagnostic.clone())
+    }
+
+    /// Did `auto` go over to the port of several hops?
+    pub fn follows_multihop(&self) -> bool {
+        self.mode == "auto" && self.hops == "multi-hop"
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    pub seconds_ago: u64,
+    /// Since the packet before it.
+    pub gap_microseconds: u64,
+}

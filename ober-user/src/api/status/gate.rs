@@ -1,0 +1,66 @@
+//! The health gate of each VIP, as `status` and `gate` show it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::announce::gate::{Standing, State};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    pub vip: IpAddr,
+    pub state: State,
+    /// Seconds in this state.
+    pub seconds: u64,
+    pub reason: String,
+    /// What the neighbours are told.
+    pub standing: Standing,
+    /// Workers that served in the last round of probes.
+    pub serving: usize,
+    /// Servers up in the eyes of the worker that saw the fewest; `None`: not asked.
+    pub servers: Option<usize>,
+    /// Transitions since the start of the daemon, by reason.
+    pub transitions: BTreeMap<String, u64>,
+    /// The last 20, oldest first.
+    pub history: Vec<Transition>,
+    /// Why its orders would be lost by a restart; `None`: they would not.
+    #[serde(default)]
+    pub unkept: Option<String>,
+}
+
+/// How many of the node's VIPs its gates let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Served {
+    pub served: usize,
+    pub total: usize,
+}
+
+impl Served {
+    pub fn of(gates: &[Gate]) -> Self {
+        let served = |gate: &&Gate| matches!(gate.state, State::Up | State::Falling);
+        Self {
+            served: gates.iter().filter(served).count(),
+            total: gates.len(),
+        }
+    }
+
+    /// Are there VIPs, and is none served?
+    pub fn is_none(self) -> bool {
+        self.total > 0 && self.served == 0
+    }
+}
+
+/// Are there gates, and is each closed by a fault or by order? One that is still rising is not.
+pub fn all_closed(gates: &[Gate]) -> bool {
+    let closed = |gate: &Gate| matches!(gate.state, State::Down | State::Disabled);
+    !gates.is_empty() && gates.iter().all(closed)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Seconds since 1970.
+    pub at: u64,
+    pub from: State,
+    pub to: State,
+    pub reason: String,
+}

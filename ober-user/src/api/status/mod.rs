@@ -1,0 +1,316 @@
+//! What a node tells of itself. One set of types behind `status`, `counters`, the metrics and the JSON of each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::interface::{Features, refusal};
+
+pub mod backends;
+pub mod bfd;
+pub mod bgp;
+pub mod certificates;
+pub mod gate;
+pub mod vrrp;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub instance: String,
+    /// The daemon; `None` when this was read from the pins alone.
+    pub pid: Option<u32>,
+    /// Seconds since 1970.
+    pub started: Option<u64>,
+    /// What the daemon runs of what was replaced on disk since.
+    #[serde(default)]
+    pub outdated: BTreeSet<String>,
+    /// Are all interfaces attached and is a worker in every ring? Whether VIPs are served is told by `gate`.
+    pub healthy: bool,
+    /// The configuration in force; `None`: no daemon runs.
+    pub configuration: Option<Configuration>,
+    /// What is wrong with the files of the state and the run directory.
+    #[serde(default)]
+    pub disk: crate::system::store::Disk,
+    pub reconcile: Reconcile,
+    pub data_plane: DataPlane,
+    pub services: Vec<Service>,
+    pub workers: Vec<Worker>,
+    pub lists: Vec<List>,
+    pub backends: BTreeMap<String, backends::Backend>,
+    pub certificates: certificates::Certificates,
+    pub gate: Vec<gate::Gate>,
+    pub bgp: Vec<bgp::Neighbour>,
+    pub bfd: bfd::Bfd,
+    pub vrrp: vrrp::Vrrp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Its number in `history`; `None`: it could not be kept.
+    pub snapshot: Option<u64>,
+    /// The same for the same text.
+    pub hash: String,
+    /// The program that workers are started with, as it was when this was put in force.
+    pub haproxy: Option<crate::haproxy::version::Program>,
+    /// Is the node not what this configuration says? A change failed, and so did the way back.
+    #[serde(default)]
+    pub doubt: Option<Doubt>,
+    /// It is not what is on disk: that was of no use at the start.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
+    /// What it refers to and could not be used at the start: what depends on it goes without.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+/// What could not be put back after a change that failed. The next `reload`, `apply` or `rollback` puts everything in force
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// In seconds since 1970.
+    pub since: u64,
+    /// The steps back that failed, and why.
+    pub failures: Vec<String>,
+}
+
+impl Doubt {
+    /// What it means, for a person.
+    pub const WORDS: &str =
+        "the node is not as this configuration says: a change failed, and so did the way back";
+}
+
+/// A snapshot of the history that is in force since the files on disk were of no use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// Its number.
+    pub snapshot: u64,
+    /// When it was put in force first, in seconds since 1970.
+    pub kept: u64,
+    /// What is wrong with the files.
+    pub error: String,
+}
+
+/// What the passes of `node.reconcile` found and set right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// When the last pass ended, in seconds since 1970; `None`: there was none yet.
+    pub last: Option<u64>,
+    /// How long it took.
+    pub microseconds: u64,
+    /// Things that were otherwise than they were put, by their kind.
+    pub mended: BTreeMap<String, u64>,
+    /// What could not be compared or set right.
+    pub failures: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataPlane {
+    pub interfaces: Vec<Interface>,
+    /// Did this daemon find the maps pinned and go on with them?
+    pub adopted: bool,
+    /// Are packets steered to the worker's CPU?
+    pub steering: bool,
+    /// Steered packets that were lost on their way; `None`: the kernel does not tell.
+    pub steer_dropped: Option<u64>,
+    /// Packets that were dropped because the program could not read their headers.
+    pub unreadable: u64,
+    /// Why packets are steered, or are not; `None`: no daemon runs.
+    #[serde(default)]
+    pub steering_reason: Option<String>,
+    /// Packets that drivers dropped at XDP and no program told them to, since the start of the daemon.
+    #[serde(default)]
+    pub unexplained_drops: u64,
+    pub programs: Vec<Program>,
+    pub maps: Vec<Map>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    /// Is our program attached? `None`: it could not be asked.
+    pub attached: Option<bool>,
+    /// Native XDP, or generic?
+    pub native: bool,
+    /// Receive queues in use; 0: unknown.
+    pub queues: u32,
+    /// `None`: the kernel does not tell.
+    #[serde(default)]
+    pub driver: Option<String>,
+    #[serde(default)]
+    pub mtu: u32,
+    /// Has the program met packets here? `None`: nothing has come in that would tell.
+    #[serde(default)]
+    pub runs: Option<bool>,
+    /// Why XDP is generic although the driver was to run it.
+    #[serde(default)]
+    pub why_generic: Option<WhyGeneric>,
+    /// Packets the driver dropped at XDP, for whatever reason; `None`: it does not count them.
+    #[serde(default)]
+    pub driver_drops: Option<u64>,
+}
+
+impl Interface {
+    /// As far as the kernel tells.
+    pub(crate) fn of(
+        features: &Features,
+        native: bool,
+        why_generic: Option<&refusal::WhyGeneric>,
+    ) -> Self {
+        Self {
+            name: features.name.clone(),
+            attached: None,
+            native,
+            queues: features.queues.map_or(0, |queues| queues.now),
+            driver: features.driver.clone(),
+            mtu: features.mtu,
+            runs: None,
+            why_generic: why_generic.map(|it| WhyGeneric {
+                since: it.since,
+                reason: it.cause.words(),
+                advice: refusal::advice(&it.cause, features),
+            }),
+            driver_drops: None,
+        }
+    }
+
+    /// Nothing speaks against it.
+    pub fn is_well(&self) -> bool {
+        self.attached != Some(false) && self.runs != Some(false)
+    }
+}
+
+/// Why the kernel runs the program, and not the driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyGeneric {
+    /// Seconds since 1970.
+    pub since: u64,
+    pub reason: String,
+    /// What may put it into the driver.
+    pub advice: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub id: u32,
+    /// The kernel's fingerprint of its instructions, hexadecimal.
+    pub tag: String,
+    /// Instructions after translation by the kernel, bytes.
+    pub size: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    pub name: String,
+    pub id: u32,
+    pub entries: u32,
+    /// Memory the kernel accounts to it.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Counter index in the kernel.
+    pub index: u32,
+    pub name: String,
+    pub vip: IpAddr,
+    pub port: u16,
+    /// The access list; `None`: open.
+    pub list: Option<String>,
+    /// Is the VIP an address of this node, so that the kernel takes its packets?
+    pub vip_present: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    pub number: usize,
+    pub cpu: Option<u32>,
+    pub pid: Option<i32>,
+    /// `stopped`, `starting`, `running`, `replacing` or `backoff`.
+    pub state: String,
+    /// Seconds in this state.
+    pub seconds: u64,
+    pub in_ring: bool,
+    /// Ends nobody asked for.
+    pub restarts: u32,
+    pub last_exit: Option<String>,
+    /// Replaced processes that finish their connections.
+    pub draining: Vec<i32>,
+    /// Processes of it that run as root: an older daemon started them, or there is no account for them.
+    #[serde(default)]
+    pub as_root: Vec<i32>,
+    /// Programs and libraries it runs that were replaced on disk since: an upgrade is not in service yet.
+    #[serde(default)]
+    pub outdated: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    pub name: String,
+    /// Its number in the kernel.
+    pub number: u32,
+    pub count: u64,
+    pub sources: Vec<String>,
+    pub except: Vec<String>,
+    /// Names that did not resolve last time, with the reason.
+    pub unresolved: BTreeMap<String, String>,
+    /// Seconds since 1970 of the last sync that was applied.
+    pub synced: Option<u64>,
+    /// Why the last attempt failed, if it did; the list before it is in force.
+    pub error: Option<String>,
+}
+
+/// Every counter of the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The node itself first: packets of no service.
+    pub services: Vec<ServiceCounters>,
+    /// Steered packets that were lost on their way, by the CPU they were for.
+    pub steer_dropped: BTreeMap<u32, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceCounters {
+    pub index: u32,
+    /// `node` for what belongs to no service.
+    pub name: String,
+    pub vip: Option<IpAddr>,
+    pub port: Option<u16>,
+    /// By verdict name, summed over CPUs and workers; verdicts that never happened are left out.
+    pub verdicts: BTreeMap<String, Count>,
+    /// The same by CPU.
+    pub cpus: BTreeMap<u32, BTreeMap<String, Count>>,
+    /// By worker number: passed here and steered to its CPU together.
+    pub workers: BTreeMap<usize, Count>,
+    /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
+    pub lookups: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A sampled drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropEvent {
+    /// Nanoseconds of the monotonic clock.
+    pub at: u64,
+    /// The verdict.
+    pub reason: String,
+    /// Service name; `node` when it belongs to none.
+    pub service: String,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    /// Name of the interface, or its number when it is gone.
+    pub interface: String,
+    /// Bytes of the whole frame.
+    pub length: u32,
+}

@@ -1,0 +1,241 @@
+//! Is a server fit for work? This file: the decision, one machine a server. It knows no socket, clock or process; the
+//! kinds of checks are the files beside it, and [`engine`] runs them.
+//!
+//! ```text
+//!            first answer, whichever it is          `rise` good in a row
+//!  Unknown ------------------------------> Up <------------------------------ Down
+//!                                           +-------------------------------->
+//!                                              `fall` bad in a row
+//! ```
+//! A good answer wipes out the bad ones before it and the other way round: only what comes in a row counts. An
+//! answer that says neither changes nothing.
+
+pub mod engine;
+mod exec;
+mod http;
+mod probe;
+mod tcp;
+mod tls;
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use crate::{config::Check, machine::Machine, system::fact};
+
+/// How often is asked and how many answers decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// From the beginning of one check to that of the next, within an eighth.
+    pub interval: Duration,
+    /// The same while the answers contradict the state.
+    pub fast: Duration,
+    /// Good answers in a row until it is up; at least 1.
+    pub rise: u32,
+    /// Bad answers in a row until it is down; at least 1.
+    pub fall: u32,
+}
+
+impl Policy {
+    pub fn of(check: &Check) -> Self {
+        Self {
+            interval: check.interval,
+            fast: check.fast,
+            rise: check.rise,
+            fall: check.fall,
+        }
+    }
+}
+
+/// What one check found, with the words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Good(String),
+    Bad(String),
+    /// Neither what means good nor what means bad; or this node lacked what it takes to ask.
+    Unclear(String),
+}
+
+impl Answer {
+    /// What an error says of the server. `words`: as it is shown.
+    fn of(error: &io::Error, words: String) -> Self {
+        if fact::is_shortage(error) {
+            Self::Unclear(words)
+        } else {
+            Self::Bad(words)
+        }
+    }
+}
+
+impl From<String> for Answer {
+    /// Words of what was wrong with the server.
+    fn from(words: String) -> Self {
+        Self::Bad(words)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not asked yet.
+    Unknown,
+    Up,
+    Down,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The check that was asked for is over.
+    Answered(Answer),
+    /// Another pace from now on.
+    Follow(Policy),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Check once, and answer.
+    Ask,
+    /// The server changed its state, for this reason.
+    Verdict { up: bool, reason: String },
+}
+
+/// One server of one backend.
+#[derive(Clone, Debug)]
+pub struct Server {
+    policy: Policy,
+    state: State,
+    since: Instant,
+    /// Answers in a row that contradict the state.
+    against: u32,
+    reason: String,
+    /// Start of the check that runs, or the last one.
+    asked: Instant,
+    /// `None`: a check runs.
+    next: Option<Instant>,
+    dice: u64,
+}
+
+impl Server {
+    /// The first check is due at once. `seed` sets its pace apart from that of others.
+    pub fn new(now: Instant, policy: Policy, seed: u64) -> Self {
+        Self {
+            policy,
+            state: State::Unknown,
+            since: now,
+            against: 0,
+            reason: "not checked yet".to_owned(),
+            asked: now,
+            next: Some(now),
+            // The generator below stands still at zero.
+            dice: seed.max(1),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when it is in this state.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What the last check found.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    fn answered(&mut self, now: Instant, answer: Answer) -> Option<Action> {
+        let (good, reason) = match answer {
+            Answer::Good(reason) => (Some(true), reason),
+            Answer::Bad(reason) => (Some(false), reason),
+            Answer::Unclear(reason) => (None, reason),
+        };
+        self.reason = reason;
+        let good = good?;
+        let needed = match (self.state, good) {
+            (State::Up, true) | (State::Down, false) => {
+                self.against = 0;
+                return None;
+            }
+            (State::Unknown, _) => 1,
+            (State::Up, false) => self.policy.fall,
+            (State::Down, true) => self.policy.rise,
+        };
+        self.against += 1;
+        if self.against < needed {
+            return None;
+        }
+        self.against = 0;
+        self.state = if good { State::Up } else { State::Down };
+        self.since = now;
+        Some(Action::Verdict {
+            up: good,
+            reason: self.reason.clone(),
+        })
+    }
+
+    /// The pace, an eighth shorter to an eighth longer, so that checks of many servers do not go in step.
+    fn pause(&mut self) -> Duration {
+        let pace = if self.against > 0 || self.state == State::Unknown {
+            self.policy.fast
+        } else {
+            self.policy.interval
+        };
+        // Marsaglia's xorshift: good enough to keep servers apart.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        let part = u32::try_from(self.dice % 257).unwrap_or_default();
+        pace * 7 / 8 + pace * part / 1024
+    }
+}
+
+impl Machine for Server {
+    type Event = Event;
+    type Action = Action;
+
+    fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        match event {
+            Event::Answered(_) if self.next.is_some() => Vec::new(),
+            Event::Answered(answer) => {
+                let verdict = self.answered(now, answer);
+                self.next = Some((self.asked + self.pause()).max(now));
+                verdict.into_iter().collect()
+            }
+            Event::Follow(policy) => {
+                self.policy = policy;
+                if let Some(next) = self.next {
+                    self.next = Some(next.min(now + policy.interval));
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if self.next.is_none_or(|next| now < next) {
+            return Vec::new();
+        }
+        self.asked = now;
+        self.next = None;
+        vec![Action::Ask]
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests;

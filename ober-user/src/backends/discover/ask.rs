@@ -1,0 +1,206 @@
+//! Gets one answer from a source, of whatever kind.
+
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+
+use rustls::ClientConfig;
+use tokio::time::timeout;
+
+use super::{Error, Found, consul, dns, docker, found::Counted, json, lines};
+use crate::{
+    config::{
+        Config,
+        sections::{
+            discover::{Consul, Discover, Kind},
+            program::Program,
+            tls_client::Tls,
+        },
+    },
+    names::{
+        hostlist::{Cap, Sources, Unread, disk::Disk, expand_servers, servers::Standing},
+        resolve,
+    },
+    system::{
+        command,
+        fetch::{self, Answer},
+        file, tls,
+        url::Url,
+    },
+};
+
+/// So long may an answer be: room for [`Limits::servers`] with long names, and little enough to be read at once.
+///
+/// [`Limits::servers`]: crate::config::Limits::servers
+const MOST: usize = 1 << 20;
+
+/// For reading one answer; each source has a time limit of its own around this.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// One source, with what it must remember between two questions.
+#[derive(Debug)]
+pub struct Asker {
+    source: Discover,
+    /// So many servers may an answer name.
+    most: usize,
+    /// How new the last answer was, where the source counts.
+    index: Option<u64>,
+}
+
+impl Asker {
+    pub fn new(source: Discover, config: &Config) -> Self {
+        Self {
+            source,
+            most: config.limits.servers,
+            index: None,
+        }
+    }
+
+    /// Did the last answer say how to wait for the next one? Then there is no need for a pause.
+    pub fn waits(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// The servers the source knows now; with a source that waits, once they differ from the last ones.
+    pub async fn ask(&mut self) -> Result<Vec<Found>, Error> {
+        let mut limit = self.source.timeout;
+        if let (Kind::Consul(consul), Some(_)) = (&self.source.kind, self.index) {
+            // The agent adds up to a sixteenth, so that not all ask again at once.
+            limit += consul.wait + consul.wait / 16;
+        }
+        let _turn = match self.source.kind {
+            Kind::Dns { .. } | Kind::Srv { .. } => resolve::turn().await,
+            _ => None,
+        };
+        let answer = timeout(limit, self.answer()).await;
+        let answer = answer.unwrap_or(Err(Error::Late(limit)));
+        if answer.is_err() {
+            self.index = None;
+        }
+        answer
+    }
+
+    async fn answer(&mut self) -> Result<Vec<Found>, Error> {
+        let (port, most) = (self.source.port, self.most);
+        match self.source.kind.clone() {
+            Kind::Static(found) => Ok(found),
+            Kind::Hostlist(expressions) => expand_apart(expressions, port, most).await,
+            Kind::Dns { name, ask } => Ok(dns::net::hosts(&name, &ask, port).await?),
+            Kind::Srv { name, ask } => Ok(dns::net::service(&name, &ask).await?),
+            Kind::Docker(docker) => {
+                let answer = get(&docker::url(&docker), &docker.tls, &[]).await?;
+                apart(move || docker::read(&answer.body, &docker, most)).await
+            }
+            Kind::Json(json) => {
+                let answer = get(&json.at, &json.tls, &[]).await?;
+                apart(move || json::read(&answer.body, &json, port, most)).await
+            }
+            Kind::Plaintext { at, tls, pattern } => {
+                let answer = get(&at, &tls, &[]).await?;
+                apart(move || lines::matches(&answer.body, &pattern, port, most)).await
+            }
+            Kind::Exec(program) => {
+                let out = exec(&program).await?;
+                apart(move || lines::lines(&String::from_utf8_lossy(&out), port, most)).await
+            }
+            Kind::Consul(consul) => self.instances(&consul).await,
+        }
+    }
+
+    async fn instances(&mut self, consul: &Consul) -> Result<Vec<Found>, Error> {
+        let (most, before) = (self.most, self.index);
+        let token = consul.token.iter();
+        let headers: Vec<_> = token
+            .map(|token| ("X-Consul-Token", token.clone()))
+            .collect();
+        let answer = get(&consul::url(consul, before), &consul.tls, &headers).await?;
+        let found = apart(move || consul::read(&answer.body, most)).await?;
+        self.index = consul::index(&answer.headers, before);
+        Ok(found)
+    }
+}
+
+/// Reads an answer on a thread that nobody else waits for.
+async fn apart(
+    read: impl FnOnce() -> Result<Vec<Found>, Error> + Send + 'static,
+) -> Result<Vec<Found>, Error> {
+    let read = file::away(PATIENCE, read).await;
+    read.unwrap_or_else(|error| Err(Error::Sense(format!("the answer was not read: {error}"))))
+}
+
+/// Any status but one of success is a failure, whatever the body says.
+async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result<Answer, Error> {
+    let speaker: Option<Arc<ClientConfig>> =
+        url.is_tls().then(|| tls::client(how, true)).transpose()?;
+    let name = how.name.as_deref().unwrap_or(url.name());
+    let speaker = speaker.as_ref().map(|speaker| (speaker, name));
+    let answer = fetch::get(url, speaker, headers, MOST).await;
+    let answer = answer.map_err(|source| Error::Fetch {
+        url: url.to_string(),
+        source,
+    })?;
+    if !answer.status.is_success() {
+        return Err(Error::Status {
+            url: url.to_string(),
+            status: answer.status.as_u16(),
+        });
+    }
+    if answer.cut {
+        return Err(Error::TooLong {
+            url: url.to_string(),
+            most: MOST,
+        });
+    }
+    Ok(answer)
+}
+
+async fn exec(program: &Program) -> Result<Vec<u8>, Error> {
+    let ended = command::run(program, &[], MOST).await?;
+    if !ended.success {
+        return Err(Error::Exit {
+            program: program.path.display().to_string(),
+            status: ended.status,
+            complaint: ended.complaint,
+        });
+    }
+    Ok(ended.out)
+}
+
+/// What to do about expressions that stand for too many servers.
+const RAISE: &str = "raise limits.servers if that is meant";
+
+/// The servers of hostlist expressions, names not yet resolved. Files are read on a thread that nothing else waits for.
+pub async fn expand_apart(
+    expressions: Vec<String>,
+    port: NonZeroU16,
+    most: usize,
+) -> Result<Vec<Found>, Error> {
+    apart(move || expand_from(&mut Disk, &expressions, port, most)).await
+}
+
+/// Would these expressions stand for servers? Files are not read.
+pub fn judge(expression: &str, port: NonZeroU16, most: usize) -> Result<(), Error> {
+    let expressions = [expression.to_owned()];
+    expand_from(&mut Unread, &expressions, port, most).map(drop)
+}
+
+fn expand_from(
+    sources: &mut dyn Sources,
+    expressions: &[String],
+    port: NonZeroU16,
+    most: usize,
+) -> Result<Vec<Found>, Error> {
+    let mut found = Counted::new(most);
+    for expression in expressions {
+        let (expression, standing) = Standing::split(expression).map_err(Error::Standing)?;
+        let cap = Cap::new(most).advising(RAISE);
+        for server in expand_servers(expression, port, cap, sources)? {
+            let of = server.to_string();
+            let server = Found::of(server.host, server.port);
+            let server = server.map_err(|source| Error::Miss { of, source })?;
+            let server = server
+                .weighs(standing.weight.into())
+                .in_tier(standing.tier.into());
+            found.push(server.limited(standing.max_connections))?;
+        }
+    }
+    Ok(found.all())
+}

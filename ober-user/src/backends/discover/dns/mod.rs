@@ -1,0 +1,97 @@
+//! Kinds `dns` and `srv`: questions to a name server and what their answers mean. [`net`] asks them by
+//! [`crate::names::resolve::dns`]. The system's own resolver does not do: it keeps the response code to itself, and a name that has no
+//! address for the moment is not the same as one that does not exist or a server that could not find out.
+
+pub(super) mod net;
+
+use std::{net::IpAddr, num::NonZeroU16};
+
+use hickory_proto::{
+    op::Message,
+    rr::{Name, RData, Record},
+};
+
+use super::Found;
+use crate::names::{
+    notation::Miss,
+    resolve::{dns, literal},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Dns(#[from] Box<dns::Error>),
+    #[error("a record names the server {name:?}: {source}")]
+    Target { name: String, source: Miss },
+}
+
+/// A server that a record SRV names, before its addresses are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Service {
+    target: Name,
+    port: NonZeroU16,
+    weight: u32,
+    tier: u32,
+}
+
+/// RFC 2782: a lower priority is a lower tier; the target `.` means that the service is not offered. Weight 0 is "hardly ever"
+/// there, and "no new work" here: it becomes 1, and the others count a thousandfold where such a server is among them.
+fn services(answer: &Message) -> Vec<Service> {
+    let srv = |record: &Record| match &record.data {
+        RData::SRV(srv) if !srv.target.is_root() => Some(srv.clone()),
+        _ => None,
+    };
+    let records: Vec<_> = answer.answers.iter().filter_map(srv).collect();
+    let scale = if records.iter().any(|srv| srv.weight == 0) {
+        1000
+    } else {
+        1
+    };
+    let service = |srv: &hickory_proto::rr::rdata::SRV| {
+        Some(Service {
+            port: NonZeroU16::new(srv.port)?,
+            weight: (u32::from(srv.weight) * scale).max(1),
+            tier: srv.priority.into(),
+            target: srv.target.clone(),
+        })
+    };
+    records.iter().filter_map(service).collect()
+}
+
+impl Service {
+    /// An address, or a number, is none: no name server is asked for it.
+    fn is_named(&self) -> Result<(), Error> {
+        let name = self.target.to_ascii();
+        let bare = name.strip_suffix('.').unwrap_or(&name);
+        let source = match literal(bare) {
+            None => return Ok(()),
+            Some(Ok(address)) => Miss::Address(address),
+            Some(Err(source)) => source,
+        };
+        Err(Error::Target { name, source })
+    }
+
+    /// One server for each address. Of both families IPv4 alone, or the machine would count twice.
+    fn at(&self, addresses: &[IpAddr]) -> Result<Vec<Found>, Error> {
+        let name = self.target.to_ascii();
+        let found = one_family(addresses).map(|address| {
+            let found = Found::at(*address, self.port);
+            found
+                .weighs(self.weight)
+                .in_tier(self.tier)
+                .named(Some(&name))
+        });
+        let found: Result<_, Miss> = found.collect();
+        found.map_err(|source| Error::Target { name, source })
+    }
+}
+
+fn one_family(addresses: &[IpAddr]) -> impl Iterator<Item = &IpAddr> {
+    let v4 = addresses.iter().any(IpAddr::is_ipv4);
+    addresses
+        .iter()
+        .filter(move |address| address.is_ipv4() == v4)
+}
+
+#[cfg(test)]
+mod tests;

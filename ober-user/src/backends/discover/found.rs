@@ -1,0 +1,210 @@
+//! A server as its source names it. There is one way to make one, and what it says has been judged there, also when it is
+//! read back from disk.
+
+use std::{
+    net::IpAddr,
+    num::{NonZeroU16, NonZeroU32},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::notation::{self, Host, Miss};
+
+/// A server that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Found {
+    host: Host,
+    port: NonZeroU16,
+    weight: u32,
+    tier: u32,
+    max_connections: Option<NonZeroU32>,
+    name: Option<String>,
+}
+
+/// The same as it stands on disk.
+#[derive(Deserialize)]
+struct Written {
+    host: String,
+    port: NonZeroU16,
+    weight: u32,
+    tier: u32,
+    max_connections: Option<NonZeroU32>,
+    name: Option<String>,
+}
+
+impl TryFrom<Written> for Found {
+    type Error = Miss;
+
+    fn try_from(written: Written) -> Result<Self, Miss> {
+        let found = Self::new(&written.host, written.port)?
+            .weighs(written.weight)
+            .in_tier(written.tier)
+            .limited(written.max_connections);
+        found.named(written.name.as_deref())
+    }
+}
+
+impl Found {
+    /// A server like every other. A name that ends in a number is refused: a resolver might take it for an address.
+    pub fn new(host: &str, port: NonZeroU16) -> Result<Self, Miss> {
+        Self::of(notation::host(host)?, port)
+    }
+
+    /// The same with what the judge made of the host already.
+    pub fn of(host: Host, port: NonZeroU16) -> Result<Self, Miss> {
+        if let Host::Name(name) = &host
+            && notation::ends_in_number(name)
+        {
+            return Err(Miss::Number(name.clone()));
+        }
+        Ok(Self {
+            host,
+            port,
+            weight: 1,
+            tier: 0,
+            max_connections: None,
+            name: None,
+        })
+    }
+
+    /// At an address; there is nothing to be refused.
+    pub fn at(address: IpAddr, port: NonZeroU16) -> Self {
+        Self {
+            host: Host::Addr(address.to_canonical()),
+            port,
+            weight: 1,
+            tier: 0,
+            max_connections: None,
+            name: None,
+        }
+    }
+
+    /// With the name it has a certificate for.
+    pub fn named(self, name: Option<&str>) -> Result<Self, Miss> {
+        let judged = name.map(|name| match notation::host(name)? {
+            Host::Name(name) => Ok(name.trim_end_matches('.').to_owned()),
+            Host::Addr(address) => Err(Miss::Address(address)),
+        });
+        let name = judged.transpose()?;
+        Ok(Self { name, ..self })
+    }
+
+    #[must_use]
+    pub fn weighs(self, weight: u32) -> Self {
+        Self { weight, ..self }
+    }
+
+    #[must_use]
+    pub fn in_tier(self, tier: u32) -> Self {
+        Self { tier, ..self }
+    }
+
+    #[must_use]
+    pub fn limited(self, max_connections: Option<NonZeroU32>) -> Self {
+        Self {
+            max_connections,
+            ..self
+        }
+    }
+
+    /// An address, or a name that is still to be resolved.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub fn port(&self) -> NonZeroU16 {
+        self.port
+    }
+
+    /// Its share among the servers of its tier, by the source's own measure; 0: no new work.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Servers of a higher tier work only when all of the lower ones are down.
+    pub fn tier(&self) -> u32 {
+        self.tier
+    }
+
+    /// Connections at once, where the source tells.
+    pub fn max_connections(&self) -> Option<NonZeroU32> {
+        self.max_connections
+    }
+
+    /// The name it has a certificate for, where the source tells.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// Servers as they are counted: more than a backend may have is no answer.
+#[derive(Debug)]
+pub(super) struct Counted {
+    found: Vec<Found>,
+    most: usize,
+}
+
+impl Counted {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            most,
+        }
+    }
+
+    pub(super) fn push(&mut self, found: Found) -> Result<(), super::Error> {
+        if self.found.len() >= self.most {
+            return Err(super::Error::TooMany { most: self.most });
+        }
+        self.found.push(found);
+        Ok(())
+    }
+
+    pub(super) fn all(self) -> Vec<Found> {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
+
+    #[test]
+    fn what_is_read_back_from_disk_is_judged_like_what_a_source_says() {
+        let found = Found::new("rgw1.test", PORT).unwrap().weighs(3).in_tier(1);
+        let found = found.named(Some("s3.test.")).unwrap();
+        assert_eq!(found.name(), Some("s3.test"));
+        let written = serde_json::to_string(&found).unwrap();
+        assert_eq!(serde_json::from_str::<Found>(&written).unwrap(), found);
+        for (good, bad) in [
+            ("rgw1.test", "rgw 1.test"),
+            ("rgw1.test", "10.0.0.1-20"),
+            ("rgw1.test", "1"),
+            ("s3.test", "s3 test"),
+            ("s3.test", "10.0.0.1"),
+            ("s3.test", "fd00::1"),
+            ("s3.test", "s3\\\\0401.test"),
+            ("80", "0"),
+        ] {
+            let damaged = written.replace(good, bad);
+            assert!(
+                serde_json::from_str::<Found>(&damaged).is_err(),
+                "{damaged}"
+            );
+        }
+    }
+
+    #[test]
+    fn servers_beyond_the_limit_are_no_answer() {
+        let mut counted = Counted::new(1);
+        let found = Found::new("a", PORT).unwrap();
+        counted.push(found.clone()).unwrap();
+        let error = counted.push(found.clone()).unwrap_err().to_string();
+        assert!(error.contains("more than 1 server"), "{error}");
+        assert!(error.contains("limits.servers"), "{error}");
+        assert_eq!(counted.all(), [found]);
+    }
+}

@@ -1,0 +1,213 @@
+//! Servers as lines of text: `host:port [weight=1] [tier=0] [max_connections=50] [name=s3.example.net]`, in the configuration, from programs,
+//! and by a pattern from any text.
+
+use std::num::NonZeroU16;
+
+use super::{Error as Failure, Found, found::Counted};
+use crate::{
+    config::sections::check::Pattern,
+    names::notation::{self, Miss},
+};
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("`{text}` is no server: {miss}")]
+    Server { text: String, miss: Miss },
+    #[error(
+        "`{0}` is none of `weight=NUMBER`, `tier=NUMBER`, `max_connections=NUMBER` and `name=HOST`"
+    )]
+    Attribute(String),
+}
+
+/// One line; `port` is for a server that names none. `GoBetween`'s words `priority` and `sni` mean `tier` and `name`.
+pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
+    let mut words = text.split_whitespace();
+    let server = words.next().unwrap_or_default();
+    let miss = |miss| Error::Server {
+        text: server.to_owned(),
+        miss,
+    };
+    let (host, port) = notation::server(server, port).map_err(miss)?;
+    let mut found = Found::of(host, port).map_err(miss)?;
+    for word in words {
+        let unknown = || Error::Attribute(word.to_owned());
+        let (key, value) = word.split_once('=').ok_or_else(unknown)?;
+        let number = || value.parse::<u32>().map_err(|_no_number| unknown());
+        match key {
+            "weight" => found = found.weighs(number()?),
+            "tier" | "priority" => found = found.in_tier(number()?),
+            "max_connections" => {
+                let most = value.parse().map_err(|_no_number| unknown())?;
+                found = found.limited(Some(most));
+            }
+            "name" | "sni" => found = found.named(Some(value)).map_err(|_no_host| unknown())?,
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(found)
+}
+
+/// What a program wrote. Blank lines and those that begin with `#` say nothing; one that makes no sense spoils all.
+pub(super) fn lines(text: &str, port: NonZeroU16, most: usize) -> Result<Vec<Found>, Failure> {
+    let mut found = Counted::new(most);
+    for (number, text) in (1..).zip(text.lines()) {
+        let text = text.trim();
+        if !text.is_empty() && !text.starts_with('#') {
+            let server = line(text, port);
+            found.push(server.map_err(|source| Failure::Line { number, source })?)?;
+        }
+    }
+    Ok(found.all())
+}
+
+/// Every match of `pattern` in `text` is a server.
+pub(super) fn matches(
+    text: &[u8],
+    pattern: &Pattern,
+    port: NonZeroU16,
+    most: usize,
+) -> Result<Vec<Found>, Failure> {
+    let mut found = Counted::new(most);
+    for captures in pattern.0.captures_iter(text) {
+        let group = |name| {
+            let found = captures.name(name);
+            found.map(|found| String::from_utf8_lossy(found.as_bytes()))
+        };
+        let host = group("host").unwrap_or_default();
+        let nonsense = |what: &str| {
+            Failure::Sense(format!(
+                "a match has no {what} that could be used: `{host}`"
+            ))
+        };
+        let miss = |source| Failure::Miss {
+            of: format!("a match with the host {host:?}"),
+            source,
+        };
+        let number = |name, default| match group(name) {
+            Some(text) if !text.is_empty() => text.parse().map_err(|_no_number| nonsense(name)),
+            Some(_) | None => Ok(default),
+        };
+        let port = u16::try_from(number("port", port.get().into())?)
+            .ok()
+            .and_then(NonZeroU16::new);
+        let server = Found::new(&host, port.ok_or_else(|| nonsense("port"))?).map_err(miss)?;
+        let server = server
+            .weighs(number("weight", 1)?)
+            .in_tier(number("tier", 0)?);
+        let name = group("name").filter(|name| !name.is_empty());
+        found.push(server.named(name.as_deref()).map_err(miss)?)?;
+    }
+    Ok(found.all())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
+
+    fn port(number: u16) -> NonZeroU16 {
+        NonZeroU16::new(number).unwrap()
+    }
+
+    fn found(host: &str, number: u16) -> Found {
+        Found::new(host, port(number)).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_a_server_with_attributes_in_any_order() {
+        let full = found("a", 1).weighs(5).in_tier(2);
+        let full = full.named(Some("s3.test")).unwrap();
+        for (text, found) in [
+            ("a:1 weight=5 tier=2 name=s3.test", full.clone()),
+            (" a:1\tsni=s3.test  priority=2 weight=5 ", full),
+            ("10.0.0.1", found("10.0.0.1", 80)),
+            ("[fd00::1]:7480", found("fd00::1", 7480)),
+            ("[fd00::1]", found("fd00::1", 80)),
+            ("fd00::1", found("fd00::1", 80)),
+            ("a:1 weight=0", found("a", 1).weighs(0)),
+        ] {
+            assert_eq!(line(text, PORT), Ok(found), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_refused_with_the_word() {
+        for text in [
+            "",
+            "a:0",
+            "a:70000",
+            "a:",
+            "a/b:1",
+            "[a]:1",
+            "[fd00::1]x",
+            "<html>",
+            "http://a:1",
+            "10.0.0.1-20:80",
+            "10.0.0.300",
+            "10.0.0.0/8",
+            "fd00::2:9000",
+            "a..b:1",
+            "1:80",
+        ] {
+            let refused = line(text, PORT);
+            assert!(
+                matches!(refused, Err(Error::Server { .. })),
+                "{text}: {refused:?}"
+            );
+        }
+        for word in [
+            "weight",
+            "weight=x",
+            "weight=-1",
+            "colour=1",
+            "max_connections=0",
+            "name=a/b",
+            "tier=",
+        ] {
+            let refused = Err(Error::Attribute(word.into()));
+            assert_eq!(line(&format!("a:1 {word}"), PORT), refused);
+        }
+    }
+
+    #[test]
+    fn one_bad_line_or_one_too_many_spoils_all_and_comments_say_nothing() {
+        let all = lines("# two\n\na:1\n b:2 \n", PORT, 2).unwrap();
+        assert_eq!(all, [found("a", 1), found("b", 2)]);
+        for (text, start) in [
+            ("a:1\n<html>\n", "read line 2: `<html>` is no server"),
+            ("a:1\nb:1\nc:1\n", "it names more than 2 servers"),
+        ] {
+            let error = lines(text, PORT, 2).unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+        assert_eq!(lines("", PORT, 0).unwrap(), []);
+    }
+
+    #[test]
+    fn a_pattern_finds_servers_in_any_text() {
+        let pattern =
+            r"(?<host>\S+) (?<port>\d+)( w(?<weight>\d+))?( t(?<tier>\d+))?( n(?<name>\S+))?";
+        let pattern = Pattern(pattern.parse().unwrap());
+        let text = b"a 1\nb 2 w5 t3 nc.test\n";
+        let second = found("b", 2).weighs(5).in_tier(3);
+        let second = second.named(Some("c.test")).unwrap();
+        assert_eq!(
+            matches(text, &pattern, PORT, 2).unwrap(),
+            [found("a", 1), second]
+        );
+        assert!(matches(text, &pattern, PORT, 1).is_err());
+        for text in [&b"a 0"[..], b"<a> 1", b"10.0.0.1-9 1", b"a 1 nb/c"] {
+            assert!(matches(text, &pattern, PORT, 2).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_whatever_makes_it_panic(text in "\\PC*|[a0\\[\\]:= \n]*") {
+            let _either = lines(&text, PORT, 9);
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! What several sources say becomes one list of servers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{Found, own::Own};
+use crate::{
+    haproxy::Server,
+    names::{hostlist::servers::Standing, notation::Host, resolve::Names},
+};
+
+/// HAProxy counts weights to this.
+const HEAVIEST: u64 = 256;
+
+/// What one source stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub source: String,
+    /// It may name this machine: an administrator wrote what it says, or it is an engine here.
+    pub near: bool,
+    pub found: Vec<Found>,
+}
+
+/// A server and who named it, the first first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    pub server: Server,
+    pub sources: Vec<String>,
+}
+
+/// One list of servers, and what is not on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    pub servers: Vec<Merged>,
+    /// What was left out, and why, in words.
+    pub left_out: Vec<String>,
+}
+
+/// What the servers of a backend may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    pub own: &'a Own,
+    /// So many may there be.
+    pub most: usize,
+}
+
+/// One server for each address and port, in the order of the sources; the first that names it says what it is like. `before`
+/// are the servers until now: an address keeps its name, since HAProxy knows it by that.
+pub fn merge(sources: &[Said], names: &Names, before: &[Server], bounds: Bounds<'_>) -> List {
+    let mut list = List::default();
+    let mut places: HashMap<SocketAddr, usize> = HashMap::new();
+    let (tier, weight) = (tiers(sources), weights(sources));
+    let placed = sources
+        .iter()
+        .flat_map(|said| said.found.iter().map(move |found| (said, found)));
+    let mut beyond: usize = 0;
+    for (Said { source, near, .. }, found) in placed {
+        for address in addresses(found, names) {
+            let addr = SocketAddr::new(address, found.port().get());
+            if let Some(refusal) = bounds.own.refuses(addr, *near) {
+                list.left_out.push(format!("{addr} of {source}: {refusal}"));
+                continue;
+            }
+            let place = *places.entry(addr).or_insert(list.servers.len());
+            if let Some(known) = list.servers.get_mut(place) {
+                if !known.sources.contains(source) {
+                    known.sources.push(source.clone());
+                }
+                continue;
+            }
+            if place >= bounds.most {
+                places.remove(&addr);
+                beyond += 1;
+                continue;
+            }
+            list.servers.push(Merged {
+                server: Server {
+                    name: String::new(),
+                    addr,
+                    host: host_of(found),
+                    standing: Standing {
+                        weight: weight(found.weight()),
+                        tier: tier(found.tier()),
+                        max_connections: found.max_connections(),
+                    },
+                },
+                sources: vec![source.clone()],
+            });
+        }
+    }
+    if beyond > 0 {
+        list.left_out.push(format!(
+            "{beyond} more: a backend has {} servers at most; raise `limits.servers` if they are meant",
+            bounds.most
+        ));
+    }
+    christen(&mut list.servers, sources, before);
+    list
+}
+
+/// The name it has a certificate for.
+fn host_of(found: &Found) -> Option<String> {
+    let host = match found.host() {
+        Host::Name(name) => Some(name.trim_end_matches('.')),
+        Host::Addr(_) => None,
+    };
+    found.name().or(host).map(ToOwned::to_owned)
+}
+
+/// Of a name with both families IPv4 alone, or each machine would count twice.
+fn addresses(found: &Found, names: &Names) -> Vec<IpAddr> {
+    let addresses = match found.host() {
+        Host::Addr(address) => vec![*address],
+        Host::Name(name) => names.get(name).cloned().unwrap_or_default(),
+    };
+    let v4 = addresses.iter().any(IpAddr::is_ipv4);
+    addresses
+        .into_iter()
+        .filter(|address| address.is_ipv4() == v4)
+        .collect()
+}
+
+/// Names each server after its host, with a number where that is taken; who had a name keeps it.
+fn christen(merged: &mut [Merged], sources: &[Said], before: &[Server]) {
+    let hosts = sources.iter().flat_map(|said| &said.found);
+    let names = hosts.filter_map(|found| match found.host() {
+        Host::Name(name) => Some(name.trim_end_matches('.')),
+        Host::Addr(_) => None,
+    });
+    let names: HashSet<&str> = names.collect();
+    let before: HashMap<_, _> = before.iter().map(|old| (old.addr, old)).collect();
+    let mut taken: HashSet<String> = HashSet::new();
+    for Merged { server, .. } in merged.iter_mut() {
+        let old = before.get(&server.addr);
+        if let Some(old) = old.filter(|old| old.host == server.host) {
+            server.name.clone_from(&old.name);
+            taken.insert(old.name.clone());
+        }
+    }
+    // A thousand servers of one host do not count from 2 on a thousand times.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let unnamed = merged
+        .iter_mut()
+        .filter(|merged| merged.server.name.is_empty());
+    for Merged { server, .. } in unnamed {
+        let host = server.host.as_deref();
+        let label = match host.filter(|host| names.contains(host)) {
+            Some(host) => host.to_owned(),
+            None => server.addr.ip().to_string().replace(':', "-"),
+        };
+        let number = numbers.entry(label.clone()).or_insert(1);
+        let mut name = numbered(&label, *number);
+        while taken.contains(&name) {
+            *number += 1;
+            name = numbered(&label, *number);
+        }
+        taken.insert(name.clone());
+        server.name = name;
+    }
+}
+
+fn numbered(label: &str, number: usize) -> String {
+    match number {
+        1 => label.to_owned(),
+        number => format!("{label}_{number}"),
+    }
+}
+
+/// Weights as HAProxy counts them, in proportion; who has any keeps at least one.
+fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
+    let weights = sources.iter().flat_map(|said| &said.found);
+    let heaviest = weights.map(|found| u64::from(found.weight())).max();
+    let heaviest = heaviest.unwrap_or_default().max(HEAVIEST);
+    move |weight| {
+        let scaled = u64::from(weight) * HEAVIEST / heaviest;
+        u16::try_from(scaled)
+            .unwrap_or_default()
+            .max(u16::from(weight > 0))
+    }
+}
+
+/// Tiers as they are, or their ranks where a source counts further than we do, as SRV may. Beyond that many all are the last.
+fn tiers(sources: &[Said]) -> impl Fn(u32) -> u8 + use<> {
+    let tiers = sources.iter().flat_map(|said| &said.found);
+    let mut known: Vec<u32> = tiers.map(Found::tier).collect();
+    known.sort_unstable();
+    known.dedup();
+    let ranked = known.last().is_some_and(|last| *last > u8::MAX.into());
+    let ranks: HashMap<u32, usize> = known.into_iter().zip(0..).collect();
+    move |tier| {
+        let rank = ranks.get(&tier).filter(|_| ranked);
+        let counted = rank.map_or(u8::try_from(tier), |rank| u8::try_from(*rank));
+        counted.unwrap_or(u8::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(host: &str, port: u16) -> Found {
+        Found::new(host, NonZeroU16::new(port).unwrap()).unwrap()
+    }
+
+    fn names() -> Names {
+        let (v4, v6) = (
+            |last| IpAddr::from([10, 0, 0, last]),
+            "fd00::1".parse().unwrap(),
+        );
+        [
+            ("a".to_owned(), vec![v4(1), v4(2), v6]),
+            ("six".to_owned(), vec![v6]),
+        ]
+        .into()
+    }
+
+    fn told(merged: &[Merged]) -> Vec<String> {
+        let one = |merged: &Merged| {
+            let server = &merged.server;
+            format!(
+                "{} {} {}",
+                server.name,
+                server.addr,
+                merged.sources.join("+")
+            )
+        };
+        merged.iter().map(one).collect()
+    }
+
+    fn from(sources: &[(&str, Vec<Found>)]) -> Vec<Said> {
+        let said = |(name, found): &(&str, Vec<Found>)| Said {
+            source: (*name).to_owned(),
+            near: false,
+            found: found.clone(),
+        };
+        sources.iter().map(said).collect()
+    }
+
+    fn merge(sources: &[Said], names: &Names, before: &[Server]) -> Vec<Merged> {
+        let bounds = Bounds {
+            own: &Own::default(),
+            most: 100_000,
+        };
+        let list = super::merge(sources, names, before, bounds);
+        assert_eq!(list.left_out, [""; 0]);
+        list.servers
+    }
+
+    #[test]
+    fn what_is_too_much_or_the_nodes_own_is_left_out_and_told() {
+        let mut sources = from(&[
+            ("x", vec![found("10.0.0.1", 80), found("127.0.0.1", 80)]),
+            ("y", vec![found("10.0.0.2", 80), found("10.0.0.1", 80)]),
+            ("z", vec![found("127.0.0.2", 80), found("10.0.0.3", 80)]),
+        ]);
+        sources[2].near = true;
+        let bounds = Bounds {
+            own: &Own::default(),
+            most: 2,
+        };
+        let list = super::merge(&sources, &names(), &[], bounds);
+        assert_eq!(
+            told(&list.servers),
+            ["10.0.0.1 10.0.0.1:80 x+y", "10.0.0.2 10.0.0.2:80 y"]
+        );
+        let [loopback, more] = &list.left_out[..] else {
+            panic!("{:?}", list.left_out)
+        };
+        assert!(
+            loopback.starts_with("127.0.0.1:80 of x: it is this machine itself"),
+            "{loopback}"
+        );
+        assert!(
+            more.starts_with("2 more: a backend has 2 servers at most"),
+            "{more}"
+        );
+    }
+
+    #[test]
+    fn the_same_server_from_two_sources_is_one_and_leaves_when_both_dropped_it() {
+        let (a, b) = (found("10.0.0.1", 80), found("10.0.0.2", 80));
+        let both = from(&[("x", vec![a.clone(), b.clone()]), ("y", vec![b.clone()])]);
+        assert_eq!(
+            told(&merge(&both, &names(), &[])),
+            ["10.0.0.1 10.0.0.1:80 x", "10.0.0.2 10.0.0.2:80 x+y"]
+        );
+        let one = from(&[("x", vec![a]), ("y", vec![b])]);
+        assert_eq!(
+            told(&merge(&one, &names(), &[]))[1],
+            "10.0.0.2 10.0.0.2:80 y"
+        );
+        assert_eq!(
+            merge(&from(&[("x", vec![]), ("y", vec![])]), &names(), &[]),
+            []
+        );
+    }
+
+    #[test]
+    fn a_name_is_a_server_for_each_address_of_one_family() {
+        let merged = merge(
+            &from(&[(
+                "x",
+                vec![found("a", 80), found("six", 81), found("unknown", 1)],
+            )]),
+            &names(),
+            &[],
+        );
+        assert_eq!(
+            told(&merged),
+            ["a 10.0.0.1:80 x", "a_2 10.0.0.2:80 x", "six [fd00::1]:81 x"]
+        );
+        assert_eq!(merged[0].server.host.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn the_first_source_says_what_a_server_is_like() {
+        let heavy = found("10.0.0.1", 80).weighs(9).in_tier(2);
+        let heavy = heavy.named(Some("s3.test")).unwrap();
+        let merged = merge(
+            &from(&[("x", vec![heavy]), ("y", vec![found("10.0.0.1", 80)])]),
+            &names(),
+            &[],
+        );
+        let server = &merged[0].server;
+        let standing = Standing {
+            weight: 9,
+            tier: 2,
+            max_connections: None,
+        };
+        assert_eq!(
+            (server.standing, server.host.as_deref()),
+            (standing, Some("s3.test"))
+        );
+    }
+
+    #[test]
+    fn who_stays_keeps_its_name_whoever_leaves() {
+        let (first, second) = (found("10.0.0.1", 80), found("10.0.0.1", 81));
+        let before: Vec<_> = merge(&from(&[("x", vec![first, second.clone()])]), &names(), &[])
+            .into_iter()
+            .map(|merged| merged.server)
+            .collect();
+        assert_eq!(before[1].name, "10.0.0.1_2");
+        let after = merge(
+            &from(&[("x", vec![second, found("10.0.0.1", 82)])]),
+            &names(),
+            &before,
+        );
+        assert_eq!(
+            told(&after),
+            ["10.0.0.1_2 10.0.0.1:81 x", "10.0.0.1 10.0.0.1:82 x"]
+        );
+    }
+
+    #[test]
+    fn weights_beyond_haproxys_keep_their_proportion_and_nobody_drops_to_none() {
+        let weighs = |weight, port| found("10.0.0.1", port).weighs(weight);
+        let merged = merge(
+            &from(&[(
+                "x",
+                vec![
+                    weighs(65_535, 1),
+                    weighs(32_768, 2),
+                    weighs(1, 3),
+                    weighs(0, 4),
+                ],
+            )]),
+            &names(),
+            &[],
+        );
+        let weights: Vec<_> = merged
+            .iter()
+            .map(|merged| merged.server.standing.weight)
+            .collect();
+        assert_eq!(weights, [256, 128, 1, 0]);
+    }
+
+    #[test]
+    fn tiers_beyond_ours_become_ranks() {
+        let tier = |tier, port| found("10.0.0.1", port).in_tier(tier);
+        let tiers = |found| {
+            let merged = merge(&from(&[("x", found)]), &names(), &[]);
+            merged
+                .iter()
+                .map(|merged| merged.server.standing.tier)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tiers(vec![tier(10, 1), tier(255, 2)]), [10, 255]);
+        assert_eq!(
+            tiers(vec![tier(20, 1), tier(65_535, 2), tier(10, 3)]),
+            [1, 2, 0]
+        );
+    }
+
+    /// Servers that are as hard to merge as others could make them.
+    fn many(count: usize) -> [Vec<Said>; 3] {
+        let port = |number: usize| u16::try_from(number % 60_000 + 1).unwrap();
+        let v4 =
+            |number: usize| format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255);
+        let apart = (0..).take(count).zip(0..);
+        let apart = apart.map(|(number, tier)| found(&v4(number), 80).in_tier(tier));
+        // All of one name, so that each needs a number behind it.
+        let alike = (0..count).map(|number| {
+            let found = found("10.0.0.1", port(number));
+            found.named(Some("s3.test")).unwrap()
+        });
+        let named = (0..count).map(|number| found(&format!("n{number}"), port(number)));
+        [apart.collect(), alike.collect(), named.collect()].map(|all| from(&[("x", all)]))
+    }
+
+    #[test]
+    fn ten_times_the_servers_are_ten_times_the_work_whatever_they_are_called() {
+        let names = (0..100_000u32).map(|number| {
+            let address = IpAddr::from((number | 10 << 24).to_be_bytes());
+            (format!("n{number}"), vec![address])
+        });
+        let names: Names = names.collect();
+        for which in 0..3 {
+            let merged = |sources: &Vec<Said>, before: &[Server]| {
+                let merged = merge(sources, &names, before);
+                merged
+                    .into_iter()
+                    .map(|merged| merged.server)
+                    .collect::<Vec<_>>()
+            };
+            let make = |count: usize| {
+                let sources = many(count)[which].clone();
+                let before = merged(&sources, &[]);
+                assert_eq!(before.len(), count);
+                (sources, before)
+            };
+            crate::system::scale::linear([100, 1000], make, |(sources, before)| {
+                std::hint::black_box(merged(sources, before));
+            });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_once_and_every_name_once(hosts in proptest::collection::vec((0..4_u8, 1..4_u16, 0..3_usize), 0..30)) {
+            let mut sources = from(&[("x", vec![]), ("y", vec![]), ("z", vec![])]);
+            for (last, port, source) in hosts {
+                let host = if last == 0 { "a".to_owned() } else { format!("10.0.0.{last}") };
+                sources[source].found.push(found(&host, port));
+            }
+            let merged = merge(&sources, &names(), &[]);
+            let servers: Vec<_> = merged.iter().map(|merged| merged.server.clone()).collect();
+            for key in [|server: &Server| server.name.clone(), |server: &Server| server.addr.to_string()] {
+                let mut keys: Vec<_> = servers.iter().map(key).collect();
+                keys.sort();
+                keys.dedup();
+                prop_assert_eq!(keys.len(), servers.len());
+            }
+            // Stable: the same again changes nothing.
+            let again: Vec<_> = merge(&sources, &names(), &servers).into_iter().map(|merged| merged.server).collect();
+            prop_assert_eq!(again, servers);
+        }
+    }
+}

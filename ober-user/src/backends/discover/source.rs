@@ -1,0 +1,115 @@
+//! What is known of one source: what it said last, whether it fails, and so which servers it stands for.
+
+use super::Found;
+use crate::config::sections::discover::FailPolicy;
+
+/// A source of servers as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The servers it stands for; `None`: it has not answered yet.
+    pub servers: Option<Vec<Found>>,
+    /// Questions that failed, since the daemon started.
+    pub failures: u64,
+    /// Why the last one did; `None`: it did not.
+    pub error: Option<String>,
+    /// When the last question was over, in seconds since 1970.
+    pub asked: Option<u64>,
+}
+
+impl Source {
+    /// Goes on with what it stood for in an earlier life.
+    pub fn kept(servers: Option<Vec<Found>>) -> Self {
+        Self {
+            servers,
+            ..Self::default()
+        }
+    }
+
+    /// Takes an answer, or the lack of one, in. Do its servers change?
+    pub fn learn(
+        &mut self,
+        answer: Result<Vec<Found>, String>,
+        policy: FailPolicy,
+        now: u64,
+    ) -> bool {
+        self.asked = Some(now);
+        let servers = match answer {
+            Ok(servers) => {
+                self.error = None;
+                Some(servers)
+            }
+            Err(why) => {
+                self.error = Some(why);
+                self.failures += 1;
+                match policy {
+                    FailPolicy::KeepLast => return false,
+                    FailPolicy::SetEmpty => Some(Vec::new()),
+                }
+            }
+        };
+        let changed = self.servers != servers;
+        self.servers = servers;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn servers(hosts: &[&str]) -> Vec<Found> {
+        hosts
+            .iter()
+            .map(|host| Found::new(host, NonZeroU16::MIN).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_failure_keeps_the_last_or_empties_as_the_policy_says_and_only_a_change_is_one() {
+        use FailPolicy::{KeepLast, SetEmpty};
+        for (policy, after) in [(KeepLast, servers(&["a"])), (SetEmpty, vec![])] {
+            let mut source = Source::default();
+            assert!(source.learn(Ok(servers(&["a"])), policy, 1));
+            assert!(!source.learn(Ok(servers(&["a"])), policy, 2));
+            assert_eq!(
+                source.learn(Err("gone".into()), policy, 3),
+                policy == SetEmpty
+            );
+            assert!(!source.learn(Err("gone".into()), policy, 4));
+            let expected = Source {
+                servers: Some(after),
+                failures: 2,
+                error: Some("gone".into()),
+                asked: Some(4),
+            };
+            assert_eq!(source, expected);
+            assert_eq!(
+                source.learn(Ok(servers(&["a"])), policy, 5),
+                policy == SetEmpty
+            );
+            assert_eq!(source.error, None);
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_an_answer() {
+        let mut source = Source::kept(Some(servers(&["a"])));
+        assert!(source.learn(Ok(vec![]), FailPolicy::KeepLast, 1));
+        assert_eq!(source.servers, Some(vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn with_keeplast_no_number_of_failures_changes_a_server(failures in proptest::collection::vec("\\PC*", 0..20)) {
+            let mut source = Source::kept(Some(servers(&["a", "b"])));
+            for why in failures {
+                prop_assert!(!source.learn(Err(why), FailPolicy::KeepLast, 0));
+            }
+            prop_assert_eq!(source.servers, Some(servers(&["a", "b"])));
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! Each kind of source against a server in the test, well and failing: no failure is ever an empty list.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    num::NonZeroU16,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{Name, RData, Record, rdata},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, UdpSocket, UnixListener},
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Found,
+    ask::Asker,
+    engine::{Engine, Learned},
+};
+use crate::config::{Config, Env, sections::discover::Discover};
+
+/// A configuration with this source, on a machine that has nothing else.
+fn config(source: &str) -> Config {
+    let text = format!(
+        "[node]\ninterfaces=['a']\n[workers]\nhaproxy='/bin/sh'\n[[backends.b.discover]]\ntimeout='300ms'\n{source}\n"
+    );
+    Config::parse(
+        &text,
+        Path::new("/"),
+        &Env {
+            cpus: vec![0],
+            ..Env::default()
+        },
+    )
+    .unwrap()
+}
+
+fn asker(source: &str) -> Asker {
+    let config = config(source);
+    Asker::new(config.backends["b"].discover[0].clone(), &config)
+}
+
+async fn ask(source: &str) -> Result<Vec<String>, String> {
+    let found = asker(source).ask().await;
+    found
+        .map(|found| told(&found))
+        .map_err(|error| error.to_string())
+}
+
+fn told(found: &[Found]) -> Vec<String> {
+    found
+        .iter()
+        .map(|found| format!("{}:{}", found.host(), found.port()))
+        .collect()
+}
+
+async fn fails(source: &str, words: &str) {
+    let answer = ask(source).await;
+    assert!(
+        matches!(&answer, Err(why) if why.contains(words)),
+        "{words:?} wanted of\n{source}\nand it was {answer:?}"
+    );
+}
+
+/// What an in-test server says next, and what it was asked.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    fn of(answers: &[String]) -> Self {
+        let script = Self::default();
+        script
+            .answers
+            .lock()
+            .unwrap()
+            .extend(answers.iter().cloned());
+        script
+    }
+
+    /// One request, one answer; without one it is silent.
+    async fn talk(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        self.asked
+            .lock()
+            .unwrap()
+            .push(String::from_utf8(request).unwrap());
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn tcp(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, script) = (listener.local_addr().unwrap(), self.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::spawn(script.clone().talk(listener.accept().await.unwrap().0));
+            }
+        });
+        address
+    }
+
+    fn unix(&self, path: &Path) {
+        let (listener, script) = (UnixListener::bind(path).unwrap(), self.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::spawn(script.clone().talk(listener.accept().await.unwrap().0));
+            }
+        });
+    }
+}
+
+fn response(status: &str, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+}
+
+fn ok(body: &str) -> String {
+    response("200 OK", "", body)
+}
+
+const CONTAINERS: &str = r#"[{"Ports":[{"IP":"192.0.2.5","PrivatePort":7480,"PublicPort":32768,"Type":"tcp"}],"Labels":{}}]"#;
+const INSTANCES: &str =
+    r#"[{"Node":{"Address":"10.1.10.12"},"Service":{"Address":"","Port":8000,"Tags":[]}}]"#;
+const ITEMS: &str = r#"[{"host":"10.0.0.1","port":7480}]"#;
+
+/// The kinds that are asked over HTTP, each with a good answer.
+fn web() -> [(&'static str, &'static str, &'static str); 4] {
+    [
+        ("kind='docker'\nport=7480", CONTAINERS, "192.0.2.5:32768"),
+        ("kind='json'", ITEMS, "10.0.0.1:7480"),
+        (
+            "kind='plaintext'\npattern='(?<host>\\S+) (?<port>\\d+)'",
+            "10.0.0.2 7480\n",
+            "10.0.0.2:7480",
+        ),
+        ("kind='consul'\nservice='s3'", INSTANCES, "10.1.10.12:8000"),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_asked_over_http_answers_over_tcp_and_over_a_unix_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    for (number, (source, body, server)) in web().into_iter().enumerate() {
+        let script = Script::of(&[ok(body), ok(body)]);
+        let address = script.tcp().await;
+        assert_eq!(
+            ask(&format!("{source}\nurl='http://{address}'")).await,
+            Ok(vec![server.to_owned()])
+        );
+        let path = directory.path().join(format!("{number}.sock"));
+        script.unix(&path);
+        let expected = if source.contains("docker") {
+            Ok(vec!["192.0.2.5:32768".to_owned()])
+        } else {
+            Ok(vec![server.to_owned()])
+        };
+        assert_eq!(
+            ask(&format!("{source}\nurl='unix://{}'", path.display())).await,
+            expected
+        );
+    }
+}
+
+#[tokio::test]
+async fn over_http_no_failure_is_an_empty_list_whatever_the_body_says() {
+    for (source, body, _) in web() {
+        for (answer, words) in [
+            (
+                response("500 Internal Server Error", "", body),
+                "status 500",
+            ),
+            (response("404 Not Found", "", body), "status 404"),
+            (response("503 Service Unavailable", "", "[]"), "status 503"),
+            (
+                response("302 Found", "location: /a\r\n", body),
+                "status 302",
+            ),
+            ("SSH-2.0-OpenSSH\r\n\r\n".to_owned(), "no HTTP answer"),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[".to_owned(),
+                "",
+            ),
+        ] {
+            let address = Script::of(&[answer]).tcp().await;
+            fails(&format!("{source}\nurl='http://{address}'"), words).await;
+        }
+        let silent = Script::default().tcp().await;
+        fails(
+            &format!("{source}\nurl='http://{silent}'"),
+            "no answer within 300ms",
+        )
+        .await;
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        fails(&format!("{source}\nurl='http://{closed}'"), "refused").await;
+        fails(
+            &format!("{source}\nurl='unix:///nobody/here'"),
+            "No such file",
+        )
+        .await;
+        fails(
+            &format!("{source}\nurl='https://{silent}'\ntls={{verify=false}}"),
+            "no answer",
+        )
+        .await;
+        let plain = Script::of(&[]).tcp().await;
+        fails(
+            &format!("{source}\nurl='https://{plain}'\ntls={{verify=false}}"),
+            "",
+        )
+        .await;
+    }
+    for body in ["<html>502 Bad Gateway</html>", "{}", ""] {
+        for (source, ..) in web()
+            .into_iter()
+            .filter(|(source, ..)| !source.contains("plaintext"))
+        {
+            let address = Script::of(&[ok(body)]).tcp().await;
+            fails(
+                &format!("{source}\nurl='http://{address}'"),
+                "read the answer",
+            )
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_an_empty_list() {
+    for (source, ..) in web() {
+        let body = if source.contains("plaintext") {
+            ""
+        } else {
+            "[]"
+        };
+        let address = Script::of(&[ok(body)]).tcp().await;
+        assert_eq!(
+            ask(&format!("{source}\nurl='http://{address}'")).await,
+            Ok(vec![])
+        );
+    }
+    assert_eq!(ask("kind='exec'\ncommand=['/bin/true']").await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_a_failure() {
+    let body = "x".repeat((1 << 20) + 1);
+    let address = Script::of(&[ok(&body)]).tcp().await;
+    let source =
+        format!("kind='plaintext'\npattern='(?<host>a)'\ntimeout='20s'\nurl='http://{address}'");
+    let source = source.replace("timeout='20s'\n", "");
+    let mut asker = {
+        let config = config(&source);
+        let found = &config.backends["b"].discover[0];
+        Asker::new(
+            Discover {
+                timeout: Duration::from_secs(20),
+                ..found.clone()
+            },
+            &config,
+        )
+    };
+    let error = asker.ask().await.unwrap_err().to_string();
+    assert!(error.contains("longer than 1048576 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn consul_is_asked_to_wait_for_what_is_newer_and_anew_after_a_failure() {
+    let indexed =
+        |index: u32| response("200 OK", &format!("X-Consul-Index: {index}\r\n"), INSTANCES);
+    let script = Script::of(&[
+        indexed(7),
+        indexed(9),
+        response("500 Error", "", "No cluster leader"),
+        indexed(3),
+        indexed(2),
+        ok(INSTANCES),
+    ]);
+    let address = script.tcp().await;
+    let mut asker = asker(&format!(
+        "kind='consul'\nservice='s3'\ntag='a'\nwait='30s'\nurl='http://{address}'"
+    ));
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let good = asker.ask().await.is_ok();
+        answers.push((good, asker.waits()));
+    }
+    let (waits, not) = ((true, true), (true, false));
+    assert_eq!(answers, [waits, waits, (false, false), waits, not, not]);
+    let asked = script.asked.lock().unwrap();
+    let paths: Vec<_> = asked
+        .iter()
+        .map(|request| request.split(' ').nth(1).unwrap())
+        .collect();
+    let first = "/v1/health/service/s3?passing=1&tag=a";
+    let waiting = |index| format!("{first}&index={index}&wait=30000ms");
+    assert_eq!(
+        paths,
+        [first, &waiting(7), &waiting(9), first, &waiting(3), first]
+    );
+}
+
+#[tokio::test]
+async fn consul_may_hold_a_question_longer_than_an_answer_may_take() {
+    let script = Script::of(&[response("200 OK", "X-Consul-Index: 7\r\n", INSTANCES)]);
+    let address = script.tcp().await;
+    let mut asker = asker(&format!(
+        "kind='consul'\nservice='s3'\nwait='2s'\nurl='http://{address}'"
+    ));
+    asker.ask().await.unwrap();
+    let answers = Arc::clone(&script.answers);
+    let early = timeout(Duration::from_millis(900), asker.ask()).await;
+    assert!(early.is_err(), "it waits beyond its 300 ms: {early:?}");
+    answers.lock().unwrap().push_back(ok("[]"));
+    assert_eq!(asker.ask().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_program_writes_lines_and_its_status_counts() {
+    let exec = |script: &str| format!("kind='exec'\ncommand=['/bin/sh', '-c', '{script}']");
+    assert_eq!(
+        ask(&exec("echo a:1; echo b")).await,
+        Ok(vec!["a:1".into(), "b:80".into()])
+    );
+    fails(
+        &exec("echo a:1; echo broken >&2; exit 2"),
+        "exit status: 2: broken",
+    )
+    .await;
+    fails(&exec("echo a:1; kill -9 $$"), "signal: 9").await;
+    fails(&exec("echo a:1; sleep 60"), "no answer within 300ms").await;
+    fails(&exec("echo a:1; echo \"<html>\""), "read line 2").await;
+}
+
+#[tokio::test]
+async fn what_is_written_down_needs_no_question() {
+    assert_eq!(
+        ask("kind='static'\nservers=['a:1 weight=3', 'b']").await,
+        Ok(vec!["a:1".into(), "b:80".into()])
+    );
+    assert_eq!(
+        ask("kind='hostlist'\nservers=['n[1-2]:1,[fd00::1]']\nport=9").await,
+        Ok(vec!["n1:1".into(), "n2:1".into(), "fd00::1:9".into()])
+    );
+}
+
+/// A name server: what it says over UDP and over TCP to a question it is handed as its answer.
+async fn name_server(
+    answer: impl Fn(&mut Message, bool) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
+    let answer = Arc::new(answer);
+    // A port that is free for UDP may be taken for TCP.
+    let (udp, tcp, address) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address).await {
+            break (udp, tcp, address);
+        }
+    };
+    let made = move |bytes: &[u8], tcp: bool| {
+        let mut message = Message::from_vec(bytes).unwrap().into_response();
+        answer(&mut message, tcp).then(|| message.to_vec().unwrap())
+    };
+    let over_tcp = made.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2000];
+        while let Ok((length, client)) = udp.recv_from(&mut buffer).await {
+            if let Some(bytes) = made(&buffer[..length], false) {
+                udp.send_to(&bytes, client).await.unwrap();
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let mut bytes = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut bytes).await.unwrap();
+            if let Some(bytes) = over_tcp(&bytes, true) {
+                stream
+                    .write_u16(bytes.len().try_into().unwrap())
+                    .await
+                    .unwrap();
+                stream.write_all(&bytes).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn address(message: &mut Message, last: u8) {
+    let name = message.queries[0].name().clone();
+    message.add_answer(Record::from_rdata(
+        name,
+        60,
+        RData::A(rdata::A([10, 0, 0, last].into())),
+    ));
+}
+
+fn dns(kind: &str, server: SocketAddr, more: &str) -> String {
+    format!("kind='{kind}'\nlookup='s3.test'\nnameserver='{server}'\n{more}")
+}
+
+#[tokio::test]
+async fn every_response_code_but_noerror_is_a_failure_and_noerror_without_an_address_is_not() {
+    for (code, words) in [
+        (ResponseCode::ServFail, "Server Failure"),
+        (ResponseCode::NXDomain, "Non-Existent Domain"),
+        (ResponseCode::Refused, "Query Refused"),
+        (ResponseCode::NotImp, "Not Implemented"),
+    ] {
+        for kind in ["dns", "srv"] {
+            // Even with an answer beside it.
+            let server = name_server(move |message, _| {
+                address(message, 1);
+                message.metadata.response_code = code;
+                true
+            });
+            fails(&dns(kind, server.await, ""), words).await;
+        }
+    }
+    for kind in ["dns", "srv"] {
+        let empty = name_server(|_, _| true).await;
+        assert_eq!(ask(&dns(kind, empty, "")).await, Ok(vec![]));
+        let silent = name_server(|_, _| false).await;
+        fails(&dns(kind, silent, ""), "no answer within").await;
+        let closed = UdpSocket::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        fails(&dns(kind, closed, ""), "refused").await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_asked_for_over_tcp_and_tcp_may_be_asked_from_the_start() {
+    let server = name_server(|message, tcp| {
+        address(message, if tcp { 2 } else { 1 });
+        message.metadata.truncation = !tcp;
+        true
+    });
+    let server = server.await;
+    assert_eq!(
+        ask(&dns("dns", server, "port=7480")).await,
+        Ok(vec!["10.0.0.2:7480".into()])
+    );
+    let server = name_server(|message, tcp| {
+        address(message, 3);
+        tcp
+    });
+    assert_eq!(
+        ask(&dns("dns", server.await, "transport='tcp'")).await,
+        Ok(vec!["10.0.0.3:80".into()])
+    );
+}
+
+#[tokio::test]
+async fn no_name_server_is_asked_for_an_address_or_a_number() {
+    let (asked, target) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(Mutex::new(String::new())),
+    );
+    let (counted, named) = (Arc::clone(&asked), Arc::clone(&target));
+    let server = name_server(move |message, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let target = Name::from_ascii(&*named.lock().unwrap()).unwrap();
+        let name = message.queries[0].name().clone();
+        let data = RData::SRV(rdata::SRV::new(1, 1, 7480, target));
+        message.add_answer(Record::from_rdata(name, 60, data));
+        true
+    });
+    let server = server.await;
+    let literal = |name: &str| format!("kind='dns'\nlookup='{name}'\nnameserver='{server}'");
+    assert_eq!(
+        ask(&literal("10.0.0.1")).await,
+        Ok(vec!["10.0.0.1:80".into()])
+    );
+    fails(&literal("10.1"), "10.1 is a number, not a name").await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    for (number, name) in (1..).zip(["10.0.0.1.", "7.", "host.0x7f."]) {
+        target.lock().unwrap().clone_from(&name.to_owned());
+        fails(&dns("srv", server, ""), "not a name").await;
+        // The one question was that for the service.
+        assert_eq!(asked.load(Ordering::Relaxed), number, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_takes_its_turn_with_all_other_questions_and_its_time_limit_begins_with_it() {
+    let server = name_server(|message, _| {
+        address(message, 4);
+        true
+    });
+    let mut asker = asker(&dns("dns", server.await, ""));
+    let all = crate::names::resolve::every_turn().await;
+    let early = timeout(Duration::from_millis(600), asker.ask()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(all);
+    assert_eq!(told(&asker.ask().await.unwrap()), ["10.0.0.4:80"]);
+}
+
+/// What the engine tells, until it is silent for a while.
+async fn hear(
+    learned: &mut mpsc::Receiver<Learned>,
+    count: usize,
+) -> Vec<Result<Vec<String>, String>> {
+    let mut heard = Vec::new();
+    for _ in 0..count {
+        let next = timeout(Duration::from_secs(10), learned.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        heard.push(next.answer.map(|found| told(&found)));
+    }
+    heard
+}
+
+#[tokio::test]
+async fn a_source_is_asked_again_and_again_through_failures_and_once_with_interval_zero() {
+    let script = Script::of(&[ok(ITEMS), response("500 Error", "", ""), ok("[]")]);
+    let address = script.tcp().await;
+    let (tell, mut learned) = mpsc::channel(1);
+    let mut engine = Engine::new(tell);
+    engine.set(&config(&format!(
+        "kind='json'\nurl='http://{address}'\ninterval='100ms'"
+    )));
+    let heard = hear(&mut learned, 3).await;
+    assert_eq!(heard[0], Ok(vec!["10.0.0.1:7480".into()]));
+    assert!(heard[1].is_err());
+    assert_eq!(heard[2], Ok(vec![]));
+    engine.set(&config("kind='static'\nservers=['a:1']\ninterval='0'"));
+    while learned.try_recv().is_ok() {}
+    sleep(Duration::from_millis(300)).await;
+    let mut more = 0;
+    while let Ok(learned) = learned.try_recv() {
+        assert_eq!(
+            learned.source, "static a",
+            "the source that went is asked no more"
+        );
+        more += 1;
+    }
+    assert!(more <= 1, "{more}");
+}
+
+#[tokio::test]
+async fn a_source_that_stays_is_not_disturbed_by_a_new_configuration() {
+    let script = Script::of(&[response("200 OK", "X-Consul-Index: 7\r\n", INSTANCES)]);
+    let address = script.tcp().await;
+    let consul = format!("kind='consul'\nservice='s3'\nurl='http://{address}'");
+    let (tell, mut learned) = mpsc::channel(1);
+    let mut engine = Engine::new(tell);
+    engine.set(&config(&consul));
+    hear(&mut learned, 1).await;
+    sleep(Duration::from_millis(300)).await;
+    engine.set(&config(&format!(
+        "{consul}\n[[backends.c.discover]]\nkind='static'\nservers=['a']"
+    )));
+    assert_eq!(hear(&mut learned, 1).await, [Ok(vec!["a:80".into()])]);
+    assert_eq!(
+        script.asked.lock().unwrap().len(),
+        2,
+        "the held question is still the same one"
+    );
+}
+
+#[test]
+fn the_name_of_a_source_tells_what_it_asks_for_and_no_secret() {
+    let config = config("kind='consul'\nservice='s3'\ntoken='hush'");
+    let source = &config.backends["b"].discover[0];
+    assert_eq!(source.name(), "consul s3");
+    assert!(!format!("{source:?}").contains("hush"));
+    assert_eq!(source.port, NonZeroU16::new(80).unwrap());
+}

@@ -1,0 +1,584 @@
+//! The certificates in use: a copy of each in the run directory, made of its file when that is good, and kept when the file
+//! is not. HAProxy reads the copies alone. A copy begins with a line that names its file, so that the next daemon knows it.
+//!
+//! ```text
+//! <run>/certificates/s3-443.list          what HAProxy reads for a listener: the default first
+//!                    s3-443.default.pem   what a client gets whose name is on none
+//!                    wild-53c9….pem       the copy of wild.pem
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    found::{self, Found},
+    placeholder,
+};
+use crate::{
+    config::{
+        Config,
+        sections::tls::{Authorities, Termination},
+    },
+    system::{
+        file::{self, directory},
+        pem::{
+            bundle::{self, Bundle},
+            facts::{Dates, Facts},
+        },
+        store::{self, Kind, Pending},
+    },
+};
+
+/// How what stands in for a file begins, which is no copy to go on with.
+const STAND_IN: &str = "# stands in for a file that is missing";
+
+/// A copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// What HAProxy is given.
+    pub text: Arc<str>,
+    pub sha1: String,
+    pub serial: String,
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The file it came from.
+    pub source: PathBuf,
+    pub facts: Facts,
+    /// What is wrong with it, or with the file that was to replace it.
+    pub problem: Option<String>,
+    /// `service-port` of every listener that has it; empty: it is shown to servers.
+    pub listeners: BTreeSet<String>,
+}
+
+/// Everything in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// By its path.
+    pub copies: BTreeMap<PathBuf, Copy>,
+    /// Copies of each list, by its path, the default first.
+    pub lists: BTreeMap<PathBuf, Vec<PathBuf>>,
+    /// By the path of the copy.
+    pub held: BTreeMap<PathBuf, Held>,
+    /// Files in directories that hold nothing of use, and why.
+    pub refused: BTreeMap<PathBuf, String>,
+    /// Whose changes matter.
+    pub watched: Watched,
+}
+
+/// What the stock was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    pub files: BTreeSet<PathBuf>,
+    pub directories: BTreeSet<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}; {fix}", fix = .0.fix())]
+    File(#[from] bundle::Error),
+    #[error(
+        "find a certificate for listener {listener}: there is none that can be used in {}; put a PEM file of chain \
+         and key there",
+        places.join(", ")
+    )]
+    Empty {
+        listener: String,
+        places: Vec<String>,
+    },
+    #[error("read the directory of certificates {path}: {source}", path = .path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("make a certificate to begin with for {names}: {source}")]
+    Placeholder { names: String, source: rcgen::Error },
+}
+
+pub(crate) fn directory(run: &Path) -> PathBuf {
+    run.join("certificates")
+}
+
+/// What HAProxy reads for a listener.
+pub fn list(run: &Path, service: &str, port: impl std::fmt::Display) -> PathBuf {
+    directory(run).join(format!("{service}-{port}.list"))
+}
+
+/// Where the copy of a file is.
+pub fn copy(run: &Path, source: &Path) -> PathBuf {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-' || *letter == '_';
+    let stem: String = stem.chars().filter(plain).take(32).collect();
+    // FNV-1a: the same in every build, since the next daemon looks for it.
+    let hash = source.as_os_str().as_encoded_bytes().iter();
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    directory(run).join(format!("{stem}-{hash:016x}.pem"))
+}
+
+/// Reads every file the configuration names and puts what is good on the shelf. What is not leaves what was there. Fails
+/// where nothing is, for a listener or for a file that is named.
+pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
+    filled(config, now, Writes::WhatDiffers)
+}
+
+/// The same, but leaves what is there as it is: HAProxy is to be asked about a configuration that may never be in force.
+pub fn rehearse(config: &Config, now: u64) -> Result<(), Error> {
+    filled(config, now, Writes::WhatIsNew).map(drop)
+}
+
+/// What would be on the shelf. Writes nothing.
+pub fn imagine(config: &Config, now: u64) -> Result<Stock, Error> {
+    filled(config, now, Writes::Nothing)
+}
+
+fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
+    let mut filling = Filling {
+        config,
+        now,
+        writes,
+        earlier: earlier(&config.node.run),
+        stock: Stock::default(),
+    };
+    filling.make_directory()?;
+    for service in &config.services {
+        for listener in &service.listeners {
+            if let Some(tls) = listener.protocol.termination() {
+                filling.listener(&service.name, &listener.port.to_string(), tls)?;
+            }
+        }
+    }
+    let shown = config
+        .backends
+        .values()
+        .filter_map(|backend| backend.tls.as_ref());
+    for tls in shown {
+        if let Some(source) = &tls.certificate {
+            filling.named(source)?;
+        }
+        if let Some(Authorities::Missing(path)) = &tls.verify {
+            let told = format!("the authorities in {} cannot be read", path.display());
+            filling.stand_in(path, told)?;
+        }
+    }
+    Ok(filling.stock)
+}
+
+/// Removes what is not in stock any more.
+pub fn sweep(run: &Path, stock: &Stock) {
+    for entry in fs::read_dir(directory(run)).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if stock.copies.contains_key(&path) || stock.lists.contains_key(&path) {
+            continue;
+        }
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "remove a certificate that is not in use");
+        }
+    }
+}
+
+/// Removes everything, for an instance that ends for good.
+pub fn clear(run: &Path) {
+    match fs::remove_dir_all(directory(run)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "remove the certificates in the run directory");
+        }
+        _ => {}
+    }
+}
+
+/// Is there something to go on with when this file is no good?
+pub fn has_copy(run: &Path, source: &Path) -> bool {
+    kept(&copy(run, source)).is_some()
+}
+
+/// The copies of an earlier life, by their sources.
+fn earlier(run: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
+    let source = |path: PathBuf| {
+        let text = file::text(&path, file::Kind::Own).ok()?;
+        let first = text.lines().next()?;
+        first.strip_prefix("# ").map(PathBuf::from)
+    };
+    entries.filter_map(|entry| source(entry.path())).collect()
+}
+
+/// What stands in for a file already.
+fn standing_in(path: &Path) -> Option<Copy> {
+    let text = file::text(path, file::Kind::Own).ok()?;
+    let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
+    let Facts { sha1, serial, .. } = Facts::of(path, &bundle).ok()?;
+    text.starts_with(STAND_IN).then_some(Copy {
+        text: text.into(),
+        sha1,
+        serial,
+    })
+}
+
+fn kept(path: &Path) -> Option<(Facts, String)> {
+    let text = file::text(path, file::Kind::Own).ok()?;
+    if text.starts_with(STAND_IN) {
+        return None;
+    }
+    let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
+    Some((Facts::of(path, &bundle).ok()?, text))
+}
+
+fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
+    let bundle = Bundle::read(source)?;
+    let facts = Facts::of(source, &bundle)?;
+    // Nothing in a name may begin a line.
+    let name = source.display().to_string().replace(char::is_control, "?");
+    Ok((facts, format!("# {name}\n{}", bundle.pem())))
+}
+
+/// What is used of a file and its copy, and what is to be said about it.
+fn choose(
+    fresh: Result<(Facts, String), bundle::Error>,
+    kept: Option<(Facts, String)>,
+    now: u64,
+) -> Result<(Facts, String, Option<String>), bundle::Error> {
+    let own = |facts: &Facts| match facts.dates(now) {
+        Dates::Valid => None,
+        dates => Some(dates.to_string()),
+    };
+    match (fresh, kept) {
+        (Err(error), None) => Err(error),
+        (Err(error), Some((facts, text))) => {
+            let problem = format!("the one before is kept: {error}; {}", error.fix());
+            Ok((facts, text, Some(problem)))
+        }
+        (Ok((new, _)), Some((facts, text))) if facts != new && !new.replaces(&facts, now) => {
+            let problem = format!("the one before is kept: of the new one, {}", new.dates(now));
+            Ok((facts, text, Some(problem)))
+        }
+        (Ok((facts, text)), _) => {
+            let problem = own(&facts);
+            Ok((facts, text, problem))
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    WhatDiffers,
+    /// Files that are there are left alone.
+    WhatIsNew,
+    Nothing,
+}
+
+struct Filling<'c> {
+    config: &'c Config,
+    now: u64,
+    writes: Writes,
+    earlier: BTreeSet<PathBuf>,
+    stock: Stock,
+}
+
+impl Filling<'_> {
+    fn make_directory(&self) -> Result<(), Error> {
+        if self.writes == Writes::Nothing {
+            return Ok(());
+        }
+        let path = directory(&self.config.node.run);
+        directory::make(&path).map_err(|source| store::Error::Write { path, source }.into())
+    }
+
+    fn listener(&mut self, service: &str, port: &str, tls: &Termination) -> Result<(), Error> {
+        let run = &self.config.node.run;
+        let (listener, list) = (format!("{service}-{port}"), list(run, service, port));
+        let standard = directory(run).join(format!("{listener}.default.pem"));
+        let mut copies = Vec::new();
+        for source in &tls.certificates {
+            if source.is_dir() || !source.exists() && self.within(source).next().is_some() {
+                copies.extend(self.directory(source));
+            } else {
+                copies.push(self.named(source)?);
+            }
+        }
+        if let Some(source) = tls.issued(&self.config.node.state) {
+            self.stock.watched.files.insert(source.clone());
+            if source.exists() || self.kept(&source).is_some() {
+                copies.extend(self.put(&source));
+            }
+        }
+        for copy in &copies {
+            if let Some(held) = self.stock.held.get_mut(copy) {
+                held.listeners.insert(listener.clone());
+            }
+        }
+        let valid = |copy: &&PathBuf| {
+            let held = self.stock.held.get(*copy);
+            held.is_some_and(|held| held.facts.dates(self.now) == Dates::Valid)
+        };
+        let first = copies.iter().find(valid).or(copies.first());
+        let first = first.and_then(|copy| self.stock.copies.get(copy)).cloned();
+        let default = match first {
+            Some(copy) => copy,
+            None => last_resort(&listener, &standard, tls)?,
+        };
+        self.write(&standard, &default.text)?;
+        self.stock.copies.insert(standard.clone(), default);
+        let entries: Vec<PathBuf> = [standard].into_iter().chain(copies).collect();
+        let text = entries.iter().fold(String::new(), |text, entry| {
+            text + &entry.display().to_string() + "\n"
+        });
+        self.write(&list, &text)?;
+        self.stock.lists.insert(list, entries);
+        Ok(())
+    }
+
+    /// A file that is named must be there, or have been.
+    fn named(&mut self, source: &Path) -> Result<PathBuf, Error> {
+        self.stock.watched.files.insert(source.to_owned());
+        if let Some(copy) = self.held(source) {
+            return Ok(copy);
+        }
+        match choose(fresh(source), self.kept(source), self.now) {
+            Ok(used) => self.hold(source, used),
+            Err(error) if self.config.forgiving => {
+                self.stand_in(source, format!("{error}; {}", error.fix()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Until the file is good again, what nobody trusts is shown in its place: HAProxy would not start without it.
+    fn stand_in(&mut self, source: &Path, why: String) -> Result<PathBuf, Error> {
+        self.stock.refused.insert(source.to_owned(), why);
+        let path = copy(&self.config.node.run, source);
+        let made = if let Some(there) = standing_in(&path) {
+            there
+        } else {
+            let made = placeholder::make(&path, &[])?;
+            let text = format!("{STAND_IN}\n{}", made.text).into();
+            Copy { text, ..made }
+        };
+        self.write(&path, &made.text)?;
+        self.stock.copies.insert(path.clone(), made);
+        Ok(path)
+    }
+
+    /// Everything in a directory that can be used.
+    fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
+        self.stock.watched.directories.insert(directory.to_owned());
+        let found = found::in_directory(directory).unwrap_or_else(|source| {
+            // A directory that cannot be read is not an empty one.
+            let error = Error::Directory {
+                path: directory.to_owned(),
+                source,
+            };
+            self.stock
+                .refused
+                .insert(directory.to_owned(), error.to_string());
+            let files = self.within(directory).cloned().collect();
+            Found {
+                files,
+                directories: BTreeSet::new(),
+            }
+        });
+        self.stock.watched.directories.extend(found.directories);
+        found
+            .files
+            .iter()
+            .filter_map(|file| self.put(file))
+            .collect()
+    }
+
+    fn within<'s>(&'s self, directory: &'s Path) -> impl Iterator<Item = &'s PathBuf> {
+        self.earlier
+            .iter()
+            .filter(move |source| source.starts_with(directory) && *source != directory)
+    }
+
+    /// A file that nobody named: one that is no good is told of, and what is no certificate with a key is not meant.
+    fn put(&mut self, source: &Path) -> Option<PathBuf> {
+        self.stock.watched.files.insert(source.to_owned());
+        if let Some(copy) = self.held(source) {
+            return Some(copy);
+        }
+        let used = match choose(fresh(source), self.kept(source), self.now) {
+            Ok(used) => used,
+            Err(bundle::Error::NoKey { .. } | bundle::Error::NoCertificate { .. }) => return None,
+            Err(error) => {
+                let told = format!("{error}; {}", error.fix());
+                self.stock.refused.insert(source.to_owned(), told);
+                return None;
+            }
+        };
+        match self.hold(source, used) {
+            Ok(copy) => Some(copy),
+            Err(error) => {
+                self.stock
+                    .refused
+                    .insert(source.to_owned(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Another listener may have it too.
+    fn held(&self, source: &Path) -> Option<PathBuf> {
+        let copy = copy(&self.config.node.run, source);
+        self.stock.held.contains_key(&copy).then_some(copy)
+    }
+
+    /// Whole, for the owner alone, and only if it is another.
+    fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
+        if self.writes == Writes::Nothing {
+            return Ok(());
+        }
+        let leave = self.writes == Writes::WhatIsNew;
+        match file::read(path, file::Kind::Own) {
+            Ok(there) if leave && is_usable(path, &there) => Ok(()),
+            Ok(there) if there == text.as_bytes() => Ok(()),
+            Ok(_) | Err(_) => Pending::write(Kind::Certificate, path, text.as_bytes())?.commit(),
+        }
+    }
+
+    fn kept(&self, source: &Path) -> Option<(Facts, String)> {
+        kept(&copy(&self.config.node.run, source))
+    }
+
+    fn hold(
+        &mut self,
+        source: &Path,
+        used: (Facts, String, Option<String>),
+    ) -> Result<PathBuf, Error> {
+        let (facts, text, problem) = used;
+        let path = copy(&self.config.node.run, source);
+        self.write(&path, &text)?;
+        let copy = Copy {
+            text: text.into(),
+            sha1: facts.sha1.clone(),
+            serial: facts.serial.clone(),
+        };
+        self.stock.copies.insert(path.clone(), copy);
+        let held = Held {
+            source: source.to_owned(),
+            facts,
+            problem,
+            listeners: BTreeSet::new(),
+        };
+        self.stock.held.insert(path.clone(), held);
+        Ok(path)
+    }
+}
+
+/// Can HAProxy make something of this file of ours? One that was damaged is made anew even for a rehearsal, since HAProxy
+/// would refuse every configuration for it.
+fn is_usable(path: &Path, bytes: &[u8]) -> bool {
+    if path.extension() != Some("list".as_ref()) {
+        return Bundle::parse(path, bytes).is_ok();
+    }
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    text.ends_with('\n') && text.lines().all(|entry| Path::new(entry).is_file())
+}
+
+/// Of a listener without any certificate: the last it had, or one to begin with.
+fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Copy, Error> {
+    if let Some((facts, text)) = kept(standard) {
+        return Ok(Copy {
+            text: text.into(),
+            sha1: facts.sha1,
+            serial: facts.serial,
+        });
+    }
+    if tls.acme.is_empty() {
+        let places = tls
+            .certificates
+            .iter()
+            .map(|place| place.display().to_string());
+        return Err(Error::Empty {
+            listener: listener.to_owned(),
+            places: places.collect(),
+        });
+    }
+    placeholder::make(standard, &tls.acme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::pem::facts::tests::{authority, issue};
+
+    const DAY: i64 = 86_400;
+    const VALID: (i64, i64) = (-DAY, DAY);
+
+    fn bundle((certificate, key): (String, String)) -> (Facts, String) {
+        let (path, text) = (Path::new("@"), certificate + &key);
+        let bundle = Bundle::parse(path, text.as_bytes()).unwrap();
+        (Facts::of(path, &bundle).unwrap(), bundle.pem())
+    }
+
+    fn broken() -> bundle::Error {
+        bundle::Error::NoKey { path: "@".into() }
+    }
+
+    #[test]
+    fn the_file_is_used_when_it_is_good_and_else_the_copy_and_what_is_wrong_is_said() {
+        let (ours, now) = (authority("ours"), crate::lists::now());
+        let new = |dates| bundle(issue(&ours, "s3.test", dates));
+        let (old, good, over, early) = (
+            new(VALID),
+            new(VALID),
+            new((-9 * DAY, -DAY)),
+            new((DAY, 9 * DAY)),
+        );
+        for (fresh, kept, used, said) in [
+            (Ok(good.clone()), None, Some(&good), ""),
+            (Ok(good.clone()), Some(old.clone()), Some(&good), ""),
+            (
+                Ok(over.clone()),
+                Some(old.clone()),
+                Some(&old),
+                "the one before is kept: of the new one, it expired since 1 d",
+            ),
+            (
+                Ok(early.clone()),
+                Some(old.clone()),
+                Some(&old),
+                "it is valid only in",
+            ),
+            // Better than nothing, and than what is over for longer.
+            (Ok(over.clone()), None, Some(&over), "it expired since 1 d"),
+            (Ok(good.clone()), Some(over.clone()), Some(&good), ""),
+            (
+                Err(broken()),
+                Some(old.clone()),
+                Some(&old),
+                "the one before is kept: certificate @ holds no private key",
+            ),
+            (Err(broken()), None, None, ""),
+        ] {
+            match (choose(fresh, kept, now), used) {
+                (Ok((facts, text, problem)), Some(used)) => {
+                    assert_eq!((&facts, &text), (&used.0, &used.1));
+                    let problem = problem.unwrap_or_default();
+                    assert!(
+                        problem.contains(said) && problem.is_empty() == said.is_empty(),
+                        "{problem}"
+                    );
+                }
+                (Err(_), None) => {}
+                (chosen, used) => panic!("{chosen:?} {used:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_one_name_in_two_places_have_two_copies_and_no_name_begins_a_line() {
+        let run = Path::new("/run/ober/main");
+        let [a, b] = ["/a/s3.pem", "/b/s3.pem"].map(|source| copy(run, Path::new(source)));
+        assert_ne!(a, b);
+        let odd = copy(run, Path::new("/a/it's \"odd\"\n[x] #1.pem"));
+        let name = odd.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(name.starts_with("itsoddx1-"), "{name}");
+    }
+}

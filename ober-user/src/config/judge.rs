@@ -1,0 +1,200 @@
+//! What was written becomes what is meant, or every reason why not. This file: the judge and what it judges by.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Config, Env, raw,
+    sections::check,
+    text::{
+        scalar::{At, Key, Period},
+        source::{Fault, Sources, Span},
+    },
+};
+
+/// The longest time HAProxy can count, 24 days and some hours, rounded down.
+const LONGEST: Duration = Duration::from_hours(24 * 24);
+/// Names become parts of paths, of socket addresses and of HAProxy's configuration.
+const LONGEST_NAME: usize = 32;
+
+/// Collects faults and goes on with the default, so that one fault does not hide the next.
+pub(super) struct Judge<'j> {
+    pub(super) sources: &'j Sources,
+    pub(super) base: &'j Path,
+    pub(super) env: &'j Env,
+    faults: Vec<Fault>,
+    /// Files that cannot be used cost what depends on them, and nothing else: what is judged was in force already.
+    forgiving: bool,
+    /// What was forgiven.
+    forgiven: Vec<Fault>,
+    /// Backends whose kind of check was not written.
+    pub(super) assumed: BTreeSet<String>,
+    /// Files that hold certificates, to be read when it is known where their copies are.
+    pub(super) certificates: Vec<At<PathBuf>>,
+    /// Names of listeners for which a certificate is to be issued.
+    pub(super) issued: Vec<super::sections::acme::Names>,
+}
+
+impl<'j> Judge<'j> {
+    pub(super) fn new(sources: &'j Sources, base: &'j Path, env: &'j Env) -> Self {
+        Self {
+            sources,
+            base,
+            env,
+            faults: Vec::new(),
+            forgiving: false,
+            forgiven: Vec::new(),
+            assumed: BTreeSet::new(),
+            certificates: Vec::new(),
+            issued: Vec::new(),
+        }
+    }
+
+    pub(super) fn forgiving(mut self) -> Self {
+        self.forgiving = true;
+        self
+    }
+
+    /// What is meant, and what was forgiven.
+    pub(super) fn config(mut self, file: raw::File) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+        let workers = self.workers(file.workers);
+        let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
+        let limits = self.limits(file.limits);
+        let mut lists = self.lists(file.lists, &limits);
+        let mut backends = self.backends(file.backends, share, &limits);
+        let node = self.node(file.node, &lists);
+        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
+        self.certificates(&node.run);
+        check::settle(&mut backends, &services, &self.assumed);
+        let bfd = self.bfd(file.bfd);
+        let issued = std::mem::take(&mut self.issued);
+        let config = Config {
+            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
+            limits,
+            resolve: self.resolve(file.resolve),
+            node,
+            lists,
+            backends,
+            gate: self.gate(file.gate, workers.cpus.len()),
+            workers,
+            bgp: self.bgp(file.bgp, &services, &bfd),
+            bfd,
+            acme: self.acme(file.acme, &issued, &services),
+            services,
+            forgiving: self.forgiving,
+        };
+        if self.faults.is_empty() {
+            Ok((config, self.forgiven))
+        } else {
+            Err(self.faults)
+        }
+    }
+
+    pub(super) fn refuse(&mut self, fault: Fault) {
+        if self.forgives(&fault) {
+            self.forgiven.push(fault);
+        } else {
+            self.faults.push(fault);
+        }
+    }
+
+    fn forgives(&self, fault: &Fault) -> bool {
+        self.forgiving && fault.outside
+    }
+
+    /// How much was forgiven so far.
+    pub(super) fn forgiven(&self) -> usize {
+        self.forgiven.len()
+    }
+
+    /// The number within its limits.
+    pub(super) fn number<T>(
+        &mut self,
+        name: &str,
+        key: Key<T>,
+        default: T,
+        limits: RangeInclusive<T>,
+    ) -> T
+    where
+        T: Copy + Display + PartialOrd,
+    {
+        let Some(at) = key.0 else {
+            return default;
+        };
+        if limits.contains(&at.value) {
+            return at.value;
+        }
+        let (least, most) = (limits.start(), limits.end());
+        let message = format!(
+            "`{name}` is {}, but must be from {least} to {most}",
+            at.value
+        );
+        self.refuse(Fault::new(at.span, message));
+        default
+    }
+
+    /// A length of time that is not zero.
+    pub(super) fn period(&mut self, name: &str, key: Key<Period>, default: Duration) -> Duration {
+        let span = key.span();
+        let period = self.period_or_none(name, key, default);
+        if period.is_zero() {
+            self.refuse(Fault::new(span, format!("`{name}` must not be zero")));
+        }
+        period
+    }
+
+    /// A length of time; zero stands for "none".
+    pub(super) fn period_or_none(
+        &mut self,
+        name: &str,
+        key: Key<Period>,
+        default: Duration,
+    ) -> Duration {
+        let (span, Period(period)) = (key.span(), key.or(Period(default)));
+        if period > LONGEST {
+            self.refuse(Fault::new(
+                span,
+                format!("`{name}` is longer than 24 days, the most HAProxy can count"),
+            ));
+        }
+        period
+    }
+
+    /// A name of a service, list or backend.
+    pub(super) fn name(&mut self, what: &str, name: &str, span: &Span) {
+        let good =
+            |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(good) {
+            let help =
+                format!("lower-case letters, digits and `-`, at most {LONGEST_NAME} of them");
+            self.refuse(
+                Fault::new(span.clone(), format!("`{name}` is no name for {what}")).help(help),
+            );
+        }
+    }
+
+    /// Relative paths start at the main file, wherever the daemon was started.
+    pub(super) fn path(&self, written: &str) -> PathBuf {
+        self.base.join(written)
+    }
+
+    /// A path that goes into HAProxy's configuration as one word.
+    pub(super) fn word_path(&mut self, at: At<String>) -> PathBuf {
+        let path = self.path(&at.value);
+        let bad = |letter: char| {
+            letter.is_whitespace() || letter.is_control() || "\"'\\#$".contains(letter)
+        };
+        let text = path.to_string_lossy();
+        if text.contains(bad) {
+            let message = format!("HAProxy could not read the path {text:?}");
+            let help = "use one without blanks, quotes, `\\`, `#` and `$`";
+            self.refuse(Fault::new(at.span, message).help(help));
+        }
+        path
+    }
+}

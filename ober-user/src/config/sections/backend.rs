@@ -1,0 +1,296 @@
+//! The sections `[lists.*]` and `[backends.*]`: who may come, and where requests go.
+
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
+
+use ober_common::abi::LISTS;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{discover::Discover, listener::OPEN, tls::ToServers};
+use crate::{
+    backends::discover::{self, ask},
+    config::{
+        Check, FRONTEND_HTTP, Limits, List, ROUTERS,
+        judge::Judge,
+        raw,
+        text::{
+            scalar::{At, Key},
+            source::Fault,
+        },
+    },
+    names::hostlist::{self, Cap, Unread, anchor, servers::Standing},
+};
+
+/// What is wrong with an expression, and where in it.
+fn told(error: &hostlist::Error) -> String {
+    match (error.column(), error.fault()) {
+        (Some(column), Some(fault)) if column > 1 => format!("{fault} (column {column} of it)"),
+        (_, Some(fault)) => fault.to_string(),
+        (_, None) => error.to_string(),
+    }
+}
+
+/// The servers behind services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Hostlist expressions, each with a port or [`Backend::port`], and with the [`Standing`] of its servers.
+    pub servers: Vec<String>,
+    /// Port of servers that name none.
+    pub port: NonZeroU16,
+    pub balance: Balance,
+    /// Connections to one server at once, of all workers together; a server may have a limit of its own.
+    pub max_connections: Option<NonZeroU32>,
+    pub when_full: WhenFull,
+    /// Idle connections count for `max_connections` too.
+    pub strict_max_connections: bool,
+    /// Further attempts when a server does not accept a connection.
+    pub retries: u32,
+    /// Whether the last attempt may go to another server.
+    pub redispatch: bool,
+    /// Servers are told the client's address so; `None`: they are not.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// `None`: servers speak plain.
+    pub tls: Option<ToServers>,
+    /// Where more servers are found.
+    pub discover: Vec<Discover>,
+    pub check: Option<Check>,
+    pub timeouts: Timeouts,
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Balance {
+    /// The one with the fewest connections for its weight.
+    LeastConn,
+    /// Each in turn, whatever its weight.
+    RoundRobin,
+    /// Each in turn, as often as its weight says.
+    Weight,
+    /// By the client's address modulo the number of servers.
+    IpHash,
+    /// By the client's address, so that a server that leaves or returns moves its own clients alone.
+    IpHash1,
+    /// The better of two drawn at random.
+    Random,
+    /// The first that is not full.
+    First,
+}
+
+/// What happens to a client when every server has its `max_connections`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// It waits, at most for the timeout `queue`.
+    #[default]
+    Queue,
+    /// Its request is answered with 503, its connection closed.
+    Reject,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ProxyVersion {
+    #[serde(rename = "v1")]
+    V1,
+    #[serde(rename = "v2")]
+    V2,
+}
+
+/// Inactivity limits, zero: none. None of them ends a transfer that moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub client: Duration,
+    pub server: Duration,
+    pub http_request: Duration,
+    pub keep_alive: Duration,
+    pub queue: Duration,
+}
+
+const HTTP: NonZeroU16 = NonZeroU16::new(80).unwrap();
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Judge<'_> {
+    pub(crate) fn lists(
+        &mut self,
+        written: BTreeMap<String, At<raw::List>>,
+        limits: &Limits,
+    ) -> BTreeMap<String, List> {
+        let mut lists: BTreeMap<String, List> = [FRONTEND_HTTP, ROUTERS]
+            .map(|name| (name.to_owned(), List::default()))
+            .into();
+        for (name, At { value, span }) in written {
+            self.name("a list", &name, &span);
+            if name == OPEN {
+                let message = "a list cannot be called `open`, the word for \"no list\"";
+                self.refuse(Fault::new(span.clone(), message));
+            }
+            let sources = self.clients(value.sources, limits.expansion);
+            lists.insert(name, List { sources });
+            if lists.len() == LISTS as usize + 1 {
+                let message =
+                    format!("more than {LISTS} lists, `{FRONTEND_HTTP}` and `{ROUTERS}` included");
+                self.refuse(Fault::new(span, message).help("join lists that are used alike"));
+            }
+        }
+        lists
+    }
+
+    /// Expressions of a list. Neither files nor names are asked for what they say.
+    fn clients(&mut self, written: Vec<At<String>>, most: usize) -> Vec<String> {
+        self.expressions(written, |text| {
+            let cap = &mut Cap::new(most);
+            hostlist::visit(text, cap, &mut Unread, drop).map_err(|error| told(&error))
+        })
+    }
+
+    /// Expressions of servers, with what stands behind them.
+    pub(super) fn servers(
+        &mut self,
+        written: Vec<At<String>>,
+        port: NonZeroU16,
+        most: usize,
+    ) -> Vec<String> {
+        self.expressions(written, |text| match ask::judge(text, port, most) {
+            // It is told with its own help.
+            Ok(()) | Err(discover::Error::Standing(_)) => Ok(()),
+            Err(discover::Error::Hostlist(error)) => Err(told(&error)),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Paths start at the directory of the configuration.
+    fn expressions(
+        &mut self,
+        written: Vec<At<String>>,
+        judge: impl Fn(&str) -> Result<(), String>,
+    ) -> Vec<String> {
+        let mut expressions = Vec::new();
+        for At { value, span } in written {
+            if value.trim().is_empty() {
+                self.refuse(Fault::new(span, "an empty expression").help("remove it"));
+                continue;
+            }
+            let judged = match anchor(&value, self.base) {
+                Ok(anchored) => judge(&anchored).map(|()| anchored),
+                Err(error) => Err(error.to_string()),
+            };
+            match judged {
+                Ok(anchored) => expressions.push(anchored),
+                Err(why) => self.refuse(Fault::new(span, why)),
+            }
+        }
+        expressions
+    }
+
+    /// `workers`: how many share a limit on connections.
+    pub(crate) fn backends(
+        &mut self,
+        written: BTreeMap<String, At<raw::Backend>>,
+        workers: u32,
+        limits: &Limits,
+    ) -> BTreeMap<String, Backend> {
+        let backends = written.into_iter().map(|(name, At { value, span })| {
+            self.name("a backend", &name, &span);
+            self.capacity(&value, workers);
+            if let Some(tls) = &value.tls {
+                self.held_to_names(&value.servers, tls);
+            }
+            let port = value.port.or(HTTP);
+            if value.check.is_assumed() {
+                self.assumed.insert(name.clone());
+            }
+            let backend = Backend {
+                servers: self.servers(value.servers, port, limits.servers),
+                port,
+                balance: value.balance.or(Balance::LeastConn),
+                max_connections: self.shared("max_connections", &value.max_connections, workers),
+                when_full: value.when_full.or(WhenFull::Queue),
+                strict_max_connections: value.strict_max_connections.or(false),
+                retries: self.number("retries", value.retries, 3, 0..=100),
+                redispatch: value.redispatch.or(true),
+                proxy_protocol: value.proxy_protocol.0.map(|at| at.value),
+                tls: value.tls.map(|tls| self.server_tls(tls)),
+                discover: self.discover(value.discover, port, limits.servers),
+                check: self.check(value.check),
+                timeouts: self.timeouts(value.timeouts),
+            };
+            (name, backend)
+        });
+        backends.collect()
+    }
+
+    /// A limit of connections and what happens at it are written together, and `first` needs one.
+    fn capacity(&mut self, raw: &raw::Backend, workers: u32) {
+        let mut own = None;
+        for at in &raw.servers {
+            match Standing::split(&at.value) {
+                Ok((_, standing)) => {
+                    let limit = standing.max_connections.map(|value| At {
+                        value,
+                        span: at.span.clone(),
+                    });
+                    self.shared("max_connections", &Key(limit.clone()), workers);
+                    own = own.or(limit);
+                }
+                Err(error) => {
+                    let help = "behind the expression may stand `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more";
+                    self.refuse(Fault::new(at.span.clone(), error).help(help));
+                }
+            }
+        }
+        let limited = raw.max_connections.span().or(own.map(|at| at.span));
+        if let (Some(span), None) = (&limited, raw.when_full.span()) {
+            let message = "`max_connections` without saying what happens beyond";
+            let help = "write `when_full = \"queue\"` or `when_full = \"reject\"`";
+            self.refuse(Fault::new(span.clone(), message).help(help));
+        }
+        let first = raw
+            .balance
+            .0
+            .as_ref()
+            .filter(|at| at.value == Balance::First);
+        if let (Some(at), None) = (first, &limited) {
+            let message = "with `balance = \"first\"` and no limit every client goes to one server";
+            self.refuse(Fault::new(at.span.clone(), message).help("write `max_connections`"));
+        }
+        let useless = raw.when_full.span().or(raw.strict_max_connections.span());
+        if let (Some(span), None) = (useless, &limited) {
+            let message = "it says what happens at `max_connections`, and there are none";
+            self.refuse(Fault::new(span, message).help("write `max_connections`"));
+        }
+    }
+
+    /// A string that goes into HAProxy's configuration as one word.
+    pub(super) fn word(
+        &mut self,
+        name: &str,
+        key: Key<String>,
+        default: &str,
+        what: &str,
+        good: fn(&str) -> bool,
+    ) -> String {
+        if let Some(at) = key.0.as_ref().filter(|at| !good(&at.value)) {
+            let message = format!("`{name}` is `{}`, but must be {what}", at.value);
+            self.refuse(Fault::new(at.span.clone(), message));
+        }
+        key.or(default.to_owned())
+    }
+
+    fn timeouts(&mut self, timeouts: raw::Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.period_or_none("connect", timeouts.connect, SECOND * 5),
+            client: self.period_or_none("client", timeouts.client, SECOND * 60),
+            // A gateway is silent while it puts a multipart upload together.
+            server: self.period_or_none("server", timeouts.server, SECOND * 300),
+            http_request: self.period_or_none("http_request", timeouts.http_request, SECOND * 10),
+            keep_alive: self.period_or_none("keep_alive", timeouts.keep_alive, SECOND * 30),
+            queue: self.period_or_none("queue", timeouts.queue, SECOND * 30),
+        }
+    }
+}

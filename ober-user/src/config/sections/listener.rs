@@ -1,0 +1,321 @@
+//! `[[services.listeners]]`: what is spoken on a port, and who may come.
+
+use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    rules::{Closed, Rule},
+    tls::Termination,
+};
+use crate::{
+    config::{
+        List,
+        judge::Judge,
+        raw,
+        text::{
+            scalar::{At, Key, Period},
+            source::{Fault, Span},
+        },
+    },
+    names::notation,
+};
+
+/// The word in `access` that is not a list.
+pub(super) const OPEN: &str = "open";
+
+/// A port on every VIP of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub port: NonZeroU16,
+    pub protocol: Protocol,
+    pub access: Access,
+    /// What HAProxy still has to decide; what the XDP program can is in `access`.
+    pub rules: Vec<Rule>,
+    /// Peers that begin every connection with the PROXY protocol.
+    pub proxy_from: Vec<IpNet>,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http {
+        /// Every request is sent to HTTPS on this port.
+        redirect: Option<NonZeroU16>,
+    },
+    /// HTTP in TLS, which ends here.
+    Https {
+        tls: Termination,
+        /// For how long browsers are to use HTTPS alone; `None`: they are not told.
+        hsts: Option<Duration>,
+    },
+    /// Bytes.
+    Tcp,
+    /// Bytes in TLS, which ends here.
+    Tls(Termination),
+    /// TLS that ends at the server; only the name in SNI is read.
+    Passthrough,
+}
+
+impl Protocol {
+    /// TLS that ends here.
+    pub fn termination(&self) -> Option<&Termination> {
+        match self {
+            Self::Https { tls, .. } | Self::Tls(tls) => Some(tls),
+            Self::Http { .. } | Self::Tcp | Self::Passthrough => None,
+        }
+    }
+
+    /// May requests come by HTTP/2?
+    pub fn offers_h2(&self) -> bool {
+        matches!(self, Self::Https { tls, .. } if tls.offers_h2())
+    }
+
+    /// Are requests read, not only bytes?
+    pub fn is_http(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Https { .. })
+    }
+
+    /// Is there a name in SNI to be read?
+    pub fn has_sni(&self) -> bool {
+        matches!(self, Self::Https { .. } | Self::Tls(_) | Self::Passthrough)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    Open,
+    /// Only the clients on this list, a key of [`crate::config::Config::lists`].
+    List(String),
+}
+
+/// What is spoken on a port, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Protocol")]
+pub(crate) enum Word {
+    Http,
+    Https,
+    Tcp,
+    Tls,
+    TlsPassthrough,
+}
+
+/// What is taken from the listener before its protocol is made of the rest.
+struct Spoken {
+    word: Word,
+    certificates: Vec<At<String>>,
+    acme: Vec<At<String>>,
+    tls: Option<At<super::tls::Raw>>,
+    redirect: Key<bool>,
+    hsts: Key<Period>,
+}
+
+impl Judge<'_> {
+    pub(super) fn listeners(
+        &mut self,
+        name: &str,
+        written: Vec<At<raw::Listener>>,
+        service: &Span,
+        lists: &mut BTreeMap<String, List>,
+    ) -> Vec<At<Listener>> {
+        if written.is_empty() {
+            let message = format!("service `{name}` has no listener");
+            let help = "add `[[services.listeners]]` with `port = 443` and `certificate = \"...\"`";
+            self.refuse(Fault::new(service.clone(), message).help(help));
+        }
+        let secure = https_port(&written);
+        let listeners = written
+            .into_iter()
+            .filter_map(|At { value, span }| self.listener(name, value, span, secure, lists));
+        listeners.collect()
+    }
+
+    fn listener(
+        &mut self,
+        name: &str,
+        raw: raw::Listener,
+        span: Span,
+        secure: Option<NonZeroU16>,
+        lists: &mut BTreeMap<String, List>,
+    ) -> Option<At<Listener>> {
+        let word = protocol(&raw);
+        let spoken = Spoken {
+            word,
+            certificates: raw
+                .certificate
+                .0
+                .into_iter()
+                .chain(raw.certificates)
+                .collect(),
+            acme: raw.acme,
+            tls: raw.tls,
+            redirect: raw.redirect_https,
+            hsts: raw.hsts,
+        };
+        let protocol = self.protocol(name, spoken, &span, secure);
+        let (rules, closed) = self.rules(raw.rules, protocol.is_http());
+        let proxy_from: Vec<IpNet> = raw.proxy_from.into_iter().map(|at| self.net(at)).collect();
+        let access = self.access(name, raw.access, word, closed, &span, lists);
+        let Some(At { value: port, span }) = raw.port.0 else {
+            let message = format!("a listener of service `{name}` without `port`");
+            self.refuse(Fault::new(span, message));
+            return None;
+        };
+        let value = Listener {
+            port,
+            protocol,
+            access,
+            rules,
+            proxy_from,
+        };
+        Some(At {
+            value: value.compiled(name, lists),
+            span,
+        })
+    }
+
+    fn protocol(
+        &mut self,
+        name: &str,
+        spoken: Spoken,
+        listener: &Span,
+        secure: Option<NonZeroU16>,
+    ) -> Protocol {
+        let Spoken {
+            word,
+            certificates,
+            acme,
+            tls,
+            redirect,
+            hsts,
+        } = spoken;
+        let ends = matches!(word, Word::Https | Word::Tls);
+        self.only(word == Word::Http, &redirect, "redirect_https", "http");
+        self.only(word == Word::Https, &hsts, "hsts", "https");
+        let own = Key(certificates.first().or(acme.first()).cloned());
+        self.only(ends, &own, "certificate", "https and tls");
+        if let Some(at) = tls.as_ref().filter(|_| !ends) {
+            let message = "`tls` on a listener whose TLS does not end here";
+            self.refuse(
+                Fault::new(at.span.clone(), message).help("remove it, or add `certificate`"),
+            );
+        }
+        let tls = tls.map(|at| at.value).unwrap_or_default();
+        match word {
+            Word::Http => Protocol::Http {
+                redirect: self.redirect(redirect, secure),
+            },
+            Word::Tcp => Protocol::Tcp,
+            Word::TlsPassthrough => Protocol::Passthrough,
+            Word::Https | Word::Tls => {
+                if own.0.is_none() {
+                    let message = format!(
+                        "a listener of service `{name}` that ends TLS without `certificate`"
+                    );
+                    let help =
+                        "name a PEM file of chain and key, or use `protocol = \"tls-passthrough\"`";
+                    self.refuse(Fault::new(listener.clone(), message).help(help));
+                    return Protocol::Tcp;
+                }
+                let tls = self.termination(certificates, acme, tls, word == Word::Https);
+                if word == Word::Tls {
+                    return Protocol::Tls(tls);
+                }
+                // HAProxy only writes it into a header, so its own longest time does not matter.
+                let hsts = hsts.0.map(|at| at.value.0);
+                Protocol::Https { tls, hsts }
+            }
+        }
+    }
+
+    /// A key that only some protocols have.
+    fn only<T>(&mut self, has: bool, key: &Key<T>, name: &str, protocols: &str) {
+        if let (false, Some(span)) = (has, key.span()) {
+            let message = format!("`{name}` is for listeners of protocol {protocols}");
+            self.refuse(Fault::new(span, message).help("remove it, or write another `protocol`"));
+        }
+    }
+
+    fn redirect(&mut self, key: Key<bool>, secure: Option<NonZeroU16>) -> Option<NonZeroU16> {
+        let at = key.0.filter(|at| at.value)?;
+        if secure.is_none() {
+            let message = "`redirect_https`, and the service has no https listener to send to";
+            self.refuse(Fault::new(at.span, message).help("add one with a `certificate`"));
+        }
+        secure
+    }
+
+    fn net(&mut self, at: At<String>) -> IpNet {
+        notation::network(&at.value).unwrap_or_else(|miss| {
+            let fault = Fault::new(at.span, format!("`proxy_from`: {miss}"));
+            self.refuse(fault.help("such as \"192.0.2.1\" or \"192.0.2.0/24\""));
+            IpNet::V4(ipnet::Ipv4Net::default())
+        })
+    }
+
+    /// TLS is open unless said otherwise; what comes in plain is never open by silence.
+    fn access(
+        &mut self,
+        name: &str,
+        key: Key<String>,
+        word: Word,
+        closed: Closed,
+        listener: &Span,
+        lists: &BTreeMap<String, List>,
+    ) -> Access {
+        match key.0 {
+            Some(at) if at.value == OPEN => Access::Open,
+            Some(at) => Access::List(self.list(at, lists)),
+            None => {
+                let plain = matches!(word, Word::Http | Word::Tcp);
+                if plain && closed == Closed::No {
+                    let message = format!(
+                        "a listener of service `{name}` has no certificate, so it must say its `access`"
+                    );
+                    let help = "write `access = \"frontend-http\"` for listed clients only, or `access = \"open\"`";
+                    self.refuse(Fault::new(listener.clone(), message).help(help));
+                }
+                Access::Open
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// Leaves to the XDP program what it can decide. It sees the address a packet comes from, so not those that the
+    /// PROXY protocol tells; and it holds only so many lists.
+    fn compiled(mut self, service: &str, lists: &mut BTreeMap<String, List>) -> Self {
+        let takes = self.access == Access::Open
+            && self.proxy_from.is_empty()
+            && lists.len() < ober_common::abi::LISTS as usize;
+        let Some(admitted) = super::rules::admitted(&self.rules).filter(|_| takes) else {
+            return self;
+        };
+        let sources = admitted.iter().map(ToString::to_string).collect();
+        // No list that is written has a name with `:`.
+        let list = format!("{service}:{}", self.port);
+        lists.insert(list.clone(), List { sources });
+        self.access = Access::List(list);
+        if self.rules.iter().all(Rule::by_address) {
+            self.rules.clear();
+        }
+        self
+    }
+}
+
+fn protocol(raw: &raw::Listener) -> Word {
+    let plain = raw.certificate.0.is_none() && raw.certificates.is_empty() && raw.acme.is_empty();
+    let guess = if plain { Word::Http } else { Word::Https };
+    raw.protocol.0.as_ref().map_or(guess, |at| at.value)
+}
+
+/// The port of the service's first https listener.
+fn https_port(written: &[At<raw::Listener>]) -> Option<NonZeroU16> {
+    let secure = written.iter().find(|at| protocol(&at.value) == Word::Https);
+    secure
+        .and_then(|at| at.value.port.0.as_ref())
+        .map(|at| at.value)
+}

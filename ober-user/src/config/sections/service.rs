@@ -1,0 +1,323 @@
+//! The section `[[services]]`.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
+    time::Duration,
+};
+
+use ober_common::abi::SERVICES;
+
+use super::route::Sight;
+use crate::config::{
+    Backend, List, Listener, Route, Stranger, Throttle,
+    judge::Judge,
+    raw,
+    text::{
+        scalar::{At, Key, Period},
+        source::{Fault, Span},
+        tree::suggestion,
+    },
+};
+
+/// What clients reach: VIPs and the ports on them, in front of backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: String,
+    pub vips: Vec<IpAddr>,
+    pub listeners: Vec<Listener>,
+    /// A key of [`crate::config::Config::backends`]: where what no route takes goes.
+    pub backend: String,
+    /// The first that fits is taken.
+    pub routes: Vec<Route>,
+    /// Who asks for a name that no route has.
+    pub unexpected_name: Stranger,
+    /// Who asks for no name.
+    pub no_name: Stranger,
+    pub throttle: Throttle,
+    pub timeouts: ClientTimeouts,
+}
+
+/// Inactivity limits of clients; `None`: those of the service's backend, zero: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    pub client: Option<Duration>,
+    pub http_request: Option<Duration>,
+    pub keep_alive: Option<Duration>,
+}
+
+impl Service {
+    /// Every backend the service may use, its own first, each once.
+    pub fn backends(&self) -> impl Iterator<Item = &str> {
+        let mut backends = vec![self.backend.as_str()];
+        for route in &self.routes {
+            if !backends.contains(&route.backend.as_str()) {
+                backends.push(&route.backend);
+            }
+        }
+        backends.into_iter()
+    }
+}
+
+/// What is already taken on this node.
+#[derive(Default)]
+struct Taken {
+    names: BTreeMap<String, Span>,
+    /// The service and the place of its listener.
+    sockets: BTreeMap<(IpAddr, NonZeroU16), (String, Span)>,
+    /// Who uses a backend first, and whether that reads HTTP.
+    modes: BTreeMap<String, (String, bool)>,
+    /// Kernel services so far.
+    count: usize,
+}
+
+impl Judge<'_> {
+    pub(crate) fn services(
+        &mut self,
+        written: Vec<At<raw::Service>>,
+        lists: &mut BTreeMap<String, List>,
+        backends: &BTreeMap<String, Backend>,
+        metrics: SocketAddr,
+        workers: u32,
+    ) -> Vec<Service> {
+        let mut taken = Taken::default();
+        let services = written.into_iter().map(
+            |At {
+                 value: mut raw,
+                 span,
+             }| {
+                let name = self.service_name(std::mem::take(&mut raw.name), &span, &mut taken);
+                let vips = self.vips(&name, std::mem::take(&mut raw.vips), &span);
+                let written = std::mem::take(&mut raw.listeners);
+                let listeners = self.listeners(&name, written, &span, lists);
+                self.sockets(&name, &vips, &listeners, metrics, &mut taken);
+                self.room(&name, vips.len() * listeners.len(), &span, &mut taken);
+                let listeners: Vec<Listener> = listeners.into_iter().map(|at| at.value).collect();
+                let service = self.service(raw, name, vips, listeners, &span, backends, workers);
+                self.modes(&service, &span, &mut taken);
+                service
+            },
+        );
+        services.collect()
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is judged already goes into the service as it is"
+    )]
+    fn service(
+        &mut self,
+        mut raw: raw::Service,
+        name: String,
+        vips: Vec<IpAddr>,
+        listeners: Vec<Listener>,
+        span: &Span,
+        backends: &BTreeMap<String, Backend>,
+        workers: u32,
+    ) -> Service {
+        let sight = Sight {
+            http: listeners.iter().any(|listener| listener.protocol.is_http()),
+            tls: listeners.iter().any(|listener| listener.protocol.has_sni()),
+        };
+        let backend = self.backend_of(&name, std::mem::take(&mut raw.backend), span, backends);
+        let mut routes = Vec::new();
+        for At {
+            value: mut route,
+            span,
+        } in std::mem::take(&mut raw.routes)
+        {
+            let backend = std::mem::take(&mut route.backend);
+            let backend = self.backend_of(&name, backend, &span, backends);
+            routes.push(self.route(route, span, backend, &vips, sight));
+        }
+        let names = routes
+            .iter()
+            .any(|route| !route.sni.is_empty() || !route.hosts.is_empty());
+        for key in [&raw.unexpected_name, &raw.no_name] {
+            if let (Some(span), false) = (key.span(), names) {
+                let message = "no route of this service goes by a name";
+                self.refuse(Fault::new(span, message).help("add `sni` or `hosts` to a route"));
+            }
+        }
+        Service {
+            throttle: self.throttle(&raw, sight.http, workers),
+            unexpected_name: raw.unexpected_name.or(Stranger::Default),
+            no_name: raw.no_name.or(Stranger::Default),
+            timeouts: ClientTimeouts {
+                client: self.own_period("client", raw.timeouts.client),
+                http_request: self.own_period("http_request", raw.timeouts.http_request),
+                keep_alive: self.own_period("keep_alive", raw.timeouts.keep_alive),
+            },
+            name,
+            vips,
+            listeners,
+            backend,
+            routes,
+        }
+    }
+
+    fn own_period(&mut self, name: &str, key: Key<Period>) -> Option<Duration> {
+        key.0
+            .is_some()
+            .then(|| self.period_or_none(name, key, Duration::ZERO))
+    }
+
+    fn room(&mut self, name: &str, pairs: usize, service: &Span, taken: &mut Taken) {
+        let before = taken.count;
+        taken.count += pairs;
+        let most = SERVICES as usize - 1;
+        if before <= most && taken.count > most {
+            let message = format!(
+                "more than {most} pairs of VIP and port on this node, from service `{name}` on"
+            );
+            self.refuse(Fault::new(service.clone(), message).help("use fewer VIPs or listeners"));
+        }
+    }
+
+    /// Servers are spoken to as their clients are: a backend is for requests or for bytes.
+    fn modes(&mut self, service: &Service, span: &Span, taken: &mut Taken) {
+        for listener in &service.listeners {
+            let http = listener.protocol.is_http();
+            for backend in service.backends() {
+                let first = taken
+                    .modes
+                    .entry(backend.to_owned())
+                    .or_insert_with(|| (service.name.clone(), http));
+                if first.1 == http {
+                    continue;
+                }
+                let message = format!(
+                    "backend `{backend}` is for {} of service `{}` and cannot be for {} of service `{}` too",
+                    spoken(!http),
+                    first.0,
+                    spoken(http),
+                    service.name
+                );
+                let help = "write a second backend with the same servers";
+                self.refuse(Fault::new(span.clone(), message).help(help));
+                return;
+            }
+        }
+    }
+
+    fn service_name(&mut self, key: Key<String>, service: &Span, taken: &mut Taken) -> String {
+        let Some(At { value: name, span }) = key.0 else {
+            self.refuse(Fault::new(service.clone(), "a service without `name`"));
+            return String::new();
+        };
+        self.name("a service", &name, &span);
+        if let Some(first) = taken.names.insert(name.clone(), span.clone()) {
+            self.refuse(Fault::new(span, format!("two services are called `{name}`")).first(first));
+        }
+        name
+    }
+
+    fn vips(&mut self, name: &str, written: Vec<At<IpAddr>>, service: &Span) -> Vec<IpAddr> {
+        if written.is_empty() {
+            let help =
+                "write the addresses clients connect to, for instance `vips = [\"192.0.2.10\"]`";
+            self.refuse(
+                Fault::new(service.clone(), format!("service `{name}` has no `vips`")).help(help),
+            );
+        }
+        let mut vips: Vec<IpAddr> = Vec::new();
+        for At { value: vip, span } in written {
+            if let Some(reason) = unusable(vip) {
+                self.refuse(Fault::new(span, format!("{vip} cannot be a VIP: {reason}")));
+            } else if vips.contains(&vip) {
+                self.refuse(Fault::new(
+                    span,
+                    format!("VIP {vip} is written twice in service `{name}`"),
+                ));
+            } else {
+                vips.push(vip);
+            }
+        }
+        vips
+    }
+
+    /// No VIP and port twice, over all services.
+    fn sockets(
+        &mut self,
+        name: &str,
+        vips: &[IpAddr],
+        listeners: &[At<Listener>],
+        metrics: SocketAddr,
+        taken: &mut Taken,
+    ) {
+        for At {
+            value: Listener { port, .. },
+            span,
+        } in listeners
+        {
+            for &vip in vips {
+                if metrics == SocketAddr::new(vip, port.get()) {
+                    let message = format!("{metrics} is taken by `metrics` of [node]");
+                    self.refuse(Fault::new(span.clone(), message));
+                }
+                let Some((other, first)) = taken
+                    .sockets
+                    .insert((vip, *port), (name.to_owned(), span.clone()))
+                else {
+                    continue;
+                };
+                let message =
+                    format!("port {port} of VIP {vip} is already served by service `{other}`");
+                self.refuse(Fault::new(span.clone(), message).first(first));
+                // The other VIPs of both would only repeat it.
+                break;
+            }
+        }
+    }
+
+    fn backend_of(
+        &mut self,
+        name: &str,
+        key: Key<String>,
+        service: &Span,
+        backends: &BTreeMap<String, Backend>,
+    ) -> String {
+        let Some(At { value, span }) = key.0 else {
+            let message = format!("service `{name}` names no `backend`");
+            self.refuse(
+                Fault::new(service.clone(), message)
+                    .help("write the NAME of one `[backends.NAME]`"),
+            );
+            return String::new();
+        };
+        if !backends.contains_key(&value) {
+            let known: Vec<&str> = backends.keys().map(String::as_str).collect();
+            let help = if known.is_empty() {
+                format!("add `[backends.{value}]`")
+            } else {
+                suggestion(&value, &known)
+            };
+            self.refuse(Fault::new(span, format!("there is no backend `{value}`")).help(help));
+        }
+        value
+    }
+}
+
+fn spoken(http: bool) -> &'static str {
+    if http { "requests" } else { "bytes" }
+}
+
+/// Why an address cannot be a VIP. Loopback can: a node may be tried out alone.
+fn unusable(vip: IpAddr) -> Option<&'static str> {
+    if vip.is_unspecified() {
+        return Some("it is no address, and Ober serves no wildcards");
+    }
+    if vip.is_multicast() {
+        return Some("it is a multicast address");
+    }
+    if vip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Some("it is the broadcast address");
+    }
+    match vip {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
+            Some("write the IPv4 address itself")
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}

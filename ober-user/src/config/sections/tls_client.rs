@@ -1,0 +1,91 @@
+//! TLS as a client of our own: keys that checks and sources share.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::tls::{Authorities, ToServers};
+use crate::{
+    config::{
+        judge::Judge,
+        text::{scalar::Key, source::Fault},
+    },
+    system::file::Kind,
+};
+
+/// How the other end is met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub verify: Verify,
+    /// The name to ask for and to verify; `None`: that of the server. One without is held to its address by the system's
+    /// authorities, and to no name by those that are written.
+    pub name: Option<String>,
+    /// A PEM file with certificate and key to show.
+    pub identity: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    Nobody,
+    /// By the authorities the system trusts.
+    System,
+    /// By those in this PEM file.
+    Authority(PathBuf),
+}
+
+impl From<&ToServers> for Tls {
+    /// As HAProxy speaks to the servers of a backend.
+    fn from(servers: &ToServers) -> Self {
+        Self {
+            verify: match &servers.verify {
+                None => Verify::Nobody,
+                Some(Authorities::System) => Verify::System,
+                Some(Authorities::File(path) | Authorities::Missing(path)) => {
+                    Verify::Authority(path.clone())
+                }
+            },
+            name: servers.server_name.clone(),
+            identity: servers.certificate.clone(),
+        }
+    }
+}
+
+/// As written, among the other keys of a table.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Tls")]
+pub(super) struct Raw {
+    /// `false`: any certificate will do.
+    pub(super) verify: Key<bool>,
+    /// PEM file of the authorities to trust; left out: those of the system.
+    pub(super) ca: Key<String>,
+    /// The name to ask for and to verify; left out: the server's own.
+    pub(super) name: Key<String>,
+    /// PEM file with the certificate and key to show when asked for one.
+    pub(super) certificate: Key<String>,
+}
+
+impl Judge<'_> {
+    pub(super) fn tls(&mut self, raw: Raw) -> Tls {
+        let verify = match (raw.verify.or(true), raw.ca.0) {
+            (true, None) => Verify::System,
+            (true, Some(at)) => Verify::Authority(self.existing("ca", at, Kind::Authorities)),
+            (false, None) => Verify::Nobody,
+            (false, Some(at)) => {
+                let message = "`ca` has no meaning where nobody is verified";
+                let help = "remove it, or `verify = false`";
+                self.refuse(Fault::new(at.span, message).help(help));
+                Verify::Nobody
+            }
+        };
+        Tls {
+            verify,
+            name: raw.name.0.map(|at| at.value),
+            identity: raw
+                .certificate
+                .0
+                .map(|at| self.existing("certificate", at, Kind::Certificate)),
+        }
+    }
+}

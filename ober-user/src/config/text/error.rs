@@ -1,0 +1,133 @@
+//! What is wrong with a configuration, where, and what to do about it.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use crate::system::file::trust::Writer;
+
+/// Why there is no [`crate::config::Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read configuration {path}: {source}; {}", advice(.source, .path))]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "read configuration {path}: it says which programs are run, and {writer}: {mend}",
+        mend = .writer.mend()
+    )]
+    Writable { path: PathBuf, writer: Writer },
+    #[error(
+        "find the instance that {path} is of: `node.{key}` does not say it: {why}; correct it, or set the variable for this \
+         command too"
+    )]
+    Whereabouts {
+        path: PathBuf,
+        key: &'static str,
+        why: String,
+    },
+    #[error("list the directory {path} of further configuration files: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("learn which CPUs are online from {path}: {source}; is /sys mounted?")]
+    Cpus { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+impl Error {
+    /// The first mistake, on one line.
+    pub fn line(&self) -> String {
+        let whole = self.to_string();
+        let first = whole.lines().next().unwrap_or_default();
+        match self {
+            Self::Invalid(Report(problems)) if problems.len() > 1 => {
+                format!("{first} (and {} more)", problems.len() - 1)
+            }
+            _ => first.to_owned(),
+        }
+    }
+}
+
+fn advice(error: &io::Error, path: &Path) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "create it (config/ober.example.toml shows every key) or name another file".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "run as root or let this user read it".to_owned(),
+        io::ErrorKind::InvalidData => "it must be UTF-8 text".to_owned(),
+        _ => format!("check {}", path.display()),
+    }
+}
+
+/// Everything wrong that was found at once, in reading order. Not empty.
+#[derive(Debug)]
+pub struct Report(pub Vec<Problem>);
+
+/// One thing to mend.
+#[derive(Debug)]
+pub struct Problem {
+    pub file: PathBuf,
+    /// `None`: what is wrong is that something is missing.
+    pub place: Option<Place>,
+    pub message: String,
+    /// What to do; may be empty.
+    pub help: Vec<String>,
+}
+
+/// A piece of one line.
+#[derive(Debug)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Characters marked, at least 1.
+    pub width: usize,
+    /// The whole line; `None` when it may hold a secret.
+    pub text: Option<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.0.iter().enumerate() {
+            if number > 0 {
+                out.write_str("\n\n")?;
+            }
+            problem.fmt(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        let Some(place) = &self.place else {
+            write!(out, "{file}: {}", self.message)?;
+            return self
+                .help
+                .iter()
+                .try_for_each(|help| write!(out, "\n  = {help}"));
+        };
+        let Place {
+            line,
+            column,
+            width,
+            ..
+        } = *place;
+        write!(out, "{file}:{line}:{column}: {}", self.message)?;
+        let indent = " ".repeat(line.to_string().len());
+        if let Some(text) = &place.text {
+            write!(out, "\n{indent} |\n{line} | {text}")?;
+            write!(
+                out,
+                "\n{indent} | {}{}",
+                " ".repeat(column - 1),
+                "^".repeat(width)
+            )?;
+        }
+        self.help
+            .iter()
+            .try_for_each(|help| write!(out, "\n{indent} = {help}"))
+    }
+}

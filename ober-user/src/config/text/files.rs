@@ -1,0 +1,166 @@
+//! The files of a configuration as they are written, before anybody judges them: what is read, kept and put back.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    source::{Fault, Sources},
+    tree,
+};
+use crate::{
+    config::{Config, Env, Error, Report, judge::Judge},
+    system::file::{self, trust},
+};
+
+/// Directory beside the main file whose `*.toml` are read after it.
+const MORE: &str = "config.d";
+
+/// The main file, and those of `config.d` beside it in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub main: File,
+    pub more: Vec<File>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Absolute; messages name it.
+    pub path: PathBuf,
+    pub text: String,
+    /// Who may read it, as in `chmod`.
+    pub mode: u32,
+}
+
+impl File {
+    /// Reads one file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        trusted(path)?;
+        let read = || {
+            let path = std::path::absolute(path)?;
+            let (text, facts) = file::text_with(&path, file::Kind::Configuration)?;
+            Ok(Self {
+                path,
+                text,
+                mode: facts.mode() & 0o777,
+            })
+        };
+        read().map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// An account that may write it tells the daemon which programs to run: that must not be every account.
+pub(crate) fn trusted(path: &Path) -> Result<(), Error> {
+    match trust::writer(path, &[]) {
+        Ok(Some(writer)) if writer.is_everybody() => Err(Error::Writable {
+            path: path.to_owned(),
+            writer,
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Written {
+    /// Reads `main` and `config.d/*.toml` beside it.
+    pub fn read(main: &Path) -> Result<Self, Error> {
+        let main = File::read(main)?;
+        Self::replaced(&main.path.clone(), main)
+    }
+
+    /// What there would be with `file` in the place of the main file at `main`, which need not be readable.
+    pub fn replaced(main: &Path, file: File) -> Result<Self, Error> {
+        let more = further(main)?;
+        let more: Result<_, _> = more.iter().map(|path| File::read(path)).collect();
+        Ok(Self {
+            main: file,
+            more: more?,
+        })
+    }
+
+    /// What is meant; relative paths start at `base`.
+    pub fn config(&self, base: &Path, env: &Env) -> Result<Config, Error> {
+        let sources = self.sources();
+        let invalid = |faults: Vec<Fault>| Error::Invalid(Report(sources.locate(faults)));
+        let file = tree::read(&sources, env).map_err(invalid)?;
+        let judged = Judge::new(&sources, base, env).config(file);
+        judged.map(|(config, _)| config).map_err(invalid)
+    }
+
+    /// The same of what was in force before: a file that it refers to and that cannot be used costs what depends on it, and
+    /// nothing else. Returns what is missing so.
+    pub fn config_again(&self, base: &Path, env: &Env) -> Result<(Config, Report), Error> {
+        let sources = self.sources();
+        let located = |faults: Vec<Fault>| Report(sources.locate(faults));
+        let invalid = |faults| Error::Invalid(located(faults));
+        let file = tree::read(&sources, env).map_err(invalid)?;
+        let judge = Judge::new(&sources, base, env).forgiving();
+        let (config, missing) = judge.config(file).map_err(invalid)?;
+        Ok((config, located(missing)))
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        std::iter::once(&self.main).chain(&self.more)
+    }
+
+    /// The same for the same texts, whatever the main file is called: FNV-1a, hexadecimal.
+    pub fn hash(&self) -> String {
+        let names = self.more.iter().filter_map(|file| file.path.file_name());
+        let names = names.flat_map(std::ffi::OsStr::as_encoded_bytes);
+        let texts = self.files().flat_map(|file| file.text.bytes().chain([0]));
+        let hash = texts
+            .chain(names.copied())
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("{hash:016x}")
+    }
+
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = Sources::default();
+        for File { path, text, mode } in self.files() {
+            sources.add(path.clone(), text.clone(), exposed(*mode));
+        }
+        sources
+    }
+}
+
+/// May everybody read, or worse?
+pub(crate) fn exposed(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
+
+/// The files read after the main one.
+pub(crate) fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
+    let directory = &main.with_file_name(MORE);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(Error::Directory {
+                path: directory.to_owned(),
+                source,
+            });
+        }
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(|source| Error::Directory {
+        path: directory.to_owned(),
+        source,
+    })?;
+    // Editors leave hidden files beside the one they write.
+    let hidden = |path: &Path| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !hidden(path));
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,298 @@
+//! What is written, key by key, so that two configurations can be told apart in the words they are written in. Variables
+//! are not put in, and secrets are compared but never shown.
+
+use std::{collections::BTreeMap, fmt, ops::Range};
+
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::{files::Written, source::secret};
+
+/// What stands for a secret.
+const HIDDEN: &str = "(secret)";
+/// The keys that tell one table of an array from the others.
+const NAMES: [&str; 4] = ["name", "port", "address", "vip"];
+
+/// Every key with its value. A table in an array goes by its name, port or address, or else by its number.
+#[derive(Default)]
+pub struct Keys(BTreeMap<Vec<String>, Value>);
+
+#[derive(PartialEq)]
+enum Value {
+    One(String),
+    Many(Vec<String>),
+    Secret(String),
+}
+
+/// A key, or one value of it where it has several, that is in one configuration alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub path: Vec<String>,
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+impl Difference {
+    /// In a line, with the path from this part on.
+    pub fn words(&self, from: usize) -> String {
+        let name = self.path.get(from..).unwrap_or_default().join(".");
+        match (&self.from, &self.to) {
+            (None, Some(to)) => format!("+ {name} = {to}"),
+            (Some(from), None) => format!("- {name} = {from}"),
+            (Some(from), Some(to)) if from == to => {
+                format!("{name}: another, which is not shown")
+            }
+            (from, to) => {
+                let word = |value: &Option<String>| value.clone().unwrap_or_default();
+                format!("{name}: {} -> {}", word(from), word(to))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(value) => out.write_str(value),
+            Self::Many(values) => write!(out, "[{}]", values.join(", ")),
+            Self::Secret(_) => out.write_str(HIDDEN),
+        }
+    }
+}
+
+impl Keys {
+    /// What makes `other` of this, in the order of the keys.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let paths: std::collections::BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let differences = paths.into_iter().flat_map(|path| {
+            let (from, to) = (self.0.get(path), other.0.get(path));
+            if from == to {
+                return Vec::new();
+            }
+            match (from, to) {
+                (Some(Value::Many(from)), Some(Value::Many(to))) => several(path, from, to),
+                _ => vec![difference(path, from, to)],
+            }
+        });
+        differences.collect()
+    }
+
+    fn table(&mut self, path: &[String], table: &DeTable<'_>) {
+        for (key, value) in table {
+            let mut path = path.to_vec();
+            path.push(key.get_ref().to_string());
+            let name = key.get_ref();
+            match value.get_ref() {
+                DeValue::Table(table) => self.table(&path, table),
+                DeValue::Array(array) if tables(array) => self.array(&path, array),
+                DeValue::Array(array) => {
+                    let values = array.iter().map(|value| shown(value.get_ref())).collect();
+                    self.0.insert(path, Value::Many(values));
+                }
+                value if secret(name) => {
+                    self.0.insert(path, Value::Secret(shown(value)));
+                }
+                value => {
+                    self.0.insert(path, Value::One(shown(value)));
+                }
+            }
+        }
+    }
+
+    fn array(&mut self, path: &[String], array: &DeArray<'_>) {
+        let tables = array.iter().filter_map(|item| item.get_ref().as_table());
+        let names: Vec<Option<String>> = tables.clone().map(name).collect();
+        for (number, table) in tables.enumerate() {
+            let own = names.get(number).cloned().flatten();
+            let own = own.filter(|own| {
+                let same = names.iter().flatten().filter(|other| *other == own);
+                same.count() == 1
+            });
+            let mut path = path.to_vec();
+            path.push(own.unwrap_or_else(|| (number + 1).to_string()));
+            self.table(&path, table);
+        }
+    }
+}
+
+fn difference(path: &[String], from: Option<&Value>, to: Option<&Value>) -> Difference {
+    Difference {
+        path: path.to_vec(),
+        from: from.map(ToString::to_string),
+        to: to.map(ToString::to_string),
+    }
+}
+
+/// The values that came and went, or both lists where only their order is another.
+fn several(path: &[String], from: &[String], to: &[String]) -> Vec<Difference> {
+    let only = |these: &[String], others: &[String]| -> Vec<String> {
+        let only = these.iter().filter(|value| !others.contains(value));
+        only.cloned().collect()
+    };
+    let gone = only(from, to).into_iter().map(|from| (Some(from), None));
+    let come = only(to, from).into_iter().map(|to| (None, Some(to)));
+    let mut changed: Vec<_> = gone.chain(come).collect();
+    if changed.is_empty() {
+        let whole = |values: &[String]| Some(format!("[{}]", values.join(", ")));
+        changed.push((whole(from), whole(to)));
+    }
+    let differences = changed.into_iter().map(|(from, to)| Difference {
+        path: path.to_vec(),
+        from,
+        to,
+    });
+    differences.collect()
+}
+
+fn tables(array: &DeArray<'_>) -> bool {
+    array.iter().any(|item| item.get_ref().is_table())
+}
+
+fn name(table: &DeTable<'_>) -> Option<String> {
+    let named = NAMES.iter().find_map(|key| table.get(*key));
+    named.map(|value| match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        other => shown(other),
+    })
+}
+
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(array) => {
+            let items = array.iter().map(|item| shown(item.get_ref()));
+            format!("[{}]", items.collect::<Vec<_>>().join(", "))
+        }
+        DeValue::Table(_) => "{...}".to_owned(),
+    }
+}
+
+impl Written {
+    /// What is written, key by key. What is no TOML is left out.
+    pub fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        for file in self.files() {
+            keys.table(&[], DeTable::parse_recoverable(&file.text).0.get_ref());
+        }
+        keys
+    }
+}
+
+/// The text without its secrets, also those in what was commented out.
+pub fn without_secrets(text: &str) -> String {
+    let mut spans = Vec::new();
+    secrets(DeTable::parse_recoverable(text).0.get_ref(), &mut spans);
+    spans.sort_by_key(|span| std::cmp::Reverse(span.start));
+    let mut text = text.to_owned();
+    for span in spans {
+        if text.get(span.clone()).is_some() {
+            text.replace_range(span, &format!("\"{HIDDEN}\""));
+        }
+    }
+    let lines = text.split_inclusive('\n').map(|line| {
+        let comment = line.split_once('#').map_or("", |(_, comment)| comment);
+        if secret(comment) && comment.contains('=') {
+            let (before, _) = line.split_once('#').unwrap_or((line, ""));
+            return format!("{before}# {HIDDEN}\n");
+        }
+        line.to_owned()
+    });
+    lines.collect()
+}
+
+fn secrets(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        match value.get_ref() {
+            _ if secret(key.get_ref()) => spans.push(value.span()),
+            DeValue::Table(table) => secrets(table, spans),
+            DeValue::Array(array) => {
+                for table in array.iter().filter_map(|item| item.get_ref().as_table()) {
+                    secrets(table, spans);
+                }
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::text::files::File;
+
+    fn keys(text: &str) -> Keys {
+        let main = File {
+            path: "/ober.toml".into(),
+            text: text.to_owned(),
+            mode: 0o600,
+        };
+        let more = Vec::new();
+        Written { main, more }.keys()
+    }
+
+    fn told(from: &str, to: &str) -> Vec<String> {
+        let differences = keys(from).differences(&keys(to));
+        let told = differences.into_iter().map(|difference| {
+            let word = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+            let Difference { path, from, to } = difference;
+            format!("{}: {} > {}", path.join("."), word(from), word(to))
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn two_texts_differ_in_the_keys_that_differ_and_not_in_order_notation_or_comments() {
+        let one = "a.b = 1\nc = ['x', 'y']\n[[services]]\nname = 's3'\nlisteners = [{port = 80, access = 'open'}]\n";
+        let same = "# a comment\nc = [\"x\", \"y\"]\na = { b = 1 }\n[[services]]\nname = 's3'\n\
+                    [[services.listeners]]\naccess = 'open'\nport = 80\n";
+        assert_eq!(told(one, same), Vec::<String>::new());
+        let other = "a.b = 2\nc = ['y', 'z']\n[[services]]\nname = 's3'\n\
+                     [[services.listeners]]\nport = 81\n";
+        assert_eq!(
+            told(one, other),
+            [
+                "a.b: 1 > 2",
+                "c: \"x\" > -",
+                "c: - > \"z\"",
+                "services.s3.listeners.80.access: \"open\" > -",
+                "services.s3.listeners.80.port: 80 > -",
+                "services.s3.listeners.81.port: - > 81",
+            ]
+        );
+        assert_eq!(
+            told("c = ['x', 'y']", "c = ['y', 'x']"),
+            ["c: [\"x\", \"y\"] > [\"y\", \"x\"]"]
+        );
+    }
+
+    #[test]
+    fn a_secret_that_differs_is_told_of_and_never_shown() {
+        let text =
+            |word: &str| format!("[[bgp.neighbours]]\naddress = '10.0.0.1'\npassword = '{word}'\n");
+        assert_eq!(
+            told(&text("hush"), &text("hushed")),
+            ["bgp.neighbours.10.0.0.1.password: (secret) > (secret)"]
+        );
+    }
+
+    #[test]
+    fn a_text_is_shown_without_its_secrets_wherever_they_stand() {
+        let text = "[node]\ncluster_key = \"\"\"\nhush\nhushed\"\"\"\ncluster_key_file = 'f' # as the password\n\
+                    bgp = { neighbours = [{ password = \"hush\", port = 1 }] }\n# password = \"hush\"\ntoken = 'hush' # b\n";
+        let shown = without_secrets(text);
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(
+            shown.contains("cluster_key_file = 'f' # as the password")
+                && shown.contains("port = 1"),
+            "{shown}"
+        );
+        assert_eq!(without_secrets("a = 1\n"), "a = 1\n");
+    }
+}

@@ -1,0 +1,166 @@
+//! The files a configuration is read from, laid end to end so that one number names a place in any of them, and the
+//! way from such a place back to file, line, column and a picture of the line.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use super::error::{Place, Problem};
+
+/// Bytes of all sources laid end to end.
+pub(crate) type Span = Range<usize>;
+
+/// Something wrong, before it is known which file and line its place is in.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    span: Option<Span>,
+    message: String,
+    help: Option<String>,
+    /// Where the other half of a contradiction stands.
+    first: Option<Span>,
+    /// The text is right: a file that it refers to cannot be used.
+    pub(crate) outside: bool,
+}
+
+impl Fault {
+    /// `span` is `None` for what is missing altogether.
+    pub(crate) fn new(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
+        Self {
+            span: span.into(),
+            message: message.into(),
+            help: None,
+            first: None,
+            outside: false,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn outside(mut self) -> Self {
+        self.outside = true;
+        self
+    }
+
+    pub(crate) fn first(mut self, span: Span) -> Self {
+        self.first = Some(span);
+        self
+    }
+}
+
+struct Source {
+    path: PathBuf,
+    text: String,
+    start: usize,
+    /// May users who are not root read it?
+    exposed: bool,
+}
+
+/// Every file read, the main one first.
+#[derive(Default)]
+pub(crate) struct Sources(Vec<Source>);
+
+impl Sources {
+    pub(crate) fn add(&mut self, path: PathBuf, text: String, exposed: bool) {
+        // One byte between files, so that the end of one is not the start of the next.
+        let start = self
+            .0
+            .last()
+            .map_or(0, |last| last.start + last.text.len() + 1);
+        self.0.push(Source {
+            path,
+            text,
+            start,
+            exposed,
+        });
+    }
+
+    /// Each text with the place of its first byte.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0
+            .iter()
+            .map(|source| (source.text.as_str(), source.start))
+    }
+
+    fn find(&self, span: &Span) -> Option<&Source> {
+        self.0
+            .iter()
+            .rev()
+            .find(|source| source.start <= span.start)
+    }
+
+    /// A file that everybody may read, where the words at `span` stand in it as they are.
+    pub(crate) fn exposes(&self, span: &Span) -> Option<&Path> {
+        let source = self.find(span)?;
+        let written = source
+            .text
+            .get(span.start - source.start..span.end - source.start)?;
+        (source.exposed && !written.contains("${")).then_some(&source.path)
+    }
+
+    /// Puts the faults into reading order and says where each one is.
+    pub(crate) fn locate(&self, mut faults: Vec<Fault>) -> Vec<Problem> {
+        faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
+        faults
+            .into_iter()
+            .map(|fault| self.problem(fault))
+            .collect()
+    }
+
+    fn problem(&self, fault: Fault) -> Problem {
+        let source = fault
+            .span
+            .as_ref()
+            .and_then(|span| self.find(span))
+            .or(self.0.first());
+        let place = fault
+            .span
+            .as_ref()
+            .zip(source)
+            .map(|(span, source)| source.place(span));
+        let first = fault.first.and_then(|span| {
+            let source = self.find(&span)?;
+            Some(format!(
+                "first written at {}:{}",
+                source.path.display(),
+                source.place(&span).line
+            ))
+        });
+        Problem {
+            file: source.map(|source| source.path.clone()).unwrap_or_default(),
+            place,
+            message: fault.message,
+            help: first.into_iter().chain(fault.help).collect(),
+        }
+    }
+}
+
+impl Source {
+    fn place(&self, span: &Span) -> Place {
+        let from = (span.start - self.start).min(self.text.len());
+        let before = self.text.get(..from).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let rest = self.text.get(line_start..).unwrap_or_default();
+        let line = rest.lines().next().unwrap_or_default();
+        let column = before.get(line_start..).unwrap_or_default().chars().count();
+        let marked = line.get(from - line_start..).unwrap_or_default();
+        let width = marked
+            .char_indices()
+            .filter(|(at, _)| at + from + self.start < span.end);
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: column + 1,
+            width: width.count().max(1),
+            text: (!secret(line)).then(|| line.replace('\t', " ")),
+        }
+    }
+}
+
+/// A line, or a key, that may hold a secret is never shown.
+pub(crate) fn secret(line: &str) -> bool {
+    let mut keys = ["cluster_key", "password", "secret_key", "token"].into_iter();
+    keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
+}

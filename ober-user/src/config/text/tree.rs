@@ -1,0 +1,232 @@
+//! Texts to one tree: each is parsed, its variables are put in, all are merged, and the result becomes [`raw::File`].
+//! Every step goes on after a fault, so that all faults of a kind are reported at once.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue, Deserializer, Error},
+};
+
+use super::{
+    env::{Env, substitute},
+    source::{Fault, Sources, Span},
+};
+use crate::config::raw;
+
+/// Keys that were called otherwise before, and are as they are called now.
+const RENAMED: &[(&str, &str)] = &[("min_backends", "min_servers")];
+/// Beyond this many the rest is only noise.
+const MOST_FAULTS: usize = 50;
+
+pub(in crate::config) fn read(sources: &Sources, env: &Env) -> Result<raw::File, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut files = Vec::new();
+    for (text, start) in sources.texts() {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        faults.extend(notation(text, start, &errors));
+        files.push((table.into_inner(), start));
+    }
+    if !faults.is_empty() {
+        faults.truncate(MOST_FAULTS);
+        return Err(faults);
+    }
+    let mut tree = DeTable::new();
+    for (table, start) in files {
+        let mut place = Placing {
+            start,
+            env,
+            faults: &mut faults,
+        };
+        let table = place.table(table);
+        merge(&mut tree, table, true, &mut faults);
+    }
+    let file = become_file(tree, &mut faults);
+    faults.truncate(MOST_FAULTS);
+    file.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+/// The first fault of each line: what follows on the same line is mostly its echo.
+fn notation(text: &str, start: usize, errors: &[Error]) -> Vec<Fault> {
+    let line = |error: &Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        before.map(|before| before.matches('\n').count())
+    };
+    let mut errors: Vec<&Error> = errors.iter().collect();
+    errors.dedup_by_key(|error| line(error));
+    let faults = errors.into_iter().map(|error| {
+        let span = error
+            .span()
+            .map(|span| span.start + start..span.end + start);
+        Fault::new(span, error.message())
+    });
+    faults.collect()
+}
+
+/// Moves the spans of one file to where it lies among all sources and puts the variables in.
+struct Placing<'p> {
+    start: usize,
+    env: &'p Env,
+    faults: &'p mut Vec<Fault>,
+}
+
+impl Placing<'_> {
+    fn table<'i>(&mut self, table: DeTable<'i>) -> DeTable<'i> {
+        let entries = table.into_iter();
+        let entries = entries.map(|(key, value)| {
+            let span = self.span(&key.span());
+            (Spanned::new(span, key.into_inner()), self.value(value))
+        });
+        entries.collect()
+    }
+
+    fn value<'i>(&mut self, value: Spanned<DeValue<'i>>) -> Spanned<DeValue<'i>> {
+        let span = self.span(&value.span());
+        let value = match value.into_inner() {
+            DeValue::Table(table) => DeValue::Table(self.table(table)),
+            DeValue::Array(array) => {
+                let mut placed = DeArray::new();
+                array
+                    .into_iter()
+                    .for_each(|item| placed.push(self.value(item)));
+                DeValue::Array(placed)
+            }
+            DeValue::String(text) => match substitute(&text, &self.env.variables) {
+                Ok(result) => DeValue::String(Cow::Owned(result.into_owned())),
+                Err(message) => {
+                    let help = "`$${` stands for `${` where no variable is meant";
+                    self.faults
+                        .push(Fault::new(span.clone(), message).help(help));
+                    DeValue::String(text)
+                }
+            },
+            other => other,
+        };
+        Spanned::new(span, value)
+    }
+
+    fn span(&self, span: &Span) -> Span {
+        span.start + self.start..span.end + self.start
+    }
+}
+
+/// Tables merge and the services of all files stand one after another; anything else is written once.
+fn merge<'i>(into: &mut DeTable<'i>, from: DeTable<'i>, top: bool, faults: &mut Vec<Fault>) {
+    for (key, value) in from {
+        let Some((old_key, mut old)) = into.remove_entry(key.get_ref().as_ref()) else {
+            into.insert(key, value);
+            continue;
+        };
+        match (old.get_mut(), value.into_inner()) {
+            (DeValue::Table(old), DeValue::Table(new)) => merge(old, new, false, faults),
+            (DeValue::Array(old), DeValue::Array(new)) if top && key.get_ref() == "services" => {
+                new.into_iter().for_each(|service| old.push(service));
+            }
+            _ => faults.push(
+                Fault::new(key.span(), format!("`{}` is written twice", key.get_ref()))
+                    .first(old_key.span())
+                    .help("one of the two must go"),
+            ),
+        }
+        into.insert(old_key, old);
+    }
+}
+
+/// Takes out what serde refuses and tries again, so that one fault does not hide the next.
+fn become_file(mut tree: DeTable<'_>, faults: &mut Vec<Fault>) -> Option<raw::File> {
+    for _ in 0..MOST_FAULTS {
+        let root = Spanned::new(0..0, tree.clone());
+        let error = match raw::File::deserialize(Deserializer::from(root)) {
+            Ok(file) => return Some(file),
+            Err(error) => error,
+        };
+        faults.push(refusal(&error));
+        if !error.span().is_some_and(|span| remove(&mut tree, &span)) {
+            return None;
+        }
+    }
+    None
+}
+
+fn remove(table: &mut DeTable<'_>, span: &Span) -> bool {
+    // The innermost first: a table made by a dotted key may span no more than its key.
+    if table
+        .iter_mut()
+        .any(|(_, value)| remove_within(value.get_mut(), span))
+    {
+        return true;
+    }
+    let found = table
+        .iter()
+        .find(|(key, value)| key.span() == *span || value.span() == *span);
+    let Some(name) = found.map(|(key, _)| key.get_ref().to_string()) else {
+        return false;
+    };
+    table.remove(name.as_str()).is_some()
+}
+
+fn remove_within(value: &mut DeValue<'_>, span: &Span) -> bool {
+    if let DeValue::Table(table) = value {
+        return remove(table, span);
+    }
+    let DeValue::Array(array) = value else {
+        return false;
+    };
+    if array
+        .iter_mut()
+        .any(|item| remove_within(item.get_mut(), span))
+    {
+        return true;
+    }
+    let length = array.len();
+    let mut kept = DeArray::new();
+    let items = std::mem::replace(array, DeArray::new()).into_iter();
+    items
+        .filter(|item| item.span() != *span)
+        .for_each(|item| kept.push(item));
+    *array = kept;
+    array.len() < length
+}
+
+/// serde's words, in ours: it names what it met and then all it knows, each between backticks.
+fn refusal(error: &Error) -> Fault {
+    let message = error.message();
+    let mut names = message.split('`').skip(1).step_by(2);
+    let (what, found) = if message.starts_with("unknown field `") {
+        ("key", names.next())
+    } else if message.starts_with("unknown variant `") {
+        ("value", names.next())
+    } else {
+        ("", None)
+    };
+    let Some(found) = found else {
+        // The names of our types mean nothing to the reader.
+        let table = message.split_once(", expected struct ");
+        let table = table.map(|(found, _)| format!("{found}, expected a table"));
+        return Fault::new(
+            error.span(),
+            table.unwrap_or_else(|| message.trim_end().to_owned()),
+        );
+    };
+    if let Some((_, name)) = RENAMED
+        .iter()
+        .find(|(old, _)| what == "key" && *old == found)
+    {
+        return Fault::new(error.span(), format!("there is no key `{found}` any more"))
+            .help(format!("it is called `{name}` now"));
+    }
+    let known: Vec<&str> = names.collect();
+    Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
+}
+
+/// The nearest of the known names, or all of them.
+pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
+    let nearest = known.iter().min_by_key(distance);
+    match nearest.filter(|name| distance(name) <= found.chars().count().div_ceil(3)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "none is known here".to_owned(),
+        None => format!("known: `{}`", known.join("`, `")),
+    }
+}

@@ -1,0 +1,162 @@
+//! What the commands answer from the pinned maps alone, when no daemon runs.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    api::{Answer, Reply, Request, Target, failure, status},
+    cli::Error,
+    config::Config,
+    daemon::{Lock, report},
+    dataplane::{
+        self, Maps, counters, facts, holds,
+        interface::{Features, gather::Snapshot},
+        pins,
+    },
+    lists::Keeper,
+    system::netlink,
+};
+
+/// Answers a request without a daemon. What only a daemon can do is refused with a word on how to start one.
+pub async fn answer(config: &Config, request: Request) -> Answer {
+    reply(config, request)
+        .await
+        .map_err(|error| failure(&error))
+}
+
+/// Refuses a list or a backend that there is not, with those that there are: the caller is to mend it, daemon or not.
+pub fn known(config: &Config, request: &Request) -> Result<(), Error> {
+    let lists = || config.lists.keys().map(String::as_str);
+    match request {
+        Request::Show { list: Some(list) } => known_list(list, lists()),
+        Request::Sync(sync) => sync.edits.iter().try_for_each(|edit| match &edit.target {
+            Target::List(list) => known_list(list, lists()),
+            Target::Backend(name) => known_backend(config, name),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a list that is none of these.
+pub fn known_list<'n>(
+    list: &str,
+    mut names: impl Iterator<Item = &'n str> + Clone,
+) -> Result<(), Error> {
+    let all = names.clone();
+    if names.any(|name| name == list) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "there is no list {list:?}; the lists are {}; new ones are declared in the configuration",
+        all.collect::<Vec<_>>().join(", ")
+    )))
+}
+
+fn known_backend(config: &Config, name: &str) -> Result<(), Error> {
+    if config.backends.contains_key(name) {
+        return Ok(());
+    }
+    let all: Vec<&str> = config.backends.keys().map(String::as_str).collect();
+    Err(Error::Usage(format!(
+        "there is no backend {name:?}; the backends are {}",
+        all.join(", ")
+    )))
+}
+
+async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    match request {
+        Request::Status => Ok(Reply::Status(Box::new(status(config).await?))),
+        Request::Counters => {
+            let maps = Maps::open(&pins)?;
+            Ok(Reply::Counters(counters::read(
+                &maps,
+                &report::names(config, &maps),
+            )?))
+        }
+        Request::Show { list } => Ok(Reply::Lists(
+            Keeper::open(config, &pins)?.facts().show(list.as_deref())?,
+        )),
+        Request::Check { address } => {
+            let lists = Keeper::open(config, &pins)?.facts();
+            Ok(Reply::Checked(lists.check(address)))
+        }
+        Request::Sync(sync) => {
+            let only_lists = sync
+                .edits
+                .iter()
+                .all(|edit| matches!(edit.target, Target::List(_)));
+            anyhow::ensure!(
+                only_lists,
+                "set the servers of a backend: no daemon runs; start it with `ober-user run`"
+            );
+            let _lock = Lock::wait(&config.node.run).await?;
+            let mut keeper = Keeper::open(config, &pins)?;
+            if !sync.dry_run {
+                keeper.restore(false)?;
+            }
+            Ok(Reply::Synced(keeper.sync(&sync).await?))
+        }
+        Request::Watch
+        | Request::Reload
+        | Request::Plan { .. }
+        | Request::Apply { .. }
+        | Request::Backends
+        | Request::Gate { .. } => {
+            anyhow::bail!(
+                "no daemon runs on instance {}; start it with `ober-user run`",
+                config.node.instance
+            )
+        }
+    }
+}
+
+/// The node as its pins tell: programs, maps, services and lists; the workers are the daemon's to know.
+async fn status(config: &Config) -> anyhow::Result<status::Status> {
+    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let maps = Maps::open(&pins)?;
+    let now = Snapshot::take().ok();
+    let interface = |name: &String| {
+        let features = now.as_ref().and_then(|now| now.features(name));
+        let features = features.unwrap_or_else(|| Features {
+            name: name.clone(),
+            ..Features::default()
+        });
+        let why = dataplane::note(&pins, name).and_then(|note| note.why_generic);
+        let native = dataplane::native(&pins, name);
+        status::Interface {
+            attached: holds(&pins, name).known(),
+            ..status::Interface::of(&features, native, why.as_ref())
+        }
+    };
+    Ok(status::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: config.node.instance.clone(),
+        pid: None,
+        started: None,
+        outdated: std::collections::BTreeSet::new(),
+        healthy: false,
+        configuration: None,
+        disk: crate::system::store::disk(),
+        reconcile: status::Reconcile::default(),
+        data_plane: status::DataPlane {
+            interfaces: config.node.interfaces.iter().map(interface).collect(),
+            adopted: false,
+            steering: maps.node.read(0).steer == 1,
+            steer_dropped: counters::lost(&maps, &pins),
+            unreadable: counters::unreadable(&maps),
+            steering_reason: None,
+            unexplained_drops: 0,
+            programs: facts::programs(&pins),
+            maps: facts::maps(&pins),
+        },
+        services: report::services(config, &maps, &netlink::addresses().await?),
+        workers: Vec::new(),
+        lists: Keeper::open(config, &pins)?.facts().status(),
+        backends: BTreeMap::new(),
+        certificates: status::certificates::Certificates::default(),
+        gate: Vec::new(),
+        bgp: Vec::new(),
+        bfd: status::bfd::Bfd::default(),
+        vrrp: status::vrrp::Vrrp::default(),
+    })
+}

@@ -1,0 +1,29 @@
+//! The steps of a plan, one after another: the same at a start, a reload and on the way back.
+
+pub(crate) mod running;
+pub(crate) mod starting;
+
+use crate::plan::Step;
+
+/// Whoever can do a step.
+pub(super) trait Hands {
+    async fn act(&mut self, step: &Step) -> anyhow::Result<()>;
+}
+
+/// A step that failed; those before it are done.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) done: usize,
+    pub(super) error: anyhow::Error,
+}
+
+/// Takes the steps in their order, up to the first that fails.
+pub(super) async fn perform(steps: &[Step], hands: &mut impl Hands) -> Result<(), Failed> {
+    for (done, step) in steps.iter().enumerate() {
+        tracing::debug!(%step, "step");
+        if let Err(error) = hands.act(step).await {
+            return Err(Failed { done, error });
+        }
+    }
+    Ok(())
+}

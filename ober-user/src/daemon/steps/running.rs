@@ -1,0 +1,241 @@
+//! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
+
+use std::{collections::BTreeSet, mem, net::IpAddr, path::Path};
+
+use super::Hands;
+use crate::{
+    announce::addresses::{self, Noted},
+    backends::{Backends, Ready},
+    config::Config,
+    daemon::{Daemon, files::Files, membership, start},
+    dataplane,
+    haproxy::{Pool, Report, Servers},
+    lists::{self, Keeper},
+    plan::Step,
+    system::store::Batch,
+};
+
+/// One direction of a change.
+pub(crate) struct Change<'c> {
+    pub(crate) daemon: &'c Daemon,
+    pub(crate) pool: &'c mut Pool,
+    pub(crate) from: &'c Config,
+    pub(crate) to: &'c Config,
+    /// The lists of the services that are there: they alone know all of them.
+    pub(crate) was: &'c Keeper,
+    pub(crate) lists: &'c mut Keeper,
+    pub(crate) filling: Filling,
+    pub(crate) servers: &'c Servers,
+    pub(crate) withdrawn: BTreeSet<IpAddr>,
+    /// What is on disk at the end; `None`: there is nothing to commit.
+    pub(crate) commit: Option<Commit<'c>>,
+    pub(crate) report: Report,
+}
+
+/// Where the entries of the lists are to come from.
+pub(crate) enum Filling {
+    /// From what resolving them came to.
+    Foreseen(lists::Foreseen),
+    /// From their sources, where names mean what they meant: the way back.
+    Recalled,
+    /// The lists have them.
+    Done,
+}
+
+/// What is written beside its place.
+pub(crate) struct Commit<'c> {
+    pub(crate) files: Files,
+    pub(crate) backends: &'c mut Backends,
+    pub(crate) ready: Ready,
+    pub(crate) pending: Batch,
+}
+
+impl Hands for Change<'_> {
+    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+        let announcer = &self.daemon.announcer;
+        match step {
+            Step::Withdraw { vips } => {
+                self.withdrawn.extend(vips);
+                let left = without(self.from, &self.withdrawn);
+                let sockets = self.pool.sockets();
+                announcer.withdraw(vips, &left, &sockets).await
+            }
+            Step::Open => announcer.prepare(self.to).await,
+            Step::Speak => announcer.speak(self.to).await,
+            Step::Attach { .. } => {
+                // The mode is that of the new configuration, on the interfaces of both.
+                let mut plane = self.daemon.plane();
+                let both = reaching(self.to, self.from, plane.directory());
+                start::attach(&both, &mut plane)
+            }
+            Step::TakeOut { .. } => {
+                let staying = staying(self.from, self.to);
+                self.daemon.put(&staying, self.was, self.pool)
+            }
+            Step::Confine { workers } => {
+                self.daemon.confine(*workers);
+                Ok(())
+            }
+            Step::Workers => {
+                self.report = self.pool.reload(self.to, self.servers).await?;
+                Ok(())
+            }
+            Step::Lists { .. } => {
+                self.fill().await;
+                Ok(())
+            }
+            Step::Services => self.services().await,
+            Step::Detach { .. } => start::attach(self.to, &mut self.daemon.plane()),
+            Step::AddAddresses { .. } => addresses::add(self.to, Noted::May).await.map(drop),
+            Step::RemoveAddresses { .. } => {
+                let keep: BTreeSet<IpAddr> = self.to.vips().collect();
+                addresses::remove(self.to, &keep).await.map(drop)
+            }
+            Step::Guard => announcer.guard(self.to, &self.pool.sockets()).await,
+            Step::Commit => self.commit(),
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Once: whichever step comes first does it.
+    pub(crate) async fn fill(&mut self) {
+        let errors = match mem::replace(&mut self.filling, Filling::Done) {
+            Filling::Foreseen(foreseen) => self.lists.put(foreseen),
+            Filling::Recalled => self.lists.recall().await,
+            Filling::Done => return,
+        };
+        for error in errors {
+            tracing::warn!(%error, "refresh");
+        }
+    }
+
+    async fn services(&mut self) -> anyhow::Result<()> {
+        // Entries may stay while what makes them changes.
+        self.fill().await;
+        self.daemon.put(self.to, self.lists, self.pool)?;
+        let mut plane = self.daemon.plane();
+        // With the programs, and before anybody new is spoken to: who is not heard would be taken for gone.
+        let routers = start::routers(self.to, &plane.maps, self.lists)?;
+        self.daemon.announcer.routers(routers);
+        let both = reaching(self.to, self.from, plane.directory());
+        start::attach(&both, &mut plane)
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        if let Some(commit) = self.commit.take() {
+            let servers = commit.pending.place()?;
+            // Last: a node that loses power in between starts with the configuration it had.
+            let files = commit.files.place()?;
+            commit.backends.commit(commit.ready, servers);
+            files.keep();
+        }
+        Ok(())
+    }
+}
+
+impl Daemon {
+    fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
+        let mut members = membership::members(&self.members);
+        let mut plane = self.plane();
+        start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        members.admit(config.workers.cpus.len());
+        // A new service starts with an empty ring.
+        plane.set_ring(&members.ring());
+        Ok(())
+    }
+
+    fn confine(&self, workers: usize) {
+        let mut members = membership::members(&self.members);
+        members.admit(workers);
+        self.plane().set_ring(&members.ring());
+    }
+}
+
+/// The new configuration on the interfaces of both: of those that are only in the old one, where the programs are. On the
+/// way back the old one is that which was refused, maybe by an interface of its own.
+fn reaching(new: &Config, old: &Config, pins: &Path) -> Config {
+    let mut both = new.clone();
+    let more = old.node.interfaces.iter();
+    let more = more.filter(|name| !new.node.interfaces.contains(name));
+    let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
+    let more = more.filter(|name| dataplane::holds(pins, name).known() != Some(false));
+    both.node.interfaces.extend(more.cloned());
+    both
+}
+
+/// A configuration without these VIPs.
+fn without(config: &Config, vips: &BTreeSet<IpAddr>) -> Config {
+    let mut left = config.clone();
+    for service in &mut left.services {
+        service.vips.retain(|vip| !vips.contains(vip));
+    }
+    left
+}
+
+/// The old configuration without the services that go.
+fn staying(old: &Config, new: &Config) -> Config {
+    let mut staying = old.clone();
+    for service in &mut staying.services {
+        let Some(next) = new.services.iter().find(|next| next.name == service.name) else {
+            service.vips.clear();
+            continue;
+        };
+        service.vips.retain(|vip| next.vips.contains(vip));
+        service.listeners.retain(|listener| {
+            next.listeners
+                .iter()
+                .any(|other| other.port == listener.port)
+        });
+    }
+    staying
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::Env, plan::State};
+
+    fn config(services: &[(&str, &str, &[u16])]) -> Config {
+        let services = services.iter().map(|(name, vips, ports)| {
+            let listeners = ports.iter();
+            let listeners = listeners.map(|port| format!("{{ port = {port}, access = 'open' }}"));
+            let listeners = listeners.collect::<Vec<_>>().join(", ");
+            format!(
+                "[[services]]\nname='{name}'\nvips={vips}\nbackend='rgw'\nlisteners=[{listeners}]\n"
+            )
+        });
+        let text = format!(
+            "[node]\ninterfaces=['in0']\n[workers]\nhaproxy='/usr/sbin/haproxy'\n[backends.rgw]\n\
+             servers=['10.0.0.1:80']\n{}",
+            services.collect::<String>()
+        );
+        Config::parse(&text, Path::new("/nowhere"), &Env::default()).expect(&text)
+    }
+
+    #[test]
+    fn what_stays_in_the_kernel_is_what_the_plan_does_not_take_out() {
+        let old = config(&[
+            ("one", "['192.0.2.1', '192.0.2.2']", &[80, 81]),
+            ("two", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[80]),
+        ]);
+        let new = config(&[
+            ("one", "['192.0.2.2', '192.0.2.5']", &[81, 82]),
+            ("other", "['192.0.2.3']", &[80]),
+            ("three", "['192.0.2.4']", &[443]),
+        ]);
+        let (from, to) = (State::of(&old), State::of(&new));
+        let mut planned = from.clone();
+        for step in crate::plan::steps(&from, &to) {
+            if matches!(step, Step::TakeOut { .. }) {
+                planned = planned.after(&step, &to);
+            }
+        }
+        let staying = State::of(&staying(&old, &new));
+        assert_eq!(staying.services, planned.services);
+        assert_eq!(staying.services.len(), 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! What is attached, and single interfaces that changed.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::{
+    Ebpf,
+    programs::{ProgramInfo, Xdp},
+};
+
+use super::{
+    Attached, Error, Plane,
+    attach::{Site, Twin},
+    load::{XDP, load_programs, xdp_program},
+    maps,
+};
+use crate::dataplane::interface::{Features, gather::Snapshot, refusal::Cause, steer::Decision};
+
+impl Plane {
+    /// At the next attach, drivers that refused are asked again.
+    pub fn ask_again(&mut self) {
+        self.fresh = true;
+    }
+
+    /// The interfaces as they were attached last.
+    pub fn attached(&self) -> &[Attached] {
+        &self.attached
+    }
+
+    /// Are packets sent to their worker's CPU, and why?
+    pub fn steering(&self) -> Option<&Decision> {
+        self.steering.as_ref()
+    }
+
+    /// Puts a decision in force for the workers on these CPUs.
+    pub fn steer(&mut self, cpus: &[u32], decision: Decision) -> Result<(), Error> {
+        self.set_workers(cpus, decision.steers)?;
+        self.steering = Some(decision);
+        Ok(())
+    }
+
+    /// Asks a driver again whether it takes the program, for an interface that changed. With `auto` the program becomes
+    /// generic where it does not. `twin`: what [`Self::twin`] made.
+    pub fn judge_again(&mut self, features: &Features, twin: Ebpf) -> Result<Attached, Error> {
+        let mut twin = Some(twin);
+        let load = self.twin()?;
+        self.at(
+            features,
+            true,
+            &mut || twin.take().map_or_else(&load, Ok),
+            |site, twin| site.attach(twin),
+        )
+    }
+
+    /// Takes the program out of the driver of an interface, for this reason.
+    pub fn fall_back(&mut self, features: &Features, cause: Cause) -> Result<Attached, Error> {
+        let mut twin = self.twin()?;
+        self.at(features, false, &mut twin, |site, _| site.fall_back(cause))
+    }
+
+    pub(super) fn at(
+        &mut self,
+        features: &Features,
+        fresh: bool,
+        twin: &mut Twin<'_>,
+        work: impl FnOnce(&Site<'_>, &mut Twin<'_>) -> Result<Attached, Error>,
+    ) -> Result<Attached, Error> {
+        let (home, mode) = (self.home.clone(), self.xdp);
+        let xdp = xdp_program(&mut self.programs)?;
+        let attached = on(xdp, |program, info| {
+            let site = Site {
+                home: &home,
+                program,
+                info,
+                features,
+                mode,
+                fresh,
+                now: crate::lists::now(),
+            };
+            work(&site, twin)
+        })?;
+        let known = self.attached.iter_mut();
+        for known in known.filter(|known| known.interface == attached.interface) {
+            known.clone_from(&attached);
+        }
+        Ok(attached)
+    }
+
+    /// Loads the programs once more, on the maps in force. That takes a while, and needs no lock on this.
+    pub fn twin(&self) -> Result<impl Fn() -> Result<Ebpf, Error> + use<>, Error> {
+        // The loader makes a map whose pin is not there, and the programs must not be on an empty one.
+        self.pin_maps()?;
+        let (directory, limits, log) = (self.directory.clone(), self.limits, self.packet_log);
+        Ok(move || load_programs(&directory, &maps::shapes(&limits), &limits, log))
+    }
+}
+
+/// What the kernel says of these interfaces now.
+pub(super) fn all(interfaces: &[String]) -> Result<Vec<Features>, Error> {
+    let error = |interface: &String, reason: String| Error::Attach {
+        interface: interface.clone(),
+        reason,
+    };
+    let Some(first) = interfaces.first() else {
+        return Ok(Vec::new());
+    };
+    let snapshot = Snapshot::take().map_err(|cause| error(first, cause.to_string()))?;
+    let features = |interface: &String| {
+        let features = snapshot.features(interface);
+        features.ok_or_else(|| {
+            let words = "there is no such interface; `ip link` lists those that are here";
+            error(interface, words.into())
+        })
+    };
+    interfaces.iter().map(features).collect()
+}
+
+fn on<T>(
+    xdp: &Xdp,
+    work: impl FnOnce(BorrowedFd<'_>, &ProgramInfo) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let error = |source| Error::Program {
+        name: XDP,
+        source: Box::new(source),
+    };
+    let info = xdp.info().map_err(error)?;
+    work(xdp.fd().map_err(error)?.as_fd(), &info)
+}

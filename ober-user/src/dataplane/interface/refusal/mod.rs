@@ -1,0 +1,279 @@
+//! Why XDP is not in the driver of an interface, and what would put it there. Matched by error numbers and facts, never by
+//! a driver's words: those are shown.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, Features, Linux};
+use crate::system::netlink::question::Refusal;
+
+/// Drivers that run XDP themselves in the oldest Linux that will do, for kernels that do not tell (before 6.3).
+const NATIVE: [&str; 28] = [
+    "atlantic",
+    "bnxt_en",
+    "dpaa2-eth",
+    "ena",
+    "fsl_dpaa2_eth",
+    "fsl_enetc",
+    "hv_netvsc",
+    "i40e",
+    "ice",
+    "igb",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "mana",
+    "mlx4_en",
+    "mlx5_core",
+    "mtk_soc_eth",
+    "mvneta",
+    "mvpp2",
+    "nfp",
+    "octeontx2-nicpf",
+    "qede",
+    "sfc",
+    "stmmac",
+    "thunder-nicvf",
+    "tun",
+    "veth",
+    "virtio_net",
+];
+/// Drivers that have run it since a later one.
+const SINCE: [(&str, Linux); 4] = [
+    ("fec", Linux(6, 2)),
+    ("tsnep", Linux(6, 3)),
+    ("gve", Linux(6, 4)),
+    ("vmxnet3", Linux(6, 6)),
+];
+/// Drivers that need a queue to send by for each one they receive by.
+const HALVED: [&str; 2] = ["ena", "gve"];
+/// Since then our program may meet frames in several buffers with virtio-net.
+const VIRTIO_FRAGMENTS: Linux = Linux(6, 3);
+
+/// What stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The kernel or the driver said no.
+    Refused { errno: i32, words: Option<String> },
+    /// The driver would take the program and never run it.
+    Blind,
+    /// The program was attached, packets came in, and it met none of them.
+    Unseen { packets: u64 },
+}
+
+impl From<&Refusal> for Cause {
+    fn from(refusal: &Refusal) -> Self {
+        Self::Refused {
+            errno: refusal.errno,
+            words: refusal.words.clone(),
+        }
+    }
+}
+
+impl Cause {
+    /// A clause for a person.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Refused { errno, words } => {
+                let error = io::Error::from_raw_os_error(*errno);
+                match words {
+                    Some(words) => format!("the driver refused it: {words} ({error})"),
+                    None => format!("the driver refused it: {error}"),
+                }
+            }
+            Self::Blind => "the driver would take the program and never run it (virtio-net without merged receive \
+                            buffers, where packets may be large)"
+                .to_owned(),
+            Self::Unseen { packets } => {
+                format!("the driver took the program, {packets} packets came in, and it met none of them")
+            }
+        }
+    }
+}
+
+/// Why the program of an interface is generic although the driver was to run it. Kept beside the pin of its link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyGeneric {
+    /// Seconds since 1970.
+    pub since: u64,
+    pub cause: Cause,
+}
+
+/// Does the driver run XDP at all, as far as that is known? `None`: its name says nothing.
+pub fn has_native(features: &Features) -> Option<bool> {
+    if let Some(xdp) = features.xdp {
+        return Some(xdp.native());
+    }
+    let driver = features.driver.as_deref()?;
+    if NATIVE.contains(&driver) {
+        return Some(true);
+    }
+    let (_, since) = SINCE.iter().find(|(name, _)| *name == driver)?;
+    Some(features.linux.is_some_and(|linux| linux >= *since))
+}
+
+/// What may put the program into the driver. A whole sentence without its end.
+pub fn advice(cause: &Cause, features: &Features) -> String {
+    match cause {
+        Cause::Blind => merged(features),
+        Cause::Unseen { .. } => format!(
+            "`ober-user reload` tries the driver again; if it stays so, set `node.xdp = \"generic\"` and report the driver \
+             ({}) with its version",
+            features.what()
+        ),
+        Cause::Refused { errno, .. } => {
+            let told = made_of_others(features).or_else(|| by_driver(*errno, features));
+            told.unwrap_or_else(|| by_number(*errno, features))
+        }
+    }
+}
+
+fn merged(features: &Features) -> String {
+    let large = features
+        .virtio
+        .map(super::virtio::Virtio::large)
+        .unwrap_or_default();
+    let more = if large.is_empty() {
+        format!("or set an MTU of 1500 (it is {})", features.mtu)
+    } else {
+        format!("or turn all of these off there: {}", large.join(", "))
+    };
+    format!("turn `mrg_rxbuf` on for this card at the host, {more}")
+}
+
+/// A device without a driver of its own runs XDP by others, or not at all.
+fn made_of_others(features: &Features) -> Option<String> {
+    let parts = features.below.join("`, `");
+    match features.kind.as_deref()? {
+        "bridge" => Some(format!(
+            "a bridge has no native XDP: attach to its ports instead (`{parts}` in `node.interfaces`)"
+        )),
+        "bond" => Some(format!(
+            "a bond runs XDP in the modes balance-rr, active-backup, balance-xor and 802.3ad, when all its parts (`{parts}`) \
+             do: see /proc/net/bonding/{}",
+            features.name
+        )),
+        kind @ ("vlan" | "macvlan" | "macsec" | "ipvlan" | "team" | "vrf") => Some(format!(
+            "a {kind} has no native XDP: attach to what it is made of (`{parts}` in `node.interfaces`); the program reads \
+             VLAN tags"
+        )),
+        _ => None,
+    }
+}
+
+/// What is known of single drivers. The number says which of their refusals it was.
+fn by_driver(errno: i32, features: &Features) -> Option<String> {
+    let name = &features.name;
+    let driver = features.driver.as_deref()?;
+    match (driver, errno) {
+        ("veth", libc::ENOSPC) => Some(format!(
+            "it needs a receive queue for each queue its other end sends by: `ethtool -L {name} rx N`, where `ethtool -l` \
+             at the other end shows N (TX), or fewer there"
+        )),
+        ("veth", libc::ERANGE) => Some("lower the MTU of its other end".to_owned()),
+        ("virtio_net", libc::EOPNOTSUPP) => virtio_offloads(features),
+        ("virtio_net", libc::EINVAL) if features.mtu > 1500 => Some(virtio_mtu(features)),
+        (driver, libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSPC | libc::EFBIG)
+            if HALVED.contains(&driver) =>
+        {
+            halved(features)
+        }
+        _ => None,
+    }
+}
+
+fn virtio_offloads(features: &Features) -> Option<String> {
+    let fixed = features.virtio?.fixed();
+    (!fixed.is_empty()).then(|| {
+        format!(
+            "the card cannot turn off what the host does for it: let the host offer `ctrl_guest_offloads`, or turn all of \
+             these off there: {}",
+            fixed.join(", ")
+        )
+    })
+}
+
+fn virtio_mtu(features: &Features) -> String {
+    let old = features.linux.is_none_or(|linux| linux < VIRTIO_FRAGMENTS);
+    let more = if old {
+        format!(", or take Linux {VIRTIO_FRAGMENTS} or newer")
+    } else {
+        String::new()
+    };
+    format!(
+        "the MTU of {} is too large for it: 4064 or less{more}",
+        features.mtu
+    )
+}
+
+fn halved(features: &Features) -> Option<String> {
+    let queues = features.queues?;
+    let half = queues.most / 2;
+    (queues.now > half).then(|| {
+        format!(
+            "it needs half of its {} channels to send by: `ethtool -L {} combined {half}`",
+            queues.most, features.name
+        )
+    })
+}
+
+fn by_number(errno: i32, features: &Features) -> String {
+    let name = &features.name;
+    if let Some(part) = &features.large_receive {
+        return format!("turn off what puts packets together: `ethtool -K {part} lro off`");
+    }
+    if errno == libc::EOPNOTSUPP && has_native(features) != Some(true) {
+        return no_native(features);
+    }
+    match errno {
+        libc::ENOMEM => {
+            "the kernel had no memory for it: `ober-user reload` tries again; fewer queues need less".to_owned()
+        }
+        libc::EBUSY | libc::EAGAIN => {
+            "the driver was busy: `ober-user reload` tries again".to_owned()
+        }
+        libc::ENOSPC | libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP if features.mtu > 1500 => format!(
+            "the MTU of {} may be too large for it, or its queues too many (`ethtool -L {name}`); the kernel's log may say \
+             more",
+            features.mtu
+        ),
+        libc::ENOSPC | libc::EINVAL | libc::EOPNOTSUPP => format!(
+            "the driver needs queues to spare, about as many again to send by (`ethtool -l {name}`, `ethtool -L {name}`); \
+             the kernel's log may say more"
+        ),
+        _ => "the kernel's log (`dmesg`) may say more".to_owned(),
+    }
+}
+
+fn no_native(features: &Features) -> String {
+    let driver = features.what();
+    let since = SINCE.iter().find(|(name, _)| *name == driver);
+    match since {
+        Some((_, since)) => format!("{driver} runs XDP itself since Linux {since}"),
+        None => format!(
+            "{driver} has no native XDP in this kernel: it works all the same, slower, and without steering"
+        ),
+    }
+}
+
+/// Is it of no use to ask the driver again? An attempt costs a moment without a program.
+pub fn is_hopeless(
+    why_generic: &WhyGeneric,
+    before: &Asked,
+    now: &Asked,
+    features: &Features,
+) -> bool {
+    match &why_generic.cause {
+        Cause::Blind => true,
+        Cause::Unseen { .. } => false,
+        // What the kernel itself knows of the driver, and every feature of it, is as it was.
+        Cause::Refused { errno, .. } => {
+            *errno == libc::EOPNOTSUPP && has_native(features) == Some(false) && before == now
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

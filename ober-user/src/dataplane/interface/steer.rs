@@ -1,0 +1,231 @@
+//! May packets be sent to their worker's CPU (CPUMAP)? A packet that goes there is made anew from its bytes: what the
+//! driver knew of it beside them is lost, such as the VLAN tag that the card took out, or that its checksum is still to be
+//! filled in. Only what needs none of that may be steered.
+
+use super::Features;
+use crate::config::Steer;
+
+/// One interface, for the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub features: Features,
+    /// Does the driver run the program? `None`: it is not attached yet.
+    pub native: Option<bool>,
+}
+
+/// Whether packets are steered, and why or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub steers: bool,
+    /// For a person; a whole clause.
+    pub why: String,
+    /// Somebody asked for it, and does not get it.
+    pub refused: bool,
+}
+
+/// The decision for a node: all its interfaces or none, for the kernel programs have one switch.
+pub fn decide(steer: Steer, workers: usize, all: &[Candidate]) -> Decision {
+    let asked = matches!(steer, Steer::Cpu | Steer::Always);
+    let no = |why: String| Decision {
+        steers: false,
+        why,
+        refused: asked,
+    };
+    if steer == Steer::Off {
+        return no("steer = \"off\"".to_owned());
+    }
+    if let Some(why) = all.iter().find_map(impossible) {
+        return no(why);
+    }
+    if steer == Steer::Always {
+        return yes("steer = \"always\"".to_owned());
+    }
+    if let Some(why) = all.iter().find_map(lossy) {
+        return no(why);
+    }
+    if steer == Steer::Cpu {
+        return yes("steer = \"cpu\"".to_owned());
+    }
+    match all.iter().find_map(|it| few(&it.features, workers)) {
+        Some(why) => yes(why),
+        None => no(spread(workers, all)),
+    }
+}
+
+fn yes(why: String) -> Decision {
+    Decision {
+        steers: true,
+        why,
+        refused: false,
+    }
+}
+
+/// Where the kernel or the driver would throw the packets away.
+fn impossible(candidate: &Candidate) -> Option<String> {
+    let Candidate { features, native } = candidate;
+    let name = &features.name;
+    if *native == Some(false) {
+        // Linux 6.18 hands a packet for another CPU on with its link header still in front (`IP_INHDR`).
+        return Some(format!(
+            "XDP is generic on {name}, and the kernel loses what it sends to another CPU there"
+        ));
+    }
+    let redirects = features
+        .xdp
+        .is_none_or(|xdp| !xdp.native() || xdp.redirects());
+    (!redirects).then(|| {
+        format!(
+            "the driver of {name} ({}) does not redirect",
+            features.what()
+        )
+    })
+}
+
+/// Where packets would arrive without something they need.
+fn lossy(candidate: &Candidate) -> Option<String> {
+    let features = &candidate.features;
+    if let Some((name, kind)) = &features.unfinished {
+        return Some(format!(
+            "{name} is a {kind}: frames of this machine come with checksums still to be filled in, and a packet sent to \
+             another CPU loses that mark"
+        ));
+    }
+    let (strips, above) = (
+        features.strips_vlan.as_ref()?,
+        features.tagged_above.as_ref()?,
+    );
+    Some(format!(
+        "{strips} takes VLAN tags out of the frames (`rx-vlan-offload`) and {above} needs them: a packet sent to another \
+         CPU loses its tag; with `ethtool -K {strips} rxvlan off` packets can be steered"
+    ))
+}
+
+/// Fewer receive queues than workers. How many there are must be known.
+fn few(features: &Features, workers: usize) -> Option<String> {
+    let queues = features.queues?.now;
+    let name = &features.name;
+    ((queues as usize) < workers).then(|| {
+        format!("{name} spreads packets over {queues} receive queues, for {workers} workers")
+    })
+}
+
+fn spread(workers: usize, all: &[Candidate]) -> String {
+    let unknown = all.iter().find(|it| it.features.queues.is_none());
+    match unknown {
+        Some(it) => format!(
+            "nobody tells how many receive queues {} has; steer = \"cpu\" steers all the same",
+            it.features.name
+        ),
+        None => format!("every interface has receive queues for all {workers} workers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::netlink::{ethtool::Queues, netdev::Xdp};
+
+    fn nic(queues: Option<u32>) -> Features {
+        Features {
+            name: "eth0".into(),
+            driver: Some("vmxnet3".into()),
+            queues: queues.map(|now| Queues { now, most: 16 }),
+            mtu: 1500,
+            ..Features::default()
+        }
+    }
+
+    fn of(steer: Steer, features: Features, native: Option<bool>) -> (bool, String) {
+        let candidate = Candidate { features, native };
+        let Decision { steers, why, .. } = decide(steer, 4, &[candidate]);
+        (steers, why)
+    }
+
+    #[test]
+    fn auto_steers_where_there_are_fewer_queues_than_workers_and_that_is_known() {
+        for (queues, steers, words) in [
+            (Some(1), true, "over 1 receive queues, for 4 workers"),
+            (Some(3), true, "over 3"),
+            (Some(4), false, "for all 4 workers"),
+            (Some(16), false, "for all 4 workers"),
+            (None, false, "nobody tells"),
+        ] {
+            let (found, why) = of(Steer::Auto, nic(queues), Some(true));
+            assert!(found == steers && why.contains(words), "{queues:?}: {why}");
+        }
+        assert!(of(Steer::Cpu, nic(None), Some(true)).0);
+        assert!(of(Steer::Auto, nic(Some(1)), None).0, "not attached yet");
+    }
+
+    #[test]
+    fn nothing_is_steered_that_would_lose_what_it_needs_unless_always_was_written() {
+        let unfinished = |kind: &str| Features {
+            unfinished: Some(("eth0".into(), kind.into())),
+            ..nic(Some(1))
+        };
+        let tagged = Features {
+            strips_vlan: Some("eth0".into()),
+            tagged_above: Some("eth0.100".into()),
+            ..nic(Some(1))
+        };
+        for (features, words) in [
+            (unfinished("veth"), "eth0 is a veth"),
+            (unfinished("tun"), "eth0 is a tun"),
+            (tagged.clone(), "ethtool -K eth0 rxvlan off"),
+        ] {
+            for steer in [Steer::Auto, Steer::Cpu] {
+                let (steers, why) = of(steer, features.clone(), Some(true));
+                assert!(!steers && why.contains(words), "{steer:?}: {why}");
+            }
+            assert!(of(Steer::Always, features, Some(true)).0);
+        }
+        let stripping = Features {
+            tagged_above: None,
+            ..tagged.clone()
+        };
+        let in_frame = Features {
+            strips_vlan: None,
+            ..tagged
+        };
+        for harmless in [stripping, in_frame] {
+            assert!(of(Steer::Cpu, harmless, Some(true)).0);
+        }
+    }
+
+    #[test]
+    fn where_packets_would_be_thrown_away_not_even_always_steers() {
+        let deaf = Features {
+            xdp: Some(Xdp::new(1)),
+            ..nic(Some(1))
+        };
+        let able = Features {
+            xdp: Some(Xdp::new(3)),
+            ..nic(Some(1))
+        };
+        for steer in [Steer::Auto, Steer::Cpu, Steer::Always] {
+            let (steers, why) = of(steer, nic(Some(1)), Some(false));
+            assert!(!steers && why.contains("generic on eth0"), "{why}");
+            let (steers, why) = of(steer, deaf.clone(), Some(true));
+            assert!(!steers && why.contains("does not redirect"), "{why}");
+            assert!(of(steer, able.clone(), Some(true)).0);
+        }
+    }
+
+    #[test]
+    fn one_interface_that_cannot_be_steered_keeps_the_whole_node_from_it() {
+        let native = |features| Candidate {
+            features,
+            native: Some(true),
+        };
+        let veth = Features {
+            unfinished: Some(("in0".into(), "veth".into())),
+            ..nic(Some(1))
+        };
+        for all in [[nic(Some(1)), veth.clone()], [veth, nic(Some(1))]] {
+            let decision = decide(Steer::Cpu, 4, &all.map(native));
+            assert!(!decision.steers && decision.refused && decision.why.contains("in0"));
+        }
+        let off = decide(Steer::Off, 4, &[native(nic(Some(1)))]);
+        assert!(!off.steers && !off.refused && off.why.contains("off"));
+    }
+}

@@ -1,0 +1,34 @@
+//! The clock: certificates and logs go by it.
+
+use crate::diagnose::finding::Finding;
+
+const PART: &str = "clock";
+/// The first of January 2026. Nothing that runs this can be earlier.
+const EARLIEST: u64 = 1_767_225_600;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Is it disciplined by NTP or the like? `None`: the kernel does not tell.
+    pub synchronised: Option<bool>,
+}
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let ntp = "run chrony or systemd-timesyncd; `timedatectl` tells";
+    let finding = match facts {
+        Facts { now, .. } if *now < EARLIEST => {
+            let reason = format!(
+                "it is {} days behind this program",
+                (EARLIEST - now) / 86_400
+            );
+            Finding::failed(PART, "time", reason).advice(ntp)
+        }
+        Facts {
+            synchronised: Some(false),
+            ..
+        } => Finding::warning(PART, "time", "nothing keeps it right").advice(ntp),
+        Facts { .. } => Finding::ok(PART, "time", "it is kept right"),
+    };
+    vec![finding]
+}

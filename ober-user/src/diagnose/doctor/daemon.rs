@@ -1,0 +1,129 @@
+//! What the daemon says of itself that a person must act upon.
+
+use crate::{
+    api::status::{Doubt, Status},
+    diagnose::finding::Finding,
+};
+
+const PART: &str = "daemon";
+
+pub(super) fn judge(status: &Status) -> Vec<Finding> {
+    let mut findings = configuration(status);
+    findings.extend(disk(status));
+    findings.extend(outdated(status));
+    if findings.is_empty() {
+        let words = "goes by the configuration on disk, and keeps what is in force";
+        findings.push(Finding::ok(PART, &status.instance, words));
+    }
+    findings
+}
+
+fn configuration(status: &Status) -> Vec<Finding> {
+    let Some(of) = &status.configuration else {
+        return Vec::new();
+    };
+    let doubt = of.doubt.iter().map(|it| {
+        let words = format!("{}: {}", Doubt::WORDS, it.failures.join("; "));
+        Finding::failed(PART, "configuration", words)
+            .advice("mend what failed, then `ober-user reload` puts everything in force again")
+    });
+    let fallback = of.fallback.iter().map(|it| {
+        let error = it.error.lines().next().unwrap_or_default();
+        let words = format!(
+            "snapshot {} of the history is in force: the files were of no use at the start ({error})",
+            it.snapshot
+        );
+        Finding::failed(PART, "configuration", words)
+            .advice("mend the file, `ober-user validate`, `ober-user reload`")
+    });
+    let missing = of.missing.iter().map(|missing| {
+        Finding::failed(
+            PART,
+            "configuration",
+            format!("without what depends on it: {missing}"),
+        )
+        .advice("make the file, then `ober-user reload`")
+    });
+    doubt.chain(fallback).chain(missing).collect()
+}
+
+fn disk(status: &Status) -> Vec<Finding> {
+    let damaged = status.disk.damaged.iter().map(|it| {
+        let words = format!("was damaged ({}); {}", it.why, it.then);
+        Finding::warning(PART, it.file.display(), words).advice(
+            "look at the file that was moved aside, and at the disk: `dmesg`, `smartctl -a DEVICE`",
+        )
+    });
+    let unkept = status.disk.unkept.iter().map(|it| {
+        let words = format!("in force, but not kept over a restart: {}", it.why);
+        Finding::failed(PART, it.file.display(), words)
+            .advice("make room or make it writable; it is tried again every 10 s")
+    });
+    damaged.chain(unkept).collect()
+}
+
+fn outdated(status: &Status) -> Vec<Finding> {
+    let list = |files: &std::collections::BTreeSet<String>| {
+        files
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let workers = status.workers.iter().filter(|it| !it.outdated.is_empty());
+    let workers = workers.map(|it| {
+        let words = format!("runs what was replaced on disk since: {}", list(&it.outdated));
+        Finding::warning(PART, format_args!("worker {}", it.number), words).advice(
+            "a change of [workers] and `ober-user reload` replaces the workers one by one; `ober-user detach` and a start \
+             ends their connections",
+        )
+    });
+    let own = (!status.outdated.is_empty()).then(|| {
+        let words = format!(
+            "runs what was replaced on disk since: {}",
+            list(&status.outdated)
+        );
+        Finding::warning(PART, &status.instance, words)
+            .advice("restart the daemon; workers and programs go on meanwhile")
+    });
+    workers.chain(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::sample, diagnose::finding::Verdict};
+
+    #[test]
+    fn each_trouble_of_the_daemon_is_a_finding_with_what_to_do() {
+        let found = judge(&sample::status());
+        let lines: Vec<_> = found
+            .iter()
+            .map(|it| (it.verdict, it.object.as_str()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                (Verdict::Failed, "configuration"),
+                (Verdict::Failed, "configuration"),
+                (Verdict::Failed, "configuration"),
+                (Verdict::Warning, "/var/lib/ober/main/gate.json"),
+                (Verdict::Failed, "/var/lib/ober/main/lists/a.json"),
+                (Verdict::Warning, "worker 1"),
+                (Verdict::Warning, "main"),
+            ]
+        );
+        assert!(found.iter().all(|it| it.advice.is_some()));
+        assert!(found[0].reason.contains("attach to in0"), "{found:?}");
+        let status = Status {
+            configuration: None,
+            disk: crate::system::store::Disk::default(),
+            outdated: std::collections::BTreeSet::default(),
+            workers: Vec::new(),
+            ..sample::status()
+        };
+        let found = judge(&status);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].verdict, Verdict::Ok);
+    }
+}

@@ -1,0 +1,294 @@
+//! Looks the facts up: the only part of `doctor` that reads anything.
+
+mod interfaces;
+
+use std::{collections::BTreeMap, fs, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use nix::{
+    ifaddrs::getifaddrs,
+    sys::{
+        resource::{Resource, getrlimit},
+        socket::SockaddrIn,
+    },
+};
+use ober_common::abi::Verdict;
+use socket2::{Domain, Socket, Type};
+
+use super::{
+    Facts, Running, clock, files, haproxy as haproxy_facts, kernel, packets, ports, realtime,
+    speaking, sysctls,
+};
+use crate::{
+    announce::addresses,
+    api::status::{Counters, Status},
+    config::{Config, sections::vrrp::Instance},
+    dataplane::{
+        self,
+        interface::{gather::Snapshot, topology},
+    },
+    haproxy, lists,
+    machine::realtime::{Priority, Thread},
+    system::{file, netlink, ownership::Foreign, privilege, sockopt},
+};
+
+use interfaces::{Look, find_ways};
+
+/// For packets to come in.
+const WHILE: Duration = Duration::from_secs(1);
+
+pub(super) async fn all<C>(
+    config: &Config,
+    status: Option<Box<Status>>,
+    counters: C,
+) -> (Facts, Option<Running>)
+where
+    C: AsyncFn() -> Counters,
+{
+    let mut running = None;
+    let mut received = [BTreeMap::new(), BTreeMap::new()];
+    if let Some(status) = status {
+        let (before, first) = (packets(), counters().await);
+        tokio::time::sleep(WHILE).await;
+        received = [before, packets()];
+        let counters = [first, counters().await];
+        running = Some(Running { status, counters });
+    }
+    let now = Snapshot::take().ok();
+    let look = Look {
+        config,
+        now: now.as_ref(),
+        running: running.as_ref(),
+        received: &received,
+    };
+    let interface = |name: &String| look.interface(name);
+    let facts = Facts {
+        kernel: kernel(config),
+        interfaces: config.node.interfaces.iter().map(interface).collect(),
+        node: running.as_ref().map(|running| {
+            let plane = &running.status.data_plane;
+            super::interfaces::Node {
+                steering: plane.steering,
+                why: plane.steering_reason.clone(),
+                unexplained_drops: plane.unexplained_drops,
+            }
+        }),
+        ways: now
+            .as_ref()
+            .map_or_else(Vec::new, |now| find_ways(config, now)),
+        packets: running.as_ref().map(packets_lost),
+        haproxy: haproxy(config, running.as_ref()).await,
+        realtime: realtime::Facts {
+            priority: priority(running.as_ref()),
+        },
+        files: files(running.as_ref()),
+        ports: ports::Facts {
+            daemon: running.is_some(),
+            bound: bound(),
+        },
+        speaking: speaking::Facts {
+            own: own(config).await,
+        },
+        sysctls: sysctls(config, now.as_ref()),
+        clock: clock(),
+    };
+    (facts, running)
+}
+
+/// Addresses that VRRP is to move, and that somebody else put on this node.
+async fn own(config: &Config) -> Vec<Foreign> {
+    let instances = config.vrrp.iter().flat_map(|vrrp| &vrrp.instances);
+    let held: Vec<IpAddr> = instances.flat_map(Instance::held).collect();
+    let noted = addresses::noted(config).unwrap_or_default();
+    netlink::foreign(&held, &noted).await.unwrap_or_default()
+}
+
+fn kernel(config: &Config) -> kernel::Facts {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let signs = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        sockopt::md5(&socket, IpAddr::from([192, 0, 2, 1]), b"x")
+    };
+    kernel::Facts {
+        release,
+        bpffs: dataplane::is_bpffs(&config.node.bpffs),
+        pins: dataplane::judge_room(&config.node.bpffs, &config.node.instance)
+            .err()
+            .map(|error| error.to_string()),
+        missing_capabilities: privilege::require(&privilege::DAEMON)
+            .err()
+            .map(|missing| missing.to_string()),
+        jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),
+        free_ports: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        signatures: signs().is_ok(),
+    }
+}
+
+fn packets_lost(running: &Running) -> packets::Facts {
+    let plane = &running.status.data_plane;
+    let [before, after] = &running.counters;
+    let lost = |counters: &Counters| counters.steer_dropped.values().sum::<u64>();
+    let fragments = |counters: &Counters| {
+        let refused = counters.services.iter();
+        let refused = refused.filter_map(|it| it.verdicts.get(Verdict::FragmentDenied.name()));
+        refused.map(|count| count.packets).sum::<u64>()
+    };
+    packets::Facts {
+        unreadable: plane.unreadable,
+        fragments: fragments(after).saturating_sub(fragments(before)),
+        steering: plane.steering,
+        lost: plane.steer_dropped.map(|_| after.steer_dropped.clone()),
+        losing: lost(after).saturating_sub(lost(before)),
+    }
+}
+
+/// Packets each interface of this namespace took in, by `/proc/net/dev`.
+fn packets() -> BTreeMap<String, u64> {
+    let text = read("/proc/thread-self/net/dev").unwrap_or_default();
+    let line = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let packets = numbers.split_whitespace().nth(1)?.parse().ok()?;
+        Some((name.trim().to_owned(), packets))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::Facts {
+    let workers = running.map(|it| it.status.workers.iter());
+    let program = haproxy::version::probe(&config.workers.haproxy).await;
+    let rehearsal = haproxy::rehearse(config).await;
+    haproxy_facts::Facts {
+        program: program.map_err(|error| error.to_string()),
+        rehearsal: rehearsal.map_err(|error| error.to_string()),
+        as_root: workers
+            .into_iter()
+            .flatten()
+            .flat_map(|it| it.as_root.clone())
+            .collect(),
+    }
+}
+
+/// The daemon says whether it has it; what it has instead it does not say, and does not matter.
+fn priority(running: Option<&Running>) -> Priority {
+    match running {
+        Some(running) if running.status.bfd.realtime => Priority::Realtime,
+        Some(_) => Priority::Nice,
+        None => Thread::start().map_or(Priority::Ordinary, |thread| thread.priority()),
+    }
+}
+
+/// The daemon has raised its limit as far as it could.
+fn files(running: Option<&Running>) -> files::Facts {
+    let daemon = running.and_then(|it| hard_limit(it.status.pid?));
+    let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    let hard = daemon.unwrap_or(ours);
+    files::Facts {
+        hard,
+        most: number("/proc/sys/fs/nr_open").unwrap_or(hard),
+        raises: daemon.is_none() && privilege::require(&privilege::LIMITS).is_ok(),
+    }
+}
+
+/// On the open files of another process.
+fn hard_limit(process: u32) -> Option<u64> {
+    let text = read(&format!("/proc/{process}/limits"))?;
+    let mut lines = text.lines();
+    let numbers = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    numbers.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn bound() -> Vec<ports::Bound> {
+    use ports::Protocol::{Raw, Tcp, Udp};
+    let tables = [
+        (Tcp, "tcp"),
+        (Tcp, "tcp6"),
+        (Udp, "udp"),
+        (Udp, "udp6"),
+        (Raw, "raw"),
+        (Raw, "raw6"),
+    ];
+    let table = |(protocol, name): (ports::Protocol, &str)| {
+        let text = read(&format!("/proc/thread-self/net/{name}"));
+        ports::read(protocol, &text.unwrap_or_default())
+    };
+    tables.into_iter().flat_map(table).collect()
+}
+
+fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::Facts {
+    let larger = |interface: &str, key: &str| {
+        let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
+        of(interface).max(of("all"))
+    };
+    let vrf = |name: &str| {
+        let now = now?;
+        topology::vrf(&now.links, now.link(name)?).map(|it| it.name.clone())
+    };
+    let interface = |name: &String| sysctls::Interface {
+        name: name.clone(),
+        rp_filter: larger(name, "rp_filter"),
+        arp_ignore: larger(name, "arp_ignore"),
+        networks: networks(name),
+        vrf: vrf(name),
+    };
+    sysctls::Facts {
+        somaxconn: number("/proc/sys/net/core/somaxconn"),
+        accepts_vrf: number("/proc/sys/net/ipv4/tcp_l3mdev_accept"),
+        open_loopback: open_loopback(),
+        interfaces: config.node.interfaces.iter().map(interface).collect(),
+    }
+}
+
+fn open_loopback() -> Vec<String> {
+    let scopes = fs::read_dir("/proc/sys/net/ipv4/conf")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let open = scopes.filter(|scope| {
+        let value = file::kernel_text(scope.path().join("route_localnet"));
+        value.is_ok_and(|value| value.trim() == "1")
+    });
+    let mut names: Vec<_> = open
+        .map(|scope| scope.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// IPv4 networks that the interface is in; a host address is in none.
+fn networks(interface: &str) -> Vec<IpNet> {
+    let all = getifaddrs().into_iter().flatten();
+    let own = all.filter(|entry| entry.interface_name == interface);
+    let network = |entry: nix::ifaddrs::InterfaceAddress| {
+        let (address, mask) = (entry.address?, entry.netmask?);
+        let [address, mask] = [address, mask].map(|it| it.as_sockaddr_in().map(SockaddrIn::ip));
+        let network = IpNet::with_netmask(address?.into(), mask?.into()).ok()?;
+        (network.prefix_len() < network.max_prefix_len()).then_some(network)
+    };
+    own.filter_map(network).collect()
+}
+
+fn clock() -> clock::Facts {
+    clock::Facts {
+        now: lists::now(),
+        synchronised: disciplined(),
+    }
+}
+
+/// Does anything keep the clock right?
+fn disciplined() -> Option<bool> {
+    // SAFETY: plain numbers, for which zero is valid; mode zero asks and changes nothing.
+    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the structure in.
+    let answer = unsafe { libc::adjtimex(&raw mut clock) };
+    (answer >= 0).then_some(clock.status & libc::STA_UNSYNC == 0)
+}
+
+fn read(path: &str) -> Option<String> {
+    file::kernel_text(path)
+        .ok()
+        .map(|text| text.trim_end().to_owned())
+}
+
+fn number(path: &str) -> Option<u64> {
+    read(path)?.parse().ok()
+}

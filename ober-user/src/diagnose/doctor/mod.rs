@@ -1,0 +1,97 @@
+//! What this machine must have and should have, and what is odd about it. Only reads.
+//!
+//! ```text
+//! gather -> Facts -> a file a topic, each a function from facts to findings
+//! ```
+//! What the daemon's sessions say is judged as `test` judges it.
+
+pub mod clock;
+mod daemon;
+pub mod files;
+mod gather;
+pub mod haproxy;
+pub mod interfaces;
+pub mod kernel;
+pub mod packets;
+pub mod ports;
+pub mod realtime;
+pub mod speaking;
+pub mod sysctls;
+pub mod ways;
+
+use std::time::Duration;
+
+use crate::{
+    api::status::{Counters, Status},
+    config::Config,
+    diagnose::{
+        finding::Finding,
+        trial::{self, certificates},
+    },
+};
+
+/// Certificates are warned of that end within this.
+const EXPIRY: Duration = Duration::from_hours(24 * 30);
+
+/// Everything that was looked up.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub kernel: kernel::Facts,
+    pub interfaces: Vec<interfaces::Facts>,
+    /// What the daemon says of them; `None`: none runs.
+    pub node: Option<interfaces::Node>,
+    pub ways: Vec<ways::Way>,
+    /// `None`: no daemon runs.
+    pub packets: Option<packets::Facts>,
+    pub haproxy: haproxy::Facts,
+    pub realtime: realtime::Facts,
+    pub files: files::Facts,
+    pub ports: ports::Facts,
+    pub speaking: speaking::Facts,
+    pub sysctls: sysctls::Facts,
+    pub clock: clock::Facts,
+}
+
+/// What the daemon says, where it runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub status: Box<Status>,
+    /// Before and after a while.
+    pub counters: [Counters; 2],
+}
+
+/// Looks everything up and judges it. `counters`: asks the daemon for its counters, twice.
+pub async fn run<C>(config: &Config, status: Option<Box<Status>>, counters: C) -> Vec<Finding>
+where
+    C: AsyncFn() -> Counters,
+{
+    let (facts, running) = gather::all(config, status, counters).await;
+    let mut findings = judge(config, &facts);
+    findings.extend(certificates::look(config, EXPIRY));
+    if let Some(running) = running {
+        findings.extend(daemon::judge(&running.status));
+        findings.extend(trial::remarks(config, &running.status));
+    }
+    findings
+}
+
+/// Every topic, without looking at anything but the facts.
+pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+    [
+        kernel::judge(config, &facts.kernel),
+        interfaces::judge(config, &facts.interfaces, facts.node.as_ref()),
+        ways::judge(&facts.ways),
+        packets::judge(facts.packets.as_ref()),
+        haproxy::judge(config, &facts.haproxy),
+        realtime::judge(config, facts.realtime),
+        files::judge(config, &facts.files),
+        ports::judge(config, &facts.ports),
+        speaking::judge(config, &facts.speaking),
+        sysctls::judge(config, &facts.sysctls),
+        clock::judge(&facts.clock),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! Ways to clients that no XDP program looks at. The socket lookup judges new connections on every interface; it does not see
+//! what comes later, nor what is for the node itself.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::diagnose::finding::Finding;
+
+const PART: &str = "interfaces";
+
+/// A listed address that this node reaches by an interface without our program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub interface: String,
+    pub list: String,
+    pub address: IpAddr,
+}
+
+/// One finding an interface.
+pub(super) fn judge(ways: &[Way]) -> Vec<Finding> {
+    let mut by_interface = BTreeMap::<&str, &Way>::new();
+    for way in ways {
+        by_interface.entry(&way.interface).or_insert(way);
+    }
+    let finding = |(interface, way): (&str, &Way)| {
+        let reason = format!(
+            "{} of list {} is reached by it, and no program of ours is on it: who comes in by it is judged once, when a \
+             connection begins",
+            way.address, way.list
+        );
+        Finding::warning(PART, interface, reason).advice(format!(
+            "add {interface} to `node.interfaces`; without it a client that is taken off its list keeps its connections, and \
+             the list of routers does not apply there"
+        ))
+    };
+    by_interface.into_iter().map(finding).collect()
+}

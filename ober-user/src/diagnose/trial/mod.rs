@@ -1,0 +1,110 @@
+//! Does what the configuration names work, from here and now? Neighbours, servers and certificates are asked the way
+//! they will be asked in earnest, but nothing is announced, no address is taken and no packet claims a VIP.
+//!
+//! ```text
+//! bgp, bfd      sessions.rs: real ones, or those of the daemon -> bgp.rs, bfd.rs judge them
+//! vrrp          vrrp/: listens, or the daemon's virtual routers -> judges what was heard
+//! backends      the check of each server, once
+//! certificates  each file: key, chain, validity
+//! node          workers and VIPs, where the daemon runs
+//! ```
+//! Where the daemon runs, its own sessions are reported: a second one would end the first. Everything is asked at once
+//! and has the same time.
+
+pub mod backends;
+pub mod bfd;
+pub mod bgp;
+pub mod certificates;
+pub mod drops;
+pub mod node;
+mod sessions;
+pub mod vrrp;
+mod waiting;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::{api::status::Status, config::Config, diagnose::finding::Finding};
+
+/// What can be looked at by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// A session with each neighbour
+    Bgp,
+    /// A session with each neighbour that has BFD
+    Bfd,
+    /// What the other nodes advertise
+    Vrrp,
+    /// The check of each server
+    Backends,
+    /// Key, chain and validity of each certificate
+    Certificates,
+    /// Workers and VIPs, where the daemon runs
+    Node,
+}
+
+/// What shall be looked at, and for how long.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub parts: Vec<Part>,
+    /// For each neighbour, server and virtual router.
+    pub patience: Duration,
+    /// Certificates are warned of that end within this.
+    pub expiry: Duration,
+}
+
+impl Wish {
+    fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+}
+
+/// What is to be said of the daemon's sessions and virtual routers beyond that they are well.
+pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
+    let wish = Wish {
+        parts: vec![Part::Bgp, Part::Bfd],
+        patience: Duration::ZERO,
+        expiry: Duration::ZERO,
+    };
+    let mut findings = sessions::of_daemon(config, status, &wish);
+    if let Some(config) = &config.vrrp {
+        findings.extend(vrrp::running::judge(config, &status.vrrp));
+    }
+    findings.retain(|finding| finding.advice.is_some());
+    findings
+}
+
+/// Looks at everything at once. `status`: what the daemon says, where it runs.
+pub async fn run(config: &Config, status: Option<&Status>, wish: &Wish) -> Vec<Finding> {
+    let sessions = async {
+        match status {
+            Some(status) => sessions::of_daemon(config, status, wish),
+            None => sessions::of_our_own(config, wish).await,
+        }
+    };
+    let vrrp = async {
+        match (&config.vrrp, status) {
+            _ if !wish.has(Part::Vrrp) => Vec::new(),
+            (None, _) => Vec::new(),
+            (Some(vrrp), Some(status)) => vrrp::running::judge(vrrp, &status.vrrp),
+            (Some(vrrp), None) => vrrp::listen(vrrp, wish.patience).await,
+        }
+    };
+    let backends = async {
+        if wish.has(Part::Backends) {
+            backends::ask(config, status, wish.patience).await
+        } else {
+            Vec::new()
+        }
+    };
+    let (sessions, vrrp, backends) = tokio::join!(sessions, vrrp, backends);
+    let mut findings = [sessions, vrrp, backends].concat();
+    if wish.has(Part::Certificates) {
+        findings.extend(certificates::look(config, wish.expiry));
+    }
+    if let Some(status) = status.filter(|_| wish.has(Part::Node)) {
+        findings.extend(node::judge(status));
+    }
+    findings
+}

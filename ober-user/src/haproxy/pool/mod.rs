@@ -1,0 +1,4 @@
+//! The workers of a node, all together.
+
+pub(crate) mod preview;
+pub(crate) mod slot;

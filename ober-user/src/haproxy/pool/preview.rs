@@ -1,0 +1,50 @@
+//! What a reload would do to each worker.
+
+use crate::{
+    config::Config,
+    haproxy::{Error, Pool, Servers, complete_all, live::Change, prepare::draft, sockets::keys},
+};
+
+/// What becomes of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    Unchanged,
+    /// It is changed while it runs, so.
+    Live(Vec<String>),
+    /// A successor takes its sockets, and it finishes its connections.
+    Replace {
+        why: String,
+    },
+}
+
+impl Pool {
+    /// What [`Pool::reload`] would do to every worker there is to be, by number. HAProxy is asked whether it would run.
+    pub async fn foresee(
+        &self,
+        config: &Config,
+        servers: &Servers,
+    ) -> Result<Vec<(usize, Foreseen)>, Error> {
+        let have = (0..config.workers.cpus.len()).map(|worker| {
+            let slot = self.slots.get(worker);
+            slot.map(|slot| slot.sockets.clone()).unwrap_or_default()
+        });
+        let sets = complete_all(&keys(config), have)?;
+        let drafts = draft(config, servers, &sets).await?;
+        let mut foreseen = Vec::new();
+        for (worker, (text, order)) in drafts.iter().enumerate() {
+            let change = match self.slots.get(worker) {
+                Some(slot) => slot.change(text, order).await,
+                None => Change::Replace("there is no such worker yet".to_owned()),
+            };
+            let change = match change {
+                Change::Unchanged => Foreseen::Unchanged,
+                Change::Live(commands) => {
+                    Foreseen::Live(commands.iter().map(ToString::to_string).collect())
+                }
+                Change::Replace(why) => Foreseen::Replace { why },
+            };
+            foreseen.push((worker, change));
+        }
+        Ok(foreseen)
+    }
+}

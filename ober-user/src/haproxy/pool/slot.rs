@@ -1,0 +1,336 @@
+//! A running worker brought to another configuration by its command socket, and the servers that finish in it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    daemon::drift::{Drift, What},
+    haproxy::{
+        Pool, Slot, Stage,
+        live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, left, observe},
+        runtime_api,
+        worker::{
+            Event, Pid,
+            world::{Answer, Note, Order},
+        },
+    },
+    machine::drive::now,
+    system::file,
+};
+
+/// Servers that were told to finish in a process, each since when.
+#[derive(Debug, Default)]
+pub(crate) struct Parting {
+    /// The process they are in; another never had them.
+    pid: Option<i32>,
+    servers: BTreeMap<Key, Gone>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    since: Instant,
+    /// As it was; `None`: not one of ours.
+    server: Option<Server>,
+}
+
+/// How a worker comes to a configuration.
+pub(crate) enum Way {
+    /// It has it.
+    Has,
+    Told,
+    Replaced,
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("`{command}` was answered by {answer:?}")]
+    Refused { command: String, answer: String },
+    #[error("`{command}` had no answer: {source}")]
+    Silent { command: String, source: io::Error },
+}
+
+impl Slot {
+    /// How the running process gets to a configuration. Thousands of servers are compared on a thread that nobody else waits
+    /// for.
+    pub(crate) async fn change(&self, wanted: &str, order: &Order) -> Change {
+        let snapshot = self.handle.snapshot();
+        let generation = match (self.active, snapshot.stage, snapshot.generation) {
+            (true, Stage::Running, Some(generation)) => generation,
+            (true, Stage::Running | Stage::Starting | Stage::Replacing | Stage::Backoff, _) => {
+                return Change::Replace("it does not run steadily".to_owned());
+            }
+            (false, _, _) | (true, Stage::Stopped, _) => {
+                return Change::Replace("there is no such worker yet".to_owned());
+            }
+        };
+        if generation == order.launch.generation {
+            return Change::Unchanged;
+        }
+        let (file, wanted) = (self.files.config(generation), wanted.to_owned());
+        let leaving = self.parting.leaving(snapshot.pid);
+        let compared =
+            tokio::task::spawn_blocking(move || match file::text(&file, file::Kind::Own) {
+                Ok(has) => compare(&has, &wanted, &leaving),
+                Err(error) => {
+                    Change::Replace(format!("what it was started with cannot be read: {error}"))
+                }
+            });
+        compared
+            .await
+            .unwrap_or_else(|ended| Change::Replace(format!("it was not compared: {ended}")))
+    }
+
+    /// Has the worker follow: told where HAProxy can be told, replaced where not. Nothing half told goes on.
+    pub(crate) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
+        let change = match file::text(&order.launch.file, file::Kind::Own) {
+            Ok(wanted) => self.change(&wanted, &order).await,
+            Err(error) => Change::Replace(format!("its configuration cannot be read: {error}")),
+        };
+        let commands = match change {
+            Change::Unchanged => return (Way::Has, self.want(order)),
+            Change::Live(commands) => commands,
+            Change::Replace(why) => {
+                tracing::info!(worker = self.worker, why, "the worker is replaced");
+                return (Way::Replaced, self.want(order));
+            }
+        };
+        let Some(pid) = self.handle.snapshot().pid else {
+            return (Way::Replaced, self.want(order));
+        };
+        match self.tell(pid, &commands).await {
+            Ok(()) => {
+                let (answer, answered) = oneshot::channel();
+                self.handle.send(Note::Told(order, Pid(pid), answer));
+                (Way::Told, answered)
+            }
+            Err(refusal) => {
+                tracing::warn!(worker = self.worker, %refusal, "the worker does not take a change and is replaced");
+                (Way::Replaced, self.want(order))
+            }
+        }
+    }
+
+    /// Does the commands, and remembers who leaves by them.
+    pub(crate) async fn tell(&mut self, pid: i32, commands: &[Command]) -> Result<(), Refusal> {
+        self.parting.of(pid);
+        let socket = self.files.cli();
+        let leave = commands.iter().any(|command| command.verb == Verb::Leave);
+        let mut known = if leave {
+            self.servers()
+        } else {
+            Leaving::new()
+        };
+        for command in commands {
+            do_command(&socket, command).await?;
+            let key = &command.key;
+            match command.verb {
+                Verb::Leave => self.parting.leaves(key, known.remove(key)),
+                Verb::Ready | Verb::Maintain => drop(self.parting.servers.remove(key)),
+                Verb::Add(..)
+                | Verb::Check
+                | Verb::Delete
+                | Verb::Cut
+                | Verb::Address(..)
+                | Verb::Weight(_)
+                | Verb::WholeWeight
+                | Verb::Connections(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out those whose connections are finished, and ends what is left of one whose time is over.
+    async fn sweep(&mut self, patience: Duration) {
+        let Some(pid) = self.handle.snapshot().pid else {
+            return;
+        };
+        self.parting.of(pid);
+        let socket = self.files.cli();
+        let mut finished = Vec::new();
+        for (key, gone) in &self.parting.servers {
+            // Whoever made it ready meanwhile, it is not wanted.
+            let mut verbs = vec![Verb::Maintain];
+            if now().saturating_duration_since(gone.since) >= patience {
+                tracing::warn!(worker = self.worker, server = %key, "its time to finish connections is over");
+                verbs.push(Verb::Cut);
+            }
+            for verb in verbs {
+                let command = Command {
+                    key: key.clone(),
+                    verb,
+                };
+                if let Err(refusal) = do_command(&socket, &command).await {
+                    tracing::debug!(worker = self.worker, %refusal, "a server that leaves");
+                }
+            }
+            let delete = Command {
+                key: key.clone(),
+                verb: Verb::Delete,
+            };
+            match do_command(&socket, &delete).await {
+                Ok(()) => finished.push(key.clone()),
+                Err(Refusal::Refused { answer, .. }) if answer.contains("No such server") => {
+                    finished.push(key.clone());
+                }
+                // There are connections to it.
+                Err(_) => {}
+            }
+        }
+        for key in finished {
+            tracing::debug!(worker = self.worker, server = %key, "a server has left");
+            self.parting.servers.remove(&key);
+        }
+    }
+
+    /// The servers as the configuration of the running process has them.
+    fn servers(&self) -> Leaving {
+        let generation = self.handle.snapshot().generation;
+        let text = generation.and_then(|generation| {
+            file::text(&self.files.config(generation), file::Kind::Own).ok()
+        });
+        let text = Text::read(text.as_deref().unwrap_or_default());
+        let servers = text.servers().into_iter();
+        servers
+            .map(|(key, (_, server))| (key, server.clone()))
+            .collect()
+    }
+}
+
+impl Slot {
+    /// A change that was half told and then failed is taken back.
+    pub(crate) async fn as_before(&mut self) {
+        let worker = self.worker;
+        match self.mend().await {
+            Ok(undone) if undone.is_empty() => {}
+            Ok(undone) => tracing::warn!(worker, ?undone, "the worker has what it had before"),
+            Err(error) => tracing::error!(worker, %error, "give the worker what it had before"),
+        }
+    }
+
+    /// Sets right what somebody else changed in the worker.
+    async fn mend(&mut self) -> Result<Vec<Drift>, Unmended> {
+        let snapshot = self.handle.snapshot();
+        let (Stage::Running, Some(pid), Some(generation)) =
+            (snapshot.stage, snapshot.pid, snapshot.generation)
+        else {
+            return Ok(Vec::new());
+        };
+        let worker = self.worker;
+        let read = |source| Unmended::Asked { worker, source };
+        let text = file::text(&self.files.config(generation), file::Kind::Own).map_err(read)?;
+        let socket = self.files.cli();
+        let states = runtime_api::ask(&socket, "show servers state")
+            .await
+            .map_err(read)?;
+        let stat = runtime_api::ask(&socket, "show stat -1 4 -1")
+            .await
+            .map_err(read)?;
+        let observed = observe(&states, &stat)
+            .ok_or_else(|| read(io::Error::from(io::ErrorKind::InvalidData)))?;
+        self.parting.of(pid);
+        let text = Text::read(&text);
+        for key in left(&text, &observed) {
+            self.parting.leaves(&key, None);
+        }
+        let findings = drift(&text, &observed, |key| {
+            self.parting.servers.contains_key(key)
+        });
+        let mut mended = Vec::new();
+        for finding in findings {
+            let told = self.tell(pid, &finding.commands).await;
+            let renew = finding.commands.is_empty() || told.is_err();
+            if let Err(refusal) = told {
+                tracing::warn!(worker, %refusal, "the worker is not to be set right");
+            }
+            mended.push(Drift {
+                what: What::Server,
+                object: format!("{} in worker {worker}", finding.key),
+                found: finding.found,
+                set: finding.set,
+            });
+            if renew {
+                self.handle.send(Note::Happened(Event::Renew));
+                break;
+            }
+        }
+        Ok(mended)
+    }
+}
+
+/// Why a worker was not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Unmended {
+    #[error("compare worker {worker} with its configuration: {source}")]
+    Asked { worker: usize, source: io::Error },
+}
+
+impl Parting {
+    /// What another process had is forgotten.
+    fn of(&mut self, pid: i32) {
+        if self.pid.replace(pid) != Some(pid) {
+            self.servers.clear();
+        }
+    }
+
+    pub(in crate::haproxy) fn leaves(&mut self, key: &Key, server: Option<Server>) {
+        let since = now();
+        let gone = || Gone { since, server };
+        self.servers.entry(key.clone()).or_insert_with(gone);
+    }
+
+    /// Those whose lines are known.
+    fn leaving(&self, pid: Option<i32>) -> Leaving {
+        let servers = self.servers.iter().filter(|_| self.pid == pid);
+        servers
+            .filter_map(|(key, gone)| Some((key.clone(), gone.server.clone()?)))
+            .collect()
+    }
+}
+
+impl Pool {
+    /// Compares every worker that runs with its configuration, and sets right what differs.
+    pub async fn mend(&mut self) -> Vec<Result<Drift, Unmended>> {
+        let mut all = Vec::new();
+        for slot in self.slots.iter_mut().filter(|slot| slot.active) {
+            match slot.mend().await {
+                Ok(mended) => all.extend(mended.into_iter().map(Ok)),
+                Err(error) => all.push(Err(error)),
+            }
+        }
+        all
+    }
+
+    /// Takes servers that left out of the workers once nobody is connected to them; after `patience` their connections
+    /// are ended, as those of a replaced worker are.
+    pub async fn sweep(&mut self, patience: Duration) {
+        for slot in self
+            .slots
+            .iter_mut()
+            .filter(|slot| !slot.parting.servers.is_empty())
+        {
+            slot.sweep(patience).await;
+        }
+    }
+}
+
+async fn do_command(socket: &Path, command: &Command) -> Result<(), Refusal> {
+    let asked = command.to_string();
+    match runtime_api::ask(socket, &asked).await {
+        Ok(answer) if command.done(&answer) => Ok(()),
+        Ok(answer) => Err(Refusal::Refused {
+            command: asked,
+            answer: answer.trim().to_owned(),
+        }),
+        Err(source) => Err(Refusal::Silent {
+            command: asked,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,194 @@
+//! From a configuration to files HAProxy has agreed to. Nothing a running worker uses is touched before it has.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    Error,
+    render::{Place, Rendered, Servers, render},
+    sockets::{Key, Set, keys},
+    version,
+    worker::{
+        Generation,
+        adopt::{self, Files},
+        process::Launch,
+        world::Order,
+    },
+    write,
+};
+use crate::{
+    certificates::{acme, copies},
+    config::Config,
+    lists,
+    system::{
+        child::{self, Child, output::Ended},
+        file,
+    },
+};
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// It has a line for each fault it finds.
+const MOST: usize = 1 << 20;
+
+/// One order a worker, each with its file in place and accepted by HAProxy.
+pub(super) async fn prepare(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<Order>, Error> {
+    let drafts = draft(config, servers, sets).await?;
+    // A worker reads them when it starts; what changes later it is told.
+    away(config, |config| copies::fill(config, lists::now())).await?;
+    let run = &config.node.run;
+    adopt::make_root(run).map_err(|source| Error::Write {
+        path: run.clone(),
+        source,
+    })?;
+    for (text, order) in &drafts {
+        write(&order.launch.file, text)?;
+    }
+    Ok(drafts.into_iter().map(|(_, order)| order).collect())
+}
+
+/// One order a worker with its text, accepted by HAProxy. No file is left of it, but for copies of certificates that are
+/// new; those go when they are not in use a minute later.
+pub(super) async fn draft(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+) -> Result<Vec<(String, Order)>, Error> {
+    version::suits(config).await?;
+    away(config, |config| copies::rehearse(config, lists::now())).await?;
+    let thumbprint = match away(config, acme::thumbprint).await {
+        // Nothing is issued, which is told with the certificate.
+        Err(_) if config.forgiving => None,
+        thumbprint => thumbprint?,
+    };
+    let confines = child::may_confine();
+    let drafts = {
+        let (config, servers, sets) = (config.clone(), servers.clone(), sets.to_vec());
+        let written = move || written(&config, &servers, &sets, thumbprint.as_deref(), confines);
+        let written = tokio::task::spawn_blocking(written).await;
+        written.map_err(|source| Error::Ended { source })??
+    };
+    // They differ in numbers only; the last one has the longest paths.
+    if let Some((text, order)) = drafts.last() {
+        let candidate = config.node.run.join("candidate.cfg");
+        let haproxy = &config.workers.haproxy;
+        accepted(haproxy, &candidate, text, &order.launch).await?;
+    }
+    Ok(drafts)
+}
+
+/// The text of each worker, as it is compared with what a worker has. Thousands of servers take their time.
+fn written(
+    config: &Config,
+    servers: &Servers,
+    sets: &[Set],
+    thumbprint: Option<&str>,
+    confines: bool,
+) -> Result<Vec<(String, Order)>, Error> {
+    let (keys, haproxy) = (keys(config), &config.workers.haproxy);
+    let mut drafts = Vec::new();
+    for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
+        let files = Files::new(&config.node.run, worker);
+        let root = files.root();
+        let place = Place {
+            worker,
+            cpu: *cpu,
+            cli: &files.cli(),
+            stats: &files.stats(),
+            root: confines.then_some(root.as_path()),
+            thumbprint,
+        };
+        let Rendered { text, left_out } = render(config, servers, place)?;
+        // The same in every worker.
+        for error in left_out.iter().filter(|_| worker == 0) {
+            tracing::warn!(%error, "a server is left out");
+        }
+        // The text alone tells one generation from another: it is compared with what a worker has.
+        let text = format!("# For {}.\n{text}", haproxy.display());
+        let generation = fingerprint(text.as_bytes());
+        let launch = Launch {
+            generation,
+            haproxy: haproxy.clone(),
+            file: files.config(generation),
+            cpu: *cpu,
+            sockets: in_order(&keys, set),
+        };
+        let keys = keys.clone();
+        drafts.push((text, Order { launch, keys }));
+    }
+    Ok(drafts)
+}
+
+/// Reads certificates and keys where waiting for a file system holds nobody up.
+pub(super) async fn away<T: Send + 'static, E: Send + 'static>(
+    config: &Config,
+    read: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
+) -> Result<T, Error>
+where
+    Error: From<E>,
+{
+    let config = config.clone();
+    let done = file::away(PATIENCE, move || read(&config)).await;
+    Ok(done.map_err(Error::Unread)??)
+}
+
+fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
+    keys.iter()
+        .filter_map(|key| set.get(key).cloned())
+        .collect()
+}
+
+/// FNV-1a: the same in every build, since the next daemon compares it.
+fn fingerprint(bytes: &[u8]) -> Generation {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Generation(hash)
+}
+
+async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
+    write(file, text)?;
+    let child = launch.child(&["-c", "-f"]).arguments([file]);
+    let ended = said(haproxy, &child, PATIENCE).await?;
+    if ended.exit.success() {
+        let path = file.to_owned();
+        return std::fs::remove_file(file).map_err(|source| Error::Write { path, source });
+    }
+    let words = [ended.out, ended.errors].concat();
+    Err(Error::Refused {
+        file: PathBuf::from(file),
+        words: String::from_utf8_lossy(&words).trim().to_owned(),
+    })
+}
+
+/// Runs HAProxy for what it says.
+pub(super) async fn said(
+    haproxy: &Path,
+    child: &Child,
+    patience: Duration,
+) -> Result<Ended, Error> {
+    let ended = timeout(patience, child.output(MOST)).await;
+    let ended = ended.map_err(io::Error::from).and_then(|ended| Ok(ended?));
+    ended.map_err(|source| Error::not_run(haproxy, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_fnv_1a() {
+        assert_eq!(fingerprint(b""), Generation(0xcbf2_9ce4_8422_2325));
+        assert_eq!(fingerprint(b"foobar"), Generation(0x8594_4171_f739_67e8));
+    }
+}

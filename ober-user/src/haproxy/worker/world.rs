@@ -1,0 +1,452 @@
+//! The world of one worker slot: performs what [`crate::haproxy::worker`] asks, and tells it what became of it.
+
+use std::{collections::BTreeMap, fs, io, os::fd::AsRawFd};
+
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Action, Event, Exit, Generation, Outcome, Pid, Policy, State, Why, Worker,
+    adopt::{Adopted, Files, Held, HeldSocket, Identity, Record},
+    log::Log,
+    process::{Launch, Process},
+    snapshot::{Snapshot, serving, snapshot},
+};
+use crate::{
+    haproxy::{WorkerEvent, runtime_api, sockets::Key},
+    machine::drive::{World, drive, now},
+};
+
+/// A launch with the names of its sockets.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) launch: Launch,
+    pub(crate) keys: Vec<Key>,
+}
+
+/// Why a generation does not serve, with HAProxy's words if it had any.
+pub(crate) type Answer = Result<(), String>;
+
+pub(crate) enum Note {
+    Happened(Event),
+    Adopt(Adopted, Order),
+    Want(Order, oneshot::Sender<Answer>),
+    /// The process with this number was brought to what the order says.
+    Told(Order, Pid, oneshot::Sender<Answer>),
+    /// Ends the slot once its processes have ended.
+    Stop(Event),
+    /// Ends the slot, with its record up to date, and leaves its processes alone.
+    Leave,
+}
+
+/// The outside of a slot. Dropped, it leaves the processes alone.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    notes: mpsc::UnboundedSender<Note>,
+    status: watch::Receiver<Snapshot>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(
+        files: Files,
+        worker: usize,
+        policy: Policy,
+        ring: mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Self {
+        let mut machine = Worker::new(now(), policy);
+        let (notes, inbox) = mpsc::unbounded_channel();
+        let log = Log::new(files.log());
+        let blank = snapshot(worker, &machine, None);
+        let (status, watching) = watch::channel(blank);
+        let mut slot = Slot {
+            worker,
+            files,
+            problem: String::new(),
+            notes: notes.clone(),
+            inbox,
+            ring,
+            status,
+            orders: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            waiting: None,
+            settled: None,
+            recorded: None,
+            log,
+            last: false,
+        };
+        let task = tokio::spawn(async move {
+            drive(&mut machine, &mut slot).await;
+            if slot.last {
+                slot.clean_up();
+            }
+        });
+        Self {
+            notes,
+            status: watching,
+            task,
+        }
+    }
+
+    pub(crate) fn send(&self, note: Note) {
+        // A slot ends only after Stop; whatever comes later is without object.
+        self.notes.send(note).unwrap_or_default();
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.status.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.status.clone()
+    }
+
+    /// Returns once the slot is in the ring.
+    pub(crate) async fn in_ring(&self) {
+        let mut status = self.status.clone();
+        if status.wait_for(|snapshot| snapshot.in_ring).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns once the slot has ended, after `Stop` or `Leave`.
+    pub(crate) async fn ended(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
+    }
+}
+
+/// A process, and the task that waits for its end.
+struct Watched {
+    process: Process,
+    /// Our sockets by the numbers they have in it.
+    sockets: Vec<HeldSocket>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Slot {
+    worker: usize,
+    files: Files,
+    problem: String,
+    notes: mpsc::UnboundedSender<Note>,
+    inbox: mpsc::UnboundedReceiver<Note>,
+    ring: mpsc::UnboundedSender<WorkerEvent>,
+    status: watch::Sender<Snapshot>,
+    orders: BTreeMap<Generation, Order>,
+    processes: BTreeMap<Pid, Watched>,
+    waiting: Option<(Generation, oneshot::Sender<Answer>)>,
+    settled: Option<(Generation, Answer)>,
+    recorded: Option<Record>,
+    log: Log,
+    last: bool,
+}
+
+impl World<Worker> for Slot {
+    async fn next(&mut self) -> Option<Event> {
+        if self.last && self.processes.is_empty() && self.inbox.is_empty() {
+            return None;
+        }
+        let event = match self.inbox.recv().await? {
+            Note::Happened(event) => event,
+            Note::Adopt(adopted, order) => self.adopted(adopted, order),
+            Note::Want(order, answer) => Event::Want {
+                generation: self.ordered(order, answer),
+            },
+            Note::Told(order, pid, answer) => Event::Told {
+                generation: self.ordered(order, answer),
+                pid,
+            },
+            Note::Stop(event) => {
+                self.last = true;
+                event
+            }
+            Note::Leave => return None,
+        };
+        if let Event::Exited { pid, .. } = event {
+            self.processes.remove(&pid);
+        }
+        Some(event)
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::SetInRing(in_ring) => {
+                // The daemon is going if nobody listens.
+                self.ring
+                    .send(WorkerEvent {
+                        worker: self.worker,
+                        in_ring,
+                    })
+                    .unwrap_or_default();
+                tracing::info!(worker = self.worker, in_ring, "worker ring membership");
+            }
+            Action::Spawn { generation } => self.spawn(generation),
+            Action::Probe { pid } => self.probe(pid),
+            Action::Retire { pid } => self.signal(pid, Signal::SIGUSR1),
+            Action::Kill { pid, why } => {
+                let why = match why {
+                    Why::Unwanted => "it is no longer wanted",
+                    Why::NeverReady => "it never became ready",
+                    Why::DrainOver => "its time to finish connections is over",
+                    Why::TooManyFinishing => {
+                        "too many replaced processes are finishing connections"
+                    }
+                };
+                tracing::warn!(
+                    worker = self.worker,
+                    pid = pid.0,
+                    why,
+                    "HAProxy process killed"
+                );
+                self.signal(pid, Signal::SIGKILL);
+            }
+            Action::Settled {
+                generation,
+                outcome,
+            } => self.settled = Some((generation, self.answer(outcome))),
+        }
+    }
+
+    fn seen(&mut self, machine: &Worker) {
+        let state = machine.state();
+        self.forget(&machine.generations());
+        self.record(state, &machine.finishing());
+        let order = serving(state).and_then(|(_, generation)| self.orders.get(&generation));
+        let snapshot = snapshot(self.worker, machine, order.map(|order| order.launch.cpu));
+        if snapshot.restarts > self.status.borrow().restarts {
+            let exit = snapshot.last_exit;
+            tracing::error!(
+                worker = self.worker,
+                ?exit,
+                said = self.log.said(),
+                "HAProxy worker ended; it is started again"
+            );
+        }
+        self.status
+            .send_if_modified(|known| std::mem::replace(known, snapshot.clone()) != snapshot);
+        // Last, so that whoever asked finds everything in its place.
+        if let Some((generation, answer)) = self.settled.take()
+            && let Some((_, asked)) = self.waiting.take_if(|(waiting, _)| *waiting == generation)
+        {
+            // Nobody waits at the start, so it is said here.
+            if let Err(Err(why)) = asked.send(answer) {
+                tracing::error!(
+                    worker = self.worker,
+                    why,
+                    "HAProxy does not serve as configured"
+                );
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn happened(&self, event: Event) {
+        // The inbox is ours; it cannot be closed.
+        self.notes.send(Note::Happened(event)).unwrap_or_default();
+    }
+
+    fn ordered(&mut self, order: Order, answer: oneshot::Sender<Answer>) -> Generation {
+        let generation = order.launch.generation;
+        self.orders.insert(generation, order);
+        self.waiting = Some((generation, answer));
+        generation
+    }
+
+    fn adopted(&mut self, adopted: Adopted, order: Order) -> Event {
+        let (pid, generation) = (adopted.process.pid, adopted.generation);
+        let finishing = adopted.leaving.iter().map(|process| process.pid).collect();
+        self.orders.insert(generation, order);
+        self.watch(adopted.process, adopted.held);
+        for process in adopted.leaving {
+            self.watch(process, Vec::new());
+        }
+        tracing::info!(worker = self.worker, pid = pid.0, "HAProxy worker adopted");
+        Event::Adopt {
+            pid,
+            generation,
+            finishing,
+        }
+    }
+
+    fn watch(&mut self, process: Process, sockets: Vec<HeldSocket>) {
+        let (notes, pid) = (self.notes.clone(), process.pid);
+        let waiting = process.clone();
+        let task = tokio::spawn(async move {
+            let exit = waiting.ended().await;
+            notes
+                .send(Note::Happened(Event::Exited { pid, exit }))
+                .unwrap_or_default();
+        });
+        self.processes.insert(
+            pid,
+            Watched {
+                process,
+                sockets,
+                task,
+            },
+        );
+    }
+
+    fn spawn(&mut self, generation: Generation) {
+        let spawned = self.log.open().and_then(|log| {
+            let order = self
+                .orders
+                .get(&generation)
+                .ok_or(io::ErrorKind::NotFound)?;
+            Ok((order.launch.start(&log)?, order.held()))
+        });
+        match spawned {
+            Ok((process, sockets)) => {
+                let pid = process.pid;
+                self.watch(process, sockets);
+                self.happened(Event::Spawned { generation, pid });
+            }
+            Err(error) => {
+                let cpu = self.orders.get(&generation).map(|order| order.launch.cpu);
+                self.problem = format!(
+                    "it could not be started on CPU {}: {error}",
+                    cpu.unwrap_or_default()
+                );
+                tracing::error!(worker = self.worker, problem = self.problem, "HAProxy");
+                self.happened(Event::SpawnFailed { generation });
+            }
+        }
+    }
+
+    fn probe(&self, pid: Pid) {
+        let (notes, socket) = (self.notes.clone(), self.files.cli());
+        tokio::spawn(async move {
+            let ready = runtime_api::who(&socket).await.is_ok_and(|who| who == pid);
+            let event = if ready {
+                Event::Ready { pid }
+            } else {
+                Event::NotReady { pid }
+            };
+            notes.send(Note::Happened(event)).unwrap_or_default();
+        });
+    }
+
+    fn signal(&self, pid: Pid, signal: Signal) {
+        if let Some(watched) = self.processes.get(&pid)
+            && let Err(error) = watched.process.signal(signal)
+        {
+            tracing::debug!(worker = self.worker, pid = pid.0, %signal, %error, "the process had ended");
+        }
+    }
+
+    fn answer(&self, outcome: Outcome) -> Answer {
+        let said = || self.log.said();
+        match outcome {
+            Outcome::Serving => Ok(()),
+            Outcome::NotSpawned => Err(self.problem.clone()),
+            Outcome::Ended(Exit::Signal(signal)) => {
+                Err(format!("it was ended by signal {signal}:{}", said()))
+            }
+            Outcome::Ended(Exit::Code(code)) => {
+                Err(format!("it ended with status {code}:{}", said()))
+            }
+            Outcome::Ended(Exit::Unknown) => Err(format!("it ended:{}", said())),
+            Outcome::NeverReady => Err(format!(
+                "it did not answer on {}:{}",
+                self.files.cli().display(),
+                said()
+            )),
+        }
+    }
+
+    /// Drops what will not be started again, and its file.
+    fn forget(&mut self, wanted: &[Generation]) {
+        let files = &self.files;
+        self.orders.retain(|generation, _| {
+            let keep = wanted.contains(generation);
+            if !keep && let Err(error) = fs::remove_file(files.config(*generation)) {
+                tracing::debug!(%error, "an old HAProxy configuration was gone already");
+            }
+            keep
+        });
+    }
+
+    fn record(&mut self, state: State, finishing: &[Pid]) {
+        let identity = |pid: &Pid| {
+            let process = &self.processes.get(pid)?.process;
+            Some(Identity {
+                pid: pid.0,
+                start_time: process.started,
+            })
+        };
+        let newcomer = match state {
+            State::Starting(new) | State::Replacing(_, new) => new.pid,
+            State::Stopped | State::Running(_) | State::Backoff { .. } => None,
+        };
+        let serving = match state {
+            State::Running(current) | State::Replacing(current, _) => Some(current),
+            State::Stopped | State::Starting(_) | State::Backoff { .. } => None,
+        };
+        let held = serving.and_then(|current| {
+            Some(Held {
+                identity: identity(&current.pid)?,
+                generation: current.generation.0,
+                cpu: self.orders.get(&current.generation)?.launch.cpu,
+                sockets: self.processes.get(&current.pid)?.sockets.clone(),
+            })
+        });
+        let record = Record {
+            serving: held,
+            leaving: finishing
+                .iter()
+                .chain(&newcomer)
+                .filter_map(identity)
+                .collect(),
+        };
+        if self.recorded.as_ref() == Some(&record) {
+            return;
+        }
+        if let Err(error) = record.write(&self.files.record()) {
+            let path = self.files.record();
+            tracing::error!(
+                path = %path.display(),
+                %error,
+                "cannot write the worker record; a new daemon would start this worker anew"
+            );
+        }
+        self.recorded = Some(record);
+    }
+
+    fn clean_up(&mut self) {
+        self.forget(&[]);
+        for path in [self.files.record(), self.files.cli(), self.files.stats()] {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::debug!(path = %path.display(), %error, "nothing to remove");
+            }
+        }
+    }
+}
+
+impl Order {
+    /// The sockets by the numbers they have in us, and so in a process we start.
+    fn held(&self) -> Vec<HeldSocket> {
+        let sockets = self.keys.iter().zip(&self.launch.sockets);
+        sockets
+            .map(|(key, fd)| HeldSocket {
+                key: key.clone(),
+                fd: fd.as_raw_fd(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! The shape of every state machine here: BFD, BGP, VRRP, the health gate, the supervision of a HAProxy worker.
+//!
+//! A machine knows no clock, socket, file, task or log. It is told what happened and when, and answers with what is
+//! to be done; [`crate::machine::drive`] does the waiting.
+
+pub mod drive;
+pub mod realtime;
+
+use std::time::Instant;
+
+/// A state machine without I/O.
+pub trait Machine {
+    /// What may happen to it.
+    type Event;
+    /// What it may ask for.
+    type Action;
+
+    /// Something happened.
+    fn on(&mut self, now: Instant, event: Self::Event) -> Vec<Self::Action>;
+
+    /// Something fell due. Must move [`Machine::deadline`] past `now`, or the driver spins.
+    fn tick(&mut self, now: Instant) -> Vec<Self::Action>;
+
+    /// When to call [`Machine::tick`]; the minimum of the machine's timers.
+    fn deadline(&self) -> Option<Instant>;
+}

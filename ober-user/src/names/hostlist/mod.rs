@@ -1,0 +1,213 @@
+//! Slurm hostlists and what access lists add to them: addresses, ranges, prefixes, `@file` and `-`.
+//!
+//! The law: what `scontrol show hostnames` accepts expands here to the same names in the same order, duplicates
+//! dropped. It is kept down to the quirks (the order of a product of three brackets, a blank inside a bracket counting as a
+//! digit of padding), because a list must mean here what it means to Slurm. Where scontrol is wrong we refuse instead, and
+//! each place says so. Text after a bracket (`rgw[01-08].internal`), which scontrol refuses, works.
+//!
+//! Nothing here opens a file: streams come through [`Sources`]. [`disk`] is the real one.
+
+mod anchor;
+pub mod disk;
+mod error;
+mod expand;
+mod fold;
+mod parse;
+pub mod servers;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    io::{self, BufRead},
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
+
+pub use anchor::{Unreadable, anchor};
+pub use error::{Error, Fault, Origin, Place};
+pub use fold::fold;
+use ipnet::IpNet;
+use parse::{Grammar, Term};
+pub use servers::{Server, expand_servers};
+
+pub use crate::names::notation::Host;
+
+/// One thing an expression stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Item {
+    /// Still to be resolved.
+    Name(String),
+    Addr(IpAddr),
+    Prefix(IpNet),
+    /// Both ends included; `first < last`.
+    Range {
+        first: Ipv4Addr,
+        last: Ipv4Addr,
+    },
+}
+
+/// How many names or addresses may still be produced. A prefix counts as one, a range as its addresses; duplicates
+/// count, because what they cost is paid before they can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cap {
+    limit: u64,
+    used: u64,
+    /// What to do about a limit that is too low.
+    advice: &'static str,
+}
+
+impl Cap {
+    pub fn new(limit: usize) -> Self {
+        Self::after(limit, 0)
+    }
+
+    /// A cap of which so much is spent already.
+    pub fn after(limit: usize, used: u64) -> Self {
+        Self {
+            limit: u64::try_from(limit).unwrap_or(u64::MAX),
+            used,
+            advice: "use a prefix, or raise limits.expansion",
+        }
+    }
+
+    /// The same where something else than `limits.expansion` sets the limit.
+    #[must_use]
+    pub fn advising(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
+    }
+
+    /// What has been produced under this cap so far.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Takes `size` from what is left, or says why not.
+    fn spend(&mut self, size: u64) -> Result<(), Fault> {
+        let used = self.used.saturating_add(size);
+        if used > self.limit {
+            return Err(Fault::TooMany {
+                size: used,
+                limit: self.limit,
+                advice: self.advice,
+            });
+        }
+        self.used = used;
+        Ok(())
+    }
+}
+
+impl Default for Cap {
+    fn default() -> Self {
+        Self::new(1_000_000)
+    }
+}
+
+/// Where `@file` and `-` are read from.
+pub trait Sources {
+    fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>>;
+    fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>>;
+}
+
+/// For expressions that may name no stream, such as those that reach the daemon over its socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSources;
+
+impl Sources for NoSources {
+    fn open(&mut self, _: &Path) -> io::Result<Box<dyn BufRead + '_>> {
+        Err(io::Error::other(
+            "files are read by the command, not here; pass their contents",
+        ))
+    }
+
+    fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+        Err(io::Error::other(
+            "there is no standard input here; pass its contents",
+        ))
+    }
+}
+
+/// For expressions that are only to be judged: what the files they name say is another question.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread;
+
+impl Sources for Unread {
+    fn open(&mut self, _: &Path) -> io::Result<Box<dyn BufRead + '_>> {
+        Ok(Box::new(io::empty()))
+    }
+
+    fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+        Err(io::Error::other(
+            "it belongs to a command; write the names here, or @FILE",
+        ))
+    }
+}
+
+/// What becomes of the parsed terms; the walk over expressions and files is the same for all.
+trait Sink {
+    /// An IPv4 literal on a line of its own: the path a million of them take.
+    fn v4(&mut self, addr: Ipv4Addr);
+    fn term(&mut self, term: &Term<'_>) -> Result<(), Fault>;
+}
+
+/// Calls `each` for every item, in order, duplicates included, and takes their number from `cap`.
+///
+/// Nothing is kept, so a file of any length costs no memory. An error in the expression itself comes before the
+/// first item; one in a file may come after some of its items, which the caller must then throw away.
+pub fn visit(
+    expr: &str,
+    cap: &mut Cap,
+    sources: &mut dyn Sources,
+    each: impl FnMut(Item),
+) -> Result<(), Error> {
+    stream::walk(
+        expr,
+        Grammar::Clients,
+        cap,
+        sources,
+        &mut expand::Items(each),
+    )
+}
+
+/// Every item of `expr`, in order, duplicates dropped.
+pub fn expand(expr: &str, mut cap: Cap, sources: &mut dyn Sources) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    visit(expr, &mut cap, sources, |item| items.push(item))?;
+    drop_duplicates(&mut items);
+    Ok(items)
+}
+
+/// Every name of `expr` as text, in order, duplicates dropped: what `scontrol show hostnames` prints.
+///
+/// Addresses and prefixes stay as they are written; only `a.b.c.d-e.f.g.h` becomes its addresses.
+pub fn names(expr: &str, mut cap: Cap, sources: &mut dyn Sources) -> Result<Vec<String>, Error> {
+    let mut names = every_name(expr, &mut cap, sources)?;
+    drop_duplicates(&mut names);
+    Ok(names)
+}
+
+/// [`names`] with the duplicates, for lists that are paired by position.
+pub(crate) fn every_name(
+    expr: &str,
+    cap: &mut Cap,
+    sources: &mut dyn Sources,
+) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    stream::walk(
+        expr,
+        Grammar::Clients,
+        cap,
+        sources,
+        &mut expand::Names(&mut names),
+    )?;
+    Ok(names)
+}
+
+/// Keeps the first of equals. The set borrows what it has seen: a second copy of a million names would be the larger part.
+fn drop_duplicates<T: Eq + std::hash::Hash>(list: &mut Vec<T>) {
+    let mut seen = HashSet::with_capacity(list.len());
+    let fresh: Vec<bool> = list.iter().map(|item| seen.insert(item)).collect();
+    let mut fresh = fresh.into_iter();
+    list.retain(|_| fresh.next().unwrap_or(true));
+}

@@ -1,0 +1,150 @@
+//! Backend servers: hosts with an optional port.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    num::{NonZeroU16, NonZeroU32},
+};
+
+use super::{
+    Cap, Error, Fault, Sink, Sources, drop_duplicates,
+    expand::{each_address, render, scontrol_order},
+    parse::{Grammar, Shape, Term},
+    stream,
+};
+use crate::names::notation::{self, Host, Miss};
+
+/// What sets servers of an expression apart: `rgw[01-04]:7480 weight=2 tier=1 max_connections=50`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// Its share of the clients, 0 to 256.
+    pub weight: u16,
+    /// Servers of the lowest tier that lives serve.
+    pub tier: u8,
+    /// Connections at once, of all workers together.
+    pub max_connections: Option<NonZeroU32>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            tier: 0,
+            max_connections: None,
+        }
+    }
+}
+
+impl Standing {
+    const HEAVIEST: u16 = 256;
+
+    /// The expression without what stands behind it, and what that says. An error names the word.
+    pub fn split(text: &str) -> Result<(&str, Self), String> {
+        let (mut rest, mut standing) = (text.trim(), Self::default());
+        while let Some((before, word)) = rest.rsplit_once(char::is_whitespace) {
+            let Some((key, value)) = word.split_once('=') else {
+                break;
+            };
+            let good = match key {
+                "weight" => {
+                    let weight = value
+                        .parse()
+                        .ok()
+                        .filter(|&weight| weight <= Self::HEAVIEST);
+                    weight.map(|weight| standing.weight = weight)
+                }
+                "tier" => value.parse().ok().map(|tier| standing.tier = tier),
+                "max_connections" => value
+                    .parse()
+                    .ok()
+                    .map(|most| standing.max_connections = Some(most)),
+                _ => None,
+            };
+            good.ok_or_else(|| format!("`{word}` says nothing about servers"))?;
+            rest = before.trim_end();
+        }
+        Ok((rest, standing))
+    }
+}
+
+/// A server: `rgw01.internal:7480`, `10.0.0.1:7480`, `[fd00::1]:7480`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub host: Host,
+    pub port: NonZeroU16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Addr(IpAddr::V4(addr)) => write!(f, "{addr}:{}", self.port),
+            Host::Addr(IpAddr::V6(addr)) => write!(f, "[{addr}]:{}", self.port),
+        }
+    }
+}
+
+/// Every server of `expr`, in order, duplicates dropped; `port` is for those that name none.
+///
+/// `rgw[01-08].internal:7480`, `10.0.0.[1-4]:7480`, `[fd00::1]:7480`, `fd00::1`. Without the brackets everything behind
+/// the first colon of an IPv6 address is the address.
+pub fn expand_servers(
+    expr: &str,
+    port: NonZeroU16,
+    mut cap: Cap,
+    sources: &mut dyn Sources,
+) -> Result<Vec<Server>, Error> {
+    let mut sink = Servers {
+        port,
+        servers: Vec::new(),
+    };
+    stream::walk(expr, Grammar::Servers, &mut cap, sources, &mut sink)?;
+    drop_duplicates(&mut sink.servers);
+    Ok(sink.servers)
+}
+
+fn unbracketed(text: &str) -> Result<Host, Miss> {
+    if text.contains(':') {
+        return notation::unambiguous(text).map(Host::Addr);
+    }
+    notation::host(text)
+}
+
+struct Servers {
+    port: NonZeroU16,
+    servers: Vec<Server>,
+}
+
+impl Sink for Servers {
+    fn v4(&mut self, addr: Ipv4Addr) {
+        self.servers.push(Server {
+            host: Host::Addr(addr.into()),
+            port: self.port,
+        });
+    }
+
+    fn term(&mut self, term: &Term<'_>) -> Result<(), Fault> {
+        let port = term.port.unwrap_or(self.port);
+        let mut push = |host| self.servers.push(Server { host, port });
+        match &term.shape {
+            &Shape::Dashed(first, last) => {
+                each_address(first, last, |addr| push(Host::Addr(addr.into())));
+                Ok(())
+            }
+            Shape::Parts(parts) => render(parts, &scontrol_order(parts), &mut |text| {
+                if text.contains('/') {
+                    notation::prefix(text)?;
+                    return Err(Miss::PrefixAsServer.into());
+                }
+                // In brackets it is plain where the address ends.
+                let host = if term.bracketed {
+                    notation::host(text)?
+                } else {
+                    unbracketed(text)?
+                };
+                push(host);
+                Ok(())
+            }),
+        }
+    }
+}

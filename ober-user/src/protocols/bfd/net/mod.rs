@@ -1,0 +1,435 @@
+//! The sockets of BFD, all of them on the real-time thread: a task for each session, a task for each socket that
+//! receives, and one that takes orders.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    receive::{Family, Receiver},
+    table::{Entry, Table},
+    world::{Input, World},
+};
+use super::{Change, Event, Picture, Session, Settings};
+use crate::{
+    api::status,
+    machine::{
+        drive::{self, drive_by},
+        realtime::{Budget, Priority, Thread, Timer},
+    },
+    protocols::routers::Routers,
+    system::random,
+};
+
+mod receive;
+mod report;
+mod send;
+mod table;
+mod world;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("open UDP port {port} for BFD over {family}: {source}; is another BFD daemon running?")]
+    Receive {
+        family: Family,
+        port: u16,
+        source: io::Error,
+    },
+    #[error("prepare the BFD session with {peer}: {source}")]
+    Session { peer: IpAddr, source: io::Error },
+    #[error("reach BFD's thread: it has ended; restart the daemon")]
+    Gone,
+}
+
+/// What tells one session from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    peer: IpAddr,
+    local: Option<IpAddr>,
+    interface: Option<String>,
+}
+
+impl Key {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            peer: settings.peer,
+            local: settings.local,
+            interface: settings.interface.clone(),
+        }
+    }
+}
+
+/// What a session last looked like, and how sending goes.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    picture: Picture,
+    failures: send::Failures,
+}
+
+/// A session as the handle shows it.
+#[derive(Clone, Debug)]
+struct Shown {
+    settings: Settings,
+    view: watch::Receiver<View>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// Open what these need beside what is there.
+    Prepare(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
+    Routers(Routers),
+    /// A session that was to leave has left.
+    Left,
+    Set(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
+    AdminDown(oneshot::Sender<()>),
+}
+
+/// All sessions. Dropped, they end without a word; [`Handle::admin_down`] first.
+#[derive(Debug)]
+pub struct Handle {
+    orders: mpsc::UnboundedSender<Order>,
+    shown: watch::Receiver<Vec<Shown>>,
+    table: Arc<Mutex<Table>>,
+    priority: Priority,
+}
+
+/// Starts BFD without any session, in the network namespace of the thread. What clients must know goes to `changes`.
+pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle {
+    let (orders, inbox) = mpsc::unbounded_channel();
+    let (shows, shown) = watch::channel(Vec::new());
+    let table = Arc::new(Mutex::new(Table::default()));
+    let engine = Engine {
+        changes,
+        orders: orders.downgrade(),
+        table: Arc::clone(&table),
+        budget: thread.budget(),
+        routers: Routers::default(),
+        receivers: Vec::new(),
+        prepared: Vec::new(),
+        timers: Vec::new(),
+        seats: BTreeMap::new(),
+        shows,
+    };
+    thread.spawn(engine.run(inbox));
+    Handle {
+        orders,
+        shown,
+        table,
+        priority: thread.priority(),
+    }
+}
+
+impl Handle {
+    /// Opens the ports that these sessions need, beside those of the sessions there are, in the place of what was prepared
+    /// before. After an error nothing is prepared.
+    pub async fn prepare(&self, sessions: Vec<Settings>) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::Prepare(sessions, done))?;
+        answer.await.map_err(|_gone| Error::Gone)?
+    }
+
+    /// Packets of others are not heard, whatever they say.
+    pub fn routers(&self, routers: Routers) -> Result<(), Error> {
+        self.order(Order::Routers(routers))
+    }
+
+    /// These sessions and no others. New ones start; changed timers are negotiated while the session stays Up; those
+    /// that are gone tell their peer so (`AdminDown`), then end. The first error is told; the sessions without one are set all the same.
+    pub async fn set(&self, mut sessions: Vec<Settings>) -> Result<(), Error> {
+        for settings in &mut sessions {
+            let possible = settings.timers.on(self.priority);
+            if possible != settings.timers {
+                tracing::warn!(
+                    peer = %settings.peer,
+                    interval = ?possible.transmit.duration(),
+                    "BFD is slower than configured: the real-time thread has no SCHED_FIFO; give the daemon CAP_SYS_NICE"
+                );
+                settings.timers = possible;
+            }
+        }
+        let (done, answer) = oneshot::channel();
+        self.order(Order::Set(sessions, done))?;
+        answer.await.map_err(|_gone| Error::Gone)?
+    }
+
+    /// A planned stop: every peer is told that what follows is no failure. Over when that has left; the sessions go on
+    /// saying so until the handle is dropped.
+    pub async fn admin_down(&self) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::AdminDown(done))?;
+        answer.await.map_err(|_gone| Error::Gone)
+    }
+
+    pub fn status(&self) -> status::bfd::Bfd {
+        let now = drive::now();
+        let shown = self.shown.borrow();
+        let sessions = shown
+            .iter()
+            .map(|shown| report::session(now, &shown.settings, &shown.view.borrow()));
+        let (strays, kernel) = {
+            let table = lock(&self.table);
+            (table.strays(), table.dropped_by_the_kernel())
+        };
+        let mut drops = report::drops(&strays);
+        if kernel > 0 {
+            drops.insert(status::bfd::KERNEL.to_owned(), kernel);
+        }
+        status::bfd::Bfd {
+            realtime: self.priority == Priority::Realtime,
+            sessions: sessions.collect(),
+            drops,
+        }
+    }
+
+    fn order(&self, order: Order) -> Result<(), Error> {
+        self.orders.send(order).map_err(|_gone| Error::Gone)
+    }
+}
+
+/// The lock is held for a look at the table, never across a wait. A panic elsewhere leaves nothing half done in it.
+fn lock(table: &Mutex<Table>) -> std::sync::MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session's place.
+#[derive(Debug)]
+struct Seat {
+    settings: Settings,
+    inputs: mpsc::UnboundedSender<Input>,
+    view: watch::Receiver<View>,
+    leaving: bool,
+}
+
+struct Engine {
+    changes: mpsc::UnboundedSender<Change>,
+    orders: mpsc::WeakUnboundedSender<Order>,
+    table: Arc<Mutex<Table>>,
+    budget: Budget,
+    routers: Routers,
+    receivers: Vec<Receiver>,
+    /// Sessions to come, and a timer for each.
+    prepared: Vec<Settings>,
+    timers: Vec<Timer>,
+    seats: BTreeMap<Key, Seat>,
+    shows: watch::Sender<Vec<Shown>>,
+}
+
+impl Engine {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
+        while let Some(order) = inbox.recv().await {
+            match order {
+                Order::Prepare(sessions, done) => {
+                    let result = self.prepare(sessions);
+                    self.tidy().await;
+                    done.send(result).unwrap_or_default();
+                }
+                Order::Routers(routers) => {
+                    self.routers = routers;
+                    self.filter();
+                }
+                Order::Left => self.tidy().await,
+                Order::Set(sessions, done) => {
+                    let result = self.set(sessions);
+                    (self.prepared, self.timers) = (Vec::new(), Vec::new());
+                    self.tidy().await;
+                    self.show();
+                    // Whoever asked may not want to know any more.
+                    done.send(result).unwrap_or_default();
+                }
+                Order::AdminDown(done) => {
+                    let told: Vec<_> = self.seats.values().filter_map(Seat::admin_down).collect();
+                    for one in told {
+                        // An error is the end of a session, which has nothing left to tell.
+                        one.await.unwrap_or_default();
+                    }
+                    done.send(()).unwrap_or_default();
+                }
+            }
+        }
+        for seat in self.seats.values() {
+            seat.end();
+        }
+    }
+
+    fn set(&mut self, sessions: Vec<Settings>) -> Result<(), Error> {
+        self.seats.retain(|_, seat| !seat.inputs.is_closed());
+        let wanted: BTreeMap<Key, Settings> = sessions
+            .into_iter()
+            .map(|settings| (Key::of(&settings), settings))
+            .collect();
+        for (key, seat) in &mut self.seats {
+            if !wanted.contains_key(key) {
+                seat.leave();
+            }
+        }
+        let mut first = Ok(());
+        for (key, settings) in wanted {
+            if let Err(error) = self.listen(&settings) {
+                first = first.and(Err(error));
+                continue;
+            }
+            match self.seats.get_mut(&key) {
+                Some(seat) => seat.follow(settings),
+                None => first = first.and(self.begin(key, settings)),
+            }
+        }
+        first
+    }
+
+    /// After an error nothing is prepared.
+    fn prepare(&mut self, sessions: Vec<Settings>) -> Result<(), Error> {
+        (self.prepared, self.timers) = (Vec::new(), Vec::new());
+        for settings in &sessions {
+            self.listen(settings)?;
+            let timer = Timer::new().map_err(|source| Error::Session {
+                peer: settings.peer,
+                source,
+            });
+            self.timers.push(timer?);
+        }
+        self.prepared = sessions;
+        Ok(())
+    }
+
+    fn begin(&mut self, key: Key, settings: Settings) -> Result<(), Error> {
+        let failed = |source| Error::Session {
+            peer: settings.peer,
+            source,
+        };
+        let seeds = random::bytes::<16>().map_err(failed)?;
+        let seed = u64::from_ne_bytes(seeds.first_chunk().copied().unwrap_or_default());
+        let discriminator = lock(&self.table).unused(seed);
+        let mut session = Session::new(drive::now(), &settings, discriminator, seed);
+        let (inputs, inbox) = mpsc::unbounded_channel();
+        let first = View {
+            picture: session.picture(),
+            failures: send::Failures::default(),
+        };
+        let (shows, view) = watch::channel(first);
+        let mut world = World::new(&settings, inbox, self.changes.clone(), shows, seed);
+        let timer = self.timers.pop();
+        let mut timer = timer.map_or_else(Timer::new, Ok).map_err(failed)?;
+        lock(&self.table).add(Entry {
+            key: key.clone(),
+            discriminator,
+            inputs: inputs.clone(),
+        });
+        let (table, orders) = (Arc::clone(&self.table), self.orders.clone());
+        tokio::spawn(async move {
+            drive_by(&mut timer, &mut session, &mut world).await;
+            lock(&table).remove(discriminator);
+            drop(world);
+            if let Some(orders) = orders.upgrade() {
+                // The engine ends with the handle.
+                orders.send(Order::Left).unwrap_or_default();
+            }
+        });
+        let seat = Seat {
+            settings,
+            inputs,
+            view,
+            leaving: false,
+        };
+        self.seats.insert(key, seat);
+        Ok(())
+    }
+
+    /// The ports that the session may be spoken to at.
+    fn listen(&mut self, settings: &Settings) -> Result<(), Error> {
+        let family = Family::of(settings.peer);
+        for &hops in settings.mode.ports() {
+            let there = |receiver: &Receiver| (receiver.family, receiver.hops) == (family, hops);
+            if !self.receivers.iter().any(there) {
+                let (table, budget) = (Arc::clone(&self.table), self.budget.clone());
+                let receiver = Receiver::open(family, hops, table, budget)?;
+                self.receivers.push(receiver);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what no session is spoken to at any more, and has the kernel drop what is from no peer.
+    async fn tidy(&mut self) {
+        self.seats.retain(|_, seat| !seat.inputs.is_closed());
+        let mut closed = Vec::new();
+        for receiver in std::mem::take(&mut self.receivers) {
+            let seats = self.seats.values().map(|seat| &seat.settings);
+            let mut all = seats.chain(&self.prepared);
+            if all.any(|settings| receiver.serves(settings)) {
+                self.receivers.push(receiver);
+            } else {
+                closed.push(receiver);
+            }
+        }
+        for receiver in closed {
+            receiver.close().await;
+        }
+        self.filter();
+    }
+
+    fn filter(&self) {
+        for receiver in &self.receivers {
+            let seats = self.seats.values().map(|seat| &seat.settings);
+            let mut senders: BTreeMap<IpAddr, u8> = BTreeMap::new();
+            for settings in seats.filter(|settings| receiver.serves(settings)) {
+                if self.routers.allow(settings.peer) {
+                    let least = senders.entry(settings.peer).or_insert(u8::MAX);
+                    *least = (*least).min(settings.mode.min_ttl());
+                }
+            }
+            receiver.hear(senders);
+        }
+    }
+
+    fn show(&self) {
+        let seats = self.seats.values().filter(|seat| !seat.leaving);
+        let shown = seats.map(|seat| Shown {
+            settings: seat.settings.clone(),
+            view: seat.view.clone(),
+        });
+        self.shows.send_replace(shown.collect());
+    }
+}
+
+impl Seat {
+    fn tell(&self, event: Event) {
+        // A session that has ended needs to hear nothing.
+        self.inputs.send(Input::Event(event)).unwrap_or_default();
+    }
+
+    fn leave(&mut self) {
+        if !self.leaving {
+            self.leaving = true;
+            self.tell(Event::Leave);
+        }
+    }
+
+    fn follow(&mut self, settings: Settings) {
+        if self.leaving {
+            self.tell(Event::Enable);
+        }
+        self.leaving = false;
+        self.tell(Event::Follow {
+            mode: settings.mode,
+            timers: settings.timers,
+            passive: settings.passive,
+            hold_down: settings.hold_down,
+        });
+        self.settings = settings;
+    }
+
+    fn admin_down(&self) -> Option<oneshot::Receiver<()>> {
+        let (done, answer) = oneshot::channel();
+        let input = Input::Acknowledge(Event::AdminDown, done);
+        self.inputs.send(input).is_ok().then_some(answer)
+    }
+
+    fn end(&self) {
+        self.inputs.send(Input::End).unwrap_or_default();
+    }
+}

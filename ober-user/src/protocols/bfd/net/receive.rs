@@ -1,0 +1,284 @@
+//! The sockets that receive: one for each family and port, for all sessions together.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, IoSliceMut},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket, task::JoinHandle};
+
+use super::{
+    super::{Hops, Settings},
+    Error, lock,
+    table::{Datagram, Table},
+};
+use crate::{
+    machine::realtime::Budget,
+    protocols::filter::{self, Block},
+};
+
+/// Packets read in a row before others on the thread have their turn.
+const BATCH: u32 = 32;
+/// Bytes of packets that may wait to be read: some thousands, so that a flood does not push a neighbour's packets out
+/// before this thread has its turn. The usual 208 KiB are full after 277.
+const WAITING: usize = 4 << 20;
+/// More than any packet says of itself.
+const ROOM: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub(super) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+
+    pub(super) const fn any(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    pub(super) const fn domain(self) -> Domain {
+        match self {
+            Self::Ipv4 => Domain::IPV4,
+            Self::Ipv6 => Domain::IPV6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// A socket and its task; dropped, both end.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) family: Family,
+    pub(super) hops: Hops,
+    socket: Arc<UdpSocket>,
+    attached: filter::Attached,
+    senders: Senders,
+    table: Arc<Mutex<Table>>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// Whose packets are heard, each with the least TTL they come with. What the kernel had no room for is asked again here.
+type Senders = Arc<Mutex<Arc<BTreeMap<IpAddr, u8>>>>;
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Receiver {
+    /// Inside the runtime that is to receive. Hears no peer yet.
+    pub(super) fn open(
+        family: Family,
+        hops: Hops,
+        table: Arc<Mutex<Table>>,
+        budget: Budget,
+    ) -> Result<Self, Error> {
+        let socket = open(family, hops).map_err(|source| Error::Receive {
+            family,
+            port: hops.port(),
+            source,
+        })?;
+        let socket = Arc::new(socket);
+        let senders = Senders::default();
+        lock(&table).watch(&socket);
+        let ear = Ear {
+            socket: Arc::clone(&socket),
+            hops,
+            senders: Arc::clone(&senders),
+            table: Arc::clone(&table),
+            budget,
+        };
+        Ok(Self {
+            family,
+            hops,
+            socket,
+            attached: filter::Attached::default(),
+            senders,
+            table,
+            task: Some(tokio::spawn(ear.receive())),
+        })
+    }
+
+    /// May packets of the session come in here?
+    pub(super) fn serves(&self, settings: &Settings) -> bool {
+        self.family == Family::of(settings.peer) && settings.mode.ports().contains(&self.hops)
+    }
+
+    /// Hears these alone from now on.
+    pub(super) fn hear(&self, senders: BTreeMap<IpAddr, u8>) {
+        let six = self.family == Family::Ipv6;
+        let programs = filter::senders(six, &senders);
+        // Never held across a wait.
+        let mut known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(senders);
+        if let Err(error) = self.attached.attach(&*self.socket, &programs) {
+            let port = self.hops.port();
+            tracing::warn!(
+                %error, port,
+                "have the kernel drop BFD packets that are from no peer; they are dropped later, at the cost of the \
+                 real-time thread: raise net.core.optmem_max"
+            );
+        }
+    }
+
+    /// Returns when the port is free again.
+    pub(super) async fn close(mut self) {
+        lock(&self.table).unwatch(&self.socket);
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // An error is its end.
+            task.await.unwrap_or_default();
+        }
+    }
+}
+
+/// What receives.
+struct Ear {
+    socket: Arc<UdpSocket>,
+    hops: Hops,
+    senders: Senders,
+    table: Arc<Mutex<Table>>,
+    budget: Budget,
+}
+
+fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
+    let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // A matter of CAP_NET_ADMIN, and no reason to do without the socket.
+    if let Err(error) = setsockopt(&socket, sockopt::RcvBufForce, &WAITING) {
+        tracing::warn!(%error, "enlarge the buffer of a BFD socket; a flood may cost neighbours' packets");
+    }
+    match family {
+        Family::Ipv4 => {
+            setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+        Family::Ipv6 => {
+            socket.set_only_v6(true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    // No peer is heard before the sessions are known.
+    filter::attach(&socket, &[Block::discard()])?;
+    socket.bind(&SocketAddr::new(family.any(), hops.port()).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+impl Ear {
+    async fn receive(self) {
+        loop {
+            match self.batch().await {
+                Ok(()) => self.budget.spend().await,
+                Err(error) => {
+                    tracing::error!(%error, port = self.hops.port(), "receive BFD packets");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn batch(&self) -> io::Result<()> {
+        self.socket.readable().await?;
+        let senders = {
+            let known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&known)
+        };
+        for _ in 0..BATCH {
+            let one = || one(&self.socket, self.hops, &senders, &self.table);
+            match self.socket.try_io(Interest::READABLE, one) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one(
+    socket: &UdpSocket,
+    hops: Hops,
+    senders: &BTreeMap<IpAddr, u8>,
+    table: &Mutex<Table>,
+) -> io::Result<()> {
+    let mut room = [0; ROOM];
+    let mut ancillary = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
+    let mut slices = [IoSliceMut::new(&mut room)];
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut ancillary),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
+    let (mut ttl, mut interface, mut destination) = (0, 0, None);
+    for item in message.cmsgs()? {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the kernel tells what was asked for"
+        )]
+        match item {
+            ControlMessageOwned::Ipv4Ttl(value) | ControlMessageOwned::Ipv6HopLimit(value) => {
+                ttl = u8::try_from(value).unwrap_or_default();
+            }
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+                (interface, destination) = (info.ipi_ifindex.cast_unsigned(), Some(to.into()));
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let to = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                (interface, destination) = (info.ipi6_ifindex, Some(to.into()));
+            }
+            _ => {}
+        }
+    }
+    let source = message.address.as_ref().and_then(source);
+    let length = message.bytes;
+    if let (Some(source), Some(bytes)) = (source, room.get(..length))
+        && senders.contains_key(&source)
+    {
+        lock(table).deliver(&Datagram {
+            source,
+            destination,
+            interface,
+            ttl,
+            hops,
+            bytes,
+        });
+    }
+    Ok(())
+}
+
+fn source(address: &SockaddrStorage) -> Option<IpAddr> {
+    let four = address.as_sockaddr_in().map(|four| four.ip().into());
+    four.or_else(|| address.as_sockaddr_in6().map(|six| six.ip().into()))
+}

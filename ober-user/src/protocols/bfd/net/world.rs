@@ -1,0 +1,98 @@
+//! The world of one session.
+
+use std::net::IpAddr;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    super::{Action, Change, Event, Session, Settings},
+    View,
+    send::Sender,
+};
+use crate::machine::drive;
+
+/// What comes to a session.
+#[derive(Debug)]
+pub(super) enum Input {
+    Event(Event),
+    /// Say when all that comes of it is done.
+    Acknowledge(Event, oneshot::Sender<()>),
+    /// No word more.
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    peer: IpAddr,
+    interface: Option<String>,
+    inbox: mpsc::UnboundedReceiver<Input>,
+    sender: Sender,
+    changes: mpsc::UnboundedSender<Change>,
+    shows: watch::Sender<View>,
+    acknowledge: Option<oneshot::Sender<()>>,
+    over: bool,
+}
+
+impl World {
+    pub(super) fn new(
+        settings: &Settings,
+        inbox: mpsc::UnboundedReceiver<Input>,
+        changes: mpsc::UnboundedSender<Change>,
+        shows: watch::Sender<View>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            peer: settings.peer,
+            interface: settings.interface.clone(),
+            inbox,
+            sender: Sender::new(settings, seed),
+            changes,
+            shows,
+            acknowledge: None,
+            over: false,
+        }
+    }
+}
+
+impl drive::World<Session> for World {
+    async fn next(&mut self) -> Option<Event> {
+        if self.over {
+            return None;
+        }
+        match self.inbox.recv().await? {
+            Input::Event(event) => Some(event),
+            Input::Acknowledge(event, done) => {
+                self.acknowledge = Some(done);
+                Some(event)
+            }
+            Input::End => None,
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Send { control, hops } => self.sender.send(&control, hops),
+            Action::Tell { state, diagnostic } => {
+                let change = Change {
+                    peer: self.peer,
+                    interface: self.interface.clone(),
+                    state,
+                    diagnostic,
+                };
+                // Nobody listens when the daemon ends.
+                self.changes.send(change).unwrap_or_default();
+            }
+            Action::Over => self.over = true,
+        }
+    }
+
+    fn seen(&mut self, session: &Session) {
+        self.shows.send_replace(View {
+            picture: session.picture(),
+            failures: self.sender.failures(),
+        });
+        if let Some(done) = self.acknowledge.take() {
+            done.send(()).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Clause by clause, RFC 5880 sections 6.8.4 to 6.8.16, RFC 5881 and RFC 5883.
+
+use super::*;
+
+fn tell(state: State, diagnostic: Diagnostic) -> Action {
+    Action::Tell { state, diagnostic }
+}
+
+#[test]
+fn a_session_begins_down_slow_and_without_knowing_the_peer() {
+    let mut desk = Desk::new(&settings(timers(50, 60, 4)));
+    let first = Control {
+        state: State::Down,
+        yours: None,
+        multiplier: NonZeroU8::new(4).unwrap(),
+        mine: discriminator(1),
+        min_tx: Micros(1_000_000),
+        min_rx: Micros(60_000),
+        ..says(State::Down)
+    };
+    assert_eq!(desk.session.deadline(), Some(desk.now));
+    assert_eq!(desk.tick(), [send(first)]);
+    let began = desk.now;
+    assert_eq!(desk.wait(), [send(first)]);
+    let pause = desk.now - began;
+    assert!(
+        pause >= 750 * MILLISECOND && pause <= 1000 * MILLISECOND,
+        "{pause:?}"
+    );
+}
+
+#[test]
+fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
+    let mut desk = Desk::new(&settings(timers(50, 50, 3)));
+    desk.tick();
+    let actions = desk.hear(Control {
+        yours: None,
+        ..says(State::Down)
+    });
+    let init = Control {
+        state: State::Init,
+        ..desk.contents()
+    };
+    assert_eq!(actions, [send(init)]);
+    assert_eq!(init.yours, Some(discriminator(2)));
+    let actions = desk.hear(says(State::Init));
+    // The interval changes with the state: a Poll Sequence.
+    let up = Control {
+        state: State::Up,
+        poll: true,
+        min_tx: Micros(50_000),
+        ..init
+    };
+    assert_eq!(actions, [tell(State::Up, Diagnostic::None), send(up)]);
+}
+
+#[test]
+fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgotten() {
+    let mut desk = Desk::up();
+    let began = desk.now;
+    // 3 times the peer's 300 ms, which are slower than our 50.
+    desk.silence(899 * MILLISECOND);
+    assert_eq!(desk.session.state, State::Up);
+    let actions = desk.wait();
+    assert_eq!(desk.now - began, 900 * MILLISECOND);
+    let down = Control {
+        state: State::Down,
+        diagnostic: Diagnostic::TimeExpired,
+        yours: None,
+        min_tx: Micros(1_000_000),
+        poll: true,
+        ..desk.contents()
+    };
+    assert_eq!(
+        actions,
+        [tell(State::Down, Diagnostic::TimeExpired), send(down)]
+    );
+    assert_eq!(desk.session.remote, Remote::UNKNOWN);
+}
+
+#[test]
+fn a_session_in_init_gives_up_after_the_detection_time_without_telling_clients() {
+    let mut desk = Desk::new(&settings(timers(50, 50, 3)));
+    desk.tick();
+    desk.hear(Control {
+        yours: None,
+        ..says(State::Down)
+    });
+    let actions = desk.silence(900 * MILLISECOND);
+    assert_eq!((desk.session.state, told(&actions)), (State::Down, vec![]));
+    assert_eq!(desk.session.diagnostic, Diagnostic::TimeExpired);
+}
+
+#[test]
+fn a_peer_that_says_down_is_down_with_diagnostic_three() {
+    let mut desk = Desk::up();
+    let actions = desk.hear(says(State::Down));
+    assert_eq!(
+        actions[0],
+        tell(State::Down, Diagnostic::NeighborSignaledDown)
+    );
+    let [down] = sent(&actions)[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(
+        (down.state, down.diagnostic),
+        (State::Down, Diagnostic::NeighborSignaledDown)
+    );
+    // It is still heard, so it is still addressed.
+    assert_eq!(down.yours, Some(discriminator(2)));
+}
+
+#[test]
+fn a_poll_is_answered_at_once_with_final_and_without_poll_and_leaves_the_timer_alone() {
+    let mut desk = Desk::up();
+    desk.hear(Control {
+        fin: true,
+        ..says(State::Up)
+    });
+    desk.silence(100 * MILLISECOND);
+    let due = desk.session.transmit_due();
+    let answer = Control {
+        fin: true,
+        ..desk.contents()
+    };
+    assert_eq!(
+        desk.hear(Control {
+            poll: true,
+            ..says(State::Up)
+        }),
+        [send(answer)]
+    );
+    assert_eq!(desk.session.transmit_due(), due);
+}
+
+#[test]
+fn a_peer_that_wants_nothing_periodic_gets_answers_and_changes_alone() {
+    let mut desk = Desk::up();
+    let silent = Control {
+        min_rx: Micros(0),
+        ..says(State::Up)
+    };
+    desk.hear(silent);
+    assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
+    assert_eq!(
+        sent(&desk.hear(Control {
+            poll: true,
+            ..silent
+        }))
+        .len(),
+        1
+    );
+    // What it can take again, it gets at once if it is due.
+    desk.silence(400 * MILLISECOND);
+    assert_eq!(desk.hear(says(State::Up)).len(), 1);
+}
+
+#[test]
+fn a_peer_in_demand_mode_is_sent_nothing_while_both_are_up_and_no_poll_is_under_way() {
+    let mut desk = Desk::up();
+    let demand = Control {
+        demand: true,
+        fin: true,
+        ..says(State::Up)
+    };
+    desk.hear(demand);
+    assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
+    // Its silence is still a failure: we are not in demand mode.
+    let actions = desk.silence(100 * MILLISECOND);
+    assert_eq!(told(&actions), [State::Down]);
+    assert!(!sent(&desk.silence(1000 * MILLISECOND)).is_empty());
+}
+
+#[test]
+fn the_passive_side_says_nothing_until_it_knows_the_peer_and_again_when_it_forgets_it() {
+    let mut desk = Desk::new(&Settings {
+        passive: true,
+        ..settings(timers(50, 50, 3))
+    });
+    assert_eq!(desk.session.deadline(), None);
+    assert_eq!(desk.tick(), []);
+    assert_eq!(
+        sent(&desk.hear(Control {
+            yours: None,
+            ..says(State::Down)
+        }))
+        .len(),
+        1
+    );
+    desk.hear(says(State::Up));
+    desk.silence(900 * MILLISECOND);
+    assert_eq!(
+        (desk.session.state, desk.session.deadline()),
+        (State::Down, None)
+    );
+}
+
+#[test]
+fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
+    let mut desk = Desk::up();
+    let actions = desk.on(Event::AdminDown);
+    assert_eq!(actions[0], tell(State::AdminDown, Diagnostic::AdminDown));
+    let [down] = sent(&actions)[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(
+        (down.state, down.diagnostic, down.min_tx),
+        (State::AdminDown, Diagnostic::AdminDown, Micros(1_000_000))
+    );
+    for state in State::ALL {
+        assert_eq!(
+            desk.hear(Control {
+                poll: true,
+                ..says(state)
+            }),
+            []
+        );
+    }
+    let ignored = desk
+        .session
+        .account
+        .drops
+        .each()
+        .find(|(why, _)| *why == Refusal::AdminDown);
+    assert_eq!(ignored, Some((Refusal::AdminDown, 4)));
+    let actions = desk.on(Event::Enable);
+    assert_eq!(
+        (desk.session.state, sent(&actions).len(), told(&actions)),
+        (State::Down, 1, vec![])
+    );
+    desk.hear(says(State::Down));
+    assert_eq!(told(&desk.hear(says(State::Init))), [State::Up]);
+}
+
+#[test]
+fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
+    let mut desk = Desk::up();
+    assert_eq!(sent(&desk.on(Event::Leave)).len(), 1);
+    let began = desk.now;
+    let mut said = 0;
+    loop {
+        let actions = desk.wait();
+        if actions == [Action::Over] {
+            break;
+        }
+        said += sent(&actions)
+            .iter()
+            .filter(|control| control.state == State::AdminDown)
+            .count();
+    }
+    // Three times the slow second.
+    assert_eq!(desk.now - began, 3000 * MILLISECOND);
+    assert!((3..=4).contains(&said), "{said}");
+    let mut unknown = Desk::new(&settings(timers(50, 50, 3)));
+    assert_eq!(unknown.on(Event::Leave), [Action::Over]);
+}
+
+#[test]
+fn a_session_that_leaves_and_is_enabled_again_stays() {
+    let mut desk = Desk::up();
+    desk.on(Event::Leave);
+    desk.on(Event::Enable);
+    assert!(!desk.silence(5000 * MILLISECOND).contains(&Action::Over));
+    assert_eq!(desk.session.state, State::Down);
+}
+
+#[test]
+fn what_came_through_a_router_is_refused_over_one_hop_and_below_the_minimum_over_several() {
+    let event = |hops, ttl| Event::Received {
+        control: says(State::Init),
+        hops,
+        ttl,
+    };
+    for (mode, hops, least) in [
+        (Mode::SingleHop, Hops::Single, 255),
+        (Mode::Auto, Hops::Single, 255),
+        (Mode::Auto, Hops::Multi, 255),
+        (Mode::MultiHop { min_ttl: 250 }, Hops::Multi, 250),
+    ] {
+        let mut desk = Desk::new(&Settings {
+            mode,
+            ..settings(timers(50, 50, 3))
+        });
+        assert_eq!(desk.on(event(hops, least - 1)), [], "{mode:?}");
+        assert_eq!(desk.session.state, State::Down);
+        desk.on(event(hops, least));
+        assert_eq!(desk.session.state, State::Up, "{mode:?}");
+    }
+}
+
+#[test]
+fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
+    let event = |state, hops| Event::Received {
+        control: says(state),
+        hops,
+        ttl: 255,
+    };
+    let mut desk = Desk::new(&Settings {
+        mode: Mode::Auto,
+        ..settings(timers(50, 50, 3))
+    });
+    let ports = |actions: Vec<Action>| {
+        let ports = actions.into_iter().filter_map(|action| match action {
+            Action::Send { hops, .. } => Some(hops),
+            Action::Tell { .. } | Action::Over => None,
+        });
+        ports.collect::<Vec<_>>()
+    };
+    assert_eq!(ports(desk.tick()), [Hops::Single]);
+    assert_eq!(
+        ports(desk.on(event(State::Down, Hops::Multi))),
+        [Hops::Multi]
+    );
+    assert_eq!(
+        ports(desk.on(event(State::Init, Hops::Multi))),
+        [Hops::Multi]
+    );
+    assert_eq!(desk.on(event(State::Down, Hops::Single)), []);
+    assert_eq!(
+        (desk.session.state, desk.session.hops),
+        (State::Up, Hops::Multi)
+    );
+    let mut fixed = Desk::new(&settings(timers(50, 50, 3)));
+    assert_eq!(fixed.on(event(State::Down, Hops::Multi)), []);
+}
+
+#[test]
+fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
+    let mut desk = Desk::up();
+    desk.now += 2000 * MILLISECOND;
+    assert_eq!(told(&desk.tick()), []);
+    assert_eq!(told(&desk.hear(says(State::Up))), []);
+    assert_eq!(told(&desk.silence(899 * MILLISECOND)), []);
+    desk.now += 2000 * MILLISECOND;
+    desk.tick();
+    // None was waiting.
+    assert_eq!(told(&desk.silence(EXCUSE)), [State::Down]);
+}
+
+#[test]
+fn packets_that_come_late_are_counted_with_their_gap() {
+    let mut desk = Desk::up();
+    desk.hear(says(State::Up));
+    desk.silence(375 * MILLISECOND);
+    desk.hear(says(State::Up));
+    assert_eq!(desk.session.account.late, 0);
+    desk.silence(376 * MILLISECOND);
+    desk.hear(says(State::Up));
+    let late = Late {
+        at: desk.now,
+        gap: 376 * MILLISECOND,
+    };
+    assert_eq!(
+        (desk.session.account.late, desk.session.account.last_late),
+        (1, Some(late))
+    );
+}
+
+#[test]
+fn a_thread_that_is_not_realtime_is_asked_for_nothing_it_cannot_keep() {
+    use crate::machine::realtime::Priority;
+    for (priority, kept) in [
+        (Priority::Realtime, timers(10, 20, 3)),
+        (Priority::Nice, timers(50, 50, 3)),
+        (Priority::Ordinary, timers(50, 50, 3)),
+    ] {
+        assert_eq!(timers(10, 20, 3).on(priority), kept);
+        assert_eq!(timers(300, 60, 2).on(priority), timers(300, 60, 2));
+    }
+}
+
+#[test]
+fn a_refused_packet_is_counted_and_does_nothing() {
+    let mut desk = Desk::up();
+    let before = desk.session.picture();
+    for why in Refusal::ALL {
+        assert_eq!(desk.on(Event::Refused(why)), []);
+    }
+    let after = desk.session.picture();
+    assert!(after.account.drops.each().all(|(_, count)| count == 1));
+    assert_eq!(
+        Picture {
+            account: before.account,
+            ..after
+        },
+        before
+    );
+}

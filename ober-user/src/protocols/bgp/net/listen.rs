@@ -1,0 +1,91 @@
+//! Where neighbours connect to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use socket2::Socket;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+use super::{link::Link, socket, world::Command};
+use crate::config::sections::bgp::Neighbour;
+
+/// Strangers that are remembered, so that each is logged once.
+const MOST_REMEMBERED: usize = 256;
+
+/// Who may come in, and who takes the connection.
+pub(super) type Guests = BTreeMap<IpAddr, (Neighbour, mpsc::UnboundedSender<Command>)>;
+
+/// One listening socket. Closed when dropped.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) listener: Arc<TcpListener>,
+    /// `None`: connections wait.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.task.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Door {
+    /// Must be called inside a runtime.
+    pub(super) fn open(socket: Socket) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: Arc::new(socket::listen(socket)?),
+            task: None,
+        })
+    }
+
+    /// Takes connections from now on.
+    pub(super) fn answer(&mut self, guests: &watch::Sender<Guests>, strangers: &Arc<AtomicU64>) {
+        let answer = || {
+            let (listener, guests) = (self.listener.clone(), guests.subscribe());
+            tokio::spawn(answer(listener, guests, strangers.clone()))
+        };
+        self.task.get_or_insert_with(answer);
+    }
+}
+
+async fn answer(
+    listener: Arc<TcpListener>,
+    guests: watch::Receiver<Guests>,
+    strangers: Arc<AtomicU64>,
+) {
+    let (mut known, mut farewells) = (BTreeSet::new(), JoinSet::new());
+    loop {
+        while farewells.try_join_next().is_some() {}
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept a BGP connection");
+                sleep(socket::BREATH).await;
+                continue;
+            }
+        };
+        let guest = guests.borrow().get(&peer.ip()).cloned();
+        if let Some((_, commands)) = guest.filter(|(it, _)| socket::comes_from(it, peer)) {
+            // A neighbour that is just being removed takes nothing.
+            commands.send(Command::Accepted(stream)).unwrap_or_default();
+            continue;
+        }
+        strangers.fetch_add(1, Ordering::Relaxed);
+        Link::new(stream).refuse(&mut farewells);
+        if known.len() < MOST_REMEMBERED && known.insert(peer.ip()) {
+            let address = peer.ip();
+            tracing::warn!(%address, "BGP: refused a connection: no [[bgp.neighbours]] has this address");
+        }
+    }
+}

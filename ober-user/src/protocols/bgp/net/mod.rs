@@ -1,0 +1,471 @@
+//! The sockets of BGP: one task a neighbour, one a listening address, and the handle on all of them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use self::{
+    listen::{Door, Guests},
+    world::{Command, Neighbour},
+};
+use super::{
+    connection,
+    event::{Event, Path, Report},
+    message::Notification,
+    peering::Peering,
+    policy,
+    rib::Routes,
+};
+use crate::{
+    announce::gate::Standing,
+    api::status,
+    config::sections::bgp::{self, Bgp},
+    machine::drive,
+};
+
+mod link;
+mod listen;
+mod report;
+mod socket;
+mod world;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "look for an IPv4 address to take as BGP identifier: {source}; write `router_id` in [bgp]"
+    )]
+    Addresses { source: io::Error },
+    #[error("this node has no IPv4 address to take as BGP identifier; write `router_id` in [bgp]")]
+    NoIdentifier,
+    #[error(
+        "listen for BGP on {at}: {source}; is another BGP speaker running, or change `listen` in [bgp]"
+    )]
+    Listen { at: SocketAddr, source: io::Error },
+    #[error("limit the segments of BGP connections to {at}: {source}; leave `mss` out")]
+    Clamp { at: SocketAddr, source: io::Error },
+    #[error(
+        "sign BGP connections of {neighbour} with its password: {source}; the kernel needs CONFIG_TCP_MD5SIG, and for many \
+         passwords a larger net.core.optmem_max"
+    )]
+    Sign {
+        neighbour: IpAddr,
+        source: io::Error,
+    },
+}
+
+/// Starts speaking to all neighbours. Nothing is announced before [`Handle::stand`]. Sockets are made in the network
+/// namespace of the calling thread and of the current runtime's.
+pub fn start(config: &Bgp) -> Result<Handle, Error> {
+    let handle = idle(config);
+    handle.configure(config)?;
+    Ok(handle)
+}
+
+/// Speaks to no neighbour and listens nowhere until it is configured.
+pub fn idle(config: &Bgp) -> Handle {
+    let (guests, _) = watch::channel(Guests::new());
+    Handle {
+        speaker: Mutex::new(Speaker {
+            runtime: runtime::Handle::current(),
+            config: config.clone(),
+            id: Ipv4Addr::UNSPECIFIED,
+            standings: BTreeMap::new(),
+            settled: false,
+            neighbours: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            guests,
+            strangers: Arc::default(),
+            leaving: Vec::new(),
+        }),
+    }
+}
+
+/// The speaker. Dropped without [`Handle::stop`], every session ends without a word, as if the daemon had died.
+#[derive(Debug)]
+pub struct Handle {
+    speaker: Mutex<Speaker>,
+}
+
+impl Handle {
+    fn speaker(&self) -> MutexGuard<'_, Speaker> {
+        // Whoever panicked has not left half a change that matters: everything is sent by value.
+        self.speaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the neighbours what the configuration says. Only what a session is made of ends sessions, and only those
+    /// it is about. After an error the neighbours are as before.
+    pub fn configure(&self, config: &Bgp) -> Result<(), Error> {
+        let prepared = self.prepare(config)?;
+        self.commit(prepared)
+    }
+
+    /// Does all of a change that may be refused. No neighbour notices, and what is dropped leaves nothing behind.
+    pub fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
+        self.speaker().prepare(config)
+    }
+
+    /// Makes the change.
+    pub fn commit(&self, prepared: Prepared) -> Result<(), Error> {
+        self.speaker().commit(prepared)
+    }
+
+    /// Says how a VIP stands from now on. The UPDATEs are on their way when the neighbours' tasks have run.
+    pub fn stand(&self, vip: IpAddr, standing: Standing) {
+        let mut speaker = self.speaker();
+        if speaker.standings.insert(vip, standing) != Some(standing) {
+            speaker.announce();
+        }
+    }
+
+    /// Forgets a VIP, which withdraws it.
+    pub fn forget(&self, vip: IpAddr) {
+        let mut speaker = self.speaker();
+        if speaker.standings.remove(&vip).is_some() {
+            speaker.announce();
+        }
+    }
+
+    /// Every VIP has had its first verdict: End-of-RIB may go.
+    pub fn settled(&self) {
+        let mut speaker = self.speaker();
+        speaker.settled = true;
+        speaker.tell_all(|| Command::Event(Event::Settled));
+    }
+
+    /// What BFD says of the way to a neighbour that it watches.
+    pub fn bfd(&self, neighbour: IpAddr, path: Path) {
+        let speaker = self.speaker();
+        let watched = speaker.neighbours.get(&neighbour);
+        if let Some(running) = watched.filter(|it| it.settings.bfd.is_some()) {
+            running.tell(Command::Event(Event::Bfd(path)));
+        }
+    }
+
+    /// Returns when all that was decided so far has been written to the sockets of all sessions.
+    pub async fn flushed(&self) {
+        let mut waits = Vec::new();
+        for running in self.speaker().neighbours.values() {
+            let (tell, told) = oneshot::channel();
+            running.tell(Command::Flush(tell));
+            waits.push(told);
+        }
+        for wait in waits {
+            // An error is the end of the task, and of its sessions with it.
+            wait.await.unwrap_or_default();
+        }
+    }
+
+    /// The neighbours, in the order of their addresses.
+    pub fn status(&self) -> Vec<status::bgp::Neighbour> {
+        let speaker = self.speaker();
+        let now = drive::now();
+        let all = speaker.neighbours.values();
+        all.map(|it| report::neighbour(&it.settings, &it.reports.borrow(), now))
+            .collect()
+    }
+
+    /// Connections of addresses that are no neighbour's.
+    pub fn strangers(&self) -> u64 {
+        self.speaker().strangers.load(Ordering::Relaxed)
+    }
+
+    /// Withdraws everything, waits until that is written, and ends every session with these words (RFC 9003), for good.
+    pub async fn stop(&self, message: &str) {
+        {
+            let mut speaker = self.speaker();
+            speaker.standings.clear();
+            speaker.announce();
+        }
+        self.flushed().await;
+        let tasks = self.speaker().end(&Notification::shutdown(message));
+        for task in tasks {
+            // A task that panicked has no sessions any more.
+            task.await.unwrap_or_default();
+        }
+    }
+}
+
+/// One neighbour's task.
+#[derive(Debug)]
+struct Running {
+    settings: bgp::Neighbour,
+    machine: connection::Settings,
+    commands: mpsc::UnboundedSender<Command>,
+    reports: watch::Receiver<Report>,
+    /// What it was told last that the neighbour shall know.
+    routes: Arc<Routes>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn tell(&self, command: Command) {
+        // The task ends only after it was told to.
+        self.commands.send(command).unwrap_or_default();
+    }
+
+    /// What changes beside the session.
+    fn follow(&mut self, settings: &bgp::Neighbour, machine: connection::Settings) {
+        if self.settings != *settings || self.machine != machine {
+            let change = (settings.clone(), machine.clone());
+            self.tell(Command::Configure(Box::new(change)));
+            self.settings = settings.clone();
+            self.machine = machine;
+        }
+    }
+
+    fn end(self, notification: Notification) -> JoinHandle<()> {
+        self.tell(Command::End(notification));
+        self.task
+    }
+}
+
+#[derive(Debug)]
+struct Speaker {
+    runtime: runtime::Handle,
+    config: Bgp,
+    id: Ipv4Addr,
+    standings: BTreeMap<IpAddr, Standing>,
+    settled: bool,
+    neighbours: BTreeMap<IpAddr, Running>,
+    doors: BTreeMap<SocketAddr, Door>,
+    guests: watch::Sender<Guests>,
+    strangers: Arc<AtomicU64>,
+    /// Tasks that say their last words.
+    leaving: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        for running in self.neighbours.values() {
+            running.task.abort();
+        }
+    }
+}
+
+/// A change that nothing refuses any more.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Bgp,
+    id: Ipv4Addr,
+    /// Those that were not open yet.
+    doors: BTreeMap<SocketAddr, Door>,
+}
+
+impl Speaker {
+    fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
+        let id = match config.router_id {
+            Some(id) => id,
+            // Once taken it stays: a new one would end every session.
+            None if !self.id.is_unspecified() => self.id,
+            None => socket::router_id()
+                .map_err(|source| Error::Addresses { source })?
+                .ok_or(Error::NoIdentifier)?,
+        };
+        let _inside = self.runtime.enter();
+        self.rehearse(config)?;
+        Ok(Prepared {
+            config: config.clone(),
+            id,
+            doors: self.open_doors(config)?,
+        })
+    }
+
+    fn commit(&mut self, prepared: Prepared) -> Result<(), Error> {
+        let Prepared { config, id, doors } = prepared;
+        let runtime = self.runtime.clone();
+        let _inside = runtime.enter();
+        self.doors.retain(|at, _| config.listen.contains(at));
+        self.doors.extend(doors);
+        // Before a neighbour may connect.
+        let stays = |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
+        let gone = self.neighbours.keys().filter(|address| !stays(address));
+        let gone: Vec<IpAddr> = gone.copied().collect();
+        for (at, door) in &mut self.doors {
+            equip(&*door.listener, *at, &gone, &config.neighbours)?;
+            door.answer(&self.guests, &self.strangers);
+        }
+        self.id = id;
+        self.config = config;
+        self.leaving.retain(|task| !task.is_finished());
+        self.replace_neighbours();
+        self.announce();
+        Ok(())
+    }
+
+    /// Those that are not open yet.
+    fn open_doors(&self, config: &Bgp) -> Result<BTreeMap<SocketAddr, Door>, Error> {
+        let closed = config
+            .listen
+            .iter()
+            .filter(|at| !self.doors.contains_key(at));
+        let open = closed.map(|&at| {
+            let failed = |source| Error::Listen { at, source };
+            let socket = socket::bound(at).map_err(failed)?;
+            // Before anybody may connect.
+            equip(&socket, at, &[], &config.neighbours)?;
+            Ok((at, Door::open(socket).map_err(failed)?))
+        });
+        open.collect()
+    }
+
+    /// Does the kernel take all that the sockets which go on listening are to have? Tried on sockets that no neighbour can connect
+    /// to, for those in use are not touched before the change is made.
+    fn rehearse(&self, config: &Bgp) -> Result<(), Error> {
+        for v4 in [true, false] {
+            let mut stay = self.doors.keys().filter(|at| config.listen.contains(at));
+            if let Some(&at) = stay.find(|at| at.is_ipv4() == v4) {
+                let blank = socket::blank(v4).map_err(|source| Error::Listen { at, source })?;
+                equip(&blank, at, &[], &config.neighbours)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the tasks of neighbours that are gone or need another session, tells the others what else has changed, and
+    /// starts those that are new.
+    fn replace_neighbours(&mut self) {
+        let wanted: BTreeMap<IpAddr, bgp::Neighbour> = {
+            let all = self.config.neighbours.iter();
+            all.map(|it| (it.address, it.clone())).collect()
+        };
+        for (address, mut running) in std::mem::take(&mut self.neighbours) {
+            let goodbye = match wanted.get(&address) {
+                None => Notification::DECONFIGURED,
+                Some(settings)
+                    if self.id != running.machine.id
+                        || !settings.session_differs(&running.settings).is_empty() =>
+                {
+                    Notification::CONFIGURATION_CHANGED
+                }
+                Some(settings) => {
+                    let machine = self.machine(settings);
+                    running.follow(settings, machine);
+                    self.neighbours.insert(address, running);
+                    continue;
+                }
+            };
+            self.leaving.push(running.end(goodbye));
+        }
+        for (address, settings) in wanted {
+            if !self.neighbours.contains_key(&address) {
+                let running = self.run(settings);
+                self.neighbours.insert(address, running);
+            }
+        }
+        let guests = self.neighbours.iter().map(|(address, running)| {
+            (
+                *address,
+                (running.settings.clone(), running.commands.clone()),
+            )
+        });
+        self.guests.send_replace(guests.collect());
+    }
+
+    fn machine(&self, neighbour: &bgp::Neighbour) -> connection::Settings {
+        connection::Settings {
+            local_as: neighbour.local_as,
+            remote: neighbour.remote,
+            id: self.id,
+            passive: neighbour.passive,
+            hold_time: neighbour.hold_time,
+            keepalive: neighbour.keepalive,
+            connect_retry: neighbour.connect_retry,
+            delay_open: neighbour.delay_open,
+            families: neighbour.families.clone(),
+            extended_next_hop: neighbour.extended_next_hop,
+            max_prefixes: neighbour.max_prefixes,
+            strict: neighbour.bfd.as_ref().is_some_and(|bfd| bfd.strict),
+            settle: self.config.settle,
+        }
+    }
+
+    fn run(&self, settings: bgp::Neighbour) -> Running {
+        let machine = self.machine(&settings);
+        let seed = seed(&settings);
+        let mut peering = Peering::new(drive::now(), machine.clone(), seed);
+        let (commands, told) = mpsc::unbounded_channel();
+        let (tell, reports) = watch::channel(peering.report());
+        let mut world = Neighbour::new(settings.clone(), told, tell);
+        let task = tokio::spawn(async move { drive::drive(&mut peering, &mut world).await });
+        let running = Running {
+            settings,
+            machine,
+            commands,
+            reports,
+            routes: Arc::default(),
+            task,
+        };
+        if self.settled {
+            running.tell(Command::Event(Event::Settled));
+        }
+        running.tell(Command::Event(Event::Start));
+        running
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        self.neighbours
+            .values()
+            .for_each(|running| running.tell(command()));
+    }
+
+    /// The tasks, which are over once they have said this.
+    fn end(&mut self, notification: &Notification) -> Vec<JoinHandle<()>> {
+        self.doors.clear();
+        let all = std::mem::take(&mut self.neighbours).into_values();
+        let ends = all.map(|running| running.end(notification.clone()));
+        std::mem::take(&mut self.leaving)
+            .into_iter()
+            .chain(ends)
+            .collect()
+    }
+
+    /// Tells every neighbour's task what the neighbour shall know, where that has changed.
+    fn announce(&mut self) {
+        for (address, running) in &mut self.neighbours {
+            let routes = policy::routes(&self.config, *address, &self.standings);
+            if routes != *running.routes {
+                running.routes = Arc::new(routes);
+                running.tell(Command::Event(Event::Routes(running.routes.clone())));
+            }
+        }
+    }
+}
+
+/// Passwords and segment sizes of a listening socket. Those that are gone go first: the kernel has room for so many alone.
+fn equip(
+    listener: &impl AsFd,
+    at: SocketAddr,
+    gone: &[IpAddr],
+    neighbours: &[bgp::Neighbour],
+) -> Result<(), Error> {
+    let v4 = at.is_ipv4();
+    let gone = gone.iter().map(|address| (*address, None));
+    let stay = neighbours
+        .iter()
+        .map(|it| (it.address, it.password.as_ref()));
+    for (neighbour, password) in gone.chain(stay) {
+        let signed = socket::sign(listener, v4, neighbour, password);
+        signed.map_err(|source| Error::Sign { neighbour, source })?;
+    }
+    let clamped = socket::clamp(listener, v4, neighbours);
+    clamped.map_err(|source| Error::Clamp { at, source })
+}
+
+/// Any number will do, as long as neighbours and starts differ.
+fn seed(settings: &bgp::Neighbour) -> u64 {
+    use std::hash::BuildHasher as _;
+    std::hash::RandomState::new().hash_one(settings.address)
+}

@@ -1,0 +1,50 @@
+//! Another configuration of what a session is not made of.
+
+use std::time::Instant;
+
+use super::Peering;
+use crate::protocols::bgp::{
+    connection::Settings,
+    event::{Action, Side},
+    rib::NextHops,
+};
+
+impl Peering {
+    /// Follows settings that a session is not made of.
+    pub(super) fn configure(&mut self, now: Instant, settings: Settings) -> Vec<Action> {
+        let was = std::mem::replace(&mut self.settings, settings);
+        if !self.settled {
+            self.settle_by = Some(self.began + self.settings.settle);
+        }
+        let mut actions = Vec::new();
+        if was.passive != self.settings.passive && self.started {
+            actions.extend(self.turn());
+            if !self.settings.passive && self.connections.is_empty() && self.pace.pause.is_none() {
+                actions.extend(self.dial(now));
+            }
+        }
+        for side in [Side::Ours, Side::Theirs] {
+            actions.extend(self.with(now, side, |it, around| it.configure(now, around)));
+        }
+        actions
+    }
+
+    pub(super) fn next_hops(
+        &mut self,
+        now: Instant,
+        side: Side,
+        next_hops: NextHops,
+    ) -> Vec<Action> {
+        self.with(now, side, |it, around| it.reached_by(next_hops, around))
+    }
+
+    /// Without BFD there is nothing to wait for.
+    pub(super) fn unwatched(&mut self, now: Instant) -> Vec<Action> {
+        self.path = None;
+        let mut actions = Vec::new();
+        for side in [Side::Ours, Side::Theirs] {
+            actions.extend(self.with(now, side, |it, around| it.proceed(now, around)));
+        }
+        actions
+    }
+}

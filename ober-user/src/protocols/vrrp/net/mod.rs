@@ -1,0 +1,354 @@
+//! VRRP on the wire of one interface. Everything but the addresses runs on the real-time thread.
+//!
+//! ```text
+//!            sockets -> receive \                  /--> sockets (advertisements)
+//! Handle: gate, configure -------+-> world -------+---> addresses (and claims), on a thread of its own
+//!                  addresses ---/   (a machine each)
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::IpAddr,
+};
+
+use tokio::runtime;
+
+pub use self::listen::{Heard, Listener};
+use self::{
+    addresses::Sysctls,
+    interface::Interface,
+    link::{Link, Next},
+    log::{Line, Log},
+};
+use super::packet::Vrid;
+use crate::{
+    api::status,
+    config::sections::vrrp::{Instance, Vrrp},
+    machine::realtime::{Budget, Thread},
+    protocols::routers::Routers,
+    system::{netlink, ownership::Foreign},
+};
+
+mod addresses;
+mod ears;
+mod interface;
+mod link;
+mod listen;
+mod log;
+mod receive;
+mod running;
+mod sockets;
+mod world;
+
+/// Why there is no VRRP.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read the interfaces of this node for VRRP: {source}")]
+    Interfaces { source: io::Error },
+    #[error(
+        "VRRP on {interface}: there is no such Ethernet interface; set {key} to one of `ip -brief link`"
+    )]
+    Interface {
+        key: &'static str,
+        interface: String,
+    },
+    #[error(
+        "VRRP on {interface}: it has no {family} address to advertise from; add one or set vrrp.source"
+    )]
+    Source {
+        interface: String,
+        family: &'static str,
+    },
+    #[error(
+        "open a socket for VRRP on {interface}: {source}; it needs CAP_NET_RAW and CAP_NET_ADMIN"
+    )]
+    Socket {
+        interface: String,
+        source: io::Error,
+    },
+    #[error("start the keeper of VRRP's addresses: {source}")]
+    Keeper { source: io::Error },
+    #[error(
+        "have VIPs of one network leave {interface} one by one: {source}; set net.ipv4.conf.{interface}.promote_secondaries \
+         to 1, or leave vrrp.ipv4_length out"
+    )]
+    Promotion {
+        interface: String,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Look(#[from] netlink::Error),
+    #[error(
+        "move {} by VRRP: it is this node's own address ({foreign}), and would leave with the VIP; name another VIP, or \
+         take the address off if it is to move (`ip addr del {}/{} dev {}`)",
+        .foreign.address, .foreign.address, .foreign.prefix_length, .foreign.interface
+    )]
+    Own { foreign: Foreign },
+}
+
+/// Is none of the addresses that VRRP is to move this node's own? `noted`: those that an older daemon added itself.
+pub async fn check(config: &Vrrp, noted: &BTreeSet<IpAddr>) -> Result<(), Error> {
+    let held: Vec<IpAddr> = config.instances.iter().flat_map(Instance::held).collect();
+    match netlink::foreign(&held, noted).await?.into_iter().next() {
+        Some(foreign) => Err(Error::Own { foreign }),
+        None => Ok(()),
+    }
+}
+
+/// A virtual router on its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    six: bool,
+    vrid: Vrid,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.six { 6 } else { 4 };
+        write!(out, "{} (IPv{family})", self.vrid)
+    }
+}
+
+/// VRRP on one interface. Dropped, it falls silent: the backups take over, and the addresses expire.
+pub struct Handle {
+    place: Place,
+    gates: BTreeMap<IpAddr, bool>,
+    current: Option<Current>,
+}
+
+/// What every link is opened with.
+struct Place {
+    realtime: runtime::Handle,
+    /// For what has time.
+    ordinary: runtime::Handle,
+    budget: Budget,
+    routers: Routers,
+    sysctls: Sysctls,
+    log: Log,
+}
+
+/// What is in force.
+struct Current {
+    config: Vrrp,
+    link: Link,
+}
+
+/// A change that nothing refuses any more. Dropped, it leaves nothing behind.
+pub struct Prepared {
+    config: Vrrp,
+    way: Way,
+}
+
+enum Way {
+    /// On the link that is there.
+    Same(Box<Next>),
+    Anew(Box<Link>),
+}
+
+/// Without any virtual router until it is configured; on the thread, in the network namespace of the caller and from within a
+/// runtime, which writes the log.
+pub fn idle(thread: &Thread) -> Handle {
+    let runtime = {
+        let _inside = thread.enter();
+        runtime::Handle::current()
+    };
+    Handle {
+        place: Place {
+            realtime: runtime,
+            ordinary: runtime::Handle::current(),
+            budget: thread.budget(),
+            routers: Routers::default(),
+            sysctls: Sysctls::default(),
+            log: Log::start(),
+        },
+        gates: BTreeMap::new(),
+        current: None,
+    }
+}
+
+/// Starts VRRP. Every gate is closed.
+pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
+    let mut handle = idle(thread);
+    handle.configure(config)?;
+    Ok(handle)
+}
+
+impl Handle {
+    /// May this node serve the VIP? A virtual router takes part while all its VIPs may be served that count.
+    pub fn gate(&mut self, vip: IpAddr, open: bool) {
+        self.gates.insert(vip, open);
+        let Some(Current { link, .. }) = &mut self.current else {
+            return;
+        };
+        let mut joined = Vec::new();
+        for (key, running) in &mut link.routers {
+            if open && running.count(vip) {
+                joined.push(*key);
+            }
+            if running.instance.moved().any(|it| it == vip) {
+                running.gate(&self.gates);
+            }
+        }
+        for key in joined {
+            link.holds(key);
+        }
+    }
+
+    /// These VIPs are about to leave their virtual routers, which go on with the others; [`Handle::flushed`] when they have.
+    pub fn let_go(&mut self, vips: &BTreeSet<IpAddr>) {
+        let Some(Current { link, .. }) = &mut self.current else {
+            return;
+        };
+        let routers = link.routers.iter_mut();
+        let changed = routers.filter_map(|(key, running)| running.let_go(vips).then_some(*key));
+        for key in changed.collect::<Vec<_>>() {
+            link.holds(key);
+        }
+    }
+
+    /// Packets of others are not heard, whatever they say.
+    pub fn routers(&mut self, routers: Routers) {
+        self.place.routers = routers;
+        if let Some(Current { link, .. }) = &self.current {
+            link.routers_are(&self.place.routers);
+        }
+    }
+
+    /// Advertisements come from an address that the interface has, should it have lost the one before.
+    pub fn addresses_changed(&mut self) {
+        let Some(Current { config, link }) = &mut self.current else {
+            return;
+        };
+        let Some(next) = link.moved(&self.place, config) else {
+            return;
+        };
+        link.travel(&self.place, config, next);
+        self.apply();
+    }
+
+    /// Over when everything that was decided so far has been done to the addresses.
+    pub fn flushed(&self) -> impl Future<Output = ()> + use<> {
+        let flushed = self.current.as_ref().map(|current| current.link.flushed());
+        async {
+            if let Some(flushed) = flushed {
+                flushed.await;
+            }
+        }
+    }
+
+    /// Does all of a change that may be refused. No router notices.
+    pub fn prepare(&self, config: &Vrrp) -> Result<Prepared, Error> {
+        let way = match &self.current {
+            Some(Current { config: old, link })
+                if old.link_differs(config).is_empty()
+                    && Interface::of(config)?.index == link.interface.index =>
+            {
+                Way::Same(Box::new(link.prepare(&self.place, config)?))
+            }
+            Some(_) | None => {
+                let link = Link::open(&self.place, config)?;
+                Way::Anew(Box::new(link))
+            }
+        };
+        Ok(Prepared {
+            config: config.clone(),
+            way,
+        })
+    }
+
+    /// Follows another configuration: what is the same goes on undisturbed. Another interface, transport or form of addresses
+    /// means that everything leaves and starts anew. At the first, VIPs that VRRP of an earlier daemon left on the node are
+    /// removed: no virtual router has them yet.
+    pub fn commit(&mut self, prepared: Prepared) {
+        let Prepared { config, way } = prepared;
+        let old = self.current.take();
+        let link = match (way, old) {
+            (Way::Same(next), Some(Current { mut link, .. })) => {
+                link.travel(&self.place, &config, *next);
+                link
+            }
+            // What was prepared for a link that is no longer there.
+            (Way::Same(_), None) => return,
+            (Way::Anew(mut link), old) => {
+                link.receive(&self.place);
+                link.routers_are(&self.place.routers);
+                match old {
+                    // It ends on its own, addresses and all.
+                    Some(old) => drop(self.place.realtime.spawn(old.link.leave(false))),
+                    None => link.clear(config.instances.iter().flat_map(Instance::held).collect()),
+                }
+                *link
+            }
+        };
+        self.current = Some(Current { config, link });
+        self.apply();
+    }
+
+    pub fn configure(&mut self, config: &Vrrp) -> Result<(), Error> {
+        let prepared = self.prepare(config)?;
+        self.commit(prepared);
+        Ok(())
+    }
+
+    pub fn status(&self) -> status::vrrp::Vrrp {
+        let Some(Current { link, .. }) = &self.current else {
+            return status::vrrp::Vrrp::default();
+        };
+        let routers = link.routers.iter();
+        status::vrrp::Vrrp {
+            routers: routers.map(|(key, running)| running.status(*key)).collect(),
+            rejected: link.rejected.by_reason(),
+        }
+    }
+
+    /// Resigns everywhere and returns once the addresses are gone.
+    pub async fn stop(self) {
+        if let Some(current) = self.current {
+            current.link.leave(true).await;
+        } else if let Err(error) = self.place.sysctls.restore() {
+            // Of one that was prepared and never was.
+            self.place.log.say(Line::Sysctls(error.to_string()));
+        }
+    }
+
+    /// Makes the virtual routers those of the configuration.
+    fn apply(&mut self) {
+        let Some(Current { config, link }) = &mut self.current else {
+            return;
+        };
+        let instances = config.instances.iter();
+        let wanted: BTreeMap<Key, &Instance> = instances.map(|it| (key(it), it)).collect();
+        let gone = link.routers.keys().filter(|key| !wanted.contains_key(key));
+        for key in gone.copied().collect::<Vec<_>>() {
+            // It ends on its own.
+            drop(link.end(&self.place.realtime, key));
+        }
+        for (key, instance) in wanted {
+            let travel = if key.six { &link.v6 } else { &link.v4 };
+            let Some(source) = travel.as_ref().map(|travel| travel.source) else {
+                continue;
+            };
+            let settings = config.settings(instance, source);
+            let running = link.routers.get(&key);
+            let same = running.is_some_and(|running| running.settings.version == settings.version);
+            if same {
+                link.reset(instance, settings, &self.gates);
+            } else {
+                let before = link.end(&self.place.realtime, key);
+                let (runtime, log) = (&self.place.realtime, &self.place.log);
+                link.begin(runtime, log, before, instance, settings);
+            }
+        }
+        for running in link.routers.values() {
+            running.gate(&self.gates);
+        }
+    }
+}
+
+fn key(instance: &Instance) -> Key {
+    Key {
+        six: instance.is_ipv6(),
+        vrid: instance.vrid,
+    }
+}

@@ -1,0 +1,360 @@
+//! What arrives: checked as RFC 9568 section 7.1 says, then handed to the virtual router it is for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    super::{
+        Event, Mac, neighbour,
+        packet::{Coverage, Malformed, Version},
+    },
+    Key,
+    ears::{self, Naming, Wanted},
+    log::{Line, Log},
+    sockets::{Claims, Datagram, GROUP4, GROUP6, LARGEST, Raw},
+    world::{Counts, Note, raise},
+};
+use crate::{machine::realtime::Budget, protocols::routers::Routers};
+
+/// Senders of whom it is kept that something was said of them.
+pub(super) const REMEMBERED: usize = 1024;
+/// After a failure to receive.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a packet is not taken. The order is that of [`REASONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reject {
+    Source,
+    Ttl,
+    Version,
+    Checksum,
+    Length,
+    Authentication,
+    Malformed,
+    Vrid,
+}
+
+/// The names of the reasons, in status and metrics.
+const REASONS: [&str; 8] = [
+    "source",
+    "ttl",
+    "version",
+    "checksum",
+    "length",
+    "authentication",
+    "malformed",
+    "vrid",
+];
+
+impl From<Malformed> for Reject {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Version(_) => Self::Version,
+            Malformed::Length(_) => Self::Length,
+            Malformed::Checksum => Self::Checksum,
+            Malformed::Authentication(_) => Self::Authentication,
+            Malformed::Type(_) | Malformed::Vrid | Malformed::Interval | Malformed::Empty => {
+                Self::Malformed
+            }
+        }
+    }
+}
+
+/// Packets not taken, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Rejected([AtomicU64; REASONS.len()]);
+
+impl Rejected {
+    pub(super) fn raise(&self, reject: Reject) {
+        if let Some(counter) = self.0.get(reject as usize) {
+            raise(counter);
+        }
+    }
+
+    pub(super) fn by_reason(&self) -> BTreeMap<String, u64> {
+        let counts = self.0.iter().map(|counter| counter.load(Ordering::Relaxed));
+        REASONS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .zip(counts)
+            .collect()
+    }
+}
+
+/// Who may send to us, and with which TTL.
+#[derive(Clone, Debug)]
+pub(super) enum Senders {
+    Group,
+    Peers(BTreeMap<IpAddr, RangeInclusive<u8>>),
+}
+
+impl Senders {
+    /// May it send to us?
+    pub(super) fn allow(&self, from: IpAddr, to: IpAddr, ttl: u8) -> Result<(), (Reject, String)> {
+        let ttls = match self {
+            Self::Group if to == IpAddr::V4(GROUP4) || to == IpAddr::V6(GROUP6) => {
+                &(neighbour::TTL..=neighbour::TTL)
+            }
+            Self::Group => {
+                let why = format!("sent to {to}; vrrp.transport is \"multicast\" here");
+                return Err((Reject::Source, why));
+            }
+            Self::Peers(peers) => peers
+                .get(&from)
+                .ok_or_else(|| (Reject::Source, "it is no peer".to_owned()))?,
+        };
+        if ttls.contains(&ttl) {
+            return Ok(());
+        }
+        let (least, most) = (ttls.start(), ttls.end());
+        let why = format!("TTL {ttl}, which must be from {least} to {most}");
+        Err((Reject::Ttl, why))
+    }
+}
+
+/// A virtual router that receives.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) version: Version,
+    /// What nobody else may be at.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    Join(Key, Member),
+    Leave(Key),
+    Senders(Senders, Coverage),
+    Routers(Routers),
+    /// What this node's own claims name.
+    Own(Vec<Mac>),
+    /// There are virtual routers of this family from now on, or no longer.
+    Ears(bool, Option<Ears>),
+}
+
+/// What receives for one family: advertisements, and who says to be at which address.
+#[derive(Debug)]
+pub(super) struct Ears {
+    pub(super) raw: Arc<Raw>,
+    /// What `raw` is not handed.
+    pub(super) strangers: Arc<Raw>,
+    /// The part that names them.
+    pub(super) naming: Option<Naming>,
+    pub(super) claims: Claims,
+}
+
+/// Everything of one interface that receives.
+pub(super) struct Post {
+    pub(super) changes: mpsc::UnboundedReceiver<Change>,
+    /// For the part that names strangers.
+    pub(super) wanted: watch::Sender<Arc<Wanted>>,
+    pub(super) budget: Budget,
+    pub(super) coverage: Coverage,
+    pub(super) v4: Option<Ears>,
+    pub(super) v6: Option<Ears>,
+    /// Of the interfaces VIPs are claimed on.
+    pub(super) own: Vec<Mac>,
+    pub(super) rejected: Arc<Rejected>,
+    pub(super) log: Log,
+}
+
+/// What the post knows of virtual routers and senders.
+struct Desk {
+    wanted: Wanted,
+    coverage: Coverage,
+    own: Vec<Mac>,
+    members: BTreeMap<Key, Member>,
+    rejected: Arc<Rejected>,
+    /// What was said of whom; `None`: its checksums.
+    said: BTreeSet<(IpAddr, Option<Reject>)>,
+    log: Log,
+}
+
+impl Post {
+    pub(super) async fn run(mut self) {
+        let mut desk = Desk {
+            wanted: Wanted::clone(&self.wanted.borrow()),
+            coverage: self.coverage,
+            own: std::mem::take(&mut self.own),
+            members: BTreeMap::new(),
+            rejected: self.rejected.clone(),
+            said: BTreeSet::new(),
+            log: self.log.clone(),
+        };
+        let (mut in4, mut in6) = ([0; LARGEST], [0; LARGEST]);
+        let (mut arp, mut icmp6) = ([0; 128], [0; 512]);
+        loop {
+            let failed = tokio::select! {
+                // Who takes over advertises first and claims then: read in this order, a claim is no conflict.
+                biased;
+                change = self.changes.recv() => match change {
+                    Some(change) => {
+                        self.change(change, &mut desk);
+                        continue;
+                    }
+                    None => return,
+                },
+                got = receive(self.v4.as_ref(), &mut in4) => desk.took(got, &in4),
+                got = receive(self.v6.as_ref(), &mut in6) => desk.took(got, &in6),
+                got = overhear(self.v4.as_ref(), &mut arp) => {
+                    desk.overheard(got, |length| neighbour::arp_claim(arp.get(..length)?))
+                }
+                got = overhear(self.v6.as_ref(), &mut icmp6) => {
+                    desk.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
+                }
+            };
+            self.budget.spend().await;
+            if let Some(error) = failed {
+                desk.log.say(Line::Receive(error.to_string()));
+                // Such as an interface that went down; the next wait must not be a spin.
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change, desk: &mut Desk) {
+        if let Change::Ears(six, ears) = change {
+            *(if six { &mut self.v6 } else { &mut self.v4 }) = ears;
+        } else {
+            desk.change(change);
+        }
+        self.filter(desk);
+    }
+
+    /// Has the kernel drop what is not wanted any more.
+    fn filter(&self, desk: &mut Desk) {
+        let keys = desk.members.keys();
+        desk.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
+        let addresses = desk.members.values().flat_map(|member| &member.addresses);
+        let addresses: Vec<IpAddr> = addresses.copied().collect();
+        for (six, ears) in [(false, &self.v4), (true, &self.v6)] {
+            let Some(ears) = ears else {
+                continue;
+            };
+            desk.wanted
+                .attach(six, &ears.raw, &ears.strangers, &self.log);
+            if let Err(error) = ears.claims.filter(ears::claims(six, &addresses)) {
+                self.log.say(Line::Filter(error.to_string()));
+            }
+        }
+        self.wanted.send_replace(Arc::new(desk.wanted.clone()));
+    }
+}
+
+async fn receive(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<Datagram> {
+    match ears {
+        Some(ears) => ears.raw.receive(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn overhear(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<usize> {
+    match ears {
+        Some(ears) => ears.claims.receive(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Desk {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Join(key, member) => {
+                self.members.insert(key, member);
+            }
+            Change::Leave(key) => {
+                self.members.remove(&key);
+            }
+            Change::Senders(senders, coverage) => {
+                (self.wanted.senders, self.coverage) = (senders, coverage);
+                self.said.clear();
+            }
+            Change::Routers(routers) => self.wanted.routers = routers,
+            Change::Own(macs) => self.own = macs,
+            // The post's own.
+            Change::Ears(..) => {}
+        }
+    }
+
+    /// A failure is handed back.
+    fn took(&mut self, got: io::Result<Datagram>, buffer: &[u8]) -> Option<io::Error> {
+        let datagram = match got {
+            Ok(datagram) => datagram,
+            Err(error) => return Some(error),
+        };
+        let payload = buffer.get(datagram.payload.clone()).unwrap_or_default();
+        if let Err((reject, why)) = self.deliver(&datagram, payload) {
+            self.rejected.raise(reject);
+            let from = datagram.from;
+            if self.first(from, Some(reject)) {
+                self.log.say(Line::Rejected { from, why });
+            }
+        }
+        None
+    }
+
+    fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
+        let from = datagram.from;
+        // The kernel may have had no room for every sender.
+        let ours = |key| self.members.get(&key);
+        let (member, advertisement, coverage) = self.wanted.judge(datagram, payload, ours)?;
+        if member.version != advertisement.version {
+            let version = advertisement.version.number();
+            let why = format!("version {version}, {} here", member.version.number());
+            return Err((Reject::Version, why));
+        }
+        raise(&member.counts.received);
+        if advertisement.priority == 0 {
+            raise(&member.counts.resignations_received);
+        }
+        let event = Event::Received {
+            from,
+            advertisement,
+        };
+        // One that ended takes no more.
+        member.notes.send(Note::Event(event)).unwrap_or_default();
+        let covers = member.version == Version::V3 && coverage != self.coverage;
+        if covers && from.is_ipv4() && self.first(from, None) {
+            let theirs = coverage;
+            self.log.say(Line::Coverage { from, theirs });
+        }
+        Ok(())
+    }
+
+    /// Is this the first time? Never so once too many senders had something said of them.
+    fn first(&mut self, from: IpAddr, what: Option<Reject>) -> bool {
+        self.said.len() < REMEMBERED && self.said.insert((from, what))
+    }
+
+    fn overheard(
+        &self,
+        got: io::Result<usize>,
+        read: impl Fn(usize) -> Option<(IpAddr, Mac)>,
+    ) -> Option<io::Error> {
+        let length = match got {
+            Ok(length) => length,
+            Err(error) => return Some(error),
+        };
+        let (address, by) = read(length)?;
+        let holder = self.members.iter();
+        let mut holder = holder.filter(|(_, member)| member.addresses.contains(&address));
+        let (key, member) = holder.next()?;
+        if !self.own.contains(&by) && by != neighbour::virtual_mac(key.vrid, key.six) {
+            let event = Event::Claimed { address, by };
+            member.notes.send(Note::Event(event)).unwrap_or_default();
+        }
+        None
+    }
+}

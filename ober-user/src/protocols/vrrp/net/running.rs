@@ -1,0 +1,128 @@
+//! A virtual router that runs, as its handle knows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    super::{Event, Router, Settings, State},
+    Key,
+    world::{Counts, Note},
+};
+use crate::{api::status, config::sections::vrrp::Instance, machine::drive::now};
+
+/// One virtual router that runs.
+pub(super) struct Running {
+    pub(super) settings: Settings,
+    pub(super) instance: Instance,
+    /// The VIPs without which it takes no part, and which it has as master. One that joins while others stay counts from the
+    /// first time on that it may be served: until then, and when it leaves, those others go on.
+    pub(super) counted: BTreeSet<IpAddr>,
+    pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) seen: watch::Receiver<Router>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Every address it has as master.
+    pub(super) fn held(&self) -> Vec<IpAddr> {
+        let mut held = self.instance.held();
+        let moves = |address: &IpAddr| self.instance.moved().any(|vip| vip == *address);
+        held.retain(|address| !moves(address) || self.counted.contains(address));
+        held
+    }
+
+    /// VIPs that do not count yet.
+    pub(super) fn joining(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = self.instance.moved();
+        vips.filter(|vip| !self.counted.contains(vip))
+    }
+
+    /// Becomes another with the same key: those VIPs count that did before, and those that may be served already.
+    pub(super) fn follow(&mut self, instance: &Instance, gates: &BTreeMap<IpAddr, bool>) {
+        let open = |vip: &IpAddr| gates.get(vip).copied().unwrap_or_default();
+        let stays = instance.moved().any(|vip| self.counted.contains(&vip));
+        let counts = |vip: &IpAddr| !stays || self.counted.contains(vip) || open(vip);
+        self.counted = instance.moved().filter(counts).collect();
+        self.instance = instance.clone();
+    }
+
+    /// These are about to leave it: they count no longer, unless nothing would be left. Has that changed anything?
+    pub(super) fn let_go(&mut self, vips: &BTreeSet<IpAddr>) -> bool {
+        let left: BTreeSet<IpAddr> = self.counted.difference(vips).copied().collect();
+        let changed = !left.is_empty() && left != self.counted;
+        if changed {
+            self.counted = left;
+        }
+        changed
+    }
+
+    /// The VIP may be served. Has it joined with that?
+    pub(super) fn count(&mut self, vip: IpAddr) -> bool {
+        self.instance.moved().any(|it| it == vip) && self.counted.insert(vip)
+    }
+
+    pub(super) fn gate(&self, gates: &BTreeMap<IpAddr, bool>) {
+        let mut vips = self.counted.iter();
+        let open = vips.all(|vip| gates.get(vip).copied().unwrap_or_default());
+        self.tell(Note::Event(Event::Gate(open)));
+    }
+
+    pub(super) fn tell(&self, note: Note) {
+        // It ends only when it is told to.
+        self.notes.send(note).unwrap_or_default();
+    }
+
+    pub(super) fn status(&self, key: Key) -> status::vrrp::Router {
+        let router = self.seen.borrow().clone();
+        let now = now();
+        let ago = |at| now.saturating_duration_since(at).as_secs();
+        let history = router.history().rev();
+        let transitions = history.map(|entered| status::vrrp::Transition {
+            seconds: ago(entered.at),
+            state: entered.to.to_owned(),
+            reason: entered.why.to_string(),
+        });
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let master = router.master();
+        status::vrrp::Router {
+            vrid: key.vrid.0.get(),
+            version: self.settings.version.number(),
+            vips: self.instance.vips.clone(),
+            excluded: self.instance.excluded.clone(),
+            joining: self.joining().collect(),
+            state: router.state().name().to_owned(),
+            transitions: transitions.collect(),
+            priority: self.settings.priority,
+            master: master.map(|(address, _)| address),
+            master_priority: master.map(|(_, priority)| priority),
+            addresses_present: matches!(router.state(), State::Master { held: true, .. }),
+            sent: count(&self.counts.sent),
+            unsent: count(&self.counts.unsent),
+            received: count(&self.counts.received),
+            resignations_sent: count(&self.counts.resignations_sent),
+            resignations_received: count(&self.counts.resignations_received),
+            claims_sent: count(&self.counts.claims_sent),
+            transitions_to_master: router.won(),
+            late_timers: router.late(),
+            conflicts: router.conflicts(),
+            conflict: router
+                .conflict()
+                .map(|(at, conflict)| status::vrrp::Conflict {
+                    seconds: ago(at),
+                    what: conflict.to_string(),
+                }),
+        }
+    }
+}

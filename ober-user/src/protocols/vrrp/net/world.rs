@@ -1,0 +1,174 @@
+//! The world of one virtual router: its advertisements go out here, what was received comes in by its notes.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    super::{
+        Action, Event, Mac, Router, neighbour,
+        packet::{Advertisement, Coverage},
+    },
+    Key,
+    addresses::Order,
+    log::{Line, Log},
+    sockets::{Frames, GROUP4, GROUP6, Raw},
+};
+use crate::machine::drive::World;
+
+#[derive(Debug)]
+pub(super) enum Note {
+    Event(Event),
+    Travel(Arc<Travel>),
+    /// Answered when what came before has been ordered of the keeper.
+    Flush(oneshot::Sender<()>),
+    /// The last one: the virtual router ends, and has been told before that its gate is closed.
+    End,
+}
+
+/// How advertisements of one family travel.
+#[derive(Debug)]
+pub(super) struct Travel {
+    pub(super) raw: Arc<Raw>,
+    pub(super) frames: Arc<Frames>,
+    pub(super) source: IpAddr,
+    /// The peers; nobody: the group.
+    pub(super) peers: Vec<IpAddr>,
+    pub(super) coverage: Coverage,
+    /// Of the interface.
+    pub(super) mac: Mac,
+    /// Speak with the MAC of the virtual router.
+    pub(super) virtual_mac: bool,
+}
+
+/// What one virtual router has sent and received.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) resignations_sent: AtomicU64,
+    pub(super) resignations_received: AtomicU64,
+    pub(super) unsent: AtomicU64,
+    pub(super) claims_sent: AtomicU64,
+}
+
+pub(super) fn raise(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) struct Instance {
+    pub(super) key: Key,
+    pub(super) inbox: mpsc::UnboundedReceiver<Note>,
+    pub(super) travel: Arc<Travel>,
+    pub(super) keeper: mpsc::UnboundedSender<Order>,
+    pub(super) seen: watch::Sender<Router>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) log: Log,
+    /// When the last state told of was entered.
+    pub(super) told: Option<Instant>,
+    /// Was the last advertisement not sent?
+    pub(super) failing: bool,
+}
+
+impl Instance {
+    fn advertise(&mut self, advertisement: &Advertisement) {
+        let result = self.travel.send(self.key, advertisement);
+        raise(&self.counts.sent);
+        if advertisement.priority == 0 {
+            raise(&self.counts.resignations_sent);
+        }
+        if let Err(why) = &result {
+            raise(&self.counts.unsent);
+            if !self.failing {
+                self.log.say(Line::Unsent(self.key, why.clone()));
+            }
+        }
+        self.failing = result.is_err();
+    }
+
+    fn order(&self, order: Order) {
+        // The keeper outlives the virtual routers, or everything ends.
+        self.keeper.send(order).unwrap_or_default();
+    }
+}
+
+impl Travel {
+    pub(super) fn mac_of(&self, key: Key) -> Mac {
+        if self.virtual_mac {
+            neighbour::virtual_mac(key.vrid, key.six)
+        } else {
+            self.mac
+        }
+    }
+
+    /// To every peer, whatever becomes of the others; the last failure is told.
+    fn send(&self, key: Key, advertisement: &Advertisement) -> Result<(), String> {
+        let source = self.source;
+        let encoded = |to| advertisement.encode(self.coverage, source, to);
+        let mut result = Ok(());
+        for &peer in &self.peers {
+            let sent = self.raw.send(source, peer, &encoded(peer));
+            result = sent
+                .map_err(|error| format!("to {peer}: {error}"))
+                .and(result);
+        }
+        if self.peers.is_empty() {
+            let group = if key.six {
+                GROUP6.into()
+            } else {
+                GROUP4.into()
+            };
+            let bytes = encoded(group);
+            let sent = if self.virtual_mac {
+                let frame = neighbour::multicast(self.mac_of(key), source, group, &bytes);
+                self.frames.send(&frame)
+            } else {
+                self.raw.send(source, group, &bytes)
+            };
+            result = sent.map_err(|error| format!("to {group}: {error}"));
+        }
+        result
+    }
+}
+
+impl World<Router> for Instance {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.inbox.recv().await? {
+                Note::Event(event) => return Some(event),
+                Note::Travel(travel) => self.travel = travel,
+                // The asker may have given up.
+                Note::Flush(done) => done.send(()).unwrap_or_default(),
+                Note::End => return None,
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(advertisement) => self.advertise(&advertisement),
+            Action::Hold => self.order(Order::Hold(self.key)),
+            Action::Release => self.order(Order::Release(self.key)),
+            Action::Garp(times) => self.order(Order::Claim(self.key, times)),
+            Action::Report(conflict) => self.log.say(Line::Conflict(self.key, conflict)),
+        }
+    }
+
+    fn seen(&mut self, router: &Router) {
+        let new = router
+            .history()
+            .filter(|entered| self.told.is_none_or(|told| entered.at > told));
+        for entered in new {
+            self.log.say(Line::Entered(self.key, *entered));
+        }
+        self.told = router.history().next_back().map(|last| last.at);
+        self.seen.send_modify(|kept| kept.clone_from(router));
+    }
+}

@@ -1,0 +1,129 @@
+//! Accounts of the machine that workers and programs run as.
+
+use std::{collections::BTreeMap, path::Path};
+
+use nix::unistd::User;
+
+use crate::system::file::{self, Kind};
+
+/// What unprivileged programs run as everywhere, also where it has no line in `/etc/passwd`.
+const NOBODY: u32 = 65_534;
+
+/// An account and its own group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub user: u32,
+    pub group: u32,
+}
+
+/// The accounts and groups there are.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    users: BTreeMap<String, (u32, u32)>,
+    groups: BTreeMap<String, u32>,
+    /// Is the name service asked for what the files do not have?
+    served: bool,
+}
+
+impl Accounts {
+    /// Of this machine.
+    pub(crate) fn current() -> Self {
+        let read =
+            |path: &str| file::text(Path::new(path), Kind::Configuration).unwrap_or_default();
+        Self {
+            served: true,
+            ..Self::read(&read("/etc/passwd"), &read("/etc/group"))
+        }
+    }
+
+    /// From the texts of `passwd(5)` and `group(5)`.
+    pub fn read(users: &str, groups: &str) -> Self {
+        let user = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, user, group, ..] = *fields else {
+                return None;
+            };
+            Some((name.to_owned(), (user.parse().ok()?, group.parse().ok()?)))
+        };
+        let group = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, group, ..] = *fields else {
+                return None;
+            };
+            Some((name.to_owned(), group.parse().ok()?))
+        };
+        Self {
+            users: users.lines().filter_map(user).collect(),
+            groups: groups.lines().filter_map(group).collect(),
+            served: false,
+        }
+    }
+
+    /// The name service, which may have to ask others, is asked last.
+    pub fn user(&self, name: &str) -> Option<Account> {
+        let served = || {
+            let user = self
+                .served
+                .then(|| User::from_name(name).ok().flatten())??;
+            Some(Account {
+                name: name.to_owned(),
+                user: user.uid.as_raw(),
+                group: user.gid.as_raw(),
+            })
+        };
+        self.local(name).or_else(served)
+    }
+
+    /// By the files alone.
+    pub fn local(&self, name: &str) -> Option<Account> {
+        let (user, group) = self.users.get(name).copied()?;
+        let name = name.to_owned();
+        Some(Account { name, user, group })
+    }
+
+    /// The name of a group.
+    pub fn group(&self, number: u32) -> Option<&str> {
+        let mut groups = self.groups.iter();
+        groups.find_map(|(name, it)| (*it == number).then_some(name.as_str()))
+    }
+
+    /// Are these all there are?
+    pub fn complete(&self) -> bool {
+        self.served
+    }
+
+    /// Who may do nothing.
+    pub fn nobody(&self) -> Account {
+        self.local("nobody").unwrap_or(Account {
+            name: "nobody".to_owned(),
+            user: NOBODY,
+            group: NOBODY,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_read_as_passwd_has_them_and_nobody_is_always_there() {
+        let users = "root:x:0:0:root:/root:/bin/bash\nhaproxy:x:104:110::/var/lib/haproxy:/usr/sbin/nologin\nbad:x:y:1\n";
+        let accounts = Accounts::read(users, "root:x:0:\nhaproxy:x:110:\n");
+        let haproxy = Account {
+            name: "haproxy".to_owned(),
+            user: 104,
+            group: 110,
+        };
+        assert_eq!(accounts.user("haproxy"), Some(haproxy));
+        assert_eq!(accounts.user("bad"), None);
+        assert_eq!(
+            [110, 111].map(|it| accounts.group(it)),
+            [Some("haproxy"), None]
+        );
+        assert_eq!(accounts.nobody().user, NOBODY);
+        let odd = Accounts::read("nobody:x:99:98::/:/bin/false\n", "");
+        assert_eq!((odd.nobody().user, odd.nobody().group), (99, 98));
+    }
+}

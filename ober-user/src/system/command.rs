@@ -1,0 +1,258 @@
+//! A program of the administrator's, run to its end: by checks, by sources of kind `exec` and to set records. Given up, it is
+//! killed with everything it started; when it has ended, so is what it left.
+
+use std::{io, sync::Arc, time::Duration};
+
+use crate::{
+    config::sections::program::{Program, secret},
+    system::{
+        child::{Child, output},
+        fact,
+        file::{self, memory},
+    },
+};
+
+/// What a file system needs to read a secret.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where it finds what its `secret_file` holds.
+const SECRET: &str = "OBER_SECRET_FD";
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit status 0?
+    pub success: bool,
+    /// For a person: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    pub status: String,
+    pub out: Vec<u8>,
+    /// The last line it wrote to standard error.
+    pub complaint: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("run {program}: {source}; is it there, and may {account} execute it?")]
+    Start {
+        program: String,
+        account: String,
+        source: io::Error,
+    },
+    #[error("run {program}: {why}")]
+    Secret { program: String, why: String },
+    #[error("run {program}: {source}")]
+    Run {
+        program: String,
+        source: output::Error,
+    },
+}
+
+impl Error {
+    /// Did this process lack what it takes to run a program?
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Start { source, .. }
+            | Self::Run {
+                source: output::Error::Start(source) | output::Error::Read(source),
+                ..
+            } => fact::is_shortage(source),
+            Self::Secret { .. } | Self::Run { .. } => false,
+        }
+    }
+}
+
+/// Runs `program` with its arguments and these words. Dropped before it has ended, it kills it.
+pub async fn run(program: &Program, words: &[String], most: usize) -> Result<Ended, Error> {
+    let name = || program.path.display().to_string();
+    let mut child = Child::of_administrator(&program.path, &program.account);
+    if let Some(file) = &program.secret {
+        let file = file.clone();
+        let read = file::away(PATIENCE, move || secret(&file)).await;
+        let text = read.unwrap_or_else(|error| Err(error.to_string()));
+        let handed = text.and_then(|text| {
+            memory::file(text.as_bytes()).map_err(|error| format!("hand its secret over: {error}"))
+        });
+        let handed = handed.map_err(|why| Error::Secret {
+            program: name(),
+            why,
+        })?;
+        child = child.hand_over(SECRET, Arc::new(handed));
+    }
+    let arguments = program.arguments.iter().chain(words);
+    let ended = child.arguments(arguments).output(most).await;
+    let ended = ended.map_err(|error| match error {
+        output::Error::Start(source) => Error::Start {
+            program: name(),
+            account: program.account.name.clone(),
+            source,
+        },
+        source => Error::Run {
+            program: name(),
+            source,
+        },
+    })?;
+    let errors = String::from_utf8_lossy(&ended.errors);
+    Ok(Ended {
+        success: ended.exit.success(),
+        status: ended.exit.to_string(),
+        out: ended.out,
+        complaint: errors.trim().lines().last().unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::config::sections::program::shell;
+
+    async fn sh(script: &str, most: usize) -> Result<Ended, Error> {
+        run(&shell(script), &[], most).await
+    }
+
+    #[tokio::test]
+    async fn status_output_and_the_last_complaint_are_told() {
+        let ended = sh("echo out; echo one >&2; echo two >&2; exit 3", 100).await;
+        let expected = Ended {
+            success: false,
+            status: "exit status: 3".into(),
+            out: b"out\n".to_vec(),
+            complaint: "two".into(),
+        };
+        assert_eq!(ended.unwrap(), expected);
+        assert!(
+            sh("kill -9 $$", 100)
+                .await
+                .unwrap()
+                .status
+                .contains("signal: 9")
+        );
+    }
+
+    #[tokio::test]
+    async fn it_sees_path_and_nothing_else_of_our_environment() {
+        let ended = sh(
+            "env | cut -d= -f1 | grep -v '^PWD$\\|^_$\\|^SHLVL$\\|^OLDPWD$'",
+            1000,
+        )
+        .await;
+        assert_eq!(ended.unwrap().out, b"PATH\n");
+    }
+
+    #[tokio::test]
+    async fn what_writes_without_end_is_ended() {
+        let ended = sh("yes", 1000).await;
+        assert!(
+            ended
+                .as_ref()
+                .is_err_and(|it| it.to_string().contains("more than 1000 bytes")),
+            "{ended:?}"
+        );
+    }
+
+    /// A directory in which anybody may write.
+    fn open_directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(directory.path(), mode).unwrap();
+        directory
+    }
+
+    /// Waits until none of the processes in this file is there, and says how many there were.
+    async fn all_ended(file: &std::path::Path) -> usize {
+        let pids = std::fs::read_to_string(file).unwrap();
+        let alive = |pid: &&str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        for _ in 0..1000 {
+            if !pids.split_whitespace().any(|pid| alive(&pid)) {
+                return pids.split_whitespace().count();
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        let left: Vec<&str> = pids.split_whitespace().filter(alive).collect();
+        panic!("still there: {left:?} of {pids}");
+    }
+
+    /// In its own session, in its parent's, and a child of one that has ended; the parent's number last.
+    fn family(file: &std::path::Path) -> String {
+        let file = file.display();
+        format!(
+            "setsid sh -c 'echo $$ >> {file}; exec sleep 600' & sleep 600 & echo $! >> {file}; \
+             (setsid sh -c 'echo $$ >> {file}; sleep 600; true' &) ; \
+             until [ $(wc -l < {file}) = 3 ]; do sleep 0.01; done; echo $$ >> {file}"
+        )
+    }
+
+    #[tokio::test]
+    async fn a_program_given_up_is_killed_with_all_it_started_also_what_left_its_session() {
+        let directory = open_directory();
+        let file = directory.path().join("pids");
+        let script = format!("{}; wait", family(&file));
+        let running = tokio::spawn(async move { sh(&script, 100).await });
+        while std::fs::read_to_string(&file)
+            .unwrap_or_default()
+            .lines()
+            .count()
+            < 4
+        {
+            sleep(Duration::from_millis(10)).await;
+        }
+        running.abort();
+        assert_eq!(all_ended(&file).await, 4);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_ends_with_it_and_is_not_waited_for() {
+        let directory = open_directory();
+        let file = directory.path().join("pids");
+        // All of them keep the pipes open.
+        let ended = timeout(Duration::from_mins(1), sh(&family(&file), 100)).await;
+        assert!(ended.unwrap().unwrap().success);
+        assert_eq!(all_ended(&file).await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_handed_over_by_a_descriptor_to_who_may_not_read_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let set = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&file, mode).unwrap();
+        };
+        let read = "cat /proc/self/fd/$OBER_SECRET_FD; cat ";
+        let program = Program {
+            secret: Some(file.clone()),
+            ..shell(&format!("{read} {}", file.display()))
+        };
+        set(0o600);
+        let ended = run(&program, &[], 100).await.unwrap();
+        assert_eq!(ended.out, b"s3cret\n");
+        assert!(ended.complaint.ends_with("Permission denied"), "{ended:?}");
+        set(0o604);
+        let refused = run(&program, &[], 100).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("everybody may read it: chmod 600"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let program = Program {
+            path: "/no/such/program".into(),
+            ..shell("")
+        };
+        let error = run(&program, &[], 10).await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("run /no/such/program: No such file"),
+            "{error}"
+        );
+        assert!(error.ends_with("may nobody execute it?"), "{error}");
+    }
+}

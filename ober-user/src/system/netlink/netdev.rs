@@ -1,0 +1,97 @@
+//! What the kernel knows of a driver's XDP (generic netlink family `netdev`, Linux 6.3).
+
+use rtnetlink::packet_core::{NLA_HEADER_SIZE, NlasIterator};
+
+use super::question::{Family, Refusal, Want, ask};
+
+/// The family that numbers the others (`linux/genetlink.h`).
+const CONTROL: u16 = 0x10;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+/// `linux/netdev.h`.
+const GET_DEVICE: u8 = 1;
+const INTERFACE: u16 = 1;
+const XDP_FEATURES: u16 = 3;
+/// Of generic netlink: command, version, two bytes reserved.
+const HEADER: usize = 4;
+
+/// What a driver does with XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Xdp(u64);
+
+impl Xdp {
+    const BASIC: u64 = 1;
+    const REDIRECT: u64 = 2;
+
+    pub fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Does it run programs at all?
+    pub fn native(self) -> bool {
+        self.0 & Self::BASIC != 0
+    }
+
+    /// May a program send a packet elsewhere, to another CPU for instance?
+    pub fn redirects(self) -> bool {
+        self.0 & Self::REDIRECT != 0
+    }
+}
+
+/// Of the interface with this number; `None`: this kernel does not tell.
+pub fn xdp(index: u32) -> Option<Xdp> {
+    features(index).ok().flatten()
+}
+
+fn features(index: u32) -> Result<Option<Xdp>, Refusal> {
+    let name = request(GET_FAMILY, FAMILY_NAME, b"netdev\0");
+    let told = ask(Family::Generic, CONTROL, Want::One, &name)?;
+    let Some(family) = find(&told, FAMILY_ID) else {
+        return Ok(None);
+    };
+    let [low, high, ..] = family else {
+        return Ok(None);
+    };
+    let family = u16::from_ne_bytes([*low, *high]);
+    let device = request(GET_DEVICE, INTERFACE, &index.to_ne_bytes());
+    let told = ask(Family::Generic, family, Want::One, &device)?;
+    let bits = find(&told, XDP_FEATURES).and_then(|bits| bits.first_chunk());
+    Ok(bits.map(|bits| Xdp(u64::from_ne_bytes(*bits))))
+}
+
+/// A command with one attribute.
+fn request(command: u8, kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = NLA_HEADER_SIZE + value.len();
+    let mut bytes = vec![command, 1, 0, 0];
+    bytes.extend(u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn find(answers: &[Vec<u8>], kind: u16) -> Option<&[u8]> {
+    let attributes = answers.iter().filter_map(|answer| answer.get(HEADER..));
+    let mut all = attributes.flat_map(|bytes| NlasIterator::new(bytes).filter_map(Result::ok));
+    let found = all.find(|it| it.kind() == kind)?.into_inner();
+    // The buffer begins with this attribute and may hold those behind it.
+    let length = usize::from(u16::from_ne_bytes(*found.first_chunk()?));
+    found.get(NLA_HEADER_SIZE..length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_no_native_xdp_and_a_kernel_that_tells_says_so() {
+        let index = nix::net::if_::if_nametoindex("lo").unwrap();
+        let release = crate::system::file::kernel_text("/proc/sys/kernel/osrelease").unwrap();
+        let version = release.split('.').map_while(|it| it.parse().ok());
+        let tells = version.take(2).collect::<Vec<u32>>() >= vec![6, 3];
+        let told = xdp(index);
+        assert_eq!(told.is_some(), tells);
+        assert!(told.is_none_or(|xdp| !xdp.native() && !xdp.redirects()));
+    }
+}

@@ -1,0 +1,104 @@
+//! Whose an address or an interface of this node is. Herr Ober marks what it puts there and takes away what bears its mark;
+//! everything else is the administrator's, whatever its value is.
+//!
+//! A daemon from before the marks left two kinds of addresses: those of VRRP, which expire within
+//! [`LIFETIME`](crate::protocols::vrrp::LIFETIME), and those for BGP, which it noted on disk (`announce/addresses.rs`).
+
+use std::{fmt, net::IpAddr};
+
+use rtnetlink::packet_route::{
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+};
+
+use crate::{protocols::vrrp::LIFETIME, system::netlink::address_of};
+
+/// `IFA_PROTO` (Linux 5.18): who put the address there. 1 to 3 are the kernel's, 18 is keepalived's.
+const MARK: AddressProtocol = AddressProtocol::Other(79);
+/// `IFLA_IFALIAS` of an interface the daemon made.
+pub const ALIAS: &str = "made by Herr Ober";
+
+/// The mark of an address that is about to be added.
+pub(crate) fn mark() -> AddressAttribute {
+    AddressAttribute::Protocol(MARK)
+}
+
+pub(crate) fn is_marked(message: &AddressMessage) -> bool {
+    message
+        .attributes
+        .iter()
+        .any(|attribute| *attribute == mark())
+}
+
+/// Is it there until somebody removes it?
+pub(crate) fn is_lasting(message: &AddressMessage) -> bool {
+    message.header.flags.contains(AddressHeaderFlags::Permanent)
+}
+
+/// Did VRRP put it there, of this daemon or of one before it?
+pub(crate) fn is_vrrps(message: &AddressMessage) -> bool {
+    !is_lasting(message) && (is_marked(message) || expires_soon(message))
+}
+
+/// Did any part of the daemon put it there?
+pub(crate) fn is_ours(message: &AddressMessage) -> bool {
+    is_marked(message) || is_vrrps(message)
+}
+
+fn expires_soon(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(|attribute| {
+        matches!(attribute, AddressAttribute::CacheInfo(info)
+            if u64::from(info.ifa_valid) <= LIFETIME.as_secs())
+    })
+}
+
+/// A host address is all of its network.
+pub(crate) fn is_host(message: &AddressMessage) -> bool {
+    let length = message.header.prefix_len;
+    match address_of(message) {
+        Some(IpAddr::V4(_)) => length == 32,
+        Some(IpAddr::V6(_)) => length == 128,
+        None => false,
+    }
+}
+
+/// An address that somebody else put on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    pub address: IpAddr,
+    pub prefix_length: u8,
+    pub interface: String,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            prefix_length,
+            interface,
+        } = self;
+        write!(out, "{address}/{prefix_length} on {interface}")
+    }
+}
+
+/// Did the daemon make this interface?
+pub(crate) fn is_marked_link(link: &LinkMessage) -> bool {
+    link.attributes
+        .iter()
+        .any(|attribute| matches!(attribute, LinkAttribute::IfAlias(alias) if alias == ALIAS))
+}
+
+/// What kind of virtual interface it is; `None`: it is none.
+pub(crate) fn kind(link: &LinkMessage) -> Option<&InfoKind> {
+    let infos = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos),
+            _ => None,
+        });
+    infos?.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })
+}

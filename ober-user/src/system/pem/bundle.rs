@@ -1,0 +1,327 @@
+//! Chain and private key as PEM, in one file or in two that stand beside each other, and whether they are what is needed to
+//! end TLS. Whether they belong together is for [`super::facts`].
+
+use std::{
+    fmt::Write as _,
+    io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+
+use crate::system::file::{self, Kind};
+
+/// A chain, the server's own certificate first, and its private key.
+#[derive(Debug)]
+pub struct Bundle {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// What is wrong with a certificate file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read certificate {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("certificate {path} is not good PEM: {source}")]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("certificate {path}: what its `{kind}` block number {number} holds is not one")]
+    Der {
+        path: PathBuf,
+        kind: &'static str,
+        number: usize,
+    },
+    #[error("certificate {path} holds no certificate")]
+    NoCertificate { path: PathBuf },
+    #[error("certificate {path} holds no private key")]
+    NoKey { path: PathBuf },
+    #[error(
+        "certificate {path} holds an encrypted private key, which nobody could unlock at start"
+    )]
+    Encrypted { path: PathBuf },
+    #[error("certificate {path} holds {number} private keys, only one can be used")]
+    Keys { path: PathBuf, number: usize },
+    #[error("certificate {path}: its private key is of a kind that cannot be judged here")]
+    KeyKind { path: PathBuf },
+    #[error("certificate {path}: its private key is that of another certificate")]
+    OtherKey { path: PathBuf },
+    #[error(
+        "certificate {path}: its private key is that of its certificate number {number}, which must come first"
+    )]
+    NotFirst { path: PathBuf, number: usize },
+    #[error(
+        "certificate {path}: its certificate number {number} ({name}) did not sign the one before it"
+    )]
+    Unchained {
+        path: PathBuf,
+        number: usize,
+        name: String,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn fix(&self) -> String {
+        let join = "put chain and key into it: `cat fullchain.pem privkey.pem`";
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                format!("correct the path, or make the file: {join}")
+            }
+            Self::Read { .. } => "make it a file this user may read, or run as root".to_owned(),
+            Self::Pem { .. } | Self::Der { .. } | Self::NoCertificate { .. } => {
+                format!("make it anew: {join}")
+            }
+            Self::NoKey { .. } => {
+                format!("{join}, or put the key beside it, `s3.key` for `s3.crt`")
+            }
+            Self::Encrypted { .. } => {
+                "decrypt it: `openssl pkey -in key.pem -out plain.pem`".to_owned()
+            }
+            Self::Keys { .. } => "keep the key of the first certificate".to_owned(),
+            Self::KeyKind { .. } => {
+                "use RSA of 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519".to_owned()
+            }
+            Self::OtherKey { .. } => "put the key in that the certificate was made with".to_owned(),
+            Self::NotFirst { .. } | Self::Unchained { .. } => {
+                "the server's own certificate comes first, then whoever signed it, and so on"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+impl Bundle {
+    /// From this file, and from the one with the key beside it when there is none in it.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let mut text = slurp(path)?;
+        let beside = key_beside(path).filter(|_| !has_key(&text));
+        if let Some(key) = beside.filter(|key| key.exists()) {
+            text.push(b'\n');
+            text.extend(slurp(&key)?);
+        }
+        Self::parse(path, &text)
+    }
+
+    /// At least one certificate and exactly one unencrypted private key, each parseable. `path` is for the error alone.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let path = path.to_owned();
+        // The old notation is no PEM at all to the parser, so it is looked for first.
+        let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE", b"Proc-Type: 4,ENCRYPTED"];
+        if lines(text).any(|line| marks.iter().any(|mark| line.starts_with(mark))) {
+            return Err(Error::Encrypted { path });
+        }
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+        let keys: Result<Vec<_>, _> = PrivateKeyDer::pem_slice_iter(text).collect();
+        let (chain, mut keys) = match (chain, keys) {
+            (Ok(chain), Ok(keys)) => (chain, keys),
+            (Err(source), _) | (_, Err(source)) => return Err(Error::Pem { path, source }),
+        };
+        let bad = |kind, at: usize| Error::Der {
+            path: path.clone(),
+            kind,
+            number: at + 1,
+        };
+        if let Some(at) = chain.iter().position(|item| !is_sequence(item)) {
+            return Err(bad("CERTIFICATE", at));
+        }
+        if let Some(at) = keys.iter().position(|item| !is_sequence(item.secret_der())) {
+            return Err(bad("PRIVATE KEY", at));
+        }
+        let number = keys.len();
+        match keys.pop() {
+            _ if chain.is_empty() => Err(Error::NoCertificate { path }),
+            None => Err(Error::NoKey { path }),
+            Some(key) if number == 1 => Ok(Self { chain, key }),
+            Some(_) => Err(Error::Keys { path, number }),
+        }
+    }
+
+    /// Always the same text for the same bundle, without an empty line: one would end it on HAProxy's command socket.
+    pub fn pem(&self) -> String {
+        let mut text = String::new();
+        for certificate in &self.chain {
+            block(&mut text, "CERTIFICATE", certificate);
+        }
+        let label = match &self.key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        block(&mut text, label, self.key.secret_der());
+        text
+    }
+}
+
+fn block(text: &mut String, label: &str, der: &[u8]) {
+    let content = STANDARD.encode(der);
+    // Writing to a String cannot fail.
+    writeln!(text, "-----BEGIN {label}-----").unwrap_or_default();
+    for line in content.as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    writeln!(text, "-----END {label}-----").unwrap_or_default();
+}
+
+fn slurp(path: &Path) -> Result<Vec<u8>, Error> {
+    file::read(path, Kind::Certificate).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+}
+
+fn has_key(text: &[u8]) -> bool {
+    let mark = b"PRIVATE KEY-----";
+    lines(text).any(|line| line.starts_with(b"-----BEGIN") && line.trim_ascii_end().ends_with(mark))
+}
+
+/// Where the key of a file without one is: certbot's `privkey.pem` beside `fullchain.pem`, otherwise `NAME.key`.
+pub(crate) fn key_beside(path: &Path) -> Option<PathBuf> {
+    match path.file_name()?.to_str()? {
+        "fullchain.pem" => Some(path.with_file_name("privkey.pem")),
+        _ => Some(path.with_extension("key")),
+    }
+}
+
+/// One DER SEQUENCE and nothing after it: what every certificate and key is on the outside.
+fn is_sequence(der: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = der else {
+        return false;
+    };
+    if *length < 0x80 {
+        return rest.len() == usize::from(*length);
+    }
+    let bytes = usize::from(length & 0x7f);
+    let Some((length, content)) = rest
+        .split_at_checked(bytes)
+        .filter(|_| (1..=4).contains(&bytes))
+    else {
+        return false;
+    };
+    content.len()
+        == length
+            .iter()
+            .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The smallest DER that passes for one: SEQUENCE { INTEGER 1 }.
+    const DER: &str = "MAMCAQE=";
+
+    fn part(kind: &str, content: &str) -> String {
+        format!("-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n")
+    }
+
+    /// A certificate of its own for `s3.test`, and its key.
+    pub(crate) fn chain_and_key() -> String {
+        let made = rcgen::generate_simple_self_signed(["s3.test".to_owned()]).unwrap();
+        made.cert.pem() + &made.signing_key.serialize_pem()
+    }
+
+    fn verdict(text: &str) -> Result<(), String> {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("s3.pem");
+        fs::write(&path, text).unwrap();
+        let directory = directory.path().to_str().unwrap().to_owned();
+        Bundle::read(&path)
+            .map(drop)
+            .map_err(|error| error.to_string().replace(&directory, "@"))
+    }
+
+    #[test]
+    fn a_chain_and_one_key_in_any_order_and_among_other_blocks_are_accepted() {
+        let (certificate, key) = (part("CERTIFICATE", DER), part("EC PRIVATE KEY", DER));
+        assert_eq!(verdict(&chain_and_key()), Ok(()));
+        assert_eq!(verdict(&format!("{key}{certificate}{certificate}")), Ok(()));
+        let parameters = part("EC PARAMETERS", "BggqhkjOPQMBBw==");
+        assert_eq!(
+            verdict(&format!("words\n{certificate}{parameters}{key}")),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_haproxy_could_not_use_is_refused_and_said() {
+        let (certificate, key) = (part("CERTIFICATE", DER), part("PRIVATE KEY", DER));
+        let encrypted = part("ENCRYPTED PRIVATE KEY", DER);
+        for (text, told) in [
+            (String::new(), "certificate @/s3.pem holds no certificate"),
+            (key.clone(), "certificate @/s3.pem holds no certificate"),
+            (
+                certificate.clone(),
+                "certificate @/s3.pem holds no private key",
+            ),
+            (
+                format!("{certificate}{key}{key}"),
+                "certificate @/s3.pem holds 2 private keys, only one can be used",
+            ),
+            (
+                format!("{certificate}{encrypted}"),
+                "certificate @/s3.pem holds an encrypted private key, which nobody could unlock at start",
+            ),
+            (
+                part(
+                    "RSA PRIVATE KEY",
+                    "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA",
+                ),
+                "certificate @/s3.pem holds an encrypted private key, which nobody could unlock at start",
+            ),
+            (
+                format!("{certificate}{}{key}", part("CERTIFICATE", "MAMCAQ==")),
+                "certificate @/s3.pem: what its `CERTIFICATE` block number 2 holds is not one",
+            ),
+            (
+                format!("{certificate}{}", part("PRIVATE KEY", "AAAA")),
+                "certificate @/s3.pem: what its `PRIVATE KEY` block number 1 holds is not one",
+            ),
+        ] {
+            assert_eq!(verdict(&text).unwrap_err(), told);
+        }
+        let cut = &certificate[..certificate.len() - 10];
+        assert!(
+            verdict(cut)
+                .unwrap_err()
+                .starts_with("certificate @/s3.pem is not good PEM: ")
+        );
+        let letters = part("CERTIFICATE", "$$$$");
+        assert!(
+            verdict(&letters)
+                .unwrap_err()
+                .starts_with("certificate @/s3.pem is not good PEM")
+        );
+    }
+
+    #[test]
+    fn lengths_of_one_and_of_more_bytes_are_followed_to_the_end() {
+        let long: Vec<u8> = [0x30, 0x82, 0x01, 0x00]
+            .into_iter()
+            .chain([0; 256])
+            .collect();
+        assert!(is_sequence(&[0x30, 0]) && is_sequence(&long));
+        for bad in [
+            &[][..],
+            &[0x30],
+            &[0x31, 0],
+            &[0x30, 1],
+            &[0x30, 0, 0],
+            &[0x30, 0x80],
+            &[0x30, 0x85, 0, 0, 0, 0, 0],
+        ] {
+            assert!(!is_sequence(bad), "{bad:?}");
+        }
+        assert!(!is_sequence(&long[..long.len() - 1]));
+    }
+}

@@ -1,0 +1,136 @@
+//! Which capabilities a command needs, and which this process lacks. Root has all of them; a service manager can give
+//! them one by one (`AmbientCapabilities=`).
+
+use std::fmt;
+
+use crate::system::child;
+
+/// A Linux capability and what Ober needs it for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    number: u32,
+    name: &'static str,
+    purpose: &'static str,
+}
+
+const BPF: Capability = Capability {
+    number: 39,
+    name: "CAP_BPF",
+    purpose: "open and change BPF maps, load programs",
+};
+const NET_ADMIN: Capability = Capability {
+    number: 12,
+    name: "CAP_NET_ADMIN",
+    purpose: "attach XDP and the socket lookup, add VIP addresses",
+};
+const PERFMON: Capability = Capability {
+    number: 38,
+    name: "CAP_PERFMON",
+    purpose: "have the verifier accept programs that compute with packet pointers",
+};
+
+const NET_BIND_SERVICE: Capability = Capability {
+    number: 10,
+    name: "CAP_NET_BIND_SERVICE",
+    purpose: "probe the workers from a port that other accounts may not have",
+};
+
+const SYS_RESOURCE: Capability = Capability {
+    number: 24,
+    name: "CAP_SYS_RESOURCE",
+    purpose: "raise the limit on open files",
+};
+
+/// Loading and attaching the programs.
+pub const DATA_PLANE: [Capability; 3] = [BPF, NET_ADMIN, PERFMON];
+/// What the daemon does beside that.
+pub const DAEMON: [Capability; 4] = [BPF, NET_ADMIN, PERFMON, NET_BIND_SERVICE];
+/// Reading and changing pinned maps.
+pub const MAPS: [Capability; 1] = [BPF];
+
+/// As many open files as the kernel has.
+pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
+
+/// Needed in some places only.
+const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
+CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
+them as that in an empty root; write permission on the state, run and pin directories. The ports of listeners need none, and \
+neither does pinning to CPUs.";
+
+/// What this process lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    missing: Vec<Capability>,
+    sometimes: bool,
+}
+
+impl std::error::Error for Missing {}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(
+            "not enough privileges; run as root, or give the process the missing capabilities:",
+        )?;
+        for Capability { name, purpose, .. } in &self.missing {
+            write!(out, "\n  {name}: {purpose}")?;
+        }
+        if self.sometimes {
+            write!(out, "\n{SOMETIMES}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Says which of the capabilities are missing.
+pub fn require(needed: &[Capability]) -> Result<(), Missing> {
+    match child::capabilities() {
+        Some(held) => lacking(needed, held),
+        // Nothing can be known without /proc; the kernel will say no itself.
+        None => Ok(()),
+    }
+}
+
+fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
+    /// Stands in for those that were split from it.
+    const SYS_ADMIN: u64 = 1 << 21;
+    let has = |capability: &Capability| {
+        held & (1 << capability.number) != 0
+            || held & SYS_ADMIN != 0 && [BPF, PERFMON].contains(capability)
+    };
+    let missing: Vec<_> = needed
+        .iter()
+        .filter(|capability| !has(capability))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Missing {
+        missing,
+        sometimes: needed.len() > 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_purpose_and_nothing_else_is() {
+        let missing = lacking(&DATA_PLANE, 1 << 12 | 1 << 38).unwrap_err();
+        assert_eq!(missing.missing, [BPF]);
+        let text = missing.to_string();
+        assert!(
+            text.contains("\n  CAP_BPF: ") && !text.contains("\n  CAP_NET_ADMIN: "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn sys_admin_stands_in_for_what_was_split_from_it_but_not_for_the_network() {
+        assert_eq!(lacking(&DATA_PLANE, 1 << 21 | 1 << 12), Ok(()));
+        let missing = lacking(&DAEMON, 1 << 21).unwrap_err();
+        assert_eq!(missing.missing, [NET_ADMIN, NET_BIND_SERVICE]);
+        assert_eq!(lacking(&DATA_PLANE, u64::MAX), Ok(()));
+    }
+}
