@@ -506,7 +506,10 @@ fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Cop
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::pem::facts::tests::{authority, issue};
+    use crate::system::{
+        clock,
+        pem::facts::tests::{authority, issue},
+    };
 
     const DAY: i64 = 86_400;
     const VALID: (i64, i64) = (-DAY, DAY);
@@ -523,7 +526,7 @@ mod tests {
 
     #[test]
     fn the_file_is_used_when_it_is_good_and_else_the_copy_and_what_is_wrong_is_said() {
-        let (ours, now) = (authority("ours"), crate::lists::now());
+        let (ours, now) = (authority("ours"), clock::seconds());
         let new = |dates| bundle(issue(&ours, "s3.test", dates));
         let (old, good, over, early) = (
             new(VALID),

@@ -1,10 +1,6 @@
 //! `backends`: one part of `status`.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, client,
@@ -12,9 +8,12 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::api::{
-    Reply, Request,
-    status::backends::{Backend, Server, Source},
+use crate::{
+    api::{
+        Reply, Request,
+        status::backends::{Backend, Server, Source},
+    },
+    system::clock,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -25,8 +24,8 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     if json.json {
         screen.json(&backends)?;
     } else {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        show(&backends, now.unwrap_or_default(), screen)?;
+        let now = clock::since_1970();
+        show(&backends, now, screen)?;
     }
     Ok(Outcome::Done)
 }

@@ -1,10 +1,6 @@
 //! `gate`: one part of `status`, with the last transitions. `drain`, `undrain`, `disable` and `enable`: orders to it.
 
-use std::{
-    net::IpAddr,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use clap::Args;
 
@@ -17,6 +13,7 @@ use super::{
 use crate::{
     announce::gate::{Order, Standing, State},
     api::{Reply, Request, status::gate::Gate},
+    system::clock,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -24,10 +21,10 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     if json.json {
         screen.json(&status.gate)?;
     } else {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = clock::since_1970();
         show(&status.gate, screen)?;
         unkept(&status.gate, screen)?;
-        histories(&status.gate, now.unwrap_or_default(), screen)?;
+        histories(&status.gate, now, screen)?;
     }
     Ok(Outcome::Done)
 }

@@ -1,9 +1,6 @@
 //! `history`: the configurations that were in force, from the state directory; no daemon is needed.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 
@@ -16,7 +13,7 @@ use super::{
 use crate::{
     config::without_secrets,
     plan::history::{self, Entry, History as Kept, Snapshot},
-    system::{file, store},
+    system::{clock, file, store},
 };
 
 /// What is shown of the history.
@@ -71,8 +68,7 @@ impl History {
             screen.json(&entries)?;
             return Ok(Outcome::Done);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default();
+        let now = clock::since_1970();
         let rows: Vec<_> = entries.iter().rev().map(|entry| row(entry, now)).collect();
         screen.table(&["number", "when", "by", "user", "text", "reason"], &rows)?;
         Ok(Outcome::Done)

@@ -35,7 +35,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     announce::gate::Order,
     config,
-    system::{privilege, text::OneLine},
+    system::{memory, privilege, text::OneLine},
 };
 pub use error::Error;
 use journal::Journal;
@@ -192,7 +192,7 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
     logs("info");
     privilege::require(&privilege::DAEMON)?;
     crate::daemon::harden();
-    crate::lists::keep_no_large_blocks();
+    memory::keep_no_large_blocks();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,9 +1,6 @@
 //! `status`.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, instance,
@@ -15,7 +12,7 @@ use crate::{
         certificates::Certificates,
         gate::{self, Served},
     },
-    system::store::Disk,
+    system::{clock, store::Disk},
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -23,8 +20,8 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     if json.json {
         screen.json(&status)?;
     } else {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        show(&status, now.unwrap_or_default(), screen)?;
+        let now = clock::since_1970();
+        show(&status, now, screen)?;
     }
     Ok(if gate::all_closed(&status.gate) {
         Outcome::No

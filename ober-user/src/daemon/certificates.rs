@@ -19,9 +19,8 @@ use crate::{
     },
     config::Config,
     haproxy::certificates::Delivery,
-    lists,
     machine::drive,
-    system::file,
+    system::{clock, file},
 };
 
 /// Between two looks at which process a worker is.
@@ -130,7 +129,7 @@ impl Keeper {
     /// nothing new is to be watched.
     async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {
         for _ in 0..SETTLES {
-            let (of, now) = (Arc::clone(config), lists::now());
+            let (of, now) = (Arc::clone(config), clock::seconds());
             let filled = file::away(PATIENCE, move || {
                 let stock = copies::fill(&of, now)?;
                 let sight = watch::sight(&stock.watched);

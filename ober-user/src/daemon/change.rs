@@ -29,7 +29,7 @@ use crate::{
     lists::{self, Keeper},
     names::resolve::Answers,
     plan::{self, Facts, Plan, Side, State, Step, history::Origin},
-    system::file,
+    system::{clock, file},
 };
 
 /// What a file system needs to read a configuration and what it names.
@@ -426,7 +426,7 @@ impl Daemon {
         }
         let told = failures.join("; ");
         self.in_force().doubt = Some(Doubt {
-            since: lists::now(),
+            since: clock::seconds(),
             failures,
             maybe: way.maybe(),
         });

@@ -17,6 +17,7 @@ use crate::{
     api::{Answer, Failure, Reply, Request, Sampling, Text, http::Source as _},
     lists,
     plan::history::{Origin, Reason},
+    system::memory,
 };
 
 /// Connections at once; more wait.
@@ -69,7 +70,7 @@ async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
     {
         tracing::debug!(%error, "control connection");
     }
-    lists::release_memory();
+    memory::release();
 }
 
 async fn answer_all(

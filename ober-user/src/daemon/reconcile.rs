@@ -12,10 +12,10 @@ use crate::{
     daemon::drift::{Drift, What},
     dataplane,
     haproxy::Pool,
-    lists::{self, Keeper},
+    lists::Keeper,
     machine::drive,
     plan::history::{Origin, Reason},
-    system::{fact::Fact, store},
+    system::{clock, fact::Fact, store},
 };
 
 /// Servers that have left are taken out of the workers this often.
@@ -149,7 +149,7 @@ impl Daemon {
         }
         let took = drive::now().saturating_duration_since(began);
         self.tally()
-            .count(&mended, failures.len(), lists::now(), took);
+            .count(&mended, failures.len(), clock::seconds(), took);
     }
 
     fn mend_plane(

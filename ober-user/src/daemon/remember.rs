@@ -8,9 +8,8 @@ use tokio::{sync::MutexGuard, task::coop::unconstrained};
 use super::Daemon;
 use crate::{
     config::Written,
-    lists,
     plan::history::{History, Origin},
-    system::store,
+    system::{clock, store},
 };
 
 /// A configuration that is to be kept, before any later one.
@@ -51,7 +50,7 @@ impl Daemon {
             Place::Waits(turn) => turn.await,
         };
         let most = self.config().node.history;
-        let (history, now) = (self.history(), lists::now());
+        let (history, now) = (self.history(), clock::seconds());
         let kept = store::off_the_runtime(|| history.keep(&turn.written, origin, now, most));
         let mut in_force = self.in_force();
         if in_force.written == turn.written {

@@ -23,8 +23,8 @@ use crate::{
     },
     config::{self, Check, Config, Service, sections::check::Kind},
     haproxy::{self, Servers, health},
-    lists,
     machine::drive,
+    system::clock,
 };
 
 /// Without any check there is nothing to renew.
@@ -128,9 +128,9 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
         let config = daemon.config();
         let changing = daemon.changing(None).await;
         let mut backends = daemon.backends.lock().await;
-        pending |= backends.learn(&config, first, lists::now());
+        pending |= backends.learn(&config, first, clock::seconds());
         while let Ok(more) = learned.try_recv() {
-            pending |= backends.learn(&config, more, lists::now());
+            pending |= backends.learn(&config, more, clock::seconds());
         }
         drop(backends);
         drop(changing);

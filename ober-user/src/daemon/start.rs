@@ -41,14 +41,14 @@ use crate::{
         },
     },
     haproxy::{self, Listening},
-    lists::{self, Keeper},
+    lists::Keeper,
     names::resolve::Answers,
     plan::{
         self,
         history::{Origin, Reason},
     },
     protocols::routers::Routers,
-    system::file::directory,
+    system::{clock, file::directory},
 };
 
 /// Drop events a slow watcher may fall behind.
@@ -152,7 +152,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         in_force: InForce::new(written, haproxy, provenance).into(),
         remembering: tokio::sync::Mutex::default(),
         changing: tokio::sync::Mutex::default(),
-        started: lists::now(),
+        started: clock::seconds(),
         announcer: parts.announcer,
         pool: Told::new(parts.pool),
         backends: Told::new(backends),
@@ -241,7 +241,7 @@ async fn first_refresh(daemon: &Arc<Daemon>) {
 async fn discover_first(config: &Config, backends: &mut Backends) {
     if backends.incomplete() {
         for learned in discover::engine::first(config).await {
-            backends.learn(config, learned, lists::now());
+            backends.learn(config, learned, clock::seconds());
         }
     }
 }

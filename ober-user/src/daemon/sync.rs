@@ -15,6 +15,7 @@ use crate::{
     haproxy::{Pool, Report, Servers},
     lists::{self, Heard, Keeper},
     names::resolve::Answers,
+    system::memory,
 };
 
 /// See [`Daemon::changing`].
@@ -139,7 +140,7 @@ impl Daemon {
                 tracing::warn!(error = format!("{error:#}"), "refresh");
             }
         }
-        lists::release_memory();
+        memory::release();
     }
 
     async fn refresh_list(&self, name: &str) -> anyhow::Result<()> {

@@ -13,7 +13,10 @@ use super::{
     load::{XDP, load_programs, xdp_program},
     maps,
 };
-use crate::dataplane::interface::{Features, gather::Snapshot, refusal::Cause, steer::Decision};
+use crate::{
+    dataplane::interface::{Features, gather::Snapshot, refusal::Cause, steer::Decision},
+    system::clock,
+};
 
 impl Plane {
     /// At the next attach, drivers that refused are asked again.
@@ -74,7 +77,7 @@ impl Plane {
                 features,
                 mode,
                 fresh,
-                now: crate::lists::now(),
+                now: clock::seconds(),
             };
             work(&site, twin)
         })?;

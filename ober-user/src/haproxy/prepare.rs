@@ -26,10 +26,9 @@ use super::{
 use crate::{
     certificates::{acme, copies},
     config::Config,
-    lists,
     system::{
         child::{self, Child, output::Ended},
-        file,
+        clock, file,
     },
 };
 
@@ -45,7 +44,7 @@ pub(super) async fn prepare(
 ) -> Result<Vec<Order>, Error> {
     let drafts = draft(config, servers, sets).await?;
     // A worker reads them when it starts; what changes later it is told.
-    away(config, |config| copies::fill(config, lists::now())).await?;
+    away(config, |config| copies::fill(config, clock::seconds())).await?;
     let run = &config.node.run;
     adopt::make_root(run).map_err(|source| Error::Write {
         path: run.clone(),
@@ -65,7 +64,7 @@ pub(super) async fn draft(
     sets: &[Set],
 ) -> Result<Vec<(String, Order)>, Error> {
     version::suits(config).await?;
-    away(config, |config| copies::rehearse(config, lists::now())).await?;
+    away(config, |config| copies::rehearse(config, clock::seconds())).await?;
     let thumbprint = match away(config, acme::thumbprint).await {
         // Nothing is issued, which is told with the certificate.
         Err(_) if config.forgiving => None,

@@ -23,8 +23,7 @@ use crate::{
         copies::{self, Stock},
     },
     config::Config,
-    lists,
-    system::file::memory,
+    system::{clock, file::memory},
 };
 
 /// Stands for the directories of an instance: not even root can make anything there.
@@ -43,7 +42,10 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
     let mut imagined = config.clone();
     imagined.node.run = NOWHERE.into();
     imagined.node.state = NOWHERE.into();
-    let stock = away(&imagined, |config| copies::imagine(config, lists::now())).await?;
+    let stock = away(&imagined, |config| {
+        copies::imagine(config, clock::seconds())
+    })
+    .await?;
     let thumbprint = thumbprint(config).await?;
     let files = Files::new(&config.node.run, 0);
     let place = Place {

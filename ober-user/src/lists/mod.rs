@@ -29,7 +29,6 @@ use std::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ober_common::abi::LISTS;
@@ -49,7 +48,10 @@ use crate::{
         access::{self, Change, Entries, Others},
     },
     names::hostlist,
-    system::store::{self, Kind},
+    system::{
+        memory,
+        store::{self, Kind},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +290,7 @@ impl Keeper {
         let mended = mended
             .filter(|(_, change)| !matches!(change, Ok(change) if *change == Change::default()))
             .collect();
-        release_memory();
+        memory::release();
         mended
     }
 
@@ -373,7 +375,7 @@ impl Keeper {
                 })?
                 .count();
         }
-        release_memory();
+        memory::release();
         Ok(())
     }
 
@@ -414,26 +416,4 @@ impl Keeper {
 
 fn home(config: &Config) -> PathBuf {
     config.node.state.join("lists")
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
-}
-
-/// Call it once, before threads start. Left alone, the allocator learns from the first million addresses to keep
-/// blocks of their size for good, and does so once for every thread that ever had such a list.
-pub fn keep_no_large_blocks() {
-    const LARGE: libc::c_int = 256 << 10;
-    // SAFETY: sets a parameter of the allocator; a refusal leaves its default, which only costs memory.
-    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
-}
-
-/// A million addresses pass through this process now and then; their memory goes back to the machine. Call it when
-/// nobody waits for an answer any more.
-pub fn release_memory() {
-    // SAFETY: only returns free memory of the allocator to the kernel.
-    unsafe { libc::malloc_trim(0) };
 }

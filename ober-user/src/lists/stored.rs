@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{expand::Expanded, now};
+use super::expand::Expanded;
 use crate::{
     api::{Edit, How},
     names::resolve::{Names, Settled},
-    system::store::{self, read_json},
+    system::{
+        clock,
+        store::{self, read_json},
+    },
 };
 
 /// One expression, put on the list or taken off. The order counts: the last word on an address holds.
@@ -91,7 +94,7 @@ impl Stored {
             self.names.clear();
             self.unresolved.clear();
         }
-        self.synced = Some(now());
+        self.synced = Some(clock::seconds());
         let Settled {
             names, unresolved, ..
         } = &expanded.names;

@@ -2,10 +2,12 @@
 
 pub mod account;
 pub mod child;
+pub mod clock;
 pub mod command;
 pub mod fact;
 pub mod fetch;
 pub mod file;
+pub mod memory;
 pub mod netlink;
 pub mod ownership;
 pub mod pem;

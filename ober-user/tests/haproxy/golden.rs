@@ -18,8 +18,8 @@ use ober_user::{
         render::{Error, Place, render, variable},
         sockets::keys,
     },
-    lists,
     names::hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
+    system::clock,
 };
 
 use crate::lab::{Lab, PLAIN, backend, https, listener, server, service};
@@ -62,7 +62,7 @@ fn compare(name: &str, lab: &Lab, text: &str) {
 
 /// Has the real HAProxy read it, with real sockets; says what it said.
 fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
-    copies::fill(config, lists::now()).unwrap();
+    copies::fill(config, clock::seconds()).unwrap();
     let file = lab.dir.path().join("golden.cfg");
     fs::write(&file, text).unwrap();
     let listeners: Vec<_> = keys(config)

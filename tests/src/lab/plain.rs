@@ -22,7 +22,7 @@ use ober_user::{
         render::{Place, render, variable},
         sockets::{Key, keys},
     },
-    lists,
+    system::clock,
 };
 
 use super::{Host, Lab, Process, until};
@@ -67,7 +67,7 @@ fn write(
         root: None,
         thumbprint: None,
     };
-    copies::fill(config, lists::now())?;
+    copies::fill(config, clock::seconds())?;
     let mut text = render(config, servers, place)?.text;
     for (index, key) in keys(config).iter().enumerate() {
         text = text.replace(

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -26,7 +26,7 @@ use crate::{
     api::status,
     haproxy::WorkerEvent,
     machine::drive::{self, World, drive},
-    system::store,
+    system::{clock, store},
 };
 
 /// Called with every change, in order for each VIP, on the task of its gate: it must not block. Before the first call a
@@ -274,15 +274,14 @@ impl Handle {
     /// Every gate as it stands, by VIP.
     pub fn status(&self) -> Vec<status::gate::Gate> {
         let now = drive::now();
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-        let clock = clock.unwrap_or_default();
+        let wall = clock::since_1970();
         let unkept = self.unkept();
         let gates = self.lock();
         let doors = gates.doors.iter();
         doors
             .map(|(vip, door)| status::gate::Gate {
                 unkept: unkept.get(vip).cloned(),
-                ..describe(*vip, &door.seen.borrow(), now, clock)
+                ..describe(*vip, &door.seen.borrow(), now, wall)
             })
             .collect()
     }
@@ -475,11 +474,11 @@ fn tell(vip: IpAddr, before: State, machine: &Gate) {
     }
 }
 
-/// `clock`: since 1970, at `now`.
-fn describe(vip: IpAddr, gate: &Gate, now: Instant, clock: Duration) -> status::gate::Gate {
+/// `wall`: since 1970, at `now`.
+fn describe(vip: IpAddr, gate: &Gate, now: Instant, wall: Duration) -> status::gate::Gate {
     let ago = |at: Instant| now.saturating_duration_since(at);
     let history = gate.history().iter().map(|it| status::gate::Transition {
-        at: clock.saturating_sub(ago(it.at)).as_secs(),
+        at: wall.saturating_sub(ago(it.at)).as_secs(),
         from: it.from,
         to: it.to,
         reason: it.reason.to_string(),

@@ -16,8 +16,7 @@ use crate::{
         acme::Route53,
         tls_client::{Tls, Verify},
     },
-    lists,
-    system::{fetch, tls, url::Url},
+    system::{clock, fetch, tls, url::Url},
 };
 
 const VERSION: &str = "/2013-04-01";
@@ -111,7 +110,7 @@ fn escaped(text: &str) -> String {
 }
 
 async fn ask(route53: &Route53, method: &str, path: &str, body: &str) -> Result<String, Error> {
-    let (time, host) = (signature::time(lists::now()), host(route53));
+    let (time, host) = (signature::time(clock::seconds()), host(route53));
     let signing = Signing {
         method,
         path,

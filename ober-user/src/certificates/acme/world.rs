@@ -16,9 +16,9 @@ use super::{Action, Event, Renewal, State, order};
 use crate::{
     certificates::{Bundle, Facts},
     config::{Config, sections::acme::Acme},
-    lists,
     machine::drive::{self, World, drive},
     system::{
+        clock,
         pem::bundle,
         store::{self, Kind},
     },
@@ -132,7 +132,7 @@ fn found(file: &Path) -> Event {
 }
 
 fn stands(facts: &Facts) -> Event {
-    let now = lists::now();
+    let now = clock::seconds();
     let seconds = |from: u64, to: u64| Duration::from_secs(to.saturating_sub(from));
     Event::Stands {
         age: seconds(facts.not_before, now),
@@ -217,7 +217,7 @@ impl World<Renewal> for Issuing {
         let next = match machine.state() {
             State::Waiting { until } => {
                 let room = until.saturating_duration_since(drive::now());
-                Some(lists::now() + room.as_secs())
+                Some(clock::seconds() + room.as_secs())
             }
             State::New | State::Ordering => None,
         };

@@ -1,10 +1,6 @@
 //! `acl watch`: a line for every sampled drop.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -18,6 +14,7 @@ use crate::{
     config::Config,
     daemon::report::names,
     dataplane::{Maps, events::Drops},
+    system::clock,
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -76,12 +73,11 @@ fn words(Sampling { one_in, rate }: Sampling) -> String {
 
 /// When something was that the kernel saw at this time of its monotonic clock, in nanoseconds.
 fn since_1970(at: u64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
     let ago = uptime.map_or(Duration::ZERO, |uptime| {
         uptime.saturating_sub(Duration::from_nanos(at))
     });
-    now.unwrap_or_default().saturating_sub(ago)
+    clock::since_1970().saturating_sub(ago)
 }
 
 fn time_of_day(since_1970: Duration) -> String {
@@ -171,7 +167,7 @@ mod tests {
         let uptime = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
         let at = uptime.saturating_sub(Duration::from_secs(3));
         let then = since_1970(u64::try_from(at.as_nanos()).unwrap());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = clock::since_1970();
         let ago = now.saturating_sub(then).as_secs_f64();
         assert!((2.9..60.0).contains(&ago), "{ago}");
         assert_eq!(time_of_day(Duration::from_secs(86_399)), "23:59:59.000000");

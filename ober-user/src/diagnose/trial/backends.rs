@@ -15,8 +15,8 @@ use crate::{
     daemon,
     diagnose::finding::Finding,
     haproxy::{Server, Servers},
-    lists,
     names::resolve::Answers,
+    system::clock,
 };
 
 const PART: &str = "backends";
@@ -78,7 +78,7 @@ fn known(status: &Status) -> Known {
 async fn find(config: &Config) -> Result<Ready, String> {
     let mut backends = Backends::open(config).map_err(|error| error.to_string())?;
     for learned in discover::engine::first(config).await {
-        backends.learn(config, learned, lists::now());
+        backends.learn(config, learned, clock::seconds());
     }
     let config = Arc::new(config.clone());
     let with = With {

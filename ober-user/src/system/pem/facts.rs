@@ -209,7 +209,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::lists;
+    use crate::system::clock;
 
     /// An authority, and what it says in PEM.
     pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
@@ -227,7 +227,7 @@ pub(crate) mod tests {
         (from, to): (i64, i64),
     ) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let now = i64::try_from(lists::now()).unwrap();
+        let now = i64::try_from(clock::seconds()).unwrap();
         let moment = |at: i64| {
             let since = Duration::from_secs(u64::try_from(now + at).unwrap());
             rcgen::date_time_ymd(1970, 1, 1) + since

@@ -8,9 +8,9 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{Damaged, Error, Kind, pending::sync_directory, trouble};
-use crate::{
-    lists::now,
-    system::file::{self, Unfit},
+use crate::system::{
+    clock,
+    file::{self, Unfit},
 };
 
 /// Damaged files of one name that are left for somebody to look at.
@@ -121,7 +121,7 @@ pub fn set_aside(kind: Kind, path: &Path, why: &str) {
     trouble::damaged(Damaged {
         file: path.into(),
         aside: moved.is_ok().then_some(aside),
-        at: now(),
+        at: clock::seconds(),
         why: why.to_owned(),
         then: then.to_owned(),
     });
@@ -130,7 +130,7 @@ pub fn set_aside(kind: Kind, path: &Path, why: &str) {
 /// Later than all that are there: two in a second are two.
 fn aside(path: &Path) -> PathBuf {
     let latest = earlier(path).last().map(|(time, _)| *time);
-    let time = now().max(latest.map_or(0, |time| time + 1));
+    let time = clock::seconds().max(latest.map_or(0, |time| time + 1));
     let mut name = path.as_os_str().to_owned();
     name.push(format!("{MARK}{time}"));
     name.into()

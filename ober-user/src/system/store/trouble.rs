@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::lists::now;
+use crate::system::clock;
 
 /// A file that was damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub fn unkept(file: &Path, why: &impl ToString) {
     tracing::error!(file = %file.display(), why, "in force, but not kept over a restart");
     let unkept = Unkept {
         file: file.into(),
-        since: now(),
+        since: clock::seconds(),
         why,
     };
     known.unkept.insert(file.into(), unkept);

@@ -27,7 +27,7 @@ use crate::{
         self,
         interface::{gather::Snapshot, topology},
     },
-    haproxy, lists,
+    haproxy,
     machine::realtime::{Priority, Thread},
     system::{file, netlink, ownership::Foreign, privilege, sockopt},
 };
@@ -269,7 +269,7 @@ fn networks(interface: &str) -> Vec<IpNet> {
 
 fn clock() -> clock::Facts {
     clock::Facts {
-        now: lists::now(),
+        now: crate::system::clock::seconds(),
         synchronised: disciplined(),
     }
 }

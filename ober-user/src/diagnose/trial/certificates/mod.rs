@@ -14,8 +14,7 @@ use crate::{
     certificates::{self, Bundle},
     config::{Config, Protocol},
     diagnose::finding::Finding,
-    lists,
-    system::tls,
+    system::{clock, tls},
 };
 
 const PART: &str = "certificates";
@@ -69,7 +68,7 @@ pub fn look(config: &Config, expiry: Duration) -> Vec<Finding> {
     let finding = |(path, services): (PathBuf, BTreeSet<&str>)| {
         let path = path.as_path();
         let services: Vec<_> = services.into_iter().collect();
-        let judged = match read(path, lists::now()) {
+        let judged = match read(path, clock::seconds()) {
             Ok(facts) => judge(path, &facts, expiry),
             Err(reason) => Finding::failed(PART, path.display(), reason)
                 .advice("put certificate, chain and key into it: `cat fullchain.pem privkey.pem`"),

@@ -5,7 +5,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::diagnose::finding::Verdict;
+use crate::{diagnose::finding::Verdict, system::clock};
 
 const NOW: u64 = 1_800_000_000;
 const MONTH: Duration = Duration::from_secs(30 * DAY);
@@ -103,7 +103,7 @@ fn of(pem: &[&str]) -> Facts {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("s3.pem");
     std::fs::write(&path, pem.concat()).unwrap();
-    read(&path, lists::now()).unwrap()
+    read(&path, clock::seconds()).unwrap()
 }
 
 #[test]
