@@ -25,6 +25,7 @@ use crate::{
     },
     system::{
         file::{self, directory},
+        hash,
         pem::{
             bundle::{self, Bundle},
             facts::{Dates, Facts},
@@ -114,11 +115,7 @@ pub fn copy(run: &Path, source: &Path) -> PathBuf {
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-' || *letter == '_';
     let stem: String = stem.chars().filter(plain).take(32).collect();
-    // FNV-1a: the same in every build, since the next daemon looks for it.
-    let hash = source.as_os_str().as_encoded_bytes().iter();
-    let hash = hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = hash::fnv1a(source.as_os_str().as_encoded_bytes().iter().copied());
     directory(run).join(format!("{stem}-{hash:016x}.pem"))
 }
 

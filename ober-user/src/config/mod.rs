@@ -15,6 +15,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::system::hash;
+
 pub use self::{
     load::base,
     location::Whereabouts,
@@ -175,12 +177,8 @@ impl Node {
         if instance.len() <= 10 {
             return format!("ober-{instance}");
         }
-        // FNV-1a: two instances with a long common beginning are not to share an interface.
-        let hash = instance
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        // Two instances with a long common beginning are not to share an interface.
+        let hash = hash::fnv1a(instance.bytes());
         format!("ober-{:010x}", hash & 0xff_ffff_ffff)
     }
 }

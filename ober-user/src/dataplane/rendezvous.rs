@@ -6,6 +6,8 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use ober_common::abi::{RING_SLOTS, Ring, WORKERS};
 
+use crate::system::hash::mix;
+
 /// A worker that may have slots.
 #[derive(Clone, Copy, Debug)]
 struct Member {
@@ -101,14 +103,6 @@ fn members(weights: &[u32]) -> Vec<Member> {
         members[at].quota += 1;
     }
     members
-}
-
-/// A bijection that scatters neighbouring numbers (the finalizer of splitmix64).
-pub(crate) fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     system::{
         child::{self, Child, output::Ended},
-        clock, file,
+        clock, file, hash,
     },
 };
 
@@ -114,7 +114,7 @@ fn written(
         }
         // The text alone tells one generation from another: it is compared with what a worker has.
         let text = format!("# For {}.\n{text}", haproxy.display());
-        let generation = fingerprint(text.as_bytes());
+        let generation = Generation(hash::fnv1a(text.bytes()));
         let launch = Launch {
             generation,
             haproxy: haproxy.clone(),
@@ -147,14 +147,6 @@ fn in_order(keys: &[Key], set: &Set) -> Vec<Arc<OwnedFd>> {
         .collect()
 }
 
-/// FNV-1a: the same in every build, since the next daemon compares it.
-fn fingerprint(bytes: &[u8]) -> Generation {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    Generation(hash)
-}
-
 async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> Result<(), Error> {
     write(file, text)?;
     let child = launch.child(&["-c", "-f"]).arguments([file]);
@@ -179,15 +171,4 @@ pub(super) async fn said(
     let ended = timeout(patience, child.output(MOST)).await;
     let ended = ended.map_err(io::Error::from).and_then(|ended| Ok(ended?));
     ended.map_err(|source| Error::not_run(haproxy, source))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fingerprint_is_fnv_1a() {
-        assert_eq!(fingerprint(b""), Generation(0xcbf2_9ce4_8422_2325));
-        assert_eq!(fingerprint(b"foobar"), Generation(0x8594_4171_f739_67e8));
-    }
 }

@@ -7,6 +7,7 @@ pub mod command;
 pub mod fact;
 pub mod fetch;
 pub mod file;
+pub mod hash;
 pub mod memory;
 pub mod netlink;
 pub mod ownership;

@@ -19,6 +19,7 @@ use crate::{
         sections::check::{Kind, Over},
     },
     machine::drive::{World, drive, now},
+    system::hash,
 };
 
 /// Checks that run at once. Programs are among them.
@@ -147,12 +148,10 @@ fn stand(machine: &Server) -> Standing {
     }
 }
 
-/// FNV-1a of what the server is called: the same pace after every start.
+/// Of what the server is called: the same pace after every start.
 fn seed(target: &Target) -> u64 {
     let name = format!("{} {}", target.backend, target.server);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    hash::fnv1a(name.bytes())
 }
 
 /// The world of one server.

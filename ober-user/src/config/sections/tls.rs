@@ -20,7 +20,7 @@ use crate::{
         },
     },
     names::hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
-    system::file,
+    system::{file, hash},
 };
 
 /// Servers of one expression that are looked at.
@@ -74,11 +74,7 @@ impl Termination {
     /// Where the certificate for the names in `acme` is kept once it has been issued.
     pub fn issued(&self, state: &Path) -> Option<PathBuf> {
         let first = self.acme.first()?.replace('*', "_");
-        // FNV-1a: the same in every build, since the next daemon looks for it.
-        let names = self.acme.join(",");
-        let hash = names.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = hash::fnv1a(self.acme.join(",").bytes());
         Some(state.join("acme").join(format!("{first}-{hash:016x}.pem")))
     }
 }

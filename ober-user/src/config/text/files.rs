@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     config::{Config, Env, Error, Report, judge::Judge},
-    system::file::{self, trust},
+    system::{
+        file::{self, trust},
+        hash,
+    },
 };
 
 /// Directory beside the main file whose `*.toml` are read after it.
@@ -115,11 +118,7 @@ impl Written {
         let names = self.more.iter().filter_map(|file| file.path.file_name());
         let names = names.flat_map(std::ffi::OsStr::as_encoded_bytes);
         let texts = self.files().flat_map(|file| file.text.bytes().chain([0]));
-        let hash = texts
-            .chain(names.copied())
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let hash = hash::fnv1a(texts.chain(names.copied()));
         format!("{hash:016x}")
     }
 

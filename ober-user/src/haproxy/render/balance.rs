@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Server;
-use crate::config::Balance;
+use crate::{config::Balance, system::hash::fnv1a};
 
 /// HAProxy's heaviest.
 const HEAVIEST: u16 = 256;
@@ -75,11 +75,9 @@ pub(super) fn numbers(servers: &[Server]) -> Vec<u32> {
 /// HAProxy takes 1 to 2^31 - 1.
 const MOST: u32 = i32::MAX.cast_unsigned();
 
-/// FNV-1a, folded into HAProxy's range.
+/// Folded into HAProxy's range.
 fn hash(text: &str) -> u32 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(text.bytes());
     u32::try_from((hash ^ (hash >> 32)) % u64::from(MOST)).unwrap_or(0) + 1
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{client::Client, dice::Dice};
+use self::client::Client;
 pub use self::{
     counters::{Account, Drops, Late},
     event::{Action, Change, Event},
@@ -22,11 +22,10 @@ pub use self::{
     packet::{Control, Diagnostic, Discriminator, Micros, Refusal, State},
     settings::{Hops, Mode, Settings, Timers},
 };
-use crate::machine::Machine;
+use crate::{machine::Machine, system::hash::Dice};
 
 mod client;
 mod counters;
-mod dice;
 mod event;
 mod interval;
 mod net;

@@ -3,7 +3,7 @@
 use super::{
     At, BTreeMap, Fault, Instance, IpAddr, Judge, Key, Node, OWNER, Peer, RangeInclusive, Span,
 };
-use crate::dataplane::rendezvous::mix;
+use crate::system::hash::mix;
 
 /// The most ranks there are: priorities 254 down to 1.
 const MOST: usize = 254;

@@ -8,9 +8,10 @@ use std::{
 use socket2::{Protocol, Socket, Type};
 
 use super::{
-    super::{Control, Hops, Settings, dice::Dice},
+    super::{Control, Hops, Settings},
     receive::Family,
 };
+use crate::system::hash::Dice;
 
 /// RFC 5881 section 4.
 const PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;

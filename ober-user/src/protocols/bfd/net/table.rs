@@ -6,11 +6,11 @@ use nix::net::if_::if_nametoindex;
 use tokio::{net::UdpSocket, sync::mpsc};
 
 use super::{
-    super::{Control, Discriminator, Drops, Event, Hops, Refusal, dice::Dice},
+    super::{Control, Discriminator, Drops, Event, Hops, Refusal},
     Key,
     world::Input,
 };
-use crate::system::sockopt;
+use crate::system::{hash::Dice, sockopt};
 
 #[derive(Debug)]
 pub(super) struct Entry {
