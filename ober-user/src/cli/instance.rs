@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     api::{Reply, Request, SOCKET, status::Status},
+    cli::known,
     config::{self, Config, Whereabouts},
     daemon::{self, offline},
     dataplane,
@@ -129,7 +130,7 @@ impl Instance {
             line.exchange(&request).await?
         } else {
             let config = self.config().await?;
-            offline::known(config, &request)?;
+            known::known(config, &request)?;
             pinned(config)?;
             offline::answer(config, request).await
         };

@@ -18,6 +18,7 @@ mod history;
 mod hostlist;
 mod instance;
 mod journal;
+mod known;
 mod plan;
 mod reload;
 pub mod screen;

@@ -9,9 +9,9 @@ use crate::{
     cli::{
         Error, Json, Outcome, client,
         instance::Instance,
+        known::known_list,
         screen::{Cell, Screen, Tone},
     },
-    daemon::offline::known_list as known,
 };
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ impl Check {
             return Err(client::Error::Astray.into());
         };
         if let Some(list) = &self.list {
-            known(list, checked.iter().map(|it| it.list.as_str()))?;
+            known_list(list, checked.iter().map(|it| it.list.as_str()))?;
             checked.retain(|checked| *list == checked.list);
         }
         if self.json.json {
