@@ -2,19 +2,21 @@
 //! everything else is the administrator's, whatever its value is.
 //!
 //! A daemon from before the marks left two kinds of addresses: those of VRRP, which expire within
-//! [`LIFETIME`](crate::protocols::vrrp::LIFETIME), and those for BGP, which it noted on disk (`announce/addresses.rs`).
+//! [`LIFETIME`], and those for BGP, which it noted on disk (`announce/addresses.rs`).
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use rtnetlink::packet_route::{
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol},
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
 };
 
-use crate::{protocols::vrrp::LIFETIME, system::netlink::address_of};
+use crate::system::netlink::address_of;
 
 /// `IFA_PROTO` (Linux 5.18): who put the address there. 1 to 3 are the kernel's, 18 is keepalived's.
 const MARK: AddressProtocol = AddressProtocol::Other(79);
+/// How long an address of VRRP stays when nobody renews it.
+pub const LIFETIME: Duration = Duration::from_secs(4);
 /// `IFLA_IFALIAS` of an interface the daemon made.
 pub const ALIAS: &str = "made by Herr Ober";
 

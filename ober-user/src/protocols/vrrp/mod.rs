@@ -38,8 +38,7 @@ mod timing;
 
 /// The priority of the owner of the addresses (RFC 9568 section 5.2.4).
 pub const OWNER: u8 = 255;
-/// How long an address stays when nobody renews it, and how often the master does.
-pub const LIFETIME: Duration = Duration::from_secs(4);
+/// How often the master renews its addresses, which last for [`crate::system::ownership::LIFETIME`].
 const RENEWAL: Duration = Duration::from_secs(1);
 /// Pause before refused addresses are tried again.
 const RETRY: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use rtnetlink::{
 
 use super::{
     super::{
-        super::{Event, LIFETIME, Mac, claims},
+        super::{Event, Mac, claims},
         Key,
         log::Line,
     },
@@ -131,7 +131,7 @@ impl Keep {
 
     /// With the daemon's mark and VRRP's lifetime.
     fn timed(&self, index: u32, address: IpAddr) -> AddressAddRequest {
-        let seconds = u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(ownership::LIFETIME.as_secs()).unwrap_or(u32::MAX);
         let mut request = self.request(index, address);
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_valid = seconds;
