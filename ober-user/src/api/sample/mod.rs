@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     api::status::{
         Configuration, Count, Counters, DataPlane, Doubt, Fallback, Interface, List, Map, Program,
-        Service, ServiceCounters, Status, Worker, backends,
+        Reconcile, Service, ServiceCounters, Status, Worker, backends,
     },
     system::store::{Damaged, Disk, Unkept},
 };
@@ -67,7 +67,7 @@ pub(crate) fn status() -> Status {
             list: None,
             vip_present: true,
         }],
-        reconcile: crate::daemon::drift::Tally::default().status(),
+        reconcile: reconcile(),
         workers: vec![worker(0, "running", 0), worker(1, "backoff", 3)],
         lists: vec![List {
             name: "frontend-http".into(),
@@ -85,6 +85,17 @@ pub(crate) fn status() -> Status {
         bgp: vec![bgp::neighbour()],
         bfd: bfd(),
         vrrp: vrrp::vrrp(),
+    }
+}
+
+/// Nothing was set right yet.
+fn reconcile() -> Reconcile {
+    let kinds = [
+        "server", "services", "ring", "switch", "list", "program", "address",
+    ];
+    Reconcile {
+        mended: kinds.map(|kind| (kind.to_owned(), 0)).into(),
+        ..Reconcile::default()
     }
 }
 

@@ -9,8 +9,8 @@ use super::{
     rib::{Route, Routes},
 };
 use crate::{
-    announce::gate::Standing,
     config::sections::bgp::{Announcement, Bgp},
+    protocols::standing::Standing,
 };
 
 /// `GRACEFUL_SHUTDOWN` (RFC 8326).

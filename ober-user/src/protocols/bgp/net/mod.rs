@@ -30,10 +30,10 @@ use super::{
     rib::Routes,
 };
 use crate::{
-    announce::gate::Standing,
     api::status,
     config::sections::bgp::{self, Bgp},
     machine::drive,
+    protocols::standing::Standing,
 };
 
 mod link;

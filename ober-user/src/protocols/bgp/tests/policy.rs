@@ -6,9 +6,8 @@ use ipnet::IpNet;
 
 use super::*;
 use crate::{
-    announce::gate::Standing,
     config::sections::bgp::{Announcement, Bgp, Depreference},
-    protocols::bgp::policy,
+    protocols::{bgp::policy, standing::Standing},
 };
 
 fn bgp(announcements: Vec<Announcement>) -> Bgp {
