@@ -107,7 +107,12 @@ impl Daemon {
         let (mut mended, mut failures) = (Vec::new(), Vec::new());
         for found in pool.mend().await {
             match found {
-                Ok(drift) => mended.push(drift),
+                Ok(server) => mended.push(Drift {
+                    what: What::Server,
+                    object: server.server,
+                    found: server.found,
+                    set: server.set,
+                }),
                 Err(error) => failures.push(error.into()),
             }
         }

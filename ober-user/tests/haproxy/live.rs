@@ -326,7 +326,7 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
     let mended: Vec<_> = pool.mend().await.into_iter().map(Result::unwrap).collect();
     let mut found: Vec<_> = mended
         .iter()
-        .map(|drift| format!("{}: {}", drift.object, drift.found))
+        .map(|mended| format!("{}: {}", mended.server, mended.found))
         .collect();
     found.sort();
     assert_eq!(

@@ -10,7 +10,6 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    daemon::drift::{Drift, What},
     haproxy::{
         Pool, Slot, Stage,
         live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, left, observe},
@@ -215,7 +214,7 @@ impl Slot {
     }
 
     /// Sets right what somebody else changed in the worker.
-    async fn mend(&mut self) -> Result<Vec<Drift>, Unmended> {
+    async fn mend(&mut self) -> Result<Vec<Mended>, Unmended> {
         let snapshot = self.handle.snapshot();
         let (Stage::Running, Some(pid), Some(generation)) =
             (snapshot.stage, snapshot.pid, snapshot.generation)
@@ -249,9 +248,8 @@ impl Slot {
             if let Err(refusal) = told {
                 tracing::warn!(worker, %refusal, "the worker is not to be set right");
             }
-            mended.push(Drift {
-                what: What::Server,
-                object: format!("{} in worker {worker}", finding.key),
+            mended.push(Mended {
+                server: format!("{} in worker {worker}", finding.key),
                 found: finding.found,
                 set: finding.set,
             });
@@ -262,6 +260,15 @@ impl Slot {
         }
         Ok(mended)
     }
+}
+
+/// A server that somebody else changed in a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// With its worker.
+    pub server: String,
+    pub found: String,
+    pub set: String,
 }
 
 /// Why a worker was not looked at.
@@ -296,7 +303,7 @@ impl Parting {
 
 impl Pool {
     /// Compares every worker that runs with its configuration, and sets right what differs.
-    pub async fn mend(&mut self) -> Vec<Result<Drift, Unmended>> {
+    pub async fn mend(&mut self) -> Vec<Result<Mended, Unmended>> {
         let mut all = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.active) {
             match slot.mend().await {
