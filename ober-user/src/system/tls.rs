@@ -18,10 +18,27 @@ use rustls_pki_types::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{
-    config::sections::tls_client::{Tls, Verify},
-    system::file::{self, Kind},
-};
+use crate::system::file::{self, Kind};
+
+/// How the other end is met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub verify: Verify,
+    /// The name to ask for and to verify; `None`: that of the server. One without is held to its address by the system's
+    /// authorities, and to no name by those that are written.
+    pub name: Option<String>,
+    /// A PEM file with certificate and key to show.
+    pub identity: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    Nobody,
+    /// By the authorities the system trusts.
+    System,
+    /// By those in this PEM file.
+    Authority(PathBuf),
+}
 
 /// Where Debian and Red Hat keep the certificates of the authorities everybody trusts.
 const SYSTEM: [&str; 2] = [

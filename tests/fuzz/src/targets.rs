@@ -8,15 +8,15 @@ use std::{
 use ober_common::packet::{Link, Near, Parsed, Plain, link, parse, plain_ipv4, plain_ipv6};
 use ober_user::{
     backends::discover::json::read,
-    config::sections::{
-        discover::Json,
-        tls_client::{Tls, Verify},
-    },
+    config::sections::discover::Json,
     protocols::{
         bfd::Control,
         vrrp::{neighbour, packet::Advertisement},
     },
-    system::url::{Endpoint, Url},
+    system::{
+        tls::{Tls, Verify},
+        url::{Endpoint, Url},
+    },
 };
 
 use crate::{allocated, bgp, fence, hostlist};

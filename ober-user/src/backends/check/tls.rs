@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{Answer, tcp::Way};
-use crate::{config, system::tls};
+use crate::system::tls;
 
 /// How TLS is spoken to one server; the files are read once.
 #[derive(Clone, Debug)]
@@ -19,10 +19,7 @@ pub(super) struct Speaker {
 
 impl Speaker {
     /// Without a name of its own, the check asks for that of the server.
-    pub(super) fn new(
-        how: &config::sections::tls_client::Tls,
-        name: Option<&str>,
-    ) -> Result<Self, tls::Error> {
+    pub(super) fn new(how: &tls::Tls, name: Option<&str>) -> Result<Self, tls::Error> {
         let name = how.name.as_deref().or(name).map(ToOwned::to_owned);
         Ok(Self {
             config: tls::client(how, name.is_some())?,

@@ -12,7 +12,6 @@ use crate::{
         sections::{
             discover::{Consul, Discover, Kind},
             program::Program,
-            tls_client::Tls,
         },
     },
     names::{
@@ -22,7 +21,8 @@ use crate::{
     system::{
         command,
         fetch::{self, Answer},
-        file, tls,
+        file,
+        tls::{self, Tls},
         url::Url,
     },
 };

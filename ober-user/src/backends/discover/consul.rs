@@ -139,9 +139,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        config::sections::tls_client::{Tls, Verify},
-        system::url::Endpoint,
+    use crate::system::{
+        tls::{Tls, Verify},
+        url::Endpoint,
     };
 
     fn consul() -> Consul {

@@ -124,7 +124,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sections::tls_client::{Tls, Verify};
+    use crate::system::tls::{Tls, Verify};
 
     /// In the form of the API's documentation: a published container, one of another port, one without a published port.
     pub(in crate::backends::discover) const ANSWER: &str = r#"[

@@ -12,11 +12,12 @@ use super::{
     signature::{self, Signing},
 };
 use crate::{
-    config::sections::{
-        acme::Route53,
-        tls_client::{Tls, Verify},
+    config::sections::acme::Route53,
+    system::{
+        clock, fetch,
+        tls::{self, Tls, Verify},
+        url::Url,
     },
-    system::{clock, fetch, tls, url::Url},
 };
 
 const VERSION: &str = "/2013-04-01";

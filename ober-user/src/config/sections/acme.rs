@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     program::{self, Program},
-    tls_client::{self, Tls},
+    tls_client,
 };
 use crate::{
     config::{
@@ -19,7 +19,7 @@ use crate::{
             source::{Fault, Span},
         },
     },
-    system::{file, url::Url},
+    system::{file, tls::Tls, url::Url},
 };
 
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";

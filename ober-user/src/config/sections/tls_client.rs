@@ -1,7 +1,5 @@
 //! TLS as a client of our own: keys that checks and sources share.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,28 +9,11 @@ use crate::{
         judge::Judge,
         text::{scalar::Key, source::Fault},
     },
-    system::file::Kind,
+    system::{
+        file::Kind,
+        tls::{Tls, Verify},
+    },
 };
-
-/// How the other end is met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    pub verify: Verify,
-    /// The name to ask for and to verify; `None`: that of the server. One without is held to its address by the system's
-    /// authorities, and to no name by those that are written.
-    pub name: Option<String>,
-    /// A PEM file with certificate and key to show.
-    pub identity: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verify {
-    Nobody,
-    /// By the authorities the system trusts.
-    System,
-    /// By those in this PEM file.
-    Authority(PathBuf),
-}
 
 impl From<&ToServers> for Tls {
     /// As HAProxy speaks to the servers of a backend.

@@ -32,9 +32,9 @@ use crate::{
         sections::{
             check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
             program::shell,
-            tls_client::{Tls, Verify},
         },
     },
+    system::tls::{Tls, Verify},
 };
 
 use super::*;

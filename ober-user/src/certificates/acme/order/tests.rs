@@ -8,10 +8,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::sections::{
-    acme::Provider,
-    program::shell,
-    tls_client::{Tls, Verify},
+use crate::{
+    config::sections::{acme::Provider, program::shell},
+    system::tls::{Tls, Verify},
 };
 
 #[test]

@@ -15,8 +15,11 @@ use regex::bytes::Regex;
 
 pub(crate) use self::raw::Raw;
 pub(super) use self::raw::{method, url_path};
-use super::{program::Program, tls_client::Tls};
-use crate::config::{Backend, Service};
+use super::program::Program;
+use crate::{
+    config::{Backend, Service},
+    system::tls::Tls,
+};
 
 /// How the servers of a backend are checked.
 #[derive(Clone, Debug, PartialEq)]

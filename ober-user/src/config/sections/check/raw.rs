@@ -7,10 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    super::{
-        program,
-        tls_client::{self, Tls},
-    },
+    super::{program, tls_client},
     Check, Exec, Expect, Http, Kind, Over, Pattern, Probe, Statuses, Verdict,
 };
 use crate::{
@@ -21,7 +18,7 @@ use crate::{
             source::{Fault, Span},
         },
     },
-    system::file,
+    system::{file, tls::Tls},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,8 +9,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::raw::Raw;
-use super::{check::Pattern, program::Program, tls_client::Tls};
-use crate::{backends::discover::Found, system::url::Url};
+use super::{check::Pattern, program::Program};
+use crate::{
+    backends::discover::Found,
+    system::{tls::Tls, url::Url},
+};
 
 /// A source of servers.
 #[derive(Clone, Debug, PartialEq)]
