@@ -5,8 +5,9 @@ use std::{
 };
 
 use ober_user::{
-    config::{Config, Fragments, Limits, Node, Resolve, Steer, VipInterface, Workers, XdpMode},
+    config::{Config, Fragments, Limits, Node, Steer, VipInterface, Workers, XdpMode},
     dataplane::{Maps, Plane, detach},
+    names::resolve::Resolve,
 };
 
 /// Small enough to be filled by a test.

@@ -15,7 +15,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::system::hash;
+use crate::{names::resolve::Resolve, system::hash};
 
 pub use self::{
     load::base,
@@ -228,19 +228,6 @@ pub struct Limits {
     pub steer_queue: u32,
     /// Servers of one backend, and servers that one source may name.
     pub servers: usize,
-}
-
-/// Names to addresses.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolve {
-    /// Pause between two rounds; zero: only when asked.
-    pub interval: Duration,
-    /// For one name.
-    pub timeout: Duration,
-    /// Names asked for at once.
-    pub concurrency: usize,
-    /// A `slurm.conf` whose `NodeAddr` wins over the name service.
-    pub slurm_conf: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,10 +11,9 @@ use super::{
 };
 use crate::{
     api::{Edit, How, Sync, Target},
-    config,
     names::{
         hostlist::Cap,
-        resolve::{Answers, Names, resolve},
+        resolve::{Answers, Names, Resolve, resolve},
         slurm::NodeAddrs,
     },
     system::file,
@@ -27,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct Draft {
     questions: Arc<Vec<Question>>,
-    how: config::Resolve,
+    how: Resolve,
     /// No: every name means what it meant.
     asks: bool,
 }

@@ -47,7 +47,7 @@ use crate::{
         Error as MapError, Maps,
         access::{self, Change, Entries, Others},
     },
-    names::hostlist,
+    names::{hostlist, resolve::Resolve},
     system::{
         memory,
         store::{self, Kind},
@@ -124,7 +124,7 @@ fn version() -> u64 {
 pub struct Keeper {
     maps: SharedMaps,
     home: PathBuf,
-    how: crate::config::Resolve,
+    how: Resolve,
     cap: usize,
     lists: BTreeMap<String, List>,
     /// Numbers of lists the configuration no longer has.

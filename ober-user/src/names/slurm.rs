@@ -9,10 +9,10 @@ use std::{
 };
 
 use crate::{
-    config,
     names::{
         hostlist::{self, Cap, NoSources},
         notation::{self, Host, Miss},
+        resolve::Resolve,
     },
     system::file,
 };
@@ -103,7 +103,7 @@ impl NodeAddrs {
     }
 
     /// What [`Self::read`] makes of the file that `how` names, on a thread that nobody else waits for.
-    pub async fn load(how: &config::Resolve, cap: Cap) -> Self {
+    pub async fn load(how: &Resolve, cap: Cap) -> Self {
         let Some(path) = how.slurm_conf.clone() else {
             return Self::default();
         };

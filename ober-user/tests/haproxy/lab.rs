@@ -26,14 +26,15 @@ use nix::{
 use ober_user::{
     config::{
         Access, Backend, Balance, Check, ClientTimeouts, Config, Fragments, Limits, Listener, Node,
-        Protocol, Resolve, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull,
-        Workers, XdpMode,
+        Protocol, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull, Workers,
+        XdpMode,
         sections::{
             check::{Http, Kind, Statuses},
             tls::{Termination, Terms, Version},
         },
     },
     haproxy::{Pool, Server, Servers, WorkerEvent},
+    names::resolve::Resolve,
 };
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;

@@ -11,7 +11,7 @@ use ober_common::abi::{CPUS, WORKERS};
 use super::program::executable;
 use crate::{
     config::{
-        Limits, Resolve, Workers,
+        Limits, Workers,
         judge::Judge,
         raw,
         text::{
@@ -19,6 +19,7 @@ use crate::{
             source::{Fault, Span},
         },
     },
+    names::resolve::Resolve,
     system::file::trust,
 };
 

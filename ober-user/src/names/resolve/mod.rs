@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,13 +34,25 @@ use self::{
     hosts::Hosts,
 };
 use crate::{
-    config,
     names::{
         notation::{Miss, ends_in_number},
         slurm::{NodeAddrs, Says},
     },
     system::file,
 };
+
+/// How names are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolve {
+    /// Pause between two rounds; zero: only when asked.
+    pub interval: Duration,
+    /// For one name.
+    pub timeout: Duration,
+    /// Names asked for at once.
+    pub concurrency: usize,
+    /// A `slurm.conf` whose `NodeAddr` wins over the name service.
+    pub slurm_conf: Option<PathBuf>,
+}
 
 /// Names that are asked for at once, by lists, backends and their sources together: each takes a socket a family and name
 /// server.
@@ -179,7 +191,7 @@ pub trait Lookup {
 /// `how.timeout` each.
 pub async fn resolve(
     names: impl IntoIterator<Item = String>,
-    how: &config::Resolve,
+    how: &Resolve,
     slurm: &NodeAddrs,
     answers: &Answers,
 ) {
@@ -197,7 +209,7 @@ pub async fn resolve(
 pub async fn resolve_by(
     lookup: &impl Lookup,
     names: impl IntoIterator<Item = String>,
-    how: &config::Resolve,
+    how: &Resolve,
     slurm: &NodeAddrs,
     answers: &Answers,
 ) {

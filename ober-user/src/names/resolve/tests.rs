@@ -62,8 +62,8 @@ fn names(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-fn how(concurrency: usize, timeout: u64) -> config::Resolve {
-    config::Resolve {
+fn how(concurrency: usize, timeout: u64) -> Resolve {
+    Resolve {
         interval: Duration::ZERO,
         timeout: Duration::from_millis(timeout),
         concurrency,
