@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Config, sections::program::Program, text::files::further};
+use super::{Config, text::files::further};
 use crate::{
     config::sections::{
         acme::{Challenge, Provider},
         check, discover,
     },
-    system::{account::Account, file::trust},
+    system::{account::Account, command::Program, file::trust},
 };
 
 /// What it is about, what is the matter, and what to do.

@@ -1,15 +1,19 @@
 //! A program of the administrator's, run to its end: by checks, by sources of kind `exec` and to set records. Given up, it is
 //! killed with everything it started; when it has ended, so is what it left.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::{
-    config::sections::program::{Program, secret},
-    system::{
-        child::{Child, output},
-        fact,
-        file::{self, memory},
-    },
+use crate::system::{
+    account::Account,
+    child::{Child, output},
+    fact,
+    file::{self, memory},
 };
 
 /// What a file system needs to read a secret.
@@ -17,6 +21,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where it finds what its `secret_file` holds.
 const SECRET: &str = "OBER_SECRET_FD";
+
+/// What is run, as whom, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub path: PathBuf,
+    pub arguments: Vec<String>,
+    pub account: Account,
+    /// Its content is handed over; the program itself may not read the file.
+    pub secret: Option<PathBuf>,
+}
+
+impl Program {
+    /// The program, and the files among its arguments: a script is one that its shell is given.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let arguments = self.arguments.iter().filter(|word| is_file(word));
+        std::iter::once(self.path.as_path()).chain(arguments.map(Path::new))
+    }
+}
+
+pub(crate) fn is_file(word: &str) -> bool {
+    word.starts_with('/') && Path::new(word).is_file()
+}
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +126,31 @@ pub async fn run(program: &Program, words: &[String], most: usize) -> Result<End
     })
 }
 
+/// The text of a secret that is handed over, or why it is not.
+pub fn secret(path: &Path) -> Result<String, String> {
+    let read = file::text_with(path, file::Kind::Secret);
+    let (text, facts) =
+        read.map_err(|error| format!("read the secret in {}: {error}", path.display()))?;
+    if file::exposed(facts.mode()) {
+        let path = path.display();
+        return Err(format!(
+            "{path} holds a secret and everybody may read it: chmod 600 {path}"
+        ));
+    }
+    Ok(text)
+}
+
+/// A shell that runs this text, as nobody.
+#[cfg(test)]
+pub(crate) fn shell(script: &str) -> Program {
+    Program {
+        path: ober_programs::SH.program().path(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        account: crate::system::account::Accounts::default().nobody(),
+        secret: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -107,7 +158,6 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::config::sections::program::shell;
 
     async fn sh(script: &str, most: usize) -> Result<Ended, Error> {
         run(&shell(script), &[], most).await

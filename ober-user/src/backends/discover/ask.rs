@@ -9,17 +9,14 @@ use super::{Error, Found, consul, dns, docker, found::Counted, json, lines};
 use crate::{
     config::{
         Config,
-        sections::{
-            discover::{Consul, Discover, Kind},
-            program::Program,
-        },
+        sections::discover::{Consul, Discover, Kind},
     },
     names::{
         hostlist::{Cap, Sources, Unread, disk::Disk, expand_servers, servers::Standing},
         resolve,
     },
     system::{
-        command,
+        command::{self, Program},
         fetch::{self, Answer},
         file,
         tls::{self, Tls},

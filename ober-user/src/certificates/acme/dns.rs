@@ -6,11 +6,8 @@ use tokio::time::timeout;
 
 use super::route53;
 use crate::{
-    config::sections::{
-        acme::{Dns, Provider},
-        program::Program,
-    },
-    system::command,
+    config::sections::acme::{Dns, Provider},
+    system::command::{self, Program},
 };
 
 /// For one call of the program.

@@ -5,10 +5,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    program::{self, Program},
-    tls_client,
-};
+use super::{program, tls_client};
 use crate::{
     config::{
         Access, Listener, Protocol, Rule, Service,
@@ -19,7 +16,7 @@ use crate::{
             source::{Fault, Span},
         },
     },
-    system::{file, tls::Tls, url::Url},
+    system::{command::Program, file, tls::Tls, url::Url},
 };
 
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";

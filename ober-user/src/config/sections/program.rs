@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,19 +16,10 @@ use crate::{
     },
     system::{
         account::Account,
-        file::{self, trust},
+        command::{Program, is_file, secret},
+        file::trust,
     },
 };
-
-/// What is run, as whom, and with what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    pub path: PathBuf,
-    pub arguments: Vec<String>,
-    pub account: Account,
-    /// Its content is handed over; the program itself may not read the file.
-    pub secret: Option<PathBuf>,
-}
 
 /// The keys that make one.
 #[derive(Debug)]
@@ -112,43 +103,6 @@ impl Judge<'_> {
             self.refuse(Fault::new(at.span, words).help(help).outside());
         }
         path
-    }
-}
-
-impl Program {
-    /// The program, and the files among its arguments: a script is one that its shell is given.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let arguments = self.arguments.iter().filter(|word| is_file(word));
-        std::iter::once(self.path.as_path()).chain(arguments.map(Path::new))
-    }
-}
-
-fn is_file(word: &str) -> bool {
-    word.starts_with('/') && Path::new(word).is_file()
-}
-
-/// The text of a secret that is handed over, or why it is not.
-pub fn secret(path: &Path) -> Result<String, String> {
-    let read = file::text_with(path, file::Kind::Secret);
-    let (text, facts) =
-        read.map_err(|error| format!("read the secret in {}: {error}", path.display()))?;
-    if crate::config::text::files::exposed(facts.mode()) {
-        let path = path.display();
-        return Err(format!(
-            "{path} holds a secret and everybody may read it: chmod 600 {path}"
-        ));
-    }
-    Ok(text)
-}
-
-/// A shell that runs this text, as nobody.
-#[cfg(test)]
-pub(crate) fn shell(script: &str) -> Program {
-    Program {
-        path: ober_programs::SH.program().path(),
-        arguments: vec!["-c".to_owned(), script.to_owned()],
-        account: crate::system::account::Accounts::default().nobody(),
-        secret: None,
     }
 }
 

@@ -125,15 +125,10 @@ impl Written {
     pub(crate) fn sources(&self) -> Sources {
         let mut sources = Sources::default();
         for File { path, text, mode } in self.files() {
-            sources.add(path.clone(), text.clone(), exposed(*mode));
+            sources.add(path.clone(), text.clone(), file::exposed(*mode));
         }
         sources
     }
-}
-
-/// May everybody read, or worse?
-pub(crate) fn exposed(mode: u32) -> bool {
-    mode & 0o007 != 0
 }
 
 /// The files read after the main one.

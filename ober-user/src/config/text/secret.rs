@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    files::exposed,
     scalar::{Key, Secret},
     source::{Fault, Span},
 };
@@ -95,7 +94,7 @@ fn read_from(kind: &Kind, path: &Path) -> Result<String, (String, String)> {
         (message, kind.make.to_owned())
     };
     let (text, facts) = file::text_with(path, file::Kind::Secret).map_err(cannot)?;
-    if exposed(facts.mode()) {
+    if file::exposed(facts.mode()) {
         return Err(readable_by_all(kind, path));
     }
     Ok(text)

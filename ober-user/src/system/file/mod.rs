@@ -143,6 +143,11 @@ pub fn text(path: &Path, kind: Kind) -> io::Result<String> {
     Ok(text_with(path, kind)?.0)
 }
 
+/// May everybody read a file of this mode, or worse?
+pub fn exposed(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
+
 /// With what was known of it when it was opened: its owner and its mode are those of the text.
 pub fn text_with(path: &Path, kind: Kind) -> io::Result<(String, Metadata)> {
     let (bytes, facts) = read_with(path, kind)?;

@@ -29,12 +29,12 @@ use crate::{
     },
     config::{
         Check, ProxyVersion,
-        sections::{
-            check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
-            program::shell,
-        },
+        sections::check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
     },
-    system::tls::{Tls, Verify},
+    system::{
+        command::shell,
+        tls::{Tls, Verify},
+    },
 };
 
 use super::*;

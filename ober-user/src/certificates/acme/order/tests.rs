@@ -9,8 +9,11 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::sections::{acme::Provider, program::shell},
-    system::tls::{Tls, Verify},
+    config::sections::acme::Provider,
+    system::{
+        command::shell,
+        tls::{Tls, Verify},
+    },
 };
 
 #[test]

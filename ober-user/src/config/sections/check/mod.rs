@@ -15,10 +15,9 @@ use regex::bytes::Regex;
 
 pub(crate) use self::raw::Raw;
 pub(super) use self::raw::{method, url_path};
-use super::program::Program;
 use crate::{
     config::{Backend, Service},
-    system::tls::Tls,
+    system::{command::Program, tls::Tls},
 };
 
 /// How the servers of a backend are checked.

@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::raw::Raw;
-use super::{check::Pattern, program::Program};
+use super::check::Pattern;
 use crate::{
     backends::discover::Found,
-    system::{tls::Tls, url::Url},
+    system::{command::Program, tls::Tls, url::Url},
 };
 
 /// A source of servers.
