@@ -17,8 +17,8 @@ use nix::{
 use ober_programs::Command;
 use ober_user::{
     api::status::{Count, Counters, ServiceCounters, Status},
+    backends::server::Server,
     config::Config,
-    haproxy::Server,
 };
 use rustls::ClientConfig;
 

@@ -9,18 +9,20 @@ use std::{
 use super::{Backends, Error, InForce, Kept, Ready, Stored, WRITTEN};
 use crate::{
     api::{Edit, How, Sync, Synced, Target},
-    backends::discover::{
-        self, Found,
-        ask::expand_apart,
-        merge::{Bounds, List, Merged, Said, merge},
-        own::Own,
+    backends::{
+        discover::{
+            self, Found,
+            ask::expand_apart,
+            merge::{Bounds, List, Merged, Said, merge},
+            own::Own,
+        },
+        server::Server,
     },
     config::{
         Config,
         sections::discover::{Discover, Kind},
     },
     dataplane::access::Change,
-    haproxy::Server,
     names::{
         hostlist,
         notation::Host,

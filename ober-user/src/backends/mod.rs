@@ -6,6 +6,7 @@
 pub mod check;
 pub mod discover;
 mod draft;
+pub mod server;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +25,11 @@ use serde::{Deserialize, Serialize};
 pub use self::draft::{Ask, Draft, With};
 use crate::{
     api::Synced,
-    backends::discover::{Found, engine::Learned, source::Source},
+    backends::{
+        discover::{Found, engine::Learned, source::Source},
+        server::Servers,
+    },
     config::Config,
-    haproxy::Servers,
     names::resolve::Names,
     system::store::{self, Batch, Kind, Pending, Placed},
 };

@@ -20,9 +20,10 @@ use crate::{
             engine::{Standings, Target},
         },
         discover::{self, engine::Learned},
+        server::{self, Servers},
     },
     config::{self, Check, Config, Service, sections::check::Kind},
-    haproxy::{self, Servers, health},
+    haproxy::health,
     machine::drive,
     system::clock,
 };
@@ -70,7 +71,7 @@ impl Watch {
     fn commands(&self) -> Vec<String> {
         let (standings, servers) = (self.standings(), lock(&self.servers));
         let commands = servers.iter().flat_map(|(backend, servers)| {
-            let up = |server: &haproxy::Server| {
+            let up = |server: &server::Server| {
                 let standing = standings.get(&(backend.clone(), server.addr))?;
                 match standing.state {
                     State::Unknown => None,
@@ -190,7 +191,7 @@ pub(super) fn describe(
     let now = drive::now();
     let in_force = &backends.in_force;
     let servers = in_force.servers.iter().map(|(name, servers)| {
-        let server = |server: &haproxy::Server| {
+        let server = |server: &server::Server| {
             let key = (name.clone(), server.addr);
             let standing = standings.get(&key);
             Server {

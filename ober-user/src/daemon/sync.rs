@@ -9,10 +9,10 @@ use tokio::task::spawn_blocking;
 use super::{Daemon, told::Held};
 use crate::{
     api::{Sync, Synced, Target},
-    backends::{Ask, Ready, With, discover::own::Own},
+    backends::{Ask, Ready, With, discover::own::Own, server::Servers},
     config::Config,
     dataplane::access::Change,
-    haproxy::{Pool, Report, Servers},
+    haproxy::{Pool, Report},
     lists::{self, Heard, Keeper},
     names::resolve::Answers,
     system::memory,

@@ -12,13 +12,11 @@
 use std::{io, path::Path, time::Duration};
 
 use super::{
-    render::{
-        Server,
-        tier::{self, Tiers},
-    },
+    render::tier::{self, Tiers},
     runtime_api::ask,
     worker::adopt::Files,
 };
+use crate::backends::server::Server;
 
 /// HAProxy reads a command line into one buffer of 32 KiB.
 const LINE: usize = 8 << 10;

@@ -45,7 +45,6 @@ pub use self::{
 };
 pub(crate) use outdated::outdated;
 pub use rehearse::rehearse;
-pub use render::{Server, Servers};
 pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
@@ -61,6 +60,7 @@ use self::{
     },
 };
 use crate::{
+    backends::server::Servers,
     certificates::copies,
     config::Config,
     system::{

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     Error,
-    render::{Place, Rendered, Servers, render},
+    render::{Place, Rendered, render},
     sockets::{Key, Set, keys},
     version,
     worker::{
@@ -24,6 +24,7 @@ use super::{
     write,
 };
 use crate::{
+    backends::server::Servers,
     certificates::{acme, copies},
     config::Config,
     system::{

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Error, Servers,
+    Error,
     prepare::{PATIENCE, away, said},
     render::{Place, render},
     sockets::{Set, complete, keys},
@@ -18,6 +18,7 @@ use super::{
     worker::{Generation, adopt::Files, process::Launch},
 };
 use crate::{
+    backends::server::Servers,
     certificates::{
         acme,
         copies::{self, Stock},

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     api::{Synced, Target},
-    backends::InForce,
+    backends::{InForce, server::Server},
     config::{
         Config, Difference, Keys,
         sections::{bgp::Bgp, vrrp::Vrrp},
     },
-    haproxy::{Foreseen, Server},
+    haproxy::Foreseen,
 };
 
 /// Entries of a list that are named one by one.

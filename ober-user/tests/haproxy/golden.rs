@@ -11,10 +11,10 @@ use std::{
 
 use ober_programs::HAPROXY;
 use ober_user::{
+    backends::server::{Server, Servers},
     certificates::copies,
     config::{Balance, Config, sections::check::Kind},
     haproxy::{
-        Server, Servers,
         render::{Error, Place, render, variable},
         sockets::keys,
     },

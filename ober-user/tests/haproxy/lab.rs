@@ -24,6 +24,7 @@ use nix::{
     unistd::Pid,
 };
 use ober_user::{
+    backends::server::{Server, Servers},
     config::{
         Access, Backend, Balance, Check, ClientTimeouts, Config, Fragments, Limits, Listener, Node,
         Protocol, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull, Workers,
@@ -33,7 +34,7 @@ use ober_user::{
             tls::{Termination, Terms, Version},
         },
     },
-    haproxy::{Pool, Server, Servers, WorkerEvent},
+    haproxy::{Pool, WorkerEvent},
     names::resolve::Resolve,
 };
 use socket2::{Domain, Socket, Type};

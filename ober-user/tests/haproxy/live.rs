@@ -14,8 +14,9 @@ use nix::{
     unistd::Pid,
 };
 use ober_user::{
+    backends::server::Server,
     config::Balance,
-    haproxy::{Foreseen, Pool, Server, ask, command_socket},
+    haproxy::{Foreseen, Pool, ask, command_socket},
 };
 
 use crate::lab::{Lab, Load, Message, addresses, connect, connect_from, get, server};

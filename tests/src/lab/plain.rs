@@ -15,10 +15,11 @@ use nix::{
 };
 use ober_programs::HAPROXY;
 use ober_user::{
+    backends::server::Servers,
     certificates::copies,
     config::Config,
     haproxy::{
-        Family, Servers,
+        Family,
         render::{Place, render, variable},
         sockets::{Key, keys},
     },

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Found, own::Own};
 use crate::{
-    haproxy::Server,
+    backends::server::Server,
     names::{hostlist::servers::Standing, notation::Host, resolve::Names},
 };
 

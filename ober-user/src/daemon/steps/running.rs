@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, mem, net::IpAddr, path::Path};
 use super::Hands;
 use crate::{
     announce::addresses::{self, Noted},
-    backends::{Backends, Ready},
+    backends::{Backends, Ready, server::Servers},
     config::Config,
     daemon::{Daemon, files::Files, membership, start},
     dataplane,
-    haproxy::{Pool, Report, Servers},
+    haproxy::{Pool, Report},
     lists::{self, Keeper},
     plan::Step,
     system::store::Batch,

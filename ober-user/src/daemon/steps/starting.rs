@@ -19,10 +19,11 @@ use crate::{
         Announcer,
         addresses::{self, Noted},
     },
+    backends::server::Servers,
     config::Config,
     daemon::{greeter::Greeter, membership, start},
     dataplane::{Plane, events::Drops},
-    haproxy::{Pool, Servers, WorkerEvent},
+    haproxy::{Pool, WorkerEvent},
     lists::Keeper,
     plan::{self, State, Step},
 };

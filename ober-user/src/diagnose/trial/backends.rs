@@ -10,11 +10,11 @@ use crate::{
         Ask, Backends, Ready, With,
         check::{Answer, engine},
         discover::{self, own::Own},
+        server::{Server, Servers},
     },
     config::{Check, Config, Service, sections::check::Kind},
     daemon,
     diagnose::finding::Finding,
-    haproxy::{Server, Servers},
     names::resolve::Answers,
     system::clock,
 };

@@ -1,8 +1,9 @@
 //! What a reload would do to each worker.
 
 use crate::{
+    backends::server::Servers,
     config::Config,
-    haproxy::{Error, Pool, Servers, complete_all, live::Change, prepare::draft, sockets::keys},
+    haproxy::{Error, Pool, complete_all, live::Change, prepare::draft, sockets::keys},
 };
 
 /// What becomes of a worker.

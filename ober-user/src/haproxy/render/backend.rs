@@ -3,13 +3,14 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    Error, Server, Share, balance,
+    Error, Share, balance,
     bind::terms,
     early,
     text::{Lines, Words, limit, quote, time, token},
     tier::{Role, Tiers},
 };
 use crate::{
+    backends::server::Server,
     certificates::copies,
     config::{
         Backend, Balance, Check, ProxyVersion, WhenFull,

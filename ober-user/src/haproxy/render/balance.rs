@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Server;
-use crate::{config::Balance, system::hash::fnv1a};
+use crate::{backends::server::Server, config::Balance, system::hash::fnv1a};
 
 /// HAProxy's heaviest.
 const HEAVIEST: u16 = 256;

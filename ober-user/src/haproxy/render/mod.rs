@@ -13,43 +13,13 @@ mod rules;
 mod text;
 pub mod tier;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    net::SocketAddr,
-    path::Path,
-};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::sockets::keys;
 use crate::{
+    backends::server::Servers,
     config::{Backend, Config, Service, sections::check::reads_http},
-    names::hostlist::servers::Standing,
 };
-
-/// A server of a backend, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Server {
-    pub name: String,
-    pub addr: SocketAddr,
-    /// The host name it is written with; `None`: it is written as an address.
-    pub host: Option<String>,
-    pub standing: Standing,
-}
-
-impl Server {
-    /// A server like most.
-    pub fn new(name: String, addr: SocketAddr) -> Self {
-        Self {
-            name,
-            addr,
-            host: None,
-            standing: Standing::default(),
-        }
-    }
-}
-
-/// The servers of each backend, by the backend's name.
-pub type Servers = BTreeMap<String, Vec<Server>>;
 
 /// What sets one worker's text apart from another's.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +168,7 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Env;
+    use crate::{backends::server::Server, config::Env};
 
     fn config(backend: &str, services: usize) -> Config {
         let services = (0..services).map(|number| {

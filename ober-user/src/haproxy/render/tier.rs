@@ -3,7 +3,7 @@
 //! HAProxy knows two: servers and backup servers. It goes over to the second tier by itself and at once. Servers of
 //! higher tiers are kept in maintenance until the daemon finds that they are needed.
 
-use super::Server;
+use crate::backends::server::Server;
 
 /// The tier that serves, given which servers live; `None`: nobody lives.
 pub fn active(servers: impl IntoIterator<Item = (u8, bool)>) -> Option<u8> {

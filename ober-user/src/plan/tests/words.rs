@@ -2,8 +2,11 @@
 
 use super::{super::*, parse, text};
 use crate::{
-    backends::InForce,
-    haproxy::{Foreseen, Server, Servers},
+    backends::{
+        InForce,
+        server::{Server, Servers},
+    },
+    haproxy::Foreseen,
 };
 
 /// What a plan says, a line for each change.

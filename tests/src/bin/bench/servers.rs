@@ -9,16 +9,16 @@ use std::{
 
 use anyhow::Result;
 use ober_user::{
-    backends::discover::{
-        Found,
-        merge::{Bounds, Said, merge},
-        own::Own,
+    backends::{
+        discover::{
+            Found,
+            merge::{Bounds, Said, merge},
+            own::Own,
+        },
+        server::Servers,
     },
     config::{Config, Env},
-    haproxy::{
-        Servers,
-        render::{Place, render},
-    },
+    haproxy::render::{Place, render},
     names::resolve::Names,
 };
 

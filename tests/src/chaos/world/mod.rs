@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use ober_programs::IP;
-use ober_user::{config::Config, haproxy::Server};
+use ober_user::{backends::server::Server, config::Config};
 use rustls::ClientConfig;
 
 pub(super) use back::Back;
