@@ -8,7 +8,6 @@ use std::{
 
 use super::{Backends, Error, InForce, Kept, Ready, Stored, WRITTEN};
 use crate::{
-    api::{Edit, How, Sync, Synced, Target},
     backends::{
         discover::{
             self, Found,
@@ -23,6 +22,7 @@ use crate::{
         sections::discover::{Discover, Kind},
     },
     dataplane::access::Change,
+    lists::edit::{Edit, How, Sync, Synced, Target},
     names::{
         hostlist,
         notation::Host,

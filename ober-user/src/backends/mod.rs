@@ -24,12 +24,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::draft::{Ask, Draft, With};
 use crate::{
-    api::Synced,
     backends::{
         discover::{Found, engine::Learned, source::Source},
         server::Servers,
     },
     config::Config,
+    lists::edit::Synced,
     names::resolve::Names,
     system::store::{self, Batch, Kind, Pending, Placed},
 };

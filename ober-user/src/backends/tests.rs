@@ -4,9 +4,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    api::{Edit, How, Sync, Target},
     backends::discover::own::Own,
     config::Env,
+    lists::edit::{Edit, How, Sync, Target},
     names::resolve::{Answer, Answers, Why},
 };
 

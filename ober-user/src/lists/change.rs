@@ -12,8 +12,8 @@ use super::{
     version,
 };
 use crate::{
-    api::{How, SHOWN, Sync, Synced, Target},
     dataplane::access::{self, Entries, Plan},
+    lists::edit::{How, SHOWN, Sync, Synced, Target},
     names::resolve::Answers,
     system::store::{self, Appended, Batch, Kind, Pending, Placed},
 };

@@ -10,7 +10,7 @@ use super::{
     text_diff,
 };
 use crate::{
-    api::{Edit, How, Sync, Target},
+    lists::edit::{Edit, How, Sync, Target},
     names::{
         hostlist::Cap,
         resolve::{Answers, Names, Resolve, resolve},

@@ -11,8 +11,9 @@ use ober_common::abi::Service;
 
 use super::{Error, List};
 use crate::{
-    api::{Checked, ListEntries, status},
+    api::status,
     dataplane::{Maps, access},
+    lists::edit::{Checked, ListEntries},
 };
 
 /// The maps of an instance: many read them, one changes them, for as long as that takes and no longer.

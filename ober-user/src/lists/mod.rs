@@ -14,6 +14,7 @@
 
 mod change;
 mod draft;
+pub mod edit;
 mod expand;
 mod facts;
 mod numbers;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expand::Expanded;
 use crate::{
-    api::{Edit, How},
+    lists::edit::{Edit, How},
     names::resolve::{Names, Settled},
     system::{
         clock,

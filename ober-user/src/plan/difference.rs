@@ -13,13 +13,13 @@ use super::{
     steps,
 };
 use crate::{
-    api::{Synced, Target},
     backends::{InForce, server::Server},
     config::{
         Config, Difference, Keys,
         sections::{bgp::Bgp, vrrp::Vrrp},
     },
     haproxy::Foreseen,
+    lists::edit::{Synced, Target},
 };
 
 /// Entries of a list that are named one by one.
