@@ -6,7 +6,10 @@ use std::{
 
 use ipnet::IpNet;
 use ober_tests::plane::{LIMITS, Lists};
-use ober_user::dataplane::access::{self, Entries, Error, Others, Plan};
+use ober_user::{
+    dataplane::access::{self, Error, Others, Plan},
+    names::entries::Entries,
+};
 use proptest::prelude::*;
 
 /// Few addresses that collide a lot: neighbours, page borders, whole pages, spilling IPv6 lines, prefixes.

@@ -28,10 +28,8 @@ use ober_tests::{
 };
 use ober_user::{
     api::status::Status,
-    dataplane::{
-        self, Maps,
-        access::{self, Entries},
-    },
+    dataplane::{self, Maps, access},
+    names::entries::Entries,
     system::fact::Fact,
 };
 

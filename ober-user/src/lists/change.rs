@@ -12,9 +12,9 @@ use super::{
     version,
 };
 use crate::{
-    dataplane::access::{self, Entries, Plan},
+    dataplane::access::{self, Plan},
     lists::edit::{How, SHOWN, Sync, Synced, Target},
-    names::resolve::Answers,
+    names::{entries::Entries, resolve::Answers},
     system::store::{self, Appended, Batch, Kind, Pending, Placed},
 };
 

@@ -8,8 +8,9 @@ use std::{
 
 use super::stored::Step;
 use crate::{
-    dataplane::access::{Entries, Mixed, Others, Range},
+    dataplane::access::Others,
     names::{
+        entries::{Entries, Mixed, Range},
         hostlist::{self, Cap, Item, Sources, disk::Disk, visit},
         resolve::{Answers, Names, Settled},
     },

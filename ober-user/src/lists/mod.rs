@@ -46,9 +46,9 @@ use crate::{
     config::Config,
     dataplane::{
         Error as MapError, Maps,
-        access::{self, Change, Entries, Others},
+        access::{self, Change, Others},
     },
-    names::{hostlist, resolve::Resolve},
+    names::{entries::Entries, hostlist, resolve::Resolve},
     system::{
         memory,
         store::{self, Kind},

@@ -6,8 +6,8 @@ use ipnet::{IpNet, Ipv4Subnets};
 
 use super::{Error, Keeper, expand, snapshot, stored::Step};
 use crate::{
-    dataplane::access::{self, Entries},
-    names::hostlist::Cap,
+    dataplane::access,
+    names::{entries::Entries, hostlist::Cap},
     system::store::{self, Kind, Pending},
 };
 

@@ -15,7 +15,8 @@ use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
-    dataplane::access::{Change, Entries, Plan, Range},
+    dataplane::access::{Change, Plan},
+    names::entries::{Entries, Range},
     system::store::{self, Appended, Batch, Error, Kind, Pending},
 };
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use memchr::memmem;
 
-use crate::dataplane::access::{Entries, Range};
+use crate::names::entries::{Entries, Range};
 
 /// A text that is longer is not remembered: it takes memory, and who waits for so much waits for more than parsing.
 pub(super) const LONGEST: usize = 2 << 20;

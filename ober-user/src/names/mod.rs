@@ -1,5 +1,6 @@
 //! From what people write to addresses: notation, node sets, SLURM, the name service.
 
+pub mod entries;
 pub mod hostlist;
 pub mod notation;
 pub mod resolve;

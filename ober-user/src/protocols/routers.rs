@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Subnets};
 
-use crate::dataplane::access::Entries;
+use crate::names::entries::Entries;
 
 /// So many networks of the list are asked for by the kernel itself; of a longer list only the reader of a packet does.
 const MOST_NETWORKS: usize = 64;

@@ -18,7 +18,7 @@ use nix::{
 use ober_tests::{lab::until, peers::Frr};
 use ober_user::{
     api::status::bfd::Session,
-    dataplane::access::Entries,
+    names::entries::Entries,
     protocols::{
         bfd::{Control, Diagnostic, Discriminator, Micros, Mode, Settings, State},
         routers::Routers,

@@ -6,11 +6,8 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use ober_common::abi::Verdict;
 use ober_user::{
     config::Config,
-    dataplane::{
-        Plane, Wanted,
-        access::{self, Entries},
-        detach, rendezvous,
-    },
+    dataplane::{Plane, Wanted, access, detach, rendezvous},
+    names::entries::Entries,
 };
 use serde_json::Value;
 

@@ -15,9 +15,9 @@ use ober_tests::{
     packets::{TCP, frame, ip, tcp},
     plane::Lists,
 };
-use ober_user::dataplane::{
-    Switches, Wanted,
-    access::{self, Entries},
+use ober_user::{
+    dataplane::{Switches, Wanted, access},
+    names::entries::Entries,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 

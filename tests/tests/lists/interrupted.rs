@@ -12,10 +12,9 @@ use ober_tests::{
     lab::{BPFFS, VIP4, VIP6, client4, client6},
     stage::{OPEN, Stage},
 };
-use ober_user::dataplane::{
-    Maps,
-    access::{self, Entries},
-    pins,
+use ober_user::{
+    dataplane::{Maps, access, pins},
+    names::entries::Entries,
 };
 
 use crate::{SOON, acl, listed, load, serving};

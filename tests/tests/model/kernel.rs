@@ -19,12 +19,8 @@ use ober_tests::{
 };
 use ober_user::{
     config::Limits,
-    dataplane::{
-        Switches, Wanted,
-        access::{self, Entries},
-        counters,
-        maps::drops,
-    },
+    dataplane::{Switches, Wanted, access, counters, maps::drops},
+    names::entries::Entries,
 };
 
 /// Few IPv6 lines, so that the crowd of hosts spills over them.

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use ober_tests::lab::{Host, until};
 use ober_user::{
     config::sections::vrrp::{Transport, Vrrp},
-    dataplane::access::Entries,
+    names::entries::Entries,
     protocols::{
         routers::Routers,
         vrrp::packet::{Advertisement, Coverage},

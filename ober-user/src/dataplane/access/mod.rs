@@ -4,17 +4,18 @@
 //! is one bit or one entry of its own, so an interrupted change leaves everyone either old or new. What does not fit
 //! is found out before the first removal, and what was added until then is taken back.
 
-mod entries;
 mod hosts;
 mod pages;
 mod prefixes;
 
 use std::collections::BTreeSet;
 
-pub use entries::{Entries, Mixed, Range};
 use ipnet::Ipv6Net;
 
-use crate::dataplane::{Error as MapError, Maps};
+use crate::{
+    dataplane::{Error as MapError, Maps},
+    names::entries::{Entries, Mixed, Range},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -8,10 +8,11 @@ use std::{
 
 use ober_common::abi::{LISTS, PAGE_ALL, PAGE_NONE, Page};
 
-use super::{Entries, Error, Others, Range, entries};
+use super::{Error, Others};
 use crate::{
     dataplane::{GRACE, Maps, memory::word16},
     machine::drive,
+    names::entries::{self, Entries, Range},
 };
 
 const WORDS: usize = 1024;

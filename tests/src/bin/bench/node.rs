@@ -9,11 +9,8 @@ use ober_common::{
 use ober_tests::plane;
 use ober_user::{
     config::{Config, Limits},
-    dataplane::{
-        Plane, Wanted,
-        access::{Entries, replace},
-        detach,
-    },
+    dataplane::{Plane, Wanted, access::replace, detach},
+    names::entries::Entries,
 };
 
 use crate::packets::Family;

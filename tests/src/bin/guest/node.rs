@@ -7,11 +7,8 @@ use ober_common::abi::{Verdict, cell};
 use ober_tests::plane;
 use ober_user::{
     config::XdpMode,
-    dataplane::{
-        Plane, Wanted,
-        access::{self, Entries},
-        counters, rendezvous,
-    },
+    dataplane::{Plane, Wanted, access, counters, rendezvous},
+    names::entries::Entries,
 };
 use std::io::Write as _;
 use std::net::{IpAddr, TcpListener};

@@ -215,7 +215,7 @@ fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
 }
 
 /// Files list neighbours in order: most of a million lines become a few ranges right here.
-pub(super) fn push(ranges: &mut Vec<Range>, range: Range) {
+pub(crate) fn push(ranges: &mut Vec<Range>, range: Range) {
     match ranges.last_mut() {
         Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
             previous.last = range.last;
