@@ -21,9 +21,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     announce::gate::{News, Order, Plan, watch},
     api::status,
-    config::{Config, sections::vrrp::Vrrp},
+    config::Config,
     haproxy::{Listening, WorkerEvent},
-    protocols::routers::Routers,
+    protocols::{routers::Routers, vrrp::configured::Vrrp},
 };
 
 pub mod addresses;

@@ -14,15 +14,17 @@ use super::addresses;
 use crate::{
     announce::gate::{self, News, Standing},
     api::status,
-    config::{
-        Config,
-        sections::{
-            bgp::{BfdMode, Bgp, Hops, Neighbour},
-            vrrp::Vrrp,
-        },
-    },
+    config::Config,
     machine::realtime::Thread,
-    protocols::{bfd, bgp, routers::Routers, vrrp},
+    protocols::{
+        bfd,
+        bgp::{
+            self,
+            configured::{BfdMode, Bgp, Hops, Neighbour},
+        },
+        routers::Routers,
+        vrrp::{self, configured::Vrrp},
+    },
 };
 
 /// A neighbour that does not take what is written to it must not hold up the end.

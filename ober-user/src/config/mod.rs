@@ -74,9 +74,9 @@ pub struct Config {
     pub backends: BTreeMap<String, Backend>,
     pub gate: sections::gate::Gate,
     /// VIPs that no VRRP instance has are announced to these neighbours; `None`: to nobody.
-    pub bgp: Option<sections::bgp::Bgp>,
+    pub bgp: Option<crate::protocols::bgp::configured::Bgp>,
     pub bfd: sections::bfd::Bfd,
-    pub vrrp: Option<sections::vrrp::Vrrp>,
+    pub vrrp: Option<crate::protocols::vrrp::configured::Vrrp>,
     /// Who issues the certificates that listeners want issued.
     pub acme: Option<sections::acme::Acme>,
     /// It was in force before, and is to be again: certificates and keys that cannot be read cost what depends on them, and
@@ -188,7 +188,11 @@ impl Config {
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.services.iter().flat_map(|service| &service.vips);
         let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
-        for moving in self.vrrp.iter().flat_map(sections::vrrp::Vrrp::vips) {
+        for moving in self
+            .vrrp
+            .iter()
+            .flat_map(crate::protocols::vrrp::configured::Vrrp::vips)
+        {
             vips.remove(&moving);
         }
         vips.into_iter()

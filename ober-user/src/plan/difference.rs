@@ -14,12 +14,10 @@ use super::{
 };
 use crate::{
     backends::{InForce, server::Server},
-    config::{
-        Config, Difference, Keys,
-        sections::{bgp::Bgp, vrrp::Vrrp},
-    },
+    config::{Config, Difference, Keys},
     haproxy::Foreseen,
     lists::edit::{Synced, Target},
+    protocols::{bgp::configured::Bgp, vrrp::configured::Vrrp},
 };
 
 /// Entries of a list that are named one by one.

@@ -9,8 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Access, Config, sections::vrrp::Vrrp},
+    config::{Access, Config},
     haproxy::sockets::{Key, keys},
+    protocols::vrrp::configured::Vrrp,
 };
 
 use super::Step;

@@ -7,12 +7,10 @@ use ober_tests::{
     lab::until,
     peers::{Keepalived, keepalived::Router},
 };
-use ober_user::{
-    config::sections::vrrp::{Form, Scope, Transport, Vrrp},
-    protocols::vrrp::{
-        Preempt,
-        packet::{Coverage, Interval, Version},
-    },
+use ober_user::protocols::vrrp::{
+    Preempt,
+    configured::{Form, Scope, Transport, Vrrp},
+    packet::{Coverage, Interval, Version},
 };
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};

@@ -16,7 +16,7 @@ use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 const GENEROUS: Duration = Duration::from_secs(2);
 
 /// Node `own` with advertisements every 10 ms.
-fn fast(own: u8, priority: u8) -> ober_user::config::sections::vrrp::Vrrp {
+fn fast(own: u8, priority: u8) -> ober_user::protocols::vrrp::configured::Vrrp {
     let mut fast = config(own, 2, VIP4, priority);
     fast.interval = Interval::new(Version::V3, Duration::from_millis(10)).expect("in range");
     fast
@@ -131,7 +131,7 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
     // Another way to travel starts everything anew.
     let group = |own, priority| {
         let mut config = config(own, 2, VIP4, priority);
-        config.transport = ober_user::config::sections::vrrp::Transport::Multicast;
+        config.transport = ober_user::protocols::vrrp::configured::Transport::Multicast;
         config
     };
     first.configure(&segment.nodes[0], &group(1, 200))?;
@@ -306,7 +306,7 @@ fn with_a_virtual_mac_the_clients_cache_never_changes() -> Result<()> {
             let mut config = config(own, 2, vip, priority);
             config.virtual_mac = true;
             if multicast {
-                config.transport = ober_user::config::sections::vrrp::Transport::Multicast;
+                config.transport = ober_user::protocols::vrrp::configured::Transport::Multicast;
             }
             config
         };

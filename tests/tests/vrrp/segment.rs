@@ -16,12 +16,12 @@ use ober_tests::{
 };
 use ober_user::{
     api::status::vrrp::Router as Status,
-    config::sections::vrrp::{Form, Instance, Peer, Transport, Vrrp},
     machine::realtime::Thread,
     protocols::{
         routers::Routers,
         vrrp::{
             self, Answers, Garp, Pace, Preempt,
+            configured::{Form, Instance, Peer, Transport, Vrrp},
             packet::{Coverage, Interval, Version, Vrid},
         },
     },

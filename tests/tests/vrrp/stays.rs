@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 use ober_programs::IP;
 use ober_tests::lab::{Host, Process, until};
-use ober_user::config::sections::vrrp::{Instance, Transport, Vrrp};
+use ober_user::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 

@@ -9,11 +9,13 @@ use std::{
 use anyhow::{Result, ensure};
 use ober_tests::lab::{Host, until};
 use ober_user::{
-    config::sections::vrrp::{Transport, Vrrp},
     names::entries::Entries,
     protocols::{
         routers::Routers,
-        vrrp::packet::{Advertisement, Coverage},
+        vrrp::{
+            configured::{Transport, Vrrp},
+            packet::{Advertisement, Coverage},
+        },
     },
 };
 

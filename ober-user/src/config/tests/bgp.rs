@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::{
-    config::sections::bgp::{BfdMode, Bgp, Hops, Neighbour, Supervision},
-    protocols::bgp::{connection::Remote, message::Family},
+use crate::protocols::bgp::{
+    configured::{BfdMode, Bgp, Hops, Neighbour, Supervision},
+    connection::Remote,
+    message::Family,
 };
 
 const SECTION: &str =

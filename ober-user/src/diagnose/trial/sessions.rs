@@ -14,12 +14,12 @@ use super::{
 use crate::{
     announce,
     api::status::{self, Status},
-    config::{Config, sections::bgp::Bgp},
+    config::Config,
     diagnose::finding::Finding,
     machine::{drive, realtime::Thread},
     protocols::{
         bfd::{self, State},
-        bgp,
+        bgp::{self, configured::Bgp},
     },
 };
 

@@ -4,6 +4,7 @@
 //! standings, config -> policy -> rib -> connection, peering (one a neighbour) -> message -> net
 //! ```
 
+pub mod configured;
 pub mod connection;
 pub mod event;
 pub mod message;

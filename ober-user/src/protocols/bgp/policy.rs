@@ -8,9 +8,9 @@ use super::{
     message::Communities,
     rib::{Route, Routes},
 };
-use crate::{
-    config::sections::bgp::{Announcement, Bgp},
-    protocols::standing::Standing,
+use crate::protocols::{
+    bgp::configured::{Announcement, Bgp},
+    standing::Standing,
 };
 
 /// `GRACEFUL_SHUTDOWN` (RFC 8326).

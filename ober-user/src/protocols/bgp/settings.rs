@@ -22,7 +22,7 @@ pub enum Remote {
     Auto,
 }
 
-/// How a neighbour is spoken to. What a session is made of (`config::bgp::Neighbour::session`) changes with the session
+/// How a neighbour is spoken to. What a session is made of (`configured::Neighbour::session_differs`) changes with the session
 /// alone, the rest beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -27,6 +27,7 @@ use self::{
 use crate::machine::Machine;
 
 mod claims;
+pub mod configured;
 mod event;
 pub mod neighbour;
 mod net;

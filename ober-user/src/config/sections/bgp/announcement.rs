@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Announcement, At, Fault, Judge, community::Aliases, raw};
-use crate::config::text::scalar::Prefix;
+use super::{At, Fault, Judge, community::Aliases, raw};
+use crate::{config::text::scalar::Prefix, protocols::bgp::configured::Announcement};
 
 /// A path of more ASs is dropped by some routers; nobody needs more to lose.
 pub(super) const MOST_PREPENDED: u8 = 32;

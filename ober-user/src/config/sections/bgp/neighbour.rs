@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    At, BfdMode, Family, Fault, Hops, Judge, Key, Neighbour, Password, Remote, Span, Supervision,
-    raw,
-};
+use super::{At, Fault, Judge, Key, Span, raw};
 use crate::{
     config::{
         sections::bfd::Bfd,
@@ -19,7 +16,11 @@ use crate::{
             tree::suggestion,
         },
     },
-    protocols::bgp::connection::LEAST_HOLD_TIME,
+    protocols::bgp::{
+        configured::{BfdMode, Hops, Neighbour, Password, Supervision},
+        connection::{LEAST_HOLD_TIME, Remote},
+        message::Family,
+    },
 };
 
 /// What the kernel takes as a key (`TCP_MD5SIG_MAXKEYLEN`).

@@ -9,8 +9,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::BfdMode;
-use crate::config::text::scalar::{AsNumber, At, Key, Period, Prefix, Secret};
+use crate::{
+    config::text::scalar::{AsNumber, At, Key, Period, Prefix, Secret},
+    protocols::bgp::configured::BfdMode,
+};
 
 /// Announce the VIPs to routers by BGP.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    At, BTreeMap, Fault, Instance, IpAddr, Ipv6Addr, Judge, Key, NonZeroU8, OWNER, Preempt,
-    RawInstance, Service, Span, Version, Vrid,
+    At, BTreeMap, Fault, IpAddr, Ipv6Addr, Judge, Key, NonZeroU8, OWNER, Preempt, RawInstance,
+    Service, Span, Version, Vrid,
     nodes::{Nodes, hash},
 };
+use crate::protocols::vrrp::configured::Instance;
 
 /// How many VRIDs a family has, and addresses an advertisement.
 const MOST: usize = 255;

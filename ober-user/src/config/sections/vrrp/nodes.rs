@@ -1,9 +1,12 @@
 //! Who shares the VIPs, and with which priority.
 
-use super::{
-    At, BTreeMap, Fault, Instance, IpAddr, Judge, Key, Node, OWNER, Peer, RangeInclusive, Span,
+use std::ops::RangeInclusive;
+
+use super::{At, BTreeMap, Fault, IpAddr, Judge, Key, Node, OWNER, Span};
+use crate::{
+    protocols::vrrp::configured::{Instance, Peer},
+    system::hash::mix,
 };
-use crate::system::hash::mix;
 
 /// The most ranks there are: priorities 254 down to 1.
 const MOST: usize = 254;

@@ -1,5 +1,8 @@
 use super::*;
-use crate::config::tests::{LEAST, Place};
+use crate::{
+    config::tests::{LEAST, Place},
+    protocols::vrrp::configured::Peer,
+};
 
 const NODES: &str = r#"
 [vrrp]

@@ -22,13 +22,14 @@ use super::{
 use crate::{
     announce::addresses,
     api::status::{Counters, Status},
-    config::{Config, sections::vrrp::Instance},
+    config::Config,
     dataplane::{
         self,
         interface::{gather::Snapshot, topology},
     },
     haproxy,
     machine::realtime::{Priority, Thread},
+    protocols::vrrp::configured::Instance,
     system::{file, netlink, ownership::Foreign, privilege, sockopt},
 };
 

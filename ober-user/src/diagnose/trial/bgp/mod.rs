@@ -2,8 +2,11 @@
 
 use crate::{
     api::status::bgp::{Neighbour as Session, Said},
-    config::sections::bgp::{Hops, Neighbour, Remote},
     diagnose::finding::Finding,
+    protocols::bgp::{
+        configured::{Hops, Neighbour},
+        connection::Remote,
+    },
 };
 
 use super::drops::Drops;

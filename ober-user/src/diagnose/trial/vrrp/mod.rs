@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use crate::{
-    config::sections::vrrp::Vrrp,
     diagnose::finding::Finding,
     machine::drive,
-    protocols::vrrp::{Heard, Listener},
+    protocols::vrrp::{Heard, Listener, configured::Vrrp},
 };
 
 const PART: &str = "vrrp";

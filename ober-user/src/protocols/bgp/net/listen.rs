@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{link::Link, socket, world::Command};
-use crate::config::sections::bgp::Neighbour;
+use crate::protocols::bgp::configured::Neighbour;
 
 /// Strangers that are remembered, so that each is logged once.
 const MOST_REMEMBERED: usize = 256;

@@ -31,9 +31,11 @@ use super::{
 };
 use crate::{
     api::status,
-    config::sections::bgp::{self, Bgp},
     machine::drive,
-    protocols::standing::Standing,
+    protocols::{
+        bgp::configured::{self, Bgp},
+        standing::Standing,
+    },
 };
 
 mod link;
@@ -201,7 +203,7 @@ impl Handle {
 /// One neighbour's task.
 #[derive(Debug)]
 struct Running {
-    settings: bgp::Neighbour,
+    settings: configured::Neighbour,
     machine: connection::Settings,
     commands: mpsc::UnboundedSender<Command>,
     reports: watch::Receiver<Report>,
@@ -217,7 +219,7 @@ impl Running {
     }
 
     /// What changes beside the session.
-    fn follow(&mut self, settings: &bgp::Neighbour, machine: connection::Settings) {
+    fn follow(&mut self, settings: &configured::Neighbour, machine: connection::Settings) {
         if self.settings != *settings || self.machine != machine {
             let change = (settings.clone(), machine.clone());
             self.tell(Command::Configure(Box::new(change)));
@@ -337,7 +339,7 @@ impl Speaker {
     /// Ends the tasks of neighbours that are gone or need another session, tells the others what else has changed, and
     /// starts those that are new.
     fn replace_neighbours(&mut self) {
-        let wanted: BTreeMap<IpAddr, bgp::Neighbour> = {
+        let wanted: BTreeMap<IpAddr, configured::Neighbour> = {
             let all = self.config.neighbours.iter();
             all.map(|it| (it.address, it.clone())).collect()
         };
@@ -374,7 +376,7 @@ impl Speaker {
         self.guests.send_replace(guests.collect());
     }
 
-    fn machine(&self, neighbour: &bgp::Neighbour) -> connection::Settings {
+    fn machine(&self, neighbour: &configured::Neighbour) -> connection::Settings {
         connection::Settings {
             local_as: neighbour.local_as,
             remote: neighbour.remote,
@@ -392,7 +394,7 @@ impl Speaker {
         }
     }
 
-    fn run(&self, settings: bgp::Neighbour) -> Running {
+    fn run(&self, settings: configured::Neighbour) -> Running {
         let machine = self.machine(&settings);
         let seed = seed(&settings);
         let mut peering = Peering::new(drive::now(), machine.clone(), seed);
@@ -449,7 +451,7 @@ fn equip(
     listener: &impl AsFd,
     at: SocketAddr,
     gone: &[IpAddr],
-    neighbours: &[bgp::Neighbour],
+    neighbours: &[configured::Neighbour],
 ) -> Result<(), Error> {
     let v4 = at.is_ipv4();
     let gone = gone.iter().map(|address| (*address, None));
@@ -465,7 +467,7 @@ fn equip(
 }
 
 /// Any number will do, as long as neighbours and starts differ.
-fn seed(settings: &bgp::Neighbour) -> u64 {
+fn seed(settings: &configured::Neighbour) -> u64 {
     use std::hash::BuildHasher as _;
     std::hash::RandomState::new().hash_one(settings.address)
 }

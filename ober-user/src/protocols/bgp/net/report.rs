@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use crate::{
     api::status::bgp::{self, Counts, Opened, Said, Told},
-    config::sections::bgp::{Neighbour, Remote},
     protocols::bgp::{
+        configured::Neighbour,
+        connection::Remote,
         event::Report,
         message::{Attributes, Kind, NextHop, Notification, Open},
     },

@@ -13,8 +13,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::{
-    config::sections::bgp::{Hops, Neighbour, Password},
-    protocols::bgp::rib::NextHops,
+    protocols::bgp::{
+        configured::{Hops, Neighbour, Password},
+        rib::NextHops,
+    },
     system::sockopt,
 };
 

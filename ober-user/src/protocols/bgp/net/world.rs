@@ -13,9 +13,9 @@ use super::{
     socket,
 };
 use crate::{
-    config::sections::bgp::Neighbour as Settings,
     machine::drive::World,
     protocols::bgp::{
+        configured::Neighbour as Settings,
         connection,
         event::{Action, Event, Report, Side, State},
         message::Notification,

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::*;
-use crate::{
-    config::sections::bgp::{Announcement, Bgp, Depreference},
-    protocols::{bgp::policy, standing::Standing},
+use crate::protocols::{
+    bgp::{
+        configured::{Announcement, Bgp, Depreference},
+        policy,
+    },
+    standing::Standing,
 };
 
 fn bgp(announcements: Vec<Announcement>) -> Bgp {

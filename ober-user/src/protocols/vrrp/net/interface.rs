@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use nix::{ifaddrs::getifaddrs, sys::socket::LinkAddr};
 
 use super::{super::Mac, Error};
-use crate::config::sections::vrrp::{Instance, Transport, Vrrp};
+use crate::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
 /// What is known of the interface.
 #[derive(Clone, Debug)]

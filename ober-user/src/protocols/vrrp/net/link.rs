@@ -26,12 +26,15 @@ use super::{
     world::{Counts, Instance, Note, Travel},
 };
 use crate::{
-    config::sections::vrrp::{self as config, Transport, Vrrp},
     machine::{
         drive::{drive_by, now},
         realtime::Timer,
     },
-    protocols::{filter::Block, routers::Routers},
+    protocols::{
+        filter::Block,
+        routers::Routers,
+        vrrp::configured::{self, Transport, Vrrp},
+    },
 };
 
 /// All that belongs to one interface and one way to travel.
@@ -293,7 +296,7 @@ impl Link {
         runtime: &runtime::Handle,
         log: &Log,
         after: Option<JoinHandle<()>>,
-        instance: &config::Instance,
+        instance: &configured::Instance,
         settings: Settings,
     ) {
         let key = key(instance);
@@ -377,7 +380,7 @@ impl Link {
     /// The same virtual router, otherwise set.
     pub(super) fn reset(
         &mut self,
-        instance: &config::Instance,
+        instance: &configured::Instance,
         settings: Settings,
         gates: &BTreeMap<IpAddr, bool>,
     ) {

@@ -10,7 +10,7 @@ use super::{
     receive::Senders,
     sockets::{Datagram, LARGEST, Raw},
 };
-use crate::config::sections::vrrp::{Instance, Transport, Vrrp};
+use crate::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
 /// A packet of VRRP.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,9 +24,11 @@ use self::{
 use super::packet::Vrid;
 use crate::{
     api::status,
-    config::sections::vrrp::{Instance, Vrrp},
     machine::realtime::{Budget, Thread},
-    protocols::routers::Routers,
+    protocols::{
+        routers::Routers,
+        vrrp::configured::{Instance, Vrrp},
+    },
     system::{netlink, ownership::Foreign},
 };
 

@@ -19,7 +19,7 @@ use super::{
     Key,
     world::{Counts, Note},
 };
-use crate::{api::status, config::sections::vrrp::Instance, machine::drive::now};
+use crate::{api::status, machine::drive::now, protocols::vrrp::configured::Instance};
 
 /// One virtual router that runs.
 pub(super) struct Running {

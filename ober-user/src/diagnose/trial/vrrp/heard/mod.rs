@@ -7,10 +7,10 @@ use std::{
 
 use super::PART;
 use crate::{
-    config::sections::vrrp::{Instance, Transport, Vrrp},
     diagnose::finding::Finding,
     protocols::vrrp::{
         Conflict, Heard, OWNER, Settings,
+        configured::{Instance, Transport, Vrrp},
         packet::{Advertisement, Version},
     },
 };

@@ -3,8 +3,8 @@
 use super::PART;
 use crate::{
     api::status::vrrp::{Router, Vrrp as Status},
-    config::sections::vrrp::{Instance, Vrrp},
     diagnose::finding::Finding,
+    protocols::vrrp::configured::{Instance, Vrrp},
 };
 
 /// A conflict seen within this is taken for one that goes on: reports come once a minute.

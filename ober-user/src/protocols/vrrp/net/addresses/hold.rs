@@ -19,7 +19,7 @@ use super::{
     Keep,
 };
 use crate::{
-    config::sections::vrrp::{Form, Scope},
+    protocols::vrrp::configured::{Form, Scope},
     system::{
         netlink::{address_of, is_gone, refused_with},
         ownership,

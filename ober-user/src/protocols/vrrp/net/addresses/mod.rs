@@ -28,12 +28,12 @@ use super::{
     world::{Counts, Note},
 };
 use crate::{
-    config::sections::vrrp::{Form, Vrrp},
     machine::{
         Machine as _,
         drive::{Coarse, due, now},
         realtime,
     },
+    protocols::vrrp::configured::{Form, Vrrp},
     system::{netlink::address_of, ownership},
 };
 pub(super) use sysctls::Sysctls;
