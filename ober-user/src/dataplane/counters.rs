@@ -7,11 +7,9 @@ use ober_common::abi::{
     self, BANK, BANKS, CELLS, CPUS, SERVICES, Service, VERDICTS, Verdict, VerdictCounters, WORKERS,
     WorkerCounters,
 };
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    api::status::{Count, Counters, ServiceCounters},
-    dataplane::{Maps, losses_counted, maps::Plain},
-};
+use crate::dataplane::{Maps, losses_counted, maps::Plain};
 
 /// The name of what belongs to no service.
 pub const NODE: &str = "node";
@@ -24,6 +22,38 @@ pub struct NamedService {
     pub name: String,
     pub vip: IpAddr,
     pub port: u16,
+}
+
+/// Every counter of the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The node itself first: packets of no service.
+    pub services: Vec<ServiceCounters>,
+    /// Steered packets that were lost on their way, by the CPU they were for.
+    pub steer_dropped: BTreeMap<u32, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceCounters {
+    pub index: u32,
+    /// `node` for what belongs to no service.
+    pub name: String,
+    pub vip: Option<IpAddr>,
+    pub port: Option<u16>,
+    /// By verdict name, summed over CPUs and workers; verdicts that never happened are left out.
+    pub verdicts: BTreeMap<String, Count>,
+    /// The same by CPU.
+    pub cpus: BTreeMap<u32, BTreeMap<String, Count>>,
+    /// By worker number: passed here and steered to its CPU together.
+    pub workers: BTreeMap<usize, Count>,
+    /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
+    pub lookups: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,10 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use ober_common::abi::{Drop, Verdict};
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    api::status::DropEvent,
     dataplane::{
         self,
         counters::{NODE, NamedService},
@@ -27,6 +27,26 @@ use crate::{
 const NAMED: Duration = Duration::from_secs(1);
 /// Names that are kept at most.
 const MOST_NAMES: usize = 64;
+
+/// A sampled drop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropEvent {
+    /// Nanoseconds of the monotonic clock.
+    pub at: u64,
+    /// The verdict.
+    pub reason: String,
+    /// Service name; `node` when it belongs to none.
+    pub service: String,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    /// Name of the interface, or its number when it is gone.
+    pub interface: String,
+    /// Bytes of the whole frame.
+    pub length: u32,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -3,21 +3,41 @@
 use std::path::Path;
 
 use aya::{maps::MapInfo, programs::ProgramInfo};
+use serde::{Deserialize, Serialize};
 
 use super::{
     load::PROGRAMS,
     maps::{NAMES, entries},
 };
-use crate::{api::status, system::file};
+use crate::system::file;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub id: u32,
+    /// The kernel's fingerprint of its instructions, hexadecimal.
+    pub tag: String,
+    /// Instructions after translation by the kernel, bytes.
+    pub size: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    pub name: String,
+    pub id: u32,
+    pub entries: u32,
+    /// Memory the kernel accounts to it.
+    pub bytes: u64,
+}
 
 /// The programs pinned in `directory`, as the kernel describes them.
-pub fn programs(directory: &Path) -> Vec<status::Program> {
+pub fn programs(directory: &Path) -> Vec<Program> {
     let pinned = PROGRAMS.iter().filter_map(|name| {
         ProgramInfo::from_pin(directory.join(name))
             .ok()
             .map(|info| (name, info))
     });
-    let described = pinned.map(|(name, info)| status::Program {
+    let described = pinned.map(|(name, info)| Program {
         name: (*name).into(),
         id: info.id(),
         tag: format!("{:016x}", info.tag()),
@@ -27,13 +47,13 @@ pub fn programs(directory: &Path) -> Vec<status::Program> {
 }
 
 /// The maps pinned in `directory`.
-pub fn maps(directory: &Path) -> Vec<status::Map> {
+pub fn maps(directory: &Path) -> Vec<Map> {
     let pinned = NAMES.iter().filter_map(|name| {
         MapInfo::from_pin(directory.join(name))
             .ok()
             .map(|info| (name, info))
     });
-    let described = pinned.map(|(name, info)| status::Map {
+    let described = pinned.map(|(name, info)| Map {
         name: (*name).to_lowercase(),
         id: info.id(),
         entries: entries(name, &info),

@@ -8,10 +8,10 @@ use std::{
 };
 
 use ober_common::abi::Service;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, List};
 use crate::{
-    api::status,
     dataplane::{Maps, access},
     lists::edit::{Checked, ListEntries},
 };
@@ -24,14 +24,31 @@ pub(super) fn reading(maps: &SharedMaps) -> RwLockReadGuard<'_, Maps> {
     maps.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A list as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub name: String,
+    /// Its number in the kernel.
+    pub number: u32,
+    pub count: u64,
+    pub sources: Vec<String>,
+    pub except: Vec<String>,
+    /// Names that did not resolve last time, with the reason.
+    pub unresolved: BTreeMap<String, String>,
+    /// Seconds since 1970 of the last sync that was applied.
+    pub synced: Option<u64>,
+    /// Why the last attempt failed, if it did; the list before it is in force.
+    pub error: Option<String>,
+}
+
 /// All lists as they were when their keeper was last let go.
 pub struct Facts {
     pub(super) maps: SharedMaps,
-    pub(super) lists: BTreeMap<String, status::List>,
+    pub(super) lists: BTreeMap<String, Summary>,
 }
 
 impl Facts {
-    pub fn status(&self) -> Vec<status::List> {
+    pub fn status(&self) -> Vec<Summary> {
         self.lists.values().cloned().collect()
     }
 
@@ -87,7 +104,7 @@ impl Facts {
     /// Which lists hold the address.
     pub fn check(&self, address: IpAddr) -> Vec<Checked> {
         let maps = reading(&self.maps);
-        let check = |list: &status::List| Checked {
+        let check = |list: &Summary| Checked {
             list: list.name.clone(),
             listed: access::listed(&maps, list.number, address.to_canonical()),
         };
@@ -95,8 +112,8 @@ impl Facts {
     }
 }
 
-pub(super) fn describe((name, list): (&String, &List)) -> (String, status::List) {
-    let described = status::List {
+pub(super) fn describe((name, list): (&String, &List)) -> (String, Summary) {
+    let described = Summary {
         name: name.clone(),
         number: list.stored.number,
         count: list.count,

@@ -36,8 +36,8 @@ use ober_common::abi::LISTS;
 
 pub use change::Foreseen;
 pub use draft::{AllHeard, Draft, Heard, hear};
-pub use facts::Facts;
 use facts::SharedMaps;
+pub use facts::{Facts, Summary};
 use numbers::InForce;
 use snapshot::Snapshot;
 use stored::{OnDisk, Stored};

@@ -16,6 +16,15 @@ pub mod certificates;
 pub mod gate;
 pub mod vrrp;
 
+pub use crate::{
+    dataplane::{
+        counters::{Count, Counters, ServiceCounters},
+        events::DropEvent,
+        facts::{Map, Program},
+    },
+    lists::Summary as List,
+};
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -193,25 +202,6 @@ pub struct WhyGeneric {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    pub name: String,
-    pub id: u32,
-    /// The kernel's fingerprint of its instructions, hexadecimal.
-    pub tag: String,
-    /// Instructions after translation by the kernel, bytes.
-    pub size: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Map {
-    pub name: String,
-    pub id: u32,
-    pub entries: u32,
-    /// Memory the kernel accounts to it.
-    pub bytes: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Counter index in the kernel.
     pub index: u32,
@@ -245,72 +235,4 @@ pub struct Worker {
     /// Programs and libraries it runs that were replaced on disk since: an upgrade is not in service yet.
     #[serde(default)]
     pub outdated: BTreeSet<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct List {
-    pub name: String,
-    /// Its number in the kernel.
-    pub number: u32,
-    pub count: u64,
-    pub sources: Vec<String>,
-    pub except: Vec<String>,
-    /// Names that did not resolve last time, with the reason.
-    pub unresolved: BTreeMap<String, String>,
-    /// Seconds since 1970 of the last sync that was applied.
-    pub synced: Option<u64>,
-    /// Why the last attempt failed, if it did; the list before it is in force.
-    pub error: Option<String>,
-}
-
-/// Every counter of the data plane.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counters {
-    /// The node itself first: packets of no service.
-    pub services: Vec<ServiceCounters>,
-    /// Steered packets that were lost on their way, by the CPU they were for.
-    pub steer_dropped: BTreeMap<u32, u64>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ServiceCounters {
-    pub index: u32,
-    /// `node` for what belongs to no service.
-    pub name: String,
-    pub vip: Option<IpAddr>,
-    pub port: Option<u16>,
-    /// By verdict name, summed over CPUs and workers; verdicts that never happened are left out.
-    pub verdicts: BTreeMap<String, Count>,
-    /// The same by CPU.
-    pub cpus: BTreeMap<u32, BTreeMap<String, Count>>,
-    /// By worker number: passed here and steered to its CPU together.
-    pub workers: BTreeMap<usize, Count>,
-    /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
-    pub lookups: BTreeMap<String, u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
-/// A sampled drop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropEvent {
-    /// Nanoseconds of the monotonic clock.
-    pub at: u64,
-    /// The verdict.
-    pub reason: String,
-    /// Service name; `node` when it belongs to none.
-    pub service: String,
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub source_port: u16,
-    pub destination_port: u16,
-    pub protocol: u8,
-    /// Name of the interface, or its number when it is gone.
-    pub interface: String,
-    /// Bytes of the whole frame.
-    pub length: u32,
 }
