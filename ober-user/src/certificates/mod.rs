@@ -35,6 +35,3 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     };
     found.into_iter().filter(meant).collect()
 }
-
-#[cfg(test)]
-pub(crate) use crate::system::pem::bundle::tests::chain_and_key;

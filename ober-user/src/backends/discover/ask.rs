@@ -129,7 +129,7 @@ async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result
         url.is_tls().then(|| tls::client(how, true)).transpose()?;
     let name = how.name.as_deref().unwrap_or(url.name());
     let speaker = speaker.as_ref().map(|speaker| (speaker, name));
-    let answer = fetch::get(url, speaker, headers, MOST).await;
+    let answer = crate::names::fetch::get(url, speaker, headers, MOST).await;
     let answer = answer.map_err(|source| Error::Fetch {
         url: url.to_string(),
         source,

@@ -160,7 +160,11 @@ async fn send(
         .then(|| tls::client(&trust, true))
         .transpose()?;
     let trust = trust.as_ref().map(|trust| (trust, url.name()));
-    let answer = timeout(PATIENCE, fetch::send(url, trust, request, MOST)).await;
+    let answer = timeout(
+        PATIENCE,
+        crate::names::fetch::send(url, trust, request, MOST),
+    )
+    .await;
     let silent = |_| Error::Silent {
         host: host.to_owned(),
     };

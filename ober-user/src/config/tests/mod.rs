@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{certificates::chain_and_key, system::account::Accounts};
+use crate::system::{account::Accounts, pem::bundle::tests::chain_and_key};
 
 mod acme;
 mod bfd;
