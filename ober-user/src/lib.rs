@@ -1,5 +1,5 @@
-//! Herr Ober, the user half: sixteen rooms, from the one that uses all to those that all use. A room is to use only rooms
-//! below it; what still reaches up is on its way out.
+//! Herr Ober, the user half: sixteen rooms, from the one that uses all to those that all use. A room uses only rooms
+//! below it; `tests/rooms.rs` holds them to it, and names what still reaches up.
 //!
 //! ```text
 //! cli           one file a command: finds the daemon, asks it, shows the answer

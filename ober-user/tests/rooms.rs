@@ -1,0 +1,163 @@
+//! The rooms of the user half: which of them name a room above them. Their order is that of the `mod` lines in `src/lib.rs`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by it, in its helpers as well"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test reads the files of the package"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Files that still name a room above their own, each with that room. None is to be added; one that is cut is taken out.
+const EXCEPTIONS: [(&str, &str); 15] = [
+    // The handles of gates and neighbours answer with types of a status.
+    ("announce/gate/world.rs", "api"),
+    ("announce/mod.rs", "api"),
+    ("announce/speakers.rs", "api"),
+    ("protocols/bfd/net/mod.rs", "api"),
+    ("protocols/bfd/net/report.rs", "api"),
+    ("protocols/bgp/net/mod.rs", "api"),
+    ("protocols/bgp/net/report.rs", "api"),
+    ("protocols/vrrp/net/mod.rs", "api"),
+    ("protocols/vrrp/net/running.rs", "api"),
+    // A server that is found, and its notation.
+    ("config/sections/backend.rs", "backends"),
+    ("config/sections/discover/mod.rs", "backends"),
+    ("config/sections/discover/raw.rs", "backends"),
+    // Is there a copy of a certificate?
+    ("config/sections/tls.rs", "certificates"),
+    // Tests that need a room above.
+    ("config/tests/mod.rs", "plan"),
+    ("protocols/bgp/net/socket.rs", "config"),
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The rooms, the one that may use all others first.
+fn rooms() -> Vec<String> {
+    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let lines = lib.lines().filter_map(|line| line.strip_prefix("pub mod "));
+    lines
+        .filter_map(|line| Some(line.strip_suffix(';')?.to_owned()))
+        .collect()
+}
+
+/// Every file of Rust below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut files(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn is_of_a_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+/// What stands behind each `crate::`, comments left out: the name, or each name that a brace begins with.
+fn named(text: &str) -> BTreeSet<String> {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let mut names = BTreeSet::new();
+    for behind in code.split("crate::").skip(1) {
+        let Some(tree) = behind.strip_prefix('{') else {
+            names.extend(
+                behind
+                    .split(|letter| !is_of_a_name(letter))
+                    .next()
+                    .map(str::to_owned),
+            );
+            continue;
+        };
+        let (mut depth, mut begins) = (1_usize, true);
+        for (at, letter) in tree.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => begins = true,
+                _ if begins && depth == 1 && is_of_a_name(letter) => {
+                    let name: String = tree
+                        .get(at..)
+                        .unwrap_or_default()
+                        .chars()
+                        .take_while(|letter| is_of_a_name(*letter))
+                        .collect();
+                    names.insert(name);
+                    begins = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn names_are_read_from_single_paths_and_from_nested_ones() {
+    let text = "use crate::{\n    api::{Reply, status::Status},\n    lists,\n};\nuse crate::config::Config;\n\
+                // crate::cli is only spoken of\nfn f() { crate::plan::go() }";
+    let expected = ["api", "config", "lists", "plan"].map(str::to_owned);
+    assert_eq!(named(text), expected.into());
+}
+
+#[test]
+fn a_room_is_a_directory_and_nothing_else_stands_beside_the_rooms() {
+    let entries = fs::read_dir(source()).unwrap();
+    let beside: BTreeSet<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "lib.rs" && name != "main.rs")
+        .collect();
+    assert_eq!(beside, rooms().into_iter().collect());
+}
+
+#[test]
+fn a_room_names_only_rooms_below_it() {
+    let rooms = rooms();
+    let rank: BTreeMap<&str, usize> = rooms.iter().map(String::as_str).zip(0..).collect();
+    let mut found = BTreeSet::new();
+    for room in &rooms {
+        for path in files(&source().join(room)) {
+            let names = named(&fs::read_to_string(&path).unwrap());
+            let above = names.into_iter().filter(|name| {
+                rank.get(name.as_str())
+                    .is_some_and(|it| *it < rank[room.as_str()])
+            });
+            let file = path.strip_prefix(source()).unwrap();
+            found.extend(above.map(|name| (file.display().to_string(), name)));
+        }
+    }
+    let allowed: BTreeSet<(String, String)> = EXCEPTIONS
+        .iter()
+        .map(|(file, room)| ((*file).to_owned(), (*room).to_owned()))
+        .collect();
+    let new: Vec<_> = found.difference(&allowed).collect();
+    assert!(
+        new.is_empty(),
+        "these files name a room above their own; move what they need to the room that has it, or below: {new:#?}"
+    );
+    let gone: Vec<_> = allowed.difference(&found).collect();
+    assert!(
+        gone.is_empty(),
+        "these files no longer name a room above their own; take them out of EXCEPTIONS: {gone:#?}"
+    );
+}
