@@ -174,7 +174,7 @@ fn addresses_outlive_their_lifetime_while_there_is_a_master() -> Result<()> {
     let node = Node::start(&segment.nodes[0], &config)?;
     segment.wait_holder(1, VIP6)?;
     let began = Instant::now();
-    while began.elapsed() < ober_user::protocols::vrrp::LIFETIME * 2 {
+    while began.elapsed() < ober_user::system::ownership::LIFETIME * 2 {
         ensure!(segment.has(1, VIP4)? && segment.has(1, VIP6)?);
         std::thread::sleep(Duration::from_millis(100));
     }
