@@ -17,7 +17,7 @@ use crate::{
     },
     system::{
         command::{self, Program},
-        fetch::{self, Answer},
+        fetch::Answer,
         file,
         tls::{self, Tls},
         url::Url,

@@ -14,7 +14,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use crate::system::{fetch, url::Url};
+use crate::{names::fetch, system::url::Url};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No chain of certificates is longer.
@@ -42,11 +42,7 @@ impl HttpClient for Client {
             };
             let name = name.unwrap_or_else(|| url.name().to_owned());
             let tls = url.is_tls().then_some((&tls, name.as_str()));
-            let answer = timeout(
-                PATIENCE,
-                crate::names::fetch::send(&url, tls, request, MOST),
-            )
-            .await;
+            let answer = timeout(PATIENCE, fetch::send(&url, tls, request, MOST)).await;
             let answer = match answer {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => return Err(Error::Other(Box::new(error))),
