@@ -207,14 +207,14 @@ fn ten_times_what_is_left_out_is_ten_times_the_work() {
     let left_out = |count: usize| {
         let left_out =
             (0..count).map(|number| format!("10.0.0.1:{number} of x: it is the node's own"));
-        InForce {
+        Arc::new(InForce {
             left_out: [("rgw".to_owned(), left_out.collect())].into(),
             ..InForce::default()
-        }
+        })
     };
     let backends = std::cell::RefCell::new(&mut backends);
     crate::system::scale::linear([100, 1000], left_out, |in_force| {
-        backends.borrow_mut().in_force = Arc::new(in_force.clone());
+        backends.borrow_mut().in_force = Arc::clone(in_force);
         backends.borrow().complain(in_force);
     });
 }
