@@ -131,7 +131,10 @@ impl Daemon {
         let config = self.config();
         match self.away(move |path| config.remarks(path)).await {
             Ok(remarks) => remarks.iter().for_each(|remark| tracing::warn!("{remark}")),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "look at who may write"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "check which accounts may write to the files of the configuration"
+            ),
         }
         tracing::info!(
             reason,
@@ -160,8 +163,8 @@ impl Daemon {
         })
     }
 
-    /// What is slow is prepared first, without a lock. Where somebody else was faster it is prepared again, with the names
-    /// that were answered, and nobody is faster then.
+    /// The slow part is prepared first, without a lock. Where another change was faster, it is prepared again with the names
+    /// that were answered, and other changes wait.
     async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held<'_>)> {
         let answers = Answers::default();
         let mut late = None;

@@ -100,6 +100,7 @@ mod tests {
             set: String::new(),
         };
         assert_eq!(tally.status().mended.len(), What::ALL.len());
+        assert_eq!(tally.status(), crate::api::sample::status().reconcile);
         tally.count(
             &[drift(What::List), drift(What::List)],
             1,

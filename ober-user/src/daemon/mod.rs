@@ -67,8 +67,8 @@ use crate::{
 };
 
 /// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order. No lock is
-/// held while somebody else is waited for, a name server, a file, a source of servers, but for `changing`; who holds that of
-/// the workers may wait for HAProxy. What is only to be told is told without any ([`told`]).
+/// held while a task waits for a name server, a file or a source of servers, but for `changing`; a task that holds the lock of
+/// the workers may wait for HAProxy. What is only read is read without any lock ([`told`]).
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,
@@ -81,8 +81,9 @@ pub struct Daemon {
     started: u64,
     config: RwLock<Arc<Config>>,
     announcer: Announcer,
-    /// Held by who changes servers, lists or the configuration, while that is put in force. Whose preparation was overtaken
-    /// by another change holds it while it prepares again: servers that come and go all the time put no change off for ever.
+    /// Held by each change of servers, lists or the configuration, while it is put in force. A change that another one
+    /// overtook also holds it while it prepares again: without that, servers that come and go all the time would keep a
+    /// reload waiting without end. A status never waits for it.
     changing: tokio::sync::Mutex<()>,
     pool: Told<Pool>,
     backends: Told<Backends>,

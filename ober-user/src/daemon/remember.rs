@@ -27,8 +27,8 @@ enum Place<'d> {
 type Waits<'d> = Pin<Box<dyn Future<Output = MutexGuard<'d, ()>> + Send + 'd>>;
 
 impl Daemon {
-    /// What is in force now, and a place in the queue to keep it: the history has the order of the changes. This waits for
-    /// nobody, so the locks of a change may be held; [`Self::remember`] waits.
+    /// What is in force now, and a place in the queue to keep it: the history has the order of the changes. This does
+    /// not wait, so the locks of a change may be held; [`Self::remember`] waits.
     pub(super) fn turn(&self) -> Turn<'_> {
         // The lock is given in the order in which it was first asked for, which a busy task must not put off.
         let mut lock: Waits<'_> = Box::pin(unconstrained(self.remembering.lock()));
@@ -42,8 +42,7 @@ impl Daemon {
         }
     }
 
-    /// Keeps it, when those before have kept theirs. The disk may be slow, and only who has something to keep as well waits
-    /// for it.
+    /// Keeps it once the changes before have been kept. The disk may be slow: only changes that are to be kept wait for it.
     pub(super) async fn remember(&self, turn: Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
         let _turn = match turn.place {
             Place::First(turn) => turn,

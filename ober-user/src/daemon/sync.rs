@@ -1,5 +1,6 @@
 //! Lists and servers alone are changed while running. What a change needs to know is found out without any lock; it is put
-//! in force unless another change was faster: then it begins anew with what it has learned, and no other is faster again.
+//! in force unless another change was faster: then it is prepared again with what it has learned, and other changes
+//! wait meanwhile.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::{
 pub(super) type Changing<'d> = tokio::sync::MutexGuard<'d, ()>;
 
 impl Daemon {
-    /// The right to put a change in force. `late`: this one was overtaken before, and has kept it.
+    /// The right to put a change in force. `late`: the right that this change kept when another one overtook it.
     pub(super) async fn changing<'d>(&'d self, late: Option<Changing<'d>>) -> Changing<'d> {
         match late {
             Some(changing) => changing,

@@ -27,8 +27,8 @@ use crate::{
     system::{netlink::question::Refusal, store},
 };
 
-/// The kernel ends a link some time after its last descriptor and its pin are gone, and whoever looks at links lets go of one
-/// at the next look.
+/// The kernel ends a link some time after its last descriptor and its pin are gone, and [`super::eyes`] closes its descriptor
+/// at the next look only.
 const LETS_GO: Duration = Duration::from_secs(2);
 /// Between two looks whether it has.
 const PACE: Duration = Duration::from_millis(50);
@@ -280,7 +280,7 @@ impl Site<'_> {
         Ok(self.made(false, why_generic))
     }
 
-    /// A new link, pinned. Where a program of ours that lost its pin is still in the way, it is waited for.
+    /// A new link, pinned. Where a program of ours that lost its pin is still attached, this waits until it is gone.
     fn create(&self, native: bool) -> Result<(), Refusal> {
         let since = Instant::now();
         loop {

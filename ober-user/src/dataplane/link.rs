@@ -186,7 +186,8 @@ impl Links {
     }
 
     /// Gives every interface the program it had, and takes it off those that had none. A link that has another mode by now
-    /// keeps that, and gets the program. One that cannot be put back keeps no other from it: each is told in the error.
+    /// keeps that, and gets the program. Where one cannot be put back, the others are put back
+    /// all the same; the error names each that is not.
     pub(super) fn put_back(&self, home: &Path) -> Result<(), String> {
         let mut failures = Vec::new();
         let mut note = |path: &Path, done: io::Result<()>| {

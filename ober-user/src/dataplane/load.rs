@@ -50,7 +50,7 @@ pub struct Plane {
     pub(super) attached: Vec<Attached>,
     /// Are packets sent to their worker's CPU, and why?
     pub(super) steering: Option<Decision>,
-    /// Drivers are asked again at the next attach: see [`Site::fresh`].
+    /// Drivers are asked again at the next attach: see [`super::attach::Site::fresh`].
     pub(super) fresh: bool,
     /// The services of the maps before, when their counters were carried over: each keeps its index.
     pub(super) former: Vec<Service>,

@@ -17,7 +17,10 @@ use ober_user::{
         probe::{Door, Question},
         watch::Disabled,
     },
-    config::sections::gate::{AtLeast, Gate as Settings},
+    config::sections::{
+        gate::{AtLeast, Gate as Settings},
+        route::{Names, Route},
+    },
     haproxy::{Pool, WorkerEvent, command_socket},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -324,6 +327,32 @@ async fn vips_without_living_servers_are_not_announced_and_are_once_there_is_one
     let reload = node.pool.reload(&node.lab.config, &node.lab.servers).await;
     reload.unwrap();
     node.both(Standing::Announced);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_servers_that_a_service_reaches_by_its_routes_count_as_its_own() {
+    let mut lab = quick(1);
+    lab.config.gate.min_servers = AtLeast::Number(2);
+    let cold = lab.config.backends["storage"].clone();
+    lab.config.backends.insert("cold".to_owned(), cold);
+    let servers = lab.servers["storage"].clone();
+    assert_eq!(servers.len(), 1);
+    lab.servers.insert("cold".to_owned(), servers);
+    let route = Route {
+        backend: "cold".to_owned(),
+        vips: Vec::new(),
+        sni: Names::default(),
+        hosts: Names::default(),
+        paths: vec!["/cold/".to_owned()],
+    };
+    lab.config.services[0].routes.push(route);
+    let mut node = Node::new(lab).await;
+    node.both(Standing::Announced);
+    assert_eq!(node.gates.status()[0].servers, Some(2));
+    node.lab.config.services[0].routes.clear();
+    node.gates.configure(&node.plan(&[])).await.unwrap();
+    node.both(Standing::Withdrawn);
+    assert_eq!(node.reason(), "1 of 2 needed servers up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ impl Gate {
         }
     }
 
-    /// What was last asked for by [`Action::Stand`].
+    /// What was last asked for by [`super::Action::Stand`].
     pub fn standing(&self) -> Standing {
         self.told
     }
@@ -47,7 +47,7 @@ impl Gate {
         self.settled
     }
 
-    /// The last [`REMEMBERED`], oldest first.
+    /// The last [`super::REMEMBERED`], oldest first.
     pub fn history(&self) -> &VecDeque<Transition> {
         &self.history
     }

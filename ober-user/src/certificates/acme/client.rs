@@ -1,4 +1,5 @@
-//! HTTP as `instant-acme` wants it, over [`crate::system::fetch`]: one request a connection, and whom to trust as configured.
+//! HTTP as `instant-acme` wants it, over [`crate::system::fetch`]: one request a connection, and the server is verified by the
+//! authorities that are configured.
 
 use std::{
     future::Future,

@@ -145,7 +145,7 @@ pub(super) struct RawDns {
     wait: Key<Period>,
     /// `exec`: program and arguments; `set NAME VALUE` and `clear NAME VALUE` are added.
     command: Vec<At<String>>,
-    /// `exec`: the account that runs the program; the default is `nobody`.
+    /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
     /// `exec`: a file whose content it gets, not readable by everybody.
     secret_file: Key<String>,

@@ -10,7 +10,7 @@ pub mod gate;
 pub(crate) mod listener;
 pub(crate) mod node;
 pub mod program;
-pub(crate) mod route;
+pub mod route;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod throttle;

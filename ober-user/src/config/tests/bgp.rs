@@ -142,7 +142,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
         (
             "[bgp]\nas = 23456\nrouter_id = '0.0.0.0'\n[[bgp.neighbours]]\naddress = '192.0.2.254'\n",
             vec![
-                "2: `as` is 23456, which is nobody's number | 64512 to 65534 are for private use",
+                "2: `as` is 23456, which no network may have | 64512 to 65534 are for private use",
                 "3: 0.0.0.0 cannot be `router_id` | take an IPv4 address of this node",
                 "4: neighbour 192.0.2.254 without `as` | write its number, `as = \"external\"`, `\"internal\"` or `\"auto\"`",
             ],
@@ -185,7 +185,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
                 "10: `1:2:3:4` is no community | write \"AS:n\", \"AS:n:n\", \"rt:AS:n\", \"soo:AS:n\", \"bandwidth:AS:bytes\" or a name",
                 "10: `70000:1` is no community | write \"AS:n\", \"AS:n:n\", \"rt:AS:n\", \"soo:AS:n\", \"bandwidth:AS:bytes\" or a name",
                 "11: 192.0.2.10/24 has bits set behind its length | write \"192.0.2.0/24\"",
-                "12: `as_path` is 0, which is nobody's number | 64512 to 65534 are for private use",
+                "12: `as_path` is 0, which no network may have | 64512 to 65534 are for private use",
             ],
         ),
     ] {

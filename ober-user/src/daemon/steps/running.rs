@@ -115,7 +115,8 @@ impl Change<'_> {
         self.fill().await;
         self.daemon.put(self.to, self.lists, self.pool)?;
         let mut plane = self.daemon.plane();
-        // With the programs, and before anybody new is spoken to: who is not heard would be taken for gone.
+        // With the programs, and before a session with a new neighbour begins: BFD would take a neighbour that it does not hear
+        // for down.
         let routers = start::routers(self.to, &plane.maps, self.lists)?;
         self.daemon.announcer.routers(routers);
         let both = reaching(self.to, self.from, plane.directory());

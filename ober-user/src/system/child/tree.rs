@@ -147,7 +147,8 @@ enum Listing {
 }
 
 impl Table {
-    /// Forgets who has ended. Who is not listed is asked for: forgotten while it runs, it would be killed as a stranger.
+    /// Forgets the children that have ended. For a child that is not listed, `/proc` is read: a child that is forgotten while it
+    /// runs would be killed as a stranger.
     fn forget_all_but(&mut self, listed: &BTreeSet<Pid>) -> Listing {
         let mut listing = Listing::Whole;
         self.known.retain(|pid, known| {

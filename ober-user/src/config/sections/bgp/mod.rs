@@ -74,7 +74,7 @@ impl Judge<'_> {
     pub(super) fn as_number(&mut self, name: &str, at: At<u32>) -> u32 {
         // RFC 7607, RFC 6793 section 9, RFC 7300.
         if matches!(at.value, 0 | 23456 | 65535 | u32::MAX) {
-            let message = format!("`{name}` is {}, which is nobody's number", at.value);
+            let message = format!("`{name}` is {}, which no network may have", at.value);
             let help = "64512 to 65534 are for private use";
             self.refuse(Fault::new(at.span, message).help(help));
         }

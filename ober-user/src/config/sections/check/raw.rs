@@ -78,7 +78,7 @@ pub(crate) struct Raw {
     pattern: Key<String>,
     /// `exec`: program and arguments; address and port of the server are added.
     command: Vec<At<String>>,
-    /// `exec`: the account that runs the program; the default is `nobody`.
+    /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
     /// `exec`: a file whose content it gets, not readable by everybody.
     secret_file: Key<String>,

@@ -86,7 +86,7 @@ pub(crate) struct Raw {
     name: Key<String>,
     /// `exec`: program and arguments. It writes lines as `static` has them.
     command: Vec<At<String>>,
-    /// `exec`: the account that runs the program; the default is `nobody`.
+    /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
     /// `exec`: a file whose content it gets, not readable by everybody.
     secret_file: Key<String>,
