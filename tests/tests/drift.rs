@@ -416,6 +416,14 @@ fn twenty_joins_and_leaves_under_tls_load_and_long_uploads_cut_nobody_and_replac
     what_was_told_outlives_worker_and_daemon(stage, &before);
 }
 
+/// The names of the servers, by what `show servers state` answers.
+fn named(states: &str) -> Vec<String> {
+    let lines = states.lines().filter(|line| line.contains(" rgw "));
+    lines
+        .map(|line| line.split(' ').nth(3).unwrap_or_default().to_owned())
+        .collect()
+}
+
 /// kill -9 of a worker, then of the daemon.
 fn what_was_told_outlives_worker_and_daemon(stage: &mut Stage, before: &Status) {
     let killed = before.workers[0].pid.expect("it runs");
@@ -438,5 +446,8 @@ fn what_was_told_outlives_worker_and_daemon(stage: &mut Stage, before: &Status) 
         pids(&before),
         "no worker is replaced for what it was told"
     );
+    let again = worker(stage, 0, "show servers state rgw").expect("ask");
+    let (old, new) = (named(&servers), named(&again));
+    assert_eq!(new, old, "a server keeps its name over a restart");
     serves(stage);
 }

@@ -12,7 +12,7 @@ use crate::{
         discover::{
             self, Found,
             ask::expand_apart,
-            merge::{Bounds, List, Merged, Said, merge},
+            merge::{Bounds, List, Merged, Named, Said, merge},
             own::Own,
         },
         server::Server,
@@ -306,13 +306,11 @@ impl Read {
             } = one;
             let settled = answers.settle(&names_of(&said), &old);
             stored.names = settled.names;
-            let before = self.before.servers().get(&name);
-            let before = before.map_or(&[][..], Vec::as_slice);
             let bounds = Bounds { own, most };
             let List {
                 servers,
                 mut left_out,
-            } = merge(&said, &stored.names, before, bounds);
+            } = merge(&said, &stored.names, &stored.named, bounds);
             left_out.extend(unread);
             let in_force = &mut ready.in_force;
             let servers = servers.into_iter().map(|Merged { server, sources }| {
@@ -322,6 +320,7 @@ impl Read {
                 server
             });
             let servers: Vec<Server> = servers.collect();
+            stored.named = Named::all(&servers);
             if !left_out.is_empty() {
                 in_force.left_out.insert(name.clone(), left_out);
             }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use self::draft::{Ask, Draft, With};
 use crate::{
     backends::{
-        discover::{Found, engine::Learned, source::Source},
+        discover::{Found, engine::Learned, merge::Named, source::Source},
         server::Servers,
     },
     config::Config,
@@ -66,6 +66,9 @@ struct Stored {
     /// What each source of `discover` stood for last, by its name.
     #[serde(default)]
     discovered: BTreeMap<String, Kept>,
+    /// The names of its servers. The workers outlive the daemon, and know the servers by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    named: BTreeMap<SocketAddr, Named>,
 }
 
 impl Stored {

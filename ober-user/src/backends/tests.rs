@@ -115,6 +115,30 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
     }
 }
 
+/// The workers outlive the daemon. With another name they would be told of a new server, and cut what goes on with the old one
+/// once `workers.drain` is over.
+#[tokio::test]
+async fn a_server_keeps_its_name_over_a_restart_when_those_before_it_have_left() {
+    let node = Node::new();
+    let nothing = Sync::default();
+    let three: [(&str, &[&str]); 1] = [("rgw", &["10.0.0.1:80", "10.0.0.1:81", "10.0.0.1:82"])];
+    let (config, mut backends) = node.open(&three);
+    let all = ready((&config, &backends), &nothing, &[], &[]).await;
+    backends.follow(all.unwrap());
+    let last: [(&str, &[&str]); 1] = [("rgw", &["10.0.0.1:82"])];
+    let config = node.config(&last);
+    let mut reloaded = backends.next(&config).unwrap();
+    let one = ready((&config, &reloaded), &nothing, &[], &[]).await;
+    reloaded.follow(one.unwrap());
+    let (_, restarted) = node.open(&last);
+    for next in [reloaded, restarted] {
+        let told = ready((&config, &next), &nothing, &[], &[]).await.unwrap();
+        let servers = &told.in_force.servers["rgw"];
+        assert_eq!(servers.len(), 1);
+        assert_eq!(servers[0].name, "10.0.0.1_3");
+    }
+}
+
 #[tokio::test]
 async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
     let node = Node::new();

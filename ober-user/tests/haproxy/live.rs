@@ -279,16 +279,46 @@ async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_with_the_next_daemon_takes_the_place_of_the_one_that_left() {
+    let mut lab = Lab::new(2);
+    let both = storages(&["stays", "leaves"]);
+    lab.servers.insert("storage".to_owned(), both.clone());
+    let (mut pool, _events) = lab.start().await;
+    let before = pids(&pool);
+    lab.servers
+        .insert("storage".to_owned(), vec![both[0].clone()]);
+    let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
+    assert_eq!(report.told, [0, 1]);
+    // As after kill -9 of the daemon: nobody has deleted the server that was told to finish.
+    drop(pool);
+    let moved = storages(&["leaves"]);
+    let servers = vec![both[0].clone(), moved[0].clone()];
+    lab.servers.insert("storage".to_owned(), servers.clone());
+    let (pool, _events) = lab.start().await;
+    assert_eq!(pids(&pool), before, "both are told");
+    for worker in [0, 1] {
+        let held = held(&lab, worker).await;
+        let wanted = servers
+            .iter()
+            .map(|server| format!("{} {} 1 ", server.name, server.addr));
+        assert_eq!(held, wanted.collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_are_told() {
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pids(&pool);
     let storage = lab.servers["storage"][0].addr;
-    // Somebody was there first.
+    // Somebody was there first, and serves.
     let cli = command_socket(&lab.config.node.run, 1);
-    ask(&cli, "add server storage/disk-2 127.0.0.1:9")
-        .await
-        .unwrap();
+    for command in [
+        "add server storage/disk-2 127.0.0.1:9",
+        "enable server storage/disk-2",
+    ] {
+        ask(&cli, command).await.unwrap();
+    }
     let servers = ["disk-1", "disk-2"].map(|name| server(name, storage));
     lab.servers.insert("storage".to_owned(), servers.into());
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();

@@ -1,9 +1,11 @@
 //! What several sources say becomes one list of servers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{Found, own::Own};
 use crate::{
@@ -30,6 +32,26 @@ pub struct Merged {
     pub sources: Vec<String>,
 }
 
+/// What HAProxy knows a server by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    pub name: String,
+    /// The host name it was written with then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+impl Named {
+    /// The names that these servers have.
+    pub fn all(servers: &[Server]) -> BTreeMap<SocketAddr, Self> {
+        let named = |server: &Server| {
+            let (name, host) = (server.name.clone(), server.host.clone());
+            (server.addr, Self { name, host })
+        };
+        servers.iter().map(named).collect()
+    }
+}
+
 /// One list of servers, and what is not on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
@@ -47,8 +69,13 @@ pub struct Bounds<'a> {
 }
 
 /// One server for each address and port, in the order of the sources; the first that names it says what it is like. `before`
-/// are the servers until now: an address keeps its name, since HAProxy knows it by that.
-pub fn merge(sources: &[Said], names: &Names, before: &[Server], bounds: Bounds<'_>) -> List {
+/// are the names until now: an address keeps its own, since HAProxy knows it by that.
+pub fn merge(
+    sources: &[Said],
+    names: &Names,
+    before: &BTreeMap<SocketAddr, Named>,
+    bounds: Bounds<'_>,
+) -> List {
     let mut list = List::default();
     let mut places: HashMap<SocketAddr, usize> = HashMap::new();
     let (tier, weight) = (tiers(sources), weights(sources));
@@ -123,20 +150,21 @@ fn addresses(found: &Found, names: &Names) -> Vec<IpAddr> {
 }
 
 /// Names each server after its host, with a number where that is taken; who had a name keeps it.
-fn christen(merged: &mut [Merged], sources: &[Said], before: &[Server]) {
+fn christen(merged: &mut [Merged], sources: &[Said], before: &BTreeMap<SocketAddr, Named>) {
     let hosts = sources.iter().flat_map(|said| &said.found);
     let names = hosts.filter_map(|found| match found.host() {
         Host::Name(name) => Some(name.trim_end_matches('.')),
         Host::Addr(_) => None,
     });
     let names: HashSet<&str> = names.collect();
-    let before: HashMap<_, _> = before.iter().map(|old| (old.addr, old)).collect();
     let mut taken: HashSet<String> = HashSet::new();
     for Merged { server, .. } in merged.iter_mut() {
         let old = before.get(&server.addr);
-        if let Some(old) = old.filter(|old| old.host == server.host) {
+        // They may have been read from a file that somebody edited: a name is given once.
+        if let Some(old) = old.filter(|old| old.host == server.host)
+            && taken.insert(old.name.clone())
+        {
             server.name.clone_from(&old.name);
-            taken.insert(old.name.clone());
         }
     }
     // A thousand servers of one host do not count from 2 on a thousand times.
@@ -247,7 +275,7 @@ mod tests {
             own: &Own::default(),
             most: 100_000,
         };
-        let list = super::merge(sources, names, before, bounds);
+        let list = super::merge(sources, names, &Named::all(before), bounds);
         assert_eq!(list.left_out, [""; 0]);
         list.servers
     }
@@ -264,7 +292,7 @@ mod tests {
             own: &Own::default(),
             most: 2,
         };
-        let list = super::merge(&sources, &names(), &[], bounds);
+        let list = super::merge(&sources, &names(), &BTreeMap::new(), bounds);
         assert_eq!(
             told(&list.servers),
             ["10.0.0.1 10.0.0.1:80 x+y", "10.0.0.2 10.0.0.2:80 y"]
@@ -382,6 +410,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_was_read_twice_is_given_once() {
+        let before = [80, 81].map(|port| {
+            let (name, host) = ("10.0.0.9".to_owned(), None);
+            (
+                SocketAddr::from(([10, 0, 0, 1], port)),
+                Named { name, host },
+            )
+        });
+        let (first, second) = (found("10.0.0.1", 80), found("10.0.0.1", 81));
+        let sources = from(&[("x", vec![first, second])]);
+        let bounds = Bounds {
+            own: &Own::default(),
+            most: 2,
+        };
+        let list = super::merge(&sources, &names(), &before.into(), bounds);
+        assert_eq!(
+            told(&list.servers),
+            ["10.0.0.9 10.0.0.1:80 x", "10.0.0.1 10.0.0.1:81 x"]
+        );
+    }
+
+    #[test]
     fn tiers_beyond_ours_become_ranks() {
         let tier = |tier, port| found("10.0.0.1", port).in_tier(tier);
         let tiers = |found| {
@@ -422,21 +472,19 @@ mod tests {
         });
         let names: Names = names.collect();
         for which in 0..3 {
-            let merged = |sources: &Vec<Said>, before: &[Server]| {
-                let merged = merge(sources, &names, before);
-                merged
-                    .into_iter()
-                    .map(|merged| merged.server)
-                    .collect::<Vec<_>>()
+            let bounds = Bounds {
+                own: &Own::default(),
+                most: 100_000,
             };
             let make = |count: usize| {
                 let sources = many(count)[which].clone();
-                let before = merged(&sources, &[]);
+                let merged = merge(&sources, &names, &[]).into_iter();
+                let before: Vec<_> = merged.map(|merged| merged.server).collect();
                 assert_eq!(before.len(), count);
-                (sources, before)
+                (sources, Named::all(&before))
             };
             crate::system::scale::linear([100, 1000], make, |(sources, before)| {
-                std::hint::black_box(merged(sources, before));
+                std::hint::black_box(super::merge(sources, &names, before, bounds));
             });
         }
     }

@@ -127,7 +127,7 @@ impl Slot {
             Leaving::new()
         };
         for command in commands {
-            do_command(&socket, command).await?;
+            do_in_place(&socket, command).await?;
             let key = &command.key;
             match command.verb {
                 Verb::Leave => self.parting.leaves(key, known.remove(key)),
@@ -324,6 +324,23 @@ impl Pool {
         {
             slot.sweep(patience).await;
         }
+    }
+}
+
+/// Does a command; a server that is to be added may be there still, told to finish by an earlier daemon, which wrote nothing of
+/// it. HAProxy deletes none that serves or has connections.
+async fn do_in_place(socket: &Path, command: &Command) -> Result<(), Refusal> {
+    let refusal = match (do_command(socket, command).await, &command.verb) {
+        (Err(refusal @ Refusal::Refused { .. }), Verb::Add(..)) => refusal,
+        (done, _) => return done,
+    };
+    let delete = Command {
+        key: command.key.clone(),
+        verb: Verb::Delete,
+    };
+    match do_command(socket, &delete).await {
+        Ok(()) => do_command(socket, command).await,
+        Err(_) => Err(refusal),
     }
 }
 

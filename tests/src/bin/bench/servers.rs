@@ -1,6 +1,7 @@
 //! What many servers cost: from the answer of a source to the text of a worker, in this process, without HAProxy.
 
 use std::{
+    collections::BTreeMap,
     hint::black_box,
     num::NonZeroU16,
     path::Path,
@@ -97,7 +98,7 @@ fn once(config: &Config, said: &[Said]) -> Result<Duration> {
         own: &own,
         most: MOST,
     };
-    let list = merge(said, &Names::new(), &[], bounds);
+    let list = merge(said, &Names::new(), &BTreeMap::new(), bounds);
     let servers = list.servers.into_iter().map(|merged| merged.server);
     let servers: Servers = [("rgw".to_owned(), servers.collect())].into();
     let place = Place {
