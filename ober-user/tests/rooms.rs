@@ -161,3 +161,25 @@ fn a_room_names_only_rooms_below_it() {
         "these files no longer name a room above their own; take them out of EXCEPTIONS: {gone:#?}"
     );
 }
+
+#[test]
+fn each_room_says_what_it_is_and_what_it_never_does() {
+    for room in rooms() {
+        let text = fs::read_to_string(source().join(&room).join("mod.rs")).unwrap();
+        let head: Vec<&str> = text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .collect();
+        assert!(
+            !head.is_empty(),
+            "{room}/mod.rs opens with what the room is, in lines of `//!`"
+        );
+        let limits = head
+            .iter()
+            .any(|line| line.split_whitespace().any(|word| word == "never"));
+        assert!(
+            limits,
+            "{room}/mod.rs says in its head what the room never does, in a sentence with `never`"
+        );
+    }
+}

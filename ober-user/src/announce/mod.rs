@@ -1,13 +1,14 @@
-//! From gates to neighbours: who is told of which VIP, and when its address comes and goes.
+//! From gates to neighbours: which VIP is announced to whom, and when its address comes and goes. `gate/` decides, `speakers`
+//! hands the standing to BGP, BFD and VRRP, `addresses` puts the VIPs on this node that VRRP does not hold.
 //!
 //! ```text
-//! worker's end (steering) --+
-//! interfaces, addresses ----+-> gate of each VIP -> Standing -> BGP, or VRRP for the VIPs it has
-//! BFD ----------------------+                                    ^
-//!   +------------------------------------------------------------+ closes sessions at once
+//! worker's end (membership) --+
+//! interfaces, addresses ------+-> gate of each VIP -> Standing -> BGP, or VRRP for the VIPs it has
+//! BFD ------------------------+                                    ^
+//!   +--------------------------------------------------------------+ closes sessions at once
 //! ```
-//! Serve before announce, withdraw before release: a VIP that goes is withdrawn, and the UPDATE written out, before
-//! anything that serves it is taken away.
+//! A VIP that goes is withdrawn, and the UPDATE written out, before anything that serves it is taken away. A VIP whose gate has
+//! not opened on proof is never announced.
 
 use std::{
     collections::BTreeSet,

@@ -1,6 +1,9 @@
 //! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
 //! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by
-//! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up.
+//! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up. `status/` is what a node says of itself,
+//! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback address.
+//!
+//! It never changes anything on the node: it holds the types, and shows what the daemon hands it.
 
 pub mod http;
 pub mod metrics;

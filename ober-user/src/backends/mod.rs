@@ -1,7 +1,11 @@
-//! The S3 servers: from expressions to addresses, kept on disk like the lists.
+//! The S3 servers: from expressions and sources to addresses, kept on disk like the lists; `discover/` asks sources, `check/`
+//! asks the servers, `draft` prepares a change, `server` is what comes of it.
 //!
 //! A change begins with a copy ([`Backends::draft`]): files, name servers and the merging of many servers are waited for
 //! without any lock. What came of it ([`Ready`]) is put in force if the backends are still those it was made of.
+//!
+//! It never speaks to a worker: the daemon hands servers and verdicts to `haproxy`. A source that fails is never taken for one
+//! without servers, unless its `failpolicy` says so.
 
 pub mod check;
 pub mod discover;

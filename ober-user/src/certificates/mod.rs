@@ -3,8 +3,9 @@
 //! ```text
 //! files, directories -> found -> system/pem -> copies (kept when a file is no good) -> HAProxy at its start
 //!        ^-- watch (inotify)         haproxy/certificates <-+ (what a worker has, what it lacks) -> its command socket
+//! placeholder   what a listener shows while it has no certificate
 //! ```
-//! `acme` has the authority issue what is to be issued, and puts it where files are.
+//! `acme/` has an authority issue certificates, and puts them where files are.
 //!
 //! HAProxy never reads an administrator's file: a file that is broken for a moment, or for good, cannot reach it.
 

@@ -1,5 +1,15 @@
-//! The command line. Nouns show, verbs change. Each command is a file; each gets a [`Screen`] to write on and says in an
-//! [`Outcome`] how it went. `main.rs` alone turns that into an exit status.
+//! The command line: a file for each command. A command gets a [`Screen`] to write on and returns an [`Outcome`];
+//! `main.rs` alone turns that into an exit status. Commands that are nouns show something, verbs change something.
+//!
+//! ```text
+//! instance, client      which daemon a command is for, wherever its configuration has a mistake; one request to it
+//! screen, error         what a command writes, and how it fails
+//! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
+//! acl/, plan, reload    change lists, servers and the configuration (`plan` has `apply` and `rollback` too)
+//! test, doctor, findings, validate, flow, hostlist, detach   work in this process
+//! journal, shell        the daemon's log under systemd; completions, manual pages, the schema
+//! ```
+//! A command never changes what a running daemon has in force: it asks the daemon to.
 
 mod acl;
 mod backends;

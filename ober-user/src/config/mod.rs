@@ -1,8 +1,13 @@
 //! The configuration as the program sees it: valid by construction. [`raw`] is the file as written; [`Config::load`]
 //! makes one of these from it or says which line to mend.
 //!
-//! On the way: `text::source` (files and places in them) -> `text::tree` (parsed, `text::env` put in, merged) -> [`raw`]
-//! -> `judge`.
+//! ```text
+//! text/source (files, places in them) -> text/tree (parsed, text/env put in, merged) -> raw
+//! raw -> judge (collects every fault) with sections/ (a file for each section) -> Config
+//! load       the whole way            location   where an instance is, although its files have a mistake
+//! remarks    allowed and not wise     schema     the JSON schema        vip_port   the services as the kernel has them
+//! ```
+//! It never writes a file, never asks the network and never starts a program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

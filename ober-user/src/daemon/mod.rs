@@ -1,7 +1,21 @@
-//! `ober-user run`: one process that owns the data plane, the sockets, the workers and the lists, and answers for them.
+//! `ober-user run`: the process that owns the data plane, the sockets, the workers and the lists of one instance, and answers
+//! for them.
 //!
-//! Start: load or adopt the kernel half, take over or start the workers, put services and rings in force, attach, and
-//! only then resolve the lists again. Every later configuration comes by the same steps (`plan`), as far as they are needed. Stop: let go; the data plane goes on filtering and the workers go on serving.
+//! ```text
+//! start, fallback, lock, key, harden, greeter   a start: which configuration, in which order; what is answered meanwhile
+//! change, steps/, files, remember               another configuration: prepared, put in force step by step, kept
+//! sync                                          lists and servers alone
+//! membership                                    the end of a worker -> the rings, on a thread of its own
+//! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
+//! reconcile, drift                              what somebody else changed is set right again and counted
+//! control, report, told                         requests and answers; facts that are read without a lock
+//! offline, detach                               the same answers from the pins alone; everything taken out again
+//! ```
+//! A start loads or adopts the kernel half, takes over or starts the workers, puts services and rings in force, attaches, and
+//! only then resolves the lists again. A later configuration comes by the same steps ([`crate::plan`]), those that are needed.
+//!
+//! A stop never takes filter or workers away: the data plane goes on filtering and the workers go on serving until
+//! `ober-user detach`.
 
 mod certificates;
 mod change;

@@ -1,6 +1,17 @@
 //! The data plane as the daemon holds it: loads or adopts the programs and maps, attaches and pins them, and writes
 //! ids into maps. Everything lives in `<bpffs>/ober/<instance>/` and outlives this process.
 //!
+//! ```text
+//! load, carry, room           programs and maps: adopted, or made beside and exchanged; the directories of the pins
+//! attach, attached, link, kernel, note, words, occupant, lost, eyes   the program at each interface
+//! interface/                  what an interface is, and what follows from it
+//! maps, memory                the maps, as calls and as memory
+//! services, table, switches   the table of services; what the programs do beside it
+//! rings, rendezvous           which worker a slot belongs to; workers, their CPUs and sockets
+//! access/                     entries of lists to pages, lines and prefixes
+//! counters, events, losses    what was counted, sampled drops, steered packets that were lost
+//! flow, facts                 a flow followed through the maps; what is told of programs and maps
+//! ```
 //! A start never edits what is in force into something half new. Maps that fit are adopted and filled by differences;
 //! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
 //! each link, after which the directories change names.

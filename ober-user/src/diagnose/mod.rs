@@ -1,4 +1,7 @@
-//! What is wrong: of this machine (`doctor`), and of what a node would announce (`trial`, the command `test`).
+//! What is wrong: of this machine (`doctor/`), and of what the configuration names (`trial/`, the command `test`).
+//! `finding` is what both found, and its JSON.
+//!
+//! It never changes this machine and never announces a VIP.
 
 pub mod doctor;
 pub mod finding;

@@ -1,12 +1,17 @@
 //! The HAProxy workers: independent processes on sockets that the daemon owns.
 //!
 //! ```text
-//! Config + servers -> render -> haproxy -c -> Pool -> worker/world (one task a worker) -> worker (machine)
-//!                     sockets ----------------^       |        pidfd: end seen at once
-//!                     adopt: record beside each worker+        CLI socket: ready or not
+//! Config + servers -> render/ -> prepare (haproxy -c) -> Pool -> worker/world (one task a worker) -> worker/ (machine)
+//!                     sockets ---------------------------^        |        pidfd: end seen at once
+//!                     worker/adopt: record beside each worker ----+        runtime_api: ready or not
+//! live/, pool/slot       servers changed in a worker that runs     pool/preview   what a reload would do to each
+//! certificates, health   copies and verdicts, by the command socket
+//! version, outdated, limits, rehearse   which HAProxy is installed and running, open files, `validate`
 //! ```
 //! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: two pools on
 //! one run directory would each take the other's workers for strays.
+//!
+//! It never binds a VIP, and never touches the kernel's maps: the daemon puts the sockets and rings there.
 
 use std::{
     collections::BTreeSet,

@@ -2,15 +2,20 @@
 //! back to what is on disk. Used by the daemon, and by the `acl` commands when no daemon runs.
 //!
 //! ```text
-//! sources -> hostlist -> names -> resolve -+-> Entries -> snapshot on disk -> kernel -> sources on disk
+//! sources -> hostlist -> names -> resolve -+-> Entries -> sources and snapshot on disk -> kernel
 //!                     -> addresses --------+
-//! draft.rs, which needs no keeper           | change.rs, which holds it
+//! draft, expand, text_diff: need no keeper | change: holds it
+//! edit       what a change says            stored, numbers   a list on disk, and its number in the kernel
+//! restore    the lists at a start          snapshot, facts   entries on disk; what is read while a change goes on
 //! ```
-//! Whoever keeps us waiting, a file, a name server, is waited for with a copy of the list ([`Draft`]), while others change it or
-//! another. What was found out is put in force if the list is still the one it was found out for.
+//! A file or a name server that is slow is waited for with a copy of the list ([`Draft`]), while other changes go on. What was
+//! found out is put in force if the list is still the one it was found out for.
 //!
-//! The disk comes before the kernel: a list that cannot be kept is not applied. A small change is kept as a change
-//! behind the snapshot.
+//! The disk comes before the kernel: a list that cannot be kept is not applied, unless an operator's order only takes clients
+//! off it. A small change is kept as a change behind the snapshot.
+//!
+//! A file that cannot be read or a name that does not resolve never empties a list: the list keeps what it had, and names
+//! until they are pruned.
 
 mod change;
 mod draft;

@@ -1,6 +1,7 @@
-//! The shape of every state machine here: BFD, BGP, VRRP, the health gate, the supervision of a HAProxy worker.
+//! The shape of every state machine here: BFD, BGP, VRRP, the health gate, the supervision of a HAProxy worker, the check of a
+//! server, the renewal of a certificate. `drive` runs one; `realtime` is the thread of BFD and VRRP.
 //!
-//! A machine knows no clock, socket, file, task or log. It is told what happened and when, and answers with what is
+//! A machine never knows a clock, socket, file, task or log. It is told what happened and when, and answers with what is
 //! to be done; [`crate::machine::drive`] does the waiting.
 
 pub mod drive;

@@ -1,11 +1,14 @@
 //! A change before it is made: what it comes to, and the steps that make it, in an order in which nothing is announced
-//! that is not served and nothing is taken away that is still used. Pure.
+//! that is not served and nothing is taken away that is still used.
 //!
 //! ```text
-//! old, new configuration and servers, what workers and lists would do -> Plan (what a person reads)
-//! State of both ---------------------------------------------------- -> steps (what the daemon does)
+//! old, new configuration and servers, what workers and lists would do -> difference: Plan (what a person reads)
+//! state: State of both --------------------------------------------- -> steps (what the daemon does)
+//! history: every configuration that was in force, as written
 //! ```
 //! A change that fails goes back in the same way: by the steps from what the node has become to what it was.
+//!
+//! It never takes a step itself, and but for `history` it never reads or writes a file.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 

@@ -12,6 +12,12 @@
 //! It starts closed and opens on proof. A hard fact (too few worker processes, interface down, program detached, VIP
 //! address missing) acts in the step that tells of it, and all has to be proven again afterwards. What probes find, and
 //! BFD, act through `rise` and `fall`.
+//!
+//! `state`, `round` and `damping` belong to the machine; `plan` and `world` give it its facts and rounds; `ask`, `probe`,
+//! `backends` and `loopback` ask the workers; `watch` sees interfaces, addresses, programs and the disable file;
+//! `orders` keeps what an operator ordered; `shown` is what a gate shows.
+//!
+//! It never opens because nothing is known: facts that could not be asked for change nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -1,4 +1,9 @@
 //! HTTP on a loopback address: metrics, health, a page to look at, and the workers' own statistics.
+//!
+//! `door` bounds the clients' connections, `shared` what their questions cost, `page` writes HTML, `upstream` asks a worker for
+//! its statistics.
+//!
+//! It never changes anything: every request is a question.
 
 pub mod door;
 pub(crate) mod page;

@@ -1,5 +1,9 @@
 //! Status and counters as `OpenMetrics` text. Every verdict of every service has its line from the first scrape on, at
 //! zero if need be: a rate can only be taken of a line that was there before.
+//!
+//! A file for each part of a status, each of which writes families of metrics; `data_plane` has the counters of the kernel.
+//!
+//! It never asks anything: it writes what it is given.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 

@@ -1,4 +1,7 @@
 //! What a node tells of itself. One set of types behind `status`, `counters`, the metrics and the JSON of each.
+//!
+//! A file for each part: `backends`, `bfd`, `bgp`, `certificates`, `gate`, `vrrp`. A key never changes its name or its meaning
+//! without a line in CHANGELOG.md: scripts read it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

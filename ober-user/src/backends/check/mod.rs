@@ -9,6 +9,8 @@
 //! ```
 //! A good answer wipes out the bad ones before it and the other way round: only what comes in a row counts. An
 //! answer that says neither changes nothing.
+//!
+//! It never counts an answer that this node is to blame for (no free descriptor, no memory) against the server.
 
 pub mod engine;
 mod exec;

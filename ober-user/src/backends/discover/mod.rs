@@ -10,6 +10,8 @@
 //! A failure is never an empty list: what cannot be asked, answers with an error or makes no sense leaves the source's
 //! servers to its `failpolicy`. So does an answer of more than 1 MiB, or of more servers than `limits.servers`: both are found
 //! out while it is read.
+//!
+//! A source never makes a server in another way than `found`, which judges it; `own` leaves out this node's own sockets.
 
 pub mod ask;
 mod consul;

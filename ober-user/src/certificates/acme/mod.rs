@@ -8,6 +8,8 @@
 //!    +---------------------+ pause, three times as long each time, never shorter than the authority asks
 //! ```
 //! An issued certificate is a file in the state directory like any other: [`super::copies`] takes it from there.
+//!
+//! It never takes a certificate away: while no new one is issued, the last one stays.
 
 mod account;
 mod client;

@@ -1,4 +1,7 @@
 //! `acl`: show and change the access lists.
+//!
+//! `show`, `check`, `sync` (with `add` and `remove`), `watch`; `edits` makes requests of what was typed. Without a daemon the
+//! lists are changed by the same code in this process, which never does so while a daemon has the instance's lock.
 
 mod check;
 mod edits;

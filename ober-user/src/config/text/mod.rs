@@ -1,4 +1,12 @@
 //! From files to values that know where they stand.
+//!
+//! ```text
+//! files     the files of a configuration, as written       source   places in them, faults with line and column
+//! env       variables and what the machine has             tree     parsed, variables put in, merged
+//! scalar    periods, counts, rates as people write them    secret   files that hold keys
+//! keys      two configurations compared key by key         error    faults as a person reads them
+//! ```
+//! A secret is never shown: not in an error, not in a difference.
 
 pub(crate) mod env;
 pub(crate) mod error;

@@ -1,4 +1,7 @@
 //! The steps of a plan, one after another: the same at a start, a reload and on the way back.
+//!
+//! `starting` takes them at a start, `running` while the daemon runs and on the way back. A step that failed is never
+//! followed by the next one.
 
 pub(crate) mod running;
 pub(crate) mod starting;

@@ -3,6 +3,9 @@
 //! A client on both the old and the new list is never refused: additions are written before removals, and each client
 //! is one bit or one entry of its own, so an interrupted change leaves everyone either old or new. What does not fit
 //! is found out before the first removal, and what was added until then is taken back.
+//!
+//! `pages` has IPv4, `hosts` and `prefixes` IPv6. A page that was given up is never used again before
+//! [`GRACE`](super::GRACE) is over.
 
 mod hosts;
 mod pages;

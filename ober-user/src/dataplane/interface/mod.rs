@@ -7,6 +7,8 @@
 //! samples ------------+-> runs     does the attached program meet the packets?
 //!                     +-> drops    what the driver dropped beyond what we told it to
 //! ```
+//!
+//! `topology` tells what is made of what, `virtio` names features by number. But for `gather` they never ask the kernel.
 
 pub mod drops;
 pub mod gather;

@@ -4,6 +4,9 @@
 //! gather -> Facts -> a file a topic, each a function from facts to findings
 //! ```
 //! What the daemon's sessions say is judged as `test` judges it.
+//!
+//! `gather/` alone reads; the other files judge and never read anything: `kernel`, `interfaces`, `ways`, `packets`, `haproxy`,
+//! `files`, `ports`, `realtime`, `sysctls`, `clock`, `speaking`, `daemon`.
 
 pub mod clock;
 mod daemon;

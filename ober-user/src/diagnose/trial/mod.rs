@@ -10,6 +10,8 @@
 //! ```
 //! Where the daemon runs, its own sessions are reported: a second one would end the first. Everything is asked at once
 //! and has the same time.
+//!
+//! `drops` and `waiting` tell what the kernel threw away or holds back meanwhile. A neighbour is never sent a route.
 
 pub mod backends;
 pub mod bfd;

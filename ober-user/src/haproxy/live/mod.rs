@@ -3,6 +3,9 @@
 //! Whatever is not a server's address, weight, limit or existence needs another process. So do, by HAProxy's own rules:
 //! servers that come to or leave a table made at the start (`iphash`), new ones for `first`, whose place among the others would be
 //! another, and a server that becomes backup or ceases to be.
+//!
+//! `text` reads a worker's configuration back, `command` writes what a socket is told, `drift` compares a worker with its file.
+//! They never speak to a worker: `pool/slot` does.
 
 mod command;
 mod drift;

@@ -1,5 +1,12 @@
 //! The text one HAProxy worker reads. Pure: descriptors come in by environment variable, so that the same
 //! configuration gives the same text whatever numbers the sockets have.
+//!
+//! ```text
+//! global   the process                              frontend, bind, early   a listener: who may come, sockets, TLS
+//! route, rules, paths   which backend, who may      backend, balance, tier  the servers, and how one is chosen
+//! text     words and lines of HAProxy's language
+//! ```
+//! It never reads a file, a clock or a socket. What a user wrote is quoted or refused, and never taken for a word of HAProxy's.
 
 mod backend;
 mod balance;

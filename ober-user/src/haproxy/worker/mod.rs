@@ -9,6 +9,10 @@
 //!    +--- any     Backoff <------- exit ---------+  +---> Replacing ----+
 //! ```
 //! The slot is in the ring in Running and Replacing, nowhere else.
+//!
+//! `event` and `policy` are what it is told and asks for, `leaving` its processes that finish; `world` performs that with
+//! `process` (how one is started), `adopt` (records beside workers), `log` and `snapshot`. In a reload a process is never told
+//! to finish before its successor answers.
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,12 @@
 //! each place says so. Text after a bracket (`rgw[01-08].internal`), which scontrol refuses, works.
 //!
 //! Nothing here opens a file: streams come through [`Sources`]. [`disk`] is the real one.
+//!
+//! ```text
+//! parse -> terms -> expand (names and items) -> fold (back to an expression)
+//! stream   lists and files line by line     servers   hosts with a port     anchor   paths made absolute
+//! ```
+//! It never expands more than its caller's cap allows.
 
 mod anchor;
 pub mod disk;

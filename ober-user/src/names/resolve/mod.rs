@@ -3,6 +3,10 @@
 //! Each family is asked for by itself. A family whose question failed is not one without addresses: what the name had of it
 //! stays, and is told. The time limit of a name begins with its question, and a question given up leaves nothing behind, so
 //! names that nobody answers for do not keep others from being answered.
+//!
+//! `conf` and `hosts` read this machine's files, `dns/` puts one question to name servers, `system` asks the C library for what
+//! only that knows. A name is never taken for one without addresses because a question
+//! failed.
 
 mod conf;
 pub mod dns;

@@ -8,6 +8,9 @@
 //!    | +----------------------------------------------+ |
 //!    +------- detection time over, peer Down, AdminDown +
 //! ```
+//!
+//! `event`, `interval`, `counters`, `client`, `settings` and `packet` belong to the machine. A session never tells its clients
+//! `Down` but of a session that was Up and failed.
 
 use std::{
     num::NonZeroU8,

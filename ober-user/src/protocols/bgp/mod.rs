@@ -3,6 +3,11 @@
 //! ```text
 //! standings, config -> policy -> rib -> connection, peering (one a neighbour) -> message -> net
 //! ```
+//!
+//! `configured` and `settings` are what is wanted, `policy` which neighbour gets which route, `rib` what changed; `connection`,
+//! `peering/`, `pace` and `event` are the machine of a neighbour; `message/` has the bytes, `net/` the sockets.
+//!
+//! It never keeps a route that a neighbour announces.
 
 pub mod configured;
 pub mod connection;

@@ -10,6 +10,9 @@
 //! ```
 //! There are no weights. A gate that closes takes the node out with priority 0; it never lowers the priority, which with
 //! `preempt = false` would not fail over.
+//!
+//! `received` and `claims` are parts of the machine, `timing` its formulas, `event` what it is told and asks for, `configured`
+//! what is wanted; `packet/` and `neighbour` have the bytes. A master never asks for its addresses before it has advertised.
 
 use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 

@@ -9,6 +9,10 @@
 //! program   `user`, else nobody    PATH, a secret   none                  below
 //! ```
 //! A program of the administrator's is ended with everything it started: [`crate::system::command`].
+//!
+//! `confine` is what a child gives up, `output` what it says, `tied` the thread it ends with, `tree` what it left behind,
+//! `process` a process held by its pidfd. A child never gets a variable, a descriptor or a right that this table does not give
+//! its kind.
 
 mod confine;
 pub mod output;

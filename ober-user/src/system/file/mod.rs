@@ -5,6 +5,9 @@
 //! path -> O_PATH (touches nothing) -> regular? small enough? -> opened for reading by its descriptor
 //! ```
 //! `clippy.toml` forbids the ways of the standard library in this package.
+//!
+//! `directory` makes directories for root alone, `memory` files without a name, `trust` says who may change what a path
+//! leads to. A file is never read beyond what its kind may be.
 
 pub mod directory;
 pub mod memory;

@@ -1,5 +1,7 @@
 //! What the kernel says of addresses, and the VIPs on them. Beside it: one question without a runtime (`question`),
 //! TCP connections (`connections`), interfaces (`links`), what drivers tell (`ethtool`) and what the kernel knows of their XDP (`netdev`).
+//!
+//! `routes` tells by which interface an address is reached. A question that fails is an error, never an empty answer.
 
 pub mod connections;
 pub mod ethtool;

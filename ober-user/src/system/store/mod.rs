@@ -3,6 +3,9 @@
 //!
 //! A file that is damaged all the same costs itself alone: it is moved aside and made anew from what it was made of
 //! ([`recover_json`]). [`TABLE`] says of every file how long it lasts and what becomes of it.
+//!
+//! `pending` writes beside and exchanges, `appended` adds behind the end, `read` reads back, `trouble` keeps what went wrong
+//! for `status`. What a file holds is never overwritten in its place.
 
 mod appended;
 mod pending;
