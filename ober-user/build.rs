@@ -4,7 +4,7 @@ use anyhow::Result;
 use aya_build::{Package, Toolchain, build_ebpf};
 
 fn main() -> Result<()> {
-    // The BPF target has no prebuilt `core`; `-Z build-std` is the only unstable thing used, on the pinned release.
+    // The BPF target has no prebuilt `core`; `-Z build-std` is the only unstable feature used, on the pinned release.
     // SAFETY: a build script has one thread.
     unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
     let package = Package {

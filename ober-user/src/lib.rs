@@ -1,23 +1,23 @@
-//! Herr Ober, the user half: sixteen rooms, from the one that uses all to those that all use. A room uses only rooms
-//! below it; `tests/rooms.rs` holds them to it, and names what still reaches up.
+//! Herr Ober, the user half: sixteen rooms. A room uses only rooms below it in this list; `tests/rooms.rs` checks that and
+//! names the imports that still break the rule.
 //!
 //! ```text
 //! cli           one file a command: finds the daemon, asks it, shows the answer
 //! diagnose      what is wrong: doctor (this machine), trial (the command `test`)
-//! daemon        the one owner of a node: start, change, steps, sync, reconcile, status
-//! api           what a node says and takes: requests and answers, status, metrics, HTTP
+//! daemon        the one owner of a node's state: start, change, steps, sync, reconcile, status
+//! api           the node's interface: requests and answers, status, metrics, HTTP
 //! plan          a change as data; the configurations that were in force
-//! announce      who may attract traffic (gate) and who is told of it: neighbours, addresses
-//! haproxy       the workers: their configuration, their life, what is changed while they run
+//! announce      which workers may attract traffic (gate); announcing it: neighbours, addresses
+//! haproxy       the workers: their configuration, their life, changes to them while they run
 //! backends      the S3 servers: sources, discovery, checks
 //! lists         the access lists: edits, entries, what is on disk
 //! certificates  files to copies that workers read; certificates issued by ACME
-//! dataplane     the kernel half as the daemon holds it: programs, links, maps, counters
-//! config        texts to a valid configuration: text -> sections -> Config
-//! protocols     BFD, BGP, VRRP: machines, their bytes, their wire
-//! names         from what people write to addresses: notation, node sets, SLURM, DNS
+//! dataplane     the kernel half as seen by the daemon: programs, links, maps, counters
+//! config        from texts to a valid configuration: text -> sections -> Config
+//! protocols     BFD, BGP, VRRP: state machines, packets, sockets
+//! names         from written names to addresses: notation, node sets, SLURM, DNS
 //! system        files, programs, sockets, netlink, TLS
-//! machine       a state machine without I/O, what drives it, the real-time thread
+//! machine       the trait of a state machine without I/O, its driver, the real-time thread
 //! ```
 #![cfg_attr(
     test,

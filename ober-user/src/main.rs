@@ -1,4 +1,4 @@
-//! Arguments to one call, and its result to an exit status: the only place that knows the numbers.
+//! Turns arguments into one call and its result into an exit status. Only this file knows the numbers.
 
 use std::{io, process::ExitCode};
 
@@ -13,7 +13,7 @@ use ober_user::{
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
-/// Wrong usage, which clap also reports with this number, or a bad configuration.
+/// Wrong usage, which clap also reports with this number, or an invalid configuration.
 const USAGE: u8 = 2;
 const UNRESOLVED: u8 = 3;
 const CHANGES: u8 = 4;
@@ -42,6 +42,6 @@ fn complain(error: &Error) {
     } else {
         "error"
     };
-    // It may quote a server, a name service or a program.
+    // The error may quote a server, a name service or a program.
     eprintln!("{word}: {}", tame_lines(&error.to_string(), false));
 }

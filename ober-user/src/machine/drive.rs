@@ -1,43 +1,43 @@
-//! The one driver: waits for the world or for the machine's deadline, and does what the machine asks.
+//! The one driver: waits for an event of the world or for the machine's deadline, and performs the actions the machine returns.
 //! The only place that reads the clock for a machine.
 
 use std::{future::Future, time::Instant};
 
 use crate::machine::Machine;
 
-/// Everything a machine must not touch: where its events come from and where its actions go.
+/// Everything a machine must not touch: the source of its events and the performer of its actions.
 pub trait World<M: Machine> {
-    /// The next event; `None` ends the machine. Must lose nothing when it is dropped before it is ready.
+    /// The next event; `None` ends the machine. Must lose no event when the future is dropped before it is ready.
     fn next(&mut self) -> impl Future<Output = Option<M::Event>> + Send;
 
-    /// Performs one action. What comes of it comes back as an event.
+    /// Performs one action. Its result comes back as an event.
     fn act(&mut self, action: M::Action) -> impl Future<Output = ()> + Send;
 
-    /// The machine after a step and all its actions: the moment to publish its state.
+    /// Called after each step and all its actions, so that the world can publish the machine's state.
     fn seen(&mut self, machine: &M) {
         let _ = machine;
     }
 }
 
-/// Waits for a time to come. Must lose nothing when it is dropped before it is ready.
+/// Waits for a point in time. The future may be dropped before it is ready and must lose nothing by that.
 pub trait Clock {
     fn until(&mut self, deadline: Instant) -> impl Future<Output = ()> + Send;
 }
 
-/// The timers of the runtime, good to a millisecond or two. [`crate::machine::realtime::Timer`] is better.
+/// The timers of the runtime, accurate to a millisecond or two. [`crate::machine::realtime::Timer`] is more accurate.
 #[derive(Clone, Copy, Debug)]
 pub struct Coarse;
 
 impl Clock for Coarse {
     async fn until(&mut self, deadline: Instant) {
-        // A sleep is never over at once, not even one that is.
+        // A tokio sleep may be pending at its first poll although its deadline has passed.
         if deadline > now() {
             tokio::time::sleep_until(deadline.into()).await;
         }
     }
 }
 
-/// Runs `machine` in `world` until the world ends.
+/// Runs `machine` in `world` until the world has no next event.
 pub async fn drive<M, W>(machine: &mut M, world: &mut W)
 where
     M: Machine,
@@ -46,7 +46,7 @@ where
     drive_by(&mut Coarse, machine, world).await;
 }
 
-/// Runs `machine` in `world` until the world ends, by a clock of its own.
+/// Runs `machine` in `world` until the world has no next event, with this clock.
 pub async fn drive_by<M, W>(clock: &mut impl Clock, machine: &mut M, world: &mut W)
 where
     M: Machine,
@@ -70,12 +70,12 @@ where
     }
 }
 
-/// The driver's clock, also for those who tell a machine how long ago something was.
+/// The driver's clock, also for callers that tell a machine how long ago something happened.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Over at the deadline; never without one.
+/// Completes at the deadline; without a deadline it never does.
 pub(crate) async fn due(clock: &mut impl Clock, deadline: Option<Instant>) {
     match deadline {
         Some(at) => clock.until(at).await,
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts ticks down to nothing, one each millisecond.
+    /// Ticks once a millisecond until `left` is zero.
     struct Countdown {
         left: u32,
         next: Instant,

@@ -1,6 +1,5 @@
-//! The thread of BFD and VRRP: a runtime of its own, ahead of everything else on the machine that is not as urgent, with
-//! timers that keep their microsecond. The daemon's runtime does neither: its timers are good to a millisecond or
-//! two, and to many more when the machine is busy.
+//! The thread of BFD and VRRP: a runtime of its own with a real-time priority and timers accurate to microseconds. The timers
+//! of the daemon's runtime are accurate to a millisecond or two, and to many more when the machine is busy.
 
 use std::{
     future::Future,
@@ -22,46 +21,47 @@ use tokio::{io::unix::AsyncFd, runtime, sync::oneshot};
 
 use crate::machine::drive::{self, Clock};
 
-/// Ahead of ordinary work and behind the kernel's own threads (migration, watchdog: 99).
+/// Above ordinary work and below the kernel's own threads (migration, watchdog: 99).
 const PRIORITY: i32 = 50;
 const NICE: i32 = -20;
-/// The kernel may delay a timer of an ordinary thread by this much to save a wake-up; 50 microseconds unless set.
+/// How long the kernel may delay a timer of this thread to save a wake-up; the default is 50 microseconds.
 const SLACK: Duration = Duration::from_nanos(1);
 
 /// How the kernel treats the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// `SCHED_FIFO`: runs when it wants to. Advertisements of 10 ms hold even on a busy machine.
+    /// `SCHED_FIFO`: runs whenever it is ready. Advertisements of 10 ms hold even on a busy machine.
     Realtime,
-    /// Nice -20, for lack of `CAP_SYS_NICE` or of real-time time in the cgroup: some milliseconds late when busy.
+    /// Nice -20, without `CAP_SYS_NICE` or real-time budget in the cgroup: some milliseconds late when the machine is busy.
     Nice,
-    /// Like everybody else.
+    /// The priority of every other thread.
     Ordinary,
 }
 
-/// CPU time that the thread may spend in one [`ROUND`] before it reads no further packet: a flood leaves a third of its CPU to
-/// others. Two hundred BFD sessions and as many virtual routers at 10 ms, 200 packets in a round, need a fourth of it.
+/// CPU time that the thread may spend in one [`ROUND`] before it stops reading packets: under a flood, others keep 30 % of its
+/// CPU. Two hundred BFD sessions and as many virtual routers at 10 ms, 200 packets in a round, need a fourth of it.
 const MOST: Duration = Duration::from_micros(3500);
 const ROUND: Duration = Duration::from_millis(5);
 
-/// What the thread may do on the order of others: it is ahead of everything else on the machine, and must not be so for
-/// a stranger that sends enough packets. It is counted in CPU time: what a packet costs depends on the machine.
+/// Limits the CPU time that received packets may cost: the thread runs ahead of everything else on the machine, and a stranger
+/// that floods it must not starve the rest. CPU time is counted, since the cost of a packet depends on the machine.
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<Mutex<Round>>);
 
 #[derive(Debug, Default)]
 struct Round {
     ends: Option<Instant>,
-    /// CPU time of the thread when it began.
+    /// CPU time of the thread when the round began.
     began: Duration,
-    /// CPU time of the thread when all of it was spent. The next one begins there: each packet that then waits wakes the thread.
+    /// CPU time of the thread when this round's budget was spent. The next round counts from there: each packet that then waits
+    /// wakes the thread.
     spent: Option<Duration>,
 }
 
 impl Budget {
-    /// Called on the thread after packets were read: sleeps until the next round when the CPU time of this one is spent.
+    /// Called on the thread after packets were read: sleeps until the next round when the budget of this one is spent.
     pub async fn spend(&self) {
-        // An error is a kernel without this clock: there is none that runs Ober.
+        // Every kernel that can run Ober has this clock, so an error cannot happen.
         let clock = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
         let wait = self.count(drive::now(), clock.unwrap_or_default());
         if let Some(until) = wait {
@@ -69,9 +69,9 @@ impl Budget {
         }
     }
 
-    /// Given the CPU time of the thread since it began: when packets may be read again, if not at once.
+    /// Takes the CPU time of the thread since it began. Returns when packets may be read again; `None`: at once.
     fn count(&self, now: Instant, cpu: Duration) -> Option<Instant> {
-        // Every count is whole.
+        // A panic elsewhere cannot leave the counts half written, so a poisoned lock is used.
         let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if round.ends.is_none_or(|ends| ends <= now) {
             let recent = round.ends.is_some_and(|ends| now < ends + ROUND);
@@ -84,7 +84,7 @@ impl Budget {
     }
 }
 
-/// The thread. Dropped, it ends with everything on it.
+/// The thread. Dropping it ends the thread and every task on it.
 #[derive(Debug)]
 pub struct Thread {
     runtime: runtime::Handle,
@@ -94,7 +94,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts it in the network namespace of the caller.
+    /// Starts the thread in the network namespace of the caller.
     pub fn start() -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
@@ -106,11 +106,11 @@ impl Thread {
                 match runtime {
                     Ok(runtime) => {
                         if tell.send(Ok((runtime.handle().clone(), priority))).is_ok() {
-                            // An error is the end of the sender, which is what is waited for.
+                            // An error means the sender was dropped, which is the signal to stop.
                             runtime.block_on(stopped).unwrap_or_default();
                         }
                     }
-                    // Nobody who waits for it: nobody to tell.
+                    // A send error means the caller no longer waits.
                     Err(error) => tell.send(Err(error)).unwrap_or_default(),
                 }
             })?;
@@ -127,12 +127,12 @@ impl Thread {
         self.priority
     }
 
-    /// Shared by all who receive on the thread.
+    /// Shared by all receivers on the thread.
     pub fn budget(&self) -> Budget {
         self.budget.clone()
     }
 
-    /// Runs on the thread until it is over. Must never block nor compute for long: everybody on the thread waits.
+    /// Runs on the thread until it completes. Must never block nor compute for long: all work on the thread waits for it.
     pub fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -140,7 +140,7 @@ impl Thread {
         self.runtime.spawn(work)
     }
 
-    /// For what must be made inside the runtime, such as its sockets.
+    /// For objects that must be made inside the runtime, such as its sockets.
     pub fn enter(&self) -> runtime::EnterGuard<'_> {
         self.runtime.enter()
     }
@@ -150,7 +150,7 @@ fn raise() -> Priority {
     let wanted = libc::sched_param {
         sched_priority: PRIORITY,
     };
-    // Children (there are none today) are to be ordinary again.
+    // Child processes (there are none today) must get ordinary priority.
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: a valid parameter block for the calling thread.
     if unsafe { libc::sched_setscheduler(0, policy, &raw const wanted) } == 0 {
@@ -166,7 +166,7 @@ fn raise() -> Priority {
     Priority::Ordinary
 }
 
-/// A clock that wakes to the microsecond.
+/// A clock accurate to microseconds.
 #[derive(Debug)]
 pub struct Timer {
     timer: TimerFd,
@@ -180,7 +180,7 @@ impl Timer {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?;
         let same = timer.as_fd().try_clone_to_owned()?;
-        // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+        // SAFETY: the timer owns its descriptor and keeps it open as long as it is registered.
         let fired = unsafe { AsyncFd::register(same) }?;
         Ok(Self { timer, fired })
     }
@@ -196,7 +196,7 @@ impl Clock for Timer {
         let armed = self.timer.set(once, TimerSetTimeFlags::empty());
         let fired = async {
             armed?;
-            // Setting it has taken an earlier expiry back, but the runtime may still remember one.
+            // Setting the timer cancels an earlier expiry, but the runtime may still remember that one.
             while drive::now() < deadline {
                 self.fired.readable().await?.clear_ready();
             }
@@ -221,7 +221,7 @@ mod tests {
             let mut timer = Timer::new().unwrap();
             let began = drive::now();
             let far = began + Duration::from_mins(1);
-            // Given up, as the driver does when an event comes first.
+            // Dropped early, as the driver does when an event comes first.
             let first = tokio::time::timeout(Duration::from_millis(5), timer.until(far)).await;
             let near = drive::now() + Duration::from_millis(3);
             timer.until(near).await;
@@ -243,13 +243,13 @@ mod tests {
                 (now, cpu) = (now + cost, cpu + cost);
                 now = budget.clone().count(now, cpu).unwrap_or(now);
             }
-            // The last round may not be over.
+            // The last round may still be under way.
             assert!(cpu >= MOST * 19, "{cpu:?}");
             // One packet more may be under way when a round is spent.
             assert!(cpu <= (MOST + cost) * 20, "{cpu:?}");
-            // A moment later there is room again.
+            // In the next round there is budget again.
             assert_eq!(budget.count(now + ROUND, cpu), None);
-            // What the thread does of its own accord in a pause is not of the next packet's account.
+            // CPU time spent in a pause is not charged to the next packet.
             now += ROUND * 2;
             while budget.count(now, cpu).is_none() {
                 cpu += MOST;

@@ -6,10 +6,10 @@ use nix::unistd::User;
 
 use crate::system::file::{self, Kind};
 
-/// What unprivileged programs run as everywhere, also where it has no line in `/etc/passwd`.
+/// The number of the unprivileged account on every system, also where `/etc/passwd` has no line for it.
 const NOBODY: u32 = 65_534;
 
-/// An account and its own group.
+/// An account and its primary group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub name: String,
@@ -17,17 +17,17 @@ pub struct Account {
     pub group: u32,
 }
 
-/// The accounts and groups there are.
+/// The accounts and groups of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     users: BTreeMap<String, (u32, u32)>,
     groups: BTreeMap<String, u32>,
-    /// Is the name service asked for what the files do not have?
+    /// Is the name service asked for accounts that the files do not have?
     served: bool,
 }
 
 impl Accounts {
-    /// Of this machine.
+    /// The accounts of this machine.
     pub(crate) fn current() -> Self {
         let read =
             |path: &str| file::text(Path::new(path), Kind::Configuration).unwrap_or_default();
@@ -37,7 +37,7 @@ impl Accounts {
         }
     }
 
-    /// From the texts of `passwd(5)` and `group(5)`.
+    /// Reads the texts of `passwd(5)` and `group(5)`.
     pub fn read(users: &str, groups: &str) -> Self {
         let user = |line: &str| {
             let fields: Vec<&str> = line.split(':').collect();
@@ -60,7 +60,7 @@ impl Accounts {
         }
     }
 
-    /// The name service, which may have to ask others, is asked last.
+    /// Looks in the files first, then asks the name service, which may have to wait for the network.
     pub fn user(&self, name: &str) -> Option<Account> {
         let served = || {
             let user = self
@@ -75,7 +75,7 @@ impl Accounts {
         self.local(name).or_else(served)
     }
 
-    /// By the files alone.
+    /// Looks in the files alone.
     pub fn local(&self, name: &str) -> Option<Account> {
         let (user, group) = self.users.get(name).copied()?;
         let name = name.to_owned();
@@ -88,12 +88,12 @@ impl Accounts {
         groups.find_map(|(name, it)| (*it == number).then_some(name.as_str()))
     }
 
-    /// Are these all there are?
+    /// Does a name that is not found mean that there is no such account?
     pub fn complete(&self) -> bool {
         self.served
     }
 
-    /// Who may do nothing.
+    /// The account without rights.
     pub fn nobody(&self) -> Account {
         self.local("nobody").unwrap_or(Account {
             name: "nobody".to_owned(),

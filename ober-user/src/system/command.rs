@@ -1,5 +1,5 @@
-//! A program of the administrator's, run to its end: by checks, by sources of kind `exec` and to set records. Given up, it is
-//! killed with everything it started; when it has ended, so is what it left.
+//! An administrator's program, run to its end: by checks, by sources of kind `exec` and to set records. When the caller drops
+//! it, it is killed with everything it started; when it has ended, the processes it left are killed.
 
 use std::{
     io,
@@ -16,24 +16,24 @@ use crate::system::{
     file::{self, memory},
 };
 
-/// What a file system needs to read a secret.
+/// How long reading a secret from its file system may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where it finds what its `secret_file` holds.
+/// The variable that gives the program the descriptor of its secret.
 const SECRET: &str = "OBER_SECRET_FD";
 
-/// What is run, as whom, and with what.
+/// A program, its account, its arguments and its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     pub path: PathBuf,
     pub arguments: Vec<String>,
     pub account: Account,
-    /// Its content is handed over; the program itself may not read the file.
+    /// The file whose content is handed over; the program itself may not be able to read the file.
     pub secret: Option<PathBuf>,
 }
 
 impl Program {
-    /// The program, and the files among its arguments: a script is one that its shell is given.
+    /// The program, and the files among its arguments, such as the script of a shell.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let arguments = self.arguments.iter().filter(|word| is_file(word));
         std::iter::once(self.path.as_path()).chain(arguments.map(Path::new))
@@ -44,12 +44,12 @@ pub(crate) fn is_file(word: &str) -> bool {
     word.starts_with('/') && Path::new(word).is_file()
 }
 
-/// How it ended.
+/// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// Exit status 0?
     pub success: bool,
-    /// For a person: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    /// For an operator to read: `exit status: 1`, `signal: 9 (SIGKILL)`.
     pub status: String,
     pub out: Vec<u8>,
     /// The last line it wrote to standard error.
@@ -74,7 +74,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Did this process lack what it takes to run a program?
+    /// Did this process lack a resource that starting a program needs?
     pub fn is_shortage(&self) -> bool {
         match self {
             Self::Start { source, .. }
@@ -87,7 +87,7 @@ impl Error {
     }
 }
 
-/// Runs `program` with its arguments and these words. Dropped before it has ended, it kills it.
+/// Runs `program` with its arguments and then `words`. Dropping the future kills it. `most`: bytes of output it may write.
 pub async fn run(program: &Program, words: &[String], most: usize) -> Result<Ended, Error> {
     let name = || program.path.display().to_string();
     let mut child = Child::of_administrator(&program.path, &program.account);
@@ -126,7 +126,7 @@ pub async fn run(program: &Program, words: &[String], most: usize) -> Result<End
     })
 }
 
-/// The text of a secret that is handed over, or why it is not.
+/// The text of a secret to hand over, or why it cannot be had.
 pub fn secret(path: &Path) -> Result<String, String> {
     let read = file::text_with(path, file::Kind::Secret);
     let (text, facts) =
@@ -140,7 +140,7 @@ pub fn secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// A shell that runs this text, as nobody.
+/// A shell that runs this text as the account `nobody`.
 #[cfg(test)]
 pub(crate) fn shell(script: &str) -> Program {
     Program {
@@ -203,7 +203,7 @@ mod tests {
         );
     }
 
-    /// A directory in which anybody may write.
+    /// A directory in which every account may write.
     fn open_directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -211,7 +211,7 @@ mod tests {
         directory
     }
 
-    /// Waits until none of the processes in this file is there, and says how many there were.
+    /// Waits until none of the processes named in this file exists, and returns how many there were.
     async fn all_ended(file: &std::path::Path) -> usize {
         let pids = std::fs::read_to_string(file).unwrap();
         let alive = |pid: &&str| {
@@ -228,7 +228,8 @@ mod tests {
         panic!("still there: {left:?} of {pids}");
     }
 
-    /// In its own session, in its parent's, and a child of one that has ended; the parent's number last.
+    /// Starts a process in its own session, one in its parent's, and a child of one that has ended; the parent's number is
+    /// last.
     fn family(file: &std::path::Path) -> String {
         let file = file.display();
         format!(

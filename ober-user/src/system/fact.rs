@@ -1,5 +1,5 @@
-//! A fact about this machine has three values: yes, no, and "could not ask". A process without a free descriptor, or a
-//! kernel without memory, cannot ask; that says nothing of what it would have asked about, so the last answer stands.
+//! A fact about this machine has three values: yes, no, and "could not ask". A process without a free descriptor, or a kernel
+//! without memory, cannot ask; that is no answer, so the last answer stays in force.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// An error other than a shortage is the answer "no": what was asked about is not there, or not what it was.
+    /// An error other than a shortage counts as "no": the object is not there, or is not what it was.
     pub fn of(answer: io::Result<bool>) -> Self {
         match answer {
             Ok(answer) => answer.into(),
@@ -22,7 +22,7 @@ impl Fact {
         }
     }
 
-    /// Both. One "no" is enough to know, whatever the other is.
+    /// Both. A first "no" decides, so `other` is not asked then.
     #[must_use]
     pub fn and(self, other: impl FnOnce() -> Self) -> Self {
         match self {
@@ -50,7 +50,7 @@ impl From<bool> for Fact {
     }
 }
 
-/// Does this process, or the kernel, lack what it takes to ask?
+/// Does this process, or the kernel, lack a resource that asking needs?
 pub fn is_shortage(error: &io::Error) -> bool {
     const SHORT: [i32; 5] = [
         libc::EMFILE,
@@ -64,7 +64,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
         .is_some_and(|errno| SHORT.contains(&errno))
 }
 
-/// The last answer to one question. An error is logged when it can no longer be asked, and a line when it can again.
+/// The last answer to one question. An error is logged when it cannot be asked any more, and a line when it can again.
 #[derive(Debug)]
 pub struct Kept<T> {
     what: &'static str,
@@ -82,7 +82,7 @@ impl<T: Clone> Kept<T> {
         }
     }
 
-    /// What holds after this answer; `None`: there was none yet. `Err`: why it could not be asked.
+    /// The answer in force after this one; `None`: there was none yet. `Err`: why it could not be asked.
     pub fn learn(&mut self, answer: Result<T, String>) -> Option<T> {
         match answer {
             Ok(answer) => {
@@ -107,7 +107,7 @@ impl<T: Clone> Kept<T> {
 }
 
 impl Kept<bool> {
-    /// As [`Self::learn`]; what was never known is no.
+    /// As [`Self::learn`]; before the first answer it is no.
     pub fn holds(&mut self, fact: Fact) -> bool {
         let answer = match fact {
             Fact::Yes => Ok(true),

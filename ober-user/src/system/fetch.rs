@@ -13,13 +13,13 @@ use tokio::{
 
 use crate::system::tls;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// There was more than was to be read.
+    /// Was the body longer than the limit, and cut there?
     pub cut: bool,
 }
 
@@ -35,7 +35,7 @@ pub enum Error {
     Talk(#[from] hyper::Error),
 }
 
-/// Anything a request can go over.
+/// A byte stream that can carry a request.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
@@ -49,7 +49,7 @@ impl<B> Said for B where
 {
 }
 
-/// Sends the request over `stream` and reads the answer. Dropped before it is ready, it hangs up.
+/// Sends the request over `stream` and reads the answer. Dropping the future closes the stream.
 pub async fn exchange<B: Said>(
     stream: impl Stream + 'static,
     mut request: Request<B>,

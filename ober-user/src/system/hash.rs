@@ -1,6 +1,5 @@
-//! Numbers made of bytes and of other numbers. They must stay what they are: names of files, generations of workers, the
-//! shares of nodes and the numbers of servers are made of them, and are compared with those of an older daemon or of another
-//! node.
+//! Hashes and pseudo-random numbers. They must not change: file names, generations of workers, shares of nodes and numbers of
+//! servers are made of them, and are compared with those of an older daemon or of another node.
 
 /// FNV-1a.
 pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
@@ -9,7 +8,7 @@ pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
     })
 }
 
-/// A bijection that scatters neighbouring numbers (the finalizer of splitmix64).
+/// A bijection that spreads neighbouring numbers (the finalizer of splitmix64).
 pub fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(STEP);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +19,8 @@ pub fn mix(number: u64) -> u64 {
 /// What the generator splitmix64 adds to its state for each number, which is then [`mix`]ed.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The splitmix64 generator, for jitter: the same seed rolls the same numbers, and nobody needs to fear who foresees them.
+/// The splitmix64 generator, for jitter: the same seed gives the same numbers, and it does no harm when an attacker predicts
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub struct Dice(pub u64);
 

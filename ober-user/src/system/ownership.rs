@@ -1,8 +1,8 @@
-//! Whose an address or an interface of this node is. Herr Ober marks what it puts there and takes away what bears its mark;
-//! everything else is the administrator's, whatever its value is.
+//! Tells the addresses and interfaces of Herr Ober from others. Herr Ober marks what it adds to a node and removes only what
+//! bears its mark; everything else is the administrator's, whatever its value is.
 //!
-//! A daemon from before the marks left two kinds of addresses: those of VRRP, which expire within
-//! [`LIFETIME`], and those for BGP, which it noted on disk (`announce/addresses.rs`).
+//! A daemon from before the marks left two kinds of addresses: those of VRRP, which expire within [`LIFETIME`], and those for
+//! BGP, which it noted on disk (`announce/addresses.rs`).
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -13,9 +13,10 @@ use rtnetlink::packet_route::{
 
 use crate::system::netlink::address_of;
 
-/// `IFA_PROTO` (Linux 5.18): who put the address there. 1 to 3 are the kernel's, 18 is keepalived's.
+/// The value of `IFA_PROTO` (Linux 5.18), which names the program that added the address. 1 to 3 are the kernel's, 18 is
+/// keepalived's.
 const MARK: AddressProtocol = AddressProtocol::Other(79);
-/// How long an address of VRRP stays when nobody renews it.
+/// How long an address of VRRP stays when the daemon does not renew it.
 pub const LIFETIME: Duration = Duration::from_secs(4);
 /// `IFLA_IFALIAS` of an interface the daemon made.
 pub const ALIAS: &str = "made by Herr Ober";
@@ -32,17 +33,17 @@ pub(crate) fn is_marked(message: &AddressMessage) -> bool {
         .any(|attribute| *attribute == mark())
 }
 
-/// Is it there until somebody removes it?
+/// Does it stay until a program or an administrator removes it?
 pub(crate) fn is_lasting(message: &AddressMessage) -> bool {
     message.header.flags.contains(AddressHeaderFlags::Permanent)
 }
 
-/// Did VRRP put it there, of this daemon or of one before it?
+/// Was it added by VRRP, of this daemon or of an earlier one?
 pub(crate) fn is_vrrps(message: &AddressMessage) -> bool {
     !is_lasting(message) && (is_marked(message) || expires_soon(message))
 }
 
-/// Did any part of the daemon put it there?
+/// Was it added by any part of the daemon?
 pub(crate) fn is_ours(message: &AddressMessage) -> bool {
     is_marked(message) || is_vrrps(message)
 }
@@ -54,7 +55,7 @@ fn expires_soon(message: &AddressMessage) -> bool {
     })
 }
 
-/// A host address is all of its network.
+/// Does its prefix have the full length, 32 or 128?
 pub(crate) fn is_host(message: &AddressMessage) -> bool {
     let length = message.header.prefix_len;
     match address_of(message) {
@@ -64,7 +65,7 @@ pub(crate) fn is_host(message: &AddressMessage) -> bool {
     }
 }
 
-/// An address that somebody else put on this node.
+/// An address that Herr Ober did not add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     pub address: IpAddr,
@@ -90,7 +91,7 @@ pub(crate) fn is_marked_link(link: &LinkMessage) -> bool {
         .any(|attribute| matches!(attribute, LinkAttribute::IfAlias(alias) if alias == ALIAS))
 }
 
-/// What kind of virtual interface it is; `None`: it is none.
+/// The kind of a virtual interface; `None`: it is not virtual.
 pub(crate) fn kind(link: &LinkMessage) -> Option<&InfoKind> {
     let infos = link
         .attributes

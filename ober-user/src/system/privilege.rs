@@ -1,4 +1,4 @@
-//! Which capabilities a command needs, and which this process lacks. Root has all of them; a service manager can give
+//! The capabilities that a command needs, and those that this process lacks. Root has all of them; a service manager can grant
 //! them one by one (`AmbientCapabilities=`).
 
 use std::fmt;
@@ -41,23 +41,23 @@ const SYS_RESOURCE: Capability = Capability {
     purpose: "raise the limit on open files",
 };
 
-/// Loading and attaching the programs.
+/// Needed to load and attach the programs.
 pub const DATA_PLANE: [Capability; 3] = [BPF, NET_ADMIN, PERFMON];
-/// What the daemon does beside that.
+/// Needed by the daemon, which also loads the programs.
 pub const DAEMON: [Capability; 4] = [BPF, NET_ADMIN, PERFMON, NET_BIND_SERVICE];
-/// Reading and changing pinned maps.
+/// Needed to read and change pinned maps.
 pub const MAPS: [Capability; 1] = [BPF];
 
-/// As many open files as the kernel has.
+/// Needed for as many open files as the kernel allows.
 pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 
-/// Needed in some places only.
+/// Needed in some cases only.
 const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
 CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
 them as that in an empty root; write permission on the state, run and pin directories. The ports of listeners need none, and \
 neither does pinning to CPUs.";
 
-/// What this process lacks.
+/// The capabilities that this process lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     missing: Vec<Capability>,
@@ -81,17 +81,17 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Says which of the capabilities are missing.
+/// An error when this process lacks one of these capabilities.
 pub fn require(needed: &[Capability]) -> Result<(), Missing> {
     match child::capabilities() {
         Some(held) => lacking(needed, held),
-        // Nothing can be known without /proc; the kernel will say no itself.
+        // Without /proc the capabilities are unknown; the kernel will refuse if one is missing.
         None => Ok(()),
     }
 }
 
 fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
-    /// Stands in for those that were split from it.
+    /// `CAP_SYS_ADMIN` includes `CAP_BPF` and `CAP_PERFMON`, which were split from it.
     const SYS_ADMIN: u64 = 1 << 21;
     let has = |capability: &Capability| {
         held & (1 << capability.number) != 0

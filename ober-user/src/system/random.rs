@@ -1,10 +1,10 @@
-//! Bytes that nobody can foresee.
+//! Unpredictable bytes.
 
 use std::io;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// From the kernel.
+/// Bytes from the kernel.
 pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);

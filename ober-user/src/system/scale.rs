@@ -1,16 +1,16 @@
-//! A law for tests: ten times the size costs at most twelve times the work.
+//! A law for tests: ten times the size costs at most twelve times the CPU time.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Ten times as many cost so much more at most.
+/// The largest ratio of the two costs.
 const MOST: f64 = 12.0;
-/// The law is about the work: a machine that is busy with others is given other chances, which do not help work that
-/// grows by the square, as that takes a hundred times as long.
+/// How often a measurement is repeated, since other work may disturb it. Repeating does not help quadratic work, which costs a
+/// hundred times as much.
 const CHANCES: usize = 40;
 
-/// The time this thread has had a CPU.
+/// The CPU time of this thread.
 fn spent() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     Duration::from(time)
@@ -25,7 +25,7 @@ fn cost<T>(made: &T, work: &impl Fn(&T)) -> f64 {
     (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
 }
 
-/// Makes something of each size, the next ten times the last, and holds the work on it to the law.
+/// Makes an object of each size and one ten times as large, and compares the cost of the work on both.
 pub(crate) fn linear<T>(sizes: [usize; 2], make: impl Fn(usize) -> T, work: impl Fn(&T)) {
     for size in sizes {
         let (small, large) = (make(size), make(size * 10));

@@ -1,4 +1,4 @@
-//! Socket options the standard library and socket2 do not have. All of their `unsafe` is here.
+//! Socket options that the standard library and socket2 lack. All of their `unsafe` is here.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use tokio::io::unix::AsyncFd;
 
-/// Bytes of a key, as the kernel has room for it.
+/// Bytes of the longest key that the kernel accepts.
 const LONGEST_KEY: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
 /// `struct tcp_md5sig` of linux/tcp.h.
@@ -35,7 +35,7 @@ fn set<T>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) 
     }
 }
 
-/// Signs every segment from and to `peer` (RFC 2385), on a connecting or on a listening socket; an empty key ends it.
+/// Signs every segment from and to `peer` (RFC 2385), on a connecting or a listening socket; an empty key ends it.
 pub fn md5(socket: &impl AsFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
     let mut md5 = Md5 {
         address: SockAddr::from(std::net::SocketAddr::new(peer, 0)).as_storage(),
@@ -51,7 +51,7 @@ pub fn md5(socket: &impl AsFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
     set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &md5)
 }
 
-/// The kernel drops what comes in with a smaller TTL or hop limit (RFC 5082).
+/// The kernel drops packets that arrive with a smaller TTL or hop limit (RFC 5082).
 pub fn least_ttl(socket: &impl AsFd, v6: bool, ttl: u8) -> io::Result<()> {
     let ttl = libc::c_int::from(ttl);
     if v6 {
@@ -63,7 +63,7 @@ pub fn least_ttl(socket: &impl AsFd, v6: bool, ttl: u8) -> io::Result<()> {
     }
 }
 
-/// Packets the kernel dropped that were for this socket: by its filter, or because its queue was full.
+/// Packets for this socket that the kernel dropped: by its filter, or because its queue was full.
 pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
     /// `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS` of `linux/sock_diag.h`.
     const VARS: usize = 9;
@@ -87,7 +87,7 @@ pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
     }
 }
 
-/// Where a packet socket is bound or sends to: an interface and an Ethernet type (0: receives nothing).
+/// The address to bind a packet socket to or to send to: an interface and an Ethernet type (0: receives nothing).
 pub fn packet_address(interface: u32, ether_type: u16) -> SockAddr {
     #[expect(clippy::cast_possible_truncation, reason = "it is 17")]
     const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
@@ -99,11 +99,11 @@ pub fn packet_address(interface: u32, ether_type: u16) -> SockAddr {
     address.sll_family = FAMILY;
     address.sll_protocol = ether_type.to_be();
     address.sll_ifindex = interface.cast_signed();
-    // SAFETY: it was filled in above, as long as is said here.
+    // SAFETY: the fields were filled in above, and `LENGTH` is the size of this address type.
     unsafe { SockAddr::new(storage, LENGTH) }
 }
 
-/// `PACKET_IGNORE_OUTGOING`, Linux 4.20: a packet socket is not told of what its own machine sends.
+/// `PACKET_IGNORE_OUTGOING`, Linux 4.20: a packet socket does not receive what its own machine sends.
 pub fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &on)
@@ -120,13 +120,13 @@ pub fn only_icmp6(socket: &Socket, kind: u8) -> io::Result<()> {
     set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &filter)
 }
 
-/// A socket the runtime waits for. Must be called inside one.
+/// Registers a socket with the runtime. Must be called inside a runtime.
 pub fn watched(socket: Socket) -> io::Result<AsyncFd<Socket>> {
-    // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+    // SAFETY: the socket owns its descriptor and keeps it open as long as it is registered.
     Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
-/// `IPV6_RECVPKTINFO`: with each datagram comes the address it was sent to.
+/// `IPV6_RECVPKTINFO`: each datagram comes with the address that it was sent to.
 pub fn receive_packet_info6(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &on)
@@ -138,9 +138,9 @@ pub fn save_syn(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &on)
 }
 
-/// The TTL or hop limit of the first packet of an accepted connection, once; `None`: it was not saved.
+/// The TTL or hop limit of the first packet of an accepted connection, readable once; `None`: it was not saved.
 pub fn saved_ttl(socket: &impl AsFd) -> io::Result<Option<u8>> {
-    // The longest headers of IPv6 that are saved, and more.
+    // Longer than the longest IPv6 headers that the kernel saves.
     let mut packet = [0u8; 512];
     let mut length = libc::socklen_t::try_from(packet.len()).map_err(io::Error::other)?;
     let fd = socket.as_fd().as_raw_fd();

@@ -1,13 +1,13 @@
-//! Texts that others wrote, such as a neighbour's reason or a server's answer: they are shown and logged without
-//! commanding a terminal and without beginning a line of their own.
+//! Texts from others, such as a neighbour's reason or a server's answer: made safe to show and to log, so that they cannot
+//! control a terminal or begin a line of their own.
 
 use std::{
     borrow::Cow,
     io::{self, Write},
 };
 
-/// Does it do something other than being read? Control characters, separators of lines, and marks that turn the direction
-/// of writing round.
+/// Does this letter have an effect on a terminal or a log? Control characters, line separators, and marks that reverse the
+/// direction of writing.
 fn is_active(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -17,21 +17,21 @@ fn is_active(letter: char) -> bool {
         || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What a text may do beside being read.
+/// What a text may contain beside readable letters.
 #[derive(Clone, Copy, Debug, Default)]
 struct Allowed {
     /// Line breaks and tabs.
     layout: bool,
-    /// Colours: our own are among the text.
+    /// The daemon's own colours are among the text.
     colours: bool,
 }
 
-/// The text with escapes such as `\n` and `\u{202e}` in the place of what would not be read but obeyed.
+/// The text with its active letters replaced by escapes such as `\n` and `\u{202e}`.
 pub fn tame(text: &str) -> Cow<'_, str> {
     escaped(text, Allowed::default())
 }
 
-/// The same for a text of several lines: breaks, tabs and, where it is coloured, colours stay.
+/// The same for a text of several lines: breaks and tabs stay, and colours where `coloured`.
 pub fn tame_lines(text: &str, coloured: bool) -> Cow<'_, str> {
     let allowed = Allowed {
         layout: true,
@@ -61,7 +61,7 @@ fn escaped(text: &str, allowed: Allowed) -> Cow<'_, str> {
     Cow::Owned(tame)
 }
 
-/// The sequence at the beginning that sets a colour and does nothing else, or nothing.
+/// The leading sequence that sets a colour and has no other effect; empty if there is none.
 fn colour(text: &str) -> &str {
     let parameters = text.strip_prefix("\x1b[").unwrap_or_default();
     let rest =
@@ -72,7 +72,8 @@ fn colour(text: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// A log in which each event is one line, whatever texts it quotes. Must be given whole events, as `tracing` writes them.
+/// A log writer that puts each event on one line, whatever texts the event quotes. Each write must be a whole event, as
+/// `tracing` writes them.
 #[derive(Debug)]
 pub struct OneLine<W> {
     inner: W,
@@ -93,7 +94,7 @@ impl<W> OneLine<W> {
         }
     }
 
-    /// Each event begins with these words of our own.
+    /// Puts these words before each event.
     #[must_use]
     pub fn after(mut self, before: &'static str) -> Self {
         self.before = before;

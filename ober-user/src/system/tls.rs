@@ -1,5 +1,5 @@
-//! TLS as a client: for checks and for sources behind `https`. Who is at the other end is verified unless the
-//! configuration says otherwise.
+//! TLS as a client: for checks and for sources with `https`. The server's certificate is verified unless the configuration says
+//! otherwise.
 
 use std::{io, path::Path, path::PathBuf, sync::Arc};
 
@@ -20,14 +20,14 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::system::file::{self, Kind};
 
-/// How the other end is met.
+/// How a client connects by TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     pub verify: Verify,
-    /// The name to ask for and to verify; `None`: that of the server. One without is held to its address by the system's
-    /// authorities, and to no name by those that are written.
+    /// The name to ask for and to verify; `None`: that of the server. For a server that has none, the system's authorities must
+    /// vouch for its address, and configured ones for no particular name.
     pub name: Option<String>,
-    /// A PEM file with certificate and key to show.
+    /// A PEM file with the client's certificate and key.
     pub identity: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ pub enum Verify {
     Authority(PathBuf),
 }
 
-/// Where Debian and Red Hat keep the certificates of the authorities everybody trusts.
+/// Where Debian and Red Hat keep the certificates of public authorities.
 const SYSTEM: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -67,8 +67,8 @@ pub enum Error {
     Handshake(io::Error),
 }
 
-/// The side of a client. Reads the files it names. Without a name to look for, a certificate is only held to authorities
-/// that are written; those of the system vouch for every host, so it must be for the address.
+/// The client's side. Reads the files that `tls` names. `named`: is there a name to verify? Without one, configured authorities
+/// need only vouch for the certificate, but the system's, which vouch for every host, must vouch for the address.
 pub fn client(tls: &Tls, named: bool) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -104,7 +104,7 @@ fn verifier(
     Ok(if held { web } else { Arc::new(Unnamed(web)) })
 }
 
-/// Greets the other end as `name`, an address or a host name.
+/// The handshake with a server called `name`, an address or a host name.
 pub async fn connect<S>(
     config: Arc<ClientConfig>,
     name: &str,
@@ -120,7 +120,7 @@ where
     connected.map_err(Error::Handshake)
 }
 
-/// Whether a chain, its own certificate first, leads to an authority of this store, at that time.
+/// Checks that a chain, the server's own certificate first, leads to an authority of this store, at that time.
 pub fn vouched(
     authorities: RootCertStore,
     chain: &[CertificateDer<'_>],
@@ -131,7 +131,7 @@ pub fn vouched(
     };
     let provider = Arc::new(ring::default_provider());
     let web = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
-    // The name is looked at last and does not matter here.
+    // The verifier checks the name last, and `Unnamed` ignores the result.
     let nobody = ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into());
     Unnamed(web.build()?).verify_server_cert(own, others, &nobody, &[], now)?;
     Ok(())
@@ -156,7 +156,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
 
 fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
-    // One of a hundred that a strict reader refuses must not cost the others.
+    // One certificate that a strict reader refuses must not make the others unusable.
     let (added, _) = store.add_parsable_certificates(certificates(path)?);
     if added == 0 {
         return Err(Error::NoAuthority {
@@ -172,7 +172,7 @@ pub fn system() -> Result<RootCertStore, Error> {
     authorities(found.ok_or(Error::NoSystem)?)
 }
 
-/// Somebody the authorities vouch for, whatever the name.
+/// Any certificate that the authorities vouch for, whatever its name.
 #[derive(Debug)]
 struct Unnamed(Arc<WebPkiServerVerifier>);
 
@@ -190,7 +190,7 @@ impl ServerCertVerifier for Unnamed {
             .0
             .verify_server_cert(certificate, chain, name, stapled, now)
         {
-            // The name is looked at last, so all the rest is well.
+            // The verifier checks the name last, so everything else is valid.
             Err(rustls::Error::InvalidCertificate(
                 NotValidForName | NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -221,7 +221,7 @@ impl ServerCertVerifier for Unnamed {
     }
 }
 
-/// `verify = false`: any certificate will do, but whoever shows it must hold its key.
+/// `verify = false`: any certificate is accepted, but the server must hold its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use hyper::Uri;
 
-/// Where a question over HTTP goes.
+/// An address for an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     pub at: Endpoint,
@@ -15,7 +15,7 @@ pub struct Url {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Unix(PathBuf),
-    /// A host name or address without brackets.
+    /// `host` is a host name, or an address without brackets.
     Tcp {
         host: String,
         port: u16,
@@ -24,7 +24,7 @@ pub enum Endpoint {
 }
 
 impl Url {
-    /// `None`: it is none of the three, or holds a user or a fragment.
+    /// `None`: the text has none of the three forms, or contains a user or a fragment.
     pub fn read(text: &str) -> Option<Self> {
         if let Some(socket) = text.strip_prefix("unix://") {
             return socket.starts_with('/').then(|| Self {
@@ -63,7 +63,7 @@ impl Url {
         matches!(self.at, Endpoint::Tcp { tls: true, .. })
     }
 
-    /// The same place with something behind its path.
+    /// The same URL with this text appended to its path.
     #[must_use]
     pub fn join(&self, more: &str) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Url {
         }
     }
 
-    /// The name or address without brackets.
+    /// The host name, or the address without brackets; `localhost` for a socket.
     pub fn name(&self) -> &str {
         match &self.at {
             Endpoint::Unix(_) => "localhost",
@@ -80,7 +80,7 @@ impl Url {
         }
     }
 
-    /// For the header `Host`.
+    /// The value of the `Host` header.
     pub fn host(&self) -> String {
         match &self.at {
             Endpoint::Unix(_) => "localhost".to_owned(),

@@ -1,5 +1,5 @@
-//! What a child gives up between fork and exec. Everything here is a system call on memory that was made before: another
-//! thread may have held any lock when the process was copied.
+//! What a child gives up between fork and exec. Only system calls on memory prepared before the fork: another thread may have
+//! held any lock when the process was copied.
 
 use std::{io, os::fd::RawFd};
 
@@ -18,29 +18,29 @@ use crate::system::{account::Account, file};
 /// Where programs are when the daemon was started without a `PATH`.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Soft and hard are the same.
+/// A resource and its limit, which is set as the soft and the hard one.
 pub(super) type Limit = (Resource, u64);
 
 /// A core file would hold keys.
 pub(super) const NO_CORE: &[Limit] = &[(Resource::RLIMIT_CORE, 0)];
 
-/// What a program that checks a server, lists servers or sets a record can need at most. Its time is limited by its caller.
+/// The most that a program that checks a server, lists servers or sets a record can need. Its caller limits its time.
 pub(super) const PROGRAM: &[Limit] = &[
     (Resource::RLIMIT_CORE, 0),
-    // Nothing that is waited for computes for two minutes.
+    // No program that a caller waits for computes for two minutes.
     (Resource::RLIMIT_CPU, 120),
-    // Memory that it writes to, and what it only reserves: Go and Java reserve gigabytes that they never touch.
+    // DATA limits memory that is written, AS also what is only reserved: Go and Java reserve gigabytes they never touch.
     (Resource::RLIMIT_DATA, 1 << 30),
     (Resource::RLIMIT_AS, 16 << 30),
-    // The kernel counts every process of the account; hundreds of checks may run at once.
+    // The kernel counts all processes of the account, and hundreds of checks may run at once.
     (Resource::RLIMIT_NPROC, 4096),
-    // More than its answer may be long goes to no file.
+    // A program may not write a larger file than this; its answer is far smaller.
     (Resource::RLIMIT_FSIZE, 64 << 20),
-    // select(2) knows no higher number.
+    // select(2) cannot handle higher numbers.
     (Resource::RLIMIT_NOFILE, 1024),
 ];
 
-/// A set of capabilities, a bit each.
+/// A set of capabilities, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capabilities(u64);
 
@@ -50,7 +50,7 @@ impl Capabilities {
     /// `CAP_SETGID`, `CAP_SETUID`, `CAP_SYS_CHROOT`, and `CAP_SYS_RESOURCE` for open files.
     pub(super) const TO_DROP: Self = Self(1 << 6 | 1 << 7 | 1 << 18 | 1 << 24);
 
-    /// The first three of them.
+    /// The first three of `TO_DROP`.
     pub(super) const TO_CONFINE: Self = Self(1 << 6 | 1 << 7 | 1 << 18);
 
     const fn has(self, number: u32) -> bool {
@@ -66,18 +66,18 @@ pub(super) fn effective() -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// Does this process have them all?
+/// Does this process have all of them?
 pub(super) fn holds(wanted: Capabilities) -> bool {
     effective().is_some_and(|held| held & wanted.0 == wanted.0)
 }
 
-/// The account that a child of this process is to become; `None`: it has it already.
+/// The account that a child of this process must change to; `None`: the process already runs as it.
 pub(super) fn to_become(account: &Account) -> io::Result<Option<Account>> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     Ok(becomes(account, user.as_raw(), group.as_raw())?.cloned())
 }
 
-/// The same for a process of this user and group. No program runs as another account than it is to.
+/// The same for a process of this user and group. An error instead of running a program as another account than asked for.
 pub(super) fn becomes(account: &Account, user: u32, group: u32) -> io::Result<Option<&Account>> {
     if user == 0 {
         return Ok(Some(account));
@@ -94,7 +94,7 @@ pub(super) fn becomes(account: &Account, user: u32, group: u32) -> io::Result<Op
     ))
 }
 
-/// Nobody but root may have more than there is already.
+/// Caps limits at the hard limits of this process: only root may raise those.
 pub(super) fn within(limits: &[Limit]) -> io::Result<Vec<Limit>> {
     let limit = |&(resource, most): &Limit| {
         let (_, hard) = getrlimit(resource)?;
@@ -110,14 +110,14 @@ pub(super) struct Confined {
     pub(super) keeps: Capabilities,
     pub(super) limits: Vec<Limit>,
     pub(super) cpus: Option<CpuSet>,
-    /// Is it killed when the thread that makes it ends, however that happens? [`super::tied`]
+    /// Does the kernel kill the child when the thread that made it ends, for whatever reason? See [`super::tied`].
     pub(super) tied: bool,
 }
 
 impl Confined {
-    /// In the child.
+    /// Runs in the child.
     pub(super) fn enter(&self) -> io::Result<()> {
-        // Neither a terminal nor a signal to the daemon's group, such as ^C, is for it.
+        // The child gets neither the terminal nor the signals of the daemon's process group, such as ^C.
         setsid()?;
         umask(Mode::from_bits_truncate(0o077));
         if let Some(cpus) = &self.cpus {
@@ -134,14 +134,14 @@ impl Confined {
         }
         self.hold()?;
         if self.tied {
-            // Last: the kernel forgets it when the account changes.
+            // Last: the kernel resets it when the account changes.
             set(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0)?;
         }
         Ok(())
     }
 
-    /// The three standard ones and what is handed over. Not closed at once: the standard library tells by one of them that
-    /// the program could not be run.
+    /// Passes on the three standard descriptors and those handed over. The rest is marked close-on-exec, not closed now: the
+    /// standard library reports a failed exec through one of them.
     fn descriptors(&self) -> io::Result<()> {
         // SAFETY: changes a flag of descriptors of this process.
         let result = unsafe {
@@ -160,18 +160,18 @@ impl Confined {
         Ok(())
     }
 
-    /// What it may never have again, not even by running something that root owns.
+    /// Removes capabilities for good: the child cannot regain them even by running a set-uid or file-capability program.
     fn bound(&self) {
         for number in (0..64).filter(|number| !self.keeps.has(*number)) {
             let number = libc::c_ulong::from(number);
             let lower = libc::PR_CAP_AMBIENT_LOWER as libc::c_ulong;
-            // A number that the kernel does not know, or a process that may not: then it has none to give.
+            // An error means the kernel does not know this number, or the process may not drop it and so has nothing to give.
             set(libc::PR_CAP_AMBIENT, lower, number).unwrap_or_default();
             set(libc::PR_CAPBSET_DROP, number, 0).unwrap_or_default();
         }
     }
 
-    /// What it has now, last: becoming another account takes capabilities.
+    /// Sets the current capabilities. Last, since changing the account takes capabilities away.
     fn hold(&self) -> io::Result<()> {
         let mut header = Header {
             version: VERSION,
@@ -211,10 +211,10 @@ struct Sets {
     inheritable: u32,
 }
 
-/// With its own group alone.
+/// Changes user and group, with the primary group as the only supplementary one.
 fn become_account(account: &Account) -> io::Result<()> {
     let (user, group) = (account.user, account.group);
-    // The system calls themselves: those of the C library would look for the threads of the process that was copied.
+    // Direct system calls: the C library's wrappers would signal the other threads, which the copied process does not have.
     // SAFETY: takes plain numbers and one group in memory of this frame.
     Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 1, &raw const group) })?;
     // SAFETY: takes plain numbers.

@@ -1,17 +1,17 @@
-//! The one way to start another program. What is not said here does not reach it: neither an environment nor a descriptor
-//! of the daemon's, nor its rights, its terminal or its working directory. `clippy.toml` forbids the ways of the standard
-//! library in this package.
+//! The one way to start another program. A child gets only what is stated here: no environment and no descriptor of the daemon,
+//! nor its rights, its terminal or its working directory. `clippy.toml` forbids the standard library's ways to start programs
+//! in this package.
 //!
 //! ```text
 //! kind      runs as                environment      capabilities          limits
-//! worker    root, then its account OBER_FD_0, ...   what that takes       no core
-//! -c, -v    root                   OBER_FD_0, ...   what that takes       no core
-//! program   `user`, else nobody    PATH, a secret   none                  below
+//! worker    root, then its account OBER_FD_0, ...   to change account     no core
+//! -c, -v    root                   OBER_FD_0, ...   to change account     no core
+//! program   `user`, else nobody    PATH, a secret   none                  `confine::PROGRAM`
 //! ```
-//! A program of the administrator's is ended with everything it started: [`crate::system::command`].
+//! An administrator's program is ended with everything it started: [`crate::system::command`].
 //!
-//! `confine` is what a child gives up, `output` what it says, `tied` the thread it ends with, `tree` what it left behind,
-//! `process` a process held by its pidfd. A child never gets a variable, a descriptor or a right that this table does not give
+//! `confine` removes rights, `output` collects output, `tied` binds a child to a thread, `tree` ends what a program left behind,
+//! `process` holds a process by its pidfd. A child never gets a variable, a descriptor or a right that this table does not give
 //! its kind.
 
 mod confine;
@@ -42,24 +42,24 @@ use self::{
 };
 use crate::system::account::Account;
 
-/// What is to be started, and with what.
+/// A program to start, with its arguments, environment and rights.
 #[derive(Clone, Debug)]
 pub struct Child {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     handed: Vec<Arc<OwnedFd>>,
-    /// `None`: it runs as this process.
+    /// `None`: it runs with the account of this process.
     account: Option<Account>,
     keeps: Capabilities,
     limits: &'static [Limit],
     cpu: Option<u32>,
-    /// Is it ended with everything it started? HAProxy starts nothing.
+    /// Is it ended with everything it started? HAProxy starts no processes.
     whole: bool,
 }
 
 impl Child {
-    /// HAProxy, which gives up what root may once it has opened its files.
+    /// HAProxy, which drops root's rights itself once it has opened its files.
     pub fn haproxy(program: &Path) -> Self {
         Self {
             program: program.to_owned(),
@@ -74,11 +74,11 @@ impl Child {
         }
     }
 
-    /// A program of the administrator's.
+    /// A program of the administrator.
     pub fn of_administrator(program: &Path, account: &Account) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_else(|| confine::PATH.into());
         Self {
-            // Who writes `root` means everything that root may.
+            // An administrator who writes `root` wants all of root's rights.
             keeps: if account.user == 0 {
                 Capabilities::ALL
             } else {
@@ -106,28 +106,29 @@ impl Child {
         self
     }
 
-    /// It gets this descriptor under the number it has here, which the variable tells.
+    /// Passes this descriptor to the child under the same number, and the number in this variable.
     #[must_use]
     pub fn hand_over(self, variable: impl Into<OsString>, fd: Arc<OwnedFd>) -> Self {
         let number = fd.as_raw_fd().to_string();
         self.variable(variable, number).inherit(fd)
     }
 
-    /// It gets this descriptor under the number it has here.
+    /// Passes this descriptor to the child under the same number.
     #[must_use]
     pub fn inherit(mut self, fd: Arc<OwnedFd>) -> Self {
         self.handed.push(fd);
         self
     }
 
-    /// It runs on this CPU alone.
+    /// Runs the child on this CPU alone.
     #[must_use]
     pub fn on(mut self, cpu: u32) -> Self {
         self.cpu = Some(cpu);
         self
     }
 
-    /// Ready to be started; its output is still to be said where to. What is tied ends with the thread that starts it: [`tied`].
+    /// The command without its output, which the caller sets. With `tied`, the child ends with the thread that starts it:
+    /// [`tied`].
     #[expect(clippy::disallowed_methods, reason = "this is the starter")]
     fn command(&self, tied: bool) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
@@ -147,7 +148,7 @@ impl Child {
         };
         let handed = self.handed.clone();
         let enter = move || {
-            // Held here, so that they are open when the child is made.
+            // The closure owns the descriptors, so that they are still open at the fork.
             debug_assert_eq!(handed.len(), confined.handed.len());
             confined.enter()
         };
@@ -181,7 +182,7 @@ pub fn capabilities() -> Option<u64> {
     confine::effective()
 }
 
-/// What cannot be held is not left running.
+/// Opens the child by its pidfd; when that fails the child is killed.
 fn hold(child: &mut std::process::Child) -> io::Result<Process> {
     let pid = i32::try_from(child.id()).map_err(io::Error::other);
     let held = pid.and_then(|pid| Process::open(Pid(pid)));

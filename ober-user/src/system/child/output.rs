@@ -1,4 +1,4 @@
-//! A child run to its end, with what it says. Given up, or ended, it leaves nothing that it started.
+//! Runs a child to its end and collects its output. When the caller drops it, or it ends, nothing that it started is left.
 
 use std::{io, os::fd::OwnedFd, process::Stdio, time::Duration};
 
@@ -19,17 +19,17 @@ use super::{
     tied, tree,
 };
 
-/// Time for what was written just before the end.
+/// How long output written just before the end may take to arrive.
 const REST: Duration = Duration::from_secs(1);
-/// So much is read in one piece.
+/// Bytes of one read.
 const PIECE: usize = 8 << 10;
 
-/// How it ended, and what it said.
+/// How a child ended, and what it wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     pub exit: Exit,
     pub out: Vec<u8>,
-    /// The last of what it wrote to standard error.
+    /// The end of what it wrote to standard error.
     pub errors: Vec<u8>,
 }
 
@@ -53,8 +53,8 @@ impl From<Error> for io::Error {
 }
 
 impl Child {
-    /// Runs it to its end. Dropped before that, it kills it. It may write so many bytes; of its standard error the last
-    /// ones are kept.
+    /// Runs it to its end; dropping the future kills it. `most`: bytes it may write to standard output; of standard error the
+    /// last `most` are kept.
     pub async fn output(&self, most: usize) -> Result<Ended, Error> {
         let child = self.clone();
         let made = tied::make(move || child.run()).await;
@@ -112,7 +112,7 @@ impl Child {
     }
 }
 
-/// A child, and the pipes by which it speaks.
+/// A child, and the pipes from its output.
 struct Started {
     running: Running,
     out: Option<OwnedFd>,
@@ -137,7 +137,7 @@ impl Stream {
         self.pipe.is_some()
     }
 
-    /// One piece more, or the end. Given up while it waits, it has read nothing.
+    /// Reads one piece more, or the end. Dropped while it waits, it has read nothing.
     async fn read(&mut self) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe
             && piece(pipe, &mut self.text).await? == 0
@@ -162,12 +162,12 @@ async fn piece(pipe: &mut (impl AsyncRead + Unpin), text: &mut Vec<u8>) -> io::R
 /// A child that leads its own session, until it has been waited for.
 struct Running {
     process: Option<Process>,
-    /// With everything it started?
+    /// Is it ended with everything it started?
     whole: bool,
 }
 
 impl Running {
-    /// Its own number, which is also that of its group, stays taken until the group is killed.
+    /// Its process number, which is also that of its group, stays taken until the group is killed.
     async fn ended(&mut self) -> Exit {
         let Some(process) = self.process.clone() else {
             return Exit::Unknown;

@@ -1,4 +1,4 @@
-//! A process, held by its pidfd so that a signal never meets a stranger and its end is seen at once.
+//! A process, held by its pidfd: a signal cannot hit another process that got the same number, and the end is seen at once.
 
 use std::{
     ffi::OsString,
@@ -31,7 +31,7 @@ pub struct Pid(pub i32);
 pub enum Exit {
     Code(i32),
     Signal(i32),
-    /// The process was adopted, and only a parent learns the status.
+    /// This daemon is not the parent (an adopted worker), and only a parent learns the status.
     Unknown,
 }
 
@@ -54,17 +54,17 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A process that may have ended but whose number is not reused while this exists and it is our child.
+/// A process that may have ended; while this value exists and the process is a child of the daemon, its number is not reused.
 #[derive(Clone, Debug)]
 pub struct Process {
     pub pid: Pid,
-    /// Start time in clock ticks since boot: with the number, the identity of a process.
+    /// Start time in clock ticks since boot: together with the number it identifies the process.
     pub started: u64,
     pidfd: Arc<AsyncFd<OwnedFd>>,
 }
 
 impl Process {
-    /// Takes hold of a process that runs already.
+    /// Opens a process that already runs.
     pub fn open(pid: Pid) -> io::Result<Self> {
         // SAFETY: takes and returns plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, libc::PIDFD_NONBLOCK) };
@@ -100,18 +100,18 @@ impl Process {
         owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, fd, number, 0) })
     }
 
-    /// Waits for the end. A child of ours keeps its number until [`Process::ended`].
+    /// Waits for the end. A child keeps its number until [`Process::ended`].
     pub(super) async fn over(&self) {
-        // Fails only when the runtime ends, and who waits with it.
+        // Fails only when the runtime ends, which ends this task too.
         if self.pidfd.readable().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits for the end, and reaps the process if it is our child.
+    /// Waits for the end, and reaps the process if it is a child of the daemon.
     pub async fn ended(&self) -> Exit {
         loop {
-            // Fails only when the runtime ends, and who waits with it.
+            // Fails only when the runtime ends, which ends this task too.
             let Ok(mut ready) = self.pidfd.readable().await else {
                 return std::future::pending().await;
             };
@@ -123,7 +123,7 @@ impl Process {
                     ready.clear_ready();
                     continue;
                 }
-                // Not our child: adopted.
+                // Not a child of this daemon: adopted.
                 Err(_) => Exit::Unknown,
             };
             tree::forget(self.pid);
@@ -135,14 +135,14 @@ impl Process {
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let fd = Errno::result(result)?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: the kernel has just made this descriptor for this process.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What `proc_pid_stat(5)` says.
+/// Fields of `proc_pid_stat(5)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
-    /// It runs no more, and waits to be reaped.
+    /// It has ended, and waits to be reaped.
     pub(super) over: bool,
     pub(super) parent: i32,
     pub(super) session: i32,
@@ -155,7 +155,7 @@ impl Stat {
         Self::read(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     }
 
-    /// The name in field 2 may hold anything, so counting begins after its end.
+    /// The name in field 2 may contain any byte, so counting begins after its closing parenthesis.
     fn read(text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -180,11 +180,11 @@ pub fn arguments(pid: Pid) -> Vec<OsString> {
         .collect()
 }
 
-/// The account whose rights it has; `None` if it has ended.
+/// The account whose rights the process has; `None` if it has ended.
 pub fn user(pid: Pid) -> Option<u32> {
     let status = file::kernel_text(format!("/proc/{}/status", pid.0)).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    // Real, effective, saved and of the file system: the most powerful of them counts.
+    // Real, effective, saved and file-system user: the most powerful of them counts.
     let users = line
         .split_ascii_whitespace()
         .filter_map(|it| it.parse().ok());

@@ -11,7 +11,7 @@ use ober_programs::SLEEP;
 use super::*;
 use crate::system::account::Accounts;
 
-/// What the kernel tells of a process.
+/// What the kernel reports about a process.
 #[derive(Debug)]
 struct Seen {
     environment: BTreeSet<String>,
@@ -30,7 +30,7 @@ impl Seen {
         let status = text("status");
         let status = status.lines().filter_map(|line| line.split_once(':'));
         let limits = text("limits");
-        // The names are as wide as the first 26 letters.
+        // The column of names is 26 letters wide.
         let limits = limits.lines().skip(1).map(|line| line.split_at(26));
         let stat = text("stat");
         let stat: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
@@ -66,7 +66,7 @@ impl Seen {
     }
 }
 
-/// Starts it and looks at it once it is the program that was asked for.
+/// Starts the child and reads `/proc` once it runs the program that was asked for.
 async fn look(child: &Child) -> (Seen, i32) {
     let directory = tempfile::tempdir().unwrap();
     let log = fs::File::create(directory.path().join("log")).unwrap();
@@ -88,7 +88,7 @@ async fn look(child: &Child) -> (Seen, i32) {
 /// A descriptor that every child would inherit.
 fn inheritable() -> OwnedFd {
     let null = fs::File::open("/dev/null").unwrap();
-    // SAFETY: the copy is ours alone; it is made without close-on-exec.
+    // SAFETY: the copy is owned by this function alone; it is made without close-on-exec.
     let copy = unsafe { libc::dup(null.as_raw_fd()) };
     // SAFETY: as above.
     unsafe { OwnedFd::from_raw_fd(copy) }
@@ -103,7 +103,7 @@ fn account(name: &str, user: u32, group: u32) -> Account {
     Account { name, user, group }
 }
 
-/// A kind of child, the variables it has beside `PATH`, its user and group, and the capabilities it keeps.
+/// A kind of child: its name, its variables beside `PATH`, its user and group, and the capabilities it keeps.
 type Kind = (&'static str, Child, Vec<&'static str>, [u32; 2], u64);
 
 fn kinds(handed: &Arc<OwnedFd>) -> Vec<Kind> {
@@ -233,8 +233,7 @@ async fn a_program_of_the_administrators_has_limits_and_a_worker_has_the_daemons
 
 #[test]
 fn a_program_outlives_the_thread_of_the_runtime_that_asked_for_it() {
-    // Of the threads that wait for a disk, those of the runtime among them, one that is idle ends: after ten seconds, unless
-    // it is said otherwise.
+    // A blocking thread of the runtime ends when it was idle for a while: ten seconds unless configured, as here.
     let idle = Duration::from_millis(20);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

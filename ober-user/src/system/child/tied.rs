@@ -1,21 +1,21 @@
-//! A child that ends with this process, however that ends. The kernel kills it (`PR_SET_PDEATHSIG`) when the *thread* that made
-//! it ends, and those of the runtime come and go: one that waited for a disk ends when it was idle for ten seconds. So each
-//! such child has a thread of its own, which makes it and stays until it is over. A program that does not get to its first
-//! instruction, since its file system does not answer, keeps that thread waiting and no other.
+//! A child that ends with this process, for whatever reason that ends. The kernel kills it (`PR_SET_PDEATHSIG`) when the
+//! *thread* that made it ends, and threads of the runtime come and go: a blocking thread ends after ten idle seconds. So each
+//! such child has its own thread, which makes it and stays until it has ended. A program whose file system does not answer
+//! before its first instruction blocks only that thread.
 
 use std::{convert::Infallible, io, sync::mpsc, thread};
 
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// It runs no more than the starter of the standard library.
+/// Bytes. The thread runs no more code than the standard library's start of a program.
 const STACK: usize = 256 << 10;
 
-/// The thread of a child. Dropped, it ends, and the kernel kills the child if it is still there.
+/// The thread of a child. Dropping it ends the thread, and the kernel kills the child if it still runs.
 pub(super) struct Tie {
     _stays: mpsc::Sender<Infallible>,
 }
 
-/// Makes a child on a thread of its own. Given up before it is made, it is dropped once it is.
+/// Makes a child on its own thread. When the caller drops this before the child is made, the child is dropped once it is made.
 pub(super) async fn make<T: Send + 'static>(
     make: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(T, Tie)> {
@@ -23,10 +23,10 @@ pub(super) async fn make<T: Send + 'static>(
     let (stays, until) = mpsc::channel::<Infallible>();
     let runtime = Handle::current();
     let stay = move || {
-        // The child is watched, and reaped, by the runtime.
+        // The runtime watches and reaps the child.
         let _inside = runtime.enter();
         if tell.send(make()).is_ok() {
-            // Until the other end is dropped.
+            // Waits until the other end is dropped.
             let Err(mpsc::RecvError) = until.recv();
         }
     };

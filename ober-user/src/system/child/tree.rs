@@ -1,12 +1,13 @@
-//! What the children of this process left behind. A program that is given up is killed with its session; what has left the
-//! session before (`setsid`) becomes a child of ours when its parent ends, since this process is a subreaper, and is killed
-//! once the program that it must be from has ended.
+//! Ends the processes that programs left behind. A program that is given up is killed with its session. A process that left the
+//! session before (`setsid`) becomes a child of the daemon when its parent ends, since the daemon is a subreaper; it is killed
+//! once the program that started it must have ended.
 //!
 //! ```text
 //! daemon -- program -- setsid -- helper        the program ends:
 //! daemon -- helper                             unknown, in a session of its own: killed
 //! ```
-//! Which program it is from is not known, only which ones it may be from: those that ran when it began.
+//! The daemon does not know which program started such a process, only which ones may have: those that already ran when it
+//! began.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,11 +28,11 @@ use nix::{
 use super::process::{Pid, Process, Stat};
 use crate::system::file;
 
-/// What is killed may leave children of its own, and needs a moment to end.
+/// Killed processes may leave children of their own, and need a moment to end.
 const ROUNDS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A child that was started here.
+/// A child that the daemon started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     started: u64,
@@ -39,11 +40,11 @@ struct Known {
     whole: bool,
 }
 
-/// The children that were started here, and those that are being made. Locked for a moment only: how long it takes until a
-/// child is the program depends on a file system.
+/// The children that the daemon started, and those being made. Locked for a moment only, never while a child is made: how long
+/// that takes depends on a file system.
 struct Table {
     known: BTreeMap<Pid, Known>,
-    /// When making them began, in clock ticks since boot: a stranger that is younger may be one of them.
+    /// When each child being made was begun, in clock ticks since boot: a younger stranger may be one of them.
     making: Vec<u64>,
 }
 
@@ -76,7 +77,7 @@ impl Drop for Making {
     }
 }
 
-/// Now, as `proc_pid_stat(5)` says when a process started.
+/// Now, in the unit of the start time in `proc_pid_stat(5)`.
 fn ticks() -> io::Result<u64> {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
     // SAFETY: takes and returns plain numbers.
@@ -86,7 +87,7 @@ fn ticks() -> io::Result<u64> {
     u64::try_from(ticks).map_err(io::Error::other)
 }
 
-/// Makes a child and knows it.
+/// Makes a child and records it.
 pub(super) fn start<T>(
     whole: bool,
     make: impl FnOnce() -> io::Result<(T, Process)>,
@@ -107,14 +108,14 @@ pub(super) fn start<T>(
     Ok((made, process))
 }
 
-/// Does not wait: who sees the end of a worker has something more urgent to do than this, and the next sweep forgets too.
+/// Does not wait for the lock: the caller that sees a worker end must not be delayed, and the next sweep forgets the child too.
 pub(super) fn forget(pid: Pid) {
     if let Ok(mut table) = TABLE.try_lock() {
         table.known.remove(&pid);
     }
 }
 
-/// Kills and reaps what is left behind, and what that leaves behind.
+/// Kills and reaps the processes left behind, and their children in turn.
 pub(super) async fn sweep() {
     for _ in 0..ROUNDS {
         let left = left_now();
@@ -138,8 +139,8 @@ fn left_now() -> Vec<Pid> {
     table.left(&listed)
 }
 
-/// The kernel's list of a thread's children skips some of them while others end, and those of a thread that ends while it is
-/// read.
+/// Does the kernel's list name every child? It skips some children of a thread while others end, and all of a thread that ends
+/// while the list is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
     Whole,
@@ -147,8 +148,8 @@ enum Listing {
 }
 
 impl Table {
-    /// Forgets the children that have ended. For a child that is not listed, `/proc` is read: a child that is forgotten while it
-    /// runs would be killed as a stranger.
+    /// Forgets the children that have ended. A child that is not listed is looked up in `/proc`: if it were forgotten while it
+    /// runs, it would be killed as a stranger.
     fn forget_all_but(&mut self, listed: &BTreeSet<Pid>) -> Listing {
         let mut listing = Listing::Whole;
         self.known.retain(|pid, known| {
@@ -162,7 +163,7 @@ impl Table {
         listing
     }
 
-    /// Hundreds of programs may run and end each second: more than their numbers is asked only when there is a stranger.
+    /// Hundreds of programs may run and end each second, so more than the numbers is read only when there is a stranger.
     fn left(&self, children: &BTreeSet<Pid>) -> Vec<Pid> {
         if children.iter().all(|pid| self.known.contains_key(pid)) {
             return Vec::new();
@@ -174,7 +175,7 @@ impl Table {
 }
 
 impl Known {
-    /// Is its number free, or another's? Not so while that cannot be asked.
+    /// Is its number free, or another process's? An answer that cannot be had counts as no.
     fn is_gone(&self, pid: Pid) -> bool {
         match Stat::of(pid) {
             Ok(stat) => stat.started != self.started,
@@ -185,7 +186,7 @@ impl Known {
     }
 }
 
-/// Its number is its own until it is reaped.
+/// Kills and reaps it. The number cannot be reused before the reaping.
 fn end(pid: Number) {
     if let Err(error) = kill(pid, Signal::SIGKILL) {
         tracing::debug!(%pid, %error, "end what a program left behind");
@@ -196,7 +197,8 @@ fn end(pid: Number) {
     }
 }
 
-/// Which of these children were not started here, and by no program that still runs, and are not just being made.
+/// Which of these children were not started by the daemon, cannot come from a program that still runs, and are not just being
+/// made.
 fn left(
     children: &[(Pid, Stat)],
     known: &BTreeMap<Pid, Known>,
@@ -211,7 +213,8 @@ fn left(
     let oldest = programs.chain(making.iter().copied()).min();
     let left = children.iter().filter(|(pid, stat)| {
         let may_be_of_one = oldest.is_some_and(|started| started <= stat.started);
-        // A child in our own session was made by this process: whatever a program leaves has its session, or its own.
+        // A child in the daemon's own session was made by this process: a program and its descendants always have another
+        // session.
         known(pid, stat).is_none() && stat.session != own_session && !may_be_of_one
     });
     left.map(|(pid, _)| *pid).collect()
@@ -221,7 +224,7 @@ fn own_session() -> i32 {
     getsid(None).map_or(0, Number::as_raw)
 }
 
-/// Every child of this process, also those that have ended and are not reaped.
+/// Every child of this process, including those that have ended and are not reaped.
 fn children() -> BTreeSet<Pid> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
     let mut found = BTreeSet::new();
@@ -258,7 +261,7 @@ mod tests {
 
     const OURS: i32 = 5;
 
-    /// Number, start, whether it is ended with all it started, and whether it is over.
+    /// Number, start, is it ended with all it started, has it ended.
     type Ours = (i32, u64, bool, bool);
 
     fn child(pid: i32, session: i32, started: u64, over: bool) -> (Pid, Stat) {
@@ -287,11 +290,11 @@ mod tests {
         let running = false;
         for (ours, left_behind) in [
             (&[][..], true),
-            // A worker starts nothing.
+            // A worker starts no processes.
             (&[(10, 100, false, running)], true),
             (&[(10, 100, true, running)], false),
             (&[(10, 100, true, !running)], true),
-            // In the same tick.
+            // Started in the same tick.
             (&[(10, 200, true, running)], false),
             (&[(10, 201, true, running)], true),
             (&[(10, 201, true, running), (11, 150, true, running)], false),

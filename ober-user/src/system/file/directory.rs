@@ -1,5 +1,5 @@
-//! Directories of an instance: for root alone. Whoever may look into one could hold the lock in it; whoever may write it, or
-//! what it is in, could put another in its place.
+//! The directories of an instance, for root alone. An account that may read one could hold the lock in it; an account that may
+//! write to it or to its parent could replace it.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -10,15 +10,16 @@ use std::{
 
 use super::trust::{self, Writer};
 
-/// Bits of anybody but the owner.
+/// Permission bits of all but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Makes a directory with everything on the way to it, for its owner alone.
+/// Makes a directory and its missing parents, for its owner alone.
 pub fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes it private when it is not. An error: others may change it, and only a person can tell whether they are to.
+/// Makes the directory and its files private when they are not. An error when another account owns it or every account may
+/// write to its parent; a warning in the log for other writers of the parent.
 pub fn keep_private(path: &Path) -> io::Result<()> {
     let facts = fs::metadata(path)?;
     if !facts.is_dir() {

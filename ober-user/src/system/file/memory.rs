@@ -1,4 +1,5 @@
-//! Files that have no name: another process gets them as descriptors, and when both have ended nothing of them is left.
+//! Files without a name: another process gets them as descriptors, and they disappear when the last process that holds them
+//! ends.
 
 use std::{
     fs::File,
@@ -11,14 +12,14 @@ use std::{
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// One with this content, read from its beginning.
+/// A file with this content, positioned at its beginning.
 pub fn file(content: &[u8]) -> io::Result<OwnedFd> {
     let file = File::from(memfd_create("ober", MFdFlags::MFD_CLOEXEC)?);
     file.write_all_at(content, 0)?;
     Ok(file.into())
 }
 
-/// Where who has it under the same number finds it.
+/// The path by which a process finds a descriptor that it has under the same number.
 pub fn path(fd: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

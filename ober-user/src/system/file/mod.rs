@@ -1,13 +1,13 @@
-//! The one way to open a file that a configuration names or that somebody else may have put there: it must be a regular
-//! file and no larger than its kind may be. A named pipe would hold the reader up for ever, a device may do anything.
+//! The one way to open a file that a configuration names or that another account may have put there: it must be a regular file
+//! and no larger than its kind may be. A named pipe would block the reader for ever, and opening a device can have effects.
 //!
 //! ```text
 //! path -> O_PATH (touches nothing) -> regular? small enough? -> opened for reading by its descriptor
 //! ```
-//! `clippy.toml` forbids the ways of the standard library in this package.
+//! `clippy.toml` forbids the standard library's ways to open files in this package.
 //!
-//! `directory` makes directories for root alone, `memory` files without a name, `trust` says who may change what a path
-//! leads to. A file is never read beyond what its kind may be.
+//! `directory` makes directories for root alone, `memory` files without a name; `trust` finds other accounts that may change
+//! what a path leads to. A file is never read beyond the limit of its kind.
 
 pub mod directory;
 pub mod memory;
@@ -28,7 +28,7 @@ use std::{
 
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-/// What a file is for; each kind has a size beyond which nothing honest is.
+/// What a file is for; each kind has a size that no legitimate file exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file of the configuration.
@@ -39,17 +39,17 @@ pub enum Kind {
     Slurm,
     /// A certificate with its chain, or a key.
     Certificate,
-    /// The authorities that are trusted.
+    /// The trusted authorities.
     Authorities,
     Secret,
     /// A few words, such as the file that disables VIPs.
     Note,
-    /// What this program wrote itself.
+    /// A file that this program wrote itself.
     Own,
 }
 
 impl Kind {
-    /// In bytes.
+    /// The largest size, in bytes.
     pub const fn most(self) -> u64 {
         match self {
             Self::Secret => 4 << 10,
@@ -75,7 +75,7 @@ impl Kind {
     }
 }
 
-/// Why a file that is there is not read.
+/// Why an existing file is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     #[error("it is {0} and must be a regular file")]
@@ -111,7 +111,7 @@ fn opened(path: &Path, kind: Kind) -> io::Result<(File, Metadata)> {
     if facts.len() > kind.most() {
         return Err(Unfit::Large { kind }.into());
     }
-    // The descriptor, not the name: the name may lead elsewhere by now.
+    // Opened by its descriptor, not by its name: the name may lead elsewhere by now.
     let name = format!("/proc/self/fd/{}", place.as_raw_fd());
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     Ok((with(flags).open(name)?, facts))
@@ -136,22 +136,22 @@ fn irregular(kind: FileType) -> Option<&'static str> {
     .find_map(|(is, what)| is.then_some(what))
 }
 
-/// Everything in a file.
+/// The whole content of a file.
 pub fn read(path: &Path, kind: Kind) -> io::Result<Vec<u8>> {
     Ok(read_with(path, kind)?.0)
 }
 
-/// Everything in a file that must be text.
+/// The whole content of a file that must be UTF-8.
 pub fn text(path: &Path, kind: Kind) -> io::Result<String> {
     Ok(text_with(path, kind)?.0)
 }
 
-/// May everybody read a file of this mode, or worse?
+/// Does this mode give any right to every account?
 pub fn exposed(mode: u32) -> bool {
     mode & 0o007 != 0
 }
 
-/// With what was known of it when it was opened: its owner and its mode are those of the text.
+/// The text, with the metadata read when the file was opened: owner and mode belong to this very file.
 pub fn text_with(path: &Path, kind: Kind) -> io::Result<(String, Metadata)> {
     let (bytes, facts) = read_with(path, kind)?;
     let text = String::from_utf8(bytes);
@@ -161,7 +161,7 @@ pub fn text_with(path: &Path, kind: Kind) -> io::Result<(String, Metadata)> {
 
 fn read_with(path: &Path, kind: Kind) -> io::Result<(Vec<u8>, Metadata)> {
     let (file, facts) = opened(path, kind)?;
-    // In one piece where the length is true; files of /proc say 0.
+    // One allocation where the stated length is true; files in `/proc` state 0.
     let mut bytes = Vec::with_capacity(usize::try_from(facts.len()).unwrap_or(0) + 1);
     file.take(kind.most() + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > kind.most() {
@@ -170,7 +170,7 @@ fn read_with(path: &Path, kind: Kind) -> io::Result<(Vec<u8>, Metadata)> {
     Ok((bytes, facts))
 }
 
-/// What the kernel says in a file of `/proc` or `/sys`.
+/// The content of a file in `/proc` or `/sys`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the kernel made this file: it is there at once, and its length is not known before"
@@ -187,7 +187,7 @@ pub fn kernel_text(path: impl AsRef<Path>) -> io::Result<String> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Writes a setting of the kernel.
+/// Writes a kernel setting.
 #[expect(
     clippy::disallowed_methods,
     reason = "the kernel made this file, and its mode with it"
@@ -198,7 +198,7 @@ pub fn kernel_write(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-/// For files of our own: what is made is for the owner alone.
+/// Options to open files of the daemon: a new file is for the owner alone.
 #[expect(clippy::disallowed_methods, reason = "this is the opener")]
 pub fn private() -> OpenOptions {
     let mut options = File::options();
@@ -206,12 +206,12 @@ pub fn private() -> OpenOptions {
     options
 }
 
-/// So many may wait for a file system at a time. One that hangs keeps a thread for each; all of the runtime's other work
-/// needs some.
+/// How many may wait for a file system at a time. A file system that hangs blocks a thread for each, and the runtime's other
+/// work needs threads too.
 const AWAY: usize = 32;
 
-/// Does what reads files on a thread where waiting is allowed, and gives it up after a while. The thread goes on until
-/// the file system answers.
+/// Runs work that reads files on a blocking thread, and gives it up after `limit`. The thread goes on until the file system
+/// answers.
 pub async fn away<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -239,7 +239,7 @@ async fn bounded<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Unfit::Slow(limit).into()))
 }
 
-/// A number of bytes as a person says it.
+/// A number of bytes for an operator to read.
 struct Size(u64);
 
 impl fmt::Display for Size {

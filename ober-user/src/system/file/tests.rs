@@ -62,7 +62,7 @@ fn a_file_is_read_up_to_the_size_of_its_kind_and_not_a_byte_beyond() {
     let path = home.path().join("file");
     for kind in KINDS {
         let file = fs::File::create(&path).unwrap();
-        // Sparse: a gigabyte costs nothing.
+        // Sparse: a gigabyte takes no disk space.
         file.set_len(kind.most() + 1).unwrap();
         let words = said(read(&path, kind));
         assert!(words.starts_with("it is larger than "), "{kind:?} {words}");
@@ -78,7 +78,7 @@ fn a_file_is_read_up_to_the_size_of_its_kind_and_not_a_byte_beyond() {
 
 #[test]
 fn a_file_that_says_it_is_empty_is_read_to_the_limit_too() {
-    // Files of /proc say so, and go on.
+    // Files in `/proc` state the length 0 and have more.
     let path = Path::new("/proc/self/maps");
     assert_eq!(fs::metadata(path).unwrap().len(), 0);
     assert!(!read(path, Kind::Certificate).unwrap().is_empty());

@@ -1,5 +1,5 @@
-//! Who else may change what a path leads to. A program that the daemon runs and a file that tells it what to do are as
-//! good as the accounts that may write them, or a directory or a link on the way to them: sshd and sudo look the same way.
+//! Which other accounts may change what a path leads to. A program that the daemon runs, and a file that it obeys, are only as
+//! trustworthy as the accounts that may write them, or a directory or a link on the way to them: sshd and sudo check the same.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +15,10 @@ use crate::system::account::Account;
 
 /// As many links as the kernel follows.
 const LINKS: usize = 40;
-/// In such a directory only the owner of a file may remove or rename it.
+/// In a directory with this bit only the owner of a file may remove or rename it.
 const STICKY: u32 = 0o1000;
 
-/// Somebody who may change it, and where.
+/// An account or group that may change the file, and at which part of the path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     Group { at: PathBuf, group: u32 },
@@ -31,7 +31,7 @@ impl Writer {
         matches!(self, Self::Everybody { .. })
     }
 
-    /// What to do about it.
+    /// What the operator should do about it.
     pub fn mend(&self) -> String {
         match self {
             Self::Group { at, .. } => format!("chmod g-w {}", at.display()),
@@ -55,7 +55,7 @@ impl fmt::Display for Writer {
     }
 }
 
-/// The worst of those who may write it and are neither root, nor this process, nor one of these accounts; `None`: nobody.
+/// The worst writer of the file that is neither root, nor this process, nor one of these accounts; `None`: there is none.
 pub fn writer(path: &Path, trusted: &[u32]) -> io::Result<Option<Writer>> {
     let own = nix::unistd::geteuid().as_raw();
     let trusts = |user: u32| user == 0 || user == own || trusted.contains(&user);
@@ -66,7 +66,8 @@ pub fn writer(path: &Path, trusted: &[u32]) -> io::Result<Option<Writer>> {
     Ok(worst)
 }
 
-/// What on the way an account may not go through, or the file itself when it may not execute that; by the modes alone.
+/// The first part of the path that the account may not pass, or the file itself when it may not execute it; judged by the modes
+/// alone.
 pub fn closed(path: &Path, account: &Account) -> Option<PathBuf> {
     let mut closed = None;
     let shown = follow(path, |at, facts| {
@@ -92,7 +93,7 @@ fn may_pass(facts: &Metadata, account: &Account) -> bool {
 fn judge(at: &Path, facts: &Metadata, trusts: impl Fn(u32) -> bool) -> Option<Writer> {
     let (at, mode) = (at.to_owned(), facts.mode());
     let guarded = facts.is_dir() && mode & STICKY != 0;
-    // The mode of a link says nothing.
+    // The kernel ignores the mode of a link.
     let writable = |bit: u32| !facts.is_symlink() && !guarded && mode & bit != 0;
     if writable(0o002) {
         Some(Writer::Everybody { at })
@@ -107,7 +108,7 @@ fn judge(at: &Path, facts: &Metadata, trusts: impl Fn(u32) -> bool) -> Option<Wr
     }
 }
 
-/// Shows every directory, every link and the file that a path leads by.
+/// Calls `show` for every directory and link on a path, and for the file it leads to.
 fn follow(path: &Path, mut show: impl FnMut(&Path, &Metadata)) -> io::Result<()> {
     let mut at = PathBuf::from("/");
     show(&at, &fs::metadata(&at)?);
@@ -192,7 +193,7 @@ mod tests {
             found().unwrap().mend(),
             format!("chmod o-w {}", at("d").display())
         );
-        // Of root's group, and of the account that the program runs as.
+        // Its group is root's, and its owner is the account that the program runs as.
         mode(&at("d"), 0o1777);
         lchown(at("link"), Some(77), None).unwrap();
         chown(program(), Some(77), Some(0)).unwrap();

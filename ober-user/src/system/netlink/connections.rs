@@ -1,4 +1,4 @@
-//! TCP connections that end on this node, and their end by the kernel (`sock_diag(7)`).
+//! TCP connections that end on this node, and closing them in the kernel (`sock_diag(7)`).
 
 use std::net::SocketAddr;
 
@@ -19,8 +19,8 @@ pub struct Connection {
     id: SocketId,
 }
 
-/// Of a port of this node: all over one family in which something may still be sent or received, those included whose handshake
-/// is under way.
+/// The connections to a port of this node, of one address family: all in which data may still be sent or received, including
+/// those whose handshake is under way.
 pub fn of_port(port: u16, six: bool) -> Result<Vec<Connection>, Refusal> {
     let mut id = if six {
         SocketId::new_v6()
@@ -56,8 +56,8 @@ pub fn of_port(port: u16, six: bool) -> Result<Vec<Connection>, Refusal> {
 }
 
 impl Connection {
-    /// Ends it at once: both sides are told (RST), and a program that reads from it gets an error. One that has ended by itself
-    /// meanwhile is no error. Needs `CAP_NET_ADMIN` and a kernel with `CONFIG_INET_DIAG_DESTROY`.
+    /// Closes it at once: the kernel sends a RST, and the local program gets an error from the socket. A connection that is
+    /// gone already is no error. Needs `CAP_NET_ADMIN` and a kernel with `CONFIG_INET_DIAG_DESTROY`.
     pub fn end(&self) -> Result<(), Refusal> {
         let request = InetRequest {
             family: self.family,

@@ -1,35 +1,35 @@
-//! What drivers tell of their interfaces (`linux/ethtool.h`). `None` stands for all that is not told, here and below.
+//! What drivers report about their interfaces (`linux/ethtool.h`). `None`, here and below: the driver does not report it.
 
 use std::{io, os::fd::AsRawFd as _};
 
 use socket2::{Domain, Socket, Type};
 
-/// Receive queues, in use and at most.
+/// Numbers of receive queues: in use now, and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Queues {
     pub now: u32,
     pub most: u32,
 }
 
-/// What drives an interface, and where it is.
+/// The driver of an interface, and the bus address of its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// Such as `virtio_net`.
     pub name: String,
-    /// Such as `0000:00:03.0`; empty when it is nowhere.
+    /// Such as `0000:00:03.0`; empty when the device is on no bus.
     pub bus: String,
 }
 
 /// Receive offloads that matter to XDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
-    /// The card takes VLAN tags out of the frames and tells of them beside.
+    /// The card takes VLAN tags out of the frames and reports them in metadata.
     pub strips_vlan: bool,
-    /// The card puts packets together.
+    /// The card merges packets.
     pub large_receive: bool,
 }
 
-/// Asks the drivers of this network namespace. Opened once, it takes no more descriptors.
+/// Asks the drivers of this network namespace. Opened once, it needs no further descriptors.
 #[derive(Debug)]
 pub struct Ethtool(Socket);
 
@@ -111,9 +111,9 @@ impl Ethtool {
 
     /// A driver's counters, by name in its order (`ETHTOOL_GSTRINGS`, `ETHTOOL_GSTATS`).
     pub fn counters(&self, interface: &str) -> Option<Vec<(String, u64)>> {
-        /// Of a name.
+        /// Bytes of a name.
         const LENGTH: usize = 32;
-        /// The kernel writes as many as there are then, which may be more than when it was asked for their number.
+        /// Room for more: the kernel may write more counters than it counted a moment before.
         const SPARE: usize = 4096;
         const COUNTERS: u32 = 1;
         let mut count = [0x37_u32, 0, 1 << COUNTERS, 0, 0];
@@ -123,12 +123,13 @@ impl Ethtool {
         let room = (count as usize).checked_mul(2)?.checked_add(SPARE)?;
         let mut names = vec![0_u32; 3 + room * LENGTH / 4];
         (names[0], names[1]) = (0x1b, COUNTERS);
-        // SAFETY: this command reads and writes `struct ethtool_gstrings`: three numbers and the names, for which is room.
+        // SAFETY: this command reads and writes `struct ethtool_gstrings`: three numbers and the names, and there is room for
+        // them.
         unsafe { self.ask(interface, names.as_mut_ptr()) }?;
         // `struct ethtool_stats`: two numbers of 32 bits, then the values of 64.
         let mut values = vec![0_u64; 1 + room];
         values[0] = u64::from_ne_bytes(pair(0x1d, count));
-        // SAFETY: this command reads and writes two numbers and the values, for which is room.
+        // SAFETY: this command reads and writes two numbers and the values, and there is room for them.
         unsafe { self.ask(interface, values.as_mut_ptr()) }?;
         let told = (names[2] as usize).min(room);
         let words = names[3..].chunks_exact(LENGTH / 4).take(told);
@@ -154,7 +155,7 @@ impl Ethtool {
             *to = from.cast_signed();
         }
         request.ifr_ifru.ifru_data = question.cast();
-        // SAFETY: `request` names an interface and points at what the caller vouches for.
+        // SAFETY: `request` names an interface and points at `question`, whose shape the caller guarantees.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
         (result == 0).then_some(())
     }

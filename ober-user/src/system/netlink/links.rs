@@ -1,5 +1,5 @@
-//! The interfaces of this network namespace, as rtnetlink tells. Not `/sys/class/net`, which shows the namespace that
-//! mounted it.
+//! The interfaces of this network namespace, from rtnetlink. `/sys/class/net` shows the namespace in which it was mounted
+//! instead.
 
 use rtnetlink::{
     packet_core::{Emitable as _, Parseable as _},
@@ -10,12 +10,12 @@ use super::question::{Family, Refusal, Want, ask};
 
 const GET_LINK: u16 = 18;
 
-/// An XDP program that is attached.
+/// An XDP program attached to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Its number.
+    /// Its kernel number.
     pub program: u32,
-    /// By the kernel for every driver; else by the driver or the card itself.
+    /// Generic mode (the kernel runs it for any driver); otherwise the driver or the card runs it.
     pub generic: bool,
 }
 
@@ -28,18 +28,18 @@ pub struct Link {
     pub mtu: u32,
     pub up: bool,
     pub loopback: bool,
-    /// What it is upon, of a VLAN or macvlan; the other end of a veth. In this namespace.
+    /// The interface below a VLAN or macvlan, or the other end of a veth, when it is in this namespace.
     pub below: Option<u32>,
-    /// The bond, team, bridge or VRF that it is a part of.
+    /// The bond, team, bridge or VRF that this interface belongs to.
     pub master: Option<u32>,
-    /// Packets it took in since it was made.
+    /// Packets received since the interface was made.
     pub received: u64,
     pub xdp: Vec<Attached>,
-    /// Of its hardware.
+    /// Its hardware address.
     pub address: Vec<u8>,
 }
 
-/// All of them.
+/// All interfaces.
 pub fn all() -> Result<Vec<Link>, Refusal> {
     let mut question = vec![0; LinkMessage::default().buffer_len()];
     LinkMessage::default().emit(&mut question);
@@ -71,7 +71,7 @@ fn read(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
-    // The number is one of another namespace then.
+    // With `LinkNetNsId` the number belongs to another namespace.
     link.below = link.below.filter(|_| !elsewhere);
     link
 }
@@ -83,7 +83,7 @@ fn kind(info: &[LinkInfo]) -> Option<String> {
     })
 }
 
-/// One program is told by its number and mode, several by a number for each mode.
+/// The kernel reports one program by its number and mode, several by one number for each mode.
 fn programs(xdp: &[LinkXdp]) -> Vec<Attached> {
     let generic = xdp
         .iter()

@@ -1,7 +1,7 @@
-//! What the kernel says of addresses, and the VIPs on them. Beside it: one question without a runtime (`question`),
-//! TCP connections (`connections`), interfaces (`links`), what drivers tell (`ethtool`) and what the kernel knows of their XDP (`netdev`).
+//! Addresses in the kernel, and the VIPs among them. Beside it: one question without a runtime (`question`), TCP connections
+//! (`connections`), interfaces (`links`), what drivers report (`ethtool`) and their support of XDP (`netdev`).
 //!
-//! `routes` tells by which interface an address is reached. A question that fails is an error, never an empty answer.
+//! `routes` finds the interface by which an address is reached. A question that fails is an error, never an empty answer.
 
 pub mod connections;
 pub mod ethtool;
@@ -62,8 +62,7 @@ async fn all(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
     all.map_err(|source| Error::Read { source })
 }
 
-/// The addresses that are there until somebody removes them. Those that VRRP holds expire, are its own business, and may
-/// be about to come or go.
+/// The addresses that do not expire. Those of VRRP do: VRRP manages them itself, and they may come or go at any time.
 async fn lasting(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
     let mut all = all(handle).await?;
     all.retain(ownership::is_lasting);
@@ -74,7 +73,7 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
     };
-    // On point-to-point links `Address` is the other end; `Local` is always ours.
+    // On point-to-point links `Address` is the other end; `Local` is always this node's.
     find(|attribute| {
         if let AddressAttribute::Local(address) = attribute {
             Some(*address)
@@ -93,7 +92,7 @@ pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// Every address of this network namespace that can be spoken from, those that expire among them.
+/// Every usable source address of this network namespace, including those that expire.
 pub async fn addresses() -> Result<Vec<IpAddr>, Error> {
     let doubtful = AddressHeaderFlags::Dadfailed;
     let all = all(&open()?).await?;
@@ -110,7 +109,8 @@ pub async fn lasting_addresses() -> Result<Vec<IpAddr>, Error> {
     Ok(lasting.iter().filter_map(address_of).collect())
 }
 
-/// Which of these addresses somebody else put on this node. `noted`: those that an older daemon wrote down as its own.
+/// Which of these addresses were put on this node by others than Herr Ober. `noted`: those that an older daemon wrote down as
+/// its own.
 pub async fn foreign(wanted: &[IpAddr], noted: &BTreeSet<IpAddr>) -> Result<Vec<Foreign>, Error> {
     let all = all(&open()?).await?;
     let found = all.iter().filter_map(|message| {
@@ -129,7 +129,7 @@ pub async fn foreign(wanted: &[IpAddr], noted: &BTreeSet<IpAddr>) -> Result<Vec<
 /// The name of the interface with this number; `None`: it is gone.
 pub fn name_of(index: u32) -> Option<String> {
     let name = nix::net::if_::if_indextoname(index).ok()?;
-    // What nix gives for a number nobody has is an empty name, not an error.
+    // For a number that no interface has, nix returns an empty name, not an error.
     name.into_string().ok().filter(|name| !name.is_empty())
 }
 
@@ -137,8 +137,8 @@ fn named(index: u32) -> String {
     name_of(index).unwrap_or_else(|| format!("interface {index}"))
 }
 
-/// Adds those VIPs to `interface` that no interface has for good, each as a host address with the daemon's mark. Returns
-/// what was added.
+/// Adds to `interface` those VIPs that no interface has permanently, each as a host address with the daemon's mark. Returns the
+/// added ones.
 pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let handle = open()?;
     let present: Vec<IpAddr> = lasting(&handle)
@@ -152,7 +152,7 @@ pub async fn add_vips(interface: &str, vips: &[IpAddr]) -> Result<Vec<IpAddr>, E
         added.push(*vip);
     }
     if interface == "lo" && !added.is_empty() {
-        // An address on a loopback that is down is no address.
+        // The kernel does not use an address on a loopback interface that is down.
         let up = LinkUnspec::new_with_name("lo").up().build();
         handle
             .link()
@@ -182,7 +182,7 @@ async fn add(handle: &Handle, interface: &str, vip: IpAddr) -> Result<(), Error>
         .map_err(|source| error(source.to_string()))
 }
 
-/// The dummy interface of that name, made if need be, up; `lo` where the kernel has no dummy interfaces.
+/// Returns the dummy interface of that name, up and made if needed; `lo` where the kernel has no dummy interfaces.
 pub async fn dummy_or_lo(name: &str) -> Result<String, Error> {
     if nix::net::if_::if_nametoindex(name).is_ok() {
         return Ok(name.into());
@@ -207,8 +207,8 @@ pub async fn dummy_or_lo(name: &str) -> Result<String, Error> {
     }
 }
 
-/// Removes the dummy interface of that name if the daemon made it. `emptied`: interfaces whose only addresses were the
-/// daemon's, by which one is known that a daemon made before there were marks.
+/// Removes the dummy interface of that name if the daemon made it. `emptied`: interfaces whose unmarked addresses the daemon
+/// removed; these identify an interface that a daemon from before the marks made.
 pub async fn remove_dummy(name: &str, emptied: &BTreeSet<u32>) -> Result<(), Error> {
     let Ok(index) = nix::net::if_::if_nametoindex(name) else {
         return Ok(());
@@ -229,8 +229,8 @@ pub async fn remove_dummy(name: &str, emptied: &BTreeSet<u32>) -> Result<(), Err
     handle.link().del(index).execute().await.map_err(failed)
 }
 
-/// Removes the addresses with these values that the daemon added: those with its mark, and host addresses on one of
-/// `places` that a daemon from before the marks noted. Says which interfaces it took addresses of without a mark from.
+/// Removes the addresses with these values that the daemon added: those with its mark, and host addresses on one of `places`
+/// that a daemon from before the marks noted. Returns the interfaces from which it removed unmarked ones.
 pub async fn remove_vips(vips: &[IpAddr], places: &[String]) -> Result<BTreeSet<u32>, Error> {
     let handle = open()?;
     let mut unmarked = BTreeSet::new();
@@ -255,12 +255,12 @@ pub async fn remove_vips(vips: &[IpAddr], places: &[String]) -> Result<BTreeSet<
     Ok(unmarked)
 }
 
-/// Nothing to remove is what was wanted.
+/// Was there nothing to remove, as the caller wants?
 pub(crate) fn is_gone(error: &rtnetlink::Error) -> bool {
     refused_with(error, &[libc::EADDRNOTAVAIL, libc::ENODEV])
 }
 
-/// Did the kernel answer with one of these?
+/// Did the kernel answer with one of these error numbers?
 pub(crate) fn refused_with(error: &rtnetlink::Error, codes: &[libc::c_int]) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message)
         if codes.contains(&message.raw_code().abs()))

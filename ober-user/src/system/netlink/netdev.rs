@@ -1,10 +1,10 @@
-//! What the kernel knows of a driver's XDP (generic netlink family `netdev`, Linux 6.3).
+//! What the kernel reports about a driver's XDP support (generic netlink family `netdev`, Linux 6.3).
 
 use rtnetlink::packet_core::{NLA_HEADER_SIZE, NlasIterator};
 
 use super::question::{Family, Refusal, Want, ask};
 
-/// The family that numbers the others (`linux/genetlink.h`).
+/// The number of the family that lists the others (`linux/genetlink.h`).
 const CONTROL: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
@@ -13,7 +13,7 @@ const FAMILY_NAME: u16 = 2;
 const GET_DEVICE: u8 = 1;
 const INTERFACE: u16 = 1;
 const XDP_FEATURES: u16 = 3;
-/// Of generic netlink: command, version, two bytes reserved.
+/// Bytes of a generic netlink header: command, version, two reserved.
 const HEADER: usize = 4;
 
 /// What a driver does with XDP.
@@ -33,13 +33,13 @@ impl Xdp {
         self.0 & Self::BASIC != 0
     }
 
-    /// May a program send a packet elsewhere, to another CPU for instance?
+    /// May a program send a packet elsewhere, such as to another CPU?
     pub fn redirects(self) -> bool {
         self.0 & Self::REDIRECT != 0
     }
 }
 
-/// Of the interface with this number; `None`: this kernel does not tell.
+/// The XDP support of the interface with this number; `None`: this kernel does not report it.
 pub fn xdp(index: u32) -> Option<Xdp> {
     features(index).ok().flatten()
 }
@@ -75,7 +75,7 @@ fn find(answers: &[Vec<u8>], kind: u16) -> Option<&[u8]> {
     let attributes = answers.iter().filter_map(|answer| answer.get(HEADER..));
     let mut all = attributes.flat_map(|bytes| NlasIterator::new(bytes).filter_map(Result::ok));
     let found = all.find(|it| it.kind() == kind)?.into_inner();
-    // The buffer begins with this attribute and may hold those behind it.
+    // The buffer begins with this attribute and may hold further ones behind it.
     let length = usize::from(u16::from_ne_bytes(*found.first_chunk()?));
     found.get(NLA_HEADER_SIZE..length)
 }

@@ -1,5 +1,5 @@
-//! One question to the kernel over netlink, answered before the call returns, and with the kernel's own words when it
-//! refuses (`NETLINK_EXT_ACK`): drivers explain themselves there.
+//! One question to the kernel over netlink, answered before the call returns. A refusal comes with the text of the kernel or
+//! the driver (`NETLINK_EXT_ACK`).
 
 use std::{fmt, io};
 
@@ -11,16 +11,16 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols},
 };
 
-/// Bytes of a message's header, which an error repeats.
+/// Bytes of a message's header, which an error message repeats.
 const HEADER: usize = 16;
-/// The attribute of an error that holds words.
+/// The attribute of an error that holds the text.
 const WORDS: u16 = 1;
 
-/// Why the kernel did not do it.
+/// Why the kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub errno: i32,
-    /// Of the kernel or the driver.
+    /// The text of the kernel or the driver.
     pub words: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Who is asked.
+/// The netlink family that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Route,
@@ -60,14 +60,14 @@ pub enum Family {
     Sockets,
 }
 
-/// What is wanted.
+/// The kind of answer that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Something is done, and nothing answered.
+    /// An acknowledgement alone.
     Done,
     /// One answer.
     One,
-    /// All there are.
+    /// Every object there is.
     All,
 }
 
@@ -108,7 +108,7 @@ fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes the messages of one datagram. Returns whether that was the end.
+/// Reads the messages of one datagram. Returns whether the last one was among them.
 fn collect(mut bytes: &[u8], answers: &mut Vec<Vec<u8>>) -> Result<bool, Refusal> {
     while !bytes.is_empty() {
         let Ok(message) = NetlinkBuffer::new_checked(bytes) else {
@@ -116,7 +116,7 @@ fn collect(mut bytes: &[u8], answers: &mut Vec<Vec<u8>>) -> Result<bool, Refusal
         };
         match message.message_type() {
             NLMSG_ERROR => return verdict(message.flags(), message.payload()).map(|()| true),
-            // A dump that failed ends with the number of its error.
+            // A dump that failed ends with an error number.
             NLMSG_DONE if message.payload().is_empty() => return Ok(true),
             NLMSG_DONE => return verdict(0, message.payload()).map(|()| true),
             _ => answers.push(message.payload().to_vec()),
@@ -127,7 +127,7 @@ fn collect(mut bytes: &[u8], answers: &mut Vec<Vec<u8>>) -> Result<bool, Refusal
     Ok(false)
 }
 
-/// An error of number 0 is the acknowledgement.
+/// An error with the number 0 is an acknowledgement.
 fn verdict(flags: u16, payload: &[u8]) -> Result<(), Refusal> {
     let number = payload.first_chunk().copied().map(i32::from_ne_bytes);
     let errno = number.unwrap_or(-libc::EBADMSG).saturating_neg();
@@ -137,7 +137,7 @@ fn verdict(flags: u16, payload: &[u8]) -> Result<(), Refusal> {
     let told = payload
         .get(4 + HEADER..)
         .filter(|_| flags & NLM_F_ACK_TLVS != 0);
-    // Without the cap the whole question is repeated before the words.
+    // Without `NLM_F_CAPPED` the whole question is repeated before the text.
     let told = told.filter(|_| flags & NLM_F_CAPPED != 0 || payload.len() == 4 + HEADER);
     let words = told.and_then(|told| {
         let mut attributes = NlasIterator::new(told).filter_map(Result::ok);
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// An error as the kernel sends it, with words where there are any.
+    /// An error as the kernel sends it; its text may be empty.
     fn refusal(errno: i32, words: &str) -> Vec<u8> {
         let mut payload = (-errno).to_ne_bytes().to_vec();
         payload.extend([0; HEADER]);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_kernel_is_asked_for_real_and_refuses_with_its_number() {
-        // `RTM_GETLINK` of an interface that is not there.
+        // `RTM_GETLINK` for an interface that does not exist.
         let mut header = [0; 16];
         header[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
         let refused = ask(Family::Route, 18, Want::One, &header);

@@ -1,4 +1,4 @@
-//! By which interface an address is reached.
+//! The interface by which an address is reached.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use super::question::{Family, Want, ask};
 
 const GET_ROUTE: u16 = 26;
 
-/// The number of the interface; `None`: there is no way.
+/// The number of the interface; `None`: no route.
 pub fn way(address: IpAddr) -> Option<u32> {
     let mut message = RouteMessage::default();
     let (family, length, destination) = match address {

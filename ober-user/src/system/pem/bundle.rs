@@ -1,5 +1,5 @@
-//! Chain and private key as PEM, in one file or in two that stand beside each other, and whether they are what is needed to
-//! end TLS. Whether they belong together is for [`super::facts`].
+//! A certificate chain and its private key as PEM, in one file or in two side by side, and whether both are there to terminate
+//! TLS. [`super::facts`] checks that they belong together.
 
 use std::{
     fmt::Write as _,
@@ -64,7 +64,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it.
+    /// What the operator should do about it.
     pub fn fix(&self) -> String {
         let join = "put chain and key into it: `cat fullchain.pem privkey.pem`";
         match self {
@@ -95,7 +95,7 @@ impl Error {
 }
 
 impl Bundle {
-    /// From this file, and from the one with the key beside it when there is none in it.
+    /// Reads this file, and the key file beside it when this one holds no key.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let mut text = slurp(path)?;
         let beside = key_beside(path).filter(|_| !has_key(&text));
@@ -106,10 +106,10 @@ impl Bundle {
         Self::parse(path, &text)
     }
 
-    /// At least one certificate and exactly one unencrypted private key, each parseable. `path` is for the error alone.
+    /// At least one certificate and exactly one unencrypted private key, each a DER sequence. `path` is used in errors alone.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
         let path = path.to_owned();
-        // The old notation is no PEM at all to the parser, so it is looked for first.
+        // The parser does not recognise the old notation as PEM, so it is looked for first.
         let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE", b"Proc-Type: 4,ENCRYPTED"];
         if lines(text).any(|line| marks.iter().any(|mark| line.starts_with(mark))) {
             return Err(Error::Encrypted { path });
@@ -140,7 +140,7 @@ impl Bundle {
         }
     }
 
-    /// Always the same text for the same bundle, without an empty line: one would end it on HAProxy's command socket.
+    /// The same text for the same bundle, without an empty line: HAProxy's command socket would take one as the end.
     pub fn pem(&self) -> String {
         let mut text = String::new();
         for certificate in &self.chain {
@@ -183,7 +183,7 @@ fn has_key(text: &[u8]) -> bool {
     lines(text).any(|line| line.starts_with(b"-----BEGIN") && line.trim_ascii_end().ends_with(mark))
 }
 
-/// Where the key of a file without one is: certbot's `privkey.pem` beside `fullchain.pem`, otherwise `NAME.key`.
+/// The key file of a chain without a key: certbot's `privkey.pem` beside `fullchain.pem`, otherwise `NAME.key`.
 pub(crate) fn key_beside(path: &Path) -> Option<PathBuf> {
     match path.file_name()?.to_str()? {
         "fullchain.pem" => Some(path.with_file_name("privkey.pem")),
@@ -191,7 +191,7 @@ pub(crate) fn key_beside(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// One DER SEQUENCE and nothing after it: what every certificate and key is on the outside.
+/// Is it one DER SEQUENCE and nothing after it, the outer form of every certificate and key?
 fn is_sequence(der: &[u8]) -> bool {
     let [0x30, length, rest @ ..] = der else {
         return false;
@@ -218,14 +218,14 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The smallest DER that passes for one: SEQUENCE { INTEGER 1 }.
+    /// The smallest DER that passes the check: SEQUENCE { INTEGER 1 }.
     const DER: &str = "MAMCAQE=";
 
     fn part(kind: &str, content: &str) -> String {
         format!("-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n")
     }
 
-    /// A certificate of its own for `s3.test`, and its key.
+    /// A self-signed certificate for `s3.test`, and its key.
     pub(crate) fn chain_and_key() -> String {
         let made = rcgen::generate_simple_self_signed(["s3.test".to_owned()]).unwrap();
         made.cert.pem() + &made.signing_key.serialize_pem()

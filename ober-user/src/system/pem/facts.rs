@@ -1,4 +1,4 @@
-//! What a certificate says of itself, and whether chain and key belong together. Reads no file and no clock.
+//! The contents of a certificate, and whether chain and key belong together. Reads no file and no clock.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -13,23 +13,23 @@ use x509_parser::{
 
 use super::bundle::{Bundle, Error};
 
-/// What the first certificate of a chain says.
+/// Facts about the first certificate of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Host names and addresses it is for.
+    /// Host names and addresses that it is valid for.
     pub names: Vec<String>,
     pub issuer: String,
     /// Seconds since 1970.
     pub not_before: u64,
     /// Seconds since 1970.
     pub not_after: u64,
-    /// SHA-1 of it, upper-case hexadecimal: what HAProxy shows, so what workers are compared by.
+    /// Its SHA-1, upper-case hexadecimal: HAProxy shows this hash, so workers are compared by it.
     pub sha1: String,
-    /// Its number, upper-case hexadecimal without the byte of the sign.
+    /// Its serial number, upper-case hexadecimal without the sign byte.
     pub serial: String,
 }
 
-/// How a certificate stands at a moment.
+/// The validity of a certificate at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dates {
     Valid,
@@ -40,8 +40,8 @@ pub enum Dates {
 }
 
 impl Facts {
-    /// Of a bundle whose key is that of the first certificate and whose every other certificate signed the one before it.
-    /// That the last one's issuer is known to clients nobody here can tell: it may be an authority of their own.
+    /// Fails unless the key is that of the first certificate and each further certificate signed the one before it. Whether
+    /// clients know the last one's issuer cannot be checked here: it may be a private authority.
     pub fn of(path: &Path, bundle: &Bundle) -> Result<Self, Error> {
         let mut chain = Vec::new();
         for (at, der) in bundle.chain.iter().enumerate() {
@@ -87,8 +87,8 @@ impl Facts {
         }
     }
 
-    /// May this take the place of `other`, which is in use? What is not valid replaces only what is not valid either,
-    /// and then only with a later end.
+    /// May this certificate replace `other`, which is in use? An invalid one replaces only an invalid one, and only when it
+    /// ends later.
     pub fn replaces(&self, other: &Self, now: u64) -> bool {
         self.dates(now) == Dates::Valid
             || (other.dates(now) != Dates::Valid && self.not_after > other.not_after)
@@ -134,7 +134,7 @@ fn whose_key(path: &Path, bundle: &Bundle, chain: &[X509Certificate<'_>]) -> Res
 fn linked(path: &Path, chain: &[X509Certificate<'_>]) -> Result<(), Error> {
     for (at, pair) in chain.windows(2).enumerate() {
         let [signed, signer] = pair else { continue };
-        // Only clients can tell of a signature of a kind that is not known here.
+        // A signature algorithm that is unknown here is left for clients to judge.
         let verified = match signed.verify_signature(Some(signer.public_key())) {
             Err(X509Error::SignatureVerificationError) => false,
             Ok(()) | Err(_) => true,
@@ -150,7 +150,7 @@ fn linked(path: &Path, chain: &[X509Certificate<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Those clients look at: the subject's own name counts only where there are no others.
+/// The names that clients check: the common name counts only where there are no alternative names.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let others = certificate.subject_alternative_name().ok().flatten();
     let others = others.iter().flat_map(|others| &others.value.general_names);
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::system::clock;
 
-    /// An authority, and what it says in PEM.
+    /// An authority that signs the certificates of a test.
     pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(judged(&text).unwrap_err(), told);
         }
-        // Same name, another key: only the signature tells.
+        // Same name, another key: only the signature shows the difference.
         let impostor = authority("ours");
         let text = format!("{certificate}{}{key}", impostor.pem());
         assert!(judged(&text).unwrap_err().contains("did not sign"));

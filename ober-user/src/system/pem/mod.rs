@@ -1,6 +1,6 @@
-//! Certificates and keys as files hold them.
+//! Certificates and keys as they are stored in files.
 //!
-//! `bundle` is chain and key, `facts` what a certificate says of itself; `facts` never reads a file or a clock.
+//! `bundle` is chain and key, `facts` the contents of a certificate; `facts` never reads a file or a clock.
 
 pub(crate) mod bundle;
 pub(crate) mod facts;

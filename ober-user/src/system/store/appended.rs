@@ -1,4 +1,4 @@
-//! Bytes behind the end of a file.
+//! Bytes appended to a file.
 
 use std::{
     fs::File,
@@ -10,18 +10,18 @@ use std::{
 use super::{Error, off_the_runtime};
 use crate::system::file;
 
-/// Bytes written behind the end of a file, and on disk; [`Appended::commit`] keeps them, dropping it cuts them off again.
+/// Bytes appended to a file and synced; [`Appended::commit`] keeps them, dropping the value cuts them off again.
 #[derive(Debug)]
 pub struct Appended {
     path: PathBuf,
     file: File,
-    /// Of the file without them.
+    /// Length of the file without them, in bytes.
     length: u64,
     kept: bool,
 }
 
 impl Appended {
-    /// `None`: the file is not there, or is not as long as it was left.
+    /// `None`: the file is missing, or its length is not `length`.
     pub fn write(path: &Path, length: u64, bytes: &[u8]) -> Result<Option<Self>, Error> {
         let error = |source| Error::Write {
             path: path.into(),

@@ -1,11 +1,12 @@
-//! Files that survive: written beside their places, synced, exchanged with what is there, and the directory synced. A
-//! reader, and a node whose power went away, finds the old file or the new one, whole. What is answered "done" is on disk.
+//! Durable files: written beside their places, synced, exchanged with the old file, and the directory synced. A reader, or a
+//! node after a loss of power, finds the old file or the new one, whole. A change is on disk before the daemon reports it as
+//! done.
 //!
-//! A file that is damaged all the same costs itself alone: it is moved aside and made anew from what it was made of
-//! ([`recover_json`]). [`TABLE`] says of every file how long it lasts and what becomes of it.
+//! A damaged file loses its own content alone: it is moved aside and made anew from its source ([`recover_json`]). [`TABLE`]
+//! states for each file how long it lasts and what happens when it is damaged.
 //!
-//! `pending` writes beside and exchanges, `appended` adds behind the end, `read` reads back, `trouble` keeps what went wrong
-//! for `status`. What a file holds is never overwritten in its place.
+//! `pending` writes beside and exchanges, `appended` adds at the end, `read` reads back, `trouble` keeps problems for `status`.
+//! A file's content is never overwritten in its place.
 
 mod appended;
 mod pending;
@@ -41,13 +42,13 @@ impl From<Error> for io::Error {
 /// How long a file must last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasts {
-    /// It is on disk before anybody is told so: a loss of power takes nothing of it.
+    /// It is on disk before the daemon reports the change: a loss of power loses nothing.
     Power,
-    /// It speaks of processes, which a loss of power ends too: it is not synced.
+    /// It describes processes, which a loss of power ends too: it is not synced.
     Boot,
 }
 
-/// What a file is.
+/// The purpose of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Configuration,
@@ -70,10 +71,10 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub kind: Kind,
-    /// Below the state or the run directory, or beside the main file. `*` stands for letters other than `/`.
+    /// Path below the state or the run directory, or beside the main file. `*` stands for letters other than `/`.
     pub place: &'static str,
     pub lasts: Lasts,
-    /// What becomes of it when it is damaged.
+    /// What happens when it is damaged.
     pub damaged: &'static str,
 }
 
@@ -86,7 +87,7 @@ const fn row(kind: Kind, place: &'static str, lasts: Lasts, damaged: &'static st
     }
 }
 
-/// Every file that Herr Ober keeps. Sockets, the lock and logs are no files of this kind: nothing is read back from them.
+/// Every file that Herr Ober keeps. Sockets, the lock and logs are not listed: they are not read back.
 pub const TABLE: &[Row] = &[
     row(
         Kind::Configuration,
@@ -185,13 +186,13 @@ impl Kind {
         self.row().map_or(Lasts::Power, |row| row.lasts)
     }
 
-    /// What becomes of a damaged one.
+    /// What happens when such a file is damaged.
     fn damaged(self) -> &'static str {
         self.row().map_or("", |row| row.damaged)
     }
 }
 
-/// Does what may wait for a disk without keeping a thread of the runtime from everybody else.
+/// Runs work that may wait for a disk without blocking the other tasks of its runtime thread.
 pub fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {

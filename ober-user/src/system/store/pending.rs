@@ -1,4 +1,4 @@
-//! Files written beside their places, and put there together or not at all.
+//! Files written beside their places, and moved there together or not at all.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::{Error, Kind, Lasts, off_the_runtime, trouble};
 use crate::system::file::{self, directory};
 
-/// A file written beside its place; [`Pending::commit`] puts it there, dropping it removes it.
+/// A file written beside its place; [`Pending::commit`] moves it there, dropping the value removes it.
 #[derive(Debug)]
 pub struct Pending {
     kind: Kind,
@@ -29,7 +29,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Writes `bytes`, readable by the owner alone, without touching what is in force.
+    /// Writes `bytes`, readable by the owner alone, without touching the file in force.
     pub fn write(kind: Kind, path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let error = |source| Error::Write {
             path: path.into(),
@@ -50,7 +50,7 @@ impl Pending {
             beside,
             synced: kind.lasts() == Lasts::Boot,
         };
-        // What a lost process left may be readable by more.
+        // A file left by a process that died may be readable by others.
         let mode = pending.file.set_permissions(Permissions::from_mode(0o600));
         mode.and_then(|()| pending.file.write_all(bytes))
             .map_err(error)?;
@@ -66,8 +66,8 @@ impl Pending {
         Self::write(kind, path, &text)
     }
 
-    /// Its bytes are on disk when this returns; its place is, once it is committed. Without effect on a file that need
-    /// not last.
+    /// The bytes are on disk when this returns; the name is on disk after the commit. No effect on files that last until the
+    /// next boot only.
     pub fn sync(&mut self) -> Result<(), Error> {
         if self.synced {
             return Ok(());
@@ -78,7 +78,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Gives it the mode and the owner that a file in its place has.
+    /// Sets the mode and the owner that the file will have in its place.
     pub fn belongs(&self, mode: u32, owner: Option<(u32, u32)>) -> Result<(), Error> {
         let give = || {
             if let Some((user, group)) = owner {
@@ -101,7 +101,7 @@ impl Pending {
         }
     }
 
-    /// Has the kernel begin to write it: files that are on their way together are synced together.
+    /// Tells the kernel to begin writing, so that several files are written at the same time.
     fn begin(&self) {
         if !self.synced {
             // SAFETY: takes plain numbers; a refusal only means that the sync after it takes longer.
@@ -137,7 +137,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // It may be in its place: then nothing is left here, or what was there before.
+        // After a commit, the path beside is empty or holds the previous file.
         if fs::remove_file(&self.beside).is_ok() {
             tracing::trace!(path = %self.beside.display(), "removed");
         }
@@ -163,7 +163,7 @@ impl Batch {
         self.0.extend(other.0);
     }
 
-    /// Puts all files in their places in the order in which they were given, and on disk; after an error none is there.
+    /// Moves all files to their places in the given order, and syncs them; after an error none of them is there.
     pub fn place(self) -> Result<Placed, Error> {
         off_the_runtime(|| self.place_now())
     }
@@ -183,16 +183,16 @@ impl Batch {
     }
 }
 
-/// What was in the place of a file.
+/// What was in the place before.
 #[derive(Clone, Copy, Debug)]
 enum Was {
-    /// It is beside now.
+    /// A file, which is now beside.
     Beside,
     Absent,
     Gone,
 }
 
-/// Files in their places. Dropped without [`Placed::keep`] it puts back what was there.
+/// Files in their places. Dropping it without [`Placed::keep`] puts the previous files back.
 #[derive(Debug)]
 #[must_use]
 pub struct Placed {
@@ -201,7 +201,7 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// There is no way back from here.
+    /// Keeps the new files; afterwards the previous ones cannot be put back.
     pub fn keep(mut self) {
         self.kept = true;
         for (file, _) in &self.files {
@@ -247,7 +247,7 @@ impl Drop for Placed {
     }
 }
 
-/// Makes a directory that is not there, and those above it.
+/// Makes a directory and its missing parents.
 fn make_directory(path: &Path, lasts: Lasts) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -263,7 +263,7 @@ fn make_directory(path: &Path, lasts: Lasts) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames a file within its directory, for good.
+/// Renames a file within its directory, durably.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     off_the_runtime(|| {
         fs::rename(from, to).map_err(|source| Error::Write {
@@ -274,7 +274,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     })
 }
 
-/// Removes a file for good; one that is not there is no failure.
+/// Removes a file, durably; a missing file is no failure.
 pub fn remove(path: &Path) -> Result<(), Error> {
     off_the_runtime(|| match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -297,11 +297,11 @@ fn open_directory(path: &Path) -> io::Result<File> {
     Ok(nix::fcntl::open(path, flags, Mode::empty())?.into())
 }
 
-/// Makes sure that what was renamed in it stays renamed.
+/// Makes the renames in a directory durable.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), Error> {
     let sync = || open_directory(directory)?.sync_all();
     match sync() {
-        // Some file systems have nothing to sync there.
+        // Some file systems cannot sync a directory.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synced => synced.map_err(|source| Error::Write {
             path: directory.into(),
@@ -312,7 +312,7 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 impl Pending {
-    /// Gives it a place it cannot get to.
+    /// Changes its place to one that it cannot be moved to.
     pub(super) fn spoil(&mut self, path: &Path) {
         self.path = path.to_owned();
     }

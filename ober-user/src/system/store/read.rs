@@ -1,4 +1,4 @@
-//! What is kept is read back, and what cannot be is moved aside.
+//! Reads files back, and moves damaged ones aside.
 
 use std::{
     fs, io,
@@ -13,12 +13,12 @@ use crate::system::{
     file::{self, Unfit},
 };
 
-/// Damaged files of one name that are left for somebody to look at.
+/// How many damaged files of one name are kept for the operator.
 const MOST: usize = 3;
-/// Behind the name of a damaged file; behind it the time.
+/// Follows the name of a damaged file; the time follows it.
 const MARK: &str = ".damaged-";
 
-/// Reads a file; `None` when there is none.
+/// Reads a file; `None` when it does not exist.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match file::read(path, file::Kind::Own) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// How long a file is; `None` when there is none.
+/// The length of a file in bytes; `None` when it does not exist.
 pub fn length(path: &Path) -> Result<Option<u64>, Error> {
     match fs::metadata(path) {
         Ok(facts) => Ok(Some(facts.len())),
@@ -46,7 +46,7 @@ pub fn length(path: &Path) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Is there no such file to be had here, however often it is asked for? Otherwise it is this process that lacks something.
+/// Is the file unreadable however often it is tried? If not, this process lacks a resource and may try again.
 fn is_damage(error: &io::Error) -> bool {
     use nix::errno::Errno as E;
     let unfit = error.get_ref().and_then(|inner| inner.downcast_ref());
@@ -63,7 +63,7 @@ fn is_damage(error: &io::Error) -> bool {
     unfit || errno.is_some_and(|errno| lost.contains(&errno))
 }
 
-/// Reads a JSON file; `None` when there is none.
+/// Reads a JSON file; `None` when it does not exist.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let Some(bytes) = read(path)? else {
         return Ok(None);
@@ -76,12 +76,12 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
         })
 }
 
-/// Reads a JSON file. A damaged one is moved aside and counts as none.
+/// Reads a JSON file. A damaged one is moved aside and counts as missing.
 pub fn recover_json<T: DeserializeOwned>(kind: Kind, path: &Path) -> Result<Option<T>, Error> {
     recover(kind, path, read_json(path))
 }
 
-/// What was read; a damaged file is moved aside and counts as none.
+/// Returns what was read; a damaged file is moved aside and counts as missing.
 pub fn recover<T>(
     kind: Kind,
     path: &Path,
@@ -96,8 +96,7 @@ pub fn recover<T>(
     }
 }
 
-/// Moves a damaged file aside, for somebody to look at, and says so. Where that cannot be done it is left: what is
-/// written next replaces it.
+/// Moves a damaged file aside for the operator and logs it. If that fails it stays, and the next write replaces it.
 pub fn set_aside(kind: Kind, path: &Path, why: &str) {
     let aside = aside(path);
     let moved = fs::rename(path, &aside);
@@ -127,7 +126,7 @@ pub fn set_aside(kind: Kind, path: &Path, why: &str) {
     });
 }
 
-/// Later than all that are there: two in a second are two.
+/// A name later than all existing ones, so that two files of one second get two names.
 fn aside(path: &Path) -> PathBuf {
     let latest = earlier(path).last().map(|(time, _)| *time);
     let time = clock::seconds().max(latest.map_or(0, |time| time + 1));
@@ -153,7 +152,7 @@ fn earlier(path: &Path) -> Vec<(u64, PathBuf)> {
     all
 }
 
-/// Removes the oldest of too many.
+/// Removes the oldest files beyond [`MOST`].
 fn prune(path: &Path) {
     let all = earlier(path);
     let surplus = all.len().saturating_sub(MOST);

@@ -38,10 +38,10 @@ fn files_that_come_together_are_all_there_or_none_and_nothing_is_left_beside() {
     fs::write(at("a"), "old a").unwrap();
     let texts = || ["a", "b", "c"].map(|name| fs::read_to_string(at(name)).ok());
     let batch = || Batch::from(vec![write(&at("a"), "new a"), write(&at("b"), "new b")]);
-    // Put back, as after a kernel that refused.
+    // The previous files are put back, as after a change that the kernel refused.
     drop(batch().place().unwrap());
     assert_eq!(texts(), [Some("old a".to_owned()), None, None]);
-    // The last one has no place.
+    // The last file cannot be moved to its place.
     fs::create_dir(at("c")).unwrap();
     fs::write(at("c/full"), "").unwrap();
     let mut bad = batch();

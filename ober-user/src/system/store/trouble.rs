@@ -1,5 +1,4 @@
-//! What this process found wrong with the files it keeps, for `status` and the metrics: said once in the log, it would be
-//! overlooked.
+//! Problems with this process's own files, for `status` and the metrics: operators would overlook a single line in the log.
 
 use std::{
     collections::BTreeMap,
@@ -15,16 +14,16 @@ use crate::system::clock;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
     pub file: PathBuf,
-    /// Where it is now; `None`: it could not be moved.
+    /// Its path now; `None`: it could not be moved.
     pub aside: Option<PathBuf>,
     /// Seconds since 1970.
     pub at: u64,
     pub why: String,
-    /// What became of what it held.
+    /// What happened to its content.
     pub then: String,
 }
 
-/// Something that is in force and would be lost by a restart.
+/// A state in force that a restart would lose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unkept {
     pub file: PathBuf,
@@ -33,16 +32,16 @@ pub struct Unkept {
     pub why: String,
 }
 
-/// What is wrong with the files this process keeps.
+/// The problems with this process's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Since this process started.
     pub damaged: Vec<Damaged>,
-    /// Now.
+    /// At present.
     pub unkept: Vec<Unkept>,
 }
 
-/// The latest are enough to say what is going on.
+/// The latest ones are enough for a diagnosis.
 const REMEMBERED: usize = 100;
 
 struct Known {
@@ -59,7 +58,7 @@ fn known() -> MutexGuard<'static, Known> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything that is known.
+/// All known problems.
 pub fn disk() -> Disk {
     let known = known();
     Disk {
@@ -76,7 +75,7 @@ pub(super) fn damaged(found: Damaged) {
     known.damaged.push(found);
 }
 
-/// What belongs into this file is in force without being in it.
+/// Records that the state in force is not in this file.
 pub fn unkept(file: &Path, why: &impl ToString) {
     let mut known = known();
     let why = why.to_string();
@@ -93,7 +92,7 @@ pub fn unkept(file: &Path, why: &impl ToString) {
     known.unkept.insert(file.into(), unkept);
 }
 
-/// This file holds what is in force.
+/// Records that this file holds the state in force.
 pub fn kept(file: &Path) {
     if known().unkept.remove(file).is_some() {
         tracing::info!(file = %file.display(), "kept over a restart again");
