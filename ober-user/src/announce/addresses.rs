@@ -1,5 +1,5 @@
-//! The addresses of the VIPs on this node, for all that VRRP does not hold. What was added is noted first, so that
-//! `ober-user detach` removes that and nothing else.
+//! The addresses of the VIPs on this node, except those that VRRP holds. The daemon notes an address before it adds it, so that
+//! `ober-user detach` removes the noted ones and nothing else.
 
 use std::{
     collections::BTreeSet,
@@ -19,16 +19,16 @@ use crate::{
 /// In the state directory: the VIPs the daemon added.
 const NOTE: &str = "vips.json";
 
-/// Whether a VIP may be added that cannot be noted.
+/// May a VIP be added when the note cannot be written?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// No: nothing depends on it yet, and the state directory is of no use.
+    /// No: nothing depends on the VIP yet, and the state directory is of no use.
     Must,
-    /// Yes: a node that serves does not stop for a full disk. `status` tells.
+    /// Yes: a node that serves must not stop because of a full disk. `status` shows the failure.
     May,
 }
 
-/// Adds the VIPs this node lacks; says which.
+/// Adds the VIPs that this node lacks and returns them.
 pub async fn add(config: &Config, how: Noted) -> anyhow::Result<Vec<IpAddr>> {
     let present = netlink::lasting_addresses().await?;
     let vips = config.vips();
@@ -48,7 +48,7 @@ pub async fn add(config: &Config, how: Noted) -> anyhow::Result<Vec<IpAddr>> {
     Ok(added)
 }
 
-/// Removes the VIPs that are noted and marked as ours and are none of `keep`; says which were noted.
+/// Removes the VIPs that are noted, are marked as ours and are not in `keep`; returns those that were noted.
 pub async fn remove(config: &Config, keep: &BTreeSet<IpAddr>) -> anyhow::Result<Vec<IpAddr>> {
     let (stay, go): (BTreeSet<_>, BTreeSet<_>) = noted(config)?
         .into_iter()
@@ -67,7 +67,7 @@ pub async fn remove(config: &Config, keep: &BTreeSet<IpAddr>) -> anyhow::Result<
     Ok(go)
 }
 
-/// The interfaces where a daemon that set no marks yet put VIPs.
+/// The interfaces where an earlier daemon, which set no marks, put VIPs.
 fn places(config: &Config) -> Vec<String> {
     match &config.node.vip_interface {
         VipInterface::Named(name) => vec![name.clone()],
@@ -77,16 +77,15 @@ fn places(config: &Config) -> Vec<String> {
     }
 }
 
-/// What the note is to say and does not, since it could not be written. For as long as this process lives it counts, and not
-/// what is on disk.
+/// The VIPs of a note that could not be written. While this process lives they count, and the file does not.
 static UNWRITTEN: Mutex<Option<BTreeSet<IpAddr>>> = Mutex::new(None);
 
-/// For a moment, not while anything is written.
+/// The lock is held for a moment, never while a file is written.
 fn unwritten() -> MutexGuard<'static, Option<BTreeSet<IpAddr>>> {
     UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The VIPs that this daemon, or one before it, added for good.
+/// The VIPs that this daemon, or an earlier one, added permanently.
 pub fn noted(config: &Config) -> Result<BTreeSet<IpAddr>, store::Error> {
     let unwritten = unwritten().clone();
     unwritten.map_or_else(|| on_disk(config), Ok)
@@ -100,7 +99,7 @@ fn place(config: &Config) -> PathBuf {
     config.node.state.join(NOTE)
 }
 
-/// Notes more of them.
+/// Adds VIPs to the note.
 fn note(config: &Config, more: &BTreeSet<IpAddr>, how: Noted) -> Result<(), store::Error> {
     rewrite(config, how, |vips| vips.extend(more))
 }
@@ -113,13 +112,13 @@ pub fn keep(config: &Config) -> Result<(), store::Error> {
     rewrite(config, Noted::May, |_| ())
 }
 
-/// Has the note say something else. That it cannot be written is an error only if it must be.
+/// Edits the note. A failure to write it is an error only with [`Noted::Must`].
 fn rewrite(
     config: &Config,
     how: Noted,
     edit: impl FnOnce(&mut BTreeSet<IpAddr>),
 ) -> Result<(), store::Error> {
-    /// Held by who writes the note: each begins with what the one before left.
+    /// Held while the note is written, so that each writer begins with the result of the one before.
     static WRITING: Mutex<()> = Mutex::new(());
     let _turn = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut vips = noted(config)?;
@@ -170,7 +169,7 @@ mod tests {
             let unkept = store::disk().unkept;
             unkept.iter().any(|it| it.file == place(&config))
         };
-        // It cannot be written, as on a full disk.
+        // The note cannot be written, as on a full disk.
         let beside = state.join("vips.json.new");
         let full = || fs::create_dir(&beside).unwrap();
         let room = || fs::remove_dir(&beside).unwrap();
@@ -186,7 +185,7 @@ mod tests {
         note(&config, &set(&["192.0.2.3"]), Noted::May).unwrap();
         assert!(unkept());
         assert_eq!(noted(&config).unwrap(), all);
-        // One goes; what is still there is not forgotten.
+        // One VIP goes; those that stay are still noted.
         rewrite(&config, Noted::May, |vips| {
             vips.retain(|vip| !first.contains(vip));
         })
@@ -198,7 +197,7 @@ mod tests {
         keep(&config).unwrap();
         assert_eq!(on_disk(&config).unwrap(), left);
         assert!(!unkept());
-        // Back to what is on disk: then it is kept.
+        // The VIPs are those on disk again: nothing is left to write.
         full();
         note(&config, &first, Noted::May).unwrap();
         assert!(unkept());

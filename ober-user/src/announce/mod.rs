@@ -34,7 +34,7 @@ mod speakers;
 use speakers::Speakers;
 pub use speakers::{path, sessions};
 
-/// All gates and all who are told by them.
+/// All gates, and the protocols that announce VIPs.
 pub struct Announcer {
     gates: gate::Handle,
     speakers: Arc<Speakers>,
@@ -49,8 +49,7 @@ impl Drop for Announcer {
 }
 
 impl Announcer {
-    /// Starts closed: nothing is announced before its gate has opened. `workers`: who is in the ring, from the first
-    /// event on.
+    /// Starts closed: nothing is announced before its gate has opened. `workers`: each change of the ring, from the first on.
     pub async fn start(
         config: &Config,
         sockets: &[Listening],
@@ -80,7 +79,7 @@ impl Announcer {
         })
     }
 
-    /// Withdraws these VIPs, of which `staying` has none, and returns when every neighbour has been told.
+    /// Withdraws these VIPs, which are not in `staying`, and returns when that is written to every neighbour.
     pub async fn withdraw(
         &self,
         vips: &BTreeSet<IpAddr>,
@@ -93,17 +92,17 @@ impl Announcer {
         Ok(())
     }
 
-    /// Opens what speaking to the neighbours of another configuration needs. All that may refuse it is here; no neighbour notices.
+    /// Opens what another configuration's neighbours need. Everything that can fail happens here; no neighbour notices.
     pub async fn prepare(&self, config: &Config) -> anyhow::Result<()> {
         self.speakers.prepare(config).await
     }
 
-    /// Closes what was opened for a configuration that is not to be.
+    /// Closes what [`Self::prepare`] opened for a configuration that was given up.
     pub async fn forget(&self) {
         self.speakers.forget().await;
     }
 
-    /// Who may speak with this node at all, from now on.
+    /// Sets the routers that may speak with this node.
     pub fn routers(&self, routers: Routers) {
         self.speakers.routers(routers);
     }
@@ -131,7 +130,7 @@ impl Announcer {
         self.gates.order(vip, order).await
     }
 
-    /// Tries to keep the orders, should they not be on disk.
+    /// Writes the orders in force to disk, if they are not there.
     pub fn keep(&self) {
         self.gates.keep();
     }
@@ -141,12 +140,12 @@ impl Announcer {
         self.gates.tell(News::Runs(runs));
     }
 
-    /// Tells every neighbour that this node goes, and returns when that has left.
+    /// Ends the sessions with all neighbours; returns when that is written to them, or after 5 s.
     pub async fn stop(&self) {
         self.speakers.stop().await;
     }
 
-    /// Puts what is known into a status.
+    /// Adds gates and neighbours to a status.
     pub fn describe(&self, status: &mut status::Status) {
         status.gate = self.gates.status();
         self.speakers.describe(status);

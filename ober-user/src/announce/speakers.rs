@@ -1,4 +1,4 @@
-//! Those who are told: BGP with BFD beside it, and VRRP.
+//! The protocols that announce VIPs: BGP with BFD beside it, and VRRP.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,12 +27,12 @@ use crate::{
     },
 };
 
-/// A neighbour that does not take what is written to it must not hold up the end.
+/// A neighbour that does not read what is written to it must not delay the end of the daemon.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What neighbours are told at a planned stop (RFC 9003).
+/// The shutdown communication at a planned stop (RFC 9003).
 const FAREWELL: &str = "Herr Ober is stopped";
 
-/// Nobody, until the configuration names them.
+/// No speaker runs until the configuration names one.
 pub(super) struct Speakers(Mutex<Inner>);
 
 struct Inner {
@@ -42,25 +42,25 @@ struct Inner {
     ready: Option<Ready>,
     /// The VIPs that VRRP moves; all others are BGP's.
     shared: BTreeSet<IpAddr>,
-    /// What the gates last said, for whoever comes later.
+    /// The last standing of each VIP, for speakers that start later.
     standings: BTreeMap<IpAddr, Standing>,
-    /// They are told that this node goes; gates are no longer listened to.
+    /// Sessions are being ended, and standings are no longer passed on.
     stopping: bool,
-    /// Who may speak with this node at all.
+    /// The routers that may speak with this node.
     routers: Routers,
-    /// BFD and VRRP end with it.
+    /// BFD and VRRP run on it.
     thread: Thread,
 }
 
-/// What speaking as another configuration says needs, opened: nothing refuses the change any more.
+/// The sockets and links of another configuration, opened: nothing can refuse the change any more.
 struct Ready {
     wanted: Wanted,
     bgp: Option<(Arc<bgp::Handle>, bgp::Prepared)>,
-    /// The handle of one that is new.
+    /// With the handle of VRRP, if that is new.
     vrrp: Option<(Option<vrrp::Handle>, vrrp::Prepared)>,
 }
 
-/// What of a configuration is spoken.
+/// The part of a configuration that speakers follow.
 #[derive(Clone, PartialEq)]
 struct Wanted {
     bgp: Option<Bgp>,
@@ -79,7 +79,7 @@ impl Wanted {
 }
 
 impl Speakers {
-    /// Also returns what BFD will say of neighbours.
+    /// Also returns the channel of BFD's changes of state.
     pub(super) async fn start(
         config: &Config,
         routers: Routers,
@@ -102,7 +102,7 @@ impl Speakers {
         Ok((speakers, paths))
     }
 
-    /// BFD and VRRP hear these routers alone.
+    /// BFD and VRRP accept packets from these routers only.
     pub(super) fn routers(&self, routers: Routers) {
         let mut inner = self.inner();
         if inner.routers == routers {
@@ -125,7 +125,7 @@ impl Speakers {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Every change is whole before anything that could panic.
+        // A panic leaves no half-made change: each is complete before anything that could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ impl Speakers {
         self.inner().bgp.iter().for_each(|bgp| bgp.settled());
     }
 
-    /// What was decided has been written out, and addresses that leave are gone.
+    /// Returns when BGP has written what was decided, and VRRP has removed the addresses that leave.
     pub(super) async fn flushed(&self) {
         let (bgp, vrrp) = {
             let inner = self.inner();
@@ -161,7 +161,7 @@ impl Speakers {
         }
     }
 
-    /// VIPs that are about to leave the virtual routers they share with others, which are not to be interrupted by that.
+    /// VIPs that are about to leave their virtual routers; the other VIPs there are not to be interrupted by that.
     pub(super) fn let_go(&self, vips: &BTreeSet<IpAddr>) {
         let mut inner = self.inner();
         if let Some(vrrp) = &mut inner.vrrp {
@@ -169,8 +169,8 @@ impl Speakers {
         }
     }
 
-    /// Opens what the configuration needs: ports of BGP and BFD, the link of VRRP. All that may refuse is here; no session, no
-    /// virtual router and no address notices. After an error nothing is left of it.
+    /// Opens what the configuration needs: ports of BGP and BFD, the link of VRRP. Everything that can fail happens here; it
+    /// changes no session, no virtual router and no address. After an error nothing stays open.
     pub(super) async fn prepare(&self, config: &Config) -> anyhow::Result<()> {
         self.forget().await;
         if let Some(vrrp) = &config.vrrp {
@@ -191,7 +191,7 @@ impl Speakers {
         }
     }
 
-    /// Closes what was opened for a configuration that is not to be.
+    /// Closes what [`Speakers::prepare`] opened for a configuration that was given up.
     pub(super) async fn forget(&self) {
         let (ready, bfd) = {
             let mut inner = self.inner();
@@ -201,12 +201,12 @@ impl Speakers {
             drop(prepared);
             handle.stop().await;
         }
-        // Nothing can refuse to be closed; without its thread BFD has nothing open.
+        // Closing cannot be refused; without its thread BFD has nothing open.
         bfd.prepare(Vec::new()).await.unwrap_or_default();
     }
 
-    /// Follows the configuration, for which [`Speakers::prepare`] has opened everything; else that comes first. Only then is
-    /// anybody parted from.
+    /// Follows the configuration. Calls [`Speakers::prepare`] first, unless it has run for this configuration; only then does a
+    /// session end.
     pub(super) async fn configure(&self, config: &Config) -> anyhow::Result<()> {
         let wanted = Wanted::of(config);
         let is_ready = {
@@ -231,7 +231,7 @@ impl Speakers {
         if let Some(gone) = vrrp {
             gone.stop().await;
         }
-        // Addresses that have changed hands are free.
+        // Waits until VRRP has removed the addresses that it no longer holds.
         let vrrp = self.inner().vrrp.as_ref().map(vrrp::Handle::flushed);
         if let Some(flushed) = vrrp
             && timeout(PATIENCE, flushed).await.is_err()
@@ -322,7 +322,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A speaker may be new, or a VIP have gone from one to the other: nobody minds what it knows.
+    /// A speaker may be new, or a VIP may have moved from one to the other. A repeated standing does no harm.
     fn tell_all(&mut self) {
         for (vip, standing) in self.standings.clone() {
             self.tell(vip, standing);
@@ -348,7 +348,7 @@ async fn part(bgp: &bgp::Handle) {
     }
 }
 
-/// What BFD says goes to the neighbour's session and, as "is any up?", to the gates.
+/// Passes BFD's state on: to the neighbour's session, and as "is any up?" to the gates.
 pub(super) async fn follow(
     speakers: Arc<Speakers>,
     mut paths: mpsc::UnboundedReceiver<bfd::Change>,
@@ -365,7 +365,7 @@ pub(super) async fn follow(
     }
 }
 
-/// What a state of BFD means to BGP.
+/// BFD's state as an event for BGP.
 pub fn path(state: bfd::State) -> bgp::event::Path {
     match state {
         bfd::State::Up => bgp::event::Path::Up,

@@ -85,7 +85,8 @@ fn row(neighbour: &Neighbour) -> Vec<Cell> {
     ]
 }
 
-/// The later of both: what a router said of the end of a session is not lost by attempts that fail afterwards.
+/// The later of the NOTIFICATION last sent and the one last received. Attempts to connect that fail afterwards do not replace
+/// it.
 fn last_notification(neighbour: &Neighbour) -> String {
     let sent = neighbour.last_sent.iter().map(|said| ("sent", said));
     let received = neighbour

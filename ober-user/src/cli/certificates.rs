@@ -9,7 +9,7 @@ use super::{
 };
 use crate::api::status::certificates::{Certificate, Certificates, Issued};
 
-/// With less left than this somebody should look.
+/// A certificate with less time left than this is shown in the colour of bad news.
 const SOON: Duration = Duration::from_hours(7 * 24);
 
 pub(super) fn show(

@@ -1,5 +1,4 @@
-//! Talks to the daemon over its socket. Where none runs, the pinned maps are asked in its place: that is decided by
-//! `Instance` and nowhere else.
+//! Talks to the daemon over its socket. `Instance` alone decides when the pinned maps are asked in its place.
 
 use std::{
     io,
@@ -20,9 +19,9 @@ use crate::{
     system::privilege,
 };
 
-/// A daemon that lives accepts at once; one that is stopped leaves callers in its queue.
+/// A daemon that runs accepts at once; one that is stopped (SIGSTOP) leaves callers in the queue of its socket.
 const CONNECT: Duration = Duration::from_secs(2);
-/// For answers that take no work. A sync or a reload may take as long as it takes.
+/// The limit for answers that cost the daemon no work. A sync or a reload has no limit.
 const QUICK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +82,13 @@ async fn reached(instance: &str, socket: &Path) -> Result<Line, Error> {
     })
 }
 
-/// An open line to the daemon.
+/// An open connection to the daemon.
 pub struct Line {
     socket: PathBuf,
     stream: Lines<BufReader<UnixStream>>,
 }
 
-/// Opens a line; `None`: no daemon runs.
+/// Connects to the daemon; `None`: no daemon runs.
 pub async fn connect(socket: &Path) -> Result<Option<Line>, Error> {
     let attempt = timeout(CONNECT, UnixStream::connect(socket)).await;
     let stream = match attempt {

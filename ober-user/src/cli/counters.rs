@@ -148,7 +148,7 @@ fn less<K: Ord + Clone>(old: &BTreeMap<K, Count>, new: &BTreeMap<K, Count>) -> B
     new.iter().map(step).collect()
 }
 
-/// A counter that went back began anew with fresh maps.
+/// A counter that is lower than before started from zero in fresh maps.
 fn step(before: u64, after: u64) -> u64 {
     after.checked_sub(before).unwrap_or(after)
 }

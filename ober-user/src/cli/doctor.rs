@@ -35,7 +35,7 @@ fn remark(remark: Remark) -> Finding {
     Finding::warning("configuration", remark.about, remark.words).advice(remark.advice)
 }
 
-/// None, where the daemon does not answer: it has just done so.
+/// All zero if the daemon does not answer, which answered `status` just before.
 async fn counters(instance: &Instance) -> Counters {
     match instance.ask_daemon(Request::Counters).await {
         Ok(Reply::Counters(counters)) => counters,

@@ -15,12 +15,12 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller is to mend it.
+    /// The caller has to correct the command.
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// The same where more than this answer depends on it.
+    /// The same, for an `Instance`, which keeps the mistake beside the error.
     #[error("{0}")]
     Mistake(Arc<config::Error>),
     #[error(transparent)]
@@ -43,7 +43,7 @@ pub enum Error {
     Events(#[from] events::Error),
     #[error("{text}{}", advice(.hint.as_ref()))]
     DataPlane {
-        /// With all causes: aya keeps the telling part in the last.
+        /// With all causes: aya puts the useful part into the last one.
         text: String,
         hint: Option<privilege::Missing>,
     },
@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    /// Has whoever read our output had enough? That is no failure.
+    /// Did the reader of our output close its end? That is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         match self {
             Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
@@ -109,7 +109,7 @@ impl Error {
         }
     }
 
-    /// A failure that may be due to missing privileges says which.
+    /// A failure, with the capabilities that the caller lacks when those may be the cause.
     pub(super) fn failed(failure: Failure) -> Self {
         let hint = if failure.usage {
             None
@@ -130,7 +130,7 @@ impl Error {
 impl From<haproxy::Error> for Error {
     fn from(error: haproxy::Error) -> Self {
         match error {
-            // The file HAProxy names is gone when this is read.
+            // Without the file that HAProxy names: it is gone when an operator reads this.
             haproxy::Error::Refused { words, .. } | haproxy::Error::RefusedText { words } => {
                 Self::Refused { words }
             }

@@ -1,4 +1,4 @@
-//! `flow explain`: always on the maps themselves, for they are what the kernel goes by.
+//! `flow explain`: always reads the maps themselves, since the kernel decides by them.
 
 use std::{net::SocketAddr, path::Path};
 

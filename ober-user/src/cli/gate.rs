@@ -29,7 +29,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     Ok(Outcome::Done)
 }
 
-/// What an order is for.
+/// The VIPs that an order is for.
 #[derive(Debug, Args)]
 pub(super) struct Vip {
     /// The VIP; left out: all of this node
@@ -97,7 +97,7 @@ fn unkept(gates: &[Gate], screen: &mut Screen) -> Result<(), Error> {
     Ok(())
 }
 
-/// What each gate went through, latest first.
+/// The transitions of each gate, latest first.
 fn histories(gates: &[Gate], now: Duration, screen: &mut Screen) -> Result<(), Error> {
     for gate in gates.iter().filter(|gate| !gate.history.is_empty()) {
         let heading = screen.paint(format_args!("transitions of {}", gate.vip), Tone::Strong);

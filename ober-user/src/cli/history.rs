@@ -94,7 +94,7 @@ impl History {
     }
 }
 
-/// Reads it; its disk may not answer.
+/// Reads the history, for no longer than `PATIENCE`: its disk may not answer.
 async fn kept<T: Send + 'static>(
     instance: &Instance,
     read: impl FnOnce(&Kept) -> Result<T, history::Error> + Send + 'static,
@@ -126,7 +126,7 @@ fn row(entry: &Entry, now: Duration) -> Vec<Cell> {
     ]
 }
 
-/// By name, where there is one.
+/// The user's name, or the number where there is no name.
 fn user(id: u32) -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id));
     let name = user.ok().flatten().map(|user| user.name);

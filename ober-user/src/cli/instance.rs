@@ -1,6 +1,6 @@
-//! The instance that a command is for, on a good day and on a bad one. A command that asks the daemon needs to know where that
-//! is, and nothing else of the configuration; one that works without a daemon goes by what was in force last when the files
-//! on disk have a mistake.
+//! The instance that a command is for. A command that asks the daemon needs to know where the daemon is, and nothing else of
+//! the configuration. A command that works without a daemon uses the configuration that was last in force when the files on
+//! disk have a mistake.
 
 use std::{
     cell::Cell,
@@ -27,10 +27,10 @@ use crate::{
     system::file,
 };
 
-/// For the configuration and the files that it names, which may lie on a server that does not answer.
+/// How long it may take to read the configuration and the files that it names: they may lie on a server that does not answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where it is, and what its configuration says.
+/// Where an instance is, and what its configuration says.
 pub(super) struct Instance {
     path: PathBuf,
     pub(super) at: Whereabouts,
@@ -65,12 +65,12 @@ impl Instance {
         self.at.run.join(SOCKET)
     }
 
-    /// What the files say, if they have no mistake.
+    /// The configuration on disk, if it has no mistake.
     pub(super) fn own(&self) -> Option<&Config> {
         self.own.as_ref().ok()
     }
 
-    /// What the files say; where they have a mistake, what was in force last.
+    /// The configuration on disk; if that has a mistake, the one that was last in force.
     pub(super) async fn config(&self) -> Result<&Config, CommandError> {
         let mistake = match &self.own {
             Ok(config) => return Ok(config),
@@ -96,7 +96,7 @@ impl Instance {
         })
     }
 
-    /// The mistake, for commands whose answer is made of findings.
+    /// The mistake as a finding, for `test` and `doctor`.
     pub(super) fn finding(&self) -> Option<Finding> {
         let mistake = self.own.as_ref().err()?;
         let finding = Finding::failed("configuration", self.path.display(), mistake.line());
@@ -115,7 +115,7 @@ impl Instance {
         }
     }
 
-    /// A line to the daemon; `None`: none runs.
+    /// Connects to the daemon; `None`: no daemon runs.
     pub(super) async fn connect(&self) -> Result<Option<Line>, Error> {
         let line = client::connect(&self.socket()).await?;
         if line.is_some() {
@@ -124,7 +124,7 @@ impl Instance {
         Ok(line)
     }
 
-    /// Asks the daemon; where none runs, the pins.
+    /// Asks the daemon; if none runs, reads the answer from the pinned maps.
     pub(super) async fn ask(&self, request: Request) -> Result<Reply, CommandError> {
         let answer = if let Some(mut line) = self.connect().await? {
             line.exchange(&request).await?
@@ -143,7 +143,7 @@ impl Instance {
         client::ask_at(&self.at, request).await
     }
 
-    /// What the daemon says of itself; `None`: none runs.
+    /// The status that the daemon answers with; `None`: no daemon runs.
     pub(super) async fn running(&self) -> Result<Option<Box<Status>>, CommandError> {
         let Some(mut line) = self.connect().await? else {
             return Ok(None);
@@ -161,13 +161,13 @@ pub(super) async fn whereabouts(path: &Path) -> Result<Whereabouts, config::Erro
     away(path, Whereabouts::of).await
 }
 
-/// What the files of the configuration at `path` say.
+/// The configuration at `path`.
 pub(super) async fn load(path: &Path) -> Result<Config, config::Error> {
     away(path, Config::load).await
 }
 
-/// Reads files of the configuration at `path`: as long as [`PATIENCE`] says, since a command whose files lie on a dead server
-/// is to say so and end.
+/// Reads files of the configuration at `path`, for no longer than [`PATIENCE`]: a command whose files lie on a dead server must
+/// say so and end.
 pub(super) async fn away<T: Send + 'static>(
     path: &Path,
     read: impl FnOnce(&Path) -> Result<T, config::Error> + Send + 'static,
@@ -194,7 +194,8 @@ pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
 pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
     let node = &config.node;
     let pins = dataplane::pins(&node.bpffs, &node.instance);
-    // Only what is surely not there is missing: a command that may not look fails where it opens it, with a better word.
+    // Absent is only what certainly does not exist. A command that may not look fails when it opens the maps, with a better
+    // message.
     if matches!(pins.try_exists(), Ok(false)) {
         return Err(Error::Absent {
             instance: node.instance.clone(),

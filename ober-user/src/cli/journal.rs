@@ -1,4 +1,4 @@
-//! Logs for systemd's journal, which has the time itself and takes the priority from the beginning of a line.
+//! Logs for systemd's journal, which records the time itself and takes the priority from the beginning of a line.
 
 use std::{
     env,
@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::system::text::OneLine;
 
-/// systemd names the device and the inode of what it connected with the journal, so that a standard error that was turned
-/// elsewhere afterwards is not taken for it: systemd.exec(5), `JOURNAL_STREAM`.
+/// systemd puts the device and the inode of the journal's stream into `JOURNAL_STREAM` (systemd.exec(5)). They differ if
+/// standard error was redirected afterwards.
 pub(super) fn is_standard_error() -> bool {
     let Ok(file) = fstat(io::stderr()) else {
         return false;

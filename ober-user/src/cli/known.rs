@@ -1,4 +1,4 @@
-//! Names in a request, before it is sent.
+//! Checks the names in a request before it is sent.
 
 use crate::{
     api::{Request, Target},
@@ -6,7 +6,7 @@ use crate::{
     config::Config,
 };
 
-/// Refuses a list or a backend that there is not, with those that there are: the caller is to mend it, daemon or not.
+/// Refuses an unknown list or backend and names the known ones: a mistake of the caller, with or without a daemon.
 pub(super) fn known(config: &Config, request: &Request) -> Result<(), Error> {
     let lists = || config.lists.keys().map(String::as_str);
     match request {
@@ -19,7 +19,7 @@ pub(super) fn known(config: &Config, request: &Request) -> Result<(), Error> {
     }
 }
 
-/// Refuses a list that is none of these.
+/// Refuses a list that is not among `names`.
 pub(super) fn known_list<'n>(
     list: &str,
     mut names: impl Iterator<Item = &'n str> + Clone,

@@ -93,7 +93,7 @@ enum Command {
     Apply(plan::Apply),
     /// Show the configurations that were in force
     History(history::History),
-    /// Put a configuration in force that was before
+    /// Put an earlier configuration in force
     Rollback(plan::Rollback),
     /// Show and change the access lists
     #[command(subcommand)]
@@ -111,7 +111,7 @@ enum Command {
     Drain(gate::Vip),
     /// Undo `drain`: announce the VIP again if it is served
     Undrain(gate::Vip),
-    /// Announce a VIP no more, at once
+    /// Withdraw a VIP at once
     Disable(gate::Vip),
     /// Undo `disable`: announce the VIP again if it is served
     Enable(gate::Vip),
@@ -156,7 +156,7 @@ pub enum Outcome {
     No,
     /// Done, but names did not resolve.
     Unresolved,
-    /// There is something to do.
+    /// `plan` found something to do.
     Changes,
 }
 
@@ -164,7 +164,7 @@ impl Ober {
     /// Runs the command.
     pub fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let path = self.config;
-        // `validate`, `test` and `apply` read keys as well.
+        // A core dump would hold keys, which `validate`, `test` and `apply` read as well.
         crate::daemon::leave_no_core();
         match self.command {
             Command::Run => daemon(&path),
@@ -210,18 +210,18 @@ fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
         .build()
         .map_err(Error::Runtime)?;
     let ended = runtime.block_on(crate::daemon::run(path));
-    // A name service that hangs must not hold the end up.
+    // A name service that hangs must not delay the end of the daemon.
     runtime.shutdown_background();
     ended.map_err(Error::Daemon)?;
     Ok(Outcome::Done)
 }
 
-/// Runs a command of a person, not the daemon.
+/// Runs a command other than the daemon.
 fn wait(command: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
     wait_with("warn", command)
 }
 
-/// Logs no more than `level` unless told otherwise: some commands tell in their answer what a daemon logs.
+/// Logs at `level` unless `RUST_LOG` says otherwise: the answer of some commands holds what a daemon would log.
 fn wait_with(
     level: &str,
     command: impl Future<Output = Result<Outcome, Error>>,
@@ -232,12 +232,12 @@ fn wait_with(
         .map_err(Error::Runtime)?;
     logs(level);
     let outcome = runtime.block_on(command);
-    // A name service that hangs must not hold the end of the command up.
+    // A name service that hangs must not delay the end of the command.
     runtime.shutdown_background();
     outcome
 }
 
-/// Structured logs on standard error: so much without `RUST_LOG`, what it says with it.
+/// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it.
 fn logs(otherwise: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
     if journal::is_standard_error() {

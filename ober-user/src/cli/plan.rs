@@ -21,7 +21,7 @@ use crate::{
 /// Standard input.
 const STDIN: &str = "-";
 
-/// The configuration that is meant.
+/// The configuration to plan.
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// What is to take the place of the main file; left out: the daemon's files as they are now; `-`: standard input
@@ -33,7 +33,7 @@ pub(super) struct Show {
     json: Json,
 }
 
-/// A change.
+/// The configuration to put in force.
 #[derive(Debug, Args)]
 pub(super) struct Apply {
     /// What is to take the place of the main file, which is kept with `.old` behind its name; left out: the daemon's files
@@ -43,7 +43,7 @@ pub(super) struct Apply {
     why: Why,
 }
 
-/// The way back.
+/// The snapshot to go back to.
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
     /// A number of `history`; left out: the configuration before the one in force
@@ -135,7 +135,7 @@ async fn apply(
     reload::ended(&done, why.json, screen)
 }
 
-/// A snapshot is put in force whatever is on disk; of what is on disk the daemon itself says what is wrong.
+/// For a snapshot a mistake in the files on disk is worth a warning only; in every other case the daemon reports it.
 async fn locate(path: &std::path::Path, of: &Text) -> Result<Whereabouts, Error> {
     if !matches!(of, Text::Snapshot(_)) {
         return Ok(instance::whereabouts(path).await?);
@@ -163,7 +163,7 @@ async fn text(file: Option<PathBuf>) -> Result<Text, Error> {
     }))
 }
 
-/// Without a daemon: from nothing. Names are not resolved.
+/// The plan of a start, for when no daemon runs. Names are not resolved.
 async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
     let written = match of {
         Text::Own => instance::away(path, Written::read).await?,

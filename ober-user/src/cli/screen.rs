@@ -19,7 +19,7 @@ pub struct Screen {
     colour: bool,
 }
 
-/// How good the news of a cell is.
+/// Whether the text of a cell is good or bad news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
@@ -59,7 +59,7 @@ impl Cell {
     }
 
     pub fn toned(text: impl Display, tone: Tone) -> Self {
-        // What is shown may come from the network or a file: a terminal must not obey it.
+        // The text may come from the network or a file: a terminal must not obey its control characters.
         let text = tame(&text.to_string()).into_owned();
         Self {
             text,
@@ -95,7 +95,7 @@ pub(super) fn warn(words: impl Display) {
     eprintln!("{word}: {}", tame(&words.to_string()));
 }
 
-/// Is colour wanted there?
+/// May `stream` be coloured?
 pub fn coloured(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -112,7 +112,7 @@ impl Screen {
         }
     }
 
-    /// Without a terminal.
+    /// A screen without a terminal.
     pub fn plain(out: impl Write + 'static) -> Self {
         Self {
             out: Box::new(out),
@@ -121,7 +121,7 @@ impl Screen {
         }
     }
 
-    /// Is somebody looking?
+    /// Does the output go to a terminal?
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }
@@ -134,7 +134,7 @@ impl Screen {
         Ok(())
     }
 
-    /// One line or several; a terminal obeys its breaks and our colours alone, wherever the text is from.
+    /// Writes one line or several. Of control characters a terminal gets only line breaks and our own colours.
     pub fn line(&mut self, line: impl Display) -> io::Result<()> {
         writeln!(self.out, "{}", tame_lines(&line.to_string(), self.colour))
     }

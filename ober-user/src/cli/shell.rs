@@ -22,8 +22,8 @@ impl Completions {
     }
 }
 
-/// `clap_complete` 4.6 finds the command line in `ober__user__subcmd__acl` and looks for what may follow in
-/// `ober__subcmd__user__subcmd__acl`, since the name of the program has a dash.
+/// `clap_complete` 4.6 names a command `ober__user__subcmd__acl` in one place of the script and
+/// `ober__subcmd__user__subcmd__acl` in another, since the name of the program has a dash.
 fn consistent(script: &[u8]) -> Vec<u8> {
     let script = String::from_utf8_lossy(script);
     script.replace("ober__subcmd__user", "ober__user").into()

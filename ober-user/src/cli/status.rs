@@ -93,7 +93,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     super::gate::show(&status.gate, screen)
 }
 
-/// Of a daemon that has gates.
+/// How many VIPs are served; nothing for a daemon without gates.
 fn vips(Served { served, total }: Served, screen: &Screen) -> String {
     if total == 0 {
         return String::new();
@@ -130,7 +130,7 @@ fn disk(disk: &Disk, now: Duration, screen: &mut Screen) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was upgraded and is not in service.
+/// Processes that still run a program or library that was replaced on disk since they started.
 fn outdated(status: &Status, screen: &mut Screen) -> Result<(), Error> {
     let workers = status.workers.iter();
     let workers = workers.map(|it| (format!("worker {}", it.number), &it.outdated));
@@ -206,7 +206,7 @@ fn daemon(status: &Status, now: Duration) -> String {
     }
 }
 
-/// Nothing before the first pass.
+/// The last pass of the reconciler; nothing before the first.
 fn reconcile(reconcile: &Reconcile, now: Duration, screen: &mut Screen) -> Result<(), Error> {
     let Some(last) = reconcile.last else {
         return Ok(());

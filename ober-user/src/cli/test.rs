@@ -20,7 +20,7 @@ is well, or there are only warnings; 1 something failed; 2 wrong usage or bad co
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Test {
-    /// Only these; all, unless written
+    /// Test these parts only; without any, all
     #[arg(value_enum, value_name = "PART")]
     parts: Vec<Part>,
     /// How long neighbours and servers may take; all are asked at once

@@ -16,7 +16,7 @@ use crate::{
     system::file,
 };
 
-/// A daemon that does not answer within this has no say in whether a file is good.
+/// How long `validate` waits for the daemon, whose answer is not needed to judge the files.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
@@ -53,7 +53,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     Ok(Outcome::Done)
 }
 
-/// What is valid and not wise, or not there yet.
+/// What is valid but unwise, and what does not exist yet.
 fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
     let mut remarks = config.remarks(path);
     let slurm = config.resolve.slurm_conf.as_deref();
@@ -68,7 +68,7 @@ fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
     remarks
 }
 
-/// What a daemon goes by in the place of these files, if one runs and does.
+/// What the daemon uses in place of these files, if one runs and does not use them.
 async fn instead(path: &Path) -> Option<Fallback> {
     let at = whereabouts(path).await.ok()?;
     let asked = client::ask_at(&at, Request::Status);
@@ -94,12 +94,12 @@ fn many(count: usize, what: &str) -> String {
 #[derive(Serialize)]
 struct Verdict {
     valid: bool,
-    /// `None` when nobody asked it, because of problems.
+    /// `None`: HAProxy was not asked, since the configuration has problems.
     haproxy: Option<Program>,
     problems: Vec<Fault>,
-    /// What is valid and not wise, or not there yet.
+    /// What is valid but unwise, and what does not exist yet.
     warnings: Vec<Warning>,
-    /// What the daemon goes by in the place of these files.
+    /// What the daemon uses in place of these files.
     instead: Option<Fallback>,
 }
 

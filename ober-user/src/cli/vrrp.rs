@@ -79,7 +79,7 @@ fn router(router: &Router) -> Vec<Cell> {
     ]
 }
 
-/// What each went through, newest first.
+/// The transitions of each router, newest first.
 fn transitions(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
     for router in vrrp
         .routers

@@ -1,4 +1,4 @@
-//! A round of probes: every worker is asked at all doors of a VIP and for the servers behind it, all at once.
+//! A round of probes: each worker is asked at all listeners of a VIP and for the servers behind it, all at once.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -29,7 +29,7 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// What is found at each of these workers, within the time of a probe or little more.
+    /// Asks these workers; returns within the time of a probe or little more.
     pub(super) async fn round(&self, workers: Vec<usize>) -> Vec<Finding> {
         join_all(workers.into_iter().map(|worker| self.worker(worker))).await
     }
@@ -97,7 +97,7 @@ impl Ask {
     }
 }
 
-/// Questions that are out: VIPs of one service ask the same, and one answer does for all who wait for it.
+/// Questions without an answer yet. The VIPs of one service ask the same, and all of them wait for the one answer.
 #[derive(Default)]
 pub(super) struct Flights {
     doors: Joined<SocketAddr, Result<(), Trouble>>,
@@ -115,8 +115,8 @@ impl<K, T: Clone> Default for Joined<K, T> {
 }
 
 impl<K: Eq + Hash, T: Clone> Joined<K, T> {
-    /// The question of that key that is out, or this one. An answer that is there already is not taken: it would be
-    /// older than the question.
+    /// Joins the question of that key that has no answer yet, or asks this one. A question with an answer is not joined: the
+    /// answer would be older than the question.
     fn join(&self, key: K, ask: impl FnOnce() -> Out<T>) -> Shared<Out<T>> {
         let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         out.retain(|_, question| question.upgrade().is_some());

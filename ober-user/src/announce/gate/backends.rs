@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::Live;
 use crate::haproxy;
 
-/// Asks the worker behind its command socket, at most so long. An answer without the servers' lines is an error, not
+/// Asks the worker over its command socket, for `patience` at most. An answer that is no table of servers is an error, not
 /// "none".
 pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Result<Live> {
     // Type 4: servers. Names of backends are single words (`render::token`).
@@ -20,8 +20,8 @@ pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Resul
     })
 }
 
-/// A line a server under a heading. `UP` may be followed by how near it is to going down. One in maintenance without any
-/// weight has left the backend and only finishes its connections.
+/// One line a server under a heading. `UP` may be followed by how near the server is to going down (`UP 1/3`). A server in
+/// maintenance with weight 0 has left the backend and only finishes its connections.
 fn count(table: &str) -> Option<Live> {
     let mut lines = table.lines().filter(|line| !line.is_empty());
     let heads = lines.next()?.strip_prefix("# ")?;
@@ -33,7 +33,7 @@ fn count(table: &str) -> Option<Live> {
     };
     let up = |line: &str| {
         let status = line.split(',').nth(status).unwrap_or_default();
-        // Without checks HAProxy sends requests as well.
+        // HAProxy sends requests to servers without checks as well.
         status == "no check" || status.split(' ').next() == Some("UP")
     };
     let (mut live, mut all) = (0, 0);

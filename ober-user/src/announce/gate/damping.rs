@@ -1,10 +1,10 @@
-//! Flaps. Every change of a route costs its neighbours connections, so who comes and goes has to wait longer each time.
+//! Damping of flaps. Every change of a route costs clients connections, so a VIP that flaps waits longer each time.
 
 use std::time::Instant;
 
 use crate::config::sections::gate::Gate as Settings;
 
-/// A VIP that goes up and down in a hurry is made to wait.
+/// How often a VIP flapped, and until when it must wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Damping {
     up: Option<Instant>,
@@ -13,7 +13,7 @@ pub(super) struct Damping {
 }
 
 impl Damping {
-    /// Must it still wait?
+    /// Must the VIP still wait?
     pub(super) fn holds(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }

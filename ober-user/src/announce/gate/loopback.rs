@@ -1,5 +1,5 @@
-//! A connection to a worker's own socket. HAProxy takes there only what comes from a port that root alone may have, since
-//! access lists do not apply on that way.
+//! A connection to a worker's own socket. HAProxy accepts there only privileged source ports, since access lists do not apply
+//! to a connection that does not come through a VIP.
 
 use std::{
     io::{self, ErrorKind},
@@ -12,13 +12,13 @@ use std::{
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Those that `bindresvport` takes: no service has its own place there.
+/// The ports that `bindresvport` takes.
 const PORTS: RangeInclusive<u16> = 600..=1023;
 
 /// Where the next search begins, so that connections at the same time do not ask for the same port.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// From a privileged port of the address itself.
+/// Connects from a privileged port of the address itself.
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let ports = PORTS.end() - PORTS.start() + 1;
     let mut last = io::Error::from(ErrorKind::AddrInUse);
@@ -37,15 +37,15 @@ async fn from(source: IpAddr, port: u16, address: SocketAddr) -> io::Result<TcpS
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // The other end of one before may still be in TIME_WAIT.
+    // The other end of an earlier connection may still be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
-    // It is gone when it is closed: there are hundreds of ports, and probes for ever.
+    // Closing resets the connection and frees its port at once: there are hundreds of ports, and probes never end.
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
     socket.bind(SocketAddr::new(source, port))?;
     socket.connect(address).await
 }
 
-/// By somebody else, or by a connection to the same address.
+/// The port is used by another process, or by a connection to the same address.
 fn taken(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,5 +1,5 @@
-//! The health gate: may this node attract traffic for a VIP? One machine a VIP. Knows no socket, clock, file or task;
-//! `world` is its world, `probe` and `backends` ask the workers, `watch` sees interfaces, addresses and programs.
+//! The health gate: may this node attract traffic for a VIP? Each VIP has one machine, which knows no socket, clock, file or
+//! task; `world` runs it, `probe` and `backends` ask the workers, `watch` sees interfaces, addresses and programs.
 //!
 //! ```text
 //!        good          good, rise times            bad            bad, fall times
@@ -7,11 +7,11 @@
 //!                  ^                      |      good         |                      ^ |
 //!                  |                      +------ hard -------+----------------------+ |
 //!                  +----------------------------- good --------------------------------+
-//! DISABLED, DRAINING: by order, over whatever the health is
+//! DISABLED, DRAINING: by order, whatever the health
 //! ```
-//! It starts closed and opens on proof. A hard fact (too few worker processes, interface down, program detached, VIP
-//! address missing) acts in the step that tells of it, and all has to be proven again afterwards. What probes find, and
-//! BFD, act through `rise` and `fall`.
+//! A gate starts closed and opens once probes have proven the VIP. A hard fact (too few worker processes, interface down,
+//! program detached, VIP address missing) acts in the step that reports it, and afterwards everything has to be proven again.
+//! Results of probes, and BFD, act through `rise` and `fall`.
 //!
 //! `state`, `round` and `damping` belong to the machine; `plan` and `world` give it its facts and rounds; `ask`, `probe`,
 //! `backends` and `loopback` ask the workers; `watch` sees interfaces, addresses, programs and the disable file;
@@ -55,17 +55,17 @@ use state::{Health, Signal, next, shown};
 
 /// Transitions that are remembered.
 pub const REMEMBERED: usize = 20;
-/// A round that has not come back after so many of its timeouts never will. The prober itself gives up after one.
+/// After this many of its timeouts, a round without an answer is lost. The prober itself gives up after one.
 const LOST: u32 = 2;
 
-/// A fact without which nothing is announced. Unknown is no.
+/// A hard fact: a VIP is announced only while all of them hold. What is unknown does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
     /// Enough of the node's interfaces are up.
     Interface,
     /// The programs are attached.
     Program,
-    /// The attached programs meet the packets. Nothing speaks against it until somebody says so.
+    /// The attached programs meet the packets. Holds until the daemon reports otherwise.
     Runs,
     /// The VIP is an address of this node: serve before announce.
     Address,
@@ -90,7 +90,7 @@ pub enum Event {
         round: u64,
         findings: Vec<Finding>,
     },
-    /// From now on, by these rules and with so many workers.
+    /// Another configuration: its settings, and its number of workers.
     Follow {
         settings: Box<Settings>,
         workers: usize,
@@ -100,18 +100,18 @@ pub enum Event {
 /// What a gate asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Tell the neighbours. Never the same twice in a row; before the first, the VIP is withdrawn.
+    /// Give the VIP this standing. It differs from the one before; at first the VIP is withdrawn.
     Stand(Standing),
-    /// Ask these workers, and tell what was found within `timeout`.
+    /// Ask these workers, and answer with [`Event::Probed`] within `timeout`.
     Probe { round: u64, workers: Vec<usize> },
 }
 
-/// What was ordered.
+/// The orders in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Orders {
     disabled: bool,
     draining: bool,
-    /// The disable file, which is no order of ours to undo.
+    /// The disable file names this VIP, which no order undoes.
     file: bool,
 }
 
@@ -120,9 +120,9 @@ struct Orders {
 struct Rounds {
     number: u64,
     began: Instant,
-    /// A round is out: when it is given up.
+    /// When the round under way is given up; `None`: no round is under way.
     out: Option<Instant>,
-    /// The next one; `None` while a hard fact says all that is to be said.
+    /// When the next round begins; `None` while a bad hard fact makes it pointless.
     due: Option<Instant>,
     /// Rounds in a row with the same verdict.
     streak: u32,
@@ -142,7 +142,7 @@ pub struct Gate {
     cause: Reason,
     rounds: Rounds,
     damping: Damping,
-    /// How it stands when it is not up, and until when.
+    /// The standing while the gate is not up, and until when.
     low: Standing,
     low_until: Option<Instant>,
     told: Standing,
@@ -156,7 +156,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Closed, with nothing known. `workers`: how many there are to be.
+    /// A closed gate that knows nothing yet. `workers`: how many are configured.
     pub fn new(now: Instant, settings: Settings, workers: usize) -> Self {
         Self {
             workers,
@@ -207,13 +207,13 @@ impl Gate {
         }
     }
 
-    /// Never none at all.
+    /// How many workers must serve: one at least.
     fn needed(&self) -> usize {
         self.settings.min_workers.of(self.workers).max(1)
     }
 
     fn probed(&mut self, now: Instant, round: u64, findings: &[Finding]) {
-        // An earlier round: it was given up, or a hard fact came in between.
+        // The answer belongs to an earlier round, which was given up or ended by a hard fact.
         if self.rounds.out.is_none() || self.rounds.number != round {
             return;
         }
@@ -265,7 +265,7 @@ impl Gate {
         self.again(now);
     }
 
-    /// The next round: soon while something is about to change.
+    /// Sets the time of the next round: soon while the health is about to change.
     fn again(&mut self, now: Instant) {
         let pace = match self.health {
             Health::Up | Health::Down => self.settings.interval,
@@ -292,11 +292,11 @@ impl Gate {
         }
     }
 
-    /// It was up and is not served well any more.
+    /// The VIP was up and is not served well any more.
     fn sink(&mut self, now: Instant) {
         match self.settings.down {
             Down::Withdraw => self.withdraw(),
-            // Who drains is leaving already.
+            // A VIP that drains is leaving already.
             Down::Depreference | Down::GracefulShutdown if self.orders.draining => {}
             Down::Depreference => (self.low, self.low_until) = (Standing::Depreferenced, None),
             Down::GracefulShutdown => self.take_leave(now),
@@ -312,7 +312,7 @@ impl Gate {
         (self.low, self.low_until) = (Standing::Withdrawn, None);
     }
 
-    /// A hard fact may have changed. `was_hard`: one was bad before.
+    /// A hard fact may have changed. `was_hard`: one was bad before this step.
     fn look(&mut self, now: Instant, was_hard: bool) {
         if let Some(reason) = self.hard() {
             self.withdraw();
@@ -364,7 +364,7 @@ impl Gate {
         self.orders.disabled || self.orders.file
     }
 
-    /// The end of every step: how it stands now, and what is to be asked.
+    /// Ends every step: returns the new standing, if it changed, and the round to ask for.
     fn conclude(&mut self, now: Instant) -> Vec<Action> {
         if self.closed() || self.low_until.is_some_and(|until| until <= now) {
             self.withdraw();
@@ -436,7 +436,7 @@ impl Machine for Gate {
             }
             Event::Bfd(up) => {
                 self.bfd = up;
-                // No need to wait for the next round to hear of it.
+                // BFD counts in the verdict of a round, so the next one begins at once.
                 self.rounds.due = self.rounds.due.map(|due| due.min(now));
             }
             Event::File(there) => self.orders.file = there,
@@ -455,7 +455,7 @@ impl Machine for Gate {
         let lost = self.rounds.out.is_some_and(|until| until <= now);
         let due = self.rounds.due.is_some_and(|due| due <= now);
         match self.hard() {
-            // Facts come in one by one at a start; those that stay away count as well.
+            // At a start facts arrive one by one; a fact that does not arrive in time counts as bad.
             Some(reason) if due && self.health == Health::Init => {
                 self.rounds.began = now;
                 self.bad(now, reason);

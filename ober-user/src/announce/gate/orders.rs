@@ -1,4 +1,4 @@
-//! What was ordered, kept in the state directory: a VIP that was drained or disabled still is after a restart.
+//! The orders of operators, kept in the state directory: a VIP that was drained or disabled still is after a restart.
 
 use std::{
     collections::BTreeSet,
@@ -57,7 +57,7 @@ impl Orders {
         };
     }
 
-    /// What a gate that is made anew has to be told.
+    /// The orders that a new gate of this VIP begins with.
     pub(super) fn of(&self, vip: IpAddr) -> Vec<Order> {
         let drain = self.draining.contains(&vip).then_some(Order::Drain);
         let disable = self.disabled.contains(&vip).then_some(Order::Disable);
@@ -69,14 +69,14 @@ impl Orders {
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
-    /// What it holds.
+    /// The orders in the file.
     orders: Orders,
-    /// Why it does not hold what is in force.
+    /// Why the orders in force could not be written.
     failed: Option<String>,
 }
 
 impl Kept {
-    /// A damaged file holds no orders.
+    /// Opens the file. A damaged one counts as a file without orders.
     pub(super) fn open(state: &Path) -> Result<Self, store::Error> {
         let path = state.join(FILE);
         let orders = store::recover_json(Kind::Orders, &path)?;
@@ -91,11 +91,10 @@ impl Kept {
         &self.orders
     }
 
-    /// Makes the file hold these; a disk that cannot be written takes nothing from what is in force, and it is tried again
-    /// with the next word.
+    /// Writes these orders to the file. If that fails they stay in force, and the next call tries again.
     pub(super) fn keep(&mut self, orders: &Orders) {
         if *orders == self.orders {
-            // What could not be written was taken back.
+            // The orders that could not be written were undone meanwhile.
             if self.failed.take().is_some() {
                 store::kept(&self.path);
             }

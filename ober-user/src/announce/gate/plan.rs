@@ -1,4 +1,4 @@
-//! What is asked for each VIP: made of the configuration and the workers' sockets.
+//! The questions for each VIP, made of the configuration and the workers' sockets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,15 +17,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub settings: Settings,
-    /// How many workers there are to be.
+    /// How many workers are configured.
     pub workers: usize,
     pub vips: BTreeMap<IpAddr, Vip>,
 }
 
-/// What stands behind a VIP.
+/// The workers and backends behind a VIP.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vip {
-    /// VRRP moves the address: whether it is here comes of the gate, and is no condition for it.
+    /// VRRP moves the address: the node gets it because the gate opened, so the gate must not wait for it.
     pub moves: bool,
     /// By worker number.
     pub workers: BTreeMap<usize, Worker>,
@@ -43,8 +43,8 @@ pub struct Worker {
 }
 
 impl Plan {
-    /// For every VIP of every service. `sockets`: those of the pool that serves this configuration. `moves`: is it VRRP
-    /// that adds and removes the address of this VIP?
+    /// The plan for every VIP of every service. `sockets`: those of the pool that serves this configuration. `moves`: does VRRP
+    /// add and remove the address of this VIP?
     pub fn of(
         config: &Config,
         sockets: &[Listening],
@@ -79,7 +79,7 @@ impl Plan {
     }
 }
 
-/// The door behind a socket; `None`: the service has no such listener any more.
+/// The target of a probe at this socket; `None`: the service no longer has such a listener.
 fn door(service: &Service, socket: &Listening) -> io::Result<Option<Door>> {
     let mut listeners = service.listeners.iter();
     let listener = listeners.find(|listener| listener.port == socket.port);

@@ -1,8 +1,8 @@
-//! One question to one worker through its own listener: the loopback address its socket is bound to. Access lists are
-//! the kernel programs' matter and do not apply there.
+//! One question to one worker through its own listener: the loopback address that its socket is bound to. Access lists do not
+//! apply there, since the kernel programs enforce them for VIPs only.
 //!
-//! Good is what shows that a client would be served: a certificate is presented, and the storage answers, if only with
-//! "forbidden". A 503 is good when the storage says it (SlowDown) and bad when HAProxy does.
+//! An answer is good when it shows that a client would be served: the worker presents a certificate, and the storage answers,
+//! if only with "forbidden". A 503 is good from the storage (SlowDown) and bad from HAProxy.
 //! HAProxy logs no requests, so probes stay out of its log; its counters do count them.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use super::Trouble;
 use crate::announce::gate::loopback;
 
-/// More of an answer is not read: its head is what counts.
+/// How many bytes of an answer are read, since only its head counts.
 const LONGEST: u64 = 64 << 10;
 
 /// Where a worker listens.
@@ -34,9 +34,9 @@ const LONGEST: u64 = 64 << 10;
 pub struct Door {
     pub address: SocketAddr,
     pub tls: bool,
-    /// Otherwise bytes go through, and there is nothing to ask: that it is opened must do.
+    /// If not, bytes go through and nothing can be asked: a connection that opens is enough.
     pub http: bool,
-    /// The port clients know it by, for messages.
+    /// The port that clients use, for messages.
     pub port: u16,
 }
 
@@ -47,12 +47,12 @@ pub struct Question {
     /// First and last of each range.
     status: Vec<(u16, u16)>,
     sni: Option<String>,
-    /// For all of it.
+    /// For the whole question.
     timeout: Duration,
     tls: Arc<ClientConfig>,
 }
 
-/// What is wrong at a door.
+/// What failed at a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("port {port}: connect: {source}")]
@@ -76,7 +76,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What this says of the worker.
+    /// Whether the failure is the worker's or this node's.
     pub(super) fn trouble(&self) -> Trouble {
         match self {
             Self::Connect { source, .. }
@@ -90,7 +90,7 @@ impl Error {
 }
 
 impl Question {
-    /// By these rules.
+    /// A question by these settings.
     pub fn new(settings: &crate::config::sections::gate::Gate) -> Result<Self, Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let mut tls = config
@@ -100,7 +100,7 @@ impl Question {
             .with_custom_certificate_verifier(Arc::new(Presented))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A whole handshake each time: a client that comes anew has nothing to resume.
+        // A full handshake each time, as a new client makes one.
         tls.resumption = Resumption::disabled();
         Ok(Self {
             path: settings.path.clone(),
@@ -111,12 +111,12 @@ impl Question {
         })
     }
 
-    /// For a whole probe.
+    /// The limit for a whole probe.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Asks at one door.
+    /// Asks at one listener.
     pub async fn ask(&self, door: Door) -> Result<(), Error> {
         let port = door.port;
         let until = Instant::now() + self.timeout;
@@ -176,7 +176,7 @@ impl Question {
         stream.flush().await?;
         let mut answer = Vec::new();
         match stream.take(LONGEST).read_to_end(&mut answer).await {
-            // The end without a farewell of TLS: what counts is in the head, and that is there or not.
+            // The worker closed without TLS's close_notify. Only the head counts, and that is complete or not.
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
             Ok(_) | Err(_) => Ok(answer),
         }
@@ -198,11 +198,11 @@ impl Question {
     }
 }
 
-/// What counts of an answer.
+/// The part of an answer that counts.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
-    /// In the words of S3: XML, or with the number S3 gives a request.
+    /// The storage answered: with XML, or with S3's request id.
     storage: bool,
 }
 
@@ -222,8 +222,8 @@ fn head(answer: &[u8]) -> Option<Head> {
     })
 }
 
-/// Takes any certificate: whether it is valid is not asked here. A gate is about being served, and a VIP is
-/// not to vanish everywhere at the second its certificate expires.
+/// Accepts any certificate. A gate asks whether clients are served, and a VIP must not vanish from all nodes in the second in
+/// which its certificate expires.
 #[derive(Debug)]
 struct Presented;
 
@@ -257,7 +257,7 @@ impl ServerCertVerifier for Presented {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// Also those this program could not verify: keys of all kinds are served.
+    /// Also schemes that this program could not verify, since workers serve keys of all kinds.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP256_SHA256,

@@ -1,4 +1,4 @@
-//! One round of probes: what was found at each worker, and what it comes to.
+//! One round of probes: the findings at each worker, and the verdict on them.
 
 use std::collections::BTreeSet;
 
@@ -12,17 +12,17 @@ pub struct Live {
     pub all: usize,
 }
 
-/// Why there is nothing good to tell of a worker.
+/// Why a worker was not found good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// It answered wrongly or not at all.
     Bad(String),
-    /// It could not be asked, for want of a descriptor or memory on this side. That says nothing of the worker.
+    /// This node lacked a descriptor or memory to ask it, which says nothing about the worker.
     Unasked(String),
 }
 
 impl Trouble {
-    /// `words`: what went wrong, as it is shown.
+    /// `words`: the failure, as it is shown.
     pub fn of(error: &std::io::Error, words: String) -> Self {
         if fact::is_shortage(error) {
             Self::Unasked(words)
@@ -42,12 +42,12 @@ pub struct Finding {
     pub services: Vec<Live>,
 }
 
-/// What a round came to, as it is shown.
+/// The result of a round, as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Workers that serve.
     pub serving: usize,
-    /// Servers up, in the eyes of the worker that sees the fewest.
+    /// Servers up, as counted by the worker that sees the fewest.
     pub servers: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ enum Fault {
     Servers { up: usize, needed: usize },
 }
 
-/// What a round says of the VIP.
+/// The verdict of a round on the VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,

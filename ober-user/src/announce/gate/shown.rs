@@ -1,4 +1,4 @@
-//! What a gate shows of itself.
+//! The parts of a gate that status and metrics show.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,17 +27,17 @@ impl Gate {
         }
     }
 
-    /// What was last asked for by [`super::Action::Stand`].
+    /// The standing that [`super::Action::Stand`] last gave the VIP.
     pub fn standing(&self) -> Standing {
         self.told
     }
 
-    /// Why the workers could not be asked in the last round, so that the one before it stands.
+    /// Why the workers could not be asked in the last round, so that the result of the one before is kept.
     pub fn unasked(&self) -> Option<&str> {
         self.unasked.as_deref()
     }
 
-    /// What the last round came to.
+    /// The result of the last round.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }

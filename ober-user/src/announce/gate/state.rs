@@ -1,19 +1,19 @@
-//! The states of a gate, what moves them, and the account of it.
+//! The states of a gate, the signals that change them, and the record of each change.
 
 use std::{fmt, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How a gate stands, as it is shown.
+/// The state of a gate, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nothing is known yet.
     Init,
-    /// All is well, but not yet often enough.
+    /// Rounds find all well, but not yet often enough.
     Rising,
     Up,
-    /// Something is wrong, but not yet often enough.
+    /// Rounds find something wrong, but not yet often enough.
     Falling,
     Down,
     /// By order, or by the disable file. Nothing is announced.
@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-/// What the facts and probes say, whatever was ordered.
+/// The state by facts and probes alone, without orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Init,
@@ -57,19 +57,18 @@ pub enum Health {
     Down,
 }
 
-/// What a step found.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// A round found all well. `enough`: so often in a row that it may go up.
     Good { enough: bool },
     /// A round found something wrong. `enough`: so often in a row that it must go down.
     Bad { enough: bool },
-    /// A hard fact is bad, and no round is waited for.
+    /// A hard fact is bad; the gate does not wait for a round.
     Hard,
 }
 
-/// The transition. What is not proven stays in `Init` until it was found wrong often enough: at a start, facts come in
-/// one by one.
+/// The transition. A gate stays in `Init` until enough rounds were bad: at a start, facts arrive one by one.
 pub const fn next(health: Health, signal: Signal) -> Health {
     match (health, signal) {
         (Health::Init | Health::Rising | Health::Down, Signal::Good { enough: true }) => Health::Up,
@@ -90,7 +89,7 @@ pub const fn next(health: Health, signal: Signal) -> Health {
     }
 }
 
-/// What is shown: orders come before health, and of the two orders the stricter one.
+/// The state that is shown: orders come before health, and of the two orders the stricter one.
 pub const fn shown(health: Health, disabled: bool, draining: bool) -> State {
     match (disabled, draining, health) {
         (true, _, _) => State::Disabled,
@@ -135,7 +134,7 @@ pub enum Reason {
     Served {
         workers: usize,
     },
-    /// They do, but the VIP flapped and has to wait.
+    /// Workers answer, but the VIP flapped and has to wait.
     Held,
     /// Fewer worker processes than needed. Hard.
     Workers {
@@ -146,11 +145,11 @@ pub enum Reason {
     Interface,
     /// The programs are not attached. Hard.
     Program,
-    /// They are, and a driver does not run them. Hard.
+    /// The programs are attached, but a driver does not run them. Hard.
     Blind,
     /// The VIP is no address of this node. Hard.
     Address,
-    /// Fewer workers answer than needed; what went wrong at the first of the others.
+    /// Fewer workers answer than needed. `first`: what went wrong at the first of the others.
     Probe {
         good: usize,
         needed: usize,
@@ -222,7 +221,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One change of what is shown.
+/// One change of the shown state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub at: Instant,

@@ -1,5 +1,5 @@
-//! Sees interfaces, addresses, attached programs and the disable file. The kernel tells of links and addresses when they
-//! change (rtnetlink); programs and the file are looked at again and again, and with every change of a link.
+//! Watches interfaces, addresses, attached programs and the disable file. The kernel reports changes of links and addresses
+//! (rtnetlink); programs and the file are read at intervals, and after every change of a link.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,10 +31,10 @@ use crate::{
     },
 };
 
-/// A notification can be lost when the kernel's queue for us is full; then this is how long we are wrong.
+/// The kernel drops a notification when its queue for us is full; our picture is wrong for no longer than this.
 const RECOUNT: Duration = Duration::from_secs(10);
 
-/// What is watched.
+/// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
     pub interfaces: Vec<String>,
@@ -43,7 +43,7 @@ pub struct Sight {
     /// Where the programs' links are pinned.
     pub pins: PathBuf,
     pub disable_file: Option<PathBuf>,
-    /// Between two looks at what the kernel does not tell of.
+    /// Between two looks at what the kernel does not report.
     pub pace: Duration,
 }
 
@@ -69,7 +69,8 @@ pub enum Disabled {
 }
 
 impl Disabled {
-    /// What the file says. Whatever is not a list of addresses is for all. An error: it could not be asked.
+    /// Reads the file. Anything but a list of addresses disables all VIPs. An error: this node lacked a descriptor or memory to
+    /// read it.
     pub fn read(path: &Path) -> io::Result<Self> {
         match file::text(path, file::Kind::Note) {
             Ok(text) => Ok(Self::parse(&text)),
@@ -88,7 +89,7 @@ impl Disabled {
         }
     }
 
-    /// Is this VIP disabled by it?
+    /// Does the file disable this VIP?
     pub fn holds(&self, vip: IpAddr) -> bool {
         match self {
             Self::None => false,
@@ -98,7 +99,7 @@ impl Disabled {
     }
 }
 
-/// Dropped, it ends.
+/// The task of the watcher, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch(JoinHandle<()>);
 
@@ -108,7 +109,7 @@ impl Drop for Watch {
     }
 }
 
-/// Watches in the network namespace of the caller. `tell` hears all facts once, and then every change at once.
+/// Watches in the network namespace of the caller. Calls `tell` with all facts once, and then with every change at once.
 pub async fn start(
     sight: Sight,
     tell: impl Fn(News) + Send + 'static,
@@ -118,7 +119,7 @@ pub async fn start(
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
     ];
-    // Listening comes before counting, or a change in between would be lost.
+    // Subscribing comes before counting, or a change in between would be lost.
     let (connection, handle, messages) =
         new_multicast_connection(&groups).map_err(|source| netlink::Error::Open { source })?;
     tokio::spawn(connection);
@@ -175,7 +176,7 @@ impl<T: Fn(News)> Watcher<T> {
             }
             self.look();
         }
-        // Blind: what is not known is not so.
+        // Without the kernel's reports interfaces are unknown, which counts as down.
         tracing::error!(
             "the kernel tells no more of links and addresses, so nothing is announced; restart the daemon"
         );
@@ -208,7 +209,7 @@ impl<T: Fn(News)> Watcher<T> {
             News::Interface(enough),
             News::Program(self.attached.holds(attached)),
             News::Addresses(self.table.usable()),
-            // A file that was never read disables all it may name.
+            // Until the file was read once, every VIP counts as disabled.
             News::File(file.unwrap_or(Disabled::All)),
         ];
         for (number, fact) in facts.iter().enumerate() {
@@ -220,7 +221,7 @@ impl<T: Fn(News)> Watcher<T> {
     }
 }
 
-/// Links and addresses as the kernel tells of them.
+/// Links and addresses as the kernel reported them.
 #[derive(Debug, Default)]
 struct Table {
     /// By index: the name, is it up, is something at the other end?
@@ -255,7 +256,7 @@ impl Table {
                     self.addresses.remove(&(address.header.index, ip));
                 }
             }
-            // We asked for these alone.
+            // Only these kinds were subscribed to.
             _ => {}
         }
     }
@@ -274,7 +275,7 @@ impl Table {
         }
     }
 
-    /// An address that may belong to somebody else is not ours yet.
+    /// Adds an address, unless duplicate address detection has not finished or has failed (RFC 4862).
     fn address(&mut self, address: &AddressMessage) {
         let flags = address.header.flags;
         let doubtful = flags.contains(AddressHeaderFlags::Dadfailed)

@@ -1,4 +1,4 @@
-//! The world of the gates: one task a VIP runs its machine, has the workers asked and tells how the VIP stands.
+//! The world of the gates: one task for each VIP runs its machine, has the workers asked and reports the VIP's standing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ use crate::{
 /// VIP counts as withdrawn.
 type Stand = dyn Fn(IpAddr, Standing) + Send + Sync;
 
-/// A fact for the gates. The last word counts; unknown is no.
+/// A fact for the gates. The latest report counts; what is unknown does not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// A worker is in the ring, or no longer.
@@ -42,7 +42,7 @@ pub enum News {
     Interface(bool),
     /// Are all programs attached where they must be?
     Program(bool),
-    /// Do they meet the packets, as far as is known?
+    /// Do the programs meet the packets? Holds until the daemon reports otherwise.
     Runs(bool),
     /// All usable addresses of this node.
     Addresses(BTreeSet<IpAddr>),
@@ -66,7 +66,7 @@ impl Default for Known {
     fn default() -> Self {
         Self {
             workers: BTreeMap::new(),
-            // Nothing speaks against it until somebody says so.
+            // Holds until the daemon reports otherwise.
             good: BTreeSet::from([Fact::Runs]),
             addresses: BTreeSet::new(),
             bfd: false,
@@ -88,7 +88,7 @@ impl Known {
         }
     }
 
-    /// What one piece of news is to one VIP. `moves`: see `plan::Vip::moves`.
+    /// One piece of news as an event of one VIP. `moves`: see `plan::Vip::moves`.
     fn event(vip: IpAddr, moves: bool, news: &News) -> Event {
         match news {
             News::Worker(WorkerEvent { worker, in_ring }) => Event::Worker {
@@ -104,7 +104,7 @@ impl Known {
         }
     }
 
-    /// Everything, as if it were news.
+    /// All facts, as if they were news.
     fn all(&self) -> Vec<News> {
         let workers = self
             .workers
@@ -124,19 +124,19 @@ impl Known {
 
 enum Note {
     Happened(Event),
-    /// From now on, asked so.
+    /// Another configuration, with the question to ask from now on.
     Follow(Arc<Ask>, Event),
     /// Answered once it is in force.
     Order(Order, oneshot::Sender<()>),
-    /// The VIP goes: withdrawn, and the end.
+    /// The VIP is no longer configured: the gate withdraws it and ends.
     Leave,
 }
 
-/// The gates. Clones are the same; the last one dropped ends them, without a word to anybody.
+/// The gates. Clones share them; dropping the last clone ends them, and nothing is withdrawn.
 #[derive(Clone)]
 pub struct Handle {
     gates: Arc<Mutex<Gates>>,
-    /// Apart from the gates, which nobody who waits for a disk may hold up.
+    /// Has its own lock: a caller that waits for a disk must not delay the gates.
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -170,8 +170,8 @@ impl Drop for Running {
     }
 }
 
-/// Starts a gate for every VIP of the plan, on the runtime of the caller. `state`: the state directory, where orders are
-/// kept. `stand` is told how each VIP stands.
+/// Starts a gate for every VIP of the plan, on the runtime of the caller. `state`: the state directory, where orders are kept.
+/// `stand` is called with each VIP's standing.
 ///
 /// Facts come by [`Handle::tell`]: the workers from the pool's events, interfaces, programs, addresses and the disable
 /// file from [`super::watch::start`], BFD from its sessions. Without them everything stays withdrawn.
@@ -200,22 +200,22 @@ impl Handle {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody takes the lock of the gates first.
+    /// Lock order: this lock first, then that of the gates.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the file of the orders hold what is in force, should it not.
+    /// Writes the orders in force to their file, if that differs.
     pub fn keep(&self) {
         store::off_the_runtime(|| {
             let mut kept = self.kept();
-            // The latest, whoever had to wait.
+            // Read under the lock: a caller that waited for it writes the latest orders.
             let orders = self.lock().orders.clone();
             kept.keep(&orders);
         });
     }
 
-    /// Tells every gate. From any thread; nothing is waited for, and no timer stands between this and the machines.
+    /// Passes news to every gate, from any thread. It does not wait, and no timer delays the machines.
     pub fn tell(&self, news: News) {
         let mut gates = self.lock();
         for (vip, door) in &gates.doors {
@@ -224,8 +224,8 @@ impl Handle {
         gates.known.learn(news);
     }
 
-    /// Another configuration: gates of VIPs that stay go on with what they have proven, new ones start closed, and those
-    /// of VIPs that go are withdrawn before this returns.
+    /// Another configuration: gates of VIPs that stay keep their health, gates of new VIPs start closed, and VIPs that go are
+    /// withdrawn before this returns.
     pub async fn configure(&self, plan: &Plan) -> Result<(), Error> {
         let gone = self.lock().follow(plan)?;
         for mut door in gone {
@@ -237,8 +237,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Drains, undrains, disables or enables a VIP, or all. Done before it is kept in the state directory, so that no disk
-    /// stands in its way; answered after that, with the gates concerned, which say whether it is kept.
+    /// Drains, undrains, disables or enables a VIP, or all. The order is in force before it is written to the state directory,
+    /// which a slow disk would delay. Returns after the write, with the gates concerned, which say whether the order was kept.
     pub async fn order(
         &self,
         vip: Option<IpAddr>,
@@ -271,7 +271,7 @@ impl Handle {
         Ok(status)
     }
 
-    /// Every gate as it stands, by VIP.
+    /// The status of every gate, by VIP.
     pub fn status(&self) -> Vec<status::gate::Gate> {
         let now = drive::now();
         let wall = clock::since_1970();
@@ -286,7 +286,7 @@ impl Handle {
             .collect()
     }
 
-    /// The VIPs whose orders would be lost by a restart, and why. Who is just being kept is none of them.
+    /// The VIPs whose orders would be lost by a restart, and why. Orders that are being written at this moment are left out.
     fn unkept(&self) -> BTreeMap<IpAddr, String> {
         let Ok(kept) = self.kept.try_lock() else {
             return BTreeMap::new();
@@ -297,21 +297,21 @@ impl Handle {
             .collect()
     }
 
-    /// Returns once every VIP of now has its first verdict, good or bad.
+    /// Returns once every present VIP has its first verdict, good or bad.
     pub async fn settled(&self) {
         let doors: Vec<_> = {
             let gates = self.lock();
             gates.doors.values().map(|door| door.seen.clone()).collect()
         };
         for mut seen in doors {
-            // A gate that went has no verdict to wait for.
+            // A gate that ended has no verdict to wait for.
             drop(seen.wait_for(Gate::settled).await);
         }
     }
 }
 
 impl Gates {
-    /// The difference; returns the gates of VIPs that go.
+    /// Follows another plan; returns the gates of VIPs that it no longer has.
     fn follow(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
         let question = Arc::new(Question::new(&plan.settings)?);
         let stays = |vip: &IpAddr, _: &mut Running| !plan.vips.contains_key(vip);
@@ -376,7 +376,7 @@ impl Gates {
 
 impl Running {
     fn send(&self, note: Note) {
-        // A gate ends only when its VIP goes; what comes later is without object.
+        // A gate ends only when its VIP goes; later notes do not matter.
         self.notes.send(note).unwrap_or_default();
     }
 
@@ -394,10 +394,10 @@ struct Place {
     notes: mpsc::UnboundedSender<Note>,
     inbox: mpsc::UnboundedReceiver<Note>,
     stand: Arc<Stand>,
-    /// What this step came to.
+    /// The standings that this step asked for.
     stands: Vec<Standing>,
     status: watch::Sender<Gate>,
-    /// Who waits for an order to be in force.
+    /// Callers that wait for their order to be in force.
     answers: Vec<oneshot::Sender<()>>,
 }
 
@@ -424,13 +424,13 @@ impl World<Gate> for Place {
 
     async fn act(&mut self, action: Action) {
         match action {
-            // Told once the status says the same: who hears of it may ask.
+            // Passed on after the status shows it: the receiver may ask for the status.
             Action::Stand(standing) => self.stands.push(standing),
             Action::Probe { round, workers } => {
                 let (ask, notes) = (Arc::clone(&self.ask), self.notes.clone());
                 tokio::spawn(async move {
                     let findings = ask.round(workers).await;
-                    // Nobody waits for it once the VIP is gone.
+                    // The gate may have ended meanwhile, with its VIP.
                     notes
                         .send(Note::Happened(Event::Probed { round, findings }))
                         .unwrap_or_default();
@@ -457,13 +457,13 @@ impl World<Gate> for Place {
             (self.stand)(self.vip, standing);
         }
         for answer in self.answers.drain(..) {
-            // Who ordered it may have hung up.
+            // The caller that gave the order may have hung up.
             answer.send(()).unwrap_or_default();
         }
     }
 }
 
-/// A VIP that is no longer served is what an operator is woken for.
+/// Logs a transition. When a VIP goes down an operator has to act, so that is a warning.
 fn tell(vip: IpAddr, before: State, machine: &Gate) {
     let (from, to) = (before.name(), machine.state().name());
     let (standing, reason) = (machine.standing().name(), machine.reason());
@@ -474,7 +474,7 @@ fn tell(vip: IpAddr, before: State, machine: &Gate) {
     }
 }
 
-/// `wall`: since 1970, at `now`.
+/// `wall`: the time since 1970, at `now`.
 fn describe(vip: IpAddr, gate: &Gate, now: Instant, wall: Duration) -> status::gate::Gate {
     let ago = |at: Instant| now.saturating_duration_since(at);
     let history = gate.history().iter().map(|it| status::gate::Transition {

@@ -1,5 +1,5 @@
-//! What a user wrote to what is sent: paths made absolute, since the daemon has another working directory, and
-//! standard input read here, since the daemon has another one.
+//! Turns what a user wrote into what is sent to the daemon. Paths become absolute and standard input is read here, since the
+//! daemon has its own working directory and its own standard input.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -33,7 +33,7 @@ impl Stdin {
     }
 }
 
-/// One change from its expressions. An empty expression names nobody.
+/// One change from its expressions. An empty expression stands for no source at all.
 pub(super) fn edit(
     target: Target,
     how: How,
@@ -69,7 +69,7 @@ mod tests {
 
     fn made(expressions: &[&str]) -> Result<Edit, Error> {
         let expressions: Vec<String> = expressions.iter().map(|&it| it.to_owned()).collect();
-        // What is read once cannot be read again: a test must not wait for its own standard input.
+        // Standard input counts as read: a test must not wait for its own.
         let mut stdin = Stdin { taken: true };
         edit(
             Target::List("l".into()),
@@ -99,7 +99,7 @@ mod tests {
             let error = made(refused).unwrap_err().to_string();
             assert!(error.contains("without blanks"), "{error}");
         }
-        // Whoever expands it refuses it, with its place.
+        // The daemon refuses it when it expands it, with the place of the mistake.
         let whole = made(&["10.0.0.1 - 10.0.0.9"]).unwrap();
         assert_eq!(
             (whole.sources, whole.stdin),

@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
-    /// One list; all of them without
+    /// Show this list alone; without it, all lists
     list: Option<String>,
     #[command(flatten)]
     json: Json,

@@ -94,7 +94,7 @@ impl Sync {
         named.iter().all(|option| option.is_none()) && self.list.is_empty() && !self.refresh
     }
 
-    /// Three questions, as Herr Ober has always asked them.
+    /// Asks on the terminal for the three settings that every installation has.
     fn ask(&mut self) -> Result<(), Error> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             let text = "say what to set: --frontend-http, --routers, --backend-http, --list or --refresh; questions \
@@ -161,7 +161,7 @@ impl Sync {
     }
 }
 
-/// The backends of services. Those of the configuration; where that has a mistake, all that the daemon has.
+/// The backends of services: those of the configuration, or, if it has a mistake, all that the daemon has.
 async fn used(instance: &Instance) -> Result<BTreeSet<String>, Error> {
     if instance.own().is_none()
         && let Some(mut line) = instance.connect().await?
@@ -181,7 +181,7 @@ async fn lists(instance: &Instance) -> Result<Vec<String>, Error> {
     let Some(mut line) = instance.connect().await? else {
         return Ok(instance.config().await?.lists.keys().cloned().collect());
     };
-    // Of every list it says whether it holds this address, which is all the same here.
+    // The daemon answers for every list; only the names are used, so any address does.
     let address = Ipv4Addr::UNSPECIFIED.into();
     match line.exchange(&Request::Check { address }).await? {
         Ok(Reply::Checked(checked)) => Ok(checked.into_iter().map(|it| it.list).collect()),

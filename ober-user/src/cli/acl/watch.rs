@@ -32,7 +32,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     }
 }
 
-/// No daemon takes the events, so this command may.
+/// No daemon reads the events, so this command may.
 async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     client::may_use_maps()?;
     let pins = pinned(config)?;
@@ -51,7 +51,7 @@ async fn alone(config: &Config, json: Json, screen: &mut Screen) -> Result<Outco
     }
 }
 
-/// Says what a person cannot see: that these are samples.
+/// Tells a person that the lines are samples.
 fn head(sampling: Sampling, json: Json, screen: &mut Screen) -> Result<(), Error> {
     if json.json {
         return Ok(());
@@ -71,7 +71,7 @@ fn words(Sampling { one_in, rate }: Sampling) -> String {
     format!("{shown}; `ober-user counters` counts them all; times are UTC")
 }
 
-/// When something was that the kernel saw at this time of its monotonic clock, in nanoseconds.
+/// The time since 1970 of an event that the kernel stamped with `at`, in nanoseconds of its monotonic clock.
 fn since_1970(at: u64) -> Duration {
     let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
     let ago = uptime.map_or(Duration::ZERO, |uptime| {

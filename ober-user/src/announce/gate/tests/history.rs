@@ -1,4 +1,4 @@
-//! Random histories, and what must never be.
+//! Random histories, and the laws that hold in all of them.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -7,9 +7,9 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Happens(Event),
-    /// To the next deadline, so many times.
+    /// Time goes on to the next deadline, so many times.
     Due(u8),
-    /// The round that is out is answered so at each worker; `None`: it could not be asked.
+    /// Each worker answers the round under way like this; `None`: it could not be asked.
     Answer([Option<bool>; WORKERS], usize),
 }
 
@@ -72,7 +72,7 @@ fn rules() -> impl Strategy<Value = Settings> {
     )
 }
 
-/// What the test itself knows, told in another way than the machine keeps it.
+/// The facts as the test keeps them, in another form than the machine.
 #[derive(Debug)]
 struct Known {
     running: [bool; WORKERS],
@@ -89,7 +89,7 @@ impl Known {
     fn new() -> Self {
         Self {
             running: [false; WORKERS],
-            // Nothing speaks against it until somebody says so.
+            // Holds until an event says otherwise.
             good: vec![Fact::Runs],
             disabled: false,
             draining: false,

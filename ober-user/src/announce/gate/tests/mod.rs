@@ -1,4 +1,4 @@
-//! The gate on a clock of the test: tables, clauses, and random histories with what must never be.
+//! The gate on a clock of the test: tables, clauses, and random histories with their laws.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ mod unasked;
 
 const WORKERS: usize = 2;
 
-/// A gate, the time, and everything it asked for that is no probe.
+/// A gate, the time, the standings it asked for, and the round under way.
 struct Bench {
     gate: Gate,
     began: Instant,
@@ -44,7 +44,7 @@ fn finding(worker: usize, answer: Result<(), &str>) -> Finding {
 }
 
 impl Bench {
-    /// Nothing known.
+    /// A gate that knows nothing.
     fn new(settings: Settings) -> Self {
         let began = Instant::now();
         Self {
@@ -56,7 +56,7 @@ impl Bench {
         }
     }
 
-    /// Every hard fact known and good, nothing asked yet.
+    /// A gate whose hard facts are all known and good, and which has asked nothing yet.
     fn ready(settings: Settings) -> Self {
         let mut bench = Self::new(settings);
         for fact in [Fact::Interface, Fact::Program, Fact::Address] {
@@ -76,7 +76,7 @@ impl Bench {
         bench
     }
 
-    /// In this state, by the shortest way.
+    /// A gate in this state, by the shortest way.
     fn at(state: State) -> Self {
         let mut bench = match state {
             State::Init => Self::ready(settings()),
@@ -127,13 +127,13 @@ impl Bench {
         self.on(Event::Order(order));
     }
 
-    /// To the next deadline.
+    /// Goes on to the next deadline.
     fn due(&mut self) {
         self.now = self.gate.deadline().unwrap().max(self.now);
         self.tick();
     }
 
-    /// Time goes by, with what falls due in it. Rounds are not answered.
+    /// Lets time pass, with every deadline in it. Rounds are not answered.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.gate.deadline().filter(|at| *at <= end) {
@@ -143,7 +143,7 @@ impl Bench {
         self.now = end;
     }
 
-    /// Answers the round that is out, or the next one, for every worker it is for.
+    /// Answers the round under way, or the next one, for every worker it is for.
     fn answer(&mut self, answer: Result<(), &str>, services: &[Live]) {
         while self.round.is_none() {
             self.due();

@@ -112,7 +112,7 @@ impl Happens {
     }
 }
 
-/// A cell: the state after it, and what the neighbours are told by it.
+/// A cell: the state after it, and the standings that it gives the VIP.
 type Cell = (State, &'static [Standing]);
 
 #[test]

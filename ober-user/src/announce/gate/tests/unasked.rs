@@ -1,4 +1,4 @@
-//! What could not be asked, and what was found out although all seemed well.
+//! Workers that could not be asked, and a driver that does not run the attached program.
 
 use super::*;
 
