@@ -3,22 +3,24 @@
 
 use crate::flow::Ip;
 
-/// Raised whenever a map changes shape or meaning; pins of another layout are replaced, never adopted.
+/// The version of the layout, raised whenever a map changes shape or meaning. The daemon replaces pinned maps of
+/// another layout and never adopts them.
 pub const LAYOUT: u32 = 3;
 
 /// Services a node can hold. Index 0 is the node itself: packets of no service are counted there.
 pub const SERVICES: u32 = 256;
-/// Slots of the service table, a power of two. At most a quarter is used, so each group of entries finds free places.
+/// Slots of the service table, a power of two. At most a quarter is used, so that free places are found for each group
+/// of entries.
 pub const SERVICE_SLOTS: usize = 8192;
 /// Groups of entries that are moved together in the service table, a power of two.
 pub const GROUPS: usize = 512;
-/// Places of one service in the socket map: one a worker.
+/// Places of one service in the socket map, one for each worker.
 pub const PLACES: u32 = 64;
 /// HAProxy workers a node can run.
 pub const WORKERS: usize = PLACES as usize;
 /// Slots of a ring: 64 workers hold 64 each.
 pub const RING_SLOTS: usize = 4096;
-/// Rings: two regions a service, one in force and one to be filled.
+/// Rings: two for each service, one in force and one to be filled.
 pub const RINGS: usize = SERVICES as usize * 2;
 /// Access lists a node can hold; one bit each in [`HostLine::lists`].
 pub const LISTS: u32 = 32;
@@ -27,16 +29,16 @@ pub const SOCKETS: u32 = SERVICES * PLACES;
 /// CPUs the steering map has places for.
 pub const CPUS: u32 = 256;
 
-/// Sixteen address bytes: IPv6 as it is, IPv4 mapped (`::ffff:a.b.c.d`), in network order.
+/// Sixteen address bytes in network order: an IPv6 address, or an IPv4 address in its mapped form (`::ffff:a.b.c.d`).
 pub type Address = [u8; 16];
 
-/// What became of a packet: the XDP action, the counter index and the metric name in one.
+/// The decision about a packet. It determines the XDP action, the counter index and the name of the metric.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// For no service of this node: passed untouched. Counted on service 0.
     NotOurs = 0,
-    /// A later fragment from a source that may send fragments: passed, its first is judged.
+    /// A later fragment from a source that may send fragments: passed, because the first fragment is judged.
     Fragment = 1,
     /// Cannot be judged: truncated, contradictory, or more headers than any honest sender uses. Dropped.
     Malformed = 2,
@@ -50,7 +52,7 @@ pub enum Verdict {
     Passed = 6,
     /// For a worker on another CPU: sent there.
     Steered = 7,
-    /// The driver laid the headers where the program cannot read them. Dropped. Counted on service 0.
+    /// The kernel does not hand out bytes of the headers that are within the frame. Dropped. Counted on service 0.
     Unreadable = 8,
     /// A fragment to a VIP from a source that is on none of the VIP's lists. Dropped.
     FragmentDenied = 9,
@@ -91,7 +93,7 @@ impl Verdict {
         }
     }
 
-    /// Does the packet end here?
+    /// Is the packet dropped?
     pub const fn drops(self) -> bool {
         match self {
             Self::Malformed
@@ -106,9 +108,9 @@ impl Verdict {
     }
 }
 
-/// Verdicts of all services that one per-CPU value has room for: the kernel allows 32 KiB.
+/// Verdicts for which one per-CPU value has room, with counters for all services: the kernel allows 32 KiB a value.
 pub const BANK: usize = 8;
-/// As many values of [`BANK`] verdicts as the verdicts need: there is always room for one more.
+/// Values of [`BANK`] verdicts that all the verdicts need.
 pub const BANKS: usize = Verdict::ALL.len().div_ceil(BANK);
 /// Places for verdicts that name no worker.
 pub const VERDICTS: usize = BANKS * BANK;
@@ -131,12 +133,12 @@ pub const fn cell(verdict: Verdict, worker: usize) -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub packets: u64,
-    /// Whole frames, link header included; padding in buffers of its own behind a TCP or UDP packet is left out.
+    /// Bytes of whole frames, link header included; buffers behind the end of a TCP or UDP packet may be left out.
     pub bytes: u64,
 }
 
 /// A bank of the cells that name no worker, of all services and one CPU: as much as a per-CPU value can hold. The
-/// verdict alone names the bank, so that finding it does not wait for the service.
+/// verdict alone determines the bank, so the program finds it before it knows the service.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictCounters {
@@ -156,7 +158,8 @@ pub struct WorkerCounters {
 pub struct Lookups {
     /// Handed to a worker's listening socket.
     pub assigned: u64,
-    /// The client is not on the list and came by an interface without XDP. Dropped.
+    /// The client is not on the access list, or the sender of a routing protocol not on the list of routers; XDP did
+    /// not drop the packet before (see `ober_lookup`). Dropped.
     pub denied: u64,
     /// The ring slot is empty. Dropped.
     pub no_worker: u64,
@@ -164,8 +167,8 @@ pub struct Lookups {
     pub no_socket: u64,
 }
 
-/// What [`Service::used`] is in every slot that is not empty, whatever stands there: [`Service::is`] compares it with
-/// protocol and port in one word.
+/// The value of [`Service::used`] in every slot that is not empty, for a service and for a VIP alike: [`Service::is`]
+/// compares it together with protocol and port in one word.
 pub const USED: u8 = 1;
 
 /// One slot of the perfect-hashed service table. All zero: empty.
@@ -178,25 +181,25 @@ pub struct Service {
     pub port: u16,
     /// IP protocol number. 0 with port 0: this slot only marks the VIP as ours.
     pub protocol: u8,
-    /// [`USED`] when a service or a VIP stands in this slot.
+    /// [`USED`] when the slot holds a service or marks a VIP.
     pub used: u8,
     /// Counter index, 1 to [`SERVICES`] - 1; 0 in a slot that only marks the VIP.
     pub index: u32,
-    /// Access list plus one; 0: open to everybody.
+    /// Access list plus one; 0: open to every client.
     pub list: u32,
-    /// The ring in force; the one word that publishes a new ring.
+    /// The ring in force. A store to this one word publishes a new ring.
     pub ring: u32,
     /// First place of this service's sockets in the socket map; the worker's number is added.
     pub sockets: u32,
     pub pad: [u32; 4],
-    /// In a slot that marks a VIP: a bit for each list of its services. Who is on one of them may send it fragments.
+    /// In a slot that marks a VIP: a bit for each list of its services. A source on one of them may send the VIP fragments.
     pub lists: u32,
     pub more: [u32; 2],
 }
 
 impl Service {
-    /// Is this the service of a VIP, protocol and port? In whole words: the compiler would look at every byte of the
-    /// half of an IPv4 address that is always zero.
+    /// Is this the service of a VIP, protocol and port? Compared in whole words: otherwise the compiler would compare
+    /// the half of an IPv4 address that is always zero byte by byte.
     #[inline(always)]
     pub fn is(&self, vip: Ip, protocol: u8, port: u16) -> bool {
         let wanted = if cfg!(target_endian = "little") {
@@ -205,18 +208,18 @@ impl Service {
             u32::from(port) << 16 | u32::from(protocol) << 8 | u32::from(USED)
         };
         let start = core::ptr::from_ref(self);
-        // SAFETY: within this value, aligned as it is; integers, for which any bytes are valid.
+        // SAFETY: both reads are within this value and aligned; they read integers, for which any bytes are valid.
         let (held, mark) =
             unsafe { (start.cast::<Ip>().read(), start.cast::<u32>().add(4).read()) };
         held == vip && mark == wanted
     }
 }
 
-/// A service table. There are two; the one [`Node::seed`] names is in force, the other is free to be filled.
+/// A service table. There are two: [`Node::seed`] names the one in force, the other can be filled.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ServiceTable {
-    /// How far each group of entries is moved, so that no two entries of the table meet.
+    /// How far each group of entries is moved, so that no two entries of the table have the same slot.
     pub moved: [u16; GROUPS],
     pub slots: [Service; SERVICE_SLOTS],
 }
@@ -227,16 +230,16 @@ pub const TABLES: usize = 2;
 /// Words of [`Node::vips`].
 pub const VIP_WORDS: usize = 8;
 
-/// Facts every packet may need. One value, read in place. All zero: never filled.
+/// Facts every packet may need: one value, which the programs read in place. All zero: never filled.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Secret key of the flow hash, the same on all nodes of a cluster.
     pub key: [u64; 2],
     /// The seed with which the services in force do not collide. Its top bit is the number of their table
-    /// ([`service_table`](crate::flow::service_table)), so this one word publishes another.
+    /// ([`service_table`](crate::flow::service_table)), so a store to this one word publishes the other table.
     pub seed: u64,
-    /// [`LAYOUT`] of whoever filled the maps.
+    /// [`LAYOUT`] of the daemon that filled the maps.
     pub layout: u32,
     /// Bit per list: it holds IPv6 prefixes, so a miss in the host lines goes on to the prefix trie.
     pub prefix_lists: u32,
@@ -248,18 +251,18 @@ pub struct Node {
     pub sample: u32,
     /// Number of host lines minus one; a power of two minus one.
     pub line_mask: u32,
-    /// Bit per list: it holds IPv6 host addresses, so the host lines are worth a look.
+    /// Bit per list: it holds IPv6 host addresses, so the host lines are looked up.
     pub host_lists: u32,
-    /// So many drops a second may be reported on each CPU, and as many at once.
+    /// How many drops a second each CPU may report, and how many at once.
     pub event_rate: u32,
-    /// 1: fragments to a VIP pass whoever sends them; 0: only from sources that are on a list of the VIP.
+    /// 1: fragments to a VIP pass from every source; 0: only from sources that are on a list of the VIP.
     pub fragments: u32,
-    /// The kernel's number of the CPU map: whose drops are counted.
+    /// The kernel's id of the CPU map whose drops are counted.
     pub cpu_queues: u32,
-    /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none, and go on
-    /// after this one look.
+    /// A bit for every VIP, see [`vip_bit`](crate::flow::vip_bit): most packets of most nodes are for none of them and
+    /// need only this one lookup.
     pub vips: [u64; VIP_WORDS],
-    /// 1: the loopback interface is guarded too, and addresses of loopback are at home there.
+    /// 1: an XDP program is on the loopback interface too, where packets may have loopback addresses.
     pub loopback: u32,
     pub pad: [u32; 15],
     pub workers: [Worker; WORKERS],
@@ -271,22 +274,22 @@ pub struct Node {
 pub struct BgpPorts {
     /// Where this node listens.
     pub here: PortBits,
-    /// Where its neighbours do.
+    /// Where its neighbours listen.
     pub there: PortBits,
 }
 
 /// A bit for every port.
 pub type PortBits = [u64; 1024];
 
-/// How many drops may still be reported on one CPU, which has a line of its own.
+/// How many drops one CPU may still report. Each CPU has a cache line of its own.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// `CLOCK_MONOTONIC` of the last refill, nanoseconds.
     pub at: u64,
-    /// Saved up since, at most a second; a report costs a second divided by [`Node::event_rate`].
+    /// Unused time at the last refill, at most a second; a report costs a second divided by [`Node::event_rate`].
     pub nanoseconds: u64,
-    /// The tick of the kernel's clock in which nothing was left.
+    /// The tick of the kernel's clock (jiffies) in which too little was left for a report.
     pub empty: u64,
     pub pad: [u64; 5],
 }
@@ -301,7 +304,7 @@ pub struct SteerDrops {
     pub memory: u64,
 }
 
-/// Which worker a ring slot belongs to: worker number plus one, 0: nobody.
+/// Which worker a ring slot belongs to: worker number plus one, 0: no worker.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Ring {
@@ -332,15 +335,15 @@ pub struct Page {
     pub words: [u64; 1024],
 }
 
-/// The page nobody is on. Never written.
+/// The page that lists no address. Never written.
 pub const PAGE_NONE: u16 = 0;
-/// The page everybody is on. Never written after start.
+/// The page that lists every address. Never written after start.
 pub const PAGE_ALL: u16 = 1;
 
 /// Addresses in one host line.
 pub const WAYS: usize = 3;
 
-/// Lines after its home line in which an address is looked for. A full home line spills into the next.
+/// Lines after its home line in which an address is searched. A full home line spills into the following ones.
 pub const SPILL: u32 = 8;
 
 /// One cache line of exact IPv6 addresses.
@@ -350,15 +353,15 @@ pub struct HostLine {
     pub addresses: [Address; WAYS],
     /// The lists each address is on, one bit a list; 0: the place is free.
     pub lists: [u32; WAYS],
-    /// How many addresses at home here stand in a following line; 0: stop looking.
+    /// How many addresses whose home is this line are in a following line; 0: the search ends here.
     pub spilled: u32,
 }
 
 /// Host lines that share a word of tags.
 pub const TAGGED: u32 = 4;
 
-/// Two of 64 bits for each address at home in [`TAGGED`] lines. An address of which one is not set is on no list, and
-/// that is known from a map 32 times smaller than the lines.
+/// Two of 64 bits for each address whose home is one of [`TAGGED`] lines. An address with one of its bits not set is on
+/// no list; a map 32 times smaller than the lines is enough to know it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tags {

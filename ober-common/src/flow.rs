@@ -38,7 +38,7 @@ impl Ip {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
-    /// Is this the mapped form of an IPv4 address? In an IPv6 header that is nobody's address (RFC 4942 section 2.2).
+    /// Is this the mapped form of an IPv4 address? In an IPv6 header no host has such an address (RFC 4942 section 2.2).
     #[inline(always)]
     pub const fn is_mapped(self) -> bool {
         self.hi == 0 && self.lo & MAPPED_MASK == MAPPED
@@ -65,7 +65,7 @@ impl Ip {
 const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 
-/// Who talks to which service. Ports in host order.
+/// A client's connection to a service. Ports in host order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     pub client: Ip,
@@ -75,7 +75,8 @@ pub struct Flow {
     pub protocol: u8,
 }
 
-/// The 128-bit product of two words, folded by exclusive or. BPF has no wide multiplication: four narrow ones.
+/// The 128-bit product of two words, folded by exclusive or. BPF has no multiplication of 128 bits, so this takes four
+/// of 64 bits.
 #[inline(always)]
 const fn fold(a: u64, b: u64) -> u64 {
     const LOW: u64 = 0xffff_ffff;
@@ -89,13 +90,14 @@ const fn fold(a: u64, b: u64) -> u64 {
     high ^ ((middle << 32) | (low & LOW))
 }
 
-/// The keyed hash of a flow. Without the key nobody can choose addresses and ports that all meet one worker.
+/// The keyed hash of a flow. An attacker who does not know the key cannot choose addresses and ports that all lead to
+/// one worker.
 #[inline(always)]
 pub const fn hash(key: [u64; 2], flow: &Flow) -> u64 {
     let ports = ((flow.client_port as u64) << 16) | flow.port as u64;
-    // The address bits of IPv4 lie in one half of `lo` and constants in the other: the ports go over the constants.
-    // The upper half of an IPv6 client is the attacker's to choose, so a secret product carries it over the lower one;
-    // VIPs are ours, there a shift will do. Both are nothing for IPv4.
+    // The address bits of IPv4 are in one half of `lo`, constants in the other; the ports are mixed into the constants.
+    // An attacker can choose the upper half of an IPv6 client, so a product with the secret key adds it to the lower
+    // half. VIPs are chosen by the operator, so a shift is enough for them. For IPv4 both upper halves are zero.
     let prefix = u64::from_be(flow.client.hi).wrapping_mul(key[1] | 1);
     let near = flow.client.lo.wrapping_add(prefix) ^ key[0] ^ flow.protocol as u64;
     let vip = flow.vip.lo.rotate_left(32) ^ flow.vip.hi.rotate_left(17);
@@ -109,15 +111,16 @@ pub const fn ring_slot(hash: u64) -> usize {
     (hash >> (64 - RING_SLOTS.trailing_zeros())) as usize & (RING_SLOTS - 1)
 }
 
-/// Word and bit of an address in [`Node::vips`](crate::abi::Node::vips). A bit that is not set: no VIP of ours.
+/// Word and bit of an address in [`Node::vips`](crate::abi::Node::vips). When the bit is not set, the address is not
+/// one of our VIPs.
 #[inline(always)]
 pub const fn vip_bit(address: Ip) -> (usize, u32) {
     let place = (address.lo ^ address.hi).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55;
     (place as usize >> 6 & (VIP_WORDS - 1), place as u32 & 63)
 }
 
-/// The service table a seed belongs to. The top bit says it: the lowest is set in every seed, because a multiplication by an
-/// even number forgets what it multiplies.
+/// The service table a seed belongs to, which its top bit names. The lowest bit could not: it is set in every seed,
+/// because a multiplication by an even number loses bits.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "one bit")]
 pub const fn service_table(seed: u64) -> usize {
@@ -133,7 +136,8 @@ pub struct ServiceHash(u64);
 pub const fn service_hash(seed: u64, vip: Ip, protocol: u8, port: u16) -> ServiceHash {
     let place = ((protocol as u64) << 16) | port as u64;
     let mixed = (vip.lo ^ vip.hi.wrapping_mul(seed)).wrapping_mul(seed);
-    // VIPs differ in their last bytes, which lie on top: a multiplication carries upwards only, so they are brought down.
+    // VIPs differ in their last bytes, which are the top bits of the word. A multiplication carries upwards only, so a
+    // shift brings the top bits down.
     ServiceHash((mixed ^ mixed >> 32 ^ place).wrapping_mul(seed))
 }
 
@@ -145,7 +149,7 @@ impl ServiceHash {
         (self.0 >> (64 - GROUPS.trailing_zeros())) as usize & (GROUPS - 1)
     }
 
-    /// The slot in the table, when the group is moved by so much. The bits below those of the group.
+    /// The slot in the table when the group is moved by `moved`: the bits below those of the group.
     #[inline(always)]
     pub const fn slot(self, moved: u16) -> usize {
         let unmoved = self.0 >> (64 - GROUPS.trailing_zeros() - SERVICE_SLOTS.trailing_zeros());
@@ -160,8 +164,9 @@ pub struct HostHash(u64);
 /// Hashes an IPv6 host.
 #[inline(always)]
 pub const fn host_hash(key: [u64; 2], address: Ip) -> HostHash {
-    // Numbers in host order, so that neighbours differ in low bits, which a product carries upwards; two products that
-    // do not wait for each other; and a second round, without which neighbours would share lines.
+    // Numbers in host order, so that neighbouring addresses differ in low bits, which a product carries upwards. The
+    // two products do not wait for each other. Without the second multiplication, neighbouring addresses would share
+    // lines.
     let (hi, lo) = (u64::from_be(address.hi), u64::from_be(address.lo));
     let sum = hi
         .wrapping_mul(key[1] | 1)
@@ -176,15 +181,15 @@ impl HostHash {
         (self.0 >> 32) as u32 & mask
     }
 
-    /// Its bits in the [`Tags`](crate::abi::Tags) of the home line, two or, rarely, one. They come from a part of the
-    /// hash that does not name the line.
+    /// The host's bits in the [`Tags`](crate::abi::Tags) of its home line: two or, rarely, one. They are taken from
+    /// bits of the hash that do not choose the line.
     #[inline(always)]
     pub const fn tag(self) -> u64 {
         1 << (self.0 >> 26 & 63) | 1 << (self.0 >> 20 & 63)
     }
 }
 
-/// The place of a home line's tags.
+/// The index of a home line's tags.
 #[inline(always)]
 pub const fn tags_of(line: u32) -> u32 {
     line / TAGGED
@@ -263,8 +268,8 @@ mod tests {
         }
     }
 
-    /// At random, one line in 53 would hold more than three of as many addresses as there are lines (Poisson with
-    /// mean 1), which is 1,243 of them. Neighbours, which lists are full of, must not do worse.
+    /// As many addresses as there are lines, spread at random, put more than three into one line in 53 (Poisson with
+    /// mean 1), which is 1,243 lines. Lists are full of neighbouring addresses, which must not do worse.
     #[test]
     fn neighbouring_hosts_spread_over_the_lines_as_if_at_random() {
         const LINES: usize = 65_536;
@@ -296,7 +301,7 @@ mod tests {
         });
     }
 
-    /// Clients that differ in their /48 to /64 prefix only, as one who owns such a prefix could make them.
+    /// Clients that differ only in bits 48 to 63 of their addresses, as the owner of a /48 could make them.
     #[test]
     fn prefixes_alone_spread_evenly() {
         let mut shares = [0u32; 64];

@@ -1,7 +1,7 @@
 //! The contract between the kernel half (`ober-ebpf`) and the user half (`ober-user`): the bytes in the maps, the
-//! reading of packets, and the one flow hash both halves choose a worker with.
+//! reading of packets, and the one flow hash by which both halves choose a worker.
 //!
-//! `no_std`, depends on nothing, and holds no policy: ids and numbers only.
+//! The crate is `no_std`, has no dependencies, and holds no policy, only numbers.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 

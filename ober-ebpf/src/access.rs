@@ -1,5 +1,5 @@
-//! Is a client on a list? IPv4: two dependent loads whatever the list holds. IPv6: two bits that tell
-//! most strangers, then one line of exact addresses; and the prefix trie for lists that have prefixes.
+//! Is a client on a list? IPv4: two dependent loads, however long the list is. IPv6: two bits that rule most unlisted
+//! addresses out, then one line of exact addresses; then the prefix trie, for lists that have prefixes.
 
 use aya_ebpf::maps::lpm_trie::Key;
 use ober_common::{
@@ -17,7 +17,7 @@ pub(crate) fn admits(node: &Node, service: &Service, client: Ip) -> bool {
     service.list == 0 || listed(node, service.list - 1, client)
 }
 
-/// Silence means no: whatever cannot be looked up is not listed.
+/// Is the client on the list? When a lookup fails, the client counts as not listed.
 #[inline(always)]
 pub(crate) fn listed(node: &Node, list: u32, client: Ip) -> bool {
     match client.v4() {
@@ -26,7 +26,7 @@ pub(crate) fn listed(node: &Node, list: u32, client: Ip) -> bool {
     }
 }
 
-/// As [`admits`], in fewer instructions and more time.
+/// As [`admits`], with fewer instructions but slower.
 #[inline(always)]
 pub(crate) fn may_use(service: &Service, client: Ip) -> bool {
     service.list == 0 || on_any(1 << ((service.list - 1) & (LISTS - 1)), client)
@@ -80,10 +80,10 @@ fn in_prefixes(lists: u32, client: Ip) -> bool {
 
 #[inline(always)]
 fn listed_v4(list: u32, address: u32) -> bool {
-    // There are no other lists; a mask, because Linux 6.1 loses track of a number that was compared before one was
-    // taken from it.
+    // Every list number is below `LISTS`. The mask is for the verifier of Linux 6.1, which loses the bounds of a number
+    // that was compared before one was subtracted from it.
     let index = &PAGE_INDEX.get()[list as usize & (LISTS as usize - 1)];
-    // An address nobody asked about leads to the page nobody is on.
+    // Where the list has no address with these upper 16 bits, the index leads to the empty page.
     let page = index.pages[(address >> 16) as usize];
     let Some(page) = PAGES.get(u32::from(page), &PAGE_COUNT) else {
         return false;
@@ -118,7 +118,7 @@ fn in_lines(node: &Node, client: Ip, bit: u32) -> bool {
     line.spilled != 0 && ober_in_spill(home, client.hi, client.lo, bit) != 0
 }
 
-/// A call of its own: the verifier would otherwise follow its branches once for every way the packet was read.
+/// Not inlined: the verifier would otherwise follow its branches once for every path by which the packet was read.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn ober_in_spill(home: u32, hi: u64, lo: u64, bit: u32) -> u32 {
@@ -144,8 +144,8 @@ fn holds(line: &HostLine, client: Ip, bit: u32) -> bool {
     false
 }
 
-/// A call of its own, so that its key is on the stack for that long only: Linux 6.1 allows 512 bytes for all that call
-/// each other, and rounds each up.
+/// Not inlined, so that its key is on the stack only during the call: Linux 6.1 allows 512 bytes of stack for a chain
+/// of calls, and rounds each function's share up.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn ober_in_prefix(list: u32, hi: u64, lo: u64) -> u32 {

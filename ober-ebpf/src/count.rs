@@ -11,7 +11,7 @@ use ober_common::{
 
 use crate::maps::{DROPS, EVENTS, VERDICT_COUNTERS, WORKER_COUNTERS};
 
-/// Raises the one cell of a packet that no worker gets and returns what it held before.
+/// Counts a packet that goes to no worker in its one cell, and returns the packets counted there before.
 #[inline(always)]
 pub(crate) fn count(service: u32, verdict: Verdict, length: usize) -> u64 {
     let place = cell(verdict, 0);
@@ -19,14 +19,14 @@ pub(crate) fn count(service: u32, verdict: Verdict, length: usize) -> u64 {
         return 0;
     };
     let service = service as usize & (SERVICES as usize - 1);
-    // SAFETY: the value is this CPU's own and XDP does not nest, so nobody else touches it meanwhile.
+    // SAFETY: the value is this CPU's own and XDP does not nest, so no other program changes it meanwhile.
     raise(
         unsafe { &mut (*counters).services[service][place % BANK] },
         length,
     )
 }
 
-/// Raises the one cell of a packet that a worker gets.
+/// Counts a packet that goes to a worker in its one cell.
 #[inline(always)]
 pub(crate) fn count_for(worker: usize, service: u32, verdict: Verdict, length: usize) {
     let Some(counters) = WORKER_COUNTERS.get_ptr_mut(service) else {
@@ -45,13 +45,13 @@ fn raise(count: &mut Count, length: usize) -> u64 {
     before
 }
 
-/// May this CPU report one more drop? A token bucket: `event_rate` a second, and as many at once. Under a flood all
-/// that a drop costs here is a look at the tick in which nothing was left.
+/// May this CPU report one more drop? A token bucket: `event_rate` reports a second, and as many at once. In a flood of
+/// drops, each costs only a comparison with the tick in which the bucket was found empty.
 #[inline(always)]
 pub(crate) fn may_report(node: &Node) -> bool {
     // SAFETY: a helper without arguments.
     let here = unsafe { bpf_get_smp_processor_id() } as usize & (CPUS as usize - 1);
-    // SAFETY: a place in the map's value, which only this CPU writes, and XDP does not nest.
+    // SAFETY: a place in the map's value that only this CPU writes, and XDP does not nest.
     let budget = unsafe { &mut (*EVENTS.place())[here] };
     // SAFETY: reads a counter of the kernel's.
     let tick = unsafe { bpf_jiffies64() };
@@ -79,7 +79,7 @@ fn take(node: &Node, budget: &mut Budget, tick: u64) -> bool {
     true
 }
 
-/// Reports a dropped packet. Away from the path of packets that are let through.
+/// Reports a dropped packet. Not inlined, so that it stays out of the path of packets that pass.
 #[inline(never)]
 pub(crate) fn report(ctx: &XdpContext, flow: &Flow, verdict: Verdict, service: u32) {
     let Some(mut entry) = DROPS.reserve::<Drop>(0) else {

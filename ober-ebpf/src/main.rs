@@ -1,4 +1,4 @@
-//! The kernel half. Two programs look ids up in maps and decide no policy; two more only count:
+//! The kernel half. Two programs look numbers up in maps and decide no policy; two more only count:
 //!
 //! ```text
 //! ober          XDP        frame -> service? -> on its list? -> ring slot -> worker -> worker's CPU
@@ -27,7 +27,7 @@ mod sk_lookup;
 mod steer;
 mod xdp;
 
-/// The kernel lends some helpers to GPL-compatible programs only.
+/// The kernel allows some helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -13,13 +13,13 @@ use ober_common::abi::{
     WorkerCounters,
 };
 
-/// The value of an array that has one. The loader writes its address into the programs: nothing is looked up, and
-/// nothing has to be there or not. A section of its own, `.bss.NAME`, stands for the map pinned as `NAME`; what is in
-/// the section is never used.
+/// The value of an array map with one entry. The loader writes the value's address into the programs, so a program
+/// reads it without a lookup and without a check for null. Each such static has a section `.bss.NAME`, which stands for
+/// the map pinned as `NAME`; the bytes of the section itself are never used.
 #[repr(transparent)]
 pub(crate) struct Direct<T>(MaybeUninit<u64>, PhantomData<T>);
 
-// SAFETY: integers that others change as whole words.
+// SAFETY: the value is made of integers, which the daemon and other CPUs change as whole words.
 unsafe impl<T> Sync for Direct<T> {}
 
 impl<T> Direct<T> {
@@ -27,16 +27,17 @@ impl<T> Direct<T> {
 
     #[inline(always)]
     pub(crate) fn get(&'static self) -> &'static T {
-        // SAFETY: the map's value is a `T`, which the loader made sure of; integers, for which any bytes are valid.
+        // SAFETY: the loader has checked that the map's value has the size of `T`; `T` is made of integers, for which
+        // any bytes are valid.
         unsafe { &*self.place() }
     }
 
-    /// Where the value is, for what the program itself writes.
+    /// The address of the value, for values that the program itself writes.
     #[inline(always)]
     pub(crate) fn place(&'static self) -> *mut T {
         let mut value = self.0.as_ptr() as usize;
-        // SAFETY: touches nothing; it hides from the compiler which memory this is, or it would find that no program
-        // writes there and take everything for zero.
+        // SAFETY: the empty assembly touches no memory. It hides from the compiler which memory this is: the compiler
+        // would see that no program writes there and replace every load by zero.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
@@ -44,16 +45,17 @@ impl<T> Direct<T> {
     }
 }
 
-/// As [`Direct`], for a value of so many parts as the loader says.
+/// As [`Direct`], for a value made of as many `T` as the loader says.
 #[repr(transparent)]
 pub(crate) struct Parts<T>(Direct<T>);
 
 impl<T> Parts<T> {
-    /// The part at `place`, if there is one. `count` is where the loader wrote how many there are: a constant to the
-    /// verifier.
+    /// The part at `place`, if there is one. The loader wrote the number of parts into `count`, which is a constant to
+    /// the verifier.
     #[inline(always)]
     pub(crate) fn get(&'static self, place: u32, count: &'static u32) -> Option<&'static T> {
-        // SAFETY: a plain word of the program's read-only data; volatile because the loader sets it after compilation.
+        // SAFETY: a plain word of the program's read-only data; the read is volatile because the loader sets the word
+        // after compilation.
         let count = unsafe { core::ptr::read_volatile(count) };
         if place >= count {
             return None;
@@ -63,17 +65,17 @@ impl<T> Parts<T> {
     }
 }
 
-/// Key, seed, switches and workers: what every packet may need.
+/// Key, seed, switches and workers: the facts every packet may need.
 #[unsafe(link_section = ".bss.NODE")]
 #[unsafe(no_mangle)]
 pub(crate) static NODE: Direct<Node> = Direct::ZERO;
 
-/// Ports of BGP. Asked only where there is a list of routers.
+/// Ports of BGP. Read only when there is a list of routers.
 #[unsafe(link_section = ".bss.BGP_PORTS")]
 #[unsafe(no_mangle)]
 pub(crate) static BGP_PORTS: Direct<BgpPorts> = Direct::ZERO;
 
-/// What each CPU may still report.
+/// How many drops each CPU may still report.
 #[unsafe(link_section = ".bss.EVENTS")]
 #[unsafe(no_mangle)]
 pub(crate) static EVENTS: Direct<[Budget; CPUS as usize]> = Direct::ZERO;
@@ -83,7 +85,7 @@ pub(crate) static EVENTS: Direct<[Budget; CPUS as usize]> = Direct::ZERO;
 #[unsafe(no_mangle)]
 pub(crate) static SERVICE_TABLE: Direct<[ServiceTable; TABLES]> = Direct::ZERO;
 
-/// Two rings a service: the one in force and the one being filled.
+/// Two rings for each service: the one in force and the one being filled.
 #[unsafe(link_section = ".bss.RING_TABLE")]
 #[unsafe(no_mangle)]
 pub(crate) static RING_TABLE: Direct<[Ring; RINGS]> = Direct::ZERO;
@@ -97,7 +99,7 @@ pub(crate) static PAGE_INDEX: Direct<[PageIndex; LISTS as usize]> = Direct::ZERO
 #[unsafe(link_section = ".bss.PAGES")]
 #[unsafe(no_mangle)]
 pub(crate) static PAGES: Parts<Page> = Parts(Direct::ZERO);
-/// How many there are, set when the programs are loaded.
+/// The number of pages, set when the programs are loaded.
 #[unsafe(no_mangle)]
 pub(crate) static PAGE_COUNT: u32 = 1;
 
@@ -105,34 +107,34 @@ pub(crate) static PAGE_COUNT: u32 = 1;
 #[map]
 pub(crate) static HOST_LINES: Array<HostLine> = Array::with_max_entries(131_072, BPF_F_MMAPABLE);
 
-/// Bits that tell most IPv6 addresses that are on no list.
+/// Bits that show of most unlisted IPv6 addresses that they are on no list.
 #[unsafe(link_section = ".bss.HOST_TAGS")]
 #[unsafe(no_mangle)]
 pub(crate) static HOST_TAGS: Parts<Tags> = Parts(Direct::ZERO);
-/// How many words of them there are, set when the programs are loaded.
+/// The number of words of tags, set when the programs are loaded.
 #[unsafe(no_mangle)]
 pub(crate) static TAG_COUNT: u32 = 1;
 
-/// IPv6 prefixes of all lists. Asked only for lists that have any.
+/// IPv6 prefixes of all lists. Looked up only for lists that have prefixes.
 #[map]
 pub(crate) static PREFIXES: LpmTrie<PrefixKey, u32> =
     LpmTrie::with_max_entries(1024, 1 /* BPF_F_NO_PREALLOC */);
 
-/// One cell a packet: here for those that no worker gets.
+/// Counters of packets that go to no worker. Each packet raises one cell, here or in [`WORKER_COUNTERS`].
 #[map]
 pub(crate) static VERDICT_COUNTERS: PerCpuArray<VerdictCounters> =
     PerCpuArray::with_max_entries(BANKS as u32, 0);
 
-/// And here for those that one gets.
+/// Counters of packets that go to a worker.
 #[map]
 pub(crate) static WORKER_COUNTERS: PerCpuArray<WorkerCounters> =
     PerCpuArray::with_max_entries(SERVICES, 0);
 
-/// What became of new connections.
+/// What `sk_lookup` did with new connections.
 #[map]
 pub(crate) static LOOKUPS: PerCpuArray<Lookups> = PerCpuArray::with_max_entries(SERVICES, 0);
 
-/// Steered packets that were lost, by the CPU they were for.
+/// Steered packets that were lost, by the CPU they were sent to.
 #[map]
 pub(crate) static STEER_DROPS: PerCpuArray<SteerDrops> = PerCpuArray::with_max_entries(CPUS, 0);
 
@@ -140,7 +142,7 @@ pub(crate) static STEER_DROPS: PerCpuArray<SteerDrops> = PerCpuArray::with_max_e
 #[map]
 pub(crate) static DROPS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
-/// The listening sockets, `Service::sockets` plus the worker's number.
+/// The listening sockets, at `Service::sockets` plus the worker's number.
 #[map]
 pub(crate) static SOCKET_TABLE: SockMap = SockMap::with_max_entries(SOCKETS, 0);
 

@@ -1,4 +1,4 @@
-//! What the list of routers is asked for, at the interfaces and at the sockets alike.
+//! Which packets only an address on the list of routers may send. XDP and `sk_lookup` both use it.
 
 use ober_common::{
     abi::PortBits,
@@ -8,7 +8,7 @@ use ober_common::{
 
 use crate::maps::BGP_PORTS;
 
-/// Is this BGP or BFD? BGP in both directions: what a neighbour answers when this node has called it, too.
+/// Is this BGP or BFD? BGP in both directions: the answers of a neighbour to which this node has connected are BGP too.
 #[inline(always)]
 pub(crate) fn speaks(flow: &Flow) -> bool {
     match flow.protocol {
@@ -24,8 +24,8 @@ pub(crate) fn speaks(flow: &Flow) -> bool {
 #[inline(always)]
 fn among(ports: &PortBits, port: u16) -> bool {
     let mut word = usize::from(port >> 6);
-    // SAFETY: changes one register. The compiler knows that so few bits are left and would not mask them; Linux 6.1
-    // forgets the bounds of a number whose bytes were exchanged.
+    // SAFETY: changes one register. The compiler knows the bounds of the number and would leave out a mask; the
+    // verifier of Linux 6.1 needs it, because it forgets the bounds of a number whose bytes were swapped.
     unsafe {
         core::arch::asm!("{0} &= 1023", inout(reg) word, options(pure, nomem, nostack));
     }

@@ -1,5 +1,5 @@
-//! A frame that drivers laid out in several buffers. The first may hold nothing at all: mlx5 with an MTU above a page
-//! puts every byte into the others. The kernel copies what is asked for, wherever it lies.
+//! A frame that the driver laid out in several buffers. The first may be empty: mlx5 with an MTU above a page puts
+//! every byte into the others. The kernel copies the bytes that are read, from whichever buffer holds them.
 
 use core::{cell::Cell, mem::MaybeUninit};
 
@@ -9,9 +9,9 @@ use ober_common::packet::{Copied, Frame};
 #[derive(Clone, Copy)]
 pub(crate) struct Scattered<'a> {
     ctx: &'a XdpContext,
-    /// Of the whole frame.
+    /// Of the whole frame, in bytes.
     length: usize,
-    /// Set when bytes are within the frame and the kernel does not hand them out.
+    /// Set when the kernel does not copy bytes that are within the frame.
     refused: &'a Cell<bool>,
 }
 
@@ -48,7 +48,7 @@ impl Frame for Scattered<'_> {
             self.refused.set(true);
             return None;
         }
-        // SAFETY: the kernel has filled all of it.
+        // SAFETY: the kernel has filled all `N` bytes.
         Some(unsafe { bytes.assume_init() })
     }
 }

@@ -1,7 +1,7 @@
-//! The socket of a new connection: the same service, list and ring as XDP, so both name the same worker. It runs for
-//! connections and for sockets of UDP that are not connected; packets of established ones never come here. It asks the
-//! lists again, that of the routers too, because a packet may come by an interface that carries no XDP program, out of
-//! a tunnel, or in several pieces.
+//! The socket of a new connection: the same service, list and ring as XDP, so both name the same worker. The kernel
+//! runs it for new TCP connections and for UDP packets without a connected socket, never for packets of established
+//! connections. It checks the access lists and the list of routers again, because a packet may come by an interface
+//! without an XDP program, out of a tunnel, or in fragments.
 
 use aya_ebpf::{
     bindings::{bpf_sk_lookup, sk_action},
@@ -47,7 +47,8 @@ pub(crate) fn ober_lookup(ctx: SkLookupContext) -> u32 {
     }
 }
 
-/// A routing protocol, when only the routers on the list may speak them, or the kernel's own business.
+/// A packet for no service goes to the kernel, except a routing protocol from an address that is not on the list of
+/// routers.
 #[inline(always)]
 fn no_service(node: &Node, flow: &Flow) -> u32 {
     let stranger = node.routers != 0 && routing::speaks(flow) && !access::is_router(flow.client);
@@ -66,8 +67,8 @@ fn counted(service: u32, raise: fn(&mut Lookups) -> &mut u64, action: u32) -> u3
     action
 }
 
-/// The flow of the connection attempt; remote address and port come in network order, the local port in host order.
-/// `None`: IPv6 with an address of IPv4 in its mapped form, which lists and services would take for IPv4.
+/// The flow of the new connection. The kernel gives the remote address and port in network order, the local port in
+/// host order. `None`: an IPv6 packet with an IPv4-mapped address, which lists and services would take for IPv4.
 #[inline(always)]
 fn flow(ctx: &SkLookupContext) -> Option<Flow> {
     // SAFETY: the kernel hands a valid context for the run of the program.

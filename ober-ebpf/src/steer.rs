@@ -8,7 +8,7 @@ use ober_common::{
 
 use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};
 
-/// May this be one of our VIPs? Most packets are for none, and need no more than this.
+/// May this be one of our VIPs? For most packets the answer is no, and nothing more is looked up.
 #[inline(always)]
 pub(crate) fn may_be_vip(node: &Node, address: Ip) -> bool {
     let (word, bit) = vip_bit(address);
@@ -25,7 +25,7 @@ pub(crate) fn service(node: &Node, flow: &Flow) -> Option<&'static Service> {
     slot.is(flow.vip, flow.protocol, flow.port).then_some(slot)
 }
 
-/// What is known of a VIP as such, whatever the protocol and port. Those two are zero in the slot that marks it.
+/// The slot that marks an address as one of our VIPs, whatever its protocols and ports; both are zero in that slot.
 #[inline(always)]
 pub(crate) fn mark(node: &Node, address: Ip) -> Option<&'static Service> {
     let flow = Flow {
@@ -49,7 +49,7 @@ pub(crate) fn worker(node: &Node, service: &Service, flow: &Flow) -> Option<usiz
     (slot != 0).then(|| (usize::from(slot) - 1) & (WORKERS - 1))
 }
 
-/// Sends the packet to the worker's CPU, or passes it when it is there already or cannot be sent.
+/// Sends the packet to the worker's CPU. Passes it to the kernel when this is that CPU, or when it cannot be sent there.
 #[inline(always)]
 pub(crate) fn to_cpu(node: &Node, worker: usize) -> (Verdict, u32) {
     let target = node.workers[worker];

@@ -1,4 +1,4 @@
-//! The ingress program: one verdict a packet.
+//! The ingress program: it decides one verdict for each packet.
 
 use core::cell::Cell;
 
@@ -31,7 +31,7 @@ use crate::{
 #[unsafe(no_mangle)]
 static PACKET_LOG: u8 = 0;
 
-/// Ethernet fills shorter frames up (IEEE 802.3 section 3.2.8), without the check sequence.
+/// Ethernet pads shorter frames to this length in bytes, without the check sequence (IEEE 802.3 section 3.2.8).
 const FILLED: usize = 60;
 
 /// The kernel gives the loopback interface of every network namespace this number.
@@ -42,9 +42,10 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
     let node = NODE.get();
     // SAFETY: the kernel keeps the frame's memory for the run of the program.
     let frame = unsafe { Near::new(ctx.data(), ctx.data_end()) };
-    // Routing protocols are judged wherever they go.
+    // When there is a list of routers, routing protocols are judged at every destination.
     let wanted = |destination| node.routers != 0 || steer::may_be_vip(node, destination);
-    // Each family goes on to a copy of its own, so that IPv4 carries no halves of addresses about that are always zero.
+    // Each family has its own copy of `plain`, so that the copy for IPv4 needs no registers for halves of addresses
+    // that are always zero.
     match link(frame) {
         Link::Ipv4(offset) => plain(&ctx, node, plain_ipv4(frame, offset, wanted)),
         Link::Ipv6(offset) => plain(&ctx, node, plain_ipv6(frame, offset, wanted)),
@@ -53,7 +54,8 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
     }
 }
 
-/// What most packets are, in a few steps. All that is not simply let through, denied or for a worker is for others.
+/// Judges the most frequent packets in a few steps: those for no service, those denied and those for a worker. All
+/// others go to [`ober_whole`].
 #[inline(always)]
 fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
     let (flow, extent) = match plain {
@@ -72,9 +74,10 @@ fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
     }
 }
 
-/// Reads all of the headers, wherever the driver laid them. The first buffer may end before they do, or hold nothing.
+/// Reads all of the headers, in whichever buffers the driver put them. The first buffer may end within the headers, or
+/// be empty.
 ///
-/// Like all functions that others may see, the verifier judges this one by itself, not once for every way it is come to.
+/// The verifier checks a global function once by itself, not once for every path that leads to it.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn ober_whole(ctx: *mut xdp_md) -> u32 {
@@ -144,7 +147,7 @@ fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
     }
 }
 
-/// What is known of a packet.
+/// A packet whose headers were read.
 #[derive(Clone, Copy)]
 struct Packet {
     flow: Flow,
@@ -172,7 +175,8 @@ impl Packet {
         }
     }
 
-    /// Whom it concerns when it is not whole. A first fragment that is not may become anything.
+    /// The destination by which the packet is judged when it is truncated. `None` for a first fragment: later fragments
+    /// may complete it in any way.
     #[inline(always)]
     fn told(&self) -> Destination {
         if self.first {
@@ -218,8 +222,9 @@ fn serve(ctx: &XdpContext, node: &Node, service: &Service, flow: &Flow, length: 
     action
 }
 
-/// A packet for no service: the kernel's business, unless it is not whole where that matters, or a routing protocol that
-/// only the routers on the list may speak, or a fragment to a VIP.
+/// A packet for no service goes to the kernel, with three exceptions: a truncated packet (see [`malformed`]), a routing
+/// protocol from an address that is not on the list of routers, and a first fragment to a VIP from a source that may
+/// send it none.
 #[inline(always)]
 fn no_service(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
     let (flow, length) = (&packet.flow, length(ctx));
@@ -233,7 +238,7 @@ fn no_service(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
         }
         return drop(ctx, node, flow, Verdict::RouterDenied, 0, length);
     }
-    // The ports of a first fragment decide about its later ones, which are judged alike.
+    // The later fragments of this packet are judged by the same rule, whatever the ports in the first one are.
     if packet.first && !may_fragment(node, packet.ends) {
         return drop(ctx, node, flow, Verdict::FragmentDenied, 0, length);
     }
@@ -257,8 +262,8 @@ fn fragment(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// A fragment takes memory until all of its datagram is there, and all senders share that memory: those that a VIP's
-/// lists name are not to lose theirs to others.
+/// The kernel keeps a fragment in memory until its datagram is complete, and all senders share that memory. Senders on
+/// none of a VIP's lists must not take it from those that are on one.
 #[inline(always)]
 fn may_fragment(node: &Node, ends: Ends) -> bool {
     node.fragments != 0
@@ -266,15 +271,16 @@ fn may_fragment(node: &Node, ends: Ends) -> bool {
             .is_none_or(|mark| access::on_any(mark.lists, ends.source))
 }
 
-/// Dropped when it is for one of our VIPs, when it may carry a routing protocol of those that are checked, or when
-/// nobody can tell; else the kernel's business.
+/// Drops the packet when it is for one of our VIPs, when there is a list of routers (it may carry a routing protocol),
+/// or when its destination is unknown. Passes it to the kernel otherwise.
 #[inline(always)]
 fn malformed(ctx: &XdpContext, node: &Node, destination: Destination) -> u32 {
     let others = |destination| node.routers == 0 && !steer::is_vip(node, destination);
     if destination.is_some_and(others) {
         return not_ours(length(ctx));
     }
-    // SAFETY: a plain byte of the program's read-only data; volatile because the loader sets it after compilation.
+    // SAFETY: a plain byte of the program's read-only data; the read is volatile because the loader sets the byte after
+    // compilation.
     if unsafe { core::ptr::read_volatile(&raw const PACKET_LOG) } != 0 {
         info!(
             ctx,
@@ -290,9 +296,10 @@ fn malformed(ctx: &XdpContext, node: &Node, destination: Destination) -> u32 {
     drop(ctx, node, &flow, Verdict::Malformed, 0, length(ctx))
 }
 
-/// The frame's length. Only packets that go on behind the first buffer, or end where Ethernet may have to fill them up,
-/// pay for the call that sums the buffers up: 8 ns, half of what a denied packet costs. What a driver puts into buffers
-/// behind the packet's end otherwise is no part of it and is not counted.
+/// The frame's length in bytes. The call that sums the buffers up costs 8 ns, half the cost of a denied packet. It is
+/// made only for packets that go on behind the first buffer, and for frames whose first buffer is shorter than
+/// Ethernet's shortest frame. For all others, bytes that a driver put into buffers behind the packet's end are not
+/// counted.
 #[inline(always)]
 fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
     let first_buffer = ctx.data_end() - ctx.data();
@@ -302,7 +309,7 @@ fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
     length(ctx)
 }
 
-/// The whole frame's length, all its buffers included.
+/// The length in bytes of the whole frame, all its buffers included.
 #[inline(always)]
 pub(crate) fn length(ctx: &XdpContext) -> usize {
     // SAFETY: the context is the one the program was called with.
@@ -315,7 +322,7 @@ fn not_ours(length: usize) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Counts the drop and reports it: one in `node.sample`, the first included, and no more than `node.event_rate`.
+/// Counts the drop. Reports the first of every `node.sample` drops, and no more than `node.event_rate` a second.
 #[inline(always)]
 fn drop(
     ctx: &XdpContext,
@@ -327,7 +334,7 @@ fn drop(
 ) -> u32 {
     let before = count(service, verdict, length);
     if node.sample != 0 && before & u64::from(node.sample - 1) == 0 && may_report(node) {
-        // A copy made here keeps the flow in registers for all the packets that are not reported.
+        // The copy made here keeps the flow in registers for all the packets that are not reported.
         let flow = *flow;
         report(ctx, &flow, verdict, service);
     }

@@ -1,16 +1,16 @@
-//! The bytes of a frame: where they are, and how a few of them are read.
+//! The bytes of a frame, in one piece of memory or copied out of it.
 
 /// Where the bytes of a frame come from.
 pub trait Frame: Copy {
     type Bytes<const N: usize>: Bytes;
 
-    /// The `N` bytes at `offset`, if they are there to be read.
+    /// The `N` bytes at `offset`, if the frame has them and they can be read.
     fn bytes<const N: usize>(self, offset: usize) -> Option<Self::Bytes<N>>;
 }
 
 /// Some bytes of a frame.
 pub trait Bytes {
-    /// The integer that lies at `AT`, as it lies there.
+    /// The integer at `AT`, in the byte order of the frame.
     fn get<T: Integer, const AT: usize>(&self) -> T;
 
     #[inline(always)]
@@ -66,8 +66,8 @@ impl Frame for Near {
     }
 }
 
-/// `start + offset`, computed once: the verifier trusts the very register it saw compared, and the compiler would
-/// rather compute the sum again than keep it.
+/// `start + offset`, computed once. The verifier knows only that the compared register is within the frame, and the
+/// compiler would compute the sum again instead of keeping that register.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn address(start: usize, offset: usize) -> usize {
@@ -94,9 +94,9 @@ impl<const N: usize> Bytes for Span<N> {
     fn get<T: Integer, const AT: usize>(&self) -> T {
         const { assert!(AT + size_of::<T>() <= N) };
         let at = (self.0 + AT) as *const T;
-        // SAFETY: within the span by the assertion above; any bytes are a valid integer. BPF loads need no alignment
-        // where the kernel says so, and its verifier refuses the program elsewhere; `read_unaligned` would be split
-        // into single bytes.
+        // SAFETY: within the span by the assertion above; any bytes are a valid integer. BPF loads need no alignment on
+        // machines where the kernel allows that, and elsewhere the verifier refuses the program; `read_unaligned` would
+        // be split into loads of single bytes.
         #[cfg(target_arch = "bpf")]
         return unsafe { core::ptr::read(at) };
         // SAFETY: as above; alignment is not assumed.

@@ -1,4 +1,4 @@
-//! Reading headers without ever passing the end of the frame. The same code runs in the kernel and in host tests.
+//! Reads headers and never reads past the end of the frame. The same code runs in the kernel and in tests on the host.
 //!
 //! ```text
 //! Ethernet [VLAN [VLAN]] -+- IPv4 [options] ----+- TCP/UDP ports           -> Flow
@@ -28,18 +28,18 @@ pub enum Parsed {
     },
     /// A fragment that is not the first.
     Fragment { ends: Ends, extent: Extent },
-    /// IP without ports we judge.
+    /// IP without ports by which it could be judged.
     Bare {
         ends: Ends,
         protocol: u8,
         extent: Extent,
         piece: Piece,
     },
-    /// The bytes that can be read end before what they promise.
+    /// The frame ends within the headers.
     Short { destination: Destination },
     /// The headers contradict themselves, or there are more than [`EXTENSIONS`] or [`TAGS`].
     Malformed { destination: Destination },
-    /// One of the addresses is of loopback, which no packet from outside has.
+    /// One of the addresses is a loopback address, which no packet from outside has.
     Loopback,
 }
 
@@ -50,11 +50,11 @@ pub struct Ends {
     pub destination: Ip,
 }
 
-/// Where a packet wants to go, as far as it could be read. `None`: nobody can tell, or it makes no difference. `::` is
-/// an address like any other.
+/// The destination of a packet, as far as it could be read. `None`: it is unknown, or the packet is wrong for every
+/// destination. `::` is an address like any other.
 pub type Destination = Option<Ip>;
 
-/// Whether a packet is all there is.
+/// Is this a whole packet or a fragment?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
     Whole,
@@ -63,7 +63,8 @@ pub enum Piece {
     Later,
 }
 
-/// Where the IP packet says it ends, and where the last byte we judge by stands; both counted from the frame's start.
+/// Where the IP packet ends according to its header, and where the bytes end by which it is judged; both as offsets
+/// from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     pub ip_end: usize,
@@ -71,14 +72,14 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Does the IP packet hold what was read (not link padding), and the frame all of the IP packet?
+    /// Does the IP packet contain all bytes that were read (none of them link padding), and the frame the whole IP packet?
     #[inline(always)]
     pub const fn fits(self, frame_length: usize) -> bool {
         self.judged_end <= self.ip_end && self.ip_end <= frame_length
     }
 }
 
-/// IPv6 extension headers we follow. RFC 8200 lists seven kinds, each to appear once; nobody sends more than three.
+/// IPv6 extension headers we follow. RFC 8200 lists seven kinds, each to appear once; no known sender uses more than three.
 pub const EXTENSIONS: usize = 6;
 /// VLAN tags we follow.
 pub const TAGS: usize = 2;
@@ -112,17 +113,17 @@ pub fn parse(frame: impl Frame) -> Parsed {
     }
 }
 
-/// What most packets are: whole TCP or UDP without extension headers.
+/// The most frequent packets: whole TCP or UDP without extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
     Flow(Flow, Extent),
-    /// To an address nobody asked for; where the IP packet says it ends.
+    /// To an address that is not wanted; where the IP packet ends according to its header.
     Elsewhere(usize),
-    /// Something else, which [`parse`] reads.
+    /// Any other packet; [`parse`] reads it.
     Else,
 }
 
-/// Reads IPv4 as far as most packets need it, and of those only the ones to destinations that are `wanted`.
+/// Reads an IPv4 packet when it is one of the most frequent kind; its ports only when its destination is `wanted`.
 #[inline(always)]
 pub fn plain_ipv4(frame: impl Frame, offset: usize, wanted: impl Fn(Ip) -> bool) -> Plain {
     match ipv4_header(frame, offset) {
@@ -148,7 +149,7 @@ fn plain(frame: impl Frame, header: &Header, wanted: impl Fn(Ip) -> bool) -> Pla
     if !usual {
         return Plain::Else;
     }
-    // Before the ports are read: whether they are all there makes no difference for others.
+    // Checked before the ports are read: a packet to another destination may be truncated there.
     if !wanted(header.ends.destination) {
         return Plain::Elsewhere(header.ip_end);
     }
@@ -164,9 +165,9 @@ pub enum Link {
     Ipv4(usize),
     Ipv6(usize),
     Other,
-    /// Not even that can be read.
+    /// The frame ends within the link header.
     Short,
-    /// There are more tags than [`TAGS`]. The kernel takes any number of priority tags off and would go on to what is
+    /// There are more tags than [`TAGS`]. The kernel removes any number of priority tags and would read the packet
     /// below them.
     Tagged,
 }
@@ -202,7 +203,7 @@ const fn is_tag(kind: u16) -> bool {
     kind == ETH_VLAN || kind == ETH_QINQ
 }
 
-/// An IP header: what follows it, where, and between whom.
+/// An IP header: its addresses, and what follows it and where.
 #[derive(Clone, Copy)]
 struct Header {
     ends: Ends,
@@ -211,11 +212,11 @@ struct Header {
     next: usize,
     ip_end: usize,
     piece: Piece,
-    /// One of the addresses is of loopback.
+    /// One of the addresses is a loopback address.
     loops: bool,
 }
 
-/// Why a packet cannot be read on.
+/// Why the rest of a packet cannot be read.
 enum Fault {
     Short(Destination),
     Wrong(Destination),
@@ -232,8 +233,9 @@ impl Fault {
 }
 
 impl Header {
-    /// What a fault behind this header is told with. The kernel puts a first fragment that ends within its headers
-    /// together with later ones, which are not judged: nobody can tell what comes of it (RFC 7112, RFC 1858).
+    /// The destination to report with a fault behind this header. `None` for a first fragment that ends within its
+    /// headers: the kernel joins it with later ones, which are not judged, so its content is unknown (RFC 7112, RFC
+    /// 1858).
     #[inline(always)]
     const fn told(&self) -> Destination {
         match self.piece {
@@ -242,7 +244,7 @@ impl Header {
         }
     }
 
-    /// `judged`: bytes behind the header that are judged by.
+    /// `judged`: how many bytes behind the header the packet is judged by.
     #[inline(always)]
     const fn extent(&self, judged: usize) -> Extent {
         Extent {
@@ -300,7 +302,7 @@ fn ipv4_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
         protocol,
         next: offset + length,
         ip_end: offset + usize::from(total),
-        // Offset and the flag for more; most packets have neither.
+        // The fragment's offset and the flag "more fragments"; in most packets both are zero.
         piece: match fragment & 0x3fff {
             0 => Piece::Whole,
             MORE_V4 => Piece::First,
@@ -312,7 +314,7 @@ fn ipv4_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
 
 const MORE_V4: u16 = 0x2000;
 
-/// `raw`: as it lies in the packet.
+/// `raw`: in the byte order of the packet.
 #[inline(always)]
 const fn is_loopback_v4(raw: u32) -> bool {
     raw & u32::from_ne_bytes([0xff, 0, 0, 0]) == u32::from_ne_bytes([127, 0, 0, 0])
@@ -335,9 +337,9 @@ fn ipv6_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
         return Err(Fault::Wrong(Some(destination)));
     }
     let mut loops = false;
-    // Few addresses begin with eight zeros, and the odd ones are all among them.
+    // Few addresses begin with eight zero bytes. The mapped and the loopback addresses do.
     if source.hi == 0 || destination.hi == 0 {
-        // Lists and services keep IPv4 addresses in this form: a packet that has it is not to pass for IPv4.
+        // Lists and services keep IPv4 addresses in this form, so an IPv6 packet that has one must not be taken for IPv4.
         if source.is_mapped() || destination.is_mapped() {
             return Err(Fault::Wrong(None));
         }
@@ -360,16 +362,16 @@ fn ipv6_header(frame: impl Frame, offset: usize) -> Result<Header, Fault> {
 #[inline(always)]
 fn extensions(frame: impl Frame, mut header: Header) -> Result<Header, Fault> {
     for _ in 0..EXTENSIONS {
-        // `less` is not computed from `unit`: older verifiers lose track of a shift by a variable.
+        // `less` is not computed from `unit`: older verifiers lose the bounds of a shift by a variable.
         let (unit, less) = match header.protocol {
-            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes, less the first.
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in units of 8 bytes, less one.
             0 | 43 | 60 | 135 | 139 | 140 => (8, 1),
-            // Authentication header, RFC 4302: length in 4 bytes, less two.
+            // Authentication header, RFC 4302: length in units of 4 bytes, less two.
             51 => (4, 2),
             44 => (0, 0),
             _ => break,
         };
-        // Every extension is at least this long (RFC 8200 section 4, RFC 4302), a fragment header exactly.
+        // Every extension has at least 8 bytes (RFC 8200 section 4, RFC 4302), a fragment header exactly 8.
         let extension = frame
             .bytes::<8>(header.next)
             .ok_or(Fault::Short(header.told()))?;
@@ -393,7 +395,7 @@ fn extensions(frame: impl Frame, mut header: Header) -> Result<Header, Fault> {
 
 const MORE_V6: u16 = 1;
 
-/// Is this one of the extension headers that are followed?
+/// Is this one of the extension headers that [`extensions`] follows?
 #[inline(always)]
 const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
@@ -425,7 +427,7 @@ fn ipv6(frame: impl Frame, offset: usize) -> Parsed {
     }
 }
 
-/// Reads what IP carries. `messages`: the number of its own ICMP.
+/// Reads the header that IP carries. `messages`: the protocol number of this IP version's ICMP.
 #[inline(always)]
 fn transport(frame: impl Frame, header: Header, messages: u8) -> Parsed {
     if matches!(header.piece, Piece::Later) {
@@ -458,7 +460,7 @@ fn ports(frame: impl Frame, header: Header) -> Parsed {
 }
 
 /// An ICMP error belongs to the flow of the packet it quotes (RFC 792, RFC 4443 section 2.4 c). The extent is that of
-/// the error itself: routers cut the quoted packet short, so what that one promises cannot be held against them.
+/// the error itself: routers truncate the quoted packet, so the length in its header is not checked.
 #[inline(always)]
 fn icmp(frame: impl Frame, outer: Header) -> Parsed {
     let Some(kind) = frame.bytes::<1>(outer.next) else {
@@ -474,7 +476,7 @@ fn icmp(frame: impl Frame, outer: Header) -> Parsed {
     };
     let inner = match inner {
         Ok(inner) => inner,
-        // Of the whole packet, the error's own destination tells whom it concerns.
+        // The error is judged by its own destination, not by one in the quoted packet.
         Err(Fault::Short(_)) => return Fault::Short(outer.told()).parsed(),
         Err(Fault::Wrong(_)) => return Fault::Wrong(outer.told()).parsed(),
     };
@@ -484,7 +486,7 @@ fn icmp(frame: impl Frame, outer: Header) -> Parsed {
     let Some(ports) = frame.bytes::<4>(inner.next) else {
         return Fault::Short(outer.told()).parsed();
     };
-    // The quoted packet is one of ours going out: seen from the client, it is turned.
+    // The quoted packet went from the VIP to the client, so source and destination change places.
     Parsed::Flow {
         flow: Flow {
             client: inner.ends.destination,

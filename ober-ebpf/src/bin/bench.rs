@@ -1,8 +1,8 @@
-//! The benchmark's wrapper: puts fresh bytes of the next flow into the packet, drains the store buffer, and goes on to
-//! the program under test. Every chunk of packets it reads the clock. Never attached to an interface.
+//! The benchmark's wrapper: writes the next flow's bytes into the packet, drains the store buffer, and calls the
+//! program under test. It reads the clock once for each chunk of packets. It is never attached to an interface.
 //!
-//! The kernel lets a program array hold only programs that agree on multi-buffer support: hence one pair with it, for
-//! ours, and one without, for programs that know nothing of it.
+//! The kernel lets a program array hold only programs that agree on multi-buffer support: hence one wrapper with it,
+//! for our program, and one without, for programs that lack it.
 #![no_std]
 #![no_main]
 #![expect(
@@ -50,7 +50,7 @@ fn wrap_plain(ctx: XdpContext) -> u32 {
     xdp_action::XDP_ABORTED
 }
 
-/// The floor: what every figure is taken net of.
+/// The floor: its time is subtracted from every figure.
 #[xdp(frags)]
 fn empty_frags(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
@@ -69,14 +69,14 @@ fn refresh(ctx: &XdpContext) -> Option<()> {
     if start + WORDS * 8 > end {
         return None;
     }
-    // SAFETY: the map's one value; only one run goes on at a time.
+    // SAFETY: the map's one value; there is only one run at a time.
     let run = unsafe { &mut *run };
     let count = run.count;
     if count & (CHUNK - 1) == 0 {
         // SAFETY: reads the clock.
         run.stamps[(count / CHUNK) as usize & (STAMPS - 1)] = unsafe { bpf_ktime_get_ns() };
     }
-    // An odd factor visits every flow once, in an order no prefetcher guesses.
+    // With an odd factor every flow comes once, in an order that the CPU's prefetcher cannot guess.
     let flow = (count.wrapping_mul(0x9e37_79b1) & run.mask) as u32;
     let source = run.source.wrapping_add(flow.wrapping_mul(run.source_step));
     let port = run.port.wrapping_add(flow.wrapping_mul(run.port_step)) as u16;
@@ -102,7 +102,7 @@ fn refresh(ctx: &XdpContext) -> Option<()> {
     Some(())
 }
 
-/// A store at an address of any alignment; BPF allows it where the kernel does.
+/// A store at an address of any alignment, which BPF allows on machines where the kernel does.
 #[inline(always)]
 unsafe fn put<T>(address: usize, value: T) {
     // SAFETY: the caller vouches for the memory.

@@ -1,5 +1,5 @@
-//! The XDP program on one interface: in the driver where that goes, else generic, with the reason kept beside the pin. A
-//! link that is there is gone on with; its program is exchanged in place.
+//! The XDP program on one interface: in the driver where that is possible, otherwise generic, with the reason kept
+//! beside the pin. An existing link is kept, and its program is replaced in place.
 
 use std::{
     io,
@@ -27,10 +27,10 @@ use crate::{
     system::{netlink::question::Refusal, store},
 };
 
-/// The kernel ends a link some time after its last descriptor and its pin are gone, and [`super::eyes`] closes its descriptor
-/// at the next look only.
+/// How long to wait for a link of ours to end. The kernel ends it some time after its last descriptor and its pin are
+/// gone, and [`super::eyes`] closes its descriptor only when it looks the next time.
 const LETS_GO: Duration = Duration::from_secs(2);
-/// Between two looks whether it has.
+/// The time between two attempts while waiting for that.
 const PACE: Duration = Duration::from_millis(50);
 
 /// An attached interface.
@@ -38,7 +38,7 @@ const PACE: Duration = Duration::from_millis(50);
 pub struct Attached {
     pub interface: String,
     pub native: bool,
-    /// Why it is generic although the driver was to run it.
+    /// Why the program is generic although the driver was to run it.
     pub why_generic: Option<WhyGeneric>,
 }
 
@@ -49,17 +49,18 @@ pub(super) struct Site<'s> {
     pub(super) info: &'s ProgramInfo,
     pub(super) features: &'s Features,
     pub(super) mode: XdpMode,
-    /// At a start and a reload a driver that refused is asked again, and one that was asked about other features.
+    /// At a start and at a reload: a driver that refused is asked again, and so is one whose interface has other
+    /// features by now.
     pub(super) fresh: bool,
     /// Seconds since 1970.
     pub(super) now: u64,
 }
 
-/// The same program, loaded once more.
+/// Loads the same programs once more.
 pub(super) type Twin<'t> = dyn FnMut() -> Result<Ebpf, Error> + 't;
 
 impl Site<'_> {
-    /// Attaches, or exchanges the program that is there.
+    /// Attaches the program, or puts it into the link that is there.
     pub(super) fn attach(&self, twin: &mut Twin<'_>) -> Result<Attached, Error> {
         let wish = self.wish()?;
         self.find_again()?;
@@ -77,7 +78,7 @@ impl Site<'_> {
         self.make(wish)
     }
 
-    /// Pins the interface's link again if it has lost its pin and is there.
+    /// Pins the interface's link again if it exists and has lost its pin.
     fn find_again(&self) -> Result<(), Error> {
         let index = self.features.index;
         let pins = [true, false].map(|native| xdp_pin(self.home, self.name(), native));
@@ -100,7 +101,7 @@ impl Site<'_> {
         kernel::pin(&link, &pin).map_err(|error| failed(&error))
     }
 
-    /// Why the program is not to be in the driver; `None`: it is.
+    /// How the program is to run, from the configured mode and what is known of the driver.
     fn wish(&self) -> Result<Wish, Error> {
         let blind = self
             .features
@@ -114,7 +115,7 @@ impl Site<'_> {
         }
     }
 
-    /// Is the link that is there what is wished for?
+    /// May the link that is there stay, in the mode it has?
     fn may_stay(&self, native: bool, wish: &Wish) -> bool {
         match (native, wish) {
             (true, Wish::Native) | (false, Wish::Generic(_)) => true,
@@ -131,8 +132,8 @@ impl Site<'_> {
         }
     }
 
-    /// Puts the program into the link that is there, and asks the driver again where it is asked at all. `false`: the driver
-    /// does not take it.
+    /// Puts the program into the link that is there. A native link's driver is asked again when the interface has
+    /// changed. `false`: the driver refuses the program.
     fn goes_on(
         &self,
         link: &OwnedFd,
@@ -146,14 +147,14 @@ impl Site<'_> {
                 let same = self.noted().is_none_or(|note| note.asked == asked);
                 Ok(!in_driver || same || !self.fresh || self.takes_again(link, twin)?)
             }
-            // It has just been asked.
+            // The exchange has just asked the driver.
             Ok(link::Replaced::Exchanged) => {
                 if in_driver && self.noted().is_some_and(|note| note.asked != asked) {
                     self.note_taken();
                 }
                 Ok(true)
             }
-            // What runs there is of an earlier start, on other maps maybe: it cannot be gone on with.
+            // The program in the link is of an earlier start and may use other maps, so it cannot stay.
             Err(error) if in_driver => {
                 let cause = refusal_of(&error);
                 if self.mode == XdpMode::Native {
@@ -165,8 +166,9 @@ impl Site<'_> {
         }
     }
 
-    /// Asks the driver again without a moment without a program: it is given the same program once more, and looks at
-    /// the interface as it is now. Drivers do not start anew for that, as they do for the first program and the last.
+    /// Asks the driver again, with a program attached all the time: the driver gets the same program once more and
+    /// checks the interface as it is now. Drivers do not restart the interface for that, as they do for the first
+    /// program and for the removal of the last.
     fn takes_again(&self, link: &OwnedFd, twin: &mut Twin<'_>) -> Result<bool, Error> {
         let failed = |error: &dyn std::error::Error| self.failed(&error.to_string());
         let running = kernel::info(link).map_err(|error| failed(&error))?.program;
@@ -191,7 +193,7 @@ impl Site<'_> {
         Ok(true)
     }
 
-    /// The driver takes the program with the interface as it is now.
+    /// Notes that the driver accepts the program with the interface as it is now.
     fn note_taken(&self) {
         self.note(&Note {
             asked: self.features.asked(),
@@ -199,8 +201,8 @@ impl Site<'_> {
         });
     }
 
-    /// The driver runs the program, and would not take it any more. With `native` it is left as it is: without XDP
-    /// nothing would be filtered at all.
+    /// Logs that the driver runs the program but would not accept it now. Returns whether the program stays: it does
+    /// with `native`, because without XDP no packet would be filtered.
     fn refuses_now(&self, error: &io::Error) -> bool {
         let cause = refusal_of(error);
         let advice = advice(&cause, self.features);
@@ -231,7 +233,7 @@ impl Site<'_> {
         self.attached(native, why_generic)
     }
 
-    /// Takes a link off and makes another. When that fails, the one there was is made again.
+    /// Removes the link and makes another. When that fails, a link in the old mode is made again.
     fn exchange(&self, native: bool, wish: Wish) -> Result<Attached, Error> {
         tracing::warn!(
             interface = self.name(),
@@ -248,7 +250,7 @@ impl Site<'_> {
         made
     }
 
-    /// Attaches where nothing of ours is.
+    /// Attaches to an interface that has no link of ours.
     fn make(&self, wish: Wish) -> Result<Attached, Error> {
         let cause = match wish {
             Wish::Generic(cause) => cause,
@@ -280,7 +282,8 @@ impl Site<'_> {
         Ok(self.made(false, why_generic))
     }
 
-    /// A new link, pinned. Where a program of ours that lost its pin is still attached, this waits until it is gone.
+    /// Makes a new link and pins it. Where a program of ours that lost its pin is still attached, this waits up to
+    /// [`LETS_GO`] until it is gone.
     fn create(&self, native: bool) -> Result<(), Refusal> {
         let since = Instant::now();
         loop {
@@ -307,7 +310,7 @@ impl Site<'_> {
         )?)
     }
 
-    /// Is nothing on the interface but what does the same as our program on the same maps?
+    /// Are all programs on the interface like ours, with the same instructions and the same maps?
     fn leaves(&self) -> bool {
         let ours = |occupant: &Occupant| {
             let program = link::loaded(occupant.program);
@@ -316,7 +319,7 @@ impl Site<'_> {
         occupants(self.features.index).is_ok_and(|found| found.iter().all(ours))
     }
 
-    /// Is the program of somebody else in the way?
+    /// An error when a program of another owner is on the interface.
     fn unless_taken(&self, refusal: &Refusal) -> Result<(), Error> {
         if !is_taken(refusal) {
             return Ok(());
@@ -332,7 +335,7 @@ impl Site<'_> {
         }
     }
 
-    /// Since when it is so, if it was so before.
+    /// The cause, with the time since when it has held.
     fn since(&self, cause: Cause) -> WhyGeneric {
         let note = self.noted();
         let before = note.and_then(|note| note.why_generic);
@@ -359,7 +362,7 @@ impl Site<'_> {
         }
     }
 
-    /// A note that cannot be kept costs an explanation, no packet.
+    /// Writes the note. A failure is only logged: the note explains and has no effect on packets.
     fn note(&self, note: &Note) {
         if let Err(error) = note::write(self.home, self.name(), note) {
             tracing::warn!(interface = self.name(), %error, "keep beside the pin why XDP is as it is");
@@ -390,7 +393,7 @@ impl Site<'_> {
     }
 }
 
-/// Does the kernel say that there is a program already?
+/// Has the kernel refused because the interface has a program already?
 fn is_taken(refusal: &Refusal) -> bool {
     matches!(refusal.errno, libc::EBUSY | libc::EEXIST)
 }
@@ -406,12 +409,12 @@ fn refusal_of(error: &io::Error) -> Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
     Native,
-    /// The reason, when it is not as configured.
+    /// With the reason, when it is not because of the configuration.
     Generic(Option<Cause>),
 }
 
 impl Site<'_> {
-    /// Takes the program out of the driver, for this reason, and makes it generic. Only with `auto`.
+    /// Takes the program out of the driver for this reason and attaches it as generic. Only for `auto`.
     pub(super) fn fall_back(&self, cause: Cause) -> Result<Attached, Error> {
         self.exchange(true, Wish::Generic(Some(cause)))
     }

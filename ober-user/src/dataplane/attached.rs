@@ -1,4 +1,4 @@
-//! What is attached, and single interfaces that changed.
+//! The attached interfaces, and the work on one that has changed.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Plane {
-    /// At the next attach, drivers that refused are asked again.
+    /// Makes the next attach ask drivers again that refused.
     pub fn ask_again(&mut self) {
         self.fresh = true;
     }
@@ -29,7 +29,7 @@ impl Plane {
         &self.attached
     }
 
-    /// Are packets sent to their worker's CPU, and why?
+    /// Are packets sent to their worker's CPU, and why? `None`: not decided yet.
     pub fn steering(&self) -> Option<&Decision> {
         self.steering.as_ref()
     }
@@ -41,8 +41,8 @@ impl Plane {
         Ok(())
     }
 
-    /// Asks a driver again whether it takes the program, for an interface that changed. With `auto` the program becomes
-    /// generic where it does not. `twin`: what [`Self::twin`] made.
+    /// Asks the driver of an interface that has changed whether it still accepts the program. If not, the program
+    /// becomes generic with `auto`. `twin`: the programs that [`Self::twin`] loaded.
     pub fn judge_again(&mut self, features: &Features, twin: Ebpf) -> Result<Attached, Error> {
         let mut twin = Some(twin);
         let load = self.twin()?;
@@ -54,7 +54,7 @@ impl Plane {
         )
     }
 
-    /// Takes the program out of the driver of an interface, for this reason.
+    /// Takes the program out of the driver of an interface for this reason and attaches it as generic.
     pub fn fall_back(&mut self, features: &Features, cause: Cause) -> Result<Attached, Error> {
         let mut twin = self.twin()?;
         self.at(features, false, &mut twin, |site, _| site.fall_back(cause))
@@ -88,16 +88,17 @@ impl Plane {
         Ok(attached)
     }
 
-    /// Loads the programs once more, on the maps in force. That takes a while, and needs no lock on this.
+    /// Returns a function that loads the programs once more, on the maps in force. Loading takes a while and needs no
+    /// lock on the plane.
     pub fn twin(&self) -> Result<impl Fn() -> Result<Ebpf, Error> + use<>, Error> {
-        // The loader makes a map whose pin is not there, and the programs must not be on an empty one.
+        // The loader would make a new map where a pin is missing, and the programs must not use an empty map.
         self.pin_maps()?;
         let (directory, limits, log) = (self.directory.clone(), self.limits, self.packet_log);
         Ok(move || load_programs(&directory, &maps::shapes(&limits), &limits, log))
     }
 }
 
-/// What the kernel says of these interfaces now.
+/// The features of these interfaces as the kernel describes them now.
 pub(super) fn all(interfaces: &[String]) -> Result<Vec<Features>, Error> {
     let error = |interface: &String, reason: String| Error::Attach {
         interface: interface.clone(),

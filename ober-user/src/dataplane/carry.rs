@@ -1,4 +1,4 @@
-//! Counters outlive the maps that are sized by the configuration.
+//! Counters are kept when maps are made anew for a configuration with other sizes.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use ober_common::abi::{LAYOUT, Service};
 
 use super::{Error, Maps, maps};
 
-/// Pins the counters in force among the fresh maps, so that what was counted stays counted and nothing that comes in
-/// meanwhile is lost. Returns the services whose counters they are. Those of another layout mean something else.
+/// Pins the counters in force among the fresh maps, so that no count is lost, not even of packets that arrive
+/// meanwhile. Returns the services they belong to. Counters of another layout have another meaning and are not kept.
 pub(super) fn counters(
     home: &Path,
     fresh: &Path,

@@ -1,4 +1,4 @@
-//! The counters in the kernel, CPU by CPU and worker by worker, as [`Counters`].
+//! Reads the kernel's counters, per CPU and per worker, into [`Counters`].
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Maps, losses_counted, maps::Plain};
 
-/// The name of what belongs to no service.
+/// The name under which packets of no service are counted.
 pub const NODE: &str = "node";
 
-/// A service and its place among the counters.
+/// A service and the index of its counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedService {
     /// 1 to 255.
@@ -27,24 +27,24 @@ pub struct NamedService {
 /// Every counter of the data plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
-    /// The node itself first: packets of no service.
+    /// The first is the node itself, with the packets of no service.
     pub services: Vec<ServiceCounters>,
-    /// Steered packets that were lost on their way, by the CPU they were for.
+    /// Steered packets that were lost on their way, by the CPU they were sent to.
     pub steer_dropped: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceCounters {
     pub index: u32,
-    /// `node` for what belongs to no service.
+    /// `node` for packets of no service.
     pub name: String,
     pub vip: Option<IpAddr>,
     pub port: Option<u16>,
     /// By verdict name, summed over CPUs and workers; verdicts that never happened are left out.
     pub verdicts: BTreeMap<String, Count>,
-    /// The same by CPU.
+    /// The same, per CPU.
     pub cpus: BTreeMap<u32, BTreeMap<String, Count>>,
-    /// By worker number: passed here and steered to its CPU together.
+    /// By worker number: the sum of packets passed and packets steered to the worker's CPU.
     pub workers: BTreeMap<usize, Count>,
     /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
     pub lookups: BTreeMap<String, u64>,
@@ -108,12 +108,12 @@ fn one(maps: &Maps, banks: &Banks, index: u32, name: &str) -> Result<ServiceCoun
     })
 }
 
-/// Every cell of a service, CPU by CPU. See [`abi::cell`].
+/// Every cell of a service, one array for each CPU. See [`abi::cell`].
 pub fn cells(maps: &Maps, index: u32) -> Result<Vec<[abi::Count; CELLS]>, Error> {
     Banks::read(maps)?.join(maps, index)
 }
 
-/// The same of several services, reading what they share once.
+/// The same for several services; the values that they share are read once.
 pub fn table(
     maps: &Maps,
     services: std::ops::Range<u32>,
@@ -122,7 +122,7 @@ pub fn table(
     services.map(|index| banks.join(maps, index)).collect()
 }
 
-/// What names no worker, of all services and CPUs, bank by bank.
+/// The cells that name no worker, of all services and CPUs, one value for each bank.
 struct Banks(Vec<PerCpuValues<Plain<VerdictCounters>>>);
 
 impl Banks {
@@ -139,7 +139,7 @@ impl Banks {
             .map(Self)
     }
 
-    /// Every cell of a service, CPU by CPU.
+    /// Every cell of a service, one array for each CPU.
     fn join(&self, maps: &Maps, index: u32) -> Result<Vec<[abi::Count; CELLS]>, Error> {
         let map = "WORKER_COUNTERS";
         let error = |source| Error::Read { map, index, source };
@@ -157,7 +157,7 @@ impl Banks {
     }
 }
 
-/// Steered packets that were lost; `None`: nothing counts them.
+/// Steered packets that were lost; `None`: the programs that count them are not attached.
 pub fn lost(maps: &Maps, directory: &Path) -> Option<u64> {
     let counted = losses_counted(directory);
     let lost = steer_dropped(maps).ok().filter(|_| counted)?;
@@ -184,10 +184,10 @@ pub fn steer_dropped(maps: &Maps) -> Result<BTreeMap<u32, u64>, Error> {
     queues.map(lost).collect()
 }
 
-/// Over all services and CPUs.
+/// Sums over all services and CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Packets the XDP program met.
+    /// Packets that the XDP program has judged.
     pub packets: u64,
     /// Those of them that it dropped.
     pub drops: u64,
@@ -217,7 +217,7 @@ pub fn totals(maps: &Maps) -> Result<Totals, Error> {
     Ok(totals)
 }
 
-/// Sums up what each CPU counted; both slices have one value a CPU.
+/// Sums up what each CPU counted; both slices have one value for each CPU.
 fn tally(cells: &[[abi::Count; CELLS]], lookups: &[abi::Lookups]) -> ServiceCounters {
     let mut sums = ServiceCounters::default();
     for (cpu, counters) in (0u32..).zip(cells) {
@@ -245,7 +245,7 @@ fn tally(cells: &[[abi::Count; CELLS]], lookups: &[abi::Lookups]) -> ServiceCoun
 
 type OfLookups = fn(&abi::Lookups) -> u64;
 
-/// What the socket lookup counts, by the name it has everywhere.
+/// What the socket lookup counts, with the names that metrics and commands use.
 const LOOKUPS: [(&str, OfLookups); 4] = [
     ("assigned", |lookups| lookups.assigned),
     ("denied", |lookups| lookups.denied),

@@ -1,4 +1,4 @@
-//! Sampled drops: bytes from the kernel's ring buffer to [`DropEvent`].
+//! Sampled drops: reads events of the kernel's ring buffer into [`DropEvent`].
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,9 @@ use crate::{
     system::netlink,
 };
 
-/// How long an interface is taken to have the name it had.
+/// How long a name of an interface is used before the kernel is asked again.
 const NAMED: Duration = Duration::from_secs(1);
-/// Names that are kept at most.
+/// The most names that are kept.
 const MOST_NAMES: usize = 64;
 
 /// A sampled drop.
@@ -56,7 +56,8 @@ pub enum Error {
     Wait(#[from] io::Error),
 }
 
-/// The drops as they come. The ring buffer has one reader at a time: whoever takes an event has it alone.
+/// The drops in the order they are reported. The ring buffer has one reader at a time: an event that one reader takes
+/// is not seen by another.
 pub struct Drops {
     ring: AsyncFd<RingBuf<MapData>>,
     interfaces: Interfaces,
@@ -72,10 +73,10 @@ impl Drops {
         Ok(Self { ring, interfaces })
     }
 
-    /// The next drop. May be given up at any point without losing one.
+    /// Waits for the next drop. The caller may cancel it at any point without losing one.
     pub async fn next(&mut self, names: &[NamedService]) -> Result<DropEvent, Error> {
         loop {
-            // First what is there: readiness is told once, by the first event of many.
+            // Events that are there come first: the kernel signals readiness once for several events.
             while let Some(bytes) = self.ring.get_mut().next() {
                 if let Some(event) = decode(&bytes, names, &mut self.interfaces) {
                     return Ok(event);
@@ -86,7 +87,7 @@ impl Drops {
     }
 }
 
-/// Reads an event of the kernel; `None` when it has another size than this program knows.
+/// Reads an event; `None` when its size is not that of [`Drop`].
 pub fn decode(
     bytes: &[u8],
     names: &[NamedService],
@@ -95,7 +96,8 @@ pub fn decode(
     if bytes.len() != size_of::<Drop>() {
         return None;
     }
-    // SAFETY: as many bytes as the value has, which is integers only, so any bytes are valid; alignment is not assumed.
+    // SAFETY: there are as many bytes as the value has; it is made of integers, so any bytes are valid; alignment is
+    // not assumed.
     let drop: Drop = unsafe { bytes.as_ptr().cast::<Drop>().read_unaligned() };
     Some(DropEvent {
         at: drop.at,
@@ -128,7 +130,7 @@ fn address(bytes: ober_common::abi::Address) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-/// Interfaces by number. Asking the kernel for each of many events would cost more than all else about them.
+/// Names of interfaces by number. To ask the kernel for each event would cost more than all other work for the event.
 #[derive(Debug, Default)]
 pub struct Interfaces(BTreeMap<u32, (Instant, String)>);
 

@@ -1,4 +1,4 @@
-//! The pinned links of an instance, for somebody who looks at them again and again.
+//! The pinned links of an instance, for a caller that checks them repeatedly.
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +10,19 @@ use std::{
 use super::{kernel, link, load};
 use crate::system::fact::Fact;
 
-/// Names of programs that are kept. Each restart of the daemon may bring two more.
+/// The most names of programs that are kept. Each restart of the daemon may bring two more.
 const REMEMBERED: usize = 16;
-/// How often a program may be exchanged while one link is looked at: by the start, and twice when a driver is asked again.
+/// How often a link is read again because its program was replaced meanwhile: a start replaces it once, and asking a
+/// driver again replaces it twice.
 const EXCHANGES: usize = 8;
 
-/// A link is opened once and stays open while its pin is the same, so that looking at it takes no new descriptor. A pin
-/// that goes is let go of: the link ends with it, as it would without us.
+/// A link is opened once and stays open while its pin is the same, so that a check needs no new descriptor. When the
+/// pin is gone, the descriptor is closed at the next check, so that it does not keep the link alive.
 #[derive(Debug)]
 pub struct Eyes {
     home: PathBuf,
     open: BTreeMap<PathBuf, Opened>,
-    /// Names of the programs that were seen in links, by their numbers.
+    /// Names of the programs that were found in links, by their ids.
     programs: BTreeMap<u32, String>,
 }
 
@@ -76,7 +77,7 @@ impl Eyes {
             }
             match self.name(info.program) {
                 Ok(name) => return Ok(name == program),
-                // The program that the link named was exchanged in place since, and is gone: there is another one now.
+                // The program was replaced and has gone since the link was read: the link has another one now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && again.next().is_some() => {
                 }
                 Err(error) => return Err(error),
@@ -85,7 +86,7 @@ impl Eyes {
     }
 
     fn open(&mut self, pin: &Path) -> io::Result<Option<&OwnedFd>> {
-        // Of all links, not of this one alone: who asks for one may ask for no further one when that is gone.
+        // Closes every link whose pin is gone, not only this one: a caller that finds one gone may not ask for the others.
         self.open
             .retain(|pin, it| fs::metadata(pin).is_ok_and(|data| data.st_ino() == it.inode));
         let inode = match fs::metadata(pin) {
@@ -121,7 +122,7 @@ pub fn index(interface: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Is our program attached to the interface? For those who ask once.
+/// Is our program attached to the interface? For a caller that asks once.
 pub fn holds(home: &Path, interface: &str) -> Fact {
     match index(interface) {
         Ok(index) => Eyes::new(home).holds(interface, index),
@@ -129,7 +130,7 @@ pub fn holds(home: &Path, interface: &str) -> Fact {
     }
 }
 
-/// Does our socket lookup run in this network namespace? For those who ask once.
+/// Does our socket lookup run in this network namespace? For a caller that asks once.
 pub fn looks_up(home: &Path) -> Fact {
     Eyes::new(home).looks_up()
 }

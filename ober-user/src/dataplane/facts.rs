@@ -1,4 +1,4 @@
-//! Facts of pinned programs and maps.
+//! What the kernel says about the pinned programs and maps.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub struct Program {
     pub id: u32,
     /// The kernel's fingerprint of its instructions, hexadecimal.
     pub tag: String,
-    /// Instructions after translation by the kernel, bytes.
+    /// Bytes of its instructions after translation by the kernel.
     pub size: u32,
 }
 
@@ -26,7 +26,7 @@ pub struct Map {
     pub name: String,
     pub id: u32,
     pub entries: u32,
-    /// Memory the kernel accounts to it.
+    /// Bytes of memory that the kernel accounts to it.
     pub bytes: u64,
 }
 
@@ -62,7 +62,7 @@ pub fn maps(directory: &Path) -> Vec<Map> {
     described.collect()
 }
 
-/// What the kernel accounts to a map, as its file tells (`memlock` in fdinfo).
+/// The bytes that the kernel accounts to a map (`memlock` in its fdinfo).
 fn memory(info: &MapInfo) -> u64 {
     let text = info.fd().ok().and_then(|fd| {
         let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&fd));

@@ -1,4 +1,4 @@
-//! What becomes of a flow: the very steps the kernel takes, on the very maps it takes them on, and why.
+//! Explains the verdict on a flow: takes the same steps as the kernel programs, on the same maps.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::dataplane::{Maps, access, ip};
 
-/// Who talks to whom.
+/// The flow to explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     pub client: SocketAddr,
@@ -20,16 +20,16 @@ pub struct Question {
     pub protocol: u8,
 }
 
-/// Every step and where it leads.
+/// The verdict and the steps that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The verdict's name. `steered` reads `passed` for packets that arrive on the worker's own CPU.
     pub verdict: &'static str,
     /// The service; `None`: the packet is not for one.
     pub service: Option<Place>,
-    /// The list that was asked, if any was.
+    /// The list that was checked, if one was.
     pub list: Option<Listed>,
-    /// The flow's hash, its slot in the ring and the worker there; only when the list let it through.
+    /// The flow's hash, its slot in the ring and the worker there; only when the list admits the client.
     pub slot: Option<Slot>,
 }
 
@@ -48,7 +48,7 @@ pub struct Listed {
     /// Its number in the kernel.
     pub number: u32,
     pub listed: bool,
-    /// Is it the list of routers, asked for routing protocols?
+    /// Is it the list of routers, which is checked for routing protocols?
     pub routers: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct Slot {
 pub struct Target {
     pub number: usize,
     pub cpu: u32,
-    /// Packets that arrive on another CPU are sent to the worker's.
+    /// Packets that arrive on another CPU are sent to the worker's CPU.
     pub steering: bool,
 }
 
@@ -105,7 +105,7 @@ pub fn explain(maps: &Maps, question: &Question) -> Explanation {
     }
 }
 
-/// No service: the kernel's own business, unless it is a routing protocol and those are checked.
+/// A flow for no service: it is passed to the kernel, unless it is a routing protocol and there is a list of routers.
 fn outside(maps: &Maps, node: &Node, flow: &Flow, client: IpAddr) -> Explanation {
     let list = match node.routers {
         0 => None,
@@ -154,7 +154,7 @@ fn ask(maps: &Maps, number: u32, client: IpAddr, routers: bool) -> Listed {
 
 fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
     let table = maps.tables.at(service_table(node.seed)).as_ptr();
-    // SAFETY: mapped as long as `maps`; plain integers, of which the daemon rewrites only those of the other table.
+    // SAFETY: mapped as long as `maps`; plain integers, and the daemon rewrites only the table that is not in force.
     let service = unsafe {
         let hash = service_hash(node.seed, flow.vip, flow.protocol, flow.port);
         let moved = (&raw const (*table).moved[hash.group()]).read_volatile();

@@ -1,4 +1,4 @@
-//! The calls on links and programs that aya does not offer.
+//! The system calls on links and programs that aya does not offer.
 
 use std::{
     ffi::CString,
@@ -15,19 +15,20 @@ use aya_obj::generated::{
     bpf_link_type, bpf_prog_info,
 };
 
-/// What a pinned link ties to what.
+/// What the kernel says about a link: its program, and the interface or network namespace it attaches the program to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Info {
     pub(super) program: u32,
-    /// 0 where it ties something else.
+    /// 0 for a link to a network namespace.
     pub(super) interface: u32,
     namespace: u32,
     xdp: bool,
 }
 
 impl Info {
-    /// A link whose interface or namespace is gone stays pinned but ties nothing; and names may be given anew.
-    /// `interface`: its number now, which the link to a namespace does not look at.
+    /// Does the link attach its program to this interface, or to our network namespace? A link whose interface or
+    /// namespace is gone stays pinned without effect, and another interface may have the name. `interface`: the number
+    /// of the interface now, ignored for a link to a namespace.
     pub(super) fn holds(&self, interface: u32) -> io::Result<bool> {
         if self.xdp {
             Ok(self.interface == interface && interface != 0)
@@ -44,7 +45,7 @@ fn own_namespace() -> io::Result<u32> {
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    // SAFETY: `attr` is a whole, initialised union, and what it points to outlives the call.
+    // SAFETY: `attr` is a whole, initialised union, and the memory it points to outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -71,7 +72,7 @@ pub(super) fn open(pin: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Opens the link with this number.
+/// Opens the link with this id.
 pub(super) fn open_link(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: as in `open`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -81,10 +82,9 @@ pub(super) fn open_link(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Has the kernel fill in what it knows of the link or program.
+/// Asks the kernel to describe the link or program.
 ///
-/// # Safety
-/// `T` must be the structure that this kind of descriptor is described by.
+/// # Safety `T` must be the structure by which the kernel describes this kind of descriptor.
 unsafe fn describe<T>(fd: &OwnedFd) -> io::Result<T> {
     // SAFETY: as in `open`; the caller vouches that `T` is such a structure too.
     let (mut attr, mut info): (bpf_attr, T) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
@@ -99,7 +99,8 @@ pub(super) fn info(link: &OwnedFd) -> io::Result<Info> {
     // SAFETY: the descriptor is a link's.
     let info: bpf_link_info = unsafe { describe(link) }?;
     let xdp = info.type_ == bpf_link_type::BPF_LINK_TYPE_XDP as u32;
-    // SAFETY: the kind says which member the kernel filled; all are integers.
+    // SAFETY: all members are integers, for which any bytes are valid; the kind of the link tells which one the kernel
+    // filled.
     let (interface, namespace) = unsafe {
         (
             info.__bindgen_anon_1.xdp.ifindex,
@@ -114,7 +115,7 @@ pub(super) fn info(link: &OwnedFd) -> io::Result<Info> {
     })
 }
 
-/// The name of the program with this number.
+/// The name of the program with this id.
 pub(super) fn program_name(id: u32) -> io::Result<String> {
     // SAFETY: as in `open`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -146,7 +147,7 @@ pub(super) fn attach_xdp(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The flag of a mode, as in every way to attach XDP.
+/// The flag of a mode, the same for links and for netlink.
 pub(super) fn mode(native: bool) -> u32 {
     if native {
         XDP_FLAGS_DRV_MODE
@@ -165,7 +166,7 @@ pub(super) fn pin(object: &OwnedFd, pin: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
-/// `BPF_LINK_DETACH`: no packet meets the program any more when this returns.
+/// `BPF_LINK_DETACH`: when this returns, no packet goes through the program any more.
 pub(super) fn detach(link: &OwnedFd) -> io::Result<()> {
     // SAFETY: as in `open`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -173,7 +174,7 @@ pub(super) fn detach(link: &OwnedFd) -> io::Result<()> {
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
-/// `BPF_LINK_UPDATE`: the next packet meets the new program.
+/// `BPF_LINK_UPDATE`: the next packet goes through the new program.
 pub(super) fn update(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: as in `open`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };

@@ -1,5 +1,5 @@
-//! Links: what ties a program to an interface or a network namespace. A pinned link is updated in place, so there is
-//! no moment without a program; a new one is made only where none is.
+//! Links, which attach a program to an interface or a network namespace. A pinned link is updated in place, so there is
+//! no moment without a program; a new one is made only where there is none.
 
 use std::{
     collections::BTreeSet,
@@ -15,19 +15,19 @@ use super::{Error, chain, facts, kernel, lost, note};
 use crate::system::file;
 
 const LOOKUP: &str = "link_lookup";
-/// A directory among the pins: the programs write the packet log.
+/// A directory among the pins. While it exists, the pinned programs write the packet log.
 pub(super) const LOG_MARK: &str = "packet_log";
 const NATIVE: &str = "link_xdp_native_";
 const GENERIC: &str = "link_xdp_generic_";
 
-/// The pin of an interface's link; its name keeps the mode, which the kernel's link does not tell. File names on the
-/// BPF file system hold no dots; interface names may (`eth0.100`).
+/// The pin of an interface's link. Its name holds the mode, which the kernel does not report for a link. File names on
+/// the BPF file system have no dots; interface names may (`eth0.100`).
 pub(super) fn xdp_pin(home: &Path, interface: &str, native: bool) -> PathBuf {
     let mode = if native { NATIVE } else { GENERIC };
     home.join(format!("{mode}{}", escape(interface)))
 }
 
-/// An interface's name as a part of a file name there.
+/// An interface's name as a part of a file name on the BPF file system.
 pub(super) fn escape(interface: &str) -> String {
     interface.replace('%', "%25").replace('.', "%2e")
 }
@@ -42,7 +42,7 @@ pub(super) fn is_link(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
 }
 
-/// Attaches the socket lookup to this network namespace, or replaces the program that is there.
+/// Attaches the socket lookup to this network namespace, or replaces the program in its link.
 pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     let error = |reason: String| Error::AttachLookup { reason };
     let pin = lookup_pin(home);
@@ -71,7 +71,8 @@ pub(super) fn lookup(home: &Path, program: &mut SkLookup) -> Result<(), Error> {
     Ok(())
 }
 
-/// The pinned link, if it still holds on; one that does not loses its pin. `interface`: its number now.
+/// The pinned link, if it still attaches its program; otherwise its pin is removed. `interface`: the number of the
+/// interface now.
 pub(super) fn held(pin: &Path, interface: u32) -> io::Result<Option<OwnedFd>> {
     if !pin.exists() {
         return Ok(None);
@@ -84,15 +85,15 @@ pub(super) fn held(pin: &Path, interface: u32) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-/// What became of the program in a link.
+/// What [`replace`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaced {
-    /// The one that is there does the same.
+    /// The link's program does the same and stays.
     Alike,
     Exchanged,
 }
 
-/// Replaces the program in a link, where it is another.
+/// Replaces the program in a link, unless it does the same and is pinned.
 pub(super) fn replace(
     home: &Path,
     link: &OwnedFd,
@@ -100,7 +101,7 @@ pub(super) fn replace(
     program: BorrowedFd<'_>,
 ) -> io::Result<Replaced> {
     let running = loaded(kernel::info(link)?.program);
-    // The pin of a program that must go is gone already.
+    // `Plane::mark_log` and `Plane::pin_programs` remove the pin of a program that must be replaced.
     let pinned = |running: &ProgramInfo| {
         facts::programs(home)
             .iter()
@@ -114,7 +115,7 @@ pub(super) fn replace(
     Ok(Replaced::Exchanged)
 }
 
-/// The loaded program with this number.
+/// The loaded program with this id.
 pub(super) fn loaded(id: u32) -> Option<ProgramInfo> {
     loaded_programs()
         .flatten()
@@ -126,12 +127,13 @@ pub(super) fn behind(pin: &Path) -> Option<ProgramInfo> {
     loaded(kernel::info(&kernel::open(pin).ok()?).ok()?.program)
 }
 
-/// Do both do the same on the same maps? The tag leaves the maps out, so those are compared too.
+/// Do both programs do the same on the same maps? The tag does not cover the maps, so those are compared too.
 pub(super) fn alike(one: &ProgramInfo, other: &ProgramInfo) -> bool {
     one.tag() == other.tag() && maps(one) == maps(other)
 }
 
-/// The pinned maps a program uses. The log's map and the read-only data are made anew with every load.
+/// The pinned maps a program uses. The map of the packet log and that of the read-only data are not pinned: each load
+/// makes them anew.
 fn maps(program: &ProgramInfo) -> BTreeSet<u32> {
     program
         .map_ids()
@@ -155,7 +157,7 @@ pub fn native(home: &Path, interface: &str) -> bool {
     xdp_pin(home, interface, true).exists()
 }
 
-/// The links of a directory as they are, so that a change can be undone.
+/// The links of a directory and their programs before a change, so that it can be undone.
 pub(super) struct Links(Vec<Was>);
 
 struct Was {
@@ -185,9 +187,9 @@ impl Links {
         )
     }
 
-    /// Gives every interface the program it had, and takes it off those that had none. A link that has another mode by now
-    /// keeps that, and gets the program. Where one cannot be put back, the others are put back
-    /// all the same; the error names each that is not.
+    /// Gives every interface the program it had, and takes ours off those that had none. A link whose mode has changed
+    /// keeps the new mode and gets the old program. A failure at one link does not stop the others; the error names
+    /// each link that failed.
     pub(super) fn put_back(&self, home: &Path) -> Result<(), String> {
         let mut failures = Vec::new();
         let mut note = |path: &Path, done: io::Result<()>| {
@@ -219,7 +221,7 @@ impl Links {
 }
 
 impl Was {
-    /// Puts the program that a link had into the link that its interface has now, or makes that link anew.
+    /// Puts the old program into the link that the interface has now, or makes the link anew.
     fn give_back(&self) -> io::Result<()> {
         let fd = self.program.fd().map_err(io::Error::other)?;
         let other = other_mode(&self.pin).filter(|other| other.exists());
@@ -259,14 +261,14 @@ fn other_mode(pin: &Path) -> Option<PathBuf> {
     Some(pin.with_file_name(other))
 }
 
-/// Ends a pinned link. Its last descriptor alone would end it too, but at some later time, and until then the interface
-/// is busy for whoever attaches next.
+/// Ends a pinned link. Closing its last descriptor would end it too, but later, and until then the kernel refuses
+/// another attachment to the interface.
 pub(super) fn take_off(pin: &Path) -> io::Result<()> {
     kernel::detach(&kernel::open(pin)?)?;
     fs::remove_file(pin)
 }
 
-/// Takes the program off every interface but the named ones.
+/// Removes the links and notes of all interfaces but these.
 pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Error> {
     let error = |source| Error::Remove {
         path: home.into(),
@@ -291,7 +293,7 @@ pub(super) fn remove_others(home: &Path, interfaces: &[String]) -> Result<(), Er
     Ok(())
 }
 
-/// Moves every link pin, and what is noted beside it, to another directory of the same file system.
+/// Moves every link's pin and note to another directory of the same file system.
 pub(super) fn move_all(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();

@@ -20,7 +20,7 @@ use crate::{
     dataplane::interface::steer::Decision,
 };
 
-/// The kernel half, as `build.rs` left it.
+/// The object file that `build.rs` made, aligned for the parser.
 #[repr(C, align(32))]
 struct Aligned<T: ?Sized>(T);
 static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/ober")));
@@ -32,27 +32,27 @@ pub(super) const LOOKUP: &str = "ober_lookup";
 /// Names of the programs, which are the names of their pins.
 pub(super) const PROGRAMS: [&str; 4] = [XDP, LOOKUP, losses::ENQUEUE, losses::DEQUEUE];
 
-/// A loaded data plane: its maps are ready to be filled, its programs run once [`Plane::attach`] was called.
+/// A loaded data plane. Its maps are ready to be filled; its programs run after [`Plane::attach`].
 pub struct Plane {
     pub maps: Maps,
-    /// Were the maps found pinned, with what they held?
+    /// Were the pinned maps adopted with their content?
     pub adopted: bool,
     bpffs: PathBuf,
-    /// Where everything ends up.
+    /// The instance's directory of pins.
     pub(super) home: PathBuf,
-    /// Where the maps are pinned until they are put in force; equal to `home` once they are.
+    /// Where the maps are pinned: `home`, or `<home>+next` until fresh maps are in force.
     pub(super) directory: PathBuf,
     pub(super) programs: Ebpf,
     pub(super) xdp: XdpMode,
     pub(super) packet_log: bool,
     pub(super) limits: Limits,
-    /// What is attached.
+    /// The interfaces as they were attached last.
     pub(super) attached: Vec<Attached>,
-    /// Are packets sent to their worker's CPU, and why?
+    /// Are packets sent to their worker's CPU, and why? `None`: not decided yet.
     pub(super) steering: Option<Decision>,
-    /// Drivers are asked again at the next attach: see [`super::attach::Site::fresh`].
+    /// Does the next attach ask drivers again? See [`super::attach::Site::fresh`].
     pub(super) fresh: bool,
-    /// The services of the maps before, when their counters were carried over: each keeps its index.
+    /// The services of the maps before, whose counters were carried over: each keeps its index.
     pub(super) former: Vec<Service>,
 }
 
@@ -111,13 +111,13 @@ impl Plane {
         Ok(plane)
     }
 
-    /// The program behind the XDP hook, for tests that run it on bytes.
+    /// The XDP program, for tests that run it on bytes.
     pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
         xdp_program(&mut self.programs)
     }
 
-    /// Attaches to the interfaces and to this network namespace, replacing what earlier starts attached, and takes
-    /// the program off interfaces that are no longer named. When one refuses, all links are as they were.
+    /// Attaches to the interfaces and to this network namespace, replacing the programs of earlier starts, and removes
+    /// the program from interfaces that are no longer named. When one refuses, all links are put back as they were.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<Vec<Attached>, Error> {
         self.pin_maps()?;
         self.mark_log()?;
@@ -139,7 +139,8 @@ impl Plane {
         };
         link::remove_others(&home, interfaces)?;
         self.settle()?;
-        // Now that those before are gone: the counters are the same, and two would count each loss twice.
+        // Attached only now, when the programs of an earlier start are gone: both add to the same counters and would
+        // count each loss twice.
         if let Err(reason) = losses::count(&self.directory, &mut self.programs) {
             tracing::warn!(
                 reason,
@@ -165,7 +166,7 @@ impl Plane {
         Ok(attached)
     }
 
-    /// The services in force; before the first are, those of the maps before.
+    /// The services in force. Until there are any, those of the maps before.
     pub(super) fn current(&self) -> Vec<Service> {
         let services = self.maps.services();
         if services.is_empty() {
@@ -175,12 +176,12 @@ impl Plane {
         }
     }
 
-    /// The pins of this plane.
+    /// The directory of this plane's pins.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Puts the directories in order once the fresh maps are in force.
+    /// Renames the directories once the fresh maps are in force.
     fn settle(&mut self) -> Result<(), Error> {
         if self.directory == self.home {
             return Ok(());
@@ -198,7 +199,7 @@ impl Plane {
     }
 
     /// Programs with and without the packet log have the same tag, so a directory beside the pins tells them apart;
-    /// when it changes, the pinned programs go and are replaced in their links.
+    /// when that changes, the pins of the programs are removed, and the programs are replaced in their links.
     fn mark_log(&self) -> Result<(), Error> {
         let error = |source| Error::Pins {
             path: self.directory.clone(),
@@ -219,7 +220,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Are there pins of ours that somebody took away? [`Plane::attach`] makes them anew.
+    /// Is one of our pins missing? [`Plane::attach`] makes it anew.
     pub fn lacks_pins(&self) -> bool {
         let shapes = maps::shapes(&self.limits);
         let maps = shapes.iter().map(|shape| shape.name);
@@ -227,8 +228,8 @@ impl Plane {
             .any(|name| !self.directory.join(name).exists())
     }
 
-    /// Pins again what somebody took from the BPF file system, or unmounted with it: the maps themselves are there as long as
-    /// this process is.
+    /// Pins maps again whose pins were removed, or were lost when the BPF file system was unmounted: the maps exist as
+    /// long as this process does.
     pub(super) fn pin_maps(&self) -> Result<(), Error> {
         ensure_bpffs(&self.bpffs)?;
         room::judge(&self.bpffs, &self.home)?;
@@ -247,7 +248,7 @@ impl Plane {
             source,
         };
         for (name, program) in self.programs.programs_mut() {
-            // What the kernel did not take cannot be pinned: `losses` tells of it.
+            // A program that the kernel refused cannot be pinned; [`losses::count`] reports it.
             if program.fd().is_err() {
                 continue;
             }
@@ -267,7 +268,7 @@ impl Plane {
         Ok(())
     }
 
-    /// First content of fresh maps.
+    /// Writes the first content of fresh maps.
     fn seed(&self, key: [u64; 2]) {
         let node = self.maps.node.at(0).as_ptr();
         let lines = u32::try_from(self.maps.lines.count()).unwrap_or(u32::MAX);
@@ -287,7 +288,7 @@ impl Plane {
     }
 }
 
-/// Do the pinned maps hold what this layout and key would have put there?
+/// Were the pinned maps filled with this layout and this key?
 fn filled_for(home: &Path, key: [u64; 2]) -> bool {
     Maps::open(home).is_ok_and(|maps| {
         let node = maps.node.read(0);
@@ -295,8 +296,7 @@ fn filled_for(home: &Path, key: [u64; 2]) -> bool {
     })
 }
 
-/// Ends what an earlier daemon was ended in the middle of: [`Plane::settle`]. What is attached by links that are beside stays
-/// attached.
+/// Finishes a [`Plane::settle`] that an earlier daemon left halfway. Links in the directory beside stay attached.
 fn finish(home: &std::path::Path) -> Result<(), Error> {
     let next = beside(home, NEXT);
     if !attaches(&next) {
@@ -371,7 +371,7 @@ pub(super) fn load_programs(
     Ok(programs)
 }
 
-/// The program behind the XDP hook.
+/// The XDP program.
 pub(super) fn xdp_program(programs: &mut Ebpf) -> Result<&mut Xdp, Error> {
     program(programs, XDP)
 }

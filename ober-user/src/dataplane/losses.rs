@@ -1,6 +1,6 @@
-//! Counts the steered packets that never reach their CPU. The kernel tells of them by two tracepoints alone; a program at
-//! each adds them up. Unlike XDP, tracepoints may carry many programs, and a program in a link cannot be replaced: another
-//! takes its place when the first is gone.
+//! Counts the steered packets that never reach their CPU. The kernel reports them only by two tracepoints; a program at
+//! each adds them up. Unlike XDP, a tracepoint may have many programs, and the program in its link cannot be replaced:
+//! the new one is attached after the old link is gone.
 
 use std::{fs, path::Path};
 
@@ -14,13 +14,13 @@ use super::{chain, link};
 pub(super) const ENQUEUE: &str = "ober_enqueue";
 pub(super) const DEQUEUE: &str = "ober_dequeue";
 
-/// Program, tracepoint, and the pin of what ties them together.
+/// Program, tracepoint, and the pin of the link between them.
 const ALL: [(&str, &str, &str); 2] = [
     (ENQUEUE, "xdp_cpumap_enqueue", "tracepoint_enqueue"),
     (DEQUEUE, "xdp_cpumap_kthread", "tracepoint_kthread"),
 ];
 
-/// Loads both. Without them everything else works, so a kernel that refuses them is not an error; [`count`] says so.
+/// Loads both programs. All else works without them, so a refusal by the kernel is no error here; [`count`] reports it.
 pub(super) fn load(programs: &mut Ebpf) {
     for (name, ..) in ALL {
         if let Err(reason) = program(programs, name).and_then(|it| it.load().map_err(words)) {
@@ -29,7 +29,7 @@ pub(super) fn load(programs: &mut Ebpf) {
     }
 }
 
-/// Ties both to their tracepoints, unless what is tied there does the same.
+/// Attaches both to their tracepoints, unless a program that does the same is attached there.
 pub(super) fn count(directory: &Path, programs: &mut Ebpf) -> Result<(), String> {
     for (name, tracepoint, pin) in ALL {
         let pin = directory.join(pin);
@@ -49,7 +49,7 @@ pub(super) fn count(directory: &Path, programs: &mut Ebpf) -> Result<(), String>
     Ok(())
 }
 
-/// Are the losses counted?
+/// Are both programs attached?
 pub fn counted(directory: &Path) -> bool {
     let mut pins = ALL.iter().map(|(.., pin)| directory.join(pin));
     pins.all(|pin| link::behind(&pin).is_some())

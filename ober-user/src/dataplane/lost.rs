@@ -1,6 +1,6 @@
-//! Links of this instance that have lost their pins and are there nevertheless: another BPF file system was mounted over the
-//! one that they are in, or the pin was removed while somebody holds a descriptor. Ours is a link whose program uses our
-//! maps.
+//! Links of this instance that exist although they have lost their pins: another BPF file system was mounted over
+//! theirs, or the pin was removed while a process holds a descriptor. A link is ours when its program does the same as
+//! ours on our maps.
 
 use std::os::fd::OwnedFd;
 
@@ -8,7 +8,7 @@ use aya::programs::{ProgramInfo, links::LinkInfo, loaded_links};
 
 use super::{kernel, link};
 
-/// The link that holds such a program to the interface with this number; 0: to our network namespace.
+/// The link that attaches such a program to the interface with this number; 0: to our network namespace.
 pub(super) fn link(fresh: &ProgramInfo, interface: u32) -> Option<OwnedFd> {
     let ours = |link: &LinkInfo| {
         let running = link::loaded(link.program_id());
@@ -19,7 +19,7 @@ pub(super) fn link(fresh: &ProgramInfo, interface: u32) -> Option<OwnedFd> {
         info.and_then(|info| info.holds(interface)).unwrap_or(false)
     };
     let links = loaded_links().flatten().filter(ours);
-    // One that has ended meanwhile cannot be opened.
+    // A link that has ended meanwhile cannot be opened.
     let mut links = links.filter_map(|link| kernel::open_link(link.id()).ok());
     links.find(holds)
 }

@@ -1,4 +1,4 @@
-//! The maps as user space holds them. The same set is opened by the daemon and by commands that run without it.
+//! The maps in user space. The daemon opens them, and so do commands that run without it.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -41,11 +41,11 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     pub(super) value: usize,
     pub(super) entries: u32,
-    /// The programs' section that stands for the map, when its one value is addressed directly.
+    /// The programs' section that stands for the map, when the programs address its one value directly.
     pub(super) section: Option<&'static str>,
 }
 
-/// Every map, with the sizes this configuration asks for.
+/// Every map, with the sizes that these limits ask for.
 pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
     let [
         node,
@@ -118,7 +118,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
     ]
 }
 
-/// How many entries a map has, where those of one that is addressed directly are the parts of its value.
+/// How many entries a map has. For a map that the programs address directly, the parts of its value.
 pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
     let part = match name {
         "EVENTS" => size_of::<Budget>(),
@@ -155,7 +155,7 @@ pub(super) const NAMES: [&str; MAPS] = [
     "CPU_QUEUES",
 ];
 
-/// Those that only count: their shape does not depend on the configuration.
+/// The maps of counters, whose shape does not depend on the configuration.
 pub(super) const COUNTERS: [&str; 4] = [
     "VERDICT_COUNTERS",
     "WORKER_COUNTERS",
@@ -163,12 +163,12 @@ pub(super) const COUNTERS: [&str; 4] = [
     "STEER_DROPS",
 ];
 
-/// How many pages and words of tags there are: what the programs are told.
+/// The numbers of pages and of words of tags, which the loader writes into the programs.
 pub(super) fn counts(limits: &Limits) -> [u32; 2] {
     [limits.ipv4_pages, host_lines(limits.ipv6_hosts) / TAGGED]
 }
 
-/// Lines for so many hosts: about one address a line of three, so that a line rarely spills.
+/// Lines for this many hosts: at most one address for each line of three, so that a line rarely spills.
 fn host_lines(hosts: u32) -> u32 {
     hosts.clamp(64, 1 << 26).next_power_of_two()
 }
@@ -179,12 +179,12 @@ impl Shape {
         let Ok(info) = MapInfo::from_pin(directory.join(self.name)) else {
             return false;
         };
-        // CPUMAP values are 4 or 8 bytes; the kernel reports what it was made with.
+        // Values of a CPUMAP have 4 or 8 bytes; the kernel reports the size the map was made with.
         let value = info.value_size() as usize;
         info.max_entries() == self.entries && (value == self.value || self.name == "CPU_QUEUES")
     }
 
-    /// Makes and pins a map whose value the programs address directly, unless it is there.
+    /// Makes and pins the map, if the programs address its value directly and it is not pinned yet.
     pub(super) fn ensure(&self, directory: &Path) -> Result<(), MapError> {
         let pin = directory.join(self.name);
         if self.section.is_none() || pin.exists() {
@@ -205,8 +205,9 @@ impl Shape {
         })
     }
 
-    /// Puts the pinned map under the descriptor of the one that the loader made for the section, before the kernel sees
-    /// the programs. The loader cannot be given the pinned one: it writes the section's zeros into it.
+    /// Replaces the map that the loader made for the section by the pinned map, under the same descriptor, before the
+    /// programs are loaded into the kernel. The loader cannot be given the pinned map: it would write the section's
+    /// zeros into it.
     pub(super) fn stand_in(&self, programs: &Ebpf, directory: &Path) -> Result<(), MapError> {
         let Some(section) = self.section else {
             return Ok(());
@@ -218,7 +219,7 @@ impl Shape {
         };
         let pinned = MapData::from_pin(directory.join(self.name))?;
         let [from, to] = [&pinned, made].map(|map| map.fd().as_fd().as_raw_fd());
-        // SAFETY: both descriptors are open, and `made` goes on owning the second, whatever is behind it.
+        // SAFETY: both descriptors are open, and `made` still owns the second one after the call.
         if unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } < 0 {
             return Err(std::io::Error::last_os_error().into());
         }
@@ -227,7 +228,7 @@ impl Shape {
 }
 
 impl Shape {
-    /// Pins the map that the programs use, unless one is pinned.
+    /// Pins the map that the programs use, unless its pin exists.
     pub(super) fn pin_again(&self, programs: &Ebpf, directory: &Path) -> Result<(), Error> {
         let pin = directory.join(self.name);
         if pin.exists() {
@@ -261,7 +262,7 @@ pub struct Maps {
     pub steer_drops: PerCpuArray<MapData, Plain<SteerDrops>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
-    /// When a page was last given up, for all that is known here.
+    /// When a page of an access list was last given up; the time of opening until this process gives one up.
     pub pages_given_up: Instant,
 }
 
@@ -317,7 +318,7 @@ impl Maps {
     }
 }
 
-/// The number the kernel has given to a pinned map.
+/// The kernel's id of a pinned map.
 pub(super) fn number(directory: &Path, name: &'static str) -> Result<u32, Error> {
     let info = MapInfo::from_pin(directory.join(name));
     info.map(|info| info.id()).map_err(|source| Error::OpenMap {
@@ -327,7 +328,7 @@ pub(super) fn number(directory: &Path, name: &'static str) -> Result<u32, Error>
     })
 }
 
-/// The ring buffer of sampled drops. One reader at a time: events go to whoever takes them.
+/// The ring buffer of sampled drops. For one reader at a time: an event that one reader takes is not seen by another.
 pub fn drops(directory: &Path) -> Result<RingBuf<MapData>, Error> {
     let bad = |source: aya::maps::MapError| Error::OpenMap {
         name: "DROPS",

@@ -1,4 +1,5 @@
-//! Maps that user space sees as memory (`BPF_F_MMAPABLE`): a change is one store, seen by the next packet.
+//! Maps that user space maps into its memory (`BPF_F_MMAPABLE`): a change is one store, which is in force for the next
+//! packet.
 
 use std::{
     io,
@@ -14,8 +15,8 @@ use ober_common::abi::{BgpPorts, HostLine, Node, Page, PageIndex, Ring, ServiceT
 
 /// A value of the kernel contract that may live in shared memory.
 ///
-/// # Safety
-/// Integers only, without padding, its size a multiple of eight (the kernel rounds values up to that).
+/// # Safety The type consists of integers without padding, and its size is a multiple of eight (the kernel rounds
+/// values up to that).
 pub unsafe trait Shared: Copy {}
 // SAFETY: see `ober_common::abi`, where each size is asserted.
 unsafe impl Shared for Node {}
@@ -34,8 +35,8 @@ unsafe impl Shared for HostLine {}
 // SAFETY: as above.
 unsafe impl Shared for Tags {}
 
-/// All values of one map, mapped into this process. The kernel reads them at any moment, so words that are in force
-/// are only touched through the atomics below.
+/// All values of one map, mapped into this process. The kernel programs read them at any moment, so words in force are
+/// accessed only through the atomics below.
 pub struct Memory<T> {
     start: NonNull<T>,
     count: usize,
@@ -43,13 +44,13 @@ pub struct Memory<T> {
     values: PhantomData<T>,
 }
 
-// SAFETY: the memory belongs to the process; all shared access goes through atomics or regions not in force.
+// SAFETY: the memory belongs to the process; all shared access is by atomics, or to regions that are not in force.
 unsafe impl<T: Shared> Send for Memory<T> {}
 // SAFETY: as above.
 unsafe impl<T: Shared> Sync for Memory<T> {}
 
 impl<T: Shared> Memory<T> {
-    /// Maps the `count` values of the map behind `fd`, which may be parts of one.
+    /// Maps `count` values of the BPF map behind `fd` into memory. They may be parts of one value of the map.
     pub fn map(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
         let length = (count * size_of::<T>()).next_multiple_of(4096);
         let length = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
@@ -68,13 +69,13 @@ impl<T: Shared> Memory<T> {
         self.count
     }
 
-    /// The value at `place`, which wraps at the map's size so that a bad number can never leave the mapping.
+    /// The value at `place`, modulo the number of values, so that a wrong number cannot leave the mapping.
     pub fn at(&self, place: usize) -> NonNull<T> {
         // SAFETY: the remainder is below `count`, all of which is mapped.
         unsafe { self.start.add(place % self.count) }
     }
 
-    /// A copy of the value at `place`. Words in force may change meanwhile; each word alone is whole.
+    /// A copy of the value at `place`. Words in force may change during the copy; each word by itself is whole.
     pub fn read(&self, place: usize) -> T {
         // SAFETY: mapped, and any bytes are a valid `T`.
         unsafe { self.at(place).read_volatile() }
@@ -82,7 +83,7 @@ impl<T: Shared> Memory<T> {
 
     /// Overwrites a value that is not in force, without a copy on the stack.
     pub fn fill(&self, place: usize, value: &T) {
-        // SAFETY: mapped; the kernel does not read a value that is not in force, and a torn word harms nobody there.
+        // SAFETY: mapped; no kernel program uses a value that is not in force, so a torn word does no harm.
         unsafe {
             std::ptr::copy_nonoverlapping(std::ptr::from_ref(value), self.at(place).as_ptr(), 1);
         }
@@ -91,7 +92,7 @@ impl<T: Shared> Memory<T> {
 
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, and nothing borrows from it any more.
+        // SAFETY: the mapping was made in `map`, and nothing borrows from it any more.
         if let Err(error) = unsafe { munmap(self.start.cast(), self.length.get()) } {
             tracing::warn!(%error, "unmap BPF map memory");
         }
@@ -103,7 +104,7 @@ impl<T> Drop for Memory<T> {
 /// # Safety
 /// `pointer` points into a [`Memory`] that lives as long as the result is used.
 pub unsafe fn word64<'a>(pointer: *mut u64) -> &'a AtomicU64 {
-    // SAFETY: aligned within a `repr(C)` value at a page's start; both sides touch it with whole-word accesses.
+    // SAFETY: aligned within a `repr(C)` value that begins at a page of memory; both sides access it by whole words.
     unsafe { AtomicU64::from_ptr(pointer) }
 }
 

@@ -1,5 +1,5 @@
-//! The data plane as the daemon holds it: loads or adopts the programs and maps, attaches and pins them, and writes
-//! ids into maps. Everything lives in `<bpffs>/ober/<instance>/` and outlives this process.
+//! The data plane in the daemon: loads or adopts the programs and maps, attaches and pins them, and fills the maps. The
+//! pins are in `<bpffs>/ober/<instance>/` and outlive this process.
 //!
 //! ```text
 //! load, carry, room           programs and maps: adopted, or made beside and exchanged; the directories of the pins
@@ -12,9 +12,9 @@
 //! counters, events, losses    what was counted, sampled drops, steered packets that were lost
 //! flow, facts                 a flow followed through the maps; what is told of programs and maps
 //! ```
-//! A start never edits what is in force into something half new. Maps that fit are adopted and filled by differences;
-//! maps of another shape are made beside (`<instance>+next`), filled, and put in force by replacing the program in
-//! each link, after which the directories change names.
+//! A start never leaves a mixture of old and new in force. Pinned maps of the wanted shape are adopted and changed by
+//! differences. Otherwise fresh maps are made in `<instance>+next`, filled, and put in force by replacing the program
+//! in each link; then the directories are renamed.
 
 pub mod access;
 mod attach;
@@ -61,8 +61,8 @@ pub use room::{ensure_bpffs, is_bpffs};
 pub use services::{Wanted, ip};
 pub use switches::Switches;
 
-/// A packet that is being judged is out of the program well within this time, so what no packet can newly find may be
-/// used again after it.
+/// A kernel program ends well within this time. A part of a map that programs can no longer find may be used again
+/// after it.
 pub const GRACE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ pub enum Error {
     Remove { path: PathBuf, source: io::Error },
 }
 
-/// An error with its causes on one line; aya keeps the telling part in the source.
+/// An error with its causes on one line; aya keeps the important part in the source.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -148,12 +148,12 @@ pub fn pins(bpffs: &Path, instance: &str) -> PathBuf {
     bpffs.join("ober").join(instance)
 }
 
-/// What is noted beside the pin of an interface's link, at these pins.
+/// The note beside the pin of an interface's link, in this directory of pins.
 pub fn note(pins: &Path, interface: &str) -> Option<Note> {
     note::read(pins, interface)
 }
 
-/// Refuses pins that others may exchange.
+/// Refuses directories of pins that other users may write to.
 pub fn judge_room(bpffs: &Path, instance: &str) -> Result<(), Error> {
     room::judge(bpffs, &pins(bpffs, instance))
 }
@@ -170,7 +170,7 @@ pub fn detach(bpffs: &Path, instance: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Is anything of the instance pinned, where it belongs or beside?
+/// Does one of the instance's directories of pins exist?
 pub fn pinned(bpffs: &Path, instance: &str) -> bool {
     let home = pins(bpffs, instance);
     [home.clone(), beside(&home, NEXT), beside(&home, OLD)]
@@ -178,7 +178,7 @@ pub fn pinned(bpffs: &Path, instance: &str) -> bool {
         .any(|place| place.exists())
 }
 
-/// Is something attached by the links that are pinned there?
+/// Are links pinned in the directory?
 pub(crate) fn attaches(directory: &Path) -> bool {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
@@ -195,7 +195,7 @@ fn beside(directory: &Path, mark: &str) -> PathBuf {
     name.into()
 }
 
-/// Links go first: programs stop before what they look things up in is taken away.
+/// Removes a directory of pins. Links go first, so that programs stop before their maps are removed.
 pub(crate) fn remove_pins(directory: &Path) -> Result<(), Error> {
     let error = |source| Error::Remove {
         path: directory.into(),

@@ -1,5 +1,6 @@
-//! What is noted beside the pin of an interface's link: how the interface was when its driver was last asked, and why the
-//! program is generic. The BPF file system keeps no files, but it keeps the texts of symbolic links, as long as the pins.
+//! The note beside the pin of an interface's link: the features of the interface when its driver was last asked, and
+//! why the program is generic. The BPF file system holds no regular files, so the note is the target text of a symbolic
+//! link, which lives as long as the pins.
 
 use std::{
     fs, io,
@@ -29,7 +30,7 @@ pub(super) fn is_note(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with(NOTE))
 }
 
-/// `None`: there is none, or it is of an earlier version.
+/// `None`: there is no note, or it cannot be read, such as one of an earlier version.
 pub(super) fn read(home: &Path, interface: &str) -> Option<Note> {
     let text = fs::read_link(path(home, interface)).ok()?;
     serde_json::from_str(text.to_str()?).ok()

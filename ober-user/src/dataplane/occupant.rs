@@ -11,7 +11,7 @@ use crate::system::netlink::{links, question::Refusal};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occupant {
     pub program: u32,
-    /// Empty when it has none.
+    /// Empty when it is not known.
     pub name: String,
     pub generic: bool,
     /// The link that holds it; `None`: it was attached by netlink.
@@ -19,7 +19,7 @@ pub struct Occupant {
 }
 
 impl Occupant {
-    /// For a program that is called as ours is.
+    /// A hint for messages when the program has the same name as ours.
     pub(super) fn lost(&self) -> &'static str {
         if self.name == load::XDP {
             "; it is called as Herr Ober's own: another instance runs on this interface, or the BPF file system with the \
@@ -29,7 +29,7 @@ impl Occupant {
         }
     }
 
-    /// The command that takes it off.
+    /// The command by which the operator removes it.
     pub fn off(&self, interface: &str) -> String {
         match self.link {
             Some(link) => format!("bpftool link detach id {link}"),

@@ -1,6 +1,6 @@
-//! The ring: which worker each slot belongs to, by weighted rendezvous with quotas. Shares are exact to a slot. Adding or
-//! removing a worker moves the slots it gains or loses and few others, which quotas ask for; every node that knows the
-//! same workers fills the same ring.
+//! The ring: which worker each slot belongs to, by weighted rendezvous with quotas. Each share is exact to one slot.
+//! Adding or removing a worker moves the slots it gains or loses, and the few others that the quotas require. Every
+//! node that has the same workers fills the same ring.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -8,7 +8,7 @@ use ober_common::abi::{RING_SLOTS, Ring, WORKERS};
 
 use crate::system::hash::mix;
 
-/// A worker that may have slots.
+/// A worker with a weight above 0.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     /// From 1, as in the ring.
@@ -18,14 +18,15 @@ struct Member {
     quota: usize,
 }
 
-/// What a member bids for a slot: the bits of a positive number, which are in its order; then the member, so that no two
-/// bids for a slot are the same.
+/// A member's bid for a slot: the bits of a positive floating-point number, which sort like the number; then the
+/// member's number, so that no two bids for a slot are equal.
 type Bid = (u64, u16);
 
-/// The slots a member has, the one it bid least for on top.
+/// The slots a member has, the one with its lowest bid on top.
 type Held = BinaryHeap<Reverse<(u64, usize)>>;
 
-/// Fills a ring. `weights[n]` is the share of worker `n`; 0 leaves it out. No weights above 0: an empty ring, which drops.
+/// Fills a ring. `weights[n]` is the share of worker `n`; 0 leaves it out. Without a weight above 0 the ring is empty,
+/// and its packets are dropped.
 ///
 /// Each slot asks the members in the order of their bids; a member that has more slots than its quota gives up the one
 /// it bid least for, which goes on asking (Gale and Shapley's deferred acceptance). The outcome does not depend on which
@@ -47,9 +48,9 @@ pub fn fill(weights: &[u32]) -> Ring {
     ring
 }
 
-/// Finds a member for a slot, and for every slot that gives way meanwhile.
+/// Finds a member for a slot, and for every slot that loses its member in the course.
 fn place(members: &[Member], held: &mut [Held], slot: usize) {
-    // All who bid as much as the last one the slot asked, or more, have refused it.
+    // Every member whose bid for the slot is `below` or higher has refused it.
     let (mut slot, mut below) = (slot, (u64::MAX, u16::MAX));
     while let Some((at, bid)) = next(members, slot, below) {
         held[at].push(Reverse((bid.0, slot)));
@@ -63,7 +64,7 @@ fn place(members: &[Member], held: &mut [Held], slot: usize) {
     }
 }
 
-/// The member that bids most for the slot of those that bid less than `below`, and its place.
+/// The highest bid for the slot that is less than `below`, and the index of its member.
 fn next(members: &[Member], slot: usize, below: Bid) -> Option<(usize, Bid)> {
     let bids = members.iter().map(|member| bid(slot, *member)).enumerate();
     bids.filter(|(_, bid)| *bid < below)
@@ -82,7 +83,8 @@ fn bid(slot: usize, member: Member) -> Bid {
     )
 }
 
-/// Everybody with a weight. What does not divide goes to the largest remainders, the lower number first.
+/// Every worker with a weight above 0. Slots left over by the division go to the largest remainders, the lower number
+/// first.
 fn members(weights: &[u32]) -> Vec<Member> {
     let all = (1u16..).zip(weights.iter().copied().take(WORKERS));
     let all: Vec<_> = all.filter(|(_, weight)| *weight > 0).collect();

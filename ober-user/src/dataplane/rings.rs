@@ -1,4 +1,4 @@
-//! Rings, workers and sockets: which worker a flow goes to, on which CPU, by which listening socket.
+//! Rings, workers and sockets: to which worker, CPU and listening socket a flow goes.
 
 use std::{os::fd::AsRawFd, sync::atomic::Ordering};
 
@@ -40,8 +40,8 @@ impl Maps {
 }
 
 impl Plane {
-    /// Puts a ring in force for every service: each packet sees the old one or the new one, whole. Returns how many had
-    /// another.
+    /// Puts a ring in force for every service. Each packet sees either the old ring or the new one as a whole. Returns
+    /// how many services had another ring.
     pub fn set_ring(&self, ring: &Ring) -> usize {
         let mut changed = 0;
         for service in self.maps.services() {
@@ -57,7 +57,7 @@ impl Plane {
         changed
     }
 
-    /// Tells the packet path where the workers run; a place in the CPU map is made for each.
+    /// Writes the workers' CPUs into the node's value, and makes a place in the CPU map for each when packets are steered.
     pub fn set_workers(&mut self, cpus: &[u32], steer: bool) -> Result<(), Error> {
         for (number, cpu) in cpus.iter().enumerate().take(WORKERS) {
             let steerable = u32::from(steer && self.open_cpu(*cpu)?);
@@ -76,7 +76,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Puts a worker's listening socket where the socket lookup finds it for the service with this index.
+    /// Puts a worker's listening socket into the socket map, for the service with this index.
     pub fn set_socket(
         &mut self,
         service: u32,
@@ -94,7 +94,7 @@ impl Plane {
     }
 
     fn open_cpu(&mut self, cpu: u32) -> Result<bool, Error> {
-        // Setting an entry again would drain its queue: leave one that is there.
+        // Setting an entry again would drain its queue, so an entry with this queue size is left as it is.
         if self
             .maps
             .cpus

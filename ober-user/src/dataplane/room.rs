@@ -1,5 +1,5 @@
-//! The directories that pins live in. Whoever may write there decides what filters this node's packets, so a directory
-//! that is not ours alone is refused.
+//! The directories of the pins. A user who may write there could replace the programs that filter this node's packets,
+//! so a directory that other users may write to is refused.
 
 use std::{
     fs::{self, DirBuilder},
@@ -12,11 +12,11 @@ use nix::{mount::MsFlags, unistd::geteuid};
 
 use super::Error;
 
-/// Mode of the file system when we mount it, and of each directory that we make.
+/// The mode of the file system when the daemon mounts it, and of each directory that it makes.
 const OURS: u32 = 0o700;
-/// Write permission of a group and of all others.
+/// Write permission for the group and for others.
 const OTHERS: u32 = 0o022;
-/// In such a directory only its owner renames or removes an entry.
+/// In a directory with this bit, only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
 /// Mounts the BPF file system unless one is there.
@@ -43,8 +43,8 @@ pub fn is_bpffs(path: &Path) -> bool {
         .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::FsType(libc::BPF_FS_MAGIC))
 }
 
-/// Refuses the file system, `ober/` in it or an instance's directory when others may change what is in there. What does
-/// not exist yet is well.
+/// Refuses the file system, `ober/` in it or an instance's directory when other users may change its entries. One that
+/// does not exist yet is accepted.
 pub(super) fn judge(bpffs: &Path, home: &Path) -> Result<(), Error> {
     let between = home.ancestors().skip(1);
     let between = between.take_while(|path| *path != bpffs && path.starts_with(bpffs));
@@ -54,7 +54,7 @@ pub(super) fn judge(bpffs: &Path, home: &Path) -> Result<(), Error> {
     own.into_iter().try_for_each(|path| look(path, 0))
 }
 
-/// `excused`: a bit of the mode that makes write permission for others harmless.
+/// `excused`: a bit of the mode that makes write permission for other users harmless.
 fn look(path: &Path, excused: u32) -> Result<(), Error> {
     let data = match fs::symlink_metadata(path) {
         Ok(data) => data,
@@ -81,7 +81,7 @@ fn look(path: &Path, excused: u32) -> Result<(), Error> {
     })
 }
 
-/// Makes a directory for pins, and those above it.
+/// Makes a directory for pins, and its parents.
 pub(super) fn make(path: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(OURS);

@@ -9,13 +9,13 @@ use ober_common::{
 
 use super::{Error, GRACE, Maps, Plane, memory::word64, table};
 
-/// A service as the configuration wants it.
+/// A service of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub vip: IpAddr,
     pub protocol: u8,
     pub port: u16,
-    /// Number of its access list; `None`: open.
+    /// Number of its access list; `None`: open to every client.
     pub list: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ impl Maps {
             .collect()
     }
 
-    /// Are the table and the bits in force those of these entries?
+    /// Do the table and the VIP bits in force match these entries?
     fn has(&self, entries: &[Service]) -> bool {
         let (node, current) = (self.node.read(0), self.tables.at(self.table()).as_ptr());
         // SAFETY: as in `services`.
@@ -58,8 +58,8 @@ impl Maps {
 }
 
 impl Plane {
-    /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring
-    /// and sockets as long as it exists; nothing is written when nothing changes.
+    /// Puts exactly these services in force and returns the counter index of each. A service keeps its index, ring and
+    /// sockets as long as it exists. Nothing is written when nothing changes.
     pub fn set_services(&self, wanted: &[Wanted]) -> Result<Vec<u32>, Error> {
         let placed = self.place(wanted, &self.current())?;
         let entries = entries(&placed);
@@ -128,7 +128,7 @@ impl Plane {
         // SAFETY: within the node's value, which is mapped as long as `self`.
         let word = unsafe { word64(&raw mut (*node).seed) };
         word.store(seed, Ordering::Release);
-        // The other table is free for the next change only when no packet can still be looking at it.
+        // The next change may write the other table only when no kernel program can still be reading it.
         thread::sleep(GRACE);
         self.mark_vips(|word, _| vips[word]);
         Ok(())
@@ -147,7 +147,7 @@ impl Plane {
     }
 }
 
-/// What a table holds: the services, and a mark for each of their VIPs with the lists of its services.
+/// The entries of a table: the services, and for each of their VIPs a mark with the lists of its services.
 pub(super) fn entries(placed: &[Service]) -> Vec<Service> {
     let mut lists = BTreeMap::<_, u32>::new();
     for service in placed {
@@ -167,7 +167,7 @@ pub(super) fn entries(placed: &[Service]) -> Vec<Service> {
     placed.iter().copied().chain(marks).collect()
 }
 
-/// Does it point at the ring and the sockets of its index?
+/// Do its ring and sockets belong to its index?
 fn is_sound(service: &Service) -> bool {
     let index = service.index;
     index < SERVICES && service.ring / 2 == index && service.sockets == index * PLACES

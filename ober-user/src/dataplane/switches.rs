@@ -1,4 +1,4 @@
-//! The switches of a node: what the programs do beside services and rings.
+//! The switches of a node: settings of the kernel programs beside services and rings.
 
 use std::{
     collections::BTreeSet,
@@ -9,28 +9,28 @@ use ober_common::abi::{Node, PortBits};
 
 use super::{Maps, Plane, memory::word32};
 
-/// BGP's own port (RFC 4271 section 4), judged whatever the configuration says: another speaker may run beside.
+/// BGP's own port (RFC 4271 section 4), always judged: another BGP daemon may run on this node.
 const BGP: u16 = 179;
 
-/// What the switches are to be.
+/// The wanted switches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
     /// Number of the list of routers; `None`: routing protocols are not checked.
     pub routers: Option<u32>,
     /// One drop in this many may be reported.
     pub sample: u32,
-    /// So many a second and CPU at most.
+    /// The most reports a second on each CPU.
     pub event_rate: u32,
-    /// Fragments to a VIP pass whoever sends them.
+    /// Fragments to a VIP pass from every source.
     pub fragments: bool,
-    /// The loopback interface is one of those the programs run at.
+    /// The XDP program is on the loopback interface too.
     pub loopback: bool,
-    /// Ports that BGP is listened for on, here and at the neighbours, beside its own.
+    /// Ports on which this node and its neighbours listen for BGP, beside port 179.
     pub bgp_here: BTreeSet<u16>,
     pub bgp_there: BTreeSet<u16>,
 }
 
-/// A word of the node and what it is to hold.
+/// A word of the node: its name, its field and its wanted value.
 type Switch = (&'static str, fn(&mut Node) -> *mut u32, u32);
 
 impl Switches {
@@ -59,7 +59,7 @@ impl Switches {
 }
 
 impl Plane {
-    /// Sets every switch. The ports of BGP are there before they are asked for.
+    /// Sets every switch. The ports of BGP come first, because the list of routers makes the programs read them.
     pub fn set_switches(&self, switches: &Switches) {
         let [here, there] = self.maps.bits();
         here.write(&switches.bgp_here);
@@ -69,7 +69,7 @@ impl Plane {
         }
     }
 
-    /// The switches that are otherwise: name, what was found, what it is to be.
+    /// The switches that differ: name, value found, value wanted.
     pub fn others(&self, switches: &Switches) -> Vec<(&'static str, String, String)> {
         let words = switches.words().into_iter().map(|(name, field, value)| {
             let word = self.switch(field).load(Ordering::Acquire);
@@ -100,17 +100,17 @@ impl Plane {
 }
 
 impl Maps {
-    /// Is BGP spoken from a port of a neighbour's to one of ours?
+    /// Is this a flow of BGP: is `here` one of our BGP ports, or `there` one of the neighbours'?
     pub fn speaks_bgp(&self, here: u16, there: u16) -> bool {
         let [ours, theirs] = self.bits();
         ours.has(here) || theirs.has(there)
     }
 
-    /// The ports of BGP, here and there.
+    /// The BGP ports of this node and of its neighbours.
     fn bits(&self) -> [Bits<'_>; 2] {
         let ports = self.bgp_ports.at(0).as_ptr();
-        // SAFETY: within the map's value, which is mapped as long as `self`; atomic words lie in memory as plain ones, and
-        // the programs only read them.
+        // SAFETY: within the map's value, which is mapped as long as `self`; atomic words have the same layout as plain
+        // ones, and the programs only read them.
         unsafe {
             [
                 Bits(&*(&raw mut (*ports).here).cast()),
@@ -135,7 +135,7 @@ impl Bits<'_> {
         (0..=u16::MAX).filter(|port| self.has(*port)).collect()
     }
 
-    /// Sets the bits of these ports and of BGP's own, and no others. A port that stays is there all the time.
+    /// Sets the bits of these ports and of BGP's own, and no others. A port that stays is set all the time.
     fn write(self, ports: &BTreeSet<u16>) {
         let mut words: PortBits = [0; 1024];
         for port in ports.iter().copied().chain([BGP]) {

@@ -1,5 +1,5 @@
 //! The table of services, hashed without collisions: entries are hashed into groups, and each group is moved as a whole
-//! to where all of it is free. Groups of many are placed first, while there is much room.
+//! until all its slots are free. The largest groups are placed first, while there is most room.
 
 use ober_common::{
     abi::{GROUPS, SERVICE_SLOTS, Service, ServiceTable, TABLES},
@@ -8,11 +8,12 @@ use ober_common::{
 
 use super::Error;
 
-/// A seed fails only when two entries of a group have the same slot: one in 30 with 510 entries, half of them with 2,000.
+/// How many seeds are tried. A seed fails only when two entries of a group have the same slot: one seed in 30 with 510
+/// entries, half of the seeds with 2,000.
 const TRIES: u32 = 256;
 
-/// A table of these entries and its seed, which names the table by its number. `last`: the seed before, so that every table
-/// has one of its own.
+/// Builds a table of these entries and finds its seed, whose top bits are `number`. `last`: the seed before, so that
+/// each table gets another one.
 pub(super) fn find(
     entries: &[Service],
     number: usize,
@@ -37,7 +38,7 @@ fn named(state: u64, number: usize) -> u64 {
     (state << bits >> bits) | (number as u64) << (64 - bits) | 1
 }
 
-/// The table of a seed, whatever the order of the entries; `None`: two of them meet.
+/// The table of a seed, the same for every order of the entries; `None`: two of them would have the same slot.
 pub(super) fn build(seed: u64, entries: &[Service]) -> Option<Box<ServiceTable>> {
     // SAFETY: plain integers, for which zero is valid; too large to be made on the stack.
     let mut table = unsafe { Box::<ServiceTable>::new_zeroed().assume_init() };
@@ -98,7 +99,7 @@ mod tests {
         }
     }
 
-    /// So many VIPs with so many ports each.
+    /// Services of `vips` VIPs with `ports` ports each.
     fn services(vips: u16, ports: u16, vip: impl Fn(u16) -> IpAddr) -> Vec<Service> {
         let all = (0..vips).flat_map(|number| (0..ports).map(move |port| (number, port)));
         all.zip(1..)
@@ -123,7 +124,7 @@ mod tests {
         }
     }
 
-    /// As a packet finds it.
+    /// The slot in which a packet for `wanted` looks.
     fn found(seed: u64, table: &ServiceTable, wanted: &Service) -> Service {
         let vip = Ip::from_bytes(wanted.vip);
         let hash = service_hash(seed, vip, wanted.protocol, wanted.port);
@@ -142,7 +143,7 @@ mod tests {
             (50, 6),
             (3, 85),
             (2, 1),
-            // More than fit today.
+            // More services than a node can hold.
             (1000, 1),
             (200, 5),
         ];

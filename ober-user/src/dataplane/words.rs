@@ -1,5 +1,5 @@
-//! Why a driver refused a program, in its own words. A link's attach has none (before Linux 6.6 nowhere, since then in a
-//! tracepoint), rtnetlink's has.
+//! The driver's own message when it refuses a program. The call that makes a link returns none (since Linux 6.6 it is
+//! in a tracepoint, before that nowhere), but rtnetlink does.
 
 use std::{
     io,
@@ -17,8 +17,8 @@ use crate::system::netlink::question::{Family, Refusal, Want, ask};
 
 const SET_LINK: u16 = 19;
 
-/// Asks again by rtnetlink after a link was refused. Should that succeed, what was in the way is gone: then a link is made
-/// after all.
+/// Attaches by rtnetlink after a link was refused, to get the driver's message. If that succeeds, the cause of the
+/// refusal is gone: the program is taken off again and a link is made.
 pub(super) fn of(
     error: &io::Error,
     program: BorrowedFd<'_>,

@@ -13,14 +13,14 @@ use crate::dataplane::{
     memory::{word32, word64},
 };
 
-/// Where an address stands or could stand.
+/// A place for one address: a line, and one of its three ways.
 #[derive(Clone, Copy)]
 struct Place {
     line: u32,
     way: usize,
 }
 
-/// Hosts that are not on the list and those that no longer shall be; `wanted` is sorted.
+/// The hosts to add to the list and those to remove from it. `wanted` is sorted.
 pub(super) fn compare(
     maps: &Maps,
     list: u32,
@@ -38,7 +38,7 @@ pub(super) fn compare(
     [added, held.filter(surplus).collect()]
 }
 
-/// Puts hosts on a list that were not on it. When one does not fit, all are taken back.
+/// Adds hosts to a list. They are not on it yet. When there is no room for one, all are removed again.
 pub(super) fn add(maps: &Maps, list: u32, hosts: &[u128]) -> Result<(), Error> {
     if !hosts.is_empty() {
         mark(maps, list, true);
@@ -72,7 +72,7 @@ pub(super) fn listed(maps: &Maps, list: u32, host: Ipv6Addr) -> bool {
     holds(maps, host.to_bits(), bit(list))
 }
 
-/// Is the host on the list, asked as the packet path asks it?
+/// Is the host on the list? Looked up as the kernel programs do it.
 fn holds(maps: &Maps, host: u128, bit: u32) -> bool {
     let tag = hash(maps, host).tag();
     let tagged = tags(maps, home(maps, host)).load(Ordering::Acquire) & tag == tag;
@@ -85,7 +85,7 @@ fn bit(list: u32) -> u32 {
     1 << (list & 31)
 }
 
-/// Tells the packet path whether the list has hosts at all.
+/// Sets or clears the list's bit in `Node::host_lists`: the kernel programs skip the host lines for a list without it.
 pub(super) fn mark(maps: &Maps, list: u32, has: bool) {
     let bit = bit(list);
     let node = maps.node.at(0).as_ptr();
@@ -130,7 +130,7 @@ fn step(maps: &Maps, home: u32, step: u32) -> u32 {
     (home + step) & mask(maps)
 }
 
-/// The places where an address at home in `home` may stand, nearest first.
+/// The places for an address whose home line is `home`, nearest first.
 fn places(maps: &Maps, home: u32) -> impl Iterator<Item = Place> {
     (0..=SPILL).flat_map(move |distance| {
         (0..WAYS).map(move |way| Place {
@@ -146,7 +146,7 @@ fn find(maps: &Maps, host: u128) -> Option<Place> {
     })
 }
 
-/// Sets the list's bit for a host. `None`: no room.
+/// Sets the list's bit for a host. `None`: there is no room for the host.
 fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
     if let Some(place) = find(maps, host) {
         lists(maps, place).fetch_or(bit, Ordering::AcqRel);
@@ -157,7 +157,7 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
         places(maps, home).find(|place| lists(maps, *place).load(Ordering::Relaxed) == 0)?;
     let ip = Ip::from_bytes(host.to_be_bytes());
     let target = line(maps, place.line);
-    // SAFETY: a way of a mapped line. A packet may be reading it: it then sees an address that is on no list yet.
+    // SAFETY: a way of a mapped line. A kernel program may be reading it: it then sees an address that is on no list yet.
     unsafe { (&raw mut (*target).addresses[place.way]).write_volatile(ip.bytes()) };
     if place.line != home {
         spilled(maps, home).fetch_add(1, Ordering::Release);
@@ -179,7 +179,7 @@ fn clear(maps: &Maps, place: Place, bit: u32) {
     tags(maps, home).store(wanted_tags(maps, home), Ordering::Release);
 }
 
-/// The tags of all addresses that share a word of them with those at home in `line`.
+/// The word of tags that `line` shares, computed from all addresses whose home lines share it.
 fn wanted_tags(maps: &Maps, line: u32) -> u64 {
     let word = tags_of(line);
     (0..TAGGED + SPILL)

@@ -1,8 +1,8 @@
-//! Access lists: from addresses to what the kernel holds, and from one list to the next as a difference.
+//! Access lists in the kernel's maps. A list is changed by the difference between what the maps hold and what is wanted.
 //!
-//! A client on both the old and the new list is never refused: additions are written before removals, and each client
-//! is one bit or one entry of its own, so an interrupted change leaves everyone either old or new. What does not fit
-//! is found out before the first removal, and what was added until then is taken back.
+//! A client on both the old and the new list is never refused: additions are written before removals. Each client is
+//! one bit or one entry of its own, so an interrupted change leaves every client as it was or as it shall be. A lack of
+//! room is found before the first removal, and the additions made until then are removed again.
 //!
 //! `pages` has IPv4, `hosts` and `prefixes` IPv6. A page that was given up is never used again before
 //! [`GRACE`](super::GRACE) is over.
@@ -43,18 +43,18 @@ pub enum Error {
     Mixed(#[from] Mixed),
 }
 
-/// How many addresses a change put on a list and took off it. A prefix counts as one.
+/// How many addresses a change added to a list and removed from it. An IPv6 prefix counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     pub added: u64,
     pub removed: u64,
 }
 
-/// What becomes of entries of a list that are not wanted.
+/// Whether entries of a list that are not wanted are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others<'a> {
     Go,
-    /// But for these, which are in order.
+    /// All stay except these IPv4 ranges, which are sorted.
     Stay {
         but: &'a [Range],
     },
@@ -69,7 +69,7 @@ impl Others<'_> {
     }
 }
 
-/// What makes a list hold what is wanted. It is good until the list is changed.
+/// The changes that make a list hold the wanted entries. Valid until the list is changed.
 pub struct Plan {
     list: u32,
     v4: pages::Plan,
@@ -78,7 +78,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compares list `number` with `wanted`, which is in order. Nothing is changed.
+    /// Compares list `number` with `wanted`, which is sorted. Changes nothing.
     pub fn new(
         maps: &Maps,
         number: u32,
@@ -101,12 +101,12 @@ impl Plan {
         }
     }
 
-    /// Does [`Plan::difference`] tell all? A difference that is nearly a list of its own is not remembered whole.
+    /// Is [`Plan::difference`] complete? Of a very large difference only the first ranges are kept.
     pub fn is_whole(&self) -> bool {
         self.v4.added.is_whole() && self.v4.removed.is_whole()
     }
 
-    /// What is added and what is removed, settled.
+    /// The entries that are added and those that are removed, settled.
     pub fn difference(&self) -> [Entries; 2] {
         let v4 = [&self.v4.added, &self.v4.removed];
         [0, 1].map(|way| {
@@ -120,7 +120,7 @@ impl Plan {
         })
     }
 
-    /// Changes the list, or changes nothing when there is no room. What is wanted is what was compared.
+    /// Changes the list, or changes nothing when there is no room. `wanted` and `others` are those given to [`Plan::new`].
     pub fn apply(
         &self,
         maps: &mut Maps,
@@ -145,14 +145,14 @@ impl Plan {
     }
 }
 
-/// Makes list `number` hold exactly `wanted`, which is in order.
+/// Makes list `number` hold exactly `wanted`, which is sorted.
 pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
     let plan = Plan::new(maps, number, wanted, Others::Go)?;
     plan.apply(maps, wanted, Others::Go)?;
     Ok(plan.change())
 }
 
-/// Everything list `number` holds.
+/// All entries of list `number`.
 pub fn read(maps: &Maps, number: u32) -> Result<Entries, Error> {
     let mut entries = Entries {
         v4: pages::read(maps, number),

@@ -1,4 +1,4 @@
-//! IPv4: a page number for each upper half of an address, a bit in the page for each lower half.
+//! IPv4: a page number for each upper half of the addresses, and in a page one bit for each lower half.
 
 use std::{
     net::Ipv4Addr,
@@ -21,7 +21,7 @@ type Numbers = std::ops::Range<u32>;
 static NOBODY: Bits = [0; WORDS];
 static EVERYBODY: Bits = [u64::MAX; WORDS];
 
-/// What a page shall hold.
+/// The wanted content of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Nobody,
@@ -29,11 +29,11 @@ enum Content {
     Some,
 }
 
-/// Walks pages in rising order, and tells which of some ranges touch each.
+/// Goes through pages in rising order and finds the ranges that touch each.
 struct Walk<'a> {
-    /// Those not passed yet, in the order of the pages they begin in.
+    /// The ranges not passed yet, in the order of the pages in which they begin.
     ranges: &'a [Range],
-    /// The furthest address of those passed, which all began in earlier pages.
+    /// The last address of the ranges passed, which all began in earlier pages.
     reach: Option<u32>,
 }
 
@@ -45,14 +45,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// May any touch these pages, which were not asked for yet?
+    /// May a range touch these pages, which come after all pages visited?
     fn any(&self, pages: &Numbers) -> bool {
         let begins = self.ranges.first();
         begins.is_some_and(|range| range.first >> 16 < pages.end)
             || self.reach.is_some_and(|reach| reach >> 16 >= pages.start)
     }
 
-    /// Goes on to page `number`: do they hold all of it, some, or nothing?
+    /// Goes on to page `number`: do the ranges cover all of it, some of it, or nothing?
     fn page(&mut self, number: u32) -> Content {
         let (low, high) = (number << 16, number << 16 | 0xffff);
         while let Some(range) = self.ranges.first().filter(|range| range.first < low) {
@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// First and last place of each in page `number`, to which [`Walk::page`] went.
+    /// First and last place of each range in page `number`, which is the page [`Walk::page`] went to last.
     fn places(&self, number: u32) -> impl Iterator<Item = (u32, u32)> {
         let high = number << 16 | 0xffff;
         let begin = self
@@ -81,10 +81,10 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What pages shall hold, asked for in rising order.
+/// The wanted contents of pages, computed in rising order.
 struct Wanted<'a> {
     comes: Walk<'a>,
-    /// `None`: everything that does not come.
+    /// `None`: all addresses that are not among `comes`.
     goes: Option<Walk<'a>>,
     bits: Box<Bits>,
 }
@@ -101,13 +101,13 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// May these pages, of which `held` hold anybody, have to change?
+    /// May one of these pages have to change? `held`: one of them lists an address now.
     fn any(&self, pages: &Numbers, held: bool) -> bool {
         let goes = self.goes.as_ref();
         self.comes.any(pages) || goes.map_or(held, |goes| goes.any(pages))
     }
 
-    /// What page `number` shall hold. The bits are left in `self.bits` when they differ.
+    /// The wanted content of page `number`. Its bits are in `self.bits` when it is [`Content::Some`].
     fn page(&mut self, maps: &Maps, list: u32, number: u32) -> Content {
         let comes = self.comes.page(number);
         match &mut self.goes {
@@ -150,7 +150,7 @@ fn clear(bits: &mut Bits, first: u32, last: u32) {
     words_of(first, last, |word, mask| bits[word] &= !mask);
 }
 
-/// The words of places `first` to `last`, and their bits in each.
+/// Calls `each` for every word that has one of the places `first` to `last`, with their bits in it.
 fn words_of(first: u32, last: u32, mut each: impl FnMut(usize, u64)) {
     let (from, to) = (first as usize / 64, last as usize / 64);
     let (head, tail) = (u64::MAX << (first % 64), u64::MAX >> (63 - last % 64));
@@ -162,11 +162,11 @@ fn words_of(first: u32, last: u32, mut each: impl FnMut(usize, u64)) {
     each(to, tail);
 }
 
-/// Addresses that come, or go.
+/// Addresses that are added, or removed.
 #[derive(Default)]
 pub(super) struct Moved {
     pub(super) count: u64,
-    /// The first of them, in order; all when there are no more than [`Moved::REMEMBERED`].
+    /// Their first ranges, sorted; all of them when there are no more than [`Moved::REMEMBERED`].
     pub(super) ranges: Vec<Range>,
 }
 
@@ -180,7 +180,7 @@ impl Moved {
         }
     }
 
-    /// The bits of one word, of which the first is address `base`.
+    /// Adds the addresses whose bits are set in `word`; bit 0 is address `base`.
     fn push_word(&mut self, base: u32, word: u64) {
         for (first, last) in runs(word) {
             self.push(base + first, base + last);
@@ -192,18 +192,18 @@ impl Moved {
     }
 }
 
-/// The pages that do not hold what they shall, and the difference.
+/// The pages that have to change, and the difference.
 #[derive(Default)]
 pub(super) struct Plan {
     numbers: Vec<u32>,
-    /// So many of them need a page of their own.
+    /// How many of them need a free page.
     needed: usize,
     pub(super) added: Moved,
     pub(super) removed: Moved,
 }
 
 impl Plan {
-    /// Compares. Nothing is changed.
+    /// Compares the list with the wanted entries. Changes nothing.
     pub(super) fn new(
         maps: &Maps,
         list: u32,
@@ -231,7 +231,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Does the page differ from what it shall hold?
+    /// Does the page differ from its wanted content? Records the difference.
     fn compare(
         &mut self,
         maps: &Maps,
@@ -266,7 +266,7 @@ impl Plan {
         differs
     }
 
-    /// A free page for every page the list newly needs.
+    /// A free page for every page that needs one.
     fn free(&self, maps: &Maps) -> Result<Vec<u16>, Error> {
         let mut free = free_pages(maps);
         if free.len() < self.needed {
@@ -285,13 +285,13 @@ impl Plan {
             return Ok(Room(Vec::new()));
         }
         let free = self.free(maps)?;
-        // A page given up a moment ago may still be looked at by a packet on another CPU.
+        // A kernel program on another CPU may still be reading a page that was given up less than [`GRACE`] ago.
         let since = drive::now().saturating_duration_since(maps.pages_given_up);
         thread::sleep(GRACE.saturating_sub(since));
         Ok(Room(free))
     }
 
-    /// First all that is added, then all that is removed: an address that stays is on the list all the time.
+    /// Makes all additions first, then all removals: an address that stays is on the list all the time.
     pub(super) fn apply(
         &self,
         maps: &mut Maps,
@@ -337,10 +337,10 @@ impl Plan {
     }
 }
 
-/// Free pages, known to be enough.
+/// Free pages, as many as the plan needs.
 pub(super) struct Room(Vec<u16>);
 
-/// Pages 0 and 1 are everybody's: not to be written.
+/// Pages 0 and 1 are shared by all lists and must not be written.
 fn shared(page: u16) -> bool {
     page == PAGE_NONE || page == PAGE_ALL
 }
@@ -366,7 +366,7 @@ fn free_pages(maps: &Maps) -> Vec<u16> {
 
 /// Fills a free page and puts it in force.
 fn give(maps: &Maps, list: u32, number: u32, bits: &Bits, room: &mut Room) {
-    // `Plan` counted these very pages; without one the old content stays, which refuses or admits as before.
+    // `Plan` counted these pages, so there is one. Without one the old content would stay in force.
     if let Some(page) = room.0.pop() {
         maps.pages.fill(usize::from(page), &Page { words: *bits });
         publish(maps, list, number, page);
@@ -386,7 +386,7 @@ fn write(maps: &Maps, page: u16, wanted: &Bits, combine: impl Fn(u64, u64) -> u6
 
 fn words(maps: &Maps, page: u16) -> &[AtomicU64; WORDS] {
     let page: *mut Page = maps.pages.at(usize::from(page)).as_ptr();
-    // SAFETY: a page is its words, mapped as long as `maps`; everybody who changes a page in force does it by word.
+    // SAFETY: a page consists of its words, mapped as long as `maps`; a page in force is changed by whole words only.
     unsafe { &*page.cast() }
 }
 
@@ -396,11 +396,12 @@ fn entry(maps: &Maps, list: u32, number: u32) -> *mut u16 {
     unsafe { &raw mut (*index).pages[(number & 0xffff) as usize] }
 }
 
-/// Page numbers of a list four by four, and whether any holds more than page 0, nobody: most of an index is empty.
+/// The upper halves of all addresses in fours, each with whether the index of the list has a page other than the empty
+/// one there. Most of an index is empty, and one load shows that of four.
 fn fours(maps: &Maps, list: u32) -> impl Iterator<Item = (Numbers, bool)> {
     let index = maps.index.at(list as usize).as_ptr();
-    // SAFETY: an index is a whole number of words and begins at a page of memory; mapped as long as `maps`, changed by
-    // aligned stores alone.
+    // SAFETY: an index is a whole number of words and begins at a page of memory; it is mapped as long as `maps` and
+    // changed by aligned stores only.
     let words: &[AtomicU64; 16_384] = unsafe { &*index.cast() };
     let four =
         |(first, word): (u32, &AtomicU64)| (first..first + 4, word.load(Ordering::Acquire) != 0);
@@ -451,7 +452,7 @@ fn read_page(bits: &Bits, base: u32, entries: &mut Entries) {
     }
 }
 
-/// First and last place of every run of set bits.
+/// First and last bit of every run of set bits.
 fn runs(mut word: u64) -> impl Iterator<Item = (u32, u32)> {
     std::iter::from_fn(move || {
         let first = word.trailing_zeros();

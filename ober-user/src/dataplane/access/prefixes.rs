@@ -1,4 +1,4 @@
-//! IPv6 prefixes: a longest-prefix trie, asked only for lists that have any.
+//! IPv6 prefixes: a longest-prefix trie, which is looked up only for lists that have prefixes.
 
 use std::{collections::BTreeSet, net::Ipv6Addr, sync::atomic::Ordering};
 
@@ -9,7 +9,7 @@ use ober_common::abi::{PREFIX_LIST_BITS, PrefixKey};
 use super::{Error, Others};
 use crate::dataplane::{Error as MapError, Maps, maps::Plain, memory::word32};
 
-/// Prefixes that are not on the list and those that no longer shall be.
+/// The prefixes to add to the list and those to remove from it.
 pub(super) fn compare(
     maps: &Maps,
     list: u32,
@@ -27,7 +27,7 @@ pub(super) fn compare(
     Ok([wanted - &held, removed])
 }
 
-/// Puts prefixes on a list that were not on it. When one does not fit, all are taken back.
+/// Adds prefixes to a list. They are not on it yet. When there is no room for one, all are removed again.
 pub(super) fn add(maps: &mut Maps, list: u32, prefixes: &BTreeSet<Ipv6Net>) -> Result<(), Error> {
     for prefix in prefixes {
         if let Err(source) = maps.prefixes.insert(&key(list, prefix), 1, 0) {

@@ -1,29 +1,29 @@
-//! What drivers drop where XDP runs, beyond what the programs told them to drop: frames that do not fit a buffer, packets
-//! that could not be sent on. On a node that is well there are none.
+//! Packets that drivers drop where XDP runs although the programs did not drop them: frames that do not fit a buffer,
+//! packets that could not be sent on. A healthy node has none.
 
 use std::collections::BTreeMap;
 
-/// What was read at one time: first the programs' drops, then the drivers', then the programs' again, since packets go on
-/// meanwhile.
+/// One reading of the counters: first the programs' drops, then the drivers', then the programs' again, because packets
+/// arrive during the reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     pub before: u64,
-    /// By interface; one whose driver does not count is not in it.
+    /// By interface; without those whose drivers do not count drops.
     pub drivers: BTreeMap<String, u64>,
     pub after: u64,
 }
 
-/// The account since it was begun.
+/// The count since it was begun.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     base: Option<Sample>,
-    /// Of the time before the account was begun anew.
+    /// The drops counted before the current base.
     settled: u64,
     beyond: u64,
 }
 
 impl Account {
-    /// Learns a sample. Never counts too much: what may have been dropped by the programs was.
+    /// Learns a sample. The count is never too high: a drop that may be the programs' counts as theirs.
     pub fn learn(&mut self, sample: &Sample) {
         let Some(base) = self.base.as_ref().filter(|base| continues(base, sample)) else {
             self.settled = self.beyond;
@@ -39,13 +39,13 @@ impl Account {
         self.beyond = self.beyond.max(self.settled.saturating_add(beyond));
     }
 
-    /// Packets that drivers dropped and no program told them to.
+    /// Packets that drivers dropped without a program's verdict.
     pub fn beyond(&self) -> u64 {
         self.beyond
     }
 }
 
-/// The same interfaces, and nobody counts anew.
+/// Are the interfaces the same, and has no counter gone back?
 fn continues(base: &Sample, sample: &Sample) -> bool {
     let same = base.drivers.keys().eq(sample.drivers.keys());
     let less = |(name, drops): (&String, &u64)| base.drivers.get(name).is_some_and(|it| it > drops);
@@ -71,15 +71,15 @@ mod tests {
     fn drops_of_drivers_beyond_those_of_the_programs_are_counted_and_never_too_many() {
         let mut account = Account::default();
         for (sample, beyond) in [
-            // What was dropped before the account began is nobody's.
+            // Drops before the first sample are not counted.
             (sample(100, &[("a", 90), ("b", 40)], 100), 0),
             (sample(110, &[("a", 95), ("b", 45)], 110), 0),
-            // Packets went on while it was read: some of these may be the programs'.
+            // Packets arrived during the reading: some of these drops may be the programs'.
             (sample(110, &[("a", 100), ("b", 45)], 115), 0),
             (sample(115, &[("a", 129), ("b", 45)], 115), 29),
-            // The programs' own come in later than the drivers': what was counted stays counted.
+            // The programs' drops appear later than the drivers': the count does not go down.
             (sample(120, &[("a", 129), ("b", 45)], 120), 29),
-            // One interface was made anew: a new account on top of the old.
+            // One interface was made anew: the count goes on from a new base.
             (sample(130, &[("a", 3), ("b", 50)], 130), 29),
             (sample(130, &[("a", 5), ("b", 50)], 130), 31),
             (sample(130, &[("a", 5)], 130), 31),

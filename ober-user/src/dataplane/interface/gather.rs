@@ -1,4 +1,4 @@
-//! Asks the kernel.
+//! Asks the kernel about interfaces.
 
 use std::{fs, io, path::Path};
 
@@ -12,7 +12,7 @@ use crate::system::{
     },
 };
 
-/// All interfaces of this network namespace at one time, and who asks their drivers.
+/// All interfaces of this network namespace at one time, and the socket on which their drivers are asked.
 #[derive(Debug)]
 pub struct Snapshot {
     pub links: Vec<Link>,
@@ -68,8 +68,8 @@ impl Snapshot {
         })
     }
 
-    /// A device that is made of others has the queues of those that have some of their own; if one of them does not
-    /// tell, nobody knows.
+    /// The queues of a device made of others: the fewest of its lowest parts. `None` when one of them does not report
+    /// its queues.
     fn queues(&self, link: &Link, below: &[&Link]) -> Option<Queues> {
         let last = |it: &&&Link| topology::below(&self.links, it).is_empty();
         let parts: Vec<_> = below.iter().filter(last).collect();
@@ -81,14 +81,14 @@ impl Snapshot {
         all?.into_iter().min_by_key(|queues| queues.now)
     }
 
-    /// What a driver counted, by name.
+    /// The counters of a driver, by name.
     pub fn counters(&self, name: &str) -> Option<Vec<(String, u64)>> {
         self.drivers.counters(name)
     }
 }
 
-/// The features of a virtio card. By its place on the bus, since `/sys/class/net` may show another network namespace;
-/// there it is found when it has no such place, and is the same card.
+/// The features of a virtio card. It is found by its PCI address, because `/sys/class/net` may show another network
+/// namespace. A card without one is looked up there, and accepted only when the hardware address is the same.
 fn virtio(driver: &Driver, link: &Link) -> Option<Virtio> {
     if driver.name != "virtio_net" {
         return None;

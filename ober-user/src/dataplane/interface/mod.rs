@@ -1,5 +1,4 @@
-//! What an interface is, as far as XDP and steering are concerned: asked of the kernel (`gather`), and judged by
-//! functions that ask nothing.
+//! The properties of an interface that matter to XDP and steering: `gather` asks the kernel, the others judge without I/O.
 //!
 //! ```text
 //! gather -> Features -+-> steer    may packets be sent to another CPU?
@@ -25,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::system::netlink::{ethtool::Queues, netdev::Xdp};
 use virtio::Virtio;
 
-/// A version of Linux, as far as it is looked at.
+/// A version of Linux: its first two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Linux(pub u32, pub u32);
 
@@ -44,7 +43,7 @@ impl fmt::Display for Linux {
     }
 }
 
-/// One interface. `None` stands for what the kernel does not tell.
+/// One interface. `None` stands for a property that the kernel does not report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     pub name: String,
@@ -53,17 +52,18 @@ pub struct Features {
     pub kind: Option<String>,
     pub driver: Option<String>,
     pub mtu: u32,
-    /// Its own, or the fewest among those of the devices it is made of.
+    /// Its own, or the fewest among the devices it is made of.
     pub queues: Option<Queues>,
     /// The devices it is made of, down to the last.
     pub below: Vec<String>,
-    /// It, or one that it is made of, takes VLAN tags out of the frames.
+    /// The device, this one or one it is made of, that takes VLAN tags out of the frames.
     pub strips_vlan: Option<String>,
-    /// What is made of it and needs those tags: a VLAN, a bridge, a virtual switch.
+    /// The device made of this one that needs those tags: a VLAN, a bridge, a virtual switch.
     pub tagged_above: Option<String>,
-    /// It, or one that it is made of, gets frames of this machine that are not finished: its name and kind.
+    /// Name and kind of the device, this one or one it is made of, that gets frames of this machine without their
+    /// checksums.
     pub unfinished: Option<(String, String)>,
-    /// It, or one that it is made of, puts packets together.
+    /// The device, this one or one it is made of, that merges received packets into larger ones.
     pub large_receive: Option<String>,
     pub virtio: Option<Virtio>,
     pub xdp: Option<Xdp>,
@@ -71,13 +71,13 @@ pub struct Features {
 }
 
 impl Features {
-    /// The kind where there is one, else the driver: what messages call it.
+    /// The name that messages use: the driver, or the kind of a device without one.
     pub fn what(&self) -> &str {
         let name = self.driver.as_deref().or(self.kind.as_deref());
         name.unwrap_or("an unknown driver")
     }
 
-    /// What a driver looks at when a program is attached. It changed: the driver must be asked again.
+    /// The features that a driver checks when a program is attached. When they change, the driver must be asked again.
     pub fn asked(&self) -> Asked {
         Asked {
             driver: self.driver.clone(),

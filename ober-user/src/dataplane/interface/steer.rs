@@ -1,6 +1,6 @@
-//! May packets be sent to their worker's CPU (CPUMAP)? A packet that goes there is made anew from its bytes: what the
-//! driver knew of it beside them is lost, such as the VLAN tag that the card took out, or that its checksum is still to be
-//! filled in. Only what needs none of that may be steered.
+//! May packets be sent to their worker's CPU (CPUMAP)? The kernel builds a steered packet anew from its bytes and loses
+//! what the driver knew beside them, such as a VLAN tag that the card took out, or that the checksum is still to be
+//! filled in. Only packets that need none of that may be steered.
 
 use super::Features;
 use crate::config::Steer;
@@ -17,13 +17,13 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub steers: bool,
-    /// For a person; a whole clause.
+    /// A clause, for messages.
     pub why: String,
-    /// Somebody asked for it, and does not get it.
+    /// The configuration asks for steering and does not get it.
     pub refused: bool,
 }
 
-/// The decision for a node: all its interfaces or none, for the kernel programs have one switch.
+/// The decision for a node, for all its interfaces or none: the kernel programs have one switch.
 pub fn decide(steer: Steer, workers: usize, all: &[Candidate]) -> Decision {
     let asked = matches!(steer, Steer::Cpu | Steer::Always);
     let no = |why: String| Decision {
@@ -60,12 +60,12 @@ fn yes(why: String) -> Decision {
     }
 }
 
-/// Where the kernel or the driver would throw the packets away.
+/// Why the kernel or the driver would drop steered packets, if it would.
 fn impossible(candidate: &Candidate) -> Option<String> {
     let Candidate { features, native } = candidate;
     let name = &features.name;
     if *native == Some(false) {
-        // Linux 6.18 hands a packet for another CPU on with its link header still in front (`IP_INHDR`).
+        // Linux 6.18 passes a packet on at the other CPU with its link header still in front, and drops it (`IP_INHDR`).
         return Some(format!(
             "XDP is generic on {name}, and the kernel loses what it sends to another CPU there"
         ));
@@ -81,7 +81,7 @@ fn impossible(candidate: &Candidate) -> Option<String> {
     })
 }
 
-/// Where packets would arrive without something they need.
+/// Why steered packets would arrive without something they need, if they would.
 fn lossy(candidate: &Candidate) -> Option<String> {
     let features = &candidate.features;
     if let Some((name, kind)) = &features.unfinished {
@@ -100,7 +100,7 @@ fn lossy(candidate: &Candidate) -> Option<String> {
     ))
 }
 
-/// Fewer receive queues than workers. How many there are must be known.
+/// The reason when the interface is known to have fewer receive queues than there are workers.
 fn few(features: &Features, workers: usize) -> Option<String> {
     let queues = features.queues?.now;
     let name = &features.name;

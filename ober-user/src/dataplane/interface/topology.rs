@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use crate::system::netlink::links::Link;
 
-/// Kinds whose `below` is what they are made of. That of a veth is its other end.
+/// Kinds that are made of their `below`. The `below` of a veth is its other end.
 const UPON: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "macsec", "dsa"];
-/// Kinds that look at VLAN tags, or hand frames with them on.
+/// Kinds that read VLAN tags, or pass frames on with them.
 const TAGGED: [&str; 4] = ["vlan", "bridge", "openvswitch", "macvtap"];
 
-/// Kinds whose frames come from this very machine, with checksums that are still to be filled in.
+/// Kinds whose frames come from this machine, with checksums that are still to be filled in.
 const UNFINISHED: [&str; 5] = ["veth", "tun", "tap", "netkit", "macvtap"];
 
-/// Does it get such frames? Its kind then.
+/// The kind of the device, if it gets such frames.
 pub fn unfinished(link: &Link) -> Option<&str> {
     let kind = link.kind.as_deref()?;
     UNFINISHED.contains(&kind).then_some(kind)
 }
 
-/// Those that `of` is made of, down to the last: the NICs of a bond, what a VLAN is upon.
+/// The devices that `of` is made of, down to the lowest: the NICs of a bond, the base of a VLAN.
 pub fn below<'l>(all: &'l [Link], of: &Link) -> Vec<&'l Link> {
     reach(all, of, |all, link| {
         let parts = all.iter().filter(|it| it.master == Some(link.index));
@@ -27,7 +27,7 @@ pub fn below<'l>(all: &'l [Link], of: &Link) -> Vec<&'l Link> {
     })
 }
 
-/// Those that are made of `of`.
+/// The devices that are made of `of`.
 pub fn above<'l>(all: &'l [Link], of: &Link) -> Vec<&'l Link> {
     reach(all, of, |all, link| {
         let whole = all.iter().filter(|it| link.master == Some(it.index));
@@ -36,7 +36,7 @@ pub fn above<'l>(all: &'l [Link], of: &Link) -> Vec<&'l Link> {
     })
 }
 
-/// The one above that needs the tags of frames which come in by `of`.
+/// The device above `of` that needs the VLAN tags of frames which come in by `of`.
 pub fn tagged_above<'l>(all: &'l [Link], of: &Link) -> Option<&'l Link> {
     let tagged = |link: &&Link| {
         link.kind
@@ -46,7 +46,7 @@ pub fn tagged_above<'l>(all: &'l [Link], of: &Link) -> Option<&'l Link> {
     above(all, of).into_iter().find(tagged)
 }
 
-/// The VRF that `of` is in, itself or by what is made of it.
+/// The VRF that contains `of` or a device made of it.
 pub fn vrf<'l>(all: &'l [Link], of: &Link) -> Option<&'l Link> {
     let is_vrf = |link: &&Link| link.kind.as_deref() == Some("vrf");
     above(all, of).into_iter().find(is_vrf)
@@ -60,7 +60,7 @@ fn stands_upon(link: &Link, base: &Link) -> bool {
     upon && link.below == Some(base.index) && link.index != base.index
 }
 
-/// Everything that can be reached by steps, each once, the nearest first.
+/// All devices that can be reached by repeated steps, each once, the nearest first.
 fn reach<'l>(
     all: &'l [Link],
     from: &Link,
@@ -81,7 +81,7 @@ fn reach<'l>(
 pub(crate) mod tests {
     use super::*;
 
-    /// Number, name, kind, master and what it is upon; 0 stands for none.
+    /// Number, name, kind, master and base; 0 stands for none.
     pub(crate) fn link(index: u32, name: &str, kind: &str, master: u32, below: u32) -> Link {
         let some = |number: u32| Some(number).filter(|number| *number != 0);
         Link {
@@ -96,7 +96,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Two NICs in a bond with a VLAN upon it that is a port of a bridge; a veth; a NIC in a VRF with a VLAN of its own.
+    /// Two NICs in a bond, whose VLAN is a port of a bridge; a veth; a NIC in a VRF, with a VLAN of its own.
     pub(crate) fn stack() -> Vec<Link> {
         vec![
             link(1, "lo", "", 0, 0),

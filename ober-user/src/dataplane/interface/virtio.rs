@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The largest frame a card without merged buffers receives into one that XDP is run on.
+/// The largest MTU at which a card without merged buffers receives into buffers on which XDP runs.
 const SMALL: u32 = 1500;
 const MERGED_BUFFERS: u32 = 15;
 const SWITCHABLE: u32 = 2;
-/// What the host may leave to the guest, by the names QEMU gives it. All but the first make packets large.
+/// Work that the host may leave to the guest, by QEMU's names. All but the first make packets large.
 const OFFLOADS: [(u32, &str); 7] = [
     (1, "guest_csum"),
     (7, "guest_tso4"),
@@ -17,12 +17,12 @@ const OFFLOADS: [(u32, &str); 7] = [
     (55, "guest_uso6"),
 ];
 
-/// What host and guest have agreed on: bit n is feature n.
+/// The features that host and guest have agreed on: bit n is feature n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Virtio(u128);
 
 impl Virtio {
-    /// `features` in sysfs: a digit a feature, the first is feature 0.
+    /// Reads `features` of sysfs: one digit for each feature, the first for feature 0.
     pub fn read(digits: &str) -> Option<Self> {
         let digits = digits.trim();
         let bits = (0..)
@@ -47,8 +47,8 @@ impl Virtio {
         self.0 >> number & 1 == 1
     }
 
-    /// Does the driver take a program and never run it? It receives into large buffers then (`receive_big`), which it
-    /// hands to the kernel past XDP.
+    /// Does the driver accept a program and never run it? It then receives into large buffers (`receive_big`), which it
+    /// passes to the kernel without running XDP.
     pub fn is_blind(self, mtu: u32) -> bool {
         !self.has(MERGED_BUFFERS) && (mtu > SMALL || !self.large().is_empty())
     }
@@ -60,7 +60,7 @@ impl Virtio {
         all
     }
 
-    /// The offloads that keep XDP out of the driver, as it cannot turn them off itself.
+    /// The offloads that keep XDP out of the driver because it cannot turn them off itself.
     pub fn fixed(self) -> Vec<&'static str> {
         if self.has(SWITCHABLE) {
             Vec::new()

@@ -1,5 +1,5 @@
-//! Why XDP is not in the driver of an interface, and what would put it there. Matched by error numbers and facts, never by
-//! a driver's words: those are shown.
+//! Why XDP is not in the driver of an interface, and how the operator can change that. Causes are matched by error
+//! numbers and features; a driver's message is only shown, never matched.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Asked, Features, Linux};
 use crate::system::netlink::question::Refusal;
 
-/// Drivers that run XDP themselves in the oldest Linux that will do, for kernels that do not tell (before 6.3).
+/// Drivers that run XDP themselves in the oldest supported Linux. For kernels that do not report it (before 6.3).
 const NATIVE: [&str; 28] = [
     "atlantic",
     "bnxt_en",
@@ -39,27 +39,27 @@ const NATIVE: [&str; 28] = [
     "veth",
     "virtio_net",
 ];
-/// Drivers that have run it since a later one.
+/// Drivers that run XDP since a later Linux.
 const SINCE: [(&str, Linux); 4] = [
     ("fec", Linux(6, 2)),
     ("tsnep", Linux(6, 3)),
     ("gve", Linux(6, 4)),
     ("vmxnet3", Linux(6, 6)),
 ];
-/// Drivers that need a queue to send by for each one they receive by.
+/// Drivers that need a transmit queue for XDP for each receive queue.
 const HALVED: [&str; 2] = ["ena", "gve"];
-/// Since then our program may meet frames in several buffers with virtio-net.
+/// Since this Linux, virtio-net accepts programs for frames in several buffers.
 const VIRTIO_FRAGMENTS: Linux = Linux(6, 3);
 
-/// What stands in the way.
+/// Why the program is not in the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// The kernel or the driver said no.
+    /// The kernel or the driver refused the program.
     Refused { errno: i32, words: Option<String> },
-    /// The driver would take the program and never run it.
+    /// The driver would accept the program and never run it.
     Blind,
-    /// The program was attached, packets came in, and it met none of them.
+    /// The program was attached, and this many packets came in without one reaching it.
     Unseen { packets: u64 },
 }
 
@@ -73,7 +73,7 @@ impl From<&Refusal> for Cause {
 }
 
 impl Cause {
-    /// A clause for a person.
+    /// The cause as a clause, for messages.
     pub fn words(&self) -> String {
         match self {
             Self::Refused { errno, words } => {
@@ -101,7 +101,7 @@ pub struct WhyGeneric {
     pub cause: Cause,
 }
 
-/// Does the driver run XDP at all, as far as that is known? `None`: its name says nothing.
+/// Can the driver run XDP? `None`: unknown.
 pub fn has_native(features: &Features) -> Option<bool> {
     if let Some(xdp) = features.xdp {
         return Some(xdp.native());
@@ -114,7 +114,7 @@ pub fn has_native(features: &Features) -> Option<bool> {
     Some(features.linux.is_some_and(|linux| linux >= *since))
 }
 
-/// What may put the program into the driver. A whole sentence without its end.
+/// What the operator can do to get the program into the driver: a sentence without its full stop.
 pub fn advice(cause: &Cause, features: &Features) -> String {
     match cause {
         Cause::Blind => merged(features),
@@ -143,7 +143,7 @@ fn merged(features: &Features) -> String {
     format!("turn `mrg_rxbuf` on for this card at the host, {more}")
 }
 
-/// A device without a driver of its own runs XDP by others, or not at all.
+/// Advice for a device made of others, which runs XDP in their drivers or not at all.
 fn made_of_others(features: &Features) -> Option<String> {
     let parts = features.below.join("`, `");
     match features.kind.as_deref()? {
@@ -163,7 +163,7 @@ fn made_of_others(features: &Features) -> Option<String> {
     }
 }
 
-/// What is known of single drivers. The number says which of their refusals it was.
+/// Advice for particular drivers. The error number tells their refusals apart.
 fn by_driver(errno: i32, features: &Features) -> Option<String> {
     let name = &features.name;
     let driver = features.driver.as_deref()?;
@@ -258,7 +258,7 @@ fn no_native(features: &Features) -> String {
     }
 }
 
-/// Is it of no use to ask the driver again? An attempt costs a moment without a program.
+/// Is it useless to ask the driver again? During an attempt no program is attached for a moment.
 pub fn is_hopeless(
     why_generic: &WhyGeneric,
     before: &Asked,
@@ -268,7 +268,7 @@ pub fn is_hopeless(
     match &why_generic.cause {
         Cause::Blind => true,
         Cause::Unseen { .. } => false,
-        // What the kernel itself knows of the driver, and every feature of it, is as it was.
+        // Useless when the driver has no native XDP and no feature of the interface has changed.
         Cause::Refused { errno, .. } => {
             *errno == libc::EOPNOTSUPP && has_native(features) == Some(false) && before == now
         }

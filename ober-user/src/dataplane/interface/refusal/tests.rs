@@ -1,4 +1,4 @@
-//! A row a situation, with the facts that were found in it.
+//! One row for each situation, with the facts that were found in it.
 
 use super::*;
 use crate::{
@@ -29,7 +29,7 @@ fn refused(errno: i32) -> Cause {
     Cause::Refused { errno, words: None }
 }
 
-/// Each has these words in its advice.
+/// Checks that the advice of each row contains these words.
 #[track_caller]
 fn advised(rows: Vec<(Cause, Features, &str)>) {
     for (cause, features, words) in rows {
@@ -67,7 +67,7 @@ fn advice_for_virtio_names_every_offload_that_stands_in_the_way_and_the_largest_
         ..virtio(features)
     };
     advised(vec![
-        // The checksum too, which whoever turns the others off alone leaves.
+        // The checksum too, which stays on when only the others are turned off.
         (
             refused(NOT),
             virtio(&[1, 7, 8, 15]),

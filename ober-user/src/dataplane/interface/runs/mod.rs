@@ -1,35 +1,36 @@
-//! Does the attached program meet the packets? A link, a mode, a name are no proof: only what is counted is. Knows no clock
-//! and no kernel; somebody samples, and tells.
+//! Does the attached program get the packets? A link, a mode or a name does not prove it; only counters do. Pure: the
+//! caller reads the counters and the clock.
 //!
-//! The kernel's own (generic) XDP always runs. A driver is blind when its packets grow by [`TELLING`] while next to none are
-//! counted. It may tell of packets late, by up to [`LATE`]: so what was counted for that long before counts as well.
+//! The kernel's own (generic) XDP always runs. A driver is blind when its received packets grow by [`TELLING`] while
+//! the programs count next to none. A driver may report packets up to [`LATE`] after it received them, so packets that
+//! the programs counted that long before are included.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// So many packets that nobody counted are a proof.
+/// This many packets that the programs did not count prove that the driver is blind.
 pub const TELLING: u64 = 64;
-/// The longest that a driver keeps its count of packets to itself.
+/// The longest time by which a driver's counters lag behind its packets.
 pub const LATE: Duration = Duration::from_secs(4);
-/// What came in longer ago says nothing of now.
+/// Counts older than this are not used.
 const WINDOW: Duration = Duration::from_mins(10);
-/// Of the packets of a blind interface, one in so many at most may have been counted, for all that is known: packets of
-/// other interfaces go on while the counters are read.
+/// An interface is blind when at most one in this many of its packets may have been counted. It is not zero, because
+/// packets of other interfaces arrive while the counters are read.
 const NEXT_TO_NONE: u64 = 8;
 
-/// What one interface has counted, since whenever.
+/// The counters of one interface, since an unknown time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Is the program run by the kernel itself?
+    /// Does the kernel itself run the program?
     pub generic: bool,
-    /// Packets it took in.
+    /// Packets it received.
     pub received: u64,
-    /// Packets its driver ran a program on; `None`: it does not count them. Where the kernel runs the program, this stands
-    /// still and says nothing.
+    /// Packets on which its driver ran a program; `None`: the driver does not count them. Without meaning where the
+    /// kernel runs the program.
     pub ran: Option<u64>,
-    /// Does `ran` count every such packet, or only those with some verdicts?
+    /// Does `ran` count every such packet, or only those with certain verdicts?
     pub every: bool,
 }
 
@@ -39,7 +40,8 @@ impl Seen {
     }
 }
 
-/// All interfaces with a program, and what the programs counted on all of them, before and after the rest was read.
+/// The counters of all interfaces with a program, and the packets that the programs counted on all of them, before and
+/// after the others were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     pub before: u64,
@@ -47,14 +49,14 @@ pub struct Sample {
     pub after: u64,
 }
 
-/// How it is with one interface.
+/// Whether the program of one interface gets its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
-    /// Nothing has come in that would tell.
+    /// Too few packets have come in to know.
     Unknown,
-    /// The program has met packets.
+    /// The program has got packets.
     Yes,
-    /// So many came in, and it met none.
+    /// This many packets came in, and the program got next to none.
     No { packets: u64 },
 }
 
@@ -68,22 +70,22 @@ impl Runs {
     }
 }
 
-/// All interfaces.
+/// Watches all interfaces.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(BTreeMap<String, Watched>);
 
 #[derive(Clone, Debug)]
 struct Watched {
     runs: Runs,
-    /// What was counted when the window began.
+    /// The counters when the window began.
     base: Sample,
     since: Instant,
-    /// Packets taken in when the window was as old as [`LATE`].
+    /// Packets received when the window was as old as [`LATE`].
     received: Option<u64>,
 }
 
 impl Watch {
-    /// Learns what was counted by now. Interfaces that are no longer in the sample are forgotten.
+    /// Learns a new sample. Interfaces that are no longer in it are forgotten.
     pub fn learn(&mut self, now: Instant, sample: &Sample) {
         self.0
             .retain(|name, _| sample.interfaces.contains_key(name));
@@ -94,7 +96,7 @@ impl Watch {
         }
     }
 
-    /// A program was attached anew: nothing is proven.
+    /// Forgets an interface whose program was attached anew.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
@@ -137,7 +139,7 @@ impl Watched {
     }
 }
 
-/// Packets of one interface that the program met: surely, and at most.
+/// How many packets of one interface the program got: at least, and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Met {
     least: u64,
@@ -145,7 +147,7 @@ struct Met {
 }
 
 impl Met {
-    /// `None`: somebody has begun to count anew, or another interface has come.
+    /// `None`: a counter began anew, or the set of interfaces changed.
     fn since(base: &Sample, now: &Sample, name: &str) -> Option<Self> {
         if !base.interfaces.keys().eq(now.interfaces.keys()) {
             return None;
@@ -176,7 +178,7 @@ impl Met {
         let counted = |from: u64, to: u64| to.saturating_sub(from).saturating_sub(elsewhere);
         now.before.checked_sub(base.before)?;
         let most = counted(base.before, now.after);
-        // Where others do not count for themselves, what was counted may be theirs.
+        // When another interface does not count for itself, the counted packets may be its own.
         let least = if all_known {
             counted(base.after, now.before)
         } else {
@@ -190,7 +192,7 @@ impl Met {
     }
 }
 
-/// From a driver's counters: packets that it ran a program on, and whether that is all of them.
+/// From a driver's counters: packets on which it ran a program, and whether that is all of them.
 pub fn ran(counters: &[(String, u64)]) -> (Option<u64>, bool) {
     let every = sum(counters, |name| {
         name.ends_with("xdp_packets") || name == "xdp packets"
@@ -204,15 +206,15 @@ pub fn ran(counters: &[(String, u64)]) -> (Option<u64>, bool) {
     }
 }
 
-/// Packets that it threw away because a program said so, or in spite of it.
+/// From a driver's counters: packets that it dropped by a program's verdict or in spite of one.
 pub fn dropped(counters: &[(String, u64)]) -> Option<u64> {
     let is_drop = |name: &str| name.contains("xdp") && name.contains("drop") && is_received(name);
     let queue = |name: &str| is_drop(name) && name.chars().any(|it| it.is_ascii_digit());
-    // Of each queue; some drivers have the sum beside it, and some nothing else.
+    // Counters of single queues first: some drivers have the sum beside them, and some only the sum.
     sum(counters, queue).or_else(|| sum(counters, is_drop))
 }
 
-/// Not what was sent, and not counted in bytes.
+/// Is this a counter of received packets: not of sent ones, bytes or errors?
 fn is_received(name: &str) -> bool {
     !["tx", "xmit", "byte", "err"]
         .iter()

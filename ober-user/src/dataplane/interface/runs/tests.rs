@@ -18,10 +18,10 @@ fn counts(received: u64, ran: u64) -> Seen {
     }
 }
 
-/// Before and after a sample was read.
+/// What the programs counted before and after a sample was read.
 type Counted = [u64; 2];
 
-/// A sample a second, each with what was counted before and after it was read; what is known of `in0` after the last.
+/// Learns one sample a second. Returns what is known of `in0` after the last.
 fn told(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
     let began = Instant::now();
     let mut watch = Watch::default();
@@ -39,7 +39,7 @@ fn told(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
     watch.of("in0").known()
 }
 
-/// One interface; packets it took in and packets that were counted.
+/// One interface, with the packets it received and the packets that the programs counted.
 fn alone(samples: &[(u64, u64)]) -> Option<bool> {
     let seen = samples
         .iter()
@@ -86,7 +86,7 @@ fn one_packet_that_is_counted_proves_that_it_runs() {
 
 #[test]
 fn a_driver_that_tells_late_of_packets_is_not_taken_for_blind() {
-    // A burst of 1000 is counted at once, and told of three seconds later, when all is quiet.
+    // A burst of 1000 is counted at once, and the driver reports it three seconds later, when no packets arrive any more.
     let mut burst = vec![(0, 0), (0, 1000), (0, 1000), (0, 1000), (1000, 1000)];
     burst.extend([(1000, 1000); 20]);
     assert_eq!(alone(&burst), Some(true));
@@ -130,7 +130,7 @@ fn a_drivers_count_that_stands_still_while_the_kernel_runs_the_program_says_noth
         .each_ref()
         .map(|(all, counted)| (&all[..], *counted));
     assert_eq!(told(&samples), Some(true));
-    // Nor does it make what its neighbour counted the neighbour's own.
+    // Nor do packets counted beside it prove that the program of its neighbour gets packets.
     let beside_it = |second: u64| {
         let all = [seen(second * 100), generic(second * 100)];
         (all, [second * 100; 2])
@@ -149,7 +149,7 @@ fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
 
 #[test]
 fn a_busy_interface_beside_it_does_not_hide_a_blind_one() {
-    // It counts for itself, and both go on while the counters are read.
+    // One of two interfaces counts for itself, and packets of both arrive while the counters are read.
     let read = |n: u64| [n * 900, n * 900 + 30];
     let silent = |n: u64| ([seen(n * 100), counts(n * 900, n * 900 + 15)], read(n));
     assert_eq!(beside(10, silent), Some(false));
@@ -163,7 +163,7 @@ fn a_busy_interface_beside_it_does_not_make_one_that_runs_look_blind() {
     for other in [counts, |received, _| seen(received)] {
         let runs = |n: u64| ([seen(n * 100), other(n * 900, n * 900 + 15)], read(n));
         assert_ne!(beside(60, runs), Some(false));
-        // Hardly anything on it, all of it counted.
+        // Few packets on it, all of them counted.
         let quiet = |n: u64| ([seen(n * 10), other(n * 990, n * 990 + 15)], read(n));
         assert_ne!(beside(60, quiet), Some(false));
     }
