@@ -319,7 +319,7 @@ impl Site<'_> {
         occupants(self.features.index).is_ok_and(|found| found.iter().all(ours))
     }
 
-    /// An error when a program of another owner is on the interface.
+    /// Returns an error when a program that is not ours is on the interface.
     fn unless_taken(&self, refusal: &Refusal) -> Result<(), Error> {
         if !is_taken(refusal) {
             return Ok(());

@@ -2,15 +2,15 @@
 //! pins are in `<bpffs>/ober/<instance>/` and outlive this process.
 //!
 //! ```text
-//! load, carry, room           programs and maps: adopted, or made beside and exchanged; the directories of the pins
+//! load, carry, room           programs and maps: adopted, or made anew and replaced; the directories of the pins
 //! attach, attached, link, kernel, note, words, occupant, lost, eyes   the program at each interface
-//! interface/                  what an interface is, and what follows from it
-//! maps, memory                the maps, as calls and as memory
-//! services, table, switches   the table of services; what the programs do beside it
-//! rings, rendezvous           which worker a slot belongs to; workers, their CPUs and sockets
-//! access/                     entries of lists to pages, lines and prefixes
-//! counters, events, losses    what was counted, sampled drops, steered packets that were lost
-//! flow, facts                 a flow followed through the maps; what is told of programs and maps
+//! interface/                  the properties of an interface, and what follows for XDP and steering
+//! maps, memory                the maps: by system calls, and mapped into memory
+//! services, table, switches   the table of services; the other settings of the programs
+//! rings, rendezvous           the worker of each ring slot; workers, their CPUs and sockets
+//! access/                     access lists as pages, lines and prefixes
+//! counters, events, losses    counters, sampled drops, steered packets that were lost
+//! flow, facts                 a flow followed through the maps; the kernel's facts about programs and maps
 //! ```
 //! A start never leaves a mixture of old and new in force. Pinned maps of the wanted shape are adopted and changed by
 //! differences. Otherwise fresh maps are made in `<instance>+next`, filled, and put in force by replacing the program

@@ -1,4 +1,4 @@
-//! Programs of others on an interface.
+//! Programs on an interface that are not ours.
 
 use std::fmt;
 
