@@ -1,5 +1,5 @@
-//! Are there advisories about what we depend on? Asked of a copy of the `RustSec` database, because CI reaches the package
-//! registry only; where there is none, that is said.
+//! Checks the dependencies for advisories, in a copy of the `RustSec` database, because CI reaches the package registry only.
+//! Without a copy it says so.
 
 use crate::shell::{cargo, command, read, run, target};
 use anyhow::{Context, Result, ensure};
@@ -8,12 +8,12 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names the copy: a clone of <https://github.com/RustSec/advisory-db>.
+/// The variable with the path of the copy: a clone of <https://github.com/RustSec/advisory-db>.
 const VARIABLE: &str = "OBER_ADVISORIES";
-/// Where one is looked for otherwise, below cargo's home.
+/// Where the copy is looked for otherwise, below cargo's home.
 const DIRECTORY: &str = "advisory-db";
 
-/// Fails for an advisory, and for a copy that cannot be read; not for the want of one.
+/// Fails for an advisory and for an unreadable copy; not when there is no copy.
 pub(crate) fn check() -> Result<()> {
     let Some(copy) = copy()? else {
         println!(
@@ -58,7 +58,7 @@ fn copy() -> Result<Option<PathBuf>> {
     Ok(Some(named))
 }
 
-/// cargo-deny clones from the copy as it would from the network.
+/// cargo-deny clones from the copy as it would over the network.
 fn configuration(copy: &Path, clones: &Path) -> String {
     format!(
         "[graph]\nall-features = true\n\n[advisories]\ndb-urls = [\"file://{}\"]\ndb-path = \"{}\"\n\

@@ -1,4 +1,4 @@
-//! Packages of any Debian release, from where this machine has its own: downloaded and unpacked, never installed.
+//! Packages of any Debian release, from this machine's mirrors: downloaded and unpacked, never installed.
 
 use crate::shell::{command, quiet, read};
 use anyhow::{Context, Result, ensure};
@@ -6,9 +6,9 @@ use ober_programs::{APT_CACHE, APT_CONFIG, APT_GET, Command, DPKG, Program};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// This machine's apt; or one that knows one release, none of this machine's packages, and leaves its lists alone.
+/// This machine's apt; or one for another release, which has none of this machine's packages and its own lists.
 pub(crate) struct Apt {
-    /// The release, and where the lists are.
+    /// The other release, and the directory of its lists.
     aside: Option<(String, PathBuf)>,
 }
 
@@ -17,7 +17,7 @@ impl Apt {
         Self { aside: None }
     }
 
-    /// Its lists are fetched into this directory.
+    /// An apt for this release, whose lists are fetched into this directory.
     pub(crate) fn of(release: &str, directory: &Path) -> Result<Self> {
         let apt = Self {
             aside: Some((release.to_owned(), directory.to_owned())),
@@ -34,7 +34,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Downloads a package and all that it needs into the directory of this apt.
+    /// Downloads a package and all its dependencies into the directory of this apt.
     pub(crate) fn with_all_it_needs(&self, package: &str) -> Result<Vec<PathBuf>> {
         let wish = ["--download-only", "--no-install-recommends", "-y"];
         quiet(self.beside(&APT_GET).arg("install").args(wish).arg(package))?;
@@ -55,7 +55,7 @@ impl Apt {
         Ok(())
     }
 
-    /// The packages that one names as what it cannot do without.
+    /// The direct dependencies of a package.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let said = read(self.beside(&APT_CACHE).args(["depends", package]))?;
         let lines = said.lines();
@@ -63,7 +63,7 @@ impl Apt {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// The packages whose names match.
+    /// The packages whose names match the pattern.
     pub(crate) fn named(&self, pattern: &str) -> Result<Vec<String>> {
         let said = read(
             self.beside(&APT_CACHE)
@@ -108,13 +108,13 @@ impl Apt {
         ] {
             command.args(["-o", option]);
         }
-        // Backports are never preferred unless one says so.
+        // apt takes packages from backports only when told to.
         command.args(["-o", &format!("APT::Default-Release={release}")]);
         command
     }
 }
 
-/// The packages of a directory.
+/// The package files in a directory.
 pub(crate) fn archives(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))?;
@@ -124,13 +124,13 @@ pub(crate) fn archives(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Puts the content of a package below this directory.
+/// Unpacks a package below this directory.
 pub(crate) fn unpack(archive: &Path, into: &Path) -> Result<()> {
     quiet(command(&DPKG).arg("-x").args([archive, into]))
 }
 
-/// Where this machine has Debian's packages from, with this release's name in the place of its own. One such as
-/// `trixie-backports` is asked for beside the release that it belongs to.
+/// This machine's sources of Debian packages, for this release in place of its own. A release such as `trixie-backports` is
+/// added to the release that it belongs to.
 pub(crate) fn sources(release: &str) -> Result<Vec<String>> {
     let format = "$(ORIGIN) $(COMPONENT) $(CREATED_BY) $(RELEASE) $(REPO_URI)";
     let known = read(command(&APT_GET).args(["indextargets", "--format", format]))?;
@@ -143,7 +143,7 @@ pub(crate) fn sources(release: &str) -> Result<Vec<String>> {
             ["Debian", "main", "Packages", ours, uri] => Some((ours, uri)),
             _ => None,
         })
-        // `bookworm`, `bookworm-security`: the part behind the name stays.
+        // `bookworm`, `bookworm-security`: the part after the name stays.
         .flat_map(|(ours, uri)| {
             let part = ours.find('-').map_or("", |at| &ours[at..]);
             let more = addition.filter(|_| part.is_empty());
@@ -160,7 +160,7 @@ pub(crate) fn sources(release: &str) -> Result<Vec<String>> {
     Ok(sources)
 }
 
-/// How this machine's apt reaches its sources.
+/// The settings by which this machine's apt reaches its sources.
 pub(crate) fn settings() -> Result<String> {
     let known = read(command(&APT_CONFIG).arg("dump"))?;
     let wanted = ["Acquire::http", "Acquire::Check-"];

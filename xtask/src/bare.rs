@@ -1,10 +1,10 @@
-//! `cargo xtask bare`: does setup know all that is wanted? A root directory is filled with a bare Debian release, entered
-//! with the cargo of this machine and nothing else, set up, and every program of the table is started there once.
+//! `cargo xtask bare`: does setup know every package that is needed? Fills a root directory with a bare Debian release, enters
+//! it with this machine's cargo and nothing else, runs setup, and starts every program of the table there once.
 //!
 //! ```text
 //! target/bare/RELEASE   mmdebstrap: the essential packages, a C compiler for cargo, certificates
 //!   /source             this repository, read-only
-//!   /root/.cargo        rustup and its proxies; of this machine's registry what is already there
+//!   /root/.cargo        rustup and its proxies; what this machine's registry already has
 //!   /root/.rustup       this machine's toolchains
 //! ```
 //!
@@ -23,10 +23,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What cargo itself cannot do without.
+/// Packages that cargo itself needs.
 const PACKAGES: &str = "gcc,libc6-dev,ca-certificates";
 const PATH: &str = "/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Of this machine's environment: how to reach the registries.
+/// Variables of this machine that are passed on, to reach the registries.
 const NETWORK: [&str; 8] = [
     "http_proxy",
     "https_proxy",
@@ -37,14 +37,14 @@ const NETWORK: [&str; 8] = [
     "SSL_CERT_FILE",
     "RUSTUP_AUTO_INSTALL",
 ];
-/// Of this machine's files: names, certificates.
+/// Files of this machine that are copied: names, certificates.
 const FILES: [&str; 3] = [
     "/etc/hosts",
     "/etc/resolv.conf",
     "/etc/ssl/certs/ca-certificates.crt",
 ];
 
-/// Makes the root anew, and goes through setup there.
+/// Makes the root anew, and runs setup there.
 pub(crate) fn run_on(release: &str) -> Result<()> {
     must_be_root(&format!("cargo xtask bare {release}"))?;
     setup::ensure(&[Purpose::Release])?;
@@ -102,7 +102,7 @@ impl Bare {
         Ok(())
     }
 
-    /// rustup and its proxies; nothing that cargo has installed on this machine.
+    /// Copies rustup and its proxies; not the programs that cargo has installed on this machine.
     fn bring_cargo(&self) -> Result<()> {
         for directory in [
             "/source",
@@ -125,7 +125,7 @@ impl Bare {
         Ok(())
     }
 
-    /// A path of the bare machine, as this one sees it.
+    /// The path on this machine of a path on the bare one.
     fn inside(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
@@ -136,7 +136,7 @@ impl Bare {
         command
     }
 
-    /// What is written to a directory of this machine stays with the bare one.
+    /// An overlay on a directory of this machine: what is written there stays in the bare machine's directory.
     fn cover(&self, lower: &Path, at: &str) -> Result<Command> {
         let name = at.rsplit('/').next().unwrap_or(at).trim_start_matches('.');
         let [upper, work] = ["upper", "work"].map(|kind| {
@@ -156,7 +156,7 @@ impl Bare {
         Ok(self.mount(&["-t", "overlay", "-o", &options], Path::new("overlay"), at))
     }
 
-    /// Runs cargo there, in view.
+    /// Runs cargo there, with its output shown.
     fn cargo(&self, words: &[&str]) -> Result<()> {
         let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
         let rustup = rustup.unwrap_or_else(|| cargo_home().with_file_name(".rustup"));
@@ -182,7 +182,7 @@ impl Bare {
     }
 }
 
-/// The environment there and nothing of ours beside it, as options of `env`.
+/// The environment there, without any of this one, as options of `env`.
 fn environment() -> Vec<String> {
     let mut words: Vec<String> = ["--ignore-environment", "--chdir=/source", "HOME=/root"]
         .map(str::to_owned)

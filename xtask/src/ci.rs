@@ -24,8 +24,8 @@ pub(crate) fn run() -> Result<()> {
     crate::run::test(&[])
 }
 
-/// The kernel half compiles only for the BPF target, with the standard library's core built from source. A target
-/// directory of its own, because `RUSTC_BOOTSTRAP` would make cargo build the host's packages anew each time.
+/// Clippy for the kernel half, which compiles only for the BPF target, with the standard library's core built from source. It
+/// has its own target directory, because `RUSTC_BOOTSTRAP` would make cargo rebuild the host's packages each time.
 fn kernel_lints() -> Command {
     let mut command = cargo();
     command.env("RUSTC_BOOTSTRAP", "1").args([

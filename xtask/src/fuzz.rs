@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: libFuzzer on every decoder of `tests/fuzz`, and the long comparison of kernel programs and model.
 //!
-//! The decoders are built for it with coverage counters, which the pinned stable compiler can do; a target directory of
-//! its own keeps everything else from being built anew. Bytes that break a decoder are made small and left in its corpus,
-//! where the ordinary tests find them.
+//! The decoders are built with coverage counters, which the pinned stable compiler can do, in their own target directory so
+//! that nothing else is rebuilt. An input that breaks a decoder is made small and put into its corpus, which the ordinary tests
+//! read.
 
 use crate::setup;
 use crate::shell::{at_root, cargo, command, read, root, run, target};
@@ -11,17 +11,17 @@ use ober_programs::{Command, Purpose, RUSTC};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What libFuzzer wants of the compiler. `fuzzing` is the name libfuzzer-sys looks for.
+/// Compiler options that libFuzzer needs. `fuzzing` is the cfg that libfuzzer-sys looks for.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// Longer inputs find nothing new: a BGP message has at most 4096 bytes, and a session some of them.
+/// Longer inputs find nothing new: a BGP message has at most 4096 bytes, and a test of a session has some of them.
 const LONGEST: u32 = 8192;
-/// Seconds for making one finding small.
+/// Seconds to make one finding small.
 const SHRINKING: u32 = 20;
 const KERNEL: &str = "kernel";
 
-/// One target or all of them.
+/// Fuzzes one target or all of them.
 pub(crate) fn all(only: Option<&str>, seconds: u32, cases: u32) -> Result<()> {
     let decoders = decoders()?;
     if let Some(name) = only {
@@ -57,7 +57,7 @@ pub(crate) fn all(only: Option<&str>, seconds: u32, cases: u32) -> Result<()> {
     Ok(())
 }
 
-/// Kernel programs and model side by side, at nightly length.
+/// Compares the kernel programs with the model, at nightly length.
 fn kernel(cases: u32) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node])?;
     let mut command = cargo();
@@ -84,14 +84,14 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
         .collect()
 }
 
-/// The path of the program.
+/// Builds the program and returns its path.
 fn build() -> Result<PathBuf> {
     setup::ensure(&[Purpose::Build, Purpose::Fuzz])?;
     let host = read(command(&RUSTC).args(["--print", "host-tuple"]))?;
     let host = host.trim();
     let place = target().join("fuzz");
-    // The target is named so that the flags spare build scripts and macros. Some optimisation makes it ten times as
-    // fast, and all checks stay in.
+    // `--target` is given so that the flags do not reach build scripts and macros. Some optimisation makes the fuzzer ten times
+    // as fast, with all checks kept.
     let mut command = cargo();
     command
         .args(["build", "--package", "ober-fuzz", "--bin", "fuzz"])
@@ -103,11 +103,11 @@ fn build() -> Result<PathBuf> {
     Ok(place.join(host).join("debug/fuzz"))
 }
 
-/// The files of what was found, below `tests/corpus`.
+/// Fuzzes one decoder; returns the files of its findings, below `tests/corpus`.
 fn try_out(program: &Path, decoder: &str, seconds: u32) -> Result<Vec<String>> {
     println!("== {decoder}, {seconds} s");
     let work = target().join("fuzz");
-    // What is found on the way is kept for the next run.
+    // Inputs that reach new code are kept for the next run.
     let (grown, found) = (
         work.join("corpus").join(decoder),
         work.join("found").join(decoder),
@@ -140,7 +140,7 @@ fn libfuzzer(program: &Path, decoder: &str) -> Command {
     command
 }
 
-/// Makes a finding as small as it still breaks the decoder, and moves it into the corpus.
+/// Shrinks a finding to the smallest input that still breaks the decoder, and moves it into the corpus.
 fn keep(program: &Path, decoder: &str, finding: &Path) -> Result<String> {
     let small = finding.with_extension("small");
     let mut command = libfuzzer(program, decoder);
@@ -149,7 +149,7 @@ fn keep(program: &Path, decoder: &str, finding: &Path) -> Result<String> {
         .arg(format!("-max_total_time={SHRINKING}"))
         .arg(format!("-exact_artifact_path={}", small.display()))
         .arg(finding);
-    // Its end says nothing: it always fails in the end, for it runs what breaks.
+    // The exit status is ignored: the program ends with a failure, since it runs an input that breaks the decoder.
     command.output().context("make a finding small")?;
     let best = if small.exists() { &small } else { finding };
     let name = finding.file_name().unwrap_or_default().to_string_lossy();

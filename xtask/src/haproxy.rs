@@ -1,5 +1,5 @@
-//! `cargo xtask haproxy`: the tests that need HAProxy, with that of another Debian release. It is found through apt with
-//! all it needs, down to its C library, unpacked beside the build and never installed.
+//! `cargo xtask haproxy`: the tests that need HAProxy, with the one of another Debian release. apt downloads it with all its
+//! dependencies, down to the C library; it is unpacked beside the build and never installed.
 
 use crate::apt::{Apt, unpack};
 use crate::setup;
@@ -25,10 +25,10 @@ const TESTS: [&str; 10] = [
     "servers",
 ];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-/// It takes the name of the program it starts, because the kernel names a process by the file it executed.
+/// The loader gets the name of the program it starts, because the kernel names a process by the executed file.
 const LOADER: &str = "loader/haproxy";
 
-/// Runs them with the HAProxy of this release, such as `trixie`.
+/// Runs the tests with the HAProxy of this release, such as `trixie`.
 pub(crate) fn run_with(release: &str) -> Result<()> {
     setup::ensure(&setup::WORK)?;
     let root = target().join("haproxy").join(release);
@@ -51,14 +51,14 @@ pub(crate) fn run_with(release: &str) -> Result<()> {
 fn fetch(release: &str, into: &Path) -> Result<()> {
     println!("haproxy: downloading that of Debian {release}");
     let apt = Apt::of(release, &into.join("apt"))?;
-    // Nothing is installed as far as this apt knows, so it downloads every library too.
+    // To this apt nothing is installed, so it downloads every library too.
     for archive in apt.with_all_it_needs("haproxy")? {
         unpack(&archive, into)?;
     }
     apt.remove()
 }
 
-/// A program `haproxy` that runs the unpacked one on the unpacked C library.
+/// Writes a program `haproxy` that runs the unpacked one on the unpacked C library.
 fn write_starter(root: &Path) -> Result<PathBuf> {
     let loader = root.join(LOADER);
     let starter = root.join("starter/haproxy");

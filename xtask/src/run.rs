@@ -1,28 +1,28 @@
-//! The demo, the tests and the benchmark: what they need, then cargo.
+//! The demo, the tests and the benchmark: sets up their needs, then calls cargo.
 
 use crate::setup;
 use crate::shell::{cargo, run};
 use anyhow::Result;
 use ober_programs::Purpose;
 
-/// The main job, shown. Built with optimisation: it moves real traffic.
+/// The demo of the main job. Built with optimisation, since it moves real traffic.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node])?;
     run_program("demo", arguments)
 }
 
-/// The figures and their targets.
+/// The benchmark, with the figures and their targets.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Bench])?;
     run_program("bench", arguments)
 }
 
-/// Builds everything that may run, since one program starts others that stand beside it, then runs the one asked for.
+/// Builds all programs, since one starts others that are beside it, then runs the one asked for.
 fn run_program(name: &str, arguments: &[String]) -> Result<()> {
     run_built(name, &["--release"], arguments)
 }
 
-/// Faults and invariants. Built without optimisation: checks of overflows and assertions find more.
+/// Random faults and invariants. Built without optimisation: overflow checks and assertions find more.
 pub(crate) fn chaos(arguments: &[String]) -> Result<()> {
     setup::ensure(&setup::WORK)?;
     run_built("chaos", &[], arguments)
@@ -37,7 +37,7 @@ fn run_built(name: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
         .args(arguments))
 }
 
-/// The daemon, the S3 server and the rest, beside each other in the target directory.
+/// Builds the daemon, the S3 server and the rest, beside each other in the target directory.
 fn build(profile: &[&str]) -> Result<()> {
     run(cargo()
         .args([
@@ -51,7 +51,7 @@ fn build(profile: &[&str]) -> Result<()> {
         .args(profile))
 }
 
-/// Every test of every package, or what the arguments pick from them.
+/// Runs every test of every package, or those that the arguments pick.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::ensure(&setup::WORK)?;
     build(&[])?;
@@ -61,7 +61,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         .iter()
         .any(|word| word == "-p" || word.starts_with("--package"))
     {
-        // The kernel half has no host tests: it is compiled by ober-user and judged by the kernel's verifier.
+        // The kernel half has no host tests: ober-user compiles it, and the kernel's verifier judges it.
         command.args(["--workspace", "--exclude", "ober-ebpf"]);
     }
     run(command.args(["--no-fail-fast"]).args(arguments))

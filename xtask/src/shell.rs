@@ -1,5 +1,5 @@
-//! Child processes: started from the root of the repository, found where cargo and the system install programs, and
-//! never failing without saying which command it was.
+//! Child processes: started from the root of the repository and found where cargo and the system install programs. Every error
+//! names the command that failed.
 
 use anyhow::{Context, Result, bail};
 use ober_programs::{CARGO, Command, Program, search_path};
@@ -15,7 +15,7 @@ pub(crate) fn root() -> PathBuf {
     package.parent().unwrap_or(package).to_path_buf()
 }
 
-/// Where cargo puts what it builds, and we what we download.
+/// The directory of cargo's build output and of xtask's downloads.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
@@ -25,7 +25,7 @@ pub(crate) fn command(program: &Program) -> Command {
     at_root(program.command())
 }
 
-/// Runs there, and finds what cargo and the system have installed.
+/// Sets the root of the repository as the directory, and a PATH with the programs of cargo and the system.
 pub(crate) fn at_root(mut command: Command) -> Command {
     let path = env::join_paths(search_path())
         .unwrap_or_else(|_| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin"));
@@ -33,8 +33,8 @@ pub(crate) fn at_root(mut command: Command) -> Command {
     command
 }
 
-/// The cargo that runs us, or the one in the path. Cargo tells us about our own package in the environment; passed on,
-/// that would make the build scripts that ask for it (ring's does) run anew, here and in every later plain build.
+/// The cargo that runs xtask, or the one in the PATH. Cargo's variables about the xtask package are removed: with them, build
+/// scripts that read them (ring's does) would run anew, here and in every later plain build.
 pub(crate) fn cargo() -> Command {
     let mut cargo = command(&CARGO);
     cargo.stdin(Stdio::inherit());
@@ -55,7 +55,7 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Fills a directory beside, then renames it: one of that name is always whole.
+/// Fills a directory beside its place, then renames it, so that it is either complete or missing.
 pub(crate) fn whole(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let beside = directory.with_extension("part");
     if beside.exists() {
@@ -67,7 +67,7 @@ pub(crate) fn whole(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) ->
         .with_context(|| format!("rename {} to {}", beside.display(), directory.display()))
 }
 
-/// Runs it in view.
+/// Runs it with its output shown.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -78,7 +78,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it out of view; what it wrote is shown only when it fails.
+/// Runs it without output; what it wrote is shown only when it fails.
 pub(crate) fn quiet(command: &mut Command) -> Result<()> {
     read(command).map(drop)
 }

@@ -14,7 +14,7 @@ pub struct Range {
     pub last: u32,
 }
 
-/// In order after [`Entries::order`]; sorted and without overlap after [`Entries::settle`].
+/// Sorted for the kernel's lists after [`Entries::order`]; sorted and without overlap after [`Entries::settle`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
     pub v4: Vec<Range>,
@@ -22,7 +22,7 @@ pub struct Entries {
     pub prefixes: BTreeSet<Ipv6Net>,
 }
 
-/// A host or prefix cannot be taken out of a prefix that goes on holding it.
+/// A host or prefix cannot be removed from a larger prefix that stays on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "take {inner} off the list: the list holds {outer}, which includes it; remove {outer} and add what shall stay"
@@ -61,7 +61,7 @@ impl Entries {
         }
     }
 
-    /// Sorts as far as the kernel's lists need it, which is a third of the work of [`Entries::settle`].
+    /// Sorts as far as the kernel's lists need, which is a third of the work of [`Entries::settle`].
     pub fn order(&mut self) {
         sort(&mut self.v4, &[16, 28]);
         self.hosts.sort_unstable();
@@ -71,7 +71,7 @@ impl Entries {
     /// Sorts, merges and drops duplicates.
     pub fn settle(&mut self) {
         sort(&mut self.v4, &[0, 12, 24]);
-        // In place: a list of a million scattered addresses is not held twice.
+        // In place: a list of a million scattered addresses must not be held twice.
         let mut kept = 0;
         for at in 0..self.v4.len() {
             let next = self.v4[at];
@@ -88,7 +88,7 @@ impl Entries {
         self.hosts.dedup();
     }
 
-    /// Addresses and prefixes on the settled list; a prefix counts as one, an IPv4 range as its addresses.
+    /// Addresses and prefixes on the settled list; a prefix counts as one, an IPv4 range as all its addresses.
     pub fn count(&self) -> u64 {
         let v4: u64 = self
             .v4
@@ -108,7 +108,7 @@ impl Entries {
         self.prefixes.extend(other.prefixes);
     }
 
-    /// What is here and not in `other`, entry by entry; both settled.
+    /// The entries that `other` does not have; both settled.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Entries {
         }
     }
 
-    /// Takes `gone` off, address by address: hosts within a removed prefix go too. Both settled.
+    /// Removes `gone`, address by address: hosts within a removed prefix go too. Both settled.
     pub fn remove(&mut self, gone: &Self) -> Result<(), Mixed> {
         let within = |inner: &Ipv6Net| gone.prefixes.iter().any(|outer| outer.contains(inner));
         let mut rest = self.without(gone);
@@ -168,13 +168,13 @@ impl Entries {
     }
 }
 
-/// Above this the second copy that sorting by digits needs would be felt in the daemon's memory.
+/// Largest number of ranges sorted by digits: above it the second copy would be felt in the daemon's memory.
 const MOST_BY_DIGITS: usize = 1 << 18;
-/// Below this counting the digits is most of the work.
+/// Smallest number sorted by digits: below it counting the digits is most of the work.
 const FEWEST_BY_DIGITS: usize = 1 << 12;
 
-/// By the digits of the first address that begin at these bits, the lowest first; at least. Comparing is most of what
-/// a change of a long, shuffled list costs.
+/// Sorts at least by the 12-bit digits of the first address that begin at these bits, the lowest first. Comparing is most of
+/// the cost of changing a long, shuffled list.
 fn sort(ranges: &mut Vec<Range>, digits: &[u32]) {
     if ranges.is_sorted() {
         return;
@@ -191,7 +191,7 @@ fn sort(ranges: &mut Vec<Range>, digits: &[u32]) {
     }
 }
 
-/// Writes `from` to `to` in the order of the digit at bit `low`; false when all have the same.
+/// Writes `from` to `to` in the order of the digit at bit `low`; false when the digit is the same in all.
 fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
     const VALUES: usize = 1 << 12;
     let digit = |range: &Range| (range.first >> low) as usize % VALUES;
@@ -214,7 +214,7 @@ fn by_digit(from: &[Range], to: &mut [Range], low: u32) -> bool {
     true
 }
 
-/// Files list neighbours in order: most of a million lines become a few ranges right here.
+/// Merges neighbours at once: files usually list them in order, so a million lines become a few ranges here.
 pub(crate) fn push(ranges: &mut Vec<Range>, range: Range) {
     match ranges.last_mut() {
         Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
@@ -228,7 +228,7 @@ fn single(host: u128) -> Ipv6Net {
     Ipv6Addr::from_bits(host).into()
 }
 
-/// `a` less `b`; both sorted and without overlap.
+/// `a` without `b`; both sorted and without overlap.
 fn subtract(a: &[Range], b: &[Range]) -> Vec<Range> {
     let mut rest = Vec::new();
     let mut holes = b.iter().peekable();

@@ -1,5 +1,5 @@
-//! One HTTP/1.1 request to a URL, over TCP, TLS or a UNIX socket: for checks and for sources that are asked over HTTP. Its
-//! host may be a name, which is resolved first.
+//! One HTTP/1.1 request to a URL, over TCP, TLS or a UNIX socket, for checks and HTTP sources. The host may be a name, which is
+//! resolved first.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-/// Asks `url` with these headers; at most `most` bytes of the answer are read. With TLS the other end is greeted by the
-/// name beside the configuration.
+/// Asks `url` with these headers; at most `most` bytes of the answer are read. With TLS, the name given beside the
+/// configuration is sent to the server and verified.
 pub async fn get(
     url: &Url,
     tls: Option<(&Arc<ClientConfig>, &str)>,
@@ -54,10 +54,10 @@ async fn connect(
     }
 }
 
-/// So long is a host asked for; whoever waits for the answer has a shorter limit of its own.
+/// The time limit of a name lookup; callers have a shorter limit of their own.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection to the first address of the host that takes one.
+/// A connection to the first address of the host that accepts one.
 async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = resolve::addresses(host, PATIENCE).await;
     let addresses = addresses.map_err(|why| io::Error::other(format!("{host}: {why}")))?;
@@ -71,7 +71,7 @@ async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Sends `request` to where `url` is; only the path of its own URI counts. For the rest as [`get`].
+/// Sends `request` to the server of `url`; of its own URI only the path counts. Otherwise as [`get`].
 pub async fn send<B: Said>(
     url: &Url,
     tls: Option<(&Arc<ClientConfig>, &str)>,

@@ -1,11 +1,11 @@
-//! From what people write to addresses: notation, node sets, SLURM, the name service.
+//! From written names to addresses: notation, node sets, SLURM, the name service.
 //!
 //! ```text
 //! notation/   how addresses, prefixes, names and servers are written     hostlist/   expressions to names and items
 //! slurm       addresses of nodes in slurm.conf                           resolve/    names to addresses
 //! entries     the addresses of a list                                    fetch       one HTTP request to a URL
 //! ```
-//! What is nearly an address is never taken for a name.
+//! A text that is nearly an address is never treated as a name.
 
 pub mod entries;
 pub mod fetch;

@@ -1,4 +1,5 @@
-//! Where Slurm itself looks for its nodes: the `NodeName` lines of a `slurm.conf`. Reads nothing else of it.
+//! The addresses that Slurm has for its nodes: the `NodeName` lines of a `slurm.conf`. Reads no other lines but `Include` and
+//! `ClusterName`.
 
 use std::{
     collections::HashMap,
@@ -17,23 +18,23 @@ use crate::{
     system::file,
 };
 
-/// Slurm nests includes at most this deep in practice; a file that includes itself would go on for ever.
+/// Slurm nests includes at most this deep in practice; the limit stops a file that includes itself.
 const DEEPEST: usize = 8;
-/// For all of its files together.
+/// Time limit for all files together.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The addresses Slurm uses for its nodes, as far as its files could be read. A fault costs the names it would have told of:
-/// they are not asked for elsewhere, since another machine may answer to the same name there.
+/// The addresses that Slurm uses for its nodes, as far as its files could be read. Names on a faulty line are not resolved
+/// elsewhere, since another machine may have the same name there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeAddrs {
     nodes: HashMap<String, NodeAddr>,
-    /// Names on lines that make no sense.
+    /// Names on lines that cannot be understood, each with the error.
     lost: HashMap<String, String>,
-    /// Something could not be read, and nobody knows which names it has.
+    /// An error that hides an unknown set of names.
     gap: Option<String>,
 }
 
-/// What `NodeAddr` says, or else `NodeHostname`, or else `NodeName`.
+/// The value of `NodeAddr`, or else of `NodeHostname`, or else of `NodeName`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeAddr {
     Addr(IpAddr),
@@ -41,15 +42,15 @@ pub enum NodeAddr {
     Name(String),
 }
 
-/// What Slurm says of a name.
+/// Slurm's answer for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says<'a> {
     Addr(IpAddr),
-    /// It is to be asked for by this name.
+    /// Resolve this name instead.
     Name(&'a str),
-    /// It is none of Slurm's nodes.
+    /// The name is not a node of Slurm's.
     Nothing,
-    /// It may be one: why that is not known.
+    /// The name may be a node; why that is unknown.
     Unknown(&'a str),
 }
 
@@ -91,7 +92,7 @@ pub enum Fault {
 }
 
 impl NodeAddrs {
-    /// Reads `path` and what it includes.
+    /// Reads `path` and the files that it includes.
     pub fn read(path: &Path, cap: Cap) -> Self {
         let mut reader = Reader {
             cap,
@@ -102,7 +103,7 @@ impl NodeAddrs {
         reader.nodes
     }
 
-    /// What [`Self::read`] makes of the file that `how` names, on a thread that nobody else waits for.
+    /// [`Self::read`] for the file that `how` names, on a blocking thread.
     pub async fn load(how: &Resolve, cap: Cap) -> Self {
         let Some(path) = how.slurm_conf.clone() else {
             return Self::default();
@@ -146,15 +147,15 @@ impl<S: Into<String>> FromIterator<(S, NodeAddr)> for NodeAddrs {
 
 struct Reader {
     cap: Cap,
-    /// `ClusterName`, once a line said it.
+    /// `ClusterName`, once a line has set it.
     cluster: Option<String>,
     nodes: NodeAddrs,
 }
 
 impl Reader {
-    /// A file that cannot be read, and a line that makes no sense, cost themselves.
+    /// A file that cannot be read and a line that cannot be understood do not stop the reading of the rest.
     fn file(&mut self, path: &Path, depth: usize) {
-        // Comments in old files are not always UTF-8, and none of what is read here may be anything else.
+        // Comments in old files are not always UTF-8; everything that is read here is ASCII.
         let bytes = match file::read(path, file::Kind::Slurm) {
             Ok(bytes) => bytes,
             Err(source) => {
@@ -177,7 +178,7 @@ impl Reader {
         }
     }
 
-    /// Takes in what a line tells.
+    /// Takes in the content of a line.
     fn told(&mut self, line: &str, fault: impl Fn(Fault) -> Error) {
         let Err((names, why)) = self.line(line) else {
             return;
@@ -211,15 +212,15 @@ impl Reader {
         }
     }
 
-    /// What a line tells; with a fault, the names that it would have told of, as far as they are known.
+    /// Takes in a line; a fault comes with the names that are lost by it, as far as they are known.
     fn line(&mut self, line: &str) -> Result<(), (Vec<String>, Fault)> {
         let pairs = pairs(line);
-        // A partition's `Nodes=` or a `DownNodes=` line may hold other keys; the first key makes the line what it is.
+        // Other kinds of lines, such as partitions, may hold the same keys; the first key decides the kind.
         let Some((key, names)) = pairs.first() else {
             return Ok(());
         };
         if key.eq_ignore_ascii_case("ClusterName") {
-            // Slurm, too, fills it in small letters.
+            // Slurm fills the name in as lower case, too.
             self.cluster = Some(names.to_ascii_lowercase());
             return Ok(());
         }
@@ -233,7 +234,7 @@ impl Reader {
         let names = self.expand("NodeName", names);
         let names = names.map_err(|fault| (Vec::new(), fault))?;
         let Some((key, addrs)) = wanted else {
-            // Slurm asks for these by the names they have, which is known even where another line cannot be read.
+            // Slurm resolves these nodes by their names; that holds even when another line cannot be read.
             let told = names.into_iter().map(|name| {
                 let addr = NodeAddr::Name(name.clone());
                 (name, addr)
@@ -251,7 +252,7 @@ impl Reader {
         }
     }
 
-    /// As many as there are names, or one for all.
+    /// As many addresses as names, or one for all.
     fn addresses(
         &mut self,
         key: &'static str,
@@ -285,8 +286,8 @@ fn beside(path: &Path, included: &str) -> PathBuf {
     path.parent().unwrap_or(Path::new(".")).join(included)
 }
 
-/// Lines with their comments cut off and their continuations joined, each with the number of its first. A backslash inside a
-/// comment continues nothing, as in Slurm.
+/// Lines without comments and with continuations joined, each with the number of its first line. As in Slurm, a backslash
+/// inside a comment continues nothing.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut open: Option<(usize, String)> = None;
@@ -316,7 +317,7 @@ fn without_comment(line: &str) -> &str {
     start.map_or(line, |(place, _)| &line[..place])
 }
 
-/// `Key=value` pairs; blanks may stand around the '=', and a value may be quoted.
+/// `Key=value` pairs; blanks may surround the '=', and a value may be quoted.
 fn pairs(line: &str) -> Vec<(&str, &str)> {
     let mut pairs = Vec::new();
     let mut rest = line;
@@ -328,7 +329,7 @@ fn pairs(line: &str) -> Vec<(&str, &str)> {
                 .split_once(char::is_whitespace)
                 .unwrap_or((behind, "")),
         };
-        // Words without a '=' before the key are none of ours; the key is the last of them.
+        // Words before the key without a '=' are ignored; the key is the last word.
         let key = key.split_whitespace().next_back().unwrap_or("");
         pairs.push((key.trim_end_matches(['+', '-', '*', '/']), value));
         rest = after;
@@ -390,7 +391,7 @@ mod tests {
     fn a_node_without_an_address_is_asked_for_by_its_name_and_a_fault_in_its_line_is_told() {
         let text = "NodeName=n[1-2] CPUs=4\nInclude gone.conf\nNodeName=n3 NodeAddr=10.0.0.300";
         let nodes = read(&[("slurm.conf", text)]);
-        // The file that is gone cannot tell otherwise of a node that was told of.
+        // The unreadable file cannot contradict a node that was read.
         assert_eq!(nodes.says("n2"), Says::Name("n2"));
         for lost in ["n3", "n9"] {
             assert!(matches!(nodes.says(lost), Says::Unknown(_)), "{nodes:?}");

@@ -1,5 +1,5 @@
-//! What a bare Debian or Ubuntu machine lacks, found by looking and installed when asked. Safe to run again: what is
-//! there is left alone, and with nothing missing it neither asks the network nor changes a thing.
+//! Finds what a bare Debian or Ubuntu machine lacks, and installs it when asked. Safe to run again: existing parts stay, and
+//! with nothing missing it neither uses the network nor changes a thing.
 
 use crate::shell::{self, command, quiet, read, run};
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What working on the repository takes. [`Purpose::Linker`] follows from [`Purpose::Build`].
+/// What work on the repository needs. [`Purpose::Linker`] follows from [`Purpose::Build`].
 pub(crate) const WORK: [Purpose; 7] = [
     Purpose::Build,
     Purpose::Node,
@@ -21,7 +21,7 @@ pub(crate) const WORK: [Purpose; 7] = [
     Purpose::Vm,
     Purpose::Release,
 ];
-/// And what a commit must pass.
+/// The same, and what the checks of a commit need.
 pub(crate) const ALL: [Purpose; 8] = [
     Purpose::Build,
     Purpose::Node,
@@ -35,10 +35,10 @@ pub(crate) const ALL: [Purpose; 8] = [
 
 const LLVM: &str = "/usr/lib/llvm-22";
 const BPFFS: &str = "/sys/fs/bpf";
-/// Of a program's own words, as many as a line of a terminal holds beside the rest.
+/// Characters of a program's own output that are shown: the rest of a terminal's line.
 const WORDS: usize = 60;
 
-/// One thing to be had.
+/// One thing to have.
 enum Need {
     Program(&'static Program),
     Material(&'static Material),
@@ -56,7 +56,7 @@ impl Need {
         }
     }
 
-    /// What is installed to have it.
+    /// The package or command that installs it.
     fn origin(&self) -> String {
         match self {
             Self::Program(program) => match program.origin() {
@@ -106,7 +106,7 @@ impl Need {
         }
     }
 
-    /// Starts what can be started. What it says of itself, or why it does not run.
+    /// Starts a program. Returns what it says about itself, or why it does not run.
     fn answer(&self) -> Result<String, String> {
         match self {
             Self::Program(program) => program.answer(),
@@ -128,7 +128,7 @@ impl Need {
     }
 }
 
-/// `cargo xtask setup`: everything, said out loud.
+/// `cargo xtask setup`: installs everything and reports it.
 pub(crate) fn all(ci: bool) -> Result<()> {
     let (there, missing) = look(wanted(ci));
     for need in &there {
@@ -139,7 +139,7 @@ pub(crate) fn all(ci: bool) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask setup --check`: an error when something is missing, or is there and does not start.
+/// `cargo xtask setup --check`: an error when a thing is missing, or does not start.
 pub(crate) fn check(ci: bool) -> Result<()> {
     let (there, missing) = look(wanted(ci));
     let mut wanting = missing.len();
@@ -166,7 +166,7 @@ pub(crate) fn check(ci: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a command does first: silent when nothing is missing.
+/// The first step of every command: silent when nothing is missing.
 pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
     install(&look(purposes).1)
 }
@@ -175,7 +175,7 @@ const fn wanted(ci: bool) -> &'static [Purpose] {
     if ci { &ALL } else { &WORK }
 }
 
-/// What is there and what is not, in the order in which it must be installed.
+/// What is there and what is missing, in the order of installation.
 fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
     let wants = |purpose| purposes.contains(&purpose);
     let programs = PROGRAMS.iter().filter(|it| wants(it.purpose()));
@@ -196,7 +196,7 @@ fn look(purposes: &[Purpose]) -> (Vec<Need>, Vec<Need>) {
     needs.into_iter().partition(Need::is_met)
 }
 
-/// Speaks on standard error: the command that called may have data for standard output.
+/// Prints to standard error: the calling command may write data to standard output.
 fn install(missing: &[Need]) -> Result<()> {
     for need in missing {
         eprintln!("{}", need.line("missing", need.reason()));
@@ -220,7 +220,7 @@ fn install(missing: &[Need]) -> Result<()> {
     Ok(())
 }
 
-/// One transaction. The package lists are fetched only when apt cannot do without: none there yet, or too old.
+/// Installs in one transaction. Fetches the package lists only when apt needs it: none there yet, or too old.
 fn install_packages(names: &[&str]) -> Result<()> {
     let wish = names.join(" ");
     if APT_GET.find().is_none() {
@@ -253,7 +253,7 @@ fn apt_get(verb: &str) -> Command {
     apt
 }
 
-/// Does apt have a version of the package to offer?
+/// Does apt offer a version of the package?
 fn is_known(package: &str) -> bool {
     read(command(&APT_CACHE).args(["show", "--no-all-versions", package]))
         .is_ok_and(|said| !said.is_empty())
@@ -269,7 +269,7 @@ pub(crate) fn must_be_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// rust-toolchain.toml names these, and rustup then installs them by itself, unless it is told not to.
+/// rust-toolchain.toml names these components; rustup installs them by itself unless that is switched off.
 fn install_component(name: &str) -> Result<()> {
     if RUSTUP.find().is_none() {
         bail!(
@@ -287,7 +287,7 @@ fn has_rust_src() -> bool {
     root.is_ok_and(|root| Path::new(root.trim()).join(file).is_file())
 }
 
-/// bpf-linker is built with the LLVM that rustc has: it reads rustc's bitcode, and an older LLVM cannot.
+/// bpf-linker is built with the LLVM of rustc: it reads rustc's bitcode, which an older LLVM cannot.
 fn cargo_install(package: &str, version: &str) -> Result<()> {
     let more: &[&str] = match package {
         "bpf-linker" => &["--no-default-features", "--features", "llvm-22"],
@@ -317,7 +317,7 @@ fn is_bpffs_mounted() -> bool {
 }
 
 fn mount_bpffs() -> Result<()> {
-    // Whoever may write there may exchange what filters packets.
+    // An account that may write there could replace the programs that filter packets.
     let words = ["-t", "bpf", "-o", "mode=0700", "bpf", BPFFS];
     let shown = format!("mount {}", words.join(" "));
     must_be_root(&shown)?;

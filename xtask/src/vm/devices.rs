@@ -1,14 +1,14 @@
-//! Cards of many kinds in one machine, each at a place of its own on the bus and with a cable of its own.
+//! Cards of many kinds in one machine, each with a fixed slot on the bus and its own cable.
 
 use super::wire::Wire;
 use anyhow::Result;
 
-/// A card, and what the guest knows it by.
+/// A card, and the name by which the guest knows it.
 struct Card {
     name: &'static str,
-    /// As QEMU names it, with its options.
+    /// QEMU's name of the device, with its options.
     device: &'static str,
-    /// Queue pairs of its cable; 1 for cards that have one, or make do with one.
+    /// Queue pairs of its cable; 1 for cards that have or need only one.
     queues: u8,
 }
 
@@ -20,7 +20,7 @@ const fn card(name: &'static str, device: &'static str, queues: u8) -> Card {
     }
 }
 
-/// Those that XDP was seen to do something of its own with. The guest (`guest/devices`) says what is expected of each.
+/// The cards on which XDP showed a behaviour of its own. The guest (`guest/devices`) has the expected result of each.
 const CARDS: [Card; 14] = [
     card("virtio", "virtio-net-pci,mq=on,vectors=10", 4),
     card("virtio-1", "virtio-net-pci", 1),
@@ -50,12 +50,12 @@ const CARDS: [Card; 14] = [
     card("e1000e", "e1000e", 1),
 ];
 
-/// The first place on the bus.
+/// The first slot on the bus.
 const FIRST: usize = 4;
-/// What the cards need beside those of every guest.
+/// Kernel modules for the cards, beside those of every guest.
 pub(super) const MODULES: [&str; 4] = ["vmxnet3", "e1000e", "bonding", "8021q"];
 
-/// Lays the cables. The other end of the card at place n has the address 10.78.n.1.
+/// Makes the cables. The other end of the card in slot n has the address 10.78.n.1.
 pub(super) fn connect(wire: &Wire) -> Result<()> {
     for (place, card) in (FIRST..).zip(&CARDS) {
         wire.cable(
@@ -67,7 +67,7 @@ pub(super) fn connect(wire: &Wire) -> Result<()> {
     Ok(())
 }
 
-/// QEMU's words for all cards, and the kernel's for the guest.
+/// QEMU's options for all cards, and the kernel's words for the guest.
 pub(super) fn words() -> (Vec<String>, String) {
     let mut words = Vec::new();
     for (place, card) in (FIRST..).zip(&CARDS) {

@@ -9,12 +9,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// What the card needs. Each brings the modules it depends on.
+/// Modules for the card; their dependencies are added.
 const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
 /// Programs of this machine that the guest runs.
 const PROGRAMS: [&Program; 1] = [&IP];
 
-/// Packs the archive `file`, with these modules beside those of every guest; `stage` is where its content is put together.
+/// Packs the archive `file`, with these modules beside those of every guest; its content is collected in `stage`.
 pub(super) fn build(
     kernel: &Kernel,
     guest: &Path,
@@ -34,7 +34,7 @@ pub(super) fn build(
     pack(stage, file)
 }
 
-/// The program without its debug information, and every library the loader would load for it.
+/// Adds the program without its debug information, and every library the loader would load for it.
 fn add_program(stage: &Path, program: &Path, name: &str) -> Result<()> {
     quiet(command(&STRIP).arg("-o").arg(stage.join(name)).arg(program))?;
     let loads = read(command(&LDD).arg(program))?;
@@ -51,7 +51,7 @@ fn add_program(stage: &Path, program: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Numbered, so that a listing is the order to load them in. Newer kernels' modules come compressed.
+/// Adds the modules with numbered names, in the order to load them. Those of newer kernels are compressed.
 fn add_modules(stage: &Path, kernel: &Kernel, names: &[&str]) -> Result<()> {
     for (number, module) in kernel.modules(names)?.iter().enumerate() {
         let name = module
@@ -87,7 +87,7 @@ fn pack(stage: &Path, file: &Path) -> Result<()> {
     run(cpio.stdin(Stdio::from(input)).stdout(Stdio::from(archive)))
 }
 
-/// Every file and directory below, parents first, by its name within `stage`.
+/// Lists every file and directory below, parents first, by its name within `stage`.
 fn list(stage: &Path, directory: &Path, names: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))? {
         let path = entry

@@ -7,20 +7,20 @@ use ober_programs::{DEPMOD, MODPROBE};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A kernel unpacked.
+/// An unpacked kernel.
 pub(super) struct Kernel {
     pub(super) version: String,
     pub(super) image: PathBuf,
-    /// The package's content, as it would lie under `/`.
+    /// The content of the package, as it would be under `/`.
     root: PathBuf,
 }
 
 /// Debian 12's own kernels.
 const OLDEST: &str = r"^linux-image-6\.1\.0-[0-9]+-amd64$";
-/// It holds no kernel, it depends on the newest of the release.
+/// A package without a kernel, which depends on the newest one of the release.
 const NEWEST: &str = "linux-image-amd64";
-/// What a kernel is made of: up to 6.18 one package holds it all, later there are some for its image, its modules and
-/// the names of what is built in.
+/// Packages of a kernel: up to 6.18 one has everything, later ones are separate for the image, the modules and the list of
+/// built-in modules.
 const PARTS: [&str; 4] = [
     "linux-image-",
     "linux-binary-",
@@ -28,8 +28,8 @@ const PARTS: [&str; 4] = [
     "linux-base-",
 ];
 
-/// The kernel of this package: of this machine's sources, where the newest Linux 6.1 is meant unless one is named, or of
-/// another Debian release, where the newest of all is.
+/// Fetches the kernel of this package: from this machine's sources, by default the newest Linux 6.1; or from another Debian
+/// release, by default the newest kernel there.
 pub(super) fn fetch(package: Option<&str>, release: Option<&str>) -> Result<Kernel> {
     let vm = target().join("vm");
     let apt = match release {
@@ -65,14 +65,14 @@ fn oldest(apt: &Apt) -> Result<String> {
         .context("apt knows no Linux 6.1 (it is Debian 12's); name a kernel package instead")
 }
 
-/// What [`NEWEST`] and its like stand for.
+/// The kernel package that a package such as [`NEWEST`] depends on.
 fn concrete(apt: &Apt, package: &str) -> Result<String> {
     let depends = apt.depends(package)?;
     let image = depends.into_iter().find(|name| name.starts_with(PARTS[0]));
     Ok(image.unwrap_or_else(|| package.to_owned()))
 }
 
-/// The package and the parts of a kernel that it depends on.
+/// Unpacks the package and the parts of a kernel that it depends on.
 fn unpack(apt: &Apt, package: &str, into: &Path) -> Result<()> {
     let mut wanted = vec![package.to_owned()];
     let mut next = 0;
@@ -96,7 +96,7 @@ fn open(root: PathBuf) -> Result<Kernel> {
     let modules = first(&root.join("lib/modules"), "")?;
     let version = modules.file_name().unwrap_or_default();
     let version = version.to_string_lossy().into_owned();
-    // From Linux 7.2 on it lies beside its modules.
+    // Since Linux 7.2 the image is beside the modules.
     let places = [
         root.join(format!("boot/vmlinuz-{version}")),
         modules.join("vmlinuz"),
@@ -110,7 +110,7 @@ fn open(root: PathBuf) -> Result<Kernel> {
     })
 }
 
-/// The only file of a directory that begins so.
+/// The only file of a directory with this prefix.
 fn first(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))?;
@@ -124,7 +124,7 @@ fn first(directory: &Path, prefix: &str) -> Result<PathBuf> {
 }
 
 impl Kernel {
-    /// The files of these modules and of all they need, in the order in which they load. Built-in ones have no file.
+    /// The files of these modules and their dependencies, in the order of loading. Built-in ones have no file.
     pub(super) fn modules(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
         if !self
             .root

@@ -1,4 +1,4 @@
-//! The emulated machine: four CPUs, one virtio-net card of four queue pairs or many cards, a serial line we read.
+//! The emulated machine: four CPUs, one virtio-net card of four queue pairs or many cards, and a serial line that xtask reads.
 
 use super::devices;
 use super::kernel::Kernel;
@@ -11,9 +11,9 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// No KVM wanted: it is seldom there where CI runs, and the kernel boots in seconds without.
+/// No KVM: CI machines seldom have it, and without it the kernel still boots in seconds.
 const MACHINE: &str = "-accel tcg,thread=multi -cpu max -smp 4 -m 1G -no-reboot -nodefaults -display none -serial stdio";
-/// Two vectors a queue pair, one for the control queue, one for configuration changes.
+/// Two vectors for each queue pair, one for the control queue, one for configuration changes.
 const CARD: &str = "virtio-net-pci,netdev=wire,mq=on,vectors=10,romfile=";
 const CABLE: &str = "tap,id=wire,ifname=tap0,script=no,downscript=no,vhost=off,queues=4";
 const KERNEL_LINE: &str = "console=ttyS0 quiet panic=-1";
@@ -24,7 +24,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Boots it. What it writes to its serial line arrives at the receiver, which is closed when the machine ends.
+    /// Boots the machine. Its serial output goes to the receiver, which is closed when the machine ends.
     pub(super) fn boot(
         kernel: &Kernel,
         initramfs: &Path,
@@ -45,7 +45,7 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(initramfs);
-        // Should we be killed, the machine goes too.
+        // The machine is killed when xtask is killed.
         let mut command = wire.inside(&SETPRIV.before(["--pdeathsig", "KILL"], &command));
         let mut qemu = command
             .stdout(Stdio::piped())
@@ -58,7 +58,7 @@ impl Machine {
     }
 }
 
-/// Firmware and kernel write bytes that are no text; the thread ends with the machine or its reader.
+/// Sends the lines on. Firmware and kernel also write bytes that are no text; the thread ends with the machine or the receiver.
 fn forward(serial: ChildStdout, sender: &Sender<String>) {
     for line in BufReader::new(serial).split(b'\n').map_while(Result::ok) {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();

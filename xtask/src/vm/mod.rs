@@ -6,8 +6,8 @@
 //!        10.77.0.1  10.77.0.2   four queues         10.77.0.10
 //! ```
 //!
-//! One program, `guest` of the package `ober-tests`, plays both ends: `/init` inside, the clients outside. Both write
-//! `ok NAME` or `FAILED NAME: WHY`, and we count.
+//! One program, `guest` of the package `ober-tests`, is `/init` inside and the clients outside. Both write `ok NAME` or `FAILED
+//! NAME: WHY`, and xtask counts these lines.
 
 mod devices;
 mod initramfs;
@@ -27,15 +27,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use wire::Wire;
 
-/// A boot and all checks take twenty seconds on two cores that do nothing else; a busy machine gets its time.
+/// A boot and all checks take twenty seconds on two idle cores; a busy machine needs more.
 const LIMIT: Duration = Duration::from_mins(10);
-/// The clients' share of it, in seconds.
+/// The part of it that the clients may take, in seconds.
 const CLIENTS: &str = "300";
 
-/// What a kernel says before it stops.
+/// The message of a kernel before it stops.
 const PANIC: &str = "Kernel panic";
 
-/// Boots the kernel of this package and runs the checks; with `devices` those of what XDP does with cards of many kinds.
+/// Boots the kernel of this package and runs the checks; with `devices` those of XDP on cards of many kinds.
 pub(crate) fn run(
     package: Option<&str>,
     release: Option<&str>,
@@ -75,8 +75,8 @@ pub(crate) fn run(
 /// How a boot ended.
 enum End {
     Finished(Score),
-    /// Before the guest was ready. QEMU without KVM does that to some kernels once in thirty boots, while they patch
-    /// their own text; it is none of ours.
+    /// The kernel stopped before the guest was ready. QEMU without KVM does that to some kernels once in thirty boots, while
+    /// they patch their own code; it is no fault of Herr Ober.
     Panic(String),
 }
 
@@ -97,7 +97,7 @@ fn build_guest() -> Result<PathBuf> {
     Ok(target().join("debug/guest"))
 }
 
-/// Follows the guest to its end, and lets the clients loose once it is ready.
+/// Reads the guest's output to its end, and starts the clients once the guest is ready.
 fn watch(lines: &Receiver<String>, wire: &Wire, guest: &Path) -> Result<End> {
     let end = Instant::now() + LIMIT;
     let mut score = Score::default();
@@ -130,7 +130,7 @@ const fn ending(why: RecvTimeoutError) -> &'static str {
     }
 }
 
-/// The checks from outside, which each bound their own time; together they end well before [`LIMIT`].
+/// Runs the checks from outside, each with its own time limit; together they end well before [`LIMIT`].
 fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
     let mut clients = Command::own(guest);
     clients.arg("outside");
@@ -151,7 +151,7 @@ fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
     Ok(())
 }
 
-/// Names end in the number of the process that made what they name; a killed one could not take it away.
+/// Is it left from a killed process? Names end in the number of the process that made the object.
 fn is_left_over(name: &str, prefix: &str) -> bool {
     let owner = name.strip_prefix(prefix);
     owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
@@ -164,7 +164,7 @@ struct Score {
 }
 
 impl Score {
-    /// Shows and counts a line that tells of a check; shows what the guest wants said.
+    /// Shows and counts the line of a check; shows other lines meant for the reader.
     fn count(&mut self, line: &str) {
         if line.starts_with("ok ") {
             self.passed += 1;
@@ -177,7 +177,7 @@ impl Score {
     }
 }
 
-/// A directory that goes with the run, so that two runs do not meet.
+/// A directory of one run, removed at its end, so that two runs do not interfere.
 struct Scratch(PathBuf);
 
 const SCRATCH: &str = "run-";

@@ -1,4 +1,4 @@
-//! The cable: a four-queue tap in a network namespace of its own, where the clients live. Gone when dropped.
+//! The cable: a four-queue tap in its own network namespace, in which the clients run. Removed when dropped.
 
 use crate::shell::{at_root, command, quiet, read};
 use anyhow::{Context, Result, bail};
@@ -10,12 +10,12 @@ pub(super) struct Wire {
     namespace: String,
 }
 
-/// Of the namespaces' names; the number of the process follows.
+/// Prefix of the namespaces' names; the number of the process follows.
 const PREFIX: &str = "ober-vm-";
-/// The clients' addresses: one that the guest's list will hold, one that it will not.
+/// The clients' addresses: of each family one on the guest's list, and one that is not.
 const ADDRESSES: [&str; 4] = ["10.77.0.1/24", "10.77.0.2/24", "fd77::1/64", "fd77::2/64"];
 
-/// The way to the VIPs: the node.
+/// The VIPs, and the node by which they are reached.
 const ROUTES: [(&str, &str); 2] = [("10.77.9.1", "10.77.0.10"), ("fd77:9::1", "fd77::10")];
 
 impl Wire {
@@ -39,7 +39,7 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Another cable, with these addresses at this end.
+    /// Adds another cable, with these addresses at this end.
     pub(super) fn cable(
         &self,
         name: &str,
@@ -68,14 +68,14 @@ impl Wire {
         quiet(command(&IP).args(["-n", &self.namespace]).args(words))
     }
 
-    /// A command that will run at the clients' end.
+    /// A command that runs at the clients' end.
     pub(super) fn inside(&self, command: &Command) -> Command {
         let namespace = format!("--net=/run/netns/{}", self.namespace);
         at_root(NSENTER.before([namespace], command))
     }
 }
 
-/// Removes what killed runs have left.
+/// Removes the namespaces of killed runs.
 fn sweep() -> Result<()> {
     for line in read(command(&IP).args(["netns", "list"]))?.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();

@@ -1,13 +1,13 @@
-//! Paths in expressions made absolute, where the one who reads them works in another directory.
+//! Makes paths in expressions absolute, for a daemon that works in another directory than the caller.
 
 use std::path::{Path, PathBuf};
 
-/// Blanks and commas end a path in an expression, and this one has some.
+/// A path in an expression ends at a blank or comma, and this path contains one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("read names from {}: blanks and commas in a path end it; use another path", .0.display())]
 pub struct Unreadable(pub PathBuf);
 
-/// The expression with `@file` as it is from `directory`. Faults are left for whoever expands it to find.
+/// The expression with `@file` resolved from `directory`. The expansion reports the faults of the expression.
 pub fn anchor(expression: &str, directory: &Path) -> Result<String, Unreadable> {
     let mut text = String::new();
     let mut open = false;

@@ -1,4 +1,4 @@
-//! `@file` and `-` from the machine: the only part of this module that does I/O.
+//! Reads `@file` and `-` on this machine: the only part of this module that does I/O.
 
 use std::{
     io::{self, BufRead, BufReader},
@@ -9,7 +9,7 @@ use super::Sources;
 
 use crate::system::file;
 
-/// Large enough that a million addresses are some two hundred reads.
+/// Large enough that a million addresses take some two hundred reads.
 const BUFFER: usize = 64 << 10;
 
 /// Files and standard input of this process.

@@ -4,13 +4,13 @@ use std::{fmt, io, path::PathBuf};
 
 use crate::names::notation::Miss;
 
-/// An expression was refused, whole.
+/// An expression was refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The expression is at fault.
+    /// The expression has a fault.
     #[error("{place}: {fault}\n{}", place.excerpt())]
     Refused { place: Box<Place>, fault: Fault },
-    /// A stream it names is.
+    /// A stream that the expression names cannot be read.
     #[error("read {origin}: {source}; check that it exists and may be read")]
     Read { origin: Origin, source: io::Error },
 }
@@ -32,10 +32,10 @@ impl Error {
     }
 }
 
-/// Why, and what to do about it.
+/// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A name, an address, a prefix or a port.
+    /// A fault in a name, an address, a prefix or a port.
     #[error(transparent)]
     Miss(#[from] Miss),
     #[error(
@@ -78,7 +78,7 @@ pub enum Fault {
     },
 }
 
-/// A size beyond 64 bits is only known to be large.
+/// The text of a size; one beyond 64 bits is only known to be large.
 fn counted(size: u64) -> String {
     match size {
         u64::MAX => "more than 18 quintillion".to_owned(),
@@ -86,7 +86,7 @@ fn counted(size: u64) -> String {
     }
 }
 
-/// Which text a fault is in.
+/// The text that has the fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Expression,
@@ -125,7 +125,7 @@ impl Place {
     pub(super) fn new(origin: Origin, line: Option<u64>, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text).chars().count();
         let skipped = before.saturating_sub(SHOWN);
-        // A file is not trusted to be kind to the terminal.
+        // Control characters from a file must not reach the terminal.
         let text = text
             .chars()
             .skip(skipped)

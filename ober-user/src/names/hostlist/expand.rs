@@ -1,4 +1,4 @@
-//! Terms to names and items.
+//! Turns terms into names and items.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::names::notation::{self, Host, Miss};
 
-/// Hands every item on.
+/// Passes every item to the function.
 pub(super) struct Items<F>(pub(super) F);
 
 impl<F: FnMut(Item)> Sink for Items<F> {
@@ -37,7 +37,7 @@ impl Sink for Names<'_> {
             }
             Shape::Parts(parts) => parts,
         };
-        // 10.0.0.300 is a name to scontrol, so it is one here; only access lists know better.
+        // scontrol treats 10.0.0.300 as a name, so it is one here; only access lists treat it as an address.
         let is_address = parts
             .iter()
             .any(|part| matches!(part, Part::Text(text) if text.contains([':', '/'])));
@@ -79,7 +79,7 @@ fn range(first: Ipv4Addr, last: Ipv4Addr) -> Item {
     }
 }
 
-/// `a.b.c.[...]`, whatever brackets a, b and c hold: the last set then counts through whole ranges.
+/// `a.b.c.[...]` with or without brackets in a, b and c: the last set then counts through whole ranges.
 fn octets<'a, 'b>(parts: &'a [Part<'b>]) -> Option<(&'a [Part<'b>], &'a [Span])> {
     let (Part::Set(last), head) = parts.split_last()? else {
         return None;
@@ -117,7 +117,7 @@ fn compact(head: &[Part<'_>], last: &[Span], each: &mut impl FnMut(Item)) -> Res
     })
 }
 
-/// One name to what it is.
+/// Turns one name into the item it stands for.
 pub(super) fn classify(text: &str) -> Result<Item, Fault> {
     if text.contains('/') {
         return Ok(notation::prefix(text).map(Item::Prefix)?);
@@ -135,8 +135,8 @@ fn sets<'a>(parts: &'a [Part<'_>]) -> impl Iterator<Item = &'a [Span]> {
     })
 }
 
-/// Which bracket counts fastest, then next, and so on. scontrol has the last one inside, and around it the others with the *first*
-/// fastest: `a[1-2]b[3-4]c[5-6]` starts a1b3c5 a1b3c6 a2b3c5 a2b3c6 a1b4c5.
+/// The order in which the brackets count, fastest first. In scontrol the last one is the innermost loop; of the others the
+/// *first* is fastest: `a[1-2]b[3-4]c[5-6]` starts a1b3c5 a1b3c6 a2b3c5 a2b3c6 a1b4c5.
 pub(super) fn scontrol_order(parts: &[Part<'_>]) -> Vec<usize> {
     match sets(parts).count() {
         0 => Vec::new(),
@@ -144,7 +144,7 @@ pub(super) fn scontrol_order(parts: &[Part<'_>]) -> Vec<usize> {
     }
 }
 
-/// A bracket's place in its counting.
+/// The state of one bracket while it counts.
 struct Wheel<'a> {
     spans: &'a [Span],
     index: usize,
@@ -161,7 +161,7 @@ impl<'a> Wheel<'a> {
         }
     }
 
-    /// False when it has come round to its start.
+    /// False when the bracket is back at its start.
     fn turn(&mut self) -> bool {
         if self
             .spans
@@ -186,7 +186,7 @@ impl<'a> Wheel<'a> {
     }
 }
 
-/// Every name of `parts`, in one buffer, brackets counting in `order`.
+/// Produces every name of `parts` in one buffer, with the brackets counting in `order`.
 pub(super) fn render(
     parts: &[Part<'_>],
     order: &[usize],

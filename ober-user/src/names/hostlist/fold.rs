@@ -1,9 +1,8 @@
-//! Names back to an expression.
+//! Turns names back into an expression.
 
 use std::{collections::HashSet, fmt::Write as _};
 
-/// The shortest expression this can see for `names`: `n[01-03,7]`. Their order is kept and duplicates are dropped,
-/// so expanding it gives them back.
+/// A short expression for `names`, such as `n[01-03,7]`. Expanding it gives the names back in order, without duplicates.
 ///
 /// Neighbours that differ in one number share a bracket; nothing is reordered to bring more of them together.
 pub fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
@@ -25,15 +24,15 @@ pub fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     folded
 }
 
-/// Names that differ in one number only.
+/// Names that differ in one number alone.
 struct Group<'a> {
     first: &'a str,
-    /// What is before and behind the number; unknown as long as there is one name.
+    /// The text before and after the number; unknown while the group has one name.
     around: Option<(&'a str, &'a str)>,
     runs: Vec<Run<'a>>,
 }
 
-/// `first` as written, and how many follow it without a gap.
+/// `first` as written, and how many names follow it without a gap.
 struct Run<'a> {
     first: &'a str,
     lo: u64,
@@ -108,12 +107,12 @@ impl<'a> Group<'a> {
 
 fn padded(value: u64, width: usize) -> String {
     let mut text = String::with_capacity(width);
-    // Writing to a string cannot fail; the comparison that follows would show it if it did.
+    // Writing to a string cannot fail; if it did, the comparison that follows would notice.
     write!(text, "{value:0width$}").unwrap_or_default();
     text
 }
 
-/// What two names share at both ends, cut back so that no number is cut in two.
+/// The common text at both ends of two names, shortened so that no number is cut in two.
 fn common<'a>(one: &'a str, other: &str) -> (&'a str, &'a str) {
     let same = |(a, b): &(u8, u8)| a == b;
     let head = one.bytes().zip(other.bytes()).take_while(same).count();
@@ -133,10 +132,10 @@ fn common<'a>(one: &'a str, other: &str) -> (&'a str, &'a str) {
     (head, tail.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// The digits of `name` between `head` and `tail`, if there are only digits and they make a number.
+/// The digits of `name` between `head` and `tail`, when they are all there is and make a number.
 fn number_between<'a>(name: &'a str, head: &str, tail: &str) -> Option<(&'a str, u64)> {
     let digits = name.strip_prefix(head)?.strip_suffix(tail)?;
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     let only_digits = digits.bytes().all(|b| b.is_ascii_digit());
     Some((digits, digits.parse().ok().filter(|_| only_digits)?))
 }

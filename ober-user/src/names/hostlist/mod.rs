@@ -1,11 +1,11 @@
 //! Slurm hostlists and what access lists add to them: addresses, ranges, prefixes, `@file` and `-`.
 //!
-//! The law: what `scontrol show hostnames` accepts expands here to the same names in the same order, duplicates
-//! dropped. It is kept down to the quirks (the order of a product of three brackets, a blank inside a bracket counting as a
-//! digit of padding), because a list must mean here what it means to Slurm. Where scontrol is wrong we refuse instead, and
+//! The law: an expression that `scontrol show hostnames` accepts expands here to the same names in the same order, without
+//! duplicates. That includes quirks (the order of a product of three brackets, a blank in a bracket counting as a padding
+//! digit), because a list must mean here what it means to Slurm. Where scontrol is wrong the expression is refused instead, and
 //! each place says so. Text after a bracket (`rgw[01-08].internal`), which scontrol refuses, works.
 //!
-//! Nothing here opens a file: streams come through [`Sources`]. [`disk`] is the real one.
+//! Nothing here opens a file: streams come through [`Sources`], on this machine from [`disk`].
 //!
 //! ```text
 //! parse -> terms -> expand (names and items) -> fold (back to an expression)
@@ -54,13 +54,13 @@ pub enum Item {
     },
 }
 
-/// How many names or addresses may still be produced. A prefix counts as one, a range as its addresses; duplicates
-/// count, because what they cost is paid before they can be seen.
+/// How many names or addresses may still be produced. A prefix counts as one, a range as its addresses; duplicates count,
+/// because their cost is paid before they are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
     limit: u64,
     used: u64,
-    /// What to do about a limit that is too low.
+    /// How the user can raise a limit that is too low.
     advice: &'static str,
 }
 
@@ -69,7 +69,7 @@ impl Cap {
         Self::after(limit, 0)
     }
 
-    /// A cap of which so much is spent already.
+    /// A cap of which `used` is spent already.
     pub fn after(limit: usize, used: u64) -> Self {
         Self {
             limit: u64::try_from(limit).unwrap_or(u64::MAX),
@@ -78,7 +78,7 @@ impl Cap {
         }
     }
 
-    /// The same where something else than `limits.expansion` sets the limit.
+    /// The same where another setting than `limits.expansion` sets the limit.
     #[must_use]
     pub fn advising(self, advice: &'static str) -> Self {
         Self { advice, ..self }
@@ -89,7 +89,7 @@ impl Cap {
         self.used
     }
 
-    /// Takes `size` from what is left, or says why not.
+    /// Takes `size` from what is left, or fails.
     fn spend(&mut self, size: u64) -> Result<(), Fault> {
         let used = self.used.saturating_add(size);
         if used > self.limit {
@@ -110,13 +110,13 @@ impl Default for Cap {
     }
 }
 
-/// Where `@file` and `-` are read from.
+/// Opens `@file` and `-`.
 pub trait Sources {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>>;
     fn stdin(&mut self) -> io::Result<Box<dyn BufRead + '_>>;
 }
 
-/// For expressions that may name no stream, such as those that reach the daemon over its socket.
+/// For expressions that may not name a stream, such as those sent to the daemon over its socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSources;
 
@@ -134,7 +134,7 @@ impl Sources for NoSources {
     }
 }
 
-/// For expressions that are only to be judged: what the files they name say is another question.
+/// For expressions that are only checked: the content of the files they name is not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unread;
 
@@ -150,17 +150,17 @@ impl Sources for Unread {
     }
 }
 
-/// What becomes of the parsed terms; the walk over expressions and files is the same for all.
+/// Receives the parsed terms; the walk over expressions and files is the same for all.
 trait Sink {
-    /// An IPv4 literal on a line of its own: the path a million of them take.
+    /// An IPv4 literal on a line of its own: the fast path, for files with a million of them.
     fn v4(&mut self, addr: Ipv4Addr);
     fn term(&mut self, term: &Term<'_>) -> Result<(), Fault>;
 }
 
 /// Calls `each` for every item, in order, duplicates included, and takes their number from `cap`.
 ///
-/// Nothing is kept, so a file of any length costs no memory. An error in the expression itself comes before the
-/// first item; one in a file may come after some of its items, which the caller must then throw away.
+/// No item is stored, so a file of any length costs no memory. An error in the expression itself comes before the first item;
+/// one in a file may come after some of its items, which the caller must then discard.
 pub fn visit(
     expr: &str,
     cap: &mut Cap,
@@ -186,7 +186,7 @@ pub fn expand(expr: &str, mut cap: Cap, sources: &mut dyn Sources) -> Result<Vec
 
 /// Every name of `expr` as text, in order, duplicates dropped: what `scontrol show hostnames` prints.
 ///
-/// Addresses and prefixes stay as they are written; only `a.b.c.d-e.f.g.h` becomes its addresses.
+/// Addresses and prefixes stay as written; only `a.b.c.d-e.f.g.h` becomes its addresses.
 pub fn names(expr: &str, mut cap: Cap, sources: &mut dyn Sources) -> Result<Vec<String>, Error> {
     let mut names = every_name(expr, &mut cap, sources)?;
     drop_duplicates(&mut names);
@@ -210,7 +210,8 @@ pub(crate) fn every_name(
     Ok(names)
 }
 
-/// Keeps the first of equals. The set borrows what it has seen: a second copy of a million names would be the larger part.
+/// Keeps the first of equal ones. The set borrows from the list: a second copy of a million names would need more memory than
+/// it.
 fn drop_duplicates<T: Eq + std::hash::Hash>(list: &mut Vec<T>) {
     let mut seen = HashSet::with_capacity(list.len());
     let fresh: Vec<bool> = list.iter().map(|item| seen.insert(item)).collect();

@@ -32,7 +32,7 @@ pub(super) enum Token<'a> {
     Term(Term<'a>),
 }
 
-/// One item of the list, brackets and all.
+/// One item of the list, with its brackets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Term<'a> {
     pub(super) offset: usize,
@@ -40,7 +40,7 @@ pub(super) struct Term<'a> {
     /// An address in brackets.
     pub(super) bracketed: bool,
     pub(super) port: Option<NonZeroU16>,
-    /// Names or addresses it stands for; saturates.
+    /// Names or addresses that it stands for; saturates.
     pub(super) size: u64,
 }
 
@@ -96,8 +96,8 @@ pub(super) fn parse(text: &str, grammar: Grammar) -> Result<Vec<Token<'_>>, At> 
     Ok(tokens)
 }
 
-/// `-` among other expressions is a slip in a range: `10.0.0.1 - 10.0.0.9` would be two addresses and what comes by
-/// standard input.
+/// Refuses `-` among other expressions, usually a range with blanks: `10.0.0.1 - 10.0.0.9` would be two addresses and the
+/// content of standard input.
 fn alone(text: &str, tokens: &[Token<'_>]) -> Result<(), At> {
     let dash = |token: &Token<'_>| match token {
         Token::Stdin { offset } => Some(*offset),
@@ -119,7 +119,7 @@ fn alone(text: &str, tokens: &[Token<'_>]) -> Result<(), At> {
     at(offset, Fault::Dash { meant })
 }
 
-/// A separator inside a bracket does not end the token; a path has no brackets.
+/// Finds the end of a token. A separator inside a bracket does not end it; a path has no brackets.
 fn token_end(bytes: &[u8], start: usize) -> Result<usize, At> {
     let is_path = bytes[start] == b'@';
     let mut open = None;
@@ -134,8 +134,8 @@ fn token_end(bytes: &[u8], start: usize) -> Result<usize, At> {
             _ => {}
         }
     }
-    // Here scontrol puts the missing bracket behind what it has and calls it a name: `n[1-` gives `n]`, `n[1-3,5`
-    // gives `n]` and `5`. A list that lets the wrong hosts in is worse than one that is refused.
+    // Here scontrol appends the missing bracket and accepts the result as a name: `n[1-` gives `n]`, `n[1-3,5` gives `n]` and
+    // `5`. A refusal is better than a list that lets the wrong hosts in.
     match open {
         Some(offset) => at(offset, Fault::Unclosed),
         None => Ok(bytes.len()),
@@ -153,7 +153,7 @@ fn token(offset: usize, text: &str, grammar: Grammar) -> Result<Token<'_>, At> {
     }
 }
 
-/// What is refused is looked at once more: a slip has a better answer than the letter it stumbles over.
+/// Checks a refused term for common slips, whose messages help more than one about a single letter.
 fn term(offset: usize, text: &str, grammar: Grammar) -> Result<Term<'_>, At> {
     read_term(offset, text, grammar).or_else(|refused| match notation::near(text) {
         Some(miss) if matches!(refused.fault, Fault::Miss(_)) => at(offset, miss),
@@ -191,7 +191,7 @@ fn read_term(offset: usize, text: &str, grammar: Grammar) -> Result<Term<'_>, At
     })
 }
 
-/// `[fd00::1]` and what follows: a colon tells it from a range.
+/// `[fd00::1]` and the text after it: a colon distinguishes it from a numeric bracket.
 fn bracketed_address(text: &str) -> Option<(&str, &str)> {
     let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
     inside.contains(':').then_some((inside, rest))
@@ -205,7 +205,7 @@ fn port_after(offset: usize, rest: &str, grammar: Grammar) -> Result<Option<NonZ
     }
 }
 
-/// One colon starts a port; more are an IPv6 address without one, as everywhere.
+/// One colon starts a port; several mean an IPv6 address without a port, as elsewhere.
 fn split_port(offset: usize, text: &str) -> Result<(&str, Option<NonZeroU16>), At> {
     let Some((host, port)) = text.rsplit_once(':') else {
         return Ok((text, None));
@@ -253,7 +253,7 @@ fn parts(offset: usize, text: &str) -> Result<(Shape<'_>, u64), At> {
             parts.push(Part::Set(set));
             rest = after;
         } else {
-            // A '[' at the start was closed, or `token_end` would have refused: there is progress.
+            // A '[' at the start was closed, or `token_end` would have refused it, so the loop advances.
             let end = rest.find('[').unwrap_or(rest.len());
             parts.push(checked_text(here, &rest[..end])?);
             longest += end;
@@ -266,7 +266,7 @@ fn parts(offset: usize, text: &str) -> Result<(Shape<'_>, u64), At> {
     Ok((Shape::Parts(parts), size))
 }
 
-/// Colons and slashes may only make addresses and prefixes; that is checked once the text is whole.
+/// Colons and slashes may only be parts of addresses and prefixes; the caller checks that on the whole text.
 fn checked_text(offset: usize, text: &str) -> Result<Part<'_>, At> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/');
     match text.char_indices().find(|&(_, c)| !legal(c)) {
@@ -286,11 +286,11 @@ fn spans(offset: usize, text: &str) -> Result<Vec<Span>, At> {
         .collect()
 }
 
-/// As `strtoul` in scontrol reads it: blanks and a plus may stand before the digits, and count as digits of the
-/// width. `n[1, 3]` is n1 and n03. `3-` is 3. A blank may stand before the dash, but not at the end.
+/// Reads numbers as `strtoul` does in scontrol: blanks and a plus may come before the digits, and count as digits of the width.
+/// `n[1, 3]` is n1 and n03. `3-` is 3. A blank may come before the dash, but not at the end.
 ///
-/// scontrol also takes any rubbish before the dash (`n[1a-3]` is n01 to n03) and turns what does not fit into 64 bits
-/// into the largest number that does. These we refuse.
+/// scontrol also accepts any text before the dash (`n[1a-3]` is n01 to n03) and turns a number beyond 64 bits into the largest
+/// one. Both are refused here.
 fn span(offset: usize, text: &str) -> Result<Span, At> {
     let (low, high) = match text.split_once('-') {
         Some((low, high)) => (low, Some(high)),

@@ -14,14 +14,14 @@ use super::{
 };
 use crate::names::notation::{self, Host, Miss};
 
-/// What sets servers of an expression apart: `rgw[01-04]:7480 weight=2 tier=1 max_connections=50`.
+/// Terms of the servers of an expression: `rgw[01-04]:7480 weight=2 tier=1 max_connections=50`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Standing {
-    /// Its share of the clients, 0 to 256.
+    /// The server's share of the clients, 0 to 256.
     pub weight: u16,
-    /// Servers of the lowest tier that lives serve.
+    /// Clients go to the servers of the lowest tier that has a live one.
     pub tier: u8,
-    /// Connections at once, of all workers together.
+    /// Connections at a time, over all workers of the node.
     pub max_connections: Option<NonZeroU32>,
 }
 
@@ -38,7 +38,7 @@ impl Default for Standing {
 impl Standing {
     const HEAVIEST: u16 = 256;
 
-    /// The expression without what stands behind it, and what that says. An error names the word.
+    /// Splits the expression from the terms behind it. An error names the word at fault.
     pub fn split(text: &str) -> Result<(&str, Self), String> {
         let (mut rest, mut standing) = (text.trim(), Self::default());
         while let Some((before, word)) = rest.rsplit_once(char::is_whitespace) {
@@ -84,10 +84,9 @@ impl fmt::Display for Server {
     }
 }
 
-/// Every server of `expr`, in order, duplicates dropped; `port` is for those that name none.
+/// Every server of `expr`, in order, without duplicates; `port` is for servers that name none.
 ///
-/// `rgw[01-08].internal:7480`, `10.0.0.[1-4]:7480`, `[fd00::1]:7480`, `fd00::1`. Without the brackets everything behind
-/// the first colon of an IPv6 address is the address.
+/// `rgw[01-08].internal:7480`, `10.0.0.[1-4]:7480`, `[fd00::1]:7480`, `fd00::1`. An IPv6 address without brackets has no port.
 pub fn expand_servers(
     expr: &str,
     port: NonZeroU16,
@@ -136,7 +135,7 @@ impl Sink for Servers {
                     notation::prefix(text)?;
                     return Err(Miss::PrefixAsServer.into());
                 }
-                // In brackets it is plain where the address ends.
+                // Brackets show where the address ends.
                 let host = if term.bracketed {
                     notation::host(text)?
                 } else {

@@ -1,4 +1,4 @@
-//! The walk over an expression and the streams it names, line by line and in constant memory.
+//! Walks over an expression and the streams that it names, line by line and in constant memory.
 
 use std::{
     io::{self, BufRead},
@@ -12,10 +12,10 @@ use super::{
     parse::{At, Grammar, Token, parse},
 };
 
-/// A stream without line ends must not eat the memory.
+/// Bytes. A stream without line ends must not fill the memory.
 pub(super) const LONGEST_LINE: usize = 4 << 20;
 
-/// Parses `expr` whole, takes its size from `cap`, and only then produces anything.
+/// Parses the whole of `expr`, takes its size from `cap`, and only then produces items.
 pub(super) fn walk(
     expr: &str,
     grammar: Grammar,
@@ -102,7 +102,7 @@ fn read<'a>(
     }
 }
 
-/// The lines of one stream, and where they go.
+/// The lines of one stream, and the sink of their items.
 struct Lines<'a, S> {
     origin: Origin,
     grammar: Grammar,
@@ -112,7 +112,7 @@ struct Lines<'a, S> {
 }
 
 impl<S: Sink> Lines<'_, S> {
-    /// Works in the reader's own buffer; only a line cut by its end is copied, to `carry`.
+    /// Works in the reader's own buffer; only a line that the end of the buffer cuts is copied, to `carry`.
     fn chunk(&mut self, chunk: &[u8], carry: &mut Vec<u8>) -> Result<(), Error> {
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -177,7 +177,7 @@ impl<S: Sink> Lines<'_, S> {
                     offset: term.offset,
                     fault,
                 })?,
-                // Files that include files can include themselves, and hide what a list holds.
+                // Included files could include themselves, and would hide the content of a list.
                 Token::File { offset, .. } | Token::Stdin { offset } => {
                     return Err(At {
                         offset: *offset,
@@ -204,13 +204,13 @@ impl<S: Sink> Lines<'_, S> {
     }
 }
 
-/// A line that is an IPv4 address and nothing else, and its length with the line end. Anything unusual, and what stands
-/// less than 16 bytes from the end, is left to the parser, so this may only say yes where the parser would say the same.
-/// The CPU cannot guess how long an octet is, so no branch depends on it.
+/// A line that is an IPv4 address alone, and its length with the line end. Other text, and a line that begins less than 16
+/// bytes before the end, are left to the parser: this must accept only what the parser would read as the same address. The CPU
+/// cannot predict the lengths of octets, so no branch depends on them.
 fn v4_line(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
     let line: &[u8; 16] = bytes.first_chunk()?;
     let [low, high] = [0, 8].map(|half| digits(line, half));
-    // The bits behind the line stand for ends of octets that are missing.
+    // The bits behind the line serve as ends of missing octets.
     let mut ends = others(low) | others(high) << 8 | 0xf_0000;
     let mut digits = [0; 20];
     digits[..8].copy_from_slice(&low.to_le_bytes());
@@ -221,7 +221,7 @@ fn v4_line(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
         ends &= ends - 1;
         let length = end - start;
         let word = u32::from_le_bytes(*digits[start as usize & 15..].first_chunk()?);
-        // The last digit to the top, zeros below the first.
+        // Shifts the last digit to the top, with zeros below the first.
         let shifted = word.wrapping_shl(32u32.wrapping_sub(8 * length));
         let value = (shifted >> 8 & 0xff) * 100 + (shifted >> 16 & 0xff) * 10 + (shifted >> 24);
         let zero_led = (length > 1) & (word.trailing_zeros() >= 8);
@@ -241,19 +241,19 @@ fn v4_line(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
     (bad == 0).then(|| (Ipv4Addr::from_bits(address), length))
 }
 
-/// One in every byte.
+/// The number 1 in every byte.
 const EVERY: u64 = u64::MAX / 0xff;
 
-/// Eight characters of which digits become 0 to 9.
+/// Eight characters, with each digit turned into 0 to 9.
 fn digits(line: &[u8; 16], from: usize) -> u64 {
     let half = line[from..].first_chunk().copied().unwrap_or_default();
     u64::from_le_bytes(half) ^ (EVERY * 0x30)
 }
 
-/// A bit for every byte above 9.
+/// One bit for every byte above 9.
 fn others(bytes: u64) -> u32 {
     let tops = (((bytes & (EVERY * 0x7f)) + EVERY * 0x76) | bytes) & (EVERY * 0x80);
-    // The product brings the eight bits together in its top byte.
+    // The multiplication collects the eight bits in the top byte.
     u32::from(
         (tops >> 7)
             .wrapping_mul(0x0102_0408_1020_4080)

@@ -1,4 +1,4 @@
-//! Tables, then properties. That scontrol agrees is proved in `tests/tests/hostlist.rs`.
+//! Tables, then properties. `tests/tests/hostlist.rs` compares with a real scontrol.
 
 use std::{collections::BTreeMap, io::BufReader, num::NonZeroU16};
 
@@ -452,7 +452,7 @@ fn neighbours_that_differ_in_one_number_are_folded() {
     }
 }
 
-/// What the grammar is made of, so that random text comes close to meaning something.
+/// Random pieces of the grammar, so that random text is nearly an expression.
 fn near_expressions() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-c.:/@#_-]",
@@ -475,7 +475,7 @@ fn element() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Well-formed terms of names, their text and the size they must have is not computed here.
+/// Well-formed terms of names, as text; the tests compute their size.
 fn expressions() -> impl Strategy<Value = String> {
     let set = proptest::collection::vec(element(), 1..4).prop_map(|e| format!("[{}]", e.join(",")));
     let term =

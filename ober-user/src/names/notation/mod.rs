@@ -1,6 +1,6 @@
-//! How addresses, prefixes, host names and servers are written: one judge for lists, rules, VIPs, proxies, servers and what
-//! sources say. What is nearly an address is refused with the way to write it, and never taken for a host name: the name
-//! service would be asked for it, and whoever answers there would be let in.
+//! The notation of addresses, prefixes, host names and servers: one parser for lists, rules, VIPs, proxies, servers and
+//! sources. A text that is nearly an address is refused with the right notation, never treated as a host name: the name service
+//! would be asked for it, and the host in the answer would be admitted.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// What is wrong, and what is to be written instead.
+/// What is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Miss {
     #[error("{0:?} cannot be part of a name; names are made of letters, digits, '.', '-' and '_'")]
@@ -130,7 +130,7 @@ impl TryFrom<String> for Host {
     }
 }
 
-/// An address. IPv4 inside IPv6 becomes IPv4: that is what the packets will carry.
+/// An address. An IPv4 address mapped into IPv6 becomes IPv4, which the packets will carry.
 pub fn address(text: &str) -> Result<IpAddr, Miss> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.to_canonical());
@@ -146,8 +146,8 @@ pub fn address(text: &str) -> Result<IpAddr, Miss> {
     Err(near(text).unwrap_or_else(|| no_address(text)))
 }
 
-/// The network of an address with its length. A host's address with its length, as `ip address` prints it, would stand for
-/// the whole network unasked.
+/// A network with its length. A host's address with a length, as `ip address` prints it, is refused: it would silently include
+/// the whole network.
 pub fn prefix(text: &str) -> Result<IpNet, Miss> {
     let net: IpNet = text
         .parse()
@@ -168,7 +168,7 @@ pub fn prefix(text: &str) -> Result<IpNet, Miss> {
     Ok(mapped.unwrap_or(net))
 }
 
-/// A prefix, or an address as the prefix of it alone.
+/// A prefix, or an address as a prefix of full length.
 pub fn network(text: &str) -> Result<IpNet, Miss> {
     if text.contains('/') {
         prefix(text)
@@ -186,8 +186,8 @@ pub fn host(text: &str) -> Result<Host, Miss> {
     Ok(Host::Name(text.to_owned()))
 }
 
-/// A host name the DNS can hold, maybe with the dot at its end. Whether it is a number is left to who asks for it: Slurm may
-/// call a node 1.
+/// A host name that fits into the DNS, with or without a final dot. May be a number: Slurm may call a node 1. Callers that ask
+/// the DNS check that.
 pub fn name(text: &str) -> Result<(), Miss> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(c) = text.chars().find(|c| !legal(*c)) {
@@ -241,7 +241,7 @@ pub fn server(text: &str, port: NonZeroU16) -> Result<(Host, NonZeroU16), Miss> 
     }
 }
 
-/// An address without brackets where a port might follow.
+/// An address without brackets where a port could follow.
 pub fn unambiguous(text: &str) -> Result<IpAddr, Miss> {
     let found = address(text)?;
     let Some((before, last)) = text.rsplit_once(':').filter(|_| found.is_ipv6()) else {
@@ -257,14 +257,14 @@ pub fn unambiguous(text: &str) -> Result<IpAddr, Miss> {
     Ok(found)
 }
 
-/// `parse` alone would take a sign.
+/// `parse` alone would accept a sign.
 pub fn port(text: &str) -> Result<NonZeroU16, Miss> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or(Miss::Port)
 }
 
-/// Is it an address, right or wrong, rather than a name? Four numbers with dots, and what goes on behind them with a dash,
-/// two dots or digits; and whatever is made of digits, dots and dashes alone.
+/// Is the text an address, right or wrong, rather than a name? Four numbers with dots, alone or followed by a dash or two dots;
+/// and any text of digits, dots and dashes with a dot in it.
 pub fn means_an_address(text: &str) -> bool {
     let numeric = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     if text.contains('.') && text.bytes().all(numeric) {
@@ -276,7 +276,7 @@ pub fn means_an_address(text: &str) -> bool {
     rest.starts_with('-') || rest.starts_with("..")
 }
 
-/// What follows four numbers with dots between them at the start.
+/// The text after four numbers with dots between them.
 fn behind_four_numbers(text: &str) -> Option<&str> {
     let mut rest = text;
     for octet in 0..4 {
@@ -289,8 +289,8 @@ fn behind_four_numbers(text: &str) -> Option<&str> {
     Some(rest)
 }
 
-/// A resolver takes such names for addresses in the notation of 1983: 1 is 0.0.0.1, 010.1 is 8.0.0.1. The rule is that
-/// of the URL standard: the last label decides.
+/// Does the last label make the name a number? A resolver reads such names as addresses in the old notation: 1 is 0.0.0.1,
+/// 010.1 is 8.0.0.1. The URL standard has the same rule.
 pub fn ends_in_number(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last = name.rsplit('.').next().unwrap_or(name);
@@ -301,7 +301,7 @@ pub fn ends_in_number(name: &str) -> bool {
     }
 }
 
-/// The slips that have a better answer than "this is no address".
+/// Common slips, whose messages help more than "this is no address".
 pub fn near(text: &str) -> Option<Miss> {
     let given = text.to_owned();
     if let Some((_, rest)) = text.split_once("://") {
@@ -335,7 +335,7 @@ pub fn near(text: &str) -> Option<Miss> {
     None
 }
 
-/// 192.168.0.* is a network of whole octets.
+/// 192.168.0.* as a network of whole octets.
 fn starred(text: &str) -> Option<String> {
     let octets: Vec<&str> = text.split('.').collect();
     let known = octets.iter().take_while(|octet| **octet != "*").count();
@@ -355,7 +355,7 @@ fn masked(network: &str, mask: &str) -> Option<String> {
     Some(net.trunc().to_string())
 }
 
-/// 10.1.0.10-20, 10.1.0.10..20, 10.1.0.10..10.1.0.20: the last numbers of the second end are written.
+/// 10.1.0.10-20, 10.1.0.10..20, 10.1.0.10..10.1.0.20: the text after the dash or dots holds the last numbers of the end.
 fn ranged(text: &str) -> Option<String> {
     let (first, last) = match text.split_once("..") {
         Some((first, last)) => (first, last.trim_start_matches(['.', '='])),
@@ -370,7 +370,7 @@ fn ranged(text: &str) -> Option<String> {
     (first <= last).then(|| format!("{first}-{last}"))
 }
 
-/// `[fd00::1]` where an address alone belongs.
+/// `[fd00::1]` where only an address may be.
 fn bracketed(text: &str) -> Option<IpAddr> {
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
     inside.parse().ok()

@@ -1,4 +1,4 @@
-//! Tables: what is right, and what is nearly right with what is advised.
+//! Tables of valid texts, and of nearly valid ones with the advice.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 
-/// Near misses of an address, and what the message must say is to be written.
+/// Texts that are nearly an address, and what the message must advise.
 const NEAR: [(&str, &str); 26] = [
     ("10.1.0.10-20", "10.1.0.10-10.1.0.20"),
     ("10.1.0.10-1.20", "10.1.0.10-10.1.1.20"),

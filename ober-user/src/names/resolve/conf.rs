@@ -1,21 +1,21 @@
-//! What /etc/resolv.conf and /etc/nsswitch.conf say. Pure.
+//! Reads /etc/resolv.conf and /etc/nsswitch.conf. Does no I/O.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-/// As many as glibc asks.
+/// As many servers as glibc asks.
 const MOST_SERVERS: usize = 3;
-/// glibc takes no larger `ndots`.
+/// glibc's limit for `ndots`.
 const MOST_DOTS: usize = 15;
-/// A name is not tried under more domains.
+/// Search domains beyond this number are ignored.
 const MOST_DOMAINS: usize = 32;
 
-/// How the DNS is asked.
+/// How to ask the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conf {
     pub(crate) servers: Vec<SocketAddr>,
-    /// Domains that a name may stand below, in order.
+    /// Domains to append to a name, in order.
     search: Vec<String>,
-    /// A name with so many dots is asked for as it is before it is looked for below the domains.
+    /// A name with at least this many dots is first asked for as it is, then with the domains.
     dots: usize,
     /// Every question goes over TCP.
     pub(crate) tcp: bool,
@@ -24,8 +24,8 @@ pub(crate) struct Conf {
 }
 
 impl Conf {
-    /// `host` is this machine's own name: its domain is the one to search where none is written. `interface` gives the number of
-    /// an interface, for the address of a name server on a link.
+    /// `host` is this machine's name: its domain is searched when the file names none. `interface` returns the number of an
+    /// interface, for name servers with a link-local address.
     pub(crate) fn read(text: &str, host: &str, interface: impl Fn(&str) -> Option<u32>) -> Self {
         let own = host.split_once('.').map(|(_, domain)| domain.to_owned());
         let mut conf = Self {
@@ -51,7 +51,7 @@ impl Conf {
         conf.search.truncate(MOST_DOMAINS);
         conf.servers.truncate(MOST_SERVERS);
         if conf.servers.is_empty() {
-            // As glibc does where no name server is written: there may be one on this machine.
+            // As glibc does where no name server is configured: one may run on this machine.
             conf.servers.push(([127, 0, 0, 1], 53).into());
         }
         conf
@@ -69,7 +69,7 @@ impl Conf {
         }
     }
 
-    /// The whole names that may be meant by one, in the order in which they are asked for.
+    /// The full names that a name may mean, in the order of the questions.
     pub(super) fn candidates(&self, name: &str) -> Vec<String> {
         if let Some(whole) = name.strip_suffix('.') {
             return vec![whole.to_owned()];
@@ -104,7 +104,7 @@ fn server(word: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
     Some(SocketAddr::new(address, 53))
 }
 
-/// Who is asked for a name, in the order of the line `hosts` of nsswitch.conf.
+/// A name service, in the order of the line `hosts` of nsswitch.conf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
     /// /etc/hosts.
@@ -116,13 +116,13 @@ pub(super) enum Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     pub(super) order: Vec<Service>,
-    /// There are services that only the C library knows, such as LDAP.
+    /// Some services are known to the C library alone, such as LDAP.
     pub(super) others: bool,
 }
 
 impl Switch {
-    /// systemd's `resolve` is a way to the DNS, and its stub is in /etc/resolv.conf. What is done at which answer, `[...]`,
-    /// is as glibc does it without: the first who knows the name is believed.
+    /// systemd's `resolve` counts as DNS: its stub is in /etc/resolv.conf. Actions such as `[NOTFOUND=return]` are ignored: the
+    /// first service that knows the name decides, which is glibc's default.
     pub(super) fn read(text: &str) -> Self {
         let line = text.lines().find_map(|line| {
             let line = line.split('#').next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! /etc/hosts: a name has the addresses of every line it stands in. Pure.
+//! /etc/hosts: a name has the addresses of every line that names it. Does no I/O.
 
 use std::{collections::HashMap, net::IpAddr};
 
-/// The names of the file, in small letters.
+/// The names of the file, in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hosts(HashMap<String, Vec<IpAddr>>);
 

@@ -1,12 +1,11 @@
-//! Names to addresses: what Slurm says about a node, else /etc/hosts and the DNS, as nsswitch.conf orders them.
+//! Turns names into addresses: first what Slurm says about a node, then /etc/hosts and the DNS, in the order of nsswitch.conf.
 //!
-//! Each family is asked for by itself. A family whose question failed is not one without addresses: what the name had of it
-//! stays, and is told. The time limit of a name begins with its question, and a question given up leaves nothing behind, so
-//! names that nobody answers for do not keep others from being answered.
+//! Each address family has its own question. When one fails, the name keeps its old addresses of that family and the failure is
+//! reported. A name's time limit begins with its question, and a question that is given up leaves nothing behind, so names
+//! without an answer do not delay others.
 //!
-//! `conf` and `hosts` read this machine's files, `dns/` puts one question to name servers, `system` asks the C library for what
-//! only that knows. A name is never taken for one without addresses because a question
-//! failed.
+//! `conf` and `hosts` read this machine's files, `dns/` asks name servers one question, `system` asks the C library for
+//! services that only it knows. A failed question never makes a name one without addresses.
 
 mod conf;
 pub mod dns;
@@ -45,54 +44,53 @@ use crate::{
     system::file,
 };
 
-/// How names are asked for.
+/// How names are resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolve {
-    /// Pause between two rounds; zero: only when asked.
+    /// Pause between two rounds; zero: only on request.
     pub interval: Duration,
-    /// For one name.
+    /// Time limit of one name.
     pub timeout: Duration,
-    /// Names asked for at once.
+    /// Names resolved at a time.
     pub concurrency: usize,
     /// A `slurm.conf` whose `NodeAddr` wins over the name service.
     pub slurm_conf: Option<PathBuf>,
 }
 
-/// Names that are asked for at once, by lists, backends and their sources together: each takes a socket a family and name
-/// server.
+/// Names resolved at a time by lists, backends and their sources together: each needs a socket for each family and name server.
 const MOST: u16 = 512;
 static AT_ONCE: Semaphore = Semaphore::const_new(MOST as usize);
-/// For the files that say how names are asked for.
+/// Time limit for reading the resolver's files.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Every name with its addresses, in order; never without any. IPv4 inside IPv6 is IPv4.
+/// Every name with its addresses, sorted, at least one. IPv4 mapped into IPv6 is IPv4.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
-/// Why a name has no address, or none of a family.
+/// Why a name has no address, or none of one family.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     #[error("not found")]
     NotFound,
     #[error("no answer in time")]
     Timeout,
-    /// One family was answered for.
+    /// The other family has an answer.
     #[error("its {family} addresses are not known: {why}")]
     Half { family: &'static str, why: Box<Why> },
     #[error("{0}")]
     Other(String),
 }
 
-/// What is known of a name once it was asked for.
+/// What the questions for a name found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     found: BTreeSet<IpAddr>,
-    /// Of each family, why there may be more.
+    /// Why each family may have further addresses; `None`: its answer is complete.
     v4: Option<Why>,
     v6: Option<Why>,
 }
 
 impl Answer {
-    /// The name has these addresses and no others.
+    /// The name has exactly these addresses.
     pub fn all(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let found = addresses.into_iter().map(|it| it.to_canonical()).collect();
         Self {
@@ -101,7 +99,7 @@ impl Answer {
         }
     }
 
-    /// Nothing is known.
+    /// No question was answered.
     pub fn failed(why: Why) -> Self {
         Self {
             v4: Some(why.clone()),
@@ -110,8 +108,8 @@ impl Answer {
         }
     }
 
-    /// The addresses the name has now, when it had `old`; and what is not known of it. A name of which nothing was found keeps
-    /// all it had.
+    /// The addresses of the name now, when it had `old`, and the failure if one is left. A name for which nothing was found
+    /// keeps all its old addresses.
     fn with(&self, old: &[IpAddr]) -> (Vec<IpAddr>, Option<Why>) {
         let why = self.v4.as_ref().or(self.v6.as_ref());
         if self.found.is_empty() {
@@ -131,24 +129,23 @@ impl Answer {
     }
 }
 
-/// What was answered for names. Copies share what they know: who has to begin anew, because somebody else was faster, does
-/// not ask again.
+/// Answers by name. Clones share them: a caller that must start over, because another change came first, does not ask again.
 #[derive(Clone, Debug, Default)]
 pub struct Answers(Arc<Mutex<BTreeMap<String, Answer>>>);
 
-/// What names mean, with what they meant before.
+/// The addresses of names, given their earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// The names that have addresses.
     pub names: Names,
-    /// Those of which not all is known, and why.
+    /// Names whose answer is missing or incomplete, and why.
     pub unresolved: BTreeMap<String, String>,
-    /// Of those, the ones that keep addresses they had.
+    /// Those of them that keep earlier addresses.
     pub kept: Vec<String>,
 }
 
 impl Answers {
-    /// Every change is whole before anything that could panic.
+    /// A panic cannot leave the map half changed, so a poisoned lock is used.
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Answer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,7 +154,7 @@ impl Answers {
         self.known().contains_key(name)
     }
 
-    /// What `names` mean, when they had the addresses of `old` before. A name that was not asked for is as before.
+    /// The addresses of `names`, which had those of `old` before. A name that was not asked for keeps them.
     pub fn settle<'n>(&self, names: impl IntoIterator<Item = &'n String>, old: &Names) -> Settled {
         let (mut settled, answers) = (Settled::default(), self.known());
         for name in names {
@@ -186,13 +183,13 @@ impl FromIterator<(String, Answer)> for Answers {
     }
 }
 
-/// Asks for the addresses of one name, for at most so long.
+/// Looks up the addresses of one name within a time limit.
 pub trait Lookup {
     fn lookup(&self, name: &str, limit: Duration) -> impl Future<Output = Answer> + Send;
 }
 
-/// Asks, as this machine is set up, for those of `names` that `answers` does not have yet: `how.concurrency` at once, for
-/// `how.timeout` each.
+/// Resolves, as this machine is set up, those of `names` that `answers` lacks: `how.concurrency` at a time, each within
+/// `how.timeout`.
 pub async fn resolve(
     names: impl IntoIterator<Item = String>,
     how: &Resolve,
@@ -209,7 +206,7 @@ pub async fn resolve(
     }
 }
 
-/// The same, asking `lookup`.
+/// The same, with `lookup`.
 pub async fn resolve_by(
     lookup: &impl Lookup,
     names: impl IntoIterator<Item = String>,
@@ -243,24 +240,24 @@ async fn one(lookup: &impl Lookup, name: &str, limit: Duration, slurm: &NodeAddr
         Some(Err(why)) => return Answer::failed(Why::Other(why.to_string())),
         None => {}
     }
-    // The limit begins with the question.
+    // The time limit begins with the question.
     let _turn = turn().await;
     lookup.lookup(asked, limit).await
 }
 
-/// A turn to ask name servers, kept until the answer is there. Time limits begin with it.
+/// A permit to ask name servers, kept until the answer arrives. Time limits begin when it is granted.
 pub(crate) async fn turn() -> Option<SemaphorePermit<'static>> {
     // Never closed.
     AT_ONCE.acquire().await.ok()
 }
 
-/// All of them: nothing else asks meanwhile.
+/// All permits: nothing else asks meanwhile.
 #[cfg(test)]
 pub(crate) async fn every_turn() -> SemaphorePermit<'static> {
     AT_ONCE.acquire_many(MOST.into()).await.unwrap()
 }
 
-/// What is no name, so that no name server is asked for it: an address, or a number that is none.
+/// A text that needs no name server: an address, or a number that is not one.
 pub(crate) fn literal(name: &str) -> Option<Result<IpAddr, Miss>> {
     if let Ok(address) = name.parse() {
         return Some(Ok(address));
@@ -268,7 +265,7 @@ pub(crate) fn literal(name: &str) -> Option<Result<IpAddr, Miss>> {
     ends_in_number(name).then(|| Err(Miss::Number(name.to_owned())))
 }
 
-/// All addresses of one name, for what is asked over HTTP.
+/// All addresses of one name, for HTTP requests.
 pub async fn addresses(name: &str, limit: Duration) -> Result<Vec<IpAddr>, Why> {
     if let Some(Ok(address)) = literal(name) {
         return Ok(vec![address.to_canonical()]);
@@ -291,7 +288,7 @@ pub struct System {
 }
 
 impl System {
-    /// As its files say now. What cannot be read says nothing, as for the C library.
+    /// As configured at present. An unreadable file counts as empty, as in the C library.
     pub async fn read() -> Self {
         let read = || {
             let switch = text("/etc/nsswitch.conf", file::Kind::Note);
@@ -313,8 +310,8 @@ impl System {
         }
     }
 
-    /// The name below each domain in turn; the first that has an address is meant. Where a question failed on the way, it may
-    /// be another that is meant: what the name had of that family is not taken from it.
+    /// Tries the name with each domain in turn; the first that has an address decides. If a question failed on the way, an
+    /// earlier domain may have been the right one, so the name keeps its old addresses of that family.
     async fn dns(&self, name: &str, until: Instant) -> Answer {
         let mut answer = Answer::default();
         for candidate in self.conf.candidates(name) {
@@ -331,9 +328,9 @@ impl System {
         answer
     }
 
-    /// A name that is complete.
+    /// Looks up a full name.
     async fn whole(&self, name: &str, until: Instant) -> Answer {
-        // One that is too long below this domain is not there.
+        // A name that is too long with this domain cannot exist.
         let Ok(name) = dns::read_name(name) else {
             return Answer::default();
         };
@@ -381,7 +378,7 @@ impl Lookup for System {
                 return answer;
             }
         }
-        // Where the DNS does not answer, the C library would wait for it too.
+        // When the DNS does not answer, the C library would wait for it too.
         if self.switch.others && answer == Answer::default() {
             let found = system::lookup(name, limit).await;
             return found.map_or_else(Answer::failed, Answer::all);
@@ -390,7 +387,7 @@ impl Lookup for System {
     }
 }
 
-/// How the DNS is asked on this machine. What cannot be read says nothing, as for the C library.
+/// How this machine asks the DNS. An unreadable file counts as empty, as in the C library.
 pub(crate) async fn conf() -> Conf {
     let read = file::away(PATIENCE, || text(RESOLV_CONF, file::Kind::Note)).await;
     Conf::read(&read.unwrap_or_default(), "", interface)
@@ -398,7 +395,7 @@ pub(crate) async fn conf() -> Conf {
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// A file of this machine, as far as it can be read.
+/// The text of a file of this machine; empty when it cannot be read.
 fn text(path: &str, kind: file::Kind) -> String {
     let bytes = file::read(Path::new(path), kind).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()

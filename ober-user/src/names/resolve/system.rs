@@ -1,5 +1,5 @@
-//! Names that only the C library knows, by a service that nsswitch.conf names beside files and dns. Its call cannot be
-//! cancelled: one that was given up keeps its thread until the library gives up too. So the threads are its own, and few.
+//! Names that only the C library knows, from a service that nsswitch.conf names beside files and dns. Its call cannot be
+//! cancelled: after it is given up it occupies its thread until the library gives up too. So it has a few threads of its own.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use super::Why;
 
 static THREADS: Semaphore = Semaphore::const_new(8);
 
-/// The addresses of a name. The time limit begins when a thread asks; so long is one waited for, too.
+/// The addresses of a name. The time limit begins when a thread asks; waiting for a thread has the same limit.
 pub(super) async fn lookup(name: &str, limit: Duration) -> Result<Vec<IpAddr>, Why> {
     let Ok(Ok(turn)) = timeout(limit, THREADS.acquire()).await else {
         let words = "the system still looks for names that were given up";
@@ -29,7 +29,7 @@ pub(super) async fn lookup(name: &str, limit: Duration) -> Result<Vec<IpAddr>, W
         let found = asked.to_socket_addrs();
         let found = found.map(|found| found.map(|socket| socket.ip()).collect());
         drop(turn);
-        // Given up meanwhile: nobody listens.
+        // An error means the caller gave up and no longer listens.
         drop(tell.send(found));
     });
     thread.map_err(|error| Why::Other(format!("start a thread: {error}")))?;
@@ -39,8 +39,8 @@ pub(super) async fn lookup(name: &str, limit: Duration) -> Result<Vec<IpAddr>, W
     }
 }
 
-/// The standard library keeps the code of `getaddrinfo` to itself, so its text must tell: that of glibc for no such name and for
-/// a name without an address, then that of musl.
+/// The standard library hides the code of `getaddrinfo`, so its text decides: those of glibc for no such name and for a name
+/// without an address, then that of musl.
 fn why(error: &io::Error) -> Why {
     const NOT_FOUND: [&str; 3] = [
         "Name or service not known",
@@ -61,7 +61,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_words_of_this_system_for_an_unknown_name_are_understood() {
-        // An empty label is refused by the C library itself, so no name server is needed.
+        // The C library itself refuses an empty label, so no name server is needed.
         let answer = lookup("a..b", Duration::from_secs(20)).await;
         assert_eq!(answer, Err(Why::NotFound));
         let found = lookup("localhost", Duration::from_secs(20)).await;

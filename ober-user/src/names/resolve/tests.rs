@@ -1,4 +1,4 @@
-//! The rules with a name service that is played, then the real questions to name servers in the test.
+//! The rules with a fake name service, then real questions to name servers in the test.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,8 @@ use tokio::net::UdpSocket;
 use super::*;
 use crate::names::slurm::NodeAddr;
 
-/// `n1` to 10.0.0.1, `none` to nothing, `gone`, `broken` and `slow` to what they say.
+/// `nN` has 10.0.0.N and `many` several addresses, `none` and `gone` have none; `broken` fails, `four` and `six` for the other
+/// family.
 #[derive(Default)]
 struct Fake {
     now: AtomicUsize,
@@ -197,14 +198,14 @@ async fn the_system_knows_localhost_and_not_a_name_under_invalid() {
     resolve(given.clone(), &how(2, 20_000), &slurm, &answers).await;
     let settled = answers.settle(&given, &Names::new());
     assert!(settled.names["localhost"].iter().all(IpAddr::is_loopback));
-    // Without a name server the answer is another failure; it is one all the same.
+    // Without a name server the failure is another one.
     assert_eq!(
         settled.unresolved.keys().collect::<Vec<_>>(),
         ["ober.invalid"]
     );
 }
 
-/// What a name server in the test does with a question for this name and type; `None`: it keeps silent.
+/// How a test's name server answers a question for this name and type; false: it stays silent.
 type Says = dyn Fn(&str, RecordType, &mut Message) -> bool + Send + Sync;
 
 /// A name server, and how many questions it got.
@@ -233,7 +234,7 @@ async fn server(
     (address, count)
 }
 
-/// Gives the one address asked for.
+/// Adds the one address to the answer.
 fn give(message: &mut Message, kind: RecordType) -> bool {
     let name = message.queries[0].name().clone();
     let data = match kind {
@@ -337,13 +338,13 @@ async fn a_dead_server_costs_a_second_once_and_a_slow_one_is_waited_for() {
         let answer = system.lookup(name, LIMIT).await;
         assert_eq!(answer.found.len(), 2, "{answer:?}");
     }
-    // Of the first name alone, each family with one repetition at most.
+    // Questions for the first name only, each family repeated once at most.
     assert!(questions.load(Ordering::Relaxed) <= 4);
     let slow = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = slow.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2000];
-        // The first answer only, and late: what comes again is not answered.
+        // Answers the first question of each socket only, and late.
         let mut heard = Vec::new();
         while heard.len() < 2 {
             let (length, client) = slow.recv_from(&mut buffer).await.unwrap();

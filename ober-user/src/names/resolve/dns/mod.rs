@@ -1,6 +1,6 @@
-//! One question to the DNS: to the name servers in turn, over UDP, and over TCP what does not fit. The C library does not do
-//! for this: it keeps the response code to itself, succeeds with one family when the other's question failed, and cannot
-//! be cancelled.
+//! One question to the DNS: to the name servers in turn, over UDP, and over TCP when the answer does not fit. The C library is
+//! unfit for this: it hides the response code, succeeds with one family when the other's question failed, and cannot be
+//! cancelled.
 
 use std::{
     fmt::Write as _,
@@ -26,13 +26,13 @@ use tokio::{
 
 use crate::names::notation::{self, Miss};
 
-/// Fits every path without fragments (RFC 9715).
+/// Fits into every path without fragments (RFC 9715). Bytes.
 const PAYLOAD: u16 = 1232;
-/// After so long without an answer the question is sent again, and to the next server too: a datagram may be lost.
+/// After this time without an answer the question is sent again and to the next server too: a datagram may be lost.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So often is a datagram sent to one server.
+/// Datagrams sent to one server.
 const ATTEMPTS: u32 = 2;
-/// So long is one server listened to: its own search may take some seconds.
+/// How long to wait for one server: its own search may take some seconds.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Why a question has no answer.
@@ -65,7 +65,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same for whoever knows what was asked: alike for all names that fail alike.
+    /// The error without the name, so that it is the same for all names that fail for the same reason.
     pub(crate) fn brief(&self) -> String {
         match self {
             Self::Talk { server, source, .. } => format!("{server}: {source}"),
@@ -75,13 +75,13 @@ impl Error {
         }
     }
 
-    /// Is it an answer, that there is no such name?
+    /// Does the error say that there is no such name?
     pub(crate) fn no_such_name(&self) -> bool {
         matches!(self, Self::Code { code, .. } if *code == ResponseCode::NXDomain)
     }
 }
 
-/// A name, complete even without its last dot.
+/// Reads a name, which is absolute even without its final dot.
 pub(crate) fn read_name(text: &str) -> Result<Name, Error> {
     let refused = |source| Error::Name {
         name: text.to_owned(),
@@ -103,7 +103,7 @@ pub(crate) fn question(name: &Name, kind: RecordType) -> Message {
     message
 }
 
-/// A datagram, if it is the answer to this question: anybody may send one.
+/// Returns a datagram that answers this question; any host may send one.
 pub(crate) fn answer_to(question: &Message, bytes: &[u8]) -> Option<Message> {
     let answer = Message::from_vec(bytes).ok()?;
     let ours = answer.metadata.id == question.metadata.id
@@ -121,7 +121,7 @@ fn shown(message: &Message) -> String {
     text
 }
 
-/// The addresses in these records, of `owner` alone if one is named: answers hold aliases, additions other hosts.
+/// The addresses in these records, of `owner` alone if given: answers hold aliases, additional records other hosts.
 pub(crate) fn addresses(records: &[Record], owner: Option<&Name>) -> Vec<IpAddr> {
     let wanted = |record: &&Record| owner.is_none_or(|owner| record.name == *owner);
     let address = |record: &Record| match &record.data {
@@ -135,7 +135,7 @@ pub(crate) fn addresses(records: &[Record], owner: Option<&Name>) -> Vec<IpAddr>
     found
 }
 
-/// Name servers, and which of them answered last.
+/// Name servers, and the number of the one that answered last.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     servers: Vec<SocketAddr>,
@@ -152,8 +152,8 @@ impl Client {
         }
     }
 
-    /// The answer of the first server that has one, beginning with the one that answered last. Any response code but
-    /// NOERROR is none. A server that is late is still listened to while the next one is asked.
+    /// The answer of the first server that has one, beginning with the server that answered last. Only NOERROR counts as an
+    /// answer. A late server may still answer while the next one is asked.
     pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, Error> {
         let question = question(name, kind);
         let count = self.servers.len();
@@ -176,7 +176,7 @@ impl Client {
                     self.good.store(at, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                // That there is no such name is an answer, and another server would say the same.
+                // NXDOMAIN is final: another server would say the same.
                 Some((_, Err(error))) if error.no_such_name() => return Err(error),
                 Some((_, Err(error))) => last = error,
                 None => {}
@@ -194,7 +194,7 @@ impl Client {
             if !matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) {
                 return Ok(answer);
             }
-            // A server from before EDNS (RFC 6891 section 7).
+            // The server may be older than EDNS (RFC 6891 section 7).
             let mut plain = question.clone();
             plain.edns = None;
             self.exchange(server, &plain).await
@@ -241,7 +241,7 @@ async fn datagram(server: SocketAddr, question: &Message, bytes: &[u8]) -> io::R
     } else {
         ([0; 16], 0).into()
     };
-    // A port of the kernel's choice for each question, and connected: nobody else is heard.
+    // A new port, chosen by the kernel, for each question; the connected socket receives from this server alone.
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     let mut buffer = vec![0; 65_536];
