@@ -1,4 +1,4 @@
-//! Certificates while the workers serve: a file that changes reaches every worker, and so does a worker that is new.
+//! Certificates while the workers serve: every worker gets the files that change, and a new worker gets all of them.
 
 use std::{
     collections::BTreeMap,
@@ -23,18 +23,18 @@ use crate::{
     system::{clock, file},
 };
 
-/// Between two looks at which process a worker is.
+/// How often the daemon looks which process each worker is.
 const PACE: Duration = Duration::from_secs(1);
-/// A renewal changes several names one after another; looked at in between, they do not fit together.
+/// A renewal replaces several files one after another; files that are read in between do not fit together.
 const SETTLE: Duration = Duration::from_millis(50);
-/// But no longer than so many times that.
+/// How many times the daemon waits for a renewal to end.
 const SETTLES: usize = 5;
-/// Certificates end without anybody writing a file, and not every file system tells of changes.
+/// Certificates expire although no file changes, and not every file system reports changes: so often all are read again.
 const RECOUNT: Duration = Duration::from_mins(1);
-/// What a file system needs to read them all; they are read again a minute later.
+/// How long reading them all may take; they are read again a minute later.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is shown of them.
+/// What `status` shows of the certificates.
 pub(super) type Shown = Mutex<Certificates>;
 
 impl Daemon {
@@ -44,7 +44,7 @@ impl Daemon {
     }
 }
 
-/// Keeps the workers at what the files say, for the life of the daemon.
+/// Gives the workers the certificates in the files, for the life of the daemon.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
     let mut eyes = Eyes::open();
     let mut keeper = Keeper::default();
@@ -63,7 +63,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             keeper.issued.follow(&config);
         }
         keeper.sweep(&daemon);
-        // A worker may take its time to answer.
+        // Shown before as well, since a worker may take its time to answer.
         keeper.show(&daemon);
         keeper.bring(&daemon, &config, news).await;
         keeper.show(&daemon);
@@ -71,7 +71,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
     }
 }
 
-/// The kernel's word where it gives one.
+/// The kernel's reports of changes, where it gives any.
 struct Eyes(Option<Watch>);
 
 impl Eyes {
@@ -117,7 +117,7 @@ struct Keeper {
     config: Option<Arc<Config>>,
     counted: Option<Instant>,
     stock: Arc<Stock>,
-    /// There may be copies that nobody needs any more.
+    /// There may be copies that no worker needs any more.
     leftover: bool,
     sight: Sight,
     workers: Vec<Delivery>,
@@ -125,8 +125,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the files. What changes between reading a file and watching it must not be missed, so it is done again until
-    /// nothing new is to be watched.
+    /// Reads the files. A change between reading a file and watching it must not be missed, so the files are read again until
+    /// there is nothing new to watch.
     async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {
         for _ in 0..SETTLES {
             let (of, now) = (Arc::clone(config), clock::seconds());
@@ -158,7 +158,7 @@ impl Keeper {
         self.config = Some(Arc::clone(config));
     }
 
-    /// Says what is new.
+    /// Logs what is new.
     fn tell(&self, stock: &Stock) {
         let before = problems(&self.stock);
         for (file, problem) in problems(stock) {
@@ -175,7 +175,7 @@ impl Keeper {
         }
     }
 
-    /// Not while a reload puts files there that are not in stock yet.
+    /// Removes copies that are not needed, but not while a reload puts files there that are not in stock yet.
     fn sweep(&mut self, daemon: &Daemon) {
         let Some(_pool) = daemon.pool.try_lock() else {
             return;
@@ -250,7 +250,7 @@ impl Keeper {
     }
 }
 
-/// By file.
+/// Problems by file.
 fn problems(stock: &Stock) -> BTreeMap<&PathBuf, &String> {
     let held = stock.held.values();
     let held = held.filter_map(|held| Some((&held.source, held.problem.as_ref()?)));

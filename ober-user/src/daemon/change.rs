@@ -1,4 +1,4 @@
-//! Another configuration while running: what it would come to, and how it is put in force, or nothing at all.
+//! Another configuration while the daemon runs: the plan of it, and how it is put in force as a whole or not at all.
 
 use std::{
     collections::BTreeMap,
@@ -32,10 +32,10 @@ use crate::{
     system::{clock, file},
 };
 
-/// What a file system needs to read a configuration and what it names.
+/// How long reading a configuration and the files it names may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a change is made with, locked in the order of [`Daemon`].
+/// The parts that a change needs, locked in the order of [`Daemon`].
 struct Held<'d> {
     changing: Changing<'d>,
     pool: told::Held<Pool>,
@@ -43,7 +43,7 @@ struct Held<'d> {
     keeper: told::Held<Keeper>,
 }
 
-/// What a change was prepared from. It is good as long as nobody else changes that.
+/// The versions that a change was prepared from. It can be put in force while no other change has replaced them.
 struct Basis {
     config: Arc<Config>,
     backends: u64,
@@ -67,7 +67,7 @@ struct Prepared {
     foreseen: lists::Foreseen,
     from: State,
     to: State,
-    /// What a way back that failed may have left; `None`: the node is as the configuration in force says.
+    /// What a failed way back may have left; `None`: the node is as the configuration in force says.
     doubt: Option<Doubt>,
     plan: Plan,
 }
@@ -90,7 +90,7 @@ impl Doubt {
     }
 }
 
-/// What the lists come to once their names were asked for, on a thread that nobody else waits for.
+/// The lists with the answers for their names, made on a thread of its own.
 async fn foresee(lists: Keeper, answers: &Answers) -> anyhow::Result<(Keeper, lists::Foreseen)> {
     let heard = lists::hear(lists.drafts(), answers).await;
     let foreseen = spawn_blocking(move || {
@@ -101,7 +101,7 @@ async fn foresee(lists: Keeper, answers: &Answers) -> anyhow::Result<(Keeper, li
 }
 
 impl Daemon {
-    /// What putting this text in force would come to. Changes nothing.
+    /// The plan of putting this text in force. Changes nothing.
     pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
         let (written, _) = Box::pin(self.written(text)).await?;
         let prepared = Box::pin(self.prepare(written, &Answers::default())).await?;
@@ -118,7 +118,7 @@ impl Daemon {
             Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
         };
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
-        // Before another change can come.
+        // While the locks are held, so that no other change comes first.
         let turn = self.turn();
         let mut warnings = Vec::new();
         if let Err(error) = self.ask_drivers_again() {
@@ -163,8 +163,8 @@ impl Daemon {
         })
     }
 
-    /// The slow part is prepared first, without a lock. Where another change was faster, it is prepared again with the names
-    /// that were answered, and other changes wait.
+    /// Prepares the slow part first, without a lock. If another change was faster, prepares it again with the answers it has
+    /// for names, while other changes wait.
     async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held<'_>)> {
         let answers = Answers::default();
         let mut late = None;
@@ -191,7 +191,7 @@ impl Daemon {
         }
     }
 
-    /// The files that are meant, and the snapshot they are from.
+    /// The files of this text, and the snapshot that they are from.
     async fn written(&self, text: &Text) -> anyhow::Result<(Written, Option<u64>)> {
         match text {
             Text::Own => Ok((self.away(Written::read).await??, None)),
@@ -213,7 +213,7 @@ impl Daemon {
         }
     }
 
-    /// Reads files of the configuration, or what they name, where waiting for a file system holds nobody up.
+    /// Reads files of the configuration, or files that those name, on a thread of its own: a file system may not answer.
     async fn away<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Path) -> T + Send + 'static,
@@ -293,8 +293,8 @@ impl Daemon {
         })
     }
 
-    /// The lists of another configuration, from what is kept on disk, which nobody changes meanwhile; and which changes of
-    /// the lists in force that holds.
+    /// The lists of another configuration, from the files on disk, which no other change can touch meanwhile; and the versions
+    /// of the lists in force that those hold.
     async fn open_lists(
         &self,
         config: &Arc<Config>,
@@ -315,7 +315,7 @@ impl Daemon {
         held: &mut Held<'_>,
     ) -> anyhow::Result<(Plan, Report)> {
         let old = self.config();
-        // Should somebody's hand have been in what is in force, this puts it right.
+        // If something in force was changed by hand, these steps set it right.
         let steps = if change.plan.is_empty() {
             plan::affirm()
         } else {
@@ -366,7 +366,7 @@ impl Daemon {
         Ok((change.plan, report))
     }
 
-    /// Puts back what was in force, as far as that goes.
+    /// Puts back what was in force, as far as possible.
     async fn go_back(
         &self,
         failed: Failed,
@@ -407,7 +407,7 @@ impl Daemon {
                 failures.push(format!("{step}: {error:#}"));
             }
         }
-        // What a list is made of may be another where its entries are the same, and no step goes back over it.
+        // The sources of a list may differ where its entries are the same, and no step goes back over those.
         hands.fill().await;
         if failures.is_empty() {
             held.keeper.sweep_after(lists);
@@ -417,7 +417,7 @@ impl Daemon {
         self.doubt(failures, &way, error)
     }
 
-    /// Keeps in mind that a way back failed, if it did: from then on it is not known what is there, and the next change puts
+    /// Records that a way back failed, if it did: the state of the node is not known from then on, and the next change puts
     /// everything in force again.
     fn doubt(&self, failures: Vec<String>, way: &Way<'_>, error: anyhow::Error) -> anyhow::Error {
         if failures.is_empty() {
@@ -439,7 +439,8 @@ impl Daemon {
         )
     }
 
-    /// What refused XDP may be mended by now. Only a driver that refused, or whose interface changed, is asked.
+    /// Asks again whether a driver takes the program, since the reason for a refusal may be gone. Only a driver that refused,
+    /// or whose interface changed, is asked.
     fn ask_drivers_again(&self) -> anyhow::Result<()> {
         let config = self.config();
         let mut plane = self.plane();
@@ -448,20 +449,20 @@ impl Daemon {
     }
 }
 
-/// The course of a change that failed on it.
+/// A change that failed, from which the way back is made.
 #[derive(Clone, Copy)]
 struct Way<'w> {
     steps: &'w [Step],
     from: &'w State,
     to: &'w State,
-    /// What was not known before it began.
+    /// The doubt before the change began.
     doubt: Option<&'w Doubt>,
     /// Were the lists filled?
     filled: bool,
 }
 
 impl Way<'_> {
-    /// The steps back, when so many were done and the next failed, maybe half way.
+    /// The steps back after `done` steps, when the next one failed, maybe half way.
     fn back(self, done: usize) -> Vec<Step> {
         // Workers that are not replaced are as they were.
         let half = |at: usize, step: &Step| at == done && *step != Step::Workers;
@@ -479,7 +480,7 @@ impl Way<'_> {
         back
     }
 
-    /// Of which states a part may be there.
+    /// The states of which a part may be there.
     fn maybe(self) -> Vec<State> {
         let before = self.doubt.map(|doubt| doubt.maybe.clone());
         let mut maybe = before.unwrap_or_default();

@@ -22,9 +22,9 @@ use crate::{
 
 /// Connections at once; more wait.
 const MOST: usize = 64;
-/// A request is one line; lists of a million names are a third of it.
+/// A request is one line; lists of a million names are a third of this. In bytes.
 const LONGEST: u64 = 64 << 20;
-/// For a request to come.
+/// How long to wait for a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn serve(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
@@ -180,7 +180,7 @@ impl Daemon {
     }
 }
 
-/// Reads the kernel's lists on a thread that nobody else waits for.
+/// Reads the kernel's lists on a blocking thread, since that may take long.
 async fn apart(
     read: impl FnOnce() -> Result<Reply, lists::Error> + Send + 'static,
 ) -> anyhow::Result<Reply> {

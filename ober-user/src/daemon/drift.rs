@@ -1,10 +1,10 @@
-//! What somebody else changed by hand and was set right again: one line each for the log, counts for the metrics.
+//! What was changed by hand and set right again: one line each for the log, counts for the metrics.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::api::status::Reconcile;
 
-/// What can be otherwise than it was put.
+/// The kinds of things that can differ from what the daemon put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     /// A server in a worker: its existence, address, weight, limit or whether it may get connections.
@@ -54,7 +54,7 @@ pub struct Drift {
     pub set: String,
 }
 
-/// What passes found, together.
+/// The findings of all passes together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     mended: BTreeMap<What, u64>,

@@ -1,5 +1,5 @@
-//! Which configuration a start goes by. A file that was broken by a slip, or lost, is no reason for a node to be out: what
-//! was in force before lies in the history, and of that a certificate or a password that is missing costs what needs it.
+//! Which configuration a start uses. A file that is broken or lost must not take a node out of service: the configuration
+//! before it is in the history. If a certificate or a password of that is missing, only what needs it is left out.
 
 use std::path::Path;
 
@@ -18,12 +18,12 @@ pub(super) struct Choice {
     pub(super) provenance: Provenance,
 }
 
-/// Where the configuration in force came from, should it not be as it stands on disk.
+/// Where the configuration in force came from, if it is not the files on disk as they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Provenance {
     /// It is a snapshot, since the files were of no use.
     pub(super) fallback: Option<status::Fallback>,
-    /// What it refers to and cannot be used.
+    /// What it refers to and that cannot be used.
     pub(super) missing: Vec<String>,
 }
 
@@ -39,10 +39,10 @@ impl Choice {
         })
     }
 
-    /// What was in force before, after the `text` on disk failed by `error`: that text, if it was it, or else the latest
-    /// snapshot that can still be read and makes sense to this version.
+    /// The configuration that was in force before, after the `text` on disk failed by `error`: that text itself, if it was in
+    /// force, or else the latest snapshot that can still be read and that this version understands.
     pub(super) fn before(path: &Path, text: Option<&str>, error: &anyhow::Error) -> Option<Self> {
-        // A state directory that everybody could name may hold anything.
+        // A state directory that others than root could name may hold anything.
         let at = Whereabouts::of(path).ok().filter(|at| at.trusted)?;
         let state = at.state;
         let history = History::new(&state);
@@ -62,7 +62,7 @@ impl Choice {
                     tracing::error!(snapshot, error, "go by a snapshot of the history");
                 }
             }
-            // Then it is not the text that is wrong, and what was before it is not what is wanted.
+            // The text that was in force fails, so its words are not the cause, and an older configuration is not wanted.
             if same {
                 return None;
             }
@@ -89,21 +89,21 @@ impl Choice {
     }
 }
 
-/// For a command, when the files of a main file have a mistake: the configuration that was in force last, and its snapshot.
+/// For a command, when the files have a mistake: the configuration that was last in force, and its snapshot.
 pub fn in_force_last(path: &Path) -> Option<(u64, Config)> {
     let mistake = anyhow::anyhow!("the files have a mistake");
     let choice = Choice::before(&std::path::absolute(path).ok()?, None, &mistake)?;
     Some((choice.provenance.fallback?.snapshot, choice.config))
 }
 
-/// What is meant by the files of a main file.
+/// The configuration that these files describe.
 pub(super) fn meant(main: &Path, written: &Written) -> anyhow::Result<Config> {
     let mut config = written.config(&config::base(main), &Env::current()?)?;
     allow(&mut config);
     Ok(config)
 }
 
-/// No more connections than this machine allows.
+/// Limits connections to what this machine allows.
 fn allow(config: &mut Config) {
     config.workers.max_connections = haproxy::allow(config.workers.max_connections);
 }
@@ -129,7 +129,7 @@ mod tests {
             self.0.path().join("ober.toml")
         }
 
-        /// A good configuration, told from others by how many workers may wait.
+        /// A good configuration, with `mark` as its number of connections to tell it from others.
         fn text(&self, mark: u32, more: &str) -> String {
             let home = self.0.path().display();
             format!(
@@ -154,7 +154,7 @@ mod tests {
             history.keep(&written, origin, 7, 50).unwrap()
         }
 
-        /// What a start goes by when this is on disk: the snapshot, and what is missing.
+        /// What a start uses when this is on disk: the snapshot, and what is missing.
         fn started(&self, text: &str) -> Option<(Option<u64>, Vec<String>)> {
             fs::write(self.main(), text).unwrap();
             let hash = Written::read(&self.main())
@@ -195,7 +195,7 @@ mod tests {
         home.keep(&home.text(1000, ""));
         home.keep(&home.text(2000, ""));
         assert_eq!(home.started(&home.text(3000, "")), Some((Some(2), vec![])));
-        // It is tried again, since a certificate may have failed it.
+        // The same text is tried again, since a certificate may have failed it.
         assert_eq!(home.started(&home.text(2000, "")), Some((None, vec![])));
         let olden = home.text(4000, "[olden]\ntimes = 1\n");
         home.keep(&olden);

@@ -16,22 +16,22 @@ use crate::{
     },
 };
 
-/// What a file that is replaced is kept as: its name with this behind it.
+/// A replaced file is kept under its name with this behind it.
 const OLD: &str = ".old";
 
 /// Files written beside their places.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// Of `config.d`. Copies of what is there come first.
+    /// Files of `config.d`, after copies of those that they replace.
     more: Vec<Pending>,
     /// Files of `config.d` that are no part of the new configuration.
     gone: Vec<PathBuf>,
-    /// The main file, in place last: a node that loses power before it has the old one.
+    /// The main file, placed last: a node that loses power before has the old one.
     main: Vec<Pending>,
 }
 
 impl Files {
-    /// Writes whatever differs from what is there beside it, and copies of what is there.
+    /// Writes each file that differs beside its place, and a copy of the one it replaces.
     pub(super) fn prepare(main: &Path, written: &Written) -> anyhow::Result<Self> {
         let place = |file: &File| match file.path.file_name() {
             Some(name) => main.with_file_name("config.d").join(name),
@@ -51,7 +51,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Puts them in place, with what was there kept beside.
+    /// Puts the files in place; those that they replace are kept beside them.
     pub(super) fn place(self) -> anyhow::Result<Replaced> {
         let mut replaced = Replaced {
             main: None,
@@ -67,7 +67,7 @@ impl Files {
     }
 }
 
-/// The file that is to be in this place and a copy of what is there, beside their places; none where it is there already.
+/// The new file for this place and a copy of the one that is there, both beside it; nothing if the file is the same.
 fn replace(place: &Path, file: &File) -> anyhow::Result<Vec<Pending>> {
     // A link stays a link.
     let place = &fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
@@ -106,7 +106,7 @@ impl Replaced {
     }
 }
 
-/// A file that is out of its place. Dropped without [`Aside::keep`] it goes back there.
+/// A file that was moved out of its place. Dropped without [`Aside::keep`] it goes back there.
 #[derive(Debug)]
 struct Aside {
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! What a daemon that starts answers: how far it is. A command that hears nothing would take it for stopped.
+//! Answers while a daemon starts: how far it is. A command without an answer would take the daemon for stopped.
 
 use std::{
     fmt::Display,
@@ -30,7 +30,7 @@ pub(super) struct Greeter {
 }
 
 impl Greeter {
-    /// Of a start that takes so many steps.
+    /// For a start of so many steps.
     pub(super) fn new(listener: UnixListener, steps: usize) -> Self {
         let listener = Arc::new(listener);
         let step = Arc::new(Mutex::new(Step {
@@ -55,7 +55,7 @@ impl Greeter {
         step.what = what.to_string();
     }
 
-    /// The start is over: what connects from now on is the daemon's to answer.
+    /// Ends the greeter: the daemon answers later connections.
     pub(super) fn end(self) -> Arc<UnixListener> {
         Arc::clone(&self.listener)
     }
@@ -67,7 +67,7 @@ impl Drop for Greeter {
     }
 }
 
-/// One answer a connection: the next one may be the daemon's.
+/// One answer a connection: the daemon may answer the next one.
 async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>) {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! What this process gives up before it reads a secret.
+//! Protects the files and the memory of this process before it reads a secret.
 
 use std::fmt::Display;
 
@@ -10,14 +10,14 @@ use nix::sys::{
 
 use crate::system::file;
 
-/// Files it makes are for root alone, and others do not read its memory.
+/// Makes files readable for root alone, and this memory unreadable for other users.
 pub(crate) fn harden() {
     umask(Mode::from_bits_truncate(0o077));
     try_to("forbid others to read its memory", set_dumpable(false));
 }
 
-/// No memory of it reaches a disk. What it starts inherits the mask of core files, which holds for programs that core files are
-/// piped to as well; their limit does not.
+/// Keeps the memory of this process off disks. Its children inherit the mask of core files, which also holds where core files
+/// are piped to a program; the limit does not.
 pub(crate) fn leave_no_core() {
     let mask = file::kernel_write("/proc/self/coredump_filter", "0");
     try_to("leave memory out of core files", mask);

@@ -1,5 +1,5 @@
-//! The interfaces while the daemon runs: what was true when a program was attached is not true for ever. The kernel tells of
-//! links that change; counters are looked at again and again.
+//! The interfaces while the daemon runs, since they may change after a program was attached. The kernel reports links that
+//! change; counters are read at intervals.
 //!
 //! ```text
 //! a link changed --+-> its features -> the driver is asked again; are packets still steered?
@@ -40,7 +40,7 @@ const PACE: Duration = Duration::from_secs(2);
 /// Changes come in bunches: a bond changes with all its parts.
 const BUNCH: Duration = Duration::from_millis(100);
 
-/// What is known of the interfaces from the looks before.
+/// What earlier looks found at the interfaces.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     features: BTreeMap<String, Features>,
@@ -49,7 +49,7 @@ pub(super) struct Conditions {
     drops: drops::Account,
     /// Packets each driver dropped at XDP, where it counts them.
     dropped: BTreeMap<String, u64>,
-    /// The gates were told that a program does not run.
+    /// A program does not run, and the gates were closed for that.
     closed: bool,
     /// The last look failed, and that was logged.
     failing: bool,
@@ -69,20 +69,20 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             _ = looks.tick() => {}
         }
         let looking = Arc::clone(&daemon);
-        // Netlink and drivers are waited for, and a driver that is asked again may take long.
+        // Netlink and drivers block, and a driver that is asked again may take long.
         let looked = tokio::task::spawn_blocking(move || looking.look_at_interfaces()).await;
         let result = looked.context("look at the interfaces").flatten();
         daemon.conditions().note(result);
     }
 }
 
-/// Waits until a bunch is over, and takes the rest of it: the interfaces are looked at once for all of it.
+/// Waits until a bunch of changes is over and takes the rest of it: one look serves all of them.
 async fn rest_of_bunch(changes: &mut (impl Stream<Item = ()> + Unpin)) {
     tokio::time::sleep(BUNCH).await;
     while changes.next().now_or_never().flatten().is_some() {}
 }
 
-/// A word for each change of a link. Without them the interfaces are looked at all the same, a little later.
+/// An item for each change of a link. Without the kernel's reports the interfaces are looked at a little later.
 fn changes() -> std::pin::Pin<Box<dyn Stream<Item = ()> + Send>> {
     match new_multicast_connection(&[MulticastGroup::Link]) {
         Ok((connection, _, messages)) => {
@@ -110,7 +110,7 @@ impl Conditions {
         }
     }
 
-    /// Is there one of these that was not looked at yet?
+    /// Is one of these interfaces not known yet?
     pub(super) fn lacks(&self, attached: &[Attached]) -> bool {
         let known = |it: &Attached| self.features.contains_key(&it.interface);
         !attached.iter().all(known)
@@ -145,7 +145,7 @@ impl Conditions {
         }
     }
 
-    /// Packets that drivers dropped beyond what the programs told them to.
+    /// Packets that drivers dropped beyond those that the programs had them drop.
     pub(super) fn unexplained_drops(&self) -> u64 {
         self.drops.beyond()
     }
@@ -170,7 +170,7 @@ impl Daemon {
             if changed && attached.native {
                 self.judge_again(&features)?;
             }
-            // Last: a driver that could not be asked is asked again.
+            // Put in last, so that a driver that could not be asked is asked again.
             self.conditions()
                 .features
                 .insert(features.name.clone(), features);
@@ -193,8 +193,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// By the configuration in force. While a change is on its way, workers may have other CPUs than that says: then nothing
-    /// is steered anew, but what must not be steered any more is not.
+    /// Judges by the configuration in force. While a change is under way, workers may have other CPUs than that says: then
+    /// steering is not begun, but it is ended where it must be.
     fn judge_steering(&self, now: &Snapshot) -> anyhow::Result<()> {
         let no_change = self.pool.try_lock();
         let config = self.config();
@@ -212,7 +212,7 @@ impl Daemon {
         let before = totals()?;
         let mut seen = BTreeMap::new();
         let mut dropped = BTreeMap::new();
-        // What the interfaces took in was asked for before.
+        // The snapshot with the received packets was taken before these totals.
         for attached in attached {
             let name = &attached.interface;
             let Some(link) = snapshot.link(name) else {
@@ -255,7 +255,7 @@ impl Daemon {
             }
         }
         self.tell_gates(blind.is_empty());
-        // Fixed at the start.
+        // Only with `auto` may the kernel run the program in place of the driver.
         if self.config().node.xdp != XdpMode::Auto {
             return Ok(());
         }

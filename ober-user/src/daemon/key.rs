@@ -38,7 +38,7 @@ pub fn cluster_key(config: &Config) -> Result<[u64; 2], Error> {
     }))
 }
 
-/// Flows go where they went if the kernel still has the key.
+/// Takes the key that the kernel still has, so that flows go on to their workers.
 fn make(path: &Path, config: &Config) -> Result<[u8; LENGTH], Error> {
     let known = dataplane::key(config).map(bytes_of);
     keep(path, known.map_or_else(|| fresh(path), Ok)?)
@@ -54,7 +54,7 @@ fn bytes_of(key: [u64; 2]) -> [u8; LENGTH] {
     bytes
 }
 
-/// A key that anybody could guess is none.
+/// The key in the file. One that is easy to guess counts as damaged.
 fn kept(path: &Path) -> Result<Option<[u8; LENGTH]>, Error> {
     let Some(bytes) = store::read(path)? else {
         return Ok(None);

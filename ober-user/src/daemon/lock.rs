@@ -22,13 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const PACE: Duration = Duration::from_millis(50);
 
-/// The instance is ours as long as this lives.
+/// This process owns the instance while this lives.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
 }
 
-/// Why it is not.
+/// Why the instance could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum Locked {
     #[error("use the instance at {run}: {holder} runs it; stop that one, or give this one another node.instance", run = .run.display())]
@@ -64,8 +64,8 @@ impl Lock {
         }
     }
 
-    /// Takes the instance whose run directory this is, and makes the directory if need be. Nobody but root can hold the lock:
-    /// the directory and the file are root's alone.
+    /// Takes the instance whose run directory this is, and makes the directory if need be. Only root can hold the lock: the
+    /// directory and the file are root's alone.
     fn take(run: &Path) -> Result<Self, Locked> {
         let failed = |source: io::Error| Locked::Failed {
             run: run.into(),
@@ -82,7 +82,7 @@ impl Lock {
             }
             Err((_, errno)) => return Err(failed(errno.into())),
         };
-        // For a person who looks; nothing is judged by it.
+        // For an operator who looks; the daemon does not read it.
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
@@ -100,7 +100,7 @@ fn open(run: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Who holds it, as the kernel says: the file's own content may be of a process that has ended.
+/// The process that holds it, as the kernel says: the file's own content may be of a process that has ended.
 fn holder(file: &File) -> Option<String> {
     let facts = file.metadata().ok()?;
     let locks = file::kernel_text("/proc/locks").ok()?;
@@ -190,7 +190,7 @@ mod tests {
         fs::write(run.join("lock"), "7\n").unwrap();
         fs::set_permissions(run.join("lock"), fs::Permissions::from_mode(0o644)).unwrap();
         let stranger = |run: &Path| {
-            // Who may open it may lock it.
+            // A process that may open the file may lock it.
             let open = CP.args([run.join("lock").as_os_str(), "/dev/null".as_ref()]);
             let options = ["--reuid=65534", "--regid=65534", "--clear-groups"];
             let tried = SETPRIV.before(options, &open).output().unwrap();

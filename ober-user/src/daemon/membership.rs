@@ -13,7 +13,7 @@ use crate::{
     haproxy::{Snapshot, WorkerEvent},
 };
 
-/// A lock is only poisoned by a panic in a few lines that do not panic; what it guards is the kernel's state anyway.
+/// Poisoning is ignored: the few lines under the lock do not panic, and what it guards is the kernel's state anyway.
 pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
     plane.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -22,7 +22,7 @@ pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     ready: Vec<bool>,
-    /// Only the first so many may be: the kernel has the sockets of no others, or is to forget them.
+    /// Only the first so many workers may be in the ring: the kernel has no sockets of the others, or is about to lose them.
     admitted: usize,
 }
 
@@ -34,12 +34,12 @@ impl Members {
         std::mem::replace(&mut self.ready[event.worker], event.in_ring) != event.in_ring
     }
 
-    /// Lets the first so many into the ring, and no others.
+    /// Lets the first so many workers into the ring, and no others.
     pub(super) fn admit(&mut self, workers: usize) {
         self.admitted = workers;
     }
 
-    /// Takes over what the pool says of every worker.
+    /// Takes over the pool's state of every worker.
     pub(super) fn learn(&mut self, pool: &[Snapshot]) {
         for Snapshot {
             worker, in_ring, ..
@@ -58,15 +58,15 @@ impl Members {
     }
 }
 
-/// The members as they stand, shared with whoever changes the services.
+/// The members, shared with the code that changes the services.
 pub(super) type Shared = Arc<Mutex<Members>>;
 
 pub(super) fn members(shared: &Shared) -> MutexGuard<'_, Members> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Follows the workers until the pool is gone. Nothing is published before `settled` says that the first facts are in:
-/// an adopted ring stays in force until then. The gates hear of each event right after the ring has changed.
+/// Follows the workers until the pool is gone. Publishes nothing before `settled`, when the first facts are in: an adopted ring
+/// stays in force until then. The gates get each event right after the ring has changed.
 pub(super) fn follow(
     plane: Arc<Mutex<Plane>>,
     shared: Shared,
@@ -81,7 +81,7 @@ pub(super) fn follow(
                 lock(&plane).set_ring(&members.ring());
             }
             drop(members);
-            // Without gates (the daemon ends) there is nobody to tell.
+            // The gates are gone when the daemon ends.
             gates.send(event).unwrap_or_default();
             tracing::info!(worker = event.worker, in_ring = event.in_ring, "worker");
         }

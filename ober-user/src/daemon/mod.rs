@@ -80,15 +80,15 @@ use crate::{
     plan::history::{Origin, Reason},
 };
 
-/// Everything the daemon owns. Each part has one lock of its own; whoever takes several takes them in this order. No lock is
-/// held while a task waits for a name server, a file or a source of servers, but for `changing`; a task that holds the lock of
-/// the workers may wait for HAProxy. What is only read is read without any lock ([`told`]).
+/// Everything the daemon owns. Each part has a lock of its own; a task that takes several takes them in this order. Only
+/// `changing` is held while a task waits for a name server, a file or a source of servers; a task that holds the lock of the
+/// workers may wait for HAProxy. Readers take no lock ([`told`]).
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,
     /// Never held across a wait.
     in_force: Mutex<InForce>,
-    /// Held by who writes to the history.
+    /// Held by a task that writes to the history.
     remembering: tokio::sync::Mutex<()>,
     /// The run directory; fixed for the life of the process.
     run: PathBuf,
@@ -106,25 +106,25 @@ pub struct Daemon {
     plane: Arc<Mutex<Plane>>,
     drops: broadcast::Sender<DropEvent>,
     watch: servers::Watch,
-    /// By process: what it runs of what is no longer on disk, and when that was looked up.
+    /// By process: the replaced files that it still runs, and when that was looked up.
     outdated: Mutex<BTreeMap<i32, (Instant, BTreeSet<String>)>>,
-    /// What was found changed by others. Never held across a wait.
+    /// What was found changed by hand. Never held across a wait.
     tally: Mutex<Tally>,
-    /// What is known of the interfaces. Never held across a wait, nor together with the plane.
+    /// What earlier looks found at the interfaces. Never held across a wait, nor together with the plane.
     conditions: Mutex<interfaces::Conditions>,
     certificates: certificates::Shown,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
 
-/// The configuration as it was written, and what was kept of it.
+/// The configuration as it was written, and its snapshot.
 pub(crate) struct InForce {
     written: Written,
     /// Its number in the history; `None`: it could not be kept.
     snapshot: Option<u64>,
-    /// What workers are started with; `None`: it did not say.
+    /// The HAProxy that workers are started with; `None`: it did not say.
     haproxy: Option<Program>,
-    /// Is the node not as this says, because a way back failed?
+    /// The node may differ from this, because a way back failed.
     doubt: Option<change::Doubt>,
     provenance: Provenance,
 }
@@ -154,7 +154,7 @@ impl InForce {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
-    // A start holds all parts of a daemon at once, which is too much for the stack of whatever waits for it.
+    // A start holds all parts of a daemon at once, which is too much for the stack of its caller.
     let started = Box::pin(start::start(path)).await?;
     let daemon = started.daemon;
     let mut tasks = tokio::task::JoinSet::new();
@@ -194,7 +194,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
-    // Whoever is in a hurry asks twice.
+    // A second signal ends the daemon before the neighbours are informed.
     tokio::select! {
         () = daemon.announcer.stop() => {}
         _ = terminate.recv() => {}
@@ -218,13 +218,13 @@ impl Daemon {
         Ok(self.announcer.order(vip, order).await?)
     }
 
-    /// What goes by the lists follows them.
+    /// Has everything that depends on the lists follow them.
     fn lists_changed(&self, keeper: &Keeper) {
         self.routers_changed(keeper);
         unlisted::end_connections(keeper);
     }
 
-    /// BFD and VRRP hear by the list of routers as it is now.
+    /// Gives BFD and VRRP the list of routers as it is now.
     fn routers_changed(&self, keeper: &Keeper) {
         let routers = start::routers(&self.config(), &self.plane().maps, keeper);
         match routers {
@@ -236,9 +236,9 @@ impl Daemon {
         }
     }
 
-    /// For a moment: `status` and `/health` wait for it.
+    /// To be held for a moment only: `status` and `/health` wait for it.
     fn in_force(&self) -> std::sync::MutexGuard<'_, InForce> {
-        // Every change is whole before anything that could panic.
+        // A panic leaves no half-made change: each is complete before anything that could panic.
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

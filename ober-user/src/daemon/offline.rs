@@ -1,4 +1,4 @@
-//! What the commands answer from the pinned maps alone, when no daemon runs.
+//! Answers of the commands from the pinned maps alone, when no daemon runs.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     system::netlink,
 };
 
-/// Answers a request without a daemon. What only a daemon can do is refused with a word on how to start one.
+/// Answers a request without a daemon. Refuses what only a daemon can do, and says how to start one.
 pub async fn answer(config: &Config, request: Request) -> Answer {
     reply(config, request)
         .await
@@ -70,7 +70,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
     }
 }
 
-/// The node as its pins tell: programs, maps, services and lists; the workers are the daemon's to know.
+/// The status of the node by its pins: programs, maps, services and lists. Only a daemon knows the workers.
 async fn status(config: &Config) -> anyhow::Result<status::Status> {
     let pins = pins(&config.node.bpffs, &config.node.instance);
     let maps = Maps::open(&pins)?;

@@ -1,4 +1,4 @@
-//! What is there against what is wanted, again and again: whatever others change by hand is set right and told.
+//! Compares the node with the configuration at intervals: what was changed by hand is set right and logged.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -30,10 +30,10 @@ pub(super) async fn sweep(daemon: Arc<Daemon>) {
     }
 }
 
-/// What could not be kept is tried to be kept again this often.
+/// How often the daemon tries again to write what it could not write.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Keeps what is in force and not on disk, as soon as that is possible.
+/// Writes what is in force and not on disk, as soon as that is possible.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
     loop {
         tokio::time::sleep(KEEP).await;
@@ -47,14 +47,14 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         let mut keeper = daemon.keeper.lock().await;
         store::off_the_runtime(|| keeper.keep_unkept());
         drop(keeper);
-        // A change may be about to take VIPs away: here they are noted, not added.
+        // VIPs are only noted here, not added: a change may be about to take them away.
         if let Err(error) = addresses::keep(&daemon.config()) {
             tracing::debug!(%error, "note the VIPs");
         }
     }
 }
 
-/// Goes by the configuration as a whole as soon as the files that it lacked at the start are there.
+/// Puts the whole configuration in force as soon as the files that it lacked at the start are there.
 pub(super) async fn complete(daemon: Arc<Daemon>) {
     loop {
         tokio::time::sleep(KEEP).await;
@@ -84,7 +84,7 @@ pub(super) async fn reconcile(daemon: Arc<Daemon>) {
     loop {
         let interval = daemon.config().node.reconcile;
         if interval.is_zero() {
-            // A reload may set it.
+            // A reload may set an interval.
             tokio::time::sleep(SWEEP).await;
             continue;
         }
@@ -94,7 +94,7 @@ pub(super) async fn reconcile(daemon: Arc<Daemon>) {
 }
 
 impl Daemon {
-    /// Of the configuration on disk, which is in force.
+    /// Does the configuration on disk, if it is in force, lack files?
     fn lacks_files(&self) -> bool {
         let provenance = &self.in_force().provenance;
         provenance.fallback.is_none() && !provenance.missing.is_empty()
@@ -116,7 +116,7 @@ impl Daemon {
                 Err(error) => failures.push(error.into()),
             }
         }
-        // Whoever changes a list does not wait for HAProxy.
+        // Locked only now, so that a change of a list does not wait for HAProxy.
         let mut keeper = self.keeper.lock().await;
         mend_lists(&mut keeper, &mut mended, &mut failures);
         self.lists_changed(&keeper);
@@ -209,7 +209,7 @@ impl Daemon {
     }
 }
 
-/// The places where a program of ours must be and is not.
+/// The places where a program of ours must be attached and is not.
 fn lost(config: &Config, home: &Path) -> anyhow::Result<Vec<String>> {
     let interfaces = config.node.interfaces.iter();
     let places = interfaces.map(|name| (name.as_str(), dataplane::holds(home, name)));

@@ -1,4 +1,4 @@
-//! What was put in force is kept in the history, one after another.
+//! Keeps each configuration that was put in force in the history, in their order.
 
 use std::pin::Pin;
 
@@ -18,7 +18,7 @@ pub(super) struct Turn<'d> {
     written: Written,
 }
 
-/// A place in the queue of those who write to the history.
+/// A place in the queue of the tasks that write to the history.
 enum Place<'d> {
     First(MutexGuard<'d, ()>),
     Waits(Waits<'d>),
@@ -27,10 +27,10 @@ enum Place<'d> {
 type Waits<'d> = Pin<Box<dyn Future<Output = MutexGuard<'d, ()>> + Send + 'd>>;
 
 impl Daemon {
-    /// What is in force now, and a place in the queue to keep it: the history has the order of the changes. This does
+    /// The configuration in force now, and a place in the queue to keep it: the history has the order of the changes. This does
     /// not wait, so the locks of a change may be held; [`Self::remember`] waits.
     pub(super) fn turn(&self) -> Turn<'_> {
-        // The lock is given in the order in which it was first asked for, which a busy task must not put off.
+        // The lock goes to tasks in the order in which they first poll it; a busy runtime must not put that poll off.
         let mut lock: Waits<'_> = Box::pin(unconstrained(self.remembering.lock()));
         let place = match lock.as_mut().now_or_never() {
             Some(turn) => Place::First(turn),
@@ -42,7 +42,8 @@ impl Daemon {
         }
     }
 
-    /// Keeps it once the changes before have been kept. The disk may be slow: only changes that are to be kept wait for it.
+    /// Keeps the configuration after those of earlier changes. The disk may be slow: only changes that are to be kept wait for
+    /// it.
     pub(super) async fn remember(&self, turn: Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
         let _turn = match turn.place {
             Place::First(turn) => turn,

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself.
+//! The status of the daemon, and the drops and logs that it passes on.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,10 +28,10 @@ use crate::{
     system::{fact::Fact, netlink},
 };
 
-/// How old a look at what a process runs may be.
+/// How long a look at what a process runs counts.
 const OUTDATED: Duration = Duration::from_secs(10);
 
-/// Passes sampled drops on to whoever watches.
+/// Passes sampled drops on to the callers that watch.
 pub(super) async fn drops(daemon: Arc<Daemon>, drops: Drops) {
     let Err(error) = follow_drops(&daemon, drops).await;
     tracing::error!(%error, "drop events end here");
@@ -40,11 +40,11 @@ pub(super) async fn drops(daemon: Arc<Daemon>, drops: Drops) {
 
 async fn follow_drops(daemon: &Daemon, mut drops: Drops) -> anyhow::Result<Infallible> {
     let directory = daemon.plane().directory().to_owned();
-    // Maps of its own: drops come as fast as others like, and whoever changes rings waits for the plane's lock.
+    // Maps of its own: drops may come fast, and changes of the rings wait for the plane's lock.
     let mut names = Names::new(Maps::open(&directory)?);
     loop {
         let event = drops.next(names.of(&daemon.config())).await?;
-        // Nobody watches: nobody is told.
+        // Fails when no caller watches.
         drop(daemon.drops.send(event));
         tokio::task::yield_now().await;
     }
@@ -148,12 +148,12 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
 }
 
 impl Daemon {
-    /// Servers and their sources as they stand.
+    /// The status of the servers and their sources.
     pub(super) fn describe_backends(&self) -> BTreeMap<String, status::backends::Backend> {
         servers::describe(&self.backends.facts(), &self.watch.standings())
     }
 
-    /// Looked up now and then: it takes reading what a process has in memory.
+    /// Looked up now and then, since it reads the process's memory map.
     fn outdated(&self, pid: Option<i32>, haproxy: Option<&Path>) -> BTreeSet<String> {
         let Some(pid) = pid else {
             return BTreeSet::new();
@@ -174,7 +174,7 @@ impl Daemon {
             let plane = self.plane();
             (plane.directory().to_owned(), plane.attached().to_vec())
         };
-        // The kernel is asked before what is known is locked.
+        // The kernel is asked before the lock is taken.
         let unknown = self.conditions().lacks(&attached);
         let now = unknown.then(Snapshot::take).and_then(Result::ok);
         let held = |it: &Attached| dataplane::holds(&home, &it.interface);

@@ -28,18 +28,18 @@ use crate::{
     system::clock,
 };
 
-/// Without any check there is nothing to renew.
+/// The pace without any check, when there is nothing to renew.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The engines behind the servers, and what HAProxy calls each. Never held across a wait.
+/// The engines of sources and checks, and HAProxy's name of each server. Never held across a wait.
 #[derive(Debug)]
 pub(super) struct Watch {
     sources: Mutex<discover::engine::Engine>,
     checks: Mutex<check::engine::Engine>,
-    /// Those of the workers. A copy: the backends themselves are locked while workers are replaced, and verdicts must be
+    /// The servers of the workers. A copy: the backends themselves are locked while workers are replaced, and verdicts must be
     /// renewed meanwhile.
     servers: Mutex<Servers>,
-    /// Workers that know no verdicts yet may be there.
+    /// Notified when there may be workers that know no verdicts yet.
     fresh: Notify,
 }
 
@@ -62,7 +62,7 @@ impl Watch {
         self.fresh.notify_one();
     }
 
-    /// How every checked server stands.
+    /// The state of every checked server.
     pub(super) fn standings(&self) -> Standings {
         lock(&self.checks).standings()
     }
@@ -85,12 +85,12 @@ impl Watch {
     }
 }
 
-/// Poisoned only by a panic in a few lines that do not panic.
+/// Poisoning is ignored: the few lines under the locks do not panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Servers that some service leads to; those of a backend nobody refers to are left in peace.
+/// The servers to check: those of backends that some service refers to.
 pub(crate) fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
     let used: BTreeSet<_> = config.services.iter().flat_map(Service::backends).collect();
     let backends = config
@@ -112,7 +112,7 @@ pub(crate) fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
     targets.collect()
 }
 
-/// Requests over TLS where the serving port takes nothing else.
+/// The backend's check, over TLS if it asks the serving port and that takes nothing else.
 fn check(backend: &config::Backend) -> Option<Check> {
     let mut check = backend.check.clone()?;
     if let (Kind::Http(http), Some(servers), None) = (&mut check.kind, &backend.tls, check.port) {
@@ -121,7 +121,7 @@ fn check(backend: &config::Backend) -> Option<Check> {
     Some(check)
 }
 
-/// Takes in what sources say, and has the workers follow when servers come or go.
+/// Takes in the answers of sources, and has the workers follow when servers come or go.
 pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
     // A change the workers did not take is tried again with the next answer.
     let mut pending = false;
@@ -138,7 +138,7 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
         if !pending {
             continue;
         }
-        // What the other names mean is asked again in its own time.
+        // Only new names are asked for here; the others have an interval of their own.
         match daemon.refresh_servers(Ask::New).await {
             Ok(()) => pending = false,
             Err(error) => {
@@ -148,7 +148,7 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
     }
 }
 
-/// Tells the workers every verdict at once, and again and again: see [`health`].
+/// Sends the workers every verdict at each change, and at intervals: see [`health`].
 pub(super) async fn renew(daemon: Arc<Daemon>) {
     let mut verdicts = lock(&daemon.watch.checks).verdicts();
     loop {
@@ -159,7 +159,7 @@ pub(super) async fn renew(daemon: Arc<Daemon>) {
             .filter_map(|backend| backend.check.as_ref());
         let pace = checks.map(|check| health::renewal(check.interval)).min();
         tokio::select! {
-            // How it changed does not matter: all are told.
+            // Which verdict changed does not matter: all are sent.
             _ = verdicts.recv() => {}
             () = daemon.watch.fresh.notified() => {}
             () = tokio::time::sleep(pace.unwrap_or(IDLE)) => {}
@@ -177,13 +177,13 @@ async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
     match health::tell(&daemon.run, worker, commands).await {
         Ok(words) if words.is_empty() => {}
         Ok(words) => tracing::debug!(worker, ?words, "verdicts on servers it does not know"),
-        // A worker that is not there is the supervision's to report.
+        // The supervision reports a worker that is not there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::debug!(worker, %error, "tell a worker the verdicts"),
     }
 }
 
-/// Every backend as it stands.
+/// The status of every backend.
 pub(super) fn describe(
     backends: &backends::Facts,
     standings: &Standings,

@@ -1,4 +1,4 @@
-//! The order of a start. Whatever can refuse does so before the first packet meets anything new.
+//! The order of a start. Every step that can refuse comes before the first packet meets anything new.
 
 use std::{
     collections::HashMap,
@@ -51,11 +51,11 @@ use crate::{
     system::{clock, file::directory},
 };
 
-/// Drop events a slow watcher may fall behind.
+/// How many drop events a slow watcher may fall behind.
 const EVENTS: usize = 1024;
-/// Answers of sources that wait to be taken in.
+/// How many answers of sources may wait to be taken in.
 const ANSWERS: usize = 16;
-/// So long the start waits for the names of lists and servers; what the lists held before is in force meanwhile.
+/// How long the start waits for the names of lists and servers; what the lists held before is in force meanwhile.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A daemon that serves, and what its tasks need.
@@ -64,11 +64,11 @@ pub(super) struct Started {
     pub(super) metrics: TcpListener,
     pub(super) control: Arc<UnixListener>,
     pub(super) drops: Drops,
-    /// What the sources of servers say.
+    /// The answers of the sources of servers.
     pub(super) learned: mpsc::Receiver<Learned>,
 }
 
-/// Starts by the files on disk, or, where they are of no use, by the last good snapshot of the history.
+/// Starts with the files on disk, or, if those cannot be used, with the last good snapshot of the history.
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let path = std::path::absolute(path)?;
     let text = Written::read(&path).ok().map(|written| written.hash());
@@ -100,8 +100,8 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     })
 }
 
-/// Does another daemon run the instance? No other configuration would help. One with a run directory that cannot be locked
-/// is wrong as any other may be.
+/// Does another daemon run the instance? Then no other configuration would help. A run directory that cannot be locked is a
+/// fault that another configuration may not have.
 fn is_held(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Locked::Held { .. }))
 }
@@ -126,7 +126,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     tell_remarks(&config, path);
     check_interfaces(&config)?;
     let metrics = api::http::bind(node.metrics).await?;
-    // The servers, the kernel half, the steps of the plan, the names.
+    // Besides the steps of the plan: the servers, the kernel half, the names.
     let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
     let greeter = Greeter::new(control_socket(&node.run)?, steps);
     greeter.next("ask the sources of servers");
@@ -136,7 +136,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
     let mut parts = put_in_force(&config, key, &mut backends, ready, &greeter).await?;
-    // Nothing fails any more: what another configuration would need is needed no longer.
+    // Nothing can fail any more, so what only another configuration would need goes.
     parts.pool.retire_strays();
     parts.keeper.sweep();
     let drops = parts.drops;
@@ -197,7 +197,8 @@ fn tell_remarks(config: &Config, path: &Path) {
     }
 }
 
-/// It holds keys, and what the node does after the next start. One that is still to be made is made private.
+/// The state directory holds keys, and what the node does after the next start. One that does not exist yet is made private
+/// later.
 fn private(state: &Path) -> anyhow::Result<()> {
     match directory::keep_private(state) {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -222,8 +223,8 @@ async fn first_servers(config: &Arc<Config>, backends: &Backends) -> anyhow::Res
     Ok(backends.draft().ready(with, &Answers::default()).await?)
 }
 
-/// Lists that were never filled are to be before the start is over, and names that nobody answers for are not to keep it from
-/// being over.
+/// Fills the lists before the start is over, which matters for those that were never filled. Names without an answer delay the
+/// start by no more than [`GRACE`].
 async fn first_refresh(daemon: &Arc<Daemon>) {
     let refreshed = tokio::spawn({
         let daemon = Arc::clone(daemon);
@@ -236,8 +237,8 @@ async fn first_refresh(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Waits for the sources of servers, each for its time: workers are not to start without the servers they can have. What the
-/// sources said in an earlier life does as well.
+/// Waits for the sources of servers, each for its time: workers must not start without the servers they can have. Answers that
+/// were kept from before the start are enough.
 async fn discover_first(config: &Config, backends: &mut Backends) {
     if backends.incomplete() {
         for learned in discover::engine::first(config).await {
@@ -287,8 +288,8 @@ async fn put_in_force(
     parts
 }
 
-/// Is there nothing of this instance, which might be serving? Pins that are gone prove nothing: whoever mounts the BPF file
-/// system anew, or looks from another mount namespace, sees none.
+/// Is there nothing of this instance, which might be serving? Missing pins alone prove nothing: a BPF file system that was
+/// mounted anew, or another mount namespace, shows none.
 fn is_first(config: &Config) -> bool {
     !dataplane::pinned(&config.node.bpffs, &config.node.instance)
         && !haproxy::known(&config.node.run)
@@ -316,14 +317,14 @@ pub(super) fn put_services(
             }
         }
     }
-    // Whether packets may be steered is known when the interfaces are attached: until then it stays as it is.
+    // Whether packets may be steered is decided when the interfaces are attached: until then it stays as it is.
     let steers = plane.maps.node.read(0).steer == 1;
     plane.set_workers(&config.workers.cpus, steers)?;
     plane.set_switches(&switches(config, keeper));
     Ok(())
 }
 
-/// The switches as the kernel is to have them.
+/// The switches that the kernel gets.
 pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
     let node = &config.node;
     let bgp = config.bgp.iter();
@@ -342,7 +343,7 @@ pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
     }
 }
 
-/// Who may speak routing protocols with this node, by the list in the kernel.
+/// The routers that may speak routing protocols with this node, by the list in the kernel.
 pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::Result<Routers> {
     let Some(list) = &config.node.routers else {
         return Ok(Routers::default());
@@ -353,8 +354,8 @@ pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::
     Ok(Routers::listed(access::read(maps, number)?))
 }
 
-/// The services as the kernel is to see them, in the order of [`Config::kernel_services`]. A list nobody keeps is an
-/// error: a service without its list would be open.
+/// The services that the kernel gets, in the order of [`Config::kernel_services`]. An unknown list is an error: a service
+/// without its list would be open.
 pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
     let wanted = config.kernel_services().map(|kernel| {
         let list = match &kernel.listener.access {
@@ -405,7 +406,7 @@ pub(super) fn steering(config: &Config, plane: &Plane, now: &Snapshot) -> Decisi
     steer::decide(config.node.steer, config.workers.cpus.len(), &candidates)
 }
 
-/// A warning, where it was asked for and cannot be.
+/// Puts the decision in force; warns if steering was asked for and cannot be.
 pub(super) fn put_steering(
     config: &Config,
     plane: &mut Plane,
@@ -437,7 +438,7 @@ pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {
 fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
     let path: PathBuf = run.join(api::SOCKET);
     let bind = || -> io::Result<UnixListener> {
-        // The lock is ours, so a socket that is there belongs to nobody.
+        // This process holds the lock, so no other one uses a socket that is there.
         if path.exists() {
             fs::remove_file(&path)?;
         }
@@ -459,7 +460,7 @@ fn tell_unresolved(ready: &Ready) {
     }
 }
 
-/// Resolves lists and servers again and again.
+/// Resolves lists and servers at every `resolve.interval`.
 pub(super) async fn refresh_lists(daemon: Arc<Daemon>) {
     loop {
         let interval = daemon.config().resolve.interval;
@@ -472,7 +473,7 @@ pub(super) async fn refresh_lists(daemon: Arc<Daemon>) {
 }
 
 impl Daemon {
-    /// Resolves every list and every server again. What fails keeps what it had and is told.
+    /// Resolves every list and every server again. One that fails keeps what it had, and the failure is logged.
     pub(super) async fn refresh(&self) {
         let (servers, ()) = tokio::join!(self.refresh_servers(Ask::All), self.refresh_lists());
         if let Err(error) = servers {

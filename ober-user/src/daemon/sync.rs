@@ -1,6 +1,5 @@
-//! Lists and servers alone are changed while running. What a change needs to know is found out without any lock; it is put
-//! in force unless another change was faster: then it is prepared again with what it has learned, and other changes
-//! wait meanwhile.
+//! Changes of lists and servers alone, while the daemon runs. A change is prepared without any lock and put in force unless
+//! another change was faster: then it is prepared again with the answers it has, while other changes wait.
 
 use std::sync::Arc;
 
@@ -49,7 +48,7 @@ impl Daemon {
         }
         let mut late = None;
         loop {
-            // What is slow comes before the first lock, and again, with what was answered, where another change was faster.
+            // The slow part comes before the first lock. If another change was faster it is done again with the answers it has.
             let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
             let draft = self.keeper.lock().await.draft(sync)?;
             let heard = draft.read(&answers).await?;
@@ -61,7 +60,7 @@ impl Daemon {
         }
     }
 
-    /// Servers, then lists; the servers go back where the lists are refused. `None`: another change was faster.
+    /// Servers, then lists; the servers go back if the lists are refused. `None`: another change was faster.
     async fn sync_both(
         &self,
         sync: &Sync,
@@ -75,7 +74,7 @@ impl Daemon {
             return Ok(None);
         }
         let config = self.config();
-        // On disk before it is in force; back, should anything refuse.
+        // On disk before it is in force, and put back if anything refuses.
         let placed = backends.keep(&ready)?.place()?;
         let lists = match put_servers(&mut pool, &config, &ready).await {
             Ok(()) => self.settle_all(keeper, heard).await,
@@ -93,7 +92,7 @@ impl Daemon {
         }
     }
 
-    /// Of lists that are what they were heard of.
+    /// Puts lists in force, and fails if one has changed since it was read.
     async fn settle_all(
         &self,
         keeper: Held<Keeper>,
@@ -121,7 +120,7 @@ impl Daemon {
         }
     }
 
-    /// What goes by the lists follows a change, if it is one.
+    /// Has everything that depends on the lists follow, if one changed.
     fn follow(&self, keeper: &Keeper, settled: &Result<Option<Vec<Synced>>, lists::Error>) {
         let changed = |synced: &Synced| synced.change != Change::default();
         if matches!(settled, Ok(Some(synced)) if synced.iter().any(changed)) {
@@ -129,7 +128,7 @@ impl Daemon {
         }
     }
 
-    /// Resolves every list again. What fails keeps what it had and is told.
+    /// Resolves every list again. One that fails keeps what it had, and the failure is logged.
     pub(super) async fn refresh_lists(&self) {
         let names: Vec<String> = {
             let keeper = self.keeper.lock().await;
@@ -178,7 +177,7 @@ impl Daemon {
         }
     }
 
-    /// The servers there are to be.
+    /// The servers after this change.
     pub(super) async fn prepare_servers(
         &self,
         sync: &Sync,
@@ -226,14 +225,14 @@ impl Daemon {
         }
     }
 
-    /// Begins to ask and to check.
+    /// Begins to ask the sources and to check the servers in force.
     pub(super) fn watch_servers(&self) {
         let in_force = Arc::clone(&self.backends.facts().in_force);
         self.watch.follow(&self.config(), &in_force.servers);
     }
 }
 
-/// Puts in force what was heard, on a thread that nobody else waits for.
+/// Puts the lists in force with the answers for their names, on a blocking thread, since that may take long.
 async fn settle(
     mut keeper: Held<Keeper>,
     heard: Vec<Heard>,
@@ -270,7 +269,8 @@ fn taken(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has the workers go by the servers in force again, of which `error` had them depart. That they do not all is said as well.
+/// Puts the servers in force before back into the workers after `error`. If a worker does not take them, the error says that
+/// too.
 async fn put_back(
     pool: &mut Pool,
     config: &Config,

@@ -1,6 +1,5 @@
-//! What one of us changes while all others want to hear of it. Whoever changes it holds its lock, maybe for as long as workers
-//! take to start; whoever only asks is told from the facts that were left behind when it was last let go, and waits for
-//! nobody.
+//! State that one task changes and others read. A task that changes it holds its lock, maybe for as long as workers take to
+//! start; a reader gets the facts published when the lock was last released, and never waits.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -15,7 +14,7 @@ use crate::{
     lists::{self, Keeper},
 };
 
-/// Something that facts are told of.
+/// State that publishes facts.
 pub(super) trait Tells {
     type Facts;
 
@@ -46,7 +45,7 @@ impl Tells for Keeper {
     }
 }
 
-/// It, and the facts.
+/// The state, and its facts.
 pub(super) struct Told<T: Tells> {
     it: Arc<Mutex<T>>,
     facts: Arc<RwLock<Arc<T::Facts>>>,
@@ -61,7 +60,7 @@ impl<T: Tells> Told<T> {
         }
     }
 
-    /// To change it. The guard goes with its work to another thread, if need be.
+    /// Locks the state to change it. The guard may go to another thread.
     pub(super) async fn lock(&self) -> Held<T> {
         Held {
             it: Arc::clone(&self.it).lock_owned().await,
@@ -69,7 +68,7 @@ impl<T: Tells> Told<T> {
         }
     }
 
-    /// To change it now or not at all.
+    /// Locks the state, if that needs no waiting.
     pub(super) fn try_lock(&self) -> Option<Held<T>> {
         Some(Held {
             it: Arc::clone(&self.it).try_lock_owned().ok()?,
@@ -77,14 +76,14 @@ impl<T: Tells> Told<T> {
         })
     }
 
-    /// As it was when it was last let go.
+    /// The facts as they were when the lock was last released.
     pub(super) fn facts(&self) -> Arc<T::Facts> {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&facts)
     }
 }
 
-/// It, while nobody else has it.
+/// The state, while no other task can change it.
 pub(super) struct Held<T: Tells> {
     it: OwnedMutexGuard<T>,
     facts: Arc<RwLock<Arc<T::Facts>>>,

@@ -1,4 +1,4 @@
-//! A list keeps new connections of other clients out; those that a client has when it is taken off the list are ended here.
+//! Ends the connections of clients that are taken off a list. A list itself keeps out new connections only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// Connections ended, by the service that they were of.
+/// Ended connections, by their service.
 type Ended = BTreeMap<(IpAddr, u16), usize>;
 
-/// Ends the connections of clients that no list admits to them, while the daemon goes on.
+/// Ends the connections of clients that are not on the list of the service, on a thread of its own.
 pub(super) fn end_connections(keeper: &Keeper) {
     let facts = keeper.facts();
     drop(spawn_blocking(move || {
@@ -36,8 +36,8 @@ pub(super) fn end_connections(keeper: &Keeper) {
     }));
 }
 
-/// What is refused keeps nothing else from its end: a connection that its worker closed already may be refused by an older
-/// kernel. The first refusal is told.
+/// A connection that cannot be ended does not stop the others: an older kernel may refuse to end one that its worker closed
+/// already. Returns the first refusal.
 fn end(facts: &lists::Facts) -> (Ended, Option<Refusal>) {
     let (mut ended, mut refused) = (Ended::new(), None);
     let services = facts.listed_services();

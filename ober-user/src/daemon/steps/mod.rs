@@ -8,7 +8,7 @@ pub(crate) mod starting;
 
 use crate::plan::Step;
 
-/// Whoever can do a step.
+/// Takes the steps of a plan.
 pub(super) trait Hands {
     async fn act(&mut self, step: &Step) -> anyhow::Result<()>;
 }

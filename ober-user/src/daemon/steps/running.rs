@@ -1,4 +1,4 @@
-//! What the steps of a change are while the daemon runs. The way back is the same with old and new exchanged.
+//! The steps of a change while the daemon runs. The way back is the same with old and new exchanged.
 
 use std::{collections::BTreeSet, mem, net::IpAddr, path::Path};
 
@@ -21,28 +21,28 @@ pub(crate) struct Change<'c> {
     pub(crate) pool: &'c mut Pool,
     pub(crate) from: &'c Config,
     pub(crate) to: &'c Config,
-    /// The lists of the services that are there: they alone know all of them.
+    /// The lists of the services that are there, which alone know all of those lists.
     pub(crate) was: &'c Keeper,
     pub(crate) lists: &'c mut Keeper,
     pub(crate) filling: Filling,
     pub(crate) servers: &'c Servers,
     pub(crate) withdrawn: BTreeSet<IpAddr>,
-    /// What is on disk at the end; `None`: there is nothing to commit.
+    /// The files to commit at the end; `None`: there is nothing to commit.
     pub(crate) commit: Option<Commit<'c>>,
     pub(crate) report: Report,
 }
 
-/// Where the entries of the lists are to come from.
+/// Where the entries of the lists come from.
 pub(crate) enum Filling {
-    /// From what resolving them came to.
+    /// From names that were resolved before.
     Foreseen(lists::Foreseen),
-    /// From their sources, where names mean what they meant: the way back.
+    /// From their sources, with the earlier addresses of names: the way back.
     Recalled,
     /// The lists have them.
     Done,
 }
 
-/// What is written beside its place.
+/// Files written beside their places.
 pub(crate) struct Commit<'c> {
     pub(crate) files: Files,
     pub(crate) backends: &'c mut Backends,
@@ -98,7 +98,7 @@ impl Hands for Change<'_> {
 }
 
 impl Change<'_> {
-    /// Once: whichever step comes first does it.
+    /// Fills the lists, once: in the first step that needs them.
     pub(crate) async fn fill(&mut self) {
         let errors = match mem::replace(&mut self.filling, Filling::Done) {
             Filling::Foreseen(foreseen) => self.lists.put(foreseen),
@@ -111,12 +111,12 @@ impl Change<'_> {
     }
 
     async fn services(&mut self) -> anyhow::Result<()> {
-        // Entries may stay while what makes them changes.
+        // Entries may stay while the sources of a list change.
         self.fill().await;
         self.daemon.put(self.to, self.lists, self.pool)?;
         let mut plane = self.daemon.plane();
-        // With the programs, and before a session with a new neighbour begins: BFD would take a neighbour that it does not hear
-        // for down.
+        // With the programs, and before a session with a new neighbour begins: BFD would take a neighbour whose packets it does
+        // not accept for down.
         let routers = start::routers(self.to, &plane.maps, self.lists)?;
         self.daemon.announcer.routers(routers);
         let both = reaching(self.to, self.from, plane.directory());
@@ -153,8 +153,8 @@ impl Daemon {
     }
 }
 
-/// The new configuration on the interfaces of both: of those that are only in the old one, where the programs are. On the
-/// way back the old one is that which was refused, maybe by an interface of its own.
+/// The new configuration on the interfaces of both; an interface of the old one alone counts if the programs are attached
+/// there. On the way back the old one is the refused one, maybe refused by such an interface.
 fn reaching(new: &Config, old: &Config, pins: &Path) -> Config {
     let mut both = new.clone();
     let more = old.node.interfaces.iter();

@@ -1,4 +1,4 @@
-//! What the steps of a plan are at a start, when nothing of it is there yet.
+//! The steps of a plan at a start, when nothing of it is there yet.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ use crate::{
 /// How long the workers may take before the start goes on without the slow ones.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What serves.
+/// The parts that serve.
 pub(crate) struct Parts {
     pub(crate) announcer: Announcer,
     pub(crate) keeper: Keeper,
@@ -41,7 +41,7 @@ pub(crate) struct Parts {
     pub(crate) drops: Drops,
 }
 
-/// Lists, workers, services, programs, addresses, and last the neighbours.
+/// Starts lists, workers, services, programs, addresses, and last the neighbours.
 pub(crate) async fn assemble(
     config: &Config,
     plane: Plane,
@@ -93,7 +93,7 @@ struct Starting<'s> {
     plane: Arc<Mutex<Plane>>,
     keeper: Keeper,
     members: membership::Shared,
-    /// The ends of channels, until somebody takes them.
+    /// The ends of channels, until a step takes them.
     workers: Option<UnboundedSender<WorkerEvent>>,
     steering: Option<(UnboundedReceiver<WorkerEvent>, UnboundedSender<WorkerEvent>)>,
     gate_events: Option<UnboundedReceiver<WorkerEvent>>,
@@ -116,7 +116,7 @@ impl Hands for Starting<'_> {
                 start::attach(self.config, &mut membership::lock(&self.plane))?;
             }
             Step::AddAddresses { .. } => drop(addresses::add(self.config, self.noted).await?),
-            // The gates are there first: what neighbours are told is theirs to say.
+            // The gates come before the neighbours, since they decide what is announced: `Guard` starts both.
             Step::Open | Step::Speak => {}
             Step::Guard => {
                 // VIPs may have left the configuration, or gone to VRRP, while no daemon ran.
@@ -130,7 +130,7 @@ impl Hands for Starting<'_> {
                     &self.keeper,
                 )?;
                 let announcer = Announcer::start(self.config, &sockets, events, routers);
-                // It is large, and so would be whatever waits for it.
+                // This future is large, and its caller's would be as large.
                 self.announcer = Some(Box::pin(announcer).await?);
             }
             Step::Commit
@@ -145,7 +145,7 @@ impl Hands for Starting<'_> {
 }
 
 impl Starting<'_> {
-    /// Services, sockets and lists; then the rings, once the workers are ready.
+    /// Puts services, sockets and lists into the kernel; then the rings, once the workers are ready.
     async fn services(&mut self) -> anyhow::Result<()> {
         let pool = self.pool.as_ref().context(UNORDERED)?;
         {
