@@ -1,4 +1,4 @@
-//! What each worker has of the certificates, and how it gets what it lacks: by HAProxy's command socket, while it serves.
+//! The certificates that each worker has, and the delivery of those it lacks, by HAProxy's command socket while it serves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,16 +13,17 @@ use crate::{
     machine::drive,
 };
 
-/// First pause before a worker is told again what it did not take; doubles each time.
+/// First pause before a refused delivery to a worker is repeated; it doubles each time.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
-/// What is known of a certificate in a worker.
+/// What is known about a certificate in a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Mark {
-    /// It was shown: this is the fingerprint of the first certificate, or its number where HAProxy has no room for more.
+    /// The worker showed it: the SHA-1 fingerprint of its first certificate, or the serial number when HAProxy's answer
+    /// has no fingerprint.
     Shown(String),
-    /// It was given exactly this.
+    /// The daemon gave it exactly this copy.
     Given(Copy),
 }
 
@@ -35,21 +36,21 @@ impl Mark {
     }
 }
 
-/// What a worker has.
+/// The certificates and lists that a worker has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Holdings {
     copies: BTreeMap<PathBuf, Mark>,
     lists: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
-/// One thing a worker is told.
+/// One command to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// Gives a copy it does not know a place.
+    /// Makes an empty entry for a copy that the worker does not have.
     Make(PathBuf),
-    /// Puts this into the place.
+    /// Puts this copy into the entry.
     Put(PathBuf, Copy),
-    /// Has the list name it.
+    /// Adds the copy to the list.
     Enlist {
         list: PathBuf,
         copy: PathBuf,
@@ -61,8 +62,8 @@ enum Step {
     Drop(PathBuf),
 }
 
-/// From what a worker has to what is in stock. What comes is there before what goes is gone; a list that the worker does not
-/// have belongs to a configuration that it does not have either.
+/// The steps from what a worker has to what is in stock: additions come before removals. A list that the worker does
+/// not have is left out: it belongs to a configuration that the worker does not have.
 fn plan(have: &Holdings, stock: &Stock) -> Vec<Step> {
     let (mut steps, mut gone) = (Vec::new(), Vec::new());
     let mut placed: BTreeSet<&PathBuf> = have.copies.keys().collect();
@@ -123,7 +124,7 @@ impl Holdings {
         }
     }
 
-    /// What a worker shows of itself, of everything in the directory of the copies.
+    /// The certificates and lists in the directory of the copies that a worker shows.
     async fn shown(socket: &Path, directory: &Path) -> io::Result<Self> {
         let ours = |line: &str| {
             let path = Path::new(line.trim());
@@ -159,13 +160,13 @@ impl Holdings {
     }
 }
 
-/// `Filename: PATH` and, below it, `Serial: HEX` and `SHA1 FingerPrint: HEX`, again and again.
+/// Reads repeated blocks of `Filename: PATH`, `Serial: HEX` and `SHA1 FingerPrint: HEX`.
 fn fingerprints(answer: &str) -> BTreeMap<PathBuf, Mark> {
     let (mut found, mut path) = (BTreeMap::new(), None);
     for line in answer.lines() {
         if let Some(name) = line.strip_prefix("Filename: ") {
             path = Some(PathBuf::from(name.trim()));
-            // One that is still empty shows no more than its name.
+            // An empty entry shows only its name.
             found.extend(path.clone().map(|path| (path, Mark::Shown(String::new()))));
         } else if let Some(serial) = line.strip_prefix("Serial: ") {
             found.extend(
@@ -182,7 +183,7 @@ fn fingerprints(answer: &str) -> BTreeMap<PathBuf, Mark> {
     found
 }
 
-/// What a worker answers when it has done what it was told.
+/// Performs a step, and checks the answer that HAProxy gives when it has done it.
 async fn perform(socket: &Path, step: &Step) -> io::Result<()> {
     match step {
         Step::Make(path) => {
@@ -222,11 +223,11 @@ async fn tell(socket: &Path, command: String, good: &str) -> io::Result<()> {
 }
 
 fn refused(command: &str, answer: &str) -> io::Error {
-    // What follows the first line is a private key.
+    // Only the first line: the private key follows it.
     let command = command.lines().next().unwrap_or_default();
     let said = match answer.trim() {
         "" => "nothing: it reads at most 32 KiB at once",
-        // HAProxy 3.0 tells to enlarge the buffer of every connection for that.
+        // Replaces the advice of HAProxy 3.0, which is to enlarge the buffer of every connection.
         said if said.contains("too big for the buffer") => {
             "too big: it reads at most 32 KiB at once"
         }
@@ -235,12 +236,12 @@ fn refused(command: &str, answer: &str) -> io::Error {
     io::Error::other(format!("HAProxy says to `{command}`: {said}"))
 }
 
-/// One transaction. HAProxy has room for one at a time, and takes what is meant for another file into the one that is open: so
-/// its answer must name our file, or the open one is ended first.
+/// Puts a copy by one transaction. HAProxy has one transaction at a time and adds a command for another file to the
+/// open one: so its answer must name our file; when it does not, the open transaction is aborted first.
 async fn put(socket: &Path, path: &Path, copy: &Copy) -> io::Result<()> {
     let name = path.display().to_string();
     let set = format!("set ssl cert {name} <<\n{}", copy.text);
-    // It would wait for the rest, and never answer.
+    // HAProxy would wait for the rest and never answer.
     if set.len() >= haproxy::BUFFER {
         return Err(refused(&set, ""));
     }
@@ -259,8 +260,8 @@ async fn put(socket: &Path, path: &Path, copy: &Copy) -> io::Result<()> {
     committed
 }
 
-/// The file whose transaction is open, from HAProxy's answer. Up to 3.0 it takes what was meant for another file and says
-/// for which; since 3.2 it refuses.
+/// The file whose transaction is open, from HAProxy's answer. Up to 3.0 HAProxy adds a command for another file to the
+/// open transaction and names that transaction's file; since 3.2 it refuses the command.
 fn opened(answer: &str) -> Option<&str> {
     if let Some((_, rest)) = answer.split_once("The ongoing transaction is about '") {
         return rest.split_once('\'').map(|(name, _)| name);
@@ -275,23 +276,23 @@ async fn abort(socket: &Path, name: &str) -> io::Result<()> {
         .map(drop)
 }
 
-/// What is known of one worker, and what became of telling it.
+/// The delivery to one worker: what the worker has, and the last failure.
 #[derive(Debug, Default)]
 pub struct Delivery {
     pid: Option<Pid>,
-    /// `None`: it must be asked.
+    /// `None`: not known; the worker must be asked.
     have: Option<Holdings>,
     failures: u32,
     again: Option<Instant>,
-    /// Why it does not have everything, if it does not.
+    /// Why the worker does not have all certificates, if it does not.
     pub problem: Option<String>,
-    /// Certificates it took while it served.
+    /// Certificates that the worker accepted while it served.
     pub taken: u64,
 }
 
 impl Delivery {
-    /// Brings a worker to what is in stock. One that does not answer is the supervision's to report, and reads the copies when
-    /// it starts.
+    /// Delivers to a worker what it lacks of the stock. A worker that does not answer is skipped: the supervision
+    /// reports it, and it reads the copies when it starts.
     pub async fn bring(&mut self, run: &Path, worker: usize, stock: &Stock, news: bool) {
         let socket = haproxy::command_socket(run, worker);
         let Ok(pid) = haproxy::who(&socket).await else {
@@ -313,7 +314,7 @@ impl Delivery {
                 self.problem = None;
             }
             Err(error) => {
-                // It is asked what it has before it is told again: who knows what it took.
+                // The worker is asked again before the next attempt, because it may have accepted a part.
                 let pause = PAUSE * 2_u32.saturating_pow(self.failures.min(6));
                 self.again = Some(drive::now() + pause.min(PAUSE_MAX));
                 self.failures = self.failures.saturating_add(1);
@@ -357,7 +358,7 @@ mod tests {
         }
     }
 
-    /// As HAProxy 2.6, 3.0 and 3.2 word them.
+    /// In the words of HAProxy 2.6, 3.0 and 3.2.
     #[test]
     fn the_open_transaction_is_read_from_every_versions_answer() {
         for (answer, open) in [
@@ -388,7 +389,7 @@ mod tests {
         }
     }
 
-    /// One list with these copies, each of them its own name.
+    /// One list with these copies, each with its name as its content.
     fn stock(names: &[&str]) -> Stock {
         let paths = names.iter().map(PathBuf::from);
         Stock {

@@ -1,13 +1,14 @@
-//! The daemon's verdicts in the workers, by `set server BACKEND/SERVER health up|down`.
+//! Puts the daemon's verdicts on servers into the workers, by `set server BACKEND/SERVER health up|down`.
 //!
-//! Each command also sets HAProxy's own count of good and bad checks back to the end of its scale, and it takes two
-//! answers of its own checks at least to leave that end again ([`super::render`] sees to it). So a verdict is a lease: renewed
-//! twice an interval, it holds against whatever HAProxy's checks say; when the daemon is gone, HAProxy comes to its own
-//! verdict after `rise` or `fall` of its checks. Measured with HAProxy 2.6.12, interval 1 s, rise 2, fall 3, renewed every half
-//! second against checks that said the contrary: no flip in 6 s; let go, its own verdicts were back after 1.6 s.
+//! Each command also sets HAProxy's own count of good and bad checks to the end of its scale. At least two answers of
+//! its own checks are needed to leave that end ([`super::render`] writes `rise` and `fall` of at least 2). So a verdict
+//! is a lease: renewed twice an interval, it holds against HAProxy's own checks; without the daemon, HAProxy reaches
+//! its own verdict after `rise` or `fall` checks. Measured with HAProxy 2.6.12, interval 1 s, rise 2, fall 3, verdicts
+//! renewed every half second against checks with the opposite result: no change in 6 s; 1.6 s after the last renewal
+//! HAProxy's own verdicts were back.
 //!
-//! Of the other ways, `agent down` stays for ever once the daemon is gone, `state drain|maint` too, and `disable
-//! health` leaves nobody who checks.
+//! The other commands do not fit: `agent down` and `state drain|maint` stay for ever without the daemon, and after
+//! `disable health` HAProxy makes no checks.
 
 use std::{io, path::Path, time::Duration};
 
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::backends::server::Server;
 
-/// HAProxy reads a command line into one buffer of 32 KiB.
+/// The longest line of commands, in bytes. HAProxy reads a line into one buffer of 32 KiB.
 const LINE: usize = 8 << 10;
 
 /// How often verdicts on servers checked at this interval must be renewed.
@@ -26,8 +27,8 @@ pub fn renewal(interval: Duration) -> Duration {
     (interval / 2).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-/// What workers are told of a backend: which of the tiers beyond the two that HAProxy knows serve, and each verdict. `up` is
-/// `None` where there is none (yet); such a server counts as alive.
+/// The commands for a backend: for servers of tiers beyond HAProxy's two, whether they serve; and each verdict. `up` is
+/// `None` for a server without a verdict (yet), which counts as alive.
 pub fn commands(
     backend: &str,
     servers: &[Server],
@@ -58,7 +59,7 @@ pub fn commands(
     waiting.chain(verdicts).collect()
 }
 
-/// Commands on lines, none longer than HAProxy reads.
+/// Joins commands into lines of about [`LINE`] bytes at most.
 pub fn lines(commands: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for command in commands {
@@ -73,8 +74,8 @@ pub fn lines(commands: impl IntoIterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// Tells one worker of the instance whose run directory this is. What it does not know, such as a server of a
-/// configuration it does not have yet, is returned in its words.
+/// Sends lines of commands to one worker of this run directory. Returns HAProxy's complaints, such as one about a
+/// server of a configuration that the worker does not have yet.
 pub async fn tell(run: &Path, worker: usize, commands: &[String]) -> io::Result<Vec<String>> {
     let socket = Files::new(run, worker).cli();
     let mut words = Vec::new();

@@ -2,17 +2,18 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors a worker needs beside its connections: listeners, sockets of its own, checks of its servers.
+/// Descriptors that a worker needs beside its connections: for listeners, its own sockets, checks of servers.
 const OTHERS: u64 = 200;
-/// A connection has a client's end and a server's end.
+/// Descriptors of a connection: one to the client and one to the server.
 const ENDS: u64 = 2;
 
-/// Open files that a worker needs for so many connections.
+/// Open files that a worker needs for this many connections.
 pub fn files(connections: u32) -> u64 {
     u64::from(connections) * ENDS + OTHERS
 }
 
-/// Raises this process's limit (workers inherit it) towards what `connections` need, and returns how many it allows.
+/// Raises this process's limit (workers inherit it) towards the files that `connections` need. Returns how many
+/// connections the limit allows.
 pub fn allow(connections: u32) -> u32 {
     let needed = files(connections);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
@@ -21,7 +22,7 @@ pub fn allow(connections: u32) -> u32 {
     if soft >= needed {
         return connections;
     }
-    // Only a privileged process may raise the hard limit, and none beyond fs.nr_open.
+    // Only a privileged process may raise the hard limit, and only up to fs.nr_open.
     if setrlimit(Resource::RLIMIT_NOFILE, needed, needed.max(hard)).is_ok() {
         return connections;
     }

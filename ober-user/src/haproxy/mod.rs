@@ -4,14 +4,14 @@
 //! Config + servers -> render/ -> prepare (haproxy -c) -> Pool -> worker/world (one task a worker) -> worker/ (machine)
 //!                     sockets ---------------------------^        |        pidfd: end seen at once
 //!                     worker/adopt: record beside each worker ----+        runtime_api: ready or not
-//! live/, pool/slot       servers changed in a worker that runs     pool/preview   what a reload would do to each
-//! certificates, health   copies and verdicts, by the command socket
+//! live/, pool/slot       servers changed in a running worker       pool/preview   what a reload would do to each
+//! certificates, health   certificates and verdicts, by the command socket
 //! version, outdated, limits, rehearse   which HAProxy is installed and running, open files, `validate`
 //! ```
-//! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: two pools on
-//! one run directory would each take the other's workers for strays.
+//! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: each of two pools
+//! on one run directory would take the other's workers for strays.
 //!
-//! It never binds a VIP, and never touches the kernel's maps: the daemon puts the sockets and rings there.
+//! It never binds a VIP, and never changes the kernel's maps: the daemon puts the sockets and rings there.
 
 use std::{
     collections::BTreeSet,
@@ -74,7 +74,7 @@ use crate::{
     },
 };
 
-/// A worker may get connections, or no longer. Sent the moment it is known.
+/// A worker may get connections, or no longer. Sent as soon as the slot knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerEvent {
     pub worker: usize,
@@ -85,17 +85,17 @@ pub struct WorkerEvent {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub replaced: Vec<usize>,
-    /// They took the change while they ran.
+    /// They took the change without a restart.
     pub told: Vec<usize>,
     /// They had this configuration already.
     pub unchanged: Vec<usize>,
-    /// The old process goes on where there is one.
+    /// The old process, if there is one, goes on serving.
     pub failed: Vec<(usize, String)>,
-    /// Told to finish, since there are fewer workers now.
+    /// Finishing, because there are fewer workers now.
     pub stopped: Vec<usize>,
 }
 
-/// Why workers could not be started or reloaded. Whatever served before goes on serving.
+/// Why workers could not be started or reloaded. Workers that served before go on serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -157,7 +157,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why a program could not be run.
+    /// The error when a program could not be run.
     fn not_run(haproxy: &Path, source: io::Error) -> Self {
         let haproxy = haproxy.to_owned();
         match source.kind() {
@@ -183,8 +183,8 @@ pub fn known(run: &Path) -> bool {
     names.any(is_record) || !worker::adopt::running(run).is_empty()
 }
 
-/// Ends every worker of a run directory that no daemon watches: each may finish its connections for so long, then it
-/// is killed. Returns how many there were. Their records, sockets, configurations and certificates go with them.
+/// Ends every worker of a run directory that no daemon watches: each may finish its connections for `drain`, then it is
+/// killed. Returns how many there were. Removes their records, sockets, configurations and certificates too.
 pub async fn dismiss(run: &Path, drain: Duration) -> usize {
     let workers = worker::adopt::running(run);
     for (worker, process) in &workers {
@@ -206,7 +206,7 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
     workers.len()
 }
 
-/// Removes what is kept of workers that have ended.
+/// Removes the files of workers that have ended.
 fn forget(run: &Path) {
     for entry in fs::read_dir(run).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -221,18 +221,19 @@ fn forget(run: &Path) {
     }
 }
 
-/// All workers of this instance. Dropped, it leaves them running, as a crash would; [`Pool::leave`] is the tidy way.
+/// All workers of this instance. When the pool is dropped, the workers go on running, as after a crash of the daemon;
+/// [`Pool::leave`] writes their records first.
 #[derive(Debug)]
 pub struct Pool {
     run: PathBuf,
     ring: mpsc::UnboundedSender<WorkerEvent>,
     slots: Vec<Slot>,
-    /// Workers of this run directory that were found running and are in no record.
+    /// Running workers of this run directory that are in no record.
     strays: Vec<(usize, Process)>,
     workers: Arc<Workers>,
 }
 
-/// The workers as they are seen from aside: by who does not change them.
+/// The workers for readers that do not change them.
 #[derive(Debug, Default)]
 pub struct Workers {
     slots: Vec<(bool, watch::Receiver<Snapshot>)>,
@@ -240,7 +241,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Every slot as it stands; those that only finish come last.
+    /// The present state of every slot; those that only finish come last.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         let snapshots = self.slots.iter();
         let snapshots = snapshots.map(|(active, slot)| (*active, slot.borrow().clone()));
@@ -250,7 +251,7 @@ impl Workers {
             .collect()
     }
 
-    /// The loopback addresses their sockets are bound to.
+    /// The loopback addresses of their sockets.
     pub fn sockets(&self) -> impl Iterator<Item = SocketAddr> {
         self.sockets.iter().copied()
     }
@@ -263,13 +264,13 @@ struct Slot {
     handle: Handle,
     parting: Parting,
     sockets: Set,
-    /// No: there are fewer workers now, and this one finishes.
+    /// False when there are fewer workers now and this one only finishes.
     active: bool,
 }
 
 impl Pool {
-    /// Takes over the workers that run and starts the others. Does not wait for them: see [`Pool::ready`].
-    /// After an error nothing has changed and running workers go on.
+    /// Takes over the running workers and starts the others. Does not wait for them: see [`Pool::ready`]. After an
+    /// error nothing has changed and running workers go on.
     pub async fn start(
         config: &Config,
         servers: &Servers,
@@ -301,10 +302,10 @@ impl Pool {
             if let Some(adopted) = adopted {
                 let earlier = as_adopted(&slot.files, &config.workers.haproxy, &adopted);
                 slot.handle.send(Note::Adopt(adopted, earlier));
-                // Then it is known with what it runs, and it can be told what changed since.
+                // Then the configuration it runs with is known, and it can be changed by commands.
                 slot.handle.in_ring().await;
             }
-            // Nobody waits for the answer; the slot goes on trying.
+            // The answer is not awaited; the slot goes on trying.
             slot.follow(order).await;
             pool.slots.push(slot);
         }
@@ -312,12 +313,12 @@ impl Pool {
         Ok(pool)
     }
 
-    /// The workers for who does not change them.
+    /// The workers for readers that do not change them.
     pub fn workers(&self) -> Arc<Workers> {
         Arc::clone(&self.workers)
     }
 
-    /// To be called when slots or sockets are others.
+    /// Publishes the slots and sockets. To be called when they have changed.
     fn show(&mut self) {
         let slots = self.slots.iter();
         let slots = slots.map(|slot| (slot.active, slot.handle.watch()));
@@ -331,26 +332,27 @@ impl Pool {
         });
     }
 
-    /// Lets the processes finish that no record vouches for. They may have served until now: call it when others do.
+    /// Tells the processes without a record to finish. They may have served until now: call it when the workers of the
+    /// pool serve.
     pub fn retire_strays(&mut self) {
         self.strays.drain(..).for_each(worker::adopt::retire);
     }
 
-    /// Waits until every worker is in the ring, at most so long; says how many are.
+    /// Waits until every worker is in the ring, at most `patience`; returns how many are.
     pub async fn ready(&self, patience: Duration) -> usize {
         let all = async {
             for slot in self.active() {
                 slot.handle.in_ring().await;
             }
         };
-        // Not all of them in time: the number says so.
+        // After a timeout, the number below shows that some are missing.
         timeout(patience, all).await.unwrap_or_default();
         self.active()
             .filter(|slot| slot.handle.snapshot().in_ring)
             .count()
     }
 
-    /// The sockets for the SOCKMAP. They change with [`Pool::reload`] only.
+    /// The sockets for the SOCKMAP. They change only with [`Pool::reload`].
     pub fn sockets(&self) -> Vec<Listening> {
         let active = self
             .slots
@@ -366,14 +368,14 @@ impl Pool {
             .collect()
     }
 
-    /// Every slot as it stands; those that only finish come last.
+    /// The present state of every slot; those that only finish come last.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         self.workers.snapshot()
     }
 
-    /// Tells every worker what changed, or replaces it on the same sockets where that cannot be told. One goes first;
-    /// if it does not get there, the others are not touched. Take services that go out of the kernel's maps before this,
-    /// and put new ones in after it.
+    /// Changes every worker by commands, or replaces it on the same sockets where commands cannot do it. One worker
+    /// goes first; if it fails, the others are not touched. The caller removes services that go from the kernel's maps
+    /// before this, and adds new ones after it.
     pub async fn reload(&mut self, config: &Config, servers: &Servers) -> Result<Report, Error> {
         let wanted = keys(config);
         let count = config.workers.cpus.len();
@@ -426,12 +428,12 @@ impl Pool {
         Ok(report)
     }
 
-    /// Lets go of the workers, which keep serving; the next [`Pool::start`] takes them over.
+    /// Ends the pool and leaves the workers serving; the next [`Pool::start`] takes them over.
     pub async fn leave(self) {
         self.end(|| Note::Leave).await;
     }
 
-    /// Stops all workers, which may finish their connections for so long. No VIP may lead here any more.
+    /// Stops all workers, which may finish their connections for `drain`. No VIP may lead here any more.
     pub async fn stop_all(self, drain: Duration) {
         self.end(|| Note::Stop(Event::Stop { drain })).await;
         copies::clear(&self.run);
@@ -531,7 +533,7 @@ fn accounted(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
         .collect()
 }
 
-/// What an adopted worker was started with, should it have to be started again.
+/// The order with which an adopted worker could be started again.
 fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     Order {
         launch: worker::process::Launch {
@@ -545,7 +547,8 @@ fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
     }
 }
 
-/// Puts a text in its place, whole. What is there already needs no room.
+/// Writes a text to a file, whole or not at all. A file that has the text already is not written, so a full disk does
+/// not matter.
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     if file::read(path, file::Kind::Own).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());

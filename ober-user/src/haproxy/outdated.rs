@@ -1,19 +1,19 @@
-//! Does a process still run what is on disk? An upgrade of HAProxy or of OpenSSL replaces files; who runs keeps the old ones,
-//! which then have no name any more.
+//! Does a process run the files that are on disk? An upgrade of HAProxy or of OpenSSL replaces files; a running process
+//! keeps the old ones, which have no name any more.
 
 use std::{collections::BTreeSet, fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::system::file;
 
-/// What the kernel writes behind the name of a file that has none any more.
+/// What the kernel writes behind the name of a file that was removed.
 const DELETED: &str = " (deleted)";
-/// Memory that has a name of this kind and never was a file.
+/// Beginnings of names of memory that never was a file on disk.
 const NO_FILES: [&str; 5] = ["/dev/", "/memfd:", "/SYSV", "/anon_hugepage", "/[aio]"];
 
-/// The programs and libraries that a process runs and that were replaced or removed since; `haproxy`: what it would be
-/// started from now. Empty, too, when it has ended.
+/// The programs and libraries that a process runs and that were replaced or removed since it started. `haproxy`: the
+/// program from which it would be started now. Empty when the process has ended.
 pub(crate) fn outdated(pid: i32, haproxy: Option<&Path>) -> BTreeSet<String> {
-    // Paths of others may be no text.
+    // The paths may contain bytes that are not UTF-8.
     let maps = file::kernel(format!("/proc/{pid}/maps")).unwrap_or_default();
     let mut gone = gone(&String::from_utf8_lossy(&maps));
     if let Some(haproxy) = haproxy.filter(|haproxy| gone.is_empty() && is_another(pid, haproxy)) {
@@ -22,7 +22,7 @@ pub(crate) fn outdated(pid: i32, haproxy: Option<&Path>) -> BTreeSet<String> {
     gone
 }
 
-/// Code in memory whose file is gone, by `proc_pid_maps(5)`.
+/// The removed files whose code is in memory; the format is that of `proc_pid_maps(5)`.
 fn gone(maps: &str) -> BTreeSet<String> {
     let file = |line: &str| {
         let mut words = line.splitn(6, ' ');
@@ -34,7 +34,8 @@ fn gone(maps: &str) -> BTreeSet<String> {
     maps.lines().filter_map(file).collect()
 }
 
-/// Is the program of the process another file than this one? A script says nothing about what it starts.
+/// Is the program of the process another file than this one? No when this one is a script, which does not show what it
+/// starts.
 fn is_another(pid: i32, program: &Path) -> bool {
     let mut head = [0; 4];
     let elf = file::open(program, file::Kind::Own);
@@ -74,7 +75,7 @@ mod tests {
             .collect()
     }
 
-    /// As a package manager does it: beside, and over it.
+    /// Replaces a file as a package manager does: writes a new one beside it and renames it over the old one.
     fn replace(file: &Path) {
         let beside = file.with_extension("new");
         fs::copy(file, &beside).unwrap();
@@ -97,7 +98,7 @@ mod tests {
         let mut command = Command::new(&program);
         command.arg("60").env("LD_LIBRARY_PATH", home.path());
         let running = Running(command.spawn().unwrap());
-        // It is mapped a little after the start.
+        // The library is mapped a little after the start.
         let own = library.display().to_string();
         while !fs::read_to_string(format!("/proc/{}/maps", pid(&running)))
             .unwrap()

@@ -1,4 +1,5 @@
-//! From a configuration to files HAProxy has agreed to. Nothing a running worker uses is touched before it has.
+//! Makes files for the workers from a configuration. No file that a running worker uses is changed before HAProxy has
+//! accepted the new ones.
 
 use std::{
     io,
@@ -34,17 +35,17 @@ use crate::{
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// It has a line for each fault it finds.
+/// The most output of HAProxy that is read, in bytes. It writes one line for each fault it finds.
 const MOST: usize = 1 << 20;
 
-/// One order a worker, each with its file in place and accepted by HAProxy.
+/// One order for each worker, with its file in place and accepted by HAProxy.
 pub(super) async fn prepare(
     config: &Config,
     servers: &Servers,
     sets: &[Set],
 ) -> Result<Vec<Order>, Error> {
     let drafts = draft(config, servers, sets).await?;
-    // A worker reads them when it starts; what changes later it is told.
+    // A worker reads the certificates when it starts; later changes are delivered by its command socket.
     away(config, |config| copies::fill(config, clock::seconds())).await?;
     let run = &config.node.run;
     adopt::make_root(run).map_err(|source| Error::Write {
@@ -57,8 +58,8 @@ pub(super) async fn prepare(
     Ok(drafts.into_iter().map(|(_, order)| order).collect())
 }
 
-/// One order a worker with its text, accepted by HAProxy. No file is left of it, but for copies of certificates that are
-/// new; those go when they are not in use a minute later.
+/// One order for each worker with its text, accepted by HAProxy. It leaves no files except copies of new certificates,
+/// which are removed a minute later when they are not in use.
 pub(super) async fn draft(
     config: &Config,
     servers: &Servers,
@@ -67,7 +68,7 @@ pub(super) async fn draft(
     version::suits(config).await?;
     away(config, |config| copies::rehearse(config, clock::seconds())).await?;
     let thumbprint = match away(config, acme::thumbprint).await {
-        // Nothing is issued, which is told with the certificate.
+        // No certificate can be issued, which is reported with the certificate.
         Err(_) if config.forgiving => None,
         thumbprint => thumbprint?,
     };
@@ -78,7 +79,7 @@ pub(super) async fn draft(
         let written = tokio::task::spawn_blocking(written).await;
         written.map_err(|source| Error::Ended { source })??
     };
-    // They differ in numbers only; the last one has the longest paths.
+    // The texts differ only in numbers; the last one has the longest paths.
     if let Some((text, order)) = drafts.last() {
         let candidate = config.node.run.join("candidate.cfg");
         let haproxy = &config.workers.haproxy;
@@ -87,7 +88,7 @@ pub(super) async fn draft(
     Ok(drafts)
 }
 
-/// The text of each worker, as it is compared with what a worker has. Thousands of servers take their time.
+/// The order and text of each worker. Slow with thousands of servers.
 fn written(
     config: &Config,
     servers: &Servers,
@@ -109,11 +110,11 @@ fn written(
             thumbprint,
         };
         let Rendered { text, left_out } = render(config, servers, place)?;
-        // The same in every worker.
+        // The same servers are left out in every worker.
         for error in left_out.iter().filter(|_| worker == 0) {
             tracing::warn!(%error, "a server is left out");
         }
-        // The text alone tells one generation from another: it is compared with what a worker has.
+        // The path of the program is part of the text, because the generation is a hash of the text alone.
         let text = format!("# For {}.\n{text}", haproxy.display());
         let generation = Generation(hash::fnv1a(text.bytes()));
         let launch = Launch {
@@ -129,7 +130,7 @@ fn written(
     Ok(drafts)
 }
 
-/// Reads certificates and keys where waiting for a file system holds nobody up.
+/// Reads certificates and keys on another thread, so that a slow file system does not block the daemon.
 pub(super) async fn away<T: Send + 'static, E: Send + 'static>(
     config: &Config,
     read: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
@@ -163,7 +164,7 @@ async fn accepted(haproxy: &Path, file: &Path, text: &str, launch: &Launch) -> R
     })
 }
 
-/// Runs HAProxy for what it says.
+/// Runs HAProxy and returns its output.
 pub(super) async fn said(
     haproxy: &Path,
     child: &Child,

@@ -1,5 +1,5 @@
-//! Would HAProxy accept what is made of a configuration? Asked with files that have no name: certificates and keys are in
-//! them, and however this process ends, nothing of them is left.
+//! Would HAProxy accept the text made from a configuration? HAProxy reads certificates and keys from files in memory
+//! without a name, so none is left behind, however this process ends.
 
 use std::{
     collections::BTreeSet,
@@ -27,14 +27,14 @@ use crate::{
     system::{clock, file::memory},
 };
 
-/// Stands for the directories of an instance: not even root can make anything there.
+/// Stands for the directories of an instance: not even root can make a file there.
 const NOWHERE: &str = "/proc/ober";
-/// What HAProxy calls the text that is asked about.
+/// The name of the text in HAProxy's messages.
 const TEXT: &str = "worker-0.cfg";
-/// So many lines of it are shown.
+/// The most lines of the text that are shown.
 const LINES: usize = 5;
 
-/// Renders the configuration without its servers, which are names to be resolved, and has HAProxy read it.
+/// Renders the configuration without its servers, whose names would have to be resolved, and lets HAProxy check it.
 pub async fn rehearse(config: &Config) -> Result<(), Error> {
     version::suits(config).await?;
     let keys = keys(config);
@@ -76,7 +76,8 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
     ask(&launch, &stock, &text).await
 }
 
-/// Of a key that is there; one that would only be made is not made for this.
+/// The thumbprint of the configured account key. A key that the daemon makes itself is not made for this: a placeholder
+/// is returned.
 async fn thumbprint(config: &Config) -> Result<Option<String>, Error> {
     match &config.acme {
         Some(acme) if acme.by_http() && acme.account_key.is_none() => {
@@ -106,7 +107,7 @@ async fn ask(launch: &Launch, stock: &Stock, text: &str) -> Result<(), Error> {
     })
 }
 
-/// What HAProxy says, and the lines of the text that it names.
+/// HAProxy's messages, and the lines of the text that they name.
 fn excerpt(said: &str, text: &str) -> String {
     let mark = format!("{TEXT}:");
     let after = said.split(&mark).skip(1);
@@ -125,9 +126,9 @@ fn excerpt(said: &str, text: &str) -> String {
 /// A file without a name.
 struct Nameless {
     fd: Arc<OwnedFd>,
-    /// What it would be called.
+    /// The path the file would have.
     name: String,
-    /// What a person knows it as.
+    /// The name that messages show.
     known: String,
 }
 
@@ -164,7 +165,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Where HAProxy finds the text.
+    /// The path by which HAProxy reads the text.
     fn text(&self) -> String {
         self.files.last().map(Nameless::path).unwrap_or_default()
     }
@@ -176,7 +177,8 @@ impl Memory {
         })
     }
 
-    /// The highest numbers first: their paths begin like those of lower ones.
+    /// Replaces paths by the names that messages show. The highest numbers come first, because their paths begin with
+    /// those of lower ones.
     fn in_words(&self, said: &str) -> String {
         let mut files: Vec<&Nameless> = self.files.iter().collect();
         files.sort_by_key(|file| std::cmp::Reverse(file.fd.as_raw_fd()));

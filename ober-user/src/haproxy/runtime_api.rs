@@ -1,4 +1,4 @@
-//! HAProxy's command socket: one question, one answer.
+//! HAProxy's command socket: one connection for each command and its answer.
 
 use std::{io, path::Path, time::Duration};
 
@@ -11,12 +11,12 @@ use tokio::{
 use super::worker::Pid;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Into one buffer of this size HAProxy reads a command with all that belongs to it.
+/// Bytes of the buffer into which HAProxy reads a command with its payload.
 pub const BUFFER: usize = 32 << 10;
-/// The statistics of a hundred thousand servers are shorter.
+/// The longest answer that is read, in bytes. The statistics of a hundred thousand servers are shorter.
 const MOST: usize = 64 << 20;
 
-/// Sends one command and returns all that HAProxy says.
+/// Sends one command and returns HAProxy's whole answer.
 pub async fn ask(socket: &Path, command: &str) -> io::Result<String> {
     let talk = async {
         let mut stream = UnixStream::connect(socket).await?;
@@ -26,7 +26,7 @@ pub async fn ask(socket: &Path, command: &str) -> io::Result<String> {
     timeout(PATIENCE, talk).await.map_err(io::Error::from)?
 }
 
-/// A worker that was taken over may say anything for as long as it likes.
+/// Reads an answer up to a limit: a worker that was taken over could send without end.
 async fn read(from: impl AsyncRead + Unpin, most: usize) -> io::Result<String> {
     let mut answer = Vec::new();
     from.take(most as u64 + 1).read_to_end(&mut answer).await?;
@@ -38,7 +38,7 @@ async fn read(from: impl AsyncRead + Unpin, most: usize) -> io::Result<String> {
     String::from_utf8(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Which process answers on this socket.
+/// The process that answers on this socket.
 pub async fn who(socket: &Path) -> io::Result<Pid> {
     let answer = ask(socket, "show info").await?;
     parse_pid(&answer).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))

@@ -1,5 +1,5 @@
-//! The listening sockets, owned by the daemon. Each is bound to a loopback address of its own; the VIP is never bound:
-//! a program in the kernel hands VIP connections to these sockets.
+//! The listening sockets, which the daemon owns. Each is bound to its own loopback address and port, never to a VIP: a
+//! kernel program gives connections to the VIP to these sockets.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Config;
 
-/// The kernel cuts this to `net.core.somaxconn`.
+/// The kernel limits this to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 65_535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl Family {
     }
 }
 
-/// What one listening socket is for.
+/// What a listening socket is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     pub service: String,
@@ -105,7 +105,7 @@ impl AsRawFd for Listening {
 /// The sockets of one worker.
 pub(super) type Set = BTreeMap<Key, Arc<OwnedFd>>;
 
-/// Every wanted socket: those at hand are kept, the rest is made.
+/// Every wanted socket: those in `have` are kept, the others are made.
 pub(super) fn complete(wanted: &[Key], have: &Set) -> io::Result<Set> {
     let socket = |key: &Key| match have.get(key) {
         Some(fd) => Ok(Arc::clone(fd)),
@@ -132,7 +132,7 @@ fn listen(family: Family) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Whether a descriptor got back from a worker is what its record says.
+/// Is a descriptor that was taken from a worker the listening socket that its record describes?
 pub(super) fn is_listening(fd: &impl AsFd, family: Family) -> bool {
     let listens = getsockopt(fd, sockopt::AcceptConn).unwrap_or(false);
     let ip = SockRef::from(fd)

@@ -1,4 +1,4 @@
-//! Which HAProxy is installed: its version, the TLS library it runs on, and whether it has what a configuration asks for.
+//! Which HAProxy is installed: its version, its TLS library, and whether it has the features that a configuration needs.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The oldest that is supported.
+/// The oldest version that is supported.
 const OLDEST: What = What::Version {
     words: "2.6 or newer",
     question: "version_atleast(2.6)",
@@ -19,26 +19,26 @@ const STRICT: What = What::Version {
     words: "3.2 or newer",
     question: "version_atleast(3.2)",
 };
-/// Where HTTP/2 is right. 2.6.12 tells a client of HTTP/2 that a request was not processed, when the server had it and hung
-/// up, so that clients repeat it by themselves; and ends a chunked answer that the server cut as if it were whole. 3.0.11
-/// and 3.2.26 were tried and do neither, with `http-reuse never`.
+/// The versions whose HTTP/2 is correct. When the server closes after it got a request, 2.6.12 tells a client of HTTP/2
+/// that the request was not processed, so that clients repeat it by themselves; and it ends a chunked answer that the
+/// server cut short as if it were complete. 3.0.11 and 3.2.26 were tried with `http-reuse never` and do neither.
 const HTTP2: What = What::Version {
     words: "3.0.11 or newer of 3.0, or 3.2 or newer",
     question: "version_atleast(3.2) || version_atleast(3.0.11) && !version_atleast(3.1)",
 };
 
-/// What `haproxy -vv` says of itself.
+/// What `haproxy -vv` reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// `2.6.12-1+deb12u4`.
     pub version: String,
-    /// The TLS library it runs on, in its own words; `None`: it has no TLS.
+    /// The TLS library it runs on, as HAProxy names it; `None`: it has no TLS.
     pub tls_library: Option<String>,
     pub kind: Library,
 }
 
-/// What there is to know about a TLS library: OpenSSL 3.0 to 3.2 lose much of their speed to locks where a process has
-/// many threads; AWS-LC does not.
+/// The kind of a TLS library: OpenSSL 3.0 to 3.2 lose much of their speed to locks in a process with many threads;
+/// AWS-LC does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Library {
@@ -55,11 +55,11 @@ impl std::fmt::Display for Program {
 }
 
 impl Program {
-    /// From the text of `haproxy -vv`; `None`: that is not what it is.
+    /// Reads the output of `haproxy -vv`; `None`: it is not HAProxy's.
     pub fn read(text: &str) -> Option<Self> {
         let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
         let version = after("HAProxy version ")?.split_whitespace().next()?;
-        // Since 3.0 it does not say OpenSSL where it means any library.
+        // Since 3.0 the line says "SSL library" instead of "OpenSSL".
         let names = [
             "Running on OpenSSL version : ",
             "Running on SSL library version : ",
@@ -77,7 +77,7 @@ impl Program {
     }
 }
 
-/// Asks the program.
+/// Runs the program to get its version.
 pub async fn probe(haproxy: &Path) -> Result<Program, Error> {
     let ended = run(haproxy, &["-vv"]).await?;
     let text = String::from_utf8_lossy(&ended.out);
@@ -86,21 +86,21 @@ pub async fn probe(haproxy: &Path) -> Result<Program, Error> {
     })
 }
 
-/// A key and what HAProxy must have for it.
+/// A key of the configuration, and what HAProxy must have for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Need {
     key: String,
     what: What,
 }
 
-/// Both can be asked for with `-cc`, and neither is told by what a text that is refused says.
+/// What a key needs. `haproxy -cc` answers whether it is there; the messages about a refused text do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Version {
         words: &'static str,
         question: &'static str,
     },
-    /// A part it is built with or not.
+    /// A feature with which HAProxy may or may not be built.
     Feature(&'static str),
 }
 
@@ -129,8 +129,8 @@ impl What {
     }
 }
 
-/// What a configuration asks for that not every supported version or build has. Everything else that is ever rendered is
-/// in HAProxy 2.6 already and still in 3.3.
+/// What a configuration needs that not every supported version or build has. All else that is rendered is in every
+/// version from HAProxy 2.6 to 3.3.
 fn needs(config: &Config) -> Vec<Need> {
     let need = |key: &str, what| Need {
         key: key.to_owned(),
@@ -177,7 +177,7 @@ fn needs(config: &Config) -> Vec<Need> {
     needs
 }
 
-/// Refuses what the installed version or build does not have, by key.
+/// Returns an error that names the first key for which the installed version or build lacks a feature.
 pub(super) async fn suits(config: &Config) -> Result<(), Error> {
     let haproxy = &config.workers.haproxy;
     let mut asked = BTreeSet::new();
@@ -187,7 +187,7 @@ pub(super) async fn suits(config: &Config) -> Result<(), Error> {
             continue;
         }
         let answer = run(haproxy, &["-cc", &question]).await?;
-        // It says "no" without a word. Whatever has words does not answer this, and they are shown when it checks.
+        // HAProxy's "no" has no message. A message means that it could not answer; the check of the configuration shows it.
         if !answer.exit.success() && answer.errors.is_empty() {
             return Err(what.lacking(haproxy, key));
         }

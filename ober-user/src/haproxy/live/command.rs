@@ -1,4 +1,5 @@
-//! What a running worker is told, and what it says when it has done it. Measured with HAProxy 2.6.12; 3.x says the same.
+//! The commands that change a running worker, and its answers when it has done them. Measured with HAProxy 2.6.12; 3.x
+//! gives the same answers.
 
 use std::fmt;
 
@@ -16,23 +17,23 @@ pub(in super::super) struct Command {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Verb {
-    /// The address and all the words of its line. It waits in maintenance, unchecked.
+    /// Adds the server: its address and all the words of its line. It stays in maintenance, without checks.
     Add(String, Vec<String>),
-    /// Check it as its line says.
+    /// Starts the checks that its line asks for.
     Check,
-    /// It may get connections.
+    /// Lets it get connections.
     Ready,
-    /// It gets no new connection and keeps those it has.
+    /// Puts it into maintenance: it gets no new connection and keeps those it has.
     Maintain,
-    /// The same, and when it has none any more it is to be deleted.
+    /// The same; the daemon deletes it when it has no connection left.
     Leave,
-    /// Taken out of the process. HAProxy refuses while there is a connection to it.
+    /// Removes it from the process. HAProxy refuses while there is a connection to it.
     Delete,
-    /// Ends what is still there when its time is over.
+    /// Ends its connections when its time to finish is over.
     Cut,
     Address(String, String),
     Weight(u16),
-    /// As far as a table made at the start goes: all of the weight it was written with.
+    /// All of the weight in its line. For a table made at the start, which allows all or nothing.
     WholeWeight,
     /// The most connections at once; 0: no limit.
     Connections(u32),
@@ -46,7 +47,7 @@ impl Command {
         }
     }
 
-    /// Did HAProxy do it, by its answer?
+    /// Does the answer say that HAProxy has done it?
     pub(in super::super) fn done(&self, answer: &str) -> bool {
         let answer = answer.trim();
         match self.verb {
@@ -90,7 +91,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// One word for the command socket, which knows no quotes.
+/// One word for the command socket, which has no quotes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -102,7 +103,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Puts a server into a worker. In HAProxy before 3.1 it counts as alive until its checks, or the daemon, say otherwise.
+/// Adds a server to a worker. Before HAProxy 3.1 it counts as alive until its checks or the daemon report otherwise.
 pub(super) fn add(key: &Key, backend: &Backend, server: &Server) -> Vec<Command> {
     let mut words = backend.check.clone();
     let mut pair = |word: &str, value: Option<String>| {
@@ -120,7 +121,7 @@ pub(super) fn add(key: &Key, backend: &Backend, server: &Server) -> Vec<Command>
     commands
 }
 
-/// From a server to the same one as it is wanted, as far as that is a matter of numbers.
+/// Changes the address, weight and limit of a server to the wanted ones.
 pub(super) fn adjust(key: &Key, server: &Server, wanted: &Server) -> Vec<Command> {
     let mut verbs = Vec::new();
     if server.address != wanted.address {
@@ -146,7 +147,7 @@ pub(super) fn adjust(key: &Key, server: &Server, wanted: &Server) -> Vec<Command
         .collect()
 }
 
-/// Has a server finish. Its weight tells who counts servers that it is none of them any more.
+/// Lets a server finish. With weight 0 it is no longer counted among the servers in use.
 pub(super) fn leave(key: &Key) -> [Command; 2] {
     [Verb::Weight(0), Verb::Leave].map(|verb| Command::new(key, verb))
 }

@@ -1,4 +1,4 @@
-//! What a worker has that its configuration does not say, from what it tells of its servers. Pure.
+//! The differences between a worker's servers and its configuration, from the worker's answers. Pure.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -8,10 +8,10 @@ use super::{
     text::{Backend, Method},
 };
 
-/// Of `srv_admin_state`: kept out of service by a command, by its line, or told to drain by a command.
+/// Bits of `srv_admin_state`: out of service by a command, out of service by its line, draining by a command.
 const OUT: u32 = 0x01 | 0x04 | 0x08;
 
-/// A server as the worker has it.
+/// A server as the worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Observed {
     address: Option<IpAddr>,
@@ -21,7 +21,7 @@ pub(in super::super) struct Observed {
     out: bool,
 }
 
-/// What is otherwise, and how it is set right; without commands only another process helps.
+/// A difference, and the commands that correct it; without commands, only another process would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Finding {
     pub(in super::super) key: Key,
@@ -30,7 +30,7 @@ pub(in super::super) struct Finding {
     pub(in super::super) commands: Vec<Command>,
 }
 
-/// Reads the answers to `show servers state` and `show stat -1 4 -1`; `None`: that is not what they are.
+/// Reads the answers to `show servers state` and `show stat -1 4 -1`; `None`: they have another format.
 pub(in super::super) fn observe(states: &str, stat: &str) -> Option<BTreeMap<Key, Observed>> {
     let mut lines = stat.lines().filter(|line| !line.is_empty());
     let [backend, name, limit] = columns(lines.next()?, ',', ["pxname", "svname", "slim"])?;
@@ -84,7 +84,7 @@ fn key(backend: &str, server: &str) -> Key {
     }
 }
 
-/// Servers that the configuration does not have and that finish: an earlier daemon told them so.
+/// Servers that are not in the configuration and are finishing, by the commands of an earlier daemon.
 pub(in super::super) fn left(text: &Text<'_>, observed: &BTreeMap<Key, Observed>) -> Vec<Key> {
     let wanted = text.servers();
     let left = observed.iter().filter(|(key, it)| {
@@ -94,7 +94,7 @@ pub(in super::super) fn left(text: &Text<'_>, observed: &BTreeMap<Key, Observed>
     left.map(|(key, _)| key.clone()).collect()
 }
 
-/// What differs from the configuration, but for servers that `leaves` says are to go.
+/// The differences from the configuration, except for servers that leave.
 pub(in super::super) fn drift(
     text: &Text<'_>,
     observed: &BTreeMap<Key, Observed>,
@@ -175,7 +175,7 @@ fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -
             verb,
         );
     }
-    // Of those of a waiting tier, the verdicts decide that: see `crate::haproxy::health`.
+    // For servers of a waiting tier the verdicts decide that: see `crate::haproxy::health`.
     if observed.out && !server.held {
         find("out of service".to_owned(), "ready".to_owned(), Verb::Ready);
     }

@@ -1,11 +1,11 @@
-//! What sets two configurations of a worker apart, and the commands that make one of the other while it runs. Pure.
+//! Compares two configurations of a worker, and finds the commands that change the one into the other while it runs. Pure.
 //!
-//! Whatever is not a server's address, weight, limit or existence needs another process. So do, by HAProxy's own rules:
-//! servers that come to or leave a table made at the start (`iphash`), new ones for `first`, whose place among the others would be
-//! another, and a server that becomes backup or ceases to be.
+//! A change of anything but a server's address, weight, limit or existence needs another process. So do, by HAProxy's
+//! own rules: servers added to or removed from a table made at the start (`iphash`), servers added for `first`, which
+//! would get another place among the others, and a server that becomes a backup server or ceases to be one.
 //!
-//! `text` reads a worker's configuration back, `command` writes what a socket is told, `drift` compares a worker with its file.
-//! They never speak to a worker: `pool/slot` does.
+//! `text` reads a worker's configuration back, `command` writes the commands, `drift` compares a worker with its file.
+//! They never connect to a worker: `pool/slot` does.
 
 mod command;
 mod drift;
@@ -28,7 +28,7 @@ use self::{
     text::{Backend, Method},
 };
 
-/// A server's place: its backend and its name there.
+/// What identifies a server: its backend and its name there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) backend: String,
@@ -50,20 +50,20 @@ impl fmt::Display for Key {
     }
 }
 
-/// Servers that were told to finish, as they were then.
+/// Servers that are finishing, as they were when that began.
 pub(super) type Leaving = BTreeMap<Key, Server>;
 
 /// How a worker gets from one configuration to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Unchanged,
-    /// By these commands, in this order.
+    /// The worker is changed by these commands, in this order.
     Live(Vec<Command>),
-    /// By a successor, because of this.
+    /// The worker is replaced, for this reason.
     Replace(String),
 }
 
-/// From the configuration a worker has, in which these servers leave, to another.
+/// Compares the configuration that a worker has, in which these servers are leaving, with the wanted one.
 pub(super) fn compare(has: &str, wanted: &str, leaving: &Leaving) -> Change {
     if has == wanted {
         return Change::Unchanged;
@@ -85,12 +85,12 @@ pub(super) fn compare(has: &str, wanted: &str, leaving: &Leaving) -> Change {
             return Change::Replace(format!("backend {name}: {reason}"));
         }
     }
-    // Nobody leaves before who comes is there.
+    // Servers are added before others leave.
     first.extend(last);
     Change::Live(first)
 }
 
-/// The first line that is not the same.
+/// Describes the first line that differs.
 fn other(has: &[(&str, &str)], wanted: &[(&str, &str)]) -> Option<String> {
     let mut pairs = has.iter().zip(wanted);
     let differing = pairs
@@ -107,7 +107,7 @@ fn other(has: &[(&str, &str)], wanted: &[(&str, &str)]) -> Option<String> {
     Some(format!("{section}: other lines from `{line}` on"))
 }
 
-/// One backend on its way.
+/// The comparison of one backend.
 struct Steps<'a> {
     name: &'a str,
     backend: &'a Backend,
@@ -116,7 +116,7 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// What is done first, and what last; or why it cannot be done.
+    /// Finds the commands to do first and those to do last, or the reason why the worker must be replaced.
     fn find(&self, first: &mut Vec<Command>, last: &mut Vec<Command>) -> Result<(), String> {
         let old: HashMap<&str, &Server> = by_name(self.before);
         let new: HashMap<&str, &Server> = by_name(&self.backend.servers);
@@ -127,7 +127,7 @@ impl Steps<'_> {
             match (before, self.leaving.get(&key)) {
                 (Some(before), _) => first.extend(self.changed(&key, before, server)?),
                 (None, Some(before)) => {
-                    // As it stands while it leaves.
+                    // The server as it is while it leaves.
                     let before = Server {
                         weight: Some(0),
                         held: server.held,
@@ -174,7 +174,7 @@ impl Steps<'_> {
         Ok(adjust(key, before, server))
     }
 
-    /// Where the order or the number of servers counts, it must stay.
+    /// Refuses servers that come or go where the method depends on their order or number.
     fn order(&self, new: &HashMap<&str, &Server>) -> Result<(), String> {
         let after = names(&self.backend.servers);
         match self.backend.method {

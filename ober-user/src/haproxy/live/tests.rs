@@ -75,7 +75,7 @@ fn whatever_a_socket_can_change_is_a_command() {
                 "enable health rgw/c",
             ],
         ),
-        // The order of servers means nothing.
+        // The order of servers does not matter.
         (
             vec![one, "b 10.0.0.2:80"],
             vec!["b 10.0.0.2:80", one],
@@ -203,7 +203,7 @@ fn ten_times_the_servers_are_ten_times_the_work() {
     }
 }
 
-/// HAProxy as its socket knows it: what each server is, and whether it gets connections.
+/// A model of HAProxy: address, weight and limit of each server, and whether it gets connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model(BTreeMap<Key, (String, u16, u32, bool)>);
 
@@ -223,7 +223,7 @@ impl Model {
         Self(servers.map(one).collect())
     }
 
-    /// Does a command, as the real one would; false where that would refuse.
+    /// Does a command as HAProxy would; false where HAProxy would refuse.
     fn does(&mut self, command: &Command) -> bool {
         let key = &command.key;
         let place = |ip: &str, port: &str| {
@@ -264,7 +264,7 @@ prop_compose! {
         let mut line = format!("{name} 10.0.0.{last}:80");
         line.extend(weight.map(|weight| format!(" weight {weight}")));
         line.extend(most.map(|most| format!(" maxconn {most}")));
-        // All of one role, so that nothing needs another process.
+        // All have the same role, so that no change needs another process.
         line + if wait { " backup disabled" } else { " backup" }
     }
 }

@@ -1,39 +1,39 @@
-//! A worker's configuration read back: its servers, apart from all the rest. Only what [`super::super::render`] writes
-//! is understood; the file of a worker is the one record of what it was told, and a new daemon finds it there.
+//! Reads a worker's configuration back: its servers, and all other lines. Only text that [`super::super::render`]
+//! writes is understood. The file of a worker is the only record of the configuration it has, also for a new daemon.
 
 use std::collections::BTreeMap;
 
 use super::Key;
 
-/// A configuration in its two parts.
+/// A configuration in two parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Text<'a> {
     pub(in super::super) backends: BTreeMap<&'a str, Backend>,
-    /// The other lines, each with the section it stands in.
+    /// The other lines, each with its section.
     pub(super) rest: Vec<(&'a str, &'a str)>,
 }
 
-/// The servers of a backend and what HAProxy's command socket must know of it.
+/// The servers of a backend, and what commands about them depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Backend {
     pub(super) method: Method,
-    /// `default-server`, which servers that are added later do not take over.
+    /// The words of `default-server`, which HAProxy does not apply to servers that are added later.
     pub(super) check: Vec<String>,
     pub(in super::super) servers: Vec<Server>,
 }
 
-/// What a way of choosing a server lets be changed.
+/// Which changes the balancing method allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Method {
     #[default]
     Dynamic,
-    /// `balance first`: servers come and go, but a new one takes the first free place.
+    /// `balance first`: servers may come and go, but a new one takes the first free place.
     Ordered,
-    /// A table made at the start: nobody is added, and a weight is all or nothing.
+    /// A table made at the start: no server can be added, and a weight is all or nothing.
     Static,
 }
 
-/// A server as it is written.
+/// A server as its line is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Server {
     pub(in super::super) name: String,
@@ -43,9 +43,9 @@ pub(in super::super) struct Server {
     pub(super) most: Option<u32>,
     /// Of the second tier or a higher one.
     pub(super) backup: bool,
-    /// Of a tier that waits until the daemon calls it.
+    /// Of a tier that waits in maintenance until the daemon needs it.
     pub(in super::super) held: bool,
-    /// What cannot be changed.
+    /// The words that cannot be changed while HAProxy runs.
     pub(super) others: Vec<String>,
 }
 
@@ -54,12 +54,12 @@ impl Server {
         self.weight.unwrap_or(1)
     }
 
-    /// No limit is zero to HAProxy.
+    /// HAProxy writes "no limit" as zero.
     pub(super) fn most(&self) -> u32 {
         self.most.unwrap_or_default()
     }
 
-    /// Address and port apart.
+    /// Address and port as two words.
     pub(super) fn place(&self) -> (&str, &str) {
         let (ip, port) = self.address.rsplit_once(':').unwrap_or_default();
         (ip.trim_matches(['[', ']']), port)
@@ -79,7 +79,7 @@ impl Server {
                 "maxconn" => server.most = words.next()?.parse().ok(),
                 "backup" => server.backup = true,
                 "disabled" => server.held = true,
-                // A host may have the name of a word.
+                // The next word is a host name, which may look like a keyword.
                 "check-sni" => server
                     .others
                     .extend([Some(word), words.next()].into_iter().flatten()),
@@ -109,7 +109,7 @@ impl<'a> Text<'a> {
         read
     }
 
-    /// Every server there is to be, by backend and name.
+    /// Every server of the configuration, by backend and name.
     pub(in super::super) fn servers(&self) -> BTreeMap<Key, (&Backend, &Server)> {
         let backends = self.backends.iter();
         let servers = backends.flat_map(|(name, backend)| {
@@ -121,7 +121,7 @@ impl<'a> Text<'a> {
 }
 
 impl Backend {
-    /// Takes a server's line in; of others, notes what they say of the servers.
+    /// Reads a server's line; of other lines, notes the method and `default-server`.
     fn take(&mut self, line: &str) -> Option<()> {
         if let Some(server) = line.strip_prefix("server ") {
             self.servers.push(Server::read(server)?);

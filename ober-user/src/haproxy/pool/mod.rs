@@ -1,6 +1,7 @@
 //! The workers of a node, all together.
 //!
-//! `slot` brings a running worker to another configuration, `preview` says what that would be and never changes a worker.
+//! `slot` brings a running worker to another configuration; `preview` finds out how that would be done and never
+//! changes a worker.
 
 pub(crate) mod preview;
 pub(crate) mod slot;

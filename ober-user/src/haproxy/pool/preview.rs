@@ -6,11 +6,11 @@ use crate::{
     haproxy::{Error, Pool, complete_all, live::Change, prepare::draft, sockets::keys},
 };
 
-/// What becomes of a worker.
+/// What a reload would do to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foreseen {
     Unchanged,
-    /// It is changed while it runs, so.
+    /// It is changed while it runs, by these commands.
     Live(Vec<String>),
     /// A successor takes its sockets, and it finishes its connections.
     Replace {
@@ -19,7 +19,7 @@ pub enum Foreseen {
 }
 
 impl Pool {
-    /// What [`Pool::reload`] would do to every worker there is to be, by number. HAProxy is asked whether it would run.
+    /// What [`Pool::reload`] would do to each configured worker, by number. HAProxy checks the configuration.
     pub async fn foresee(
         &self,
         config: &Config,

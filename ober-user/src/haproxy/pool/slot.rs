@@ -1,4 +1,4 @@
-//! A running worker brought to another configuration by its command socket, and the servers that finish in it.
+//! Brings a running worker to another configuration by its command socket, and keeps the servers that finish in it.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use crate::{
     system::file,
 };
 
-/// Servers that were told to finish in a process, each since when.
+/// The servers that are finishing in a process, each with the time since when.
 #[derive(Debug, Default)]
 pub(crate) struct Parting {
-    /// The process they are in; another never had them.
+    /// The process they are in. Another process does not have them.
     pid: Option<i32>,
     servers: BTreeMap<Key, Gone>,
 }
@@ -34,19 +34,19 @@ pub(crate) struct Parting {
 #[derive(Debug)]
 struct Gone {
     since: Instant,
-    /// As it was; `None`: not one of ours.
+    /// The server as it was; `None`: it is not in the worker's configuration.
     server: Option<Server>,
 }
 
-/// How a worker comes to a configuration.
+/// How a worker got a configuration.
 pub(crate) enum Way {
-    /// It has it.
+    /// The worker had it already.
     Has,
     Told,
     Replaced,
 }
 
-/// Why a command was not done.
+/// Why HAProxy did not do a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("`{command}` was answered by {answer:?}")]
@@ -56,8 +56,8 @@ pub(crate) enum Refusal {
 }
 
 impl Slot {
-    /// How the running process gets to a configuration. Thousands of servers are compared on a thread that nobody else waits
-    /// for.
+    /// How the running process gets to a configuration. The comparison of thousands of servers takes time and has a
+    /// thread of its own.
     pub(crate) async fn change(&self, wanted: &str, order: &Order) -> Change {
         let snapshot = self.handle.snapshot();
         let generation = match (self.active, snapshot.stage, snapshot.generation) {
@@ -86,7 +86,8 @@ impl Slot {
             .unwrap_or_else(|ended| Change::Replace(format!("it was not compared: {ended}")))
     }
 
-    /// Has the worker follow: told where HAProxy can be told, replaced where not. Nothing half told goes on.
+    /// Brings the worker to the order's configuration: by commands where HAProxy allows it, otherwise by another
+    /// process. A worker that took only a part of the commands is replaced.
     pub(crate) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
         let change = match file::text(&order.launch.file, file::Kind::Own) {
             Ok(wanted) => self.change(&wanted, &order).await,
@@ -116,7 +117,7 @@ impl Slot {
         }
     }
 
-    /// Does the commands, and remembers who leaves by them.
+    /// Does the commands, and remembers the servers that leave by them.
     pub(crate) async fn tell(&mut self, pid: i32, commands: &[Command]) -> Result<(), Refusal> {
         self.parting.of(pid);
         let socket = self.files.cli();
@@ -145,7 +146,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Takes out those whose connections are finished, and ends what is left of one whose time is over.
+    /// Deletes the servers whose connections have finished, and ends the connections of those whose time is over.
     async fn sweep(&mut self, patience: Duration) {
         let Some(pid) = self.handle.snapshot().pid else {
             return;
@@ -154,7 +155,7 @@ impl Slot {
         let socket = self.files.cli();
         let mut finished = Vec::new();
         for (key, gone) in &self.parting.servers {
-            // Whoever made it ready meanwhile, it is not wanted.
+            // Another program may have made the server ready meanwhile; it must leave all the same.
             let mut verbs = vec![Verb::Maintain];
             if now().saturating_duration_since(gone.since) >= patience {
                 tracing::warn!(worker = self.worker, server = %key, "its time to finish connections is over");
@@ -188,7 +189,7 @@ impl Slot {
         }
     }
 
-    /// The servers as the configuration of the running process has them.
+    /// The servers in the configuration of the running process.
     fn servers(&self) -> Leaving {
         let generation = self.handle.snapshot().generation;
         let text = generation.and_then(|generation| {
@@ -203,7 +204,7 @@ impl Slot {
 }
 
 impl Slot {
-    /// A change that was half told and then failed is taken back.
+    /// Undoes a change that failed after some of its commands.
     pub(crate) async fn as_before(&mut self) {
         let worker = self.worker;
         match self.mend().await {
@@ -213,7 +214,7 @@ impl Slot {
         }
     }
 
-    /// Sets right what somebody else changed in the worker.
+    /// Corrects what another program changed in the worker.
     async fn mend(&mut self) -> Result<Vec<Mended>, Unmended> {
         let snapshot = self.handle.snapshot();
         let (Stage::Running, Some(pid), Some(generation)) =
@@ -262,16 +263,16 @@ impl Slot {
     }
 }
 
-/// A server that somebody else changed in a worker.
+/// A server that another program changed in a worker, and that was corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mended {
-    /// With its worker.
+    /// The server's name, with its worker.
     pub server: String,
     pub found: String,
     pub set: String,
 }
 
-/// Why a worker was not looked at.
+/// Why a worker could not be compared with its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Unmended {
     #[error("compare worker {worker} with its configuration: {source}")]
@@ -279,7 +280,7 @@ pub enum Unmended {
 }
 
 impl Parting {
-    /// What another process had is forgotten.
+    /// Forgets the servers of another process.
     fn of(&mut self, pid: i32) {
         if self.pid.replace(pid) != Some(pid) {
             self.servers.clear();
@@ -292,7 +293,7 @@ impl Parting {
         self.servers.entry(key.clone()).or_insert_with(gone);
     }
 
-    /// Those whose lines are known.
+    /// The leaving servers whose lines are known.
     fn leaving(&self, pid: Option<i32>) -> Leaving {
         let servers = self.servers.iter().filter(|_| self.pid == pid);
         servers
@@ -302,7 +303,7 @@ impl Parting {
 }
 
 impl Pool {
-    /// Compares every worker that runs with its configuration, and sets right what differs.
+    /// Compares every running worker with its configuration, and corrects the differences.
     pub async fn mend(&mut self) -> Vec<Result<Mended, Unmended>> {
         let mut all = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.active) {
@@ -314,8 +315,8 @@ impl Pool {
         all
     }
 
-    /// Takes servers that left out of the workers once nobody is connected to them; after `patience` their connections
-    /// are ended, as those of a replaced worker are.
+    /// Deletes servers that left from the workers when no client is connected to them; after `patience` their
+    /// connections are ended, as those of a replaced worker are.
     pub async fn sweep(&mut self, patience: Duration) {
         for slot in self
             .slots
@@ -327,8 +328,8 @@ impl Pool {
     }
 }
 
-/// Does a command; a server that is to be added may be there still, told to finish by an earlier daemon, which wrote nothing of
-/// it. HAProxy deletes none that serves or has connections.
+/// Does a command. A server to be added may still be there, finishing by the command of an earlier daemon, of which
+/// there is no record: then it is deleted first. HAProxy refuses to delete a server that serves or has connections.
 async fn do_in_place(socket: &Path, command: &Command) -> Result<(), Refusal> {
     let refusal = match (do_command(socket, command).await, &command.verb) {
         (Err(refusal @ Refusal::Refused { .. }), Verb::Add(..)) => refusal,

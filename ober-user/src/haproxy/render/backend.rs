@@ -1,4 +1,4 @@
-//! The servers of a backend: how one is chosen, how it is reached, how many clients it gets.
+//! Writes the section of a backend: how a server is chosen, how it is reached, how many clients it gets.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -23,9 +23,9 @@ use crate::{
 
 pub(super) struct Section<'a> {
     pub(super) name: &'a str,
-    /// It gets requests, not bytes.
+    /// It gets HTTP requests, not just bytes.
     pub(super) http: bool,
-    /// Some of them may come by HTTP/2.
+    /// Some requests may come by HTTP/2.
     pub(super) http2: bool,
     pub(super) share: Share,
     /// The run directory.
@@ -33,7 +33,7 @@ pub(super) struct Section<'a> {
     pub(super) servers: &'a [Server],
 }
 
-/// What a server's line says of its place among the others.
+/// A server's number, weight and role among the others.
 #[derive(Clone, Copy)]
 struct Place {
     number: Option<u32>,
@@ -42,7 +42,7 @@ struct Place {
 }
 
 impl Section<'_> {
-    /// The section; a server that cannot be written is left out of it, with the reason in `left_out`.
+    /// The section. A server that cannot be written is left out, and the reason is added to `left_out`.
     pub(super) fn render(
         &self,
         backend: &Backend,
@@ -75,8 +75,8 @@ impl Section<'_> {
             early::of_servers(&mut lines);
         }
         if self.http2 {
-            // When a connection that was used before ends without an answer, HAProxy tells a client of HTTP/2 that the
-            // request was not processed, and it may have been.
+            // When a reused connection ends without an answer, HAProxy tells a client of HTTP/2 that the request was
+            // not processed, although it may have been.
             lines.add("http-reuse never");
             lines.add("option http-server-close");
         }
@@ -95,9 +95,9 @@ impl Section<'_> {
         Ok(lines.end())
     }
 
-    /// HAProxy's own checks, the fallback when the daemon is gone: it renews its verdicts before they could come to
-    /// another one, which takes at least two answers (see [`crate::haproxy::health`]). They ask less than the daemon
-    /// does: that the port accepts, that TLS answers, that the status is right.
+    /// HAProxy's own checks, for the time when the daemon is gone. While it runs, it renews its verdicts before these
+    /// checks can reach another one, which takes at least two answers (see [`crate::haproxy::health`]). They check less
+    /// than the daemon does: that the port accepts, that TLS answers, that the status is right.
     fn checks(lines: &mut Lines, check: &Check, secure: bool) -> Result<(), Error> {
         let mut server = Words::new(format_args!(
             "default-server check inter {} rise {} fall {}",
@@ -118,7 +118,7 @@ impl Section<'_> {
             Kind::Tls(_) => true,
             Kind::Tcp | Kind::Exec(_) => false,
         };
-        // Servers that are spoken to by TLS are checked by it anyway.
+        // Servers that are reached by TLS are checked by TLS anyway.
         if over_tls && !secure {
             server.add("check-ssl verify none");
         }
@@ -127,7 +127,7 @@ impl Section<'_> {
     }
 
     fn servers(&self, lines: &mut Lines, backend: &Backend) -> Vec<Error> {
-        // Without backup servers too: they may come while the worker runs.
+        // Also without backup servers, because they may be added while the worker runs.
         lines.add("option allbackups");
         let tiers = Tiers::of(self.servers);
         let weights = balance::weights(backend.balance, self.servers);
@@ -185,7 +185,7 @@ impl Section<'_> {
 }
 
 fn requests(lines: &mut Lines, http: &Http) -> Result<(), Error> {
-    // An address as the host: a name would be taken for a bucket by servers with virtual-hosted buckets.
+    // The host is an address: servers with virtual-hosted buckets would take a name for a bucket.
     let host = match &http.host {
         Some(host) => quote("check host", host)?,
         None => "127.0.0.1".to_owned(),
@@ -200,7 +200,7 @@ fn requests(lines: &mut Lines, http: &Http) -> Result<(), Error> {
     Ok(())
 }
 
-/// Not `SocketAddr`'s own form: a scope would follow the address.
+/// Not the form of `SocketAddr`, which writes a scope behind the address.
 fn address(server: &Server) -> String {
     match server.addr {
         SocketAddr::V4(addr) => addr.to_string(),
@@ -228,13 +228,13 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
         let pem = quote("certificate", &copy.display().to_string())?;
         line.add(format_args!("crt {pem}"));
     }
-    // HAProxy looks for the name it asks for in the certificate.
+    // HAProxy checks that the certificate has the name that it sends as SNI.
     if let Some(name) = tls.server_name.as_ref().or(server.host.as_ref()) {
         let name = token("server name", name)?;
         line.add(format_args!("sni str({name}) check-sni {name}"));
     } else if tls.verify == Some(Authorities::System) {
-        // Those vouch for every host there is, and HAProxy finds no address in a certificate (2.6: `verifyhost` and
-        // `sni` look among its DNS names alone).
+        // The system's authorities sign certificates for every host, and HAProxy does not check an address in a
+        // certificate (2.6: `verifyhost` and `sni` compare only its DNS names).
         return Err(Error::Unnamed {
             server: server.name.clone(),
             address: server.addr.ip(),

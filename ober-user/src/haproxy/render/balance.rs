@@ -1,12 +1,13 @@
-//! How a backend chooses among its servers: its lines, and the number and weight each server gets for it.
+//! How a backend chooses among its servers: the lines for it, and the number and weight of each server.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{backends::server::Server, config::Balance, system::hash::fnv1a};
 
-/// HAProxy's heaviest.
+/// HAProxy's highest weight.
 const HEAVIEST: u16 = 256;
-/// A server of weight 1 has only 16 points on HAProxy's circle, which is uneven; times this is even within a few percent.
+/// Factor for weights. A server of weight 1 has only 16 points on HAProxy's circle, which makes shares uneven; with
+/// this factor they are even within a few percent.
 const POINTS: u16 = 16;
 
 pub(super) fn lines(balance: Balance) -> &'static [&'static str] {
@@ -14,14 +15,14 @@ pub(super) fn lines(balance: Balance) -> &'static [&'static str] {
         Balance::LeastConn => &["balance leastconn"],
         Balance::RoundRobin | Balance::Weight => &["balance roundrobin"],
         Balance::IpHash => &["balance source", "hash-type map-based"],
-        // Without avalanche, neighbouring addresses come to the same server.
+        // Without `avalanche`, neighbouring addresses go to the same server.
         Balance::IpHash1 => &["balance source", "hash-type consistent sdbm avalanche"],
         Balance::Random => &["balance random"],
         Balance::First => &["balance first"],
     }
 }
 
-/// The weight of each server, in their order; `None`: HAProxy's own.
+/// The weight of each server, in their order; `None`: HAProxy's default.
 pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> {
     let written = servers.iter().map(|server| server.standing.weight);
     match balance {
@@ -34,7 +35,7 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
         Balance::Weight => {
             let weighing = servers.iter().filter(|server| server.standing.weight > 0);
             let weighing: BTreeSet<u8> = weighing.map(|server| server.standing.tier).collect();
-            // Where no server of a tier has a weight, all of it are alike: better than none serving.
+            // When no server of a tier has a weight above 0, all of the tier get the same weight, so that they can serve.
             let weight = |server: &Server| {
                 if weighing.contains(&server.standing.tier) {
                     server.standing.weight
@@ -50,11 +51,12 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
     }
 }
 
-/// The number of each server, in their order. Its place on HAProxy's circle comes from it, so it must not depend on
-/// which other servers there are: it is a hash of the address, and the next one free where two meet.
+/// The number of each server, in their order. Its place on HAProxy's circle depends on it, so it must not depend on
+/// which other servers there are: it is a hash of the address, or the next free number when another server has that
+/// hash.
 ///
-/// Addresses may be chosen by others so that all of them have one hash: a number that is taken leads on to where the last
-/// search from there ended.
+/// An attacker may choose addresses that all have one hash, so a number in use points to where the last search from it
+/// ended.
 pub(super) fn numbers(servers: &[Server]) -> Vec<u32> {
     let mut next: HashMap<u32, u32> = HashMap::with_capacity(servers.len());
     let mut free = |server: &Server| {
@@ -74,7 +76,7 @@ pub(super) fn numbers(servers: &[Server]) -> Vec<u32> {
 /// HAProxy takes 1 to 2^31 - 1.
 const MOST: u32 = i32::MAX.cast_unsigned();
 
-/// Folded into HAProxy's range.
+/// The hash of a text, folded into HAProxy's range.
 fn hash(text: &str) -> u32 {
     let hash = fnv1a(text.bytes());
     u32::try_from((hash ^ (hash >> 32)) % u64::from(MOST)).unwrap_or(0) + 1
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_taken_leads_to_the_next_free_one_however_many_want_it() {
-        // Found by trying: their hashes are one number.
+        // Found by trying: addresses whose hashes have the same top bits.
         let mut hashes: HashMap<u32, Vec<SocketAddr>> = HashMap::new();
         let addresses = (0..1 << 16u32).map(|bits: u32| SocketAddr::from((bits.to_be_bytes(), 80)));
         for address in addresses {

@@ -1,4 +1,4 @@
-//! The lines `bind`: the sockets of a listener and the TLS on them.
+//! Writes the lines `bind`: the sockets of a listener and their TLS.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn termination(line: &mut Words, tls: &Termination) -> Result<(), Error> {
     Ok(())
 }
 
-/// A list of plain words stays as it is.
+/// A list of plain words is not quoted.
 fn quote_list(words: &[String]) -> Result<String, Error> {
     let list = words.join(",");
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./,".contains(letter);
@@ -58,7 +58,7 @@ fn quote_list(words: &[String]) -> Result<String, Error> {
     quote("protocol of ALPN", &list)
 }
 
-/// Versions and ciphers, for `bind` and `server` alike. Silent about what the section `global` says already.
+/// Versions and ciphers, for `bind` and `server`. Leaves out what the section `global` has already.
 pub(super) fn terms(line: &mut Words, terms: &Terms) -> Result<(), Error> {
     if terms.min != Version::V12 {
         line.add(format_args!("ssl-min-ver {}", version(terms.min)));

@@ -1,22 +1,22 @@
-//! Answers that come before the body of their request: which connections may go on behind them.
+//! Answers that come before the body of their request: which connections stay open after them.
 //!
-//! A client with `Expect: 100-continue` sends its body only when it is asked to, and what it sends behind a final answer
-//! is a new request to some storages (Ceph's RGW: neither closes nor reads on) and still the body to HAProxy. So both
-//! ends of such a request are closed whenever they could disagree: what one client sends as a body must never be run as
-//! a request, and no request of another client may follow it.
+//! A client with `Expect: 100-continue` sends its body only when it is asked to. Bytes after a final answer are a new
+//! request to some storages (Ceph's RGW neither closes nor reads on), but still the body to HAProxy. So both
+//! connections of such a request are closed whenever the two could disagree: bytes that one client sends as a body must
+//! never be run as a request, and no request of another client may follow them.
 //!
-//! - The storage is told `Connection: close` with every `Expect`, however it is spelled. It closes behind its answer.
-//! - A client of HTTP/1 is closed behind an answer to `Expect`, unless the storage asked for the body (100) and then took
-//!   it (below 300).
-//! - It is closed as well behind an answer of HAProxy's own to a request with a body: HAProxy 3.0 and 3.2 read the rest
+//! - The storage gets `Connection: close` with every `Expect`, whatever its value. It closes after its answer.
+//! - The connection of a client of HTTP/1 is closed after an answer to `Expect`, unless the storage asked for the body
+//!   (100) and then accepted it (below 300).
+//! - It is closed as well after an answer of HAProxy's own to a request with a body: HAProxy 3.0 and 3.2 read the rest
 //!   of the body first, and some of the next requests then wait for ever.
 //!
-//! `tcp-response` sees the first answer of a server, `http-response` its final answer only. HAProxy shows neither
-//! answers of its own.
+//! `tcp-response` applies to the first answer of a server, `http-response` only to its final answer. Neither applies to
+//! HAProxy's own answers.
 
 use super::text::Lines;
 
-/// Before the first rule that may answer.
+/// The lines of a frontend, to be written before the first rule that may answer.
 pub(super) fn of_clients(lines: &mut Lines) {
     for line in [
         "http-request set-var(txn.expect) bool(true) if { req.fhdr_cnt(expect) gt 0 }",
@@ -34,7 +34,7 @@ pub(super) fn of_clients(lines: &mut Lines) {
             "http-after-response set-header Connection close if {condition} {{ fc_http_major 1 }}"
         ));
     }
-    // Whatever goes through a tunnel is seen by no rule, and S3 has none.
+    // No rule applies to what goes through a tunnel, and S3 has no tunnels.
     lines.add("http-request deny deny_status 405 if { method CONNECT }");
     lines.add("http-request del-header Upgrade");
 }
@@ -42,7 +42,7 @@ pub(super) fn of_clients(lines: &mut Lines) {
 pub(super) fn of_servers(lines: &mut Lines) {
     for line in [
         "http-request set-header Connection close if { var(txn.expect) -m bool }",
-        // It waits for the first answer, however long the body takes.
+        // The rules below wait for the first answer, however long the body takes.
         "tcp-response inspect-delay 24d",
         "tcp-response content set-var(txn.asked) bool(true) if { var(txn.expect) -m bool } { status 100 }",
         "http-response set-var(txn.answered) bool(true) if { var(txn.body) -m bool }",

@@ -1,4 +1,4 @@
-//! One listener of a service: who may come, how much they may take, what is made of a request before it goes on.
+//! Writes the section of a listener: which clients may connect, how much each may use, how a request is changed.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     haproxy::sockets::Key,
 };
 
-/// Client addresses that are counted at once; the longest silent one makes room.
+/// Client addresses that are counted at once; a new one replaces the one that has been silent longest.
 const CLIENTS: &str = "100k";
 
 #[derive(Clone, Copy)]
@@ -73,10 +73,11 @@ impl Frontend<'_> {
         lines.add("option idle-close-on-response");
     }
 
-    /// What is decided before anything is read. `reject` closes without an answer.
+    /// The rules before a byte is read. `reject` closes without an answer.
     fn connections(self, lines: &mut Lines) -> Result<(), Error> {
         let (service, listener) = (self.service, self.listener);
-        // Clients come by a VIP. The socket's own address is for probes, past every list, and on this node anybody can reach it.
+        // Clients come by a VIP. The socket's own loopback address is for probes: no list guards it, and every process
+        // on this node can reach it.
         lines.add("acl ober:inside dst 127.0.0.0/8 ::1");
         for stranger in ["src 127.0.0.0/8 ::1", "src_port lt 1024"] {
             lines.add(format_args!(
@@ -85,7 +86,7 @@ impl Frontend<'_> {
         }
         let told = !listener.proxy_from.is_empty();
         if told {
-            // The header names another destination, and routes go by the VIP.
+            // The PROXY header replaces the destination, but routes depend on the VIP.
             lines.add("tcp-request connection set-var(sess.vip) dst");
             let proxies: Vec<String> = listener
                 .proxy_from
@@ -98,13 +99,13 @@ impl Frontend<'_> {
         if let Some(most) = service.throttle.connections {
             self.excess(lines, self.share.at_most(most.get()))?;
         }
-        // Who a client is is known behind the header only.
+        // The client's address is known only after the PROXY header.
         let when = if told { "session" } else { "connection" };
         self.client(lines, when)?;
         rules::of_connections(lines, &listener.rules, when)
     }
 
-    /// Connections of all listeners of the service count.
+    /// Rejects connections above the limit, which counts the connections of all listeners of the service.
     fn excess(self, lines: &mut Lines, most: u32) -> Result<(), Error> {
         let mut sum = format!("fe_conn({})", name(self.service, self.listener)?);
         let others = self.service.listeners.iter();
@@ -151,7 +152,8 @@ impl Frontend<'_> {
         Ok(())
     }
 
-    /// The answer of HTTP-01, RFC 8555 section 8.3: what is asked about, a dot, and who we are. Anybody may know it.
+    /// The answer of HTTP-01 (RFC 8555 section 8.3): the requested token, a dot, and the thumbprint of our account. It
+    /// is no secret.
     fn challenge(self, lines: &mut Lines) -> Result<(), Error> {
         if let (Some(thumbprint), Protocol::Http { .. }) =
             (self.thumbprint, &self.listener.protocol)
@@ -190,7 +192,7 @@ impl Frontend<'_> {
         } else {
             "http"
         };
-        // What a client claims about itself is dropped before the truth is added.
+        // Headers in which a client describes itself are removed before the true ones are added.
         lines.add("http-request del-header X-Forwarded-For");
         lines.add("http-request del-header Forwarded");
         lines.add(format_args!(
@@ -198,7 +200,7 @@ impl Frontend<'_> {
         ));
         lines.add("option forwardfor");
         routing.chosen_among_all(lines, "http-request");
-        // Behind it nothing happens any more.
+        // No rule after this one is reached.
         if let Protocol::Http {
             redirect: Some(port),
         } = self.listener.protocol
@@ -222,12 +224,12 @@ fn name(service: &Service, listener: &Listener) -> Result<String, Error> {
     Ok(format!("{name}:{}", listener.port))
 }
 
-/// Where clients of a service are counted.
+/// The name of the table that counts the clients of a service.
 fn table(service: &Service) -> Result<String, Error> {
     Ok(format!("{}:clients", token("service name", &service.name)?))
 }
 
-/// The section that counts the clients of a service, if somebody wants to know.
+/// The section that counts the clients of a service; empty when no limit needs it.
 pub(super) fn clients(service: &Service) -> Result<String, Error> {
     let throttle = &service.throttle;
     if !throttle.by_client() {
@@ -248,7 +250,7 @@ pub(super) fn clients(service: &Service) -> Result<String, Error> {
         stored.extend(rate.map(|rate| format!("{what}({})", time(rate.period))));
     }
     let mut lines = Lines::new(&format!("backend {}", table(service)?));
-    // An IPv4 address is kept as the IPv6 address that stands for it.
+    // An IPv4 address is kept as its mapped IPv6 address.
     lines.add(format_args!(
         "stick-table type ipv6 size {CLIENTS} expire {} store {}",
         time(kept.max(std::time::Duration::from_mins(1))),

@@ -1,4 +1,4 @@
-//! What concerns the whole process: its limits, its sockets for us, the defaults of every section.
+//! Writes the settings of the whole process: its limits, its sockets for the daemon, the defaults of every section.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ pub(super) fn global(workers: &Workers, place: Place<'_>) -> Result<String, Erro
         "# Worker {}, CPU {}. Written by ober-user; changes made here are lost.\nglobal",
         place.worker, place.cpu
     ));
-    // Level notice: servers going up and down, not every request.
+    // The level `notice` logs servers that go up and down, but not every request.
     lines.add("log stderr format raw daemon notice");
     lines.add("nbthread 1");
     lines.add(format_args!("maxconn {}", workers.max_connections));
     if let Some(root) = place.root {
-        // It reads all files before; certificates that are new come by its command socket.
+        // HAProxy reads all files before; new certificates come by its command socket.
         lines.add(format_args!(
             "chroot {}",
             quote("path", &root.display().to_string())?
@@ -33,18 +33,19 @@ pub(super) fn global(workers: &Workers, place: Place<'_>) -> Result<String, Erro
     let cli = quote("path", &format!("unix@{}", place.cli.display()))?;
     lines.add(format_args!("stats socket {cli} mode 600 level admin"));
     lines.add(format_args!("hard-stop-after {}", time(workers.drain)));
-    // A head that S3 allows: entries of metadata by the hundred, 8 KiB of headers, a presigned URI of 15 KB. RGW takes 16 KiB.
+    // Room for the largest head of a request that S3 allows: hundreds of entries of metadata, 8 KiB of headers, a
+    // presigned URI of 15 KB. RGW accepts 16 KiB.
     lines.add(format_args!("tune.bufsize {BUFFER}"));
     lines.add("tune.http.maxhdr 1024");
     lines.add("ssl-default-bind-options ssl-min-ver TLSv1.2");
     lines.add("tune.ssl.default-dh-param 2048");
-    // The default of 64 KiB holds an HTTP/2 upload to one window a round trip.
+    // The default of 64 KiB limits an HTTP/2 upload to 64 KiB a round trip.
     lines.add("tune.h2.initial-window-size 1048576");
     lines.section("defaults");
     lines.add("mode http");
     lines.add("log global");
     lines.add("option dontlognull");
-    // A request is passed on while it arrives: objects are larger than buffers.
+    // A request is passed on while it arrives, because objects are larger than buffers.
     lines.add("no option http-buffer-request");
     lines.add("http-reuse safe");
     Ok(lines.end())

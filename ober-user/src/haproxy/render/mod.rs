@@ -1,12 +1,13 @@
-//! The text one HAProxy worker reads. Pure: descriptors come in by environment variable, so that the same
-//! configuration gives the same text whatever numbers the sockets have.
+//! Writes the configuration of one HAProxy worker. Pure: descriptors are given by environment variables, so that the
+//! same configuration gives the same text, whatever the numbers of the sockets.
 //!
 //! ```text
-//! global   the process                              frontend, bind, early   a listener: who may come, sockets, TLS
-//! route, rules, paths   which backend, who may      backend, balance, tier  the servers, and how one is chosen
+//! global   the process                              frontend, bind, early   a listener: its clients, sockets, TLS
+//! route, rules, paths   which backend, which rules  backend, balance, tier  the servers, and how one is chosen
 //! text     words and lines of HAProxy's language
 //! ```
-//! It never reads a file, a clock or a socket. What a user wrote is quoted or refused, and never taken for a word of HAProxy's.
+//! It never reads a file, a clock or a socket. A value that a user wrote is quoted or refused, and never read as a
+//! keyword of HAProxy.
 
 mod backend;
 mod balance;
@@ -28,7 +29,7 @@ use crate::{
     config::{Backend, Config, Service, sections::check::reads_http},
 };
 
-/// What sets one worker's text apart from another's.
+/// The values by which one worker's text differs from another's.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     pub worker: usize,
@@ -37,10 +38,10 @@ pub struct Place<'a> {
     pub cli: &'a Path,
     /// Where `/stats` and `/metrics` are served.
     pub stats: &'a Path,
-    /// What it sees as `/` once it has read its files, as its account; `None`: it stays what the daemon is, which may not
-    /// give these up.
+    /// The directory that it sees as `/` after it has read its files and changed to its account. `None`: it keeps the
+    /// root and the account of the daemon, which lacks the right to change them.
     pub root: Option<&'a Path>,
-    /// Of the ACME account, when an authority asks at port 80.
+    /// Thumbprint of the ACME account, when an authority validates by HTTP on port 80.
     pub thumbprint: Option<&'a str>,
 }
 
@@ -73,11 +74,11 @@ pub fn variable(index: usize) -> String {
     format!("OBER_FD_{index}")
 }
 
-/// The whole configuration of one worker, and what had to be left out of it.
+/// The whole configuration of one worker, and the servers left out of it.
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    /// Servers that cannot be written: they cost no others.
+    /// Why servers could not be written. The others are written all the same.
     pub left_out: Vec<Error>,
 }
 
@@ -130,7 +131,7 @@ pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<Re
     })
 }
 
-/// May a client of HTTP/2 come to this backend?
+/// May a client of HTTP/2 reach this backend?
 fn offers_h2(services: &[Service], backend: &str) -> bool {
     let mut led = services
         .iter()
@@ -148,7 +149,7 @@ fn backend_of<'c>(config: &'c Config, service: &Service, name: &str) -> Result<&
     })
 }
 
-/// A worker's share of what all of them may do.
+/// A worker's share of a limit for all workers.
 #[derive(Clone, Copy)]
 struct Share {
     workers: u32,
@@ -161,12 +162,12 @@ impl Share {
         }
     }
 
-    /// All shares together are never more than the whole.
+    /// A share so that all together are not more than the whole, unless the whole is less than one for each worker.
     fn at_most(self, whole: u32) -> u32 {
         (whole / self.workers).max(1)
     }
 
-    /// All shares together are never less.
+    /// A share so that all together are not less than the whole.
     fn at_least(self, whole: u32) -> u32 {
         whole.div_ceil(self.workers).max(1)
     }
@@ -211,7 +212,7 @@ mod tests {
         rendered.text
     }
 
-    /// Of all weights and tiers, all of them named and some of one address.
+    /// Servers of all weights and tiers, all with names and some with the same address.
     fn servers(count: usize) -> Servers {
         let server = |number: u32| {
             let [_, a, b, c] = number.to_be_bytes();

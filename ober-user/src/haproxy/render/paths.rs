@@ -1,17 +1,20 @@
-//! How storages could read the path of a request. Some take it as it comes, once `%61` is `a`; others first fold `//`,
-//! `/./` and `/x/../` as a file system does, or decode it once more. A rule must not be spelled around, so all of that is
-//! made of every path, and a path that is still not plain afterwards is `unclear`: it counts as denied.
+//! How storages could read the path of a request. Some decode it (`%61` is `a`) and use it so; others then fold `//`,
+//! `/./` and `/x/../` as a file system does, or decode it once more. A client must not get around a rule by another
+//! spelling, so each path is read in all these ways. A path that is still not plain afterwards is `unclear` and counts
+//! as denied.
 
 use super::{
     Error,
     text::{Lines, quote},
 };
 
-/// Levels of `x/../` inside each other that are followed; a path with more is unclear.
+/// Nested levels of `x/../` that are folded; a path with more is unclear.
 const LEVELS: usize = 4;
-/// A segment that is neither `.` nor `..`, and `..` behind it. Without look-around: HAProxy may be built without PCRE.
+/// A segment that is neither `.` nor `..`, followed by `..`. Without look-around, because HAProxy may be built without
+/// PCRE.
 const UP: &str = "([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)/[.][.](/|$)";
-/// What is left of a path nobody can be sure about: dots (to some, `;` ends a segment), doubled slashes, encoded letters.
+/// Marks of a path that storages may read differently: segments of dots (for some, `;` ends a segment), doubled
+/// slashes, encoded letters.
 const UNCLEAR: &str = "(^|/)[.][.]?(;|/|$)|//|%[0-9A-Fa-f][0-9A-Fa-f]";
 const ENCODED: &str = "%[0-9A-Fa-f][0-9A-Fa-f]";
 
@@ -27,7 +30,7 @@ pub(super) fn readings(lines: &mut Lines) {
     lines.add(format_args!(
         "http-request set-var(txn.path3) 'var(txn.path2),url_dec,{fold}'"
     ));
-    // A lone `%` that is no code is a letter.
+    // A lone `%` that begins no code is a plain letter.
     lines.add(format_args!(
         "http-request set-var(txn.path3) var(txn.path2) if !{{ var(txn.path3) -m found }} \
          !{{ var(txn.path2) -m reg {ENCODED} }}"
@@ -35,7 +38,7 @@ pub(super) fn readings(lines: &mut Lines) {
     for condition in [
         "!{ var(txn.path3) -m found }".to_owned(),
         format!("{{ var(txn.path3) -m reg '{UNCLEAR}' }}"),
-        // Some strings end at a zero.
+        // Some storages end a string at a zero byte.
         "{ path -m sub %00 %2500 }".to_owned(),
     ] {
         lines.add(format_args!(
@@ -52,7 +55,8 @@ fn fold() -> String {
     steps.join(",")
 }
 
-/// The condition `name`: a path begins so, to a rule that denies in any reading, to one that allows in all of them.
+/// The condition that a path begins with `path`: for a rule that denies, in any reading; for one that allows, in all of
+/// them.
 pub(super) fn begins(
     lines: &mut Lines,
     name: &str,

@@ -1,4 +1,4 @@
-//! Which backend a client goes to: by VIP, by the name in SNI, by host and path.
+//! Writes the choice of the backend: by VIP, by the name in SNI, by host and path.
 
 use super::{
     Error,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::config::{Listener, Names, Protocol, Route, Service, Stranger};
 
-/// The host a request names, without the port and the dot that may end a name.
+/// The host of a request, without the port and a dot at the end.
 pub(super) const HOST: &str = "req.hdr(host),host_only,rtrim(.)";
 
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ pub(super) struct Routing<'a> {
     pub(super) listener: &'a Listener,
 }
 
-/// What a stranger is told by.
+/// The name by which an unknown client is recognised.
 #[derive(Clone, Copy, PartialEq)]
 enum By {
     Sni,
@@ -23,7 +23,7 @@ enum By {
 }
 
 impl<'a> Routing<'a> {
-    /// The routes that could ever fit on this listener, each with its number.
+    /// The routes that can match on this listener, each with its number.
     fn routes(self) -> impl Iterator<Item = (usize, &'a Route)> {
         let protocol = &self.listener.protocol;
         let fits = |route: &&Route| {
@@ -46,7 +46,7 @@ impl<'a> Routing<'a> {
             lines.any_of(&format!("acl r{number}:vip {vip} --"), "address", &vips)?;
             one_of(lines, &format!("r{number}:sni"), self.sni(), &route.sni)?;
             one_of(lines, &format!("r{number}:host"), HOST, &route.hosts)?;
-            // As S3 reads it: decoded, and otherwise as it is.
+            // As S3 reads a path: decoded, and otherwise unchanged.
             for reading in ["path", "path,url_dec"] {
                 let start = format!("acl r{number}:path {reading} -m beg --");
                 lines.any_of(&start, "path", &route.paths)?;
@@ -77,7 +77,7 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// What HAProxy calls the name in SNI here.
+    /// HAProxy's expression for the name in SNI on this listener.
     fn sni(self) -> &'static str {
         if self.listener.protocol == Protocol::Passthrough {
             "req.ssl_sni"
@@ -86,7 +86,7 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// The condition of each kind of stranger, and what becomes of him.
+    /// The condition for each kind of client with an unknown name or none, and what to do with it.
     fn strangers(self) -> impl Iterator<Item = (String, Stranger)> {
         let name = match self.by() {
             Some(By::Sni) => format!("{} -m found", self.sni()),
@@ -97,11 +97,11 @@ impl<'a> Routing<'a> {
         vec![unexpected, (format!("!{{ {name} }}"), self.service.no_name)].into_iter()
     }
 
-    /// Closes the connections of those that TLS shows to be unwanted.
+    /// Rejects connections by their SNI.
     pub(super) fn strangers_of_tls(self, lines: &mut Lines) {
         let passthrough = self.listener.protocol == Protocol::Passthrough;
         if passthrough {
-            // It waits until the whole greeting is there, however many segments it comes in.
+            // The rule waits until the whole ClientHello has come, in however many segments.
             lines.add("tcp-request content reject if !{ req.ssl_hello_type 1 }");
         }
         let when = if passthrough { "content" } else { "session" };
@@ -112,7 +112,7 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Answers those that their host shows to be unwanted.
+    /// Denies requests by their host.
     pub(super) fn strangers_of_http(self, lines: &mut Lines) {
         if self.by() == Some(By::Host) {
             for (condition, _) in self.strangers().filter(|it| it.1 == Stranger::Reject) {
@@ -121,8 +121,8 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Draws one of all live servers of all backends, for strangers that may have any: `txn.drawn` is its number, and
-    /// `txn.live0` and so on are how many there are up to each backend.
+    /// Draws one of the live servers of all backends, for unknown clients that may have any: `txn.drawn` is its number,
+    /// and `txn.live0` and so on are the numbers of live servers up to and with each backend.
     pub(super) fn chosen_among_all(self, lines: &mut Lines, rule: &str) {
         if !self.strangers().any(|it| it.1 == Stranger::Any) {
             return;
@@ -141,7 +141,7 @@ impl<'a> Routing<'a> {
         ));
     }
 
-    /// Where everybody goes.
+    /// Writes the backend of every client.
     pub(super) fn ways(self, lines: &mut Lines) -> Result<(), Error> {
         for (number, route) in self.routes() {
             let written = [
@@ -172,7 +172,7 @@ impl<'a> Routing<'a> {
     }
 }
 
-/// A named condition that any of the names meets.
+/// A named condition that is true for any of the names.
 pub(super) fn one_of(lines: &mut Lines, acl: &str, what: &str, names: &Names) -> Result<(), Error> {
     for (method, names) in [
         ("str", &names.exact),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::config::Rule;
 
-/// By address alone. `when` is `connection`, or `session` when the PROXY protocol tells the address.
+/// Rules by address only. `when` is `connection`, or `session` when the PROXY protocol gives the address.
 pub(super) fn of_connections(lines: &mut Lines, rules: &[Rule], when: &str) -> Result<(), Error> {
     if !rules.iter().all(Rule::by_address) {
         return Ok(());
@@ -21,8 +21,8 @@ pub(super) fn of_connections(lines: &mut Lines, rules: &[Rule], when: &str) -> R
     Ok(())
 }
 
-/// As soon as one looks at the request, all of them wait for it. `http-request allow` would end the rules behind it too,
-/// so the verdict is kept first.
+/// Rules of which at least one depends on the request: all of them wait for it. `http-request allow` would skip later
+/// rules of other kinds too, so the verdict is kept in a variable.
 pub(super) fn of_requests(lines: &mut Lines, rules: &[Rule]) -> Result<(), Error> {
     if rules.iter().all(Rule::by_address) {
         return Ok(());
@@ -41,7 +41,7 @@ pub(super) fn of_requests(lines: &mut Lines, rules: &[Rule]) -> Result<(), Error
     Ok(())
 }
 
-/// Empty for a rule about everybody.
+/// The condition of a rule; empty for a rule about every client.
 fn condition(lines: &mut Lines, number: usize, rule: &Rule) -> Result<String, Error> {
     let mut parts = Vec::new();
     parts.extend(rule.who.map(|net| format!("{{ src {net} }}")));

@@ -1,7 +1,7 @@
 //! Words and lines of HAProxy's language.
 //!
-//! Whatever a user wrote is either refused here or stands between single quotes, where HAProxy's reader takes
-//! everything literally; a line cannot be ended or begun from inside a value.
+//! A value that a user wrote is refused here or written between single quotes, where HAProxy reads everything
+//! literally; no value can end a line or begin one.
 
 use std::{
     fmt::{self, Write},
@@ -10,10 +10,11 @@ use std::{
 
 use super::Error;
 
-/// Words of a long list that go on one line: HAProxy reads 64 words and 2048 letters.
+/// Words of a long list on one line. HAProxy reads up to 64 words and 2048 letters.
 const WORDS: usize = 8;
 
-/// A limit on inactivity. None at all is the longest HAProxy can count: without a limit it warns, and takes another's.
+/// A limit on inactivity. Zero stands for no limit and is written as the longest time HAProxy can count: without the
+/// setting it would warn, and use another section's.
 pub(super) fn limit(duration: Duration) -> String {
     if duration.is_zero() {
         return "24d".to_owned();
@@ -21,7 +22,7 @@ pub(super) fn limit(duration: Duration) -> String {
     time(duration)
 }
 
-/// HAProxy's milliseconds, never zero: zero would mean without end.
+/// A time for HAProxy, at least 1 ms: zero would mean without end.
 pub(super) fn time(duration: Duration) -> String {
     let millis = duration.as_millis().max(1);
     if millis.is_multiple_of(1000) {
@@ -31,7 +32,7 @@ pub(super) fn time(duration: Duration) -> String {
     }
 }
 
-/// A name as HAProxy allows it; quoting would not make another one legal.
+/// A name that HAProxy allows; quotes would not make another one legal.
 pub(super) fn token<'a>(what: &'static str, value: &'a str) -> Result<&'a str, Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     if !value.is_empty() && value.chars().all(allowed) {
@@ -44,7 +45,7 @@ pub(super) fn token<'a>(what: &'static str, value: &'a str) -> Result<&'a str, E
     }
 }
 
-/// One word for HAProxy's reader, whatever is in it.
+/// One word for HAProxy, whatever characters are in it.
 pub(super) fn quote(what: &'static str, value: &str) -> Result<String, Error> {
     if value.chars().any(char::is_control) {
         return Err(Error::Control {
@@ -74,7 +75,8 @@ impl Lines {
         writeln!(self.0, "    {line}").unwrap_or_default();
     }
 
-    /// The values behind `start`, on as many lines as they need: lines of one name are alternatives to HAProxy.
+    /// Writes the values behind `start`, on as many lines as they need: for HAProxy, lines with the same name are
+    /// alternatives.
     pub(super) fn any_of(
         &mut self,
         start: &str,
@@ -95,7 +97,7 @@ impl Lines {
     }
 }
 
-/// A line that grows: words with a blank between them.
+/// A line that grows: words with a space between them.
 pub(super) struct Words(String);
 
 impl Words {

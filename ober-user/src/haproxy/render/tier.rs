@@ -1,17 +1,17 @@
-//! Tiers of servers: those of the lowest tier that lives serve, the others wait.
+//! Tiers of servers: those of the lowest tier with a live server serve, the others wait.
 //!
-//! HAProxy knows two: servers and backup servers. It goes over to the second tier by itself and at once. Servers of
-//! higher tiers are kept in maintenance until the daemon finds that they are needed.
+//! HAProxy has two: servers and backup servers. It changes to the second tier by itself and at once. Servers of higher
+//! tiers are kept in maintenance until the daemon finds that they are needed.
 
 use crate::backends::server::Server;
 
-/// The tier that serves, given which servers live; `None`: nobody lives.
+/// The tier that serves, given which servers live; `None`: no server lives.
 pub fn active(servers: impl IntoIterator<Item = (u8, bool)>) -> Option<u8> {
     let live = servers.into_iter().filter(|(_, live)| *live);
     live.map(|(tier, _)| tier).min()
 }
 
-/// The two tiers HAProxy knows of a backend, found by one look at its servers.
+/// The two lowest tiers of a backend, which HAProxy changes between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiers {
     lowest: Option<u8>,
@@ -33,13 +33,13 @@ impl Tiers {
         Self { lowest, second }
     }
 
-    /// Is a server of this tier to be kept in maintenance while `active` serves? With `None`, the same as while the lowest
-    /// does.
+    /// Is a server of this tier kept in maintenance while tier `active` serves? `None` has the same result as the
+    /// lowest tier.
     pub fn holds(self, tier: u8, active: Option<u8>) -> bool {
         self.second.max(active).is_some_and(|last| tier > last)
     }
 
-    /// How a server of this tier is written.
+    /// The role of a server of this tier.
     pub(super) fn role(self, tier: u8) -> Role {
         if self.lowest == Some(tier) {
             Role::First
@@ -51,7 +51,7 @@ impl Tiers {
     }
 }
 
-/// How a server is written.
+/// The role of a server in its line: server, backup server, or held in maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     First,

@@ -1,6 +1,7 @@
-//! Taking over the workers of an earlier daemon: a record beside each says who serves and by which descriptors it
-//! holds our sockets. A process is believed to be the recorded one when number, start time and command line agree; nobody
-//! but root can write a record. One without a record is believed when no other account could have made it.
+//! Takes over the workers of an earlier daemon. A record beside each says which process serves and under which
+//! descriptors it holds our sockets. A process is accepted as the recorded one when its number, start time and command
+//! line agree; only root can write a record. A process without a record is accepted when no other account could have
+//! made it.
 
 use std::{
     collections::BTreeSet,
@@ -55,7 +56,7 @@ impl Files {
         self.file("-stats.sock")
     }
 
-    /// What a worker sees as `/`: nothing.
+    /// The empty directory that a worker sees as `/`.
     pub(crate) fn root(&self) -> PathBuf {
         root(&self.run)
     }
@@ -68,7 +69,7 @@ impl Files {
         self.file(".json")
     }
 
-    /// Each generation has its own, so that the one before can be started again.
+    /// Each generation has its own file, so that the one before can be started again.
     pub(crate) fn config(&self, generation: Generation) -> PathBuf {
         self.file(&format!("-{:016x}.cfg", generation.0))
     }
@@ -78,18 +79,18 @@ fn root(run: &Path) -> PathBuf {
     run.join("empty")
 }
 
-/// Makes what the workers of this directory see as `/`.
+/// Makes the directory that the workers of this run directory see as `/`.
 pub(crate) fn make_root(run: &Path) -> io::Result<()> {
     let root = root(run);
     directory::make(&root)?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o755))
 }
 
-/// What the next daemon has to know of a worker.
+/// What the next daemon must know about a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) serving: Option<Held>,
-    /// Processes that have to finish, and a successor that did not become ready.
+    /// Processes that must finish, and a successor that has not become ready.
     pub(crate) leaving: Vec<Identity>,
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Held {
     pub(crate) sockets: Vec<HeldSocket>,
 }
 
-/// A socket and the number it has in the worker.
+/// A socket and its descriptor number in the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeldSocket {
     #[serde(flatten)]
@@ -117,12 +118,12 @@ pub(crate) struct HeldSocket {
 }
 
 impl Record {
-    /// Whole or not at all: a reader never sees half a record.
+    /// Writes the record whole or not at all: a reader never sees half a record.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         Ok(Pending::json(Kind::Record, path, self)?.commit()?)
     }
 
-    /// Is it the one that serves, or one that is to finish?
+    /// Is the process the one that serves, or one that must finish?
     fn names(&self, process: &Process) -> bool {
         let serving = self.serving.iter().map(|held| &held.identity);
         let mut all = serving.chain(&self.leaving);
@@ -130,19 +131,19 @@ impl Record {
     }
 }
 
-/// A worker taken over.
+/// A worker that was taken over.
 #[derive(Debug)]
 pub(crate) struct Adopted {
     pub(crate) process: Process,
     pub(crate) generation: Generation,
     pub(crate) cpu: u32,
     pub(crate) sockets: Vec<(Key, Arc<OwnedFd>)>,
-    /// The same sockets by their numbers in the worker.
+    /// The same sockets with their descriptor numbers in the worker.
     pub(crate) held: Vec<HeldSocket>,
     pub(crate) leaving: Vec<Process>,
 }
 
-/// The worker that serves by the record of its slot; `None` if there is none that can be trusted.
+/// The worker that serves according to the record of its slot; `None` if there is none that can be trusted.
 pub(crate) fn adopt(files: &Files) -> Option<Adopted> {
     let path = files.record();
     let record = match store::read_json::<Record>(&path) {
@@ -206,7 +207,7 @@ fn fetch(process: &Process, socket: &HeldSocket) -> io::Result<(Key, Arc<OwnedFd
     }
 }
 
-/// The slot a process serves, if it is one of this directory's workers.
+/// The slot that a process serves, if its command line is that of a worker of this directory.
 fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
     let arguments = arguments(pid);
     let after = arguments.iter().position(|word| word == "-f")? + 1;
@@ -220,14 +221,16 @@ fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
     worker.parse().ok().filter(|_| serves)
 }
 
-/// Was it made by a daemon of this directory? Anybody can give a process any arguments, and only root writes a record.
+/// Was the process made by a daemon of this directory? Any user can give a process any arguments, but only root writes
+/// a record.
 fn is_genuine(run: &Path, worker: usize, process: &Process) -> bool {
     let record = store::read_json::<Record>(&Files::new(run, worker).record());
     let record = record.ok().flatten().unwrap_or_default();
     record.names(process) || is_roots(run, process.pid)
 }
 
-/// What is root's is nobody else's, and no other account gets to the directory that a worker sees as `/`.
+/// Could only root have made the process? Either it runs as root, or its `/` is the workers' directory, which no other
+/// account can reach.
 fn is_roots(run: &Path, pid: Pid) -> bool {
     let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", pid.0));
     let place = |path: &Path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
@@ -238,7 +241,7 @@ fn is_roots(run: &Path, pid: Pid) -> bool {
     let Ok(program) = fs::read_link(of("exe")) else {
         return false;
     };
-    // The package may have been upgraded since.
+    // The package may have been upgraded since it was started.
     let program = program.to_string_lossy().replace(" (deleted)", "");
     let named = arguments(pid).into_iter().next().unwrap_or_default();
     let real = fs::canonicalize(&named).unwrap_or_else(|_| named.into());
@@ -246,14 +249,15 @@ fn is_roots(run: &Path, pid: Pid) -> bool {
     runs_what_it_says && (confined || process::user(pid) == Some(0))
 }
 
-/// The workers of this directory that no record vouches for: nobody would ever steer to them, stop or replace them.
+/// The workers of this directory that are in no record: no packets would be steered to them, and no daemon would stop
+/// or replace them.
 pub(crate) fn strays(run: &Path, known: &BTreeSet<Pid>) -> Vec<(usize, Process)> {
     let mut all = running(run);
     all.retain(|(_, process)| !known.contains(&process.pid));
     all
 }
 
-/// Lets one of them finish.
+/// Tells one of them to finish.
 pub(crate) fn retire((worker, process): (usize, Process)) {
     let pid = process.pid.0;
     tracing::warn!(
@@ -275,7 +279,7 @@ pub(crate) fn running(run: &Path) -> Vec<(usize, Process)> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid))
         .filter_map(|pid| {
-            // Held before it is looked at, so that what is looked at is what gets the signal.
+            // The process is opened before it is examined, so that a signal goes to the examined process.
             let process = Process::open(pid).ok()?;
             let worker = worker_of(run, pid)?;
             let genuine = is_genuine(run, worker, &process);
@@ -352,7 +356,7 @@ mod tests {
             assert_eq!(worker_of(dir.path(), Pid(pid)), Some(9), "{command:?}");
             let found = running(dir.path());
             assert_eq!(found.len(), usize::from(is_one), "{command:?}");
-            // Only a daemon of this directory can have written that.
+            // Only a daemon of this directory can have written such a record.
             let record = Files::new(dir.path(), 9).record();
             let held = Process::open(Pid(pid)).unwrap();
             let identity = Identity {
@@ -376,7 +380,7 @@ mod tests {
         assert!(adopt(&files).is_none());
         fs::write(files.record(), "{\"serving\":").unwrap();
         assert!(adopt(&files).is_none());
-        // This very process: right number, right start time, but not a worker.
+        // The process of this test: right number, right start time, but not a worker.
         let pid = i32::try_from(std::process::id()).unwrap();
         let start_time = Process::open(Pid(pid)).unwrap().started;
         let identity = Identity { pid, start_time };

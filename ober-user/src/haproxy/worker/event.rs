@@ -1,31 +1,31 @@
-//! What happens to a slot, and what it asks for.
+//! The events of a slot, and its actions.
 
 use std::time::Duration;
 
 use super::Policy;
 pub use crate::system::child::process::{Exit, Pid};
 
-/// A fingerprint of what a worker was started with; equal means there is nothing to replace.
+/// A fingerprint of the text a worker was started with. A worker with the wanted generation need not be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
 /// What happens to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// This generation shall serve.
+    /// This generation is to serve.
     Want {
         generation: Generation,
     },
-    /// The process took over this generation while it ran.
+    /// The process was changed to this generation by commands.
     Told {
         generation: Generation,
         pid: Pid,
     },
-    /// The process is not what its generation is: another of the same shall serve.
+    /// The process differs from its generation: another process of the same generation is to serve.
     Renew,
-    /// The times and bounds from now on.
+    /// The times and bounds to use from now on.
     Follow(Policy),
-    /// A process of an earlier daemon serves, as it proved then; others of that daemon have to finish.
+    /// A process of an earlier daemon serves, which that daemon found ready; others of that daemon must finish.
     Adopt {
         pid: Pid,
         generation: Generation,
@@ -49,13 +49,13 @@ pub enum Event {
         pid: Pid,
         exit: Exit,
     },
-    /// Nothing shall serve; connections may finish for so long.
+    /// No process is to serve; connections may finish for `drain`.
     Stop {
         drain: Duration,
     },
 }
 
-/// What a slot asks for.
+/// What a slot asks its world to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Spawn {
@@ -66,7 +66,7 @@ pub enum Action {
         pid: Pid,
     },
     SetInRing(bool),
-    /// Accept no more, finish what is there, end.
+    /// Let the process accept no more connections, finish those it has, and end.
     Retire {
         pid: Pid,
     },
@@ -90,7 +90,7 @@ pub enum Why {
     TooManyFinishing,
 }
 
-/// What became of a wanted generation.
+/// The result for a wanted generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Serving,

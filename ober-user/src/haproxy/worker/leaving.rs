@@ -1,11 +1,11 @@
-//! The processes of a slot that no longer serve: each is told to finish, killed when its time is over, and watched
+//! The processes of a slot that no longer serve. Each is told to finish, killed when its time is over, and watched
 //! until it has ended.
 
 use std::time::{Duration, Instant};
 
 use super::{Action, Pid, Policy, Why};
 
-/// What is next for a process.
+/// The next step for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Retire { at: Instant, drain: Duration },
@@ -27,7 +27,7 @@ impl Leaving {
         vec![Action::Kill { pid, why }]
     }
 
-    /// Tells a process to finish; beyond the bound, the oldest is killed.
+    /// Tells a process to finish; when more than `policy.finishing` finish, the oldest are killed.
     pub(super) fn retire(&mut self, now: Instant, pid: Pid, policy: &Policy) -> Vec<Action> {
         let at = now + policy.drain;
         self.0.push((pid, Step::Kill { at }));
@@ -43,12 +43,12 @@ impl Leaving {
         actions
     }
 
-    /// Tells a process to finish, but not yet.
+    /// Tells a process to finish at a later time.
     pub(super) fn retire_at(&mut self, at: Instant, pid: Pid, drain: Duration) {
         self.0.push((pid, Step::Retire { at, drain }));
     }
 
-    /// Nobody gets longer than this.
+    /// Kills every finishing process at `limit` at the latest.
     pub(super) fn hurry(&mut self, limit: Instant) {
         for (_, step) in &mut self.0 {
             if let Step::Kill { at } = step {
@@ -66,7 +66,7 @@ impl Leaving {
         for (pid, step) in &mut self.0 {
             match *step {
                 Step::Retire { at, drain } if at <= now => {
-                    // Never now: the signal shall have its chance.
+                    // At least 1 ms later, so that the process can react to the signal before it is killed.
                     let at = now + drain.max(Duration::from_millis(1));
                     *step = Step::Kill { at };
                     actions.push(Action::Retire { pid: *pid });

@@ -1,5 +1,5 @@
-//! What HAProxy writes: into a file of each worker, and not to the daemon's own output. A pipe would break, or hold up
-//! whoever reads it, once the daemon is gone.
+//! HAProxy's output goes to one file for each worker, not to the daemon's own output. A pipe to the daemon would break
+//! when the daemon is gone, or block the worker that writes to it.
 
 use std::{
     fs::{self, File},
@@ -9,15 +9,15 @@ use std::{
 
 use crate::system::file;
 
-/// A log larger than this is put aside when the next process starts.
+/// A log larger than this many bytes is renamed when the next process starts.
 const LIMIT: u64 = 1 << 20;
-/// So much of what HAProxy said is quoted in an error.
+/// Bytes of HAProxy's output that an error quotes at most.
 const QUOTE: u64 = 2048;
 
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
-    /// Where the words of the newest process begin.
+    /// Where the output of the newest process begins.
     from: u64,
 }
 
@@ -26,7 +26,7 @@ impl Log {
         Self { path, from: 0 }
     }
 
-    /// For the next process.
+    /// Opens the log for the next process.
     pub(crate) fn open(&mut self) -> io::Result<File> {
         if fs::metadata(&self.path).is_ok_and(|meta| meta.len() > LIMIT) {
             fs::rename(&self.path, self.path.with_extension("log.old"))?;
@@ -36,7 +36,7 @@ impl Log {
         Ok(log)
     }
 
-    /// The last of what the newest process wrote, and where to find the rest.
+    /// The end of the newest process's output, and where to find the rest.
     pub(crate) fn said(&self) -> String {
         let words = self.read().unwrap_or_default();
         format!(

@@ -1,5 +1,5 @@
-//! Supervision of one worker slot: which process serves, which one replaces it, which ones finish, and whether the
-//! slot belongs into the ring. Knows no process, socket, clock or task; `self::world` is its world.
+//! Supervision of one worker slot: which process serves, which one replaces it, which ones finish, and whether the slot
+//! belongs in the ring. Pure: it uses no process, socket, clock or task; `self::world` is its world.
 //!
 //! ```text
 //!            Want                    Ready
@@ -8,11 +8,11 @@
 //!    | Stop           |   v                      |  | Want              | new exits, no answer: old stays
 //!    +--- any     Backoff <------- exit ---------+  +---> Replacing ----+
 //! ```
-//! The slot is in the ring in Running and Replacing, nowhere else.
+//! The slot is in the ring in Running and Replacing, and in no other state.
 //!
-//! `event` and `policy` are what it is told and asks for, `leaving` its processes that finish; `world` performs that with
-//! `process` (how one is started), `adopt` (records beside workers), `log` and `snapshot`. In a reload a process is never told
-//! to finish before its successor answers.
+//! `event` has its events and actions, `policy` its times, `leaving` its processes that finish. `world` performs the
+//! actions with `process` (how one is started), `adopt` (records beside workers), `log` and `snapshot`. In a reload a
+//! process is never told to finish before its successor answers.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ pub struct Serving {
     pub since: Instant,
 }
 
-/// A process that is to serve. `pid` is unknown until it is spawned, `probe` while a question is open.
+/// A process that is to serve. `pid` is `None` until it is spawned; `probe` is the time of the next question, `None`
+/// while one is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Starting {
     pub pid: Option<Pid>,
@@ -103,7 +104,7 @@ impl Worker {
         self.in_ring
     }
 
-    /// Ends that were not asked for, each followed by a new start.
+    /// How often a process ended unexpectedly, each followed by a new start.
     pub fn restarts(&self) -> u32 {
         self.restarts
     }
@@ -112,7 +113,7 @@ impl Worker {
         self.last_exit
     }
 
-    /// Processes that only finish, oldest first.
+    /// Processes that only finish their connections, oldest first.
     pub fn finishing(&self) -> Vec<Pid> {
         self.leaving.pids()
     }
@@ -177,7 +178,7 @@ impl Worker {
             .unwrap_or_default()
     }
 
-    /// After an end that was not asked for.
+    /// Waits before the next start, after an unexpected end.
     fn back_off(&mut self, now: Instant) {
         let until = now + self.policy.pause(self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -193,7 +194,7 @@ impl Worker {
         self.ring(false)
     }
 
-    /// The old one stays; it is what is started again should it end.
+    /// The old process stays; its generation is started again if it ends.
     fn keep(&mut self, now: Instant, old: Serving, new: Starting, outcome: Outcome) -> Vec<Action> {
         self.wanted = Some(old.generation);
         self.enter(now, State::Running(old));
@@ -326,7 +327,7 @@ impl Worker {
         }
     }
 
-    /// Who was told may have ended meanwhile; then the next one starts with what it was told.
+    /// The process that was changed by commands may have ended meanwhile; then the next one starts with that generation.
     fn told(&mut self, now: Instant, generation: Generation, pid: Pid) -> Vec<Action> {
         match self.state {
             State::Running(current) if current.pid == pid => {
@@ -348,7 +349,7 @@ impl Worker {
         }
     }
 
-    /// The process that is to serve and has something to say, with the one it replaces.
+    /// The process that is starting, with the one it replaces.
     fn newcomer(&self) -> Option<(Option<Serving>, Starting)> {
         match self.state {
             State::Starting(new) => Some((None, new)),
@@ -447,7 +448,7 @@ impl Machine for Worker {
                 );
                 Vec::new()
             }
-            // About a process that no longer matters.
+            // An event about a process that no longer matters.
             (Event::SpawnFailed { .. } | Event::Ready { .. } | Event::NotReady { .. }, _) => {
                 Vec::new()
             }

@@ -1,4 +1,4 @@
-//! How a HAProxy process is started: so that it outlives the daemon.
+//! How a HAProxy process is started so that it outlives the daemon.
 
 use std::{fs::File, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
@@ -7,14 +7,14 @@ use crate::{haproxy::render::variable, system::child::Child};
 
 pub(crate) use crate::system::child::process::{Process, arguments, user};
 
-/// Everything a process is started with.
+/// What a process is started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) generation: Generation,
     pub(crate) haproxy: PathBuf,
     pub(crate) file: PathBuf,
     pub(crate) cpu: u32,
-    /// In the order of the configuration's variables.
+    /// In the order of the variables in the configuration.
     pub(crate) sockets: Vec<Arc<OwnedFd>>,
 }
 

@@ -1,4 +1,4 @@
-//! What there is to say about a worker, for `status` and for whoever waits.
+//! The state of a worker, for `status` and for callers that wait for a change.
 
 use std::time::Instant;
 
@@ -14,28 +14,28 @@ pub enum Stage {
     Backoff,
 }
 
-/// One slot as it stands.
+/// The present state of one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub worker: usize,
     pub cpu: Option<u32>,
     pub stage: Stage,
-    /// Since when it is in this stage.
+    /// Since when it has been in this stage.
     pub since: Instant,
     pub in_ring: bool,
     /// The process that serves, or is to serve.
     pub pid: Option<i32>,
-    /// Ends that were not asked for.
+    /// How often a process ended unexpectedly.
     pub restarts: u32,
     pub last_exit: Option<Exit>,
     /// Replaced processes that finish their connections.
     pub draining: Vec<i32>,
-    /// Fingerprint of the configuration it serves with.
+    /// Fingerprint of the configuration with which it serves.
     pub generation: Option<Generation>,
 }
 
 impl Snapshot {
-    /// The processes of it that run as root.
+    /// Its processes that run as root.
     pub fn as_root(&self) -> Vec<i32> {
         let processes = self.pid.iter().chain(&self.draining);
         let root = processes.filter(|pid| process::user(Pid(**pid)) == Some(0));
@@ -43,7 +43,7 @@ impl Snapshot {
     }
 }
 
-/// The process that serves, or else the one that is to.
+/// The process that serves, or the one that is starting when none serves.
 pub(crate) fn serving(state: State) -> Option<(Option<Pid>, Generation)> {
     match state {
         State::Stopped | State::Backoff { .. } => None,
@@ -54,7 +54,7 @@ pub(crate) fn serving(state: State) -> Option<(Option<Pid>, Generation)> {
     }
 }
 
-/// The slot as it stands.
+/// The present state of a slot.
 pub(crate) fn snapshot(worker: usize, machine: &Worker, cpu: Option<u32>) -> Snapshot {
     let state = machine.state();
     let pid = serving(state).and_then(|(pid, _)| pid);

@@ -1,4 +1,4 @@
-//! The world of one worker slot: performs what [`crate::haproxy::worker`] asks, and tells it what became of it.
+//! The world of one worker slot: performs the actions of [`crate::haproxy::worker`], and reports the results as events.
 
 use std::{collections::BTreeMap, fs, io, os::fd::AsRawFd};
 
@@ -20,21 +20,21 @@ use crate::{
     machine::drive::{World, drive, now},
 };
 
-/// A launch with the names of its sockets.
+/// A launch with the keys of its sockets.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) launch: Launch,
     pub(crate) keys: Vec<Key>,
 }
 
-/// Why a generation does not serve, with HAProxy's words if it had any.
+/// Why a generation does not serve, with HAProxy's output if there is any.
 pub(crate) type Answer = Result<(), String>;
 
 pub(crate) enum Note {
     Happened(Event),
     Adopt(Adopted, Order),
     Want(Order, oneshot::Sender<Answer>),
-    /// The process with this number was brought to what the order says.
+    /// The process with this number was changed to the order's generation by commands.
     Told(Order, Pid, oneshot::Sender<Answer>),
     /// Ends the slot once its processes have ended.
     Stop(Event),
@@ -42,7 +42,7 @@ pub(crate) enum Note {
     Leave,
 }
 
-/// The outside of a slot. Dropped, it leaves the processes alone.
+/// The handle of a slot's task. When it is dropped, the processes go on running.
 #[derive(Debug)]
 pub(crate) struct Handle {
     notes: mpsc::UnboundedSender<Note>,
@@ -98,7 +98,7 @@ impl Handle {
     }
 
     pub(crate) fn send(&self, note: Note) {
-        // A slot ends only after Stop; whatever comes later is without object.
+        // A slot ends only after `Stop` or `Leave`; later notes have no effect.
         self.notes.send(note).unwrap_or_default();
     }
 
@@ -128,7 +128,7 @@ impl Handle {
 /// A process, and the task that waits for its end.
 struct Watched {
     process: Process,
-    /// Our sockets by the numbers they have in it.
+    /// Our sockets with their descriptor numbers in the process.
     sockets: Vec<HeldSocket>,
     task: JoinHandle<()>,
 }
@@ -186,7 +186,7 @@ impl World<Worker> for Slot {
     async fn act(&mut self, action: Action) {
         match action {
             Action::SetInRing(in_ring) => {
-                // The daemon is going if nobody listens.
+                // The channel is closed only when the daemon is ending.
                 self.ring
                     .send(WorkerEvent {
                         worker: self.worker,
@@ -239,11 +239,11 @@ impl World<Worker> for Slot {
         }
         self.status
             .send_if_modified(|known| std::mem::replace(known, snapshot.clone()) != snapshot);
-        // Last, so that whoever asked finds everything in its place.
+        // Sent last, so that the caller finds the record and the snapshot up to date.
         if let Some((generation, answer)) = self.settled.take()
             && let Some((_, asked)) = self.waiting.take_if(|(waiting, _)| *waiting == generation)
         {
-            // Nobody waits at the start, so it is said here.
+            // At the start no caller waits for the answer, so the failure is logged here.
             if let Err(Err(why)) = asked.send(answer) {
                 tracing::error!(
                     worker = self.worker,
@@ -257,7 +257,7 @@ impl World<Worker> for Slot {
 
 impl Slot {
     fn happened(&self, event: Event) {
-        // The inbox is ours; it cannot be closed.
+        // The slot holds the receiver itself, so the channel cannot be closed.
         self.notes.send(Note::Happened(event)).unwrap_or_default();
     }
 
@@ -370,7 +370,7 @@ impl Slot {
         }
     }
 
-    /// Drops what will not be started again, and its file.
+    /// Forgets the orders that will not be started again, and removes their files.
     fn forget(&mut self, wanted: &[Generation]) {
         let files = &self.files;
         self.orders.retain(|generation, _| {
@@ -439,7 +439,7 @@ impl Slot {
 }
 
 impl Order {
-    /// The sockets by the numbers they have in us, and so in a process we start.
+    /// The sockets with their descriptor numbers in the daemon, which are the same in a process it starts.
     fn held(&self) -> Vec<HeldSocket> {
         let sockets = self.keys.iter().zip(&self.launch.sockets);
         sockets

@@ -1,4 +1,4 @@
-//! What holds whatever the world does.
+//! Laws that hold in every order of events.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A world that does at random what worlds do, and keeps the account.
+/// A world that reports events at random, and keeps track of the processes.
 #[derive(Default)]
 struct Fake {
     next: i32,
     spawning: Vec<Generation>,
     probing: Vec<Pid>,
-    /// Alive; whether it was ever ready.
+    /// The processes that are alive, each with whether it was ever ready.
     alive: BTreeMap<Pid, bool>,
     told: Vec<Pid>,
     in_ring: bool,
@@ -41,7 +41,7 @@ impl Fake {
             .copied()
     }
 
-    /// What the world might report next.
+    /// An event that the world might report next.
     fn event(&mut self, choice: u8, pick: usize) -> Option<Event> {
         Some(match choice {
             0 => Event::Want {
@@ -75,7 +75,7 @@ impl Fake {
             },
             _ => {
                 let pid = self.probing.pop()?;
-                // The answer of a process that has ended since is late, not impossible.
+                // A process may have ended before its answer is reported, so the event is possible.
                 if let Some(ready) = self.alive.get_mut(&pid) {
                     *ready = true;
                 }

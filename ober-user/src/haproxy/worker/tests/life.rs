@@ -1,4 +1,4 @@
-//! From its start to its end, without another one.
+//! One process from its start to its end, without a replacement.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The machine of one worker, on a clock of its own.
+//! Tests of the machine of one worker, with a simulated clock.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn policy() -> Policy {
     }
 }
 
-/// A worker on a clock of its own.
+/// A worker with a simulated clock.
 struct Bench {
     worker: Worker,
     now: Instant,
@@ -50,7 +50,7 @@ impl Bench {
         self.worker.on(self.now, event)
     }
 
-    /// Advances to the next deadline, says how far that was.
+    /// Advances to the next deadline; returns how far that was, and the actions.
     fn due(&mut self) -> (Duration, Vec<Action>) {
         let at = self
             .worker

@@ -1,4 +1,4 @@
-//! One process after another: reloads, generations told, replacements.
+//! One process after another: reloads, changes by commands, replacements.
 
 use super::*;
 
