@@ -50,7 +50,7 @@ pub enum Request {
     Watch,
     /// Puts the configuration in force as it is on disk now.
     Reload,
-    /// What putting a configuration in force would come to.
+    /// The plan of putting a configuration in force; changes nothing.
     Plan {
         of: Text,
     },
@@ -66,7 +66,7 @@ pub enum Request {
     },
 }
 
-/// Which configuration.
+/// The configuration that a request is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Text {
@@ -89,7 +89,7 @@ pub enum Reply {
     Synced(Vec<Synced>),
     Lists(Vec<ListEntries>),
     Checked(Vec<Checked>),
-    /// To [`Request::Watch`] before the first drop.
+    /// The answer to [`Request::Watch`] before the first drop.
     Watching(Sampling),
     Drop(DropEvent),
     Reloaded(Reloaded),
@@ -111,7 +111,7 @@ pub struct Sampling {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     pub replaced: Vec<usize>,
-    /// They took the change while they ran.
+    /// Workers that took the change while they ran.
     #[serde(default)]
     pub told: Vec<usize>,
     pub unchanged: Vec<usize>,
@@ -120,11 +120,11 @@ pub struct Reloaded {
     pub plan: Plan,
     /// Its number in the history; `None`: it could not be kept.
     pub snapshot: Option<u64>,
-    /// What went wrong beside it.
+    /// Failures that did not undo the change.
     pub warnings: Vec<String>,
 }
 
-/// Why a request was refused or failed. Nothing was half done.
+/// Why a request was refused or failed. A change that failed was put back, or `message` says what could not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -133,7 +133,7 @@ pub struct Failure {
     pub usage: bool,
 }
 
-/// What failed, with all its causes; expressions and names the caller got wrong are the caller's.
+/// The failure with all its causes. Wrong expressions and unknown names are the caller's fault.
 pub fn failure(error: &anyhow::Error) -> Failure {
     let usage = error.chain().any(|cause| {
         matches!(

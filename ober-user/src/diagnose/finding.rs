@@ -1,10 +1,10 @@
-//! What a check found: a line of `test` and of `doctor`, and the whole of it as JSON.
+//! A finding: one line of `test` and of `doctor`, and all of it as JSON.
 
 use std::{collections::BTreeMap, fmt::Display};
 
 use serde::Serialize;
 
-/// How good the news is, best first.
+/// How good a finding is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -24,7 +24,7 @@ impl Verdict {
     }
 }
 
-/// One object, and what is to be said of it.
+/// One object, and the verdict on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at: of `test` a part, of `doctor` a topic.
@@ -76,12 +76,13 @@ impl Finding {
     }
 }
 
-/// Everything that was found.
+/// All findings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The worst of them.
     pub verdict: Verdict,
-    /// Does the daemon of this instance run? Then what it has was looked at, and nothing beside it was opened.
+    /// Does the daemon of this instance run? Then its own sessions and sockets were looked at, and nothing beside them was
+    /// opened.
     pub daemon: bool,
     pub findings: Vec<Finding>,
 }

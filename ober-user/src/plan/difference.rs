@@ -1,4 +1,4 @@
-//! What a change comes to, in words for whoever is on duty. Secrets are never among them.
+//! The plan of a change, in words for an operator. It never holds secrets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use crate::{
 /// Entries of a list that are named one by one.
 const SHOWN: usize = 20;
 
-/// What is to be changed: nothing, when there are no steps.
+/// The changes; there are none when there are no steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub services: Vec<Change>,
@@ -32,7 +32,7 @@ pub struct Plan {
     pub backends: Vec<Change>,
     /// Every worker, also those that stay as they are.
     pub workers: Vec<Change>,
-    /// Those of BGP by their address, and what BGP, BFD and VRRP are told beside; and whose session ends for it.
+    /// BGP's neighbours by their address, other changes of BGP, BFD and VRRP, and the sessions that end for them.
     pub neighbours: Vec<Change>,
     pub interfaces: Vec<Change>,
     /// Everything else, by section.
@@ -40,7 +40,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// What becomes of one thing.
+/// The change of one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub name: String,
@@ -75,7 +75,7 @@ impl How {
     }
 }
 
-/// A configuration with what it has become.
+/// A configuration, its keys, and its servers.
 #[derive(Clone, Copy)]
 pub struct Side<'s> {
     pub config: &'s Config,
@@ -83,20 +83,20 @@ pub struct Side<'s> {
     pub in_force: &'s InForce,
 }
 
-/// What only workers and lists know of a change.
+/// Facts about a change that only workers and lists know.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// Every list with what a change makes of it.
+    /// Every list with its change.
     pub lists: Vec<Synced>,
     /// Lists that keep what they had, and why.
     pub unfilled: BTreeMap<String, String>,
     pub workers: Vec<(usize, Foreseen)>,
-    /// Are the servers, or who named them, others?
+    /// Do the servers change, or the sources that named them?
     pub servers: bool,
 }
 
 impl Plan {
-    /// What makes `new` of `old`. Without an old one everything is added.
+    /// The plan from `old` to `new`. Without an old one everything is added.
     pub fn of(old: Option<Side<'_>>, new: Side<'_>, facts: &Facts) -> Self {
         let keys = Keys::default();
         let mut written = Written::of(&old.map_or(&keys, |old| old.keys).differences(new.keys));
@@ -117,7 +117,7 @@ impl Plan {
             settings: Vec::new(),
             steps: steps(&before, &after),
         };
-        // Said already, by the interfaces themselves.
+        // The interfaces themselves are in the plan already.
         written.take(&["node", "interfaces"]);
         plan.settings = written.rest();
         if plan.settings.is_empty() && plan.only_settings() && !plan.steps.is_empty() {
@@ -130,7 +130,7 @@ impl Plan {
         plan
     }
 
-    /// It is not known what is there: all these steps are needed, whatever else the plan says.
+    /// For a node in an unknown state: all these steps are needed, whatever else the plan says.
     pub fn doubt(&mut self, failures: &[String], steps: Vec<Step>) {
         let failed = failures
             .iter()
@@ -147,7 +147,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Nothing but settings, if those.
+    /// Does the plan change nothing but settings?
     fn only_settings(&self) -> bool {
         let parts = [
             &self.services,
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-/// What a node is and what it shall be.
+/// The state of a node before a change and after it.
 pub fn states(old: Option<&Config>, new: &Config, facts: &Facts) -> (State, State) {
     let Some(old) = old else {
         return (State::default(), State::of(new));
@@ -199,7 +199,7 @@ fn flat<T: Display>(names: impl Iterator<Item = T>) -> Things {
         .collect()
 }
 
-/// The services by name, each with where it is served and to whom.
+/// The services by name, each with its places and their access.
 fn places(state: &State) -> Things {
     let mut things = Things::new();
     for (place, behind) in &state.services {
@@ -226,7 +226,7 @@ fn vips(state: &State) -> Things {
     state.announced.iter().map(vip).collect()
 }
 
-/// What came, went, or has other lines, and what else is said of it.
+/// Things that were added, removed, or have other lines; `said` has more lines of a thing that changed.
 fn changes(old: &Things, new: &Things, mut said: impl FnMut(&str) -> Vec<String>) -> Vec<Change> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let change = |name: &String| {
@@ -242,7 +242,7 @@ fn changes(old: &Things, new: &Things, mut said: impl FnMut(&str) -> Vec<String>
         let come = to.difference(from).map(|line| format!("+ {line}"));
         let mut what: Vec<String> = gone.chain(come).collect();
         let said = said(name);
-        // Whoever reads that something is added or removed knows that all its keys are.
+        // The keys of a thing that is added or removed are not listed, since all of them come or go.
         if how == How::Changed {
             what.extend(said);
         }
@@ -352,7 +352,7 @@ fn workers(old: Option<&Config>, new: &Config, facts: &Facts) -> Vec<Change> {
     facts.workers.iter().map(change).chain(gone).collect()
 }
 
-/// The neighbours of BGP by name; BGP, BFD and VRRP as a whole. And what ends: all else goes on undisturbed.
+/// BGP's neighbours by name; BGP, BFD and VRRP as a whole; and the sessions that end, while all others go on.
 fn neighbours(old: Option<&Config>, new: &Config, written: &mut Written) -> Vec<Change> {
     let named = |config: &Config| -> Things {
         let all = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
@@ -389,7 +389,7 @@ fn endings(old: &Config, new: &Config) -> Vec<(String, String)> {
     let mut endings = Vec::new();
     let identifier = |bgp: &Bgp| bgp.router_id;
     let renamed = old.bgp.as_ref().zip(new.bgp.as_ref());
-    // One that is not written stays as it was taken at the start.
+    // Without a configured `router_id` the one chosen at the start stays.
     let renamed = renamed.is_some_and(|(old, new)| {
         identifier(new).is_some_and(|id| identifier(old).is_none_or(|was| was != id))
     });
@@ -434,7 +434,7 @@ impl Written {
         Self(differences.to_vec())
     }
 
-    /// The lines of all keys below a path, which are then said.
+    /// Takes the lines of all keys below a path.
     fn take(&mut self, below: &[&str]) -> Vec<String> {
         let (ours, others) = std::mem::take(&mut self.0).into_iter().partition(|key| {
             key.path.iter().zip(below).filter(|(a, b)| a == b).count() == below.len()
@@ -444,7 +444,7 @@ impl Written {
         ours.iter().map(|key| key.words(below.len())).collect()
     }
 
-    /// What nobody took, by section.
+    /// The keys that were not taken, by section.
     fn rest(self) -> Vec<Change> {
         let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for key in &self.0 {

@@ -39,20 +39,20 @@ impl Reason {
     }
 }
 
-/// Who wanted a change, and why.
+/// Why a configuration was put in force, and on whose request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub reason: Reason,
     /// The snapshot a rollback put in force again.
     pub of: Option<u64>,
-    /// User id of the caller; `None`: nobody knows who started the daemon or sent it a signal.
+    /// User id of the caller; `None`: not known, as at a start of the daemon or a signal.
     pub by: Option<u32>,
     /// In the caller's words.
     pub note: Option<String>,
 }
 
 impl Origin {
-    /// Nobody's in particular.
+    /// An origin without a caller.
     pub fn of(reason: Reason) -> Self {
         Self {
             reason,
@@ -72,7 +72,7 @@ pub struct Entry {
     pub time: u64,
     #[serde(flatten)]
     pub origin: Origin,
-    /// The same for the same text.
+    /// Equal for equal texts.
     pub hash: String,
 }
 
@@ -117,7 +117,7 @@ impl History {
         Self(state.join("history"))
     }
 
-    /// All snapshots, the oldest first. One that cannot be read is told of and left out.
+    /// All snapshots, the oldest first. One that cannot be read is logged and left out.
     pub fn entries(&self) -> Vec<Entry> {
         let entry = |number| match self.read(number) {
             Ok(snapshot) => Some(snapshot.entry),

@@ -23,26 +23,26 @@ mod tests;
 pub use difference::{Change, Facts, How, Plan, Side, states};
 pub use state::{Behind, Changed, Edition, Place, State};
 
-/// One thing the daemon does. In the order of a change.
+/// One step of the daemon. In the order of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Step {
-    /// Neighbours are told that these are here no longer, and it is waited until that has left.
+    /// Withdraws these VIPs, and waits until that is written to the neighbours.
     Withdraw {
         vips: BTreeSet<IpAddr>,
     },
     Attach {
         interfaces: BTreeSet<String>,
     },
-    /// Ports and interfaces that speaking to the neighbours needs are opened; no neighbour notices.
+    /// Opens the ports and interfaces that the neighbours need; no neighbour notices.
     Open,
-    /// Sessions with the neighbours that are to be; those of others end.
+    /// Starts sessions with new neighbours; those with removed ones end.
     Speak,
-    /// The kernel forgets these services: their packets pass as those of anybody.
+    /// The kernel forgets these services: their packets pass like any others.
     TakeOut {
         services: BTreeSet<Place>,
     },
-    /// New connections go to the first so many workers alone.
+    /// New connections go to the first so many workers only.
     Confine {
         workers: usize,
     },
@@ -63,13 +63,13 @@ pub enum Step {
     RemoveAddresses {
         vips: BTreeSet<IpAddr>,
     },
-    /// All VIPs get gates; a gate that is new opens on proof, and only then is its VIP announced.
+    /// All VIPs get gates; a new gate opens when probes have proven its VIP, and only then is the VIP announced.
     Guard,
-    /// The servers are kept, and everything goes by the new configuration. Lists that it does not have are emptied after it.
+    /// The servers are kept, and the new configuration is in force. Lists that it does not have are emptied after it.
     Commit,
 }
 
-/// What puts in force again what is in force, should somebody's hand have been in it.
+/// The steps that put the configuration in force once more, which sets right what was changed by hand.
 pub fn affirm() -> Vec<Step> {
     let vips = BTreeSet::new();
     vec![
@@ -82,9 +82,9 @@ pub fn affirm() -> Vec<Step> {
 
 /// The steps from one state to another; none where they are alike.
 ///
-/// Whatever may be refused comes before anybody is parted from: a driver may refuse the programs, a port of a neighbour may be
-/// taken, HAProxy may not start. Neighbours are spoken to when the node serves. A node with nothing in force attaches when
-/// there is something to attach for.
+/// Attaching and opening ports may be refused, by a driver or because a port is taken, and come before any VIP is withdrawn or
+/// any session ends. Workers, which may not start, change before a session ends. Sessions begin when the node serves. A node
+/// with nothing in force attaches its programs after the services are there.
 pub fn steps(from: &State, to: &State) -> Vec<Step> {
     if from == to {
         return Vec::new();
@@ -167,7 +167,7 @@ pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
     steps
 }
 
-/// VIPs of which every place may be taken out, and others that may have to change hands.
+/// VIPs of which every place may be taken out, and others whose address may have to move between VRRP and this node.
 fn uncertain(
     maybe: &[State],
     to: &State,
@@ -188,7 +188,7 @@ fn uncertain(
     (going, served.into_iter().filter(turns).collect())
 }
 
-/// Workers before lists, since they are what may fail; both before the services that need them.
+/// Workers before lists, since workers may fail; both before the services that need them.
 fn serve(from: &State, to: &State) -> Vec<Step> {
     let mut steps = Vec::new();
     if to.running < from.admitted {
@@ -210,7 +210,7 @@ fn serve(from: &State, to: &State) -> Vec<Step> {
     steps
 }
 
-/// VIPs that no place is left of, and others whose address changes hands between VRRP and this node for good.
+/// VIPs that no place is left of, and others whose address moves between VRRP and this node.
 fn withdrawn(from: &State, to: &State) -> (Option<Step>, Option<Step>) {
     let stays = |vip: &IpAddr| staying(from, to).any(|place| place.vip == *vip);
     let turns = |vip: &IpAddr| from.moved.contains(vip) != to.moved.contains(vip);

@@ -1,4 +1,4 @@
-//! What is on a node, as far as the order of changes depends on it.
+//! The state of a node, as far as the order of changes depends on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What stands behind a place.
+/// The service at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {
     pub service: String,
@@ -46,25 +46,25 @@ pub enum Edition {
     New,
 }
 
-/// What changes beyond what two configurations say themselves.
+/// Changes that two configurations do not show by themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     /// Lists whose entries change.
     pub lists: BTreeSet<String>,
-    /// Servers, their order or who named them.
+    /// Servers, their order, or the sources that named them.
     pub servers: bool,
     /// The processes, or how they are watched.
     pub workers: bool,
 }
 
-/// A node, or what it shall be.
+/// The state of a node, now or after a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Which neighbours are spoken to, and how.
+    /// Which neighbours have sessions, and how.
     pub speaking: Edition,
     /// The VIPs whose addresses VRRP moves.
     pub moved: BTreeSet<IpAddr>,
-    /// Those with our program.
+    /// The interfaces with our program.
     pub interfaces: BTreeSet<String>,
     /// In the kernel's table.
     pub services: BTreeMap<Place, Behind>,
@@ -77,16 +77,16 @@ pub struct State {
     pub running: usize,
     /// How many of them may get new connections: the kernel has their sockets.
     pub admitted: usize,
-    /// Of VIPs, on this node for good.
+    /// Addresses of VIPs that stay on this node.
     pub addresses: BTreeSet<IpAddr>,
-    /// VIPs with a gate: neighbours may be told of them.
+    /// VIPs with a gate, which may be announced.
     pub announced: BTreeSet<IpAddr>,
     /// Everything else.
     pub settings: Edition,
 }
 
 impl State {
-    /// What a configuration makes of a node, where nothing is newer than it.
+    /// The state of a node with this configuration and nothing newer.
     pub fn of(config: &Config) -> Self {
         let services = config.kernel_services().map(|kernel| {
             let place = Place {
@@ -118,7 +118,7 @@ impl State {
         }
     }
 
-    /// What `new` makes of a node that is as `old` says.
+    /// The state after a change from `old` to `new`.
     pub fn next(old: &Config, new: &Config, changed: &Changed) -> Self {
         let edition = |same: bool| if same { Edition::Old } else { Edition::New };
         let mut next = Self::of(new);
@@ -132,7 +132,7 @@ impl State {
         next
     }
 
-    /// What it has become when this step to `to` is done.
+    /// The state after this step of a change to `to`.
     #[must_use]
     pub fn after(mut self, step: &Step, to: &Self) -> Self {
         match step {

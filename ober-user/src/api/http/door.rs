@@ -1,6 +1,6 @@
-//! Connections of clients that any user of this machine may be, as many as he likes. They cost the daemon a fixed number of
-//! descriptors and a fixed time each. When there is no room left, new ones wait in the kernel's queue until one ends or the
-//! oldest has had time enough for a request; that one is closed then.
+//! Connections to the HTTP server, which any user of this machine may open, as many as he likes. They cost the daemon a fixed
+//! number of descriptors, and each has a limited time. When there is no room left, new ones wait in the kernel's queue until
+//! one ends or the oldest has had time enough for a request; that one is closed then.
 
 use std::{collections::VecDeque, future::Future, io, time::Duration};
 
@@ -19,13 +19,13 @@ use tokio::{
 
 /// Connections at once.
 pub const MOST: usize = 64;
-/// For the head of a request to come, also of the next one on a connection.
+/// How long the head of a request may take, also that of a later one on the same connection.
 pub const HEAD: Duration = Duration::from_secs(5);
-/// For a whole connection, also of a client that reads slowly.
+/// How long a whole connection may last, also with a client that reads slowly.
 const WHOLE: Duration = Duration::from_secs(30);
-/// So long a connection is left alone, however many wait: time enough for a request.
+/// How long a connection is never closed, however many wait: time enough for a request.
 const GRACE: Duration = Duration::from_millis(250);
-/// After a connection could not be accepted, which is when descriptors are short.
+/// The pause after a connection could not be accepted, as when descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until the future is dropped.
@@ -75,7 +75,7 @@ impl Open {
         self.order.push_back((Instant::now(), task));
     }
 
-    /// Ends the oldest connection when none ends by itself before that one has had its time.
+    /// Waits until a connection ends, or closes the oldest once that has had its time.
     async fn make_room(&mut self) {
         loop {
             while self.tasks.try_join_next().is_some() {}

@@ -35,7 +35,7 @@ use crate::api::status::{Counters, Status, gate::Served};
 /// Questions to workers at once.
 const UPSTREAM: usize = 2;
 
-/// Who knows the facts.
+/// The source of the facts.
 pub trait Source: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Status> + Send;
     fn counters(&self) -> impl Future<Output = Counters> + Send;
@@ -58,7 +58,7 @@ pub enum Error {
     Serve(#[from] io::Error),
 }
 
-/// Takes the address, or says who is to give way.
+/// Takes the address; an error says what to do about it.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
@@ -146,7 +146,7 @@ async fn health<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
         .into_response()
 }
 
-/// One worker has one page; of several the front page has the links.
+/// One worker: its own page. Several: a page with their links.
 async fn stats<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
     match shown.status().await.workers.as_slice() {
         [only] => Redirect::temporary(&format!("/workers/{}/stats", only.number)).into_response(),
@@ -193,7 +193,7 @@ mod tests {
 
     struct Node {
         healthy: bool,
-        /// Of all gates; `None`: as they are in the sample.
+        /// The state of all gates; `None`: as they are in the sample.
         gates: Mutex<Option<State>>,
         run: tempfile::TempDir,
     }

@@ -40,7 +40,7 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
     whole(&body.concat())
 }
 
-/// What a person must know before anything else.
+/// The troubles that an operator must know before anything else.
 fn troubles(status: &Status) -> String {
     let configuration = status.configuration.as_ref();
     let doubt = configuration.and_then(|it| it.doubt.as_ref());

@@ -1,5 +1,5 @@
-//! Answers that take the daemon's time and locks to find, for clients that any user of this machine may be: a few in a row are
-//! found anew for each question, and beyond that one a second for all.
+//! Answers that cost the daemon time and locks. Any user of this machine may ask: a few questions in a row get an answer of
+//! their own, and beyond that one a second for all.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 /// Questions in a row that are answered anew.
 const BURST: u32 = 8;
-/// After this much time one more is.
+/// After this much time one more question is answered anew.
 const PACE: Duration = Duration::from_secs(1);
 
 /// What was found last.
@@ -31,8 +31,8 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Clone + Send + 'static> Shared<T> {
-    /// What `find` finds, or what was found last. It never runs twice at once, and runs to its end when the client has gone:
-    /// it cost the budget, and the next client has it.
+    /// The answer of `find`, or the last one. `find` never runs twice at once, and runs to its end when the client has gone: it
+    /// has cost the budget, and the next client gets its answer.
     pub(super) async fn get(&self, find: impl Future<Output = T> + Send + 'static) -> T {
         let asked = Instant::now();
         let mut kept = Arc::clone(&self.0).lock_owned().await;
@@ -59,7 +59,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
 #[derive(Debug)]
 struct Budget {
     left: u32,
-    /// Since when the next one grows; `None`: nothing was taken yet.
+    /// When the next one began to grow; `None`: nothing was taken yet.
     growing: Option<Instant>,
 }
 
@@ -127,7 +127,7 @@ mod tests {
             };
             let gone = timeout(Duration::from_millis(1), shared.get(slow)).await;
             assert!(gone.is_err());
-            // It is being found all the same.
+            // The answer is found although its client has gone.
             drop(shared.0.lock().await);
         }
         assert_eq!(shared.get(async { u32::MAX }).await, BURST);

@@ -13,12 +13,12 @@ use tokio::{net::UnixStream, time::timeout};
 
 use crate::system::fetch;
 
-/// For the whole exchange: a worker that is stopped or stuck must not hold the page up.
+/// For the whole exchange: a worker that is stopped or stuck must not delay the page.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A statistics page of tens of thousands of lines is well below this.
 const LONGEST: usize = 16 << 20;
 
-/// What a worker may be asked for. Everything else that came as a path stays here: it may hold a whole request.
+/// The pages that a worker may be asked for. No other path is passed on: it could hold a whole request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Stats,
@@ -48,7 +48,7 @@ impl Page {
         }
     }
 
-    /// `None`: the query is none of HTTP.
+    /// `None`: the query is not valid in HTTP.
     pub(super) fn with(self, query: Option<&str>) -> Option<Uri> {
         let path = self.path();
         let uri = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
@@ -56,7 +56,7 @@ impl Page {
     }
 }
 
-/// What came back, as far as it is passed on.
+/// The worker's answer, of which the status, the body and two headers are passed on.
 pub(super) struct Answer(fetch::Answer);
 
 impl IntoResponse for Answer {

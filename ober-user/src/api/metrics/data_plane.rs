@@ -55,7 +55,7 @@ fn interfaces(plane: &DataPlane) -> Vec<Family> {
             .map(|interface| (one("interface", &interface.name), value(interface)))
             .collect::<Vec<_>>()
     };
-    // What is not known has no line.
+    // An unknown value has no line.
     let known = |value: fn(&Interface) -> Option<u64>| {
         let lines = plane
             .interfaces

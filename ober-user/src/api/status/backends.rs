@@ -10,20 +10,20 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// The sources under `discover`.
     pub sources: Vec<Source>,
-    /// What sources named and is no server, each with the reason; and why `servers` could not be read.
+    /// Entries of sources that are no server, each with the reason; and why `servers` could not be read.
     #[serde(default)]
     pub left_out: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// What HAProxy calls it.
+    /// Its name in HAProxy.
     pub name: String,
     pub address: SocketAddr,
     pub host: Option<String>,
     pub weight: u16,
     pub tier: u8,
-    /// Who named it: `servers`, or a source.
+    /// Where it comes from: `servers`, or the names of sources.
     pub sources: Vec<String>,
     /// `up`, `down`, `unknown` before the first check, `unchecked` where there is none.
     pub state: String,
@@ -40,7 +40,7 @@ pub struct Source {
     pub servers: Option<u64>,
     /// Questions that failed since the daemon started.
     pub failures: u64,
-    /// Why the last one did, if it did.
+    /// Why the last question failed, if it did.
     pub error: Option<String>,
     /// When the last question was over, in seconds since 1970.
     pub asked: Option<u64>,

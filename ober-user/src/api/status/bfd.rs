@@ -25,7 +25,7 @@ pub struct Session {
     pub peer: IpAddr,
     pub interface: Option<String>,
     pub state: State,
-    /// In this state.
+    /// Seconds in this state.
     pub seconds: u64,
     /// Why it left the state before.
     pub diagnostic: String,
@@ -37,22 +37,22 @@ pub struct Session {
     pub hops: String,
     pub passive: bool,
     pub discriminator: u32,
-    /// `None`: the peer is not heard.
+    /// `None`: no packet of the peer has come.
     pub remote_discriminator: Option<u32>,
-    /// Between our packets, as negotiated; `None`: nothing is sent.
+    /// The interval of our packets, as negotiated; `None`: nothing is sent.
     pub transmit_microseconds: Option<u64>,
-    /// Silence after which the peer is taken for gone, as negotiated; `None`: it is not heard.
+    /// Silence after which the peer counts as gone, as negotiated; `None`: no packet of the peer has come.
     pub detection_microseconds: Option<u64>,
     pub multiplier: u8,
     pub remote_multiplier: u8,
     /// How often it came Up.
     pub ups: u64,
-    /// How often it went Down without an administrator's word.
+    /// How often it went Down without an administrator asking for it.
     pub failures: u64,
     pub received: u64,
     pub sent: u64,
     pub send_failures: u64,
-    /// The last reason.
+    /// Why the last send failed.
     pub send_error: Option<String>,
     /// Packets that came more than a quarter of an interval late.
     pub late: u64,
@@ -62,7 +62,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// What a person would want to be told, the worst first.
+    /// The fact that matters most to an operator.
     pub fn remark(&self) -> Option<String> {
         let error = self.send_error.as_ref().filter(|_| self.state != State::Up);
         if let Some(error) = error {
@@ -74,7 +74,7 @@ impl Session {
         (self.diagnostic != "none").then(|| self.diagnostic.clone())
     }
 
-    /// Did `auto` go over to the port of several hops?
+    /// Did `auto` change to the port of multihop BFD?
     pub fn follows_multihop(&self) -> bool {
         self.mode == "auto" && self.hops == "multi-hop"
     }

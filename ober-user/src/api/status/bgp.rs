@@ -13,7 +13,7 @@ pub struct Neighbour {
     /// `None`: any external one, and there is no session.
     pub asn: Option<u32>,
     pub local_as: u32,
-    /// Its BGP identifier, while there is a session; so are those below that the session agreed on.
+    /// Its BGP identifier. Like the values below that the session agreed on, it is known while there is a session.
     pub id: Option<Ipv4Addr>,
     /// `idle`, `connect`, `active`, `open-sent`, `open-confirm` or `established`.
     pub state: String,
@@ -47,7 +47,7 @@ pub struct Neighbour {
     pub last_failure_seconds: Option<u64>,
 }
 
-/// What a neighbour says of itself.
+/// The contents of a neighbour's OPEN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     pub asn: u32,
@@ -58,7 +58,7 @@ pub struct Opened {
     pub capabilities: Vec<String>,
 }
 
-/// A route, as the neighbour was told.
+/// A route as advertised to the neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     pub prefix: String,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificates {
     pub held: Vec<Certificate>,
-    /// Files in directories of which nothing is used.
+    /// Files in directories of certificates that are not used.
     pub refused: Vec<Refused>,
     /// Workers that do not have all of them.
     pub behind: Vec<Behind>,
@@ -40,7 +40,7 @@ pub struct Refused {
     pub problem: String,
 }
 
-/// A certificate that is had by ACME.
+/// A certificate that is obtained by ACME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issued {
     pub names: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Issued {
     pub ordering: bool,
     /// Orders in a row that came to nothing.
     pub failures: u32,
-    /// Why the last one did, if it did.
+    /// Why the last order failed, if it did.
     pub error: Option<String>,
     /// When it is ordered next, in seconds since 1970.
     pub next: Option<u64>,

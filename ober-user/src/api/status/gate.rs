@@ -13,11 +13,11 @@ pub struct Gate {
     /// Seconds in this state.
     pub seconds: u64,
     pub reason: String,
-    /// What the neighbours are told.
+    /// What is announced to the neighbours.
     pub standing: Standing,
     /// Workers that served in the last round of probes.
     pub serving: usize,
-    /// Servers up in the eyes of the worker that saw the fewest; `None`: not asked.
+    /// Servers up, as counted by the worker that saw the fewest; `None`: not asked.
     pub servers: Option<usize>,
     /// Transitions since the start of the daemon, by reason.
     pub transitions: BTreeMap<String, u64>,
@@ -28,7 +28,7 @@ pub struct Gate {
     pub unkept: Option<String>,
 }
 
-/// How many of the node's VIPs its gates let through.
+/// How many of the node's VIPs have an open gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Served {
     pub served: usize,

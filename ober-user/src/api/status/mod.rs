@@ -1,4 +1,4 @@
-//! What a node tells of itself. One set of types behind `status`, `counters`, the metrics and the JSON of each.
+//! The status of a node: one set of types behind `status`, `counters`, the metrics and the JSON of each.
 //!
 //! A file for each part: `backends`, `bfd`, `bgp`, `certificates`, `gate`, `vrrp`. A key never changes its name or its meaning
 //! without a line in CHANGELOG.md: scripts read it.
@@ -36,10 +36,10 @@ pub struct Status {
     pub pid: Option<u32>,
     /// Seconds since 1970.
     pub started: Option<u64>,
-    /// What the daemon runs of what was replaced on disk since.
+    /// Programs and libraries that the daemon runs and that were replaced on disk since.
     #[serde(default)]
     pub outdated: BTreeSet<String>,
-    /// Are all interfaces attached and is a worker in every ring? Whether VIPs are served is told by `gate`.
+    /// Are all interfaces attached and is a worker in every ring? `gate` says whether VIPs are served.
     pub healthy: bool,
     /// The configuration in force; `None`: no daemon runs.
     pub configuration: Option<Configuration>,
@@ -63,17 +63,17 @@ pub struct Status {
 pub struct Configuration {
     /// Its number in `history`; `None`: it could not be kept.
     pub snapshot: Option<u64>,
-    /// The same for the same text.
+    /// Equal for equal texts.
     pub hash: String,
     /// The program that workers are started with, as it was when this was put in force.
     pub haproxy: Option<crate::haproxy::version::Program>,
     /// Is the node not what this configuration says? A change failed, and so did the way back.
     #[serde(default)]
     pub doubt: Option<Doubt>,
-    /// It is not what is on disk: that was of no use at the start.
+    /// A snapshot is in force, since the files on disk could not be used at the start.
     #[serde(default)]
     pub fallback: Option<Fallback>,
-    /// What it refers to and could not be used at the start: what depends on it goes without.
+    /// What it refers to and could not be used at the start; everything that needs it is left out.
     #[serde(default)]
     pub missing: Vec<String>,
 }
@@ -94,7 +94,7 @@ impl Doubt {
         "the node is not as this configuration says: a change failed, and so did the way back";
 }
 
-/// A snapshot of the history that is in force since the files on disk were of no use.
+/// A snapshot of the history that is in force because the files on disk could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {
     /// Its number.
@@ -112,7 +112,7 @@ pub struct Reconcile {
     pub last: Option<u64>,
     /// How long it took.
     pub microseconds: u64,
-    /// Things that were otherwise than they were put, by their kind.
+    /// Things that were set right, by their kind.
     pub mended: BTreeMap<String, u64>,
     /// What could not be compared or set right.
     pub failures: u64,
@@ -125,14 +125,14 @@ pub struct DataPlane {
     pub adopted: bool,
     /// Are packets steered to the worker's CPU?
     pub steering: bool,
-    /// Steered packets that were lost on their way; `None`: the kernel does not tell.
+    /// Steered packets that were lost on their way; `None`: the kernel does not say.
     pub steer_dropped: Option<u64>,
     /// Packets that were dropped because the program could not read their headers.
     pub unreadable: u64,
     /// Why packets are steered, or are not; `None`: no daemon runs.
     #[serde(default)]
     pub steering_reason: Option<String>,
-    /// Packets that drivers dropped at XDP and no program told them to, since the start of the daemon.
+    /// Packets that drivers dropped at XDP although no program asked for it, since the start of the daemon.
     #[serde(default)]
     pub unexplained_drops: u64,
     pub programs: Vec<Program>,
@@ -148,12 +148,12 @@ pub struct Interface {
     pub native: bool,
     /// Receive queues in use; 0: unknown.
     pub queues: u32,
-    /// `None`: the kernel does not tell.
+    /// `None`: the kernel does not say.
     #[serde(default)]
     pub driver: Option<String>,
     #[serde(default)]
     pub mtu: u32,
-    /// Has the program met packets here? `None`: nothing has come in that would tell.
+    /// Has the program met packets here? `None`: too few have come in to say.
     #[serde(default)]
     pub runs: Option<bool>,
     /// Why XDP is generic although the driver was to run it.
@@ -165,7 +165,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// As far as the kernel tells.
+    /// With the features that the kernel reports.
     pub(crate) fn of(
         features: &Features,
         native: bool,
@@ -188,7 +188,7 @@ impl Interface {
         }
     }
 
-    /// Nothing speaks against it.
+    /// Is there no sign of a fault?
     pub fn is_well(&self) -> bool {
         self.attached != Some(false) && self.runs != Some(false)
     }
@@ -227,7 +227,7 @@ pub struct Worker {
     /// Seconds in this state.
     pub seconds: u64,
     pub in_ring: bool,
-    /// Ends nobody asked for.
+    /// How often its process ended although the daemon did not ask for it.
     pub restarts: u32,
     pub last_exit: Option<String>,
     /// Replaced processes that finish their connections.

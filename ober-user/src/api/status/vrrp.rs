@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vrrp {
     pub routers: Vec<Router>,
-    /// Packets that were not taken, by reason: `source`, `ttl`, `version`, `checksum`, `length`, `authentication`,
-    /// `malformed` or `vrid`. Those of strangers are dropped by the kernel; a few a second of them are looked at and counted.
+    /// Packets that were refused, by reason: `source`, `ttl`, `version`, `checksum`, `length`, `authentication`, `malformed` or
+    /// `vrid`. The kernel drops those of unknown senders; a few a second of them are looked at and counted.
     pub rejected: BTreeMap<String, u64>,
 }
 
@@ -17,10 +17,10 @@ pub struct Router {
     pub vrid: u8,
     /// Of the protocol, 2 or 3.
     pub version: u8,
-    /// Those in the advertisements, and those that only move with them.
+    /// The VIPs in the advertisements; `excluded` has those that only move with them.
     pub vips: Vec<IpAddr>,
     pub excluded: Vec<IpAddr>,
-    /// Those of both that have not been servable since a reload put them here: they do not move yet, and hold nothing up.
+    /// Those of both that could not be served since a reload put them here: they do not move yet, and delay no others.
     #[serde(default)]
     pub joining: Vec<IpAddr>,
     /// `initialize`, `backup` or `master`.
@@ -29,7 +29,7 @@ pub struct Router {
     pub transitions: Vec<Transition>,
     /// Of this node.
     pub priority: u8,
-    /// Who is master, as far as is known, and its priority.
+    /// The master, as far as is known, and its priority.
     pub master: Option<IpAddr>,
     pub master_priority: Option<u8>,
     /// Are the VIPs on this node's interface?

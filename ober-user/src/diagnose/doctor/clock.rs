@@ -1,16 +1,16 @@
-//! The clock: certificates and logs go by it.
+//! The clock, on which certificates and logs depend.
 
 use crate::diagnose::finding::Finding;
 
 const PART: &str = "clock";
-/// The first of January 2026. Nothing that runs this can be earlier.
+/// The first of January 2026. A right clock cannot be earlier.
 const EARLIEST: u64 = 1_767_225_600;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Seconds since 1970.
     pub now: u64,
-    /// Is it disciplined by NTP or the like? `None`: the kernel does not tell.
+    /// Is it disciplined by NTP or the like? `None`: the kernel does not say.
     pub synchronised: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon says of itself that a person must act upon.
+//! Parts of the daemon's status that an operator must act upon.
 
 use crate::{
     api::status::{Doubt, Status},

@@ -8,7 +8,7 @@ const PART: &str = "limits";
 pub struct Facts {
     /// The hard limit (`RLIMIT_NOFILE`) of the daemon where it runs, otherwise of this process.
     pub hard: u64,
-    /// Beyond which nobody can raise it (`fs.nr_open`).
+    /// The limit that no process can exceed (`fs.nr_open`).
     pub most: u64,
     /// May this process raise its hard limit (`CAP_SYS_RESOURCE`)?
     pub raises: bool,

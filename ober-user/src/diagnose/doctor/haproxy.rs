@@ -1,4 +1,4 @@
-//! HAProxy: which one, and does it take what is made of this configuration?
+//! HAProxy: its version, and whether it accepts the configuration made for it.
 
 use crate::{
     config::{Config, Protocol},
@@ -11,7 +11,7 @@ const PART: &str = "haproxy";
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub program: Result<Program, String>,
-    /// What it says of the configuration made for it.
+    /// Its answer to the configuration made for it.
     pub rehearsal: Result<(), String>,
     /// Processes of the running workers that run as root.
     pub as_root: Vec<i32>,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const PART: &str = "interfaces";
-/// Fewer packets prove nothing.
+/// With fewer packets nothing is judged.
 const TELLING: u64 = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +26,13 @@ pub struct Facts {
     pub features: Option<Features>,
     /// Is our program attached?
     pub attached: Fact,
-    /// Programs of others.
+    /// Programs that are not ours.
     pub others: Vec<Occupant>,
     /// Does the driver run ours? `None`: it is not attached.
     pub native: Option<bool>,
-    /// Why it does not, although it was to.
+    /// Why it does not, although the configuration asks for it.
     pub why_generic: Option<WhyGeneric>,
-    /// What the daemon has seen: does the program meet packets?
+    /// Does the program meet packets, as the daemon has seen?
     pub runs: Option<bool>,
     /// While the daemon ran: packets the interface took in, and packets the programs counted on all interfaces.
     pub sample: Option<Sample>,
@@ -44,12 +44,12 @@ pub struct Sample {
     pub counted: u64,
 }
 
-/// What the daemon says of all of them.
+/// The daemon's facts about all interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub steering: bool,
     pub why: Option<String>,
-    /// Packets that drivers dropped and no program told them to.
+    /// Packets that drivers dropped although no program asked for it.
     pub unexplained_drops: u64,
 }
 
@@ -123,7 +123,7 @@ fn generic(name: &str, what: &str, features: &Features, why_generic: &WhyGeneric
         .detail("since", why_generic.since)
 }
 
-/// What is to be expected.
+/// The expected way of attaching, for an interface without our program.
 fn unattached(config: &Config, name: &str, what: &str, features: &Features) -> Finding {
     let only_native = config.node.xdp == XdpMode::Native;
     let not = |reason: String, advice: String| {
@@ -189,7 +189,7 @@ fn counters(facts: &Facts) -> Option<Finding> {
     Some(Finding::ok(PART, object, reason))
 }
 
-/// What drivers drop of their own accord.
+/// Packets that drivers drop although no program asked for it.
 fn lost(node: &Node) -> Option<Finding> {
     let drops = node.unexplained_drops;
     (drops > 0).then(|| {
@@ -232,7 +232,7 @@ fn told(node: &Node) -> Decision {
     }
 }
 
-/// What a daemon would decide.
+/// The decision that a daemon would make.
 fn foreseen(config: &Config, all: &[Facts]) -> Decision {
     let candidates = all.iter().filter_map(|facts| {
         Some(Candidate {

@@ -11,14 +11,14 @@ pub struct Facts {
     pub release: String,
     /// Is a BPF file system where the pins go?
     pub bpffs: bool,
-    /// May others exchange the pins? In the daemon's words.
+    /// May others exchange the pins? With the daemon's message.
     pub pins: Option<String>,
-    /// In words.
+    /// With names.
     pub missing_capabilities: Option<String>,
-    /// Are the programs compiled, or interpreted? `None`: the kernel does not tell.
+    /// Are the programs compiled, or interpreted? `None`: the kernel does not say.
     pub jit: Option<bool>,
-    /// The first port that every account may bind (`net.ipv4.ip_unprivileged_port_start`, for IPv6 too). `None`: the kernel does
-    /// not tell.
+    /// The first port that every account may bind (`net.ipv4.ip_unprivileged_port_start`, for IPv6 too). `None`: the kernel
+    /// does not say.
     pub free_ports: Option<u64>,
     /// Can TCP be signed (RFC 2385)?
     pub signatures: bool,
@@ -59,7 +59,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Workers take a connection that comes over the loopback interface for the daemon's when its port is below 1024.
+/// Workers trust a connection over the loopback interface as the daemon's when its source port is below 1024.
 fn free_ports(first: u64) -> Option<Finding> {
     let object = "net.ipv4.ip_unprivileged_port_start";
     let reason = format!(

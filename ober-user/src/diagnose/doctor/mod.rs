@@ -3,7 +3,7 @@
 //! ```text
 //! gather -> Facts -> a file a topic, each a function from facts to findings
 //! ```
-//! What the daemon's sessions say is judged as `test` judges it.
+//! The daemon's sessions are judged as `test` judges them.
 //!
 //! `gather/` alone reads; the other files judge and never read anything: `kernel`, `interfaces`, `ways`, `packets`, `haproxy`,
 //! `files`, `ports`, `realtime`, `sysctls`, `clock`, `speaking`, `daemon`.
@@ -33,15 +33,15 @@ use crate::{
     },
 };
 
-/// Certificates are warned of that end within this.
+/// Certificates that end within this get a warning.
 const EXPIRY: Duration = Duration::from_hours(24 * 30);
 
-/// Everything that was looked up.
+/// All facts.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub kernel: kernel::Facts,
     pub interfaces: Vec<interfaces::Facts>,
-    /// What the daemon says of them; `None`: none runs.
+    /// The daemon's facts about the interfaces; `None`: no daemon runs.
     pub node: Option<interfaces::Node>,
     pub ways: Vec<ways::Way>,
     /// `None`: no daemon runs.
@@ -55,11 +55,11 @@ pub struct Facts {
     pub clock: clock::Facts,
 }
 
-/// What the daemon says, where it runs.
+/// The facts from a running daemon.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub status: Box<Status>,
-    /// Before and after a while.
+    /// Two answers, some time apart.
     pub counters: [Counters; 2],
 }
 

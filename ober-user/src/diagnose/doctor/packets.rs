@@ -1,4 +1,4 @@
-//! Packets that this node itself loses and ought not to.
+//! Packets that this node itself loses and should not lose.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ const PART: &str = "packets";
 pub struct Facts {
     /// Headers that the program could not read.
     pub unreadable: u64,
-    /// Fragments to VIPs that were dropped while it was looked.
+    /// Fragments to VIPs that were dropped during this run of `doctor`.
     pub fragments: u64,
     /// Are packets steered?
     pub steering: bool,
-    /// Steered packets that were lost, by CPU; `None`: the kernel does not tell.
+    /// Steered packets that were lost, by CPU; `None`: the kernel does not say.
     pub lost: Option<BTreeMap<u32, u64>>,
-    /// How many of them while it was looked.
+    /// How many of them were lost during this run of `doctor`.
     pub losing: u64,
 }
 
-/// Without a daemon nothing is known.
+/// Without a daemon there are no facts to judge.
 pub(super) fn judge(facts: Option<&Facts>) -> Vec<Finding> {
     let Some(facts) = facts else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Does anybody else have the ports and protocols that this node is to speak?
+//! Does another process have the ports and protocols that this node needs?
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,7 +16,7 @@ pub enum Protocol {
     Raw,
 }
 
-/// A socket that takes what comes.
+/// A socket that listens or takes datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     pub protocol: Protocol,
@@ -25,7 +25,7 @@ pub struct Bound {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Where the daemon runs, the sockets are its own.
+    /// Does a daemon run? Then the sockets are its own.
     pub daemon: bool,
     pub bound: Vec<Bound>,
 }
@@ -93,7 +93,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
 
 type Wanted = (String, Protocol, SocketAddr, bool, &'static str);
 
-/// What would not start, or would meet somebody.
+/// The sockets that a start needs, or where others would be met.
 fn wanted(config: &Config) -> Vec<Wanted> {
     let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let metrics = config.node.metrics;
@@ -146,7 +146,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     all
 }
 
-/// Of the same port, and of the same address or one that means all.
+/// The same port, and the same address or an unspecified one.
 fn conflicts(one: SocketAddr, other: SocketAddr) -> bool {
     let all = |it: SocketAddr| it.ip().is_unspecified();
     one.port() == other.port() && (all(one) || all(other) || one.ip() == other.ip())

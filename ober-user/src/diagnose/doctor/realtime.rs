@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{config::Config, diagnose::finding::Finding, machine::realtime::Priority};
 
 const PART: &str = "realtime";
-/// Ordinary scheduling is late by so much when the machine is busy: what is faster is not kept.
+/// How late ordinary scheduling may be on a busy machine: faster timers are not kept.
 const KEPT: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) fn judge(config: &Config, facts: Facts) -> Vec<Finding> {
     findings
 }
 
-/// What is configured faster than an ordinary thread keeps.
+/// Timers that are configured faster than an ordinary thread keeps.
 fn hasty(config: &Config) -> Vec<(String, Duration)> {
     let neighbours = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
     let mut names: Vec<_> = neighbours

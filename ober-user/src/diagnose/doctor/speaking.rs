@@ -1,4 +1,4 @@
-//! Who may speak routing protocols with this node, and whether the VIPs that move may move.
+//! Which routers may speak routing protocols with this node, and whether VRRP can move its VIPs.
 
 use crate::{config::Config, diagnose::finding::Finding, system::ownership::Foreign};
 
@@ -6,7 +6,7 @@ const PART: &str = "speaking";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Addresses that VRRP is to move, and that somebody else put on this node.
+    /// Addresses that VRRP would move, and that something else put on this node.
     pub own: Vec<Foreign>,
 }
 

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use crate::{config::Config, diagnose::finding::Finding};
 
 const PART: &str = "sysctls";
-/// What Linux has had since 5.4; a worker's queue of new connections is as long.
+/// Linux's default since 5.4; a worker's queue of new connections is as long.
 const QUEUE: u64 = 4096;
 /// `rp_filter`: the source must be reached by the interface it comes in by.
 const STRICT: u64 = 1;
 
-/// Of one interface, each the larger of its own value and that of `all`, as the kernel takes it.
+/// The settings of one interface: of its own value and that of `all` the larger, as the kernel takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     pub name: String,

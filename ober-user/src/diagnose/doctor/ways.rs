@@ -1,5 +1,5 @@
 //! Ways to clients that no XDP program looks at. The socket lookup judges new connections on every interface; it does not see
-//! what comes later, nor what is for the node itself.
+//! later packets of a connection, nor packets for the node itself.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -23,7 +23,7 @@ const PART: &str = "backends";
 /// Servers asked at once.
 const AT_ONCE: usize = 64;
 
-/// What the daemon thinks of each server.
+/// The daemon's state of each server.
 type Known = BTreeMap<(String, SocketAddr), String>;
 
 /// The servers of the daemon where it runs, otherwise those that the configuration stands for now.
@@ -91,7 +91,7 @@ async fn find(config: &Config) -> Result<Ready, String> {
     ready.map_err(|error| error.to_string())
 }
 
-/// Names without an address, and servers that are none.
+/// Names without an address, and entries that are no server.
 fn lacking(ready: &Ready) -> Vec<Finding> {
     let left_out = ready.in_force.left_out.iter().flat_map(|(backend, all)| {
         let finding = move |why: &String| Finding::failed(PART, backend, why.clone());
@@ -110,7 +110,7 @@ fn lacking(ready: &Ready) -> Vec<Finding> {
     left_out.chain(unresolved).collect()
 }
 
-/// Backends that services lead to and that have no server.
+/// Backends that services refer to and that have no server.
 fn empty(config: &Config, servers: &Servers) -> Vec<Finding> {
     let mut used: Vec<_> = config.services.iter().flat_map(Service::backends).collect();
     used.sort_unstable();
@@ -123,7 +123,7 @@ fn empty(config: &Config, servers: &Servers) -> Vec<Finding> {
     used.into_iter().filter(none).map(finding).collect()
 }
 
-/// A server without a check must take a connection at least.
+/// The targets to check. A server without a check must accept a TCP connection.
 fn targets(config: &Config, servers: &Servers, patience: Duration) -> Vec<engine::Target> {
     let mut open = config.clone();
     for backend in open.backends.values_mut() {
@@ -145,7 +145,7 @@ fn name(target: &engine::Target) -> &'static str {
     target.check.kind.name()
 }
 
-/// The verdict on one server; `was`: what the daemon thinks of it.
+/// The verdict on one server; `was`: the daemon's state of it.
 fn judge(
     backend: &str,
     server: SocketAddr,

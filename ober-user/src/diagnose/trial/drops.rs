@@ -1,5 +1,5 @@
-//! What the kernel threw away of TCP before anybody could see it: the only sign of a neighbour that is too far away for
-//! `ttl_security`, or signs with another password.
+//! TCP segments that the kernel threw away before a socket could see them: the only sign of a neighbour that is too far away
+//! for `ttl_security`, or that signs with another password.
 
 use crate::system::file;
 
@@ -15,7 +15,7 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// As they stand. Zero where the kernel does not tell.
+    /// The present counters; zero where the kernel does not have one.
     pub fn now() -> Self {
         let text = file::kernel_text("/proc/thread-self/net/netstat");
         Self::read(&text.unwrap_or_default())
@@ -40,7 +40,7 @@ impl Drops {
         }
     }
 
-    /// What was added since.
+    /// The difference to an earlier reading.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! Does what the configuration names work, from here and now? Neighbours, servers and certificates are asked the way
-//! they will be asked in earnest, but nothing is announced, no address is taken and no packet claims a VIP.
+//! Does what the configuration names work from here, now? Neighbours, servers and certificates are asked as the daemon would
+//! ask them, but nothing is announced, no address is taken and no packet claims a VIP.
 //!
 //! ```text
 //! bgp, bfd      sessions.rs: real ones, or those of the daemon -> bgp.rs, bfd.rs judge them
@@ -29,7 +29,7 @@ use clap::ValueEnum;
 
 use crate::{api::status::Status, config::Config, diagnose::finding::Finding};
 
-/// What can be looked at by itself.
+/// The parts of `test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// A session with each neighbour
@@ -46,13 +46,13 @@ pub enum Part {
     Node,
 }
 
-/// What shall be looked at, and for how long.
+/// The parts to test, and for how long.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub parts: Vec<Part>,
     /// For each neighbour, server and virtual router.
     pub patience: Duration,
-    /// Certificates are warned of that end within this.
+    /// Certificates that end within this get a warning.
     pub expiry: Duration,
 }
 
@@ -62,7 +62,7 @@ impl Wish {
     }
 }
 
-/// What is to be said of the daemon's sessions and virtual routers beyond that they are well.
+/// The findings that are not good about the daemon's sessions and virtual routers.
 pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
     let wish = Wish {
         parts: vec![Part::Bgp, Part::Bfd],
@@ -77,7 +77,7 @@ pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// Looks at everything at once. `status`: what the daemon says, where it runs.
+/// Tests all parts at once. `status`: the status of the daemon, if one runs.
 pub async fn run(config: &Config, status: Option<&Status>, wish: &Wish) -> Vec<Finding> {
     let sessions = async {
         match status {

@@ -1,4 +1,4 @@
-//! Workers and VIPs, as the daemon says.
+//! Workers and VIPs, by the daemon's status.
 
 use crate::{
     announce::gate::{Standing, State},

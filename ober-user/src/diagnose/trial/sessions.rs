@@ -1,4 +1,4 @@
-//! BGP and BFD sessions to be judged: the daemon's, or real ones made for the occasion, over which nothing is announced.
+//! BGP and BFD sessions to be judged: the daemon's, or real ones made for this test, over which nothing is announced.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -23,20 +23,20 @@ use crate::{
     },
 };
 
-/// What neighbours are told at the end (RFC 9003).
+/// The shutdown communication at the end (RFC 9003).
 const FAREWELL: &str = "Herr Ober was testing";
-/// A session is good when one more has arrived.
+/// The interval of KEEPALIVEs: a session is good when one more has arrived.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// Longer than any test.
+/// A time longer than any test.
 const NEVER: Duration = Duration::from_hours(24);
 /// Between two looks at the sessions.
 const PACE: Duration = Duration::from_millis(50);
-/// Telling the neighbours of the end may take no longer.
+/// How long the end of the sessions may take.
 const PARTING: Duration = Duration::from_secs(3);
-/// How long the first UPDATEs of a neighbour are waited for: those say whether it announces anything.
+/// How many seconds the first UPDATEs of a neighbour are waited for, which say whether it announces anything.
 const GREETING: u64 = 1;
 
-/// Those the daemon has.
+/// The verdicts on the daemon's sessions.
 pub(super) fn of_daemon(config: &Config, status: &Status, wish: &Wish) -> Vec<Finding> {
     let seen = Look {
         neighbours: status.bgp.clone(),
@@ -47,8 +47,8 @@ pub(super) fn of_daemon(config: &Config, status: &Status, wish: &Wish) -> Vec<Fi
     judge(config, &seen, wish)
 }
 
-/// Makes them, waits until each is up or cannot come up, and ends them politely. BGP and BFD come up together, whichever
-/// of the two is asked for: a neighbour may want the one for the other.
+/// Makes sessions, waits until each is up or cannot come up, and ends them. BGP and BFD come up together, whichever of the two
+/// is asked for: a neighbour may want one for the other.
 pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
     let none = config.bgp.is_none() || !(wish.has(Part::Bgp) || wish.has(Part::Bfd));
     if none {
@@ -78,13 +78,13 @@ pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
 struct Look {
     neighbours: Vec<status::bgp::Neighbour>,
     bfd: status::bfd::Bfd,
-    /// Neighbours that have not acknowledged what was said since the session came up.
+    /// Neighbours that have not acknowledged any message since the session came up.
     unheard: BTreeSet<IpAddr>,
     drops: Drops,
 }
 
 impl Look {
-    /// Is there nothing to wait for?
+    /// Is there nothing more to wait for?
     fn settled(&self, config: &Config) -> bool {
         let refused =
             |said: &Option<status::bgp::Said>| said.as_ref().is_some_and(|it| it.code == 2);
@@ -105,7 +105,7 @@ fn count(neighbour: &status::bgp::Neighbour, kind: &str) -> status::bgp::Counts 
     neighbour.messages.get(kind).copied().unwrap_or_default()
 }
 
-/// Was anything said after what made the session?
+/// Was a message sent after those that made the session?
 fn said_since(neighbour: &status::bgp::Neighbour) -> bool {
     neighbour.state == "established" && count(neighbour, "keepalive").sent > 1
 }
@@ -134,7 +134,7 @@ struct Held {
     bgp: Option<bgp::Handle>,
     bfd: bfd::Handle,
     changes: mpsc::UnboundedReceiver<bfd::Change>,
-    /// Neighbours that acknowledged what was said after the session came up.
+    /// Neighbours that acknowledged a message after the session came up.
     heard: BTreeSet<IpAddr>,
     _thread: Thread,
 }
@@ -164,7 +164,7 @@ impl Held {
         })
     }
 
-    /// BGP hears what BFD has to say.
+    /// Passes BFD's changes on to BGP.
     fn follow(&mut self) {
         while let Ok(bfd::Change { peer, state, .. }) = self.changes.try_recv() {
             if let Some(bgp) = &self.bgp {
@@ -180,7 +180,7 @@ impl Held {
         let said = neighbours.iter().filter(|it| said_since(it));
         let heard = said.clone().map(|it| it.address);
         self.heard.extend(heard.filter(|it| !waiting.contains(it)));
-        // What is on its way right now does not count against whoever has heard something before.
+        // A neighbour that acknowledged a message before counts as hearing, whatever is under way right now.
         let unheard = said.map(|it| it.address);
         Look {
             unheard: unheard.filter(|it| !self.heard.contains(it)).collect(),
@@ -190,29 +190,29 @@ impl Held {
         }
     }
 
-    /// Each neighbour is told that this is no failure.
+    /// Ends the sessions; each neighbour gets the reason.
     async fn end(self) {
         let parting = async {
             if let Some(bgp) = &self.bgp {
                 bgp.stop(FAREWELL).await;
             }
-            // Gone is gone.
+            // A session that is gone needs no end.
             self.bfd.admin_down().await.unwrap_or_default();
         };
-        // Whoever does not listen is left without a word.
+        // A neighbour that does not read is left without a message.
         timeout(PARTING, parting).await.unwrap_or_default();
     }
 }
 
-/// Without an address to listen at, neighbours can still be called.
+/// Without an address to listen on, this node can still connect to neighbours.
 fn speak(bgp: &Bgp, troubles: &mut Vec<Finding>) -> Option<bgp::Handle> {
-    // Whoever has nothing to announce does not say either that this is all.
+    // No End-of-RIB is sent either, since nothing is announced.
     let mut silent = Bgp {
         settle: NEVER,
         ..bgp.clone()
     };
     for neighbour in &mut silent.neighbours {
-        // So that soon something is said whose arrival can be seen.
+        // So that a message is sent soon whose arrival can be seen.
         neighbour.keepalive = Some(KEEPALIVE);
     }
     let deaf = Bgp {

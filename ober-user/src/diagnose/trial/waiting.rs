@@ -1,5 +1,5 @@
-//! What this node sent and nobody has acknowledged. A router that learns only after it has accepted a connection that
-//! it is too far away for its ttl-security answers the first messages and then hears nothing any more: to both ends the
+//! Connections on which the neighbour acknowledges nothing. A router that learns only after it has accepted a connection that
+//! this node is too far away for its ttl-security answers the first messages and then receives nothing more: to both ends the
 //! session looks established until the hold time is over.
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -8,7 +8,7 @@ use crate::{diagnose::doctor::ports::socket_address, system::file};
 
 const ESTABLISHED: &str = "01";
 
-/// The other ends of connections on which something waits to be acknowledged, in this network namespace.
+/// The neighbours on whose connections something waits to be acknowledged, in this network namespace.
 pub(super) fn unheard() -> BTreeSet<IpAddr> {
     let tables = ["tcp", "tcp6"].map(|it| format!("/proc/thread-self/net/{it}"));
     let texts = tables.map(|path| file::kernel_text(path).unwrap_or_default());

@@ -155,7 +155,7 @@ proptest! {
         }
     }
 
-    /// The way back may fail too, anywhere and more than once: what is done of it then is anybody's guess.
+    /// The way back may fail too, anywhere and more than once, and then it is not known what of it was done.
     #[test]
     fn after_a_way_back_that_failed_the_next_change_makes_a_node_whole_whatever_is_there(
         (from, to) in some_change(),
@@ -171,7 +171,7 @@ proptest! {
                 at = at.after(step, &from);
             }
         }
-        // In force is what was, and the next change may be to that, to what was refused, or to something else.
+        // The old configuration is in force, and the next change may be to that, to the refused one, or to another.
         let other = with_vrrp(State::of(&other), &moved);
         let wanted = [&from, &to, &other][wanted];
         let was_sound = sound(&at, &from, &to).is_ok();
@@ -187,7 +187,7 @@ proptest! {
             }
         }
         prop_assert_eq!(&at, wanted);
-        // What every state had that may be there is not interrupted.
+        // A place that all possible states have in the same way is not interrupted.
         for (place, behind) in &before.services {
             let same = |state: &State| state.services.get(place) == Some(behind);
             if same(&from) && same(&to) && same(wanted) && before.announced.contains(&place.vip) {
@@ -209,7 +209,7 @@ proptest! {
         prop_assert!(steps.iter().skip(parted).all(|step| !tries(step)), "{steps:?}");
         let speaks = steps.contains(&Step::Speak);
         prop_assert_eq!(speaks, steps.contains(&Step::Open));
-        // A VIP that changes hands goes when nothing but its neighbours is left to change.
+        // A VIP that moves between VRRP and this node is withdrawn after the workers have changed.
         let workers = steps.iter().position(|step| *step == Step::Workers);
         let stays = |vip: &IpAddr| staying(&from, &to).any(|place| place.vip == *vip);
         let turns = |step: &Step| matches!(step, Step::Withdraw { vips } if vips.iter().all(stays));

@@ -15,7 +15,7 @@ fn parse(text: &str) -> Config {
     config.unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// A service: its name, VIPs and ports, and who may come.
+/// A service: its name, VIPs, and ports with their access.
 type Service = (&'static str, Vec<u8>, Vec<(u16, &'static str)>);
 
 fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {

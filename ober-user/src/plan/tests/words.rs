@@ -1,4 +1,4 @@
-//! What a plan says to the operator.
+//! The words of a plan.
 
 use super::{super::*, parse, text};
 use crate::{

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Where interfaces are looked at.
+/// The facts and the configuration that the interfaces are judged by.
 pub(super) struct Look<'l> {
     pub(super) config: &'l Config,
     /// `None`: the kernel could not be asked.
@@ -89,7 +89,7 @@ fn counted(counters: &Counters) -> u64 {
     verdicts.map(|count| count.packets).sum()
 }
 
-/// Listed addresses that are reached by interfaces without our program. A few of each list do.
+/// Listed addresses that are reached by interfaces without our program; looks at a few of each list.
 pub(super) fn find_ways(config: &Config, now: &Snapshot) -> Vec<Way> {
     const EACH: usize = 64;
     let mut found = Vec::new();
@@ -125,7 +125,7 @@ fn is_guarded(config: &Config, now: &Snapshot, link: &Link) -> bool {
     stack.any(|it| config.node.interfaces.contains(&it.name))
 }
 
-/// The first address of each entry of the lists in use: as the kernel holds them, or as they are written.
+/// The first address of each entry of the lists in use: as the kernel holds them, or as the configuration writes them.
 fn listed(config: &Config) -> Vec<(String, Vec<IpAddr>)> {
     let of_services = config
         .kernel_services()

@@ -1,4 +1,4 @@
-//! Looks the facts up: the only part of `doctor` that reads anything.
+//! Reads the facts, as the only part of `doctor` that reads anything.
 
 mod interfaces;
 
@@ -35,7 +35,7 @@ use crate::{
 
 use interfaces::{Look, find_ways};
 
-/// For packets to come in.
+/// How long packets are waited for.
 const WHILE: Duration = Duration::from_secs(1);
 
 pub(super) async fn all<C>(
@@ -96,7 +96,7 @@ where
     (facts, running)
 }
 
-/// Addresses that VRRP is to move, and that somebody else put on this node.
+/// Addresses that VRRP would move, and that something else put on this node.
 async fn own(config: &Config) -> Vec<Foreign> {
     let instances = config.vrrp.iter().flat_map(|vrrp| &vrrp.instances);
     let held: Vec<IpAddr> = instances.flat_map(Instance::held).collect();
@@ -169,7 +169,7 @@ async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::F
     }
 }
 
-/// The daemon says whether it has it; what it has instead it does not say, and does not matter.
+/// For a running daemon: its thread is realtime or not; what it has instead does not matter.
 fn priority(running: Option<&Running>) -> Priority {
     match running {
         Some(running) if running.status.bfd.realtime => Priority::Realtime,
@@ -178,7 +178,7 @@ fn priority(running: Option<&Running>) -> Priority {
     }
 }
 
-/// The daemon has raised its limit as far as it could.
+/// A running daemon has raised its limit as far as it could.
 fn files(running: Option<&Running>) -> files::Facts {
     let daemon = running.and_then(|it| hard_limit(it.status.pid?));
     let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
@@ -190,7 +190,7 @@ fn files(running: Option<&Running>) -> files::Facts {
     }
 }
 
-/// On the open files of another process.
+/// The hard limit on open files of another process.
 fn hard_limit(process: u32) -> Option<u64> {
     let text = read(&format!("/proc/{process}/limits"))?;
     let mut lines = text.lines();
@@ -255,7 +255,7 @@ fn open_loopback() -> Vec<String> {
     names
 }
 
-/// IPv4 networks that the interface is in; a host address is in none.
+/// IPv4 networks of the interface; a host address has none.
 fn networks(interface: &str) -> Vec<IpNet> {
     let all = getifaddrs().into_iter().flatten();
     let own = all.filter(|entry| entry.interface_name == interface);
@@ -275,7 +275,7 @@ fn clock() -> clock::Facts {
     }
 }
 
-/// Does anything keep the clock right?
+/// Is the clock disciplined? `None`: the kernel does not say.
 fn disciplined() -> Option<bool> {
     // SAFETY: plain numbers, for which zero is valid; mode zero asks and changes nothing.
     let mut clock: libc::timex = unsafe { std::mem::zeroed() };

@@ -1,4 +1,4 @@
-//! What is said of interfaces.
+//! The findings about interfaces.
 
 use super::{super::interfaces, *};
 use crate::{
@@ -63,7 +63,7 @@ fn attached(native: bool) -> interfaces::Facts {
     })
 }
 
-/// What is said of the interface itself.
+/// The finding about the interface itself.
 #[track_caller]
 fn of_xdp(rows: Vec<(&Config, interfaces::Facts, Verdict, &str)>) {
     for (config, facts, verdict, words) in rows {

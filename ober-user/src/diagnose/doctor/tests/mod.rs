@@ -27,7 +27,7 @@ fn but<F: Clone>(facts: &F, change: impl FnOnce(&mut F)) -> F {
 
 const BGP: &str = "\n[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '10.0.0.1'\nas = 65000\n";
 
-/// The worst of a topic, with its words; and whoever is not well has advice.
+/// Compares the worst finding of a topic; each finding that is not good must have advice.
 #[track_caller]
 fn worst(findings: &[Finding], verdict: Verdict, object: &str, words: &str) {
     for finding in findings {

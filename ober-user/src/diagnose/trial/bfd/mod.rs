@@ -1,4 +1,4 @@
-//! What a BFD session with a neighbour, or the lack of one, says.
+//! The verdict on the BFD session with a neighbour, or on the lack of one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a BGP session with a neighbour, or the lack of one, says.
+//! The verdict on the BGP session with a neighbour, or on the lack of one.
 
 use crate::{
     api::status::bgp::{Neighbour as Session, Said},
@@ -15,15 +15,15 @@ pub(super) const PART: &str = "bgp";
 /// A session that ended and came back within this is not steady.
 const UNSTEADY: u64 = 60;
 
-/// A session of the daemon's, or one made for this.
+/// A session of the daemon, or one made for this test.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub settings: &'a Neighbour,
-    /// `None`: nobody speaks to this neighbour.
+    /// `None`: the daemon has no session with this neighbour.
     pub session: Option<&'a Session>,
-    /// Does what this node says no longer arrive, though the session is up?
+    /// The neighbour acknowledges nothing any more, though the session is up.
     pub unheard: bool,
-    /// Thrown away meanwhile, by this node as a whole.
+    /// Packets thrown away meanwhile, on the whole node.
     pub drops: Drops,
 }
 
@@ -125,7 +125,7 @@ fn summary(session: &Session) -> String {
     words
 }
 
-/// Why there is none. What was said in words counts for more than silence.
+/// Why there is no session. A NOTIFICATION says more than silence.
 fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
     let address = seen.settings.address;
     let failed = |reason: String| Finding::failed(PART, address, reason);
@@ -181,7 +181,7 @@ fn deaf(finding: Finding) -> Finding {
     )
 }
 
-/// The neighbour's OPEN came, the rest did not: it waits for ours.
+/// The neighbour's OPEN came and nothing after it: the neighbour does not get ours.
 fn half(session: &Session) -> bool {
     let expired = session.last_sent.as_ref().is_some_and(|it| it.code == 4);
     expired || session.state == "open-confirm"
@@ -211,7 +211,7 @@ fn refused(
     ))
 }
 
-/// The neighbour ended it, and said why.
+/// The neighbour ended the session and gave a reason.
 fn told(settings: &Neighbour, said: &Said, failed: impl Fn(String) -> Finding) -> Finding {
     let text = said
         .text
@@ -249,7 +249,7 @@ fn told(settings: &Neighbour, said: &Said, failed: impl Fn(String) -> Finding) -
     failed(reason).advice(advice)
 }
 
-/// What the kernel threw away gives away what a time-out hides.
+/// Packets that the kernel threw away may show the cause of a time-out.
 fn dropped(settings: &Neighbour, drops: Drops) -> Option<(String, String)> {
     let signed = settings.password.is_some();
     if matches!(settings.hops, Hops::Secure(_)) && drops.far > 0 {
@@ -282,7 +282,7 @@ fn dropped(settings: &Neighbour, drops: Drops) -> Option<(String, String)> {
     None
 }
 
-/// Everything that looks like nobody being there.
+/// All causes that look as if no neighbour were there.
 fn silence(settings: &Neighbour) -> String {
     let port = settings.port;
     let mut causes = vec![if settings.passive {

@@ -1,4 +1,4 @@
-//! A row a symptom: what is said, and what is to be done.
+//! A row a symptom: the reason, and the advice.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! Each certificate that a listener shows: does its key fit, does its chain lead to an authority, and for how long?
+//! Each certificate that a listener shows: does its key fit, does its chain lead to an authority, and how long is it valid?
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,10 +20,10 @@ use crate::{
 const PART: &str = "certificates";
 const DAY: u64 = 86_400;
 
-/// What a file says, for judging.
+/// The facts of a certificate file, for judging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Seconds since 1970: now, and from when to when the certificate is valid; of the whole chain the shorter.
+    /// Seconds since 1970: now, and the time from when to when all of the chain is valid.
     pub now: u64,
     pub from: u64,
     pub until: u64,
@@ -41,7 +41,7 @@ pub enum Trust {
     System,
     /// To an authority in the file itself.
     Own,
-    /// Nowhere: it is its own authority.
+    /// To no authority: it signed itself.
     SelfSigned,
     /// To an issuer that is neither in the file nor trusted here.
     Incomplete,
@@ -94,7 +94,7 @@ fn read(path: &Path, now: u64) -> Result<Facts, String> {
         seconds(from.max().unwrap_or(0)),
         seconds(until.min().unwrap_or(0)),
     );
-    // The chain is judged at a time when it holds: that it has ended is said apart.
+    // The chain is judged at a time when it is valid: an expired one gets a finding of its own.
     let then = now.clamp(from, until.max(from));
     Ok(Facts {
         now,
@@ -128,7 +128,7 @@ fn trust(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>], then: Uni
     let mut own = RootCertStore::empty();
     for (der, parsed) in chain.iter().zip(parsed) {
         if own_authority(parsed) {
-            // One that cannot be an authority is none.
+            // A certificate that cannot be an authority is left out.
             own.add(der.clone().into_owned()).unwrap_or_default();
         }
     }
@@ -141,7 +141,7 @@ fn trust(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>], then: Uni
     }
 }
 
-/// `Err(None)`: to nobody in the store.
+/// `Err(None)`: the chain leads to no authority in the store.
 fn leads(
     store: RootCertStore,
     chain: &[CertificateDer<'_>],
@@ -190,7 +190,7 @@ pub fn judge(path: &Path, facts: &Facts, expiry: Duration) -> Finding {
         .detail("not_after", facts.until)
 }
 
-/// It is valid and has its key: where does the chain lead?
+/// It is valid and has its key; now its chain is judged.
 fn led(path: &Path, facts: &Facts, expiry: Duration) -> Finding {
     let object = path.display();
     let left = facts.until - facts.now;

@@ -1,4 +1,4 @@
-//! VRRP: what other nodes advertise, heard without saying a word, or how the daemon's virtual routers stand.
+//! VRRP: listens to what other nodes advertise and sends nothing, or judges the daemon's virtual routers.
 
 pub mod heard;
 pub mod running;
@@ -16,7 +16,7 @@ use crate::{
 const PART: &str = "vrrp";
 /// A master is missed after three of its intervals and a part of one (RFC 9568 section 6.1).
 const INTERVALS: u32 = 4;
-/// More than this is not needed to judge.
+/// Advertisements beyond this number are not needed to judge.
 const MOST: usize = 10_000;
 
 /// Listens long enough to hear every master, but no longer than `patience`.

@@ -1,4 +1,4 @@
-//! The verdict on what was heard while this node takes no part.
+//! The verdict on advertisements received while this node takes no part.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A finding for each virtual router, and one for each sender that is not understood. `source`: where this node would
+/// A finding for each virtual router, and one for each sender whose packets are refused. `source`: the address this node would
 /// advertise from, by family.
 pub fn judge(
     config: &Vrrp,
@@ -70,7 +70,7 @@ fn name(instance: &Instance) -> String {
     format!("VRID {} (IPv{family})", instance.vrid)
 }
 
-/// What cannot be one virtual router with this node.
+/// Why this advertisement and this node cannot be one virtual router.
 fn contradicts(
     settings: &Settings,
     from: IpAddr,
@@ -78,7 +78,7 @@ fn contradicts(
 ) -> Option<(String, String)> {
     let conflict = |conflict: Conflict| {
         let text = conflict.to_string();
-        // Its words already end with what to do.
+        // Its text ends with what to do.
         let (reason, advice) = text
             .split_once(';')
             .unwrap_or((&text, "correct one of the two"));
@@ -141,7 +141,7 @@ fn led(settings: &Settings, object: String, from: IpAddr, master: &Advertisement
         .detail("version", master.version.number())
 }
 
-/// Senders whose packets this node would not take, each reason once.
+/// Senders whose packets this node would not accept, each reason once.
 fn refused(all: &[Heard]) -> Vec<Finding> {
     let refused: BTreeSet<_> = all
         .iter()

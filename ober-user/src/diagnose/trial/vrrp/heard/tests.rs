@@ -1,4 +1,4 @@
-//! A row what may be heard.
+//! A row an advertisement.
 
 use super::*;
 use crate::{

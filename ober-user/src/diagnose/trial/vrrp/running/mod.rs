@@ -7,12 +7,12 @@ use crate::{
     protocols::vrrp::configured::{Instance, Vrrp},
 };
 
-/// A conflict seen within this is taken for one that goes on: reports come once a minute.
+/// A conflict that was reported this recently counts as going on: reports come once a minute. In seconds.
 const RECENT: u64 = 90;
-/// Others on the link that are none of ours are no fault.
+/// Packets of virtual routers that are not this node's are no fault.
 const NO_FAULT: &str = "vrid";
 
-/// A finding for each virtual router, and one for packets that are not taken.
+/// A finding for each virtual router, and one for packets that are refused.
 pub fn judge(config: &Vrrp, status: &Status) -> Vec<Finding> {
     let mut findings: Vec<_> = config
         .instances

@@ -1,4 +1,4 @@
-//! A row a way to stand.
+//! A row a state.
 
 use super::*;
 use crate::{
