@@ -1,4 +1,5 @@
-//! What was written becomes what is meant, or every reason why not. This file: the judge and what it judges by.
+//! Turns the written configuration into a valid one, or collects every fault. This file: the judge, and checks that all
+//! sections share.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +18,7 @@ use super::{
     },
 };
 
-/// The longest time HAProxy can count, 24 days and some hours, rounded down.
+/// The longest time that HAProxy can count is 24 days and some hours; rounded down.
 const LONGEST: Duration = Duration::from_hours(24 * 24);
 /// Names become parts of paths, of socket addresses and of HAProxy's configuration.
 const LONGEST_NAME: usize = 32;
@@ -28,15 +29,15 @@ pub(super) struct Judge<'j> {
     pub(super) base: &'j Path,
     pub(super) env: &'j Env,
     faults: Vec<Fault>,
-    /// Files that cannot be used cost what depends on them, and nothing else: what is judged was in force already.
+    /// An unusable file disables only what depends on it: the configuration was in force before.
     forgiving: bool,
-    /// What was forgiven.
+    /// Faults that were forgiven.
     forgiven: Vec<Fault>,
-    /// Backends whose kind of check was not written.
+    /// Backends whose configuration names no kind of check.
     pub(super) assumed: BTreeSet<String>,
-    /// Files that hold certificates, to be read when it is known where their copies are.
+    /// Certificate files, read once the directory of their copies is known.
     pub(super) certificates: Vec<At<PathBuf>>,
-    /// Names of listeners for which a certificate is to be issued.
+    /// Names for which listeners want a certificate issued.
     pub(super) issued: Vec<super::sections::acme::Names>,
 }
 
@@ -60,7 +61,7 @@ impl<'j> Judge<'j> {
         self
     }
 
-    /// What is meant, and what was forgiven.
+    /// The configuration, and the forgiven faults.
     pub(super) fn config(mut self, file: raw::File) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
         let workers = self.workers(file.workers);
         let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
@@ -107,12 +108,12 @@ impl<'j> Judge<'j> {
         self.forgiving && fault.outside
     }
 
-    /// How much was forgiven so far.
+    /// How many faults were forgiven so far.
     pub(super) fn forgiven(&self) -> usize {
         self.forgiven.len()
     }
 
-    /// The number within its limits.
+    /// The number, when it is within its limits.
     pub(super) fn number<T>(
         &mut self,
         name: &str,
@@ -138,7 +139,7 @@ impl<'j> Judge<'j> {
         default
     }
 
-    /// A length of time that is not zero.
+    /// A duration that is not zero.
     pub(super) fn period(&mut self, name: &str, key: Key<Period>, default: Duration) -> Duration {
         let span = key.span();
         let period = self.period_or_none(name, key, default);
@@ -148,7 +149,7 @@ impl<'j> Judge<'j> {
         period
     }
 
-    /// A length of time; zero stands for "none".
+    /// A duration; zero means "none".
     pub(super) fn period_or_none(
         &mut self,
         name: &str,
@@ -165,7 +166,7 @@ impl<'j> Judge<'j> {
         period
     }
 
-    /// A name of a service, list or backend.
+    /// Checks the name of a service, list or backend.
     pub(super) fn name(&mut self, what: &str, name: &str, span: &Span) {
         let good =
             |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
@@ -178,12 +179,12 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Relative paths start at the main file, wherever the daemon was started.
+    /// Relative paths start at the main file, not at the directory in which the daemon was started.
     pub(super) fn path(&self, written: &str) -> PathBuf {
         self.base.join(written)
     }
 
-    /// A path that goes into HAProxy's configuration as one word.
+    /// A path that is one word in HAProxy's configuration.
     pub(super) fn word_path(&mut self, at: At<String>) -> PathBuf {
         let path = self.path(&at.value);
         let bad = |letter: char| {

@@ -1,4 +1,4 @@
-//! Files to [`Config`].
+//! Turns files into a [`Config`].
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ impl Config {
         written.config(&base(&written.main.path), &Env::current()?)
     }
 
-    /// From one text, as if it were the file `ober.toml` in `base`.
+    /// Reads one text, as if it were the file `ober.toml` in `base`.
     pub fn parse(text: &str, base: &Path, env: &Env) -> Result<Self, Error> {
         let main = File {
             path: base.join("ober.toml"),
@@ -26,7 +26,7 @@ impl Config {
     }
 }
 
-/// Where relative paths of a main file start.
+/// The directory at which relative paths of a main file start.
 pub fn base(main: &Path) -> PathBuf {
     main.parent().unwrap_or(main).to_owned()
 }

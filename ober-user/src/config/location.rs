@@ -1,5 +1,5 @@
-//! Where an instance keeps its things, from the few keys that say so: a file that is broken elsewhere must not keep an operator
-//! from the daemon that runs, nor from the way back to a good configuration.
+//! The directories of an instance, from the few keys that define them: a mistake elsewhere in a file must not keep an operator
+//! from the running daemon, nor from the way back to a good configuration.
 
 use std::{
     collections::BTreeMap,
@@ -18,19 +18,20 @@ use super::{
 
 use crate::system::file;
 
-/// What of `[node]` says where an instance is.
+/// The keys of `[node]` that define where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whereabouts {
     pub instance: String,
     pub state: PathBuf,
     pub run: PathBuf,
-    /// `false`: everybody may write a file that says so. That is good enough to find a daemon, and not to find what to run.
+    /// `false`: every account may write one of the files. Such a file may be used to find a daemon, but not to find programs to
+    /// run.
     pub trusted: bool,
 }
 
 impl Whereabouts {
-    /// Of the configuration at `main`, with the variables of this process. An error where a guess might lead to another
-    /// instance: the main file cannot be read, or a key is there and does not say.
+    /// Reads the configuration at `main`, with the variables of this process. An error where a guess might name another
+    /// instance: the main file cannot be read, or a key is present and its value is unusable.
     pub fn of(main: &Path) -> Result<Self, Error> {
         Self::with(main, &variables())
     }
@@ -43,7 +44,7 @@ impl Whereabouts {
         for path in std::iter::once(&main).chain(&more) {
             match file::read(path, file::Kind::Configuration) {
                 Ok(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-                // An instance is what the defaults say where nothing says otherwise.
+                // Without the default main file the instance has the default directories.
                 Err(source) if *path == main && main != Path::new(MAIN) => {
                     return Err(Error::Read { path: main, source });
                 }
@@ -75,7 +76,7 @@ impl Whereabouts {
     }
 }
 
-/// A string; `None`: another kind of value.
+/// The value of a string; `None`: another type.
 type Value = Option<String>;
 
 fn said(value: Value, variables: &BTreeMap<String, String>) -> Result<String, String> {
@@ -83,7 +84,7 @@ fn said(value: Value, variables: &BTreeMap<String, String>) -> Result<String, St
     Ok(substitute(&text, variables)?.into_owned())
 }
 
-/// A key of `[node]` in a text; `None`: it is not there. Where the text is broken, each of its lines is read by itself.
+/// A key of `[node]` in a text; `None`: it is missing. When the text does not parse, each of its lines is parsed by itself.
 fn value(text: &str, key: &str) -> Option<Value> {
     let text = text.trim_start_matches('\u{feff}');
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -95,7 +96,7 @@ fn value(text: &str, key: &str) -> Option<Value> {
     let mut found = text.lines().filter_map(|line| {
         let (table, errors) = DeTable::parse_recoverable(line);
         let table = table.get_ref();
-        // One that is not closed is no head, whatever it was to be.
+        // A line without the closing bracket is no table header.
         if line.trim_start().starts_with('[') && line.contains(']') {
             let name = errors.is_empty().then(|| table.keys().next()).flatten();
             section = name.map_or_else(String::new, |name| name.get_ref().to_string());
@@ -145,7 +146,7 @@ mod tests {
             Whereabouts::with(&self.main(), &variables).map_err(|error| error.to_string())
         }
 
-        /// Is it instance `a`, which runs in `here`?
+        /// Does the text name the instance `a`, whose run directory is `here`?
         fn is_found_by(&self, text: impl AsRef<[u8]>) {
             let said = String::from_utf8_lossy(text.as_ref()).into_owned();
             let found = self.of(text).unwrap();

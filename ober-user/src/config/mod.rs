@@ -1,11 +1,11 @@
-//! The configuration as the program sees it: valid by construction. [`raw`] is the file as written; [`Config::load`]
-//! makes one of these from it or says which line to mend.
+//! The configuration for the program: valid by construction. [`raw`] is the file as written; [`Config::load`] makes a valid
+//! configuration of it or names the lines to correct.
 //!
 //! ```text
 //! text/source (files, places in them) -> text/tree (parsed, text/env put in, merged) -> raw
 //! raw -> judge (collects every fault) with sections/ (a file for each section) -> Config
-//! load       the whole way            location   where an instance is, although its files have a mistake
-//! remarks    allowed and not wise     schema     the JSON schema        vip_port   the services as the kernel has them
+//! load       the whole way            location   the directories of an instance, even when its files have mistakes
+//! remarks    allowed but unwise       schema     the JSON schema        vip_port   every VIP and port of the services
 //! ```
 //! It never writes a file, never asks the network and never starts a program.
 
@@ -59,7 +59,7 @@ mod vip_port;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The main file, unless a command names another.
+/// The main file, unless a command names another one.
 pub const MAIN: &str = "/etc/ober/ober.toml";
 /// The list that `acl sync --frontend-http` fills. Always exists.
 pub const FRONTEND_HTTP: &str = "frontend-http";
@@ -73,54 +73,54 @@ pub struct Config {
     pub workers: Workers,
     pub limits: Limits,
     pub resolve: Resolve,
-    /// Access lists by name; the number a list has in the kernel is its place in this order.
+    /// Access lists by name.
     pub lists: BTreeMap<String, List>,
     pub services: Vec<Service>,
     pub backends: BTreeMap<String, Backend>,
     pub gate: sections::gate::Gate,
-    /// VIPs that no VRRP instance has are announced to these neighbours; `None`: to nobody.
+    /// VIPs without a VRRP instance are announced to these neighbours; `None`: to none.
     pub bgp: Option<crate::protocols::bgp::configured::Bgp>,
     pub bfd: sections::bfd::Bfd,
     pub vrrp: Option<crate::protocols::vrrp::configured::Vrrp>,
-    /// Who issues the certificates that listeners want issued.
+    /// The authority that issues the certificates of listeners with `acme`.
     pub acme: Option<sections::acme::Acme>,
-    /// It was in force before, and is to be again: certificates and keys that cannot be read cost what depends on them, and
-    /// nothing else.
+    /// This configuration was in force before and comes back: an unreadable certificate or key disables only what depends on
+    /// it.
     pub forgiving: bool,
 }
 
-/// This machine and where Ober keeps its things.
+/// This machine and the directories of Ober.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Names the pins, the state and the control socket; several instances may share a machine.
+    /// Names the pins, the state and the control socket; a machine may have several instances.
     pub instance: String,
-    /// Interfaces the XDP program is attached to. Not empty.
+    /// Interfaces that the XDP program is attached to. Not empty.
     pub interfaces: Vec<String>,
     pub xdp: XdpMode,
     pub steer: Steer,
     pub vip_interface: VipInterface,
-    /// The list of routers, when routing protocols are to be accepted from it alone.
+    /// The list of routers, when routing protocols are accepted from that list only.
     pub routers: Option<String>,
-    /// Secret of the flow hash; `None`: made at the first start and kept in `state`.
+    /// Secret of the flow hash; `None`: generated at the first start and kept in `state`.
     pub cluster_key: Option<ClusterKey>,
-    /// Survives a reboot: lists, their sources, the cluster key.
+    /// Directory that survives a reboot: lists, their sources, the cluster key.
     pub state: PathBuf,
-    /// Does not: control socket, generated HAProxy configuration, worker records.
+    /// Directory that a reboot may empty: control socket, generated HAProxy configuration, worker records.
     pub run: PathBuf,
     /// The BPF file system; pins live in `<bpffs>/ober/<instance>`.
     pub bpffs: PathBuf,
     /// Metrics, health and statistics. Always a loopback address.
     pub metrics: SocketAddr,
-    /// One drop in this many may be reported as an event; a power of two, 0: none.
+    /// One in this many drops may be reported as an event; a power of two, 0: none.
     pub sample: u32,
-    /// So many drops a second and CPU are reported at most.
+    /// The most drops reported for each CPU and second.
     pub event_rate: u32,
     pub fragments: Fragments,
     /// Compile the logging of rare packets into the kernel programs.
     pub packet_log: bool,
-    /// Configurations that were in force and are kept; at least 2.
+    /// How many past configurations are kept; at least 2.
     pub history: usize,
-    /// What others change by hand is looked for this often; zero: never.
+    /// Time between two searches for changes made by others; zero: never.
     pub reconcile: Duration,
 }
 
@@ -165,31 +165,31 @@ pub enum Fragments {
     All,
 }
 
-/// Where missing VIP addresses are added.
+/// Where the daemon adds missing VIP addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VipInterface {
-    /// On a dummy interface of our own ([`Node::dummy`]), or `lo` where the kernel has no such thing.
+    /// On a dummy interface of the daemon ([`Node::dummy`]), or `lo` where the kernel has none.
     Auto,
     Named(String),
-    /// Nowhere: they are the administrator's.
+    /// Nowhere: the administrator adds them.
     Unmanaged,
 }
 
 impl Node {
-    /// The name of the instance's dummy interface. The kernel takes at most 15 letters.
+    /// The name of the instance's dummy interface. The kernel accepts at most 15 letters.
     pub fn dummy(&self) -> String {
         let instance = &self.instance;
         if instance.len() <= 10 {
             return format!("ober-{instance}");
         }
-        // Two instances with a long common beginning are not to share an interface.
+        // Two instances with a long common prefix must not share an interface.
         let hash = hash::fnv1a(instance.bytes());
         format!("ober-{:010x}", hash & 0xff_ffff_ffff)
     }
 }
 
 impl Config {
-    /// The VIPs of all services whose addresses VRRP does not move, each once.
+    /// The VIPs of all services, each once, without those that VRRP moves.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.services.iter().flat_map(|service| &service.vips);
         let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
@@ -207,17 +207,17 @@ impl Config {
 /// The HAProxy processes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workers {
-    /// One entry a worker: the CPU it is pinned to. 1 to 64 entries.
+    /// One entry for each worker: the CPU it is pinned to. 1 to 64 entries.
     pub cpus: Vec<u32>,
     pub haproxy: PathBuf,
-    /// Unprivileged user and group HAProxy runs as; `None`: as the daemon.
+    /// Unprivileged user and group that HAProxy runs as; `None`: those of the daemon.
     pub user: Option<String>,
     pub group: Option<String>,
-    /// Connections one worker accepts at once.
+    /// Connections that one worker accepts at a time.
     pub max_connections: u32,
-    /// How long a replaced worker may finish its connections.
+    /// How long a replaced worker may take to finish its connections.
     pub drain: Duration,
-    /// First pause before a crashed worker is started again; doubles up to `backoff_max`.
+    /// Pause before a crashed worker is started again; doubles up to `backoff_max`.
     pub backoff: Duration,
     pub backoff_max: Duration,
 }
@@ -231,16 +231,16 @@ pub struct Limits {
     pub ipv6_hosts: u32,
     /// IPv6 prefixes over all lists.
     pub ipv6_prefixes: u32,
-    /// Names or addresses one list may expand to.
+    /// Names or addresses that one list may expand to.
     pub expansion: usize,
     /// Steered packets that may wait for a CPU.
     pub steer_queue: u32,
-    /// Servers of one backend, and servers that one source may name.
+    /// Servers of one backend, and servers that one source may return.
     pub servers: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
-    /// Expressions in force until `acl sync` replaces them.
+    /// Expressions that are in force until `acl sync` replaces them.
     pub sources: Vec<String>,
 }

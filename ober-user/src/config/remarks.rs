@@ -1,4 +1,4 @@
-//! What a configuration may say and is not wise: shown by `validate` and `doctor`, and in the daemon's log.
+//! Settings that are allowed but unwise: shown by `validate` and `doctor`, and in the daemon's log.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     system::{account::Account, command::Program, file::trust},
 };
 
-/// What it is about, what is the matter, and what to do.
+/// The object, the problem, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
     pub about: String,
@@ -41,7 +41,7 @@ impl std::fmt::Display for Remark {
 }
 
 impl Config {
-    /// On this configuration, whose main file is this one.
+    /// The remarks on this configuration, whose main file is `main`.
     pub fn remarks(&self, main: &Path) -> Vec<Remark> {
         let mut files = vec![main.to_owned()];
         files.extend(further(main).unwrap_or_default());
@@ -61,7 +61,7 @@ impl Config {
             .collect()
     }
 
-    /// Every program that the daemon runs for this configuration.
+    /// Every program of the administrator that the daemon runs for this configuration.
     pub fn programs(&self) -> Vec<&Program> {
         let backends = self.backends.values();
         let checks = backends

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 
 use super::raw;
 
-/// Made from the types the file is read into, so it cannot differ from them.
+/// Made from the types that the file is parsed into, so that the two always agree.
 pub fn schema() -> serde_json::Value {
     SchemaSettings::draft2020_12()
         .into_generator()

@@ -1,27 +1,24 @@
-//! The services as the kernel numbers them.
+//! Every VIP and port of the services.
 
 use std::net::IpAddr;
 
 use super::{Access, Config, Listener, Service};
 
-/// One VIP and port: a service as the packet path sees it.
+/// One VIP and port: what the packet path calls a service.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelService<'c> {
     pub service: &'c Service,
     pub listener: &'c Listener,
     pub vip: IpAddr,
-    /// Counter index: 1 to 255.
+    /// Position in written order, from 1. Not the counter index in the kernel, which the data plane assigns.
     pub index: u32,
-    /// Number of the access list; `None`: open to everybody.
+    /// Position of the access list among the names. Not its number in the kernel, which is kept with the list. `None`: open to
+    /// all.
     pub list: Option<u32>,
 }
 
 impl Config {
-    /// Every VIP of every listener of every service.
-    ///
-    /// The index is the place in written order (files by name, services, their listeners, their VIPs), from 1: the
-    /// same configuration always gives the same numbers, and what is added at the end renumbers nothing. Anything else
-    /// may; whoever adopts the maps of an earlier configuration compares VIP and port, not the index alone.
+    /// Every VIP of every listener of every service, in written order: files by name, services, their listeners, their VIPs.
     pub fn kernel_services(&self) -> impl Iterator<Item = KernelService<'_>> {
         let places = self.services.iter().flat_map(|service| {
             let listeners = service.listeners.iter();
@@ -37,7 +34,7 @@ impl Config {
             .filter_map(|(index, (service, listener, vip))| {
                 let list = match &listener.access {
                     Access::Open => None,
-                    // A list that is not there could only be read as "open", so such a service is not offered at all.
+                    // Without its list a service would be open to all, so it is left out.
                     Access::List(name) => Some(self.list_number(name)?),
                 };
                 Some(KernelService {
@@ -50,7 +47,7 @@ impl Config {
             })
     }
 
-    /// The number a list has in the kernel: its place among the names in order. A new list may renumber others.
+    /// The position of a list among the names in order. A new list may change the positions of others.
     pub fn list_number(&self, name: &str) -> Option<u32> {
         (0..)
             .zip(self.lists.keys())

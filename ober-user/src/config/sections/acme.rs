@@ -1,4 +1,4 @@
-//! `[acme]`: certificates that an authority issues by itself, RFC 8555.
+//! `[acme]`: certificates issued automatically by an authority, RFC 8555.
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const ROUTE53: &str = "https://route53.amazonaws.com";
-/// The port an authority asks at (RFC 8555 section 8.3).
+/// The port that an authority asks (RFC 8555 section 8.3).
 const HTTP: u16 = 80;
 
 const SECRET_KEY: Kind = Kind {
@@ -33,28 +33,28 @@ const SECRET_KEY: Kind = Kind {
 /// An account with an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acme {
-    /// Of the authority's directory.
+    /// URL of the authority's directory.
     pub directory: String,
-    /// How its server is met.
+    /// TLS to the authority's server.
     pub tls: Tls,
-    /// `mailto:` addresses it may write to.
+    /// `mailto:` addresses that the authority may write to.
     pub contact: Vec<String>,
-    /// The account's key; `None`: made at the first start and kept in the state directory.
+    /// The account's key; `None`: generated at the first start and kept in the state directory.
     pub account_key: Option<PathBuf>,
     pub challenge: Challenge,
 }
 
 impl Acme {
-    /// Is port 80 asked?
+    /// Does the authority ask port 80?
     pub fn by_http(&self) -> bool {
         self.challenge == Challenge::Http
     }
 }
 
-/// How it is shown that the names are ours.
+/// How the node proves that it controls the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// By what port 80 answers, RFC 8555 section 8.3.
+    /// By an answer on port 80, RFC 8555 section 8.3.
     Http,
     /// By a TXT record, section 8.4.
     Dns(Dns),
@@ -63,14 +63,14 @@ pub enum Challenge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     pub provider: Provider,
-    /// From the record to the moment every name server has it.
+    /// Time until every name server has a new record.
     pub wait: Duration,
 }
 
-/// Who sets records.
+/// Sets the DNS records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// `program arguments… set NAME VALUE`, and `clear NAME VALUE` afterwards.
+    /// Calls `program arguments… set NAME VALUE`, and `clear NAME VALUE` afterwards.
     Exec(Program),
     Route53(Route53),
 }
@@ -84,7 +84,7 @@ pub struct Route53 {
     pub secret_key: SecretKey,
 }
 
-/// Never shown.
+/// A secret that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(pub String);
 
@@ -161,11 +161,11 @@ pub(super) struct RawDns {
     url: Key<String>,
 }
 
-/// The names of a listener, and where they are written.
+/// The ACME names of a listener, and their place in the file.
 pub(crate) type Names = At<Vec<String>>;
 
 impl Judge<'_> {
-    /// `issued`: what the listeners want of it.
+    /// `issued`: the names that listeners want certificates for.
     pub(crate) fn acme(
         &mut self,
         raw: Option<At<Raw>>,
@@ -239,7 +239,7 @@ impl Judge<'_> {
         self.foreign(provider, &raw);
         let wait = match provider {
             Providers::Exec => Duration::from_secs(10),
-            // It says itself when every name server has a record.
+            // Route 53 reports when every name server has a record.
             Providers::Route53 => Duration::ZERO,
         };
         let wait = self.period_or_none("wait", raw.wait.clone(), wait);
@@ -257,7 +257,7 @@ impl Judge<'_> {
         Some(Dns { provider, wait })
     }
 
-    /// A key of the other provider is a mistake.
+    /// Refuses keys of the other provider.
     fn foreign(&mut self, provider: Providers, raw: &RawDns) {
         let written = [
             (
@@ -313,7 +313,7 @@ impl Judge<'_> {
         })
     }
 
-    /// Can the authority come to port 80 of every VIP these names may lead to?
+    /// Can the authority reach port 80 of every VIP that these names may lead to?
     fn answerable(&mut self, issued: &[Names], services: &[Service]) {
         for At { value: names, span } in issued {
             if let Some(name) = names.iter().find(|name| name.starts_with('*')) {
@@ -344,7 +344,7 @@ impl Judge<'_> {
     }
 }
 
-/// Why not everybody can ask for a path on port 80 of this VIP.
+/// Why some clients cannot request every path on port 80 of this VIP.
 fn closed(vip: IpAddr, services: &[Service]) -> Option<(IpAddr, &'static str)> {
     let here = services
         .iter()

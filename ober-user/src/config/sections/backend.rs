@@ -1,4 +1,4 @@
-//! The sections `[lists.*]` and `[backends.*]`: who may come, and where requests go.
+//! The sections `[lists.*]` and `[backends.*]`: which clients are admitted, and which servers get their requests.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use crate::{
     names::hostlist::{self, Cap, Unread, anchor, servers::Standing},
 };
 
-/// What is wrong with an expression, and where in it.
+/// The fault of an expression, and its column.
 fn told(error: &hostlist::Error) -> String {
     match (error.column(), error.fault()) {
         (Some(column), Some(fault)) if column > 1 => format!("{fault} (column {column} of it)"),
@@ -34,15 +34,15 @@ fn told(error: &hostlist::Error) -> String {
     }
 }
 
-/// The servers behind services.
+/// A group of servers for services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
-    /// Hostlist expressions, each with a port or [`Backend::port`], and with the [`Standing`] of its servers.
+    /// Hostlist expressions, each with a port or [`Backend::port`], and with the terms of its servers.
     pub servers: Vec<String>,
-    /// Port of servers that name none.
+    /// Port of servers that have none of their own.
     pub port: NonZeroU16,
     pub balance: Balance,
-    /// Connections to one server at once, of all workers together; a server may have a limit of its own.
+    /// Connections to one server at a time, over all workers; a server may have its own limit.
     pub max_connections: Option<NonZeroU32>,
     pub when_full: WhenFull,
     /// Idle connections count for `max_connections` too.
@@ -51,11 +51,11 @@ pub struct Backend {
     pub retries: u32,
     /// Whether the last attempt may go to another server.
     pub redispatch: bool,
-    /// Servers are told the client's address so; `None`: they are not.
+    /// Version of the PROXY protocol that tells servers the client's address; `None`: they get none.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// `None`: servers speak plain.
+    /// `None`: plain connections to the servers.
     pub tls: Option<ToServers>,
-    /// Where more servers are found.
+    /// Sources of further servers.
     pub discover: Vec<Discover>,
     pub check: Option<Check>,
     pub timeouts: Timeouts,
@@ -101,7 +101,7 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// Inactivity limits, zero: none. None of them ends a transfer that moves.
+/// Inactivity limits; zero: none. None of them ends a transfer that makes progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeouts {
     pub connect: Duration,
@@ -141,7 +141,7 @@ impl Judge<'_> {
         lists
     }
 
-    /// Expressions of a list. Neither files nor names are asked for what they say.
+    /// The expressions of a list. Files that they name are not read, and names are not resolved.
     fn clients(&mut self, written: Vec<At<String>>, most: usize) -> Vec<String> {
         self.expressions(written, |text| {
             let cap = &mut Cap::new(most);
@@ -149,7 +149,7 @@ impl Judge<'_> {
         })
     }
 
-    /// Expressions of servers, with what stands behind them.
+    /// The expressions of servers, with the terms behind them.
     pub(super) fn servers(
         &mut self,
         written: Vec<At<String>>,
@@ -157,14 +157,14 @@ impl Judge<'_> {
         most: usize,
     ) -> Vec<String> {
         self.expressions(written, |text| match ask::judge(text, port, most) {
-            // It is told with its own help.
+            // Errors in the terms are reported with help of their own.
             Ok(()) | Err(discover::Error::Standing(_)) => Ok(()),
             Err(discover::Error::Hostlist(error)) => Err(told(&error)),
             Err(error) => Err(error.to_string()),
         })
     }
 
-    /// Paths start at the directory of the configuration.
+    /// Paths in expressions start at the directory of the configuration.
     fn expressions(
         &mut self,
         written: Vec<At<String>>,
@@ -188,7 +188,7 @@ impl Judge<'_> {
         expressions
     }
 
-    /// `workers`: how many share a limit on connections.
+    /// `workers`: how many share a limit of connections.
     pub(crate) fn backends(
         &mut self,
         written: BTreeMap<String, At<raw::Backend>>,
@@ -225,7 +225,7 @@ impl Judge<'_> {
         backends.collect()
     }
 
-    /// A limit of connections and what happens at it are written together, and `first` needs one.
+    /// A limit of connections and `when_full` must be given together, and `first` needs such a limit.
     fn capacity(&mut self, raw: &raw::Backend, workers: u32) {
         let mut own = None;
         for at in &raw.servers {
@@ -266,7 +266,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A string that goes into HAProxy's configuration as one word.
+    /// A string that is one word in HAProxy's configuration.
     pub(super) fn word(
         &mut self,
         name: &str,
@@ -286,7 +286,7 @@ impl Judge<'_> {
         Timeouts {
             connect: self.period_or_none("connect", timeouts.connect, SECOND * 5),
             client: self.period_or_none("client", timeouts.client, SECOND * 60),
-            // A gateway is silent while it puts a multipart upload together.
+            // A gateway sends nothing while it assembles a multipart upload.
             server: self.period_or_none("server", timeouts.server, SECOND * 300),
             http_request: self.period_or_none("http_request", timeouts.http_request, SECOND * 10),
             keep_alive: self.period_or_none("keep_alive", timeouts.keep_alive, SECOND * 30),

@@ -1,4 +1,4 @@
-//! The section `[bfd]`: how fast BFD is. A neighbour names a profile.
+//! The section `[bfd]`: profiles with the speed of BFD. A neighbour names a profile.
 
 use std::{collections::BTreeMap, num::NonZeroU8, time::Duration};
 
@@ -16,17 +16,17 @@ use crate::{
     protocols::bfd::{Micros, Timers},
 };
 
-/// The profile of a neighbour that names none.
+/// The profile of neighbours that name none.
 pub const DEFAULT: &str = "default";
 
-/// What there is without being written: name, interval both ways, multiplier.
+/// Built-in profiles: name, interval in both directions. The multiplier is 3.
 const BUILT_IN: [(&str, Duration); 3] = [
     (DEFAULT, Duration::from_millis(300)),
     ("fast", Duration::from_millis(50)),
     ("ultra", Duration::from_millis(10)),
 ];
 const MULTIPLIER: NonZeroU8 = NonZeroU8::new(3).unwrap();
-/// Below, the kernel's and the machine's own jitter is as large as the interval.
+/// Below this, the jitter of the kernel and the machine is as large as the interval.
 const FASTEST: Duration = Duration::from_millis(10);
 const SLOWEST: Duration = Duration::from_mins(1);
 
@@ -58,9 +58,9 @@ struct RawProfile {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bfd {
-    /// After a failure, clients are told `Up` only after so long.
+    /// How long after a failure a session must be up again before clients get `Up`.
     pub hold_down: Duration,
-    /// The built-in ones are always among them.
+    /// Always contains the built-in profiles.
     pub profiles: BTreeMap<String, Profile>,
 }
 
@@ -111,7 +111,7 @@ impl Judge<'_> {
         bfd
     }
 
-    /// What is left out is as in the built-in profile of that name, or in the default one.
+    /// Missing keys come from the built-in profile of that name, or from the default one.
     fn profile(&mut self, raw: RawProfile, built_in: Option<&Profile>) -> Profile {
         let default = built_in
             .copied()

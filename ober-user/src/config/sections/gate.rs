@@ -59,20 +59,20 @@ pub(crate) struct Raw {
     disable_file: Key<String>,
 }
 
-/// When a VIP is announced, and what happens when it should not be.
+/// When a VIP is announced, and what happens when it must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     pub interval: Duration,
-    /// Not longer than `interval`.
+    /// At most `interval`.
     pub fast_interval: Duration,
-    /// For a whole probe.
+    /// Time limit of a whole probe.
     pub timeout: Duration,
     /// 1 to 100.
     pub rise: u32,
     /// 1 to 100.
     pub fall: u32,
     pub min_workers: AtLeast,
-    /// `Number(0)`: any number will do.
+    /// `Number(0)`: no minimum.
     pub min_servers: AtLeast,
     pub path: String,
     /// First and last of each range.
@@ -82,17 +82,17 @@ pub struct Gate {
     pub down: Down,
     /// Zero: withdrawn at once.
     pub graceful_time: Duration,
-    /// Zero: flaps do not matter.
+    /// Zero: flaps have no effect.
     pub min_up: Duration,
     pub hold: Duration,
     pub hold_max: Duration,
-    /// Is a BFD session needed?
+    /// Is a BFD session required?
     pub bfd: bool,
     pub interfaces: Interfaces,
     pub disable_file: Option<PathBuf>,
 }
 
-/// A number, or a part of all.
+/// A number, or a percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtLeast {
     Number(u32),
@@ -101,7 +101,7 @@ pub enum AtLeast {
 }
 
 impl AtLeast {
-    /// How many of `total` that is. A part is rounded up and never comes to nothing.
+    /// The number out of `total`. A percentage is rounded up and is never zero.
     pub fn of(self, total: usize) -> usize {
         match self {
             Self::Number(number) => usize::try_from(number).unwrap_or(usize::MAX),
@@ -196,7 +196,7 @@ impl Judge<'_> {
         gate
     }
 
-    /// A gate that could never open is a mistake.
+    /// A minimum that the workers cannot reach is a mistake: the gate could never open.
     fn min_workers(&mut self, key: Key<AtLeast>, default: AtLeast, workers: usize) -> AtLeast {
         let (span, written) = (key.span(), key.or(default));
         if !(1..=workers).contains(&written.of(workers)) {

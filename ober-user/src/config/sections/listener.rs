@@ -1,4 +1,4 @@
-//! `[[services.listeners]]`: what is spoken on a port, and who may come.
+//! `[[services.listeners]]`: the protocol of a port, and which clients it admits.
 
 use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     names::notation,
 };
 
-/// The word in `access` that is not a list.
+/// The value of `access` that is not a list.
 pub(super) const OPEN: &str = "open";
 
 /// A port on every VIP of a service.
@@ -32,35 +32,35 @@ pub struct Listener {
     pub port: NonZeroU16,
     pub protocol: Protocol,
     pub access: Access,
-    /// What HAProxy still has to decide; what the XDP program can is in `access`.
+    /// The rules left to HAProxy; those that the XDP program decides are in `access`.
     pub rules: Vec<Rule>,
-    /// Peers that begin every connection with the PROXY protocol.
+    /// Proxies that begin every connection with the PROXY protocol.
     pub proxy_from: Vec<IpNet>,
 }
 
-/// What is spoken on a port.
+/// The protocol of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http {
-        /// Every request is sent to HTTPS on this port.
+        /// The port of the https listener that every request is redirected to.
         redirect: Option<NonZeroU16>,
     },
-    /// HTTP in TLS, which ends here.
+    /// HTTP in TLS, which the worker terminates.
     Https {
         tls: Termination,
-        /// For how long browsers are to use HTTPS alone; `None`: they are not told.
+        /// How long browsers shall use HTTPS only; `None`: no such header.
         hsts: Option<Duration>,
     },
-    /// Bytes.
+    /// Bytes, not read.
     Tcp,
-    /// Bytes in TLS, which ends here.
+    /// Bytes in TLS, which the worker terminates.
     Tls(Termination),
-    /// TLS that ends at the server; only the name in SNI is read.
+    /// TLS that the server terminates; the worker reads the name in SNI alone.
     Passthrough,
 }
 
 impl Protocol {
-    /// TLS that ends here.
+    /// TLS that the worker terminates.
     pub fn termination(&self) -> Option<&Termination> {
         match self {
             Self::Https { tls, .. } | Self::Tls(tls) => Some(tls),
@@ -68,17 +68,17 @@ impl Protocol {
         }
     }
 
-    /// May requests come by HTTP/2?
+    /// May clients use HTTP/2?
     pub fn offers_h2(&self) -> bool {
         matches!(self, Self::Https { tls, .. } if tls.offers_h2())
     }
 
-    /// Are requests read, not only bytes?
+    /// Does the worker read requests, not only bytes?
     pub fn is_http(&self) -> bool {
         matches!(self, Self::Http { .. } | Self::Https { .. })
     }
 
-    /// Is there a name in SNI to be read?
+    /// Does the worker read the name in SNI?
     pub fn has_sni(&self) -> bool {
         matches!(self, Self::Https { .. } | Self::Tls(_) | Self::Passthrough)
     }
@@ -103,7 +103,7 @@ pub(crate) enum Word {
     TlsPassthrough,
 }
 
-/// What is taken from the listener before its protocol is made of the rest.
+/// The settings from which a listener's protocol is made.
 struct Spoken {
     word: Word,
     certificates: Vec<At<String>>,
@@ -224,14 +224,14 @@ impl Judge<'_> {
                 if word == Word::Tls {
                     return Protocol::Tls(tls);
                 }
-                // HAProxy only writes it into a header, so its own longest time does not matter.
+                // HAProxy only copies it into a header, so its limit on times does not apply.
                 let hsts = hsts.0.map(|at| at.value.0);
                 Protocol::Https { tls, hsts }
             }
         }
     }
 
-    /// A key that only some protocols have.
+    /// Refuses a key that only some protocols have.
     fn only<T>(&mut self, has: bool, key: &Key<T>, name: &str, protocols: &str) {
         if let (false, Some(span)) = (has, key.span()) {
             let message = format!("`{name}` is for listeners of protocol {protocols}");
@@ -256,7 +256,7 @@ impl Judge<'_> {
         })
     }
 
-    /// TLS is open unless said otherwise; what comes in plain is never open by silence.
+    /// A TLS listener is open by default; a plain one must state its access.
     fn access(
         &mut self,
         name: &str,
@@ -285,8 +285,8 @@ impl Judge<'_> {
 }
 
 impl Listener {
-    /// Leaves to the XDP program what it can decide. It sees the address a packet comes from, so not those that the
-    /// PROXY protocol tells; and it holds only so many lists.
+    /// Moves to the XDP program the rules that it can decide. It sees the source address of packets alone, so not the client of
+    /// a proxy with the PROXY protocol; and its lists are limited in number.
     fn compiled(mut self, service: &str, lists: &mut BTreeMap<String, List>) -> Self {
         let takes = self.access == Access::Open
             && self.proxy_from.is_empty()
@@ -295,7 +295,7 @@ impl Listener {
             return self;
         };
         let sources = admitted.iter().map(ToString::to_string).collect();
-        // No list that is written has a name with `:`.
+        // Configured lists cannot have a `:` in their names.
         let list = format!("{service}:{}", self.port);
         lists.insert(list.clone(), List { sources });
         self.access = Access::List(list);

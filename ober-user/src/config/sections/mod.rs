@@ -1,10 +1,10 @@
-//! A file a section of the configuration.
+//! One file for each section of the configuration.
 //!
-//! Each has its section as written (`Raw`, which becomes the schema), what is meant, and the judge between them. Sections of
-//! several tables are folders: `bgp/`, `check/`, `discover/`, `vrrp/`. `program`, `throttle` and `tls_client` are tables that
-//! several sections have.
+//! Each has the section as written (`Raw`, which becomes the schema), its valid form, and the conversion with its checks.
+//! Sections of several tables are folders: `bgp/`, `check/`, `discover/`, `vrrp/`. `program`, `throttle` and `tls_client` are
+//! tables that several sections have.
 //!
-//! A section never guesses: what is refused names its line and how to mend it.
+//! A section never guesses: a refusal names the line and the correction.
 
 pub mod acme;
 pub(crate) mod backend;

@@ -90,7 +90,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The kernel's own rule for names.
+    /// The kernel's rule for interface names.
     pub(super) fn interface(&mut self, at: &At<String>) {
         let name = at.value.as_str();
         let bad = |letter: char| {
@@ -102,7 +102,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A list that exists.
+    /// The name of a list, which must exist.
     pub(super) fn list(&mut self, at: At<String>, lists: &BTreeMap<String, List>) -> String {
         if !lists.contains_key(&at.value) {
             let known: Vec<&str> = lists.keys().map(String::as_str).collect();
@@ -129,7 +129,7 @@ impl Judge<'_> {
         Some(words)
     }
 
-    /// The one in force and the one before are the least of use.
+    /// A history needs at least the configuration in force and the one before.
     fn history(&mut self, key: Key<u32>) -> usize {
         let most = self.number("history", key, 50, 2..=10_000);
         usize::try_from(most).unwrap_or(usize::MAX)

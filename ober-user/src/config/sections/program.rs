@@ -1,4 +1,4 @@
-//! Programs of the administrator's that the daemon runs: checks, sources of servers, whoever sets records.
+//! Programs of the administrator that the daemon runs: for checks, for sources of servers and to set records.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The keys that make one.
+/// The keys that describe a program.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) command: Vec<At<String>>,
@@ -30,7 +30,7 @@ pub(super) struct Written {
 }
 
 impl Judge<'_> {
-    /// `place` is where a missing `command` is shown.
+    /// `place`: where a missing `command` is reported.
     pub(super) fn program(&mut self, what: &str, written: Written, place: Option<Span>) -> Program {
         let account = self.runs_as(written.user);
         let mut words = written.command.into_iter();
@@ -44,7 +44,7 @@ impl Judge<'_> {
         };
         let secret = written.secret_file.0;
         let arguments: Vec<At<String>> = words.collect();
-        // A script is one that its shell is given.
+        // A script is passed to its shell as an argument.
         for at in arguments.iter().filter(|at| is_file(&at.value)) {
             if let Some(writer) = dangerous(Path::new(&at.value), &account) {
                 let message = format!(
@@ -106,7 +106,8 @@ impl Judge<'_> {
     }
 }
 
-/// Everybody, or anybody else where it would do what root may. Others are only said: see [`crate::config::Config::remarks`].
+/// Every account, or any other account when the program runs as root. Further writers are only remarked on: see
+/// [`crate::config::Config::remarks`].
 fn dangerous(path: &Path, account: &Account) -> Option<trust::Writer> {
     let writer = trust::writer(path, &[account.user]).ok().flatten()?;
     (account.user == 0 || writer.is_everybody()).then_some(writer)

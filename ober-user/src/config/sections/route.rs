@@ -1,4 +1,4 @@
-//! Which backend a connection or request goes to.
+//! The backend that a connection or request goes to.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::config::{
     },
 };
 
-/// Takes what fits every condition that is written; a condition with several values is met by any of them.
+/// Applies when every condition holds; a condition with several values holds for any of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// A key of [`crate::config::Config::backends`].
@@ -21,17 +21,17 @@ pub struct Route {
     pub vips: Vec<IpAddr>,
     pub sni: Names,
     pub hosts: Names,
-    /// Beginnings of paths.
+    /// Prefixes of paths.
     pub paths: Vec<String>,
 }
 
-/// Host names as a client may write them, upper and lower case alike.
+/// Host names, compared without regard to case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     pub exact: Vec<String>,
-    /// `.example.com`: every name that ends so.
+    /// `.example.com`: every name with this ending.
     pub below: Vec<String>,
-    /// Regular expressions of HAProxy's (PCRE), not anchored.
+    /// Regular expressions of HAProxy (PCRE), not anchored.
     pub patterns: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl Names {
         self.exact.is_empty() && self.below.is_empty() && self.patterns.is_empty()
     }
 
-    /// A host, or with `*.` before it all below it.
+    /// Adds a host; with a leading `*.`, all hosts below it.
     pub(super) fn add(&mut self, written: &str) {
         let name = written.to_ascii_lowercase();
         match name.strip_prefix('*') {
@@ -85,7 +85,7 @@ pub(crate) struct Raw {
     paths: Vec<At<String>>,
 }
 
-/// What the listeners of a service can see of a client.
+/// What the listeners of a service can read of a client.
 #[derive(Clone, Copy)]
 pub(super) struct Sight {
     /// Some listener reads requests.
@@ -94,7 +94,7 @@ pub(super) struct Sight {
     pub(super) tls: bool,
 }
 
-/// Could DNS have this name?
+/// Could it be a name in the DNS?
 pub(super) fn is_host_name(text: &str) -> bool {
     let good = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
     let edges = text.starts_with('.') || text.ends_with('.');
@@ -102,7 +102,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
 }
 
 impl Judge<'_> {
-    /// The conditions of one route; its backend is judged by the caller.
+    /// The conditions of one route; the caller checks its backend.
     pub(super) fn route(
         &mut self,
         raw: Raw,
@@ -175,7 +175,7 @@ impl Judge<'_> {
         names
     }
 
-    /// A host name as DNS has them, in lower case.
+    /// A host name in lower case.
     pub(super) fn host_name(&mut self, what: &str, at: At<String>) -> String {
         if !is_host_name(&at.value) {
             let message = format!("{what} is `{}`, which is no host name", at.value);

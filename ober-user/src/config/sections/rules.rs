@@ -1,7 +1,7 @@
-//! Access rules in order: the first that fits decides, and who fits none may come.
+//! Access rules in order: the first that applies to a client decides; a client without such a rule is admitted.
 //!
-//! What depends on the address alone is compiled to a list for the XDP program, which then drops whoever no request
-//! could be allowed; the rest is left to HAProxy. Both together decide as the order says.
+//! The part that depends on addresses alone is compiled to a list for the XDP program, which then drops clients that no rule
+//! could admit; the rest is left to HAProxy. Together they decide as the order says.
 
 use ipnet::IpNet;
 
@@ -14,29 +14,29 @@ use crate::{
     names::notation,
 };
 
-/// A compiled list longer than this is left to HAProxy.
+/// Prefixes of the longest compiled list; rules that need more are left to HAProxy.
 const MOST_PREFIXES: usize = 512;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub allow: bool,
-    /// `None`: everybody.
+    /// The clients that the rule applies to; `None`: all.
     pub who: Option<IpNet>,
-    /// Only requests whose path begins so, however it is spelled.
+    /// Only requests with this path prefix, in any spelling of the path.
     pub path: Option<String>,
     /// Only requests to these hosts; empty: to all.
     pub hosts: Names,
-    /// Only requests of these methods; empty: of all.
+    /// Only requests with these methods; empty: with all.
     pub methods: Vec<String>,
 }
 
 impl Rule {
-    /// Does it look at the client's address alone?
+    /// Does the rule depend on the client's address alone?
     pub fn by_address(&self) -> bool {
         self.path.is_none() && self.hosts.is_empty() && self.methods.is_empty()
     }
 
-    /// Does it decide about everybody?
+    /// Does the rule apply to every request of every client?
     fn of_all(&self) -> bool {
         self.by_address() && self.who.is_none()
     }
@@ -86,7 +86,7 @@ impl Rule {
     }
 }
 
-/// Every reading of such a path is the path itself.
+/// Does the path have a single spelling?
 fn plain(path: &str) -> bool {
     let letters = super::check::url_path(path) && !path.contains(['%', '?']);
     let mut segments: Vec<&str> = path.split('/').skip(1).collect();
@@ -100,10 +100,10 @@ fn host(word: &str) -> bool {
     is_host_name(word.strip_prefix("*.").unwrap_or(word))
 }
 
-/// Where the rules of a listener are decided.
+/// Do the rules decide about every client?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// The last rule decides about everybody.
+    /// The last rule applies to all.
     Yes,
     No,
 }
@@ -140,8 +140,7 @@ impl Judge<'_> {
     }
 }
 
-/// Everybody whom some request could be allowed: those the XDP program is to let in. `None` when that is everybody,
-/// or too long a list.
+/// The clients that the rules could admit, for the list of the XDP program. `None`: all clients, or a list that is too long.
 pub(super) fn admitted(rules: &[Rule]) -> Option<Vec<IpNet>> {
     let everybody = [
         IpNet::V4(ipnet::Ipv4Net::default()),
@@ -169,7 +168,7 @@ pub(super) fn admitted(rules: &[Rule]) -> Option<Vec<IpNet>> {
     (admitted != everybody).then_some(admitted)
 }
 
-/// The parts of `net` inside and outside of `who`.
+/// The part of `net` inside `who`, and the parts outside.
 fn cut(net: IpNet, who: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
     if who.iter().any(|other| other.contains(&net)) {
         return (vec![net], Vec::new());
@@ -178,7 +177,7 @@ fn cut(net: IpNet, who: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
         return (Vec::new(), vec![net]);
     };
     let (mut rest, mut outside) = (net, Vec::new());
-    // Halves until the half that holds `inner` is `inner` itself.
+    // Halves the network until the half that contains `inner` is `inner` itself.
     while rest != *inner {
         let Ok(halves) = rest.subnets(rest.prefix_len() + 1) else {
             break;

@@ -21,25 +21,25 @@ use crate::config::{
     },
 };
 
-/// What clients reach: VIPs and the ports on them, in front of backends.
+/// VIPs and the ports on them, which clients connect to, in front of backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: String,
     pub vips: Vec<IpAddr>,
     pub listeners: Vec<Listener>,
-    /// A key of [`crate::config::Config::backends`]: where what no route takes goes.
+    /// A key of [`crate::config::Config::backends`]: the backend of requests that no route applies to.
     pub backend: String,
-    /// The first that fits is taken.
+    /// The first route that applies decides.
     pub routes: Vec<Route>,
-    /// Who asks for a name that no route has.
+    /// What happens to a client whose name has no route.
     pub unexpected_name: Stranger,
-    /// Who asks for no name.
+    /// What happens to a client that asks for no name.
     pub no_name: Stranger,
     pub throttle: Throttle,
     pub timeouts: ClientTimeouts,
 }
 
-/// Inactivity limits of clients; `None`: those of the service's backend, zero: none.
+/// Inactivity limits of clients; `None`: those of the service's backend; zero: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTimeouts {
     pub client: Option<Duration>,
@@ -48,7 +48,7 @@ pub struct ClientTimeouts {
 }
 
 impl Service {
-    /// Every backend the service may use, its own first, each once.
+    /// Every backend that the service may use, its own first, each once.
     pub fn backends(&self) -> impl Iterator<Item = &str> {
         let mut backends = vec![self.backend.as_str()];
         for route in &self.routes {
@@ -60,15 +60,15 @@ impl Service {
     }
 }
 
-/// What is already taken on this node.
+/// Names and sockets of the services so far.
 #[derive(Default)]
 struct Taken {
     names: BTreeMap<String, Span>,
-    /// The service and the place of its listener.
+    /// The service and the place of its listener in the file.
     sockets: BTreeMap<(IpAddr, NonZeroU16), (String, Span)>,
-    /// Who uses a backend first, and whether that reads HTTP.
+    /// The first service that uses a backend, and whether it reads HTTP.
     modes: BTreeMap<String, (String, bool)>,
-    /// Kernel services so far.
+    /// Number of VIPs and ports so far.
     count: usize,
 }
 
@@ -175,7 +175,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Servers are spoken to as their clients are: a backend is for requests or for bytes.
+    /// A backend gets requests or bytes, so all its services must agree.
     fn modes(&mut self, service: &Service, span: &Span, taken: &mut Taken) {
         for listener in &service.listeners {
             let http = listener.protocol.is_http();
@@ -237,7 +237,7 @@ impl Judge<'_> {
         vips
     }
 
-    /// No VIP and port twice, over all services.
+    /// Refuses a VIP and port that two listeners have, over all services.
     fn sockets(
         &mut self,
         name: &str,
@@ -265,7 +265,7 @@ impl Judge<'_> {
                 let message =
                     format!("port {port} of VIP {vip} is already served by service `{other}`");
                 self.refuse(Fault::new(span.clone(), message).first(first));
-                // The other VIPs of both would only repeat it.
+                // The other VIPs of both would give the same message.
                 break;
             }
         }
@@ -303,7 +303,7 @@ fn spoken(http: bool) -> &'static str {
     if http { "requests" } else { "bytes" }
 }
 
-/// Why an address cannot be a VIP. Loopback can: a node may be tried out alone.
+/// Why an address cannot be a VIP. A loopback address can be one: it serves to try a node out.
 fn unusable(vip: IpAddr) -> Option<&'static str> {
     if vip.is_unspecified() {
         return Some("it is no address, and Ober serves no wildcards");

@@ -1,4 +1,4 @@
-//! How much of a service its clients may take.
+//! Limits on what clients may use of a service.
 
 use std::num::NonZeroU32;
 
@@ -8,21 +8,21 @@ use crate::config::{
     text::{scalar::Rate, source::Fault},
 };
 
-/// Limits of a service. Each worker enforces its share, since no worker knows what the others hold.
+/// Limits of a service. Each worker enforces its share, since workers do not share their counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// Connections to the service at once; what comes beyond is closed.
+    /// Connections to the service at a time; further ones are closed.
     pub connections: Option<NonZeroU32>,
     /// The same for one client address.
     pub client_connections: Option<NonZeroU32>,
     /// New connections of one client address.
     pub client_connection_rate: Option<Rate>,
-    /// Requests of one client address; answered with 429 beyond.
+    /// Requests of one client address; further ones are answered with 429.
     pub client_request_rate: Option<Rate>,
 }
 
 impl Throttle {
-    /// Is anything counted by client?
+    /// Is there a limit for each client?
     pub fn by_client(&self) -> bool {
         self.client_connections.is_some()
             || self.client_connection_rate.is_some()
@@ -31,7 +31,7 @@ impl Throttle {
 }
 
 impl Judge<'_> {
-    /// `http`: some listener of the service speaks HTTP. `workers`: how many share a limit.
+    /// `http`: does a listener of the service speak HTTP? `workers`: how many share a limit.
     pub(super) fn throttle(&mut self, raw: &raw::Service, http: bool, workers: u32) -> Throttle {
         if let (Some(at), false) = (&raw.client_request_rate.0, http) {
             let message = "`client_request_rate` without a listener that speaks HTTP";
@@ -47,7 +47,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A limit that the workers divide among them: at least one for each.
+    /// A limit that the workers divide among them: at least one each.
     pub(super) fn shared(
         &mut self,
         name: &str,

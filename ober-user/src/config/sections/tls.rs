@@ -1,4 +1,4 @@
-//! TLS as a listener offers it and as a backend is reached by it.
+//! TLS of listeners, and TLS to the servers of backends.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ use crate::{
     system::{file, hash},
 };
 
-/// Servers of one expression that are looked at.
+/// The most servers of one expression that are examined.
 const MOST: usize = 100_000;
 
 /// A version of TLS, oldest first.
@@ -39,11 +39,11 @@ pub enum Version {
     V13,
 }
 
-/// What both ends of a proxy may settle for.
+/// The range of versions and ciphers of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     pub min: Version,
-    /// `None`: the newest the library has.
+    /// `None`: the newest version of the library.
     pub max: Option<Version>,
     /// Up to TLS 1.2, in OpenSSL's notation; `None`: the library's.
     pub ciphers: Option<String>,
@@ -51,15 +51,15 @@ pub struct Terms {
     pub suites: Option<String>,
 }
 
-/// TLS that ends at a listener.
+/// TLS that a listener terminates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// PEM files of chain and key, and directories of them. The first is shown to who asks for a name that none has.
+    /// PEM files of chain and key, and directories of them. Clients whose name has no certificate get the first.
     pub certificates: Vec<PathBuf>,
-    /// Names for which one more is to be had by ACME; empty: none is.
+    /// Names of one more certificate, to be issued by ACME; empty: none.
     pub acme: Vec<String>,
     pub terms: Terms,
-    /// Whether sessions may be resumed by tickets.
+    /// May sessions be resumed by tickets?
     pub tickets: bool,
     /// Protocols offered, best first; may be empty.
     pub alpn: Vec<String>,
@@ -71,7 +71,7 @@ impl Termination {
         self.alpn.iter().any(|it| it == "h2")
     }
 
-    /// Where the certificate for the names in `acme` is kept once it has been issued.
+    /// Where the certificate for the names in `acme` is stored after it has been issued.
     pub fn issued(&self, state: &Path) -> Option<PathBuf> {
         let first = self.acme.first()?.replace('*', "_");
         let hash = hash::fnv1a(self.acme.join(",").bytes());
@@ -82,22 +82,22 @@ impl Termination {
 /// TLS to the servers of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToServers {
-    /// Whose certificates are accepted; `None`: anybody's.
+    /// Authorities that must have signed the server's certificate; `None`: it is not verified.
     pub verify: Option<Authorities>,
     /// PEM file of the certificate and key shown to servers.
     pub certificate: Option<PathBuf>,
-    /// Asked for by SNI, and looked for in the certificate; `None`: the host name the server is written with, if it is.
+    /// Requested by SNI and expected in the certificate; `None`: the server's host name, if it has one.
     pub server_name: Option<String>,
     pub terms: Terms,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorities {
-    /// Those the machine trusts.
+    /// The authorities that the machine trusts.
     System,
-    /// A PEM file of them.
+    /// A PEM file of authorities.
     File(PathBuf),
-    /// A file that is missing, which is forgiven: nobody is trusted until it is there.
+    /// A file that is missing, which was forgiven: until it exists no certificate is accepted.
     Missing(PathBuf),
 }
 
@@ -145,7 +145,7 @@ pub(crate) struct RawToServers {
 }
 
 impl Judge<'_> {
-    /// `http`: what is offered by ALPN unless written.
+    /// `http`: the default of `alpn` is `http/1.1`.
     pub(super) fn termination(
         &mut self,
         certificates: Vec<At<String>>,
@@ -197,7 +197,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The machine's authorities vouch for anybody, so there must be a name to hold a server's certificate to.
+    /// The machine's authorities vouch for every host, so the server's certificate must be held to a name.
     pub(super) fn held_to_names(&mut self, servers: &[At<String>], tls: &RawToServers) {
         let verified = tls.verify.0.as_ref().is_none_or(|at| at.value);
         if !verified || tls.ca.0.is_some() || tls.server_name.0.is_some() {
@@ -225,8 +225,8 @@ impl Judge<'_> {
         value
     }
 
-    /// A file that holds no chain or key is a fault unless the run directory has a copy of one that was good: that one is used
-    /// on. Whether chain and key fit is looked at when the copy is made.
+    /// A file without chain or key is a fault unless the run directory has a copy of an earlier, good one, which stays in use.
+    /// Whether chain and key fit is checked when the copy is made.
     pub(crate) fn certificates(&mut self, run: &Path) {
         for At { value: path, span } in std::mem::take(&mut self.certificates) {
             if path.is_dir() || copies::has_copy(run, &path) {
@@ -255,7 +255,7 @@ impl Judge<'_> {
             }
             name
         });
-        // In another order they are the same certificate.
+        // Names in another order mean the same certificate.
         let names: BTreeSet<String> = names.collect();
         let names: Vec<String> = names.into_iter().collect();
         if let Some(span) = span {
@@ -317,7 +317,7 @@ impl Judge<'_> {
     }
 }
 
-/// The first server of an expression that is written as an address.
+/// The first server of an expression that is given by address.
 fn first_address(expression: &str) -> Option<IpAddr> {
     let (servers, _) = Standing::split(expression).ok()?;
     let hosts = expand_servers(servers, NonZeroU16::MIN, Cap::new(MOST), &mut NoSources).ok()?;

@@ -1,4 +1,4 @@
-//! TLS as a client of our own: keys that checks and sources share.
+//! TLS as a client of the daemon: keys that checks and sources share.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl From<&ToServers> for Tls {
-    /// As HAProxy speaks to the servers of a backend.
+    /// The same settings as HAProxy uses for the servers of a backend.
     fn from(servers: &ToServers) -> Self {
         Self {
             verify: match &servers.verify {

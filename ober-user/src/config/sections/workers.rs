@@ -23,17 +23,17 @@ use crate::{
     system::file::trust,
 };
 
-/// Where a daemon's PATH may not lead but HAProxy lives.
+/// Directories in which HAProxy may be although a daemon's PATH lacks them.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
-/// Index 0 is empty and 1 is full, so the first page of a list is 2.
+/// Page 0 is the empty one and page 1 the full one, so the first page of a list is 2.
 const FEWEST_PAGES: u32 = 3;
-/// One million addresses fit many times; more is a slip of the finger.
+/// Far more than a million addresses need; a larger number is a typing error.
 const MOST_ENTRIES: u32 = 1 << 24;
-/// The kernel takes no longer queue; a shorter one loses what a single interrupt brings.
+/// The kernel's maximum; a shorter queue than the minimum loses packets of a single interrupt.
 const STEER_QUEUE: RangeInclusive<u32> = 64..=16_384;
-/// The account that distributions make for HAProxy.
+/// The account that distributions create for HAProxy.
 const HAPROXY: &str = "haproxy";
-/// What is merged and written for a worker is linear in it, and done in a second.
+/// The work to merge and write the servers of a worker is linear; this many take a second.
 const MOST_SERVERS: u32 = 100_000;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,7 +70,7 @@ impl Judge<'_> {
         }
     }
 
-    /// One CPU a worker: the written ones in turn, else those that are online.
+    /// One CPU for each worker: the configured ones in turn, or those online.
     fn cpus(&mut self, count: Key<Count>, written: Vec<At<u32>>) -> Vec<u32> {
         let online: Vec<u32> = self
             .env
@@ -126,7 +126,7 @@ impl Judge<'_> {
         })
     }
 
-    /// It is started as root.
+    /// The path of HAProxy, which is started as root.
     fn haproxy(&mut self, key: Key<String>) -> PathBuf {
         let span = key.span();
         let path = self.haproxy_at(key);
@@ -168,8 +168,8 @@ impl Judge<'_> {
         })
     }
 
-    /// HAProxy's own account where the machine has one: Debian's package makes it. Its group is always named, for HAProxy
-    /// keeps the daemon's otherwise.
+    /// HAProxy's own account where the machine has one: Debian's package creates it. Its group is always set, because HAProxy
+    /// keeps the daemon's group otherwise.
     fn unprivileged(
         &mut self,
         user: Key<String>,
@@ -204,7 +204,7 @@ impl Judge<'_> {
         (written.or(account.map(|it| it.name)), group)
     }
 
-    /// As HAProxy would read it: one word.
+    /// An account as one word, as HAProxy reads it.
     fn account(&mut self, what: &str, at: At<String>) -> String {
         let good =
             |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
@@ -242,7 +242,7 @@ impl Judge<'_> {
             interval: self.period_or_none("interval", resolve.interval, SECOND * 300),
             timeout: self.period("timeout", resolve.timeout, SECOND * 5),
             concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
-            // Whether it can be read is found out whenever it is: a file that is away costs the names in it.
+            // Readability is checked at each read: a missing file disables only the names in it.
             slurm_conf: resolve.slurm_conf.0.map(|at| self.path(&at.value)),
         }
     }

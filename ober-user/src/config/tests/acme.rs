@@ -1,9 +1,9 @@
-//! What may be issued, and what the configuration says when it could not be.
+//! Which names can have certificates issued, and the messages when they cannot.
 
 use super::{LEAST, Place};
 use crate::config::sections::acme::{Challenge, Provider};
 
-/// Names on the TLS listener, beside its file.
+/// A configuration whose TLS listener has these names beside its file.
 fn wanting(names: &str, rest: &str) -> String {
     LEAST.replace(
         "certificate = \"s3.pem\"",

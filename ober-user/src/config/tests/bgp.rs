@@ -1,4 +1,4 @@
-//! `[bgp]`: what is left out, what is refused, and secrets that stay secret.
+//! `[bgp]`: defaults, refusals, and secrets that are not shown.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,7 +24,7 @@ fn neighbour(more: &str) -> Neighbour {
     section(&format!("{SECTION}{more}")).neighbours.remove(0)
 }
 
-/// Problems, with their lines counted from the section on.
+/// The faults, with lines counted from the section.
 fn problems(text: &str) -> Vec<String> {
     let before = LEAST.lines().count();
     let told = Place::new().problems(&format!("{LEAST}{text}"));
@@ -83,7 +83,7 @@ fn how_far_away_a_neighbour_may_be_follows_from_its_kind_and_its_keys() {
         (internal.neighbours[0].hops, internal.neighbours[0].remote),
         (Hops::Any, Remote::Internal)
     );
-    // Our own number is internal, too.
+    // A neighbour with this node's own number is internal, too.
     assert_eq!(
         section(&SECTION.replace("65000", "65001")).neighbours[0].remote,
         Remote::Internal

@@ -1,4 +1,4 @@
-//! What stands in `config/` is what the program knows.
+//! The documents in `config/` match the program.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
 
-/// Every key of the schema: its path, `*` where the file has a free name.
+/// Every key of the schema: its path, with `*` for a free name.
 fn keys(schema: &Value) -> Vec<String> {
     fn walk(root: &Value, at: &Value, path: &str, keys: &mut Vec<String>) {
         if let Some(name) = at["$ref"].as_str() {
@@ -47,7 +47,7 @@ fn written(line: &str) -> Option<(&str, bool)> {
     word.then_some((name, false))
 }
 
-/// The path of a table as the schema knows it.
+/// The path of a table as in the schema.
 fn free_names(table: &str) -> String {
     [
         "rgw",
@@ -141,7 +141,7 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
     }
     let lines = EXAMPLE
         .lines()
-        // One of two that exclude each other.
+        // Of two keys that exclude each other, one is left out.
         .filter(|line| {
             ![
                 "cluster_key_file",
@@ -193,7 +193,7 @@ fn every_key_of_a_secret_is_known_as_one_where_configurations_are_shown() {
     }
 }
 
-/// `UPDATE=1 cargo test` writes the file anew.
+/// `UPDATE=1 cargo test` rewrites the file.
 #[test]
 fn the_schema_in_the_tree_is_that_of_the_types() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/ober.schema.json");

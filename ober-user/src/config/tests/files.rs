@@ -1,4 +1,4 @@
-//! Several files, and what a string may take from the environment.
+//! Several files, and variables of the environment in strings.
 
 use super::*;
 

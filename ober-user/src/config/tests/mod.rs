@@ -1,4 +1,4 @@
-//! The configuration as its users meet it: texts in, a [`Config`] or readable complaints out.
+//! Texts in, a [`Config`] or readable faults out.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ mod services;
 mod sources;
 mod vips;
 
-/// A directory with what a configuration may name: a certificate `s3.pem` and a program `haproxy`.
+/// A directory with the files that a configuration may name: a certificate `s3.pem` and a program `haproxy`.
 pub(crate) struct Place {
     directory: TempDir,
     env: Env,
@@ -66,7 +66,7 @@ impl Place {
         error.replace(self.directory.path().to_str().unwrap(), "@")
     }
 
-    /// The problems without their pictures: line, message, help.
+    /// The faults without their pictures: line, message, help.
     pub(super) fn problems(&self, text: &str) -> Vec<String> {
         let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
             panic!("this must be refused:\n{text}");
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-/// The least a node with one service writes.
+/// The smallest configuration of a node with one service.
 pub(crate) const LEAST: &str = r#"
 [node]
 interfaces = ["eth1"]
@@ -280,7 +280,7 @@ fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
     assert_eq!(of(AtLeast::Number(2)), [2, 2, 2, 2]);
 }
 
-/// A configuration with so many of each of these.
+/// A configuration with `count` of each object.
 fn large(count: usize) -> String {
     let head = "[node]\ninterfaces = ['eth1']\n[limits]\nservers = 100000\n[backends.rgw]\n";
     let servers = (0..count * 10).map(|number| format!("'n{number}:80', "));

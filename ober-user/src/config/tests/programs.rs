@@ -1,4 +1,4 @@
-//! Whom workers and the administrator's programs run as, and who else may change what they run.
+//! Accounts of workers and programs, and other accounts that may change these programs.
 
 use std::os::unix::fs::chown;
 

@@ -1,4 +1,4 @@
-//! Every refusal says where, why and what to do.
+//! Every refusal names the place, the reason and the correction.
 
 use super::*;
 
@@ -151,7 +151,7 @@ fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
           name it in [workers]: `haproxy = \"/path/to/haproxy\"`"
         ]
     );
-    // A file that nobody may execute is no program.
+    // A file without execute permission is no program.
     assert_eq!(
         problems("./s3.pem"),
         ["4: there is no program @/./s3.pem | `haproxy = \"haproxy\"` looks it up in PATH"]

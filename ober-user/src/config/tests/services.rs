@@ -1,8 +1,8 @@
-//! Services and backends: what their keys make, and every refusal of theirs.
+//! Services and backends: the results of their keys, and every refusal.
 
 use super::*;
 
-/// [`LEAST`] with lines put in behind a line.
+/// [`LEAST`] with lines inserted after a line.
 fn with(behind: &str, lines: &str) -> String {
     assert!(LEAST.contains(behind));
     LEAST.replacen(behind, &format!("{behind}\n{lines}"), 1)
@@ -128,7 +128,7 @@ fn a_route_names_what_its_listeners_can_see() {
             "8: no route of this service goes by a name | add `sni` or `hosts` to a route",
         ),
     ] {
-        // Routes belong to the service before the backend's table.
+        // Routes of the service must come before the table of the backend.
         let text = match text.split_once("[[services.routes]]") {
             Some((before, route)) => before.replacen(
                 "[backends.rgw]",
@@ -236,12 +236,12 @@ fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
     );
     let mixed = "rules = ['deny all path=/x', 'allow fd00::/8', 'deny all']";
     assert_eq!(rules(mixed), (own, 3, sources(&["fd00::/8"])));
-    // XDP does not see who a proxy speaks for.
+    // XDP does not see the client behind a proxy.
     let told = "rules = ['allow 192.0.2.0/31', 'deny all']\nproxy_from = ['192.0.2.9']";
     assert_eq!(rules(told), (Access::Open, 2, None));
     let listed = "rules = ['allow 192.0.2.0/31', 'deny all']\naccess = 'routers'";
     assert_eq!(rules(listed), (Access::List(ROUTERS.to_owned()), 2, None));
-    // They say who may come in plain, too.
+    // Rules state the access of a plain listener, too.
     let plain = LEAST.replace(PLAIN, "rules = ['allow 192.0.2.0/31', 'deny all']");
     assert!(Place::new().parse(&plain).is_ok());
     let open = LEAST.replace(PLAIN, "rules = ['deny 192.0.2.0/31']");

@@ -1,4 +1,4 @@
-//! Servers, where they come from and how they are checked, and the sources of lists.
+//! Servers, their sources and checks, and the sources of lists.
 
 use super::*;
 
@@ -143,7 +143,7 @@ fn a_source_of_servers_is_told_apart_by_its_kind() {
     );
 }
 
-/// What is said of each of these where it stands alone in line 4.
+/// Checks the fault of each case, written alone in line 4.
 fn judged(place: &Place, before: &str, after: &str, cases: &[(&str, &str)]) {
     for (written, told) in cases {
         let text = format!("[node]\ninterfaces = ['a']\n{before}'{written}'{after}\n");

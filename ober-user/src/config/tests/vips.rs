@@ -1,4 +1,4 @@
-//! Which VIPs and ports there may be, and how many.
+//! Valid VIPs and ports, and their maximum number.
 
 use super::*;
 

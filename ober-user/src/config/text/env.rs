@@ -9,19 +9,19 @@ use crate::{
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
-/// The surroundings a configuration is read in. Not `Debug`: variables may be secrets.
+/// The environment of a configuration. Not `Debug`: variables may be secrets.
 #[derive(Clone, Default)]
 pub struct Env {
     /// For `${NAME}`, and `PATH` to find HAProxy.
     pub variables: BTreeMap<String, String>,
-    /// CPUs workers may be pinned to, in order.
+    /// CPUs that workers may be pinned to, in order.
     pub cpus: Vec<u32>,
-    /// Whom workers and programs may run as.
+    /// Accounts that workers and programs may run as.
     pub accounts: Accounts,
 }
 
 impl Env {
-    /// Those of this process.
+    /// The environment of this process.
     pub fn current() -> Result<Self, Error> {
         let path = Path::new(ONLINE);
         let online = file::kernel_text(path).map_err(|source| Error::Cpus {
@@ -36,14 +36,14 @@ impl Env {
     }
 }
 
-/// Those of this process that are text.
+/// The variables of this process that are UTF-8.
 pub(crate) fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// The kernel's notation, `0-3,8`. What cannot be read is left out.
+/// Reads the kernel's notation, `0-3,8`. Unreadable parts are left out.
 fn cpu_list(text: &str) -> Vec<u32> {
     let ranges = text.trim().split(',').filter_map(|item| {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
@@ -52,7 +52,7 @@ fn cpu_list(text: &str) -> Vec<u32> {
     ranges.flatten().collect()
 }
 
-/// Puts the variables in. `$${` stands for `${` itself; any other `$` is only a dollar.
+/// Inserts the variables. `$${` stands for `${` itself; any other `$` is kept.
 pub(crate) fn substitute<'t>(
     text: &'t str,
     variables: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what to do about it.
+//! Faults of a configuration: what, where, and how to correct them.
 
 use std::{
     fmt, io,
@@ -35,7 +35,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The first mistake, on one line.
+    /// The first fault, on one line.
     pub fn line(&self) -> String {
         let whole = self.to_string();
         let first = whole.lines().next().unwrap_or_default();
@@ -59,29 +59,29 @@ fn advice(error: &io::Error, path: &Path) -> String {
     }
 }
 
-/// Everything wrong that was found at once, in reading order. Not empty.
+/// All faults that were found, in reading order. Not empty.
 #[derive(Debug)]
 pub struct Report(pub Vec<Problem>);
 
-/// One thing to mend.
+/// One fault.
 #[derive(Debug)]
 pub struct Problem {
     pub file: PathBuf,
-    /// `None`: what is wrong is that something is missing.
+    /// `None`: something is missing.
     pub place: Option<Place>,
     pub message: String,
-    /// What to do; may be empty.
+    /// How to correct it; may be empty.
     pub help: Vec<String>,
 }
 
-/// A piece of one line.
+/// A part of one line.
 #[derive(Debug)]
 pub struct Place {
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// Characters marked, at least 1.
+    /// Number of marked characters, at least 1.
     pub width: usize,
     /// The whole line; `None` when it may hold a secret.
     pub text: Option<String>,

@@ -1,4 +1,4 @@
-//! The files of a configuration as they are written, before anybody judges them: what is read, kept and put back.
+//! The files of a configuration as written, before any check: read, kept and restored.
 
 use std::{
     fs, io,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Directory beside the main file whose `*.toml` are read after it.
+/// Directory beside the main file, whose `*.toml` are read after it.
 const MORE: &str = "config.d";
 
 /// The main file, and those of `config.d` beside it in the order of their names.
@@ -36,7 +36,7 @@ pub struct File {
     /// Absolute; messages name it.
     pub path: PathBuf,
     pub text: String,
-    /// Who may read it, as in `chmod`.
+    /// Permission bits, as in `chmod`.
     pub mode: u32,
 }
 
@@ -60,7 +60,7 @@ impl File {
     }
 }
 
-/// An account that may write it tells the daemon which programs to run: that must not be every account.
+/// An account that may write the file decides which programs the daemon runs, so not every account may.
 pub(crate) fn trusted(path: &Path) -> Result<(), Error> {
     match trust::writer(path, &[]) {
         Ok(Some(writer)) if writer.is_everybody() => Err(Error::Writable {
@@ -78,7 +78,7 @@ impl Written {
         Self::replaced(&main.path.clone(), main)
     }
 
-    /// What there would be with `file` in the place of the main file at `main`, which need not be readable.
+    /// The configuration with `file` in place of the main file at `main`, which need not be readable.
     pub fn replaced(main: &Path, file: File) -> Result<Self, Error> {
         let more = further(main)?;
         let more: Result<_, _> = more.iter().map(|path| File::read(path)).collect();
@@ -88,7 +88,7 @@ impl Written {
         })
     }
 
-    /// What is meant; relative paths start at `base`.
+    /// The valid configuration; relative paths start at `base`.
     pub fn config(&self, base: &Path, env: &Env) -> Result<Config, Error> {
         let sources = self.sources();
         let invalid = |faults: Vec<Fault>| Error::Invalid(Report(sources.locate(faults)));
@@ -97,8 +97,8 @@ impl Written {
         judged.map(|(config, _)| config).map_err(invalid)
     }
 
-    /// The same of what was in force before: a file that it refers to and that cannot be used costs what depends on it, and
-    /// nothing else. Returns what is missing so.
+    /// The same for a configuration that was in force before: an unusable file that it refers to disables only what depends on
+    /// it. Returns the faults that were forgiven.
     pub fn config_again(&self, base: &Path, env: &Env) -> Result<(Config, Report), Error> {
         let sources = self.sources();
         let located = |faults: Vec<Fault>| Report(sources.locate(faults));
@@ -113,7 +113,7 @@ impl Written {
         std::iter::once(&self.main).chain(&self.more)
     }
 
-    /// The same for the same texts, whatever the main file is called: FNV-1a, hexadecimal.
+    /// A hash of the texts, whatever the main file is called: FNV-1a, hexadecimal.
     pub fn hash(&self) -> String {
         let names = self.more.iter().filter_map(|file| file.path.file_name());
         let names = names.flat_map(std::ffi::OsStr::as_encoded_bytes);
@@ -131,7 +131,7 @@ impl Written {
     }
 }
 
-/// The files read after the main one.
+/// The files that are read after the main one.
 pub(crate) fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
     let directory = &main.with_file_name(MORE);
     let entries = match fs::read_dir(directory) {
@@ -149,7 +149,7 @@ pub(crate) fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
         path: directory.to_owned(),
         source,
     })?;
-    // Editors leave hidden files beside the one they write.
+    // Editors keep hidden files beside the one being edited.
     let hidden = |path: &Path| {
         path.file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))

@@ -1,5 +1,5 @@
-//! What is written, key by key, so that two configurations can be told apart in the words they are written in. Variables
-//! are not put in, and secrets are compared but never shown.
+//! The configuration as written, key by key, to show the differences of two configurations in their own words. Variables are
+//! not inserted; secrets are compared but never shown.
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -7,12 +7,12 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::{files::Written, source::secret};
 
-/// What stands for a secret.
+/// The text in place of a secret.
 const HIDDEN: &str = "(secret)";
-/// The keys that tell one table of an array from the others.
+/// The keys that identify a table in an array.
 const NAMES: [&str; 4] = ["name", "port", "address", "vip"];
 
-/// Every key with its value. A table in an array goes by its name, port or address, or else by its number.
+/// Every key with its value. A table in an array is identified by its name, port or address, otherwise by its number.
 #[derive(Default)]
 pub struct Keys(BTreeMap<Vec<String>, Value>);
 
@@ -23,7 +23,7 @@ enum Value {
     Secret(String),
 }
 
-/// A key, or one value of it where it has several, that is in one configuration alone.
+/// A key, or one of its values, that only one of two configurations has or that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// In a line, with the path from this part on.
+    /// The difference on one line; `from`: the first part of the path that is shown.
     pub fn words(&self, from: usize) -> String {
         let name = self.path.get(from..).unwrap_or_default().join(".");
         match (&self.from, &self.to) {
@@ -60,7 +60,7 @@ impl fmt::Display for Value {
 }
 
 impl Keys {
-    /// What makes `other` of this, in the order of the keys.
+    /// The changes from this to `other`, in the order of the keys.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let paths: std::collections::BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
         let differences = paths.into_iter().flat_map(|path| {
@@ -122,7 +122,7 @@ fn difference(path: &[String], from: Option<&Value>, to: Option<&Value>) -> Diff
     }
 }
 
-/// The values that came and went, or both lists where only their order is another.
+/// The values that were added and removed, or both lists when only the order changed.
 fn several(path: &[String], from: &[String], to: &[String]) -> Vec<Difference> {
     let only = |these: &[String], others: &[String]| -> Vec<String> {
         let only = these.iter().filter(|value| !others.contains(value));
@@ -171,7 +171,7 @@ fn shown(value: &DeValue<'_>) -> String {
 }
 
 impl Written {
-    /// What is written, key by key. What is no TOML is left out.
+    /// The configuration as written, key by key. Texts that are not TOML are left out.
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         for file in self.files() {
@@ -181,7 +181,7 @@ impl Written {
     }
 }
 
-/// The text without its secrets, also those in what was commented out.
+/// The text without its secrets, including those in comments.
 pub fn without_secrets(text: &str) -> String {
     let mut spans = Vec::new();
     secrets(DeTable::parse_recoverable(text).0.get_ref(), &mut spans);

@@ -1,10 +1,10 @@
-//! From files to values that know where they stand.
+//! From files to values that know their place in them.
 //!
 //! ```text
 //! files     the files of a configuration, as written       source   places in them, faults with line and column
 //! env       variables and what the machine has             tree     parsed, variables put in, merged
-//! scalar    periods, counts, rates as people write them    secret   files that hold keys
-//! keys      two configurations compared key by key         error    faults as a person reads them
+//! scalar    notation of periods, counts and rates          secret   files that hold keys
+//! keys      two configurations compared key by key         error    faults as shown to an operator
 //! ```
 //! A secret is never shown: not in an error, not in a difference.
 

@@ -1,4 +1,4 @@
-//! Values as written: with their place, and the few notations that TOML has no type for.
+//! Values as written: with their place, and in notations for which TOML has no type.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, net::IpAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::source::Span;
 use crate::{config::sections::gate::AtLeast, names::notation};
 
-/// A value that was written, and where.
+/// A written value, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
@@ -27,7 +27,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
-/// A key that may be written or left out.
+/// A key that may be missing.
 #[derive(Clone, Debug)]
 pub(crate) struct Key<T>(pub(crate) Option<At<T>>);
 
@@ -53,7 +53,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
     }
 }
 
-/// In the schema, a value with its place is only the value.
+/// In the schema, a value with its place is the value alone.
 macro_rules! schema_of_the_value {
     ($wrapper:ident) => {
         impl<T: JsonSchema> JsonSchema for $wrapper<T> {
@@ -75,15 +75,15 @@ macro_rules! schema_of_the_value {
 schema_of_the_value!(At);
 schema_of_the_value!(Key);
 
-/// What a string notation says.
+/// A value that is written as a string.
 trait Notation: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Option<Self>;
-    /// Why a text is none, in words of its own.
+    /// Why a text is not such a value.
     fn refusal(text: &str) -> String {
         format!("`{text}` is not {}", Self::EXPECTED)
     }
-    /// Where a bare number is a notation of its own.
+    /// The value of a bare number, where one is allowed.
     fn number(_: u64) -> Option<Self> {
         None
     }
@@ -112,11 +112,11 @@ impl<T: Notation> de::Visitor<'_> for Reader<T> {
     }
 }
 
-/// A length of time, `"250ms"`, `"5s"`, `"5m"`, `"1h"`, or `"0"`.
+/// A duration: `"250ms"`, `"5s"`, `"5m"`, `"1h"`, or `"0"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Period(pub(crate) Duration);
 
-/// A length of time as the configuration writes it; `None`: it is none.
+/// Reads a duration in the notation of the configuration; `None`: it is none.
 pub fn period(text: &str) -> Option<Duration> {
     Period::read(text).map(|Period(period)| period)
 }
@@ -161,7 +161,7 @@ impl JsonSchema for Period {
     }
 }
 
-/// So many in so long: `"50/s"`, `"1000/10s"`.
+/// A count for each span of time: `"50/s"`, `"1000/10s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub count: u32,
@@ -286,14 +286,14 @@ impl JsonSchema for AsNumber {
     }
 }
 
-/// An address, by the judge of all addresses.
+/// An address, read as everywhere by [`crate::names::notation`].
 struct Address(IpAddr);
 
 impl Notation for Address {
     const EXPECTED: &'static str = "an address such as \"192.0.2.1\" or \"2001:db8::1\"";
 
     fn read(text: &str) -> Option<Self> {
-        // IPv4 inside IPv6 stays as it is: whoever takes none says so.
+        // IPv4 mapped into IPv6 stays as written: keys that do not accept it say so.
         text.parse().ok().map(Self)
     }
 
@@ -400,7 +400,7 @@ impl JsonSchema for AtLeast {
     }
 }
 
-/// A string that no message, log or picture ever shows.
+/// A string that is never shown in a message, log or picture.
 #[derive(Clone)]
 pub(crate) struct Secret(pub(crate) String);
 
@@ -412,7 +412,7 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // serde's own message would quote what was written.
+        // serde's own message would quote the value.
         match String::deserialize(from) {
             Ok(text) => Ok(Self(text)),
             Err(_) => Err(de::Error::custom(

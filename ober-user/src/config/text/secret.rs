@@ -1,4 +1,4 @@
-//! Secrets: written as `"${NAME}"` or kept in a file, and never where everybody may read them.
+//! Secrets: given as `"${NAME}"` or in a file, and never in a file that every account may read.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -11,23 +11,23 @@ use super::{
 };
 use crate::{config::judge::Judge, system::file};
 
-/// Which secret.
+/// A kind of secret.
 pub(crate) struct Kind {
-    /// The key it is written under; with `_file` behind it the one that names a file.
+    /// Its key; the key with `_file` appended names a file.
     pub(crate) key: &'static str,
-    /// With its article.
+    /// Its name, with an article.
     pub(crate) what: &'static str,
-    /// How to make a file of it.
+    /// How to create such a file.
     pub(crate) make: &'static str,
 }
 
 /// A secret that was found.
 pub(crate) struct Found {
     pub(crate) span: Span,
-    /// Where it came from, for a message.
+    /// Its origin, for a message.
     pub(crate) origin: String,
     pub(crate) text: String,
-    /// There is none, and that was forgiven.
+    /// The file is missing, which was forgiven.
     pub(crate) missing: bool,
 }
 

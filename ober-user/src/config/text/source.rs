@@ -1,5 +1,5 @@
-//! The files a configuration is read from, laid end to end so that one number names a place in any of them, and the
-//! way from such a place back to file, line, column and a picture of the line.
+//! The files of a configuration, laid end to end so that one number identifies a place in any of them; and the way from such a
+//! number back to file, line, column and a picture of the line.
 
 use std::{
     ops::Range,
@@ -11,20 +11,20 @@ use super::error::{Place, Problem};
 /// Bytes of all sources laid end to end.
 pub(crate) type Span = Range<usize>;
 
-/// Something wrong, before it is known which file and line its place is in.
+/// A fault whose file and line are not known yet.
 #[derive(Debug)]
 pub(crate) struct Fault {
     span: Option<Span>,
     message: String,
     help: Option<String>,
-    /// Where the other half of a contradiction stands.
+    /// The place of the other half of a contradiction.
     first: Option<Span>,
-    /// The text is right: a file that it refers to cannot be used.
+    /// The text is correct, but a file that it refers to cannot be used.
     pub(crate) outside: bool,
 }
 
 impl Fault {
-    /// `span` is `None` for what is missing altogether.
+    /// `span` is `None` when something is missing.
     pub(crate) fn new(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
         Self {
             span: span.into(),
@@ -59,13 +59,13 @@ struct Source {
     exposed: bool,
 }
 
-/// Every file read, the main one first.
+/// Every file that was read, the main one first.
 #[derive(Default)]
 pub(crate) struct Sources(Vec<Source>);
 
 impl Sources {
     pub(crate) fn add(&mut self, path: PathBuf, text: String, exposed: bool) {
-        // One byte between files, so that the end of one is not the start of the next.
+        // One byte between files, so that the end of one file is not the start of the next.
         let start = self
             .0
             .last()
@@ -78,7 +78,7 @@ impl Sources {
         });
     }
 
-    /// Each text with the place of its first byte.
+    /// Each text with the number of its first byte.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, usize)> {
         self.0
             .iter()
@@ -92,7 +92,7 @@ impl Sources {
             .find(|source| source.start <= span.start)
     }
 
-    /// A file that everybody may read, where the words at `span` stand in it as they are.
+    /// The file of `span`, when every account may read it and the words are in it literally.
     pub(crate) fn exposes(&self, span: &Span) -> Option<&Path> {
         let source = self.find(span)?;
         let written = source
@@ -101,7 +101,7 @@ impl Sources {
         (source.exposed && !written.contains("${")).then_some(&source.path)
     }
 
-    /// Puts the faults into reading order and says where each one is.
+    /// Sorts the faults into reading order and locates each one.
     pub(crate) fn locate(&self, mut faults: Vec<Fault>) -> Vec<Problem> {
         faults.sort_by_key(|fault| fault.span.as_ref().map(|span| span.start));
         faults
@@ -159,7 +159,7 @@ impl Source {
     }
 }
 
-/// A line, or a key, that may hold a secret is never shown.
+/// A line or key that may hold a secret, which is never shown.
 pub(crate) fn secret(line: &str) -> bool {
     let mut keys = ["cluster_key", "password", "secret_key", "token"].into_iter();
     keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))

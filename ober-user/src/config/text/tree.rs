@@ -1,5 +1,5 @@
-//! Texts to one tree: each is parsed, its variables are put in, all are merged, and the result becomes [`raw::File`].
-//! Every step goes on after a fault, so that all faults of a kind are reported at once.
+//! Turns texts into one tree: parses each, inserts variables, merges all, and converts the result to [`raw::File`]. Every step
+//! goes on after a fault, so that all faults of a kind are reported together.
 
 use std::borrow::Cow;
 
@@ -15,9 +15,9 @@ use super::{
 };
 use crate::config::raw;
 
-/// Keys that were called otherwise before, and are as they are called now.
+/// Old and present names of keys.
 const RENAMED: &[(&str, &str)] = &[("min_backends", "min_servers")];
-/// Beyond this many the rest is only noise.
+/// More faults than this would only be noise.
 const MOST_FAULTS: usize = 50;
 
 pub(in crate::config) fn read(sources: &Sources, env: &Env) -> Result<raw::File, Vec<Fault>> {
@@ -47,7 +47,7 @@ pub(in crate::config) fn read(sources: &Sources, env: &Env) -> Result<raw::File,
     file.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-/// The first fault of each line: what follows on the same line is mostly its echo.
+/// The first fault of each line: further ones on the line mostly follow from it.
 fn notation(text: &str, start: usize, errors: &[Error]) -> Vec<Fault> {
     let line = |error: &Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -64,7 +64,7 @@ fn notation(text: &str, start: usize, errors: &[Error]) -> Vec<Fault> {
     faults.collect()
 }
 
-/// Moves the spans of one file to where it lies among all sources and puts the variables in.
+/// Shifts the spans of one file to its position among all sources, and inserts the variables.
 struct Placing<'p> {
     start: usize,
     env: &'p Env,
@@ -111,7 +111,7 @@ impl Placing<'_> {
     }
 }
 
-/// Tables merge and the services of all files stand one after another; anything else is written once.
+/// Merges tables, and appends the services of all files; every other key may be written only once.
 fn merge<'i>(into: &mut DeTable<'i>, from: DeTable<'i>, top: bool, faults: &mut Vec<Fault>) {
     for (key, value) in from {
         let Some((old_key, mut old)) = into.remove_entry(key.get_ref().as_ref()) else {
@@ -133,7 +133,7 @@ fn merge<'i>(into: &mut DeTable<'i>, from: DeTable<'i>, top: bool, faults: &mut 
     }
 }
 
-/// Takes out what serde refuses and tries again, so that one fault does not hide the next.
+/// Removes what serde refuses and tries again, so that one fault does not hide the next.
 fn become_file(mut tree: DeTable<'_>, faults: &mut Vec<Fault>) -> Option<raw::File> {
     for _ in 0..MOST_FAULTS {
         let root = Spanned::new(0..0, tree.clone());
@@ -150,7 +150,7 @@ fn become_file(mut tree: DeTable<'_>, faults: &mut Vec<Fault>) -> Option<raw::Fi
 }
 
 fn remove(table: &mut DeTable<'_>, span: &Span) -> bool {
-    // The innermost first: a table made by a dotted key may span no more than its key.
+    // The innermost first: the span of a table made by a dotted key may be the key alone.
     if table
         .iter_mut()
         .any(|(_, value)| remove_within(value.get_mut(), span))
@@ -189,7 +189,7 @@ fn remove_within(value: &mut DeValue<'_>, span: &Span) -> bool {
     array.len() < length
 }
 
-/// serde's words, in ours: it names what it met and then all it knows, each between backticks.
+/// Rewrites serde's message, which names what it found and then all known names, each between backticks.
 fn refusal(error: &Error) -> Fault {
     let message = error.message();
     let mut names = message.split('`').skip(1).step_by(2);
@@ -201,7 +201,7 @@ fn refusal(error: &Error) -> Fault {
         ("", None)
     };
     let Some(found) = found else {
-        // The names of our types mean nothing to the reader.
+        // Names of Rust types mean nothing to an operator.
         let table = message.split_once(", expected struct ");
         let table = table.map(|(found, _)| format!("{found}, expected a table"));
         return Fault::new(
@@ -220,7 +220,7 @@ fn refusal(error: &Error) -> Fault {
     Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
 }
 
-/// The nearest of the known names, or all of them.
+/// The most similar of the known names, or all of them.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
     let nearest = known.iter().min_by_key(distance);

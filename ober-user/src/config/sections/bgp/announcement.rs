@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{At, Fault, Judge, community::Aliases, raw};
 use crate::{config::text::scalar::Prefix, protocols::bgp::configured::Announcement};
 
-/// A path of more ASs is dropped by some routers; nobody needs more to lose.
+/// Some routers drop paths with more ASs, and fewer are enough to lose.
 pub(super) const MOST_PREPENDED: u8 = 32;
 
 impl Judge<'_> {

@@ -1,4 +1,4 @@
-//! Communities as people write them.
+//! The notation of communities.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const KNOWN: [(&str, u32); 7] = [
         crate::protocols::bgp::policy::GRACEFUL_SHUTDOWN,
     ),
 ];
-/// On one route: an UPDATE must have room for a prefix, too.
+/// Communities of one route: an UPDATE must have room for a prefix, too.
 const MOST: usize = 64;
 const FORMS: &str =
     "write \"AS:n\", \"AS:n:n\", \"rt:AS:n\", \"soo:AS:n\", \"bandwidth:AS:bytes\" or a name";
@@ -74,7 +74,7 @@ impl Judge<'_> {
     }
 }
 
-/// `None`: not a community.
+/// Adds a community; `None`: the text is none.
 fn add(all: &mut Communities, text: &str) -> Option<()> {
     if let Some((_, value)) = KNOWN.iter().find(|(name, _)| *name == text) {
         all.plain.insert(*value);
@@ -94,7 +94,7 @@ fn add(all: &mut Communities, text: &str) -> Option<()> {
         }
         ["bandwidth", asn, bytes] => {
             let (asn, bytes): (u16, u32) = (number(asn)?, number(bytes)?);
-            // Bytes a second as a single-precision number: the standard has it so, and it need not be exact.
+            // Bytes a second as a single-precision number, as the standard defines it; need not be exact.
             #[expect(clippy::cast_precision_loss, reason = "the wire has single precision")]
             let bits = (bytes as f32).to_bits();
             all.extended
@@ -109,7 +109,7 @@ fn add(all: &mut Communities, text: &str) -> Option<()> {
     Some(())
 }
 
-/// Digits alone: `parse` would take a sign.
+/// Digits alone: `parse` would accept a sign.
 fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -26,9 +26,9 @@ mod raw;
 
 pub(crate) use raw::Raw;
 
-/// How long End-of-RIB waits for the first verdicts.
+/// The longest time that End-of-RIB waits for the first verdicts.
 const SETTLE: Duration = Duration::from_secs(30);
-/// RFC 4271 section 4.2 counts it in 16 bits; more than 300 s would be no supervision.
+/// RFC 4271 section 4.2: 16 bits, in seconds.
 const LONGEST_HOLD_TIME: Duration = Duration::from_secs(65535);
 
 impl Judge<'_> {
@@ -119,7 +119,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A length of time that BGP counts in whole seconds.
+    /// A duration that BGP counts in whole seconds.
     fn seconds(&mut self, name: &str, key: Key<Period>, default: Duration) -> Duration {
         let span = key.span();
         let period = key.or(Period(default)).0;

@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// What the kernel takes as a key (`TCP_MD5SIG_MAXKEYLEN`).
+/// The kernel's longest key (`TCP_MD5SIG_MAXKEYLEN`), in bytes.
 const LONGEST_PASSWORD: usize = 80;
 const PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(9);
-/// What the kernel takes (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
+/// The kernel's limits, in bytes (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
 const LEAST_MSS: u16 = 88;
 const LARGEST_MSS: u16 = 32767;
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const PASSWORD: Kind = Kind {
     what: "the password",
     make: "make it with `(umask 077; cat > FILE)`, the same as on the neighbour",
 };
-/// The word in `bfd` that is no profile.
+/// The value of `bfd` that is not a profile.
 const OFF: &str = "off";
 
 impl Judge<'_> {
@@ -64,7 +64,7 @@ impl Judge<'_> {
             }
             let before = self.forgiven();
             let neighbour = self.neighbour(value, &address, own, listens, &span);
-            // Without its password it is not spoken to: a stranger could speak in its place.
+            // A neighbour without its password is left out: another host could speak in its place.
             if self.forgiven() == before {
                 all.push(neighbour);
             }
@@ -228,7 +228,7 @@ impl Judge<'_> {
         match remote {
             Remote::Internal => Hops::Any,
             Remote::Number(asn) if asn == own => Hops::Any,
-            // Of nobody known better.
+            // The neighbour may be external.
             Remote::Number(_) | Remote::External | Remote::Auto => Hops::Link,
         }
     }

@@ -1,5 +1,5 @@
-//! The section `[backends.NAME.check]`: how a server is asked whether it is fit for work. This file: what is meant; beside it
-//! what is written.
+//! The section `[backends.NAME.check]`: how the daemon checks that a server works. This file: the valid form; `raw`: the
+//! written one.
 
 mod raw;
 
@@ -24,26 +24,26 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     pub kind: Kind,
-    /// Port that is asked; `None`: the one that serves.
+    /// Port that is checked; `None`: the port that serves clients.
     pub port: Option<NonZeroU16>,
     pub interval: Duration,
     /// The interval while a change of state is near; at most `interval`.
     pub fast: Duration,
-    /// For a whole check.
+    /// Time limit of a whole check.
     pub timeout: Duration,
-    /// Good checks in a row until a server is up.
+    /// Good checks in a row until a server counts as up.
     pub rise: u32,
-    /// Bad checks in a row until it is down.
+    /// Bad checks in a row until it counts as down.
     pub fall: u32,
 }
 
-/// What is asked.
+/// What a check does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// A connection is accepted.
+    /// Opens a connection.
     Tcp,
     Http(Http),
-    /// A handshake succeeds.
+    /// Makes a TLS handshake.
     Tls(Tls),
     Probe(Probe),
     Exec(Exec),
@@ -65,21 +65,21 @@ impl Kind {
 pub struct Http {
     pub method: String,
     pub path: String,
-    /// `None`: an address, which no server takes for a bucket.
+    /// The `Host` header; `None`: the address, which no server mistakes for a bucket.
     pub host: Option<String>,
     pub status: Statuses,
-    /// The body must match.
+    /// A pattern that the body must match.
     pub body: Option<Pattern>,
     /// Over TLS.
     pub tls: Option<Tls>,
 }
 
-/// Bytes out, and what must come back.
+/// Sends bytes, and compares the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     pub over: Over,
     pub send: Vec<u8>,
-    /// `None`: that it could be sent is enough; never with UDP.
+    /// `None`: the check passes once the bytes are sent; never with UDP.
     pub expect: Option<Expect>,
 }
 
@@ -103,12 +103,12 @@ pub struct Exec {
     pub verdict: Verdict,
 }
 
-/// What the end of the program means.
+/// How the result of the program is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Exit status 0 is good.
     Status,
-    /// This output, blanks around it aside, is good, and this one bad; any other changes nothing.
+    /// This output, without surrounding blanks, is good, and this one bad; any other changes nothing.
     Output { good: String, bad: String },
 }
 
@@ -122,7 +122,7 @@ impl PartialEq for Pattern {
     }
 }
 
-/// HTTP statuses; shown as HAProxy writes them: `200-299,404`.
+/// HTTP statuses, shown in HAProxy's notation: `200-299,404`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(Vec<RangeInclusive<u16>>);
 
@@ -131,7 +131,7 @@ impl Statuses {
         self.0.iter().any(|range| range.contains(&status))
     }
 
-    /// `None`: it is no such list.
+    /// `None`: the text is not a list of statuses.
     pub fn read(text: &str) -> Option<Self> {
         let code = |text: &str| {
             let three = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
@@ -163,7 +163,7 @@ impl fmt::Display for Statuses {
     }
 }
 
-/// Where nothing else is written, servers that get bytes and no requests are asked for a connection.
+/// Sets the check of servers whose configuration names none: a connection, if they get bytes instead of requests.
 pub(crate) fn settle(
     backends: &mut BTreeMap<String, Backend>,
     services: &[Service],
@@ -181,7 +181,7 @@ pub(crate) fn settle(
     }
 }
 
-/// Requests go to the backend, not bytes: all its users agree.
+/// Does the backend get requests, not bytes? All its services agree, so the first one decides.
 pub fn reads_http(services: &[Service], backend: &str) -> bool {
     let mut services = services.iter();
     let user = services.find(|service| service.backends().any(|name| name == backend));

@@ -1,4 +1,4 @@
-//! The section as written, and its way to what is meant.
+//! The section as written, and its conversion.
 
 use std::{num::NonZeroU16, path::PathBuf, time::Duration};
 
@@ -99,13 +99,13 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Does nothing tell what is to be asked?
+    /// Do the keys leave the kind open?
     pub(in crate::config) fn is_assumed(&self) -> bool {
         let mut written = self.particular().into_iter();
         self.kind.0.is_none() && written.all(|(_, span, _)| span.is_none())
     }
 
-    /// Which keys of a single kind are written, with the kinds they are for.
+    /// The keys of a single kind that are written, with the kinds they belong to.
     fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 14] {
         use Kinds::{Exec, Http, Probe, Tls};
         [
@@ -198,7 +198,7 @@ impl Judge<'_> {
     }
 
     fn http(&mut self, raw: Raw) -> Http {
-        // 503 SlowDown is the answer of a gateway that lives and is busy.
+        // A busy but live gateway answers 503 SlowDown.
         let living = Statuses(vec![200..=499, 503..=503]);
         Http {
             method: self.word(
@@ -329,7 +329,7 @@ impl Judge<'_> {
         })
     }
 
-    /// A file that must be there.
+    /// A file that must exist.
     pub(in crate::config) fn existing(
         &mut self,
         name: &str,
@@ -342,7 +342,7 @@ impl Judge<'_> {
     }
 }
 
-/// A method of HTTP.
+/// Is it an HTTP method?
 pub(in crate::config) fn method(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_uppercase())
 }

@@ -1,5 +1,5 @@
-//! The tables `[[backends.NAME.discover]]`: where servers are found that are not written down. This file: what is meant;
-//! beside it what is written.
+//! The tables `[[backends.NAME.discover]]`: sources of servers that are not in the configuration. This file: the valid form;
+//! `raw`: the written one.
 
 mod raw;
 
@@ -19,17 +19,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Discover {
     pub kind: Kind,
-    /// Port of servers whose source names none.
+    /// Port of servers for which the source names none.
     pub port: NonZeroU16,
-    /// Pause between two questions; zero: ask until there is an answer, and then no more.
+    /// Pause between two requests; zero: ask until there is an answer, and then stop.
     pub interval: Duration,
-    /// For one answer.
+    /// Time limit of one answer.
     pub timeout: Duration,
     pub failure: FailPolicy,
 }
 
 impl Discover {
-    /// What it is called, the same as long as it asks for the same thing.
+    /// The name of the source, which stays the same while it asks for the same thing.
     pub fn name(&self) -> String {
         let about = match &self.kind {
             Kind::Static(found) => found
@@ -90,12 +90,12 @@ impl Kind {
     }
 }
 
-/// Who is asked for names, and how.
+/// How the DNS is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// `None`: those in /etc/resolv.conf.
+    /// The name server; `None`: those in /etc/resolv.conf.
     pub server: Option<SocketAddr>,
-    /// TCP from the start; UDP turns to it only for what does not fit.
+    /// TCP from the start; otherwise TCP only for answers that do not fit into UDP.
     pub tcp: bool,
 }
 
@@ -107,18 +107,18 @@ pub struct Docker {
     pub label: Option<String>,
     /// The port inside the container.
     pub private: NonZeroU16,
-    /// The container's own address instead of the published one.
+    /// Use the container's own address instead of the published one.
     pub inside: bool,
 }
 
-/// JSON pointers (RFC 6901) into an answer.
+/// Where the servers are in a JSON document: pointers of RFC 6901.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Json {
     pub at: Url,
     pub tls: Tls,
-    /// To the array.
+    /// Pointer to the array.
     pub items: String,
-    /// Into each of its items.
+    /// Pointer to the host within an item.
     pub host: String,
     pub port: String,
     pub weight: String,
@@ -136,7 +136,7 @@ pub struct Consul {
     /// Only instances whose own checks pass.
     pub passing: bool,
     pub token: Option<String>,
-    /// How long the agent may hold a question until something changes.
+    /// How long the agent may hold a request until something changes.
     pub wait: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The tables as written, and their way to what is meant.
+//! The tables as written, and their conversion.
 
 use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU16, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The groups a pattern may name; the first it must.
+/// The groups that a pattern may have; the first is required.
 const GROUPS: [&str; 5] = ["host", "port", "weight", "tier", "name"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -115,7 +115,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Keys that are not for every kind, with the kinds they are for.
+    /// Keys that only some kinds have, with these kinds.
     fn particular(&self) -> [(&'static str, Option<Span>, &'static [Kinds]); 21] {
         use Kinds::{Consul, Dns, Docker, Exec, Hostlist, Json, Plaintext, Srv, Static};
         let first = |list: &[At<String>]| list.first().map(|at| at.span.clone());
@@ -243,7 +243,7 @@ impl Judge<'_> {
         found
     }
 
-    /// A value that must be written.
+    /// The value of a required key.
     fn needed(&mut self, name: &str, key: Key<String>, span: &Span, example: &str) -> String {
         let Some(at) = key.0.filter(|at| !at.value.is_empty()) else {
             let message = format!("a source without `{name}`");

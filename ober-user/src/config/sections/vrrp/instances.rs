@@ -9,17 +9,17 @@ use super::{
 };
 use crate::protocols::vrrp::configured::Instance;
 
-/// How many VRIDs a family has, and addresses an advertisement.
+/// VRIDs of a family, and addresses of an advertisement.
 const MOST: usize = 255;
 
-/// What is taken by the instances before.
+/// Addresses and VRIDs of the instances so far.
 #[derive(Default)]
 struct Taken {
     addresses: BTreeMap<IpAddr, Span>,
     vrids: BTreeMap<(bool, NonZeroU8), Span>,
 }
 
-/// An instance whose VRID may be open.
+/// An instance whose VRID may still be missing.
 struct Open {
     instance: Instance,
     vrid: Option<NonZeroU8>,
@@ -125,7 +125,7 @@ impl Judge<'_> {
         addresses.collect()
     }
 
-    /// A VIP of a service, and of one instance.
+    /// Checks that an address is a VIP of a service, and of one instance only.
     fn claim(&mut self, at: &At<IpAddr>, services: &[Service], taken: &mut Taken) {
         let vip = at.value;
         if !services.iter().any(|service| service.vips.contains(&vip)) {
@@ -177,8 +177,8 @@ impl Judge<'_> {
         None
     }
 
-    /// VRIDs for those without one: made from the lowest VIP, the next free one where that is taken. Every node gets
-    /// the same, in whatever order it lists them.
+    /// Gives VRIDs to instances without one: made from the lowest VIP, or the next free one. Every node gets the same, in
+    /// whatever order it lists the instances.
     fn allocate(&mut self, open: Vec<Open>) -> Vec<Instance> {
         let mut taken: BTreeSet<(bool, NonZeroU8)> = BTreeSet::new();
         taken.extend(

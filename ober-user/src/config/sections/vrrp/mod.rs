@@ -33,7 +33,7 @@ mod tests;
 
 /// Bytes of a label (`IFNAMSIZ`).
 const LONGEST_LABEL: usize = 15;
-/// `preempt_delay`, `garp_delay` and what else is a pause beyond this are mistakes.
+/// A longer `preempt_delay`, `garp_delay` or other pause is a mistake.
 const LONGEST: Duration = Duration::from_secs(1000);
 
 /// Share the VIPs among nodes by VRRP.
@@ -277,12 +277,12 @@ impl Judge<'_> {
         Interval::new(version, period).unwrap_or_else(|| {
             let message = "`advertisement_interval` cannot be told to the neighbours";
             self.refuse(Fault::new(span, message).help(help));
-            // One second, which both versions know, or this is never seen for the fault.
+            // One second is valid in both versions; after the fault the value is not used.
             Interval::SECOND
         })
     }
 
-    /// A length of time that may be zero and is not absurd.
+    /// A duration that may be zero and has an upper limit.
     fn pause(&mut self, name: &str, key: Key<Period>, default: Duration) -> Duration {
         let span = key.span();
         let Period(pause) = key.or(Period(default));

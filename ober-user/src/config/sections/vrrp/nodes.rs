@@ -1,4 +1,4 @@
-//! Who shares the VIPs, and with which priority.
+//! The nodes that share the VIPs, and their priorities.
 
 use std::ops::RangeInclusive;
 
@@ -8,14 +8,14 @@ use crate::{
     system::hash::mix,
 };
 
-/// The most ranks there are: priorities 254 down to 1.
+/// Number of ranks: priorities 254 down to 1.
 const MOST: usize = 254;
 
 /// The nodes of the list.
 #[derive(Default)]
 pub(super) struct Nodes {
     list: Vec<Named>,
-    /// The place of this node.
+    /// The index of this node in the list.
     own: Option<usize>,
 }
 
@@ -39,7 +39,7 @@ impl Nodes {
             .map(|(_, node)| node)
     }
 
-    /// 254 for the best of the nodes for this VIP, 253 for the next. `None` without this node in the list.
+    /// 254 for the first of the nodes for this VIP, 253 for the next. `None`: this node is not in the list.
     pub(super) fn priority(&self, vip: IpAddr) -> Option<u8> {
         let own = self.list.get(self.own?)?;
         let mine = (bid(&own.name, vip), &own.name);
@@ -52,7 +52,7 @@ impl Nodes {
     }
 }
 
-/// A node's bid for a VIP (rendezvous): who leaves or joins changes nothing between the others.
+/// The score of a node for a VIP (rendezvous hashing): a node that leaves or joins does not change the order of the others.
 fn bid(name: &str, vip: IpAddr) -> u64 {
     let letters = name
         .bytes()
@@ -60,7 +60,7 @@ fn bid(name: &str, vip: IpAddr) -> u64 {
     mix(letters ^ hash(vip))
 }
 
-/// The same on every node.
+/// A number made from the VIP, the same on every node.
 pub(super) fn hash(vip: IpAddr) -> u64 {
     match vip {
         IpAddr::V4(vip) => mix(u64::from(u32::from(vip))),
@@ -144,7 +144,7 @@ impl Judge<'_> {
         least..=most
     }
 
-    /// The other nodes and the peers beside them.
+    /// The other nodes, and the peers beside them.
     pub(super) fn peers(&mut self, written: Vec<At<IpAddr>>, nodes: &Nodes) -> Vec<Peer> {
         let mut peers: Vec<Peer> = Vec::new();
         for node in nodes.others() {
@@ -182,7 +182,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Alone in a family, a node would be master whoever else is. And over unicast the others cannot guess an address.
+    /// Without a peer of a family, two nodes would both be master there. Over unicast every node must have an address.
     pub(super) fn peers_reachable(
         &mut self,
         peers: &[Peer],

@@ -27,7 +27,7 @@ fn vrrp(text: &str) -> Vrrp {
         .unwrap()
 }
 
-/// With lines counted from the section.
+/// The faults, with lines counted from the section.
 fn problems(text: &str) -> Vec<String> {
     let place = Place::new();
     let before = LEAST.lines().count();
@@ -83,7 +83,7 @@ fn with_nodes_alone_every_vip_has_an_instance_and_the_rest_is_default() {
     );
 }
 
-/// The priorities of 60 VIPs on a node of these.
+/// The priorities of 60 VIPs on the node `own` among these nodes.
 fn priorities(own: &str, nodes: &[&str]) -> Vec<u8> {
     let vips: Vec<String> = (1..=60)
         .map(|number| format!("\"198.51.100.{number}\""))
@@ -116,7 +116,7 @@ fn every_vip_has_one_node_of_each_rank_and_vips_spread_over_the_nodes() {
             "{first} of 62 for one of 4 nodes"
         );
     }
-    // A node that leaves changes no order among the others.
+    // A node that leaves does not change the order of the others.
     let fewer = ["a", "b", "c"].map(|own| priorities(own, &["c", "a", "b"]));
     for vip in 0..62 {
         for (one, other) in [(0, 1), (0, 2), (1, 2)] {
@@ -262,7 +262,7 @@ fn a_label_fits_with_its_interface_and_a_route_needs_a_network() {
 
 #[test]
 fn a_weight_is_refused_with_or_without_preemption() {
-    // There are none: a closed gate takes the node out, which fails over with `preempt = false` too.
+    // There are no weights: a closed gate takes the node out, which fails over with `preempt = false` too.
     let text = "[vrrp]\npeers=['10.0.0.8']\npreempt = false\n[[vrrp.instances]]\nvips=['192.0.2.10']\nweight = -20\n";
     let problems = problems(text);
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -272,7 +272,7 @@ fn a_weight_is_refused_with_or_without_preemption() {
     );
 }
 
-/// One of everything.
+/// Every key with a wrong value.
 const WRONG: &str = r#"
 [vrrp]
 interface = "a/b"
