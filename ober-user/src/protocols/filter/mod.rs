@@ -3,6 +3,8 @@
 //!
 //! A program is a tree of decisions that ends in "take it" or "drop it", so two of them become one by having the second begin
 //! where the first would end.
+//!
+//! It never judges a packet in this process: the kernel does, before it queues the packet.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,8 @@
 //! Kinds `dns` and `srv`: questions to a name server and what their answers mean. [`net`] asks them by
 //! [`crate::names::resolve::dns`]. The system's own resolver does not do: it keeps the response code to itself, and a name that has no
 //! address for the moment is not the same as one that does not exist or a server that could not find out.
+//!
+//! A response code other than NOERROR is never taken for an empty list.
 
 pub(super) mod net;
 

@@ -1,4 +1,6 @@
 //! One order from the question to the chain, RFC 8555 section 7.4.
+//!
+//! It never proves a name that is not of the order.
 
 use std::{
     path::Path,

@@ -1,5 +1,7 @@
 //! The section `[backends.NAME.check]`: how the daemon checks that a server works. This file: the valid form; `raw`: the
 //! written one.
+//!
+//! It never asks a server: `backends/check` does.
 
 mod raw;
 

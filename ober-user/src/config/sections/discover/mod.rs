@@ -1,5 +1,7 @@
 //! The tables `[[backends.NAME.discover]]`: sources of servers that are not in the configuration. This file: the valid form;
 //! `raw`: the written one.
+//!
+//! It never asks a source: `backends/discover` does.
 
 mod raw;
 

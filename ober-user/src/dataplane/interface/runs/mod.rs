@@ -4,6 +4,8 @@
 //! The kernel's own (generic) XDP always runs. A driver is blind when its received packets grow by [`TELLING`] while
 //! the programs count next to none. A driver may report packets up to [`LATE`] after it received them, so packets that
 //! the programs counted that long before are included.
+//!
+//! The kernel's own (generic) XDP is never taken for blind.
 
 use std::{
     collections::BTreeMap,

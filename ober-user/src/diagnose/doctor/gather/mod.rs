@@ -1,4 +1,6 @@
 //! Reads the facts, as the only part of `doctor` that reads anything.
+//!
+//! It never judges what it finds.
 
 mod interfaces;
 

@@ -1,4 +1,6 @@
 //! The verdict on the BFD session with a neighbour, or on the lack of one.
+//!
+//! It never speaks to the neighbour: `sessions` does.
 
 use std::time::Duration;
 

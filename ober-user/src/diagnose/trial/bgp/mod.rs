@@ -1,4 +1,6 @@
 //! The verdict on the BGP session with a neighbour, or on the lack of one.
+//!
+//! It never speaks to the neighbour: `sessions` does.
 
 use crate::{
     api::status::bgp::{Neighbour as Session, Said},

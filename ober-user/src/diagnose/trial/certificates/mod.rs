@@ -1,4 +1,6 @@
 //! Each certificate that a listener shows: does its key fit, does its chain lead to an authority, and how long is it valid?
+//!
+//! It never changes a file or a copy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,6 @@
 //! VRRP: listens to what other nodes advertise and sends nothing, or judges the daemon's virtual routers.
+//!
+//! It never sends an advertisement.
 
 pub mod heard;
 pub mod running;

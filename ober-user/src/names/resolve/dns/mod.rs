@@ -1,6 +1,8 @@
 //! One question to the DNS: to the name servers in turn, over UDP, and over TCP when the answer does not fit. The C library is
 //! unfit for this: it hides the response code, succeeds with one family when the other's question failed, and cannot be
 //! cancelled.
+//!
+//! It never takes half an answer for a whole one: each family is a question of its own.
 
 use std::{
     fmt::Write as _,

@@ -1,5 +1,8 @@
 //! The sockets of BFD, all of them on the real-time thread: a task for each session, a task for each socket that
 //! receives, and one that takes orders.
+//!
+//! `receive` and `send` have the sockets, `table` finds the session of a packet, `world` performs what the machine asks
+//! for. It never decides the state of a session.
 
 use std::{
     collections::BTreeMap,

@@ -4,6 +4,9 @@
 //! ```text
 //! | marker: 16 times 0xff | length (2) | type (1) | body: up to 4077 |
 //! ```
+//!
+//! `received` checks what comes in, `judge` the UPDATEs among it (RFC 7606), `notify` writes NOTIFICATIONs. A length
+//! that a neighbour wrote is never believed before it is checked.
 
 use std::{
     collections::BTreeSet,

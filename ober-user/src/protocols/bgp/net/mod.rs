@@ -1,4 +1,7 @@
 //! The sockets of BGP: one task a neighbour, one a listening address, and the handle on all of them.
+//!
+//! `listen` accepts, `socket` makes sockets as a neighbour wants them, `link` is one TCP connection, `world` performs
+//! what the machine asks for. It never decides the state of a session.
 
 use std::{
     collections::BTreeMap,

@@ -7,6 +7,9 @@
 //!  ^                       Active                   |               |                      |
 //!  +---- the last connection failed, or Stop -------+---------------+----------------------+
 //! ```
+//!
+//! `dial` has the attempts to connect, `follow` another configuration. A new connection never disturbs an established
+//! session.
 
 use std::{
     collections::BTreeMap,

@@ -5,6 +5,10 @@
 //! Handle: gate, configure -------+-> world -------+---> addresses (and claims), on a thread of its own
 //!                  addresses ---/   (a machine each)
 //! ```
+//!
+//! `interface` is the interface VRRP runs on, `link` its virtual routers, `ears` the filters of the sockets, `listen`
+//! what only hears, `running` a virtual router as its handle knows it, `log` what is logged from another task,
+//! `addresses/` addresses, macvlans and sysctls. A socket here never waits to send.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

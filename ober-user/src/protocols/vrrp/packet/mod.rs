@@ -16,6 +16,8 @@
 //! ```
 //! The checksum covers all of it; in version 3 also a pseudo-header, but for IPv4 implementations differ: RFC 9568
 //! section 5.2.8 leaves it out, RFC 5798 was read both ways, keepalived and FRR put it in.
+//!
+//! Over IPv6 the pseudo-header is never left out.
 
 use std::{
     fmt,
