@@ -36,7 +36,7 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub name: String,
-    /// How many it stands for; `None`: it never answered.
+    /// How many servers it named; `None`: it never answered.
     pub servers: Option<u64>,
     /// Questions that failed since the daemon started.
     pub failures: u64,

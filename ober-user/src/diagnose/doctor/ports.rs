@@ -93,7 +93,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
 
 type Wanted = (String, Protocol, SocketAddr, bool, &'static str);
 
-/// The sockets that a start needs, or where others would be met.
+/// The sockets that must be free, and those on which another program would be in the way.
 fn wanted(config: &Config) -> Vec<Wanted> {
     let any = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let metrics = config.node.metrics;
