@@ -1,4 +1,4 @@
-//! Tells the benchmark where the kernel half's build left the wrapper program, and compiles the clock that chaos lets jump.
+//! Tells the benchmark where the kernel half's build left the wrapper program, and compiles the clock that chaos makes jump.
 
 use std::{env, path::PathBuf, process::Command};
 

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Files that still name a room above their own, each with that room. None is to be added; one that is cut is taken out.
+/// Files that still name a room above their own, each with that room. Add none; take a line out once its reference is cut.
 const EXCEPTIONS: [(&str, &str); 15] = [
     // The handles of gates and neighbours answer with types of a status.
     ("announce/gate/world.rs", "api"),
@@ -31,7 +31,7 @@ const EXCEPTIONS: [(&str, &str); 15] = [
     ("config/sections/backend.rs", "backends"),
     ("config/sections/discover/mod.rs", "backends"),
     ("config/sections/discover/raw.rs", "backends"),
-    // Is there a copy of a certificate?
+    // Asks whether there is a copy of a certificate.
     ("config/sections/tls.rs", "certificates"),
     // Tests that need a room above.
     ("config/tests/mod.rs", "plan"),
@@ -42,7 +42,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The rooms, the one that may use all others first.
+/// The rooms, highest first: the first may use all others.
 fn rooms() -> Vec<String> {
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
     let lines = lib.lines().filter_map(|line| line.strip_prefix("pub mod "));
@@ -69,7 +69,7 @@ fn is_of_a_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
 
-/// What stands behind each `crate::`, comments left out: the name, or each name that a brace begins with.
+/// The names after each `crate::`, comments left out: one name, or the first name of each item of a brace.
 fn named(text: &str) -> BTreeSet<String> {
     let code = text
         .lines()

@@ -39,7 +39,7 @@ pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_i
     if result == 0 { 0 } else { -1 }
 }
 
-/// Nothing where there is no such file.
+/// The file's seconds; 0 where there is no such file.
 fn offset() -> i64 {
     static FILE: OnceLock<Option<File>> = OnceLock::new();
     let file = FILE.get_or_init(|| File::open(std::env::var_os("OBER_CLOCK")?).ok());

@@ -105,8 +105,8 @@ impl Authority {
         Ok(roots)
     }
 
-    /// What a client needs to trust this authority and nobody else. Sessions are not resumed: each connection of a load
-    /// is to cost a whole handshake.
+    /// The settings of a client that trusts this authority alone. Sessions are not resumed: each connection of a load is to
+    /// cost a whole handshake.
     pub fn client(&self) -> Result<Arc<ClientConfig>> {
         let roots = self.roots()?;
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -118,7 +118,7 @@ impl Authority {
     }
 }
 
-/// The certificate that a client on this host is shown, which asks for this name or for none.
+/// The certificate that a server shows a client on this host; `name` is sent as SNI, or none.
 pub fn shown(
     host: &Host,
     address: SocketAddr,
@@ -129,7 +129,7 @@ pub fn shown(
         name: None,
         identity: None,
     };
-    // One for each handshake: a session that is resumed shows what it began with.
+    // A new one for each handshake: a resumed session shows the certificate of its first handshake.
     let config = ober_user::system::tls::client(&anybody, false)?;
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())?,

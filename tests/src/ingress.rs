@@ -1,4 +1,4 @@
-//! The real `ober-user` on a host of a laboratory: its commands, its daemon, what it says of itself.
+//! The real `ober-user` on a host of a laboratory: its commands, its daemon, its status.
 
 use std::{path::PathBuf, process::Output, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What the proofs stand on: a laboratory of network namespaces, an S3 server, an S3 client, a load that counts
-//! honestly, the data plane without its daemon, and a second account of what the data plane must decide.
+//! The tools of the tests: a laboratory of network namespaces, an S3 server, an S3 client, a load that counts every failure,
+//! the data plane without its daemon, and a second implementation of what the data plane must decide.
 //!
 //! ```text
 //! client ---+                 +-- in0  node  st0 --- st0 storage

@@ -31,7 +31,7 @@ pub fn become_mode(mode: &str, at: &Path) -> Command {
     command
 }
 
-/// Start the daemon after these commands, which may mount what they like; nobody else sees it.
+/// Start the daemon after these commands, whose mounts no other process sees.
 pub fn start(stage: &mut Stage, first: &[Command]) -> Result<()> {
     ensure!(stage.ober.daemon.is_none(), "the daemon runs already");
     let mut ober = stage.ober.ober(&["run"])?;

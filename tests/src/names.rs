@@ -1,4 +1,4 @@
-//! A name server that answers as it is told: with addresses, with a response code, or not at all.
+//! A name server whose answers a test sets: addresses, a response code, or none at all.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use hickory_proto::{
 
 use crate::lab::Host;
 
-/// What is said of a name.
+/// The answer for a name.
 #[derive(Clone, Debug)]
 pub enum Says {
     /// These, of the family that was asked for.
@@ -35,7 +35,7 @@ pub enum Says {
 
 type Rules = BTreeMap<(String, RecordType), Says>;
 
-/// Names it was not told of do not exist.
+/// Names without a rule do not exist.
 #[derive(Debug)]
 pub struct NameServer {
     rules: Arc<Mutex<Rules>>,
@@ -68,7 +68,7 @@ impl NameServer {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(answer) = answer(&rules, &buffer[..length]) {
-                    // A client that is gone is none of ours.
+                    // A client that has gone is no failure of the server.
                     drop(socket.send_to(&answer, client));
                 }
             }
@@ -81,7 +81,7 @@ impl NameServer {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// What is said of a name, both families alike; with `*` at its end, of all that begin so.
+    /// Sets the answer for a name, both families alike; with `*` at its end, for all names that begin so.
     pub fn tell(&self, name: &str, says: &Says) {
         for kind in [RecordType::A, RecordType::AAAA, RecordType::SRV] {
             self.tell_of(name, kind, says.clone());

@@ -1,4 +1,4 @@
-//! A server behind a proxy that answers with what it saw: who it is, how it was reached, what it was asked.
+//! A server behind a proxy that answers with its name, the way it was reached, and the request.
 
 use std::{
     fmt::Write as _,
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{certificate::Authority, lab::Host};
 
-/// How an origin is spoken to.
+/// How clients must speak to an origin.
 #[derive(Clone, Default)]
 pub struct Manner {
     /// Every connection begins with the PROXY protocol.
@@ -31,7 +31,7 @@ pub struct Manner {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// TLS with this certificate; `clients`: only for clients with one of that authority.
+/// TLS with this certificate; `clients`: only for clients with a certificate of that authority.
 pub fn tls(pem: &str, clients: Option<&Authority>) -> Result<Arc<ServerConfig>> {
     let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())?;
@@ -59,7 +59,7 @@ impl Origins {
         Ok(Self(builder.worker_threads(1).enable_all().build()?))
     }
 
-    /// Serves at an address of `host` under a name that its answers tell.
+    /// Serves at an address of `host` under a name that its answers contain.
     pub fn serve(
         &self,
         host: &Host,
@@ -78,7 +78,7 @@ impl Origins {
             while let Ok((stream, peer)) = listener.accept().await {
                 let (name, manner) = (Arc::clone(&name), manner.clone());
                 tokio::spawn(async move {
-                    // Whoever hangs up or speaks wrongly is not answered; that is what a test then sees.
+                    // A client that hangs up or breaks the protocol gets no answer, which its test then sees.
                     welcome(stream, format!("name={name}\npeer={}\n", peer.ip()), manner)
                         .await
                         .ok();

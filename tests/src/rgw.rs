@@ -1,5 +1,5 @@
-//! A storage with the manners of Ceph's RGW that a proxy must get along with. How it treats a request is the first word
-//! of the path, the status of its answer the second: `/early/403/key`.
+//! A storage that treats requests in the ways of Ceph's RGW that a proxy must get along with. The first word of the path
+//! chooses the way, the second the status of the answer: `/early/403/key`.
 //!
 //! - With `Expect: 100-continue` it answers before it asks for the body, and then takes whatever comes next on the
 //!   connection for a request: it neither closes nor reads on.
@@ -21,20 +21,20 @@ use tokio::{
 
 use crate::lab::Host;
 
-/// The longest line of a head, as RGW has it for the whole head.
+/// Bytes of the longest line of a head; RGW allows the whole head as many.
 const LONGEST: usize = 65_536;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What becomes of a request.
+/// How a request is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     /// Read to its end, and answered with 200 and what it was.
     Whole,
     /// Answered at once.
     Early,
-    /// Asked to go on with 100, and answered without a look at the body.
+    /// Answered with 100 first, then finally without a look at the body.
     Asked,
-    /// Answered at once, and the connection closed, whatever still comes.
+    /// Answered at once, and the connection closed, though more may come.
     Closed,
     /// Answered at once, and this half of the connection closed; the other is read to its end.
     Half,
@@ -85,7 +85,7 @@ impl Gateway {
             while let Ok((stream, _peer)) = listener.accept().await {
                 let seen = Arc::clone(&seen);
                 tokio::spawn(async move {
-                    // A connection that ends in the middle is the proxy's right; what it sent is in the journal.
+                    // The proxy may end a connection in the middle; what it sent is in the journal.
                     Connection::new(stream, seen).serve().await.ok();
                 });
             }
@@ -97,7 +97,7 @@ impl Gateway {
         })
     }
 
-    /// What was asked since the last time.
+    /// The requests since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.journal.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -250,7 +250,7 @@ impl Connection {
         Ok(Some(head))
     }
 
-    /// How many bytes it has.
+    /// Reads the body; how many bytes it has.
     async fn body(&mut self, head: &Head) -> Result<usize> {
         if !head.header("transfer-encoding").contains("chunked") {
             let length = head.header("content-length").parse().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The whole of Ober behind a router: FRR, which two nodes announce the VIPs to, a client that reaches them by what the
-//! router learnt, and a storage host that serves S3 to both nodes.
+//! The whole of Ober behind a router: FRR, to which two nodes announce the VIPs, a client that reaches them by the routes of
+//! that router, and a storage host that serves S3 to both nodes.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     stage::{OPEN, S3_PORT, SECURE, serve_objects, two_cpus},
 };
 
-/// What the nodes may differ in from one show to the next.
+/// What differs between tests.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// 1 or 2 on each node.
@@ -47,7 +47,7 @@ impl Default for Settings {
     }
 }
 
-/// A node of the fabric and its Ober.
+/// The fabric, and Ober on both of its nodes.
 #[derive(Debug)]
 pub struct Routed {
     pub ober: [Ingress; 2],

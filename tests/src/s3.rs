@@ -9,7 +9,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Who is told of each request.
+/// Is called with each request.
 pub type Journal = fn(&Request<Incoming>);
 
 /// An S3 service over a directory; buckets are its directories.
@@ -44,7 +44,7 @@ async fn connection(stream: TcpStream, service: S3Service, journal: Option<Journ
         .serve_connection(TokioIo::new(stream), answer)
         .await;
     if let Err(error) = served {
-        // The proxy may end idle connections as it likes; only what is not that is worth a line.
+        // The proxy may end idle connections at will; only other failures are worth a line.
         if !error.is_incomplete_message() {
             eprintln!("s3: {error}");
         }

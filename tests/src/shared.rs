@@ -122,7 +122,7 @@ impl SharedVip {
         Client::tls(SocketAddr::new(VIP4, SECURE), Arc::clone(&self.trust))
     }
 
-    /// The MAC address the client sends to, asked of nobody.
+    /// The MAC address to which the client sends, read from its neighbour table without asking.
     pub fn cached(&self) -> Result<String> {
         let mut ip = IP.command();
         ip.args(["neighbour", "show", &VIP4.to_string()]);

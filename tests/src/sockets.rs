@@ -66,7 +66,7 @@ fn pidfd_getfd(process: &OwnedFd, number: RawFd) -> Result<OwnedFd, Error> {
 
 fn owned(answer: libc::c_long) -> Result<OwnedFd, Error> {
     match RawFd::try_from(answer) {
-        // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+        // SAFETY: the kernel has just made this descriptor and nothing else uses it.
         Ok(number) if number >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
         _ => Err(Error::last_os_error()),
     }
@@ -77,7 +77,7 @@ fn incoming_cpu(socket: &OwnedFd) -> Result<u32, Error> {
         0_u32,
         libc::socklen_t::try_from(size_of::<u32>()).unwrap_or(4),
     );
-    // SAFETY: both pointers are to locals of the sizes told, which live through the call.
+    // SAFETY: both pointers are to locals of the sizes given, which live through the call.
     let answer = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

@@ -34,12 +34,12 @@ use crate::{
 
 /// Port of the S3 server on the storage host.
 pub const S3_PORT: u16 = 9000;
-/// TLS on the VIPs, for everybody.
+/// TLS on the VIPs, for all clients.
 pub const SECURE: u16 = 443;
 /// Plain HTTP on the VIPs, for listed clients.
 pub const OPEN: u16 = 80;
 
-/// What a stage may differ in.
+/// What differs between stages.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub shape: Shape,
@@ -180,7 +180,7 @@ impl Stage {
     }
 }
 
-/// An S3 server on `host`, with a journal of what it was asked.
+/// An S3 server on `host`, with a journal of its requests.
 pub fn serve_objects(lab: &Lab, host: &Host, address: SocketAddr) -> Result<Process> {
     std::fs::create_dir(lab.directory().join("objects"))?;
     another_server(lab, host, address)

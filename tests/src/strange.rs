@@ -1,4 +1,4 @@
-//! An XDP program of somebody else, that passes everything.
+//! A foreign XDP program, which passes everything.
 
 use std::{
     ffi::CString,
@@ -69,13 +69,13 @@ impl Strange {
         // `prog_name` begins at byte 48.
         attribute[12] = u32::from_ne_bytes(*b"stra");
         attribute[13] = u32::from_ne_bytes(*b"nge\0");
-        // `expected_attach_type`, as aya says it too: else it could not be put into a link of ours.
+        // `expected_attach_type`, as aya sets it: without it the program could not be put into a link of ours.
         attribute[17] = XDP_HOOK;
         let program = bpf(LOAD, &mut attribute).context("load a program that passes everything")?;
         Ok(Self(owned(program)))
     }
 
-    /// By rtnetlink, to an interface of the calling thread's namespace.
+    /// Attaches it by rtnetlink to an interface of the calling thread's namespace.
     pub fn by_netlink(&self, interface: &str, native: bool) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = nix::net::if_::if_nametoindex(interface)?;
@@ -88,7 +88,7 @@ impl Strange {
         Ok(())
     }
 
-    /// By a link, which holds on until it is dropped.
+    /// Attaches it by a link, which holds until it is dropped.
     pub fn by_link(&self, interface: &str, native: bool) -> Result<OwnedFd> {
         let mut attribute = [0_u32; 32];
         attribute[0] = self.0.as_raw_fd().cast_unsigned();
@@ -100,7 +100,7 @@ impl Strange {
         ))
     }
 
-    /// In place of the program in a pinned link.
+    /// Puts it in the place of the program in a pinned link.
     pub fn take_over(&self, pin: &std::path::Path) -> Result<()> {
         let path = CString::new(pin.display().to_string())?;
         let mut attribute = [0_u32; 32];

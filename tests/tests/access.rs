@@ -1,4 +1,4 @@
-//! Access lists in the kernel's own maps: what goes in is what is held, whatever was there before.
+//! Access lists in the kernel's own maps: the maps hold exactly what was put in, whatever was there before.
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv6Addr},

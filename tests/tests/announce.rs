@@ -1,4 +1,4 @@
-//! What a reload does to what is announced, with a real router.
+//! How a reload changes announcements, with a real router.
 
 use std::{fs, time::Duration};
 
@@ -99,7 +99,7 @@ fn a_reload_that_a_speaker_refuses_leaves_sessions_and_routes_alone() {
     );
 }
 
-/// `ip monitor` on the node's addresses: what it says of the VIP.
+/// The lines of `ip monitor` on the node's addresses that concern the VIP.
 fn changes(monitor: &Process) -> Vec<String> {
     let log = monitor.log();
     let of_vip = log
@@ -213,7 +213,7 @@ fn a_change_that_an_interface_or_a_taken_port_refuses_leaves_no_neighbour_behind
     let bad = format!("{with_bfd}\n{stranger}");
     refused(&stage, &whole, &bad, "UDP port 3784").expect("a port that is taken");
     drop(port);
-    // BFD begins beside the session, and ends beside it.
+    // BFD begins and ends while the BGP session goes on.
     let before = uptime(&stage).expect("the session");
     reload(&stage, &with_bfd).expect("BFD");
     reload(&stage, &whole).expect("no BFD");

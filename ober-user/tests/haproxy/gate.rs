@@ -1,4 +1,4 @@
-//! The health gate before real workers: what a probe says of them, and how VIPs stand.
+//! The health gate before real workers: what a probe finds out about a worker, and which standing VIPs get.
 
 use std::{
     collections::BTreeSet,
@@ -47,7 +47,7 @@ fn question(path: &str, timeout: Duration) -> Question {
     .unwrap()
 }
 
-/// The words of the answer; empty: good.
+/// Asks a worker; the text of the error, empty when the answer is good.
 async fn ask(question: &Question, door: Door) -> String {
     let answer = question.ask(door).await;
     answer.err().map(|it| it.to_string()).unwrap_or_default()
@@ -82,7 +82,7 @@ async fn a_probe_is_answered_through_the_workers_own_listener_with_and_without_t
     for (path, words) in [
         ("/", ""),
         ("/none", ""),
-        // The storage is there and says so.
+        // The storage server answers, though with 503: the worker's path to it works.
         ("/busy", ""),
     ] {
         let question = question(path, Duration::from_secs(5));
@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// Both VIPs are told to stand so, whichever goes first; the time it took.
+    /// Waits until both VIPs have been given this standing, in any order; how long that took.
     fn both(&self, standing: Standing) -> Duration {
         let began = Instant::now();
         let mut told = [0, 1].map(|_| self.stands.recv_timeout(PATIENCE).unwrap());
@@ -210,7 +210,7 @@ impl Node {
         began.elapsed()
     }
 
-    /// `moves`: the VIPs whose addresses are VRRP's.
+    /// `moves`: the VIPs whose addresses VRRP moves.
     fn plan(&self, moves: &[IpAddr]) -> Plan {
         let sockets = self.pool.sockets();
         Plan::of(&self.lab.config, &sockets, |vip| moves.contains(&vip)).unwrap()
@@ -228,7 +228,7 @@ impl Node {
     }
 }
 
-/// Gates that are told of workers at once, and of everything else that it is well.
+/// Gates that learn of worker events at once, and that interface, program and addresses are well.
 fn gates(
     lab: &Lab,
     pool: &Pool,
@@ -261,7 +261,7 @@ fn quick(workers: usize) -> Lab {
     lab.config.gate = Settings {
         interval: Duration::from_millis(300),
         fast_interval: Duration::from_millis(50),
-        // A worker that others' work keeps waiting is none that hangs.
+        // A healthy worker may answer late on a busy machine.
         timeout: Duration::from_secs(5),
         min_up: Duration::ZERO,
         ..Settings::default()

@@ -1,5 +1,5 @@
-//! What HAProxy gets to read: kept beside, compared word for word, and accepted by the real one.
-//! `UPDATE=1` writes the kept texts anew.
+//! The configuration texts for HAProxy: kept beside, compared word for word, and accepted by the real HAProxy. `UPDATE=1`
+//! writes the kept texts anew.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ fn compare(name: &str, lab: &Lab, text: &str) {
     );
 }
 
-/// Has the real HAProxy read it, with real sockets; says what it said.
+/// Lets the real HAProxy check the text, with real sockets; what HAProxy printed.
 fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
     copies::fill(config, clock::seconds()).unwrap();
     let file = lab.dir.path().join("golden.cfg");
@@ -69,7 +69,7 @@ fn accepted(lab: &Lab, config: &Config, text: &str) -> String {
         .iter()
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
-    // A duplicate is inherited.
+    // `dup` leaves out close-on-exec, so HAProxy inherits the duplicate.
     let inherited: Vec<OwnedFd> = listeners
         .iter()
         .map(|listener| nix::unistd::dup(listener).unwrap())
@@ -121,7 +121,7 @@ fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
     lab.config
         .backends
         .insert("storage".to_owned(), backend.clone());
-    // Nobody refers to it, so nobody should check its servers.
+    // No service uses this backend, so HAProxy should not check its servers.
     lab.config.backends.insert("spare".to_owned(), backend);
     lab.servers.clear();
     golden("smallest.cfg", &lab, &lab.config);
@@ -183,7 +183,7 @@ fn resolved(config: &Config) -> Servers {
     all.collect()
 }
 
-/// Each set-up of `golden/setups`, as its administrator writes it.
+/// Each set-up of `golden/setups`, as its operator writes it.
 #[test]
 fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/haproxy/golden/setups");
@@ -206,7 +206,7 @@ fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
         let mut config =
             Config::load(&file).unwrap_or_else(|error| panic!("{}: {error}", setup.display()));
         config.node.run = lab.dir.path().to_owned();
-        // The machine's own may be others.
+        // The machine's own account may have other names.
         config.workers.user = Some("nobody".to_owned());
         config.workers.group = Some("nogroup".to_owned());
         let text = text_of(&lab, &config, &resolved(&config)).unwrap();
@@ -252,7 +252,7 @@ fn nothing_a_user_writes_can_add_a_line() {
             "spoiled place {index}"
         );
     }
-    // What a source says costs its own server alone.
+    // A bad name from a source removes that server alone.
     let mut servers = lab.servers.clone();
     servers.get_mut("storage").unwrap()[0].name = evil.to_owned();
     let text = text_of(&lab, &lab.config, &servers).unwrap();

@@ -1,4 +1,4 @@
-//! A run directory, a certificate, a storage server and clients; whatever is left of it ends with it.
+//! A run directory, a certificate, a storage server and clients; dropping the laboratory ends what is left of them.
 
 use std::{
     collections::BTreeMap,
@@ -84,7 +84,7 @@ impl Lab {
         }
     }
 
-    /// How another process makes the same configuration: see [`given`].
+    /// The text from which another process makes the same configuration: see [`given`].
     pub(crate) fn gift(&self) -> String {
         format!("{} {}", self.storage, self.dir.path().display())
     }
@@ -101,7 +101,7 @@ impl Lab {
         (pool, heard)
     }
 
-    /// HAProxy processes of this laboratory, whoever started them.
+    /// HAProxy processes of this laboratory, also those that another process started.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let ours = self.dir.path().to_str().unwrap().as_bytes();
         let pids = fs::read_dir("/proc")
@@ -347,8 +347,8 @@ impl Message {
     }
 }
 
-/// A storage server: says what it was asked and what it got. `/slow` takes 600 ms, `/slow/longer` 3 s, `/none` is not there, and
-/// `/busy` is what S3 says when it has enough to do.
+/// A storage server that answers with the request it received. `/slow` takes 600 ms, `/slow/longer` 3 s, `/none` is not there,
+/// and `/busy` answers 503, as S3 does under too much load.
 fn store(stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Message::read(&mut reader) {
@@ -382,7 +382,7 @@ fn store(stream: &TcpStream) {
     }
 }
 
-/// Connects to a worker's own socket, as probes do: from a port that root alone may have.
+/// Connects to a worker's own socket, as probes do: from a privileged port.
 pub(crate) fn connect(at: SocketAddr) -> std::io::Result<TcpStream> {
     let own = match at {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -398,7 +398,7 @@ pub(crate) fn connect_from(source: IpAddr, at: SocketAddr) -> std::io::Result<Tc
         let port = 600 + NEXT.fetch_add(1, Ordering::Relaxed) % 400;
         let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
-        // Nothing of it is left when it is closed.
+        // Linger 0: a closed connection leaves no TIME-WAIT that would keep the port.
         socket.set_linger(Some(Duration::ZERO))?;
         let bound = socket.bind(&SocketAddr::new(source, port).into());
         answer = bound.and_then(|()| socket.connect(&at.into()));

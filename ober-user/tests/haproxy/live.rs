@@ -1,5 +1,5 @@
-//! Servers changed in running workers: what clients notice, what the next process and the next daemon find, and what
-//! becomes of what others change.
+//! Servers changed in running workers: what clients notice, what the next process and the next daemon find, and how the pool
+//! treats changes that others made.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -48,7 +48,7 @@ fn storages(names: &[&'static str]) -> Vec<Server> {
     names.iter().map(one).collect()
 }
 
-/// `name address weight limit` of every server of a worker that is not told to finish.
+/// `name address weight limit` of every server of a worker that is not in maintenance.
 async fn held(lab: &Lab, worker: usize) -> Vec<String> {
     let cli = command_socket(&lab.config.node.run, worker);
     let answer = ask(&cli, "show stat storage 4 -1").await.unwrap();
@@ -79,7 +79,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// An upload of so many mebibytes that takes longer than a second; how many bytes arrived.
+/// An upload of `size` MiB that takes 150 ms for each; the server's answer.
 fn upload(at: SocketAddr, size: usize) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut stream = connect(at).unwrap();
@@ -108,7 +108,7 @@ async fn servers_join_and_leave_twenty_times_under_load_and_no_process_changes_a
     let load = Load::on(&sockets);
     let uploads: Vec<_> = sockets.iter().map(|at| upload(*at, 12)).collect();
     for round in 0..20 {
-        // One stays, one of two others comes, and the other one goes while it has uploads of the round before.
+        // `disk-1` stays; `even` and `odd` take turns, and the one that leaves still has uploads of the round before.
         let names = ["disk-1", ["even", "odd"][round % 2]];
         let servers = names.map(|name| server(name, storage)).into();
         lab.servers.insert("storage".to_owned(), servers);
@@ -184,7 +184,7 @@ async fn a_server_that_leaves_finishes_its_upload_and_is_gone_afterwards() {
         !there().await
     })
     .await;
-    // Come back, it is a server like any other.
+    // A server that came back is like any other.
     lab.servers
         .insert("storage".to_owned(), vec![server("disk-1", storage)]);
     assert_eq!(
@@ -289,7 +289,7 @@ async fn a_server_that_comes_back_with_the_next_daemon_takes_the_place_of_the_on
         .insert("storage".to_owned(), vec![both[0].clone()]);
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
     assert_eq!(report.told, [0, 1]);
-    // As after kill -9 of the daemon: nobody has deleted the server that was told to finish.
+    // As after kill -9 of the daemon: the server that was put into maintenance has not been deleted.
     drop(pool);
     let moved = storages(&["leaves"]);
     let servers = vec![both[0].clone(), moved[0].clone()];
@@ -311,7 +311,7 @@ async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_are_told() {
     let (mut pool, _events) = lab.start().await;
     let before = pids(&pool);
     let storage = lab.servers["storage"][0].addr;
-    // Somebody was there first, and serves.
+    // Another administrator has already added this server, and it serves.
     let cli = command_socket(&lab.config.node.run, 1);
     for command in [
         "add server storage/disk-2 127.0.0.1:9",
@@ -418,7 +418,7 @@ async fn what_a_worker_cannot_be_told_back_it_gets_with_another_process() {
     );
 }
 
-/// Who serves a client that comes from this address of the loopback network.
+/// The server that answers a client from this address of the loopback network.
 fn served(last: u8, at: SocketAddr) -> String {
     let mut stream = connect_from(Ipv4Addr::new(127, 1, 1, last).into(), at).unwrap();
     write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -448,7 +448,7 @@ async fn with_iphash1_nobody_moves_but_the_clients_of_who_leaves_and_all_are_bac
             "{before} to {after}"
         );
     }
-    // Deleted and put in again, it takes the same places on the circle.
+    // A server that is deleted and added again takes the same places on the hash circle.
     let cli = command_socket(&lab.config.node.run, 0);
     until("it is deleted", async || {
         pool.sweep(PATIENCE).await;

@@ -143,7 +143,7 @@ async fn a_workers_own_socket_is_for_root_on_this_node_alone() {
     for at in sockets.iter().map(|socket| socket.address().unwrap()) {
         let question = b"GET /secret HTTP/1.1\r\nHost: s3.test\r\nConnection: close\r\n\r\n";
         let mut answer = Vec::new();
-        // The worker may reset the connection before or after it is seen to be there.
+        // The worker may reset the connection before or after `connect` returns.
         if let Ok(mut anybody) = TcpStream::connect(at).await {
             anybody.write_all(question).await.ok();
             anybody.read_to_end(&mut answer).await.ok();

@@ -104,7 +104,7 @@ async fn a_killed_worker_leaves_the_ring_at_once_and_who_connects_meanwhile_is_a
     }
     took.sort();
     println!("kill -9 to event: {took:?}");
-    // Others' work delays any one of them.
+    // Other work on the machine can delay a single round, so the fastest counts.
     assert!(
         took[0] <= Duration::from_millis(10),
         "the fastest of {took:?}"
@@ -144,7 +144,7 @@ async fn a_replaced_worker_answers_what_it_was_asked_before_it_ends() {
     let (mut pool, _events) = lab.start().await;
     let at = addresses(&pool, 80)[0];
     let old = pids(&pool)[0];
-    // Longer than a reload on a busy machine.
+    // Takes longer than a reload does on a busy machine.
     let slow = thread::spawn(move || get(at, "/slow/longer"));
     tokio::time::sleep(Duration::from_millis(200)).await;
     lab.config.workers.max_connections = 500;
@@ -245,14 +245,14 @@ async fn listeners_and_workers_come_and_go_with_a_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_run_as_root_are_named_until_the_last_of_them_has_finished() {
-    // As an older daemon started them: without an account.
+    // As an older daemon started workers: without an account of their own.
     let mut lab = Lab::new(1);
     let (first, _events) = lab.start().await;
     let old = pids(&first)[0];
     assert_eq!(first.snapshot()[0].as_root(), [old]);
     let at = addresses(&first, 80)[0];
     first.leave().await;
-    // It cannot finish before this request is whole.
+    // The worker cannot finish before this request is whole.
     let mut client = connect(at).unwrap();
     client
         .write_all(b"GET / HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n")
@@ -330,7 +330,7 @@ async fn a_configuration_that_passes_the_check_but_does_not_run_is_dropped_and_t
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pids(&pool);
-    // Nobody has that CPU, and the check does not care.
+    // No machine has CPU 1000, and HAProxy's check does not look.
     lab.config.workers.cpus = vec![1000, 0];
     let error = pool.reload(&lab.config, &lab.servers).await.unwrap_err();
     assert!(
@@ -360,7 +360,7 @@ async fn the_next_daemon_takes_the_workers_over_and_no_client_notices() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(load.all_answered() > 50);
     let (_, _) = (events.recv().await, events.recv().await);
-    // Supervision goes on, from the sockets that were got back.
+    // Supervision goes on with the sockets that came from the first daemon.
     end(before[0]);
     assert_eq!(
         events.recv().await,
@@ -378,7 +378,7 @@ async fn the_next_daemon_takes_the_workers_over_and_no_client_notices() {
         })
     );
     assert!(waiting.join().unwrap().is_ok());
-    // And so does adoption, of one worker adopted before and of one started since; after a crash just as well.
+    // Adoption works again, of one worker adopted before and of one started since; after a crash just as well.
     let before = pids(&second);
     second.leave().await;
     let (third, _events) = lab.start().await;
@@ -456,7 +456,7 @@ async fn stopping_answers_what_was_asked_ends_every_process_and_leaves_no_record
     let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["empty", "worker-0.log", "worker-1.log"]);
-    // A program that another test begins has every descriptor of this process for a moment.
+    // A program that another test starts holds every descriptor of this process until its exec.
     let gone = async {
         while !listening().is_disjoint(&sockets) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -477,7 +477,7 @@ async fn without_haproxy_nothing_starts_and_the_error_says_what_to_install() {
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }
 
-/// The inodes of the pool's sockets. An address is no proof: others get the port as soon as it is free.
+/// The inodes of the pool's sockets. An address is no proof: another process can get the port as soon as it is free.
 fn inodes(pool: &Pool) -> BTreeSet<u64> {
     let inode = |socket: Listening| {
         let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
@@ -500,7 +500,7 @@ fn listening() -> BTreeSet<u64> {
     lines.filter_map(inode).collect()
 }
 
-/// Names the laboratory in which the test below is to be a daemon until it is killed.
+/// Environment variable: the laboratory in which the test below plays the daemon until it is killed.
 const GIFT: &str = "OBER_TEST_GIFT";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -514,7 +514,7 @@ async fn a_daemon_serves_in_the_laboratory_it_is_given() {
     get(addresses(&pool, 80)[1], "/").unwrap();
     if gift.is_some() {
         fs::write(config.node.run.join("up"), "").unwrap();
-        // Long enough to be killed, too short to be forgotten.
+        // The other test kills this process sooner; the limit ends it when that test fails.
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
 }

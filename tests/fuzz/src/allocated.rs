@@ -10,18 +10,18 @@ thread_local! {
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counting. Without it as the global allocator everything counts as nothing.
+/// The system's allocator, which also counts. In a program that has another global allocator every count is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting;
 
 fn count(bytes: usize) {
-    // A thread that ends may still allocate; nobody asks for its sum any more.
+    // A thread that ends may still allocate; its sum is not read any more.
     ASKED
         .try_with(|asked| asked.set(asked.get().saturating_add(bytes)))
         .unwrap_or_default();
 }
 
-// SAFETY: everything is the system's allocator's doing; counting touches no memory that is handed out.
+// SAFETY: the system's allocator does all the work; counting touches no memory that is handed out.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

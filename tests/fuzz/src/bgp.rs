@@ -124,8 +124,8 @@ fn routes() -> Arc<Routes> {
     Arc::new(routes.collect())
 }
 
-/// The first byte is how the neighbour is configured; the others are what it says. Whatever it says, what we answer can
-/// be written, and after our farewell nothing more is said.
+/// The first byte is how the neighbour is configured; the others are what it sends. Whatever it sends, our answers can be
+/// encoded, until we close the connection.
 pub(crate) fn session(bytes: &[u8]) {
     let Some((&kind, bytes)) = bytes.split_first() else {
         return;

@@ -1,15 +1,15 @@
-//! Bytes that end where memory ends: whoever reads one too many dies of it. The kernel's header parser takes addresses,
-//! not a slice, so nothing else on the host would notice.
+//! Bytes that end where mapped memory ends: reading one byte too many is a segmentation fault. The kernel's header parser takes
+//! addresses, not a slice, so nothing else on the host would notice.
 
 use std::{cell::RefCell, num::NonZeroUsize, ptr::NonNull};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 
-/// The longest input; more of one is not looked at.
+/// Bytes of the longest input; the rest of a longer one is left out.
 pub(crate) const ROOM: usize = 64 * 1024;
 const PAGE: usize = 4096;
 
-/// Lives as long as its thread, and then leaks: the next thread has another.
+/// One for each thread; the mapping leaks when the thread ends.
 struct Fence(NonNull<u8>);
 
 thread_local! {
@@ -23,14 +23,14 @@ impl Fence {
         // SAFETY: a new private mapping wherever the kernel has room; nothing else is there.
         let start = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
         let start = start.unwrap_or_else(|error| panic!("map {size} bytes: {error}"));
-        // SAFETY: the last page of the mapping just made, which nobody uses yet.
+        // SAFETY: the last page of the mapping just made, which nothing uses yet.
         let fenced = unsafe { mprotect(start.byte_add(ROOM), PAGE, ProtFlags::PROT_NONE) };
         fenced.unwrap_or_else(|error| panic!("close the page behind: {error}"));
         Self(start.cast())
     }
 }
 
-/// Hands `work` the addresses of the first and behind the last of the bytes.
+/// Calls `work` with the address of the first byte and the address after the last one.
 pub(crate) fn with(bytes: &[u8], work: impl FnOnce(usize, usize)) {
     let bytes = bytes.get(..ROOM).unwrap_or(bytes);
     FENCE.with_borrow_mut(|fence| {

@@ -8,7 +8,7 @@ use std::{
 
 use ober_user::names::hostlist::{Cap, NoSources, Sources, expand_servers, names, visit};
 
-/// What an expression stands for is not limited by its length, so it is limited by this.
+/// Most names of an expression: a short one can stand for any number of them.
 pub(crate) const MOST: usize = 64;
 const PORT: NonZeroU16 = NonZeroU16::new(9000).unwrap();
 

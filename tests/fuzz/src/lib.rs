@@ -1,6 +1,6 @@
-//! Every decoder of bytes that others send or write, and the law each is held to: no bytes whatever make it panic, loop
-//! or ask for memory out of proportion to its input. libFuzzer looks for bytes that break it (`cargo xtask fuzz`); the
-//! ordinary tests replay those it was ever interested in (`tests/corpus`), cut and changed.
+//! Every decoder of bytes that others send or write, and the law of each: no bytes whatever make it panic, loop or ask for
+//! memory out of proportion to its input. libFuzzer looks for bytes that break it (`cargo xtask fuzz`); the ordinary tests
+//! replay the inputs that it kept (`tests/corpus`), cut and changed.
 #![expect(
     clippy::panic,
     reason = "that is how a target says that something is wrong"

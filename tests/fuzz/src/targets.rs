@@ -25,7 +25,7 @@ use crate::{allocated, bgp, fence, hostlist};
 /// length and `fixed` bytes more.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// As `cargo xtask fuzz` has it; its corpus is `tests/corpus/<name>`.
+    /// The name in `cargo xtask fuzz`; the corpus is `tests/corpus/<name>`.
     pub name: &'static str,
     decode: fn(&[u8]),
     per_byte: usize,
@@ -38,7 +38,7 @@ pub const ALL: [Target; 10] = [
     target("bgp", bgp::stream, 400, 2048),
     target("bgp-attributes", bgp::attributes, 400, 4096),
     target("bgp-session", bgp::session, 400, 64 * 1024),
-    // Text of up to a cap of names, each as long as the expression, in three readings and with room to grow.
+    // Up to `MOST` names, each as long as the expression, read in three ways and with room to grow.
     target(
         "hostlist",
         hostlist::expression,
@@ -51,7 +51,7 @@ pub const ALL: [Target; 10] = [
         12 * hostlist::MOST,
         64 * 1024,
     ),
-    // Few servers are kept, each once; a text that has escapes is copied, and an error quotes what it is about.
+    // Few servers are kept, each once; a text that has escapes is copied, and an error quotes the wrong text.
     target("json", json, 16, 64 * 1024),
     target("neighbour", claims, 0, 0),
     target("packet", packet, 0, 0),
@@ -74,12 +74,12 @@ pub fn named(name: &str) -> Option<Target> {
 }
 
 impl Target {
-    /// One that is not in the list.
+    /// A target that is not in [`ALL`].
     pub const fn new(decode: fn(&[u8]), per_byte: usize) -> Self {
         target("another", decode, per_byte, 0)
     }
 
-    /// Decodes, and holds the decoder to its law; what it asked for.
+    /// Decodes, and checks the law; how many bytes the decoder asked for.
     ///
     /// # Panics
     /// When the law is broken.
@@ -99,7 +99,7 @@ impl Target {
 fn bfd(bytes: &[u8]) {
     if let Ok(control) = Control::decode(bytes) {
         let mut said = control.encode();
-        // The length may say more than is read.
+        // The length field may count more bytes than are read.
         said[3] = bytes[3];
         assert_eq!(said, bytes[..said.len()]);
     }
@@ -160,7 +160,7 @@ fn claims(bytes: &[u8]) {
 
 fn packet(bytes: &[u8]) {
     fence::with(bytes, |start, end| {
-        // SAFETY: the addresses of bytes that nobody touches before this returns.
+        // SAFETY: the addresses of bytes that live and do not change until this returns.
         let frame = unsafe { Near::new(start, end) };
         let parsed = parse(frame);
         if let Parsed::Flow { extent, .. } = parsed {

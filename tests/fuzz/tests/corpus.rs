@@ -1,4 +1,4 @@
-//! The ordinary run: whatever was once interesting, whole, cut and changed.
+//! The ordinary run: every input of the corpus, whole, cut and changed.
 #![expect(
     clippy::unwrap_used,
     reason = "what the helpers of a test expect is part of the test"

@@ -8,7 +8,8 @@ use std::{
     process::{Child, ExitStatus, Output, Stdio},
 };
 
-/// As the standard library's, but for what it starts. Reads nothing unless it is given an input.
+/// As the standard library's, but it starts only programs of the table and our own. Standard input is empty unless one is
+/// given.
 pub struct Command {
     command: std::process::Command,
     /// For messages.
@@ -27,7 +28,7 @@ impl Command {
     ///
     /// # Panics
     ///
-    /// When it is a program of the machine: those stand in the table.
+    /// When it is a program of the machine: those are in the table.
     pub fn own(file: impl AsRef<Path>) -> Self {
         let file = file.as_ref();
         let is_foreign = file.starts_with("/usr/lib")
@@ -93,7 +94,7 @@ impl Command {
         self
     }
 
-    /// It is told this as its own name.
+    /// Sets the name under which the program finds itself in its arguments.
     pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
         self.command.arg0(name);
         self
@@ -162,13 +163,13 @@ impl Command {
         io::Error::new(error.kind(), text)
     }
 
-    /// Appends another command as what this one starts.
+    /// Adds another command as the one that this command starts.
     pub(crate) fn hand_over(&mut self, inner: &Self) {
         self.args(inner.words());
         self.take_environment(inner);
     }
 
-    /// What another command changes in the environment, and its directory.
+    /// Takes over the environment that another command sets, and its directory.
     pub(crate) fn take_environment(&mut self, inner: &Self) {
         for (name, value) in inner.command.get_envs() {
             match value {
@@ -182,7 +183,7 @@ impl Command {
     }
 }
 
-/// What would be typed.
+/// The command as typed in a shell, without quotes.
 impl fmt::Debug for Command {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<_> = self

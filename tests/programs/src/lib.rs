@@ -99,7 +99,7 @@ impl Program {
     /// The program's file, if the machine has it.
     pub fn find(&self) -> Option<PathBuf> {
         if self.name == "cargo" {
-            // The cargo that runs us, if one does.
+            // The cargo that runs this program, if one does.
             if let Some(cargo) = env::var_os("CARGO").filter(|cargo| is_program(Path::new(cargo))) {
                 return Some(cargo.into());
             }
@@ -147,7 +147,7 @@ impl Program {
         ))
     }
 
-    /// Has it this version?
+    /// Whether the installed program has this version.
     pub fn is_version(&self, version: &str) -> bool {
         self.find().is_some()
             && self

@@ -1,4 +1,4 @@
-//! The shell, which could start anything by a word in a text, and therefore finds nothing but what it was given.
+//! The shell. A script could start any program by its name, so the shell finds only the programs that it is given.
 
 use crate::{Command, Program};
 use std::{ffi::OsStr, fmt};
@@ -15,7 +15,7 @@ impl Shell {
         self.0.args(["-ec", &whole])
     }
 
-    /// One after the other up to the first that fails, the last in the place of the shell.
+    /// Runs the commands one after the other up to the first that fails; the last replaces the shell.
     pub fn in_turn(&self, commands: &[&Command]) -> Command {
         let lines: Vec<String> = commands.iter().map(|command| spell(command)).collect();
         let mut text = lines.join("\n");
@@ -41,7 +41,7 @@ impl fmt::Display for Shell {
     }
 }
 
-/// A program under its own name; no function, which would stay in memory beside what it starts in the background.
+/// An alias; a function would keep a shell in memory beside a program that it starts in the background.
 fn alias(program: &Program) -> String {
     let path = quote(program.path().as_os_str());
     format!("alias {}={}\n", program.name(), quote(OsStr::new(&path)))

@@ -37,7 +37,7 @@ macro_rules! programs {
 }
 
 programs! {
-    // Rust, which the user brings.
+    // Rust, which the developer has installed.
     program CARGO { "cargo", Rust("cargo"), Build, "builds and runs all of this", ["-V"] }
     program RUSTC { "rustc", Rust("rustc"), Build, "tells where the toolchain is", ["-V"] }
     program RUSTUP { "rustup", Rust("rustup"), Build, "the build of the kernel half calls it", ["-V"] }
@@ -64,7 +64,7 @@ programs! {
     program SCONTROL { "scontrol", Debian("slurm-client"), Test, "`scontrol show hostnames`, which our hostlists must agree with", ["-V"] 1 }
     program BPFTOOL { "bpftool", Debian("bpftool"), Test, "takes a program off behind the daemon's back", ["version"] }
 
-    // What every machine has, but for containers.
+    // Every machine has these, but for containers.
     shell SH { "sh", Debian("dash"), Node, "cleans up when the program that made a laboratory was killed", ["-c", ":"] }
     shell BASH { "bash", Debian("bash"), Test, "completes a line of a command", ["-c", ":"] }
     program SLEEP { "sleep", Debian("coreutils"), Node, "waits", ["--version"] }

@@ -1,4 +1,4 @@
-//! Faults by the dice on a whole installation, and invariants checked all the time.
+//! Random faults on a whole installation, and invariants checked all the time.
 
 use std::{
     process::ExitCode,
@@ -22,7 +22,7 @@ struct Arguments {
     /// Go on after a breach
     #[arg(long)]
     go_on: bool,
-    /// Tell events and breaches as they happen
+    /// Print events and breaches as they happen
     #[arg(long)]
     loud: bool,
     /// List the faults and do nothing

@@ -1,4 +1,4 @@
-//! What happened and what must not have: the faults with their times, and the breaches. Everybody writes here.
+//! The record of a run: the faults with their times, and the breaches. The runner and all watchers write here.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ pub struct Window {
     pub place: usize,
     pub begun: Instant,
     pub ended: Option<Instant>,
-    /// When its site was seen whole again.
+    /// When its site was next seen whole.
     pub whole: Option<Instant>,
 }
 
@@ -30,7 +30,7 @@ impl Window {
         self.fault.kind.site(self.place)
     }
 
-    /// May an attempt of this time have failed for it?
+    /// Whether this fault excuses a failed attempt that lasted from `from` to `to`.
     fn excuses_attempt(&self, from: Instant, to: Instant) -> bool {
         let cut = match self.fault.harm {
             Harm::Nothing => return false,
@@ -54,20 +54,20 @@ struct Written {
     logs: String,
 }
 
-/// What the nodes wrote last.
+/// Returns the last lines of the nodes' logs.
 type Logs<'a> = &'a (dyn Fn() -> String + Sync);
 
-/// All of it.
+/// The record of a run.
 pub struct Board<'a> {
     began: Instant,
-    /// Everything is told at once.
+    /// Prints each entry as it is made.
     loud: bool,
     logs: Logs<'a>,
     written: Mutex<Written>,
 }
 
 impl<'a> Board<'a> {
-    /// `logs`: asked for when a law is broken for the first time.
+    /// `logs` is called at the first breach.
     pub fn new(loud: bool, logs: Logs<'a>) -> Self {
         Self {
             began: Instant::now(),
@@ -114,7 +114,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// The site is seen whole: what was over before is done with.
+    /// Notes that the site is whole: soon the faults that have ended excuse nothing any more.
     pub fn whole(&self, site: Site) {
         let now = Instant::now();
         for window in &mut self.written().windows {
@@ -124,7 +124,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Something that must never be.
+    /// Notes that an invariant is broken.
     pub fn breach(&self, what: impl Into<String>) {
         let what = what.into();
         self.say(&format!("BREACH {what}"));
@@ -139,7 +139,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// An attempt of a client of the site failed; is that a breach?
+    /// An attempt of a client of the site failed; a breach unless a fault excuses it.
     pub fn failed_attempt(&self, site: Site, from: Instant, what: &dyn fmt::Display) {
         let to = Instant::now();
         let excused = self.windows(site, |window| window.excuses_attempt(from, to));
@@ -151,7 +151,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// A request failed however often it was asked again; is that a breach?
+    /// A request had no answer in spite of all repetitions; a breach unless an outage excuses it.
     pub fn failed_request(&self, site: Site, from: Instant, what: &dyn fmt::Display) {
         let outage = |window: &Window| {
             window.fault.harm == Harm::Outage && window.excuses_attempt(from, Instant::now())
@@ -170,7 +170,7 @@ impl<'a> Board<'a> {
         windows.any(|window| window.site() == Some(site) && which(window))
     }
 
-    /// How long nothing has begun or ended at this node, nor anything that is undergone by all; `None`: something lasts.
+    /// How long ago the last fault that `which` selects has ended; `None` while one of them lasts.
     pub fn quiet(&self, which: impl Fn(&'static Fault, usize) -> bool) -> Option<Duration> {
         let written = self.written();
         let mut last = self.began;
@@ -211,7 +211,7 @@ impl<'a> Board<'a> {
         Some(lines.join("\n"))
     }
 
-    /// What happened how often.
+    /// How many faults were begun.
     pub fn begun(&self) -> usize {
         self.written().windows.len()
     }

@@ -1,4 +1,4 @@
-//! A machine that finds faults nobody thought of: dice pick what breaks next in a whole installation, and invariants are
+//! Finds faults that no other test was written for: a seed decides what breaks next in a whole installation, and invariants are
 //! checked all the time.
 //!
 //! ```text
@@ -22,15 +22,15 @@ pub use run::{Options, Report, run};
 
 use std::time::Duration;
 
-// The times that are held against the invariants. `bench/failover.md` measures what they come from on two cores that do
-// nothing else: a withdrawal reaches the router in 0.1 s, a frozen node in 0.2 s. Here the daemons may be debug builds,
-// eleven programs and all clients share those cores, and faults burn them; so each time is at least ten times the measured.
+// The limits of the invariants. `bench/failover.md` measures the times behind them on two cores that do nothing else: a
+// withdrawal reaches the router in 0.1 s, a frozen node in 0.2 s. Here the daemons may be debug builds, eleven programs and all
+// clients share those cores, and faults burn them; so each limit is at least ten times the measured time.
 
-/// From a fault that takes a node away, or from its return, single attempts of clients may fail for so long.
+/// How long single attempts of clients may fail after a fault takes a node away, and after the node's return.
 pub const CUT: Duration = Duration::from_millis(2500);
-/// The same where nobody hangs up: two probes of the gate (1 s each) and the time between them (0.6 s) must go by.
+/// The same where no connection is closed: two probes of the gate (1 s each) and the time between them (0.6 s) must go by.
 pub const FROZEN: Duration = Duration::from_secs(5);
-/// A request is asked again like every S3 client does, and must have an answer after so long.
+/// A request is repeated, as every S3 client does, and must have an answer within this.
 pub const REQUEST: Duration = Duration::from_secs(20);
 /// A node that does not serve is announced no longer than this: as [`FROZEN`], and what the router takes.
 pub const WITHDRAWAL: Duration = Duration::from_secs(6);
@@ -40,5 +40,5 @@ pub const RETURN: Duration = Duration::from_secs(25);
 pub const TWO_MASTERS: Duration = Duration::from_secs(2);
 /// The nodes' `reconcile`.
 pub const RECONCILE: Duration = Duration::from_secs(2);
-/// What a pass and the asking may take on top of its interval.
+/// What a pass and the question may take on top of that interval.
 pub const RECONCILED: Duration = Duration::from_secs(10);

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// After the last fault: reconciles, drained workers, caches.
 const REST: Duration = Duration::from_secs(12);
 
-/// What the nodes use is what it was within this.
+/// After all faults the nodes must use no more than before, within this.
 const SETTLED: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default)]
@@ -30,9 +30,9 @@ pub struct Options {
     pub seed: u64,
     /// Only faults whose name contains one of these; none: all.
     pub only: Vec<String>,
-    /// A breach does not end it.
+    /// A breach does not end the run.
     pub go_on: bool,
-    /// Events and breaches are told as they happen.
+    /// Events and breaches are printed as they happen.
     pub loud: bool,
 }
 
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// Of a run that broke nothing.
+/// The result of a run without a breach.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     pub faults: usize,
@@ -114,7 +114,7 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
-/// No command and no program keeps an operator waiting for longer.
+/// No command and no program may keep an operator waiting for longer than [`REQUEST`].
 fn in_time(began: Instant, fault: &Fault) -> Result<()> {
     let took = began.elapsed();
     ensure!(
@@ -159,7 +159,7 @@ impl Player<'_> {
             let begun = self.begin(step);
             self.judge(begun)?;
         }
-        // All are undone, also after a breach: what a run changed outlives no run.
+        // All faults are undone, also after a breach, so that nothing of them outlives the run.
         let mut undone = Ok(());
         while let Some(active) = self.active.pop() {
             undone = undone.and(self.finish(&active));
@@ -174,12 +174,12 @@ impl Player<'_> {
         self.compare(&before)
     }
 
-    /// Is this the end of it?
+    /// Whether a breach ends the run.
     fn is_breached(&self) -> bool {
         !self.go_on && self.watch.board.is_breached()
     }
 
-    /// What could not be done, or is not as it must be, ends the run unless that goes on.
+    /// A step that failed ends the run, or is a breach when the run goes on after breaches.
     fn judge(&self, done: Result<()>) -> Result<()> {
         match done {
             Err(error) if self.go_on => {
@@ -239,7 +239,7 @@ impl Player<'_> {
             .any(|it| it.fault.harm != Harm::Nothing && it.fault.kind.site(it.place) == Some(site))
     }
 
-    /// Undoes what is due until this moment.
+    /// Ends faults as they become due, until this moment.
     fn pass(&mut self, until: Instant) -> Result<()> {
         loop {
             let now = Instant::now();
@@ -278,7 +278,7 @@ impl Player<'_> {
         in_time(began, fault)
     }
 
-    /// Until these sites are whole; that they become so is a law, too.
+    /// Waits until these sites are whole; that they become so in time is a law, too.
     fn wait(&mut self, sites: &[Site]) -> Result<()> {
         let began = Instant::now();
         for site in sites {
@@ -292,7 +292,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Until the node's daemon answers: one that starts takes no orders, and says so.
+    /// Waits until the node's daemon answers; a daemon that starts refuses orders.
     fn wait_for_daemon(&mut self, node: usize) -> Result<()> {
         let began = Instant::now();
         let world = self.watch.world;
@@ -312,7 +312,7 @@ impl Player<'_> {
             .collect()
     }
 
-    /// A question that a watcher just asks is a process too, so one look is not enough.
+    /// A watcher's question is a process too, so only a difference that lasts is a breach.
     fn compare(&self, before: &[Resources]) -> Result<()> {
         let began = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! What happens next, by the dice alone. Knows no world and no clock.
+//! Which fault comes next, by the seed alone. Knows no world and no clock.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::packets::Rng;
 /// Between two faults, in milliseconds: "every second or so".
 const GAP: (u64, u64) = (500, 1500);
 
-/// One throw of the dice.
+/// One random step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// Since the step before.
@@ -28,7 +28,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Of these faults, of which there must be one.
+    /// Steps of these faults, of which there must be at least one.
     pub fn new(seed: u64, faults: Vec<&'static Fault>) -> Self {
         Self {
             dice: Rng::new(seed),

@@ -19,7 +19,7 @@ pub(super) enum Expect {
     Pattern(Pattern),
 }
 
-/// Read all of it, whatever it is: a connection can only be used again when nothing is left in it.
+/// Reads all of the answer: a connection can only be used again when nothing is left in it.
 pub(super) async fn read(
     request: &str,
     answer: Response<Incoming>,

@@ -39,12 +39,12 @@ pub enum Failure {
     /// The answer's bytes are not those stored.
     #[error("{request}: wrong byte at offset {offset}")]
     Wrong { request: String, offset: u64 },
-    /// The server said no.
+    /// The server answered with an error status.
     #[error("{request}: status {status} {text}")]
     Status {
         request: String,
         status: StatusCode,
-        /// The beginning of what it said.
+        /// The beginning of the answer's body.
         text: String,
     },
 }
@@ -57,7 +57,7 @@ pub(super) fn cut(request: &str, error: &dyn std::error::Error) -> Failure {
     }
 }
 
-/// An error and everything behind it.
+/// An error and all its causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)

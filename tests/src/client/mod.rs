@@ -36,7 +36,7 @@ use failure::cut;
 use pace::Pace;
 use payload::Payload;
 
-/// Receive buffer of a client with a pace, bytes: what waits in the kernel is not under way.
+/// Receive buffer of a paced client, bytes. Small: bytes that wait in the client's kernel have already left the proxy.
 const SMALL_BUFFER: u32 = 64 << 10;
 
 /// Where requests go and how.
@@ -171,7 +171,7 @@ impl Client {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.handshake(local, &error))?;
-        // Its failure is also the request's, where it is counted.
+        // A failure of the connection also fails the request, which reports it.
         tokio::spawn(async move { connection.await.ok() });
         Ok(sender)
     }

@@ -1,10 +1,10 @@
-//! Bodies that are sent or read no faster than so, for transfers that last.
+//! Bodies sent or read at a limited rate, for transfers that last.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When how much of one body is due.
+/// The timetable of one body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     began: Instant,
@@ -20,7 +20,7 @@ impl Pace {
         }
     }
 
-    /// Not before this so many bytes may have passed.
+    /// The earliest moment at which this many bytes may have passed.
     pub(super) fn due(self, bytes: u64) -> Instant {
         let micros = bytes.saturating_mul(1_000_000) / u64::from(self.rate.max(1));
         self.began + Duration::from_micros(micros)

@@ -1,5 +1,5 @@
-//! A client for what a proxy makes of a connection: it chooses its source address, what stands before TLS, the name in
-//! SNI, and how its greeting is cut into segments.
+//! A client that shows how a proxy treats a connection: it chooses its source address, the bytes before TLS, the name in SNI,
+//! and how its `ClientHello` is cut into segments.
 
 use std::{
     io::{self, Read, Write},
@@ -20,7 +20,7 @@ pub struct Raw {
     /// Sent before anything else.
     before: Vec<u8>,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    /// The greeting of TLS is sent in two segments, the first of so many bytes.
+    /// The `ClientHello` is sent in two segments, the first of this many bytes.
     cut: Option<usize>,
 }
 
@@ -132,14 +132,14 @@ impl Open {
             None => self.stream.read_to_end(&mut text),
             Some(tls) => Stream::new(tls, &mut self.stream).read_to_end(&mut text),
         };
-        // Peers that close without a word of TLS have said all they had to say.
+        // A peer that closes without TLS's close_notify has still sent its whole answer.
         match read {
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
             _ => Ok(String::from_utf8_lossy(&text).into_owned()),
         }
     }
 
-    /// What comes with the next read; empty at the end.
+    /// The bytes of the next read; empty at the end.
     pub fn some(&mut self) -> io::Result<String> {
         let mut piece = [0; 4096];
         let read = match &mut self.tls {

@@ -1,4 +1,4 @@
-//! Plain HTTP: who may, who may not, and how that changes under way.
+//! Plain HTTP: which clients may use it, which may not, and how the list changes under way.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ pub(super) fn plain_http(script: &mut Script, demo: &Demo) {
     });
 }
 
-/// The list turned round by `acl sync`, and back.
+/// `acl sync` swaps the listed client for the other one, and back.
 pub(super) fn sync(script: &mut Script, demo: &Demo) {
     script.step("`acl sync` turns that round live", || {
         let took = demo.list(1)?;
@@ -105,7 +105,7 @@ fn segments(host: &Host) -> Result<u64> {
 }
 
 impl Demo {
-    /// Put one client on `frontend-http`, and nobody else.
+    /// Put one client alone on `frontend-http`.
     fn list(&self, client: u8) -> Result<Duration> {
         let expression = format!("{},{}", client4(client), client6(client));
         let began = Instant::now();

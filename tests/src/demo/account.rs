@@ -1,4 +1,4 @@
-//! The counters, metrics and drop events that saw it all.
+//! The counters, metrics and drop events of the steps before.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     stage::{OPEN, SECURE},
 };
 
-/// `ober-user counters`: every service has what was done to it.
+/// `ober-user counters`: every service has counted its packets.
 pub(super) fn counters(script: &mut Script, demo: &Demo) {
     script.step("the counters saw it all", || {
         let secure = demo.stage.service(VIP4, SECURE)?;
@@ -48,7 +48,7 @@ pub(super) fn metrics(script: &mut Script, demo: &Demo) {
     });
 }
 
-/// `ober-user acl watch`: who was dropped.
+/// `ober-user acl watch`: which clients' packets were dropped.
 pub(super) fn drops(script: &mut Script, demo: &Demo) {
     script.step("drop events name the client and the reason", || {
         let watch = demo.watch.as_ref().context("`acl watch` did not start")?;

@@ -20,7 +20,7 @@ const BOTH: [usize; 2] = [0, 1];
 /// How long a session, a route or a recovery may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// When paths change, connections of the other node are hashed anew: those near the edge say nothing of this one.
+/// When paths change, connections of the other node are hashed anew: those near that moment prove nothing about this node.
 const EDGE: Duration = Duration::from_millis(50);
 
 /// All steps. The router and the nodes are gone afterwards.
@@ -106,7 +106,7 @@ fn worker(stage: &Routed) -> Result<String> {
     let back = routes.until(VIP4, 2, PATIENCE)? - began;
     stage.until_paths(&BOTH, PATIENCE)?;
     let report = load.finish()?;
-    // Who came in the milliseconds before the router knew was turned away, by nature: nobody serves there.
+    // Connections in the milliseconds before the router heard of it had to fail: no worker serves there.
     let after =
         report.count(|record| record.began >= began + gone && record.ended + EDGE < began + back);
     ensure!(

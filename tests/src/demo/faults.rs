@@ -25,7 +25,7 @@ const ENOUGH: u64 = 60;
 /// How long a fault may take to be mended.
 const MENDED: Duration = Duration::from_secs(8);
 
-/// A worker killed with -9. Connections it had accepted die with it, by nature; whoever connects is served.
+/// A worker killed with -9. Connections that it had accepted must die with it; new connections are served.
 pub(super) fn worker(script: &mut Script, demo: &Demo) {
     script.step(
         "a worker killed with -9 under load and nobody refused",
@@ -97,7 +97,7 @@ fn end(pid: i32) -> Result<Instant> {
     Ok(Instant::now())
 }
 
-/// The daemon killed with -9: traffic and filter go on, and its successor takes over what is there.
+/// The daemon killed with -9: traffic and filter go on, and its successor takes over workers and maps.
 pub(super) fn daemon(script: &mut Script, demo: &mut Demo) {
     let mut scene = None;
     script.step(
@@ -192,7 +192,7 @@ impl Demo {
     }
 }
 
-/// Wait until the load has got enough further; how far.
+/// Wait for [`ENOUGH`] more requests of the load; how many there were.
 fn more(load: &Running) -> Result<u64> {
     let start = load.done();
     until("more requests served", MENDED, || {

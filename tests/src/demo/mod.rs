@@ -24,9 +24,9 @@ use crate::{
 
 /// The bucket everything happens in.
 pub const BUCKET: &str = "demo";
-/// What loads fetch.
+/// The object that loads fetch.
 const SMALL: (&str, Pattern) = ("/demo/small", Pattern::new(1, 32 * 1024));
-/// What is moved once, through each VIP.
+/// Bytes of the object that is moved once through each VIP.
 const LARGE: u64 = 16 * 1024 * 1024;
 
 /// What the steps share.

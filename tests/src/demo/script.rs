@@ -1,4 +1,4 @@
-//! Steps, and what became of them.
+//! Steps and their results.
 
 use std::{
     fmt,
@@ -79,7 +79,7 @@ impl Script {
 
     /// A line that is no step.
     pub fn say(&mut self, line: &str) {
-        // Nobody to tell: whoever closed the output does not want it.
+        // A closed output is no failure of the demo.
         writeln!(self.out, "{line}")
             .and_then(|()| self.out.flush())
             .ok();

@@ -1,4 +1,4 @@
-//! VRRP, with keepalived as the other node: the VIP is where it is served.
+//! VRRP, with keepalived as the other node: the VIP is on the node that serves it.
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ fn resigns(stage: &SharedVip) -> Result<String> {
     })?;
     let took = began.elapsed();
     stage.until_master(0, PATIENCE)?;
-    // Nobody asks: the new master tells.
+    // The client does not ask again: the new master announces itself.
     until("the client sends to this node again", PATIENCE, || {
         Ok((stage.cached()? == before).then_some(()))
     })?;

@@ -17,7 +17,7 @@ use crate::{
 /// Connections held open to see where they land.
 const HELD: usize = 64;
 
-/// What a node says of itself, in few words.
+/// A node's status in few words.
 pub(super) fn facts(status: &Status) -> Result<String> {
     let interface = status.data_plane.interfaces.first();
     let workers: Vec<_> = status

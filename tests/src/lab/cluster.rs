@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::{Host, Lab};
 
-/// What clients reach.
+/// The VIP that clients use.
 pub const VIP4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 9, 1));
-/// What clients reach over IPv6.
+/// The IPv6 VIP that clients use.
 pub const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 9, 0, 0, 0, 0, 0, 1));
 
 /// Number in its network of the first client; the node is number 1.
@@ -61,7 +61,7 @@ impl Default for Shape {
     }
 }
 
-/// The whole of it. Dropped hosts first, the laboratory last.
+/// The topology. Hosts are dropped first, the laboratory last.
 #[derive(Debug)]
 pub struct Cluster {
     pub clients: Vec<Host>,

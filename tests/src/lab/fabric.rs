@@ -1,5 +1,5 @@
-//! The routed topology: a client behind a router, two ingress nodes behind the router, each on a link of its own, and a
-//! storage host behind both nodes. The VIPs are reached by what the router was told.
+//! The routed topology: a client behind a router, two ingress nodes behind the router, each on a link of its own, and a storage
+//! host behind both nodes. The router reaches the VIPs by the routes that nodes announce to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,7 @@ pub const fn node6(node: u8) -> IpAddr {
 /// The storage host, from either node.
 pub const STORAGE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 100, 2));
 
-/// The whole of it. Dropped hosts first, the laboratory last.
+/// The topology. Hosts are dropped first, the laboratory last.
 #[derive(Debug)]
 pub struct Fabric {
     pub client: Host,

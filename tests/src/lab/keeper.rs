@@ -1,5 +1,5 @@
-//! The keeper of a namespace: a shell that waits for the end of the process that made it, then ends everything else in
-//! its namespace and removes the paths it was told of.
+//! The keeper of a namespace: a shell that waits for the end of the process that made it, then ends everything else in its
+//! namespace and removes the paths that it was given.
 //!
 //! A guard in the process itself would not do: HAProxy workers outlive their daemon on purpose, and neither Ctrl-C nor
 //! SIGKILL runs a destructor. Being in the namespace, the keeper also keeps its inode from being given to another one,

@@ -1,8 +1,8 @@
 //! The laboratory: hosts that are network namespaces, the links between them and the processes in them.
 //!
-//! Namespaces have no names in `/run/netns`: they live as long as somebody is in them. Each has a [`keeper`] that ends
-//! whatever runs there and removes what was left on disk as soon as the process that built the laboratory is gone,
-//! however it went: normally, by a panic, by Ctrl-C or by SIGKILL.
+//! Namespaces have no names in `/run/netns`: they live as long as a process is in them. Each has a [`keeper`] that ends
+//! everything that runs there and removes what was left on disk as soon as the process that built the laboratory is gone,
+//! however it ended: normally, by a panic, by Ctrl-C or by SIGKILL.
 
 mod cluster;
 pub mod fabric;
@@ -43,7 +43,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A new laboratory; `name` only has to tell a human which one it is.
+    /// A new laboratory; `name` only helps people to tell laboratories apart.
     pub fn new(name: &str) -> Result<Self> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let instance = format!("lab-{name}-{}-{number}", std::process::id());
@@ -104,8 +104,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
         })
 }
 
-/// Ask `probe` again and again until it has an answer, at most for `limit`. A failure of the probe counts as "not
-/// yet"; the last one is told when time is up.
+/// Ask `probe` again and again until it has an answer, at most for `limit`. A failure of the probe counts as "not yet"; when
+/// time is up, the last failure is the cause of the error.
 pub fn until<T>(
     what: &str,
     limit: Duration,

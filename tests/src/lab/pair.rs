@@ -1,4 +1,4 @@
-//! Two nodes on one switch, who share the VIPs among them: a client beside them, a storage host behind both.
+//! Two nodes on one switch, which share the VIPs: a client beside them, a storage host behind both.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,7 @@ pub const fn member4(node: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1 + node))
 }
 
-/// The whole of it. Dropped hosts first, the laboratory last.
+/// The topology. Hosts are dropped first, the laboratory last.
 #[derive(Debug)]
 pub struct Pair {
     pub client: Host,
@@ -36,7 +36,7 @@ impl Pair {
             Ok(host)
         };
         let client = client(&lab, &switch, 0)?;
-        // VIPs that move are on the link itself: no router stands between them and the client.
+        // VIPs that move are on the link itself: no router is between them and the client.
         client.ip(&["route add 10.77.9.0/24 dev cl0"])?;
         Ok(Self {
             nodes: [node(0)?, node(1)?],

@@ -1,5 +1,5 @@
-//! HAProxy without Ober: the same program on the same host, its processes sharing the address by `SO_REUSEPORT`. What
-//! Ober is compared with, so its configuration is the one Ober would write, but for the `bind` lines.
+//! HAProxy without Ober: the same program on the same host, its processes sharing the address by `SO_REUSEPORT`. Ober is
+//! compared with it, so its configuration is the one Ober would write, but for the `bind` lines.
 
 use std::{
     fmt::Write,
@@ -79,7 +79,7 @@ fn write(
     lab.write(&format!("plain-{worker}.cfg"), text)
 }
 
-/// The VIPs one of Ober's sockets stands for.
+/// The VIPs that one of Ober's sockets serves.
 fn addresses(config: &Config, key: &Key) -> Result<String> {
     let services = config
         .services
@@ -111,7 +111,7 @@ fn start(host: &Host, config: &Config, file: PathBuf, cpu: u32) -> Result<Proces
     host.spawn(&mut command)
 }
 
-/// Has the process a listening socket? Asked of its own descriptors, since its siblings listen on the same addresses.
+/// Whether the process has a listening socket. Its own descriptors tell, since its siblings listen on the same addresses.
 fn listens(pid: u32) -> Result<Option<()>> {
     let table = listening(pid)?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))

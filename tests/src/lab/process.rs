@@ -93,7 +93,7 @@ impl Process {
         until(&what, limit, || self.ended())
     }
 
-    /// Send a signal. Never to a process that has been waited for: its number may be somebody else's by now.
+    /// Send a signal. Never to a process that has been waited for: another process may have its number by now.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended()?.is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a host's kernel says of its routes, with the moment it said so.
+//! Changes of routes that a host's kernel reports, each with its moment.
 
 use std::{
     net::IpAddr,

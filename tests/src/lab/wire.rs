@@ -1,4 +1,4 @@
-//! Frames of a test's own, as they are, onto a link of the laboratory.
+//! A test's own frames, sent unchanged onto a link of the laboratory.
 
 use std::{
     io,
@@ -60,7 +60,8 @@ impl Wire {
     }
 }
 
-/// Gives the frame the address of the node's card, which is [`CARD`], and an IPv4 header the checksum without which the kernel drops it.
+/// Sets the destination of the frame to [`CARD`], the node's card, and the checksum of an IPv4 header, without which the kernel
+/// drops it.
 pub fn seal(bytes: &mut [u8]) {
     if let Some(address) = bytes.get_mut(..6) {
         address.copy_from_slice(&[2, 0, 0, 0, 0, 1]);

@@ -166,7 +166,7 @@ impl Plan {
     }
 }
 
-/// A new connection, and which one it is even when its handshake fails.
+/// A new connection; `local` gets the client's end of it, also when the handshake fails.
 async fn connect(client: &Client, local: &mut Option<SocketAddr>) -> Result<Connection, Failure> {
     *local = None;
     let connection = client.connect().await;
@@ -230,7 +230,7 @@ impl Running {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Begin no more requests, let those under way end, and tell.
+    /// Begin no more requests, let those under way end, and return the report.
     pub fn finish(self) -> Result<Report> {
         self.stop();
         self.wait()

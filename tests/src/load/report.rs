@@ -1,4 +1,4 @@
-//! What became of a load.
+//! The report of a load.
 
 use std::{
     fmt,
@@ -21,14 +21,14 @@ pub struct Record {
     pub outcome: Result<(), Failure>,
 }
 
-/// What became of a load.
+/// The requests of a load.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub records: Vec<Record>,
     pub elapsed: Duration,
 }
 
-/// How many requests ended how.
+/// How many requests ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub ok: u64,
@@ -109,7 +109,7 @@ impl Report {
         self.count(|_| true)
     }
 
-    /// That there were requests, and each was answered as it must be.
+    /// Fails unless there were requests and each was answered as it must be.
     pub fn none_failed(&self) -> Result<Tally> {
         let tally = self.tally();
         let clean = tally.ok > 0 && tally.failed() == 0;

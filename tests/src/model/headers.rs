@@ -1,5 +1,5 @@
-//! The headers of a frame, read from the documents that define them. Every byte is asked for by `bytes.get`, so what
-//! is not there cannot be read; what is asked for and missing makes the packet malformed.
+//! The headers of a frame, read from the documents that define them. Every byte is read by `bytes.get`, so no missing byte can
+//! be read; a missing byte that is needed makes the packet malformed.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use ober_common::{
     flow::{Flow, Ip},
 };
 
-/// What a frame says, before anybody asks whether it concerns us.
+/// The content of a frame, before it is judged whether it concerns the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Not IP.
@@ -29,14 +29,14 @@ pub enum Reading {
     Loopback,
 }
 
-/// What the packet itself says, whatever it carries.
+/// The packet itself, whatever it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
     pub source: Address,
     pub destination: Address,
     /// Where the IP packet says it ends.
     pub ip_end: usize,
-    /// The end of what is judged by.
+    /// The end of the bytes on which the verdict rests.
     pub judged_end: usize,
     /// More fragments follow.
     pub first: bool,
@@ -92,7 +92,8 @@ impl Part {
 }
 
 impl Datagram {
-    /// Where a packet wants to go whose headers do not end well. RFC 7112: a first fragment has them all.
+    /// The fault of a packet whose headers do not end well. RFC 7112: a first fragment has them all, so its destination does
+    /// not count.
     fn fault(&self) -> Fault {
         Fault {
             destination: (self.part != Part::First).then_some(self.destination),

@@ -52,14 +52,14 @@ fn same_bits(difference: u128, width: u32, length: u8) -> bool {
         == 0
 }
 
-/// Who is listed.
+/// The prefixes that are listed.
 #[derive(Clone, Debug, Default)]
 pub struct List {
     pub prefixes: Vec<Prefix>,
 }
 
 impl List {
-    /// Is the client on it? A mapped IPv4 address is the IPv4 address.
+    /// Is the client on the list? A mapped IPv4 address is the IPv4 address.
     pub fn holds(&self, client: Address) -> bool {
         let client = Ipv6Addr::from(client).to_canonical();
         self.prefixes.iter().any(|prefix| prefix.holds(client))

@@ -1,6 +1,6 @@
-//! What the XDP program must decide, written a second time: plain slices, linear searches, no maps, no pointers, no
-//! code shared with the kernel half but the hash that names a worker. A fuzz compares the two; where they differ, one
-//! of them has misread the rules. Nothing here is fast, and nothing here is used by the product.
+//! The decisions of the XDP program, written a second time: plain slices, linear searches, no maps, no pointers, no code shared
+//! with the kernel half but the hash that chooses a worker. A fuzz compares the two; where they differ, one of them has misread
+//! the rules. Nothing here is fast, and nothing here is used by the product.
 //!
 //! ```text
 //! frame -> headers::read -> Reading -> Node::judge -> Judgement
@@ -23,17 +23,17 @@ const VRRP: u8 = 112;
 const BFD_SINGLE_HOP: u16 = 3784;
 const BFD_MULTIHOP: u16 = 4784;
 
-/// A (VIP, protocol, port) and who may use it.
+/// A (VIP, protocol, port) and the clients that may use it.
 #[derive(Clone, Debug)]
 pub struct Service {
     pub vip: Address,
     pub protocol: u8,
     pub port: u16,
-    /// Where it is counted, from 1.
+    /// The index of its counters, from 1.
     pub index: u32,
-    /// Number of its access list; `None`: open to everybody.
+    /// Number of its access list; `None`: open to all clients.
     pub list: Option<usize>,
-    /// A worker for each of the ring's slots; `None`: nobody.
+    /// A worker for each of the ring's slots; `None`: no worker.
     pub ring: Vec<Option<usize>>,
 }
 
@@ -55,23 +55,23 @@ pub struct Node {
     pub workers: Vec<Worker>,
     /// Number of the list of routers; `None`: routing protocols are not checked.
     pub routers: Option<usize>,
-    /// TCP ports that BGP is listened for on, here and by neighbours.
+    /// TCP ports on which this node and its neighbours listen for BGP.
     pub bgp: Bgp,
-    /// Whether anybody may send fragments to a VIP, or only who is on one of its lists.
+    /// Whether all sources may send fragments to a VIP, or only those on one of its lists.
     pub fragments: bool,
     pub steer: bool,
     /// The CPU the program runs on.
     pub here: u32,
 }
 
-/// Where BGP is spoken.
+/// Ports of BGP.
 #[derive(Clone, Debug, Default)]
 pub struct Bgp {
     pub here: Vec<u16>,
     pub there: Vec<u16>,
 }
 
-/// What the kernel is told to do with the packet.
+/// What the kernel does with the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Drop,
@@ -159,7 +159,7 @@ impl Node {
         })
     }
 
-    /// A fragment to an address that is no VIP is nobody's business here.
+    /// A fragment to an address that is no VIP is not judged here.
     fn may_fragment(&self, outer: Outer) -> bool {
         let of_vip = self
             .services
@@ -198,8 +198,8 @@ impl Node {
         self.lists.get(list).is_some_and(|list| list.holds(client))
     }
 
-    /// Routing protocols come from routers on the list, when there is one; everything else is the kernel's business, as
-    /// far as it is whole.
+    /// Routing protocols come from routers on the list, when there is one; everything else passes to the kernel, if the packet
+    /// is whole.
     fn no_service(&self, frame: &[u8], outer: Outer, routing: bool) -> Judgement {
         if !fits(outer, frame) {
             return self.malformed((!outer.first).then_some(outer.destination));

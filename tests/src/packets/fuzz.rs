@@ -44,7 +44,7 @@ pub fn shortest(case: &Case, least: usize, mut fails: impl FnMut(&Case) -> bool)
 }
 
 impl Case {
-    /// A frame that was not rolled.
+    /// A frame that was not made at random.
     pub fn fixed(bytes: Vec<u8>) -> Self {
         Self {
             seed: 0,

@@ -28,7 +28,7 @@ pub const NO_NEXT_HEADER: u8 = 59;
 pub const VLAN: u16 = 0x8100;
 pub const QINQ: u16 = 0x88a8;
 
-/// Bytes, and where among them stand those that say what follows or how long something is: the ones worth a lie.
+/// Bytes, and the places of those that state what follows or how long something is: the ones worth falsifying.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     pub bytes: Vec<u8>,
@@ -172,7 +172,7 @@ impl Extension {
             Self::Units { units, .. } => {
                 let mut header = vec![0; 8 + 8 * usize::from(units)];
                 header[..2].copy_from_slice(&[next, units]);
-                // PadN over the rest, RFC 8200 section 4.2; only the first option is well formed, nobody reads on.
+                // PadN over the rest, RFC 8200 section 4.2; only the first option is well formed, since no reader goes on.
                 header[2..4].copy_from_slice(&[1, 4]);
                 payload.behind(&header, &[0, 1])
             }

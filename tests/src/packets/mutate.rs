@@ -1,4 +1,4 @@
-//! What the world does to packets: flipped bits, missing ends, lengths that lie, heads and tails of different packets.
+//! Damage to packets: flipped bits, missing ends, false lengths, heads and tails of different packets.
 
 use super::{Packet, Rng, Shape};
 

@@ -1,6 +1,6 @@
 //! A small generator of pseudo-random numbers: a case must be the same from the same seed on every machine.
 
-/// `SplitMix64`: one word of state, good enough to roll dice with.
+/// `SplitMix64`: one word of state, good enough to choose test cases.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -37,7 +37,7 @@ impl Rng {
         u16::from_le_bytes([low, high])
     }
 
-    /// One of these, which must not be none.
+    /// One of these, of which there must be at least one.
     pub fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
         choice[self.below(choice.len())]
     }

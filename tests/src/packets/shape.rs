@@ -1,4 +1,4 @@
-//! What a random packet has: the fuzz counts these, so that a shape that no longer occurs is noticed.
+//! The properties of random packets: the fuzz counts them, so that a shape that no longer occurs is noticed.
 
 /// One property of a packet or of what was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

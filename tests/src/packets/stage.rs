@@ -13,7 +13,7 @@ pub struct Stage {
     pub node: Node,
     pub clients: Vec<IpAddr>,
     pub routers: Vec<IpAddr>,
-    /// So many IPv6 hosts of the first list that some lie in the lines after their own.
+    /// Enough IPv6 hosts of the first list to make some lie in the lines after their own.
     pub crowd: Vec<Ipv6Addr>,
 }
 
@@ -59,7 +59,7 @@ const ROUTERS: [(&str, u8); 5] = [
 /// Hosts in the crowd.
 const CROWD: u16 = 1000;
 
-/// Who sends. Some are listed, some stand right beside, some are nobody.
+/// The senders: listed addresses, addresses right beside them, and others.
 const SENDERS: [&str; 20] = [
     "10.99.0.1",
     "10.99.0.2",

@@ -1,4 +1,4 @@
-//! What a run of random packets met, so that a fuzz that no longer meets anything is noticed.
+//! What a run of random packets has covered, so that a fuzz that no longer covers anything is noticed.
 
 use std::fmt::Write as _;
 
@@ -50,7 +50,7 @@ impl Tally {
         }
     }
 
-    /// What came up too seldom for the run to prove anything about it.
+    /// The shapes and verdicts that came up too seldom for the run to prove anything about them.
     pub fn thin(&self) -> Vec<String> {
         let enough = self.packets / ONE_IN;
         // The kernel hands out every byte it has, so nothing is unreadable here.

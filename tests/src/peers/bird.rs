@@ -13,7 +13,7 @@ use ober_programs::{BIRD, BIRDC};
 use crate::lab::{Host, Lab, Process, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What every configuration begins with: its log to us, and a look at the interfaces, without which nothing works.
+/// The beginning of every configuration: the log, and `device`, without which BIRD knows no interfaces.
 const PREAMBLE: &str = "log stderr all;\nprotocol device {}\n";
 
 /// One router. Killed when it is dropped.
@@ -60,7 +60,7 @@ impl Bird {
         Ok(())
     }
 
-    /// What one command of birdc answers, as text.
+    /// The answer of one command of birdc, as text.
     pub fn command(&self, command: &str) -> Result<String> {
         let output = BIRDC
             .command()

@@ -13,7 +13,7 @@ use ober_programs::{BFDD, BGPD, Program, VTYSH, ZEBRA};
 
 use crate::lab::{Host, Lab, Process, until};
 
-/// It refuses to run as anybody who is not in the group of its terminals.
+/// FRR refuses to run under an account that is not in the group of its terminals.
 const ACCOUNT: &str = "frr";
 /// Generous: a daemon is there in a tenth of a second when the machine is idle.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ pub enum Daemon {
 }
 
 impl Daemon {
-    /// In the order they are started: the others look for zebra.
+    /// In the order they are started: the others connect to zebra.
     const ALL: [Self; 3] = [Self::Zebra, Self::Bgpd, Self::Bfdd];
 
     const fn program(self) -> &'static Program {
@@ -64,7 +64,7 @@ impl Frr {
             directory,
             daemons: Vec::new(),
         };
-        // Zebra is to be there when the others look for it: they look again only after ten seconds.
+        // Zebra must run before the others look for it: they look again only after ten seconds.
         for daemon in Daemon::ALL {
             frr.launch(host, daemon)?;
             frr.answers(daemon)?;
@@ -73,9 +73,9 @@ impl Frr {
         Ok(frr)
     }
 
-    /// Starts a daemon that was killed. It knows no configuration: [`Frr::configure`] again.
+    /// Starts a daemon that was killed. It has no configuration then: call [`Frr::configure`] again.
     pub fn restart(&mut self, host: &Host, daemon: Daemon) -> Result<()> {
-        // Its end first: it would find its own process number and socket in use.
+        // The old process must end first: the new one would find its process number and socket in use.
         self.daemons.retain(|(other, _)| *other != daemon);
         self.launch(host, daemon)?;
         self.answers(daemon)
@@ -97,18 +97,18 @@ impl Frr {
         Ok(())
     }
 
-    /// What one command answers, as text.
+    /// The answer of one command, as text.
     pub fn command(&self, command: &str) -> Result<String> {
         self.vtysh(&[Path::new("-c"), Path::new(command)])
     }
 
-    /// What a `show` command answers in JSON; ` json` is added to it.
+    /// The answer of a `show` command in JSON; ` json` is added to it.
     pub fn show(&self, what: &str) -> Result<serde_json::Value> {
         let text = self.command(&format!("show {what} json"))?;
         serde_json::from_str(&text).with_context(|| format!("FRR's answer to show {what}: {text}"))
     }
 
-    /// From now on bgpd logs the routes it is told of and the sessions that end, to the microsecond.
+    /// From now on bgpd logs the routes that it receives and the sessions that end, to the microsecond.
     pub fn log_updates(&self) -> Result<()> {
         self.configure(
             "log stdout debugging\nlog timestamp precision 6\ndebug bgp updates in\n\
@@ -145,7 +145,7 @@ impl Frr {
             .output()
             .context("run vtysh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // A refused command is told on standard output by `-c`, on standard error by `-f`.
+        // vtysh reports a refused command on standard output with `-c`, on standard error with `-f`.
         if !output.status.success() || text.starts_with("% ") {
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!("vtysh {arguments:?}: {}: {errors}{text}", output.status);
@@ -192,10 +192,10 @@ impl Frr {
     }
 }
 
-/// Seconds after which local time everywhere shows the same again: a time zone is whole quarters of an hour from any other.
+/// Seconds of a quarter of an hour: a time zone is whole quarters from any other, so within a quarter all clocks show the same.
 const QUARTER: f64 = 900.0;
 
-/// The seconds of a line of the log since some full quarter of an hour: `2026/11/25 09:14:59.902145 BGP: ...`.
+/// The seconds of a line of the log since the last full quarter of an hour: `2026/11/25 09:14:59.902145 BGP: ...`.
 fn logged_at(line: &str) -> Option<f64> {
     let time = line.split(' ').nth(1)?;
     let (_, time) = time.split_once(':')?;

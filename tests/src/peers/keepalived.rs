@@ -22,7 +22,7 @@ pub struct Router {
     pub interval: Duration,
     pub vips: Vec<IpAddr>,
     pub source: IpAddr,
-    /// Nobody: multicast.
+    /// Empty: multicast.
     pub peers: Vec<IpAddr>,
     pub preempt: bool,
     /// Further lines of the block.
@@ -114,19 +114,19 @@ impl Keepalived {
         self.process.log()
     }
 
-    /// To the child, which does the work.
+    /// Signals the child, which does the work.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         kill(self.child_pid()?, signal).context("signal keepalived's child")
     }
 
-    /// It resigns and ends.
+    /// Ends it with SIGTERM; keepalived resigns first.
     pub fn stop(&mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         self.process.wait(Duration::from_secs(10))?;
         Ok(())
     }
 
-    /// It falls silent from one moment to the next. The parent must not start another child.
+    /// Kills it, so that it sends nothing more. The parent must not start another child.
     pub fn kill(&mut self) -> Result<()> {
         self.process.signal(Signal::SIGSTOP)?;
         kill(self.child_pid()?, Signal::SIGKILL)?;

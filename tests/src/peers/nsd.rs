@@ -43,14 +43,14 @@ impl Nsd {
         })
     }
 
-    /// It reads these records and goes on; what is no zone leaves it with the zone it has.
+    /// Makes NSD read these records; when they are no zone, NSD keeps the zone it has.
     pub fn reload(&mut self, zone: &str) -> Result<()> {
         std::fs::write(&self.zone, zone)?;
         self.process.signal(Signal::SIGHUP)
     }
 
-    /// Started, or started anew, with these records; what is no zone makes every answer SERVFAIL. One that runs would go on with the
-    /// zone it has.
+    /// Starts NSD, or ends it and starts it again, with these records; when they are no zone, every answer is SERVFAIL. An NSD
+    /// that runs on would keep the zone it has.
     pub fn change(&mut self, host: &Host, zone: &str) -> Result<()> {
         std::fs::write(&self.zone, zone)?;
         if self.process.ended()?.is_none() {
@@ -59,20 +59,20 @@ impl Nsd {
         self.restart(host)
     }
 
-    /// To all of its processes: a child answers.
+    /// Signals all of its processes: a child answers.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         let group = Pid::from_raw(i32::try_from(self.process.pid())?);
         killpg(group, signal).with_context(|| format!("send {signal} to NSD"))
     }
 
-    /// It ends, and its server process with it.
+    /// Ends it, and its server process with it.
     pub fn stop(&mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         self.process.wait(std::time::Duration::from_secs(10))?;
         Ok(())
     }
 
-    /// Again after [`Nsd::stop`].
+    /// Starts it again after [`Nsd::stop`].
     pub fn restart(&mut self, host: &Host) -> Result<()> {
         self.process = run(host, &self.config)?;
         Ok(())

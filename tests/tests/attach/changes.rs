@@ -1,4 +1,4 @@
-//! What was true when a program was attached is not true for ever.
+//! Interfaces and drivers that change after a program was attached.
 
 use std::{
     io::{Read as _, Write as _},
@@ -182,7 +182,7 @@ fn doctor_fails_on_a_loopback_that_is_open_to_others_and_names_ways_to_clients_w
     );
 }
 
-/// What the daemon shows on loopback.
+/// The daemon's metrics page on loopback.
 fn metrics() -> std::io::Result<String> {
     let mut page = std::net::TcpStream::connect("127.0.0.1:8404")?;
     page.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

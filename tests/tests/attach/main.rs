@@ -1,4 +1,4 @@
-//! Programs and interfaces: what is attached where, what drivers say to it, and what becomes of it when things change.
+//! Programs and interfaces: what is attached where, how drivers answer, and what happens when things change.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -68,7 +68,7 @@ fn interface(stage: &Stage, name: &str) -> Interface {
     found.unwrap_or_else(|| panic!("{name} is not in the status"))
 }
 
-/// One start that must fail; what it said.
+/// One start that must fail; its output.
 fn refused(stage: &Stage) -> String {
     let mut command = stage.ober.ober(&["run"]).expect("a command");
     let ended = stage

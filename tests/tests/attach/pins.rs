@@ -1,4 +1,4 @@
-//! Whoever may exchange the pins decides what filters, so they must be root's alone.
+//! A process that may exchange the pins decides what is filtered, so they must be root's alone.
 
 use std::{
     fs::{self, Permissions},
@@ -27,7 +27,7 @@ fn stage(name: &str) -> (Stage, PathBuf) {
     (stage, bpffs)
 }
 
-/// Calls a function where its mounts, and those of what it starts, are seen by nobody else.
+/// Calls a function in a mount namespace of its own; the programs that it starts share it.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

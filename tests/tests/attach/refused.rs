@@ -1,4 +1,4 @@
-//! A driver, or the program of somebody else, says no.
+//! A driver refuses a program, or a foreign program is in the way.
 
 use ober_tests::{
     lab::until,
@@ -111,7 +111,7 @@ fn the_reason_why_xdp_is_generic_is_kept_and_told_and_the_driver_is_asked_again_
         "{found:#}"
     );
 
-    // It is kept with the pin: a reload that comes to the same, and another daemon, tell the same.
+    // The reason is kept with the pin: a reload that changes nothing, and another daemon, report it too.
     stage.cli(&["reload"]).expect("reload");
     assert_eq!(interface(&stage, "in1").why_generic, Some(why.clone()));
     stage.kill().expect("kill the daemon");
@@ -128,7 +128,7 @@ fn the_reason_why_xdp_is_generic_is_kept_and_told_and_the_driver_is_asked_again_
     stage.start().expect("start it again");
     assert!(!interface(&stage, "in1").native);
 
-    // Mended where this node cannot see it, at the other end.
+    // Mended at the other end, where this node cannot see it.
     ethtool(&stage, "-L out1 rx 1 tx 1");
     stage.cli(&["reload"]).expect("reload");
     let mended = interface(&stage, "in1");
@@ -150,7 +150,7 @@ fn a_start_asks_a_driver_again_that_refused_an_earlier_one_and_one_that_takes_th
     ethtool(&stage, "-L in1 rx 2 tx 2");
     let after = stage.start().expect("start it again");
     assert!(interface(&stage, "in1").native);
-    // Not a word of taking off where there was no need.
+    // The log has no line of taking off where there was no need.
     let said = log(&stage);
     let taken_off = said
         .lines()
@@ -189,7 +189,7 @@ fn a_start_that_is_refused_after_it_exchanged_another_interface_leaves_the_progr
     let text = std::fs::read_to_string(&stage.ober.config).expect("read it");
     let other_maps = text + "\n[limits]\nipv4_pages = 77\n";
     std::fs::write(&stage.ober.config, other_maps).expect("write it");
-    // Or what was in force before would be put in force again.
+    // Without this the start would fall back to what was in force before.
     let history = stage.cluster.lab.directory().join("state/history");
     std::fs::remove_dir_all(history).expect("forget what was in force");
     let said = refused(&stage);

@@ -1,4 +1,4 @@
-//! A daemon without a free descriptor cannot ask. That says nothing of what it would ask about.
+//! A daemon without a free descriptor cannot probe, which proves nothing about what it would have probed.
 
 use std::{fs, time::Duration};
 
@@ -62,7 +62,7 @@ fn a_daemon_that_may_open_no_more_files_withdraws_nothing_and_says_what_it_canno
     let open = fs::read_dir(format!("/proc/{daemon}/fd"))
         .expect("look")
         .count();
-    // Below what is open: not one more, whatever is closed meanwhile.
+    // Below the number of open files: none can be opened, whatever is closed meanwhile.
     let allowed = limit(daemon, u64::try_from(open / 2).expect("a number"));
     std::thread::sleep(WHILE);
     limit(daemon, allowed);

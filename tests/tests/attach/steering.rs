@@ -15,7 +15,7 @@ fn steer_cpu_on_a_veth_is_refused_with_its_reason_and_a_client_of_this_host_uplo
         ..Settings::default()
     };
     let mut stage = Stage::new("unsteered", &settings).expect("build the stage");
-    // As it is unless somebody turns it off: checksums are for the card to fill in, and there is none.
+    // As by default: clients leave checksums to the card, and a veth has none.
     for client in &stage.cluster.clients {
         client
             .ethtool("-K cl0 tx on")

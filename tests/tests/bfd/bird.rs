@@ -94,7 +94,7 @@ fn a_session_over_several_hops_comes_up() {
     );
     let multi = Settings {
         local: Some("10.9.9.1".parse().expect("an address")),
-        // BIRD sends what lies behind hops with the usual TTL.
+        // BIRD sends multihop packets with the usual TTL.
         mode: Mode::MultiHop { min_ttl: 60 },
         ..settings("10.9.9.2")
     };
@@ -132,7 +132,7 @@ fn a_killed_neighbour_is_found_out_within_its_detection_time_and_so_are_we() {
     bird.restart(&link.theirs).expect("BIRD starts again");
     assert_eq!(bfd.change().1.state, State::Up);
     says(&bird, OURS4, "Up");
-    // Ended without a word, as SIGKILL would end the daemon.
+    // Dropped without AdminDown, as SIGKILL would end the daemon.
     drop(bfd);
     says(&bird, OURS4, "Down");
 }
@@ -147,7 +147,7 @@ fn a_planned_stop_takes_the_neighbour_down_at_once() {
     let began = Instant::now();
     bfd.admin_down();
     says(&bird, OURS4, "Down");
-    // Its detection time is six seconds.
+    // BIRD's detection time is six seconds.
     assert!(began.elapsed() < Duration::from_secs(3));
 }
 

@@ -36,7 +36,7 @@ fn peer(frr: &Frr, address: &str) -> Value {
         .expect("it is there")
 }
 
-/// Waits until FRR says so of its peer.
+/// Waits until FRR reports this value of its peer.
 fn says(frr: &Frr, address: &str, key: &str, value: &str) {
     let said = || {
         let peer = peer(frr, address);
@@ -75,7 +75,7 @@ fn sessions_over_one_hop_come_up_over_both_families_and_negotiate() {
         let (four, six) = (bfd.session(THEIRS4), bfd.session(THEIRS6));
         let done = four.transmit_microseconds == Some(100_000)
             && four.detection_microseconds == Some(300_000)
-            // FRR can take one packet each 200 ms, and misses five of its own, 150 ms apart.
+            // FRR accepts a packet each 200 ms; our detection time is five of FRR's, 150 ms apart.
             && six.transmit_microseconds == Some(200_000)
             && six.detection_microseconds == Some(750_000);
         done.then_some(())
@@ -116,7 +116,7 @@ fn a_session_over_several_hops_comes_up_over_both_families() {
 #[test]
 fn auto_follows_frr_to_the_multihop_port_it_takes_because_of_ttl_security() {
     let link = Link::new("bfd-frr-gtsm");
-    // A BGP session need not come up for it.
+    // BFD does not need an established BGP session.
     let frr = frr(
         &link,
         &format!(
@@ -125,7 +125,7 @@ fn auto_follows_frr_to_the_multihop_port_it_takes_because_of_ttl_security() {
         ),
     );
     let single = link.bfd(&[settings(THEIRS4)]);
-    // A session over one hop is not spoken to at the port of several: it is not even open.
+    // Our single-hop session does not listen on the multihop port.
     sleep(Duration::from_secs(3));
     assert_ne!(single.session(THEIRS4).state, State::Up);
     single.set(&[Settings {
@@ -207,7 +207,7 @@ fn a_session_that_is_set_no_more_says_so_ends_and_comes_back_when_it_is_set_agai
     bfd.set(&[settings(THEIRS4)]);
     bfd.comes(THEIRS4, State::Up);
     bfd.set(&[]);
-    // Long after its end: a new one.
+    // Long after the session's end a new one begins.
     sleep(Duration::from_secs(4));
     bfd.set(&[settings(THEIRS4)]);
     bfd.comes(THEIRS4, State::Up);

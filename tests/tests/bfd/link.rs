@@ -1,5 +1,5 @@
-//! Two hosts on one link: `ours` runs our BFD, `theirs` a router. Both have two addresses of each family, the second
-//! on `lo` and routed, for what lies behind a hop.
+//! Two hosts on one link: `ours` runs our BFD, `theirs` a router. Both have two addresses of each family, the second on `lo`
+//! and routed, for sessions over several hops.
 
 use std::{
     net::IpAddr,
@@ -71,7 +71,7 @@ impl Link {
     }
 }
 
-/// What every session here begins with: 100 ms, three times.
+/// The settings of every session here: 100 ms, three times.
 pub(crate) fn settings(peer: &str) -> Settings {
     Settings {
         peer: peer.parse().expect("an address"),
@@ -152,7 +152,7 @@ impl Bfd {
         self.handle.routers(routers).expect("it runs");
     }
 
-    /// What its real-time thread has used of a CPU so far.
+    /// CPU time of its real-time thread so far.
     pub(crate) fn cpu(&self) -> Duration {
         cpu::spent(&self.thread).expect("the thread")
     }
@@ -188,7 +188,7 @@ impl Bfd {
         until(&format!("{peer} comes {state:?}"), PATIENCE, there).expect("it comes")
     }
 
-    /// The next change and when it was told.
+    /// The next change, and the moment of its report.
     pub(crate) fn change(&self) -> (Instant, Change) {
         let changes = self.changes.lock().expect("nobody panicked");
         changes
@@ -197,7 +197,7 @@ impl Bfd {
             .expect("a change")
     }
 
-    /// The states told since, in order; what was told just now may still be on its way.
+    /// The states reported since the last call, in order; the latest may still be on their way.
     pub(crate) fn told(&self) -> Vec<State> {
         let changes = self.changes.lock().expect("nobody panicked");
         changes.try_iter().map(|(_, change)| change.state).collect()

@@ -47,7 +47,7 @@ fn two_of_ours_in_auto_find_each_other_over_both_families_and_part_without_a_fai
         told,
         [State::Up, State::Up, State::AdminDown, State::AdminDown]
     );
-    // And an end that leaves says so while it does.
+    // An end whose sessions are removed sends AdminDown, which is no failure.
     ours.set(&[]);
     assert!(
         theirs

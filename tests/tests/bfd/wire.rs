@@ -1,4 +1,4 @@
-//! What is on the wire, and what comes from it that should not: the other end is a plain socket.
+//! What is on the wire, and packets from it that must not count: the other end is a plain socket.
 
 use std::{
     io::IoSliceMut,
@@ -38,7 +38,7 @@ fn socket(link: &Link, port: u16, ttl: u32) -> UdpSocket {
     socket
 }
 
-/// What the other end of this session would say.
+/// The packet that the other end of this session would send.
 fn forged(session: &Session, state: State) -> Control {
     Control {
         diagnostic: Diagnostic::None,
@@ -108,7 +108,7 @@ fn every_packet_of_a_session_leaves_with_ttl_255_as_network_control_from_one_hig
 fn nobody_behind_a_router_can_take_a_session_down_even_one_who_knows_its_numbers() {
     let link = Link::new("bfd-forged");
     let _frr = frr(&link);
-    // It may be spoken to at both ports.
+    // In mode `auto` the session listens on both ports.
     let both = Settings {
         mode: Mode::Auto,
         ..settings(THEIRS4)
@@ -125,14 +125,14 @@ fn nobody_behind_a_router_can_take_a_session_down_even_one_who_knows_its_numbers
     let counted = || Ok((bfd.status().drops.get("kernel") == Some(&6)).then_some(()));
     until("they are counted", PATIENCE, counted).expect("they are");
     assert_eq!(bfd.session(THEIRS4).failures, 0);
-    // From the link itself it counts, so the test has tried the right thing.
+    // The same packet from the link itself counts, so the test has tried the right thing.
     let near = socket(&link, 0, 255);
     near.send_to(&down, (OURS4, 3784)).expect("send");
     assert_eq!(bfd.change().1.state, State::Down);
 }
 
-/// Of a flood, each millisecond. A queue of the kernel's (`net.core.netdev_max_backlog`, 1000) that overflows loses what
-/// the router says as well, on any socket, and the session rightly fails.
+/// Packets of a flood each millisecond. A queue of the kernel's (`net.core.netdev_max_backlog`, 1000) that overflows also loses
+/// the router's packets, on any socket, and the session rightly fails.
 const BURST: u32 = 100;
 
 #[test]
@@ -235,11 +235,11 @@ fn a_port_that_is_taken_is_named_and_no_session_begins() {
             assert!(error.contains(&named), "{error}");
         }
         assert!(bfd.status().sessions.is_empty());
-        // A session that is not spoken to there does not need the port; the other family has its own.
+        // A session that listens on the other port does not need this one; the other family has its own.
         bfd.set(&[other, settings("fd00::2")]);
         drop(taken);
         bfd.set(&[wanted]);
-        // What no session needs any more is free for others, once the sessions have told their peers.
+        // Ports that no session needs any more are free again once the sessions have sent AdminDown to their peers.
         bfd.set(&[]);
         until("the ports are free", PATIENCE, || {
             let bind = |port| {
@@ -256,7 +256,7 @@ fn a_port_that_is_taken_is_named_and_no_session_begins() {
     }
 }
 
-/// As many as it took to find that each cost 3 microseconds.
+/// Packets of the flood: at 3 microseconds each, as they once cost, 90 ms.
 const FLOOD: u32 = 30_000;
 
 #[test]

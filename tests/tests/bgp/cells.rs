@@ -85,7 +85,7 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
 }
 
 fn generalized_ttl_security_lets_only_the_link_in<R: Router>() {
-    // Without it our packets leave with TTL 1, and the router drops them.
+    // Without `ttl_security` our packets leave with TTL 1, and the router drops them.
     for (keys, comes_up) in [("", false), ("ttl_security = 1", true)] {
         let stage = Stage::new("bgp-gtsm");
         let setup = Setup {
@@ -239,7 +239,7 @@ fn a_killed_speaker_is_noticed_at_once<R: Router>() {
     let mut victim = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
     learns(&router, ROUTE4);
     victim.kill().expect("kill it");
-    // Long before the hold time.
+    // The router forgets it long before the hold time ends.
     forgets(&router, ROUTE4);
     let _again = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
     learns(&router, ROUTE4);
@@ -354,7 +354,7 @@ fn attributes_change_and_arrive_without_a_reset<R: Router>() {
         (neighbour.flaps, neighbour.messages["open"].received),
         (0, 1)
     );
-    // Nothing is said when nothing changed.
+    // No UPDATE is sent when nothing changed.
     let said = neighbour.messages["update"].sent;
     speaker.configure(&with("aggregates = ['192.0.2.0/24']"));
     speaker.both(Standing::Announced);
@@ -448,7 +448,7 @@ fn too_many_prefixes_end_the_session<R: Router>() {
     let said = after.last_sent.expect("a notification");
     assert_eq!((said.code, said.subcode), (6, 1));
     ends(&router, &setup);
-    // FRR tells our own back to us, too.
+    // FRR advertises our own routes back to us, too.
     speaker.configure(&bgp(ROUTER4, "max_prefixes = 4"));
     speaker.until(ROUTER4, "counts them", |it| it.prefixes_received >= 3);
     learns(&router, ROUTE4);

@@ -1,4 +1,5 @@
-//! What a reload does to sessions: only what a session is made of ends it, and a neighbour that goes takes its own along.
+//! What a reload does to sessions: only a change of what the session was opened with ends it, and what belongs to a neighbour
+//! goes with it.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::{
     stage::{Speaker, Stage, VIP4},
 };
 
-/// The neighbours of these tests are rogues that behave.
+/// The neighbours of these tests are rogues that keep the protocol.
 const FIRST: &str = "10.9.0.100";
 const SECOND: &str = "10.9.0.101";
 
@@ -29,7 +30,7 @@ fn both(section: &str, first: &str) -> String {
     )
 }
 
-/// Both sessions up; the VIPs told.
+/// Both sessions up; the VIPs advertised.
 fn up(name: &str) -> (Stage, Speaker, [Rogue; 2]) {
     let stage = rogue_stage(name, 2);
     let listeners = [listener(&stage, 0), listener(&stage, 1)];
@@ -81,7 +82,7 @@ fn what_a_session_is_not_made_of_changes_beside_it() {
         ("", ""),
     ] {
         for rogue in &mut rogues {
-            // Or the hold time would end what is to stay.
+            // Without this the hold time would end a session that is to stay.
             rogue.say(&keepalive());
         }
         speaker.configure(&both(section, first));

@@ -1,4 +1,4 @@
-//! Neighbours that do not behave, beside one that does.
+//! Neighbours that break the protocol, beside one that keeps it.
 
 use std::{
     io::{Read, Write},
@@ -55,7 +55,7 @@ impl Rogue {
         Some((header[18], body))
     }
 
-    /// Code and subcode of the NOTIFICATION that ends it all.
+    /// Code and subcode of the NOTIFICATION that ends the session.
     pub(crate) fn end(&mut self) -> Option<(u8, u8)> {
         while let Some((kind, body)) = self.hear() {
             if kind == 3 {
@@ -76,7 +76,7 @@ impl Rogue {
 type Answer = Option<(u8, u8)>;
 type Script = fn(&mut Rogue) -> Answer;
 
-/// What each does after the node's OPEN, how the node must answer, and a word of what it must tell.
+/// What each does after the node's OPEN, how the node must answer, and a word of what it must report.
 const ROGUES: [(Script, Answer, &str); 16] = [
     (
         |it| {
@@ -180,7 +180,7 @@ const ROGUES: [(Script, Answer, &str); 16] = [
         Some((3, 2)),
         "(3/2)",
     ),
-    // RFC 7606 section 5.2: something is wrong, and nothing is reachable.
+    // RFC 7606 section 5.2: an UPDATE with a fault and without a reachable route.
     (
         |it| {
             it.establish();
@@ -190,7 +190,7 @@ const ROGUES: [(Script, Answer, &str); 16] = [
         Some((3, 6)),
         "(3/6)",
     ),
-    // Half a message, and away.
+    // Half a message, then the end of the connection.
     (
         |it| {
             it.say(&open(4, 65077, 90)[..25]);
@@ -199,7 +199,7 @@ const ROGUES: [(Script, Answer, &str); 16] = [
         None,
         "in the middle of a message",
     ),
-    // Away in every state.
+    // The connection ends in every state.
     (|it| it.leave(), None, "the connection ended in open-sent"),
     (
         |it| {
@@ -231,7 +231,7 @@ fn address(number: usize) -> String {
     format!("10.9.0.{}", 100 + number)
 }
 
-/// `[bgp]` with a good neighbour and so many bad ones.
+/// `[bgp]` with a good neighbour and this many bad ones.
 fn beside_a_good_one(rogues: usize) -> String {
     let mut config = format!(
         "[bgp]\nas = 65001\nlisten = ['0.0.0.0:179']\n[[bgp.neighbours]]\naddress = '{ROUTER4}'\nas = 65002\n"
@@ -399,13 +399,13 @@ fn a_stranger_is_sent_away_and_counted() {
         .expect("enter the router")
         .expect("the port is open");
     let mut stranger = Rogue(stream);
-    // It speaks first, as a router would, and hears all the same why it is not wanted.
+    // The stranger sends first, as a router would, and still receives the reason of the refusal.
     stranger.say(&open(4, 65077, 90));
     assert_eq!(stranger.end(), Some((6, 5)));
     assert!(speaker.handle.strangers() >= 1);
 }
 
-/// RFC 4486 section 4: a neighbour that is known and comes a second time, or too soon.
+/// RFC 4486 section 4: a known neighbour that connects a second time, or too soon.
 #[test]
 fn a_connection_that_is_not_wanted_is_refused_with_a_word() {
     let stage = rogue_stage("bgp-refused", 1);
@@ -431,7 +431,7 @@ fn a_connection_that_is_not_wanted_is_refused_with_a_word() {
     second.say(&open(4, 65077, 90));
     assert!(matches!(second.end(), Some((6, 5 | 7))));
     assert_eq!(speaker.neighbour(&address(0)).flaps, 0);
-    // In the pause after a session that it ended itself.
+    // In the pause after a session that the neighbour ended itself.
     rogue.say(&message(3, &[6, 2]));
     speaker.until(&address(0), "idle", |it| it.state == "idle");
     let mut early = connect();
@@ -454,7 +454,7 @@ fn what_a_neighbour_said_before_its_connection_broke_is_heard() {
             let (mut stream, _) = listener.accept().expect("the node connects");
             let both = [open(4, 65077, 90), message(3, words)].concat();
             stream.write_all(&both).expect("say it");
-            // Closed with the node's OPEN unread: what the node writes next breaks.
+            // Closed with the node's OPEN unread: the next write of the node fails.
         }
         for number in 0..8 {
             speaker.until(&address(number), "told why", |it| {

@@ -1,4 +1,4 @@
-//! One face for FRR and BIRD, so that every cell of the matrix is written once.
+//! One interface to FRR and BIRD, so that every cell of the matrix is written once.
 
 use nix::sys::signal::Signal;
 use ober_tests::{
@@ -28,9 +28,9 @@ pub(crate) struct Setup {
     pub(crate) passive: bool,
     pub(crate) extended: bool,
     pub(crate) hold_time: u32,
-    /// 200 ms x 3: a router has no real-time thread, and the machine other work.
+    /// 200 ms x 3: a router has no real-time thread, and the machine has other work.
     pub(crate) bfd: bool,
-    /// Knows AS numbers of two octets alone. FRR cannot play that: it hears that we know four, and so of no `AS4_PATH`.
+    /// Knows AS numbers of two octets alone. FRR cannot play that: it hears that we know four, and then takes no `AS4_PATH`.
     pub(crate) two_octets: bool,
     /// Networks it announces.
     pub(crate) networks: &'static [&'static str],
@@ -80,18 +80,18 @@ pub(crate) trait Router: Sized + Send {
     /// The route to this prefix, when there is one.
     fn route(&self, prefix: &str) -> Option<Seen>;
     fn established(&self, setup: &Setup) -> bool;
-    /// Asks for everything again.
+    /// Asks the node for all routes again.
     fn refresh(&self, setup: &Setup);
     fn signal(&mut self, signal: Signal);
     /// After SIGKILL.
     fn restart(&mut self, stage: &Stage, setup: &Setup);
-    /// Has it been told that everything was said?
+    /// Whether it has received the node's End-of-RIB.
     fn heard_end_of_rib(&mut self) -> bool;
-    /// From now on as the setup says.
+    /// Configures the router anew by the setup.
     fn configure(&mut self, setup: &Setup);
-    /// What it wrote of its sessions.
+    /// The log of its sessions.
     fn log(&mut self) -> String;
-    /// How it remembers the last end of the session.
+    /// Its record of how the session last ended.
     fn last_error(&self, setup: &Setup) -> String;
 }
 
@@ -361,7 +361,7 @@ impl Router for Bird {
             .map(words)
             .concat();
         for word in &mut communities {
-            // FRR knows its name.
+            // FRR shows this community by its name.
             if word == "65535:0" {
                 "graceful-shutdown".clone_into(word);
             }

@@ -76,8 +76,8 @@ impl Stage {
         }
     }
 
-    /// Packets of BFD neither leave the node nor come in, or do again. A rule drops what comes in only when it stands
-    /// before the table of the node's own addresses.
+    /// Drops packets of BFD that leave the node or come in, or lets them pass again. A rule drops incoming packets only when it
+    /// comes before the table of the node's own addresses.
     pub(crate) fn cut_bfd(&self, cut: bool) {
         let rule = |verb, port| format!("rule {verb} pref 10 ipproto udp dport {port} blackhole");
         let lines = if cut {
@@ -104,7 +104,7 @@ impl Stage {
         speaker
     }
 
-    /// Speaks as `[bgp]` says, and has nothing to say yet.
+    /// Speaks as `[bgp]` says, and has nothing to advertise yet.
     pub(crate) fn listen(&self, bgp: &str) -> Speaker {
         let namespace = self.node.namespace().expect("the node");
         let config = config(bgp);
@@ -131,7 +131,7 @@ impl Stage {
         }
     }
 
-    /// The same in a process of its own, for what only a process can suffer.
+    /// The same in a process of its own, for tests that freeze or kill it.
     pub(crate) fn victim(&self, bgp: &str) -> Process {
         // A test's thread bears its name.
         let thread = std::thread::current();
@@ -144,7 +144,7 @@ impl Stage {
     }
 }
 
-/// BGP, and BFD that tells it, as the daemon has them.
+/// BGP, and BFD that reports to it, as the daemon has them.
 async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thread) {
     let bgp = bgp::start(config.bgp.as_ref().expect("[bgp]")).expect("start speaking");
     let bgp = Arc::new(bgp);
@@ -228,7 +228,7 @@ pub(crate) fn listening(address: &str, more: &str) -> String {
     )
 }
 
-/// Speaks until it is dropped; then its sessions end without a word.
+/// Speaks until it is dropped; then its sessions end without a NOTIFICATION.
 pub(crate) struct Speaker {
     pub(crate) handle: Arc<Handle>,
     pub(crate) bfd: Arc<bfd::Handle>,
@@ -252,7 +252,7 @@ impl Speaker {
     /// A reload.
     pub(crate) fn configure(&self, bgp: &str) {
         let (handle, bfd, config) = (self.handle.clone(), self.bfd.clone(), config(bgp));
-        // Sockets are made on the node.
+        // Sockets must be made in the node's namespace.
         let work = self.runtime.spawn(async move {
             let bgp = config.bgp.as_ref().expect("[bgp]");
             handle.configure(bgp).expect("a reload");

@@ -1,4 +1,4 @@
-//! One decoder under libFuzzer, named by `OBER_FUZZ_TARGET`. libFuzzer has the arguments and `main`.
+//! One decoder under libFuzzer, named by `OBER_FUZZ_TARGET`. libFuzzer owns the arguments and `main`.
 #![no_main]
 
 use std::sync::LazyLock;

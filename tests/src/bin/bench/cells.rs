@@ -26,7 +26,7 @@ pub(crate) enum Subject {
     Ober,
     /// Its leanest form for addresses.
     XdpFilter,
-    /// What it loads unless told otherwise.
+    /// What `xdp-filter` loads by default.
     XdpFilterDefault,
 }
 

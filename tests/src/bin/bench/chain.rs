@@ -19,15 +19,15 @@ pub(crate) const CONTROL: &str = "plain HAProxy behind an empty XDP program";
 /// A cluster whose node runs one of them.
 pub(crate) struct Chain {
     pub(crate) name: &'static str,
-    /// Before the stage: ended while its namespaces are still there.
+    /// Before `stage`: dropped, and so ended, while its namespaces are still there.
     _plain: Vec<Process>,
-    /// Before the stage too.
+    /// Before `stage`, too.
     _xdp: Option<Ebpf>,
     pub(crate) stage: Stage,
 }
 
 impl Chain {
-    /// The first three, with as many workers and processes, and these objects in their stores.
+    /// The first three chains, each with this many workers or processes and with these objects stored.
     pub(crate) fn three(workers: usize, objects: &[(&str, Pattern)]) -> Result<[Self; 3]> {
         let chains = [
             Self::ober("ober", "auto", workers)?,
@@ -40,8 +40,8 @@ impl Chain {
         Ok(chains)
     }
 
-    /// Ober that sends packets to the CPU of their worker, which `auto` does not on a veth: what is between it and the
-    /// first of three is the CPUMAP.
+    /// Ober that sends packets to the CPU of their worker, which `auto` does not on a veth: its difference from the first of
+    /// `three` is the CPUMAP.
     pub(crate) fn steered(workers: usize, objects: &[(&str, Pattern)]) -> Result<Self> {
         let chain = Self::ober(STEERED, "always", workers)?;
         chain.store(objects)?;

@@ -41,7 +41,7 @@ fn compare(chains: &[Chain; 4], name: &str, keep_alive: bool, part: &mut Part) -
         rate(chain, keep_alive)?;
     }
     for round in 0..ROUNDS {
-        // Who goes first alternates, so that a machine that warms up or slows down favours nobody.
+        // The first chain alternates, so that a machine that warms up or slows down favours none.
         for place in 0..chains.len() {
             let which = (round + place) % chains.len();
             rates[which].push(rate(&chains[which], keep_alive)?);

@@ -159,7 +159,7 @@ fn progress(round: usize, rounds: usize) {
     let mut error = std::io::stderr();
     if error.is_terminal() {
         let end = if round == rounds { '\n' } else { ' ' };
-        // Nobody is hurt when the bar cannot be drawn.
+        // A progress bar that cannot be drawn is no failure.
         drop(write!(error, "\rround {round} of {rounds}{end}"));
     }
 }

@@ -17,7 +17,7 @@ use crate::packets::Family;
 
 const BPFFS: &str = "/sys/fs/bpf";
 const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
-/// Drops between two sampled ones, as in a configuration that does not say.
+/// Drops between two sampled ones, the default of the configuration.
 const SAMPLE: u32 = 1024;
 /// Port of the first list's service; the next list's has the next.
 const PORT: u16 = 443;

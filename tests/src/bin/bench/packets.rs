@@ -6,7 +6,7 @@ use ober_common::bench::{Run, STAMPS, WORDS};
 
 /// A frame's length: everything the wrapper writes, and a little payload.
 pub(crate) const LENGTH: usize = PAYLOAD as usize + 14;
-/// What the IPv4 packet in it says it has.
+/// The total length that the IPv4 header states.
 const PAYLOAD: u8 = 82;
 
 /// IPv4 or IPv6.
@@ -101,7 +101,7 @@ impl Packets {
                 frame[38..54].copy_from_slice(&destination.octets());
                 54
             }
-            // A family's addresses are all of that family.
+            // Cannot happen: both addresses are of one family.
             _ => return frame,
         };
         frame[ip..ip + 2].copy_from_slice(&FIRST_PORT.to_be_bytes());

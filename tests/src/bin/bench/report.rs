@@ -17,7 +17,7 @@ pub(crate) struct Rounds {
     pub(crate) whole: Vec<Vec<f64>>,
 }
 
-/// What a cell came to, nanoseconds per packet.
+/// The result of a cell, nanoseconds per packet.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Figure {
     /// Median of the rounds' median chunks, with the wrapper's share.
@@ -92,7 +92,7 @@ pub(crate) struct Target {
     pub(crate) beside: Option<Beside>,
 }
 
-/// What a figure is against another subject.
+/// A figure compared with another subject's.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Beside {
     pub(crate) subject: &'static str,
@@ -112,7 +112,7 @@ impl Target {
         }
     }
 
-    /// What the same figure is against another subject.
+    /// Adds the comparison with another subject.
     pub(crate) fn beside(self, subject: &'static str, figure: f64) -> Self {
         let beside = Some(Beside { subject, figure });
         Self { beside, ..self }
@@ -127,7 +127,7 @@ impl Target {
     }
 }
 
-/// What a part of the bench found.
+/// The results of a part of the bench.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
     pub(crate) measures: Vec<Measure>,

@@ -1,4 +1,4 @@
-//! `bench/results.md`: the figures of the last whole run, and how they were come by.
+//! `bench/results.md`: the figures of the last whole run, and how they were measured.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ pub(crate) fn write(report: &Report, paper: Paper) -> Result<()> {
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// What it was measured on, in a sentence.
+/// The machine of the measurement, in a sentence.
 fn machine() -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("read {path}"));
     let processors = read("/proc/cpuinfo")?;

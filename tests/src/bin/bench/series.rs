@@ -12,7 +12,7 @@ pub(crate) struct Series {
     values: Vec<f64>,
 }
 
-/// What a series came to.
+/// The summary of a series.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measure {
     pub(crate) name: String,

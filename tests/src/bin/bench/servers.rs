@@ -33,9 +33,9 @@ pub(crate) const PART: &str = "servers";
 const MOST: usize = 100_000;
 const SAMPLES: usize = 7;
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
-/// For the largest backend there may be.
+/// Milliseconds for [`MOST`] servers.
 const LIMIT: f64 = 1000.0;
-/// Ten times the servers.
+/// Most times as long for ten times the servers.
 const RATIO: f64 = 12.0;
 
 /// Everything this part measures.
@@ -66,7 +66,7 @@ pub(crate) fn measure() -> Result<Part> {
     Ok(part)
 }
 
-/// As hard as a source can make it: all named, of many tiers and weights.
+/// The hardest answer that a source can give: all servers named, of many tiers and weights.
 fn said(count: usize) -> [Said; 1] {
     let found = |number: usize| {
         let bits = u32::try_from(number).unwrap_or_default() | 10 << 24;

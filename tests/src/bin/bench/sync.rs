@@ -19,7 +19,7 @@ pub(crate) const PART: &str = "acl sync";
 
 const MILLION: u32 = 1_000_000;
 const LIST: u32 = 100_000;
-/// From an empty list, each.
+/// Each from an empty list.
 const FILLS: usize = 5;
 /// Changes of one address.
 const CHANGES: u32 = 31;
@@ -48,7 +48,7 @@ impl Spread {
         }
     }
 
-    /// Address `number`: no two are the same, neighbours in a file are none in the network.
+    /// Address `number`: no two are the same, and neighbours in a file are not neighbours in the network.
     fn address(self, number: u32) -> Ipv4Addr {
         let low = match self {
             Self::Fleet => {
@@ -61,7 +61,7 @@ impl Spread {
     }
 }
 
-/// A permutation of the numbers of so many bits: multiplying by an odd number and shifting into itself lose nothing.
+/// A permutation of the numbers of this many bits: odd factors and exclusive-or with a shifted copy lose nothing.
 fn shuffle(number: u32, bits: u32) -> u32 {
     let mask = (1 << bits) - 1;
     let mut mixed = number & mask;
@@ -176,7 +176,7 @@ impl Bench {
         self.part
     }
 
-    /// Makes the list what the expression says; the time of the whole command, and what it said.
+    /// Gives the list the addresses of the expression; how long the whole command took, and what it printed.
     fn set(&self, expression: &str) -> Result<(Duration, String)> {
         self.run(&["acl", "sync", "--frontend-http", expression])
     }
@@ -187,7 +187,7 @@ impl Bench {
         Ok((began.elapsed(), said))
     }
 
-    /// A file of so many addresses, of which the middle one may be replaced by another; the expression that names it.
+    /// A file of `count` addresses, of which the middle one may be replaced by another; the expression that names it.
     fn file(&self, spread: Spread, count: u32, other: Option<u32>) -> Result<String> {
         let mut text = String::new();
         for number in 0..count {
@@ -228,7 +228,7 @@ impl Bench {
     }
 }
 
-/// Resident, beside the maps, MiB.
+/// Resident memory without the maps, MiB.
 struct Memory {
     now: f64,
     peak: f64,

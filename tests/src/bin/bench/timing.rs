@@ -135,7 +135,7 @@ pub(crate) fn xdp<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp>
     Ok(program.try_into()?)
 }
 
-/// Keeps this thread on one CPU, and before everybody else there.
+/// Keeps this thread on one CPU, at the highest priority.
 pub(crate) fn settle(cpu: usize) -> Result<()> {
     let mut set = nix::sched::CpuSet::new();
     set.set(cpu)?;

@@ -62,7 +62,7 @@ impl Filter {
     }
 }
 
-/// The BPF file system lets no directory go that has files in it, and `remove_dir_all` may not open it there.
+/// The BPF file system removes no directory that has files in it, and `remove_dir_all` cannot open it there.
 fn unpin(pins: &std::path::Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(pins)? {
         std::fs::remove_file(entry?.path())?;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What the card is called: there is no udev to rename it.
+/// The name of the card: there is no udev to rename it.
 pub(crate) const CARD: &str = "eth0";
 
 /// Kernel file systems at the places programs expect them.
@@ -113,7 +113,7 @@ pub(crate) fn kernel_log() -> Result<String> {
         .open("/dev/kmsg")
         .context("open /dev/kmsg")?;
     let (mut text, mut record) = (String::new(), [0; 8192]);
-    // One record a read; at the end the kernel would wait, and says so instead.
+    // One record a read; after the last one a read fails (EAGAIN), since the file is opened without blocking.
     while let Ok(length @ 1..) = log.read(&mut record) {
         text += &String::from_utf8_lossy(&record[..length]);
     }

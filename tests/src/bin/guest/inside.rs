@@ -12,7 +12,7 @@ use std::net::TcpListener;
 
 /// The node's own addresses.
 const ADDRESSES: [&str; 2] = ["10.77.0.10/24", "fd77::10/64"];
-/// Where it answers; for no service, so the packets of this pass the data plane as not ours.
+/// Where the node answers. It is no service's address, so these packets pass the data plane as `not_ours`.
 pub(crate) const QUESTIONS: &str = "10.77.0.10:7000";
 
 /// Never returns: when `/init` ends, the kernel panics.
@@ -58,7 +58,7 @@ fn four_queues() -> Result<()> {
     Ok(())
 }
 
-/// Drivers explain themselves in the kernel's log alone.
+/// Drivers give their reasons in the kernel's log alone.
 fn said_by_the_driver() -> Result<()> {
     let about_card = |line: &&str| line.contains("XDP") && line.contains(boot::CARD);
     for line in boot::kernel_log()?.lines().filter(about_card) {

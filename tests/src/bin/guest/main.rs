@@ -39,7 +39,7 @@ fn check(name: &str, result: Result<()>) {
     match result {
         Ok(()) => println!("ok {name}"),
         Err(error) => {
-            // A verifier's log has many lines, and the counting command shows those with a word it knows.
+            // A verifier's log has many lines, and the counting command shows only lines that begin with a word it knows.
             for (place, line) in format!("{error:#}").lines().enumerate() {
                 println!(
                     "{} {line}",

@@ -1,5 +1,5 @@
-//! The data plane of the guest: the real programs on the real card, a restricted and an open service in each address
-//! family, four workers that only say who they are.
+//! The data plane of the guest: the real programs on the real card, a restricted and an open service in each address family,
+//! four workers that answer with their number.
 
 use crate::boot::{self, CARD};
 use anyhow::{Context, Result, ensure};
@@ -13,17 +13,17 @@ use ober_user::{
 use std::io::Write as _;
 use std::net::{IpAddr, TcpListener};
 
-/// Nobody's addresses before the services are.
+/// The VIPs of the services.
 pub(crate) const VIPS: [&str; 2] = ["10.77.9.1", "fd77:9::1"];
-/// Behind the list.
+/// The port with the list.
 pub(crate) const RESTRICTED: u16 = 80;
-/// For everybody.
+/// The port that all clients may use.
 pub(crate) const OPEN: u16 = 443;
 pub(crate) const WORKERS: u32 = 4;
 const LIST: u32 = 0;
 const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 
-/// XDP, socket lookup, and the two tracepoints that tell of losses.
+/// XDP, socket lookup, and the two tracepoints that report losses.
 const PROGRAMS: usize = 4;
 
 /// All programs, past the verifier of this kernel.
@@ -62,7 +62,7 @@ pub(crate) fn attach(plane: &mut Plane) -> Result<()> {
         attached.len() == 1 && attached[0].native,
         "attached as {attached:?}"
     );
-    // Told by somebody else: generic mode would be listed as xdpgeneric.
+    // `ip` confirms it: it lists generic mode as xdpgeneric.
     let link = boot::ip(&["-details", "link", "show", "dev", CARD])?;
     ensure!(
         link.contains("prog/xdp ") && !link.contains("xdpgeneric"),
@@ -124,7 +124,7 @@ pub(crate) fn list(plane: &mut Plane, members: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A worker: hears a client out, then says its number, the CPU on which the connection arrived, and the bytes heard.
+/// A worker: reads all that a client sends, then answers with its number, the connection's CPU and the bytes read.
 fn answer(socket: &TcpListener, worker: u32) {
     for mut client in socket.incoming().flatten() {
         let cpu = incoming_cpu(&client).unwrap_or(-1);

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 const LISTED: [&str; 2] = ["10.77.0.1", "fd77::1"];
 const UNLISTED: [&str; 2] = ["10.77.0.2", "fd77::2"];
-/// What lets the unlisted in: the address itself, and a prefix, which the kernel half looks up in another map.
+/// List entries that admit the unlisted: the address itself, and a prefix, which the kernel half looks up in another map.
 const JOINING: [&str; 2] = ["10.77.0.2", "fd77::2/127"];
 /// An emulated machine is slow, but not that slow.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Long enough for an answer that was going to come, short enough to wait for one that will not.
+/// How long a check waits for an answer that must not come.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Connections in the checks of how flows spread. That one of four gets none of them by chance: 4 in 10^12.
+/// Connections in the checks of how flows spread. The chance that one of four workers gets none: 4 in 10^12.
 const FLOWS: usize = 96;
 const UPLOAD: usize = 1 << 20;
 
@@ -114,7 +114,7 @@ impl Answer {
     }
 }
 
-/// Connects from that address, sends the body and hears the worker.
+/// Connects from that address, sends the body and reads the worker's answer.
 fn visit(client: &str, vip: &str, port: u16, patience: Duration, body: &[u8]) -> Result<Answer> {
     let address = |text: &str, port| {
         Ok::<_, anyhow::Error>(SocketAddr::new(
@@ -167,7 +167,7 @@ fn silent(client: &str, vip: &str) -> Result<()> {
     }
 }
 
-/// A limit on sending makes connect end as one in progress.
+/// A connect that takes longer than the sending limit fails with EINPROGRESS.
 fn is_timeout(error: &anyhow::Error) -> bool {
     error.downcast_ref::<nix::Error>().is_some_and(|errno| {
         matches!(
@@ -185,7 +185,7 @@ fn dropped(client: &str, vip: &str) -> Result<()> {
     Ok(())
 }
 
-/// `more` joins the list, alone or as a prefix, and leaves it again.
+/// `more` is put on the list, alone or as a prefix, and taken off again.
 fn live(client: &str, more: &str, vip: &str) -> Result<()> {
     let [first, second] = LISTED;
     ask(&format!("list {first} {second} {more}"))?;

@@ -46,8 +46,8 @@ pub(super) fn damage_list(world: &World, node: usize) -> Result<()> {
     damage(world, node, "lists")
 }
 
-/// Of the VIPs that are on `lo`. Beside keepalived there are none, and once it was damaged those VIPs count as the
-/// administrator's: then it is the key of the hash.
+/// Damages the record of the VIPs on `lo`, or else the hash key. There is no record beside keepalived, nor once it was damaged:
+/// then those VIPs count as the operator's.
 pub(super) fn damage_note(world: &World, node: usize) -> Result<()> {
     let vips = world.nodes[node].state().join("vips.json").exists();
     damage(world, node, if vips { "vips.json" } else { "cluster.key" })

@@ -1,4 +1,4 @@
-//! What a hand changes in a node's kernel behind the daemon's back.
+//! Changes that an operator makes by hand in a node's kernel, behind the daemon's back.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn remove_vip(world: &World, node: usize) -> Result<()> {
     let host = world.host(node);
-    // A backup of VRRP has none to remove.
+    // A VRRP backup has no VIP to remove.
     let device = if node == 2 { "in0" } else { "lo" };
     host.ip(&[format!("addr del {VIP4}/32 dev {device}")])
         .or_else(|error| {
@@ -65,7 +65,7 @@ pub(super) fn unmount_bpffs(world: &World, node: usize) -> Result<()> {
     world.host(node).output(&mut command).map(drop)
 }
 
-/// The pins are gone with the file system that they were in: the daemon makes them anew.
+/// The pins are gone with the file system that they were in: the daemon must make them anew.
 pub(super) fn mount_bpffs(world: &World, node: usize) -> Result<()> {
     let mount = MOUNT.args(["-t", "bpf", "bpf", BPFFS]);
     let mut command = world.nodes[node].inside(&mount);

@@ -46,8 +46,8 @@ pub(super) fn mend_storage(world: &World, node: usize) -> Result<()> {
     set(storage(world, node), "up")
 }
 
-/// A router tells of packets that are too long for a link behind it; a switch drops them without a word. So what is behind
-/// the switch only grows.
+/// A router reports packets that are too long for the next link; a switch drops them silently. So the MTU behind the switch
+/// only grows.
 pub(super) fn change_mtu(world: &World, node: usize) -> Result<()> {
     mtu(world, node, if node == 2 { 1600 } else { 1400 })
 }
@@ -56,7 +56,7 @@ pub(super) fn restore_mtu(world: &World, node: usize) -> Result<()> {
     mtu(world, node, 1500)
 }
 
-/// Of the node's end first when it grows: a longer packet than an end takes is lost without a word.
+/// Changes the node's end first when the MTU grows: an end silently drops packets that are longer than it takes.
 fn mtu(world: &World, node: usize, bytes: u32) -> Result<()> {
     let ours = || world.host(node).ip(&[format!("link set in0 mtu {bytes}")]);
     let other = || set(uplink(world, node), &format!("mtu {bytes}"));

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::processes;
 use crate::{chaos::world::World, lab::until};
 
-/// Of a daemon that starts.
+/// How long a daemon may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LISTED: &str = "10.78.0.11,friend.test";
 
@@ -24,8 +24,8 @@ pub(super) fn as_it_was(world: &World, node: usize) -> Result<()> {
     sync(world, node, LISTED)
 }
 
-/// After [`super::disks::damage_list`]: the daemon starts without a list that it cannot read, and takes a new one. Before it
-/// answers, the command would be the one writer of the instance, and the daemon could not start.
+/// After [`super::disks::damage_list`]: the daemon starts without a list that it cannot read, and takes a new one. Before the
+/// daemon answers, the command itself would become the one writer of the instance, and the daemon could not start.
 pub(super) fn mend(world: &World, node: usize) -> Result<()> {
     processes::start_daemon(world, node)?;
     let (it, host) = (&world.nodes[node], world.host(node));

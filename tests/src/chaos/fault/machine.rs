@@ -1,4 +1,4 @@
-//! What all programs of this world share: CPUs, and strangers at the door.
+//! What all programs of this world share: CPUs, and connection attempts of clients that are on no list.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -15,10 +15,10 @@ use crate::{
     stage::OPEN,
 };
 
-/// Attempts of the strangers: as fast as they can, and no more.
+/// Attempts of one flood, as fast as they can be made.
 const KNOCKS: usize = 500;
 
-/// A thread for each CPU computes until it is told to stop, or for ten seconds.
+/// A thread for each CPU computes until [`cool`], or for ten seconds.
 #[expect(clippy::unnecessary_wraps, reason = "every deed has this form")]
 pub(super) fn burn(world: &World, _: usize) -> Result<()> {
     world.burning.store(true, Ordering::Relaxed);
@@ -49,7 +49,7 @@ pub(super) fn knock(world: &World, _: usize) -> Result<()> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.bind(&SocketAddr::new(STRANGER, 0).into())?;
             socket.set_nonblocking(true)?;
-            // It is under way; the socket is closed before anything can come of it.
+            // The SYN is on its way; the socket is closed before the connection can come about.
             if socket.connect(&vip.into()).is_ok() {
                 drop(TcpStream::from(socket));
             }

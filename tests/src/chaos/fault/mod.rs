@@ -35,7 +35,7 @@ pub enum Kind {
     Names,
     /// The list of servers that a site's nodes ask for over HTTP.
     Source,
-    /// All of them run here.
+    /// The machine on which all of them run.
     Machine,
 }
 
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The site whose clients may notice. None: nobody's.
+    /// The site whose clients may notice; `None`: no client may.
     pub const fn site(self, place: usize) -> Option<Site> {
         match (self, place) {
             (Self::Node, 0 | 1) | (Self::Router, _) => Some(Site::Routed),
@@ -60,7 +60,7 @@ impl Kind {
     }
 }
 
-/// Which clients, which nodes.
+/// Some of the clients, with their nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     /// Two nodes behind FRR.
@@ -78,9 +78,9 @@ impl Site {
 pub enum Harm {
     /// Nothing: no attempt fails.
     Nothing,
-    /// Connections are cut when it begins and when it is over; what is asked again is answered.
+    /// Connections are cut when it begins and when it is over; a repeated request is answered.
     Cuts,
-    /// The same, and only probes that are not answered show it.
+    /// The same, but only unanswered probes show it.
     Freezes,
     /// As long as it lasts the site may be out of reach: there is one router.
     Outage,
@@ -97,7 +97,7 @@ pub struct Fault {
     pub(super) end: Deed,
 }
 
-/// What is done to a place.
+/// Begins or ends a fault at a place.
 pub(super) type Deed = fn(&World, usize) -> Result<()>;
 
 impl fmt::Debug for Fault {
@@ -130,7 +130,7 @@ const fn fault(
     }
 }
 
-/// What is over as soon as it is done.
+/// The end of a fault that is over as soon as it has begun.
 #[expect(clippy::unnecessary_wraps, reason = "every deed has this form")]
 fn nothing(_: &World, _: usize) -> Result<()> {
     Ok(())
@@ -139,7 +139,7 @@ fn nothing(_: &World, _: usize) -> Result<()> {
 use Harm::{Cuts, Freezes, Nothing, Outage};
 use Kind::{Keepalived, Machine, Names, Node, Router, Source, Storage};
 
-/// Of what is over at once, or soon.
+/// Milliseconds of a fault that is over at once, or soon.
 const SHORT: (u64, u64) = (500, 1500);
 const USUAL: (u64, u64) = (1000, 4000);
 
@@ -200,7 +200,7 @@ pub const FAULTS: &[Fault] = &[
     // The storage.
     fault("an S3 server is killed", Storage, Cuts, USUAL, storage::kill, storage::start),
     fault("an S3 server freezes", Storage, Freezes, USUAL, storage::freeze, storage::thaw),
-    // What the nodes ask.
+    // Servers that the nodes ask.
     fault("the name server is dead", Names, Nothing, USUAL, sources::kill_names, sources::start_names),
     fault("the name server freezes", Names, Nothing, USUAL, sources::freeze_names, sources::thaw_names),
     fault("the name server is slow", Names, Nothing, USUAL, sources::slow_names, sources::quick_names),

@@ -1,4 +1,4 @@
-//! What an operator orders, and what one does by hand that should have been an order.
+//! Orders of an operator, and changes that one makes by hand in place of an order.
 
 use std::{
     io::{Read as _, Write as _},

@@ -35,12 +35,12 @@ pub(super) fn thaw_daemon(world: &World, node: usize) -> Result<()> {
     world.nodes[node].signal(Signal::SIGCONT)
 }
 
-/// Of a day.
+/// By a day.
 pub(super) fn clock_ahead(world: &World, node: usize) -> Result<()> {
     world.nodes[node].clock_jumps(24 * 3600)
 }
 
-/// Of an hour.
+/// By an hour.
 pub(super) fn clock_back(world: &World, node: usize) -> Result<()> {
     world.nodes[node].clock_jumps(-3600)
 }
@@ -49,7 +49,7 @@ pub(super) fn clock_right(world: &World, node: usize) -> Result<()> {
     world.nodes[node].clock_jumps(0)
 }
 
-/// It must refuse, and say that one runs.
+/// A second daemon must refuse to start, and say that one runs.
 pub(super) fn second_daemon(world: &World, node: usize) -> Result<()> {
     let output = world.nodes[node].try_cli(world.host(node), &["run"])?;
     ensure!(
@@ -82,7 +82,7 @@ pub(in crate::chaos) fn workers(host: &Host) -> Result<Vec<Pid>> {
 fn signal_workers(world: &World, node: usize, signal: Signal, most: usize) -> Result<()> {
     for pid in workers(world.host(node))?.into_iter().rev().take(most) {
         match kill(pid, signal) {
-            // It ended by itself: a replaced one that was done.
+            // A replaced worker may have finished and ended by itself.
             Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("send {signal} to worker {pid}"));

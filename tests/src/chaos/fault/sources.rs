@@ -1,4 +1,4 @@
-//! What the nodes ask: the name server of a site, and its source of servers.
+//! The servers that nodes ask: the name server of a site, and its source of servers.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -40,7 +40,7 @@ pub(super) fn thaw_names(world: &World, site: usize) -> Result<()> {
     hold(&world.backs[site].names).signal(Signal::SIGCONT)
 }
 
-/// It runs for a moment every [`SLOW`], so its answers come late. For ten seconds at most.
+/// Lets the name server run for a moment every [`SLOW`], so that its answers come late; for ten seconds at most.
 #[expect(clippy::unnecessary_wraps, reason = "every deed has this form")]
 pub(super) fn slow_names(world: &World, site: usize) -> Result<()> {
     world.backs[site].slow.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The second of the S3 servers of a site; the first serves on.
+//! The second of the S3 servers of a site; the first keeps serving.
 
 use anyhow::Result;
 use nix::sys::signal::Signal;

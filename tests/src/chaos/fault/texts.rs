@@ -97,7 +97,7 @@ fn refused(world: &World, node: usize, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Without it `status` must still answer, and the way back must be open.
+/// Without the file a reload must fail, while `status` still answers the watchers.
 pub(super) fn remove_configuration(world: &World, node: usize) -> Result<()> {
     fs::remove_file(&world.nodes[node].config).context("remove the configuration")?;
     let output = world.nodes[node].try_cli(world.host(node), &["reload"])?;

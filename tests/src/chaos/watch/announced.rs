@@ -20,10 +20,10 @@ use crate::{
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
-/// Of one question; a node that serves on a busy machine is not that slow.
+/// Limit of one question; a node that serves is not that slow, even on a busy machine.
 const ANSWER: Duration = Duration::from_millis(1500);
 
-/// When the first of the questions was asked that had the same end as the last one.
+/// Since when a node's answers have been alike: the moment at which the first of them was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Serving {
     fails_since: Option<Instant>,
@@ -123,7 +123,7 @@ fn silences(fault: &'static Fault, place: usize, node: usize) -> bool {
     here && fault.harm != Harm::Nothing
 }
 
-/// Has the router a path to the VIP by each node?
+/// Whether the router has a path to the VIP through each node.
 fn paths(watch: &Watch<'_>) -> Result<[bool; 2]> {
     let mut ip = IP.args(["-json", "route", "show", &VIP4.to_string()]);
     let text = String::from_utf8(watch.world.fabric.router.output(&mut ip)?.stdout)?;

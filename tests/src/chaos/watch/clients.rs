@@ -1,5 +1,5 @@
-//! Clients that compare every byte. Each attempt that fails must be excused by a fault; what is asked again must be
-//! answered in the end.
+//! Clients that compare every byte. Each attempt that fails must be excused by a fault; a repeated request must be answered in
+//! the end.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_millis(150);
 /// A stored object, bytes.
 const STORED: u64 = 60_000;
 
-/// Objects are stored at so many places in turn: one whose storing was cut may still come to be long after the next.
+/// Number of places at which objects are stored in turn: a PUT that was cut may still take effect long after the next one.
 const PLACES: u64 = 400;
 
 /// What a lane asks for.
@@ -103,7 +103,7 @@ impl Lane {
         }
     }
 
-    /// Asked again until it is answered, or too late.
+    /// A request, repeated until it is answered or too late.
     async fn request(
         &self,
         watch: &Watch<'_>,
@@ -135,7 +135,7 @@ impl Lane {
         }
     }
 
-    /// A connection that the server closed between two requests is no failure: every client dials anew.
+    /// A connection that the server closed between two requests is no failure: the client dials anew.
     async fn open(&self, kept: Option<Connection>) -> Result<Connection, Failure> {
         if let Some(mut connection) = kept
             && connection.is_open().await

@@ -1,4 +1,4 @@
-//! What a node's kernel holds, read from its pins by the code that answers without a daemon, is what its daemon says.
+//! A node's kernel, read from its pins by the code that answers without a daemon, must hold what the daemon reports.
 
 use std::{path::Path, time::Duration};
 
@@ -55,7 +55,7 @@ fn look(watch: &Watch<'_>, node: usize) {
     }
 }
 
-/// What differs, in words.
+/// The difference, in words.
 fn difference(world: &World, node: usize) -> Result<Option<String>> {
     let told = world.nodes[node].status(world.host(node))?;
     let held = held(world, node)?;

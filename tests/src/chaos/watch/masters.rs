@@ -1,5 +1,5 @@
-//! Beside keepalived the VIP is on one of the two. Both may have it for as long as the one that gives way has not heard
-//! the other; a router that is frozen or cut off hears nobody.
+//! Beside keepalived the VIP is on one of the two routers. Both may have it until the one that gives way has heard the other; a
+//! router that is frozen or cut off hears nothing.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::chaos::{
     world::{CONTENT, PATH},
 };
 
-/// Of one question.
+/// Limit of one question.
 const ANSWER: Duration = Duration::from_millis(1500);
 const PAUSE: Duration = Duration::from_millis(100);
-/// Addresses of VRRP expire after so long when their daemon is gone.
+/// How long VRRP's addresses outlive their daemon.
 const LIFETIME: Duration = Duration::from_secs(4);
 
 pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {

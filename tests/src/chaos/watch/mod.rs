@@ -1,5 +1,5 @@
-//! What must hold all the time. Each invariant has its watcher, on threads of its own, which writes a breach on the board
-//! when it sees it broken.
+//! What must hold all the time. Each invariant has a watcher, on threads of its own, which writes a breach on the board when
+//! the invariant is broken.
 
 mod announced;
 mod clients;
@@ -27,9 +27,9 @@ use super::{
 
 pub(super) use resources::Resources;
 
-/// A site that is whole for so long will stay so.
+/// A site that has been whole this long counts as steady.
 const STEADY: Duration = Duration::from_millis(600);
-/// What was seen longer ago says nothing.
+/// Older sightings do not count.
 const FRESH: Duration = Duration::from_millis(1500);
 
 /// What all watchers have.
@@ -37,7 +37,7 @@ pub(super) struct Watch<'a> {
     pub(super) world: &'a World,
     pub(super) board: &'a Board<'a>,
     stop: AtomicBool,
-    /// What each site was seen to be.
+    /// When each site was seen whole.
     whole: [Mutex<Sight>; 2],
     requests: Mutex<Requests>,
 }
@@ -48,13 +48,13 @@ pub struct Requests {
     pub answered: u64,
     /// Attempts that failed and were excused by a fault.
     pub again: u64,
-    /// Strangers that asked and were not admitted.
+    /// Attempts of strangers that were not admitted.
     pub strangers: u64,
 }
 
 type Look = fn(&Watch<'_>) -> Result<()>;
 
-/// The invariants. [`Resources`] are compared when all is over.
+/// The invariants. [`Resources`] are compared at the end of the run.
 const WATCHERS: &[(&str, Look)] = &[
     ("clients behind the router get every byte", clients::routed),
     ("clients beside keepalived get every byte", clients::shared),
@@ -106,14 +106,14 @@ impl<'a> Watch<'a> {
         what(&mut hold(&self.requests));
     }
 
-    /// What was asked at this moment shows that the site is whole, or is not.
+    /// Notes that a question asked at this moment found the site whole, or not.
     fn saw(&self, site: Site, asked: Instant, whole: bool) {
         let mut sight = hold(&self.whole[site as usize]);
         let first = sight.filter(|_| whole).map_or(asked, |(first, _)| first);
         *sight = whole.then_some((first, asked));
     }
 
-    /// Is it seen whole now, was it a little while ago, and was both after this moment?
+    /// Whether the site is seen whole now, and has been for [`STEADY`] since this moment.
     pub(super) fn is_whole(&self, site: Site, since: Instant) -> bool {
         let sight = *hold(&self.whole[site as usize]);
         sight

@@ -1,4 +1,4 @@
-//! What the nodes use: memory, descriptors, threads, processes, pins. When all faults are over it is what it was.
+//! What the nodes use: memory, descriptors, threads, processes, pins. After all faults it must be what it was.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -9,7 +9,7 @@ use crate::chaos::{
     world::{Node, World},
 };
 
-/// Of one node.
+/// What one node uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::chaos) struct Resources {
     /// Of the daemon, in KiB.
@@ -25,7 +25,7 @@ pub(in crate::chaos) struct Resources {
     files: usize,
 }
 
-// What may differ: connections that are open just now, names asked for, history kept.
+// Allowed differences: connections that are open just now, names asked for, history kept.
 const DESCRIPTORS: usize = 40;
 const THREADS: usize = 12;
 const FILES: usize = 80;
@@ -50,7 +50,7 @@ impl Resources {
         })
     }
 
-    /// What has become more than it was, and more than it may.
+    /// What has grown by more than it may, in words.
     pub(in crate::chaos) fn beyond(&self, before: &Self) -> Vec<String> {
         let rows = [
             ("KiB of memory", self.memory, before.memory * 2 + MEMORY),

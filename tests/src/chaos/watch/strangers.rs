@@ -1,4 +1,4 @@
-//! Somebody who is on no list asks for a connection again and again, and must never get one.
+//! A client that is on no list asks for a connection again and again, and must never get one.
 
 use std::{
     net::SocketAddr,

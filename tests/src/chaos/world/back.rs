@@ -1,4 +1,4 @@
-//! What stands behind the nodes of a site: two S3 servers of the same objects, a name server, a source of servers.
+//! The servers behind the nodes of a site: two S3 servers of the same objects, a name server, a source of servers.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ const BUCKET: &str = "chaos";
 pub(in crate::chaos) struct Back {
     pub(in crate::chaos) servers: [Mutex<Option<Process>>; 2],
     pub(in crate::chaos) names: Arc<Mutex<Nsd>>,
-    /// The name server takes its time.
+    /// The name server answers slowly.
     pub(in crate::chaos) slow: Arc<AtomicBool>,
     pub(in crate::chaos) source: Source,
     directory: PathBuf,
@@ -36,7 +36,7 @@ impl Back {
         let directory = lab.directory().to_owned();
         fs::create_dir(directory.join(BUCKET))?;
         for number in 0..2 {
-            // A root of its own: two servers on one would meet in their temporary files.
+            // Each server has a root of its own: two on one root would meet in their temporary files.
             let root = root(&directory, number);
             fs::create_dir(&root)?;
             symlink(directory.join(BUCKET), root.join(BUCKET))?;
@@ -70,7 +70,7 @@ impl Back {
         Ok(())
     }
 
-    /// The name server's records as they are to be.
+    /// The name server's records without a fault.
     pub(in crate::chaos) fn zone() -> String {
         texts::zone()
     }

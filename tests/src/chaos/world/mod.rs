@@ -45,21 +45,21 @@ use crate::{
 
 /// A client that is on no list, beside the listed one.
 pub(super) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 66));
-/// Where the router asks a node from, past its own choice of a path.
+/// Addresses from which the router asks a node directly, past its own choice of a path.
 pub(super) const ASKERS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(10, 78, 9, 10)),
     IpAddr::V4(Ipv4Addr::new(10, 78, 9, 11)),
 ];
-/// The object that everybody may read all the time.
+/// The object that clients read all the time.
 pub(super) const PATH: &str = "/chaos/object";
 pub(super) const CONTENT: Pattern = Pattern::new(41, 20_000);
 /// A large one.
 pub(super) const LARGE: &str = "/chaos/large";
 pub(super) const MUCH: Pattern = Pattern::new(42, 2_000_000);
-/// How long the beginning may take.
+/// How long the set-up may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The whole of it. Fields are dropped in this order.
+/// The installation. Fields are dropped in this order.
 pub(super) struct World {
     pub(super) nodes: [Node; 3],
     pub(super) keepalived: Mutex<Option<Keepalived>>,
@@ -73,13 +73,13 @@ pub(super) struct World {
     pub(super) pair: Pair,
 }
 
-/// A lock whose holder panicked is still a lock.
+/// Locks, even when another holder panicked.
 pub(super) fn hold<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
-    /// Built, started and whole.
+    /// Builds and starts everything, and waits until it serves.
     pub(super) fn new() -> Result<Self> {
         let (fabric, pair) = (Fabric::new("chaos-r")?, Pair::new("chaos-v")?);
         prepare(&fabric)?;
@@ -136,7 +136,7 @@ impl World {
         Ok(())
     }
 
-    /// Which of the two beside each other have the VIP, node 2 and keepalived?
+    /// Whether node 2 and keepalived, which share the VIP, have it.
     pub(super) fn masters(&self) -> Result<[bool; 2]> {
         let has = |host: &Host| -> Result<bool> {
             let mut ip = IP.args(["-oneline", "address", "show", "dev", "in0"]);
@@ -150,7 +150,7 @@ impl World {
         let client = self.secure();
         self.client(site).tokio(async || {
             let mut connection = client.connect().await?;
-            // It may be there already.
+            // The bucket may be there already.
             let made = connection.create_bucket("chaos").await;
             connection.put(PATH, CONTENT).await.or(made)?;
             connection.put(LARGE, MUCH).await?;
@@ -185,7 +185,7 @@ impl World {
     }
 }
 
-/// What the routed topology has beyond that of other tests: strangers, and a way to each node past the choice of a path.
+/// Adds to the topology of other tests: a stranger's address, and a route to each node past the router's choice of a path.
 fn prepare(fabric: &Fabric) -> Result<()> {
     fabric
         .client
@@ -197,7 +197,7 @@ fn prepare(fabric: &Fabric) -> Result<()> {
         router.ip(&[
             format!("addr add {asker}/32 dev lo"),
             format!("rule add from {asker} lookup {table}"),
-            // While the link is down nobody is asked, least of all the other node.
+            // While the link is down a question must fail, and not reach the other node.
             format!("route add unreachable default metric 1000 table {table}"),
         ])?;
         past(fabric, number)?;
@@ -205,7 +205,7 @@ fn prepare(fabric: &Fabric) -> Result<()> {
     Ok(())
 }
 
-/// The way to a node past the choice of a path; it goes with the link.
+/// The route to a node past the router's choice of a path; it goes with the link.
 pub(super) fn past(fabric: &Fabric, node: u8) -> Result<()> {
     let (table, address) = (100 + u32::from(node), node4(node));
     let route = format!("route replace default via {address} table {table}");

@@ -1,4 +1,4 @@
-//! A node: a daemon with a disk, a BPF file system and name servers of its own, in a mount namespace that outlives it.
+//! A node: a daemon with a disk, a BPF file system and name servers of its own, in a mount namespace that outlives the daemon.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Room for its state.
+/// The size of the disk for its state.
 const DISK: &str = "size=4m";
-/// By how much its daemon's wall clock is wrong.
+/// The file with the error of its daemon's wall clock, seconds.
 const CLOCK: &str = "clock";
 
-/// What belongs to a node but its network.
+/// A node without its network.
 pub(in crate::chaos) struct Node {
     pub(in crate::chaos) config: PathBuf,
     pub(in crate::chaos) directory: PathBuf,
@@ -34,7 +34,7 @@ pub(in crate::chaos) struct Node {
     pub(in crate::chaos) text: String,
     instance: String,
     daemon: Mutex<Option<Process>>,
-    /// Lives in the mount namespace.
+    /// Keeps the mount namespace alive.
     holder: Process,
 }
 
@@ -93,7 +93,7 @@ impl Node {
         Ok(self.inside(&ober))
     }
 
-    /// Does not wait until it is healthy.
+    /// Starts the daemon; does not wait until it is healthy.
     pub(in crate::chaos) fn start(&self, host: &Host) -> Result<()> {
         let mut daemon = hold(&self.daemon);
         ensure!(daemon.is_none(), "a daemon runs already");
@@ -111,7 +111,7 @@ impl Node {
         Ok(())
     }
 
-    /// In order: SIGTERM.
+    /// Stops the daemon with SIGTERM.
     pub(in crate::chaos) fn stop(&self) -> Result<()> {
         self.with_daemon(|daemon| {
             daemon.signal(Signal::SIGTERM)?;
@@ -127,7 +127,7 @@ impl Node {
         self.with_daemon(|daemon| daemon.signal(signal))
     }
 
-    /// From now on its daemon's wall clock is wrong by so many seconds.
+    /// From now on its daemon's wall clock is wrong by this many seconds.
     pub(in crate::chaos) fn clock_jumps(&self, seconds: i64) -> Result<()> {
         let file = fs::OpenOptions::new()
             .write(true)
@@ -166,13 +166,13 @@ impl Node {
         host.try_output(&mut self.ober(arguments)?)
     }
 
-    /// Is its daemon there, and past its start?
+    /// Whether its daemon runs and has finished its start.
     pub(in crate::chaos) fn answers(&self, host: &Host) -> bool {
         let status = self.status(host);
         status.is_ok_and(|it| it.pid.is_some() && it.pid == self.pid())
     }
 
-    /// Of an unhealthy daemon, or none, too.
+    /// Also of an unhealthy daemon, and without one.
     pub(in crate::chaos) fn status(&self, host: &Host) -> Result<Status> {
         let output = self.try_cli(host, &["status", "--json"])?;
         serde_json::from_slice(&output.stdout).with_context(|| {

@@ -1,4 +1,4 @@
-//! The list of servers that nodes ask for over HTTP, from a server that can be trusted or cannot.
+//! The list of servers that nodes ask for over HTTP, from a server that a fault can spoil.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -19,7 +19,7 @@ use tokio::{
 use super::texts;
 use crate::lab::Host;
 
-/// A flood ends after so much, or when the node hangs up.
+/// Bytes after which a flood ends, unless the node hangs up before.
 const FLOOD: usize = 64 << 20;
 
 /// How it answers.
@@ -29,13 +29,13 @@ pub(in crate::chaos) enum Mood {
     Good,
     /// Hangs up at once.
     Dead,
-    /// Names a server that is none beside the true one.
+    /// Names an address without a server beside the true one.
     Liar,
-    /// Bytes that are no answer of HTTP.
+    /// Sends bytes that are no HTTP answer.
     Nonsense,
     /// An answer without a server.
     Empty,
-    /// Takes the question and says nothing.
+    /// Takes the question and does not answer.
     Stalled,
     /// An answer without end.
     Flood,
@@ -76,7 +76,7 @@ impl Source {
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let mood = Mood::ALL[usize::from(told.load(Ordering::Relaxed))];
-                // A node that hangs up is not answered.
+                // A failed write means that the node hung up, which is its right.
                 tokio::spawn(async move { Box::pin(answer(stream, mood)).await.ok() });
             }
         });

@@ -1,4 +1,4 @@
-//! What the nodes and the router are configured with.
+//! The configurations of the nodes and of the router.
 
 use std::{path::Path, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
 
 pub(super) const VRID: u8 = 51;
 pub(super) const ADVERTISEMENT: Duration = Duration::from_millis(100);
-/// Where the source of servers is, and the name server.
+/// The port of the source of servers.
 pub(super) const SOURCE_PORT: u16 = 8000;
 
-/// FRR for the two nodes: BFD 100 ms x 5, for eleven programs share the CPUs. Its routes name no nexthop groups of the
+/// FRR for the two nodes: BFD 100 ms x 5, since eleven programs share the CPUs. Its routes name no nexthop groups of the
 /// kernel: zebra 8.4 does not notice that the kernel takes a member out of one when a link goes down.
 pub(in crate::chaos) fn router() -> String {
     let neighbours = [0_u8, 1].map(|node| {
@@ -163,7 +163,7 @@ priority = 200
     )
 }
 
-/// The zone of the name server: who is listed by name, and the second S3 server.
+/// The zone of the name server: the client that is listed by name, and the second S3 server.
 pub(super) fn zone() -> String {
     format!(
         "$ORIGIN test.\n$TTL 1\n@ SOA ns host 1 1 1 1 1\n@ NS ns\nns A {STORAGE}\nfriend A 10.78.0.50\n\
@@ -172,7 +172,7 @@ pub(super) fn zone() -> String {
     )
 }
 
-/// What the source of servers says.
+/// The answer of the source of servers.
 pub(super) fn servers() -> String {
     format!("{STORAGE}:{}\n", S3_PORT + 1)
 }

@@ -37,7 +37,7 @@ impl Dice<'_> {
         )
     }
 
-    /// Mostly a service of the stage; sometimes its VIP with something else, sometimes nobody.
+    /// Mostly a service of the stage; sometimes its VIP with something else, sometimes an address of no service.
     pub(super) fn target(&mut self) -> (Ends, u8, u16) {
         let pick = self.rng.below(self.stage.node.services.len());
         let (mut vip, mut protocol, mut port) = self.stage.place(pick);
@@ -57,7 +57,7 @@ impl Dice<'_> {
         )
     }
 
-    /// Mostly somebody the stage knows, sometimes the address beside, one of the crowd, or anybody.
+    /// Mostly a client that the stage knows, sometimes an address one bit away, one of the crowd, or any address.
     pub(super) fn client(&mut self, v4: bool) -> IpAddr {
         let known: Vec<IpAddr> = self
             .stage

@@ -9,7 +9,7 @@ use crate::packets::{
 };
 
 impl Dice<'_> {
-    /// BGP, BFD or VRRP, from a router or from somebody else.
+    /// BGP, BFD or VRRP, from a router or from another host.
     pub(super) fn routing(&mut self) -> Packet {
         let pick = self.rng.below(self.stage.node.services.len());
         let (vip, ..) = self.stage.place(pick);

@@ -52,7 +52,7 @@ pub fn case(stage: &Stage, seed: u64) -> Case {
     }
 }
 
-/// What rolls, what for, and what came up.
+/// The generator, the stage it makes packets for, and the shapes that came up.
 struct Dice<'a> {
     stage: &'a Stage,
     rng: Rng,

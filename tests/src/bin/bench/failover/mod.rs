@@ -1,4 +1,4 @@
-//! `cargo xtask bench --failover`: how long traffic still goes where nobody serves.
+//! `cargo xtask bench --failover`: how long traffic still goes to a node that does not serve.
 
 mod routed;
 mod shared;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between a return and the next trial.
 const REST: Duration = Duration::from_millis(400);
 
-/// All trials. The machine should have nothing else to do, but for the one that keeps it busy itself.
+/// All trials. The machine should have nothing else to do; one trial keeps it busy on purpose.
 pub(crate) fn measure() -> Result<Part> {
     let mut part = routed::measure()?;
     let more = shared::measure()?;
@@ -39,7 +39,7 @@ impl Part {
     }
 }
 
-/// A pause that differs from trial to trial, so that they do not beat in time with a timer.
+/// A pause that differs from trial to trial, so that trials do not fall into step with a timer.
 fn rest(trial: usize) {
     let odd = u32::try_from(trial * 37 % 100).unwrap_or(0);
     std::thread::sleep(REST + odd * Duration::from_millis(1));

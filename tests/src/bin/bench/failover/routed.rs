@@ -1,4 +1,4 @@
-//! A node that announces by BGP to FRR: when does the router know, and when its kernel?
+//! A node that announces by BGP to FRR: how soon the router hears of a change, and how soon its kernel has it.
 
 use std::{
     sync::{
@@ -53,7 +53,7 @@ pub(super) fn measure() -> Result<Part> {
     Ok(part)
 }
 
-/// The two ends of a withdrawal: bgpd was told, and the kernel has no route any more. Between them is FRR alone.
+/// The two ends of a withdrawal: FRR logs it, and the router's kernel has no route any more. Between them is FRR alone.
 struct Withdrawn {
     told: Series,
     gone: Series,
@@ -67,7 +67,7 @@ impl Withdrawn {
         }
     }
 
-    /// One trial: does `harm` and waits for both ends, the first of which is the line with these words.
+    /// One trial: does `harm` and waits for both ends, the first of which is the log line with these words.
     fn trial(
         &mut self,
         routed: &Routed,
@@ -117,7 +117,7 @@ fn frozen(routed: &Routed, routes: &Routes) -> Result<Withdrawn> {
     Ok(withdrawn)
 }
 
-/// How often FRR saw the session go down, with two threads for each CPU that never rest.
+/// How often FRR saw the session go down while two threads for each CPU compute without a pause.
 fn flaps(routed: &Routed) -> Result<f64> {
     let before = downs(routed)?;
     let burning = Burners::start();
@@ -163,7 +163,7 @@ impl Drop for Burners {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // It only counts; there is nothing in it that could panic.
+            // The thread only counts and cannot panic.
             thread.join().unwrap_or_default();
         }
     }

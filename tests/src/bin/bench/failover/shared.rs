@@ -1,4 +1,4 @@
-//! Two nodes that share a VIP by VRRP with advertisements of 10 ms: when does the other one have it?
+//! Two nodes that share a VIP by VRRP with advertisements of 10 ms: how soon the backup takes it over.
 
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ fn closed(stage: &SharedVip, routes: &Routes) -> Result<Series> {
     Ok(series)
 }
 
-/// Node 0 is master again, and the other one could be.
+/// Waits until node 0 is master again and the other node could become it.
 fn ready(stage: &SharedVip, trial: usize) -> Result<()> {
     stage.until_master(0, PATIENCE)?;
     ober_tests::lab::until("the other node's gate is open", PATIENCE, || {

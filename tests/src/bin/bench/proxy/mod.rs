@@ -12,13 +12,13 @@ use crate::{
     series::Series,
 };
 
-/// Unless told otherwise.
+/// Rounds without `--rounds`.
 pub(crate) const ROUNDS: usize = 5;
 const WORKERS: [usize; 3] = [1, 2, 4];
-/// How much longer the slowest of a thousand may take.
+/// Most that Ober's slowest of a thousand may take, as a multiple of plain HAProxy's.
 const TAIL: f64 = 1.1;
 
-/// Everything, in so many rounds. The machine should have nothing else to do.
+/// All works, in this many rounds. The machine should have nothing else to do.
 pub(crate) fn measure(rounds: usize) -> Result<Part> {
     ensure!(rounds > 0, "--rounds 0 measures nothing");
     let mut part = Part::default();
@@ -44,7 +44,7 @@ fn compare(
         work.run(chain)?;
     }
     for round in 0..rounds {
-        // Who goes first alternates, so that a machine that warms up or slows down favours nobody.
+        // The first chain alternates, so that a machine that warms up or slows down favours none.
         for place in 0..chains.len() {
             let which = (round + place) % chains.len();
             arms[which].note(work, &work.run(&chains[which])?);
@@ -59,7 +59,7 @@ fn compare(
     Ok(())
 }
 
-/// Not slower; closer than plain HAProxy's own rounds are to each other is the same.
+/// Ober is not slower than plain HAProxy; a difference within the spread of plain HAProxy's own rounds counts as none.
 fn median(name: &str, arms: &[Arm; 3]) -> Target {
     let [ober, plain, control] = arms.each_ref().map(|arm| arm.rate.median());
     let own = arms[1].rate.lower_quartile() / plain;
@@ -78,7 +78,7 @@ fn tail(name: &str, arms: &[Arm; 3]) -> Target {
     Target::at_most(name, ober / plain, TAIL, "times").beside(CONTROL, ober / control)
 }
 
-/// What one chain came to, a value a round.
+/// Results of one chain, a value a round.
 struct Arm {
     rate: Series,
     middle: Series,

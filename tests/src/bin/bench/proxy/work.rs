@@ -18,7 +18,7 @@ const LARGE: (&str, Pattern) = ("/bench/large", Pattern::new(2, (LARGE_SIZE as u
 /// What is asked for.
 pub(super) const OBJECTS: [(&str, Pattern); 2] = [SMALL, LARGE];
 
-/// Of handshakes and small objects on one chain in one round: enough for a slowest of a thousand.
+/// Of handshakes and small objects on one chain in one round: enough requests for a slowest of a thousand.
 const TIME: Duration = Duration::from_millis(1200);
 /// Under way at once; many, so that all workers get about the same share of kept connections.
 const CONNECTIONS: usize = 48;

@@ -2,7 +2,7 @@
 
 use ober_user::dataplane::interface::Linux;
 
-/// A law, and how it is looked at.
+/// A law, and where it is checked.
 pub(super) struct Expected {
     pub(super) law: &'static str,
     pub(super) place: Where,
@@ -14,14 +14,14 @@ pub(super) enum Where {
         native: bool,
         words: &'static [&'static str],
     },
-    /// What comes in is counted.
+    /// Incoming packets are counted.
     Meets,
     /// After the MTU was raised.
     AfterJumbo {
         native: bool,
         words: &'static [&'static str],
     },
-    /// Put into the driver by force it is found not to run.
+    /// A program forced into the driver is found not to run.
     Blind,
     /// With `steer = "cpu"`.
     Steers { steers: bool, words: &'static str },
@@ -84,7 +84,7 @@ fn tagged() -> Vec<Expected> {
     all
 }
 
-/// `None`: nobody knows that card.
+/// `None`: the table does not know that card.
 pub(super) fn of(card: &str, linux: Linux) -> Option<Vec<Expected>> {
     let vmxnet3 = linux >= Linux(6, 6);
     let fragments = linux >= Linux(6, 3);

@@ -1,4 +1,4 @@
-//! Cards of many kinds in one machine: for each, where XDP must run and what must be said, and whether it meets what comes in.
+//! Cards of many kinds in one machine: for each, where XDP must run, what must be reported, and whether it sees what comes in.
 
 mod expected;
 
@@ -32,7 +32,7 @@ const WORKERS: usize = 4;
 struct Card {
     name: String,
     interface: String,
-    /// On the bus, and in the addresses.
+    /// The card's number on the bus, and in the addresses.
     place: u8,
 }
 
@@ -151,7 +151,7 @@ impl Card {
         boot::carrier(owner)
     }
 
-    /// What it is reached by.
+    /// The interface that receives the card's packets.
     fn owner(&self) -> &str {
         if self.name == "bonded" {
             "bonded"
@@ -165,7 +165,7 @@ impl Card {
         features.with_context(|| format!("{} is gone", self.owner()))
     }
 
-    /// Has packets come in.
+    /// Makes packets come in.
     fn receive(&self) -> Result<()> {
         let closed: SocketAddr = format!("10.78.{}.1:9", self.place).parse()?;
         for _ in 0..TRIES {
@@ -269,7 +269,7 @@ fn judge_attached(card: &Card, found: &Attached, native: bool, words: &[&str]) -
     Ok(())
 }
 
-/// What comes in is counted.
+/// Incoming packets are counted.
 fn meets(plane: &Plane, card: &Card, generic: bool) -> Result<()> {
     let (mut watch, now) = (runs::Watch::default(), Instant::now());
     watch.learn(now, &card.sample(plane, generic)?);
@@ -280,7 +280,7 @@ fn meets(plane: &Plane, card: &Card, generic: bool) -> Result<()> {
     Ok(())
 }
 
-/// Put into the driver by force, where it is never run: that is found out by the packets alone.
+/// A program is forced into a driver that never runs it; the packets alone show that.
 fn blind(plane: &mut Plane, card: &Card) -> Result<()> {
     let features = card.features()?;
     let xdp = plane.xdp()?;
