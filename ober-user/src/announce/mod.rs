@@ -1,5 +1,5 @@
 //! From gates to neighbours: which VIP is announced to whom, and when its address comes and goes. `gate/` decides, `speakers`
-//! hands the standing to BGP, BFD and VRRP, `addresses` puts the VIPs on this node that VRRP does not hold.
+//! passes the standing to BGP, BFD and VRRP, `addresses` puts the VIPs on this node that VRRP does not hold.
 //!
 //! ```text
 //! worker's end (membership) --+
@@ -7,8 +7,8 @@
 //! BFD ------------------------+                                    ^
 //!   +--------------------------------------------------------------+ closes sessions at once
 //! ```
-//! A VIP that goes is withdrawn, and the UPDATE written out, before anything that serves it is taken away. A VIP whose gate has
-//! not opened on proof is never announced.
+//! A VIP that goes is withdrawn, and the UPDATE written out, before anything that serves it is taken away. A VIP is never
+//! announced before its gate has opened.
 
 use std::{
     collections::BTreeSet,

@@ -20,7 +20,7 @@ pub enum Error {
     Usage(String),
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// The same, for an `Instance`, which keeps the mistake beside the error.
+    /// A mistake in the configuration, which the `Instance` keeps as well.
     #[error("{0}")]
     Mistake(Arc<config::Error>),
     #[error(transparent)]

@@ -103,7 +103,7 @@ impl Instance {
         Some(finding.advice("`ober-user validate` shows every mistake and what to do"))
     }
 
-    /// Says once, on one line, that the files have a mistake, and what this command goes by instead.
+    /// Says once, on one line, that the files have a mistake, and what this command uses instead.
     pub(super) fn warn(&self, instead: impl Display) {
         if let Err(mistake) = &self.own
             && !self.warned.replace(true)

@@ -2,7 +2,7 @@
 //! `main.rs` alone turns that into an exit status. Commands that are nouns show something, verbs change something.
 //!
 //! ```text
-//! instance, client      which daemon a command is for, wherever its configuration has a mistake; one request to it
+//! instance, client      where the daemon is, even if its configuration has a mistake; requests to it
 //! screen, error         what a command writes, and how it fails
 //! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
 //! acl/, plan, reload    change lists, servers and the configuration (`plan` has `apply` and `rollback` too)
@@ -103,7 +103,7 @@ enum Command {
     /// Follow a flow through the data plane
     #[command(subcommand)]
     Flow(flow::Flow),
-    /// Show the servers of each backend: where they come from, how they stand and why
+    /// Show the servers of each backend: where they come from, their state and why
     Backends(Json),
     /// Show the health gate of each VIP
     Gate(Json),

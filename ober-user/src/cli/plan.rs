@@ -1,4 +1,4 @@
-//! `plan`: what a change would come to. `apply` and `rollback` make it.
+//! `plan`: shows what a change would do. `apply` and `rollback` make it.
 
 use std::{io::Read as _, path::PathBuf};
 
@@ -24,7 +24,7 @@ const STDIN: &str = "-";
 /// The configuration to plan.
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// What is to take the place of the main file; left out: the daemon's files as they are now; `-`: standard input
+    /// The file that would replace the main file; left out: the daemon's files as they are now; `-`: standard input
     file: Option<PathBuf>,
     /// A snapshot of `history` instead
     #[arg(long, value_name = "N", conflicts_with = "file")]
@@ -36,8 +36,8 @@ pub(super) struct Show {
 /// The configuration to put in force.
 #[derive(Debug, Args)]
 pub(super) struct Apply {
-    /// What is to take the place of the main file, which is kept with `.old` behind its name; left out: the daemon's files
-    /// as they are now; `-`: standard input
+    /// The file that replaces the main file, which is kept with `.old` behind its name; left out: the daemon's files as they
+    /// are now; `-`: standard input
     file: Option<PathBuf>,
     #[command(flatten)]
     why: Why,

@@ -45,7 +45,7 @@ impl Tone {
     }
 }
 
-/// A piece of a table.
+/// One cell of a table; its text has no control characters.
 #[derive(Clone, Debug)]
 pub struct Cell {
     text: String,

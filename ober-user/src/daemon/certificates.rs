@@ -27,9 +27,9 @@ use crate::{
 const PACE: Duration = Duration::from_secs(1);
 /// A renewal replaces several files one after another; files that are read in between do not fit together.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How many times the daemon waits for a renewal to end.
+/// How many times, at most, the daemon waits for a renewal to end.
 const SETTLES: usize = 5;
-/// Certificates expire although no file changes, and not every file system reports changes: so often all are read again.
+/// How often all files are read again: certificates expire although no file changes, and not every file system reports changes.
 const RECOUNT: Duration = Duration::from_mins(1);
 /// How long reading them all may take; they are read again a minute later.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ pub enum What {
     /// The table of services and the bits of their VIPs.
     Services,
     Ring,
-    /// The list of routers, the ports of BGP, how many drops are reported, or who may send fragments.
+    /// The list of routers, the ports of BGP, how many drops are reported, or from where fragments may come.
     Switch,
     List,
     /// A kernel program's place at an interface, or at the sockets of the network namespace.

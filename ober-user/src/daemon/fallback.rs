@@ -21,9 +21,9 @@ pub(super) struct Choice {
 /// Where the configuration in force came from, if it is not the files on disk as they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Provenance {
-    /// It is a snapshot, since the files were of no use.
+    /// A snapshot is in force, since the files could not be used.
     pub(super) fallback: Option<status::Fallback>,
-    /// What it refers to and that cannot be used.
+    /// References in it to what cannot be used.
     pub(super) missing: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! From what happens to workers to the rings. A thread of its own, so that no busy runtime stands between a worker's
-//! end and the next packet.
+//! Puts workers into the rings and takes them out. A thread of its own, so that a busy runtime does not delay it when a worker
+//! ends.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -7,7 +7,7 @@
 //! sync                                          lists and servers alone
 //! membership                                    the end of a worker -> the rings, on a thread of its own
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
-//! reconcile, drift                              what somebody else changed is set right again and counted
+//! reconcile, drift                              what was changed by hand is set right again and counted
 //! control, report, told                         requests and answers; facts that are read without a lock
 //! offline, detach                               the same answers from the pins alone; everything taken out again
 //! ```
@@ -80,9 +80,9 @@ use crate::{
     plan::history::{Origin, Reason},
 };
 
-/// Everything the daemon owns. Each part has a lock of its own; a task that takes several takes them in this order. Only
-/// `changing` is held while a task waits for a name server, a file or a source of servers; a task that holds the lock of the
-/// workers may wait for HAProxy. Readers take no lock ([`told`]).
+/// Everything the daemon owns. Each part has a lock of its own; a task that takes several takes them in the order of the
+/// fields. Only `changing` is held while a task waits for a name server, a file or a source of servers; a task that holds the
+/// lock of the workers may wait for HAProxy. Readers take no lock ([`told`]).
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,
@@ -122,7 +122,7 @@ pub(crate) struct InForce {
     written: Written,
     /// Its number in the history; `None`: it could not be kept.
     snapshot: Option<u64>,
-    /// The HAProxy that workers are started with; `None`: it did not say.
+    /// The HAProxy that workers are started with; `None`: it did not say its version.
     haproxy: Option<Program>,
     /// The node may differ from this, because a way back failed.
     doubt: Option<change::Doubt>,
@@ -194,7 +194,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
-    // A second signal ends the daemon before the neighbours are informed.
+    // A second signal ends the daemon without waiting for the neighbours.
     tokio::select! {
         () = daemon.announcer.stop() => {}
         _ = terminate.recv() => {}

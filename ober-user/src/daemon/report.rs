@@ -28,7 +28,7 @@ use crate::{
     system::{fact::Fact, netlink},
 };
 
-/// How long a look at what a process runs counts.
+/// How old an answer of `outdated` may be.
 const OUTDATED: Duration = Duration::from_secs(10);
 
 /// Passes sampled drops on to the callers that watch.

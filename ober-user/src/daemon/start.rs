@@ -1,4 +1,4 @@
-//! The order of a start. Every step that can refuse comes before the first packet meets anything new.
+//! The order of a start. Every step that can fail comes before the first packet meets anything new.
 
 use std::{
     collections::HashMap,
@@ -197,7 +197,7 @@ fn tell_remarks(config: &Config, path: &Path) {
     }
 }
 
-/// The state directory holds keys, and what the node does after the next start. One that does not exist yet is made private
+/// The state directory holds keys, and files that decide what the next start does. One that does not exist yet is made private
 /// later.
 fn private(state: &Path) -> anyhow::Result<()> {
     match directory::keep_private(state) {
@@ -377,7 +377,7 @@ pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wan
     wanted.collect()
 }
 
-/// Attaches the programs, and steers packets where they lose nothing by it.
+/// Attaches the programs, and decides again whether packets are steered.
 pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<()> {
     let before = plane.attached().to_vec();
     let attached = plane.attach(&config.node.interfaces)?;
@@ -394,7 +394,7 @@ pub(super) fn steer(config: &Config, plane: &mut Plane, now: &Snapshot) -> anyho
     put_steering(config, plane, decision)
 }
 
-/// Whether packets are to be steered.
+/// The decision whether packets are steered.
 pub(super) fn steering(config: &Config, plane: &Plane, now: &Snapshot) -> Decision {
     let candidate = |attached: &Attached| {
         Some(Candidate {

@@ -200,7 +200,7 @@ impl Daemon {
         Own::of(config, self.pool.facts().sockets())
     }
 
-    /// Resolves the servers; the workers are told only when an address changed.
+    /// Resolves the servers; the workers change only when an address did.
     pub(super) async fn refresh_servers(&self, ask: Ask) -> anyhow::Result<()> {
         let answers = Answers::default();
         let mut late = None;
@@ -269,8 +269,7 @@ fn taken(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the servers in force before back into the workers after `error`. If a worker does not take them, the error says that
-/// too.
+/// Gives the workers the servers in force again, after `error`. If a worker does not take them, the error says that too.
 async fn put_back(
     pool: &mut Pool,
     config: &Config,

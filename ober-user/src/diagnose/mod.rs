@@ -1,5 +1,5 @@
-//! What is wrong: of this machine (`doctor/`), and of what the configuration names (`trial/`, the command `test`).
-//! `finding` is what both found, and its JSON.
+//! What is wrong with this machine (`doctor/`), and with what the configuration names (`trial/`, the command `test`). `finding`
+//! is the type of both, and its JSON.
 //!
 //! It never changes this machine and never announces a VIP.
 

@@ -1,5 +1,5 @@
-//! A change before it is made: what it comes to, and the steps that make it, in an order in which nothing is announced
-//! that is not served and nothing is taken away that is still used.
+//! A change before it is made: the plan of it, and the steps that make it, in an order that announces only what is served and
+//! takes nothing away that is still used.
 //!
 //! ```text
 //! old, new configuration and servers, what workers and lists would do -> difference: Plan (what a person reads)
@@ -8,7 +8,7 @@
 //! ```
 //! A change that fails goes back in the same way: by the steps from what the node has become to what it was.
 //!
-//! It never takes a step itself, and but for `history` it never reads or writes a file.
+//! It never takes a step itself, and only `history` reads or writes a file.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 

@@ -67,14 +67,14 @@ pub enum Fact {
     Program,
     /// The attached programs meet the packets. Holds until the daemon reports otherwise.
     Runs,
-    /// The VIP is an address of this node: serve before announce.
+    /// The VIP is an address of this node. Without it no client would be served.
     Address,
 }
 
 /// What happens to a gate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A worker's process serves, or no longer.
+    /// A worker joined the ring, or left it.
     Worker {
         worker: usize,
         in_ring: bool,

@@ -275,7 +275,7 @@ impl Table {
         }
     }
 
-    /// Adds an address, unless duplicate address detection has not finished or has failed (RFC 4862).
+    /// An address counts once duplicate address detection has passed, or while it is optimistic (RFC 4429).
     fn address(&mut self, address: &AddressMessage) {
         let flags = address.header.flags;
         let doubtful = flags.contains(AddressHeaderFlags::Dadfailed)

@@ -36,7 +36,7 @@ type Stand = dyn Fn(IpAddr, Standing) + Send + Sync;
 /// A fact for the gates. The latest report counts; what is unknown does not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// A worker is in the ring, or no longer.
+    /// A worker joined the ring, or left it.
     Worker(WorkerEvent),
     /// Are enough interfaces up?
     Interface(bool),
@@ -238,7 +238,8 @@ impl Handle {
     }
 
     /// Drains, undrains, disables or enables a VIP, or all. The order is in force before it is written to the state directory,
-    /// which a slow disk would delay. Returns after the write, with the gates concerned, which say whether the order was kept.
+    /// so that a slow disk does not delay it. Returns after the write, with the gates concerned, which say whether the order
+    /// was kept.
     pub async fn order(
         &self,
         vip: Option<IpAddr>,

@@ -94,7 +94,7 @@ impl Sync {
         named.iter().all(|option| option.is_none()) && self.list.is_empty() && !self.refresh
     }
 
-    /// Asks on the terminal for the three settings that every installation has.
+    /// Asks on the terminal for the clients of plain HTTP, the routers and the S3 servers.
     fn ask(&mut self) -> Result<(), Error> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             let text = "say what to set: --frontend-http, --routers, --backend-http, --list or --refresh; questions \

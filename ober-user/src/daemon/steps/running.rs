@@ -21,7 +21,7 @@ pub(crate) struct Change<'c> {
     pub(crate) pool: &'c mut Pool,
     pub(crate) from: &'c Config,
     pub(crate) to: &'c Config,
-    /// The lists of the services that are there, which alone know all of those lists.
+    /// The lists of the services so far, of which `lists` may lack some.
     pub(crate) was: &'c Keeper,
     pub(crate) lists: &'c mut Keeper,
     pub(crate) filling: Filling,

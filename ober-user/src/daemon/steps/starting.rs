@@ -116,7 +116,7 @@ impl Hands for Starting<'_> {
                 start::attach(self.config, &mut membership::lock(&self.plane))?;
             }
             Step::AddAddresses { .. } => drop(addresses::add(self.config, self.noted).await?),
-            // The gates come before the neighbours, since they decide what is announced: `Guard` starts both.
+            // `Guard` starts the sessions together with the gates, which decide what is announced.
             Step::Open | Step::Speak => {}
             Step::Guard => {
                 // VIPs may have left the configuration, or gone to VRRP, while no daemon ran.

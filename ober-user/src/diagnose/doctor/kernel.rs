@@ -11,9 +11,9 @@ pub struct Facts {
     pub release: String,
     /// Is a BPF file system where the pins go?
     pub bpffs: bool,
-    /// May others exchange the pins? With the daemon's message.
+    /// `Some`: others may exchange the pins; the daemon's message.
     pub pins: Option<String>,
-    /// With names.
+    /// The names of those that this process lacks.
     pub missing_capabilities: Option<String>,
     /// Are the programs compiled, or interpreted? `None`: the kernel does not say.
     pub jit: Option<bool>,

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 64;
 /// The daemon's state of each server.
 type Known = BTreeMap<(String, SocketAddr), String>;
 
-/// The servers of the daemon where it runs, otherwise those that the configuration stands for now.
+/// The servers of the daemon if one runs, otherwise those that the configuration gives now.
 pub(super) async fn ask(
     config: &Config,
     status: Option<&Status>,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bgp, bfd      sessions.rs: real ones, or those of the daemon -> bgp.rs, bfd.rs judge them
-//! vrrp          vrrp/: listens, or the daemon's virtual routers -> judges what was heard
+//! vrrp          vrrp/: listens, or the daemon's virtual routers -> judges the advertisements
 //! backends      the check of each server, once
 //! certificates  each file: key, chain, validity
 //! node          workers and VIPs, where the daemon runs
@@ -11,7 +11,7 @@
 //! Where the daemon runs, its own sessions are reported: a second one would end the first. Everything is asked at once
 //! and has the same time.
 //!
-//! `drops` and `waiting` tell what the kernel threw away or holds back meanwhile. A neighbour is never sent a route.
+//! `drops` and `waiting` read what the kernel threw away or holds back meanwhile. A neighbour is never sent a route.
 
 pub mod backends;
 pub mod bfd;

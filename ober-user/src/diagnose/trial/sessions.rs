@@ -180,7 +180,7 @@ impl Held {
         let said = neighbours.iter().filter(|it| said_since(it));
         let heard = said.clone().map(|it| it.address);
         self.heard.extend(heard.filter(|it| !waiting.contains(it)));
-        // A neighbour that acknowledged a message before counts as hearing, whatever is under way right now.
+        // A neighbour that acknowledged a message before is not unheard, even if a message is under way right now.
         let unheard = said.map(|it| it.address);
         Look {
             unheard: unheard.filter(|it| !self.heard.contains(it)).collect(),

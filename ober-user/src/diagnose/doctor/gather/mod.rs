@@ -171,7 +171,7 @@ async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::F
     }
 }
 
-/// For a running daemon: its thread is realtime or not; what it has instead does not matter.
+/// A running daemon says only whether its thread is realtime; which priority it has otherwise does not matter.
 fn priority(running: Option<&Running>) -> Priority {
     match running {
         Some(running) if running.status.bfd.realtime => Priority::Realtime,

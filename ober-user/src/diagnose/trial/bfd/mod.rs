@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) const PART: &str = "bfd";
 
-/// The verdict on one neighbour that BFD shall watch.
+/// The verdict on one neighbour with BFD.
 pub fn judge(settings: &Settings, bfd: &Bfd) -> Finding {
     let same = |it: &&Session| it.peer == settings.peer && it.interface == settings.interface;
     let Some(session) = bfd.sessions.iter().find(same) else {
