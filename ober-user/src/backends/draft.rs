@@ -1,4 +1,4 @@
-//! A change of the backends as far as it needs no lock.
+//! The part of a change of the backends that needs no lock.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -32,21 +32,21 @@ use crate::{
     system::{file, url::Endpoint},
 };
 
-/// Which names are asked for.
+/// Which names are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     All,
-    /// Those that have no address yet.
+    /// Only those that have no address yet.
     New,
 }
 
-/// For the files that expressions name, and for merging what they say.
+/// The time limit for reading the files of expressions, and for merging the servers.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A copy of the backends, from which a change is made.
 pub struct Draft(Backends);
 
-/// What a change is made with.
+/// The inputs of a change.
 #[derive(Clone, Copy)]
 pub struct With<'a> {
     pub config: &'a Arc<Config>,
@@ -60,7 +60,7 @@ impl Draft {
         Self(backends)
     }
 
-    /// Resolves every backend, with the edits of `sync` applied. Nothing is changed yet.
+    /// Resolves every backend, with the edits of `sync` applied. Changes nothing yet.
     pub async fn ready(self, with: With<'_>, answers: &Answers) -> Result<Ready, Error> {
         let With {
             config,
@@ -85,8 +85,8 @@ impl Draft {
         apart(move || read.merge(&own, most, &answers)).await
     }
 
-    /// The backends of the configuration, with the edits applied. Names are to be forgotten where that was ordered of the
-    /// backend, and nowhere else.
+    /// The backends of the configuration, with the edits applied. `prune` forgets the names only of backends that an
+    /// edit names.
     fn edited(&self, config: &Config, sync: &Sync) -> Result<BTreeMap<String, Edited>, Error> {
         let mut stored = self.0.stored.clone();
         let mut orders = BTreeSet::new();
@@ -113,23 +113,23 @@ impl Draft {
     }
 }
 
-/// A backend once it is as an operator wants it.
+/// A backend with the operator's edits applied.
 struct Edited {
     stored: Stored,
-    /// The names it had.
+    /// The addresses of its names until now.
     old: Names,
-    /// An operator asked for it, and the daemon answers whether it could be done.
+    /// An operator's edit names it, so a failure is returned to the operator.
     ordered: bool,
 }
 
-/// A backend, and what its `servers` stand for or why that is not known.
+/// A backend, and the servers of its key `servers`, or why they are not known.
 struct Written {
     edited: Edited,
     found: Result<Vec<Found>, discover::Error>,
 }
 
-/// Reads the `servers` of all backends, each on a thread of its own: a file that cannot be read, or that does not come, costs
-/// the backend that names it. An order that cannot be carried out is refused.
+/// Reads the `servers` of all backends, each on its own thread: a file that cannot be read, or not in time, affects
+/// only the backend that names it. If an operator's edit names that backend, the edit is refused.
 async fn written(
     edited: BTreeMap<String, Edited>,
     config: &Config,
@@ -152,7 +152,7 @@ async fn written(
     each.into_iter().collect()
 }
 
-/// On a thread that nobody else waits for.
+/// Runs `work` on another thread, so that it does not block the daemon.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let done = file::away(PATIENCE, work).await;
     done.map_err(|source| Error::Unread { source })
@@ -164,15 +164,15 @@ struct Read {
     backends: BTreeMap<String, One>,
 }
 
-/// One of them.
+/// One backend.
 struct One {
-    /// What is to be kept of it.
+    /// What is kept of it on disk.
     stored: Stored,
-    /// What its sources say.
+    /// The answers of its sources.
     said: Vec<Said>,
-    /// The names it had.
+    /// The addresses of its names until now.
     old: Names,
-    /// Why it is not known what `servers` stands for.
+    /// Why the servers of its key `servers` are not known.
     unread: Option<String>,
 }
 
@@ -190,7 +190,7 @@ impl Backends {
         }
     }
 
-    /// What each source of a backend stands for; kept in `stored` for the next life.
+    /// The servers that each source of a backend stands for; also put into `stored`, for the next start.
     fn one(&self, name: &str, written: Written, discover: &[Discover]) -> One {
         let Written { edited, found } = written;
         let Edited {
@@ -257,7 +257,7 @@ impl Backends {
     }
 }
 
-/// May the source name this machine? Its servers are written down, or an engine here publishes them.
+/// May the source name this machine? Yes if its servers are written down or a Docker engine on this machine publishes them.
 fn is_near(source: &Discover) -> bool {
     match &source.kind {
         Kind::Static(_) | Kind::Hostlist(_) => true,

@@ -1,11 +1,11 @@
-//! The S3 servers: from expressions and sources to addresses, kept on disk like the lists; `discover/` asks sources, `check/`
-//! asks the servers, `draft` prepares a change, `server` is what comes of it.
+//! The S3 servers: expressions and sources are resolved to addresses, which are kept on disk like the lists.
+//! `discover/` asks sources, `check/` checks the servers, `draft` prepares a change, `server` has the resolved server.
 //!
-//! A change begins with a copy ([`Backends::draft`]): files, name servers and the merging of many servers are waited for
-//! without any lock. What came of it ([`Ready`]) is put in force if the backends are still those it was made of.
+//! A change begins with a copy ([`Backends::draft`]), so that no lock is held while it reads files, asks name servers
+//! and merges many servers. The result ([`Ready`]) is put in force if the backends have not changed meanwhile.
 //!
-//! It never speaks to a worker: the daemon hands servers and verdicts to `haproxy`. A source that fails is never taken for one
-//! without servers, unless its `failpolicy` says so.
+//! It never connects to a worker: the daemon gives servers and verdicts to `haproxy`. A source that fails is never
+//! taken for one without servers, unless its `failpolicy` says so.
 
 pub mod check;
 pub mod discover;
@@ -64,20 +64,20 @@ struct Stored {
     configured: Vec<String>,
     sources: Vec<String>,
     names: Names,
-    /// What the sources stood for when all of them could be read; `None`: they never could.
+    /// The servers of `sources` when all of them could last be read; `None`: they never could.
     #[serde(default)]
     written: Option<Kept>,
-    /// What each source of `discover` stood for last, by its name.
+    /// The servers that each source of `discover` stood for last, by its name.
     #[serde(default)]
     discovered: BTreeMap<String, Kept>,
-    /// The names of its servers. The workers outlive the daemon, and know the servers by them.
+    /// The names of its servers. The workers outlive the daemon, and identify the servers by these names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     named: BTreeMap<SocketAddr, Named>,
 }
 
 impl Stored {
-    /// With the servers of a configuration, which win when they are others than last time. What is known of names and
-    /// sources stays: a name that cannot be asked for now means what it meant.
+    /// With the servers of a configuration, which replace the sources when they differ from those of the last
+    /// configuration. The known addresses stay: a name that cannot be resolved now keeps its addresses.
     fn configured(mut self, servers: &[String]) -> Self {
         if self.configured != servers {
             servers.clone_into(&mut self.configured);
@@ -86,7 +86,7 @@ impl Stored {
         self
     }
 
-    /// The words for the operator when the daemon cannot read `servers` now.
+    /// The message for the operator when the daemon cannot read `servers` now.
     fn unread(&self, error: &discover::Error) -> String {
         let known = self.written.as_ref();
         let goes_on = match known.map_or(0, |Kept(found)| found.len()) {
@@ -98,7 +98,7 @@ impl Stored {
     }
 }
 
-/// Servers as they are read back from disk: those that make no sense are none, and cost no other.
+/// Servers read from disk. Invalid ones are left out without affecting the others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<serde_json::Value>")]
 struct Kept(Vec<Found>);
@@ -118,7 +118,7 @@ impl From<Vec<serde_json::Value>> for Kept {
     }
 }
 
-/// What the servers under `servers` are called as a source.
+/// The name of the key `servers` as a source.
 pub const WRITTEN: &str = "servers";
 
 /// The backends of an instance.
@@ -126,46 +126,46 @@ pub const WRITTEN: &str = "servers";
 pub struct Backends {
     home: PathBuf,
     stored: BTreeMap<String, Stored>,
-    /// What is on disk of these is not what is in force.
+    /// The backends whose files on disk differ from what is in force.
     unkept: BTreeSet<String>,
-    /// By backend and name of the source.
+    /// The sources, by backend and name.
     sources: BTreeMap<String, BTreeMap<String, Source>>,
     in_force: Arc<InForce>,
-    /// Every change gives them another.
+    /// Every change gives another number.
     version: u64,
 }
 
-/// What the workers were told.
+/// The servers that the workers have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
     pub servers: Servers,
     pub origins: Origins,
-    /// What was left out, and why, by backend; or why `servers` of it could not be read.
+    /// By backend, the servers left out with their reasons, and why its `servers` could not be read.
     pub left_out: BTreeMap<String, Vec<String>>,
 }
 
 /// Which sources named a server.
 pub type Origins = BTreeMap<(String, SocketAddr), Vec<String>>;
 
-/// What is told of the backends while somebody changes them.
+/// A copy of the state, for readers while a change goes on.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub in_force: Arc<InForce>,
-    /// The sources of `discover` as they stand, by backend and name.
+    /// The state of each source of `discover`, by backend and name.
     pub sources: BTreeMap<String, BTreeMap<String, Standing>>,
 }
 
-/// A source as it stands.
+/// The state of a source.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// How many servers it stands for; `None`: it never answered.
+    /// How many servers it stands for; `None`: it has never answered.
     pub servers: Option<usize>,
     pub failures: u64,
     pub error: Option<String>,
     pub asked: Option<u64>,
 }
 
-/// A change that is ready to be put in force by a reload of the workers.
+/// A change that is ready to be put in force, by a reload of the workers.
 #[derive(Debug)]
 pub struct Ready {
     pub in_force: InForce,
@@ -180,13 +180,13 @@ fn version() -> u64 {
 }
 
 impl Backends {
-    /// Reads what is kept; where the configuration names other servers than last time, those win.
+    /// Reads the files on disk. Where the configuration names other servers than last time, those are used.
     pub fn open(config: &Config) -> Result<Self, Error> {
         Self::of(config, None)
     }
 
-    /// The backends of another configuration: what is in force goes on, whether it is on disk or not, and so does what the
-    /// sources said.
+    /// The backends of another configuration. The servers in force and the answers of sources are taken over, on disk
+    /// or not.
     pub fn next(&self, config: &Config) -> Result<Self, Error> {
         let mut next = Self::of(config, Some(self))?;
         for (backend, sources) in &mut next.sources {
@@ -244,7 +244,7 @@ impl Backends {
         &self.in_force.servers
     }
 
-    /// What is told while somebody changes them.
+    /// A copy of the state, for readers while a change goes on.
     pub fn facts(&self) -> Facts {
         let standing = |source: &Source| Standing {
             servers: source.servers.as_ref().map(Vec::len),
@@ -263,13 +263,13 @@ impl Backends {
         }
     }
 
-    /// Is there a source that never answered, in this life or an earlier one?
+    /// Is there a source that has never answered, not even before the last start?
     pub fn incomplete(&self) -> bool {
         let mut sources = self.sources.values().flat_map(BTreeMap::values);
         sources.any(|source| source.servers.is_none())
     }
 
-    /// Takes in what a source said. Do the servers change with it? They do so with the next [`Draft::ready`].
+    /// Learns the answer of a source. Returns whether its servers change, which the next [`Draft::ready`] then takes up.
     pub fn learn(&mut self, config: &Config, learned: Learned, now: u64) -> bool {
         let Learned {
             backend,
@@ -283,7 +283,7 @@ impl Backends {
             .sources
             .get_mut(&backend)
             .and_then(|sources| sources.get_mut(&name));
-        // An answer may come in when its source is gone already.
+        // An answer may arrive after its source was removed.
         let (Some(written), Some(known)) = (written, known) else {
             return false;
         };
@@ -307,22 +307,22 @@ impl Backends {
         changed
     }
 
-    /// What a change begins with.
+    /// A copy from which a change is made.
     pub fn draft(&self) -> Draft {
         Draft::of(self.clone())
     }
 
-    /// Are they still what this was made of?
+    /// Are the backends still those from which the change was made?
     pub fn suits(&self, ready: &Ready) -> bool {
         self.version == ready.version
     }
 
-    /// Which change of them this is.
+    /// The number of the present state.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Writes a change beside what is kept: a disk that is full refuses it here.
+    /// Writes a change beside the files in use: a full disk makes it fail here.
     pub fn keep(&self, ready: &Ready) -> Result<Batch, Error> {
         let mut batch = Batch::default();
         for (name, stored) in &ready.stored {
@@ -337,13 +337,13 @@ impl Backends {
         Ok(batch)
     }
 
-    /// Takes over a change that the workers have, and that is on disk.
+    /// Takes over a change that the workers have and that is on disk.
     pub fn commit(&mut self, ready: Ready, placed: Placed) {
         self.kept(placed);
         self.take(ready);
     }
 
-    /// Takes over a change that nobody ordered, such as what a source said: on disk if that is possible.
+    /// Takes over a change that no operator ordered, such as the answer of a source; it is written to disk if possible.
     pub fn follow(&mut self, ready: Ready) {
         match self.keep(&ready).and_then(|batch| Ok(batch.place()?)) {
             Ok(placed) => self.commit(ready, placed),
@@ -354,7 +354,7 @@ impl Backends {
         }
     }
 
-    /// Tries to keep what could not be kept.
+    /// Tries again to write the files that could not be written.
     pub fn keep_unkept(&mut self) {
         let mut batch = Batch::default();
         for name in &self.unkept {
@@ -371,7 +371,7 @@ impl Backends {
         }
     }
 
-    /// What is in force is on disk. A backend that the configuration no longer has is in no file, and need not be.
+    /// Notes that the state in force is on disk. A backend that the configuration no longer has needs no file.
     fn kept(&mut self, placed: Placed) {
         placed.keep();
         for name in std::mem::take(&mut self.unkept) {
@@ -401,11 +401,11 @@ impl Backends {
         self.version = version();
     }
 
-    /// Says what is left out, once.
+    /// Logs each server that is newly left out.
     fn complain(&self, new: &InForce) {
         for (backend, left_out) in &new.left_out {
             let known = self.in_force.left_out.get(backend);
-            // Of a known size: a table that grows step by step is more than linear work.
+            // Collected with a known size: a table that grows step by step takes more than linear work.
             let known: HashSet<&String> = known.map_or(&[][..], Vec::as_slice).iter().collect();
             for why in left_out.iter().filter(|why| !known.contains(why)) {
                 tracing::warn!(backend, why, "left out of the servers");

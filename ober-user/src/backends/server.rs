@@ -1,4 +1,4 @@
-//! A server as the workers have it and checks ask it.
+//! A server as the workers and the checks use it.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -9,13 +9,13 @@ use crate::names::hostlist::servers::Standing;
 pub struct Server {
     pub name: String,
     pub addr: SocketAddr,
-    /// The host name it is written with; `None`: it is written as an address.
+    /// The name for which it has a certificate, or its host name; `None`: it has neither.
     pub host: Option<String>,
     pub standing: Standing,
 }
 
 impl Server {
-    /// A server like most.
+    /// A server with the default settings.
     pub fn new(name: String, addr: SocketAddr) -> Self {
         Self {
             name,

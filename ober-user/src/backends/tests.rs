@@ -10,7 +10,7 @@ use crate::{
     names::resolve::{Answer, Answers, Why},
 };
 
-/// A node whose backends are kept in a directory of the test.
+/// A node whose backends are on disk in a directory of the test.
 struct Node(TempDir);
 
 impl Node {
@@ -22,7 +22,7 @@ impl Node {
         self.0.path().join(name)
     }
 
-    /// Each backend with its servers.
+    /// A configuration with these backends and their servers.
     fn config(&self, backends: &[(&str, &[&str])]) -> Arc<Config> {
         let mut text = format!(
             "[node]\ninterfaces=['in0']\nstate={:?}\n[workers]\nhaproxy='/usr/sbin/haproxy'\ncount=1\n",
@@ -47,7 +47,8 @@ impl Node {
     }
 }
 
-/// What a change of these backends would put in force, when the names have these addresses and no server answers for `lost`.
+/// The change that `sync` makes, when the `known` names have these addresses and name servers do not answer for the
+/// `lost` ones.
 async fn ready(
     (config, backends): (&Arc<Config>, &Backends),
     sync: &Sync,
@@ -107,7 +108,7 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
         );
         assert_eq!(told.synced[0].kept, ["a.test"]);
         next.follow(told);
-        // A name that was taken away is forgotten.
+        // A name that was removed is forgotten.
         let config = node.config(&[("rgw", &["b.test:80"])]);
         let next = next.next(&config).unwrap();
         let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
@@ -115,8 +116,8 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
     }
 }
 
-/// The workers outlive the daemon. With another name they would be told of a new server, and cut what goes on with the old one
-/// once `workers.drain` is over.
+/// The workers outlive the daemon. Another name would be a new server to them, and they would end the connections of
+/// the old one after `workers.drain`.
 #[tokio::test]
 async fn a_server_keeps_its_name_over_a_restart_when_those_before_it_have_left() {
     let node = Node::new();
@@ -160,7 +161,7 @@ async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
     assert_eq!(addresses(&told.in_force, "edited"), ["10.0.0.9:80"]);
     assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
     before.follow(told);
-    // What is kept of the other outlives a start.
+    // The file of the other backend survives a restart.
     let (config, next) = node.open(&backends);
     let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
     assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
@@ -174,7 +175,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
     let backends: [(&str, &[&str]); 2] = [("broken", &[&at]), ("whole", &["10.0.0.2:80"])];
     let (config, mut before) = node.open(&backends);
     let (nothing, at_first) = (Sync::default(), "no server is known of them");
-    // With the first start of all there is nothing to go on with, and the other serves.
+    // At the very first start no server is known of this backend, and the other one serves.
     let told = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
     assert_eq!(addresses(&told.in_force, "broken"), [""; 0]);
     assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
@@ -197,7 +198,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
             None => fs::remove_file(&file).unwrap(),
             Some(text) => fs::write(&file, text).unwrap(),
         }
-        // A refresh, a reload with another line, and a start.
+        // A refresh, a reload with another line, and a restart.
         let config = node.config(&more);
         let (reloaded, restarted) = (before.next(&config).unwrap(), node.open(&backends).1);
         for next in [&before, &reloaded, &restarted] {
@@ -207,7 +208,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
             let why = &told.in_force.left_out["broken"][0];
             assert!(why.contains("the server they stood for stays"), "{why}");
         }
-        // An operator who orders it is refused; one who orders something of the other backend is not.
+        // An operator's edit of this backend is refused; one of the other backend is not.
         let order = |backend, servers: &[&str]| Sync {
             edits: vec![replace(backend, servers)],
             ..Sync::default()

@@ -1,4 +1,4 @@
-//! Runs the checks of all servers: a task a server, a bounded number of checks at once.
+//! Runs the checks of all servers: one task for each server, a bounded number of checks at once.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -22,9 +22,9 @@ use crate::{
     system::hash,
 };
 
-/// Checks that run at once. Programs are among them.
+/// The most checks that run at once, programs included.
 const AT_ONCE: usize = 64;
-/// Verdicts a slow listener may fall behind; it can always ask for all of them.
+/// How many verdicts a slow receiver may fall behind. One that misses some can read all standings.
 const BEHIND: usize = 1024;
 
 /// A server to be checked.
@@ -35,7 +35,7 @@ pub struct Target {
     /// Its host name, for TLS.
     pub name: Option<String>,
     pub check: Check,
-    /// What connections to the serving port begin with.
+    /// The version of the PROXY header with which connections to the serving port begin.
     pub proxy_protocol: Option<ProxyVersion>,
 }
 
@@ -48,7 +48,7 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// How a server stands.
+/// The state of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub state: State,
@@ -59,7 +59,7 @@ pub struct Standing {
 
 pub type Standings = BTreeMap<(String, SocketAddr), Standing>;
 
-/// All checks of an instance. Dropped, it ends them.
+/// All checks of an instance. They end when it is dropped.
 #[derive(Debug)]
 pub struct Engine {
     running: BTreeMap<(String, SocketAddr), Running>,
@@ -91,7 +91,8 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// Checks these from now on and no others. Who was checked in the same way before keeps state and counts.
+    /// Checks exactly these servers from now on. A server that was checked in the same way before keeps its state and
+    /// counts.
     pub fn set(&mut self, targets: Vec<Target>) {
         let mut before = std::mem::take(&mut self.running);
         for target in targets {
@@ -104,12 +105,12 @@ impl Engine {
         }
     }
 
-    /// Every change from now on.
+    /// A receiver of all changes from now on.
     pub fn verdicts(&self) -> broadcast::Receiver<Verdict> {
         self.verdicts.subscribe()
     }
 
-    /// All servers as they stand.
+    /// The state of all servers.
     pub fn standings(&self) -> Standings {
         let standing = |running: &Running| running.standing.borrow().clone();
         self.running
@@ -148,7 +149,7 @@ fn stand(machine: &Server) -> Standing {
     }
 }
 
-/// Of what the server is called: the same pace after every start.
+/// The seed of the server's pace, from its names: it is the same after every start.
 fn seed(target: &Target) -> u64 {
     let name = format!("{} {}", target.backend, target.server);
     hash::fnv1a(name.bytes())
@@ -184,9 +185,10 @@ impl World<Server> for Checking {
                 let (asker, permits) = (Arc::clone(&self.asker), Arc::clone(&self.permits));
                 let answers = self.answers.clone();
                 self.check = Some(tokio::spawn(async move {
-                    // The time limit begins when it is this server's turn. The semaphore is never closed.
+                    // The time limit begins only with this server's turn. The semaphore is never closed, so there is no
+                    // error.
                     let _turn = permits.acquire().await;
-                    // Without a listener the server is no longer checked.
+                    // The channel is closed only when the server is no longer checked.
                     answers.send(asker.ask().await).unwrap_or_default();
                 }));
             }
@@ -205,10 +207,10 @@ impl World<Server> for Checking {
                     up,
                     reason,
                 };
-                // The standing first: whoever is told looks there.
+                // The standing changes first, because receivers of the verdict read it.
                 let state = if up { State::Up } else { State::Down };
                 self.tell.send_modify(|standing| standing.state = state);
-                // Nobody listens: nobody is told.
+                // The error, that there is no receiver, does not matter.
                 drop(self.verdicts.send(verdict));
             }
         }
@@ -221,15 +223,15 @@ impl World<Server> for Checking {
     }
 }
 
-/// Checks a server once, whatever it was before.
+/// Checks a server once, whatever its state.
 pub async fn once(target: Target) -> Answer {
     Asker::new(target).ask().await
 }
 
-/// Asks one server, in the way of its kind.
+/// Makes the checks of one server, according to their kind.
 struct Asker {
     target: Target,
-    /// Where the check is over TLS; why not, if its files cannot be used.
+    /// For checks over TLS; the error if their files cannot be used.
     speaker: Option<Result<Speaker, String>>,
 }
 

@@ -1,4 +1,4 @@
-//! A program of the administrator's says how the server is.
+//! Check by the operator's own program.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::{
     system::command::{self, Ended},
 };
 
-/// No verdict takes more words.
+/// The most output of the program that is read, in bytes.
 const MOST: usize = 64 << 10;
 
 pub(super) async fn check(exec: &Exec, server: SocketAddr) -> Answer {

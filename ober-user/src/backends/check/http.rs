@@ -1,4 +1,4 @@
-//! A request is answered as it should be.
+//! Check by an HTTP request.
 
 use http_body_util::Empty;
 use hyper::{Request, header::HOST};
@@ -9,7 +9,7 @@ use crate::{
     system::fetch::{self, Answer, Stream},
 };
 
-/// So much of a body is looked at.
+/// The most bytes of a body that are read.
 const MOST: usize = 64 << 10;
 
 pub(super) async fn check(
@@ -21,7 +21,7 @@ pub(super) async fn check(
         Some(speaker) => Box::new(speaker.connect(way).await?),
         None => Box::new(way.connect().await?),
     };
-    // A name would be taken for a bucket by servers with virtual-hosted buckets.
+    // An address, because servers with virtual-hosted buckets would take a name for a bucket.
     let host = http.host.as_deref().unwrap_or("127.0.0.1");
     let request = Request::builder()
         .method(http.method.as_str())

@@ -1,5 +1,5 @@
-//! Is a server fit for work? This file: the decision, one machine a server. It knows no socket, clock or process; the
-//! kinds of checks are the files beside it, and [`engine`] runs them.
+//! Is a server healthy? This file decides, with one machine for each server. It is pure: it uses no socket, clock or
+//! process. The kinds of checks are the files beside it, and [`engine`] runs them.
 //!
 //! ```text
 //!            first answer, whichever it is          `rise` good in a row
@@ -7,10 +7,10 @@
 //!                                           +-------------------------------->
 //!                                              `fall` bad in a row
 //! ```
-//! A good answer wipes out the bad ones before it and the other way round: only what comes in a row counts. An
-//! answer that says neither changes nothing.
+//! Only answers in a row count: a good answer resets the count of bad ones, and a bad one that of good ones. An answer
+//! that is neither good nor bad changes nothing.
 //!
-//! It never counts an answer that this node is to blame for (no free descriptor, no memory) against the server.
+//! It never counts a failure of this node (no free descriptor, no memory) against the server.
 
 pub mod engine;
 mod exec;
@@ -26,12 +26,12 @@ use std::{
 
 use crate::{config::Check, machine::Machine, system::fact};
 
-/// How often is asked and how many answers decide.
+/// How often a server is checked, and how many answers change its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// From the beginning of one check to that of the next, within an eighth.
+    /// From the beginning of one check to that of the next, up to an eighth shorter or longer.
     pub interval: Duration,
-    /// The same while the answers contradict the state.
+    /// The same while answers contradict the state, and until the first answer.
     pub fast: Duration,
     /// Good answers in a row until it is up; at least 1.
     pub rise: u32,
@@ -50,17 +50,17 @@ impl Policy {
     }
 }
 
-/// What one check found, with the words for a person.
+/// The result of one check, with a text for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Good(String),
     Bad(String),
-    /// Neither what means good nor what means bad; or this node lacked what it takes to ask.
+    /// Neither good nor bad by the check's settings; or this node lacked the resources for a check.
     Unclear(String),
 }
 
 impl Answer {
-    /// What an error says of the server. `words`: as it is shown.
+    /// The answer that an error stands for. `words`: its text for messages.
     fn of(error: &io::Error, words: String) -> Self {
         if fact::is_shortage(error) {
             Self::Unclear(words)
@@ -71,7 +71,7 @@ impl Answer {
 }
 
 impl From<String> for Answer {
-    /// Words of what was wrong with the server.
+    /// A bad answer, with the reason.
     fn from(words: String) -> Self {
         Self::Bad(words)
     }
@@ -79,7 +79,7 @@ impl From<String> for Answer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not asked yet.
+    /// Not checked yet.
     Unknown,
     Up,
     Down,
@@ -97,7 +97,7 @@ impl State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The check that was asked for is over.
+    /// The check that [`Action::Ask`] began is over.
     Answered(Answer),
     /// Another pace from now on.
     Follow(Policy),
@@ -105,7 +105,7 @@ pub enum Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Check once, and answer.
+    /// Check the server once, and report the answer.
     Ask,
     /// The server changed its state, for this reason.
     Verdict { up: bool, reason: String },
@@ -120,7 +120,7 @@ pub struct Server {
     /// Answers in a row that contradict the state.
     against: u32,
     reason: String,
-    /// Start of the check that runs, or the last one.
+    /// Start of the check that runs, or of the last one.
     asked: Instant,
     /// `None`: a check runs.
     next: Option<Instant>,
@@ -128,7 +128,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The first check is due at once. `seed` sets its pace apart from that of others.
+    /// The first check is due at once. `seed` makes its pace differ from that of other servers.
     pub fn new(now: Instant, policy: Policy, seed: u64) -> Self {
         Self {
             policy,
@@ -138,7 +138,7 @@ impl Server {
             reason: "not checked yet".to_owned(),
             asked: now,
             next: Some(now),
-            // The generator below stands still at zero.
+            // The generator below would stay at zero.
             dice: seed.max(1),
         }
     }
@@ -187,14 +187,15 @@ impl Server {
         })
     }
 
-    /// The pace, an eighth shorter to an eighth longer, so that checks of many servers do not go in step.
+    /// The time to the next check, an eighth shorter to an eighth longer than the pace, so that the checks of many
+    /// servers do not coincide.
     fn pause(&mut self) -> Duration {
         let pace = if self.against > 0 || self.state == State::Unknown {
             self.policy.fast
         } else {
             self.policy.interval
         };
-        // Marsaglia's xorshift: good enough to keep servers apart.
+        // Marsaglia's xorshift is good enough for that.
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;

@@ -1,4 +1,4 @@
-//! Bytes go out, and what comes back is compared.
+//! Check by sending bytes and comparing the answer.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use crate::{
     system::fetch::Stream,
 };
 
-/// So much of an answer is looked at; a datagram has no more.
+/// The most bytes of an answer that are read; no datagram is longer.
 const MOST: usize = 64 << 10;
 
 pub(super) async fn check(
@@ -48,7 +48,7 @@ async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, Stri
             .take((MOST - answer.len()) as u64)
             .read_buf(&mut answer)
             .await;
-        // What it said counts, even where it took nothing that was sent.
+        // The server's answer counts, even if sending to it failed.
         let ended = match (read, &mut taken) {
             (Ok(0) | Err(_), Err(_)) => true,
             (read, _) => read.map_err(failed)? == 0,
@@ -73,7 +73,7 @@ async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, Answer> {
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await.map_err(failed)?;
-    // Connected: only that server is heard, and its "port unreachable" is an error of ours.
+    // A connected socket receives only from that server, and reports its "port unreachable" as an error.
     socket.connect(server).await.map_err(failed)?;
     socket.send(&probe.send).await.map_err(failed)?;
     let mut answer = vec![0; MOST];
@@ -91,7 +91,7 @@ async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, Answer> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compared {
     Same,
-    /// More bytes could make it the same.
+    /// More bytes could make it match.
     TooShort,
     Other,
 }
@@ -106,7 +106,7 @@ fn compare(expect: &Expect, answer: &[u8]) -> Compared {
     }
 }
 
-/// The beginning of an answer, for a person.
+/// The beginning of an answer, for messages.
 fn told(answer: &[u8]) -> String {
     let start = answer.get(..40).unwrap_or(answer);
     format!("`{}`", start.escape_ascii())

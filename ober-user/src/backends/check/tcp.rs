@@ -1,4 +1,4 @@
-//! A connection is accepted.
+//! Check by a TCP connection.
 
 use std::net::SocketAddr;
 
@@ -7,14 +7,14 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use super::Answer;
 use crate::config::ProxyVersion;
 
-/// Where a server is, and what every connection to it begins with.
+/// The address of a server, and the header with which every connection to it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) server: SocketAddr,
     preface: &'static [u8],
 }
 
-/// A connection of the proxy itself, for nobody else (PROXY protocol, section 2.1 and 2.2, command LOCAL).
+/// The header for a connection of the proxy itself, without a client (PROXY protocol, sections 2.1 and 2.2, command LOCAL).
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 

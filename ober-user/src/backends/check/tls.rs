@@ -1,4 +1,4 @@
-//! A TLS handshake succeeds.
+//! Check by a TLS handshake.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use tokio_rustls::client::TlsStream;
 use super::{Answer, tcp::Way};
 use crate::system::tls;
 
-/// How TLS is spoken to one server; the files are read once.
+/// The TLS settings for one server; its files are read once.
 #[derive(Clone, Debug)]
 pub(super) struct Speaker {
     config: Arc<ClientConfig>,
-    /// `None`: it has no name that is known.
+    /// `None`: no name of the server is known.
     name: Option<String>,
 }
 
 impl Speaker {
-    /// Without a name of its own, the check asks for that of the server.
+    /// `name`: the server's, used when the check has none of its own.
     pub(super) fn new(how: &tls::Tls, name: Option<&str>) -> Result<Self, tls::Error> {
         let name = how.name.as_deref().or(name).map(ToOwned::to_owned);
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Gets one answer from a source, of whatever kind.
+//! Gets one answer from a source of any kind.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -24,21 +24,21 @@ use crate::{
     },
 };
 
-/// So long may an answer be: room for [`Limits::servers`] with long names, and little enough to be read at once.
+/// The longest answer in bytes: room for [`Limits::servers`] with long names, and short enough to be read at once.
 ///
 /// [`Limits::servers`]: crate::config::Limits::servers
 const MOST: usize = 1 << 20;
 
-/// For reading one answer; each source has a time limit of its own around this.
+/// The time limit for reading one answer. Each source has its own time limit around this.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// One source, with what it must remember between two questions.
+/// One source, with its state between two questions.
 #[derive(Debug)]
 pub struct Asker {
     source: Discover,
-    /// So many servers may an answer name.
+    /// The most servers that an answer may name.
     most: usize,
-    /// How new the last answer was, where the source counts.
+    /// The index of the last answer, for a source that has one (`consul`).
     index: Option<u64>,
 }
 
@@ -51,16 +51,16 @@ impl Asker {
         }
     }
 
-    /// Did the last answer say how to wait for the next one? Then there is no need for a pause.
+    /// Does the source hold the next question back until something changes? Then no pause is needed.
     pub fn waits(&self) -> bool {
         self.index.is_some()
     }
 
-    /// The servers the source knows now; with a source that waits, once they differ from the last ones.
+    /// The servers that the source names now. A source that waits answers when they change.
     pub async fn ask(&mut self) -> Result<Vec<Found>, Error> {
         let mut limit = self.source.timeout;
         if let (Kind::Consul(consul), Some(_)) = (&self.source.kind, self.index) {
-            // The agent adds up to a sixteenth, so that not all ask again at once.
+            // The agent adds up to a sixteenth, so that not all clients ask again at once.
             limit += consul.wait + consul.wait / 16;
         }
         let _turn = match self.source.kind {
@@ -115,7 +115,7 @@ impl Asker {
     }
 }
 
-/// Reads an answer on a thread that nobody else waits for.
+/// Reads an answer on another thread, so that it does not block the daemon.
 async fn apart(
     read: impl FnOnce() -> Result<Vec<Found>, Error> + Send + 'static,
 ) -> Result<Vec<Found>, Error> {
@@ -123,7 +123,7 @@ async fn apart(
     read.unwrap_or_else(|error| Err(Error::Sense(format!("the answer was not read: {error}"))))
 }
 
-/// Any status but one of success is a failure, whatever the body says.
+/// Asks over HTTP. Every status but one of success is a failure, whatever the body is.
 async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result<Answer, Error> {
     let speaker: Option<Arc<ClientConfig>> =
         url.is_tls().then(|| tls::client(how, true)).transpose()?;
@@ -161,10 +161,10 @@ async fn exec(program: &Program) -> Result<Vec<u8>, Error> {
     Ok(ended.out)
 }
 
-/// What to do about expressions that stand for too many servers.
+/// The advice for expressions that stand for too many servers.
 const RAISE: &str = "raise limits.servers if that is meant";
 
-/// The servers of hostlist expressions, names not yet resolved. Files are read on a thread that nothing else waits for.
+/// The servers of hostlist expressions, their names not yet resolved. Files are read on another thread.
 pub async fn expand_apart(
     expressions: Vec<String>,
     port: NonZeroU16,
@@ -173,7 +173,7 @@ pub async fn expand_apart(
     apart(move || expand_from(&mut Disk, &expressions, port, most)).await
 }
 
-/// Would these expressions stand for servers? Files are not read.
+/// Is the expression one of servers? Files are not read.
 pub fn judge(expression: &str, port: NonZeroU16, most: usize) -> Result<(), Error> {
     let expressions = [expression.to_owned()];
     expand_from(&mut Unread, &expressions, port, most).map(drop)

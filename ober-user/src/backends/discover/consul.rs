@@ -1,5 +1,5 @@
-//! Kind `consul`: the instances of a service, as `GET /v1/health/service/NAME` lists them. The agent holds the question
-//! until something changes (a blocking query).
+//! Kind `consul`: the instances of a service, as `GET /v1/health/service/NAME` lists them. The agent holds the answer
+//! back until something changes (a blocking query).
 
 use std::num::NonZeroU16;
 
@@ -46,7 +46,7 @@ impl Default for Weights {
     }
 }
 
-/// The question; with an index it is held back until something is newer.
+/// The URL of the question; with an index, the agent answers when something is newer.
 pub(super) fn url(consul: &Consul, index: Option<u64>) -> Url {
     let mut parts = Vec::new();
     if consul.passing {
@@ -74,14 +74,15 @@ pub(super) fn url(consul: &Consul, index: Option<u64>) -> Url {
     ))
 }
 
-/// How new the answer is. One that went back, or is zero, must not be waited on: the agent was made anew.
+/// The index of the answer. `None` for one that is zero or went back, on which the next question must not wait: the
+/// agent has started anew.
 pub(super) fn index(headers: &HeaderMap, before: Option<u64>) -> Option<u64> {
     let text = headers.get("x-consul-index")?.to_str().ok()?;
     let index = text.parse().ok().filter(|&index| index > 0)?;
     before.is_none_or(|before| index >= before).then_some(index)
 }
 
-/// Tags `weight=`, `tier=`, `name=` and `GoBetween`'s `sni=` say more than the agent knows.
+/// Reads an answer. The tags `weight=`, `tier=`, `name=` and `GoBetween`'s `sni=` are read too.
 pub(super) fn read(body: &[u8], most: usize) -> Result<Vec<Found>, Error> {
     json::each(body, most, |entry: Entry| entry.server().map(Some))
 }
@@ -89,7 +90,7 @@ pub(super) fn read(body: &[u8], most: usize) -> Result<Vec<Found>, Error> {
 impl Entry {
     fn server(self) -> Result<Found, Error> {
         let Self { node, service } = self;
-        // An instance without an address of its own has that of its node.
+        // An instance without its own address has that of its node.
         let host = if service.address.is_empty() {
             node.address
         } else {
@@ -121,7 +122,7 @@ impl Entry {
     }
 }
 
-/// Everything but letters, digits and `-._~` (RFC 3986 section 2.3).
+/// Escapes all but letters, digits and `-._~` (RFC 3986 section 2.3).
 pub(super) fn percent(text: &str) -> String {
     let escape = |byte: u8| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);

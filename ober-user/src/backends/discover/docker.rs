@@ -49,7 +49,7 @@ struct Network {
     ipv6: String,
 }
 
-/// Where the list is. Containers that do not run are not on it.
+/// The URL of the list, which has only running containers.
 pub(super) fn url(docker: &Docker) -> Url {
     let filter = docker.label.as_ref().map(|label| {
         let filters = serde_json::json!({ "label": [label] }).to_string();
@@ -60,7 +60,8 @@ pub(super) fn url(docker: &Docker) -> Url {
         .join(&format!("/containers/json{}", filter.unwrap_or_default()))
 }
 
-/// Each container that has the port. One that is not reachable from outside, or is still without an address, is none yet.
+/// One server for each container that has the port. A container that is not reachable from outside, or has no address
+/// yet, is left out.
 pub(super) fn read(body: &[u8], docker: &Docker, most: usize) -> Result<Vec<Found>, Error> {
     json::each(body, most, |container: Container| {
         let mut port = container.ports.iter().filter(|port| {
@@ -76,7 +77,7 @@ pub(super) fn read(body: &[u8], docker: &Docker, most: usize) -> Result<Vec<Foun
     })
 }
 
-/// All interfaces means: where the engine is asked.
+/// The address at which a port is published. For "all interfaces" it is the address at which the engine is asked.
 fn published(port: &Port, at: &Url) -> Option<(String, NonZeroU16)> {
     let number = NonZeroU16::new(port.public?)?;
     let host = match port.ip.as_deref() {
@@ -99,7 +100,8 @@ impl Container {
             .cloned()
     }
 
-    /// Labels `ober.weight`, `ober.tier` and `ober.name`, or `GoBetween`'s `sni`, say what a container cannot.
+    /// The server, with weight, tier and name from the labels `ober.weight`, `ober.tier` and `ober.name`, or
+    /// `GoBetween`'s `sni`.
     fn labelled(&self, host: &str, port: NonZeroU16) -> Result<Found, Error> {
         let miss = |source| Error::Miss {
             of: format!("a container at {host:?}"),

@@ -1,4 +1,4 @@
-//! Asks every source again and again: a task a source.
+//! Asks every source repeatedly, with one task for each.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,12 +7,13 @@ use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 use super::{Found, ask::Asker};
 use crate::config::{Config, sections::discover::Discover};
 
-/// Before a source that failed is asked again, unless its interval is shorter.
+/// The pause before a source that failed is asked again, unless its interval is shorter.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Between two questions at least, even where the source waits: one that always answers at once must not be hammered.
+/// The shortest pause between two questions, also for a source that waits: one that always answers at once must not be
+/// flooded.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// What a source said, or why it said nothing.
+/// The answer of a source, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
     pub backend: String,
@@ -21,7 +22,7 @@ pub struct Learned {
     pub answer: Result<Vec<Found>, String>,
 }
 
-/// All sources of an instance. Dropped, it asks no more.
+/// All sources of an instance. When it is dropped, they are no longer asked.
 #[derive(Debug)]
 pub struct Engine {
     running: BTreeMap<(String, String), Running>,
@@ -48,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Asks the sources of this configuration from now on and no others; who is asked already is not disturbed.
+    /// Asks exactly the sources of this configuration from now on. One that is asked already is not disturbed.
     pub fn set(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.running);
         for (backend, source) in sources(config) {
@@ -85,7 +86,7 @@ fn sources(config: &Config) -> impl Iterator<Item = (&str, &Discover)> {
     })
 }
 
-/// One answer of each source, or the lack of one, asked all at once: what a start begins with.
+/// One answer or failure of each source, all asked at once, for the start of the daemon.
 pub async fn first(config: &Config) -> Vec<Learned> {
     let answers = sources(config).map(|(backend, source)| async move {
         let answer = Asker::new(source.clone(), config).ask().await;
@@ -112,7 +113,8 @@ async fn follow(backend: String, source: Discover, mut asker: Asker, tell: mpsc:
             Err(_) if source.interval.is_zero() => Some(AGAIN),
             Err(_) => Some(AGAIN.min(source.interval)),
         };
-        // While those that were heard before are taken in, the source is not asked again. Nobody listens: the daemon is going.
+        // The source is not asked again before the daemon has room for its answer. The channel is closed only when the
+        // daemon is ending.
         if tell.send(learned(&backend, &source, answer)).await.is_err() {
             return;
         }

@@ -1,5 +1,5 @@
-//! A server as its source names it. There is one way to make one, and what it says has been judged there, also when it is
-//! read back from disk.
+//! A server as its source names it. Every one is made by the functions below, which check its host and name, also when
+//! it is read from disk.
 
 use std::{
     net::IpAddr,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::notation::{self, Host, Miss};
 
-/// A server that was found.
+/// A server named by a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Found {
@@ -22,7 +22,7 @@ pub struct Found {
     name: Option<String>,
 }
 
-/// The same as it stands on disk.
+/// The same, as it is on disk.
 #[derive(Deserialize)]
 struct Written {
     host: String,
@@ -46,12 +46,13 @@ impl TryFrom<Written> for Found {
 }
 
 impl Found {
-    /// A server like every other. A name that ends in a number is refused: a resolver might take it for an address.
+    /// A server with the default settings. A name that ends in a number is refused: a resolver might take it for an
+    /// address.
     pub fn new(host: &str, port: NonZeroU16) -> Result<Self, Miss> {
         Self::of(notation::host(host)?, port)
     }
 
-    /// The same with what the judge made of the host already.
+    /// The same, for a host that was read already.
     pub fn of(host: Host, port: NonZeroU16) -> Result<Self, Miss> {
         if let Host::Name(name) = &host
             && notation::ends_in_number(name)
@@ -68,7 +69,7 @@ impl Found {
         })
     }
 
-    /// At an address; there is nothing to be refused.
+    /// A server at an address, which cannot be refused.
     pub fn at(address: IpAddr, port: NonZeroU16) -> Self {
         Self {
             host: Host::Addr(address.to_canonical()),
@@ -80,7 +81,7 @@ impl Found {
         }
     }
 
-    /// With the name it has a certificate for.
+    /// Sets the name for which it has a certificate.
     pub fn named(self, name: Option<&str>) -> Result<Self, Miss> {
         let judged = name.map(|name| match notation::host(name)? {
             Host::Name(name) => Ok(name.trim_end_matches('.').to_owned()),
@@ -117,28 +118,28 @@ impl Found {
         self.port
     }
 
-    /// Its share among the servers of its tier, by the source's own measure; 0: no new work.
+    /// Its weight among the servers of its tier, on the source's own scale; 0: no new work.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// Servers of a higher tier work only when all of the lower ones are down.
+    /// Servers of a higher tier serve only when all of the lower tiers are down.
     pub fn tier(&self) -> u32 {
         self.tier
     }
 
-    /// Connections at once, where the source tells.
+    /// The most connections at once, if the source names a limit.
     pub fn max_connections(&self) -> Option<NonZeroU32> {
         self.max_connections
     }
 
-    /// The name it has a certificate for, where the source tells.
+    /// The name for which it has a certificate, if the source names one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 }
 
-/// Servers as they are counted: more than a backend may have is no answer.
+/// Counts servers while they are read: an answer with more than a backend may have is an error.
 #[derive(Debug)]
 pub(super) struct Counted {
     found: Vec<Found>,

@@ -19,7 +19,7 @@ pub enum Error {
     Attribute(String),
 }
 
-/// One line; `port` is for a server that names none. `GoBetween`'s words `priority` and `sni` mean `tier` and `name`.
+/// Reads one line. `port` is for a server without one. `GoBetween`'s words `priority` and `sni` mean `tier` and `name`.
 pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
     let mut words = text.split_whitespace();
     let server = words.next().unwrap_or_default();
@@ -47,7 +47,8 @@ pub fn line(text: &str, port: NonZeroU16) -> Result<Found, Error> {
     Ok(found)
 }
 
-/// What a program wrote. Blank lines and those that begin with `#` say nothing; one that makes no sense spoils all.
+/// Reads a program's output. Blank lines and those that begin with `#` are skipped; one invalid line makes the whole
+/// output an error.
 pub(super) fn lines(text: &str, port: NonZeroU16, most: usize) -> Result<Vec<Found>, Failure> {
     let mut found = Counted::new(most);
     for (number, text) in (1..).zip(text.lines()) {
@@ -60,7 +61,7 @@ pub(super) fn lines(text: &str, port: NonZeroU16, most: usize) -> Result<Vec<Fou
     Ok(found.all())
 }
 
-/// Every match of `pattern` in `text` is a server.
+/// Reads a server from every match of `pattern` in `text`.
 pub(super) fn matches(
     text: &[u8],
     pattern: &Pattern,

@@ -1,4 +1,4 @@
-//! What several sources say becomes one list of servers.
+//! Merges the answers of several sources into one list of servers.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,30 +13,30 @@ use crate::{
     names::{hostlist::servers::Standing, notation::Host, resolve::Names},
 };
 
-/// HAProxy counts weights to this.
+/// HAProxy's highest weight.
 const HEAVIEST: u64 = 256;
 
-/// What one source stands for.
+/// The servers that one source stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub source: String,
-    /// It may name this machine: an administrator wrote what it says, or it is an engine here.
+    /// It may name this machine: the operator wrote its servers down, or it is a Docker engine on this machine.
     pub near: bool,
     pub found: Vec<Found>,
 }
 
-/// A server and who named it, the first first.
+/// A server and the sources that named it, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
     pub server: Server,
     pub sources: Vec<String>,
 }
 
-/// What HAProxy knows a server by.
+/// The name of a server in HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     pub name: String,
-    /// The host name it was written with then.
+    /// The host name it had when it got this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }
@@ -52,24 +52,24 @@ impl Named {
     }
 }
 
-/// One list of servers, and what is not on it.
+/// One list of servers, and those left out of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     pub servers: Vec<Merged>,
-    /// What was left out, and why, in words.
+    /// For each server left out, the reason as a text.
     pub left_out: Vec<String>,
 }
 
-/// What the servers of a backend may be.
+/// Bounds for the servers of a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds<'a> {
     pub own: &'a Own,
-    /// So many may there be.
+    /// The most servers.
     pub most: usize,
 }
 
-/// One server for each address and port, in the order of the sources; the first that names it says what it is like. `before`
-/// are the names until now: an address keeps its own, since HAProxy knows it by that.
+/// One server for each address and port, in the order of the sources. The first source that names it determines its
+/// settings. `before` are the names until now: an address keeps its name, by which HAProxy identifies the server.
 pub fn merge(
     sources: &[Said],
     names: &Names,
@@ -127,7 +127,7 @@ pub fn merge(
     list
 }
 
-/// The name it has a certificate for.
+/// The name for which it has a certificate; its host name if the source names none.
 fn host_of(found: &Found) -> Option<String> {
     let host = match found.host() {
         Host::Name(name) => Some(name.trim_end_matches('.')),
@@ -136,7 +136,7 @@ fn host_of(found: &Found) -> Option<String> {
     found.name().or(host).map(ToOwned::to_owned)
 }
 
-/// Of a name with both families IPv4 alone, or each machine would count twice.
+/// The addresses of a server. Of a name with both families only IPv4, or each machine would count twice.
 fn addresses(found: &Found, names: &Names) -> Vec<IpAddr> {
     let addresses = match found.host() {
         Host::Addr(address) => vec![*address],
@@ -149,7 +149,7 @@ fn addresses(found: &Found, names: &Names) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Names each server after its host, with a number where that is taken; who had a name keeps it.
+/// Names each server after its host, with a number where that name is taken. A server that had a name keeps it.
 fn christen(merged: &mut [Merged], sources: &[Said], before: &BTreeMap<SocketAddr, Named>) {
     let hosts = sources.iter().flat_map(|said| &said.found);
     let names = hosts.filter_map(|found| match found.host() {
@@ -160,14 +160,14 @@ fn christen(merged: &mut [Merged], sources: &[Said], before: &BTreeMap<SocketAdd
     let mut taken: HashSet<String> = HashSet::new();
     for Merged { server, .. } in merged.iter_mut() {
         let old = before.get(&server.addr);
-        // They may have been read from a file that somebody edited: a name is given once.
+        // The old names may come from a file that an operator edited, so a name may be in it twice: it is given once.
         if let Some(old) = old.filter(|old| old.host == server.host)
             && taken.insert(old.name.clone())
         {
             server.name.clone_from(&old.name);
         }
     }
-    // A thousand servers of one host do not count from 2 on a thousand times.
+    // The next number for each host, so that a thousand servers of one host do not each try all numbers from 2 on.
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let unnamed = merged
         .iter_mut()
@@ -196,7 +196,7 @@ fn numbered(label: &str, number: usize) -> String {
     }
 }
 
-/// Weights as HAProxy counts them, in proportion; who has any keeps at least one.
+/// Weights on HAProxy's scale, in proportion. A weight above 0 stays at least 1.
 fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
     let weights = sources.iter().flat_map(|said| &said.found);
     let heaviest = weights.map(|found| u64::from(found.weight())).max();
@@ -209,7 +209,7 @@ fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
     }
 }
 
-/// Tiers as they are, or their ranks where a source counts further than we do, as SRV may. Beyond that many all are the last.
+/// Tiers as they are, or their ranks when a source has tiers above 255, as SRV may. Ranks above 255 become 255.
 fn tiers(sources: &[Said]) -> impl Fn(u32) -> u8 + use<> {
     let tiers = sources.iter().flat_map(|said| &said.found);
     let mut known: Vec<u32> = tiers.map(Found::tier).collect();
@@ -448,14 +448,14 @@ mod tests {
         );
     }
 
-    /// Servers that are as hard to merge as others could make them.
+    /// Lists of servers that take the most work to merge.
     fn many(count: usize) -> [Vec<Said>; 3] {
         let port = |number: usize| u16::try_from(number % 60_000 + 1).unwrap();
         let v4 =
             |number: usize| format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255);
         let apart = (0..).take(count).zip(0..);
         let apart = apart.map(|(number, tier)| found(&v4(number), 80).in_tier(tier));
-        // All of one name, so that each needs a number behind it.
+        // All have one name, so that each needs a number behind it.
         let alike = (0..count).map(|number| {
             let found = found("10.0.0.1", port(number));
             found.named(Some("s3.test")).unwrap()
@@ -505,7 +505,7 @@ mod tests {
                 keys.dedup();
                 prop_assert_eq!(keys.len(), servers.len());
             }
-            // Stable: the same again changes nothing.
+            // Merging the result again changes nothing.
             let again: Vec<_> = merge(&sources, &names(), &servers).into_iter().map(|merged| merged.server).collect();
             prop_assert_eq!(again, servers);
         }

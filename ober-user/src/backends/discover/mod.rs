@@ -1,17 +1,16 @@
-//! Where servers are found that are not written down. Each kind is a file that turns an answer into servers and does
-//! nothing else; [`ask`] gets the answers, [`engine`] asks again and again, [`source`] keeps what was found, [`merge`]
-//! makes one list of it.
+//! Discovery of servers. Each kind of source is a file that turns an answer into servers and does nothing else. [`ask`]
+//! gets the answers, [`engine`] asks repeatedly, [`source`] keeps the last answer, [`merge`] makes one list of all.
 //!
 //! ```text
 //! engine -> ask -> (fetch, command, dns) -> answer -> dns, docker, json, lines, consul -> Vec<Found>
 //!   |                                                                                        |
 //!   +--> backends <- merge <- source (failpolicy) <------------------------------------------+
 //! ```
-//! A failure is never an empty list: what cannot be asked, answers with an error or makes no sense leaves the source's
-//! servers to its `failpolicy`. So does an answer of more than 1 MiB, or of more servers than `limits.servers`: both are found
-//! out while it is read.
+//! A failure is never an empty list: when a source cannot be asked, answers with an error or with nonsense, its
+//! `failpolicy` decides about its servers. The same holds for an answer of more than 1 MiB, or with more servers than
+//! `limits.servers`; both are noticed while it is read.
 //!
-//! A source never makes a server in another way than `found`, which judges it; `own` leaves out this node's own sockets.
+//! A source never makes a server except by `found`, which checks it; `own` leaves out this node's own sockets.
 
 pub mod ask;
 mod consul;
@@ -32,7 +31,7 @@ pub use found::Found;
 
 use crate::names::notation::Miss;
 
-/// Why a source does not tell its servers.
+/// Why a source has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no answer within {0:?}")]

@@ -1,5 +1,5 @@
-//! The node's own sockets, which are no servers: requests would go round in circles, or strangers would reach through us what
-//! is this machine's alone.
+//! The node's own sockets, which must not become servers: requests would go round in circles, or clients would reach
+//! services that are only for this machine.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::config::Config;
 
-/// Where this node listens itself.
+/// The addresses on which this node listens itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Own {
     metrics: Option<SocketAddr>,
@@ -17,13 +17,13 @@ pub struct Own {
     workers: BTreeSet<SocketAddr>,
 }
 
-/// Why an address is no server.
+/// Why an address must not become a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Metrics,
     Listener,
     Worker,
-    /// Nothing could be there, or everything.
+    /// The unspecified address, multicast or broadcast.
     NoHost,
     Loopback,
     LinkLocal,
@@ -47,7 +47,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Own {
-    /// Those of a configuration, with the sockets that its workers have.
+    /// The sockets of a configuration, with those of its workers.
     pub fn of(config: &Config, workers: impl IntoIterator<Item = SocketAddr>) -> Self {
         let listeners = config.services.iter().flat_map(|service| {
             let vips = service.vips.iter();
@@ -63,8 +63,8 @@ impl Own {
         }
     }
 
-    /// Why the address is none of a server; `near`: an administrator wrote it, or an engine on this machine named it, so it may
-    /// be this machine.
+    /// Why the address must not become a server, if so. `near`: the operator wrote it down, or a Docker engine on this
+    /// machine named it, so it may be this machine.
     pub fn refuses(&self, server: SocketAddr, near: bool) -> Option<Refusal> {
         if self.metrics == Some(server) {
             return Some(Refusal::Metrics);

@@ -1,23 +1,23 @@
-//! What is known of one source: what it said last, whether it fails, and so which servers it stands for.
+//! The state of one source: its last answer, whether it fails, and the servers it stands for.
 
 use super::Found;
 use crate::config::sections::discover::FailPolicy;
 
-/// A source of servers as it stands.
+/// The state of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     /// The servers it stands for; `None`: it has not answered yet.
     pub servers: Option<Vec<Found>>,
-    /// Questions that failed, since the daemon started.
+    /// How many questions have failed since the daemon started.
     pub failures: u64,
-    /// Why the last one did; `None`: it did not.
+    /// Why the last question failed; `None`: it did not.
     pub error: Option<String>,
-    /// When the last question was over, in seconds since 1970.
+    /// When the last question ended, in seconds since 1970.
     pub asked: Option<u64>,
 }
 
 impl Source {
-    /// Goes on with what it stood for in an earlier life.
+    /// A source with the servers it stood for before the daemon's restart.
     pub fn kept(servers: Option<Vec<Found>>) -> Self {
         Self {
             servers,
@@ -25,7 +25,7 @@ impl Source {
         }
     }
 
-    /// Takes an answer, or the lack of one, in. Do its servers change?
+    /// Learns an answer or a failure. Returns whether its servers change.
     pub fn learn(
         &mut self,
         answer: Result<Vec<Found>, String>,

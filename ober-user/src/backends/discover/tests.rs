@@ -1,4 +1,4 @@
-//! Each kind of source against a server in the test, well and failing: no failure is ever an empty list.
+//! Each kind of source against a server in the test, healthy and failing: no failure is ever an empty list.
 
 use std::{
     collections::VecDeque,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::config::{Config, Env, sections::discover::Discover};
 
-/// A configuration with this source, on a machine that has nothing else.
+/// A configuration with only this source.
 fn config(source: &str) -> Config {
     let text = format!(
         "[node]\ninterfaces=['a']\n[workers]\nhaproxy='/bin/sh'\n[[backends.b.discover]]\ntimeout='300ms'\n{source}\n"
@@ -73,7 +73,7 @@ async fn fails(source: &str, words: &str) {
     );
 }
 
-/// What an in-test server says next, and what it was asked.
+/// The next answers of a server in the test, and the requests it got.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<VecDeque<String>>>,
@@ -91,7 +91,7 @@ impl Script {
         script
     }
 
-    /// One request, one answer; without one it is silent.
+    /// Reads one request and sends the next answer; without one it stays silent.
     async fn talk(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
@@ -145,7 +145,7 @@ const INSTANCES: &str =
     r#"[{"Node":{"Address":"10.1.10.12"},"Service":{"Address":"","Port":8000,"Tags":[]}}]"#;
 const ITEMS: &str = r#"[{"host":"10.0.0.1","port":7480}]"#;
 
-/// The kinds that are asked over HTTP, each with a good answer.
+/// The kinds of source that are asked over HTTP, each with a good answer.
 fn web() -> [(&'static str, &'static str, &'static str); 4] {
     [
         ("kind='docker'\nport=7480", CONTAINERS, "192.0.2.5:32768"),
@@ -369,7 +369,7 @@ async fn what_is_written_down_needs_no_question() {
     );
 }
 
-/// A name server: what it says over UDP and over TCP to a question it is handed as its answer.
+/// A name server over UDP and TCP. `answer` gets the response to a question, fills it in, and returns whether it is sent.
 async fn name_server(
     answer: impl Fn(&mut Message, bool) -> bool + Send + Sync + 'static,
 ) -> SocketAddr {
@@ -433,7 +433,7 @@ async fn every_response_code_but_noerror_is_a_failure_and_noerror_without_an_add
         (ResponseCode::NotImp, "Not Implemented"),
     ] {
         for kind in ["dns", "srv"] {
-            // Even with an answer beside it.
+            // Even when there is an answer beside the error code.
             let server = name_server(move |message, _| {
                 address(message, 1);
                 message.metadata.response_code = code;
@@ -504,7 +504,7 @@ async fn no_name_server_is_asked_for_an_address_or_a_number() {
     for (number, name) in (1..).zip(["10.0.0.1.", "7.", "host.0x7f."]) {
         target.lock().unwrap().clone_from(&name.to_owned());
         fails(&dns("srv", server, ""), "not a name").await;
-        // The one question was that for the service.
+        // The only question was the one for the service.
         assert_eq!(asked.load(Ordering::Relaxed), number, "{name}");
     }
 }
@@ -523,7 +523,7 @@ async fn a_source_takes_its_turn_with_all_other_questions_and_its_time_limit_beg
     assert_eq!(told(&asker.ask().await.unwrap()), ["10.0.0.4:80"]);
 }
 
-/// What the engine tells, until it is silent for a while.
+/// The next `count` answers of the engine.
 async fn hear(
     learned: &mut mpsc::Receiver<Learned>,
     count: usize,

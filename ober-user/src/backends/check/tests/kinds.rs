@@ -1,4 +1,4 @@
-//! Each kind of check against real listeners on loopback, well and unwell in every way that can be made there.
+//! Each kind of check against real listeners on loopback, healthy ones and ones with every fault that can be made there.
 
 use std::{
     convert::Infallible,
@@ -63,7 +63,7 @@ fn target(server: SocketAddr, check: Check) -> Target {
     }
 }
 
-/// What the first check finds.
+/// The verdict of the first check, with its reason.
 async fn first(server: SocketAddr, kind: Kind) -> (State, String) {
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
@@ -81,7 +81,7 @@ async fn is(server: SocketAddr, kind: Kind, state: State, words: &str) {
     );
 }
 
-/// A port nobody listens on.
+/// A port on which no server listens.
 async fn closed() -> SocketAddr {
     listener().await.local_addr().unwrap()
 }
@@ -90,7 +90,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Accepts and never says a word.
+/// A server that accepts connections and never sends a byte.
 async fn silent() -> SocketAddr {
     let listener = listener().await;
     let address = listener.local_addr().unwrap();
@@ -103,7 +103,7 @@ async fn silent() -> SocketAddr {
     address
 }
 
-/// Answers request number n (from 0) with what `answer` says.
+/// Answers request number n (from 0) with `answer(n)`.
 async fn web(
     answer: impl Fn(usize) -> (u16, String) + Clone + Send + Sync + 'static,
 ) -> SocketAddr {
@@ -149,7 +149,7 @@ fn tls(verify: Verify, name: &str) -> Tls {
     }
 }
 
-/// Speaks TLS with a certificate for `good.test`, in a file that is also its own authority; says PONG to PING.
+/// A TLS server with a self-signed certificate for `good.test`, whose file is the authority too; answers PONG to PING.
 async fn secure(directory: &Path) -> (SocketAddr, PathBuf) {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new(vec!["good.test".into()])
@@ -268,7 +268,7 @@ async fn an_endless_body_is_read_to_its_limit_and_no_further() {
 
 #[tokio::test]
 async fn slow_down_never_makes_a_server_flap() {
-    // One SlowDown in two, and then nothing else.
+    // Every second answer is SlowDown, and from the eleventh on all are.
     let server = web(|request| {
         if request % 2 == 1 || request > 10 {
             (503, "SlowDown".into())
@@ -412,7 +412,7 @@ async fn a_probe_compares_what_comes_back() {
     is(closed().await, prefix(Over::Tcp), State::Down, "refused").await;
 }
 
-/// Says the same to every datagram, or nothing.
+/// A UDP server that gives the same answer to every datagram, or none.
 async fn answers(answer: Option<&'static [u8]>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -528,7 +528,7 @@ async fn who_stays_keeps_its_state_and_who_goes_is_asked_no_more() {
 
 #[tokio::test]
 async fn many_slow_servers_are_checked_in_turn_and_none_is_judged_for_waiting() {
-    // More than run at once, each as slow as half its limit: those that wait for their turn are not late.
+    // More checks than run at once: the time that a check waits for its turn does not count against its limit.
     let mut targets = Vec::new();
     for number in 1..=100 {
         let exec = check::Exec {

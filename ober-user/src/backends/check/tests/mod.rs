@@ -47,7 +47,7 @@ impl Clocked {
         }
     }
 
-    /// The next check begins when it is due and is over `took` later.
+    /// Begins the next check when it is due and ends it `took` later.
     fn check(&mut self, took: Duration, event: Event) -> (Duration, Vec<Action>) {
         let due = self.server.deadline().unwrap();
         let waited = due.saturating_duration_since(self.now);
@@ -97,7 +97,8 @@ fn the_first_check_is_due_at_once_and_its_answer_decides() {
 
 #[test]
 fn failures_with_a_good_answer_between_them_never_add_up() {
-    // The sequence that marks a server dead in GoBetween: U H H H U H H U after an H, with three fails.
+    // The sequence of unhealthy (U) and healthy (H) answers by which GoBetween marks a server dead: U H H H U H H U
+    // after an H, with three fails.
     let mut clocked = Clocked::new(POLICY);
     assert_eq!(clocked.says(good()), [verdict(true)]);
     for event in [bad(), good(), good(), good(), bad(), good(), good(), bad()] {
@@ -166,7 +167,7 @@ fn a_shorter_interval_holds_from_the_check_that_is_waited_for() {
 }
 
 proptest! {
-    /// Whatever comes: it goes down exactly after `fall` bad in a row, up after `rise` good ones.
+    /// In every sequence, a server goes down exactly after `fall` bad answers in a row, and up after `rise` good ones.
     #[test]
     fn verdicts_are_those_of_a_second_account(
         answers in proptest::collection::vec(0..3_u8, 0..200), rise in 1..5_u32, fall in 1..5_u32

@@ -1,6 +1,6 @@
-//! Kinds `dns` and `srv`: questions to a name server and what their answers mean. [`net`] asks them by
-//! [`crate::names::resolve::dns`]. The system's own resolver does not do: it keeps the response code to itself, and a name that has no
-//! address for the moment is not the same as one that does not exist or a server that could not find out.
+//! Kinds `dns` and `srv`: questions to a name server, and the servers in the answers. [`net`] asks them by
+//! [`crate::names::resolve::dns`]. The system's own resolver is not used, because it hides the response code: a name
+//! without an address for the moment differs from a name that does not exist, and from a failure of the name server.
 //!
 //! A response code other than NOERROR is never taken for an empty list.
 
@@ -27,7 +27,7 @@ pub enum Error {
     Target { name: String, source: Miss },
 }
 
-/// A server that a record SRV names, before its addresses are known.
+/// A server of an SRV record, before its addresses are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Service {
     target: Name,
@@ -36,8 +36,9 @@ struct Service {
     tier: u32,
 }
 
-/// RFC 2782: a lower priority is a lower tier; the target `.` means that the service is not offered. Weight 0 is "hardly ever"
-/// there, and "no new work" here: it becomes 1, and the others count a thousandfold where such a server is among them.
+/// RFC 2782: a lower priority is a lower tier; the target `.` means that the service is not offered. Weight 0 means
+/// "hardly ever" there, but "no new work" here: so it becomes 1, and all other weights are multiplied by 1000 when
+/// there is such a server.
 fn services(answer: &Message) -> Vec<Service> {
     let srv = |record: &Record| match &record.data {
         RData::SRV(srv) if !srv.target.is_root() => Some(srv.clone()),
@@ -61,7 +62,7 @@ fn services(answer: &Message) -> Vec<Service> {
 }
 
 impl Service {
-    /// An address, or a number, is none: no name server is asked for it.
+    /// Refuses a target that is an address or ends in a number: no name server is asked for it.
     fn is_named(&self) -> Result<(), Error> {
         let name = self.target.to_ascii();
         let bare = name.strip_suffix('.').unwrap_or(&name);
@@ -73,7 +74,7 @@ impl Service {
         Err(Error::Target { name, source })
     }
 
-    /// One server for each address. Of both families IPv4 alone, or the machine would count twice.
+    /// One server for each address. Of a target with both families only IPv4, or the machine would count twice.
     fn at(&self, addresses: &[IpAddr]) -> Result<Vec<Found>, Error> {
         let name = self.target.to_ascii();
         let found = one_family(addresses).map(|address| {

@@ -1,4 +1,4 @@
-//! The questions, to the name server that is written or those of this machine.
+//! Asks the configured name server, or those of this machine.
 
 use std::{net::IpAddr, num::NonZeroU16};
 
@@ -52,7 +52,7 @@ pub(in crate::backends::discover) async fn service(
     for service in services(&answer) {
         let mut known = addresses(&answer.additionals, Some(&service.target));
         if known.is_empty() {
-            // RFC 2782: a target is a name.
+            // RFC 2782: a target must be a name.
             service.is_named()?;
             known = client.addresses(&service.target).await?;
         }
@@ -67,7 +67,7 @@ struct Client {
 }
 
 impl Client {
-    /// Asks the name server that is written, or those of this machine in the way that it is set up for.
+    /// A client of the configured name server, or of those of this machine with the options of its resolv.conf.
     async fn new(ask: &Ask) -> Self {
         let (servers, tcp, only_v4) = if let Some(server) = ask.server {
             (vec![server], ask.tcp, false)
@@ -90,7 +90,7 @@ impl Client {
         Ok(answer.map_err(Box::new)?)
     }
 
-    /// IPv4, and only without any IPv6.
+    /// The IPv4 addresses of a name, or the IPv6 addresses when it has none.
     async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, Error> {
         for kind in self.kinds.iter().copied() {
             let answer = self.ask(name, kind).await?;

@@ -1,5 +1,5 @@
-//! Servers in a JSON document, found by pointers (RFC 6901). The document is never held as a tree: while it is read, only
-//! what the pointers name is kept.
+//! Servers in a JSON document, found by pointers (RFC 6901). The document is never held as a tree: while it is read,
+//! only the values at the pointers are kept.
 
 mod pick;
 
@@ -14,7 +14,7 @@ use self::pick::{Key, Place, Pointer, Scalar, Tree};
 use super::{Error, Found, found::Counted};
 use crate::config::sections::discover::Json;
 
-/// A document without the array, or with an item that names no server, is no answer.
+/// Reads a document. One without the array, or with an item that names no server, is an error.
 pub fn read(body: &[u8], json: &Json, port: NonZeroU16, most: usize) -> Result<Vec<Found>, Error> {
     let fields = [&json.host, &json.port, &json.weight, &json.tier, &json.name];
     let tree = Tree::of(fields.map(|pointer| Pointer::read(pointer)));
@@ -32,14 +32,14 @@ pub fn read(body: &[u8], json: &Json, port: NonZeroU16, most: usize) -> Result<V
     found.ok_or_else(|| Error::Sense(format!("there is no array at `{}`", json.items)))
 }
 
-/// The way to the array of servers, and what is read there.
+/// The path to the array of servers, and the fields to read there.
 #[derive(Clone, Copy)]
 struct Items<'a> {
     json: &'a Json,
     port: NonZeroU16,
     most: usize,
     tree: &'a Tree<5>,
-    /// What is left of the pointer.
+    /// The remaining steps of the pointer.
     path: &'a [String],
 }
 
@@ -74,7 +74,7 @@ impl Items<'_> {
 }
 
 impl<'de> DeserializeSeed<'de> for Items<'_> {
-    /// `None`: there is something else.
+    /// `None`: the value is no array.
     type Value = Option<Vec<Found>>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -86,7 +86,7 @@ impl<'de> DeserializeSeed<'de> for Items<'_> {
     }
 }
 
-/// Goes one step of the pointer.
+/// Follows one step of the pointer.
 struct Way<'a>(Items<'a>);
 
 impl<'de> Visitor<'de> for Way<'_> {
@@ -176,8 +176,9 @@ impl<'de> Visitor<'de> for Array<'_> {
     pick::otherwise!(None);
 }
 
-/// Each element of a JSON array is judged when it is read: what is not wanted takes no memory, and the first that makes no
-/// sense, or is one too many, ends the reading. An element that is no server, such as a container without the port, is none.
+/// Reads a JSON array and judges each element at once, so that unwanted elements take no memory. The first invalid
+/// element, or one too many, ends the reading. An element that is no server, such as a container without the port, is
+/// left out.
 pub(super) fn each<T, F>(body: &[u8], most: usize, judge: F) -> Result<Vec<Found>, Error>
 where
     T: for<'de> Deserialize<'de>,

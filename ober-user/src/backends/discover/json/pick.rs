@@ -1,4 +1,4 @@
-//! Values at the ends of several pointers, picked while a document is read.
+//! Picks the values at several pointers while a document is read.
 
 use std::fmt;
 
@@ -18,24 +18,24 @@ impl Pointer {
     }
 }
 
-/// The place in an array that a step names: digits without leading zeros.
+/// The index in an array that a step names: digits without leading zeros.
 pub(super) fn index(step: &str) -> Option<usize> {
     let plain = step == "0" || !step.starts_with(['0', '+']);
     step.parse().ok().filter(|_| plain)
 }
 
-/// What stands at the end of a pointer.
+/// The value at a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scalar {
     Nothing,
     Text(String),
     Number(u32),
-    /// An object, an array, a truth or a number of another kind.
+    /// An object, an array, a boolean or a number of another kind.
     Other,
 }
 
 impl Scalar {
-    /// A number, or a string of one.
+    /// The number, also one in a string.
     pub(super) fn integer(&self) -> Option<u32> {
         match self {
             Self::Number(number) => Some(*number),
@@ -48,7 +48,7 @@ impl Scalar {
 /// N pointers as one tree.
 pub(super) struct Tree<const N: usize>(pub(super) Node);
 
-/// What is wanted of a value and below it.
+/// The pointers that end at a value or below it.
 #[derive(Default)]
 pub(super) struct Node {
     /// The pointers that end here.
@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// An object may have a key twice: then the last one counts, and nothing is left of the first.
+    /// Removes the values at and below this node. An object may have a key twice: then only the last one counts.
     fn clear(&self, values: &mut [Option<Scalar>]) {
         for number in &self.here {
             values[*number] = None;
@@ -91,7 +91,7 @@ impl Node {
     }
 }
 
-/// Reads a value and keeps what is wanted of it.
+/// Reads a value and keeps the parts that are wanted.
 pub(super) struct Place<'a> {
     pub(super) node: &'a Node,
     pub(super) values: &'a mut [Option<Scalar>],
@@ -109,7 +109,7 @@ impl<'de> DeserializeSeed<'de> for Place<'_> {
     }
 }
 
-/// What every visitor here makes of a value that is no container.
+/// The visits of values that are no containers, the same for every visitor here.
 macro_rules! otherwise {
     ($value:expr) => {
         fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
@@ -208,7 +208,7 @@ impl<'de> Visitor<'de> for Place<'_> {
     }
 }
 
-/// Looks at a key without keeping it.
+/// Examines a key without keeping it.
 pub(super) struct Key<F>(pub(super) F);
 
 impl<'de, T, F: Fn(&str) -> T> DeserializeSeed<'de> for Key<F> {
@@ -247,7 +247,7 @@ mod tests {
         values
     }
 
-    /// What `serde_json`'s own tree says, which holds the whole document.
+    /// The value in `serde_json`'s own tree, which holds the whole document.
     fn pointed(pointer: &str, document: &str) -> Option<Scalar> {
         use serde_json::Value;
         let document: Value = serde_json::from_str(document).unwrap();
