@@ -113,7 +113,7 @@ impl Speakers {
             vrrp.routers(routers.clone());
         }
         if let Err(error) = inner.bfd.routers(routers) {
-            tracing::error!(%error, "tell BFD of the list of routers");
+            tracing::error!(%error, "give BFD the list of routers");
         }
     }
 
@@ -257,11 +257,11 @@ impl Speakers {
                 part(&bgp).await;
             }
             if let Err(error) = bfd.admin_down().await {
-                tracing::warn!(%error, "tell the BFD peers of the stop");
+                tracing::warn!(%error, "inform the BFD peers of the stop");
             }
         };
         if timeout(PATIENCE, all).await.is_err() {
-            tracing::warn!("a neighbour was not told of the stop in time");
+            tracing::warn!("a neighbour was not informed of the stop in time");
         }
     }
 
@@ -344,7 +344,7 @@ impl Inner {
 
 async fn part(bgp: &bgp::Handle) {
     if timeout(PATIENCE, bgp.stop(FAREWELL)).await.is_err() {
-        tracing::warn!("a BGP neighbour was not told of the stop in time");
+        tracing::warn!("a BGP neighbour was not informed of the stop in time");
     }
 }
 

@@ -27,7 +27,7 @@ const QUICK: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the daemon of instance {instance} is not running: nobody answers on {socket}; start it with \
+        "the daemon of instance {instance} is not running: nothing answers on {socket}; start it with \
          `systemctl start ober` or `ober-user run`"
     )]
     NotRunning { instance: String, socket: PathBuf },

@@ -61,7 +61,7 @@ fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
         remarks.push(Remark {
             about: "resolve.slurm_conf".to_owned(),
             words: error.to_string(),
-            advice: "until it can be read, names that it may tell of keep the addresses they have"
+            advice: "until it can be read, names that it may define keep the addresses they have"
                 .to_owned(),
         });
     }

@@ -98,7 +98,7 @@ impl Eyes {
             Err(_over) => return false,
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the kernel tells no more of certificates");
+                tracing::warn!(%error, "the kernel no longer reports changes of certificates");
                 self.0 = None;
                 return true;
             }

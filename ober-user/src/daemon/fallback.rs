@@ -59,7 +59,7 @@ impl Choice {
                 }
                 Err(error) => {
                     let (snapshot, error) = (entry.number, chain(error.as_ref()));
-                    tracing::error!(snapshot, error, "go by a snapshot of the history");
+                    tracing::error!(snapshot, error, "start with a snapshot of the history");
                 }
             }
             // The text that was in force fails, so its words are not the cause, and an older configuration is not wanted.

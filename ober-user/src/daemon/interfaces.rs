@@ -103,7 +103,7 @@ impl Conditions {
             Err(error) if !std::mem::replace(&mut self.failing, true) => {
                 tracing::error!(
                     error = format!("{error:#}"),
-                    "look at the interfaces; what was known stands"
+                    "look at the interfaces; the last answers are kept"
                 );
             }
             Err(_) => {}

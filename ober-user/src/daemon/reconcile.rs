@@ -73,7 +73,7 @@ pub(super) async fn complete(daemon: Arc<Daemon>) {
             ),
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
-                "go by what was missing at the start"
+                "put in force what was missing at the start"
             ),
         }
     }
@@ -146,7 +146,7 @@ impl Daemon {
                 object,
                 found,
                 set,
-                "somebody else changed this; it is set right"
+                "this was changed by hand; it is set right"
             );
         }
         for error in &failures {

@@ -179,7 +179,7 @@ async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
         Ok(words) => tracing::debug!(worker, ?words, "verdicts on servers it does not know"),
         // The supervision reports a worker that is not there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::debug!(worker, %error, "tell a worker the verdicts"),
+        Err(error) => tracing::debug!(worker, %error, "send a worker the verdicts"),
     }
 }
 

@@ -263,7 +263,7 @@ fn taken(report: &Report) -> anyhow::Result<()> {
         .collect();
     ensure!(
         failed.is_empty(),
-        "tell the workers their servers: some keep those they had ({})",
+        "give the workers their servers: some keep those they had ({})",
         failed.join("; ")
     );
     Ok(())

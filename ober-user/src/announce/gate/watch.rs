@@ -178,14 +178,14 @@ impl<T: Fn(News)> Watcher<T> {
         }
         // Without the kernel's reports interfaces are unknown, which counts as down.
         tracing::error!(
-            "the kernel tells no more of links and addresses, so nothing is announced; restart the daemon"
+            "the kernel no longer reports links and addresses, so nothing is announced; restart the daemon"
         );
         (self.tell)(News::Interface(false));
     }
 
     async fn recount(&mut self, handle: &Netlink) {
         if let Err(error) = self.table.recount(handle).await {
-            tracing::warn!(%error, "links and addresses are as they were told of");
+            tracing::warn!(%error, "read links and addresses again; the last reports are kept");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const EXPR: &str = "An expression: names, addresses, ranges such as n[01-08], 10.0.0.[1-254] and 10.0.0.1-10.0.1.9, prefixes, \
-@FILE; or - alone for standard input. \"\" names nobody.";
+@FILE; or - alone for standard input. \"\" names no address.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPR)]

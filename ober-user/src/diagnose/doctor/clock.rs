@@ -15,7 +15,7 @@ pub struct Facts {
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let ntp = "run chrony or systemd-timesyncd; `timedatectl` tells";
+    let ntp = "run chrony or systemd-timesyncd; `timedatectl` shows the state";
     let finding = match facts {
         Facts { now, .. } if *now < EARLIEST => {
             let reason = format!(

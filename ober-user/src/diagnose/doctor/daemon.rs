@@ -12,7 +12,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
     findings.extend(disk(status));
     findings.extend(outdated(status));
     if findings.is_empty() {
-        let words = "goes by the configuration on disk, and keeps what is in force";
+        let words = "uses the configuration on disk, and keeps what is in force";
         findings.push(Finding::ok(PART, &status.instance, words));
     }
     findings

@@ -194,7 +194,7 @@ fn lost(node: &Node) -> Option<Finding> {
     let drops = node.unexplained_drops;
     (drops > 0).then(|| {
         let reason = format!(
-            "drivers have dropped {drops} packets at XDP that no program told them to drop, since the daemon started"
+            "drivers have dropped {drops} packets at XDP that no program asked them to drop, since the daemon started"
         );
         Finding::failed(PART, "driver drops", reason).advice(
             "`ethtool -S` shows on which queue (`xdp_drops`); the MTU may have become too large for native XDP (`ober-user \
@@ -216,7 +216,7 @@ fn steering(config: &Config, all: &[Facts], node: Option<&Node>) -> Finding {
     let reason = format!("packets stay on the CPU they come in by: {}", decision.why);
     if matches!(config.node.steer, Steer::Cpu | Steer::Always) {
         return Finding::warning(PART, object, reason)
-            .advice("set `node.steer = \"auto\"`, or change what stands in the way");
+            .advice("set `node.steer = \"auto\"`, or change what prevents it");
     }
     Finding::ok(PART, object, reason)
 }

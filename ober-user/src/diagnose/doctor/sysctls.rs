@@ -61,7 +61,7 @@ fn vrf(interface: &Interface, accepts: Option<u64>) -> Option<Finding> {
     let vrf = interface.vrf.as_ref()?;
     (accepts != Some(1)).then(|| {
         let reason = format!(
-            "not 1, and {} is in VRF {vrf}: connections that come in by it never come about",
+            "not 1, and {} is in VRF {vrf}: connections that come in by it are never established",
             interface.name
         );
         Finding::failed(PART, "net.ipv4.tcp_l3mdev_accept", reason)
@@ -72,9 +72,14 @@ fn vrf(interface: &Interface, accepts: Option<u64>) -> Option<Finding> {
 /// Workers and the daemon listen on loopback, where no access list applies.
 fn open_loopback(interface: &str) -> Finding {
     let reason = "1: others on the link reach what listens on 127.0.0.0/8, past every access list (CVE-2020-8558)";
-    Finding::failed(PART, format!("net.ipv4.conf.{interface}.route_localnet"), reason).advice(format!(
-        "`sysctl -w net.ipv4.conf.{interface}.route_localnet=0`; kube-proxy sets it unless told otherwise \
-         (`--iptables-localhost-nodeports=false`)"
+    Finding::failed(
+        PART,
+        format!("net.ipv4.conf.{interface}.route_localnet"),
+        reason,
+    )
+    .advice(format!(
+        "`sysctl -w net.ipv4.conf.{interface}.route_localnet=0`; kube-proxy sets it unless it runs \
+         with `--iptables-localhost-nodeports=false`"
     ))
 }
 
@@ -83,9 +88,11 @@ fn strict(config: &Config, interface: &Interface) -> Option<Finding> {
     let name = &interface.name;
     let several = config.node.interfaces.len() > 1;
     (several && interface.rp_filter == Some(STRICT)).then(|| {
-        let reason = "strict: packets whose sender is reached by another interface are dropped without a word";
-        Finding::warning(PART, format!("net.ipv4.conf.{name}.rp_filter"), reason)
-            .advice(format!("`sysctl -w net.ipv4.conf.{name}.rp_filter=2` where routes may differ by direction"))
+        let reason =
+            "strict: packets whose sender is reached by another interface are dropped silently";
+        Finding::warning(PART, format!("net.ipv4.conf.{name}.rp_filter"), reason).advice(format!(
+            "`sysctl -w net.ipv4.conf.{name}.rp_filter=2` where routes may differ by direction"
+        ))
     })
 }
 

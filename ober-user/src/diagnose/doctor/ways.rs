@@ -23,8 +23,8 @@ pub(super) fn judge(ways: &[Way]) -> Vec<Finding> {
     }
     let finding = |(interface, way): (&str, &Way)| {
         let reason = format!(
-            "{} of list {} is reached by it, and no program of ours is on it: who comes in by it is judged once, when a \
-             connection begins",
+            "{} of list {} is reached by it, and no program of ours is on it: a client that comes in by it is judged \
+             once, when a connection begins",
             way.address, way.list
         );
         Finding::warning(PART, interface, reason).advice(format!(

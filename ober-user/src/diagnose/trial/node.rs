@@ -14,7 +14,7 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         match interface.attached {
             Some(true) => Finding::ok(PART, name, "XDP is attached"),
             Some(false) => Finding::failed(PART, name, "XDP is not attached")
-                .advice("`ober-user reload` attaches it again; see who took it off"),
+                .advice("`ober-user reload` attaches it again; find out what took it off"),
             None => Finding::warning(PART, name, "the daemon could not ask whether XDP is attached")
                 .advice("raise the daemon's limit on open files, or see what uses them up (`ls /proc/PID/fd`)"),
         }

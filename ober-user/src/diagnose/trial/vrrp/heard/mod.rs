@@ -152,7 +152,7 @@ fn refused(all: &[Heard]) -> Vec<Finding> {
         .collect();
     let finding = |(from, why): (&IpAddr, &String)| {
         Finding::warning(PART, from, format!("its packets are not taken: {why}")).advice(
-            "if it shares these VIPs, correct the two to agree; otherwise nothing is to be done",
+            "if it shares these VIPs, correct the two to agree; otherwise no action is needed",
         )
     };
     refused.into_iter().map(finding).collect()
