@@ -1,5 +1,5 @@
-//! What others change by hand on a running node is set right within `node.reconcile`, told and counted; and servers that
-//! come and go do so in the running workers.
+//! Changes that others make by hand on a running node are set right within `node.reconcile`, logged and counted; servers join
+//! and leave in the running workers.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -191,7 +191,7 @@ fn a_pin_that_is_removed_while_somebody_looks_at_its_link_is_no_strangers_progra
         .expect("enter the node");
     let index = index.expect("ask for in0");
     let pin = home.join("link_xdp_native_in0");
-    // As the kernel, or the watch of the gates, holds on to it for a moment.
+    // Holds the link, as the kernel or the gates' watch may do for a moment.
     let mut eyes = dataplane::Eyes::new(&home);
     assert_eq!(eyes.holds("in0", index), Fact::Yes);
     std::fs::remove_file(&pin).expect("remove the pin");
@@ -228,7 +228,7 @@ fn pins_that_somebody_removed_are_made_anew_for_the_same_maps() {
     })
     .expect("the programs are attached");
     serves(&stage);
-    // They are those that the daemon uses: the next one goes on with them.
+    // The new pins are of the maps that the daemon uses: the next daemon goes on with them.
     stage.kill().expect("kill the daemon");
     assert!(stage.start().expect("start").data_plane.adopted);
     serves(&stage);
@@ -247,12 +247,12 @@ fn a_link_that_is_there_without_its_pin_is_pinned_again() {
     assert_eq!(links.len(), 2, "{all:?}");
     for name in links {
         let pin = home.join(name);
-        // As where another file system is mounted over the pins: the link holds on.
+        // As where another file system is mounted over the pins: the link lives on.
         let held = PinnedLink::from_pin(&pin).expect("open the link");
         std::fs::remove_file(&pin).expect("remove its pin");
         until("all pins", SOON, || Ok((names(&home) == all).then_some(())))
             .unwrap_or_else(|error| panic!("{:?} of {all:?}: {error:#}", names(&home)));
-        // Nobody else was in the way, and no second one was made.
+        // No other program was in the way, and no second link was made.
         drop(held);
         until("a healthy node", SOON, || {
             Ok(stage.status()?.healthy.then_some(()))
@@ -290,7 +290,7 @@ fn maps_edited_by_hand_are_set_right_and_counted() {
     let node = maps.node.at(0).as_ptr();
     // SAFETY: this process maps the node, whose words are written whole.
     unsafe { (&raw mut (*node).sample).write_volatile(8) };
-    // SAFETY: as above; the bits of the VIPs are gone, so nobody is served.
+    // SAFETY: as above; the bits of the VIPs are gone, so no client is served.
     unsafe { (*node).vips.fill(0) };
     mended(&stage, &before, "services", 1);
     mended(&stage, &before, "switch", 1);

@@ -50,7 +50,7 @@ fn sight(lab: &Lab) -> Sight {
     }
 }
 
-/// The watcher and what it told, less what was told before.
+/// The watcher and its news that have not been read yet.
 struct Watcher {
     facts: UnboundedReceiver<News>,
     _watch: Watch,
@@ -81,7 +81,7 @@ impl Watcher {
         ]
     }
 
-    /// Until the addresses are as they must be: link-local ones come and go in between.
+    /// Waits until the addresses are as they must be: link-local ones come and go in between.
     async fn address(&mut self, ip: &str, there: bool) {
         let ip: IpAddr = ip.parse().expect("an address");
         loop {
@@ -123,7 +123,7 @@ fn addresses_are_told_of_when_they_come_and_go_and_count_only_on_a_link_that_is_
         host.ip(&[format!("addr add {VIP6}/128 dev in1 nodad")])
             .expect("add");
         watcher.address(VIP6, true).await;
-        // Twice on this node is once too many to be missed by the end of one.
+        // The address is twice on this node: it is still there when one of the two goes.
         host.ip(&[format!("addr add {VIP}/32 dev in0")])
             .expect("add");
         watcher.address(VIP, true).await;

@@ -25,7 +25,7 @@ use ober_tests::{
     packets::{Case, case, fuzz, rich_stage},
 };
 
-/// What the parser says, in the model's words.
+/// The parser's result, in the model's words.
 fn parsed(bytes: &[u8]) -> Reading {
     let range = bytes.as_ptr_range();
     // SAFETY: the slice is readable and outlives the call.
@@ -92,7 +92,7 @@ fn the_parser_and_the_model_read_every_packet_alike() {
     }
 }
 
-/// What the short reading of most packets says, whatever their destination.
+/// The result of the short reading that most packets get, for any destination.
 fn plainly(bytes: &[u8]) -> Plain {
     let range = bytes.as_ptr_range();
     // SAFETY: the slice is readable and outlives the call.
@@ -149,7 +149,7 @@ fn the_parser_and_the_model_agree_wherever_a_packet_ends() {
     }
 }
 
-/// Memory whose last byte is followed by a page that nobody may touch.
+/// Memory whose last byte is followed by a page without any access.
 struct Guarded {
     start: NonNull<c_void>,
     usable: usize,

@@ -1,6 +1,5 @@
-//! New connections over TLS, long uploads and long downloads at once, while everything that can change does, again and
-//! again: not one is refused, cut or given a wrong byte. A worker that is killed takes with it what it had accepted, and
-//! nothing else.
+//! New connections over TLS, long uploads and long downloads at once, while everything that can change does so again and again:
+//! not one is refused, cut or given a wrong byte. A killed worker cuts the connections that it had accepted, and no others.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -31,12 +30,12 @@ use ober_tests::{
 const CHANGES: u16 = 20;
 const SMALL: (&str, Pattern) = ("/load/small", Pattern::new(21, 10_000));
 const LARGE: (&str, Pattern) = ("/load/large", Pattern::new(22, 4 << 20));
-/// Of each long transfer, bytes per second: one lasts four seconds.
+/// Bytes per second of each long transfer: one lasts four seconds.
 const RATE: u32 = 1 << 20;
 const SOON: Duration = Duration::from_secs(20);
 const VIPS: [IpAddr; 2] = [VIP4, VIP6];
 
-/// A node with two workers, certificates in a directory, and a second server that is not yet one of its.
+/// A node with two workers, certificates in a directory, and a second server that it does not use yet.
 struct Node {
     stage: Stage,
     authority: Authority,
@@ -186,9 +185,9 @@ struct Load {
 }
 
 impl Load {
-    /// What became of it: of small requests, downloads, uploads.
+    /// The reports of the three kinds: small requests, downloads, uploads.
     fn finish(self) -> [(&'static str, Report); 3] {
-        // All are told to stop before one is waited for.
+        // All are stopped before one is waited for.
         let parts = [
             ("new connections", self.small),
             ("downloads", self.downloads),
@@ -201,7 +200,7 @@ impl Load {
     }
 }
 
-/// Does it twenty times; the moments at which it was begun.
+/// Does it twenty times; the moments at which each time began.
 fn twenty(mut change: impl FnMut(u16)) -> Vec<Instant> {
     let one = |round| {
         let began = Instant::now();
@@ -245,7 +244,7 @@ fn workers_certificates_and_servers_change_under_load_and_a_killed_worker_fails_
     killed(&node);
 }
 
-/// A worker is stopped, so that what it has accepted is known and what comes then waits on its socket, and killed.
+/// A worker is stopped, so that its accepted connections are known and later ones wait on its socket, and then killed.
 fn killed(node: &Node) {
     let load = node.load();
     let pid = node.workers()[0];

@@ -1,4 +1,4 @@
-//! The gates of a whole daemon: what it sees of its node, and what is ordered by command.
+//! The gates of a whole daemon: what it sees of its node, and the orders of commands.
 #![expect(
     clippy::expect_used,
     reason = "what the helpers of a test expect is part of the test"

@@ -1,4 +1,4 @@
-//! The routers that others are proven against, before anything is.
+//! The routers of other tests, tested by themselves.
 
 use ober_tests::{
     lab::Lab,

@@ -1,5 +1,5 @@
-//! Every change is a plan: what is shown is what is done, what is refused leaves everything as it was, and what was in
-//! force can be put in force again.
+//! Every change is a plan: the steps shown are the steps done, a refused change leaves everything as it was, and a
+//! configuration that was in force can be put in force again.
 #![expect(
     clippy::expect_used,
     reason = "what the helpers of a test expect is part of the test"
@@ -106,7 +106,7 @@ fn served(stage: &Stage, number: usize, port: u16) -> bool {
     got.expect("enter the client").is_ok()
 }
 
-/// What the node does, without what moves by itself.
+/// The node's lists, services and worker processes, without values that change by themselves.
 fn facts(stage: &Stage) -> (Value, Vec<Value>, Vec<i32>) {
     let lists: Value = json(stage, &["acl", "show"], 0);
     let status = stage.status().expect("status");
@@ -275,7 +275,7 @@ fn a_rollback_restores_services_lists_and_workers_even_when_the_file_on_disk_is_
     let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
     let load = load.start(&stage.cluster.clients[0]).expect("TLS load");
 
-    // Where the daemon listens is written in the file that is spoilt.
+    // The spoilt file still says where the daemon listens.
     let run_directory = stage.cluster.lab.directory().join("run");
     let state = stage.cluster.lab.directory().join("state");
     let rest = format!(
@@ -357,7 +357,7 @@ fn elsewhere(text: &str) -> String {
     other
 }
 
-/// A node with a neighbour whose password the kernel has no room to set again, and a change whose VIPs have no place.
+/// A node with a neighbour whose password the kernel has no room to set again, and a change whose VIPs have no interface.
 struct Stuck {
     stage: Stage,
     /// The change: a VIP comes, on an interface that is not there, and the password goes.
@@ -411,7 +411,7 @@ impl Stuck {
 
 impl Drop for Stuck {
     fn drop(&mut self) {
-        // The directory for temporary files is the machine's; a file left there harms no other test.
+        // The directory for temporary files is the machine's; a file that stays there harms no other test.
         fs::remove_file(&self.secret).unwrap_or_default();
     }
 }
@@ -433,7 +433,7 @@ fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_forc
     let (_, words, _) = run(stage, &["status"]);
     let said = words.contains("the node is not as this configuration says");
     assert!(said, "{words}");
-    // It served all the time, and says what is to be done, also while it cannot be done.
+    // The node served all the time, and its plan shows what is to be done, also while it cannot be done.
     assert!(served(stage, 0, ober_tests::stage::OPEN));
     let plan: Plan = json(stage, &["plan"], 4);
     assert!(plan.steps.len() > 8, "{plan:?}");

@@ -263,7 +263,7 @@ fn connections_that_wait_on_a_killed_worker_are_served_by_its_successor() {
         .pid
         .expect("it runs");
     let pid = nix::unistd::Pid::from_raw(pid);
-    // Stopped, it accepts nothing: whoever connects now waits on its socket.
+    // A stopped worker accepts nothing: new connections wait on its socket.
     nix::sys::signal::kill(pid, Signal::SIGSTOP).expect("stop the worker");
     let plan = Plan {
         connections: 10,

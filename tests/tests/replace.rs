@@ -157,7 +157,7 @@ fn a_changed_program_replaces_the_old_one_in_its_link_and_its_log_reaches_the_da
     assert!(denied(&stage) > 0);
 }
 
-/// The kernel fills in the source and the checksum.
+/// Sends the fragment by a raw socket: the kernel fills in the source and the checksum.
 fn send_short_fragment() -> std::io::Result<usize> {
     let IpAddr::V4(vip) = VIP4 else {
         unreachable!()
@@ -203,7 +203,7 @@ fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_requ
     assert!(explained.contains("worker"), "{explained}");
 }
 
-/// As a package manager does it: beside, and over it.
+/// As a package manager does it: writes a file beside, and renames it.
 fn upgrade(program: &Path) {
     let beside = program.with_extension("new");
     std::fs::copy(program, &beside).expect("copy it");
@@ -338,7 +338,7 @@ fn a_reload_that_gives_a_service_another_list_never_opens_it() {
     };
     write("alpha", 2000);
     stage.cli(&["reload"]).expect("reload");
-    // Other limits on connections make the workers be replaced, which takes a while.
+    // Another limit of connections makes the reload replace the workers, which takes a while.
     write("beta", 1900);
     let mut reload = stage.spawn_cli(&["reload"]).expect("reload");
     let stranger = stage

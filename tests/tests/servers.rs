@@ -1,4 +1,4 @@
-//! Servers of a running node that are found in a real name server, and their health in real HAProxy workers.
+//! A running node that finds its servers by a real name server, and their health in real HAProxy workers.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -28,10 +28,10 @@ use ober_user::api::status::backends::Backend;
 const PATH: &str = "/servers/object";
 const CONTENT: Pattern = Pattern::new(9, 10_000);
 const SOON: Duration = Duration::from_secs(30);
-/// The node's own end of the wire to the storage host: the name server lives beside Ober.
+/// The node's own end of the wire to the storage host: the name server runs beside Ober.
 const NAME_SERVER: &str = "10.77.1.1";
 
-/// On the node, with one zone.
+/// A name server on the node, with one zone.
 fn name_server(stage: &Stage, records: &str) -> Nsd {
     let cluster = &stage.cluster;
     let address = format!("{NAME_SERVER}:53").parse().expect("an address");
@@ -240,7 +240,7 @@ fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_w
     let reason = down.servers[0].reason.clone().unwrap_or_default();
     assert!(reason.contains("exit status: 1"), "{reason}");
     haproxy_says(&stage, &["9000 DOWN"]);
-    // Ten checks of HAProxy's own, each of which says the contrary.
+    // Ten checks of HAProxy's own, each of which finds the opposite.
     for _ in 0..80 {
         for worker in 0..2 {
             assert_eq!(in_haproxy(&stage, worker).expect("ask"), ["9000 DOWN"]);
@@ -259,7 +259,7 @@ fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_w
     );
     stage.kill().expect("kill the daemon");
     haproxy_says(&stage, &["9000 UP"]);
-    // The next daemon knows better again.
+    // The next daemon sets it right again.
     stage.start().expect("start again");
     haproxy_says(&stage, &["9000 DOWN"]);
     std::fs::remove_file(&sick).expect("heal it");

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::Output;
 
-/// Runs `cargo xtask setup --check` after these commands, where nobody else sees what they mount.
+/// Runs `cargo xtask setup --check` after these commands, whose mounts no other process sees.
 fn check_after(first: &[Command]) -> io::Result<Output> {
     let mut check = CARGO.args(["run", "--quiet", "--package", "xtask"]);
     check.args(["--", "setup", "--check"]);

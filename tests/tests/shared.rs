@@ -40,7 +40,7 @@ fn keepalived_has_it(stage: &SharedVip) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// How long both nodes had the VIP at once while `watched` ran, as seen by looking again and again.
+/// How long both nodes had the VIP at once while `watched` went by, asked again and again.
 fn both_had_it(stage: &SharedVip, watched: Duration) -> Result<Duration> {
     let (began, mut both) = (Instant::now(), Duration::ZERO);
     let mut before = began;
@@ -62,9 +62,9 @@ fn a_killed_daemon_is_followed_by_keepalived_and_its_address_leaves_by_itself() 
     stage.ober[0].kill()?;
     let took = keepalived_has_it(&stage)?;
     println!("killed: at keepalived after {took:?}");
-    // Nobody is left to remove it but the kernel.
+    // Only the kernel is left to remove the address.
     stage.until_master(1, PATIENCE)?;
-    // And the same node again, whose workers never stopped.
+    // The same node again, whose workers never stopped.
     stage.start(0)?;
     stage.until_master(0, PATIENCE)
 }
@@ -77,7 +77,7 @@ fn a_frozen_daemon_loses_the_address_and_thawed_takes_it_back_without_a_second_m
     let took = keepalived_has_it(&stage)?;
     println!("frozen: at keepalived after {took:?}");
     stage.until_master(1, PATIENCE)?;
-    // Frozen for longer than anything it remembers is true.
+    // Frozen for so long that nothing it remembers is true any more.
     sleep(Duration::from_secs(2));
     let both = thread::scope(|scope| -> Result<Duration> {
         let watch = scope.spawn(|| both_had_it(&stage, Duration::from_secs(5)));
@@ -88,8 +88,8 @@ fn a_frozen_daemon_loses_the_address_and_thawed_takes_it_back_without_a_second_m
         watch.join().expect("no panic")
     })?;
     println!("thawed: both had it for {both:?}");
-    // RFC 9568 section 6.4.3: the lower priority gives way at the first advertisement. A backup's patience, which is the
-    // most two masters may take to notice each other, and the time of a busy machine.
+    // RFC 9568 section 6.4.3: the lower priority gives way at the first advertisement. The limit is a backup's wait, which is
+    // the most that two masters may take to notice each other, and time for a busy machine.
     let patience = ADVERTISEMENT * 3 + ADVERTISEMENT * (256 - 100) / 256;
     ensure!(both < patience + Duration::from_millis(400), "{both:?}");
     stage.until_master(0, PATIENCE)?;
@@ -156,7 +156,7 @@ fn has_left(log: &str, vip: &str) -> bool {
     gone.any(|line| line.contains(&format!(" {vip}/")) && line.contains(" in0 "))
 }
 
-/// What a reload adds and takes away again, while the VIP that was there stays master's without a gap.
+/// A reload adds VIPs and takes them away again, while the VIP that was there before stays master's without a gap.
 #[test]
 fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-join", [200, 100])?;
@@ -215,7 +215,7 @@ fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()
     let status = stage.ober[0].status(stage.node(0))?;
     let became = status.vrrp.routers[0].transitions_to_master;
     ensure!(became == 1, "{:?}", status.vrrp);
-    // It is an address of the node for good now, and known as such while VRRP held it.
+    // It is an ordinary address of the node now, and the status knew it while VRRP held it.
     let mut services = status.services.iter();
     ensure!(
         services.all(|service| service.vip_present),

@@ -1,4 +1,4 @@
-//! Sources of servers that lie: with too many servers, with none that make sense, with this node itself.
+//! Sources of servers that give false answers: too many servers, nothing that is a server, this node itself.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -28,11 +28,11 @@ use ober_tests::{
 use ober_user::api::status::backends::Backend;
 
 const SOON: Duration = Duration::from_mins(1);
-/// Whoever asks for a fact is not to wait longer on a busy machine.
+/// A question about the state must not take longer on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 const SOURCE: &str = "127.0.0.1:7001";
 
-/// A source that is asked over HTTP and says what it is told to.
+/// A source asked over HTTP, whose answer the test sets.
 struct Source {
     body: Arc<Mutex<String>>,
     over: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ impl Source {
                     "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                     body.len()
                 );
-                // The daemon hangs up on what is too long.
+                // The daemon hangs up on an answer that is too long.
                 drop(stream.write_all(head.as_bytes()));
                 drop(stream.write_all(body.as_bytes()));
             }
@@ -110,7 +110,7 @@ fn backend(stage: &Stage) -> Result<Backend> {
     all.remove("rgw").context("there is a backend rgw")
 }
 
-/// Until the backend is so, while every fact is told at once.
+/// Waits until the backend is so, while every question is answered at once.
 fn becomes(stage: &Stage, what: &str, is: impl Fn(&Backend) -> bool) -> Backend {
     let mut last = None;
     let found = until(what, SOON, || {
@@ -146,7 +146,7 @@ fn lines(count: usize) -> String {
     (0..count).map(line).collect()
 }
 
-/// The most memory the daemon ever had, in kB.
+/// The most resident memory that the daemon ever had, in kB.
 fn peak(stage: &Stage) -> u64 {
     let pid = stage.ober.daemon.as_ref().expect("a daemon").pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
@@ -166,7 +166,7 @@ fn a_source_of_too_many_servers_has_failed_and_nobody_waits_for_many() {
     becomes(&stage, "2,000 servers", |backend| {
         backend.servers.len() == 2000
     });
-    // With those that are written down it would be one too many.
+    // Together with the servers of the configuration it would be one too many.
     source.says(lines(2000));
     let full = becomes(&stage, "a full backend", |backend| {
         !backend.left_out.is_empty()
@@ -253,7 +253,7 @@ fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
         shown.contains("left out of backend rgw: 127.0.0.1:8404"),
         "{shown}"
     );
-    // What does not even look like a server fails the source, and the others stay.
+    // An answer that does not even look like servers fails the source, and the servers stay.
     for nonsense in [
         "10.0.0.1-20:80\n",
         "a..b:80\n",
@@ -292,7 +292,7 @@ fn a_record_that_makes_no_sense_fails_its_source_and_hinders_nothing_else() {
         &Says::Addresses(vec!["10.200.0.1".parse().expect("address")]),
     );
     names.tell("_s3._tcp.test", &target(b"rgw 1"));
-    // The first start of all, with nothing kept.
+    // The very first start, with nothing kept.
     let conf = "nameserver 127.0.0.1\n";
     let conf = stage.cluster.lab.write("resolv.conf", conf).expect("write");
     let bound = [mounts::bind(&conf, Path::new("/etc/resolv.conf"))];
@@ -332,7 +332,7 @@ fn a_record_that_makes_no_sense_fails_its_source_and_hinders_nothing_else() {
 
 #[test]
 fn a_source_that_says_something_else_each_time_puts_no_change_off() {
-    // Sooner than HAProxy can say what it thinks of a configuration.
+    // Changes come sooner than HAProxy can check a configuration.
     let discover = discover("plaintext").replace("300ms", "100ms");
     let (stage, source) = stage("restless", &discover);
     let over = AtomicBool::new(false);

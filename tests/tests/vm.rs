@@ -1,10 +1,10 @@
-//! Linux 6.1 is the oldest kernel we promise to work on, and four queues are what a real card has; neither is what
-//! the tests run on otherwise.
+//! Linux 6.1 is the oldest kernel that Ober supports, and real cards have several queues, here four; other tests run on
+//! neither.
 
 use ober_programs::CARGO;
 use std::path::Path;
 
-/// A check that silently went away would pass unnoticed.
+/// The checks by name, so that one that is left out is noticed.
 const CHECKS: [&str; 14] = [
     "the card has four receive queues",
     "every program passes the verifier",

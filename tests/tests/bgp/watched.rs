@@ -10,7 +10,7 @@ use crate::{
     stage::{PATIENCE, ROUTER4, Speaker, Stage, bgp, listening},
 };
 
-/// We miss the router after 600 ms, it misses us after six seconds: who ends the session is no race.
+/// Our detection time is 600 ms, the router's six seconds: it is always this node that ends the session.
 const SLOW_TO_MISS: &str = "hold_time = '180s'\nbfd = 'uneven'\n";
 const UNEVEN: &str = "[bfd.profiles.uneven]\ntransmit = '2s'\nreceive = '200ms'\n";
 
@@ -122,7 +122,7 @@ fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
     learns(&router, ROUTE4);
 }
 
-/// FRR takes GTSM for a reason to run multihop BFD; BIRD does not. `auto`, which nobody wrote, follows either.
+/// FRR takes GTSM for a reason to run multihop BFD; BIRD does not. `auto`, the default, follows either.
 fn ttl_security_and_bfd_go_together<R: Router>() {
     let stage = Stage::new("bgp-bfd-gtsm");
     let setup = Setup {
@@ -130,7 +130,7 @@ fn ttl_security_and_bfd_go_together<R: Router>() {
         ..watched()
     };
     let router = R::start(&stage, &setup);
-    // Not `strict`: without `update-source` FRR begins its multihop BFD only when the session is there.
+    // Not `strict`: without `update-source` FRR begins its multihop BFD only when the BGP session is up.
     let keys = "hold_time = '180s'\nttl_security = 1\nbfd = 'fast'";
     let speaker = stage.speak(&listening(ROUTER4, keys));
     speaker.established(ROUTER4);
@@ -153,7 +153,7 @@ fn a_frozen_speaker_is_noticed_by_bfd_and_comes_back<R: Router>() {
         Ok(router.bfd_is_up().then_some(()))
     })
     .expect("BFD");
-    // Frozen, its connection stays: nothing but BFD can tell.
+    // A frozen process keeps its connection: only BFD can notice.
     victim
         .signal(nix::sys::signal::Signal::SIGSTOP)
         .expect("freeze it");
@@ -175,7 +175,7 @@ fn a_planned_stop_is_told_by_bgp_before_bfd_says_anything<R: Router>() {
         let log = router.log();
         let told = log.find("dministrative");
         anyhow::ensure!(told.is_some(), "{log}");
-        // Later, FRR says so too: what BFD has to say then is the end of BFD.
+        // FRR logs BFD as down later too: our BFD ends after BGP.
         let down = ["BFD down", "BFD session down"]
             .iter()
             .find_map(|it| log.find(it));

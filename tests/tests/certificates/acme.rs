@@ -12,7 +12,7 @@ use ober_user::{api::status::certificates::Issued, config::Config};
 use super::scene::{SOON, Scene, leaf};
 
 const NAME: &str = "s3.ober.test";
-/// Every name leads to the VIP, every record is that of `dns`.
+/// Ports on a client's host: a name server that leads every name to the VIP, the port that sets its records, the authority.
 const DNS: u16 = 8053;
 const RECORDS: u16 = 8055;
 const ACME: u16 = 14000;
@@ -60,7 +60,7 @@ impl Pebble {
             .arg(settings)
             .args(["-dnsserver", &format!("{address}:{DNS}")])
             .env("PEBBLE_VA_NOSLEEP", "1")
-            // It refuses some good nonces on purpose, at times three in a row.
+            // Pebble refuses some good nonces on purpose, at times three in a row.
             .env("PEBBLE_WFE_NONCEREJECT", "0");
         let authority = host.spawn(&mut command).expect("start the authority");
         let pebble = Self {
@@ -81,7 +81,7 @@ impl Pebble {
     }
 }
 
-/// From the node.
+/// Runs curl on the node.
 fn curl(scene: &Scene, arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = CURL.command();
     scene
@@ -120,7 +120,7 @@ fn kept(scene: &Scene) -> PathBuf {
     file.expect("it has a file")
 }
 
-/// Waits for a certificate from the authority, and says for which names it is.
+/// Waits for a certificate from the authority; the names it is for.
 fn comes(scene: &Scene) -> Vec<String> {
     let file = kept(scene);
     let held = until("a certificate of the authority", SOON * 3, || {
@@ -148,7 +148,7 @@ fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reloa
     assert_eq!(scene.workers(), workers);
     assert_eq!(issued(&scene).failures, 0);
     assert!(issued(&scene).next.is_some());
-    // The answer is that of the account, whichever worker is asked; what is no token is no question.
+    // Every worker gives the account's answer; a path that is no token gets none.
     let ask = |path: &str| {
         let url = format!("http://{VIP4}/.well-known/acme-challenge/{path}");
         let mut command = CURL.command();
@@ -164,7 +164,7 @@ fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reloa
     assert_eq!((token, thumbprint.len()), ("a_token-1", 43));
     assert!(!ask("a.b").contains(thumbprint));
     assert!(!ask("a/b").contains(thumbprint));
-    // A new daemon orders nothing again.
+    // A new daemon orders no certificate again.
     let before = fs::read(kept(&scene)).expect("read it");
     scene.stage.ober.stop().expect("stop the daemon");
     scene.start();
@@ -177,7 +177,7 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
     let names = format!("acme = [\"{NAME}\", \"*.{NAME}\"]");
     let mut scene = Scene::new("dns01", &names);
     let pebble = Pebble::start(&scene);
-    // It runs as nobody.
+    // The hook runs as the account `nobody`.
     let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::create_dir(scene.path("told")).expect("make a directory");
     fs::set_permissions(scene.path("told"), open_to_all).expect("open it");

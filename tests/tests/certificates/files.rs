@@ -161,7 +161,7 @@ fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() 
     );
     let said = scene.stage.cli(&["status"]).expect("status");
     assert!(said.contains("the one before is kept"), "{said}");
-    // `validate` names it, and neither new workers nor a new daemon fall for it.
+    // `validate` names it, and neither new workers nor a new daemon use it.
     let validated = scene.stage.try_cli(&["validate"]).expect("validate");
     assert!(!validated.status.success());
     let text = fs::read_to_string(&scene.stage.ober.config).expect("read the configuration");
@@ -187,7 +187,7 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
     scene.comes(None, &new);
     restart(&scene, 0);
     scene.comes(None, &new);
-    // A transaction that somebody left open is in nobody's way.
+    // A transaction that another process left open does not stand in the way.
     let run = scene.path("run");
     let copies = fs::read_dir(run.join("certificates")).expect("copies");
     let copy = copies

@@ -50,7 +50,7 @@ impl Scene {
         fs::write(self.path(name), text).expect("write a certificate");
     }
 
-    /// Beside it, then over it.
+    /// Writes the text beside the file, and renames it over the file.
     pub(super) fn rename(&self, name: &str, text: &str) {
         self.write("beside", text);
         fs::rename(self.path("beside"), self.path(name)).expect("rename a certificate");
@@ -66,13 +66,13 @@ impl Scene {
         self.stage.start().expect("start the daemon");
     }
 
-    /// What a client is shown that asks for this name, or for none.
+    /// The certificate that a client gets which asks for this name, or for none.
     pub(super) fn shown(&self, name: Option<&str>) -> CertificateDer<'static> {
         let client = &self.stage.cluster.clients[0];
         certificate::shown(client, SocketAddr::new(VIP4, SECURE), name).expect("shake hands")
     }
 
-    /// Waits until every one of some clients is shown this, and says how long that took.
+    /// Waits until six handshakes in a row give this certificate; how long that took.
     pub(super) fn comes(&self, name: Option<&str>, text: &str) -> Duration {
         let (began, wanted) = (Instant::now(), leaf(text));
         until("the new certificate", SOON, || {
@@ -91,7 +91,7 @@ impl Scene {
         .expect("it is in use")
     }
 
-    /// Waits until something is wrong with a file, and says what.
+    /// Waits until the status has a problem with a file; its text.
     pub(super) fn problem(&self, file: &str, part: &str) -> String {
         until("a problem in the status", SOON, || {
             let problem = self.held(file).problem;

@@ -1,4 +1,4 @@
-//! What is wrong is said with its place and its remedy, and nothing is changed.
+//! A command names what is wrong with its place and its remedy, and changes nothing.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -125,7 +125,7 @@ fn a_slurm_configuration_that_is_away_is_a_warning() {
         slurm[0]["help"].as_str().unwrap().contains("keep"),
         "{warnings}"
     );
-    // As many as are shown to a person.
+    // The text form shows as many.
     let lines = good
         .out
         .lines()
@@ -264,9 +264,10 @@ fn where_nothing_runs_it_says_so_and_how_to_start_it() {
 fn as_nobody(node: &Node, args: &[&str]) -> Ran {
     let mut config = String::new();
     let args = node.args(&mut config, args);
-    // The binary may lie where nobody may go.
+    // The binary may lie in a directory that the account cannot enter.
     let binary = node.path().join("ober-user");
-    // Not by this process: a child of another thread would hold the copy open for writing, and it could not be started.
+    // Copied by another program: a child forked by another thread would hold this copy open for writing, so that it could not
+    // start.
     let built = ober_tests::lab::program("ober-user").unwrap();
     let copied = ober_programs::CP.command().arg(built).arg(&binary).status();
     assert!(copied.unwrap().success());

@@ -1,4 +1,4 @@
-//! The command line, run as a user runs it: without a daemon, with one that is played, and on maps left by one.
+//! The command line, run as a user runs it: without a daemon, with a played one, and on maps that a daemon left.
 
 #![expect(
     clippy::unwrap_used,
@@ -75,7 +75,7 @@ fn run_with_input(args: &[&str], input: &str) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
-/// A directory with a configuration of an instance nobody runs.
+/// A directory with a configuration of an instance that no daemon runs.
 struct Node {
     directory: tempfile::TempDir,
     instance: String,

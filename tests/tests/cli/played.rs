@@ -1,4 +1,4 @@
-//! The commands before a daemon that is played: what is sent, what is shown of the answer, and the exit status.
+//! The commands with a played daemon: what they send, what they show of the answer, and the exit status.
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +18,8 @@ use ober_user::{
 
 use crate::{Node, Ran};
 
-/// Answers one request with these answers, then hangs up, and tells what it was asked. One that was first asked which lists
-/// there are says those of the configuration.
+/// Answers one request with these answers, then hangs up and returns the request. A first request for the lists is answered
+/// with those of the configuration.
 fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
     let run = node.path().join("run");
     fs::create_dir_all(&run).unwrap();

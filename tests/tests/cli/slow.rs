@@ -16,7 +16,7 @@ use super::{Node, Ran, ober};
 /// Twice the time that a command gives its files, and what starting it takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Who opens the file waits as long as this is there: the kernel asks here whether it may be opened, and is not answered.
+/// A process that opens the file waits until this is dropped: the kernel asks here for permission and gets no answer.
 fn hung(file: &Path) -> Fanotify {
     let class = InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC;
     let group = Fanotify::init(class, EventFFlags::O_RDONLY).unwrap();

@@ -11,7 +11,7 @@ use ober_tests::{certificate::Authority, lab::until};
 
 use super::{Node, ober};
 
-/// HAProxy, but that it says when it has read its files, and waits then.
+/// HAProxy, but it writes a file once it has read its own files, and then waits.
 fn slow_haproxy(home: &Path) -> String {
     let path = home.join("slow-haproxy");
     let text = format!(
@@ -71,7 +71,7 @@ fn whatever_ends_validate_no_key_and_no_file_of_it_is_left() {
         assert_eq!(files_below(home), before, "while HAProxy reads its files");
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         child.wait().unwrap();
-        // Whoever is to reap it.
+        // A zombie has ended too, whichever process is to reap it.
         let stat = Path::new("/proc").join(slow).join("stat");
         until("the end of HAProxy", Duration::from_secs(10), || {
             let runs = fs::read_to_string(&stat).is_ok_and(|it| !it.contains(") Z "));

@@ -1,4 +1,4 @@
-//! What needs neither a daemon nor a kernel.
+//! Commands that need neither a daemon nor a kernel.
 
 use std::{
     fs::File,
@@ -139,7 +139,7 @@ fn completions_are_there_for_each_shell_and_know_the_commands() {
     }
 }
 
-/// What bash offers in the place of the last word.
+/// Bash's completions of the last word.
 fn completed(script: &str, words: &[&str]) -> Vec<String> {
     let (cur, before) = words.split_last().unwrap();
     let prev = before.last().unwrap();
@@ -273,7 +273,7 @@ fn a_reader_that_stops_reading_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// What a command writes when somebody looks at it.
+/// The output of a command on a terminal.
 fn on_a_terminal(command: &mut Command) -> String {
     let (mut ours, mut theirs) = (-1, -1);
     // SAFETY: two out parameters; names, modes and sizes are left to the kernel.
@@ -293,7 +293,7 @@ fn on_a_terminal(command: &mut Command) -> String {
     // The command's own copies of the terminal are closed, so that reading ends with it.
     command.stdout(std::process::Stdio::null());
     let mut text = Vec::new();
-    // A terminal nobody holds any more ends with an error instead of an end of file.
+    // Once no process holds the terminal, reading ends with an error instead of an end of file.
     let end = File::from(ours).read_to_end(&mut text);
     assert!(child.wait().unwrap().success(), "{end:?}");
     String::from_utf8(text).unwrap()

@@ -1,5 +1,5 @@
-//! The list of routers is asked for at the sockets too: for what comes by an interface that carries no program, out of a
-//! tunnel, or from this machine itself.
+//! The list of routers is checked at the sockets too: for packets that come by an interface without a program, out of a tunnel,
+//! or from this machine itself.
 
 use std::{
     io::ErrorKind,
@@ -28,7 +28,7 @@ const LISTED: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 2);
 const LISTED6: Ipv6Addr = Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 3);
 const STRANGER6: Ipv6Addr = Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 3);
-/// BGP's own port, another of the configuration, and one that has nothing to do with it.
+/// BGP's own port, another of the configuration, and one of no routing protocol.
 const PORTS: [u16; 3] = [179, 1790, 2222];
 /// Where a neighbour listens.
 const THERE: u16 = 1791;
@@ -139,7 +139,7 @@ fn bgp_is_spoken_by_listed_routers_alone_by_whatever_interface_it_comes() {
             );
         }
     }
-    // Without a list of routers everybody may.
+    // Without a list of routers every peer may connect.
     lists.plane.set_switches(&Switches::default());
     let to = SocketAddr::new(NODE.into(), PORTS[0]);
     assert!(connects(&peer, STRANGER, 0, to));

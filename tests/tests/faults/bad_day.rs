@@ -1,5 +1,5 @@
-//! Commands on the day on which the configuration on disk is of no use: the daemon that runs is asked all the same, and one
-//! line says what is wrong with the files.
+//! Commands while the configuration on disk is of no use: they ask the running daemon all the same, and one line says what is
+//! wrong with the files.
 
 use std::{
     fs::{self, Permissions},
@@ -66,13 +66,13 @@ const ASKED: &[Asked] = &[
 /// As text, for the table.
 const VIP: &str = "10.77.9.1";
 
-/// It reads the maps itself, and so needs a configuration that is to be believed.
+/// It reads the maps itself, and so needs a configuration that it can trust.
 const EXPLAIN: &[&str] = &["flow", "explain", "192.0.2.99:4000", "10.77.9.1:80"];
 
-/// Those that are about the files themselves.
+/// Commands about the files themselves.
 const ABOUT: &[&[&str]] = &[&["validate"], &["reload"], &["plan"], &["apply"]];
 
-/// What was done to the main file, and what is said of it.
+/// A change of the main file, and words of the message about it.
 struct Day {
     name: &'static str,
     make: fn(&Stage, &str),
@@ -160,7 +160,7 @@ fn on(stage: &Stage, day: &Day, check: impl FnOnce()) {
     mode(stage, 0o600);
 }
 
-/// Runs every command of the table; all that went otherwise than it says are shown.
+/// Runs every command of the table; a panic shows all that ended otherwise than it says.
 fn asked(stage: &Stage, day: &Day, judge: impl Fn(&Refusal) -> bool) {
     let mut wrong = Vec::new();
     for (arguments, code, words) in ASKED {
@@ -313,7 +313,7 @@ fn without_a_daemon_the_snapshot_that_was_in_force_last_is_gone_by() {
         }
         fs::rename(&aside, &history).expect("put it back");
     });
-    // Who could write the file could name a history as well.
+    // An account that can write the file could name a history in it as well.
     on(&stage, &open, || {
         ran(&stage, &["detach"]).says(2, &[open.words]);
     });

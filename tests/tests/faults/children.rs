@@ -1,4 +1,4 @@
-//! What the processes that the daemon starts have of it, and what other accounts of the machine get at.
+//! What the daemon's child processes get from it, and what other accounts of the machine can open.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use ober_tests::{
 
 use crate::{CONTENT, PATH, store};
 
-/// Names as the example recommends them, with what nobody but the daemon may know.
+/// Variables as the example recommends them, with values that only the daemon may know.
 const SECRETS: [(&str, &str); 4] = [
     ("AWS_SECRET_ACCESS_KEY", "aws-secret-77"),
     ("CONSUL_TOKEN", "consul-secret-9"),
@@ -55,7 +55,7 @@ fn field(pid: i32, name: &str) -> String {
         .join(" ")
 }
 
-/// Everything that it can read of its own memory.
+/// All memory of a process that can be read.
 fn memory(pid: i32) -> Vec<u8> {
     let file = fs::File::open(format!("/proc/{pid}/mem")).expect("open its memory");
     let mut whole = Vec::new();
@@ -159,7 +159,7 @@ fn the_daemon_leaves_no_core_and_another_account_gets_at_nothing_of_an_instance(
     for directory in ["run", "state"] {
         let mut open = Vec::new();
         private(&lab.join(directory), &mut open);
-        // What the workers see as their root holds nothing.
+        // The root directory of the workers is empty.
         open.retain(|path| !path.ends_with("run/empty"));
         assert!(open.is_empty(), "others get at {open:?}");
     }
@@ -168,7 +168,7 @@ fn the_daemon_leaves_no_core_and_another_account_gets_at_nothing_of_an_instance(
     let stranger = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let tried = SETPRIV.before(stranger, &open).output().expect("run cp");
     assert!(!tried.status.success(), "another account may hold the lock");
-    // As an older daemon left it: it is mended, and the instance starts.
+    // Modes as an older daemon left them: they are set right, and the instance starts.
     stage.kill().expect("kill the daemon");
     for (path, mode) in [("run", 0o755), ("state", 0o755), ("run/lock", 0o644)] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
@@ -182,7 +182,8 @@ fn the_daemon_leaves_no_core_and_another_account_gets_at_nothing_of_an_instance(
     );
 }
 
-/// Says what it is and has, once; all but the copies is done by the shell itself, which reads this by descriptor 10.
+/// Writes down its own status, environment and descriptors, once. The shell itself does all but the copies; it reads this by
+/// descriptor 10.
 const SEE: &str = "test -e $1/done && exit 0
 for number in 3 4 5 6 7 8 9 11 12 13 14 15 16 17 18 19 20 30 40 50 60; do
     test -e /proc/$$/fd/$number && open=\"$open $number\"
@@ -193,7 +194,7 @@ test -z \"$OBER_SECRET_FD\" || CP /proc/self/fd/$OBER_SECRET_FD $1/secret
 echo >$1/done
 ";
 
-/// What a program that the daemon ran has said of itself.
+/// The report of a program that the daemon ran.
 struct Said {
     status: String,
     environment: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! Every file that is kept, damaged in every way, and a start.
+//! Damages every file that is kept, in every way, and starts the daemon.
 
 use std::{
     collections::BTreeSet,
@@ -153,7 +153,7 @@ fn full(name: &str) -> Stage {
     stage
         .cli(&["acl", "add", "other", "10.9.9.10"])
         .expect("add");
-    // The server it has, in other words.
+    // The same server in another notation.
     let servers = format!("10.77.1.[2-2]:{}", ober_tests::stage::S3_PORT);
     stage
         .cli(&["acl", "sync", "--backend-http", &servers])
@@ -176,7 +176,7 @@ fn every_file_that_is_kept_stands_in_the_table_and_each_that_is_damaged_costs_it
         let after = format!("{} damaged in way {}", path.display(), how % DAMAGES.len());
         stage.kill().expect("kill the daemon");
         if !path.exists() {
-            // What was made of an earlier damage may have no need of it.
+            // After an earlier damage the daemon may have no need of this file.
             stage
                 .start()
                 .unwrap_or_else(|error| panic!("before {after}: {error:#}"));

@@ -42,7 +42,7 @@ fn unkept(stage: &Stage) -> Vec<String> {
     files.collect()
 }
 
-/// Who is let in again and announced again is as the disk says: nothing of it would be lost any more.
+/// The client is listed again and the VIP announced again, as the disk says: a restart would lose nothing any more.
 fn what_is_as_it_was_is_kept(stage: &Stage) {
     let (guest, vip) = (client4(2).to_string(), VIP6.to_string());
     stage
@@ -52,7 +52,7 @@ fn what_is_as_it_was_is_kept(stage: &Stage) {
     assert_eq!(unkept(stage), [""; 0]);
 }
 
-/// Who is to be kept out is, and a VIP leaves: at once, and with a word that a restart would lose it.
+/// A client is taken off the list and a VIP is drained at once, with a warning that a restart would lose this.
 fn what_cannot_wait_is_done(stage: &Stage) {
     let (guest, vip) = (client4(2).to_string(), VIP6.to_string());
     assert!(listed(stage, &guest) && unkept(stage).is_empty());
@@ -79,7 +79,7 @@ fn what_cannot_wait_is_done(stage: &Stage) {
     assert_eq!(state(stage, &vip), State::Draining);
 }
 
-/// With room again it is kept by itself.
+/// Once there is room again the daemon keeps it by itself.
 fn what_was_done_is_kept_in_the_end(stage: &Stage) {
     until("all that is in force is kept", crate::PATIENCE, || {
         Ok(stage.status()?.disk.unkept.is_empty().then_some(()))
@@ -93,7 +93,7 @@ fn what_was_done_is_kept_in_the_end(stage: &Stage) {
     assert!(list.contains("remove"), "{list}");
 }
 
-/// No list and no server can be changed, which is said, and everything else goes on.
+/// No list and no server can be changed, the commands say so, and everything else goes on.
 fn nothing_can_be_kept(stage: &Stage) {
     let before = (lists(stage), stage.status().expect("status"));
     let sources = format!("{},10.[1-9].0.[1-200]", client4(1));
@@ -165,7 +165,7 @@ fn a_read_only_state_directory_lets_the_daemon_start_and_stop_and_go_on_but_chan
     what_cannot_wait_is_done(&stage);
     stage.ober.stop().expect("stop");
     mounts::start(&mut stage, &read_only).expect("start where nothing can be written");
-    // As it was said.
+    // The restart has lost it, as the warning said.
     assert!(listed(&stage, &guest));
     assert_ne!(state(&stage, &VIP6.to_string()), State::Draining);
     what_cannot_wait_is_done(&stage);
@@ -204,12 +204,12 @@ fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_hea
     let mut stage = Stage::new("slow", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
     let history = stage.cluster.lab.directory().join("state/history");
-    // It is opened to write the next snapshot, and that waits for a reader, as for a disk that does not answer.
+    // The daemon opens this to write the next snapshot, and waits for a reader, as for a disk that does not answer.
     let pipe = history.join("2.json.new");
     mkfifo(&pipe, Mode::S_IRWXU).expect("make a named pipe");
     let limit = Duration::from_secs(20);
     let mut reload = reload_unkept(&stage, "sample = 1", "sample = 2");
-    // Its snapshot has to wait for the one before, and nobody for this change.
+    // Its snapshot waits for the one before; no other command waits for this change.
     let mut next = reload_unkept(&stage, "sample = 2", "sample = 4");
     let guest = client4(2).to_string();
     for arguments in [
@@ -237,11 +237,11 @@ fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_hea
     reload.wait(limit).expect("it ends");
     next.wait(limit).expect("it ends");
     drop(reader);
-    // A pipe is no disk: the snapshot is not kept, and that is said.
+    // A pipe is no disk: the snapshot is not kept, and the reload says so.
     assert!(reload.log().contains("keep a snapshot"), "{}", reload.log());
 }
 
-/// Which files lists are in, and when they were written.
+/// The files of the lists, and when they were written.
 fn files(stage: &Stage) -> Vec<(String, u64, i64, i64)> {
     let home = stage.cluster.lab.directory().join("state/lists");
     let entries = fs::read_dir(home).expect("the lists").flatten();
@@ -280,7 +280,7 @@ fn a_list_that_is_unchanged_is_not_written_by_a_refresh_a_reload_or_a_start() {
     stage.start().expect("start");
     stage.cli(&["acl", "sync", "--refresh"]).expect("refresh");
     assert_eq!(files(&stage), before, "a start");
-    // And what changes is.
+    // A list that changes is written.
     let other = client4(3).to_string();
     stage
         .cli(&["acl", "add", "frontend-http", &other])

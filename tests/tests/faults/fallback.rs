@@ -1,4 +1,4 @@
-//! A start whose configuration is of no use: what was in force before is put in force again, and everything says so.
+//! A start whose configuration is of no use: the one that was in force before is put in force again, and every command says so.
 
 use std::{fs, time::Duration};
 
@@ -23,7 +23,7 @@ fn configuration(status: Status) -> Configuration {
     status.configuration.expect("a daemon has one")
 }
 
-/// Starts while the configuration is another one; the good one is back on disk when it serves.
+/// Starts with another configuration on disk; the good one is back when the daemon serves.
 pub(crate) fn start_with(stage: &mut Stage, fault: &Fault) -> Configuration {
     let daemon = with(stage, fault, || {
         let mut command = stage.ober.ober(&["run"]).expect("ober-user");
@@ -155,7 +155,7 @@ fn a_node_that_goes_by_its_history_says_so_everywhere_until_a_good_file_is_reloa
     });
     let still = configuration(stage.status().expect("status"));
     assert!(still.fallback.is_some(), "a refused reload mends nothing");
-    // Mended, and otherwise than it was.
+    // The file is mended, and differs from the one before.
     let text = fs::read_to_string(&stage.ober.config).expect("read");
     fs::write(&stage.ober.config, text.replace("sample = 1", "sample = 4")).expect("write");
     stage.cli(&["reload"]).expect("reload the mended file");

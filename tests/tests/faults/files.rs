@@ -15,7 +15,7 @@ use ober_tests::{
 
 use crate::{CONTENT, PATH, PATIENCE, Refusal, store};
 
-/// More than any question may take, and less than for ever.
+/// Longer than any question may take.
 const SOON: Duration = Duration::from_secs(30);
 
 fn pipe(path: &Path) {
@@ -28,7 +28,7 @@ fn device(path: &Path) {
     symlink("/dev/zero", path).expect("make a link");
 }
 
-/// Everything that a person may ask of the daemon is answered, and clients are served.
+/// The daemon answers every question of an operator, and clients are served.
 fn answered(stage: &Stage, what: &str) {
     let begun = Instant::now();
     stage.status().expect(what);

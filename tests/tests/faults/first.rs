@@ -45,7 +45,7 @@ fn a_first_start_that_fails_names_the_fault_and_leaves_nothing_and_the_next_one_
     crate::store(&stage);
 }
 
-/// The second of two interfaces says no when the first has its program already.
+/// The driver of the second interface refuses when the first already has its program.
 pub(crate) fn refused_by_the_driver() -> Fault {
     fault("[\"in0\"]", "[\"in0\", \"br9\"]", 1, &["br9", "node.xdp"])
 }

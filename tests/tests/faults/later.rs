@@ -32,13 +32,13 @@ fn serving(name: &str, extra: &str) -> Stage {
     stage
 }
 
-/// What was in force before is not to be gone by: the start fails.
+/// Without a history the start cannot fall back to what was in force before, and fails.
 fn forget_history(stage: &Stage) {
     let history = stage.cluster.lab.directory().join("state/history");
     fs::remove_dir_all(history).expect("forget the history");
 }
 
-/// Every connection asks the filter and a worker.
+/// Every connection passes the filter and a worker.
 fn load(stage: &Stage) -> Plan {
     Plan {
         connections: 2,
@@ -178,8 +178,8 @@ fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
     stage.start().expect("and now it starts");
 }
 
-/// A list that its words on standard input made, for faults that show when the lists are done: one has another list in its
-/// place, one has it with other sources, and one with others that say the same.
+/// A list made from standard input, and three faults that show once the lists are done: another list in its place, the list
+/// with other sources, and the list with other sources of the same content.
 fn fed_from_standard_input(name: &str) -> (Stage, [Fault; 3]) {
     let stage = serving(name, "");
     let text = fs::read_to_string(&stage.ober.config).expect("read");
@@ -218,7 +218,7 @@ fn done_without(fault: Fault) -> Fault {
         .and("access = \"clients\"", "access = \"other\"")
 }
 
-/// What the kernel holds, and what its list would be made of.
+/// The lists in the kernel, and the files of the lists on disk.
 fn whole(stage: &Stage) -> (serde_json::Value, Vec<String>) {
     let shown = stage.cli(&["acl", "show", "--json"]).expect("show");
     let mut shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
@@ -280,7 +280,7 @@ fn a_reload_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_o
         refusal.says(fault.code, &fault.words);
         nothing_of_the_list_is_lost(&stage, &before, fault);
     }
-    // Done, it is gone, and so are its files.
+    // After the reload the list is gone, and so are its files.
     let done = done_without(fault("sample = 1", "sample = 2", 0, &[]));
     with(&stage, &done, || stage.cli(&["reload"]).expect("reload"));
     let (_, files) = whole(&stage);

@@ -29,7 +29,7 @@ fn load(stage: &Stage) -> Running {
         .expect("start the load")
 }
 
-/// A start that comes to whatever end: whether it serves or gives up, traffic goes on.
+/// A start, however it ends: whether it serves or gives up, traffic goes on.
 fn attempt(stage: &Stage, command: &mut Command, load: &Running) {
     let command = command.env("RUST_LOG", "info");
     let mut daemon = stage.cluster.node.spawn(command).expect("spawn");
@@ -59,7 +59,7 @@ fn run(stage: &Stage) -> Command {
     stage.ober.ober(&["run"]).expect("ober-user")
 }
 
-/// Pins under another name; they come back when this goes.
+/// Pins under another name; dropping this moves them back.
 struct Moved {
     from: PathBuf,
     to: PathBuf,
@@ -134,7 +134,7 @@ fn a_start_that_fails_never_ends_a_worker_whose_record_is_lost_and_one_that_serv
     let record = |name: &str| stage.cluster.lab.directory().join("run").join(name);
     fs::write(record(records[0]), "{\"serving\":").expect("tear a record");
     fs::remove_file(record(records[1])).expect("lose a record");
-    // No attempt by the history: there is none.
+    // The start cannot try the history: there is none.
     fs::remove_dir_all(stage.cluster.lab.directory().join("state/history")).expect("forget");
     let bridge = ["link add br9 type bridge", "link set br9 up"];
     stage.cluster.node.ip(&bridge).expect("make a bridge");

@@ -1,4 +1,4 @@
-//! What can go wrong around the daemon, with the real one: it says what and how to mend it, and nothing is half done.
+//! Faults around the real daemon: it says what is wrong and how to mend it, and leaves nothing half done.
 #![expect(
     clippy::expect_used,
     reason = "what the helpers of a test expect is part of the test"
@@ -68,7 +68,7 @@ impl Refusal {
     }
 }
 
-/// A change of the configuration that must be refused, and the words that must be said.
+/// A change of the configuration that must be refused, and the words that the refusal must have.
 struct Fault {
     changes: Vec<(&'static str, String)>,
     code: i32,
@@ -127,7 +127,7 @@ fn everywhere(stage: &Stage) -> Vec<Fault> {
             &["/nonexistent/haproxy", "haproxy"],
         ),
         fault("s3.pem", wrong, 1, &["wrong.pem", "private key"]),
-        // Which ciphers there are, the library alone knows.
+        // HAProxy's TLS library alone knows which ciphers there are.
         fault(
             "[[services.listeners]]\nport = 80",
             "[services.listeners.tls]\nciphers = \"NONSENSE\"\n\n[[services.listeners]]\nport = 80",

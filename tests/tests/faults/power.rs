@@ -1,4 +1,4 @@
-//! The power goes right after a command has answered. The state directory is a small ext4 in a file; a copy of that file is
+//! The power fails right after a command has answered. The state directory is a small ext4 in a file; a copy of that file is
 //! what the disk has at that moment: what was not synced is in the kernel's memory alone, and in no copy.
 
 use std::{
@@ -16,7 +16,7 @@ use ober_tests::{
 
 use crate::store;
 
-/// The kernel is not to write by itself meanwhile, nor to guess that a rename wants its data written.
+/// Keeps the kernel from writing by itself meanwhile, and from guessing that a rename wants its data written.
 const OPTIONS: &str = "loop,commit=300,noauto_da_alloc";
 
 type Tree = BTreeMap<PathBuf, Vec<u8>>;
@@ -84,12 +84,12 @@ impl Disk {
         mounts::start(&mut self.stage, &[mount]).expect("start on a disk of its own");
     }
 
-    /// As the daemon sees it.
+    /// The state directory as the daemon sees it.
     fn now(&self) -> Tree {
         tree(&mounts::seen(&self.stage, &self.state).expect("path"))
     }
 
-    /// What a machine finds that was switched off now.
+    /// The disk as a machine finds it that was switched off now.
     fn without_power(&self, number: usize) -> (PathBuf, Tree) {
         let home = self.stage.cluster.lab.directory();
         let [image, played] = ["disk", "played"].map(|name| home.join(format!("{name}{number}")));
@@ -141,7 +141,7 @@ fn what_was_answered_is_on_the_disk_when_the_power_goes_and_a_start_goes_by_it()
     let image = disk.image.clone();
     disk.start(&image);
     store(&disk.stage);
-    // The server it has, in other words.
+    // The same server in another notation.
     let servers = format!("10.77.1.[2-2]:{S3_PORT}");
     let one = client4(0).to_string();
     let both = format!("{one},{}", client4(1));

@@ -1,4 +1,4 @@
-//! A daemon that takes its time to start says so to every command, and how far it is.
+//! A daemon that starts slowly says so to every command, and how far it is.
 
 use std::{
     fs::{self, File},
@@ -67,7 +67,7 @@ fn a_daemon_that_starts_answers_every_command_with_the_step_that_it_is_at() {
     }
 }
 
-/// The instance as a command holds it that works without a daemon.
+/// Holds the instance as a command does that works without a daemon.
 fn held(stage: &Stage) -> Flock<File> {
     let lock = stage.cluster.lab.directory().join("run/lock");
     let file = File::options().read(true).write(true).open(lock);

@@ -1,4 +1,4 @@
-//! Files in the directory of the lists that somebody put there.
+//! Files that an operator put into the directory of the lists.
 
 use std::{fs, path::PathBuf};
 
@@ -54,7 +54,7 @@ fn a_copy_of_a_lists_file_takes_nobody_off_the_list_and_is_left_alone() {
     let expression = format!("@{}", source.display());
     acl(&stage, &["sync", "--frontend-http", &expression]).says(0, &["2 on it"]);
     restart_with_a_copy(&mut stage, Some(&source));
-    // Numbers of versions before did not say whose they are.
+    // Files of earlier versions did not say which list they are of.
     let file = kept(&stage, "frontend-http.json");
     let text = fs::read_to_string(&file).expect("read");
     assert!(text.contains("\"name\": \"frontend-http\","), "{text}");

@@ -1,4 +1,4 @@
-//! A name service that is dead, or half of it: what is listed stays, and nobody but who asks for a name waits.
+//! A name service that is dead, or half of it: listed clients stay, and only a command that asks for a name waits.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use ober_tests::{
 
 use crate::{Ran, SOON, acl, listed};
 
-/// Whoever asks for a fact is not to wait longer on a busy machine; before, it was as long as names took.
+/// A question about the state must not take longer on a busy machine; before, it took as long as the names.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn address(text: &str) -> IpAddr {
@@ -99,7 +99,7 @@ fn while_names_are_waited_for_everything_else_is_answered_and_changed() {
     let end = waiting.wait(SOON * 2).expect("it ends");
     assert_eq!(end.code(), Some(3), "{}", waiting.log());
     assert!(listed(&stage, address("10.60.0.1")) && listed(&stage, address("10.60.0.2")));
-    // The list has the dead names from now on: every round asks for them, and nobody waits for it.
+    // The list has the dead names from now on: every round asks for them, and no command waits for that.
     for _ in 0..5 {
         assert!(fetched(&stage, "/health").contains("healthy"));
         quick(&stage, &["acl", "add", "extra", "10.1.1.2"]);

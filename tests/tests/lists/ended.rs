@@ -1,4 +1,4 @@
-//! What becomes of the connections of a client that is taken off a list.
+//! The connections of a client that is taken off a list.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},

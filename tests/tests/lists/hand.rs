@@ -1,4 +1,4 @@
-//! `acl add`, `remove`, `show` and `check`, with a daemon and on what it left pinned.
+//! `acl add`, `remove`, `show` and `check`, with a daemon and on the maps that it left pinned.
 
 use std::{net::IpAddr, path::Path};
 
@@ -30,7 +30,7 @@ fn round_trip(stage: &Stage) {
     }
     let shown = acl(stage, &["show", "frontend-http"]);
     shown.says(0, &["10.2.0.0", "fd00:7::1", "fd00:8::/48"]);
-    // Twice is once.
+    // Adding an entry twice changes nothing the second time.
     acl(stage, &["add", "frontend-http", "fd00:7::1"]).says(0, &["0 added, 0 removed"]);
     // A part of what was added is taken off, too, and comes back.
     acl(stage, &["remove", "frontend-http", "10.2.0.7"]).says(0, &["0 added, 1 removed"]);
@@ -146,7 +146,7 @@ fn a_file_of_which_little_changed_makes_the_list_what_it_says_now() {
     sync("10.4.0.0\n", "10.4.0.0\n10.4.0.1\n", "0 added, 0 removed");
     sync("10.4.0.1\n", "", "0 added, 0 removed");
     sync("10.4.0.1\n", "", "0 added, 1 removed, 19998 on it");
-    // What the text cannot be compared with is on the list, and goes.
+    // An entry that no text accounts for is on the list, and goes.
     acl(stage, &["add", "frontend-http", "10.99.0.0/24"]).says(0, &["256 added"]);
     sync(
         "10.4.0.2\n",
@@ -201,7 +201,7 @@ fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
         (&["add", "extra", "fe80::1%in0"], "write fe80::1 alone"),
         (&["add", "extra", "a..b"], "remove a dot"),
     ] {
-        // Were anything of it standard input, this would be on the list.
+        // Had the command read standard input, this would be on the list.
         crate::acl_with_input(&stage, arguments, "10.9.9.9\n").says(2, &[advice]);
     }
     assert_eq!(crate::lists(&stage), before);

@@ -184,7 +184,7 @@ fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_
     assert_eq!(denied(&stage), 0);
 }
 
-/// The list as a fresh start makes it from the snapshot alone: what its source says cannot be asked meanwhile.
+/// The list as a fresh start makes it from the snapshot alone: its source cannot be read meanwhile.
 fn restored(stage: &mut Stage, source: &Path) -> Entries {
     let aside = source.with_extension("aside");
     std::fs::rename(source, &aside).expect("put the source aside");
@@ -203,7 +203,7 @@ fn a_daemon_killed_in_the_middle_of_a_small_change_restores_the_list_before_or_a
     acl(&stage, &["sync", "--frontend-http", &pair.files[0]]).says(0, &[]);
     let mut old = pair.whole[0].clone();
     for round in 0..6u32 {
-        // Some that are whole, so that the one that is not stands behind others.
+        // Whole changes first, so that the torn one comes after others.
         let kept = format!("10.200.{round}.1");
         acl(&stage, &["add", "frontend-http", &kept]).says(0, &["1 added, 0 removed"]);
         old.push(kept.parse().expect("an address"));

@@ -126,7 +126,7 @@ fn a_file_and_the_addresses_in_slurms_configuration_are_read_again_at_the_interv
     write(&stage, "clients", "10.1.0.2\n");
     becomes(&stage, "10.1.0.2".parse().expect("address"), true);
     assert!(!listed(&stage, client4(1)));
-    // A file that is damaged changes nothing and is told of; mended, it counts again.
+    // A damaged file changes nothing and is reported; mended, it counts again.
     write(&stage, "clients", "10.1.0.[3-\n");
     let error = || {
         let status = stage.status().expect("status");

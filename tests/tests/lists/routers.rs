@@ -25,7 +25,7 @@ fn node() -> [IpAddr; 2] {
     [[10, 77, 0, 1].into(), [0xfd77, 0, 0, 0, 0, 0, 0, 1].into()]
 }
 
-/// What listens on the node.
+/// The sockets that listen on the node.
 struct Ears {
     _bgp: Vec<TcpListener>,
     datagrams: Vec<UdpSocket>,

@@ -72,7 +72,7 @@ fn backend_http_moves_the_traffic_to_other_servers_without_a_failed_request() {
     acl(&stage, &["sync", "--backend-http", "10.77.1.[2-"]).says(2, &["10.77.1.[2-"]);
     let report = load.finish().expect("finish");
     assert_eq!(report.tally().failed(), 0, "{:?}", report.failures(3));
-    // The choice outlives the daemon, which alone can make it.
+    // The choice outlives the daemon; only a running daemon can make it.
     stage.kill().expect("kill the daemon");
     acl(&stage, &["sync", "--backend-http", &expression])
         .says(1, &["no daemon runs", "ober-user run"]);

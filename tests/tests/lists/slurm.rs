@@ -1,4 +1,4 @@
-//! `slurm.conf` as its users keep it: in several files, on a share that may be away, with a slip in it.
+//! `slurm.conf` as its users keep it: in several files, on a share that may be missing, with a slip in it.
 
 use std::{fs, net::IpAddr, path::PathBuf};
 
@@ -87,7 +87,7 @@ fn a_fault_in_it_costs_the_names_it_would_have_told_of_and_neither_an_address_no
     ];
     for (what, text) in bad {
         slurm.write("conf.d/nodes.conf", text);
-        // The name it would have told of stays as it was, the other is still told of.
+        // The name that the bad line would define keeps its addresses; the other name is still defined.
         let told = ["r1n2", "keeps its earlier addresses", "0 removed"];
         acl(&slurm.stage, &["sync", "--refresh"]).says(3, &told);
         assert!(slurm.listed("10.66.1.2"), "{what}");

@@ -1,4 +1,4 @@
-//! What cannot be put in its place on disk is not in the kernel either, for all lists of a request.
+//! When a list of a request cannot be put in its place on disk, no list of the request changes in the kernel.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use ober_tests::{lab::client4, stage::Stage};
 
 use crate::{acl, listed, lists, serving};
 
-/// `chattr +i`: nobody may replace it, not even root.
+/// `chattr +i`: no account may replace it, not even root.
 struct Immutable(PathBuf);
 
 impl Immutable {
@@ -75,7 +75,7 @@ fn a_list_whose_file_cannot_be_replaced_is_as_it_was_in_the_kernel_and_so_are_th
             assert_eq!(lists(&stage), before, "{file}: {arguments:?}");
         }
         drop(immutable);
-        // What was refused left nothing that a later change would bring to light.
+        // The refused change left nothing that a later change would bring to light.
         acl(&stage, &["sync", "--refresh"]).says(0, &["0 added, 0 removed"]);
         assert_eq!(lists(&stage), before, "{file}");
     }
@@ -102,7 +102,7 @@ fn who_is_taken_off_is_off_though_it_cannot_be_kept_and_that_is_said() {
     );
     assert!(!listed(&stage, "10.1.1.1".parse().expect("an address")));
     assert!(listed(&stage, client4(0)));
-    // Nobody comes on the list meanwhile, and who is off stays off.
+    // No client comes on the list meanwhile, and the one that was taken off stays off.
     acl(&stage, &["add", "frontend-http", "10.1.1.7"]).says(1, &["stays in force"]);
     acl(&stage, &["sync", "--refresh"]);
     assert!(!listed(&stage, "10.1.1.1".parse().expect("an address")));

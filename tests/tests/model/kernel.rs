@@ -35,22 +35,22 @@ const LIMITS: Limits = Limits {
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
-/// The kernel refuses to run XDP on less than an Ethernet header, so shorter frames are the host tests' business.
+/// The kernel refuses to run XDP on less than an Ethernet header, so only the host tests have shorter frames.
 pub(crate) const SHORTEST: usize = 14;
 /// A frame of at most this many bytes lies in one buffer.
 const ONE_BUFFER: usize = 2048;
 
-/// What one packet did.
+/// What the program did with one packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) action: Action,
     /// Service, cell and what the cell rose by; exactly one in a sound run.
     pub(crate) rises: Vec<(u32, usize, Count)>,
-    /// What was reported of it; only drops are.
+    /// The report of it; only drops have one.
     pub(crate) report: Option<Drop>,
 }
 
-/// A loaded data plane that is attached to nothing; its pins go with it.
+/// A loaded data plane that is attached to nothing; dropping it removes its pins.
 pub(crate) struct Kernel {
     lists: Lists,
     reports: RingBuf<MapData>,
@@ -114,7 +114,7 @@ impl Kernel {
         case
     }
 
-    /// What [`Kernel::fit`] took away.
+    /// The shapes that [`Kernel::fit`] takes away.
     pub(crate) fn out_of_reach(&self) -> &'static [Shape] {
         if self.splits {
             &[]
@@ -147,14 +147,14 @@ impl Kernel {
         plane.set_switch(|node| &raw mut node.steer, u32::from(steer));
     }
 
-    /// Reports one drop in so many of a kind.
+    /// Reports one drop of every `one_in` of a kind.
     pub(crate) fn sample(&self, one_in: u32) {
         self.lists
             .plane
             .set_switch(|node| &raw mut node.sample, one_in);
     }
 
-    /// Reports so many drops a second at most.
+    /// Reports at most this many drops a second.
     pub(crate) fn rate(&self, a_second: u32) {
         self.lists
             .plane
@@ -164,7 +164,7 @@ impl Kernel {
     fn report(&mut self) -> Option<Drop> {
         let item = self.reports.next()?;
         assert_eq!(item.len(), size_of::<Drop>());
-        // SAFETY: so many bytes are there, and any bytes are a valid report.
+        // SAFETY: that many bytes are there, and any bytes are a valid report.
         Some(unsafe { item.as_ptr().cast::<Drop>().read_unaligned() })
     }
 
@@ -187,7 +187,7 @@ impl Kernel {
         self.splits
     }
 
-    /// Everything passes here, on this CPU, and no drop is reported.
+    /// Everything is passed here, on this CPU, and no drop is reported.
     pub(crate) fn quiet(&self, stage: &mut Stage) {
         self.switch(stage, stage.node.routers, false);
         self.sample(0);
@@ -215,7 +215,7 @@ impl Kernel {
         self.cells(self.services)
     }
 
-    /// The cells of the first so many services over all CPUs.
+    /// The cells of the first `services` services over all CPUs.
     fn cells(&self, services: u32) -> Vec<[Count; CELLS]> {
         let services = counters::table(&self.lists.plane.maps, 0..services).unwrap();
         let sum = |cpus: Vec<[Count; CELLS]>| {

@@ -1,6 +1,6 @@
-//! The kernel half against the model: every packet must be counted in the one cell, and end in the one way, that the
-//! model says. Its bytes are those of the frame, or of the first buffer where that holds the packet and the program need not
-//! ask for more ([`without_filling`]). Runs as root; attaches to nothing and sends nothing.
+//! The kernel half against the model: every packet must be counted in the one cell, and end in the one way, that the model
+//! says. Its bytes are those of the frame, or of the first buffer where that holds the packet and the program need not ask for
+//! more ([`without_filling`]). Runs as root; attaches to nothing and sends nothing.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Which server of a backend a client comes to.
+//! Which server of a backend serves a client.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use super::front::{Front, backend, field, service, vip};
 
 /// Client addresses beside its own.
 const CLIENTS: u8 = 80;
-/// The one that leaves.
+/// The server that leaves.
 const LEAVER: &str = "\"10.77.1.53:80\"";
 
 fn servers(leaver: bool) -> String {
@@ -35,7 +35,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         "[\"10.77.1.50:80 weight=1\", \"10.77.1.51:80 weight=3\", \"10.77.1.52:80 weight=0\"]";
     text += &backend("weight", weights, "balance = \"weight\"");
     text += &service("tiers", 11, "tiers", "", 80, "access = \"open\"");
-    // Nobody listens at the first: it dies at its first check.
+    // No server listens at the first: it is down after its first check.
     let tiers = "[\"10.77.1.50:81\", \"10.77.1.51:80 tier=3\", \"10.77.1.52:80 tier=3\", \"10.77.1.53:80 tier=9\"]";
     text += &backend("tiers", tiers, "balance = \"roundrobin\"").replace(
         "enabled = false",
@@ -59,7 +59,7 @@ fn source(number: u8) -> IpAddr {
     IpAddr::from([10, 77, 0, 100 + number])
 }
 
-/// The server each client comes to.
+/// The server that serves each client.
 fn map(last: u8) -> BTreeMap<IpAddr, String> {
     let ask = |number: u8| {
         let raw = Raw::new(SocketAddr::new(vip(last), 80)).from(source(number));

@@ -1,5 +1,5 @@
-//! Answers that come before the body: a storage sees exactly the requests that clients made, whatever one of them sends
-//! behind an answer, and an honest client's next request is served.
+//! Answers that come before the body: a storage sees exactly the requests that clients made, whatever a client sends after an
+//! answer, and an honest client's next request is served.
 
 use std::{
     net::SocketAddr,
@@ -19,8 +19,7 @@ use super::front::{Front, backend, field, service, storage, vip};
 const STATUSES: [u16; 10] = [200, 204, 301, 307, 401, 403, 404, 411, 417, 503];
 const EXPECT: &str = "Expect: 100-continue\r\n";
 
-/// One worker, so that all clients could come upon the same connection to the storage. Tests take turns: they share
-/// the journal.
+/// One worker, so that all clients could get the same connection to the storage. Tests take turns: they share the journal.
 static SCENE: LazyLock<Mutex<Scene>> = LazyLock::new(|| {
     let listeners = "certificate = \"@/all.pem\"\n[[services.listeners]]\nport = 80\naccess = \"open\"\n\
          [[services.listeners]]\nport = 81\nredirect_https = true\naccess = \"open\"\n\
@@ -46,7 +45,7 @@ pub(super) struct Scene {
     pub(super) gateway: Gateway,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
@@ -78,15 +77,15 @@ impl Framing {
 /// What a client does with its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
-    /// Sends it when it is asked to, and never behind a final answer: boto3.
+    /// Sends it when asked to, and never after a final answer: boto3.
     Waits,
-    /// Says `Expect` and sends it at once.
+    /// Sends `Expect`, and the body at once.
     Hurries,
     /// The same, and the next request with it.
     Pipelines,
     /// Without `Expect`.
     Plain,
-    /// Sends it behind the final answer, in the hope that it is run.
+    /// Sends the body after the final answer, in the hope that the storage runs it as a request.
     Attacks,
 }
 
@@ -111,7 +110,7 @@ struct Client<'a> {
     front: &'a Front,
     raw: Raw,
     open: Option<Open>,
-    /// Read, and not yet part of an answer.
+    /// Bytes read that are not yet part of an answer.
     rest: String,
 }
 
@@ -136,7 +135,7 @@ impl<'a> Client<'a> {
             self.rest.clear();
             self.open = Some(self.front.ask(|| self.raw.open()).unwrap());
         }
-        // Who was closed meanwhile finds it out when it reads.
+        // A client whose connection was closed meanwhile notices when it reads.
         self.open.as_mut().unwrap().write(text).ok();
     }
 
@@ -183,8 +182,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// A request of an honest client: a connection that ended before an answer is no reason to give up. `sent`: it
-    /// went out already.
+    /// A request of an honest client, which tries again when a connection ends before an answer. `sent`: the request went out
+    /// already.
     fn get(&mut self, path: &str, sent: bool) -> Option<Answer> {
         if sent && let Some(answer) = self.answer() {
             return Some(answer);
@@ -225,15 +224,15 @@ impl<'a> Client<'a> {
 }
 
 impl Scene {
-    /// What clients asked of the storage; the gate's probes ask for `/`.
+    /// The requests of clients to the storage; the gate's probes ask for `/`.
     fn asked(&self) -> Vec<String> {
         let mut asked = self.gateway.asked();
         asked.retain(|it| it != "GET /");
         asked
     }
 
-    /// One upload, then the next request of this client, then one of another client, each served once and as itself. Says
-    /// what was wrong.
+    /// One upload, then the next request of this client, then one of another client, each served once and with its own answer.
+    /// Returns what was wrong.
     fn upload(
         &self,
         port: u16,
@@ -369,7 +368,7 @@ fn behind_an_answer_of_haproxys_own_the_body_is_no_request_and_the_next_one_is_s
     let scene = scene();
     let body = "GET /whole/200/smuggled HTTP/1.1\r\nHost: s3.test\r\n\r\n";
     let long = "x".repeat(300_000);
-    // Denied by a rule, sent to https, no server, no tunnel.
+    // Denied by a rule, redirected to https, no server, no tunnel.
     for (port, method, path, status) in [
         (82, "PUT", "/denied/key", 403),
         (81, "PUT", "/key", 308),
@@ -390,7 +389,7 @@ fn behind_an_answer_of_haproxys_own_the_body_is_no_request_and_the_next_one_is_s
                 );
                 let mut client = Client::new(&scene.front, port);
                 let got = client.put(&head, &framing.wire(body), habit, "");
-                // HAProxy 2.6 hangs up on a client that still sends, who may lose the answer.
+                // HAProxy 2.6 hangs up on a client that still sends, which may lose the answer.
                 let lost = got.is_none() && body.len() > 100_000;
                 assert!(
                     lost || got == Some(status),
@@ -478,7 +477,7 @@ fn no_connection_of_a_client_that_is_gone_stays_in_the_worker() {
                     framing.header(&body)
                 ));
                 client.read();
-                // No chunk, and not all of a body.
+                // No chunk, and only a part of a body.
                 client.write("GET / HTTP/1.1\r\n\r\n");
             }
         }

@@ -1,4 +1,4 @@
-//! A node with the services of one configuration, in front of origins that tell what they saw.
+//! A node with the services of one configuration, in front of origins that report what they saw.
 
 use std::{
     fmt::Write,
@@ -17,7 +17,7 @@ use ober_tests::{
 };
 use rustls::ClientConfig;
 
-/// What the certificates of listeners and origins are for: names, and the VIPs for clients that ask for none.
+/// The names in the certificates of listeners and origins, and the VIPs for clients that ask for no name.
 fn names() -> Vec<String> {
     let names = [
         "b.test",
@@ -127,7 +127,7 @@ impl Front {
         who(self.ask(|| raw.get(host, path)))
     }
 
-    /// The same over TLS, with this name in SNI, or none.
+    /// The same over TLS, with this name in SNI; an address: without SNI.
     pub(crate) fn who_by_tls(&self, last: u8, sni: &str, host: &str, path: &str) -> String {
         let raw = Raw::new(SocketAddr::new(vip(last), 443)).tls(&self.trust, sni);
         who(self.ask(|| raw.get(host, path)))
@@ -142,7 +142,7 @@ impl Front {
     }
 }
 
-/// The origin's name, the status when it is not 200, or `closed`.
+/// The origin's name, or the status when it is not 200, or `closed`.
 pub(crate) fn who(answer: io::Result<String>) -> String {
     let Ok(text) = answer else {
         return "closed".to_owned();
@@ -154,7 +154,7 @@ pub(crate) fn who(answer: io::Result<String>) -> String {
     field(&text, "name")
 }
 
-/// One line of what an origin says.
+/// One line of an origin's answer.
 pub(crate) fn field(text: &str, name: &str) -> String {
     let start = format!("{name}=");
     let mut lines = text.lines();
@@ -184,7 +184,7 @@ pub(crate) fn service(
     text
 }
 
-/// `[backends.NAME]` whose servers are taken to live; `extra` are further lines.
+/// `[backends.NAME]` without checks, so its servers count as up; `extra` are further lines.
 pub(crate) fn backend(name: &str, servers: &str, extra: &str) -> String {
     format!(
         "[backends.{name}.check]\nenabled = false\n[backends.{name}]\nservers = {servers}\n{extra}\n"

@@ -1,4 +1,4 @@
-//! Every head that S3 allows passes, both ways: the storage gives metadata back as it came.
+//! Every head that S3 allows passes both ways: the storage returns metadata as it came.
 
 use std::net::SocketAddr;
 

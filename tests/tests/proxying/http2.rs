@@ -1,4 +1,4 @@
-//! HTTP/2 is offered only where HAProxy is right about it.
+//! HTTP/2 is offered only where HAProxy handles it rightly.
 
 use std::{
     net::SocketAddr,
@@ -30,7 +30,7 @@ fn scene() -> MutexGuard<'static, (Front, Gateway)> {
     SCENE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Is the installed HAProxy one of those that were tried and are right?
+/// Is the installed HAProxy one of those that were tried and found right?
 fn offered(front: &Front) -> bool {
     let program = Config::load(&front.ober.config).unwrap().workers.haproxy;
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -157,7 +157,7 @@ fn speak<T: Send>(front: &Front, talk: impl AsyncFnOnce(Client) -> T + Send) -> 
     .unwrap()
 }
 
-/// The status of a whole answer, or why it is none.
+/// The status of a whole answer, or the reason why there is none.
 type Answer = Result<u16, Option<Reason>>;
 
 impl Client {
@@ -168,7 +168,7 @@ impl Client {
         whole(answer.await.map_err(why)?).await
     }
 
-    /// `late`: the body is sent behind the answer.
+    /// `late`: the body is sent after the answer.
     async fn upload(
         &mut self,
         path: &str,
@@ -191,7 +191,7 @@ impl Client {
             .map_err(why)?;
         if late {
             let status = whole(answer.await.map_err(why)?).await;
-            // Who was told to stop cannot send it.
+            // A client that got a reset cannot send it.
             stream.send_data(body, true).ok();
             return status;
         }

@@ -1,4 +1,4 @@
-//! How much a service, a client and a server may have, and how long silence may last.
+//! Limits of a service, a client and a server, and how long a connection may be silent.
 
 use std::{
     io,
@@ -73,7 +73,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
             SERVER,
             "max_connections = 1\nwhen_full = \"reject\"",
         ),
-        // Nobody has this address, so nobody refuses.
+        // No host has this address, so no host refuses.
         backend(
             "dead",
             "[\"10.77.1.250:80\"]",
@@ -203,7 +203,7 @@ fn a_full_backend_rejects_at_once_or_makes_wait_as_it_is_told() {
 fn who_waits_in_the_queue_is_served_in_time_and_gives_up_after_its_timeout() {
     let first = busy(6);
     let began = Instant::now();
-    // The first takes 1.1 s more, the queue's limit is 1 s.
+    // The first takes 1.1 s more, and the queue's limit is 1 s.
     assert_eq!(FRONT.who(6, 80, "h", "/"), "503");
     assert!(began.elapsed() > Duration::from_millis(700));
     drop(first.end().unwrap());
@@ -245,7 +245,7 @@ fn a_request_that_does_not_end_and_a_connection_nobody_uses_are_closed() {
     let idle = held(client(0), &raw(13, 80)).unwrap();
     assert_eq!(idle.end().unwrap(), "");
     assert!(began.elapsed() < Duration::from_secs(6));
-    // No greeting of TLS at all.
+    // The client sends no `ClientHello` at all.
     let silent = client(0).run(|| raw(14, 443).open()).unwrap().unwrap();
     assert_eq!(silent.end().unwrap_or_default(), "");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What the services of a configuration do to real connections, through the real daemon and the real HAProxy.
+//! How the services of a configuration treat real connections, through the real daemon and the real HAProxy.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! Which backend a client comes to, by every name it may say, and who may come at all.
+//! Which backend serves a client, by every name that it may send, and which clients are refused.
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -112,7 +112,7 @@ fn a_request_goes_where_its_host_or_path_says_in_the_order_of_the_routes() {
             "{host} {path} over TLS"
         );
     }
-    // Without a host: not "unexpected", and here nothing is said of those.
+    // Without a host: not "unexpected", which says nothing about requests without one.
     let raw = Raw::new(SocketAddr::new(vip(1), 80));
     for (path, expected) in [("/c/1", "c"), ("/d", "a")] {
         let answer = FRONT.ask(|| raw.say(&format!("GET {path} HTTP/1.0\r\n\r\n")));
@@ -220,7 +220,7 @@ fn the_first_rule_that_fits_decides_by_path_and_method() {
     }
 }
 
-/// With curl's habit of `--path-as-is`.
+/// The client sends paths unchanged, as curl does with `--path-as-is`.
 #[test]
 fn a_rule_by_path_is_not_spelled_around() {
     let denied = [
@@ -256,7 +256,7 @@ fn a_rule_by_path_is_not_spelled_around() {
         "/a/b/c/d/e/f/g/h/../../../../../../../../../../../admin",
         "http://h/admin/",
         "http://h//admin/",
-        // What is allowed is allowed only if nobody could read it as something else.
+        // An allowed path is served only if no server could read it as another path.
         "/admin/open/../x",
         "/x/../admin/open/../x",
         "/admin/open%2f..%2fx",

@@ -1,4 +1,4 @@
-//! A node without a daemon, something beside it, and what the command says of it.
+//! A node without a daemon, another host beside it, and what the command finds.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -63,7 +63,7 @@ impl Bench {
         Ingress::new(file)
     }
 
-    /// With what `[bgp]` has, and no server to ask.
+    /// A configuration with a `[bgp]` and no server to ask.
     pub(crate) fn bgp(&self, neighbour: &str) -> Ingress {
         let lines = format!(
             "[bgp]\nas = 65001\nrouter_id = '10.9.0.1'\n[[bgp.neighbours]]\naddress = '{OTHER}'\nas = 65002\n\
@@ -73,7 +73,7 @@ impl Bench {
     }
 }
 
-/// What a command found.
+/// The findings of a command.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) code: i32,
@@ -109,7 +109,7 @@ impl Found {
         first.unwrap_or_else(|| panic!("nothing of {part}: {self:#?}"))
     }
 
-    /// Of the only finding of a part: verdict, and words that its reason and advice hold.
+    /// Compares the only finding of a part: its verdict, and words of its reason and advice.
     #[track_caller]
     pub(crate) fn says(&self, part: &str, verdict: &str, reason: &str, advice: &str) {
         let one = self.one(part);

@@ -1,4 +1,4 @@
-//! Where the daemon runs, nothing is opened beside it.
+//! Where the daemon runs, the command opens no session beside the daemon's.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn neighbour(stage: &Routed) -> Value {
 
 #[test]
 fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
-    // Nothing here is about being quick: FRR has no real-time thread, and 150 ms is little on a busy machine.
+    // No test here needs fast BFD: FRR has no real-time thread, and 150 ms is little on a busy machine.
     let settings = Settings {
         bfd: "default",
         ..Settings::default()
@@ -31,7 +31,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
     let mut stage = Routed::new("trial-daemon", &settings).expect("a fabric");
     stage.start(0).expect("a node that serves");
     stage.until_paths(&[0], PATIENCE).expect("the route");
-    // FRR makes its BFD session anew once BGP is up, which ends BGP when BFD was up first: that is over after a while.
+    // FRR makes its BFD session anew once BGP is up, which ends BGP when BFD was up first; that settles after a while.
     let mut flaps = 0;
     until("BGP and BFD are up, and stay so", PATIENCE, || {
         let status = stage.status(0)?;
@@ -47,7 +47,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
     let after = neighbour(&stage);
 
     assert_eq!(found.report["daemon"], true);
-    // One that ended before is not called steady yet.
+    // A session that has ended before is not called steady yet.
     let bgp = if flaps == 0 { "ok" } else { "warning" };
     for (part, verdict) in [("bgp", bgp), ("bfd", "ok"), ("backends", "ok")] {
         assert_eq!(found.one(part)["verdict"], verdict, "{found:#?}");
@@ -74,7 +74,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
     let ours = &stage.status(0).expect("status").bgp[0];
     assert_eq!((ours.state.as_str(), ours.flaps), ("established", flaps));
 
-    // The router goes: the daemon's session is what is reported.
+    // The router ends its session: the command reports the daemon's session.
     stage
         .frr
         .configure("router bgp 65000\n neighbor 10.78.1.2 shutdown\n")

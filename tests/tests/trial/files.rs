@@ -44,7 +44,7 @@ fn a_server_is_asked_by_its_own_health_request_and_one_that_is_down_is_named() {
     storage.kill().expect("kill it");
     let found = ask(&bench.node, &ober, &["test", "backends"]);
     found.says("backends", "failed", "refused", "by hand");
-    // Of what was not asked for nothing is said.
+    // The command reports nothing about parts that it was not asked for.
     assert_eq!(ask(&bench.node, &ober, &["test", "certificates"]).code, 0);
     let all = ask(&bench.node, &ober, &["test"]);
     assert_eq!((all.code, all.all().len()), (1, 1), "{all:#?}");

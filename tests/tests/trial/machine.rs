@@ -1,4 +1,4 @@
-//! `ober-user doctor` on a node of the laboratory, with things wrong that can be made so there.
+//! `ober-user doctor` on a node of the laboratory, with those faults that can be made there.
 
 use std::net::{TcpListener, UdpSocket};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::bench::{Bench, Found, ask};
 
-/// What is said of an object of a topic.
+/// The finding about an object of a part.
 #[track_caller]
 fn of<'a>(found: &'a Found, part: &str, object: &str) -> &'a Value {
     let mut all = found.all().iter();
@@ -89,7 +89,7 @@ fn a_node_without_a_daemon_is_looked_at_whole_and_what_is_wrong_is_named() {
         (found.code, &found.report["verdict"]),
         (1, &"failed".into())
     );
-    // Nothing but the answer is left behind.
+    // The command leaves no files behind.
     assert!(!bench.lab.directory().join("state").exists());
     assert!(!bench.lab.directory().join("run").exists());
 }

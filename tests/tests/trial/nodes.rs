@@ -1,4 +1,4 @@
-//! VRRP with keepalived as the other node. This one must never say a word.
+//! VRRP with keepalived as the other node. This node must never send anything.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use crate::bench::{Bench, Found, OTHER, ask};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// FRR that takes all it is told, and counts it.
+/// FRR that accepts all routes it gets, and counts them.
 fn frr(bench: &Bench, asn: u32, lines: &str) -> Frr {
     let config = format!(
         "router bgp {asn}\n bgp router-id {OTHER}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
@@ -135,7 +135,7 @@ fn a_wrong_as_is_named_whichever_side_notices() {
         "it is of AS 65009, configured is 65002",
         "write `as = 65009`",
     );
-    // It does not wait for what cannot come.
+    // The command does not wait for what cannot come.
     assert!(began.elapsed() < Duration::from_secs(9));
     let bench = Bench::new("trial-as-theirs");
     let _bird = bird(&bench, 65002, "");
@@ -171,7 +171,7 @@ fn a_wrong_password_and_a_missing_one_are_told_apart_from_silence() {
         "no password here",
         "password_file",
     );
-    // Who is never called cannot know, and says what it may be.
+    // A node that the router never calls cannot know the reason, and names the possible ones.
     bgp(&bench, &bench.bgp("password = 'wrong'")).says(
         "bgp",
         "failed",

@@ -1,4 +1,4 @@
-//! What neighbours are told of the addresses, as they hear it.
+//! The claims of addresses that neighbours receive.
 
 use std::{
     io::ErrorKind,
@@ -22,7 +22,7 @@ use crate::segment::{Node, SOON, Segment, VIP4, VIP6, config};
 
 const EVERYTHING: u16 = 3;
 
-/// Everything that comes in by an interface of a host.
+/// Every frame that comes in by an interface of a host.
 struct Ear(Socket);
 
 impl Ear {
@@ -37,7 +37,7 @@ impl Ear {
         Ok(Self(socket))
     }
 
-    /// Claims of these addresses until there are so many, and the MAC each names.
+    /// Claims of these addresses until there are `count`, and the MAC each names.
     fn hears(&self, count: usize, of: &[IpAddr]) -> Result<Vec<(IpAddr, String)>> {
         let (mut heard, began) = (Vec::new(), Instant::now());
         while heard.len() < count {
@@ -111,7 +111,7 @@ fn claims_keep_their_interval_and_go_out_by_further_interfaces_too() -> Result<(
     let began = Instant::now();
     let mut node = Node::start(&segment.nodes[0], &config)?;
     let mut heard = ear.hears(18, &vips)?;
-    // Two addresses three times are five intervals, after the 300 ms until there is a master.
+    // Each of two addresses is claimed three times, 300 ms apart: five intervals, after the 300 ms until there is a master.
     let took = began.elapsed();
     ensure!(took >= Duration::from_millis(1300), "{took:?}");
     let mut wanted = Vec::new();
@@ -129,7 +129,7 @@ fn claims_keep_their_interval_and_go_out_by_further_interfaces_too() -> Result<(
         "its own are no stranger's: {status:?}"
     );
 
-    // A reload takes the further interface and the interval away, and disturbs nothing.
+    // A reload takes the further interface and the interval away, and changes nothing else.
     config.garp_interfaces.clear();
     config.pace = Pace::default();
     node.configure(&segment.nodes[0], &config)?;

@@ -80,7 +80,7 @@ const V3: Cell = Cell {
     multicast: false,
 };
 
-/// Every way the VIP can move between the two. A third host's cache follows each time without asking.
+/// Every way the VIP can move between the two. A third host's neighbour table follows each time without asking.
 fn duel(name: &str, cell: Cell) -> Result<()> {
     let segment = Segment::new(name, 2)?;
     let vip = cell.vip;
@@ -89,7 +89,7 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     segment.wait_holder(1, vip)?;
     ensure!(segment.learn(vip)? == here);
 
-    // A higher priority takes over; its resignation gives back at once.
+    // A higher priority takes over; its resignation gives the VIP back at once.
     let mut theirs = cell.keepalived(&segment, 200)?;
     segment.wait_holder(2, vip)?;
     segment.wait_neighbour(vip, &there)?;
@@ -108,7 +108,7 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     );
     ensure!(status.resignations_received >= 1, "{status:?}");
 
-    // A lower one waits for our resignation.
+    // A lower priority waits for our resignation.
     let mut theirs = cell.keepalived(&segment, 100)?;
     std::thread::sleep(cell.interval() * 5);
     segment.wait_holder(1, vip)?;
@@ -128,7 +128,7 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
         Ok(Some(()))
     })?;
 
-    // Killed as master, it is missed.
+    // A master that is killed is missed.
     ours.gate(vip, false);
     segment.wait_holder(2, vip)?;
     ours.gate(vip, true);
@@ -151,7 +151,7 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     Ok(())
 }
 
-/// Neither takes from the other, whoever has the higher priority.
+/// Neither takes the VIP from the other, whichever has the higher priority.
 fn patience(name: &str, cell: Cell) -> Result<()> {
     let (segment, vip) = (Segment::new(name, 2)?, cell.vip);
     let mut router = cell.theirs(&segment, 100)?;
@@ -174,7 +174,7 @@ fn patience(name: &str, cell: Cell) -> Result<()> {
     segment.wait_holder(2, vip)
 }
 
-/// Every way of speaking, with everything that may happen.
+/// Every kind of session, with every event that it may have.
 macro_rules! matrix {
     ($($way:ident $name:literal $cell:expr;)*) => {
         mod the_vip_follows_priority_resignation_and_death {
@@ -235,7 +235,7 @@ fn the_address_stands_on_the_interface_as_written_and_leaves_whole() -> Result<(
     };
     stands(&["10.77.0.100/24 ", " scope global ", " eth0:vip"])?;
     segment.wait_holder(1, VIP4)?;
-    // A reload that wants it otherwise. The kernel takes another scope only outside of the interface's own network.
+    // A reload changes the scope. The kernel takes another scope only outside of the interface's own network.
     config.form = Form {
         scope: Scope::Link,
         ..Form::default()
@@ -331,7 +331,7 @@ fn ipv6_with_a_link_local_address_first_as_the_rfc_wants() -> Result<()> {
     Ok(())
 }
 
-/// Unless `unicast_ttl` says 255, as RFC 9568 wants.
+/// The hop limit is another unless `unicast_ttl` is 255, as RFC 9568 wants.
 #[test]
 fn keepalived_sends_ipv6_by_unicast_with_another_hop_limit_which_is_refused_or_allowed_for()
 -> Result<()> {

@@ -1,4 +1,4 @@
-//! What VRRP did not put on the node it neither takes nor changes: addresses, interfaces and sysctls of others.
+//! VRRP neither takes nor changes what it did not put on the node: addresses, interfaces and sysctls of others.
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
@@ -16,14 +16,14 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressProtocol, CacheI
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, config};
 
-/// Who put an address there, as the kernel keeps it.
+/// Which program put an address there, by the kernel's mark.
 #[derive(Clone, Copy, Debug)]
 enum By {
     /// `IFA_PROTO` of Herr Ober.
     Ober,
     /// `IFA_PROTO` of keepalived.
     Keepalived,
-    /// None, as of `ip` and of daemons from before the marks.
+    /// No mark, as from `ip` and from daemons of versions without marks.
     Unmarked,
 }
 
@@ -95,7 +95,7 @@ fn what_vrrp_of_an_earlier_daemon_left_goes_at_the_start_and_what_others_put_the
         ("fd77::100/64", "eth0", By::Unmarked, FOREVER),
         ("fd77::101/128", "lo", By::Unmarked, FOREVER),
         ("fe80::77/64", "eth0", By::Unmarked, FOREVER),
-        // For BGP, which removes its own.
+        // An address for BGP, which removes its own.
         ("10.77.0.104/32", "lo", By::Ober, FOREVER),
     ];
     let left = [
@@ -134,7 +134,7 @@ fn an_address_that_a_daemon_from_before_the_marks_left_is_taken_over() -> Result
     let mut config = config(1, 2, VIP4, 255);
     config.instances[0].excluded.push(VIP6);
     let mut node = Node::closed(host, &config)?;
-    // As if the thread had died just now: too late to be cleared at the start.
+    // As if the thread had died just now: too late for the start to clear it.
     put(host, &format!("{VIP4}/32"), "eth0", By::Unmarked, 4)?;
     put(host, &format!("{VIP6}/128"), "eth0", By::Unmarked, 4)?;
     node.gate(VIP4, true);
@@ -209,7 +209,7 @@ fn an_interface_of_the_virtual_macs_name_that_somebody_else_made_is_left_alone()
     };
     for kind in [
         format!("link add {name} type veth peer name other"),
-        // The right kind, MAC and parent, and yet somebody else's.
+        // The right kind, MAC and parent, but it belongs to another program.
         format!("link add {name} link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge"),
     ] {
         host.ip(&[&kind])?;
@@ -257,7 +257,7 @@ fn the_interface_of_a_virtual_mac_is_down_while_none_of_its_addresses_is_there()
     let backup = Node::start(second, &with_mac(2, 253))?;
     goes_down(second, &name)?;
     ensure!(backup.status().transitions_to_master == 0);
-    // Nor does it stay up where its address could not be added.
+    // The interface does not stay up either where its address could not be added.
     let address = format!("addr add {VIP4}/32 dev {name}");
     second.ip(&[&address])?;
     master.stop();
@@ -292,14 +292,14 @@ fn sysctls_that_vrrp_needs_otherwise_are_put_back_at_the_end() -> Result<()> {
     let node = Node::start(host, &config)?;
     segment.wait_holder(1, VIP4)?;
     ensure!(read()? == ["1", "1", "2", "2"], "{:?}", read()?);
-    // What somebody else has set since stays.
+    // A value that another program has set since stays.
     host.sysctl("net.ipv4.conf.eth0.arp_announce", "1")?;
     node.stop();
     ensure!(read()? == ["0", "0", "1", "0"], "{:?}", read()?);
     Ok(())
 }
 
-/// The input that took a node off the network.
+/// The configuration that once took a node off the network.
 #[test]
 fn a_vip_that_is_the_nodes_own_address_is_refused_and_no_address_or_route_is_lost() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-own", [255, 100])?;
@@ -335,7 +335,7 @@ fn a_vip_that_is_the_nodes_own_address_is_refused_and_no_address_or_route_is_los
         picture(stage.node(0))?
     );
     stage.ober[0].daemon = None;
-    // By a reload too; no router is parted from, and nothing is taken at the end.
+    // A reload refuses it too; no virtual router ends, and nothing is taken at the end.
     fs::write(&stage.ober[0].config, &text)?;
     stage.start(0)?;
     stage.until_master(0, SOON)?;
@@ -374,13 +374,13 @@ fn of_addresses_with_the_value_of_a_vip_that_goes_only_the_daemons_own_are_remov
     let (host, directory) = (&segment.nodes[0], segment.lab.directory());
     let three = "['192.0.2.1', '192.0.2.2', '2001:db8::1']";
     let config = with_vips(directory, three, "lo")?;
-    // A daemon from before the marks had added the second; it noted that.
+    // A daemon of a version without marks had added the second address, and noted that.
     fs::create_dir_all(directory.join("state"))?;
     fs::write(directory.join("state/vips.json"), "[\"192.0.2.2\"]")?;
     put(host, "192.0.2.2/32", "lo", By::Unmarked, FOREVER)?;
     let added = host.tokio(async || addresses::add(&config, addresses::Noted::May).await)??;
     ensure!(added.len() == 2, "{added:?}");
-    // Meanwhile the administrator gives the node addresses of these values.
+    // Meanwhile the operator gives the node addresses of these values.
     let foreign = ["192.0.2.1/24", "192.0.2.2/32", "2001:db8::1/64"];
     for address in foreign {
         put(host, address, "eth0", By::Unmarked, FOREVER)?;

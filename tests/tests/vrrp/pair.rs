@@ -1,4 +1,4 @@
-//! Two of ours against each other, and against what should not be on the wire.
+//! Two of our nodes against each other, and against packets that should not be on the wire.
 
 use std::{
     net::IpAddr,
@@ -12,7 +12,7 @@ use ober_user::protocols::vrrp::packet::{Interval, Version};
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 
-/// A busy machine may take its time; what is measured is printed.
+/// Most that a busy machine may take; the measured times are printed.
 const GENEROUS: Duration = Duration::from_secs(2);
 
 /// Node `own` with advertisements every 10 ms.
@@ -22,7 +22,7 @@ fn fast(own: u8, priority: u8) -> ober_user::protocols::vrrp::configured::Vrrp {
     fast
 }
 
-/// How long after `from` the node was master, asked in short turns.
+/// How long after `from` the node became master, asked every 200 microseconds.
 fn master_after(node: &Node, from: Instant) -> Result<Duration> {
     while node.status().state != "master" {
         ensure!(from.elapsed() < GENEROUS, "{:?}", node.status());
@@ -107,7 +107,7 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
         segment.wait_holder(1, vip)?;
         segment.learn(vip)?;
     }
-    // One VIP that may not be served takes all out.
+    // One VIP that may not be served takes the whole virtual router out.
     first.gate(more, false);
     for vip in [VIP4, more, VIP6] {
         segment.wait_holder(2, vip)?;
@@ -116,7 +116,7 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
     first.gate(more, true);
     segment.wait_holder(1, VIP6)?;
     first.wait_state("master")?;
-    // Fewer addresses, the same state.
+    // Fewer addresses leave the state as it is.
     let before = first.status();
     first.configure(&segment.nodes[0], &config(1, 2, VIP4, 254))?;
     until("the others are gone", SOON, || {
@@ -124,11 +124,11 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
     })?;
     ensure!(segment.has(1, VIP4)?);
     ensure!(first.status().transitions.len() == before.transitions.len());
-    // A priority, followed at once.
+    // A new priority counts at once.
     second.configure(&segment.nodes[1], &config(2, 2, VIP4, 253))?;
     first.configure(&segment.nodes[0], &config(1, 2, VIP4, 100))?;
     segment.wait_holder(2, VIP4)?;
-    // Another way to travel starts everything anew.
+    // Another transport starts everything anew.
     let group = |own, priority| {
         let mut config = config(own, 2, VIP4, priority);
         config.transport = ober_user::protocols::vrrp::configured::Transport::Multicast;
@@ -208,7 +208,7 @@ fn a_stranger_with_a_vip_is_said_and_the_caches_are_won_back() -> Result<()> {
         if let Some(again) = length {
             stranger.ip(&[again])?;
         }
-        // The switch's port may need a second until it forwards what is claimed at the link's return.
+        // After the link's return the switch's port may take a second until it forwards claims.
         let again = format!("link set eth0 address {}", segment.mac(2)?);
         let status = until("the claim is seen", SOON, || {
             stranger.ip(&[&again])?;
@@ -237,7 +237,7 @@ fn packets_of_strangers_from_afar_and_of_no_vrid_of_ours_are_counted_and_change_
     until("a stranger is counted", SOON, || {
         Ok((node.rejected()["source"] > 5).then_some(()))
     })?;
-    // Node 2 is, with another VRID.
+    // Node 2 is a peer, with another VRID.
     let mut other = config(2, 2, "10.77.0.102".parse()?, 254);
     other.instances[0].vrid.0 = 77.try_into()?;
     let _other = Node::start(&segment.nodes[1], &other)?;
@@ -373,7 +373,7 @@ fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_
     };
     ensure!(routed()?);
 
-    // The first is primary, and the kernel would take the second with it.
+    // The first is primary, and the kernel would remove the second with it.
     let secondary = |vip| of(vip).is_some_and(|line| line.contains(" secondary "));
     let [first, second] = if secondary(vips[0]) {
         [vips[1], vips[0]]

@@ -1,4 +1,4 @@
-//! A switch with nodes that share VIPs, and a client that wants to know who has them.
+//! A switch with nodes that share VIPs, and a client that asks which node has them.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ pub(crate) fn address(number: u8, six: bool) -> IpAddr {
     }
 }
 
-/// Dropped hosts first, the laboratory last.
+/// Hosts are dropped first, the laboratory last.
 pub(crate) struct Segment {
     pub(crate) nodes: Vec<Host>,
     pub(crate) client: Host,
@@ -93,7 +93,7 @@ impl Segment {
         addresses(&self.nodes[number - 1])
     }
 
-    /// Waits until of all nodes this one alone has the address.
+    /// Waits until this node alone has the address.
     pub(crate) fn wait_holder(&self, number: usize, vip: IpAddr) -> Result<()> {
         until(&format!("node {number} alone has {vip}"), SOON, || {
             for other in 1..=self.nodes.len() {
@@ -129,13 +129,13 @@ impl Segment {
             let answer = self.client.run(|| {
                 TcpStream::connect_timeout(&SocketAddr::new(vip, 9), Duration::from_secs(1))
             })?;
-            // Nobody listens, but somebody is there to say so.
+            // No program listens, but the node that has the address refuses.
             let kind = answer.map_err(|error| error.kind()).err();
             Ok((kind == Some(ErrorKind::ConnectionRefused)).then_some(()))
         })
     }
 
-    /// Asks for the address until the client's cache has somebody for it.
+    /// Asks for the address until the client's neighbour table has an entry for it.
     pub(crate) fn learn(&self, vip: IpAddr) -> Result<String> {
         until(&format!("somebody answers for {vip}"), SOON, || {
             self.client.run(|| {
@@ -146,7 +146,7 @@ impl Segment {
         })
     }
 
-    /// Whom the client believes to be at the address. Asks nobody.
+    /// The MAC that the client has for the address. Sends no question.
     pub(crate) fn neighbour(&self, vip: IpAddr) -> Result<Option<String>> {
         let mut command = IP.command();
         let output = self
@@ -155,7 +155,7 @@ impl Segment {
         Ok(word_after(&String::from_utf8(output.stdout)?, "lladdr"))
     }
 
-    /// Waits until the client's cache says so, without asking anybody.
+    /// Waits until the client has this MAC for the address, without a question of its own.
     pub(crate) fn wait_neighbour(&self, vip: IpAddr, mac: &str) -> Result<()> {
         until(&format!("the client believes {vip} at {mac}"), SOON, || {
             let found = self.neighbour(vip)?;
@@ -216,7 +216,7 @@ pub(crate) fn config(own: u8, nodes: u8, vip: IpAddr, priority: u8) -> Vrrp {
     }
 }
 
-/// VRRP of ours in a host, with a thread and a runtime of its own.
+/// Our VRRP in a host, with a thread and a runtime of its own.
 pub(crate) struct Node {
     handle: Option<vrrp::Handle>,
     thread: Option<Thread>,
@@ -224,7 +224,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With every gate open.
+    /// Starts with every gate open.
     pub(crate) fn start(host: &Host, config: &Vrrp) -> Result<Self> {
         let mut node = Self::closed(host, config)?;
         for vip in config.vips() {
@@ -233,7 +233,7 @@ impl Node {
         Ok(node)
     }
 
-    /// With every gate closed.
+    /// Starts with every gate closed.
     pub(crate) fn closed(host: &Host, config: &Vrrp) -> Result<Self> {
         host.run(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -269,7 +269,7 @@ impl Node {
         Ok(())
     }
 
-    /// As the daemon does when an address of the node came or went.
+    /// Called as the daemon does when an address of the node came or went.
     pub(crate) fn addresses_changed(&mut self, host: &Host) -> Result<()> {
         let handle = self.handle.as_mut().expect("it runs");
         host.run(|| handle.addresses_changed())
@@ -290,13 +290,13 @@ impl Node {
         self.handle.as_mut().expect("it runs").routers(routers);
     }
 
-    /// As the daemon says before a VIP leaves.
+    /// Called as the daemon does before a VIP leaves.
     pub(crate) fn let_go(&mut self, vips: &[IpAddr]) {
         let vips = vips.iter().copied().collect();
         self.handle.as_mut().expect("it runs").let_go(&vips);
     }
 
-    /// What its real-time thread has used of a CPU so far.
+    /// CPU time of its real-time thread so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu::spent(self.thread.as_ref().expect("it runs"))
     }
@@ -310,13 +310,13 @@ impl Node {
         self.rejected().values().all(|count| *count == 0)
     }
 
-    /// Planned: resigns, removes the addresses.
+    /// A planned end: resigns, removes the addresses.
     pub(crate) fn stop(mut self) {
         let handle = self.handle.take().expect("it runs");
         self.runtime.block_on(handle.stop());
     }
 
-    /// The thread is gone as if it had crashed: nothing is sent or removed any more.
+    /// The thread ends as if it had crashed: nothing is sent or removed any more.
     pub(crate) fn crash(&mut self) {
         drop(self.thread.take());
     }

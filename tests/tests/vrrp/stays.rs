@@ -1,4 +1,4 @@
-//! What a reload does not touch goes on: no address leaves that stays.
+//! A reload leaves alone what it does not change: no address that stays is removed meanwhile.
 
 use std::{
     net::IpAddr,
@@ -12,7 +12,7 @@ use ober_user::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 
-/// Advertisements with the default interval: an interruption would be of seconds.
+/// Advertisements with the default interval: an interruption would last seconds.
 fn alone(vips: &[IpAddr]) -> Vrrp {
     let mut wanted = config(1, 2, VIP4, 200);
     let with_six = config(1, 2, VIP6, 200);
@@ -32,7 +32,7 @@ fn alone(vips: &[IpAddr]) -> Vrrp {
     wanted
 }
 
-/// Every change of an address, as the kernel tells of it.
+/// Every change of an address, as the kernel reports it.
 fn watch(host: &Host) -> Result<Process> {
     host.spawn(IP.command().args(["-o", "monitor", "address"]))
 }
@@ -85,14 +85,14 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
     segment.wait_holder(1, VIP4)?;
     let watch = watch(host)?;
     let before = node.status().transitions.len();
-    // Served and up before it joins.
+    // A VIP that is served and up before it joins.
     node.gate(served, true);
     node.configure(host, &with(1, 200, &[served]))?;
     until("the served one has joined", SOON, || {
         Ok(segment.has(1, served)?.then_some(()))
     })?;
     ensure!(node.status().joining.is_empty());
-    // New: its gate is still closed.
+    // A new VIP, whose gate is still closed.
     node.configure(host, &with(1, 200, &[served, new]))?;
     std::thread::sleep(Duration::from_millis(500));
     ensure!(node.status().joining == [new] && !segment.has(1, new)?);
@@ -103,7 +103,7 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
     })?;
     ensure!(node.status().joining.is_empty());
     segment.learn(new)?;
-    // Going, it takes no other VIP along.
+    // A VIP that leaves takes no other along.
     node.let_go(&[new]);
     node.gate(new, false);
     until("the new one is gone", SOON, || {
@@ -120,7 +120,7 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
         "{:?}",
         node.status()
     );
-    // Once it counts, it counts.
+    // A VIP that has joined counts: its closed gate ends mastership.
     node.gate(served, false);
     segment.wait_holder(2, VIP4)?;
     Ok(())
@@ -201,7 +201,7 @@ fn advertisements_come_from_the_address_that_the_interface_has_by_now_and_nobody
         first.status().transitions.len(),
         second.status().transitions.len(),
     );
-    // One more is no reason to come from elsewhere.
+    // A further address of the node does not change the source of packets.
     host.ip(&["addr add 10.77.0.41/24 dev eth0"])?;
     first.addresses_changed(host)?;
     first.configure(host, &in_group(1, 254))?;

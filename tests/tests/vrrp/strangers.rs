@@ -1,4 +1,4 @@
-//! Strangers cost the real-time thread nothing, and are named all the same.
+//! A flood of strangers costs the real-time thread nothing, and the strangers are named all the same.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -21,10 +21,10 @@ use ober_user::{
 
 use crate::segment::{Node, SOON, Segment, VIP4, VIP6, address, config};
 
-/// As many as it took to find that each cost 3 microseconds.
+/// Packets of the flood: at 3 microseconds each, as they once cost, 90 ms.
 const FLOOD: u32 = 30_000;
 
-/// A raw socket that says what VRRP says.
+/// A raw socket that sends as VRRP does.
 fn mouth(host: &Host, from: IpAddr, ttl: u32) -> Result<socket2::Socket> {
     host.run(|| {
         let domain = if from.is_ipv4() {
@@ -64,7 +64,7 @@ fn advertisement(config: &Vrrp, priority: u8, from: IpAddr, to: IpAddr) -> Vec<u
     advertisement.encode(Coverage::PseudoHeader, from, to)
 }
 
-/// Sends so many and says what they cost the node's real-time thread, beyond what it does anyway.
+/// Sends the flood; what it costs the node's real-time thread, beyond what that does anyway.
 fn cost(node: &Node, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
     let began = std::time::Instant::now();
     let before = node.cpu()?;
@@ -74,7 +74,7 @@ fn cost(node: &Node, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
             sleep(Duration::from_micros(500));
         }
     }
-    // What is still on its way.
+    // Packets may still be on their way.
     sleep(Duration::from_millis(200));
     let (spent, took) = (node.cpu()?.saturating_sub(before), began.elapsed());
     let idle = node.cpu()?;
@@ -84,7 +84,7 @@ fn cost(node: &Node, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
     Ok(spent.saturating_sub(idle))
 }
 
-/// Of what it would cost to read them all, a tenth.
+/// A tenth of what it would cost to read them all.
 const NOTHING: Duration = Duration::from_millis(9);
 
 #[test]
@@ -229,7 +229,7 @@ fn who_is_not_on_the_list_of_routers_is_not_heard_and_the_list_changes_while_it_
             config
         };
         let six = vip.is_ipv6();
-        // Over IPv6 the group is spoken to from the link-local address.
+        // Over IPv6 VRRP sends to the group from the link-local address.
         let other = if multicast && six {
             segment.link_local(2)?
         } else {

@@ -1,5 +1,5 @@
-//! Frames that once got past the list of routers or that of a service, or that a driver's layout made drop, as they were
-//! found. The sender is on no list.
+//! Frames, as they were found, that once got past the list of routers or the list of a service, or that were dropped because of
+//! a driver's layout. The sender is on no list.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! One packet for each law of the packet path, held against the kernel and the model alike.
+//! One packet for each law of the packet path, tried on the kernel and on the model alike.
 
 mod flows;
 mod ip;
@@ -49,7 +49,7 @@ const NOBODY_ON_LIST: usize = 7;
 const EMPTY_RING: usize = 8;
 const BGP_SERVICE: usize = 9;
 
-/// What must become of a packet.
+/// How a packet must end.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     /// To a worker of this service, here or on its CPU.
@@ -225,7 +225,7 @@ fn no_more_drops_are_reported_than_the_rate_however_many_there_are() {
     let began = Instant::now();
     let reports = (0..1000).filter(|_| kernel.run(&denied).report.is_some());
     let reports = u32::try_from(reports.count()).unwrap();
-    // What was saved up in a second, and what came meanwhile.
+    // The reports saved up in a second, and those that came due meanwhile.
     let meanwhile = began.elapsed().as_millis() * u128::from(RATE) / 1000;
     let most = RATE + 1 + u32::try_from(meanwhile).unwrap();
     assert!(

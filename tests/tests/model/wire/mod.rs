@@ -1,5 +1,5 @@
-//! The programs against the kernel they guard: the same frames to a node with and to one without them. Raw sockets at
-//! both tell what arrives, put together from fragments, and for whom.
+//! The programs against the kernel they guard: the same frames go to a node with the programs and to one without. Raw sockets
+//! at both show which packets arrive, put together from fragments, and for which destination.
 //!
 //! - What a stranger sends to a service, or speaks to a routing protocol, never arrives.
 //! - What the model passes, frame by frame, arrives as it does without the programs.
@@ -27,7 +27,7 @@ use super::kernel::Kernel;
 /// Sequences that end in a fault of theirs are shown, at most so many.
 const SHOWN: usize = 5;
 
-/// May it arrive? By the lists of the service or of the routers it is for.
+/// May it arrive, by the lists of the service or of the routers that it is for?
 fn may_arrive(node: &Node, arrival: &Arrival) -> bool {
     if arrival.loops() {
         return false;
@@ -68,7 +68,7 @@ fn dropped(node: &Node, sequence: &Sequence) -> String {
     names.into_iter().collect::<Vec<_>>().join(" ")
 }
 
-/// What came of many sequences.
+/// The results of many sequences.
 #[derive(Debug, Default)]
 struct Account {
     sequences: usize,
@@ -76,7 +76,7 @@ struct Account {
     kept_out: usize,
     /// Arrived at both, for services and routing protocols.
     let_in: usize,
-    /// Arrived without the programs, may, and did not with them, by the verdicts of the frames that were dropped.
+    /// Arrived without the programs, as they may, and not with them; by the verdicts of the frames that were dropped.
     closed: BTreeMap<String, usize>,
     openings: Vec<String>,
     changed: Vec<String>,

@@ -24,11 +24,11 @@ use super::{
 /// The node's own address and that of the sender.
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const SENDER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
-/// What follows a sequence: when it is there, all before it is.
+/// The port of a packet that follows a sequence: once it has arrived, all before it have.
 const MARK: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whatever opens doors in the kernel, so that the programs are what keeps them shut.
+/// Settings that make the kernel accept as much as it can, so that only the programs refuse.
 const SYSCTLS: [(&str, &str); 13] = [
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.in0.rp_filter", "0"),
@@ -39,14 +39,14 @@ const SYSCTLS: [(&str, &str); 13] = [
     ("net.ipv4.conf.in0.accept_source_route", "1"),
     ("net.ipv6.conf.all.accept_source_route", "1"),
     ("net.ipv6.conf.in0.accept_source_route", "1"),
-    // What is never finished is to leave soon, and until then there is room for it.
+    // Unfinished datagrams are to be dropped soon, and have room until then.
     ("net.ipv4.ipfrag_time", "10"),
     ("net.ipv6.ip6frag_time", "10"),
     ("net.ipv4.ipfrag_high_thresh", "268435456"),
     ("net.ipv6.ip6frag_high_thresh", "268435456"),
 ];
 
-/// Both of them. The hosts go first, the laboratory last.
+/// Both of them. Hosts are dropped first, the laboratory last.
 pub(super) struct Places {
     pub(super) bare: Place,
     pub(super) guarded: Place,
@@ -115,7 +115,7 @@ impl Place {
         })
     }
 
-    /// Sends the frames and says what arrives of them.
+    /// Sends the frames; what arrives of them.
     pub(super) fn hear(&mut self, frames: &[Vec<u8>]) -> BTreeSet<Arrival> {
         for frame in frames {
             self.wire.send(frame);

@@ -14,9 +14,9 @@ use ober_tests::{
     },
 };
 
-/// A veth takes no more.
+/// The longest frame that a veth takes.
 const LONGEST: usize = 1500 + 14;
-/// The packet socket takes no less.
+/// The shortest frame that the packet socket takes.
 const SHORTEST: usize = 14;
 const FRAGMENT: u8 = 44;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// What a datagram carries, and between whom.
+/// The payload of a datagram, and its ends.
 struct Datagram {
     source: IpAddr,
     destination: IpAddr,
@@ -75,7 +75,7 @@ pub(super) fn sequence(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence 
     sequence
 }
 
-/// One of the dice's packets, under tags that every node takes off.
+/// One of the random packets, under tags that every node takes off.
 fn single(stage: &Stage, rng: &mut Rng) -> Vec<u8> {
     let mut bytes = packets::case(stage, rng.word()).bytes;
     let mut at = 12;
@@ -114,12 +114,12 @@ fn datagram(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence {
     }
 }
 
-/// For a service, for BGP or BFD or by VRRP; from the listed, the routers and others.
+/// For a service, for BGP or BFD or by VRRP; from listed clients, from routers and from others.
 fn whole(stage: &Stage, rng: &mut Rng) -> Datagram {
     let (vip, protocol, port) = stage.place(rng.below(stage.node.services.len()));
     let v4 = vip.is_ipv4();
     let known = stage.clients.iter().chain(&stage.routers).copied();
-    // The kernel takes nothing from these.
+    // The kernel accepts nothing from these.
     let odd = |address: &IpAddr| address.is_unspecified() || *address == Ipv4Addr::BROADCAST;
     let known: Vec<IpAddr> = known
         .filter(|address| address.is_ipv4() == v4 && !odd(address))
@@ -157,7 +157,7 @@ fn whole(stage: &Stage, rng: &mut Rng) -> Datagram {
     }
 }
 
-/// Where a payload of so many bytes is cut.
+/// Where a payload of this length is cut.
 fn cuts(rng: &mut Rng, length: usize) -> Vec<usize> {
     let mut cuts = vec![0, length];
     for _ in 0..rng.below(4) {
@@ -285,7 +285,7 @@ fn disturb(rng: &mut Rng, frames: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// A byte of the headers is another, or the end is missing, or follows what does not belong there.
+/// A byte of the headers is changed, or the end is missing, or foreign bytes follow.
 fn spoil(rng: &mut Rng, bytes: &mut Vec<u8>) {
     match rng.below(4) {
         0 => bytes.truncate(bytes.len() - rng.below(bytes.len() / 2 + 1)),

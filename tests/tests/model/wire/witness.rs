@@ -1,5 +1,5 @@
-//! Raw sockets that hear every TCP and UDP segment and every VRRP message that is delivered on a node, put together if
-//! it came in fragments, whoever listens.
+//! Raw sockets that receive every TCP and UDP segment and every VRRP message that is delivered on a node, put together if it
+//! came in fragments, whether a program listens for it or not.
 
 use std::{
     collections::BTreeSet,
@@ -28,18 +28,18 @@ use ober_tests::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 const KINDS: [u8; 3] = [TCP, UDP, VRRP];
-/// Groups that VRRP speaks to (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
+/// Groups to which VRRP sends (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
 const GROUP4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
-/// What was delivered.
+/// A packet that was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Arrival {
     pub(super) source: Address,
     destination: Address,
     protocol: u8,
     ports: [u16; 2],
-    /// Of what IP carried.
+    /// Bytes that IP carried.
     length: usize,
 }
 
@@ -118,7 +118,7 @@ impl Witness {
         })
     }
 
-    /// All that has arrived since the last time.
+    /// All packets that have arrived since the last call.
     pub(super) fn arrivals(&mut self) -> BTreeSet<Arrival> {
         let mut all = BTreeSet::new();
         for (kind, socket) in &self.v4 {
@@ -135,9 +135,9 @@ impl Witness {
     }
 }
 
-/// An IPv4 raw socket hears the IP header too.
+/// An IPv4 raw socket receives the IP header too.
 fn hear4(socket: &Socket, kind: u8, buffer: &mut [u8]) -> Option<Arrival> {
-    // SAFETY: bytes that are there count as such, whether the kernel fills them or not.
+    // SAFETY: initialised bytes are valid as `MaybeUninit`, whether the kernel fills them or not.
     let room = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     let length = socket.recv(room).ok()?;
     let packet = &buffer[..length];
@@ -152,7 +152,7 @@ fn hear4(socket: &Socket, kind: u8, buffer: &mut [u8]) -> Option<Arrival> {
     ))
 }
 
-/// An IPv6 raw socket hears what comes after the headers; the kernel tells the destination beside.
+/// An IPv6 raw socket receives the bytes after the headers; the kernel adds the destination as control data.
 fn hear6(socket: &Socket, kind: u8, buffer: &mut [u8]) -> Option<Arrival> {
     let mut control = cmsg_space!(libc::in6_pktinfo);
     let (length, source, destination) = {
