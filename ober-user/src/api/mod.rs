@@ -72,7 +72,7 @@ pub enum Request {
 pub enum Text {
     /// The daemon's own files.
     Own,
-    /// With this in the place of the main file.
+    /// The daemon's files with this main file.
     File(config::File),
     /// A snapshot; without a number the one before.
     Snapshot(Option<u64>),

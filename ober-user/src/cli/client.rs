@@ -144,7 +144,6 @@ impl Line {
         sent.map_err(|source| self.talk(source))
     }
 
-    /// The next answer.
     pub async fn next(&mut self) -> Result<Answer, Error> {
         let line = self.stream.next_line().await;
         let line = line.map_err(|source| self.talk(source))?;

@@ -161,7 +161,6 @@ pub enum Outcome {
 }
 
 impl Ober {
-    /// Runs the command.
     pub fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let path = self.config;
         // A core dump would hold keys, which `validate`, `test` and `apply` read as well.

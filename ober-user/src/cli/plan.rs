@@ -18,7 +18,6 @@ use crate::{
     plan::{Change, Facts, How, Plan, Side},
 };
 
-/// Standard input.
 const STDIN: &str = "-";
 
 /// The configuration to plan.

@@ -30,7 +30,7 @@ pub(super) struct Greeter {
 }
 
 impl Greeter {
-    /// For a start of so many steps.
+    /// For a start of `steps` steps.
     pub(super) fn new(listener: UnixListener, steps: usize) -> Self {
         let listener = Arc::new(listener);
         let step = Arc::new(Mutex::new(Step {
@@ -48,7 +48,6 @@ impl Greeter {
         }
     }
 
-    /// Begins the next step.
     pub(super) fn next(&self, what: impl Display) {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         step.number += 1;

@@ -22,7 +22,7 @@ pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     ready: Vec<bool>,
-    /// Only the first so many workers may be in the ring: the kernel has no sockets of the others, or is about to lose them.
+    /// Only this many workers, from the first on, may be in the ring: the kernel has no sockets of the others, or is about to lose them.
     admitted: usize,
 }
 
@@ -34,7 +34,7 @@ impl Members {
         std::mem::replace(&mut self.ready[event.worker], event.in_ring) != event.in_ring
     }
 
-    /// Lets the first so many workers into the ring, and no others.
+    /// Lets the first `workers` workers into the ring, and no others.
     pub(super) fn admit(&mut self, workers: usize) {
         self.admitted = workers;
     }

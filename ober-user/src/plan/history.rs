@@ -147,8 +147,8 @@ impl History {
         self.read(before.ok_or(Error::NoneBefore)?.number)
     }
 
-    /// Keeps a configuration that was put in force, and at most so many of all. Returns its number: that of the latest
-    /// snapshot where the text is still the same.
+    /// Keeps a configuration that was put in force, and at most `most` snapshots. Returns its number, or that of the latest
+    /// snapshot if the text is still the same.
     pub fn keep(
         &self,
         written: &Written,

@@ -42,7 +42,7 @@ pub enum Step {
     TakeOut {
         services: BTreeSet<Place>,
     },
-    /// New connections go to the first so many workers only.
+    /// New connections go to the first `workers` workers only.
     Confine {
         workers: usize,
     },

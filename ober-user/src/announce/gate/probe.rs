@@ -29,7 +29,7 @@ use crate::announce::gate::loopback;
 /// How many bytes of an answer are read, since only its head counts.
 const LONGEST: u64 = 64 << 10;
 
-/// Where a worker listens.
+/// A listener of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
     pub address: SocketAddr,
