@@ -22,7 +22,8 @@ pub(super) fn lock(plane: &Mutex<Plane>) -> MutexGuard<'_, Plane> {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     ready: Vec<bool>,
-    /// Only this many workers, from the first on, may be in the ring: the kernel has no sockets of the others, or is about to lose them.
+    /// Only this many workers, from the first on, may be in the ring: the kernel has no sockets of the others, or is about to
+    /// lose them.
     admitted: usize,
 }
 
