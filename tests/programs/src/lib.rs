@@ -72,7 +72,7 @@ pub struct Program {
     origin: Origin,
     purpose: Purpose,
     reason: &'static str,
-    /// Arguments with which it tells its version, or does nothing.
+    /// Arguments with which it prints its version, or does nothing.
     question: &'static [&'static str],
     /// Its exit status after that.
     end: i32,
@@ -129,7 +129,7 @@ impl Program {
         Command::of(file.as_ref(), format!("{self:#}"))
     }
 
-    /// Starts it once: the first line of what it says of itself, or why it does not run.
+    /// Starts it once: the first line of its output, or why it does not run.
     pub fn answer(&self) -> Result<String, String> {
         let ran = self.args(self.question).output();
         let output = ran.map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! The table. A line for each program: constant, name in the search path (or file), origin, what it is wanted for, why,
-//! and the arguments with which it tells its version, with its exit status where that is not 0.
+//! The table. A line for each program: constant, name in the search path (or file), origin, what it is wanted for, why, and the
+//! arguments with which it prints its version, with its exit status where that is not 0.
 //!
 //! A C compiler is not among them: without it this program could not have been built.
 

@@ -111,7 +111,7 @@ fn start(host: &Host, config: &Config, file: PathBuf, cpu: u32) -> Result<Proces
     host.spawn(&mut command)
 }
 
-/// Whether the process has a listening socket. Its own descriptors tell, since its siblings listen on the same addresses.
+/// Whether the process has a listening socket, by its own descriptors: its siblings listen on the same addresses.
 fn listens(pid: u32) -> Result<Option<()>> {
     let table = listening(pid)?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))

@@ -49,7 +49,7 @@ impl Routes {
         Ok(Self(told))
     }
 
-    /// The moment the route to `to` had so many next hops; earlier events are used up.
+    /// The moment the route to `to` had this many next hops; earlier events are used up.
     pub fn until(&self, to: IpAddr, paths: usize, limit: Duration) -> Result<Instant> {
         let end = Instant::now() + limit;
         loop {

@@ -34,7 +34,7 @@ pub enum Reading {
 pub struct Outer {
     pub source: Address,
     pub destination: Address,
-    /// Where the IP packet says it ends.
+    /// Where the IP packet ends by its own length.
     pub ip_end: usize,
     /// The end of the bytes on which the verdict rests.
     pub judged_end: usize,

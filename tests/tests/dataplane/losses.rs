@@ -35,7 +35,7 @@ const PORT: u16 = 443;
 const FRAMES: u16 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the counters say of the service.
+/// The service's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counted {
     passed: u64,

@@ -51,7 +51,7 @@ fn quick(stage: &Stage, arguments: &[&str]) -> Ran {
     ran
 }
 
-/// What the daemon says over HTTP, at once.
+/// The daemon's answer over HTTP, which must come at once.
 fn fetched(stage: &Stage, path: &str) -> String {
     let url = format!("http://127.0.0.1:8404{path}");
     let most = AT_ONCE.as_secs().to_string();

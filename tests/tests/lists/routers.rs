@@ -46,7 +46,7 @@ impl Ears {
         .expect("enter the node")
     }
 
-    /// Forgets what came, then says for each kind of datagram whether one comes.
+    /// Drops what has come, runs `speak`, and returns for each kind of datagram whether one came.
     fn hear(&self, speak: impl FnOnce()) -> Vec<bool> {
         let mut buffer = [0; 200];
         for socket in &self.datagrams {

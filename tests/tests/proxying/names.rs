@@ -112,7 +112,7 @@ fn a_request_goes_where_its_host_or_path_says_in_the_order_of_the_routes() {
             "{host} {path} over TLS"
         );
     }
-    // Without a host: not "unexpected", which says nothing about requests without one.
+    // A request without a host is none with an unexpected host, and this service has no rule for it.
     let raw = Raw::new(SocketAddr::new(vip(1), 80));
     for (path, expected) in [("/c/1", "c"), ("/d", "a")] {
         let answer = FRONT.ask(|| raw.say(&format!("GET {path} HTTP/1.0\r\n\r\n")));

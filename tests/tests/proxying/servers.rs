@@ -183,7 +183,7 @@ fn only_the_proxies_named_may_tell_an_address() {
     let answer = ask(&raw).unwrap();
     assert_eq!(field(&answer, "for"), client4(1).to_string());
     assert_eq!(who(ask(&raw.clone().before(v1("198.51.100.7")))), "400");
-    // Connections that must begin with the PROXY protocol are refused without it.
+    // The named proxies must send a header: without one the connection is closed.
     assert_eq!(who(FRONT.ask(|| raw.get("h", "/"))), "closed");
 }
 

@@ -111,7 +111,7 @@ fn claims_keep_their_interval_and_go_out_by_further_interfaces_too() -> Result<(
     let began = Instant::now();
     let mut node = Node::start(&segment.nodes[0], &config)?;
     let mut heard = ear.hears(18, &vips)?;
-    // Each of two addresses is claimed three times, 300 ms apart: five intervals, after the 300 ms until there is a master.
+    // Two IPv4 addresses claimed three times are five intervals of 200 ms, after the 300 ms until there is a master.
     let took = began.elapsed();
     ensure!(took >= Duration::from_millis(1300), "{took:?}");
     let mut wanted = Vec::new();

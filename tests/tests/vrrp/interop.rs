@@ -174,7 +174,7 @@ fn patience(name: &str, cell: Cell) -> Result<()> {
     segment.wait_holder(2, vip)
 }
 
-/// Every kind of session, with every event that it may have.
+/// Every version, family and transport, with everything that may happen.
 macro_rules! matrix {
     ($($way:ident $name:literal $cell:expr;)*) => {
         mod the_vip_follows_priority_resignation_and_death {

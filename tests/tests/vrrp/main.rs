@@ -1,4 +1,4 @@
-//! VRRP in namespaces: against keepalived, and two of ours against each other.
+//! VRRP in namespaces: against keepalived, and between two of our nodes.
 #![expect(
     clippy::expect_used,
     reason = "what the helpers of a test expect is part of the test"

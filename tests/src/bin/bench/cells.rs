@@ -48,7 +48,7 @@ pub(crate) enum Case {
     Listed,
     /// Sent to the worker's CPU.
     Steered,
-    /// So many hosts are on the list, the client is not.
+    /// This many hosts are on the list, the client is not.
     Denied(u32),
 }
 

@@ -1,5 +1,5 @@
 //! The whole chain, side by side: through Ober, through the same HAProxy alone, and through that behind an XDP program that
-//! does nothing, which tells Ober's own cost from that of XDP on a virtual interface; and once more through Ober, steered.
+//! does nothing, which separates Ober's own cost from that of XDP on a virtual interface; and once more through Ober, steered.
 
 use anyhow::{Result, ensure};
 use aya::Ebpf;

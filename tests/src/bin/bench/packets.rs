@@ -35,7 +35,7 @@ impl Family {
         }
     }
 
-    /// An address that is none of ours.
+    /// An address of no service.
     pub(crate) const fn stranger(self) -> IpAddr {
         match self {
             Self::Ipv4 => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)),
@@ -71,7 +71,7 @@ pub(crate) struct Packets {
     pub(crate) vary: Vary,
 }
 
-/// What tells one flow from the next.
+/// The field in which one flow differs from the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vary {
     Port,

@@ -76,7 +76,7 @@ fn wait(file: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     bail!("{file} did not become what the test needs within ten seconds")
 }
 
-/// Runs `ip` and returns what it said.
+/// Runs `ip` and returns its output.
 pub(crate) fn ip(words: &[&str]) -> Result<String> {
     let output = IP
         .at("/bin/ip")

@@ -34,7 +34,7 @@ fn end(result: Result<()>) -> ExitCode {
     }
 }
 
-/// Says how a check went.
+/// Prints how a check went.
 fn check(name: &str, result: Result<()>) {
     match result {
         Ok(()) => println!("ok {name}"),

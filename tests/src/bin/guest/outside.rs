@@ -94,7 +94,7 @@ fn packets(verdict: &str) -> Result<u64> {
         .context("read a count")
 }
 
-/// What a worker says: its number, the CPU on which the connection reached it, the bytes it got.
+/// A worker's answer: its number, the CPU on which the connection reached it, the bytes it got.
 struct Answer {
     worker: u32,
     cpu: u32,

@@ -24,7 +24,7 @@ use self::{
 };
 use super::kernel::Kernel;
 
-/// Sequences that end in a fault of theirs are shown, at most so many.
+/// Most sequences of one kind of fault that are shown.
 const SHOWN: usize = 5;
 
 /// May it arrive, by the lists of the service or of the routers that it is for?
