@@ -52,7 +52,7 @@ struct Arguments {
     /// Chunks of 65,536 packets in each round.
     #[arg(long, default_value_t = 8)]
     chunks: usize,
-    /// The failover trials instead: how long traffic still goes where nobody serves; written to bench/failover.md.
+    /// The failover trials instead: how long traffic still goes to a node that no longer serves; written to bench/failover.md.
     #[arg(long)]
     failover: bool,
     /// Handshakes, small and large objects through 1, 2 and 4 workers instead, beside HAProxy alone; written to

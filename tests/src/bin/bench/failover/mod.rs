@@ -1,4 +1,4 @@
-//! `cargo xtask bench --failover`: how long traffic still goes to a node that does not serve.
+//! `cargo xtask bench --failover`: how long traffic still goes to a node that no longer serves.
 
 mod routed;
 mod shared;
