@@ -1,9 +1,10 @@
-//! The certificates in use: a copy of each in the run directory, made of its file when that is good, and kept when the file
-//! is not. HAProxy reads the copies alone. A copy begins with a line that names its file, so that the next daemon knows it.
+//! The certificates in use. The run directory has a copy of each, which is made from its file when the file is usable
+//! and kept when it is not. HAProxy reads only the copies. A copy begins with a line that names its file, for the next
+//! daemon.
 //!
 //! ```text
-//! <run>/certificates/s3-443.list          what HAProxy reads for a listener: the default first
-//!                    s3-443.default.pem   what a client gets whose name is on none
+//! <run>/certificates/s3-443.list          the list of a listener's copies for HAProxy, the default first
+//!                    s3-443.default.pem   the certificate for clients whose name no other has
 //!                    wild-53c9….pem       the copy of wild.pem
 //! ```
 
@@ -34,13 +35,13 @@ use crate::{
     },
 };
 
-/// How what stands in for a file begins, which is no copy to go on with.
+/// The first line of a placeholder for a missing file, which is not a copy to keep.
 const STAND_IN: &str = "# stands in for a file that is missing";
 
 /// A copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// What HAProxy is given.
+    /// The text that HAProxy reads.
     pub text: Arc<str>,
     pub sha1: String,
     pub serial: String,
@@ -49,31 +50,31 @@ pub struct Copy {
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The file it came from.
+    /// The file it was made from.
     pub source: PathBuf,
     pub facts: Facts,
-    /// What is wrong with it, or with the file that was to replace it.
+    /// A problem of it, or of the file that was to replace it.
     pub problem: Option<String>,
-    /// `service-port` of every listener that has it; empty: it is shown to servers.
+    /// `service-port` of every listener that has it; empty for a client certificate, which is shown to servers.
     pub listeners: BTreeSet<String>,
 }
 
-/// Everything in use.
+/// All certificates in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
-    /// By its path.
+    /// By the path of the copy.
     pub copies: BTreeMap<PathBuf, Copy>,
-    /// Copies of each list, by its path, the default first.
+    /// The copies in each list, the default first, by the path of the list.
     pub lists: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// By the path of the copy.
     pub held: BTreeMap<PathBuf, Held>,
-    /// Files in directories that hold nothing of use, and why.
+    /// Files and directories that cannot be used, and why.
     pub refused: BTreeMap<PathBuf, String>,
-    /// Whose changes matter.
+    /// The files and directories whose changes matter.
     pub watched: Watched,
 }
 
-/// What the stock was made of.
+/// The files and directories from which the stock was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     pub files: BTreeSet<PathBuf>,
@@ -105,12 +106,12 @@ pub(crate) fn directory(run: &Path) -> PathBuf {
     run.join("certificates")
 }
 
-/// What HAProxy reads for a listener.
+/// The path of the list that HAProxy reads for a listener.
 pub fn list(run: &Path, service: &str, port: impl std::fmt::Display) -> PathBuf {
     directory(run).join(format!("{service}-{port}.list"))
 }
 
-/// Where the copy of a file is.
+/// The path of the copy of a file.
 pub fn copy(run: &Path, source: &Path) -> PathBuf {
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-' || *letter == '_';
@@ -119,18 +120,18 @@ pub fn copy(run: &Path, source: &Path) -> PathBuf {
     directory(run).join(format!("{stem}-{hash:016x}.pem"))
 }
 
-/// Reads every file the configuration names and puts what is good on the shelf. What is not leaves what was there. Fails
-/// where nothing is, for a listener or for a file that is named.
+/// Reads every file that the configuration names and writes a copy of each usable one. The copy of an unusable file is
+/// kept. Fails when a listener has no certificate, or a named file has neither a usable text nor a copy.
 pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
     filled(config, now, Writes::WhatDiffers)
 }
 
-/// The same, but leaves what is there as it is: HAProxy is to be asked about a configuration that may never be in force.
+/// The same, but leaves usable copies as they are: HAProxy checks a configuration that may never be in force.
 pub fn rehearse(config: &Config, now: u64) -> Result<(), Error> {
     filled(config, now, Writes::WhatIsNew).map(drop)
 }
 
-/// What would be on the shelf. Writes nothing.
+/// The stock that [`fill`] would make. Writes nothing.
 pub fn imagine(config: &Config, now: u64) -> Result<Stock, Error> {
     filled(config, now, Writes::Nothing)
 }
@@ -167,7 +168,7 @@ fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
     Ok(filling.stock)
 }
 
-/// Removes what is not in stock any more.
+/// Removes the copies and lists that are no longer in stock.
 pub fn sweep(run: &Path, stock: &Stock) {
     for entry in fs::read_dir(directory(run)).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -180,7 +181,7 @@ pub fn sweep(run: &Path, stock: &Stock) {
     }
 }
 
-/// Removes everything, for an instance that ends for good.
+/// Removes all copies and lists, for an instance that is removed.
 pub fn clear(run: &Path) {
     match fs::remove_dir_all(directory(run)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -190,12 +191,12 @@ pub fn clear(run: &Path) {
     }
 }
 
-/// Is there something to go on with when this file is no good?
+/// Is there a usable copy of this file?
 pub fn has_copy(run: &Path, source: &Path) -> bool {
     kept(&copy(run, source)).is_some()
 }
 
-/// The copies of an earlier life, by their sources.
+/// The sources of the copies in the run directory, which an earlier daemon may have made.
 fn earlier(run: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
     let source = |path: PathBuf| {
@@ -206,7 +207,7 @@ fn earlier(run: &Path) -> BTreeSet<PathBuf> {
     entries.filter_map(|entry| source(entry.path())).collect()
 }
 
-/// What stands in for a file already.
+/// The placeholder that is at this path already, if there is one.
 fn standing_in(path: &Path) -> Option<Copy> {
     let text = file::text(path, file::Kind::Own).ok()?;
     let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
@@ -230,12 +231,12 @@ fn kept(path: &Path) -> Option<(Facts, String)> {
 fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
     let bundle = Bundle::read(source)?;
     let facts = Facts::of(source, &bundle)?;
-    // Nothing in a name may begin a line.
+    // A name with a line break must not begin a line.
     let name = source.display().to_string().replace(char::is_control, "?");
     Ok((facts, format!("# {name}\n{}", bundle.pem())))
 }
 
-/// What is used of a file and its copy, and what is to be said about it.
+/// Chooses between a file and its copy. Returns the chosen one, with its problem if there is one.
 fn choose(
     fresh: Result<(Facts, String), bundle::Error>,
     kept: Option<(Facts, String)>,
@@ -265,7 +266,7 @@ fn choose(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
     WhatDiffers,
-    /// Files that are there are left alone.
+    /// Only files that are missing or unusable.
     WhatIsNew,
     Nothing,
 }
@@ -331,7 +332,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// A file that is named must be there, or have been.
+    /// The copy of a file that the configuration names: the file must be usable, or have a copy.
     fn named(&mut self, source: &Path) -> Result<PathBuf, Error> {
         self.stock.watched.files.insert(source.to_owned());
         if let Some(copy) = self.held(source) {
@@ -346,7 +347,7 @@ impl Filling<'_> {
         }
     }
 
-    /// Until the file is good again, what nobody trusts is shown in its place: HAProxy would not start without it.
+    /// Writes a placeholder that no client trusts, used until the file is usable: HAProxy would not start without it.
     fn stand_in(&mut self, source: &Path, why: String) -> Result<PathBuf, Error> {
         self.stock.refused.insert(source.to_owned(), why);
         let path = copy(&self.config.node.run, source);
@@ -362,11 +363,11 @@ impl Filling<'_> {
         Ok(path)
     }
 
-    /// Everything in a directory that can be used.
+    /// The copies of all usable files in a directory.
     fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
         self.stock.watched.directories.insert(directory.to_owned());
         let found = found::in_directory(directory).unwrap_or_else(|source| {
-            // A directory that cannot be read is not an empty one.
+            // A directory that cannot be read is not taken for an empty one.
             let error = Error::Directory {
                 path: directory.to_owned(),
                 source,
@@ -394,7 +395,8 @@ impl Filling<'_> {
             .filter(move |source| source.starts_with(directory) && *source != directory)
     }
 
-    /// A file that nobody named: one that is no good is told of, and what is no certificate with a key is not meant.
+    /// The copy of a file found in a directory. An unusable one is reported; one without a certificate and its key is
+    /// ignored.
     fn put(&mut self, source: &Path) -> Option<PathBuf> {
         self.stock.watched.files.insert(source.to_owned());
         if let Some(copy) = self.held(source) {
@@ -420,13 +422,13 @@ impl Filling<'_> {
         }
     }
 
-    /// Another listener may have it too.
+    /// The copy of the file, if it is in stock for another listener already.
     fn held(&self, source: &Path) -> Option<PathBuf> {
         let copy = copy(&self.config.node.run, source);
         self.stock.held.contains_key(&copy).then_some(copy)
     }
 
-    /// Whole, for the owner alone, and only if it is another.
+    /// Writes a file whole, readable only by its owner, and only if its text differs.
     fn write(&self, path: &Path, text: &str) -> Result<(), store::Error> {
         if self.writes == Writes::Nothing {
             return Ok(());
@@ -468,8 +470,8 @@ impl Filling<'_> {
     }
 }
 
-/// Can HAProxy make something of this file of ours? One that was damaged is made anew even for a rehearsal, since HAProxy
-/// would refuse every configuration for it.
+/// Can HAProxy read this copy or list? A damaged one is made anew even for a rehearsal, because HAProxy would refuse
+/// every configuration with it.
 fn is_usable(path: &Path, bytes: &[u8]) -> bool {
     if path.extension() != Some("list".as_ref()) {
         return Bundle::parse(path, bytes).is_ok();
@@ -478,7 +480,7 @@ fn is_usable(path: &Path, bytes: &[u8]) -> bool {
     text.ends_with('\n') && text.lines().all(|entry| Path::new(entry).is_file())
 }
 
-/// Of a listener without any certificate: the last it had, or one to begin with.
+/// The certificate of a listener without one: the last it had, or a placeholder until its first is issued.
 fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Copy, Error> {
     if let Some((facts, text)) = kept(standard) {
         return Ok(Copy {
@@ -546,7 +548,7 @@ mod tests {
                 Some(&old),
                 "it is valid only in",
             ),
-            // Better than nothing, and than what is over for longer.
+            // An expired one is better than none, and than one that expired earlier.
             (Ok(over.clone()), None, Some(&over), "it expired since 1 d"),
             (Ok(good.clone()), Some(over.clone()), Some(&good), ""),
             (

@@ -1,4 +1,4 @@
-//! Which files in a directory are meant as certificates.
+//! Finds the files of certificates in a directory.
 
 use std::{
     collections::BTreeSet,
@@ -6,19 +6,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What certbot calls a chain; its key is `privkey.pem`.
+/// certbot's name for a chain; its key is `privkey.pem`.
 const CHAIN: &str = "fullchain.pem";
 
-/// In the order of their names.
+/// Files and directories, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) files: BTreeSet<PathBuf>,
-    /// Directories below, with a certificate each.
+    /// Directories directly below, each with a certificate.
     pub(super) directories: BTreeSet<PathBuf>,
 }
 
-/// `*.pem`, `*.crt` and `*.cer`; where there is a `fullchain.pem`, that alone; and that of every directory right below, as
-/// certbot's `live` has them. Hidden names are skipped: Kubernetes keeps the real files behind one.
+/// Only `fullchain.pem` if there is one; otherwise `*.pem`, `*.crt` and `*.cer`, and the `fullchain.pem` of every
+/// directory directly below, as in certbot's `live`. Hidden names are skipped: Kubernetes keeps the real files behind
+/// one.
 pub(super) fn in_directory(directory: &Path) -> io::Result<Found> {
     let chain = directory.join(CHAIN);
     if chain.is_file() {

@@ -1,13 +1,13 @@
-//! Certificates: files on disk to copies in the run directory to the workers, while they serve.
+//! Certificates: from files on disk to copies in the run directory, which the workers read or get while they serve.
 //!
 //! ```text
-//! files, directories -> found -> system/pem -> copies (kept when a file is no good) -> HAProxy at its start
+//! files, directories -> found -> system/pem -> copies (kept when a file is unusable) -> HAProxy at its start
 //!        ^-- watch (inotify)         haproxy/certificates <-+ (what a worker has, what it lacks) -> its command socket
-//! placeholder   what a listener shows while it has no certificate
+//! placeholder   the certificate of a listener that has none yet
 //! ```
-//! `acme/` has an authority issue certificates, and puts them where files are.
+//! `acme/` orders certificates from an authority, and writes them as files.
 //!
-//! HAProxy never reads an administrator's file: a file that is broken for a moment, or for good, cannot reach it.
+//! HAProxy never reads an operator's file, so a file that is broken, even for a moment, cannot reach it.
 
 pub mod acme;
 pub mod copies;
@@ -22,7 +22,7 @@ pub use crate::system::pem::{
     facts::{Dates, Facts},
 };
 
-/// The files behind a path that a configuration names: itself, or what is meant in a directory.
+/// The files behind a path that a configuration names: the file itself, or the certificates in a directory.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];

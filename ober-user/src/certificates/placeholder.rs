@@ -1,5 +1,5 @@
-//! What a listener shows until the first certificate for its names has been issued. It is trusted by nobody, but without one
-//! HAProxy would not start.
+//! The certificate that a listener shows until the first one for its names has been issued. No client trusts it, but
+//! HAProxy would not start without one.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Notices that a file changed, by whatever way: written, renamed over, or reached by another link. The kernel tells of names in
-//! directories (inotify(7)), so every directory is watched in which a name stands that leads to a file.
+//! Notices every change of a file: written, renamed over, or reached by another link. The kernel reports changes of
+//! names in directories (inotify(7)), so every directory is watched that has a name on the path to a file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use super::copies::Watched;
 use crate::system::pem::bundle::key_beside;
 
-/// As many links as the kernel follows.
+/// The most symbolic links that the kernel follows in a path.
 const LINKS: usize = 40;
 
 /// Names in a directory that matter.
@@ -25,10 +25,10 @@ pub enum Names {
     These(BTreeSet<OsString>),
 }
 
-/// What is looked at, by directory.
+/// The names to watch, by directory.
 pub type Sight = BTreeMap<PathBuf, Names>;
 
-/// Every directory and name on the way to these files, their keys and directories.
+/// Every directory and name on the paths to these files, their keys and directories.
 pub fn sight(watched: &Watched) -> Sight {
     let mut sight = Sight::new();
     for file in &watched.files {
@@ -45,14 +45,14 @@ pub fn sight(watched: &Watched) -> Sight {
     sight
 }
 
-/// Notes every name on the way, and returns where it leads.
+/// Notes every name on the path, and returns the real path.
 fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut components = path.components();
     while let Some(component) = components.next() {
         match component {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            // There are no links in `at`, so its parent is what stands before the last `/`.
+            // There are no links in `at`, so the part before the last `/` is its parent.
             Component::ParentDir => drop(at.pop()),
             Component::Normal(name) => {
                 note(sight, &at, name);
@@ -78,7 +78,7 @@ fn note(sight: &mut Sight, directory: &Path, name: &OsStr) {
     }
 }
 
-/// The kernel's word on changes.
+/// The kernel's reports of changes.
 #[derive(Debug)]
 pub struct Watch {
     kernel: AsyncFd<Kernel>,
@@ -98,7 +98,7 @@ impl AsRawFd for Kernel {
 impl Watch {
     pub fn new() -> io::Result<Self> {
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
-        // SAFETY: it owns its descriptor and keeps it open as long as it is registered.
+        // SAFETY: the value owns its descriptor and keeps it open as long as it is registered.
         let kernel = unsafe { AsyncFd::register(Kernel(Inotify::init(flags)?)) }?;
         Ok(Self {
             kernel,
@@ -107,12 +107,12 @@ impl Watch {
         })
     }
 
-    /// Looks at these from now on. Directories that are not there are noticed by their names when they come.
+    /// Watches these names from now on. A directory that is missing is noticed by its name when it is made.
     pub fn look(&mut self, sight: Sight) {
         let kernel = &self.kernel.get_ref().0;
         let gone = |place: &PathBuf| !sight.contains_key(place);
         for (_, descriptor) in self.places.extract_if(.., |place, _| gone(place)) {
-            // The kernel forgets a directory that is removed by itself.
+            // The kernel itself stops watching a directory that is removed, so this may fail.
             if let Err(error) = kernel.rm_watch(descriptor) {
                 tracing::debug!(%error, "a directory was not watched any more");
             }
@@ -126,7 +126,7 @@ impl Watch {
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
         for place in sight.keys() {
-            // Added again it stays the same, unless it is another directory of that name.
+            // Adding a watch again has no effect, unless there is another directory of that name now.
             match kernel.add_watch(place, flags) {
                 Ok(descriptor) => drop(self.places.insert(place.clone(), descriptor)),
                 Err(error) => {
@@ -138,7 +138,7 @@ impl Watch {
         self.sight = sight;
     }
 
-    /// Returns once something happened that matters.
+    /// Returns when a watched name has changed.
     pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.kernel.readable().await?;
@@ -158,11 +158,11 @@ impl Watch {
         let place = self.places.iter().find(|(_, place)| **place == event.wd);
         let names = place.and_then(|(place, _)| self.sight.get(place));
         match (names, &event.name) {
-            // Of the directory itself, or more happened than the kernel could keep.
+            // An event of the directory itself, or the kernel's queue of events was full.
             (_, None) => true,
             (Some(Names::These(names)), Some(name)) => names.contains(name),
             (Some(Names::All), Some(_)) => true,
-            // Of a directory that is not looked at any more.
+            // An event of a directory that is no longer watched.
             (None, Some(_)) => false,
         }
     }

@@ -1,5 +1,5 @@
-//! One change of lists, from what was heard to the kernel: everything that can fail comes before the first thing that is
-//! seen, and the disk comes before the kernel.
+//! Puts one change of lists in force. All that can fail is done before the first visible effect, and the disk is
+//! written before the kernel's maps.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -18,32 +18,32 @@ use crate::{
     system::store::{self, Appended, Batch, Kind, Pending, Placed},
 };
 
-/// A change that is ready: nothing can fail any more but the kernel having no room.
+/// A change that is ready. It can fail only on disk or for lack of room in the kernel's maps.
 struct Ready {
     name: String,
     stored: Stored,
     expanded: Expanded,
-    /// What the only source says, when it may be worth to remember.
+    /// The text of the only source, if it may be kept for comparison.
     text: Option<Arc<Vec<u8>>>,
     plan: Plan,
-    /// The file for standard input, and what came by it.
+    /// The file in which standard input is kept, and its text.
     stdin: Option<(PathBuf, String)>,
-    /// `None` in a dry run, and where it cannot be kept.
+    /// `None` in a dry run, and when it cannot be written to disk.
     kept: Option<Kept>,
-    /// It takes clients off the list by somebody's order: that is done even where it cannot be kept.
+    /// It only takes clients off the list, by an operator's order: it is applied even when it cannot be written to disk.
     urgent: bool,
-    /// Why it is not kept.
+    /// Why it is not on disk.
     unkept: Option<String>,
 }
 
-/// What is on disk before the kernel changes.
+/// The files to be on disk before the kernel's maps change.
 struct Kept {
     snapshot: snapshot::Update,
-    /// In the order in which they are put in place: what is referred to comes before what refers to it.
+    /// In the order in which they are put in place: a file comes before those that refer to it.
     files: Batch,
 }
 
-/// Changes on disk, before the kernel has them. Dropped, everything there is as it was.
+/// Changes that are on disk and not yet in the kernel's maps. When it is dropped, the disk is put back as it was.
 struct OnDisk {
     placed: Placed,
     appended: Vec<Appended>,
@@ -51,7 +51,7 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    /// All files of all lists, or none.
+    /// Puts all files of all lists in place, or none.
     fn put(ready: &mut [Ready]) -> Result<Self, store::Error> {
         let (mut batch, mut appended) = (Batch::default(), Vec::new());
         let mut snapshots = BTreeMap::new();
@@ -78,7 +78,7 @@ impl OnDisk {
     }
 }
 
-/// What resolving every list again would make of it. Nothing is changed yet.
+/// The changes that resolving every list again would make. Nothing is changed yet.
 pub struct Foreseen {
     ready: Vec<Ready>,
     errors: Vec<(String, Error)>,
@@ -91,7 +91,7 @@ impl Foreseen {
         &self.synced
     }
 
-    /// The lists that keep what they have, and why.
+    /// The lists that cannot be changed, and why.
     pub fn failures(&self) -> std::collections::BTreeMap<String, String> {
         let failures = self.errors.iter();
         failures
@@ -101,7 +101,7 @@ impl Foreseen {
 }
 
 impl Keeper {
-    /// What putting this in force would do. Lists fail alone.
+    /// The changes that these results would make. A list that fails does not affect the others.
     pub fn foresee(&self, heard: AllHeard) -> Foreseen {
         let mut foreseen = Foreseen {
             ready: Vec::new(),
@@ -125,7 +125,8 @@ impl Keeper {
         foreseen
     }
 
-    /// Makes the kernel hold what the sources say, each name with the addresses it had: nobody is asked.
+    /// Reads the sources again, gives each name the addresses it had without asking a name server, and changes the
+    /// kernel's maps.
     pub async fn recall(&mut self) -> Vec<Error> {
         let drafts = self.drafts().into_iter();
         let drafts = drafts.map(|(name, draft)| (name, draft.map(Draft::without_asking)));
@@ -134,8 +135,8 @@ impl Keeper {
         self.put(foreseen)
     }
 
-    /// Puts in force what was foreseen. What fails keeps what it had. The texts that the lists read before stay until
-    /// [`Keeper::sweep`].
+    /// Puts the foreseen changes in force. A list that fails keeps its entries. Texts of standard input that lists no
+    /// longer read stay until [`Keeper::sweep`].
     pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
         let mut errors = foreseen.errors;
         for mut ready in foreseen.ready {
@@ -155,14 +156,14 @@ impl Keeper {
         errors.into_iter().map(|(_, error)| error).collect()
     }
 
-    /// Notes why a list could not be brought up to date, or that it is.
+    /// Notes why a list could not be brought up to date, or `None` when it is.
     pub fn failed(&mut self, name: &str, why: Option<&Error>) {
         if let Some(list) = self.lists.get_mut(name) {
             list.error = why.map(ToString::to_string);
         }
     }
 
-    /// Are all of these lists what they were heard of?
+    /// Are all of these lists unchanged since the results were computed?
     pub fn suits(&self, heard: &[Heard]) -> bool {
         heard.iter().all(|heard| {
             let list = self.lists.get(&heard.name);
@@ -170,7 +171,7 @@ impl Keeper {
         })
     }
 
-    /// Puts in force what was heard, all or none; `None`: a list is not any more what it was heard of.
+    /// Puts the results in force, all or none. `None`: a list has changed since they were computed.
     pub fn settle(
         &mut self,
         heard: Vec<Heard>,
@@ -195,7 +196,7 @@ impl Keeper {
         Ok(Some(synced))
     }
 
-    /// Applies the edits of lists, all or none, where nobody else changes them: when no daemon runs.
+    /// Applies the edits of lists, all or none. For commands that run without a daemon.
     pub async fn sync(&mut self, sync: &Sync) -> Result<Vec<Synced>, Error> {
         let answers = Answers::default();
         loop {
@@ -206,7 +207,7 @@ impl Keeper {
         }
     }
 
-    /// Compares what was heard with the kernel, and keeps it beside what is on disk unless it is only to be shown.
+    /// Compares a result with the kernel's maps, and writes its files beside those in use, except in a dry run.
     fn ready(&self, heard: Heard, dry_run: bool) -> Result<Ready, Error> {
         let Heard {
             name,
@@ -250,8 +251,8 @@ impl Keeper {
         Ok(ready)
     }
 
-    /// Writes a change beside what is kept, unless the disk holds it already: there a disk that cannot be written does not
-    /// matter, and one that can has nothing to do.
+    /// Writes a change beside the files in use, unless the disk holds it already: then it does not matter whether the
+    /// disk can be written to.
     fn keep(&self, ready: &mut Ready) -> Result<Kept, Error> {
         let known = self.known(&ready.name)?.snapshot.is_some();
         if !known && let Some(kept) = self.there(ready) {
@@ -261,7 +262,7 @@ impl Keeper {
             .or_else(|error| self.there(ready).ok_or(error))
     }
 
-    /// After a start or a reload the disk may hold what the sources say, and this keeper does not know it yet.
+    /// The files on disk, if they hold the change already. After a start or a reload this keeper does not know that yet.
     fn there(&self, ready: &Ready) -> Option<Kept> {
         let Ready {
             name,
@@ -325,7 +326,7 @@ impl Keeper {
         Ok(Kept { snapshot, files })
     }
 
-    /// Disk before kernel: what fails on either leaves both as they were, for all lists.
+    /// Changes the disk, then the kernel's maps. A failure in either leaves both as they were, for all lists.
     fn apply(&mut self, mut ready: Vec<Ready>) -> Result<Vec<Synced>, Error> {
         let on_disk = match OnDisk::put(&mut ready) {
             Ok(on_disk) => Some(on_disk),
@@ -368,7 +369,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// What was in force fitted, so it fits again.
+    /// Puts entries back after a failure. There was room for them before, so there is again.
     fn put_back(&mut self, before: &[(u32, Entries)]) {
         for (number, entries) in before {
             let restored = access::replace(&mut self.maps_mut(), *number, entries);
@@ -390,7 +391,7 @@ impl Keeper {
         } = change;
         match &unkept {
             Some(why) => store::unkept(&self.file(&name), why),
-            // Also where the file said so already and was not written.
+            // Also when the file had this content already and was not written.
             None => store::kept(&self.file(&name)),
         }
         let same = |before: &&List| {
@@ -415,7 +416,7 @@ impl Keeper {
         synced
     }
 
-    /// Writes what is in force of a list that is not on disk.
+    /// Writes the entries and sources in force of a list to disk again.
     pub(super) fn keep_again(&mut self, name: &str) -> Result<(), Error> {
         let stored = &self.known(name)?.stored;
         let mut entries = self.read(name, stored.number)?;
@@ -440,7 +441,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Tries to keep what could not be kept.
+    /// Tries again to write the lists that could not be written.
     pub fn keep_unkept(&mut self) {
         let unkept = self.lists.iter().filter(|(_, list)| list.unkept);
         let names: Vec<String> = unkept.map(|(name, _)| name.clone()).collect();
@@ -477,7 +478,8 @@ impl Keeper {
     }
 }
 
-/// Who is to be kept out now is not let in because a disk is full. Standard input would be lost with the file it is kept in.
+/// Does the change only take clients off the list? Such clients must not stay on it because the disk is full. (The
+/// caller excepts a change with standard input, whose text would be lost.)
 fn is_urgent(how: How, plan: &Plan) -> bool {
     match how {
         How::Remove => true,

@@ -1,5 +1,6 @@
-//! A change of lists as far as it needs no keeper: the sources are read, the names are asked for. It begins with a copy of what
-//! it depends on and ends as [`Heard`], which the keeper takes if the lists are still what they were.
+//! The part of a change of lists that needs no keeper: reading the sources and resolving the names. It begins with a
+//! copy of the state it depends on and ends with [`Heard`], which the keeper accepts if the lists have not changed
+//! meanwhile.
 
 use std::{collections::BTreeSet, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,63 +20,63 @@ use crate::{
     system::file,
 };
 
-/// For the files of one list; a million addresses take a second.
+/// The time limit for reading the files of one list; a million addresses take a second.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A change of some lists, and what it depends on.
+/// A change of some lists, with the state it depends on.
 #[derive(Clone)]
 pub struct Draft {
     questions: Arc<Vec<Question>>,
     how: Resolve,
-    /// No: every name means what it meant.
+    /// False when every name keeps the addresses it had.
     asks: bool,
 }
 
-/// One list of it.
+/// One list of the change.
 struct Question {
     name: String,
     edit: Edit,
     prune: bool,
     cap: usize,
     version: u64,
-    /// Is it known that the kernel holds what the list was left with?
+    /// Is it known that the kernel's maps hold the list as this keeper left it?
     sure: bool,
-    /// As it is, and what its sources took of the cap.
+    /// The list before the edit, and the entries that its sources count against the cap.
     before: Stored,
     used: u64,
     text: Option<Arc<Vec<u8>>>,
-    /// As the edit makes it; standard input is in this file.
+    /// The list after the edit, and the file for standard input.
     after: Stored,
     file: PathBuf,
 }
 
-/// What a list is to become.
+/// The new state of a list: the result of a draft.
 pub struct Heard {
     pub(super) name: String,
     pub(super) version: u64,
     pub(super) how: How,
     pub(super) stored: Stored,
     pub(super) expanded: Expanded,
-    /// What the only source says, when it may be worth to remember.
+    /// The text of the only source, if it may be kept for comparison.
     pub(super) text: Option<Vec<u8>>,
-    /// The file for standard input, and what came by it.
+    /// The file in which standard input is kept, and its text.
     pub(super) stdin: Option<(PathBuf, String)>,
 }
 
 /// A question after its sources were read.
 enum Read {
-    /// Nobody need be asked.
+    /// No name has to be resolved.
     Whole(Expanded),
     Runs {
         runs: Vec<Run>,
         used: u64,
-        /// These were added to a list that stays.
+        /// The runs are added to a list whose other entries stay.
         more: bool,
     },
 }
 
 impl Keeper {
-    /// The edits of lists, all or none; edits of backends are not ours.
+    /// A draft of all edits of lists; edits of backends are left out.
     pub fn draft(&self, sync: &Sync) -> Result<Draft, Error> {
         let mut questions: Vec<Question> = Vec::new();
         for edit in &sync.edits {
@@ -93,7 +94,7 @@ impl Keeper {
         })
     }
 
-    /// A list with its own sources, which are read again.
+    /// A draft that reads the sources of a list again.
     pub fn again(&self, name: &str) -> Result<Draft, Error> {
         let edit = Edit {
             target: Target::List(name.to_owned()),
@@ -135,10 +136,10 @@ impl Keeper {
     }
 }
 
-/// What lists are to become, or why that is not known, by name.
+/// The results for several lists, or their failures, by name.
 pub type AllHeard = Vec<(String, Result<Vec<Heard>, Error>)>;
 
-/// Reads all these at once: none waits for the names of another.
+/// Reads all these drafts at once: none waits for the names of another.
 pub async fn hear(drafts: Vec<(String, Result<Draft, Error>)>, answers: &Answers) -> AllHeard {
     let each = drafts.into_iter().map(|(name, draft)| async move {
         let heard = match draft {
@@ -151,7 +152,7 @@ pub async fn hear(drafts: Vec<(String, Result<Draft, Error>)>, answers: &Answers
 }
 
 impl Draft {
-    /// Names mean what they meant: nobody is asked.
+    /// The same draft, in which names keep their addresses and no name server is asked.
     #[must_use]
     pub fn without_asking(self) -> Self {
         Self {
@@ -160,7 +161,7 @@ impl Draft {
         }
     }
 
-    /// Reads the sources and asks for their names, but for those that are answered already.
+    /// Reads the sources and resolves their names, except for those in `answers` already.
     pub async fn read(&self, answers: &Answers) -> Result<Vec<Heard>, Error> {
         let mut heard = Vec::new();
         for at in 0..self.questions.len() {
@@ -179,7 +180,7 @@ impl Draft {
                 let put = move |it: &Question| it.expand(runs, used, more, &known);
                 match self.apart(at, put).await?? {
                     Some(expanded) => expanded,
-                    // A name that the list has already means another address now: what it meant must go.
+                    // A name that the list has already has other addresses now: the old ones must go.
                     None => self.anew(at, answers).await?,
                 }
             }
@@ -187,7 +188,7 @@ impl Draft {
         self.apart(at, move |it| it.heard(text, expanded)).await
     }
 
-    /// The whole list, where it was hoped that a part would do.
+    /// Expands the whole list, when a part of it was not enough.
     async fn anew(&self, at: usize, answers: &Answers) -> Result<Expanded, Error> {
         let (runs, used) = self.apart(at, |it| it.runs(0, 0, None)).await??;
         self.ask(&runs, answers).await;
@@ -207,7 +208,7 @@ impl Draft {
         resolve(names, &self.how, &slurm, answers).await;
     }
 
-    /// On a thread that nobody else waits for.
+    /// Runs `work` on another thread, so that it does not block the daemon.
     async fn apart<T: Send + 'static>(
         &self,
         at: usize,
@@ -231,8 +232,9 @@ impl Question {
         })
     }
 
-    /// What the sources say. What is added is the last word on its addresses and touches no others: when it is known that
-    /// the list is what its sources said, and the edit took none of them away, those are not read.
+    /// Reads the sources. An added source is the last one to decide about its addresses and changes no others. So when
+    /// the list is known to hold what its earlier sources gave, and the edit removes none of them, those are not read
+    /// again.
     fn read(&self) -> Result<(Option<Vec<u8>>, Read), Error> {
         let text = self.only_text();
         if let Some(expanded) = text.as_deref().and_then(|text| self.retold(text)) {
@@ -261,7 +263,7 @@ impl Question {
         Ok((runs, cap.used()))
     }
 
-    /// `None`: more than the last step changes.
+    /// `None`: entries of earlier steps change too.
     fn expand(
         &self,
         runs: Vec<Run>,
@@ -303,7 +305,7 @@ impl Question {
         })
     }
 
-    /// The list after its only source says something else, when only a little differs from what it said.
+    /// The change of a list whose only source has a new text, when it differs little from the old one.
     fn retold(&self, text: &[u8]) -> Option<Expanded> {
         let before = self.text.as_ref().filter(|_| self.sure)?;
         let replaced = self.edit.how == How::Replace;
@@ -333,8 +335,8 @@ impl Question {
         }
     }
 
-    /// What the only source says when it is one file, and not too long to be remembered. What cannot be read is left to who
-    /// reads all sources.
+    /// The text of the only source, if that is one file and not too long to be kept. `None` also when it cannot be
+    /// read: `runs` reads all sources and returns the error.
     fn only_text(&self) -> Option<Vec<u8>> {
         let path = self.after.only_file()?;
         let mut bytes = Vec::new();
@@ -343,7 +345,7 @@ impl Question {
         } else {
             let file = file::open(path, file::Kind::List).ok()?;
             let most = text_diff::LONGEST as u64 + 1;
-            // In one piece: a text that grows while it is read is copied again and again.
+            // Reserved at once: a buffer that grows while it is filled is copied repeatedly.
             let length = file.metadata().ok()?.len().min(most);
             bytes.reserve_exact(usize::try_from(length).ok()? + 1);
             file.take(most).read_to_end(&mut bytes).ok()?;

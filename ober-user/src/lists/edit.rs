@@ -1,4 +1,4 @@
-//! A change of lists, and of the servers of backends, which come in the same request: what is to be done, and what it did.
+//! A change of lists, and of the servers of backends, which come in the same request: the edits, and their results.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ pub struct Sync {
 pub struct Edit {
     pub target: Target,
     pub how: How,
-    /// Expressions. `@file` holds an absolute path, read by whoever applies the change.
+    /// Expressions. `@file` has an absolute path; the process that applies the change reads it.
     pub sources: Vec<String>,
     /// What the caller read for `-`; kept in the state directory from then on.
     pub stdin: Option<String>,
@@ -59,33 +59,33 @@ pub struct Synced {
     /// With `dry_run`: the difference in the shortest notation, at most [`SHOWN`] lines each.
     pub added: Vec<String>,
     pub removed: Vec<String>,
-    /// Names that did not resolve, with the reason.
+    /// Names that could not be resolved, with the reason.
     pub unresolved: BTreeMap<String, String>,
-    /// Those of them that kept earlier addresses.
+    /// Those of them that kept their earlier addresses.
     pub kept: Vec<String>,
-    /// Why it is in force and would be lost by a restart; `None`: it would not.
+    /// Why the change is in force but not on disk, so that a restart would lose it; `None`: it is on disk.
     #[serde(default)]
     pub unkept: Option<String>,
 }
 
-/// Lines of a difference that are shown.
+/// The most lines of a difference that are shown.
 pub const SHOWN: usize = 1000;
 
-/// Names of which not all is known, for one reason.
+/// Names that could not be resolved, for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
-    /// As a hostlist; a very long one is cut, and says how many they are.
+    /// As a hostlist. A very long one is cut, and ends with the number of names.
     pub names: String,
     pub count: usize,
     pub why: String,
-    /// They keep addresses they had.
+    /// They keep their earlier addresses.
     pub kept: bool,
 }
 
-/// So many letters of a hostlist tell whom it is about.
+/// The most letters of a hostlist that are shown.
 const NAMES: usize = 400;
 
-/// By this, names that differ in their last number are in the order of it: n2 before n10.
+/// A sort key by which names that differ in their number are in its order: n2 before n10.
 fn counted(name: &str) -> (&str, usize, &str) {
     let number = name.find(|letter: char| letter.is_ascii_digit());
     let (before, _) = name.split_at(number.unwrap_or(name.len()));
@@ -93,7 +93,7 @@ fn counted(name: &str) -> (&str, usize, &str) {
 }
 
 impl Synced {
-    /// The names that did not resolve, those that failed alike together: a hundred nodes that are down are one line.
+    /// The names that could not be resolved, grouped by reason: a hundred nodes that are down are one line.
     pub fn lacking(&self) -> Vec<Lacking> {
         let kept: BTreeSet<&String> = self.kept.iter().collect();
         let mut alike: BTreeMap<(&String, bool), Vec<&str>> = BTreeMap::new();
@@ -141,10 +141,10 @@ impl Display for Lacking {
 pub struct ListEntries {
     pub name: String,
     pub sources: Vec<String>,
-    /// Expressions taken off the list by `acl remove`.
+    /// Expressions removed from the list by `acl remove`.
     pub except: Vec<String>,
     pub count: u64,
-    /// Addresses, ranges and prefixes as the kernel holds them.
+    /// Addresses, ranges and prefixes in the kernel's maps.
     pub entries: Vec<String>,
 }
 

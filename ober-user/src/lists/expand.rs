@@ -1,4 +1,4 @@
-//! Sources to entries: expressions are expanded, names are resolved, and a name that fails keeps what it had.
+//! From sources to entries: expressions are expanded, names are resolved, and a name that fails keeps the addresses it had.
 
 use std::{
     collections::BTreeSet,
@@ -16,23 +16,23 @@ use crate::{
     },
 };
 
-/// What neighbouring expressions say before anybody is asked.
+/// The entries and names of neighbouring expressions, before the names are resolved.
 pub(super) struct Run {
     adds: bool,
     entries: Entries,
     names: BTreeSet<String>,
 }
 
-/// What they mean.
+/// The entries that sources stand for.
 #[derive(Default)]
 pub(super) struct Expanded {
-    /// In order.
+    /// Sorted.
     pub(super) entries: Entries,
-    /// What leaves the list, in order; `None` for everything that is not in `entries`.
+    /// The ranges to remove from the list, sorted; `None`: everything that is not in `entries`.
     pub(super) gone: Option<Vec<Range>>,
-    /// What the list's sources take of the cap.
+    /// How many entries the list's sources count against the cap.
     pub(super) used: u64,
-    /// The names of the sources that were read, and what they mean.
+    /// The names of the sources that were read, with their addresses.
     pub(super) names: Settled,
 }
 
@@ -55,14 +55,14 @@ impl Expanded {
     }
 }
 
-/// What a file says, or will say: standard input that came with a request is one to be.
+/// The text of a file. For standard input that came with a request, the file does not exist yet.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub(super) file: &'a Path,
     pub(super) bytes: &'a [u8],
 }
 
-/// Files from disk, but for one that was read already.
+/// Reads files from disk, except for one whose text was given.
 struct Given<'a> {
     disk: Disk,
     text: Option<Text<'a>>,
@@ -83,7 +83,7 @@ impl Sources for Given<'_> {
     }
 }
 
-/// Expands the steps against one cap. Neighbours of one kind become one run.
+/// Expands the steps against one cap. Neighbouring steps of one kind become one run.
 pub(super) fn read(
     steps: &[Step],
     cap: &mut Cap,
@@ -128,8 +128,7 @@ pub(super) fn names(runs: &[Run]) -> BTreeSet<String> {
     runs.iter().flat_map(|run| run.names.clone()).collect()
 }
 
-/// Puts the runs together in their order, with what was answered for their names; a name that failed has the addresses of
-/// `old`.
+/// Combines the runs in their order, with the answers for their names. A name that failed has its addresses in `old`.
 pub(super) fn expand(runs: Vec<Run>, old: &Names, answers: &Answers) -> Result<Expanded, Mixed> {
     let names = answers.settle(&names(&runs), old);
     Ok(Expanded {
@@ -139,7 +138,7 @@ pub(super) fn expand(runs: Vec<Run>, old: &Names, answers: &Answers) -> Result<E
     })
 }
 
-/// The runs put together in their order, with the addresses of their names.
+/// Combines the runs in their order, with the addresses of their names.
 pub(super) fn combine(runs: Vec<Run>, names: &Names) -> Result<Entries, Mixed> {
     let mut entries = Entries::default();
     for mut run in runs {

@@ -1,5 +1,5 @@
-//! What is told of the lists while somebody changes them: a copy of what is known, and the maps themselves, which are read
-//! between two changes.
+//! The state of the lists for readers while a change goes on: a copy of the keeper's knowledge, and the maps
+//! themselves, which are read between two changes.
 
 use std::{
     collections::BTreeMap,
@@ -16,15 +16,15 @@ use crate::{
     lists::edit::{Checked, ListEntries},
 };
 
-/// The maps of an instance: many read them, one changes them, for as long as that takes and no longer.
+/// The maps of an instance. Several readers or one writer hold the lock, each only while it uses the maps.
 pub(super) type SharedMaps = Arc<RwLock<Maps>>;
 
-/// A panic on the way leaves bits of a list in the kernel, which is better told than not.
+/// Locks the maps for reading. After a panic of a writer the maps may hold a part of a change, which is shown all the same.
 pub(super) fn reading(maps: &SharedMaps) -> RwLockReadGuard<'_, Maps> {
     maps.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A list as `status` shows it.
+/// A list, as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub name: String,
@@ -33,15 +33,15 @@ pub struct Summary {
     pub count: u64,
     pub sources: Vec<String>,
     pub except: Vec<String>,
-    /// Names that did not resolve last time, with the reason.
+    /// Names that could not be resolved the last time, with the reason.
     pub unresolved: BTreeMap<String, String>,
-    /// Seconds since 1970 of the last sync that was applied.
+    /// When the last sync was applied, in seconds since 1970.
     pub synced: Option<u64>,
-    /// Why the last attempt failed, if it did; the list before it is in force.
+    /// Why the last attempt failed, if it did; the entries before it are in force.
     pub error: Option<String>,
 }
 
-/// All lists as they were when their keeper was last let go.
+/// All lists as they were when this was made by [`Keeper::facts`](super::Keeper::facts).
 pub struct Facts {
     pub(super) maps: SharedMaps,
     pub(super) lists: BTreeMap<String, Summary>,
@@ -52,7 +52,7 @@ impl Facts {
         self.lists.values().cloned().collect()
     }
 
-    /// The lists as the kernel holds them.
+    /// The entries of lists in the kernel's maps.
     pub fn show(&self, only: Option<&str>) -> Result<Vec<ListEntries>, Error> {
         if let Some(name) = only.filter(|name| !self.lists.contains_key(*name)) {
             let names = self.lists.keys().map(String::as_str);
@@ -79,7 +79,7 @@ impl Facts {
             .collect()
     }
 
-    /// The VIPs and TCP ports that admit the clients of one list alone, with its number, as they are in force in the kernel.
+    /// The VIPs and TCP ports in force in the kernel that admit only the clients of a list, with its number.
     pub fn listed_services(&self) -> BTreeMap<(IpAddr, u16), u32> {
         let services = reading(&self.maps).services();
         let tcp = |it: &&Service| i32::from(it.protocol) == libc::IPPROTO_TCP;
@@ -91,17 +91,18 @@ impl Facts {
         listed.collect()
     }
 
-    /// Number of the list that this VIP and TCP port admits now; `None`: it is open, or no service.
+    /// The number of the list whose clients this VIP and TCP port admits now; `None`: it is open to every client, or no
+    /// service.
     pub fn list_of(&self, vip: IpAddr, port: u16) -> Option<u32> {
         self.listed_services().get(&(vip, port)).copied()
     }
 
-    /// Is the address on list `number`, as the kernel sees it?
+    /// Is the address on list `number` in the kernel's maps?
     pub fn holds(&self, number: u32, address: IpAddr) -> bool {
         access::listed(&reading(&self.maps), number, address)
     }
 
-    /// Which lists hold the address.
+    /// For every list, whether the address is on it.
     pub fn check(&self, address: IpAddr) -> Vec<Checked> {
         let maps = reading(&self.maps);
         let check = |list: &Summary| Checked {

@@ -1,21 +1,21 @@
-//! The keeper of the access lists: from sources (expressions as given) over names and addresses to the kernel, and
-//! back to what is on disk. Used by the daemon, and by the `acl` commands when no daemon runs.
+//! The keeper of the access lists: from sources (expressions as given) through names and addresses to the kernel's maps
+//! and the disk. The daemon uses it, and so do the `acl` commands when no daemon runs.
 //!
 //! ```text
 //! sources -> hostlist -> names -> resolve -+-> Entries -> sources and snapshot on disk -> kernel
 //!                     -> addresses --------+
-//! draft, expand, text_diff: need no keeper | change: holds it
-//! edit       what a change says            stored, numbers   a list on disk, and its number in the kernel
-//! restore    the lists at a start          snapshot, facts   entries on disk; what is read while a change goes on
+//! draft, expand, text_diff: without the keeper | change: with the keeper
+//! edit       a change and its result       stored, numbers   a list on disk, and its number in the kernel
+//! restore    the lists at a start          snapshot, facts   entries on disk; the state for readers during a change
 //! ```
-//! A file or a name server that is slow is waited for with a copy of the list ([`Draft`]), while other changes go on. What was
-//! found out is put in force if the list is still the one it was found out for.
+//! Files and name servers, which may be slow, are read with a copy of the list ([`Draft`]), while other changes go on.
+//! The result is put in force if the list has not changed meanwhile.
 //!
-//! The disk comes before the kernel: a list that cannot be kept is not applied, unless an operator's order only takes clients
-//! off it. A small change is kept as a change behind the snapshot.
+//! The disk is written before the kernel's maps: a change that cannot be written is not applied, unless it is an
+//! operator's order that only takes clients off a list. A small change is appended to the snapshot.
 //!
-//! A file that cannot be read or a name that does not resolve never empties a list: the list keeps what it had, and names
-//! until they are pruned.
+//! A file that cannot be read or a name that cannot be resolved never empties a list: the list keeps its entries, and a
+//! name keeps its addresses until it is pruned.
 
 mod change;
 mod draft;
@@ -103,20 +103,21 @@ impl Error {
 struct List {
     stored: Stored,
     count: u64,
-    /// What its sources took of the cap when all were read, and what was added since.
+    /// How many entries its sources counted against the cap when all were read, and were added since.
     used: u64,
     error: Option<String>,
-    /// `None`: nobody knows whether what is on disk is what the kernel holds.
+    /// `None`: it is not known whether the entries on disk are those in the kernel's maps.
     snapshot: Option<Snapshot>,
-    /// What its only source said, an IPv4 address a line; `None` when it is otherwise or not known.
+    /// The text of its only source, with one IPv4 address on each line; `None` when the sources are of another kind or
+    /// not known.
     text: Option<Arc<Vec<u8>>>,
-    /// Every change gives it another: what was found out about one state is nothing to another.
+    /// Every change gives it another number: a result computed for one state is not valid for another.
     version: u64,
-    /// Why its file cannot be believed, until it is made anew.
+    /// Why its file cannot be read, until it is made anew.
     damaged: Option<String>,
-    /// Whether the kernel holds it under this number is not known.
+    /// It is not known whether the kernel's maps hold the list under this number.
     anew: bool,
-    /// What is in force is not on disk.
+    /// The state in force is not on disk.
     unkept: bool,
 }
 
@@ -138,13 +139,13 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads what is kept, for the maps pinned in `pins`. Neither the kernel nor the disk is touched yet.
+    /// Reads the lists on disk, for the maps pinned in `pins`. Changes neither the maps nor the disk yet.
     pub fn open(config: &Config, pins: &Path) -> Result<Self, Error> {
         let disk = OnDisk::read(&home(config))?;
         Self::of(config, pins, disk)
     }
 
-    /// The keeper of another configuration: what is in force goes on, whether it is on disk or not.
+    /// The keeper of another configuration. The lists in force are taken over, on disk or not.
     pub fn next(&self, config: &Config, pins: &Path) -> Result<Self, Error> {
         let mut disk = OnDisk::read(&self.home)?;
         for (name, list) in &self.lists {
@@ -228,9 +229,9 @@ impl Keeper {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Empties the lists that the configuration no longer has, and removes their files and the texts of standard input that no
-    /// list reads any more. Call it when the change is whole: a way back needs all of them. What fails is tried again by the
-    /// next change or start.
+    /// Empties the lists that the configuration no longer has, and removes their files and the texts of standard input
+    /// that no list reads any more. To be called when the change is complete: undoing it needs all of them. The next
+    /// change or start tries failures again.
     pub fn sweep(&mut self) {
         for (name, number) in std::mem::take(&mut self.retired) {
             let emptied = access::replace(&mut self.maps_mut(), number, &Entries::default());
@@ -253,7 +254,7 @@ impl Keeper {
         }
     }
 
-    /// The same for the lists that `given_up`, the keeper of a change that went back, had beside these.
+    /// The same for the lists that only `given_up` has, the keeper of a change that was undone.
     pub fn sweep_after(&mut self, given_up: &Self) {
         let used = |number: u32| self.name(number).is_some();
         let others = given_up.lists.iter();
@@ -266,7 +267,7 @@ impl Keeper {
         self.sweep();
     }
 
-    /// Removes the texts of standard input that the list no longer reads, if what is on disk of it is what is in force.
+    /// Removes the texts of standard input that the list no longer reads, if its state in force is on disk.
     fn drop_texts(&self, name: &str) {
         let kept = |list: &&List| list.snapshot.is_some() && !list.unkept;
         let Some(list) = self.lists.get(name).filter(kept) else {
@@ -279,8 +280,8 @@ impl Keeper {
         }
     }
 
-    /// Compares every list with what is kept on disk, and makes the kernel hold that again; says which differed, and by
-    /// how much.
+    /// Compares every list in the kernel's maps with the disk, and corrects the maps. Returns the lists that differed,
+    /// and by how much.
     pub fn mend(&mut self) -> Vec<(String, Result<Change, Error>)> {
         let known = self
             .lists
@@ -304,7 +305,7 @@ impl Keeper {
         let path = self.snapshot(name);
         let entries = match snapshot::read(&path) {
             Ok(Some(entries)) => entries,
-            // What is in force was put there by this keeper.
+            // This keeper put the entries in force, so they can be written to disk again.
             Ok(None) => return self.keep_again(name).map(|()| Change::default()),
             Err(store::Error::Damaged { why, .. }) => {
                 store::set_aside(Kind::Entries, &path, &why);
@@ -325,7 +326,7 @@ impl Keeper {
         Ok(change)
     }
 
-    /// What is told of them while they are changed.
+    /// A copy of the state, for readers while a change goes on.
     pub fn facts(&self) -> Facts {
         Facts {
             maps: Arc::clone(&self.maps),
@@ -333,7 +334,7 @@ impl Keeper {
         }
     }
 
-    /// Which change of the lists this is: another number, another state of a list.
+    /// A number for the state of each list, which every change of the list replaces.
     pub fn versions(&self) -> BTreeMap<String, u64> {
         let lists = self.lists.iter();
         lists
@@ -361,7 +362,7 @@ impl Keeper {
         })
     }
 
-    /// Another keeper changed the lists: what is on disk and in the kernel is no longer what this one left there.
+    /// To be called when another keeper has changed the lists: disk and kernel may no longer hold what this one left there.
     pub fn distrust(&mut self) -> Result<(), Error> {
         for list in self.lists.values_mut() {
             list.snapshot = None;
@@ -393,7 +394,7 @@ impl Keeper {
         self.home.join(format!("{name}.entries"))
     }
 
-    /// A file for standard input that no source of the list is in: what is kept stays until the change is made.
+    /// A path for standard input that no source of the list names, so that the text in use stays until the change is made.
     fn free_text(&self, name: &str, stored: &Stored) -> PathBuf {
         let text = |number: usize| self.home.join(format!("{name}.{number}.stdin"));
         let mut number = 0;
@@ -403,7 +404,7 @@ impl Keeper {
         text(number)
     }
 
-    /// The files in which standard input for a list was kept.
+    /// The files with kept standard input of a list.
     fn texts(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         let start = format!("{name}.");
         let entries = std::fs::read_dir(&self.home)

@@ -1,5 +1,5 @@
-//! Which number each list has in the kernel. A list keeps its number, two never have one, and a file is believed only
-//! about the list it was written for: whoever copies one has not made a second list.
+//! The number of each list in the kernel. A list keeps its number, and two lists never have the same one. A file is
+//! used only for the list it was written for: a copy of the file under another name does not make a second list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::{
     dataplane::{Maps, ip},
 };
 
-/// The numbers that what is in force goes by.
+/// The numbers of lists that the kernel programs use now.
 #[derive(Debug, Default)]
 pub(super) struct InForce {
-    /// Of the lists of this configuration, where its services are those in force.
+    /// The numbers of this configuration's lists, as far as its services are in force.
     of: BTreeMap<String, u32>,
     all: BTreeSet<u32>,
 }
@@ -46,19 +46,19 @@ impl InForce {
     }
 }
 
-/// What came out.
+/// The numbers that [`assign`] has given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Numbers {
     pub(super) of: BTreeMap<String, u32>,
-    /// Lists that did not bring their number along: whether the kernel holds their entries under it is not known.
+    /// Lists whose number is not from their file: it is not known whether the kernel's maps hold their entries under it.
     pub(super) anew: BTreeSet<String>,
-    /// Lists the configuration no longer has, with numbers that are theirs alone.
+    /// Lists that the configuration no longer has, with numbers that no other list has.
     pub(super) retired: Vec<(String, u32)>,
-    /// Files that are copies of another list's, with that list.
+    /// Files that are copies of another list's file, with the name of that list.
     pub(super) copies: BTreeMap<String, String>,
 }
 
-/// Gives every list of the configuration its number. `kept`: what is on disk, by the name of its file.
+/// Gives every list of the configuration its number. `kept`: the lists on disk, by the name of the file.
 pub(super) fn assign(
     configured: &BTreeSet<&str>,
     kept: &BTreeMap<String, Stored>,
@@ -67,7 +67,7 @@ pub(super) fn assign(
     let mut numbers = Numbers::default();
     let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
     let mut claims: Vec<(&str, &Stored)> = kept.iter().map(|(name, it)| (&**name, it)).collect();
-    // Who has the best right to a number comes first.
+    // The list with the best claim to a number comes first.
     claims.sort_by_key(|(name, stored)| {
         let used = in_force.of.get(*name) == Some(&stored.number);
         let signed = stored.name.is_some();
@@ -94,7 +94,7 @@ pub(super) fn assign(
         if numbers.of.contains_key(*name) {
             continue;
         }
-        // A list whose file is lost may find its number where it is in force.
+        // A list whose file is lost gets the number that is in force for it.
         let known = in_force.of.get(*name).filter(|it| !taken.contains(it));
         let mut free = (0..LISTS).filter(|it| !taken.contains(it) && !in_force.all.contains(it));
         let number = known.copied().or_else(|| free.next());
@@ -142,7 +142,7 @@ mod tests {
     fn a_copy_of_a_file_takes_nothing_from_its_list_whoever_wrote_the_two() {
         let web = BTreeSet::from(["web"]);
         for owner in [None, Some("web")] {
-            // A copy sorts before or behind the original.
+            // The name of the copy may sort before or after that of the original.
             for copy in ["a-web", "web-bak"] {
                 let kept = kept(&[("web", owner, 3), (copy, owner, 3)]);
                 for in_force in [in_force(&[]), in_force(&[("web", 3)])] {
@@ -210,7 +210,7 @@ mod tests {
             all.dedup();
             prop_assert_eq!(all.len(), count);
             prop_assert!(all.iter().all(|it| *it < LISTS));
-            // A list whose file is its own and nobody else's keeps what it says.
+            // A list with its own file keeps the number in it.
             for (list, number) in &numbers.of {
                 if !numbers.anew.contains(list) {
                     prop_assert_eq!(kept[list].number, *number);

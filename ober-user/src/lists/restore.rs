@@ -1,4 +1,4 @@
-//! Lists at a start: what is on disk, and where that is damaged what can be made of the rest.
+//! Restores lists at a start from the disk; where a file is damaged, from the others.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,9 @@ use crate::{
 };
 
 impl Keeper {
-    /// Fills the lists from what was kept of them, so that nobody waits for the name service: all of them when the maps are
-    /// `fresh`, else those of which it is not known that the kernel has them. Damaged files are moved aside.
+    /// Fills the lists from the disk, so that the start does not wait for name servers: all of them when the maps are
+    /// `fresh`, otherwise those of which it is not known that the kernel's maps have them. Damaged files are moved
+    /// aside.
     pub fn restore(&mut self, fresh: bool) -> Result<(), Error> {
         let names: Vec<String> = self.lists.keys().cloned().collect();
         for name in names {
@@ -36,7 +37,7 @@ impl Keeper {
         self.recount()
     }
 
-    /// The entries of a list as they are on disk. What is damaged is moved aside.
+    /// The entries of a list on disk. A damaged file is moved aside.
     fn recover(&mut self, name: &str) -> Result<Option<Entries>, Error> {
         let path = self.snapshot(name);
         let kept = store::recover(Kind::Entries, &path, snapshot::read(&path))?;
@@ -60,7 +61,7 @@ impl Keeper {
         })
     }
 
-    /// A list whose file is damaged goes on with the entries it had, as if they had been given on standard input.
+    /// Gives a list whose file is damaged the entries of its snapshot, as if they had been given on standard input.
     fn recover_sources(&mut self, name: &str, kept: Option<&Entries>) {
         let (file, snapshot) = (self.file(name), self.snapshot(name));
         let Some(list) = self.lists.get_mut(name) else {
@@ -83,7 +84,7 @@ impl Keeper {
         }
     }
 
-    /// What the sources say when nobody is asked.
+    /// The entries from the sources, with the known addresses of their names: no name server is asked.
     fn remembered(&self, name: &str) -> Result<Entries, Error> {
         let stored = &self.known(name)?.stored;
         let runs = expand::read(&stored.steps, &mut Cap::new(self.cap), None);
@@ -101,7 +102,8 @@ impl Keeper {
     }
 }
 
-/// One address or prefix a line, few of them: a range would count as its addresses.
+/// The entries as text, one address or prefix on each line. Ranges become prefixes, because a range counts as all its
+/// addresses.
 fn lines(entries: &Entries) -> String {
     let mut text = String::new();
     let mut line = |it: IpNet| {

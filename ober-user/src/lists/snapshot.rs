@@ -1,13 +1,13 @@
-//! A list's entries on disk: little-endian numbers, so that a million addresses are written and read in milliseconds,
-//! and behind them the changes since, so that a small change costs a small write.
+//! A list's entries on disk: little-endian numbers, so that a million addresses are written and read in milliseconds;
+//! behind them the later changes, so that a small change is a small write.
 //!
 //! ```text
 //! "OBERLST2"  entries sum  (added:entries removed:entries sum)*
 //! entries:  ranges:u64 hosts:u64 prefixes:u64  (first:u32 last:u32)*  (host:u128)*  (address:u128 length:u8)*
-//! sum:      CRC-32 of what stands since the sum before:u32
+//! sum:      CRC-32 of the bytes since the previous sum:u32
 //! ```
-//! A change is on disk before the kernel has it, so one that was cut short never reached the kernel and does not count. One
-//! that is whole and has another sum is damaged. "OBERLST1", of versions before this one, has no sums.
+//! A change is on disk before it is in the kernel's maps, so one that was cut short never reached the maps and is
+//! ignored. One that is complete and has another sum is damaged. "OBERLST1", of earlier versions, has no sums.
 
 use std::{net::Ipv6Addr, path::Path};
 
@@ -22,26 +22,26 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"OBERLST2";
 const WITHOUT_SUMS: &[u8; 8] = b"OBERLST1";
-/// Changes behind a snapshot. Each is applied to the whole list when it is read.
+/// The most changes behind a snapshot. Each is applied to the whole list when it is read.
 const CHANGES: u32 = 100;
-/// Bytes before entries.
+/// Bytes of the three counts before entries.
 const HEAD: usize = 24;
 /// Bytes of a sum.
 const SUM: usize = 4;
 
-/// A snapshot that holds what the kernel holds.
+/// A snapshot whose entries are those in the kernel's maps. Lengths are in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Snapshot {
     length: u64,
-    /// Of the entries alone, without changes.
+    /// The length of the entries alone, without changes.
     base: u64,
     changes: u32,
 }
 
-/// A snapshot brought up to date, to be put in force or dropped.
+/// An update of a snapshot, to be put in place or dropped.
 #[derive(Debug)]
 pub(super) struct Update {
-    /// What is on disk then.
+    /// The snapshot after the update.
     pub(super) snapshot: Snapshot,
     written: Written,
 }
@@ -54,7 +54,7 @@ enum Written {
 }
 
 impl Update {
-    /// Writes all entries, settled, beside the file.
+    /// Settles all entries and writes them beside the file.
     pub(super) fn whole(path: &Path, entries: &mut Entries) -> Result<Self, Error> {
         entries.settle();
         let mut bytes = Vec::with_capacity(MAGIC.len() + size(entries) + SUM);
@@ -73,7 +73,8 @@ impl Update {
         })
     }
 
-    /// What is on disk holds these entries, settled, already: so a list comes into force where nothing can be written.
+    /// An update without a write, if the file holds these settled entries already: so a list can be put in force when
+    /// the disk cannot be written to.
     pub(super) fn there(path: &Path, entries: &Entries) -> Result<Option<Self>, Error> {
         let Some(bytes) = store::read(path)? else {
             return Ok(None);
@@ -84,15 +85,15 @@ impl Update {
             snapshot: Snapshot {
                 length,
                 base: length,
-                // How many there are behind it was not counted.
+                // The changes were not counted, so the next update writes the whole list.
                 changes: CHANGES,
             },
             written: Written::There,
         }))
     }
 
-    /// Writes the change behind `last`, if there is any. `None`: it is too much, or one too many, or the file is not as it was
-    /// left.
+    /// Writes the change behind `last`, if there is any. `None`: the change is too large, there are too many changes,
+    /// or the file is not as it was left.
     pub(super) fn append(path: &Path, last: Snapshot, plan: &Plan) -> Result<Option<Self>, Error> {
         if plan.change() == Change::default() && store::length(path)? == Some(last.length) {
             return Ok(Some(Self {
@@ -123,7 +124,7 @@ impl Update {
         }))
     }
 
-    /// What is to come into force with other files joins them; what was appended is there already.
+    /// Adds a whole snapshot to the files to be put in place. A change was appended already and is returned.
     pub(super) fn join(self, batch: &mut Batch) -> (Snapshot, Option<Appended>) {
         let appended = match self.written {
             Written::Whole(file) => {
@@ -173,7 +174,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Entries>, Error> {
     })
 }
 
-/// The entries, or what is wrong.
+/// The entries, or the reason why the bytes are damaged.
 fn parse(mut bytes: &[u8]) -> Result<Entries, &'static str> {
     let sum = match bytes.split_off(..MAGIC.len()) {
         Some(magic) if magic == MAGIC => SUM,
@@ -189,7 +190,7 @@ fn parse(mut bytes: &[u8]) -> Result<Entries, &'static str> {
     Ok(entries)
 }
 
-/// So many entries, and the sum behind them. `None`: they are not there whole.
+/// Reads `N` sets of entries and the sum behind them. `None`: they are incomplete.
 fn block<const N: usize>(
     bytes: &mut &[u8],
     sum: usize,
@@ -220,7 +221,7 @@ fn block<const N: usize>(
     Ok(Some(all))
 }
 
-/// How many of each there are.
+/// The numbers of ranges, hosts and prefixes.
 fn counts(bytes: &mut &[u8]) -> Option<[usize; 3]> {
     let mut counts = [0; 3];
     for count in &mut counts {
@@ -229,7 +230,7 @@ fn counts(bytes: &mut &[u8]) -> Option<[usize; 3]> {
     Some(counts)
 }
 
-/// Bytes of the entries that begin here.
+/// The length in bytes of the entries that begin here; `None`: they are incomplete.
 fn length_of(mut bytes: &[u8]) -> Option<usize> {
     let [ranges, hosts, prefixes] = counts(&mut bytes)?;
     let length = ranges
@@ -239,7 +240,7 @@ fn length_of(mut bytes: &[u8]) -> Option<usize> {
     (length <= bytes.len()).then_some(length + HEAD)
 }
 
-/// The next entries, settled; they are there whole. `None`: they are none.
+/// Reads the next entries, which are complete, and settles them. `None`: the bytes are not valid entries.
 fn take(bytes: &mut &[u8]) -> Option<Entries> {
     let [ranges, hosts, prefixes] = counts(bytes)?;
     let range = |bytes: &mut &[u8]| {
@@ -274,7 +275,7 @@ mod tests {
         entries
     }
 
-    /// A list and two changes of it.
+    /// A list and two changes of it, as bytes and as states.
     fn written() -> (Vec<u8>, Vec<(usize, Entries)>) {
         let first = entries(&["10.0.0.0/9", "fd00::1/128", "fd01::/48"]);
         let mut bytes = MAGIC.to_vec();
@@ -323,7 +324,7 @@ mod tests {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= flip;
-                // A length that leads beyond the end is a change that was cut short.
+                // A length beyond the end counts as a change that was cut short.
                 let read = parse(&bytes).ok();
                 let known = read
                     .as_ref()

@@ -1,4 +1,4 @@
-//! A list as it is kept on disk: the edits that made it, and what its names were when they last resolved.
+//! A list on disk: the edits that made it, and the addresses that its names had when they last resolved.
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// One expression, put on the list or taken off. The order counts: the last word on an address holds.
+/// One expression that is added to the list or removed from it. The order counts: the last step with an address decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Step {
@@ -36,12 +36,12 @@ impl Step {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stored {
-    /// Whose sources these are: in a file of another name they are a copy. Versions before this one did not say.
+    /// The list these sources belong to: a file with another name is a copy. `None` in files of earlier versions.
     #[serde(default)]
     pub(super) name: Option<String>,
-    /// Its number in the kernel, kept as long as the list exists.
+    /// Its number in the kernel, which it keeps as long as it exists.
     pub(super) number: u32,
-    /// The sources the configuration named when these were taken from it; when it names others, those win.
+    /// The sources in the configuration from which `steps` began; when the configuration names others, those are used.
     pub(super) configured: Vec<String>,
     pub(super) steps: Vec<Step>,
     /// Addresses of every name when it last resolved.
@@ -52,7 +52,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// A list as the configuration writes it.
+    /// A list with the sources of the configuration.
     pub(super) fn configured(name: &str, number: u32, sources: &[String]) -> Self {
         Self {
             name: Some(name.to_owned()),
@@ -63,8 +63,8 @@ impl Stored {
         }
     }
 
-    /// The list once the configuration names other sources. What is known of names stays: one that cannot be asked for now
-    /// means what it meant.
+    /// The list with other sources of the configuration. The known addresses stay: a name that cannot be resolved now
+    /// keeps its addresses.
     pub(super) fn reconfigured(self, name: &str, number: u32, sources: &[String]) -> Self {
         Self {
             names: self.names,
@@ -73,12 +73,12 @@ impl Stored {
         }
     }
 
-    /// What was put on the list.
+    /// The expressions that were added to the list.
     pub(super) fn sources(&self) -> Vec<String> {
         self.expressions(true)
     }
 
-    /// What was taken off it.
+    /// The expressions that were removed from it.
     pub(super) fn except(&self) -> Vec<String> {
         self.expressions(false)
     }
@@ -88,7 +88,7 @@ impl Stored {
         steps.map(|step| step.source().clone()).collect()
     }
 
-    /// Takes over what became of its names; all of them were asked when everything else goes.
+    /// Takes over the results for its names. When `gone` is `None`, all names were resolved, and others are forgotten.
     pub(super) fn learn(&mut self, expanded: &Expanded) {
         if expanded.gone.is_none() {
             self.names.clear();
@@ -103,7 +103,7 @@ impl Stored {
         self.names.extend(names.clone());
     }
 
-    /// Does only the time differ?
+    /// Are both the same, except for the time?
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         let Self {
             name,
@@ -122,7 +122,7 @@ impl Stored {
             && *unresolved == other.unresolved
     }
 
-    /// The file that is the only source.
+    /// The file that is the only source, if there is one.
     pub(super) fn only_file(&self) -> Option<&Path> {
         let [Step::Add(source)] = &self.steps[..] else {
             return None;
@@ -140,7 +140,7 @@ impl Stored {
         self.steps.iter().any(|step| *step.source() == source)
     }
 
-    /// What the edit makes of the steps. `-` becomes the file it was kept in.
+    /// Applies the edit to the steps. `-` becomes the file in which standard input is kept.
     pub(super) fn edit(&mut self, edit: &Edit, stdin: &Path) {
         let given = |source: &String| match source.as_str() {
             "-" => format!("@{}", stdin.display()),
@@ -162,16 +162,16 @@ impl Stored {
     }
 }
 
-/// What is on disk, by the names of the files.
+/// The lists on disk, by the names of their files.
 #[derive(Debug, Default)]
 pub(super) struct OnDisk {
     pub(super) kept: BTreeMap<String, Stored>,
-    /// Why a file cannot be read.
+    /// The files that cannot be read, and why.
     pub(super) damaged: BTreeMap<String, String>,
 }
 
 impl OnDisk {
-    /// Every list that is kept in `home`.
+    /// Reads every list in `home`.
     pub(super) fn read(home: &Path) -> Result<Self, store::Error> {
         let mut all = Self::default();
         let error = |source| store::Error::Read {

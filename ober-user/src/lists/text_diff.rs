@@ -1,5 +1,5 @@
-//! A long text told again: of a file with an address a line only the lines between the first and the last difference
-//! are parsed, when it is known what the file said before.
+//! The difference of two versions of a text with one IPv4 address on each line: only the lines between the first and
+//! the last difference are parsed.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -7,32 +7,34 @@ use memchr::memmem;
 
 use crate::names::entries::{Entries, Range};
 
-/// A text that is longer is not remembered: it takes memory, and who waits for so much waits for more than parsing.
+/// The longest text that is kept for comparison, in bytes. A longer one takes much memory, and parsing is only a part
+/// of the time that its change takes.
 pub(super) const LONGEST: usize = 2 << 20;
-/// With more between the first and the last difference everything is read.
+/// The most bytes between the first and the last difference; with more, the whole text is read.
 const MOST: usize = 64 << 10;
-/// So many addresses are looked for in the rest of the text.
+/// The most removed addresses; each is searched in the rest of the text.
 const SOUGHT: usize = 16;
 
-/// What changed on a list of which the text is the only source.
+/// The change of a list of which the text is the only source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Retold {
     pub(super) added: Entries,
-    /// In order.
+    /// Sorted.
     pub(super) removed: Vec<Range>,
-    /// Lines with an address that went, and that came.
+    /// The number of lines with an address in the changed parts of the old and of the new text.
     pub(super) lines: [u64; 2],
 }
 
-/// May the text be IPv4 addresses, one a line, and nothing else? Who has parsed it knows whether it is.
+/// May the text consist of IPv4 addresses, one on each line, and nothing else? A caller that has parsed it knows
+/// whether it does.
 pub(super) fn plain(text: &[u8]) -> bool {
     let part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.' || *byte == b'\n';
-    // No way out within a chunk: the compiler then takes many bytes at once.
+    // Without an early exit in a chunk, so that the compiler can test many bytes at once.
     text.chunks(CHUNK)
         .all(|chunk| chunk.iter().fold(true, |all, byte| all & part(byte)))
 }
 
-/// From one plain text to the next. `None`: too much differs, or the next is not plain.
+/// Compares a plain text with the next one. `None`: too much differs, or the next one is not plain.
 pub(super) fn retold(old: &[u8], new: &[u8]) -> Option<Retold> {
     let head = line_start(&old[..common(old.chunks(CHUNK), new.chunks(CHUNK), first)]);
     let (old_rest, new_rest) = (&old[head..], &new[head..]);
@@ -65,7 +67,7 @@ pub(super) fn retold(old: &[u8], new: &[u8]) -> Option<Retold> {
 
 const CHUNK: usize = 4096;
 
-/// So many bytes are the same, from one end on; chunk by chunk, which is as fast as memory.
+/// How many bytes are the same, from one end on. Compares whole chunks, which is as fast as memory.
 fn common<'a>(
     a: impl Iterator<Item = &'a [u8]>,
     b: impl Iterator<Item = &'a [u8]>,
@@ -90,17 +92,17 @@ fn last(a: &[u8], b: &[u8]) -> usize {
     pairs.take_while(|(a, b)| a == b).count()
 }
 
-/// Where the last, unfinished line begins.
+/// The start of the last, unfinished line.
 fn line_start(text: &[u8]) -> usize {
     memchr::memrchr(b'\n', text).map_or(0, |end| end + 1)
 }
 
-/// What follows the first line end.
+/// The text behind the first line end.
 fn line_end(text: &[u8]) -> &[u8] {
     memchr::memchr(b'\n', text).map_or(&[], |end| &text[end + 1..])
 }
 
-/// The addresses of whole lines, and in how many lines they are.
+/// The addresses on these whole lines, and the number of lines with one.
 fn addresses(lines: &[u8]) -> Option<(BTreeSet<Ipv4Addr>, u64)> {
     let text = str::from_utf8(lines)
         .ok()
@@ -114,7 +116,7 @@ fn addresses(lines: &[u8]) -> Option<(BTreeSet<Ipv4Addr>, u64)> {
     Some((all, count))
 }
 
-/// Is the address a line of the plain text?
+/// Is the address on a line of the plain text?
 fn names(text: &[u8], address: Ipv4Addr) -> bool {
     let wanted = address.to_string();
     memmem::find_iter(text, &wanted).any(|at| {
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     fn text(lines: &[u8], end: bool) -> String {
-        // Addresses that end in one another, and empty lines.
+        // Includes addresses of which one is the end of another, and empty lines.
         let line = |line: &u8| match line % 5 {
             0 => "\n".to_owned(),
             kind => format!("{kind}0.0.0.{}\n", line / 5),

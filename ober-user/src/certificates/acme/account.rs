@@ -1,5 +1,5 @@
-//! The key of the account. Its thumbprint is all that HTTP-01 needs: RFC 8555 section 8.1 has the answer made of the token in
-//! the question and of the thumbprint, so that every worker, and every node with the same key, answers every question.
+//! The key of the account. HTTP-01 needs only its thumbprint: the answer consists of the token in the request and the
+//! thumbprint (RFC 8555 section 8.1), so every worker, and every node with the same key, can answer every request.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// The key, made and kept in the state directory if there is none yet.
+/// The configured key, or the one in the state directory, which is made if there is none yet.
 pub(super) fn key(acme: &Acme, state: &Path) -> Result<(Key, PrivatePkcs8KeyDer<'static>), Error> {
     let kept = state.join("acme").join("account.key");
     let path = acme.account_key.as_deref().unwrap_or(&kept);
@@ -58,7 +58,7 @@ pub(super) fn key(acme: &Acme, state: &Path) -> Result<(Key, PrivatePkcs8KeyDer<
     Ok((key, der))
 }
 
-/// Ours is made when there is none, or what there is is no key.
+/// Makes a key when there is no file, or when the file has no key in it.
 fn make_if_need_be(path: &Path) -> Result<(), Error> {
     match store::read(path)?
         .as_deref()
@@ -81,7 +81,7 @@ fn read(path: &Path) -> Result<PrivatePkcs8KeyDer<'static>, Error> {
     })
 }
 
-/// What the answer to a question of HTTP-01 ends with; `None`: nobody asks any.
+/// The thumbprint, with which the answers of HTTP-01 end; `None`: HTTP-01 is not used.
 pub fn thumbprint(config: &Config) -> Result<Option<String>, Error> {
     let Some(acme) = config.acme.as_ref().filter(|acme| acme.by_http()) else {
         return Ok(None);
@@ -93,7 +93,7 @@ pub fn thumbprint(config: &Config) -> Result<Option<String>, Error> {
     Ok(pair.ok().and_then(|pair| of(pair.public_key().as_ref())))
 }
 
-/// RFC 7638 of an uncompressed point: a byte that says so, then both coordinates.
+/// The thumbprint (RFC 7638) of an uncompressed point: the byte 4, then both coordinates.
 fn of(public: &[u8]) -> Option<String> {
     let (x, y) = public.strip_prefix(&[4])?.split_at_checked(32)?;
     let [x, y] = [x, y].map(|half| URL_SAFE_NO_PAD.encode(half));

@@ -1,5 +1,5 @@
-//! HTTP as `instant-acme` wants it, over [`crate::system::fetch`]: one request a connection, and the server is verified by the
-//! authorities that are configured.
+//! The HTTP client of `instant-acme`, over [`crate::system::fetch`]: one connection for each request. The server is
+//! verified by the configured authorities.
 
 use std::{
     future::Future,
@@ -18,15 +18,15 @@ use tokio::time::timeout;
 use crate::{names::fetch, system::url::Url};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// No chain of certificates is longer.
+/// The longest answer in bytes. No chain of certificates is longer.
 const MOST: usize = 1 << 20;
 
-/// How long the authority wants to be left alone, from its last refusal.
+/// How long the authority wants no requests, from its last refusal.
 pub(super) type Rest = Arc<Mutex<Option<Duration>>>;
 
 pub(super) struct Client {
     pub(super) tls: Arc<ClientConfig>,
-    /// The name asked for and verified; `None`: that in the URL.
+    /// The name for SNI and verification; `None`: that in the URL.
     pub(super) name: Option<String>,
     pub(super) rest: Rest,
 }

@@ -1,4 +1,4 @@
-//! The records of DNS-01, through whoever can set them.
+//! Sets the records of DNS-01, by the configured provider.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,9 +10,9 @@ use crate::{
     system::command::{self, Program},
 };
 
-/// For one call of the program.
+/// The time limit of one call of the program.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Nobody reads more of what it says.
+/// The most output of the program that is read, in bytes.
 const MOST: usize = 64 << 10;
 
 /// Values of TXT records by name, without a dot at its end. A name and its wildcard share one.
@@ -33,7 +33,7 @@ pub(super) enum Error {
     Route53(#[from] route53::Error),
 }
 
-/// Returns once every name server has them.
+/// Sets the records. Returns when every name server has them.
 pub(super) async fn set(dns: &Dns, records: &Records) -> Result<(), Error> {
     match &dns.provider {
         Provider::Exec(program) => each(program, "set", records).await?,

@@ -1,5 +1,5 @@
-//! When a certificate is ordered from an authority (RFC 8555): this file, which knows no authority, file or clock. How:
-//! `order`, by `client`, with the key in `account`, and for DNS-01 with records set through `dns`.
+//! Certificates from an authority (RFC 8555). This file decides when to order one; it is pure, without network, file or
+//! clock. `order` does it, through `client`, with the key in `account`, and for DNS-01 with records set by `dns`.
 //!
 //! ```text
 //!          Lacks, due             Stands
@@ -7,9 +7,9 @@
 //!    ^                     | Failed
 //!    +---------------------+ pause, three times as long each time, never shorter than the authority asks
 //! ```
-//! An issued certificate is a file in the state directory like any other: [`super::copies`] takes it from there.
+//! An issued certificate is a file in the state directory, which [`super::copies`] reads like every other file.
 //!
-//! It never takes a certificate away: while no new one is issued, the last one stays.
+//! It never removes a certificate: until a new one is issued, the last one stays.
 
 mod account;
 mod client;
@@ -29,20 +29,21 @@ pub use self::{
 };
 use crate::machine::Machine;
 
-/// Five attempts in the first hour: as many failures as Let's Encrypt forgives one name in an hour.
+/// The first pause after a failure. It leads to five attempts in the first hour, as many failures as Let's Encrypt
+/// allows a name in an hour.
 const PAUSE: Duration = Duration::from_mins(1);
 const FACTOR: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_hours(12);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// There is a certificate of this age that has this much left.
+    /// There is a certificate of this age with this remaining lifetime.
     Stands { age: Duration, left: Duration },
-    /// There is none.
+    /// There is no certificate.
     Lacks,
-    /// An order came to nothing.
+    /// An order failed.
     Failed {
-        /// The authority does not want to be asked sooner.
+        /// The authority wants no request before this time has passed.
         retry_after: Option<Duration>,
     },
 }
@@ -54,7 +55,7 @@ pub enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is known yet.
+    /// It is not known yet whether there is a certificate.
     New,
     Waiting {
         until: Instant,
@@ -66,9 +67,9 @@ pub enum State {
 #[derive(Clone, Copy, Debug)]
 pub struct Renewal {
     state: State,
-    /// Orders in a row that came to nothing.
+    /// How many orders in a row have failed.
     failures: u32,
-    /// Of 255: what part of the room for it renewals are earlier by, so that not all come at once.
+    /// How much earlier a renewal comes, in 255ths of the largest amount, so that not all come at once.
     jitter: u8,
 }
 
@@ -94,7 +95,7 @@ impl Renewal {
         vec![Action::Order]
     }
 
-    /// From now until a third of its life is left, less up to a tenth of that third.
+    /// The time until a third of its lifetime is left, minus up to a tenth of that third by the jitter.
     fn room(&self, age: Duration, left: Duration) -> Duration {
         let third = (age + left) / 3;
         let early = third / 10 * u32::from(self.jitter) / 255;
@@ -121,7 +122,7 @@ impl Machine for Renewal {
                 if room.is_zero() && self.state != State::Ordering {
                     return self.order();
                 }
-                // An authority that issues what is old already is not asked without a rest.
+                // Pauses also when the authority issues certificates that are due for renewal at once.
                 let until = now + room.max(PAUSE);
                 self.state = State::Waiting { until };
                 Vec::new()

@@ -1,4 +1,4 @@
-//! Records in a hosted zone of AWS Route 53, by its API of 2013-04-01.
+//! Sets records in a hosted zone of AWS Route 53, by its API of 2013-04-01.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -22,11 +22,11 @@ use crate::{
 
 const VERSION: &str = "/2013-04-01";
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A change is on all name servers within a minute as a rule.
+/// How often the state of a change is asked. A change is usually on all name servers within a minute.
 const ASKED: u32 = 60;
 const PACE: Duration = Duration::from_secs(3);
 const MOST: usize = 256 << 10;
-/// Its one endpoint is in this region.
+/// The region of its only endpoint.
 const REGION: &str = "us-east-1";
 
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub(super) enum Error {
     Pending(String),
 }
 
-/// Returns once all name servers have them.
+/// Sets the records. Returns when all name servers have them.
 pub(super) async fn set(route53: &Route53, records: &Records) -> Result<(), Error> {
     let change = change(route53, "UPSERT", records).await?;
     let path = format!("{VERSION}{change}");
@@ -69,14 +69,14 @@ pub(super) async fn clear(route53: &Route53, records: &Records) -> Result<(), Er
     change(route53, "DELETE", records).await.map(drop)
 }
 
-/// The path of the change, `/change/C2682N5HXP0BZ4`.
+/// Sends a change. Returns its path, such as `/change/C2682N5HXP0BZ4`.
 async fn change(route53: &Route53, action: &str, records: &Records) -> Result<String, Error> {
     let path = format!("{VERSION}/hostedzone/{}/rrset", route53.zone);
     let answer = ask(route53, "POST", &path, &body(action, records)).await?;
     Ok(inside(&answer, "Id").unwrap_or_default().to_owned())
 }
 
-/// Names are those of the order and values are base64url. Whatever they are, they stay text.
+/// The XML of a change. Names are those of the order and values are base64url; both are escaped all the same.
 fn body(action: &str, records: &Records) -> String {
     let mut changes = String::new();
     for (name, values) in records {
@@ -174,14 +174,14 @@ async fn send(
     })
 }
 
-/// As it is signed: without the port where that is the usual one.
+/// The host as it is signed: without the port if that is the default one.
 fn host(route53: &Route53) -> String {
     let host = route53.url.host();
     let usual = if route53.url.is_tls() { ":443" } else { ":80" };
     host.strip_suffix(usual).unwrap_or(&host).to_owned()
 }
 
-/// What stands inside the first element of this name.
+/// The text inside the first element with this name.
 fn inside<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (inside, _) = rest.split_once(&format!("</{name}>"))?;
@@ -199,7 +199,7 @@ mod tests {
 
     use super::{super::signature::tests::keys, *};
 
-    /// The answers of the documentation, in their order; the requests as they came.
+    /// A server that gives these answers in their order, and keeps the requests.
     async fn serve(answers: Vec<(&'static str, String)>) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

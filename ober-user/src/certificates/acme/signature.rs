@@ -1,4 +1,4 @@
-//! Signature version 4 of AWS, over a request whose signed headers are `host` and `x-amz-date`.
+//! AWS signature version 4 of a request whose signed headers are `host` and `x-amz-date`.
 
 use ring::{
     digest::{SHA256, digest},
@@ -69,7 +69,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Seconds since 1970 as `20150830T123600Z`.
 pub(super) fn time(now: u64) -> String {
     let (days, second) = (now / 86_400, now % 86_400);
-    // Days since 0000-03-01 of the calendar whose years begin in March, so that a leap day is a year's last.
+    // Days since 0000-03-01, in a calendar whose years begin in March, so that a leap day is the last of a year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

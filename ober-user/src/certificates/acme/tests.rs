@@ -29,7 +29,7 @@ fn it_is_renewed_when_a_third_is_left_and_with_jitter_up_to_a_tenth_of_that_earl
         assert_eq!(machine.tick(now + due / 2), []);
         assert_eq!(machine.tick(now + due), [Action::Order]);
     }
-    // Found with less than that left, or over.
+    // Found with less than that left, or expired.
     for (age, left) in [(70 * DAY, 20 * DAY), (90 * DAY, Duration::ZERO)] {
         let mut machine = Renewal::new(0);
         assert_eq!(machine.on(now, stands(age, left)), [Action::Order]);

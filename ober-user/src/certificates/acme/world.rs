@@ -1,4 +1,4 @@
-//! Certificates that are to be issued: a task for each set of names.
+//! Has certificates issued, with one task for each set of names.
 
 use std::{
     collections::BTreeMap,
@@ -24,26 +24,26 @@ use crate::{
     },
 };
 
-/// How one of them stands.
+/// The state of the orders for one certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub ordering: bool,
-    /// Orders in a row that came to nothing.
+    /// How many orders in a row have failed.
     pub failures: u32,
     pub error: Option<String>,
-    /// When it is ordered next, in seconds since 1970.
+    /// When the next order is due, in seconds since 1970.
     pub next: Option<u64>,
 }
 
 type Standings = Arc<Mutex<BTreeMap<Vec<String>, Standing>>>;
 
-/// Orders what a configuration wants issued. Dropped, it ends.
+/// Orders the certificates that a configuration wants issued. The tasks end when it is dropped.
 #[derive(Debug, Default)]
 pub struct Follower {
     acme: Option<Acme>,
     tasks: BTreeMap<Vec<String>, Task>,
     standings: Standings,
-    /// An authority is asked for one after another.
+    /// Held during an order, so that there is one order at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -57,7 +57,7 @@ impl Drop for Task {
 }
 
 impl Follower {
-    /// From now on, for what this configuration says.
+    /// Orders the certificates of this configuration from now on.
     pub fn follow(&mut self, config: &Config) {
         if self.acme != config.acme {
             self.tasks.clear();
@@ -102,7 +102,7 @@ impl Follower {
     }
 }
 
-/// The files of all names to be issued.
+/// The sets of names to be issued, with their files.
 fn wanted(config: &Config) -> BTreeMap<Vec<String>, PathBuf> {
     let listeners = config
         .services
@@ -115,13 +115,14 @@ fn wanted(config: &Config) -> BTreeMap<Vec<String>, PathBuf> {
 
 fn rand() -> u8 {
     let mut byte = [0];
-    // Without chance all renewals come at their latest moment.
+    // When the system has no random bytes, the jitter is 0 and renewals come at their latest time.
     let random = ring::rand::SystemRandom::new();
     ring::rand::SecureRandom::fill(&random, &mut byte).unwrap_or_default();
     u8::from_be_bytes(byte)
 }
 
-/// What is in the file. What is no certificate with its key is moved aside: another is ordered.
+/// Reads the file of an issued certificate. A file without a certificate and its key is moved aside, and another
+/// certificate is ordered.
 fn found(file: &Path) -> Event {
     match Bundle::read(file).and_then(|bundle| Facts::of(file, &bundle)) {
         Ok(facts) => return stands(&facts),
@@ -149,16 +150,16 @@ struct Issuing {
     events: UnboundedReceiver<Told>,
     turn: Arc<tokio::sync::Mutex<()>>,
     standings: Standings,
-    /// The order under way goes with this task.
+    /// The order under way, which ends with this task.
     orders: JoinSet<()>,
 }
 
-/// What happened, and why, if that is to be shown.
+/// An event, with its reason if that is to be shown.
 type Told = (Event, Option<String>);
 
 impl Issuing {
     fn say(&self, event: Event) {
-        // The other end is ours.
+        // The task holds the receiver itself, so the channel cannot be closed.
         self.tell.send((event, None)).unwrap_or_default();
     }
 

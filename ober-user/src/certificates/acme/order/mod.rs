@@ -1,4 +1,4 @@
-//! One order from the question to the chain, RFC 8555 section 7.4.
+//! One order from the request to the chain (RFC 8555 section 7.4).
 //!
 //! It never proves a name that is not of the order.
 
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// For the authority to look at what it asked for, and to issue.
+/// How long and how often to ask whether the authority has validated the names and issued the certificate.
 const PATIENCE: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
@@ -64,14 +64,14 @@ pub(super) enum Error {
     Store(#[from] store::Error),
 }
 
-/// Why there is no certificate, and how long the authority wants to be left alone.
+/// Why there is no certificate, and how long the authority wants no request.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Has a certificate for these names issued and puts chain and key into `file`.
+/// Orders a certificate for these names and writes chain and key into `file`.
 pub(super) async fn place(
     acme: &Acme,
     state: &Path,
@@ -123,7 +123,7 @@ async fn attempt(
     Ok(facts)
 }
 
-/// The account of our key, made if the authority does not know it.
+/// The account of our key, which is made if the authority does not have it.
 async fn account(acme: &Acme, state: &Path, rest: &Rest) -> Result<Account, Error> {
     let (key, der) = account::key(acme, state)?;
     let client = Client {
@@ -141,10 +141,10 @@ async fn account(acme: &Acme, state: &Path, rest: &Rest) -> Result<Account, Erro
     Ok(account)
 }
 
-/// Records first, and they go whatever comes of it.
+/// Proves the names by TXT records, which are removed afterwards also when that fails.
 async fn by_records(order: &mut Order, names: &[String], dns: &Dns) -> Result<(), Error> {
     let records = records(order, names).await?;
-    // The authority still believes what it was shown some days ago.
+    // No name is pending: the authority accepts the proof of an earlier order.
     if records.is_empty() {
         return prove(order, names, ChallengeType::Dns01).await;
     }
@@ -159,7 +159,7 @@ async fn by_records(order: &mut Order, names: &[String], dns: &Dns) -> Result<()
     proven
 }
 
-/// What is to be in TXT records, RFC 8555 section 8.4.
+/// The TXT records for the pending names (RFC 8555 section 8.4).
 async fn records(order: &mut Order, names: &[String]) -> Result<Records, Error> {
     let mut records = Records::new();
     let mut authorizations = order.authorizations();
@@ -180,8 +180,8 @@ async fn records(order: &mut Order, names: &[String]) -> Result<Records, Error> 
     Ok(records)
 }
 
-/// The name of this order that the authority means. What it says otherwise goes nowhere: not into a record of ours, not to a
-/// program. Of a wildcard it names what is below the star.
+/// The name of this order that the authority names. Any other name is an error, and is used neither in a record nor as
+/// an argument of a program. For a wildcard the authority names the domain behind `*.`.
 fn of_order<'n>(said: &Identifier, names: &'n [String]) -> Result<&'n str, Error> {
     let strange = |name: String| Error::Strange { name };
     let Identifier::Dns(said) = said else {
@@ -194,7 +194,7 @@ fn of_order<'n>(said: &Identifier, names: &'n [String]) -> Result<&'n str, Error
     meant.ok_or_else(|| strange(said.clone()))
 }
 
-/// Tells the authority to look, and waits until it has.
+/// Tells the authority that the challenges are ready, and waits until it has validated them.
 async fn prove(order: &mut Order, names: &[String], by: ChallengeType) -> Result<(), Error> {
     let wanted = if by == ChallengeType::Http01 {
         "http-01"
@@ -233,7 +233,7 @@ fn not_offered(wanted: &'static str, name: String, offered: String) -> Error {
     }
 }
 
-/// What the authority says of the challenge that failed.
+/// The authority's reason for the challenge that failed.
 async fn reason(order: &mut Order) -> Result<Error, Error> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {

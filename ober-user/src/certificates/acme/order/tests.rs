@@ -1,4 +1,4 @@
-//! Authorities that ask for what was not ordered.
+//! Authorities that ask for names that were not ordered.
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
 
@@ -38,7 +38,7 @@ fn only_names_of_the_order_are_proven() {
     assert!(of_order(&Identifier::Ip([192, 0, 2, 1].into()), &names).is_err());
 }
 
-/// An authority without TLS that believes every signature and wants this name proven.
+/// An authority without TLS that accepts every signature and wants this name proven.
 async fn authority(name: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -113,7 +113,7 @@ fn said(here: &str, path: &str, name: &str) -> (&'static str, String) {
 
 #[tokio::test]
 async fn no_program_and_no_record_is_told_a_name_that_was_not_ordered() {
-    // The program is nobody's.
+    // The program runs as the account `nobody`.
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
     let called = home.path().join("called");
@@ -144,7 +144,7 @@ async fn no_program_and_no_record_is_told_a_name_that_was_not_ordered() {
         let asked = std::fs::read_to_string(&called).ok();
         assert_eq!(asked.is_some(), runs, "{name}: {}", failure.error);
         if let Some(asked) = asked {
-            // What was ordered, as it was ordered, is proven and taken back.
+            // The record has the name as it was ordered, and is set and removed.
             assert!(asked.starts_with("set _acme-challenge.s3.test "), "{asked}");
         } else {
             let strange = matches!(&failure.error, Error::Strange { name: told } if told == name);
