@@ -1,5 +1,6 @@
-//! Who may speak routing protocols with this node. The packet path drops what comes from others to the node's interfaces; the
-//! sockets of BFD and VRRP ask again, for what came another way: by a tunnel, a VLAN or an interface without a program.
+//! The addresses that may use routing protocols with this node. The packet path drops packets of others at the node's
+//! interfaces; the sockets of BFD and VRRP check again, for packets that came by a tunnel, a VLAN or an interface without a
+//! program.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -10,10 +11,10 @@ use ipnet::{IpNet, Ipv4Subnets};
 
 use crate::names::entries::Entries;
 
-/// So many networks of the list are asked for by the kernel itself; of a longer list only the reader of a packet does.
+/// The most networks of the list that the kernel itself checks; with a longer list only the reader of a packet does.
 const MOST_NETWORKS: usize = 64;
 
-/// The list of routers, settled; without one, anybody.
+/// The list of routers, settled; without a list every address is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routers(Option<Arc<Entries>>);
 
@@ -41,7 +42,7 @@ impl Routers {
         }
     }
 
-    /// The list as networks of one family; `None`: anybody, or too many of them.
+    /// The list as networks of one family; `None`: no list, or too many networks.
     pub fn networks(&self, six: bool) -> Option<Vec<IpNet>> {
         let entries = self.0.as_ref()?;
         let networks: Vec<IpNet> = if six {

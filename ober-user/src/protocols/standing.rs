@@ -1,18 +1,18 @@
-//! What a gate comes to.
+//! The result of a gate.
 
 use serde::{Deserialize, Serialize};
 
-/// How a VIP stands to the neighbours.
+/// How a VIP is announced to the neighbours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Nobody is told of it. VRRP gives it up.
+    /// Not announced. VRRP gives the VIP up.
     #[default]
     Withdrawn,
     Announced,
-    /// Announced as the worst choice there is.
+    /// Announced as the worst choice.
     Depreferenced,
-    /// Announced with the community `GRACEFUL_SHUTDOWN` (RFC 8326), to be withdrawn soon.
+    /// Announced with the community `GRACEFUL_SHUTDOWN` (RFC 8326), and withdrawn soon.
     GracefulShutdown,
 }
 
@@ -24,7 +24,7 @@ impl Standing {
         Self::GracefulShutdown,
     ];
 
-    /// As in JSON and metrics.
+    /// The name in JSON and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Withdrawn => "withdrawn",

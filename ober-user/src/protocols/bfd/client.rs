@@ -1,18 +1,18 @@
-//! What those are told who rely on a session, such as BGP (RFC 5882 section 3): only what matters to them.
+//! Decides what clients of a session, such as BGP, learn of it (RFC 5882 section 3): only changes that matter to them.
 
 use std::time::{Duration, Instant};
 
 use super::packet::State;
 
-/// Keeps what was told. A `Down` is told only when a session that was Up failed.
+/// Remembers the last state the clients got. They get `Down` only when a session that was Up has failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
     told: State,
-    /// Was the session Up when it was last looked at?
+    /// Was the session Up after the previous event?
     up: bool,
     failed: bool,
     hold_down: Duration,
-    /// When a session that failed before may be told to be Up again.
+    /// When clients may get `Up` for a session that failed before.
     due: Option<Instant>,
 }
 
@@ -35,12 +35,12 @@ impl Client {
         self.due
     }
 
-    /// The state of both ends; what is to be told, if anything.
+    /// Takes the states of both ends; returns the state that clients get, if any.
     pub(super) fn see(&mut self, now: Instant, ours: State, peer: State) -> Option<State> {
         let was_up = std::mem::replace(&mut self.up, ours == State::Up);
         let tell = match (ours, peer) {
             (State::Up, _) => self.rise(now, was_up),
-            // RFC 5882 section 3.2: an administrator's word is no failure of the path.
+            // RFC 5882 section 3.2: an administrative state is no failure of the path.
             (State::AdminDown, _) | (State::Down, State::AdminDown) => {
                 (self.told != State::AdminDown).then_some(State::AdminDown)
             }

@@ -1,4 +1,4 @@
-//! What a session counts.
+//! The counters of a session.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,11 @@ impl Drops {
     }
 }
 
-/// A packet that came late while the session was Up.
+/// A packet that arrived late while the session was Up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
     pub at: Instant,
-    /// After the packet before it.
+    /// Time since the previous packet.
     pub gap: Duration,
 }
 
@@ -36,7 +36,7 @@ pub struct Account {
     pub drops: Drops,
     /// How often the session came Up.
     pub ups: u64,
-    /// How often it failed: went from Up to Down, and no administrator said so.
+    /// How often it failed: went from Up to Down without an administrator's doing.
     pub failures: u64,
     pub late: u64,
     pub last_late: Option<Late>,

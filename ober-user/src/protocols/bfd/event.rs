@@ -1,4 +1,4 @@
-//! What happens to a session, what it asks for, and what those who rely on it hear.
+//! Events and actions of a session, and what its clients get.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,13 +7,13 @@ use super::{
     settings::{Hops, Mode, Timers},
 };
 
-/// What somebody who relies on the session is told.
+/// What a client of the session gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub peer: IpAddr,
     pub interface: Option<String>,
-    /// `Up`; `Down` for a session that was Up and failed, and for nothing else; `AdminDown` when either end was taken
-    /// down by its administrator, which says nothing about the path. Never `Init`.
+    /// `Up`; `Down` only for a session that was Up and failed; `AdminDown` when the administrator of either end took the
+    /// session down, which says nothing about the path. Never `Init`.
     pub state: State,
     pub diagnostic: Diagnostic,
 }
@@ -26,7 +26,7 @@ pub enum Event {
         hops: Hops,
         ttl: u8,
     },
-    /// A packet for this session that is none.
+    /// A packet for this session that is invalid.
     Refused(Refusal),
     Follow {
         mode: Mode,
@@ -35,9 +35,9 @@ pub enum Event {
         hold_down: Duration,
     },
     AdminDown,
-    /// Out of `AdminDown`.
+    /// Leaves `AdminDown`.
     Enable,
-    /// `AdminDown`, and over as soon as the peer has had the time to learn of it.
+    /// Enters `AdminDown`; the session ends when the peer has had the time to learn of it.
     Leave,
 }
 

@@ -9,8 +9,8 @@
 //!    +------- detection time over, peer Down, AdminDown +
 //! ```
 //!
-//! `event`, `interval`, `counters`, `client`, `settings` and `packet` belong to the machine. A session never tells its clients
-//! `Down` but of a session that was Up and failed.
+//! `event`, `interval`, `counters`, `client`, `settings` and `packet` belong to the machine. A session never gives its clients
+//! `Down` unless it was Up and failed.
 
 use std::{
     num::NonZeroU8,
@@ -37,11 +37,11 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-/// A detection time that is found to be over this much too late is our own fault as likely as the peer's: packets may
-/// be waiting to be read.
+/// When the end of the detection time is noticed this much too late, this node may be the one at fault: packets may be waiting
+/// to be read.
 const EXCUSE: Duration = Duration::from_millis(1);
 
-/// What is known of the peer.
+/// The known state of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
     pub state: State,
@@ -54,7 +54,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Section 6.8.1: as if nothing had ever been heard.
+    /// Section 6.8.1: the state before the first packet.
     const UNKNOWN: Self = Self {
         state: State::Down,
         diagnostic: Diagnostic::None,
@@ -78,7 +78,7 @@ impl Remote {
     }
 }
 
-/// The two intervals of ours that the peer must learn of.
+/// The two intervals of this end that the peer must learn of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Announced {
     min_tx: Micros,
@@ -88,11 +88,11 @@ struct Announced {
 /// The last packet that was sent.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// When the last periodic one left.
+    /// When the last periodic packet left.
     at: Instant,
-    /// Decides how much shorter than the interval the pause after it is.
+    /// Random number for the jitter of the next pause.
     dice: u64,
-    /// Without Poll and Final.
+    /// The packet without Poll and Final.
     contents: Control,
 }
 
@@ -110,20 +110,20 @@ pub struct Session {
     remote: Remote,
     hops: Hops,
     announced: Announced,
-    /// What is in use: section 6.8.3 has the peer learn of some changes first.
+    /// The intervals in use: section 6.8.3 applies some changes only when the peer knows them.
     in_force: Announced,
-    /// The values a Poll Sequence is under way for.
+    /// The intervals of the Poll Sequence under way.
     poll: Option<Announced>,
     sent: Option<Sent>,
     heard: Option<Instant>,
-    /// The end of the detection time, once it was put off for our own lateness.
+    /// The end of the detection time, after it was extended because this node was late.
     excused: Option<Instant>,
     leave: Option<Instant>,
     client: Client,
     account: Account,
 }
 
-/// Section 6.8.6 and the picture in 6.2.
+/// The next state by section 6.8.6 and the picture in 6.2.
 const fn next(ours: State, peer: State) -> State {
     match (ours, peer) {
         (State::AdminDown, State::AdminDown | State::Down | State::Init | State::Up) => {
@@ -141,7 +141,7 @@ const fn next(ours: State, peer: State) -> State {
 }
 
 impl Session {
-    /// A session that is Down and speaks at once, unless it is passive. `seed` is any number; it makes the jitter.
+    /// A session that is Down and sends at once, unless it is passive. `seed`: any number, for the jitter.
     pub fn new(now: Instant, settings: &Settings, discriminator: Discriminator, seed: u64) -> Self {
         let announced = Announced {
             min_tx: interval::desired_min_tx(settings.timers.transmit, false),
@@ -208,8 +208,8 @@ impl Session {
         self.settle(now, control.poll)
     }
 
-    /// May this packet speak for the peer? Follows a peer that speaks on the other port, but not while the session is
-    /// Up: nobody is to move it then.
+    /// May this packet come from the peer? Follows a peer that changes to the other port, but not while the session is Up, when
+    /// no packet may redirect it.
     fn admit(&mut self, hops: Hops, ttl: u8) -> Result<(), Refusal> {
         if ttl < self.mode.min_ttl() {
             return Err(Refusal::Ttl);
@@ -253,8 +253,8 @@ impl Session {
         self.announce();
     }
 
-    /// Section 6.8.3: a changed interval starts a Poll Sequence; while Up, what makes us slower or more demanding is in
-    /// force only when the peer knows.
+    /// Section 6.8.3: a changed interval starts a Poll Sequence; while Up, slower sending or faster receiving applies only when
+    /// the peer knows.
     fn announce(&mut self) {
         let new = Announced {
             min_tx: interval::desired_min_tx(self.timers.transmit, self.state == State::Up),
@@ -275,7 +275,7 @@ impl Session {
         self.poll.get_or_insert(new);
     }
 
-    /// Section 6.5. The answer may be to values that have changed since.
+    /// Section 6.5. The answer may belong to intervals that have changed since.
     fn answered(&mut self) {
         if let Some(asked) = self.poll.take() {
             if asked == self.announced {
@@ -286,7 +286,7 @@ impl Session {
         }
     }
 
-    /// Section 6.8.4: the peer was not heard in time, and is forgotten (section 6.8.1, bfd.RemoteDiscr).
+    /// Section 6.8.4: no packet of the peer came in time; its state is forgotten (section 6.8.1, bfd.RemoteDiscr).
     fn expired(&mut self, now: Instant, due: Instant) {
         if self.excused.is_none() && now > due + EXCUSE {
             self.excused = Some(now + EXCUSE);
@@ -311,8 +311,8 @@ impl Session {
         self.settle(now, false)
     }
 
-    /// What clients are told and what is sent, after anything has happened. Section 6.8.7: a Poll is answered at once,
-    /// and so is told whatever differs from the packet before.
+    /// Notifies clients and sends, after any event. Section 6.8.7: a Poll is answered at once, and a change from the previous
+    /// packet is sent at once.
     fn settle(&mut self, now: Instant, polled: bool) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(state) = self.client.see(now, self.state, self.remote.state) {
@@ -350,7 +350,7 @@ impl Session {
             ..control
         };
         self.sent = Some(match self.sent {
-            // The answer to a Poll leaves the timer alone.
+            // The answer to a Poll does not restart the timer.
             Some(sent) if !periodic => Sent { contents, ..sent },
             Some(_) | None => Sent {
                 at: now,
@@ -370,7 +370,7 @@ impl Session {
             state: self.state,
             poll: false,
             fin: false,
-            // BFD lives and dies with the daemon.
+            // BFD runs in the daemon and ends with it.
             independent: false,
             demand: false,
             multiplier: self.timers.multiplier,
@@ -382,10 +382,10 @@ impl Session {
         }
     }
 
-    /// The interval between periodic packets; `None`: there are none.
+    /// The interval between periodic packets; `None`: none are sent.
     fn pace(&self) -> Option<Duration> {
         let waiting = self.passive && self.remote.discriminator.is_none();
-        // Section 6.8.7: demand mode is active on the peer's side, and no Poll Sequence is under way.
+        // Section 6.8.7: the peer is in demand mode, and no Poll Sequence is under way.
         let unwanted = self.remote.demand
             && (self.state, self.remote.state) == (State::Up, State::Up)
             && self.poll.is_none();
@@ -479,7 +479,7 @@ impl Machine for Session {
     }
 }
 
-/// A session as it is at one moment.
+/// The state of a session at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picture {
     pub state: State,
@@ -488,9 +488,9 @@ pub struct Picture {
     pub remote: Remote,
     pub hops: Hops,
     pub discriminator: Discriminator,
-    /// Between our periodic packets; `None`: we send none.
+    /// Interval of this end's periodic packets; `None`: none are sent.
     pub transmit: Option<Duration>,
-    /// `None`: the peer is not heard.
+    /// `None`: no packet of the peer was received.
     pub detection: Option<Duration>,
     pub account: Account,
 }

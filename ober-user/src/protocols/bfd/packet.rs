@@ -31,10 +31,10 @@ pub(super) const LENGTH: usize = 24;
 const AUTHENTICATED: u8 = 26;
 const VERSION: u8 = 1;
 
-/// Names a session to its peer. Random, so that nobody off the path can guess it.
+/// Identifies a session to its peer. Random, so that a host off the path cannot guess it.
 pub type Discriminator = NonZeroU32;
 
-/// A length of time as BFD writes it.
+/// A duration in the unit of BFD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub u32);
 
@@ -45,21 +45,21 @@ impl Micros {
 }
 
 impl From<Duration> for Micros {
-    /// What does not fit is the longest that does, 71 minutes.
+    /// A longer duration becomes the longest possible one, 71 minutes.
     fn from(duration: Duration) -> Self {
         Self(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX))
     }
 }
 
-/// Of a session, RFC 5880 section 6.2.
+/// The state of a session, RFC 5880 section 6.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Held down by an administrator: says nothing about the path.
+    /// Taken down by an administrator: says nothing about the path.
     AdminDown,
     #[default]
     Down,
-    /// The peer is heard; does it hear us?
+    /// This end receives the peer; does the peer receive this end?
     Init,
     Up,
 }
@@ -67,7 +67,7 @@ pub enum State {
 impl State {
     pub const ALL: [Self; 4] = [Self::AdminDown, Self::Down, Self::Init, Self::Up];
 
-    /// In status, metrics and messages.
+    /// The name in status, metrics and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AdminDown => "admin_down",
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// Of the two highest bits.
+    /// From the two highest bits.
     const fn of(flags: u8) -> Self {
         match flags >> 6 {
             0 => Self::AdminDown,
@@ -110,12 +110,12 @@ pub enum Diagnostic {
     ConcatenatedPathDown,
     AdminDown,
     ReverseConcatenatedPathDown,
-    /// 9 to 31, for later use.
+    /// 9 to 31, reserved for later use.
     Reserved(u8),
 }
 
 impl Diagnostic {
-    /// In status and messages.
+    /// The name in status and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -146,7 +146,7 @@ impl Diagnostic {
         }
     }
 
-    /// Of the five lowest bits.
+    /// From the five lowest bits.
     const fn of(first: u8) -> Self {
         match first & 0x1f {
             0 => Self::None,
@@ -166,24 +166,24 @@ impl Diagnostic {
 /// Why a packet was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// Shorter than a packet or than it says itself.
+    /// Shorter than a packet, or than its own length field.
     Length,
     Version,
     /// A detection multiplier of zero.
     Multiplier,
     /// The multipoint bit, which must be zero.
     Multipoint,
-    /// Authentication, which no session here has.
+    /// Authentication, which is not supported.
     Authentication,
     /// My Discriminator is zero.
     MyDiscriminator,
-    /// Init or Up without naming our session.
+    /// Init or Up without Your Discriminator.
     State,
-    /// Names a session that is not there.
+    /// Your Discriminator of a session that does not exist.
     YourDiscriminator,
-    /// Names no session, and there is none with that address.
+    /// No Your Discriminator, and no session with that peer.
     NoSession,
-    /// Went through a router it must not have gone through.
+    /// TTL too small: the packet passed a router that it must not pass.
     Ttl,
     /// To the port of the other kind of session, single-hop or multihop.
     Port,
@@ -207,7 +207,7 @@ impl Refusal {
         Self::AdminDown,
     ];
 
-    /// In status and metrics.
+    /// The name in status and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Length => "length",
@@ -226,7 +226,7 @@ impl Refusal {
     }
 }
 
-/// A packet.
+/// A control packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -237,18 +237,18 @@ pub struct Control {
     pub state: State,
     /// P: answer at once.
     pub poll: bool,
-    /// F: the answer.
+    /// F: the answer to a Poll.
     pub fin: bool,
-    /// C: the sender's BFD goes on when its control plane does not.
+    /// C: the sender's BFD runs on when its control plane stops.
     pub independent: bool,
     /// D: the sender wants no periodic packets while both are Up.
     pub demand: bool,
     pub multiplier: NonZeroU8,
     pub mine: Discriminator,
-    /// `None`: the sender has not heard of ours.
+    /// `None`: the sender does not know this end's discriminator.
     pub yours: Option<Discriminator>,
     pub min_tx: Micros,
-    /// Zero: send nothing periodic.
+    /// Zero: the sender wants no periodic packets.
     pub min_rx: Micros,
     pub min_echo_rx: Micros,
 }
@@ -285,7 +285,7 @@ impl Control {
         bytes
     }
 
-    /// Section 6.8.6, as far as the bytes alone decide, in its order.
+    /// Section 6.8.6 in its order, as far as the bytes alone decide.
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
         if bytes.first().is_some_and(|first| first >> 5 != VERSION) {
             return Err(Refusal::Version);

@@ -1,33 +1,33 @@
-//! What a session is to be.
+//! The settings of a session.
 
 use std::{net::IpAddr, num::NonZeroU8, time::Duration};
 
 use super::packet::Micros;
 use crate::machine::realtime::Priority;
 
-/// What a session is to be. Peer, local address and interface make it what it is; the rest may change while it is Up.
+/// The settings of a session. Peer, local address and interface identify it; the rest may change while it is Up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub peer: IpAddr,
-    /// Source of our packets and the only destination of the peer's; `None`: as the kernel routes.
+    /// Source address of this end, and the only destination accepted; `None`: the kernel chooses.
     pub local: Option<IpAddr>,
-    /// Needed for a link-local peer.
+    /// Required for a link-local peer.
     pub interface: Option<String>,
     pub mode: Mode,
     pub timers: Timers,
-    /// Says nothing until the peer does.
+    /// Sends nothing until the peer does.
     pub passive: bool,
-    /// After a failure, clients are told `Up` only when the session has been Up for so long.
+    /// How long after a failure a session must be Up again before clients get `Up`.
     pub hold_down: Duration,
 }
 
 /// How many hops away the peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One, but on whichever port the peer speaks: FRR takes GTSM for a reason to run multihop BFD on a direct link.
+    /// One hop, on the port that the peer uses: with GTSM, FRR runs multihop BFD on a direct link.
     Auto,
     SingleHop,
-    /// Packets must come with at least this TTL.
+    /// Packets must arrive with at least this TTL.
     MultiHop {
         min_ttl: u8,
     },
@@ -41,7 +41,7 @@ impl Mode {
         }
     }
 
-    /// Where packets of such a session may come in.
+    /// The ports that such a session receives on.
     pub(super) const fn ports(self) -> &'static [Hops] {
         match self {
             Self::Auto => &Hops::ALL,
@@ -52,7 +52,7 @@ impl Mode {
 
     pub(super) const fn min_ttl(self) -> u8 {
         match self {
-            // RFC 5881 section 5: what came through no router still has the TTL it was sent with.
+            // RFC 5881 section 5: a packet that passed no router still has the TTL it was sent with.
             Self::Auto | Self::SingleHop => 255,
             Self::MultiHop { min_ttl } => min_ttl,
         }
@@ -67,7 +67,7 @@ impl Mode {
     }
 }
 
-/// Which of the two ports.
+/// One of the two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hops {
     /// RFC 5881.
@@ -94,22 +94,22 @@ impl Hops {
     }
 }
 
-/// How fast.
+/// The speed of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// We want to send this often.
+    /// This end wants to send at this interval.
     pub transmit: Micros,
-    /// We can take packets this often. Not zero.
+    /// This end can receive at this interval. Not zero.
     pub receive: Micros,
-    /// The peer may miss one fewer of our packets.
+    /// The peer may miss one packet fewer than this.
     pub multiplier: NonZeroU8,
 }
 
 impl Timers {
-    /// The fastest that an ordinary thread keeps.
+    /// The fastest interval that an ordinary thread can keep.
     const ORDINARY: Micros = Micros(50_000);
 
-    /// As fast as the thread can be: ordinary scheduling is late by milliseconds, which would be taken for failures.
+    /// Limits the speed to that of the thread: an ordinary thread is late by milliseconds, which would look like failures.
     pub(super) fn on(self, priority: Priority) -> Self {
         match priority {
             Priority::Realtime => self,

@@ -1,4 +1,4 @@
-//! What is configured of BGP: the neighbours of a node, and what each is told.
+//! The configuration of BGP: the neighbours of a node, and the announcements to each.
 
 use std::{
     collections::BTreeSet,
@@ -18,17 +18,17 @@ use super::{
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bgp {
-    /// Ours.
+    /// AS number of this node.
     pub asn: u32,
-    /// `None`: the highest IPv4 address of this node that is no VIP.
+    /// `None`: the highest IPv4 address of this node that is not a VIP.
     pub router_id: Option<Ipv4Addr>,
-    /// Where neighbours may connect to; may be empty.
+    /// Addresses that neighbours may connect to; may be empty.
     pub listen: Vec<SocketAddr>,
     pub neighbours: Vec<Neighbour>,
-    /// In written order: a later one that speaks of the same VIP and neighbour holds.
+    /// In written order: a later one overrides earlier ones for the same VIP and neighbour.
     pub announcements: Vec<Announcement>,
     pub depreference: Depreference,
-    /// How long End-of-RIB waits for the first verdict of every VIP.
+    /// The longest time that End-of-RIB waits for the first verdict of every VIP.
     pub settle: Duration,
 }
 
@@ -38,25 +38,25 @@ pub struct Depreference {
     pub med: u32,
     /// For internal neighbours.
     pub local_pref: u32,
-    /// On top of what is prepended anyway.
+    /// Added to other prepending.
     pub prepend: u8,
     pub communities: Communities,
 }
 
-/// How far away a neighbour may be.
+/// The allowed distance of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hops {
-    /// On the same link: packets leave with TTL 1.
+    /// On the same link: packets are sent with TTL 1.
     Link,
-    /// As the kernel has it.
+    /// The kernel's default TTL.
     Any,
-    /// At most this many.
+    /// At most this many hops.
     Within(u8),
-    /// At most this many, and packets that come from further away are dropped (RFC 5082): they leave with TTL 255.
+    /// At most this many hops, and packets from further away are dropped (RFC 5082): packets are sent with TTL 255.
     Secure(u8),
 }
 
-/// RFC 2385. Never shown.
+/// Password of RFC 2385. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
 
@@ -72,16 +72,16 @@ pub struct Neighbour {
     pub address: IpAddr,
     pub port: u16,
     pub remote: Remote,
-    /// Ours, towards this neighbour.
+    /// AS number of this node towards this neighbour.
     pub local_as: u32,
     pub passive: bool,
     pub password: Option<Password>,
     pub hops: Hops,
-    /// Address of ours to connect from.
+    /// Address of this node to connect from.
     pub source: Option<IpAddr>,
-    /// Interface that is the only way to it.
+    /// The only interface by which the neighbour is reached.
     pub interface: Option<String>,
-    /// Zero: none. Whole seconds.
+    /// Zero: no hold time. Whole seconds.
     pub hold_time: Duration,
     /// `None`: a third of the agreed hold time.
     pub keepalive: Option<Duration>,
@@ -89,9 +89,9 @@ pub struct Neighbour {
     pub delay_open: Duration,
     pub families: BTreeSet<Family>,
     pub extended_next_hop: bool,
-    /// Instead of the session's own addresses; at most one of each family.
+    /// Next hops instead of the session's own addresses; at most one of each family.
     pub next_hops: Vec<IpAddr>,
-    /// Longest TCP segment; `None`: as the path has it.
+    /// Longest TCP segment in bytes; `None`: as the path allows.
     pub mss: Option<u16>,
     /// `None`: any number.
     pub max_prefixes: Option<u32>,
@@ -99,8 +99,8 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// The keys of what a session is made of that are others in `other`: with those the session ends, whatever else changes
-    /// stays beside it.
+    /// The keys that differ in `other` and that a session is made of: a change of those ends the session. Other keys change
+    /// while it goes on.
     pub fn session_differs(&self, other: &Self) -> Vec<&'static str> {
         let same = [
             ("port", self.port == other.port),
@@ -122,13 +122,13 @@ impl Neighbour {
     }
 }
 
-/// How BFD watches the way to a neighbour.
+/// How BFD supervises the path to a neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervision {
     /// A profile of `[bfd]`.
     pub profile: String,
     pub mode: BfdMode,
-    /// No session while BFD is down.
+    /// No session is Established while BFD is down.
     pub strict: bool,
 }
 
@@ -144,7 +144,7 @@ pub enum BfdMode {
     MultiHop,
 }
 
-/// Refines how some VIPs are announced to some neighbours.
+/// Changes how some VIPs are announced to some neighbours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Announcement {
     /// Empty: all.
@@ -155,7 +155,7 @@ pub struct Announcement {
     pub med: Option<u32>,
     pub local_pref: Option<u32>,
     pub prepend: Option<u8>,
-    /// Behind the own AS.
+    /// AS numbers behind the own one.
     pub as_path: Option<Vec<u32>>,
     pub communities: Option<Communities>,
     pub aggregates: Option<Vec<IpNet>>,

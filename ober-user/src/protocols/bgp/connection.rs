@@ -1,5 +1,5 @@
-//! One connection with a neighbour, RFC 4271 section 8.2.2 from `OpenSent` on. Which of two connections stays is not
-//! decided here.
+//! One connection with a neighbour, RFC 4271 section 8.2.2 from `OpenSent` on. `peering` decides which of two connections
+//! stays.
 
 use std::{
     collections::BTreeSet,
@@ -16,15 +16,15 @@ use super::{
     rib::{NextHops, Out, Routes},
 };
 
-/// How long the neighbour may take for its OPEN; RFC 4271 section 8.2.2 says four minutes.
+/// How long the neighbour's OPEN may take; RFC 4271 section 8.2.2 suggests four minutes.
 pub const LARGE_HOLD_TIME: Duration = Duration::from_mins(4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The connection is there, our OPEN waits (`DelayOpen`).
+    /// The connection is open, and this side delays its OPEN (`DelayOpen`).
     Delay,
     OpenSent,
-    /// `told`: our KEEPALIVE is out; `heard`: theirs is in.
+    /// `told`: this side's KEEPALIVE was sent; `heard`: the neighbour's was received.
     OpenConfirm {
         told: bool,
         heard: bool,
@@ -43,25 +43,25 @@ impl Phase {
     }
 }
 
-/// What comes of something that happened to a connection.
+/// The result of an event on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Send(Message),
-    /// The neighbour's OPEN is good: is this the connection to keep?
+    /// The neighbour's OPEN is acceptable: is this the connection to keep?
     Opened,
     Established,
-    /// Say so and close.
+    /// Send the NOTIFICATION and close.
     Fail(Notification),
-    /// The neighbour said so.
+    /// The neighbour sent the NOTIFICATION.
     Notified(Notification),
 }
 
-/// What a connection may ask of its neighbourhood.
+/// What a connection needs to know of its neighbour's machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Around<'a> {
     pub(super) settings: &'a Settings,
     pub(super) routes: &'a Routes,
-    /// Has every VIP its first verdict?
+    /// Does every VIP have its first verdict?
     pub(super) settled: bool,
     /// In strict mode: may it become Established?
     pub(super) may_establish: bool,
@@ -74,17 +74,17 @@ pub(super) struct Connection {
     phase: Phase,
     next_hops: NextHops,
     agreed: Option<Arc<Agreed>>,
-    /// When the neighbour has been silent for too long, or the OPEN is due.
+    /// When the hold time ends, or the OPEN is due.
     expires: Option<Instant>,
     keepalive: Option<Instant>,
-    /// Families whose End-of-RIB is owed.
+    /// Families for which End-of-RIB is still to be sent.
     owed: BTreeSet<Family>,
     out: Out,
-    /// Kept only as far as the limit on them needs it.
+    /// Prefixes of the neighbour, kept only to count them against the limit.
     heard: BTreeSet<IpNet>,
-    /// Is there a limit, so that they are kept?
+    /// Is there a limit, so that prefixes are kept?
     counts: bool,
-    /// UPDATEs that were malformed and did not end the session.
+    /// Malformed UPDATEs that did not end the session.
     malformed: u64,
 }
 
@@ -130,7 +130,7 @@ impl Connection {
         self.malformed
     }
 
-    /// Prefixes of the neighbour, where they are limited.
+    /// Number of the neighbour's prefixes, when they are limited.
     pub(super) fn heard(&self) -> usize {
         self.heard.len()
     }
@@ -149,7 +149,7 @@ impl Connection {
         if self.expires.is_some_and(|at| at <= now) {
             return match self.phase {
                 Phase::Delay => self.open(now, around.settings),
-                // Strict: the neighbour waited for us as long as it may.
+                // Strict mode: BFD did not come up within the hold time.
                 Phase::OpenConfirm { told: false, .. } => {
                     vec![Outcome::Fail(Notification::BFD_DOWN)]
                 }
@@ -177,13 +177,13 @@ impl Connection {
         Outcome::Send(Message::Keepalive)
     }
 
-    /// The neighbour lives.
+    /// Restarts the hold timer.
     fn alive(&mut self, now: Instant) {
         let hold_time = self.agreed.as_ref().and_then(|agreed| agreed.hold_time);
         self.expires = hold_time.map(|hold_time| now + hold_time);
     }
 
-    /// The transition table of RFC 4271 section 8.2.2, with RFC 6608 for what does not belong into a state.
+    /// The transition table of RFC 4271 section 8.2.2, with RFC 6608 for messages that are unexpected in a state.
     pub(super) fn on(
         &mut self,
         now: Instant,
@@ -254,7 +254,7 @@ impl Connection {
         outcomes
     }
 
-    /// Goes on after [`Outcome::Opened`], and whenever BFD has changed its mind.
+    /// Continues after [`Outcome::Opened`], and after every change of BFD.
     pub(super) fn proceed(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
         match self.phase {
             Phase::OpenConfirm { told: false, heard } if around.may_establish => {
@@ -287,7 +287,7 @@ impl Connection {
         outcomes
     }
 
-    /// Follows settings that change beside the session.
+    /// Applies settings that change without ending the session.
     pub(super) fn configure(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
         if let Some(keepalive) = &mut self.keepalive
             && let Some(set) = around.settings.keepalive
@@ -301,7 +301,7 @@ impl Connection {
         outcomes
     }
 
-    /// Prefixes count from now on; the neighbour is asked to say those again that were forgotten.
+    /// Begins or ends the counting of prefixes; the neighbour is asked to send again those that were not kept.
     fn limit(&mut self, most: Option<u32>) -> Vec<Outcome> {
         let counted = std::mem::replace(&mut self.counts, most.is_some());
         let (Phase::Established, Some(agreed)) = (self.phase, &self.agreed) else {
@@ -321,7 +321,7 @@ impl Connection {
         agreed.terms.families.iter().map(ask).collect()
     }
 
-    /// Says by which addresses the neighbour reaches this node now.
+    /// Applies new addresses by which the neighbour reaches this node.
     pub(super) fn reached_by(&mut self, next_hops: NextHops, around: Around<'_>) -> Vec<Outcome> {
         if let Some(agreed) = &mut self.agreed {
             Arc::make_mut(agreed).terms.next_hops.clone_from(&next_hops);
@@ -330,7 +330,7 @@ impl Connection {
         self.sync(around)
     }
 
-    /// Says what changed, and End-of-RIB once everything is said.
+    /// Sends the changes, and End-of-RIB once everything is sent.
     pub(super) fn sync(&mut self, around: Around<'_>) -> Vec<Outcome> {
         let (Phase::Established, Some(agreed)) = (self.phase, &self.agreed) else {
             return Vec::new();
@@ -356,7 +356,7 @@ impl Connection {
         messages.into_iter().map(Outcome::Send).collect()
     }
 
-    /// Looks into what the neighbour announces, as RFC 7606 says, and forgets it.
+    /// Checks an UPDATE of the neighbour by RFC 7606, and keeps no route of it.
     fn update(&mut self, update: &message::Raw, settings: &Settings) -> Vec<Outcome> {
         let Some(agreed) = &self.agreed else {
             return Vec::new();

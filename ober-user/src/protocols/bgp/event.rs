@@ -1,4 +1,4 @@
-//! What may happen to the machine of a neighbour, what it may ask for, and what it can tell.
+//! Events and actions of a neighbour's machine, and its report.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -8,12 +8,12 @@ use super::{
     rib::{NextHops, Routes, Told},
 };
 
-/// Who opened a connection.
+/// The side that opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// We did.
+    /// This node.
     Ours,
-    /// The neighbour did.
+    /// The neighbour.
     Theirs,
 }
 
@@ -26,7 +26,7 @@ impl Side {
     }
 }
 
-/// RFC 4271 section 8.2.2; of two connections the further one's.
+/// RFC 4271 section 8.2.2; with two connections, the more advanced state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     Idle,
@@ -50,12 +50,12 @@ impl State {
     }
 }
 
-/// What BFD says of the way to the neighbour.
+/// BFD's state of the path to the neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     Down,
     Up,
-    /// Somebody took BFD down on purpose, which says nothing about the way (RFC 5882 section 4.2).
+    /// BFD was taken down by an administrator, which says nothing about the path (RFC 5882 section 4.2).
     AdminDown,
 }
 
@@ -72,45 +72,45 @@ impl Path {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Start,
-    /// Ends both connections with these words, until the next start.
+    /// Ends both connections with this NOTIFICATION, until the next start.
     Stop(Notification),
-    /// The connection asked for with [`Action::Dial`] is there.
+    /// The connection of [`Action::Dial`] is open.
     Dialed(NextHops),
-    /// It is not, and why.
+    /// It failed, and why.
     NotDialed(String),
     /// The neighbour connected.
     Accepted(NextHops),
     Received(Side, Received),
-    /// Bytes that are no message, and what is to be said about them.
+    /// Bytes that are not a message, and the NOTIFICATION for them.
     Garbage(Side, Notification),
-    /// The connection is gone, and why.
+    /// The connection was closed, and why.
     Closed(Side, String),
     Bfd(Path),
-    /// What the neighbour shall know.
+    /// The routes that the neighbour is to have.
     Routes(Arc<Routes>),
-    /// BFD watches the way no longer.
+    /// BFD no longer watches the path.
     Unwatched,
     /// Every VIP has its first verdict.
     Settled,
-    /// What a session is not made of changes beside it.
+    /// A change of settings that does not end the session.
     Configure(Box<Settings>),
-    /// The neighbour reaches this node by other addresses now.
+    /// The neighbour now reaches this node by other addresses.
     NextHops(Side, NextHops),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Dial,
-    /// Gives up the attempt to connect.
+    /// Cancels the attempt to connect.
     HangUp,
-    /// Takes the connection the neighbour made.
+    /// Accepts the connection that the neighbour made.
     Accept,
-    /// Does not.
+    /// Refuses it.
     Refuse,
     Send(Side, Message),
-    /// Closes after everything sent.
+    /// Closes after everything sent before.
     Close(Side),
-    /// Something failed that an administrator may want to know.
+    /// A failure that an administrator may want to know of.
     Failed(Failure),
 }
 
@@ -118,26 +118,26 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     Connect(String),
-    /// We ended it.
+    /// This node ended it.
     Sent(Notification),
     /// The neighbour ended it.
     Got(Notification),
-    /// The connection ended without a word.
+    /// The connection ended without a NOTIFICATION.
     Closed(State, String),
 }
 
 impl Failure {
-    /// The neighbour did not want this connection (RFC 4486 section 4).
+    /// The neighbour refused this connection (RFC 4486 section 4).
     pub(super) fn is_rejection(&self) -> bool {
         matches!(self, Self::Got(it) if it.is(&Notification::REJECTED))
     }
 
-    /// The neighbour chose the other of two connections (RFC 4271 section 6.8).
+    /// The neighbour kept the other of two connections (RFC 4271 section 6.8).
     pub(super) fn is_of_the_other(&self) -> bool {
         self.is_rejection() || matches!(self, Self::Got(it) if it.is(&Notification::COLLISION))
     }
 
-    /// BFD ended the session, here or there (RFC 9384): that is for BFD to pace, and says nothing against the neighbour.
+    /// BFD ended the session, on either side (RFC 9384): BFD paces the next attempt, and the neighbour is not at fault.
     pub(super) fn is_of_the_path(&self) -> bool {
         matches!(self, Self::Sent(it) | Self::Got(it) if it.is(&Notification::BFD_DOWN))
     }
@@ -156,27 +156,27 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Messages by kind, each way.
+/// Messages by kind, in each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub sent: [u64; Kind::ALL.len()],
     pub received: [u64; Kind::ALL.len()],
 }
 
-/// What can be told of a neighbour.
+/// The state of a neighbour for `status`.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub state: State,
     pub since: Instant,
     /// Sessions that were Established and ended.
     pub flaps: u64,
-    /// Of the established connection.
+    /// Terms of the established connection.
     pub agreed: Option<Arc<Agreed>>,
-    /// What it was told.
+    /// The routes that were advertised.
     pub told: Arc<Told>,
     pub path: Option<Path>,
     pub counts: Counts,
-    /// What the neighbour last said of itself, whether it was accepted or not.
+    /// The neighbour's last OPEN, accepted or not.
     pub opened: Option<Arc<Open>>,
     pub malformed: u64,
     pub heard: usize,

@@ -1,11 +1,11 @@
-//! BGP-4, RFC 4271: a speaker that announces VIPs and learns nothing.
+//! BGP-4, RFC 4271: a speaker that announces VIPs and accepts no routes.
 //!
 //! ```text
 //! standings, config -> policy -> rib -> connection, peering (one a neighbour) -> message -> net
 //! ```
 //!
-//! `configured` and `settings` are what is wanted, `policy` which neighbour gets which route, `rib` what changed; `connection`,
-//! `peering/`, `pace` and `event` are the machine of a neighbour; `message/` has the bytes, `net/` the sockets.
+//! `configured` and `settings` are the wanted state, `policy` decides the routes of each neighbour, `rib` finds the changes;
+//! `connection`, `peering/`, `pace` and `event` are the machine of a neighbour; `message/` has the bytes, `net/` the sockets.
 //!
 //! It never keeps a route that a neighbour announces.
 

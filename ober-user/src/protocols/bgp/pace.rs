@@ -1,4 +1,4 @@
-//! When to try again: the timers between attempts, RFC 4271 section 8.2.1.1, and the dice that spread them.
+//! The timers between attempts to connect, RFC 4271 section 8.2.1.1, and their jitter.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Pace {
     /// `ConnectRetryTimer`.
     pub(super) retry: Option<Instant>,
-    /// Attempts to connect in a row that failed.
+    /// Failed attempts to connect in a row.
     pub(super) attempts: u32,
     /// `IdleHoldTimer`.
     pub(super) pause: Option<Instant>,
-    /// Sessions in a row that failed.
+    /// Failed sessions in a row.
     failures: u32,
     dice: u64,
 }
@@ -40,14 +40,14 @@ impl Pace {
         1.0 - fraction / f64::from(u16::MAX) / 4.0
     }
 
-    /// Starts `ConnectRetryTimer`: `first`, doubled by every attempt that failed.
+    /// Starts `ConnectRetryTimer`: `first`, doubled by every failed attempt.
     pub(super) fn wait(&mut self, now: Instant, first: Duration) {
         let interval = first.saturating_mul(1 << self.attempts.min(10));
         let interval = interval.min(LONGEST_RETRY.max(first));
         self.retry = Some(now + interval.mul_f64(self.jitter()));
     }
 
-    /// Starts `IdleHoldTimer`: a pause that doubles with every session that failed before it was `steady`.
+    /// Starts `IdleHoldTimer`: a pause that doubles with every failed session that was not `steady`.
     pub(super) fn rest(&mut self, now: Instant, long: bool, steady: bool) {
         if steady {
             self.failures = 0;

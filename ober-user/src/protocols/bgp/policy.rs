@@ -1,4 +1,4 @@
-//! What is said of which VIP to which neighbour.
+//! The routes for each neighbour.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -15,10 +15,10 @@ use crate::protocols::{
 
 /// `GRACEFUL_SHUTDOWN` (RFC 8326).
 pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
-/// `LOCAL_PREF` of routes that say nothing else.
+/// `LOCAL_PREF` of a route without one.
 pub const LOCAL_PREF: u32 = 100;
 
-/// The entries that speak of a VIP at a neighbour, put together: what is written later holds.
+/// The entries for a VIP and a neighbour, combined: a later one overrides.
 struct Terms<'b> {
     announce: bool,
     route: Route,
@@ -68,7 +68,7 @@ fn terms(bgp: &Bgp, neighbour: IpAddr, vip: IpAddr) -> Terms<'_> {
     terms
 }
 
-/// The route of a VIP that stands like this; `None`: there is none.
+/// The route of a VIP with this standing; `None`: no route.
 fn standing(bgp: &Bgp, mut route: Route, standing: Standing) -> Option<Route> {
     match standing {
         Standing::Withdrawn => return None,
@@ -89,7 +89,7 @@ fn standing(bgp: &Bgp, mut route: Route, standing: Standing) -> Option<Route> {
     Some(route)
 }
 
-/// How good a standing is for the prefix that covers several VIPs: as good as the best of them.
+/// The rank of a standing: a prefix that covers several VIPs has that of the best one.
 fn rank(standing: Standing) -> u8 {
     match standing {
         Standing::Withdrawn => 0,
@@ -99,7 +99,7 @@ fn rank(standing: Standing) -> u8 {
     }
 }
 
-/// All that the neighbour at this address shall know. A covering prefix is there as long as one of its VIPs is.
+/// All routes for the neighbour at this address. A covering prefix is announced while one of its VIPs is.
 pub fn routes(bgp: &Bgp, neighbour: IpAddr, standings: &BTreeMap<IpAddr, Standing>) -> Routes {
     let mut best: BTreeMap<IpNet, (u8, Route)> = BTreeMap::new();
     for (&vip, &stands) in standings {

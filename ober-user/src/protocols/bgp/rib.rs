@@ -1,5 +1,5 @@
-//! Adj-RIB-Out, RFC 4271 section 3.2: what a neighbour shall know, what it knows, and the UPDATEs in between. Nothing
-//! is said twice.
+//! Adj-RIB-Out, RFC 4271 section 3.2: the wanted routes, the advertised ones, and the UPDATEs between the two. No route is
+//! advertised twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,36 +11,36 @@ use ipnet::IpNet;
 
 use super::message::{Attributes, Communities, Family, LONGEST, Message, NextHop, Refresh, Update};
 
-/// What is to be said of a prefix, whatever the session.
+/// The attributes of a prefix that do not depend on the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub med: Option<u32>,
     pub local_pref: u32,
     /// How often the own AS is repeated.
     pub prepend: u8,
-    /// Other ASs behind it.
+    /// AS numbers behind it.
     pub behind: Vec<u32>,
     pub communities: Communities,
 }
 
-/// All that a neighbour shall know.
+/// All routes that a neighbour is to have.
 pub type Routes = BTreeMap<IpNet, Route>;
 
-/// All that a neighbour was told.
+/// All routes that were advertised to a neighbour.
 pub type Told = BTreeMap<IpNet, Arc<Attributes>>;
 
-/// This node's addresses as the neighbour can reach them.
+/// The addresses by which a neighbour reaches this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextHops {
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
-    /// Only where the neighbour is on the same link.
+    /// Only when the neighbour is on the same link.
     pub link_local: Option<Ipv6Addr>,
-    /// IPv4 routes rather go with an IPv6 next hop where that is understood: the session has no IPv4 address.
+    /// Prefer an IPv6 next hop for IPv4 routes where the neighbour understands it: the session has no IPv4 address.
     pub prefer_v6: bool,
 }
 
-/// What was agreed with the neighbour, as far as routes are concerned.
+/// The agreed terms that concern routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     pub local_as: u32,
@@ -52,7 +52,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// `None`: this session cannot carry it.
+    /// `None`: this session cannot carry the route.
     fn attributes(&self, prefix: &IpNet, route: &Route) -> Option<Attributes> {
         let family = Family::of(prefix);
         if !self.families.contains(&family) {
@@ -82,7 +82,7 @@ impl Terms {
             prefer_v6,
         } = self.next_hops;
         let v4 = v4.map(NextHop::V4);
-        // A node without a global address is reached by the one on the link, which then stands in both places.
+        // A node without a global address is reached by the link-local one, which then fills both fields.
         let v6 = v6
             .or(link_local)
             .map(|global| NextHop::V6 { global, link_local });
@@ -95,7 +95,7 @@ impl Terms {
     }
 }
 
-/// What one neighbour was told in this session.
+/// What was advertised to one neighbour in this session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Out {
     told: Arc<Told>,
@@ -106,7 +106,7 @@ impl Out {
         &self.told
     }
 
-    /// The UPDATEs that make `routes` what the neighbour knows. Withdraws first: they are the urgent ones.
+    /// The UPDATEs that make `routes` the advertised ones. Withdrawals first: they are urgent.
     pub fn sync(&mut self, terms: &Terms, routes: &Routes) -> Vec<Update> {
         let wanted = routes.iter().filter_map(|(prefix, route)| {
             let attributes = terms.attributes(prefix, route)?;
@@ -136,7 +136,7 @@ impl Out {
         updates
     }
 
-    /// Everything of one family once more (RFC 2918), between marks where they are understood (RFC 7313).
+    /// All routes of one family again (RFC 2918), between markers where the neighbour understands them (RFC 7313).
     pub fn again(&self, family: Family, marked: bool) -> Vec<Message> {
         let mut groups: BTreeMap<&Arc<Attributes>, BTreeSet<IpNet>> = BTreeMap::new();
         for (prefix, attributes) in &*self.told {
@@ -156,7 +156,7 @@ impl Out {
     }
 }
 
-/// Bytes of a prefix at most.
+/// The most bytes of a prefix.
 fn size(family: Family) -> usize {
     match family {
         Family::Ipv4 => 5,
@@ -164,7 +164,7 @@ fn size(family: Family) -> usize {
     }
 }
 
-/// The prefixes by family, in pieces that fit behind `before` bytes of attributes.
+/// The prefixes by family, in parts that fit behind `before` bytes of attributes.
 fn pieces<'p>(
     prefixes: impl IntoIterator<Item = &'p IpNet>,
     before: usize,

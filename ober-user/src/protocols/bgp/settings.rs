@@ -1,4 +1,4 @@
-//! How a neighbour is spoken to, and what comes of both sides' OPENs.
+//! The settings of a neighbour, and what its OPEN and this node's agree on.
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
@@ -7,26 +7,26 @@ use super::{
     rib::{NextHops, Terms},
 };
 
-/// The least hold time that is not "none" (RFC 4271 section 4.2).
+/// The least hold time other than none (RFC 4271 section 4.2).
 pub const LEAST_HOLD_TIME: Duration = Duration::from_secs(3);
 
-/// Which AS the neighbour may be of.
+/// The AS that the neighbour may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     Number(u32),
-    /// Ours.
+    /// The same AS as this node.
     Internal,
-    /// Any but ours.
+    /// Any other AS.
     External,
-    /// Whichever it says it is of, ours too.
+    /// Any AS, this node's included.
     Auto,
 }
 
-/// How a neighbour is spoken to. What a session is made of (`configured::Neighbour::session_differs`) changes with the session
-/// alone, the rest beside it.
+/// The settings of a neighbour's machine. Keys that a session is made of (`configured::Neighbour::session_differs`) change with
+/// a new session only, the rest while it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Ours towards this neighbour.
+    /// This node's AS number towards the neighbour.
     pub local_as: u32,
     pub remote: Remote,
     pub id: Ipv4Addr,
@@ -36,17 +36,17 @@ pub struct Settings {
     pub hold_time: Duration,
     /// `None`: a third of the agreed hold time.
     pub keepalive: Option<Duration>,
-    /// Between two attempts to connect; grows with every one that fails.
+    /// Pause between two attempts to connect; grows with every failed one.
     pub connect_retry: Duration,
-    /// Between the connection and our OPEN (RFC 4271 section 8.1.1, `DelayOpen`).
+    /// Time between the connection and this node's OPEN (RFC 4271 section 8.1.1, `DelayOpen`).
     pub delay_open: Duration,
     pub families: BTreeSet<Family>,
     pub extended_next_hop: bool,
-    /// Prefixes the neighbour may announce; `None`: any number, none is kept.
+    /// Prefixes that the neighbour may announce; `None`: any number, and none is kept.
     pub max_prefixes: Option<u32>,
-    /// Established only while BFD does not say that the neighbour is down.
+    /// Established only while BFD does not report the neighbour as down.
     pub strict: bool,
-    /// How long End-of-RIB waits for the first verdict of every VIP.
+    /// The longest time that End-of-RIB waits for the first verdict of every VIP.
     pub settle: Duration,
 }
 
@@ -113,11 +113,11 @@ impl Settings {
     }
 }
 
-/// What both sides said, once the neighbour's OPEN was accepted.
+/// The agreed terms, once the neighbour's OPEN was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed {
     pub open: Open,
-    /// `None`: the session lives until somebody says otherwise.
+    /// `None`: the session has no hold timer.
     pub hold_time: Option<Duration>,
     pub terms: Terms,
 }

@@ -1,8 +1,8 @@
-//! Programs that a socket asks the kernel to run on each packet before it is queued (classic BPF): whose packets, and which,
-//! a protocol wants to hear. What they drop costs the thread that reads nothing.
+//! Classic BPF programs that the kernel runs on each packet before it queues it for a socket: they select the senders and
+//! packets that a protocol needs. A dropped packet costs the reading thread nothing.
 //!
-//! A program is a tree of decisions that ends in "take it" or "drop it", so two of them become one by having the second begin
-//! where the first would end.
+//! A program is a tree of decisions that ends in "take" or "drop", so two programs are joined by starting the second where the
+//! first would end.
 //!
 //! It never judges a packet in this process: the kernel does, before it queues the packet.
 
@@ -17,7 +17,7 @@ use std::{
 use ipnet::IpNet;
 use socket2::{SockFilter, SockRef};
 
-/// `SKF_NET_OFF`: a place counted from the network header, wherever the socket's own packets begin.
+/// `SKF_NET_OFF`: offsets count from the network header, wherever the socket's own data begins.
 const NETWORK: u32 = 0xfff0_0000;
 const LOAD_WORD: u16 = 0x20;
 const LOAD_BYTE: u16 = 0x30;
@@ -30,19 +30,19 @@ const JUMP: u16 = 0x05;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_AT_LEAST: u16 = 0x35;
 const RETURN: u16 = 0x06;
-/// Cells of the program's memory: the words of an address, and the TTL behind them.
+/// Cells of the program's memory: the words of an address come first, then the TTL.
 const TTL_CELL: u32 = 4;
 /// `BPF_MAXINSNS`.
 const LONGEST: usize = 4096;
 
-/// A whole program: wherever it goes, it ends in taking the packet or in dropping it.
+/// A complete program: every path ends in taking or dropping the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block(Vec<Instruction>);
 
 /// Code, jumps and value; [`SockFilter`] itself cannot be compared.
 type Instruction = (u16, u8, u8, u32);
 
-/// The packet is queued whole.
+/// The whole packet is queued.
 const TAKE: Instruction = (RETURN, 0, 0, u32::MAX);
 const DROP: Instruction = (RETURN, 0, 0, 0);
 
@@ -55,19 +55,19 @@ impl Block {
         Self(vec![DROP])
     }
 
-    /// Takes what both take.
+    /// Takes packets that both take.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.goes_on(TAKE, other)
     }
 
-    /// Takes what either takes.
+    /// Takes packets that either takes.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         self.goes_on(DROP, other)
     }
 
-    /// Takes what this one drops.
+    /// Takes packets that this one drops.
     #[must_use]
     pub fn inverted(mut self) -> Self {
         for instruction in &mut self.0 {
@@ -80,7 +80,7 @@ impl Block {
         self
     }
 
-    /// Where this one would end so, the other begins.
+    /// Continues with `other` where this program would end with `end`.
     fn goes_on(mut self, end: Instruction, other: Self) -> Self {
         let length = self.0.len();
         for (at, instruction) in self.0.iter_mut().enumerate() {
@@ -98,12 +98,12 @@ impl Block {
         Self(first)
     }
 
-    /// `yes` when the comparison with what was loaded last holds.
+    /// Continues with `yes` when the comparison with the loaded value holds, otherwise with `no`.
     fn decide(comparison: u16, value: u32, yes: Self, no: Self) -> Self {
         let mut block = if let Ok(length) = u8::try_from(yes.0.len()) {
             vec![(comparison, 0, length, value)]
         } else {
-            // A conditional jump reaches 255 instructions; an unconditional one reaches all.
+            // A conditional jump reaches 255 instructions; an unconditional one has no limit.
             let length = u32::try_from(yes.0.len()).unwrap_or(u32::MAX);
             vec![(comparison, 1, 0, value), (JUMP, 0, 0, length)]
         };
@@ -112,12 +112,12 @@ impl Block {
         Self(block)
     }
 
-    /// Takes what was loaded last when it is at least this.
+    /// Takes the packet when the loaded value is at least this.
     fn at_least(value: u32) -> Self {
         Self::decide(JUMP_IF_AT_LEAST, value, Self::take(), Self::discard())
     }
 
-    /// What stands by the word that was loaded last; `cases` are in the order of their words.
+    /// Continues with the case of the loaded word; `cases` are sorted by their words.
     fn choose(cases: &[(u32, Self)]) -> Self {
         match cases {
             [] => Self::discard(),
@@ -139,9 +139,9 @@ impl Block {
 /// A field of a packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Field {
-    /// Of the IP header, or of the ARP message: counted from the network header.
+    /// Offset from the network header, in an IP header or an ARP message.
     Network(u32),
-    /// Counted from where the socket's own packets begin.
+    /// Offset from the beginning of the socket's own data.
     Own(u32),
 }
 
@@ -159,7 +159,7 @@ pub const fn source(six: bool) -> Field {
     Field::Network(if six { 8 } else { 12 })
 }
 
-/// Its destination.
+/// The destination address of an IP packet.
 pub const fn destination(six: bool) -> Field {
     Field::Network(if six { 24 } else { 16 })
 }
@@ -179,13 +179,13 @@ fn words(address: IpAddr) -> Vec<u32> {
     }
 }
 
-/// The packet's TTL or hop limit is at least this.
+/// Takes packets whose TTL or hop limit is at least this.
 pub fn least_ttl(six: bool, least: u8) -> Block {
     Block::after(vec![load_ttl(six)], Block::at_least(least.into()))
 }
 
-/// The byte at this place behind the IP header is one of these. IPv4 headers differ in length; of IPv6 a socket's own packets
-/// begin behind all headers.
+/// Takes packets whose byte at this offset behind the IP header is one of these. IPv4 headers differ in length; for IPv6 the
+/// socket's own data begins behind all headers.
 pub fn payload_byte(six: bool, place: u32, values: &[u8]) -> Block {
     let mut values: Vec<u8> = values.to_vec();
     values.sort_unstable();
@@ -204,21 +204,21 @@ pub fn payload_byte(six: bool, place: u32, values: &[u8]) -> Block {
     Block::after(load, Block::choose(&cases.collect::<Vec<_>>()))
 }
 
-/// The address in the field is one of these. Addresses of the other family are never there.
+/// Takes packets whose address in this field is one of these. Addresses of the other family never match.
 pub fn one_of(six: bool, field: Field, addresses: &[IpAddr]) -> Block {
     let cases = addresses.iter().filter(|it| it.is_ipv6() == six);
     let cases = cases.map(|address| (words(*address), Block::take()));
     Block::after(keep_address(six, field), tree(0, &cases.collect()))
 }
 
-/// The packet comes from one of these addresses with at least its TTL. The first program that the kernel has room for is the
-/// one to use: those behind it take more than they should, so the reader looks again.
+/// Takes packets that come from one of these addresses with at least its TTL. The first program that the kernel has room for is
+/// used: later ones also take packets of other senders, so the reader checks again.
 pub fn senders(six: bool, senders: &BTreeMap<IpAddr, u8>) -> Vec<Block> {
     let here = senders.iter().filter(|(it, _)| it.is_ipv6() == six);
     let least = here.map(|(_, least)| *least).min();
     let near = least.map_or(Block::discard(), |least| least_ttl(six, least));
     let exact = senders_in(six, senders, if six { 128 } else { 32 });
-    // Networks stand for their addresses.
+    // Networks in place of their addresses.
     let coarse = senders_in(six, senders, if six { 64 } else { 24 });
     let mut programs = vec![exact, coarse, near];
     programs.retain(|program| program.len() <= LONGEST);
@@ -243,14 +243,14 @@ fn senders_in(six: bool, senders: &BTreeMap<IpAddr, u8>, length: u8) -> Block {
     Block::after(load, tree(0, &cases.collect()))
 }
 
-/// The source is in one of these networks.
+/// Takes packets whose source is in one of these networks.
 pub fn networks(six: bool, networks: &[IpNet]) -> Block {
     let here = networks.iter().filter(|it| it.addr().is_ipv6() == six);
     let any = here.fold(Block::discard(), |block, network| block.or(within(network)));
     Block::after(keep_address(six, source(six)), any)
 }
 
-/// The kept address is in the network.
+/// Takes the packet when the kept address is in the network.
 fn within(network: &IpNet) -> Block {
     let (addresses, masks) = (words(network.network()), words(network.netmask()));
     let mut block = Block::take();
@@ -268,14 +268,14 @@ fn within(network: &IpNet) -> Block {
     block
 }
 
-/// The words of the address, in the program's memory.
+/// Loads the words of the address into the program's memory.
 fn keep_address(six: bool, field: Field) -> Vec<Instruction> {
     let count = if six { 4 } else { 1 };
     let keep = |word| [(LOAD_WORD, 0, 0, field.at(word * 4)), (KEEP, 0, 0, word)];
     (0..count).flat_map(keep).collect()
 }
 
-/// The bits behind a length are forgotten.
+/// Clears the bits of the kept address behind this length.
 fn mask_kept(six: bool, length: u8) -> Vec<Instruction> {
     let ones: IpAddr = if six {
         Ipv6Addr::from_bits(u128::MAX).into()
@@ -294,7 +294,7 @@ fn mask_kept(six: bool, length: u8) -> Vec<Instruction> {
     partial.flat_map(mask).collect()
 }
 
-/// Word after word, so that addresses of one network share their beginning.
+/// Compares word after word, so that addresses of one network share their first words.
 fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>) -> Block {
     let mut groups: BTreeMap<u32, BTreeMap<Vec<u32>, Block>> = BTreeMap::new();
     for (words, block) in cases {
@@ -310,8 +310,8 @@ fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>) -> Block {
     Block::after(vec![(LOAD_KEPT, 0, 0, cell)], choice)
 }
 
-/// Has the kernel run the first of these that it has room for on every packet of the socket from now on, in the place of what
-/// it ran before.
+/// Makes the kernel run the first of these programs that it has room for on every packet of the socket, in place of the earlier
+/// one.
 pub fn attach(socket: &impl AsFd, programs: &[Block]) -> io::Result<()> {
     let mut result = Ok(());
     for block in programs {
@@ -326,14 +326,14 @@ pub fn attach(socket: &impl AsFd, programs: &[Block]) -> io::Result<()> {
     result
 }
 
-/// What a socket was given last, so that it is left alone where nothing changed.
+/// The programs that a socket was given last, so that it is not touched when nothing changed.
 #[derive(Debug, Default)]
 pub struct Attached(Mutex<Vec<Block>>);
 
 impl Attached {
-    /// As [`attach`] does. Returns whether the socket was touched. After a failure it is, whatever comes next.
+    /// As [`attach`]. Returns whether the socket was touched, which it always is after a failure.
     pub fn attach(&self, socket: &impl AsFd, programs: &[Block]) -> io::Result<bool> {
-        // Never held across a wait.
+        // The lock is never held across a wait.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !last.is_empty() && *last == programs {
             return Ok(false);
@@ -347,10 +347,10 @@ impl Attached {
 
 fn replace(socket: &SockRef<'_>, program: &[SockFilter]) -> io::Result<()> {
     match socket.attach_filter(program) {
-        // The kernel counts the old one against the socket (`net.core.optmem_max`) until the new one is there.
+        // The kernel counts the old program against the socket (`net.core.optmem_max`) until the new one replaces it.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
             match socket.detach_filter() {
-                // There was none.
+                // There was no program.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }

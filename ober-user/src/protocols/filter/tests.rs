@@ -7,7 +7,7 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 
-/// A packet as a socket filter sees it: where the network header begins, and where the socket's own packets do.
+/// A packet for a socket filter: its bytes, and where the network header and the socket's own data begin.
 struct Packet {
     bytes: Vec<u8>,
     network: usize,
@@ -32,7 +32,8 @@ impl Packet {
         Some(u32::from_be_bytes(bytes.try_into().unwrap()))
     }
 
-    /// Is it taken? As the kernel runs classic BPF (`Documentation/networking/filter.rst`): what cannot be loaded is dropped.
+    /// Is it taken? Interprets classic BPF as the kernel does (`Documentation/networking/filter.rst`): a load outside the
+    /// packet drops it.
     fn passes(&self, block: &Block) -> bool {
         let (mut a, mut x, mut cells, mut at) = (0, 0, [0; 16], 0);
         loop {
@@ -79,7 +80,7 @@ impl Packet {
     }
 }
 
-/// A datagram of UDP, or of a raw socket of IPv6: its own packets begin behind the IP header.
+/// A UDP datagram, or one of a raw IPv6 socket: its own data begins behind the IP header.
 fn packet(from: IpAddr, ttl: u8, payload: &[u8]) -> Packet {
     let mut bytes = vec![0xaa; 3];
     let network = bytes.len();
@@ -109,7 +110,7 @@ fn takes(program: &Block, from: IpAddr, ttl: u8) -> bool {
     packet(from, ttl, &[]).passes(program)
 }
 
-/// Addresses of one family that are close to one another and far from one another.
+/// Addresses of one family, some close to one another and some far apart.
 fn some_address(six: bool) -> BoxedStrategy<IpAddr> {
     if six {
         let high = prop_oneof![Just(0xfd00_u128 << 112), Just(0xfe80_u128 << 112), Just(0)];
@@ -212,7 +213,7 @@ fn a_byte_behind_the_header_is_found_whatever_its_length() {
     }
 }
 
-/// As many as a large fabric has, in networks of their own and in one.
+/// As many senders as a large network has, each in a network of its own or all in one.
 fn crowd(six: bool, scattered: bool, count: u32) -> BTreeMap<IpAddr, u8> {
     let spread = if scattered { 0x0101_0101 } else { 1 };
     let address = |number: u32| -> IpAddr {
@@ -235,7 +236,7 @@ fn the_kernel_takes_a_program_of_many_senders_again_and_again() {
             let socket = UdpSocket::bind(any).unwrap();
             let many = crowd(six, scattered, count);
             let programs = senders(six, &many);
-            // And once more, in the place of itself.
+            // A second time, in place of itself.
             let taken = attach(&socket, &programs).and_then(|()| attach(&socket, &programs));
             assert!(taken.is_ok(), "{six} {scattered} {count}: {taken:?}");
             assert!(programs.len() == 3 || count > 200);
@@ -284,7 +285,7 @@ fn a_socket_is_left_alone_where_its_program_is_the_same_and_not_after_a_failure(
     assert!(!attached.attach(&socket, &one).unwrap());
     assert!(attached.attach(&socket, &other).unwrap());
     assert!(attached.attach(&socket, &one).unwrap());
-    // Longer than the kernel takes.
+    // Longer than the kernel accepts.
     let long = [Block(vec![DROP; LONGEST + 1])];
     attached.attach(&socket, &long).unwrap_err();
     assert!(attached.attach(&socket, &one).unwrap());

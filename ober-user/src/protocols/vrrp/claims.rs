@@ -1,6 +1,6 @@
-//! When each claim of an address goes out: on one interface no two gratuitous ARPs, and no two unsolicited neighbour
-//! advertisements, come closer than their interval, whichever virtual routers they are of. Switches and routers that
-//! count such frames drop what comes in a rush.
+//! Paces the claims of addresses: on one interface, two gratuitous ARPs or two unsolicited neighbour advertisements are at
+//! least their interval apart, whichever virtual routers they belong to. Switches and routers that limit such frames drop those
+//! that come too fast.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,7 +26,7 @@ impl Pace {
     }
 }
 
-/// To be said on an interface: this address is at this MAC.
+/// A claim to send on an interface: this address has this MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) interface: u32,
@@ -36,33 +36,33 @@ pub(super) struct Claim {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Say each so many times.
+    /// Send each claim this many times.
     Burst(Vec<Claim>, u8),
-    /// The address is here no more: what is still to be said of it is not.
+    /// The node no longer has the address: its pending claims are dropped.
     Cease(IpAddr),
-    /// It could not be sent, nor will it be a moment later.
+    /// The claim could not be sent, and trying again soon is useless.
     Failed(Claim),
     Pace(Pace),
 }
 
-/// What one interface is still to be told of one family.
+/// The pending claims of one interface and family.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Each with how often; no claim twice, so the lane is no longer than there are addresses.
+    /// Each claim with the number of times it is still to be sent; no claim twice, so there are no more than addresses.
     waiting: VecDeque<(Claim, u8)>,
     sent: Option<Instant>,
 }
 
-/// Claims on their way. Its actions are the claims to send now.
+/// All pending claims. The actions are the claims to send now.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pace: Pace,
-    /// By interface and family (IPv6?).
+    /// By interface and family (true: IPv6).
     lanes: BTreeMap<(u32, bool), Lane>,
 }
 
 impl Lane {
-    /// One that waits already is said as often as the longer of both bursts wants.
+    /// A claim that is already pending is sent as often as the longer burst asks for.
     fn wait(&mut self, claim: Claim, times: u8) {
         let same = |(waiting, _): &&mut (Claim, u8)| *waiting == claim;
         match self.waiting.iter_mut().find(same) {
@@ -165,7 +165,7 @@ mod tests {
         (claims, now)
     }
 
-    /// Everything that falls due, with when.
+    /// All claims that become due, each with its time.
     fn rest(claims: &mut Claims, began: Instant) -> Vec<(u128, u32, IpAddr)> {
         let mut all = Vec::new();
         while let Some(at) = claims.deadline() {
@@ -200,7 +200,7 @@ mod tests {
             (30, 1, TWO),
         ];
         assert_eq!(rest(&mut claims, now), wanted);
-        // Another virtual router's, right after.
+        // The claim of another virtual router, right after.
         let later = Event::Burst(vec![claim(1, ONE)], 1);
         assert_eq!(claims.on(now + ms(35), later), []);
         assert_eq!(rest(&mut claims, now), [(40, 1, ONE)]);

@@ -1,4 +1,4 @@
-//! What is configured of VRRP: the virtual routers of a node, and how they advertise.
+//! The configuration of VRRP: the virtual routers of a node, and how they advertise.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -18,7 +18,7 @@ use super::{
 pub struct Vrrp {
     pub interface: String,
     pub transport: Transport,
-    /// Where advertisements come from; a family that is not here: the interface's first address.
+    /// Source addresses of advertisements; a family without one uses the interface's first address.
     pub sources: Vec<IpAddr>,
     pub version: Version,
     pub interval: Interval,
@@ -26,17 +26,17 @@ pub struct Vrrp {
     pub answers: Answers,
     pub garp: Garp,
     pub pace: Pace,
-    /// Neither `interface` nor one twice.
+    /// Without `interface`, and each once.
     pub garp_interfaces: Vec<String>,
     pub form: Form,
     pub virtual_mac: bool,
-    /// No two with the same family and VRID, or with the same address.
+    /// No two have the same family and VRID, or share an address.
     pub instances: Vec<Instance>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Not empty for any family there is an instance of.
+    /// Has a peer of each family that an instance has.
     Unicast(Vec<Peer>),
     Multicast,
 }
@@ -45,7 +45,7 @@ pub enum Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub address: IpAddr,
-    /// What its advertisements may arrive with.
+    /// TTLs that its advertisements may arrive with.
     pub ttl: RangeInclusive<u8>,
 }
 
@@ -65,13 +65,13 @@ pub struct Instance {
 }
 
 impl Vrrp {
-    /// The VIPs that VRRP holds, so that nobody else adds or announces them.
+    /// The VIPs that VRRP holds; the daemon does not add or announce these otherwise.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         let vips = |instance: &Instance| [&instance.vips[..], &instance.excluded].concat();
         self.instances.iter().flat_map(vips)
     }
 
-    /// The peers of a family; none: multicast.
+    /// The peers of a family; empty: multicast.
     pub fn peers(&self, six: bool) -> Vec<IpAddr> {
         match &self.transport {
             Transport::Multicast => Vec::new(),
@@ -84,8 +84,8 @@ impl Vrrp {
         }
     }
 
-    /// The keys for which everything starts anew: others have other sockets, or addresses of another form. None: what stays
-    /// goes on undisturbed.
+    /// The changed keys that restart everything, since they need other sockets or another form of addresses. Empty: what stays
+    /// the same goes on undisturbed.
     pub fn link_differs(&self, other: &Self) -> Vec<&'static str> {
         let multicast = |it: &Self| it.transport == Transport::Multicast;
         let (form, next) = (&self.form, &other.form);
@@ -106,8 +106,8 @@ impl Vrrp {
         differ.map(|(key, _)| key).collect()
     }
 
-    /// The virtual routers of this configuration that start anew in another, or end, and why. A source that is not written
-    /// is known on the node alone.
+    /// The virtual routers of this configuration that restart or end in another one, and why. A source that is not configured
+    /// is known on the node only.
     pub fn restarts(&self, other: &Self) -> Vec<(&Instance, String)> {
         let link = self.link_differs(other);
         let restarts = self.instances.iter().filter_map(|instance| {
@@ -137,7 +137,7 @@ impl Vrrp {
         own.copied()
     }
 
-    /// What the virtual router is on a node that advertises from `own`.
+    /// The settings of the virtual router on a node that advertises from `own`.
     pub fn settings(&self, instance: &Instance, own: IpAddr) -> Settings {
         let first = instance.link_local.map(IpAddr::from);
         Settings {
@@ -173,7 +173,7 @@ impl Instance {
         self.vips.first().is_some_and(IpAddr::is_ipv6)
     }
 
-    /// Every address the master has.
+    /// Every address that the master has.
     pub fn held(&self) -> Vec<IpAddr> {
         let first = self.link_local.map(IpAddr::from).into_iter();
         first
@@ -183,16 +183,16 @@ impl Instance {
     }
 }
 
-/// How VIPs stand on the interface.
+/// How VIPs are added to the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Up to 32.
     pub ipv4_length: u8,
     /// Up to 128.
     pub ipv6_length: u8,
-    /// Does the network of an IPv4 address get a route?
+    /// Does an IPv4 address add a route to its network?
     pub ipv4_prefix_route: bool,
-    /// Whole, with the interface before it; of IPv4 addresses alone.
+    /// The whole label, with the interface in front; only for IPv4 addresses.
     pub label: Option<String>,
     pub scope: Scope,
 }

@@ -1,4 +1,4 @@
-//! What happens to a virtual router and what it asks for.
+//! Events and actions of a virtual router.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::packet::{Advertisement, Interval, Version, Vrid};
 
-/// An address of a network card.
+/// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mac(pub [u8; 6]);
 
@@ -19,28 +19,28 @@ impl fmt::Display for Mac {
     }
 }
 
-/// What one virtual router is, on this node.
+/// The settings of a virtual router on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub vrid: Vrid,
     pub version: Version,
-    /// 1 to 255; 255 owns the addresses.
+    /// 1 to 255; 255: the owner of the addresses.
     pub priority: u8,
     pub interval: Interval,
-    /// Where its advertisements come from; decides between equal priorities.
+    /// Source address of its advertisements; decides between equal priorities.
     pub own: IpAddr,
-    /// In every advertisement.
+    /// The addresses in every advertisement.
     pub addresses: Vec<IpAddr>,
     pub preempt: Preempt,
     pub answers: Answers,
     pub garp: Garp,
 }
 
-/// When to take over from a living master of lower priority.
+/// When to take over from a live master of lower priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preempt {
     Never,
-    /// Once it was heard for this long; zero: as RFC 9568 says.
+    /// After that master was heard for this long; zero: as RFC 9568 says.
     After(Duration),
 }
 
@@ -49,18 +49,18 @@ pub enum Preempt {
 pub struct Answers {
     /// A master answers a lower priority at once (RFC 9568 section 6.4.3).
     pub lower: bool,
-    /// A master that gives way advertises once more, so that its better announces itself again.
+    /// A master that gives way advertises once more, so that the better one announces itself again.
     pub higher: bool,
 }
 
-/// When neighbours' caches are told of the addresses: gratuitous ARP, or unsolicited neighbour advertisements.
+/// When neighbours' caches are updated: gratuitous ARP, or unsolicited neighbour advertisements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Garp {
-    /// Frames an address in a burst, at least 1.
+    /// Frames for each address in a burst, at least 1.
     pub repeat: u8,
-    /// From the first burst to the second; zero: no second.
+    /// Time from the first burst to the second; zero: no second.
     pub delay: Duration,
-    /// Single frames again and again while master; zero: never.
+    /// Interval of single frames while master; zero: none.
     pub refresh: Duration,
 }
 
@@ -74,33 +74,33 @@ pub enum Event {
         from: IpAddr,
         advertisement: Advertisement,
     },
-    /// The addresses asked for by [`Action::Hold`] are there.
+    /// The addresses of [`Action::Hold`] have been added.
     Held,
-    /// They cannot be had.
+    /// They cannot be added.
     Refused,
-    /// Somebody took one of them away.
+    /// One of them was removed by another program.
     Lost,
-    /// Somebody else answers for one of them.
+    /// Another host claims one of them.
     Claimed { address: IpAddr, by: Mac },
-    /// The same virtual router, otherwise set.
+    /// New settings of the same virtual router.
     Configure(Settings),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// To every peer, or to the group.
+    /// Send to every peer, or to the group.
     Send(Advertisement),
-    /// Put the addresses on the interface, or renew them there.
+    /// Add the addresses to the interface, or renew them.
     Hold,
-    /// Take them away.
+    /// Remove them.
     Release,
-    /// Tell the neighbours' caches of every address, so many times.
+    /// Send a burst of claims of every address, with this many frames each.
     Garp(u8),
-    /// To the log; not more than once a minute for the same.
+    /// Log it; the same at most once a minute.
     Report(Conflict),
 }
 
-/// What should not be on the wire. Nothing here can mend it.
+/// A fault of the network or of another node, which this node cannot correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     #[error(
@@ -119,32 +119,32 @@ pub enum Conflict {
     Claimed { address: IpAddr, by: Mac },
 }
 
-/// Where a virtual router stands (RFC 9568 section 6.3).
+/// State of a virtual router (RFC 9568 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Takes no part: gate closed, link down, addresses refused.
+    /// Does not take part: gate closed, link down, addresses refused.
     Initialize {
-        /// When refused addresses are tried again.
+        /// When adding refused addresses is tried again.
         retry: Option<Instant>,
     },
     Backup {
-        /// Master unless something comes before.
+        /// When this node becomes master, unless an advertisement arrives before.
         down: Instant,
-        /// Since a master of lower priority is heard: when it is no longer obeyed.
+        /// When a master of lower priority is no longer obeyed; set when it is first heard.
         preempt: Option<Instant>,
-        /// Was `down` put off once because it came late?
+        /// Was `down` extended once because it was noticed late?
         doubted: bool,
-        /// What it will mean: silence or a resignation.
+        /// The reason at `down`: silence or a resignation.
         why: Why,
     },
     Master {
-        /// The next advertisement.
+        /// When the next advertisement is due.
         advertise: Instant,
-        /// The last one.
+        /// When the last one was sent.
         sent: Instant,
-        /// When the addresses' lifetime is renewed.
+        /// When the lifetime of the addresses is renewed.
         renew: Instant,
-        /// Are the addresses there?
+        /// Are the addresses on the interface?
         held: bool,
     },
 }
@@ -188,7 +188,7 @@ pub enum Why {
     Late(Duration),
 }
 
-/// A state entered.
+/// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub at: Instant,

@@ -11,8 +11,8 @@
 //! There are no weights. A gate that closes takes the node out with priority 0; it never lowers the priority, which with
 //! `preempt = false` would not fail over.
 //!
-//! `received` and `claims` are parts of the machine, `timing` its formulas, `event` what it is told and asks for, `configured`
-//! what is wanted; `packet/` and `neighbour` have the bytes. A master never asks for its addresses before it has advertised.
+//! `received` and `claims` are parts of the machine, `timing` its formulas, `event` its events and actions, `configured` its
+//! configuration; `packet/` and `neighbour` have the bytes. A master never asks for its addresses before it has advertised.
 
 use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 
@@ -46,9 +46,9 @@ pub const OWNER: u8 = 255;
 const RENEWAL: Duration = Duration::from_secs(1);
 /// Pause before refused addresses are tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// The same conflict is reported once in this time.
+/// Time in which the same conflict is reported once.
 const REPORT: Duration = Duration::from_mins(1);
-/// The least time between two first bursts that others cause.
+/// The least time between two first bursts that advertisements of other nodes cause.
 const CALM: Duration = Duration::from_secs(1);
 const HISTORY: usize = 20;
 
@@ -59,11 +59,11 @@ pub struct Router {
     state: State,
     open: bool,
     link: bool,
-    /// The last master heard and its priority.
+    /// The last master heard, and its priority.
     heard: Option<(IpAddr, u8)>,
     /// RFC 9568 `Active_Adver_Interval`.
     master_interval: Interval,
-    /// The last first burst, when the second is due, and when the next single frame.
+    /// Time of the last first burst, when the second is due, and when the next single frame is.
     greeted: Option<Instant>,
     again: Option<Instant>,
     refresh: Option<Instant>,
@@ -76,7 +76,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Takes no part until gate and link are good.
+    /// Takes part once gate and link are good.
     pub fn new(now: Instant, settings: Settings) -> Self {
         let mut router = Self {
             master_interval: settings.interval,
@@ -107,12 +107,12 @@ impl Router {
         self.state
     }
 
-    /// The last states entered, oldest first; never empty.
+    /// The latest changes of state, oldest first; never empty.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = &Transition> {
         self.history.iter()
     }
 
-    /// Who is master, as far as is known, and its priority.
+    /// The master and its priority, as far as known.
     pub fn master(&self) -> Option<(IpAddr, u8)> {
         match self.state {
             State::Master { .. } => Some((self.settings.own, self.settings.priority)),
@@ -126,7 +126,7 @@ impl Router {
         self.won
     }
 
-    /// Timers so late that mastership was in doubt.
+    /// How often a timer was so late that another node may have taken over.
     pub fn late(&self) -> u64 {
         self.late
     }
@@ -135,7 +135,7 @@ impl Router {
         self.conflicts
     }
 
-    /// The last one.
+    /// The last conflict.
     pub fn conflict(&self) -> Option<(Instant, Conflict)> {
         self.conflict
     }
@@ -184,7 +184,7 @@ impl Router {
         Vec::new()
     }
 
-    /// `Active_Down_Interval`, from the master's interval as last learnt.
+    /// `Active_Down_Interval`, from the last known interval of the master.
     fn patience(&self) -> Duration {
         let Settings {
             version, priority, ..
@@ -203,7 +203,7 @@ impl Router {
         self.enter(now, state, why);
     }
 
-    /// Advertisements first: every backup waits for them, and addresses take their time.
+    /// Advertises first: every backup waits for that, and adding addresses takes time.
     fn take(&mut self, now: Instant, why: Why) -> Vec<Action> {
         let state = State::Master {
             advertise: now + self.settings.interval.duration(),
@@ -237,7 +237,7 @@ impl Router {
             return Vec::new();
         };
         *sent = now;
-        // The pace is kept, unless it was lost.
+        // The regular times are kept, unless a whole interval was missed.
         *advertise = if *advertise <= now && now < *advertise + every {
             *advertise + every
         } else {
@@ -246,7 +246,7 @@ impl Router {
         vec![self.advertisement(self.settings.priority)]
     }
 
-    /// The neighbours' caches, now and once more; not again right after.
+    /// Updates the neighbours' caches, now and once more; not again right after.
     fn greet(&mut self, now: Instant) -> Vec<Action> {
         let held = matches!(self.state, State::Master { held: true, .. });
         if !held || self.greeted.is_some_and(|at| now < at + CALM) {
@@ -271,7 +271,7 @@ impl Router {
                 self.greet(now)
             }
             State::Master { .. } => Vec::new(),
-            // Asked for before, given after it was master.
+            // The addresses were asked for as master, and added when it no longer was.
             State::Initialize { .. } | State::Backup { .. } => vec![Action::Release],
         }
     }
@@ -311,8 +311,8 @@ impl Router {
         }
     }
 
-    /// Was our timer so late that another may have taken over without our knowing? What has come meanwhile is read
-    /// before anything is claimed: one interval of the other's is enough to hear of it.
+    /// Was the timer so late that another node may have taken over unnoticed? Waiting packets are read before this node claims
+    /// anything: one interval of the other node is enough to hear it.
     fn doubt(&mut self, now: Instant) -> Option<Vec<Action>> {
         match self.state {
             State::Master {

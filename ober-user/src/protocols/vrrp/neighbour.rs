@@ -1,4 +1,4 @@
-//! The frames by which neighbours learn where an address lives, and whole frames around advertisements.
+//! The frames by which neighbours learn the MAC of an address, and whole frames around advertisements.
 //!
 //! ```text
 //! Ethernet   to 6, from 6, type 2
@@ -19,13 +19,13 @@ const IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
 /// The `ICMPv6` type of a neighbour advertisement.
 pub(super) const ADVERTISEMENT: u8 = 136;
-/// From a router, not asked for, overriding what was known (RFC 9568 section 6.4.1).
+/// From a router, unsolicited, overriding the cached entry (RFC 9568 section 6.4.1).
 const ROUTER_OVERRIDE: [u8; 4] = [0xa0, 0, 0, 0];
 const BROADCAST: Mac = Mac([0xff; 6]);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-/// Network control, as routing protocols are marked.
+/// Network control, the class of routing protocols.
 pub(super) const PRECEDENCE: u8 = 0xc0;
-/// No router has touched what carries it.
+/// The packet has passed no router.
 pub(super) const TTL: u8 = 255;
 
 /// RFC 9568 section 7.3.
@@ -51,7 +51,7 @@ fn ethernet(to: Mac, from: Mac, kind: u16) -> Vec<u8> {
     [&to.0[..], &from.0[..], &kind.to_be_bytes()].concat()
 }
 
-/// Says to everybody on the link that `address` is at `mac`: a gratuitous ARP request, or an unsolicited neighbour
+/// A frame that tells all hosts on the link that `address` has `mac`: a gratuitous ARP request, or an unsolicited neighbour
 /// advertisement.
 pub(super) fn claim(address: IpAddr, mac: Mac) -> Vec<u8> {
     match address {
@@ -90,7 +90,7 @@ pub(super) fn multicast(from: Mac, source: IpAddr, group: IpAddr, message: &[u8]
             ipv6(packet::PROTOCOL, from, source, group, message)
         }
         (IpAddr::V4(source), IpAddr::V4(group)) => ipv4(from, source, group, message),
-        // One instance has one family.
+        // An instance has one family.
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
     }
 }
@@ -135,7 +135,7 @@ fn ipv6(next: u8, from: Mac, source: Ipv6Addr, group: Ipv6Addr, message: &[u8]) 
     frame
 }
 
-/// Who says in an ARP frame to be at which address; `None` for a probe (RFC 5227), which only asks.
+/// The address and MAC that the sender of an ARP frame claims; `None` for a probe (RFC 5227), which only asks.
 pub fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     let arp = frame.get(14..)?;
     if arp.get(..6)? != [0, 1, 8, 0, 6, 4] {
@@ -147,7 +147,7 @@ pub fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     (!address.is_unspecified()).then_some((address.into(), mac))
 }
 
-/// Who says in a neighbour advertisement (from its `ICMPv6` header on) to be at which address.
+/// The address and MAC that a neighbour advertisement claims; `message` starts at its `ICMPv6` header.
 pub fn advertisement_claim(message: &[u8]) -> Option<(IpAddr, Mac)> {
     let octets: [u8; 16] = message.get(8..24)?.try_into().ok()?;
     let mut options = message.get(24..)?;

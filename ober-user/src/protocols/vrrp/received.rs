@@ -1,4 +1,4 @@
-//! What an advertisement does to a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1).
+//! The effect of an advertisement on a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1).
 
 use std::{net::IpAddr, time::Instant};
 
@@ -20,7 +20,7 @@ impl Router {
         }
     }
 
-    /// RFC 3768 and 9568 section 7.1, as far as it needs to know the virtual router.
+    /// The checks of RFC 3768 and 9568 section 7.1 that depend on the virtual router.
     pub(super) fn received(
         &mut self,
         now: Instant,
@@ -38,8 +38,9 @@ impl Router {
         let mut actions = Vec::new();
         if !self.same_addresses(&heard.addresses) {
             actions = self.report(now, Conflict::Addresses { from });
-            // Version 2 drops other lists, and version 3 may. One without any address of ours is of other nodes that happen to
-            // have this VRID: were they obeyed, no node would have ours. The owner's counts (RFC 9568, erratum 8298).
+            // Version 2 drops other lists, and version 3 may. A list without any address of this router belongs to other nodes
+            // with the same VRID: if they were obeyed, no node would have these addresses. The owner's list counts (RFC 9568,
+            // erratum 8298).
             let ignored = two || self.no_address_of(&heard.addresses);
             if ignored && heard.priority != OWNER {
                 return actions;
@@ -82,7 +83,7 @@ impl Router {
         } else {
             self.heard = Some((from, heard.priority));
             if preempt.is_some_and(|at| at <= now) {
-                // Discarded: it does not put our time off.
+                // Discarded: it does not extend this node's timer.
                 (down, Why::Silence)
             } else {
                 self.master_interval = heard.interval;
@@ -134,13 +135,13 @@ impl Router {
             return actions;
         }
         let mut actions = Vec::new();
-        // What was on its way when we took over is no conflict.
+        // Advertisements that were on their way at the take-over are no conflict.
         let since = self.history.back().map_or(now, |last| last.at);
         if now >= since + interval.duration() * 2 {
             let priority = heard.priority;
             actions = self.report(now, Conflict::TwoMasters { from, priority });
         }
-        // A fresh advertisement is on its way to the other; a flood of theirs must not become one of ours.
+        // The other node gets an advertisement soon; its flood must not cause one of this node.
         if answers.lower && now >= sent + interval.duration() / 4 {
             actions.extend(self.advertise(now));
             actions.extend(self.greet(now));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::packet::{Interval, Version};
 
-/// Silence a backup bears, in advertisement intervals.
+/// Advertisement intervals of silence that a backup tolerates.
 const PATIENCE: u32 = 3;
 
 /// RFC 3768 section 6.1: (256 - Priority) / 256 seconds. RFC 9568 section 6.1: that share of the master's interval.
@@ -21,7 +21,7 @@ pub(super) fn master_down_interval(version: Version, priority: u8, master: Inter
     silence(master) + skew_time(version, priority, master)
 }
 
-/// What every backup bears, even one without skew: when a master was silent for so long, it may be one no more.
+/// The silence that every backup tolerates, even one without skew: a master that was silent for so long may have been replaced.
 pub(super) fn silence(master: Interval) -> Duration {
     master.duration() * PATIENCE
 }

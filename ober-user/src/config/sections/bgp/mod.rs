@@ -1,7 +1,7 @@
 //! The section `[bgp]` and its neighbours.
 //!
-//! `raw` is the section as written, `neighbour`, `announcement` and `community` judge its parts. What is meant stands
-//! in `protocols/bgp`; a password is never shown.
+//! `raw` is the section as written; `neighbour`, `announcement` and `community` check its parts. The valid form is in
+//! `protocols/bgp`. A password is never shown.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! The section `[vrrp]`: which nodes share which VIPs, and how they advertise.
 //!
-//! `instances` judges virtual routers that are written, `nodes` makes them of a list of nodes. It never asks another
-//! node: each computes the same from the same section.
+//! `instances` makes the virtual routers, `nodes` ranks the nodes of the list for each VIP. It never asks another node: each
+//! computes the same from the same section.
 
 use std::{
     collections::BTreeMap,

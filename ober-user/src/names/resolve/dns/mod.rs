@@ -2,7 +2,7 @@
 //! unfit for this: it hides the response code, succeeds with one family when the other's question failed, and cannot be
 //! cancelled.
 //!
-//! It never takes half an answer for a whole one: each family is a question of its own.
+//! It never treats half an answer as a whole one: each address family is a separate question.
 
 use std::{
     fmt::Write as _,

@@ -1,8 +1,8 @@
-//! The sockets of BFD, all of them on the real-time thread: a task for each session, a task for each socket that
-//! receives, and one that takes orders.
+//! The sockets of BFD, all on the real-time thread: a task for each session, one for each receiving socket, and one for the
+//! handle's orders.
 //!
-//! `receive` and `send` have the sockets, `table` finds the session of a packet, `world` performs what the machine asks
-//! for. It never decides the state of a session.
+//! `receive` and `send` have the sockets, `table` finds the session of a packet, `world` performs the actions of the machine.
+//! It never decides the state of a session.
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +49,7 @@ pub enum Error {
     Gone,
 }
 
-/// What tells one session from another.
+/// The identity of a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     peer: IpAddr,
@@ -67,14 +67,14 @@ impl Key {
     }
 }
 
-/// What a session last looked like, and how sending goes.
+/// The last state of a session, and its failures to send.
 #[derive(Clone, Copy, Debug)]
 struct View {
     picture: Picture,
     failures: send::Failures,
 }
 
-/// A session as the handle shows it.
+/// A session and its state, for the handle.
 #[derive(Clone, Debug)]
 struct Shown {
     settings: Settings,
@@ -83,16 +83,16 @@ struct Shown {
 
 #[derive(Debug)]
 enum Order {
-    /// Open what these need beside what is there.
+    /// Opens the sockets that these sessions need beside the existing ones.
     Prepare(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
     Routers(Routers),
-    /// A session that was to leave has left.
+    /// A session that was to end has ended.
     Left,
     Set(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
     AdminDown(oneshot::Sender<()>),
 }
 
-/// All sessions. Dropped, they end without a word; [`Handle::admin_down`] first.
+/// All sessions. When dropped they end without a packet to the peer; call [`Handle::admin_down`] first.
 #[derive(Debug)]
 pub struct Handle {
     orders: mpsc::UnboundedSender<Order>,
@@ -101,7 +101,7 @@ pub struct Handle {
     priority: Priority,
 }
 
-/// Starts BFD without any session, in the network namespace of the thread. What clients must know goes to `changes`.
+/// Starts BFD without any session, in the network namespace of the thread. State changes for clients go to `changes`.
 pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle {
     let (orders, inbox) = mpsc::unbounded_channel();
     let (shows, shown) = watch::channel(Vec::new());
@@ -128,21 +128,21 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle 
 }
 
 impl Handle {
-    /// Opens the ports that these sessions need, beside those of the sessions there are, in the place of what was prepared
-    /// before. After an error nothing is prepared.
+    /// Opens the ports that these sessions need beside those of the current sessions, in place of what was prepared before.
+    /// After an error nothing is prepared.
     pub async fn prepare(&self, sessions: Vec<Settings>) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         self.order(Order::Prepare(sessions, done))?;
         answer.await.map_err(|_gone| Error::Gone)?
     }
 
-    /// Packets of others are not heard, whatever they say.
+    /// Packets from other addresses are dropped.
     pub fn routers(&self, routers: Routers) -> Result<(), Error> {
         self.order(Order::Routers(routers))
     }
 
-    /// These sessions and no others. New ones start; changed timers are negotiated while the session stays Up; those
-    /// that are gone tell their peer so (`AdminDown`), then end. The first error is told; the sessions without one are set all the same.
+    /// Sets the sessions. New ones start; changed timers are negotiated while the session stays Up; removed ones send
+    /// `AdminDown` to their peer, then end. Returns the first error; the sessions without one are set all the same.
     pub async fn set(&self, mut sessions: Vec<Settings>) -> Result<(), Error> {
         for settings in &mut sessions {
             let possible = settings.timers.on(self.priority);
@@ -160,8 +160,8 @@ impl Handle {
         answer.await.map_err(|_gone| Error::Gone)?
     }
 
-    /// A planned stop: every peer is told that what follows is no failure. Over when that has left; the sessions go on
-    /// saying so until the handle is dropped.
+    /// A planned stop: every peer gets `AdminDown`, so that it sees no failure in what follows. Returns when that is sent; the
+    /// sessions go on sending it until the handle is dropped.
     pub async fn admin_down(&self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         self.order(Order::AdminDown(done))?;
@@ -194,12 +194,12 @@ impl Handle {
     }
 }
 
-/// The lock is held for a look at the table, never across a wait. A panic elsewhere leaves nothing half done in it.
+/// The lock is held for a look-up, never across a wait. A panic elsewhere cannot leave the table half changed.
 fn lock(table: &Mutex<Table>) -> std::sync::MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A session's place.
+/// A running session and its sockets.
 #[derive(Debug)]
 struct Seat {
     settings: Settings,
@@ -215,7 +215,7 @@ struct Engine {
     budget: Budget,
     routers: Routers,
     receivers: Vec<Receiver>,
-    /// Sessions to come, and a timer for each.
+    /// Prepared sessions, and a timer for each.
     prepared: Vec<Settings>,
     timers: Vec<Timer>,
     seats: BTreeMap<Key, Seat>,
@@ -241,13 +241,13 @@ impl Engine {
                     (self.prepared, self.timers) = (Vec::new(), Vec::new());
                     self.tidy().await;
                     self.show();
-                    // Whoever asked may not want to know any more.
+                    // An error means that the caller no longer waits.
                     done.send(result).unwrap_or_default();
                 }
                 Order::AdminDown(done) => {
                     let told: Vec<_> = self.seats.values().filter_map(Seat::admin_down).collect();
                     for one in told {
-                        // An error is the end of a session, which has nothing left to tell.
+                        // An error means that the session has ended, and has nothing left to send.
                         one.await.unwrap_or_default();
                     }
                     done.send(()).unwrap_or_default();
@@ -328,7 +328,7 @@ impl Engine {
             lock(&table).remove(discriminator);
             drop(world);
             if let Some(orders) = orders.upgrade() {
-                // The engine ends with the handle.
+                // An error means that the engine has ended with the handle.
                 orders.send(Order::Left).unwrap_or_default();
             }
         });
@@ -342,7 +342,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The ports that the session may be spoken to at.
+    /// Opens the ports that this session receives on.
     fn listen(&mut self, settings: &Settings) -> Result<(), Error> {
         let family = Family::of(settings.peer);
         for &hops in settings.mode.ports() {
@@ -356,7 +356,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes what no session is spoken to at any more, and has the kernel drop what is from no peer.
+    /// Closes sockets without a session, and has the kernel drop packets that are from no peer.
     async fn tidy(&mut self) {
         self.seats.retain(|_, seat| !seat.inputs.is_closed());
         let mut closed = Vec::new();
@@ -401,7 +401,7 @@ impl Engine {
 
 impl Seat {
     fn tell(&self, event: Event) {
-        // A session that has ended needs to hear nothing.
+        // An error means that the session has ended.
         self.inputs.send(Input::Event(event)).unwrap_or_default();
     }
 

@@ -1,4 +1,4 @@
-//! The sockets that receive: one for each family and port, for all sessions together.
+//! The receiving sockets: one for each family and port, shared by all sessions.
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +26,12 @@ use crate::{
     protocols::filter::{self, Block},
 };
 
-/// Packets read in a row before others on the thread have their turn.
+/// Packets read in a row before other tasks of the thread run.
 const BATCH: u32 = 32;
-/// Bytes of packets that may wait to be read: some thousands, so that a flood does not push a neighbour's packets out
-/// before this thread has its turn. The usual 208 KiB are full after 277.
+/// Bytes of packets waiting to be read: room for some thousands, so that a flood does not displace a neighbour's packets before
+/// this thread runs. The default of 208 KiB is full after 277 packets.
 const WAITING: usize = 4 << 20;
-/// More than any packet says of itself.
+/// Bytes; more than the control messages of any packet.
 const ROOM: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// A socket and its task; dropped, both end.
+/// A receiving socket and its task; both end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) family: Family,
@@ -84,7 +84,8 @@ pub(super) struct Receiver {
     task: Option<JoinHandle<()>>,
 }
 
-/// Whose packets are heard, each with the least TTL they come with. What the kernel had no room for is asked again here.
+/// The accepted sources, each with the least TTL of its packets. Packets are checked here again when the kernel had no room for
+/// every source.
 type Senders = Arc<Mutex<Arc<BTreeMap<IpAddr, u8>>>>;
 
 impl Drop for Receiver {
@@ -94,7 +95,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Inside the runtime that is to receive. Hears no peer yet.
+    /// Must be called inside the runtime that receives. Accepts no peer yet.
     pub(super) fn open(
         family: Family,
         hops: Hops,
@@ -127,16 +128,16 @@ impl Receiver {
         })
     }
 
-    /// May packets of the session come in here?
+    /// Does the session receive on this socket?
     pub(super) fn serves(&self, settings: &Settings) -> bool {
         self.family == Family::of(settings.peer) && settings.mode.ports().contains(&self.hops)
     }
 
-    /// Hears these alone from now on.
+    /// Accepts packets from these sources only.
     pub(super) fn hear(&self, senders: BTreeMap<IpAddr, u8>) {
         let six = self.family == Family::Ipv6;
         let programs = filter::senders(six, &senders);
-        // Never held across a wait.
+        // The lock is never held across a wait.
         let mut known = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::new(senders);
         if let Err(error) = self.attached.attach(&*self.socket, &programs) {
@@ -154,13 +155,13 @@ impl Receiver {
         lock(&self.table).unwatch(&self.socket);
         if let Some(task) = self.task.take() {
             task.abort();
-            // An error is its end.
+            // An error is the expected abort.
             task.await.unwrap_or_default();
         }
     }
 }
 
-/// What receives.
+/// The receiving task's state.
 struct Ear {
     socket: Arc<UdpSocket>,
     hops: Hops,
@@ -172,7 +173,7 @@ struct Ear {
 fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
     let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // A matter of CAP_NET_ADMIN, and no reason to do without the socket.
+    // Needs CAP_NET_ADMIN; the socket works without it.
     if let Err(error) = setsockopt(&socket, sockopt::RcvBufForce, &WAITING) {
         tracing::warn!(%error, "enlarge the buffer of a BFD socket; a flood may cost neighbours' packets");
     }
@@ -187,7 +188,7 @@ fn open(family: Family, hops: Hops) -> io::Result<UdpSocket> {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
     }
-    // No peer is heard before the sessions are known.
+    // Accepts no peer before the sessions are known.
     filter::attach(&socket, &[Block::discard()])?;
     socket.bind(&SocketAddr::new(family.any(), hops.port()).into())?;
     UdpSocket::from_std(socket.into())

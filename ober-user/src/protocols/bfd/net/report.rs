@@ -1,4 +1,4 @@
-//! Sessions in the words of `status`.
+//! Sessions in the form of `status`.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ pub(super) fn session(now: Instant, settings: &Settings, view: &View) -> status:
     }
 }
 
-/// Reasons that never happened are left out.
+/// Reasons with a count of zero are left out.
 pub(super) fn drops(drops: &Drops) -> BTreeMap<String, u64> {
     let happened = drops.each().filter(|(_, count)| *count > 0);
     let named = |(why, count): (Refusal, u64)| (why.name().to_owned(), count);

@@ -1,4 +1,4 @@
-//! The socket of one session that sends.
+//! The sending socket of a session.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use crate::system::hash::Dice;
 
 /// RFC 5881 section 4.
 const PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
-/// Ports that are tried before the kernel's refusal is believed.
+/// How many ports are tried before the kernel's refusal is reported.
 const TRIES: usize = 32;
 /// Class selector 6, network control.
 const TRAFFIC_CLASS: u32 = 0xc0;
@@ -27,14 +27,14 @@ pub(super) struct Failures {
     pub(super) errno: Option<i32>,
 }
 
-/// Opened with the first packet and again after a failure, so that an address or interface may come later or anew.
+/// Opened at the first packet and again after a failure, so that the address or interface may appear later or be made anew.
 #[derive(Debug)]
 pub(super) struct Sender {
     peer: IpAddr,
     local: IpAddr,
     interface: Option<String>,
     dice: Dice,
-    /// The same as long as it can be had, RFC 5881 section 4.
+    /// Reused while it is free, RFC 5881 section 4.
     port: Option<u16>,
     socket: Option<UdpSocket>,
     failures: Failures,
@@ -59,7 +59,7 @@ impl Sender {
         self.failures
     }
 
-    /// Never waits: a packet that cannot leave now is as good as lost.
+    /// Never waits: a delayed packet would be as useless as a lost one.
     pub(super) fn send(&mut self, control: &Control, hops: Hops) {
         if let Err(error) = self.try_send(control, hops) {
             self.failures.count += 1;

@@ -1,4 +1,4 @@
-//! Which session a packet is for, RFC 5880 section 6.3.
+//! Finds the session that a packet belongs to, RFC 5880 section 6.3.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,27 +19,27 @@ pub(super) struct Entry {
     pub(super) inputs: mpsc::UnboundedSender<Input>,
 }
 
-/// A datagram to one of the ports.
+/// A datagram received on one of the ports.
 #[derive(Debug)]
 pub(super) struct Datagram<'d> {
     pub(super) source: IpAddr,
     pub(super) destination: Option<IpAddr>,
-    /// Index of the interface it came in by.
+    /// Index of the receiving interface.
     pub(super) interface: u32,
     pub(super) ttl: u8,
     pub(super) hops: Hops,
     pub(super) bytes: &'d [u8],
 }
 
-/// A handful of sessions, looked through in turn.
+/// The sessions. There are few, so they are searched one by one.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: Vec<Entry>,
-    /// Packets that were for no session.
+    /// Packets that belong to no session.
     strays: Drops,
-    /// Those that receive.
+    /// The receiving sockets.
     sockets: Vec<Arc<UdpSocket>>,
-    /// What the kernel dropped at those that are closed.
+    /// Packets that the kernel dropped at sockets that are closed by now.
     dropped: u64,
 }
 
@@ -71,7 +71,7 @@ impl Table {
         self.dropped + sockets.map(|socket| dropped(socket)).sum::<u64>()
     }
 
-    /// A discriminator no session has.
+    /// A discriminator that no session has.
     pub(super) fn unused(&self, seed: u64) -> Discriminator {
         let mut dice = Dice(seed);
         loop {
@@ -88,7 +88,7 @@ impl Table {
         }
     }
 
-    /// Hands it to its session, or counts it.
+    /// Delivers it to its session, or counts it.
     pub(super) fn deliver(&mut self, datagram: &Datagram<'_>) {
         let (entry, event) = match Control::decode(datagram.bytes) {
             Ok(control) => (
@@ -102,7 +102,7 @@ impl Table {
             Err(why) => (self.at(datagram).ok_or(why), Event::Refused(why)),
         };
         match entry {
-            // A session that is just ending does not mind.
+            // An error means that the session is just ending.
             Ok(entry) => entry.inputs.send(Input::Event(event)).unwrap_or_default(),
             Err(why) => self.strays.count(why),
         }
@@ -119,7 +119,7 @@ impl Table {
         }
     }
 
-    /// By addresses, RFC 5881 section 3: the only way while the peer does not know our discriminator.
+    /// Finds a session by addresses, RFC 5881 section 3: the only way while the peer does not know this end's discriminator.
     fn at(&self, datagram: &Datagram<'_>) -> Option<&Entry> {
         self.entries.iter().find(|entry| {
             let Key {
@@ -137,7 +137,7 @@ impl Table {
     }
 }
 
-/// A kernel that does not tell has nothing to tell.
+/// A kernel that does not report drops counts as zero.
 fn dropped(socket: &UdpSocket) -> u64 {
     sockopt::drops(socket).unwrap_or_default().into()
 }

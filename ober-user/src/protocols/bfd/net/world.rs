@@ -11,13 +11,13 @@ use super::{
 };
 use crate::machine::drive;
 
-/// What comes to a session.
+/// Input of a session.
 #[derive(Debug)]
 pub(super) enum Input {
     Event(Event),
-    /// Say when all that comes of it is done.
+    /// The event, and a reply when all its actions are done.
     Acknowledge(Event, oneshot::Sender<()>),
-    /// No word more.
+    /// The session ends and sends no further packet.
     End,
 }
 
@@ -79,7 +79,7 @@ impl drive::World<Session> for World {
                     state,
                     diagnostic,
                 };
-                // Nobody listens when the daemon ends.
+                // An error means that the daemon is ending.
                 self.changes.send(change).unwrap_or_default();
             }
             Action::Over => self.over = true,

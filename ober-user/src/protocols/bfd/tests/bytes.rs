@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// Up, polling, diagnostic 3: every field differs from every other.
+/// Up, polling, diagnostic 3: every field has a value of its own.
 const PACKET: [u8; LENGTH] = [
     0x23, 0xe0, 5, 24, //
     1, 2, 3, 4, //
@@ -72,7 +72,7 @@ fn each_flag_is_its_own_bit() {
     assert_eq!(with(0xc1), Err(Refusal::Multipoint));
 }
 
-/// Each file is a packet and begins with what becomes of it: `ok`, or the reason it is dropped for.
+/// Each file holds a packet; its name begins with the result: `ok`, or the reason for dropping it.
 #[test]
 fn the_corpus_is_judged_as_its_names_say() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/bfd");
@@ -80,7 +80,7 @@ fn the_corpus_is_judged_as_its_names_say() {
     for entry in fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // What the fuzzer left there is judged by the fuzzer's own test.
+        // The fuzzer's own test reads the files that the fuzzer found.
         if name.starts_with("found") {
             continue;
         }
@@ -119,7 +119,7 @@ proptest! {
         }
     }
 
-    /// Random bytes are rarely packets: start from one.
+    /// Random bytes are rarely packets, so the test starts from a valid one.
     #[test]
     fn a_damaged_packet_is_refused_or_read_as_it_is(at in 0_usize..LENGTH, value: u8, length in 0_usize..=LENGTH) {
         let mut bytes = PACKET;

@@ -44,7 +44,7 @@ fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
     assert_eq!(actions, [send(init)]);
     assert_eq!(init.yours, Some(discriminator(2)));
     let actions = desk.hear(says(State::Init));
-    // The interval changes with the state: a Poll Sequence.
+    // The interval changes with the state, which starts a Poll Sequence.
     let up = Control {
         state: State::Up,
         poll: true,
@@ -58,7 +58,7 @@ fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
 fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgotten() {
     let mut desk = Desk::up();
     let began = desk.now;
-    // 3 times the peer's 300 ms, which are slower than our 50.
+    // 3 times the peer's 300 ms, which are slower than this end's 50 ms.
     desk.silence(899 * MILLISECOND);
     assert_eq!(desk.session.state, State::Up);
     let actions = desk.wait();
@@ -106,7 +106,7 @@ fn a_peer_that_says_down_is_down_with_diagnostic_three() {
         (down.state, down.diagnostic),
         (State::Down, Diagnostic::NeighborSignaledDown)
     );
-    // It is still heard, so it is still addressed.
+    // The peer is still received, so its discriminator is still sent.
     assert_eq!(down.yours, Some(discriminator(2)));
 }
 
@@ -150,7 +150,7 @@ fn a_peer_that_wants_nothing_periodic_gets_answers_and_changes_alone() {
         .len(),
         1
     );
-    // What it can take again, it gets at once if it is due.
+    // When the peer can receive again, it gets a due packet at once.
     desk.silence(400 * MILLISECOND);
     assert_eq!(desk.hear(says(State::Up)).len(), 1);
 }
@@ -165,7 +165,7 @@ fn a_peer_in_demand_mode_is_sent_nothing_while_both_are_up_and_no_poll_is_under_
     };
     desk.hear(demand);
     assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
-    // Its silence is still a failure: we are not in demand mode.
+    // The peer's silence is still a failure: this end is not in demand mode.
     let actions = desk.silence(100 * MILLISECOND);
     assert_eq!(told(&actions), [State::Down]);
     assert!(!sent(&desk.silence(1000 * MILLISECOND)).is_empty());
@@ -248,7 +248,7 @@ fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
             .filter(|control| control.state == State::AdminDown)
             .count();
     }
-    // Three times the slow second.
+    // Three times the slow interval of a second.
     assert_eq!(desk.now - began, 3000 * MILLISECOND);
     assert!((3..=4).contains(&said), "{said}");
     let mut unknown = Desk::new(&settings(timers(50, 50, 3)));
@@ -333,7 +333,7 @@ fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
     assert_eq!(told(&desk.silence(899 * MILLISECOND)), []);
     desk.now += 2000 * MILLISECOND;
     desk.tick();
-    // None was waiting.
+    // No packet was waiting.
     assert_eq!(told(&desk.silence(EXCUSE)), [State::Down]);
 }
 

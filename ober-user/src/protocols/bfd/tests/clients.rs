@@ -1,4 +1,4 @@
-//! What those hear who rely on a session, RFC 5882 section 3.
+//! What clients of a session get, RFC 5882 section 3.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn desk(hold_down: Duration) -> Desk {
     desk
 }
 
-/// What they hear while the peer says these states one after another, 100 ms apart.
+/// What clients get while the peer sends these states one after another, 100 ms apart.
 fn hears(desk: &mut Desk, states: &[State]) -> Vec<State> {
     let said = states.iter().flat_map(|state| {
         let mut actions = desk.hear(says(*state));
@@ -48,7 +48,7 @@ fn a_peer_that_is_administratively_down_from_the_first_is_told_as_such_once() {
 fn after_a_failure_up_is_told_only_when_it_lasts_but_every_failure_is_told() {
     use State::{Down, Init, Up};
     let mut desk = desk(450 * MILLISECOND);
-    // Never failed: at once.
+    // No failure before, so `Up` comes at once.
     assert_eq!(hears(&mut desk, &[Down, Init, Up, Down]), [Up, Down]);
     // 200 ms of Up are too short.
     assert_eq!(hears(&mut desk, &[Down, Init, Up, Down]), [Down]);

@@ -1,4 +1,4 @@
-//! Inputs that tell the right formula from the wrong ones.
+//! Inputs that distinguish each formula from its likely mistakes.
 
 use super::*;
 

@@ -4,13 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen.
+/// A random step.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Event(Event),
-    /// Time passes, less than the machine waits for or more.
+    /// Time passes: less than the machine waits for, or more.
     Pass(Duration),
-    /// The moment the machine waits for.
+    /// The time until the machine's deadline passes.
     Deadline,
 }
 
@@ -65,11 +65,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Watches a session from outside.
+/// Checks a session from outside.
 struct Watch {
     desk: Desk,
     told: State,
-    /// The last packet that answered no Poll, and when it left.
+    /// The last packet that did not answer a Poll, and when it was sent.
     last: Option<(Control, Instant)>,
 }
 
@@ -80,7 +80,7 @@ impl Watch {
             Step::Event(event) => (self.desk.on(event), Some(event)),
             Step::Pass(time) => {
                 let soonest = self.desk.session.deadline().unwrap_or(self.desk.now + time);
-                // Never later than the driver would call, but for a late one now and then.
+                // Usually never later than the driver would call, and sometimes late.
                 let late = if time > 1400 * MILLISECOND {
                     time
                 } else {
@@ -140,7 +140,7 @@ impl Watch {
             ..control
         };
         if let Some((last, at)) = self.last.replace((plain, self.desk.now)) {
-            // Whatever the intervals were just before and are now: not faster than the faster of them.
+            // The pause is at least that of the faster of the old and the new intervals.
             let slowest = |session: &Session| session.pace().unwrap_or_default() * 3 / 4;
             let pause = slowest(before).min(slowest(&self.desk.session));
             let news = last != plain || before.sent.is_none_or(|sent| sent.contents != plain);

@@ -1,5 +1,5 @@
-//! The ladder: the table of the standard, its clauses, laws under any sequence of events, two machines against each
-//! other. Real sockets and real routers are in `tests/tests/bfd`.
+//! The levels: the table of the standard, its clauses, laws under any sequence of events, two machines against each other.
+//! Tests with real sockets and routers are in `tests/tests/bfd`.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -42,7 +42,7 @@ fn discriminator(number: u32) -> Discriminator {
     NonZeroU32::new(number).unwrap()
 }
 
-/// What a peer with 300 ms, three times, says: it is number 2 and knows us as number 1.
+/// A packet of a peer with 300 ms and a multiplier of three: it is number 2 and knows this end as number 1.
 fn says(state: State) -> Control {
     Control {
         diagnostic: Diagnostic::None,
@@ -68,7 +68,7 @@ fn received(control: Control) -> Event {
     }
 }
 
-/// A session and its time.
+/// A session and its clock.
 struct Desk {
     now: Instant,
     session: Session,
@@ -83,7 +83,7 @@ impl Desk {
         }
     }
 
-    /// 50 ms both ways, three times, Up with the peer of [`says`].
+    /// 50 ms in both directions, a multiplier of three, Up with the peer of [`says`].
     fn up() -> Self {
         let mut desk = Self::new(&settings(timers(50, 50, 3)));
         desk.tick();
@@ -104,13 +104,13 @@ impl Desk {
         self.session.tick(self.now)
     }
 
-    /// Lets the time come that the session waits for.
+    /// Advances to the session's deadline.
     fn wait(&mut self) -> Vec<Action> {
         self.now = self.session.deadline().unwrap();
         self.tick()
     }
 
-    /// Nothing comes for so long; all that is done in the meantime.
+    /// Advances by `time` without packets; returns all actions.
     fn silence(&mut self, time: Duration) -> Vec<Action> {
         let end = self.now + time;
         let mut done = Vec::new();
@@ -121,7 +121,7 @@ impl Desk {
         done
     }
 
-    /// What the session says when it speaks.
+    /// The contents of the session's packets.
     fn contents(&self) -> Control {
         self.session.contents()
     }

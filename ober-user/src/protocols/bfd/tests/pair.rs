@@ -10,7 +10,7 @@ struct Network {
     delay: Duration,
     spread: Duration,
     burst: u32,
-    /// Nothing arrives from then on.
+    /// From this moment on no packet arrives.
     cut: Option<Instant>,
 }
 
@@ -28,7 +28,7 @@ struct Pair {
     dice: Dice,
     air: Vec<Flight>,
     lost: [u32; 2],
-    /// What each end told its clients, and when.
+    /// The states that each end's clients got, and when.
     told: [Vec<(Instant, State)>; 2],
     heard: [Instant; 2],
 }
@@ -127,7 +127,7 @@ impl Pair {
         [self.ends[0].state, self.ends[1].state]
     }
 
-    /// Both Up, every Poll answered, nothing told from now on.
+    /// Waits until both are Up and every Poll is answered, then clears the records.
     fn settle(&mut self) {
         for _ in 0..60 {
             self.run(Duration::from_secs(1));
@@ -214,7 +214,7 @@ proptest! {
             let [(at, State::Down)] = pair.told[end][..] else {
                 panic!("{:?}", pair.told);
             };
-            // The other end may say Down first, but the cut keeps it to itself.
+            // The other end may send Down first, but the cut loses it.
             prop_assert_eq!(at - pair.heard[end], detection);
         }
     }
@@ -243,7 +243,7 @@ proptest! {
         };
         let mut pair = Pair::new([one, two], network, seed >> 8);
         pair.settle();
-        // What was reordered while they came up has arrived.
+        // Packets reordered during the start have arrived.
         pair.run(Duration::from_secs(5));
         pair.settle();
         pair.run(Duration::from_mins(1));

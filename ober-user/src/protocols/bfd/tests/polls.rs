@@ -11,7 +11,7 @@ fn follow(timers: Timers) -> Event {
     }
 }
 
-/// Up at 50 ms both ways with a peer that can take and sends as much, nothing under way.
+/// Up at 50 ms in both directions with a peer of the same speed, and no Poll Sequence under way.
 fn settled() -> Desk {
     let mut desk = Desk::up();
     desk.hear(Control {
@@ -36,7 +36,7 @@ fn answer() -> Control {
     }
 }
 
-/// Our interval and the detection time, in milliseconds.
+/// This end's interval and the detection time, in milliseconds.
 fn in_force(desk: &Desk) -> (u128, u128) {
     let session = &desk.session;
     (
@@ -132,6 +132,6 @@ fn a_peer_that_can_take_more_gets_it_counted_from_the_packet_before() {
         ..says(State::Up)
     });
     desk.silence(200 * MILLISECOND);
-    // 50 ms have passed long ago.
+    // The 50 ms are long over.
     assert_eq!(sent(&desk.hear(fast())).len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What an UPDATE says, after RFC 7606: which errors end the session, and which cost its routes alone.
+//! Checks an UPDATE by RFC 7606: which errors end the session, and which remove its routes alone.
 
 use rustbgpd_wire::{
     ErrorDisposition, ParsedUpdate, UpdateValidationOptions,
@@ -14,17 +14,17 @@ use super::{
 const NEXT_HOP: u8 = 3;
 const MP_REACH_NLRI: u8 = 14;
 const MP_UNREACH_NLRI: u8 = 15;
-/// The bit of an attribute's flags that makes its length two bytes long.
+/// The flag of an attribute with a length of two bytes.
 const EXTENDED_LENGTH: u8 = 0x10;
-/// A subcode of code 3.
+/// A subcode of error code 3.
 const UNRECOGNIZED_WELL_KNOWN: u8 = 2;
 
-/// What the session agreed on, as far as it decides how an UPDATE is read.
+/// The agreed terms that decide how an UPDATE is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'t> {
     /// AS numbers have four octets.
     pub wide: bool,
-    /// The neighbour is of our AS.
+    /// The neighbour is in the same AS.
     pub internal: bool,
     pub families: &'t BTreeSet<Family>,
 }
@@ -32,13 +32,13 @@ pub struct Terms<'t> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     pub announced: Vec<IpNet>,
-    /// With those that are treated as withdrawn for an attribute that is wrong.
+    /// Includes the prefixes that are treated as withdrawn because of a wrong attribute.
     pub withdrawn: Vec<IpNet>,
-    /// Attribute types that were wrong. Not empty: the UPDATE was malformed.
+    /// Types of wrong attributes. Not empty: the UPDATE was malformed.
     pub malformed: BTreeSet<u8>,
 }
 
-/// Looks into an UPDATE. An error ends the session; what does not is told in the answer.
+/// Checks an UPDATE. An error ends the session; other faults are in the result.
 pub fn judge(update: &Raw, terms: Terms<'_>) -> Result<Judged, Notification> {
     let Concerned {
         attributes,
@@ -66,7 +66,7 @@ pub fn judge(update: &Raw, terms: Terms<'_>) -> Result<Judged, Notification> {
     let reaches = reaches_others || !judged.announced.is_empty();
     match worst {
         None | Some((ErrorDisposition::AttributeDiscard, _)) => {}
-        // RFC 7606 section 5.2: with attributes but nothing reachable, it is not sure that the prefixes were found.
+        // RFC 7606 section 5.2: with attributes but no announced prefix, the prefixes may not have been found.
         Some((ErrorDisposition::TreatAsWithdraw, notification)) if others && !reaches => {
             return Err(notification);
         }
@@ -79,7 +79,7 @@ pub fn judge(update: &Raw, terms: Terms<'_>) -> Result<Judged, Notification> {
     Ok(judged)
 }
 
-/// RFC 7606 section 3 (h): of several errors the one with the strongest consequence holds.
+/// RFC 7606 section 3 (h): of several errors the one with the strongest consequence counts.
 fn raise(
     worst: &mut Option<(ErrorDisposition, Notification)>,
     disposition: ErrorDisposition,
@@ -108,14 +108,15 @@ impl Judged {
     }
 }
 
-/// The first attribute that is well-formed and yet wrong, or missing: its type, what it costs, and what would be said.
+/// The first attribute that is well-formed but wrong, or missing: its type, the consequence, and the NOTIFICATION if it ends
+/// the session.
 fn validate(
     update: &ParsedUpdate,
     terms: Terms<'_>,
     judged: &Judged,
 ) -> Option<(u8, ErrorDisposition, Notification)> {
     let mut options = UpdateValidationOptions::default();
-    // Next hops are not used, so what kind of address they are is the neighbour's business.
+    // Next hops are not used here, so every kind of address is accepted.
     options.allow_ipv4_link_local_mp_reach_next_hop = true;
     options.link_local_next_hop = true;
     let has_classic = !update.announced.is_empty();
@@ -127,7 +128,7 @@ fn validate(
         options,
     );
     if let Err(wrong) = checked {
-        // RFC 4271 section 6.3, which RFC 7606 leaves as it is: who sends such an attribute relies on its being understood.
+        // RFC 4271 section 6.3, which RFC 7606 leaves unchanged: a sender of such an attribute relies on its being understood.
         let disposition = if wrong.error.subcode == UNRECOGNIZED_WELL_KNOWN {
             ErrorDisposition::SessionReset
         } else {
@@ -136,7 +137,7 @@ fn validate(
         let notification = Notification::with(3, wrong.error.subcode, wrong.error.data);
         return Some((wrong.type_code, disposition, notification));
     }
-    // RFC 7606 section 3 (d), of internal neighbours too; the codec asks external ones alone.
+    // RFC 7606 section 3 (d), here for internal neighbours too; the codec checks external ones only.
     let next_hop = |attribute: &PathAttribute| matches!(attribute, PathAttribute::NextHop(_));
     let lacks = has_classic
         && !update.attributes.iter().any(next_hop)
@@ -147,14 +148,14 @@ fn validate(
     })
 }
 
-/// The attributes of an UPDATE that concern the session.
+/// The attributes of an UPDATE that matter to the session.
 struct Concerned {
-    /// Without routes of families that were not agreed on: those are not looked into, whatever they say (RFC 4760
-    /// section 7 lets a session end for an attribute that is incorrect, not for its family).
+    /// Without routes of families that were not agreed on: those are not read, whatever they contain (RFC 4760 section 7 lets a
+    /// session end for an incorrect attribute, not for its family).
     attributes: Bytes,
-    /// Is there any beside `MP_UNREACH_NLRI`?
+    /// Are there attributes beside `MP_UNREACH_NLRI`?
     others: bool,
-    /// Does it announce something of a family that was not agreed on?
+    /// Does it announce routes of a family that was not agreed on?
     reaches_others: bool,
 }
 
@@ -189,7 +190,7 @@ impl Concerned {
             }
             rest = after;
         }
-        // What cannot be taken apart is for the codec to judge.
+        // The codec judges bytes that cannot be split into attributes.
         concerned.others |= !rest.is_empty();
         if skipped {
             kept.extend_from_slice(rest);
@@ -199,7 +200,7 @@ impl Concerned {
     }
 }
 
-/// A path attribute among others.
+/// One path attribute of several.
 struct Attribute<'b> {
     whole: &'b [u8],
     kind: u8,
@@ -207,7 +208,7 @@ struct Attribute<'b> {
     after: &'b [u8],
 }
 
-/// The first attribute; `None`: there is none that is whole.
+/// The first attribute; `None`: there is no complete one.
 fn split(bytes: &[u8]) -> Option<Attribute<'_>> {
     let (&[flags, kind], rest) = bytes.split_first_chunk()?;
     let (length, head) = if flags & EXTENDED_LENGTH == 0 {
@@ -225,7 +226,7 @@ fn split(bytes: &[u8]) -> Option<Attribute<'_>> {
     })
 }
 
-/// Are these routes of a family that was not agreed on? What is too short to name one is not.
+/// Are these routes of a family that was not agreed on? A value too short to name a family is not.
 fn is_of_others(value: &[u8], families: &BTreeSet<Family>) -> bool {
     let Some(&[high, low, safi]) = value.first_chunk() else {
         return false;

@@ -1,12 +1,12 @@
-//! BGP messages, RFC 4271 section 4. The bytes are `rustbgpd-wire`'s business; its types end here, so that the machine
-//! sees only what an announcing speaker knows.
+//! BGP messages, RFC 4271 section 4. `rustbgpd-wire` reads and writes the bytes; its types stay in this module, so that the
+//! machine sees only what an announcing speaker needs.
 //!
 //! ```text
 //! | marker: 16 times 0xff | length (2) | type (1) | body: up to 4077 |
 //! ```
 //!
-//! `received` checks what comes in, `judge` the UPDATEs among it (RFC 7606), `notify` writes NOTIFICATIONs. A length
-//! that a neighbour wrote is never believed before it is checked.
+//! `received` checks received messages, `judge` the UPDATEs among them (RFC 7606), `notify` writes NOTIFICATIONs. A length from
+//! a neighbour is never used before it is checked.
 
 use std::{
     collections::BTreeSet,
@@ -42,10 +42,10 @@ mod received;
 pub const LONGEST: usize = 4096;
 /// Bytes of the header, which is all of a KEEPALIVE.
 const HEADER: usize = 19;
-/// Stands for any AS number beyond 65535 where only two octets are understood (RFC 6793).
+/// Replaces an AS number beyond 65535 where only two octets are understood (RFC 6793).
 const AS_TRANS: u16 = 23456;
 
-/// A kind of routes; unicast always.
+/// A kind of routes, always unicast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     Ipv4,
@@ -83,14 +83,14 @@ impl Family {
     }
 }
 
-/// What a speaker can do (RFC 5492).
+/// The capabilities of a speaker (RFC 5492).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is there or not, whatever the others are"
 )]
 pub struct Capabilities {
-    /// RFC 4760. Who names none speaks of IPv4.
+    /// RFC 4760. A speaker that names none has IPv4.
     pub families: BTreeSet<Family>,
     /// RFC 6793.
     pub four_octet_as: bool,
@@ -103,7 +103,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// In words, as they are shown.
+    /// The names that are shown.
     pub fn names(&self) -> Vec<&'static str> {
         let families = self.families.iter().map(|family| family.name());
         let others = [
@@ -120,7 +120,7 @@ impl Capabilities {
 /// An OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// The true one, wherever it was written.
+    /// The AS number, from whichever field holds it.
     pub asn: u32,
     /// Whole seconds up to 65535; zero: no KEEPALIVEs.
     pub hold_time: Duration,
@@ -162,7 +162,7 @@ impl Open {
     }
 }
 
-/// Labels on a route, without order.
+/// The communities of a route, without order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Communities {
     /// RFC 1997.
@@ -181,32 +181,32 @@ impl Communities {
     }
 }
 
-/// Where packets for a route go: always this node.
+/// The next hop of a route: always this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NextHop {
     V4(Ipv4Addr),
-    /// With the link-local address where the neighbour is on the same link (RFC 2545 section 3).
+    /// With the link-local address when the neighbour is on the same link (RFC 2545 section 3).
     V6 {
         global: Ipv6Addr,
         link_local: Option<Ipv6Addr>,
     },
 }
 
-/// What is said of routes.
+/// The attributes of routes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes {
     pub path: Vec<u32>,
     pub next_hop: NextHop,
     pub med: Option<u32>,
-    /// For internal neighbours alone.
+    /// Only for internal neighbours.
     pub local_pref: Option<u32>,
     pub communities: Communities,
-    /// May AS numbers have four octets?
+    /// Do AS numbers have four octets?
     pub four_octet_as: bool,
 }
 
 impl Attributes {
-    /// Bytes they take at most, with the frame of `MP_REACH_NLRI`.
+    /// The most bytes that the attributes take, with the frame of `MP_REACH_NLRI`.
     pub fn size(&self) -> usize {
         let Communities {
             plain,
@@ -253,7 +253,7 @@ impl Attributes {
     }
 }
 
-/// A change to what the neighbour knows. The prefixes are of one family, and not more than fit.
+/// A change of the advertised routes. Its prefixes are of one family and fit into one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     Announce {
@@ -262,7 +262,7 @@ pub enum Update {
     },
     Withdraw {
         prefixes: Vec<IpNet>,
-        /// IPv4 routes with an IPv6 next hop go as they came, outside the classic fields.
+        /// IPv4 routes with an IPv6 next hop are sent in `MP_REACH_NLRI`, also when withdrawn, not in the classic fields.
         extended: bool,
     },
     /// RFC 4724 section 2.
@@ -304,7 +304,7 @@ impl Update {
     }
 }
 
-/// `None` when they are not all IPv4.
+/// `None` when some prefix is not IPv4.
 fn classic_prefixes(prefixes: &[IpNet]) -> Option<Vec<Ipv4NlriEntry>> {
     let entry = |prefix: &IpNet| match prefix {
         IpNet::V4(prefix) => Some(Ipv4NlriEntry {
@@ -361,7 +361,7 @@ fn unreach(family: Family, prefixes: &[IpNet]) -> PathAttribute {
     }))
 }
 
-/// What a ROUTE-REFRESH says (RFC 7313 section 3.2).
+/// The kind of a ROUTE-REFRESH (RFC 7313 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
     Request,
@@ -379,7 +379,7 @@ pub enum Message {
     Refresh(Family, Refresh),
 }
 
-/// The kinds of messages, as they are counted.
+/// The kinds of messages, which are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Open = 1,
@@ -409,7 +409,7 @@ impl Kind {
     }
 }
 
-/// None of the families we speak is one of the neighbour's (RFC 5492 section 5): which ones were missed.
+/// The neighbour has none of this node's families (RFC 5492 section 5): names the missing ones.
 pub fn unsupported(families: &BTreeSet<Family>) -> Notification {
     let capability = |family: &Family| {
         let [high, low] = (family.afi() as u16).to_be_bytes();
@@ -419,7 +419,7 @@ pub fn unsupported(families: &BTreeSet<Family>) -> Notification {
     Notification::with(2, 7, data)
 }
 
-/// More prefixes than were allowed (RFC 4486 section 4).
+/// The neighbour announced more prefixes than allowed (RFC 4486 section 4).
 pub fn too_many(family: Family, most: u32) -> Notification {
     let mut data = (family.afi() as u16).to_be_bytes().to_vec();
     data.push(Safi::Unicast as u8);
@@ -427,7 +427,7 @@ pub fn too_many(family: Family, most: u32) -> Notification {
     Notification::with(6, 1, data)
 }
 
-/// A message that is not one: more than fits.
+/// A message that cannot be sent: it is too long.
 #[derive(Debug, thiserror::Error)]
 #[error("encode a BGP message: {0}")]
 pub struct TooLong(#[from] rustbgpd_wire::EncodeError);

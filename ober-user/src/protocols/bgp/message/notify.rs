@@ -1,9 +1,9 @@
-//! NOTIFICATION: what went wrong, and the end of the session. RFC 4271 section 6, RFC 4486, RFC 6608, RFC 9384.
+//! NOTIFICATION: an error, and the end of the session. RFC 4271 section 6, RFC 4486, RFC 6608, RFC 9384.
 
 use super::{Bytes, HEADER, LONGEST, NotificationCode, NotificationMessage, fmt, notification};
 use crate::system::text::tame;
 
-/// Longest text of a shutdown, in bytes (RFC 9003).
+/// Bytes of the longest shutdown text (RFC 9003).
 const LONGEST_TEXT: usize = 255;
 /// Bytes of data that fit behind code and subcode.
 const MOST_DATA: usize = LONGEST - HEADER - 2;
@@ -38,7 +38,7 @@ impl Notification {
         }
     }
 
-    /// Of data that is too long, such as a message that was too long, its beginning is said.
+    /// Data that is too long, such as a message that was too long, is cut to its beginning.
     pub fn with(code: u8, subcode: u8, data: impl Into<Vec<u8>>) -> Self {
         let mut data = data.into();
         data.truncate(MOST_DATA);
@@ -49,12 +49,12 @@ impl Notification {
         }
     }
 
-    /// Does it mean the same, whatever data comes with it?
+    /// Does it have the same code and subcode, whatever its data?
     pub fn is(&self, other: &Self) -> bool {
         (self.code, self.subcode) == (other.code, other.subcode)
     }
 
-    /// Administrative shutdown with a reason for people (RFC 9003): at most 255 bytes of it are said.
+    /// Administrative shutdown with a reason for the operator (RFC 9003), of which at most 255 bytes are sent.
     pub fn shutdown(text: &str) -> Self {
         let data = if text.is_empty() {
             Vec::new()
@@ -65,12 +65,12 @@ impl Notification {
         Self::with(6, 2, data)
     }
 
-    /// A message that does not belong into the state (RFC 6608): `subcode` is the state's.
+    /// A message that is unexpected in the state (RFC 6608): `subcode` is the state's.
     pub fn unexpected(subcode: u8, kind: super::Kind) -> Self {
         Self::with(5, subcode, [kind as u8])
     }
 
-    /// The reason for people, where there is one (RFC 9003).
+    /// The reason for the operator, if there is one (RFC 9003).
     pub fn text(&self) -> Option<String> {
         let message = self.to_wire();
         let text = notification::extract_shutdown_communication(&message).ok()??;

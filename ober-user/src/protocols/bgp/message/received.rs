@@ -1,4 +1,4 @@
-//! What comes in: nothing of it is believed before it was looked at, and nothing is kept.
+//! Received messages: every byte is checked, and no route is kept.
 
 use super::{
     AS_TRANS, BTreeSet, Bytes, Capabilities, Capability, DecodeError, Duration, Family, HEADER,
@@ -11,9 +11,9 @@ pub enum Received {
     Open(Open),
     Keepalive,
     Notification(Notification),
-    /// Not looked into yet: that needs to know the session.
+    /// Not checked yet: that needs the terms of the session.
     Update(Raw),
-    /// `None`: of a family that is none of ours.
+    /// `None`: a family that this node does not have.
     Refresh(Option<Family>, Refresh),
 }
 
@@ -29,7 +29,7 @@ impl Received {
     }
 }
 
-/// Bytes of the first message in the buffer; `None`: its header is not whole yet. RFC 4271 section 6.1.
+/// Bytes of the first message in the buffer; `None`: its header is incomplete. RFC 4271 section 6.1.
 pub fn frame(buffer: &[u8]) -> Result<Option<usize>, Notification> {
     if buffer.iter().take(16).any(|&byte| byte != 0xff) {
         return Err(Notification::NOT_SYNCHRONIZED);
@@ -43,7 +43,7 @@ pub fn frame(buffer: &[u8]) -> Result<Option<usize>, Notification> {
         2 => 23..=LONGEST,
         3 => 21..=LONGEST,
         4 => HEADER..=HEADER,
-        // RFC 7313 has an error of its own for the length.
+        // RFC 7313 has an error of its own for a wrong length.
         5 => HEADER..=LONGEST,
         _ => return Err(Notification::with(1, 3, [kind])),
     };
@@ -54,7 +54,7 @@ pub fn frame(buffer: &[u8]) -> Result<Option<usize>, Notification> {
     }
 }
 
-/// One whole message.
+/// Decodes one complete message.
 pub fn decode(frame: &[u8]) -> Result<Received, Notification> {
     use rustbgpd_wire::Message as Wire;
     if frame.get(18) == Some(&(Kind::Refresh as u8)) && frame.len() != HEADER + 4 {
@@ -84,7 +84,7 @@ pub fn decode(frame: &[u8]) -> Result<Received, Notification> {
     }
 }
 
-/// What is to be said about bytes that are no message.
+/// The NOTIFICATION for bytes that are not a message.
 pub(super) fn complaint(error: &DecodeError) -> Notification {
     let (code, subcode, data) = error.to_notification();
     Notification::with(code.as_u8(), subcode, &data[..])
@@ -115,7 +115,7 @@ fn open_of(open: &OpenMessage) -> Open {
     if !named_families {
         able.families = BTreeSet::from([Family::Ipv4]);
     }
-    // RFC 6793 section 4.2.1: the stand-in is nobody's number.
+    // RFC 6793 section 4.2.1: AS_TRANS is not a valid AS number of a neighbour.
     let asn = match open.four_byte_as() {
         asn if asn == u32::from(AS_TRANS) => 0,
         asn => asn,

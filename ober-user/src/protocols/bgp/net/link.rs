@@ -13,24 +13,24 @@ use tokio::{
 
 use crate::protocols::bgp::message::{self, Message, Notification, Received};
 
-/// Read at once.
+/// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
-/// A neighbour that takes nothing while this much is waiting for it is none.
+/// Bytes that may wait to be sent; a neighbour that lets more accumulate counts as gone.
 const MOST_WAITING: usize = 1 << 20;
-/// What a connection that cannot be written to any more may still hold for us.
+/// Bytes that are still read from a connection that cannot be written to.
 const MOST_LEFT: usize = 1 << 20;
-/// Refused connections whose end is waited for at once.
+/// Refused connections that may wait for their end at the same time.
 const MOST_REFUSED: usize = 16;
-/// How long the last words may take.
+/// How long sending the last messages may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What came of waiting.
+/// The result of waiting.
 #[derive(Debug)]
 pub(super) enum Came {
     Message(Received),
     Garbage(Notification),
     Closed(String),
-    /// All that was waiting to be sent is in the kernel's hands.
+    /// The kernel has taken everything that was waiting to be sent.
     Written,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Came {
 #[derive(Debug)]
 struct Broken {
     why: String,
-    /// Bytes that are still read: a neighbour that takes nothing may go on sending for ever.
+    /// Bytes that are still read: a neighbour that does not read may go on sending for ever.
     left: usize,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Link {
     stream: TcpStream,
     inbox: BytesMut,
     outbox: BytesMut,
-    /// Told when everything that the neighbour said before has been heard.
+    /// Reported after everything that the neighbour sent before was read.
     broken: Option<Broken>,
 }
 
@@ -74,14 +74,14 @@ impl Link {
         &self.stream
     }
 
-    /// Is all that was sent in the kernel's hands?
+    /// Has the kernel taken everything that was sent?
     pub(super) fn is_written(&self) -> bool {
         self.outbox.is_empty() || self.broken.is_some()
     }
 
-    /// What happens next. Loses nothing when it is dropped.
+    /// The next event. Loses nothing when it is dropped.
     pub(super) async fn next(&mut self) -> Came {
-        // Messages that are here already must not keep the others of this thread waiting.
+        // A queue of messages must not block the other tasks of this thread.
         tokio::task::consume_budget().await;
         loop {
             if let Some(came) = self.message() {
@@ -127,7 +127,7 @@ impl Link {
         }
     }
 
-    /// Why the connection is over, if it is.
+    /// Returns why the connection has ended, if it has.
     fn read(&mut self) -> Option<String> {
         self.inbox.reserve(CHUNK);
         match self.stream.try_read_buf(&mut self.inbox) {
@@ -138,7 +138,7 @@ impl Link {
         }
     }
 
-    /// Reads what the kernel still has, also where the runtime has not been told of it yet. Was there anything?
+    /// Reads what the kernel still has, even if the runtime has no notice of it yet. Returns whether there was anything.
     fn read_left(&mut self) -> bool {
         let mut bytes = [0; CHUNK];
         let got = recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
@@ -164,10 +164,10 @@ impl Link {
         }
     }
 
-    /// At once, as far as the kernel takes it.
+    /// Sends at once what the kernel accepts.
     pub(super) fn send(&mut self, message: &Message) {
         if self.broken.is_some() {
-            // The neighbour cannot hear it any more.
+            // The neighbour cannot receive any more.
             return;
         }
         match message.encode() {
@@ -182,8 +182,8 @@ impl Link {
         }
     }
 
-    /// Tells the other end that the connection is not wanted (RFC 4486 section 4). A few at a time are given the time to
-    /// hear it; what is said to others may be overtaken by the end of the connection.
+    /// Refuses the connection (RFC 4486 section 4). A limited number of refusals wait until they are received; further ones may
+    /// be overtaken by the closing of the connection.
     pub(super) fn refuse(mut self, farewells: &mut JoinSet<()>) {
         self.send(&Message::Notification(Notification::REJECTED));
         if farewells.len() < MOST_REFUSED {
@@ -191,18 +191,18 @@ impl Link {
         }
     }
 
-    /// Closes after everything sent has gone.
+    /// Closes after everything sent before has left.
     pub(super) fn close(mut self, farewells: &mut JoinSet<()>) {
         farewells.spawn(async move {
-            // Whatever comes of it, the connection is over.
+            // The connection is over whatever the result.
             match timeout(FAREWELL, self.last_words()).await {
                 Ok(_) | Err(_) => {}
             }
         });
     }
 
-    /// What still comes in is read and forgotten: a socket closed with unread bytes would be reset, and the reset
-    /// overtakes the last words.
+    /// Received bytes are read and discarded: closing a socket with unread bytes resets the connection, and the reset overtakes
+    /// the last messages.
     async fn last_words(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() && self.broken.is_none() {
             self.stream.writable().await?;

@@ -1,4 +1,4 @@
-//! Where neighbours connect to.
+//! The listening sockets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,17 +20,17 @@ use tokio::{
 use super::{link::Link, socket, world::Command};
 use crate::protocols::bgp::configured::Neighbour;
 
-/// Strangers that are remembered, so that each is logged once.
+/// How many addresses without a neighbour are remembered, so that each is logged once.
 const MOST_REMEMBERED: usize = 256;
 
-/// Who may come in, and who takes the connection.
+/// The addresses that may connect, and the task that takes each connection.
 pub(super) type Guests = BTreeMap<IpAddr, (Neighbour, mpsc::UnboundedSender<Command>)>;
 
 /// One listening socket. Closed when dropped.
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) listener: Arc<TcpListener>,
-    /// `None`: connections wait.
+    /// `None`: connections wait in the kernel.
     task: Option<JoinHandle<()>>,
 }
 
@@ -49,7 +49,7 @@ impl Door {
         })
     }
 
-    /// Takes connections from now on.
+    /// Accepts connections from now on.
     pub(super) fn answer(&mut self, guests: &watch::Sender<Guests>, strangers: &Arc<AtomicU64>) {
         let answer = || {
             let (listener, guests) = (self.listener.clone(), guests.subscribe());
@@ -77,7 +77,7 @@ async fn answer(
         };
         let guest = guests.borrow().get(&peer.ip()).cloned();
         if let Some((_, commands)) = guest.filter(|(it, _)| socket::comes_from(it, peer)) {
-            // A neighbour that is just being removed takes nothing.
+            // An error means that the neighbour is just being removed.
             commands.send(Command::Accepted(stream)).unwrap_or_default();
             continue;
         }

@@ -1,7 +1,7 @@
-//! The sockets of BGP: one task a neighbour, one a listening address, and the handle on all of them.
+//! The sockets of BGP: one task for each neighbour, one for each listening address, and the handle on all of them.
 //!
-//! `listen` accepts, `socket` makes sockets as a neighbour wants them, `link` is one TCP connection, `world` performs
-//! what the machine asks for. It never decides the state of a session.
+//! `listen` accepts, `socket` makes sockets with the options of a neighbour, `link` is one TCP connection, `world` performs the
+//! actions of the machine. It never decides the state of a session.
 
 use std::{
     collections::BTreeMap,
@@ -71,15 +71,15 @@ pub enum Error {
     },
 }
 
-/// Starts speaking to all neighbours. Nothing is announced before [`Handle::stand`]. Sockets are made in the network
-/// namespace of the calling thread and of the current runtime's.
+/// Starts BGP with all neighbours. VIPs are announced after [`Handle::stand`]. Sockets are made in the network namespace of the
+/// calling thread and in the current runtime.
 pub fn start(config: &Bgp) -> Result<Handle, Error> {
     let handle = idle(config);
     handle.configure(config)?;
     Ok(handle)
 }
 
-/// Speaks to no neighbour and listens nowhere until it is configured.
+/// Connects to no neighbour and listens nowhere until it is configured.
 pub fn idle(config: &Bgp) -> Handle {
     let (guests, _) = watch::channel(Guests::new());
     Handle {
@@ -98,7 +98,7 @@ pub fn idle(config: &Bgp) -> Handle {
     }
 }
 
-/// The speaker. Dropped without [`Handle::stop`], every session ends without a word, as if the daemon had died.
+/// The speaker. Dropped without [`Handle::stop`], every session ends without a NOTIFICATION, as after a crash of the daemon.
 #[derive(Debug)]
 pub struct Handle {
     speaker: Mutex<Speaker>,
@@ -106,18 +106,18 @@ pub struct Handle {
 
 impl Handle {
     fn speaker(&self) -> MutexGuard<'_, Speaker> {
-        // Whoever panicked has not left half a change that matters: everything is sent by value.
+        // A panic leaves no half change that matters: everything is sent by value.
         self.speaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the neighbours what the configuration says. Only what a session is made of ends sessions, and only those
-    /// it is about. After an error the neighbours are as before.
+    /// Applies a configuration. Only a changed key that a session is made of ends sessions, and only those it concerns. After
+    /// an error the neighbours are as before.
     pub fn configure(&self, config: &Bgp) -> Result<(), Error> {
         let prepared = self.prepare(config)?;
         self.commit(prepared)
     }
 
-    /// Does all of a change that may be refused. No neighbour notices, and what is dropped leaves nothing behind.
+    /// Does every part of a change that can fail. No neighbour notices, and dropping the result undoes it.
     pub fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
         self.speaker().prepare(config)
     }
@@ -127,7 +127,7 @@ impl Handle {
         self.speaker().commit(prepared)
     }
 
-    /// Says how a VIP stands from now on. The UPDATEs are on their way when the neighbours' tasks have run.
+    /// Sets the standing of a VIP. The UPDATEs are sent when the neighbours' tasks run.
     pub fn stand(&self, vip: IpAddr, standing: Standing) {
         let mut speaker = self.speaker();
         if speaker.standings.insert(vip, standing) != Some(standing) {
@@ -143,14 +143,14 @@ impl Handle {
         }
     }
 
-    /// Every VIP has had its first verdict: End-of-RIB may go.
+    /// Every VIP has its first verdict: End-of-RIB may be sent.
     pub fn settled(&self) {
         let mut speaker = self.speaker();
         speaker.settled = true;
         speaker.tell_all(|| Command::Event(Event::Settled));
     }
 
-    /// What BFD says of the way to a neighbour that it watches.
+    /// Reports BFD's state of the path to a neighbour.
     pub fn bfd(&self, neighbour: IpAddr, path: Path) {
         let speaker = self.speaker();
         let watched = speaker.neighbours.get(&neighbour);
@@ -159,7 +159,7 @@ impl Handle {
         }
     }
 
-    /// Returns when all that was decided so far has been written to the sockets of all sessions.
+    /// Returns when all earlier decisions have been written to the sockets of all sessions.
     pub async fn flushed(&self) {
         let mut waits = Vec::new();
         for running in self.speaker().neighbours.values() {
@@ -168,7 +168,7 @@ impl Handle {
             waits.push(told);
         }
         for wait in waits {
-            // An error is the end of the task, and of its sessions with it.
+            // An error means that the task and its sessions have ended.
             wait.await.unwrap_or_default();
         }
     }
@@ -182,12 +182,12 @@ impl Handle {
             .collect()
     }
 
-    /// Connections of addresses that are no neighbour's.
+    /// Number of connections from addresses that belong to no neighbour.
     pub fn strangers(&self) -> u64 {
         self.speaker().strangers.load(Ordering::Relaxed)
     }
 
-    /// Withdraws everything, waits until that is written, and ends every session with these words (RFC 9003), for good.
+    /// Withdraws everything, waits until that is written, and ends every session with this text (RFC 9003), for good.
     pub async fn stop(&self, message: &str) {
         {
             let mut speaker = self.speaker();
@@ -210,18 +210,18 @@ struct Running {
     machine: connection::Settings,
     commands: mpsc::UnboundedSender<Command>,
     reports: watch::Receiver<Report>,
-    /// What it was told last that the neighbour shall know.
+    /// The routes that its task got last.
     routes: Arc<Routes>,
     task: JoinHandle<()>,
 }
 
 impl Running {
     fn tell(&self, command: Command) {
-        // The task ends only after it was told to.
+        // The task ends only after [`Command::End`].
         self.commands.send(command).unwrap_or_default();
     }
 
-    /// What changes beside the session.
+    /// Applies changes that do not end the session.
     fn follow(&mut self, settings: &configured::Neighbour, machine: connection::Settings) {
         if self.settings != *settings || self.machine != machine {
             let change = (settings.clone(), machine.clone());
@@ -248,7 +248,7 @@ struct Speaker {
     doors: BTreeMap<SocketAddr, Door>,
     guests: watch::Sender<Guests>,
     strangers: Arc<AtomicU64>,
-    /// Tasks that say their last words.
+    /// Tasks that are still sending their last messages.
     leaving: Vec<JoinHandle<()>>,
 }
 
@@ -260,12 +260,12 @@ impl Drop for Speaker {
     }
 }
 
-/// A change that nothing refuses any more.
+/// A change whose parts that can fail are done.
 #[derive(Debug)]
 pub struct Prepared {
     config: Bgp,
     id: Ipv4Addr,
-    /// Those that were not open yet.
+    /// Listening sockets that are new.
     doors: BTreeMap<SocketAddr, Door>,
 }
 
@@ -273,7 +273,7 @@ impl Speaker {
     fn prepare(&self, config: &Bgp) -> Result<Prepared, Error> {
         let id = match config.router_id {
             Some(id) => id,
-            // Once taken it stays: a new one would end every session.
+            // The router id stays once it is chosen: a new one would end every session.
             None if !self.id.is_unspecified() => self.id,
             None => socket::router_id()
                 .map_err(|source| Error::Addresses { source })?
@@ -294,7 +294,7 @@ impl Speaker {
         let _inside = runtime.enter();
         self.doors.retain(|at, _| config.listen.contains(at));
         self.doors.extend(doors);
-        // Before a neighbour may connect.
+        // Done before a neighbour may connect.
         let stays = |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
         let gone = self.neighbours.keys().filter(|address| !stays(address));
         let gone: Vec<IpAddr> = gone.copied().collect();
@@ -310,7 +310,7 @@ impl Speaker {
         Ok(())
     }
 
-    /// Those that are not open yet.
+    /// Opens the listening sockets that are new.
     fn open_doors(&self, config: &Bgp) -> Result<BTreeMap<SocketAddr, Door>, Error> {
         let closed = config
             .listen
@@ -319,15 +319,15 @@ impl Speaker {
         let open = closed.map(|&at| {
             let failed = |source| Error::Listen { at, source };
             let socket = socket::bound(at).map_err(failed)?;
-            // Before anybody may connect.
+            // Done before a neighbour can connect.
             equip(&socket, at, &[], &config.neighbours)?;
             Ok((at, Door::open(socket).map_err(failed)?))
         });
         open.collect()
     }
 
-    /// Does the kernel take all that the sockets which go on listening are to have? Tried on sockets that no neighbour can connect
-    /// to, for those in use are not touched before the change is made.
+    /// Does the kernel accept the options of the sockets that stay open? Tried on sockets that no neighbour can connect to,
+    /// because those in use are not touched before the change is made.
     fn rehearse(&self, config: &Bgp) -> Result<(), Error> {
         for v4 in [true, false] {
             let mut stay = self.doors.keys().filter(|at| config.listen.contains(at));
@@ -339,8 +339,8 @@ impl Speaker {
         Ok(())
     }
 
-    /// Ends the tasks of neighbours that are gone or need another session, tells the others what else has changed, and
-    /// starts those that are new.
+    /// Ends the tasks of neighbours that are removed or need another session, sends the other changes to the rest, and starts
+    /// the new ones.
     fn replace_neighbours(&mut self) {
         let wanted: BTreeMap<IpAddr, configured::Neighbour> = {
             let all = self.config.neighbours.iter();
@@ -426,7 +426,7 @@ impl Speaker {
             .for_each(|running| running.tell(command()));
     }
 
-    /// The tasks, which are over once they have said this.
+    /// Tells all tasks to end with this NOTIFICATION, and returns them.
     fn end(&mut self, notification: &Notification) -> Vec<JoinHandle<()>> {
         self.doors.clear();
         let all = std::mem::take(&mut self.neighbours).into_values();
@@ -437,7 +437,7 @@ impl Speaker {
             .collect()
     }
 
-    /// Tells every neighbour's task what the neighbour shall know, where that has changed.
+    /// Sends each neighbour's task its routes, if they have changed.
     fn announce(&mut self) {
         for (address, running) in &mut self.neighbours {
             let routes = policy::routes(&self.config, *address, &self.standings);
@@ -449,7 +449,7 @@ impl Speaker {
     }
 }
 
-/// Passwords and segment sizes of a listening socket. Those that are gone go first: the kernel has room for so many alone.
+/// Sets passwords and segment sizes of a listening socket. Old passwords go first: the kernel has limited room for them.
 fn equip(
     listener: &impl AsFd,
     at: SocketAddr,
@@ -469,7 +469,7 @@ fn equip(
     clamped.map_err(|source| Error::Clamp { at, source })
 }
 
-/// Any number will do, as long as neighbours and starts differ.
+/// Any number that differs between neighbours and between starts.
 fn seed(settings: &configured::Neighbour) -> u64 {
     use std::hash::BuildHasher as _;
     std::hash::RandomState::new().hash_one(settings.address)

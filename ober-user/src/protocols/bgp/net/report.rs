@@ -1,4 +1,4 @@
-//! What a machine reports, as `status` shows it.
+//! A machine's report in the form of `status`.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Sockets made as a neighbour wants them, and what this node's interfaces say about the way to it.
+//! Sockets with the options of a neighbour, and the addresses by which it reaches this node.
 
 use std::{
     io,
@@ -23,11 +23,10 @@ use crate::{
 /// Class selector 6: routing protocols (RFC 2474 section 4.2.2.2).
 const NETWORK_CONTROL: u32 = 48 << 2;
 const BACKLOG: i32 = 64;
-/// How long a connection is silent before the kernel asks whether the other end is still there; after as long again without an
-/// answer it is not.
+/// After this silence the kernel probes the other end; after as long again without an answer the connection ends.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// What leaves has this TTL; `None`: the kernel's.
+/// The TTL of sent packets; `None`: the kernel's default.
 fn ttl(hops: Hops) -> Option<u8> {
     match hops {
         Hops::Link => Some(1),
@@ -37,7 +36,7 @@ fn ttl(hops: Hops) -> Option<u8> {
     }
 }
 
-/// RFC 5082 section 3: 255 less the routers on the way.
+/// The least TTL of received packets, RFC 5082 section 3: 255 less the routers on the path.
 fn least_ttl(hops: Hops) -> Option<u8> {
     match hops {
         Hops::Secure(most) => Some(u8::MAX - (most - 1)),
@@ -45,7 +44,7 @@ fn least_ttl(hops: Hops) -> Option<u8> {
     }
 }
 
-/// What both a connecting and an accepted socket need.
+/// Options of both connecting and accepted sockets.
 fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
     let socket = SockRef::from(raw);
     let v6 = neighbour.address.is_ipv6();
@@ -65,7 +64,7 @@ fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
         socket.set_tos_v4(NETWORK_CONTROL)?;
     }
     socket.set_tcp_nodelay(true)?;
-    // Where both sides agree on no hold time, nothing else notices a neighbour that has lost its power.
+    // Without a hold time, only these probes notice a neighbour that has lost its power.
     let alive = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE / 3)
@@ -75,7 +74,7 @@ fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
     socket.set_tcp_user_timeout(patience)
 }
 
-/// An address with the link it is on, where it says nothing without.
+/// An address with its interface, where it means nothing without.
 fn place(neighbour: &Neighbour, address: IpAddr, port: u16) -> io::Result<SocketAddr> {
     let IpAddr::V6(v6) = address else {
         return Ok(SocketAddr::new(address, port));
@@ -87,7 +86,7 @@ fn place(neighbour: &Neighbour, address: IpAddr, port: u16) -> io::Result<Socket
     Ok(SocketAddrV6::new(v6, port, 0, link).into())
 }
 
-/// Is this where the neighbour connects from?
+/// Is this a source address of the neighbour?
 pub(super) fn comes_from(neighbour: &Neighbour, peer: SocketAddr) -> bool {
     match (place(neighbour, neighbour.address, 0), peer) {
         (Ok(SocketAddr::V6(place)), SocketAddr::V6(peer)) => {
@@ -97,7 +96,7 @@ pub(super) fn comes_from(neighbour: &Neighbour, peer: SocketAddr) -> bool {
     }
 }
 
-/// Connects. Everything that protects the connection is set before its first packet.
+/// Connects. All options that protect the connection are set before its first packet.
 pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
     let to = place(&neighbour, neighbour.address, neighbour.port)?;
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -118,8 +117,8 @@ pub(super) async fn dial(neighbour: Neighbour) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into()).connect(to).await
 }
 
-/// Makes an accepted connection as the neighbour wants it. What came in before this could not be checked by the kernel,
-/// so its first packet is looked at.
+/// Sets the options of an accepted connection. The kernel could not check the TTL of earlier packets, so that of the first one
+/// is checked here.
 pub(super) fn accepted(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<()> {
     prepare(stream, neighbour)?;
     let Some(least) = least_ttl(neighbour.hops) else {
@@ -135,12 +134,12 @@ pub(super) fn accepted(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<
     }
 }
 
-/// Where neighbours will connect to. The address need not be there yet.
+/// A socket bound to a listening address. The address need not exist yet.
 pub(super) fn bound(at: SocketAddr) -> io::Result<Socket> {
     let socket = blank(at.is_ipv4())?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
-    // A neighbour that checks the TTL checks it from the first answer on.
+    // A neighbour that checks the TTL does so from the first answer on.
     if at.is_ipv6() {
         socket.set_freebind_v6(true)?;
         socket.set_unicast_hops_v6(u8::MAX.into())?;
@@ -153,13 +152,13 @@ pub(super) fn bound(at: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Neighbours can connect from now on.
+/// Lets neighbours connect.
 pub(super) fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-/// A socket of that family that is bound nowhere.
+/// An unbound socket of that family.
 pub(super) fn blank(v4: bool) -> io::Result<Socket> {
     let domain = if v4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -169,30 +168,30 @@ pub(super) fn blank(v4: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The longest segments this socket's connections send and ask for. Who connects is not known before segments are
-/// agreed on, so it is the least of all neighbours'; none: as the path has it.
+/// The longest segment that connections of this socket send and ask for. Segments are agreed on before the neighbour is known,
+/// so it is the least of all neighbours; without any, as the path allows.
 pub(super) fn clamp(listener: &impl AsFd, v4: bool, neighbours: &[Neighbour]) -> io::Result<()> {
     let here = neighbours.iter().filter(|it| it.address.is_ipv4() == v4);
     let least = here.filter_map(|it| it.mss).min();
     SockRef::from(listener).set_tcp_mss(least.unwrap_or_default().into())
 }
 
-/// Connections of this neighbour to a listening socket are signed with the password or, without one, are not.
+/// Connections of this neighbour to a listening socket are signed with the password; without one they are not signed.
 pub(super) fn sign(
     listener: &impl AsFd,
     v4: bool,
     neighbour: IpAddr,
     password: Option<&Password>,
 ) -> io::Result<()> {
-    // Neighbours of the other family cannot come in here, and the kernel would not know what to do with them.
+    // Neighbours of the other family cannot connect here, and the kernel would refuse their addresses.
     if neighbour.is_ipv4() != v4 {
         return Ok(());
     }
     let Some(password) = password else {
         return match sockopt::md5(listener, neighbour, &[]) {
-            // There was none.
+            // There was no password.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            // A kernel without signatures has none to forget.
+            // A kernel without signatures has no password to remove.
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
             result => result,
         };
@@ -228,13 +227,13 @@ impl Own {
         self.prefix.addr()
     }
 
-    /// VIPs are host addresses; a node's own address mostly is none.
+    /// VIPs are host addresses; a node's own address mostly is not.
     fn is_host(&self) -> bool {
         self.prefix.prefix_len() == self.prefix.max_prefix_len()
     }
 }
 
-/// How a neighbour reaches this node, seen from a connection with it.
+/// The addresses by which a neighbour reaches this node, seen from a connection with it.
 pub(super) fn next_hops(stream: &TcpStream, neighbour: &Neighbour) -> io::Result<NextHops> {
     let local = stream.local_addr()?.ip();
     let all = Own::all()?;
@@ -261,8 +260,8 @@ pub(super) fn next_hops(stream: &TcpStream, neighbour: &Neighbour) -> io::Result
             network.map(|own| own.address())
         })
     };
-    // RFC 2545 section 3 wants it wherever the link is shared. A neighbour that is not on a link-local address may not
-    // know the link, though: FRR, until it hears of its interfaces, drops such routes for good.
+    // RFC 2545 section 3 requires it on a shared link. But a neighbour that has no link-local address here may not know the
+    // link: FRR, until it learns of its interfaces, drops such routes for good.
     let link_local = only_v6(local).filter(std::net::Ipv6Addr::is_unicast_link_local);
     Ok(NextHops {
         v4: set(true).or_else(|| own(&v4)).and_then(only_v4),
@@ -286,7 +285,7 @@ fn only_v6(address: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// The highest IPv4 address of this node; rather one that is no host address, since VIPs are.
+/// The highest IPv4 address of this node, preferably not a host address, since VIPs are host addresses.
 pub(super) fn router_id() -> io::Result<Option<Ipv4Addr>> {
     let all = Own::all()?;
     let usable = all.iter().filter(|own| !own.address().is_loopback());
@@ -294,7 +293,7 @@ pub(super) fn router_id() -> io::Result<Option<Ipv4Addr>> {
     Ok(best.max().map(|(_, address)| address))
 }
 
-/// How long a flood of failing accepts waits for the next try.
+/// Pause after a failed accept.
 pub(super) const BREATH: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

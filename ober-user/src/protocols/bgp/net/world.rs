@@ -1,4 +1,4 @@
-//! The world of one neighbour's machine: its connections, and what it is told.
+//! The world of one neighbour's machine: its connections and its commands.
 
 use std::{collections::VecDeque, future::Future, io, pin::Pin};
 
@@ -24,16 +24,16 @@ use crate::{
     },
 };
 
-/// What a neighbour's task is told.
+/// A command to a neighbour's task.
 #[derive(Debug)]
 pub(super) enum Command {
     Event(Event),
-    /// What the session is not made of.
+    /// Settings that change without ending the session.
     Configure(Box<(Settings, connection::Settings)>),
     Accepted(TcpStream),
-    /// Answered when all that was decided before has been written.
+    /// Answered when all earlier decisions have been written.
     Flush(oneshot::Sender<()>),
-    /// The last one.
+    /// The last command.
     End(Notification),
 }
 
@@ -45,20 +45,20 @@ pub(super) struct Neighbour {
     reports: watch::Sender<Report>,
     ours: Option<Link>,
     theirs: Option<Link>,
-    /// Accepted, but the machine has not said whether it wants it.
+    /// A connection of the neighbour that the machine has not accepted or refused yet.
     visitor: Option<Link>,
     dialing: Option<Dialing>,
-    /// What came of a command beside its first event.
+    /// Further events of a command, beside its first one.
     events: VecDeque<Event>,
     flushes: Vec<oneshot::Sender<()>>,
     farewells: JoinSet<()>,
     ending: bool,
     state: State,
-    /// The last complaint that was logged: it is not repeated.
+    /// The last complaint in the log, which is not repeated.
     complaint: Option<String>,
 }
 
-/// What came first.
+/// The first thing that happened.
 enum First {
     Command(Option<Command>),
     Link(Side, Came),
@@ -99,14 +99,14 @@ impl Neighbour {
         let links = self.ours.iter().chain(&self.theirs);
         if links.into_iter().all(Link::is_written) {
             for flush in self.flushes.drain(..) {
-                // Whoever asked may have given up.
+                // An error means that the caller gave up.
                 flush.send(()).unwrap_or_default();
             }
         }
     }
 
     async fn first(&mut self) -> First {
-        // Before what the neighbour says: a withdraw never waits behind a flood.
+        // Before messages of the neighbour: a withdrawal must not wait behind a flood.
         tokio::select! {
             biased;
             command = self.commands.recv() => First::Command(command),

@@ -1,4 +1,4 @@
-//! Our own attempts to connect.
+//! This node's attempts to connect.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ impl Peering {
         }
         let mut actions = self.hang_up();
         self.wait(now);
-        // While the neighbour's connection comes up, ours would only collide with it.
+        // While the neighbour's connection comes up, a second one would only collide with it.
         if self.connections.is_empty() {
             self.dialing = Dialing::Underway;
             actions.push(Action::Dial);
@@ -28,7 +28,7 @@ impl Peering {
         actions
     }
 
-    /// Connects from now on, or no longer. A connection that is there stays.
+    /// Starts or stops connecting after a change of settings. An open connection stays.
     pub(super) fn turn(&mut self) -> Vec<Action> {
         let passive = self.settings.passive;
         let actions = if passive { self.hang_up() } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! Another configuration of what a session is not made of.
+//! Changes of the configuration that do not end a session.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::protocols::bgp::{
 };
 
 impl Peering {
-    /// Follows settings that a session is not made of.
+    /// Applies settings that a session is not made of.
     pub(super) fn configure(&mut self, now: Instant, settings: Settings) -> Vec<Action> {
         let was = std::mem::replace(&mut self.settings, settings);
         if !self.settled {
@@ -38,7 +38,7 @@ impl Peering {
         self.with(now, side, |it, around| it.reached_by(next_hops, around))
     }
 
-    /// Without BFD there is nothing to wait for.
+    /// Without BFD there is no state to wait for.
     pub(super) fn unwatched(&mut self, now: Instant) -> Vec<Action> {
         self.path = None;
         let mut actions = Vec::new();

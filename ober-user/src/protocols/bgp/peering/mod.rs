@@ -8,7 +8,7 @@
 //!  +---- the last connection failed, or Stop -------+---------------+----------------------+
 //! ```
 //!
-//! `dial` has the attempts to connect, `follow` another configuration. A new connection never disturbs an established
+//! `dial` has the attempts to connect, `follow` changes of the configuration. A new connection never disturbs an established
 //! session.
 
 use std::{
@@ -31,18 +31,18 @@ mod follow;
 
 const NO_ANSWER: &str =
     "no answer: is the neighbour there, and is the password the same on both sides?";
-/// A session that lived this long was none of the failures in a row.
+/// A session that lasted this long does not count as one of several failures in a row.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// What became of our own attempts.
+/// The state of this node's attempts to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialing {
     /// Passive, or stopped.
     Never,
-    /// Until the retry timer.
+    /// Waiting for the retry timer.
     Waiting,
     Underway,
-    /// There is a connection of ours.
+    /// This node's connection exists.
     Done,
 }
 
@@ -71,7 +71,7 @@ pub struct Peering {
 }
 
 impl Peering {
-    /// Not started. `seed` is any number; it spreads the timers of neighbours apart.
+    /// A machine that is not started. `seed`: any number, which spreads the timers of neighbours.
     pub fn new(now: Instant, settings: Settings, seed: u64) -> Self {
         Self {
             settle_by: Some(now + settings.settle),
@@ -100,7 +100,7 @@ impl Peering {
         self.state
     }
 
-    /// Cheap to make: it is made after every event.
+    /// Cheap: called after every event.
     pub fn report(&self) -> Report {
         let established = self.established().map(|(_, connection)| connection);
         let malformed = self.connections.values().map(Connection::malformed);
@@ -135,7 +135,7 @@ impl Peering {
         self.sync(now)
     }
 
-    /// The connections with what they need to know, and what came of it.
+    /// Calls `what` with the connection of `side` and what that needs to know, and performs the outcomes.
     fn with(
         &mut self,
         now: Instant,
@@ -199,7 +199,7 @@ impl Peering {
         Action::Send(side, message)
     }
 
-    /// RFC 4271 section 6.8 and RFC 6286 section 2.3: the neighbour's OPEN came in on `side`; which one stays?
+    /// RFC 4271 section 6.8 and RFC 6286 section 2.3: the neighbour's OPEN came in on `side`; decides which connection stays.
     fn collide(&mut self, now: Instant, side: Side) -> Vec<Action> {
         let Some(other) = self.connections.get(&side.other()) else {
             return Vec::new();
@@ -227,7 +227,7 @@ impl Peering {
         actions
     }
 
-    /// Ends one of two connections; no failure.
+    /// Ends one of two connections, which is no failure.
     fn end(&mut self, side: Side, notification: Notification) -> Vec<Action> {
         let Some(connection) = self.connections.remove(&side) else {
             return Vec::new();
@@ -236,7 +236,7 @@ impl Peering {
         if side == Side::Ours && self.dialing == Dialing::Done {
             self.dialing = Dialing::Waiting;
         }
-        // Before our OPEN nothing may be said.
+        // No message may be sent before the OPEN.
         let mut actions = Vec::new();
         if connection.phase() != Phase::Delay {
             actions.push(self.send(side, Message::Notification(notification)));
@@ -245,7 +245,7 @@ impl Peering {
         actions
     }
 
-    /// Ends a connection for what went wrong on it.
+    /// Ends a connection because of an error on it.
     fn fail(&mut self, now: Instant, side: Side, notification: Notification) -> Vec<Action> {
         let Some(phase) = self.connections.get(&side).map(Connection::phase) else {
             return Vec::new();
@@ -259,7 +259,7 @@ impl Peering {
         actions
     }
 
-    /// A connection is over, and not because of a collision.
+    /// A connection has ended, not by a collision.
     fn lost(&mut self, now: Instant, side: Side, failure: &Failure) -> Vec<Action> {
         let Some(connection) = self.connections.remove(&side) else {
             return Vec::new();
@@ -327,7 +327,8 @@ impl Peering {
     }
 
     fn accepted(&mut self, now: Instant, next_hops: NextHops) -> Vec<Action> {
-        // Idle refuses (RFC 4271 section 8.2.2); a second one of theirs while the first goes on is refused too.
+        // Idle refuses (RFC 4271 section 8.2.2); a second connection of the neighbour while the first one is in use is refused
+        // too.
         let settled =
             |it: &Connection| matches!(it.phase(), Phase::OpenConfirm { .. } | Phase::Established);
         let busy = self.connections.get(&Side::Theirs).is_some_and(settled);
@@ -389,14 +390,14 @@ impl Peering {
         }
     }
 
-    /// Has the neighbour not said who it is yet?
+    /// Has the neighbour not sent its OPEN yet?
     fn is_unanswered(&self, side: Side) -> bool {
         let phase = self.connections.get(&side).map(Connection::phase);
         matches!(phase, Some(Phase::Delay | Phase::OpenSent))
     }
 
-    /// A connection ended before the neighbour said who it is, or it did not want it: on to Active (RFC 4271 section 8.2.2, event 18). Were it
-    /// a failure with a pause, two speakers would refuse one another in turns for ever.
+    /// A connection ended before the neighbour's OPEN, or the neighbour refused it: on to Active (RFC 4271 section 8.2.2, event
+    /// 18). With a pause as after a failure, two speakers could refuse each other in turns for ever.
     fn unanswered(&mut self, now: Instant, side: Side, failure: Failure) -> Vec<Action> {
         self.connections.remove(&side);
         if side == Side::Ours {
@@ -414,7 +415,7 @@ impl Peering {
         actions
     }
 
-    /// What the machine is in now; counts the sessions that ended.
+    /// Updates the state; counts the sessions that ended.
     fn look(&mut self, now: Instant) {
         let connections = self.connections.values().map(|it| it.phase().state());
         let state = match connections.max() {

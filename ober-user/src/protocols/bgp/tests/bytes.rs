@@ -1,4 +1,4 @@
-//! Bytes and structs, both ways.
+//! Bytes and structs, in both directions.
 
 use ipnet::IpNet;
 use netgauze_bgp_pkt::{BgpMessage, wire::deserializer::BgpParsingContext};
@@ -37,7 +37,7 @@ fn withdraw(prefix: &str, extended: bool) -> Message {
     Message::Update(Update::Withdraw { prefixes, extended })
 }
 
-/// Everything we say, at least once.
+/// Every message that this node sends, at least once.
 pub(super) fn everything() -> Vec<Message> {
     let v6 = |link_local: Option<&str>| NextHop::V6 {
         global: "2001:db8::1".parse().unwrap(),
@@ -201,7 +201,7 @@ fn a_header_that_is_none_is_answered_as_the_standard_says() {
             b"GET / HTTP/1.1\r\n".to_vec(),
             Err(Notification::bare(1, 1)),
         ),
-        // A wrong byte is told at once, not after the nineteenth.
+        // A wrong byte is reported at once, not after the nineteenth.
         (vec![0xff, 0xff, 0], Err(Notification::bare(1, 1))),
         (vec![], Ok(None)),
         (vec![0xff; 18], Ok(None)),
@@ -227,7 +227,7 @@ fn a_header_that_is_none_is_answered_as_the_standard_says() {
     );
 }
 
-/// An OPEN with these optional parameters, the length octets and all.
+/// An OPEN with these optional parameters, including their length octets.
 fn open(version: u8, parameters: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0xff; 16];
     let length = u16::try_from(28 + parameters.len()).unwrap();
@@ -270,16 +270,16 @@ fn optional_parameters_are_believed_only_as_far_as_they_are_there() {
     }
     // An optional parameter that is no capability.
     assert_eq!(read(&[3, 1, 1, 0]), Err((2, 4, vec![])));
-    // Capabilities nobody knows are nobody's business.
+    // Unknown capabilities are ignored.
     assert_eq!(read(&[6, 2, 4, 199, 2, 1, 2]), Ok((65002, 1)));
-    // RFC 4271 section 6.2: the version we speak.
+    // RFC 4271 section 6.2: names the supported version.
     let version = decode(&open(3, &[0]));
     assert_eq!(version, Err(Notification::with(2, 1, [0, 4])));
 }
 
 #[test]
 fn a_notification_never_has_more_data_than_fits() {
-    // A ROUTE-REFRESH of 4076 bytes: RFC 7313 section 5 wants it told whole, RFC 4271 section 4.1 has room for less.
+    // A ROUTE-REFRESH of 4076 bytes: RFC 7313 section 5 wants it returned whole, RFC 4271 section 4.1 has room for less.
     let mut refresh = vec![0xff; 16];
     refresh.extend(4076_u16.to_be_bytes());
     refresh.extend([5, 0, 1, 0, 1]);

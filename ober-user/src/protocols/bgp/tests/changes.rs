@@ -1,4 +1,4 @@
-//! What changes beside a session.
+//! Changes that do not end a session.
 
 use super::*;
 use crate::protocols::bgp::{event::Path, message::Update};
@@ -13,7 +13,7 @@ fn configure(rig: &mut Rig, change: impl FnOnce(&mut Settings)) -> Vec<Action> {
     rig.on(Event::Configure(Box::new(changed(change))))
 }
 
-/// An UPDATE of theirs with these prefixes of one octet.
+/// An UPDATE of the neighbour with these prefixes of one octet.
 fn announces(prefixes: &[u8]) -> Event {
     let mut bytes = vec![
         0, 0, 0, 20, 0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea,
@@ -43,9 +43,9 @@ fn a_limit_asks_for_what_was_forgotten_and_holds_from_then_on() {
     let ask = |family| Message::Refresh(family, crate::protocols::bgp::message::Refresh::Request);
     assert_eq!(sent(&asked), [&ask(Family::Ipv4), &ask(Family::Ipv6)]);
     assert_eq!(rig.on(announces(&[11, 12, 13])), []);
-    // A higher one, or the same, asks for nothing.
+    // A higher limit, or the same one, sends nothing.
     assert_eq!(configure(&mut rig, |it| it.max_prefixes = Some(4)), []);
-    // One that is exceeded already ends the session.
+    // A limit that is exceeded already ends the session.
     let ended = configure(&mut rig, |it| it.max_prefixes = Some(2));
     assert_eq!(notified(&ended), Some((6, 1)));
 
@@ -86,7 +86,7 @@ fn other_next_hops_are_said_once_and_only_where_they_are_others() {
         attributes.next_hop,
         crate::protocols::bgp::message::NextHop::V4(THEIRS)
     );
-    // A family that has none any more is withdrawn.
+    // Routes of a family without an address are withdrawn.
     let actions = rig.on(Event::NextHops(Side::Ours, NextHops { v4: None, ..hops() }));
     assert!(
         matches!(
@@ -111,7 +111,7 @@ fn settle_counts_from_the_start_as_long_as_it_is_waited_for() {
         .into_iter()
         .filter(|it| matches!(it, Message::Update(Update::EndOfRib(_))));
     assert_eq!(ends.count(), 2, "{actions:?}");
-    // Later it is of no consequence.
+    // Later it has no effect.
     assert_eq!(
         configure(&mut rig, |it| it.settle = Duration::from_secs(1)),
         []
@@ -125,7 +125,7 @@ fn a_neighbour_becomes_passive_and_active_without_the_loss_of_its_session() {
     assert_eq!(configure(&mut rig, |it| it.passive = true), []);
     assert_eq!(configure(&mut rig, |_| ()), []);
     assert_eq!(rig.state(), State::Established);
-    // Without one, an attempt is given up, and made.
+    // Without a session, an attempt to connect is cancelled, and made again afterwards.
     let mut rig = Rig::upto(settings(), State::Connect);
     assert_eq!(
         configure(&mut rig, |it| it.passive = true),
@@ -151,7 +151,7 @@ fn bfd_may_begin_and_end_beside_a_session_and_one_that_waits_for_it_goes_on_with
     assert_eq!(rig.on(Event::Unwatched), []);
     rig.hear(Side::Ours, &Message::Keepalive);
     assert_eq!(rig.state(), State::Established);
-    // What BFD said last is forgotten with it.
+    // BFD's last state is forgotten with it.
     rig.on(Event::Bfd(Path::Up));
     rig.on(Event::Unwatched);
     assert_eq!(rig.peering.report().path, None);
@@ -173,14 +173,14 @@ fn a_neighbour_that_does_not_want_a_connection_is_no_failure_with_a_pause() {
             .last_got
             .is_some_and(|(_, it)| it == Notification::REJECTED)
     );
-    // Beside a session that is there it is not even worth a word.
+    // Beside an existing connection it is not even reported.
     let mut rig = Rig::upto(settings(), State::OpenSent);
     rig.on(Event::Accepted(hops()));
     rig.hear(Side::Theirs, &Message::Open(their_open()));
     let actions = rig.hear(Side::Ours, &rejected);
     assert_eq!(actions, [Action::Close(Side::Ours)]);
     assert_eq!(rig.peering.report().last_failure, None);
-    // From one that has said who it is, it is the end of a session like any other.
+    // After the neighbour's OPEN, it is the end of a session like any other.
     let mut rig = Rig::upto(settings(), State::Established);
     rig.hear(Side::Ours, &rejected);
     assert_eq!(rig.state(), State::Idle);

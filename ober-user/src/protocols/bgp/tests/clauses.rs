@@ -1,4 +1,4 @@
-//! Single laws, each with the whole list of what is done.
+//! Single laws, each with the whole list of actions.
 
 use super::*;
 use crate::protocols::bgp::{
@@ -125,7 +125,7 @@ fn bfd_down_ends_the_session_at_once_and_admin_down_does_not() {
     for (paths, ends) in [
         (&[Path::Up, Path::Down][..], true),
         (&[Path::Up, Path::AdminDown], false),
-        // It has not said that the way was there.
+        // BFD has not reported the path as up before.
         (&[Path::Down], false),
         (&[Path::Up, Path::AdminDown, Path::Down], false),
     ] {
@@ -241,7 +241,7 @@ fn more_prefixes_than_allowed_end_the_session_for_long() {
         ))
     };
     assert_eq!(say(&[8, 11, 8, 12]), []);
-    // Said again they are no more.
+    // Prefixes announced again do not count twice.
     assert_eq!(say(&[8, 11, 8, 12]), []);
     let actions = say(&[8, 13]);
     // RFC 4486: the family and the limit.
@@ -344,7 +344,7 @@ fn a_delayed_open_waits_for_the_neighbour_to_speak_first_but_not_for_ever() {
         [&expect_open(&settings()), &Message::Keepalive]
     );
     assert_eq!(rig.state(), State::OpenConfirm);
-    // Before our OPEN nothing is said.
+    // Nothing is sent before the OPEN.
     let mut rig = delayed();
     let garbage = Event::Garbage(Side::Ours, Notification::NOT_SYNCHRONIZED);
     assert_eq!(sent(&rig.on(garbage)), Vec::<&Message>::new());

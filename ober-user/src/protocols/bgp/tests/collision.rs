@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Both connections in `OpenSent`, the neighbour with this identifier and AS.
+/// Both connections in `OpenSent`; the neighbour has this identifier and AS.
 fn two() -> Rig {
     let remote = Remote::External;
     let mut rig = Rig::upto(

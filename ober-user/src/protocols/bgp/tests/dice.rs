@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order.
+//! Random events in random order.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ fn message(what: u8) -> Received {
     }
 }
 
-/// What the world knows: the connections that are open, and whether one is being made.
+/// The world's record: the open connections, and whether one is being made.
 #[derive(Default)]
 struct World {
     open: BTreeSet<Side>,

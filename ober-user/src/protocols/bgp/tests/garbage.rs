@@ -1,4 +1,4 @@
-//! Bytes that are no messages, and messages that were damaged: none makes the decoder panic.
+//! Bytes that are no messages, and damaged messages: none makes the decoder panic.
 
 use std::{fs, path::PathBuf};
 
@@ -32,7 +32,7 @@ fn corpus() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/bgp"))
 }
 
-/// `UPDATE=1 cargo test` writes what we say into the corpus anew; what others said stays.
+/// `UPDATE=1 cargo test` rewrites this node's messages in the corpus; those of other speakers stay.
 #[test]
 fn the_corpus_is_swallowed() {
     if std::env::var_os("UPDATE").is_some() {
@@ -48,7 +48,7 @@ fn the_corpus_is_swallowed() {
     assert!(all.len() >= 20);
     for bytes in &all {
         swallow(bytes);
-        // And cut off anywhere.
+        // The same bytes, cut off at every place.
         (0..bytes.len()).for_each(|length| swallow(&bytes[..length]));
     }
 }
@@ -77,7 +77,7 @@ proptest! {
         let mut bytes = all[which.index(all.len())].encode().unwrap().to_vec();
         for (at, value) in changes {
             let at = at.index(bytes.len());
-            // The header stays: behind it is what is of interest.
+            // The header stays valid, so that the bytes behind it are read.
             if at >= 19 {
                 bytes[at] = value;
             }

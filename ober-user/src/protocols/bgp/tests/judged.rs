@@ -1,11 +1,11 @@
-//! What is made of a neighbour's UPDATE: which routes count, and what ends the session.
+//! The results of a neighbour's UPDATE: which routes count, and what ends the session.
 
 use std::sync::LazyLock;
 
 use super::*;
 use crate::protocols::bgp::message::{Judged, Terms, judge};
 
-/// Of a session with both families.
+/// The terms of a session with both families.
 pub(super) fn terms(wide: bool, internal: bool) -> Terms<'static> {
     static BOTH: LazyLock<BTreeSet<Family>> = LazyLock::new(both);
     Terms {
@@ -15,7 +15,7 @@ pub(super) fn terms(wide: bool, internal: bool) -> Terms<'static> {
     }
 }
 
-/// An UPDATE as it stands behind the header, in hexadecimal digits.
+/// An UPDATE from behind the header, in hexadecimal digits.
 fn judge_hex(digits: &str, terms: Terms<'_>) -> Result<Judged, (u8, u8)> {
     let digits: String = digits.split_whitespace().collect();
     let bytes: Vec<u8> = (0..digits.len())
@@ -63,12 +63,12 @@ fn routes_of_a_family_that_was_not_agreed_on_are_ignored_whatever_they_say() {
     ] {
         assert_eq!(judge_hex(digits, v4), Ok(Judged::default()), "{what}");
     }
-    // Beside routes of ours, which count.
+    // Beside routes of an agreed family, which count.
     let mixed = "0000 001a 400101 00 400206 0201 0000fdea 400304 0a090002 800f03 0001 02 080b";
     let judged = judge_hex(mixed, v4).unwrap();
     assert_eq!(judged.announced, ["11.0.0.0/8".parse().unwrap()]);
     assert_eq!(judged.malformed, BTreeSet::new());
-    // Of a family that was agreed on, what is wrong stays wrong; and so does what names no family at all.
+    // Errors in a family that was agreed on remain errors, and so do those in an attribute that names no family.
     for (what, digits) in [
         (
             "IPv6 unicast that is garbage",
@@ -97,12 +97,12 @@ fn a_wrong_attribute_in_an_update_that_reaches_nothing_ends_the_session() {
         let (code, _) = judge_hex(digits, terms(true, false)).unwrap_err();
         assert_eq!(code, 3, "{what}");
     }
-    // What RFC 7606 has discarded costs nothing even then, and an UPDATE that reaches something costs its routes alone.
+    // A discarded attribute has no effect even then, and an UPDATE that announces prefixes loses its routes alone.
     let discarded = judge_hex("0000 0006 400503 000001", terms(true, false)).unwrap();
     assert_eq!(discarded.malformed, BTreeSet::from([5]));
     let reaches = judge_hex("0000 0004 40010107 080b", terms(true, false)).unwrap();
     assert_eq!(reaches.withdrawn.len(), 1);
-    // Of a family that is none of ours, too.
+    // The same with a family that was not agreed on.
     let elsewhere = "0000 0012 40010107 800e0b 0001 02 04 0a090002 00 080b";
     assert!(judge_hex(elsewhere, terms(true, false)).is_ok());
 }
@@ -121,8 +121,8 @@ fn an_internal_neighbours_route_without_next_hop_is_treated_as_withdrawn() {
     }
 }
 
-/// What RFC 7606 makes of attributes before the prefix 11.0.0.0/8: attribute types that are wrong, and whether the
-/// prefix counts as announced.
+/// What RFC 7606 makes of attributes before the prefix 11.0.0.0/8: types of wrong attributes, and does the prefix count as
+/// announced?
 fn judged(attributes: &[u8]) -> Result<(Vec<u8>, bool), (u8, u8)> {
     let mut bytes = vec![0, 0, 0, u8::try_from(attributes.len()).unwrap()];
     bytes.extend(attributes);
@@ -217,7 +217,7 @@ fn a_wrong_attribute_costs_its_routes_and_not_the_session() {
     ] {
         let got = judged(&attributes);
         match (&got, &answer) {
-            // Which subcode a hopeless attribute has is of no consequence.
+            // The subcode of an attribute that cannot be read does not matter.
             (Err((code, _)), Err((expected, 5))) => assert_eq!(code, expected, "{what}"),
             _ => assert_eq!(got, answer, "{what}"),
         }

@@ -1,4 +1,4 @@
-//! The ladder: bytes, tables of the RFCs, clauses, dice, two speakers on one virtual clock.
+//! The levels: bytes, tables of the RFCs, clauses, random events, two speakers on one virtual clock.
 
 use std::{
     collections::BTreeSet,
@@ -97,7 +97,7 @@ fn routes(prefixes: &[&str]) -> Arc<Routes> {
     Arc::new(all.collect())
 }
 
-/// As it comes from the other end: through its bytes.
+/// A message as the other end receives it: encoded and decoded.
 fn received(message: &Message) -> Received {
     let bytes = message.encode().unwrap();
     assert_eq!(frame(&bytes), Ok(Some(bytes.len())));
@@ -116,7 +116,7 @@ fn update(bytes: &[u8]) -> Raw {
     }
 }
 
-/// One machine and its time.
+/// One machine and its clock.
 struct Rig {
     peering: Peering,
     now: Instant,
@@ -139,7 +139,7 @@ impl Rig {
         self.on(Event::Received(side, received(message)))
     }
 
-    /// Lets time pass until the next timer, and gives what it does.
+    /// Advances to the next timer, and returns its actions.
     fn next(&mut self) -> Vec<Action> {
         self.now = self.peering.deadline().expect("a timer runs");
         self.peering.tick(self.now)
@@ -160,7 +160,7 @@ impl Rig {
         self.peering.state()
     }
 
-    /// Up to this state on a connection of ours.
+    /// A machine in this state, on a connection that it made.
     fn upto(settings: Settings, state: State) -> Self {
         let mut rig = Self::new(settings);
         if state == State::Idle {
@@ -181,7 +181,7 @@ impl Rig {
     }
 }
 
-/// What was said on a side, without what else was done.
+/// The messages sent on a side, without the other actions.
 fn sent(actions: &[Action]) -> Vec<&Message> {
     let said = actions.iter().filter_map(|action| match action {
         Action::Send(_, message) => Some(message),

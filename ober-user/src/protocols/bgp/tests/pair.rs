@@ -1,5 +1,5 @@
-//! Two speakers on one virtual clock. Between them lies TCP: what is said on a connection arrives in order, but late,
-//! and connections overtake one another, break, and are not made.
+//! Two speakers on one virtual clock, connected by a model of TCP: messages of a connection arrive in order, but late;
+//! connections overtake one another, break, or fail to open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocols::bgp::message::judge;
 
-/// A connection: who dialed, and which one of theirs it is.
+/// A connection: the speaker that dialed it, and its number.
 type Wire = (usize, u32);
 
 #[derive(Debug)]
 enum Arrival {
-    /// The dialed speaker sees the connection, or the dialer that there is none.
+    /// The dialed speaker sees the connection, or the dialer learns that it failed.
     Syn(Wire),
     Dialed(Wire),
     NotDialed(Wire),
@@ -22,14 +22,14 @@ enum Arrival {
     Closed(Wire, usize),
 }
 
-/// One of the two.
+/// One of the two speakers.
 struct Speaker {
     peering: Peering,
     /// The connection that is being made.
     dialing: Option<Wire>,
     sides: BTreeMap<Side, Wire>,
     visitor: Option<Wire>,
-    /// What the other one said, on each connection.
+    /// The other speaker's routes, on each connection.
     table: BTreeMap<Wire, BTreeSet<IpNet>>,
     dials: u32,
 }
@@ -37,13 +37,13 @@ struct Speaker {
 struct Pair {
     now: Instant,
     speakers: [Speaker; 2],
-    /// In the order of arrival; the number keeps those of one moment apart.
+    /// In the order of arrival; the number orders those of one moment.
     coming: BTreeMap<(Instant, u64), Arrival>,
     number: u64,
-    /// When the last of each direction of a connection arrives.
+    /// When the last message of each direction of a connection arrives.
     last: BTreeMap<(Wire, usize), Instant>,
     dice: u64,
-    /// Of a hundred connections or messages so many break.
+    /// Percentage of connections and messages that break.
     loss: u64,
     broken: BTreeSet<Wire>,
 }
@@ -91,7 +91,7 @@ impl Pair {
         self.now + Duration::from_millis(1 + self.roll(200))
     }
 
-    /// On its way to `to` behind all that went before on this connection.
+    /// Sends to `to`, behind everything sent before on this connection.
     fn send(&mut self, wire: Wire, to: usize, arrival: Arrival) {
         let at = self.soon();
         let at = self.last.get(&(wire, to)).map_or(at, |last| at.max(*last));
@@ -133,7 +133,7 @@ impl Pair {
                     let wire = self.speakers[who].sides[&side];
                     let bytes = message.encode().unwrap().to_vec();
                     if self.roll(100) < self.loss && self.broken.insert(wire) {
-                        // The connection breaks: both notice, sooner or later.
+                        // The connection breaks: both ends notice, at different times.
                         self.send(wire, who, Arrival::Closed(wire, who));
                         self.send(wire, other, Arrival::Closed(wire, other));
                     } else if !self.broken.contains(&wire) {
@@ -170,7 +170,7 @@ impl Pair {
                 self.speakers[wire.0].sides.insert(Side::Ours, wire);
                 self.event(wire.0, Event::Dialed(hops()));
             }
-            // Given up meanwhile.
+            // The dialer has cancelled it meanwhile.
             Arrival::Dialed(wire) => self.send(wire, 1 - wire.0, Arrival::Closed(wire, 1 - wire.0)),
             Arrival::NotDialed(wire) if self.speakers[wire.0].dialing == Some(wire) => {
                 self.speakers[wire.0].dialing = None;
@@ -237,7 +237,7 @@ impl Pair {
         all.all(|it| it.peering.state() == State::Established)
     }
 
-    /// What the other one knows through the one connection that is left.
+    /// The routes that the other speaker knows through the one connection that is left.
     fn known(&self, who: usize) -> BTreeSet<IpNet> {
         let sides = &self.speakers[who].sides;
         assert_eq!(sides.len(), 1, "one connection is left: {sides:?}");
@@ -290,7 +290,7 @@ proptest! {
         }
         pair.run(Duration::from_mins(5));
         pair.loss = 0;
-        // The longest pause, the longest retry, and once more for a collision that both lost.
+        // The longest pause, the longest retry, and time for a collision that both lost.
         pair.run(Duration::from_mins(6));
         prop_assert!(pair.established(), "{:?}", [0, 1].map(|who| pair.speakers[who].peering.report()));
         let flaps = [0, 1].map(|who| pair.speakers[who].peering.report().flaps);
@@ -312,7 +312,7 @@ fn speakers_that_dial_at_the_same_moment_have_one_session_within_seconds() {
         pair.run(Duration::from_mins(1));
         assert!(pair.established(), "seed {seed}");
     }
-    // Both may end the connection the other one kept; that is rare, and mends itself.
+    // Each may end the connection that the other kept; that is rare, and they recover.
     assert!(slow < 40, "{slow} of 200");
 }
 
@@ -322,7 +322,7 @@ fn a_cut_is_noticed_within_the_hold_time() {
     pair.run(Duration::from_secs(20));
     assert!(pair.established());
     let cut = pair.now;
-    // Nothing arrives any more, and nobody says so.
+    // Nothing arrives any more, and neither end is notified.
     while pair
         .speakers
         .iter()

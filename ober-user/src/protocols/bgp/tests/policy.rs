@@ -1,4 +1,4 @@
-//! Who is told what of which VIP.
+//! Which routes each neighbour gets.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -141,7 +141,7 @@ fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best
         ),
         Vec::<String>::new()
     );
-    // What no prefix covers stays a host route.
+    // A VIP without a covering prefix stays a host route.
     assert_eq!(
         names(&config, &[("198.51.100.1", Announced)]),
         ["198.51.100.1/32"]

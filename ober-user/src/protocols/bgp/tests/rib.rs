@@ -1,4 +1,4 @@
-//! Adj-RIB-Out: the UPDATEs of a change, applied to a model of the neighbour's table, give what is wanted.
+//! Adj-RIB-Out: the UPDATEs of a change, applied to a model of the neighbour's table, give the wanted routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ fn terms() -> Terms {
     }
 }
 
-/// What a neighbour makes of it.
+/// The neighbour's table.
 #[derive(Default)]
 struct Table(BTreeMap<IpNet, Arc<Attributes>>);
 
@@ -101,7 +101,7 @@ proptest! {
                 prop_assert_eq!(attributes.path.len(), 1 + usize::from(route.prepend));
                 prop_assert_eq!(&attributes.communities, &route.communities);
             }
-            // Nothing is said twice.
+            // Nothing is sent twice.
             prop_assert_eq!(out.sync(&terms, &wanted), vec![]);
         }
     }

@@ -1,9 +1,9 @@
-//! RFC 4271 section 8.2.2 and RFC 6608, as a table: what each message does in each state.
+//! RFC 4271 section 8.2.2 and RFC 6608 as a table: the effect of each message in each state.
 
 use super::*;
 use crate::protocols::bgp::message::Refresh;
 
-/// The state after it, and code and subcode of what is said.
+/// The state afterwards, and code and subcode of the NOTIFICATION.
 type Row = (State, Option<(u8, u8)>);
 
 fn after(state: State, event: Event) -> Row {
@@ -14,7 +14,7 @@ fn after(state: State, event: Event) -> Row {
 
 fn expire(state: State) -> Row {
     let mut rig = Rig::upto(settings(), state);
-    // Keepalives are not what is waited for.
+    // Keepalives come first; skip them.
     for _ in 0..100 {
         let actions = rig.next();
         if notified(&actions).is_some() {
@@ -119,7 +119,7 @@ fn an_open_is_refused_with_the_reason_the_standard_has_for_it() {
             with(|it| it.id = Ipv4Addr::UNSPECIFIED),
             Some((2, 3)),
         ),
-        // RFC 6286: the same identifier is wrong within an AS alone.
+        // RFC 6286: an equal identifier is wrong within an AS only.
         (Remote::External, with(|it| it.id = OURS), None),
         (
             Remote::Internal,

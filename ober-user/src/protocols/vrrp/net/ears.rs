@@ -1,8 +1,8 @@
-//! Which packets the sockets of VRRP take: the kernel drops what cannot be for a virtual router of this node, so that a
-//! stranger's flood costs the real-time thread nothing.
+//! The packets that the sockets of VRRP accept: the kernel drops those that cannot be for a virtual router of this node, so
+//! that a stranger's flood costs the real-time thread nothing.
 //!
-//! What is dropped is not lost to the administrator: a second socket takes exactly that, on an ordinary task that reads a few
-//! packets a second, to say who is not listened to and why.
+//! The administrator still learns of them: a second socket accepts exactly the dropped ones, and an ordinary task reads a few a
+//! second to log which senders are refused and why.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,10 +25,10 @@ use crate::protocols::{
     routers::Routers,
 };
 
-/// Between two packets of strangers that are read.
+/// Pause between two packets of strangers that are read.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Whose advertisements are wanted, and for which virtual routers.
+/// The accepted senders of advertisements, and the virtual routers.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) senders: Senders,
@@ -37,7 +37,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// The first program that the kernel has room for is the one to use.
+    /// Programs for the kernel, which uses the first one that it has room for.
     fn programs(&self, six: bool) -> Vec<Block> {
         match &self.senders {
             Senders::Peers(peers) => {
@@ -62,7 +62,7 @@ impl Wanted {
         }
     }
 
-    /// Has the kernel drop everything else, and hand that to the other socket.
+    /// Makes the kernel drop everything else, and pass that to the other socket.
     pub(super) fn attach(&self, six: bool, raw: &Raw, strangers: &Raw, log: &Log) {
         let programs = self.programs(six);
         if let Err(error) = raw.filter(&programs) {
@@ -74,7 +74,7 @@ impl Wanted {
         }
     }
 
-    /// May it send to us?
+    /// May the sender of this datagram send to this node?
     fn allow(&self, datagram: &Datagram) -> Result<(), (Reject, String)> {
         let Datagram { from, to, ttl, .. } = *datagram;
         if !self.routers.allow(from) {
@@ -84,7 +84,7 @@ impl Wanted {
         self.senders.allow(from, to, ttl)
     }
 
-    /// What is advertised, and what `ours` knows of its virtual router; or why it is not taken.
+    /// The advertisement, and the entry of its virtual router in `ours`; or why it is refused.
     pub(super) fn judge<T>(
         &self,
         datagram: &Datagram,
@@ -105,14 +105,14 @@ impl Wanted {
         Ok((ours, advertisement, coverage))
     }
 
-    /// Why the kernel dropped it; `Ok`: for a reason that holds no longer.
+    /// Why the kernel dropped it; `Ok`: for a reason that no longer applies.
     fn dropped(&self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
         let ours = |key: Key| self.vrids.contains(&(key.six, key.vrid)).then_some(());
         self.judge(datagram, payload, ours).map(drop)
     }
 }
 
-/// Claims of the addresses that virtual routers have: who says so in ARP, or in a neighbour advertisement of this link.
+/// Takes claims of addresses that virtual routers have, by ARP or by a neighbour advertisement of this link.
 pub(super) fn claims(six: bool, addresses: &[IpAddr]) -> Block {
     if six {
         let target = filter::one_of(true, Field::Own(8), addresses);
@@ -122,7 +122,7 @@ pub(super) fn claims(six: bool, addresses: &[IpAddr]) -> Block {
     }
 }
 
-/// A task that names strangers; dropped, it ends.
+/// A task that logs strangers; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Naming(JoinHandle<()>);
 
@@ -144,7 +144,7 @@ impl Naming {
     }
 }
 
-/// Reads what the kernel dropped elsewhere, now and then.
+/// Reads from time to time what the kernel dropped at the other socket.
 async fn strangers(
     raw: Arc<Raw>,
     wanted: watch::Receiver<Arc<Wanted>>,

@@ -1,4 +1,4 @@
-//! The interface VRRP runs on.
+//! The interface of VRRP.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use nix::{ifaddrs::getifaddrs, sys::socket::LinkAddr};
 use super::{super::Mac, Error};
 use crate::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
-/// What is known of the interface.
+/// Facts about the interface.
 #[derive(Clone, Debug)]
 pub(super) struct Interface {
     pub(super) name: String,
@@ -17,7 +17,7 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// `key`: of the configuration, where the name is written.
+    /// `key`: the key of the configuration that names it.
     pub(super) fn find(name: &str, key: &'static str) -> Result<Self, Error> {
         let missing = || Error::Interface {
             key,
@@ -45,12 +45,12 @@ impl Interface {
         })
     }
 
-    /// The one VRRP runs on.
+    /// The interface that VRRP runs on.
     pub(super) fn of(config: &Vrrp) -> Result<Self, Error> {
         Self::find(&config.interface, "vrrp.interface")
     }
 
-    /// Where VIPs are claimed too.
+    /// Further interfaces on which VIPs are claimed.
     pub(super) fn further(config: &Vrrp) -> Result<Vec<Self>, Error> {
         let names = config.garp_interfaces.iter();
         names
@@ -58,9 +58,8 @@ impl Interface {
             .collect()
     }
 
-    /// Where advertisements of a family come from. Over IPv6 the group is spoken to from a link-local address (RFC
-    /// 9568 section 5.1.2.1), and so are peers at such addresses. `before`: where they came from so far, which goes on as long
-    /// as the interface has it.
+    /// Source address of a family's advertisements. IPv6 requires a link-local source for the group (RFC 9568 section 5.1.2.1)
+    /// and for link-local peers. `before`: the present source, which stays while the interface has it.
     pub(super) fn source(
         &self,
         config: &Vrrp,

@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// All that belongs to one interface and one way to travel.
+/// Everything of one interface and one transport.
 pub(super) struct Link {
     pub(super) interface: Interface,
     pub(super) v4: Option<Arc<Travel>>,
@@ -48,11 +48,11 @@ pub(super) struct Link {
     wanted: watch::Receiver<Arc<Wanted>>,
     pub(super) rejected: Arc<Rejected>,
     pub(super) routers: BTreeMap<Key, Running>,
-    /// Until it receives.
+    /// Present until it begins to receive.
     post: Option<Post>,
 }
 
-/// What one family needs to travel, not yet in use.
+/// The sockets of one family, not yet in use.
 #[derive(Debug)]
 struct Opened {
     travel: Arc<Travel>,
@@ -60,7 +60,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Hears no router yet.
+    /// Accepts no router yet.
     fn family(
         place: &Place,
         interface: &Interface,
@@ -81,7 +81,7 @@ impl Opened {
             Ok(Arc::new(raw))
         };
         let raw = deaf(&place.realtime).map_err(error)?;
-        // Its readiness is none of the real-time thread's business.
+        // The real-time thread must not be woken by this socket.
         let strangers = deaf(&place.ordinary).map_err(error)?;
         strangers.little_room().map_err(error)?;
         let _inside = place.realtime.enter();
@@ -111,13 +111,13 @@ impl Opened {
     }
 }
 
-/// What another configuration on the same link needs, ready.
+/// The prepared parts of another configuration on the same link.
 #[derive(Debug)]
 pub(super) struct Next {
-    /// As it is now: its addresses may be others than when the link was opened.
+    /// The interface at present: its addresses may have changed since the link was opened.
     interface: Interface,
     further: Vec<Interface>,
-    /// Families that had no virtual router yet.
+    /// Families that are new.
     opened: [Option<Opened>; 2],
 }
 
@@ -195,7 +195,7 @@ impl Link {
         }
     }
 
-    /// Whom the kernel does not let us hear is said all the same.
+    /// Starts the task that logs senders whose packets the kernel drops.
     fn name_strangers(&self, place: &Place, ears: &mut Ears) {
         let (raw, wanted) = (ears.strangers.clone(), self.wanted.clone());
         let (rejected, log) = (self.rejected.clone(), place.log.clone());
@@ -207,10 +207,10 @@ impl Link {
         self.change(Change::Routers(routers.clone()));
     }
 
-    /// Opens what another configuration needs beside what is there.
+    /// Opens what another configuration needs beside the present parts.
     pub(super) fn prepare(&self, place: &Place, config: &Vrrp) -> Result<Next, Error> {
         let further = Interface::further(config)?;
-        // An address of the new family may have come after the link was opened.
+        // An address of the new family may have been added after the link was opened.
         let interface = Interface::of(config)?;
         let opened = |six, there: &Option<Arc<Travel>>| {
             (there.is_none() && has(config, six))
@@ -225,7 +225,7 @@ impl Link {
         })
     }
 
-    /// The same link, where advertisements of a family have to come from another address than they do.
+    /// The same link, when advertisements of a family must come from another address than before.
     pub(super) fn moved(&self, place: &Place, config: &Vrrp) -> Option<Next> {
         let next = self.prepare(place, config).ok()?;
         let moved = |six, travel: &Option<Arc<Travel>>| {
@@ -236,12 +236,12 @@ impl Link {
         (moved && next.interface.index == self.interface.index).then_some(next)
     }
 
-    /// VRRP of an earlier daemon may have left these.
+    /// Removes addresses that VRRP of an earlier daemon may have left.
     pub(super) fn clear(&self, stale: Vec<IpAddr>) {
         self.keeper.send(Order::Clear(stale));
     }
 
-    /// Other peers, checksums or claims; families that have no virtual router any more are no longer received.
+    /// Applies other peers, checksums or claims; families without a virtual router are no longer received.
     pub(super) fn travel(&mut self, place: &Place, config: &Vrrp, next: Next) {
         let Next {
             interface,
@@ -286,11 +286,11 @@ impl Link {
     }
 
     fn change(&self, change: Change) {
-        // The post lives as long as this.
+        // The receiving task lives as long as this link.
         self.changes.send(change).unwrap_or_default();
     }
 
-    /// `after`: the one before with the same key, which is to be gone first.
+    /// `after`: the earlier virtual router with the same key, which must end first.
     pub(super) fn begin(
         &mut self,
         runtime: &runtime::Handle,
@@ -325,7 +325,7 @@ impl Link {
         );
         let task = runtime.spawn(async move {
             if let Some(after) = after {
-                // However it ended.
+                // The result does not matter.
                 after.await.unwrap_or_default();
             }
             keeper.send(Order::Join(key, member)).unwrap_or_default();
@@ -349,7 +349,7 @@ impl Link {
         self.routers.insert(key, running);
     }
 
-    /// What the keeper needs to know of a virtual router.
+    /// The part of a virtual router that the keeper needs.
     fn kept(
         &self,
         key: Key,
@@ -377,7 +377,7 @@ impl Link {
         self.change(Change::Join(key, member));
     }
 
-    /// The same virtual router, otherwise set.
+    /// Gives a virtual router new settings.
     pub(super) fn reset(
         &mut self,
         instance: &configured::Instance,
@@ -399,7 +399,7 @@ impl Link {
         }
     }
 
-    /// The virtual router has other addresses now, in whatever state it is.
+    /// Passes on the new addresses of a virtual router, in any state.
     pub(super) fn holds(&self, key: Key) {
         let Some(running) = self.routers.get(&key) else {
             return;
@@ -411,7 +411,7 @@ impl Link {
         running.tell(Note::Event(Event::Configure(settings)));
     }
 
-    /// Over when everything that was told before has been done to the addresses.
+    /// Returns when all earlier decisions have been carried out on the addresses.
     pub(super) fn flushed(&self) -> impl Future<Output = ()> + use<> {
         let notes = self.routers.values().map(|running| {
             let (done, wait) = oneshot::channel();
@@ -421,7 +421,7 @@ impl Link {
         let (notes, keeper) = (notes.collect::<Vec<_>>(), self.keeper.orders());
         async move {
             for wait in notes {
-                // A virtual router that has ended has nothing left to do.
+                // An error means that the virtual router has ended.
                 wait.await.unwrap_or_default();
             }
             let (done, wait) = oneshot::channel();
@@ -430,7 +430,7 @@ impl Link {
         }
     }
 
-    /// The virtual router resigns, its addresses leave; over when the handle is.
+    /// The virtual router resigns and its addresses are removed; the returned task ends after that.
     pub(super) fn end(&mut self, runtime: &runtime::Handle, key: Key) -> Option<JoinHandle<()>> {
         let running = self.routers.remove(&key)?;
         self.change(Change::Leave(key));
@@ -443,14 +443,14 @@ impl Link {
         }))
     }
 
-    /// `last`: nothing of VRRP comes after it.
+    /// `last`: no VRRP follows on this node.
     pub(super) async fn leave(mut self, last: bool) {
         for running in self.routers.values() {
             running.tell(Note::Event(Event::Gate(false)));
             running.tell(Note::End);
         }
         for (key, running) in std::mem::take(&mut self.routers) {
-            // A task that was aborted has ended too.
+            // An error means that the task was aborted, which ends it too.
             running.task.await.unwrap_or_default();
             self.keeper.send(Order::Leave(key));
         }
@@ -461,13 +461,13 @@ impl Link {
     }
 }
 
-/// Where a family that travels comes from, as far as the interface has an address for it at all.
+/// The source address of a family, or the present one if the interface has none now.
 fn source(interface: &Interface, config: &Vrrp, six: bool, travel: &Travel) -> IpAddr {
     let source = interface.source(config, six, Some(travel.source));
     source.unwrap_or(travel.source)
 }
 
-/// Two interfaces may be on one link: what comes back is no stranger's.
+/// The MACs of this node. Two interfaces may be on one link, where a frame that comes back is not a stranger's.
 fn own(interface: &Interface, further: &[Interface]) -> Vec<Mac> {
     let all = further.iter().chain([interface]);
     all.map(|it| it.mac).collect()

@@ -1,4 +1,4 @@
-//! Hears what the other nodes advertise, and says nothing: for whoever wants to know before taking part.
+//! Receives the advertisements of other nodes and sends nothing, for commands that look before this node takes part.
 
 use std::{io, net::IpAddr};
 
@@ -12,18 +12,18 @@ use super::{
 };
 use crate::protocols::vrrp::configured::{Instance, Transport, Vrrp};
 
-/// A packet of VRRP.
+/// A received VRRP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     Advertisement {
         from: IpAddr,
         advertisement: Advertisement,
     },
-    /// This node would not take it.
+    /// This node would refuse it.
     Refused { from: IpAddr, why: String },
 }
 
-/// Takes advertisements in, of the families there are virtual routers of.
+/// Receives advertisements of the families that have virtual routers.
 #[derive(Debug)]
 pub struct Listener {
     senders: Senders,
@@ -34,7 +34,7 @@ pub struct Listener {
 #[derive(Debug)]
 struct Ear {
     raw: Raw,
-    /// Where this node would advertise from.
+    /// The address that this node would advertise from.
     source: IpAddr,
     buffer: Vec<u8>,
 }
@@ -66,7 +66,7 @@ impl Listener {
         })
     }
 
-    /// Where this node would advertise from; `None`: no virtual router is of this family.
+    /// The address that this node would advertise from; `None`: no virtual router has this family.
     pub fn source(&self, six: bool) -> Option<IpAddr> {
         let ear = if six { &self.v6 } else { &self.v4 };
         ear.as_ref().map(|ear| ear.source)

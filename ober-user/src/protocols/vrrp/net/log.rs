@@ -1,4 +1,4 @@
-//! What VRRP has to say, said from an ordinary task: a log that blocks must not block advertisements.
+//! The log of VRRP, written by an ordinary task: a log that blocks must not block advertisements.
 
 use std::{fmt, net::IpAddr};
 
@@ -9,30 +9,30 @@ use super::{
     Key,
 };
 
-/// For the log of the node.
+/// A line for the log of the node.
 #[derive(Debug)]
 pub(super) enum Line {
     Entered(Key, Transition),
     Conflict(Key, Conflict),
-    /// A packet was not taken; the first such one of this sender.
+    /// A packet was refused; the first one of this sender for this reason.
     Rejected {
         from: IpAddr,
         why: String,
     },
-    /// A sender whose checksums cover something else than ours.
+    /// A sender whose checksums have another coverage than this node's.
     Coverage {
         from: IpAddr,
         theirs: Coverage,
     },
     Unsent(Key, String),
-    /// Its addresses cannot be had.
+    /// Its addresses cannot be added.
     Refused(Key, String),
     Removal(Key, String),
     Stale(String),
-    /// Those of the administrator's interfaces could not be put back.
+    /// The sysctls of the administrator's interfaces could not be restored.
     Sysctls(String),
     Receive(String),
-    /// The kernel does not drop what is not wanted.
+    /// The kernel does not drop unwanted packets.
     Filter(String),
 }
 
@@ -45,12 +45,12 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// Where lines go.
+/// The sender of lines.
 #[derive(Clone, Debug)]
 pub(super) struct Log(mpsc::UnboundedSender<Line>);
 
 impl Log {
-    /// Must be called inside the runtime that is to write.
+    /// Must be called inside the runtime that writes the log.
     pub(super) fn start() -> Self {
         let (lines, mut inbox) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Log {
     }
 
     pub(super) fn say(&self, line: Line) {
-        // Without a runtime there is nobody to read it.
+        // An error means that the runtime has ended, and with it the reader.
         self.0.send(line).unwrap_or_default();
     }
 }

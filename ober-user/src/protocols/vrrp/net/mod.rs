@@ -1,4 +1,4 @@
-//! VRRP on the wire of one interface. Everything but the addresses runs on the real-time thread.
+//! VRRP on one interface. Everything but the addresses runs on the real-time thread.
 //!
 //! ```text
 //!            sockets -> receive \                  /--> sockets (advertisements)
@@ -6,9 +6,9 @@
 //!                  addresses ---/   (a machine each)
 //! ```
 //!
-//! `interface` is the interface VRRP runs on, `link` its virtual routers, `ears` the filters of the sockets, `listen`
-//! what only hears, `running` a virtual router as its handle knows it, `log` what is logged from another task,
-//! `addresses/` addresses, macvlans and sysctls. A socket here never waits to send.
+//! `interface` is the interface of VRRP, `link` its virtual routers, `ears` the filters of the sockets, `listen` a listener
+//! that sends nothing, `running` a virtual router for its handle, `log` the lines that an ordinary task writes, `addresses/`
+//! addresses, macvlans and sysctls. A socket here never waits to send.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +47,7 @@ mod running;
 mod sockets;
 mod world;
 
-/// Why there is no VRRP.
+/// Why VRRP cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read the interfaces of this node for VRRP: {source}")]
@@ -93,7 +93,7 @@ pub enum Error {
     Own { foreign: Foreign },
 }
 
-/// Is none of the addresses that VRRP is to move this node's own? `noted`: those that an older daemon added itself.
+/// An error when the node itself has one of the addresses that VRRP would move. `noted`: those that an older daemon added.
 pub async fn check(config: &Vrrp, noted: &BTreeSet<IpAddr>) -> Result<(), Error> {
     let held: Vec<IpAddr> = config.instances.iter().flat_map(Instance::held).collect();
     match netlink::foreign(&held, noted).await?.into_iter().next() {
@@ -102,7 +102,7 @@ pub async fn check(config: &Vrrp, noted: &BTreeSet<IpAddr>) -> Result<(), Error>
     }
 }
 
-/// A virtual router on its link.
+/// Identifies a virtual router on its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     six: bool,
@@ -116,17 +116,17 @@ impl fmt::Display for Key {
     }
 }
 
-/// VRRP on one interface. Dropped, it falls silent: the backups take over, and the addresses expire.
+/// VRRP on one interface. When dropped it sends nothing more: the backups take over, and the addresses expire.
 pub struct Handle {
     place: Place,
     gates: BTreeMap<IpAddr, bool>,
     current: Option<Current>,
 }
 
-/// What every link is opened with.
+/// Parameters of every link.
 struct Place {
     realtime: runtime::Handle,
-    /// For what has time.
+    /// For work that is not urgent.
     ordinary: runtime::Handle,
     budget: Budget,
     routers: Routers,
@@ -134,26 +134,26 @@ struct Place {
     log: Log,
 }
 
-/// What is in force.
+/// The configuration and link in force.
 struct Current {
     config: Vrrp,
     link: Link,
 }
 
-/// A change that nothing refuses any more. Dropped, it leaves nothing behind.
+/// A change whose parts that can fail are done. Dropping it undoes them.
 pub struct Prepared {
     config: Vrrp,
     way: Way,
 }
 
 enum Way {
-    /// On the link that is there.
+    /// On the present link.
     Same(Box<Next>),
     Anew(Box<Link>),
 }
 
-/// Without any virtual router until it is configured; on the thread, in the network namespace of the caller and from within a
-/// runtime, which writes the log.
+/// VRRP without virtual routers, to be configured later; on the thread, in the caller's network namespace. Must be called
+/// inside a runtime, which writes the log.
 pub fn idle(thread: &Thread) -> Handle {
     let runtime = {
         let _inside = thread.enter();
@@ -173,7 +173,7 @@ pub fn idle(thread: &Thread) -> Handle {
     }
 }
 
-/// Starts VRRP. Every gate is closed.
+/// Starts VRRP with every gate closed.
 pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
     let mut handle = idle(thread);
     handle.configure(config)?;
@@ -181,7 +181,7 @@ pub fn start(thread: &Thread, config: &Vrrp) -> Result<Handle, Error> {
 }
 
 impl Handle {
-    /// May this node serve the VIP? A virtual router takes part while all its VIPs may be served that count.
+    /// May this node serve the VIP? A virtual router takes part while all its counted VIPs may be served.
     pub fn gate(&mut self, vip: IpAddr, open: bool) {
         self.gates.insert(vip, open);
         let Some(Current { link, .. }) = &mut self.current else {
@@ -201,7 +201,8 @@ impl Handle {
         }
     }
 
-    /// These VIPs are about to leave their virtual routers, which go on with the others; [`Handle::flushed`] when they have.
+    /// These VIPs will leave their virtual routers, which go on with the others; [`Handle::flushed`] returns when they have
+    /// left.
     pub fn let_go(&mut self, vips: &BTreeSet<IpAddr>) {
         let Some(Current { link, .. }) = &mut self.current else {
             return;
@@ -213,7 +214,7 @@ impl Handle {
         }
     }
 
-    /// Packets of others are not heard, whatever they say.
+    /// Packets from other addresses are dropped.
     pub fn routers(&mut self, routers: Routers) {
         self.place.routers = routers;
         if let Some(Current { link, .. }) = &self.current {
@@ -221,7 +222,7 @@ impl Handle {
         }
     }
 
-    /// Advertisements come from an address that the interface has, should it have lost the one before.
+    /// Changes the source of advertisements to an address that the interface has, if it lost the earlier one.
     pub fn addresses_changed(&mut self) {
         let Some(Current { config, link }) = &mut self.current else {
             return;
@@ -233,7 +234,7 @@ impl Handle {
         self.apply();
     }
 
-    /// Over when everything that was decided so far has been done to the addresses.
+    /// Returns when all earlier decisions have been carried out on the addresses.
     pub fn flushed(&self) -> impl Future<Output = ()> + use<> {
         let flushed = self.current.as_ref().map(|current| current.link.flushed());
         async {
@@ -243,7 +244,7 @@ impl Handle {
         }
     }
 
-    /// Does all of a change that may be refused. No router notices.
+    /// Does every part of a change that can fail. No other router notices.
     pub fn prepare(&self, config: &Vrrp) -> Result<Prepared, Error> {
         let way = match &self.current {
             Some(Current { config: old, link })
@@ -263,9 +264,9 @@ impl Handle {
         })
     }
 
-    /// Follows another configuration: what is the same goes on undisturbed. Another interface, transport or form of addresses
-    /// means that everything leaves and starts anew. At the first, VIPs that VRRP of an earlier daemon left on the node are
-    /// removed: no virtual router has them yet.
+    /// Applies another configuration: what is unchanged goes on undisturbed. Another interface, transport or form of addresses
+    /// restarts all virtual routers. The first configuration removes VIPs that VRRP of an earlier daemon left on the node: no
+    /// virtual router has them yet.
     pub fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, way } = prepared;
         let old = self.current.take();
@@ -274,13 +275,13 @@ impl Handle {
                 link.travel(&self.place, &config, *next);
                 link
             }
-            // What was prepared for a link that is no longer there.
+            // The link that it was prepared for is gone.
             (Way::Same(_), None) => return,
             (Way::Anew(mut link), old) => {
                 link.receive(&self.place);
                 link.routers_are(&self.place.routers);
                 match old {
-                    // It ends on its own, addresses and all.
+                    // The old link ends by itself, with its addresses.
                     Some(old) => drop(self.place.realtime.spawn(old.link.leave(false))),
                     None => link.clear(config.instances.iter().flat_map(Instance::held).collect()),
                 }
@@ -308,17 +309,17 @@ impl Handle {
         }
     }
 
-    /// Resigns everywhere and returns once the addresses are gone.
+    /// Resigns everywhere and returns once the addresses are removed.
     pub async fn stop(self) {
         if let Some(current) = self.current {
             current.link.leave(true).await;
         } else if let Err(error) = self.place.sysctls.restore() {
-            // Of one that was prepared and never was.
+            // Sysctls of a prepared link that was never used.
             self.place.log.say(Line::Sysctls(error.to_string()));
         }
     }
 
-    /// Makes the virtual routers those of the configuration.
+    /// Makes the running virtual routers those of the configuration.
     fn apply(&mut self) {
         let Some(Current { config, link }) = &mut self.current else {
             return;
@@ -327,7 +328,7 @@ impl Handle {
         let wanted: BTreeMap<Key, &Instance> = instances.map(|it| (key(it), it)).collect();
         let gone = link.routers.keys().filter(|key| !wanted.contains_key(key));
         for key in gone.copied().collect::<Vec<_>>() {
-            // It ends on its own.
+            // It ends by itself.
             drop(link.end(&self.place.realtime, key));
         }
         for (key, instance) in wanted {

@@ -1,4 +1,4 @@
-//! What arrives: checked as RFC 9568 section 7.1 says, then handed to the virtual router it is for.
+//! Received packets: checked as RFC 9568 section 7.1 says, then passed to their virtual router.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,12 +27,12 @@ use super::{
 };
 use crate::{machine::realtime::Budget, protocols::routers::Routers};
 
-/// Senders of whom it is kept that something was said of them.
+/// The most senders that are remembered as logged.
 pub(super) const REMEMBERED: usize = 1024;
-/// After a failure to receive.
+/// Pause after a failure to receive.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a packet is not taken. The order is that of [`REASONS`].
+/// Why a packet is refused, in the order of [`REASONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reject {
     Source,
@@ -71,7 +71,7 @@ impl From<Malformed> for Reject {
     }
 }
 
-/// Packets not taken, by reason.
+/// Refused packets, by reason.
 #[derive(Debug, Default)]
 pub(super) struct Rejected([AtomicU64; REASONS.len()]);
 
@@ -92,7 +92,7 @@ impl Rejected {
     }
 }
 
-/// Who may send to us, and with which TTL.
+/// The senders that may send to this node, and the TTLs of their packets.
 #[derive(Clone, Debug)]
 pub(super) enum Senders {
     Group,
@@ -100,7 +100,7 @@ pub(super) enum Senders {
 }
 
 impl Senders {
-    /// May it send to us?
+    /// May `from` send this packet?
     pub(super) fn allow(&self, from: IpAddr, to: IpAddr, ttl: u8) -> Result<(), (Reject, String)> {
         let ttls = match self {
             Self::Group if to == IpAddr::V4(GROUP4) || to == IpAddr::V6(GROUP6) => {
@@ -127,7 +127,7 @@ impl Senders {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) version: Version,
-    /// What nobody else may be at.
+    /// Addresses that no other host may claim.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) counts: Arc<Counts>,
@@ -139,46 +139,46 @@ pub(super) enum Change {
     Leave(Key),
     Senders(Senders, Coverage),
     Routers(Routers),
-    /// What this node's own claims name.
+    /// The MACs in this node's own claims.
     Own(Vec<Mac>),
-    /// There are virtual routers of this family from now on, or no longer.
+    /// A family gets its first virtual router, or loses its last.
     Ears(bool, Option<Ears>),
 }
 
-/// What receives for one family: advertisements, and who says to be at which address.
+/// The sockets that receive for one family: advertisements, and claims of addresses.
 #[derive(Debug)]
 pub(super) struct Ears {
     pub(super) raw: Arc<Raw>,
-    /// What `raw` is not handed.
+    /// The socket for what the kernel drops at `raw`.
     pub(super) strangers: Arc<Raw>,
-    /// The part that names them.
+    /// The task that logs those senders.
     pub(super) naming: Option<Naming>,
     pub(super) claims: Claims,
 }
 
-/// Everything of one interface that receives.
+/// Everything that receives on one interface.
 pub(super) struct Post {
     pub(super) changes: mpsc::UnboundedReceiver<Change>,
-    /// For the part that names strangers.
+    /// For the task that logs strangers.
     pub(super) wanted: watch::Sender<Arc<Wanted>>,
     pub(super) budget: Budget,
     pub(super) coverage: Coverage,
     pub(super) v4: Option<Ears>,
     pub(super) v6: Option<Ears>,
-    /// Of the interfaces VIPs are claimed on.
+    /// The MACs of the interfaces on which VIPs are claimed.
     pub(super) own: Vec<Mac>,
     pub(super) rejected: Arc<Rejected>,
     pub(super) log: Log,
 }
 
-/// What the post knows of virtual routers and senders.
+/// The known virtual routers and senders.
 struct Desk {
     wanted: Wanted,
     coverage: Coverage,
     own: Vec<Mac>,
     members: BTreeMap<Key, Member>,
     rejected: Arc<Rejected>,
-    /// What was said of whom; `None`: its checksums.
+    /// What was logged, by sender; `None`: its checksum coverage.
     said: BTreeSet<(IpAddr, Option<Reject>)>,
     log: Log,
 }
@@ -198,7 +198,7 @@ impl Post {
         let (mut arp, mut icmp6) = ([0; 128], [0; 512]);
         loop {
             let failed = tokio::select! {
-                // Who takes over advertises first and claims then: read in this order, a claim is no conflict.
+                // A new master advertises first and claims then: read in this order, its claim is no conflict.
                 biased;
                 change = self.changes.recv() => match change {
                     Some(change) => {
@@ -219,7 +219,7 @@ impl Post {
             self.budget.spend().await;
             if let Some(error) = failed {
                 desk.log.say(Line::Receive(error.to_string()));
-                // Such as an interface that went down; the next wait must not be a spin.
+                // Such as an interface that is down; without a pause the loop would spin.
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -234,7 +234,7 @@ impl Post {
         self.filter(desk);
     }
 
-    /// Has the kernel drop what is not wanted any more.
+    /// Makes the kernel drop packets that are no longer wanted.
     fn filter(&self, desk: &mut Desk) {
         let keys = desk.members.keys();
         desk.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
@@ -283,12 +283,12 @@ impl Desk {
             }
             Change::Routers(routers) => self.wanted.routers = routers,
             Change::Own(macs) => self.own = macs,
-            // The post's own.
+            // Handled by `Post` itself.
             Change::Ears(..) => {}
         }
     }
 
-    /// A failure is handed back.
+    /// Returns a failure to receive.
     fn took(&mut self, got: io::Result<Datagram>, buffer: &[u8]) -> Option<io::Error> {
         let datagram = match got {
             Ok(datagram) => datagram,
@@ -307,7 +307,7 @@ impl Desk {
 
     fn deliver(&mut self, datagram: &Datagram, payload: &[u8]) -> Result<(), (Reject, String)> {
         let from = datagram.from;
-        // The kernel may have had no room for every sender.
+        // The kernel may have had no room for every sender, so the packet is checked again.
         let ours = |key| self.members.get(&key);
         let (member, advertisement, coverage) = self.wanted.judge(datagram, payload, ours)?;
         if member.version != advertisement.version {
@@ -323,7 +323,7 @@ impl Desk {
             from,
             advertisement,
         };
-        // One that ended takes no more.
+        // An error means that the virtual router has ended.
         member.notes.send(Note::Event(event)).unwrap_or_default();
         let covers = member.version == Version::V3 && coverage != self.coverage;
         if covers && from.is_ipv4() && self.first(from, None) {
@@ -333,7 +333,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Is this the first time? Never so once too many senders had something said of them.
+    /// Is this the first time? Always false once too many senders were logged.
     fn first(&mut self, from: IpAddr, what: Option<Reject>) -> bool {
         self.said.len() < REMEMBERED && self.said.insert((from, what))
     }

@@ -1,4 +1,4 @@
-//! A virtual router that runs, as its handle knows it.
+//! A running virtual router, for its handle.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{api::status, machine::drive::now, protocols::vrrp::configured::Instance};
 
-/// One virtual router that runs.
+/// One running virtual router.
 pub(super) struct Running {
     pub(super) settings: Settings,
     pub(super) instance: Instance,
-    /// The VIPs without which it takes no part, and which it has as master. One that joins while others stay counts from the
-    /// first time on that it may be served: until then, and when it leaves, those others go on.
+    /// The VIPs that must be served for it to take part, and that it has as master. A VIP that joins others counts once it may
+    /// first be served; until then, and when it leaves, the others go on.
     pub(super) counted: BTreeSet<IpAddr>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) seen: watch::Receiver<Router>,
@@ -43,13 +43,14 @@ impl Running {
         held
     }
 
-    /// VIPs that do not count yet.
+    /// VIPs that are not counted yet.
     pub(super) fn joining(&self) -> impl Iterator<Item = IpAddr> {
         let vips = self.instance.moved();
         vips.filter(|vip| !self.counted.contains(vip))
     }
 
-    /// Becomes another with the same key: those VIPs count that did before, and those that may be served already.
+    /// Takes new settings under the same key: the VIPs that counted before still count, and so do those that may be served
+    /// already.
     pub(super) fn follow(&mut self, instance: &Instance, gates: &BTreeMap<IpAddr, bool>) {
         let open = |vip: &IpAddr| gates.get(vip).copied().unwrap_or_default();
         let stays = instance.moved().any(|vip| self.counted.contains(&vip));
@@ -58,7 +59,7 @@ impl Running {
         self.instance = instance.clone();
     }
 
-    /// These are about to leave it: they count no longer, unless nothing would be left. Has that changed anything?
+    /// These VIPs will leave it and no longer count, unless none would be left. Returns whether that changed anything.
     pub(super) fn let_go(&mut self, vips: &BTreeSet<IpAddr>) -> bool {
         let left: BTreeSet<IpAddr> = self.counted.difference(vips).copied().collect();
         let changed = !left.is_empty() && left != self.counted;
@@ -68,7 +69,7 @@ impl Running {
         changed
     }
 
-    /// The VIP may be served. Has it joined with that?
+    /// The VIP may be served. Returns whether it counts only from now on.
     pub(super) fn count(&mut self, vip: IpAddr) -> bool {
         self.instance.moved().any(|it| it == vip) && self.counted.insert(vip)
     }
@@ -80,7 +81,7 @@ impl Running {
     }
 
     pub(super) fn tell(&self, note: Note) {
-        // It ends only when it is told to.
+        // The task ends only after [`Note::End`].
         self.notes.send(note).unwrap_or_default();
     }
 

@@ -1,4 +1,4 @@
-//! The sockets advertisements and claims go through. None of them ever waits to send.
+//! The sockets for advertisements and claims. None of them waits to send.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -26,13 +26,13 @@ use crate::{
 pub(super) const GROUP4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// `ff02::12`, RFC 9568 section 5.1.2.2.
 pub(super) const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
-/// Longer than an advertisement of 255 addresses.
+/// Bytes; longer than an advertisement of 255 addresses.
 pub(super) const LARGEST: usize = 8192;
 
-/// Room for a few packets.
+/// Bytes; room for a few packets.
 const LEAST_ROOM: usize = 4096;
 
-/// Advertisements of one family, in and out.
+/// Sends and receives the advertisements of one family.
 #[derive(Debug)]
 pub(super) struct Raw {
     socket: AsyncFd<Socket>,
@@ -41,7 +41,7 @@ pub(super) struct Raw {
     interface: u32,
 }
 
-/// What came in; the payload is at this place in the buffer.
+/// A received datagram; the payload is at this range of the buffer.
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub(super) from: IpAddr,
@@ -51,7 +51,7 @@ pub(super) struct Datagram {
 }
 
 impl Raw {
-    /// Must be called inside a runtime. `group`: take part in the multicast group too.
+    /// Must be called inside a runtime. `group`: join the multicast group too.
     pub(super) fn open(interface: &Interface, six: bool, group: bool) -> io::Result<Self> {
         let domain = if six { Domain::IPV6 } else { Domain::IPV4 };
         let protocol = Protocol::from(i32::from(PROTOCOL));
@@ -88,12 +88,12 @@ impl Raw {
         })
     }
 
-    /// So little that a flood of what is read seldom takes no room.
+    /// A small buffer: this socket is read seldom, and a flood must not take much memory.
     pub(super) fn little_room(&self) -> io::Result<()> {
         self.socket.get_ref().set_recv_buffer_size(LEAST_ROOM)
     }
 
-    /// The first of these that the kernel has room for decides what is received.
+    /// The first of these programs that the kernel has room for selects the packets.
     pub(super) fn filter(&self, programs: &[Block]) -> io::Result<()> {
         let touched = self.attached.attach(self.socket.get_ref(), programs);
         touched.map(drop)
@@ -158,14 +158,14 @@ impl Raw {
             match got {
                 Ok(Ok(Some(datagram))) => return Ok(datagram),
                 Ok(Err(error)) => return Err(error),
-                // Not whole, or nothing there after all.
+                // Incomplete, or nothing there after all.
                 Ok(Ok(None)) | Err(_) => {}
             }
         }
     }
 }
 
-/// A raw IPv4 socket hands over the IP header too.
+/// A raw IPv4 socket returns the IP header too.
 fn receive4(mut socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
     let length = io::Read::read(&mut socket, buffer)?;
     let read = |at: usize| -> Option<Ipv4Addr> {
@@ -186,7 +186,7 @@ fn receive4(mut socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagra
     }))
 }
 
-/// A raw IPv6 socket tells what was in the header as control messages.
+/// A raw IPv6 socket returns the fields of the header as control messages.
 fn receive6(fd: i32, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
     let mut control = vec![0; cmsg_space::<libc::in6_pktinfo>() + cmsg_space::<libc::c_int>()];
     let mut data = [IoSliceMut::new(buffer)];
@@ -214,7 +214,7 @@ fn receive6(fd: i32, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
     }))
 }
 
-/// Whole Ethernet frames out.
+/// Sends whole Ethernet frames.
 #[derive(Debug)]
 pub(super) struct Frames {
     socket: Socket,
@@ -235,14 +235,14 @@ impl Frames {
         self.send_by(self.interface, frame)
     }
 
-    /// By another interface.
+    /// Sends by another interface.
     pub(super) fn send_by(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
         let to = sockopt::packet_address(interface, 0);
         self.socket.send_to(frame, &to).map(drop)
     }
 }
 
-/// Who says to be at which address: a packet socket of ARP alone, and a raw socket of neighbour advertisements.
+/// Receives claims of addresses: a packet socket for ARP alone, or a raw socket for neighbour advertisements.
 #[derive(Debug)]
 pub(super) struct Claims {
     socket: AsyncFd<Socket>,

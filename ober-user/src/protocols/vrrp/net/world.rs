@@ -1,4 +1,4 @@
-//! The world of one virtual router: its advertisements go out here, what was received comes in by its notes.
+//! The world of one virtual router: sends its advertisements, and receives its notes.
 
 use std::{
     net::IpAddr,
@@ -27,28 +27,28 @@ use crate::machine::drive::World;
 pub(super) enum Note {
     Event(Event),
     Travel(Arc<Travel>),
-    /// Answered when what came before has been ordered of the keeper.
+    /// Answered when all earlier actions were passed to the keeper.
     Flush(oneshot::Sender<()>),
-    /// The last one: the virtual router ends, and has been told before that its gate is closed.
+    /// The last note: the virtual router ends; its gate was closed before.
     End,
 }
 
-/// How advertisements of one family travel.
+/// How advertisements of one family are sent.
 #[derive(Debug)]
 pub(super) struct Travel {
     pub(super) raw: Arc<Raw>,
     pub(super) frames: Arc<Frames>,
     pub(super) source: IpAddr,
-    /// The peers; nobody: the group.
+    /// The peers; empty: the group.
     pub(super) peers: Vec<IpAddr>,
     pub(super) coverage: Coverage,
-    /// Of the interface.
+    /// MAC of the interface.
     pub(super) mac: Mac,
-    /// Speak with the MAC of the virtual router.
+    /// Send with the MAC of the virtual router.
     pub(super) virtual_mac: bool,
 }
 
-/// What one virtual router has sent and received.
+/// Packets sent and received by one virtual router.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) sent: AtomicU64,
@@ -71,9 +71,9 @@ pub(super) struct Instance {
     pub(super) seen: watch::Sender<Router>,
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
-    /// When the last state told of was entered.
+    /// Time of the last change of state that was logged.
     pub(super) told: Option<Instant>,
-    /// Was the last advertisement not sent?
+    /// Did sending the last advertisement fail?
     pub(super) failing: bool,
 }
 
@@ -94,7 +94,7 @@ impl Instance {
     }
 
     fn order(&self, order: Order) {
-        // The keeper outlives the virtual routers, or everything ends.
+        // The keeper outlives the virtual routers, unless everything ends.
         self.keeper.send(order).unwrap_or_default();
     }
 }
@@ -108,7 +108,7 @@ impl Travel {
         }
     }
 
-    /// To every peer, whatever becomes of the others; the last failure is told.
+    /// Sends to every peer, even after a failure; returns the last failure.
     fn send(&self, key: Key, advertisement: &Advertisement) -> Result<(), String> {
         let source = self.source;
         let encoded = |to| advertisement.encode(self.coverage, source, to);
@@ -144,7 +144,7 @@ impl World<Router> for Instance {
             match self.inbox.recv().await? {
                 Note::Event(event) => return Some(event),
                 Note::Travel(travel) => self.travel = travel,
-                // The asker may have given up.
+                // An error means that the caller gave up.
                 Note::Flush(done) => done.send(()).unwrap_or_default(),
                 Note::End => return None,
             }

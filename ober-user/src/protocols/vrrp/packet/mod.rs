@@ -14,8 +14,8 @@
 //! |            8 bytes of authentication data                     |   version 2 only
 //! +---------------------------------------------------------------+
 //! ```
-//! The checksum covers all of it; in version 3 also a pseudo-header, but for IPv4 implementations differ: RFC 9568
-//! section 5.2.8 leaves it out, RFC 5798 was read both ways, keepalived and FRR put it in.
+//! The checksum covers all of it; in version 3 also a pseudo-header, but for IPv4 implementations differ: RFC 9568 section
+//! 5.2.8 leaves it out, RFC 5798 can be read both ways, keepalived and FRR include it.
 //!
 //! Over IPv6 the pseudo-header is never left out.
 
@@ -33,9 +33,9 @@ use serde::Deserialize;
 pub const PROTOCOL: u8 = 112;
 const ADVERTISEMENT: u8 = 1;
 const HEADER: usize = 8;
-/// Authentication data that version 2 carries and nobody reads (RFC 3768 section 5.3.10).
+/// Bytes of authentication data in version 2, which receivers ignore (RFC 3768 section 5.3.10).
 const AUTHENTICATION: usize = 8;
-/// The most that 12 bits can count.
+/// The largest number of 12 bits.
 const LONGEST: u16 = 4095;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Version {
     }
 }
 
-/// Names a virtual router on a link: 1 to 255, for IPv4 and IPv6 apart.
+/// Identifies a virtual router on a link: 1 to 255, for IPv4 and IPv6 separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vrid(pub NonZeroU8);
 
@@ -104,14 +104,14 @@ pub enum Coverage {
 pub struct Advertisement {
     pub version: Version,
     pub vrid: Vrid,
-    /// 0: its sender stops being master. 255: it owns the addresses.
+    /// 0: its sender resigns as master. 255: it owns the addresses.
     pub priority: u8,
     pub interval: Interval,
     /// All of one family, at most 255.
     pub addresses: Vec<IpAddr>,
 }
 
-/// Why bytes are no advertisement, in the order RFC 9568 section 7.1 asks.
+/// Why bytes are no valid advertisement, in the order of RFC 9568 section 7.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("version {0}, which is neither 2 nor 3 over this family")]
@@ -133,7 +133,7 @@ pub enum Malformed {
 }
 
 impl Advertisement {
-    /// The bytes after the IP header. `source` and `destination` go into the checksum.
+    /// The bytes after the IP header. `source` and `destination` are for the checksum.
     pub fn encode(&self, coverage: Coverage, source: IpAddr, destination: IpAddr) -> Vec<u8> {
         let count = u8::try_from(self.addresses.len()).unwrap_or(u8::MAX);
         let kind = self.version.number() << 4 | ADVERTISEMENT;
@@ -163,7 +163,7 @@ impl Advertisement {
         bytes
     }
 
-    /// Reads the bytes after the IP header, and says what its checksum covers.
+    /// Reads the bytes after the IP header; returns the coverage of the checksum too.
     pub fn decode(
         bytes: &[u8],
         source: IpAddr,
@@ -187,7 +187,7 @@ impl Advertisement {
         } else {
             0
         };
-        // RFC 9568 section 7.1 wants the packet complete; what follows it is not looked at.
+        // RFC 9568 section 7.1 requires the packet to be complete; bytes behind it are ignored.
         let whole = bytes.get(..HEADER + usize::from(count) * width + trailer);
         let whole = whole.ok_or(Malformed::Length(bytes.len()))?;
         let covered = |bytes| covered(version, bytes, source, destination);
@@ -229,7 +229,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     Some(Ipv6Addr::from(octets).into())
 }
 
-/// What its checksum covers; `None` when it is wrong either way.
+/// The coverage of the checksum; `None` when it is wrong either way.
 fn covered(
     version: Version,
     bytes: &[u8],
@@ -247,7 +247,7 @@ fn covered(
     }
 }
 
-/// The 16-bit words added up, RFC 1071. A datagram is too short to overflow it.
+/// The sum of the 16-bit words, RFC 1071. A datagram is too short to overflow it.
 pub(super) fn plain(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|pair| match *pair {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
@@ -257,7 +257,7 @@ pub(super) fn plain(bytes: &[u8]) -> u32 {
     words.sum()
 }
 
-/// RFC 768 for IPv4, RFC 8200 section 8.1 for IPv6: both add up to addresses, protocol and length.
+/// RFC 768 for IPv4, RFC 8200 section 8.1 for IPv6: both sum addresses, protocol and length.
 pub(super) fn pseudo(protocol: u8, source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u32 {
     let of = |address: IpAddr| match address {
         IpAddr::V4(address) => plain(&address.octets()),

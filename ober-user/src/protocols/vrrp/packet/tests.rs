@@ -21,7 +21,7 @@ fn advertisement(version: Version, addresses: &[&str]) -> Advertisement {
     }
 }
 
-/// The checksums were added up by other means.
+/// The checksums were computed independently.
 #[test]
 fn bytes_and_advertisements_become_each_other() {
     let rows: [(_, _, _, &[u8]); 4] = [
@@ -76,7 +76,7 @@ fn over_ipv6_the_pseudo_header_is_never_left_out() {
     );
 }
 
-/// Changes bytes and mends the checksum, so that what is wrong is only what was changed.
+/// Changes bytes and corrects the checksum, so that the change is the only fault.
 fn broken(version: Version, change: impl Fn(&mut Vec<u8>)) -> Result<(), Malformed> {
     let [source, destination] = V4;
     let mut bytes =
@@ -120,7 +120,7 @@ fn what_is_wrong_with_a_message_is_said() {
         Advertisement::decode(&bytes, source, destination),
         Err(Malformed::Checksum)
     );
-    // Version 2 is IPv4 alone.
+    // Version 2 exists for IPv4 only.
     let bytes = advertisement(V2, &["10.77.9.1"]).encode(Coverage::Message, source, destination);
     let [source, destination] = V6;
     assert_eq!(
@@ -150,7 +150,7 @@ fn what_follows_a_whole_message_is_ignored_whether_its_checksum_covers_it_or_not
                     Ok(wanted.clone()),
                     "{version:?}"
                 );
-                // Covered, as if it were part of the message.
+                // With a checksum that covers them, as if they were part of the message.
                 let mut covered = more.clone();
                 covered[6..8].fill(0);
                 let sum = plain(&covered) + pseudo(PROTOCOL, source, destination, &covered);
@@ -200,7 +200,7 @@ fn an_interval_is_what_its_version_can_express() {
     }
 }
 
-/// What was once interesting to the decoder, and stays so.
+/// Inputs that were once interesting to the decoder.
 #[test]
 fn the_corpus_is_read_without_a_panic_and_its_names_say_how() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/vrrp");
@@ -209,7 +209,7 @@ fn the_corpus_is_read_without_a_panic_and_its_names_say_how() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // What the fuzzer left there is judged by the fuzzer's own test.
+        // The fuzzer's own test reads the files that the fuzzer found.
         if name.starts_with("found") {
             continue;
         }

@@ -132,7 +132,7 @@ fn a_preempt_delay_obeys_a_lower_master_for_that_long_and_no_longer() {
     }
     bench.later(100).hears(LOW, 100);
     assert_eq!(bench.left(), Some(ms(250)), "not obeyed any more");
-    // A better one in between starts it over.
+    // A better advertisement in between restarts the delay.
     bench.later(100).hears(HIGH, 200);
     bench.later(100).hears(LOW, 100);
     assert_eq!(bench.left(), Some(ms(350)));
@@ -153,7 +153,7 @@ fn a_backup_whose_timer_is_late_reads_what_came_before_it_claims_anything() {
     assert_eq!((bench.name(), bench.router.late()), ("backup", 1));
     bench.hears(HIGH, 200);
     assert_eq!(bench.left(), Some(ms(350)));
-    // A little late is not in doubt; and nobody doubts twice.
+    // A small delay raises no doubt, and a timer is extended once only.
     let mut bench = Bench::backup(settings());
     bench.hears(HIGH, 200);
     assert_eq!(bench.overdue(90), [sent(128), Action::Hold]);
@@ -173,9 +173,9 @@ fn a_master_whose_timer_is_late_asks_before_it_goes_on() {
     assert_eq!(bench.overdue(250), [Action::Release]);
     assert_eq!((bench.name(), bench.router.late()), ("backup", 1));
     assert_eq!(bench.why(), Why::Late(ms(250)));
-    // Nobody took over: it does again, after an interval and the skew.
+    // No other node took over: this one becomes master again, after an interval and the skew.
     assert_eq!(bench.due(), (ms(150), vec![sent(128), Action::Hold]));
-    // Somebody did, and keeps it without preemption.
+    // Another node took over, and keeps it without preemption.
     let mut bench = Bench::master(changed(|it| it.preempt = Preempt::Never));
     bench.overdue(10_000);
     bench.hears(LOW, 1);
@@ -331,17 +331,17 @@ fn a_master_of_this_vrid_that_has_none_of_our_addresses_is_said_and_not_obeyed()
     let ours = settings().addresses;
     let none = [HIGH];
     let some = [ours[0], HIGH];
-    // A master goes on being one.
+    // A master stays master.
     let mut bench = Bench::master(settings());
     let actions = bench.later(100).on(stranger(254, &none));
     assert!(matches!(actions[..], [Action::Report(_)]), "{actions:?}");
     assert_eq!(bench.name(), "master");
-    // A backup does not wait for it.
+    // A backup does not restart its timer for it.
     let mut bench = Bench::backup(settings());
     let before = bench.left();
     bench.on(stranger(254, &none));
     assert_eq!((bench.left(), bench.router.master()), (before, None));
-    // A list that is only somewhat different is of our own nodes.
+    // A list with some of the addresses comes from nodes of the same group.
     let mut bench = Bench::master(settings());
     bench.later(100).on(stranger(254, &some));
     assert_eq!(bench.name(), "backup");

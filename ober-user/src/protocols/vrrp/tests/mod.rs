@@ -11,7 +11,7 @@ mod table;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 9, 1));
 const OWN: IpAddr = address(5);
-/// Loses a tie against us, and wins one.
+/// Loses a tie against this node, and wins one.
 const LOW: IpAddr = address(4);
 const HIGH: IpAddr = address(6);
 
@@ -63,7 +63,7 @@ fn sent(priority: u8) -> Action {
     Action::Send(advertisement(priority))
 }
 
-/// A virtual router on a clock of its own.
+/// A virtual router with its own clock.
 struct Bench {
     router: Router,
     now: Instant,
@@ -93,7 +93,7 @@ impl Bench {
         self
     }
 
-    /// At the next deadline: how far that was, and what came of it.
+    /// Advances to the next deadline: the time until then, and the actions.
     fn due(&mut self) -> (Duration, Vec<Action>) {
         let at = self.router.deadline().expect("something falls due");
         let passed = at.saturating_duration_since(self.now);
@@ -101,7 +101,7 @@ impl Bench {
         (passed, self.router.tick(self.now))
     }
 
-    /// So long after the next deadline.
+    /// Advances to `millis` after the next deadline.
     fn overdue(&mut self, millis: u64) -> Vec<Action> {
         self.now = self.router.deadline().expect("something falls due") + ms(millis);
         self.router.tick(self.now)
@@ -128,7 +128,7 @@ impl Bench {
         bench
     }
 
-    /// Without its addresses yet.
+    /// A master that has no addresses yet.
     fn new_master(settings: Settings) -> Self {
         let mut bench = Self::backup(settings);
         bench.due();

@@ -1,10 +1,10 @@
-//! Several virtual routers on one clock and a wire that loses, delays and reorders.
+//! Several virtual routers on one clock and a network that loses, delays and reorders.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Small, seeded, good enough to throw dice with (xorshift64*).
+/// A small seeded generator (xorshift64*).
 struct Dice(u64);
 
 impl Dice {
@@ -18,9 +18,9 @@ impl Dice {
 
 #[derive(Clone, Copy, Debug)]
 struct Wire {
-    /// Of a hundred packets, so many are lost.
+    /// Percentage of packets that are lost.
     loss: u64,
-    /// The longest a packet takes; each takes its own time, so they overtake each other.
+    /// The longest delay of a packet; each has its own, so packets overtake each other.
     delay: Duration,
 }
 
@@ -37,7 +37,7 @@ struct Segment {
     dice: Dice,
     now: Instant,
     flying: Vec<(Instant, usize, IpAddr, Advertisement)>,
-    /// For how long there have been two masters, now and at most.
+    /// How long there have been two masters, now and at most.
     two: Option<Instant>,
     longest: Duration,
 }
@@ -45,7 +45,7 @@ struct Segment {
 const INTERVAL: u64 = 100;
 
 impl Segment {
-    /// Node 0 has priority 254, node 1 has 253 and so on. All gates open.
+    /// Node 0 has priority 254, node 1 has 253 and so on. All gates are open.
     fn new(count: u8, wire: Wire, seed: u64, preempt: Preempt) -> Self {
         let now = Instant::now();
         let node = |number: u8| {
@@ -125,7 +125,7 @@ impl Segment {
         }
     }
 
-    /// The next thing that happens anywhere, unless that is after `end`.
+    /// Performs the next event of any node, unless it is after `end`.
     fn step(&mut self, end: Instant) -> bool {
         let timers = self.nodes.iter().enumerate().filter(|(_, node)| node.runs);
         let timers = timers.filter_map(|(number, node)| Some((node.router.deadline()?, number)));
@@ -171,7 +171,7 @@ impl Segment {
         while self.step(end) {}
     }
 
-    /// How long until this node alone is master; `None`: not within the limit.
+    /// Time until this node alone is master; `None`: not within the limit.
     fn until_master(&mut self, node: usize, limit: Duration) -> Option<Duration> {
         let began = self.now;
         while self.masters() != [node] {
@@ -197,7 +197,7 @@ fn the_best_of_three_becomes_master_and_the_next_one_when_it_falls_silent() {
     let took = segment.until_master(1, ms(1000)).unwrap();
     assert!(took <= ms(3 * INTERVAL + 10), "{took:?}");
     assert!(took >= ms(2 * INTERVAL), "{took:?}");
-    // Skew times of neighbouring priorities are closer than the way is long.
+    // Skew times of neighbouring priorities differ by less than the delay of a packet.
     assert!(segment.longest <= GOOD.delay, "{:?}", segment.longest);
 }
 
@@ -208,7 +208,7 @@ fn a_resignation_hands_over_within_the_skew_time_of_the_next() {
         segment.run(ms(1000));
         segment.happens(0, Event::Gate(false));
         let took = segment.until_master(1, ms(1000)).unwrap();
-        // Priority 253 of 100 ms: 1.2 ms, and the way; as long again for those who were as fast to hear of it.
+        // Priority 253 of 100 ms: a skew of 1.2 ms, and the delay; as long again for the nodes that were equally fast.
         assert!(took <= ms(2) + 2 * GOOD.delay, "{took:?}");
         segment.run(ms(1000));
         assert_eq!(segment.masters(), [1]);
@@ -239,7 +239,7 @@ fn one_that_was_frozen_for_long_does_not_disturb_its_successor_without_preemptio
     segment.run(ms(3000));
     assert_eq!(segment.masters(), [1 - frozen]);
     segment.longest = Duration::ZERO;
-    // Thawed, it sees its timer long past, then what others say.
+    // After the thaw, it sees its expired timer first, then the other's advertisements.
     segment.nodes[frozen].runs = true;
     let actions = segment.nodes[frozen].router.tick(segment.now);
     segment.act(frozen, actions);
@@ -263,7 +263,7 @@ proptest! {
             segment.happens(node, Event::Gate(open));
             segment.run(ms(700));
         }
-        // One advertisement each interval, and its way. Ten losses in a row: once in 170,000 even at 30 of 100.
+        // One advertisement each interval, and its delay. Ten losses in a row: once in 170,000 even at 30 of 100.
         let limit = if loss == 0 { ms(INTERVAL + 2 * delay) } else { ms(10 * INTERVAL + 2 * delay) };
         prop_assert!(segment.longest <= limit, "{:?} of {limit:?}", segment.longest);
     }
@@ -284,7 +284,7 @@ proptest! {
         prop_assert_eq!(segment.masters(), best.into_iter().collect::<Vec<_>>());
     }
 
-    /// Whatever happens: a tick moves its deadline on, and only a master that has its addresses speaks of them.
+    /// After any events: a tick moves its deadline on, and only a master that has its addresses claims them.
     #[test]
     fn no_events_whatever_make_it_spin_or_speak_out_of_turn(
         events in proptest::collection::vec((0u8..9, 0u8..=255, 0u64..2000), 0..200), never: bool,

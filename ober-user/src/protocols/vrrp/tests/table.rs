@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What may happen, as rows of the RFC's pseudocode.
+/// The events of the RFC's pseudocode.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     Startup,
@@ -51,7 +51,7 @@ fn owner() -> Settings {
     }
 }
 
-/// With the link up.
+/// A router in Initialize, with the link up.
 fn initialize(settings: Settings) -> Bench {
     let mut bench = Bench::new(settings);
     bench.on(Event::Link(true));
@@ -111,7 +111,7 @@ fn master_leads_where_section_6_4_3_says() {
                 (Timer, "master", Some(100), vec![sent(128)]),
                 (Zero, "master", Some(100), vec![sent(128)]),
                 (Higher, "backup", Some(350), vec![Action::Release]),
-                // Its caches were told a moment ago.
+                // The neighbours' caches were updated a moment ago.
                 (Lower, "master", Some(100), vec![sent(128)]),
                 (EqualFromLower, "master", Some(100), vec![sent(128)]),
             ],

@@ -1,4 +1,4 @@
-//! The neighbours' caches are told of addresses that are here.
+//! Sends claims of addresses that this node has.
 
 use super::{
     super::{
@@ -22,7 +22,7 @@ impl Keep {
             return;
         };
         let mac = kept.member.virtual_mac.unwrap_or(self.interface.mac);
-        // The virtual MAC is at home on the interface of VRRP alone.
+        // The virtual MAC is used on the interface of VRRP alone.
         let further = self.further.iter().map(|it| (it.index, it.mac));
         let places: Vec<_> = further.chain([(self.interface.index, mac)]).collect();
         let claims = kept.held.iter().flat_map(|&(_, address)| {
@@ -63,7 +63,7 @@ impl Keep {
                 }
             }
         }
-        // Of many alike, one is said.
+        // Of several equal failures one is logged.
         if let Some((claim, line)) = failed {
             self.log.say(line);
             self.claims(claims::Event::Failed(claim));

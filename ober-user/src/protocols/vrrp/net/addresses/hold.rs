@@ -1,4 +1,4 @@
-//! Addresses put on the interface, renewed and taken off it again.
+//! Adds, renews and removes addresses.
 
 use std::net::IpAddr;
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Keep {
-    /// What VRRP of an earlier daemon put there, and nothing else.
+    /// Removes only what VRRP of an earlier daemon added.
     pub(super) async fn remove_stale(&mut self, stale: &[IpAddr]) -> Result<(), rtnetlink::Error> {
         for message in self.present().await? {
             let stale = address_of(&message).is_some_and(|address| stale.contains(&address));
@@ -98,7 +98,7 @@ impl Keep {
         kept.map(|kept| kept.held.clone()).unwrap_or_default()
     }
 
-    /// Adds, or renews what this virtual router has.
+    /// Adds the address, or renews one that this virtual router has.
     async fn add(&self, (index, address): (u32, IpAddr), renews: bool) -> Result<(), String> {
         let request = self.timed(index, address);
         let request = if renews { request.replace() } else { request };
@@ -111,7 +111,7 @@ impl Keep {
         }
     }
 
-    /// The address is on the interface already: that of an earlier daemon is renewed, that of anybody else is left alone.
+    /// The interface has the address already: one of an earlier daemon is renewed, any other is left alone.
     async fn take_over(&self, index: u32, address: IpAddr) -> Result<(), String> {
         let failed = |error| format!("add {address}: {error}");
         let present = self.present().await.map_err(failed)?;
@@ -129,7 +129,7 @@ impl Keep {
         renewed.map_err(failed)
     }
 
-    /// With the daemon's mark and VRRP's lifetime.
+    /// A request with the daemon's mark and VRRP's lifetime.
     fn timed(&self, index: u32, address: IpAddr) -> AddressAddRequest {
         let seconds = u32::try_from(ownership::LIFETIME.as_secs()).unwrap_or(u32::MAX);
         let mut request = self.request(index, address);
@@ -140,10 +140,11 @@ impl Keep {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::CacheInfo(lifetime));
         attributes.push(ownership::mark());
-        // Duplicate address detection would take a second, and VRRP is what settles who has it. A home address (RFC 6275)
-        // would be preferred as a source, but only among those that are not deprecated (RFC 6724 section 5, rules 3 and 4).
+        // Duplicate address detection would take a second, and VRRP decides which node has the address. A home address (RFC
+        // 6275) would be preferred as a source, but only among those that are not deprecated (RFC 6724 section 5, rules 3 and
+        // 4).
         let mut flags = AddressFlags::Nodad;
-        // Over IPv6 such a route would take the lifetime of the VIP, even where the node had it before.
+        // For IPv6 such a route would get the lifetime of the VIP, even where the node had the route before.
         if address.is_ipv6() || !self.form.ipv4_prefix_route {
             flags |= AddressFlags::Noprefixroute;
         }
@@ -187,13 +188,13 @@ impl Keep {
         for &(index, address) in &held {
             self.remove(key, index, address).await;
         }
-        // Also where no address came to be on it, or each was taken away since.
+        // Also when no address was added to it, or all were removed since.
         if let Some(index) = own {
             self.silence(key, index).await;
         }
     }
 
-    /// The interface of a virtual MAC goes down, or a switch would learn that MAC here while another node uses it.
+    /// Sets the interface of a virtual MAC down: otherwise a switch would learn that MAC here while another node uses it.
     pub(super) async fn silence(&self, key: Key, index: u32) {
         let down = LinkUnspec::new_with_index(index).down().build();
         if let Err(error) = self.handle.link().set(down).execute().await {

@@ -15,7 +15,7 @@ use super::{
 use crate::system::{netlink::refused_with, ownership};
 
 impl Keep {
-    /// The interface with the virtual MAC, made when there is none.
+    /// The interface with the virtual MAC, up and made if needed.
     pub(super) async fn macvlan_up(&mut self, key: Key, mac: Mac) -> Result<u32, String> {
         let name = name(&self.interface, key);
         let index = match self.macvlan(&name, mac).await? {
@@ -44,7 +44,8 @@ impl Keep {
         index.map_err(|_errno| format!("the interface {name} is gone"))
     }
 
-    /// Has the interface that an earlier daemon left go down, if there is one. What somebody else called so is theirs.
+    /// Sets down the interface that an earlier daemon left, if there is one. An interface of that name that others made is left
+    /// alone.
     pub(super) async fn silence_left(&self, key: Key, mac: Mac) {
         let name = name(&self.interface, key);
         if let Ok(Some(index)) = self.macvlan(&name, mac).await {
@@ -54,7 +55,7 @@ impl Keep {
 
     pub(super) async fn remove_macvlan(&self, key: Key, mac: Mac) -> Result<(), String> {
         let name = name(&self.interface, key);
-        // What somebody else called so is theirs, and was said when it was to be used.
+        // An interface that others made is left alone; that was reported when it was needed.
         let Ok(Some(index)) = self.macvlan(&name, mac).await else {
             return Ok(());
         };
@@ -62,7 +63,7 @@ impl Keep {
         removed.map_err(|error| format!("remove the interface {name}: {error}"))
     }
 
-    /// The interface of that name, if the daemon or one before it made it.
+    /// The interface of that name, if this or an earlier daemon made it.
     async fn macvlan(&self, name: &str, mac: Mac) -> Result<Option<u32>, String> {
         let mut found = self
             .handle
@@ -85,7 +86,7 @@ impl Keep {
     }
 }
 
-/// By its mark; and one from before the marks by its parent and a MAC that only virtual routers have.
+/// Recognised by its mark; one from before the marks by its parent and by a MAC that only virtual routers have.
 fn is_made_here(link: &LinkMessage, below: &Interface, mac: Mac) -> bool {
     let has = |wanted: LinkAttribute| link.attributes.contains(&wanted);
     let named = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfAlias(_));
@@ -95,22 +96,22 @@ fn is_made_here(link: &LinkMessage, below: &Interface, mac: Mac) -> bool {
         && (ownership::is_marked_link(link) || !link.attributes.iter().any(named))
 }
 
-/// At most 15 letters, and of one interface, family and VRID.
+/// At most 15 letters, made of one interface, family and VRID.
 pub(super) fn name(interface: &Interface, key: Key) -> String {
     let family = if key.six { 6 } else { 4 };
     format!("vr{}-{family}-{}", interface.index, key.vrid)
 }
 
-/// The interface with the virtual MAC answers for its own addresses alone, the one below it not for those; and a reply
+/// Makes the interface with the virtual MAC answer ARP for its own addresses alone, and the one below it not for those; a reply
 /// may leave by the other of the two.
 fn quieten(sysctls: &Sysctls, name: &str, below: &str) -> io::Result<()> {
     for interface in [name, below] {
         sysctls.set("ipv4", interface, "arp_ignore", "1")?;
-        // A question asked for a VIP from the other interface would teach its asker's MAC.
+        // A request that the other interface sends from a VIP would teach neighbours that interface's MAC.
         sysctls.set("ipv4", interface, "arp_announce", "2")?;
         sysctls.set("ipv4", interface, "rp_filter", "2")?;
     }
-    // No link-local address of its own, which would speak while this node is backup. A kernel without IPv6 has none.
+    // No link-local address of its own, which would send packets while this node is backup. A kernel without IPv6 has none.
     match sysctls.set("ipv6", name, "addr_gen_mode", "1") {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

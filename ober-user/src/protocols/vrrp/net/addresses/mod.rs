@@ -1,10 +1,10 @@
-//! The addresses of virtual routers on their interface, on a thread of its own: the kernel may let a change of an
-//! address wait for others' (`rtnl`), and advertisements must not wait with it.
+//! The addresses of virtual routers on their interface, handled on a separate thread: the kernel may delay a change of an
+//! address behind other changes (`rtnl`), and advertisements must not wait for that.
 //!
-//! Here too the neighbours' caches are told of an address, once it is there.
+//! Neighbours' caches are updated here too, once an address has been added.
 //!
-//! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon
-//! that was killed, or whose clock stands still, leave by themselves.
+//! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon that was
+//! killed or suspended disappear by themselves.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -43,11 +43,11 @@ mod hold;
 mod macvlan;
 mod sysctls;
 
-/// One virtual router's.
+/// The addresses of one virtual router.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) addresses: Vec<IpAddr>,
-    /// On an interface of its own, with this MAC.
+    /// They are on a separate interface with this MAC.
     pub(super) virtual_mac: Option<Mac>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) counts: Arc<Counts>,
@@ -55,24 +55,24 @@ pub(super) struct Member {
 
 #[derive(Debug)]
 pub(super) enum Order {
-    /// A new one, or other addresses from the next `Hold` on.
+    /// A new virtual router, or other addresses from the next `Hold` on.
     Join(Key, Member),
     Leave(Key),
     Hold(Key),
     Release(Key),
-    /// Tell the neighbours' caches of its addresses, so many times.
+    /// Update the neighbours' caches of its addresses, with this many frames each.
     Claim(Key, u8),
-    /// How fast that goes, and on which interfaces beside its own.
+    /// The pace of claims, and the interfaces beside its own that get them.
     Claims(Pace, Vec<Interface>),
-    /// These were left by VRRP of an earlier daemon, if they are there: no virtual router has them yet.
+    /// Remove these addresses if VRRP of an earlier daemon left them: no virtual router has them yet.
     Clear(Vec<IpAddr>),
-    /// The administrator's interfaces get their sysctls back, here, where they were changed.
+    /// Restore the sysctls of the administrator's interfaces, on this thread, which changed them.
     Restore,
-    /// Answered when everything before is done.
+    /// Answered when all earlier orders are done.
     Flush(oneshot::Sender<()>),
 }
 
-/// Dropped, it stops renewing.
+/// When dropped, renewing ends.
 #[derive(Debug)]
 pub(super) struct Keeper {
     orders: mpsc::UnboundedSender<Order>,
@@ -130,11 +130,11 @@ impl Keeper {
     }
 
     pub(super) fn send(&self, order: Order) {
-        // The thread lives as long as this.
+        // The thread lives as long as this handle.
         self.orders.send(order).unwrap_or_default();
     }
 
-    /// Returns when all that was ordered is done.
+    /// Returns when all earlier orders are done.
     pub(super) async fn flushed(&self) {
         let (done, wait) = oneshot::channel();
         self.send(Order::Flush(done));
@@ -144,9 +144,9 @@ impl Keeper {
 
 struct Kept {
     member: Member,
-    /// What it has on which interface.
+    /// Its addresses, each with its interface.
     held: Vec<(u32, IpAddr)>,
-    /// The interface of its own that is up.
+    /// Its separate interface, if that is up.
     own: Option<u32>,
 }
 
@@ -157,14 +157,14 @@ struct Keep {
     frames: Arc<Frames>,
     sysctls: Sysctls,
     log: Log,
-    /// Where addresses are claimed too.
+    /// Further interfaces that get claims.
     further: Vec<Interface>,
     claims: Claims,
     members: BTreeMap<Key, Kept>,
     up: bool,
 }
 
-/// A message the kernel sent by itself, and from where.
+/// A message that the kernel sent on its own, and its sender.
 type Notice = (
     NetlinkMessage<RouteNetlinkMessage>,
     rtnetlink::sys::SocketAddr,
@@ -230,7 +230,7 @@ impl Keep {
                             (new.held, new.own) = (old.held, old.own);
                         }
                     }
-                    // A daemon that was killed left it up, and this virtual router is nobody's master yet.
+                    // A daemon that was killed left it up, and this virtual router is not yet master.
                     (None, Some(mac)) => self.silence_left(key, mac).await,
                     (None, None) => {}
                 }
@@ -282,12 +282,12 @@ impl Keep {
         } else if let RouteNetlinkMessage::NewAddress(address) = &message
             && !ownership::is_ours(address)
         {
-            // Somebody replaced it by one of their own, which is not to be renewed or taken away.
+            // Another program replaced the address by its own, which must not be renewed or removed.
             self.lost(address);
         }
     }
 
-    /// The address is no longer there, or no longer ours.
+    /// The address was removed, or replaced by another program's.
     fn lost(&mut self, message: &AddressMessage) {
         let Some(address) = address_of(message) else {
             return;
@@ -304,7 +304,7 @@ impl Keep {
 
 impl Kept {
     fn tell(&self, event: Event) {
-        // A virtual router that has ended needs no more news.
+        // An error means that the virtual router has ended.
         self.member
             .notes
             .send(Note::Event(event))
@@ -316,8 +316,8 @@ fn running(flags: LinkFlags) -> bool {
     flags.contains(LinkFlags::Up | LinkFlags::Running)
 }
 
-/// Of the IPv4 addresses of one network on an interface the first is primary, and with it the others would leave: the
-/// node's own too.
+/// Sets the sysctl without which the removal of the first (primary) IPv4 address of a network removes the others too, the
+/// node's own included.
 fn promote(sysctls: &Sysctls, interface: &str, form: &Form) -> Result<(), Error> {
     if form.ipv4_length == 32 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Sysctls of the administrator's interfaces that VRRP needs otherwise: what was there is put back at the end.
+//! Sysctls of the administrator's interfaces that VRRP must change; the earlier values are restored at the end.
 
 use std::{
     collections::BTreeMap,
@@ -9,20 +9,20 @@ use std::{
 
 use crate::system::file;
 
-/// What was found and what was written in its place.
+/// The value found, and the value written.
 #[derive(Debug)]
 struct Written {
     before: String,
     now: String,
 }
 
-/// Shared by all that VRRP runs on one after the other, so that the first value found is the one put back.
+/// Shared by all links that VRRP runs on one after another, so that the first value found is restored.
 #[derive(Clone, Debug, Default)]
 pub(in crate::protocols::vrrp::net) struct Sysctls(Arc<Mutex<BTreeMap<PathBuf, Written>>>);
 
 impl Sysctls {
     fn written(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Written>> {
-        // An entry is whole before anything that could panic.
+        // A panic cannot leave an entry half written, so a poisoned lock is used.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,7 +55,7 @@ impl Sysctls {
         Ok(())
     }
 
-    /// Puts back what no other program has changed since. An interface that is gone took its sysctls along.
+    /// Restores the values that no other program has changed since. Those of a removed interface are gone.
     pub(in crate::protocols::vrrp::net) fn restore(&self) -> io::Result<()> {
         let mut result = Ok(());
         for (path, Written { before, now }) in std::mem::take(&mut *self.written()) {
