@@ -40,7 +40,7 @@ pub enum Verdict {
     NotOurs = 0,
     /// A later fragment from a source that may send fragments: passed, because the first fragment is judged.
     Fragment = 1,
-    /// Cannot be judged: truncated, contradictory, or more headers than any honest sender uses. Dropped.
+    /// Cannot be judged: truncated, contradictory, or with more headers than any known sender uses. Dropped.
     Malformed = 2,
     /// The client is not on the service's access list. Dropped.
     Denied = 3,
@@ -56,7 +56,7 @@ pub enum Verdict {
     Unreadable = 8,
     /// A fragment to a VIP from a source that is on none of the VIP's lists. Dropped.
     FragmentDenied = 9,
-    /// From or to an address of loopback, though it came from outside. Dropped. Counted on service 0.
+    /// From or to a loopback address, although it came from outside. Dropped. Counted on service 0.
     Loopback = 10,
 }
 
@@ -311,7 +311,7 @@ pub struct Ring {
     pub slots: [u16; RING_SLOTS],
 }
 
-/// A worker as the packet path sees it.
+/// A worker, as the programs see it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Worker {
@@ -377,7 +377,7 @@ pub struct PrefixKey {
     pub address: Address,
 }
 
-/// Bits of [`PrefixKey`] that always count: the list.
+/// Bits of [`PrefixKey`] before the address, which every prefix includes: the list.
 pub const PREFIX_LIST_BITS: u32 = 32;
 
 /// A sampled drop.

@@ -12,7 +12,7 @@ pub struct Ip {
 }
 
 impl Ip {
-    /// From IPv4 in the byte order of the packet (a `u32` read as it lies in memory).
+    /// From IPv4 in the byte order of the packet (a `u32` read as it is in memory).
     #[inline(always)]
     pub const fn from_v4(raw: u32) -> Self {
         let [a, b, c, d] = raw.to_ne_bytes();

@@ -1,4 +1,4 @@
-//! One counter update a packet, and a sampled event for those that are dropped.
+//! Counts each packet in one cell, and reports a sample of those that are dropped.
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns},

@@ -45,7 +45,7 @@ impl<T> Direct<T> {
     }
 }
 
-/// As [`Direct`], for a value made of as many `T` as the loader says.
+/// As [`Direct`], for a value made of several `T`; the loader sets their number.
 #[repr(transparent)]
 pub(crate) struct Parts<T>(Direct<T>);
 

@@ -1,4 +1,4 @@
-//! From a flow to its worker and the worker's CPU.
+//! Finds the service and the worker of a flow, and sends its packets to the worker's CPU.
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
 use ober_common::{

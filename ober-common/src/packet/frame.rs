@@ -39,7 +39,7 @@ mod sealed {
     impl Sealed for u64 {}
 }
 
-/// A frame that lies in one piece: `start..end` are addresses, because the kernel's verifier follows pointer
+/// A frame in one piece of memory: `start..end` are addresses, because the kernel's verifier follows pointer
 /// comparisons, not slice lengths.
 #[derive(Clone, Copy)]
 pub struct Near {

@@ -193,7 +193,7 @@ pub struct Totals {
     pub drops: u64,
 }
 
-/// Sums up all that the XDP program counted, of services in force.
+/// Sums up all that the XDP program counted; per worker, only for services in force.
 pub fn totals(maps: &Maps) -> Result<Totals, Error> {
     let mut totals = Totals::default();
     for (bank, cpus) in Banks::read(maps)?.0.iter().enumerate() {

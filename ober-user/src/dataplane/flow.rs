@@ -23,7 +23,7 @@ pub struct Question {
 /// The verdict and the steps that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The verdict's name. `steered` reads `passed` for packets that arrive on the worker's own CPU.
+    /// The verdict's name. For `steered`, packets that arrive on the worker's own CPU are counted as `passed`.
     pub verdict: &'static str,
     /// The service; `None`: the packet is not for one.
     pub service: Option<Place>,

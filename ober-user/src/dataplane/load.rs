@@ -1,4 +1,4 @@
-//! Loading, adopting and replacing the programs.
+//! Loads, adopts and replaces the programs.
 
 use std::{
     fs,

@@ -41,7 +41,7 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     pub(super) value: usize,
     pub(super) entries: u32,
-    /// The programs' section that stands for the map, when the programs address its one value directly.
+    /// The programs' section in place of the map, for a map whose one value the programs address directly.
     pub(super) section: Option<&'static str>,
 }
 

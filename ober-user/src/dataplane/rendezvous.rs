@@ -28,9 +28,9 @@ type Held = BinaryHeap<Reverse<(u64, usize)>>;
 /// Fills a ring. `weights[n]` is the share of worker `n`; 0 leaves it out. Without a weight above 0 the ring is empty,
 /// and its packets are dropped.
 ///
-/// Each slot asks the members in the order of their bids; a member that has more slots than its quota gives up the one
-/// it bid least for, which goes on asking (Gale and Shapley's deferred acceptance). The outcome does not depend on which
-/// slot asks first.
+/// Each slot asks the members in the order of their bids. A member that has more slots than its quota gives up the one
+/// with its lowest bid, which then asks the next member (Gale and Shapley's deferred acceptance). The outcome does not
+/// depend on which slot asks first.
 pub fn fill(weights: &[u32]) -> Ring {
     let mut ring = Ring {
         slots: [0; RING_SLOTS],

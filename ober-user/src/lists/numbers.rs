@@ -23,7 +23,7 @@ impl InForce {
     pub(super) fn read(config: &Config, maps: &Maps) -> Self {
         let placed = maps.services();
         let mut in_force = Self::default();
-        // In the kernel 0 stands for no list.
+        // In the kernel 0 means no list.
         let number = |list: u32| list.checked_sub(1);
         let routers = number(maps.node.read(0).routers);
         let lists = placed.iter().filter_map(|service| number(service.list));

@@ -99,7 +99,7 @@ impl State {
 pub enum Event {
     /// The check that [`Action::Ask`] began is over.
     Answered(Answer),
-    /// Another pace from now on.
+    /// Another pace and other bounds from now on.
     Follow(Policy),
 }
 

@@ -128,7 +128,8 @@ mod tests {
     use super::*;
     use crate::system::tls::{Tls, Verify};
 
-    /// In the form of the API's documentation: a published container, one of another port, one without a published port.
+    /// An answer in the form of the API's documentation: a published container, one of another port, one without a
+    /// published port.
     pub(in crate::backends::discover) const ANSWER: &str = r#"[
         {"Id":"8dfafdbc3a40","Names":["/rgw1"],"State":"running","Labels":{"app":"rgw","ober.weight":"3","sni":"a.test"},
          "Ports":[{"IP":"0.0.0.0","PrivatePort":7480,"PublicPort":32768,"Type":"tcp"},{"IP":"::","PrivatePort":7480,"PublicPort":32768,"Type":"tcp"}],

@@ -1,7 +1,7 @@
 //! Access lists in the kernel's maps. A list is changed by the difference between what the maps hold and what is wanted.
 //!
 //! A client on both the old and the new list is never refused: additions are written before removals. Each client is
-//! one bit or one entry of its own, so an interrupted change leaves every client as it was or as it shall be. A lack of
+//! one bit or one entry of its own, so an interrupted change leaves each client in its old or its new state. A lack of
 //! room is found before the first removal, and the additions made until then are removed again.
 //!
 //! `pages` has IPv4, `hosts` and `prefixes` IPv6. A page that was given up is never used again before

@@ -1,13 +1,13 @@
-//! The properties of an interface that matter to XDP and steering: `gather` asks the kernel, the others judge without I/O.
+//! The properties of an interface that matter to XDP and steering: only `gather` asks the kernel, the others never do.
 //!
 //! ```text
 //! gather -> Features -+-> steer    may packets be sent to another CPU?
 //!                     +-> refusal  why XDP is not in the driver, and what would help
-//! samples ------------+-> runs     does the attached program meet the packets?
-//!                     +-> drops    what the driver dropped beyond what we told it to
+//! samples ------------+-> runs     does the attached program get the packets?
+//!                     +-> drops    packets that the driver dropped without a program's verdict
 //! ```
 //!
-//! `topology` tells what is made of what, `virtio` names features by number. But for `gather` they never ask the kernel.
+//! `topology` finds out which devices are made of which, `virtio` reads the features of a card.
 
 pub mod drops;
 pub mod gather;
@@ -54,7 +54,7 @@ pub struct Features {
     pub mtu: u32,
     /// Its own, or the fewest among the devices it is made of.
     pub queues: Option<Queues>,
-    /// The devices it is made of, down to the last.
+    /// The devices it is made of, down to the lowest.
     pub below: Vec<String>,
     /// The device, this one or one it is made of, that takes VLAN tags out of the frames.
     pub strips_vlan: Option<String>,

@@ -8,7 +8,7 @@ use super::{
     text::{Backend, Server},
 };
 
-/// A command of HAProxy's socket about one server.
+/// A command to HAProxy's socket about one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Command {
     pub(in super::super) key: Key,

@@ -1,4 +1,4 @@
-//! The workers of a node, all together.
+//! All workers of a node.
 //!
 //! `slot` brings a running worker to another configuration; `preview` finds out how that would be done and never
 //! changes a worker.

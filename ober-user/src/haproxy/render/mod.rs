@@ -36,7 +36,7 @@ pub struct Place<'a> {
     pub cpu: u32,
     /// HAProxy's command socket.
     pub cli: &'a Path,
-    /// Where `/stats` and `/metrics` are served.
+    /// The socket at which `/stats` and `/metrics` are served.
     pub stats: &'a Path,
     /// The directory that it sees as `/` after it has read its files and changed to its account. `None`: it keeps the
     /// root and the account of the daemon, which lacks the right to change them.
@@ -82,7 +82,7 @@ pub struct Rendered {
     pub left_out: Vec<Error>,
 }
 
-/// The whole configuration of one worker.
+/// Renders the whole configuration of one worker. Servers that cannot be written are left out.
 pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<Rendered, Error> {
     let mut left_out = Vec::new();
     let mut out = global::global(&config.workers, place)?;

@@ -1,7 +1,7 @@
 //! Tiers of servers: those of the lowest tier with a live server serve, the others wait.
 //!
-//! HAProxy has two: servers and backup servers. It changes to the second tier by itself and at once. Servers of higher
-//! tiers are kept in maintenance until the daemon finds that they are needed.
+//! HAProxy has two tiers: servers and backup servers. It changes to the second tier by itself and at once. Servers of
+//! higher tiers are kept in maintenance until the daemon finds that they are needed.
 
 use crate::backends::server::Server;
 

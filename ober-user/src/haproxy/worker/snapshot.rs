@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Exit, Generation, Pid, State, Worker, process};
 
-/// What a slot is doing.
+/// The stage of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Stopped,

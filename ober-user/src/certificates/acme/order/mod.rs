@@ -1,6 +1,6 @@
 //! One order from the request to the chain (RFC 8555 section 7.4).
 //!
-//! It never proves a name that is not of the order.
+//! It never proves a name that is not in the order.
 
 use std::{
     path::Path,

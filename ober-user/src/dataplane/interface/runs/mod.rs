@@ -1,11 +1,9 @@
 //! Does the attached program get the packets? A link, a mode or a name does not prove it; only counters do. Pure: the
 //! caller reads the counters and the clock.
 //!
-//! The kernel's own (generic) XDP always runs. A driver is blind when its received packets grow by [`TELLING`] while
-//! the programs count next to none. A driver may report packets up to [`LATE`] after it received them, so packets that
-//! the programs counted that long before are included.
-//!
-//! The kernel's own (generic) XDP is never taken for blind.
+//! The kernel's own (generic) XDP always runs and is never taken for blind. A driver is blind when its received packets
+//! grow by [`TELLING`] while the programs count next to none. A driver may report packets up to [`LATE`] after it
+//! received them, so packets that the programs counted that long before are included.
 
 use std::{
     collections::BTreeMap,
