@@ -95,6 +95,9 @@ pub const UDP: u8 = 17;
 pub const ICMPV6: u8 = 58;
 pub const VRRP: u8 = 112;
 
+/// BGP (RFC 4271 section 4).
+pub const BGP_PORT: u16 = 179;
+
 /// BFD over one hop (RFC 5881 section 4) and over several (RFC 5883 section 5).
 pub const BFD_PORTS: [u16; 2] = [3784, 4784];
 

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Daemon, InForce, fallback,
     files::Files,
-    start,
+    kernel,
     steps::{
         Failed, Hands as _, perform,
         running::{self, Commit, Filling},
@@ -231,7 +231,7 @@ impl Daemon {
             .await??;
         let config = Arc::new(config);
         unchangeable(&old, &config)?;
-        start::check_interfaces(&config)?;
+        kernel::check_interfaces(&config)?;
         let in_force = Backends::clone(&*self.backends.lock().await);
         let was = Was {
             in_force: Arc::clone(&in_force.facts().in_force),
@@ -445,7 +445,7 @@ impl Daemon {
         let config = self.config();
         let mut plane = self.plane();
         plane.ask_again();
-        start::attach(&config, &mut plane)
+        kernel::attach(&config, &mut plane)
     }
 }
 

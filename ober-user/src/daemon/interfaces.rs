@@ -17,7 +17,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::time::MissedTickBehavior;
 
-use super::{Daemon, start};
+use super::{Daemon, kernel};
 use crate::{
     api::status,
     config::XdpMode,
@@ -199,12 +199,12 @@ impl Daemon {
         let no_change = self.pool.try_lock();
         let config = self.config();
         let mut plane = self.plane();
-        let decision = start::steering(&config, &plane, now);
+        let decision = kernel::steering(&config, &plane, now);
         let later = no_change.is_none() && decision.steers;
         if later || plane.steering() == Some(&decision) {
             return Ok(());
         }
-        start::put_steering(&config, &mut plane, decision)
+        kernel::put_steering(&config, &mut plane, decision)
     }
 
     fn count(&self, snapshot: &Snapshot, attached: &[Attached]) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! start, fallback, lock, key, harden, greeter   a start: which configuration, in which order; what is answered meanwhile
 //! change, steps/, files, remember               another configuration: prepared, put in force step by step, kept
 //! sync                                          lists and servers alone
+//! kernel                                        how a configuration becomes what the kernel holds
 //! membership                                    the end of a worker -> the rings, on a thread of its own
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
 //! reconcile, drift                              what was changed by hand is set right again and counted
@@ -27,6 +28,7 @@ mod files;
 mod greeter;
 mod harden;
 mod interfaces;
+mod kernel;
 mod key;
 mod lock;
 mod membership;
@@ -226,7 +228,7 @@ impl Daemon {
 
     /// Gives BFD and VRRP the list of routers as it is now.
     fn routers_changed(&self, keeper: &Keeper) {
-        let routers = start::routers(&self.config(), &self.plane().maps, keeper);
+        let routers = kernel::routers(&self.config(), &self.plane().maps, keeper);
         match routers {
             Ok(routers) => self.announcer.routers(routers),
             Err(error) => tracing::error!(

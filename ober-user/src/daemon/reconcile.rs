@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::bail;
 
-use super::{Daemon, fallback::Choice, membership, start};
+use super::{Daemon, fallback::Choice, kernel, membership};
 use crate::{
     announce::addresses,
     api::Text,
@@ -174,7 +174,7 @@ impl Daemon {
                 set: set.to_owned(),
             });
         };
-        if !plane.has_services(&start::wanted(config, keeper)?)? {
+        if !plane.has_services(&kernel::wanted(config, keeper)?)? {
             note(
                 What::Services,
                 "the table of services",
@@ -182,10 +182,10 @@ impl Daemon {
                 "as configured",
             );
         }
-        for (name, found, set) in plane.others(&start::switches(config, keeper)) {
+        for (name, found, set) in plane.others(&kernel::switches(config, keeper)) {
             note(What::Switch, name, &found, &set);
         }
-        start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        kernel::put_services(config, &mut plane, keeper, &pool.sockets())?;
         for _ in 0..plane.set_ring(&members.ring()) {
             note(
                 What::Ring,
@@ -197,7 +197,7 @@ impl Daemon {
         let lost = lost(config, plane.directory())?;
         let unpinned = plane.lacks_pins();
         if unpinned || !lost.is_empty() {
-            start::attach(config, &mut plane)?;
+            kernel::attach(config, &mut plane)?;
         }
         if unpinned {
             note(What::Program, "pins", "removed", "made anew");

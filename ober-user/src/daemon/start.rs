@@ -1,9 +1,7 @@
 //! The order of a start. Every step that can fail comes before the first packet meets anything new.
 
 use std::{
-    collections::HashMap,
     fs, io,
-    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
@@ -20,6 +18,7 @@ use super::{
     Daemon, InForce, Lock, Locked, cluster_key,
     fallback::Choice,
     greeter::Greeter,
+    kernel,
     servers::Watch,
     steps::starting::{Parts, assemble},
     told::Told,
@@ -31,23 +30,14 @@ use crate::{
         Ask, Backends, Ready, With,
         discover::{self, engine::Learned, own::Own},
     },
-    config::{Access, Config, Fragments, Written},
-    dataplane::{
-        self, Attached, Maps, Plane, Switches, Wanted, access, chain,
-        events::Drops,
-        interface::{
-            gather::Snapshot,
-            steer::{self, Candidate, Decision},
-        },
-    },
-    haproxy::{self, Listening},
-    lists::Keeper,
+    config::{Config, Written},
+    dataplane::{self, Plane, chain, events::Drops},
+    haproxy,
     names::resolve::Answers,
     plan::{
         self,
         history::{Origin, Reason},
     },
-    protocols::routers::Routers,
     system::{clock, file::directory},
 };
 
@@ -124,7 +114,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let lock = Lock::wait(&node.run).await?;
     private(&node.state)?;
     tell_remarks(&config, path);
-    check_interfaces(&config)?;
+    kernel::check_interfaces(&config)?;
     let metrics = api::http::bind(node.metrics).await?;
     // Besides the steps of the plan: the servers, the kernel half, the names.
     let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
@@ -293,146 +283,6 @@ async fn put_in_force(
 fn is_first(config: &Config) -> bool {
     !dataplane::pinned(&config.node.bpffs, &config.node.instance)
         && !haproxy::known(&config.node.run)
-}
-
-/// Puts services, sockets, workers and switches into the kernel.
-pub(super) fn put_services(
-    config: &Config,
-    plane: &mut Plane,
-    keeper: &Keeper,
-    sockets: &[Listening],
-) -> anyhow::Result<()> {
-    let wanted = wanted(config, keeper)?;
-    let indexes = plane.set_services(&wanted)?;
-    let mut of_listener: HashMap<_, Vec<&Listening>> = HashMap::new();
-    for socket in sockets {
-        let listener = (socket.service.as_str(), socket.port);
-        of_listener.entry(listener).or_default().push(socket);
-    }
-    for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
-        let listener = (kernel.service.name.as_str(), kernel.listener.port);
-        for &socket in of_listener.get(&listener).into_iter().flatten() {
-            if socket.family.holds(kernel.vip) {
-                plane.set_socket(*index, socket.worker, socket)?;
-            }
-        }
-    }
-    // Whether packets may be steered is decided when the interfaces are attached: until then it stays as it is.
-    let steers = plane.maps.node.read(0).steer == 1;
-    plane.set_workers(&config.workers.cpus, steers)?;
-    plane.set_switches(&switches(config, keeper));
-    Ok(())
-}
-
-/// The switches that the kernel gets.
-pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
-    let node = &config.node;
-    let bgp = config.bgp.iter();
-    let listen = bgp
-        .clone()
-        .flat_map(|bgp| bgp.listen.iter().map(SocketAddr::port));
-    let neighbours = bgp.flat_map(|bgp| bgp.neighbours.iter().map(|it| it.port));
-    Switches {
-        routers: node.routers.as_ref().and_then(|list| keeper.number(list)),
-        sample: node.sample,
-        event_rate: node.event_rate,
-        fragments: node.fragments == Fragments::All,
-        loopback: node.interfaces.iter().any(|name| name == "lo"),
-        bgp_here: listen.collect(),
-        bgp_there: neighbours.collect(),
-    }
-}
-
-/// The routers that may speak routing protocols with this node, by the list in the kernel.
-pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::Result<Routers> {
-    let Some(list) = &config.node.routers else {
-        return Ok(Routers::default());
-    };
-    let number = keeper.number(list);
-    let number = number
-        .with_context(|| format!("read the list of routers {list}: there is no such list"))?;
-    Ok(Routers::listed(access::read(maps, number)?))
-}
-
-/// The services that the kernel gets, in the order of [`Config::kernel_services`]. An unknown list is an error: a service
-/// without its list would be open.
-pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
-    let wanted = config.kernel_services().map(|kernel| {
-        let list = match &kernel.listener.access {
-            Access::Open => None,
-            Access::List(list) => Some(keeper.number(list).with_context(|| {
-                format!(
-                    "restrict service {} to list {list}: there is no such list",
-                    kernel.service.name
-                )
-            })?),
-        };
-        Ok(Wanted {
-            vip: kernel.vip,
-            protocol: ober_common::packet::TCP,
-            port: kernel.listener.port.get(),
-            list,
-        })
-    });
-    wanted.collect()
-}
-
-/// Attaches the programs, and decides again whether packets are steered.
-pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<()> {
-    let before = plane.attached().to_vec();
-    let attached = plane.attach(&config.node.interfaces)?;
-    for it in attached.iter().filter(|it| !before.contains(it)) {
-        let (interface, native) = (&it.interface, it.native);
-        tracing::info!(interface, native, "XDP is attached");
-    }
-    steer(config, plane, &Snapshot::take()?)
-}
-
-/// Decides whether packets are steered, and puts that in force.
-pub(super) fn steer(config: &Config, plane: &mut Plane, now: &Snapshot) -> anyhow::Result<()> {
-    let decision = steering(config, plane, now);
-    put_steering(config, plane, decision)
-}
-
-/// The decision whether packets are steered.
-pub(super) fn steering(config: &Config, plane: &Plane, now: &Snapshot) -> Decision {
-    let candidate = |attached: &Attached| {
-        Some(Candidate {
-            features: now.features(&attached.interface)?,
-            native: Some(attached.native),
-        })
-    };
-    let candidates: Vec<_> = plane.attached().iter().filter_map(candidate).collect();
-    steer::decide(config.node.steer, config.workers.cpus.len(), &candidates)
-}
-
-/// Puts the decision in force; warns if steering was asked for and cannot be.
-pub(super) fn put_steering(
-    config: &Config,
-    plane: &mut Plane,
-    decision: Decision,
-) -> anyhow::Result<()> {
-    if plane.steering() != Some(&decision) {
-        let Decision {
-            steers,
-            why,
-            refused,
-        } = &decision;
-        if *refused {
-            tracing::warn!(why, "packets are not steered to their workers' CPUs");
-        } else {
-            tracing::info!(steers, why, "steering");
-        }
-    }
-    Ok(plane.steer(&config.workers.cpus, decision)?)
-}
-
-pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {
-    for interface in &config.node.interfaces {
-        nix::net::if_::if_nametoindex(interface.as_str())
-            .with_context(|| format!("use interface {interface}: there is none of that name here; correct node.interfaces (`ip link` lists them)"))?;
-    }
-    Ok(())
 }
 
 fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {

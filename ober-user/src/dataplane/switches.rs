@@ -5,12 +5,12 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use ober_common::abi::{Node, PortBits};
+use ober_common::{
+    abi::{Node, PortBits},
+    packet::BGP_PORT,
+};
 
 use super::{Maps, Plane, memory::word32};
-
-/// BGP's own port (RFC 4271 section 4), always judged: another BGP daemon may run on this node.
-const BGP: u16 = 179;
 
 /// The wanted switches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Plane {
             ("bgp_there", there, &switches.bgp_there),
         ];
         let ports = ports.into_iter().map(|(name, bits, wanted)| {
-            let wanted = wanted.iter().copied().chain([BGP]).collect();
+            let wanted = wanted.iter().copied().chain([BGP_PORT]).collect();
             (name, text(&bits.read()), text(&wanted))
         });
         let all = words.chain(ports);
@@ -138,7 +138,7 @@ impl Bits<'_> {
     /// Sets the bits of these ports and of BGP's own, and no others. A port that stays is set all the time.
     fn write(self, ports: &BTreeSet<u16>) {
         let mut words: PortBits = [0; 1024];
-        for port in ports.iter().copied().chain([BGP]) {
+        for port in ports.iter().copied().chain([BGP_PORT]) {
             words[usize::from(port / 64)] |= 1 << (port % 64);
         }
         for (word, value) in self.0.iter().zip(words) {

@@ -22,7 +22,7 @@ pub use run::{Options, Report, run};
 
 use std::time::Duration;
 
-// The limits of the invariants. `bench/failover.md` measures the times behind them on two cores that do nothing else: a
+// The limits of the invariants. `tests/bench/failover.md` measures the times behind them on two cores that do nothing else: a
 // withdrawal reaches the router in 0.1 s, a frozen node in 0.2 s. Here the daemons may be debug builds, eleven programs and all
 // clients share those cores, and faults burn them; so each limit is at least ten times the measured time.
 

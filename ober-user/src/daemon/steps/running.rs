@@ -7,7 +7,7 @@ use crate::{
     announce::addresses::{self, Noted},
     backends::{Backends, Ready, server::Servers},
     config::Config,
-    daemon::{Daemon, files::Files, membership, start},
+    daemon::{Daemon, files::Files, kernel, membership},
     dataplane,
     haproxy::{Pool, Report},
     lists::{self, Keeper},
@@ -66,7 +66,7 @@ impl Hands for Change<'_> {
                 // The mode is that of the new configuration, on the interfaces of both.
                 let mut plane = self.daemon.plane();
                 let both = reaching(self.to, self.from, plane.directory());
-                start::attach(&both, &mut plane)
+                kernel::attach(&both, &mut plane)
             }
             Step::TakeOut { .. } => {
                 let staying = staying(self.from, self.to);
@@ -85,7 +85,7 @@ impl Hands for Change<'_> {
                 Ok(())
             }
             Step::Services => self.services().await,
-            Step::Detach { .. } => start::attach(self.to, &mut self.daemon.plane()),
+            Step::Detach { .. } => kernel::attach(self.to, &mut self.daemon.plane()),
             Step::AddAddresses { .. } => addresses::add(self.to, Noted::May).await.map(drop),
             Step::RemoveAddresses { .. } => {
                 let keep: BTreeSet<IpAddr> = self.to.vips().collect();
@@ -117,10 +117,10 @@ impl Change<'_> {
         let mut plane = self.daemon.plane();
         // With the programs, and before a session with a new neighbour begins: BFD would take a neighbour whose packets it does
         // not accept for down.
-        let routers = start::routers(self.to, &plane.maps, self.lists)?;
+        let routers = kernel::routers(self.to, &plane.maps, self.lists)?;
         self.daemon.announcer.routers(routers);
         let both = reaching(self.to, self.from, plane.directory());
-        start::attach(&both, &mut plane)
+        kernel::attach(&both, &mut plane)
     }
 
     fn commit(&mut self) -> anyhow::Result<()> {
@@ -139,7 +139,7 @@ impl Daemon {
     fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
         let mut members = membership::members(&self.members);
         let mut plane = self.plane();
-        start::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        kernel::put_services(config, &mut plane, keeper, &pool.sockets())?;
         members.admit(config.workers.cpus.len());
         // A new service starts with an empty ring.
         plane.set_ring(&members.ring());

@@ -21,7 +21,7 @@ use crate::{
     },
     backends::server::Servers,
     config::Config,
-    daemon::{greeter::Greeter, membership, start},
+    daemon::{greeter::Greeter, kernel, membership},
     dataplane::{Plane, events::Drops},
     haproxy::{Pool, WorkerEvent},
     lists::Keeper,
@@ -113,7 +113,7 @@ impl Hands for Starting<'_> {
             Step::Lists { .. } => self.keeper.restore(!self.adopted)?,
             Step::Services => self.services().await?,
             Step::Attach { .. } => {
-                start::attach(self.config, &mut membership::lock(&self.plane))?;
+                kernel::attach(self.config, &mut membership::lock(&self.plane))?;
             }
             Step::AddAddresses { .. } => drop(addresses::add(self.config, self.noted).await?),
             // `Guard` starts the sessions together with the gates, which decide what is announced.
@@ -124,7 +124,7 @@ impl Hands for Starting<'_> {
                 addresses::remove(self.config, &keep).await?;
                 let events = self.gate_events.take().context(UNORDERED)?;
                 let sockets = self.pool.as_ref().context(UNORDERED)?.sockets();
-                let routers = start::routers(
+                let routers = kernel::routers(
                     self.config,
                     &membership::lock(&self.plane).maps,
                     &self.keeper,
@@ -150,7 +150,7 @@ impl Starting<'_> {
         let pool = self.pool.as_ref().context(UNORDERED)?;
         {
             let mut plane = membership::lock(&self.plane);
-            start::put_services(self.config, &mut plane, &self.keeper, &pool.sockets())?;
+            kernel::put_services(self.config, &mut plane, &self.keeper, &pool.sockets())?;
         }
         let settled = Arc::new(AtomicBool::new(false));
         let count = self.config.workers.cpus.len();

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ober_common::packet::{BGP_PORT, VRRP};
+
 use crate::{config::Config, diagnose::finding::Finding};
 
 const PART: &str = "ports";
-/// VRRP, among the protocols of IP.
-const VRRP: u16 = 112;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -115,7 +115,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
             all.push((
                 "TCP port 179 (BGP)".to_owned(),
                 Protocol::Tcp,
-                any(179),
+                any(BGP_PORT),
                 false,
                 advice,
             ));
@@ -138,7 +138,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         all.push((
             "IP protocol 112 (VRRP)".to_owned(),
             Protocol::Raw,
-            any(VRRP),
+            any(VRRP.into()),
             false,
             advice,
         ));

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, num::NonZeroU8, time::Duration};
 
+use ober_common::packet::BFD_PORTS;
+
 use super::packet::Micros;
 use crate::machine::realtime::Priority;
 
@@ -81,8 +83,8 @@ impl Hops {
 
     pub const fn port(self) -> u16 {
         match self {
-            Self::Single => 3784,
-            Self::Multi => 4784,
+            Self::Single => BFD_PORTS[0],
+            Self::Multi => BFD_PORTS[1],
         }
     }
 

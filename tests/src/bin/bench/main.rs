@@ -52,14 +52,14 @@ struct Arguments {
     /// Chunks of 65,536 packets in each round.
     #[arg(long, default_value_t = 8)]
     chunks: usize,
-    /// The failover trials instead: how long traffic still goes to a node that no longer serves; written to bench/failover.md.
+    /// The failover trials instead: how long traffic still goes to a node that no longer serves; written to tests/bench/failover.md.
     #[arg(long)]
     failover: bool,
     /// Handshakes, small and large objects through 1, 2 and 4 workers instead, beside HAProxy alone; written to
-    /// bench/proxy.md.
+    /// tests/bench/proxy.md.
     #[arg(long, conflicts_with = "failover")]
     proxy: bool,
-    /// Only what has this in its name: a packet scenario, `acl sync`, `tls requests`; leaves bench/results.md alone.
+    /// Only what has this in its name: a packet scenario, `acl sync`, `tls requests`; leaves tests/bench/results.md alone.
     #[arg(long)]
     only: Option<String>,
 }

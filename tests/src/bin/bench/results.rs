@@ -1,4 +1,4 @@
-//! `bench/results.md`: the figures of the last whole run, and how they were measured.
+//! `tests/bench/results.md`: the figures of the last whole run, and how they were measured.
 
 use std::{
     fs,
@@ -36,8 +36,7 @@ pub(crate) const PROXY: Paper = Paper {
 
 /// Writes the file anew.
 pub(crate) fn write(report: &Report, paper: Paper) -> Result<()> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let directory = package.parent().unwrap_or(package).join("bench");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     let path = directory.join(paper.name);
     let text = format!(
         "# Figures of the last run of `{}`\n\n{}\n\n{report}\n{}",

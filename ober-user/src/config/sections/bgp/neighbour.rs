@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use ober_common::packet::BGP_PORT;
+
 use super::{At, Fault, Judge, Key, Span, raw};
 use crate::{
     config::{
@@ -25,7 +27,6 @@ use crate::{
 
 /// The kernel's longest key (`TCP_MD5SIG_MAXKEYLEN`), in bytes.
 const LONGEST_PASSWORD: usize = 80;
-const PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(9);
 /// The kernel's limits, in bytes (`TCP_MIN_MSS`, `MAX_TCP_WINDOW`).
 const LEAST_MSS: u16 = 88;
@@ -108,7 +109,7 @@ impl Judge<'_> {
         let source = raw.source.0.map(|source| self.source(source, at));
         Neighbour {
             address: at,
-            port: raw.port.0.map_or(PORT, |at| at.value.get()),
+            port: raw.port.0.map_or(BGP_PORT, |at| at.value.get()),
             remote,
             local_as,
             passive: raw.passive.or(false),
