@@ -96,7 +96,8 @@ pub async fn run(program: &Program, words: &[String], most: usize) -> Result<End
         let read = file::away(PATIENCE, move || secret(&file)).await;
         let text = read.unwrap_or_else(|error| Err(error.to_string()));
         let handed = text.and_then(|text| {
-            memory::file(text.as_bytes()).map_err(|error| format!("hand its secret over: {error}"))
+            memory::file(text.as_bytes())
+                .map_err(|error| format!("pass the secret to the program: {error}"))
         });
         let handed = handed.map_err(|why| Error::Secret {
             program: name(),

@@ -96,7 +96,7 @@ impl<T: Clone> Kept<T> {
                     tracing::error!(
                         what = self.what,
                         why,
-                        "this could not be asked, so the last answer stands; raise the limit on open files of the \
+                        "this could not be asked, so the last answer stays in force; raise the limit on open files of the \
                          daemon, or see what uses them up (`ls /proc/PID/fd`)"
                     );
                 }

@@ -1,11 +1,11 @@
 //! What the operating system gives: files, programs, sockets, netlink, TLS.
 //!
 //! ```text
-//! file/, store/   the one way to open a file; files that survive     child/, command   the one way to start a program
+//! file/, store/   the one way to open a file; durable files          child/, command   the one way to start a program
 //! netlink/        addresses, links, routes, connections              fetch, tls, url   HTTP and TLS as a client
 //! pem/            certificates and keys                              sockopt           options of sockets
-//! account, privilege, ownership   accounts, capabilities, what on this node is ours
-//! clock, hash, random, memory, text, scale, fact   the time of day, numbers, memory, texts of others, yes/no/could not ask
+//! account, privilege, ownership   accounts, capabilities, addresses and interfaces that Herr Ober added
+//! clock, hash, random, memory, text, scale, fact   the time of day, numbers, memory, texts from others, yes/no/could not ask
 //! ```
 //! It never uses another room: it knows no VIP, worker, list or neighbour.
 

@@ -61,7 +61,7 @@ pub enum Error {
     Setup(#[from] rustls::Error),
     #[error("set the verification of certificates up: {0}")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("{0} is no name a certificate could have")]
+    #[error("{0} is not a name that a certificate can contain")]
     Name(String),
     #[error("TLS: {0}")]
     Handshake(io::Error),

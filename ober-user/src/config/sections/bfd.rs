@@ -144,7 +144,7 @@ impl Judge<'_> {
         let message =
             format!("`{name}` is {interval:?}, but must be from {FASTEST:?} to {SLOWEST:?}");
         let help = if interval < FASTEST {
-            "no machine keeps less in software; with a multiplier of 3, \"10ms\" finds a failure in 30 ms"
+            "software cannot keep a shorter interval; with a multiplier of 3, \"10ms\" finds a failure in 30 ms"
         } else {
             "a failure found after minutes is found by BGP's hold time as well: leave BFD off"
         };

@@ -51,7 +51,7 @@ pub enum Fault {
     Nested,
     #[error("a number is missing here; write n[1-3] or n[1,3]")]
     NoNumber,
-    #[error("only digits may stand in a range; write n[1-3]")]
+    #[error("a range may contain digits only; write n[1-3]")]
     NotDigits,
     #[error("the range runs backwards; write the smaller end first")]
     Backwards,

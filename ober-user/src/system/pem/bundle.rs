@@ -87,7 +87,7 @@ impl Error {
             }
             Self::OtherKey { .. } => "put the key in that the certificate was made with".to_owned(),
             Self::NotFirst { .. } | Self::Unchained { .. } => {
-                "the server's own certificate comes first, then whoever signed it, and so on"
+                "the server's own certificate comes first, then that of its issuer, and so on"
                     .to_owned()
             }
         }

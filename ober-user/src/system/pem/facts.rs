@@ -33,9 +33,9 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dates {
     Valid,
-    /// It begins so many seconds later.
+    /// It becomes valid in this many seconds.
     Early(u64),
-    /// It ended so many seconds ago.
+    /// It expired this many seconds ago.
     Expired(u64),
 }
 

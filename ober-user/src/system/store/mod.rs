@@ -105,13 +105,13 @@ pub const TABLE: &[Row] = &[
         Kind::Orders,
         "state/gate.json",
         Lasts::Power,
-        "no VIP is drained or disabled any more: order again what is to stay so",
+        "no VIP is drained or disabled any more: repeat the orders that must stay in force",
     ),
     row(
         Kind::List,
         "state/lists/*.json",
         Lasts::Power,
-        "the list goes on with the addresses it had, or else with the sources of the configuration; tell it its sources \
+        "the list keeps the addresses it had, or else has the sources of the configuration; give it its sources \
          again with `ober-user acl sync`",
     ),
     row(

@@ -373,7 +373,7 @@ impl Judge<'_> {
             && let Some(path) = self.sources.exposes(&at.span)
         {
             let message = format!(
-                "the `token` stands in {}, which everybody may read",
+                "the `token` is in {}, which every account may read",
                 path.display()
             );
             let help = "`chmod 600` the file, or write \"${NAME}\" and set the variable";

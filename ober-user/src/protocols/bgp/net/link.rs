@@ -178,7 +178,9 @@ impl Link {
             self.write();
         }
         if self.outbox.len() > MOST_WAITING {
-            self.broken = Some(Broken::of(&"the neighbour takes nothing any more"));
+            self.broken = Some(Broken::of(
+                &"the neighbour has stopped reading from the connection",
+            ));
         }
     }
 

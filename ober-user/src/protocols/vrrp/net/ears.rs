@@ -100,8 +100,12 @@ impl Wanted {
             six: from.is_ipv6(),
             vrid: advertisement.vrid,
         };
-        let ours = ours(key)
-            .ok_or_else(|| (Reject::Vrid, format!("VRID {} is none of ours", key.vrid)))?;
+        let ours = ours(key).ok_or_else(|| {
+            (
+                Reject::Vrid,
+                format!("no virtual router here has VRID {}", key.vrid),
+            )
+        })?;
         Ok((ours, advertisement, coverage))
     }
 

@@ -75,8 +75,8 @@ fn write(line: Line) {
         Line::Conflict(key, conflict) => tracing::warn!(router = %key, "VRRP: {conflict}"),
         Line::Rejected { from, why } => tracing::warn!(%from, "VRRP packet not taken: {why}"),
         Line::Coverage { from, theirs } => {
-            let what = "VRRP: its checksums cover something else than ours, which is accepted";
-            tracing::info!(%from, %theirs, "{what}; set vrrp.checksum alike if it takes none of ours");
+            let what = "VRRP: its checksums have another coverage than those of this node, which is accepted";
+            tracing::info!(%from, %theirs, "{what}; set vrrp.checksum to the same coverage if it drops packets of this node");
         }
         Line::Unsent(key, why) => tracing::warn!(router = %key, "send a VRRP advertisement: {why}"),
         Line::Refused(key, why) => {

@@ -58,7 +58,7 @@ impl Keep {
             match self.frames.send_by(interface, &frame) {
                 Ok(()) => raise(&kept.member.counts.claims_sent),
                 Err(error) => {
-                    let why = format!("tell the neighbours of {address}: {error}");
+                    let why = format!("announce {address} to the link: {error}");
                     failed = Some((claim, Line::Unsent(*key, why)));
                 }
             }

@@ -121,7 +121,7 @@ impl Keep {
         if let Some(other) = same.find(|message| !ownership::is_ours(message)) {
             let (length, interface) = (other.header.prefix_len, &self.interface.name);
             return Err(format!(
-                "add {address}: somebody else put {address}/{length} on {interface}; take it off (`ip addr del \
+                "add {address}: {interface} has {address}/{length}, which Herr Ober did not add; remove it (`ip addr del \
                  {address}/{length} dev {interface}`), or name another VIP"
             ));
         }

@@ -81,7 +81,7 @@ impl Keep {
             return Ok(Some(link.header.index));
         }
         Err(format!(
-            "use the interface {name}: somebody else made it; rename or remove it, or leave vrrp.virtual_mac out"
+            "use the interface {name}: Herr Ober did not make it; rename or remove it, or leave vrrp.virtual_mac out"
         ))
     }
 }
