@@ -45,7 +45,7 @@ pub(super) fn show(neighbours: &[Neighbour], screen: &mut Screen) -> Result<(), 
     screen.table(
         &[
             "prefix",
-            "told to",
+            "advertised to",
             "next hop",
             "as path",
             "med",
@@ -162,8 +162,8 @@ mod tests {
 neighbour    as     state        since  flaps  hold  families  bfd  announced  last notification                                             last failure
 192.0.2.254  65000  established  1h 0m      2  9s    ipv4      up           1  received 6/2 Administrative Shutdown: maintenance, 1h 1m ago  -
 
-prefix         told to      next hop   as path  med  pref  communities
-192.0.2.10/32  192.0.2.254  192.0.2.1  65001    100  -     65001:100
+prefix         advertised to  next hop   as path  med  pref  communities
+192.0.2.10/32  192.0.2.254    192.0.2.1  65001    100  -     65001:100
 "
         );
     }

@@ -81,7 +81,7 @@ impl Instance {
             return Err(CommandError::Mistake(Arc::clone(mistake)));
         };
         self.warn(format_args!(
-            "this goes by snapshot {snapshot} of the history, which was in force last"
+            "this uses snapshot {snapshot} of the history, which was in force last"
         ));
         Ok(config)
     }

@@ -335,7 +335,7 @@ fn services(status: &Status, screen: &mut Screen) -> Result<(), Error> {
             Cell::text(&service.name),
             Cell::text(service.vip),
             Cell::number(service.port),
-            Cell::text(service.list.as_deref().unwrap_or("open to everybody")),
+            Cell::text(service.list.as_deref().unwrap_or("open to all")),
             flag(service.vip_present),
         ]
     });
@@ -435,7 +435,7 @@ mod tests {
             "maps made by this daemon, steering on: steer = \"cpu\"",
             "in0        yes       yes   native       4  1500  virtio_net",
             "2 packets were dropped by drivers",
-            "open to everybody",
+            "open to all",
             "backoff",
             "signal 9",
             "worker 1 runs what was replaced on disk since: /usr/lib/libssl.so.3",

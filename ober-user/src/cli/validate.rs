@@ -28,7 +28,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     }
     if let Some(Fallback { snapshot, .. }) = instead {
         let words = format_args!(
-            "the daemon goes by snapshot {snapshot} of the history, since the files were of no use at its start; \
+            "the daemon uses snapshot {snapshot} of the history, since the files could not be used at its start; \
              `ober-user reload` puts good ones in force"
         );
         let line = screen.paint(words, Tone::Bad);

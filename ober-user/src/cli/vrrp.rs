@@ -35,7 +35,7 @@ pub(super) fn show(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     if !rejected.is_empty() {
-        screen.line(format_args!("packets not taken: {}", rejected.join(", ")))?;
+        screen.line(format_args!("packets refused: {}", rejected.join(", ")))?;
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ mod tests {
         for word in [
             "51  192.0.2.10  master  5s     no master heard       254  10.0.0.1 (254)",
             "1m 2s ago: two masters",
-            "packets not taken: ttl 3",
+            "packets refused: ttl 3",
             "transitions of VRID 51 (IPv4)",
             "10s ago  backup  gate open",
         ] {

@@ -204,9 +204,7 @@ fn places(state: &State) -> Things {
     let mut things = Things::new();
     for (place, behind) in &state.services {
         let list = behind.list.as_deref();
-        let who = list.map_or("open to everybody".to_owned(), |list| {
-            format!("list {list}")
-        });
+        let who = list.map_or("open to all".to_owned(), |list| format!("list {list}"));
         let lines = things.entry(behind.service.clone()).or_default();
         lines.insert(format!("{place} {who}"));
     }

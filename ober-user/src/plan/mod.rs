@@ -252,13 +252,11 @@ impl fmt::Display for Step {
                 let vips = list(vips);
                 write!(
                     out,
-                    "withdraw {vips}, and wait until the neighbours have been told"
+                    "withdraw {vips}, and wait until the neighbours have the withdrawal"
                 )
             }
-            Self::Open => {
-                out.write_str("open what speaking to the neighbours that are to be needs")
-            }
-            Self::Speak => out.write_str("speak to the neighbours that are to be"),
+            Self::Open => out.write_str("open what the new neighbours need"),
+            Self::Speak => out.write_str("start sessions with the new neighbours"),
             Self::Attach { interfaces } => write!(out, "attach to {}", list(interfaces)),
             Self::TakeOut { services } => write!(out, "take {} out of the kernel", list(services)),
             Self::Confine { workers } => {
@@ -274,7 +272,7 @@ impl fmt::Display for Step {
             Self::AddAddresses { vips } => write!(out, "add the addresses {}", list(vips)),
             Self::RemoveAddresses { vips } => write!(out, "remove the addresses {}", list(vips)),
             Self::Guard => out.write_str("guard the VIPs; gates that are new open on proof"),
-            Self::Commit => out.write_str("go by the new configuration"),
+            Self::Commit => out.write_str("put the new configuration in force"),
         }
     }
 }

@@ -33,7 +33,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {
     pub service: String,
-    /// The access list; `None`: open to everybody.
+    /// The access list; `None`: open to all.
     pub list: Option<String>,
 }
 

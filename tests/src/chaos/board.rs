@@ -146,7 +146,7 @@ impl<'a> Board<'a> {
         if !excused {
             let took = (to - from).as_millis();
             self.breach(format!(
-                "an attempt failed that nothing excuses: {what} (began {took} ms ago)"
+                "an attempt failed that no fault excuses: {what} (began {took} ms ago)"
             ));
         }
     }

@@ -28,7 +28,7 @@ const MENDED: Duration = Duration::from_secs(8);
 /// A worker killed with -9. Connections that it had accepted must die with it; new connections are served.
 pub(super) fn worker(script: &mut Script, demo: &Demo) {
     script.step(
-        "a worker killed with -9 under load and nobody refused",
+        "a worker killed with -9 under load, and no client is refused",
         || {
             let load = demo.load()?;
             let before = demo.worker(0)?;

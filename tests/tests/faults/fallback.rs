@@ -149,7 +149,7 @@ fn a_node_that_goes_by_its_history_says_so_everywhere_until_a_good_file_is_reloa
     assert!(metric(&stage, "ober_configuration_fallback 1"));
     with(&stage, &broken, || {
         let refusal = Refusal::from(stage.try_cli(&["validate"]).expect("validate"));
-        refusal.says(2, &["sampel", "the daemon goes by snapshot 1"]);
+        refusal.says(2, &["sampel", "the daemon uses snapshot 1"]);
         let refusal = Refusal::from(stage.try_cli(&["reload"]).expect("reload"));
         refusal.says(2, &["sampel"]);
     });

@@ -50,7 +50,7 @@ pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
         ),
         gauge(
             "ober_discovery_servers",
-            "Servers a source stands for.",
+            "Servers that a source named.",
             sources(backends, |source| source.servers),
         ),
         gauge(

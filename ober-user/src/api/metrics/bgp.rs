@@ -38,7 +38,7 @@ pub(super) fn families(neighbours: &[Neighbour]) -> Vec<Family> {
         ),
         gauge(
             "ober_bgp_neighbour_announced_prefixes",
-            "Prefixes the neighbour was told.",
+            "Prefixes advertised to the neighbour.",
             each(|it| Some(it.announced.len() as u64)),
         ),
         gauge(

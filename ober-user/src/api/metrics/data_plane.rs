@@ -81,7 +81,7 @@ fn interfaces(plane: &DataPlane) -> Vec<Family> {
         ),
         counter(
             "ober_unexplained_drops",
-            "Packets that drivers dropped at XDP and no program told them to, since the start of the daemon.",
+            "Packets that drivers dropped at XDP though no program asked for it, since the start of the daemon.",
             plain(plane.unexplained_drops),
         ),
         gauge(

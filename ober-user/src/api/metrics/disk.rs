@@ -10,7 +10,7 @@ pub(super) fn families(status: &Status) -> Vec<Family> {
     vec![
         gauge(
             "ober_configuration_fallback",
-            "1: a snapshot of the history is in force, since the files on disk were of no use at the start.",
+            "1: a snapshot of the history is in force, since the files on disk could not be used at the start.",
             plain(u64::from(fallback)),
         ),
         counter(

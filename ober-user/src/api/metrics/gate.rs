@@ -29,7 +29,7 @@ pub(super) fn families(gates: &[Gate]) -> Vec<Family> {
         ),
         gauge(
             "ober_vip_standing",
-            "1: this is what the neighbours are told of the VIP.",
+            "1: this is what is announced to the neighbours for the VIP.",
             each(|gate| {
                 let line = |it: Standing| (one("standing", it.name()), gate.standing == it);
                 let lines = Standing::ALL.into_iter().map(line);

@@ -295,7 +295,7 @@ fn workers(workers: &[Worker]) -> Vec<Family> {
         ),
         counter(
             "ober_worker_restarts",
-            "Ends of the worker nobody asked for.",
+            "Ends of the worker that the daemon did not ask for.",
             lines(|worker| u64::from(worker.restarts)),
         ),
         gauge(

@@ -80,7 +80,7 @@ fn packets(vrrp: &Vrrp) -> Vec<Family> {
         ),
         counter(
             "ober_vrrp_packets_rejected",
-            "VRRP packets not taken, by reason.",
+            "VRRP packets refused, by reason.",
             rejected.collect(),
         ),
     ]

@@ -30,7 +30,7 @@ fn configuration(status: &Status) -> Vec<Finding> {
     let fallback = of.fallback.iter().map(|it| {
         let error = it.error.lines().next().unwrap_or_default();
         let words = format!(
-            "snapshot {} of the history is in force: the files were of no use at the start ({error})",
+            "snapshot {} of the history is in force: the files could not be used at the start ({error})",
             it.snapshot
         );
         Finding::failed(PART, "configuration", words)

@@ -85,10 +85,12 @@ fn xdp(config: &Config, facts: &Facts) -> Finding {
             Finding::ok(PART, name, format!("{what}, generic XDP as configured"))
         }
         (Some(false), Some(why_generic)) => generic(name, &what, features, why_generic),
-        (Some(false), None) => {
-            Finding::warning(PART, name, format!("{what}, generic XDP, nobody kept why"))
-                .advice("`ober-user reload` tries the driver again, and keeps its answer")
-        }
+        (Some(false), None) => Finding::warning(
+            PART,
+            name,
+            format!("{what}, generic XDP, the reason was not kept"),
+        )
+        .advice("`ober-user reload` tries the driver again, and keeps its answer"),
         (None, _) => unattached(config, name, &what, features),
     };
     finding
@@ -183,8 +185,9 @@ fn counters(facts: &Facts) -> Option<Finding> {
         None if counted > 0 => {
             format!("{received} packets came in, the programs counted {counted}")
         }
-        None => "attached; nothing has come in yet that would tell whether the driver runs it"
-            .to_owned(),
+        None => {
+            "attached; too few packets have come in to say whether the driver runs it".to_owned()
+        }
     };
     Some(Finding::ok(PART, object, reason))
 }

@@ -253,18 +253,18 @@ fn the_order_of_a_change_is_the_documented_one() {
         told,
         [
             "attach to in1",
-            "open what speaking to the neighbours that are to be needs",
-            "withdraw 192.0.2.2, and wait until the neighbours have been told",
+            "open what the new neighbours need",
+            "withdraw 192.0.2.2, and wait until the neighbours have the withdrawal",
             "take 192.0.2.1:81, 192.0.2.2:80, 192.0.2.2:81 out of the kernel",
             "change the workers, one before the others",
             "fill blue",
             "put the services with their lists into the kernel",
-            "speak to the neighbours that are to be",
+            "start sessions with the new neighbours",
             "detach from in0",
             "add the addresses 192.0.2.3",
             "remove the addresses 192.0.2.2",
             "guard the VIPs; gates that are new open on proof",
-            "go by the new configuration",
+            "put the new configuration in force",
         ]
     );
     assert_eq!(steps(&from, &from), []);

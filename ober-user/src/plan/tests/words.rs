@@ -122,7 +122,7 @@ fn a_plan_says_what_changes_in_the_words_of_the_configuration_and_hides_secrets(
         said(&old, &new, [&was, &is], workers),
         [
             "service one changed: - 192.0.2.1:80 list red; - 192.0.2.2:80 list red; \
-             + 192.0.2.1:80 open to everybody; + 192.0.2.3:80 open to everybody; \
+             + 192.0.2.1:80 open to all; + 192.0.2.3:80 open to all; \
              listeners.80.access: \"red\" -> \"open\"; \
              - vips = \"192.0.2.2\"; + vips = \"192.0.2.3\"",
             "vip 192.0.2.2 removed: - on this node",

@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<()> {
             dropped(UNLISTED[place], VIPS[place]),
         );
         check(
-            &format!("the open {family} service serves everybody"),
+            &format!("the open {family} service serves every client"),
             served(UNLISTED[place], VIPS[place], OPEN),
         );
         check(

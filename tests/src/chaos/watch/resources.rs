@@ -69,7 +69,7 @@ impl Resources {
         beyond
             .map(|(what, now, most)| {
                 let names = &self.processes;
-                format!("{now} {what}, at most {most} were to be; its processes: {names:?}")
+                format!("{now} {what}, at most {most} are allowed; its processes: {names:?}")
             })
             .collect()
     }

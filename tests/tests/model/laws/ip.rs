@@ -99,12 +99,12 @@ pub(super) fn ipv4() -> Vec<Law> {
             Service(Denied, RESTRICTED),
         ),
         (
-            "an empty list admits nobody",
+            "an empty list admits no client",
             frame(&[], segment(LISTED, Ipv4Addr::new(10, 77, 0, 3), 8080)),
             Service(Denied, NOBODY_ON_LIST),
         ),
         (
-            "an empty ring serves nobody",
+            "an empty ring serves no client",
             frame(&[], segment(LISTED, Ipv4Addr::new(10, 77, 0, 4), 443)),
             Service(NoWorker, EMPTY_RING),
         ),

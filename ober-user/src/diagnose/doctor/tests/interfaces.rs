@@ -140,7 +140,7 @@ fn a_driver_should_run_xdp_and_doctor_says_why_it_does_not() {
             &auto,
             attached(false),
             Warning,
-            "nobody kept why; `ober-user reload`",
+            "the reason was not kept; `ober-user reload`",
         ),
         (
             &auto,
@@ -183,7 +183,7 @@ fn the_program_must_meet_what_comes_in_and_drivers_may_drop_nothing_of_their_own
         (
             sampled(9, 0, None),
             GOOD,
-            "nothing has come in yet that would tell",
+            "too few packets have come in to say",
         ),
         (sampled(1000, 0, None), Failed, "saw none of them"),
         (sampled(0, 0, Some(false)), Failed, "meet none of them"),

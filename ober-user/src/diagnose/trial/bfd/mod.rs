@@ -66,7 +66,7 @@ fn down(settings: &Settings, session: &Session) -> Finding {
     }
     if session.remote_discriminator.is_some() {
         let reason = format!(
-            "it is heard and says {}, but hears nothing of this node",
+            "it is heard and says {}, but receives nothing from this node",
             session.remote_state.name()
         );
         return Finding::failed(PART, peer, reason).advice(

@@ -112,7 +112,7 @@ fn a_session_that_is_not_up_is_a_failure_with_its_cause() {
         ..one_way.clone()
     };
     let unreachable = "not heard; sending fails: Network is unreachable";
-    let deaf = "it is heard and says down, but hears nothing of this node";
+    let deaf = "it is heard and says down, but receives nothing from this node";
     for (session, reason, advice) in [
         (down(), "not heard", "ports 3784 and 4784"),
         (failing, unreachable, "ports 3784 and 4784"),

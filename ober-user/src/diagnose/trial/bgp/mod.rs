@@ -42,7 +42,7 @@ pub fn judge(seen: Seen<'_>) -> Finding {
         deaf(Finding::failed(
             PART,
             address,
-            "it answers, and then hears nothing of this node any more",
+            "it answers, and then receives nothing from this node any more",
         ))
     } else if session.state == "established" {
         established(seen.settings, session)
@@ -164,7 +164,7 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
             .advice("see the findings of bfd");
     }
     if session.opened.is_some() && half(session) {
-        let reason = "it answers, and then hears nothing of this node any more";
+        let reason = "it answers, and then receives nothing from this node any more";
         return deaf(failed(reason.to_owned()));
     }
     if session.state == "open-sent" && session.opened.is_none() {

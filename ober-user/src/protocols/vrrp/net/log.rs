@@ -73,7 +73,7 @@ fn write(line: Line) {
             tracing::info!(router = %key, "VRRP {to}: {why}");
         }
         Line::Conflict(key, conflict) => tracing::warn!(router = %key, "VRRP: {conflict}"),
-        Line::Rejected { from, why } => tracing::warn!(%from, "VRRP packet not taken: {why}"),
+        Line::Rejected { from, why } => tracing::warn!(%from, "VRRP packet refused: {why}"),
         Line::Coverage { from, theirs } => {
             let what = "VRRP: its checksums have another coverage than those of this node, which is accepted";
             tracing::info!(%from, %theirs, "{what}; set vrrp.checksum to the same coverage if it drops packets of this node");

@@ -151,7 +151,7 @@ fn refused(all: &[Heard]) -> Vec<Finding> {
         })
         .collect();
     let finding = |(from, why): (&IpAddr, &String)| {
-        Finding::warning(PART, from, format!("its packets are not taken: {why}")).advice(
+        Finding::warning(PART, from, format!("its packets are refused: {why}")).advice(
             "if it shares these VIPs, correct the two to agree; otherwise no action is needed",
         )
     };

@@ -25,7 +25,7 @@ pub fn judge(config: &Vrrp, status: &Status) -> Vec<Finding> {
         .map(|(reason, count)| format!("{count} for their {reason}"))
         .collect();
     if !rejected.is_empty() {
-        let reason = format!("packets were not taken: {}", rejected.join(", "));
+        let reason = format!("packets were refused: {}", rejected.join(", "));
         findings.push(
             Finding::warning(PART, &config.interface, reason)
                 .advice("the daemon's log names the senders; correct the two to agree"),

@@ -124,7 +124,7 @@ fn packets_that_are_not_taken_are_told_unless_they_are_of_other_virtual_routers(
         (findings[1].verdict, findings[1].reason.as_str()),
         (
             Verdict::Warning,
-            "packets were not taken: 3 for their checksum"
+            "packets were refused: 3 for their checksum"
         )
     );
     status.routers.clear();
