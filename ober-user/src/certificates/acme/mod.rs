@@ -1,5 +1,6 @@
 //! Certificates from an authority (RFC 8555). This file decides when to order one; it is pure, without network, file or
-//! clock. `order` does it, through `client`, with the key in `account`, and for DNS-01 with records set by `dns`.
+//! clock. `order` does it, through `client`, with the key in `account`, and for DNS-01 with records set by `dns`
+//! (`route53` with `signature`, or a program); `world` runs the machine.
 //!
 //! ```text
 //!          Lacks, due             Stands

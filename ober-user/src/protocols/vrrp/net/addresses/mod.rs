@@ -5,6 +5,9 @@
 //!
 //! Addresses have a lifetime in the kernel and are renewed while their virtual router is master, so those of a daemon that was
 //! killed or suspended disappear by themselves.
+//!
+//! `hold` adds, renews and removes, `claim` sends claims, `macvlan` makes the interface of a virtual MAC, `sysctls` what it needs
+//! there. An address or an interface without the daemon's mark is never removed.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
