@@ -211,8 +211,8 @@ fn upgrade(program: &Path) {
 }
 
 #[test]
-fn an_upgraded_haproxy_is_told_until_the_workers_run_it_and_a_restart_of_the_daemon_is_no_upgrade()
-{
+fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_and_a_restart_of_the_daemon_is_no_upgrade()
+ {
     let (mut stage, _) = serving("upgrade");
     let program = stage.cluster.lab.directory().join("haproxy");
     std::fs::copy(ober_programs::HAPROXY.path(), &program).expect("copy HAProxy");

@@ -331,7 +331,7 @@ fn a_record_that_makes_no_sense_fails_its_source_and_hinders_nothing_else() {
 }
 
 #[test]
-fn a_source_that_says_something_else_each_time_puts_no_change_off() {
+fn a_source_that_keeps_changing_delays_no_reload() {
     // Changes come sooner than HAProxy can check a configuration.
     let discover = discover("plaintext").replace("300ms", "100ms");
     let (stage, source) = stage("restless", &discover);

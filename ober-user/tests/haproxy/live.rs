@@ -195,7 +195,7 @@ async fn a_server_that_leaves_finishes_its_upload_and_is_gone_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whose_time_to_finish_is_over_is_ended() {
+async fn connections_of_a_removed_server_are_ended_when_its_time_to_finish_is_over() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
     let mut client = connect(addresses(&pool, 80)[0]).unwrap();
@@ -387,7 +387,7 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_worker_cannot_be_told_back_it_gets_with_another_process() {
+async fn a_change_that_cannot_be_undone_live_replaces_the_worker() {
     let mut lab = Lab::new(1);
     lab.config.backends.get_mut("storage").unwrap().balance = Balance::IpHash;
     lab.servers
@@ -427,7 +427,7 @@ fn served(last: u8, at: SocketAddr) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_iphash1_nobody_moves_but_the_clients_of_who_leaves_and_all_are_back_when_it_is() {
+async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_with_it() {
     let mut lab = Lab::new(1);
     lab.config.backends.get_mut("storage").unwrap().balance = Balance::IpHash1;
     let all = storages(&["a", "b", "c", "d"]);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_of_one_family_is_nobody_of_the_other() {
+    fn a_prefix_of_length_zero_of_one_family_matches_nothing_of_the_other() {
         let every = |text: &str| List {
             prefixes: vec![Prefix {
                 address: text.parse().unwrap(),

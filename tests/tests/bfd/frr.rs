@@ -198,7 +198,7 @@ fn a_planned_stop_is_seen_by_the_neighbour_as_one() {
 }
 
 #[test]
-fn a_session_that_is_set_no_more_says_so_ends_and_comes_back_when_it_is_set_again() {
+fn a_removed_session_sends_admin_down_ends_and_can_be_set_again() {
     let link = Link::new("bfd-frr-gone");
     let (frr, bfd) = up(&link);
     bfd.set(&[]);

@@ -312,7 +312,7 @@ fn a_flood_of_strangers_costs_the_real_time_thread_nothing_at_either_port() {
 }
 
 #[test]
-fn peers_are_heard_from_when_they_are_set_whether_they_are_few_or_many() {
+fn packets_of_a_peer_are_accepted_from_the_moment_it_is_configured_however_many_there_are() {
     let link = Link::new("bfd-peers");
     let _frr = frr(&link);
     let peer = |number: u32| settings(&format!("10.1.{}.{}", number / 200, 1 + number % 200));

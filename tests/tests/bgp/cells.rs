@@ -84,7 +84,7 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
     }
 }
 
-fn generalized_ttl_security_lets_only_the_link_in<R: Router>() {
+fn generalized_ttl_security_accepts_neighbours_on_the_link_only<R: Router>() {
     // Without `ttl_security` our packets leave with TTL 1, and the router drops them.
     for (keys, comes_up) in [("", false), ("ttl_security = 1", true)] {
         let stage = Stage::new("bgp-gtsm");
@@ -503,7 +503,7 @@ fn a_planned_stop_withdraws_and_says_why<R: Router>() {
 }
 
 #[test]
-fn a_router_of_two_octets_hears_the_true_path_beside_the_stand_ins() {
+fn a_router_of_two_octets_gets_as4_path_beside_as_trans() {
     let stage = Stage::new("bgp-as2");
     let setup = Setup {
         two_octets: true,
@@ -519,7 +519,7 @@ fn a_router_of_two_octets_hears_the_true_path_beside_the_stand_ins() {
 crate::matrix! {
     announced_withdrawn_and_announced_again
     signed_sessions_come_up_with_the_right_password_alone
-    generalized_ttl_security_lets_only_the_link_in
+    generalized_ttl_security_accepts_neighbours_on_the_link_only
     what_comes_from_further_away_than_allowed_is_not_heard
     a_session_over_ipv6_carries_ipv6
     one_session_carries_both_families_each_with_its_next_hop

@@ -61,7 +61,7 @@ fn heard(rogue: &mut Rogue) -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn what_a_session_is_not_made_of_changes_beside_it() {
+fn other_settings_change_without_a_reset() {
     let (_stage, speaker, mut rogues) = up("bgp-beside");
     for rogue in &mut rogues {
         heard(rogue);
@@ -103,7 +103,7 @@ fn what_a_session_is_not_made_of_changes_beside_it() {
 }
 
 #[test]
-fn what_a_session_is_made_of_ends_it_and_no_other() {
+fn a_changed_open_setting_ends_that_session_alone() {
     for first in [
         "hold_time = '30s'",
         "local_as = 65009",
@@ -126,7 +126,7 @@ fn what_a_session_is_made_of_ends_it_and_no_other() {
 }
 
 #[test]
-fn other_next_hops_are_told_in_updates_and_a_limit_counts_from_when_it_is_set() {
+fn new_next_hops_are_sent_in_updates_and_a_new_limit_counts_at_once() {
     let (_stage, speaker, mut rogues) = up("bgp-follow");
     for rogue in &mut rogues {
         heard(rogue);

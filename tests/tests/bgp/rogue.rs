@@ -407,7 +407,7 @@ fn a_stranger_is_sent_away_and_counted() {
 
 /// RFC 4486 section 4: a known neighbour that connects a second time, or too soon.
 #[test]
-fn a_connection_that_is_not_wanted_is_refused_with_a_word() {
+fn an_unwanted_connection_is_refused_with_a_notification() {
     let stage = rogue_stage("bgp-refused", 1);
     let listener = listener(&stage, 0);
     let speaker = stage.speak(&beside_a_good_one(1));

@@ -112,7 +112,7 @@ fn a_flow_is_explained_as_the_kernel_then_treats_it() {
 }
 
 #[test]
-fn a_stranger_and_a_packet_for_nobody_are_told_apart() {
+fn an_unlisted_client_and_a_packet_for_no_service_are_distinguished() {
     let mut left = Left::new("stranger");
     let stranger = left.explain("10.1.0.2:40000", "192.0.2.10:80");
     assert_eq!(

@@ -144,7 +144,7 @@ fn send(wire: &Wire) {
 }
 
 #[test]
-fn what_was_passed_and_steered_less_what_was_lost_on_the_way_is_what_the_kernel_got() {
+fn counted_packets_minus_lost_ones_equal_what_the_kernel_received() {
     let lab = Lab::new("losses").unwrap();
     let [node, sender] = hosts(&lab);
     let cpus = two_cpus();

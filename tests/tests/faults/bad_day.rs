@@ -196,7 +196,7 @@ fn what_only_has_to_find_the_daemon_works_whatever_is_wrong_with_the_configurati
 }
 
 #[test]
-fn what_is_watched_is_watched_and_what_is_judged_fails_for_the_mistake() {
+fn with_a_broken_file_watching_works_and_judging_commands_fail() {
     let stage = stage("bad-watch");
     let [_, unknown, ..] = mistakes();
     on(&stage, &unknown, || {
@@ -284,7 +284,7 @@ fn where_the_files_do_not_say_which_instance_it_is_none_is_guessed() {
 }
 
 #[test]
-fn without_a_daemon_the_snapshot_that_was_in_force_last_is_gone_by() {
+fn without_a_daemon_commands_use_the_last_snapshot() {
     let mut stage = stage("dead-day");
     stage.kill().expect("kill the daemon");
     let [_, unknown, .., open] = mistakes();

@@ -120,7 +120,7 @@ fn nothing_can_be_kept(stage: &Stage) {
 }
 
 #[test]
-fn a_full_disk_is_said_the_list_stays_in_force_who_is_kept_out_is_and_the_daemon_goes_on() {
+fn a_full_disk_is_reported_removals_still_take_effect_and_the_daemon_goes_on() {
     let mut stage = Stage::new("disk", &Settings::default()).expect("build the stage");
     let home = stage.cluster.lab.directory().join("state");
     fs::create_dir(&home).expect("make the directory");

@@ -136,7 +136,7 @@ impl Disk {
 }
 
 #[test]
-fn what_was_answered_is_on_the_disk_when_the_power_goes_and_a_start_goes_by_it() {
+fn an_acknowledged_change_survives_a_power_loss() {
     let mut disk = Disk::new("power");
     let image = disk.image.clone();
     disk.start(&image);

@@ -208,7 +208,7 @@ fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
 }
 
 #[test]
-fn what_is_added_again_means_what_it_means_now_and_nothing_it_meant_before() {
+fn adding_an_expression_again_resolves_it_anew() {
     let mut stage = Stage::new("again", &Settings::default()).expect("build the stage");
     let server = NameServer::start(&stage.cluster.node).expect("a name server");
     let conf = "nameserver 127.0.0.1\n";

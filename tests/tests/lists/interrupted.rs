@@ -132,7 +132,7 @@ fn a_client_on_both_lists_is_never_dropped_while_fifty_of_them_alternate() {
 }
 
 #[test]
-fn a_daemon_killed_in_the_middle_of_a_change_leaves_every_client_old_or_new_and_none_shared_out() {
+fn a_daemon_killed_in_the_middle_of_a_change_keeps_clients_of_both_lists_admitted() {
     let mut stage = serving("interrupted", "");
     let pair = Pair::new(&stage, 10_000);
     let number = number(&stage);
@@ -248,7 +248,7 @@ fn a_daemon_killed_in_the_middle_of_a_small_change_restores_the_list_before_or_a
 }
 
 #[test]
-fn what_was_cut_short_on_disk_is_the_list_before_it_and_the_next_change_is_kept() {
+fn a_torn_write_restores_the_previous_list_and_the_next_change_is_kept() {
     let mut stage = serving("cut", "");
     let pair = Pair::new(&stage, 1000);
     let source = Path::new(&pair.files[0][1..]).to_owned();

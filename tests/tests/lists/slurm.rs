@@ -70,7 +70,7 @@ fn an_include_is_read_beside_the_file_that_includes_it() {
 }
 
 #[test]
-fn a_fault_in_it_costs_the_names_it_would_have_told_of_and_neither_an_address_nor_a_removal() {
+fn a_fault_in_slurms_file_loses_only_names_and_neither_an_address_nor_a_removal() {
     let good = "NodeName=r1n[1-2] NodeAddr=10.66.1.[1-2]\n";
     let slurm = Slurm::new("slurmfault", &[NODES, ("conf.d/nodes.conf", good)]);
     let sync = ["sync", "--frontend-http", "r1n[1-2],10.1.1.1"];

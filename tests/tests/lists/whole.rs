@@ -92,7 +92,7 @@ fn a_list_whose_file_cannot_be_replaced_is_as_it_was_in_the_kernel_and_so_are_th
 }
 
 #[test]
-fn who_is_taken_off_is_off_though_it_cannot_be_kept_and_that_is_said() {
+fn a_removal_takes_effect_with_a_warning_when_it_cannot_be_stored() {
     let stage = serving("kept-out", "");
     acl(&stage, &["add", "frontend-http", "10.1.1.1"]).says(0, &["1 added"]);
     let immutable = Immutable::new(kept(&stage, "frontend-http.json"));

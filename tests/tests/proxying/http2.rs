@@ -44,7 +44,7 @@ fn offered(front: &Front) -> bool {
 }
 
 #[test]
-fn http_2_is_taken_where_it_is_right_and_refused_by_name_where_it_is_not() {
+fn http_2_is_accepted_only_with_haproxy_versions_that_handle_it() {
     let mut scene = scene();
     let (front, gateway) = &mut *scene;
     if !offered(front) {

@@ -222,7 +222,7 @@ fn the_first_rule_that_fits_decides_by_path_and_method() {
 
 /// The client sends paths unchanged, as curl does with `--path-as-is`.
 #[test]
-fn a_rule_by_path_is_not_spelled_around() {
+fn no_spelling_of_a_path_evades_a_rule() {
     let denied = [
         "/admin",
         "/admin/",

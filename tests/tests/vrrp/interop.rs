@@ -333,7 +333,7 @@ fn ipv6_with_a_link_local_address_first_as_the_rfc_wants() -> Result<()> {
 
 /// The hop limit is another unless `unicast_ttl` is 255, as RFC 9568 wants.
 #[test]
-fn keepalived_sends_ipv6_by_unicast_with_another_hop_limit_which_is_refused_or_allowed_for()
+fn keepalived_sends_ipv6_by_unicast_with_a_wrong_hop_limit_which_is_refused_unless_configured()
 -> Result<()> {
     let segment = Segment::new("vrrp-hops", 2)?;
     let cell = Cell { vip: VIP6, ..V3 };

@@ -369,7 +369,7 @@ fn with_vips(directory: &std::path::Path, vips: &str, place: &str) -> Result<Con
 }
 
 #[test]
-fn of_addresses_with_the_value_of_a_vip_that_goes_only_the_daemons_own_are_removed() -> Result<()> {
+fn a_removed_vip_takes_only_the_daemons_own_addresses_with_it() -> Result<()> {
     let segment = Segment::new("vips-own", 1)?;
     let (host, directory) = (&segment.nodes[0], segment.lab.directory());
     let three = "['192.0.2.1', '192.0.2.2', '2001:db8::1']";

@@ -179,8 +179,7 @@ fn a_vip_moves_from_one_virtual_router_to_another_in_one_reload() -> Result<()> 
 }
 
 #[test]
-fn advertisements_come_from_the_address_that_the_interface_has_by_now_and_nobody_else_takes_over()
--> Result<()> {
+fn advertisements_follow_the_address_of_the_interface_and_the_master_stays() -> Result<()> {
     let segment = Segment::new("vrrp-source", 2)?;
     let in_group = |own, priority| Vrrp {
         transport: Transport::Multicast,
