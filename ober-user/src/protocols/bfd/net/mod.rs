@@ -199,7 +199,7 @@ fn lock(table: &Mutex<Table>) -> std::sync::MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A running session and its sockets.
+/// A running session, for the engine.
 #[derive(Debug)]
 struct Seat {
     settings: Settings,

@@ -71,8 +71,8 @@ pub enum Error {
     },
 }
 
-/// Starts BGP with all neighbours. VIPs are announced after [`Handle::stand`]. Sockets are made in the network namespace of the
-/// calling thread and in the current runtime.
+/// Starts BGP with all neighbours. VIPs are announced after [`Handle::stand`]. Listening sockets are made in the network namespace
+/// of the calling thread, others in that of the current runtime's threads.
 pub fn start(config: &Bgp) -> Result<Handle, Error> {
     let handle = idle(config);
     handle.configure(config)?;
