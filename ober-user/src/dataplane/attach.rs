@@ -211,7 +211,7 @@ impl Site<'_> {
             mtu = self.features.mtu,
             reason = cause.words(),
             advice,
-            "the driver runs the program, and refuses it as the interface is now: some packets may be lost"
+            "the driver runs the program, but would refuse it for the interface as it is now: some packets may be lost"
         );
         self.mode == XdpMode::Native
     }
@@ -365,7 +365,7 @@ impl Site<'_> {
     /// Writes the note. A failure is only logged: the note explains and has no effect on packets.
     fn note(&self, note: &Note) {
         if let Err(error) = note::write(self.home, self.name(), note) {
-            tracing::warn!(interface = self.name(), %error, "keep beside the pin why XDP is as it is");
+            tracing::warn!(interface = self.name(), %error, "write the note on XDP beside the pin of the link");
         }
     }
 

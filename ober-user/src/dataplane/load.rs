@@ -130,8 +130,8 @@ impl Plane {
                 if let Err(failures) = before.put_back(&home) {
                     tracing::error!(
                         failures,
-                        "put the links back as they were: some are not, and these interfaces may go by other maps; a start \
-                         puts them right"
+                        "put the links back as they were: these are still changed, and their interfaces may use other maps; \
+                         restart the daemon to correct them"
                     );
                 }
                 return Err(error);

@@ -323,7 +323,7 @@ impl Delivery {
                     tracing::error!(
                         worker,
                         problem,
-                        "a worker does not take its certificates; it is told again"
+                        "a worker does not accept its certificates; they are delivered again"
                     );
                 }
                 self.problem = Some(problem);

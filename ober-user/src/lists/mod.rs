@@ -201,7 +201,7 @@ impl Keeper {
             tracing::warn!(
                 name,
                 why,
-                "a file in the directory of the lists is damaged, and no list's of the configuration"
+                "a file in the directory of the lists is damaged, and belongs to no list of the configuration"
             );
         }
         let mut keeper = Self {

@@ -111,7 +111,7 @@ impl Slot {
                 (Way::Told, answered)
             }
             Err(refusal) => {
-                tracing::warn!(worker = self.worker, %refusal, "the worker does not take a change and is replaced");
+                tracing::warn!(worker = self.worker, %refusal, "the worker refuses a change and is replaced");
                 (Way::Replaced, self.want(order))
             }
         }
@@ -209,8 +209,8 @@ impl Slot {
         let worker = self.worker;
         match self.mend().await {
             Ok(undone) if undone.is_empty() => {}
-            Ok(undone) => tracing::warn!(worker, ?undone, "the worker has what it had before"),
-            Err(error) => tracing::error!(worker, %error, "give the worker what it had before"),
+            Ok(undone) => tracing::warn!(worker, ?undone, "a failed change was undone"),
+            Err(error) => tracing::error!(worker, %error, "undo a failed change of the worker"),
         }
     }
 
@@ -247,7 +247,7 @@ impl Slot {
             let told = self.tell(pid, &finding.commands).await;
             let renew = finding.commands.is_empty() || told.is_err();
             if let Err(refusal) = told {
-                tracing::warn!(worker, %refusal, "the worker is not to be set right");
+                tracing::warn!(worker, %refusal, "the worker refuses a correction and is replaced");
             }
             mended.push(Mended {
                 server: format!("{} in worker {worker}", finding.key),

@@ -266,7 +266,7 @@ pub(crate) fn retire((worker, process): (usize, Process)) {
         "an unrecorded HAProxy worker is told to finish"
     );
     if let Err(error) = process.signal(Signal::SIGUSR1) {
-        tracing::warn!(worker, pid, %error, "it could not be told");
+        tracing::warn!(worker, pid, %error, "tell an unrecorded HAProxy worker to finish");
     }
 }
 

@@ -323,7 +323,11 @@ impl Slot {
                     "it could not be started on CPU {}: {error}",
                     cpu.unwrap_or_default()
                 );
-                tracing::error!(worker = self.worker, problem = self.problem, "HAProxy");
+                tracing::error!(
+                    worker = self.worker,
+                    problem = self.problem,
+                    "start HAProxy"
+                );
                 self.happened(Event::SpawnFailed { generation });
             }
         }
