@@ -158,8 +158,8 @@ pub struct WorkerCounters {
 pub struct Lookups {
     /// Handed to a worker's listening socket.
     pub assigned: u64,
-    /// The client is not on the access list, or the sender of a routing protocol not on the list of routers; XDP did
-    /// not drop the packet before (see `ober_lookup`). Dropped.
+    /// The client is not on the access list, the sender of a routing protocol is not on the list of routers, or an IPv6
+    /// address is IPv4-mapped; and XDP has not dropped the packet before. Dropped.
     pub denied: u64,
     /// The ring slot is empty. Dropped.
     pub no_worker: u64,

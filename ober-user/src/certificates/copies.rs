@@ -121,7 +121,8 @@ pub fn copy(run: &Path, source: &Path) -> PathBuf {
 }
 
 /// Reads every file that the configuration names and writes a copy of each usable one. The copy of an unusable file is
-/// kept. Fails when a listener has no certificate, or a named file has neither a usable text nor a copy.
+/// kept. Fails when a listener has no certificate, or when a named file is unusable and has no copy; if
+/// `config.forgiving`, such a file gets a placeholder instead.
 pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
     filled(config, now, Writes::WhatDiffers)
 }

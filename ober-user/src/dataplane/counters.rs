@@ -157,7 +157,7 @@ impl Banks {
     }
 }
 
-/// Steered packets that were lost; `None`: the programs that count them are not attached.
+/// Steered packets that were lost; `None`: the programs that count them are not attached, or the counters cannot be read.
 pub fn lost(maps: &Maps, directory: &Path) -> Option<u64> {
     let counted = losses_counted(directory);
     let lost = steer_dropped(maps).ok().filter(|_| counted)?;

@@ -59,7 +59,7 @@ pub fn commands(
     waiting.chain(verdicts).collect()
 }
 
-/// Joins commands into lines of about [`LINE`] bytes at most.
+/// Joins commands into lines of at most about 8 KiB.
 pub fn lines(commands: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for command in commands {

@@ -222,7 +222,7 @@ fn forget(run: &Path) {
 }
 
 /// All workers of this instance. When the pool is dropped, the workers go on running, as after a crash of the daemon;
-/// [`Pool::leave`] writes their records first.
+/// [`Pool::leave`] also waits for the slots, whose records are up to date then.
 #[derive(Debug)]
 pub struct Pool {
     run: PathBuf,
