@@ -1,5 +1,5 @@
-//! Servers as lines of text: `host:port [weight=1] [tier=0] [max_connections=50] [name=s3.example.net]`, in the configuration, from programs,
-//! and by a pattern from any text.
+//! Servers as lines of text: `host:port [weight=1] [tier=0] [max_connections=50] [name=s3.example.net]`, in the
+//! configuration, from programs, and by a pattern from any text.
 
 use std::num::NonZeroU16;
 
