@@ -56,7 +56,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Break a whole installation by the dice, again and again, and check all the time what must hold
+    /// Break a whole installation at random, again and again, and check all the time what must hold
     Chaos {
         /// Given to the program: --minutes, --seed, --only, --go-on, --loud, --list, --help
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

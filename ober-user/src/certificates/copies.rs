@@ -541,7 +541,7 @@ mod tests {
                 Ok(over.clone()),
                 Some(old.clone()),
                 Some(&old),
-                "the one before is kept: of the new one, it expired since 1 d",
+                "the one before is kept: of the new one, it has been expired for 1 d",
             ),
             (
                 Ok(early.clone()),
@@ -550,7 +550,12 @@ mod tests {
                 "it is valid only in",
             ),
             // An expired one is better than none, and than one that expired earlier.
-            (Ok(over.clone()), None, Some(&over), "it expired since 1 d"),
+            (
+                Ok(over.clone()),
+                None,
+                Some(&over),
+                "it has been expired for 1 d",
+            ),
             (Ok(good.clone()), Some(over.clone()), Some(&good), ""),
             (
                 Err(broken()),

@@ -65,7 +65,7 @@ pub(super) struct Node {
     pub(super) routers: Key<String>,
     /// Secret of the flow hash, 32 hexadecimal digits, as `"${NAME}"`. Left out: made at the first start.
     pub(super) cluster_key: Key<Secret>,
-    /// A file that holds the cluster key, not readable by everybody.
+    /// A file that holds the cluster key, not readable by every account.
     pub(super) cluster_key_file: Key<String>,
     /// Directory for what survives a reboot.
     pub(super) state: Key<String>,
@@ -79,7 +79,7 @@ pub(super) struct Node {
     pub(super) sample: Key<u32>,
     /// At most so many drops a second are reported on each CPU.
     pub(super) event_rate: Key<u32>,
-    /// Who may send fragments to a VIP: `listed` is who is on an access list of one of its services.
+    /// Sources that may send fragments to a VIP: `listed` are those on an access list of one of its services.
     pub(super) fragments: Key<Fragments>,
     /// Compile the logging of rare packets into the kernel programs.
     pub(super) packet_log: Key<bool>,
@@ -126,7 +126,7 @@ pub(super) struct Limits {
     pub(super) ipv6_prefixes: Key<u32>,
     /// Names or addresses one list may expand to.
     pub(super) expansion: Key<u32>,
-    /// Steered packets that may wait for a CPU, 64 to 16384; what comes beyond is lost.
+    /// Steered packets that may wait for a CPU, 64 to 16384; further ones are dropped.
     pub(super) steer_queue: Key<u32>,
     /// Servers one backend may have, 1 to 100,000. A source that names more has failed.
     pub(super) servers: Key<u32>,
@@ -169,11 +169,11 @@ pub(super) struct Service {
     pub(super) listeners: Vec<At<Listener>>,
     /// Ways to other backends; the first that fits is taken.
     pub(super) routes: Vec<At<super::sections::route::Raw>>,
-    /// What becomes of a client that asks for a name that no route has.
+    /// What happens to a client that asks for a name that no route has.
     pub(super) unexpected_name: Key<Stranger>,
-    /// What becomes of a client that asks for no name at all.
+    /// What happens to a client that asks for no name at all.
     pub(super) no_name: Key<Stranger>,
-    /// Connections at once; what comes beyond is closed. Left out: as many as the workers take.
+    /// Connections at once; further ones are closed. Left out: as many as the workers take.
     pub(super) max_connections: Key<NonZeroU32>,
     /// Connections at once of one client address.
     pub(super) client_connections: Key<NonZeroU32>,
@@ -202,17 +202,17 @@ pub(super) struct ClientTimeouts {
 pub(super) struct Listener {
     /// TCP port. Must be written.
     pub(super) port: Key<NonZeroU16>,
-    /// What is spoken; left out: https with a certificate, http without.
+    /// The protocol; left out: https with a certificate, http without.
     pub(super) protocol: Key<super::sections::listener::Word>,
     /// PEM file of chain and key, or a directory of them, for https and tls.
     pub(super) certificate: Key<String>,
     /// More of them, chosen by the name a client asks for; the first of all is for every other name.
     pub(super) certificates: Vec<At<String>>,
-    /// Names for which a certificate is had from the authority in `[acme]`, and renewed.
+    /// Names for which a certificate is obtained from the authority in `[acme]`, and renewed.
     pub(super) acme: Vec<At<String>>,
-    /// `"open"` or the name of a list. Must be written for http and tcp, unless `rules` decide about everybody.
+    /// `"open"` or the name of a list. Must be written for http and tcp, unless `rules` apply to all clients.
     pub(super) access: Key<String>,
-    /// Who may come, in order: `"allow 192.0.2.0/24"`, `"deny all"`; for HTTP also `path=/PREFIX` and `method=A,B`.
+    /// Access rules, in order: `"allow 192.0.2.0/24"`, `"deny all"`; for HTTP also `path=/PREFIX` and `method=A,B`.
     pub(super) rules: Vec<At<String>>,
     /// Addresses and prefixes of proxies that begin every connection with the PROXY protocol, version 1 or 2.
     pub(super) proxy_from: Vec<At<String>>,

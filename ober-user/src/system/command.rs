@@ -135,7 +135,7 @@ pub fn secret(path: &Path) -> Result<String, String> {
     if file::exposed(facts.mode()) {
         let path = path.display();
         return Err(format!(
-            "{path} holds a secret and everybody may read it: chmod 600 {path}"
+            "{path} holds a secret and every account may read it: chmod 600 {path}"
         ));
     }
     Ok(text)
@@ -289,7 +289,7 @@ mod tests {
         set(0o604);
         let refused = run(&program, &[], 100).await.unwrap_err().to_string();
         assert!(
-            refused.contains("everybody may read it: chmod 600"),
+            refused.contains("every account may read it: chmod 600"),
             "{refused}"
         );
     }

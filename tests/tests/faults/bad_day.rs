@@ -130,7 +130,7 @@ fn mistakes() -> [Day; 7] {
             "UTF-8",
         ),
         day(
-            "everybody may write it",
+            "every account may write it",
             |stage, _| mode(stage, 0o666),
             "chmod o-w",
         ),

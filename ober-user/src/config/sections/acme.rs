@@ -126,15 +126,15 @@ pub(crate) struct Raw {
     /// A file with the account's key, ECDSA P-256 in PKCS#8 PEM; left out: made at the first start. Nodes that share names
     /// and `http-01` must share it.
     account_key_file: Key<String>,
-    /// How it is shown that the names are ours: `http-01` by port 80, `dns-01` by a record.
+    /// How this node shows that it controls the names: `http-01` by port 80, `dns-01` by a record.
     challenge: Key<Challenges>,
-    /// How the authority's server is met.
+    /// TLS to the authority's server.
     tls: Option<At<tls_client::Raw>>,
-    /// Who sets records for `dns-01`.
+    /// The provider that sets records for `dns-01`.
     dns: Option<At<RawDns>>,
 }
 
-/// Who sets the TXT records for `dns-01`.
+/// The provider that sets the TXT records for `dns-01`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "AcmeDns")]
@@ -147,7 +147,7 @@ pub(super) struct RawDns {
     command: Vec<At<String>>,
     /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
-    /// `exec`: a file whose content it gets, not readable by everybody.
+    /// `exec`: a file whose content it gets, not readable by every account.
     secret_file: Key<String>,
     /// `route53`: id of the hosted zone.
     zone: Key<String>,
@@ -155,7 +155,7 @@ pub(super) struct RawDns {
     access_key: Key<String>,
     /// `route53`: the secret access key, as `"${NAME}"`.
     secret_key: Key<Secret>,
-    /// `route53`: a file that holds it, not readable by everybody.
+    /// `route53`: a file that holds it, not readable by every account.
     secret_key_file: Key<String>,
     /// `route53`: where it is; left out: AWS.
     url: Key<String>,
@@ -198,7 +198,7 @@ impl Judge<'_> {
             }
             (Challenges::Dns, Some(dns)) => Challenge::Dns(self.dns(dns)?),
             (Challenges::Dns, None) => {
-                let message = "`dns-01` needs somebody who sets records";
+                let message = "`dns-01` needs a program or a provider that sets records";
                 let help = "add `[acme.dns]` with `provider = \"exec\"` or \"route53\"";
                 self.refuse(Fault::new(span, message).help(help));
                 return None;

@@ -239,7 +239,7 @@ impl Judge<'_> {
                     own = own.or(limit);
                 }
                 Err(error) => {
-                    let help = "behind the expression may stand `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more";
+                    let help = "after the expression you may write `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more";
                     self.refuse(Fault::new(at.span.clone(), error).help(help));
                 }
             }

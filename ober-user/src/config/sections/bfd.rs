@@ -41,16 +41,16 @@ pub(crate) struct Raw {
     profiles: BTreeMap<String, At<RawProfile>>,
 }
 
-/// How fast a BFD session is, and who begins.
+/// How fast a BFD session is, and which end begins.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "BfdProfile")]
 struct RawProfile {
-    /// We want to send this often; the slower end decides. `"10ms"` to `"1m"`.
+    /// This node wants to send this often; the slower end decides. `"10ms"` to `"1m"`.
     transmit: Key<Period>,
-    /// We can take packets this often. `"10ms"` to `"1m"`.
+    /// This node can receive packets this often. `"10ms"` to `"1m"`.
     receive: Key<Period>,
-    /// So many packets missing in a row are a failure.
+    /// This many packets missing in a row are a failure.
     multiplier: Key<NonZeroU8>,
     /// Say nothing until the peer does.
     passive: Key<bool>,

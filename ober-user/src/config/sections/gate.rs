@@ -43,7 +43,7 @@ pub(crate) struct Raw {
     /// What happens when probes fail, servers are too few or BFD is down: the VIP is withdrawn; or it stays announced as
     /// the worst choice; or it gets the community `GRACEFUL_SHUTDOWN` and is withdrawn after `graceful_time`.
     down: Key<Down>,
-    /// How long the community stands before the withdrawal, also in `ober-user drain`.
+    /// How long the community stays before the withdrawal, also in `ober-user drain`.
     graceful_time: Key<Period>,
     /// A VIP that goes down sooner than this after it went up has flapped; `"0"`: flaps do not matter.
     min_up: Key<Period>,

@@ -91,7 +91,7 @@ pub enum Access {
     List(String),
 }
 
-/// What is spoken on a port, as written.
+/// The protocol on a port, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Protocol")]

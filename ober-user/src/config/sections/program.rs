@@ -71,7 +71,7 @@ impl Judge<'_> {
         account.unwrap_or_else(|| {
             let message = format!("there is no account `{}` on this machine", at.value);
             let help = format!(
-                "make it (`adduser --system --group {}`), or leave the key out: then it is nobody",
+                "make it (`adduser --system --group {}`), or leave the key out: then the account is `nobody`",
                 at.value
             );
             self.refuse(Fault::new(at.span, message).help(help));

@@ -50,7 +50,7 @@ impl Names {
     }
 }
 
-/// What becomes of a client that asks for a name no route has, or for none.
+/// What happens to a client that asks for a name no route has, or for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stranger {

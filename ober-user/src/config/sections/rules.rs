@@ -55,7 +55,7 @@ impl Rule {
                 Some(word) => Some(notation::network(word).map_err(|miss| {
                     format!("it wants an address, a prefix or `all`, and {miss}")
                 })?),
-                None => return Err("it does not say who".to_owned()),
+                None => return Err("it names no client".to_owned()),
             };
         let mut rule = Self {
             allow,
@@ -121,7 +121,8 @@ impl Judge<'_> {
                 }
             };
             if rules.iter().any(Rule::of_all) {
-                let message = "a rule that is never reached: one before it decides about everybody";
+                let message =
+                    "a rule that is never reached: an earlier rule applies to all clients";
                 self.refuse(Fault::new(span.clone(), message).help("move it up or remove it"));
             }
             if !http && !rule.by_address() {

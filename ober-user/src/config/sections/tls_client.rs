@@ -54,7 +54,7 @@ impl Judge<'_> {
             (true, Some(at)) => Verify::Authority(self.existing("ca", at, Kind::Authorities)),
             (false, None) => Verify::Nobody,
             (false, Some(at)) => {
-                let message = "`ca` has no meaning where nobody is verified";
+                let message = "`ca` has no effect with `verify = false`";
                 let help = "remove it, or `verify = false`";
                 self.refuse(Fault::new(at.span, message).help(help));
                 Verify::Nobody

@@ -162,7 +162,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
             vec![
                 "6: `hold_time` must be at least 3 s (RFC 4271), or \"0\" for never | BFD notices sooner",
                 "8: `ttl_security` and `multihop` are both written | first written at @/ober.toml:22 | `ttl_security = 3` is both: at most three hops",
-                "9: neighbour 192.0.2.254 is to connect, but [bgp] listens nowhere | write for instance `listen = [\"0.0.0.0:179\", \"[::]:179\"]` in [bgp]",
+                "9: neighbour 192.0.2.254 must connect, but [bgp] listens nowhere | write for instance `listen = [\"0.0.0.0:179\", \"[::]:179\"]` in [bgp]",
                 "10: 192.0.2.254 cannot be reached from ::1 | `source` is an address of this node, of the neighbour's family",
                 "11: `mss` is 80, but must be from 88 to 32767",
             ],
@@ -203,7 +203,7 @@ fn a_password_comes_from_the_environment_or_a_closed_file_and_is_never_shown() {
     let open = place.problems(&text("password_file = 'password'"));
     assert_eq!(
         open,
-        ["21: @/password holds the password and everybody may read it | chmod 600 @/password"]
+        ["21: @/password holds the password and every account may read it | chmod 600 @/password"]
     );
     fs::set_permissions(place.path("password"), fs::Permissions::from_mode(0o600)).unwrap();
     for key in ["password_file = 'password'", "password = '${BGP}'"] {

@@ -178,7 +178,7 @@ fn a_key_everybody_may_read_is_refused() {
     fs::set_permissions(place.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(
         place.problems(&with_key("cluster_key_file = 'key'")),
-        ["3: @/key holds the cluster key and everybody may read it | chmod 600 @/key"]
+        ["3: @/key holds the cluster key and every account may read it | chmod 600 @/key"]
     );
     place.write(
         "ober.toml",
@@ -194,7 +194,7 @@ fn a_key_everybody_may_read_is_refused() {
         place
             .load()
             .unwrap_err()
-            .contains("everybody may read it\n  = chmod 600 @/config.d/key.toml")
+            .contains("every account may read it\n  = chmod 600 @/config.d/key.toml")
     );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(place.load().unwrap().node.cluster_key.is_some());

@@ -46,7 +46,7 @@ fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
     assert_eq!(
         place.problems(&place.source("user='none'\nsecret_file='gone'")),
         [
-            "6: there is no account `none` on this machine | make it (`adduser --system --group none`), or leave the key out: then it is nobody",
+            "6: there is no account `none` on this machine | make it (`adduser --system --group none`), or leave the key out: then the account is `nobody`",
             "7: read the secret in @/gone: No such file or directory (os error 2) | one line or a few, in a file for root alone",
         ]
     );
@@ -60,9 +60,10 @@ fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
 #[test]
 fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybody_else_may() {
     let place = Place::new();
-    let as_nobody = "is run as nobody, and everybody may write @/check.sh | chmod o-w @/check.sh";
+    let as_nobody =
+        "is run as nobody, and every account may write @/check.sh | chmod o-w @/check.sh";
     let as_root = |words: &str| format!("5: @/check.sh is run as root, and {words}");
-    let by_all = as_root("everybody may write @/check.sh | chmod o-w @/check.sh");
+    let by_all = as_root("every account may write @/check.sh | chmod o-w @/check.sh");
     let by_account = as_root("@/check.sh belongs to the account 1000 | chown root @/check.sh");
     let by_group = as_root("the group 50 may write @/check.sh | chmod g-w @/check.sh");
     for (mode, owner, group, nobody, root) in [
@@ -99,7 +100,7 @@ fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
     assert_eq!(
         place.problems(&text),
         [
-            "5: @/check.sh is for a program of nobody, and everybody may write @/check.sh | chmod o-w @/check.sh"
+            "5: @/check.sh is for a program of nobody, and every account may write @/check.sh | chmod o-w @/check.sh"
         ]
     );
     place.program(0o755, 1000, 0);
@@ -171,7 +172,7 @@ fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
     place.mode("ober.toml", 0o666);
     assert_eq!(
         load().unwrap_err(),
-        "read configuration @/ober.toml: it says which programs are run, and everybody may write @/ober.toml: chmod o-w @/ober.toml"
+        "read configuration @/ober.toml: it decides which programs the daemon runs, and every account may write @/ober.toml: chmod o-w @/ober.toml"
     );
     place.mode("ober.toml", 0o640);
     fs::create_dir(place.path("config.d")).unwrap();
@@ -182,7 +183,7 @@ fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
     place.mode("haproxy", 0o757);
     let refused = load().unwrap_err();
     assert!(
-        refused.contains("@/./haproxy is started as root, and everybody may write @/haproxy"),
+        refused.contains("@/./haproxy is started as root, and every account may write @/haproxy"),
         "{refused}"
     );
 }

@@ -166,7 +166,7 @@ fn names_are_kept_in_lower_case_and_sorted_by_kind() {
 fn a_rule_that_says_nothing_is_refused() {
     for (rules, told) in [
         ("'permit all'", "it begins with neither `allow` nor `deny`"),
-        ("'allow'", "it does not say who"),
+        ("'allow'", "it names no client"),
         (
             "'allow rgw01'",
             "it wants an address, a prefix or `all`, and \"rgw01\" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros or blanks",
@@ -194,7 +194,7 @@ fn a_rule_that_says_nothing_is_refused() {
     assert_eq!(
         Place::new().problems(&with(SECURE, "rules = ['deny all', 'allow 192.0.2.1']")),
         [
-            "11: a rule that is never reached: one before it decides about everybody | move it up or remove it"
+            "11: a rule that is never reached: an earlier rule applies to all clients | move it up or remove it"
         ]
     );
     let text = LEAST.replace(
@@ -301,7 +301,7 @@ fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
         ),
         (
             LEAST.replace(":7480\"]", ":7480 weight=257\"]"),
-            "15: `weight=257` says nothing about servers | behind the expression may stand `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more",
+            "15: `weight=257` says nothing about servers | after the expression you may write `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more",
         ),
     ] {
         assert_eq!(Place::new().problems(&text), [told], "{text}");

@@ -47,14 +47,14 @@ kind = "htp"
         [
             "6: `path` is not for a check of kind `tcp` | remove it, or write `kind = \"http\"`",
             "8: `fast_interval` is longer than `interval`",
-            "11: a probe over UDP needs `send` and `expect` or `pattern`: silence tells nothing",
+            "11: a probe over UDP needs `send` and `expect` or `pattern`: no answer does not prove that the server works",
             "12: `send` has a backslash that begins nothing known | `\\r`, `\\n`, `\\t`, `\\\\` and `\\xNN` are; write the string between single quotes",
             "16: `expect` and `pattern` are written, but the answer is compared with one of them | remove one of the two",
             "16: `pattern` is no regular expression: unclosed group",
             "17: `tls` is for probes over TLS | remove it, or write `protocol = \"tls\"`",
             "20: `check` is no absolute path of a program | what a daemon runs is named in full",
-            "21: `good` and `bad` belong together: any other output changes nothing | write both, or none and let the exit status tell",
-            "24: `ca` has no meaning where nobody is verified | remove it, or `verify = false`",
+            "21: `good` and `bad` belong together: any other output changes nothing | write both, or none and let the exit status decide",
+            "24: `ca` has no effect with `verify = false` | remove it, or `verify = false`",
             "26: a check of kind `exec` has no `command` | write `command = [\"/path/to/program\"]`",
         ]
     );

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("read configuration {path}: {source}; {}", advice(.source, .path))]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "read configuration {path}: it says which programs are run, and {writer}: {mend}",
+        "read configuration {path}: it decides which programs the daemon runs, and {writer}: {mend}",
         mend = .writer.mend()
     )]
     Writable { path: PathBuf, writer: Writer },

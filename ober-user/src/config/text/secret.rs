@@ -103,7 +103,7 @@ fn read_from(kind: &Kind, path: &Path) -> Result<String, (String, String)> {
 fn readable_by_all(kind: &Kind, path: &Path) -> (String, String) {
     let path = path.display();
     (
-        format!("{path} holds {} and everybody may read it", kind.what),
+        format!("{path} holds {} and every account may read it", kind.what),
         format!("chmod 600 {path}"),
     )
 }

@@ -283,7 +283,7 @@ fn a_plan_says_which_virtual_routers_restart_and_what_stays_is_not_among_them() 
         ),
         (
             vrrp("", &[two[0], (52, "['192.0.2.3']")]),
-            "virtual router 52 (IPv4) restarts: it has none of its VIPs any more",
+            "virtual router 52 (IPv4) restarts: it keeps none of its VIPs",
         ),
         (String::new(), "virtual router 52 (IPv4) ends"),
     ] {

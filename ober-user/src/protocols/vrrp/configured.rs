@@ -122,7 +122,7 @@ impl Vrrp {
                     "restarts: source".to_owned()
                 }
                 Some(next) if instance.has_none_of(next) => {
-                    "restarts: it has none of its VIPs any more".to_owned()
+                    "restarts: it keeps none of its VIPs".to_owned()
                 }
                 Some(_) => return None,
             };

@@ -107,7 +107,7 @@ mod tests {
         chown(&run, Some(0), None).unwrap();
         set(&above, 0o777);
         let said = keep_private(&run).unwrap_err().to_string();
-        assert!(said.contains("everybody may write"), "{said}");
+        assert!(said.contains("every account may write"), "{said}");
         assert!(
             said.ends_with(&format!("chmod o-w {}", above.display())),
             "{said}"

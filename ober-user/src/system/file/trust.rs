@@ -50,7 +50,7 @@ impl fmt::Display for Writer {
             Self::Account { at, user } => {
                 write!(out, "{} belongs to the account {user}", at.display())
             }
-            Self::Everybody { at } => write!(out, "everybody may write {}", at.display()),
+            Self::Everybody { at } => write!(out, "every account may write {}", at.display()),
         }
     }
 }

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("certificate {path} holds no private key")]
     NoKey { path: PathBuf },
     #[error(
-        "certificate {path} holds an encrypted private key, which nobody could unlock at start"
+        "certificate {path} holds an encrypted private key, which the daemon cannot unlock at its start"
     )]
     Encrypted { path: PathBuf },
     #[error("certificate {path} holds {number} private keys, only one can be used")]
@@ -270,14 +270,14 @@ pub(crate) mod tests {
             ),
             (
                 format!("{certificate}{encrypted}"),
-                "certificate @/s3.pem holds an encrypted private key, which nobody could unlock at start",
+                "certificate @/s3.pem holds an encrypted private key, which the daemon cannot unlock at its start",
             ),
             (
                 part(
                     "RSA PRIVATE KEY",
                     "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA",
                 ),
-                "certificate @/s3.pem holds an encrypted private key, which nobody could unlock at start",
+                "certificate @/s3.pem holds an encrypted private key, which the daemon cannot unlock at its start",
             ),
             (
                 format!("{certificate}{}{key}", part("CERTIFICATE", "MAMCAQ==")),

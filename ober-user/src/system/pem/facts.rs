@@ -100,7 +100,7 @@ impl std::fmt::Display for Dates {
         let (word, seconds) = match self {
             Self::Valid => return out.write_str("it is valid"),
             Self::Early(seconds) => ("it is valid only in", seconds),
-            Self::Expired(seconds) => ("it expired since", seconds),
+            Self::Expired(seconds) => ("it has been expired for", seconds),
         };
         match (seconds / 86_400, seconds / 3600) {
             (0, 0) => write!(out, "{word} {} min", seconds / 60),

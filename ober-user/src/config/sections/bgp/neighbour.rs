@@ -102,7 +102,7 @@ impl Judge<'_> {
         });
         self.reachable(address, interface.is_some());
         if let Some(passive) = raw.passive.0.as_ref().filter(|it| it.value && !listens) {
-            let message = format!("neighbour {at} is to connect, but [bgp] listens nowhere");
+            let message = format!("neighbour {at} must connect, but [bgp] listens nowhere");
             let help = "write for instance `listen = [\"0.0.0.0:179\", \"[::]:179\"]` in [bgp]";
             self.refuse(Fault::new(passive.span.clone(), message).help(help));
         }

@@ -34,7 +34,7 @@ pub(crate) struct Raw {
     pub(super) depreference: Depreference,
     /// Routers that VIPs are announced to.
     pub(super) neighbours: Vec<At<Neighbour>>,
-    /// How some VIPs are announced to some neighbours; of several that speak of the same, the last one holds.
+    /// How some VIPs are announced to some neighbours; a later one overrides an earlier one.
     pub(super) announcements: Vec<At<Announcement>>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Neighbour {
     pub(super) address: Key<IpAddr>,
     /// TCP port it listens on.
     pub(super) port: Key<NonZeroU16>,
-    /// Its autonomous system: a number, `"internal"` (ours), `"external"` (any but ours) or `"auto"` (any). Must be written.
+    /// Its autonomous system: a number, `"internal"` (this node's), `"external"` (any other) or `"auto"` (any). Must be written.
     #[serde(rename = "as")]
     pub(super) asn: Key<AsNumber>,
     /// Our autonomous system towards it.
@@ -70,7 +70,7 @@ pub(super) struct Neighbour {
     pub(super) passive: Key<bool>,
     /// Password of the TCP MD5 signature, as `"${NAME}"`.
     pub(super) password: Key<Secret>,
-    /// A file that holds the password, not readable by everybody.
+    /// A file that holds the password, not readable by every account.
     pub(super) password_file: Key<String>,
     /// It is at most this many hops away, and packets from further away are dropped (GTSM); 1: on the same link.
     pub(super) ttl_security: Key<u8>,
@@ -126,7 +126,7 @@ pub(super) struct Announcement {
     /// Addresses of the neighbours this is about; left out: all.
     #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
     pub(super) neighbours: Vec<At<IpAddr>>,
-    /// `false`: they are not told of these VIPs.
+    /// `false`: they do not get these VIPs.
     pub(super) announce: Key<bool>,
     /// Metric (MED).
     pub(super) med: Key<u32>,

@@ -80,7 +80,7 @@ pub(crate) struct Raw {
     command: Vec<At<String>>,
     /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
-    /// `exec`: a file whose content it gets, not readable by everybody.
+    /// `exec`: a file whose content it gets, not readable by every account.
     secret_file: Key<String>,
     /// `exec`: output that means healthy; left out: exit status 0 does.
     good: Key<String>,
@@ -270,8 +270,7 @@ impl Judge<'_> {
             Protocol::Tls => Over::Tls(self.tls_or_default(raw.tls)),
         };
         if over == Over::Udp && (expect.is_none() || send.is_none()) {
-            let message =
-                "a probe over UDP needs `send` and `expect` or `pattern`: silence tells nothing";
+            let message = "a probe over UDP needs `send` and `expect` or `pattern`: no answer does not prove that the server works";
             self.refuse(Fault::new(span, message));
         }
         Probe {
@@ -298,7 +297,7 @@ impl Judge<'_> {
                 let message = "`good` and `bad` belong together: any other output changes nothing";
                 self.refuse(
                     Fault::new(one.span, message)
-                        .help("write both, or none and let the exit status tell"),
+                        .help("write both, or none and let the exit status decide"),
                 );
                 Verdict::Status
             }

@@ -52,7 +52,7 @@ impl Discover {
     }
 }
 
-/// What becomes of the servers a source named before when it fails.
+/// What happens to the servers a source named before when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FailPolicy {

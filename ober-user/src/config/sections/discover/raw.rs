@@ -54,7 +54,7 @@ enum Transport {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Discover")]
 pub(crate) struct Raw {
-    /// Who knows the servers. Must be written.
+    /// Kind of the source. Must be written.
     kind: Key<Kinds>,
     /// `static`: lines `host:port [weight=1] [tier=0] [max_connections=50] [name=...]`. `hostlist`: hostlist expressions.
     servers: Vec<At<String>>,
@@ -64,7 +64,7 @@ pub(crate) struct Raw {
     nameserver: Key<SocketAddr>,
     /// `dns`, `srv`: `tcp` from the start, or `udp` and `tcp` for what does not fit.
     transport: Key<Transport>,
-    /// `docker`, `json`, `plaintext`, `consul`: whom to ask, `http://...`, `https://...` or `unix:///...`.
+    /// `docker`, `json`, `plaintext`, `consul`: the URL to ask, `http://...`, `https://...` or `unix:///...`.
     url: Key<String>,
     /// How TLS is spoken with an `https` URL.
     tls: Option<At<tls_client::Raw>>,
@@ -88,7 +88,7 @@ pub(crate) struct Raw {
     command: Vec<At<String>>,
     /// `exec`: the account that runs the program; the default is the account `nobody`.
     user: Key<String>,
-    /// `exec`: a file whose content it gets, not readable by everybody.
+    /// `exec`: a file whose content it gets, not readable by every account.
     secret_file: Key<String>,
     /// `plaintext`: a regular expression with the groups `host` and `port`, and maybe `weight`, `tier` and `name`.
     pattern: Key<String>,

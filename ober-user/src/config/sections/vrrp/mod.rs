@@ -55,7 +55,7 @@ pub(crate) struct Raw {
     /// This node's addresses to advertise from, one a family; left out: those of its entry in `nodes`, or the interface's.
     #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
     pub(super) source: Vec<At<IpAddr>>,
-    /// Neighbours that share the VIPs and are none of `nodes`.
+    /// Neighbours that share the VIPs and are not in `nodes`.
     #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
     pub(super) peers: Vec<At<IpAddr>>,
     /// The name of this node among `nodes`.
@@ -82,13 +82,13 @@ pub(crate) struct Raw {
     pub(super) garp_interval: Key<Period>,
     /// The same of neighbour advertisements.
     pub(super) gna_interval: Key<Period>,
-    /// Further interfaces of this node on whose links neighbours are told of the VIPs too, at that interface's MAC.
+    /// Further interfaces of this node on whose links the VIPs are announced too, at that interface's MAC.
     pub(super) garp_interfaces: Vec<At<String>>,
     /// Length of the network that IPv4 VIPs are put on the interface with. No route comes of it.
     pub(super) ipv4_length: Key<u8>,
     /// The same of IPv6 VIPs.
     pub(super) ipv6_length: Key<u8>,
-    /// Have a route to that network of IPv4 VIPs come of it after all, where none of the node's own addresses is in it.
+    /// Add a route to that network of IPv4 VIPs, where none of the node's own addresses is in it.
     pub(super) ipv4_prefix_route: Key<bool>,
     /// Label of IPv4 VIPs: `vip` on `eth1` is shown as `eth1:vip`.
     pub(super) label: Key<String>,
@@ -278,7 +278,7 @@ impl Judge<'_> {
             Version::V3 => "version 3 knows multiples of 10 ms from \"10ms\" to \"40950ms\"",
         };
         Interval::new(version, period).unwrap_or_else(|| {
-            let message = "`advertisement_interval` cannot be told to the neighbours";
+            let message = "`advertisement_interval` cannot be expressed in an advertisement";
             self.refuse(Fault::new(span, message).help(help));
             // One second is valid in both versions; after the fault the value is not used.
             Interval::SECOND

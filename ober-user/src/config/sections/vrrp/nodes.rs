@@ -176,7 +176,7 @@ impl Judge<'_> {
 
     pub(super) fn no_peers(&mut self, written: &[At<IpAddr>]) {
         if let Some(first) = written.first() {
-            let message = "`peers` are spoken to by unicast, but `transport` is \"multicast\"";
+            let message = "`peers` need unicast, but `transport` is \"multicast\"";
             let help = "leave one of the two out";
             self.refuse(Fault::new(first.span.clone(), message).help(help));
         }

@@ -322,7 +322,7 @@ fn every_refusal_names_line_and_fix() {
             "1: `[vrrp]` has no peer for its IPv6 VIPs | add `[[vrrp.nodes]]` or `peers`, or write `transport = \"multicast\"`",
             "2: `a/b` is no name of an interface | see `ip -brief link`",
             "3: there is no VRRP version 4 | write 3, or 2 for old neighbours",
-            "4: `advertisement_interval` cannot be told to the neighbours | version 3 knows multiples of 10 ms from \"10ms\" to \"40950ms\"",
+            "4: `advertisement_interval` cannot be expressed in an advertisement | version 3 knows multiples of 10 ms from \"10ms\" to \"40950ms\"",
             "5: peer 10.0.0.1 is written twice, or one of `nodes`",
             "5: peer 10.0.0.9 is written twice, or one of `nodes`",
             "5: peer 224.0.0.18 is no address of one machine",
@@ -362,16 +362,14 @@ fn what_a_transport_or_version_cannot_do_is_refused() {
     assert_eq!(
         problems(two),
         [
-            "4: `advertisement_interval` cannot be told to the neighbours | version 2 knows whole seconds from \"1s\" to \"255s\"",
+            "4: `advertisement_interval` cannot be expressed in an advertisement | version 2 knows whole seconds from \"1s\" to \"255s\"",
             "6: version 2 of VRRP cannot advertise 2001:db8::10 | write `version = 3`",
         ]
     );
     let multicast = "[vrrp]\ntransport = 'multicast'\npeers = ['10.0.0.9']\n[[vrrp.instances]]\nvips = ['192.0.2.10']\npriority = 1\n";
     assert_eq!(
         problems(multicast),
-        [
-            "3: `peers` are spoken to by unicast, but `transport` is \"multicast\" | leave one of the two out"
-        ]
+        ["3: `peers` need unicast, but `transport` is \"multicast\" | leave one of the two out"]
     );
     let alone = "[vrrp]\n[[vrrp.nodes]]\nname = 'a'\naddresses = ['10.0.0.1']\n[[vrrp.instances]]\nvips = ['2001:db8::10']\n";
     assert_eq!(

@@ -112,7 +112,7 @@ impl Senders {
             }
             Self::Peers(peers) => peers
                 .get(&from)
-                .ok_or_else(|| (Reject::Source, "it is no peer".to_owned()))?,
+                .ok_or_else(|| (Reject::Source, "the sender is not a peer".to_owned()))?,
         };
         if ttls.contains(&ttl) {
             return Ok(());

@@ -116,7 +116,7 @@ fn silence_on_a_link_whose_nodes_are_not_known_is_only_a_warning() {
 fn senders_that_are_not_understood_are_named_once() {
     let refused = Heard::Refused {
         from: [10, 0, 0, 9].into(),
-        why: "it is no peer".into(),
+        why: "the sender is not a peer".into(),
     };
     let all = [heard(2, theirs()), refused.clone(), refused];
     let findings = judge(&config(UNICAST, 200), |_| Some([10, 0, 0, 1].into()), &all);
