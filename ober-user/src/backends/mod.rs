@@ -91,8 +91,8 @@ impl Stored {
         let known = self.written.as_ref();
         let goes_on = match known.map_or(0, |Kept(found)| found.len()) {
             0 => "no server is known of them".to_owned(),
-            1 => "the server they stood for stays".to_owned(),
-            many => format!("the {many} servers they stood for stay"),
+            1 => "the last known server stays in use".to_owned(),
+            many => format!("the {many} last known servers stay in use"),
         };
         format!("{WRITTEN}: {error}; {goes_on}")
     }

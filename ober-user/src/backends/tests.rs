@@ -206,7 +206,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
             assert_eq!(addresses(&told.in_force, "broken"), ["10.0.0.1:80"]);
             assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
             let why = &told.in_force.left_out["broken"][0];
-            assert!(why.contains("the server they stood for stays"), "{why}");
+            assert!(why.contains("the last known server stays in use"), "{why}");
         }
         // An operator's edit of this backend is refused; one of the other backend is not.
         let order = |backend, servers: &[&str]| Sync {

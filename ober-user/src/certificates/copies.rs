@@ -250,11 +250,14 @@ fn choose(
     match (fresh, kept) {
         (Err(error), None) => Err(error),
         (Err(error), Some((facts, text))) => {
-            let problem = format!("the one before is kept: {error}; {}", error.fix());
+            let problem = format!("the previous certificate is kept: {error}; {}", error.fix());
             Ok((facts, text, Some(problem)))
         }
         (Ok((new, _)), Some((facts, text))) if facts != new && !new.replaces(&facts, now) => {
-            let problem = format!("the one before is kept: of the new one, {}", new.dates(now));
+            let problem = format!(
+                "the previous certificate is kept: of the new one, {}",
+                new.dates(now)
+            );
             Ok((facts, text, Some(problem)))
         }
         (Ok((facts, text)), _) => {
@@ -541,7 +544,7 @@ mod tests {
                 Ok(over.clone()),
                 Some(old.clone()),
                 Some(&old),
-                "the one before is kept: of the new one, it has been expired for 1 d",
+                "the previous certificate is kept: of the new one, it has been expired for 1 d",
             ),
             (
                 Ok(early.clone()),
@@ -561,7 +564,7 @@ mod tests {
                 Err(broken()),
                 Some(old.clone()),
                 Some(&old),
-                "the one before is kept: certificate @ holds no private key",
+                "the previous certificate is kept: certificate @ holds no private key",
             ),
             (Err(broken()), None, None, ""),
         ] {

@@ -62,7 +62,7 @@ pub enum Error {
         directory: String,
         source: io::Error,
     },
-    #[error("HAProxy refuses what is made of this configuration; it says:\n{words}")]
+    #[error("HAProxy refuses the text made from this configuration; it says:\n{words}")]
     Refused { words: String },
     #[error(transparent)]
     Haproxy(haproxy::Error),

@@ -190,7 +190,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             _ = hangup.recv() => {
                 let origin = Origin::of(Reason::Sighup);
                 if let Err(error) = daemon.change(&Text::Own, origin).await {
-                    tracing::error!(%error, "reload: everything stays as it was");
+                    tracing::error!(%error, "reload: nothing was changed");
                 }
             }
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,

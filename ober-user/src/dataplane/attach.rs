@@ -238,7 +238,7 @@ impl Site<'_> {
         tracing::warn!(
             interface = self.name(),
             from = if native { "native" } else { "generic" },
-            "XDP is taken off and attached anew"
+            "XDP is removed and attached again"
         );
         let pin = xdp_pin(self.home, self.name(), native);
         link::take_off(&pin).map_err(|error| self.failed(&error.to_string()))?;

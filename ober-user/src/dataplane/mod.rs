@@ -69,7 +69,7 @@ pub const GRACE: Duration = Duration::from_millis(10);
 pub enum Error {
     #[error("use {path} for pins: {source}; mount the BPF file system there: mount -t bpf -o mode=0700 bpf {path}", path = .path.display())]
     Bpffs { path: PathBuf, source: io::Error },
-    #[error("make room for pins at {path}: {source}", path = .path.display())]
+    #[error("make the directory of pins {path}: {source}", path = .path.display())]
     Pins { path: PathBuf, source: io::Error },
     #[error(
         "use {path} for pins: {why}; see who made it, and take it away (`rm -r {path}`) or make it root's alone \

@@ -102,7 +102,7 @@ pub enum Error {
     Render(#[from] render::Error),
     #[error(transparent)]
     Certificates(#[from] crate::certificates::copies::Error),
-    #[error("read the certificates: {0}; everything stays as it was")]
+    #[error("read the certificates: {0}; nothing was changed")]
     Unread(io::Error),
     #[error(transparent)]
     Account(#[from] crate::certificates::acme::AccountError),
@@ -141,7 +141,7 @@ pub enum Error {
         file.display()
     )]
     Refused { file: PathBuf, words: String },
-    #[error("HAProxy refuses what is made of this configuration, and says:\n{words}")]
+    #[error("HAProxy refuses the text made from this configuration, and says:\n{words}")]
     RefusedText { words: String },
     #[error(
         "open the listening sockets of worker {worker}: {source}; each worker needs one a port and address family: \

@@ -368,7 +368,7 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
             "storage/b in worker 0: weight 9",
             "storage/c in worker 0: out of service",
             "storage/d in worker 0: no such server",
-            "storage/x in worker 0: a server nobody wants",
+            "storage/x in worker 0: a server that is not configured",
         ]
     );
     let mut has = held(&lab, 0).await;

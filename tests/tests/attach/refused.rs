@@ -154,7 +154,7 @@ fn a_start_asks_a_driver_again_that_refused_an_earlier_one_and_one_that_takes_th
     let said = log(&stage);
     let taken_off = said
         .lines()
-        .filter(|line| line.contains("taken off and attached anew"));
+        .filter(|line| line.contains("removed and attached again"));
     assert_eq!(
         taken_off.filter(|line| line.contains("in0")).count(),
         0,

@@ -160,7 +160,7 @@ fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() 
         "{failed:?}"
     );
     let said = scene.stage.cli(&["status"]).expect("status");
-    assert!(said.contains("the one before is kept"), "{said}");
+    assert!(said.contains("the previous certificate is kept"), "{said}");
     // `validate` names it, and neither new workers nor a new daemon use it.
     let validated = scene.stage.try_cli(&["validate"]).expect("validate");
     assert!(!validated.status.success());

@@ -134,7 +134,7 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
         daemon.signal(Signal::SIGHUP).expect("send SIGHUP");
         until("the refusal in the log", crate::PATIENCE, || {
             let log = daemon.log();
-            let said = log.contains("everything stays as it was") && log.contains("gone.pem");
+            let said = log.contains("nothing was changed") && log.contains("gone.pem");
             Ok(said.then_some(()))
         })
         .expect("it is said");

@@ -9,7 +9,7 @@ pub(super) fn certificates() -> Certificates {
             not_before: 1_690_000_000,
             not_after: 1_700_864_065,
             listeners: vec!["s3-443".into()],
-            problem: Some("the one before is kept: it holds no private key".into()),
+            problem: Some("the previous certificate is kept: it holds no private key".into()),
         }],
         refused: vec![Refused {
             file: "/etc/ober/tls/bad.pem".into(),

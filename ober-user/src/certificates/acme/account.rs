@@ -32,7 +32,7 @@ pub enum Error {
     )]
     Read { path: PathBuf, source: pem::Error },
     #[error(
-        "use the key of the ACME account in {path}: it is none of ECDSA P-256",
+        "use the key of the ACME account in {path}: it is no ECDSA P-256 key",
         path = .path.display()
     )]
     Kind { path: PathBuf },

@@ -113,7 +113,7 @@ fn spread(workers: usize, all: &[Candidate]) -> String {
     let unknown = all.iter().find(|it| it.features.queues.is_none());
     match unknown {
         Some(it) => format!(
-            "nobody tells how many receive queues {} has; steer = \"cpu\" steers all the same",
+            "the number of receive queues of {} is unknown; steer = \"cpu\" steers all the same",
             it.features.name
         ),
         None => format!("every interface has receive queues for all {workers} workers"),

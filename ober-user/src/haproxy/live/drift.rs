@@ -113,7 +113,7 @@ pub(in super::super) fn drift(
         .filter(|key| !wanted.contains_key(key) && !leaves(key));
     findings.extend(strange.map(|key| Finding {
         key: key.clone(),
-        found: "a server nobody wants".to_owned(),
+        found: "a server that is not configured".to_owned(),
         set: "it finishes its connections".to_owned(),
         commands: leave(key).into(),
     }));
@@ -224,7 +224,7 @@ mod tests {
                 "maxconn 0, maxconn 4: set maxconn server rgw/a 4",
                 "out of service, ready: set server rgw/b state ready",
                 "no such server, server at 10.0.0.5:80: add server rgw/e 10.0.0.5:80; set server rgw/e state ready",
-                "a server nobody wants, it finishes its connections: set server rgw/c weight 0; set server rgw/c state maint",
+                "a server that is not configured, it finishes its connections: set server rgw/c weight 0; set server rgw/c state maint",
             ]
         );
     }

@@ -99,12 +99,12 @@ fn other(has: &[(&str, &str)], wanted: &[(&str, &str)]) -> Option<String> {
     let longer = || wanted.get(has.len()).or_else(|| has.get(wanted.len()));
     let (section, line) = differing.or_else(longer)?;
     if section.starts_with('#') {
-        return Some("another program or CPU".to_owned());
+        return Some("the program or the CPU is another".to_owned());
     }
     if section == line {
-        return Some(format!("{section}: the sections are others from here on"));
+        return Some(format!("{section}: the sections differ from here on"));
     }
-    Some(format!("{section}: other lines from `{line}` on"))
+    Some(format!("{section}: the lines differ from `{line}` on"))
 }
 
 /// The comparison of one backend.
@@ -160,11 +160,11 @@ impl Steps<'_> {
         }
         if before.backup != server.backup {
             return Err(format!(
-                "server {name} goes from one tier to another, which HAProxy knows at the start only"
+                "server {name} changes its tier, which HAProxy reads only at its start"
             ));
         }
         if before.others != server.others {
-            return Err(format!("server {name} is spoken to in another way"));
+            return Err(format!("server {name} is reached in another way"));
         }
         if self.backend.method == Method::Static && before.weight() != server.weight() {
             return Err(format!(

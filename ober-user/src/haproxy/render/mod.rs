@@ -62,7 +62,7 @@ pub enum Error {
     )]
     NoBackend { service: String, backend: String },
     #[error(
-        "verify the certificate of the server {server:?}: {address} has no name to hold it to, and the machine's \
+        "verify the certificate of the server {server:?}: {address} has no name to verify it by, and the machine's \
          authorities vouch for every host; write `server_name`, the `ca` that signs your servers' certificates, a host \
          name for it, or `verify = false`"
     )]
@@ -255,7 +255,7 @@ mod tests {
         assert!(!text.contains("    server "), "{text}");
         let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2);
-        assert!(told[0].contains("has no name to hold it to"), "{told:?}");
+        assert!(told[0].contains("has no name to verify it by"), "{told:?}");
     }
 
     #[test]

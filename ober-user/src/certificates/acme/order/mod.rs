@@ -50,9 +50,9 @@ pub(super) enum Error {
     },
     #[error("the authority asks for a proof of {name:?}, which this order is not about")]
     Strange { name: String },
-    #[error("the authority does not believe that {name} is ours: {why}")]
+    #[error("the authority did not validate {name}: {why}")]
     Unproven { name: String, why: String },
-    #[error("the authority did not issue a certificate, and did not say why")]
+    #[error("the authority did not issue a certificate, and gave no reason")]
     Unissued,
     #[error("set the records for DNS-01: {0}")]
     Dns(#[from] dns::Error),

@@ -87,7 +87,7 @@ impl Cause {
                             buffers, where packets may be large)"
                 .to_owned(),
             Self::Unseen { packets } => {
-                format!("the driver took the program, {packets} packets came in, and it met none of them")
+                format!("the driver took the program, {packets} packets came in, and none reached it")
             }
         }
     }
