@@ -21,7 +21,6 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     announce::gate::{News, Order, Plan, watch},
-    api::status,
     config::Config,
     haproxy::{Listening, WorkerEvent},
     protocols::{routers::Routers, vrrp::configured::Vrrp},
@@ -32,7 +31,7 @@ pub mod gate;
 mod speakers;
 
 use speakers::Speakers;
-pub use speakers::{path, sessions};
+pub use speakers::{Speaking, path, sessions};
 
 /// All gates, and the protocols that announce VIPs.
 pub struct Announcer {
@@ -126,7 +125,7 @@ impl Announcer {
         &self,
         vip: Option<IpAddr>,
         order: Order,
-    ) -> Result<Vec<status::gate::Gate>, gate::Error> {
+    ) -> Result<Vec<gate::View>, gate::Error> {
         self.gates.order(vip, order).await
     }
 
@@ -145,10 +144,14 @@ impl Announcer {
         self.speakers.stop().await;
     }
 
-    /// Adds gates and neighbours to a status.
-    pub fn describe(&self, status: &mut status::Status) {
-        status.gate = self.gates.status();
-        self.speakers.describe(status);
+    /// The status of every gate, by VIP.
+    pub fn gates(&self) -> Vec<gate::View> {
+        self.gates.views()
+    }
+
+    /// The protocols as they stand.
+    pub fn speaking(&self) -> Speaking {
+        self.speakers.speaking()
     }
 }
 

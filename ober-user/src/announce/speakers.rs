@@ -13,7 +13,6 @@ use tokio::{sync::mpsc, time::timeout};
 use super::addresses;
 use crate::{
     announce::gate::{self, News, Standing},
-    api::status,
     config::Config,
     machine::realtime::Thread,
     protocols::{
@@ -34,6 +33,14 @@ const FAREWELL: &str = "Herr Ober is stopped";
 
 /// No speaker runs until the configuration names one.
 pub(super) struct Speakers(Mutex<Inner>);
+
+/// The protocols at one moment; `None`: it is not spoken.
+#[derive(Clone, Debug)]
+pub struct Speaking {
+    pub bgp: Option<bgp::Overview>,
+    pub bfd: bfd::Overview,
+    pub vrrp: Option<vrrp::Overview>,
+}
 
 struct Inner {
     bgp: Option<Arc<bgp::Handle>>,
@@ -265,15 +272,13 @@ impl Speakers {
         }
     }
 
-    pub(super) fn describe(&self, status: &mut status::Status) {
+    pub(super) fn speaking(&self) -> Speaking {
         let inner = self.inner();
-        status.bgp = inner.bgp.iter().flat_map(|bgp| bgp.status()).collect();
-        status.bfd = inner.bfd.status();
-        status.vrrp = inner
-            .vrrp
-            .as_ref()
-            .map(vrrp::Handle::status)
-            .unwrap_or_default();
+        Speaking {
+            bgp: inner.bgp.as_ref().map(|bgp| bgp.overview()),
+            bfd: inner.bfd.overview(),
+            vrrp: inner.vrrp.as_ref().map(vrrp::Handle::overview),
+        }
     }
 }
 

@@ -217,7 +217,8 @@ impl Daemon {
         vip: Option<IpAddr>,
         order: gate::Order,
     ) -> anyhow::Result<Vec<status::gate::Gate>> {
-        Ok(self.announcer.order(vip, order).await?)
+        let gates = self.announcer.order(vip, order).await?;
+        Ok(gates.iter().map(Into::into).collect())
     }
 
     /// Has everything that depends on the lists follow them.

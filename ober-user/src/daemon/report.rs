@@ -229,7 +229,9 @@ impl api::http::Source for Daemon {
         let data_plane = self.data_plane();
         let healthy = data_plane.interfaces.iter().all(status::Interface::is_well)
             && workers.iter().any(|worker| worker.in_ring);
-        let mut status = status::Status {
+        let speaking = self.announcer.speaking();
+        let neighbours = Vec::<status::bgp::Neighbour>::from;
+        status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
             pid: Some(std::process::id()),
@@ -245,13 +247,11 @@ impl api::http::Source for Daemon {
             lists,
             backends,
             certificates: self.certificates(),
-            gate: Vec::new(),
-            bgp: Vec::new(),
-            bfd: status::bfd::Bfd::default(),
-            vrrp: status::vrrp::Vrrp::default(),
-        };
-        self.announcer.describe(&mut status);
-        status
+            gate: self.announcer.gates().iter().map(Into::into).collect(),
+            bgp: speaking.bgp.iter().flat_map(neighbours).collect(),
+            bfd: (&speaking.bfd).into(),
+            vrrp: speaking.vrrp.as_ref().map(Into::into).unwrap_or_default(),
+        }
     }
 
     fn run(&self) -> &Path {

@@ -17,6 +17,7 @@ use ober_user::{
         probe::{Door, Question},
         watch::Disabled,
     },
+    api::status,
     config::sections::{
         gate::{AtLeast, Gate as Settings},
         route::{Names, Route},
@@ -224,7 +225,7 @@ impl Node {
     }
 
     fn reason(&self) -> String {
-        self.gates.status()[0].reason.clone()
+        shown(&self.gates)[0].reason.clone()
     }
 }
 
@@ -274,7 +275,7 @@ async fn vips_open_on_proof_close_with_the_last_worker_and_open_again_by_themsel
     let node = Node::new(quick(2)).await;
     node.gates.settled().await;
     node.both(Standing::Announced);
-    let status = node.gates.status();
+    let status = shown(&node.gates);
     assert_eq!((status[0].serving, status[0].servers), (2, Some(1)));
     for pid in pids(&node.pool) {
         signal(pid, Signal::SIGKILL);
@@ -282,7 +283,7 @@ async fn vips_open_on_proof_close_with_the_last_worker_and_open_again_by_themsel
     let took = node.both(Standing::Withdrawn);
     println!("last worker killed to both VIPs withdrawn: {took:?}");
     node.both(Standing::Announced);
-    let history = &node.gates.status()[0].history;
+    let history = &shown(&node.gates)[0].history;
     let fell = history.iter().find(|it| it.from == State::Up).unwrap();
     assert_eq!(
         (fell.to, fell.reason.as_str()),
@@ -318,7 +319,7 @@ async fn vips_without_living_servers_are_not_announced_and_are_once_there_is_one
     let mut node = Node::new(lab).await;
     node.gates.settled().await;
     node.silent();
-    let status = &node.gates.status()[0];
+    let status = &shown(&node.gates)[0];
     assert_eq!(
         (status.state, status.standing),
         (State::Down, Standing::Withdrawn)
@@ -348,7 +349,7 @@ async fn the_servers_that_a_service_reaches_by_its_routes_count_as_its_own() {
     lab.config.services[0].routes.push(route);
     let mut node = Node::new(lab).await;
     node.both(Standing::Announced);
-    assert_eq!(node.gates.status()[0].servers, Some(2));
+    assert_eq!(shown(&node.gates)[0].servers, Some(2));
     node.lab.config.services[0].routes.clear();
     node.gates.configure(&node.plan(&[])).await.unwrap();
     node.both(Standing::Withdrawn);
@@ -364,7 +365,7 @@ async fn orders_reach_one_vip_or_all_and_are_still_in_force_after_a_restart() {
     assert_eq!(
         gates
             .iter()
-            .map(|gate| (gate.vip, gate.state))
+            .map(|gate| (gate.vip, gate.gate.state()))
             .collect::<Vec<_>>(),
         [(v4, State::Disabled)]
     );
@@ -374,7 +375,10 @@ async fn orders_reach_one_vip_or_all_and_are_still_in_force_after_a_restart() {
     );
     let gates = node.gates.order(None, Order::Drain).await.unwrap();
     assert_eq!(
-        gates.iter().map(|gate| gate.state).collect::<Vec<_>>(),
+        gates
+            .iter()
+            .map(|gate| gate.gate.state())
+            .collect::<Vec<_>>(),
         [State::Disabled, State::Draining]
     );
     assert_eq!(
@@ -390,13 +394,18 @@ async fn orders_reach_one_vip_or_all_and_are_still_in_force_after_a_restart() {
     let (_, events) = tokio::sync::mpsc::unbounded_channel();
     let (again, stands) = gates_again(&node, events);
     again.settled().await;
-    let states: Vec<_> = again.status().iter().map(|gate| gate.state).collect();
+    let states: Vec<_> = shown(&again).iter().map(|gate| gate.state).collect();
     assert_eq!(states, [State::Disabled, State::Draining]);
     again.order(None, Order::Enable).await.unwrap();
     again.order(None, Order::Undrain).await.unwrap();
     let mut told = [0, 1].map(|_| stands.recv_timeout(PATIENCE).unwrap());
     told.sort();
     assert_eq!(told, vips().map(|vip| (vip, Standing::Announced)));
+}
+
+/// What a status says of the gates.
+fn shown(gates: &gate::Handle) -> Vec<status::gate::Gate> {
+    gates.views().iter().map(Into::into).collect()
 }
 
 fn gates_again(
@@ -412,7 +421,7 @@ async fn a_vip_that_goes_is_withdrawn_before_configure_returns_and_one_that_stay
     let mut node = Node::new(quick(1)).await;
     node.both(Standing::Announced);
     let [v4, v6] = vips();
-    let before = node.gates.status()[0].clone();
+    let before = shown(&node.gates)[0].clone();
     node.lab.config.services[0].vips.retain(|vip| *vip == v4);
     let plan = node.plan(&[]);
     node.gates.configure(&plan).await.unwrap();
@@ -425,7 +434,7 @@ async fn a_vip_that_goes_is_withdrawn_before_configure_returns_and_one_that_stay
         Ok((v6, Standing::Announced))
     );
     node.silent();
-    let stayed = &node.gates.status()[0];
+    let stayed = &shown(&node.gates)[0];
     assert_eq!(
         (stayed.vip, stayed.history.len()),
         (v4, before.history.len())

@@ -163,7 +163,7 @@ impl Bfd {
     }
 
     pub(crate) fn status(&self) -> ober_user::api::status::bfd::Bfd {
-        self.handle.status()
+        (&self.handle.overview()).into()
     }
 
     pub(crate) fn session(&self, peer: &str) -> Session {

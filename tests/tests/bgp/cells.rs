@@ -79,7 +79,7 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
         speaker.configure(&config);
         assert!(speaker.established(ROUTER4).signed);
         learns(&router, ROUTE4);
-        let told = format!("{:?} {:?}", speaker.handle, speaker.handle.status());
+        let told = format!("{:?} {:?}", speaker.handle, speaker.handle.overview());
         assert!(!told.contains("s3cret"));
     }
 }

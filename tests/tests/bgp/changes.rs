@@ -186,7 +186,7 @@ fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() 
         ] {
             let neighbours: Vec<&str> = neighbours.iter().map(String::as_str).collect();
             speaker.configure(&with(&neighbours));
-            let mut there = speaker.handle.status();
+            let mut there = speaker.neighbours();
             there.retain(|it| it.address.to_string().ends_with("99"));
             assert_eq!(there.len(), neighbours.len(), "{listen}: {there:?}");
         }

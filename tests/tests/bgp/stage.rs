@@ -277,11 +277,14 @@ impl Speaker {
         self.runtime.block_on(self.handle.flushed());
     }
 
+    pub(crate) fn neighbours(&self) -> Vec<Neighbour> {
+        (&self.handle.overview()).into()
+    }
+
     pub(crate) fn neighbour(&self, address: &str) -> Neighbour {
         let address: IpAddr = address.parse().expect("an address");
         let found = self
-            .handle
-            .status()
+            .neighbours()
             .into_iter()
             .find(|it| it.address == address);
         found.expect("a neighbour")

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use ober_tests::lab::until;
-use ober_user::{api::status::bfd::Session, protocols::bfd::State};
+use ober_user::{
+    api::status::bfd::{Bfd, Session},
+    protocols::bfd::State,
+};
 
 use crate::{
     router::{ROUTE4, Router, Setup, ends, forgets, learns},
@@ -23,7 +26,7 @@ fn watched() -> Setup {
 }
 
 fn session(speaker: &Speaker) -> Option<Session> {
-    let sessions = speaker.bfd.status().sessions;
+    let sessions = Bfd::from(&speaker.bfd.overview()).sessions;
     sessions
         .into_iter()
         .find(|it| it.peer.to_string() == ROUTER4)

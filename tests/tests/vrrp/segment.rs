@@ -15,7 +15,7 @@ use ober_tests::{
     lab::{Host, Lab, until},
 };
 use ober_user::{
-    api::status::vrrp::Router as Status,
+    api::status::vrrp::{Router as Status, Vrrp as Overview},
     machine::realtime::Thread,
     protocols::{
         routers::Routers,
@@ -275,15 +275,18 @@ impl Node {
         host.run(|| handle.addresses_changed())
     }
 
+    fn overview(&self) -> Overview {
+        (&self.handle.as_ref().expect("it runs").overview()).into()
+    }
+
     /// The only virtual router.
     pub(crate) fn status(&self) -> Status {
-        let handle = self.handle.as_ref().expect("it runs");
-        handle.status().routers.first().expect("one").clone()
+        self.all().swap_remove(0)
     }
 
     /// All virtual routers.
     pub(crate) fn all(&self) -> Vec<Status> {
-        self.handle.as_ref().expect("it runs").status().routers
+        self.overview().routers
     }
 
     pub(crate) fn routers(&mut self, routers: Routers) {
@@ -301,9 +304,9 @@ impl Node {
         cpu::spent(self.thread.as_ref().expect("it runs"))
     }
 
-    /// Packets not taken, by reason.
+    /// Refused packets, by reason.
     pub(crate) fn rejected(&self) -> BTreeMap<String, u64> {
-        self.handle.as_ref().expect("it runs").status().rejected
+        self.overview().rejected
     }
 
     pub(crate) fn all_taken(&self) -> bool {

@@ -47,7 +47,7 @@ pub use orders::Error;
 pub use plan::Plan;
 pub use round::{Finding, Live, Tally, Trouble};
 pub use state::{Order, Reason, State, Transition};
-pub use world::{Handle, News, start};
+pub use world::{Handle, News, View, start};
 
 use damping::Damping;
 use round::Verdict;

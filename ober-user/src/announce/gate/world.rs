@@ -23,7 +23,6 @@ use super::{
     watch::Disabled,
 };
 use crate::{
-    api::status,
     haproxy::WorkerEvent,
     machine::drive::{self, World, drive},
     system::{clock, store},
@@ -120,6 +119,18 @@ impl Known {
         ];
         workers.chain(rest).collect()
     }
+}
+
+/// A gate at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub vip: IpAddr,
+    pub gate: Gate,
+    /// Why its orders would be lost by a restart; `None`: they would not.
+    pub unkept: Option<String>,
+    pub at: Instant,
+    /// `at`, since 1970.
+    pub wall: Duration,
 }
 
 enum Note {
@@ -240,11 +251,7 @@ impl Handle {
     /// Drains, undrains, disables or enables a VIP, or all. The order is in force before it is written to the state directory,
     /// so that a slow disk does not delay it. Returns after the write, with the gates concerned, which say whether the order
     /// was kept.
-    pub async fn order(
-        &self,
-        vip: Option<IpAddr>,
-        order: Order,
-    ) -> Result<Vec<status::gate::Gate>, Error> {
+    pub async fn order(&self, vip: Option<IpAddr>, order: Order) -> Result<Vec<View>, Error> {
         let answers = {
             let mut gates = self.lock();
             let known: Vec<IpAddr> = gates.doors.keys().copied().collect();
@@ -267,22 +274,24 @@ impl Handle {
             concerned.insert(vip);
         }
         self.keep();
-        let mut status = self.status();
-        status.retain(|gate| concerned.contains(&gate.vip));
-        Ok(status)
+        let mut views = self.views();
+        views.retain(|view| concerned.contains(&view.vip));
+        Ok(views)
     }
 
     /// The status of every gate, by VIP.
-    pub fn status(&self) -> Vec<status::gate::Gate> {
-        let now = drive::now();
-        let wall = clock::since_1970();
-        let unkept = self.unkept();
+    pub fn views(&self) -> Vec<View> {
+        let (at, wall) = (drive::now(), clock::since_1970());
+        let mut unkept = self.unkept();
         let gates = self.lock();
         let doors = gates.doors.iter();
         doors
-            .map(|(vip, door)| status::gate::Gate {
-                unkept: unkept.get(vip).cloned(),
-                ..describe(*vip, &door.seen.borrow(), now, wall)
+            .map(|(vip, door)| View {
+                vip: *vip,
+                gate: door.seen.borrow().clone(),
+                unkept: unkept.remove(vip),
+                at,
+                wall,
             })
             .collect()
     }
@@ -472,34 +481,5 @@ fn tell(vip: IpAddr, before: State, machine: &Gate) {
         tracing::warn!(%vip, from, to, standing, %reason, "gate");
     } else {
         tracing::info!(%vip, from, to, standing, %reason, "gate");
-    }
-}
-
-/// `wall`: the time since 1970, at `now`.
-fn describe(vip: IpAddr, gate: &Gate, now: Instant, wall: Duration) -> status::gate::Gate {
-    let ago = |at: Instant| now.saturating_duration_since(at);
-    let history = gate.history().iter().map(|it| status::gate::Transition {
-        at: wall.saturating_sub(ago(it.at)).as_secs(),
-        from: it.from,
-        to: it.to,
-        reason: it.reason.to_string(),
-    });
-    let counts = gate.transitions().iter();
-    status::gate::Gate {
-        vip,
-        state: gate.state(),
-        seconds: ago(gate.since()).as_secs(),
-        reason: match gate.unasked() {
-            Some(why) => format!("{}; could not be asked again: {why}", gate.reason()),
-            None => gate.reason().to_string(),
-        },
-        standing: gate.standing(),
-        serving: gate.tally().serving,
-        servers: gate.tally().servers,
-        transitions: counts
-            .map(|(name, count)| ((*name).to_owned(), *count))
-            .collect(),
-        history: history.collect(),
-        unkept: None,
     }
 }

@@ -1,10 +1,15 @@
 //! The BFD sessions, as `status` and `bfd` show them.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocols::bfd::State;
+use crate::protocols::bfd::{Drops, Overview, Settings, State, View};
 
 /// The kernel dropped these before the daemon could read them: from a sender that is no peer, with a TTL below what the
 /// peer's session takes, or to a socket whose queue was full.
@@ -85,4 +90,72 @@ pub struct Late {
     pub seconds_ago: u64,
     /// Since the packet before it.
     pub gap_microseconds: u64,
+}
+
+impl From<&Overview> for Bfd {
+    fn from(overview: &Overview) -> Self {
+        let sessions = overview.sessions.iter();
+        let mut drops = happened(&overview.strays);
+        if overview.dropped_by_the_kernel > 0 {
+            drops.insert(KERNEL.to_owned(), overview.dropped_by_the_kernel);
+        }
+        Self {
+            realtime: overview.realtime,
+            sessions: sessions
+                .map(|(settings, view)| Session::at(overview.at, settings, view))
+                .collect(),
+            drops,
+        }
+    }
+}
+
+impl Session {
+    fn at(now: Instant, settings: &Settings, View { picture, failures }: &View) -> Self {
+        let account = &picture.account;
+        let since = |at| now.saturating_duration_since(at).as_secs();
+        Self {
+            peer: settings.peer,
+            interface: settings.interface.clone(),
+            state: picture.state,
+            seconds: since(picture.since),
+            diagnostic: picture.diagnostic.name().into(),
+            remote_state: picture.remote.state,
+            remote_diagnostic: picture.remote.diagnostic.name().into(),
+            mode: settings.mode.name().into(),
+            hops: picture.hops.name().into(),
+            passive: settings.passive,
+            discriminator: picture.discriminator.get(),
+            remote_discriminator: picture.remote.discriminator.map(u32::from),
+            transmit_microseconds: picture.transmit.map(micros),
+            detection_microseconds: picture.detection.map(micros),
+            multiplier: settings.timers.multiplier.get(),
+            remote_multiplier: picture.remote.multiplier.get(),
+            ups: account.ups,
+            failures: account.failures,
+            received: account.received,
+            sent: account.sent,
+            send_failures: failures.count,
+            send_error: failures
+                .errno
+                .map(|errno| io::Error::from_raw_os_error(errno).to_string()),
+            late: account.late,
+            last_late: account.last_late.map(|late| Late {
+                seconds_ago: since(late.at),
+                gap_microseconds: micros(late.gap),
+            }),
+            drops: happened(&account.drops),
+        }
+    }
+}
+
+/// Reasons with a count of zero are left out.
+fn happened(drops: &Drops) -> BTreeMap<String, u64> {
+    let happened = drops.each().filter(|(_, count)| *count > 0);
+    happened
+        .map(|(why, count)| (why.name().to_owned(), count))
+        .collect()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,10 +1,10 @@
 //! The health gate of each VIP, as `status` and `gate` show it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::announce::gate::{Standing, State};
+use crate::announce::gate::{Standing, State, View};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
@@ -63,4 +63,35 @@ pub struct Transition {
     pub from: State,
     pub to: State,
     pub reason: String,
+}
+
+impl From<&View> for Gate {
+    fn from(view: &View) -> Self {
+        let gate = &view.gate;
+        let ago = |at: Instant| view.at.saturating_duration_since(at);
+        let history = gate.history().iter().map(|it| Transition {
+            at: view.wall.saturating_sub(ago(it.at)).as_secs(),
+            from: it.from,
+            to: it.to,
+            reason: it.reason.to_string(),
+        });
+        let counts = gate.transitions().iter();
+        Self {
+            vip: view.vip,
+            state: gate.state(),
+            seconds: ago(gate.since()).as_secs(),
+            reason: match gate.unasked() {
+                Some(why) => format!("{}; could not be asked again: {why}", gate.reason()),
+                None => gate.reason().to_string(),
+            },
+            standing: gate.standing(),
+            serving: gate.tally().serving,
+            servers: gate.tally().servers,
+            transitions: counts
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
+            history: history.collect(),
+            unkept: view.unkept.clone(),
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! The virtual routers, as `status` and `vrrp` show them.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
+
+use crate::protocols::vrrp::{Overview, State, View};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vrrp {
@@ -44,14 +46,14 @@ pub struct Router {
     /// Gratuitous ARPs and unsolicited neighbour advertisements.
     pub claims_sent: u64,
     pub transitions_to_master: u64,
-    /// Timers so late that mastership was in doubt.
+    /// How often a timer was so late that another node may have taken over.
     pub late_timers: u64,
     /// Conflicts seen; the last one.
     pub conflicts: u64,
     pub conflict: Option<Conflict>,
 }
 
-/// A state entered.
+/// A change of state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// Seconds ago.
@@ -65,4 +67,53 @@ pub struct Conflict {
     /// Seconds ago.
     pub seconds: u64,
     pub what: String,
+}
+
+impl From<&Overview> for Vrrp {
+    fn from(overview: &Overview) -> Self {
+        let routers = overview.routers.iter();
+        Self {
+            routers: routers.map(|view| Router::at(overview.at, view)).collect(),
+            rejected: overview.rejected.clone(),
+        }
+    }
+}
+
+impl Router {
+    fn at(now: Instant, view: &View) -> Self {
+        let (router, counts) = (&view.router, &view.counts);
+        let ago = |at| now.saturating_duration_since(at).as_secs();
+        let transitions = router.history().rev().map(|entered| Transition {
+            seconds: ago(entered.at),
+            state: entered.to.to_owned(),
+            reason: entered.why.to_string(),
+        });
+        let master = router.master();
+        Self {
+            vrid: view.vrid.0.get(),
+            version: view.settings.version.number(),
+            vips: view.instance.vips.clone(),
+            excluded: view.instance.excluded.clone(),
+            joining: view.joining.clone(),
+            state: router.state().name().to_owned(),
+            transitions: transitions.collect(),
+            priority: view.settings.priority,
+            master: master.map(|(address, _)| address),
+            master_priority: master.map(|(_, priority)| priority),
+            addresses_present: matches!(router.state(), State::Master { held: true, .. }),
+            sent: counts.sent,
+            unsent: counts.unsent,
+            received: counts.received,
+            resignations_sent: counts.resignations_sent,
+            resignations_received: counts.resignations_received,
+            claims_sent: counts.claims_sent,
+            transitions_to_master: router.won(),
+            late_timers: router.late(),
+            conflicts: router.conflicts(),
+            conflict: router.conflict().map(|(at, conflict)| Conflict {
+                seconds: ago(at),
+                what: conflict.to_string(),
+            }),
+        }
+    }
 }

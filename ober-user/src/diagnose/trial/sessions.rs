@@ -174,7 +174,8 @@ impl Held {
     }
 
     fn look(&mut self) -> Look {
-        let neighbours = self.bgp.as_ref().map(bgp::Handle::status);
+        let neighbours = self.bgp.as_ref().map(bgp::Handle::overview);
+        let neighbours = neighbours.as_ref().map(Vec::<status::bgp::Neighbour>::from);
         let neighbours = neighbours.unwrap_or_default();
         let waiting = waiting::unheard();
         let said = neighbours.iter().filter(|it| said_since(it));
@@ -184,7 +185,7 @@ impl Held {
         let unheard = said.map(|it| it.address);
         Look {
             unheard: unheard.filter(|it| !self.heard.contains(it)).collect(),
-            bfd: self.bfd.status(),
+            bfd: (&self.bfd.overview()).into(),
             neighbours,
             drops: Drops::default(),
         }

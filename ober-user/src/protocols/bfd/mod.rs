@@ -21,7 +21,7 @@ use self::client::Client;
 pub use self::{
     counters::{Account, Drops, Late},
     event::{Action, Change, Event},
-    net::{Error, Handle, start},
+    net::{Error, Handle, Overview, View, start},
     packet::{Control, Diagnostic, Discriminator, Micros, Refusal, State},
     settings::{Hops, Mode, Settings, Timers},
 };

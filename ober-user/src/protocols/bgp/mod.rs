@@ -20,7 +20,7 @@ pub mod policy;
 pub mod rib;
 mod settings;
 
-pub use net::{Error, Handle, Prepared, idle, start};
+pub use net::{Error, Handle, Overview, Prepared, idle, start};
 
 #[cfg(test)]
 mod tests;

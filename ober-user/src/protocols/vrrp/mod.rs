@@ -21,7 +21,7 @@ pub use self::{
     event::{
         Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
     },
-    net::{Error, Handle, Heard, Listener, Prepared, check, idle, start},
+    net::{Counted, Error, Handle, Heard, Listener, Overview, Prepared, View, check, idle, start},
 };
 use self::{
     packet::{Advertisement, Interval},

@@ -9,6 +9,7 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,9 +19,8 @@ use self::{
     table::{Entry, Table},
     world::{Input, World},
 };
-use super::{Change, Event, Picture, Session, Settings};
+use super::{Change, Drops, Event, Picture, Session, Settings};
 use crate::{
-    api::status,
     machine::{
         drive::{self, drive_by},
         realtime::{Budget, Priority, Thread, Timer},
@@ -30,7 +30,6 @@ use crate::{
 };
 
 mod receive;
-mod report;
 mod send;
 mod table;
 mod world;
@@ -69,9 +68,22 @@ impl Key {
 
 /// The last state of a session, and its failures to send.
 #[derive(Clone, Copy, Debug)]
-struct View {
-    picture: Picture,
-    failures: send::Failures,
+pub struct View {
+    pub picture: Picture,
+    pub failures: send::Failures,
+}
+
+/// All sessions at one moment.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub at: Instant,
+    /// Does the thread run ahead of ordinary work (`SCHED_FIFO`)?
+    pub realtime: bool,
+    pub sessions: Vec<(Settings, View)>,
+    /// Packets that belong to no session.
+    pub strays: Drops,
+    /// Packets that the kernel dropped before they could be read.
+    pub dropped_by_the_kernel: u64,
 }
 
 /// A session and its state, for the handle.
@@ -168,24 +180,19 @@ impl Handle {
         answer.await.map_err(|_gone| Error::Gone)
     }
 
-    pub fn status(&self) -> status::bfd::Bfd {
-        let now = drive::now();
+    pub fn overview(&self) -> Overview {
+        let at = drive::now();
         let shown = self.shown.borrow();
         let sessions = shown
             .iter()
-            .map(|shown| report::session(now, &shown.settings, &shown.view.borrow()));
-        let (strays, kernel) = {
-            let table = lock(&self.table);
-            (table.strays(), table.dropped_by_the_kernel())
-        };
-        let mut drops = report::drops(&strays);
-        if kernel > 0 {
-            drops.insert(status::bfd::KERNEL.to_owned(), kernel);
-        }
-        status::bfd::Bfd {
+            .map(|shown| (shown.settings.clone(), *shown.view.borrow()));
+        let table = lock(&self.table);
+        Overview {
+            at,
             realtime: self.priority == Priority::Realtime,
             sessions: sessions.collect(),
-            drops,
+            strays: table.strays(),
+            dropped_by_the_kernel: table.dropped_by_the_kernel(),
         }
     }
 

@@ -22,9 +22,9 @@ const TRAFFIC_CLASS: u32 = 0xc0;
 
 /// Packets that could not be sent, and the last reason.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Failures {
-    pub(super) count: u64,
-    pub(super) errno: Option<i32>,
+pub struct Failures {
+    pub count: u64,
+    pub errno: Option<i32>,
 }
 
 /// Opened at the first packet and again after a failure, so that the address or interface may appear later or be made anew.

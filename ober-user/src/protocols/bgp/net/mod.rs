@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::{
@@ -33,7 +34,6 @@ use super::{
     rib::Routes,
 };
 use crate::{
-    api::status,
     machine::drive,
     protocols::{
         bgp::configured::{self, Bgp},
@@ -43,7 +43,6 @@ use crate::{
 
 mod link;
 mod listen;
-mod report;
 mod socket;
 mod world;
 
@@ -173,13 +172,15 @@ impl Handle {
         }
     }
 
-    /// The neighbours, in the order of their addresses.
-    pub fn status(&self) -> Vec<status::bgp::Neighbour> {
+    pub fn overview(&self) -> Overview {
         let speaker = self.speaker();
-        let now = drive::now();
         let all = speaker.neighbours.values();
-        all.map(|it| report::neighbour(&it.settings, &it.reports.borrow(), now))
-            .collect()
+        Overview {
+            at: drive::now(),
+            neighbours: all
+                .map(|it| (it.settings.clone(), it.reports.borrow().clone()))
+                .collect(),
+        }
     }
 
     /// Number of connections from addresses that belong to no neighbour.
@@ -201,6 +202,13 @@ impl Handle {
             task.await.unwrap_or_default();
         }
     }
+}
+
+/// The neighbours at one moment, in the order of their addresses.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub at: Instant,
+    pub neighbours: Vec<(configured::Neighbour, Report)>,
 }
 
 /// One neighbour's task.

@@ -14,21 +14,27 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::IpAddr,
+    time::Instant,
 };
 
 use tokio::runtime;
 
-pub use self::listen::{Heard, Listener};
 use self::{
     addresses::Sysctls,
     interface::Interface,
     link::{Link, Next},
     log::{Line, Log},
 };
-use super::packet::Vrid;
+pub use self::{
+    listen::{Heard, Listener},
+    world::Counted,
+};
+use super::{Router, Settings, packet::Vrid};
 use crate::{
-    api::status,
-    machine::realtime::{Budget, Thread},
+    machine::{
+        drive,
+        realtime::{Budget, Thread},
+    },
     protocols::{
         routers::Routers,
         vrrp::configured::{Instance, Vrrp},
@@ -121,6 +127,27 @@ pub struct Handle {
     place: Place,
     gates: BTreeMap<IpAddr, bool>,
     current: Option<Current>,
+}
+
+/// All virtual routers at one moment.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub at: Instant,
+    pub routers: Vec<View>,
+    /// Packets that were not taken, by reason.
+    pub rejected: BTreeMap<String, u64>,
+}
+
+/// One virtual router.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub vrid: Vrid,
+    pub settings: Settings,
+    pub instance: Instance,
+    /// VIPs that are not counted yet.
+    pub joining: Vec<IpAddr>,
+    pub router: Router,
+    pub counts: Counted,
 }
 
 /// Parameters of every link.
@@ -298,14 +325,15 @@ impl Handle {
         Ok(())
     }
 
-    pub fn status(&self) -> status::vrrp::Vrrp {
-        let Some(Current { link, .. }) = &self.current else {
-            return status::vrrp::Vrrp::default();
-        };
-        let routers = link.routers.iter();
-        status::vrrp::Vrrp {
-            routers: routers.map(|(key, running)| running.status(*key)).collect(),
-            rejected: link.rejected.by_reason(),
+    pub fn overview(&self) -> Overview {
+        let link = self.current.as_ref().map(|current| &current.link);
+        let routers = link.iter().flat_map(|link| &link.routers);
+        Overview {
+            at: drive::now(),
+            routers: routers.map(|(key, running)| running.view(*key)).collect(),
+            rejected: link
+                .map(|link| link.rejected.by_reason())
+                .unwrap_or_default(),
         }
     }
 

@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use tokio::{
@@ -15,11 +12,11 @@ use tokio::{
 };
 
 use super::{
-    super::{Event, Router, Settings, State},
-    Key,
+    super::{Event, Router, Settings},
+    Key, View,
     world::{Counts, Note},
 };
-use crate::{api::status, machine::drive::now, protocols::vrrp::configured::Instance};
+use crate::protocols::vrrp::configured::Instance;
 
 /// One running virtual router.
 pub(super) struct Running {
@@ -85,45 +82,14 @@ impl Running {
         self.notes.send(note).unwrap_or_default();
     }
 
-    pub(super) fn status(&self, key: Key) -> status::vrrp::Router {
-        let router = self.seen.borrow().clone();
-        let now = now();
-        let ago = |at| now.saturating_duration_since(at).as_secs();
-        let history = router.history().rev();
-        let transitions = history.map(|entered| status::vrrp::Transition {
-            seconds: ago(entered.at),
-            state: entered.to.to_owned(),
-            reason: entered.why.to_string(),
-        });
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let master = router.master();
-        status::vrrp::Router {
-            vrid: key.vrid.0.get(),
-            version: self.settings.version.number(),
-            vips: self.instance.vips.clone(),
-            excluded: self.instance.excluded.clone(),
+    pub(super) fn view(&self, key: Key) -> View {
+        View {
+            vrid: key.vrid,
+            settings: self.settings.clone(),
+            instance: self.instance.clone(),
             joining: self.joining().collect(),
-            state: router.state().name().to_owned(),
-            transitions: transitions.collect(),
-            priority: self.settings.priority,
-            master: master.map(|(address, _)| address),
-            master_priority: master.map(|(_, priority)| priority),
-            addresses_present: matches!(router.state(), State::Master { held: true, .. }),
-            sent: count(&self.counts.sent),
-            unsent: count(&self.counts.unsent),
-            received: count(&self.counts.received),
-            resignations_sent: count(&self.counts.resignations_sent),
-            resignations_received: count(&self.counts.resignations_received),
-            claims_sent: count(&self.counts.claims_sent),
-            transitions_to_master: router.won(),
-            late_timers: router.late(),
-            conflicts: router.conflicts(),
-            conflict: router
-                .conflict()
-                .map(|(at, conflict)| status::vrrp::Conflict {
-                    seconds: ago(at),
-                    what: conflict.to_string(),
-                }),
+            router: self.seen.borrow().clone(),
+            counts: self.counts.read(),
         }
     }
 }

@@ -59,6 +59,31 @@ pub(super) struct Counts {
     pub(super) claims_sent: AtomicU64,
 }
 
+/// The same at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub sent: u64,
+    pub received: u64,
+    pub resignations_sent: u64,
+    pub resignations_received: u64,
+    pub unsent: u64,
+    pub claims_sent: u64,
+}
+
+impl Counts {
+    pub(super) fn read(&self) -> Counted {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counted {
+            sent: count(&self.sent),
+            received: count(&self.received),
+            resignations_sent: count(&self.resignations_sent),
+            resignations_received: count(&self.resignations_received),
+            unsent: count(&self.unsent),
+            claims_sent: count(&self.claims_sent),
+        }
+    }
+}
+
 pub(super) fn raise(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
