@@ -10,7 +10,7 @@ use super::{Backends, Error, InForce, Kept, Ready, Stored, WRITTEN};
 use crate::{
     backends::{
         discover::{
-            self, Found,
+            self,
             ask::expand_apart,
             merge::{Bounds, List, Merged, Named, Said, merge},
             own::Own,
@@ -27,6 +27,7 @@ use crate::{
         hostlist,
         notation::Host,
         resolve::{Answers, Names, resolve},
+        server_line::Found,
         slurm::NodeAddrs,
     },
     system::{file, url::Endpoint},

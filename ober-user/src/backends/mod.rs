@@ -29,12 +29,12 @@ use serde::{Deserialize, Serialize};
 pub use self::draft::{Ask, Draft, With};
 use crate::{
     backends::{
-        discover::{Found, engine::Learned, merge::Named, source::Source},
+        discover::{engine::Learned, merge::Named, source::Source},
         server::Servers,
     },
     config::Config,
     lists::edit::Synced,
-    names::resolve::Names,
+    names::{resolve::Names, server_line::Found},
     system::store::{self, Batch, Kind, Pending, Placed},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::names::hostlist::servers::Standing;
+use crate::names::server_line::ServerTerms;
 
 /// A server of a backend, resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub struct Server {
     pub addr: SocketAddr,
     /// The name for which it has a certificate, or its host name; `None`: it has neither.
     pub host: Option<String>,
-    pub standing: Standing,
+    pub terms: ServerTerms,
 }
 
 impl Server {
@@ -21,7 +21,7 @@ impl Server {
             name,
             addr,
             host: None,
-            standing: Standing::default(),
+            terms: ServerTerms::default(),
         }
     }
 }

@@ -198,8 +198,8 @@ pub(super) fn describe(
                 name: server.name.clone(),
                 address: server.addr,
                 host: server.host.clone(),
-                weight: server.standing.weight,
-                tier: server.standing.tier,
+                weight: server.terms.weight,
+                tier: server.terms.tier,
                 sources: in_force.origins.get(&key).cloned().unwrap_or_default(),
                 state: standing
                     .map_or("unchecked", |standing| standing.state.name())

@@ -15,9 +15,8 @@ use std::{io, path::Path, time::Duration};
 use super::{
     render::tier::{self, Tiers},
     runtime_api::ask,
-    worker::adopt::Files,
 };
-use crate::backends::server::Server;
+use crate::{backends::server::Server, config::paths::Files};
 
 /// The longest line of commands, in bytes. HAProxy reads a line into one buffer of 32 KiB.
 const LINE: usize = 8 << 10;
@@ -36,13 +35,13 @@ pub fn commands(
 ) -> Vec<String> {
     let live = servers
         .iter()
-        .map(|server| (server.standing.tier, up(server) != Some(false)));
+        .map(|server| (server.terms.tier, up(server) != Some(false)));
     let (tiers, active) = (Tiers::of(servers), tier::active(live));
     let beyond = servers
         .iter()
-        .filter(|server| tiers.holds(server.standing.tier, None));
+        .filter(|server| tiers.holds(server.terms.tier, None));
     let waiting = beyond.map(|server| {
-        let state = if tiers.holds(server.standing.tier, active) {
+        let state = if tiers.holds(server.terms.tier, active) {
             "maint"
         } else {
             "ready"
@@ -94,7 +93,7 @@ mod tests {
 
     fn server(name: &str, tier: u8) -> Server {
         let mut server = Server::new(name.to_owned(), ([10, 0, 0, 1], 80).into());
-        server.standing.tier = tier;
+        server.terms.tier = tier;
         server
     }
 

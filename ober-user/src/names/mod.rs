@@ -1,15 +1,9 @@
-//! From written names to addresses: notation, node sets, SLURM, the name service.
-//!
-//! ```text
-//! notation/   how addresses, prefixes, names and servers are written     hostlist/   expressions to names and items
-//! slurm       addresses of nodes in slurm.conf                           resolve/    names to addresses
-//! entries     the addresses of a list                                    fetch       one HTTP request to a URL
-//! ```
-//! A text that is nearly an address is never treated as a name.
+//! From what people write to addresses: notation, node sets, SLURM, servers and their terms, the name service.
 
 pub mod entries;
 pub mod fetch;
 pub mod hostlist;
 pub mod notation;
 pub mod resolve;
+pub mod server_line;
 pub mod slurm;

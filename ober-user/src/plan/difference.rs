@@ -317,14 +317,14 @@ fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut Written) -> Vec<
 }
 
 fn server(server: &Server) -> String {
-    let standing = server.standing;
+    let terms = server.terms;
     let host = server.host.as_ref();
-    let most = standing.max_connections;
+    let most = terms.max_connections;
     let words = [
         Some(format!("server {}", server.addr)),
         host.map(|host| format!("written as {host}")),
-        (standing.weight != 1).then(|| format!("weight {}", standing.weight)),
-        (standing.tier != 0).then(|| format!("tier {}", standing.tier)),
+        (terms.weight != 1).then(|| format!("weight {}", terms.weight)),
+        (terms.tier != 0).then(|| format!("tier {}", terms.tier)),
         most.map(|most| format!("at most {most} connections")),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")

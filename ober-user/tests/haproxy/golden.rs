@@ -18,7 +18,10 @@ use ober_user::{
         render::{Error, Place, render, variable},
         sockets::keys,
     },
-    names::hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
+    names::{
+        hostlist::{Cap, Host, NoSources, expand_servers},
+        server_line::ServerTerms,
+    },
     system::clock,
 };
 
@@ -163,7 +166,7 @@ fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() 
 fn resolved(config: &Config) -> Servers {
     let all = config.backends.iter().map(|(name, backend)| {
         let servers = backend.servers.iter().flat_map(|source| {
-            let (expression, standing) = Standing::split(source).unwrap();
+            let (expression, terms) = ServerTerms::split(source).unwrap();
             let cap = Cap::new(100);
             let hosts = expand_servers(expression, backend.port, cap, &mut NoSources).unwrap();
             hosts.into_iter().map(move |host| {
@@ -173,7 +176,7 @@ fn resolved(config: &Config) -> Servers {
                 };
                 Server {
                     host: name,
-                    standing,
+                    terms,
                     ..Server::new(label, SocketAddr::new(address, host.port.get()))
                 }
             })

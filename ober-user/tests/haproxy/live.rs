@@ -235,8 +235,8 @@ async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_af
     let (mut pool, mut events) = lab.start().await;
     let (_, _) = (events.recv().await, events.recv().await);
     let before = pids(&pool);
-    servers[0].standing.weight = 7;
-    servers[1].standing.max_connections = NonZeroU32::new(40);
+    servers[0].terms.weight = 7;
+    servers[1].terms.max_connections = NonZeroU32::new(40);
     servers[1].addr = storages(&["moved"])[0].addr;
     lab.servers.insert("storage".to_owned(), servers.clone());
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
@@ -265,7 +265,7 @@ async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_af
         "nobody is replaced for what it was told already"
     );
     drop(pool);
-    servers[0].standing.weight = 3;
+    servers[0].terms.weight = 3;
     lab.servers.insert("storage".to_owned(), servers.clone());
     let (mut pool, _events) = lab.start().await;
     until(

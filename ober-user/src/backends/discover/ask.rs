@@ -5,15 +5,16 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use super::{Error, Found, consul, dns, docker, found::Counted, json, lines};
+use super::{Error, consul, dns, docker, json, lines};
 use crate::{
     config::{
         Config,
         sections::discover::{Consul, Discover, Kind},
     },
     names::{
-        hostlist::{Cap, Sources, Unread, disk::Disk, expand_servers, servers::Standing},
+        hostlist::disk::Disk,
         resolve,
+        server_line::{self, Found},
     },
     system::{
         command::{self, Program},
@@ -161,43 +162,11 @@ async fn exec(program: &Program) -> Result<Vec<u8>, Error> {
     Ok(ended.out)
 }
 
-/// The advice for expressions that stand for too many servers.
-const RAISE: &str = "raise limits.servers if that is meant";
-
 /// The servers of hostlist expressions, their names not yet resolved. Files are read on another thread.
 pub async fn expand_apart(
     expressions: Vec<String>,
     port: NonZeroU16,
     most: usize,
 ) -> Result<Vec<Found>, Error> {
-    apart(move || expand_from(&mut Disk, &expressions, port, most)).await
-}
-
-/// Is the expression one of servers? Files are not read.
-pub fn judge(expression: &str, port: NonZeroU16, most: usize) -> Result<(), Error> {
-    let expressions = [expression.to_owned()];
-    expand_from(&mut Unread, &expressions, port, most).map(drop)
-}
-
-fn expand_from(
-    sources: &mut dyn Sources,
-    expressions: &[String],
-    port: NonZeroU16,
-    most: usize,
-) -> Result<Vec<Found>, Error> {
-    let mut found = Counted::new(most);
-    for expression in expressions {
-        let (expression, standing) = Standing::split(expression).map_err(Error::Standing)?;
-        let cap = Cap::new(most).advising(RAISE);
-        for server in expand_servers(expression, port, cap, sources)? {
-            let of = server.to_string();
-            let server = Found::of(server.host, server.port);
-            let server = server.map_err(|source| Error::Miss { of, source })?;
-            let server = server
-                .weighs(standing.weight.into())
-                .in_tier(standing.tier.into());
-            found.push(server.limited(standing.max_connections))?;
-        }
-    }
-    Ok(found.all())
+    apart(move || Ok(server_line::expand(&mut Disk, &expressions, port, most)?)).await
 }

@@ -6,8 +6,12 @@ use std::num::NonZeroU16;
 use hyper::HeaderMap;
 use serde::Deserialize;
 
-use super::{Error, Found, json};
-use crate::{config::sections::discover::Consul, names::notation::Miss, system::url::Url};
+use super::{Error, json};
+use crate::{
+    config::sections::discover::Consul,
+    names::{notation::Miss, server_line::Found},
+    system::url::Url,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use serde::Deserialize;
 
-use super::{Error, Found, json};
+use super::{Error, json};
 use crate::{
     config::sections::discover::Docker,
+    names::server_line::Found,
     system::url::{Endpoint, Url},
 };
 

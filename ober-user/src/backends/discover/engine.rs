@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
-use super::{Found, ask::Asker};
-use crate::config::{Config, sections::discover::Discover};
+use super::ask::Asker;
+use crate::{
+    config::{Config, sections::discover::Discover},
+    names::server_line::Found,
+};
 
 /// The pause before a source that failed is asked again, unless its interval is shorter.
 const AGAIN: Duration = Duration::from_secs(2);

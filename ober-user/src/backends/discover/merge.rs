@@ -7,10 +7,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Found, own::Own};
+use super::own::Own;
 use crate::{
     backends::server::Server,
-    names::{hostlist::servers::Standing, notation::Host, resolve::Names},
+    names::{
+        notation::Host,
+        resolve::Names,
+        server_line::{Found, ServerTerms},
+    },
 };
 
 /// HAProxy's highest weight.
@@ -107,10 +111,10 @@ pub fn merge(
                     name: String::new(),
                     addr,
                     host: host_of(found),
-                    standing: Standing {
-                        weight: weight(found.weight()),
-                        tier: tier(found.tier()),
-                        max_connections: found.max_connections(),
+                    terms: ServerTerms {
+                        weight: weight(found.terms().weight),
+                        tier: tier(found.terms().tier),
+                        max_connections: found.terms().max_connections,
                     },
                 },
                 sources: vec![source.clone()],
@@ -199,7 +203,7 @@ fn numbered(label: &str, number: usize) -> String {
 /// Weights on HAProxy's scale, in proportion. A weight above 0 stays at least 1.
 fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
     let weights = sources.iter().flat_map(|said| &said.found);
-    let heaviest = weights.map(|found| u64::from(found.weight())).max();
+    let heaviest = weights.map(|found| u64::from(found.terms().weight)).max();
     let heaviest = heaviest.unwrap_or_default().max(HEAVIEST);
     move |weight| {
         let scaled = u64::from(weight) * HEAVIEST / heaviest;
@@ -212,7 +216,7 @@ fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
 /// Tiers as they are, or their ranks when a source has tiers above 255, as SRV may. Ranks above 255 become 255.
 fn tiers(sources: &[Said]) -> impl Fn(u32) -> u8 + use<> {
     let tiers = sources.iter().flat_map(|said| &said.found);
-    let mut known: Vec<u32> = tiers.map(Found::tier).collect();
+    let mut known: Vec<u32> = tiers.map(|found| found.terms().tier).collect();
     known.sort_unstable();
     known.dedup();
     let ranked = known.last().is_some_and(|last| *last > u8::MAX.into());
@@ -356,14 +360,14 @@ mod tests {
             &[],
         );
         let server = &merged[0].server;
-        let standing = Standing {
+        let terms = ServerTerms {
             weight: 9,
             tier: 2,
             max_connections: None,
         };
         assert_eq!(
-            (server.standing, server.host.as_deref()),
-            (standing, Some("s3.test"))
+            (server.terms, server.host.as_deref()),
+            (terms, Some("s3.test"))
         );
     }
 
@@ -404,7 +408,7 @@ mod tests {
         );
         let weights: Vec<_> = merged
             .iter()
-            .map(|merged| merged.server.standing.weight)
+            .map(|merged| merged.server.terms.weight)
             .collect();
         assert_eq!(weights, [256, 128, 1, 0]);
     }
@@ -438,7 +442,7 @@ mod tests {
             let merged = merge(&from(&[("x", found)]), &names(), &[]);
             merged
                 .iter()
-                .map(|merged| merged.server.standing.tier)
+                .map(|merged| merged.server.terms.tier)
                 .collect::<Vec<_>>()
         };
         assert_eq!(tiers(vec![tier(10, 1), tier(255, 2)]), [10, 255]);

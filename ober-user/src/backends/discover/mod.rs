@@ -17,7 +17,6 @@ mod consul;
 pub mod dns;
 mod docker;
 pub mod engine;
-mod found;
 pub mod json;
 pub mod lines;
 pub mod merge;
@@ -27,9 +26,10 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
-pub use found::Found;
-
-use crate::names::notation::Miss;
+use crate::names::{
+    notation::Miss,
+    server_line::{self, TooMany},
+};
 
 /// Why a source has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,18 +62,16 @@ pub enum Error {
     #[error("read the answer: {0}")]
     Sense(String),
     #[error("read line {number}: {source}")]
-    Line { number: usize, source: lines::Error },
+    Line {
+        number: usize,
+        source: server_line::Error,
+    },
     #[error("item {number}: {source}")]
     Item { number: usize, source: Miss },
     #[error("{of}: {source}")]
     Miss { of: String, source: Miss },
-    #[error(
-        "it names more than {most} server{}; raise `limits.servers` if that is meant",
-        if *.most == 1 { "" } else { "s" }
-    )]
-    TooMany { most: usize },
-    #[error("{0}; write `weight=`, `tier=` or `max_connections=`")]
-    Standing(String),
     #[error(transparent)]
-    Hostlist(#[from] crate::names::hostlist::Error),
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    Expression(#[from] server_line::ExpressionError),
 }

@@ -1,7 +1,7 @@
 //! The state of one source: its last answer, whether it fails, and the servers it stands for.
 
-use super::Found;
 use crate::config::sections::discover::FailPolicy;
+use crate::names::server_line::Found;
 
 /// The state of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

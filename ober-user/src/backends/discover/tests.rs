@@ -24,11 +24,13 @@ use tokio::{
 };
 
 use super::{
-    Found,
     ask::Asker,
     engine::{Engine, Learned},
 };
-use crate::config::{Config, Env, sections::discover::Discover};
+use crate::{
+    config::{Config, Env, sections::discover::Discover},
+    names::server_line::Found,
+};
 
 /// A configuration with only this source.
 fn config(source: &str) -> Config {

@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::{discover::Discover, listener::OPEN, tls::ToServers};
 use crate::{
-    backends::discover::{self, ask},
     config::{
         Check, FRONTEND_HTTP, Limits, List, ROUTERS,
         judge::Judge,
@@ -22,7 +21,10 @@ use crate::{
             source::Fault,
         },
     },
-    names::hostlist::{self, Cap, Unread, anchor, servers::Standing},
+    names::{
+        hostlist::{self, Cap, Unread, anchor},
+        server_line::{self, ExpressionError, ServerTerms},
+    },
 };
 
 /// The fault of an expression, and its column.
@@ -37,7 +39,7 @@ fn told(error: &hostlist::Error) -> String {
 /// A group of servers for services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
-    /// Hostlist expressions, each with a port or [`Backend::port`], and with the terms of its servers.
+    /// Hostlist expressions, each with a port or [`Backend::port`], and with the [`ServerTerms`] of its servers.
     pub servers: Vec<String>,
     /// Port of servers that have none of their own.
     pub port: NonZeroU16,
@@ -156,10 +158,10 @@ impl Judge<'_> {
         port: NonZeroU16,
         most: usize,
     ) -> Vec<String> {
-        self.expressions(written, |text| match ask::judge(text, port, most) {
+        self.expressions(written, |text| match server_line::judge(text, port, most) {
             // Errors in the terms are reported with help of their own.
-            Ok(()) | Err(discover::Error::Standing(_)) => Ok(()),
-            Err(discover::Error::Hostlist(error)) => Err(told(&error)),
+            Ok(()) | Err(ExpressionError::Terms(_)) => Ok(()),
+            Err(ExpressionError::Hostlist(error)) => Err(told(&error)),
             Err(error) => Err(error.to_string()),
         })
     }
@@ -229,9 +231,9 @@ impl Judge<'_> {
     fn capacity(&mut self, raw: &raw::Backend, workers: u32) {
         let mut own = None;
         for at in &raw.servers {
-            match Standing::split(&at.value) {
-                Ok((_, standing)) => {
-                    let limit = standing.max_connections.map(|value| At {
+            match ServerTerms::split(&at.value) {
+                Ok((_, terms)) => {
+                    let limit = terms.max_connections.map(|value| At {
                         value,
                         span: at.span.clone(),
                     });

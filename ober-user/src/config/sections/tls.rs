@@ -19,7 +19,10 @@ use crate::{
             source::{Fault, Span},
         },
     },
-    names::hostlist::{Cap, Host, NoSources, expand_servers, servers::Standing},
+    names::{
+        hostlist::{Cap, Host, NoSources, expand_servers},
+        server_line::ServerTerms,
+    },
     system::{file, hash},
 };
 
@@ -319,7 +322,7 @@ impl Judge<'_> {
 
 /// The first server of an expression that is given by address.
 fn first_address(expression: &str) -> Option<IpAddr> {
-    let (servers, _) = Standing::split(expression).ok()?;
+    let (servers, _) = ServerTerms::split(expression).ok()?;
     let hosts = expand_servers(servers, NonZeroU16::MIN, Cap::new(MOST), &mut NoSources).ok()?;
     hosts.into_iter().find_map(|server| match server.host {
         Host::Addr(address) => Some(address),

@@ -24,7 +24,7 @@ pub(super) fn lines(balance: Balance) -> &'static [&'static str] {
 
 /// The weight of each server, in their order; `None`: HAProxy's default.
 pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> {
-    let written = servers.iter().map(|server| server.standing.weight);
+    let written = servers.iter().map(|server| server.terms.weight);
     match balance {
         Balance::RoundRobin | Balance::First => vec![None; servers.len()],
         Balance::IpHash1 => {
@@ -33,12 +33,12 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
             written.map(|weight| Some(weight * factor)).collect()
         }
         Balance::Weight => {
-            let weighing = servers.iter().filter(|server| server.standing.weight > 0);
-            let weighing: BTreeSet<u8> = weighing.map(|server| server.standing.tier).collect();
+            let weighing = servers.iter().filter(|server| server.terms.weight > 0);
+            let weighing: BTreeSet<u8> = weighing.map(|server| server.terms.tier).collect();
             // When no server of a tier has a weight above 0, all of the tier get the same weight, so that they can serve.
             let weight = |server: &Server| {
-                if weighing.contains(&server.standing.tier) {
-                    server.standing.weight
+                if weighing.contains(&server.terms.tier) {
+                    server.terms.weight
                 } else {
                     1
                 }
@@ -92,7 +92,7 @@ mod tests {
         let server = |(last, weight): (usize, &u16)| {
             let at = format!("10.0.0.{}:80", last + 1);
             let mut server = Server::new(at.clone(), at.parse().unwrap());
-            server.standing.weight = *weight;
+            server.terms.weight = *weight;
             server
         };
         weights.iter().enumerate().map(server).collect()

@@ -218,8 +218,8 @@ mod tests {
             let [_, a, b, c] = number.to_be_bytes();
             let mut server = Server::new(format!("s{number}"), ([10, a, b, c & 0xfe], 80).into());
             server.host = Some(format!("s{number}.test"));
-            server.standing.tier = c;
-            server.standing.weight = u16::from(b);
+            server.terms.tier = c;
+            server.terms.weight = u16::from(b);
             server
         };
         let count = u32::try_from(count).unwrap();

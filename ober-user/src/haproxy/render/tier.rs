@@ -22,7 +22,7 @@ impl Tiers {
     pub fn of(servers: &[Server]) -> Self {
         let (mut lowest, mut second) = (None, None);
         for server in servers {
-            let tier = Some(server.standing.tier);
+            let tier = Some(server.terms.tier);
             if lowest.is_none() || tier < lowest {
                 second = lowest;
                 lowest = tier;
@@ -66,7 +66,7 @@ mod tests {
     fn servers(tiers: &[u8]) -> Vec<Server> {
         let server = |tier: &u8| {
             let mut server = Server::new(format!("t{tier}"), "10.0.0.1:1".parse().unwrap());
-            server.standing.tier = *tier;
+            server.terms.tier = *tier;
             server
         };
         tiers.iter().map(server).collect()
@@ -91,7 +91,7 @@ mod tests {
         let tiers = Tiers::of(&servers);
         let roles: Vec<Role> = servers
             .iter()
-            .map(|server| tiers.role(server.standing.tier))
+            .map(|server| tiers.role(server.terms.tier))
             .collect();
         assert_eq!(
             roles,
@@ -112,7 +112,7 @@ mod tests {
         ] {
             let names: Vec<&str> = servers
                 .iter()
-                .filter(|server| tiers.holds(server.standing.tier, active))
+                .filter(|server| tiers.holds(server.terms.tier, active))
                 .map(|server| server.name.as_str())
                 .collect();
             assert_eq!(names, expected, "{active:?}");

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
-    num::{NonZeroU16, NonZeroU32},
+    num::NonZeroU16,
 };
 
 use super::{
@@ -13,59 +13,6 @@ use super::{
     stream,
 };
 use crate::names::notation::{self, Host, Miss};
-
-/// Terms of the servers of an expression: `rgw[01-04]:7480 weight=2 tier=1 max_connections=50`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Standing {
-    /// The server's share of the clients, 0 to 256.
-    pub weight: u16,
-    /// Clients go to the servers of the lowest tier that has a live one.
-    pub tier: u8,
-    /// Connections at a time, over all workers of the node.
-    pub max_connections: Option<NonZeroU32>,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            tier: 0,
-            max_connections: None,
-        }
-    }
-}
-
-impl Standing {
-    const HEAVIEST: u16 = 256;
-
-    /// Splits the expression from the terms behind it. An error names the word at fault.
-    pub fn split(text: &str) -> Result<(&str, Self), String> {
-        let (mut rest, mut standing) = (text.trim(), Self::default());
-        while let Some((before, word)) = rest.rsplit_once(char::is_whitespace) {
-            let Some((key, value)) = word.split_once('=') else {
-                break;
-            };
-            let good = match key {
-                "weight" => {
-                    let weight = value
-                        .parse()
-                        .ok()
-                        .filter(|&weight| weight <= Self::HEAVIEST);
-                    weight.map(|weight| standing.weight = weight)
-                }
-                "tier" => value.parse().ok().map(|tier| standing.tier = tier),
-                "max_connections" => value
-                    .parse()
-                    .ok()
-                    .map(|most| standing.max_connections = Some(most)),
-                _ => None,
-            };
-            good.ok_or_else(|| format!("`{word}` says nothing about servers"))?;
-            rest = before.trim_end();
-        }
-        Ok((rest, standing))
-    }
-}
 
 /// A server: `rgw01.internal:7480`, `10.0.0.1:7480`, `[fd00::1]:7480`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

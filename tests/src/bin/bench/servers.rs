@@ -12,7 +12,6 @@ use anyhow::Result;
 use ober_user::{
     backends::{
         discover::{
-            Found,
             merge::{Bounds, Said, merge},
             own::Own,
         },
@@ -20,7 +19,7 @@ use ober_user::{
     },
     config::{Config, Env},
     haproxy::render::{Place, render},
-    names::resolve::Names,
+    names::{resolve::Names, server_line::Found},
 };
 
 use crate::{

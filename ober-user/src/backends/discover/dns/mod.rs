@@ -13,10 +13,10 @@ use hickory_proto::{
     rr::{Name, RData, Record},
 };
 
-use super::Found;
 use crate::names::{
     notation::Miss,
     resolve::{dns, literal},
+    server_line::Found,
 };
 
 #[derive(Debug, thiserror::Error)]

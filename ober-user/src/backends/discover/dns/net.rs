@@ -9,12 +9,14 @@ use hickory_proto::{
 
 use super::{Error, one_family, services};
 use crate::{
-    backends::discover::Found,
     config::sections::discover::Ask,
-    names::resolve::{
-        self,
-        dns::{self, addresses, read_name},
-        literal,
+    names::{
+        resolve::{
+            self,
+            dns::{self, addresses, read_name},
+            literal,
+        },
+        server_line::Found,
     },
 };
 

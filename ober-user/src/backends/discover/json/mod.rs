@@ -11,8 +11,11 @@ use serde::{
 };
 
 use self::pick::{Key, Place, Pointer, Scalar, Tree};
-use super::{Error, Found, found::Counted};
-use crate::config::sections::discover::Json;
+use super::Error;
+use crate::{
+    config::sections::discover::Json,
+    names::server_line::{Counted, Found},
+};
 
 /// Reads a document. One without the array, or with an item that names no server, is an error.
 pub fn read(body: &[u8], json: &Json, port: NonZeroU16, most: usize) -> Result<Vec<Found>, Error> {

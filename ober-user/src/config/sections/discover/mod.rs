@@ -13,7 +13,7 @@ use serde::Deserialize;
 pub(crate) use self::raw::Raw;
 use super::check::Pattern;
 use crate::{
-    backends::discover::Found,
+    names::server_line::Found,
     system::{command::Program, tls::Tls, url::Url},
 };
 
@@ -92,7 +92,7 @@ impl Kind {
     }
 }
 
-/// How the DNS is asked.
+/// How to ask the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The name server; `None`: those in /etc/resolv.conf.

@@ -10,7 +10,6 @@ use super::{
     Ask, Consul, Discover, Docker, FailPolicy, Json, Kind,
 };
 use crate::{
-    backends::discover::{Found, lines},
     config::{
         judge::Judge,
         text::{
@@ -19,7 +18,10 @@ use crate::{
             tree::suggestion,
         },
     },
-    names::resolve::dns::read_name,
+    names::{
+        resolve::dns::read_name,
+        server_line::{Found, line},
+    },
     system::url::{Endpoint, Url},
 };
 
@@ -235,7 +237,7 @@ impl Judge<'_> {
     fn lines(&mut self, written: Vec<At<String>>, port: NonZeroU16) -> Vec<Found> {
         let mut found = Vec::new();
         for at in written {
-            match lines::line(&at.value, port) {
+            match line(&at.value, port) {
                 Ok(server) => found.push(server),
                 Err(why) => self.refuse(Fault::new(at.span, why.to_string())),
             }

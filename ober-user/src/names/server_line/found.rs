@@ -8,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::ServerTerms;
 use crate::names::notation::{self, Host, Miss};
+
+/// By the measure of the source.
+type Terms = ServerTerms<u32, u32>;
 
 /// A server named by a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,9 +20,8 @@ use crate::names::notation::{self, Host, Miss};
 pub struct Found {
     host: Host,
     port: NonZeroU16,
-    weight: u32,
-    tier: u32,
-    max_connections: Option<NonZeroU32>,
+    #[serde(flatten)]
+    terms: Terms,
     name: Option<String>,
 }
 
@@ -27,9 +30,8 @@ pub struct Found {
 struct Written {
     host: String,
     port: NonZeroU16,
-    weight: u32,
-    tier: u32,
-    max_connections: Option<NonZeroU32>,
+    #[serde(flatten)]
+    terms: Terms,
     name: Option<String>,
 }
 
@@ -37,11 +39,8 @@ impl TryFrom<Written> for Found {
     type Error = Miss;
 
     fn try_from(written: Written) -> Result<Self, Miss> {
-        let found = Self::new(&written.host, written.port)?
-            .weighs(written.weight)
-            .in_tier(written.tier)
-            .limited(written.max_connections);
-        found.named(written.name.as_deref())
+        let found = Self::new(&written.host, written.port)?;
+        found.on(written.terms).named(written.name.as_deref())
     }
 }
 
@@ -62,9 +61,7 @@ impl Found {
         Ok(Self {
             host,
             port,
-            weight: 1,
-            tier: 0,
-            max_connections: None,
+            terms: Terms::default(),
             name: None,
         })
     }
@@ -74,9 +71,7 @@ impl Found {
         Self {
             host: Host::Addr(address.to_canonical()),
             port,
-            weight: 1,
-            tier: 0,
-            max_connections: None,
+            terms: Terms::default(),
             name: None,
         }
     }
@@ -92,21 +87,26 @@ impl Found {
     }
 
     #[must_use]
-    pub fn weighs(self, weight: u32) -> Self {
-        Self { weight, ..self }
+    pub fn on(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     #[must_use]
-    pub fn in_tier(self, tier: u32) -> Self {
-        Self { tier, ..self }
+    pub fn weighs(mut self, weight: u32) -> Self {
+        self.terms.weight = weight;
+        self
     }
 
     #[must_use]
-    pub fn limited(self, max_connections: Option<NonZeroU32>) -> Self {
-        Self {
-            max_connections,
-            ..self
-        }
+    pub fn in_tier(mut self, tier: u32) -> Self {
+        self.terms.tier = tier;
+        self
+    }
+
+    #[must_use]
+    pub fn limited(mut self, max_connections: Option<NonZeroU32>) -> Self {
+        self.terms.max_connections = max_connections;
+        self
     }
 
     /// An address, or a name that is still to be resolved.
@@ -118,19 +118,8 @@ impl Found {
         self.port
     }
 
-    /// Its weight among the servers of its tier, on the source's own scale; 0: no new work.
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    /// Servers of a higher tier serve only when all of the lower tiers are down.
-    pub fn tier(&self) -> u32 {
-        self.tier
-    }
-
-    /// The most connections at once, if the source names a limit.
-    pub fn max_connections(&self) -> Option<NonZeroU32> {
-        self.max_connections
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// The name for which it has a certificate, if the source names one.
@@ -139,30 +128,39 @@ impl Found {
     }
 }
 
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it names more than {most} server{}; raise `limits.servers` if that is meant",
+    if *.most == 1 { "" } else { "s" }
+)]
+pub struct TooMany {
+    most: usize,
+}
+
 /// Counts servers while they are read: an answer with more than a backend may have is an error.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     found: Vec<Found>,
     most: usize,
 }
 
 impl Counted {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             found: Vec::new(),
             most,
         }
     }
 
-    pub(super) fn push(&mut self, found: Found) -> Result<(), super::Error> {
+    pub(crate) fn push(&mut self, found: Found) -> Result<(), TooMany> {
         if self.found.len() >= self.most {
-            return Err(super::Error::TooMany { most: self.most });
+            return Err(TooMany { most: self.most });
         }
         self.found.push(found);
         Ok(())
     }
 
-    pub(super) fn all(self) -> Vec<Found> {
+    pub(crate) fn all(self) -> Vec<Found> {
         self.found
     }
 }
