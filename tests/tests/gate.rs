@@ -15,8 +15,8 @@ use ober_user::{
         News,
         watch::{self, Disabled, Sight, Watch},
     },
-    config::sections::gate::Interfaces,
-    dataplane::{Plane, detach, pins},
+    config::{paths::pins, sections::gate::Interfaces},
+    dataplane::{Plane, detach},
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},

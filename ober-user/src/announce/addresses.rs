@@ -9,15 +9,12 @@ use std::{
 };
 
 use crate::{
-    config::{Config, VipInterface},
+    config::{Config, VipInterface, paths},
     system::{
         netlink,
         store::{self, Kind, Pending},
     },
 };
-
-/// In the state directory: the VIPs the daemon added.
-const NOTE: &str = "vips.json";
 
 /// May a VIP be added when the note cannot be written?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +93,7 @@ fn on_disk(config: &Config) -> Result<BTreeSet<IpAddr>, store::Error> {
 }
 
 fn place(config: &Config) -> PathBuf {
-    config.node.state.join(NOTE)
+    paths::vips(&config.node.state)
 }
 
 /// Adds VIPs to the note.

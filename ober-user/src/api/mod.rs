@@ -26,9 +26,6 @@ pub use crate::lists::edit::{
     Checked, Edit, How, Lacking, ListEntries, SHOWN, Sync, Synced, Target,
 };
 
-/// File name of the socket in the run directory.
-pub const SOCKET: &str = "control.sock";
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Request {
@@ -42,7 +39,7 @@ pub enum Request {
     Show {
         list: Option<String>,
     },
-    /// Which lists hold the address.
+    /// For every list, whether the address is on it.
     Check {
         address: IpAddr,
     },
@@ -103,7 +100,7 @@ pub enum Reply {
 pub struct Sampling {
     /// One in so many; 0: none.
     pub one_in: u32,
-    /// So many a second and CPU at most.
+    /// The most reports a second on each CPU.
     pub rate: u32,
 }
 

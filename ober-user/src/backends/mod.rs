@@ -17,7 +17,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +32,7 @@ use crate::{
         discover::{engine::Learned, merge::Named, source::Source},
         server::Servers,
     },
-    config::Config,
+    config::{Config, paths},
     lists::edit::Synced,
     names::{resolve::Names, server_line::Found},
     system::store::{self, Batch, Kind, Pending, Placed},
@@ -203,14 +203,14 @@ impl Backends {
     }
 
     fn of(config: &Config, earlier: Option<&Self>) -> Result<Self, Error> {
-        let home = config.node.state.join("backends");
+        let home = paths::backends(&config.node.state);
         let (mut backends, mut sources) = (BTreeMap::new(), BTreeMap::new());
         let mut unkept = BTreeSet::new();
         for (name, backend) in &config.backends {
             let known = earlier.and_then(|earlier| earlier.stored.get(name));
             let kept = match known {
                 Some(known) => Some(known.clone()),
-                None => match store::read_json::<Stored>(&file(&home, name)) {
+                None => match store::read_json::<Stored>(&paths::backend(&home, name)) {
                     Err(store::Error::Damaged { path, why }) => {
                         store::set_aside(Kind::Backend, &path, &why);
                         unkept.insert(name.clone());
@@ -329,7 +329,7 @@ impl Backends {
             if self.unkept.contains(name) || self.stored.get(name) != Some(stored) {
                 batch.push(Pending::json(
                     Kind::Backend,
-                    &file(&self.home, name),
+                    &paths::backend(&self.home, name),
                     stored,
                 )?);
             }
@@ -359,7 +359,7 @@ impl Backends {
         let mut batch = Batch::default();
         for name in &self.unkept {
             if let Some(stored) = self.stored.get(name) {
-                match Pending::json(Kind::Backend, &file(&self.home, name), stored) {
+                match Pending::json(Kind::Backend, &paths::backend(&self.home, name), stored) {
                     Ok(file) => batch.push(file),
                     Err(error) => return tracing::debug!(%error, "keep the servers of a backend"),
                 }
@@ -375,7 +375,7 @@ impl Backends {
     fn kept(&mut self, placed: Placed) {
         placed.keep();
         for name in std::mem::take(&mut self.unkept) {
-            store::kept(&file(&self.home, &name));
+            store::kept(&paths::backend(&self.home, &name));
         }
     }
 
@@ -385,7 +385,7 @@ impl Backends {
         };
         for (name, stored) in &ready.stored {
             if self.unkept.contains(name) || self.stored.get(name) != Some(stored) {
-                store::unkept(&file(&self.home, name), error);
+                store::unkept(&paths::backend(&self.home, name), error);
                 self.unkept.insert(name.clone());
             }
         }
@@ -412,8 +412,4 @@ impl Backends {
             }
         }
     }
-}
-
-fn file(home: &Path, backend: &str) -> PathBuf {
-    home.join(format!("{backend}.json"))
 }

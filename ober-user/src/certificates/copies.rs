@@ -21,22 +21,19 @@ use super::{
 };
 use crate::{
     config::{
-        Config,
+        Config, paths,
         sections::tls::{Authorities, Termination},
     },
     system::{
         file::{self, directory},
-        hash,
         pem::{
             bundle::{self, Bundle},
+            copy::{STAND_IN, kept},
             facts::{Dates, Facts},
         },
         store::{self, Kind, Pending},
     },
 };
-
-/// The first line of a placeholder for a missing file, which is not a copy to keep.
-const STAND_IN: &str = "# stands in for a file that is missing";
 
 /// A copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,24 +99,6 @@ pub enum Error {
     Placeholder { names: String, source: rcgen::Error },
 }
 
-pub(crate) fn directory(run: &Path) -> PathBuf {
-    run.join("certificates")
-}
-
-/// The path of the list that HAProxy reads for a listener.
-pub fn list(run: &Path, service: &str, port: impl std::fmt::Display) -> PathBuf {
-    directory(run).join(format!("{service}-{port}.list"))
-}
-
-/// The path of the copy of a file.
-pub fn copy(run: &Path, source: &Path) -> PathBuf {
-    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-    let plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-' || *letter == '_';
-    let stem: String = stem.chars().filter(plain).take(32).collect();
-    let hash = hash::fnv1a(source.as_os_str().as_encoded_bytes().iter().copied());
-    directory(run).join(format!("{stem}-{hash:016x}.pem"))
-}
-
 /// Reads every file that the configuration names and writes a copy of each usable one. The copy of an unusable file is
 /// kept. Fails when a listener has no certificate, or when a named file is unusable and has no copy; if
 /// `config.forgiving`, such a file gets a placeholder instead.
@@ -171,7 +150,11 @@ fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
 
 /// Removes the copies and lists that are no longer in stock.
 pub fn sweep(run: &Path, stock: &Stock) {
-    for entry in fs::read_dir(directory(run)).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(paths::certificates(run))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let path = entry.path();
         if stock.copies.contains_key(&path) || stock.lists.contains_key(&path) {
             continue;
@@ -184,7 +167,7 @@ pub fn sweep(run: &Path, stock: &Stock) {
 
 /// Removes all copies and lists, for an instance that is removed.
 pub fn clear(run: &Path) {
-    match fs::remove_dir_all(directory(run)) {
+    match fs::remove_dir_all(paths::certificates(run)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, "remove the certificates in the run directory");
         }
@@ -192,14 +175,12 @@ pub fn clear(run: &Path) {
     }
 }
 
-/// Is there a usable copy of this file?
-pub fn has_copy(run: &Path, source: &Path) -> bool {
-    kept(&copy(run, source)).is_some()
-}
-
 /// The sources of the copies in the run directory, which an earlier daemon may have made.
 fn earlier(run: &Path) -> BTreeSet<PathBuf> {
-    let entries = fs::read_dir(directory(run)).into_iter().flatten().flatten();
+    let entries = fs::read_dir(paths::certificates(run))
+        .into_iter()
+        .flatten()
+        .flatten();
     let source = |path: PathBuf| {
         let text = file::text(&path, file::Kind::Own).ok()?;
         let first = text.lines().next()?;
@@ -218,15 +199,6 @@ fn standing_in(path: &Path) -> Option<Copy> {
         sha1,
         serial,
     })
-}
-
-fn kept(path: &Path) -> Option<(Facts, String)> {
-    let text = file::text(path, file::Kind::Own).ok()?;
-    if text.starts_with(STAND_IN) {
-        return None;
-    }
-    let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
-    Some((Facts::of(path, &bundle).ok()?, text))
 }
 
 fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
@@ -288,14 +260,15 @@ impl Filling<'_> {
         if self.writes == Writes::Nothing {
             return Ok(());
         }
-        let path = directory(&self.config.node.run);
+        let path = paths::certificates(&self.config.node.run);
         directory::make(&path).map_err(|source| store::Error::Write { path, source }.into())
     }
 
     fn listener(&mut self, service: &str, port: &str, tls: &Termination) -> Result<(), Error> {
         let run = &self.config.node.run;
-        let (listener, list) = (format!("{service}-{port}"), list(run, service, port));
-        let standard = directory(run).join(format!("{listener}.default.pem"));
+        let listener = format!("{service}-{port}");
+        let list = paths::certificate_list(run, service, port);
+        let standard = paths::default_certificate(run, service, port);
         let mut copies = Vec::new();
         for source in &tls.certificates {
             if source.is_dir() || !source.exists() && self.within(source).next().is_some() {
@@ -354,7 +327,7 @@ impl Filling<'_> {
     /// Writes a placeholder that no client trusts, used until the file is usable: HAProxy would not start without it.
     fn stand_in(&mut self, source: &Path, why: String) -> Result<PathBuf, Error> {
         self.stock.refused.insert(source.to_owned(), why);
-        let path = copy(&self.config.node.run, source);
+        let path = paths::copy(&self.config.node.run, source);
         let made = if let Some(there) = standing_in(&path) {
             there
         } else {
@@ -428,7 +401,7 @@ impl Filling<'_> {
 
     /// The copy of the file, if it is in stock for another listener already.
     fn held(&self, source: &Path) -> Option<PathBuf> {
-        let copy = copy(&self.config.node.run, source);
+        let copy = paths::copy(&self.config.node.run, source);
         self.stock.held.contains_key(&copy).then_some(copy)
     }
 
@@ -446,7 +419,7 @@ impl Filling<'_> {
     }
 
     fn kept(&self, source: &Path) -> Option<(Facts, String)> {
-        kept(&copy(&self.config.node.run, source))
+        kept(&paths::copy(&self.config.node.run, source))
     }
 
     fn hold(
@@ -455,7 +428,7 @@ impl Filling<'_> {
         used: (Facts, String, Option<String>),
     ) -> Result<PathBuf, Error> {
         let (facts, text, problem) = used;
-        let path = copy(&self.config.node.run, source);
+        let path = paths::copy(&self.config.node.run, source);
         self.write(&path, &text)?;
         let copy = Copy {
             text: text.into(),
@@ -581,15 +554,5 @@ mod tests {
                 (chosen, used) => panic!("{chosen:?} {used:?}"),
             }
         }
-    }
-
-    #[test]
-    fn files_of_one_name_in_two_places_have_two_copies_and_no_name_begins_a_line() {
-        let run = Path::new("/run/ober/main");
-        let [a, b] = ["/a/s3.pem", "/b/s3.pem"].map(|source| copy(run, Path::new(source)));
-        assert_ne!(a, b);
-        let odd = copy(run, Path::new("/a/it's \"odd\"\n[x] #1.pem"));
-        let name = odd.file_name().unwrap().to_str().unwrap().to_owned();
-        assert!(name.starts_with("itsoddx1-"), "{name}");
     }
 }

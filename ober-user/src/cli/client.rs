@@ -14,8 +14,8 @@ use tokio::{
 
 use super::Error as CommandError;
 use crate::{
-    api::{Answer, Reply, Request, SOCKET},
-    config::Whereabouts,
+    api::{Answer, Reply, Request},
+    config::{Whereabouts, paths},
     system::privilege,
 };
 
@@ -69,7 +69,7 @@ pub enum Error {
 
 /// Asks what only a daemon can answer.
 pub(super) async fn ask_at(at: &Whereabouts, request: Request) -> Result<Reply, CommandError> {
-    let mut line = reached(&at.instance, &at.run.join(SOCKET)).await?;
+    let mut line = reached(&at.instance, &paths::control_socket(&at.run)).await?;
     let answer = line.exchange(&request).await?;
     answer.map_err(CommandError::failed)
 }

@@ -18,11 +18,10 @@ use super::{
     screen,
 };
 use crate::{
-    api::{Reply, Request, SOCKET, status::Status},
+    api::{Reply, Request, status::Status},
     cli::known,
-    config::{self, Config, Whereabouts},
+    config::{self, Config, Whereabouts, paths},
     daemon::{self, offline},
-    dataplane,
     diagnose::finding::Finding,
     system::file,
 };
@@ -62,7 +61,7 @@ impl Instance {
 
     /// Where the daemon listens.
     pub(super) fn socket(&self) -> PathBuf {
-        self.at.run.join(SOCKET)
+        paths::control_socket(&self.at.run)
     }
 
     /// The configuration on disk, if it has no mistake.
@@ -193,13 +192,13 @@ pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
 /// Where the instance's pins are, if it has any.
 pub(super) fn pinned(config: &Config) -> Result<PathBuf, Error> {
     let node = &config.node;
-    let pins = dataplane::pins(&node.bpffs, &node.instance);
+    let pins = paths::pins(&node.bpffs, &node.instance);
     // Absent is only what certainly does not exist. A command that may not look fails when it opens the maps, with a better
     // message.
     if matches!(pins.try_exists(), Ok(false)) {
         return Err(Error::Absent {
             instance: node.instance.clone(),
-            socket: node.run.join(SOCKET),
+            socket: paths::control_socket(&node.run),
             pins,
         });
     }

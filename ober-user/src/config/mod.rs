@@ -5,6 +5,7 @@
 //! text/source (files, places in them) -> text/tree (parsed, text/env put in, merged) -> raw
 //! raw -> judge (collects every fault) with sections/ (a file for each section) -> Config
 //! load       the whole way            location   the directories of an instance, even when its files have mistakes
+//! paths      every file and directory of an instance
 //! remarks    allowed but unwise       schema     the JSON schema        vip_port   every VIP and port of the services
 //! ```
 //! It never writes a file, never asks the network and never starts a program.
@@ -49,6 +50,7 @@ pub use self::{
 mod judge;
 mod load;
 mod location;
+pub mod paths;
 mod raw;
 mod remarks;
 mod schema;

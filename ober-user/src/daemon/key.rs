@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    config::Config,
+    config::{Config, paths},
     dataplane,
     system::{
         random,
@@ -11,8 +11,6 @@ use crate::{
     },
 };
 
-/// File name in the state directory.
-const FILE: &str = "cluster.key";
 const LENGTH: usize = 16;
 
 /// The key of the configuration, or the one kept in the state directory, made at the first start. Should its file be
@@ -21,7 +19,7 @@ pub fn cluster_key(config: &Config) -> Result<[u64; 2], Error> {
     if let Some(key) = &config.node.cluster_key {
         return Ok(key.0);
     }
-    let path = config.node.state.join(FILE);
+    let path = paths::cluster_key(&config.node.state);
     let bytes = match kept(&path) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => make(&path, config)?,
@@ -94,7 +92,7 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_was_kept_and_what_is_none_is_damaged() {
         let home = tempfile::tempdir().unwrap();
-        let path = home.path().join(FILE);
+        let path = paths::cluster_key(home.path());
         assert_eq!(kept(&path).unwrap(), None);
         let key = [0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f];
         let bytes = keep(&path, bytes_of(key)).unwrap();

@@ -14,7 +14,10 @@ use nix::{
     sys::stat::{major, minor},
 };
 
-use crate::system::file::{self, directory};
+use crate::{
+    config::paths,
+    system::file::{self, directory},
+};
 
 /// A command that works without a daemon holds the instance until it is done: a moment as a rule, and some seconds where it
 /// asks for names.
@@ -95,7 +98,7 @@ fn open(run: &Path) -> io::Result<File> {
     directory::keep_private(run)?;
     let mut options = file::private();
     let options = options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(run.join("lock"))?;
+    let file = options.open(paths::lock(run))?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
@@ -155,7 +158,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let run = home.path().join("run");
         let lock = Lock::take(&run).unwrap();
-        fs::write(run.join("lock"), "1\n").unwrap();
+        fs::write(paths::lock(&run), "1\n").unwrap();
         let said = Lock::take(&run).unwrap_err().to_string();
         let holder = format!("process {} (", std::process::id());
         assert!(said.contains(&holder), "{said}");
@@ -187,11 +190,11 @@ mod tests {
         let run = home.path().join("run");
         fs::create_dir(&run).unwrap();
         fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(run.join("lock"), "7\n").unwrap();
-        fs::set_permissions(run.join("lock"), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(paths::lock(&run), "7\n").unwrap();
+        fs::set_permissions(paths::lock(&run), fs::Permissions::from_mode(0o644)).unwrap();
         let stranger = |run: &Path| {
             // A process that may open the file may lock it.
-            let open = CP.args([run.join("lock").as_os_str(), "/dev/null".as_ref()]);
+            let open = CP.args([paths::lock(&run).as_os_str(), "/dev/null".as_ref()]);
             let options = ["--reuid=65534", "--regid=65534", "--clear-groups"];
             let tried = SETPRIV.before(options, &open).output().unwrap();
             tried.status.success()

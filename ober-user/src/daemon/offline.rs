@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::{Answer, Reply, Request, Target, failure, status},
-    config::Config,
+    config::{Config, paths},
     daemon::{Lock, report},
     dataplane::{
         self, Maps, counters, facts, holds,
         interface::{Features, gather::Snapshot},
-        pins,
     },
     lists::Keeper,
     system::netlink,
@@ -23,7 +22,7 @@ pub async fn answer(config: &Config, request: Request) -> Answer {
 }
 
 async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
-    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let pins = paths::pins(&config.node.bpffs, &config.node.instance);
     match request {
         Request::Status => Ok(Reply::Status(Box::new(status(config).await?))),
         Request::Counters => {
@@ -72,7 +71,7 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
 
 /// The status of the node by its pins: programs, maps, services and lists. Only a daemon knows the workers.
 async fn status(config: &Config) -> anyhow::Result<status::Status> {
-    let pins = pins(&config.node.bpffs, &config.node.instance);
+    let pins = paths::pins(&config.node.bpffs, &config.node.instance);
     let maps = Maps::open(&pins)?;
     let now = Snapshot::take().ok();
     let interface = |name: &String| {

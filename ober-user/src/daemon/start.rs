@@ -30,7 +30,7 @@ use crate::{
         Ask, Backends, Ready, With,
         discover::{self, engine::Learned, own::Own},
     },
-    config::{Config, Written},
+    config::{Config, Written, paths},
     dataplane::{self, Plane, chain, events::Drops},
     haproxy,
     names::resolve::Answers,
@@ -286,7 +286,7 @@ fn is_first(config: &Config) -> bool {
 }
 
 fn control_socket(run: &Path) -> anyhow::Result<UnixListener> {
-    let path: PathBuf = run.join(api::SOCKET);
+    let path: PathBuf = paths::control_socket(run);
     let bind = || -> io::Result<UnixListener> {
         // This process holds the lock, so no other one uses a socket that is there.
         if path.exists() {

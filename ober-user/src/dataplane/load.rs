@@ -13,10 +13,10 @@ use ober_common::abi::{LAYOUT, Service};
 
 use super::{
     Attached, Error, NEXT, OLD, attaches, beside, carry, ensure_bpffs, link, losses, maps,
-    maps::Maps, pins, remove_pins, room,
+    maps::Maps, remove_pins, room,
 };
 use crate::{
-    config::{Config, Limits, XdpMode},
+    config::{Config, Limits, XdpMode, paths::pins},
     dataplane::interface::steer::Decision,
 };
 

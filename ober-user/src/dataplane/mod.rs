@@ -61,6 +61,8 @@ pub use room::{ensure_bpffs, is_bpffs};
 pub use services::{Wanted, ip};
 pub use switches::Switches;
 
+use crate::config::paths::pins;
+
 /// A kernel program ends well within this time. A part of a map that programs can no longer find may be used again
 /// after it.
 pub const GRACE: Duration = Duration::from_millis(10);
@@ -141,11 +143,6 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Where an instance's pins are.
-pub fn pins(bpffs: &Path, instance: &str) -> PathBuf {
-    bpffs.join("ober").join(instance)
 }
 
 /// The note beside the pin of an interface's link, in this directory of pins.

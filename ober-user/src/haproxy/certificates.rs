@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     certificates::copies::{Copy, Stock},
+    config::paths,
     haproxy::{self, ask, health, worker::Pid},
     machine::drive,
 };
@@ -334,7 +335,7 @@ impl Delivery {
     async fn tell(&mut self, run: &Path, socket: &Path, stock: &Stock) -> io::Result<()> {
         let mut have = match self.have.take() {
             Some(have) => have,
-            None => Holdings::shown(socket, &crate::certificates::copies::directory(run)).await?,
+            None => Holdings::shown(socket, &paths::certificates(run)).await?,
         };
         for step in plan(&have, stock) {
             perform(socket, &step).await?;

@@ -59,7 +59,7 @@ use self::{
     sockets::{Key, Set, complete, keys},
     worker::{
         Event, Pid, Policy,
-        adopt::{Adopted, Files, adopt, strays},
+        adopt::{Adopted, adopt, strays},
         process::Process,
         world::{Answer, Handle, Note, Order},
     },
@@ -67,7 +67,7 @@ use self::{
 use crate::{
     backends::server::Servers,
     certificates::copies,
-    config::Config,
+    config::{Config, paths::Files},
     system::{
         file::{self, directory},
         store::{Kind, Pending},
@@ -539,7 +539,7 @@ fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
         launch: worker::process::Launch {
             generation: adopted.generation,
             haproxy: haproxy.to_owned(),
-            file: files.config(adopted.generation),
+            file: files.config(adopted.generation.0),
             cpu: adopted.cpu,
             sockets: adopted.sockets.iter().map(|(_, fd)| fd.clone()).collect(),
         },

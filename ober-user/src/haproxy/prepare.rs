@@ -16,18 +16,16 @@ use super::{
     render::{Place, Rendered, render},
     sockets::{Key, Set, keys},
     version,
-    worker::{
-        Generation,
-        adopt::{self, Files},
-        process::Launch,
-        world::Order,
-    },
+    worker::{Generation, adopt, process::Launch, world::Order},
     write,
 };
 use crate::{
     backends::server::Servers,
     certificates::{acme, copies},
-    config::Config,
+    config::{
+        Config,
+        paths::{self, Files},
+    },
     system::{
         child::{self, Child, output::Ended},
         clock, file, hash,
@@ -81,7 +79,7 @@ pub(super) async fn draft(
     };
     // The texts differ only in numbers; the last one has the longest paths.
     if let Some((text, order)) = drafts.last() {
-        let candidate = config.node.run.join("candidate.cfg");
+        let candidate = paths::candidate(&config.node.run);
         let haproxy = &config.workers.haproxy;
         accepted(haproxy, &candidate, text, &order.launch).await?;
     }
@@ -120,7 +118,7 @@ fn written(
         let launch = Launch {
             generation,
             haproxy: haproxy.clone(),
-            file: files.config(generation),
+            file: files.config(generation.0),
             cpu: *cpu,
             sockets: in_order(&keys, set),
         };

@@ -15,7 +15,7 @@ use super::{
     render::{Place, render},
     sockets::{Set, complete, keys},
     version,
-    worker::{Generation, adopt::Files, process::Launch},
+    worker::{Generation, process::Launch},
 };
 use crate::{
     backends::server::Servers,
@@ -23,7 +23,7 @@ use crate::{
         acme,
         copies::{self, Stock},
     },
-    config::Config,
+    config::{Config, paths::Files},
     system::{clock, file::memory},
 };
 

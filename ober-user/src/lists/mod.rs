@@ -48,7 +48,7 @@ use snapshot::Snapshot;
 use stored::{OnDisk, Stored};
 
 use crate::{
-    config::Config,
+    config::{Config, paths},
     dataplane::{
         Error as MapError, Maps,
         access::{self, Change, Others},
@@ -387,16 +387,16 @@ impl Keeper {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.home.join(format!("{name}.json"))
+        paths::list(&self.home, name)
     }
 
     fn snapshot(&self, name: &str) -> PathBuf {
-        self.home.join(format!("{name}.entries"))
+        paths::list_entries(&self.home, name)
     }
 
     /// A path for standard input that no source of the list names, so that the text in use stays until the change is made.
     fn free_text(&self, name: &str, stored: &Stored) -> PathBuf {
-        let text = |number: usize| self.home.join(format!("{name}.{number}.stdin"));
+        let text = |number: usize| paths::list_text(&self.home, name, number);
         let mut number = 0;
         while stored.reads(&text(number)) {
             number += 1;
@@ -422,5 +422,5 @@ impl Keeper {
 }
 
 fn home(config: &Config) -> PathBuf {
-    config.node.state.join("lists")
+    paths::lists(&config.node.state)
 }

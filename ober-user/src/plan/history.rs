@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Written,
+    config::{Written, paths},
     system::store::{self, Kind, Pending, read_json},
 };
 
@@ -114,7 +114,7 @@ pub struct History(PathBuf);
 impl History {
     /// In this state directory.
     pub fn new(state: &Path) -> Self {
-        Self(state.join("history"))
+        Self(paths::history(state))
     }
 
     /// All snapshots, the oldest first. One that cannot be read is logged and left out.
@@ -187,7 +187,7 @@ impl History {
     }
 
     fn file(&self, number: u64) -> PathBuf {
-        self.0.join(format!("{number}.json"))
+        paths::configuration(&self.0, number)
     }
 
     fn numbers(&self) -> Vec<u64> {

@@ -11,10 +11,11 @@ use ober_tests::{
 };
 use ober_user::{
     api::{
-        Reply, Request, SOCKET,
+        Reply, Request,
         status::{Configuration, Status},
     },
     cli::client,
+    config::paths,
 };
 
 use crate::{CONTENT, Fault, PATH, Refusal, everywhere, fault, pins, store, with, workers};
@@ -50,7 +51,7 @@ pub(crate) fn start_with(stage: &mut Stage, fault: &Fault) -> Configuration {
 
 /// The status, asked for without a look at the configuration.
 fn ask(stage: &Stage) -> anyhow::Result<Status> {
-    let socket = stage.cluster.lab.directory().join("run").join(SOCKET);
+    let socket = paths::control_socket(&stage.cluster.lab.directory().join("run"));
     let reply = stage.cluster.node.tokio(async || {
         let mut line = client::connect(&socket).await?.context("no daemon")?;
         Ok::<_, anyhow::Error>(line.exchange(&Request::Status).await??)

@@ -13,7 +13,8 @@ use ober_tests::{
     stage::{OPEN, Stage},
 };
 use ober_user::{
-    dataplane::{Maps, access, pins},
+    config::paths::pins,
+    dataplane::{Maps, access},
     names::entries::Entries,
 };
 

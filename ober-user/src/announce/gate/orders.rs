@@ -9,10 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Order;
-use crate::system::store::{self, Kind, Pending};
-
-/// File name in the state directory.
-const FILE: &str = "gate.json";
+use crate::{
+    config::paths,
+    system::store::{self, Kind, Pending},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -78,7 +78,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Opens the file. A damaged one counts as a file without orders.
     pub(super) fn open(state: &Path) -> Result<Self, store::Error> {
-        let path = state.join(FILE);
+        let path = paths::gate_orders(state);
         let orders = store::recover_json(Kind::Orders, &path)?;
         Ok(Self {
             path,
@@ -157,7 +157,7 @@ mod tests {
         std::fs::write(&state, "").unwrap();
         let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let mut kept = Kept {
-            path: state.join(FILE),
+            path: paths::gate_orders(&state),
             orders: Orders::default(),
             failed: None,
         };
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_damaged_file_holds_no_orders_and_is_moved_aside() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join(FILE), "{\"disabled\": [\"192.0").unwrap();
+        std::fs::write(paths::gate_orders(state.path()), "{\"disabled\": [\"192.0").unwrap();
         let kept = Kept::open(state.path()).unwrap();
         assert_eq!(*kept.orders(), Orders::default());
         assert!(!kept.path.exists());

@@ -23,8 +23,8 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
 use super::News;
 use crate::{
-    config::{Config, sections::gate::Interfaces},
-    dataplane::{self, Eyes},
+    config::{Config, paths, sections::gate::Interfaces},
+    dataplane::Eyes,
     system::{
         fact::{self, Kept},
         file, netlink,
@@ -52,7 +52,7 @@ impl Sight {
         Self {
             interfaces: config.node.interfaces.clone(),
             need: config.gate.interfaces,
-            pins: dataplane::pins(&config.node.bpffs, &config.node.instance),
+            pins: paths::pins(&config.node.bpffs, &config.node.instance),
             disable_file: config.gate.disable_file.clone(),
             pace: config.gate.fast_interval,
         }

@@ -10,13 +10,7 @@ pub(crate) mod page;
 pub(crate) mod shared;
 pub(crate) mod upstream;
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::{
     Router,
@@ -30,7 +24,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use self::{shared::Shared, upstream::Page};
 use super::metrics;
-use crate::api::status::{Counters, Status, gate::Served};
+use crate::{
+    api::status::{Counters, Status, gate::Served},
+    config::paths::Files,
+};
 
 /// Questions to workers at once.
 const UPSTREAM: usize = 2;
@@ -166,7 +163,7 @@ async fn worker<S: Source>(
     let Some(uri) = page.with(query.as_deref()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let socket = stats_socket(shown.source.run(), number);
+    let socket = Files::new(shown.source.run(), number).stats();
     let _turn = shown.upstream.acquire().await;
     match upstream::fetch(&socket, uri).await {
         Ok(answer) => answer.into_response(),
@@ -176,10 +173,6 @@ async fn worker<S: Source>(
         )
             .into_response(),
     }
-}
-
-fn stats_socket(run: &Path, number: usize) -> PathBuf {
-    run.join(format!("worker-{number}-stats.sock"))
 }
 
 #[cfg(test)]
@@ -315,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn the_workers_own_pages_come_from_its_socket_with_the_query() {
         let (address, node) = node(true).await;
-        let listener = tokio::net::UnixListener::bind(stats_socket(node.run(), 1)).unwrap();
+        let listener = tokio::net::UnixListener::bind(Files::new(node.run(), 1).stats()).unwrap();
         let worker = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 1024];

@@ -16,7 +16,7 @@ use rustls_pki_types::{
 };
 
 use crate::{
-    config::{Config, sections::acme::Acme},
+    config::{Config, paths, sections::acme::Acme},
     system::{
         file,
         store::{self, Kind, Pending},
@@ -44,7 +44,7 @@ pub enum Error {
 
 /// The configured key, or the one in the state directory, which is made if there is none yet.
 pub(super) fn key(acme: &Acme, state: &Path) -> Result<(Key, PrivatePkcs8KeyDer<'static>), Error> {
-    let kept = state.join("acme").join("account.key");
+    let kept = paths::acme_key(state);
     let path = acme.account_key.as_deref().unwrap_or(&kept);
     if acme.account_key.is_none() {
         make_if_need_be(path)?;

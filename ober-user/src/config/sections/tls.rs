@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    certificates::{Bundle, copies},
     config::{
         judge::Judge,
+        paths,
         text::{
             scalar::{At, Key},
             source::{Fault, Span},
@@ -23,7 +23,10 @@ use crate::{
         hostlist::{Cap, Host, NoSources, expand_servers},
         server_line::ServerTerms,
     },
-    system::{file, hash},
+    system::{
+        file,
+        pem::{bundle::Bundle, copy::kept},
+    },
 };
 
 /// The most servers of one expression that are examined.
@@ -76,9 +79,7 @@ impl Termination {
 
     /// Where the certificate for the names in `acme` is stored after it has been issued.
     pub fn issued(&self, state: &Path) -> Option<PathBuf> {
-        let first = self.acme.first()?.replace('*', "_");
-        let hash = hash::fnv1a(self.acme.join(",").bytes());
-        Some(state.join("acme").join(format!("{first}-{hash:016x}.pem")))
+        paths::issued(state, &self.acme)
     }
 }
 
@@ -232,7 +233,7 @@ impl Judge<'_> {
     /// Whether chain and key fit is checked when the copy is made.
     pub(crate) fn certificates(&mut self, run: &Path) {
         for At { value: path, span } in std::mem::take(&mut self.certificates) {
-            if path.is_dir() || copies::has_copy(run, &path) {
+            if path.is_dir() || kept(&paths::copy(run, &path)).is_some() {
                 continue;
             }
             if let Err(error) = Bundle::read(&path) {

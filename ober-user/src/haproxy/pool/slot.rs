@@ -72,7 +72,7 @@ impl Slot {
         if generation == order.launch.generation {
             return Change::Unchanged;
         }
-        let (file, wanted) = (self.files.config(generation), wanted.to_owned());
+        let (file, wanted) = (self.files.config(generation.0), wanted.to_owned());
         let leaving = self.parting.leaving(snapshot.pid);
         let compared =
             tokio::task::spawn_blocking(move || match file::text(&file, file::Kind::Own) {
@@ -193,7 +193,7 @@ impl Slot {
     fn servers(&self) -> Leaving {
         let generation = self.handle.snapshot().generation;
         let text = generation.and_then(|generation| {
-            file::text(&self.files.config(generation), file::Kind::Own).ok()
+            file::text(&self.files.config(generation.0), file::Kind::Own).ok()
         });
         let text = Text::read(text.as_deref().unwrap_or_default());
         let servers = text.servers().into_iter();
@@ -224,7 +224,7 @@ impl Slot {
         };
         let worker = self.worker;
         let read = |source| Unmended::Asked { worker, source };
-        let text = file::text(&self.files.config(generation), file::Kind::Own).map_err(read)?;
+        let text = file::text(&self.files.config(generation.0), file::Kind::Own).map_err(read)?;
         let socket = self.files.cli();
         let states = runtime_api::ask(&socket, "show servers state")
             .await

@@ -11,9 +11,8 @@ use super::{
 };
 use crate::{
     backends::server::Server,
-    certificates::copies,
     config::{
-        Backend, Balance, Check, ProxyVersion, WhenFull,
+        Backend, Balance, Check, ProxyVersion, WhenFull, paths,
         sections::{
             check::{Http, Kind, Over},
             tls::{Authorities, ToServers},
@@ -138,7 +137,7 @@ impl Section<'_> {
             let place = Place {
                 number: (backend.balance == Balance::IpHash1).then_some(number),
                 weight,
-                role: tiers.role(server.standing.tier),
+                role: tiers.role(server.terms.tier),
             };
             match self.server(backend, server, place) {
                 Ok(line) => lines.add(line),
@@ -175,7 +174,7 @@ impl Section<'_> {
     }
 
     fn capacity(&self, line: &mut Words, backend: &Backend, server: &Server) {
-        let most = server.standing.max_connections.or(backend.max_connections);
+        let most = server.terms.max_connections.or(backend.max_connections);
         let Some(most) = most else { return };
         line.add(format_args!("maxconn {}", self.share.at_most(most.get())));
         if backend.strict_max_connections {
@@ -218,13 +217,13 @@ fn secure(line: &mut Words, tls: &ToServers, server: &Server, run: &Path) -> Res
             line.add(format_args!("verify required ca-file {path}"));
         }
         Some(Authorities::Missing(path)) => {
-            let stand_in = copies::copy(run, path);
+            let stand_in = paths::copy(run, path);
             let path = quote("ca", &stand_in.display().to_string())?;
             line.add(format_args!("verify required ca-file {path}"));
         }
     }
     if let Some(certificate) = &tls.certificate {
-        let copy = copies::copy(run, certificate);
+        let copy = paths::copy(run, certificate);
         let pem = quote("certificate", &copy.display().to_string())?;
         line.add(format_args!("crt {pem}"));
     }

@@ -8,9 +8,8 @@ use super::{
     variable,
 };
 use crate::{
-    certificates::copies,
     config::{
-        Listener, Service,
+        Listener, Service, paths,
         sections::tls::{Termination, Terms, Version},
     },
     haproxy::sockets::Key,
@@ -27,7 +26,7 @@ pub(super) fn binds(
     for (index, _) in keys.iter().enumerate().filter(|(_, key)| ours(key)) {
         let mut line = Words::new(format_args!("bind \"fd@${{{}}}\"", variable(index)));
         if let Some(tls) = listener.protocol.termination() {
-            let list = copies::list(run, &service.name, listener.port);
+            let list = paths::certificate_list(run, &service.name, listener.port);
             let list = quote("path", &list.display().to_string())?;
             line.add(format_args!("ssl crt-list {list}"));
             termination(&mut line, tls)?;

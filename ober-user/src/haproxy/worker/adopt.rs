@@ -22,6 +22,7 @@ use super::{
     process::{self, Process, arguments},
 };
 use crate::{
+    config::paths::{self, Files},
     haproxy::sockets::{Key, is_listening},
     system::{
         file::directory,
@@ -29,59 +30,9 @@ use crate::{
     },
 };
 
-/// The files of one worker in the run directory.
-#[derive(Clone, Debug)]
-pub(crate) struct Files {
-    run: PathBuf,
-    worker: usize,
-}
-
-impl Files {
-    pub(crate) fn new(run: &Path, worker: usize) -> Self {
-        Self {
-            run: run.to_owned(),
-            worker,
-        }
-    }
-
-    fn file(&self, end: &str) -> PathBuf {
-        self.run.join(format!("worker-{}{end}", self.worker))
-    }
-
-    pub(crate) fn cli(&self) -> PathBuf {
-        self.file(".sock")
-    }
-
-    pub(crate) fn stats(&self) -> PathBuf {
-        self.file("-stats.sock")
-    }
-
-    /// The empty directory that a worker sees as `/`.
-    pub(crate) fn root(&self) -> PathBuf {
-        root(&self.run)
-    }
-
-    pub(crate) fn log(&self) -> PathBuf {
-        self.file(".log")
-    }
-
-    pub(crate) fn record(&self) -> PathBuf {
-        self.file(".json")
-    }
-
-    /// Each generation has its own file, so that the one before can be started again.
-    pub(crate) fn config(&self, generation: Generation) -> PathBuf {
-        self.file(&format!("-{:016x}.cfg", generation.0))
-    }
-}
-
-fn root(run: &Path) -> PathBuf {
-    run.join("empty")
-}
-
 /// Makes the directory that the workers of this run directory see as `/`.
 pub(crate) fn make_root(run: &Path) -> io::Result<()> {
-    let root = root(run);
+    let root = paths::empty(run);
     directory::make(&root)?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o755))
 }
@@ -234,7 +185,7 @@ fn is_genuine(run: &Path, worker: usize, process: &Process) -> bool {
 fn is_roots(run: &Path, pid: Pid) -> bool {
     let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", pid.0));
     let place = |path: &Path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
-    let confined = match (place(&of("root")), place(&root(run))) {
+    let confined = match (place(&of("root")), place(&paths::empty(run))) {
         (Ok(its), Ok(ours)) => its == ours,
         (Err(_), _) | (_, Err(_)) => false,
     };

@@ -10,12 +10,13 @@ use tokio::{
 
 use super::{
     Action, Event, Exit, Generation, Outcome, Pid, Policy, State, Why, Worker,
-    adopt::{Adopted, Files, Held, HeldSocket, Identity, Record},
+    adopt::{Adopted, Held, HeldSocket, Identity, Record},
     log::Log,
     process::{Launch, Process},
     snapshot::{Snapshot, serving, snapshot},
 };
 use crate::{
+    config::paths::Files,
     haproxy::{WorkerEvent, runtime_api, sockets::Key},
     machine::drive::{World, drive, now},
 };
@@ -379,7 +380,7 @@ impl Slot {
         let files = &self.files;
         self.orders.retain(|generation, _| {
             let keep = wanted.contains(generation);
-            if !keep && let Err(error) = fs::remove_file(files.config(*generation)) {
+            if !keep && let Err(error) = fs::remove_file(files.config(generation.0)) {
                 tracing::debug!(%error, "an old HAProxy configuration was gone already");
             }
             keep

@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::{
     api::status::{self, Counters},
-    config::{Access, Config},
+    config::{Access, Config, paths},
     dataplane::{
         self, Occupant,
         interface::{gather::Snapshot, topology},
@@ -36,7 +36,7 @@ pub(super) struct Look<'l> {
 impl Look<'_> {
     pub(super) fn interface(&self, name: &str) -> interfaces::Facts {
         let node = &self.config.node;
-        let pins = dataplane::pins(&node.bpffs, &node.instance);
+        let pins = paths::pins(&node.bpffs, &node.instance);
         let features = self.now.and_then(|now| now.features(name));
         let said = self.said(name);
         let on_it = features.as_ref().map(|it| dataplane::occupants(it.index));
@@ -134,7 +134,7 @@ fn listed(config: &Config) -> Vec<(String, Vec<IpAddr>)> {
             Access::Open => None,
         });
     let used: BTreeSet<&String> = of_services.chain(&config.node.routers).collect();
-    let pins = dataplane::pins(&config.node.bpffs, &config.node.instance);
+    let pins = paths::pins(&config.node.bpffs, &config.node.instance);
     let kept = Keeper::open(config, &pins).ok().map(|it| it.facts());
     let kept = |list: &str| kept.as_ref()?.show(Some(list)).ok()?.pop();
     let of = |list: &String| {
