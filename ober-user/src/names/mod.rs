@@ -1,4 +1,12 @@
-//! From what people write to addresses: notation, node sets, SLURM, servers and their terms, the name service.
+//! From written names to addresses: notation, node sets, SLURM, the name service.
+//!
+//! ```text
+//! notation/   how addresses, prefixes, names and servers are written     hostlist/   expressions to names and items
+//! slurm       addresses of nodes in slurm.conf                           resolve/    names to addresses
+//! entries     the addresses of a list                                    fetch       one HTTP request to a URL
+//! server_line/ a server as it is written, with its weight, tier and limit
+//! ```
+//! A text that is nearly an address is never treated as a name.
 
 pub mod entries;
 pub mod fetch;
