@@ -1,5 +1,4 @@
-//! Herr Ober, the user half: sixteen rooms. A room uses only rooms below it in this list; `tests/rooms.rs` checks that and
-//! names the imports that still break the rule.
+//! Herr Ober, the user half: sixteen rooms. A room uses only rooms below it in this list; `tests/rooms.rs` checks that.
 //!
 //! ```text
 //! cli           one file a command: finds the daemon, asks it, shows the answer

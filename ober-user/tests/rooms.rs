@@ -15,13 +15,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Files that still name a room above their own, each with that room. Add none; take a line out once its reference is cut.
-const EXCEPTIONS: [(&str, &str); 2] = [
-    // Tests that need a room above.
-    ("config/tests/mod.rs", "plan"),
-    ("protocols/bgp/net/socket.rs", "config"),
-];
-
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
@@ -130,19 +123,9 @@ fn a_room_names_only_rooms_below_it() {
             found.extend(above.map(|name| (file.display().to_string(), name)));
         }
     }
-    let allowed: BTreeSet<(String, String)> = EXCEPTIONS
-        .iter()
-        .map(|(file, room)| ((*file).to_owned(), (*room).to_owned()))
-        .collect();
-    let new: Vec<_> = found.difference(&allowed).collect();
     assert!(
-        new.is_empty(),
-        "these files name a room above their own; move what they need to the room that has it, or below: {new:#?}"
-    );
-    let gone: Vec<_> = allowed.difference(&found).collect();
-    assert!(
-        gone.is_empty(),
-        "these files no longer name a room above their own; take them out of EXCEPTIONS: {gone:#?}"
+        found.is_empty(),
+        "these files name a room above their own; move what they need to the room that has it, or below: {found:#?}"
     );
 }
 

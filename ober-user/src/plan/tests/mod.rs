@@ -3,7 +3,14 @@ mod words;
 
 use std::{collections::BTreeSet, path::Path};
 
-use crate::config::{Config, Env};
+use super::State;
+use crate::{
+    config::{
+        Config, Env,
+        tests::{Place, large},
+    },
+    system::scale,
+};
 
 fn parse(text: &str) -> Config {
     let cpus = vec![0, 1, 2];
@@ -47,4 +54,13 @@ fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
     lists.remove("open");
     parts.extend(lists.iter().map(|list| format!("[lists.{list}]\n")));
     parts.concat()
+}
+
+#[test]
+fn the_state_of_ten_times_the_services_vips_and_servers_is_ten_times_the_work() {
+    let place = Place::new();
+    let config = |count| place.parse(&large(count)).unwrap();
+    scale::linear([1, 10], config, |config| {
+        std::hint::black_box(State::of(config));
+    });
 }

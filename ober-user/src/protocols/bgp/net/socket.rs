@@ -298,18 +298,41 @@ pub(super) const BREATH: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::config::tests::{LEAST, Place};
+    use crate::protocols::bgp::connection::Remote;
+
+    /// External, directly connected, without a hold time.
+    fn neighbour(address: IpAddr) -> Neighbour {
+        Neighbour {
+            address,
+            port: 179,
+            remote: Remote::External,
+            local_as: 65001,
+            passive: false,
+            password: None,
+            hops: Hops::Link,
+            source: None,
+            interface: None,
+            hold_time: Duration::ZERO,
+            keepalive: None,
+            connect_retry: Duration::from_secs(1),
+            delay_open: Duration::ZERO,
+            families: BTreeSet::new(),
+            extended_next_hop: false,
+            next_hops: Vec::new(),
+            mss: None,
+            max_prefixes: None,
+            bfd: None,
+        }
+    }
 
     #[test]
     fn tcp_asks_after_a_neighbour_that_no_hold_time_watches() {
         for (address, v4) in [("192.0.2.254", true), ("2001:db8::254", false)] {
-            let text = format!(
-                "{LEAST}\n[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '{address}'\nas = 65000\nhold_time = '0'"
-            );
-            let bgp = Place::new().parse(&text).unwrap().bgp.unwrap();
             let socket = blank(v4).unwrap();
-            prepare(&socket, &bgp.neighbours[0]).unwrap();
+            prepare(&socket, &neighbour(address.parse().unwrap())).unwrap();
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
             let (interval, retries) = (
