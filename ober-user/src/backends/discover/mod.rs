@@ -10,7 +10,7 @@
 //! `failpolicy` decides about its servers. The same holds for an answer of more than 1 MiB, or with more servers than
 //! `limits.servers`; both are noticed while it is read.
 //!
-//! A source never makes a server except by `found`, which checks it; `own` leaves out this node's own sockets.
+//! A source never makes a server except by `names/server_line`, which checks it; `own` leaves out this node's own sockets.
 
 pub mod ask;
 mod consul;
