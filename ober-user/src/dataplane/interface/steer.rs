@@ -148,7 +148,7 @@ mod tests {
             (Some(3), true, "over 3"),
             (Some(4), false, "for all 4 workers"),
             (Some(16), false, "for all 4 workers"),
-            (None, false, "nobody tells"),
+            (None, false, "the number of receive queues"),
         ] {
             let (found, why) = of(Steer::Auto, nic(queues), Some(true));
             assert!(found == steers && why.contains(words), "{queues:?}: {why}");
