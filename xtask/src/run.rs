@@ -5,31 +5,31 @@ use crate::shell::{cargo, run};
 use anyhow::Result;
 use ober_programs::Purpose;
 
-/// The demo of the main job. Built with optimisation, since it moves real traffic.
+/// The main job, shown. Built as the tests are, which takes a third of the time that optimising takes and is done for them
+/// too; the kernel half is always optimised.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node])?;
-    run_program("demo", arguments)
+    // The demo starts the other two, which stand beside it.
+    build(&["--bin", "ober-user", "--bin", "s3-server", "--bin", "demo"])?;
+    run_built("demo", &[], arguments)
 }
 
-/// The benchmark, with the figures and their targets.
+/// The figures and their targets.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Node, Purpose::Bench])?;
-    run_program("bench", arguments)
+    build(&["--bins", "--release"])?;
+    run_built("bench", &["--release"], arguments)
 }
 
-/// Builds all programs, since one starts others that are beside it, then runs the one asked for.
-fn run_program(name: &str, arguments: &[String]) -> Result<()> {
-    run_built(name, &["--release"], arguments)
-}
-
-/// Random faults and invariants. Built without optimisation: overflow checks and assertions find more.
+/// Faults and invariants. Built without optimisation: checks of overflows and assertions find more.
 pub(crate) fn chaos(arguments: &[String]) -> Result<()> {
     setup::ensure(&setup::WORK)?;
+    build(&["--bins"])?;
     run_built("chaos", &[], arguments)
 }
 
+/// Runs a program, which may start others that were built before.
 fn run_built(name: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
-    build(profile)?;
     run(cargo()
         .arg("run")
         .args(profile)
@@ -37,24 +37,16 @@ fn run_built(name: &str, profile: &[&str], arguments: &[String]) -> Result<()> {
         .args(arguments))
 }
 
-/// Builds the daemon, the S3 server and the rest, beside each other in the target directory.
-fn build(profile: &[&str]) -> Result<()> {
-    run(cargo()
-        .args([
-            "build",
-            "--package",
-            "ober-user",
-            "--package",
-            "ober-tests",
-            "--bins",
-        ])
-        .args(profile))
+/// Builds programs of the daemon and of the tests, beside each other in the target directory.
+fn build(which: &[&str]) -> Result<()> {
+    let packages = ["--package", "ober-user", "--package", "ober-tests"];
+    run(cargo().arg("build").args(packages).args(which))
 }
 
 /// Runs every test of every package, or those that the arguments pick.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     setup::ensure(&setup::WORK)?;
-    build(&[])?;
+    build(&["--bins"])?;
     let mut command = cargo();
     command.arg("test");
     if !arguments
