@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 use ober_programs::{Command, MOUNT, NSENTER, SH, UNSHARE};
 
-use crate::{lab::until, stage::Stage};
+use crate::{lab::until, nodes::one::Stage};
 
 /// Puts this file or directory over that one.
 pub fn bind(from: &Path, to: &Path) -> Command {

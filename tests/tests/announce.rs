@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ober_programs::IP;
 use ober_tests::{
     lab::{Process, VIP4, VIP6, until},
-    routed::{Routed, Settings},
+    nodes::routed::{Routed, Settings},
 };
 use ober_user::announce::gate::Standing;
 

@@ -22,7 +22,7 @@ use ober_common::{
 };
 use ober_tests::{
     model::{Outer, Reading, read},
-    packets::{Case, case, fuzz, rich_stage},
+    packets::{Case, case, fuzz, rich_target},
 };
 
 /// The parser's result, in the model's words.
@@ -86,9 +86,9 @@ fn assert_alike(case: &Case) {
 
 #[test]
 fn the_parser_and_the_model_read_every_packet_alike() {
-    let stage = rich_stage();
+    let target = rich_target();
     for seed in fuzz::seeds().take(fuzz::cases()) {
-        assert_alike(&case(&stage, seed));
+        assert_alike(&case(&target, seed));
     }
 }
 
@@ -106,10 +106,10 @@ fn plainly(bytes: &[u8]) -> Plain {
 
 #[test]
 fn what_the_short_reading_says_the_whole_one_says_too() {
-    let stage = rich_stage();
+    let target = rich_target();
     let mut short = 0;
     for seed in fuzz::seeds().take(fuzz::cases()) {
-        let case = case(&stage, seed);
+        let case = case(&target, seed);
         let bytes = case.readable();
         let Plain::Flow(flow, Extent { ip_end, judged_end }) = plainly(bytes) else {
             continue;
@@ -136,9 +136,9 @@ fn what_the_short_reading_says_the_whole_one_says_too() {
 
 #[test]
 fn the_parser_and_the_model_agree_wherever_a_packet_ends() {
-    let stage = rich_stage();
+    let target = rich_target();
     for seed in fuzz::seeds().take(fuzz::cases() / 25) {
-        let whole = case(&stage, seed);
+        let whole = case(&target, seed);
         for end in 0..whole.bytes.len().min(300) {
             assert_alike(&Case {
                 bytes: whole.bytes[..end].to_vec(),
@@ -231,10 +231,10 @@ fn a_byte_read_past_the_end_is_noticed() {
 
 #[test]
 fn the_parser_never_reads_past_the_end_of_a_packet() {
-    let stage = rich_stage();
+    let target = rich_target();
     let mut cases: Vec<Case> = fuzz::seeds()
         .take(fuzz::cases())
-        .map(|seed| case(&stage, seed))
+        .map(|seed| case(&target, seed))
         .collect();
     for number in 0..cases.len() / 25 {
         let whole = cases[number].clone();

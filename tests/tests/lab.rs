@@ -19,9 +19,9 @@ use ober_tests::{
     client::{Client, Failure},
     lab::{self, Cluster, Lab, Shape, VIP4, VIP6, client4, until},
     load::{Plan, Tally},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
     sockets::connections,
-    stage::{Settings, Stage},
 };
 
 #[test]

@@ -22,9 +22,9 @@ use ober_tests::{
     client::Client,
     lab::{Process, VIP4, VIP6, storage4, until},
     load::{Ask, Plan, Record, Report, Running, Tally},
+    nodes::one::{S3_PORT, SECURE, Settings, Stage, another_server},
     pattern::Pattern,
     sockets::connections,
-    stage::{S3_PORT, SECURE, Settings, Stage, another_server},
 };
 
 const CHANGES: u16 = 20;

@@ -15,8 +15,8 @@ use ober_tests::{
     client::Client,
     lab::{VIP4, VIP6, client4, until},
     load::Plan as Load,
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 use ober_user::{
     api::{
@@ -65,7 +65,7 @@ fn other(stage: &Stage) -> String {
     let both = text(stage);
     let start = both.find("cpus = [").expect("CPUs");
     let end = start + both[start..].find('\n').expect("a line");
-    let cpu = ober_tests::stage::two_cpus().expect("CPUs")[0];
+    let cpu = ober_tests::nodes::one::two_cpus().expect("CPUs")[0];
     let one = format!("{}cpus = [{cpu}]{}", &both[..start], &both[end..]);
     one.replace("[backends.rgw]\n", &listener)
         + &format!("\n[lists.more]\nsources = [\"{}\"]\n", client4(1))
@@ -333,7 +333,7 @@ fn a_change_that_fails_late_is_taken_back_whole() {
     let after = facts(&stage);
     assert_eq!((&after.0, &after.1), (&before.0, &before.1));
     assert_eq!(after.2.len(), 2, "there are as many workers as before");
-    assert!(!served(&stage, 1, MORE) && served(&stage, 0, ober_tests::stage::OPEN));
+    assert!(!served(&stage, 1, MORE) && served(&stage, 0, ober_tests::nodes::one::OPEN));
     let left: Plan = json(&stage, &["plan"], 0);
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(history(&stage).len(), 1);
@@ -434,7 +434,7 @@ fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_forc
     let said = words.contains("the node is not as this configuration says");
     assert!(said, "{words}");
     // The node served all the time, and its plan shows what is to be done, also while it cannot be done.
-    assert!(served(stage, 0, ober_tests::stage::OPEN));
+    assert!(served(stage, 0, ober_tests::nodes::one::OPEN));
     let plan: Plan = json(stage, &["plan"], 4);
     assert!(plan.steps.len() > 8, "{plan:?}");
     let (_, words, _) = run(stage, &["plan"]);
@@ -451,7 +451,7 @@ fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_forc
     assert_eq!((&after.0, &after.1), (&before.0, &before.1));
     let neighbours = stage.status().expect("status").bgp;
     assert!(neighbours.iter().all(|it| it.signed) && neighbours.len() == 1);
-    assert!(served(stage, 0, ober_tests::stage::OPEN));
+    assert!(served(stage, 0, ober_tests::nodes::one::OPEN));
 }
 
 #[test]

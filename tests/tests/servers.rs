@@ -19,9 +19,9 @@ use ober_programs::SH;
 use ober_tests::{
     lab::{Process, VIP4, storage4, until},
     load::Plan,
+    nodes::one::{Settings, Stage, another_server},
     pattern::Pattern,
     peers::Nsd,
-    stage::{Settings, Stage, another_server},
 };
 use ober_user::api::status::backends::Backend;
 

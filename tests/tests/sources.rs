@@ -23,7 +23,7 @@ use ober_tests::{
     lab::{Host, VIP4, until},
     mounts,
     names::{NameServer, Says},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::api::status::backends::Backend;
 

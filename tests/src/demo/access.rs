@@ -12,7 +12,7 @@ use super::{Demo, SMALL, Script};
 use crate::{
     client::Failure,
     lab::{Host, VIP4, VIP6, client4, client6},
-    stage::OPEN,
+    nodes::one::OPEN,
 };
 
 /// How long an unanswered client waits: enough for a second SYN.
@@ -38,7 +38,11 @@ pub(super) fn plain_http(script: &mut Script, demo: &Demo) {
     script.step("the same client is served over TLS", || {
         let client = demo.stage.secure(VIP4);
         demo.stage.cluster.clients[1].tokio(async || client.get(SMALL.0, SMALL.1).await)??;
-        Ok(format!("{} on port {}", client4(1), crate::stage::SECURE))
+        Ok(format!(
+            "{} on port {}",
+            client4(1),
+            crate::nodes::one::SECURE
+        ))
     });
 }
 

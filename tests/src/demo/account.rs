@@ -8,7 +8,7 @@ use super::{Demo, Script};
 use crate::{
     client::Client,
     lab::{VIP4, VIP6, client4, client6, until},
-    stage::{OPEN, SECURE},
+    nodes::one::{OPEN, SECURE},
 };
 
 /// `ober-user counters`: every service has counted its packets.

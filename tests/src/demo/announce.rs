@@ -12,7 +12,7 @@ use super::{BUCKET, SMALL, Script};
 use crate::{
     lab::{VIP4, fabric::node4, until},
     load::{Plan, Running},
-    routed::{Routed, Settings},
+    nodes::routed::{Routed, Settings},
 };
 
 /// Both nodes.

@@ -18,8 +18,8 @@ pub use script::Script;
 use crate::{
     ingress::Ingress,
     lab::{Process, client4},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 
 /// The bucket everything happens in.

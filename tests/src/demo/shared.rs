@@ -9,7 +9,7 @@ use nix::{
 };
 
 use super::{BUCKET, SMALL, Script};
-use crate::{lab::until, peers::Keepalived, shared::SharedVip};
+use crate::{lab::until, nodes::vrrp::SharedVip, peers::Keepalived};
 
 /// How long a change of master may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,9 +9,9 @@ use super::{BUCKET, Demo, LARGE, SMALL, Script};
 use crate::{
     client::{Connection, Failure},
     lab::{VIP4, VIP6, client4, client6},
+    nodes::one::SECURE,
     pattern::Pattern,
     sockets::connections,
-    stage::SECURE,
 };
 
 /// Connections held open to see where they land.

@@ -6,16 +6,16 @@ mod mutate;
 mod random;
 mod rng;
 mod shape;
-mod stage;
 mod tally;
+mod target;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use random::{Case, case};
 pub use rng::Rng;
 pub use shape::Shape;
-pub use stage::{Stage, rich_stage};
 pub use tally::Tally;
+pub use target::{Target, rich_target};
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;

@@ -116,14 +116,14 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packets::{case, fuzz, rich_stage};
+    use crate::packets::{case, fuzz, rich_target};
 
     #[test]
     fn random_packets_meet_every_shape_and_every_verdict() {
-        let stage = rich_stage();
+        let target = rich_target();
         let mut tally = Tally::default();
-        for case in fuzz::seeds().take(5_000).map(|seed| case(&stage, seed)) {
-            tally.record(&case, &stage.node.judge(&case.bytes));
+        for case in fuzz::seeds().take(5_000).map(|seed| case(&target, seed)) {
+            tally.record(&case, &target.node.judge(&case.bytes));
         }
         assert_eq!(tally.thin(), Vec::<String>::new(), "\n{}", tally.table());
     }
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn a_run_that_meets_nothing_is_thin() {
         let mut tally = Tally::default();
-        let stage = rich_stage();
+        let target = rich_target();
         let arp = Case::fixed(vec![0; 60]);
         for _ in 0..5_000 {
-            tally.record(&arp, &stage.node.judge(&arp.bytes));
+            tally.record(&arp, &target.node.judge(&arp.bytes));
         }
         assert!(tally.thin().len() >= SHAPES + VERDICTS - 2);
     }

@@ -13,7 +13,7 @@ use ober_tests::{
     lab::{BPFFS, VIP4, until},
     load::Plan,
     mounts,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::{dataplane, system::fact::Fact};
 

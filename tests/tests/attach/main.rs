@@ -16,8 +16,8 @@ use std::{path::PathBuf, time::Duration};
 use ober_tests::{
     client::Client,
     lab::{BPFFS, VIP4},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 use ober_user::api::status::Interface;
 

@@ -12,7 +12,7 @@ use nix::{
 };
 use ober_tests::{
     mounts,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{change, refused};

@@ -2,7 +2,7 @@
 
 use ober_tests::{
     lab::until,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
     strange::{Strange, links},
 };
 use ober_user::dataplane;

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use nix::libc;
 use ober_tests::{
     lab::{Process, VIP4, until},
-    stage::Settings,
+    nodes::one::Settings,
 };
 use ober_user::announce::gate::State;
 

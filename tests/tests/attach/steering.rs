@@ -2,8 +2,8 @@
 
 use ober_tests::{
     lab::{VIP4, VIP6},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 
 use crate::{PATH, doctor, log, store};

@@ -8,16 +8,16 @@ use ober_user::announce::gate::Standing;
 
 use crate::{
     router::{ROUTE4, ROUTE6, Router, Setup, V6, ends, forgets, learns, sees},
-    stage::{
-        PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Stage, VIP4, VIP6, become_victim, bgp,
+    topology::{
+        PATIENCE, ROUTER_LINK, ROUTER4, ROUTER6, Speaker, Topology, VIP4, VIP6, become_victim, bgp,
         listening, longest_segment,
     },
 };
 
 fn announced_withdrawn_and_announced_again<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    let (topology, setup) = (Topology::new("bgp"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, ""));
     let seen = learns(&router, ROUTE4);
     assert_eq!(
         (seen.next_hop.as_str(), seen.path.as_str()),
@@ -44,13 +44,13 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
         ..Setup::default()
     };
     for passive in [false, true] {
-        let stage = Stage::new("bgp-md5");
+        let topology = Topology::new("bgp-md5");
         let setup = Setup {
             passive: !passive,
             ..setup.clone()
         };
-        let router = R::start(&stage, &setup);
-        let password = stage.lab.directory().join("password");
+        let router = R::start(&topology, &setup);
+        let password = topology.lab.directory().join("password");
         let write = |text: &str| {
             std::fs::write(&password, text).expect("write");
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -64,7 +64,7 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
                 password.display()
             ),
         );
-        let speaker = stage.speak(&config);
+        let speaker = topology.speak(&config);
         std::thread::sleep(Duration::from_secs(3));
         let neighbour = speaker.neighbour(ROUTER4);
         assert!(
@@ -87,13 +87,13 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
 fn generalized_ttl_security_accepts_neighbours_on_the_link_only<R: Router>() {
     // Without `ttl_security` our packets leave with TTL 1, and the router drops them.
     for (keys, comes_up) in [("", false), ("ttl_security = 1", true)] {
-        let stage = Stage::new("bgp-gtsm");
+        let topology = Topology::new("bgp-gtsm");
         let setup = Setup {
             ttl_security: true,
             ..Setup::default()
         };
-        let router = R::start(&stage, &setup);
-        let speaker = stage.speak(&listening(ROUTER4, keys));
+        let router = R::start(&topology, &setup);
+        let speaker = topology.speak(&listening(ROUTER4, keys));
         if comes_up {
             speaker.established(ROUTER4);
             learns(&router, ROUTE4);
@@ -105,37 +105,37 @@ fn generalized_ttl_security_accepts_neighbours_on_the_link_only<R: Router>() {
 }
 
 fn what_comes_from_further_away_than_allowed_is_not_heard<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-ttl"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&listening(ROUTER4, "ttl_security = 1"));
+    let (topology, setup) = (Topology::new("bgp-ttl"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&listening(ROUTER4, "ttl_security = 1"));
     std::thread::sleep(Duration::from_secs(2));
     assert!(!router.established(&setup));
     assert_ne!(speaker.neighbour(ROUTER4).state, "established");
 }
 
 fn a_session_over_ipv6_carries_ipv6<R: Router>() {
-    let stage = Stage::new("bgp-v6");
+    let topology = Topology::new("bgp-v6");
     let setup = Setup {
         session: V6,
         families: &["ipv6"],
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER6, ""));
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER6, ""));
     assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
     assert_eq!(speaker.neighbour(ROUTER6).families, ["ipv6"]);
 }
 
 fn one_session_carries_both_families_each_with_its_next_hop<R: Router>() {
     for session in [crate::router::V4, V6] {
-        let stage = Stage::new("bgp-both");
+        let topology = Topology::new("bgp-both");
         let setup = Setup {
             session,
             families: &["ipv4", "ipv6"],
             ..Setup::default()
         };
-        let router = R::start(&stage, &setup);
-        let speaker = stage.speak(&bgp(session.1, ""));
+        let router = R::start(&topology, &setup);
+        let speaker = topology.speak(&bgp(session.1, ""));
         assert_eq!(learns(&router, ROUTE4).next_hop, "10.9.0.1");
         assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
         speaker.both(Standing::Withdrawn);
@@ -145,15 +145,15 @@ fn one_session_carries_both_families_each_with_its_next_hop<R: Router>() {
 }
 
 fn ipv4_routes_have_an_ipv6_next_hop_where_both_know_how<R: Router>() {
-    let stage = Stage::new("bgp-enhe");
+    let topology = Topology::new("bgp-enhe");
     let setup = Setup {
         session: V6,
         families: &["ipv4", "ipv6"],
         extended: true,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER6, ""));
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER6, ""));
     assert_eq!(learns(&router, ROUTE4).next_hop, "fd09::1");
     assert!(speaker.neighbour(ROUTER6).extended_next_hop);
     speaker.stand(VIP4, Standing::Withdrawn);
@@ -162,24 +162,24 @@ fn ipv4_routes_have_an_ipv6_next_hop_where_both_know_how<R: Router>() {
 }
 
 fn a_neighbour_on_the_link_hears_both_next_hops<R: Router>() {
-    let stage = Stage::new("bgp-link");
+    let topology = Topology::new("bgp-link");
     let setup = Setup {
         session: crate::router::LINK,
         families: &["ipv4", "ipv6"],
         extended: true,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER_LINK, "interface = 'r0'\nsource = 'fe80::1'"));
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER_LINK, "interface = 'r0'\nsource = 'fe80::1'"));
     assert_eq!(learns(&router, ROUTE6).next_hop, "fd09::1");
     assert_eq!(learns(&router, ROUTE4).next_hop, "fd09::1");
     assert_eq!(speaker.neighbour(ROUTER_LINK).flaps, 0);
 }
 
 fn a_route_refresh_is_answered<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-refresh"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    let (topology, setup) = (Topology::new("bgp-refresh"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, ""));
     learns(&router, ROUTE4);
     let before = speaker.neighbour(ROUTER4).messages["update"].sent;
     router.refresh(&setup);
@@ -191,13 +191,13 @@ fn a_route_refresh_is_answered<R: Router>() {
 }
 
 fn a_frozen_router_is_noticed_by_the_hold_time<R: Router>() {
-    let stage = Stage::new("bgp-frozen");
+    let topology = Topology::new("bgp-frozen");
     let setup = Setup {
         hold_time: 3,
         ..Setup::default()
     };
-    let mut router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '3s'"));
+    let mut router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, "hold_time = '3s'"));
     learns(&router, ROUTE4);
     assert_eq!(speaker.neighbour(ROUTER4).hold_time, Some(3));
     let began = Instant::now();
@@ -214,13 +214,13 @@ fn a_frozen_router_is_noticed_by_the_hold_time<R: Router>() {
 
 fn a_frozen_speaker_is_noticed_by_the_router<R: Router>() {
     become_victim();
-    let stage = Stage::new("bgp-freeze");
+    let topology = Topology::new("bgp-freeze");
     let setup = Setup {
         hold_time: 3,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let mut victim = stage.victim(&bgp(ROUTER4, "hold_time = '3s'"));
+    let router = R::start(&topology, &setup);
+    let mut victim = topology.victim(&bgp(ROUTER4, "hold_time = '3s'"));
     learns(&router, ROUTE4);
     victim.signal(Signal::SIGSTOP).expect("freeze it");
     forgets(&router, ROUTE4);
@@ -230,29 +230,29 @@ fn a_frozen_speaker_is_noticed_by_the_router<R: Router>() {
 
 fn a_killed_speaker_is_noticed_at_once<R: Router>() {
     become_victim();
-    let stage = Stage::new("bgp-kill");
+    let topology = Topology::new("bgp-kill");
     let setup = Setup {
         hold_time: 180,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let mut victim = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
+    let router = R::start(&topology, &setup);
+    let mut victim = topology.victim(&bgp(ROUTER4, "hold_time = '180s'"));
     learns(&router, ROUTE4);
     victim.kill().expect("kill it");
     // The router forgets it long before the hold time ends.
     forgets(&router, ROUTE4);
-    let _again = stage.victim(&bgp(ROUTER4, "hold_time = '180s'"));
+    let _again = topology.victim(&bgp(ROUTER4, "hold_time = '180s'"));
     learns(&router, ROUTE4);
 }
 
 fn a_killed_router_is_noticed_at_once_and_spoken_to_again<R: Router>() {
-    let stage = Stage::new("bgp-killed");
+    let topology = Topology::new("bgp-killed");
     let setup = Setup {
         hold_time: 180,
         ..Setup::default()
     };
-    let mut router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '180s'"));
+    let mut router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, "hold_time = '180s'"));
     learns(&router, ROUTE4);
     router.signal(Signal::SIGKILL);
     let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
@@ -261,53 +261,56 @@ fn a_killed_router_is_noticed_at_once_and_spoken_to_again<R: Router>() {
         why.contains("the connection ended in established") || why.contains("cannot connect"),
         "{why}"
     );
-    router.restart(&stage, &setup);
+    router.restart(&topology, &setup);
     learns(&router, ROUTE4);
 }
 
 fn an_interface_that_goes_down_ends_the_session_and_brings_it_back<R: Router>() {
-    let stage = Stage::new("bgp-down");
+    let topology = Topology::new("bgp-down");
     let setup = Setup {
         hold_time: 3,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '3s'"));
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, "hold_time = '3s'"));
     learns(&router, ROUTE4);
-    stage.node.ip(&["link set r0 down"]).expect("take it down");
+    topology
+        .node
+        .ip(&["link set r0 down"])
+        .expect("take it down");
     speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
     ends(&router, &setup);
-    stage.node.ip(&["link set r0 up"]).expect("take it up");
+    topology.node.ip(&["link set r0 up"]).expect("take it up");
     speaker.established(ROUTER4);
     learns(&router, ROUTE4);
 }
 
 fn a_passive_speaker_is_connected_to<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-passive"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let _speaker = stage.speak(&listening(ROUTER4, "passive = true"));
+    let (topology, setup) = (Topology::new("bgp-passive"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let _speaker = topology.speak(&listening(ROUTER4, "passive = true"));
     learns(&router, ROUTE4);
 }
 
 fn a_passive_router_is_connected_to<R: Router>() {
-    let stage = Stage::new("bgp-active");
+    let topology = Topology::new("bgp-active");
     let setup = Setup {
         passive: true,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let _speaker = stage.speak(&bgp(ROUTER4, "source = '10.9.0.1'\ninterface = 'r0'"));
+    let router = R::start(&topology, &setup);
+    let _speaker = topology.speak(&bgp(ROUTER4, "source = '10.9.0.1'\ninterface = 'r0'"));
     learns(&router, ROUTE4);
 }
 
 fn of_two_connections_one_stays<R: Router>() {
     // The router's identifier is 10.9.0.2: lower and higher than ours.
     for id in ["10.9.0.1", "10.9.0.3"] {
-        let (stage, setup) = (Stage::new("bgp-collide"), Setup::default());
+        let (topology, setup) = (Topology::new("bgp-collide"), Setup::default());
         let config = listening(ROUTER4, "")
             .replace("as = 65001", &format!("as = 65001\nrouter_id = '{id}'"));
-        let speaker = stage.speak(&config);
-        let router = R::start(&stage, &setup);
+        let speaker = topology.speak(&config);
+        let router = R::start(&topology, &setup);
         learns(&router, ROUTE4);
         let before = speaker.established(ROUTER4);
         std::thread::sleep(Duration::from_secs(3));
@@ -316,14 +319,14 @@ fn of_two_connections_one_stays<R: Router>() {
 }
 
 fn attributes_change_and_arrive_without_a_reset<R: Router>() {
-    let stage = Stage::new("bgp-attributes");
+    let topology = Topology::new("bgp-attributes");
     let setup = Setup {
         families: &["ipv4", "ipv6"],
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
+    let router = R::start(&topology, &setup);
     let with = |more: &str| bgp(ROUTER4, &format!("[[bgp.announcements]]\n{more}"));
-    let speaker = stage.speak(&with("med = 7"));
+    let speaker = topology.speak(&with("med = 7"));
     sees(&router, ROUTE4, "has the metric", |seen| {
         seen.is_some_and(|it| it.med == Some(7))
     });
@@ -363,15 +366,15 @@ fn attributes_change_and_arrive_without_a_reset<R: Router>() {
 }
 
 fn an_internal_neighbour_hears_the_preference<R: Router>() {
-    let stage = Stage::new("bgp-internal");
+    let topology = Topology::new("bgp-internal");
     let setup = Setup {
         asn: 65001,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
+    let router = R::start(&topology, &setup);
     let config = bgp(ROUTER4, "[[bgp.announcements]]\nlocal_pref = 333")
         .replace("as = 65002", "as = 'internal'");
-    let speaker = stage.speak(&config);
+    let speaker = topology.speak(&config);
     let seen = learns(&router, ROUTE4);
     assert_eq!((seen.local_pref, seen.path.as_str()), (Some(333), ""));
     speaker.stand(VIP4, Standing::Depreferenced);
@@ -381,27 +384,27 @@ fn an_internal_neighbour_hears_the_preference<R: Router>() {
 }
 
 fn a_four_octet_as_is_shown_to_the_router<R: Router>() {
-    let stage = Stage::new("bgp-as4");
+    let topology = Topology::new("bgp-as4");
     let setup = Setup {
         node_as: 4_200_000_001,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
+    let router = R::start(&topology, &setup);
     let config = bgp(ROUTER4, "local_as = 4200000001").replace("as = 65002", "as = 'external'");
-    let _speaker = stage.speak(&config);
+    let _speaker = topology.speak(&config);
     assert_eq!(learns(&router, ROUTE4).path, "4200000001");
 }
 
 fn a_neighbour_of_any_as_is_taken_as_it_is<R: Router>() {
-    let stage = Stage::new("bgp-auto");
+    let topology = Topology::new("bgp-auto");
     // External, then internal.
     for (asn, path, preference) in [(65002, "65001", None), (65001, "", Some(100))] {
         let setup = Setup {
             asn,
             ..Setup::default()
         };
-        let router = R::start(&stage, &setup);
-        let speaker = stage.speak(&bgp(ROUTER4, "").replace("as = 65002", "as = 'auto'"));
+        let router = R::start(&topology, &setup);
+        let speaker = topology.speak(&bgp(ROUTER4, "").replace("as = 65002", "as = 'auto'"));
         let seen = learns(&router, ROUTE4);
         assert_eq!(seen.path, path);
         if preference.is_some() {
@@ -409,26 +412,26 @@ fn a_neighbour_of_any_as_is_taken_as_it_is<R: Router>() {
         }
         assert_eq!(speaker.neighbour(ROUTER4).asn, Some(asn));
         drop((speaker, router));
-        stage.forget_routers();
+        topology.forget_routers();
     }
 }
 
 fn segments_are_as_long_as_allowed_and_no_longer<R: Router>() {
     for passive in [false, true] {
-        let stage = Stage::new("bgp-mss");
+        let topology = Topology::new("bgp-mss");
         let setup = Setup {
             passive: !passive,
             ..Setup::default()
         };
-        let router = R::start(&stage, &setup);
-        let speaker = stage.speak(&listening(
+        let router = R::start(&topology, &setup);
+        let speaker = topology.speak(&listening(
             ROUTER4,
             &format!("passive = {passive}\nmss = 700"),
         ));
         learns(&router, ROUTE4);
         speaker.established(ROUTER4);
         // Both ends: what we send, and what we ask the router to send. Timestamps take 12 bytes of each segment.
-        for host in [&stage.node, &stage.router] {
+        for host in [&topology.node, &topology.router] {
             let longest = longest_segment(host);
             assert!((600..=700).contains(&longest), "{longest}");
         }
@@ -436,14 +439,14 @@ fn segments_are_as_long_as_allowed_and_no_longer<R: Router>() {
 }
 
 fn too_many_prefixes_end_the_session<R: Router>() {
-    let stage = Stage::new("bgp-flood");
+    let topology = Topology::new("bgp-flood");
     let networks = &["203.0.113.0/26", "203.0.113.64/26", "203.0.113.128/26"];
     let setup = Setup {
         networks,
         ..Setup::default()
     };
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, "max_prefixes = 2"));
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, "max_prefixes = 2"));
     let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps == 1);
     let said = after.last_sent.expect("a notification");
     assert_eq!((said.code, said.subcode), (6, 1));
@@ -455,9 +458,9 @@ fn too_many_prefixes_end_the_session<R: Router>() {
 }
 
 fn a_graceful_shutdown_is_seen_before_the_withdraw<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-gshut"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    let (topology, setup) = (Topology::new("bgp-gshut"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, ""));
     learns(&router, ROUTE4);
     speaker.stand(VIP4, Standing::GracefulShutdown);
     sees(&router, ROUTE4, "says goodbye", |seen| {
@@ -473,9 +476,9 @@ fn a_graceful_shutdown_is_seen_before_the_withdraw<R: Router>() {
 }
 
 fn end_of_rib_is_held_until_the_first_verdicts<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-eor"), Setup::default());
-    let mut router = R::start(&stage, &setup);
-    let speaker: Speaker = stage.listen(&bgp(ROUTER4, ""));
+    let (topology, setup) = (Topology::new("bgp-eor"), Setup::default());
+    let mut router = R::start(&topology, &setup);
+    let speaker: Speaker = topology.listen(&bgp(ROUTER4, ""));
     speaker.established(ROUTER4);
     speaker.stand(VIP4, Standing::Announced);
     learns(&router, ROUTE4);
@@ -488,9 +491,9 @@ fn end_of_rib_is_held_until_the_first_verdicts<R: Router>() {
 }
 
 fn a_planned_stop_withdraws_and_says_why<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-stop"), Setup::default());
-    let router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, ""));
+    let (topology, setup) = (Topology::new("bgp-stop"), Setup::default());
+    let router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, ""));
     learns(&router, ROUTE4);
     speaker.stop("kernel update");
     forgets(&router, ROUTE4);
@@ -504,14 +507,14 @@ fn a_planned_stop_withdraws_and_says_why<R: Router>() {
 
 #[test]
 fn a_router_of_two_octets_gets_as4_path_beside_as_trans() {
-    let stage = Stage::new("bgp-as2");
+    let topology = Topology::new("bgp-as2");
     let setup = Setup {
         two_octets: true,
         ..Setup::default()
     };
-    let router: Bird = Router::start(&stage, &setup);
+    let router: Bird = Router::start(&topology, &setup);
     let keys = "[[bgp.announcements]]\nas_path = [65010, 4200000010]";
-    let _speaker = stage.speak(&bgp(ROUTER4, keys));
+    let _speaker = topology.speak(&bgp(ROUTER4, keys));
     let path = learns(&router, ROUTE4).path;
     assert_eq!(path, "65001 65010 4200000010");
 }

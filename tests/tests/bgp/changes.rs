@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::{
-    rogue::{Rogue, keepalive, listener, meet, message, open, rogue_stage},
-    stage::{Speaker, Stage, VIP4},
+    rogue::{Rogue, keepalive, listener, meet, message, open, rogue_topology},
+    topology::{Speaker, Topology, VIP4},
 };
 
 /// The neighbours of these tests are rogues that keep the protocol.
@@ -31,10 +31,10 @@ fn both(section: &str, first: &str) -> String {
 }
 
 /// Both sessions up; the VIPs advertised.
-fn up(name: &str) -> (Stage, Speaker, [Rogue; 2]) {
-    let stage = rogue_stage(name, 2);
-    let listeners = [listener(&stage, 0), listener(&stage, 1)];
-    let speaker = stage.speak(&both("", ""));
+fn up(name: &str) -> (Topology, Speaker, [Rogue; 2]) {
+    let topology = rogue_topology(name, 2);
+    let listeners = [listener(&topology, 0), listener(&topology, 1)];
+    let speaker = topology.speak(&both("", ""));
     let rogues = listeners.each_ref().map(|listener| {
         let mut rogue = meet(listener);
         rogue.say(&open(4, 65077, 90));
@@ -44,7 +44,7 @@ fn up(name: &str) -> (Stage, Speaker, [Rogue; 2]) {
     for address in [FIRST, SECOND] {
         speaker.established(address);
     }
-    (stage, speaker, rogues)
+    (topology, speaker, rogues)
 }
 
 /// The kinds of the messages that come within a moment; a NOTIFICATION is 3.
@@ -158,7 +158,7 @@ fn new_next_hops_are_sent_in_updates_and_a_new_limit_counts_at_once() {
 
 #[test]
 fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() {
-    let stage = Stage::new("bgp-leaves");
+    let topology = Topology::new("bgp-leaves");
     let four = neighbour("10.9.2.98", "");
     let six = neighbour("fd09::98", "");
     let signed = |address: &str| neighbour(address, "password = 'hush'");
@@ -174,7 +174,7 @@ fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() 
                 neighbours.concat()
             )
         };
-        let speaker = stage.listen(&with(&[&neighbour("10.9.2.99", ""), &signed("fd09::99")]));
+        let speaker = topology.listen(&with(&[&neighbour("10.9.2.99", ""), &signed("fd09::99")]));
         // Each goes, and another comes in its place, signed or not.
         for neighbours in [
             vec![neighbour("10.9.2.99", "")],
@@ -195,11 +195,11 @@ fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() 
 
 #[test]
 fn what_cannot_be_prepared_changes_nothing_and_what_was_prepared_and_dropped_leaves_nothing() {
-    let (stage, speaker, mut rogues) = up("bgp-prepare");
+    let (topology, speaker, mut rogues) = up("bgp-prepare");
     for rogue in &mut rogues {
         heard(rogue);
     }
-    let taken = stage
+    let taken = topology
         .node
         .run(|| std::net::TcpListener::bind("10.9.0.1:1179"))
         .expect("enter the node")
@@ -219,7 +219,7 @@ fn what_cannot_be_prepared_changes_nothing_and_what_was_prepared_and_dropped_lea
         assert_eq!(speaker.neighbour(address).flaps, 0);
     }
     let free = || std::net::TcpListener::bind("10.9.0.1:1178").map(drop);
-    stage
+    topology
         .node
         .run(free)
         .expect("enter the node")

@@ -9,5 +9,5 @@ mod cells;
 mod changes;
 mod rogue;
 mod router;
-mod stage;
+mod topology;
 mod watched;

@@ -11,7 +11,7 @@ use ober_user::announce::gate::Standing;
 
 use crate::{
     router::{Router, Setup},
-    stage::{ROUTER4, Stage, VIP4},
+    topology::{ROUTER4, Topology, VIP4},
 };
 
 const PORT: u16 = 1790;
@@ -248,20 +248,20 @@ fn beside_a_good_one(rogues: usize) -> String {
     config
 }
 
-pub(crate) fn rogue_stage(name: &str, rogues: usize) -> Stage {
-    let stage = Stage::new(name);
+pub(crate) fn rogue_topology(name: &str, rogues: usize) -> Topology {
+    let topology = Topology::new(name);
     let lines: Vec<String> = (0..rogues)
         .map(|number| format!("addr add {}/24 dev r0", address(number)))
         .collect();
-    stage.router.ip(&lines).expect("addresses of the rogues");
-    stage
+    topology.router.ip(&lines).expect("addresses of the rogues");
+    topology
 }
 
-pub(crate) fn listener(stage: &Stage, number: usize) -> TcpListener {
+pub(crate) fn listener(topology: &Topology, number: usize) -> TcpListener {
     let at: SocketAddr = format!("{}:{PORT}", address(number))
         .parse()
         .expect("an address");
-    stage
+    topology
         .router
         .run(|| TcpListener::bind(at))
         .expect("enter the router")
@@ -281,12 +281,12 @@ pub(crate) fn meet(listener: &TcpListener) -> Rogue {
 
 #[test]
 fn a_bad_neighbour_is_answered_as_the_standard_says_and_disturbs_nobody() {
-    let stage = rogue_stage("bgp-rogue", ROGUES.len());
-    let frr = <Frr as Router>::start(&stage, &Setup::default());
+    let topology = rogue_topology("bgp-rogue", ROGUES.len());
+    let frr = <Frr as Router>::start(&topology, &Setup::default());
     let listeners: Vec<TcpListener> = (0..ROGUES.len())
-        .map(|number| listener(&stage, number))
+        .map(|number| listener(&topology, number))
         .collect();
-    let speaker = stage.speak(&beside_a_good_one(ROGUES.len()));
+    let speaker = topology.speak(&beside_a_good_one(ROGUES.len()));
     speaker.established(ROUTER4);
     std::thread::scope(|scope| {
         for (number, (script, answer, told)) in ROGUES.iter().enumerate() {
@@ -311,9 +311,9 @@ fn a_bad_neighbour_is_answered_as_the_standard_says_and_disturbs_nobody() {
 
 #[test]
 fn a_flood_of_messages_does_not_hold_up_a_withdraw() {
-    let stage = rogue_stage("bgp-floods", 2);
-    let listeners = [listener(&stage, 0), listener(&stage, 1)];
-    let speaker = stage.speak(&beside_a_good_one(2));
+    let topology = rogue_topology("bgp-floods", 2);
+    let listeners = [listener(&topology, 0), listener(&topology, 1)];
+    let speaker = topology.speak(&beside_a_good_one(2));
     let mut flood = meet(&listeners[0]);
     flood.establish();
     let mut quiet = meet(&listeners[1]);
@@ -352,9 +352,9 @@ fn a_flood_of_messages_does_not_hold_up_a_withdraw() {
 
 #[test]
 fn a_withdraw_is_at_the_neighbour_at_once() {
-    let stage = rogue_stage("bgp-fast", 1);
-    let listener = listener(&stage, 0);
-    let speaker = stage.speak(&beside_a_good_one(1));
+    let topology = rogue_topology("bgp-fast", 1);
+    let listener = listener(&topology, 0);
+    let speaker = topology.speak(&beside_a_good_one(1));
     let mut rogue = meet(&listener);
     rogue.establish();
     let mut took = Vec::new();
@@ -380,8 +380,8 @@ fn a_withdraw_is_at_the_neighbour_at_once() {
 
 #[test]
 fn a_stranger_is_sent_away_and_counted() {
-    let stage = rogue_stage("bgp-stranger", 1);
-    let speaker = stage.speak(&beside_a_good_one(0));
+    let topology = rogue_topology("bgp-stranger", 1);
+    let speaker = topology.speak(&beside_a_good_one(0));
     let strange = || {
         let socket = socket2_from("10.9.0.100:0");
         socket
@@ -393,7 +393,7 @@ fn a_stranger_is_sent_away_and_counted() {
             )
             .map(|()| TcpStream::from(socket))
     };
-    let stream = stage
+    let stream = topology
         .router
         .run(strange)
         .expect("enter the router")
@@ -408,13 +408,13 @@ fn a_stranger_is_sent_away_and_counted() {
 /// RFC 4486 section 4: a known neighbour that connects a second time, or too soon.
 #[test]
 fn an_unwanted_connection_is_refused_with_a_notification() {
-    let stage = rogue_stage("bgp-refused", 1);
-    let listener = listener(&stage, 0);
-    let speaker = stage.speak(&beside_a_good_one(1));
+    let topology = rogue_topology("bgp-refused", 1);
+    let listener = listener(&topology, 0);
+    let speaker = topology.speak(&beside_a_good_one(1));
     let mut rogue = meet(&listener);
     rogue.establish();
     let connect = || {
-        let stream = stage.router.run(|| {
+        let stream = topology.router.run(|| {
             let socket = socket2_from("10.9.0.100:0");
             let to: SocketAddr = "10.9.0.1:179".parse().expect("an address");
             socket.connect(&to.into()).expect("the port is open");
@@ -447,9 +447,10 @@ fn what_a_neighbour_said_before_its_connection_broke_is_heard() {
         (&gone[..], (6, 2), Some("gone till six")),
         (&[2, 2], (2, 2), None),
     ] {
-        let stage = rogue_stage("bgp-last-words", 8);
-        let listeners: Vec<TcpListener> = (0..8).map(|number| listener(&stage, number)).collect();
-        let speaker = stage.speak(&beside_a_good_one(8));
+        let topology = rogue_topology("bgp-last-words", 8);
+        let listeners: Vec<TcpListener> =
+            (0..8).map(|number| listener(&topology, number)).collect();
+        let speaker = topology.speak(&beside_a_good_one(8));
         for listener in &listeners {
             let (mut stream, _) = listener.accept().expect("the node connects");
             let both = [open(4, 65077, 90), message(3, words)].concat();

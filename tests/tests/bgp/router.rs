@@ -6,7 +6,7 @@ use ober_tests::{
     peers::{Bird, Daemon, Frr},
 };
 
-use crate::stage::{PATIENCE, Stage};
+use crate::topology::{PATIENCE, Topology};
 
 pub(crate) const ROUTE4: &str = "192.0.2.10/32";
 pub(crate) const ROUTE6: &str = "2001:db8::10/128";
@@ -76,7 +76,7 @@ pub(crate) trait Router: Sized + Send {
 
     /// Is its BFD session with the node up?
     fn bfd_is_up(&self) -> bool;
-    fn start(stage: &Stage, setup: &Setup) -> Self;
+    fn start(topology: &Topology, setup: &Setup) -> Self;
     /// The route to this prefix, when there is one.
     fn route(&self, prefix: &str) -> Option<Seen>;
     fn established(&self, setup: &Setup) -> bool;
@@ -84,7 +84,7 @@ pub(crate) trait Router: Sized + Send {
     fn refresh(&self, setup: &Setup);
     fn signal(&mut self, signal: Signal);
     /// After SIGKILL.
-    fn restart(&mut self, stage: &Stage, setup: &Setup);
+    fn restart(&mut self, topology: &Topology, setup: &Setup);
     /// Whether it has received the node's End-of-RIB.
     fn heard_end_of_rib(&mut self) -> bool;
     /// Configures the router anew by the setup.
@@ -187,8 +187,8 @@ impl Router for Frr {
         peers[0]["status"] == "up"
     }
 
-    fn start(stage: &Stage, setup: &Setup) -> Self {
-        Self::start(&stage.lab, &stage.router, &frr_config(setup)).expect("start FRR")
+    fn start(topology: &Topology, setup: &Setup) -> Self {
+        Self::start(&topology.lab, &topology.router, &frr_config(setup)).expect("start FRR")
     }
 
     fn route(&self, prefix: &str) -> Option<Seen> {
@@ -245,8 +245,8 @@ impl Router for Frr {
         daemon.signal(signal).expect("signal bgpd");
     }
 
-    fn restart(&mut self, stage: &Stage, setup: &Setup) {
-        self.restart(&stage.router, Daemon::Bgpd)
+    fn restart(&mut self, topology: &Topology, setup: &Setup) {
+        self.restart(&topology.router, Daemon::Bgpd)
             .expect("restart bgpd");
         Router::configure(self, setup);
     }
@@ -335,8 +335,8 @@ impl Router for Bird {
         sessions.lines().any(|line| line.contains(" Up "))
     }
 
-    fn start(stage: &Stage, setup: &Setup) -> Self {
-        Self::start(&stage.lab, &stage.router, &bird_config(setup)).expect("start BIRD")
+    fn start(topology: &Topology, setup: &Setup) -> Self {
+        Self::start(&topology.lab, &topology.router, &bird_config(setup)).expect("start BIRD")
     }
 
     fn route(&self, prefix: &str) -> Option<Seen> {
@@ -388,8 +388,8 @@ impl Router for Bird {
         self.process().signal(signal).expect("signal BIRD");
     }
 
-    fn restart(&mut self, stage: &Stage, _: &Setup) {
-        self.restart(&stage.router).expect("restart BIRD");
+    fn restart(&mut self, topology: &Topology, _: &Setup) {
+        self.restart(&topology.router).expect("restart BIRD");
     }
 
     fn configure(&mut self, setup: &Setup) {

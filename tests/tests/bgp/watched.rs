@@ -10,7 +10,7 @@ use ober_user::{
 
 use crate::{
     router::{ROUTE4, Router, Setup, ends, forgets, learns},
-    stage::{PATIENCE, ROUTER4, Speaker, Stage, bgp, listening},
+    topology::{PATIENCE, ROUTER4, Speaker, Topology, bgp, listening},
 };
 
 /// Our detection time is 600 ms, the router's six seconds: it is always this node that ends the session.
@@ -63,14 +63,14 @@ fn settles(speaker: &Speaker) {
 }
 
 fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-bfd"), watched());
-    let mut router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, &format!("{SLOW_TO_MISS}{UNEVEN}")));
+    let (topology, setup) = (Topology::new("bgp-bfd"), watched());
+    let mut router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, &format!("{SLOW_TO_MISS}{UNEVEN}")));
     learns(&router, ROUTE4);
     settles(&speaker);
     let before = speaker.neighbour(ROUTER4).flaps;
     let began = Instant::now();
-    stage.cut_bfd(true);
+    topology.cut_bfd(true);
     let after = speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
     let took = began.elapsed();
     let said = after.last_sent.expect("a notification");
@@ -88,22 +88,22 @@ fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Rout
         Ok(Some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}"));
-    stage.cut_bfd(false);
+    topology.cut_bfd(false);
     comes_up(&speaker);
     speaker.established(ROUTER4);
     learns(&router, ROUTE4);
 }
 
 fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-strict"), watched());
+    let (topology, setup) = (Topology::new("bgp-strict"), watched());
     let mut router = R::start(
-        &stage,
+        &topology,
         &Setup {
             bfd: false,
             ..setup.clone()
         },
     );
-    let speaker = stage.speak(&bgp(
+    let speaker = topology.speak(&bgp(
         ROUTER4,
         &format!("{SLOW_TO_MISS}strict = true\n{UNEVEN}"),
     ));
@@ -115,27 +115,27 @@ fn a_strict_session_waits_for_bfd_and_comes_back_with_it<R: Router>() {
     settles(&speaker);
     learns(&router, ROUTE4);
     let before = speaker.neighbour(ROUTER4).flaps;
-    stage.cut_bfd(true);
+    topology.cut_bfd(true);
     speaker.until(ROUTER4, "has lost its session", |it| it.flaps > before);
     forgets(&router, ROUTE4);
     std::thread::sleep(Duration::from_secs(3));
     assert_ne!(speaker.neighbour(ROUTER4).state, "established");
-    stage.cut_bfd(false);
+    topology.cut_bfd(false);
     speaker.established(ROUTER4);
     learns(&router, ROUTE4);
 }
 
 /// FRR takes GTSM for a reason to run multihop BFD; BIRD does not. `auto`, the default, follows either.
 fn ttl_security_and_bfd_go_together<R: Router>() {
-    let stage = Stage::new("bgp-bfd-gtsm");
+    let topology = Topology::new("bgp-bfd-gtsm");
     let setup = Setup {
         ttl_security: true,
         ..watched()
     };
-    let router = R::start(&stage, &setup);
+    let router = R::start(&topology, &setup);
     // Not `strict`: without `update-source` FRR begins its multihop BFD only when the BGP session is up.
     let keys = "hold_time = '180s'\nttl_security = 1\nbfd = 'fast'";
-    let speaker = stage.speak(&listening(ROUTER4, keys));
+    let speaker = topology.speak(&listening(ROUTER4, keys));
     speaker.established(ROUTER4);
     learns(&router, ROUTE4);
     let session = comes_up(&speaker);
@@ -146,11 +146,11 @@ fn ttl_security_and_bfd_go_together<R: Router>() {
 }
 
 fn a_frozen_speaker_is_noticed_by_bfd_and_comes_back<R: Router>() {
-    crate::stage::become_victim();
-    let (stage, setup) = (Stage::new("bgp-bfd-freeze"), watched());
-    let router = R::start(&stage, &setup);
+    crate::topology::become_victim();
+    let (topology, setup) = (Topology::new("bgp-bfd-freeze"), watched());
+    let router = R::start(&topology, &setup);
     let config = bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'");
-    let mut victim = stage.victim(&config);
+    let mut victim = topology.victim(&config);
     learns(&router, ROUTE4);
     until("the router watches us", PATIENCE, || {
         Ok(router.bfd_is_up().then_some(()))
@@ -162,14 +162,14 @@ fn a_frozen_speaker_is_noticed_by_bfd_and_comes_back<R: Router>() {
         .expect("freeze it");
     forgets(&router, ROUTE4);
     victim.kill().expect("kill it");
-    let _again = stage.victim(&config);
+    let _again = topology.victim(&config);
     learns(&router, ROUTE4);
 }
 
 fn a_planned_stop_is_told_by_bgp_before_bfd_says_anything<R: Router>() {
-    let (stage, setup) = (Stage::new("bgp-bfd-stop"), watched());
-    let mut router = R::start(&stage, &setup);
-    let speaker = stage.speak(&bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'"));
+    let (topology, setup) = (Topology::new("bgp-bfd-stop"), watched());
+    let mut router = R::start(&topology, &setup);
+    let speaker = topology.speak(&bgp(ROUTER4, "hold_time = '180s'\nbfd = 'fast'"));
     learns(&router, ROUTE4);
     settles(&speaker);
     speaker.stop("kernel update");

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::PathBuf, process::Output};
 use ober_programs::{CURL, PEBBLE, PEBBLE_NAMES, SH};
 use ober_tests::{
     lab::{Process, VIP4, client4, until},
-    stage::OPEN,
+    nodes::one::OPEN,
 };
 use ober_user::{api::status::certificates::Issued, config::Config};
 

@@ -12,8 +12,8 @@ use ober_tests::{
     certificate::{self, Authority},
     client::Client,
     lab::{VIP4, VIP6, until},
+    nodes::one::{SECURE, Settings, Stage},
     pattern::Pattern,
-    stage::{SECURE, Settings, Stage},
 };
 use ober_user::api::status::certificates::Certificate;
 use rustls::pki_types::CertificateDer;

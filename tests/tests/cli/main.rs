@@ -7,8 +7,8 @@
 )]
 
 mod bad_input;
+mod fake_daemon;
 mod pins;
-mod played;
 mod slow;
 mod validate;
 mod words;

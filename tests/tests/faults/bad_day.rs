@@ -10,7 +10,7 @@ use std::{
 use nix::sys::signal::Signal;
 use ober_tests::{
     lab::{VIP4, until},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::Refusal;

@@ -16,7 +16,7 @@ use nix::unistd::User;
 use ober_programs::{CP, SETPRIV, SH};
 use ober_tests::{
     lab::{VIP4, until},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{CONTENT, PATH, store};

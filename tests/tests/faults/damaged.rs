@@ -10,7 +10,7 @@ use std::{
 
 use ober_tests::{
     lab::{VIP4, client4, client6, until},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::system::store::{Kind, Lasts, Row, TABLE};
 
@@ -154,7 +154,7 @@ fn full(name: &str) -> Stage {
         .cli(&["acl", "add", "other", "10.9.9.10"])
         .expect("add");
     // The same server in another notation.
-    let servers = format!("10.77.1.[2-2]:{}", ober_tests::stage::S3_PORT);
+    let servers = format!("10.77.1.[2-2]:{}", ober_tests::nodes::one::S3_PORT);
     stage
         .cli(&["acl", "sync", "--backend-http", &servers])
         .expect("set servers");

@@ -7,7 +7,7 @@ use ober_tests::{
     client::Client,
     lab::{Process, VIP4, VIP6, client4, until},
     mounts,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::announce::gate::State;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use ober_tests::{
     client::Client,
     lab::{VIP4, until},
     load::Plan,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::{
     api::{

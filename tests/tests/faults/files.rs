@@ -10,7 +10,7 @@ use std::{
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use ober_tests::{
     lab::{VIP4, until},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{CONTENT, PATH, PATIENCE, Refusal, store};

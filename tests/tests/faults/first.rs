@@ -5,7 +5,7 @@ use std::{fs::Permissions, net::TcpListener, os::unix::fs::PermissionsExt as _};
 use ober_programs::SETPRIV;
 use ober_tests::{
     lab::VIP4,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{Fault, everywhere, fault, nothing_is_applied, run, run_command, with};

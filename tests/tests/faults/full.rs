@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ober_tests::{
     lab::{VIP4, client4},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use ober_tests::{
     lab::{VIP4, client4, client6, until},
     load::Plan,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{

@@ -7,7 +7,7 @@ use ober_programs::{Command, MOUNT, SH, UNSHARE};
 use ober_tests::{
     lab::{BPFFS, VIP4, until},
     load::{Plan, Running},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{CONTENT, PATH, pins, store, workers};

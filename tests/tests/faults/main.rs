@@ -30,8 +30,8 @@ use ober_programs::{Command, IP};
 use ober_tests::{
     certificate::Authority,
     lab::{BPFFS, VIP4, VIP6, program},
+    nodes::one::Stage,
     pattern::Pattern,
-    stage::Stage,
 };
 
 const PATH: &str = "/faults/object";

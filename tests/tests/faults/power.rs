@@ -11,7 +11,7 @@ use ober_programs::{Command, MKE2FS, MOUNT, SH, SLEEP, UNSHARE};
 use ober_tests::{
     lab::{client4, until},
     mounts,
-    stage::{S3_PORT, Settings, Stage},
+    nodes::one::{S3_PORT, Settings, Stage},
 };
 
 use crate::store;

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use ober_programs::{SH, SLEEP};
 use ober_tests::{
     lab::until,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::Refusal;

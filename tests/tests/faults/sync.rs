@@ -13,7 +13,7 @@ use nix::{
 };
 use ober_tests::{
     lab::{client4, storage4},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::Refusal;

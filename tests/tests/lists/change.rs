@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use ober_tests::{
     lab::{client4, client6},
-    stage::Stage,
+    nodes::one::Stage,
 };
 
 use crate::{acl, listed, lists, serving};

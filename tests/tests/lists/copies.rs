@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use ober_tests::{
     lab::{client4, client6},
-    stage::Stage,
+    nodes::one::Stage,
 };
 
 use crate::{acl, listed, load, serving};

@@ -12,7 +12,7 @@ use ober_tests::{
     lab::until,
     mounts,
     names::{NameServer, Says},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{Ran, SOON, acl, listed};

@@ -8,7 +8,7 @@ use std::{
 
 use ober_tests::{
     lab::{VIP4, VIP6, client4, client6, storage4},
-    stage::{OPEN, S3_PORT, SECURE, Stage},
+    nodes::one::{OPEN, S3_PORT, SECURE, Stage},
 };
 
 use crate::{SOON, acl, serving};

@@ -10,7 +10,7 @@ use std::{
 
 use ober_tests::{
     lab::{BPFFS, VIP4, VIP6, client4, client6},
-    stage::{OPEN, Stage},
+    nodes::one::{OPEN, Stage},
 };
 use ober_user::{
     config::paths::pins,

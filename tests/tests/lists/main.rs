@@ -7,8 +7,8 @@
 mod change;
 mod copies;
 mod dead_names;
+mod edit;
 mod ended;
-mod hand;
 mod interrupted;
 mod names;
 mod routers;
@@ -21,8 +21,8 @@ use std::{net::IpAddr, process::Output, time::Duration};
 use ober_tests::{
     lab::{VIP4, until},
     load::Plan,
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 use serde_json::Value;
 

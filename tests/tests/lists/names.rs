@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path};
 use ober_tests::{
     lab::{client4, client6},
     mounts,
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::{Ran, acl, acl_with_input, becomes, listed, lists, serving};

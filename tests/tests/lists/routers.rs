@@ -10,7 +10,7 @@ use std::{
 
 use ober_tests::{
     lab::{Host, client4, client6},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 
 use crate::acl;

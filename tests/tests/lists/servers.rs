@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ober_programs::Command;
 use ober_tests::{
     lab::{Process, program, storage4, storage6, until},
-    stage::Stage,
+    nodes::one::Stage,
 };
 
 use crate::{CONTENT, PATH, SOON, acl, load, serving};

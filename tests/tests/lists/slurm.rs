@@ -2,7 +2,7 @@
 
 use std::{fs, net::IpAddr, path::PathBuf};
 
-use ober_tests::stage::{Settings, Stage};
+use ober_tests::nodes::one::{Settings, Stage};
 
 use crate::{acl, listed};
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ober_tests::{lab::client4, stage::Stage};
+use ober_tests::{lab::client4, nodes::one::Stage};
 
 use crate::{acl, listed, lists, serving};
 

@@ -1,4 +1,4 @@
-//! The real programs on the real kernel, set up as a [`Stage`] says, and run on bytes.
+//! The real programs on the real kernel, set up as a [`Target`] says, and run on bytes.
 
 use std::net::Ipv6Addr;
 
@@ -14,7 +14,7 @@ use ober_common::abi::{CELLS, Count, Drop, RING_SLOTS, Ring, SERVICES};
 use ober_tests::{
     lab::Host,
     model::{Action, List, Prefix},
-    packets::{Case, Shape, Stage},
+    packets::{Case, Shape, Target},
     plane::Lists,
 };
 use ober_user::{
@@ -60,12 +60,12 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the programs and fills the maps. Keeps this thread to the CPU the stage says it is on.
-    pub(crate) fn load(name: &str, stage: &mut Stage) -> Self {
-        stage.node.here = stay_on_one_cpu();
+    /// Loads the programs and fills the maps. Keeps this thread to the CPU the target says it is on.
+    pub(crate) fn load(name: &str, target: &mut Target) -> Self {
+        target.node.here = stay_on_one_cpu();
         let lists = Lists::with(name, LIMITS);
-        stage.node.key = lists.plane.maps.node.read(0).key;
-        let services = u32::try_from(stage.node.services.len()).unwrap() + 1;
+        target.node.key = lists.plane.maps.node.read(0).key;
+        let services = u32::try_from(target.node.services.len()).unwrap() + 1;
         let reports = drops(lists.plane.directory()).unwrap();
         let mut kernel = Self {
             reports,
@@ -74,7 +74,7 @@ impl Kernel {
             before: Vec::new(),
             splits: false,
         };
-        kernel.fill(stage);
+        kernel.fill(target);
         kernel.sample(1);
         // Every drop, however fast they come.
         kernel.rate(1_000_000_000);
@@ -130,19 +130,19 @@ impl Kernel {
     }
 
     /// Turns the checks of routing protocols and the steering on or off, here and in the model.
-    pub(crate) fn switch(&self, stage: &mut Stage, routers: Option<usize>, steer: bool) {
-        stage.node.routers = routers;
-        stage.node.steer = steer;
+    pub(crate) fn switch(&self, target: &mut Target, routers: Option<usize>, steer: bool) {
+        target.node.routers = routers;
+        target.node.steer = steer;
         let plane = &self.lists.plane;
         let event_rate = plane.maps.node.read(0).event_rate;
         plane.set_switches(&Switches {
             routers: routers.map(|list| u32::try_from(list).unwrap()),
             sample: plane.maps.node.read(0).sample,
             event_rate,
-            fragments: stage.node.fragments,
+            fragments: target.node.fragments,
             loopback: false,
-            bgp_here: stage.node.bgp.here.iter().copied().collect(),
-            bgp_there: stage.node.bgp.there.iter().copied().collect(),
+            bgp_here: target.node.bgp.here.iter().copied().collect(),
+            bgp_there: target.node.bgp.there.iter().copied().collect(),
         });
         plane.set_switch(|node| &raw mut node.steer, u32::from(steer));
     }
@@ -188,8 +188,8 @@ impl Kernel {
     }
 
     /// Everything is passed here, on this CPU, and no drop is reported.
-    pub(crate) fn quiet(&self, stage: &mut Stage) {
-        self.switch(stage, stage.node.routers, false);
+    pub(crate) fn quiet(&self, target: &mut Target) {
+        self.switch(target, target.node.routers, false);
         self.sample(0);
     }
 
@@ -231,17 +231,17 @@ impl Kernel {
         services.into_iter().map(sum).collect()
     }
 
-    fn fill(&mut self, stage: &mut Stage) {
-        self.place_services(stage);
-        self.place_workers(stage);
-        for (number, list) in (0..).zip(&stage.node.lists) {
+    fn fill(&mut self, target: &mut Target) {
+        self.place_services(target);
+        self.place_workers(target);
+        for (number, list) in (0..).zip(&target.node.lists) {
             access::replace(self.lists.maps(), number, &entries(list)).unwrap();
         }
-        self.switch(stage, stage.node.routers, stage.node.steer);
+        self.switch(target, target.node.routers, target.node.steer);
     }
 
-    fn place_services(&mut self, stage: &mut Stage) {
-        let wanted: Vec<Wanted> = stage
+    fn place_services(&mut self, target: &mut Target) {
+        let wanted: Vec<Wanted> = target
             .node
             .services
             .iter()
@@ -253,7 +253,7 @@ impl Kernel {
             })
             .collect();
         let indices = self.lists.plane.set_services(&wanted).unwrap();
-        for (service, index) in stage.node.services.iter_mut().zip(indices) {
+        for (service, index) in target.node.services.iter_mut().zip(indices) {
             service.index = index;
             let entry = self
                 .lists
@@ -273,8 +273,8 @@ impl Kernel {
         }
     }
 
-    fn place_workers(&mut self, stage: &Stage) {
-        let last = stage
+    fn place_workers(&mut self, target: &Target) {
+        let last = target
             .node
             .workers
             .iter()
@@ -282,11 +282,16 @@ impl Kernel {
             .max()
             .unwrap_or(0);
         let mut cpus = vec![0; last + 1];
-        for worker in &stage.node.workers {
+        for worker in &target.node.workers {
             cpus[worker.number] = worker.cpu;
         }
         self.lists.plane.set_workers(&cpus, true).unwrap();
-        for worker in stage.node.workers.iter().filter(|worker| !worker.steerable) {
+        for worker in target
+            .node
+            .workers
+            .iter()
+            .filter(|worker| !worker.steerable)
+        {
             self.lists
                 .plane
                 .set_switch(|node| &raw mut node.workers[worker.number].steerable, 0);

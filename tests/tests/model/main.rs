@@ -17,7 +17,7 @@ use kernel::{Kernel, SHORTEST};
 use ober_common::abi::{Count, cell};
 use ober_tests::{
     model::{Action, Judgement, Reading, read},
-    packets::{Case, Stage, Tally, case, fuzz, rich_stage},
+    packets::{Case, Tally, Target, case, fuzz, rich_target},
 };
 
 /// The bytes that may be counted instead of the whole frame's: those of the first buffer, where it holds all of the IP
@@ -34,8 +34,8 @@ fn without_filling(case: &Case) -> Option<usize> {
 }
 
 /// The difference between what the kernel did and what the model says, if there is one.
-fn difference(kernel: &mut Kernel, stage: &Stage, case: &Case) -> Option<String> {
-    let judgement = stage.node.judge(&case.bytes);
+fn difference(kernel: &mut Kernel, target: &Target, case: &Case) -> Option<String> {
+    let judgement = target.node.judge(&case.bytes);
     let Judgement {
         verdict,
         service,
@@ -62,29 +62,29 @@ fn difference(kernel: &mut Kernel, stage: &Stage, case: &Case) -> Option<String>
 }
 
 /// Runs the packet, compares, and returns the verdict both agree on.
-fn agreed(kernel: &mut Kernel, stage: &Stage, case: &Case, law: &str) -> Judgement {
-    if difference(kernel, stage, case).is_some() {
+fn agreed(kernel: &mut Kernel, target: &Target, case: &Case, law: &str) -> Judgement {
+    if difference(kernel, target, case).is_some() {
         let shortest = fuzz::shortest(case, SHORTEST, |case| {
-            difference(kernel, stage, case).is_some()
+            difference(kernel, target, case).is_some()
         });
-        let difference = difference(kernel, stage, &shortest);
+        let difference = difference(kernel, target, &shortest);
         panic!(
             "{law}\n{}\n{}",
             difference.unwrap_or_default(),
             shortest.describe()
         );
     }
-    stage.node.judge(&case.bytes)
+    target.node.judge(&case.bytes)
 }
 
 #[test]
 fn the_kernel_and_the_model_agree_on_every_random_packet() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("random", &mut stage);
-    let routers = stage.node.routers;
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("random", &mut target);
+    let routers = target.node.routers;
     let (cases, counted) = (fuzz::cases(), kernel.counted());
     let mut tally = Tally::default();
-    let script = stage.clone();
+    let script = target.clone();
     let frames = fuzz::seeds()
         .map(|seed| case(&script, seed))
         .filter(|case| case.bytes.len() >= SHORTEST);
@@ -92,10 +92,10 @@ fn the_kernel_and_the_model_agree_on_every_random_packet() {
         // Mostly with everything on; a tenth each without routers and without steering.
         if number % (cases / 10).max(1) == 0 {
             let tenth = number * 10 / cases;
-            kernel.switch(&mut stage, routers.filter(|_| tenth != 1), tenth != 2);
+            kernel.switch(&mut target, routers.filter(|_| tenth != 1), tenth != 2);
         }
         let case = kernel.fit(case);
-        let judgement = agreed(&mut kernel, &stage, &case, "a random packet");
+        let judgement = agreed(&mut kernel, &target, &case, "a random packet");
         tally.record(&case, &judgement);
     }
     assert_eq!(
@@ -119,10 +119,10 @@ fn the_kernel_and_the_model_agree_on_every_random_packet() {
 
 #[test]
 fn the_kernel_and_the_model_agree_wherever_a_packet_ends() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("cut", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("cut", &mut target);
     let whole = fuzz::seeds()
-        .map(|seed| case(&stage, seed))
+        .map(|seed| case(&target, seed))
         .filter(|case| case.bytes.len() < 400);
     for whole in whole.take(fuzz::cases() / 100).collect::<Vec<_>>() {
         for end in SHORTEST..whole.bytes.len() {
@@ -131,7 +131,7 @@ fn the_kernel_and_the_model_agree_wherever_a_packet_ends() {
                 first_buffer: None,
                 ..whole.clone()
             };
-            agreed(&mut kernel, &stage, &case, "a packet cut short");
+            agreed(&mut kernel, &target, &case, "a packet cut short");
         }
     }
 }

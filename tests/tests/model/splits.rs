@@ -5,7 +5,7 @@
 //! The kernel lets a test choose the first buffer since Linux 6.18; each test asks whether it does. On an older one these
 //! tests compare whole frames alone, and their output says that.
 
-use ober_tests::packets::{Case, Shape, case, fuzz, rich_stage};
+use ober_tests::packets::{Case, Shape, case, fuzz, rich_target};
 
 use super::{
     agreed,
@@ -16,8 +16,8 @@ use super::{
 /// Frames of each kind.
 const EACH: usize = 3;
 
-fn split(kernel: &mut Kernel, stage: &ober_tests::packets::Stage, whole: &Case, law: &str) {
-    agreed(kernel, stage, whole, law);
+fn split(kernel: &mut Kernel, target: &ober_tests::packets::Target, whole: &Case, law: &str) {
+    agreed(kernel, target, whole, law);
     if !kernel.splits() {
         return;
     }
@@ -26,25 +26,25 @@ fn split(kernel: &mut Kernel, stage: &ober_tests::packets::Stage, whole: &Case, 
             first_buffer: Some(first),
             ..whole.clone()
         };
-        agreed(kernel, stage, &case, law);
+        agreed(kernel, target, &case, law);
     }
 }
 
 #[test]
 fn each_law_of_the_packet_path_holds_wherever_the_first_buffer_ends() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("split-laws", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("split-laws", &mut target);
     for (law, packet, _) in laws::all() {
-        split(&mut kernel, &stage, &Case::fixed(packet.bytes), law);
+        split(&mut kernel, &target, &Case::fixed(packet.bytes), law);
     }
 }
 
 #[test]
 fn random_packets_of_every_shape_are_judged_alike_wherever_the_first_buffer_ends() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("split-random", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("split-random", &mut target);
     let mut seen = [0; Shape::ALL.len()];
-    let script = stage.clone();
+    let script = target.clone();
     let cases = fuzz::seeds().map(|seed| case(&script, seed));
     let cases = cases.filter(|case| (SHORTEST..400).contains(&case.bytes.len()));
     for case in cases.take(fuzz::cases()) {
@@ -56,7 +56,7 @@ fn random_packets_of_every_shape_are_judged_alike_wherever_the_first_buffer_ends
             seen[*shape as usize] += 1;
         }
         let case = kernel.fit(case);
-        split(&mut kernel, &stage, &case, "a random packet");
+        split(&mut kernel, &target, &case, "a random packet");
     }
     let missing = Shape::ALL.into_iter().filter(|shape| {
         *shape != Shape::Jumbo && *shape != Shape::ShortFirstBuffer && seen[*shape as usize] == 0

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ober_tests::{
     lab::{VIP4, until},
-    routed::{Routed, Settings},
-    stage::{self, Stage},
+    nodes::{
+        one::{self, Stage},
+        routed::{Routed, Settings},
+    },
 };
 use serde_json::Value;
 
@@ -94,9 +96,9 @@ fn the_daemons_virtual_routers_are_reported_with_why_they_take_no_part() {
         "[vrrp]\ninterface = \"in0\"\ntransport = \"multicast\"\nadvertisement_interval = \"100ms\"\n\
          [[vrrp.instances]]\nvips = [\"{VIP4}\"]\nvrid = 51\npriority = 200\n"
     );
-    let settings = stage::Settings {
+    let settings = one::Settings {
         extra,
-        ..stage::Settings::default()
+        ..one::Settings::default()
     };
     let mut stage = Stage::new("trial-vrrp-own", &settings).expect("a stage");
     stage.start().expect("a node that serves");

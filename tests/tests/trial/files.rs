@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ober_tests::stage::serve_objects;
+use ober_tests::nodes::one::serve_objects;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };

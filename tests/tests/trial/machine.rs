@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 
 use ober_tests::{
     lab::until,
-    routed::{Routed, Settings},
+    nodes::routed::{Routed, Settings},
 };
 use serde_json::Value;
 

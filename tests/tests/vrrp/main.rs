@@ -5,6 +5,7 @@
 )]
 
 mod claims;
+mod daemon;
 mod interop;
 mod own;
 mod pair;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ober_programs::IP;
 use ober_tests::{
     lab::{Host, VIP4 as SERVED, until},
-    shared::{SharedVip, unhurried},
+    nodes::vrrp::{SharedVip, unhurried},
 };
 use ober_user::{
     announce::addresses,

@@ -6,8 +6,8 @@ use aya::Ebpf;
 use ober_tests::{
     lab::{Process, Shape, VIP4},
     load::{Plan, Report},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 
 use crate::timing::attach_empty;

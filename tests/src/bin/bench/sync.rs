@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use ober_tests::stage::{Settings, Stage};
+use ober_tests::nodes::one::{Settings, Stage};
 
 use crate::{
     report::{Part, Target},

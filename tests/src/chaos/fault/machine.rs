@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     chaos::world::{STRANGER, World},
     lab::VIP4,
-    stage::OPEN,
+    nodes::one::OPEN,
 };
 
 /// Attempts of one flood, as fast as they can be made.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio::{net::TcpSocket, time::timeout};
 
 use super::Watch;
-use crate::{chaos::world::STRANGER, lab::VIP4, stage::OPEN};
+use crate::{chaos::world::STRANGER, lab::VIP4, nodes::one::OPEN};
 
 const PATIENCE: Duration = Duration::from_millis(400);
 

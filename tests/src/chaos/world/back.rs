@@ -15,8 +15,8 @@ use ober_programs::Command;
 use super::{source::Source, texts};
 use crate::{
     lab::{Host, Lab, Process, fabric::STORAGE, program, until},
+    nodes::one::S3_PORT,
     peers::Nsd,
-    stage::S3_PORT,
 };
 
 /// The bucket, which both servers have.

@@ -38,9 +38,9 @@ use crate::{
         pair::{Pair, member4},
         plain_haproxy, until,
     },
+    nodes::one::{OPEN, S3_PORT, SECURE},
     pattern::Pattern,
     peers::{Frr, Keepalived, keepalived::Router},
-    stage::{OPEN, S3_PORT, SECURE},
 };
 
 /// A client that is on no list, beside the listed one.

@@ -10,7 +10,7 @@ use crate::{
         fabric::{NODE_AS, ROUTER_AS, STORAGE, node4, router4},
         pair::member4,
     },
-    stage::{OPEN, S3_PORT, SECURE, two_cpus},
+    nodes::one::{OPEN, S3_PORT, SECURE, two_cpus},
 };
 
 pub(super) const VRID: u8 = 51;

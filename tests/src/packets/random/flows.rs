@@ -37,10 +37,10 @@ impl Dice<'_> {
         )
     }
 
-    /// Mostly a service of the stage; sometimes its VIP with something else, sometimes an address of no service.
+    /// Mostly a service of the target; sometimes its VIP with something else, sometimes an address of no service.
     pub(super) fn target(&mut self) -> (Ends, u8, u16) {
-        let pick = self.rng.below(self.stage.node.services.len());
-        let (mut vip, mut protocol, mut port) = self.stage.place(pick);
+        let pick = self.rng.below(self.target.node.services.len());
+        let (mut vip, mut protocol, mut port) = self.target.place(pick);
         match self.rng.below(20) {
             0 => port = self.rng.one_of(&[22, 0, 179, port ^ 1, port.swap_bytes()]),
             1 => protocol = if protocol == TCP { UDP } else { TCP },
@@ -60,7 +60,7 @@ impl Dice<'_> {
     /// Mostly a client that the stage knows, sometimes an address one bit away, one of the crowd, or any address.
     pub(super) fn client(&mut self, v4: bool) -> IpAddr {
         let known: Vec<IpAddr> = self
-            .stage
+            .target
             .clients
             .iter()
             .copied()
@@ -69,7 +69,7 @@ impl Dice<'_> {
         let client = self.rng.one_of(&known);
         match (self.rng.below(10), client) {
             (0, _) => self.stranger(v4),
-            (2..=3, IpAddr::V6(_)) => self.rng.one_of(&self.stage.crowd).into(),
+            (2..=3, IpAddr::V6(_)) => self.rng.one_of(&self.target.crowd).into(),
             (1, IpAddr::V4(address)) => {
                 Ipv4Addr::from_bits(address.to_bits() ^ 1 << self.rng.below(32)).into()
             }

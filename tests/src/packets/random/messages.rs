@@ -11,8 +11,8 @@ use crate::packets::{
 impl Dice<'_> {
     /// BGP, BFD or VRRP, from a router or from another host.
     pub(super) fn routing(&mut self) -> Packet {
-        let pick = self.rng.below(self.stage.node.services.len());
-        let (vip, ..) = self.stage.place(pick);
+        let pick = self.rng.below(self.target.node.services.len());
+        let (vip, ..) = self.target.place(pick);
         let v4 = vip.is_ipv4();
         let vip = if self.rng.percent(50) {
             vip
@@ -20,7 +20,7 @@ impl Dice<'_> {
             self.stranger(v4)
         };
         let routers: Vec<IpAddr> = self
-            .stage
+            .target
             .routers
             .iter()
             .copied()

@@ -1,11 +1,11 @@
-//! Random packets for a [`Stage`], weighted so that most of them concern one of its services.
+//! Random packets for a [`Target`], weighted so that most of them concern one of its services.
 
 mod flows;
 mod messages;
 
 use std::net::IpAddr;
 
-use super::{Packet, QINQ, Rng, Shape, Stage, VLAN, ethernet, frame, mutate, udp};
+use super::{Packet, QINQ, Rng, Shape, Target, VLAN, ethernet, frame, mutate, udp};
 
 /// A frame, how it came to be, and the seed that makes it again.
 #[derive(Clone, Debug)]
@@ -18,9 +18,9 @@ pub struct Case {
 }
 
 /// The case of a seed.
-pub fn case(stage: &Stage, seed: u64) -> Case {
+pub fn case(target: &Target, seed: u64) -> Case {
     let mut dice = Dice {
-        stage,
+        target,
         rng: Rng::new(seed),
         shapes: Vec::new(),
     };
@@ -54,7 +54,7 @@ pub fn case(stage: &Stage, seed: u64) -> Case {
 
 /// The generator, the stage it makes packets for, and the shapes that came up.
 struct Dice<'a> {
-    stage: &'a Stage,
+    target: &'a Target,
     rng: Rng,
     shapes: Vec<Shape>,
 }

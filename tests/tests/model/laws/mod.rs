@@ -16,7 +16,8 @@ use ober_common::abi::{
 };
 use ober_tests::model::address;
 use ober_tests::packets::{
-    Case, Extension, ICMP, ICMPV6, Ipv4, Ipv6, Packet, Piece, TCP, frame, icmp, ip, rich_stage, tcp,
+    Case, Extension, ICMP, ICMPV6, Ipv4, Ipv6, Packet, Piece, TCP, frame, icmp, ip, rich_target,
+    tcp,
 };
 
 use super::{agreed, kernel::Kernel};
@@ -40,7 +41,7 @@ const LATER: Piece = Piece {
     offset: 185,
     more: false,
 };
-/// Services of the stage, by their place there.
+/// Services of the target, by their place there.
 const OPEN: usize = 1;
 const RESTRICTED: usize = 2;
 const OPEN6: usize = 3;
@@ -123,11 +124,11 @@ pub(super) fn all() -> Vec<Law> {
 
 #[test]
 fn each_law_of_the_packet_path_holds_in_the_kernel_and_in_the_model() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("laws", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("laws", &mut target);
     for (law, packet, end) in all() {
-        let judgement = agreed(&mut kernel, &stage, &Case::fixed(packet.bytes), law);
-        let index = |place: usize| stage.node.services[place - 1].index;
+        let judgement = agreed(&mut kernel, &target, &Case::fixed(packet.bytes), law);
+        let index = |place: usize| target.node.services[place - 1].index;
         let (verdict, service) = match end {
             Served(place) => (judgement.verdict, index(place)),
             Node(verdict) => (verdict, 0),
@@ -148,11 +149,11 @@ fn each_law_of_the_packet_path_holds_in_the_kernel_and_in_the_model() {
 
 #[test]
 fn without_a_list_of_routers_everybody_may_speak_routing_protocols() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("routers", &mut stage);
-    kernel.switch(&mut stage, None, true);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("routers", &mut target);
+    kernel.switch(&mut target, None, true);
     for (law, packet, end) in flows::routing() {
-        let judgement = agreed(&mut kernel, &stage, &Case::fixed(packet.bytes), law);
+        let judgement = agreed(&mut kernel, &target, &Case::fixed(packet.bytes), law);
         if let Node(RouterDenied | NotOurs) = end {
             assert_eq!(judgement.verdict, NotOurs, "{law}, and the list is off");
         }
@@ -161,20 +162,20 @@ fn without_a_list_of_routers_everybody_may_speak_routing_protocols() {
 
 #[test]
 fn a_packet_is_steered_only_when_its_worker_is_elsewhere_and_steering_is_on() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("steer", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("steer", &mut target);
     for steer in [true, false] {
-        let routers = stage.node.routers;
-        kernel.switch(&mut stage, routers, steer);
+        let routers = target.node.routers;
+        kernel.switch(&mut target, routers, steer);
         let mut seen = [None; WORKERS];
         for port in 1..400 {
             let packet = ip(STRANGER.into(), VIP.into(), TCP, tcp(port, 443, b""));
             let case = Case::fixed(frame(&[], packet).bytes);
-            let judgement = agreed(&mut kernel, &stage, &case, "a flow of an open service");
+            let judgement = agreed(&mut kernel, &target, &case, "a flow of an open service");
             seen[judgement.worker.unwrap()] = Some(judgement.verdict);
         }
-        for worker in &stage.node.workers {
-            let elsewhere = worker.cpu != stage.node.here && worker.steerable;
+        for worker in &target.node.workers {
+            let elsewhere = worker.cpu != target.node.here && worker.steerable;
             let verdict = if steer && elsewhere {
                 Verdict::Steered
             } else {
@@ -192,8 +193,8 @@ fn a_packet_is_steered_only_when_its_worker_is_elsewhere_and_steering_is_on() {
 
 #[test]
 fn one_drop_in_so_many_is_reported_with_its_reason_and_its_ends() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("events", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("events", &mut target);
     kernel.sample(4);
     let denied = Case::fixed(frame(&[], segment(STRANGER, VIP, 80)).bytes);
     let reports: Vec<_> = (0..8).map(|_| kernel.run(&denied).report).collect();
@@ -218,8 +219,8 @@ fn one_drop_in_so_many_is_reported_with_its_reason_and_its_ends() {
 #[test]
 fn no_more_drops_are_reported_than_the_rate_however_many_there_are() {
     const RATE: u32 = 10;
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("event-rate", &mut stage);
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("event-rate", &mut target);
     kernel.rate(RATE);
     let denied = Case::fixed(frame(&[], segment(STRANGER, VIP, 80)).bytes);
     let began = Instant::now();

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ober_common::abi::Verdict;
 use ober_tests::{
     model::Node,
-    packets::{Rng, Stage, fuzz, rich_stage},
+    packets::{Rng, Target, fuzz, rich_target},
 };
 
 use self::{
@@ -83,8 +83,13 @@ struct Account {
 }
 
 impl Account {
-    fn add(&mut self, stage: &Stage, sequence: &Sequence, [bare, guarded]: [BTreeSet<Arrival>; 2]) {
-        let node = &stage.node;
+    fn add(
+        &mut self,
+        target: &Target,
+        sequence: &Sequence,
+        [bare, guarded]: [BTreeSet<Arrival>; 2],
+    ) {
+        let node = &target.node;
         self.sequences += 1;
         let tell =
             |what: &str| format!("{what}\n  without {bare:?}\n  with    {guarded:?}\n{sequence}");
@@ -119,15 +124,15 @@ fn both(places: &mut Places, sequence: &Sequence) -> [BTreeSet<Arrival>; 2] {
 
 #[test]
 fn no_sequence_of_frames_reaches_what_its_sender_may_not_and_what_passes_arrives_unchanged() {
-    let mut stage = rich_stage();
-    let mut kernel = Kernel::load("wire", &mut stage);
-    kernel.quiet(&mut stage);
-    let mut places = Places::new(&stage, &mut kernel).unwrap();
+    let mut target = rich_target();
+    let mut kernel = Kernel::load("wire", &mut target);
+    kernel.quiet(&mut target);
+    let mut places = Places::new(&target, &mut kernel).unwrap();
     let mut account = Account::default();
     for (number, seed) in fuzz::seeds().take(fuzz::cases()).enumerate() {
-        let sequence = sequence(&stage, &mut Rng::new(seed), number);
+        let sequence = sequence(&target, &mut Rng::new(seed), number);
         let heard = both(&mut places, &sequence);
-        account.add(&stage, &sequence, heard);
+        account.add(&target, &sequence, heard);
     }
     let Account {
         sequences,

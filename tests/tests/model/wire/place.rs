@@ -13,7 +13,7 @@ use ober_tests::{
         Host, Lab,
         wire::{Wire, seal},
     },
-    packets::{Stage, UDP, frame, ip, udp},
+    packets::{Target, UDP, frame, ip, udp},
 };
 
 use super::{
@@ -62,10 +62,10 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(stage: &Stage, kernel: &mut Kernel) -> Result<Self> {
+    pub(super) fn new(target: &Target, kernel: &mut Kernel) -> Result<Self> {
         let lab = Lab::new("wire")?;
-        let bare = Place::new(&lab, "bare", stage)?;
-        let guarded = Place::new(&lab, "guarded", stage)?;
+        let bare = Place::new(&lab, "bare", target)?;
+        let guarded = Place::new(&lab, "guarded", target)?;
         kernel.attach(&guarded.hosts[0])?;
         Ok(Self {
             bare,
@@ -76,7 +76,7 @@ impl Places {
 }
 
 impl Place {
-    fn new(lab: &Lab, name: &str, stage: &Stage) -> Result<Self> {
+    fn new(lab: &Lab, name: &str, target: &Target) -> Result<Self> {
         let node = lab.host(name)?;
         let sender = lab.host(&format!("{name}-sender"))?;
         sender.ip(&[
@@ -94,7 +94,7 @@ impl Place {
             format!("route add default via {SENDER}"),
             "route add ::/0 via fd78::2".to_owned(),
         ];
-        let vips: BTreeSet<IpAddr> = stage
+        let vips: BTreeSet<IpAddr> = target
             .node
             .services
             .iter()

@@ -9,7 +9,7 @@ use std::{
 use ober_tests::{
     lab::wire::seal,
     packets::{
-        self, Extension, Ipv4, Ipv6, Packet, Piece, QINQ, Rng, Stage, TCP, UDP, VLAN, VRRP, frame,
+        self, Extension, Ipv4, Ipv6, Packet, Piece, QINQ, Rng, TCP, Target, UDP, VLAN, VRRP, frame,
         transport, vrrp,
     },
 };
@@ -51,14 +51,14 @@ struct Datagram {
 }
 
 /// The sequence with this number, which names its fragments.
-pub(super) fn sequence(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence {
+pub(super) fn sequence(target: &Target, rng: &mut Rng, number: usize) -> Sequence {
     let mut sequence = if rng.percent(35) {
         Sequence {
-            frames: vec![single(stage, rng)],
+            frames: vec![single(target, rng)],
             honest: false,
         }
     } else {
-        datagram(stage, rng, number)
+        datagram(target, rng, number)
     };
     disturb(rng, &mut sequence.frames);
     for bytes in &mut sequence.frames {
@@ -76,8 +76,8 @@ pub(super) fn sequence(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence 
 }
 
 /// One of the random packets, under tags that every node takes off.
-fn single(stage: &Stage, rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = packets::case(stage, rng.word()).bytes;
+fn single(target: &Target, rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = packets::case(target, rng.word()).bytes;
     let mut at = 12;
     while let Some([0x81 | 0x88, 0x00 | 0xa8, high, low]) = bytes.get_mut(at..at + 4) {
         (*high, *low) = (0, 0);
@@ -86,8 +86,8 @@ fn single(stage: &Stage, rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-fn datagram(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence {
-    let datagram = whole(stage, rng);
+fn datagram(target: &Target, rng: &mut Rng, number: usize) -> Sequence {
+    let datagram = whole(target, rng);
     let (packets, headed) = match (datagram.source, datagram.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             pieces4(rng, number, &datagram, source, destination)
@@ -115,10 +115,10 @@ fn datagram(stage: &Stage, rng: &mut Rng, number: usize) -> Sequence {
 }
 
 /// For a service, for BGP or BFD or by VRRP; from listed clients, from routers and from others.
-fn whole(stage: &Stage, rng: &mut Rng) -> Datagram {
-    let (vip, protocol, port) = stage.place(rng.below(stage.node.services.len()));
+fn whole(target: &Target, rng: &mut Rng) -> Datagram {
+    let (vip, protocol, port) = target.place(rng.below(target.node.services.len()));
     let v4 = vip.is_ipv4();
-    let known = stage.clients.iter().chain(&stage.routers).copied();
+    let known = target.clients.iter().chain(&target.routers).copied();
     // The kernel accepts nothing from these.
     let odd = |address: &IpAddr| address.is_unspecified() || *address == Ipv4Addr::BROADCAST;
     let known: Vec<IpAddr> = known

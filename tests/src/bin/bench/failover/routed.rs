@@ -16,7 +16,7 @@ use nix::{
 };
 use ober_tests::{
     lab::{VIP4, fabric::node4, routes::Routes},
-    routed::{Routed, Settings},
+    nodes::routed::{Routed, Settings},
 };
 
 use super::{PATIENCE, TRIALS, rest};

@@ -9,7 +9,7 @@ use nix::{
 };
 use ober_tests::{
     lab::{VIP4, routes::Routes},
-    shared::SharedVip,
+    nodes::vrrp::SharedVip,
 };
 
 use super::{PATIENCE, TRIALS, rest};

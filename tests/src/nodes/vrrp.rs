@@ -22,8 +22,8 @@ use crate::{
         pair::{Pair, member4},
         until,
     },
+    nodes::one::{S3_PORT, SECURE, serve_objects, two_cpus},
     peers::{Keepalived, keepalived::Router},
-    stage::{S3_PORT, SECURE, serve_objects, two_cpus},
 };
 
 /// The virtual router of the IPv4 VIP.

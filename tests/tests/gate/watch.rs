@@ -1,8 +1,4 @@
 //! What the watcher of the gates sees of a real node: links, addresses, programs and the disable file.
-#![expect(
-    clippy::expect_used,
-    reason = "what the helpers of a test expect is part of the test"
-)]
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
 

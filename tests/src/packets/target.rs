@@ -9,7 +9,7 @@ use crate::model::{Bgp, List, Node, Prefix, Service, Worker, address};
 
 /// A node, and addresses and ports that mean something to it.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct Target {
     pub node: Node,
     pub clients: Vec<IpAddr>,
     pub routers: Vec<IpAddr>,
@@ -17,7 +17,7 @@ pub struct Stage {
     pub crowd: Vec<Ipv6Addr>,
 }
 
-impl Stage {
+impl Target {
     /// VIP, protocol and port of a service.
     pub fn place(&self, service: usize) -> (IpAddr, u8, u16) {
         let Service {
@@ -84,7 +84,7 @@ const SENDERS: [&str; 20] = [
 ];
 
 /// The node of the fuzz. Runs on CPU 0, has workers there and on CPU 1, and one on each that must not be steered to.
-pub fn rich_stage() -> Stage {
+pub fn rich_target() -> Target {
     let workers = [(0, 0, true), (1, 1, true), (2, 0, false), (63, 1, false)].map(
         |(number, cpu, steerable)| Worker {
             number,
@@ -129,7 +129,7 @@ pub fn rich_stage() -> Stage {
         .prefixes
         .extend(crowd.iter().map(|host| Prefix::host((*host).into())));
     let addresses = |texts: &[&str]| texts.iter().map(|text| parse(text)).collect();
-    Stage {
+    Target {
         node,
         crowd,
         clients: addresses(&SENDERS),

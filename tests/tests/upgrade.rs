@@ -16,8 +16,8 @@ use ober_tests::{
     client::Client,
     lab::{BPFFS, VIP4, until},
     load::Plan,
+    nodes::one::{OPEN, SECURE, Settings, Stage},
     pattern::Pattern,
-    stage::{OPEN, SECURE, Settings, Stage},
 };
 use ober_user::api::status::Status;
 use socket2::{Domain, Protocol, Socket, Type};

@@ -12,8 +12,8 @@ use ober_tests::{
     client::Raw,
     ingress::Ingress,
     lab::{Cluster, Shape},
+    nodes::one::two_cpus,
     origin::{Manner, Origins, tls},
-    stage::two_cpus,
 };
 use rustls::ClientConfig;
 

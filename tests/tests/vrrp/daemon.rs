@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use ober_programs::IP;
 use ober_tests::{
     lab::{VIP4, until},
+    nodes::vrrp::{ADVERTISEMENT, SharedVip, unhurried},
     peers::Keepalived,
-    shared::{ADVERTISEMENT, SharedVip, unhurried},
 };
 
 /// How long a change of master may take on a busy machine.

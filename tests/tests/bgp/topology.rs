@@ -33,13 +33,13 @@ pub(crate) const ROUTER_LINK: &str = "fe80::2";
 const VICTIM: &str = "OBER_BGP_VICTIM";
 
 /// The node is number 1 on the link, the router number 2; both in both families.
-pub(crate) struct Stage {
+pub(crate) struct Topology {
     pub(crate) node: Host,
     pub(crate) router: Host,
     pub(crate) lab: Lab,
 }
 
-impl Stage {
+impl Topology {
     pub(crate) fn new(name: &str) -> Self {
         let lab = Lab::new(name).expect("make a laboratory");
         let node = lab.host("node").expect("make the node");

@@ -23,8 +23,8 @@ use ober_programs::{BPFTOOL, CP, Command, IP, Program};
 use ober_tests::{
     lab::{BPFFS, Process, VIP4, VIP6, client4, program, storage4, until},
     load::{Ask, Plan},
+    nodes::one::{Settings, Stage},
     pattern::Pattern,
-    stage::{Settings, Stage},
 };
 use ober_user::{
     api::status::Status,

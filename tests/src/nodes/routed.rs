@@ -18,8 +18,8 @@ use crate::{
         routes::Routes,
         until,
     },
+    nodes::one::{OPEN, S3_PORT, SECURE, serve_objects, two_cpus},
     peers::Frr,
-    stage::{OPEN, S3_PORT, SECURE, serve_objects, two_cpus},
 };
 
 /// What differs between tests.

@@ -6,7 +6,7 @@ use ober_tests::{
     lab::{VIP4, VIP6, client4, client6},
     mounts,
     names::{NameServer, Says},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use serde_json::json;
 

@@ -1,15 +1,11 @@
 //! The gates of a whole daemon: what it sees of its node, and the orders of commands.
-#![expect(
-    clippy::expect_used,
-    reason = "what the helpers of a test expect is part of the test"
-)]
 
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::ensure;
 use ober_tests::{
     lab::{VIP4, VIP6, until},
-    stage::{Settings, Stage},
+    nodes::one::{Settings, Stage},
 };
 use ober_user::{
     announce::gate::{Standing, State},

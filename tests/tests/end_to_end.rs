@@ -15,8 +15,8 @@ use ober_tests::{
     demo::{self, Script},
     lab::{BPFFS, VIP4, VIP6, client4, until},
     load::{Plan, Tally},
+    nodes::one::{OPEN, Settings, Stage},
     pattern::Pattern,
-    stage::{OPEN, Settings, Stage},
 };
 
 const PATH: &str = "/proxy/object";
