@@ -178,7 +178,7 @@ impl Packet {
     /// The destination by which the packet is judged when it is truncated. `None` for a first fragment: later fragments
     /// may complete it in any way.
     #[inline(always)]
-    fn told(&self) -> Destination {
+    fn fault_destination(&self) -> Destination {
         if self.first {
             None
         } else {
@@ -229,7 +229,7 @@ fn serve(ctx: &XdpContext, node: &Node, service: &Service, flow: &Flow, length: 
 fn no_service(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
     let (flow, length) = (&packet.flow, length(ctx));
     if !packet.extent.fits(length) {
-        return malformed(ctx, node, packet.told());
+        return malformed(ctx, node, packet.fault_destination());
     }
     let routing = flow.protocol == VRRP || !packet.quoted && routing::speaks(flow);
     if node.routers != 0 && routing {
@@ -250,7 +250,7 @@ fn no_service(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
 fn fragment(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
     let length = length(ctx);
     if !packet.extent.fits(length) {
-        return malformed(ctx, node, packet.told());
+        return malformed(ctx, node, packet.fault_destination());
     }
     if !steer::is_vip(node, packet.ends.destination) {
         return not_ours(length);

@@ -7,12 +7,12 @@ use ober_user::machine::realtime::Thread;
 
 /// The CPU time of BFD's and VRRP's thread so far.
 pub fn spent(thread: &Thread) -> Result<Duration> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread.spawn(async move {
         // The receiver is gone only when this has failed.
-        tell.send(nix::unistd::gettid()).unwrap_or_default();
+        sender.send(nix::unistd::gettid()).unwrap_or_default();
     });
-    let id = told.recv_timeout(Duration::from_secs(20))?;
+    let id = receiver.recv_timeout(Duration::from_secs(20))?;
     let path = format!("/proc/self/task/{id}/schedstat");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let nanoseconds = text.split_whitespace().next().context("no CPU time")?;

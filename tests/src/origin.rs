@@ -169,15 +169,15 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, seen: String) -> R
         if let Some(millis) = words("/wait/") {
             tokio::time::sleep(Duration::from_millis(millis.into())).await;
         }
-        let told = [
+        let fields = [
             ("for", "x-forwarded-for:"),
             ("proto", "x-forwarded-proto:"),
             ("host", "host:"),
         ];
-        let told: String = told
+        let fields: String = fields
             .map(|(key, name)| format!("{key}={}\n", header(name)))
             .concat();
-        let body = format!("{seen}asked={first}\n{told}expect={waits}\nbytes={length}\n");
+        let body = format!("{seen}asked={first}\n{fields}expect={waits}\nbytes={length}\n");
         let status = words("/status/").unwrap_or(200);
         let text = format!(
             "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n{body}",

@@ -234,8 +234,8 @@ fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
         "169.254.169.254:80",
     ];
     source.says(own.join("\n") + "\n10.200.0.1:80\n");
-    let told = becomes(&stage, "the servers", |backend| backend.servers.len() == 2);
-    assert_eq!(told.left_out.len(), own.len(), "{:?}", told.left_out);
+    let backend = becomes(&stage, "the servers", |backend| backend.servers.len() == 2);
+    assert_eq!(backend.left_out.len(), own.len(), "{:?}", backend.left_out);
     for (server, why) in own.iter().zip([
         "`node.metrics`",
         "a listener of this node",
@@ -244,7 +244,7 @@ fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
         "this machine itself",
         "another machine on every link",
     ]) {
-        let mut lines = told.left_out.iter();
+        let mut lines = backend.left_out.iter();
         let line = lines.find(|line| line.starts_with(server)).expect(server);
         assert!(why.split('|').any(|why| line.contains(why)), "{line}");
     }

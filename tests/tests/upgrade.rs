@@ -231,13 +231,13 @@ fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_and_a_restart_of_the
     assert_eq!(outdated(&stage), [""; 0]);
     upgrade(&program);
     let names = vec![program.display().to_string(); 2];
-    let told = |stage: &Stage| {
+    let wait_for_notice = |stage: &Stage| {
         until("a word about it", Duration::from_secs(30), || {
             Ok((outdated(stage) == names).then_some(()))
         })
         .expect("the upgrade is noticed");
     };
-    told(&stage);
+    wait_for_notice(&stage);
     let status = stage.cli(&["status"]).expect("status");
     assert!(
         status.contains("runs what was replaced on disk since"),
@@ -253,7 +253,7 @@ fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_and_a_restart_of_the
     stage
         .start()
         .expect("start it again: the workers are adopted");
-    told(&stage);
+    wait_for_notice(&stage);
     let other = text.replace("max_connections = 2000", "max_connections = 1900");
     std::fs::write(&stage.ober.config, other).expect("write");
     stage

@@ -240,7 +240,7 @@ impl Header {
     /// headers: the kernel joins it with later ones, which are not judged, so its content is unknown (RFC 7112, RFC
     /// 1858).
     #[inline(always)]
-    const fn told(&self) -> Destination {
+    const fn fault_destination(&self) -> Destination {
         match self.piece {
             Piece::First => None,
             Piece::Whole | Piece::Later => Some(self.ends.destination),
@@ -377,7 +377,7 @@ fn extensions(frame: impl Frame, mut header: Header) -> Result<Header, Fault> {
         // Every extension has at least 8 bytes (RFC 8200 section 4, RFC 4302), a fragment header exactly 8.
         let extension = frame
             .bytes::<8>(header.next)
-            .ok_or(Fault::Short(header.told()))?;
+            .ok_or(Fault::Short(header.fault_destination()))?;
         header.protocol = extension.byte::<0>();
         if unit == 0 {
             header.next += 8;
@@ -441,7 +441,7 @@ fn transport(frame: impl Frame, header: Header, messages: u8) -> Parsed {
         protocol if protocol == messages => icmp(frame, header),
         // The chain is longer than we follow.
         protocol if messages == ICMPV6 && is_extension(protocol) => Parsed::Malformed {
-            destination: header.told(),
+            destination: header.fault_destination(),
         },
         _ => header.bare(0),
     }
@@ -451,7 +451,7 @@ fn transport(frame: impl Frame, header: Header, messages: u8) -> Parsed {
 #[inline(always)]
 fn ports(frame: impl Frame, header: Header) -> Parsed {
     let Some(ports) = frame.bytes::<4>(header.next) else {
-        return Fault::Short(header.told()).parsed();
+        return Fault::Short(header.fault_destination()).parsed();
     };
     Parsed::Flow {
         flow: header.flow(&ports),
@@ -467,7 +467,7 @@ fn ports(frame: impl Frame, header: Header) -> Parsed {
 #[inline(always)]
 fn icmp(frame: impl Frame, outer: Header) -> Parsed {
     let Some(kind) = frame.bytes::<1>(outer.next) else {
-        return Fault::Short(outer.told()).parsed();
+        return Fault::Short(outer.fault_destination()).parsed();
     };
     let at = outer.next + ICMP_HEADER;
     let inner = match (outer.protocol, kind.byte::<0>()) {
@@ -480,14 +480,14 @@ fn icmp(frame: impl Frame, outer: Header) -> Parsed {
     let inner = match inner {
         Ok(inner) => inner,
         // The error is judged by its own destination, not by one in the quoted packet.
-        Err(Fault::Short(_)) => return Fault::Short(outer.told()).parsed(),
-        Err(Fault::Wrong(_)) => return Fault::Wrong(outer.told()).parsed(),
+        Err(Fault::Short(_)) => return Fault::Short(outer.fault_destination()).parsed(),
+        Err(Fault::Wrong(_)) => return Fault::Wrong(outer.fault_destination()).parsed(),
     };
     if matches!(inner.piece, Piece::Later) || !matches!(inner.protocol, TCP | UDP) {
         return outer.bare(1);
     }
     let Some(ports) = frame.bytes::<4>(inner.next) else {
-        return Fault::Short(outer.told()).parsed();
+        return Fault::Short(outer.fault_destination()).parsed();
     };
     // The quoted packet went from the VIP to the client, so source and destination change places.
     Parsed::Flow {

@@ -57,8 +57,8 @@ impl Announcer {
     ) -> anyhow::Result<Self> {
         let (speakers, paths) = Speakers::start(config, routers).await?;
         let speakers = Arc::new(speakers);
-        let told = Arc::clone(&speakers);
-        let stand = move |vip, standing| told.stand(vip, standing);
+        let to_speakers = Arc::clone(&speakers);
+        let stand = move |vip, standing| to_speakers.stand(vip, standing);
         let gates = gate::start(&plan(config, sockets)?, &config.node.state, stand)?;
         let watch = see(config, &gates, &speakers).await?;
         let tasks = vec![

@@ -110,7 +110,7 @@ pub struct Reloaded {
     pub replaced: Vec<usize>,
     /// Workers that took the change while they ran.
     #[serde(default)]
-    pub told: Vec<usize>,
+    pub changed_live: Vec<usize>,
     pub unchanged: Vec<usize>,
     pub failed: BTreeMap<usize, String>,
     /// What was done.

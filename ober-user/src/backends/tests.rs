@@ -101,18 +101,18 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
     let (_, restarted) = node.open(&edited);
     for mut next in [reloaded, restarted] {
         let lost = ["a.test", "b.test"];
-        let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+        let ready_now = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
         assert_eq!(
-            addresses(&told.in_force, "rgw"),
+            addresses(&ready_now.in_force, "rgw"),
             ["10.0.0.1:80", "10.0.0.9:80"]
         );
-        assert_eq!(told.synced[0].kept, ["a.test"]);
-        next.follow(told);
+        assert_eq!(ready_now.synced[0].kept, ["a.test"]);
+        next.follow(ready_now);
         // A name that was removed is forgotten.
         let config = node.config(&[("rgw", &["b.test:80"])]);
         let next = next.next(&config).unwrap();
-        let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
-        assert_eq!(addresses(&told.in_force, "rgw"), [""; 0]);
+        let ready_now = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+        assert_eq!(addresses(&ready_now.in_force, "rgw"), [""; 0]);
     }
 }
 
@@ -133,8 +133,8 @@ async fn a_server_keeps_its_name_over_a_restart_when_those_before_it_have_left()
     reloaded.follow(one.unwrap());
     let (_, restarted) = node.open(&last);
     for next in [reloaded, restarted] {
-        let told = ready((&config, &next), &nothing, &[], &[]).await.unwrap();
-        let servers = &told.in_force.servers["rgw"];
+        let ready_now = ready((&config, &next), &nothing, &[], &[]).await.unwrap();
+        let servers = &ready_now.in_force.servers["rgw"];
         assert_eq!(servers.len(), 1);
         assert_eq!(servers[0].name, "10.0.0.1_3");
     }
@@ -157,14 +157,14 @@ async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
         ..Sync::default()
     };
     let lost = ["a.test", "b.test"];
-    let told = ready((&config, &before), &sync, &[], &lost).await.unwrap();
-    assert_eq!(addresses(&told.in_force, "edited"), ["10.0.0.9:80"]);
-    assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
-    before.follow(told);
+    let ready_now = ready((&config, &before), &sync, &[], &lost).await.unwrap();
+    assert_eq!(addresses(&ready_now.in_force, "edited"), ["10.0.0.9:80"]);
+    assert_eq!(addresses(&ready_now.in_force, "other"), ["10.0.0.2:80"]);
+    before.follow(ready_now);
     // The file of the other backend survives a restart.
     let (config, next) = node.open(&backends);
-    let told = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
-    assert_eq!(addresses(&told.in_force, "other"), ["10.0.0.2:80"]);
+    let ready_now = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
+    assert_eq!(addresses(&ready_now.in_force, "other"), ["10.0.0.2:80"]);
 }
 
 #[tokio::test]
@@ -176,11 +176,11 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
     let (config, mut before) = node.open(&backends);
     let (nothing, at_first) = (Sync::default(), "no server is known of them");
     // At the very first start no server is known of this backend, and the other one serves.
-    let told = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
-    assert_eq!(addresses(&told.in_force, "broken"), [""; 0]);
-    assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
-    let [why] = &told.in_force.left_out["broken"][..] else {
-        panic!("{:?}", told.in_force.left_out);
+    let ready_now = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
+    assert_eq!(addresses(&ready_now.in_force, "broken"), [""; 0]);
+    assert_eq!(addresses(&ready_now.in_force, "whole"), ["10.0.0.2:80"]);
+    let [why] = &ready_now.in_force.left_out["broken"][..] else {
+        panic!("{:?}", ready_now.in_force.left_out);
     };
     assert!(
         why.starts_with("servers: ") && why.contains(at_first),
@@ -188,10 +188,10 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
     );
     assert!(why.contains(file.to_str().unwrap()), "{why}");
     fs::write(&file, "10.0.0.1:80\n").unwrap();
-    let told = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
-    assert_eq!(addresses(&told.in_force, "broken"), ["10.0.0.1:80"]);
-    assert!(told.in_force.left_out.is_empty());
-    before.follow(told);
+    let ready_now = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
+    assert_eq!(addresses(&ready_now.in_force, "broken"), ["10.0.0.1:80"]);
+    assert!(ready_now.in_force.left_out.is_empty());
+    before.follow(ready_now);
     let more: [(&str, &[&str]); 2] = [("broken", &[&at, "10.0.0.7:80"]), backends[1]];
     for text in [None, Some("10.0.0.[1-"), Some("10.0.0.1-20:80")] {
         match text {
@@ -202,10 +202,10 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
         let config = node.config(&more);
         let (reloaded, restarted) = (before.next(&config).unwrap(), node.open(&backends).1);
         for next in [&before, &reloaded, &restarted] {
-            let told = ready((&config, next), &nothing, &[], &[]).await.unwrap();
-            assert_eq!(addresses(&told.in_force, "broken"), ["10.0.0.1:80"]);
-            assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.2:80"]);
-            let why = &told.in_force.left_out["broken"][0];
+            let ready_now = ready((&config, next), &nothing, &[], &[]).await.unwrap();
+            assert_eq!(addresses(&ready_now.in_force, "broken"), ["10.0.0.1:80"]);
+            assert_eq!(addresses(&ready_now.in_force, "whole"), ["10.0.0.2:80"]);
+            let why = &ready_now.in_force.left_out["broken"][0];
             assert!(why.contains("the last known server stays in use"), "{why}");
         }
         // An operator's edit of this backend is refused; one of the other backend is not.
@@ -220,8 +220,8 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
             "{refused}"
         );
         let other = order("whole", &["10.0.0.3:80"]);
-        let told = ready((&config, &before), &other, &[], &[]).await.unwrap();
-        assert_eq!(addresses(&told.in_force, "whole"), ["10.0.0.3:80"]);
+        let ready_now = ready((&config, &before), &other, &[], &[]).await.unwrap();
+        assert_eq!(addresses(&ready_now.in_force, "whole"), ["10.0.0.3:80"]);
     }
 }
 

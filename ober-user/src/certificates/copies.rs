@@ -141,8 +141,8 @@ fn filled(config: &Config, now: u64, writes: Writes) -> Result<Stock, Error> {
             filling.named(source)?;
         }
         if let Some(Authorities::Missing(path)) = &tls.verify {
-            let told = format!("the authorities in {} cannot be read", path.display());
-            filling.stand_in(path, told)?;
+            let reason = format!("the authorities in {} cannot be read", path.display());
+            filling.stand_in(path, reason)?;
         }
     }
     Ok(filling.stock)
@@ -383,8 +383,8 @@ impl Filling<'_> {
             Ok(used) => used,
             Err(bundle::Error::NoKey { .. } | bundle::Error::NoCertificate { .. }) => return None,
             Err(error) => {
-                let told = format!("{error}; {}", error.fix());
-                self.stock.refused.insert(source.to_owned(), told);
+                let reason = format!("{error}; {}", error.fix());
+                self.stock.refused.insert(source.to_owned(), reason);
                 return None;
             }
         };

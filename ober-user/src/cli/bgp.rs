@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::api::status::bgp::{Neighbour, Told};
+use crate::api::status::bgp::{AdvertisedRoute, Neighbour};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = instance::status(path).await?;
@@ -94,7 +94,7 @@ fn last_notification(neighbour: &Neighbour) -> String {
         .iter()
         .map(|said| ("received", said));
     let last = sent.chain(received).min_by_key(|(_, said)| said.seconds);
-    let told = last.map(|(way, said)| {
+    let text = last.map(|(way, said)| {
         let text = said
             .text
             .as_ref()
@@ -108,18 +108,18 @@ fn last_notification(neighbour: &Neighbour) -> String {
             ago(said.seconds)
         )
     });
-    told.unwrap_or_else(|| "-".to_owned())
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 /// Why there is no session.
 fn last_failure(neighbour: &Neighbour) -> String {
     let failure = neighbour.last_failure.as_ref();
     let failure = failure.filter(|_| neighbour.state != "established");
-    let told = failure.map(|failure| match neighbour.last_failure_seconds {
+    let text = failure.map(|failure| match neighbour.last_failure_seconds {
         Some(seconds) => format!("{failure}, {}", ago(seconds)),
         None => failure.clone(),
     });
-    told.unwrap_or_else(|| "-".to_owned())
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 fn ago(seconds: u64) -> String {
@@ -128,16 +128,16 @@ fn ago(seconds: u64) -> String {
 
 fn routes(neighbour: &Neighbour) -> Vec<Vec<Cell>> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |it| it.to_string());
-    let row = |told: &Told| {
-        let path: Vec<String> = told.path.iter().map(u32::to_string).collect();
+    let row = |route: &AdvertisedRoute| {
+        let path: Vec<String> = route.path.iter().map(u32::to_string).collect();
         vec![
-            Cell::text(&told.prefix),
+            Cell::text(&route.prefix),
             Cell::text(neighbour.address),
-            Cell::text(told.next_hop),
+            Cell::text(route.next_hop),
             Cell::text(or_dash(&path.join(" "))),
-            Cell::text(number(told.med)),
-            Cell::text(number(told.local_pref)),
-            Cell::text(or_dash(&told.communities.join(" "))),
+            Cell::text(number(route.med)),
+            Cell::text(number(route.local_pref)),
+            Cell::text(or_dash(&route.communities.join(" "))),
         ]
     };
     neighbour.announced.iter().map(row).collect()
@@ -175,10 +175,10 @@ prefix         advertised to  next hop   as path  med  pref  communities
         neighbour.last_failure =
             Some("the connection ended in open-sent: Connection reset by peer".to_owned());
         neighbour.last_failure_seconds = Some(1);
-        let told = last_notification(&neighbour);
+        let text = last_notification(&neighbour);
         assert!(
-            told.contains("6/2") && told.ends_with("1h 1m ago"),
-            "{told}"
+            text.contains("6/2") && text.ends_with("1h 1m ago"),
+            "{text}"
         );
         let failure = last_failure(&neighbour);
         assert!(failure.ends_with("reset by peer, 1s ago"), "{failure}");

@@ -49,7 +49,7 @@ fn show(reloaded: &Reloaded, screen: &mut Screen) -> Result<(), Error> {
     for number in &reloaded.replaced {
         screen.line(format_args!("worker {number}: replaced"))?;
     }
-    for number in &reloaded.told {
+    for number in &reloaded.changed_live {
         screen.line(format_args!("worker {number}: changed while it runs"))?;
     }
     for number in &reloaded.unchanged {

@@ -13,13 +13,12 @@ use tokio::task::spawn_blocking;
 use super::{
     Daemon, InForce, fallback,
     files::Files,
-    kernel,
+    kernel, published,
     steps::{
         Failed, Hands as _, perform,
         running::{self, Commit, Filling},
     },
     sync::Changing,
-    told,
 };
 use crate::{
     api::{Reloaded, Sync, Text, status},
@@ -38,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The parts that a change needs, locked in the order of [`Daemon`].
 struct Held<'d> {
     changing: Changing<'d>,
-    pool: told::Held<Pool>,
-    backends: told::Held<Backends>,
-    keeper: told::Held<Keeper>,
+    pool: published::Guard<Pool>,
+    backends: published::Guard<Backends>,
+    keeper: published::Guard<Keeper>,
 }
 
 /// The versions that a change was prepared from. It can be put in force while no other change has replaced them.
@@ -154,7 +153,7 @@ impl Daemon {
         };
         Ok(Reloaded {
             replaced: report.replaced,
-            told: report.told,
+            changed_live: report.changed_live,
             unchanged: report.unchanged,
             failed: report.failed.into_iter().collect(),
             plan,
@@ -427,14 +426,14 @@ impl Daemon {
         for failure in &failures {
             tracing::error!(failure, "put back what was in force");
         }
-        let told = failures.join("; ");
+        let reasons = failures.join("; ");
         self.in_force().doubt = Some(Doubt {
             since: clock::seconds(),
             failures,
             maybe: way.maybe(),
         });
         anyhow!(
-            "{error:#}; and what was in force could not be put back: {told}; `ober-user reload` with the configuration in \
+            "{error:#}; and what was in force could not be put back: {reasons}; `ober-user reload` with the configuration in \
              force puts everything right, once what stood in the way is gone"
         )
     }

@@ -49,11 +49,11 @@ impl Lock {
 
     async fn wait_for(run: &Path, patience: Duration) -> Result<Self, Locked> {
         let since = Instant::now();
-        let mut told = false;
+        let mut logged = false;
         loop {
             match Self::take(run) {
                 Err(Locked::Held { run, holder }) if since.elapsed() < patience => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(
                             run = %run.display(),
                             holder,

@@ -33,6 +33,7 @@ mod key;
 mod lock;
 mod membership;
 pub mod offline;
+mod published;
 mod reconcile;
 mod remember;
 pub(crate) mod report;
@@ -40,7 +41,6 @@ mod servers;
 mod start;
 mod steps;
 mod sync;
-mod told;
 mod unlisted;
 
 use std::{
@@ -61,8 +61,8 @@ pub use detach::{Detached, detach};
 pub(crate) use harden::{harden, leave_no_core};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
+use published::Published;
 pub(crate) use servers::targets;
-use told::Told;
 
 use fallback::Provenance;
 pub use fallback::in_force_last;
@@ -101,9 +101,9 @@ pub struct Daemon {
     /// overtook also holds it while it prepares again: without that, servers that come and go all the time would keep a
     /// reload waiting without end. A status never waits for it.
     changing: tokio::sync::Mutex<()>,
-    pool: Told<Pool>,
-    backends: Told<Backends>,
-    keeper: Told<Keeper>,
+    pool: Published<Pool>,
+    backends: Published<Backends>,
+    keeper: Published<Keeper>,
     members: membership::Shared,
     plane: Arc<Mutex<Plane>>,
     drops: broadcast::Sender<DropEvent>,

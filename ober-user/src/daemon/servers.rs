@@ -167,14 +167,14 @@ pub(super) async fn renew(daemon: Arc<Daemon>) {
         let commands = daemon.watch.commands();
         if !commands.is_empty() {
             let workers = 0..config.workers.cpus.len();
-            let told = workers.map(|worker| tell(&daemon, worker, &commands));
-            futures_util::future::join_all(told).await;
+            let sent = workers.map(|worker| send_verdicts(&daemon, worker, &commands));
+            futures_util::future::join_all(sent).await;
         }
     }
 }
 
-async fn tell(daemon: &Daemon, worker: usize, commands: &[String]) {
-    match health::tell(&daemon.run, worker, commands).await {
+async fn send_verdicts(daemon: &Daemon, worker: usize, commands: &[String]) {
+    match health::send(&daemon.run, worker, commands).await {
         Ok(words) if words.is_empty() => {}
         Ok(words) => tracing::debug!(worker, ?words, "verdicts on servers it does not know"),
         // The supervision reports a worker that is not there.

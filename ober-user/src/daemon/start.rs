@@ -19,9 +19,9 @@ use super::{
     fallback::Choice,
     greeter::Greeter,
     kernel,
+    published::Published,
     servers::Watch,
     steps::starting::{Parts, assemble},
-    told::Told,
 };
 use crate::{
     announce::addresses::{self, Noted},
@@ -144,9 +144,9 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         changing: tokio::sync::Mutex::default(),
         started: clock::seconds(),
         announcer: parts.announcer,
-        pool: Told::new(parts.pool),
-        backends: Told::new(backends),
-        keeper: Told::new(parts.keeper),
+        pool: Published::new(parts.pool),
+        backends: Published::new(backends),
+        keeper: Published::new(parts.keeper),
         members: parts.members,
         plane: parts.plane,
         drops: broadcast::Sender::new(EVENTS),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, ensure};
 use tokio::task::spawn_blocking;
 
-use super::{Daemon, told::Held};
+use super::{Daemon, published::Guard};
 use crate::{
     api::{Sync, Synced, Target},
     backends::{Ask, Ready, With, discover::own::Own, server::Servers},
@@ -95,7 +95,7 @@ impl Daemon {
     /// Puts lists in force, and fails if one has changed since it was read.
     async fn settle_all(
         &self,
-        keeper: Held<Keeper>,
+        keeper: Guard<Keeper>,
         heard: Vec<Heard>,
     ) -> anyhow::Result<Vec<Synced>> {
         let (keeper, settled) = settle(keeper, heard, false).await?;
@@ -234,10 +234,10 @@ impl Daemon {
 
 /// Puts the lists in force with the answers for their names, on a blocking thread, since that may take long.
 async fn settle(
-    mut keeper: Held<Keeper>,
+    mut keeper: Guard<Keeper>,
     heard: Vec<Heard>,
     dry_run: bool,
-) -> anyhow::Result<(Held<Keeper>, Result<Option<Vec<Synced>>, lists::Error>)> {
+) -> anyhow::Result<(Guard<Keeper>, Result<Option<Vec<Synced>>, lists::Error>)> {
     let settled = spawn_blocking(move || {
         let settled = keeper.settle(heard, dry_run);
         (keeper, settled)

@@ -75,7 +75,7 @@ pub fn lines(commands: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// Sends lines of commands to one worker of this run directory. Returns HAProxy's complaints, such as one about a
 /// server of a configuration that the worker does not have yet.
-pub async fn tell(run: &Path, worker: usize, commands: &[String]) -> io::Result<Vec<String>> {
+pub async fn send(run: &Path, worker: usize, commands: &[String]) -> io::Result<Vec<String>> {
     let socket = Files::new(run, worker).cli();
     let mut words = Vec::new();
     for line in commands {
@@ -120,11 +120,11 @@ mod tests {
             server("d", 3),
         ];
         let states = |dead: &'static str| {
-            let told = commands("rgw", &servers, |server| {
+            let sent = commands("rgw", &servers, |server| {
                 Some(!dead.contains(server.name.as_str()))
             });
-            told.into_iter()
-                .filter(|told| told.contains("state"))
+            sent.into_iter()
+                .filter(|sent| sent.contains("state"))
                 .collect::<Vec<_>>()
         };
         let state = |server, state| format!("set server rgw/{server} state {state}");

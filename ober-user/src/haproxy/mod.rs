@@ -86,7 +86,7 @@ pub struct WorkerEvent {
 pub struct Report {
     pub replaced: Vec<usize>,
     /// They took the change without a restart.
-    pub told: Vec<usize>,
+    pub changed_live: Vec<usize>,
     /// They had this configuration already.
     pub unchanged: Vec<usize>,
     /// The old process, if there is one, goes on serving.
@@ -500,7 +500,7 @@ impl Report {
     fn add(&mut self, worker: usize, way: Way, answer: Answer) {
         match (answer, way) {
             (Ok(()), Way::Has) => self.unchanged.push(worker),
-            (Ok(()), Way::Told) => self.told.push(worker),
+            (Ok(()), Way::ChangedLive) => self.changed_live.push(worker),
             (Ok(()), Way::Replaced) => self.replaced.push(worker),
             (Err(why), _) => self.failed.push((worker, why)),
         }

@@ -237,7 +237,7 @@ impl Question {
     /// again.
     fn read(&self) -> Result<(Option<Vec<u8>>, Read), Error> {
         let text = self.only_text();
-        if let Some(expanded) = text.as_deref().and_then(|text| self.retold(text)) {
+        if let Some(expanded) = text.as_deref().and_then(|text| self.entry_difference(text)) {
             return Ok((text, Read::Whole(expanded)));
         }
         let known = self.before.steps.len();
@@ -306,15 +306,15 @@ impl Question {
     }
 
     /// The change of a list whose only source has a new text, when it differs little from the old one.
-    fn retold(&self, text: &[u8]) -> Option<Expanded> {
+    fn entry_difference(&self, text: &[u8]) -> Option<Expanded> {
         let before = self.text.as_ref().filter(|_| self.sure)?;
         let replaced = self.edit.how == How::Replace;
-        let retold = replaced.then(|| text_diff::retold(before, text))??;
-        let [went, came] = retold.lines;
+        let entry_difference = replaced.then(|| text_diff::entry_difference(before, text))??;
+        let [went, came] = entry_difference.lines;
         let used = self.used.checked_sub(went)? + came;
         (used <= self.cap as u64).then(|| Expanded {
-            entries: retold.added,
-            gone: Some(retold.removed),
+            entries: entry_difference.added,
+            gone: Some(entry_difference.removed),
             used,
             ..Expanded::default()
         })

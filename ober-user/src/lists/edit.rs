@@ -200,8 +200,8 @@ mod tests {
         let [lacking] = &synced.lacking()[..] else {
             panic!("{:?}", synced.lacking());
         };
-        let told = lacking.to_string();
-        assert!(told.starts_with("n[0,2,4,"), "{told}");
-        assert!(told.ends_with("... (1000 names): not found"), "{told}");
+        let text = lacking.to_string();
+        assert!(text.starts_with("n[0,2,4,"), "{text}");
+        assert!(text.ends_with("... (1000 names): not found"), "{text}");
     }
 }

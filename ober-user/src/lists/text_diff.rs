@@ -17,7 +17,7 @@ const SOUGHT: usize = 16;
 
 /// The change of a list of which the text is the only source.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Retold {
+pub(super) struct EntryDifference {
     pub(super) added: Entries,
     /// Sorted.
     pub(super) removed: Vec<Range>,
@@ -35,7 +35,7 @@ pub(super) fn plain(text: &[u8]) -> bool {
 }
 
 /// Compares a plain text with the next one. `None`: too much differs, or the next one is not plain.
-pub(super) fn retold(old: &[u8], new: &[u8]) -> Option<Retold> {
+pub(super) fn entry_difference(old: &[u8], new: &[u8]) -> Option<EntryDifference> {
     let head = line_start(&old[..common(old.chunks(CHUNK), new.chunks(CHUNK), first)]);
     let (old_rest, new_rest) = (&old[head..], &new[head..]);
     let same = common(old_rest.rchunks(CHUNK), new_rest.rchunks(CHUNK), last);
@@ -58,7 +58,7 @@ pub(super) fn retold(old: &[u8], new: &[u8]) -> Option<Retold> {
         first: address.to_bits(),
         last: address.to_bits(),
     };
-    Some(Retold {
+    Some(EntryDifference {
         added,
         removed: removed.into_iter().map(single).collect(),
         lines: [went, arrived],
@@ -164,7 +164,7 @@ mod tests {
                 text(&[&head[..], &middles[which], &tail].concat(), ends[which])
             });
             prop_assert!(plain(old.as_bytes()));
-            let Retold { added, removed, lines: [went, arrived] } = retold(old.as_bytes(), new.as_bytes()).unwrap();
+            let EntryDifference { added, removed, lines: [went, arrived] } = entry_difference(old.as_bytes(), new.as_bytes()).unwrap();
             let mut list = set(&old);
             for range in &removed {
                 prop_assert!(list.remove(&range.first));
@@ -188,14 +188,21 @@ mod tests {
             "10.0.0",
         ] {
             let new = old.replacen("10.0.0.2", other, 7);
-            assert_eq!(retold(old.as_bytes(), new.as_bytes()), None, "{other}");
+            assert_eq!(
+                entry_difference(old.as_bytes(), new.as_bytes()),
+                None,
+                "{other}"
+            );
         }
         let every = |octet| {
             let lines = (0..=SOUGHT).map(|host| format!("10.{octet}.0.{host}\n"));
             lines.collect::<Vec<_>>().concat()
         };
-        assert_eq!(retold(every(1).as_bytes(), every(2).as_bytes()), None);
+        assert_eq!(
+            entry_difference(every(1).as_bytes(), every(2).as_bytes()),
+            None
+        );
         let far = format!("1{old}10.9.9.9\n");
-        assert_eq!(retold(old.as_bytes(), far.as_bytes()), None);
+        assert_eq!(entry_difference(old.as_bytes(), far.as_bytes()), None);
     }
 }

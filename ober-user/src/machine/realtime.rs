@@ -97,7 +97,7 @@ impl Thread {
     /// Starts the thread in the network namespace of the caller.
     pub fn start() -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("realtime".into())
             .spawn(move || {
@@ -105,16 +105,19 @@ impl Thread {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build();
                 match runtime {
                     Ok(runtime) => {
-                        if tell.send(Ok((runtime.handle().clone(), priority))).is_ok() {
+                        if sender
+                            .send(Ok((runtime.handle().clone(), priority)))
+                            .is_ok()
+                        {
                             // An error means the sender was dropped, which is the signal to stop.
                             runtime.block_on(stopped).unwrap_or_default();
                         }
                     }
                     // A send error means the caller no longer waits.
-                    Err(error) => tell.send(Err(error)).unwrap_or_default(),
+                    Err(error) => sender.send(Err(error)).unwrap_or_default(),
                 }
             })?;
-        let (runtime, priority) = told.recv().map_err(io::Error::other)??;
+        let (runtime, priority) = receiver.recv().map_err(io::Error::other)??;
         Ok(Self {
             runtime,
             priority,
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn a_timer_fires_after_its_deadline_and_again_after_a_nearer_one_took_its_place() {
         let thread = Thread::start().unwrap();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread.spawn(async move {
             let mut timer = Timer::new().unwrap();
             let began = drive::now();
@@ -227,9 +230,9 @@ mod tests {
             timer.until(near).await;
             let past = drive::now();
             timer.until(began).await;
-            tell.send((first.is_err(), near <= past, began)).unwrap();
+            sender.send((first.is_err(), near <= past, began)).unwrap();
         });
-        let (gave_up, after, began) = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let (gave_up, after, began) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(gave_up && after);
         assert!(began.elapsed() < Duration::from_secs(10));
     }

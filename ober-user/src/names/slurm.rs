@@ -172,14 +172,14 @@ impl Reader {
             };
             match self.include(&logical, depth) {
                 Ok(Some(included)) => self.file(&beside(path, &included), depth + 1),
-                Ok(None) => self.told(&logical, fault),
+                Ok(None) => self.take(&logical, fault),
                 Err(why) => self.nodes.gap(&fault(why)),
             }
         }
     }
 
     /// Takes in the content of a line.
-    fn told(&mut self, line: &str, fault: impl Fn(Fault) -> Error) {
+    fn take(&mut self, line: &str, fault: impl Fn(Fault) -> Error) {
         let Err((names, why)) = self.line(line) else {
             return;
         };
@@ -235,17 +235,17 @@ impl Reader {
         let names = names.map_err(|fault| (Vec::new(), fault))?;
         let Some((key, addrs)) = wanted else {
             // Slurm resolves these nodes by their names; that holds even when another line cannot be read.
-            let told = names.into_iter().map(|name| {
+            let named = names.into_iter().map(|name| {
                 let addr = NodeAddr::Name(name.clone());
                 (name, addr)
             });
-            self.nodes.nodes.extend(told);
+            self.nodes.nodes.extend(named);
             return Ok(());
         };
         match self.addresses(key, addrs, names.len()) {
             Ok(addrs) => {
-                let told = names.into_iter().zip(addrs.into_iter().cycle());
-                self.nodes.nodes.extend(told);
+                let named = names.into_iter().zip(addrs.into_iter().cycle());
+                self.nodes.nodes.extend(named);
                 Ok(())
             }
             Err(fault) => Err((names, fault)),

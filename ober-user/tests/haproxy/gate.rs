@@ -205,9 +205,9 @@ impl Node {
     /// Waits until both VIPs have been given this standing, in any order; how long that took.
     fn both(&self, standing: Standing) -> Duration {
         let began = Instant::now();
-        let mut told = [0, 1].map(|_| self.stands.recv_timeout(PATIENCE).unwrap());
-        told.sort();
-        assert_eq!(told, vips().map(|vip| (vip, standing)));
+        let mut published = [0, 1].map(|_| self.stands.recv_timeout(PATIENCE).unwrap());
+        published.sort();
+        assert_eq!(published, vips().map(|vip| (vip, standing)));
         began.elapsed()
     }
 
@@ -398,9 +398,9 @@ async fn orders_reach_one_vip_or_all_and_are_still_in_force_after_a_restart() {
     assert_eq!(states, [State::Disabled, State::Draining]);
     again.order(None, Order::Enable).await.unwrap();
     again.order(None, Order::Undrain).await.unwrap();
-    let mut told = [0, 1].map(|_| stands.recv_timeout(PATIENCE).unwrap());
-    told.sort();
-    assert_eq!(told, vips().map(|vip| (vip, Standing::Announced)));
+    let mut published = [0, 1].map(|_| stands.recv_timeout(PATIENCE).unwrap());
+    published.sort();
+    assert_eq!(published, vips().map(|vip| (vip, Standing::Announced)));
 }
 
 /// What a status says of the gates.

@@ -121,7 +121,7 @@ async fn servers_join_and_leave_twenty_times_under_load_and_no_process_changes_a
         );
         let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
         assert_eq!(
-            (report.told, report.failed),
+            (report.changed_live, report.failed),
             (vec![0, 1], vec![]),
             "round {round}"
         );
@@ -156,7 +156,10 @@ async fn a_server_that_leaves_finishes_its_upload_and_is_gone_afterwards() {
     lab.servers
         .insert("storage".to_owned(), storages(&["next"]));
     assert_eq!(
-        pool.reload(&lab.config, &lab.servers).await.unwrap().told,
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .changed_live,
         [0]
     );
     pool.sweep(PATIENCE).await;
@@ -188,7 +191,10 @@ async fn a_server_that_leaves_finishes_its_upload_and_is_gone_afterwards() {
     lab.servers
         .insert("storage".to_owned(), vec![server("disk-1", storage)]);
     assert_eq!(
-        pool.reload(&lab.config, &lab.servers).await.unwrap().told,
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .changed_live,
         [0]
     );
     assert!(get(at, "/back").unwrap().contains("/back"));
@@ -208,7 +214,10 @@ async fn connections_of_a_removed_server_are_ended_when_its_time_to_finish_is_ov
     lab.servers
         .insert("storage".to_owned(), storages(&["next"]));
     assert_eq!(
-        pool.reload(&lab.config, &lab.servers).await.unwrap().told,
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .changed_live,
         [0]
     );
     let cli = command_socket(&lab.config.node.run, 0);
@@ -240,7 +249,10 @@ async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_af
     servers[1].addr = storages(&["moved"])[0].addr;
     lab.servers.insert("storage".to_owned(), servers.clone());
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
-    assert_eq!((report.told, pids(&pool)), (vec![0, 1], before.clone()));
+    assert_eq!(
+        (report.changed_live, pids(&pool)),
+        (vec![0, 1], before.clone())
+    );
     let wanted = [
         format!("a {} 7 ", servers[0].addr),
         format!("b {} 1 20", servers[1].addr),
@@ -288,7 +300,7 @@ async fn a_server_that_comes_back_with_the_next_daemon_takes_the_place_of_the_on
     lab.servers
         .insert("storage".to_owned(), vec![both[0].clone()]);
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
-    assert_eq!(report.told, [0, 1]);
+    assert_eq!(report.changed_live, [0, 1]);
     // As after kill -9 of the daemon: the server that was put into maintenance has not been deleted.
     drop(pool);
     let moved = storages(&["leaves"]);
@@ -322,7 +334,7 @@ async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_are_told() {
     let servers = ["disk-1", "disk-2"].map(|name| server(name, storage));
     lab.servers.insert("storage".to_owned(), servers.into());
     let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
-    assert_eq!((report.told, report.replaced), (vec![0], vec![1]));
+    assert_eq!((report.changed_live, report.replaced), (vec![0], vec![1]));
     assert_eq!(pids(&pool)[0], before[0]);
     assert_ne!(pids(&pool)[1], before[1]);
     assert_eq!(held(&lab, 1).await.len(), 2);
@@ -438,7 +450,10 @@ async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_
     let before = everybody();
     lab.servers.insert("storage".to_owned(), all[1..].to_vec());
     assert_eq!(
-        pool.reload(&lab.config, &lab.servers).await.unwrap().told,
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .changed_live,
         [0]
     );
     let without = everybody();
@@ -460,7 +475,10 @@ async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_
     .await;
     lab.servers.insert("storage".to_owned(), all);
     assert_eq!(
-        pool.reload(&lab.config, &lab.servers).await.unwrap().told,
+        pool.reload(&lab.config, &lab.servers)
+            .await
+            .unwrap()
+            .changed_live,
         [0]
     );
     assert_eq!(everybody(), before);

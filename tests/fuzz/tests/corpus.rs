@@ -119,9 +119,9 @@ fn a_decoder_that_believes_a_length_is_caught() {
     let believes = Target::new(|bytes| drop(vec![0_u8; usize::from(bytes[0]) << 8]), 4);
     believes.run(&[0]);
     let caught = std::panic::catch_unwind(|| believes.run(&[1]));
-    let told = *caught.unwrap_err().downcast::<String>().unwrap();
+    let message = *caught.unwrap_err().downcast::<String>().unwrap();
     assert!(
-        told.contains("1 bytes of input made it ask for 256 bytes"),
-        "{told}"
+        message.contains("1 bytes of input made it ask for 256 bytes"),
+        "{message}"
     );
 }

@@ -163,12 +163,12 @@ fn stopped(stage: &mut Routed) -> Result<String> {
     stage.ober[0].stop()?;
     stage.until_paths(&[1], PATIENCE)?;
     let neighbour = node4(0).to_string();
-    let told = stage.frr.show(&format!("bgp neighbors {neighbour}"))?;
-    let notified = told[&neighbour]["messageStats"]["notificationsRecv"].as_u64();
+    let shown = stage.frr.show(&format!("bgp neighbors {neighbour}"))?;
+    let notified = shown[&neighbour]["messageStats"]["notificationsRecv"].as_u64();
     ensure!(
         notified.unwrap_or(0) > 0,
         "FRR got no NOTIFICATION: {}",
-        told[&neighbour]["messageStats"]
+        shown[&neighbour]["messageStats"]
     );
     stage.start(0)?;
     stage.until_paths(&BOTH, PATIENCE)?;

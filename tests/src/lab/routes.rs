@@ -35,7 +35,7 @@ pub struct Routes(Receiver<Seen>);
 
 impl Routes {
     pub fn watch(host: &Host) -> Result<Self> {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let (open, opened) = mpsc::channel();
         let namespace = host.namespace()?;
         std::thread::spawn(move || -> Result<()> {
@@ -43,10 +43,10 @@ impl Routes {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(follow(open, tell))
+            runtime.block_on(follow(open, sender))
         });
         opened.recv().context("watch the routes of a host")?;
-        Ok(Self(told))
+        Ok(Self(receiver))
     }
 
     /// The moment the route to `to` had this many next hops; earlier events are used up.
@@ -73,7 +73,7 @@ impl Routes {
     }
 }
 
-async fn follow(open: Sender<()>, tell: Sender<Seen>) -> Result<()> {
+async fn follow(open: Sender<()>, sender: Sender<Seen>) -> Result<()> {
     let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
     let (connection, _, mut messages) = new_multicast_connection(&groups)?;
     tokio::spawn(connection);
@@ -81,7 +81,7 @@ async fn follow(open: Sender<()>, tell: Sender<Seen>) -> Result<()> {
     while let Some((message, _)) = messages.next().await {
         let at = Instant::now();
         if let Some((to, paths)) = seen(&message.payload) {
-            tell.send(Seen { at, to, paths })?;
+            sender.send(Seen { at, to, paths })?;
         }
     }
     Ok(())

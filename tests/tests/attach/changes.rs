@@ -30,10 +30,10 @@ fn a_driver_is_asked_again_when_the_mtu_changes_and_no_request_fails_meanwhile()
         stage.cluster.node.ip(&[narrow]).expect("change the MTU");
         let asked = format!("mtu={mtu} \"the interface changed");
         until("the driver was asked", SOON, || {
-            let told = log(&stage).lines().any(|line| {
+            let logged = log(&stage).lines().any(|line| {
                 line.contains("the interface changed") && line.contains(&format!("mtu={mtu}"))
             });
-            Ok((told && interface(&stage, "in0").mtu == mtu).then_some(()))
+            Ok((logged && interface(&stage, "in0").mtu == mtu).then_some(()))
         })
         .unwrap_or_else(|error| panic!("{asked}: {error:#}\n{}", log(&stage)));
         assert!(interface(&stage, "in0").native, "a veth takes it");

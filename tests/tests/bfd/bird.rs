@@ -171,7 +171,7 @@ fn an_interface_that_goes_down_is_a_failure_and_timers_change_without_one() {
     let session = bfd.session(THEIRS4);
     assert_eq!((session.state, session.failures), (State::Up, 0));
     assert_eq!(session.detection_microseconds, Some(180_000));
-    assert!(bfd.told().is_empty());
+    assert!(bfd.changes().is_empty());
     link.ours
         .ip(&["link set eth1 down"])
         .expect("take the link down");

@@ -113,7 +113,7 @@ impl Bfd {
 
     fn start() -> Result<Self> {
         let thread = Thread::start()?;
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (tell, mut inbox) = tokio::sync::mpsc::unbounded_channel();
         let handle = bfd::start(&thread, tell);
         let (stamp, changes) = mpsc::channel();
         let runtime = runtime::Builder::new_multi_thread()
@@ -121,7 +121,7 @@ impl Bfd {
             .enable_all()
             .build()?;
         runtime.spawn(async move {
-            while let Some(change) = told.recv().await {
+            while let Some(change) = inbox.recv().await {
                 if stamp.send((Instant::now(), change)).is_err() {
                     break;
                 }
@@ -198,7 +198,7 @@ impl Bfd {
     }
 
     /// The states reported since the last call, in order; the latest may still be on their way.
-    pub(crate) fn told(&self) -> Vec<State> {
+    pub(crate) fn changes(&self) -> Vec<State> {
         let changes = self.changes.lock().expect("nobody panicked");
         changes.try_iter().map(|(_, change)| change.state).collect()
     }

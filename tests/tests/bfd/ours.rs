@@ -42,9 +42,9 @@ fn two_of_ours_in_auto_find_each_other_over_both_families_and_part_without_a_fai
         assert_eq!(theirs.comes(peer, State::Up).hops, "single-hop");
     }
     ours.admin_down();
-    let told = [(); 4].map(|()| theirs.change().1.state);
+    let changes = [(); 4].map(|()| theirs.change().1.state);
     assert_eq!(
-        told,
+        changes,
         [State::Up, State::Up, State::AdminDown, State::AdminDown]
     );
     // An end whose sessions are removed sends AdminDown, which is no failure.

@@ -83,14 +83,14 @@ fn every_packet_of_a_session_leaves_with_ttl_255_as_network_control_from_one_hig
             MsgFlags::empty(),
         )
         .expect("a packet");
-        let told: Vec<_> = message.cmsgs().expect("whole").collect();
+        let messages: Vec<_> = message.cmsgs().expect("whole").collect();
         assert!(
-            told.contains(&ControlMessageOwned::Ipv4Ttl(255)),
-            "{told:?}"
+            messages.contains(&ControlMessageOwned::Ipv4Ttl(255)),
+            "{messages:?}"
         );
         assert!(
-            told.contains(&ControlMessageOwned::Ipv4Tos(0xc0)),
-            "{told:?}"
+            messages.contains(&ControlMessageOwned::Ipv4Tos(0xc0)),
+            "{messages:?}"
         );
         ports.push(message.address.expect("an address").port());
         let length = message.bytes;

@@ -30,7 +30,7 @@ fn announced_withdrawn_and_announced_again<R: Router>() {
             .neighbour(ROUTER4)
             .announced
             .iter()
-            .all(|told| told.prefix != ROUTE4)
+            .all(|route| route.prefix != ROUTE4)
     );
     forgets(&router, ROUTE4);
     speaker.stand(VIP4, Standing::Announced);
@@ -72,15 +72,15 @@ fn signed_sessions_come_up_with_the_right_password_alone<R: Router>() {
             "{neighbour:#?}"
         );
         if !passive {
-            let told = neighbour.last_failure.expect("a reason");
-            assert!(told.contains("password"), "{told}");
+            let failure = neighbour.last_failure.expect("a reason");
+            assert!(failure.contains("password"), "{failure}");
         }
         write("s3cret\n");
         speaker.configure(&config);
         assert!(speaker.established(ROUTER4).signed);
         learns(&router, ROUTE4);
-        let told = format!("{:?} {:?}", speaker.handle, speaker.handle.overview());
-        assert!(!told.contains("s3cret"));
+        let shown = format!("{:?} {:?}", speaker.handle, speaker.handle.overview());
+        assert!(!shown.contains("s3cret"));
     }
 }
 
@@ -498,10 +498,10 @@ fn a_planned_stop_withdraws_and_says_why<R: Router>() {
     speaker.stop("kernel update");
     forgets(&router, ROUTE4);
     ends(&router, &setup);
-    let told = router.last_error(&setup);
+    let error = router.last_error(&setup);
     assert!(
-        told.contains("dministrative") || told.contains("kernel update"),
-        "{told}"
+        error.contains("dministrative") || error.contains("kernel update"),
+        "{error}"
     );
 }
 

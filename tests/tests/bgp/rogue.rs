@@ -289,15 +289,15 @@ fn a_bad_neighbour_is_answered_as_the_standard_says_and_disturbs_nobody() {
     let speaker = topology.speak(&beside_a_good_one(ROGUES.len()));
     speaker.established(ROUTER4);
     std::thread::scope(|scope| {
-        for (number, (script, answer, told)) in ROGUES.iter().enumerate() {
+        for (number, (script, answer, expected)) in ROGUES.iter().enumerate() {
             let (listener, speaker) = (&listeners[number], &speaker);
             scope.spawn(move || {
                 let mut rogue = meet(listener);
                 assert_eq!(script(&mut rogue), *answer, "rogue {number}");
-                speaker.until(&address(number), told, |it| {
+                speaker.until(&address(number), expected, |it| {
                     it.last_failure
                         .as_ref()
-                        .is_some_and(|failure| failure.contains(told))
+                        .is_some_and(|failure| failure.contains(expected))
                 });
             });
         }

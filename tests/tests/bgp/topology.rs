@@ -108,7 +108,7 @@ impl Topology {
     pub(crate) fn listen(&self, bgp: &str) -> Speaker {
         let namespace = self.node.namespace().expect("the node");
         let config = config(bgp);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the node");
@@ -116,12 +116,13 @@ impl Topology {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(async {
                 let (handle, bfd, _thread) = both_protocols(&config).await;
-                tell.send((handle, bfd, runtime::Handle::current()))
+                sender
+                    .send((handle, bfd, runtime::Handle::current()))
                     .expect("tell");
                 stopped.await.unwrap_or_default();
             });
         });
-        let (handle, bfd, runtime) = told.recv().expect("it speaks");
+        let (handle, bfd, runtime) = receiver.recv().expect("it speaks");
         Speaker {
             handle,
             bfd,
@@ -151,10 +152,10 @@ async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thre
     let thread = Thread::start().expect("start the thread of BFD");
     let (changes, mut paths) = tokio::sync::mpsc::unbounded_channel();
     let bfd = bfd::start(&thread, changes);
-    let told = Arc::clone(&bgp);
+    let speaker = Arc::clone(&bgp);
     tokio::spawn(async move {
         while let Some(bfd::Change { peer, state, .. }) = paths.recv().await {
-            told.bfd(peer, announce::path(state));
+            speaker.bfd(peer, announce::path(state));
         }
     });
     bfd.set(announce::sessions(config))

@@ -80,11 +80,11 @@ fn a_path_that_bfd_finds_cut_ends_the_session_at_once_and_both_come_back<R: Rout
     until("the router was told why", PATIENCE, || {
         let log = router.log();
         // RFC 9384, which FRR writes one way and BIRD another.
-        let told = [
+        let lines = [
             "received from neighbor 10.9.0.1 6/10",
             "Received: Unknown error 6.10",
         ];
-        anyhow::ensure!(told.iter().any(|words| log.contains(words)), "{log}");
+        anyhow::ensure!(lines.iter().any(|words| log.contains(words)), "{log}");
         Ok(Some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}"));
@@ -176,13 +176,13 @@ fn a_planned_stop_is_told_by_bgp_before_bfd_says_anything<R: Router>() {
     ends(&router, &setup);
     until("the router was told why", PATIENCE, || {
         let log = router.log();
-        let told = log.find("dministrative");
-        anyhow::ensure!(told.is_some(), "{log}");
+        let notified = log.find("dministrative");
+        anyhow::ensure!(notified.is_some(), "{log}");
         // FRR logs BFD as down later too: our BFD ends after BGP.
         let down = ["BFD down", "BFD session down"]
             .iter()
             .find_map(|it| log.find(it));
-        anyhow::ensure!(down.is_none_or(|down| told < Some(down)), "{log}");
+        anyhow::ensure!(down.is_none_or(|down| notified < Some(down)), "{log}");
         Ok(Some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}"));

@@ -31,10 +31,13 @@ fn a_good_configuration_is_valid() {
     assert!(good.out.contains("valid: instance bad-"), "{good:?}");
     let json = Node::new("good").run(&["validate", "--json"]);
     assert!(good.out.contains("\nHAProxy "), "{good:?}");
-    let told = json.json();
-    assert_eq!(told["valid"], true);
-    assert_eq!(told["problems"], serde_json::json!([]));
-    assert!(told["haproxy"]["tls_library"].is_string(), "{told}");
+    let changed_live = json.json();
+    assert_eq!(changed_live["valid"], true);
+    assert_eq!(changed_live["problems"], serde_json::json!([]));
+    assert!(
+        changed_live["haproxy"]["tls_library"].is_string(),
+        "{changed_live}"
+    );
 }
 
 #[test]
@@ -111,9 +114,12 @@ fn a_slurm_configuration_that_is_away_is_a_warning() {
             .contains("warning: resolve.slurm_conf: No such file"),
         "{good:?}"
     );
-    let told = node.run(&["validate", "--json"]);
-    assert_eq!((told.code, &told.json()["valid"]), (0, &true.into()));
-    let warnings = &told.json()["warnings"];
+    let changed_live = node.run(&["validate", "--json"]);
+    assert_eq!(
+        (changed_live.code, &changed_live.json()["valid"]),
+        (0, &true.into())
+    );
+    let warnings = &changed_live.json()["warnings"];
     let slurm = warnings.as_array().unwrap().iter();
     let slurm: Vec<_> = slurm
         .filter(|it| it["about"] == "resolve.slurm_conf")

@@ -296,7 +296,7 @@ fn a_reload_that_left_workers_behind_is_a_failure() {
     let node = Node::new("reload");
     let mut reloaded = Reloaded {
         replaced: vec![0],
-        told: vec![3],
+        changed_live: vec![3],
         unchanged: vec![1],
         ..Reloaded::default()
     };

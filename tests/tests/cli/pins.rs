@@ -92,13 +92,13 @@ fn a_flow_is_explained_as_the_kernel_then_treats_it() {
     let mut left = Left::new("explain");
     let mut workers = [0u64; 2];
     for client_port in 40_000..40_016 {
-        let told = left.explain(&format!("10.1.0.1:{client_port}"), "192.0.2.10:80");
-        assert_eq!(told["verdict"], "passed", "{told}");
+        let changed_live = left.explain(&format!("10.1.0.1:{client_port}"), "192.0.2.10:80");
+        assert_eq!(changed_live["verdict"], "passed", "{changed_live}");
         assert_eq!(
-            (&told["service_name"], &told["list_name"]),
+            (&changed_live["service_name"], &changed_live["list_name"]),
             (&"s3".into(), &"frontend-http".into())
         );
-        let number = told["slot"]["worker"]["number"].as_u64().unwrap();
+        let number = changed_live["slot"]["worker"]["number"].as_u64().unwrap();
         workers[usize::try_from(number).unwrap()] += 1;
         left.packet([10, 1, 0, 1], client_port, 80);
         let counted = left.counters();
@@ -191,8 +191,8 @@ fn lists_are_shown_checked_and_changed_without_a_daemon() {
             "{address}"
         );
     }
-    let told = left.explain("10.1.0.3:40000", "192.0.2.10:80");
-    assert_eq!(told["verdict"], "passed");
+    let changed_live = left.explain("10.1.0.3:40000", "192.0.2.10:80");
+    assert_eq!(changed_live["verdict"], "passed");
 }
 
 #[test]

@@ -41,16 +41,16 @@ fn all_say_so(commands: &[&[&str]], config: &Path, path: &Path) {
             .unwrap()
             .into();
         let took = since.elapsed();
-        let told = format!("{}{}", ran.out, ran.err);
-        assert!(took < LIMIT, "{words:?} took {took:?}: {told}");
-        assert_ne!(ran.code, 0, "{words:?}: {told}");
+        let changed_live = format!("{}{}", ran.out, ran.err);
+        assert!(took < LIMIT, "{words:?} took {took:?}: {changed_live}");
+        assert_ne!(ran.code, 0, "{words:?}: {changed_live}");
         assert!(
-            told.contains("did not answer within 2s"),
-            "{words:?}: {told}"
+            changed_live.contains("did not answer within 2s"),
+            "{words:?}: {changed_live}"
         );
         assert!(
-            told.contains(&path.display().to_string()),
-            "{words:?}: {told}"
+            changed_live.contains(&path.display().to_string()),
+            "{words:?}: {changed_live}"
         );
     };
     thread::scope(|all| {

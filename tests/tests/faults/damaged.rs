@@ -187,15 +187,15 @@ fn every_file_that_is_kept_stands_in_the_table_and_each_that_is_damaged_costs_it
             .start()
             .unwrap_or_else(|error| panic!("{after}: {error:#}"));
         serves(&stage, &after);
-        let told = status.disk.damaged.iter().any(|it| it.file == *path);
+        let reported = status.disk.damaged.iter().any(|it| it.file == *path);
         let set_aside =
             row.lasts == Lasts::Power && !matches!(row.kind, Kind::History | Kind::ListText);
         if set_aside {
             let key = row.kind == Kind::ClusterKey;
             // Garbage of the right length is a key like any other.
-            assert!(told || key, "{after}: {:?}", status.disk);
+            assert!(reported || key, "{after}: {:?}", status.disk);
         }
-        if told {
+        if reported {
             let name = path
                 .file_name()
                 .expect("a name")

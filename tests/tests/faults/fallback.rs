@@ -231,8 +231,8 @@ fn what_was_in_force_starts_on_a_bare_machine_without_the_files_it_lacks_and_tak
         "the text is that which was in force"
     );
     for file in files {
-        let told = configuration.missing.iter().any(|it| it.contains(file));
-        assert!(told, "{file} is not in {:?}", configuration.missing);
+        let reported = configuration.missing.iter().any(|it| it.contains(file));
+        assert!(reported, "{file} is not in {:?}", configuration.missing);
     }
     assert!(get(&stage), "what needs none of them is served");
     let tls = || {

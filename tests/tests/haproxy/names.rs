@@ -139,8 +139,8 @@ fn browsers_are_sent_to_https_and_told_to_stay_there() {
     );
     let raw = Raw::new(SocketAddr::new(vip(1), 443)).tls(&FRONT.trust, "s3.test");
     let answer = FRONT.ask(|| raw.get("b.test", "/")).unwrap();
-    let told = "strict-transport-security: max-age=31536000\r\n";
-    assert!(answer.to_ascii_lowercase().contains(told), "{answer}");
+    let expected = "strict-transport-security: max-age=31536000\r\n";
+    assert!(answer.to_ascii_lowercase().contains(expected), "{answer}");
 }
 
 #[test]

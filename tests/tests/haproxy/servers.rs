@@ -95,11 +95,11 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
     let front = Front::new("servers", 1, &text);
     front.secure_origin("tls", 30, 80, false);
     front.secure_origin("mutual", 31, 80, true);
-    let told = Manner {
+    let manner = Manner {
         proxy: true,
         ..Manner::default()
     };
-    front.origin("told", 32, 80, told);
+    front.origin("told", 32, 80, manner);
     front.origin("plain", 33, 80, Manner::default());
     front.start()
 });
@@ -158,8 +158,8 @@ fn a_proxy_in_front_tells_the_client_and_rules_go_by_that_and_routes_by_the_vip(
         assert_eq!(field(&answer, "name"), "plain");
         let raw = Raw::new(SocketAddr::new(vip(3), 80)).before(header);
         let answer = FRONT.ask(|| raw.get("h", "/")).unwrap();
-        let told = field(&answer, "proxy");
-        assert!(told.starts_with(&format!("v1 {expected} ")), "{told}");
+        let header = field(&answer, "proxy");
+        assert!(header.starts_with(&format!("v1 {expected} ")), "{header}");
     }
     for header in [v1("198.51.100.66"), v2([198, 51, 100, 66])] {
         let raw = Raw::new(SocketAddr::new(vip(2), 80)).before(header);

@@ -159,13 +159,13 @@ fn a_family_that_cannot_be_asked_for_keeps_the_addresses_it_had() {
                 "IPv6"
             };
             let words = format!("its {family} addresses are not known");
-            let told = [
+            let expected = [
                 &words,
                 "keeps its earlier addresses",
                 "0 removed",
                 "2 on it",
             ];
-            acl(&stage, &["sync", "--refresh"]).says(3, &told);
+            acl(&stage, &["sync", "--refresh"]).says(3, &expected);
             assert!(listed(&stage, address(v4)) && listed(&stage, address(v6)));
         }
     }

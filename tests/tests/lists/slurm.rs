@@ -88,8 +88,8 @@ fn a_fault_in_slurms_file_loses_only_names_and_neither_an_address_nor_a_removal(
     for (what, text) in bad {
         slurm.write("conf.d/nodes.conf", text);
         // The name that the bad line would define keeps its addresses; the other name is still defined.
-        let told = ["r1n2", "keeps its earlier addresses", "0 removed"];
-        acl(&slurm.stage, &["sync", "--refresh"]).says(3, &told);
+        let expected = ["r1n2", "keeps its earlier addresses", "0 removed"];
+        acl(&slurm.stage, &["sync", "--refresh"]).says(3, &expected);
         assert!(slurm.listed("10.66.1.2"), "{what}");
         acl(&slurm.stage, &["add", "extra", "10.5.5.5"]).says(0, &["1 added"]);
         acl(&slurm.stage, &["remove", "extra", "10.5.5.5"]).says(0, &["1 removed"]);

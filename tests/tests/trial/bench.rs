@@ -86,8 +86,8 @@ pub(crate) fn ask(host: &Host, ober: &Ingress, arguments: &[&str]) -> Found {
     let output = ober.try_cli(host, &arguments).expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let report = serde_json::from_str(&text).unwrap_or_else(|error| {
-        let told = String::from_utf8_lossy(&output.stderr);
-        panic!("{error}: {text}{told}")
+        let errors = String::from_utf8_lossy(&output.stderr);
+        panic!("{error}: {text}{errors}")
     });
     Found {
         code: output.status.code().expect("it ended by itself"),

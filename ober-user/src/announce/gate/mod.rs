@@ -145,7 +145,7 @@ pub struct Gate {
     /// The standing while the gate is not up, and until when.
     low: Standing,
     low_until: Option<Instant>,
-    told: Standing,
+    advertised: Standing,
     tally: Tally,
     unasked: Option<String>,
     state: State,
@@ -176,7 +176,7 @@ impl Gate {
             damping: Damping::default(),
             low: Standing::Withdrawn,
             low_until: None,
-            told: Standing::Withdrawn,
+            advertised: Standing::Withdrawn,
             tally: Tally::default(),
             unasked: None,
             state: State::Init,
@@ -334,7 +334,7 @@ impl Gate {
             Order::Drain if self.orders.draining => {}
             Order::Drain => {
                 self.orders.draining = true;
-                match self.told {
+                match self.advertised {
                     Standing::Announced | Standing::Depreferenced => self.take_leave(now),
                     Standing::Withdrawn | Standing::GracefulShutdown => {}
                 }
@@ -379,8 +379,8 @@ impl Gate {
         }
         self.enter(now);
         let mut actions = Vec::new();
-        if standing != self.told {
-            self.told = standing;
+        if standing != self.advertised {
+            self.advertised = standing;
             actions.push(Action::Stand(standing));
         }
         actions.extend(self.ask(now));

@@ -29,7 +29,7 @@ impl Gate {
 
     /// The standing that [`super::Action::Stand`] last gave the VIP.
     pub fn standing(&self) -> Standing {
-        self.told
+        self.advertised
     }
 
     /// Why the workers could not be asked in the last round, so that the result of the one before is kept.

@@ -132,7 +132,7 @@ pub async fn start(
         sight,
         table,
         tell,
-        told: Vec::new(),
+        reported: Vec::new(),
     };
     watcher.look();
     let messages = messages.map(|(message, _)| message.payload);
@@ -148,7 +148,7 @@ struct Watcher<T> {
     file: Kept<Disabled>,
     table: Table,
     tell: T,
-    told: Vec<News>,
+    reported: Vec<News>,
 }
 
 impl<T: Fn(News)> Watcher<T> {
@@ -213,11 +213,11 @@ impl<T: Fn(News)> Watcher<T> {
             News::File(file.unwrap_or(Disabled::All)),
         ];
         for (number, fact) in facts.iter().enumerate() {
-            if self.told.get(number) != Some(fact) {
+            if self.reported.get(number) != Some(fact) {
                 (self.tell)(fact.clone());
             }
         }
-        self.told = facts;
+        self.reported = facts;
     }
 }
 

@@ -133,11 +133,11 @@ mod tests {
         assert_eq!((open.order.len(), open.tasks.len()), (MOST, MOST));
         assert_eq!(ended.load(Ordering::SeqCst), 2 * MOST);
         assert!(began.elapsed() >= 2 * GRACE, "each had its time");
-        let (told, heard) = tokio::sync::oneshot::channel();
+        let (answer, answered) = tokio::sync::oneshot::channel();
         let honest = async move {
-            told.send(()).ok();
+            answer.send(()).ok();
         };
         open.add(honest).await;
-        heard.await.unwrap();
+        answered.await.unwrap();
     }
 }

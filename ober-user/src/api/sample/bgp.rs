@@ -3,7 +3,7 @@
 use crate::api::status::bgp;
 
 pub(super) fn neighbour() -> bgp::Neighbour {
-    let told = bgp::Told {
+    let route = bgp::AdvertisedRoute {
         prefix: "192.0.2.10/32".into(),
         next_hop: [192, 0, 2, 1].into(),
         path: vec![65001],
@@ -34,7 +34,7 @@ pub(super) fn neighbour() -> bgp::Neighbour {
         }),
         signed: true,
         bfd: Some("up".into()),
-        announced: vec![told],
+        announced: vec![route],
         messages: [("update".to_owned(), updates)].into(),
         malformed: 1,
         prefixes_received: 7,

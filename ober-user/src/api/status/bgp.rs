@@ -40,7 +40,7 @@ pub struct Neighbour {
     pub signed: bool,
     /// `down`, `up`, `admin-down` or `unknown`; `None`: BFD does not watch it.
     pub bfd: Option<String>,
-    pub announced: Vec<Told>,
+    pub announced: Vec<AdvertisedRoute>,
     /// By kind: `open`, `update`, `notification`, `keepalive`, `refresh`.
     pub messages: BTreeMap<String, Counts>,
     /// UPDATEs with an attribute that was wrong; they did not end the session (RFC 7606).
@@ -69,7 +69,7 @@ pub struct Opened {
 
 /// A route as advertised to the neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct AdvertisedRoute {
     pub prefix: String,
     pub next_hop: IpAddr,
     pub path: Vec<u32>,
@@ -152,9 +152,9 @@ fn neighbour(settings: &Configured, report: &Report, now: Instant) -> Neighbour 
             path.to_owned()
         }),
         announced: report
-            .told
+            .advertised
             .iter()
-            .map(|(prefix, said)| told(prefix.to_string(), said))
+            .map(|(prefix, said)| route(prefix.to_string(), said))
             .collect(),
         messages: messages
             .map(|((kind, sent), received)| (kind.name().to_owned(), Counts { sent, received }))
@@ -181,7 +181,7 @@ fn opened(open: &Open) -> Opened {
     }
 }
 
-fn told(prefix: String, attributes: &Attributes) -> Told {
+fn route(prefix: String, attributes: &Attributes) -> AdvertisedRoute {
     let communities = &attributes.communities;
     let plain = communities
         .plain
@@ -192,7 +192,7 @@ fn told(prefix: String, attributes: &Attributes) -> Told {
         .iter()
         .map(|[a, b, c]| format!("{a}:{b}:{c}"));
     let extended = communities.extended.iter().map(|it| format!("0x{it:016x}"));
-    Told {
+    AdvertisedRoute {
         prefix,
         next_hop: match attributes.next_hop {
             NextHop::V4(address) => address.into(),

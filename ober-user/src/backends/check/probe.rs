@@ -57,10 +57,10 @@ async fn converse(probe: &Probe, mut stream: impl Stream) -> Result<String, Stri
             std::mem::replace(&mut taken, Ok(())).map_err(failed)?;
         }
         match compare(expect, &answer) {
-            Compared::Same => return Ok(told(&answer)),
+            Compared::Same => return Ok(quoted(&answer)),
             Compared::TooShort if !ended => {}
             Compared::TooShort | Compared::Other => {
-                return Err(format!("unexpected answer: {}", told(&answer)));
+                return Err(format!("unexpected answer: {}", quoted(&answer)));
             }
         }
     }
@@ -81,9 +81,9 @@ async fn datagram(probe: &Probe, server: SocketAddr) -> Result<String, Answer> {
     answer.truncate(length);
     let compared = probe.expect.as_ref().map(|expect| compare(expect, &answer));
     match compared {
-        None | Some(Compared::Same) => Ok(told(&answer)),
+        None | Some(Compared::Same) => Ok(quoted(&answer)),
         Some(Compared::TooShort | Compared::Other) => {
-            Err(format!("unexpected answer: {}", told(&answer)).into())
+            Err(format!("unexpected answer: {}", quoted(&answer)).into())
         }
     }
 }
@@ -107,7 +107,7 @@ fn compare(expect: &Expect, answer: &[u8]) -> Compared {
 }
 
 /// The beginning of an answer, for messages.
-fn told(answer: &[u8]) -> String {
+fn quoted(answer: &[u8]) -> String {
     let start = answer.get(..40).unwrap_or(answer);
     format!("`{}`", start.escape_ascii())
 }

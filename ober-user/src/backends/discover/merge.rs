@@ -252,7 +252,7 @@ mod tests {
         .into()
     }
 
-    fn told(merged: &[Merged]) -> Vec<String> {
+    fn described(merged: &[Merged]) -> Vec<String> {
         let one = |merged: &Merged| {
             let server = &merged.server;
             format!(
@@ -298,7 +298,7 @@ mod tests {
         };
         let list = super::merge(&sources, &names(), &BTreeMap::new(), bounds);
         assert_eq!(
-            told(&list.servers),
+            described(&list.servers),
             ["10.0.0.1 10.0.0.1:80 x+y", "10.0.0.2 10.0.0.2:80 y"]
         );
         let [loopback, more] = &list.left_out[..] else {
@@ -319,12 +319,12 @@ mod tests {
         let (a, b) = (found("10.0.0.1", 80), found("10.0.0.2", 80));
         let both = from(&[("x", vec![a.clone(), b.clone()]), ("y", vec![b.clone()])]);
         assert_eq!(
-            told(&merge(&both, &names(), &[])),
+            described(&merge(&both, &names(), &[])),
             ["10.0.0.1 10.0.0.1:80 x", "10.0.0.2 10.0.0.2:80 x+y"]
         );
         let one = from(&[("x", vec![a]), ("y", vec![b])]);
         assert_eq!(
-            told(&merge(&one, &names(), &[]))[1],
+            described(&merge(&one, &names(), &[]))[1],
             "10.0.0.2 10.0.0.2:80 y"
         );
         assert_eq!(
@@ -344,7 +344,7 @@ mod tests {
             &[],
         );
         assert_eq!(
-            told(&merged),
+            described(&merged),
             ["a 10.0.0.1:80 x", "a_2 10.0.0.2:80 x", "six [fd00::1]:81 x"]
         );
         assert_eq!(merged[0].server.host.as_deref(), Some("a"));
@@ -385,7 +385,7 @@ mod tests {
             &before,
         );
         assert_eq!(
-            told(&after),
+            described(&after),
             ["10.0.0.1_2 10.0.0.1:81 x", "10.0.0.1 10.0.0.1:82 x"]
         );
     }
@@ -430,7 +430,7 @@ mod tests {
         };
         let list = super::merge(&sources, &names(), &before.into(), bounds);
         assert_eq!(
-            told(&list.servers),
+            described(&list.servers),
             ["10.0.0.9 10.0.0.1:80 x", "10.0.0.1 10.0.0.1:81 x"]
         );
     }

@@ -56,11 +56,11 @@ fn asker(source: &str) -> Asker {
 async fn ask(source: &str) -> Result<Vec<String>, String> {
     let found = asker(source).ask().await;
     found
-        .map(|found| told(&found))
+        .map(|found| described(&found))
         .map_err(|error| error.to_string())
 }
 
-fn told(found: &[Found]) -> Vec<String> {
+fn described(found: &[Found]) -> Vec<String> {
     found
         .iter()
         .map(|found| format!("{}:{}", found.host(), found.port()))
@@ -522,7 +522,7 @@ async fn a_source_takes_its_turn_with_all_other_questions_and_its_time_limit_beg
     let early = timeout(Duration::from_millis(600), asker.ask()).await;
     assert!(early.is_err(), "{early:?}");
     drop(all);
-    assert_eq!(told(&asker.ask().await.unwrap()), ["10.0.0.4:80"]);
+    assert_eq!(described(&asker.ask().await.unwrap()), ["10.0.0.4:80"]);
 }
 
 /// The next `count` answers of the engine.
@@ -536,7 +536,7 @@ async fn hear(
             .await
             .unwrap()
             .unwrap();
-        heard.push(next.answer.map(|found| told(&found)));
+        heard.push(next.answer.map(|found| described(&found)));
     }
     heard
 }

@@ -146,8 +146,8 @@ struct Issuing {
     state: PathBuf,
     names: Vec<String>,
     file: PathBuf,
-    tell: UnboundedSender<Told>,
-    events: UnboundedReceiver<Told>,
+    tell: UnboundedSender<Outcome>,
+    events: UnboundedReceiver<Outcome>,
     turn: Arc<tokio::sync::Mutex<()>>,
     standings: Standings,
     /// The order under way, which ends with this task.
@@ -155,7 +155,7 @@ struct Issuing {
 }
 
 /// An event, with its reason if that is to be shown.
-type Told = (Event, Option<String>);
+type Outcome = (Event, Option<String>);
 
 impl Issuing {
     fn say(&self, event: Event) {
@@ -189,7 +189,7 @@ impl World<Renewal> for Issuing {
         let (names, file, tell) = (self.names.clone(), self.file.clone(), self.tell.clone());
         self.orders.spawn(async move {
             let _turn = turn.lock().await;
-            let told = match order::place(&acme, &state, &names, &file).await {
+            let outcome = match order::place(&acme, &state, &names, &file).await {
                 Ok(facts) => {
                     tracing::info!(
                         names = names.join(", "),
@@ -209,7 +209,7 @@ impl World<Renewal> for Issuing {
                     (Event::Failed { retry_after }, Some(error))
                 }
             };
-            tell.send(told).unwrap_or_default();
+            tell.send(outcome).unwrap_or_default();
         });
         while self.orders.try_join_next().is_some() {}
     }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The fault of an expression, and its column.
-fn told(error: &hostlist::Error) -> String {
+fn message_of(error: &hostlist::Error) -> String {
     match (error.column(), error.fault()) {
         (Some(column), Some(fault)) if column > 1 => format!("{fault} (column {column} of it)"),
         (_, Some(fault)) => fault.to_string(),
@@ -147,7 +147,7 @@ impl Judge<'_> {
     fn clients(&mut self, written: Vec<At<String>>, most: usize) -> Vec<String> {
         self.expressions(written, |text| {
             let cap = &mut Cap::new(most);
-            hostlist::visit(text, cap, &mut Unread, drop).map_err(|error| told(&error))
+            hostlist::visit(text, cap, &mut Unread, drop).map_err(|error| message_of(&error))
         })
     }
 
@@ -161,7 +161,7 @@ impl Judge<'_> {
         self.expressions(written, |text| match server_line::judge(text, port, most) {
             // Errors in the terms are reported with help of their own.
             Ok(()) | Err(ExpressionError::Terms(_)) => Ok(()),
-            Err(ExpressionError::Hostlist(error)) => Err(told(&error)),
+            Err(ExpressionError::Hostlist(error)) => Err(message_of(&error)),
             Err(error) => Err(error.to_string()),
         })
     }

@@ -22,19 +22,22 @@ fn names_need_an_authority_whose_terms_are_agreed_to() {
             "11: `acme` names certificates to be issued, but there is no [acme] | add `[acme]` with `terms_agreed = true`"
         ]
     );
-    let told = place.problems(&wanting("[\"s3\"]", "\n[acme]\nchallenge = \"dns-01\""));
+    let problems = place.problems(&wanting("[\"s3\"]", "\n[acme]\nchallenge = \"dns-01\""));
     assert!(
-        told.iter().any(|it| it.contains("`s3` is no host name")),
-        "{told:?}"
+        problems
+            .iter()
+            .any(|it| it.contains("`s3` is no host name")),
+        "{problems:?}"
     );
     assert!(
-        told.iter().any(|it| it.contains("terms of service")),
-        "{told:?}"
+        problems.iter().any(|it| it.contains("terms of service")),
+        "{problems:?}"
     );
     assert!(
-        told.iter()
+        problems
+            .iter()
             .any(|it| it.contains("somebody who sets records")),
-        "{told:?}"
+        "{problems:?}"
     );
 }
 
@@ -42,14 +45,14 @@ fn names_need_an_authority_whose_terms_are_agreed_to() {
 fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
     let place = Place::new();
     let closed = wanting("[\"s3.test\"]", HTTP);
-    let told = place.problems(&closed);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let problems = place.problems(&closed);
+    assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
-        told[0].starts_with(
+        problems[0].starts_with(
             "11: the authority could not come to port 80 of VIP 192.0.2.10, where `http-01` is answered: it is for \
              listed clients only, and the kernel drops the packets of others | `challenge = \"dns-01\"`"
         ),
-        "{told:?}"
+        "{problems:?}"
     );
     let open = closed.replace("access = \"frontend-http\"", "access = \"open\"");
     let config = place.parse(&open).unwrap();
@@ -72,8 +75,11 @@ fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
             "`*.s3.test` by `http-01`",
         ),
     ] {
-        let told = place.problems(&open.replace(from, to));
-        assert!(told.iter().any(|it| it.contains(why)), "{why}: {told:?}");
+        let problems = place.problems(&open.replace(from, to));
+        assert!(
+            problems.iter().any(|it| it.contains(why)),
+            "{why}: {problems:?}"
+        );
     }
 }
 
@@ -95,14 +101,16 @@ fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_a
         panic!("route53")
     };
     assert_eq!(route53.secret_key.0, "hush");
-    let told = place.problems(&text.replace("\"route53\"", "\"exec\""));
+    let problems = place.problems(&text.replace("\"route53\"", "\"exec\""));
     assert!(
-        told.iter().any(|it| it.contains("`zone` has no meaning")),
-        "{told:?}"
+        problems
+            .iter()
+            .any(|it| it.contains("`zone` has no meaning")),
+        "{problems:?}"
     );
     assert!(
-        told.iter().any(|it| it.contains("no `command`")),
-        "{told:?}"
+        problems.iter().any(|it| it.contains("no `command`")),
+        "{problems:?}"
     );
 }
 

@@ -16,7 +16,7 @@ fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
         + "[bfd]\nhold_down = '5s'\n[bfd.profiles.fast]\nmultiplier = 5\n[bfd.profiles.wan]\nreceive = '1s'\npassive = true\n";
     let bfd = place.parse(&text).unwrap().bfd;
     assert_eq!(bfd.hold_down, Duration::from_secs(5));
-    let told = |name: &str| {
+    let numbers = |name: &str| {
         let profile = bfd.profiles[name];
         let timers = profile.timers;
         (
@@ -26,8 +26,8 @@ fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
             profile.passive,
         )
     };
-    assert_eq!(told("fast"), (50_000, 50_000, 5, false));
-    assert_eq!(told("wan"), (300_000, 1_000_000, 3, true));
+    assert_eq!(numbers("fast"), (50_000, 50_000, 5, false));
+    assert_eq!(numbers("wan"), (300_000, 1_000_000, 3, true));
     assert_eq!(bfd.profiles.len(), 4);
 }
 
@@ -37,15 +37,15 @@ fn a_profile_says_which_of_its_values_cannot_be() {
         + "[bfd.profiles.Fast]\n[bfd.profiles.off]\n[bfd.profiles.a]\ntransmit = '9ms'\nreceive = '2m'\nmultiplier = 0\n";
     let first = LEAST.lines().count();
     let problems = Place::new().problems(&text);
-    let told = problems.iter().map(|told| {
-        let (line, what) = told.split_once(": ").unwrap();
+    let lines = problems.iter().map(|problem| {
+        let (line, what) = problem.split_once(": ").unwrap();
         (
             line.parse::<usize>().unwrap() - first,
             what.split(" | ").next().unwrap(),
         )
     });
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        lines.collect::<Vec<_>>(),
         [(6, "invalid value: integer `0`, expected a nonzero u8"),]
     );
     let text = text.replace("multiplier = 0\n", "");

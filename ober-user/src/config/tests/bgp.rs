@@ -27,12 +27,12 @@ fn neighbour(more: &str) -> Neighbour {
 /// The faults, with lines counted from the section.
 fn problems(text: &str) -> Vec<String> {
     let before = LEAST.lines().count();
-    let told = Place::new().problems(&format!("{LEAST}{text}"));
-    let count = |told: String| {
-        let (line, rest) = told.split_once(':').unwrap();
+    let problems = Place::new().problems(&format!("{LEAST}{text}"));
+    let count = |problem: String| {
+        let (line, rest) = problem.split_once(':').unwrap();
         format!("{}:{rest}", line.parse::<usize>().unwrap() - before)
     };
-    told.into_iter().map(count).collect()
+    problems.into_iter().map(count).collect()
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn communities_are_read_as_people_write_them() {
 
 #[test]
 fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
-    for (text, told) in [
+    for (text, expected) in [
         (
             "[bgp]\n",
             vec![
@@ -189,7 +189,7 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
             ],
         ),
     ] {
-        assert_eq!(problems(text), told, "{text}");
+        assert_eq!(problems(text), expected, "{text}");
     }
 }
 

@@ -87,16 +87,19 @@ fn faults_in_several_files_are_reported_together_each_in_its_own_file() {
         &format!("{NODE}\n[limits]\nipv4_pages = 'many'"),
     );
     place.write("config.d/a.toml", "[limits]\nipv6_host = 5");
-    let told = place.load().unwrap_err();
+    let message = place.load().unwrap_err();
     assert!(
-        told.contains("@/ober.toml:7:14: invalid type: string \"many\", expected u32"),
-        "{told}"
+        message.contains("@/ober.toml:7:14: invalid type: string \"many\", expected u32"),
+        "{message}"
     );
     assert!(
-        told.contains("@/config.d/a.toml:2:1: unknown key `ipv6_host`"),
-        "{told}"
+        message.contains("@/config.d/a.toml:2:1: unknown key `ipv6_host`"),
+        "{message}"
     );
-    assert!(told.contains("= did you mean `ipv6_hosts`?"), "{told}");
+    assert!(
+        message.contains("= did you mean `ipv6_hosts`?"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -215,8 +218,8 @@ fn no_fault_near_the_cluster_key_ever_shows_it() {
         inline,
     ] {
         let error = place.parse(&text).unwrap_err();
-        for told in [error.to_string(), format!("{error:?}")] {
-            assert!(!told.contains("11223344556677"), "{told}");
+        for message in [error.to_string(), format!("{error:?}")] {
+            assert!(!message.contains("11223344556677"), "{message}");
         }
     }
     let config = place

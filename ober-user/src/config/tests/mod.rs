@@ -71,13 +71,14 @@ impl Place {
         let Err(Error::Invalid(Report(problems))) = self.parse(text) else {
             panic!("this must be refused:\n{text}");
         };
-        let told = problems.iter().map(|problem| {
+        let texts = problems.iter().map(|problem| {
             let line = problem.place.as_ref().map_or(0, |place| place.line);
-            let mut told = vec![format!("{line}: {}", problem.message)];
-            told.extend(problem.help.iter().cloned());
-            told.join(" | ")
+            let mut lines = vec![format!("{line}: {}", problem.message)];
+            lines.extend(problem.help.iter().cloned());
+            lines.join(" | ")
         });
-        told.map(|told| told.replace(self.directory.path().to_str().unwrap(), "@"))
+        texts
+            .map(|text| text.replace(self.directory.path().to_str().unwrap(), "@"))
             .collect()
     }
 }
@@ -217,7 +218,7 @@ fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
          [[services.listeners]]\nport=81\naccess='admins'"
     );
     let config = place.parse(&text).unwrap();
-    let told = config.kernel_services().map(|it| {
+    let rows = config.kernel_services().map(|it| {
         (
             it.index,
             it.service.name.as_str(),
@@ -226,7 +227,7 @@ fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
             it.list,
         )
     });
-    let rows: Vec<_> = told.collect();
+    let rows: Vec<_> = rows.collect();
     let row = |index, service, vip: &str, port, list| (index, service, vip.to_owned(), port, list);
     assert_eq!(
         rows,

@@ -62,7 +62,7 @@ fn every_fault_of_notation_is_reported_at_once() {
     let problems = Place::new().problems("[node\ninterfaces = ['a']\n[workers]\ncount = = 1\n");
     let lines: Vec<_> = problems
         .iter()
-        .map(|told| told.split(':').next().unwrap())
+        .map(|problem| problem.split(':').next().unwrap())
         .collect();
     assert_eq!(lines, ["1", "4"], "{problems:?}");
 }
@@ -118,13 +118,13 @@ timeout = "25d"
 #[test]
 fn what_is_missing_is_named_with_what_to_write() {
     let text = "[[services]]\n[[services]]\nname='a'\n[[services.listeners]]\naccess='open'\n";
-    let told = Place::new().message(text);
+    let message = Place::new().message(text);
     assert!(
-        told.starts_with(
+        message.starts_with(
             "@/ober.toml: `interfaces` is missing in [node]\n  = name the interfaces clients come in by, \
              for instance `interfaces = [\"eth1\"]`\n\n@/ober.toml:1:1: a service without `name`\n"
         ),
-        "{told}"
+        "{message}"
     );
     for part in [
         "@/ober.toml:2:1: service `a` has no `vips`",
@@ -132,7 +132,7 @@ fn what_is_missing_is_named_with_what_to_write() {
         "@/ober.toml:4:1: a listener of service `a` without `port`",
         "@/ober.toml:1:1: service `` has no listener",
     ] {
-        assert!(told.contains(part), "{part} in {told}");
+        assert!(message.contains(part), "{part} in {message}");
     }
 }
 
@@ -208,9 +208,9 @@ fn a_certificate_that_cannot_serve_is_named_with_the_fix() {
 fn a_path_that_would_break_haproxys_configuration_is_refused() {
     let place = Place::new();
     let help = "use one without blanks, quotes, `\\`, `#` and `$`";
-    let told = place.problems("[node]\ninterfaces=['a']\nrun=\"/run/a\\nb\"");
+    let problems = place.problems("[node]\ninterfaces=['a']\nrun=\"/run/a\\nb\"");
     assert_eq!(
-        told,
+        problems,
         [format!(
             "3: HAProxy could not read the path \"/run/a\\nb\" | {help}"
         )]
@@ -259,8 +259,8 @@ proptest::proptest! {
     fn no_damage_to_a_good_file_makes_it_panic(at in 0..LEAST.len(), cut in 0..9_usize, put in "[\\[\\]\"'{}$\\n., é=#a]{0,3}") {
         let place = Place::new();
         let end = (at + cut).min(LEAST.len());
-        let told = place.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));
-        if let Err(error) = told {
+        let parsed = place.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));
+        if let Err(error) = parsed {
             proptest::prop_assert!(error.to_string().contains("ober.toml"));
         }
     }

@@ -15,7 +15,7 @@ const BACKEND: &str = "servers = [\"rgw[01-08]:7480\"]";
 
 #[test]
 fn a_protocol_has_its_own_keys_and_no_others() {
-    for (text, told) in [
+    for (text, expected) in [
         (
             with(SECURE, "protocol = 'tcp'"),
             "10: `certificate` is for listeners of protocol https and tls | remove it, or write another `protocol`",
@@ -63,8 +63,8 @@ fn a_protocol_has_its_own_keys_and_no_others() {
     ] {
         let problems = Place::new().problems(&text);
         assert!(
-            problems.iter().any(|problem| problem == told),
-            "{told}\n{problems:?}"
+            problems.iter().any(|problem| problem == expected),
+            "{expected}\n{problems:?}"
         );
     }
     let alone = LEAST.replace(
@@ -86,7 +86,7 @@ fn a_route_names_what_its_listeners_can_see() {
         text.replace(SECURE, "protocol = 'tcp'\naccess = 'open'")
             .replace(PLAIN, "protocol = 'tcp'\naccess = 'open'")
     };
-    for (text, told) in [
+    for (text, expected) in [
         (
             route(""),
             "16: a route without a condition | write `vips`, `sni`, `hosts` or `paths`; the rest goes to the service's `backend`",
@@ -137,11 +137,11 @@ fn a_route_names_what_its_listeners_can_see() {
             ),
             None => text,
         };
-        let told = told.split_once(": ").unwrap().1;
+        let expected = expected.split_once(": ").unwrap().1;
         let problems = Place::new().problems(&text);
         assert!(
-            problems.iter().any(|problem| problem.ends_with(told)),
-            "{told}\n{problems:?}"
+            problems.iter().any(|problem| problem.ends_with(expected)),
+            "{expected}\n{problems:?}"
         );
     }
 }
@@ -164,7 +164,7 @@ fn names_are_kept_in_lower_case_and_sorted_by_kind() {
 
 #[test]
 fn a_rule_that_says_nothing_is_refused() {
-    for (rules, told) in [
+    for (rules, expected) in [
         ("'permit all'", "it begins with neither `allow` nor `deny`"),
         ("'allow'", "it names no client"),
         (
@@ -189,7 +189,10 @@ fn a_rule_that_says_nothing_is_refused() {
     ] {
         let help = "such as \"allow 192.0.2.0/24\", \"deny all\" or \"deny all path=/admin method=PUT,DELETE\"";
         let problems = Place::new().problems(&with(SECURE, &format!("rules = [{rules}]")));
-        assert_eq!(problems, [format!("11: no access rule: {told} | {help}")]);
+        assert_eq!(
+            problems,
+            [format!("11: no access rule: {expected} | {help}")]
+        );
     }
     assert_eq!(
         Place::new().problems(&with(SECURE, "rules = ['deny all', 'allow 192.0.2.1']")),
@@ -237,8 +240,8 @@ fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
     let mixed = "rules = ['deny all path=/x', 'allow fd00::/8', 'deny all']";
     assert_eq!(rules(mixed), (own, 3, sources(&["fd00::/8"])));
     // XDP does not see the client behind a proxy.
-    let told = "rules = ['allow 192.0.2.0/31', 'deny all']\nproxy_from = ['192.0.2.9']";
-    assert_eq!(rules(told), (Access::Open, 2, None));
+    let expected = "rules = ['allow 192.0.2.0/31', 'deny all']\nproxy_from = ['192.0.2.9']";
+    assert_eq!(rules(expected), (Access::Open, 2, None));
     let listed = "rules = ['allow 192.0.2.0/31', 'deny all']\naccess = 'routers'";
     assert_eq!(rules(listed), (Access::List(ROUTERS.to_owned()), 2, None));
     // Rules state the access of a plain listener, too.
@@ -250,7 +253,7 @@ fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
 
 #[test]
 fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
-    for (text, told) in [
+    for (text, expected) in [
         (
             with(SERVICE, "max_connections = 2"),
             "8: `max_connections` is 2, but 3 workers share it and each needs at least one | write 3 or more, or use fewer workers",
@@ -304,7 +307,7 @@ fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
             "15: `weight=257` says nothing about servers | after the expression you may write `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more",
         ),
     ] {
-        assert_eq!(Place::new().problems(&text), [told], "{text}");
+        assert_eq!(Place::new().problems(&text), [expected], "{text}");
     }
     let bytes = LEAST
         .replace(SECURE, "protocol = 'tls-passthrough'")

@@ -145,14 +145,14 @@ fn a_source_of_servers_is_told_apart_by_its_kind() {
 
 /// Checks the fault of each case, written alone in line 4.
 fn judged(place: &Place, before: &str, after: &str, cases: &[(&str, &str)]) {
-    for (written, told) in cases {
+    for (written, expected) in cases {
         let text = format!("[node]\ninterfaces = ['a']\n{before}'{written}'{after}\n");
         let problems = place.problems(&text);
         let [problem] = &problems[..] else {
             panic!("{written}: {problems:?}")
         };
         assert!(
-            problem.starts_with("4: ") && problem.contains(told),
+            problem.starts_with("4: ") && problem.contains(expected),
             "{written}: {problem}"
         );
     }

@@ -237,14 +237,14 @@ mod tests {
         Written { main, more }.keys()
     }
 
-    fn told(from: &str, to: &str) -> Vec<String> {
+    fn described(from: &str, to: &str) -> Vec<String> {
         let differences = keys(from).differences(&keys(to));
-        let told = differences.into_iter().map(|difference| {
+        let lines = differences.into_iter().map(|difference| {
             let word = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
             let Difference { path, from, to } = difference;
             format!("{}: {} > {}", path.join("."), word(from), word(to))
         });
-        told.collect()
+        lines.collect()
     }
 
     #[test]
@@ -252,11 +252,11 @@ mod tests {
         let one = "a.b = 1\nc = ['x', 'y']\n[[services]]\nname = 's3'\nlisteners = [{port = 80, access = 'open'}]\n";
         let same = "# a comment\nc = [\"x\", \"y\"]\na = { b = 1 }\n[[services]]\nname = 's3'\n\
                     [[services.listeners]]\naccess = 'open'\nport = 80\n";
-        assert_eq!(told(one, same), Vec::<String>::new());
+        assert_eq!(described(one, same), Vec::<String>::new());
         let other = "a.b = 2\nc = ['y', 'z']\n[[services]]\nname = 's3'\n\
                      [[services.listeners]]\nport = 81\n";
         assert_eq!(
-            told(one, other),
+            described(one, other),
             [
                 "a.b: 1 > 2",
                 "c: \"x\" > -",
@@ -267,7 +267,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            told("c = ['x', 'y']", "c = ['y', 'x']"),
+            described("c = ['x', 'y']", "c = ['y', 'x']"),
             ["c: [\"x\", \"y\"] > [\"y\", \"x\"]"]
         );
     }
@@ -277,7 +277,7 @@ mod tests {
         let text =
             |word: &str| format!("[[bgp.neighbours]]\naddress = '10.0.0.1'\npassword = '{word}'\n");
         assert_eq!(
-            told(&text("hush"), &text("hushed")),
+            described(&text("hush"), &text("hushed")),
             ["bgp.neighbours.10.0.0.1.password: (secret) > (secret)"]
         );
     }

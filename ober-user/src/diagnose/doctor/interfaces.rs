@@ -207,7 +207,7 @@ fn lost(node: &Node) -> Option<Finding> {
 }
 
 fn steering(config: &Config, all: &[Facts], node: Option<&Node>) -> Finding {
-    let decision = node.map_or_else(|| foreseen(config, all), told);
+    let decision = node.map_or_else(|| foreseen(config, all), reported_decision);
     let object = "steering";
     if decision.steers {
         return Finding::ok(
@@ -224,7 +224,7 @@ fn steering(config: &Config, all: &[Facts], node: Option<&Node>) -> Finding {
     Finding::ok(PART, object, reason)
 }
 
-fn told(node: &Node) -> Decision {
+fn reported_decision(node: &Node) -> Decision {
     Decision {
         steers: node.steering,
         why: node

@@ -138,10 +138,10 @@ mod tests {
             said("fragments", Verdict::Warning),
         ];
         assert_eq!(verdicts(&bad), expected);
-        let told = &judge(Some(&bad))[1].reason;
+        let reason = &judge(Some(&bad))[1].reason;
         assert!(
-            told.contains("155293") && told.contains("CPU 1") && told.contains('7'),
-            "{told}"
+            reason.contains("155293") && reason.contains("CPU 1") && reason.contains('7'),
+            "{reason}"
         );
         let untold = Facts {
             lost: None,

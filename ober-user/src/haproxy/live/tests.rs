@@ -15,7 +15,7 @@ fn text(method: &str, servers: &[&str]) -> String {
     )
 }
 
-fn told(has: &[&str], wanted: &[&str]) -> Vec<String> {
+fn commands_between(has: &[&str], wanted: &[&str]) -> Vec<String> {
     match compare(
         &text("leastconn", has),
         &text("leastconn", wanted),
@@ -82,7 +82,11 @@ fn whatever_a_socket_can_change_is_a_command() {
             vec![],
         ),
     ] {
-        assert_eq!(told(&has, &wanted), commands, "{has:?} to {wanted:?}");
+        assert_eq!(
+            commands_between(&has, &wanted),
+            commands,
+            "{has:?} to {wanted:?}"
+        );
     }
 }
 

@@ -42,7 +42,7 @@ struct Gone {
 pub(crate) enum Way {
     /// The worker had it already.
     Has,
-    Told,
+    ChangedLive,
     Replaced,
 }
 
@@ -107,8 +107,8 @@ impl Slot {
         match self.tell(pid, &commands).await {
             Ok(()) => {
                 let (answer, answered) = oneshot::channel();
-                self.handle.send(Note::Told(order, Pid(pid), answer));
-                (Way::Told, answered)
+                self.handle.send(Note::ChangedLive(order, Pid(pid), answer));
+                (Way::ChangedLive, answered)
             }
             Err(refusal) => {
                 tracing::warn!(worker = self.worker, %refusal, "the worker refuses a change and is replaced");
@@ -244,9 +244,9 @@ impl Slot {
         });
         let mut mended = Vec::new();
         for finding in findings {
-            let told = self.tell(pid, &finding.commands).await;
-            let renew = finding.commands.is_empty() || told.is_err();
-            if let Err(refusal) = told {
+            let taken = self.tell(pid, &finding.commands).await;
+            let renew = finding.commands.is_empty() || taken.is_err();
+            if let Err(refusal) = taken {
                 tracing::warn!(worker, %refusal, "the worker refuses a correction and is replaced");
             }
             mended.push(Mended {

@@ -84,8 +84,8 @@ impl Frontend<'_> {
                 "tcp-request connection reject if ober:inside !{{ {stranger} }}"
             ));
         }
-        let told = !listener.proxy_from.is_empty();
-        if told {
+        let expects_proxy_header = !listener.proxy_from.is_empty();
+        if expects_proxy_header {
             // The PROXY header replaces the destination, but routes depend on the VIP.
             lines.add("tcp-request connection set-var(sess.vip) dst");
             let proxies: Vec<String> = listener
@@ -100,7 +100,11 @@ impl Frontend<'_> {
             self.excess(lines, self.share.at_most(most.get()))?;
         }
         // The client's address is known only after the PROXY header.
-        let when = if told { "session" } else { "connection" };
+        let when = if expects_proxy_header {
+            "session"
+        } else {
+            "connection"
+        };
         self.client(lines, when)?;
         rules::of_connections(lines, &listener.rules, when)
     }

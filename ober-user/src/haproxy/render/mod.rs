@@ -253,9 +253,12 @@ mod tests {
         }
         let Rendered { text, left_out } = render(&config, &servers, place()).unwrap();
         assert!(!text.contains("    server "), "{text}");
-        let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 2);
-        assert!(told[0].contains("has no name to verify it by"), "{told:?}");
+        let lines: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].contains("has no name to verify it by"),
+            "{lines:?}"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Event {
         generation: Generation,
     },
     /// The process was changed to this generation by commands.
-    Told {
+    ChangedLive {
         generation: Generation,
         pid: Pid,
     },

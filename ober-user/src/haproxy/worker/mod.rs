@@ -328,7 +328,7 @@ impl Worker {
     }
 
     /// The process that was changed by commands may have ended meanwhile; then the next one starts with that generation.
-    fn told(&mut self, now: Instant, generation: Generation, pid: Pid) -> Vec<Action> {
+    fn changed_live(&mut self, now: Instant, generation: Generation, pid: Pid) -> Vec<Action> {
         match self.state {
             State::Running(current) if current.pid == pid => {
                 self.wanted = Some(generation);
@@ -397,7 +397,7 @@ impl Machine for Worker {
     fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
         match (event, self.newcomer()) {
             (Event::Want { generation }, _) => self.want(now, generation),
-            (Event::Told { generation, pid }, _) => self.told(now, generation, pid),
+            (Event::ChangedLive { generation, pid }, _) => self.changed_live(now, generation, pid),
             (Event::Renew, _) => match self.state {
                 State::Running(current) => self.replace(now, current, current.generation),
                 State::Stopped

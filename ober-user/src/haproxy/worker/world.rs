@@ -36,7 +36,7 @@ pub(crate) enum Note {
     Adopt(Adopted, Order),
     Want(Order, oneshot::Sender<Answer>),
     /// The process with this number was changed to the order's generation by commands.
-    Told(Order, Pid, oneshot::Sender<Answer>),
+    ChangedLive(Order, Pid, oneshot::Sender<Answer>),
     /// Ends the slot once its processes have ended.
     Stop(Event),
     /// Ends the slot, with its record up to date, and leaves its processes alone.
@@ -168,7 +168,7 @@ impl World<Worker> for Slot {
             Note::Want(order, answer) => Event::Want {
                 generation: self.ordered(order, answer),
             },
-            Note::Told(order, pid, answer) => Event::Told {
+            Note::ChangedLive(order, pid, answer) => Event::ChangedLive {
                 generation: self.ordered(order, answer),
                 pid,
             },

@@ -110,7 +110,7 @@ async fn a_name_has_all_its_addresses_or_a_reason_and_what_was_not_found_stays_a
     .map(|(name, found)| (name.to_owned(), addresses(found)))
     .into();
     assert_eq!(settled.names, expected);
-    let told = [
+    let expected = [
         ("none", "not found"),
         ("gone", "not found"),
         ("broken", "SERVFAIL"),
@@ -121,7 +121,7 @@ async fn a_name_has_all_its_addresses_or_a_reason_and_what_was_not_found_stays_a
         ("six", "its IPv4 addresses are not known: SERVFAIL"),
     ]
     .map(|(name, why)| (name.to_owned(), why.to_owned()));
-    assert_eq!(settled.unresolved, told.into());
+    assert_eq!(settled.unresolved, expected.into());
     assert_eq!(settled.kept, ["none", "broken", "four", "six"]);
     let pruned = answers.settle(&names, &Names::new());
     assert_eq!(pruned.names["four"], addresses(&["10.0.0.4"]));

@@ -112,8 +112,13 @@ fn sound(at: &State, from: &State, to: &State) -> Result<(), TestCaseError> {
         if stays {
             prop_assert!(at.services.contains_key(place), "{place} was interrupted");
             let alike = from.moved.contains(&place.vip) == to.moved.contains(&place.vip);
-            let told = at.announced.contains(&place.vip) || !from.announced.contains(&place.vip);
-            prop_assert!(told || !alike, "{} was withdrawn for nothing", place.vip);
+            let announced =
+                at.announced.contains(&place.vip) || !from.announced.contains(&place.vip);
+            prop_assert!(
+                announced || !alike,
+                "{} was withdrawn for nothing",
+                place.vip
+            );
         }
     }
     Ok(())
@@ -248,9 +253,9 @@ fn the_order_of_a_change_is_the_documented_one() {
     };
     let (from, mut to) = (State::of(&old), State::next(&old, &new, &changed));
     to.speaking = Edition::New;
-    let told: Vec<String> = steps(&from, &to).iter().map(ToString::to_string).collect();
+    let words: Vec<String> = steps(&from, &to).iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        words,
         [
             "attach to in1",
             "open what the new neighbours need",

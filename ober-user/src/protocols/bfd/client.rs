@@ -7,7 +7,7 @@ use super::packet::State;
 /// Remembers the last state the clients got. They get `Down` only when a session that was Up has failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
-    told: State,
+    notified: State,
     /// Was the session Up after the previous event?
     up: bool,
     failed: bool,
@@ -19,7 +19,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(hold_down: Duration) -> Self {
         Self {
-            told: State::Down,
+            notified: State::Down,
             up: false,
             failed: false,
             hold_down,
@@ -42,7 +42,7 @@ impl Client {
             (State::Up, _) => self.rise(now, was_up),
             // RFC 5882 section 3.2: an administrative state is no failure of the path.
             (State::AdminDown, _) | (State::Down, State::AdminDown) => {
-                (self.told != State::AdminDown).then_some(State::AdminDown)
+                (self.notified != State::AdminDown).then_some(State::AdminDown)
             }
             (State::Down, State::Down | State::Init | State::Up) if was_up => {
                 self.failed = true;
@@ -53,7 +53,7 @@ impl Client {
         if ours != State::Up {
             self.due = None;
         }
-        self.told = tell.unwrap_or(self.told);
+        self.notified = tell.unwrap_or(self.notified);
         tell
     }
 
@@ -65,6 +65,6 @@ impl Client {
             return None;
         }
         self.due = None;
-        (self.told != State::Up).then_some(State::Up)
+        (self.notified != State::Up).then_some(State::Up)
     }
 }

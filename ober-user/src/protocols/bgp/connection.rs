@@ -24,10 +24,10 @@ pub(super) enum Phase {
     /// The connection is open, and this side delays its OPEN (`DelayOpen`).
     Delay,
     OpenSent,
-    /// `told`: this side's KEEPALIVE was sent; `heard`: the neighbour's was received.
+    /// `sent`: this side's KEEPALIVE was sent; `received`: the neighbour's was received.
     OpenConfirm {
-        told: bool,
-        heard: bool,
+        sent: bool,
+        received: bool,
     },
     Established,
 }
@@ -81,7 +81,7 @@ pub(super) struct Connection {
     owed: BTreeSet<Family>,
     out: Out,
     /// Prefixes of the neighbour, kept only to count them against the limit.
-    heard: BTreeSet<IpNet>,
+    received_prefixes: BTreeSet<IpNet>,
     /// Is there a limit, so that prefixes are kept?
     counts: bool,
     /// Malformed UPDATEs that did not end the session.
@@ -102,7 +102,7 @@ impl Connection {
             keepalive: None,
             owed: BTreeSet::new(),
             out: Out::default(),
-            heard: BTreeSet::new(),
+            received_prefixes: BTreeSet::new(),
             counts: around.settings.max_prefixes.is_some(),
             malformed: 0,
         };
@@ -131,8 +131,8 @@ impl Connection {
     }
 
     /// Number of the neighbour's prefixes, when they are limited.
-    pub(super) fn heard(&self) -> usize {
-        self.heard.len()
+    pub(super) fn received_prefixes(&self) -> usize {
+        self.received_prefixes.len()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -150,7 +150,7 @@ impl Connection {
             return match self.phase {
                 Phase::Delay => self.open(now, around.settings),
                 // Strict mode: BFD did not come up within the hold time.
-                Phase::OpenConfirm { told: false, .. } => {
+                Phase::OpenConfirm { sent: false, .. } => {
                     vec![Outcome::Fail(Notification::BFD_DOWN)]
                 }
                 Phase::OpenSent | Phase::OpenConfirm { .. } | Phase::Established => {
@@ -214,7 +214,7 @@ impl Connection {
             Received::Keepalive => {
                 self.alive(now);
                 match self.phase {
-                    OpenConfirm { told, .. } => self.confirm(now, told, true, around),
+                    OpenConfirm { sent, .. } => self.confirm(now, sent, true, around),
                     Delay | OpenSent | Established => Vec::new(),
                 }
             }
@@ -247,8 +247,8 @@ impl Connection {
         }));
         self.expires = Some(now + hold_time.unwrap_or(LARGE_HOLD_TIME));
         self.phase = Phase::OpenConfirm {
-            told: false,
-            heard: false,
+            sent: false,
+            received: false,
         };
         outcomes.push(Outcome::Opened);
         outcomes
@@ -257,9 +257,12 @@ impl Connection {
     /// Continues after [`Outcome::Opened`], and after every change of BFD.
     pub(super) fn proceed(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
         match self.phase {
-            Phase::OpenConfirm { told: false, heard } if around.may_establish => {
+            Phase::OpenConfirm {
+                sent: false,
+                received,
+            } if around.may_establish => {
                 let mut outcomes = vec![self.keep_alive(now, around)];
-                outcomes.extend(self.confirm(now, true, heard, around));
+                outcomes.extend(self.confirm(now, true, received, around));
                 outcomes
             }
             Phase::Delay | Phase::OpenSent | Phase::OpenConfirm { .. } | Phase::Established => {
@@ -271,12 +274,12 @@ impl Connection {
     fn confirm(
         &mut self,
         now: Instant,
-        told: bool,
-        heard: bool,
+        sent: bool,
+        received: bool,
         around: Around<'_>,
     ) -> Vec<Outcome> {
-        self.phase = Phase::OpenConfirm { told, heard };
-        let Some(agreed) = self.agreed.as_ref().filter(|_| told && heard) else {
+        self.phase = Phase::OpenConfirm { sent, received };
+        let Some(agreed) = self.agreed.as_ref().filter(|_| sent && received) else {
             return Vec::new();
         };
         self.owed.clone_from(&agreed.terms.families);
@@ -308,10 +311,10 @@ impl Connection {
             return Vec::new();
         };
         let Some(most) = most else {
-            self.heard.clear();
+            self.received_prefixes.clear();
             return Vec::new();
         };
-        if let Some(prefix) = self.heard.iter().nth(most as usize) {
+        if let Some(prefix) = self.received_prefixes.iter().nth(most as usize) {
             return vec![Outcome::Fail(message::too_many(Family::of(prefix), most))];
         }
         if counted || !agreed.open.capabilities.refresh {
@@ -376,12 +379,12 @@ impl Connection {
             return Vec::new();
         };
         for prefix in &judged.withdrawn {
-            self.heard.remove(prefix);
+            self.received_prefixes.remove(prefix);
         }
         let ours = |prefix: &IpNet| terms.families.contains(&Family::of(prefix));
         for prefix in judged.announced.into_iter().filter(ours) {
-            self.heard.insert(prefix);
-            if self.heard.len() > most as usize {
+            self.received_prefixes.insert(prefix);
+            if self.received_prefixes.len() > most as usize {
                 let refusal = message::too_many(Family::of(&prefix), most);
                 return vec![Outcome::Fail(refusal)];
             }

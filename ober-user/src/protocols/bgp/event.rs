@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Instant};
 use super::{
     connection::{Agreed, Settings},
     message::{Kind, Message, Notification, Open, Received},
-    rib::{NextHops, Routes, Told},
+    rib::{Advertised, NextHops, Routes},
 };
 
 /// The side that opened a connection.
@@ -173,7 +173,7 @@ pub struct Report {
     /// Terms of the established connection.
     pub agreed: Option<Arc<Agreed>>,
     /// The routes that were advertised.
-    pub told: Arc<Told>,
+    pub advertised: Arc<Advertised>,
     pub path: Option<Path>,
     pub counts: Counts,
     /// The neighbour's last OPEN, accepted or not.

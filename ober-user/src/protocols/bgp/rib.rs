@@ -27,7 +27,7 @@ pub struct Route {
 pub type Routes = BTreeMap<IpNet, Route>;
 
 /// All routes that were advertised to a neighbour.
-pub type Told = BTreeMap<IpNet, Arc<Attributes>>;
+pub type Advertised = BTreeMap<IpNet, Arc<Attributes>>;
 
 /// The addresses by which a neighbour reaches this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,12 +98,12 @@ impl Terms {
 /// What was advertised to one neighbour in this session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Out {
-    told: Arc<Told>,
+    advertised: Arc<Advertised>,
 }
 
 impl Out {
-    pub fn told(&self) -> &Arc<Told> {
-        &self.told
+    pub fn advertised(&self) -> &Arc<Advertised> {
+        &self.advertised
     }
 
     /// The UPDATEs that make `routes` the advertised ones. Withdrawals first: they are urgent.
@@ -113,24 +113,28 @@ impl Out {
             Some((*prefix, attributes))
         });
         let wanted: BTreeMap<IpNet, Attributes> = wanted.collect();
-        let gone: Told = self
-            .told
+        let gone: Advertised = self
+            .advertised
             .iter()
             .filter(|(prefix, _)| !wanted.contains_key(prefix))
             .map(|(prefix, attributes)| (*prefix, attributes.clone()))
             .collect();
         let mut news: BTreeMap<Attributes, BTreeSet<IpNet>> = BTreeMap::new();
         for (prefix, attributes) in wanted {
-            if self.told.get(&prefix).is_none_or(|old| **old != attributes) {
+            if self
+                .advertised
+                .get(&prefix)
+                .is_none_or(|old| **old != attributes)
+            {
                 news.entry(attributes).or_default().insert(prefix);
             }
         }
         let mut updates = withdraws(&gone);
-        let told = Arc::make_mut(&mut self.told);
-        told.retain(|prefix, _| !gone.contains_key(prefix));
+        let advertised = Arc::make_mut(&mut self.advertised);
+        advertised.retain(|prefix, _| !gone.contains_key(prefix));
         for (attributes, prefixes) in news {
             let attributes = Arc::new(attributes);
-            told.extend(prefixes.iter().map(|prefix| (*prefix, attributes.clone())));
+            advertised.extend(prefixes.iter().map(|prefix| (*prefix, attributes.clone())));
             updates.extend(announce(&attributes, &prefixes));
         }
         updates
@@ -139,7 +143,7 @@ impl Out {
     /// All routes of one family again (RFC 2918), between markers where the neighbour understands them (RFC 7313).
     pub fn again(&self, family: Family, marked: bool) -> Vec<Message> {
         let mut groups: BTreeMap<&Arc<Attributes>, BTreeSet<IpNet>> = BTreeMap::new();
-        for (prefix, attributes) in &*self.told {
+        for (prefix, attributes) in &*self.advertised {
             if Family::of(prefix) == family {
                 groups.entry(attributes).or_default().insert(*prefix);
             }
@@ -193,7 +197,7 @@ fn announce(attributes: &Arc<Attributes>, prefixes: &BTreeSet<IpNet>) -> Vec<Upd
     pieces(prefixes, attributes.size()).map(update).collect()
 }
 
-fn withdraws(gone: &Told) -> Vec<Update> {
+fn withdraws(gone: &Advertised) -> Vec<Update> {
     let is_extended = |attributes: &Attributes| matches!(attributes.next_hop, NextHop::V6 { .. });
     let of = |extended: bool| {
         let prefixes = gone

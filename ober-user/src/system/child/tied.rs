@@ -19,13 +19,13 @@ pub(super) struct Tie {
 pub(super) async fn make<T: Send + 'static>(
     make: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(T, Tie)> {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let (stays, until) = mpsc::channel::<Infallible>();
     let runtime = Handle::current();
     let stay = move || {
         // The runtime watches and reaps the child.
         let _inside = runtime.enter();
-        if tell.send(make()).is_ok() {
+        if sender.send(make()).is_ok() {
             // Waits until the other end is dropped.
             let Err(mpsc::RecvError) = until.recv();
         }
@@ -35,6 +35,6 @@ pub(super) async fn make<T: Send + 'static>(
         .name(name)
         .stack_size(STACK)
         .spawn(stay)?;
-    let made = told.await.map_err(io::Error::other)??;
+    let made = receiver.await.map_err(io::Error::other)??;
     Ok((made, Tie { _stays: stays }))
 }

@@ -36,7 +36,7 @@ pub fn of_port(port: u16, six: bool) -> Result<Vec<Connection>, Refusal> {
         states: StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT - StateFlags::CLOSE,
         socket_id: id,
     };
-    let told = ask(
+    let answers = ask(
         Family::Sockets,
         SOCK_DIAG_BY_FAMILY,
         Want::All,
@@ -52,7 +52,7 @@ pub fn of_port(port: u16, six: bool) -> Result<Vec<Connection>, Refusal> {
             id,
         })
     };
-    Ok(told.iter().filter_map(read).collect())
+    Ok(answers.iter().filter_map(read).collect())
 }
 
 impl Connection {

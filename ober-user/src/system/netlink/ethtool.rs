@@ -131,8 +131,8 @@ impl Ethtool {
         values[0] = u64::from_ne_bytes(pair(0x1d, count));
         // SAFETY: this command reads and writes two numbers and the values, and there is room for them.
         unsafe { self.ask(interface, values.as_mut_ptr()) }?;
-        let told = (names[2] as usize).min(room);
-        let words = names[3..].chunks_exact(LENGTH / 4).take(told);
+        let count = (names[2] as usize).min(room);
+        let words = names[3..].chunks_exact(LENGTH / 4).take(count);
         let names = words.map(|words| {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
             text(&bytes).trim().to_owned()

@@ -43,8 +43,10 @@ pub struct Link {
 pub fn all() -> Result<Vec<Link>, Refusal> {
     let mut question = vec![0; LinkMessage::default().buffer_len()];
     LinkMessage::default().emit(&mut question);
-    let told = ask(Family::Route, GET_LINK, Want::All, &question)?;
-    let links = told.iter().filter_map(|one| LinkMessage::parse(one).ok());
+    let answers = ask(Family::Route, GET_LINK, Want::All, &question)?;
+    let links = answers
+        .iter()
+        .filter_map(|one| LinkMessage::parse(one).ok());
     Ok(links.map(|link| read(&link)).collect())
 }
 
@@ -128,7 +130,7 @@ mod tests {
         let generic = LinkXdp::Attached(XdpAttached::SocketBuffer);
         let native = LinkXdp::Attached(XdpAttached::Driver);
         let attached = |program, generic| Attached { program, generic };
-        for (told, found) in [
+        for (answers, found) in [
             (vec![generic, LinkXdp::ProgId(7)], vec![attached(7, true)]),
             (
                 vec![native, LinkXdp::ProgId(8), LinkXdp::DrvProgId(8)],
@@ -140,7 +142,7 @@ mod tests {
                 vec![attached(3, false), attached(4, true)],
             ),
         ] {
-            assert_eq!(programs(&told), found);
+            assert_eq!(programs(&answers), found);
         }
     }
 }

@@ -46,8 +46,8 @@ pub fn xdp(index: u32) -> Option<Xdp> {
 
 fn features(index: u32) -> Result<Option<Xdp>, Refusal> {
     let name = request(GET_FAMILY, FAMILY_NAME, b"netdev\0");
-    let told = ask(Family::Generic, CONTROL, Want::One, &name)?;
-    let Some(family) = find(&told, FAMILY_ID) else {
+    let answer = ask(Family::Generic, CONTROL, Want::One, &name)?;
+    let Some(family) = find(&answer, FAMILY_ID) else {
         return Ok(None);
     };
     let [low, high, ..] = family else {
@@ -55,8 +55,8 @@ fn features(index: u32) -> Result<Option<Xdp>, Refusal> {
     };
     let family = u16::from_ne_bytes([*low, *high]);
     let device = request(GET_DEVICE, INTERFACE, &index.to_ne_bytes());
-    let told = ask(Family::Generic, family, Want::One, &device)?;
-    let bits = find(&told, XDP_FEATURES).and_then(|bits| bits.first_chunk());
+    let answer = ask(Family::Generic, family, Want::One, &device)?;
+    let bits = find(&answer, XDP_FEATURES).and_then(|bits| bits.first_chunk());
     Ok(bits.map(|bits| Xdp(u64::from_ne_bytes(*bits))))
 }
 
@@ -90,8 +90,8 @@ mod tests {
         let release = crate::system::file::kernel_text("/proc/sys/kernel/osrelease").unwrap();
         let version = release.split('.').map_while(|it| it.parse().ok());
         let tells = version.take(2).collect::<Vec<u32>>() >= vec![6, 3];
-        let told = xdp(index);
-        assert_eq!(told.is_some(), tells);
-        assert!(told.is_none_or(|xdp| !xdp.native() && !xdp.redirects()));
+        let answer = xdp(index);
+        assert_eq!(answer.is_some(), tells);
+        assert!(answer.is_none_or(|xdp| !xdp.native() && !xdp.redirects()));
     }
 }

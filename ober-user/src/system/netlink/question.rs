@@ -134,13 +134,13 @@ fn verdict(flags: u16, payload: &[u8]) -> Result<(), Refusal> {
     if errno == 0 {
         return Ok(());
     }
-    let told = payload
+    let rest = payload
         .get(4 + HEADER..)
         .filter(|_| flags & NLM_F_ACK_TLVS != 0);
     // Without `NLM_F_CAPPED` the whole question is repeated before the text.
-    let told = told.filter(|_| flags & NLM_F_CAPPED != 0 || payload.len() == 4 + HEADER);
-    let words = told.and_then(|told| {
-        let mut attributes = NlasIterator::new(told).filter_map(Result::ok);
+    let rest = rest.filter(|_| flags & NLM_F_CAPPED != 0 || payload.len() == 4 + HEADER);
+    let words = rest.and_then(|rest| {
+        let mut attributes = NlasIterator::new(rest).filter_map(Result::ok);
         let found = attributes.find(|it| it.kind() == WORDS)?;
         let text = String::from_utf8_lossy(found.value());
         Some(text.trim_end_matches('\0').to_owned())
@@ -192,12 +192,12 @@ mod tests {
         let failed = collect(&failed, &mut answers);
         assert_eq!(failed.map_err(|it| it.errno), Err(libc::ENOENT));
         assert_eq!(collect(&refusal(0, ""), &mut answers), Ok(true));
-        for words in ["", "virtio_net: MTU too large to enable XDP"] {
-            let told = Some(words.to_owned()).filter(|words| !words.is_empty());
+        for text in ["", "virtio_net: MTU too large to enable XDP"] {
+            let words = Some(text.to_owned()).filter(|text| !text.is_empty());
             let errno = libc::EINVAL;
             assert_eq!(
-                collect(&refusal(errno, words), &mut answers),
-                Err(Refusal { errno, words: told })
+                collect(&refusal(errno, text), &mut answers),
+                Err(Refusal { errno, words })
             );
         }
     }

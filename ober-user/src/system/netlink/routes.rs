@@ -28,8 +28,8 @@ pub fn way(address: IpAddr) -> Option<u32> {
         .push(RouteAttribute::Destination(destination));
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);
-    let told = ask(Family::Route, GET_ROUTE, Want::One, &bytes).ok()?;
-    let route = RouteMessage::parse(told.first()?.as_slice()).ok()?;
+    let answers = ask(Family::Route, GET_ROUTE, Want::One, &bytes).ok()?;
+    let route = RouteMessage::parse(answers.first()?.as_slice()).ok()?;
     route
         .attributes
         .iter()

@@ -257,7 +257,7 @@ pub(crate) mod tests {
     fn what_haproxy_could_not_use_is_refused_and_said() {
         let (certificate, key) = (part("CERTIFICATE", DER), part("PRIVATE KEY", DER));
         let encrypted = part("ENCRYPTED PRIVATE KEY", DER);
-        for (text, told) in [
+        for (text, expected) in [
             (String::new(), "certificate @/s3.pem holds no certificate"),
             (key.clone(), "certificate @/s3.pem holds no certificate"),
             (
@@ -288,7 +288,7 @@ pub(crate) mod tests {
                 "certificate @/s3.pem: what its `PRIVATE KEY` block number 1 holds is not one",
             ),
         ] {
-            assert_eq!(verdict(&text).unwrap_err(), told);
+            assert_eq!(verdict(&text).unwrap_err(), expected);
         }
         let cut = &certificate[..certificate.len() - 10];
         assert!(

@@ -269,7 +269,7 @@ pub(crate) mod tests {
         let (ours, other) = (authority("ours"), authority("other"));
         let (certificate, key) = issue(&ours, "s3.test", (-DAY, DAY));
         let (second, foreign) = issue(&ours, "second.test", (-DAY, DAY));
-        for (text, told) in [
+        for (text, expected) in [
             (
                 format!("{certificate}{foreign}"),
                 "certificate @: its private key is that of another certificate",
@@ -287,7 +287,7 @@ pub(crate) mod tests {
                 "certificate @: its certificate number 3 (other) did not sign the one before it",
             ),
         ] {
-            assert_eq!(judged(&text).unwrap_err(), told);
+            assert_eq!(judged(&text).unwrap_err(), expected);
         }
         // Same name, another key: only the signature shows the difference.
         let impostor = authority("ours");

@@ -74,8 +74,8 @@ fn a_damaged_file_is_moved_aside_counts_as_none_and_only_the_latest_three_are_le
     );
     let last = fs::read_to_string(home.path().join(&left[2])).unwrap();
     assert_eq!(last, "[]");
-    let told = disk().damaged.into_iter().filter(|it| it.file == path);
-    assert_eq!(told.count(), 5);
+    let reported = disk().damaged.into_iter().filter(|it| it.file == path);
+    assert_eq!(reported.count(), 5);
     fs::create_dir(&path).unwrap();
     let read = recover_json::<u32>(Kind::Orders, &path).unwrap();
     assert_eq!(read, None, "a directory in its place is no file either");
@@ -86,20 +86,20 @@ fn a_damaged_file_is_moved_aside_counts_as_none_and_only_the_latest_three_are_le
 fn what_could_not_be_kept_is_told_until_it_is() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");
-    let told = || disk().unkept.iter().any(|unkept| unkept.file == path);
+    let reported = || disk().unkept.iter().any(|unkept| unkept.file == path);
     let error = Error::Write {
         path: path.clone(),
         source: io::ErrorKind::StorageFull.into(),
     };
     unkept(&path, &error);
-    assert!(told());
+    assert!(reported());
     write(&path, "text").commit().unwrap();
-    assert!(!told());
+    assert!(!reported());
     for there in [true, false] {
         unkept(&path, &error);
-        assert!(told());
+        assert!(reported());
         remove(&path).unwrap();
-        assert!(!told(), "what is to be in no file is kept: {there}");
+        assert!(!reported(), "what is to be in no file is kept: {there}");
     }
 }
 

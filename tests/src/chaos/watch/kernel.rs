@@ -57,17 +57,17 @@ fn look(watch: &Watch<'_>, node: usize) {
 
 /// The difference, in words.
 fn difference(world: &World, node: usize) -> Result<Option<String>> {
-    let told = world.nodes[node].status(world.host(node))?;
+    let status = world.nodes[node].status(world.host(node))?;
     let held = held(world, node)?;
     for (what, words) in FACTS {
-        let (told, held) = (words(&told), words(&held));
-        if told != held {
+        let (status, held) = (words(&status), words(&held));
+        if status != held {
             return Ok(Some(format!(
-                "{what}: the daemon says {told:?}, the kernel {held:?}"
+                "{what}: the daemon says {status:?}, the kernel {held:?}"
             )));
         }
     }
-    Ok((!told.healthy).then(|| "the daemon is not healthy".to_owned()))
+    Ok((!status.healthy).then(|| "the daemon is not healthy".to_owned()))
 }
 
 fn held(world: &World, number: usize) -> Result<Status> {

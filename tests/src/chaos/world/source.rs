@@ -72,10 +72,10 @@ impl Source {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        let told = Arc::clone(&mood);
+        let mood_now = Arc::clone(&mood);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let mood = Mood::ALL[usize::from(told.load(Ordering::Relaxed))];
+                let mood = Mood::ALL[usize::from(mood_now.load(Ordering::Relaxed))];
                 // A failed write means that the node hung up, which is its right.
                 tokio::spawn(async move { Box::pin(answer(stream, mood)).await.ok() });
             }

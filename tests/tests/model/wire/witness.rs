@@ -166,11 +166,15 @@ fn hear6(socket: &Socket, kind: u8, buffer: &mut [u8]) -> Option<Arrival> {
             Err(errno) => panic!("hear an IPv6 packet: {errno}"),
         };
         let source = SocketAddrV6::from(heard.address.unwrap());
-        let told = heard.cmsgs().unwrap().find_map(|message| match message {
-            ControlMessageOwned::Ipv6PacketInfo(told) => Some(told.ipi6_addr.s6_addr),
+        let destination = heard.cmsgs().unwrap().find_map(|message| match message {
+            ControlMessageOwned::Ipv6PacketInfo(destination) => Some(destination.ipi6_addr.s6_addr),
             _ => None,
         });
-        (heard.bytes, *source.ip(), Ipv6Addr::from(told.unwrap()))
+        (
+            heard.bytes,
+            *source.ip(),
+            Ipv6Addr::from(destination.unwrap()),
+        )
     };
     Some(Arrival::new(
         source.into(),

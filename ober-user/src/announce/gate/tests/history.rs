@@ -148,14 +148,17 @@ fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<()
         Standing::Withdrawn => {}
     }
     known.stands.append(&mut bench.stands);
-    let told = std::iter::once(&Standing::Withdrawn).chain(&known.stands);
-    let told: Vec<_> = told.collect();
+    let advertised = std::iter::once(&Standing::Withdrawn).chain(&known.stands);
+    let advertised: Vec<_> = advertised.collect();
     prop_assert!(
-        told.windows(2).all(|pair| pair[0] != pair[1]),
+        advertised.windows(2).all(|pair| pair[0] != pair[1]),
         "told twice: {:?}",
-        told
+        advertised
     );
-    prop_assert_eq!(told.last().copied().copied(), Some(bench.gate.standing()));
+    prop_assert_eq!(
+        advertised.last().copied().copied(),
+        Some(bench.gate.standing())
+    );
     let shown = match (known.disabled || known.file, known.draining) {
         (true, _) => Some(State::Disabled),
         (false, true) => Some(State::Draining),

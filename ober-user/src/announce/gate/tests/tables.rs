@@ -144,12 +144,12 @@ fn every_state_answers_everything_that_may_happen() {
     ];
     assert_eq!(table.map(|(state, _)| state), State::ALL);
     for (state, row) in table {
-        for (happens, (after, told)) in Happens::ALL.into_iter().zip(row) {
+        for (happens, (after, advertised)) in Happens::ALL.into_iter().zip(row) {
             let mut bench = Bench::at(state);
             happens.to(&mut bench);
             assert_eq!(
                 (bench.gate.state(), bench.stands.as_slice()),
-                (after, told),
+                (after, advertised),
                 "{happens:?} in {state:?}"
             );
         }

@@ -490,11 +490,11 @@ async fn verdicts_follow_a_server_down_and_up_again() {
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
     engine.set(vec![target(server, check(Kind::Http(http())))]);
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     for _ in 0..3 {
-        told.push(verdicts.recv().await.unwrap().up);
+        changes.push(verdicts.recv().await.unwrap().up);
     }
-    assert_eq!(told, [true, false, true]);
+    assert_eq!(changes, [true, false, true]);
 }
 
 #[tokio::test]

@@ -80,9 +80,9 @@ fn the_table_of_states_and_answers() {
                 clocked.says(if letter == 'g' { good() } else { bad() });
             }
             assert_eq!(clocked.server.state(), state, "{letters}");
-            let told = clocked.says(event.clone());
+            let changes = clocked.says(event.clone());
             assert_eq!(clocked.server.state(), next, "{letters} and {event:?}");
-            assert_eq!(told.is_empty(), next == state, "{letters} and {event:?}");
+            assert_eq!(changes.is_empty(), next == state, "{letters} and {event:?}");
         }
     }
 }
@@ -91,8 +91,8 @@ fn the_table_of_states_and_answers() {
 fn the_first_check_is_due_at_once_and_its_answer_decides() {
     let mut clocked = Clocked::new(POLICY);
     assert_eq!(clocked.server.state(), State::Unknown);
-    let (waited, told) = clocked.check(Duration::ZERO, bad());
-    assert_eq!((waited, told), (Duration::ZERO, vec![verdict(false)]));
+    let (waited, changes) = clocked.check(Duration::ZERO, bad());
+    assert_eq!((waited, changes), (Duration::ZERO, vec![verdict(false)]));
 }
 
 #[test]
@@ -176,9 +176,9 @@ proptest! {
         let (mut up, mut row, mut last) = (None, 0, 2);
         for answer in answers {
             let event = [good(), bad(), unclear()][usize::from(answer)].clone();
-            let told = clocked.says(event);
+            let changes = clocked.says(event);
             if answer == 2 {
-                prop_assert_eq!(told, []);
+                prop_assert_eq!(changes, []);
                 continue;
             }
             row = if answer == last { row + 1 } else { 1 };
@@ -187,9 +187,9 @@ proptest! {
             let needed = match up { None => 1, Some(_) if now_up => rise, Some(_) => fall };
             if up != Some(now_up) && row >= needed {
                 up = Some(now_up);
-                prop_assert_eq!(told, [verdict(now_up)]);
+                prop_assert_eq!(changes, [verdict(now_up)]);
             } else {
-                prop_assert_eq!(told, []);
+                prop_assert_eq!(changes, []);
             }
         }
     }

@@ -147,7 +147,7 @@ async fn no_program_and_no_record_is_told_a_name_that_was_not_ordered() {
             // The record has the name as it was ordered, and is set and removed.
             assert!(asked.starts_with("set _acme-challenge.s3.test "), "{asked}");
         } else {
-            let strange = matches!(&failure.error, Error::Strange { name: told } if told == name);
+            let strange = matches!(&failure.error, Error::Strange { name: refused_name } if refused_name == name);
             assert!(strange, "{}", failure.error);
         }
     }

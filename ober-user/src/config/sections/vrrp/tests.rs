@@ -31,15 +31,15 @@ fn vrrp(text: &str) -> Vrrp {
 fn problems(text: &str) -> Vec<String> {
     let place = Place::new();
     let before = LEAST.lines().count();
-    let renumbered = |told: String| {
-        let (line, rest) = told.split_once(':').unwrap();
+    let renumbered = |problem: String| {
+        let (line, rest) = problem.split_once(':').unwrap();
         format!(
             "{}:{rest}",
             line.parse::<usize>().unwrap().saturating_sub(before)
         )
     };
-    let told = place.problems(&format!("{LEAST}{}", text.trim_start()));
-    told.into_iter().map(renumbered).collect()
+    let problems = place.problems(&format!("{LEAST}{}", text.trim_start()));
+    problems.into_iter().map(renumbered).collect()
 }
 
 #[test]

@@ -124,8 +124,8 @@ pub fn advice(cause: &Cause, features: &Features) -> String {
             features.what()
         ),
         Cause::Refused { errno, .. } => {
-            let told = made_of_others(features).or_else(|| by_driver(*errno, features));
-            told.unwrap_or_else(|| by_number(*errno, features))
+            let reason = made_of_others(features).or_else(|| by_driver(*errno, features));
+            reason.unwrap_or_else(|| by_number(*errno, features))
         }
     }
 }

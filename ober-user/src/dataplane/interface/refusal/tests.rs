@@ -173,12 +173,12 @@ fn a_device_without_native_xdp_is_not_blamed_on_its_mtu() {
 
 #[test]
 fn a_driver_is_known_to_run_xdp_by_the_kernels_word_before_its_name() {
-    let told = |bits| Features {
+    let with_bits = |bits| Features {
         xdp: Some(Xdp::new(bits)),
         ..nic("igb")
     };
-    assert_eq!(has_native(&told(3)), Some(true));
-    assert_eq!(has_native(&told(0)), Some(false));
+    assert_eq!(has_native(&with_bits(3)), Some(true));
+    assert_eq!(has_native(&with_bits(0)), Some(false));
     for (driver, linux, known) in [
         ("igb", Linux(6, 1), Some(true)),
         ("vmxnet3", Linux(6, 1), Some(false)),

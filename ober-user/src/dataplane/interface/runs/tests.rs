@@ -22,7 +22,7 @@ fn counts(received: u64, ran: u64) -> Seen {
 type Counted = [u64; 2];
 
 /// Learns one sample a second. Returns what is known of `in0` after the last.
-fn told(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
+fn said(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
     let began = Instant::now();
     let mut watch = Watch::default();
     for (second, (interfaces, [before, after])) in (0..).zip(samples) {
@@ -47,7 +47,7 @@ fn alone(samples: &[(u64, u64)]) -> Option<bool> {
     let seen: Vec<_> = seen.collect();
     let counted = samples.iter().map(|(_, counted)| [*counted; 2]);
     let samples: Vec<_> = seen.iter().map(|all| &all[..]).zip(counted).collect();
-    told(&samples)
+    said(&samples)
 }
 
 /// `in0` and `in1`, second by second.
@@ -61,7 +61,7 @@ fn beside(seconds: u32, second: impl Fn(u64) -> ([Seen; 2], Counted)) -> Option<
         .iter()
         .map(|(seen, counted)| (&seen[..], *counted))
         .collect();
-    told(&all)
+    said(&all)
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_the_kernel_runs_itself_is_never_taken_for_blind() {
     };
     let all: Vec<_> = (0..20).map(|second| generic(second * 100)).collect();
     let all: Vec<_> = all.iter().map(|it| (&it[..], [0, 0])).collect();
-    assert_eq!(told(&all), None);
+    assert_eq!(said(&all), None);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_drivers_count_that_stands_still_while_the_kernel_runs_the_program_says_noth
     let samples = samples
         .each_ref()
         .map(|(all, counted)| (&all[..], *counted));
-    assert_eq!(told(&samples), Some(true));
+    assert_eq!(said(&samples), Some(true));
     // Nor do packets counted beside it prove that the program of its neighbour gets packets.
     let beside_it = |second: u64| {
         let all = [seen(second * 100), generic(second * 100)];
@@ -144,7 +144,7 @@ fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
         (&[("in0", counts(0, 0))][..], [0, 0]),
         (&[("in0", counts(500, 500))], [0, 0]),
     ];
-    assert_eq!(told(&runs), Some(true));
+    assert_eq!(said(&runs), Some(true));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn a_driver_should_run_xdp_and_doctor_says_why_it_does_not() {
         });
     });
     let blind = of(&interface(), |it| it.virtio = Some(Virtio::with(&[7, 8])));
-    let told = of(&driver(Some("new_driver")), |it| it.xdp = Some(Xdp::new(3)));
+    let of_features = of(&driver(Some("new_driver")), |it| it.xdp = Some(Xdp::new(3)));
     let denied = of(&driver(Some("vmxnet3")), |it| it.xdp = Some(Xdp::new(0)));
     let old = driver(Some("r8169"));
     let [auto, native, generic] = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic].map(with_xdp);
@@ -159,7 +159,7 @@ fn a_driver_should_run_xdp_and_doctor_says_why_it_does_not() {
         (&native, old, Failed, "node.xdp"),
         (
             &auto,
-            told,
+            of_features,
             GOOD,
             "new_driver, 4 queues, MTU 1500, which has native XDP",
         ),

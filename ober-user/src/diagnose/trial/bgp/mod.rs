@@ -136,7 +136,7 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
         return refused(seen.settings, session, said, failed);
     }
     if let Some(said) = session.last_received.as_ref() {
-        return told(seen.settings, said, failed);
+        return refused_by_notification(seen.settings, said, failed);
     }
     let against = |said: &&Said| matches!(said.code, 1 | 3 | 5 | 7);
     if let Some(said) = session.last_sent.as_ref().filter(against) {
@@ -214,7 +214,11 @@ fn refused(
 }
 
 /// The neighbour ended the session and gave a reason.
-fn told(settings: &Neighbour, said: &Said, failed: impl Fn(String) -> Finding) -> Finding {
+fn refused_by_notification(
+    settings: &Neighbour,
+    said: &Said,
+    failed: impl Fn(String) -> Finding,
+) -> Finding {
     let text = said
         .text
         .as_ref()

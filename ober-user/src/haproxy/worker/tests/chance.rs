@@ -14,7 +14,7 @@ struct Fake {
     probing: Vec<Pid>,
     /// The processes that are alive, each with whether it was ever ready.
     alive: BTreeMap<Pid, bool>,
-    told: Vec<Pid>,
+    changed_live: Vec<Pid>,
     in_ring: bool,
 }
 
@@ -28,7 +28,7 @@ impl Fake {
                     assert_ne!(self.in_ring, inside, "said twice");
                     self.in_ring = inside;
                 }
-                Action::Retire { pid } | Action::Kill { pid, .. } => self.told.push(pid),
+                Action::Retire { pid } | Action::Kill { pid, .. } => self.changed_live.push(pid),
                 Action::Settled { .. } => {}
             }
         }
@@ -65,7 +65,7 @@ impl Fake {
                     pid: Pid(self.next),
                 }
             }
-            12 => Event::Told {
+            12 => Event::ChangedLive {
                 generation: Generation(pick as u64 % 3),
                 pid: self.nth_alive(pick)?,
             },
@@ -101,7 +101,10 @@ impl Fake {
                 Some(&true),
                 "who serves is alive and has answered"
             );
-            assert!(!self.told.contains(&pid), "who serves was not told to go");
+            assert!(
+                !self.changed_live.contains(&pid),
+                "who serves was not told to go"
+            );
         }
         let newcomer = match worker.state() {
             State::Starting(new) | State::Replacing(_, new) => new.pid,

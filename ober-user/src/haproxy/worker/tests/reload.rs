@@ -103,11 +103,11 @@ fn no_more_replaced_processes_finish_than_allowed_and_the_oldest_goes_first() {
 #[test]
 fn who_was_told_has_that_generation_and_so_has_who_comes_after_it() {
     let mut bench = Bench::running();
-    let told = Event::Told {
+    let changed_live = Event::ChangedLive {
         generation: B,
         pid: ONE,
     };
-    assert_eq!(bench.on(told), [settled(B, Outcome::Serving)]);
+    assert_eq!(bench.on(changed_live), [settled(B, Outcome::Serving)]);
     assert_eq!(
         bench.worker.generations(),
         [B, B],
@@ -121,12 +121,12 @@ fn who_was_told_has_that_generation_and_so_has_who_comes_after_it() {
 
 #[test]
 fn who_ended_before_it_was_said_to_be_told_is_followed_by_one_that_knows() {
-    let told = Event::Told {
+    let changed_live = Event::ChangedLive {
         generation: B,
         pid: ONE,
     };
     assert_eq!(
-        backoff().on(told.clone()),
+        backoff().on(changed_live.clone()),
         [Action::Spawn { generation: B }]
     );
     let mut bench = Bench::running();
@@ -135,7 +135,7 @@ fn who_ended_before_it_was_said_to_be_told_is_followed_by_one_that_knows() {
     bench.spawned(A, TWO);
     bench.ready(TWO);
     assert_eq!(
-        bench.on(told),
+        bench.on(changed_live),
         [Action::Spawn { generation: B }],
         "it is another process"
     );

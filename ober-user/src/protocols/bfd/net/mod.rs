@@ -252,8 +252,9 @@ impl Engine {
                     done.send(result).unwrap_or_default();
                 }
                 Order::AdminDown(done) => {
-                    let told: Vec<_> = self.seats.values().filter_map(Seat::admin_down).collect();
-                    for one in told {
+                    let notices: Vec<_> =
+                        self.seats.values().filter_map(Seat::admin_down).collect();
+                    for one in notices {
                         // An error means that the session has ended, and has nothing left to send.
                         one.await.unwrap_or_default();
                     }

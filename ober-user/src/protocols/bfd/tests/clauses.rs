@@ -87,7 +87,10 @@ fn a_session_in_init_gives_up_after_the_detection_time_without_telling_clients()
         ..says(State::Down)
     });
     let actions = desk.silence(900 * MILLISECOND);
-    assert_eq!((desk.session.state, told(&actions)), (State::Down, vec![]));
+    assert_eq!(
+        (desk.session.state, notified(&actions)),
+        (State::Down, vec![])
+    );
     assert_eq!(desk.session.diagnostic, Diagnostic::TimeExpired);
 }
 
@@ -167,7 +170,7 @@ fn a_peer_in_demand_mode_is_sent_nothing_while_both_are_up_and_no_poll_is_under_
     assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
     // The peer's silence is still a failure: this end is not in demand mode.
     let actions = desk.silence(100 * MILLISECOND);
-    assert_eq!(told(&actions), [State::Down]);
+    assert_eq!(notified(&actions), [State::Down]);
     assert!(!sent(&desk.silence(1000 * MILLISECOND)).is_empty());
 }
 
@@ -225,11 +228,11 @@ fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
     assert_eq!(ignored, Some((Refusal::AdminDown, 4)));
     let actions = desk.on(Event::Enable);
     assert_eq!(
-        (desk.session.state, sent(&actions).len(), told(&actions)),
+        (desk.session.state, sent(&actions).len(), notified(&actions)),
         (State::Down, 1, vec![])
     );
     desk.hear(says(State::Down));
-    assert_eq!(told(&desk.hear(says(State::Init))), [State::Up]);
+    assert_eq!(notified(&desk.hear(says(State::Init))), [State::Up]);
 }
 
 #[test]
@@ -328,13 +331,13 @@ fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
 fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
     let mut desk = Desk::up();
     desk.now += 2000 * MILLISECOND;
-    assert_eq!(told(&desk.tick()), []);
-    assert_eq!(told(&desk.hear(says(State::Up))), []);
-    assert_eq!(told(&desk.silence(899 * MILLISECOND)), []);
+    assert_eq!(notified(&desk.tick()), []);
+    assert_eq!(notified(&desk.hear(says(State::Up))), []);
+    assert_eq!(notified(&desk.silence(899 * MILLISECOND)), []);
     desk.now += 2000 * MILLISECOND;
     desk.tick();
     // No packet was waiting.
-    assert_eq!(told(&desk.silence(EXCUSE)), [State::Down]);
+    assert_eq!(notified(&desk.silence(EXCUSE)), [State::Down]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn hears(desk: &mut Desk, states: &[State]) -> Vec<State> {
     let said = states.iter().flat_map(|state| {
         let mut actions = desk.hear(says(*state));
         actions.extend(desk.silence(100 * MILLISECOND));
-        told(&actions)
+        notified(&actions)
     });
     said.collect()
 }

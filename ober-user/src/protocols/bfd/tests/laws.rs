@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Checks a session from outside.
 struct Watch {
     desk: Desk,
-    told: State,
+    notified: State,
     /// The last packet that did not answer a Poll, and when it was sent.
     last: Option<(Control, Instant)>,
 }
@@ -169,7 +169,7 @@ impl Watch {
     }
 
     fn tells(&mut self, before: &Session, actions: &[Action]) {
-        for state in told(actions) {
+        for state in notified(actions) {
             match state {
                 State::Up => assert_eq!(self.desk.session.state, State::Up),
                 State::Down => assert_eq!(
@@ -179,12 +179,12 @@ impl Watch {
                 State::AdminDown => assert_ne!(self.desk.session.state, State::Up),
                 State::Init => panic!("nobody needs to know"),
             }
-            assert!(self.told != state || state == State::Down, "told twice");
-            self.told = state;
+            assert!(self.notified != state || state == State::Down, "told twice");
+            self.notified = state;
         }
         if self.desk.session.state != State::Up {
             assert_ne!(
-                self.told,
+                self.notified,
                 State::Up,
                 "a session that is not Up is told to be"
             );
@@ -200,7 +200,7 @@ proptest! {
         timers in some_timers(), passive: bool, steps in proptest::collection::vec(step(), 1..80)
     ) {
         let settings = Settings { mode: Mode::Auto, passive, hold_down: 300 * MILLISECOND, ..settings(timers) };
-        let mut watch = Watch { desk: Desk::new(&settings), told: State::Down, last: None };
+        let mut watch = Watch { desk: Desk::new(&settings), notified: State::Down, last: None };
         for step in steps {
             watch.step(step);
         }

@@ -142,12 +142,12 @@ fn sent(actions: &[Action]) -> Vec<Control> {
     sent.collect()
 }
 
-fn told(actions: &[Action]) -> Vec<State> {
-    let told = actions.iter().filter_map(|action| match action {
+fn notified(actions: &[Action]) -> Vec<State> {
+    let notified = actions.iter().filter_map(|action| match action {
         Action::Tell { state, .. } => Some(*state),
         Action::Send { .. } | Action::Over => None,
     });
-    told.collect()
+    notified.collect()
 }
 
 #[test]

@@ -29,7 +29,7 @@ struct Pair {
     air: Vec<Flight>,
     lost: [u32; 2],
     /// The states that each end's clients got, and when.
-    told: [Vec<(Instant, State)>; 2],
+    notified: [Vec<(Instant, State)>; 2],
     heard: [Instant; 2],
 }
 
@@ -47,7 +47,7 @@ impl Pair {
             dice: Dice(seed),
             air: Vec::new(),
             lost: [0; 2],
-            told: [Vec::new(), Vec::new()],
+            notified: [Vec::new(), Vec::new()],
             heard: [now; 2],
         }
     }
@@ -89,7 +89,7 @@ impl Pair {
         for action in actions {
             match action {
                 Action::Send { control, .. } => self.fly(from, control),
-                Action::Tell { state, .. } => self.told[from].push((self.now, state)),
+                Action::Tell { state, .. } => self.notified[from].push((self.now, state)),
                 Action::Over => {}
             }
         }
@@ -133,7 +133,7 @@ impl Pair {
             self.run(Duration::from_secs(1));
             if self.states() == [State::Up; 2] && self.ends.iter().all(|end| end.poll.is_none()) {
                 self.run(self.network.delay + self.network.spread);
-                self.told = [Vec::new(), Vec::new()];
+                self.notified = [Vec::new(), Vec::new()];
                 return;
             }
         }
@@ -186,7 +186,7 @@ fn a_planned_stop_is_heard_as_such_by_the_other_end() {
     pair.act(0, actions);
     pair.run(Duration::from_secs(5));
     let states = |end: usize| {
-        pair.told[end]
+        pair.notified[end]
             .iter()
             .map(|(_, state)| *state)
             .collect::<Vec<_>>()
@@ -211,8 +211,8 @@ proptest! {
         pair.run(Duration::from_secs(10));
         for (end, ours, peer) in [(0, one, two), (1, two, one)] {
             let detection = ours.receive.max(peer.transmit).duration() * u32::from(peer.multiplier.get());
-            let [(at, State::Down)] = pair.told[end][..] else {
-                panic!("{:?}", pair.told);
+            let [(at, State::Down)] = pair.notified[end][..] else {
+                panic!("{:?}", pair.notified);
             };
             // The other end may send Down first, but the cut loses it.
             prop_assert_eq!(at - pair.heard[end], detection);
@@ -228,7 +228,7 @@ proptest! {
         let mut pair = Pair::new([one, two], network, seed >> 8);
         pair.settle();
         pair.run(Duration::from_mins(1));
-        prop_assert_eq!(&pair.told, &[vec![], vec![]]);
+        prop_assert_eq!(&pair.notified, &[vec![], vec![]]);
     }
 
     #[test]
@@ -247,7 +247,7 @@ proptest! {
         pair.run(Duration::from_secs(5));
         pair.settle();
         pair.run(Duration::from_mins(1));
-        prop_assert_eq!(&pair.told, &[vec![], vec![]]);
+        prop_assert_eq!(&pair.notified, &[vec![], vec![]]);
     }
 
     #[test]
@@ -266,7 +266,7 @@ proptest! {
             pair.run(Duration::from_millis(pause));
         }
         pair.run(Duration::from_secs(20));
-        prop_assert_eq!(&pair.told, &[vec![], vec![]]);
+        prop_assert_eq!(&pair.notified, &[vec![], vec![]]);
         for (end, ours, peer) in [(0, last[0], last[1]), (1, last[1], last[0])] {
             let detection = ours.receive.max(peer.transmit).duration() * u32::from(peer.multiplier.get());
             prop_assert_eq!(pair.ends[end].detection(), detection);

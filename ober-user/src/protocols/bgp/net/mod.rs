@@ -162,9 +162,9 @@ impl Handle {
     pub async fn flushed(&self) {
         let mut waits = Vec::new();
         for running in self.speaker().neighbours.values() {
-            let (tell, told) = oneshot::channel();
-            running.tell(Command::Flush(tell));
-            waits.push(told);
+            let (flushed, wait) = oneshot::channel();
+            running.tell(Command::Flush(flushed));
+            waits.push(wait);
         }
         for wait in waits {
             // An error means that the task and its sessions have ended.
@@ -409,9 +409,9 @@ impl Speaker {
         let machine = self.machine(&settings);
         let seed = seed(&settings);
         let mut peering = Peering::new(drive::now(), machine.clone(), seed);
-        let (commands, told) = mpsc::unbounded_channel();
+        let (commands, inbox) = mpsc::unbounded_channel();
         let (tell, reports) = watch::channel(peering.report());
-        let mut world = Neighbour::new(settings.clone(), told, tell);
+        let mut world = Neighbour::new(settings.clone(), inbox, tell);
         let task = tokio::spawn(async move { drive::drive(&mut peering, &mut world).await });
         let running = Running {
             settings,

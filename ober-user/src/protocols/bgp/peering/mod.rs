@@ -109,14 +109,14 @@ impl Peering {
             since: self.since,
             flaps: self.flaps,
             agreed: established.and_then(|connection| connection.agreed().cloned()),
-            told: established
-                .map(|connection| connection.out().told().clone())
+            advertised: established
+                .map(|connection| connection.out().advertised().clone())
                 .unwrap_or_default(),
             path: self.path,
             counts: self.counts,
             opened: self.opened.clone(),
             malformed: self.malformed + malformed.sum::<u64>(),
-            heard: established.map_or(0, Connection::heard),
+            heard: established.map_or(0, Connection::received_prefixes),
             last_sent: self.last_sent.clone(),
             last_got: self.last_got.clone(),
             last_failure: self.last_failure.clone(),

@@ -37,7 +37,11 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn told(bgp: &Bgp, neighbour: &str, standings: &[(&str, Standing)]) -> BTreeMap<String, Route> {
+fn advertised(
+    bgp: &Bgp,
+    neighbour: &str,
+    standings: &[(&str, Standing)],
+) -> BTreeMap<String, Route> {
     let standings = standings
         .iter()
         .map(|(vip, stands)| (ip(vip), *stands))
@@ -52,8 +56,9 @@ fn told(bgp: &Bgp, neighbour: &str, standings: &[(&str, Standing)]) -> BTreeMap<
 #[test]
 fn a_standing_is_a_route_a_worse_route_a_goodbye_or_nothing() {
     let config = bgp(vec![]);
-    let of =
-        |standing| told(&config, "10.0.0.2", &[("192.0.2.10", standing)]).remove("192.0.2.10/32");
+    let of = |standing| {
+        advertised(&config, "10.0.0.2", &[("192.0.2.10", standing)]).remove("192.0.2.10/32")
+    };
     assert_eq!(of(Standing::Withdrawn), None);
     assert_eq!(of(Standing::Announced), Some(route()));
     let worst = of(Standing::Depreferenced).unwrap();
@@ -96,10 +101,10 @@ fn a_later_entry_holds_key_by_key_for_the_vips_and_neighbours_it_names() {
         ("192.0.2.10", Standing::Announced),
         ("192.0.2.11", Standing::Announced),
     ];
-    let second = told(&config, "10.0.0.2", &both);
+    let second = advertised(&config, "10.0.0.2", &both);
     let brief: Vec<_> = second.values().map(|it| (it.med, it.prepend)).collect();
     assert_eq!(brief, [(Some(20), 1), (Some(10), 1)]);
-    let third = told(&config, "10.0.0.3", &both);
+    let third = advertised(&config, "10.0.0.3", &both);
     assert_eq!(third.keys().collect::<Vec<_>>(), ["192.0.2.11/32"]);
 }
 
@@ -116,7 +121,7 @@ fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best
     };
     let config = covered(false);
     let names = |config: &Bgp, standings: &[_]| {
-        told(config, "10.0.0.2", standings)
+        advertised(config, "10.0.0.2", standings)
             .into_keys()
             .collect::<Vec<_>>()
     };
@@ -157,7 +162,7 @@ fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best
     ] {
         let standings = [("192.0.2.10", standings[0]), ("192.0.2.11", standings[1])];
         assert_eq!(
-            told(&config, "10.0.0.2", &standings)["192.0.2.0/24"].med,
+            advertised(&config, "10.0.0.2", &standings)["192.0.2.0/24"].med,
             med
         );
     }

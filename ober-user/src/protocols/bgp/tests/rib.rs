@@ -92,7 +92,7 @@ proptest! {
                 (terms.extended_next_hop, terms.next_hops.prefer_v6) = (true, true);
             }
             table.apply(out.sync(&terms, &wanted));
-            prop_assert_eq!(&table.0, &**out.told());
+            prop_assert_eq!(&table.0, &**out.advertised());
             let prefixes: BTreeSet<_> = table.0.keys().collect();
             prop_assert_eq!(prefixes, wanted.keys().collect::<BTreeSet<_>>());
             for (prefix, attributes) in &table.0 {
@@ -232,7 +232,7 @@ fn next_hops_are_this_nodes_own_of_the_kind_the_session_can_carry() {
         let mut out = Out::default();
         out.sync(&terms, &routes(&["192.0.2.10/32", "2001:db8::10/128"]));
         let hop = |prefix: &str| {
-            out.told()
+            out.advertised()
                 .get(&prefix.parse().unwrap())
                 .map(|it| it.next_hop)
         };
@@ -269,8 +269,11 @@ fn an_internal_neighbour_is_told_the_preference_and_no_path_an_external_one_the_
             },
             &prepended,
         );
-        let told = out.told().values().next().unwrap();
-        assert_eq!((&told.path, told.local_pref), (&path, local_pref));
+        let advertised = out.advertised().values().next().unwrap();
+        assert_eq!(
+            (&advertised.path, advertised.local_pref),
+            (&path, local_pref)
+        );
     }
 }
 
@@ -285,5 +288,5 @@ fn a_family_that_was_not_agreed_is_not_spoken_of() {
         },
         &routes(&["192.0.2.10/32", "2001:db8::10/128"]),
     );
-    assert_eq!((updates.len(), out.told().len()), (1, 1));
+    assert_eq!((updates.len(), out.advertised().len()), (1, 1));
 }

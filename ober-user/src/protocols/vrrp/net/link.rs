@@ -316,7 +316,7 @@ impl Link {
             seen,
             counts: counts.clone(),
             log: log.clone(),
-            told: None,
+            published: None,
             failing: false,
         };
         let (member, keeper) = (

@@ -97,7 +97,7 @@ pub(super) struct Instance {
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
     /// Time of the last change of state that was logged.
-    pub(super) told: Option<Instant>,
+    pub(super) published: Option<Instant>,
     /// Did sending the last advertisement fail?
     pub(super) failing: bool,
 }
@@ -187,13 +187,14 @@ impl World<Router> for Instance {
     }
 
     fn seen(&mut self, router: &Router) {
-        let new = router
-            .history()
-            .filter(|entered| self.told.is_none_or(|told| entered.at > told));
+        let new = router.history().filter(|entered| {
+            self.published
+                .is_none_or(|published| entered.at > published)
+        });
         for entered in new {
             self.log.say(Line::Entered(self.key, *entered));
         }
-        self.told = router.history().next_back().map(|last| last.at);
+        self.published = router.history().next_back().map(|last| last.at);
         self.seen.send_modify(|kept| kept.clone_from(router));
     }
 }

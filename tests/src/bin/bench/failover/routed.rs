@@ -43,7 +43,7 @@ pub(super) fn measure() -> Result<Part> {
         (workers(&routed, &routes)?, 20.0),
         (frozen(&routed, &routes)?, 160.0),
     ] {
-        part.add(&ended.told, limit);
+        part.add(&ended.received, limit);
         part.measures.push(ended.gone.measure());
     }
     let flaps = flaps(&routed)?;
@@ -55,14 +55,14 @@ pub(super) fn measure() -> Result<Part> {
 
 /// The two ends of a withdrawal: FRR logs it, and the router's kernel has no route any more. Between them is FRR alone.
 struct Withdrawn {
-    told: Series,
+    received: Series,
     gone: Series,
 }
 
 impl Withdrawn {
-    fn new(what: &str, told: &str) -> Self {
+    fn new(what: &str, received: &str) -> Self {
         Self {
-            told: Series::new(format!("{what} to {told}"), "ms"),
+            received: Series::new(format!("{what} to {received}"), "ms"),
             gone: Series::new(format!("{what} to route gone from FRR's kernel"), "ms"),
         }
     }
@@ -80,7 +80,7 @@ impl Withdrawn {
         harm()?;
         self.gone
             .push_time(routes.until(VIP4, 0, PATIENCE)? - began);
-        self.told.push_time(routed.frr.logged(wall, words)?);
+        self.received.push_time(routed.frr.logged(wall, words)?);
         Ok(())
     }
 }

@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// State that publishes facts.
-pub(super) trait Tells {
+pub(super) trait Publish {
     type Facts;
 
     fn facts(&self) -> Self::Facts;
 }
 
-impl Tells for Pool {
+impl Publish for Pool {
     type Facts = Arc<Workers>;
 
     fn facts(&self) -> Arc<Workers> {
@@ -29,7 +29,7 @@ impl Tells for Pool {
     }
 }
 
-impl Tells for Backends {
+impl Publish for Backends {
     type Facts = backends::Facts;
 
     fn facts(&self) -> backends::Facts {
@@ -37,7 +37,7 @@ impl Tells for Backends {
     }
 }
 
-impl Tells for Keeper {
+impl Publish for Keeper {
     type Facts = lists::Facts;
 
     fn facts(&self) -> lists::Facts {
@@ -46,12 +46,12 @@ impl Tells for Keeper {
 }
 
 /// The state, and its facts.
-pub(super) struct Told<T: Tells> {
+pub(super) struct Published<T: Publish> {
     it: Arc<Mutex<T>>,
     facts: Arc<RwLock<Arc<T::Facts>>>,
 }
 
-impl<T: Tells> Told<T> {
+impl<T: Publish> Published<T> {
     pub(super) fn new(it: T) -> Self {
         let facts = Arc::new(it.facts());
         Self {
@@ -61,16 +61,16 @@ impl<T: Tells> Told<T> {
     }
 
     /// Locks the state to change it. The guard may go to another thread.
-    pub(super) async fn lock(&self) -> Held<T> {
-        Held {
+    pub(super) async fn lock(&self) -> Guard<T> {
+        Guard {
             it: Arc::clone(&self.it).lock_owned().await,
             facts: Arc::clone(&self.facts),
         }
     }
 
     /// Locks the state, if that needs no waiting.
-    pub(super) fn try_lock(&self) -> Option<Held<T>> {
-        Some(Held {
+    pub(super) fn try_lock(&self) -> Option<Guard<T>> {
+        Some(Guard {
             it: Arc::clone(&self.it).try_lock_owned().ok()?,
             facts: Arc::clone(&self.facts),
         })
@@ -84,12 +84,12 @@ impl<T: Tells> Told<T> {
 }
 
 /// The state, while no other task can change it.
-pub(super) struct Held<T: Tells> {
+pub(super) struct Guard<T: Publish> {
     it: OwnedMutexGuard<T>,
     facts: Arc<RwLock<Arc<T::Facts>>>,
 }
 
-impl<T: Tells> Deref for Held<T> {
+impl<T: Publish> Deref for Guard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -97,13 +97,13 @@ impl<T: Tells> Deref for Held<T> {
     }
 }
 
-impl<T: Tells> DerefMut for Held<T> {
+impl<T: Publish> DerefMut for Guard<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.it
     }
 }
 
-impl<T: Tells> Drop for Held<T> {
+impl<T: Publish> Drop for Guard<T> {
     fn drop(&mut self) {
         let new = Arc::new(self.it.facts());
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = new;
@@ -114,7 +114,7 @@ impl<T: Tells> Drop for Held<T> {
 mod tests {
     use super::*;
 
-    impl Tells for u32 {
+    impl Publish for u32 {
         type Facts = String;
 
         fn facts(&self) -> String {
@@ -124,11 +124,11 @@ mod tests {
 
     #[tokio::test]
     async fn facts_are_those_of_the_last_change_that_is_over_and_need_no_lock() {
-        let told = Told::new(1);
-        let mut held = told.lock().await;
-        *held = 2;
-        assert_eq!(*told.facts(), "1");
-        drop(held);
-        assert_eq!(*told.facts(), "2");
+        let published = Published::new(1);
+        let mut guard = published.lock().await;
+        *guard = 2;
+        assert_eq!(*published.facts(), "1");
+        drop(guard);
+        assert_eq!(*published.facts(), "2");
     }
 }
