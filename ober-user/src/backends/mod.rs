@@ -152,12 +152,12 @@ pub type Origins = BTreeMap<(String, SocketAddr), Vec<String>>;
 pub struct Facts {
     pub in_force: Arc<InForce>,
     /// The state of each source of `discover`, by backend and name.
-    pub sources: BTreeMap<String, BTreeMap<String, Standing>>,
+    pub sources: BTreeMap<String, BTreeMap<String, SourceState>>,
 }
 
 /// The state of a source.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct SourceState {
     /// How many servers it stands for; `None`: it has never answered.
     pub servers: Option<usize>,
     pub failures: u64,
@@ -246,7 +246,7 @@ impl Backends {
 
     /// A copy of the state, for readers while a change goes on.
     pub fn facts(&self) -> Facts {
-        let standing = |source: &Source| Standing {
+        let source_state = |source: &Source| SourceState {
             servers: source.servers.as_ref().map(Vec::len),
             failures: source.failures,
             error: source.error.clone(),
@@ -254,7 +254,7 @@ impl Backends {
         };
         let sources = self.sources.iter().map(|(backend, sources)| {
             let sources = sources.iter();
-            let sources = sources.map(|(name, source)| (name.clone(), standing(source)));
+            let sources = sources.map(|(name, source)| (name.clone(), source_state(source)));
             (backend.clone(), sources.collect())
         });
         Facts {

@@ -232,13 +232,13 @@ impl Keeper {
                     problem: delivery.problem.clone()?,
                 })
             });
-        let issued = self.issued.standings().into_iter();
-        let issued = issued.map(|(names, standing)| Issued {
+        let issued = self.issued.order_states().into_iter();
+        let issued = issued.map(|(names, order)| Issued {
             names,
-            ordering: standing.ordering,
-            failures: standing.failures,
-            error: standing.error,
-            next: standing.next,
+            ordering: order.ordering,
+            failures: order.failures,
+            error: order.error,
+            next: order.next,
         });
         Certificates {
             held: held.collect(),

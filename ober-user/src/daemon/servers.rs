@@ -17,7 +17,7 @@ use crate::{
         self, Ask,
         check::{
             self, State,
-            engine::{Standings, Target},
+            engine::{CheckStates, Target},
         },
         discover::{self, engine::Learned},
         server::{self, Servers},
@@ -63,17 +63,17 @@ impl Watch {
     }
 
     /// The state of every checked server.
-    pub(super) fn standings(&self) -> Standings {
-        lock(&self.checks).standings()
+    pub(super) fn check_states(&self) -> CheckStates {
+        lock(&self.checks).states()
     }
 
     /// All verdicts there are, as commands for the workers.
     fn commands(&self) -> Vec<String> {
-        let (standings, servers) = (self.standings(), lock(&self.servers));
+        let (states, servers) = (self.check_states(), lock(&self.servers));
         let commands = servers.iter().flat_map(|(backend, servers)| {
             let up = |server: &server::Server| {
-                let standing = standings.get(&(backend.clone(), server.addr))?;
-                match standing.state {
+                let check_state = states.get(&(backend.clone(), server.addr))?;
+                match check_state.state {
                     State::Unknown => None,
                     State::Up => Some(true),
                     State::Down => Some(false),
@@ -186,14 +186,14 @@ async fn send_verdicts(daemon: &Daemon, worker: usize, commands: &[String]) {
 /// The status of every backend.
 pub(super) fn describe(
     backends: &backends::Facts,
-    standings: &Standings,
+    states: &CheckStates,
 ) -> BTreeMap<String, Backend> {
     let now = drive::now();
     let in_force = &backends.in_force;
     let servers = in_force.servers.iter().map(|(name, servers)| {
         let server = |server: &server::Server| {
             let key = (name.clone(), server.addr);
-            let standing = standings.get(&key);
+            let check_state = states.get(&key);
             Server {
                 name: server.name.clone(),
                 address: server.addr,
@@ -201,16 +201,16 @@ pub(super) fn describe(
                 weight: server.terms.weight,
                 tier: server.terms.tier,
                 sources: in_force.origins.get(&key).cloned().unwrap_or_default(),
-                state: standing
-                    .map_or("unchecked", |standing| standing.state.name())
+                state: check_state
+                    .map_or("unchecked", |check_state| check_state.state.name())
                     .into(),
-                reason: standing.map(|standing| standing.reason.clone()),
-                seconds: standing
-                    .map(|standing| now.saturating_duration_since(standing.since).as_secs()),
+                reason: check_state.map(|check_state| check_state.reason.clone()),
+                seconds: check_state
+                    .map(|check_state| now.saturating_duration_since(check_state.since).as_secs()),
             }
         };
         let sources = backends.sources.get(name).into_iter().flatten();
-        let source = |(name, source): (&String, &backends::Standing)| Source {
+        let source = |(name, source): (&String, &backends::SourceState)| Source {
             name: name.clone(),
             servers: source.servers.map(|servers| servers as u64),
             failures: source.failures,

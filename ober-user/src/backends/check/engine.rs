@@ -50,14 +50,14 @@ pub struct Verdict {
 
 /// The state of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct CheckState {
     pub state: State,
     pub since: Instant,
     /// What the last check found.
     pub reason: String,
 }
 
-pub type Standings = BTreeMap<(String, SocketAddr), Standing>;
+pub type CheckStates = BTreeMap<(String, SocketAddr), CheckState>;
 
 /// All checks of an instance. They end when it is dropped.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Running {
     target: Target,
-    standing: watch::Receiver<Standing>,
+    check_state: watch::Receiver<CheckState>,
     task: JoinHandle<()>,
 }
 
@@ -111,17 +111,17 @@ impl Engine {
     }
 
     /// The state of all servers.
-    pub fn standings(&self) -> Standings {
-        let standing = |running: &Running| running.standing.borrow().clone();
+    pub fn states(&self) -> CheckStates {
+        let check_state = |running: &Running| running.check_state.borrow().clone();
         self.running
             .iter()
-            .map(|(key, running)| (key.clone(), standing(running)))
+            .map(|(key, running)| (key.clone(), check_state(running)))
             .collect()
     }
 
     fn start(&self, target: Target) -> Running {
         let mut machine = Server::new(now(), Policy::of(&target.check), seed(&target));
-        let (tell, standing) = watch::channel(stand(&machine));
+        let (tell, check_state) = watch::channel(state_of(&machine));
         let (answers, inbox) = mpsc::unbounded_channel();
         let mut world = Checking {
             asker: Arc::new(Asker::new(target.clone())),
@@ -135,14 +135,14 @@ impl Engine {
         let task = tokio::spawn(async move { drive(&mut machine, &mut world).await });
         Running {
             target,
-            standing,
+            check_state,
             task,
         }
     }
 }
 
-fn stand(machine: &Server) -> Standing {
-    Standing {
+fn state_of(machine: &Server) -> CheckState {
+    CheckState {
         state: machine.state(),
         since: machine.since(),
         reason: machine.reason().to_owned(),
@@ -160,7 +160,7 @@ struct Checking {
     asker: Arc<Asker>,
     permits: Arc<Semaphore>,
     verdicts: broadcast::Sender<Verdict>,
-    tell: watch::Sender<Standing>,
+    tell: watch::Sender<CheckState>,
     answers: mpsc::UnboundedSender<Answer>,
     inbox: mpsc::UnboundedReceiver<Answer>,
     check: Option<JoinHandle<()>>,
@@ -209,7 +209,8 @@ impl World<Server> for Checking {
                 };
                 // The standing changes first, because receivers of the verdict read it.
                 let state = if up { State::Up } else { State::Down };
-                self.tell.send_modify(|standing| standing.state = state);
+                self.tell
+                    .send_modify(|check_state| check_state.state = state);
                 // The error, that there is no receiver, does not matter.
                 drop(self.verdicts.send(verdict));
             }
@@ -217,9 +218,9 @@ impl World<Server> for Checking {
     }
 
     fn seen(&mut self, machine: &Server) {
-        let standing = stand(machine);
+        let check_state = state_of(machine);
         self.tell
-            .send_if_modified(|known| std::mem::replace(known, standing.clone()) != standing);
+            .send_if_modified(|known| std::mem::replace(known, check_state.clone()) != check_state);
     }
 }
 

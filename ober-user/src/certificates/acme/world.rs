@@ -26,7 +26,7 @@ use crate::{
 
 /// The state of the orders for one certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct OrderState {
     pub ordering: bool,
     /// How many orders in a row have failed.
     pub failures: u32,
@@ -35,14 +35,14 @@ pub struct Standing {
     pub next: Option<u64>,
 }
 
-type Standings = Arc<Mutex<BTreeMap<Vec<String>, Standing>>>;
+type OrderStates = Arc<Mutex<BTreeMap<Vec<String>, OrderState>>>;
 
 /// Orders the certificates that a configuration wants issued. The tasks end when it is dropped.
 #[derive(Debug, Default)]
 pub struct Follower {
     acme: Option<Acme>,
     tasks: BTreeMap<Vec<String>, Task>,
-    standings: Standings,
+    order_states: OrderStates,
     /// Held during an order, so that there is one order at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -65,8 +65,8 @@ impl Follower {
         self.acme.clone_from(&config.acme);
         let wanted = wanted(config);
         self.tasks.retain(|names, _| wanted.contains_key(names));
-        let standings = Arc::clone(&self.standings);
-        let mut known = standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let order_states = Arc::clone(&self.order_states);
+        let mut known = order_states.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|names, _| wanted.contains_key(names));
         for (names, file) in wanted {
             if let (false, Some(acme)) = (self.tasks.contains_key(&names), &self.acme) {
@@ -76,9 +76,9 @@ impl Follower {
         }
     }
 
-    pub fn standings(&self) -> BTreeMap<Vec<String>, Standing> {
-        let standings = self.standings.lock();
-        standings.unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn order_states(&self) -> BTreeMap<Vec<String>, OrderState> {
+        let order_states = self.order_states.lock();
+        order_states.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn task(&self, acme: Acme, state: &Path, names: Vec<String>, file: PathBuf) -> Task {
@@ -92,7 +92,7 @@ impl Follower {
             tell,
             events,
             turn: Arc::clone(&self.turn),
-            standings: Arc::clone(&self.standings),
+            order_states: Arc::clone(&self.order_states),
             orders: JoinSet::new(),
         };
         issuing.say(found(&issuing.file));
@@ -149,7 +149,7 @@ struct Issuing {
     tell: UnboundedSender<Outcome>,
     events: UnboundedReceiver<Outcome>,
     turn: Arc<tokio::sync::Mutex<()>>,
-    standings: Standings,
+    order_states: OrderStates,
     /// The order under way, which ends with this task.
     orders: JoinSet<()>,
 }
@@ -163,19 +163,19 @@ impl Issuing {
         self.tell.send((event, None)).unwrap_or_default();
     }
 
-    fn standing(&self, change: impl FnOnce(&mut Standing)) {
-        let mut standings = self
-            .standings
+    fn set_state(&self, change: impl FnOnce(&mut OrderState)) {
+        let mut order_states = self
+            .order_states
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        change(standings.entry(self.names.clone()).or_default());
+        change(order_states.entry(self.names.clone()).or_default());
     }
 }
 
 impl World<Renewal> for Issuing {
     async fn next(&mut self) -> Option<Event> {
         let (event, why) = self.events.recv().await?;
-        self.standing(|standing| standing.error = why);
+        self.set_state(|order| order.error = why);
         Some(event)
     }
 
@@ -222,10 +222,10 @@ impl World<Renewal> for Issuing {
             }
             State::New | State::Ordering => None,
         };
-        self.standing(|standing| {
-            standing.ordering = machine.state() == State::Ordering;
-            standing.failures = machine.failures();
-            standing.next = next;
+        self.set_state(|order| {
+            order.ordering = machine.state() == State::Ordering;
+            order.failures = machine.failures();
+            order.next = next;
         });
     }
 }

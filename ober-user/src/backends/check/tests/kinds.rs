@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     backends::check::{
         State,
-        engine::{Engine, Standing, Target, Verdict},
+        engine::{CheckState, Engine, Target, Verdict},
     },
     config::{
         Check, ProxyVersion,
@@ -283,8 +283,8 @@ async fn slow_down_never_makes_a_server_flap() {
     assert!(verdicts.recv().await.unwrap().up);
     let more = timeout(MOMENT * 40, verdicts.recv()).await;
     assert!(more.is_err(), "{more:?}");
-    let standing = engine.standings().into_values().next().unwrap();
-    assert_eq!(standing.reason, "status 503 Service Unavailable");
+    let check_state = engine.states().into_values().next().unwrap();
+    assert_eq!(check_state.reason, "status 503 Service Unavailable");
 }
 
 #[tokio::test]
@@ -511,17 +511,17 @@ async fn who_stays_keeps_its_state_and_who_goes_is_asked_no_more() {
     let web = target(server, check(Kind::Http(http())));
     engine.set(vec![web.clone()]);
     assert!(verdicts.recv().await.unwrap().up);
-    let before = engine.standings();
+    let before = engine.states();
     engine.set(vec![web, target(other, check(Kind::Tcp))]);
-    let since = |standing: &Standing| (standing.state, standing.since);
+    let since = |check_state: &CheckState| (check_state.state, check_state.since);
     let key = ("b".to_owned(), server);
-    assert_eq!(since(&engine.standings()[&key]), since(&before[&key]));
+    assert_eq!(since(&engine.states()[&key]), since(&before[&key]));
     engine.set(vec![]);
     tokio::time::sleep(MOMENT * 5).await;
     let then = asked.load(Ordering::Relaxed);
     tokio::time::sleep(MOMENT * 10).await;
     assert_eq!(
-        (asked.load(Ordering::Relaxed), engine.standings().len()),
+        (asked.load(Ordering::Relaxed), engine.states().len()),
         (then, 0)
     );
 }
