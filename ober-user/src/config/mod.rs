@@ -39,7 +39,7 @@ pub use self::{
     },
     text::{
         env::Env,
-        error::{Error, Place, Problem, Report},
+        error::{Error, Excerpt, Problem, Report},
         files::{File, Written},
         keys::{Difference, Keys, without_secrets},
         scalar::{Rate, period},

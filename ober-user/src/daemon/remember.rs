@@ -14,12 +14,12 @@ use crate::{
 
 /// A configuration that is to be kept, before any later one.
 pub(super) struct Turn<'d> {
-    place: Place<'d>,
+    place: QueuePlace<'d>,
     written: Written,
 }
 
 /// A place in the queue of the tasks that write to the history.
-enum Place<'d> {
+enum QueuePlace<'d> {
     First(MutexGuard<'d, ()>),
     Waits(Waits<'d>),
 }
@@ -33,8 +33,8 @@ impl Daemon {
         // The lock goes to tasks in the order in which they first poll it; a busy runtime must not put that poll off.
         let mut lock: Waits<'_> = Box::pin(unconstrained(self.remembering.lock()));
         let place = match lock.as_mut().now_or_never() {
-            Some(turn) => Place::First(turn),
-            None => Place::Waits(lock),
+            Some(turn) => QueuePlace::First(turn),
+            None => QueuePlace::Waits(lock),
         };
         Turn {
             place,
@@ -46,8 +46,8 @@ impl Daemon {
     /// it.
     pub(super) async fn remember(&self, turn: Turn<'_>, origin: Origin) -> anyhow::Result<u64> {
         let _turn = match turn.place {
-            Place::First(turn) => turn,
-            Place::Waits(turn) => turn.await,
+            QueuePlace::First(turn) => turn,
+            QueuePlace::Waits(turn) => turn.await,
         };
         let most = self.config().node.history;
         let (history, now) = (self.history(), clock::seconds());

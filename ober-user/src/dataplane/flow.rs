@@ -26,7 +26,7 @@ pub struct Explanation {
     /// The verdict's name. For `steered`, packets that arrive on the worker's own CPU are counted as `passed`.
     pub verdict: &'static str,
     /// The service; `None`: the packet is not for one.
-    pub service: Option<Place>,
+    pub service: Option<FlowService>,
     /// The list that was checked, if one was.
     pub list: Option<Listed>,
     /// The flow's hash, its slot in the ring and the worker there; only when the list admits the client.
@@ -34,7 +34,7 @@ pub struct Explanation {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct FlowService {
     /// Counter index.
     pub index: u32,
     pub vip: IpAddr,
@@ -94,7 +94,7 @@ pub fn explain(maps: &Maps, question: &Question) -> Explanation {
     };
     Explanation {
         verdict: verdict.name(),
-        service: Some(Place {
+        service: Some(FlowService {
             index: service.index,
             vip: Ipv6Addr::from(service.vip).to_canonical(),
             port: service.port,

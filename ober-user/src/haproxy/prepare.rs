@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{
     Error,
-    render::{Place, Rendered, render},
+    render::{Rendered, WorkerContext, render},
     sockets::{Key, Set, keys},
     version,
     worker::{Generation, adopt, process::Launch, world::Order},
@@ -99,7 +99,7 @@ fn written(
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
         let files = Files::new(&config.node.run, worker);
         let root = files.root();
-        let place = Place {
+        let place = WorkerContext {
             worker,
             cpu: *cpu,
             cli: &files.cli(),

@@ -12,7 +12,7 @@ use std::{
 use super::{
     Error,
     prepare::{PATIENCE, away, said},
-    render::{Place, render},
+    render::{WorkerContext, render},
     sockets::{Set, complete, keys},
     version,
     worker::{Generation, process::Launch},
@@ -49,7 +49,7 @@ pub async fn rehearse(config: &Config) -> Result<(), Error> {
     .await?;
     let thumbprint = thumbprint(config).await?;
     let files = Files::new(&config.node.run, 0);
-    let place = Place {
+    let place = WorkerContext {
         worker: 0,
         cpu: 0,
         cli: &files.cli(),

@@ -21,7 +21,7 @@ mod state;
 mod tests;
 
 pub use difference::{Change, Facts, How, Plan, Side, states};
-pub use state::{Behind, Changed, Edition, Place, State};
+pub use state::{Behind, Changed, Edition, State, VipPort};
 
 /// One step of the daemon. In the order of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Step {
     Speak,
     /// The kernel forgets these services: their packets pass like any others.
     TakeOut {
-        services: BTreeSet<Place>,
+        services: BTreeSet<VipPort>,
     },
     /// New connections go to the first `workers` workers only.
     Confine {
@@ -123,12 +123,12 @@ pub fn steps(from: &State, to: &State) -> Vec<Step> {
 /// The steps to a state from one that is not known: the way back of a change failed, and of each of these states a part may be
 /// there. What all of them have stays; everything else is put in force again.
 pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
-    let places: BTreeSet<Place> = maybe
+    let places: BTreeSet<VipPort> = maybe
         .iter()
         .flat_map(|it| it.services.keys().copied())
         .collect();
-    let has = |state: &State, place: &Place| staying(state, to).any(|it| it == *place);
-    let (stay, gone): (BTreeSet<Place>, BTreeSet<Place>) = places
+    let has = |state: &State, place: &VipPort| staying(state, to).any(|it| it == *place);
+    let (stay, gone): (BTreeSet<VipPort>, BTreeSet<VipPort>) = places
         .into_iter()
         .partition(|place| maybe.iter().any(|state| has(state, place)));
     let (going, turning) = uncertain(maybe, to, &stay, &gone);
@@ -171,10 +171,10 @@ pub fn regain(maybe: &[State], to: &State) -> Vec<Step> {
 fn uncertain(
     maybe: &[State],
     to: &State,
-    stay: &BTreeSet<Place>,
-    gone: &BTreeSet<Place>,
+    stay: &BTreeSet<VipPort>,
+    gone: &BTreeSet<VipPort>,
 ) -> (BTreeSet<IpAddr>, BTreeSet<IpAddr>) {
-    let certain = |place: &Place| maybe.iter().all(|it| it.services.contains_key(place));
+    let certain = |place: &VipPort| maybe.iter().all(|it| it.services.contains_key(place));
     let is_served = |vip: &IpAddr| {
         let loses = gone.iter().any(|place| place.vip == *vip);
         !loses || stay.iter().any(|place| place.vip == *vip && certain(place))
@@ -225,14 +225,14 @@ fn withdraw(vips: BTreeSet<IpAddr>) -> Option<Step> {
 }
 
 fn taken_out(from: &State, to: &State) -> Option<Step> {
-    let staying: BTreeSet<Place> = staying(from, to).collect();
+    let staying: BTreeSet<VipPort> = staying(from, to).collect();
     let places = from.services.keys().copied().collect();
     named(&places, &staying).map(|services| Step::TakeOut { services })
 }
 
 /// The places whose service is the same before and after.
-fn staying<'s>(from: &'s State, to: &'s State) -> impl Iterator<Item = Place> + 's {
-    let same = |(place, behind): &(&Place, &Behind)| {
+fn staying<'s>(from: &'s State, to: &'s State) -> impl Iterator<Item = VipPort> + 's {
+    let same = |(place, behind): &(&VipPort, &Behind)| {
         let next = to.services.get(place);
         next.is_some_and(|next| next.service == behind.service)
     };

@@ -18,12 +18,12 @@ use super::Step;
 
 /// One VIP and port: a service as the packet path sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct VipPort {
     pub vip: IpAddr,
     pub port: u16,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for VipPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         std::net::SocketAddr::new(self.vip, self.port).fmt(out)
     }
@@ -67,7 +67,7 @@ pub struct State {
     /// The interfaces with our program.
     pub interfaces: BTreeSet<String>,
     /// In the kernel's table.
-    pub services: BTreeMap<Place, Behind>,
+    pub services: BTreeMap<VipPort, Behind>,
     /// In the kernel, with their entries.
     pub lists: BTreeMap<String, Edition>,
     /// Of every worker.
@@ -89,7 +89,7 @@ impl State {
     /// The state of a node with this configuration and nothing newer.
     pub fn of(config: &Config) -> Self {
         let services = config.kernel_services().map(|kernel| {
-            let place = Place {
+            let place = VipPort {
                 vip: kernel.vip,
                 port: kernel.listener.port.get(),
             };

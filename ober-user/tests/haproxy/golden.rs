@@ -15,7 +15,7 @@ use ober_user::{
     certificates::copies,
     config::{Balance, Config, sections::check::Kind},
     haproxy::{
-        render::{Error, Place, render, variable},
+        render::{Error, WorkerContext, render, variable},
         sockets::keys,
     },
     names::{
@@ -33,7 +33,7 @@ fn text_of(lab: &Lab, config: &Config, servers: &Servers) -> Result<String, Erro
     render(
         config,
         servers,
-        Place {
+        WorkerContext {
             worker: 1,
             cpu: 3,
             cli: &cli,

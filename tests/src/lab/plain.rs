@@ -20,7 +20,7 @@ use ober_user::{
     config::Config,
     haproxy::{
         Family,
-        render::{Place, render, variable},
+        render::{WorkerContext, render, variable},
         sockets::{Key, keys},
     },
     system::clock,
@@ -60,7 +60,7 @@ fn write(
     worker: usize,
     cpu: u32,
 ) -> Result<PathBuf> {
-    let place = Place {
+    let place = WorkerContext {
         worker,
         cpu,
         cli: &lab.directory().join(format!("plain-{worker}.cli")),

@@ -105,7 +105,7 @@ impl Vip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{LEAST, Place};
+    use crate::config::tests::{ConfigDirectory, LEAST};
 
     #[test]
     fn a_service_counts_the_servers_of_every_backend_it_can_reach_each_once() {
@@ -116,7 +116,7 @@ mod tests {
              [[services.routes]]\npaths = ['/cold/']\nbackend = 'cold'\n\
              [[services.routes]]\npaths = ['/hot/']\nbackend = 'rgw'\n"
         );
-        let config = Place::new().parse(&text).unwrap();
+        let config = ConfigDirectory::new().parse(&text).unwrap();
         let plan = Plan::of(&config, &[], |_| false).unwrap();
         let services = |vip: &str| {
             let vip = &plan.vips[&vip.parse().unwrap()];

@@ -357,7 +357,7 @@ impl Gates {
         let moves = ask.vip.moves;
         let (notes, inbox) = mpsc::unbounded_channel();
         let (status, seen) = watch::channel(machine.clone());
-        let mut place = Place {
+        let mut place = GateWorld {
             vip,
             ask,
             notes: notes.clone(),
@@ -398,7 +398,7 @@ impl Running {
 }
 
 /// The world of one machine.
-struct Place {
+struct GateWorld {
     vip: IpAddr,
     ask: Arc<Ask>,
     notes: mpsc::UnboundedSender<Note>,
@@ -411,7 +411,7 @@ struct Place {
     answers: Vec<oneshot::Sender<()>>,
 }
 
-impl World<Gate> for Place {
+impl World<Gate> for GateWorld {
     async fn next(&mut self) -> Option<Event> {
         match self.inbox.recv().await? {
             Note::Happened(event) => Some(event),

@@ -1,6 +1,6 @@
 //! Which names can have certificates issued, and the messages when they cannot.
 
-use super::{LEAST, Place};
+use super::{ConfigDirectory, LEAST};
 use crate::config::sections::acme::{Challenge, Provider};
 
 /// A configuration whose TLS listener has these names beside its file.
@@ -15,14 +15,14 @@ const HTTP: &str = "\n[acme]\nterms_agreed = true\n";
 
 #[test]
 fn names_need_an_authority_whose_terms_are_agreed_to() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     assert_eq!(
-        place.problems(&wanting("[\"s3.test\"]", "")),
+        directory.problems(&wanting("[\"s3.test\"]", "")),
         [
             "11: `acme` names certificates to be issued, but there is no [acme] | add `[acme]` with `terms_agreed = true`"
         ]
     );
-    let problems = place.problems(&wanting("[\"s3\"]", "\n[acme]\nchallenge = \"dns-01\""));
+    let problems = directory.problems(&wanting("[\"s3\"]", "\n[acme]\nchallenge = \"dns-01\""));
     assert!(
         problems
             .iter()
@@ -43,9 +43,9 @@ fn names_need_an_authority_whose_terms_are_agreed_to() {
 
 #[test]
 fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let closed = wanting("[\"s3.test\"]", HTTP);
-    let problems = place.problems(&closed);
+    let problems = directory.problems(&closed);
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
         problems[0].starts_with(
@@ -55,7 +55,7 @@ fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
         "{problems:?}"
     );
     let open = closed.replace("access = \"frontend-http\"", "access = \"open\"");
-    let config = place.parse(&open).unwrap();
+    let config = directory.parse(&open).unwrap();
     assert_eq!(config.acme.unwrap().challenge, Challenge::Http);
     for (from, to, why) in [
         ("port = 80", "port = 81", "nothing listens there"),
@@ -75,7 +75,7 @@ fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
             "`*.s3.test` by `http-01`",
         ),
     ] {
-        let problems = place.problems(&open.replace(from, to));
+        let problems = directory.problems(&open.replace(from, to));
         assert!(
             problems.iter().any(|it| it.contains(why)),
             "{why}: {problems:?}"
@@ -85,14 +85,14 @@ fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
 
 #[test]
 fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_alone() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let route53 = "\n[acme]\nterms_agreed = true\nchallenge = \"dns-01\"\n[acme.dns]\nprovider = \"route53\"\n\
                    zone = \"Z1\"\naccess_key = \"AKIA1\"\nsecret_key_file = \"secret\"\n";
-    std::fs::write(place.path("secret"), "hush\n").unwrap();
+    std::fs::write(directory.path("secret"), "hush\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(place.path("secret"), mode).unwrap();
+    std::fs::set_permissions(directory.path("secret"), mode).unwrap();
     let text = wanting("[\"s3.test\", \"*.s3.test\"]", route53);
-    let config = place.parse(&text).unwrap();
+    let config = directory.parse(&text).unwrap();
     assert!(!format!("{config:?}").contains("hush"));
     let Some(Challenge::Dns(dns)) = config.acme.map(|acme| acme.challenge) else {
         panic!("dns-01")
@@ -101,7 +101,7 @@ fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_a
         panic!("route53")
     };
     assert_eq!(route53.secret_key.0, "hush");
-    let problems = place.problems(&text.replace("\"route53\"", "\"exec\""));
+    let problems = directory.problems(&text.replace("\"route53\"", "\"exec\""));
     assert!(
         problems
             .iter()
@@ -116,11 +116,11 @@ fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_a
 
 #[test]
 fn the_same_names_in_another_order_are_one_certificate() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let open = HTTP.to_owned();
     let file = |names: &str| {
         let text = wanting(names, &open).replace("access = \"frontend-http\"", "access = \"open\"");
-        let config = place.parse(&text).unwrap();
+        let config = directory.parse(&text).unwrap();
         let tls = config.services[0].listeners[0]
             .protocol
             .termination()

@@ -5,8 +5,8 @@ use crate::protocols::bfd::Micros;
 
 #[test]
 fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
-    let place = Place::new();
-    let bfd = place.parse(LEAST).unwrap().bfd;
+    let directory = ConfigDirectory::new();
+    let bfd = directory.parse(LEAST).unwrap().bfd;
     let pace = |name: &str| bfd.profiles[name].timers.transmit;
     assert_eq!(
         ["default", "fast", "ultra"].map(pace),
@@ -14,7 +14,7 @@ fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
     );
     let text = LEAST.to_owned()
         + "[bfd]\nhold_down = '5s'\n[bfd.profiles.fast]\nmultiplier = 5\n[bfd.profiles.wan]\nreceive = '1s'\npassive = true\n";
-    let bfd = place.parse(&text).unwrap().bfd;
+    let bfd = directory.parse(&text).unwrap().bfd;
     assert_eq!(bfd.hold_down, Duration::from_secs(5));
     let numbers = |name: &str| {
         let profile = bfd.profiles[name];
@@ -36,7 +36,7 @@ fn a_profile_says_which_of_its_values_cannot_be() {
     let text = LEAST.to_owned()
         + "[bfd.profiles.Fast]\n[bfd.profiles.off]\n[bfd.profiles.a]\ntransmit = '9ms'\nreceive = '2m'\nmultiplier = 0\n";
     let first = LEAST.lines().count();
-    let problems = Place::new().problems(&text);
+    let problems = ConfigDirectory::new().problems(&text);
     let lines = problems.iter().map(|problem| {
         let (line, what) = problem.split_once(": ").unwrap();
         (
@@ -49,7 +49,7 @@ fn a_profile_says_which_of_its_values_cannot_be() {
         [(6, "invalid value: integer `0`, expected a nonzero u8"),]
     );
     let text = text.replace("multiplier = 0\n", "");
-    let problems = Place::new().problems(&text);
+    let problems = ConfigDirectory::new().problems(&text);
     for (problem, words) in problems.iter().zip([
         "`Fast` is no name for a BFD profile",
         "`off` is no name for a BFD profile | a neighbour says `bfd = \"off\"`",

@@ -13,7 +13,7 @@ const SECTION: &str =
     "[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = '192.0.2.254'\nas = 65000\n";
 
 fn section(text: &str) -> Bgp {
-    let config = Place::new().parse(&format!("{LEAST}{text}"));
+    let config = ConfigDirectory::new().parse(&format!("{LEAST}{text}"));
     config
         .unwrap_or_else(|error| panic!("{error}"))
         .bgp
@@ -27,7 +27,7 @@ fn neighbour(more: &str) -> Neighbour {
 /// The faults, with lines counted from the section.
 fn problems(text: &str) -> Vec<String> {
     let before = LEAST.lines().count();
-    let problems = Place::new().problems(&format!("{LEAST}{text}"));
+    let problems = ConfigDirectory::new().problems(&format!("{LEAST}{text}"));
     let count = |problem: String| {
         let (line, rest) = problem.split_once(':').unwrap();
         format!("{}:{rest}", line.parse::<usize>().unwrap() - before)
@@ -195,45 +195,49 @@ fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
 
 #[test]
 fn a_password_comes_from_the_environment_or_a_closed_file_and_is_never_shown() {
-    let mut place = Place::new();
+    let mut directory = ConfigDirectory::new();
     let password = ("BGP".to_owned(), "hunter2".to_owned());
-    place.env.variables.extend([password]);
-    fs::write(place.path("password"), "hunter2\n").unwrap();
+    directory.env.variables.extend([password]);
+    fs::write(directory.path("password"), "hunter2\n").unwrap();
     let text = |key: &str| format!("{LEAST}{SECTION}{key}\n");
-    let open = place.problems(&text("password_file = 'password'"));
+    let open = directory.problems(&text("password_file = 'password'"));
     assert_eq!(
         open,
         ["21: @/password holds the password and every account may read it | chmod 600 @/password"]
     );
-    fs::set_permissions(place.path("password"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        directory.path("password"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
     for key in ["password_file = 'password'", "password = '${BGP}'"] {
-        let config = place.parse(&text(key)).unwrap();
+        let config = directory.parse(&text(key)).unwrap();
         let bgp = config.bgp.as_ref().unwrap();
         assert_eq!(bgp.neighbours[0].password.as_ref().unwrap().0, "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
     }
     let long = text(&format!("password = '{}'", "x".repeat(81)));
     assert!(
-        place
+        directory
             .message(&long)
             .contains("the password has 81 bytes, the kernel takes 1 to 80")
     );
     assert!(
-        !place.message(&long).contains("xxx"),
+        !directory.message(&long).contains("xxx"),
         "{}",
-        place.message(&long)
+        directory.message(&long)
     );
 }
 
 #[test]
 fn a_neighbour_is_watched_by_a_bfd_profile_that_exists() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text = |profile: &str| format!("{LEAST}{SECTION}bfd = '{profile}'\n");
     for profile in ["off", "default", "fast", "ultra"] {
-        place.parse(&text(profile)).unwrap();
+        directory.parse(&text(profile)).unwrap();
     }
     assert_eq!(
-        place.problems(&text("fats")),
+        directory.problems(&text("fats")),
         ["21: there is no BFD profile `fats` | did you mean `fast`?"]
     );
 }

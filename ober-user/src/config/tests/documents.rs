@@ -107,37 +107,40 @@ fn the_walk_sees_the_keys_of_every_depth() {
 
 #[test]
 fn the_example_is_accepted_and_writes_nothing_but_defaults() {
-    let place = Place::new();
-    let certificate = place.path("s3.pem").display().to_string();
+    let directory = ConfigDirectory::new();
+    let certificate = directory.path("s3.pem").display().to_string();
     let example = EXAMPLE.replace("/etc/ober/s3.pem", &certificate);
     assert_ne!(example, EXAMPLE);
     let least = LEAST.replace("rgw[01-08]", "rgw[01-08].internal")
         + "[lists.frontend-http]\nsources = ['node[001-128]', '192.0.2.0/28']\n\
            [lists.routers]\nsources = ['192.0.2.1', '2001:db8::1']\n";
-    assert_eq!(place.parse(&example).unwrap(), place.parse(&least).unwrap());
+    assert_eq!(
+        directory.parse(&example).unwrap(),
+        directory.parse(&least).unwrap()
+    );
 }
 
 #[test]
 fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
-    let mut place = Place::new();
+    let mut directory = ConfigDirectory::new();
     let key = "0123456789abcdef".repeat(2);
-    place
+    directory
         .env
         .variables
         .insert("OBER_CLUSTER_KEY".to_owned(), key);
     let token = ("CONSUL_TOKEN".to_owned(), "t".to_owned());
-    place.env.variables.extend([token]);
+    directory.env.variables.extend([token]);
     let password = ("OBER_BGP_PASSWORD".to_owned(), "s3cret".to_owned());
-    place.env.variables.extend([password]);
-    fs::create_dir(place.path("tls")).unwrap();
+    directory.env.variables.extend([password]);
+    fs::create_dir(directory.path("tls")).unwrap();
     let secret = ("AWS_SECRET_ACCESS_KEY".to_owned(), "s3cret".to_owned());
-    place.env.variables.extend([secret]);
+    directory.env.variables.extend([secret]);
     for file in ["slurm.conf", "ca.pem", "acme.key"] {
-        fs::write(place.path(file), "").unwrap();
+        fs::write(directory.path(file), "").unwrap();
     }
     for file in ["list.secret", "check.secret"] {
-        fs::write(place.path(file), "").unwrap();
-        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(directory.path(file), "").unwrap();
+        fs::set_permissions(directory.path(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let lines = EXAMPLE
         .lines()
@@ -160,12 +163,15 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
                 line
             }
         });
-    let base = place.directory.path().to_str().unwrap();
+    let base = directory.directory.path().to_str().unwrap();
     let text = lines.collect::<Vec<_>>().join("\n");
     let text = text.replace("/etc/ober", base).replace("/etc/slurm", base);
-    let config = place.parse(&text).unwrap();
+    let config = directory.parse(&text).unwrap();
     assert!(config.node.cluster_key.is_some() && config.node.routers.is_some());
-    assert_eq!(config.resolve.slurm_conf, Some(place.path("slurm.conf")));
+    assert_eq!(
+        config.resolve.slurm_conf,
+        Some(directory.path("slurm.conf"))
+    );
     assert_eq!(config.workers.user.as_deref(), Some("haproxy"));
     assert_eq!(config.workers.cpus, [0, 1]);
     assert!(config.acme.is_some());

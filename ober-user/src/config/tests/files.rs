@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Place {
+impl ConfigDirectory {
     fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -20,23 +20,23 @@ const NODE: &str = "[node]\ninterfaces=['a']\n[workers]\nhaproxy='./haproxy'\n";
 
 #[test]
 fn the_files_beside_the_main_one_are_merged_in_the_order_of_their_names() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let service = |name: &str, port: u16| {
         format!(
             "[[services]]\nname='{name}'\nvips=['127.0.0.2']\nbackend='rgw'\n\
              [[services.listeners]]\nport={port}\naccess='open'\n"
         )
     };
-    place.write("ober.toml", &format!("{NODE}{}", service("first", 1)));
-    place.write("config.d/20.toml", &service("third", 3));
-    place.write(
+    directory.write("ober.toml", &format!("{NODE}{}", service("first", 1)));
+    directory.write("config.d/20.toml", &service("third", 3));
+    directory.write(
         "config.d/10.toml",
         &format!("{}[node]\nsample=1\n[backends.rgw]\n", service("second", 2)),
     );
-    place.write("config.d/30.toml", "[backends.rgw.check]\nrise=7");
-    place.write("config.d/.40.toml.swp.toml", "nonsense");
-    place.write("config.d/40.toml.bak", "nonsense");
-    let config = place.load().unwrap();
+    directory.write("config.d/30.toml", "[backends.rgw.check]\nrise=7");
+    directory.write("config.d/.40.toml.swp.toml", "nonsense");
+    directory.write("config.d/40.toml.bak", "nonsense");
+    let config = directory.load().unwrap();
     let names: Vec<_> = config
         .services
         .iter()
@@ -52,17 +52,17 @@ fn the_files_beside_the_main_one_are_merged_in_the_order_of_their_names() {
 
 #[test]
 fn a_key_written_in_two_files_is_refused_with_both_places() {
-    let place = Place::new();
-    place.write(
+    let directory = ConfigDirectory::new();
+    directory.write(
         "ober.toml",
         &format!("{NODE}count=1\n[lists.a]\nsources=['x']\n"),
     );
-    place.write(
+    directory.write(
         "config.d/a.toml",
         "[workers]\n\ncount = 2\n[lists.a]\nsources=['y']\n",
     );
     assert_eq!(
-        place.load().unwrap_err(),
+        directory.load().unwrap_err(),
         "@/config.d/a.toml:3:1: `count` is written twice
   |
 3 | count = 2
@@ -81,13 +81,13 @@ fn a_key_written_in_two_files_is_refused_with_both_places() {
 
 #[test]
 fn faults_in_several_files_are_reported_together_each_in_its_own_file() {
-    let place = Place::new();
-    place.write(
+    let directory = ConfigDirectory::new();
+    directory.write(
         "ober.toml",
         &format!("{NODE}\n[limits]\nipv4_pages = 'many'"),
     );
-    place.write("config.d/a.toml", "[limits]\nipv6_host = 5");
-    let message = place.load().unwrap_err();
+    directory.write("config.d/a.toml", "[limits]\nipv6_host = 5");
+    let message = directory.load().unwrap_err();
     assert!(
         message.contains("@/ober.toml:7:14: invalid type: string \"many\", expected u32"),
         "{message}"
@@ -104,18 +104,23 @@ fn faults_in_several_files_are_reported_together_each_in_its_own_file() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     assert_eq!(
-        place.load().unwrap_err(),
+        directory.load().unwrap_err(),
         "read configuration @/ober.toml: No such file or directory (os error 2); \
          create it (config/ober.example.toml shows every key) or name another file"
     );
-    fs::write(place.path("ober.toml"), [0xff, 0xfe]).unwrap();
-    assert!(place.load().unwrap_err().ends_with("it must be UTF-8 text"));
-    place.write("ober.toml", NODE);
-    place.write("config.d", "a file");
+    fs::write(directory.path("ober.toml"), [0xff, 0xfe]).unwrap();
     assert!(
-        place
+        directory
+            .load()
+            .unwrap_err()
+            .ends_with("it must be UTF-8 text")
+    );
+    directory.write("ober.toml", NODE);
+    directory.write("config.d", "a file");
+    assert!(
+        directory
             .load()
             .unwrap_err()
             .starts_with("list the directory @/config.d of further")
@@ -124,14 +129,14 @@ fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
 
 #[test]
 fn variables_are_put_into_strings_before_they_are_judged() {
-    let mut place = Place::new();
-    place
+    let mut directory = ConfigDirectory::new();
+    directory
         .env
         .variables
         .insert("PORT".to_owned(), "9000".to_owned());
     let text =
         "[node]\ninterfaces=['a']\nmetrics='127.0.0.1:${PORT}'\n[lists.a]\nsources=['@/x$${PORT}']";
-    let config = place.parse(text).unwrap();
+    let config = directory.parse(text).unwrap();
     assert_eq!(config.node.metrics.port(), 9000);
     assert_eq!(config.lists["a"].sources, ["@/x${PORT}"]);
 }
@@ -140,7 +145,7 @@ fn variables_are_put_into_strings_before_they_are_judged() {
 fn an_unset_variable_is_refused_where_it_stands() {
     let text = "[node]\ninterfaces=[\n 'a',\n 'b${GONE}',\n]";
     assert_eq!(
-        Place::new().message(text),
+        ConfigDirectory::new().message(text),
         "@/ober.toml:4:2: environment variable `GONE` is not set
   |
 4 |  'b${GONE}',
@@ -157,17 +162,17 @@ fn with_key(line: &str) -> String {
 
 #[test]
 fn the_cluster_key_comes_from_a_private_file_or_the_environment() {
-    let mut place = Place::new();
-    place
+    let mut directory = ConfigDirectory::new();
+    directory
         .env
         .variables
         .insert("OBER".to_owned(), KEY.to_owned());
-    fs::write(place.path("key"), format!("{KEY}\n")).unwrap();
-    fs::set_permissions(place.path("key"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(directory.path("key"), format!("{KEY}\n")).unwrap();
+    fs::set_permissions(directory.path("key"), fs::Permissions::from_mode(0o640)).unwrap();
     let expected = Some(ClusterKey([0x0011_2233_4455_6677, 0x8899_aabb_ccdd_eeff]));
     for line in ["cluster_key = '${OBER}'", "cluster_key_file = 'key'"] {
         assert_eq!(
-            place.parse(&with_key(line)).unwrap().node.cluster_key,
+            directory.parse(&with_key(line)).unwrap().node.cluster_key,
             expected,
             "{line}"
         );
@@ -176,36 +181,36 @@ fn the_cluster_key_comes_from_a_private_file_or_the_environment() {
 
 #[test]
 fn a_key_everybody_may_read_is_refused() {
-    let place = Place::new();
-    fs::write(place.path("key"), KEY).unwrap();
-    fs::set_permissions(place.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let directory = ConfigDirectory::new();
+    fs::write(directory.path("key"), KEY).unwrap();
+    fs::set_permissions(directory.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(
-        place.problems(&with_key("cluster_key_file = 'key'")),
+        directory.problems(&with_key("cluster_key_file = 'key'")),
         ["3: @/key holds the cluster key and every account may read it | chmod 600 @/key"]
     );
-    place.write(
+    directory.write(
         "ober.toml",
         &format!("{NODE}[limits]\n[resolve]\n[lists.a]\n"),
     );
-    place.write(
+    directory.write(
         "config.d/key.toml",
         &format!("[node]\ncluster_key = '{KEY}'"),
     );
-    let path = place.path("config.d/key.toml");
+    let path = directory.path("config.d/key.toml");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(
-        place
+        directory
             .load()
             .unwrap_err()
             .contains("every account may read it\n  = chmod 600 @/config.d/key.toml")
     );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(place.load().unwrap().node.cluster_key.is_some());
+    assert!(directory.load().unwrap().node.cluster_key.is_some());
 }
 
 #[test]
 fn no_fault_near_the_cluster_key_ever_shows_it() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let inline = format!("node = {{ interfaces = ['a'], cluster_key = '{KEY}', sampel = 1 }}");
     for text in [
         with_key(&format!("cluster_key = '{KEY}0'")),
@@ -217,12 +222,12 @@ fn no_fault_near_the_cluster_key_ever_shows_it() {
         with_key(&format!("cluster_key_file = 'key'\ncluster_key = '{KEY}'")),
         inline,
     ] {
-        let error = place.parse(&text).unwrap_err();
+        let error = directory.parse(&text).unwrap_err();
         for message in [error.to_string(), format!("{error:?}")] {
             assert!(!message.contains("11223344556677"), "{message}");
         }
     }
-    let config = place
+    let config = directory
         .parse(&with_key(&format!("cluster_key = '{KEY}'")))
         .unwrap();
     assert!(format!("{config:?}").contains("ClusterKey(secret)"));

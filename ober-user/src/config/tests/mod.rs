@@ -25,12 +25,12 @@ mod sources;
 mod vips;
 
 /// A directory with the files that a configuration may name: a certificate `s3.pem` and a program `haproxy`.
-pub(crate) struct Place {
+pub(crate) struct ConfigDirectory {
     directory: TempDir,
     env: Env,
 }
 
-impl Place {
+impl ConfigDirectory {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("s3.pem"), chain_and_key()).unwrap();
@@ -72,7 +72,7 @@ impl Place {
             panic!("this must be refused:\n{text}");
         };
         let texts = problems.iter().map(|problem| {
-            let line = problem.place.as_ref().map_or(0, |place| place.line);
+            let line = problem.place.as_ref().map_or(0, |excerpt| excerpt.line);
             let mut lines = vec![format!("{line}: {}", problem.message)];
             lines.extend(problem.help.iter().cloned());
             lines.join(" | ")
@@ -103,8 +103,8 @@ servers = ["rgw[01-08]:7480"]
 
 #[test]
 fn what_is_left_out_takes_the_documented_default() {
-    let place = Place::new();
-    let config = place.parse(LEAST).unwrap();
+    let directory = ConfigDirectory::new();
+    let config = directory.parse(LEAST).unwrap();
     assert_eq!(
         config.node,
         Node {
@@ -128,7 +128,7 @@ fn what_is_left_out_takes_the_documented_default() {
         }
     );
     assert_eq!(config.workers.cpus, [0, 1, 4]);
-    assert_eq!(config.workers.haproxy, place.path("haproxy"));
+    assert_eq!(config.workers.haproxy, directory.path("haproxy"));
     assert_eq!(config.workers.drain, Duration::from_hours(1));
     assert_eq!(
         config.lists.keys().collect::<Vec<_>>(),
@@ -143,7 +143,7 @@ fn what_is_left_out_takes_the_documented_default() {
             port: NonZeroU16::new(443).unwrap(),
             protocol: Protocol::Https {
                 tls: sections::tls::Termination {
-                    certificates: vec![place.path("s3.pem")],
+                    certificates: vec![directory.path("s3.pem")],
                     acme: vec![],
                     terms: sections::tls::Terms {
                         min: sections::tls::Version::V12,
@@ -177,20 +177,20 @@ fn what_is_left_out_takes_the_documented_default() {
 
 #[test]
 fn directories_follow_the_instance_and_an_empty_vip_interface_is_none() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text = "[node]\ninterfaces=['a']\ninstance='two'\nvip_interface=''\nrun='run'";
-    let node = place.parse(text).unwrap().node;
+    let node = directory.parse(text).unwrap().node;
     assert_eq!(node.state, Path::new("/var/lib/ober/two"));
-    assert_eq!(node.run, place.path("run"));
+    assert_eq!(node.run, directory.path("run"));
     assert_eq!(node.vip_interface, VipInterface::Unmanaged);
 }
 
 #[test]
 fn workers_go_round_the_written_cpus_or_those_online() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let cpus = |workers: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[workers]\n{workers}");
-        place.parse(&text).unwrap().workers.cpus
+        directory.parse(&text).unwrap().workers.cpus
     };
     assert_eq!(cpus(""), [0, 1, 4]);
     assert_eq!(cpus("count = 2"), [0, 1]);
@@ -202,22 +202,22 @@ fn workers_go_round_the_written_cpus_or_those_online() {
 
 #[test]
 fn a_check_can_be_switched_off_and_zero_rounds_mean_only_when_asked() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text =
         "[resolve]\ninterval='0'\n[backends.b.check]\nenabled=false\n[node]\ninterfaces=['a']";
-    let config = place.parse(text).unwrap();
+    let config = directory.parse(text).unwrap();
     assert_eq!(config.backends["b"].check, None);
     assert_eq!(config.resolve.interval, Duration::ZERO);
 }
 
 #[test]
 fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text = format!(
         "{LEAST}\n[lists.admins]\n[[services]]\nname='b'\nvips=['192.0.2.10']\nbackend='rgw'\n\
          [[services.listeners]]\nport=81\naccess='admins'"
     );
-    let config = place.parse(&text).unwrap();
+    let config = directory.parse(&text).unwrap();
     let rows = config.kernel_services().map(|it| {
         (
             it.index,
@@ -244,7 +244,7 @@ fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
 
 #[test]
 fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
-    let mut config = Place::new().parse(LEAST).unwrap();
+    let mut config = ConfigDirectory::new().parse(LEAST).unwrap();
     config.lists.remove(FRONTEND_HTTP);
     assert_eq!(
         config
@@ -258,10 +258,10 @@ fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
 #[test]
 fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
     use sections::gate::{AtLeast, Down, Gate};
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_servers=0\nstatus='200,403-404'\n\
          down='graceful-shutdown'\ngraceful_time='0'\nfast_interval='1s'\ndisable_file='off'";
-    let gate = place.parse(text).unwrap().gate;
+    let gate = directory.parse(text).unwrap().gate;
     assert_eq!(
         gate,
         Gate {
@@ -271,7 +271,7 @@ fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
             down: Down::GracefulShutdown,
             graceful_time: Duration::ZERO,
             fast_interval: Duration::from_secs(1),
-            disable_file: Some(place.path("off")),
+            disable_file: Some(directory.path("off")),
             ..Gate::default()
         }
     );
@@ -312,8 +312,8 @@ pub(crate) fn large(count: usize) -> String {
 
 #[test]
 fn ten_times_the_services_vips_neighbours_servers_and_entries_are_ten_times_the_work() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     crate::system::scale::linear([1, 10], large, |text| {
-        std::hint::black_box(place.parse(text).unwrap());
+        std::hint::black_box(directory.parse(text).unwrap());
     });
 }

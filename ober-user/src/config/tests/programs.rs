@@ -4,7 +4,7 @@ use std::os::unix::fs::chown;
 
 use super::*;
 
-impl Place {
+impl ConfigDirectory {
     fn program(&self, mode: u32, owner: u32, group: u32) {
         let path = self.path("check.sh");
         fs::write(&path, "#!/bin/sh\n").unwrap();
@@ -28,12 +28,12 @@ impl Place {
 
 #[test]
 fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
-    let place = Place::new();
-    place.program(0o755, 0, 0);
-    fs::write(place.path("token"), "t").unwrap();
-    place.mode("token", 0o600);
+    let directory = ConfigDirectory::new();
+    directory.program(0o755, 0, 0);
+    fs::write(directory.path("token"), "t").unwrap();
+    directory.mode("token", 0o600);
     let account = |keys: &str| {
-        let config = place.parse(&place.source(keys)).unwrap();
+        let config = directory.parse(&directory.source(keys)).unwrap();
         let program = config.programs()[0].clone();
         assert_eq!(program.arguments, ["word"]);
         (program.account, program.secret)
@@ -42,9 +42,9 @@ fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
     assert_eq!((nobody.user, nobody.group, secret), (65_534, 65_534, None));
     let (checks, secret) = account("user='checks'\nsecret_file='token'");
     assert_eq!((checks.user, checks.group), (71, 72));
-    assert_eq!(secret, Some(place.path("token")));
+    assert_eq!(secret, Some(directory.path("token")));
     assert_eq!(
-        place.problems(&place.source("user='none'\nsecret_file='gone'")),
+        directory.problems(&directory.source("user='none'\nsecret_file='gone'")),
         [
             "6: there is no account `none` on this machine | make it (`adduser --system --group none`), or leave the key out: then the account is `nobody`",
             "7: read the secret in @/gone: No such file or directory (os error 2) | one line or a few, in a file for root alone",
@@ -52,14 +52,14 @@ fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
     );
     let elsewhere = "[node]\ninterfaces=['a']\n[backends.b.check]\nkind='tcp'\nuser='root'\n";
     assert_eq!(
-        place.problems(elsewhere),
+        directory.problems(elsewhere),
         ["5: `user` is not for a check of kind `tcp` | remove it, or write `kind = \"exec\"`"]
     );
 }
 
 #[test]
 fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybody_else_may() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let as_nobody =
         "is run as nobody, and every account may write @/check.sh | chmod o-w @/check.sh";
     let as_root = |words: &str| format!("5: @/check.sh is run as root, and {words}");
@@ -79,12 +79,12 @@ fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybod
         (0o755, 1000, 0, None, Some(&by_account)),
         (0o775, 0, 50, None, Some(&by_group)),
     ] {
-        place.program(mode, owner, group);
+        directory.program(mode, owner, group);
         for (keys, refused) in [("", nobody.as_ref()), ("user='root'", root)] {
-            let text = place.source(keys);
+            let text = directory.source(keys);
             match refused {
-                None => drop(place.parse(&text).unwrap()),
-                Some(words) => assert_eq!(place.problems(&text), [words.as_str()], "{mode:o}"),
+                None => drop(directory.parse(&text).unwrap()),
+                Some(words) => assert_eq!(directory.problems(&text), [words.as_str()], "{mode:o}"),
             }
         }
     }
@@ -92,20 +92,20 @@ fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybod
 
 #[test]
 fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
-    let place = Place::new();
-    place.program(0o757, 0, 0);
-    let text = place
+    let directory = ConfigDirectory::new();
+    directory.program(0o757, 0, 0);
+    let text = directory
         .source("")
         .replace("command=['", "command=['/bin/sh', '");
     assert_eq!(
-        place.problems(&text),
+        directory.problems(&text),
         [
             "5: @/check.sh is for a program of nobody, and every account may write @/check.sh | chmod o-w @/check.sh"
         ]
     );
-    place.program(0o755, 1000, 0);
-    let config = place.parse(&text).unwrap();
-    let remarks = config.remarks(&place.path("none"));
+    directory.program(0o755, 1000, 0);
+    let config = directory.parse(&text).unwrap();
+    let remarks = config.remarks(&directory.path("none"));
     let last = remarks.last().unwrap().to_string();
     assert!(
         last.contains("check.sh belongs to the account 1000"),
@@ -115,18 +115,18 @@ fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
 
 #[test]
 fn what_is_allowed_and_not_wise_is_remarked() {
-    let place = Place::new();
-    place.program(0o775, 1000, 50);
-    let main = place.path("ober.toml");
-    let text = place.source("");
+    let directory = ConfigDirectory::new();
+    directory.program(0o775, 1000, 50);
+    let main = directory.path("ober.toml");
+    let text = directory.source("");
     fs::write(&main, &text).unwrap();
     chown(&main, Some(0), Some(50)).unwrap();
-    place.mode("ober.toml", 0o664);
-    place.mode("", 0o700);
+    directory.mode("ober.toml", 0o664);
+    directory.mode("", 0o700);
     let remarks = || {
-        let config = place.parse(&text).unwrap();
+        let config = directory.parse(&text).unwrap();
         let said = config.remarks(&main).into_iter().map(|it| it.to_string());
-        let base = place.directory.path().to_str().unwrap();
+        let base = directory.directory.path().to_str().unwrap();
         said.map(|it| it.replace(base, "@")).collect::<Vec<_>>()
     };
     let found = remarks();
@@ -148,39 +148,39 @@ fn what_is_allowed_and_not_wise_is_remarked() {
         program,
         "@/check.sh, run as nobody: @/check.sh belongs to the account 1000; chown root @/check.sh"
     );
-    place.mode("", 0o755);
-    place.program(0o755, 0, 0);
-    place.mode("ober.toml", 0o600);
+    directory.mode("", 0o755);
+    directory.program(0o755, 0, 0);
+    directory.mode("ober.toml", 0o600);
     assert_eq!(remarks(), [account.as_str()]);
 }
 
 #[test]
 fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
-    let place = Place::new();
-    let main = place.path("ober.toml");
+    let directory = ConfigDirectory::new();
+    let main = directory.path("ober.toml");
     let load = || {
         let said = Config::load(&main).map_err(|error| error.to_string());
-        said.map_err(|said| said.replace(place.directory.path().to_str().unwrap(), "@"))
+        said.map_err(|said| said.replace(directory.directory.path().to_str().unwrap(), "@"))
     };
     fs::write(
         &main,
         "[node]\ninterfaces=['a']\n[workers]\nhaproxy='./haproxy'\n",
     )
     .unwrap();
-    place.mode("ober.toml", 0o640);
+    directory.mode("ober.toml", 0o640);
     load().unwrap();
-    place.mode("ober.toml", 0o666);
+    directory.mode("ober.toml", 0o666);
     assert_eq!(
         load().unwrap_err(),
         "read configuration @/ober.toml: it decides which programs the daemon runs, and every account may write @/ober.toml: chmod o-w @/ober.toml"
     );
-    place.mode("ober.toml", 0o640);
-    fs::create_dir(place.path("config.d")).unwrap();
-    fs::write(place.path("config.d/1.toml"), "").unwrap();
-    place.mode("config.d", 0o777);
+    directory.mode("ober.toml", 0o640);
+    fs::create_dir(directory.path("config.d")).unwrap();
+    fs::write(directory.path("config.d/1.toml"), "").unwrap();
+    directory.mode("config.d", 0o777);
     assert!(load().unwrap_err().ends_with("chmod o-w @/config.d"));
-    place.mode("config.d", 0o755);
-    place.mode("haproxy", 0o757);
+    directory.mode("config.d", 0o755);
+    directory.mode("haproxy", 0o757);
     let refused = load().unwrap_err();
     assert!(
         refused.contains("@/./haproxy is started as root, and every account may write @/haproxy"),
@@ -190,11 +190,11 @@ fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
 
 #[test]
 fn workers_run_as_haproxy_where_there_is_such_an_account_and_its_group_is_always_named() {
-    let mut place = Place::new();
+    let mut directory = ConfigDirectory::new();
     let mut runs_as = |users: &str, groups: &str, keys: &str| {
-        place.env.accounts = Accounts::read(users, groups);
+        directory.env.accounts = Accounts::read(users, groups);
         let text = format!("[node]\ninterfaces=['a']\n[workers]\nhaproxy='haproxy'\n{keys}");
-        let workers = place.parse(&text).unwrap().workers;
+        let workers = directory.parse(&text).unwrap().workers;
         (workers.user, workers.group)
     };
     let some = |user: &str, group: &str| (Some(user.to_owned()), Some(group.to_owned()));

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn an_unknown_key_is_shown_with_line_column_picture_and_the_nearest_name() {
     assert_eq!(
-        Place::new().message("[node]\ninterfaces = ['a']\n\tstear = \"cpu\"\n"),
+        ConfigDirectory::new().message("[node]\ninterfaces = ['a']\n\tstear = \"cpu\"\n"),
         "@/ober.toml:3:2: unknown key `stear`
   |
 3 |  stear = \"cpu\"
@@ -38,7 +38,7 @@ balance = "leastcon"
 check = false
 "#;
     assert_eq!(
-        Place::new().problems(text),
+        ConfigDirectory::new().problems(text),
         [
             "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`, `gate`, `bgp`, `bfd`, `vrrp`, `acme`",
             "4: unknown key `interface` | did you mean `interfaces`?",
@@ -59,7 +59,8 @@ check = false
 
 #[test]
 fn every_fault_of_notation_is_reported_at_once() {
-    let problems = Place::new().problems("[node\ninterfaces = ['a']\n[workers]\ncount = = 1\n");
+    let problems =
+        ConfigDirectory::new().problems("[node\ninterfaces = ['a']\n[workers]\ncount = = 1\n");
     let lines: Vec<_> = problems
         .iter()
         .map(|problem| problem.split(':').next().unwrap())
@@ -92,7 +93,7 @@ expansion = 100000000
 timeout = "25d"
 "#;
     assert_eq!(
-        Place::new().problems(text),
+        ConfigDirectory::new().problems(text),
         [
             "3: `Main/1` is no name for an instance | lower-case letters, digits and `-`, at most 32 of them",
             "4: interface `eth1` is written twice | first written at @/ober.toml:4",
@@ -118,7 +119,7 @@ timeout = "25d"
 #[test]
 fn what_is_missing_is_named_with_what_to_write() {
     let text = "[[services]]\n[[services]]\nname='a'\n[[services.listeners]]\naccess='open'\n";
-    let message = Place::new().message(text);
+    let message = ConfigDirectory::new().message(text);
     assert!(
         message.starts_with(
             "@/ober.toml: `interfaces` is missing in [node]\n  = name the interfaces clients come in by, \
@@ -138,9 +139,9 @@ fn what_is_missing_is_named_with_what_to_write() {
 
 #[test]
 fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let problems = |haproxy: &str| {
-        place.problems(&format!(
+        directory.problems(&format!(
             "[node]\ninterfaces=['a']\n[workers]\nhaproxy='{haproxy}'"
         ))
     };
@@ -160,9 +161,9 @@ fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
 
 #[test]
 fn plain_http_is_never_open_by_silence() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     assert_eq!(
-        place.message(&LEAST.replace("access = \"frontend-http\"\n", "")),
+        directory.message(&LEAST.replace("access = \"frontend-http\"\n", "")),
         "@/ober.toml:11:1: a listener of service `s3` has no certificate, so it must say its `access`
    |
 11 | [[services.listeners]]
@@ -170,11 +171,11 @@ fn plain_http_is_never_open_by_silence() {
    = write `access = \"frontend-http\"` for listed clients only, or `access = \"open\"`"
     );
     assert_eq!(
-        place.problems(&LEAST.replace("\"frontend-http\"", "\"frontend-htp\"")),
+        directory.problems(&LEAST.replace("\"frontend-http\"", "\"frontend-htp\"")),
         ["13: there is no list `frontend-htp` | did you mean `frontend-http`?"]
     );
     assert_eq!(
-        place
+        directory
             .parse(&LEAST.replace("frontend-http", "open"))
             .unwrap()
             .services[0]
@@ -186,17 +187,17 @@ fn plain_http_is_never_open_by_silence() {
 
 #[test]
 fn a_certificate_that_cannot_serve_is_named_with_the_fix() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     assert_eq!(
-        place.problems(&LEAST.replace("s3.pem", "gone.pem")),
+        directory.problems(&LEAST.replace("s3.pem", "gone.pem")),
         [
             "10: read certificate @/gone.pem: No such file or directory (os error 2) | correct the path, or make the \
           file: put chain and key into it: `cat fullchain.pem privkey.pem`"
         ]
     );
-    fs::write(place.path("s3.pem"), "").unwrap();
+    fs::write(directory.path("s3.pem"), "").unwrap();
     assert_eq!(
-        place.problems(LEAST),
+        directory.problems(LEAST),
         [
             "10: certificate @/s3.pem holds no certificate | make it anew: put chain and key into it: \
           `cat fullchain.pem privkey.pem`"
@@ -206,9 +207,9 @@ fn a_certificate_that_cannot_serve_is_named_with_the_fix() {
 
 #[test]
 fn a_path_that_would_break_haproxys_configuration_is_refused() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let help = "use one without blanks, quotes, `\\`, `#` and `$`";
-    let problems = place.problems("[node]\ninterfaces=['a']\nrun=\"/run/a\\nb\"");
+    let problems = directory.problems("[node]\ninterfaces=['a']\nrun=\"/run/a\\nb\"");
     assert_eq!(
         problems,
         [format!(
@@ -231,7 +232,7 @@ check = { method = "get", path = "/ x", status = "200-100", rise = 0 }
 check = { path = "health", status = "ok" }
 "#;
     assert_eq!(
-        Place::new().problems(text),
+        ConfigDirectory::new().problems(text),
         [
             "4: a list cannot be called `open`, the word for \"no list\"",
             "5: an empty expression | remove it",
@@ -257,9 +258,9 @@ proptest::proptest! {
 
     #[test]
     fn no_damage_to_a_good_file_makes_it_panic(at in 0..LEAST.len(), cut in 0..9_usize, put in "[\\[\\]\"'{}$\\n., é=#a]{0,3}") {
-        let place = Place::new();
+        let directory = ConfigDirectory::new();
         let end = (at + cut).min(LEAST.len());
-        let parsed = place.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));
+        let parsed = directory.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));
         if let Err(error) = parsed {
             proptest::prop_assert!(error.to_string().contains("ober.toml"));
         }
@@ -290,7 +291,7 @@ hold_max = "1m"
 interfaces = "most"
 "#;
     assert_eq!(
-        Place::new().problems(text),
+        ConfigDirectory::new().problems(text),
         [
             "13: `150%` is not a number or a part such as \"50%\"",
             "17: unknown value `withdrawn` | did you mean `withdraw`?",
@@ -298,7 +299,7 @@ interfaces = "most"
         ]
     );
     assert_eq!(
-        Place::new().problems("[gate]\nmin_backends = 2"),
+        ConfigDirectory::new().problems("[gate]\nmin_backends = 2"),
         ["2: there is no key `min_backends` any more | it is called `min_servers` now"]
     );
     let text = text
@@ -311,7 +312,7 @@ interfaces = "most"
         .collect::<Vec<_>>()
         .join("\n");
     assert_eq!(
-        Place::new().problems(&text),
+        ConfigDirectory::new().problems(&text),
         [
             "8: `fast_interval` is longer than `interval`",
             "9: `timeout` must not be zero",

@@ -61,7 +61,7 @@ fn a_protocol_has_its_own_keys_and_no_others() {
             "11: `proxy_from`: \"10.0.0.0/33\" is not a prefix; write 10.0.0.0/8 or fd00::/8 | such as \"192.0.2.1\" or \"192.0.2.0/24\"",
         ),
     ] {
-        let problems = Place::new().problems(&text);
+        let problems = ConfigDirectory::new().problems(&text);
         assert!(
             problems.iter().any(|problem| problem == expected),
             "{expected}\n{problems:?}"
@@ -72,7 +72,7 @@ fn a_protocol_has_its_own_keys_and_no_others() {
         "port = 81\naccess = 'open'\nredirect_https = true",
     );
     assert_eq!(
-        Place::new().problems(&alone),
+        ConfigDirectory::new().problems(&alone),
         [
             "11: `redirect_https`, and the service has no https listener to send to | add one with a `certificate`"
         ]
@@ -138,7 +138,7 @@ fn a_route_names_what_its_listeners_can_see() {
             None => text,
         };
         let expected = expected.split_once(": ").unwrap().1;
-        let problems = Place::new().problems(&text);
+        let problems = ConfigDirectory::new().problems(&text);
         assert!(
             problems.iter().any(|problem| problem.ends_with(expected)),
             "{expected}\n{problems:?}"
@@ -152,7 +152,7 @@ fn names_are_kept_in_lower_case_and_sorted_by_kind() {
         PLAIN,
         "[[services.routes]]\nbackend = 'rgw'\nsni = ['B.Test', '*.C.test']\nsni_patterns = ['^D']\npaths = ['/x']",
     );
-    let config = Place::new().parse(&text).unwrap();
+    let config = ConfigDirectory::new().parse(&text).unwrap();
     let [route] = &config.services[0].routes[..] else {
         panic!("one route")
     };
@@ -188,14 +188,15 @@ fn a_rule_that_says_nothing_is_refused() {
         ("'deny all host=a..'", "`host=a..` is no condition"),
     ] {
         let help = "such as \"allow 192.0.2.0/24\", \"deny all\" or \"deny all path=/admin method=PUT,DELETE\"";
-        let problems = Place::new().problems(&with(SECURE, &format!("rules = [{rules}]")));
+        let problems =
+            ConfigDirectory::new().problems(&with(SECURE, &format!("rules = [{rules}]")));
         assert_eq!(
             problems,
             [format!("11: no access rule: {expected} | {help}")]
         );
     }
     assert_eq!(
-        Place::new().problems(&with(SECURE, "rules = ['deny all', 'allow 192.0.2.1']")),
+        ConfigDirectory::new().problems(&with(SECURE, "rules = ['deny all', 'allow 192.0.2.1']")),
         [
             "11: a rule that is never reached: an earlier rule applies to all clients | move it up or remove it"
         ]
@@ -205,7 +206,7 @@ fn a_rule_that_says_nothing_is_refused() {
         "protocol = 'tls-passthrough'\nrules = ['deny all path=/x']",
     );
     assert!(
-        Place::new()
+        ConfigDirectory::new()
             .problems(&text)
             .concat()
             .contains("a rule by path, host or method on a listener that does not read HTTP")
@@ -215,7 +216,7 @@ fn a_rule_that_says_nothing_is_refused() {
 #[test]
 fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
     let rules = |lines: &str| {
-        let config = Place::new().parse(&with(SECURE, lines)).unwrap();
+        let config = ConfigDirectory::new().parse(&with(SECURE, lines)).unwrap();
         let listener = config.services[0].listeners[0].clone();
         (
             listener.access,
@@ -246,9 +247,9 @@ fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
     assert_eq!(rules(listed), (Access::List(ROUTERS.to_owned()), 2, None));
     // Rules state the access of a plain listener, too.
     let plain = LEAST.replace(PLAIN, "rules = ['allow 192.0.2.0/31', 'deny all']");
-    assert!(Place::new().parse(&plain).is_ok());
+    assert!(ConfigDirectory::new().parse(&plain).is_ok());
     let open = LEAST.replace(PLAIN, "rules = ['deny 192.0.2.0/31']");
-    assert!(Place::new().problems(&open)[0].contains("so it must say its `access`"));
+    assert!(ConfigDirectory::new().problems(&open)[0].contains("so it must say its `access`"));
 }
 
 #[test]
@@ -307,14 +308,14 @@ fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
             "15: `weight=257` says nothing about servers | after the expression you may write `weight=0` to `weight=256`, `tier=0` to `tier=255` and `max_connections=1` or more",
         ),
     ] {
-        assert_eq!(Place::new().problems(&text), [expected], "{text}");
+        assert_eq!(ConfigDirectory::new().problems(&text), [expected], "{text}");
     }
     let bytes = LEAST
         .replace(SECURE, "protocol = 'tls-passthrough'")
         .replace(PLAIN, "protocol = 'tcp'\naccess = 'open'")
         .replace(SERVICE, "backend = 'rgw'\nclient_request_rate = '5/s'");
     assert_eq!(
-        Place::new().problems(&bytes),
+        ConfigDirectory::new().problems(&bytes),
         [
             "8: `client_request_rate` without a listener that speaks HTTP | limit connections with `client_connection_rate`"
         ]
@@ -325,7 +326,7 @@ fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
 fn a_backend_gets_requests_or_bytes_and_not_both() {
     let both = LEAST.replace(PLAIN, "protocol = 'tcp'\naccess = 'open'");
     assert_eq!(
-        Place::new().problems(&both),
+        ConfigDirectory::new().problems(&both),
         [
             "4: backend `rgw` is for requests of service `s3` and cannot be for bytes of service `s3` too | write a second \
           backend with the same servers"
@@ -336,7 +337,7 @@ fn a_backend_gets_requests_or_bytes_and_not_both() {
 #[test]
 fn a_silence_of_zero_is_without_limit() {
     let text = with(SERVICE, "timeouts.client = '0'") + "timeouts.server = '0'\n";
-    let config = Place::new().parse(&text).unwrap();
+    let config = ConfigDirectory::new().parse(&text).unwrap();
     assert_eq!(config.services[0].timeouts.client, Some(Duration::ZERO));
     assert_eq!(config.services[0].timeouts.keep_alive, None);
     assert_eq!(config.backends["rgw"].timeouts.server, Duration::ZERO);
@@ -349,7 +350,7 @@ fn servers_that_get_bytes_are_asked_for_a_connection_unless_more_is_written() {
             "[node]\ninterfaces=['a']\n[[services]]\nname='s'\nvips=['192.0.2.1']\nbackend='b'\n\
              [[services.listeners]]\nport=80\naccess='open'\nprotocol='{protocol}'\n[backends.b]\n{check}"
         );
-        let config = Place::new().parse(&text).unwrap();
+        let config = ConfigDirectory::new().parse(&text).unwrap();
         config.backends["b"].check.as_ref().unwrap().kind.name()
     };
     assert_eq!(kind("http", ""), "http");

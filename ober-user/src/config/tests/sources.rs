@@ -33,7 +33,7 @@ kind = "exec"
 [backends.g.check]
 kind = "htp"
 "#;
-    let syntax = Place::new().problems(text);
+    let syntax = ConfigDirectory::new().problems(text);
     assert_eq!(
         syntax,
         [
@@ -43,7 +43,7 @@ kind = "htp"
     );
     let text = text.replace(", nane = \"x\"", "").replace("htp", "tcp");
     assert_eq!(
-        Place::new().problems(&text),
+        ConfigDirectory::new().problems(&text),
         [
             "6: `path` is not for a check of kind `tcp` | remove it, or write `kind = \"http\"`",
             "8: `fast_interval` is longer than `interval`",
@@ -64,7 +64,7 @@ kind = "htp"
 fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
     let source = |text: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
-        Place::new().problems(&text)
+        ConfigDirectory::new().problems(&text)
     };
     let kinds =
         "`static`, `hostlist`, `dns`, `srv`, `docker`, `json`, `exec`, `plaintext` or `consul`";
@@ -123,7 +123,7 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
 fn a_source_of_servers_is_told_apart_by_its_kind() {
     let source = |text: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
-        Place::new().problems(&text)
+        ConfigDirectory::new().problems(&text)
     };
     assert_eq!(
         source("kind='consul'"),
@@ -144,10 +144,10 @@ fn a_source_of_servers_is_told_apart_by_its_kind() {
 }
 
 /// Checks the fault of each case, written alone in line 4.
-fn judged(place: &Place, before: &str, after: &str, cases: &[(&str, &str)]) {
+fn judged(directory: &ConfigDirectory, before: &str, after: &str, cases: &[(&str, &str)]) {
     for (written, expected) in cases {
         let text = format!("[node]\ninterfaces = ['a']\n{before}'{written}'{after}\n");
-        let problems = place.problems(&text);
+        let problems = directory.problems(&text);
         let [problem] = &problems[..] else {
             panic!("{written}: {problems:?}")
         };
@@ -180,7 +180,12 @@ fn sources_of_lists_are_judged_where_they_are_written() {
         ("n[1-", "add ']'"),
         ("@", "followed by the path of a file"),
     ];
-    judged(&Place::new(), "[lists.x]\nsources = ['n1', ", "]", &cases);
+    judged(
+        &ConfigDirectory::new(),
+        "[lists.x]\nsources = ['n1', ",
+        "]",
+        &cases,
+    );
 }
 
 #[test]
@@ -196,7 +201,7 @@ fn servers_are_judged_where_they_are_written() {
         ("10.1.0.10-20:80", "both ends whole"),
     ];
     judged(
-        &Place::new(),
+        &ConfigDirectory::new(),
         "[backends.b]\nservers = ['n1', ",
         "]",
         &cases,
@@ -205,11 +210,11 @@ fn servers_are_judged_where_they_are_written() {
 
 #[test]
 fn files_of_names_start_beside_the_configuration() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let text = "[node]\ninterfaces = ['a']\n[lists.x]\nsources = ['n1,@hosts.txt', '@/nonexistent']\n[backends.b]\n\
                 servers = ['@rgw.txt weight=2']\n[[backends.b.discover]]\nkind = 'hostlist'\nservers = ['@more.txt']\n";
-    let config = place.parse(text).unwrap();
-    let beside = |file: &str| format!("@{}", place.path(file).display());
+    let config = directory.parse(text).unwrap();
+    let beside = |file: &str| format!("@{}", directory.path(file).display());
     let sources = [
         format!("n1,{}", beside("hosts.txt")),
         "@/nonexistent".into(),

@@ -4,10 +4,10 @@ use super::*;
 
 #[test]
 fn a_vip_and_port_belong_to_one_listener_only() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let twice = LEAST.replace("port = 80", "port = 443");
     assert_eq!(
-        place.problems(&twice),
+        directory.problems(&twice),
         [
             "12: port 443 of VIP 192.0.2.10 is already served by service `s3` | first written at @/ober.toml:9"
         ]
@@ -17,7 +17,7 @@ fn a_vip_and_port_belong_to_one_listener_only() {
          [[services.listeners]]\nport=80\naccess='open'\n"
     );
     assert_eq!(
-        place.problems(&other),
+        directory.problems(&other),
         [
             "17: two services are called `s3` | first written at @/ober.toml:5",
             "19: there is no backend `rwg` | did you mean `rgw`?",
@@ -28,14 +28,14 @@ fn a_vip_and_port_belong_to_one_listener_only() {
         .replace("192.0.2.10", "127.0.0.1")
         .replace("port = 80", "port = 8404");
     assert_eq!(
-        place.problems(&metrics),
+        directory.problems(&metrics),
         ["12: 127.0.0.1:8404 is taken by `metrics` of [node]"]
     );
 }
 
 #[test]
 fn only_unicast_addresses_can_be_vips() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     for (vip, accepted) in [
         ("127.0.0.2", true),
         ("::1", true),
@@ -46,18 +46,18 @@ fn only_unicast_addresses_can_be_vips() {
         ("255.255.255.255", false),
         ("::ffff:192.0.2.1", false),
     ] {
-        let result = place.parse(&LEAST.replace("192.0.2.10", vip));
+        let result = directory.parse(&LEAST.replace("192.0.2.10", vip));
         assert_eq!(result.is_ok(), accepted, "{vip}: {result:?}");
     }
     assert_eq!(
-        place.problems(&LEAST.replace("2001:db8::10", "192.0.2.10")),
+        directory.problems(&LEAST.replace("2001:db8::10", "192.0.2.10")),
         ["6: VIP 192.0.2.10 is written twice in service `s3`"]
     );
 }
 
 #[test]
 fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let vips = |number: u32| {
         let vips: Vec<_> = (1..=number)
             .map(|last| format!("'192.0.2.{last}'"))
@@ -70,11 +70,15 @@ fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
         )
     };
     assert_eq!(
-        place.parse(&vips(254)).unwrap().kernel_services().count(),
+        directory
+            .parse(&vips(254))
+            .unwrap()
+            .kernel_services()
+            .count(),
         255
     );
     assert_eq!(
-        place.problems(&vips(255)),
+        directory.problems(&vips(255)),
         [
             "11: more than 255 pairs of VIP and port on this node, from service `t` on | use fewer VIPs or listeners"
         ]
@@ -84,9 +88,9 @@ fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
             format!("{text}[lists.l{list:02}]\n")
         })
     };
-    assert_eq!(place.parse(&lists(30)).unwrap().lists.len(), 32);
+    assert_eq!(directory.parse(&lists(30)).unwrap().lists.len(), 32);
     assert_eq!(
-        place.problems(&lists(31)),
+        directory.problems(&lists(31)),
         [
             "46: more than 32 lists, `frontend-http` and `routers` included | join lists that are used alike"
         ]

@@ -68,7 +68,7 @@ pub struct Report(pub Vec<Problem>);
 pub struct Problem {
     pub file: PathBuf,
     /// `None`: something is missing.
-    pub place: Option<Place>,
+    pub place: Option<Excerpt>,
     pub message: String,
     /// How to correct it; may be empty.
     pub help: Vec<String>,
@@ -76,7 +76,7 @@ pub struct Problem {
 
 /// A part of one line.
 #[derive(Debug)]
-pub struct Place {
+pub struct Excerpt {
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -109,7 +109,7 @@ impl fmt::Display for Problem {
                 .iter()
                 .try_for_each(|help| write!(out, "\n  = {help}"));
         };
-        let Place {
+        let Excerpt {
             line,
             column,
             width,

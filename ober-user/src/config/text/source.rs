@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::error::{Place, Problem};
+use super::error::{Excerpt, Problem};
 
 /// Bytes of all sources laid end to end.
 pub(crate) type Span = Range<usize>;
@@ -139,7 +139,7 @@ impl Sources {
 }
 
 impl Source {
-    fn place(&self, span: &Span) -> Place {
+    fn place(&self, span: &Span) -> Excerpt {
         let from = (span.start - self.start).min(self.text.len());
         let before = self.text.get(..from).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -150,7 +150,7 @@ impl Source {
         let width = marked
             .char_indices()
             .filter(|(at, _)| at + from + self.start < span.end);
-        Place {
+        Excerpt {
             line: before.matches('\n').count() + 1,
             column: column + 1,
             width: width.count().max(1),

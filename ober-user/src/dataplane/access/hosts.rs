@@ -15,7 +15,7 @@ use crate::dataplane::{
 
 /// A place for one address: a line, and one of its three ways.
 #[derive(Clone, Copy)]
-struct Place {
+struct HostCell {
     line: u32,
     way: usize,
 }
@@ -98,7 +98,7 @@ pub(super) fn mark(maps: &Maps, list: u32, has: bool) {
     }
 }
 
-fn members(maps: &Maps, bit: u32) -> impl Iterator<Item = (Place, u128)> {
+fn members(maps: &Maps, bit: u32) -> impl Iterator<Item = (HostCell, u128)> {
     let has = maps.node.read(0).host_lists & bit != 0;
     let lines = if has {
         u32::try_from(maps.lines.count()).unwrap_or(u32::MAX)
@@ -106,7 +106,7 @@ fn members(maps: &Maps, bit: u32) -> impl Iterator<Item = (Place, u128)> {
         0
     };
     (0..lines)
-        .flat_map(|line| (0..WAYS).map(move |way| Place { line, way }))
+        .flat_map(|line| (0..WAYS).map(move |way| HostCell { line, way }))
         .filter(move |place| lists(maps, *place).load(Ordering::Relaxed) & bit != 0)
         .map(|place| (place, address(maps, place)))
 }
@@ -131,16 +131,16 @@ fn step(maps: &Maps, home: u32, step: u32) -> u32 {
 }
 
 /// The places for an address whose home line is `home`, nearest first.
-fn places(maps: &Maps, home: u32) -> impl Iterator<Item = Place> {
+fn places(maps: &Maps, home: u32) -> impl Iterator<Item = HostCell> {
     (0..=SPILL).flat_map(move |distance| {
-        (0..WAYS).map(move |way| Place {
+        (0..WAYS).map(move |way| HostCell {
             line: step(maps, home, distance),
             way,
         })
     })
 }
 
-fn find(maps: &Maps, host: u128) -> Option<Place> {
+fn find(maps: &Maps, host: u128) -> Option<HostCell> {
     places(maps, home(maps, host)).find(|place| {
         lists(maps, *place).load(Ordering::Relaxed) != 0 && address(maps, *place) == host
     })
@@ -167,7 +167,7 @@ fn put(maps: &Maps, host: u128, bit: u32) -> Option<()> {
     Some(())
 }
 
-fn clear(maps: &Maps, place: Place, bit: u32) {
+fn clear(maps: &Maps, place: HostCell, bit: u32) {
     let left = lists(maps, place).fetch_and(!bit, Ordering::AcqRel) & !bit;
     if left != 0 {
         return;
@@ -184,7 +184,7 @@ fn wanted_tags(maps: &Maps, line: u32) -> u64 {
     let word = tags_of(line);
     (0..TAGGED + SPILL)
         .flat_map(|distance| (0..WAYS).map(move |way| (distance, way)))
-        .map(|(distance, way)| Place {
+        .map(|(distance, way)| HostCell {
             line: step(maps, word * TAGGED, distance),
             way,
         })
@@ -198,11 +198,11 @@ fn line(maps: &Maps, line: u32) -> *mut HostLine {
     maps.lines.at(line as usize).as_ptr()
 }
 
-fn address(maps: &Maps, place: Place) -> u128 {
+fn address(maps: &Maps, place: HostCell) -> u128 {
     u128::from_be_bytes(maps.lines.read(place.line as usize).addresses[place.way])
 }
 
-fn lists(maps: &Maps, place: Place) -> &std::sync::atomic::AtomicU32 {
+fn lists(maps: &Maps, place: HostCell) -> &std::sync::atomic::AtomicU32 {
     // SAFETY: a way of a mapped line.
     unsafe { word32(&raw mut (*line(maps, place.line)).lists[place.way]) }
 }

@@ -34,7 +34,7 @@ pub(super) struct Section<'a> {
 
 /// A server's number, weight and role among the others.
 #[derive(Clone, Copy)]
-struct Place {
+struct ServerPosition {
     number: Option<u32>,
     weight: Option<u16>,
     role: Role,
@@ -134,7 +134,7 @@ impl Section<'_> {
         let mut left_out = Vec::new();
         for (server, (weight, number)) in self.servers.iter().zip(weights.into_iter().zip(numbers))
         {
-            let place = Place {
+            let place = ServerPosition {
                 number: (backend.balance == Balance::IpHash1).then_some(number),
                 weight,
                 role: tiers.role(server.terms.tier),
@@ -147,7 +147,12 @@ impl Section<'_> {
         left_out
     }
 
-    fn server(&self, backend: &Backend, server: &Server, place: Place) -> Result<Words, Error> {
+    fn server(
+        &self,
+        backend: &Backend,
+        server: &Server,
+        place: ServerPosition,
+    ) -> Result<Words, Error> {
         let name = token("server name", &server.name)?;
         let mut line = Words::new(format_args!("server {name} {}", address(server)));
         if let Some(number) = place.number {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{
-    Error, Place,
+    Error, WorkerContext,
     text::{Lines, quote, time},
 };
 use crate::{config::Workers, haproxy::BUFFER};
 
-pub(super) fn global(workers: &Workers, place: Place<'_>) -> Result<String, Error> {
+pub(super) fn global(workers: &Workers, place: WorkerContext<'_>) -> Result<String, Error> {
     let mut lines = Lines::new(&format!(
         "# Worker {}, CPU {}. Written by ober-user; changes made here are lost.\nglobal",
         place.worker, place.cpu

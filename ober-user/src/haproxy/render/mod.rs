@@ -31,7 +31,7 @@ use crate::{
 
 /// The values by which one worker's text differs from another's.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct WorkerContext<'a> {
     pub worker: usize,
     pub cpu: u32,
     /// HAProxy's command socket.
@@ -83,7 +83,11 @@ pub struct Rendered {
 }
 
 /// Renders the whole configuration of one worker. Servers that cannot be written are left out.
-pub fn render(config: &Config, servers: &Servers, place: Place<'_>) -> Result<Rendered, Error> {
+pub fn render(
+    config: &Config,
+    servers: &Servers,
+    place: WorkerContext<'_>,
+) -> Result<Rendered, Error> {
     let mut left_out = Vec::new();
     let mut out = global::global(&config.workers, place)?;
     let share = Share::of(config);
@@ -195,8 +199,8 @@ mod tests {
         Config::parse(&text, Path::new("/"), &env).unwrap()
     }
 
-    fn place<'a>() -> Place<'a> {
-        Place {
+    fn place<'a>() -> WorkerContext<'a> {
+        WorkerContext {
             worker: 0,
             cpu: 0,
             cli: Path::new("/cli"),

@@ -9,7 +9,10 @@ use crate::names::notation::Miss;
 pub enum Error {
     /// The expression has a fault.
     #[error("{place}: {fault}\n{}", place.excerpt())]
-    Refused { place: Box<Place>, fault: Fault },
+    Refused {
+        place: Box<FaultPosition>,
+        fault: Fault,
+    },
     /// A stream that the expression names cannot be read.
     #[error("read {origin}: {source}; check that it exists and may be read")]
     Read { origin: Origin, source: io::Error },
@@ -106,7 +109,7 @@ impl fmt::Display for Origin {
 
 /// Where a fault is, with enough of the text around it to show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FaultPosition {
     pub origin: Origin,
     /// Counted from 1; `None` in an expression, which has one line.
     pub line: Option<u64>,
@@ -121,7 +124,7 @@ pub struct Place {
 /// Characters shown on either side of a fault.
 const SHOWN: usize = 60;
 
-impl Place {
+impl FaultPosition {
     pub(super) fn new(origin: Origin, line: Option<u64>, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text).chars().count();
         let skipped = before.saturating_sub(SHOWN);
@@ -146,7 +149,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FaultPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, ", self.origin)?;
         if let Some(line) = self.line {

@@ -32,7 +32,7 @@ use std::{
 };
 
 pub use anchor::{Unreadable, anchor};
-pub use error::{Error, Fault, Origin, Place};
+pub use error::{Error, Fault, FaultPosition, Origin};
 pub use fold::fold;
 use ipnet::IpNet;
 use parse::{Grammar, Term};

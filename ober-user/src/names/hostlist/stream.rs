@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Cap, Error, Fault, Place, Sink, Sources,
+    Cap, Error, Fault, FaultPosition, Sink, Sources,
     error::Origin,
     parse::{At, Grammar, Token, parse},
 };
@@ -24,7 +24,12 @@ pub(super) fn walk(
     sink: &mut impl Sink,
 ) -> Result<(), Error> {
     let refused = |at: At| Error::Refused {
-        place: Box::new(Place::new(Origin::Expression, None, expr, at.offset)),
+        place: Box::new(FaultPosition::new(
+            Origin::Expression,
+            None,
+            expr,
+            at.offset,
+        )),
         fault: at.fault,
     };
     let tokens = parse(expr, grammar).map_err(refused)?;
@@ -193,7 +198,7 @@ impl<S: Sink> Lines<'_, S> {
         let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
         let text = String::from_utf8_lossy(line);
         Error::Refused {
-            place: Box::new(Place::new(
+            place: Box::new(FaultPosition::new(
                 self.origin.clone(),
                 Some(self.number),
                 &text,

@@ -7,7 +7,7 @@ use super::State;
 use crate::{
     config::{
         Config, Env,
-        tests::{Place, large},
+        tests::{ConfigDirectory, large},
     },
     system::scale,
 };
@@ -37,7 +37,7 @@ fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
             ports.map(move |(port, _)| (*vip, *port))
         });
         let places: Vec<_> = places.collect();
-        if places.iter().any(|place| !taken.insert(*place)) {
+        if places.iter().any(|directory| !taken.insert(*directory)) {
             continue;
         }
         let vips: Vec<String> = vips.iter().map(|vip| format!("192.0.2.{vip}")).collect();
@@ -58,8 +58,8 @@ fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
 
 #[test]
 fn the_state_of_ten_times_the_services_vips_and_servers_is_ten_times_the_work() {
-    let place = Place::new();
-    let config = |count| place.parse(&large(count)).unwrap();
+    let directory = ConfigDirectory::new();
+    let config = |count| directory.parse(&large(count)).unwrap();
     scale::linear([1, 10], config, |config| {
         std::hint::black_box(State::of(config));
     });

@@ -18,7 +18,7 @@ use ober_user::{
         server::Servers,
     },
     config::{Config, Env},
-    haproxy::render::{Place, render},
+    haproxy::render::{WorkerContext, render},
     names::{resolve::Names, server_line::Found},
 };
 
@@ -100,7 +100,7 @@ fn once(config: &Config, said: &[Said]) -> Result<Duration> {
     let list = merge(said, &Names::new(), &BTreeMap::new(), bounds);
     let servers = list.servers.into_iter().map(|merged| merged.server);
     let servers: Servers = [("rgw".to_owned(), servers.collect())].into();
-    let place = Place {
+    let place = WorkerContext {
         worker: 0,
         cpu: 0,
         cli: Path::new("/cli"),

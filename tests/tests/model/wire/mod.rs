@@ -5,7 +5,7 @@
 //! - What the model passes, frame by frame, arrives as it does without the programs.
 //! - What an honest sender may send is never called malformed.
 
-mod place;
+mod nodes;
 mod sequence;
 mod witness;
 
@@ -18,7 +18,7 @@ use ober_tests::{
 };
 
 use self::{
-    place::{Place, Places},
+    nodes::{WireNode, WireNodes},
     sequence::{Sequence, sequence},
     witness::Arrival,
 };
@@ -117,8 +117,8 @@ impl Account {
     }
 }
 
-fn both(places: &mut Places, sequence: &Sequence) -> [BTreeSet<Arrival>; 2] {
-    let at = |place: &mut Place| place.hear(&sequence.frames);
+fn both(places: &mut WireNodes, sequence: &Sequence) -> [BTreeSet<Arrival>; 2] {
+    let at = |place: &mut WireNode| place.hear(&sequence.frames);
     [at(&mut places.bare), at(&mut places.guarded)]
 }
 
@@ -127,7 +127,7 @@ fn no_sequence_of_frames_reaches_what_its_sender_may_not_and_what_passes_arrives
     let mut target = rich_target();
     let mut kernel = Kernel::load("wire", &mut target);
     kernel.quiet(&mut target);
-    let mut places = Places::new(&target, &mut kernel).unwrap();
+    let mut places = WireNodes::new(&target, &mut kernel).unwrap();
     let mut account = Account::default();
     for (number, seed) in fuzz::seeds().take(fuzz::cases()).enumerate() {
         let sequence = sequence(&target, &mut Rng::new(seed), number);

@@ -10,7 +10,7 @@ use serde::{
     de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use self::pick::{Key, Place, Pointer, Scalar, Tree};
+use self::pick::{Key, Pointer, Scalar, Tree, ValueReader};
 use super::Error;
 use crate::{
     config::sections::discover::Json,
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for Array<'_> {
         let mut found = Counted::new(self.0.most);
         for number in 0.. {
             let mut values = [const { None }; 5];
-            let place = Place {
+            let place = ValueReader {
                 node: &self.0.tree.0,
                 values: &mut values,
             };

@@ -92,12 +92,12 @@ impl Node {
 }
 
 /// Reads a value and keeps the parts that are wanted.
-pub(super) struct Place<'a> {
+pub(super) struct ValueReader<'a> {
     pub(super) node: &'a Node,
     pub(super) values: &'a mut [Option<Scalar>],
 }
 
-impl<'de> DeserializeSeed<'de> for Place<'_> {
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -134,13 +134,13 @@ macro_rules! otherwise {
 }
 pub(super) use otherwise;
 
-impl Place<'_> {
+impl ValueReader<'_> {
     fn is(self, value: &Scalar) {
         self.node.put(self.values, value);
     }
 }
 
-impl<'de> Visitor<'de> for Place<'_> {
+impl<'de> Visitor<'de> for ValueReader<'_> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,7 +184,7 @@ impl<'de> Visitor<'de> for Place<'_> {
         let below = |key: &str| node.below.iter().position(|(name, _)| name == key);
         while let Some(place) = map.next_key_seed(Key(below))? {
             match place.and_then(|place| node.below.get(place)) {
-                Some((_, node)) => map.next_value_seed(Place { node, values })?,
+                Some((_, node)) => map.next_value_seed(ValueReader { node, values })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -197,7 +197,9 @@ impl<'de> Visitor<'de> for Place<'_> {
         for at in 0.. {
             let mut below = node.below.iter();
             let more = match below.find(|(name, _)| index(name) == Some(at)) {
-                Some((_, node)) => seq.next_element_seed(Place { node, values })?.is_some(),
+                Some((_, node)) => seq
+                    .next_element_seed(ValueReader { node, values })?
+                    .is_some(),
                 None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
@@ -238,7 +240,7 @@ mod tests {
     fn picked(pointers: [&str; 2], document: &str) -> [Option<Scalar>; 2] {
         let tree = Tree::of(pointers.map(Pointer::read));
         let mut values = [const { None }; 2];
-        let place = Place {
+        let place = ValueReader {
             node: &tree.0,
             values: &mut values,
         };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    config::tests::{LEAST, Place},
+    config::tests::{ConfigDirectory, LEAST},
     protocols::vrrp::configured::Peer,
 };
 
@@ -20,7 +20,7 @@ min_ttl = 250
 "#;
 
 fn vrrp(text: &str) -> Vrrp {
-    let config = Place::new().parse(&format!("{LEAST}{text}"));
+    let config = ConfigDirectory::new().parse(&format!("{LEAST}{text}"));
     config
         .unwrap_or_else(|error| panic!("{error}"))
         .vrrp
@@ -29,7 +29,7 @@ fn vrrp(text: &str) -> Vrrp {
 
 /// The faults, with lines counted from the section.
 fn problems(text: &str) -> Vec<String> {
-    let place = Place::new();
+    let directory = ConfigDirectory::new();
     let before = LEAST.lines().count();
     let renumbered = |problem: String| {
         let (line, rest) = problem.split_once(':').unwrap();
@@ -38,7 +38,7 @@ fn problems(text: &str) -> Vec<String> {
             line.parse::<usize>().unwrap().saturating_sub(before)
         )
     };
-    let problems = place.problems(&format!("{LEAST}{}", text.trim_start()));
+    let problems = directory.problems(&format!("{LEAST}{}", text.trim_start()));
     problems.into_iter().map(renumbered).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::tests::{LEAST, Place},
+    config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict::{self, Failed, Warning},
     haproxy::version::{Library, Program},
     machine::realtime::Priority,
@@ -14,7 +14,7 @@ mod interfaces;
 const GOOD: Verdict = Verdict::Ok;
 
 fn config(more: &str) -> Config {
-    let config = Place::new().parse(&format!("{LEAST}{more}"));
+    let config = ConfigDirectory::new().parse(&format!("{LEAST}{more}"));
     config.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     api::{sample, status::bgp::Counts},
-    config::tests::{LEAST, Place},
+    config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict,
 };
 
@@ -11,7 +11,7 @@ fn settings(lines: &str) -> Neighbour {
     let text = format!(
         "{LEAST}\n[bgp]\nas = 65001\n[[bgp.neighbours]]\naddress = \"192.0.2.254\"\n{lines}"
     );
-    let config = Place::new().parse(&text);
+    let config = ConfigDirectory::new().parse(&text);
     let bgp = config.unwrap_or_else(|error| panic!("{error}")).bgp;
     bgp.unwrap().neighbours.remove(0)
 }

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     super::{Event, Mac, Router, Settings, neighbour},
-    Error, Key, Place,
+    Error, Key, LinkContext,
     addresses::{self, Keeper, Order},
     ears::{Naming, Wanted},
     interface::Interface,
@@ -62,7 +62,7 @@ struct Opened {
 impl Opened {
     /// Accepts no router yet.
     fn family(
-        place: &Place,
+        place: &LinkContext,
         interface: &Interface,
         config: &Vrrp,
         frames: &Arc<Frames>,
@@ -128,7 +128,7 @@ fn has(config: &Vrrp, six: bool) -> bool {
 
 impl Link {
     /// Nothing is sent, received or changed before [`Link::receive`].
-    pub(super) fn open(place: &Place, config: &Vrrp) -> Result<Self, Error> {
+    pub(super) fn open(place: &LinkContext, config: &Vrrp) -> Result<Self, Error> {
         let interface = Interface::of(config)?;
         let further = Interface::further(config)?;
         let frames = Frames::open(&interface).map_err(|source| Error::Socket {
@@ -186,7 +186,7 @@ impl Link {
         })
     }
 
-    pub(super) fn receive(&mut self, place: &Place) {
+    pub(super) fn receive(&mut self, place: &LinkContext) {
         if let Some(mut post) = self.post.take() {
             for ears in post.v4.iter_mut().chain(&mut post.v6) {
                 self.name_strangers(place, ears);
@@ -196,7 +196,7 @@ impl Link {
     }
 
     /// Starts the task that logs senders whose packets the kernel drops.
-    fn name_strangers(&self, place: &Place, ears: &mut Ears) {
+    fn name_strangers(&self, place: &LinkContext, ears: &mut Ears) {
         let (raw, wanted) = (ears.strangers.clone(), self.wanted.clone());
         let (rejected, log) = (self.rejected.clone(), place.log.clone());
         let naming = Naming::start(&place.ordinary, raw, wanted, rejected, log);
@@ -208,7 +208,7 @@ impl Link {
     }
 
     /// Opens what another configuration needs beside the present parts.
-    pub(super) fn prepare(&self, place: &Place, config: &Vrrp) -> Result<Next, Error> {
+    pub(super) fn prepare(&self, place: &LinkContext, config: &Vrrp) -> Result<Next, Error> {
         let further = Interface::further(config)?;
         // An address of the new family may have been added after the link was opened.
         let interface = Interface::of(config)?;
@@ -226,7 +226,7 @@ impl Link {
     }
 
     /// The same link, when advertisements of a family must come from another address than before.
-    pub(super) fn moved(&self, place: &Place, config: &Vrrp) -> Option<Next> {
+    pub(super) fn moved(&self, place: &LinkContext, config: &Vrrp) -> Option<Next> {
         let next = self.prepare(place, config).ok()?;
         let moved = |six, travel: &Option<Arc<Travel>>| {
             let travel = travel.as_ref();
@@ -242,7 +242,7 @@ impl Link {
     }
 
     /// Applies other peers, checksums or claims; families without a virtual router are no longer received.
-    pub(super) fn travel(&mut self, place: &Place, config: &Vrrp, next: Next) {
+    pub(super) fn travel(&mut self, place: &LinkContext, config: &Vrrp, next: Next) {
         let Next {
             interface,
             further,

@@ -124,7 +124,7 @@ impl fmt::Display for Key {
 
 /// VRRP on one interface. When dropped it sends nothing more: the backups take over, and the addresses expire.
 pub struct Handle {
-    place: Place,
+    place: LinkContext,
     gates: BTreeMap<IpAddr, bool>,
     current: Option<Current>,
 }
@@ -151,7 +151,7 @@ pub struct View {
 }
 
 /// Parameters of every link.
-struct Place {
+struct LinkContext {
     realtime: runtime::Handle,
     /// For work that is not urgent.
     ordinary: runtime::Handle,
@@ -187,7 +187,7 @@ pub fn idle(thread: &Thread) -> Handle {
         runtime::Handle::current()
     };
     Handle {
-        place: Place {
+        place: LinkContext {
             realtime: runtime,
             ordinary: runtime::Handle::current(),
             budget: thread.budget(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::tests::{LEAST, Place},
+    config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict,
     protocols::vrrp::packet::{Interval, Vrid},
 };
@@ -11,7 +11,7 @@ fn config(more: &str, priority: u8) -> Vrrp {
     let text = format!(
         "{LEAST}\n[vrrp]\n{more}\n[[vrrp.instances]]\nvips = ['192.0.2.10']\nvrid = 51\npriority = {priority}\n"
     );
-    let config = Place::new().parse(&text);
+    let config = ConfigDirectory::new().parse(&text);
     config
         .unwrap_or_else(|error| panic!("{error}"))
         .vrrp

@@ -6,7 +6,7 @@ use crate::{
         sample,
         status::vrrp::{Conflict, Transition},
     },
-    config::tests::{LEAST, Place},
+    config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict,
 };
 
@@ -15,7 +15,7 @@ fn config() -> Vrrp {
         "{LEAST}\n[vrrp]\npeers = ['10.0.0.2', '2001:db8::2']\n\
          [[vrrp.instances]]\nvips = ['192.0.2.10']\nvrid = 51\npriority = 200\n"
     );
-    let config = Place::new().parse(&text);
+    let config = ConfigDirectory::new().parse(&text);
     config
         .unwrap_or_else(|error| panic!("{error}"))
         .vrrp

@@ -47,25 +47,25 @@ const SYSCTLS: [(&str, &str); 13] = [
 ];
 
 /// Both of them. Hosts are dropped first, the laboratory last.
-pub(super) struct Places {
-    pub(super) bare: Place,
-    pub(super) guarded: Place,
+pub(super) struct WireNodes {
+    pub(super) bare: WireNode,
+    pub(super) guarded: WireNode,
     _lab: Lab,
 }
 
 /// A node and its sender.
-pub(super) struct Place {
+pub(super) struct WireNode {
     witness: Witness,
     wire: Wire,
     mark: u16,
     hosts: [Host; 2],
 }
 
-impl Places {
+impl WireNodes {
     pub(super) fn new(target: &Target, kernel: &mut Kernel) -> Result<Self> {
         let lab = Lab::new("wire")?;
-        let bare = Place::new(&lab, "bare", target)?;
-        let guarded = Place::new(&lab, "guarded", target)?;
+        let bare = WireNode::new(&lab, "bare", target)?;
+        let guarded = WireNode::new(&lab, "guarded", target)?;
         kernel.attach(&guarded.hosts[0])?;
         Ok(Self {
             bare,
@@ -75,7 +75,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl WireNode {
     fn new(lab: &Lab, name: &str, target: &Target) -> Result<Self> {
         let node = lab.host(name)?;
         let sender = lab.host(&format!("{name}-sender"))?;
