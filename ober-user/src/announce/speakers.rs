@@ -90,7 +90,7 @@ impl Speakers {
     pub(super) async fn start(
         config: &Config,
         routers: Routers,
-    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<bfd::Change>)> {
+    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<bfd::StateChange>)> {
         let thread = Thread::start().context("start the thread of BFD and VRRP")?;
         let (changes, paths) = mpsc::unbounded_channel();
         let speakers = Self(Mutex::new(Inner {
@@ -356,11 +356,11 @@ async fn part(bgp: &bgp::Handle) {
 /// Passes BFD's state on: to the neighbour's session, and as "is any up?" to the gates.
 pub(super) async fn follow(
     speakers: Arc<Speakers>,
-    mut paths: mpsc::UnboundedReceiver<bfd::Change>,
+    mut paths: mpsc::UnboundedReceiver<bfd::StateChange>,
     gates: gate::Handle,
 ) {
     let mut states = BTreeMap::new();
-    while let Some(bfd::Change { peer, state, .. }) = paths.recv().await {
+    while let Some(bfd::StateChange { peer, state, .. }) = paths.recv().await {
         if let Some(bgp) = &speakers.inner().bgp {
             bgp.bfd(peer, path(state));
         }

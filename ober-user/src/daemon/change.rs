@@ -322,7 +322,7 @@ impl Daemon {
         };
         let servers = change.ready.in_force.servers.clone();
         let pending = change.backends.keep(&change.ready)?;
-        let mut hands = running::Change {
+        let mut hands = running::Direction {
             daemon: self,
             pool: &mut held.pool,
             from: &old,
@@ -384,7 +384,7 @@ impl Daemon {
             let error = anyhow::Error::from(error);
             failures.push(format!("read the lists in force: {error:#}"));
         }
-        let mut hands = running::Change {
+        let mut hands = running::Direction {
             daemon: self,
             pool: &mut held.pool,
             from: config,

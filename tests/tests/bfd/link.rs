@@ -17,7 +17,7 @@ use ober_user::{
     api::status::bfd::Session,
     machine::realtime::Thread,
     protocols::{
-        bfd::{self, Change, Mode, Settings, State, Timers},
+        bfd::{self, Mode, Settings, State, StateChange, Timers},
         routers::Routers,
     },
 };
@@ -96,7 +96,7 @@ pub(crate) fn every(milliseconds: u64) -> Timers {
 /// Our BFD as the daemon runs it, with the moment of each change.
 pub(crate) struct Bfd {
     handle: bfd::Handle,
-    changes: Mutex<mpsc::Receiver<(Instant, Change)>>,
+    changes: Mutex<mpsc::Receiver<(Instant, StateChange)>>,
     runtime: runtime::Runtime,
     thread: Thread,
 }
@@ -189,7 +189,7 @@ impl Bfd {
     }
 
     /// The next change, and the moment of its report.
-    pub(crate) fn change(&self) -> (Instant, Change) {
+    pub(crate) fn change(&self) -> (Instant, StateChange) {
         let changes = self.changes.lock().expect("nobody panicked");
         changes
             .recv_timeout(PATIENCE)

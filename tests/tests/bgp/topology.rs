@@ -154,7 +154,7 @@ async fn both_protocols(config: &Config) -> (Arc<Handle>, Arc<bfd::Handle>, Thre
     let bfd = bfd::start(&thread, changes);
     let speaker = Arc::clone(&bgp);
     tokio::spawn(async move {
-        while let Some(bfd::Change { peer, state, .. }) = paths.recv().await {
+        while let Some(bfd::StateChange { peer, state, .. }) = paths.recv().await {
             speaker.bfd(peer, announce::path(state));
         }
     });

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One direction of a change.
-pub(crate) struct Change<'c> {
+pub(crate) struct Direction<'c> {
     pub(crate) daemon: &'c Daemon,
     pub(crate) pool: &'c mut Pool,
     pub(crate) from: &'c Config,
@@ -50,7 +50,7 @@ pub(crate) struct Commit<'c> {
     pub(crate) pending: Batch,
 }
 
-impl Hands for Change<'_> {
+impl Hands for Direction<'_> {
     async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
         let announcer = &self.daemon.announcer;
         match step {
@@ -97,7 +97,7 @@ impl Hands for Change<'_> {
     }
 }
 
-impl Change<'_> {
+impl Direction<'_> {
     /// Fills the lists, once: in the first step that needs them.
     pub(crate) async fn fill(&mut self) {
         let errors = match mem::replace(&mut self.filling, Filling::Done) {

@@ -133,7 +133,7 @@ fn judge(config: &Config, look: &Look, wish: &Wish) -> Vec<Finding> {
 struct Held {
     bgp: Option<bgp::Handle>,
     bfd: bfd::Handle,
-    changes: mpsc::UnboundedReceiver<bfd::Change>,
+    changes: mpsc::UnboundedReceiver<bfd::StateChange>,
     /// Neighbours that acknowledged a message after the session came up.
     heard: BTreeSet<IpAddr>,
     _thread: Thread,
@@ -166,7 +166,7 @@ impl Held {
 
     /// Passes BFD's changes on to BGP.
     fn follow(&mut self) {
-        while let Ok(bfd::Change { peer, state, .. }) = self.changes.try_recv() {
+        while let Ok(bfd::StateChange { peer, state, .. }) = self.changes.try_recv() {
             if let Some(bgp) = &self.bgp {
                 bgp.bfd(peer, announce::path(state));
             }

@@ -55,7 +55,7 @@ pub(super) type Leaving = BTreeMap<Key, Server>;
 
 /// How a worker gets from one configuration to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum Comparison {
     Unchanged,
     /// The worker is changed by these commands, in this order.
     Live(Vec<Command>),
@@ -64,13 +64,13 @@ pub(super) enum Change {
 }
 
 /// Compares the configuration that a worker has, in which these servers are leaving, with the wanted one.
-pub(super) fn compare(has: &str, wanted: &str, leaving: &Leaving) -> Change {
+pub(super) fn compare(has: &str, wanted: &str, leaving: &Leaving) -> Comparison {
     if has == wanted {
-        return Change::Unchanged;
+        return Comparison::Unchanged;
     }
     let (has, wanted) = (Text::read(has), Text::read(wanted));
     if let Some(reason) = other(&has.rest, &wanted.rest) {
-        return Change::Replace(reason);
+        return Comparison::Replace(reason);
     }
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for (name, backend) in &wanted.backends {
@@ -82,12 +82,12 @@ pub(super) fn compare(has: &str, wanted: &str, leaving: &Leaving) -> Change {
             leaving,
         };
         if let Err(reason) = steps.find(&mut first, &mut last) {
-            return Change::Replace(format!("backend {name}: {reason}"));
+            return Comparison::Replace(format!("backend {name}: {reason}"));
         }
     }
     // Servers are added before others leave.
     first.extend(last);
-    Change::Live(first)
+    Comparison::Live(first)
 }
 
 /// Describes the first line that differs.

@@ -21,9 +21,9 @@ fn commands_between(has: &[&str], wanted: &[&str]) -> Vec<String> {
         &text("leastconn", wanted),
         &Leaving::new(),
     ) {
-        Change::Live(commands) => commands.iter().map(ToString::to_string).collect(),
-        Change::Unchanged => Vec::new(),
-        Change::Replace(why) => panic!("{why}"),
+        Comparison::Live(commands) => commands.iter().map(ToString::to_string).collect(),
+        Comparison::Unchanged => Vec::new(),
+        Comparison::Replace(why) => panic!("{why}"),
     }
 }
 
@@ -139,7 +139,7 @@ fn whatever_it_cannot_names_its_reason() {
     for (has, wanted, reason) in cases.into_iter().chain(tables) {
         let change = compare(&has, &wanted, &Leaving::new());
         assert!(
-            matches!(&change, Change::Replace(why) if why.contains(reason)),
+            matches!(&change, Comparison::Replace(why) if why.contains(reason)),
             "{reason}: {change:?}"
         );
     }
@@ -153,10 +153,10 @@ fn what_a_table_and_an_order_allow_is_told_nevertheless() {
         &map(&["a 10.0.0.2:80 maxconn 3"]),
         &Leaving::new(),
     );
-    assert!(matches!(change, Change::Live(commands) if commands.len() == 2));
+    assert!(matches!(change, Comparison::Live(commands) if commands.len() == 2));
     let (two, one) = (["a 10.0.0.1:80", "b 10.0.0.2:80"], ["b 10.0.0.2:80"]);
     let change = compare(&text("first", &two), &text("first", &one), &Leaving::new());
-    assert!(matches!(change, Change::Live(commands) if commands.len() == 2));
+    assert!(matches!(change, Comparison::Live(commands) if commands.len() == 2));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn who_comes_back_before_it_has_left_is_taken_as_it_is_or_needs_another_process(
         .map(|(key, (_, server))| (key, server.clone()))
         .collect();
     let back = |line: &str| compare(&text("x", &none), &text("x", &[line]), &leaving);
-    let Change::Live(commands) = back("a 10.0.0.1:80 weight 3") else {
+    let Comparison::Live(commands) = back("a 10.0.0.1:80 weight 3") else {
         panic!("it is there");
     };
     let commands: Vec<_> = commands.iter().map(ToString::to_string).collect();
@@ -179,7 +179,7 @@ fn who_comes_back_before_it_has_left_is_taken_as_it_is_or_needs_another_process(
         ["set server rgw/a weight 3", "set server rgw/a state ready"]
     );
     assert!(
-        matches!(back("a 10.0.0.1:80 ssl"), Change::Replace(why) if why.contains("not finished"))
+        matches!(back("a 10.0.0.1:80 ssl"), Comparison::Replace(why) if why.contains("not finished"))
     );
 }
 
@@ -292,9 +292,9 @@ proptest! {
         let mut leaving = Leaving::new();
         for pair in texts.windows(2) {
             let commands = match compare(&pair[0], &pair[1], &leaving) {
-                Change::Unchanged => Vec::new(),
-                Change::Live(commands) => commands,
-                Change::Replace(why) => return Err(TestCaseError::fail(why)),
+                Comparison::Unchanged => Vec::new(),
+                Comparison::Live(commands) => commands,
+                Comparison::Replace(why) => return Err(TestCaseError::fail(why)),
             };
             let (before, wanted) = (Text::read(&pair[0]), Text::read(&pair[1]));
             for command in &commands {
@@ -318,6 +318,6 @@ proptest! {
     #[test]
     fn no_text_makes_the_reading_panic_and_equal_texts_are_no_change(text in "(backend a|    server a b c|    |\\PC|\n)*") {
         Text::read(&text);
-        prop_assert_eq!(compare(&text, &text, &Leaving::new()), Change::Unchanged);
+        prop_assert_eq!(compare(&text, &text, &Leaving::new()), Comparison::Unchanged);
     }
 }

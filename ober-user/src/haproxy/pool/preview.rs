@@ -3,7 +3,7 @@
 use crate::{
     backends::server::Servers,
     config::Config,
-    haproxy::{Error, Pool, complete_all, live::Change, prepare::draft, sockets::keys},
+    haproxy::{Error, Pool, complete_all, live::Comparison, prepare::draft, sockets::keys},
 };
 
 /// What a reload would do to a worker.
@@ -35,14 +35,14 @@ impl Pool {
         for (worker, (text, order)) in drafts.iter().enumerate() {
             let change = match self.slots.get(worker) {
                 Some(slot) => slot.change(text, order).await,
-                None => Change::Replace("there is no such worker yet".to_owned()),
+                None => Comparison::Replace("there is no such worker yet".to_owned()),
             };
             let change = match change {
-                Change::Unchanged => Foreseen::Unchanged,
-                Change::Live(commands) => {
+                Comparison::Unchanged => Foreseen::Unchanged,
+                Comparison::Live(commands) => {
                     Foreseen::Live(commands.iter().map(ToString::to_string).collect())
                 }
-                Change::Replace(why) => Foreseen::Replace { why },
+                Comparison::Replace(why) => Foreseen::Replace { why },
             };
             foreseen.push((worker, change));
         }

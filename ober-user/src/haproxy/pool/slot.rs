@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use crate::{
     haproxy::{
         Pool, Slot, Stage,
-        live::{Change, Command, Key, Leaving, Server, Text, Verb, compare, drift, left, observe},
+        live::{
+            Command, Comparison, Key, Leaving, Server, Text, Verb, compare, drift, left, observe,
+        },
         runtime_api,
         worker::{
             Event, Pid,
@@ -58,19 +60,19 @@ pub(crate) enum Refusal {
 impl Slot {
     /// How the running process gets to a configuration. The comparison of thousands of servers takes time and has a
     /// thread of its own.
-    pub(crate) async fn change(&self, wanted: &str, order: &Order) -> Change {
+    pub(crate) async fn change(&self, wanted: &str, order: &Order) -> Comparison {
         let snapshot = self.handle.snapshot();
         let generation = match (self.active, snapshot.stage, snapshot.generation) {
             (true, Stage::Running, Some(generation)) => generation,
             (true, Stage::Running | Stage::Starting | Stage::Replacing | Stage::Backoff, _) => {
-                return Change::Replace("it does not run steadily".to_owned());
+                return Comparison::Replace("it does not run steadily".to_owned());
             }
             (false, _, _) | (true, Stage::Stopped, _) => {
-                return Change::Replace("there is no such worker yet".to_owned());
+                return Comparison::Replace("there is no such worker yet".to_owned());
             }
         };
         if generation == order.launch.generation {
-            return Change::Unchanged;
+            return Comparison::Unchanged;
         }
         let (file, wanted) = (self.files.config(generation.0), wanted.to_owned());
         let leaving = self.parting.leaving(snapshot.pid);
@@ -78,12 +80,12 @@ impl Slot {
             tokio::task::spawn_blocking(move || match file::text(&file, file::Kind::Own) {
                 Ok(has) => compare(&has, &wanted, &leaving),
                 Err(error) => {
-                    Change::Replace(format!("what it was started with cannot be read: {error}"))
+                    Comparison::Replace(format!("what it was started with cannot be read: {error}"))
                 }
             });
         compared
             .await
-            .unwrap_or_else(|ended| Change::Replace(format!("it was not compared: {ended}")))
+            .unwrap_or_else(|ended| Comparison::Replace(format!("it was not compared: {ended}")))
     }
 
     /// Brings the worker to the order's configuration: by commands where HAProxy allows it, otherwise by another
@@ -91,12 +93,12 @@ impl Slot {
     pub(crate) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
         let change = match file::text(&order.launch.file, file::Kind::Own) {
             Ok(wanted) => self.change(&wanted, &order).await,
-            Err(error) => Change::Replace(format!("its configuration cannot be read: {error}")),
+            Err(error) => Comparison::Replace(format!("its configuration cannot be read: {error}")),
         };
         let commands = match change {
-            Change::Unchanged => return (Way::Has, self.want(order)),
-            Change::Live(commands) => commands,
-            Change::Replace(why) => {
+            Comparison::Unchanged => return (Way::Has, self.want(order)),
+            Comparison::Live(commands) => commands,
+            Comparison::Replace(why) => {
                 tracing::info!(worker = self.worker, why, "the worker is replaced");
                 return (Way::Replaced, self.want(order));
             }

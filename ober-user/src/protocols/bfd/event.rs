@@ -9,7 +9,7 @@ use super::{
 
 /// What a client of the session gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct StateChange {
     pub peer: IpAddr,
     pub interface: Option<String>,
     /// `Up`; `Down` only for a session that was Up and failed; `AdminDown` when the administrator of either end took the

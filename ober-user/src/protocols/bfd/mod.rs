@@ -20,7 +20,7 @@ use std::{
 use self::client::Client;
 pub use self::{
     counters::{Account, Drops, Late},
-    event::{Action, Change, Event},
+    event::{Action, Event, StateChange},
     net::{Error, Handle, Overview, View, start},
     packet::{Control, Diagnostic, Discriminator, Micros, Refusal, State},
     settings::{Hops, Mode, Settings, Timers},

@@ -19,7 +19,7 @@ use self::{
     table::{Entry, Table},
     world::{Input, World},
 };
-use super::{Change, Drops, Event, Picture, Session, Settings};
+use super::{Drops, Event, Picture, Session, Settings, StateChange};
 use crate::{
     machine::{
         drive::{self, drive_by},
@@ -114,7 +114,7 @@ pub struct Handle {
 }
 
 /// Starts BFD without any session, in the network namespace of the thread. State changes for clients go to `changes`.
-pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<Change>) -> Handle {
+pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<StateChange>) -> Handle {
     let (orders, inbox) = mpsc::unbounded_channel();
     let (shows, shown) = watch::channel(Vec::new());
     let table = Arc::new(Mutex::new(Table::default()));
@@ -216,7 +216,7 @@ struct Seat {
 }
 
 struct Engine {
-    changes: mpsc::UnboundedSender<Change>,
+    changes: mpsc::UnboundedSender<StateChange>,
     orders: mpsc::WeakUnboundedSender<Order>,
     table: Arc<Mutex<Table>>,
     budget: Budget,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    super::{Action, Change, Event, Session, Settings},
+    super::{Action, Event, Session, Settings, StateChange},
     View,
     send::Sender,
 };
@@ -27,7 +27,7 @@ pub(super) struct World {
     interface: Option<String>,
     inbox: mpsc::UnboundedReceiver<Input>,
     sender: Sender,
-    changes: mpsc::UnboundedSender<Change>,
+    changes: mpsc::UnboundedSender<StateChange>,
     shows: watch::Sender<View>,
     acknowledge: Option<oneshot::Sender<()>>,
     over: bool,
@@ -37,7 +37,7 @@ impl World {
     pub(super) fn new(
         settings: &Settings,
         inbox: mpsc::UnboundedReceiver<Input>,
-        changes: mpsc::UnboundedSender<Change>,
+        changes: mpsc::UnboundedSender<StateChange>,
         shows: watch::Sender<View>,
         seed: u64,
     ) -> Self {
@@ -73,7 +73,7 @@ impl drive::World<Session> for World {
         match action {
             Action::Send { control, hops } => self.sender.send(&control, hops),
             Action::Tell { state, diagnostic } => {
-                let change = Change {
+                let change = StateChange {
                     peer: self.peer,
                     interface: self.interface.clone(),
                     state,

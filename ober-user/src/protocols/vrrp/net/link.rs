@@ -20,7 +20,7 @@ use super::{
     interface::Interface,
     key,
     log::{Line, Log},
-    receive::{self, Change, Ears, Post, Rejected, Senders},
+    receive::{self, Ears, Post, ReceiverCommand, Rejected, Senders},
     running::Running,
     sockets::{Claims, Frames, Raw},
     world::{Counts, Instance, Note, Travel},
@@ -42,7 +42,7 @@ pub(super) struct Link {
     pub(super) interface: Interface,
     pub(super) v4: Option<Arc<Travel>>,
     pub(super) v6: Option<Arc<Travel>>,
-    changes: mpsc::UnboundedSender<Change>,
+    changes: mpsc::UnboundedSender<ReceiverCommand>,
     keeper: Keeper,
     frames: Arc<Frames>,
     wanted: watch::Receiver<Arc<Wanted>>,
@@ -204,7 +204,7 @@ impl Link {
     }
 
     pub(super) fn routers_are(&self, routers: &Routers) {
-        self.change(Change::Routers(routers.clone()));
+        self.change(ReceiverCommand::Routers(routers.clone()));
     }
 
     /// Opens what another configuration needs beside the present parts.
@@ -278,14 +278,14 @@ impl Link {
             if let Some(ears) = &mut ears {
                 self.name_strangers(place, ears);
             }
-            self.change(Change::Ears(six, ears));
+            self.change(ReceiverCommand::Ears(six, ears));
         }
-        self.change(Change::Senders(senders(config), config.coverage));
-        self.change(Change::Own(own(&self.interface, &further)));
+        self.change(ReceiverCommand::Senders(senders(config), config.coverage));
+        self.change(ReceiverCommand::Own(own(&self.interface, &further)));
         self.keeper.send(Order::Claims(config.pace, further));
     }
 
-    fn change(&self, change: Change) {
+    fn change(&self, change: ReceiverCommand) {
         // The receiving task lives as long as this link.
         self.changes.send(change).unwrap_or_default();
     }
@@ -374,7 +374,7 @@ impl Link {
             notes: running.notes.clone(),
             counts: running.counts.clone(),
         };
-        self.change(Change::Join(key, member));
+        self.change(ReceiverCommand::Join(key, member));
     }
 
     /// Gives a virtual router new settings.
@@ -433,7 +433,7 @@ impl Link {
     /// The virtual router resigns and its addresses are removed; the returned task ends after that.
     pub(super) fn end(&mut self, runtime: &runtime::Handle, key: Key) -> Option<JoinHandle<()>> {
         let running = self.routers.remove(&key)?;
-        self.change(Change::Leave(key));
+        self.change(ReceiverCommand::Leave(key));
         running.tell(Note::Event(Event::Gate(false)));
         running.tell(Note::End);
         let keeper = self.keeper.orders();

@@ -134,7 +134,7 @@ pub(super) struct Member {
 }
 
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum ReceiverCommand {
     Join(Key, Member),
     Leave(Key),
     Senders(Senders, Coverage),
@@ -158,7 +158,7 @@ pub(super) struct Ears {
 
 /// Everything that receives on one interface.
 pub(super) struct Post {
-    pub(super) changes: mpsc::UnboundedReceiver<Change>,
+    pub(super) changes: mpsc::UnboundedReceiver<ReceiverCommand>,
     /// For the task that logs strangers.
     pub(super) wanted: watch::Sender<Arc<Wanted>>,
     pub(super) budget: Budget,
@@ -225,8 +225,8 @@ impl Post {
         }
     }
 
-    fn change(&mut self, change: Change, desk: &mut Desk) {
-        if let Change::Ears(six, ears) = change {
+    fn change(&mut self, change: ReceiverCommand, desk: &mut Desk) {
+        if let ReceiverCommand::Ears(six, ears) = change {
             *(if six { &mut self.v6 } else { &mut self.v4 }) = ears;
         } else {
             desk.change(change);
@@ -269,22 +269,22 @@ async fn overhear(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Desk {
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: ReceiverCommand) {
         match change {
-            Change::Join(key, member) => {
+            ReceiverCommand::Join(key, member) => {
                 self.members.insert(key, member);
             }
-            Change::Leave(key) => {
+            ReceiverCommand::Leave(key) => {
                 self.members.remove(&key);
             }
-            Change::Senders(senders, coverage) => {
+            ReceiverCommand::Senders(senders, coverage) => {
                 (self.wanted.senders, self.coverage) = (senders, coverage);
                 self.said.clear();
             }
-            Change::Routers(routers) => self.wanted.routers = routers,
-            Change::Own(macs) => self.own = macs,
+            ReceiverCommand::Routers(routers) => self.wanted.routers = routers,
+            ReceiverCommand::Own(macs) => self.own = macs,
             // Handled by `Post` itself.
-            Change::Ears(..) => {}
+            ReceiverCommand::Ears(..) => {}
         }
     }
 
