@@ -61,7 +61,7 @@ use self::{
         Event, Pid, Policy,
         adopt::{Adopted, adopt, strays},
         process::Process,
-        world::{Answer, Handle, Note, Order},
+        world::{Answer, Handle, LaunchOrder, Note},
     },
 };
 use crate::{
@@ -484,7 +484,7 @@ impl Pool {
 }
 
 impl Slot {
-    fn want(&self, order: Order) -> oneshot::Receiver<Answer> {
+    fn want(&self, order: LaunchOrder) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
         self.handle.send(Note::Want(order, answer));
         answered
@@ -534,8 +534,8 @@ fn accounted(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
 }
 
 /// The order with which an adopted worker could be started again.
-fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> Order {
-    Order {
+fn as_adopted(files: &Files, haproxy: &Path, adopted: &Adopted) -> LaunchOrder {
+    LaunchOrder {
         launch: worker::process::Launch {
             generation: adopted.generation,
             haproxy: haproxy.to_owned(),

@@ -16,7 +16,7 @@ use super::{
     render::{Rendered, WorkerContext, render},
     sockets::{Key, Set, keys},
     version,
-    worker::{Generation, adopt, process::Launch, world::Order},
+    worker::{Generation, adopt, process::Launch, world::LaunchOrder},
     write,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) async fn prepare(
     config: &Config,
     servers: &Servers,
     sets: &[Set],
-) -> Result<Vec<Order>, Error> {
+) -> Result<Vec<LaunchOrder>, Error> {
     let drafts = draft(config, servers, sets).await?;
     // A worker reads the certificates when it starts; later changes are delivered by its command socket.
     away(config, |config| copies::fill(config, clock::seconds())).await?;
@@ -62,7 +62,7 @@ pub(super) async fn draft(
     config: &Config,
     servers: &Servers,
     sets: &[Set],
-) -> Result<Vec<(String, Order)>, Error> {
+) -> Result<Vec<(String, LaunchOrder)>, Error> {
     version::suits(config).await?;
     away(config, |config| copies::rehearse(config, clock::seconds())).await?;
     let thumbprint = match away(config, acme::thumbprint).await {
@@ -93,7 +93,7 @@ fn written(
     sets: &[Set],
     thumbprint: Option<&str>,
     confines: bool,
-) -> Result<Vec<(String, Order)>, Error> {
+) -> Result<Vec<(String, LaunchOrder)>, Error> {
     let (keys, haproxy) = (keys(config), &config.workers.haproxy);
     let mut drafts = Vec::new();
     for (worker, (cpu, set)) in config.workers.cpus.iter().zip(sets).enumerate() {
@@ -123,7 +123,7 @@ fn written(
             sockets: in_order(&keys, set),
         };
         let keys = keys.clone();
-        drafts.push((text, Order { launch, keys }));
+        drafts.push((text, LaunchOrder { launch, keys }));
     }
     Ok(drafts)
 }

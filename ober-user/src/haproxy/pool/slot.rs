@@ -18,7 +18,7 @@ use crate::{
         runtime_api,
         worker::{
             Event, Pid,
-            world::{Answer, Note, Order},
+            world::{Answer, LaunchOrder, Note},
         },
     },
     machine::drive::now,
@@ -60,7 +60,7 @@ pub(crate) enum Refusal {
 impl Slot {
     /// How the running process gets to a configuration. The comparison of thousands of servers takes time and has a
     /// thread of its own.
-    pub(crate) async fn change(&self, wanted: &str, order: &Order) -> Comparison {
+    pub(crate) async fn change(&self, wanted: &str, order: &LaunchOrder) -> Comparison {
         let snapshot = self.handle.snapshot();
         let generation = match (self.active, snapshot.stage, snapshot.generation) {
             (true, Stage::Running, Some(generation)) => generation,
@@ -90,7 +90,7 @@ impl Slot {
 
     /// Brings the worker to the order's configuration: by commands where HAProxy allows it, otherwise by another
     /// process. A worker that took only a part of the commands is replaced.
-    pub(crate) async fn follow(&mut self, order: Order) -> (Way, oneshot::Receiver<Answer>) {
+    pub(crate) async fn follow(&mut self, order: LaunchOrder) -> (Way, oneshot::Receiver<Answer>) {
         let change = match file::text(&order.launch.file, file::Kind::Own) {
             Ok(wanted) => self.change(&wanted, &order).await,
             Err(error) => Comparison::Replace(format!("its configuration cannot be read: {error}")),

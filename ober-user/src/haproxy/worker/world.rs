@@ -23,7 +23,7 @@ use crate::{
 
 /// A launch with the keys of its sockets.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct LaunchOrder {
     pub(crate) launch: Launch,
     pub(crate) keys: Vec<Key>,
 }
@@ -33,10 +33,10 @@ pub(crate) type Answer = Result<(), String>;
 
 pub(crate) enum Note {
     Happened(Event),
-    Adopt(Adopted, Order),
-    Want(Order, oneshot::Sender<Answer>),
+    Adopt(Adopted, LaunchOrder),
+    Want(LaunchOrder, oneshot::Sender<Answer>),
     /// The process with this number was changed to the order's generation by commands.
-    ChangedLive(Order, Pid, oneshot::Sender<Answer>),
+    ChangedLive(LaunchOrder, Pid, oneshot::Sender<Answer>),
     /// Ends the slot once its processes have ended.
     Stop(Event),
     /// Ends the slot, with its record up to date, and leaves its processes alone.
@@ -148,7 +148,7 @@ struct Slot {
     inbox: mpsc::UnboundedReceiver<Note>,
     ring: mpsc::UnboundedSender<WorkerEvent>,
     status: watch::Sender<Snapshot>,
-    orders: BTreeMap<Generation, Order>,
+    orders: BTreeMap<Generation, LaunchOrder>,
     processes: BTreeMap<Pid, Watched>,
     waiting: Option<(Generation, oneshot::Sender<Answer>)>,
     settled: Option<(Generation, Answer)>,
@@ -262,14 +262,14 @@ impl Slot {
         self.notes.send(Note::Happened(event)).unwrap_or_default();
     }
 
-    fn ordered(&mut self, order: Order, answer: oneshot::Sender<Answer>) -> Generation {
+    fn ordered(&mut self, order: LaunchOrder, answer: oneshot::Sender<Answer>) -> Generation {
         let generation = order.launch.generation;
         self.orders.insert(generation, order);
         self.waiting = Some((generation, answer));
         generation
     }
 
-    fn adopted(&mut self, adopted: Adopted, order: Order) -> Event {
+    fn adopted(&mut self, adopted: Adopted, order: LaunchOrder) -> Event {
         let (pid, generation) = (adopted.process.pid, adopted.generation);
         let finishing = adopted.leaving.iter().map(|process| process.pid).collect();
         self.orders.insert(generation, order);
@@ -443,7 +443,7 @@ impl Slot {
     }
 }
 
-impl Order {
+impl LaunchOrder {
     /// The sockets with their descriptor numbers in the daemon, which are the same in a process it starts.
     fn held(&self) -> Vec<HeldSocket> {
         let sockets = self.keys.iter().zip(&self.launch.sockets);

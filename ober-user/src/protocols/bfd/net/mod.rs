@@ -94,7 +94,7 @@ struct Shown {
 }
 
 #[derive(Debug)]
-enum Order {
+enum Command {
     /// Opens the sockets that these sessions need beside the existing ones.
     Prepare(Vec<Settings>, oneshot::Sender<Result<(), Error>>),
     Routers(Routers),
@@ -107,7 +107,7 @@ enum Order {
 /// All sessions. When dropped they end without a packet to the peer; call [`Handle::admin_down`] first.
 #[derive(Debug)]
 pub struct Handle {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Command>,
     shown: watch::Receiver<Vec<Shown>>,
     table: Arc<Mutex<Table>>,
     priority: Priority,
@@ -144,13 +144,13 @@ impl Handle {
     /// After an error nothing is prepared.
     pub async fn prepare(&self, sessions: Vec<Settings>) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
-        self.order(Order::Prepare(sessions, done))?;
+        self.order(Command::Prepare(sessions, done))?;
         answer.await.map_err(|_gone| Error::Gone)?
     }
 
     /// Packets from other addresses are dropped.
     pub fn routers(&self, routers: Routers) -> Result<(), Error> {
-        self.order(Order::Routers(routers))
+        self.order(Command::Routers(routers))
     }
 
     /// Sets the sessions. New ones start; changed timers are negotiated while the session stays Up; removed ones send
@@ -168,7 +168,7 @@ impl Handle {
             }
         }
         let (done, answer) = oneshot::channel();
-        self.order(Order::Set(sessions, done))?;
+        self.order(Command::Set(sessions, done))?;
         answer.await.map_err(|_gone| Error::Gone)?
     }
 
@@ -176,7 +176,7 @@ impl Handle {
     /// sessions go on sending it until the handle is dropped.
     pub async fn admin_down(&self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
-        self.order(Order::AdminDown(done))?;
+        self.order(Command::AdminDown(done))?;
         answer.await.map_err(|_gone| Error::Gone)
     }
 
@@ -196,7 +196,7 @@ impl Handle {
         }
     }
 
-    fn order(&self, order: Order) -> Result<(), Error> {
+    fn order(&self, order: Command) -> Result<(), Error> {
         self.orders.send(order).map_err(|_gone| Error::Gone)
     }
 }
@@ -217,7 +217,7 @@ struct Seat {
 
 struct Engine {
     changes: mpsc::UnboundedSender<StateChange>,
-    orders: mpsc::WeakUnboundedSender<Order>,
+    orders: mpsc::WeakUnboundedSender<Command>,
     table: Arc<Mutex<Table>>,
     budget: Budget,
     routers: Routers,
@@ -230,20 +230,20 @@ struct Engine {
 }
 
 impl Engine {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         while let Some(order) = inbox.recv().await {
             match order {
-                Order::Prepare(sessions, done) => {
+                Command::Prepare(sessions, done) => {
                     let result = self.prepare(sessions);
                     self.tidy().await;
                     done.send(result).unwrap_or_default();
                 }
-                Order::Routers(routers) => {
+                Command::Routers(routers) => {
                     self.routers = routers;
                     self.filter();
                 }
-                Order::Left => self.tidy().await,
-                Order::Set(sessions, done) => {
+                Command::Left => self.tidy().await,
+                Command::Set(sessions, done) => {
                     let result = self.set(sessions);
                     (self.prepared, self.timers) = (Vec::new(), Vec::new());
                     self.tidy().await;
@@ -251,7 +251,7 @@ impl Engine {
                     // An error means that the caller no longer waits.
                     done.send(result).unwrap_or_default();
                 }
-                Order::AdminDown(done) => {
+                Command::AdminDown(done) => {
                     let notices: Vec<_> =
                         self.seats.values().filter_map(Seat::admin_down).collect();
                     for one in notices {
@@ -337,7 +337,7 @@ impl Engine {
             drop(world);
             if let Some(orders) = orders.upgrade() {
                 // An error means that the engine has ended with the handle.
-                orders.send(Order::Left).unwrap_or_default();
+                orders.send(Command::Left).unwrap_or_default();
             }
         });
         let seat = Seat {

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     super::{Event, Mac, Router, Settings, neighbour},
     Error, Key, LinkContext,
-    addresses::{self, Keeper, Order},
+    addresses::{self, AddressCommand, Keeper},
     ears::{Naming, Wanted},
     interface::Interface,
     key,
@@ -238,7 +238,7 @@ impl Link {
 
     /// Removes addresses that VRRP of an earlier daemon may have left.
     pub(super) fn clear(&self, stale: Vec<IpAddr>) {
-        self.keeper.send(Order::Clear(stale));
+        self.keeper.send(AddressCommand::Clear(stale));
     }
 
     /// Applies other peers, checksums or claims; families without a virtual router are no longer received.
@@ -282,7 +282,8 @@ impl Link {
         }
         self.change(ReceiverCommand::Senders(senders(config), config.coverage));
         self.change(ReceiverCommand::Own(own(&self.interface, &further)));
-        self.keeper.send(Order::Claims(config.pace, further));
+        self.keeper
+            .send(AddressCommand::Claims(config.pace, further));
     }
 
     fn change(&self, change: ReceiverCommand) {
@@ -328,7 +329,9 @@ impl Link {
                 // The result does not matter.
                 after.await.unwrap_or_default();
             }
-            keeper.send(Order::Join(key, member)).unwrap_or_default();
+            keeper
+                .send(AddressCommand::Join(key, member))
+                .unwrap_or_default();
             match Timer::new() {
                 Ok(mut timer) => drive_by(&mut timer, &mut router, &mut world).await,
                 Err(error) => world
@@ -405,7 +408,7 @@ impl Link {
             return;
         };
         let member = self.kept(key, running.held(), &running.notes, &running.counts);
-        self.keeper.send(Order::Join(key, member));
+        self.keeper.send(AddressCommand::Join(key, member));
         self.join(key, running);
         let settings = running.settings.clone();
         running.tell(Note::Event(Event::Configure(settings)));
@@ -425,7 +428,7 @@ impl Link {
                 wait.await.unwrap_or_default();
             }
             let (done, wait) = oneshot::channel();
-            keeper.send(Order::Flush(done)).unwrap_or_default();
+            keeper.send(AddressCommand::Flush(done)).unwrap_or_default();
             wait.await.unwrap_or_default();
         }
     }
@@ -439,7 +442,7 @@ impl Link {
         let keeper = self.keeper.orders();
         Some(runtime.spawn(async move {
             running.task.await.unwrap_or_default();
-            keeper.send(Order::Leave(key)).unwrap_or_default();
+            keeper.send(AddressCommand::Leave(key)).unwrap_or_default();
         }))
     }
 
@@ -452,10 +455,10 @@ impl Link {
         for (key, running) in std::mem::take(&mut self.routers) {
             // An error means that the task was aborted, which ends it too.
             running.task.await.unwrap_or_default();
-            self.keeper.send(Order::Leave(key));
+            self.keeper.send(AddressCommand::Leave(key));
         }
         if last {
-            self.keeper.send(Order::Restore);
+            self.keeper.send(AddressCommand::Restore);
         }
         self.keeper.flushed().await;
     }

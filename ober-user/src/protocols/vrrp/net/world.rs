@@ -17,7 +17,7 @@ use super::{
         packet::{Advertisement, Coverage},
     },
     Key,
-    addresses::Order,
+    addresses::AddressCommand,
     log::{Line, Log},
     sockets::{Frames, GROUP4, GROUP6, Raw},
 };
@@ -92,7 +92,7 @@ pub(super) struct Instance {
     pub(super) key: Key,
     pub(super) inbox: mpsc::UnboundedReceiver<Note>,
     pub(super) travel: Arc<Travel>,
-    pub(super) keeper: mpsc::UnboundedSender<Order>,
+    pub(super) keeper: mpsc::UnboundedSender<AddressCommand>,
     pub(super) seen: watch::Sender<Router>,
     pub(super) counts: Arc<Counts>,
     pub(super) log: Log,
@@ -118,7 +118,7 @@ impl Instance {
         self.failing = result.is_err();
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: AddressCommand) {
         // The keeper outlives the virtual routers, unless everything ends.
         self.keeper.send(order).unwrap_or_default();
     }
@@ -179,9 +179,9 @@ impl World<Router> for Instance {
     async fn act(&mut self, action: Action) {
         match action {
             Action::Send(advertisement) => self.advertise(&advertisement),
-            Action::Hold => self.order(Order::Hold(self.key)),
-            Action::Release => self.order(Order::Release(self.key)),
-            Action::Garp(times) => self.order(Order::Claim(self.key, times)),
+            Action::Hold => self.order(AddressCommand::Hold(self.key)),
+            Action::Release => self.order(AddressCommand::Release(self.key)),
+            Action::Garp(times) => self.order(AddressCommand::Claim(self.key, times)),
             Action::Report(conflict) => self.log.say(Line::Conflict(self.key, conflict)),
         }
     }

@@ -57,7 +57,7 @@ pub(super) struct Member {
 }
 
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum AddressCommand {
     /// A new virtual router, or other addresses from the next `Hold` on.
     Join(Key, Member),
     Leave(Key),
@@ -78,7 +78,7 @@ pub(super) enum Order {
 /// When dropped, renewing ends.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<AddressCommand>,
     _thread: realtime::Thread,
 }
 
@@ -124,15 +124,15 @@ impl Keeper {
             orders,
             _thread: thread,
         };
-        keeper.send(Order::Claims(config.pace, further));
+        keeper.send(AddressCommand::Claims(config.pace, further));
         Ok(keeper)
     }
 
-    pub(super) fn orders(&self) -> mpsc::UnboundedSender<Order> {
+    pub(super) fn orders(&self) -> mpsc::UnboundedSender<AddressCommand> {
         self.orders.clone()
     }
 
-    pub(super) fn send(&self, order: Order) {
+    pub(super) fn send(&self, order: AddressCommand) {
         // The thread lives as long as this handle.
         self.orders.send(order).unwrap_or_default();
     }
@@ -140,7 +140,7 @@ impl Keeper {
     /// Returns when all earlier orders are done.
     pub(super) async fn flushed(&self) {
         let (done, wait) = oneshot::channel();
-        self.send(Order::Flush(done));
+        self.send(AddressCommand::Flush(done));
         wait.await.unwrap_or_default();
     }
 }
@@ -176,7 +176,7 @@ type Notice = (
 impl Keep {
     async fn run(
         mut self,
-        mut inbox: mpsc::UnboundedReceiver<Order>,
+        mut inbox: mpsc::UnboundedReceiver<AddressCommand>,
         mut monitor: impl Stream<Item = Notice> + Unpin,
     ) {
         self.look_at_link().await;
@@ -217,9 +217,9 @@ impl Keep {
         }
     }
 
-    async fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: AddressCommand) {
         match order {
-            Order::Join(key, member) => {
+            AddressCommand::Join(key, member) => {
                 let kept = Kept {
                     member,
                     held: Vec::new(),
@@ -238,7 +238,7 @@ impl Keep {
                     (None, None) => {}
                 }
             }
-            Order::Leave(key) => {
+            AddressCommand::Leave(key) => {
                 self.release(key).await;
                 if let Some(kept) = self.members.remove(&key)
                     && let Some(mac) = kept.member.virtual_mac
@@ -247,24 +247,24 @@ impl Keep {
                     self.log.say(Line::Removal(key, reason));
                 }
             }
-            Order::Hold(key) => self.hold(key).await,
-            Order::Release(key) => self.release(key).await,
-            Order::Claim(key, times) => self.claim(key, times),
-            Order::Claims(pace, further) => {
+            AddressCommand::Hold(key) => self.hold(key).await,
+            AddressCommand::Release(key) => self.release(key).await,
+            AddressCommand::Claim(key, times) => self.claim(key, times),
+            AddressCommand::Claims(pace, further) => {
                 self.further = further;
                 self.claims(claims::Event::Pace(pace));
             }
-            Order::Clear(stale) => {
+            AddressCommand::Clear(stale) => {
                 if let Err(error) = self.remove_stale(&stale).await {
                     self.log.say(Line::Stale(error.to_string()));
                 }
             }
-            Order::Restore => {
+            AddressCommand::Restore => {
                 if let Err(error) = self.sysctls.restore() {
                     self.log.say(Line::Sysctls(error.to_string()));
                 }
             }
-            Order::Flush(done) => done.send(()).unwrap_or_default(),
+            AddressCommand::Flush(done) => done.send(()).unwrap_or_default(),
         }
     }
 
