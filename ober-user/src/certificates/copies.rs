@@ -46,7 +46,7 @@ pub struct Copy {
 
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct CertificateInUse {
     /// The file it was made from.
     pub source: PathBuf,
     pub facts: Facts,
@@ -64,7 +64,7 @@ pub struct Stock {
     /// The copies in each list, the default first, by the path of the list.
     pub lists: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// By the path of the copy.
-    pub held: BTreeMap<PathBuf, Held>,
+    pub held: BTreeMap<PathBuf, CertificateInUse>,
     /// Files and directories that cannot be used, and why.
     pub refused: BTreeMap<PathBuf, String>,
     /// The files and directories whose changes matter.
@@ -436,7 +436,7 @@ impl Filling<'_> {
             serial: facts.serial.clone(),
         };
         self.stock.copies.insert(path.clone(), copy);
-        let held = Held {
+        let held = CertificateInUse {
             source: source.to_owned(),
             facts,
             problem,

@@ -14,7 +14,7 @@ use crate::{
     api::status::certificates::{Behind, Certificate, Certificates, Issued, Refused},
     certificates::{
         acme,
-        copies::{self, Held, Stock},
+        copies::{self, CertificateInUse, Stock},
         watch::{self, Sight, Watch},
     },
     config::Config,
@@ -209,15 +209,19 @@ impl Keeper {
     }
 
     fn shown(&self) -> Certificates {
-        let held = self.stock.held.values().map(|held: &Held| Certificate {
-            source: held.source.clone(),
-            names: held.facts.names.clone(),
-            issuer: held.facts.issuer.clone(),
-            not_before: held.facts.not_before,
-            not_after: held.facts.not_after,
-            listeners: held.listeners.iter().cloned().collect(),
-            problem: held.problem.clone(),
-        });
+        let held = self
+            .stock
+            .held
+            .values()
+            .map(|held: &CertificateInUse| Certificate {
+                source: held.source.clone(),
+                names: held.facts.names.clone(),
+                issuer: held.facts.issuer.clone(),
+                not_before: held.facts.not_before,
+                not_after: held.facts.not_after,
+                listeners: held.listeners.iter().cloned().collect(),
+                problem: held.problem.clone(),
+            });
         let refused = self.stock.refused.iter().map(|(file, problem)| Refused {
             file: file.clone(),
             problem: problem.clone(),

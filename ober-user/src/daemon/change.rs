@@ -35,7 +35,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The parts that a change needs, locked in the order of [`Daemon`].
-struct Held<'d> {
+struct Locks<'d> {
     changing: Changing<'d>,
     pool: published::Guard<Pool>,
     backends: published::Guard<Backends>,
@@ -164,12 +164,12 @@ impl Daemon {
 
     /// Prepares the slow part first, without a lock. If another change was faster, prepares it again with the answers it has
     /// for names, while other changes wait.
-    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Held<'_>)> {
+    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Locks<'_>)> {
         let answers = Answers::default();
         let mut late = None;
         loop {
             let prepared = self.prepare(written.clone(), &answers).await?;
-            let held = Held {
+            let held = Locks {
                 changing: self.changing(late).await,
                 pool: self.pool.lock().await,
                 backends: self.backends.lock().await,
@@ -311,7 +311,7 @@ impl Daemon {
         &self,
         mut change: Prepared,
         files: Files,
-        held: &mut Held<'_>,
+        held: &mut Locks<'_>,
     ) -> anyhow::Result<(Plan, Report)> {
         let old = self.config();
         // If something in force was changed by hand, these steps set it right.
@@ -372,7 +372,7 @@ impl Daemon {
         way: Way<'_>,
         config: &Config,
         lists: &Keeper,
-        held: &mut Held<'_>,
+        held: &mut Locks<'_>,
     ) -> anyhow::Error {
         let Failed { done, error } = failed;
         let old = self.config();

@@ -23,7 +23,7 @@ struct Member {
 type Bid = (u64, u16);
 
 /// The slots a member has, the one with its lowest bid on top.
-type Held = BinaryHeap<Reverse<(u64, usize)>>;
+type MemberSlots = BinaryHeap<Reverse<(u64, usize)>>;
 
 /// Fills a ring. `weights[n]` is the share of worker `n`; 0 leaves it out. Without a weight above 0 the ring is empty,
 /// and its packets are dropped.
@@ -36,7 +36,7 @@ pub fn fill(weights: &[u32]) -> Ring {
         slots: [0; RING_SLOTS],
     };
     let members = members(weights);
-    let mut held = vec![Held::new(); members.len()];
+    let mut held = vec![MemberSlots::new(); members.len()];
     for slot in 0..RING_SLOTS {
         place(&members, &mut held, slot);
     }
@@ -49,7 +49,7 @@ pub fn fill(weights: &[u32]) -> Ring {
 }
 
 /// Finds a member for a slot, and for every slot that loses its member in the course.
-fn place(members: &[Member], held: &mut [Held], slot: usize) {
+fn place(members: &[Member], held: &mut [MemberSlots], slot: usize) {
     // Every member whose bid for the slot is `below` or higher has refused it.
     let (mut slot, mut below) = (slot, (u64::MAX, u16::MAX));
     while let Some((at, bid)) = next(members, slot, below) {

@@ -56,7 +56,7 @@ pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
     }
     let before = Drops::now();
     let mut troubles = Vec::new();
-    let held = Held::start(config, &mut troubles).await;
+    let held = HeldSessions::start(config, &mut troubles).await;
     let Some(mut held) = held else {
         return troubles;
     };
@@ -130,7 +130,7 @@ fn judge(config: &Config, look: &Look, wish: &Wish) -> Vec<Finding> {
 }
 
 /// Sessions that are held for a while.
-struct Held {
+struct HeldSessions {
     bgp: Option<bgp::Handle>,
     bfd: bfd::Handle,
     changes: mpsc::UnboundedReceiver<bfd::StateChange>,
@@ -139,7 +139,7 @@ struct Held {
     _thread: Thread,
 }
 
-impl Held {
+impl HeldSessions {
     async fn start(config: &Config, troubles: &mut Vec<Finding>) -> Option<Self> {
         let thread = match Thread::start() {
             Ok(thread) => thread,

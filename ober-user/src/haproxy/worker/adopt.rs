@@ -40,7 +40,7 @@ pub(crate) fn make_root(run: &Path) -> io::Result<()> {
 /// What the next daemon must know about a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    pub(crate) serving: Option<Held>,
+    pub(crate) serving: Option<WorkerRecord>,
     /// Processes that must finish, and a successor that has not become ready.
     pub(crate) leaving: Vec<Identity>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Identity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct WorkerRecord {
     #[serde(flatten)]
     pub(crate) identity: Identity,
     pub(crate) generation: u64,
@@ -262,7 +262,7 @@ mod tests {
             start_time: 11,
         };
         let record = Record {
-            serving: Some(Held {
+            serving: Some(WorkerRecord {
                 identity,
                 generation: u64::MAX,
                 cpu: 2,
@@ -335,7 +335,7 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let start_time = Process::open(Pid(pid)).unwrap().started;
         let identity = Identity { pid, start_time };
-        let serving = Some(Held {
+        let serving = Some(WorkerRecord {
             identity,
             generation: 1,
             cpu: 0,

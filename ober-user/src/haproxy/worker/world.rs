@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Action, Event, Exit, Generation, Outcome, Pid, Policy, State, Why, Worker,
-    adopt::{Adopted, Held, HeldSocket, Identity, Record},
+    adopt::{Adopted, HeldSocket, Identity, Record, WorkerRecord},
     log::Log,
     process::{Launch, Process},
     snapshot::{Snapshot, serving, snapshot},
@@ -404,7 +404,7 @@ impl Slot {
             State::Stopped | State::Starting(_) | State::Backoff { .. } => None,
         };
         let held = serving.and_then(|current| {
-            Some(Held {
+            Some(WorkerRecord {
                 identity: identity(&current.pid)?,
                 generation: current.generation.0,
                 cpu: self.orders.get(&current.generation)?.launch.cpu,
