@@ -341,7 +341,7 @@ impl Daemon {
             report: Report::default(),
         };
         if let Err(failed) = perform(&steps, &mut hands).await {
-            let way = Way {
+            let way = FailedCourse {
                 steps: &steps,
                 from: &change.from,
                 to: &change.to,
@@ -369,7 +369,7 @@ impl Daemon {
     async fn go_back(
         &self,
         failed: Failed,
-        way: Way<'_>,
+        way: FailedCourse<'_>,
         config: &Config,
         lists: &Keeper,
         held: &mut Locks<'_>,
@@ -418,7 +418,12 @@ impl Daemon {
 
     /// Records that a way back failed, if it did: the state of the node is not known from then on, and the next change puts
     /// everything in force again.
-    fn doubt(&self, failures: Vec<String>, way: &Way<'_>, error: anyhow::Error) -> anyhow::Error {
+    fn doubt(
+        &self,
+        failures: Vec<String>,
+        way: &FailedCourse<'_>,
+        error: anyhow::Error,
+    ) -> anyhow::Error {
         if failures.is_empty() {
             self.in_force().doubt = None;
             return error;
@@ -450,7 +455,7 @@ impl Daemon {
 
 /// A change that failed, from which the way back is made.
 #[derive(Clone, Copy)]
-struct Way<'w> {
+struct FailedCourse<'w> {
     steps: &'w [Step],
     from: &'w State,
     to: &'w State,
@@ -460,7 +465,7 @@ struct Way<'w> {
     filled: bool,
 }
 
-impl Way<'_> {
+impl FailedCourse<'_> {
     /// The steps back after `done` steps, when the next one failed, maybe half way.
     fn back(self, done: usize) -> Vec<Step> {
         // Workers that are not replaced are as they were.

@@ -54,7 +54,7 @@ pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
 use self::{
-    pool::slot::{Parting, Way},
+    pool::slot::{Applied, Parting},
     prepare::prepare,
     sockets::{Key, Set, complete, keys},
     worker::{
@@ -497,11 +497,11 @@ impl Slot {
 }
 
 impl Report {
-    fn add(&mut self, worker: usize, way: Way, answer: Answer) {
+    fn add(&mut self, worker: usize, way: Applied, answer: Answer) {
         match (answer, way) {
-            (Ok(()), Way::Has) => self.unchanged.push(worker),
-            (Ok(()), Way::ChangedLive) => self.changed_live.push(worker),
-            (Ok(()), Way::Replaced) => self.replaced.push(worker),
+            (Ok(()), Applied::Unchanged) => self.unchanged.push(worker),
+            (Ok(()), Applied::ChangedLive) => self.changed_live.push(worker),
+            (Ok(()), Applied::Replaced) => self.replaced.push(worker),
             (Err(why), _) => self.failed.push((worker, why)),
         }
     }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Action, Answer, Event, Policy, Server, State, exec, http, probe,
-    tcp::{self, Way},
+    tcp::{self, Connector},
     tls::Speaker,
 };
 use crate::{
@@ -269,7 +269,7 @@ impl Asker {
             server.set_port(port.get());
             proxy_protocol = None;
         }
-        let way = Way::new(server, proxy_protocol);
+        let way = Connector::new(server, proxy_protocol);
         let speaker = match self.speaker.as_ref().map(Result::as_ref).transpose() {
             Ok(speaker) => speaker,
             Err(why) => return Answer::Bad(why.clone()),

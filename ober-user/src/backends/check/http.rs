@@ -3,7 +3,7 @@
 use http_body_util::Empty;
 use hyper::{Request, header::HOST};
 
-use super::{tcp::Way, tls::Speaker};
+use super::{tcp::Connector, tls::Speaker};
 use crate::{
     config::sections::check::Http,
     system::fetch::{self, Answer, Stream},
@@ -15,7 +15,7 @@ const MOST: usize = 64 << 10;
 pub(super) async fn check(
     http: &Http,
     speaker: Option<&Speaker>,
-    way: Way,
+    way: Connector,
 ) -> Result<String, super::Answer> {
     let stream: Box<dyn Stream> = match speaker {
         Some(speaker) => Box::new(speaker.connect(way).await?),

@@ -10,7 +10,7 @@ use tokio::{
     net::UdpSocket,
 };
 
-use super::{Answer, tcp::Way, tls::Speaker};
+use super::{Answer, tcp::Connector, tls::Speaker};
 use crate::{
     config::sections::check::{Expect, Over, Probe},
     system::fetch::Stream,
@@ -22,7 +22,7 @@ const MOST: usize = 64 << 10;
 pub(super) async fn check(
     probe: &Probe,
     speaker: Option<&Speaker>,
-    way: Way,
+    way: Connector,
 ) -> Result<String, Answer> {
     let stream: Box<dyn Stream> = match (&probe.over, speaker) {
         (Over::Udp, _) => return datagram(probe, way.server).await,

@@ -9,7 +9,7 @@ use crate::config::ProxyVersion;
 
 /// The address of a server, and the header with which every connection to it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Connector {
     pub(super) server: SocketAddr,
     preface: &'static [u8],
 }
@@ -18,7 +18,7 @@ pub(super) struct Way {
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-impl Way {
+impl Connector {
     pub(super) fn new(server: SocketAddr, proxy_protocol: Option<ProxyVersion>) -> Self {
         let preface = match proxy_protocol {
             None => &b""[..],
@@ -40,7 +40,7 @@ impl Way {
     }
 }
 
-pub(super) async fn check(way: Way) -> Result<String, Answer> {
+pub(super) async fn check(way: Connector) -> Result<String, Answer> {
     way.connect().await?;
     Ok("it accepts connections".to_owned())
 }

@@ -6,7 +6,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::{Answer, tcp::Way};
+use super::{Answer, tcp::Connector};
 use crate::system::tls;
 
 /// The TLS settings for one server; its files are read once.
@@ -27,7 +27,7 @@ impl Speaker {
         })
     }
 
-    pub(super) async fn connect(&self, way: Way) -> Result<TlsStream<TcpStream>, Answer> {
+    pub(super) async fn connect(&self, way: Connector) -> Result<TlsStream<TcpStream>, Answer> {
         let stream = way.connect().await?;
         let address = || way.server.ip().to_string();
         let name = self.name.clone().unwrap_or_else(address);
@@ -36,7 +36,7 @@ impl Speaker {
         Ok(greeted?)
     }
 
-    pub(super) async fn check(&self, way: Way) -> Result<String, Answer> {
+    pub(super) async fn check(&self, way: Connector) -> Result<String, Answer> {
         let stream = self.connect(way).await?;
         let version = stream.get_ref().1.protocol_version();
         Ok(version.map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}")))

@@ -5,9 +5,10 @@
 //! ```
 //! The daemon's sessions are judged as `test` judges them.
 //!
-//! `gather/` alone reads; the other files judge and never read anything: `kernel`, `interfaces`, `ways`, `packets`, `haproxy`,
+//! `gather/` alone reads; the other files judge and never read anything: `kernel`, `interfaces`, `bypass`, `packets`, `haproxy`,
 //! `files`, `ports`, `realtime`, `sysctls`, `clock`, `speaking`, `daemon`.
 
+pub mod bypass;
 pub mod clock;
 mod daemon;
 pub mod files;
@@ -20,7 +21,6 @@ pub mod ports;
 pub mod realtime;
 pub mod speaking;
 pub mod sysctls;
-pub mod ways;
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Facts {
     pub interfaces: Vec<interfaces::Facts>,
     /// The daemon's facts about the interfaces; `None`: no daemon runs.
     pub node: Option<interfaces::Node>,
-    pub ways: Vec<ways::Way>,
+    pub bypasses: Vec<bypass::Bypass>,
     /// `None`: no daemon runs.
     pub packets: Option<packets::Facts>,
     pub haproxy: haproxy::Facts,
@@ -83,7 +83,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     [
         kernel::judge(config, &facts.kernel),
         interfaces::judge(config, &facts.interfaces, facts.node.as_ref()),
-        ways::judge(&facts.ways),
+        bypass::judge(&facts.bypasses),
         packets::judge(facts.packets.as_ref()),
         haproxy::judge(config, &facts.haproxy),
         realtime::judge(config, facts.realtime),

@@ -41,9 +41,9 @@ struct Gone {
 }
 
 /// How a worker got a configuration.
-pub(crate) enum Way {
+pub(crate) enum Applied {
     /// The worker had it already.
-    Has,
+    Unchanged,
     ChangedLive,
     Replaced,
 }
@@ -90,31 +90,34 @@ impl Slot {
 
     /// Brings the worker to the order's configuration: by commands where HAProxy allows it, otherwise by another
     /// process. A worker that took only a part of the commands is replaced.
-    pub(crate) async fn follow(&mut self, order: LaunchOrder) -> (Way, oneshot::Receiver<Answer>) {
+    pub(crate) async fn follow(
+        &mut self,
+        order: LaunchOrder,
+    ) -> (Applied, oneshot::Receiver<Answer>) {
         let change = match file::text(&order.launch.file, file::Kind::Own) {
             Ok(wanted) => self.change(&wanted, &order).await,
             Err(error) => Comparison::Replace(format!("its configuration cannot be read: {error}")),
         };
         let commands = match change {
-            Comparison::Unchanged => return (Way::Has, self.want(order)),
+            Comparison::Unchanged => return (Applied::Unchanged, self.want(order)),
             Comparison::Live(commands) => commands,
             Comparison::Replace(why) => {
                 tracing::info!(worker = self.worker, why, "the worker is replaced");
-                return (Way::Replaced, self.want(order));
+                return (Applied::Replaced, self.want(order));
             }
         };
         let Some(pid) = self.handle.snapshot().pid else {
-            return (Way::Replaced, self.want(order));
+            return (Applied::Replaced, self.want(order));
         };
         match self.tell(pid, &commands).await {
             Ok(()) => {
                 let (answer, answered) = oneshot::channel();
                 self.handle.send(Note::ChangedLive(order, Pid(pid), answer));
-                (Way::ChangedLive, answered)
+                (Applied::ChangedLive, answered)
             }
             Err(refusal) => {
                 tracing::warn!(worker = self.worker, %refusal, "the worker refuses a change and is replaced");
-                (Way::Replaced, self.want(order))
+                (Applied::Replaced, self.want(order))
             }
         }
     }

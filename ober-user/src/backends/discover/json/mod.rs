@@ -84,15 +84,15 @@ impl<'de> DeserializeSeed<'de> for Items<'_> {
         if self.path.is_empty() {
             from.deserialize_any(Array(self))
         } else {
-            from.deserialize_any(Way(self))
+            from.deserialize_any(PointerStep(self))
         }
     }
 }
 
 /// Follows one step of the pointer.
-struct Way<'a>(Items<'a>);
+struct PointerStep<'a>(Items<'a>);
 
-impl<'de> Visitor<'de> for Way<'_> {
+impl<'de> Visitor<'de> for PointerStep<'_> {
     type Value = Option<Vec<Found>>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,7 +49,7 @@ pub(crate) struct Raw {
     /// 3 (RFC 9568), or 2 (RFC 3768; IPv4 and whole seconds only).
     pub(super) version: Key<u8>,
     /// `unicast` to the peers, or `multicast` on the link.
-    pub(super) transport: Key<Way>,
+    pub(super) transport: Key<RawTransport>,
     /// Between two advertisements: 10 ms to 40.95 s in version 3, whole seconds up to 255 in version 2.
     pub(super) advertisement_interval: Key<Period>,
     /// This node's addresses to advertise from, one a family; left out: those of its entry in `nodes`, or the interface's.
@@ -102,7 +102,8 @@ pub(crate) struct Raw {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Way {
+#[schemars(rename = "Way")]
+pub(super) enum RawTransport {
     Unicast,
     Multicast,
 }
@@ -165,7 +166,7 @@ impl Judge<'_> {
         );
         let nodes = self.nodes(raw.node, raw.nodes, &span);
         let instances = self.instances(raw.instances, services, version, preempt, &nodes, &span);
-        let multicast = raw.transport.or(Way::Unicast) == Way::Multicast;
+        let multicast = raw.transport.or(RawTransport::Unicast) == RawTransport::Multicast;
         let transport = if multicast {
             self.no_peers(&raw.peers);
             Transport::Multicast

@@ -7,8 +7,8 @@ use std::{
 
 use super::super::{
     Running,
+    bypass::Bypass,
     interfaces::{self, Sample},
-    ways::Way,
 };
 use crate::{
     api::status::{self, Counters},
@@ -90,7 +90,7 @@ fn counted(counters: &Counters) -> u64 {
 }
 
 /// Listed addresses that are reached by interfaces without our program; looks at a few of each list.
-pub(super) fn find_ways(config: &Config, now: &Snapshot) -> Vec<Way> {
+pub(super) fn find_ways(config: &Config, now: &Snapshot) -> Vec<Bypass> {
     const EACH: usize = 64;
     let mut found = Vec::new();
     for (list, addresses) in listed(config) {
@@ -104,7 +104,7 @@ pub(super) fn find_ways(config: &Config, now: &Snapshot) -> Vec<Way> {
                 .iter()
                 .find(|link| link.index == way && !link.loopback);
             if let Some(link) = link.filter(|link| !is_guarded(config, now, link)) {
-                found.push(Way {
+                found.push(Bypass {
                     interface: link.name.clone(),
                     list: list.clone(),
                     address,

@@ -76,7 +76,7 @@ where
                 unexplained_drops: plane.unexplained_drops,
             }
         }),
-        ways: now
+        bypasses: now
             .as_ref()
             .map_or_else(Vec::new, |now| find_ways(config, now)),
         packets: running.as_ref().map(packets_lost),

@@ -233,7 +233,7 @@ fn the_program_must_meet_what_comes_in_and_drivers_may_drop_nothing_of_their_own
 
 #[test]
 fn a_way_to_clients_without_a_program_is_named_once() {
-    let way = |interface: &str, address: &str| ways::Way {
+    let way = |interface: &str, address: &str| bypass::Bypass {
         interface: interface.into(),
         list: "frontend-http".into(),
         address: address.parse().unwrap(),
@@ -243,7 +243,7 @@ fn a_way_to_clients_without_a_program_is_named_once() {
         way("eth2", "10.0.0.2"),
         way("eth3", "10.1.0.1"),
     ];
-    let findings = ways::judge(&all);
+    let findings = bypass::judge(&all);
     assert_eq!(findings.len(), 2);
     worst(
         &findings,

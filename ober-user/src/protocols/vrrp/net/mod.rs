@@ -170,10 +170,10 @@ struct Current {
 /// A change whose parts that can fail are done. Dropping it undoes them.
 pub struct Prepared {
     config: Vrrp,
-    way: Way,
+    way: LinkChange,
 }
 
-enum Way {
+enum LinkChange {
     /// On the present link.
     Same(Box<Next>),
     Anew(Box<Link>),
@@ -278,11 +278,11 @@ impl Handle {
                 if old.link_differs(config).is_empty()
                     && Interface::of(config)?.index == link.interface.index =>
             {
-                Way::Same(Box::new(link.prepare(&self.place, config)?))
+                LinkChange::Same(Box::new(link.prepare(&self.place, config)?))
             }
             Some(_) | None => {
                 let link = Link::open(&self.place, config)?;
-                Way::Anew(Box::new(link))
+                LinkChange::Anew(Box::new(link))
             }
         };
         Ok(Prepared {
@@ -298,13 +298,13 @@ impl Handle {
         let Prepared { config, way } = prepared;
         let old = self.current.take();
         let link = match (way, old) {
-            (Way::Same(next), Some(Current { mut link, .. })) => {
+            (LinkChange::Same(next), Some(Current { mut link, .. })) => {
                 link.travel(&self.place, &config, *next);
                 link
             }
             // The link that it was prepared for is gone.
-            (Way::Same(_), None) => return,
-            (Way::Anew(mut link), old) => {
+            (LinkChange::Same(_), None) => return,
+            (LinkChange::Anew(mut link), old) => {
                 link.receive(&self.place);
                 link.routers_are(&self.place.routers);
                 match old {

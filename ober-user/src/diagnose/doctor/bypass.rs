@@ -9,19 +9,19 @@ const PART: &str = "interfaces";
 
 /// A listed address that this node reaches by an interface without our program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct Bypass {
     pub interface: String,
     pub list: String,
     pub address: IpAddr,
 }
 
 /// One finding an interface.
-pub(super) fn judge(ways: &[Way]) -> Vec<Finding> {
-    let mut by_interface = BTreeMap::<&str, &Way>::new();
-    for way in ways {
+pub(super) fn judge(bypasses: &[Bypass]) -> Vec<Finding> {
+    let mut by_interface = BTreeMap::<&str, &Bypass>::new();
+    for way in bypasses {
         by_interface.entry(&way.interface).or_insert(way);
     }
-    let finding = |(interface, way): (&str, &Way)| {
+    let finding = |(interface, way): (&str, &Bypass)| {
         let reason = format!(
             "{} of list {} is reached by it, and no program of ours is on it: a client that comes in by it is judged \
              once, when a connection begins",
