@@ -17,7 +17,7 @@ use crate::{
         Maps,
         flow::{Explanation, Question, explain},
     },
-    lists::Keeper,
+    lists::AccessLists,
 };
 
 #[derive(Debug, Subcommand)]
@@ -92,14 +92,15 @@ impl Flow {
         let config = instance.config().await?;
         let pins = pinned(config)?;
         let maps = Maps::open(&pins)?;
-        let keeper = Keeper::open(config, &pins).map_err(|error| Error::data_plane(&error))?;
+        let access_lists =
+            AccessLists::open(config, &pins).map_err(|error| Error::data_plane(&error))?;
         let question = Question {
             client: asked.source,
             vip: asked.destination,
             protocol: asked.protocol.number(),
         };
         let explanation = explain(&maps, &question);
-        let named = asked.named(config, &keeper, explanation);
+        let named = asked.named(config, &access_lists, explanation);
         if asked.json.json {
             screen.json(&named)?;
         } else {
@@ -110,13 +111,20 @@ impl Flow {
 }
 
 impl Explain {
-    fn named(&self, config: &Config, keeper: &Keeper, explanation: Explanation) -> Named {
+    fn named(
+        &self,
+        config: &Config,
+        access_lists: &AccessLists,
+        explanation: Explanation,
+    ) -> Named {
         let place = explanation.service.as_ref();
         let service = place.and_then(|place| {
             let mut services = config.kernel_services();
             services.find(|known| known.vip == place.vip && known.listener.port.get() == place.port)
         });
-        let list = explanation.list.and_then(|list| keeper.name(list.number));
+        let list = explanation
+            .list
+            .and_then(|list| access_lists.name(list.number));
         Named {
             source: self.source,
             destination: self.destination,

@@ -47,26 +47,26 @@ impl Daemon {
 /// Gives the workers the certificates in the files, for the life of the daemon.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
     let mut eyes = Eyes::open();
-    let mut keeper = Keeper::default();
+    let mut task = CertificateTask::default();
     let mut news = true;
     loop {
         let config = daemon.config();
-        let other = keeper
+        let other = task
             .config
             .as_ref()
             .is_none_or(|known| !Arc::ptr_eq(known, &config));
-        news = news || other || keeper.counted.is_none_or(|at| drive::now() >= at + RECOUNT);
+        news = news || other || task.counted.is_none_or(|at| drive::now() >= at + RECOUNT);
         if news {
-            keeper.read(&config, &mut eyes).await;
+            task.read(&config, &mut eyes).await;
         }
         if other {
-            keeper.issued.follow(&config);
+            task.issued.follow(&config);
         }
-        keeper.sweep(&daemon);
+        task.sweep(&daemon);
         // Shown before as well, since a worker may take its time to answer.
-        keeper.show(&daemon);
-        keeper.bring(&daemon, &config, news).await;
-        keeper.show(&daemon);
+        task.show(&daemon);
+        task.bring(&daemon, &config, news).await;
+        task.show(&daemon);
         news = eyes.changed().await;
     }
 }
@@ -113,7 +113,7 @@ impl Eyes {
 }
 
 #[derive(Default)]
-struct Keeper {
+struct CertificateTask {
     config: Option<Arc<Config>>,
     counted: Option<Instant>,
     stock: Arc<Stock>,
@@ -124,7 +124,7 @@ struct Keeper {
     issued: acme::Follower,
 }
 
-impl Keeper {
+impl CertificateTask {
     /// Reads the files. A change between reading a file and watching it must not be missed, so the files are read again until
     /// there is nothing new to watch.
     async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {

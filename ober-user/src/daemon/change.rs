@@ -25,7 +25,7 @@ use crate::{
     backends::{self, Ask, Backends, Ready, With},
     config::{Config, Written},
     haproxy::{self, Pool, Report},
-    lists::{self, Keeper},
+    lists::{self, AccessLists},
     names::resolve::Answers,
     plan::{self, Facts, Plan, Side, State, Step, history::Origin},
     system::{clock, file},
@@ -39,7 +39,7 @@ struct Locks<'d> {
     changing: Changing<'d>,
     pool: published::Guard<Pool>,
     backends: published::Guard<Backends>,
-    keeper: published::Guard<Keeper>,
+    access_lists: published::Guard<AccessLists>,
 }
 
 /// The versions that a change was prepared from. It can be put in force while no other change has replaced them.
@@ -62,7 +62,7 @@ struct Prepared {
     config: Arc<Config>,
     backends: Backends,
     ready: Ready,
-    lists: Keeper,
+    lists: AccessLists,
     foreseen: lists::Foreseen,
     from: State,
     to: State,
@@ -90,7 +90,10 @@ impl Doubt {
 }
 
 /// The lists with the answers for their names, made on a thread of its own.
-async fn foresee(lists: Keeper, answers: &Answers) -> anyhow::Result<(Keeper, lists::Foreseen)> {
+async fn foresee(
+    lists: AccessLists,
+    answers: &Answers,
+) -> anyhow::Result<(AccessLists, lists::Foreseen)> {
     let heard = lists::hear(lists.drafts(), answers).await;
     let foreseen = spawn_blocking(move || {
         let foreseen = lists.foresee(heard);
@@ -173,7 +176,7 @@ impl Daemon {
                 changing: self.changing(late).await,
                 pool: self.pool.lock().await,
                 backends: self.backends.lock().await,
-                keeper: self.keeper.lock().await,
+                access_lists: self.access_lists.lock().await,
             };
             let Basis {
                 config,
@@ -182,7 +185,7 @@ impl Daemon {
             } = &prepared.basis;
             if Arc::ptr_eq(config, &self.config())
                 && *backends == held.backends.version()
-                && *lists == held.keeper.versions()
+                && *lists == held.access_lists.versions()
             {
                 return Ok((prepared, held));
             }
@@ -297,12 +300,12 @@ impl Daemon {
     async fn open_lists(
         &self,
         config: &Arc<Config>,
-    ) -> anyhow::Result<(Keeper, BTreeMap<String, u64>)> {
-        let keeper = self.keeper.lock().await;
+    ) -> anyhow::Result<(AccessLists, BTreeMap<String, u64>)> {
+        let access_lists = self.access_lists.lock().await;
         let (config, pins) = (Arc::clone(config), self.plane().directory().to_owned());
         let open = move || {
-            let versions = keeper.versions();
-            Ok((keeper.next(&config, &pins)?, versions))
+            let versions = access_lists.versions();
+            Ok((access_lists.next(&config, &pins)?, versions))
         };
         spawn_blocking(open).await?
     }
@@ -327,7 +330,7 @@ impl Daemon {
             pool: &mut held.pool,
             from: &old,
             to: &change.config,
-            was: &held.keeper,
+            was: &held.access_lists,
             lists: &mut change.lists,
             filling: Filling::Foreseen(change.foreseen),
             servers: &servers,
@@ -356,12 +359,12 @@ impl Daemon {
         let program = &change.config.workers.haproxy;
         let haproxy = haproxy::version::probe(program).await.ok();
         change.lists.sweep();
-        *held.keeper = change.lists;
+        *held.access_lists = change.lists;
         *held.backends = change.backends;
         self.watch.follow(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = change.config;
         *self.in_force() = InForce::new(change.written, haproxy, fallback::Provenance::default());
-        self.lists_changed(&held.keeper);
+        self.lists_changed(&held.access_lists);
         Ok((change.plan, report))
     }
 
@@ -371,7 +374,7 @@ impl Daemon {
         failed: Failed,
         way: FailedCourse<'_>,
         config: &Config,
-        lists: &Keeper,
+        lists: &AccessLists,
         held: &mut Locks<'_>,
     ) -> anyhow::Error {
         let Failed { done, error } = failed;
@@ -380,7 +383,7 @@ impl Daemon {
         self.announcer.forget().await;
         let mut failures = Vec::new();
         let recalls = way.filled || way.doubt.is_some();
-        if recalls && let Err(error) = held.keeper.distrust() {
+        if recalls && let Err(error) = held.access_lists.distrust() {
             let error = anyhow::Error::from(error);
             failures.push(format!("read the lists in force: {error:#}"));
         }
@@ -390,7 +393,7 @@ impl Daemon {
             from: config,
             to: &old,
             was: lists,
-            lists: &mut held.keeper,
+            lists: &mut held.access_lists,
             filling: if recalls {
                 Filling::Recalled
             } else {
@@ -409,10 +412,10 @@ impl Daemon {
         // The sources of a list may differ where its entries are the same, and no step goes back over those.
         hands.fill().await;
         if failures.is_empty() {
-            held.keeper.sweep_after(lists);
+            held.access_lists.sweep_after(lists);
         }
         self.announcer.forget().await;
-        self.lists_changed(&held.keeper);
+        self.lists_changed(&held.access_lists);
         self.doubt(failures, &way, error)
     }
 

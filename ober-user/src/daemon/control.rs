@@ -153,11 +153,11 @@ impl Daemon {
             Request::Counters => Ok(Reply::Counters(self.counters().await)),
             Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
             Request::Show { list } => {
-                let lists = self.keeper.facts();
+                let lists = self.access_lists.facts();
                 apart(move || lists.show(list.as_deref()).map(Reply::Lists)).await
             }
             Request::Check { address } => {
-                let lists = self.keeper.facts();
+                let lists = self.access_lists.facts();
                 apart(move || Ok(Reply::Checked(lists.check(address)))).await
             }
             Request::Reload => {

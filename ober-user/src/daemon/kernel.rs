@@ -14,7 +14,7 @@ use crate::{
         },
     },
     haproxy::Listening,
-    lists::Keeper,
+    lists::AccessLists,
     protocols::routers::Routers,
 };
 
@@ -22,10 +22,10 @@ use crate::{
 pub(super) fn put_services(
     config: &Config,
     plane: &mut Plane,
-    keeper: &Keeper,
+    access_lists: &AccessLists,
     sockets: &[Listening],
 ) -> anyhow::Result<()> {
-    let wanted = wanted(config, keeper)?;
+    let wanted = wanted(config, access_lists)?;
     let indexes = plane.set_services(&wanted)?;
     let mut of_listener: HashMap<_, Vec<&Listening>> = HashMap::new();
     for socket in sockets {
@@ -43,12 +43,12 @@ pub(super) fn put_services(
     // Whether packets may be steered is decided when the interfaces are attached: until then it stays as it is.
     let steers = plane.maps.node.read(0).steer == 1;
     plane.set_workers(&config.workers.cpus, steers)?;
-    plane.set_switches(&switches(config, keeper));
+    plane.set_switches(&switches(config, access_lists));
     Ok(())
 }
 
 /// The switches that the kernel gets.
-pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
+pub(super) fn switches(config: &Config, access_lists: &AccessLists) -> Switches {
     let node = &config.node;
     let bgp = config.bgp.iter();
     let listen = bgp
@@ -56,7 +56,10 @@ pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
         .flat_map(|bgp| bgp.listen.iter().map(SocketAddr::port));
     let neighbours = bgp.flat_map(|bgp| bgp.neighbours.iter().map(|it| it.port));
     Switches {
-        routers: node.routers.as_ref().and_then(|list| keeper.number(list)),
+        routers: node
+            .routers
+            .as_ref()
+            .and_then(|list| access_lists.number(list)),
         sample: node.sample,
         event_rate: node.event_rate,
         fragments: node.fragments == Fragments::All,
@@ -67,11 +70,15 @@ pub(super) fn switches(config: &Config, keeper: &Keeper) -> Switches {
 }
 
 /// The routers that may speak routing protocols with this node, by the list in the kernel.
-pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::Result<Routers> {
+pub(super) fn routers(
+    config: &Config,
+    maps: &Maps,
+    access_lists: &AccessLists,
+) -> anyhow::Result<Routers> {
     let Some(list) = &config.node.routers else {
         return Ok(Routers::default());
     };
-    let number = keeper.number(list);
+    let number = access_lists.number(list);
     let number = number
         .with_context(|| format!("read the list of routers {list}: there is no such list"))?;
     Ok(Routers::listed(access::read(maps, number)?))
@@ -79,11 +86,11 @@ pub(super) fn routers(config: &Config, maps: &Maps, keeper: &Keeper) -> anyhow::
 
 /// The services that the kernel gets, in the order of [`Config::kernel_services`]. An unknown list is an error: a service
 /// without its list would be open.
-pub(super) fn wanted(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<Wanted>> {
+pub(super) fn wanted(config: &Config, access_lists: &AccessLists) -> anyhow::Result<Vec<Wanted>> {
     let wanted = config.kernel_services().map(|kernel| {
         let list = match &kernel.listener.access {
             Access::Open => None,
-            Access::List(list) => Some(keeper.number(list).with_context(|| {
+            Access::List(list) => Some(access_lists.number(list).with_context(|| {
                 format!(
                     "restrict service {} to list {list}: there is no such list",
                     kernel.service.name

@@ -78,7 +78,7 @@ use crate::{
     daemon::drift::Tally,
     dataplane::Plane,
     haproxy::{Pool, version::Program},
-    lists::Keeper,
+    lists::AccessLists,
     plan::history::{Origin, Reason},
 };
 
@@ -103,7 +103,7 @@ pub struct Daemon {
     changing: tokio::sync::Mutex<()>,
     pool: Published<Pool>,
     backends: Published<Backends>,
-    keeper: Published<Keeper>,
+    access_lists: Published<AccessLists>,
     members: membership::Shared,
     plane: Arc<Mutex<Plane>>,
     drops: broadcast::Sender<DropEvent>,
@@ -222,14 +222,14 @@ impl Daemon {
     }
 
     /// Has everything that depends on the lists follow them.
-    fn lists_changed(&self, keeper: &Keeper) {
-        self.routers_changed(keeper);
-        unlisted::end_connections(keeper);
+    fn lists_changed(&self, access_lists: &AccessLists) {
+        self.routers_changed(access_lists);
+        unlisted::end_connections(access_lists);
     }
 
     /// Gives BFD and VRRP the list of routers as it is now.
-    fn routers_changed(&self, keeper: &Keeper) {
-        let routers = kernel::routers(&self.config(), &self.plane().maps, keeper);
+    fn routers_changed(&self, access_lists: &AccessLists) {
+        let routers = kernel::routers(&self.config(), &self.plane().maps, access_lists);
         match routers {
             Ok(routers) => self.announcer.routers(routers),
             Err(error) => tracing::error!(

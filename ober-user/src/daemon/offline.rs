@@ -10,7 +10,7 @@ use crate::{
         self, Maps, counters, facts, holds,
         interface::{Features, gather::Snapshot},
     },
-    lists::Keeper,
+    lists::AccessLists,
     system::netlink,
 };
 
@@ -33,10 +33,12 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
             )?))
         }
         Request::Show { list } => Ok(Reply::Lists(
-            Keeper::open(config, &pins)?.facts().show(list.as_deref())?,
+            AccessLists::open(config, &pins)?
+                .facts()
+                .show(list.as_deref())?,
         )),
         Request::Check { address } => {
-            let lists = Keeper::open(config, &pins)?.facts();
+            let lists = AccessLists::open(config, &pins)?.facts();
             Ok(Reply::Checked(lists.check(address)))
         }
         Request::Sync(sync) => {
@@ -49,11 +51,11 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
                 "set the servers of a backend: no daemon runs; start it with `ober-user run`"
             );
             let _lock = Lock::wait(&config.node.run).await?;
-            let mut keeper = Keeper::open(config, &pins)?;
+            let mut access_lists = AccessLists::open(config, &pins)?;
             if !sync.dry_run {
-                keeper.restore(false)?;
+                access_lists.restore(false)?;
             }
-            Ok(Reply::Synced(keeper.sync(&sync).await?))
+            Ok(Reply::Synced(access_lists.sync(&sync).await?))
         }
         Request::Watch
         | Request::Reload
@@ -110,7 +112,7 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
         },
         services: report::services(config, &maps, &netlink::addresses().await?),
         workers: Vec::new(),
-        lists: Keeper::open(config, &pins)?.facts().status(),
+        lists: AccessLists::open(config, &pins)?.facts().status(),
         backends: BTreeMap::new(),
         certificates: status::certificates::Certificates::default(),
         gate: Vec::new(),

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::{
     backends::{self, Backends},
     haproxy::{Pool, Workers},
-    lists::{self, Keeper},
+    lists::{self, AccessLists},
 };
 
 /// State that publishes facts.
@@ -37,7 +37,7 @@ impl Publish for Backends {
     }
 }
 
-impl Publish for Keeper {
+impl Publish for AccessLists {
     type Facts = lists::Facts;
 
     fn facts(&self) -> lists::Facts {

@@ -12,7 +12,7 @@ use crate::{
     daemon::drift::{Drift, What},
     dataplane,
     haproxy::Pool,
-    lists::Keeper,
+    lists::AccessLists,
     machine::drive,
     plan::history::{Origin, Reason},
     system::{clock, fact::Fact, store},
@@ -44,9 +44,9 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         let mut backends = daemon.backends.lock().await;
         store::off_the_runtime(|| backends.keep_unkept());
         drop(backends);
-        let mut keeper = daemon.keeper.lock().await;
-        store::off_the_runtime(|| keeper.keep_unkept());
-        drop(keeper);
+        let mut access_lists = daemon.access_lists.lock().await;
+        store::off_the_runtime(|| access_lists.keep_unkept());
+        drop(access_lists);
         // VIPs are only noted here, not added: a change may be about to take them away.
         if let Err(error) = addresses::keep(&daemon.config()) {
             tracing::debug!(%error, "note the VIPs");
@@ -117,13 +117,13 @@ impl Daemon {
             }
         }
         // Locked only now, so that a change of a list does not wait for HAProxy.
-        let mut keeper = self.keeper.lock().await;
-        mend_lists(&mut keeper, &mut mended, &mut failures);
-        self.lists_changed(&keeper);
-        if let Err(error) = self.mend_plane(&config, &keeper, &pool, &mut mended) {
+        let mut access_lists = self.access_lists.lock().await;
+        mend_lists(&mut access_lists, &mut mended, &mut failures);
+        self.lists_changed(&access_lists);
+        if let Err(error) = self.mend_plane(&config, &access_lists, &pool, &mut mended) {
             failures.push(error);
         }
-        drop(keeper);
+        drop(access_lists);
         match addresses::add(&config, addresses::Noted::May).await {
             Ok(added) => mended.extend(added.into_iter().map(|vip| Drift {
                 what: What::Address,
@@ -160,7 +160,7 @@ impl Daemon {
     fn mend_plane(
         &self,
         config: &Config,
-        keeper: &Keeper,
+        access_lists: &AccessLists,
         pool: &Pool,
         mended: &mut Vec<Drift>,
     ) -> anyhow::Result<()> {
@@ -174,7 +174,7 @@ impl Daemon {
                 set: set.to_owned(),
             });
         };
-        if !plane.has_services(&kernel::wanted(config, keeper)?)? {
+        if !plane.has_services(&kernel::wanted(config, access_lists)?)? {
             note(
                 What::Services,
                 "the table of services",
@@ -182,10 +182,10 @@ impl Daemon {
                 "as configured",
             );
         }
-        for (name, found, set) in plane.others(&kernel::switches(config, keeper)) {
+        for (name, found, set) in plane.others(&kernel::switches(config, access_lists)) {
             note(What::Switch, name, &found, &set);
         }
-        kernel::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        kernel::put_services(config, &mut plane, access_lists, &pool.sockets())?;
         for _ in 0..plane.set_ring(&members.ring()) {
             note(
                 What::Ring,
@@ -225,8 +225,12 @@ fn lost(config: &Config, home: &Path) -> anyhow::Result<Vec<String>> {
     Ok(lost)
 }
 
-fn mend_lists(keeper: &mut Keeper, mended: &mut Vec<Drift>, failures: &mut Vec<anyhow::Error>) {
-    for (list, change) in keeper.mend() {
+fn mend_lists(
+    access_lists: &mut AccessLists,
+    mended: &mut Vec<Drift>,
+    failures: &mut Vec<anyhow::Error>,
+) {
+    for (list, change) in access_lists.mend() {
         match change {
             Ok(change) => mended.push(Drift {
                 what: What::List,

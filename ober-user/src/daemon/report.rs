@@ -225,7 +225,7 @@ impl api::http::Source for Daemon {
             })
             .collect();
         let backends = self.describe_backends();
-        let lists = self.keeper.facts().status();
+        let lists = self.access_lists.facts().status();
         let data_plane = self.data_plane();
         let healthy = data_plane.interfaces.iter().all(status::Interface::is_well)
             && workers.iter().any(|worker| worker.in_ring);

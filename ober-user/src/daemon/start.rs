@@ -128,7 +128,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     let mut parts = put_in_force(&config, key, &mut backends, ready, &greeter).await?;
     // Nothing can fail any more, so what only another configuration would need goes.
     parts.pool.retire_strays();
-    parts.keeper.sweep();
+    parts.access_lists.sweep();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
     let origin = Origin {
@@ -146,7 +146,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         announcer: parts.announcer,
         pool: Published::new(parts.pool),
         backends: Published::new(backends),
-        keeper: Published::new(parts.keeper),
+        access_lists: Published::new(parts.access_lists),
         members: parts.members,
         plane: parts.plane,
         drops: broadcast::Sender::new(EVENTS),

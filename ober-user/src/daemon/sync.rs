@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     dataplane::access::Change,
     haproxy::{Pool, Report},
-    lists::{self, Heard, Keeper},
+    lists::{self, AccessLists, Heard},
     names::resolve::Answers,
     system::memory,
 };
@@ -50,7 +50,7 @@ impl Daemon {
         loop {
             // The slow part comes before the first lock. If another change was faster it is done again with the answers it has.
             let ready = self.prepare_servers(sync, Ask::All, &answers).await?;
-            let draft = self.keeper.lock().await.draft(sync)?;
+            let draft = self.access_lists.lock().await.draft(sync)?;
             let heard = draft.read(&answers).await?;
             let changing = self.changing(late).await;
             if let Some(done) = self.sync_both(sync, ready, heard).await? {
@@ -69,15 +69,15 @@ impl Daemon {
     ) -> anyhow::Result<Option<Vec<Synced>>> {
         let mut pool = self.pool.lock().await;
         let mut backends = self.backends.lock().await;
-        let keeper = self.keeper.lock().await;
-        if !backends.suits(&ready) || !keeper.suits(&heard) {
+        let access_lists = self.access_lists.lock().await;
+        if !backends.suits(&ready) || !access_lists.suits(&heard) {
             return Ok(None);
         }
         let config = self.config();
         // On disk before it is in force, and put back if anything refuses.
         let placed = backends.keep(&ready)?.place()?;
         let lists = match put_servers(&mut pool, &config, &ready).await {
-            Ok(()) => self.settle_all(keeper, heard).await,
+            Ok(()) => self.settle_all(access_lists, heard).await,
             Err(error) => Err(error),
         };
         match lists {
@@ -95,23 +95,24 @@ impl Daemon {
     /// Puts lists in force, and fails if one has changed since it was read.
     async fn settle_all(
         &self,
-        keeper: Guard<Keeper>,
+        access_lists: Guard<AccessLists>,
         heard: Vec<Heard>,
     ) -> anyhow::Result<Vec<Synced>> {
-        let (keeper, settled) = settle(keeper, heard, false).await?;
-        self.follow(&keeper, &settled);
+        let (access_lists, settled) = settle(access_lists, heard, false).await?;
+        self.follow(&access_lists, &settled);
         settled?.context("change lists: another change came in between; try again")
     }
 
     async fn sync_lists(&self, sync: &Sync, answers: &Answers) -> anyhow::Result<Vec<Synced>> {
         let mut late = None;
         loop {
-            let draft = self.keeper.lock().await.draft(sync)?;
+            let draft = self.access_lists.lock().await.draft(sync)?;
             let heard = draft.read(answers).await?;
             let changing = self.changing(late).await;
-            let (keeper, settled) = settle(self.keeper.lock().await, heard, sync.dry_run).await?;
+            let (access_lists, settled) =
+                settle(self.access_lists.lock().await, heard, sync.dry_run).await?;
             if !sync.dry_run {
-                self.follow(&keeper, &settled);
+                self.follow(&access_lists, &settled);
             }
             if let Some(synced) = settled? {
                 return Ok(synced);
@@ -121,18 +122,22 @@ impl Daemon {
     }
 
     /// Has everything that depends on the lists follow, if one changed.
-    fn follow(&self, keeper: &Keeper, settled: &Result<Option<Vec<Synced>>, lists::Error>) {
+    fn follow(
+        &self,
+        access_lists: &AccessLists,
+        settled: &Result<Option<Vec<Synced>>, lists::Error>,
+    ) {
         let changed = |synced: &Synced| synced.change != Change::default();
         if matches!(settled, Ok(Some(synced)) if synced.iter().any(changed)) {
-            self.lists_changed(keeper);
+            self.lists_changed(access_lists);
         }
     }
 
     /// Resolves every list again. One that fails keeps what it had, and the failure is logged.
     pub(super) async fn refresh_lists(&self) {
         let names: Vec<String> = {
-            let keeper = self.keeper.lock().await;
-            keeper.versions().into_keys().collect()
+            let access_lists = self.access_lists.lock().await;
+            access_lists.versions().into_keys().collect()
         };
         let each = names.iter().map(|name| self.refresh_list(name));
         for error in futures_util::future::join_all(each).await {
@@ -147,18 +152,18 @@ impl Daemon {
         let answers = Answers::default();
         let mut late = None;
         loop {
-            let Ok(draft) = self.keeper.lock().await.again(name) else {
+            let Ok(draft) = self.access_lists.lock().await.again(name) else {
                 // A reload took it away.
                 return Ok(());
             };
             let heard = draft.read(&answers).await;
             let changing = self.changing(late).await;
-            let mut keeper = self.keeper.lock().await;
+            let mut access_lists = self.access_lists.lock().await;
             let settled = match heard {
                 Ok(heard) => {
                     let settled;
-                    (keeper, settled) = settle(keeper, heard, false).await?;
-                    self.follow(&keeper, &settled);
+                    (access_lists, settled) = settle(access_lists, heard, false).await?;
+                    self.follow(&access_lists, &settled);
                     settled
                 }
                 Err(error) => Err(error),
@@ -166,11 +171,11 @@ impl Daemon {
             match settled {
                 Ok(None) => late = Some(changing),
                 Ok(Some(_)) => {
-                    keeper.failed(name, None);
+                    access_lists.failed(name, None);
                     return Ok(());
                 }
                 Err(error) => {
-                    keeper.failed(name, Some(&error));
+                    access_lists.failed(name, Some(&error));
                     return Err(error.into());
                 }
             }
@@ -234,13 +239,16 @@ impl Daemon {
 
 /// Puts the lists in force with the answers for their names, on a blocking thread, since that may take long.
 async fn settle(
-    mut keeper: Guard<Keeper>,
+    mut access_lists: Guard<AccessLists>,
     heard: Vec<Heard>,
     dry_run: bool,
-) -> anyhow::Result<(Guard<Keeper>, Result<Option<Vec<Synced>>, lists::Error>)> {
+) -> anyhow::Result<(
+    Guard<AccessLists>,
+    Result<Option<Vec<Synced>>, lists::Error>,
+)> {
     let settled = spawn_blocking(move || {
-        let settled = keeper.settle(heard, dry_run);
-        (keeper, settled)
+        let settled = access_lists.settle(heard, dry_run);
+        (access_lists, settled)
     });
     settled.await.context("put lists in force")
 }

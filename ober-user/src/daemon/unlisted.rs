@@ -8,7 +8,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use crate::{
-    lists::{self, Keeper},
+    lists::{self, AccessLists},
     system::netlink::{
         connections::{self, Connection},
         question::Refusal,
@@ -19,8 +19,8 @@ use crate::{
 type Ended = BTreeMap<(IpAddr, u16), usize>;
 
 /// Ends the connections of clients that are not on the list of the service, on a thread of its own.
-pub(super) fn end_connections(keeper: &Keeper) {
-    let facts = keeper.facts();
+pub(super) fn end_connections(access_lists: &AccessLists) {
+    let facts = access_lists.facts();
     drop(spawn_blocking(move || {
         let (ended, refused) = end(&facts);
         for ((vip, port), connections) in ended {

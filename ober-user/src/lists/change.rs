@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
-    Draft, Error, Heard, Keeper, List,
+    AccessLists, Draft, Error, Heard, List,
     draft::{AllHeard, hear},
     expand::Expanded,
     snapshot::{self, Snapshot},
@@ -100,7 +100,7 @@ impl Foreseen {
     }
 }
 
-impl Keeper {
+impl AccessLists {
     /// The changes that these results would make. A list that fails does not affect the others.
     pub fn foresee(&self, heard: AllHeard) -> Foreseen {
         let mut foreseen = Foreseen {
@@ -136,7 +136,7 @@ impl Keeper {
     }
 
     /// Puts the foreseen changes in force. A list that fails keeps its entries. Texts of standard input that lists no
-    /// longer read stay until [`Keeper::sweep`].
+    /// longer read stay until [`AccessLists::sweep`].
     pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
         let mut errors = foreseen.errors;
         for mut ready in foreseen.ready {
@@ -262,7 +262,7 @@ impl Keeper {
             .or_else(|error| self.there(ready).ok_or(error))
     }
 
-    /// The files on disk, if they hold the change already. After a start or a reload this keeper does not know that yet.
+    /// The files on disk, if they hold the change already. After a start or a reload this `AccessLists` does not know that yet.
     fn there(&self, ready: &Ready) -> Option<Kept> {
         let Ready {
             name,

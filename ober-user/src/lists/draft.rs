@@ -1,11 +1,11 @@
-//! The part of a change of lists that needs no keeper: reading the sources and resolving the names. It begins with a
-//! copy of the state it depends on and ends with [`Heard`], which the keeper accepts if the lists have not changed
+//! The part of a change of lists that needs no `AccessLists`: reading the sources and resolving the names. It begins with a
+//! copy of the state it depends on and ends with [`Heard`], which `AccessLists` accepts if the lists have not changed
 //! meanwhile.
 
 use std::{collections::BTreeSet, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Error, Keeper,
+    AccessLists, Error,
     expand::{self, Expanded, Run, Text},
     stored::Stored,
     text_diff,
@@ -39,7 +39,7 @@ struct Question {
     prune: bool,
     cap: usize,
     version: u64,
-    /// Is it known that the kernel's maps hold the list as this keeper left it?
+    /// Is it known that the kernel's maps hold the list as this `AccessLists` left it?
     sure: bool,
     /// The list before the edit, and the entries that its sources count against the cap.
     before: Stored,
@@ -75,7 +75,7 @@ enum Read {
     },
 }
 
-impl Keeper {
+impl AccessLists {
     /// A draft of all edits of lists; edits of backends are left out.
     pub fn draft(&self, sync: &Sync) -> Result<Draft, Error> {
         let mut questions: Vec<Question> = Vec::new();

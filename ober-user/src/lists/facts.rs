@@ -1,4 +1,4 @@
-//! The state of the lists for readers while a change goes on: a copy of the keeper's knowledge, and the maps
+//! The state of the lists for readers while a change goes on: a copy of what `AccessLists` knows, and the maps
 //! themselves, which are read between two changes.
 
 use std::{
@@ -41,7 +41,7 @@ pub struct Summary {
     pub error: Option<String>,
 }
 
-/// All lists as they were when this was made by [`Keeper::facts`](super::Keeper::facts).
+/// All lists as they were when this was made by [`AccessLists::facts`](super::AccessLists::facts).
 pub struct Facts {
     pub(super) maps: SharedMaps,
     pub(super) lists: BTreeMap<String, Summary>,

@@ -1,10 +1,10 @@
-//! The keeper of the access lists: from sources (expressions as given) through names and addresses to the kernel's maps
+//! The access lists: from sources (expressions as given) through names and addresses to the kernel's maps
 //! and the disk. The daemon uses it, and so do the `acl` commands when no daemon runs.
 //!
 //! ```text
 //! sources -> hostlist -> names -> resolve -+-> Entries -> sources and snapshot on disk -> kernel
 //!                     -> addresses --------+
-//! draft, expand, text_diff: without the keeper | change: with the keeper
+//! draft, expand, text_diff: without `AccessLists` | change: with it
 //! edit       a change and its result       stored, numbers   a list on disk, and its number in the kernel
 //! restore    the lists at a start          snapshot, facts   entries on disk; the state for readers during a change
 //! ```
@@ -128,7 +128,7 @@ fn version() -> u64 {
 }
 
 /// All lists of an instance.
-pub struct Keeper {
+pub struct AccessLists {
     maps: SharedMaps,
     home: PathBuf,
     how: Resolve,
@@ -138,14 +138,14 @@ pub struct Keeper {
     retired: Vec<(String, u32)>,
 }
 
-impl Keeper {
+impl AccessLists {
     /// Reads the lists on disk, for the maps pinned in `pins`. Changes neither the maps nor the disk yet.
     pub fn open(config: &Config, pins: &Path) -> Result<Self, Error> {
         let disk = OnDisk::read(&home(config))?;
         Self::of(config, pins, disk)
     }
 
-    /// The keeper of another configuration. The lists in force are taken over, on disk or not.
+    /// The lists of another configuration. The lists in force are taken over, on disk or not.
     pub fn next(&self, config: &Config, pins: &Path) -> Result<Self, Error> {
         let mut disk = OnDisk::read(&self.home)?;
         for (name, list) in &self.lists {
@@ -204,7 +204,7 @@ impl Keeper {
                 "a file in the directory of the lists is damaged, and belongs to no list of the configuration"
             );
         }
-        let mut keeper = Self {
+        let mut access_lists = Self {
             maps: Arc::new(RwLock::new(maps)),
             home: home(config),
             how: config.resolve.clone(),
@@ -212,8 +212,8 @@ impl Keeper {
             lists,
             retired: numbers.retired,
         };
-        keeper.recount()?;
-        Ok(keeper)
+        access_lists.recount()?;
+        Ok(access_lists)
     }
 
     /// The number a list has in the kernel.
@@ -254,7 +254,7 @@ impl Keeper {
         }
     }
 
-    /// The same for the lists that only `given_up` has, the keeper of a change that was undone.
+    /// The same for the lists that only `given_up` has, those of a change that was undone.
     pub fn sweep_after(&mut self, given_up: &Self) {
         let used = |number: u32| self.name(number).is_some();
         let others = given_up.lists.iter();
@@ -305,7 +305,7 @@ impl Keeper {
         let path = self.snapshot(name);
         let entries = match snapshot::read(&path) {
             Ok(Some(entries)) => entries,
-            // This keeper put the entries in force, so they can be written to disk again.
+            // This `AccessLists` put the entries in force, so they can be written to disk again.
             Ok(None) => return self.keep_again(name).map(|()| Change::default()),
             Err(store::Error::Damaged { why, .. }) => {
                 store::set_aside(Kind::Entries, &path, &why);
@@ -362,7 +362,7 @@ impl Keeper {
         })
     }
 
-    /// To be called when another keeper has changed the lists: disk and kernel may no longer hold what this one left there.
+    /// To be called when another `AccessLists` has changed the lists: disk and kernel may no longer hold what this one left there.
     pub fn distrust(&mut self) -> Result<(), Error> {
         for list in self.lists.values_mut() {
             list.snapshot = None;

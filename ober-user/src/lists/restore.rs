@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use ipnet::{IpNet, Ipv4Subnets};
 
-use super::{Error, Keeper, expand, snapshot, stored::Step};
+use super::{AccessLists, Error, expand, snapshot, stored::Step};
 use crate::{
     dataplane::access,
     names::{entries::Entries, hostlist::Cap},
     system::store::{self, Kind, Pending},
 };
 
-impl Keeper {
+impl AccessLists {
     /// Fills the lists from the disk, so that the start does not wait for name servers: all of them when the maps are
     /// `fresh`, otherwise those of which it is not known that the kernel's maps have them. Damaged files are moved
     /// aside.

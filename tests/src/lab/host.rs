@@ -16,14 +16,14 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 use ober_programs::{Command, ETHTOOL, IP};
 
-use super::{keeper::Keeper, process::Process};
+use super::{cleanup::Cleanup, process::Process};
 
 /// One machine. Everything that runs in it ends with it.
 #[derive(Debug)]
 pub struct Host {
     name: String,
     namespace: OwnedFd,
-    keeper: Keeper,
+    cleanup: Cleanup,
     logs: PathBuf,
     started: AtomicU32,
 }
@@ -37,11 +37,11 @@ impl Host {
         })
         .join()
         .map_err(|_panic| anyhow!("the thread that makes the namespace of {name} panicked"))??;
-        let keeper = Keeper::inside(name, namespace.as_fd())?;
+        let cleanup = Cleanup::inside(name, namespace.as_fd())?;
         let host = Self {
             name: name.to_owned(),
             namespace,
-            keeper,
+            cleanup,
             logs: logs.to_owned(),
             started: AtomicU32::new(0),
         };
@@ -67,7 +67,7 @@ impl Host {
 
     /// A process that is always there: `nsenter -t PID -n` enters the host, `ip link set X netns PID` moves a link.
     pub fn pid(&self) -> u32 {
-        self.keeper.pid()
+        self.cleanup.pid()
     }
 
     /// Lines for `ip -batch`, run inside the host.

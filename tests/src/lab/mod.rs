@@ -1,13 +1,13 @@
 //! The laboratory: hosts that are network namespaces, the links between them and the processes in them.
 //!
-//! Namespaces have no names in `/run/netns`: they live as long as a process is in them. Each has a [`keeper`] that ends
+//! Namespaces have no names in `/run/netns`: they live as long as a process is in them. Each has a [`cleanup`] that ends
 //! everything that runs there and removes what was left on disk as soon as the process that built the laboratory is gone,
 //! however it ended: normally, by a panic, by Ctrl-C or by SIGKILL.
 
+mod cleanup;
 mod cluster;
 pub mod fabric;
 mod host;
-mod keeper;
 pub mod pair;
 mod plain;
 mod process;
@@ -27,7 +27,7 @@ pub use host::Host;
 pub use plain::plain_haproxy;
 pub use process::Process;
 
-use keeper::Keeper;
+use cleanup::Cleanup;
 
 /// Where the BPF file system is expected; setup and the daemon mount it.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -39,7 +39,7 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     instance: String,
     directory: PathBuf,
-    _keeper: Keeper,
+    _cleanup: Cleanup,
 }
 
 impl Lab {
@@ -51,17 +51,17 @@ impl Lab {
         std::fs::create_dir(&directory).with_context(|| {
             format!("create the laboratory's directory {}", directory.display())
         })?;
-        let mut keeper = Keeper::outside(name)?;
-        keeper.remove(&directory)?;
+        let mut cleanup = Cleanup::outside(name)?;
+        cleanup.remove(&directory)?;
         // Where there are two nodes, each has an instance of its own.
         for node in ["", "-0", "-1"] {
             let pins = format!("{BPFFS}/ober/{instance}{node}");
-            keeper.remove(Path::new(&pins))?;
+            cleanup.remove(Path::new(&pins))?;
         }
         Ok(Self {
             instance,
             directory,
-            _keeper: keeper,
+            _cleanup: cleanup,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     daemon::{Daemon, files::Files, kernel, membership},
     dataplane,
     haproxy::{Pool, Report},
-    lists::{self, Keeper},
+    lists::{self, AccessLists},
     plan::Step,
     system::store::Batch,
 };
@@ -22,8 +22,8 @@ pub(crate) struct Direction<'c> {
     pub(crate) from: &'c Config,
     pub(crate) to: &'c Config,
     /// The lists of the services so far, of which `lists` may lack some.
-    pub(crate) was: &'c Keeper,
-    pub(crate) lists: &'c mut Keeper,
+    pub(crate) was: &'c AccessLists,
+    pub(crate) lists: &'c mut AccessLists,
     pub(crate) filling: Filling,
     pub(crate) servers: &'c Servers,
     pub(crate) withdrawn: BTreeSet<IpAddr>,
@@ -136,10 +136,10 @@ impl Direction<'_> {
 }
 
 impl Daemon {
-    fn put(&self, config: &Config, keeper: &Keeper, pool: &Pool) -> anyhow::Result<()> {
+    fn put(&self, config: &Config, access_lists: &AccessLists, pool: &Pool) -> anyhow::Result<()> {
         let mut members = membership::members(&self.members);
         let mut plane = self.plane();
-        kernel::put_services(config, &mut plane, keeper, &pool.sockets())?;
+        kernel::put_services(config, &mut plane, access_lists, &pool.sockets())?;
         members.admit(config.workers.cpus.len());
         // A new service starts with an empty ring.
         plane.set_ring(&members.ring());

@@ -24,7 +24,7 @@ use crate::{
     daemon::{greeter::Greeter, kernel, membership},
     dataplane::{Plane, events::Drops},
     haproxy::{Pool, WorkerEvent},
-    lists::Keeper,
+    lists::AccessLists,
     plan::{self, State, Step},
 };
 
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The parts that serve.
 pub(crate) struct Parts {
     pub(crate) announcer: Announcer,
-    pub(crate) keeper: Keeper,
+    pub(crate) access_lists: AccessLists,
     pub(crate) pool: Pool,
     pub(crate) members: membership::Shared,
     pub(crate) plane: Arc<Mutex<Plane>>,
@@ -49,7 +49,7 @@ pub(crate) async fn assemble(
     noted: Noted,
     greeter: &Greeter,
 ) -> anyhow::Result<Parts> {
-    let keeper = Keeper::open(config, plane.directory())?;
+    let access_lists = AccessLists::open(config, plane.directory())?;
     let (workers, events) = unbounded_channel();
     let (gates, gate_events) = unbounded_channel();
     let mut starting = Starting {
@@ -59,7 +59,7 @@ pub(crate) async fn assemble(
         noted,
         greeter,
         plane: Arc::new(Mutex::new(plane)),
-        keeper,
+        access_lists,
         members: membership::Shared::default(),
         workers: Some(workers),
         steering: Some((events, gates)),
@@ -73,7 +73,7 @@ pub(crate) async fn assemble(
     let drops = Drops::open(membership::lock(&starting.plane).directory())?;
     Ok(Parts {
         announcer: starting.announcer.context(UNORDERED)?,
-        keeper: starting.keeper,
+        access_lists: starting.access_lists,
         pool: starting.pool.context(UNORDERED)?,
         members: starting.members,
         plane: starting.plane,
@@ -91,7 +91,7 @@ struct Starting<'s> {
     noted: Noted,
     greeter: &'s Greeter,
     plane: Arc<Mutex<Plane>>,
-    keeper: Keeper,
+    access_lists: AccessLists,
     members: membership::Shared,
     /// The ends of channels, until a step takes them.
     workers: Option<UnboundedSender<WorkerEvent>>,
@@ -110,7 +110,7 @@ impl Hands for Starting<'_> {
                 let pool = Pool::start(self.config, self.servers, workers).await?;
                 self.pool = Some(pool);
             }
-            Step::Lists { .. } => self.keeper.restore(!self.adopted)?,
+            Step::Lists { .. } => self.access_lists.restore(!self.adopted)?,
             Step::Services => self.services().await?,
             Step::Attach { .. } => {
                 kernel::attach(self.config, &mut membership::lock(&self.plane))?;
@@ -127,7 +127,7 @@ impl Hands for Starting<'_> {
                 let routers = kernel::routers(
                     self.config,
                     &membership::lock(&self.plane).maps,
-                    &self.keeper,
+                    &self.access_lists,
                 )?;
                 let announcer = Announcer::start(self.config, &sockets, events, routers);
                 // This future is large, and its caller's would be as large.
@@ -150,7 +150,7 @@ impl Starting<'_> {
         let pool = self.pool.as_ref().context(UNORDERED)?;
         {
             let mut plane = membership::lock(&self.plane);
-            kernel::put_services(self.config, &mut plane, &self.keeper, &pool.sockets())?;
+            kernel::put_services(self.config, &mut plane, &self.access_lists, &pool.sockets())?;
         }
         let settled = Arc::new(AtomicBool::new(false));
         let count = self.config.workers.cpus.len();

@@ -17,7 +17,7 @@ use crate::{
         self, Occupant,
         interface::{gather::Snapshot, topology},
     },
-    lists::Keeper,
+    lists::AccessLists,
     system::{
         fact::Fact,
         netlink::{links::Link, routes},
@@ -135,7 +135,7 @@ fn listed(config: &Config) -> Vec<(String, Vec<IpAddr>)> {
         });
     let used: BTreeSet<&String> = of_services.chain(&config.node.routers).collect();
     let pins = paths::pins(&config.node.bpffs, &config.node.instance);
-    let kept = Keeper::open(config, &pins).ok().map(|it| it.facts());
+    let kept = AccessLists::open(config, &pins).ok().map(|it| it.facts());
     let kept = |list: &str| kept.as_ref()?.show(Some(list)).ok()?.pop();
     let of = |list: &String| {
         let written = || config.lists.get(list).map(|it| it.sources.clone());

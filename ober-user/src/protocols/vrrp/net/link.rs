@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     super::{Event, Mac, Router, Settings, neighbour},
     Error, Key, LinkContext,
-    addresses::{self, AddressCommand, Keeper},
+    addresses::{self, AddressCommand, AddressKeeper},
     ears::{Naming, Wanted},
     interface::Interface,
     key,
@@ -43,7 +43,7 @@ pub(super) struct Link {
     pub(super) v4: Option<Arc<Travel>>,
     pub(super) v6: Option<Arc<Travel>>,
     changes: mpsc::UnboundedSender<ReceiverCommand>,
-    keeper: Keeper,
+    keeper: AddressKeeper,
     frames: Arc<Frames>,
     wanted: watch::Receiver<Arc<Wanted>>,
     pub(super) rejected: Arc<Rejected>,
@@ -143,7 +143,7 @@ impl Link {
         };
         let (v4, v6) = (family(false)?, family(true)?);
         let own = own(&interface, &further);
-        let keeper = Keeper::start(
+        let keeper = AddressKeeper::start(
             interface.clone(),
             further,
             config,

@@ -80,7 +80,7 @@ pub enum Error {
         source: io::Error,
     },
     #[error("start the keeper of VRRP's addresses: {source}")]
-    Keeper { source: io::Error },
+    AddressKeeper { source: io::Error },
     #[error(
         "have VIPs of one network leave {interface} one by one: {source}; set net.ipv4.conf.{interface}.promote_secondaries \
          to 1, or leave vrrp.ipv4_length out"

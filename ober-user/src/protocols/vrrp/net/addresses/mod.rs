@@ -77,12 +77,12 @@ pub(super) enum AddressCommand {
 
 /// When dropped, renewing ends.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct AddressKeeper {
     orders: mpsc::UnboundedSender<AddressCommand>,
     _thread: realtime::Thread,
 }
 
-impl Keeper {
+impl AddressKeeper {
     pub(super) fn start(
         interface: Interface,
         further: Vec<Interface>,
@@ -92,7 +92,7 @@ impl Keeper {
         log: Log,
     ) -> Result<Self, Error> {
         promote(&sysctls, &interface.name, &config.form)?;
-        let failed = |source| Error::Keeper { source };
+        let failed = |source| Error::AddressKeeper { source };
         let thread = realtime::Thread::start().map_err(failed)?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (handle, monitor) = {

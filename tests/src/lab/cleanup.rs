@@ -1,8 +1,8 @@
-//! The keeper of a namespace: a shell that waits for the end of the process that made it, then ends everything else in its
+//! Cleans a namespace up: a shell that waits for the end of the process that made it, then ends everything else in its
 //! namespace and removes the paths that it was given.
 //!
 //! A guard in the process itself would not do: HAProxy workers outlive their daemon on purpose, and neither Ctrl-C nor
-//! SIGKILL runs a destructor. Being in the namespace, the keeper also keeps its inode from being given to another one,
+//! SIGKILL runs a destructor. Being in the namespace, the shell also keeps its inode from being given to another one,
 //! so it can never mistake a stranger's process for its own.
 
 use std::{
@@ -58,19 +58,19 @@ done
 
 /// Cleans up when dropped, or when this process ends in any other way.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Cleanup {
     child: Child,
 }
 
-impl Keeper {
-    /// A keeper in a namespace: everything that runs there ends with it.
+impl Cleanup {
+    /// One in a namespace: everything that runs there ends with it.
     pub(super) fn inside(name: &str, namespace: BorrowedFd<'_>) -> Result<Self> {
-        let mut keeper = Self::start(name, Some(namespace))?;
-        keeper.tell("reap")?;
-        Ok(keeper)
+        let mut cleanup = Self::start(name, Some(namespace))?;
+        cleanup.tell("reap")?;
+        Ok(cleanup)
     }
 
-    /// A keeper that only removes paths.
+    /// One that only removes paths.
     pub(super) fn outside(name: &str) -> Result<Self> {
         Self::start(name, None)
     }
@@ -96,7 +96,7 @@ impl Keeper {
         }
         let child = command
             .spawn()
-            .with_context(|| format!("start the keeper of {name}"))?;
+            .with_context(|| format!("start the cleanup of {name}"))?;
         Ok(Self { child })
     }
 
@@ -121,7 +121,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Cleanup {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         if let Err(error) = self.child.wait() {
