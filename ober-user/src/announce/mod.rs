@@ -37,7 +37,7 @@ pub use speakers::{Speaking, path, sessions};
 pub struct Announcer {
     gates: gate::Handle,
     speakers: Arc<Speakers>,
-    watch: Mutex<watch::Watch>,
+    watch: Mutex<watch::FactWatch>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -167,7 +167,7 @@ async fn see(
     config: &Config,
     gates: &gate::Handle,
     speakers: &Arc<Speakers>,
-) -> anyhow::Result<watch::Watch> {
+) -> anyhow::Result<watch::FactWatch> {
     let (gates, speakers) = (gates.clone(), Arc::clone(speakers));
     let tell = move |news: News| {
         if matches!(news, News::Addresses(_)) {

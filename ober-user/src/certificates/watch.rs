@@ -80,7 +80,7 @@ fn note(sight: &mut Sight, directory: &Path, name: &OsStr) {
 
 /// The kernel's reports of changes.
 #[derive(Debug)]
-pub struct Watch {
+pub struct DirectoryWatch {
     kernel: AsyncFd<Kernel>,
     sight: Sight,
     places: BTreeMap<PathBuf, WatchDescriptor>,
@@ -95,7 +95,7 @@ impl AsRawFd for Kernel {
     }
 }
 
-impl Watch {
+impl DirectoryWatch {
     pub fn new() -> io::Result<Self> {
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
         // SAFETY: the value owns its descriptor and keeps it open as long as it is registered.
@@ -228,7 +228,7 @@ mod tests {
             files: BTreeSet::from([mounted(&home)]),
             directories: BTreeSet::new(),
         };
-        let mut watch = Watch::new().unwrap();
+        let mut watch = DirectoryWatch::new().unwrap();
         watch.look(sight(&watched));
         fs::write(home.join("other"), "").unwrap();
         let heard = timeout(Duration::from_millis(200), watch.changed()).await;

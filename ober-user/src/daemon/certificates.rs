@@ -15,7 +15,7 @@ use crate::{
     certificates::{
         acme,
         copies::{self, CertificateInUse, Stock},
-        watch::{self, Sight, Watch},
+        watch::{self, DirectoryWatch, Sight},
     },
     config::Config,
     haproxy::certificates::Delivery,
@@ -46,7 +46,7 @@ impl Daemon {
 
 /// Gives the workers the certificates in the files, for the life of the daemon.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
-    let mut eyes = Eyes::open();
+    let mut eyes = FileWatch::open();
     let mut task = CertificateTask::default();
     let mut news = true;
     loop {
@@ -72,11 +72,11 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
 }
 
 /// The kernel's reports of changes, where it gives any.
-struct Eyes(Option<Watch>);
+struct FileWatch(Option<DirectoryWatch>);
 
-impl Eyes {
+impl FileWatch {
     fn open() -> Self {
-        let watch = Watch::new().inspect_err(|error| {
+        let watch = DirectoryWatch::new().inspect_err(|error| {
             tracing::warn!(%error, "certificates are looked at once a minute only: the kernel does not watch them");
         });
         Self(watch.ok())
@@ -127,7 +127,7 @@ struct CertificateTask {
 impl CertificateTask {
     /// Reads the files. A change between reading a file and watching it must not be missed, so the files are read again until
     /// there is nothing new to watch.
-    async fn read(&mut self, config: &Arc<Config>, eyes: &mut Eyes) {
+    async fn read(&mut self, config: &Arc<Config>, eyes: &mut FileWatch) {
         for _ in 0..SETTLES {
             let (of, now) = (Arc::clone(config), clock::seconds());
             let filled = file::away(PATIENCE, move || {

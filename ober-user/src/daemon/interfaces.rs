@@ -45,7 +45,7 @@ const BUNCH: Duration = Duration::from_millis(100);
 pub(super) struct Conditions {
     features: BTreeMap<String, Features>,
     attached: BTreeMap<String, bool>,
-    runs: runs::Watch,
+    runs: runs::InterfaceRuns,
     drops: drops::Account,
     /// Packets each driver dropped at XDP, where it counts them.
     dropped: BTreeMap<String, u64>,

@@ -107,7 +107,7 @@ pub struct Daemon {
     members: membership::Shared,
     plane: Arc<Mutex<Plane>>,
     drops: broadcast::Sender<DropEvent>,
-    watch: servers::Watch,
+    engines: servers::ServerEngines,
     /// By process: the replaced files that it still runs, and when that was looked up.
     outdated: Mutex<BTreeMap<i32, (Instant, BTreeSet<String>)>>,
     /// What was found changed by hand. Never held across a wait.

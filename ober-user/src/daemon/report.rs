@@ -150,7 +150,7 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
 impl Daemon {
     /// The status of the servers and their sources.
     pub(super) fn describe_backends(&self) -> BTreeMap<String, status::backends::Backend> {
-        servers::describe(&self.backends.facts(), &self.watch.check_states())
+        servers::describe(&self.backends.facts(), &self.engines.check_states())
     }
 
     /// Looked up now and then, since it reads the process's memory map.

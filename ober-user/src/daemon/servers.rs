@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// The engines of sources and checks, and HAProxy's name of each server. Never held across a wait.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ServerEngines {
     sources: Mutex<discover::engine::Engine>,
     checks: Mutex<check::engine::Engine>,
     /// The servers of the workers. A copy: the backends themselves are locked while workers are replaced, and verdicts must be
@@ -43,7 +43,7 @@ pub(super) struct Watch {
     fresh: Notify,
 }
 
-impl Watch {
+impl ServerEngines {
     pub(super) fn new(sources: discover::engine::Engine) -> Self {
         Self {
             sources: Mutex::new(sources),
@@ -150,7 +150,7 @@ pub(super) async fn learn(daemon: Arc<Daemon>, mut learned: Receiver<Learned>) {
 
 /// Sends the workers every verdict at each change, and at intervals: see [`health`].
 pub(super) async fn renew(daemon: Arc<Daemon>) {
-    let mut verdicts = lock(&daemon.watch.checks).verdicts();
+    let mut verdicts = lock(&daemon.engines.checks).verdicts();
     loop {
         let config = daemon.config();
         let checks = config
@@ -161,10 +161,10 @@ pub(super) async fn renew(daemon: Arc<Daemon>) {
         tokio::select! {
             // Which verdict changed does not matter: all are sent.
             _ = verdicts.recv() => {}
-            () = daemon.watch.fresh.notified() => {}
+            () = daemon.engines.fresh.notified() => {}
             () = tokio::time::sleep(pace.unwrap_or(IDLE)) => {}
         }
-        let commands = daemon.watch.commands();
+        let commands = daemon.engines.commands();
         if !commands.is_empty() {
             let workers = 0..config.workers.cpus.len();
             let sent = workers.map(|worker| send_verdicts(&daemon, worker, &commands));

@@ -20,7 +20,7 @@ use super::{
     greeter::Greeter,
     kernel,
     published::Published,
-    servers::Watch,
+    servers::ServerEngines,
     steps::starting::{Parts, assemble},
 };
 use crate::{
@@ -153,7 +153,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         outdated: Mutex::default(),
         tally: Mutex::default(),
         conditions: Mutex::default(),
-        watch: Watch::new(discover::engine::Engine::new(tell)),
+        engines: ServerEngines::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::clone(&config)),
         _lock: lock,

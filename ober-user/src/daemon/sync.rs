@@ -85,7 +85,7 @@ impl Daemon {
                 let mut done = edited(sync, &ready);
                 done.extend(lists);
                 backends.commit(ready, placed);
-                self.watch.follow(&config, backends.servers());
+                self.engines.follow(&config, backends.servers());
                 Ok(Some(done))
             }
             Err(error) => Err(put_back(&mut pool, &config, backends.servers(), error).await),
@@ -225,7 +225,7 @@ impl Daemon {
                 put_servers(&mut pool, &config, &ready).await?;
             }
             backends.follow(ready);
-            self.watch.follow(&config, backends.servers());
+            self.engines.follow(&config, backends.servers());
             return Ok(());
         }
     }
@@ -233,7 +233,7 @@ impl Daemon {
     /// Begins to ask the sources and to check the servers in force.
     pub(super) fn watch_servers(&self) {
         let in_force = Arc::clone(&self.backends.facts().in_force);
-        self.watch.follow(&self.config(), &in_force.servers);
+        self.engines.follow(&self.config(), &in_force.servers);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     board::Board,
     fault::{FAULTS, Fault, Harm, Kind, Site},
     script::{Script, Step},
-    watch::{Requests, Resources, Watch},
+    watch::{Requests, Resources, Watchers},
     world::World,
 };
 
@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Result<Report> {
     let world = World::new()?;
     let logs = || logs(&world);
     let board = Board::new(options.loud, &logs);
-    let watch = Watch::new(&world, &board);
+    let watch = Watchers::new(&world, &board);
     std::thread::scope(|scope| {
         watch.start(scope);
         let mut player = Player {
@@ -139,7 +139,7 @@ struct Active {
 }
 
 struct Player<'a> {
-    watch: &'a Watch<'a>,
+    watch: &'a Watchers<'a>,
     go_on: bool,
     active: Vec<Active>,
     /// When the last fault of each site that its clients may notice was over.

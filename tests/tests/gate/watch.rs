@@ -9,7 +9,7 @@ use ober_tests::{
 use ober_user::{
     announce::gate::{
         News,
-        watch::{self, Disabled, Sight, Watch},
+        watch::{self, Disabled, FactWatch, Sight},
     },
     config::{paths::pins, sections::gate::Interfaces},
     dataplane::{Plane, detach},
@@ -49,7 +49,7 @@ fn sight(lab: &Lab) -> Sight {
 /// The watcher and its news that have not been read yet.
 struct Watcher {
     facts: UnboundedReceiver<News>,
-    _watch: Watch,
+    _watch: FactWatch,
 }
 
 impl Watcher {

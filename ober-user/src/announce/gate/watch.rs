@@ -101,9 +101,9 @@ impl Disabled {
 
 /// The task of the watcher, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Watch(JoinHandle<()>);
+pub struct FactWatch(JoinHandle<()>);
 
-impl Drop for Watch {
+impl Drop for FactWatch {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -113,7 +113,7 @@ impl Drop for Watch {
 pub async fn start(
     sight: Sight,
     tell: impl Fn(News) + Send + 'static,
-) -> Result<Watch, netlink::Error> {
+) -> Result<FactWatch, netlink::Error> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
@@ -136,7 +136,7 @@ pub async fn start(
     };
     watcher.look();
     let messages = messages.map(|(message, _)| message.payload);
-    Ok(Watch(tokio::spawn(async move {
+    Ok(FactWatch(tokio::spawn(async move {
         watcher.run(&handle, messages).await;
     })))
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use ober_programs::IP;
 
-use super::{Since, Watch};
+use super::{Since, Watchers};
 use crate::{
     chaos::{
         RETURN, WITHDRAWAL,
@@ -48,7 +48,7 @@ impl Serving {
     }
 }
 
-pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
     let serving: [Mutex<Serving>; 2] = Default::default();
     std::thread::scope(|scope| {
         for (node, serving) in serving.iter().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
     })
 }
 
-fn ask(watch: &Watch<'_>, node: usize, serving: &Mutex<Serving>) -> Result<()> {
+fn ask(watch: &Watchers<'_>, node: usize, serving: &Mutex<Serving>) -> Result<()> {
     let client = watch.world.secure().from(ASKERS[node]);
     let client = client.limits(ANSWER, ANSWER);
     watch.world.fabric.router.tokio(async || {
@@ -76,7 +76,7 @@ fn ask(watch: &Watch<'_>, node: usize, serving: &Mutex<Serving>) -> Result<()> {
     })
 }
 
-fn judge(watch: &Watch<'_>, serving: &[Mutex<Serving>; 2]) -> Result<()> {
+fn judge(watch: &Watchers<'_>, serving: &[Mutex<Serving>; 2]) -> Result<()> {
     let mut announced: [Since; 2] = Default::default();
     let mut silent: [Since; 2] = Default::default();
     while watch.goes_on() {
@@ -124,7 +124,7 @@ fn silences(fault: &'static Fault, place: usize, node: usize) -> bool {
 }
 
 /// Whether the router has a path to the VIP through each node.
-fn paths(watch: &Watch<'_>) -> Result<[bool; 2]> {
+fn paths(watch: &Watchers<'_>) -> Result<[bool; 2]> {
     let mut ip = IP.args(["-json", "route", "show", &VIP4.to_string()]);
     let text = String::from_utf8(watch.world.fabric.router.output(&mut ip)?.stdout)?;
     Ok([0, 1].map(|node| text.contains(&format!("\"{}\"", node4(node)))))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Watch;
+use super::Watchers;
 use crate::{
     chaos::{
         REQUEST,
@@ -52,7 +52,7 @@ const HUGE: Ask = Ask::Get {
     content: MUCH,
 };
 
-pub(super) fn routed(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn routed(watch: &Watchers<'_>) -> Result<()> {
     let mut lanes = common(watch);
     lanes.push(Lane {
         name: "a listed client over plain HTTP",
@@ -63,11 +63,11 @@ pub(super) fn routed(watch: &Watch<'_>) -> Result<()> {
     run(watch, Site::Routed, &lanes)
 }
 
-pub(super) fn shared(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn shared(watch: &Watchers<'_>) -> Result<()> {
     run(watch, Site::Shared, &common(watch))
 }
 
-fn common(watch: &Watch<'_>) -> Vec<Lane> {
+fn common(watch: &Watchers<'_>) -> Vec<Lane> {
     let lane = |name, ask, keep_alive| Lane {
         name,
         client: watch.world.secure(),
@@ -82,7 +82,7 @@ fn common(watch: &Watch<'_>) -> Vec<Lane> {
     ]
 }
 
-fn run(watch: &Watch<'_>, site: Site, lanes: &[Lane]) -> Result<()> {
+fn run(watch: &Watchers<'_>, site: Site, lanes: &[Lane]) -> Result<()> {
     watch.world.client(site).tokio(async || {
         let all = lanes.iter().enumerate();
         let all = all.map(|(number, lane)| lane.go(watch, site, number));
@@ -91,7 +91,7 @@ fn run(watch: &Watch<'_>, site: Site, lanes: &[Lane]) -> Result<()> {
 }
 
 impl Lane {
-    async fn go(&self, watch: &Watch<'_>, site: Site, number: usize) {
+    async fn go(&self, watch: &Watchers<'_>, site: Site, number: usize) {
         let mut kept = None;
         for round in 0.. {
             if !watch.goes_on() {
@@ -106,7 +106,7 @@ impl Lane {
     /// A request, repeated until it is answered or too late.
     async fn request(
         &self,
-        watch: &Watch<'_>,
+        watch: &Watchers<'_>,
         site: Site,
         seed: u64,
         kept: &mut Option<Connection>,

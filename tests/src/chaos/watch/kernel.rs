@@ -12,7 +12,7 @@ use ober_user::{
     daemon::offline,
 };
 
-use super::{Since, Watch};
+use super::{Since, Watchers};
 use crate::{
     chaos::{RECONCILE, RECONCILED, fault::Kind, world::World},
     lab::BPFFS,
@@ -21,7 +21,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[expect(clippy::unnecessary_wraps, reason = "every watcher has this form")]
-pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
     std::thread::scope(|scope| {
         for node in 0..watch.world.nodes.len() {
             scope.spawn(move || look(watch, node));
@@ -30,7 +30,7 @@ pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
     Ok(())
 }
 
-fn look(watch: &Watch<'_>, node: usize) {
+fn look(watch: &Watchers<'_>, node: usize) {
     let mut otherwise = Since::default();
     while watch.goes_on() {
         std::thread::sleep(PAUSE);

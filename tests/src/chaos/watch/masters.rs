@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Since, Watch};
+use super::{Since, Watchers};
 use crate::chaos::{
     RETURN, TWO_MASTERS,
     fault::{Fault, Kind, Site},
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long VRRP's addresses outlive their daemon.
 const LIFETIME: Duration = Duration::from_secs(4);
 
-pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
     let pair = &watch.world.pair;
     let (mut two, mut none) = (Since::default(), Since::default());
     let client = watch.world.secure();

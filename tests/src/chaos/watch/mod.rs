@@ -33,7 +33,7 @@ const STEADY: Duration = Duration::from_millis(600);
 const FRESH: Duration = Duration::from_millis(1500);
 
 /// What all watchers have.
-pub(super) struct Watch<'a> {
+pub(super) struct Watchers<'a> {
     pub(super) world: &'a World,
     pub(super) board: &'a Board<'a>,
     stop: AtomicBool,
@@ -52,7 +52,7 @@ pub struct Requests {
     pub strangers: u64,
 }
 
-type Look = fn(&Watch<'_>) -> Result<()>;
+type Look = fn(&Watchers<'_>) -> Result<()>;
 
 /// The invariants. [`Resources`] are compared at the end of the run.
 const WATCHERS: &[(&str, Look)] = &[
@@ -67,7 +67,7 @@ const WATCHERS: &[(&str, Look)] = &[
     ("the kernel holds what the daemon says", kernel::watch),
 ];
 
-impl<'a> Watch<'a> {
+impl<'a> Watchers<'a> {
     pub(super) fn new(world: &'a World, board: &'a Board<'a>) -> Self {
         Self {
             world,
@@ -78,7 +78,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Watches until [`Watch::stop`].
+    /// Watches until [`Watchers::stop`].
     pub(super) fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         for (name, look) in WATCHERS {
             scope.spawn(move || {

@@ -8,12 +8,12 @@ use std::{
 use anyhow::Result;
 use tokio::{net::TcpSocket, time::timeout};
 
-use super::Watch;
+use super::Watchers;
 use crate::{chaos::world::STRANGER, lab::VIP4, nodes::one::OPEN};
 
 const PATIENCE: Duration = Duration::from_millis(400);
 
-pub(super) fn watch(watch: &Watch<'_>) -> Result<()> {
+pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
     watch.world.fabric.client.tokio(async || {
         while watch.goes_on() {
             let began = Instant::now();

@@ -72,7 +72,7 @@ impl Runs {
 
 /// Watches all interfaces.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(BTreeMap<String, Watched>);
+pub struct InterfaceRuns(BTreeMap<String, Watched>);
 
 #[derive(Clone, Debug)]
 struct Watched {
@@ -84,7 +84,7 @@ struct Watched {
     received: Option<u64>,
 }
 
-impl Watch {
+impl InterfaceRuns {
     /// Learns a new sample. Interfaces that are no longer in it are forgotten.
     pub fn learn(&mut self, now: Instant, sample: &Sample) {
         self.0

@@ -24,7 +24,7 @@ type Counted = [u64; 2];
 /// Learns one sample a second. Returns what is known of `in0` after the last.
 fn said(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
     let began = Instant::now();
-    let mut watch = Watch::default();
+    let mut watch = InterfaceRuns::default();
     for (second, (interfaces, [before, after])) in (0..).zip(samples) {
         let interfaces = interfaces
             .iter()

@@ -66,14 +66,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Checks a session from outside.
-struct Watch {
+struct Observer {
     desk: Desk,
     notified: State,
     /// The last packet that did not answer a Poll, and when it was sent.
     last: Option<(Control, Instant)>,
 }
 
-impl Watch {
+impl Observer {
     fn step(&mut self, step: Step) {
         let before = self.desk.session.clone();
         let (actions, event) = match step {
@@ -200,7 +200,7 @@ proptest! {
         timers in some_timers(), passive: bool, steps in proptest::collection::vec(step(), 1..80)
     ) {
         let settings = Settings { mode: Mode::Auto, passive, hold_down: 300 * MILLISECOND, ..settings(timers) };
-        let mut watch = Watch { desk: Desk::new(&settings), notified: State::Down, last: None };
+        let mut watch = Observer { desk: Desk::new(&settings), notified: State::Down, last: None };
         for step in steps {
             watch.step(step);
         }

@@ -271,7 +271,7 @@ fn judge_attached(card: &Card, found: &Attached, native: bool, words: &[&str]) -
 
 /// Incoming packets are counted.
 fn meets(plane: &Plane, card: &Card, generic: bool) -> Result<()> {
-    let (mut watch, now) = (runs::Watch::default(), Instant::now());
+    let (mut watch, now) = (runs::InterfaceRuns::default(), Instant::now());
     watch.learn(now, &card.sample(plane, generic)?);
     card.receive()?;
     watch.learn(now + runs::LATE, &card.sample(plane, generic)?);
@@ -286,7 +286,7 @@ fn blind(plane: &mut Plane, card: &Card) -> Result<()> {
     let xdp = plane.xdp()?;
     let link = xdp.attach_to_if_index(features.index, AyaMode::Driver);
     let link = link.context("the driver takes it")?;
-    let (mut watch, now) = (runs::Watch::default(), Instant::now());
+    let (mut watch, now) = (runs::InterfaceRuns::default(), Instant::now());
     watch.learn(now, &card.sample(plane, false)?);
     watch.learn(now + runs::LATE, &card.sample(plane, false)?);
     card.receive()?;
