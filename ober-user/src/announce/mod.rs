@@ -175,7 +175,7 @@ async fn see(
         }
         gates.tell(news);
     };
-    Ok(watch::start(watch::Sight::of(config), tell).await?)
+    Ok(watch::start(watch::WatchedFacts::of(config), tell).await?)
 }
 
 async fn follow(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {

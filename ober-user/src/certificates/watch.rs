@@ -26,27 +26,27 @@ pub enum Names {
 }
 
 /// The names to watch, by directory.
-pub type Sight = BTreeMap<PathBuf, Names>;
+pub type WatchedNames = BTreeMap<PathBuf, Names>;
 
 /// Every directory and name on the paths to these files, their keys and directories.
-pub fn sight(watched: &Watched) -> Sight {
-    let mut sight = Sight::new();
+pub fn watched_names(watched: &Watched) -> WatchedNames {
+    let mut watched_names = WatchedNames::new();
     for file in &watched.files {
-        follow(&mut sight, file, LINKS);
+        follow(&mut watched_names, file, LINKS);
         if let Some(key) = key_beside(file) {
-            follow(&mut sight, &key, LINKS);
+            follow(&mut watched_names, &key, LINKS);
         }
     }
     for directory in &watched.directories {
-        if let Some(real) = follow(&mut sight, directory, LINKS) {
-            sight.insert(real, Names::All);
+        if let Some(real) = follow(&mut watched_names, directory, LINKS) {
+            watched_names.insert(real, Names::All);
         }
     }
-    sight
+    watched_names
 }
 
 /// Notes every name on the path, and returns the real path.
-fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
+fn follow(watched_names: &mut WatchedNames, path: &Path, links: usize) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut components = path.components();
     while let Some(component) = components.next() {
@@ -55,14 +55,14 @@ fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
             // There are no links in `at`, so the part before the last `/` is its parent.
             Component::ParentDir => drop(at.pop()),
             Component::Normal(name) => {
-                note(sight, &at, name);
+                note(watched_names, &at, name);
                 let next = at.join(name);
                 if let Ok(target) = fs::read_link(&next) {
                     let rest = components.as_path();
                     let onward = at.join(target).join(rest);
                     return links
                         .checked_sub(1)
-                        .and_then(|left| follow(sight, &onward, left));
+                        .and_then(|left| follow(watched_names, &onward, left));
                 }
                 at = next;
             }
@@ -71,8 +71,8 @@ fn follow(sight: &mut Sight, path: &Path, links: usize) -> Option<PathBuf> {
     Some(at)
 }
 
-fn note(sight: &mut Sight, directory: &Path, name: &OsStr) {
-    let names = sight.entry(directory.to_owned());
+fn note(watched_names: &mut WatchedNames, directory: &Path, name: &OsStr) {
+    let names = watched_names.entry(directory.to_owned());
     if let Names::These(names) = names.or_insert_with(|| Names::These(BTreeSet::new())) {
         names.insert(name.to_owned());
     }
@@ -82,7 +82,7 @@ fn note(sight: &mut Sight, directory: &Path, name: &OsStr) {
 #[derive(Debug)]
 pub struct DirectoryWatch {
     kernel: AsyncFd<Kernel>,
-    sight: Sight,
+    watched_names: WatchedNames,
     places: BTreeMap<PathBuf, WatchDescriptor>,
 }
 
@@ -102,15 +102,15 @@ impl DirectoryWatch {
         let kernel = unsafe { AsyncFd::register(Kernel(Inotify::init(flags)?)) }?;
         Ok(Self {
             kernel,
-            sight: Sight::new(),
+            watched_names: WatchedNames::new(),
             places: BTreeMap::new(),
         })
     }
 
     /// Watches these names from now on. A directory that is missing is noticed by its name when it is made.
-    pub fn look(&mut self, sight: Sight) {
+    pub fn look(&mut self, watched_names: WatchedNames) {
         let kernel = &self.kernel.get_ref().0;
-        let gone = |place: &PathBuf| !sight.contains_key(place);
+        let gone = |place: &PathBuf| !watched_names.contains_key(place);
         for (_, descriptor) in self.places.extract_if(.., |place, _| gone(place)) {
             // The kernel itself stops watching a directory that is removed, so this may fail.
             if let Err(error) = kernel.rm_watch(descriptor) {
@@ -125,7 +125,7 @@ impl DirectoryWatch {
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
-        for place in sight.keys() {
+        for place in watched_names.keys() {
             // Adding a watch again has no effect, unless there is another directory of that name now.
             match kernel.add_watch(place, flags) {
                 Ok(descriptor) => drop(self.places.insert(place.clone(), descriptor)),
@@ -135,7 +135,7 @@ impl DirectoryWatch {
                 }
             }
         }
-        self.sight = sight;
+        self.watched_names = watched_names;
     }
 
     /// Returns when a watched name has changed.
@@ -156,7 +156,7 @@ impl DirectoryWatch {
 
     fn matters(&self, event: &InotifyEvent) -> bool {
         let place = self.places.iter().find(|(_, place)| **place == event.wd);
-        let names = place.and_then(|(place, _)| self.sight.get(place));
+        let names = place.and_then(|(place, _)| self.watched_names.get(place));
         match (names, &event.name) {
             // An event of the directory itself, or the kernel's queue of events was full.
             (_, None) => true,
@@ -200,13 +200,16 @@ mod tests {
             files: BTreeSet::from([file]),
             directories: BTreeSet::new(),
         };
-        let sight = sight(&watched);
+        let watched_names = watched_names(&watched);
         assert_eq!(
-            sight.get(&home),
+            watched_names.get(&home),
             Some(&names(["..1", "..data", "tls.crt", "tls.key"]))
         );
-        assert_eq!(sight.get(&home.join("..1")), Some(&names(["tls.crt"])));
-        assert!(sight.contains_key(Path::new("/")));
+        assert_eq!(
+            watched_names.get(&home.join("..1")),
+            Some(&names(["tls.crt"]))
+        );
+        assert!(watched_names.contains_key(Path::new("/")));
     }
 
     #[test]
@@ -215,7 +218,7 @@ mod tests {
         symlink("b", home.path().join("a")).unwrap();
         symlink("a", home.path().join("b")).unwrap();
         assert_eq!(
-            follow(&mut Sight::new(), &home.path().join("a"), LINKS),
+            follow(&mut WatchedNames::new(), &home.path().join("a"), LINKS),
             None
         );
     }
@@ -229,7 +232,7 @@ mod tests {
             directories: BTreeSet::new(),
         };
         let mut watch = DirectoryWatch::new().unwrap();
-        watch.look(sight(&watched));
+        watch.look(watched_names(&watched));
         fs::write(home.join("other"), "").unwrap();
         let heard = timeout(Duration::from_millis(200), watch.changed()).await;
         assert!(heard.is_err(), "another name does not matter");

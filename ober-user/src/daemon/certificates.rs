@@ -15,7 +15,7 @@ use crate::{
     certificates::{
         acme,
         copies::{self, CertificateInUse, Stock},
-        watch::{self, DirectoryWatch, Sight},
+        watch::{self, DirectoryWatch, WatchedNames},
     },
     config::Config,
     haproxy::certificates::Delivery,
@@ -82,9 +82,9 @@ impl FileWatch {
         Self(watch.ok())
     }
 
-    fn look(&mut self, sight: &Sight) {
+    fn look(&mut self, watched_names: &WatchedNames) {
         if let Some(watch) = &mut self.0 {
-            watch.look(sight.clone());
+            watch.look(watched_names.clone());
         }
     }
 
@@ -119,7 +119,7 @@ struct CertificateTask {
     stock: Arc<Stock>,
     /// There may be copies that no worker needs any more.
     leftover: bool,
-    sight: Sight,
+    watched_names: WatchedNames,
     workers: Vec<Delivery>,
     issued: acme::Follower,
 }
@@ -132,10 +132,10 @@ impl CertificateTask {
             let (of, now) = (Arc::clone(config), clock::seconds());
             let filled = file::away(PATIENCE, move || {
                 let stock = copies::fill(&of, now)?;
-                let sight = watch::sight(&stock.watched);
-                Ok::<_, copies::Error>((stock, sight))
+                let watched_names = watch::watched_names(&stock.watched);
+                Ok::<_, copies::Error>((stock, watched_names))
             });
-            let (stock, sight) = match filled.await {
+            let (stock, watched_names) = match filled.await {
                 Ok(Ok(filled)) => filled,
                 Ok(Err(error)) => {
                     tracing::error!(%error, "certificates stay as they were");
@@ -148,8 +148,8 @@ impl CertificateTask {
             };
             self.tell(&stock);
             self.stock = Arc::new(stock);
-            eyes.look(&sight);
-            if std::mem::replace(&mut self.sight, sight.clone()) == sight {
+            eyes.look(&watched_names);
+            if std::mem::replace(&mut self.watched_names, watched_names.clone()) == watched_names {
                 break;
             }
         }

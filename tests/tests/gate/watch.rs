@@ -9,7 +9,7 @@ use ober_tests::{
 use ober_user::{
     announce::gate::{
         News,
-        watch::{self, Disabled, FactWatch, Sight},
+        watch::{self, Disabled, FactWatch, WatchedFacts},
     },
     config::{paths::pins, sections::gate::Interfaces},
     dataplane::{Plane, detach},
@@ -36,8 +36,8 @@ fn node(lab: &Lab) -> Host {
     host
 }
 
-fn sight(lab: &Lab) -> Sight {
-    Sight {
+fn sight(lab: &Lab) -> WatchedFacts {
+    WatchedFacts {
         interfaces: vec!["in0".into(), "in1".into()],
         need: Interfaces::Any,
         pins: pins(Path::new(BPFFS), lab.instance()),
@@ -53,7 +53,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn start(sight: Sight) -> Self {
+    async fn start(sight: WatchedFacts) -> Self {
         let (tell, facts) = unbounded_channel();
         let tell = move |news| tell.send(news).unwrap_or_default();
         let watch = watch::start(sight, tell).await.expect("watch");
@@ -139,7 +139,7 @@ fn an_interface_that_goes_down_loses_its_carrier_or_vanishes_is_told_of_at_once(
     let lab = Lab::new("gate-links").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {
-        let one = Sight {
+        let one = WatchedFacts {
             interfaces: vec!["in0".into()],
             ..sight(&lab)
         };
@@ -165,7 +165,7 @@ fn any_interface_is_enough_unless_all_are_asked_for() {
     let lab = Lab::new("gate-any").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {
-        let all = Sight {
+        let all = WatchedFacts {
             need: Interfaces::All,
             ..sight(&lab)
         };
@@ -185,7 +185,7 @@ fn programs_and_the_disable_file_are_looked_at_again_and_again() {
     let lab = Lab::new("gate-looks").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {
-        let mut watcher = Watcher::start(Sight {
+        let mut watcher = Watcher::start(WatchedFacts {
             pace: Duration::from_millis(20),
             ..sight(&lab)
         })

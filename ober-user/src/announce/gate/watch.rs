@@ -36,7 +36,7 @@ const RECOUNT: Duration = Duration::from_secs(10);
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct WatchedFacts {
     pub interfaces: Vec<String>,
     /// How many of them must be up.
     pub need: Interfaces,
@@ -47,7 +47,7 @@ pub struct Sight {
     pub pace: Duration,
 }
 
-impl Sight {
+impl WatchedFacts {
     pub fn of(config: &Config) -> Self {
         Self {
             interfaces: config.node.interfaces.clone(),
@@ -111,7 +111,7 @@ impl Drop for FactWatch {
 
 /// Watches in the network namespace of the caller. Calls `tell` with all facts once, and then with every change at once.
 pub async fn start(
-    sight: Sight,
+    sight: WatchedFacts,
     tell: impl Fn(News) + Send + 'static,
 ) -> Result<FactWatch, netlink::Error> {
     let groups = [
@@ -142,7 +142,7 @@ pub async fn start(
 }
 
 struct Watcher<T> {
-    sight: Sight,
+    sight: WatchedFacts,
     eyes: Eyes,
     attached: Kept<bool>,
     file: Kept<Disabled>,

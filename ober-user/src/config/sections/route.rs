@@ -87,7 +87,7 @@ pub(crate) struct Raw {
 
 /// What the listeners of a service can read of a client.
 #[derive(Clone, Copy)]
-pub(super) struct Sight {
+pub(super) struct Visibility {
     /// Some listener reads requests.
     pub(super) http: bool,
     /// Some listener reads the name in SNI.
@@ -109,7 +109,7 @@ impl Judge<'_> {
         span: Span,
         backend: String,
         vips: &[IpAddr],
-        sight: Sight,
+        sight: Visibility,
     ) -> Route {
         let first = |written: &[At<String>]| written.first().map(|at| at.span.clone());
         let by_sni = first(&raw.sni).or(first(&raw.sni_patterns));

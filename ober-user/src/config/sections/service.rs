@@ -9,7 +9,7 @@ use std::{
 
 use ober_common::abi::SERVICES;
 
-use super::route::Sight;
+use super::route::Visibility;
 use crate::config::{
     Backend, List, Listener, Route, Stranger, Throttle,
     judge::Judge,
@@ -116,7 +116,7 @@ impl Judge<'_> {
         backends: &BTreeMap<String, Backend>,
         workers: u32,
     ) -> Service {
-        let sight = Sight {
+        let sight = Visibility {
             http: listeners.iter().any(|listener| listener.protocol.is_http()),
             tls: listeners.iter().any(|listener| listener.protocol.has_sni()),
         };

@@ -38,7 +38,7 @@ pub(super) struct Watchers<'a> {
     pub(super) board: &'a Board<'a>,
     stop: AtomicBool,
     /// When each site was seen whole.
-    whole: [Mutex<Sight>; 2],
+    whole: [Mutex<SeenWhole>; 2],
     requests: Mutex<Requests>,
 }
 
@@ -122,7 +122,7 @@ impl<'a> Watchers<'a> {
 }
 
 /// When it was first and last seen whole, without a break between.
-type Sight = Option<(Instant, Instant)>;
+type SeenWhole = Option<(Instant, Instant)>;
 
 /// Since when something is so.
 #[derive(Debug, Default)]
