@@ -14,7 +14,7 @@ use futures_util::{
 };
 
 use super::{
-    Finding, Live, Trouble, backends,
+    Live, ProbeResult, Trouble, backends,
     plan::{Vip, Worker},
     probe::Question,
 };
@@ -30,13 +30,13 @@ pub(super) struct Ask {
 
 impl Ask {
     /// Asks these workers; returns within the time of a probe or little more.
-    pub(super) async fn round(&self, workers: Vec<usize>) -> Vec<Finding> {
+    pub(super) async fn round(&self, workers: Vec<usize>) -> Vec<ProbeResult> {
         join_all(workers.into_iter().map(|worker| self.worker(worker))).await
     }
 
-    async fn worker(&self, number: usize) -> Finding {
+    async fn worker(&self, number: usize) -> ProbeResult {
         let Some(worker) = self.vip.workers.get(&number) else {
-            return Finding {
+            return ProbeResult {
                 worker: number,
                 answer: Err(Trouble::Bad("it has no listener of this VIP".into())),
                 services: Vec::new(),
@@ -48,7 +48,7 @@ impl Ask {
             (Err(trouble), services) => (Err(trouble), services.unwrap_or_default()),
             (Ok(()), Err(trouble)) => (Err(trouble), Vec::new()),
         };
-        Finding {
+        ProbeResult {
             worker: number,
             answer,
             services,

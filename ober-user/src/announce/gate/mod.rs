@@ -45,7 +45,7 @@ mod world;
 pub use crate::protocols::standing::Standing;
 pub use orders::Error;
 pub use plan::Plan;
-pub use round::{Finding, Live, Tally, Trouble};
+pub use round::{Live, ProbeResult, Tally, Trouble};
 pub use state::{Order, Reason, State, Transition};
 pub use world::{Handle, News, View, start};
 
@@ -88,7 +88,7 @@ pub enum Event {
     /// The answer to [`Action::Probe`].
     Probed {
         round: u64,
-        findings: Vec<Finding>,
+        findings: Vec<ProbeResult>,
     },
     /// Another configuration: its settings, and its number of workers.
     Follow {
@@ -212,7 +212,7 @@ impl Gate {
         self.settings.min_workers.of(self.workers).max(1)
     }
 
-    fn probed(&mut self, now: Instant, round: u64, findings: &[Finding]) {
+    fn probed(&mut self, now: Instant, round: u64, findings: &[ProbeResult]) {
         // The answer belongs to an earlier round, which was given up or ended by a hard fact.
         if self.rounds.out.is_none() || self.rounds.number != round {
             return;

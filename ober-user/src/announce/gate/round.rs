@@ -34,7 +34,7 @@ impl Trouble {
 
 /// What a probe found at one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ProbeResult {
     pub worker: usize,
     /// Did every listener of the VIP answer as it should? If not, what was wrong at the first that did not.
     pub answer: Result<(), Trouble>,
@@ -52,7 +52,7 @@ pub struct Tally {
 }
 
 /// Whether a worker serves: it answers, and it sees enough servers. If not, why.
-fn serves(finding: &Finding, settings: &Settings) -> Result<(), Fault> {
+fn serves(finding: &ProbeResult, settings: &Settings) -> Result<(), Fault> {
     finding.answer.clone().map_err(Fault::Trouble)?;
     for live in &finding.services {
         let needed = settings.min_servers.of(live.all);
@@ -82,7 +82,7 @@ pub(super) enum Verdict {
 
 /// Judges a round. Only workers in the ring count, whatever was found at others.
 pub(super) fn judge(
-    findings: &[Finding],
+    findings: &[ProbeResult],
     running: &BTreeSet<usize>,
     needed: usize,
     settings: &Settings,

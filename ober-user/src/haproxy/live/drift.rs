@@ -23,7 +23,7 @@ pub(in super::super) struct Observed {
 
 /// A difference, and the commands that correct it; without commands, only another process would.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct Finding {
+pub(in super::super) struct Deviation {
     pub(in super::super) key: Key,
     pub(in super::super) found: String,
     pub(in super::super) set: String,
@@ -99,9 +99,9 @@ pub(in super::super) fn drift(
     text: &Text<'_>,
     observed: &BTreeMap<Key, Observed>,
     leaves: impl Fn(&Key) -> bool,
-) -> Vec<Finding> {
+) -> Vec<Deviation> {
     let wanted = text.servers();
-    let mut findings: Vec<Finding> = wanted
+    let mut findings: Vec<Deviation> = wanted
         .iter()
         .flat_map(|(key, (backend, server))| match observed.get(key) {
             Some(observed) => changed(key, backend, server, observed),
@@ -111,7 +111,7 @@ pub(in super::super) fn drift(
     let strange = observed
         .keys()
         .filter(|key| !wanted.contains_key(key) && !leaves(key));
-    findings.extend(strange.map(|key| Finding {
+    findings.extend(strange.map(|key| Deviation {
         key: key.clone(),
         found: "a server that is not configured".to_owned(),
         set: "it finishes its connections".to_owned(),
@@ -120,12 +120,12 @@ pub(in super::super) fn drift(
     findings
 }
 
-fn missing(key: &Key, backend: &Backend, server: &Server) -> Finding {
+fn missing(key: &Key, backend: &Backend, server: &Server) -> Deviation {
     let commands = match backend.method {
         Method::Dynamic => add(key, backend, server),
         Method::Ordered | Method::Static => Vec::new(),
     };
-    Finding {
+    Deviation {
         key: key.clone(),
         found: "no such server".to_owned(),
         set: format!("server at {}", server.address),
@@ -133,10 +133,10 @@ fn missing(key: &Key, backend: &Backend, server: &Server) -> Finding {
     }
 }
 
-fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -> Vec<Finding> {
+fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -> Vec<Deviation> {
     let mut findings = Vec::new();
     let mut find = |found: String, set: String, verb: Verb| {
-        findings.push(Finding {
+        findings.push(Deviation {
             key: key.clone(),
             found,
             set,
@@ -195,7 +195,7 @@ mod tests {
         let text = format!("backend rgw\n    balance {balance}\n{servers}");
         let observed = observe(STATES, STAT).unwrap();
         let findings = drift(&Text::read(&text), &observed, |key| key.server == "d");
-        let line = |finding: &Finding| {
+        let line = |finding: &Deviation| {
             let commands: Vec<_> = finding.commands.iter().map(ToString::to_string).collect();
             format!(
                 "{}, {}: {}",

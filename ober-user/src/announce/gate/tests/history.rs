@@ -179,9 +179,9 @@ fn answer(
     let Some((round, workers)) = bench.round.take() else {
         return;
     };
-    let findings: Vec<Finding> = workers
+    let findings: Vec<ProbeResult> = workers
         .iter()
-        .map(|worker| Finding {
+        .map(|worker| ProbeResult {
             services: vec![Live { up, all: 3 }],
             answer: match good[*worker] {
                 Some(true) => Ok(()),

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, Event, Fact, Finding, Gate, Live, Order, REMEMBERED, Reason, Standing, State, Trouble,
+    Action, Event, Fact, Gate, Live, Order, ProbeResult, REMEMBERED, Reason, Standing, State,
+    Trouble,
     state::{Health, Signal, next, shown},
 };
 use crate::{
@@ -35,8 +36,8 @@ fn settings() -> Settings {
     }
 }
 
-fn finding(worker: usize, answer: Result<(), &str>) -> Finding {
-    Finding {
+fn finding(worker: usize, answer: Result<(), &str>) -> ProbeResult {
+    ProbeResult {
         worker,
         answer: answer.map_err(|words| Trouble::Bad(words.to_owned())),
         services: vec![Live { up: 2, all: 2 }],
@@ -149,7 +150,7 @@ impl Bench {
             self.due();
         }
         let (round, workers) = self.round.take().unwrap();
-        let findings = workers.into_iter().map(|worker| Finding {
+        let findings = workers.into_iter().map(|worker| ProbeResult {
             services: services.to_vec(),
             ..finding(worker, answer)
         });

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn workers_that_could_not_be_asked_change_nothing_and_are_told_of() {
     let mut bench = Bench::up(settings());
-    let unasked = |worker| Finding {
+    let unasked = |worker| ProbeResult {
         worker,
         answer: Err(Trouble::Unasked("Too many open files".into())),
         services: vec![],
@@ -40,7 +40,7 @@ fn enough_workers_that_answer_badly_count_although_others_could_not_be_asked() {
         bench.due();
     }
     let (round, _) = bench.round.take().unwrap();
-    let unasked = Finding {
+    let unasked = ProbeResult {
         answer: Err(Trouble::Unasked("no memory".into())),
         ..finding(0, Ok(()))
     };
