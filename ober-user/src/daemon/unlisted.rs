@@ -41,11 +41,11 @@ pub(super) fn end_connections(access_lists: &AccessLists) {
 fn end(facts: &lists::Facts) -> (Ended, Option<Refusal>) {
     let (mut ended, mut refused) = (Ended::new(), None);
     let services = facts.listed_services();
-    let doors: BTreeSet<(u16, bool)> = services
+    let ports: BTreeSet<(u16, bool)> = services
         .keys()
         .map(|(vip, port)| (*port, vip.is_ipv6()))
         .collect();
-    for (port, six) in doors {
+    for (port, six) in ports {
         let connections = connections::of_port(port, six).unwrap_or_else(|error| {
             refused.get_or_insert(error);
             Vec::new()

@@ -14,7 +14,7 @@ use nix::{
 use ober_user::{
     announce::gate::{
         self, Live, News, Order, Plan, Standing, State, backends,
-        probe::{Door, Question},
+        probe::{ProbeTarget, Question},
         watch::Disabled,
     },
     api::status,
@@ -30,8 +30,8 @@ use crate::lab::{Lab, addresses, server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn door(address: SocketAddr, tls: bool) -> Door {
-    Door {
+fn target(address: SocketAddr, tls: bool) -> ProbeTarget {
+    ProbeTarget {
         http: true,
         address,
         tls,
@@ -49,8 +49,8 @@ fn question(path: &str, timeout: Duration) -> Question {
 }
 
 /// Asks a worker; the text of the error, empty when the answer is good.
-async fn ask(question: &Question, door: Door) -> String {
-    let answer = question.ask(door).await;
+async fn ask(question: &Question, target: ProbeTarget) -> String {
+    let answer = question.ask(target).await;
     answer.err().map(|it| it.to_string()).unwrap_or_default()
 }
 
@@ -87,8 +87,8 @@ async fn a_probe_is_answered_through_the_workers_own_listener_with_and_without_t
         ("/busy", ""),
     ] {
         let question = question(path, Duration::from_secs(5));
-        assert_eq!(ask(&question, door(tls, true)).await, words, "{path}");
-        assert_eq!(ask(&question, door(plain, false)).await, words, "{path}");
+        assert_eq!(ask(&question, target(tls, true)).await, words, "{path}");
+        assert_eq!(ask(&question, target(plain, false)).await, words, "{path}");
     }
     let strict = Question::new(&Settings {
         path: "/none".to_owned(),
@@ -96,14 +96,14 @@ async fn a_probe_is_answered_through_the_workers_own_listener_with_and_without_t
         sni: Some("s3.test".to_owned()),
         ..Settings::default()
     });
-    let words = ask(&strict.unwrap(), door(tls, true)).await;
+    let words = ask(&strict.unwrap(), target(tls, true)).await;
     assert_eq!(words, "port 443: status 404");
     let v6 = pool
         .sockets()
         .into_iter()
         .find(|socket| socket.port.get() == 443 && socket.family == ober_user::haproxy::Family::V6);
     let v6 = v6.unwrap().address().unwrap();
-    let words = ask(&question("/", Duration::from_secs(5)), door(v6, true)).await;
+    let words = ask(&question("/", Duration::from_secs(5)), target(v6, true)).await;
     assert_eq!(words, "");
 }
 
@@ -113,14 +113,14 @@ async fn a_probe_says_what_is_wrong_handshake_answer_or_nobody_there() {
     let (pool, _events) = lab.start().await;
     let (tls, plain) = (addresses(&pool, 443)[0], addresses(&pool, 80)[0]);
     let patient = question("/", Duration::from_secs(5));
-    let words = ask(&patient, door(plain, true)).await;
+    let words = ask(&patient, target(plain, true)).await;
     assert!(words.starts_with("port 443: TLS handshake: "), "{words}");
-    let words = ask(&patient, door(tls, false)).await;
+    let words = ask(&patient, target(tls, false)).await;
     assert!(words.starts_with("port 80: "), "{words}");
-    let words = ask(&patient, door(refusing(), false)).await;
+    let words = ask(&patient, target(refusing(), false)).await;
     assert!(words.starts_with("port 80: connect: "), "{words}");
     let hasty = question("/slow", Duration::from_millis(200));
-    let words = ask(&hasty, door(plain, false)).await;
+    let words = ask(&hasty, target(plain, false)).await;
     assert_eq!(words, "port 80: no answer within 200ms");
 }
 
@@ -132,13 +132,13 @@ async fn a_stopped_worker_takes_connections_and_is_found_out_all_the_same() {
     let pid = pids(&pool)[0];
     signal(pid, Signal::SIGSTOP);
     let hasty = question("/", Duration::from_millis(200));
-    let words = ask(&hasty, door(tls, true)).await;
+    let words = ask(&hasty, target(tls, true)).await;
     assert_eq!(words, "port 443: no TLS handshake within 200ms");
-    let words = ask(&hasty, door(plain, false)).await;
+    let words = ask(&hasty, target(plain, false)).await;
     assert_eq!(words, "port 80: no answer within 200ms");
     signal(pid, Signal::SIGCONT);
     let patient = question("/", Duration::from_secs(5));
-    assert_eq!(ask(&patient, door(tls, true)).await, "");
+    assert_eq!(ask(&patient, target(tls, true)).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,10 @@ async fn servers_are_counted_as_the_worker_sees_them_and_without_one_its_503_is_
     until_live(&cli, Live { up: 0, all: 2 }).await;
     let patient = question("/", Duration::from_secs(5));
     let at = addresses(&pool, 443)[0];
-    assert_eq!(ask(&patient, door(at, true)).await, "port 443: status 503");
+    assert_eq!(
+        ask(&patient, target(at, true)).await,
+        "port 443: status 503"
+    );
     let error = backends::live(&cli, "nobody", PATIENCE).await.unwrap_err();
     assert!(error.to_string().contains("No such"), "{error}");
 }

@@ -42,8 +42,8 @@ impl Ask {
                 services: Vec::new(),
             };
         };
-        let (doors, services) = tokio::join!(self.doors(worker), self.services(worker));
-        let (answer, services) = match (doors, services) {
+        let (targets, services) = tokio::join!(self.targets(worker), self.services(worker));
+        let (answer, services) = match (targets, services) {
             (Ok(()), Ok(services)) => (Ok(()), services),
             (Err(trouble), services) => (Err(trouble), services.unwrap_or_default()),
             (Ok(()), Err(trouble)) => (Err(trouble), Vec::new()),
@@ -55,12 +55,12 @@ impl Ask {
         }
     }
 
-    async fn doors(&self, worker: &Worker) -> Result<(), Trouble> {
-        let answers = worker.doors.iter().map(|door| {
+    async fn targets(&self, worker: &Worker) -> Result<(), Trouble> {
+        let answers = worker.targets.iter().map(|target| {
             let question = Arc::clone(&self.question);
-            let door = *door;
-            self.flights.doors.join(door.address, || {
-                async move { question.ask(door).await.map_err(|error| error.trouble()) }.boxed()
+            let target = *target;
+            self.flights.targets.join(target.address, || {
+                async move { question.ask(target).await.map_err(|error| error.trouble()) }.boxed()
             })
         });
         join_all(answers).await.into_iter().collect()
@@ -100,7 +100,7 @@ impl Ask {
 /// Questions without an answer yet. The VIPs of one service ask the same, and all of them wait for the one answer.
 #[derive(Default)]
 pub(super) struct Flights {
-    doors: Joined<SocketAddr, Result<(), Trouble>>,
+    targets: Joined<SocketAddr, Result<(), Trouble>>,
     servers: Joined<(PathBuf, String), Result<Live, Trouble>>,
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::probe::Door;
+use super::probe::ProbeTarget;
 use crate::{
     config::{Config, Service, sections::gate::Gate as Settings},
     haproxy::{Listening, command_socket},
@@ -39,7 +39,7 @@ pub struct Worker {
     /// The command socket.
     pub cli: PathBuf,
     /// The listeners of all services that have the VIP.
-    pub doors: Vec<Door>,
+    pub targets: Vec<ProbeTarget>,
 }
 
 impl Plan {
@@ -61,13 +61,15 @@ impl Plan {
         }
         for service in &config.services {
             for socket in sockets.iter().filter(|it| it.service == service.name) {
-                let Some(door) = door(service, socket)? else {
+                let Some(target) = target(service, socket)? else {
                     continue;
                 };
                 let cli = command_socket(&config.node.run, socket.worker);
                 let behind = service.vips.iter().filter(|vip| socket.family.holds(**vip));
                 for vip in behind {
-                    vips.entry(*vip).or_default().add(socket.worker, &cli, door);
+                    vips.entry(*vip)
+                        .or_default()
+                        .add(socket.worker, &cli, target);
                 }
             }
         }
@@ -80,25 +82,25 @@ impl Plan {
 }
 
 /// The target of a probe at this socket; `None`: the service no longer has such a listener.
-fn door(service: &Service, socket: &Listening) -> io::Result<Option<Door>> {
+fn target(service: &Service, socket: &Listening) -> io::Result<Option<ProbeTarget>> {
     let mut listeners = service.listeners.iter();
     let listener = listeners.find(|listener| listener.port == socket.port);
-    let door = listener.map(|listener| {
-        Ok(Door {
+    let target = listener.map(|listener| {
+        Ok(ProbeTarget {
             address: socket.address()?,
             tls: listener.protocol.termination().is_some(),
             http: listener.protocol.is_http(),
             port: listener.port.get(),
         })
     });
-    door.transpose()
+    target.transpose()
 }
 
 impl Vip {
-    fn add(&mut self, worker: usize, cli: &Path, door: Door) {
+    fn add(&mut self, worker: usize, cli: &Path, target: ProbeTarget) {
         let worker = self.workers.entry(worker).or_default();
         cli.clone_into(&mut worker.cli);
-        worker.doors.push(door);
+        worker.targets.push(target);
     }
 }
 

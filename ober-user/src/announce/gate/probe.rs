@@ -31,7 +31,7 @@ const LONGEST: u64 = 64 << 10;
 
 /// A listener of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Door {
+pub struct ProbeTarget {
     pub address: SocketAddr,
     pub tls: bool,
     /// If not, bytes go through and nothing can be asked: a connection that opens is enough.
@@ -117,8 +117,8 @@ impl Question {
     }
 
     /// Asks at one listener.
-    pub async fn ask(&self, door: Door) -> Result<(), Error> {
-        let port = door.port;
+    pub async fn ask(&self, target: ProbeTarget) -> Result<(), Error> {
+        let port = target.port;
         let until = Instant::now() + self.timeout;
         let slow = |what| {
             move |_| Error::Slow {
@@ -127,24 +127,25 @@ impl Question {
                 patience: self.timeout,
             }
         };
-        let tcp = timeout_at(until, loopback::connect(door.address))
+        let tcp = timeout_at(until, loopback::connect(target.address))
             .await
             .map_err(slow("connection"))?
             .map_err(|source| Error::Connect { port, source })?;
-        let answer = if door.tls {
-            let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(self.name(door), tcp);
+        let answer = if target.tls {
+            let handshake =
+                TlsConnector::from(Arc::clone(&self.tls)).connect(self.name(target), tcp);
             let tls = timeout_at(until, handshake)
                 .await
                 .map_err(slow("TLS handshake"))?
                 .map_err(|source| Error::Tls { port, source })?;
-            if !door.http {
+            if !target.http {
                 return Ok(());
             }
-            timeout_at(until, self.exchange(door, tls)).await
-        } else if !door.http {
+            timeout_at(until, self.exchange(target, tls)).await
+        } else if !target.http {
             return Ok(());
         } else {
-            timeout_at(until, self.exchange(door, tcp)).await
+            timeout_at(until, self.exchange(target, tcp)).await
         };
         let answer = answer
             .map_err(slow("answer"))?
@@ -153,17 +154,17 @@ impl Question {
     }
 
     /// An address is never sent as a server name.
-    fn name(&self, door: Door) -> ServerName<'static> {
+    fn name(&self, target: ProbeTarget) -> ServerName<'static> {
         let named = self.sni.clone().and_then(|sni| sni.try_into().ok());
-        named.unwrap_or_else(|| ServerName::IpAddress(door.address.ip().into()))
+        named.unwrap_or_else(|| ServerName::IpAddress(target.address.ip().into()))
     }
 
-    async fn exchange<S>(&self, door: Door, mut stream: S) -> io::Result<Vec<u8>>
+    async fn exchange<S>(&self, target: ProbeTarget, mut stream: S) -> io::Result<Vec<u8>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         // An address as the host: a name might be taken for a bucket by servers with virtual-hosted buckets.
-        let host = match (&self.sni, door.address) {
+        let host = match (&self.sni, target.address) {
             (Some(sni), _) => sni.clone(),
             (None, SocketAddr::V4(_)) => "127.0.0.1".to_owned(),
             (None, SocketAddr::V6(_)) => "[::1]".to_owned(),

@@ -153,7 +153,7 @@ pub struct Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let vips: Vec<IpAddr> = self.lock().doors.keys().copied().collect();
+        let vips: Vec<IpAddr> = self.lock().running.keys().copied().collect();
         out.debug_tuple("gate::Handle").field(&vips).finish()
     }
 }
@@ -163,7 +163,7 @@ struct Gates {
     orders: Orders,
     known: Known,
     flights: Arc<Flights>,
-    doors: BTreeMap<IpAddr, Running>,
+    running: BTreeMap<IpAddr, Running>,
 }
 
 /// The gate of one VIP, from outside.
@@ -197,7 +197,7 @@ pub fn start(
         orders: kept.orders().clone(),
         known: Known::default(),
         flights: Arc::default(),
-        doors: BTreeMap::new(),
+        running: BTreeMap::new(),
     };
     gates.follow(plan)?;
     Ok(Handle {
@@ -229,8 +229,8 @@ impl Handle {
     /// Passes news to every gate, from any thread. It does not wait, and no timer delays the machines.
     pub fn tell(&self, news: News) {
         let mut gates = self.lock();
-        for (vip, door) in &gates.doors {
-            door.send(Note::Happened(Known::event(*vip, door.moves, &news)));
+        for (vip, gate) in &gates.running {
+            gate.send(Note::Happened(Known::event(*vip, gate.moves, &news)));
         }
         gates.known.learn(news);
     }
@@ -239,9 +239,9 @@ impl Handle {
     /// withdrawn before this returns.
     pub async fn configure(&self, plan: &Plan) -> Result<(), Error> {
         let gone = self.lock().follow(plan)?;
-        for mut door in gone {
-            door.send(Note::Leave);
-            if let Err(error) = (&mut door.task).await {
+        for mut gate in gone {
+            gate.send(Note::Leave);
+            if let Err(error) = (&mut gate.task).await {
                 tracing::error!(%error, "the end of a gate");
             }
         }
@@ -254,7 +254,7 @@ impl Handle {
     pub async fn order(&self, vip: Option<IpAddr>, order: Order) -> Result<Vec<View>, Error> {
         let answers = {
             let mut gates = self.lock();
-            let known: Vec<IpAddr> = gates.doors.keys().copied().collect();
+            let known: Vec<IpAddr> = gates.running.keys().copied().collect();
             let vips = match vip {
                 Some(vip) if known.contains(&vip) => vec![vip],
                 Some(vip) => return Err(Error::Unknown { order, vip, known }),
@@ -263,7 +263,7 @@ impl Handle {
             for vip in &vips {
                 gates.orders.note(*vip, order);
             }
-            let ask = |vip| Some((vip, gates.doors.get(&vip)?.order(order)));
+            let ask = |vip| Some((vip, gates.running.get(&vip)?.order(order)));
             vips.into_iter().filter_map(ask).collect::<Vec<_>>()
         };
         let mut concerned = BTreeSet::new();
@@ -284,11 +284,11 @@ impl Handle {
         let (at, wall) = (drive::now(), clock::since_1970());
         let mut unkept = self.unkept();
         let gates = self.lock();
-        let doors = gates.doors.iter();
-        doors
-            .map(|(vip, door)| View {
+        let running = gates.running.iter();
+        running
+            .map(|(vip, entry)| View {
                 vip: *vip,
-                gate: door.seen.borrow().clone(),
+                gate: entry.seen.borrow().clone(),
                 unkept: unkept.remove(vip),
                 at,
                 wall,
@@ -302,18 +302,22 @@ impl Handle {
             return BTreeMap::new();
         };
         let gates = self.lock();
-        let vips = gates.doors.keys();
+        let vips = gates.running.keys();
         vips.filter_map(|vip| Some((*vip, kept.unkept(*vip, &gates.orders)?)))
             .collect()
     }
 
     /// Returns once every present VIP has its first verdict, good or bad.
     pub async fn settled(&self) {
-        let doors: Vec<_> = {
+        let running: Vec<_> = {
             let gates = self.lock();
-            gates.doors.values().map(|door| door.seen.clone()).collect()
+            gates
+                .running
+                .values()
+                .map(|gate| gate.seen.clone())
+                .collect()
         };
-        for mut seen in doors {
+        for mut seen in running {
             // A gate that ended has no verdict to wait for.
             drop(seen.wait_for(Gate::settled).await);
         }
@@ -325,7 +329,7 @@ impl Gates {
     fn follow(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
         let question = Arc::new(Question::new(&plan.settings)?);
         let stays = |vip: &IpAddr, _: &mut Running| !plan.vips.contains_key(vip);
-        let gone = self.doors.extract_if(.., stays).map(|(_, door)| door);
+        let gone = self.running.extract_if(.., stays).map(|(_, gate)| gate);
         let gone = gone.collect();
         for (vip, behind) in &plan.vips {
             let ask = Arc::new(Ask {
@@ -335,18 +339,18 @@ impl Gates {
                 question: Arc::clone(&question),
                 flights: Arc::clone(&self.flights),
             });
-            if let Some(door) = self.doors.get_mut(vip) {
-                door.moves = behind.moves;
+            if let Some(gate) = self.running.get_mut(vip) {
+                gate.moves = behind.moves;
                 let event = Event::Follow {
                     settings: Box::new(plan.settings.clone()),
                     workers: plan.workers,
                 };
-                door.send(Note::Follow(ask, event));
+                gate.send(Note::Follow(ask, event));
                 let addresses = News::Addresses(self.known.addresses.clone());
-                door.send(Note::Happened(Known::event(*vip, door.moves, &addresses)));
+                gate.send(Note::Happened(Known::event(*vip, gate.moves, &addresses)));
             } else {
-                let door = self.open(*vip, plan, ask);
-                self.doors.insert(*vip, door);
+                let gate = self.open(*vip, plan, ask);
+                self.running.insert(*vip, gate);
             }
         }
         Ok(gone)
@@ -371,16 +375,16 @@ impl Gates {
         let facts = self.known.all();
         let facts = facts.iter().map(|news| Known::event(vip, moves, news));
         let task = tokio::spawn(async move { drive(&mut machine, &mut place).await });
-        let door = Running {
+        let gate = Running {
             moves,
             notes,
             seen,
             task,
         };
         for event in orders.chain(facts) {
-            door.send(Note::Happened(event));
+            gate.send(Note::Happened(event));
         }
-        door
+        gate
     }
 }
 

@@ -1,11 +1,11 @@
 //! HTTP on a loopback address: metrics, health, a page to look at, and the workers' own statistics.
 //!
-//! `door` bounds the clients' connections, `shared` what their questions cost, `page` writes HTML, `upstream` asks a worker for
+//! `listener` bounds the clients' connections, `shared` what their questions cost, `page` writes HTML, `upstream` asks a worker for
 //! its statistics.
 //!
 //! It never changes anything: every request is a question.
 
-pub mod door;
+pub mod listener;
 pub(crate) mod page;
 pub(crate) mod shared;
 pub(crate) mod upstream;
@@ -67,7 +67,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Answers until the future is dropped.
 pub async fn serve<S: Source>(listener: TcpListener, source: Arc<S>) -> Result<(), Error> {
-    Ok(door::serve(listener, router(source)).await?)
+    Ok(listener::serve(listener, router(source)).await?)
 }
 
 /// What every connection shares.
@@ -267,14 +267,14 @@ mod tests {
     async fn connections_that_never_ask_end_and_keep_nobody_from_being_answered() {
         let (address, _node) = node(true).await;
         let mut silent = Vec::new();
-        for _ in 0..4 * door::MOST {
+        for _ in 0..4 * listener::MOST {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
             stream.write_all(b"GET /h").await.unwrap();
             silent.push(stream);
         }
         let answer = ask(address, "/health").await;
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-        let patience = door::HEAD + std::time::Duration::from_secs(20);
+        let patience = listener::HEAD + std::time::Duration::from_secs(20);
         for mut stream in silent {
             let mut rest = Vec::new();
             let ended = tokio::time::timeout(patience, stream.read_to_end(&mut rest));

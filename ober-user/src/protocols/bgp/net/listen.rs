@@ -28,19 +28,19 @@ pub(super) type Guests = BTreeMap<IpAddr, (Neighbour, mpsc::UnboundedSender<Comm
 
 /// One listening socket. Closed when dropped.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct ListeningSocket {
     pub(super) listener: Arc<TcpListener>,
     /// `None`: connections wait in the kernel.
     task: Option<JoinHandle<()>>,
 }
 
-impl Drop for Door {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         self.task.iter().for_each(JoinHandle::abort);
     }
 }
 
-impl Door {
+impl ListeningSocket {
     /// Must be called inside a runtime.
     pub(super) fn open(socket: Socket) -> std::io::Result<Self> {
         Ok(Self {

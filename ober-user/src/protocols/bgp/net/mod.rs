@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use self::{
-    listen::{Door, Guests},
+    listen::{Guests, ListeningSocket},
     world::{Command, Neighbour},
 };
 use super::{
@@ -89,7 +89,7 @@ pub fn idle(config: &Bgp) -> Handle {
             standings: BTreeMap::new(),
             settled: false,
             neighbours: BTreeMap::new(),
-            doors: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             guests,
             strangers: Arc::default(),
             leaving: Vec::new(),
@@ -253,7 +253,7 @@ struct Speaker {
     standings: BTreeMap<IpAddr, Standing>,
     settled: bool,
     neighbours: BTreeMap<IpAddr, Running>,
-    doors: BTreeMap<SocketAddr, Door>,
+    sockets: BTreeMap<SocketAddr, ListeningSocket>,
     guests: watch::Sender<Guests>,
     strangers: Arc<AtomicU64>,
     /// Tasks that are still sending their last messages.
@@ -274,7 +274,7 @@ pub struct Prepared {
     config: Bgp,
     id: Ipv4Addr,
     /// Listening sockets that are new.
-    doors: BTreeMap<SocketAddr, Door>,
+    sockets: BTreeMap<SocketAddr, ListeningSocket>,
 }
 
 impl Speaker {
@@ -292,23 +292,27 @@ impl Speaker {
         Ok(Prepared {
             config: config.clone(),
             id,
-            doors: self.open_doors(config)?,
+            sockets: self.open_sockets(config)?,
         })
     }
 
     fn commit(&mut self, prepared: Prepared) -> Result<(), Error> {
-        let Prepared { config, id, doors } = prepared;
+        let Prepared {
+            config,
+            id,
+            sockets,
+        } = prepared;
         let runtime = self.runtime.clone();
         let _inside = runtime.enter();
-        self.doors.retain(|at, _| config.listen.contains(at));
-        self.doors.extend(doors);
+        self.sockets.retain(|at, _| config.listen.contains(at));
+        self.sockets.extend(sockets);
         // Done before a neighbour may connect.
         let stays = |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
         let gone = self.neighbours.keys().filter(|address| !stays(address));
         let gone: Vec<IpAddr> = gone.copied().collect();
-        for (at, door) in &mut self.doors {
-            equip(&*door.listener, *at, &gone, &config.neighbours)?;
-            door.answer(&self.guests, &self.strangers);
+        for (at, socket) in &mut self.sockets {
+            equip(&*socket.listener, *at, &gone, &config.neighbours)?;
+            socket.answer(&self.guests, &self.strangers);
         }
         self.id = id;
         self.config = config;
@@ -319,17 +323,17 @@ impl Speaker {
     }
 
     /// Opens the listening sockets that are new.
-    fn open_doors(&self, config: &Bgp) -> Result<BTreeMap<SocketAddr, Door>, Error> {
+    fn open_sockets(&self, config: &Bgp) -> Result<BTreeMap<SocketAddr, ListeningSocket>, Error> {
         let closed = config
             .listen
             .iter()
-            .filter(|at| !self.doors.contains_key(at));
+            .filter(|at| !self.sockets.contains_key(at));
         let open = closed.map(|&at| {
             let failed = |source| Error::Listen { at, source };
             let socket = socket::bound(at).map_err(failed)?;
             // Done before a neighbour can connect.
             equip(&socket, at, &[], &config.neighbours)?;
-            Ok((at, Door::open(socket).map_err(failed)?))
+            Ok((at, ListeningSocket::open(socket).map_err(failed)?))
         });
         open.collect()
     }
@@ -338,7 +342,7 @@ impl Speaker {
     /// because those in use are not touched before the change is made.
     fn rehearse(&self, config: &Bgp) -> Result<(), Error> {
         for v4 in [true, false] {
-            let mut stay = self.doors.keys().filter(|at| config.listen.contains(at));
+            let mut stay = self.sockets.keys().filter(|at| config.listen.contains(at));
             if let Some(&at) = stay.find(|at| at.is_ipv4() == v4) {
                 let blank = socket::blank(v4).map_err(|source| Error::Listen { at, source })?;
                 equip(&blank, at, &[], &config.neighbours)?;
@@ -436,7 +440,7 @@ impl Speaker {
 
     /// Tells all tasks to end with this NOTIFICATION, and returns them.
     fn end(&mut self, notification: &Notification) -> Vec<JoinHandle<()>> {
-        self.doors.clear();
+        self.sockets.clear();
         let all = std::mem::take(&mut self.neighbours).into_values();
         let ends = all.map(|running| running.end(notification.clone()));
         std::mem::take(&mut self.leaving)
