@@ -192,11 +192,11 @@ fn a_pin_that_is_removed_while_somebody_looks_at_its_link_is_no_strangers_progra
     let index = index.expect("ask for in0");
     let pin = home.join("link_xdp_native_in0");
     // Holds the link, as the kernel or the gates' watch may do for a moment.
-    let mut eyes = dataplane::Eyes::new(&home);
-    assert_eq!(eyes.holds("in0", index), Fact::Yes);
+    let mut pinned = dataplane::PinnedLinks::new(&home);
+    assert_eq!(pinned.holds("in0", index), Fact::Yes);
     std::fs::remove_file(&pin).expect("remove the pin");
     std::thread::sleep(Duration::from_secs(1));
-    drop(eyes);
+    drop(pinned);
     mended(&stage, &before, "program", 1);
     assert!(pin.exists(), "native as before");
     serves(&stage);

@@ -9,7 +9,7 @@ use crate::{
     config,
     diagnose::{
         finding::Report,
-        trial::{self, Part, Wish},
+        trial::{self, Part, Request},
     },
 };
 
@@ -42,7 +42,7 @@ impl Test {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
         let config = instance.config().await?;
-        let wish = Wish {
+        let request = Request {
             parts: if self.parts.is_empty() {
                 Part::value_variants().to_vec()
             } else {
@@ -55,7 +55,7 @@ impl Test {
         let found = match instance.running().await {
             Ok(status) => {
                 let mut found: Vec<_> = instance.finding().into_iter().collect();
-                found.extend(trial::run(config, status.as_deref(), &wish).await);
+                found.extend(trial::run(config, status.as_deref(), &request).await);
                 Ok(Report::new(status.is_some(), found))
             }
             Err(error) => Err(error),

@@ -32,7 +32,7 @@ pub use self::{
         backend::{Backend, Balance, ProxyVersion, Timeouts, WhenFull},
         check::Check,
         listener::{Access, Listener, Protocol},
-        route::{Names, Route, Stranger},
+        route::{Names, Route, UnknownName},
         rules::Rule,
         service::{ClientTimeouts, Service},
         throttle::Throttle,

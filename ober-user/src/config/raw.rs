@@ -14,7 +14,7 @@ use super::{
     Fragments, Steer, XdpMode,
     sections::{
         backend::{Balance, ProxyVersion, WhenFull},
-        route::Stranger,
+        route::UnknownName,
     },
     text::scalar::{At, Count, Key, Period, Rate, Secret},
 };
@@ -170,9 +170,9 @@ pub(super) struct Service {
     /// Ways to other backends; the first that fits is taken.
     pub(super) routes: Vec<At<super::sections::route::Raw>>,
     /// What happens to a client that asks for a name that no route has.
-    pub(super) unexpected_name: Key<Stranger>,
+    pub(super) unexpected_name: Key<UnknownName>,
     /// What happens to a client that asks for no name at all.
-    pub(super) no_name: Key<Stranger>,
+    pub(super) no_name: Key<UnknownName>,
     /// Connections at once; further ones are closed. Left out: as many as the workers take.
     pub(super) max_connections: Key<NonZeroU32>,
     /// Connections at once of one client address.

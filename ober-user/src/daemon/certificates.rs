@@ -46,7 +46,7 @@ impl Daemon {
 
 /// Gives the workers the certificates in the files, for the life of the daemon.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
-    let mut eyes = FileWatch::open();
+    let mut watch = FileWatch::open();
     let mut task = CertificateTask::default();
     let mut news = true;
     loop {
@@ -57,7 +57,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             .is_none_or(|known| !Arc::ptr_eq(known, &config));
         news = news || other || task.counted.is_none_or(|at| drive::now() >= at + RECOUNT);
         if news {
-            task.read(&config, &mut eyes).await;
+            task.read(&config, &mut watch).await;
         }
         if other {
             task.issued.follow(&config);
@@ -67,7 +67,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         task.show(&daemon);
         task.bring(&daemon, &config, news).await;
         task.show(&daemon);
-        news = eyes.changed().await;
+        news = watch.changed().await;
     }
 }
 
@@ -127,7 +127,7 @@ struct CertificateTask {
 impl CertificateTask {
     /// Reads the files. A change between reading a file and watching it must not be missed, so the files are read again until
     /// there is nothing new to watch.
-    async fn read(&mut self, config: &Arc<Config>, eyes: &mut FileWatch) {
+    async fn read(&mut self, config: &Arc<Config>, watch: &mut FileWatch) {
         for _ in 0..SETTLES {
             let (of, now) = (Arc::clone(config), clock::seconds());
             let filled = file::away(PATIENCE, move || {
@@ -148,7 +148,7 @@ impl CertificateTask {
             };
             self.tell(&stock);
             self.stock = Arc::new(stock);
-            eyes.look(&watched_names);
+            watch.look(&watched_names);
             if std::mem::replace(&mut self.watched_names, watched_names.clone()) == watched_names {
                 break;
             }

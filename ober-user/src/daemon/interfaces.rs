@@ -46,7 +46,7 @@ pub(super) struct Conditions {
     features: BTreeMap<String, Features>,
     attached: BTreeMap<String, bool>,
     runs: runs::InterfaceRuns,
-    drops: drops::Account,
+    drops: drops::DropCounts,
     /// Packets each driver dropped at XDP, where it counts them.
     dropped: BTreeMap<String, u64>,
     /// A program does not run, and the gates were closed for that.

@@ -62,7 +62,7 @@ pub(super) type Twin<'t> = dyn FnMut() -> Result<Ebpf, Error> + 't;
 impl Site<'_> {
     /// Attaches the program, or puts it into the link that is there.
     pub(super) fn attach(&self, twin: &mut Twin<'_>) -> Result<Attached, Error> {
-        let wish = self.wish()?;
+        let wanted = self.wanted()?;
         self.find_again()?;
         for native in [true, false] {
             let pin = xdp_pin(self.home, self.name(), native);
@@ -70,12 +70,12 @@ impl Site<'_> {
             let Some(link) = held.map_err(|error| self.failed(&error.to_string()))? else {
                 continue;
             };
-            if self.may_stay(native, &wish) && self.goes_on(&link, native, &wish, twin)? {
-                return Ok(self.adopted(native, wish));
+            if self.may_stay(native, &wanted) && self.goes_on(&link, native, &wanted, twin)? {
+                return Ok(self.adopted(native, wanted));
             }
-            return self.exchange(native, wish);
+            return self.exchange(native, wanted);
         }
-        self.make(wish)
+        self.make(wanted)
     }
 
     /// Pins the interface's link again if it exists and has lost its pin.
@@ -102,26 +102,26 @@ impl Site<'_> {
     }
 
     /// How the program is to run, from the configured mode and what is known of the driver.
-    fn wish(&self) -> Result<Wish, Error> {
+    fn wanted(&self) -> Result<WantedMode, Error> {
         let blind = self
             .features
             .virtio
             .is_some_and(|it| it.is_blind(self.features.mtu));
         match (self.mode, blind) {
-            (XdpMode::Generic, _) => Ok(Wish::Generic(None)),
-            (XdpMode::Auto, true) => Ok(Wish::Generic(Some(Cause::Blind))),
+            (XdpMode::Generic, _) => Ok(WantedMode::Generic(None)),
+            (XdpMode::Auto, true) => Ok(WantedMode::Generic(Some(Cause::Blind))),
             (XdpMode::Native, true) => Err(self.refused(&Cause::Blind)),
-            (XdpMode::Auto | XdpMode::Native, false) => Ok(Wish::Native),
+            (XdpMode::Auto | XdpMode::Native, false) => Ok(WantedMode::Native),
         }
     }
 
     /// May the link that is there stay, in the mode it has?
-    fn may_stay(&self, native: bool, wish: &Wish) -> bool {
-        match (native, wish) {
-            (true, Wish::Native) | (false, Wish::Generic(_)) => true,
-            (true, Wish::Generic(_)) => false,
-            (false, Wish::Native) if self.mode == XdpMode::Native => false,
-            (false, Wish::Native) => {
+    fn may_stay(&self, native: bool, wanted: &WantedMode) -> bool {
+        match (native, wanted) {
+            (true, WantedMode::Native) | (false, WantedMode::Generic(_)) => true,
+            (true, WantedMode::Generic(_)) => false,
+            (false, WantedMode::Native) if self.mode == XdpMode::Native => false,
+            (false, WantedMode::Native) => {
                 let hopeless = self.noted().is_some_and(|note| {
                     let (why_generic, asked) = (note.why_generic.as_ref(), self.features.asked());
                     why_generic
@@ -138,10 +138,13 @@ impl Site<'_> {
         &self,
         link: &OwnedFd,
         native: bool,
-        wish: &Wish,
+        wanted: &WantedMode,
         twin: &mut Twin<'_>,
     ) -> Result<bool, Error> {
-        let (in_driver, asked) = (native && *wish == Wish::Native, self.features.asked());
+        let (in_driver, asked) = (
+            native && *wanted == WantedMode::Native,
+            self.features.asked(),
+        );
         match link::replace(self.home, link, self.info, self.program) {
             Ok(link::Replaced::Alike) => {
                 let same = self.noted().is_none_or(|note| note.asked == asked);
@@ -216,13 +219,13 @@ impl Site<'_> {
         self.mode == XdpMode::Native
     }
 
-    fn adopted(&self, native: bool, wish: Wish) -> Attached {
+    fn adopted(&self, native: bool, wanted: WantedMode) -> Attached {
         let note = self.noted();
         let kept = note.as_ref().and_then(|note| note.why_generic.clone());
-        let why_generic = match wish {
-            Wish::Native if native => None,
-            Wish::Native => kept,
-            Wish::Generic(cause) => cause.map(|cause| self.since(cause)),
+        let why_generic = match wanted {
+            WantedMode::Native if native => None,
+            WantedMode::Native => kept,
+            WantedMode::Generic(cause) => cause.map(|cause| self.since(cause)),
         };
         if note.as_ref().is_none_or(|it| it.why_generic != why_generic) {
             self.note(&Note {
@@ -234,7 +237,7 @@ impl Site<'_> {
     }
 
     /// Removes the link and makes another. When that fails, a link in the old mode is made again.
-    fn exchange(&self, native: bool, wish: Wish) -> Result<Attached, Error> {
+    fn exchange(&self, native: bool, wanted: WantedMode) -> Result<Attached, Error> {
         tracing::warn!(
             interface = self.name(),
             from = if native { "native" } else { "generic" },
@@ -242,7 +245,7 @@ impl Site<'_> {
         );
         let pin = xdp_pin(self.home, self.name(), native);
         link::take_off(&pin).map_err(|error| self.failed(&error.to_string()))?;
-        let made = self.make(wish);
+        let made = self.make(wanted);
         if made.is_err() {
             let attached = self.create(native);
             attached.map_err(|refusal| self.failed(&refusal.to_string()))?;
@@ -251,10 +254,10 @@ impl Site<'_> {
     }
 
     /// Attaches to an interface that has no link of ours.
-    fn make(&self, wish: Wish) -> Result<Attached, Error> {
-        let cause = match wish {
-            Wish::Generic(cause) => cause,
-            Wish::Native => match self.create(true) {
+    fn make(&self, wanted: WantedMode) -> Result<Attached, Error> {
+        let cause = match wanted {
+            WantedMode::Generic(cause) => cause,
+            WantedMode::Native => match self.create(true) {
                 Ok(()) => return Ok(self.made(true, None)),
                 Err(refusal) => {
                     self.unless_taken(&refusal)?;
@@ -407,7 +410,7 @@ fn refusal_of(error: &io::Error) -> Cause {
 
 /// How the program is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
+enum WantedMode {
     Native,
     /// With the reason, when it is not because of the configuration.
     Generic(Option<Cause>),
@@ -416,6 +419,6 @@ enum Wish {
 impl Site<'_> {
     /// Takes the program out of the driver for this reason and attaches it as generic. Only for `auto`.
     pub(super) fn fall_back(&self, cause: Cause) -> Result<Attached, Error> {
-        self.exchange(true, Wish::Generic(Some(cause)))
+        self.exchange(true, WantedMode::Generic(Some(cause)))
     }
 }

@@ -30,7 +30,7 @@ pub struct Explanation {
     /// The list that was checked, if one was.
     pub list: Option<Listed>,
     /// The flow's hash, its slot in the ring and the worker there; only when the list admits the client.
-    pub slot: Option<Slot>,
+    pub slot: Option<RingSlot>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,7 +53,7 @@ pub struct Listed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Slot {
+pub struct RingSlot {
     /// Hexadecimal.
     pub hash: String,
     pub slot: usize,
@@ -85,8 +85,8 @@ pub fn explain(maps: &Maps, question: &Question) -> Explanation {
     let slot = admitted.then(|| slot(maps, &node, &service, &flow));
     let verdict = match &slot {
         None => Verdict::Denied,
-        Some(Slot { worker: None, .. }) => Verdict::NoWorker,
-        Some(Slot {
+        Some(RingSlot { worker: None, .. }) => Verdict::NoWorker,
+        Some(RingSlot {
             worker: Some(target),
             ..
         }) if target.steering => Verdict::Steered,
@@ -165,14 +165,14 @@ fn service(maps: &Maps, node: &Node, flow: &Flow) -> Option<Service> {
         .then_some(service)
 }
 
-fn slot(maps: &Maps, node: &Node, service: &Service, flow: &Flow) -> Slot {
+fn slot(maps: &Maps, node: &Node, service: &Service, flow: &Flow) -> RingSlot {
     let hash = hash(node.key, flow);
     let slot = ring_slot(hash);
     let ring = maps.rings.read(service.ring as usize);
     let owner = ring.slots.get(slot).copied().unwrap_or_default();
     let number = (usize::from(owner).wrapping_sub(1)) & (WORKERS - 1);
     let worker = node.workers[number];
-    Slot {
+    RingSlot {
         hash: format!("{hash:016x}"),
         slot,
         worker: (owner != 0).then_some(Target {

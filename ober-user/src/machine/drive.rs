@@ -14,7 +14,7 @@ pub trait World<M: Machine> {
     fn act(&mut self, action: M::Action) -> impl Future<Output = ()> + Send;
 
     /// Called after each step and all its actions, so that the world can publish the machine's state.
-    fn seen(&mut self, machine: &M) {
+    fn publish(&mut self, machine: &M) {
         let _ = machine;
     }
 }
@@ -66,7 +66,7 @@ where
         for action in actions {
             world.act(action).await;
         }
-        world.seen(machine);
+        world.publish(machine);
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
             self.done.push(action);
         }
 
-        fn seen(&mut self, machine: &Countdown) {
+        fn publish(&mut self, machine: &Countdown) {
             self.seen += 1;
             self.last = machine.left;
         }

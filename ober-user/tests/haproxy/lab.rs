@@ -27,7 +27,7 @@ use ober_user::{
     backends::server::{Server, Servers},
     config::{
         Access, Backend, Balance, Check, ClientTimeouts, Config, Fragments, Limits, Listener, Node,
-        Protocol, Service, Steer, Stranger, Throttle, Timeouts, VipInterface, WhenFull, Workers,
+        Protocol, Service, Steer, Throttle, Timeouts, UnknownName, VipInterface, WhenFull, Workers,
         XdpMode,
         sections::{
             check::{Http, Kind, Statuses},
@@ -193,8 +193,8 @@ pub(crate) fn service(name: &str, vips: &[&str], listeners: Vec<Listener>) -> Se
         listeners,
         backend: "storage".to_owned(),
         routes: Vec::new(),
-        unexpected_name: Stranger::Default,
-        no_name: Stranger::Default,
+        unexpected_name: UnknownName::Default,
+        no_name: UnknownName::Default,
         throttle: Throttle::default(),
         timeouts: ClientTimeouts::default(),
     }

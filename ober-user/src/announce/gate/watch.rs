@@ -24,7 +24,7 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use super::News;
 use crate::{
     config::{Config, paths, sections::gate::Interfaces},
-    dataplane::Eyes,
+    dataplane::PinnedLinks,
     system::{
         fact::{self, Kept},
         file, netlink,
@@ -126,7 +126,7 @@ pub async fn start(
     let mut table = Table::default();
     table.recount(&handle).await?;
     let mut watcher = Watcher {
-        eyes: Eyes::new(&sight.pins),
+        pinned: PinnedLinks::new(&sight.pins),
         attached: Kept::new("are the programs attached?"),
         file: Kept::new("which VIPs does the disable file name?"),
         sight,
@@ -143,7 +143,7 @@ pub async fn start(
 
 struct Watcher<T> {
     sight: WatchedFacts,
-    eyes: Eyes,
+    pinned: PinnedLinks,
     attached: Kept<bool>,
     file: Kept<Disabled>,
     table: Table,
@@ -197,10 +197,10 @@ impl<T: Fn(News)> Watcher<T> {
             Interfaces::All => up.len() == self.sight.interfaces.len(),
         };
         // An interface that is gone has no program, and needs none.
-        let mut attached = self.eyes.looks_up();
+        let mut attached = self.pinned.looks_up();
         for interface in up {
             let index = self.table.index(interface);
-            attached = attached.and(|| self.eyes.holds(interface, index));
+            attached = attached.and(|| self.pinned.holds(interface, index));
         }
         let file = self.sight.disable_file.as_deref().map(Disabled::read);
         let file = file.unwrap_or(Ok(Disabled::None));

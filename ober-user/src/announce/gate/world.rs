@@ -453,7 +453,7 @@ impl World<Gate> for GateWorld {
         }
     }
 
-    fn seen(&mut self, machine: &Gate) {
+    fn publish(&mut self, machine: &Gate) {
         let before = self.status.borrow().state();
         if machine.state() != before {
             tell(self.vip, before, machine);

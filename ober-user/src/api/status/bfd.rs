@@ -110,40 +110,40 @@ impl From<&Overview> for Bfd {
 }
 
 impl Session {
-    fn at(now: Instant, settings: &Settings, View { picture, failures }: &View) -> Self {
-        let account = &picture.account;
+    fn at(now: Instant, settings: &Settings, View { snapshot, failures }: &View) -> Self {
+        let counters = &snapshot.counters;
         let since = |at| now.saturating_duration_since(at).as_secs();
         Self {
             peer: settings.peer,
             interface: settings.interface.clone(),
-            state: picture.state,
-            seconds: since(picture.since),
-            diagnostic: picture.diagnostic.name().into(),
-            remote_state: picture.remote.state,
-            remote_diagnostic: picture.remote.diagnostic.name().into(),
+            state: snapshot.state,
+            seconds: since(snapshot.since),
+            diagnostic: snapshot.diagnostic.name().into(),
+            remote_state: snapshot.remote.state,
+            remote_diagnostic: snapshot.remote.diagnostic.name().into(),
             mode: settings.mode.name().into(),
-            hops: picture.hops.name().into(),
+            hops: snapshot.hops.name().into(),
             passive: settings.passive,
-            discriminator: picture.discriminator.get(),
-            remote_discriminator: picture.remote.discriminator.map(u32::from),
-            transmit_microseconds: picture.transmit.map(micros),
-            detection_microseconds: picture.detection.map(micros),
+            discriminator: snapshot.discriminator.get(),
+            remote_discriminator: snapshot.remote.discriminator.map(u32::from),
+            transmit_microseconds: snapshot.transmit.map(micros),
+            detection_microseconds: snapshot.detection.map(micros),
             multiplier: settings.timers.multiplier.get(),
-            remote_multiplier: picture.remote.multiplier.get(),
-            ups: account.ups,
-            failures: account.failures,
-            received: account.received,
-            sent: account.sent,
+            remote_multiplier: snapshot.remote.multiplier.get(),
+            ups: counters.ups,
+            failures: counters.failures,
+            received: counters.received,
+            sent: counters.sent,
             send_failures: failures.count,
             send_error: failures
                 .errno
                 .map(|errno| io::Error::from_raw_os_error(errno).to_string()),
-            late: account.late,
-            last_late: account.last_late.map(|late| Late {
+            late: counters.late,
+            last_late: counters.last_late.map(|late| Late {
                 seconds_ago: since(late.at),
                 gap_microseconds: micros(late.gap),
             }),
-            drops: happened(&account.drops),
+            drops: happened(&counters.drops),
         }
     }
 }

@@ -217,7 +217,7 @@ impl World<Server> for Checking {
         }
     }
 
-    fn seen(&mut self, machine: &Server) {
+    fn publish(&mut self, machine: &Server) {
         let check_state = state_of(machine);
         self.tell
             .send_if_modified(|known| std::mem::replace(known, check_state.clone()) != check_state);

@@ -214,7 +214,7 @@ impl World<Renewal> for Issuing {
         while self.orders.try_join_next().is_some() {}
     }
 
-    fn seen(&mut self, machine: &Renewal) {
+    fn publish(&mut self, machine: &Renewal) {
         let next = match machine.state() {
             State::Waiting { until } => {
                 let room = until.saturating_duration_since(drive::now());

@@ -53,7 +53,8 @@ impl Names {
 /// What happens to a client that asks for a name no route has, or for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Stranger {
+#[schemars(rename = "Stranger")]
+pub enum UnknownName {
     /// It goes to the service's own backend.
     #[default]
     Default,

@@ -11,7 +11,7 @@ use ober_common::abi::SERVICES;
 
 use super::route::Visibility;
 use crate::config::{
-    Backend, List, Listener, Route, Stranger, Throttle,
+    Backend, List, Listener, Route, Throttle, UnknownName,
     judge::Judge,
     raw,
     text::{
@@ -32,9 +32,9 @@ pub struct Service {
     /// The first route that applies decides.
     pub routes: Vec<Route>,
     /// What happens to a client whose name has no route.
-    pub unexpected_name: Stranger,
+    pub unexpected_name: UnknownName,
     /// What happens to a client that asks for no name.
-    pub no_name: Stranger,
+    pub no_name: UnknownName,
     pub throttle: Throttle,
     pub timeouts: ClientTimeouts,
 }
@@ -142,8 +142,8 @@ impl Judge<'_> {
         }
         Service {
             throttle: self.throttle(&raw, sight.http, workers),
-            unexpected_name: raw.unexpected_name.or(Stranger::Default),
-            no_name: raw.no_name.or(Stranger::Default),
+            unexpected_name: raw.unexpected_name.or(UnknownName::Default),
+            no_name: raw.no_name.or(UnknownName::Default),
             timeouts: ClientTimeouts {
                 client: self.own_period("client", raw.timeouts.client),
                 http_request: self.own_period("http_request", raw.timeouts.http_request),

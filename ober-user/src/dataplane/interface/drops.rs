@@ -15,14 +15,14 @@ pub struct Sample {
 
 /// The count since it was begun.
 #[derive(Clone, Debug, Default)]
-pub struct Account {
+pub struct DropCounts {
     base: Option<Sample>,
     /// The drops counted before the current base.
     settled: u64,
     beyond: u64,
 }
 
-impl Account {
+impl DropCounts {
     /// Learns a sample. The count is never too high: a drop that may be the programs' counts as theirs.
     pub fn learn(&mut self, sample: &Sample) {
         let Some(base) = self.base.as_ref().filter(|base| continues(base, sample)) else {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn drops_of_drivers_beyond_those_of_the_programs_are_counted_and_never_too_many() {
-        let mut account = Account::default();
+        let mut account = DropCounts::default();
         for (sample, beyond) in [
             // Drops before the first sample are not counted.
             (sample(100, &[("a", 90), ("b", 40)], 100), 0),

@@ -48,7 +48,7 @@ pub enum Part {
 
 /// The parts to test, and for how long.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct Request {
     pub parts: Vec<Part>,
     /// For each neighbour, server and virtual router.
     pub patience: Duration,
@@ -56,7 +56,7 @@ pub struct Wish {
     pub expiry: Duration,
 }
 
-impl Wish {
+impl Request {
     fn has(&self, part: Part) -> bool {
         self.parts.contains(&part)
     }
@@ -64,12 +64,12 @@ impl Wish {
 
 /// The findings that are not good about the daemon's sessions and virtual routers.
 pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
-    let wish = Wish {
+    let request = Request {
         parts: vec![Part::Bgp, Part::Bfd],
         patience: Duration::ZERO,
         expiry: Duration::ZERO,
     };
-    let mut findings = sessions::of_daemon(config, status, &wish);
+    let mut findings = sessions::of_daemon(config, status, &request);
     if let Some(config) = &config.vrrp {
         findings.extend(vrrp::running::judge(config, &status.vrrp));
     }
@@ -78,34 +78,34 @@ pub fn remarks(config: &Config, status: &Status) -> Vec<Finding> {
 }
 
 /// Tests all parts at once. `status`: the status of the daemon, if one runs.
-pub async fn run(config: &Config, status: Option<&Status>, wish: &Wish) -> Vec<Finding> {
+pub async fn run(config: &Config, status: Option<&Status>, request: &Request) -> Vec<Finding> {
     let sessions = async {
         match status {
-            Some(status) => sessions::of_daemon(config, status, wish),
-            None => sessions::of_our_own(config, wish).await,
+            Some(status) => sessions::of_daemon(config, status, request),
+            None => sessions::of_our_own(config, request).await,
         }
     };
     let vrrp = async {
         match (&config.vrrp, status) {
-            _ if !wish.has(Part::Vrrp) => Vec::new(),
+            _ if !request.has(Part::Vrrp) => Vec::new(),
             (None, _) => Vec::new(),
             (Some(vrrp), Some(status)) => vrrp::running::judge(vrrp, &status.vrrp),
-            (Some(vrrp), None) => vrrp::listen(vrrp, wish.patience).await,
+            (Some(vrrp), None) => vrrp::listen(vrrp, request.patience).await,
         }
     };
     let backends = async {
-        if wish.has(Part::Backends) {
-            backends::ask(config, status, wish.patience).await
+        if request.has(Part::Backends) {
+            backends::ask(config, status, request.patience).await
         } else {
             Vec::new()
         }
     };
     let (sessions, vrrp, backends) = tokio::join!(sessions, vrrp, backends);
     let mut findings = [sessions, vrrp, backends].concat();
-    if wish.has(Part::Certificates) {
-        findings.extend(certificates::look(config, wish.expiry));
+    if request.has(Part::Certificates) {
+        findings.extend(certificates::look(config, request.expiry));
     }
-    if let Some(status) = status.filter(|_| wish.has(Part::Node)) {
+    if let Some(status) = status.filter(|_| request.has(Part::Node)) {
         findings.extend(node::judge(status));
     }
     findings

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Part, Wish,
+    Part, Request,
     bfd::{self as bfd_verdict},
     bgp::{self as bgp_verdict, Seen},
     drops::Drops,
@@ -37,20 +37,20 @@ const PARTING: Duration = Duration::from_secs(3);
 const GREETING: u64 = 1;
 
 /// The verdicts on the daemon's sessions.
-pub(super) fn of_daemon(config: &Config, status: &Status, wish: &Wish) -> Vec<Finding> {
+pub(super) fn of_daemon(config: &Config, status: &Status, request: &Request) -> Vec<Finding> {
     let seen = Look {
         neighbours: status.bgp.clone(),
         bfd: status.bfd.clone(),
         unheard: BTreeSet::new(),
         drops: Drops::default(),
     };
-    judge(config, &seen, wish)
+    judge(config, &seen, request)
 }
 
 /// Makes sessions, waits until each is up or cannot come up, and ends them. BGP and BFD come up together, whichever of the two
 /// is asked for: a neighbour may want one for the other.
-pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
-    let none = config.bgp.is_none() || !(wish.has(Part::Bgp) || wish.has(Part::Bfd));
+pub(super) async fn of_our_own(config: &Config, request: &Request) -> Vec<Finding> {
+    let none = config.bgp.is_none() || !(request.has(Part::Bgp) || request.has(Part::Bfd));
     if none {
         return Vec::new();
     }
@@ -60,14 +60,14 @@ pub(super) async fn of_our_own(config: &Config, wish: &Wish) -> Vec<Finding> {
     let Some(mut held) = held else {
         return troubles;
     };
-    let until = drive::now() + wish.patience;
+    let until = drive::now() + request.patience;
     loop {
         held.follow();
         let mut look = held.look();
         if drive::now() >= until || look.settled(config) {
             held.end().await;
             look.drops = Drops::now().since(before);
-            troubles.extend(judge(config, &look, wish));
+            troubles.extend(judge(config, &look, request));
             return troubles;
         }
         tokio::time::sleep(PACE).await;
@@ -110,10 +110,10 @@ fn said_since(neighbour: &status::bgp::Neighbour) -> bool {
     neighbour.state == "established" && count(neighbour, "keepalive").sent > 1
 }
 
-fn judge(config: &Config, look: &Look, wish: &Wish) -> Vec<Finding> {
+fn judge(config: &Config, look: &Look, request: &Request) -> Vec<Finding> {
     let mut findings = Vec::new();
     let wanted = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
-    for settings in wanted.filter(|_| wish.has(Part::Bgp)) {
+    for settings in wanted.filter(|_| request.has(Part::Bgp)) {
         let mut all = look.neighbours.iter();
         findings.push(bgp_verdict::judge(Seen {
             settings,
@@ -122,7 +122,7 @@ fn judge(config: &Config, look: &Look, wish: &Wish) -> Vec<Finding> {
             drops: look.drops,
         }));
     }
-    if wish.has(Part::Bfd) {
+    if request.has(Part::Bfd) {
         let wanted = announce::sessions(config);
         findings.extend(wanted.iter().map(|it| bfd_verdict::judge(it, &look.bfd)));
     }

@@ -4,7 +4,7 @@ use super::{
     Error,
     text::{Lines, token},
 };
-use crate::config::{Listener, Names, Protocol, Route, Service, Stranger};
+use crate::config::{Listener, Names, Protocol, Route, Service, UnknownName};
 
 /// The host of a request, without the port and a dot at the end.
 pub(super) const HOST: &str = "req.hdr(host),host_only,rtrim(.)";
@@ -54,7 +54,7 @@ impl<'a> Routing<'a> {
         }
         let Some(by) = self
             .by()
-            .filter(|_| self.strangers().any(|it| it.1 != Stranger::Default))
+            .filter(|_| self.unknown_names().any(|it| it.1 != UnknownName::Default))
         else {
             return Ok(());
         };
@@ -87,7 +87,7 @@ impl<'a> Routing<'a> {
     }
 
     /// The condition for each kind of client with an unknown name or none, and what to do with it.
-    fn strangers(self) -> impl Iterator<Item = (String, Stranger)> {
+    fn unknown_names(self) -> impl Iterator<Item = (String, UnknownName)> {
         let name = match self.by() {
             Some(By::Sni) => format!("{} -m found", self.sni()),
             Some(By::Host) => "req.hdr(host) -m len gt 0".to_owned(),
@@ -106,7 +106,10 @@ impl<'a> Routing<'a> {
         }
         let when = if passthrough { "content" } else { "session" };
         if self.by() == Some(By::Sni) {
-            for (condition, _) in self.strangers().filter(|it| it.1 == Stranger::Reject) {
+            for (condition, _) in self
+                .unknown_names()
+                .filter(|it| it.1 == UnknownName::Reject)
+            {
                 lines.add(format!("tcp-request {when} reject if {condition}"));
             }
         }
@@ -115,7 +118,10 @@ impl<'a> Routing<'a> {
     /// Denies requests by their host.
     pub(super) fn strangers_of_http(self, lines: &mut Lines) {
         if self.by() == Some(By::Host) {
-            for (condition, _) in self.strangers().filter(|it| it.1 == Stranger::Reject) {
+            for (condition, _) in self
+                .unknown_names()
+                .filter(|it| it.1 == UnknownName::Reject)
+            {
                 lines.add(format!("http-request deny deny_status 421 if {condition}"));
             }
         }
@@ -124,7 +130,7 @@ impl<'a> Routing<'a> {
     /// Draws one of the live servers of all backends, for unknown clients that may have any: `txn.drawn` is its number,
     /// and `txn.live0` and so on are the numbers of live servers up to and with each backend.
     pub(super) fn chosen_among_all(self, lines: &mut Lines, rule: &str) {
-        if !self.strangers().any(|it| it.1 == Stranger::Any) {
+        if !self.unknown_names().any(|it| it.1 == UnknownName::Any) {
             return;
         }
         let mut before = String::new();
@@ -156,7 +162,7 @@ impl<'a> Routing<'a> {
             let backend = token("backend name", &route.backend)?;
             lines.add(format!("use_backend {backend} if {}", conditions.join(" ")));
         }
-        for (condition, _) in self.strangers().filter(|it| it.1 == Stranger::Any) {
+        for (condition, _) in self.unknown_names().filter(|it| it.1 == UnknownName::Any) {
             for (number, backend) in self.service.backends().enumerate() {
                 let backend = token("backend name", backend)?;
                 lines.add(format!(

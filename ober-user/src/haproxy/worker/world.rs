@@ -69,7 +69,7 @@ impl Handle {
         let log = Log::new(files.log());
         let blank = snapshot(worker, &machine, None);
         let (status, watching) = watch::channel(blank);
-        let mut slot = Slot {
+        let mut slot = WorkerWorld {
             worker,
             files,
             problem: String::new(),
@@ -140,7 +140,7 @@ impl Drop for Watched {
     }
 }
 
-struct Slot {
+struct WorkerWorld {
     worker: usize,
     files: Files,
     problem: String,
@@ -157,7 +157,7 @@ struct Slot {
     last: bool,
 }
 
-impl World<Worker> for Slot {
+impl World<Worker> for WorkerWorld {
     async fn next(&mut self) -> Option<Event> {
         if self.last && self.processes.is_empty() && self.inbox.is_empty() {
             return None;
@@ -223,7 +223,7 @@ impl World<Worker> for Slot {
         }
     }
 
-    fn seen(&mut self, machine: &Worker) {
+    fn publish(&mut self, machine: &Worker) {
         let state = machine.state();
         self.forget(&machine.generations());
         self.record(state, &machine.finishing());
@@ -256,7 +256,7 @@ impl World<Worker> for Slot {
     }
 }
 
-impl Slot {
+impl WorkerWorld {
     fn happened(&self, event: Event) {
         // The slot holds the receiver itself, so the channel cannot be closed.
         self.notes.send(Note::Happened(event)).unwrap_or_default();

@@ -30,7 +30,7 @@ pub struct Late {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct Counters {
     pub received: u64,
     pub sent: u64,
     pub drops: Drops,

@@ -19,7 +19,7 @@ use std::{
 
 use self::client::Client;
 pub use self::{
-    counters::{Account, Drops, Late},
+    counters::{Counters, Drops, Late},
     event::{Action, Event, StateChange},
     net::{Error, Handle, Overview, View, start},
     packet::{Control, Diagnostic, Discriminator, Micros, Refusal, State},
@@ -120,7 +120,7 @@ pub struct Session {
     excused: Option<Instant>,
     leave: Option<Instant>,
     client: Client,
-    account: Account,
+    counters: Counters,
 }
 
 /// The next state by section 6.8.6 and the picture in 6.2.
@@ -166,12 +166,12 @@ impl Session {
             excused: None,
             leave: None,
             client: Client::new(settings.hold_down),
-            account: Account::default(),
+            counters: Counters::default(),
         }
     }
 
-    pub fn picture(&self) -> Picture {
-        Picture {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             state: self.state,
             diagnostic: self.diagnostic,
             since: self.since,
@@ -180,7 +180,7 @@ impl Session {
             discriminator: self.discriminator,
             transmit: self.pace(),
             detection: self.heard.map(|_| self.detection()),
-            account: self.account,
+            counters: self.counters,
         }
     }
 
@@ -188,7 +188,7 @@ impl Session {
         if let Err(why) = self.admit(hops, ttl) {
             return self.refused(why);
         }
-        self.account.received += 1;
+        self.counters.received += 1;
         self.remote = Remote::of(&control);
         if control.fin {
             self.answered();
@@ -225,7 +225,7 @@ impl Session {
     }
 
     fn refused(&mut self, why: Refusal) -> Vec<Action> {
-        self.account.drops.count(why);
+        self.counters.drops.count(why);
         Vec::new()
     }
 
@@ -235,8 +235,8 @@ impl Session {
         };
         let gap = now.saturating_duration_since(heard);
         if gap > interval::late(self.expected()) && !self.remote.demand {
-            self.account.late += 1;
-            self.account.last_late = Some(Late { at: now, gap });
+            self.counters.late += 1;
+            self.counters.last_late = Some(Late { at: now, gap });
         }
     }
 
@@ -246,7 +246,7 @@ impl Session {
                 State::AdminDown | State::Down => self.diagnostic = diagnostic,
                 State::Init | State::Up => self.diagnostic = Diagnostic::None,
             }
-            self.account.ups += u64::from(state == State::Up);
+            self.counters.ups += u64::from(state == State::Up);
             self.state = state;
             self.since = now;
         }
@@ -316,7 +316,7 @@ impl Session {
     fn settle(&mut self, now: Instant, polled: bool) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(state) = self.client.see(now, self.state, self.remote.state) {
-            self.account.failures += u64::from(state == State::Down);
+            self.counters.failures += u64::from(state == State::Down);
             let diagnostic = self.diagnostic;
             actions.push(Action::Tell { state, diagnostic });
         }
@@ -343,7 +343,7 @@ impl Session {
     }
 
     fn send(&mut self, now: Instant, periodic: bool, control: Control) -> Action {
-        self.account.sent += 1;
+        self.counters.sent += 1;
         let contents = Control {
             poll: false,
             fin: false,
@@ -481,7 +481,7 @@ impl Machine for Session {
 
 /// The state of a session at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Snapshot {
     pub state: State,
     pub diagnostic: Diagnostic,
     pub since: Instant,
@@ -492,5 +492,5 @@ pub struct Picture {
     pub transmit: Option<Duration>,
     /// `None`: no packet of the peer was received.
     pub detection: Option<Duration>,
-    pub account: Account,
+    pub counters: Counters,
 }

@@ -58,7 +58,7 @@ pub(super) enum Outcome {
 
 /// What a connection needs to know of its neighbour's machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
+pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
     pub(super) routes: &'a Routes,
     /// Does every VIP have its first verdict?
@@ -91,23 +91,23 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         now: Instant,
-        around: Around<'_>,
+        context: Context<'_>,
         next_hops: NextHops,
     ) -> (Self, Vec<Outcome>) {
         let mut new = Self {
             phase: Phase::Delay,
             next_hops,
             agreed: None,
-            expires: Some(now + around.settings.delay_open),
+            expires: Some(now + context.settings.delay_open),
             keepalive: None,
             owed: BTreeSet::new(),
             out: Out::default(),
             received_prefixes: BTreeSet::new(),
-            counts: around.settings.max_prefixes.is_some(),
+            counts: context.settings.max_prefixes.is_some(),
             malformed: 0,
         };
-        let outcomes = if around.settings.delay_open.is_zero() {
-            new.open(now, around.settings)
+        let outcomes = if context.settings.delay_open.is_zero() {
+            new.open(now, context.settings)
         } else {
             Vec::new()
         };
@@ -145,10 +145,10 @@ impl Connection {
         vec![Outcome::Send(Message::Open(settings.open()))]
     }
 
-    pub(super) fn tick(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
+    pub(super) fn tick(&mut self, now: Instant, context: Context<'_>) -> Vec<Outcome> {
         if self.expires.is_some_and(|at| at <= now) {
             return match self.phase {
-                Phase::Delay => self.open(now, around.settings),
+                Phase::Delay => self.open(now, context.settings),
                 // Strict mode: BFD did not come up within the hold time.
                 Phase::OpenConfirm { sent: false, .. } => {
                     vec![Outcome::Fail(Notification::BFD_DOWN)]
@@ -159,20 +159,20 @@ impl Connection {
             };
         }
         if self.keepalive.is_some_and(|at| at <= now) {
-            return vec![self.keep_alive(now, around)];
+            return vec![self.keep_alive(now, context)];
         }
         Vec::new()
     }
 
-    fn keep_alive(&mut self, now: Instant, around: Around<'_>) -> Outcome {
+    fn keep_alive(&mut self, now: Instant, context: Context<'_>) -> Outcome {
         let hold_time = self.agreed.as_ref().and_then(|agreed| agreed.hold_time);
         self.keepalive = hold_time.map(|hold_time| {
             let third = hold_time / 3;
-            let interval = around
+            let interval = context
                 .settings
                 .keepalive
                 .map_or(third, |set| set.min(third));
-            now + interval.mul_f64(around.jitter)
+            now + interval.mul_f64(context.jitter)
         });
         Outcome::Send(Message::Keepalive)
     }
@@ -188,7 +188,7 @@ impl Connection {
         &mut self,
         now: Instant,
         received: Received,
-        around: Around<'_>,
+        context: Context<'_>,
     ) -> Vec<Outcome> {
         use Phase::{Delay, Established, OpenConfirm, OpenSent};
         let unexpected = |subcode| {
@@ -210,17 +210,17 @@ impl Connection {
             (Established, _) => {}
         }
         match received {
-            Received::Open(open) => self.opened(now, open, around),
+            Received::Open(open) => self.opened(now, open, context),
             Received::Keepalive => {
                 self.alive(now);
                 match self.phase {
-                    OpenConfirm { sent, .. } => self.confirm(now, sent, true, around),
+                    OpenConfirm { sent, .. } => self.confirm(now, sent, true, context),
                     Delay | OpenSent | Established => Vec::new(),
                 }
             }
             Received::Update(update) => {
                 self.alive(now);
-                self.update(&update, around.settings)
+                self.update(&update, context.settings)
             }
             Received::Refresh(family, Refresh::Request) => self.again(family),
             Received::Refresh(_, Refresh::Begin | Refresh::End) => Vec::new(),
@@ -228,8 +228,8 @@ impl Connection {
         }
     }
 
-    fn opened(&mut self, now: Instant, open: Open, around: Around<'_>) -> Vec<Outcome> {
-        let settings = around.settings;
+    fn opened(&mut self, now: Instant, open: Open, context: Context<'_>) -> Vec<Outcome> {
+        let settings = context.settings;
         let mut outcomes = match self.phase {
             Phase::Delay => self.open(now, settings),
             Phase::OpenSent | Phase::OpenConfirm { .. } | Phase::Established => Vec::new(),
@@ -255,14 +255,14 @@ impl Connection {
     }
 
     /// Continues after [`Outcome::Opened`], and after every change of BFD.
-    pub(super) fn proceed(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
+    pub(super) fn proceed(&mut self, now: Instant, context: Context<'_>) -> Vec<Outcome> {
         match self.phase {
             Phase::OpenConfirm {
                 sent: false,
                 received,
-            } if around.may_establish => {
-                let mut outcomes = vec![self.keep_alive(now, around)];
-                outcomes.extend(self.confirm(now, true, received, around));
+            } if context.may_establish => {
+                let mut outcomes = vec![self.keep_alive(now, context)];
+                outcomes.extend(self.confirm(now, true, received, context));
                 outcomes
             }
             Phase::Delay | Phase::OpenSent | Phase::OpenConfirm { .. } | Phase::Established => {
@@ -276,7 +276,7 @@ impl Connection {
         now: Instant,
         sent: bool,
         received: bool,
-        around: Around<'_>,
+        context: Context<'_>,
     ) -> Vec<Outcome> {
         self.phase = Phase::OpenConfirm { sent, received };
         let Some(agreed) = self.agreed.as_ref().filter(|_| sent && received) else {
@@ -286,20 +286,20 @@ impl Connection {
         self.phase = Phase::Established;
         self.alive(now);
         let mut outcomes = vec![Outcome::Established];
-        outcomes.extend(self.sync(around));
+        outcomes.extend(self.sync(context));
         outcomes
     }
 
     /// Applies settings that change without ending the session.
-    pub(super) fn configure(&mut self, now: Instant, around: Around<'_>) -> Vec<Outcome> {
+    pub(super) fn configure(&mut self, now: Instant, context: Context<'_>) -> Vec<Outcome> {
         if let Some(keepalive) = &mut self.keepalive
-            && let Some(set) = around.settings.keepalive
+            && let Some(set) = context.settings.keepalive
         {
             *keepalive = (*keepalive).min(now + set);
         }
-        let mut outcomes = self.limit(around.settings.max_prefixes);
+        let mut outcomes = self.limit(context.settings.max_prefixes);
         if outcomes.is_empty() {
-            outcomes = self.proceed(now, around);
+            outcomes = self.proceed(now, context);
         }
         outcomes
     }
@@ -325,21 +325,21 @@ impl Connection {
     }
 
     /// Applies new addresses by which the neighbour reaches this node.
-    pub(super) fn reached_by(&mut self, next_hops: NextHops, around: Around<'_>) -> Vec<Outcome> {
+    pub(super) fn reached_by(&mut self, next_hops: NextHops, context: Context<'_>) -> Vec<Outcome> {
         if let Some(agreed) = &mut self.agreed {
             Arc::make_mut(agreed).terms.next_hops.clone_from(&next_hops);
         }
         self.next_hops = next_hops;
-        self.sync(around)
+        self.sync(context)
     }
 
     /// Sends the changes, and End-of-RIB once everything is sent.
-    pub(super) fn sync(&mut self, around: Around<'_>) -> Vec<Outcome> {
+    pub(super) fn sync(&mut self, context: Context<'_>) -> Vec<Outcome> {
         let (Phase::Established, Some(agreed)) = (self.phase, &self.agreed) else {
             return Vec::new();
         };
-        let mut updates = self.out.sync(&agreed.terms, around.routes);
-        if around.settled {
+        let mut updates = self.out.sync(&agreed.terms, context.routes);
+        if context.settled {
             let owed = std::mem::take(&mut self.owed);
             updates.extend(owed.into_iter().map(Update::EndOfRib));
         }

@@ -19,7 +19,7 @@ use self::{
     table::{Entry, Table},
     world::{Input, World},
 };
-use super::{Drops, Event, Picture, Session, Settings, StateChange};
+use super::{Drops, Event, Session, Settings, Snapshot, StateChange};
 use crate::{
     machine::{
         drive::{self, drive_by},
@@ -69,7 +69,7 @@ impl Key {
 /// The last state of a session, and its failures to send.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    pub picture: Picture,
+    pub snapshot: Snapshot,
     pub failures: send::Failures,
 }
 
@@ -127,7 +127,7 @@ pub fn start(thread: &Thread, changes: mpsc::UnboundedSender<StateChange>) -> Ha
         receivers: Vec::new(),
         prepared: Vec::new(),
         timers: Vec::new(),
-        seats: BTreeMap::new(),
+        running: BTreeMap::new(),
         shows,
     };
     thread.spawn(engine.run(inbox));
@@ -208,7 +208,7 @@ fn lock(table: &Mutex<Table>) -> std::sync::MutexGuard<'_, Table> {
 
 /// A running session, for the engine.
 #[derive(Debug)]
-struct Seat {
+struct RunningSession {
     settings: Settings,
     inputs: mpsc::UnboundedSender<Input>,
     view: watch::Receiver<View>,
@@ -225,7 +225,7 @@ struct Engine {
     /// Prepared sessions, and a timer for each.
     prepared: Vec<Settings>,
     timers: Vec<Timer>,
-    seats: BTreeMap<Key, Seat>,
+    running: BTreeMap<Key, RunningSession>,
     shows: watch::Sender<Vec<Shown>>,
 }
 
@@ -252,8 +252,11 @@ impl Engine {
                     done.send(result).unwrap_or_default();
                 }
                 Command::AdminDown(done) => {
-                    let notices: Vec<_> =
-                        self.seats.values().filter_map(Seat::admin_down).collect();
+                    let notices: Vec<_> = self
+                        .running
+                        .values()
+                        .filter_map(RunningSession::admin_down)
+                        .collect();
                     for one in notices {
                         // An error means that the session has ended, and has nothing left to send.
                         one.await.unwrap_or_default();
@@ -262,20 +265,21 @@ impl Engine {
                 }
             }
         }
-        for seat in self.seats.values() {
-            seat.end();
+        for session in self.running.values() {
+            session.end();
         }
     }
 
     fn set(&mut self, sessions: Vec<Settings>) -> Result<(), Error> {
-        self.seats.retain(|_, seat| !seat.inputs.is_closed());
+        self.running
+            .retain(|_, session| !session.inputs.is_closed());
         let wanted: BTreeMap<Key, Settings> = sessions
             .into_iter()
             .map(|settings| (Key::of(&settings), settings))
             .collect();
-        for (key, seat) in &mut self.seats {
+        for (key, session) in &mut self.running {
             if !wanted.contains_key(key) {
-                seat.leave();
+                session.leave();
             }
         }
         let mut first = Ok(());
@@ -284,8 +288,8 @@ impl Engine {
                 first = first.and(Err(error));
                 continue;
             }
-            match self.seats.get_mut(&key) {
-                Some(seat) => seat.follow(settings),
+            match self.running.get_mut(&key) {
+                Some(session) => session.follow(settings),
                 None => first = first.and(self.begin(key, settings)),
             }
         }
@@ -318,7 +322,7 @@ impl Engine {
         let mut session = Session::new(drive::now(), &settings, discriminator, seed);
         let (inputs, inbox) = mpsc::unbounded_channel();
         let first = View {
-            picture: session.picture(),
+            snapshot: session.snapshot(),
             failures: send::Failures::default(),
         };
         let (shows, view) = watch::channel(first);
@@ -340,13 +344,13 @@ impl Engine {
                 orders.send(Command::Left).unwrap_or_default();
             }
         });
-        let seat = Seat {
+        let session = RunningSession {
             settings,
             inputs,
             view,
             leaving: false,
         };
-        self.seats.insert(key, seat);
+        self.running.insert(key, session);
         Ok(())
     }
 
@@ -366,11 +370,12 @@ impl Engine {
 
     /// Closes sockets without a session, and has the kernel drop packets that are from no peer.
     async fn tidy(&mut self) {
-        self.seats.retain(|_, seat| !seat.inputs.is_closed());
+        self.running
+            .retain(|_, session| !session.inputs.is_closed());
         let mut closed = Vec::new();
         for receiver in std::mem::take(&mut self.receivers) {
-            let seats = self.seats.values().map(|seat| &seat.settings);
-            let mut all = seats.chain(&self.prepared);
+            let running = self.running.values().map(|session| &session.settings);
+            let mut all = running.chain(&self.prepared);
             if all.any(|settings| receiver.serves(settings)) {
                 self.receivers.push(receiver);
             } else {
@@ -385,9 +390,9 @@ impl Engine {
 
     fn filter(&self) {
         for receiver in &self.receivers {
-            let seats = self.seats.values().map(|seat| &seat.settings);
+            let running = self.running.values().map(|session| &session.settings);
             let mut senders: BTreeMap<IpAddr, u8> = BTreeMap::new();
-            for settings in seats.filter(|settings| receiver.serves(settings)) {
+            for settings in running.filter(|settings| receiver.serves(settings)) {
                 if self.routers.allow(settings.peer) {
                     let least = senders.entry(settings.peer).or_insert(u8::MAX);
                     *least = (*least).min(settings.mode.min_ttl());
@@ -398,16 +403,16 @@ impl Engine {
     }
 
     fn show(&self) {
-        let seats = self.seats.values().filter(|seat| !seat.leaving);
-        let shown = seats.map(|seat| Shown {
-            settings: seat.settings.clone(),
-            view: seat.view.clone(),
+        let running = self.running.values().filter(|session| !session.leaving);
+        let shown = running.map(|session| Shown {
+            settings: session.settings.clone(),
+            view: session.view.clone(),
         });
         self.shows.send_replace(shown.collect());
     }
 }
 
-impl Seat {
+impl RunningSession {
     fn tell(&self, event: Event) {
         // An error means that the session has ended.
         self.inputs.send(Input::Event(event)).unwrap_or_default();

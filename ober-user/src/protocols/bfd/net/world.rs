@@ -86,9 +86,9 @@ impl drive::World<Session> for World {
         }
     }
 
-    fn seen(&mut self, session: &Session) {
+    fn publish(&mut self, session: &Session) {
         self.shows.send_replace(View {
-            picture: session.picture(),
+            snapshot: session.snapshot(),
             failures: self.sender.failures(),
         });
         if let Some(done) = self.acknowledge.take() {

@@ -8,7 +8,7 @@ fn tell(state: State, diagnostic: Diagnostic) -> Action {
 
 #[test]
 fn a_session_begins_down_slow_and_without_knowing_the_peer() {
-    let mut desk = Desk::new(&settings(timers(50, 60, 4)));
+    let mut bench = Bench::new(&settings(timers(50, 60, 4)));
     let first = Control {
         state: State::Down,
         yours: None,
@@ -18,11 +18,11 @@ fn a_session_begins_down_slow_and_without_knowing_the_peer() {
         min_rx: Micros(60_000),
         ..says(State::Down)
     };
-    assert_eq!(desk.session.deadline(), Some(desk.now));
-    assert_eq!(desk.tick(), [send(first)]);
-    let began = desk.now;
-    assert_eq!(desk.wait(), [send(first)]);
-    let pause = desk.now - began;
+    assert_eq!(bench.session.deadline(), Some(bench.now));
+    assert_eq!(bench.tick(), [send(first)]);
+    let began = bench.now;
+    assert_eq!(bench.wait(), [send(first)]);
+    let pause = bench.now - began;
     assert!(
         pause >= 750 * MILLISECOND && pause <= 1000 * MILLISECOND,
         "{pause:?}"
@@ -31,19 +31,19 @@ fn a_session_begins_down_slow_and_without_knowing_the_peer() {
 
 #[test]
 fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
-    let mut desk = Desk::new(&settings(timers(50, 50, 3)));
-    desk.tick();
-    let actions = desk.hear(Control {
+    let mut bench = Bench::new(&settings(timers(50, 50, 3)));
+    bench.tick();
+    let actions = bench.hear(Control {
         yours: None,
         ..says(State::Down)
     });
     let init = Control {
         state: State::Init,
-        ..desk.contents()
+        ..bench.contents()
     };
     assert_eq!(actions, [send(init)]);
     assert_eq!(init.yours, Some(discriminator(2)));
-    let actions = desk.hear(says(State::Init));
+    let actions = bench.hear(says(State::Init));
     // The interval changes with the state, which starts a Poll Sequence.
     let up = Control {
         state: State::Up,
@@ -56,48 +56,48 @@ fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
 
 #[test]
 fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgotten() {
-    let mut desk = Desk::up();
-    let began = desk.now;
+    let mut bench = Bench::up();
+    let began = bench.now;
     // 3 times the peer's 300 ms, which are slower than this end's 50 ms.
-    desk.silence(899 * MILLISECOND);
-    assert_eq!(desk.session.state, State::Up);
-    let actions = desk.wait();
-    assert_eq!(desk.now - began, 900 * MILLISECOND);
+    bench.silence(899 * MILLISECOND);
+    assert_eq!(bench.session.state, State::Up);
+    let actions = bench.wait();
+    assert_eq!(bench.now - began, 900 * MILLISECOND);
     let down = Control {
         state: State::Down,
         diagnostic: Diagnostic::TimeExpired,
         yours: None,
         min_tx: Micros(1_000_000),
         poll: true,
-        ..desk.contents()
+        ..bench.contents()
     };
     assert_eq!(
         actions,
         [tell(State::Down, Diagnostic::TimeExpired), send(down)]
     );
-    assert_eq!(desk.session.remote, Remote::UNKNOWN);
+    assert_eq!(bench.session.remote, Remote::UNKNOWN);
 }
 
 #[test]
 fn a_session_in_init_gives_up_after_the_detection_time_without_telling_clients() {
-    let mut desk = Desk::new(&settings(timers(50, 50, 3)));
-    desk.tick();
-    desk.hear(Control {
+    let mut bench = Bench::new(&settings(timers(50, 50, 3)));
+    bench.tick();
+    bench.hear(Control {
         yours: None,
         ..says(State::Down)
     });
-    let actions = desk.silence(900 * MILLISECOND);
+    let actions = bench.silence(900 * MILLISECOND);
     assert_eq!(
-        (desk.session.state, notified(&actions)),
+        (bench.session.state, notified(&actions)),
         (State::Down, vec![])
     );
-    assert_eq!(desk.session.diagnostic, Diagnostic::TimeExpired);
+    assert_eq!(bench.session.diagnostic, Diagnostic::TimeExpired);
 }
 
 #[test]
 fn a_peer_that_says_down_is_down_with_diagnostic_three() {
-    let mut desk = Desk::up();
-    let actions = desk.hear(says(State::Down));
+    let mut bench = Bench::up();
+    let actions = bench.hear(says(State::Down));
     assert_eq!(
         actions[0],
         tell(State::Down, Diagnostic::NeighborSignaledDown)
@@ -115,38 +115,38 @@ fn a_peer_that_says_down_is_down_with_diagnostic_three() {
 
 #[test]
 fn a_poll_is_answered_at_once_with_final_and_without_poll_and_leaves_the_timer_alone() {
-    let mut desk = Desk::up();
-    desk.hear(Control {
+    let mut bench = Bench::up();
+    bench.hear(Control {
         fin: true,
         ..says(State::Up)
     });
-    desk.silence(100 * MILLISECOND);
-    let due = desk.session.transmit_due();
+    bench.silence(100 * MILLISECOND);
+    let due = bench.session.transmit_due();
     let answer = Control {
         fin: true,
-        ..desk.contents()
+        ..bench.contents()
     };
     assert_eq!(
-        desk.hear(Control {
+        bench.hear(Control {
             poll: true,
             ..says(State::Up)
         }),
         [send(answer)]
     );
-    assert_eq!(desk.session.transmit_due(), due);
+    assert_eq!(bench.session.transmit_due(), due);
 }
 
 #[test]
 fn a_peer_that_wants_nothing_periodic_gets_answers_and_changes_alone() {
-    let mut desk = Desk::up();
+    let mut bench = Bench::up();
     let silent = Control {
         min_rx: Micros(0),
         ..says(State::Up)
     };
-    desk.hear(silent);
-    assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
+    bench.hear(silent);
+    assert_eq!(sent(&bench.silence(800 * MILLISECOND)), []);
     assert_eq!(
-        sent(&desk.hear(Control {
+        sent(&bench.hear(Control {
             poll: true,
             ..silent
         }))
@@ -154,54 +154,54 @@ fn a_peer_that_wants_nothing_periodic_gets_answers_and_changes_alone() {
         1
     );
     // When the peer can receive again, it gets a due packet at once.
-    desk.silence(400 * MILLISECOND);
-    assert_eq!(desk.hear(says(State::Up)).len(), 1);
+    bench.silence(400 * MILLISECOND);
+    assert_eq!(bench.hear(says(State::Up)).len(), 1);
 }
 
 #[test]
 fn a_peer_in_demand_mode_is_sent_nothing_while_both_are_up_and_no_poll_is_under_way() {
-    let mut desk = Desk::up();
+    let mut bench = Bench::up();
     let demand = Control {
         demand: true,
         fin: true,
         ..says(State::Up)
     };
-    desk.hear(demand);
-    assert_eq!(sent(&desk.silence(800 * MILLISECOND)), []);
+    bench.hear(demand);
+    assert_eq!(sent(&bench.silence(800 * MILLISECOND)), []);
     // The peer's silence is still a failure: this end is not in demand mode.
-    let actions = desk.silence(100 * MILLISECOND);
+    let actions = bench.silence(100 * MILLISECOND);
     assert_eq!(notified(&actions), [State::Down]);
-    assert!(!sent(&desk.silence(1000 * MILLISECOND)).is_empty());
+    assert!(!sent(&bench.silence(1000 * MILLISECOND)).is_empty());
 }
 
 #[test]
 fn the_passive_side_says_nothing_until_it_knows_the_peer_and_again_when_it_forgets_it() {
-    let mut desk = Desk::new(&Settings {
+    let mut bench = Bench::new(&Settings {
         passive: true,
         ..settings(timers(50, 50, 3))
     });
-    assert_eq!(desk.session.deadline(), None);
-    assert_eq!(desk.tick(), []);
+    assert_eq!(bench.session.deadline(), None);
+    assert_eq!(bench.tick(), []);
     assert_eq!(
-        sent(&desk.hear(Control {
+        sent(&bench.hear(Control {
             yours: None,
             ..says(State::Down)
         }))
         .len(),
         1
     );
-    desk.hear(says(State::Up));
-    desk.silence(900 * MILLISECOND);
+    bench.hear(says(State::Up));
+    bench.silence(900 * MILLISECOND);
     assert_eq!(
-        (desk.session.state, desk.session.deadline()),
+        (bench.session.state, bench.session.deadline()),
         (State::Down, None)
     );
 }
 
 #[test]
 fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
-    let mut desk = Desk::up();
-    let actions = desk.on(Event::AdminDown);
+    let mut bench = Bench::up();
+    let actions = bench.on(Event::AdminDown);
     assert_eq!(actions[0], tell(State::AdminDown, Diagnostic::AdminDown));
     let [down] = sent(&actions)[..] else {
         panic!("{actions:?}");
@@ -212,37 +212,41 @@ fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
     );
     for state in State::ALL {
         assert_eq!(
-            desk.hear(Control {
+            bench.hear(Control {
                 poll: true,
                 ..says(state)
             }),
             []
         );
     }
-    let ignored = desk
+    let ignored = bench
         .session
-        .account
+        .counters
         .drops
         .each()
         .find(|(why, _)| *why == Refusal::AdminDown);
     assert_eq!(ignored, Some((Refusal::AdminDown, 4)));
-    let actions = desk.on(Event::Enable);
+    let actions = bench.on(Event::Enable);
     assert_eq!(
-        (desk.session.state, sent(&actions).len(), notified(&actions)),
+        (
+            bench.session.state,
+            sent(&actions).len(),
+            notified(&actions)
+        ),
         (State::Down, 1, vec![])
     );
-    desk.hear(says(State::Down));
-    assert_eq!(notified(&desk.hear(says(State::Init))), [State::Up]);
+    bench.hear(says(State::Down));
+    assert_eq!(notified(&bench.hear(says(State::Init))), [State::Up]);
 }
 
 #[test]
 fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
-    let mut desk = Desk::up();
-    assert_eq!(sent(&desk.on(Event::Leave)).len(), 1);
-    let began = desk.now;
+    let mut bench = Bench::up();
+    assert_eq!(sent(&bench.on(Event::Leave)).len(), 1);
+    let began = bench.now;
     let mut said = 0;
     loop {
-        let actions = desk.wait();
+        let actions = bench.wait();
         if actions == [Action::Over] {
             break;
         }
@@ -252,19 +256,19 @@ fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
             .count();
     }
     // Three times the slow interval of a second.
-    assert_eq!(desk.now - began, 3000 * MILLISECOND);
+    assert_eq!(bench.now - began, 3000 * MILLISECOND);
     assert!((3..=4).contains(&said), "{said}");
-    let mut unknown = Desk::new(&settings(timers(50, 50, 3)));
+    let mut unknown = Bench::new(&settings(timers(50, 50, 3)));
     assert_eq!(unknown.on(Event::Leave), [Action::Over]);
 }
 
 #[test]
 fn a_session_that_leaves_and_is_enabled_again_stays() {
-    let mut desk = Desk::up();
-    desk.on(Event::Leave);
-    desk.on(Event::Enable);
-    assert!(!desk.silence(5000 * MILLISECOND).contains(&Action::Over));
-    assert_eq!(desk.session.state, State::Down);
+    let mut bench = Bench::up();
+    bench.on(Event::Leave);
+    bench.on(Event::Enable);
+    assert!(!bench.silence(5000 * MILLISECOND).contains(&Action::Over));
+    assert_eq!(bench.session.state, State::Down);
 }
 
 #[test]
@@ -280,14 +284,14 @@ fn what_came_through_a_router_is_refused_over_one_hop_and_below_the_minimum_over
         (Mode::Auto, Hops::Multi, 255),
         (Mode::MultiHop { min_ttl: 250 }, Hops::Multi, 250),
     ] {
-        let mut desk = Desk::new(&Settings {
+        let mut bench = Bench::new(&Settings {
             mode,
             ..settings(timers(50, 50, 3))
         });
-        assert_eq!(desk.on(event(hops, least - 1)), [], "{mode:?}");
-        assert_eq!(desk.session.state, State::Down);
-        desk.on(event(hops, least));
-        assert_eq!(desk.session.state, State::Up, "{mode:?}");
+        assert_eq!(bench.on(event(hops, least - 1)), [], "{mode:?}");
+        assert_eq!(bench.session.state, State::Down);
+        bench.on(event(hops, least));
+        assert_eq!(bench.session.state, State::Up, "{mode:?}");
     }
 }
 
@@ -298,7 +302,7 @@ fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
         hops,
         ttl: 255,
     };
-    let mut desk = Desk::new(&Settings {
+    let mut bench = Bench::new(&Settings {
         mode: Mode::Auto,
         ..settings(timers(50, 50, 3))
     });
@@ -309,52 +313,55 @@ fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
         });
         ports.collect::<Vec<_>>()
     };
-    assert_eq!(ports(desk.tick()), [Hops::Single]);
+    assert_eq!(ports(bench.tick()), [Hops::Single]);
     assert_eq!(
-        ports(desk.on(event(State::Down, Hops::Multi))),
+        ports(bench.on(event(State::Down, Hops::Multi))),
         [Hops::Multi]
     );
     assert_eq!(
-        ports(desk.on(event(State::Init, Hops::Multi))),
+        ports(bench.on(event(State::Init, Hops::Multi))),
         [Hops::Multi]
     );
-    assert_eq!(desk.on(event(State::Down, Hops::Single)), []);
+    assert_eq!(bench.on(event(State::Down, Hops::Single)), []);
     assert_eq!(
-        (desk.session.state, desk.session.hops),
+        (bench.session.state, bench.session.hops),
         (State::Up, Hops::Multi)
     );
-    let mut fixed = Desk::new(&settings(timers(50, 50, 3)));
+    let mut fixed = Bench::new(&settings(timers(50, 50, 3)));
     assert_eq!(fixed.on(event(State::Down, Hops::Multi)), []);
 }
 
 #[test]
 fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
-    let mut desk = Desk::up();
-    desk.now += 2000 * MILLISECOND;
-    assert_eq!(notified(&desk.tick()), []);
-    assert_eq!(notified(&desk.hear(says(State::Up))), []);
-    assert_eq!(notified(&desk.silence(899 * MILLISECOND)), []);
-    desk.now += 2000 * MILLISECOND;
-    desk.tick();
+    let mut bench = Bench::up();
+    bench.now += 2000 * MILLISECOND;
+    assert_eq!(notified(&bench.tick()), []);
+    assert_eq!(notified(&bench.hear(says(State::Up))), []);
+    assert_eq!(notified(&bench.silence(899 * MILLISECOND)), []);
+    bench.now += 2000 * MILLISECOND;
+    bench.tick();
     // No packet was waiting.
-    assert_eq!(notified(&desk.silence(EXCUSE)), [State::Down]);
+    assert_eq!(notified(&bench.silence(EXCUSE)), [State::Down]);
 }
 
 #[test]
 fn packets_that_come_late_are_counted_with_their_gap() {
-    let mut desk = Desk::up();
-    desk.hear(says(State::Up));
-    desk.silence(375 * MILLISECOND);
-    desk.hear(says(State::Up));
-    assert_eq!(desk.session.account.late, 0);
-    desk.silence(376 * MILLISECOND);
-    desk.hear(says(State::Up));
+    let mut bench = Bench::up();
+    bench.hear(says(State::Up));
+    bench.silence(375 * MILLISECOND);
+    bench.hear(says(State::Up));
+    assert_eq!(bench.session.counters.late, 0);
+    bench.silence(376 * MILLISECOND);
+    bench.hear(says(State::Up));
     let late = Late {
-        at: desk.now,
+        at: bench.now,
         gap: 376 * MILLISECOND,
     };
     assert_eq!(
-        (desk.session.account.late, desk.session.account.last_late),
+        (
+            bench.session.counters.late,
+            bench.session.counters.last_late
+        ),
         (1, Some(late))
     );
 }
@@ -374,16 +381,16 @@ fn a_thread_that_is_not_realtime_is_asked_for_nothing_it_cannot_keep() {
 
 #[test]
 fn a_refused_packet_is_counted_and_does_nothing() {
-    let mut desk = Desk::up();
-    let before = desk.session.picture();
+    let mut bench = Bench::up();
+    let before = bench.session.snapshot();
     for why in Refusal::ALL {
-        assert_eq!(desk.on(Event::Refused(why)), []);
+        assert_eq!(bench.on(Event::Refused(why)), []);
     }
-    let after = desk.session.picture();
-    assert!(after.account.drops.each().all(|(_, count)| count == 1));
+    let after = bench.session.snapshot();
+    assert!(after.counters.drops.each().all(|(_, count)| count == 1));
     assert_eq!(
-        Picture {
-            account: before.account,
+        Snapshot {
+            counters: before.counters,
             ..after
         },
         before

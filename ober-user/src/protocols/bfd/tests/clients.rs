@@ -2,20 +2,20 @@
 
 use super::*;
 
-fn desk(hold_down: Duration) -> Desk {
-    let mut desk = Desk::new(&Settings {
+fn bench(hold_down: Duration) -> Bench {
+    let mut bench = Bench::new(&Settings {
         hold_down,
         ..settings(timers(50, 50, 3))
     });
-    desk.tick();
-    desk
+    bench.tick();
+    bench
 }
 
 /// What clients get while the peer sends these states one after another, 100 ms apart.
-fn hears(desk: &mut Desk, states: &[State]) -> Vec<State> {
+fn hears(bench: &mut Bench, states: &[State]) -> Vec<State> {
     let said = states.iter().flat_map(|state| {
-        let mut actions = desk.hear(says(*state));
-        actions.extend(desk.silence(100 * MILLISECOND));
+        let mut actions = bench.hear(says(*state));
+        actions.extend(bench.silence(100 * MILLISECOND));
         notified(&actions)
     });
     said.collect()
@@ -24,22 +24,22 @@ fn hears(desk: &mut Desk, states: &[State]) -> Vec<State> {
 #[test]
 fn a_peers_shutdown_is_no_failure_and_neither_is_its_way_back() {
     use State::{AdminDown, Down, Init, Up};
-    let mut desk = desk(Duration::ZERO);
+    let mut bench = bench(Duration::ZERO);
     assert_eq!(
         hears(
-            &mut desk,
+            &mut bench,
             &[Down, Init, Up, AdminDown, AdminDown, Down, Init, Up, Down]
         ),
         [Up, AdminDown, Up, Down]
     );
-    assert_eq!(desk.session.account.failures, 1);
+    assert_eq!(bench.session.counters.failures, 1);
 }
 
 #[test]
 fn a_peer_that_is_administratively_down_from_the_first_is_told_as_such_once() {
-    let mut desk = desk(Duration::ZERO);
+    let mut bench = bench(Duration::ZERO);
     assert_eq!(
-        hears(&mut desk, &[State::AdminDown, State::AdminDown]),
+        hears(&mut bench, &[State::AdminDown, State::AdminDown]),
         [State::AdminDown]
     );
 }
@@ -47,11 +47,11 @@ fn a_peer_that_is_administratively_down_from_the_first_is_told_as_such_once() {
 #[test]
 fn after_a_failure_up_is_told_only_when_it_lasts_but_every_failure_is_told() {
     use State::{Down, Init, Up};
-    let mut desk = desk(450 * MILLISECOND);
+    let mut bench = bench(450 * MILLISECOND);
     // No failure before, so `Up` comes at once.
-    assert_eq!(hears(&mut desk, &[Down, Init, Up, Down]), [Up, Down]);
+    assert_eq!(hears(&mut bench, &[Down, Init, Up, Down]), [Up, Down]);
     // 200 ms of Up are too short.
-    assert_eq!(hears(&mut desk, &[Down, Init, Up, Down]), [Down]);
-    assert_eq!(hears(&mut desk, &[Down, Init, Up, Up, Up]), []);
-    assert_eq!(hears(&mut desk, &[Up, Up]), [Up]);
+    assert_eq!(hears(&mut bench, &[Down, Init, Up, Down]), [Down]);
+    assert_eq!(hears(&mut bench, &[Down, Init, Up, Up, Up]), []);
+    assert_eq!(hears(&mut bench, &[Up, Up]), [Up]);
 }

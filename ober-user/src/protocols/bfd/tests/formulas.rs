@@ -18,17 +18,17 @@ fn the_detection_time_is_the_peers_multiplier_times_the_slower_of_our_rx_and_its
 
 #[test]
 fn a_session_counts_with_the_peers_multiplier_not_its_own() {
-    let mut desk = Desk::new(&settings(timers(50, 200, 9)));
-    desk.hear(Control {
+    let mut bench = Bench::new(&settings(timers(50, 200, 9)));
+    bench.hear(Control {
         multiplier: times(2),
         ..says(State::Init)
     });
-    assert_eq!(desk.session.detection(), 600 * MILLISECOND);
-    desk.hear(Control {
+    assert_eq!(bench.session.detection(), 600 * MILLISECOND);
+    bench.hear(Control {
         min_tx: Micros(10_000),
         ..says(State::Up)
     });
-    assert_eq!(desk.session.detection(), 600 * MILLISECOND);
+    assert_eq!(bench.session.detection(), 600 * MILLISECOND);
 }
 
 #[test]
@@ -69,15 +69,15 @@ fn jitter_takes_0_to_25_percent_and_10_to_25_with_a_multiplier_of_one() {
 
 #[test]
 fn every_pause_is_drawn_anew() {
-    let mut desk = Desk::up();
+    let mut bench = Bench::up();
     let mut pauses = std::collections::BTreeSet::new();
-    let mut before = desk.now;
+    let mut before = bench.now;
     while pauses.len() < 5 {
-        desk.hear(says(State::Up));
-        if !sent(&desk.wait()).is_empty() {
-            pauses.insert(desk.now - before);
-            before = desk.now;
+        bench.hear(says(State::Up));
+        if !sent(&bench.wait()).is_empty() {
+            pauses.insert(bench.now - before);
+            before = bench.now;
         }
-        assert!(desk.session.account.sent < 20, "{pauses:?}");
+        assert!(bench.session.counters.sent < 20, "{pauses:?}");
     }
 }

@@ -67,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Checks a session from outside.
 struct Observer {
-    desk: Desk,
+    bench: Bench,
     notified: State,
     /// The last packet that did not answer a Poll, and when it was sent.
     last: Option<(Control, Instant)>,
@@ -75,35 +75,39 @@ struct Observer {
 
 impl Observer {
     fn step(&mut self, step: Step) {
-        let before = self.desk.session.clone();
+        let before = self.bench.session.clone();
         let (actions, event) = match step {
-            Step::Event(event) => (self.desk.on(event), Some(event)),
+            Step::Event(event) => (self.bench.on(event), Some(event)),
             Step::Pass(time) => {
-                let soonest = self.desk.session.deadline().unwrap_or(self.desk.now + time);
+                let soonest = self
+                    .bench
+                    .session
+                    .deadline()
+                    .unwrap_or(self.bench.now + time);
                 // Usually never later than the driver would call, and sometimes late.
                 let late = if time > 1400 * MILLISECOND {
                     time
                 } else {
                     Duration::ZERO
                 };
-                self.desk.now = (self.desk.now + time).min(soonest) + late;
-                (self.desk.tick(), None)
+                self.bench.now = (self.bench.now + time).min(soonest) + late;
+                (self.bench.tick(), None)
             }
             Step::Deadline => {
-                self.desk.now = self
-                    .desk
+                self.bench.now = self
+                    .bench
                     .session
                     .deadline()
-                    .unwrap_or(self.desk.now)
-                    .max(self.desk.now);
-                (self.desk.tick(), None)
+                    .unwrap_or(self.bench.now)
+                    .max(self.bench.now);
+                (self.bench.tick(), None)
             }
         };
         if event.is_none() {
-            let due = self.desk.session.deadline();
+            let due = self.bench.session.deadline();
             let leaving = actions.contains(&Action::Over);
             assert!(
-                leaving || due.is_none_or(|due| due > self.desk.now),
+                leaving || due.is_none_or(|due| due > self.bench.now),
                 "the driver would spin: {due:?}"
             );
         }
@@ -129,7 +133,7 @@ impl Observer {
             "what its decoder would refuse"
         );
         assert!(
-            !self.desk.session.passive || control.yours.is_some(),
+            !self.bench.session.passive || control.yours.is_some(),
             "the passive side speaks first"
         );
         if control.fin {
@@ -139,15 +143,15 @@ impl Observer {
             poll: false,
             ..control
         };
-        if let Some((last, at)) = self.last.replace((plain, self.desk.now)) {
+        if let Some((last, at)) = self.last.replace((plain, self.bench.now)) {
             // The pause is at least that of the faster of the old and the new intervals.
             let slowest = |session: &Session| session.pace().unwrap_or_default() * 3 / 4;
-            let pause = slowest(before).min(slowest(&self.desk.session));
+            let pause = slowest(before).min(slowest(&self.bench.session));
             let news = last != plain || before.sent.is_none_or(|sent| sent.contents != plain);
             assert!(
-                news || self.desk.now - at >= pause,
+                news || self.bench.now - at >= pause,
                 "{:?} after the last, {pause:?}",
-                self.desk.now - at
+                self.bench.now - at
             );
         }
     }
@@ -171,18 +175,18 @@ impl Observer {
     fn tells(&mut self, before: &Session, actions: &[Action]) {
         for state in notified(actions) {
             match state {
-                State::Up => assert_eq!(self.desk.session.state, State::Up),
+                State::Up => assert_eq!(self.bench.session.state, State::Up),
                 State::Down => assert_eq!(
-                    (before.state, self.desk.session.state),
+                    (before.state, self.bench.session.state),
                     (State::Up, State::Down)
                 ),
-                State::AdminDown => assert_ne!(self.desk.session.state, State::Up),
+                State::AdminDown => assert_ne!(self.bench.session.state, State::Up),
                 State::Init => panic!("nobody needs to know"),
             }
             assert!(self.notified != state || state == State::Down, "told twice");
             self.notified = state;
         }
-        if self.desk.session.state != State::Up {
+        if self.bench.session.state != State::Up {
             assert_ne!(
                 self.notified,
                 State::Up,
@@ -200,7 +204,7 @@ proptest! {
         timers in some_timers(), passive: bool, steps in proptest::collection::vec(step(), 1..80)
     ) {
         let settings = Settings { mode: Mode::Auto, passive, hold_down: 300 * MILLISECOND, ..settings(timers) };
-        let mut watch = Observer { desk: Desk::new(&settings), notified: State::Down, last: None };
+        let mut watch = Observer { bench: Bench::new(&settings), notified: State::Down, last: None };
         for step in steps {
             watch.step(step);
         }
@@ -210,16 +214,16 @@ proptest! {
     fn silence_ends_every_session_after_the_peers_multiplier_times_the_slower_pace(
         timers in some_timers(), peer in some_timers()
     ) {
-        let mut desk = Desk::new(&settings(timers));
-        desk.tick();
+        let mut bench = Bench::new(&settings(timers));
+        bench.tick();
         let said = Control { min_tx: peer.transmit, min_rx: peer.receive, multiplier: peer.multiplier, ..says(State::Init) };
-        desk.hear(said);
-        desk.hear(Control { state: State::Up, fin: true, ..said });
-        let began = desk.now;
-        while desk.session.state == State::Up {
-            desk.wait();
+        bench.hear(said);
+        bench.hear(Control { state: State::Up, fin: true, ..said });
+        let began = bench.now;
+        while bench.session.state == State::Up {
+            bench.wait();
         }
         let pace = timers.receive.max(peer.transmit).duration();
-        prop_assert_eq!(desk.now - began, pace * u32::from(peer.multiplier.get()));
+        prop_assert_eq!(bench.now - began, pace * u32::from(peer.multiplier.get()));
     }
 }

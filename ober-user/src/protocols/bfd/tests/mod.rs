@@ -69,12 +69,12 @@ fn received(control: Control) -> Event {
 }
 
 /// A session and its clock.
-struct Desk {
+struct Bench {
     now: Instant,
     session: Session,
 }
 
-impl Desk {
+impl Bench {
     fn new(settings: &Settings) -> Self {
         let now = crate::machine::drive::now();
         Self {
@@ -85,11 +85,11 @@ impl Desk {
 
     /// 50 ms in both directions, a multiplier of three, Up with the peer of [`says`].
     fn up() -> Self {
-        let mut desk = Self::new(&settings(timers(50, 50, 3)));
-        desk.tick();
-        desk.hear(says(State::Init));
-        assert_eq!(desk.session.state, State::Up);
-        desk
+        let mut bench = Self::new(&settings(timers(50, 50, 3)));
+        bench.tick();
+        bench.hear(says(State::Init));
+        assert_eq!(bench.session.state, State::Up);
+        bench
     }
 
     fn on(&mut self, event: Event) -> Vec<Action> {

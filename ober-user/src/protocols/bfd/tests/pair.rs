@@ -159,16 +159,16 @@ fn any_timers(multiplier: std::ops::Range<u8>) -> impl Strategy<Value = Timers> 
 fn two_sessions_find_each_other_negotiate_and_notice_a_cut() {
     let mut pair = Pair::new([timers(50, 200, 3), timers(100, 300, 5)], quiet(), 1);
     pair.settle();
-    let picture = |pair: &Pair, end: usize| {
-        let picture = pair.ends[end].picture();
+    let snapshot = |pair: &Pair, end: usize| {
+        let snapshot = pair.ends[end].snapshot();
         (
-            picture.transmit.unwrap().as_millis(),
-            picture.detection.unwrap().as_millis(),
+            snapshot.transmit.unwrap().as_millis(),
+            snapshot.detection.unwrap().as_millis(),
         )
     };
     // (max(50, 300), 5 x max(200, 100)) and (max(100, 200), 3 x max(300, 50)).
     assert_eq!(
-        (picture(&pair, 0), picture(&pair, 1)),
+        (snapshot(&pair, 0), snapshot(&pair, 1)),
         ((300, 1000), (200, 900))
     );
     pair.network.cut = Some(pair.now);

@@ -12,13 +12,13 @@ fn follow(timers: Timers) -> Event {
 }
 
 /// Up at 50 ms in both directions with a peer of the same speed, and no Poll Sequence under way.
-fn settled() -> Desk {
-    let mut desk = Desk::up();
-    desk.hear(Control {
+fn settled() -> Bench {
+    let mut bench = Bench::up();
+    bench.hear(Control {
         fin: true,
         ..fast()
     });
-    desk
+    bench
 }
 
 fn fast() -> Control {
@@ -37,8 +37,8 @@ fn answer() -> Control {
 }
 
 /// This end's interval and the detection time, in milliseconds.
-fn in_force(desk: &Desk) -> (u128, u128) {
-    let session = &desk.session;
+fn in_force(bench: &Bench) -> (u128, u128) {
+    let session = &bench.session;
     (
         session.pace().unwrap().as_millis(),
         session.detection().as_millis(),
@@ -47,40 +47,40 @@ fn in_force(desk: &Desk) -> (u128, u128) {
 
 #[test]
 fn a_slower_pace_waits_for_the_answer_and_a_faster_one_does_not() {
-    let mut desk = settled();
-    let [poll] = sent(&desk.on(follow(timers(400, 50, 3))))[..] else {
+    let mut bench = settled();
+    let [poll] = sent(&bench.on(follow(timers(400, 50, 3))))[..] else {
         panic!("a Poll Sequence begins at once");
     };
     assert_eq!((poll.poll, poll.min_tx), (true, Micros(400_000)));
-    assert_eq!(in_force(&desk), (50, 150));
-    desk.hear(answer());
-    assert_eq!(in_force(&desk), (400, 150));
-    desk.on(follow(timers(20, 50, 3)));
-    assert_eq!(in_force(&desk), (20, 150));
+    assert_eq!(in_force(&bench), (50, 150));
+    bench.hear(answer());
+    assert_eq!(in_force(&bench), (400, 150));
+    bench.on(follow(timers(20, 50, 3)));
+    assert_eq!(in_force(&bench), (20, 150));
 }
 
 #[test]
 fn a_shorter_detection_time_waits_for_the_answer_and_a_longer_one_does_not() {
-    let mut desk = settled();
-    desk.on(follow(timers(50, 20, 3)));
-    assert_eq!(in_force(&desk), (50, 150));
-    desk.hear(answer());
-    assert_eq!(in_force(&desk), (50, 60));
-    desk.on(follow(timers(50, 400, 3)));
-    assert_eq!(in_force(&desk), (50, 1200));
+    let mut bench = settled();
+    bench.on(follow(timers(50, 20, 3)));
+    assert_eq!(in_force(&bench), (50, 150));
+    bench.hear(answer());
+    assert_eq!(in_force(&bench), (50, 60));
+    bench.on(follow(timers(50, 400, 3)));
+    assert_eq!(in_force(&bench), (50, 1200));
 }
 
 #[test]
 fn a_poll_is_repeated_until_it_is_answered() {
-    let mut desk = settled();
-    desk.on(follow(timers(40, 50, 3)));
+    let mut bench = settled();
+    bench.on(follow(timers(40, 50, 3)));
     for _ in 0..3 {
-        desk.hear(fast());
-        let again = sent(&desk.wait());
+        bench.hear(fast());
+        let again = sent(&bench.wait());
         assert!(again.iter().all(|control| control.poll), "{again:?}");
     }
-    desk.hear(answer());
-    let after = sent(&desk.wait());
+    bench.hear(answer());
+    let after = sent(&bench.wait());
     assert!(
         !after.is_empty() && after.iter().all(|control| !control.poll),
         "{after:?}"
@@ -89,35 +89,35 @@ fn a_poll_is_repeated_until_it_is_answered() {
 
 #[test]
 fn values_that_change_during_a_poll_are_asked_for_again() {
-    let mut desk = settled();
-    desk.on(follow(timers(400, 50, 3)));
-    desk.on(follow(timers(600, 50, 3)));
-    desk.hear(answer());
+    let mut bench = settled();
+    bench.on(follow(timers(400, 50, 3)));
+    bench.on(follow(timers(600, 50, 3)));
+    bench.hear(answer());
     // The answer may be to the 400.
-    assert_eq!(in_force(&desk).0, 50);
-    assert!(desk.session.poll.is_some());
-    desk.hear(answer());
-    assert_eq!(in_force(&desk).0, 600);
-    assert!(desk.session.poll.is_none());
+    assert_eq!(in_force(&bench).0, 50);
+    assert!(bench.session.poll.is_some());
+    bench.hear(answer());
+    assert_eq!(in_force(&bench).0, 600);
+    assert!(bench.session.poll.is_none());
 }
 
 #[test]
 fn nothing_is_sent_when_nothing_changed() {
-    let mut desk = settled();
-    assert_eq!(desk.on(follow(timers(50, 50, 3))), []);
-    assert_eq!(sent(&desk.on(follow(timers(50, 50, 4)))).len(), 1);
-    assert!(desk.session.poll.is_none());
+    let mut bench = settled();
+    assert_eq!(bench.on(follow(timers(50, 50, 3))), []);
+    assert_eq!(sent(&bench.on(follow(timers(50, 50, 4)))).len(), 1);
+    assert!(bench.session.poll.is_none());
 }
 
 #[test]
 fn an_answer_nobody_asked_for_changes_nothing() {
-    let mut desk = settled();
-    let before = desk.session.picture();
-    assert_eq!(desk.hear(answer()), []);
-    let after = desk.session.picture();
+    let mut bench = settled();
+    let before = bench.session.snapshot();
+    assert_eq!(bench.hear(answer()), []);
+    let after = bench.session.snapshot();
     assert_eq!(
-        Picture {
-            account: before.account,
+        Snapshot {
+            counters: before.counters,
             ..after
         },
         before
@@ -126,12 +126,12 @@ fn an_answer_nobody_asked_for_changes_nothing() {
 
 #[test]
 fn a_peer_that_can_take_more_gets_it_counted_from_the_packet_before() {
-    let mut desk = Desk::up();
-    desk.hear(Control {
+    let mut bench = Bench::up();
+    bench.hear(Control {
         fin: true,
         ..says(State::Up)
     });
-    desk.silence(200 * MILLISECOND);
+    bench.silence(200 * MILLISECOND);
     // The 50 ms are long over.
-    assert_eq!(sent(&desk.hear(fast())).len(), 1);
+    assert_eq!(sent(&bench.hear(fast())).len(), 1);
 }

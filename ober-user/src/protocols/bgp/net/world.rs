@@ -258,7 +258,7 @@ impl World<Peering> for Neighbour {
         }
     }
 
-    fn seen(&mut self, machine: &Peering) {
+    fn publish(&mut self, machine: &Peering) {
         let report = machine.report();
         if report.state == State::Established && self.state != State::Established {
             self.complaint = None;

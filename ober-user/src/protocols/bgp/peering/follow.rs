@@ -24,7 +24,7 @@ impl Peering {
             }
         }
         for side in [Side::Ours, Side::Theirs] {
-            actions.extend(self.with(now, side, |it, around| it.configure(now, around)));
+            actions.extend(self.with(now, side, |it, context| it.configure(now, context)));
         }
         actions
     }
@@ -35,7 +35,7 @@ impl Peering {
         side: Side,
         next_hops: NextHops,
     ) -> Vec<Action> {
-        self.with(now, side, |it, around| it.reached_by(next_hops, around))
+        self.with(now, side, |it, context| it.reached_by(next_hops, context))
     }
 
     /// Without BFD there is no state to wait for.
@@ -43,7 +43,7 @@ impl Peering {
         self.path = None;
         let mut actions = Vec::new();
         for side in [Side::Ours, Side::Theirs] {
-            actions.extend(self.with(now, side, |it, around| it.proceed(now, around)));
+            actions.extend(self.with(now, side, |it, context| it.proceed(now, context)));
         }
         actions
     }

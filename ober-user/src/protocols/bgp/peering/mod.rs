@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    connection::{Around, Connection, Outcome, Phase, Settings},
+    connection::{Connection, Context, Outcome, Phase, Settings},
     event::{Action, Counts, Event, Failure, Path, Report, Side, State},
     message::{Message, Notification, Open, Received},
     pace::Pace,
@@ -140,13 +140,13 @@ impl Peering {
         &mut self,
         now: Instant,
         side: Side,
-        what: impl FnOnce(&mut Connection, Around<'_>) -> Vec<Outcome>,
+        what: impl FnOnce(&mut Connection, Context<'_>) -> Vec<Outcome>,
     ) -> Vec<Action> {
         let jitter = self.pace.jitter();
         let Some(connection) = self.connections.get_mut(&side) else {
             return Vec::new();
         };
-        let around = Around {
+        let context = Context {
             settings: &self.settings,
             routes: &self.routes,
             settled: self.settled,
@@ -154,7 +154,7 @@ impl Peering {
                 || matches!(self.path, Some(Path::Up | Path::AdminDown)),
             jitter,
         };
-        let outcomes = what(connection, around);
+        let outcomes = what(connection, context);
         self.perform(now, side, outcomes)
     }
 
@@ -165,7 +165,7 @@ impl Peering {
                 Outcome::Send(message) => actions.push(self.send(side, message)),
                 Outcome::Opened => {
                     actions.extend(self.collide(now, side));
-                    actions.extend(self.with(now, side, |it, around| it.proceed(now, around)));
+                    actions.extend(self.with(now, side, |it, context| it.proceed(now, context)));
                 }
                 Outcome::Established => {
                     self.pace.attempts = 0;
@@ -314,14 +314,14 @@ impl Peering {
 
     fn connected(&mut self, now: Instant, side: Side, next_hops: NextHops) -> Vec<Action> {
         let jitter = self.pace.jitter();
-        let around = Around {
+        let context = Context {
             settings: &self.settings,
             routes: &self.routes,
             settled: self.settled,
             may_establish: false,
             jitter,
         };
-        let (connection, outcomes) = Connection::new(now, around, next_hops);
+        let (connection, outcomes) = Connection::new(now, context, next_hops);
         self.connections.insert(side, connection);
         self.perform(now, side, outcomes)
     }
@@ -349,7 +349,7 @@ impl Peering {
             if fell && self.agreed(side) {
                 actions.extend(self.fail(now, side, Notification::BFD_DOWN));
             } else {
-                actions.extend(self.with(now, side, |it, around| it.proceed(now, around)));
+                actions.extend(self.with(now, side, |it, context| it.proceed(now, context)));
             }
         }
         actions
@@ -368,7 +368,7 @@ impl Peering {
         if let Received::Open(open) = &received {
             self.opened = Some(Arc::new(open.clone()));
         }
-        self.with(now, side, |it, around| it.on(now, received, around))
+        self.with(now, side, |it, context| it.on(now, received, context))
     }
 
     fn sync(&mut self, now: Instant) -> Vec<Action> {
@@ -471,7 +471,7 @@ impl Machine for Peering {
             actions.extend(self.settle(now));
         }
         for side in [Side::Ours, Side::Theirs] {
-            actions.extend(self.with(now, side, |it, around| it.tick(now, around)));
+            actions.extend(self.with(now, side, |it, context| it.tick(now, context)));
         }
         if due(self.pace.pause) {
             actions.extend(self.begin(now));

@@ -20,7 +20,7 @@ use super::{
     interface::Interface,
     key,
     log::{Line, Log},
-    receive::{self, Ears, Post, ReceiverCommand, Rejected, Senders},
+    receive::{self, Ears, Receiver, ReceiverCommand, Rejected, Senders},
     running::Running,
     sockets::{Claims, Frames, Raw},
     world::{Counts, Instance, Note, Travel},
@@ -49,7 +49,7 @@ pub(super) struct Link {
     pub(super) rejected: Arc<Rejected>,
     pub(super) routers: BTreeMap<Key, Running>,
     /// Present until it begins to receive.
-    post: Option<Post>,
+    receiver: Option<Receiver>,
 }
 
 /// The sockets of one family, not yet in use.
@@ -161,7 +161,7 @@ impl Link {
             vrids: BTreeSet::new(),
         };
         let (wanted, watching) = watch::channel(Arc::new(wanted));
-        let post = Post {
+        let receiver = Receiver {
             changes: inbox,
             wanted,
             budget: place.budget.clone(),
@@ -182,16 +182,16 @@ impl Link {
             wanted: watching,
             rejected,
             routers: BTreeMap::new(),
-            post: Some(post),
+            receiver: Some(receiver),
         })
     }
 
     pub(super) fn receive(&mut self, place: &LinkContext) {
-        if let Some(mut post) = self.post.take() {
-            for ears in post.v4.iter_mut().chain(&mut post.v6) {
+        if let Some(mut receiver) = self.receiver.take() {
+            for ears in receiver.v4.iter_mut().chain(&mut receiver.v6) {
                 self.name_strangers(place, ears);
             }
-            place.realtime.spawn(post.run());
+            place.realtime.spawn(receiver.run());
         }
     }
 

@@ -157,7 +157,7 @@ pub(super) struct Ears {
 }
 
 /// Everything that receives on one interface.
-pub(super) struct Post {
+pub(super) struct Receiver {
     pub(super) changes: mpsc::UnboundedReceiver<ReceiverCommand>,
     /// For the task that logs strangers.
     pub(super) wanted: watch::Sender<Arc<Wanted>>,
@@ -172,7 +172,7 @@ pub(super) struct Post {
 }
 
 /// The known virtual routers and senders.
-struct Desk {
+struct KnownPeers {
     wanted: Wanted,
     coverage: Coverage,
     own: Vec<Mac>,
@@ -183,9 +183,9 @@ struct Desk {
     log: Log,
 }
 
-impl Post {
+impl Receiver {
     pub(super) async fn run(mut self) {
-        let mut desk = Desk {
+        let mut known = KnownPeers {
             wanted: Wanted::clone(&self.wanted.borrow()),
             coverage: self.coverage,
             own: std::mem::take(&mut self.own),
@@ -202,55 +202,56 @@ impl Post {
                 biased;
                 change = self.changes.recv() => match change {
                     Some(change) => {
-                        self.change(change, &mut desk);
+                        self.change(change, &mut known);
                         continue;
                     }
                     None => return,
                 },
-                got = receive(self.v4.as_ref(), &mut in4) => desk.took(got, &in4),
-                got = receive(self.v6.as_ref(), &mut in6) => desk.took(got, &in6),
+                got = receive(self.v4.as_ref(), &mut in4) => known.took(got, &in4),
+                got = receive(self.v6.as_ref(), &mut in6) => known.took(got, &in6),
                 got = overhear(self.v4.as_ref(), &mut arp) => {
-                    desk.overheard(got, |length| neighbour::arp_claim(arp.get(..length)?))
+                    known.overheard(got, |length| neighbour::arp_claim(arp.get(..length)?))
                 }
                 got = overhear(self.v6.as_ref(), &mut icmp6) => {
-                    desk.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
+                    known.overheard(got, |length| neighbour::advertisement_claim(icmp6.get(..length)?))
                 }
             };
             self.budget.spend().await;
             if let Some(error) = failed {
-                desk.log.say(Line::Receive(error.to_string()));
+                known.log.say(Line::Receive(error.to_string()));
                 // Such as an interface that is down; without a pause the loop would spin.
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    fn change(&mut self, change: ReceiverCommand, desk: &mut Desk) {
+    fn change(&mut self, change: ReceiverCommand, known: &mut KnownPeers) {
         if let ReceiverCommand::Ears(six, ears) = change {
             *(if six { &mut self.v6 } else { &mut self.v4 }) = ears;
         } else {
-            desk.change(change);
+            known.change(change);
         }
-        self.filter(desk);
+        self.filter(known);
     }
 
     /// Makes the kernel drop packets that are no longer wanted.
-    fn filter(&self, desk: &mut Desk) {
-        let keys = desk.members.keys();
-        desk.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
-        let addresses = desk.members.values().flat_map(|member| &member.addresses);
+    fn filter(&self, known: &mut KnownPeers) {
+        let keys = known.members.keys();
+        known.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
+        let addresses = known.members.values().flat_map(|member| &member.addresses);
         let addresses: Vec<IpAddr> = addresses.copied().collect();
         for (six, ears) in [(false, &self.v4), (true, &self.v6)] {
             let Some(ears) = ears else {
                 continue;
             };
-            desk.wanted
+            known
+                .wanted
                 .attach(six, &ears.raw, &ears.strangers, &self.log);
             if let Err(error) = ears.claims.filter(ears::claims(six, &addresses)) {
                 self.log.say(Line::Filter(error.to_string()));
             }
         }
-        self.wanted.send_replace(Arc::new(desk.wanted.clone()));
+        self.wanted.send_replace(Arc::new(known.wanted.clone()));
     }
 }
 
@@ -268,7 +269,7 @@ async fn overhear(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-impl Desk {
+impl KnownPeers {
     fn change(&mut self, change: ReceiverCommand) {
         match change {
             ReceiverCommand::Join(key, member) => {
@@ -283,7 +284,7 @@ impl Desk {
             }
             ReceiverCommand::Routers(routers) => self.wanted.routers = routers,
             ReceiverCommand::Own(macs) => self.own = macs,
-            // Handled by `Post` itself.
+            // Handled by `Receiver` itself.
             ReceiverCommand::Ears(..) => {}
         }
     }

@@ -186,7 +186,7 @@ impl World<Router> for Instance {
         }
     }
 
-    fn seen(&mut self, router: &Router) {
+    fn publish(&mut self, router: &Router) {
         let new = router.history().filter(|entered| {
             self.published
                 .is_none_or(|published| entered.at > published)

@@ -19,7 +19,7 @@ const EXCHANGES: usize = 8;
 /// A link is opened once and stays open while its pin is the same, so that a check needs no new descriptor. When the
 /// pin is gone, the descriptor is closed at the next check, so that it does not keep the link alive.
 #[derive(Debug)]
-pub struct Eyes {
+pub struct PinnedLinks {
     home: PathBuf,
     open: BTreeMap<PathBuf, Opened>,
     /// Names of the programs that were found in links, by their ids.
@@ -32,7 +32,7 @@ struct Opened {
     link: OwnedFd,
 }
 
-impl Eyes {
+impl PinnedLinks {
     /// `home`: where the links are pinned.
     pub fn new(home: &Path) -> Self {
         Self {
@@ -125,12 +125,12 @@ pub fn index(interface: &str) -> io::Result<Option<u32>> {
 /// Is our program attached to the interface? For a caller that asks once.
 pub fn holds(home: &Path, interface: &str) -> Fact {
     match index(interface) {
-        Ok(index) => Eyes::new(home).holds(interface, index),
+        Ok(index) => PinnedLinks::new(home).holds(interface, index),
         Err(error) => Fact::of(Err(error)),
     }
 }
 
 /// Does our socket lookup run in this network namespace? For a caller that asks once.
 pub fn looks_up(home: &Path) -> Fact {
-    Eyes::new(home).looks_up()
+    PinnedLinks::new(home).looks_up()
 }
