@@ -62,8 +62,8 @@ impl Announcer {
         let gates = gate::start(&plan(config, sockets)?, &config.node.state, stand)?;
         let watch = see(config, &gates, &speakers).await?;
         let tasks = vec![
-            tokio::spawn(follow(workers, gates.clone())),
-            tokio::spawn(speakers::follow(
+            tokio::spawn(forward_events(workers, gates.clone())),
+            tokio::spawn(speakers::forward_paths(
                 Arc::clone(&speakers),
                 paths,
                 gates.clone(),
@@ -178,7 +178,7 @@ async fn see(
     Ok(watch::start(watch::WatchedFacts::of(config), tell).await?)
 }
 
-async fn follow(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {
+async fn forward_events(mut workers: mpsc::UnboundedReceiver<WorkerEvent>, gates: gate::Handle) {
     while let Some(event) = workers.recv().await {
         gates.tell(News::Worker(event));
     }

@@ -354,7 +354,7 @@ async fn part(bgp: &bgp::Handle) {
 }
 
 /// Passes BFD's state on: to the neighbour's session, and as "is any up?" to the gates.
-pub(super) async fn follow(
+pub(super) async fn forward_paths(
     speakers: Arc<Speakers>,
     mut paths: mpsc::UnboundedReceiver<bfd::StateChange>,
     gates: gate::Handle,

@@ -344,7 +344,7 @@ impl Backends {
     }
 
     /// Takes over a change that no operator ordered, such as the answer of a source; it is written to disk if possible.
-    pub fn follow(&mut self, ready: Ready) {
+    pub fn put_in_force(&mut self, ready: Ready) {
         match self.keep(&ready).and_then(|batch| Ok(batch.place()?)) {
             Ok(placed) => self.commit(ready, placed),
             Err(error) => {

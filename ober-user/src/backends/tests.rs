@@ -94,7 +94,7 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
     let first = ready((&config, &before), &nothing, &known, &[])
         .await
         .unwrap();
-    before.follow(first);
+    before.put_in_force(first);
     let edited: [(&str, &[&str]); 1] = [("rgw", &["a.test:80", "10.0.0.9:80"])];
     let config = node.config(&edited);
     let reloaded = before.next(&config).unwrap();
@@ -107,7 +107,7 @@ async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_besid
             ["10.0.0.1:80", "10.0.0.9:80"]
         );
         assert_eq!(ready_now.synced[0].kept, ["a.test"]);
-        next.follow(ready_now);
+        next.put_in_force(ready_now);
         // A name that was removed is forgotten.
         let config = node.config(&[("rgw", &["b.test:80"])]);
         let next = next.next(&config).unwrap();
@@ -125,12 +125,12 @@ async fn a_server_keeps_its_name_over_a_restart_when_those_before_it_have_left()
     let three: [(&str, &[&str]); 1] = [("rgw", &["10.0.0.1:80", "10.0.0.1:81", "10.0.0.1:82"])];
     let (config, mut backends) = node.open(&three);
     let all = ready((&config, &backends), &nothing, &[], &[]).await;
-    backends.follow(all.unwrap());
+    backends.put_in_force(all.unwrap());
     let last: [(&str, &[&str]); 1] = [("rgw", &["10.0.0.1:82"])];
     let config = node.config(&last);
     let mut reloaded = backends.next(&config).unwrap();
     let one = ready((&config, &reloaded), &nothing, &[], &[]).await;
-    reloaded.follow(one.unwrap());
+    reloaded.put_in_force(one.unwrap());
     let (_, restarted) = node.open(&last);
     for next in [reloaded, restarted] {
         let ready_now = ready((&config, &next), &nothing, &[], &[]).await.unwrap();
@@ -150,7 +150,7 @@ async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
     let first = ready((&config, &before), &nothing, &known, &[])
         .await
         .unwrap();
-    before.follow(first);
+    before.put_in_force(first);
     let sync = Sync {
         edits: vec![replace("edited", &["a.test:80", "10.0.0.9:80"])],
         prune: true,
@@ -160,7 +160,7 @@ async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
     let ready_now = ready((&config, &before), &sync, &[], &lost).await.unwrap();
     assert_eq!(addresses(&ready_now.in_force, "edited"), ["10.0.0.9:80"]);
     assert_eq!(addresses(&ready_now.in_force, "other"), ["10.0.0.2:80"]);
-    before.follow(ready_now);
+    before.put_in_force(ready_now);
     // The file of the other backend survives a restart.
     let (config, next) = node.open(&backends);
     let ready_now = ready((&config, &next), &nothing, &[], &lost).await.unwrap();
@@ -191,7 +191,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
     let ready_now = ready((&config, &before), &nothing, &[], &[]).await.unwrap();
     assert_eq!(addresses(&ready_now.in_force, "broken"), ["10.0.0.1:80"]);
     assert!(ready_now.in_force.left_out.is_empty());
-    before.follow(ready_now);
+    before.put_in_force(ready_now);
     let more: [(&str, &[&str]); 2] = [("broken", &[&at, "10.0.0.7:80"]), backends[1]];
     for text in [None, Some("10.0.0.[1-"), Some("10.0.0.1-20:80")] {
         match text {

@@ -32,13 +32,13 @@ pub type WatchedNames = BTreeMap<PathBuf, Names>;
 pub fn watched_names(watched: &Watched) -> WatchedNames {
     let mut watched_names = WatchedNames::new();
     for file in &watched.files {
-        follow(&mut watched_names, file, LINKS);
+        follow_links(&mut watched_names, file, LINKS);
         if let Some(key) = key_beside(file) {
-            follow(&mut watched_names, &key, LINKS);
+            follow_links(&mut watched_names, &key, LINKS);
         }
     }
     for directory in &watched.directories {
-        if let Some(real) = follow(&mut watched_names, directory, LINKS) {
+        if let Some(real) = follow_links(&mut watched_names, directory, LINKS) {
             watched_names.insert(real, Names::All);
         }
     }
@@ -46,7 +46,7 @@ pub fn watched_names(watched: &Watched) -> WatchedNames {
 }
 
 /// Notes every name on the path, and returns the real path.
-fn follow(watched_names: &mut WatchedNames, path: &Path, links: usize) -> Option<PathBuf> {
+fn follow_links(watched_names: &mut WatchedNames, path: &Path, links: usize) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut components = path.components();
     while let Some(component) = components.next() {
@@ -62,7 +62,7 @@ fn follow(watched_names: &mut WatchedNames, path: &Path, links: usize) -> Option
                     let onward = at.join(target).join(rest);
                     return links
                         .checked_sub(1)
-                        .and_then(|left| follow(watched_names, &onward, left));
+                        .and_then(|left| follow_links(watched_names, &onward, left));
                 }
                 at = next;
             }
@@ -218,7 +218,7 @@ mod tests {
         symlink("b", home.path().join("a")).unwrap();
         symlink("a", home.path().join("b")).unwrap();
         assert_eq!(
-            follow(&mut WatchedNames::new(), &home.path().join("a"), LINKS),
+            follow_links(&mut WatchedNames::new(), &home.path().join("a"), LINKS),
             None
         );
     }

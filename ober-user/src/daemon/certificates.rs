@@ -60,7 +60,7 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             task.read(&config, &mut watch).await;
         }
         if other {
-            task.issued.follow(&config);
+            task.issued.configure(&config);
         }
         task.sweep(&daemon);
         // Shown before as well, since a worker may take its time to answer.
@@ -121,7 +121,7 @@ struct CertificateTask {
     leftover: bool,
     watched_names: WatchedNames,
     workers: Vec<Delivery>,
-    issued: acme::Follower,
+    issued: acme::CertificateOrders,
 }
 
 impl CertificateTask {

@@ -361,7 +361,8 @@ impl Daemon {
         change.lists.sweep();
         *held.access_lists = change.lists;
         *held.backends = change.backends;
-        self.engines.follow(&change.config, held.backends.servers());
+        self.engines
+            .configure(&change.config, held.backends.servers());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = change.config;
         *self.in_force() = InForce::new(change.written, haproxy, fallback::Provenance::default());
         self.lists_changed(&held.access_lists);

@@ -68,7 +68,7 @@ pub(super) fn members(shared: &Shared) -> MutexGuard<'_, Members> {
 
 /// Follows the workers until the pool is gone. Publishes nothing before `settled`, when the first facts are in: an adopted ring
 /// stays in force until then. The gates get each event right after the ring has changed.
-pub(super) fn follow(
+pub(super) fn publish_rings(
     plane: Arc<Mutex<Plane>>,
     shared: Shared,
     settled: Arc<std::sync::atomic::AtomicBool>,

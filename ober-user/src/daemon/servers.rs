@@ -54,7 +54,7 @@ impl ServerEngines {
     }
 
     /// Asks the sources of this configuration and checks these servers from now on.
-    pub(super) fn follow(&self, config: &Config, servers: &Servers) {
+    pub(super) fn configure(&self, config: &Config, servers: &Servers) {
         lock(&self.sources).set(config);
         let targets = targets(config, servers);
         lock(&self.servers).clone_from(servers);

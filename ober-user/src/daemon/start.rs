@@ -263,7 +263,7 @@ async fn put_in_force(
             })
             .map_err(anyhow::Error::from),
         (Ok(parts), false) => {
-            backends.follow(ready);
+            backends.put_in_force(ready);
             Ok(parts)
         }
         (Err(error), _) => Err(error),

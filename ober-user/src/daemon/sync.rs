@@ -85,7 +85,7 @@ impl Daemon {
                 let mut done = edited(sync, &ready);
                 done.extend(lists);
                 backends.commit(ready, placed);
-                self.engines.follow(&config, backends.servers());
+                self.engines.configure(&config, backends.servers());
                 Ok(Some(done))
             }
             Err(error) => Err(put_back(&mut pool, &config, backends.servers(), error).await),
@@ -99,7 +99,7 @@ impl Daemon {
         heard: Vec<Heard>,
     ) -> anyhow::Result<Vec<Synced>> {
         let (access_lists, settled) = settle(access_lists, heard, false).await?;
-        self.follow(&access_lists, &settled);
+        self.after_change(&access_lists, &settled);
         settled?.context("change lists: another change came in between; try again")
     }
 
@@ -112,7 +112,7 @@ impl Daemon {
             let (access_lists, settled) =
                 settle(self.access_lists.lock().await, heard, sync.dry_run).await?;
             if !sync.dry_run {
-                self.follow(&access_lists, &settled);
+                self.after_change(&access_lists, &settled);
             }
             if let Some(synced) = settled? {
                 return Ok(synced);
@@ -122,7 +122,7 @@ impl Daemon {
     }
 
     /// Has everything that depends on the lists follow, if one changed.
-    fn follow(
+    fn after_change(
         &self,
         access_lists: &AccessLists,
         settled: &Result<Option<Vec<Synced>>, lists::Error>,
@@ -163,7 +163,7 @@ impl Daemon {
                 Ok(heard) => {
                     let settled;
                     (access_lists, settled) = settle(access_lists, heard, false).await?;
-                    self.follow(&access_lists, &settled);
+                    self.after_change(&access_lists, &settled);
                     settled
                 }
                 Err(error) => Err(error),
@@ -224,8 +224,8 @@ impl Daemon {
             if ready.in_force.servers != *backends.servers() {
                 put_servers(&mut pool, &config, &ready).await?;
             }
-            backends.follow(ready);
-            self.engines.follow(&config, backends.servers());
+            backends.put_in_force(ready);
+            self.engines.configure(&config, backends.servers());
             return Ok(());
         }
     }
@@ -233,7 +233,7 @@ impl Daemon {
     /// Begins to ask the sources and to check the servers in force.
     pub(super) fn watch_servers(&self) {
         let in_force = Arc::clone(&self.backends.facts().in_force);
-        self.engines.follow(&self.config(), &in_force.servers);
+        self.engines.configure(&self.config(), &in_force.servers);
     }
 }
 

@@ -306,7 +306,7 @@ impl Pool {
                 slot.handle.in_ring().await;
             }
             // The answer is not awaited; the slot goes on trying.
-            slot.follow(order).await;
+            slot.bring_to(order).await;
             pool.slots.push(slot);
         }
         pool.show();
@@ -401,8 +401,8 @@ impl Pool {
             .zip(sets.into_iter().zip(orders))
             .enumerate()
         {
-            slot.handle.send(Note::Happened(Event::Follow(policy)));
-            let (way, answer) = slot.follow(order).await;
+            slot.handle.send(Note::Happened(Event::Configure(policy)));
+            let (way, answer) = slot.bring_to(order).await;
             if worker == 0 {
                 if let Err(why) = served(answer).await {
                     slot.as_before().await;

@@ -43,7 +43,7 @@ impl Routes {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(follow(open, sender))
+            runtime.block_on(follow_routes(open, sender))
         });
         opened.recv().context("watch the routes of a host")?;
         Ok(Self(receiver))
@@ -73,7 +73,7 @@ impl Routes {
     }
 }
 
-async fn follow(open: Sender<()>, sender: Sender<Seen>) -> Result<()> {
+async fn follow_routes(open: Sender<()>, sender: Sender<Seen>) -> Result<()> {
     let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
     let (connection, _, mut messages) = new_multicast_connection(&groups)?;
     tokio::spawn(connection);

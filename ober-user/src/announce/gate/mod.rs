@@ -91,7 +91,7 @@ pub enum Event {
         findings: Vec<ProbeResult>,
     },
     /// Another configuration: its settings, and its number of workers.
-    Follow {
+    Configure {
         settings: Box<Settings>,
         workers: usize,
     },
@@ -442,7 +442,7 @@ impl Machine for Gate {
             Event::File(there) => self.orders.file = there,
             Event::Order(order) => self.order(now, order),
             Event::Probed { round, findings } => self.probed(now, round, &findings),
-            Event::Follow { settings, workers } => {
+            Event::Configure { settings, workers } => {
                 (self.settings, self.workers) = (*settings, workers);
                 self.running.retain(|worker| *worker < workers);
                 self.look(now, was_hard);

@@ -136,7 +136,7 @@ pub struct View {
 enum Note {
     Happened(Event),
     /// Another configuration, with the question to ask from now on.
-    Follow(Arc<Ask>, Event),
+    Configure(Arc<Ask>, Event),
     /// Answered once it is in force.
     Order(Order, oneshot::Sender<()>),
     /// The VIP is no longer configured: the gate withdraws it and ends.
@@ -199,7 +199,7 @@ pub fn start(
         flights: Arc::default(),
         running: BTreeMap::new(),
     };
-    gates.follow(plan)?;
+    gates.apply_plan(plan)?;
     Ok(Handle {
         gates: Arc::new(Mutex::new(gates)),
         kept: Arc::new(Mutex::new(kept)),
@@ -238,7 +238,7 @@ impl Handle {
     /// Another configuration: gates of VIPs that stay keep their health, gates of new VIPs start closed, and VIPs that go are
     /// withdrawn before this returns.
     pub async fn configure(&self, plan: &Plan) -> Result<(), Error> {
-        let gone = self.lock().follow(plan)?;
+        let gone = self.lock().apply_plan(plan)?;
         for mut gate in gone {
             gate.send(Note::Leave);
             if let Err(error) = (&mut gate.task).await {
@@ -326,7 +326,7 @@ impl Handle {
 
 impl Gates {
     /// Follows another plan; returns the gates of VIPs that it no longer has.
-    fn follow(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
+    fn apply_plan(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
         let question = Arc::new(Question::new(&plan.settings)?);
         let stays = |vip: &IpAddr, _: &mut Running| !plan.vips.contains_key(vip);
         let gone = self.running.extract_if(.., stays).map(|(_, gate)| gate);
@@ -341,11 +341,11 @@ impl Gates {
             });
             if let Some(gate) = self.running.get_mut(vip) {
                 gate.moves = behind.moves;
-                let event = Event::Follow {
+                let event = Event::Configure {
                     settings: Box::new(plan.settings.clone()),
                     workers: plan.workers,
                 };
-                gate.send(Note::Follow(ask, event));
+                gate.send(Note::Configure(ask, event));
                 let addresses = News::Addresses(self.known.addresses.clone());
                 gate.send(Note::Happened(Known::event(*vip, gate.moves, &addresses)));
             } else {
@@ -419,7 +419,7 @@ impl World<Gate> for GateWorld {
     async fn next(&mut self) -> Option<Event> {
         match self.inbox.recv().await? {
             Note::Happened(event) => Some(event),
-            Note::Follow(ask, event) => {
+            Note::Configure(ask, event) => {
                 self.ask = ask;
                 Some(event)
             }

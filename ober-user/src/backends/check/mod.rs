@@ -100,7 +100,7 @@ pub enum Event {
     /// The check that [`Action::Ask`] began is over.
     Answered(Answer),
     /// Another pace and other bounds from now on.
-    Follow(Policy),
+    Configure(Policy),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Machine for Server {
                 self.next = Some((self.asked + self.pause()).max(now));
                 verdict.into_iter().collect()
             }
-            Event::Follow(policy) => {
+            Event::Configure(policy) => {
                 self.policy = policy;
                 if let Some(next) = self.next {
                     self.next = Some(next.min(now + policy.interval));

@@ -67,7 +67,7 @@ impl Engine {
 
     fn start(&self, backend: &str, source: &Discover, config: &Config) -> Running {
         let asker = Asker::new(source.clone(), config);
-        let task = tokio::spawn(follow(
+        let task = tokio::spawn(poll(
             backend.to_owned(),
             source.clone(),
             asker,
@@ -106,7 +106,7 @@ fn learned(backend: &str, source: &Discover, answer: Result<Vec<Found>, super::E
     }
 }
 
-async fn follow(backend: String, source: Discover, mut asker: Asker, tell: mpsc::Sender<Learned>) {
+async fn poll(backend: String, source: Discover, mut asker: Asker, tell: mpsc::Sender<Learned>) {
     loop {
         let answer = asker.ask().await;
         let pause = match &answer {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use self::{
     account::{Error as AccountError, thumbprint},
-    world::{Follower, OrderState},
+    world::{CertificateOrders, OrderState},
 };
 use crate::machine::Machine;
 

@@ -39,7 +39,7 @@ type OrderStates = Arc<Mutex<BTreeMap<Vec<String>, OrderState>>>;
 
 /// Orders the certificates that a configuration wants issued. The tasks end when it is dropped.
 #[derive(Debug, Default)]
-pub struct Follower {
+pub struct CertificateOrders {
     acme: Option<Acme>,
     tasks: BTreeMap<Vec<String>, Task>,
     order_states: OrderStates,
@@ -56,9 +56,9 @@ impl Drop for Task {
     }
 }
 
-impl Follower {
+impl CertificateOrders {
     /// Orders the certificates of this configuration from now on.
-    pub fn follow(&mut self, config: &Config) {
+    pub fn configure(&mut self, config: &Config) {
         if self.acme != config.acme {
             self.tasks.clear();
         }

@@ -156,7 +156,7 @@ impl Starting<'_> {
         let count = self.config.workers.cpus.len();
         membership::members(&self.members).admit(count);
         let (events, gates) = self.steering.take().context(UNORDERED)?;
-        membership::follow(
+        membership::publish_rings(
             Arc::clone(&self.plane),
             Arc::clone(&self.members),
             Arc::clone(&settled),

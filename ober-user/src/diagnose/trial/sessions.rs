@@ -62,7 +62,7 @@ pub(super) async fn of_our_own(config: &Config, request: &Request) -> Vec<Findin
     };
     let until = drive::now() + request.patience;
     loop {
-        held.follow();
+        held.pass_paths();
         let mut look = held.look();
         if drive::now() >= until || look.settled(config) {
             held.end().await;
@@ -165,7 +165,7 @@ impl HeldSessions {
     }
 
     /// Passes BFD's changes on to BGP.
-    fn follow(&mut self) {
+    fn pass_paths(&mut self) {
         while let Ok(bfd::StateChange { peer, state, .. }) = self.changes.try_recv() {
             if let Some(bgp) = &self.bgp {
                 bgp.bfd(peer, announce::path(state));

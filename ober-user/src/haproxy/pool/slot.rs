@@ -90,7 +90,7 @@ impl Slot {
 
     /// Brings the worker to the order's configuration: by commands where HAProxy allows it, otherwise by another
     /// process. A worker that took only a part of the commands is replaced.
-    pub(crate) async fn follow(
+    pub(crate) async fn bring_to(
         &mut self,
         order: LaunchOrder,
     ) -> (Applied, oneshot::Receiver<Answer>) {

@@ -24,7 +24,7 @@ pub enum Event {
     /// The process differs from its generation: another process of the same generation is to serve.
     Renew,
     /// The times and bounds to use from now on.
-    Follow(Policy),
+    Configure(Policy),
     /// A process of an earlier daemon serves, which that daemon found ready; others of that daemon must finish.
     Adopt {
         pid: Pid,

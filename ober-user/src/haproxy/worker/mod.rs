@@ -405,7 +405,7 @@ impl Machine for Worker {
                 | State::Replacing(..)
                 | State::Backoff { .. } => Vec::new(),
             },
-            (Event::Follow(policy), _) => {
+            (Event::Configure(policy), _) => {
                 self.policy = policy;
                 Vec::new()
             }

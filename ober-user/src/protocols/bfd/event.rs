@@ -28,7 +28,7 @@ pub enum Event {
     },
     /// A packet for this session that is invalid.
     Refused(Refusal),
-    Follow {
+    Configure {
         mode: Mode,
         timers: Timers,
         passive: bool,

@@ -427,7 +427,7 @@ impl Machine for Session {
         match event {
             Event::Received { control, hops, ttl } => self.received(now, control, hops, ttl),
             Event::Refused(why) => self.refused(why),
-            Event::Follow {
+            Event::Configure {
                 mode,
                 timers,
                 passive,

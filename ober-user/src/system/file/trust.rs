@@ -60,7 +60,7 @@ pub fn writer(path: &Path, trusted: &[u32]) -> io::Result<Option<Writer>> {
     let own = nix::unistd::geteuid().as_raw();
     let trusts = |user: u32| user == 0 || user == own || trusted.contains(&user);
     let mut worst = None;
-    follow(&std::path::absolute(path)?, |at, facts| {
+    walk_links(&std::path::absolute(path)?, |at, facts| {
         worst = worst.take().max(judge(at, facts, trusts));
     })?;
     Ok(worst)
@@ -70,7 +70,7 @@ pub fn writer(path: &Path, trusted: &[u32]) -> io::Result<Option<Writer>> {
 /// alone.
 pub fn closed(path: &Path, account: &Account) -> Option<PathBuf> {
     let mut closed = None;
-    let shown = follow(path, |at, facts| {
+    let shown = walk_links(path, |at, facts| {
         if closed.is_none() && !facts.is_symlink() && !may_pass(facts, account) {
             closed = Some(at.to_owned());
         }
@@ -109,7 +109,7 @@ fn judge(at: &Path, facts: &Metadata, trusts: impl Fn(u32) -> bool) -> Option<Wr
 }
 
 /// Calls `show` for every directory and link on a path, and for the file it leads to.
-fn follow(path: &Path, mut show: impl FnMut(&Path, &Metadata)) -> io::Result<()> {
+fn walk_links(path: &Path, mut show: impl FnMut(&Path, &Metadata)) -> io::Result<()> {
     let mut at = PathBuf::from("/");
     show(&at, &fs::metadata(&at)?);
     let mut rest = parts(path);

@@ -468,12 +468,12 @@ fn new_rules_are_followed_at_once() {
         min_workers: AtLeast::Number(2),
         ..settings()
     };
-    bench.on(Event::Follow {
+    bench.on(Event::Configure {
         settings: Box::new(strict),
         workers: WORKERS,
     });
     assert_eq!(bench.gate.state(), State::Down);
-    bench.on(Event::Follow {
+    bench.on(Event::Configure {
         settings: Box::new(settings()),
         workers: 1,
     });

@@ -111,7 +111,7 @@ impl Known {
             Event::Order(Order::Undrain) => self.draining = false,
             Event::Order(Order::Disable) => self.disabled = true,
             Event::Order(Order::Enable) => self.disabled = false,
-            Event::Bfd(_) | Event::Probed { .. } | Event::Follow { .. } => {}
+            Event::Bfd(_) | Event::Probed { .. } | Event::Configure { .. } => {}
         }
     }
 

@@ -162,7 +162,7 @@ fn a_shorter_interval_holds_from_the_check_that_is_waited_for() {
         interval: SECOND,
         ..POLICY
     };
-    assert_eq!(clocked.server.on(clocked.now, Event::Follow(fast)), []);
+    assert_eq!(clocked.server.on(clocked.now, Event::Configure(fast)), []);
     assert_eq!(clocked.server.deadline(), Some(clocked.now + SECOND));
 }
 

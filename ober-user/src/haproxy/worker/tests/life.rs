@@ -148,7 +148,7 @@ fn a_process_that_comes_too_late_is_killed() {
 fn new_times_hold_from_then_on() {
     let mut bench = Bench::running();
     assert_eq!(
-        bench.on(Event::Follow(Policy {
+        bench.on(Event::Configure(Policy {
             backoff: ms(7),
             ..policy()
         })),

@@ -289,7 +289,7 @@ impl Engine {
                 continue;
             }
             match self.running.get_mut(&key) {
-                Some(session) => session.follow(settings),
+                Some(session) => session.configure(settings),
                 None => first = first.and(self.begin(key, settings)),
             }
         }
@@ -425,12 +425,12 @@ impl RunningSession {
         }
     }
 
-    fn follow(&mut self, settings: Settings) {
+    fn configure(&mut self, settings: Settings) {
         if self.leaving {
             self.tell(Event::Enable);
         }
         self.leaving = false;
-        self.tell(Event::Follow {
+        self.tell(Event::Configure {
             mode: settings.mode,
             timers: settings.timers,
             passive: settings.passive,

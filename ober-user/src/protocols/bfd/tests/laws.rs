@@ -48,8 +48,8 @@ fn packet() -> impl Strategy<Value = Event> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let follow = (some_timers(), any::<bool>()).prop_map(|(timers, passive)| {
-        Step::Event(Event::Follow {
+    let configure = (some_timers(), any::<bool>()).prop_map(|(timers, passive)| {
+        Step::Event(Event::Configure {
             mode: Mode::Auto,
             timers,
             passive,
@@ -58,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         8 => packet().prop_map(Step::Event),
-        1 => follow,
+        1 => configure,
         1 => prop_oneof![Just(Event::AdminDown), Just(Event::Enable), Just(Event::Leave)].prop_map(Step::Event),
         3 => (0..1500_u64).prop_map(|passed| Step::Pass(Duration::from_millis(passed))),
         8 => Just(Step::Deadline),

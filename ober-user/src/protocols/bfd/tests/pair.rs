@@ -112,8 +112,8 @@ impl Pair {
         });
     }
 
-    fn follow(&mut self, end: usize, timers: Timers) {
-        let event = Event::Follow {
+    fn configure(&mut self, end: usize, timers: Timers) {
+        let event = Event::Configure {
             mode: Mode::SingleHop,
             timers,
             passive: false,
@@ -261,7 +261,7 @@ proptest! {
         pair.settle();
         let mut last = [begin, begin];
         for (end, timers, pause) in changes {
-            pair.follow(end, timers);
+            pair.configure(end, timers);
             last[end] = timers;
             pair.run(Duration::from_millis(pause));
         }

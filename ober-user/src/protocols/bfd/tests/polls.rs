@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn follow(timers: Timers) -> Event {
-    Event::Follow {
+fn configure(timers: Timers) -> Event {
+    Event::Configure {
         mode: Mode::SingleHop,
         timers,
         passive: false,
@@ -48,32 +48,32 @@ fn in_force(bench: &Bench) -> (u128, u128) {
 #[test]
 fn a_slower_pace_waits_for_the_answer_and_a_faster_one_does_not() {
     let mut bench = settled();
-    let [poll] = sent(&bench.on(follow(timers(400, 50, 3))))[..] else {
+    let [poll] = sent(&bench.on(configure(timers(400, 50, 3))))[..] else {
         panic!("a Poll Sequence begins at once");
     };
     assert_eq!((poll.poll, poll.min_tx), (true, Micros(400_000)));
     assert_eq!(in_force(&bench), (50, 150));
     bench.hear(answer());
     assert_eq!(in_force(&bench), (400, 150));
-    bench.on(follow(timers(20, 50, 3)));
+    bench.on(configure(timers(20, 50, 3)));
     assert_eq!(in_force(&bench), (20, 150));
 }
 
 #[test]
 fn a_shorter_detection_time_waits_for_the_answer_and_a_longer_one_does_not() {
     let mut bench = settled();
-    bench.on(follow(timers(50, 20, 3)));
+    bench.on(configure(timers(50, 20, 3)));
     assert_eq!(in_force(&bench), (50, 150));
     bench.hear(answer());
     assert_eq!(in_force(&bench), (50, 60));
-    bench.on(follow(timers(50, 400, 3)));
+    bench.on(configure(timers(50, 400, 3)));
     assert_eq!(in_force(&bench), (50, 1200));
 }
 
 #[test]
 fn a_poll_is_repeated_until_it_is_answered() {
     let mut bench = settled();
-    bench.on(follow(timers(40, 50, 3)));
+    bench.on(configure(timers(40, 50, 3)));
     for _ in 0..3 {
         bench.hear(fast());
         let again = sent(&bench.wait());
@@ -90,8 +90,8 @@ fn a_poll_is_repeated_until_it_is_answered() {
 #[test]
 fn values_that_change_during_a_poll_are_asked_for_again() {
     let mut bench = settled();
-    bench.on(follow(timers(400, 50, 3)));
-    bench.on(follow(timers(600, 50, 3)));
+    bench.on(configure(timers(400, 50, 3)));
+    bench.on(configure(timers(600, 50, 3)));
     bench.hear(answer());
     // The answer may be to the 400.
     assert_eq!(in_force(&bench).0, 50);
@@ -104,8 +104,8 @@ fn values_that_change_during_a_poll_are_asked_for_again() {
 #[test]
 fn nothing_is_sent_when_nothing_changed() {
     let mut bench = settled();
-    assert_eq!(bench.on(follow(timers(50, 50, 3))), []);
-    assert_eq!(sent(&bench.on(follow(timers(50, 50, 4)))).len(), 1);
+    assert_eq!(bench.on(configure(timers(50, 50, 3))), []);
+    assert_eq!(sent(&bench.on(configure(timers(50, 50, 4)))).len(), 1);
     assert!(bench.session.poll.is_none());
 }
 

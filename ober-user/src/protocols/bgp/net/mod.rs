@@ -230,7 +230,7 @@ impl Running {
     }
 
     /// Applies changes that do not end the session.
-    fn follow(&mut self, settings: &configured::Neighbour, machine: connection::Settings) {
+    fn configure(&mut self, settings: &configured::Neighbour, machine: connection::Settings) {
         if self.settings != *settings || self.machine != machine {
             let change = (settings.clone(), machine.clone());
             self.tell(Command::Configure(Box::new(change)));
@@ -369,7 +369,7 @@ impl Speaker {
                 }
                 Some(settings) => {
                     let machine = self.machine(settings);
-                    running.follow(settings, machine);
+                    running.configure(settings, machine);
                     self.neighbours.insert(address, running);
                     continue;
                 }

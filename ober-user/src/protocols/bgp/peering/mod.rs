@@ -8,7 +8,7 @@
 //!  +---- the last connection failed, or Stop -------+---------------+----------------------+
 //! ```
 //!
-//! `dial` has the attempts to connect, `follow` changes of the configuration. A new connection never disturbs an established
+//! `dial` has the attempts to connect, `configure` changes of the configuration. A new connection never disturbs an established
 //! session.
 
 use std::{
@@ -26,8 +26,8 @@ use super::{
 };
 use crate::machine::Machine;
 
+mod configure;
 mod dial;
-mod follow;
 
 const NO_ANSWER: &str =
     "no answer: is the neighbour there, and is the password the same on both sides?";

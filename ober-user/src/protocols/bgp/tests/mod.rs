@@ -205,7 +205,7 @@ fn the_machines_know_no_socket_clock_task_nor_log() {
         include_str!("../pace.rs"),
         include_str!("../peering/mod.rs"),
         include_str!("../peering/dial.rs"),
-        include_str!("../peering/follow.rs"),
+        include_str!("../peering/configure.rs"),
         include_str!("../policy.rs"),
         include_str!("../rib.rs"),
         include_str!("../message/mod.rs"),

@@ -392,7 +392,7 @@ impl Link {
             return;
         };
         let before = running.held();
-        running.follow(instance, gates);
+        running.become_instance(instance, gates);
         if running.held() != before {
             running.settings = settings;
             self.holds(key);

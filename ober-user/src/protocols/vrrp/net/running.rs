@@ -48,7 +48,7 @@ impl Running {
 
     /// Takes new settings under the same key: the VIPs that counted before still count, and so do those that may be served
     /// already.
-    pub(super) fn follow(&mut self, instance: &Instance, gates: &BTreeMap<IpAddr, bool>) {
+    pub(super) fn become_instance(&mut self, instance: &Instance, gates: &BTreeMap<IpAddr, bool>) {
         let open = |vip: &IpAddr| gates.get(vip).copied().unwrap_or_default();
         let stays = instance.moved().any(|vip| self.counted.contains(&vip));
         let counts = |vip: &IpAddr| !stays || self.counted.contains(vip) || open(vip);
