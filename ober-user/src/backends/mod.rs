@@ -149,7 +149,7 @@ pub type Origins = BTreeMap<(String, SocketAddr), Vec<String>>;
 
 /// A copy of the state, for readers while a change goes on.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct BackendFacts {
     pub in_force: Arc<InForce>,
     /// The state of each source of `discover`, by backend and name.
     pub sources: BTreeMap<String, BTreeMap<String, SourceState>>,
@@ -245,7 +245,7 @@ impl Backends {
     }
 
     /// A copy of the state, for readers while a change goes on.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> BackendFacts {
         let source_state = |source: &Source| SourceState {
             servers: source.servers.as_ref().map(Vec::len),
             failures: source.failures,
@@ -257,7 +257,7 @@ impl Backends {
             let sources = sources.map(|(name, source)| (name.clone(), source_state(source)));
             (backend.clone(), sources.collect())
         });
-        Facts {
+        BackendFacts {
             in_force: Arc::clone(&self.in_force),
             sources: sources.collect(),
         }

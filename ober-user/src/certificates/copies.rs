@@ -29,7 +29,7 @@ use crate::{
         pem::{
             bundle::{self, Bundle},
             copy::{STAND_IN, kept},
-            facts::{Dates, Facts},
+            facts::{CertificateFacts, Dates},
         },
         store::{self, Kind, Pending},
     },
@@ -49,7 +49,7 @@ pub struct Copy {
 pub struct CertificateInUse {
     /// The file it was made from.
     pub source: PathBuf,
-    pub facts: Facts,
+    pub facts: CertificateFacts,
     /// A problem of it, or of the file that was to replace it.
     pub problem: Option<String>,
     /// `service-port` of every listener that has it; empty for a client certificate, which is shown to servers.
@@ -193,7 +193,7 @@ fn earlier(run: &Path) -> BTreeSet<PathBuf> {
 fn standing_in(path: &Path) -> Option<Copy> {
     let text = file::text(path, file::Kind::Own).ok()?;
     let bundle = Bundle::parse(path, text.as_bytes()).ok()?;
-    let Facts { sha1, serial, .. } = Facts::of(path, &bundle).ok()?;
+    let CertificateFacts { sha1, serial, .. } = CertificateFacts::of(path, &bundle).ok()?;
     text.starts_with(STAND_IN).then_some(Copy {
         text: text.into(),
         sha1,
@@ -201,9 +201,9 @@ fn standing_in(path: &Path) -> Option<Copy> {
     })
 }
 
-fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
+fn fresh(source: &Path) -> Result<(CertificateFacts, String), bundle::Error> {
     let bundle = Bundle::read(source)?;
-    let facts = Facts::of(source, &bundle)?;
+    let facts = CertificateFacts::of(source, &bundle)?;
     // A name with a line break must not begin a line.
     let name = source.display().to_string().replace(char::is_control, "?");
     Ok((facts, format!("# {name}\n{}", bundle.pem())))
@@ -211,11 +211,11 @@ fn fresh(source: &Path) -> Result<(Facts, String), bundle::Error> {
 
 /// Chooses between a file and its copy. Returns the chosen one, with its problem if there is one.
 fn choose(
-    fresh: Result<(Facts, String), bundle::Error>,
-    kept: Option<(Facts, String)>,
+    fresh: Result<(CertificateFacts, String), bundle::Error>,
+    kept: Option<(CertificateFacts, String)>,
     now: u64,
-) -> Result<(Facts, String, Option<String>), bundle::Error> {
-    let own = |facts: &Facts| match facts.dates(now) {
+) -> Result<(CertificateFacts, String, Option<String>), bundle::Error> {
+    let own = |facts: &CertificateFacts| match facts.dates(now) {
         Dates::Valid => None,
         dates => Some(dates.to_string()),
     };
@@ -418,14 +418,14 @@ impl Filling<'_> {
         }
     }
 
-    fn kept(&self, source: &Path) -> Option<(Facts, String)> {
+    fn kept(&self, source: &Path) -> Option<(CertificateFacts, String)> {
         kept(&paths::copy(&self.config.node.run, source))
     }
 
     fn hold(
         &mut self,
         source: &Path,
-        used: (Facts, String, Option<String>),
+        used: (CertificateFacts, String, Option<String>),
     ) -> Result<PathBuf, Error> {
         let (facts, text, problem) = used;
         let path = paths::copy(&self.config.node.run, source);
@@ -490,10 +490,10 @@ mod tests {
     const DAY: i64 = 86_400;
     const VALID: (i64, i64) = (-DAY, DAY);
 
-    fn bundle((certificate, key): (String, String)) -> (Facts, String) {
+    fn bundle((certificate, key): (String, String)) -> (CertificateFacts, String) {
         let (path, text) = (Path::new("@"), certificate + &key);
         let bundle = Bundle::parse(path, text.as_bytes()).unwrap();
-        (Facts::of(path, &bundle).unwrap(), bundle.pem())
+        (CertificateFacts::of(path, &bundle).unwrap(), bundle.pem())
     }
 
     fn broken() -> bundle::Error {

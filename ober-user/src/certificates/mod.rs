@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use crate::system::pem::{
     bundle::{Bundle, Error},
-    facts::{Dates, Facts},
+    facts::{CertificateFacts, Dates},
 };
 
 /// The files behind a path that a configuration names: the file itself, or the certificates in a directory.

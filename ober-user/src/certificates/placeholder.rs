@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::copies::{Copy, Error};
-use crate::system::pem::{bundle::Bundle, facts::Facts};
+use crate::system::pem::{bundle::Bundle, facts::CertificateFacts};
 
 pub(super) fn make(path: &Path, names: &[String]) -> Result<Copy, Error> {
     let made = rcgen::generate_simple_self_signed(names).map_err(|source| Error::Placeholder {
@@ -13,7 +13,7 @@ pub(super) fn make(path: &Path, names: &[String]) -> Result<Copy, Error> {
     })?;
     let text = made.cert.pem() + &made.signing_key.serialize_pem();
     let bundle = Bundle::parse(path, text.as_bytes())?;
-    let Facts { sha1, serial, .. } = Facts::of(path, &bundle)?;
+    let CertificateFacts { sha1, serial, .. } = CertificateFacts::of(path, &bundle)?;
     Ok(Copy {
         text: bundle.pem().into(),
         sha1,

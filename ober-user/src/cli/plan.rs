@@ -15,7 +15,7 @@ use crate::{
     backends::InForce,
     config::{Config, Env, File, Whereabouts, Written},
     haproxy,
-    plan::{Change, Facts, How, Plan, Side},
+    plan::{Change, How, Plan, PlanFacts, Side},
 };
 
 const STDIN: &str = "-";
@@ -186,7 +186,7 @@ async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
         keys: &keys,
         in_force: &in_force,
     };
-    Ok(Plan::of(None, side, &Facts::default()))
+    Ok(Plan::of(None, side, &PlanFacts::default()))
 }
 
 /// What changes, and in which order it is done.

@@ -27,7 +27,7 @@ use crate::{
     haproxy::{self, Pool, Report},
     lists::{self, AccessLists},
     names::resolve::Answers,
-    plan::{self, Facts, Plan, Side, State, Step, history::Origin},
+    plan::{self, Plan, PlanFacts, Side, State, Step, history::Origin},
     system::{clock, file},
 };
 
@@ -250,7 +250,7 @@ impl Daemon {
         let (lists, kept) = self.open_lists(&config).await?;
         let (lists, foreseen) = foresee(lists, answers).await?;
         let servers = &ready.in_force.servers;
-        let facts = Facts {
+        let facts = PlanFacts {
             lists: foreseen.synced().to_vec(),
             unfilled: foreseen.failures(),
             workers: self.pool.lock().await.foresee(&config, servers).await?,

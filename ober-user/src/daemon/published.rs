@@ -30,17 +30,17 @@ impl Publish for Pool {
 }
 
 impl Publish for Backends {
-    type Facts = backends::Facts;
+    type Facts = backends::BackendFacts;
 
-    fn facts(&self) -> backends::Facts {
+    fn facts(&self) -> backends::BackendFacts {
         self.facts()
     }
 }
 
 impl Publish for AccessLists {
-    type Facts = lists::Facts;
+    type Facts = lists::ListFacts;
 
-    fn facts(&self) -> lists::Facts {
+    fn facts(&self) -> lists::ListFacts {
         self.facts()
     }
 }

@@ -185,7 +185,7 @@ async fn send_verdicts(daemon: &Daemon, worker: usize, commands: &[String]) {
 
 /// The status of every backend.
 pub(super) fn describe(
-    backends: &backends::Facts,
+    backends: &backends::BackendFacts,
     states: &CheckStates,
 ) -> BTreeMap<String, Backend> {
     let now = drive::now();

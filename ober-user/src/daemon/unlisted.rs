@@ -38,7 +38,7 @@ pub(super) fn end_connections(access_lists: &AccessLists) {
 
 /// A connection that cannot be ended does not stop the others: an older kernel may refuse to end one that its worker closed
 /// already. Returns the first refusal.
-fn end(facts: &lists::Facts) -> (Ended, Option<Refusal>) {
+fn end(facts: &lists::ListFacts) -> (Ended, Option<Refusal>) {
     let (mut ended, mut refused) = (Ended::new(), None);
     let services = facts.listed_services();
     let ports: BTreeSet<(u16, bool)> = services
@@ -64,7 +64,7 @@ fn end(facts: &lists::Facts) -> (Ended, Option<Refusal>) {
 
 /// A reload gives a service another list before it empties the one it had: what the list said counts if the service still has
 /// it afterwards.
-fn is_unlisted(facts: &lists::Facts, connection: &Connection) -> bool {
+fn is_unlisted(facts: &lists::ListFacts, connection: &Connection) -> bool {
     let list = || facts.list_of(connection.local.ip(), connection.local.port());
     let before = list();
     before.is_some_and(|list| !facts.holds(list, connection.remote.ip())) && list() == before

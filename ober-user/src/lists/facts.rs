@@ -42,12 +42,12 @@ pub struct Summary {
 }
 
 /// All lists as they were when this was made by [`AccessLists::facts`](super::AccessLists::facts).
-pub struct Facts {
+pub struct ListFacts {
     pub(super) maps: SharedMaps,
     pub(super) lists: BTreeMap<String, Summary>,
 }
 
-impl Facts {
+impl ListFacts {
     pub fn status(&self) -> Vec<Summary> {
         self.lists.values().cloned().collect()
     }

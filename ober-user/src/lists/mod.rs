@@ -42,7 +42,7 @@ use ober_common::abi::LISTS;
 pub use change::Foreseen;
 pub use draft::{AllHeard, Draft, Heard, hear};
 use facts::SharedMaps;
-pub use facts::{Facts, Summary};
+pub use facts::{ListFacts, Summary};
 use numbers::InForce;
 use snapshot::Snapshot;
 use stored::{OnDisk, Stored};
@@ -327,8 +327,8 @@ impl AccessLists {
     }
 
     /// A copy of the state, for readers while a change goes on.
-    pub fn facts(&self) -> Facts {
-        Facts {
+    pub fn facts(&self) -> ListFacts {
+        ListFacts {
             maps: Arc::clone(&self.maps),
             lists: self.lists.iter().map(facts::describe).collect(),
         }

@@ -85,7 +85,7 @@ pub struct Side<'s> {
 
 /// Facts about a change that only workers and lists know.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct PlanFacts {
     /// Every list with its change.
     pub lists: Vec<Synced>,
     /// Lists that keep what they had, and why.
@@ -97,7 +97,7 @@ pub struct Facts {
 
 impl Plan {
     /// The plan from `old` to `new`. Without an old one everything is added.
-    pub fn of(old: Option<Side<'_>>, new: Side<'_>, facts: &Facts) -> Self {
+    pub fn of(old: Option<Side<'_>>, new: Side<'_>, facts: &PlanFacts) -> Self {
         let keys = Keys::default();
         let mut written = Written::of(&old.map_or(&keys, |old| old.keys).differences(new.keys));
         let (before, after) = states(old.map(|old| old.config), new.config, facts);
@@ -164,7 +164,7 @@ impl Plan {
 }
 
 /// The state of a node before a change and after it.
-pub fn states(old: Option<&Config>, new: &Config, facts: &Facts) -> (State, State) {
+pub fn states(old: Option<&Config>, new: &Config, facts: &PlanFacts) -> (State, State) {
     let Some(old) = old else {
         return (State::default(), State::of(new));
     };
@@ -251,7 +251,7 @@ fn changes(old: &Things, new: &Things, mut said: impl FnMut(&str) -> Vec<String>
     names.into_iter().filter_map(change).collect()
 }
 
-fn lists(old: &State, new: &State, facts: &Facts, written: &mut Written) -> Vec<Change> {
+fn lists(old: &State, new: &State, facts: &PlanFacts, written: &mut Written) -> Vec<Change> {
     let (from, to) = (flat(old.lists.keys()), flat(new.lists.keys()));
     let mut stay = BTreeSet::new();
     let mut lists = changes(&from, &to, |name| {
@@ -330,7 +330,7 @@ fn server(server: &Server) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn workers(old: Option<&Config>, new: &Config, facts: &Facts) -> Vec<Change> {
+fn workers(old: Option<&Config>, new: &Config, facts: &PlanFacts) -> Vec<Change> {
     let before = old.map_or(0, |old| old.workers.cpus.len());
     let change = |(number, foreseen): &(usize, Foreseen)| {
         let (how, what) = match foreseen {

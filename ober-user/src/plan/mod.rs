@@ -20,7 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{Change, Facts, How, Plan, Side, states};
+pub use difference::{Change, How, Plan, PlanFacts, Side, states};
 pub use state::{Behind, Changed, Edition, State, VipPort};
 
 /// One step of the daemon. In the order of a change.

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{Action, Event, Renewal, State, order};
 use crate::{
-    certificates::{Bundle, Facts},
+    certificates::{Bundle, CertificateFacts},
     config::{Config, sections::acme::Acme},
     machine::drive::{self, World, drive},
     system::{
@@ -124,7 +124,7 @@ fn rand() -> u8 {
 /// Reads the file of an issued certificate. A file without a certificate and its key is moved aside, and another
 /// certificate is ordered.
 fn found(file: &Path) -> Event {
-    match Bundle::read(file).and_then(|bundle| Facts::of(file, &bundle)) {
+    match Bundle::read(file).and_then(|bundle| CertificateFacts::of(file, &bundle)) {
         Ok(facts) => return stands(&facts),
         Err(bundle::Error::Read { .. }) => {}
         Err(error) => store::set_aside(Kind::Issued, file, &error.to_string()),
@@ -132,7 +132,7 @@ fn found(file: &Path) -> Event {
     Event::Lacks
 }
 
-fn stands(facts: &Facts) -> Event {
+fn stands(facts: &CertificateFacts) -> Event {
     let now = clock::seconds();
     let seconds = |from: u64, to: u64| Duration::from_secs(to.saturating_sub(from));
     Event::Stands {

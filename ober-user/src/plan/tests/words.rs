@@ -46,10 +46,10 @@ fn said_with(
         keys: &keys[at],
         in_force: in_force[at],
     };
-    let facts = Facts {
+    let facts = PlanFacts {
         workers,
         servers: in_force[0] != in_force[1],
-        ..Facts::default()
+        ..PlanFacts::default()
     };
     let plan = Plan::of(Some(side(0)), side(1), &facts);
     let parts = [

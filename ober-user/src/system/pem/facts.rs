@@ -15,7 +15,7 @@ use super::bundle::{Bundle, Error};
 
 /// Facts about the first certificate of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct CertificateFacts {
     /// Host names and addresses that it is valid for.
     pub names: Vec<String>,
     pub issuer: String,
@@ -39,7 +39,7 @@ pub enum Dates {
     Expired(u64),
 }
 
-impl Facts {
+impl CertificateFacts {
     /// Fails unless the key is that of the first certificate and each further certificate signed the one before it. Whether
     /// clients know the last one's issuer cannot be checked here: it may be a private authority.
     pub fn of(path: &Path, bundle: &Bundle) -> Result<Self, Error> {
@@ -241,10 +241,10 @@ pub(crate) mod tests {
 
     const DAY: i64 = 86_400;
 
-    fn judged(text: &str) -> Result<Facts, String> {
+    fn judged(text: &str) -> Result<CertificateFacts, String> {
         let path = Path::new("@");
         let bundle = Bundle::parse(path, text.as_bytes()).unwrap();
-        Facts::of(path, &bundle).map_err(|error| error.to_string())
+        CertificateFacts::of(path, &bundle).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -297,7 +297,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_not_valid_replaces_only_what_is_not_valid_and_ends_sooner() {
-        let at = |not_before, not_after| Facts {
+        let at = |not_before, not_after| CertificateFacts {
             names: vec![],
             issuer: String::new(),
             not_before,

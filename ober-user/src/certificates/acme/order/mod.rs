@@ -19,7 +19,7 @@ use super::{
     dns::{self, Records},
 };
 use crate::{
-    certificates::{Bundle, Error as FileError, Facts},
+    certificates::{Bundle, CertificateFacts, Error as FileError},
     config::sections::acme::{Acme, Challenge, Dns},
     machine::drive,
     system::{
@@ -77,7 +77,7 @@ pub(super) async fn place(
     state: &Path,
     names: &[String],
     file: &Path,
-) -> Result<Facts, Failure> {
+) -> Result<CertificateFacts, Failure> {
     let rest = Rest::default();
     let placed = attempt(acme, state, names, file, &rest).await;
     placed.map_err(|error| {
@@ -103,7 +103,7 @@ async fn attempt(
     names: &[String],
     file: &Path,
     rest: &Rest,
-) -> Result<Facts, Error> {
+) -> Result<CertificateFacts, Error> {
     let account = account(acme, state, rest).await?;
     let identifiers: Vec<Identifier> = names.iter().cloned().map(Identifier::Dns).collect();
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
@@ -118,7 +118,7 @@ async fn attempt(
     order.finalize_csr(request.der()).await?;
     let chain = order.poll_certificate(&PATIENCE).await?;
     let bundle = Bundle::parse(file, format!("{chain}\n{}", key.serialize_pem()).as_bytes())?;
-    let facts = Facts::of(file, &bundle)?;
+    let facts = CertificateFacts::of(file, &bundle)?;
     Pending::write(Kind::Issued, file, bundle.pem().as_bytes())?.commit()?;
     Ok(facts)
 }
