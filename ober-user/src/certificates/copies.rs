@@ -107,7 +107,7 @@ pub fn fill(config: &Config, now: u64) -> Result<Stock, Error> {
 }
 
 /// The same, but leaves usable copies as they are: HAProxy checks a configuration that may never be in force.
-pub fn rehearse(config: &Config, now: u64) -> Result<(), Error> {
+pub fn dry_run(config: &Config, now: u64) -> Result<(), Error> {
     filled(config, now, Writes::WhatIsNew).map(drop)
 }
 
@@ -447,7 +447,7 @@ impl Filling<'_> {
     }
 }
 
-/// Can HAProxy read this copy or list? A damaged one is made anew even for a rehearsal, because HAProxy would refuse
+/// Can HAProxy read this copy or list? A damaged one is made anew even for a dry run, because HAProxy would refuse
 /// every configuration with it.
 fn is_usable(path: &Path, bytes: &[u8]) -> bool {
     if path.extension() != Some("list".as_ref()) {

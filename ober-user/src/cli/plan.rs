@@ -179,7 +179,7 @@ async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
         Ok((written, config))
     })
     .await?;
-    haproxy::rehearse(&config).await?;
+    haproxy::validate(&config).await?;
     let (keys, in_force) = (written.keys(), InForce::default());
     let side = Side {
         config: &config,

@@ -81,7 +81,7 @@ async fn instead(path: &Path) -> Option<Fallback> {
 
 async fn check(path: &Path) -> Result<(Config, Program), Error> {
     let config = instance::load(path).await?;
-    haproxy::rehearse(&config).await?;
+    haproxy::validate(&config).await?;
     let program = haproxy::version::probe(&config.workers.haproxy).await?;
     Ok((config, program))
 }

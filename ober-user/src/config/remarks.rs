@@ -24,7 +24,7 @@ impl Remark {
         Self {
             about,
             words: writer.to_string(),
-            advice: writer.mend(),
+            advice: writer.advice(),
         }
     }
 }

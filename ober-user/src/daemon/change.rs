@@ -63,7 +63,7 @@ struct Prepared {
     backends: Backends,
     ready: Ready,
     lists: AccessLists,
-    foreseen: lists::Foreseen,
+    preview: lists::Preview,
     from: State,
     to: State,
     /// What a failed way back may have left; `None`: the node is as the configuration in force says.
@@ -90,16 +90,16 @@ impl Doubt {
 }
 
 /// The lists with the answers for their names, made on a thread of its own.
-async fn foresee(
+async fn preview(
     lists: AccessLists,
     answers: &Answers,
-) -> anyhow::Result<(AccessLists, lists::Foreseen)> {
+) -> anyhow::Result<(AccessLists, lists::Preview)> {
     let heard = lists::hear(lists.drafts(), answers).await;
-    let foreseen = spawn_blocking(move || {
-        let foreseen = lists.foresee(heard);
-        (lists, foreseen)
+    let preview = spawn_blocking(move || {
+        let preview = lists.preview(heard);
+        (lists, preview)
     });
-    Ok(foreseen.await?)
+    Ok(preview.await?)
 }
 
 impl Daemon {
@@ -248,12 +248,12 @@ impl Daemon {
         };
         let ready = backends.draft().ready(with, answers).await?;
         let (lists, kept) = self.open_lists(&config).await?;
-        let (lists, foreseen) = foresee(lists, answers).await?;
+        let (lists, preview) = preview(lists, answers).await?;
         let servers = &ready.in_force.servers;
         let facts = PlanFacts {
-            lists: foreseen.synced().to_vec(),
-            unfilled: foreseen.failures(),
-            workers: self.pool.lock().await.foresee(&config, servers).await?,
+            lists: preview.synced().to_vec(),
+            unfilled: preview.failures(),
+            workers: self.pool.lock().await.preview(&config, servers).await?,
             servers: *was.in_force != ready.in_force,
         };
         let (before, keys) = (self.in_force().written.keys(), written.keys());
@@ -287,7 +287,7 @@ impl Daemon {
             backends,
             ready,
             lists,
-            foreseen,
+            preview,
             from,
             to,
             doubt,
@@ -332,7 +332,7 @@ impl Daemon {
             to: &change.config,
             was: &held.access_lists,
             lists: &mut change.lists,
-            filling: Filling::Foreseen(change.foreseen),
+            filling: Filling::Preview(change.preview),
             servers: &servers,
             withdrawn: std::collections::BTreeSet::new(),
             commit: Some(Commit {

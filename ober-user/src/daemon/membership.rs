@@ -88,7 +88,7 @@ pub(super) fn publish_rings(
         }
     };
     thread::Builder::new()
-        .name("steering".into())
+        .name("membership".into())
         .spawn(work)
         .map(drop)
 }

@@ -8,7 +8,7 @@
 //! kernel                                        how a configuration becomes what the kernel holds
 //! membership                                    the end of a worker -> the rings, on a thread of its own
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
-//! reconcile, drift                              what was changed by hand is set right again and counted
+//! reconcile, reconciled                         what was changed by hand is set right again and counted
 //! control, report, told                         requests and answers; facts that are read without a lock
 //! offline, detach                               the same answers from the pins alone; everything taken out again
 //! ```
@@ -22,7 +22,6 @@ mod certificates;
 mod change;
 mod control;
 mod detach;
-pub mod drift;
 mod fallback;
 mod files;
 mod greeter;
@@ -35,6 +34,7 @@ mod membership;
 pub mod offline;
 mod published;
 mod reconcile;
+pub mod reconciled;
 mod remember;
 pub(crate) mod report;
 mod servers;
@@ -75,7 +75,7 @@ use crate::{
     },
     backends::Backends,
     config::{Config, Written},
-    daemon::drift::Tally,
+    daemon::reconciled::Tally,
     dataplane::Plane,
     haproxy::{Pool, version::Program},
     lists::AccessLists,

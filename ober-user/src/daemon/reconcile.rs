@@ -9,7 +9,7 @@ use crate::{
     announce::addresses,
     api::Text,
     config::Config,
-    daemon::drift::{Drift, What},
+    daemon::reconciled::{Reconciled, What},
     dataplane,
     haproxy::Pool,
     lists::AccessLists,
@@ -89,7 +89,7 @@ pub(super) async fn reconcile(daemon: Arc<Daemon>) {
             continue;
         }
         tokio::time::sleep(interval).await;
-        daemon.mend().await;
+        daemon.reconcile().await;
     }
 }
 
@@ -100,14 +100,14 @@ impl Daemon {
         provenance.fallback.is_none() && !provenance.missing.is_empty()
     }
 
-    async fn mend(&self) {
+    async fn reconcile(&self) {
         let mut pool = self.pool.lock().await;
         let began = drive::now();
         let config = self.config();
-        let (mut mended, mut failures) = (Vec::new(), Vec::new());
-        for found in pool.mend().await {
+        let (mut reconciled, mut failures) = (Vec::new(), Vec::new());
+        for found in pool.reconcile().await {
             match found {
-                Ok(server) => mended.push(Drift {
+                Ok(server) => reconciled.push(Reconciled {
                     what: What::Server,
                     object: server.server,
                     found: server.found,
@@ -118,14 +118,14 @@ impl Daemon {
         }
         // Locked only now, so that a change of a list does not wait for HAProxy.
         let mut access_lists = self.access_lists.lock().await;
-        mend_lists(&mut access_lists, &mut mended, &mut failures);
+        reconcile_lists(&mut access_lists, &mut reconciled, &mut failures);
         self.lists_changed(&access_lists);
-        if let Err(error) = self.mend_plane(&config, &access_lists, &pool, &mut mended) {
+        if let Err(error) = self.reconcile_plane(&config, &access_lists, &pool, &mut reconciled) {
             failures.push(error);
         }
         drop(access_lists);
         match addresses::add(&config, addresses::Noted::May).await {
-            Ok(added) => mended.extend(added.into_iter().map(|vip| Drift {
+            Ok(added) => reconciled.extend(added.into_iter().map(|vip| Reconciled {
                 what: What::Address,
                 object: vip.to_string(),
                 found: "no such address here".to_owned(),
@@ -133,12 +133,12 @@ impl Daemon {
             })),
             Err(error) => failures.push(error),
         }
-        for Drift {
+        for Reconciled {
             what,
             object,
             found,
             set,
-        } in &mended
+        } in &reconciled
         {
             let what = what.name();
             tracing::warn!(
@@ -154,20 +154,20 @@ impl Daemon {
         }
         let took = drive::now().saturating_duration_since(began);
         self.tally()
-            .count(&mended, failures.len(), clock::seconds(), took);
+            .count(&reconciled, failures.len(), clock::seconds(), took);
     }
 
-    fn mend_plane(
+    fn reconcile_plane(
         &self,
         config: &Config,
         access_lists: &AccessLists,
         pool: &Pool,
-        mended: &mut Vec<Drift>,
+        reconciled: &mut Vec<Reconciled>,
     ) -> anyhow::Result<()> {
         let members = membership::members(&self.members);
         let mut plane = self.plane();
         let mut note = |what, object: &str, found: &str, set: &str| {
-            mended.push(Drift {
+            reconciled.push(Reconciled {
                 what,
                 object: object.to_owned(),
                 found: found.to_owned(),
@@ -225,14 +225,14 @@ fn lost(config: &Config, home: &Path) -> anyhow::Result<Vec<String>> {
     Ok(lost)
 }
 
-fn mend_lists(
+fn reconcile_lists(
     access_lists: &mut AccessLists,
-    mended: &mut Vec<Drift>,
+    reconciled: &mut Vec<Reconciled>,
     failures: &mut Vec<anyhow::Error>,
 ) {
-    for (list, change) in access_lists.mend() {
+    for (list, change) in access_lists.reconcile() {
         match change {
-            Ok(change) => mended.push(Drift {
+            Ok(change) => reconciled.push(Reconciled {
                 what: What::List,
                 object: list,
                 found: format!(

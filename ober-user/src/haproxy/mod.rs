@@ -6,7 +6,7 @@
 //!                     worker/adopt: record beside each worker ----+        runtime_api: ready or not
 //! live/, pool/slot       servers changed in a running worker       pool/preview   what a reload would do to each
 //! certificates, health   certificates and verdicts, by the command socket
-//! version, outdated, limits, rehearse   which HAProxy is installed and running, open files, `validate`
+//! version, outdated, limits, validate   which HAProxy is installed and running, open files, `validate`
 //! ```
 //! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: each of two pools
 //! on one run directory would take the other's workers for strays.
@@ -35,22 +35,22 @@ mod live;
 mod outdated;
 pub mod pool;
 mod prepare;
-mod rehearse;
 pub mod render;
 mod runtime_api;
 pub mod sockets;
+mod validate;
 pub mod version;
 pub mod worker;
 
 pub use self::worker::snapshot::{Snapshot, Stage};
 pub use self::{
     limits::{allow, files},
-    pool::preview::Foreseen,
+    pool::preview::Preview,
     runtime_api::{BUFFER, ask, who},
 };
 pub(crate) use outdated::outdated;
-pub use rehearse::rehearse;
 pub use sockets::{Family, Listening};
+pub use validate::validate;
 pub use worker::Exit;
 
 use self::{

@@ -64,7 +64,7 @@ pub(super) async fn draft(
     sets: &[Set],
 ) -> Result<Vec<(String, LaunchOrder)>, Error> {
     version::suits(config).await?;
-    away(config, |config| copies::rehearse(config, clock::seconds())).await?;
+    away(config, |config| copies::dry_run(config, clock::seconds())).await?;
     let thumbprint = match away(config, acme::thumbprint).await {
         // No certificate can be issued, which is reported with the certificate.
         Err(_) if config.forgiving => None,

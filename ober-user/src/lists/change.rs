@@ -79,13 +79,13 @@ impl OnDisk {
 }
 
 /// The changes that resolving every list again would make. Nothing is changed yet.
-pub struct Foreseen {
+pub struct Preview {
     ready: Vec<Ready>,
     errors: Vec<(String, Error)>,
     synced: Vec<Synced>,
 }
 
-impl Foreseen {
+impl Preview {
     /// Every list that can be changed, with the difference.
     pub fn synced(&self) -> &[Synced] {
         &self.synced
@@ -102,8 +102,8 @@ impl Foreseen {
 
 impl AccessLists {
     /// The changes that these results would make. A list that fails does not affect the others.
-    pub fn foresee(&self, heard: AllHeard) -> Foreseen {
-        let mut foreseen = Foreseen {
+    pub fn preview(&self, heard: AllHeard) -> Preview {
+        let mut preview = Preview {
             ready: Vec::new(),
             errors: Vec::new(),
             synced: Vec::new(),
@@ -116,13 +116,13 @@ impl AccessLists {
             match ready {
                 Ok(ready) => {
                     let shown = ready.iter().map(|ready| self.shown(ready));
-                    foreseen.synced.extend(shown);
-                    foreseen.ready.extend(ready);
+                    preview.synced.extend(shown);
+                    preview.ready.extend(ready);
                 }
-                Err(error) => foreseen.errors.push((name, error)),
+                Err(error) => preview.errors.push((name, error)),
             }
         }
-        foreseen
+        preview
     }
 
     /// Reads the sources again, gives each name the addresses it had without asking a name server, and changes the
@@ -131,15 +131,15 @@ impl AccessLists {
         let drafts = self.drafts().into_iter();
         let drafts = drafts.map(|(name, draft)| (name, draft.map(Draft::without_asking)));
         let heard = hear(drafts.collect(), &Answers::default()).await;
-        let foreseen = self.foresee(heard);
-        self.put(foreseen)
+        let preview = self.preview(heard);
+        self.put(preview)
     }
 
-    /// Puts the foreseen changes in force. A list that fails keeps its entries. Texts of standard input that lists no
+    /// Puts the changes of a preview in force. A list that fails keeps its entries. Texts of standard input that lists no
     /// longer read stay until [`AccessLists::sweep`].
-    pub fn put(&mut self, foreseen: Foreseen) -> Vec<Error> {
-        let mut errors = foreseen.errors;
-        for mut ready in foreseen.ready {
+    pub fn put(&mut self, preview: Preview) -> Vec<Error> {
+        let mut errors = preview.errors;
+        for mut ready in preview.ready {
             let name = ready.name.clone();
             let done = self.keep(&mut ready).and_then(|kept| {
                 ready.kept = Some(kept);

@@ -39,7 +39,7 @@ use std::{
 
 use ober_common::abi::LISTS;
 
-pub use change::Foreseen;
+pub use change::Preview;
 pub use draft::{AllHeard, Draft, Heard, hear};
 use facts::SharedMaps;
 pub use facts::{ListFacts, Summary};
@@ -282,7 +282,7 @@ impl AccessLists {
 
     /// Compares every list in the kernel's maps with the disk, and corrects the maps. Returns the lists that differed,
     /// and by how much.
-    pub fn mend(&mut self) -> Vec<(String, Result<Change, Error>)> {
+    pub fn reconcile(&mut self) -> Vec<(String, Result<Change, Error>)> {
         let known = self
             .lists
             .iter()
@@ -290,18 +290,18 @@ impl AccessLists {
         let known: Vec<(String, u32)> = known
             .map(|(name, list)| (name.clone(), list.stored.number))
             .collect();
-        let mended = known.into_iter().map(|(name, number)| {
-            let change = self.mend_one(&name, number);
+        let reconciled = known.into_iter().map(|(name, number)| {
+            let change = self.reconcile_one(&name, number);
             (name, change)
         });
-        let mended = mended
+        let reconciled = reconciled
             .filter(|(_, change)| !matches!(change, Ok(change) if *change == Change::default()))
             .collect();
         memory::release();
-        mended
+        reconciled
     }
 
-    fn mend_one(&mut self, name: &str, number: u32) -> Result<Change, Error> {
+    fn reconcile_one(&mut self, name: &str, number: u32) -> Result<Change, Error> {
         let path = self.snapshot(name);
         let entries = match snapshot::read(&path) {
             Ok(Some(entries)) => entries,

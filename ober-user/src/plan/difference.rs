@@ -15,7 +15,7 @@ use super::{
 use crate::{
     backends::{InForce, server::Server},
     config::{Config, Difference, Keys},
-    haproxy::Foreseen,
+    haproxy::Preview,
     lists::edit::{Synced, Target},
     protocols::{bgp::configured::Bgp, vrrp::configured::Vrrp},
 };
@@ -90,7 +90,7 @@ pub struct PlanFacts {
     pub lists: Vec<Synced>,
     /// Lists that keep what they had, and why.
     pub unfilled: BTreeMap<String, String>,
-    pub workers: Vec<(usize, Foreseen)>,
+    pub workers: Vec<(usize, Preview)>,
     /// Do the servers change, or the sources that named them?
     pub servers: bool,
 }
@@ -174,7 +174,7 @@ pub fn states(old: Option<&Config>, new: &Config, facts: &PlanFacts) -> (State, 
         let workers = &config.workers;
         (workers.drain, workers.backoff, workers.backoff_max)
     };
-    let stays = |(_, foreseen): &(usize, Foreseen)| *foreseen == Foreseen::Unchanged;
+    let stays = |(_, preview): &(usize, Preview)| *preview == Preview::Unchanged;
     let changed = Changed {
         lists: lists.map(ToOwned::to_owned).collect(),
         servers: facts.servers,
@@ -332,12 +332,12 @@ fn server(server: &Server) -> String {
 
 fn workers(old: Option<&Config>, new: &Config, facts: &PlanFacts) -> Vec<Change> {
     let before = old.map_or(0, |old| old.workers.cpus.len());
-    let change = |(number, foreseen): &(usize, Foreseen)| {
-        let (how, what) = match foreseen {
+    let change = |(number, preview): &(usize, Preview)| {
+        let (how, what) = match preview {
             _ if *number >= before => (How::Added, Vec::new()),
-            Foreseen::Unchanged => (How::Unchanged, Vec::new()),
-            Foreseen::Live(what) => (How::ChangedLive, what.clone()),
-            Foreseen::Replace { why } => (How::Replaced, vec![why.clone()]),
+            Preview::Unchanged => (How::Unchanged, Vec::new()),
+            Preview::Live(what) => (How::ChangedLive, what.clone()),
+            Preview::Replace { why } => (How::Replaced, vec![why.clone()]),
         };
         let name = number.to_string();
         Change { name, how, what }

@@ -16,7 +16,7 @@ use nix::{
 use ober_user::{
     backends::server::Server,
     config::Balance,
-    haproxy::{Foreseen, Pool, ask, command_socket},
+    haproxy::{Pool, Preview, ask, command_socket},
 };
 
 use crate::lab::{Lab, Load, Message, addresses, connect, connect_from, get, server};
@@ -112,12 +112,12 @@ async fn servers_join_and_leave_twenty_times_under_load_and_no_process_changes_a
         let names = ["disk-1", ["even", "odd"][round % 2]];
         let servers = names.map(|name| server(name, storage)).into();
         lab.servers.insert("storage".to_owned(), servers);
-        let foreseen = pool.foresee(&lab.config, &lab.servers).await.unwrap();
+        let preview = pool.preview(&lab.config, &lab.servers).await.unwrap();
         assert!(
-            foreseen
+            preview
                 .iter()
-                .all(|(_, it)| matches!(it, Foreseen::Live(commands) if !commands.is_empty())),
-            "{foreseen:?}"
+                .all(|(_, it)| matches!(it, Preview::Live(commands) if !commands.is_empty())),
+            "{preview:?}"
         );
         let report = pool.reload(&lab.config, &lab.servers).await.unwrap();
         assert_eq!(
@@ -349,7 +349,7 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
         .insert("storage".to_owned(), storages(&["a", "b", "c", "d"]));
     let (mut pool, _events) = lab.start().await;
     assert!(
-        pool.mend().await.is_empty(),
+        pool.reconcile().await.is_empty(),
         "nothing is otherwise at first"
     );
     let (wanted, pid) = (held(&lab, 0).await, pids(&pool));
@@ -366,10 +366,15 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
     ] {
         ask(&cli, command).await.unwrap();
     }
-    let mended: Vec<_> = pool.mend().await.into_iter().map(Result::unwrap).collect();
-    let mut found: Vec<_> = mended
+    let reconciled: Vec<_> = pool
+        .reconcile()
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let mut found: Vec<_> = reconciled
         .iter()
-        .map(|mended| format!("{}: {}", mended.server, mended.found))
+        .map(|reconciled| format!("{}: {}", reconciled.server, reconciled.found))
         .collect();
     found.sort();
     assert_eq!(
@@ -386,7 +391,7 @@ async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
     let mut has = held(&lab, 0).await;
     has.sort();
     assert_eq!(has, wanted);
-    assert!(pool.mend().await.is_empty(), "and nothing afterwards");
+    assert!(pool.reconcile().await.is_empty(), "and nothing afterwards");
     until("the stranger is deleted", async || {
         pool.sweep(PATIENCE).await;
         !ask(&cli, "show servers state storage")
@@ -409,17 +414,17 @@ async fn a_change_that_cannot_be_undone_live_replaces_the_worker() {
     ask(&cli, "disable server storage/b; del server storage/b")
         .await
         .unwrap();
-    assert_eq!(pool.mend().await.len(), 1);
+    assert_eq!(pool.reconcile().await.len(), 1);
     until("another process", async || {
         pids(&pool) != before && held(&lab, 0).await.len() == 2
     })
     .await;
     lab.servers
         .insert("storage".to_owned(), storages(&["a", "b", "c"]));
-    let foreseen = pool.foresee(&lab.config, &lab.servers).await.unwrap();
+    let preview = pool.preview(&lab.config, &lab.servers).await.unwrap();
     assert!(
-        matches!(&foreseen[0].1, Foreseen::Replace { why } if why.contains("iphash")),
-        "{foreseen:?}"
+        matches!(&preview[0].1, Preview::Replace { why } if why.contains("iphash")),
+        "{preview:?}"
     );
     assert_eq!(
         pool.reload(&lab.config, &lab.servers)

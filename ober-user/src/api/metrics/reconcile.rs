@@ -1,4 +1,4 @@
-//! Metrics of `crate::daemon::drift`.
+//! Metrics of `crate::daemon::reconciled`.
 
 use super::{Family, Labels, counter, gauge, one};
 use crate::api::status::Reconcile;

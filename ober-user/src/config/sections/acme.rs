@@ -245,7 +245,7 @@ impl Judge<'_> {
         let wait = self.period_or_none("wait", raw.wait.clone(), wait);
         let provider = match provider {
             Providers::Exec => {
-                let written = program::Written {
+                let written = program::RawProgram {
                     command: raw.command,
                     user: raw.user,
                     secret_file: raw.secret_file,

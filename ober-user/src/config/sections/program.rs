@@ -23,7 +23,7 @@ use crate::{
 
 /// The keys that describe a program.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct RawProgram {
     pub(super) command: Vec<At<String>>,
     pub(super) user: Key<String>,
     pub(super) secret_file: Key<String>,
@@ -31,7 +31,12 @@ pub(super) struct Written {
 
 impl Judge<'_> {
     /// `place`: where a missing `command` is reported.
-    pub(super) fn program(&mut self, what: &str, written: Written, place: Option<Span>) -> Program {
+    pub(super) fn program(
+        &mut self,
+        what: &str,
+        written: RawProgram,
+        place: Option<Span>,
+    ) -> Program {
         let account = self.runs_as(written.user);
         let mut words = written.command.into_iter();
         let path = if let Some(at) = words.next() {
@@ -51,7 +56,7 @@ impl Judge<'_> {
                     "{} is for a program of {}, and {writer}",
                     at.value, account.name
                 );
-                self.refuse(Fault::new(at.span.clone(), message).help(writer.mend()));
+                self.refuse(Fault::new(at.span.clone(), message).help(writer.advice()));
             }
         }
         Program {
@@ -91,7 +96,7 @@ impl Judge<'_> {
             self.refuse(Fault::new(at.span, message).help(help).outside());
         } else if let Some(writer) = dangerous(&path, account) {
             let message = format!("{} is run as {}, and {writer}", at.value, account.name);
-            self.refuse(Fault::new(at.span, message).help(writer.mend()));
+            self.refuse(Fault::new(at.span, message).help(writer.advice()));
         }
         path
     }

@@ -134,7 +134,7 @@ impl Judge<'_> {
             && writer.is_everybody()
         {
             let message = format!("{} is started as root, and {writer}", path.display());
-            self.refuse(Fault::new(span, message).help(writer.mend()));
+            self.refuse(Fault::new(span, message).help(writer.advice()));
         }
         path
     }

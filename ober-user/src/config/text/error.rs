@@ -13,8 +13,8 @@ pub enum Error {
     #[error("read configuration {path}: {source}; {}", advice(.source, .path))]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "read configuration {path}: it decides which programs the daemon runs, and {writer}: {mend}",
-        mend = .writer.mend()
+        "read configuration {path}: it decides which programs the daemon runs, and {writer}: {advice}",
+        advice = .writer.advice()
     )]
     Writable { path: PathBuf, writer: Writer },
     #[error(

@@ -35,7 +35,7 @@ pub(crate) struct Direction<'c> {
 /// Where the entries of the lists come from.
 pub(crate) enum Filling {
     /// From names that were resolved before.
-    Foreseen(lists::Foreseen),
+    Preview(lists::Preview),
     /// From their sources, with the earlier addresses of names: the way back.
     Recalled,
     /// The lists have them.
@@ -101,7 +101,7 @@ impl Direction<'_> {
     /// Fills the lists, once: in the first step that needs them.
     pub(crate) async fn fill(&mut self) {
         let errors = match mem::replace(&mut self.filling, Filling::Done) {
-            Filling::Foreseen(foreseen) => self.lists.put(foreseen),
+            Filling::Preview(preview) => self.lists.put(preview),
             Filling::Recalled => self.lists.recall().await,
             Filling::Done => return,
         };

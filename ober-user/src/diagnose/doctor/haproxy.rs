@@ -12,7 +12,7 @@ const PART: &str = "haproxy";
 pub struct Facts {
     pub program: Result<Program, String>,
     /// Its answer to the configuration made for it.
-    pub rehearsal: Result<(), String>,
+    pub validated: Result<(), String>,
     /// Processes of the running workers that run as root.
     pub as_root: Vec<i32>,
 }
@@ -45,7 +45,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     } else {
         Finding::ok(PART, &path, words)
     }];
-    findings.push(match &facts.rehearsal {
+    findings.push(match &facts.validated {
         Ok(()) => Finding::ok(PART, "configuration", "HAProxy takes what is made of it"),
         Err(words) => Finding::failed(PART, "configuration", words.replace('\n', " "))
             .advice("`ober-user validate` shows it whole"),

@@ -207,7 +207,7 @@ fn lost(node: &Node) -> Option<Finding> {
 }
 
 fn steering(config: &Config, all: &[Facts], node: Option<&Node>) -> Finding {
-    let decision = node.map_or_else(|| foreseen(config, all), reported_decision);
+    let decision = node.map_or_else(|| expected_decision(config, all), reported_decision);
     let object = "steering";
     if decision.steers {
         return Finding::ok(
@@ -236,7 +236,7 @@ fn reported_decision(node: &Node) -> Decision {
 }
 
 /// The decision that a daemon would make.
-fn foreseen(config: &Config, all: &[Facts]) -> Decision {
+fn expected_decision(config: &Config, all: &[Facts]) -> Decision {
     let candidates = all.iter().filter_map(|facts| {
         Some(Candidate {
             features: facts.features.clone()?,

@@ -4,11 +4,11 @@
 //! own rules: servers added to or removed from a table made at the start (`iphash`), servers added for `first`, which
 //! would get another place among the others, and a server that becomes a backup server or ceases to be one.
 //!
-//! `text` reads a worker's configuration back, `command` writes the commands, `drift` compares a worker with its file.
+//! `text` reads a worker's configuration back, `command` writes the commands, `reconcile` compares a worker with its file.
 //! They never connect to a worker: `pool/slot` does.
 
 mod command;
-mod drift;
+mod reconcile;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,7 +20,7 @@ use std::{
 
 pub(super) use self::{
     command::{Command, Verb},
-    drift::{drift, left, observe},
+    reconcile::{deviations, left, observe},
     text::{Server, Text},
 };
 use self::{

@@ -8,7 +8,7 @@ use crate::{
 
 /// What a reload would do to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Foreseen {
+pub enum Preview {
     Unchanged,
     /// It is changed while it runs, by these commands.
     Live(Vec<String>),
@@ -20,32 +20,32 @@ pub enum Foreseen {
 
 impl Pool {
     /// What [`Pool::reload`] would do to each configured worker, by number. HAProxy checks the configuration.
-    pub async fn foresee(
+    pub async fn preview(
         &self,
         config: &Config,
         servers: &Servers,
-    ) -> Result<Vec<(usize, Foreseen)>, Error> {
+    ) -> Result<Vec<(usize, Preview)>, Error> {
         let have = (0..config.workers.cpus.len()).map(|worker| {
             let slot = self.slots.get(worker);
             slot.map(|slot| slot.sockets.clone()).unwrap_or_default()
         });
         let sets = complete_all(&keys(config), have)?;
         let drafts = draft(config, servers, &sets).await?;
-        let mut foreseen = Vec::new();
+        let mut preview = Vec::new();
         for (worker, (text, order)) in drafts.iter().enumerate() {
             let change = match self.slots.get(worker) {
                 Some(slot) => slot.change(text, order).await,
                 None => Comparison::Replace("there is no such worker yet".to_owned()),
             };
             let change = match change {
-                Comparison::Unchanged => Foreseen::Unchanged,
+                Comparison::Unchanged => Preview::Unchanged,
                 Comparison::Live(commands) => {
-                    Foreseen::Live(commands.iter().map(ToString::to_string).collect())
+                    Preview::Live(commands.iter().map(ToString::to_string).collect())
                 }
-                Comparison::Replace(why) => Foreseen::Replace { why },
+                Comparison::Replace(why) => Preview::Replace { why },
             };
-            foreseen.push((worker, change));
+            preview.push((worker, change));
         }
-        Ok(foreseen)
+        Ok(preview)
     }
 }

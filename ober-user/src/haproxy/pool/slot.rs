@@ -13,7 +13,8 @@ use crate::{
     haproxy::{
         Pool, Slot, Stage,
         live::{
-            Command, Comparison, Key, Leaving, Server, Text, Verb, compare, drift, left, observe,
+            Command, Comparison, Key, Leaving, Server, Text, Verb, compare, deviations, left,
+            observe,
         },
         runtime_api,
         worker::{
@@ -212,7 +213,7 @@ impl Slot {
     /// Undoes a change that failed after some of its commands.
     pub(crate) async fn as_before(&mut self) {
         let worker = self.worker;
-        match self.mend().await {
+        match self.reconcile().await {
             Ok(undone) if undone.is_empty() => {}
             Ok(undone) => tracing::warn!(worker, ?undone, "a failed change was undone"),
             Err(error) => tracing::error!(worker, %error, "undo a failed change of the worker"),
@@ -220,7 +221,7 @@ impl Slot {
     }
 
     /// Corrects what another program changed in the worker.
-    async fn mend(&mut self) -> Result<Vec<Mended>, Unmended> {
+    async fn reconcile(&mut self) -> Result<Vec<ReconciledServer>, ReconcileError> {
         let snapshot = self.handle.snapshot();
         let (Stage::Running, Some(pid), Some(generation)) =
             (snapshot.stage, snapshot.pid, snapshot.generation)
@@ -228,7 +229,7 @@ impl Slot {
             return Ok(Vec::new());
         };
         let worker = self.worker;
-        let read = |source| Unmended::Asked { worker, source };
+        let read = |source| ReconcileError::Asked { worker, source };
         let text = file::text(&self.files.config(generation.0), file::Kind::Own).map_err(read)?;
         let socket = self.files.cli();
         let states = runtime_api::ask(&socket, "show servers state")
@@ -244,17 +245,17 @@ impl Slot {
         for key in left(&text, &observed) {
             self.parting.leaves(&key, None);
         }
-        let findings = drift(&text, &observed, |key| {
+        let findings = deviations(&text, &observed, |key| {
             self.parting.servers.contains_key(key)
         });
-        let mut mended = Vec::new();
+        let mut reconciled = Vec::new();
         for finding in findings {
             let taken = self.tell(pid, &finding.commands).await;
             let renew = finding.commands.is_empty() || taken.is_err();
             if let Err(refusal) = taken {
                 tracing::warn!(worker, %refusal, "the worker refuses a correction and is replaced");
             }
-            mended.push(Mended {
+            reconciled.push(ReconciledServer {
                 server: format!("{} in worker {worker}", finding.key),
                 found: finding.found,
                 set: finding.set,
@@ -264,13 +265,13 @@ impl Slot {
                 break;
             }
         }
-        Ok(mended)
+        Ok(reconciled)
     }
 }
 
 /// A server that another program changed in a worker, and that was corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mended {
+pub struct ReconciledServer {
     /// The server's name, with its worker.
     pub server: String,
     pub found: String,
@@ -279,7 +280,7 @@ pub struct Mended {
 
 /// Why a worker could not be compared with its configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum Unmended {
+pub enum ReconcileError {
     #[error("compare worker {worker} with its configuration: {source}")]
     Asked { worker: usize, source: io::Error },
 }
@@ -309,11 +310,11 @@ impl Parting {
 
 impl Pool {
     /// Compares every running worker with its configuration, and corrects the differences.
-    pub async fn mend(&mut self) -> Vec<Result<Mended, Unmended>> {
+    pub async fn reconcile(&mut self) -> Vec<Result<ReconciledServer, ReconcileError>> {
         let mut all = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.active) {
-            match slot.mend().await {
-                Ok(mended) => all.extend(mended.into_iter().map(Ok)),
+            match slot.reconcile().await {
+                Ok(reconciled) => all.extend(reconciled.into_iter().map(Ok)),
                 Err(error) => all.push(Err(error)),
             }
         }

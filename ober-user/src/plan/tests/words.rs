@@ -6,7 +6,7 @@ use crate::{
         InForce,
         server::{Server, Servers},
     },
-    haproxy::Foreseen,
+    haproxy::Preview,
 };
 
 /// What a plan says, a line for each change.
@@ -14,7 +14,7 @@ fn said(
     old: &str,
     new: &str,
     servers: [&Servers; 2],
-    workers: Vec<(usize, Foreseen)>,
+    workers: Vec<(usize, Preview)>,
 ) -> Vec<String> {
     let in_force = servers.map(|servers| InForce {
         servers: servers.clone(),
@@ -27,7 +27,7 @@ fn said_with(
     old: &str,
     new: &str,
     in_force: [&InForce; 2],
-    workers: Vec<(usize, Foreseen)>,
+    workers: Vec<(usize, Preview)>,
 ) -> Vec<String> {
     let written = |text: &str| crate::config::Written {
         main: crate::config::File {
@@ -115,8 +115,8 @@ fn a_plan_says_what_changes_in_the_words_of_the_configuration_and_hides_secrets(
     let (was, is) = (servers(&["10.0.0.1:80"]), servers(&["10.0.0.2:80"]));
     let why = "another certificate".to_owned();
     let workers = vec![
-        (0, Foreseen::Replace { why: why.clone() }),
-        (1, Foreseen::Replace { why }),
+        (0, Preview::Replace { why: why.clone() }),
+        (1, Preview::Replace { why }),
     ];
     assert_eq!(
         said(&old, &new, [&was, &is], workers),
@@ -300,7 +300,7 @@ fn a_plan_of_the_same_says_nothing_but_that_workers_stay() {
     let one = text(&["in0"], 1, &[("one", vec![1], vec![(80, "red")])]);
     let other = format!("# {one}").replace("# [node]", "# a comment\n[node]");
     let same = servers(&["10.0.0.1:80"]);
-    let unchanged = vec![(0, Foreseen::Unchanged)];
+    let unchanged = vec![(0, Preview::Unchanged)];
     assert_eq!(
         said(&one, &other, [&same, &same], unchanged),
         ["worker 0 unchanged: "]

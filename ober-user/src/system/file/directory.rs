@@ -37,7 +37,7 @@ pub fn keep_private(path: &Path) -> io::Result<()> {
         match trust::writer(above, &[])? {
             Some(writer) if writer.is_everybody() => return Err(refused(&writer)),
             Some(writer) => {
-                tracing::warn!(path = %path.display(), advice = writer.mend(), "{writer}");
+                tracing::warn!(path = %path.display(), advice = writer.advice(), "{writer}");
             }
             None => {}
         }
@@ -59,7 +59,7 @@ pub fn keep_private(path: &Path) -> io::Result<()> {
 fn refused(writer: &Writer) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("{writer}: {}", writer.mend()),
+        format!("{writer}: {}", writer.advice()),
     )
 }
 

@@ -32,7 +32,7 @@ impl Writer {
     }
 
     /// What the operator should do about it.
-    pub fn mend(&self) -> String {
+    pub fn advice(&self) -> String {
         match self {
             Self::Group { at, .. } => format!("chmod g-w {}", at.display()),
             Self::Account { at, .. } => format!("chown root {}", at.display()),
@@ -190,7 +190,7 @@ mod tests {
         mode(&at("d"), 0o757);
         assert_eq!(found(), Some(Writer::Everybody { at: at("d") }));
         assert_eq!(
-            found().unwrap().mend(),
+            found().unwrap().advice(),
             format!("chmod o-w {}", at("d").display())
         );
         // Its group is root's, and its owner is the account that the program runs as.

@@ -281,7 +281,7 @@ impl Judge<'_> {
     }
 
     fn exec(&mut self, raw: Raw) -> Exec {
-        let written = program::Written {
+        let written = program::RawProgram {
             command: raw.command,
             user: raw.user,
             secret_file: raw.secret_file,

@@ -222,7 +222,7 @@ impl Judge<'_> {
             Kinds::Docker => self.docker(raw, span, port),
             Kinds::Json => self.json(raw, span),
             Kinds::Exec => {
-                let written = program::Written {
+                let written = program::RawProgram {
                     command: raw.command,
                     user: raw.user,
                     secret_file: raw.secret_file,

@@ -159,10 +159,10 @@ fn packets() -> BTreeMap<String, u64> {
 async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::Facts {
     let workers = running.map(|it| it.status.workers.iter());
     let program = haproxy::version::probe(&config.workers.haproxy).await;
-    let rehearsal = haproxy::rehearse(config).await;
+    let validated = haproxy::validate(config).await;
     haproxy_facts::Facts {
         program: program.map_err(|error| error.to_string()),
-        rehearsal: rehearsal.map_err(|error| error.to_string()),
+        validated: validated.map_err(|error| error.to_string()),
         as_root: workers
             .into_iter()
             .flatten()

@@ -122,7 +122,7 @@ fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
     let openssl = Some("OpenSSL 3.0.1");
     let refusal = Err("line 3:\nunknown".to_owned());
     let absent = Err("no such file".to_owned());
-    for (program, rehearsal, verdict, words) in [
+    for (program, validated, verdict, words) in [
         (
             program(openssl),
             Ok(()),
@@ -135,7 +135,7 @@ fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
     ] {
         let facts = haproxy::Facts {
             program,
-            rehearsal,
+            validated,
             as_root: Vec::new(),
         };
         worst(&haproxy::judge(&config(""), &facts), verdict, "", words);

@@ -288,7 +288,7 @@ impl Speaker {
                 .ok_or(Error::NoIdentifier)?,
         };
         let _inside = self.runtime.enter();
-        self.rehearse(config)?;
+        self.try_options(config)?;
         Ok(Prepared {
             config: config.clone(),
             id,
@@ -340,7 +340,7 @@ impl Speaker {
 
     /// Does the kernel accept the options of the sockets that stay open? Tried on sockets that no neighbour can connect to,
     /// because those in use are not touched before the change is made.
-    fn rehearse(&self, config: &Bgp) -> Result<(), Error> {
+    fn try_options(&self, config: &Bgp) -> Result<(), Error> {
         for v4 in [true, false] {
             let mut stay = self.sockets.keys().filter(|at| config.listen.contains(at));
             if let Some(&at) = stay.find(|at| at.is_ipv4() == v4) {

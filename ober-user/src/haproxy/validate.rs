@@ -35,7 +35,7 @@ const TEXT: &str = "worker-0.cfg";
 const LINES: usize = 5;
 
 /// Renders the configuration without its servers, whose names would have to be resolved, and lets HAProxy check it.
-pub async fn rehearse(config: &Config) -> Result<(), Error> {
+pub async fn validate(config: &Config) -> Result<(), Error> {
     version::suits(config).await?;
     let keys = keys(config);
     let sockets =

@@ -95,13 +95,13 @@ pub(in super::super) fn left(text: &Text<'_>, observed: &BTreeMap<Key, Observed>
 }
 
 /// The differences from the configuration, except for servers that leave.
-pub(in super::super) fn drift(
+pub(in super::super) fn deviations(
     text: &Text<'_>,
     observed: &BTreeMap<Key, Observed>,
     leaves: impl Fn(&Key) -> bool,
 ) -> Vec<Deviation> {
     let wanted = text.servers();
-    let mut findings: Vec<Deviation> = wanted
+    let mut all: Vec<Deviation> = wanted
         .iter()
         .flat_map(|(key, (backend, server))| match observed.get(key) {
             Some(observed) => changed(key, backend, server, observed),
@@ -111,13 +111,13 @@ pub(in super::super) fn drift(
     let strange = observed
         .keys()
         .filter(|key| !wanted.contains_key(key) && !leaves(key));
-    findings.extend(strange.map(|key| Deviation {
+    all.extend(strange.map(|key| Deviation {
         key: key.clone(),
         found: "a server that is not configured".to_owned(),
         set: "it finishes its connections".to_owned(),
         commands: leave(key).into(),
     }));
-    findings
+    all
 }
 
 fn missing(key: &Key, backend: &Backend, server: &Server) -> Deviation {
@@ -134,9 +134,9 @@ fn missing(key: &Key, backend: &Backend, server: &Server) -> Deviation {
 }
 
 fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -> Vec<Deviation> {
-    let mut findings = Vec::new();
+    let mut all = Vec::new();
     let mut find = |found: String, set: String, verb: Verb| {
-        findings.push(Deviation {
+        all.push(Deviation {
             key: key.clone(),
             found,
             set,
@@ -179,7 +179,7 @@ fn changed(key: &Key, backend: &Backend, server: &Server, observed: &Observed) -
     if observed.out && !server.held {
         find("out of service".to_owned(), "ready".to_owned(), Verb::Ready);
     }
-    findings
+    all
 }
 
 #[cfg(test)]
@@ -194,7 +194,7 @@ mod tests {
     fn found(servers: &str, balance: &str) -> Vec<String> {
         let text = format!("backend rgw\n    balance {balance}\n{servers}");
         let observed = observe(STATES, STAT).unwrap();
-        let findings = drift(&Text::read(&text), &observed, |key| key.server == "d");
+        let found = deviations(&Text::read(&text), &observed, |key| key.server == "d");
         let line = |finding: &Deviation| {
             let commands: Vec<_> = finding.commands.iter().map(ToString::to_string).collect();
             format!(
@@ -204,7 +204,7 @@ mod tests {
                 commands.join("; ")
             )
         };
-        findings.iter().map(line).collect()
+        found.iter().map(line).collect()
     }
 
     #[test]

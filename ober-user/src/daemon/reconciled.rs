@@ -47,7 +47,7 @@ impl What {
 
 /// One thing that was set right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
+pub struct Reconciled {
     pub what: What,
     pub object: String,
     pub found: String,
@@ -65,9 +65,9 @@ pub struct Tally {
 
 impl Tally {
     /// A pass that ended at `now`, in seconds since 1970.
-    pub fn count(&mut self, mended: &[Drift], failures: usize, now: u64, took: Duration) {
-        for drift in mended {
-            *self.mended.entry(drift.what).or_default() += 1;
+    pub fn count(&mut self, mended: &[Reconciled], failures: usize, now: u64, took: Duration) {
+        for reconciled in mended {
+            *self.mended.entry(reconciled.what).or_default() += 1;
         }
         self.failures += failures as u64;
         (self.last, self.took) = (Some(now), took);
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_count_from_the_start_and_passes_add_up() {
         let mut tally = Tally::default();
-        let drift = |what| Drift {
+        let reconciled = |what| Reconciled {
             what,
             object: String::new(),
             found: String::new(),
@@ -102,12 +102,12 @@ mod tests {
         assert_eq!(tally.status().mended.len(), What::ALL.len());
         assert_eq!(tally.status(), crate::api::sample::status().reconcile);
         tally.count(
-            &[drift(What::List), drift(What::List)],
+            &[reconciled(What::List), reconciled(What::List)],
             1,
             7,
             Duration::from_millis(2),
         );
-        tally.count(&[drift(What::Ring)], 0, 9, Duration::from_micros(5));
+        tally.count(&[reconciled(What::Ring)], 0, 9, Duration::from_micros(5));
         let status = tally.status();
         assert_eq!(
             (status.last, status.microseconds, status.failures),
