@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    found::{self, Found},
+    directory::{Found, in_directory},
     placeholder,
 };
 use crate::{
@@ -343,7 +343,7 @@ impl Filling<'_> {
     /// The copies of all usable files in a directory.
     fn directory(&mut self, directory: &Path) -> Vec<PathBuf> {
         self.stock.watched.directories.insert(directory.to_owned());
-        let found = found::in_directory(directory).unwrap_or_else(|source| {
+        let found = in_directory(directory).unwrap_or_else(|source| {
             // A directory that cannot be read is not taken for an empty one.
             let error = Error::Directory {
                 path: directory.to_owned(),

@@ -11,7 +11,7 @@
 
 pub mod acme;
 pub mod copies;
-mod found;
+mod directory;
 mod placeholder;
 pub mod watch;
 
@@ -27,7 +27,7 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];
     }
-    let found = found::in_directory(path).unwrap_or_default().files;
+    let found = directory::in_directory(path).unwrap_or_default().files;
     let meant = |file: &PathBuf| {
         !matches!(
             Bundle::read(file),

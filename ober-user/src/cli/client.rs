@@ -15,7 +15,7 @@ use tokio::{
 use super::Error as CommandError;
 use crate::{
     api::{Answer, Reply, Request},
-    config::{Whereabouts, paths},
+    config::{Location, paths},
     system::privilege,
 };
 
@@ -68,7 +68,7 @@ pub enum Error {
 }
 
 /// Asks what only a daemon can answer.
-pub(super) async fn ask_at(at: &Whereabouts, request: Request) -> Result<Reply, CommandError> {
+pub(super) async fn ask_at(at: &Location, request: Request) -> Result<Reply, CommandError> {
     let mut line = reached(&at.instance, &paths::control_socket(&at.run)).await?;
     let answer = line.exchange(&request).await?;
     answer.map_err(CommandError::failed)

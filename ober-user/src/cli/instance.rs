@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{Reply, Request, status::Status},
     cli::known,
-    config::{self, Config, Whereabouts, paths},
+    config::{self, Config, Location, paths},
     daemon::{self, offline},
     diagnose::finding::Finding,
     system::file,
@@ -32,7 +32,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Where an instance is, and what its configuration says.
 pub(super) struct Instance {
     path: PathBuf,
-    pub(super) at: Whereabouts,
+    pub(super) at: Location,
     own: Result<Config, Arc<config::Error>>,
     /// A snapshot that was in force, and its number.
     before: OnceCell<Option<(u64, Config)>>,
@@ -156,8 +156,8 @@ impl Instance {
 }
 
 /// Where the instance of the configuration at `path` is.
-pub(super) async fn whereabouts(path: &Path) -> Result<Whereabouts, config::Error> {
-    away(path, Whereabouts::of).await
+pub(super) async fn whereabouts(path: &Path) -> Result<Location, config::Error> {
+    away(path, Location::of).await
 }
 
 /// The configuration at `path`.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{Reply, Request, Text},
     backends::InForce,
-    config::{Config, Env, File, Whereabouts, Written},
+    config::{Config, Env, File, Location, Texts},
     haproxy,
     plan::{Change, How, Plan, PlanFacts, Side},
 };
@@ -135,7 +135,7 @@ async fn apply(
 }
 
 /// For a snapshot a mistake in the files on disk is worth a warning only; in every other case the daemon reports it.
-async fn locate(path: &std::path::Path, of: &Text) -> Result<Whereabouts, Error> {
+async fn locate(path: &std::path::Path, of: &Text) -> Result<Location, Error> {
     if !matches!(of, Text::Snapshot(_)) {
         return Ok(instance::whereabouts(path).await?);
     }
@@ -165,8 +165,8 @@ async fn text(file: Option<PathBuf>) -> Result<Text, Error> {
 /// The plan of a start, for when no daemon runs. Names are not resolved.
 async fn of_a_start(path: &std::path::Path, of: Text) -> Result<Plan, Error> {
     let written = match of {
-        Text::Own => instance::away(path, Written::read).await?,
-        Text::File(file) => instance::away(path, |path| Written::replaced(path, file)).await?,
+        Text::Own => instance::away(path, Texts::read).await?,
+        Text::File(file) => instance::away(path, |path| Texts::replaced(path, file)).await?,
         Text::Snapshot(_) => {
             let text = "plan a snapshot: no daemon runs; start it with `ober-user run`";
             return Err(Error::Usage(text.to_owned()));

@@ -13,7 +13,7 @@ use super::{
     Config, Env, raw,
     sections::check,
     text::{
-        scalar::{At, Key, Period},
+        notation::{At, Key, Period},
         source::{Fault, Sources, Span},
     },
 };

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, Env, Error,
-    text::files::{File, Written},
+    text::files::{File, Texts},
 };
 
 impl Config {
     /// Reads `main` and `config.d/*.toml` beside it, in the order of their names.
     pub fn load(main: &Path) -> Result<Self, Error> {
-        let written = Written::read(main)?;
+        let written = Texts::read(main)?;
         written.config(&base(&written.main.path), &Env::current()?)
     }
 
@@ -22,7 +22,7 @@ impl Config {
             mode: 0o600,
         };
         let more = Vec::new();
-        Written { main, more }.config(base, env)
+        Texts { main, more }.config(base, env)
     }
 }
 

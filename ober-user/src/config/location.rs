@@ -20,7 +20,7 @@ use crate::system::file;
 
 /// The keys of `[node]` that define where an instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
+pub struct Location {
     pub instance: String,
     pub state: PathBuf,
     pub run: PathBuf,
@@ -29,7 +29,7 @@ pub struct Whereabouts {
     pub trusted: bool,
 }
 
-impl Whereabouts {
+impl Location {
     /// Reads the configuration at `main`, with the variables of this process. An error where a guess might name another
     /// instance: the main file cannot be read, or a key is present and its value is unusable.
     pub fn of(main: &Path) -> Result<Self, Error> {
@@ -55,7 +55,7 @@ impl Whereabouts {
         let find = |key: &'static str| {
             let found = texts.iter().find_map(|text| value(text, key));
             let said = found.map(|value| said(value, variables)).transpose();
-            said.map_err(|why| Error::Whereabouts {
+            said.map_err(|why| Error::Location {
                 path: main.clone(),
                 key,
                 why,
@@ -140,10 +140,10 @@ mod tests {
             self.0.path().join("ober.toml")
         }
 
-        fn of(&self, text: impl AsRef<[u8]>) -> Result<Whereabouts, String> {
+        fn of(&self, text: impl AsRef<[u8]>) -> Result<Location, String> {
             fs::write(self.main(), text).unwrap();
             let variables = [("NAME".to_owned(), "b".to_owned())].into();
-            Whereabouts::with(&self.main(), &variables).map_err(|error| error.to_string())
+            Location::with(&self.main(), &variables).map_err(|error| error.to_string())
         }
 
         /// Does the text name the instance `a`, whose run directory is `here`?
@@ -209,7 +209,7 @@ mod tests {
             "b"
         );
         fs::remove_file(home.main()).unwrap();
-        let gone = Whereabouts::of(&home.main()).unwrap_err();
+        let gone = Location::of(&home.main()).unwrap_err();
         assert!(matches!(gone, Error::Read { .. }), "{gone}");
     }
 

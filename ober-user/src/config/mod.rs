@@ -25,7 +25,7 @@ use crate::{names::resolve::Resolve, system::hash};
 
 pub use self::{
     load::base,
-    location::Whereabouts,
+    location::Location,
     remarks::Remark,
     schema::schema,
     sections::{
@@ -40,9 +40,9 @@ pub use self::{
     text::{
         env::Env,
         error::{Error, Excerpt, Problem, Report},
-        files::{File, Written},
+        files::{File, Texts},
         keys::{Difference, Keys, without_secrets},
-        scalar::{Rate, period},
+        notation::{Rate, period},
     },
     vip_port::KernelService,
 };

@@ -16,7 +16,7 @@ use super::{
         backend::{Balance, ProxyVersion, WhenFull},
         route::UnknownName,
     },
-    text::scalar::{At, Count, Key, Period, Rate, Secret},
+    text::notation::{At, Count, Key, Period, Rate, Secret},
 };
 
 /// Configuration of Herr Ober: the main file and those in `config.d` beside it.
@@ -161,7 +161,7 @@ pub(super) struct Service {
     /// Its name, in metrics and messages. Must be written.
     pub(super) name: Key<String>,
     /// Addresses clients connect to. Must be written.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// One of `backends`: where what no route takes goes. Must be written.
     pub(super) backend: Key<String>,

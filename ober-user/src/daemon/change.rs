@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::{Reloaded, Sync, Text, status},
     backends::{self, Ask, Backends, Ready, With},
-    config::{Config, Written},
+    config::{Config, Texts},
     haproxy::{self, Pool, Report},
     lists::{self, AccessLists},
     names::resolve::Answers,
@@ -58,7 +58,7 @@ struct Was {
 /// A change that may still be dropped.
 struct Prepared {
     basis: Basis,
-    written: Written,
+    written: Texts,
     config: Arc<Config>,
     backends: Backends,
     ready: Ready,
@@ -167,7 +167,7 @@ impl Daemon {
 
     /// Prepares the slow part first, without a lock. If another change was faster, prepares it again with the answers it has
     /// for names, while other changes wait.
-    async fn prepare_and_hold(&self, written: Written) -> anyhow::Result<(Prepared, Locks<'_>)> {
+    async fn prepare_and_hold(&self, written: Texts) -> anyhow::Result<(Prepared, Locks<'_>)> {
         let answers = Answers::default();
         let mut late = None;
         loop {
@@ -194,12 +194,12 @@ impl Daemon {
     }
 
     /// The files of this text, and the snapshot that they are from.
-    async fn written(&self, text: &Text) -> anyhow::Result<(Written, Option<u64>)> {
+    async fn written(&self, text: &Text) -> anyhow::Result<(Texts, Option<u64>)> {
         match text {
-            Text::Own => Ok((self.away(Written::read).await??, None)),
+            Text::Own => Ok((self.away(Texts::read).await??, None)),
             Text::File(file) => {
                 let file = file.clone();
-                let written = self.away(|path| Written::replaced(path, file)).await??;
+                let written = self.away(|path| Texts::replaced(path, file)).await??;
                 Ok((written, None))
             }
             Text::Snapshot(number) => {
@@ -225,7 +225,7 @@ impl Daemon {
         done.with_context(|| format!("read {} and the files it names", self.path.display()))
     }
 
-    async fn prepare(&self, written: Written, answers: &Answers) -> anyhow::Result<Prepared> {
+    async fn prepare(&self, written: Texts, answers: &Answers) -> anyhow::Result<Prepared> {
         let old = self.config();
         let text = written.clone();
         let config = self

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     api::status,
-    config::{self, Config, Env, Report, Whereabouts, Written},
+    config::{self, Config, Env, Location, Report, Texts},
     dataplane::chain,
     haproxy,
     plan::history::{Entry, History},
@@ -13,7 +13,7 @@ use crate::{
 
 /// A configuration that a start can be tried with.
 pub(super) struct Choice {
-    pub(super) written: Written,
+    pub(super) written: Texts,
     pub(super) config: Config,
     pub(super) provenance: Provenance,
 }
@@ -30,7 +30,7 @@ pub(super) struct Provenance {
 impl Choice {
     /// The files on disk.
     pub(super) fn own(path: &Path) -> anyhow::Result<Self> {
-        let written = Written::read(path)?;
+        let written = Texts::read(path)?;
         let config = meant(path, &written)?;
         Ok(Self {
             written,
@@ -43,7 +43,7 @@ impl Choice {
     /// force, or else the latest snapshot that can still be read and that this version understands.
     pub(super) fn before(path: &Path, text: Option<&str>, error: &anyhow::Error) -> Option<Self> {
         // A state directory that others than root could name may hold anything.
-        let at = Whereabouts::of(path).ok().filter(|at| at.trusted)?;
+        let at = Location::of(path).ok().filter(|at| at.trusted)?;
         let state = at.state;
         let history = History::new(&state);
         for entry in history.entries().into_iter().rev() {
@@ -97,7 +97,7 @@ pub fn in_force_last(path: &Path) -> Option<(u64, Config)> {
 }
 
 /// The configuration that these files describe.
-pub(super) fn meant(main: &Path, written: &Written) -> anyhow::Result<Config> {
+pub(super) fn meant(main: &Path, written: &Texts) -> anyhow::Result<Config> {
     let mut config = written.config(&config::base(main), &Env::current()?)?;
     allow(&mut config);
     Ok(config)
@@ -145,7 +145,7 @@ mod tests {
                 text: text.to_owned(),
                 mode: 0o600,
             };
-            let written = Written {
+            let written = Texts {
                 main,
                 more: Vec::new(),
             };
@@ -157,9 +157,7 @@ mod tests {
         /// What a start uses when this is on disk: the snapshot, and what is missing.
         fn started(&self, text: &str) -> Option<(Option<u64>, Vec<String>)> {
             fs::write(self.main(), text).unwrap();
-            let hash = Written::read(&self.main())
-                .ok()
-                .map(|written| written.hash());
+            let hash = Texts::read(&self.main()).ok().map(|written| written.hash());
             let own = Choice::own(&self.main());
             let error = own
                 .err()

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    config::{File, Written},
+    config::{File, Texts},
     system::{
         file,
         store::{self, Batch, Kind, Pending, Placed},
@@ -32,7 +32,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Writes each file that differs beside its place, and a copy of the one it replaces.
-    pub(super) fn prepare(main: &Path, written: &Written) -> anyhow::Result<Self> {
+    pub(super) fn prepare(main: &Path, written: &Texts) -> anyhow::Result<Self> {
         let place = |file: &File| match file.path.file_name() {
             Some(name) => main.with_file_name("config.d").join(name),
             None => file.path.clone(),
@@ -45,7 +45,7 @@ impl Files {
             files.more.extend(replace(&place(file), file)?);
         }
         let kept: Vec<PathBuf> = written.more.iter().map(place).collect();
-        let there = Written::replaced(main, written.main.clone())?.more;
+        let there = Texts::replaced(main, written.main.clone())?.more;
         let gone = there.into_iter().map(|file| file.path);
         files.gone = gone.filter(|path| !kept.contains(path)).collect();
         Ok(files)
@@ -169,7 +169,7 @@ mod tests {
         }
         fs::set_permissions(at("real.toml"), fs::Permissions::from_mode(0o644)).unwrap();
         std::os::unix::fs::symlink(at("real.toml"), at("ober.toml")).unwrap();
-        let written = Written {
+        let written = Texts {
             main: file(at("elsewhere.toml"), "new", 0o640),
             more: vec![
                 file(at("config.d/2.toml"), "two", 0o600),
@@ -211,7 +211,7 @@ mod tests {
         for name in ["ober.toml", "config.d/1.toml", "config.d/2.toml"] {
             fs::write(at(name), "old").unwrap();
         }
-        let written = Written {
+        let written = Texts {
             main: file(at("ober.toml"), "new", 0o600),
             more: vec![file(at("config.d/2.toml"), "new", 0o600)],
         };
@@ -236,7 +236,7 @@ mod tests {
         let main = home.path().join("ober.toml");
         fs::write(&main, "old").unwrap();
         let more = Vec::new();
-        let written = Written {
+        let written = Texts {
             main: file(main.clone(), "new", 0o600),
             more,
         };

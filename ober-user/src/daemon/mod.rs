@@ -74,7 +74,7 @@ use crate::{
         status::{self, DropEvent},
     },
     backends::Backends,
-    config::{Config, Written},
+    config::{Config, Texts},
     daemon::reconciled::Tally,
     dataplane::Plane,
     haproxy::{Pool, version::Program},
@@ -121,7 +121,7 @@ pub struct Daemon {
 
 /// The configuration as it was written, and its snapshot.
 pub(crate) struct InForce {
-    written: Written,
+    written: Texts,
     /// Its number in the history; `None`: it could not be kept.
     snapshot: Option<u64>,
     /// The HAProxy that workers are started with; `None`: it did not say its version.
@@ -132,7 +132,7 @@ pub(crate) struct InForce {
 }
 
 impl InForce {
-    fn new(written: Written, haproxy: Option<Program>, provenance: Provenance) -> Self {
+    fn new(written: Texts, haproxy: Option<Program>, provenance: Provenance) -> Self {
         Self {
             written,
             snapshot: None,

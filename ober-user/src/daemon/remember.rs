@@ -7,7 +7,7 @@ use tokio::{sync::MutexGuard, task::coop::unconstrained};
 
 use super::Daemon;
 use crate::{
-    config::Written,
+    config::Texts,
     plan::history::{History, Origin},
     system::{clock, store},
 };
@@ -15,7 +15,7 @@ use crate::{
 /// A configuration that is to be kept, before any later one.
 pub(super) struct Turn<'d> {
     place: QueuePlace<'d>,
-    written: Written,
+    written: Texts,
 }
 
 /// A place in the queue of the tasks that write to the history.

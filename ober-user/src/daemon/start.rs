@@ -30,7 +30,7 @@ use crate::{
         Ask, Backends, Ready, With,
         discover::{self, engine::Learned, own::Own},
     },
-    config::{Config, Written, paths},
+    config::{Config, Texts, paths},
     dataplane::{self, Plane, chain, events::Drops},
     haproxy,
     names::resolve::Answers,
@@ -61,7 +61,7 @@ pub(super) struct Started {
 /// Starts with the files on disk, or, if those cannot be used, with the last good snapshot of the history.
 pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     let path = std::path::absolute(path)?;
-    let text = Written::read(&path).ok().map(|written| written.hash());
+    let text = Texts::read(&path).ok().map(|written| written.hash());
     let error = match Choice::own(&path) {
         Ok(choice) => match start_by(&path, choice).await {
             Ok(started) => return Ok(started),

@@ -99,7 +99,8 @@ impl Plan {
     /// The plan from `old` to `new`. Without an old one everything is added.
     pub fn of(old: Option<Side<'_>>, new: Side<'_>, facts: &PlanFacts) -> Self {
         let keys = Keys::default();
-        let mut written = Written::of(&old.map_or(&keys, |old| old.keys).differences(new.keys));
+        let mut written =
+            TextDifferences::of(&old.map_or(&keys, |old| old.keys).differences(new.keys));
         let (before, after) = states(old.map(|old| old.config), new.config, facts);
         let (then, now) = (places(&before), places(&after));
         let mut plan = Self {
@@ -251,7 +252,12 @@ fn changes(old: &Things, new: &Things, mut said: impl FnMut(&str) -> Vec<String>
     names.into_iter().filter_map(change).collect()
 }
 
-fn lists(old: &State, new: &State, facts: &PlanFacts, written: &mut Written) -> Vec<Change> {
+fn lists(
+    old: &State,
+    new: &State,
+    facts: &PlanFacts,
+    written: &mut TextDifferences,
+) -> Vec<Change> {
     let (from, to) = (flat(old.lists.keys()), flat(new.lists.keys()));
     let mut stay = BTreeSet::new();
     let mut lists = changes(&from, &to, |name| {
@@ -296,7 +302,7 @@ fn entries(synced: &Synced) -> Vec<String> {
         .collect()
 }
 
-fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut Written) -> Vec<Change> {
+fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut TextDifferences) -> Vec<Change> {
     let things = |side: Side<'_>| -> Things {
         let InForce {
             servers, left_out, ..
@@ -351,7 +357,7 @@ fn workers(old: Option<&Config>, new: &Config, facts: &PlanFacts) -> Vec<Change>
 }
 
 /// BGP's neighbours by name; BGP, BFD and VRRP as a whole; and the sessions that end, while all others go on.
-fn neighbours(old: Option<&Config>, new: &Config, written: &mut Written) -> Vec<Change> {
+fn neighbours(old: Option<&Config>, new: &Config, written: &mut TextDifferences) -> Vec<Change> {
     let named = |config: &Config| -> Things {
         let all = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
         flat(all.map(|neighbour| neighbour.address))
@@ -425,9 +431,9 @@ fn endings(old: &Config, new: &Config) -> Vec<(String, String)> {
 }
 
 /// The keys that differ, taken one group after another.
-struct Written(Vec<Difference>);
+struct TextDifferences(Vec<Difference>);
 
-impl Written {
+impl TextDifferences {
     fn of(differences: &[Difference]) -> Self {
         Self(differences.to_vec())
     }

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Written, paths},
+    config::{Texts, paths},
     system::store::{self, Kind, Pending, read_json},
 };
 
@@ -81,7 +81,7 @@ pub struct Entry {
 pub struct Snapshot {
     #[serde(flatten)]
     pub entry: Entry,
-    pub written: Written,
+    pub written: Texts,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ impl History {
     /// snapshot if the text is still the same.
     pub fn keep(
         &self,
-        written: &Written,
+        written: &Texts,
         origin: Origin,
         time: u64,
         most: usize,
@@ -210,14 +210,14 @@ mod tests {
     use super::*;
     use crate::config::File;
 
-    fn written(text: &str) -> Written {
+    fn written(text: &str) -> Texts {
         let main = File {
             path: "/etc/ober/ober.toml".into(),
             text: text.to_owned(),
             mode: 0o600,
         };
         let more = Vec::new();
-        Written { main, more }
+        Texts { main, more }
     }
 
     fn keep(history: &History, text: &str) -> u64 {

@@ -11,7 +11,7 @@ use crate::{
         Access, Listener, Protocol, Rule, Service,
         judge::Judge,
         text::{
-            scalar::{At, Key, Period, Secret},
+            notation::{At, Key, Period, Secret},
             secret::Kind,
             source::{Fault, Span},
         },

@@ -17,7 +17,7 @@ use crate::{
         judge::Judge,
         raw,
         text::{
-            scalar::{At, Key},
+            notation::{At, Key},
             source::Fault,
         },
     },

@@ -9,7 +9,7 @@ use crate::{
     config::{
         judge::Judge,
         text::{
-            scalar::{At, Key, Period},
+            notation::{At, Key, Period},
             source::{Fault, Span},
         },
     },

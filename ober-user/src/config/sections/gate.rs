@@ -9,7 +9,7 @@ use super::check::{Statuses, url_path};
 use crate::config::{
     judge::Judge,
     text::{
-        scalar::{At, Key, Period},
+        notation::{At, Key, Period},
         source::Fault,
     },
 };

@@ -16,7 +16,7 @@ use crate::{
         judge::Judge,
         raw,
         text::{
-            scalar::{At, Key, Period},
+            notation::{At, Key, Period},
             source::{Fault, Span},
         },
     },

@@ -12,7 +12,7 @@ use crate::config::{
     judge::Judge,
     raw,
     text::{
-        scalar::{At, Key, Secret},
+        notation::{At, Key, Secret},
         secret::Kind,
         source::{Fault, Span},
         tree::suggestion,

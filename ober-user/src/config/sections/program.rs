@@ -10,7 +10,7 @@ use crate::{
     config::{
         judge::Judge,
         text::{
-            scalar::{At, Key},
+            notation::{At, Key},
             source::{Fault, Span},
         },
     },

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::{
     judge::Judge,
     text::{
-        scalar::{At, Key},
+        notation::{At, Key},
         source::{Fault, Span},
     },
 };
@@ -72,7 +72,7 @@ pub(crate) struct Raw {
     /// One of `backends`. Must be written.
     pub(super) backend: Key<String>,
     /// Some of the service's VIPs.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     vips: Vec<At<IpAddr>>,
     /// Names in SNI: `s3.example.com`, or `*.example.com` for every name below.
     sni: Vec<At<String>>,

@@ -9,7 +9,7 @@ use super::route::{Names, is_host_name};
 use crate::{
     config::{
         judge::Judge,
-        text::{scalar::At, source::Fault},
+        text::{notation::At, source::Fault},
     },
     names::notation,
 };

@@ -15,7 +15,7 @@ use crate::config::{
     judge::Judge,
     raw,
     text::{
-        scalar::{At, Key, Period},
+        notation::{At, Key, Period},
         source::{Fault, Span},
         tree::suggestion,
     },

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use crate::config::{
     judge::Judge,
     raw,
-    text::{scalar::Rate, source::Fault},
+    text::{notation::Rate, source::Fault},
 };
 
 /// Limits of a service. Each worker enforces its share, since workers do not share their counts.
@@ -51,7 +51,7 @@ impl Judge<'_> {
     pub(super) fn shared(
         &mut self,
         name: &str,
-        key: &crate::config::text::scalar::Key<NonZeroU32>,
+        key: &crate::config::text::notation::Key<NonZeroU32>,
         workers: u32,
     ) -> Option<NonZeroU32> {
         let at = key.0.as_ref()?;

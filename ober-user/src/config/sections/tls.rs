@@ -15,7 +15,7 @@ use crate::{
         judge::Judge,
         paths,
         text::{
-            scalar::{At, Key},
+            notation::{At, Key},
             source::{Fault, Span},
         },
     },

@@ -7,7 +7,7 @@ use super::tls::{Authorities, ToServers};
 use crate::{
     config::{
         judge::Judge,
-        text::{scalar::Key, source::Fault},
+        text::{notation::Key, source::Fault},
     },
     system::{
         file::Kind,

@@ -15,7 +15,7 @@ use crate::{
         judge::Judge,
         raw,
         text::{
-            scalar::{At, Count, Key},
+            notation::{At, Count, Key},
             source::{Fault, Span},
         },
     },

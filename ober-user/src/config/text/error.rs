@@ -21,7 +21,7 @@ pub enum Error {
         "find the instance that {path} is of: `node.{key}` does not say it: {why}; correct it, or set the variable for this \
          command too"
     )]
-    Whereabouts {
+    Location {
         path: PathBuf,
         key: &'static str,
         why: String,

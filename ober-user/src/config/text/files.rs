@@ -25,7 +25,7 @@ const MORE: &str = "config.d";
 
 /// The main file, and those of `config.d` beside it in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct Texts {
     pub main: File,
     pub more: Vec<File>,
 }
@@ -71,7 +71,7 @@ pub(crate) fn trusted(path: &Path) -> Result<(), Error> {
     }
 }
 
-impl Written {
+impl Texts {
     /// Reads `main` and `config.d/*.toml` beside it.
     pub fn read(main: &Path) -> Result<Self, Error> {
         let main = File::read(main)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::{files::Written, source::secret};
+use super::{files::Texts, source::secret};
 
 /// The text in place of a secret.
 const HIDDEN: &str = "(secret)";
@@ -170,7 +170,7 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
-impl Written {
+impl Texts {
     /// The configuration as written, key by key. Texts that are not TOML are left out.
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
@@ -234,7 +234,7 @@ mod tests {
             mode: 0o600,
         };
         let more = Vec::new();
-        Written { main, more }.keys()
+        Texts { main, more }.keys()
     }
 
     fn described(from: &str, to: &str) -> Vec<String> {

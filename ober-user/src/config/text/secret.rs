@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    scalar::{Key, Secret},
+    notation::{Key, Secret},
     source::{Fault, Span},
 };
 use crate::{config::judge::Judge, system::file};

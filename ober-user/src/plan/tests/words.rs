@@ -29,7 +29,7 @@ fn said_with(
     in_force: [&InForce; 2],
     workers: Vec<(usize, Preview)>,
 ) -> Vec<String> {
-    let written = |text: &str| crate::config::Written {
+    let written = |text: &str| crate::config::Texts {
         main: crate::config::File {
             path: "/ober.toml".into(),
             text: text.to_owned(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{At, Fault, Judge, community::Aliases, raw};
-use crate::{config::text::scalar::Prefix, protocols::bgp::configured::Announcement};
+use crate::{config::text::notation::Prefix, protocols::bgp::configured::Announcement};
 
 /// Some routers drop paths with more ASs, and fewer are enough to lose.
 pub(super) const MOST_PREPENDED: u8 = 32;

@@ -15,7 +15,7 @@ use crate::{
         Service,
         judge::Judge,
         text::{
-            scalar::{At, Key, Period},
+            notation::{At, Key, Period},
             source::{Fault, Span},
         },
     },

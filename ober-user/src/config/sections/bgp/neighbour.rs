@@ -13,7 +13,7 @@ use crate::{
     config::{
         sections::bfd::Bfd,
         text::{
-            scalar::{AsNumber, Secret},
+            notation::{AsNumber, Secret},
             secret::Kind,
             tree::suggestion,
         },

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    config::text::scalar::{AsNumber, At, Key, Period, Prefix, Secret},
+    config::text::notation::{AsNumber, At, Key, Period, Prefix, Secret},
     protocols::bgp::configured::BfdMode,
 };
 
@@ -57,7 +57,7 @@ pub(super) struct Depreference {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Neighbour {
     /// Its address. Must be written.
-    #[serde(deserialize_with = "crate::config::text::scalar::address")]
+    #[serde(deserialize_with = "crate::config::text::notation::address")]
     pub(super) address: Key<IpAddr>,
     /// TCP port it listens on.
     pub(super) port: Key<NonZeroU16>,
@@ -77,7 +77,7 @@ pub(super) struct Neighbour {
     /// It is at most this many hops away; left out: an external neighbour is on the same link.
     pub(super) multihop: Key<u8>,
     /// Address of this node to connect from.
-    #[serde(deserialize_with = "crate::config::text::scalar::address")]
+    #[serde(deserialize_with = "crate::config::text::notation::address")]
     pub(super) source: Key<IpAddr>,
     /// Interface that is the only way to it; or its VRF.
     pub(super) interface: Key<String>,
@@ -94,7 +94,7 @@ pub(super) struct Neighbour {
     /// Offer IPv4 routes with an IPv6 next hop.
     pub(super) extended_next_hop: Key<bool>,
     /// Next hops instead of the session's own addresses, at most one of each family.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) next_hops: Vec<At<IpAddr>>,
     /// Longest TCP segment either side sends, in bytes; left out: as the path has it.
     pub(super) mss: Key<u16>,
@@ -121,10 +121,10 @@ pub(super) enum FamilyName {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Announcement {
     /// VIPs this is about; left out: all.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// Addresses of the neighbours this is about; left out: all.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) neighbours: Vec<At<IpAddr>>,
     /// `false`: they do not get these VIPs.
     pub(super) announce: Key<bool>,

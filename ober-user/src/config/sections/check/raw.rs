@@ -14,7 +14,7 @@ use crate::{
     config::{
         judge::Judge,
         text::{
-            scalar::{At, Key, Period},
+            notation::{At, Key, Period},
             source::{Fault, Span},
         },
     },

@@ -13,7 +13,7 @@ use crate::{
     config::{
         judge::Judge,
         text::{
-            scalar::{At, Key, Period, Secret},
+            notation::{At, Key, Period, Secret},
             source::{Fault, Span},
             tree::suggestion,
         },

@@ -18,7 +18,7 @@ use crate::{
         Service,
         judge::Judge,
         text::{
-            scalar::{At, Key, Period},
+            notation::{At, Key, Period},
             source::{Fault, Span},
         },
     },
@@ -53,10 +53,10 @@ pub(crate) struct Raw {
     /// Between two advertisements: 10 ms to 40.95 s in version 3, whole seconds up to 255 in version 2.
     pub(super) advertisement_interval: Key<Period>,
     /// This node's addresses to advertise from, one a family; left out: those of its entry in `nodes`, or the interface's.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) source: Vec<At<IpAddr>>,
     /// Neighbours that share the VIPs and are not in `nodes`.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) peers: Vec<At<IpAddr>>,
     /// The name of this node among `nodes`.
     pub(super) node: Key<String>,
@@ -115,7 +115,7 @@ pub(super) struct Node {
     /// Its name. Must be written.
     pub(super) name: Key<String>,
     /// Where it advertises from, one address a family. Must be written where transport is unicast.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) addresses: Vec<At<IpAddr>>,
     /// The least TTL its advertisements may arrive with; 255: no router between.
     pub(super) min_ttl: Key<u8>,
@@ -129,10 +129,10 @@ pub(super) struct Node {
 #[schemars(rename = "VrrpInstance")]
 pub(super) struct RawInstance {
     /// VIPs of the services, all of one family. Must be written.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) vips: Vec<At<IpAddr>>,
     /// More VIPs that move with these and are not in the advertisements; may be of the other family.
-    #[serde(deserialize_with = "crate::config::text::scalar::addresses")]
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
     pub(super) excluded: Vec<At<IpAddr>>,
     /// A link-local address that moves too and comes first in the advertisements, as RFC 9568 wants for IPv6.
     pub(super) link_local: Key<Ipv6Addr>,
