@@ -163,7 +163,7 @@ impl CertificateTask {
         let before = problems(&self.stock);
         for (file, problem) in problems(stock) {
             if before.get(file) != Some(&problem) {
-                tracing::warn!(file = %file.display(), problem, "certificate");
+                tracing::warn!(file = %file.display(), problem, "a file of certificates has a problem");
             }
         }
         for (copy, held) in &stock.held {

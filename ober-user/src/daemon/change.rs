@@ -125,7 +125,10 @@ impl Daemon {
         let mut warnings = Vec::new();
         if let Err(error) = self.ask_drivers_again() {
             let error = error.context("ask the drivers again whether they take the program");
-            tracing::error!(error = format!("{error:#}"), "attach");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the programs stay attached as they were"
+            );
             warnings.push(format!("{error:#}"));
         }
         drop(held);
@@ -149,7 +152,10 @@ impl Daemon {
             Err(error) => {
                 let error =
                     error.context("keep a snapshot of the configuration, which is in force");
-                tracing::error!(error = format!("{error:#}"), "history");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the configuration is in force and is not in the history"
+                );
                 warnings.push(format!("{error:#}"));
                 None
             }

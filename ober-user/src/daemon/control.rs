@@ -68,7 +68,7 @@ async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
     ))
     .await
     {
-        tracing::debug!(%error, "control connection");
+        tracing::debug!(%error, "a connection to the control socket ended early");
     }
     memory::release();
 }

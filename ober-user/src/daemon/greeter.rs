@@ -83,7 +83,7 @@ async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>) {
             usage: false,
         };
         if let Err(error) = say(&mut write, &Err(failure)).await {
-            tracing::debug!(%error, "control connection");
+            tracing::debug!(%error, "answer a request while the daemon starts");
         }
     }
 }

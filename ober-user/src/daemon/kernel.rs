@@ -151,7 +151,11 @@ pub(super) fn put_steering(
         if *refused {
             tracing::warn!(why, "packets are not steered to their workers' CPUs");
         } else {
-            tracing::info!(steers, why, "steering");
+            tracing::info!(
+                steers,
+                why,
+                "it is decided whether packets are steered to their workers' CPUs"
+            );
         }
     }
     Ok(plane.steer(&config.workers.cpus, decision)?)

@@ -84,7 +84,6 @@ pub(super) fn publish_rings(
             drop(members);
             // The gates are gone when the daemon ends.
             gates.send(event).unwrap_or_default();
-            tracing::info!(worker = event.worker, in_ring = event.in_ring, "worker");
         }
     };
     thread::Builder::new()

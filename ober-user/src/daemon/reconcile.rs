@@ -150,7 +150,10 @@ impl Daemon {
             );
         }
         for error in &failures {
-            tracing::error!(error = format!("{error:#}"), "reconcile");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "compare what is there with what was put there, or set it right"
+            );
         }
         let took = drive::now().saturating_duration_since(began);
         self.tally()

@@ -205,7 +205,7 @@ impl api::http::Source for Daemon {
     async fn counters(&self) -> status::Counters {
         let names = self.names();
         counters::read(&self.plane().maps, &names).unwrap_or_else(|error| {
-            tracing::error!(%error, "counters");
+            tracing::error!(%error, "read the counters of the packet path for an answer");
             status::Counters::default()
         })
     }
@@ -213,7 +213,7 @@ impl api::http::Source for Daemon {
     async fn status(&self) -> status::Status {
         let config = self.config();
         let addresses = netlink::addresses().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "status");
+            tracing::error!(%error, "ask the kernel for the node's addresses for the status");
             Vec::new()
         });
         let workers = self.pool.facts().snapshot();

@@ -162,7 +162,10 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
     greeter.next("ask for the names of lists and servers");
     first_refresh(&daemon).await;
     remember(&daemon, origin).await;
-    tracing::info!(instance = daemon.config().node.instance, "serving");
+    tracing::info!(
+        instance = daemon.config().node.instance,
+        "the node is serving"
+    );
     Ok(Started {
         daemon,
         metrics,

@@ -142,7 +142,10 @@ impl Daemon {
         let each = names.iter().map(|name| self.refresh_list(name));
         for error in futures_util::future::join_all(each).await {
             if let Err(error) = error {
-                tracing::warn!(error = format!("{error:#}"), "refresh");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "resolve an access list again; it keeps its entries"
+                );
             }
         }
         memory::release();

@@ -122,7 +122,7 @@ impl History {
         let entry = |number| match self.read(number) {
             Ok(snapshot) => Some(snapshot.entry),
             Err(error) => {
-                tracing::warn!(%error, "history");
+                tracing::warn!(%error, "a snapshot of the configuration cannot be read and is left out");
                 None
             }
         };

@@ -482,8 +482,8 @@ fn tell(vip: IpAddr, before: State, machine: &Gate) {
     let (from, to) = (before.name(), machine.state().name());
     let (standing, reason) = (machine.standing().name(), machine.reason());
     if machine.state() == State::Down {
-        tracing::warn!(%vip, from, to, standing, %reason, "gate");
+        tracing::warn!(%vip, from, to, standing, %reason, "the gate of the VIP is down");
     } else {
-        tracing::info!(%vip, from, to, standing, %reason, "gate");
+        tracing::info!(%vip, from, to, standing, %reason, "the gate of the VIP changed its state");
     }
 }

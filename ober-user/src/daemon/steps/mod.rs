@@ -23,7 +23,7 @@ pub(super) struct Failed {
 /// Takes the steps in their order, up to the first that fails.
 pub(super) async fn perform(steps: &[Step], hands: &mut impl Hands) -> Result<(), Failed> {
     for (done, step) in steps.iter().enumerate() {
-        tracing::debug!(%step, "step");
+        tracing::debug!(%step, "a step of the plan begins");
         if let Err(error) = hands.act(step).await {
             return Err(Failed { done, error });
         }

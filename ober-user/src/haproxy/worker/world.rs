@@ -194,7 +194,11 @@ impl World<Worker> for WorkerWorld {
                         in_ring,
                     })
                     .unwrap_or_default();
-                tracing::info!(worker = self.worker, in_ring, "worker ring membership");
+                if in_ring {
+                    tracing::info!(worker = self.worker, "the worker joins the ring");
+                } else {
+                    tracing::info!(worker = self.worker, "the worker leaves the ring");
+                }
             }
             Action::Spawn { generation } => self.spawn(generation),
             Action::Probe { pid } => self.probe(pid),
