@@ -1,5 +1,5 @@
 //! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
-//! [`Request`] on a line, answered by one JSON [`Answer`] on a line; [`Request::Watch`] by
+//! [`Question`] on a line, answered by one JSON [`Answer`] on a line; or one [`Stream`], answered by
 //! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up. `status/` is what a node says of itself,
 //! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback address.
 //!
@@ -28,7 +28,7 @@ pub use crate::lists::edit::{
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
-pub enum Request {
+pub enum Question {
     Status,
     Counters,
     /// The backends with their servers and sources.
@@ -43,8 +43,6 @@ pub enum Request {
     Check {
         address: IpAddr,
     },
-    /// Sampled drops as they happen.
-    Watch,
     /// Puts the configuration in force as it is on disk now.
     Reload,
     /// The plan of putting a configuration in force; changes nothing.
@@ -61,6 +59,14 @@ pub enum Request {
         vip: Option<IpAddr>,
         order: Order,
     },
+}
+
+/// What is answered by lines without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Stream {
+    /// Sampled drops as they happen.
+    Watch,
 }
 
 /// The configuration that a request is about.
@@ -86,7 +92,7 @@ pub enum Reply {
     Synced(Vec<Synced>),
     Lists(Vec<ListEntries>),
     Checked(Vec<Checked>),
-    /// The answer to [`Request::Watch`] before the first drop.
+    /// The answer to [`Stream::Watch`] before the first drop.
     Watching(Sampling),
     Drop(DropEvent),
     Reloaded(Reloaded),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{
-        Reply, Request,
+        Question, Reply,
         status::backends::{Backend, Server, Source},
     },
     system::clock,
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let instance = Instance::find(path).await?;
-    let Reply::Backends(backends) = instance.ask_daemon(Request::Backends).await? else {
+    let Reply::Backends(backends) = instance.ask_daemon(Question::Backends).await? else {
         return Err(client::Error::Astray.into());
     };
     if json.json {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::UnixStream,
@@ -14,7 +15,7 @@ use tokio::{
 
 use super::Error as CommandError;
 use crate::{
-    api::{Answer, Reply, Request},
+    api::{Answer, Question, Reply},
     config::{Location, paths},
     system::privilege,
 };
@@ -68,7 +69,7 @@ pub enum Error {
 }
 
 /// Asks what only a daemon can answer.
-pub(super) async fn ask_at(at: &Location, request: Request) -> Result<Reply, CommandError> {
+pub(super) async fn ask_at(at: &Location, request: Question) -> Result<Reply, CommandError> {
     let mut line = reached(&at.instance, &paths::control_socket(&at.run)).await?;
     let answer = line.exchange(&request).await?;
     answer.map_err(CommandError::failed)
@@ -118,10 +119,10 @@ fn no_line(socket: &Path, source: io::Error) -> Result<Option<Line>, Error> {
 
 impl Line {
     /// One request, one answer.
-    pub async fn exchange(&mut self, request: &Request) -> Result<Answer, Error> {
+    pub async fn exchange(&mut self, request: &Question) -> Result<Answer, Error> {
         let slow = matches!(
             request,
-            Request::Sync(_) | Request::Reload | Request::Plan { .. } | Request::Apply { .. }
+            Question::Sync(_) | Question::Reload | Question::Plan { .. } | Question::Apply { .. }
         );
         self.send(request).await?;
         if slow {
@@ -136,7 +137,7 @@ impl Line {
         }
     }
 
-    pub async fn send(&mut self, request: &Request) -> Result<(), Error> {
+    pub async fn send(&mut self, request: &impl Serialize) -> Result<(), Error> {
         let mut text = serde_json::to_vec(request).map_err(|source| self.garbled(source))?;
         text.push(b'\n');
         let stream = self.stream.get_mut().get_mut();

@@ -13,7 +13,7 @@ use super::{
     screen::{Cell, Screen, Tone},
 };
 use crate::api::{
-    Reply, Request,
+    Question, Reply,
     status::{Count, Counters as Values, ServiceCounters},
 };
 
@@ -53,7 +53,7 @@ impl Counters {
 }
 
 async fn read(instance: &Instance) -> Result<Values, Error> {
-    match instance.ask(Request::Counters).await? {
+    match instance.ask(Question::Counters).await? {
         Reply::Counters(values) => Ok(values),
         _ => Err(client::Error::Astray.into()),
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
 use crate::{
-    api::{Reply, Request, status::Counters},
+    api::{Question, Reply, status::Counters},
     config::Remark,
     diagnose::{
         doctor,
@@ -37,7 +37,7 @@ fn remark(remark: Remark) -> Finding {
 
 /// All zero if the daemon does not answer, which answered `status` just before.
 async fn counters(instance: &Instance) -> Counters {
-    match instance.ask_daemon(Request::Counters).await {
+    match instance.ask_daemon(Question::Counters).await {
         Ok(Reply::Counters(counters)) => counters,
         Ok(_) | Err(_) => Counters::default(),
     }

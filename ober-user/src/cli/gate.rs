@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     announce::gate::{Order, Standing, State},
-    api::{Reply, Request, status::gate::Gate},
+    api::{Question, Reply, status::gate::Gate},
     system::clock,
 };
 
@@ -46,7 +46,7 @@ impl Vip {
         screen: &mut Screen,
     ) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
-        let request = Request::Gate {
+        let request = Question::Gate {
             vip: self.vip,
             order,
         };

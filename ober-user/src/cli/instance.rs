@@ -18,7 +18,7 @@ use super::{
     screen,
 };
 use crate::{
-    api::{Reply, Request, status::Status},
+    api::{Question, Reply, status::Status},
     cli::known,
     config::{self, Config, Location, paths},
     daemon::{self, offline},
@@ -124,7 +124,7 @@ impl Instance {
     }
 
     /// Asks the daemon; if none runs, reads the answer from the pinned maps.
-    pub(super) async fn ask(&self, request: Request) -> Result<Reply, CommandError> {
+    pub(super) async fn ask(&self, request: Question) -> Result<Reply, CommandError> {
         let answer = if let Some(mut line) = self.connect().await? {
             line.exchange(&request).await?
         } else {
@@ -137,7 +137,7 @@ impl Instance {
     }
 
     /// Asks what only a daemon can answer.
-    pub(super) async fn ask_daemon(&self, request: Request) -> Result<Reply, CommandError> {
+    pub(super) async fn ask_daemon(&self, request: Question) -> Result<Reply, CommandError> {
         self.warn("this needs no more than to know where the daemon is");
         client::ask_at(&self.at, request).await
     }
@@ -147,7 +147,7 @@ impl Instance {
         let Some(mut line) = self.connect().await? else {
             return Ok(None);
         };
-        let answer = line.exchange(&Request::Status).await?;
+        let answer = line.exchange(&Question::Status).await?;
         match answer.map_err(CommandError::failed)? {
             Reply::Status(status) => Ok(Some(status)),
             _ => Err(Error::Astray.into()),
@@ -183,7 +183,7 @@ pub(super) async fn away<T: Send + 'static>(
 
 /// The status of the instance that the configuration at `path` names.
 pub(super) async fn status(path: &Path) -> Result<Box<Status>, CommandError> {
-    match Instance::find(path).await?.ask(Request::Status).await? {
+    match Instance::find(path).await?.ask(Question::Status).await? {
         Reply::Status(status) => Ok(status),
         _ => Err(Error::Astray.into()),
     }

@@ -1,17 +1,17 @@
 //! Checks the names in a request before it is sent.
 
 use crate::{
-    api::{Request, Target},
+    api::{Question, Target},
     cli::Error,
     config::Config,
 };
 
 /// Refuses an unknown list or backend and names the known ones: a mistake of the caller, with or without a daemon.
-pub(super) fn known(config: &Config, request: &Request) -> Result<(), Error> {
+pub(super) fn known(config: &Config, request: &Question) -> Result<(), Error> {
     let lists = || config.lists.keys().map(String::as_str);
     match request {
-        Request::Show { list: Some(list) } => known_list(list, lists()),
-        Request::Sync(sync) => sync.edits.iter().try_for_each(|edit| match &edit.target {
+        Question::Show { list: Some(list) } => known_list(list, lists()),
+        Question::Sync(sync) => sync.edits.iter().try_for_each(|edit| match &edit.target {
             Target::List(list) => known_list(list, lists()),
             Target::Backend(name) => known_backend(config, name),
         }),

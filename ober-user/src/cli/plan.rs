@@ -11,7 +11,7 @@ use super::{
     screen::{Screen, Tone},
 };
 use crate::{
-    api::{Reply, Request, Text},
+    api::{Question, Reply, Text},
     backends::InForce,
     config::{Config, Env, File, Location, Texts},
     haproxy,
@@ -71,7 +71,7 @@ impl Show {
             None => text(self.file).await?,
         };
         let at = locate(path, &of).await?;
-        let plan = match client::ask_at(&at, Request::Plan { of: of.clone() }).await {
+        let plan = match client::ask_at(&at, Question::Plan { of: of.clone() }).await {
             Ok(Reply::Plan(plan)) => plan,
             Ok(_) => return Err(client::Error::Astray.into()),
             Err(Error::Client(client::Error::NotRunning { .. })) => {
@@ -123,7 +123,7 @@ async fn apply(
 ) -> Result<Outcome, Error> {
     let at = locate(path, &of).await?;
     let note = why.note;
-    let Reply::Reloaded(done) = client::ask_at(&at, Request::Apply { of, note }).await? else {
+    let Reply::Reloaded(done) = client::ask_at(&at, Question::Apply { of, note }).await? else {
         return Err(client::Error::Astray.into());
     };
     if why.json.json {

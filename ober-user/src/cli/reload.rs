@@ -7,11 +7,11 @@ use super::{
     instance::{load, whereabouts},
     screen::{Screen, Tone},
 };
-use crate::api::{Reloaded, Reply, Request};
+use crate::api::{Question, Reloaded, Reply};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     // The daemon reads the files itself, with its own variables, and says what is wrong with them.
-    let reloaded = match client::ask_at(&whereabouts(path).await?, Request::Reload).await {
+    let reloaded = match client::ask_at(&whereabouts(path).await?, Question::Reload).await {
         Ok(Reply::Reloaded(reloaded)) => reloaded,
         Ok(_) => return Err(client::Error::Astray.into()),
         Err(error @ Error::Client(client::Error::NotRunning { .. })) => {

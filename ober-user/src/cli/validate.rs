@@ -10,7 +10,7 @@ use super::{
     screen::{Screen, Tone},
 };
 use crate::{
-    api::{Reply, Request, status::Fallback},
+    api::{Question, Reply, status::Fallback},
     config::{self, Config, Problem, Remark},
     haproxy::{self, version::Program},
     system::file,
@@ -71,7 +71,7 @@ fn warnings(config: &Config, path: &Path) -> Vec<Remark> {
 /// What the daemon uses in place of these files, if one runs and does not use them.
 async fn instead(path: &Path) -> Option<Fallback> {
     let at = whereabouts(path).await.ok()?;
-    let asked = client::ask_at(&at, Request::Status);
+    let asked = client::ask_at(&at, Question::Status);
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     match answer {
         Ok(Ok(Reply::Status(status))) => status.configuration?.fallback,

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::Daemon;
 use crate::{
-    api::{Answer, Failure, Reply, Request, Sampling, Text, http::Source as _},
+    api::{Answer, Failure, Question, Reply, Sampling, Stream, Text, http::Source as _},
     lists,
     plan::history::{Origin, Reason},
     system::memory,
@@ -82,9 +82,11 @@ async fn answer_all(
     let mut line = String::new();
     while asked(&mut requests, &mut line).await? {
         match serde_json::from_str(&line) {
-            Ok(Request::Watch) => return watch(write, daemon).await,
-            Ok(request) => say(write, &daemon.answer(request, caller).await).await?,
-            Err(error) => say(write, &usage(&error)).await?,
+            Ok(question) => say(write, &daemon.answer(question, caller).await).await?,
+            Err(error) => match serde_json::from_str(&line) {
+                Ok(Stream::Watch) => return watch(write, daemon).await,
+                Err(_) => say(write, &usage(&error)).await?,
+            },
         }
         line.clear();
     }
@@ -140,32 +142,32 @@ fn usage(error: &serde_json::Error) -> Answer {
 }
 
 impl Daemon {
-    async fn answer(&self, request: Request, caller: Option<u32>) -> Answer {
+    async fn answer(&self, question: Question, caller: Option<u32>) -> Answer {
         let origin = |reason, note| Origin {
             reason,
             of: None,
             by: caller,
             note,
         };
-        let reply = match request {
-            Request::Status => Ok(Reply::Status(Box::new(self.status().await))),
-            Request::Backends => Ok(Reply::Backends(self.describe_backends())),
-            Request::Counters => Ok(Reply::Counters(self.counters().await)),
-            Request::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
-            Request::Show { list } => {
+        let reply = match question {
+            Question::Status => Ok(Reply::Status(Box::new(self.status().await))),
+            Question::Backends => Ok(Reply::Backends(self.describe_backends())),
+            Question::Counters => Ok(Reply::Counters(self.counters().await)),
+            Question::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
+            Question::Show { list } => {
                 let lists = self.access_lists.facts();
                 apart(move || lists.show(list.as_deref()).map(Reply::Lists)).await
             }
-            Request::Check { address } => {
+            Question::Check { address } => {
                 let lists = self.access_lists.facts();
                 apart(move || Ok(Reply::Checked(lists.check(address)))).await
             }
-            Request::Reload => {
+            Question::Reload => {
                 let origin = origin(Reason::Reload, None);
                 self.change(&Text::Own, origin).await.map(Reply::Reloaded)
             }
-            Request::Plan { of } => self.plan(&of).await.map(Reply::Plan),
-            Request::Apply { of, note } => {
+            Question::Plan { of } => self.plan(&of).await.map(Reply::Plan),
+            Question::Apply { of, note } => {
                 let reason = match of {
                     Text::Own | Text::File(_) => Reason::Apply,
                     Text::Snapshot(_) => Reason::Rollback,
@@ -173,8 +175,7 @@ impl Daemon {
                 let done = self.change(&of, origin(reason, note)).await;
                 done.map(Reply::Reloaded)
             }
-            Request::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
-            Request::Watch => Ok(Reply::Lists(Vec::new())),
+            Question::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
         };
         reply.map_err(|error| crate::api::failure(&error))
     }

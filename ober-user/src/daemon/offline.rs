@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    api::{Answer, Reply, Request, Target, failure, status},
+    api::{Answer, Question, Reply, Target, failure, status},
     config::{Config, paths},
     daemon::{Lock, report},
     dataplane::{
@@ -15,33 +15,33 @@ use crate::{
 };
 
 /// Answers a request without a daemon. Refuses what only a daemon can do, and says how to start one.
-pub async fn answer(config: &Config, request: Request) -> Answer {
+pub async fn answer(config: &Config, request: Question) -> Answer {
     reply(config, request)
         .await
         .map_err(|error| failure(&error))
 }
 
-async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
+async fn reply(config: &Config, request: Question) -> anyhow::Result<Reply> {
     let pins = paths::pins(&config.node.bpffs, &config.node.instance);
     match request {
-        Request::Status => Ok(Reply::Status(Box::new(status(config).await?))),
-        Request::Counters => {
+        Question::Status => Ok(Reply::Status(Box::new(status(config).await?))),
+        Question::Counters => {
             let maps = Maps::open(&pins)?;
             Ok(Reply::Counters(counters::read(
                 &maps,
                 &report::names(config, &maps),
             )?))
         }
-        Request::Show { list } => Ok(Reply::Lists(
+        Question::Show { list } => Ok(Reply::Lists(
             AccessLists::open(config, &pins)?
                 .facts()
                 .show(list.as_deref())?,
         )),
-        Request::Check { address } => {
+        Question::Check { address } => {
             let lists = AccessLists::open(config, &pins)?.facts();
             Ok(Reply::Checked(lists.check(address)))
         }
-        Request::Sync(sync) => {
+        Question::Sync(sync) => {
             let only_lists = sync
                 .edits
                 .iter()
@@ -57,12 +57,11 @@ async fn reply(config: &Config, request: Request) -> anyhow::Result<Reply> {
             }
             Ok(Reply::Synced(access_lists.sync(&sync).await?))
         }
-        Request::Watch
-        | Request::Reload
-        | Request::Plan { .. }
-        | Request::Apply { .. }
-        | Request::Backends
-        | Request::Gate { .. } => {
+        Question::Reload
+        | Question::Plan { .. }
+        | Question::Apply { .. }
+        | Question::Backends
+        | Question::Gate { .. } => {
             anyhow::bail!(
                 "no daemon runs on instance {}; start it with `ober-user run`",
                 config.node.instance

@@ -10,7 +10,7 @@ use std::{
 
 use ober_user::{
     api::{
-        Answer, Checked, Edit, Failure, How, Reloaded, Reply, Request, Sampling, Synced, Target,
+        Answer, Checked, Edit, Failure, How, Question, Reloaded, Reply, Sampling, Synced, Target,
         status::DropEvent,
     },
     dataplane::access::Change,
@@ -18,9 +18,9 @@ use ober_user::{
 
 use crate::{Node, Ran};
 
-/// Answers one request with these answers, then hangs up and returns the request. A first request for the lists is answered
+/// Answers one line with these answers, then hangs up and returns the line. A first request for the lists is answered
 /// with those of the configuration.
-fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
+fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<String> {
     let run = node.path().join("run");
     fs::create_dir_all(&run).unwrap();
     let socket = run.join("control.sock");
@@ -30,7 +30,8 @@ fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
         let (mut stream, mut asked) = asked(&listener);
-        let lists = matches!(asked, Request::Check { address } if address.is_unspecified());
+        let question = serde_json::from_str(&asked);
+        let lists = matches!(question, Ok(Question::Check { address }) if address.is_unspecified());
         if lists {
             say(&mut stream, &Ok(checked(false)));
             (stream, asked) = self::asked(&listener);
@@ -42,13 +43,13 @@ fn daemon(node: &Node, answers: Vec<Answer>) -> JoinHandle<Request> {
     })
 }
 
-fn asked(listener: &UnixListener) -> (UnixStream, Request) {
+fn asked(listener: &UnixListener) -> (UnixStream, String) {
     let (stream, _) = listener.accept().unwrap();
     let mut line = String::new();
     BufReader::new(stream.try_clone().unwrap())
         .read_line(&mut line)
         .unwrap();
-    (stream, serde_json::from_str(&line).unwrap())
+    (stream, line)
 }
 
 fn say(stream: &mut UnixStream, answer: &Answer) {
@@ -65,10 +66,11 @@ fn checked(listed: bool) -> Reply {
     Reply::Checked(lists.map(check).to_vec())
 }
 
-fn play(node: &Node, answer: Answer, args: &[&str]) -> (Ran, Request) {
+fn play(node: &Node, answer: Answer, args: &[&str]) -> (Ran, Question) {
     let daemon = daemon(node, vec![answer]);
     let ran = node.run(args);
-    (ran, daemon.join().unwrap())
+    let asked = serde_json::from_str(&daemon.join().unwrap());
+    (ran, asked.unwrap())
 }
 
 fn synced(list: &str, unresolved: &[&str]) -> Synced {
@@ -104,9 +106,9 @@ fn list(name: &str) -> Target {
     Target::List(name.into())
 }
 
-fn sync_of(request: Request) -> ober_user::api::Sync {
+fn sync_of(request: Question) -> ober_user::api::Sync {
     match request {
-        Request::Sync(sync) => sync,
+        Question::Sync(sync) => sync,
         other => panic!("{other:?} is no sync"),
     }
 }
@@ -201,7 +203,10 @@ fn files_are_sent_by_absolute_path_and_standard_input_by_its_text() {
             stdin: stdin.map(ToOwned::to_owned),
             ..edit(list("frontend-http"), How::Add, &[sent])
         };
-        assert_eq!(sync_of(running.join().unwrap()).edits, [expected]);
+        assert_eq!(
+            sync_of(serde_json::from_str(&running.join().unwrap()).unwrap()).edits,
+            [expected]
+        );
     }
     let (_, asked) = play(
         &node,
@@ -242,7 +247,7 @@ fn check_answers_by_its_exit_status() {
         assert_eq!(ran.code, code, "{args:?}: {ran:?}");
         assert_eq!(
             asked,
-            Request::Check {
+            Question::Check {
                 address: "192.0.2.1".parse().unwrap()
             }
         );
@@ -275,7 +280,7 @@ fn watch_prints_a_line_a_drop_until_the_daemon_is_gone() {
     ];
     let running = daemon(&node, answers);
     let ran = node.run(&["acl", "watch"]);
-    assert_eq!(running.join().unwrap(), Request::Watch);
+    assert_eq!(running.join().unwrap(), "{\"do\":\"watch\"}\n");
     let (head, lines) = ran.out.split_once('\n').unwrap();
     assert!(head.contains("one drop in 64 is shown"), "{head}");
     // The time of day stands before each.
@@ -301,7 +306,7 @@ fn a_reload_that_left_workers_behind_is_a_failure() {
         ..Reloaded::default()
     };
     let (ran, asked) = play(&node, Ok(Reply::Reloaded(reloaded.clone())), &["reload"]);
-    assert_eq!((ran.code, asked), (0, Request::Reload), "{ran:?}");
+    assert_eq!((ran.code, asked), (0, Question::Reload), "{ran:?}");
     assert_eq!(
         ran.out,
         "worker 0: replaced\nworker 3: changed while it runs\nworker 1: unchanged\n"

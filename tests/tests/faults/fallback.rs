@@ -11,7 +11,7 @@ use ober_tests::{
 };
 use ober_user::{
     api::{
-        Reply, Request,
+        Question, Reply,
         status::{Configuration, Status},
     },
     cli::client,
@@ -54,7 +54,7 @@ fn ask(stage: &Stage) -> anyhow::Result<Status> {
     let socket = paths::control_socket(&stage.cluster.lab.directory().join("run"));
     let reply = stage.cluster.node.tokio(async || {
         let mut line = client::connect(&socket).await?.context("no daemon")?;
-        Ok::<_, anyhow::Error>(line.exchange(&Request::Status).await??)
+        Ok::<_, anyhow::Error>(line.exchange(&Question::Status).await??)
     })??;
     let Reply::Status(status) = reply else {
         anyhow::bail!("another answer");

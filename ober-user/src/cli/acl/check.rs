@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 use clap::Args;
 
 use crate::{
-    api::{Checked, Reply, Request},
+    api::{Checked, Question, Reply},
     cli::{
         Error, Json, Outcome, client,
         instance::Instance,
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Check {
 impl Check {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
-        let request = Request::Check {
+        let request = Question::Check {
             address: self.address,
         };
         let Reply::Checked(mut checked) = instance.ask(request).await? else {

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::{
-    api::{ListEntries, Reply, Request},
+    api::{ListEntries, Question, Reply},
     cli::{
         Error, Json, Outcome, client,
         instance::Instance,
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Show {
 impl Show {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let instance = Instance::find(path).await?;
-        let request = Request::Show { list: self.list };
+        let request = Question::Show { list: self.list };
         let Reply::Lists(lists) = instance.ask(request).await? else {
             return Err(client::Error::Astray.into());
         };

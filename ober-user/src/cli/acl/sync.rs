@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::edits::{Stdin, edit};
 use crate::{
-    api::{self, How, Reply, Request, SHOWN, Synced, Target},
+    api::{self, How, Question, Reply, SHOWN, Synced, Target},
     cli::{
         Error, Json, Outcome, client,
         instance::Instance,
@@ -166,7 +166,7 @@ async fn used(instance: &Instance) -> Result<BTreeSet<String>, Error> {
     if instance.own().is_none()
         && let Some(mut line) = instance.connect().await?
     {
-        return match line.exchange(&Request::Backends).await? {
+        return match line.exchange(&Question::Backends).await? {
             Ok(Reply::Backends(backends)) => Ok(backends.into_keys().collect()),
             Ok(_) => Err(client::Error::Astray.into()),
             Err(failure) => Err(Error::failed(failure)),
@@ -183,7 +183,7 @@ async fn lists(instance: &Instance) -> Result<Vec<String>, Error> {
     };
     // The daemon answers for every list; only the names are used, so any address does.
     let address = Ipv4Addr::UNSPECIFIED.into();
-    match line.exchange(&Request::Check { address }).await? {
+    match line.exchange(&Question::Check { address }).await? {
         Ok(Reply::Checked(checked)) => Ok(checked.into_iter().map(|it| it.list).collect()),
         Ok(_) => Err(client::Error::Astray.into()),
         Err(failure) => Err(Error::failed(failure)),
@@ -234,7 +234,7 @@ async fn send(
     how: Options,
     screen: &mut Screen,
 ) -> Result<Outcome, Error> {
-    let request = Request::Sync(api::Sync {
+    let request = Question::Sync(api::Sync {
         edits,
         dry_run: how.dry_run,
         prune: how.prune,

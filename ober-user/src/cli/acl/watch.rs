@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
-    api::{Reply, Request, Sampling, status::DropEvent},
+    api::{Reply, Sampling, Stream, status::DropEvent},
     cli::{
         Error, Json, Outcome, client,
         instance::{Instance, pinned},
@@ -22,7 +22,7 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     let Some(mut line) = instance.connect().await? else {
         return alone(instance.config().await?, json, screen).await;
     };
-    line.send(&Request::Watch).await?;
+    line.send(&Stream::Watch).await?;
     loop {
         match line.next().await?.map_err(Error::failed)? {
             Reply::Watching(sampling) => head(sampling, json, screen)?,

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use ober_user::{
     api::{
-        Reply, Request,
+        Question, Reply,
         status::{self, Status},
     },
     config::Config,
@@ -76,7 +76,7 @@ fn held(world: &World, number: usize) -> Result<Status> {
     config.node.bpffs = node.seen(Path::new(BPFFS));
     config.node.state = node.state();
     let host = world.host(number);
-    let answer = host.tokio(async || offline::answer(&config, Request::Status).await)?;
+    let answer = host.tokio(async || offline::answer(&config, Question::Status).await)?;
     match answer.map_err(|failure| anyhow!("read the pins: {failure:?}"))? {
         Reply::Status(status) => Ok(*status),
         other => bail!("the pins answer {other:?}"),
