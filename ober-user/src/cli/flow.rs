@@ -119,7 +119,7 @@ impl Explain {
     ) -> Named {
         let place = explanation.service.as_ref();
         let service = place.and_then(|place| {
-            let mut services = config.kernel_services();
+            let mut services = config.vip_listeners();
             services.find(|known| known.vip == place.vip && known.listener.port.get() == place.port)
         });
         let list = explanation

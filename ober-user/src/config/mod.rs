@@ -44,7 +44,7 @@ pub use self::{
         keys::{Difference, Keys, without_secrets},
         notation::{Rate, period},
     },
-    vip_port::KernelService,
+    vip_port::VipListener,
 };
 
 mod judge;

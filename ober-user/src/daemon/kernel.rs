@@ -32,7 +32,7 @@ pub(super) fn put_services(
         let listener = (socket.service.as_str(), socket.port);
         of_listener.entry(listener).or_default().push(socket);
     }
-    for (index, kernel) in indexes.iter().zip(config.kernel_services()) {
+    for (index, kernel) in indexes.iter().zip(config.vip_listeners()) {
         let listener = (kernel.service.name.as_str(), kernel.listener.port);
         for &socket in of_listener.get(&listener).into_iter().flatten() {
             if socket.family.holds(kernel.vip) {
@@ -84,10 +84,10 @@ pub(super) fn routers(
     Ok(Routers::listed(access::read(maps, number)?))
 }
 
-/// The services that the kernel gets, in the order of [`Config::kernel_services`]. An unknown list is an error: a service
+/// The services that the kernel gets, in the order of [`Config::vip_listeners`]. An unknown list is an error: a service
 /// without its list would be open.
 pub(super) fn wanted(config: &Config, access_lists: &AccessLists) -> anyhow::Result<Vec<Wanted>> {
-    let wanted = config.kernel_services().map(|kernel| {
+    let wanted = config.vip_listeners().map(|kernel| {
         let list = match &kernel.listener.access {
             Access::Open => None,
             Access::List(list) => Some(access_lists.number(list).with_context(|| {

@@ -109,7 +109,7 @@ pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
         .iter()
         .map(|service| ((service.vip, service.port), service.index))
         .collect();
-    let named = config.kernel_services().filter_map(|kernel| {
+    let named = config.vip_listeners().filter_map(|kernel| {
         let vip = crate::dataplane::ip(kernel.vip).bytes();
         let index = placed.get(&(vip, kernel.listener.port.get()))?;
         Some(NamedService {
@@ -129,7 +129,7 @@ pub(crate) fn services(config: &Config, maps: &Maps, addresses: &[IpAddr]) -> Ve
         .iter()
         .map(|named| ((named.vip, named.port), named.index))
         .collect();
-    let described = config.kernel_services().filter_map(|kernel| {
+    let described = config.vip_listeners().filter_map(|kernel| {
         let port = kernel.listener.port.get();
         let index = named.get(&(kernel.vip, port))?;
         Some(status::Service {

@@ -28,7 +28,7 @@ impl InForce {
         let routers = number(maps.node.read(0).routers);
         let lists = placed.iter().filter_map(|service| number(service.list));
         in_force.all.extend(lists.chain(routers));
-        for kernel in config.kernel_services() {
+        for kernel in config.vip_listeners() {
             let Access::List(name) = &kernel.listener.access else {
                 continue;
             };

@@ -88,7 +88,7 @@ pub struct State {
 impl State {
     /// The state of a node with this configuration and nothing newer.
     pub fn of(config: &Config) -> Self {
-        let services = config.kernel_services().map(|kernel| {
+        let services = config.vip_listeners().map(|kernel| {
             let place = VipPort {
                 vip: kernel.vip,
                 port: kernel.listener.port.get(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::programs::{TestRun as _, TestRunOptions};
 use ober_common::abi::Verdict;
 use ober_user::{
-    config::Config,
+    config::{Access, Config},
     dataplane::{Plane, Wanted, access, detach, rendezvous},
     names::entries::Entries,
 };
@@ -24,13 +24,21 @@ impl Left {
         let node = Node::new(name);
         let config = Config::load(&node.config()).unwrap();
         let mut plane = Plane::load(&config, [11, 22]).unwrap();
+        // A daemon keeps the numbers with its lists; this plane is filled by the order of their names.
+        let number = |list: &str| {
+            let position = config.lists.keys().position(|name| name == list);
+            u32::try_from(position.unwrap()).unwrap()
+        };
         let wanted: Vec<Wanted> = config
-            .kernel_services()
+            .vip_listeners()
             .map(|service| Wanted {
                 vip: service.vip,
                 protocol: 6,
                 port: service.listener.port.get(),
-                list: service.list,
+                list: match &service.listener.access {
+                    Access::Open => None,
+                    Access::List(list) => Some(number(list)),
+                },
             })
             .collect();
         plane.set_services(&wanted).unwrap();
@@ -40,7 +48,7 @@ impl Left {
         entries.push("10.1.0.1".parse().unwrap());
         entries.push("2001:db8:1::1".parse().unwrap());
         entries.settle();
-        let list = config.list_number("frontend-http").unwrap();
+        let list = number("frontend-http");
         access::replace(&mut plane.maps, list, &entries).unwrap();
         Self { node, plane }
     }

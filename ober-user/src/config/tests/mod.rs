@@ -211,48 +211,37 @@ fn a_check_can_be_switched_off_and_zero_rounds_mean_only_when_asked() {
 }
 
 #[test]
-fn kernel_services_are_numbered_in_written_order_and_lists_by_name() {
+fn every_vip_of_every_listener_stands_in_written_order() {
     let directory = ConfigDirectory::new();
     let text = format!(
         "{LEAST}\n[lists.admins]\n[[services]]\nname='b'\nvips=['192.0.2.10']\nbackend='rgw'\n\
          [[services.listeners]]\nport=81\naccess='admins'"
     );
     let config = directory.parse(&text).unwrap();
-    let rows = config.kernel_services().map(|it| {
-        (
-            it.index,
-            it.service.name.as_str(),
-            it.vip.to_string(),
-            it.listener.port.get(),
-            it.list,
-        )
+    let rows = config.vip_listeners().map(|it| {
+        let (vip, port) = (it.vip.to_string(), it.listener.port.get());
+        (it.service.name.as_str(), vip, port)
     });
     let rows: Vec<_> = rows.collect();
-    let row = |index, service, vip: &str, port, list| (index, service, vip.to_owned(), port, list);
+    let row = |service, vip: &str, port| (service, vip.to_owned(), port);
     assert_eq!(
         rows,
         [
-            row(1, "s3", "192.0.2.10", 443, None),
-            row(2, "s3", "2001:db8::10", 443, None),
-            row(3, "s3", "192.0.2.10", 80, Some(1)),
-            row(4, "s3", "2001:db8::10", 80, Some(1)),
-            row(5, "b", "192.0.2.10", 81, Some(0)),
+            row("s3", "192.0.2.10", 443),
+            row("s3", "2001:db8::10", 443),
+            row("s3", "192.0.2.10", 80),
+            row("s3", "2001:db8::10", 80),
+            row("b", "192.0.2.10", 81),
         ]
     );
-    assert_eq!(config.list_number(ROUTERS), Some(2));
 }
 
 #[test]
 fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
     let mut config = ConfigDirectory::new().parse(LEAST).unwrap();
     config.lists.remove(FRONTEND_HTTP);
-    assert_eq!(
-        config
-            .kernel_services()
-            .map(|it| it.index)
-            .collect::<Vec<_>>(),
-        [1, 2]
-    );
+    let ports = config.vip_listeners().map(|it| it.listener.port.get());
+    assert_eq!(ports.collect::<Vec<_>>(), [443, 443]);
 }
 
 #[test]

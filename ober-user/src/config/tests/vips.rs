@@ -70,11 +70,7 @@ fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
         )
     };
     assert_eq!(
-        directory
-            .parse(&vips(254))
-            .unwrap()
-            .kernel_services()
-            .count(),
+        directory.parse(&vips(254)).unwrap().vip_listeners().count(),
         255
     );
     assert_eq!(

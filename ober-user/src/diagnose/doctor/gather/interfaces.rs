@@ -128,7 +128,7 @@ fn is_guarded(config: &Config, now: &Snapshot, link: &Link) -> bool {
 /// The first address of each entry of the lists in use: as the kernel holds them, or as the configuration writes them.
 fn listed(config: &Config) -> Vec<(String, Vec<IpAddr>)> {
     let of_services = config
-        .kernel_services()
+        .vip_listeners()
         .filter_map(|it| match &it.listener.access {
             Access::List(list) => Some(list),
             Access::Open => None,
