@@ -7,7 +7,7 @@ use std::{
 use ipnet::IpNet;
 use ober_tests::plane::{LIMITS, Lists};
 use ober_user::{
-    dataplane::access::{self, Error, Others, Plan},
+    dataplane::access::{self, Diff, Error, Others, Plan},
     names::entries::Entries,
 };
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
             let mut lists = lists.borrow_mut();
             let before = access::read(lists.maps(), 0).unwrap();
             let plan = Plan::new(lists.maps(), 0, &wanted, Others::Go).unwrap();
-            let [added, removed] = plan.difference();
+            let Diff { added, removed } = plan.difference();
             let change = access::replace(lists.maps(), 0, &wanted).unwrap();
             prop_assert_eq!(&added, &wanted.without(&before));
             prop_assert_eq!(&removed, &before.without(&wanted));
@@ -105,7 +105,11 @@ fn an_amendment_leaves_all_others_on_the_list_and_tells_what_was_not_on_it() {
             both.extend(more);
             both.settle();
             prop_assert_eq!(&access::read(maps, 0).unwrap(), &both);
-            prop_assert_eq!(plan.difference(), [both.without(&old), old.without(&both)]);
+            let expected = Diff {
+                added: both.without(&old),
+                removed: old.without(&both),
+            };
+            prop_assert_eq!(plan.difference(), expected);
             let change = plan.change();
             prop_assert_eq!(old.count() + change.added, both.count() + change.removed);
             Ok(())

@@ -21,7 +21,7 @@ use crate::{
         Config,
         sections::discover::{Discover, Kind},
     },
-    dataplane::access::Change,
+    dataplane::access::Diff,
     lists::edit::{Edit, How, Sync, Synced, Target},
     names::{
         hostlist,
@@ -244,7 +244,7 @@ impl Backends {
         let (added, removed) = (missing(servers, old), missing(old, servers));
         Synced {
             target: Target::Backend(backend.into()),
-            change: Change {
+            change: Diff {
                 added: added.len() as u64,
                 removed: removed.len() as u64,
             },

@@ -11,7 +11,7 @@ use crate::{
     api::{Sync, Synced, Target},
     backends::{Ask, Ready, With, discover::own::Own, server::Servers},
     config::Config,
-    dataplane::access::Change,
+    dataplane::access::Diff,
     haproxy::{Pool, Report},
     lists::{self, AccessLists, Heard},
     names::resolve::Answers,
@@ -127,7 +127,7 @@ impl Daemon {
         access_lists: &AccessLists,
         settled: &Result<Option<Vec<Synced>>, lists::Error>,
     ) {
-        let changed = |synced: &Synced| synced.change != Change::default();
+        let changed = |synced: &Synced| synced.change != Diff::default();
         if matches!(settled, Ok(Some(synced)) if synced.iter().any(changed)) {
             self.lists_changed(access_lists);
         }

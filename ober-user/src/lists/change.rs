@@ -12,7 +12,7 @@ use super::{
     version,
 };
 use crate::{
-    dataplane::access::{self, Plan},
+    dataplane::access::{self, Diff, Plan},
     lists::edit::{How, SHOWN, Sync, Synced, Target},
     names::{entries::Entries, resolve::Answers},
     system::store::{self, Appended, Batch, Kind, Pending, Placed},
@@ -395,7 +395,7 @@ impl AccessLists {
             None => store::kept(&self.file(&name)),
         }
         let same = |before: &&List| {
-            synced.change == crate::dataplane::access::Change::default()
+            synced.change == Diff::default()
                 && before.stored == stored
                 && before.used == expanded.used
                 && before.text == text
@@ -454,7 +454,7 @@ impl AccessLists {
 
     fn shown(&self, change: &Ready) -> Synced {
         let lines = |entries: &Entries| entries.lines().take(SHOWN).collect();
-        let [added, removed] = change.plan.difference();
+        let Diff { added, removed } = change.plan.difference();
         Synced {
             added: lines(&added),
             removed: lines(&removed),

@@ -11,6 +11,7 @@ use super::{
     text_diff,
 };
 use crate::{
+    dataplane::access::Diff,
     lists::edit::{Edit, How, Sync, Target},
     names::{
         hostlist::Cap,
@@ -310,8 +311,8 @@ impl Question {
         let before = self.text.as_ref().filter(|_| self.sure)?;
         let replaced = self.edit.how == How::Replace;
         let entry_difference = replaced.then(|| text_diff::entry_difference(before, text))??;
-        let [went, came] = entry_difference.lines;
-        let used = self.used.checked_sub(went)? + came;
+        let Diff { added, removed } = entry_difference.lines;
+        let used = self.used.checked_sub(removed)? + added;
         (used <= self.cap as u64).then(|| Expanded {
             entries: entry_difference.added,
             gone: Some(entry_difference.removed),

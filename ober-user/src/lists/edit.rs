@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dataplane::access::Change, names::hostlist::fold};
+use crate::{dataplane::access::Diff, names::hostlist::fold};
 
 /// A change of lists and backends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Synced {
     pub target: Target,
-    pub change: Change,
+    pub change: Diff<u64>,
     /// Addresses (or servers) on it afterwards.
     pub count: u64,
     /// With `dry_run`: the difference in the shortest notation, at most [`SHOWN`] lines each.
@@ -165,7 +165,7 @@ mod tests {
         let late = ("n7".to_owned(), "no answer in time".to_owned());
         let synced = Synced {
             target: Target::List("web".into()),
-            change: Change::default(),
+            change: Diff::default(),
             count: 0,
             added: vec![],
             removed: vec![],
@@ -189,7 +189,7 @@ mod tests {
         let odd = (0..1000).map(|number| (format!("n{}", number * 2), "not found".to_owned()));
         let synced = Synced {
             target: Target::List("web".into()),
-            change: Change::default(),
+            change: Diff::default(),
             count: 0,
             added: vec![],
             removed: vec![],

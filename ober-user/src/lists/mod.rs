@@ -51,7 +51,7 @@ use crate::{
     config::{Config, paths},
     dataplane::{
         Error as MapError, Maps,
-        access::{self, Change, Others},
+        access::{self, Diff, Others},
     },
     names::{entries::Entries, hostlist, resolve::Resolve},
     system::{
@@ -282,7 +282,7 @@ impl AccessLists {
 
     /// Compares every list in the kernel's maps with the disk, and corrects the maps. Returns the lists that differed,
     /// and by how much.
-    pub fn reconcile(&mut self) -> Vec<(String, Result<Change, Error>)> {
+    pub fn reconcile(&mut self) -> Vec<(String, Result<Diff<u64>, Error>)> {
         let known = self
             .lists
             .iter()
@@ -295,21 +295,21 @@ impl AccessLists {
             (name, change)
         });
         let reconciled = reconciled
-            .filter(|(_, change)| !matches!(change, Ok(change) if *change == Change::default()))
+            .filter(|(_, change)| !matches!(change, Ok(change) if *change == Diff::default()))
             .collect();
         memory::release();
         reconciled
     }
 
-    fn reconcile_one(&mut self, name: &str, number: u32) -> Result<Change, Error> {
+    fn reconcile_one(&mut self, name: &str, number: u32) -> Result<Diff<u64>, Error> {
         let path = self.snapshot(name);
         let entries = match snapshot::read(&path) {
             Ok(Some(entries)) => entries,
             // This `AccessLists` put the entries in force, so they can be written to disk again.
-            Ok(None) => return self.keep_again(name).map(|()| Change::default()),
+            Ok(None) => return self.keep_again(name).map(|()| Diff::default()),
             Err(store::Error::Damaged { why, .. }) => {
                 store::set_aside(Kind::Entries, &path, &why);
-                return self.keep_again(name).map(|()| Change::default());
+                return self.keep_again(name).map(|()| Diff::default());
             }
             Err(error) => return Err(error.into()),
         };
@@ -319,7 +319,7 @@ impl AccessLists {
         };
         let plan = access::Plan::new(&self.maps(), number, &entries, Others::Go).map_err(apply)?;
         let change = plan.change();
-        if change != Change::default() {
+        if change != Diff::default() {
             plan.apply(&mut self.maps_mut(), &entries, Others::Go)
                 .map_err(apply)?;
         }

@@ -15,7 +15,7 @@ use bytes::{Buf as _, BufMut as _};
 use ipnet::Ipv6Net;
 
 use crate::{
-    dataplane::access::{Change, Plan},
+    dataplane::access::{Diff, Plan},
     names::entries::{Entries, Range},
     system::store::{self, Appended, Batch, Error, Kind, Pending},
 };
@@ -95,7 +95,7 @@ impl Update {
     /// Writes the change behind `last`, if there is any. `None`: the change is too large, there are too many changes,
     /// or the file is not as it was left.
     pub(super) fn append(path: &Path, last: Snapshot, plan: &Plan) -> Result<Option<Self>, Error> {
-        if plan.change() == Change::default() && store::length(path)? == Some(last.length) {
+        if plan.change() == Diff::default() && store::length(path)? == Some(last.length) {
             return Ok(Some(Self {
                 snapshot: last,
                 written: Written::There,
@@ -105,9 +105,9 @@ impl Update {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        for entries in &plan.difference() {
-            put(&mut bytes, entries);
-        }
+        let difference = plan.difference();
+        put(&mut bytes, &difference.added);
+        put(&mut bytes, &difference.removed);
         bytes.put_u32_le(crc32fast::hash(&bytes));
         let length = last.length + bytes.len() as u64;
         if length > last.base * 2 {

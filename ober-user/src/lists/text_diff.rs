@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use memchr::memmem;
 
-use crate::names::entries::{Entries, Range};
+use crate::{
+    dataplane::access::Diff,
+    names::entries::{Entries, Range},
+};
 
 /// The longest text that is kept for comparison, in bytes. A longer one takes much memory, and parsing is only a part
 /// of the time that its change takes.
@@ -21,8 +24,8 @@ pub(super) struct EntryDifference {
     pub(super) added: Entries,
     /// Sorted.
     pub(super) removed: Vec<Range>,
-    /// The number of lines with an address in the changed parts of the old and of the new text.
-    pub(super) lines: [u64; 2],
+    /// The number of lines with an address in the changed part of the new text and of the old one.
+    pub(super) lines: Diff<u64>,
 }
 
 /// May the text consist of IPv4 addresses, one on each line, and nothing else? A caller that has parsed it knows
@@ -61,7 +64,10 @@ pub(super) fn entry_difference(old: &[u8], new: &[u8]) -> Option<EntryDifference
     Some(EntryDifference {
         added,
         removed: removed.into_iter().map(single).collect(),
-        lines: [went, arrived],
+        lines: Diff {
+            added: arrived,
+            removed: went,
+        },
     })
 }
 
@@ -164,7 +170,7 @@ mod tests {
                 text(&[&head[..], &middles[which], &tail].concat(), ends[which])
             });
             prop_assert!(plain(old.as_bytes()));
-            let EntryDifference { added, removed, lines: [went, arrived] } = entry_difference(old.as_bytes(), new.as_bytes()).unwrap();
+            let EntryDifference { added, removed, lines } = entry_difference(old.as_bytes(), new.as_bytes()).unwrap();
             let mut list = set(&old);
             for range in &removed {
                 prop_assert!(list.remove(&range.first));
@@ -172,7 +178,7 @@ mod tests {
             list.extend(added.v4.iter().flat_map(|range| range.first..=range.last));
             prop_assert_eq!(list, set(&new));
             let count = |text: &str| text.lines().filter(|line| !line.is_empty()).count() as u64;
-            prop_assert_eq!(count(&old) + arrived, count(&new) + went);
+            prop_assert_eq!(count(&old) + lines.added, count(&new) + lines.removed);
         }
     }
 

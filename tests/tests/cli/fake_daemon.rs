@@ -13,7 +13,7 @@ use ober_user::{
         Answer, Checked, Edit, Failure, How, Question, Reloaded, Reply, Sampling, Synced, Target,
         status::DropEvent,
     },
-    dataplane::access::Change,
+    dataplane::access::Diff,
 };
 
 use crate::{Node, Ran};
@@ -80,7 +80,7 @@ fn synced(list: &str, unresolved: &[&str]) -> Synced {
         .collect();
     Synced {
         target: Target::List(list.into()),
-        change: Change {
+        change: Diff {
             added: 2,
             removed: 1,
         },

@@ -297,13 +297,13 @@ fn show(synced: &Synced, dry_run: bool, screen: &mut Screen) -> Result<(), Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::screen::tests::Paper, dataplane::access::Change};
+    use crate::{cli::screen::tests::Paper, dataplane::access::Diff};
 
     #[test]
     fn a_change_shows_what_came_went_and_did_not_resolve() {
         let synced = Synced {
             target: Target::List("frontend-http".into()),
-            change: Change {
+            change: Diff {
                 added: 2,
                 removed: 1,
             },

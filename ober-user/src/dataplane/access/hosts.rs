@@ -7,7 +7,7 @@ use ober_common::{
     flow::{HostHash, Ip, host_hash, tags_of},
 };
 
-use super::{Error, Others};
+use super::{Diff, Error, Others};
 use crate::dataplane::{
     Maps,
     memory::{word32, word64},
@@ -26,16 +26,18 @@ pub(super) fn compare(
     list: u32,
     wanted: &[u128],
     others: Others<'_>,
-) -> [Vec<u128>; 2] {
+) -> Diff<Vec<u128>> {
     let bit = bit(list);
     let missing = |host: &&u128| !holds(maps, **host, bit);
     let surplus = |host: &u128| wanted.binary_search(host).is_err();
     let added = wanted.iter().filter(missing).copied().collect();
-    if others.stay() {
-        return [added, Vec::new()];
-    }
-    let held = members(maps, bit).map(|(_, host)| host);
-    [added, held.filter(surplus).collect()]
+    let removed = if others.stay() {
+        Vec::new()
+    } else {
+        let held = members(maps, bit).map(|(_, host)| host);
+        held.filter(surplus).collect()
+    };
+    Diff { added, removed }
 }
 
 /// Adds hosts to a list. They are not on it yet. When there is no room for one, all are removed again.

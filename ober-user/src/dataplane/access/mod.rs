@@ -43,11 +43,11 @@ pub enum Error {
     Mixed(#[from] Mixed),
 }
 
-/// How many addresses a change added to a list and removed from it. An IPv6 prefix counts as one.
+/// What a change adds to a list and removes from it. Of numbers of addresses: an IPv6 prefix counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Change {
-    pub added: u64,
-    pub removed: u64,
+pub struct Diff<T> {
+    pub added: T,
+    pub removed: T,
 }
 
 /// Whether entries of a list that are not wanted are removed.
@@ -73,8 +73,8 @@ impl Others<'_> {
 pub struct Plan {
     list: u32,
     v4: pages::Plan,
-    hosts: [Vec<u128>; 2],
-    prefixes: [BTreeSet<Ipv6Net>; 2],
+    hosts: Diff<Vec<u128>>,
+    prefixes: Diff<BTreeSet<Ipv6Net>>,
 }
 
 impl Plan {
@@ -93,11 +93,11 @@ impl Plan {
         })
     }
 
-    pub fn change(&self) -> Change {
-        let [added, removed] = [0, 1].map(|way| self.hosts[way].len() + self.prefixes[way].len());
-        Change {
-            added: self.v4.added.count + added as u64,
-            removed: self.v4.removed.count + removed as u64,
+    pub fn change(&self) -> Diff<u64> {
+        let (v4, hosts, prefixes) = (&self.v4, &self.hosts, &self.prefixes);
+        Diff {
+            added: v4.added.count + (hosts.added.len() + prefixes.added.len()) as u64,
+            removed: v4.removed.count + (hosts.removed.len() + prefixes.removed.len()) as u64,
         }
     }
 
@@ -107,17 +107,12 @@ impl Plan {
     }
 
     /// The entries that are added and those that are removed, settled.
-    pub fn difference(&self) -> [Entries; 2] {
-        let v4 = [&self.v4.added, &self.v4.removed];
-        [0, 1].map(|way| {
-            let mut entries = Entries {
-                v4: v4[way].ranges.clone(),
-                hosts: self.hosts[way].clone(),
-                prefixes: self.prefixes[way].clone(),
-            };
-            entries.settle();
-            entries
-        })
+    pub fn difference(&self) -> Diff<Entries> {
+        let (v4, hosts, prefixes) = (&self.v4, &self.hosts, &self.prefixes);
+        Diff {
+            added: settled(&v4.added.ranges, &hosts.added, &prefixes.added),
+            removed: settled(&v4.removed.ranges, &hosts.removed, &prefixes.removed),
+        }
     }
 
     /// Changes the list, or changes nothing when there is no room. `wanted` and `others` are those given to [`Plan::new`].
@@ -127,26 +122,36 @@ impl Plan {
         wanted: &Entries,
         others: Others<'_>,
     ) -> Result<(), Error> {
-        let [added, removed] = &self.hosts;
+        let (hosts, prefixes) = (&self.hosts, &self.prefixes);
         let room = self.v4.room(maps)?;
-        hosts::add(maps, self.list, added)?;
-        if let Err(error) = prefixes::add(maps, self.list, &self.prefixes[0]) {
-            hosts::remove(maps, self.list, added);
+        hosts::add(maps, self.list, &hosts.added)?;
+        if let Err(error) = prefixes::add(maps, self.list, &prefixes.added) {
+            hosts::remove(maps, self.list, &hosts.added);
             return Err(error);
         }
         self.v4.apply(maps, self.list, wanted, others, room);
         if others.stay() {
             return Ok(());
         }
-        hosts::remove(maps, self.list, removed);
+        hosts::remove(maps, self.list, &hosts.removed);
         hosts::mark(maps, self.list, !wanted.hosts.is_empty());
         prefixes::mark(maps, self.list, !wanted.prefixes.is_empty());
-        prefixes::remove(maps, self.list, &self.prefixes[1])
+        prefixes::remove(maps, self.list, &prefixes.removed)
     }
 }
 
+fn settled(v4: &[Range], hosts: &[u128], prefixes: &BTreeSet<Ipv6Net>) -> Entries {
+    let mut entries = Entries {
+        v4: v4.to_vec(),
+        hosts: hosts.to_vec(),
+        prefixes: prefixes.clone(),
+    };
+    entries.settle();
+    entries
+}
+
 /// Makes list `number` hold exactly `wanted`, which is sorted.
-pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Change, Error> {
+pub fn replace(maps: &mut Maps, number: u32, wanted: &Entries) -> Result<Diff<u64>, Error> {
     let plan = Plan::new(maps, number, wanted, Others::Go)?;
     plan.apply(maps, wanted, Others::Go)?;
     Ok(plan.change())

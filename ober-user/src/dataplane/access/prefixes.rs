@@ -6,7 +6,7 @@ use aya::maps::lpm_trie::Key;
 use ipnet::Ipv6Net;
 use ober_common::abi::{PREFIX_LIST_BITS, PrefixKey};
 
-use super::{Error, Others};
+use super::{Diff, Error, Others};
 use crate::dataplane::{Error as MapError, Maps, maps::Plain, memory::word32};
 
 /// The prefixes to add to the list and those to remove from it.
@@ -15,16 +15,17 @@ pub(super) fn compare(
     list: u32,
     wanted: &BTreeSet<Ipv6Net>,
     others: Others<'_>,
-) -> Result<[BTreeSet<Ipv6Net>; 2], Error> {
+) -> Result<Diff<BTreeSet<Ipv6Net>>, Error> {
     if wanted.is_empty() && others.stay() {
-        return Ok([BTreeSet::new(), BTreeSet::new()]);
+        return Ok(Diff::default());
     }
     let held = read(maps, list)?;
     let removed = match others {
         Others::Stay { .. } => BTreeSet::new(),
         Others::Go => &held - wanted,
     };
-    Ok([wanted - &held, removed])
+    let added = wanted - &held;
+    Ok(Diff { added, removed })
 }
 
 /// Adds prefixes to a list. They are not on it yet. When there is no room for one, all are removed again.
