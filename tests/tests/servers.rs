@@ -67,7 +67,7 @@ fn backend(stage: &Stage) -> Result<Backend> {
 /// `port state` of every server.
 fn standing(backend: &Backend) -> Vec<String> {
     let one = |server: &ober_user::api::status::backends::Server| {
-        format!("{} {}", server.address.port(), server.state)
+        format!("{} {}", server.address.port(), server.state.name())
     };
     backend.servers.iter().map(one).collect()
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         Question, Reply,
-        status::backends::{Backend, Server, Source},
+        status::backends::{Backend, Server, ServerState, Source},
     },
     system::clock,
 };
@@ -70,10 +70,10 @@ pub(super) fn show(
 }
 
 fn server(backend: &str, server: &Server) -> Vec<Cell> {
-    let tone = match server.state.as_str() {
-        "up" => Tone::Good,
-        "down" => Tone::Bad,
-        _ => Tone::Plain,
+    let tone = match server.state {
+        ServerState::Up => Tone::Good,
+        ServerState::Down => Tone::Bad,
+        ServerState::Unchecked | ServerState::Unknown => Tone::Plain,
     };
     let since = server
         .seconds
@@ -85,7 +85,7 @@ fn server(backend: &str, server: &Server) -> Vec<Cell> {
         Cell::number(server.weight),
         Cell::number(server.tier),
         Cell::text(server.sources.join(", ")),
-        Cell::toned(&server.state, tone),
+        Cell::toned(server.state.name(), tone),
         Cell::text(since.unwrap_or_else(|| "-".into())),
         Cell::text(server.reason.as_deref().unwrap_or("-")),
     ]

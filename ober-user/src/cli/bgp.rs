@@ -7,7 +7,10 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::api::status::bgp::{AdvertisedRoute, Neighbour};
+use crate::{
+    api::status::bgp::{AdvertisedRoute, Neighbour},
+    protocols::bgp::event::State,
+};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = instance::status(path).await?;
@@ -58,9 +61,10 @@ pub(super) fn show(neighbours: &[Neighbour], screen: &mut Screen) -> Result<(), 
 }
 
 fn row(neighbour: &Neighbour) -> Vec<Cell> {
-    let tone = match neighbour.state.as_str() {
-        "established" => Tone::Good,
-        _ => Tone::Bad,
+    let tone = if neighbour.state == State::Established {
+        Tone::Good
+    } else {
+        Tone::Bad
     };
     let asn = neighbour
         .asn
@@ -73,7 +77,7 @@ fn row(neighbour: &Neighbour) -> Vec<Cell> {
     vec![
         Cell::text(neighbour.address),
         Cell::text(asn),
-        Cell::toned(&neighbour.state, tone),
+        Cell::toned(neighbour.state.name(), tone),
         Cell::text(span(Duration::from_secs(neighbour.seconds))),
         Cell::number(neighbour.flaps),
         Cell::text(hold_time),
@@ -114,7 +118,7 @@ fn last_notification(neighbour: &Neighbour) -> String {
 /// Why there is no session.
 fn last_failure(neighbour: &Neighbour) -> String {
     let failure = neighbour.last_failure.as_ref();
-    let failure = failure.filter(|_| neighbour.state != "established");
+    let failure = failure.filter(|_| neighbour.state != State::Established);
     let text = failure.map(|failure| match neighbour.last_failure_seconds {
         Some(seconds) => format!("{failure}, {}", ago(seconds)),
         None => failure.clone(),
@@ -171,7 +175,7 @@ prefix         advertised to  next hop   as path  med  pref  communities
     #[test]
     fn a_routers_reason_stays_beside_the_attempts_that_fail_after_it() {
         let mut neighbour = sample::status().bgp.remove(0);
-        neighbour.state = "active".to_owned();
+        neighbour.state = State::Active;
         neighbour.last_failure =
             Some("the connection ended in open-sent: Connection reset by peer".to_owned());
         neighbour.last_failure_seconds = Some(1);

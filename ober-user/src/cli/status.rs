@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     api::status::{
-        Configuration, DataPlane, Doubt, Interface, List, Reconcile, Status, WhyGeneric, Worker,
+        Configuration, DataPlane, Doubt, Interface, List, Reconcile, Stage, Status, WhyGeneric,
+        Worker,
         certificates::Certificates,
         gate::{self, Served},
     },
@@ -346,16 +347,16 @@ fn services(status: &Status, screen: &mut Screen) -> Result<(), Error> {
 fn worker(worker: &Worker) -> Vec<Cell> {
     let cpu = worker.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
     let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
-    let tone = match worker.state.as_str() {
-        "running" => Tone::Good,
-        "starting" | "replacing" => Tone::Plain,
-        _ => Tone::Bad,
+    let tone = match worker.state {
+        Stage::Running => Tone::Good,
+        Stage::Starting | Stage::Replacing => Tone::Plain,
+        Stage::Stopped | Stage::Backoff => Tone::Bad,
     };
     vec![
         Cell::number(worker.number),
         Cell::number(cpu),
         Cell::number(pid),
-        Cell::toned(&worker.state, tone),
+        Cell::toned(worker.state.name(), tone),
         Cell::text(span(Duration::from_secs(worker.seconds))),
         flag(worker.in_ring),
         Cell::number(worker.restarts),

@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone},
     status::span,
 };
-use crate::api::status::vrrp::{Router, Vrrp};
+use crate::api::status::vrrp::{Role, Router, Vrrp};
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
     let status = instance::status(path).await?;
@@ -47,10 +47,10 @@ fn router(router: &Router) -> Vec<Cell> {
         format!("{vip}{}", if joins { " (joins)" } else { "" })
     };
     let vips: Vec<String> = vips.map(name).collect();
-    let tone = match (router.state.as_str(), router.addresses_present) {
-        ("master", true) => Tone::Good,
-        ("initialize", _) => Tone::Bad,
-        _ => Tone::Plain,
+    let tone = match (router.state, router.addresses_present) {
+        (Role::Master, true) => Tone::Good,
+        (Role::Initialize, _) => Tone::Bad,
+        (Role::Master, false) | (Role::Backup, _) => Tone::Plain,
     };
     let entered = router.transitions.first();
     let since = entered.map(|last| span(Duration::from_secs(last.seconds)));
@@ -61,7 +61,7 @@ fn router(router: &Router) -> Vec<Cell> {
     vec![
         Cell::number(router.vrid),
         Cell::text(vips.join(" ")),
-        Cell::toned(&router.state, tone),
+        Cell::toned(router.state.name(), tone),
         Cell::text(since.unwrap_or_default()),
         Cell::text(entered.map(|last| last.reason.as_str()).unwrap_or_default()),
         Cell::number(router.priority),
@@ -94,7 +94,7 @@ fn transitions(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
             let ago = span(Duration::from_secs(entered.seconds));
             vec![
                 Cell::text(format!("{ago} ago")),
-                Cell::text(&entered.state),
+                Cell::text(entered.state.name()),
                 Cell::text(&entered.reason),
             ]
         });

@@ -23,7 +23,7 @@ use crate::{
         facts,
         interface::gather::Snapshot,
     },
-    haproxy::{self, Exit, Stage},
+    haproxy::{self, Exit},
     machine::drive,
     system::{fact::Fact, netlink},
 };
@@ -260,13 +260,6 @@ impl api::http::Source for Daemon {
 }
 
 fn worker(snapshot: &haproxy::Snapshot) -> status::Worker {
-    let state = match snapshot.stage {
-        Stage::Stopped => "stopped",
-        Stage::Starting => "starting",
-        Stage::Running => "running",
-        Stage::Replacing => "replacing",
-        Stage::Backoff => "backoff",
-    };
     let exit = snapshot.last_exit.map(|exit| match exit {
         Exit::Code(code) => format!("exit status {code}"),
         Exit::Signal(signal) => format!("signal {signal}"),
@@ -276,7 +269,7 @@ fn worker(snapshot: &haproxy::Snapshot) -> status::Worker {
         number: snapshot.worker,
         cpu: snapshot.cpu,
         pid: snapshot.pid,
-        state: state.into(),
+        state: snapshot.stage,
         seconds: drive::now()
             .saturating_duration_since(snapshot.since)
             .as_secs(),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc::Receiver};
 
 use super::Daemon;
 use crate::{
-    api::status::backends::{Backend, Server, Source},
+    api::status::backends::{Backend, Server, ServerState, Source},
     backends::{
         self, Ask,
         check::{
@@ -201,9 +201,7 @@ pub(super) fn describe(
                 weight: server.terms.weight,
                 tier: server.terms.tier,
                 sources: in_force.origins.get(&key).cloned().unwrap_or_default(),
-                state: check_state
-                    .map_or("unchecked", |check_state| check_state.state.name())
-                    .into(),
+                state: check_state.map_or(ServerState::Unchecked, |it| it.state.into()),
                 reason: check_state.map(|check_state| check_state.reason.clone()),
                 seconds: check_state
                     .map(|check_state| now.saturating_duration_since(check_state.since).as_secs()),

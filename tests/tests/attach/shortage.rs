@@ -77,7 +77,9 @@ fn a_daemon_that_may_open_no_more_files_withdraws_nothing_and_says_what_it_canno
         assert_eq!(before.transitions, after.transitions, "{:?}", after.history);
     }
     let servers = after.backends.values().flat_map(|backend| &backend.servers);
-    assert!(servers.clone().count() > 0 && servers.clone().all(|server| server.state == "up"));
+    assert!(
+        servers.clone().count() > 0 && servers.clone().all(|server| server.state.name() == "up")
+    );
     let said = log(&stage);
     assert!(
         said.contains("could not be asked") && said.contains("Too many open files"),

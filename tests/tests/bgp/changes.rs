@@ -94,7 +94,7 @@ fn other_settings_change_without_a_reset() {
             );
             let neighbour = speaker.neighbour(address);
             assert_eq!(
-                (neighbour.state.as_str(), neighbour.flaps),
+                (neighbour.state.name(), neighbour.flaps),
                 ("established", 0),
                 "{section}{first}: {address}"
             );

@@ -303,7 +303,7 @@ fn a_bad_neighbour_is_answered_as_the_standard_says_and_disturbs_nobody() {
         }
     });
     let good = speaker.neighbour(ROUTER4);
-    assert_eq!((good.state.as_str(), good.flaps), ("established", 0));
+    assert_eq!((good.state.name(), good.flaps), ("established", 0));
     speaker.stand(VIP4, Standing::Depreferenced);
     speaker.flush();
     assert!(frr.route("192.0.2.10/32").is_some());
@@ -433,7 +433,7 @@ fn an_unwanted_connection_is_refused_with_a_notification() {
     assert_eq!(speaker.neighbour(&address(0)).flaps, 0);
     // In the pause after a session that the neighbour ended itself.
     rogue.say(&message(3, &[6, 2]));
-    speaker.until(&address(0), "idle", |it| it.state == "idle");
+    speaker.until(&address(0), "idle", |it| it.state.name() == "idle");
     let mut early = connect();
     early.say(&open(4, 65077, 90));
     assert_eq!(early.end(), Some((6, 5)));

@@ -308,7 +308,9 @@ impl Speaker {
     }
 
     pub(crate) fn established(&self, address: &str) -> Neighbour {
-        self.until(address, "established", |it| it.state == "established")
+        self.until(address, "established", |it| {
+            it.state.name() == "established"
+        })
     }
 
     /// Ends every session as a planned stop does.

@@ -41,7 +41,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
         flaps = ours.flaps;
         let mut bfd = status.bfd.sessions.iter();
         let up = bfd.all(|it| it.state.name() == "up");
-        Ok((up && ours.state == "established" && ours.seconds >= 2).then_some(()))
+        Ok((up && ours.state.name() == "established" && ours.seconds >= 2).then_some(()))
     })
     .expect("they are");
     let before = neighbour(&stage);
@@ -74,7 +74,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
     );
     assert_eq!(stage.paths().expect("paths"), [0]);
     let ours = &stage.status(0).expect("status").bgp[0];
-    assert_eq!((ours.state.as_str(), ours.flaps), ("established", flaps));
+    assert_eq!((ours.state.name(), ours.flaps), ("established", flaps));
 
     // The router ends its session: the command reports the daemon's session.
     stage
@@ -83,7 +83,7 @@ fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
         .expect("shut down");
     until("the session is down", PATIENCE, || {
         let bgp = stage.status(0)?.bgp;
-        Ok((bgp[0].state != "established").then_some(()))
+        Ok((bgp[0].state.name() != "established").then_some(()))
     })
     .expect("it is");
     let found = ask(stage.node(0), &stage.ober[0], &["test", "bgp"]);
@@ -107,7 +107,7 @@ fn the_daemons_virtual_routers_are_reported_with_why_they_take_no_part() {
         let routers = stage.status()?.vrrp.routers;
         let master = routers
             .iter()
-            .all(|it| it.state == "master" && it.addresses_present);
+            .all(|it| it.state.name() == "master" && it.addresses_present);
         Ok(master.then_some(()))
     })
     .expect("it is");
@@ -118,7 +118,7 @@ fn the_daemons_virtual_routers_are_reported_with_why_they_take_no_part() {
         .expect("disable it");
     until("it resigned", PATIENCE, || {
         let routers = stage.status()?.vrrp.routers;
-        Ok((routers[0].state == "initialize").then_some(()))
+        Ok((routers[0].state.name() == "initialize").then_some(()))
     })
     .expect("it did");
     let found = ask(node, &stage.ober, &["test", "vrrp", "node"]);

@@ -101,7 +101,7 @@ fn a_node_that_serves_is_well_and_a_second_instance_beside_it_would_not_be() {
     let patience = std::time::Duration::from_secs(20);
     until("all sessions are up", patience, || {
         let status = stage.status(0)?;
-        let bgp = status.bgp.iter().all(|it| it.state == "established");
+        let bgp = status.bgp.iter().all(|it| it.state.name() == "established");
         let bfd = status.bfd.sessions.iter().all(|it| it.state.name() == "up");
         Ok((bgp && bfd).then_some(()))
     })

@@ -115,7 +115,7 @@ fn duel(name: &str, cell: Cell) -> Result<()> {
     ours.gate(vip, false);
     segment.wait_holder(2, vip)?;
     segment.wait_neighbour(vip, &there)?;
-    ensure!(ours.status().state == "initialize");
+    ensure!(ours.status().state.name() == "initialize");
     ours.gate(vip, true);
     segment.wait_holder(1, vip)?;
     segment.wait_neighbour(vip, &here)?;

@@ -24,7 +24,7 @@ fn fast(own: u8, priority: u8) -> ober_user::protocols::vrrp::configured::Vrrp {
 
 /// How long after `from` the node became master, asked every 200 microseconds.
 fn master_after(node: &Node, from: Instant) -> Result<Duration> {
-    while node.status().state != "master" {
+    while node.status().state.name() != "master" {
         ensure!(from.elapsed() < GENEROUS, "{:?}", node.status());
         std::thread::sleep(Duration::from_micros(200));
     }
@@ -162,7 +162,7 @@ fn an_address_removed_by_hand_comes_back() -> Result<()> {
         host.ip(&[format!("addr del {vip}/{length} dev eth0")])?;
         segment.wait_holder(1, vip)?;
     }
-    ensure!(node.status().state == "master");
+    ensure!(node.status().state.name() == "master");
     Ok(())
 }
 
@@ -244,7 +244,7 @@ fn packets_of_strangers_from_afar_and_of_no_vrid_of_ours_are_counted_and_change_
     until("a VRID is counted", SOON, || {
         Ok((node.rejected()["vrid"] > 5).then_some(()))
     })?;
-    ensure!(node.status().state == "master" && node.status().received == 0);
+    ensure!(node.status().state.name() == "master" && node.status().received == 0);
     Ok(())
 }
 
@@ -290,7 +290,7 @@ fn garbage_and_wrong_ttls_from_a_peer_are_counted_by_what_is_wrong_and_change_no
         ensure!(all, "{found:?}");
         Ok(Some(()))
     })?;
-    ensure!(node.status().state == "master" && node.status().received == 0);
+    ensure!(node.status().state.name() == "master" && node.status().received == 0);
     Ok(())
 }
 

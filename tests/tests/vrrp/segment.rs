@@ -327,7 +327,7 @@ impl Node {
     pub(crate) fn wait_state(&self, state: &str) -> Result<Status> {
         until(&format!("state {state}"), SOON, || {
             let status = self.status();
-            if status.state != state {
+            if status.state.name() != state {
                 bail!("{status:?}");
             }
             Ok(Some(status))

@@ -96,7 +96,7 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
     node.configure(host, &with(1, 200, &[served, new]))?;
     std::thread::sleep(Duration::from_millis(500));
     ensure!(node.status().joining == [new] && !segment.has(1, new)?);
-    ensure!(node.status().state == "master");
+    ensure!(node.status().state.name() == "master");
     node.gate(new, true);
     until("the new one has joined", SOON, || {
         Ok(segment.has(1, new)?.then_some(()))
@@ -135,7 +135,7 @@ fn a_virtual_router_that_keeps_none_of_its_vips_starts_anew() -> Result<()> {
     segment.wait_holder(1, VIP4)?;
     node.configure(host, &config(1, 2, new, 200))?;
     until("nothing is held", SOON, || {
-        Ok((!segment.has(1, VIP4)? && node.status().state == "initialize").then_some(()))
+        Ok((!segment.has(1, VIP4)? && node.status().state.name() == "initialize").then_some(()))
     })?;
     node.gate(new, true);
     segment.wait_holder(1, new)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::api::status::{Counters, Doubt, List, Status, Worker, gate::Served};
+use crate::api::status::{Counters, Doubt, List, Stage, Status, Worker, gate::Served};
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;\
 color-scheme:light dark}table{border-collapse:collapse;margin:.5em 0 1.5em}\
@@ -91,7 +91,7 @@ fn worker_table(workers: &[Worker]) -> String {
         );
         let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
         let cpu = worker.cpu.map(|cpu| cpu.to_string()).unwrap_or_default();
-        let state = flag(worker.state == "running", &worker.state);
+        let state = flag(worker.state == Stage::Running, worker.state.name());
         row(&[
             number.to_string(),
             cpu,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Family, Labels, counter, gauge, one};
-use crate::api::status::backends::{Backend, Server, Source};
+use crate::api::status::backends::{Backend, Server, ServerState, Source};
 
 pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
-    let count = |state: &'static str| {
+    let count = |state: ServerState| {
         let of = |backend: &Backend| {
             let servers = backend.servers.iter();
             servers.filter(|server| server.state == state).count() as u64
@@ -28,12 +28,12 @@ pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
         gauge(
             "ober_backend_servers_up",
             "Servers whose checks are good.",
-            count("up"),
+            count(ServerState::Up),
         ),
         gauge(
             "ober_backend_servers_down",
             "Servers whose checks are bad.",
-            count("down"),
+            count(ServerState::Down),
         ),
         gauge(
             "ober_backend_servers_left_out",
@@ -68,10 +68,10 @@ pub(super) fn families(backends: &BTreeMap<String, Backend>) -> Vec<Family> {
 
 fn servers(backends: &BTreeMap<String, Backend>) -> Vec<(Labels, u64)> {
     let line = |backend: &String, server: &Server| {
-        let up = match server.state.as_str() {
-            "up" => 1,
-            "down" => 0,
-            _ => return None,
+        let up = match server.state {
+            ServerState::Up => 1,
+            ServerState::Down => 0,
+            ServerState::Unchecked | ServerState::Unknown => return None,
         };
         let labels = vec![
             ("backend", backend.clone()),

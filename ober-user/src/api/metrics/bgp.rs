@@ -1,25 +1,22 @@
 //! Metrics of `crate::protocols::bgp`.
 
 use super::{Family, Labels, counter, gauge, one};
-use crate::api::status::bgp::{Counts, Neighbour, Said};
-
-const STATES: [&str; 6] = [
-    "idle",
-    "connect",
-    "active",
-    "open-sent",
-    "open-confirm",
-    "established",
-];
+use crate::{
+    api::status::bgp::{Counts, Neighbour, Said},
+    protocols::bgp::event::State,
+};
 
 pub(super) fn families(neighbours: &[Neighbour]) -> Vec<Family> {
     let each = |value: fn(&Neighbour) -> Option<u64>| {
         let line = |it: &Neighbour| Some((one("neighbour", &it.address), value(it)?));
         neighbours.iter().filter_map(line).collect::<Vec<_>>()
     };
-    let states = neighbours
-        .iter()
-        .flat_map(|it| STATES.map(|state| (two(it, "state", state), u64::from(it.state == state))));
+    let states = neighbours.iter().flat_map(|it| {
+        State::ALL.map(|state| {
+            let labels = two(it, "state", state.name());
+            (labels, u64::from(it.state == state))
+        })
+    });
     vec![
         gauge(
             "ober_bgp_neighbour_state",

@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::status::{Count, Counters, List, ServiceCounters, Status, Worker},
+    api::status::{Count, Counters, List, ServiceCounters, Stage, Status, Worker},
     dataplane::counters::lookup_names,
 };
 
@@ -276,7 +276,7 @@ fn workers(workers: &[Worker]) -> Vec<Family> {
         gauge(
             "ober_worker_up",
             "1: the worker's process is there and ready.",
-            lines(|worker| u64::from(matches!(worker.state.as_str(), "running" | "replacing"))),
+            lines(|worker| u64::from(matches!(worker.state, Stage::Running | Stage::Replacing))),
         ),
         gauge(
             "ober_worker_in_ring",

@@ -1,9 +1,7 @@
 //! Metrics of `crate::protocols::vrrp`.
 
 use super::{Family, Labels, counter, gauge};
-use crate::api::status::vrrp::{Router, Vrrp};
-
-const STATES: [&str; 3] = ["initialize", "backup", "master"];
+use crate::api::status::vrrp::{Role, Router, Vrrp};
 
 pub(super) fn families(vrrp: &Vrrp) -> Vec<Family> {
     let each = |value| each(&vrrp.routers, value);
@@ -101,10 +99,10 @@ fn labels(router: &Router) -> Labels {
 
 fn states(routers: &[Router]) -> Vec<(Labels, u64)> {
     let lines = routers.iter().flat_map(|router| {
-        STATES.iter().map(|state| {
+        Role::ALL.map(|state| {
             let mut labels = labels(router);
-            labels.push(("state", (*state).to_owned()));
-            (labels, u64::from(router.state == *state))
+            labels.push(("state", state.name().to_owned()));
+            (labels, u64::from(router.state == state))
         })
     });
     lines.collect()

@@ -20,7 +20,7 @@ pub(super) fn neighbour() -> bgp::Neighbour {
         asn: Some(65000),
         local_as: 65001,
         id: Some([192, 0, 2, 254].into()),
-        state: "established".into(),
+        state: crate::protocols::bgp::event::State::Established,
         seconds: 3600,
         flaps: 2,
         hold_time: Some(9),

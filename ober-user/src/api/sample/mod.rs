@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     api::status::{
         Configuration, Count, Counters, DataPlane, Doubt, Fallback, Interface, List, Map, Program,
-        Reconcile, Service, ServiceCounters, Status, Worker, backends,
+        Reconcile, Service, ServiceCounters, Stage, Status, Worker,
+        backends::{self, ServerState},
     },
     system::store::{Damaged, Disk, Unkept},
 };
@@ -68,7 +69,7 @@ pub(crate) fn status() -> Status {
             vip_present: true,
         }],
         reconcile: reconcile(),
-        workers: vec![worker(0, "running", 0), worker(1, "backoff", 3)],
+        workers: vec![worker(0, Stage::Running, 0), worker(1, Stage::Backoff, 3)],
         lists: vec![List {
             name: "frontend-http".into(),
             number: 0,
@@ -137,19 +138,22 @@ fn disk() -> Disk {
 }
 
 fn backend() -> backends::Backend {
-    let server = |name: &str, last, state: &str| backends::Server {
+    let server = |name: &str, last, state: ServerState| backends::Server {
         name: name.into(),
         address: ([10, 0, 0, last], 7480).into(),
         host: Some(format!("{name}.test")),
         weight: 1,
         tier: 1,
         sources: vec!["servers".into(), "srv _s3._tcp.test".into()],
-        state: state.into(),
+        state,
         reason: Some("status 500".into()),
         seconds: Some(61),
     };
     backends::Backend {
-        servers: vec![server("rgw01", 1, "down"), server("rgw02", 2, "up")],
+        servers: vec![
+            server("rgw01", 1, ServerState::Down),
+            server("rgw02", 2, ServerState::Up),
+        ],
         sources: vec![backends::Source {
             name: "srv _s3._tcp.test".into(),
             servers: Some(2),
@@ -161,14 +165,14 @@ fn backend() -> backends::Backend {
     }
 }
 
-fn worker(number: usize, state: &str, restarts: u32) -> Worker {
+fn worker(number: usize, state: Stage, restarts: u32) -> Worker {
     Worker {
         number,
         cpu: u32::try_from(number).ok(),
         pid: Some(100),
-        state: state.into(),
+        state,
         seconds: 5,
-        in_ring: state == "running",
+        in_ring: state == Stage::Running,
         restarts,
         last_exit: (restarts > 0).then(|| "signal 9".into()),
         draining: vec![],

@@ -3,9 +3,9 @@
 use crate::api::status::vrrp;
 
 pub(super) fn vrrp() -> vrrp::Vrrp {
-    let entered = |seconds, state: &str, reason: &str| vrrp::Transition {
+    let entered = |seconds, state, reason: &str| vrrp::Transition {
         seconds,
-        state: state.into(),
+        state,
         reason: reason.into(),
     };
     vrrp::Vrrp {
@@ -15,10 +15,10 @@ pub(super) fn vrrp() -> vrrp::Vrrp {
             vips: vec![[192, 0, 2, 10].into()],
             excluded: vec![],
             joining: vec![],
-            state: "master".into(),
+            state: vrrp::Role::Master,
             transitions: vec![
-                entered(5, "master", "no master heard"),
-                entered(10, "backup", "gate open"),
+                entered(5, vrrp::Role::Master, "no master heard"),
+                entered(10, vrrp::Role::Backup, "gate open"),
             ],
             priority: 254,
             master: Some([10, 0, 0, 1].into()),

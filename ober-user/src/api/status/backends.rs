@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backends::check::State;
+
 /// The status of one backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
@@ -25,12 +27,44 @@ pub struct Server {
     pub tier: u8,
     /// Where it comes from: `servers`, or the names of sources.
     pub sources: Vec<String>,
-    /// `up`, `down`, `unknown` before the first check, `unchecked` where there is none.
-    pub state: String,
+    pub state: ServerState,
     /// What the last check found.
     pub reason: Option<String>,
     /// Seconds in this state.
     pub seconds: Option<u64>,
+}
+
+/// What the check of a server found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerState {
+    /// There is no check.
+    Unchecked,
+    /// Before the first check.
+    Unknown,
+    Up,
+    Down,
+}
+
+impl ServerState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl From<State> for ServerState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Unknown => Self::Unknown,
+            State::Up => Self::Up,
+            State::Down => Self::Down,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::protocols::bgp::{
     Overview,
     configured::Neighbour as Configured,
     connection::Remote,
-    event::Report,
+    event::{Report, State},
     message::{Attributes, Kind, NextHop, Notification, Open},
 };
 
@@ -24,8 +24,7 @@ pub struct Neighbour {
     pub local_as: u32,
     /// Its BGP identifier. Like the values below that the session agreed on, it is known while there is a session.
     pub id: Option<Ipv4Addr>,
-    /// `idle`, `connect`, `active`, `open-sent`, `open-confirm` or `established`.
-    pub state: String,
+    pub state: State,
     /// Seconds in this state.
     pub seconds: u64,
     /// Sessions that were established and ended.
@@ -131,7 +130,7 @@ fn neighbour(settings: &Configured, report: &Report, now: Instant) -> Neighbour 
         asn: agreed.map(|it| it.open.asn).or(configured),
         local_as: settings.local_as,
         id: agreed.map(|it| it.open.id),
-        state: report.state.name().to_owned(),
+        state: report.state,
         seconds: ago(report.since),
         flaps: report.flaps,
         hold_time: agreed.map(|it| it.hold_time.map_or(0, |time| time.as_secs())),

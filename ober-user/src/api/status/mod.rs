@@ -25,6 +25,7 @@ pub use crate::{
         events::DropEvent,
         facts::{Map, Program},
     },
+    haproxy::Stage,
     lists::Summary as List,
 };
 
@@ -222,8 +223,7 @@ pub struct Worker {
     pub number: usize,
     pub cpu: Option<u32>,
     pub pid: Option<i32>,
-    /// `stopped`, `starting`, `running`, `replacing` or `backoff`.
-    pub state: String,
+    pub state: Stage,
     /// Seconds in this state.
     pub seconds: u64,
     pub in_ring: bool,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::protocols::vrrp::Role;
 use crate::protocols::vrrp::{Overview, State, View};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +26,7 @@ pub struct Router {
     /// Those of both that could not be served since a reload put them here: they do not move yet, and delay no others.
     #[serde(default)]
     pub joining: Vec<IpAddr>,
-    /// `initialize`, `backup` or `master`.
-    pub state: String,
+    pub state: Role,
     /// The last states entered, newest first: the first says since when and why it is in this one.
     pub transitions: Vec<Transition>,
     /// Of this node.
@@ -58,7 +58,7 @@ pub struct Router {
 pub struct Transition {
     /// Seconds ago.
     pub seconds: u64,
-    pub state: String,
+    pub state: Role,
     pub reason: String,
 }
 
@@ -85,7 +85,7 @@ impl Router {
         let ago = |at| now.saturating_duration_since(at).as_secs();
         let transitions = router.history().rev().map(|entered| Transition {
             seconds: ago(entered.at),
-            state: entered.to.to_owned(),
+            state: entered.to,
             reason: entered.why.to_string(),
         });
         let master = router.master();
@@ -95,7 +95,7 @@ impl Router {
             vips: view.instance.vips.clone(),
             excluded: view.instance.excluded.clone(),
             joining: view.joining.clone(),
-            state: router.state().name().to_owned(),
+            state: router.state().role(),
             transitions: transitions.collect(),
             priority: view.settings.priority,
             master: master.map(|(address, _)| address),

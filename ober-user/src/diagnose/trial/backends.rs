@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
-    api::{self, status::Status},
+    api::{
+        self,
+        status::{Status, backends::ServerState},
+    },
     backends::{
         Ask, Backends, Ready, With,
         check::{Answer, engine},
@@ -24,7 +27,7 @@ const PART: &str = "backends";
 const AT_ONCE: usize = 64;
 
 /// The daemon's state of each server.
-type Known = BTreeMap<(String, SocketAddr), String>;
+type Known = BTreeMap<(String, SocketAddr), ServerState>;
 
 /// The servers of the daemon if one runs, otherwise those that the configuration gives now.
 pub(super) async fn ask(
@@ -67,7 +70,7 @@ fn known(status: &Status) -> Known {
     let backends = status.backends.iter();
     let all = backends.flat_map(|(name, backend)| {
         let server = |server: &crate::api::status::backends::Server| {
-            ((name.clone(), server.address), server.state.clone())
+            ((name.clone(), server.address), server.state)
         };
         backend.servers.iter().map(server).collect::<Vec<_>>()
     });
@@ -151,11 +154,11 @@ fn judge(
     server: SocketAddr,
     kind: &str,
     answer: &Answer,
-    was: Option<&String>,
+    was: Option<&ServerState>,
 ) -> Finding {
     let object = format!("{backend} {server}");
     let finding = match answer {
-        Answer::Good(reason) if was.is_some_and(|state| state == "down") => Finding::warning(
+        Answer::Good(reason) if was == Some(&ServerState::Down) => Finding::warning(
             PART,
             object,
             format!("{reason}, but it is still taken for down"),
@@ -169,7 +172,7 @@ fn judge(
     };
     let finding = finding.detail("check", kind);
     match was {
-        Some(state) => finding.detail("state", state),
+        Some(state) => finding.detail("state", state.name()),
         None => finding,
     }
 }
@@ -184,7 +187,7 @@ mod tests {
         let good = Answer::Good("status 200".into());
         let bad = Answer::Bad("refused".into());
         let unclear = Answer::Unclear("status 302".into());
-        let (up, down) = ("up".to_owned(), "down".to_owned());
+        let (up, down) = (ServerState::Up, ServerState::Down);
         for (answer, was, verdict, reason) in [
             (&good, None, Verdict::Ok, "status 200"),
             (&good, Some(&up), Verdict::Ok, "status 200"),

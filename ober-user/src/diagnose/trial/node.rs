@@ -27,13 +27,17 @@ pub fn judge(status: &Status) -> Vec<Finding> {
 fn worker(worker: &Worker) -> Finding {
     let object = format!("worker {}", worker.number);
     if worker.in_ring {
-        return Finding::ok(PART, object, format!("{}, in the ring", worker.state));
+        return Finding::ok(
+            PART,
+            object,
+            format!("{}, in the ring", worker.state.name()),
+        );
     }
     let end = worker.last_exit.as_ref();
     let end = end.map(|end| format!(", last end: {end}"));
     let reason = format!(
         "{}, not in the ring{}",
-        worker.state,
+        worker.state.name(),
         end.unwrap_or_default()
     );
     Finding::failed(PART, object, reason).advice("the daemon's log has what HAProxy said")

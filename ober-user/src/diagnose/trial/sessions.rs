@@ -90,7 +90,8 @@ impl Look {
             |said: &Option<status::bgp::Said>| said.as_ref().is_some_and(|it| it.code == 2);
         let done = |it: &status::bgp::Neighbour| {
             let greeted = count(it, "update").received > 0;
-            let up = it.state == "established" && (greeted || it.seconds >= GREETING);
+            let up =
+                it.state == bgp::event::State::Established && (greeted || it.seconds >= GREETING);
             let quiet = it.hold_time == Some(0);
             up && (quiet || said_since(it) && !self.unheard.contains(&it.address))
                 || refused(&it.last_sent)
@@ -107,7 +108,7 @@ fn count(neighbour: &status::bgp::Neighbour, kind: &str) -> status::bgp::Counts 
 
 /// Was a message sent after those that made the session?
 fn said_since(neighbour: &status::bgp::Neighbour) -> bool {
-    neighbour.state == "established" && count(neighbour, "keepalive").sent > 1
+    neighbour.state == bgp::event::State::Established && count(neighbour, "keepalive").sent > 1
 }
 
 fn judge(config: &Config, look: &Look, request: &Request) -> Vec<Finding> {

@@ -2,16 +2,31 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Exit, Generation, Pid, State, Worker, process};
 
 /// The stage of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stage {
     Stopped,
     Starting,
     Running,
     Replacing,
     Backoff,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Replacing => "replacing",
+            Self::Backoff => "backoff",
+        }
+    }
 }
 
 /// The present state of one slot.

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     connection::{Agreed, Settings},
     message::{Kind, Message, Notification, Open, Received},
@@ -27,7 +29,8 @@ impl Side {
 }
 
 /// RFC 4271 section 8.2.2; with two connections, the more advanced state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     Idle,
     Connect,
@@ -38,6 +41,15 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 6] = [
+        Self::Idle,
+        Self::Connect,
+        Self::Active,
+        Self::OpenSent,
+        Self::OpenConfirm,
+        Self::Established,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::packet::{Advertisement, Interval, Version, Vrid};
 
 /// A MAC address.
@@ -150,11 +152,36 @@ pub enum State {
 }
 
 impl State {
+    pub fn role(self) -> Role {
+        match self {
+            Self::Initialize { .. } => Role::Initialize,
+            Self::Backup { .. } => Role::Backup,
+            Self::Master { .. } => Role::Master,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.role().name()
+    }
+}
+
+/// A state without its timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Initialize,
+    Backup,
+    Master,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Initialize, Self::Backup, Self::Master];
+
     pub fn name(self) -> &'static str {
         match self {
-            Self::Initialize { .. } => "initialize",
-            Self::Backup { .. } => "backup",
-            Self::Master { .. } => "master",
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Master => "master",
         }
     }
 }
@@ -192,7 +219,6 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub at: Instant,
-    /// [`State::name`].
-    pub to: &'static str,
+    pub to: Role,
     pub why: Why,
 }

@@ -19,7 +19,8 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration, time::Instant};
 pub use self::{
     claims::Pace,
     event::{
-        Action, Answers, Conflict, Event, Garp, Mac, Preempt, Settings, State, Transition, Why,
+        Action, Answers, Conflict, Event, Garp, Mac, Preempt, Role, Settings, State, Transition,
+        Why,
     },
     net::{Counted, Error, Handle, Heard, Listener, Overview, Prepared, View, check, idle, start},
 };
@@ -158,7 +159,7 @@ impl Router {
         }
         self.history.push_back(Transition {
             at: now,
-            to: state.name(),
+            to: state.role(),
             why,
         });
     }

@@ -8,6 +8,7 @@ use crate::{
     protocols::bgp::{
         configured::{Hops, Neighbour},
         connection::Remote,
+        event::State,
     },
 };
 
@@ -38,13 +39,13 @@ pub fn judge(seen: Seen<'_>) -> Finding {
             "the daemon has another configuration: `ober-user reload` puts this one in force",
         );
     };
-    let finding = if session.state == "established" && seen.unheard {
+    let finding = if session.state == State::Established && seen.unheard {
         deaf(Finding::failed(
             PART,
             address,
             "it answers, and then receives nothing from this node any more",
         ))
-    } else if session.state == "established" {
+    } else if session.state == State::Established {
         established(seen.settings, session)
     } else {
         lacking(seen, session)
@@ -53,7 +54,7 @@ pub fn judge(seen: Seen<'_>) -> Finding {
 }
 
 fn details(finding: Finding, session: &Session) -> Finding {
-    let finding = finding.detail("state", &session.state);
+    let finding = finding.detail("state", session.state.name());
     let Some(opened) = &session.opened else {
         return finding;
     };
@@ -167,7 +168,7 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
         let reason = "it answers, and then receives nothing from this node any more";
         return deaf(failed(reason.to_owned()));
     }
-    if session.state == "open-sent" && session.opened.is_none() {
+    if session.state == State::OpenSent && session.opened.is_none() {
         return failed("it takes the connection and says nothing".to_owned()).advice(
             "is it a BGP speaker that listens on this port, and is it ready? Some take the connection of an address that \
              they do not know as neighbour, and wait",
@@ -186,7 +187,7 @@ fn deaf(finding: Finding) -> Finding {
 /// The neighbour's OPEN came and nothing after it: the neighbour does not get ours.
 fn half(session: &Session) -> bool {
     let expired = session.last_sent.as_ref().is_some_and(|it| it.code == 4);
-    expired || session.state == "open-confirm"
+    expired || session.state == State::OpenConfirm
 }
 
 /// This node refused the neighbour's OPEN.

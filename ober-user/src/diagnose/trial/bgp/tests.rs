@@ -33,7 +33,7 @@ fn up() -> Session {
 
 fn down() -> Session {
     Session {
-        state: "active".into(),
+        state: State::Active,
         hold_time: None,
         families: vec![],
         opened: None,
@@ -248,7 +248,7 @@ fn silence_is_explained_by_what_the_kernel_threw_away_and_otherwise_by_what_is_c
 #[test]
 fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
     let waits = Session {
-        state: "open-confirm".into(),
+        state: State::OpenConfirm,
         opened: up().opened,
         ..down()
     };
@@ -296,7 +296,7 @@ fn a_neighbour_the_daemon_does_not_have_is_a_failure() {
 fn a_router_that_is_silent_or_sends_what_it_may_not_is_told_from_one_that_is_not_there() {
     let settings = settings(EXTERNAL);
     let silent = Session {
-        state: "open-sent".into(),
+        state: State::OpenSent,
         last_failure: None,
         ..down()
     };

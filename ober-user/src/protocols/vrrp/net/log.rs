@@ -70,7 +70,7 @@ impl Log {
 fn write(line: Line) {
     match line {
         Line::Entered(key, Transition { to, why, .. }) => {
-            tracing::info!(router = %key, "VRRP {to}: {why}");
+            tracing::info!(router = %key, "VRRP {}: {why}", to.name());
         }
         Line::Conflict(key, conflict) => tracing::warn!(router = %key, "VRRP: {conflict}"),
         Line::Rejected { from, why } => tracing::warn!(%from, "VRRP packet refused: {why}"),

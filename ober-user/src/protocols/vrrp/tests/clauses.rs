@@ -380,6 +380,6 @@ fn the_last_twenty_states_are_remembered() {
         bench.on(Event::Gate(false));
     }
     assert_eq!(bench.router.history().count(), 20);
-    assert_eq!(bench.router.history().next().unwrap().to, "backup");
+    assert_eq!(bench.router.history().next().unwrap().to.name(), "backup");
     assert_eq!(bench.router.won(), 0);
 }

@@ -2,7 +2,7 @@
 
 use super::PART;
 use crate::{
-    api::status::vrrp::{Router, Vrrp as Status},
+    api::status::vrrp::{Role, Router, Vrrp as Status},
     diagnose::finding::Finding,
     protocols::vrrp::configured::{Instance, Vrrp},
 };
@@ -57,26 +57,26 @@ fn instance(instance: &Instance, status: &Status) -> Finding {
         None => standing(router, object),
     };
     finding
-        .detail("state", &router.state)
+        .detail("state", router.state.name())
         .detail("priority", router.priority)
 }
 
 fn standing(router: &Router, object: String) -> Finding {
     let entered = router.transitions.first();
     let why = entered.map(|it| it.reason.as_str()).unwrap_or_default();
-    match (router.state.as_str(), router.master) {
-        ("master", _) if router.addresses_present => Finding::ok(
+    match (router.state, router.master) {
+        (Role::Master, _) if router.addresses_present => Finding::ok(
             PART,
             object,
             format!("master with priority {}: {why}", router.priority),
         ),
-        ("master", _) => Finding::failed(
+        (Role::Master, _) => Finding::failed(
             PART,
             object,
             "master, but its addresses are not on this node",
         )
         .advice("the daemon's log says why they could not be added"),
-        ("backup", Some(master)) => {
+        (Role::Backup, Some(master)) => {
             let priority = router.master_priority.unwrap_or_default();
             Finding::ok(
                 PART,
@@ -84,9 +84,11 @@ fn standing(router: &Router, object: String) -> Finding {
                 format!("backup of {master} with priority {priority}"),
             )
         }
-        ("backup", None) => Finding::warning(PART, object, "backup, and no master is heard yet")
-            .advice("ask again after some advertisement intervals"),
-        _ => Finding::failed(PART, object, format!("it takes no part: {why}"))
+        (Role::Backup, None) => {
+            Finding::warning(PART, object, "backup, and no master is heard yet")
+                .advice("ask again after some advertisement intervals")
+        }
+        (Role::Initialize, _) => Finding::failed(PART, object, format!("it takes no part: {why}"))
             .advice("`ober-user gate` says why its VIPs are not served here"),
     }
 }

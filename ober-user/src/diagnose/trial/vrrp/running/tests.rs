@@ -22,14 +22,14 @@ fn config() -> Vrrp {
         .unwrap()
 }
 
-fn router(state: &str) -> Router {
+fn router(state: Role) -> Router {
     let entered = Transition {
         seconds: 3,
-        state: state.into(),
+        state,
         reason: "gate closed".into(),
     };
     Router {
-        state: state.into(),
+        state,
         transitions: vec![entered],
         conflict: None,
         ..sample::status().vrrp.routers.remove(0)
@@ -56,40 +56,40 @@ fn every_way_a_virtual_router_can_stand_has_its_verdict() {
     };
     for (router, verdict, reason) in [
         (
-            router("master"),
+            router(Role::Master),
             Verdict::Ok,
             "master with priority 254: gate closed",
         ),
         (
             Router {
                 addresses_present: false,
-                ..router("master")
+                ..router(Role::Master)
             },
             Verdict::Failed,
             "master, but its addresses are not on this node",
         ),
         (
-            router("backup"),
+            router(Role::Backup),
             Verdict::Ok,
             "backup of 10.0.0.1 with priority 254",
         ),
         (
             Router {
                 master: None,
-                ..router("backup")
+                ..router(Role::Backup)
             },
             Verdict::Warning,
             "backup, and no master is heard yet",
         ),
         (
-            router("initialize"),
+            router(Role::Initialize),
             Verdict::Failed,
             "it takes no part: gate closed",
         ),
         (
             Router {
                 conflict: conflict(5),
-                ..router("master")
+                ..router(Role::Master)
             },
             Verdict::Failed,
             "10.0.0.2 uses this VRID for other addresses",
@@ -97,7 +97,7 @@ fn every_way_a_virtual_router_can_stand_has_its_verdict() {
         (
             Router {
                 conflict: conflict(600),
-                ..router("master")
+                ..router(Role::Master)
             },
             Verdict::Ok,
             "master with priority 254: gate closed",
@@ -114,7 +114,7 @@ fn every_way_a_virtual_router_can_stand_has_its_verdict() {
 #[test]
 fn packets_that_are_not_taken_are_told_unless_they_are_of_other_virtual_routers() {
     let mut status = Status {
-        routers: vec![router("master")],
+        routers: vec![router(Role::Master)],
         rejected: [("vrid".to_owned(), 9), ("ttl".to_owned(), 0)].into(),
     };
     assert_eq!(judge(&config(), &status).len(), 1);
