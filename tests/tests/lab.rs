@@ -244,6 +244,6 @@ fn a_laboratory_whose_process_is_killed_leaves_nothing_behind() {
     until("a clean machine", Duration::from_secs(5), || {
         Ok((kill(pid, None::<Signal>).is_err() && !Path::new(directory).exists()).then_some(()))
     })
-    .expect("the keepers cleaned up");
+    .expect("the laboratory cleaned up");
     assert!(began.elapsed() < Duration::from_secs(5));
 }

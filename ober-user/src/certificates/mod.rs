@@ -1,7 +1,7 @@
 //! Certificates: from files on disk to copies in the run directory, which the workers read or get while they serve.
 //!
 //! ```text
-//! files, directories -> found -> system/pem -> copies (kept when a file is unusable) -> HAProxy at its start
+//! files, directories -> directory -> system/pem -> copies (kept when a file is unusable) -> HAProxy at its start
 //!        ^-- watch (inotify)         haproxy/certificates <-+ (what a worker has, what it lacks) -> its command socket
 //! placeholder   the certificate of a listener that has none yet
 //! ```

@@ -9,7 +9,7 @@
 //! membership                                    the end of a worker -> the rings, on a thread of its own
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
 //! reconcile, reconciled                         what was changed by hand is set right again and counted
-//! control, report, told                         requests and answers; facts that are read without a lock
+//! control, report, published                    requests and answers; facts that are read without a lock
 //! offline, detach                               the same answers from the pins alone; everything taken out again
 //! ```
 //! A start loads or adopts the kernel half, takes over or starts the workers, puts services and rings in force, attaches, and
@@ -84,7 +84,7 @@ use crate::{
 
 /// Everything the daemon owns. Each part has a lock of its own; a task that takes several takes them in the order of the
 /// fields. Only `changing` is held while a task waits for a name server, a file or a source of servers; a task that holds the
-/// lock of the workers may wait for HAProxy. Readers take no lock ([`told`]).
+/// lock of the workers may wait for HAProxy. Readers take no lock ([`published`]).
 pub struct Daemon {
     /// The main file of the configuration, absolute.
     path: PathBuf,

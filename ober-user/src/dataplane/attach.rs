@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long to wait for a link of ours to end. The kernel ends it some time after its last descriptor and its pin are
-/// gone, and [`super::eyes`] closes its descriptor only when it looks the next time.
+/// gone, and [`super::pinned`] closes its descriptor only when it looks the next time.
 const LETS_GO: Duration = Duration::from_secs(2);
 /// The time between two attempts while waiting for that.
 const PACE: Duration = Duration::from_millis(50);

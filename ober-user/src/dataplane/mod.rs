@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! load, carry, room           programs and maps: adopted, or made anew and replaced; the directories of the pins
-//! attach, attached, link, kernel, note, words, occupant, lost, eyes   the program at each interface
+//! attach, attached, link, kernel, note, words, occupant, lost, pinned   the program at each interface
 //! interface/                  the properties of an interface, and what follows for XDP and steering
 //! maps, memory                the maps: by system calls, and mapped into memory
 //! services, table, switches   the table of services; the other settings of the programs

@@ -116,8 +116,8 @@ impl Cleanup {
             .child
             .stdin
             .as_mut()
-            .context("the keeper has no input")?;
-        writeln!(input, "{line}").context("tell the keeper what to do at the end")
+            .context("the cleanup has no input")?;
+        writeln!(input, "{line}").context("tell the cleanup what to do at the end")
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Cleanup {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         if let Err(error) = self.child.wait() {
-            eprintln!("laboratory: the keeper did not end: {error}");
+            eprintln!("laboratory: the cleanup did not end: {error}");
         }
     }
 }

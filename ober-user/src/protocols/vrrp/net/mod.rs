@@ -79,7 +79,7 @@ pub enum Error {
         interface: String,
         source: io::Error,
     },
-    #[error("start the keeper of VRRP's addresses: {source}")]
+    #[error("start the thread of VRRP's addresses: {source}")]
     AddressKeeper { source: io::Error },
     #[error(
         "have VIPs of one network leave {interface} one by one: {source}; set net.ipv4.conf.{interface}.promote_secondaries \
