@@ -20,6 +20,7 @@ use crate::{
     api::status::{Counters, DropEvent, Status},
     backends, config, dataplane, lists,
     plan::{Plan, history},
+    system::blame::Blame,
 };
 
 pub use crate::lists::edit::{
@@ -136,29 +137,16 @@ pub struct Failure {
     pub usage: bool,
 }
 
-/// The failure with all its causes. Wrong expressions and unknown names are the caller's fault.
+/// The failure with all its causes. It is the caller's fault when one of them is; a configuration that is wrong is.
 pub fn failure(error: &anyhow::Error) -> Failure {
     let usage = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref(),
-            Some(
-                lists::Error::Unknown { .. }
-                    | lists::Error::Twice { .. }
-                    | lists::Error::Sources { .. }
-            )
-        ) || matches!(
-            cause.downcast_ref(),
-            Some(
-                backends::Error::Unknown { .. }
-                    | backends::Error::Sources { .. }
-                    | backends::Error::How { .. }
-            )
-        ) || matches!(cause.downcast_ref(), Some(gate::Error::Unknown { .. }))
-            || matches!(
-                cause.downcast_ref(),
-                Some(history::Error::Unknown { .. } | history::Error::NoneBefore)
-            )
-            || cause.is::<config::Error>()
+        let blames = [
+            cause.downcast_ref().map(lists::Error::blame),
+            cause.downcast_ref().map(backends::Error::blame),
+            cause.downcast_ref().map(gate::Error::blame),
+            cause.downcast_ref().map(history::Error::blame),
+        ];
+        blames.contains(&Some(Blame::Caller)) || cause.is::<config::Error>()
     });
     Failure {
         message: dataplane::chain(error.as_ref()),

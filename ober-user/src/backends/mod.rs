@@ -35,7 +35,10 @@ use crate::{
     config::{Config, paths},
     lists::edit::Synced,
     names::{resolve::Names, server_line::Found},
-    system::store::{self, Batch, Kind, Pending, Placed},
+    system::{
+        blame::Blame,
+        store::{self, Batch, Kind, Pending, Placed},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,15 @@ pub enum Error {
     Unread { source: std::io::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    pub fn blame(&self) -> Blame {
+        Blame::of_caller(matches!(
+            self,
+            Self::Unknown { .. } | Self::Sources { .. } | Self::How { .. }
+        ))
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -55,6 +55,7 @@ use crate::{
     },
     names::{entries::Entries, hostlist, resolve::Resolve},
     system::{
+        blame::Blame,
         memory,
         store::{self, Kind},
     },
@@ -88,6 +89,15 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Maps(#[from] MapError),
+}
+
+impl Error {
+    pub fn blame(&self) -> Blame {
+        Blame::of_caller(matches!(
+            self,
+            Self::Unknown { .. } | Self::Twice { .. } | Self::Sources { .. }
+        ))
+    }
 }
 
 impl Error {

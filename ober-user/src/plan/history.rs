@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Texts, paths},
-    system::store::{self, Kind, Pending, read_json},
+    system::{
+        blame::Blame,
+        store::{self, Kind, Pending, read_json},
+    },
 };
 
 /// Why a configuration was put in force.
@@ -98,6 +101,12 @@ pub enum Error {
     NoneBefore,
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    pub fn blame(&self) -> Blame {
+        Blame::of_caller(matches!(self, Self::Unknown { .. } | Self::NoneBefore))
+    }
 }
 
 fn known(first: Option<u64>, last: Option<u64>) -> String {

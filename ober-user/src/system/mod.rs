@@ -6,10 +6,12 @@
 //! pem/            certificates and keys                              sockopt           options of sockets
 //! account, privilege, ownership   accounts, capabilities, addresses and interfaces that Herr Ober added
 //! clock, hash, random, memory, text, scale, fact   the time of day, numbers, memory, texts from others, yes/no/could not ask
+//! blame                           whose fault an error is
 //! ```
 //! It never uses another room: it knows no VIP, worker, list or neighbour.
 
 pub mod account;
+pub mod blame;
 pub mod child;
 pub mod clock;
 pub mod command;

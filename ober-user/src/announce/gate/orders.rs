@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::Order;
 use crate::{
     config::paths,
-    system::store::{self, Kind, Pending},
+    system::{
+        blame::Blame,
+        store::{self, Kind, Pending},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,12 @@ pub enum Error {
     Probe(#[from] super::probe::Error),
     #[error("{order} VIP {vip}: its gate has ended; see the daemon's log")]
     Ended { order: Order, vip: IpAddr },
+}
+
+impl Error {
+    pub fn blame(&self) -> Blame {
+        Blame::of_caller(matches!(self, Self::Unknown { .. }))
+    }
 }
 
 fn list(vips: &[IpAddr]) -> String {
