@@ -180,9 +180,10 @@ impl Daemon {
         let held = |it: &Attached| dataplane::holds(&home, &it.interface);
         let held: Vec<Fact> = attached.iter().map(held).collect();
         let mut conditions = self.conditions();
-        let interfaces = attached.iter().zip(&held);
-        let interfaces = interfaces.map(|(it, held)| conditions.describe(it, now.as_ref(), held));
-        let interfaces = interfaces.collect();
+        let mut interfaces = Vec::new();
+        for (it, held) in attached.iter().zip(&held) {
+            interfaces.push(conditions.describe(it, now.as_ref(), held));
+        }
         let unexplained_drops = conditions.unexplained_drops();
         drop(conditions);
         let plane = self.plane();

@@ -266,14 +266,12 @@ impl AccessLists {
 
     /// The same for the lists that only `given_up` has, those of a change that was undone.
     pub fn sweep_after(&mut self, given_up: &Self) {
-        let used = |number: u32| self.name(number).is_some();
-        let others = given_up.lists.iter();
-        let others = others
-            .filter(|(name, list)| !self.lists.contains_key(*name) && !used(list.stored.number));
-        let others: Vec<_> = others
-            .map(|(name, list)| (name.clone(), list.stored.number))
-            .collect();
-        self.retired.extend(others);
+        for (name, list) in &given_up.lists {
+            let number = list.stored.number;
+            if !self.lists.contains_key(name) && self.name(number).is_none() {
+                self.retired.push((name.clone(), number));
+            }
+        }
         self.sweep();
     }
 

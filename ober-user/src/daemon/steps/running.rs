@@ -157,11 +157,14 @@ impl Daemon {
 /// there. On the way back the old one is the refused one, maybe refused by such an interface.
 fn reaching(new: &Config, old: &Config, pins: &Path) -> Config {
     let mut both = new.clone();
-    let more = old.node.interfaces.iter();
-    let more = more.filter(|name| !new.node.interfaces.contains(name));
-    let more = more.filter(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok());
-    let more = more.filter(|name| dataplane::holds(pins, name).known() != Some(false));
-    both.node.interfaces.extend(more.cloned());
+    for name in &old.node.interfaces {
+        if !new.node.interfaces.contains(name)
+            && nix::net::if_::if_nametoindex(name.as_str()).is_ok()
+            && dataplane::holds(pins, name).known() != Some(false)
+        {
+            both.node.interfaces.push(name.clone());
+        }
+    }
     both
 }
 
@@ -201,9 +204,8 @@ mod tests {
 
     fn config(services: &[(&str, &str, &[u16])]) -> Config {
         let services = services.iter().map(|(name, vips, ports)| {
-            let listeners = ports.iter();
-            let listeners = listeners.map(|port| format!("{{ port = {port}, access = 'open' }}"));
-            let listeners = listeners.collect::<Vec<_>>().join(", ");
+            let listener = |port: &u16| format!("{{ port = {port}, access = 'open' }}");
+            let listeners = ports.iter().map(listener).collect::<Vec<_>>().join(", ");
             format!(
                 "[[services]]\nname='{name}'\nvips={vips}\nbackend='rgw'\nlisteners=[{listeners}]\n"
             )

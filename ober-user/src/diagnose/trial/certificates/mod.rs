@@ -83,9 +83,12 @@ pub fn look(config: &Config, expiry: Duration) -> Vec<Finding> {
 /// Reads a file of chain and key.
 fn read(path: &Path, now: u64) -> Result<Facts, String> {
     let chain = tls::certificates(path).map_err(|error| error.to_string())?;
-    let parsed: Result<Vec<_>, _> = chain.iter().map(|it| parse_x509_certificate(it)).collect();
-    let parsed = parsed.map_err(|error| format!("a certificate in it cannot be read: {error}"))?;
-    let parsed: Vec<X509Certificate<'_>> = parsed.into_iter().map(|(_, it)| it).collect();
+    let mut parsed = Vec::new();
+    for der in &chain {
+        let (_, certificate) = parse_x509_certificate(der)
+            .map_err(|error| format!("a certificate in it cannot be read: {error}"))?;
+        parsed.push(certificate);
+    }
     let (Some(own), Some(last)) = (parsed.first(), parsed.last()) else {
         return Err("it holds no certificate".to_owned());
     };
