@@ -15,7 +15,7 @@ use super::{
     files::Files,
     kernel, published,
     steps::{
-        Failed, Hands as _, perform,
+        Failed, Steps as _, perform,
         running::{self, Commit, Filling},
     },
     sync::Changing,
@@ -331,7 +331,7 @@ impl Daemon {
         };
         let servers = change.ready.in_force.servers.clone();
         let pending = change.backends.keep(&change.ready)?;
-        let mut hands = running::Direction {
+        let mut direction = running::Direction {
             daemon: self,
             pool: &mut held.pool,
             from: &old,
@@ -349,19 +349,19 @@ impl Daemon {
             }),
             report: Report::default(),
         };
-        if let Err(failed) = perform(&steps, &mut hands).await {
+        if let Err(failed) = perform(&steps, &mut direction).await {
             let way = FailedCourse {
                 steps: &steps,
                 from: &change.from,
                 to: &change.to,
                 doubt: change.doubt.as_ref(),
-                filled: matches!(hands.filling, Filling::Done),
+                filled: matches!(direction.filling, Filling::Done),
             };
             return Err(self
                 .go_back(failed, way, &change.config, &change.lists, held)
                 .await);
         }
-        let report = hands.report;
+        let report = direction.report;
         let program = &change.config.workers.haproxy;
         let haproxy = haproxy::version::probe(program).await.ok();
         change.lists.sweep();
@@ -394,7 +394,7 @@ impl Daemon {
             let error = anyhow::Error::from(error);
             failures.push(format!("read the lists in force: {error:#}"));
         }
-        let mut hands = running::Direction {
+        let mut direction = running::Direction {
             daemon: self,
             pool: &mut held.pool,
             from: config,
@@ -412,12 +412,12 @@ impl Daemon {
             report: Report::default(),
         };
         for step in way.back(done) {
-            if let Err(error) = hands.act(&step).await {
+            if let Err(error) = direction.take(&step).await {
                 failures.push(format!("{step}: {error:#}"));
             }
         }
         // The sources of a list may differ where its entries are the same, and no step goes back over those.
-        hands.fill().await;
+        direction.fill().await;
         if failures.is_empty() {
             held.access_lists.sweep_after(lists);
         }

@@ -9,8 +9,8 @@ pub(crate) mod starting;
 use crate::plan::Step;
 
 /// Takes the steps of a plan.
-pub(super) trait Hands {
-    async fn act(&mut self, step: &Step) -> anyhow::Result<()>;
+pub(super) trait Steps {
+    async fn take(&mut self, step: &Step) -> anyhow::Result<()>;
 }
 
 /// A step that failed; those before it are done.
@@ -21,10 +21,10 @@ pub(super) struct Failed {
 }
 
 /// Takes the steps in their order, up to the first that fails.
-pub(super) async fn perform(steps: &[Step], hands: &mut impl Hands) -> Result<(), Failed> {
+pub(super) async fn perform(steps: &[Step], taker: &mut impl Steps) -> Result<(), Failed> {
     for (done, step) in steps.iter().enumerate() {
         tracing::debug!(%step, "a step of the plan begins");
-        if let Err(error) = hands.act(step).await {
+        if let Err(error) = taker.take(step).await {
             return Err(Failed { done, error });
         }
     }

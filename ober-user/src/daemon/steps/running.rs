@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, mem, net::IpAddr, path::Path};
 
-use super::Hands;
+use super::Steps;
 use crate::{
     announce::addresses::{self, Noted},
     backends::{Backends, Ready, server::Servers},
@@ -50,8 +50,8 @@ pub(crate) struct Commit<'c> {
     pub(crate) pending: Batch,
 }
 
-impl Hands for Direction<'_> {
-    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+impl Steps for Direction<'_> {
+    async fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         let announcer = &self.daemon.announcer;
         match step {
             Step::Withdraw { vips } => {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Failed, Hands, perform};
+use super::{Failed, Steps, perform};
 use crate::{
     announce::{
         Announcer,
@@ -101,8 +101,8 @@ struct Starting<'s> {
     announcer: Option<Announcer>,
 }
 
-impl Hands for Starting<'_> {
-    async fn act(&mut self, step: &Step) -> anyhow::Result<()> {
+impl Steps for Starting<'_> {
+    async fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         self.greeter.next(step);
         match step {
             Step::Workers => {
