@@ -1,5 +1,4 @@
-//! Turns the written configuration into a valid one, or collects every fault. This file: the judge, and checks that all
-//! sections share.
+//! The judge: collects the faults of a configuration, and has the checks that all sections share. It knows no section.
 
 use std::{
     collections::BTreeSet,
@@ -10,8 +9,7 @@ use std::{
 };
 
 use super::{
-    Config, Env, raw,
-    sections::check,
+    Env,
     text::{
         notation::{At, Key, Period},
         source::{Fault, Sources, Span},
@@ -28,11 +26,11 @@ pub(super) struct Judge<'j> {
     pub(super) sources: &'j Sources,
     pub(super) base: &'j Path,
     pub(super) env: &'j Env,
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
     /// An unusable file disables only what depends on it: the configuration was in force before.
-    forgiving: bool,
+    pub(super) forgiving: bool,
     /// Faults that were forgiven.
-    forgiven: Vec<Fault>,
+    pub(super) forgiven: Vec<Fault>,
     /// Backends whose configuration names no kind of check.
     pub(super) assumed: BTreeSet<String>,
     /// Certificate files, read once the directory of their copies is known.
@@ -59,41 +57,6 @@ impl<'j> Judge<'j> {
     pub(super) fn forgiving(mut self) -> Self {
         self.forgiving = true;
         self
-    }
-
-    /// The configuration, and the forgiven faults.
-    pub(super) fn config(mut self, file: raw::File) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
-        let workers = self.workers(file.workers);
-        let share = u32::try_from(workers.cpus.len()).unwrap_or(1);
-        let limits = self.limits(file.limits);
-        let mut lists = self.lists(file.lists, &limits);
-        let mut backends = self.backends(file.backends, share, &limits);
-        let node = self.node(file.node, &lists);
-        let services = self.services(file.services, &mut lists, &backends, node.metrics, share);
-        self.certificates(&node.run);
-        check::settle(&mut backends, &services, &self.assumed);
-        let bfd = self.bfd(file.bfd);
-        let issued = std::mem::take(&mut self.issued);
-        let config = Config {
-            vrrp: self.vrrp(file.vrrp, &services, &node.interfaces),
-            limits,
-            resolve: self.resolve(file.resolve),
-            node,
-            lists,
-            backends,
-            gate: self.gate(file.gate, workers.cpus.len()),
-            workers,
-            bgp: self.bgp(file.bgp, &services, &bfd),
-            bfd,
-            acme: self.acme(file.acme, &issued, &services),
-            services,
-            forgiving: self.forgiving,
-        };
-        if self.faults.is_empty() {
-            Ok((config, self.forgiven))
-        } else {
-            Err(self.faults)
-        }
     }
 
     pub(super) fn refuse(&mut self, fault: Fault) {

@@ -1,4 +1,4 @@
-//! The sections `[lists.*]` and `[backends.*]`: which clients are admitted, and which servers get their requests.
+//! The section `[backends.*]`: which servers get the requests of clients.
 
 use std::{
     collections::BTreeMap,
@@ -6,34 +6,70 @@ use std::{
     time::Duration,
 };
 
-use ober_common::abi::LISTS;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{discover::Discover, listener::OPEN, tls::ToServers};
+use super::{discover::Discover, list::message_of, tls::ToServers};
 use crate::{
     config::{
-        Check, FRONTEND_HTTP, Limits, List, ROUTERS,
+        Check, Limits,
         judge::Judge,
-        raw,
         text::{
-            notation::{At, Key},
+            notation::{At, Key, Period},
             source::Fault,
         },
     },
-    names::{
-        hostlist::{self, Cap, Unread, anchor},
-        server_line::{self, ExpressionError, ServerTerms},
-    },
+    names::server_line::{self, ExpressionError, ServerTerms},
 };
 
-/// The fault of an expression, and its column.
-fn message_of(error: &hostlist::Error) -> String {
-    match (error.column(), error.fault()) {
-        (Some(column), Some(fault)) if column > 1 => format!("{fault} (column {column} of it)"),
-        (_, Some(fault)) => fault.to_string(),
-        (_, None) => error.to_string(),
-    }
+/// S3 servers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Backend")]
+pub(crate) struct Raw {
+    /// Hostlist expressions, each with a port or the port below, and behind a blank what sets its servers apart:
+    /// `weight=2`, `tier=1`, `max_connections=50`.
+    servers: Vec<At<String>>,
+    /// Port of servers that name none.
+    port: Key<NonZeroU16>,
+    /// How a server is chosen.
+    balance: Key<Balance>,
+    /// Connections to one server at once.
+    max_connections: Key<NonZeroU32>,
+    /// What happens when every server has its `max_connections`. Must be written with them.
+    when_full: Key<WhenFull>,
+    /// Idle connections count for `max_connections` too. Needs HAProxy 3.2.
+    strict_max_connections: Key<bool>,
+    /// Further attempts when a server does not accept a connection.
+    retries: Key<u32>,
+    /// Whether the last attempt may go to another server.
+    redispatch: Key<bool>,
+    /// Tell servers the client's address by the PROXY protocol.
+    proxy_protocol: Key<ProxyVersion>,
+    tls: Option<super::tls::RawToServers>,
+    /// Where more servers are found.
+    discover: Vec<At<super::discover::Raw>>,
+    check: super::check::Raw,
+    timeouts: RawTimeouts,
+}
+
+/// Limits on inactivity; `"0"`: none. None of them ends a transfer that moves.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Timeouts")]
+pub(super) struct RawTimeouts {
+    /// Until a server accepts a connection.
+    connect: Key<Period>,
+    /// Silence of the client, for instance in the middle of an upload.
+    client: Key<Period>,
+    /// Silence of the server, for instance while it assembles a multipart upload.
+    server: Key<Period>,
+    /// Until the client has sent all headers of a request.
+    http_request: Key<Period>,
+    /// Between two requests on one connection.
+    keep_alive: Key<Period>,
+    /// In the queue when every server is busy.
+    queue: Key<Period>,
 }
 
 /// A group of servers for services.
@@ -118,39 +154,6 @@ const HTTP: NonZeroU16 = NonZeroU16::new(80).unwrap();
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Judge<'_> {
-    pub(crate) fn lists(
-        &mut self,
-        written: BTreeMap<String, At<raw::List>>,
-        limits: &Limits,
-    ) -> BTreeMap<String, List> {
-        let mut lists: BTreeMap<String, List> = [FRONTEND_HTTP, ROUTERS]
-            .map(|name| (name.to_owned(), List::default()))
-            .into();
-        for (name, At { value, span }) in written {
-            self.name("a list", &name, &span);
-            if name == OPEN {
-                let message = "a list cannot be called `open`, the word for \"no list\"";
-                self.refuse(Fault::new(span.clone(), message));
-            }
-            let sources = self.clients(value.sources, limits.expansion);
-            lists.insert(name, List { sources });
-            if lists.len() == LISTS as usize + 1 {
-                let message =
-                    format!("more than {LISTS} lists, `{FRONTEND_HTTP}` and `{ROUTERS}` included");
-                self.refuse(Fault::new(span, message).help("join lists that are used alike"));
-            }
-        }
-        lists
-    }
-
-    /// The expressions of a list. Files that they name are not read, and names are not resolved.
-    fn clients(&mut self, written: Vec<At<String>>, most: usize) -> Vec<String> {
-        self.expressions(written, |text| {
-            let cap = &mut Cap::new(most);
-            hostlist::visit(text, cap, &mut Unread, drop).map_err(|error| message_of(&error))
-        })
-    }
-
     /// The expressions of servers, with the terms behind them.
     pub(super) fn servers(
         &mut self,
@@ -166,34 +169,10 @@ impl Judge<'_> {
         })
     }
 
-    /// Paths in expressions start at the directory of the configuration.
-    fn expressions(
-        &mut self,
-        written: Vec<At<String>>,
-        judge: impl Fn(&str) -> Result<(), String>,
-    ) -> Vec<String> {
-        let mut expressions = Vec::new();
-        for At { value, span } in written {
-            if value.trim().is_empty() {
-                self.refuse(Fault::new(span, "an empty expression").help("remove it"));
-                continue;
-            }
-            let judged = match anchor(&value, self.base) {
-                Ok(anchored) => judge(&anchored).map(|()| anchored),
-                Err(error) => Err(error.to_string()),
-            };
-            match judged {
-                Ok(anchored) => expressions.push(anchored),
-                Err(why) => self.refuse(Fault::new(span, why)),
-            }
-        }
-        expressions
-    }
-
     /// `workers`: how many share a limit of connections.
     pub(crate) fn backends(
         &mut self,
-        written: BTreeMap<String, At<raw::Backend>>,
+        written: BTreeMap<String, At<Raw>>,
         workers: u32,
         limits: &Limits,
     ) -> BTreeMap<String, Backend> {
@@ -228,7 +207,7 @@ impl Judge<'_> {
     }
 
     /// A limit of connections and `when_full` must be given together, and `first` needs such a limit.
-    fn capacity(&mut self, raw: &raw::Backend, workers: u32) {
+    fn capacity(&mut self, raw: &Raw, workers: u32) {
         let mut own = None;
         for at in &raw.servers {
             match ServerTerms::split(&at.value) {
@@ -284,7 +263,7 @@ impl Judge<'_> {
         key.or(default.to_owned())
     }
 
-    fn timeouts(&mut self, timeouts: raw::Timeouts) -> Timeouts {
+    fn timeouts(&mut self, timeouts: RawTimeouts) -> Timeouts {
         Timeouts {
             connect: self.period_or_none("connect", timeouts.connect, SECOND * 5),
             client: self.period_or_none("client", timeouts.client, SECOND * 60),

@@ -1,15 +1,15 @@
 //! The section `[gate]`: when this node may attract traffic.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, marker::PhantomData, path::PathBuf, time::Duration};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
 
 use super::check::{Statuses, url_path};
 use crate::config::{
     judge::Judge,
     text::{
-        notation::{At, Key, Period},
+        notation::{At, Key, Notation, Period, Reader},
         source::Fault,
     },
 };
@@ -107,6 +107,42 @@ impl AtLeast {
             Self::Number(number) => usize::try_from(number).unwrap_or(usize::MAX),
             Self::Percent(percent) => (total * usize::from(percent)).div_ceil(100).max(1),
         }
+    }
+}
+
+impl Notation for AtLeast {
+    const EXPECTED: &'static str = "a number or a part such as \"50%\"";
+
+    fn read(text: &str) -> Option<Self> {
+        let percent = text.strip_suffix('%')?.parse().ok();
+        percent
+            .filter(|percent| (1..=100).contains(percent))
+            .map(Self::Percent)
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::Number)
+    }
+}
+
+impl<'de> Deserialize<'de> for AtLeast {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl JsonSchema for AtLeast {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "AtLeast".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^([1-9][0-9]?|100)%$|[$][{]" }
+        ] })
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     config::{
         List,
         judge::Judge,
-        raw,
         text::{
             notation::{At, Key, Period},
             source::{Fault, Span},
@@ -25,6 +24,34 @@ use crate::{
 
 /// The value of `access` that is not a list.
 pub(super) const OPEN: &str = "open";
+
+/// A port on every VIP of the service.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Listener")]
+pub(crate) struct Raw {
+    /// TCP port. Must be written.
+    port: Key<NonZeroU16>,
+    /// The protocol; left out: https with a certificate, http without.
+    protocol: Key<super::listener::Word>,
+    /// PEM file of chain and key, or a directory of them, for https and tls.
+    certificate: Key<String>,
+    /// More of them, chosen by the name a client asks for; the first of all is for every other name.
+    certificates: Vec<At<String>>,
+    /// Names for which a certificate is obtained from the authority in `[acme]`, and renewed.
+    acme: Vec<At<String>>,
+    /// `"open"` or the name of a list. Must be written for http and tcp, unless `rules` apply to all clients.
+    access: Key<String>,
+    /// Access rules, in order: `"allow 192.0.2.0/24"`, `"deny all"`; for HTTP also `path=/PREFIX` and `method=A,B`.
+    rules: Vec<At<String>>,
+    /// Addresses and prefixes of proxies that begin every connection with the PROXY protocol, version 1 or 2.
+    proxy_from: Vec<At<String>>,
+    /// Send every request to the service's https listener.
+    redirect_https: Key<bool>,
+    /// For how long browsers are told to use HTTPS alone.
+    hsts: Key<Period>,
+    tls: Option<At<super::tls::Raw>>,
+}
 
 /// A port on every VIP of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +144,7 @@ impl Judge<'_> {
     pub(super) fn listeners(
         &mut self,
         name: &str,
-        written: Vec<At<raw::Listener>>,
+        written: Vec<At<Raw>>,
         service: &Span,
         lists: &mut BTreeMap<String, List>,
     ) -> Vec<At<Listener>> {
@@ -136,7 +163,7 @@ impl Judge<'_> {
     fn listener(
         &mut self,
         name: &str,
-        raw: raw::Listener,
+        raw: Raw,
         span: Span,
         secure: Option<NonZeroU16>,
         lists: &mut BTreeMap<String, List>,
@@ -306,14 +333,14 @@ impl Listener {
     }
 }
 
-fn protocol(raw: &raw::Listener) -> Word {
+fn protocol(raw: &Raw) -> Word {
     let plain = raw.certificate.0.is_none() && raw.certificates.is_empty() && raw.acme.is_empty();
     let guess = if plain { Word::Http } else { Word::Https };
     raw.protocol.0.as_ref().map_or(guess, |at| at.value)
 }
 
 /// The port of the service's first https listener.
-fn https_port(written: &[At<raw::Listener>]) -> Option<NonZeroU16> {
+fn https_port(written: &[At<Raw>]) -> Option<NonZeroU16> {
     let secure = written.iter().find(|at| protocol(&at.value) == Word::Https);
     secure
         .and_then(|at| at.value.port.0.as_ref())

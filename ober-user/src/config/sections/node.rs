@@ -2,22 +2,172 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use crate::config::{
-    ClusterKey, Fragments, List, Node, Steer, VipInterface, XdpMode,
-    judge::Judge,
-    raw,
-    text::{
-        notation::{At, Key, Secret},
-        secret::Kind,
-        source::{Fault, Span},
-        tree::suggestion,
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    config::{
+        List,
+        judge::Judge,
+        text::{
+            error::suggestion,
+            notation::{At, Key, Period, Secret},
+            secret::Kind,
+            source::{Fault, Span},
+        },
     },
+    system::hash,
 };
+
+/// This machine and where Ober keeps its things.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Node")]
+pub(crate) struct Raw {
+    /// Names the pins, the state and the control socket; several instances may share a machine.
+    instance: Key<String>,
+    /// Interfaces clients come in by; the XDP program is attached to each. Must be written.
+    interfaces: Vec<At<String>>,
+    /// How XDP is attached: `auto` is native, and generic where the driver cannot.
+    xdp: Key<XdpMode>,
+    /// Send packets to their worker's CPU; `auto`: unless every interface has as many receive queues as there are workers or is a veth.
+    steer: Key<Steer>,
+    /// Where missing VIP addresses are added; `auto`: on a dummy interface, or `lo` where the kernel has none; empty: they
+    /// are the administrator's.
+    vip_interface: Key<String>,
+    /// The list of routers. When written, routing protocols are accepted from it alone.
+    routers: Key<String>,
+    /// Secret of the flow hash, 32 hexadecimal digits, as `"${NAME}"`. Left out: made at the first start.
+    cluster_key: Key<Secret>,
+    /// A file that holds the cluster key, not readable by every account.
+    cluster_key_file: Key<String>,
+    /// Directory for what survives a reboot.
+    state: Key<String>,
+    /// Directory for what does not.
+    run: Key<String>,
+    /// The BPF file system.
+    bpffs: Key<String>,
+    /// Metrics, health and statistics; a loopback address and port.
+    metrics: Key<SocketAddr>,
+    /// One drop in this many may be reported as an event: a power of two, or 0 for none.
+    sample: Key<u32>,
+    /// At most so many drops a second are reported on each CPU.
+    event_rate: Key<u32>,
+    /// Sources that may send fragments to a VIP: `listed` are those on an access list of one of its services.
+    fragments: Key<Fragments>,
+    /// Compile the logging of rare packets into the kernel programs.
+    packet_log: Key<bool>,
+    /// Configurations that were in force and are kept for `history` and `rollback`: 2 to 10,000.
+    history: Key<u32>,
+    /// Servers in the workers, maps, programs and addresses are compared with what they are to be this often, and set
+    /// right; "0": never.
+    reconcile: Key<Period>,
+}
+
+/// This machine and the directories of Ober.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Names the pins, the state and the control socket; a machine may have several instances.
+    pub instance: String,
+    /// Interfaces that the XDP program is attached to. Not empty.
+    pub interfaces: Vec<String>,
+    pub xdp: XdpMode,
+    pub steer: Steer,
+    pub vip_interface: VipInterface,
+    /// The list of routers, when routing protocols are accepted from that list only.
+    pub routers: Option<String>,
+    /// Secret of the flow hash; `None`: generated at the first start and kept in `state`.
+    pub cluster_key: Option<ClusterKey>,
+    /// Directory that survives a reboot: lists, their sources, the cluster key.
+    pub state: PathBuf,
+    /// Directory that a reboot may empty: control socket, generated HAProxy configuration, worker records.
+    pub run: PathBuf,
+    /// The BPF file system; pins live in `<bpffs>/ober/<instance>`.
+    pub bpffs: PathBuf,
+    /// Metrics, health and statistics. Always a loopback address.
+    pub metrics: SocketAddr,
+    /// One in this many drops may be reported as an event; a power of two, 0: none.
+    pub sample: u32,
+    /// The most drops reported for each CPU and second.
+    pub event_rate: u32,
+    pub fragments: Fragments,
+    /// Compile the logging of rare packets into the kernel programs.
+    pub packet_log: bool,
+    /// How many past configurations are kept; at least 2.
+    pub history: usize,
+    /// Time between two searches for changes made by others; zero: never.
+    pub reconcile: Duration,
+}
+
+/// Two words, neither of them zero. Never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClusterKey(pub [u64; 2]);
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ClusterKey(secret)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native, and generic where the driver cannot.
+    Auto,
+    Native,
+    Generic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Steer {
+    /// By CPU, unless every interface has at least as many receive queues as there are workers, or packets would lose
+    /// what the driver knows of them.
+    Auto,
+    /// By CPU, unless packets would lose what the driver knows of them.
+    Cpu,
+    Off,
+    /// By CPU, whatever packets lose.
+    Always,
+}
+
+/// Who may send fragments to a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fragments {
+    /// Sources on one of the VIP's access lists.
+    Listed,
+    All,
+}
+
+/// Where the daemon adds missing VIP addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VipInterface {
+    /// On a dummy interface of the daemon ([`Node::dummy`]), or `lo` where the kernel has none.
+    Auto,
+    Named(String),
+    /// Nowhere: the administrator adds them.
+    Unmanaged,
+}
+
+impl Node {
+    /// The name of the instance's dummy interface. The kernel accepts at most 15 letters.
+    pub fn dummy(&self) -> String {
+        let instance = &self.instance;
+        if instance.len() <= 10 {
+            return format!("ober-{instance}");
+        }
+        // Two instances with a long common prefix must not share an interface.
+        let hash = hash::fnv1a(instance.bytes());
+        format!("ober-{:010x}", hash & 0xff_ffff_ffff)
+    }
+}
 
 const CLUSTER_KEY: Kind = Kind {
     key: "cluster_key",
@@ -26,7 +176,7 @@ const CLUSTER_KEY: Kind = Kind {
 };
 
 impl Judge<'_> {
-    pub(crate) fn node(&mut self, node: raw::Node, lists: &BTreeMap<String, List>) -> Node {
+    pub(crate) fn node(&mut self, node: Raw, lists: &BTreeMap<String, List>) -> Node {
         if let Some(at) = &node.instance.0 {
             self.name("an instance", &at.value, &at.span);
         }

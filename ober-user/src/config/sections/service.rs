@@ -3,23 +3,68 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU32},
     time::Duration,
 };
 
 use ober_common::abi::SERVICES;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::route::Visibility;
 use crate::config::{
     Backend, List, Listener, Route, Throttle, UnknownName,
     judge::Judge,
-    raw,
     text::{
-        notation::{At, Key, Period},
+        error::suggestion,
+        notation::{At, Key, Period, Rate},
         source::{Fault, Span},
-        tree::suggestion,
     },
 };
+
+/// VIPs and the ports on them, in front of backends.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Service")]
+pub(crate) struct Raw {
+    /// Its name, in metrics and messages. Must be written.
+    pub(super) name: Key<String>,
+    /// Addresses clients connect to. Must be written.
+    #[serde(deserialize_with = "crate::config::text::notation::addresses")]
+    pub(super) vips: Vec<At<IpAddr>>,
+    /// One of `backends`: where what no route takes goes. Must be written.
+    pub(super) backend: Key<String>,
+    /// Ports on every VIP of this service. At least one.
+    pub(super) listeners: Vec<At<super::listener::Raw>>,
+    /// Ways to other backends; the first that fits is taken.
+    pub(super) routes: Vec<At<super::route::Raw>>,
+    /// What happens to a client that asks for a name that no route has.
+    pub(super) unexpected_name: Key<UnknownName>,
+    /// What happens to a client that asks for no name at all.
+    pub(super) no_name: Key<UnknownName>,
+    /// Connections at once; further ones are closed. Left out: as many as the workers take.
+    pub(super) max_connections: Key<NonZeroU32>,
+    /// Connections at once of one client address.
+    pub(super) client_connections: Key<NonZeroU32>,
+    /// New connections of one client address: `"50/s"`, `"1000/10s"`.
+    pub(super) client_connection_rate: Key<Rate>,
+    /// Requests of one client address; answered with 429 beyond.
+    pub(super) client_request_rate: Key<Rate>,
+    pub(super) timeouts: RawTimeouts,
+}
+
+/// Limits on inactivity of clients; left out: those of the service's backend.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "ClientTimeouts")]
+pub(super) struct RawTimeouts {
+    /// Silence of the client.
+    client: Key<Period>,
+    /// Until the client has sent all headers of a request, or its TLS greeting.
+    http_request: Key<Period>,
+    /// Between two requests on one connection.
+    keep_alive: Key<Period>,
+}
 
 /// VIPs and the ports on them, which clients connect to, in front of backends.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +120,7 @@ struct Taken {
 impl Judge<'_> {
     pub(crate) fn services(
         &mut self,
-        written: Vec<At<raw::Service>>,
+        written: Vec<At<Raw>>,
         lists: &mut BTreeMap<String, List>,
         backends: &BTreeMap<String, Backend>,
         metrics: SocketAddr,
@@ -108,7 +153,7 @@ impl Judge<'_> {
     )]
     fn service(
         &mut self,
-        mut raw: raw::Service,
+        mut raw: Raw,
         name: String,
         vips: Vec<IpAddr>,
         listeners: Vec<Listener>,

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use super::service;
 use crate::config::{
     judge::Judge,
-    raw,
     text::{notation::Rate, source::Fault},
 };
 
@@ -32,7 +32,7 @@ impl Throttle {
 
 impl Judge<'_> {
     /// `http`: does a listener of the service speak HTTP? `workers`: how many share a limit.
-    pub(super) fn throttle(&mut self, raw: &raw::Service, http: bool, workers: u32) -> Throttle {
+    pub(super) fn throttle(&mut self, raw: &service::Raw, http: bool, workers: u32) -> Throttle {
         if let (Some(at), false) = (&raw.client_request_rate.0, http) {
             let message = "`client_request_rate` without a listener that speaks HTTP";
             let help = "limit connections with `client_connection_rate`";

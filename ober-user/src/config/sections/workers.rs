@@ -1,44 +1,77 @@
-//! The sections `[workers]`, `[limits]` and `[resolve]`.
+//! The section `[workers]`.
 
 use std::{
-    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use ober_common::abi::{CPUS, WORKERS};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::program::executable;
 use crate::{
     config::{
-        Limits, Workers,
         judge::Judge,
-        raw,
         text::{
-            notation::{At, Count, Key},
+            notation::{At, Count, Key, Period},
             source::{Fault, Span},
         },
     },
-    names::resolve::Resolve,
     system::file::trust,
 };
 
+/// The `HAProxy` processes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Workers")]
+pub(crate) struct Raw {
+    /// How many, 1 to 64; `"auto"`: one for each CPU.
+    count: Key<Count>,
+    /// CPUs they are pinned to, in turn; left out: every CPU that is online.
+    cpus: Vec<At<u32>>,
+    /// The program: a path, or a name looked up in PATH.
+    haproxy: Key<String>,
+    /// Account HAProxy runs as; left out: `haproxy` where there is one, otherwise root.
+    user: Key<String>,
+    /// Its group; left out: the own one of that account.
+    group: Key<String>,
+    /// Connections one worker accepts at once.
+    max_connections: Key<u32>,
+    /// How long a replaced worker may finish its connections.
+    drain: Key<Period>,
+    /// First pause before a crashed worker is started again; doubles each time.
+    backoff: Key<Period>,
+    /// The longest such pause.
+    backoff_max: Key<Period>,
+}
+
+/// The HAProxy processes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workers {
+    /// One entry for each worker: the CPU it is pinned to. 1 to 64 entries.
+    pub cpus: Vec<u32>,
+    pub haproxy: PathBuf,
+    /// Unprivileged user and group that HAProxy runs as; `None`: those of the daemon.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    /// Connections that one worker accepts at a time.
+    pub max_connections: u32,
+    /// How long a replaced worker may take to finish its connections.
+    pub drain: Duration,
+    /// Pause before a crashed worker is started again; doubles up to `backoff_max`.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
 /// Directories in which HAProxy may be although a daemon's PATH lacks them.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
-/// Page 0 is the empty one and page 1 the full one, so the first page of a list is 2.
-const FEWEST_PAGES: u32 = 3;
-/// Far more than a million addresses need; a larger number is a typing error.
-const MOST_ENTRIES: u32 = 1 << 24;
-/// The kernel's maximum; a shorter queue than the minimum loses packets of a single interrupt.
-const STEER_QUEUE: RangeInclusive<u32> = 64..=16_384;
 /// The account that distributions create for HAProxy.
 const HAPROXY: &str = "haproxy";
-/// The work to merge and write the servers of a worker is linear; this many take a second.
-const MOST_SERVERS: u32 = 100_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Judge<'_> {
-    pub(crate) fn workers(&mut self, workers: raw::Workers) -> Workers {
+    pub(crate) fn workers(&mut self, workers: Raw) -> Workers {
         let (backoff_place, backoff_default) = (workers.backoff.span(), SECOND / 10);
         let backoff = self.period("backoff", workers.backoff, backoff_default);
         let backoff_max = self.period(
@@ -215,35 +248,5 @@ impl Judge<'_> {
             ));
         }
         at.value
-    }
-
-    pub(crate) fn limits(&mut self, limits: raw::Limits) -> Limits {
-        let pages = FEWEST_PAGES..=u32::from(u16::MAX);
-        let servers = self.number("servers", limits.servers, 4096, 1..=MOST_SERVERS);
-        let expansion = self.number("expansion", limits.expansion, 1_000_000, 1..=MOST_ENTRIES);
-        Limits {
-            ipv4_pages: self.number("ipv4_pages", limits.ipv4_pages, 1024, pages),
-            ipv6_hosts: self.number("ipv6_hosts", limits.ipv6_hosts, 131_072, 1..=MOST_ENTRIES),
-            ipv6_prefixes: self.number(
-                "ipv6_prefixes",
-                limits.ipv6_prefixes,
-                1024,
-                1..=MOST_ENTRIES,
-            ),
-            expansion: usize::try_from(expansion).unwrap_or(usize::MAX),
-            steer_queue: self.number("steer_queue", limits.steer_queue, 2048, STEER_QUEUE),
-            servers: usize::try_from(servers).unwrap_or(usize::MAX),
-        }
-    }
-
-    pub(crate) fn resolve(&mut self, resolve: raw::Resolve) -> Resolve {
-        let concurrency = self.number("concurrency", resolve.concurrency, 64, 1..=4096);
-        Resolve {
-            interval: self.period_or_none("interval", resolve.interval, SECOND * 300),
-            timeout: self.period("timeout", resolve.timeout, SECOND * 5),
-            concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
-            // Readability is checked at each read: a missing file disables only the names in it.
-            slurm_conf: resolve.slurm_conf.0.map(|at| self.path(&at.value)),
-        }
     }
 }

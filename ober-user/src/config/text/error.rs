@@ -131,3 +131,14 @@ impl fmt::Display for Problem {
             .try_for_each(|help| write!(out, "\n{indent} = {help}"))
     }
 }
+
+/// The most similar of the known names, or all of them.
+pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
+    let nearest = known.iter().min_by_key(distance);
+    match nearest.filter(|name| distance(name) <= found.chars().count().div_ceil(3)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "none is known here".to_owned(),
+        None => format!("known: `{}`", known.join("`, `")),
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::source::Span;
-use crate::{config::sections::gate::AtLeast, names::notation};
+use crate::names::notation;
 
 /// A written value, and its place.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ schema_of_the_value!(At);
 schema_of_the_value!(Key);
 
 /// A value that is written as a string.
-trait Notation: Sized {
+pub(crate) trait Notation: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Option<Self>;
     /// Why a text is not such a value.
@@ -89,7 +89,7 @@ trait Notation: Sized {
     }
 }
 
-struct Reader<T>(PhantomData<T>);
+pub(crate) struct Reader<T>(pub(crate) PhantomData<T>);
 
 impl<T: Notation> de::Visitor<'_> for Reader<T> {
     type Value = T;
@@ -361,42 +361,6 @@ impl JsonSchema for Prefix {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
-    }
-}
-
-impl Notation for AtLeast {
-    const EXPECTED: &'static str = "a number or a part such as \"50%\"";
-
-    fn read(text: &str) -> Option<Self> {
-        let percent = text.strip_suffix('%')?.parse().ok();
-        percent
-            .filter(|percent| (1..=100).contains(percent))
-            .map(Self::Percent)
-    }
-
-    fn number(number: u64) -> Option<Self> {
-        u32::try_from(number).ok().map(Self::Number)
-    }
-}
-
-impl<'de> Deserialize<'de> for AtLeast {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Reader(PhantomData))
-    }
-}
-
-impl JsonSchema for AtLeast {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "AtLeast".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [
-            { "type": "integer", "minimum": 0 },
-            { "type": "string", "pattern": "^([1-9][0-9]?|100)%$|[$][{]" }
-        ] })
     }
 }
 

@@ -11,6 +11,7 @@ use toml::{
 
 use super::{
     env::{Env, substitute},
+    error::suggestion,
     source::{Fault, Sources, Span},
 };
 use crate::config::raw;
@@ -218,15 +219,4 @@ fn refusal(error: &Error) -> Fault {
     }
     let known: Vec<&str> = names.collect();
     Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
-}
-
-/// The most similar of the known names, or all of them.
-pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
-    let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
-    let nearest = known.iter().min_by_key(distance);
-    match nearest.filter(|name| distance(name) <= found.chars().count().div_ceil(3)) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => "none is known here".to_owned(),
-        None => format!("known: `{}`", known.join("`, `")),
-    }
 }

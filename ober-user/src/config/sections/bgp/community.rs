@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{At, Fault, Judge};
-use crate::{config::text::tree::suggestion, protocols::bgp::message::Communities};
+use crate::{config::text::error::suggestion, protocols::bgp::message::Communities};
 
 /// Communities that have a name (RFC 1997, RFC 3765, RFC 7999, RFC 8326).
 const KNOWN: [(&str, u32); 7] = [

@@ -13,9 +13,9 @@ use crate::{
     config::{
         sections::bfd::Bfd,
         text::{
+            error::suggestion,
             notation::{AsNumber, Secret},
             secret::Kind,
-            tree::suggestion,
         },
     },
     protocols::bgp::{

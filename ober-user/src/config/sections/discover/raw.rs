@@ -13,9 +13,9 @@ use crate::{
     config::{
         judge::Judge,
         text::{
+            error::suggestion,
             notation::{At, Key, Period, Secret},
             source::{Fault, Span},
-            tree::suggestion,
         },
     },
     names::{

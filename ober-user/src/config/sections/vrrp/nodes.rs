@@ -127,7 +127,7 @@ impl Judge<'_> {
         if place.is_none() {
             let known: Vec<&str> = list.iter().map(|node| node.name.as_str()).collect();
             let message = format!("there is no node `{value}` in `[[vrrp.nodes]]`");
-            let help = crate::config::text::tree::suggestion(&value, &known);
+            let help = crate::config::text::error::suggestion(&value, &known);
             self.refuse(Fault::new(span, message).help(help));
         }
         place
