@@ -1,7 +1,7 @@
 //! Map keys, values and sizes, and the verdicts. Every value is `repr(C)`, of fixed width, with its padding written
 //! out and its size asserted, so that both halves and every kernel agree on each byte.
 
-use crate::flow::Ip;
+use crate::address::{Address, Ip};
 
 /// The version of the layout, raised whenever a map changes shape or meaning. The daemon replaces pinned maps of
 /// another layout and never adopts them.
@@ -28,9 +28,6 @@ pub const LISTS: u32 = 32;
 pub const SOCKETS: u32 = SERVICES * PLACES;
 /// CPUs the steering map has places for.
 pub const CPUS: u32 = 256;
-
-/// Sixteen address bytes in network order: an IPv6 address, or an IPv4 address in its mapped form (`::ffff:a.b.c.d`).
-pub type Address = [u8; 16];
 
 /// The decision about a packet. It determines the XDP action, the counter index and the name of the metric.
 #[repr(u32)]

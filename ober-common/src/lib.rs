@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod address;
 pub mod bench;
 pub mod flow;
 pub mod packet;

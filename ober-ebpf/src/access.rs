@@ -4,7 +4,8 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use ober_common::{
     abi::{HostLine, LISTS, Node, PREFIX_LIST_BITS, PrefixKey, SPILL, Service, WAYS},
-    flow::{Ip, host_hash, tags_of},
+    address::Ip,
+    flow::{host_hash, tags_of},
 };
 
 use crate::maps::{

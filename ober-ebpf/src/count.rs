@@ -1,7 +1,9 @@
 //! Counts each packet in one cell, and reports a sample of those that are dropped.
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns},
+    helpers::{
+        bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns, generated::bpf_xdp_get_buff_len,
+    },
     programs::XdpContext,
 };
 use ober_common::{
@@ -97,7 +99,14 @@ pub(crate) fn report(ctx: &XdpContext, flow: &Flow, verdict: Verdict, service: u
         verdict: verdict as u32,
         service,
         interface: ctx.ingress_ifindex() as u32,
-        length: crate::xdp::length(ctx) as u32,
+        length: length(ctx) as u32,
     });
     entry.submit(0);
+}
+
+/// The length in bytes of the whole frame, all its buffers included.
+#[inline(always)]
+pub(crate) fn length(ctx: &XdpContext) -> usize {
+    // SAFETY: the context is the one the program was called with.
+    (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
 }

@@ -10,7 +10,8 @@ use aya_ebpf::{
 };
 use ober_common::{
     abi::{Lookups, Node},
-    flow::{Flow, Ip},
+    address::Ip,
+    flow::Flow,
 };
 
 use crate::{

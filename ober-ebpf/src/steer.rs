@@ -3,7 +3,8 @@
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_get_smp_processor_id};
 use ober_common::{
     abi::{Node, Service, Verdict, WORKERS},
-    flow::{Flow, Ip, hash, ring_slot, service_hash, service_table, vip_bit},
+    address::Ip,
+    flow::{Flow, hash, ring_slot, service_hash, service_table, vip_bit},
 };
 
 use crate::maps::{CPU_QUEUES, RING_TABLE, SERVICE_TABLE};

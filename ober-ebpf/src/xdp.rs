@@ -4,7 +4,6 @@ use core::cell::Cell;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::generated::bpf_xdp_get_buff_len,
     macros::xdp,
     programs::XdpContext,
 };
@@ -20,7 +19,7 @@ use ober_common::{
 
 use crate::{
     access,
-    count::{count, count_for, may_report, report},
+    count::{count, count_for, length, may_report, report},
     maps::NODE,
     routing,
     scattered::Scattered,
@@ -307,13 +306,6 @@ fn length_holding(ctx: &XdpContext, ip_end: usize) -> usize {
         return first_buffer;
     }
     length(ctx)
-}
-
-/// The length in bytes of the whole frame, all its buffers included.
-#[inline(always)]
-pub(crate) fn length(ctx: &XdpContext) -> usize {
-    // SAFETY: the context is the one the program was called with.
-    (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
 }
 
 #[inline(always)]

@@ -17,7 +17,7 @@ use nix::{
     unistd::{ForkResult, SysconfVar, fork, sysconf},
 };
 use ober_common::{
-    flow::Ip,
+    address::Ip,
     packet::{Ends, Extent, Link, Near, Parsed, Piece, Plain, link, parse, plain_ipv4, plain_ipv6},
 };
 use ober_tests::{

@@ -11,7 +11,7 @@ mod frame;
 
 pub use frame::{Bytes, Copied, Frame, Integer, Near, Span};
 
-use crate::flow::{Flow, Ip};
+use crate::{address::Ip, flow::Flow};
 
 /// What the headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

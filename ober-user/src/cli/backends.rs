@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use super::{
     Error, Json, Outcome, client,
     instance::Instance,
-    screen::{Cell, Screen, Tone},
-    status::span,
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::{
     api::{

@@ -71,7 +71,7 @@ fn row(session: &Session) -> Vec<Cell> {
     vec![
         Cell::text(peer),
         Cell::toned(session.state.name(), tone),
-        Cell::text(super::status::span(Duration::from_secs(session.seconds))),
+        Cell::text(super::screen::span(Duration::from_secs(session.seconds))),
         Cell::text(session.remote_state.name()),
         Cell::text(&session.hops),
         Cell::number(span(session.transmit_microseconds)),

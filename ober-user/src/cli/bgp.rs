@@ -4,8 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, instance,
-    screen::{Cell, Screen, Tone},
-    status::span,
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::{
     api::status::bgp::{AdvertisedRoute, Neighbour},

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::{
     Error,
-    screen::{Cell, Screen, Tone},
-    status::span,
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::api::status::certificates::{Certificate, Certificates, Issued};
 

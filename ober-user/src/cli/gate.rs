@@ -7,8 +7,7 @@ use clap::Args;
 use super::{
     Error, Json, Outcome, client,
     instance::{self, Instance},
-    screen::{Cell, Screen, Tone},
-    status::span,
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::{
     announce::gate::{Order, Standing, State},

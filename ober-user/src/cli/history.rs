@@ -7,8 +7,7 @@ use clap::Args;
 use super::{
     Error, Json, Outcome,
     instance::{Instance, PATIENCE},
-    screen::{Cell, Screen},
-    status::span,
+    screen::{Cell, Screen, span},
 };
 use crate::{
     config::without_secrets,

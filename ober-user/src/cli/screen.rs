@@ -206,6 +206,22 @@ impl Screen {
     }
 }
 
+/// The two largest units are enough for a person.
+pub(super) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match (
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, h, _, _) => format!("{d}d {h}h"),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::{Arc, Mutex};
@@ -269,5 +285,18 @@ pub(crate) mod tests {
             paper.text(),
             "a\\u{1b}[2Jb\\u{1b}[31mc\na\\u{1b}[2Jb\x1b[31mc\n"
         );
+    }
+
+    #[test]
+    fn a_span_shows_its_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (3661, "1h 1m"),
+            (90_000, "1d 1h"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
     }
 }

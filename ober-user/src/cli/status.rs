@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, instance,
-    screen::{Cell, Screen, Tone},
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::{
     api::status::{
@@ -394,22 +394,6 @@ fn flag(good: bool) -> Cell {
     Cell::toned(if good { "yes" } else { "no" }, Tone::of(good))
 }
 
-/// The two largest units are enough for a person.
-pub(super) fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match (
-        seconds / 86_400,
-        seconds / 3600 % 24,
-        seconds / 60 % 60,
-        seconds % 60,
-    ) {
-        (0, 0, 0, s) => format!("{s}s"),
-        (0, 0, m, s) => format!("{m}m {s}s"),
-        (0, h, m, _) => format!("{h}h {m}m"),
-        (d, h, _, _) => format!("{d}d {h}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,18 +450,5 @@ mod tests {
                 .text()
                 .contains("no daemon, read from the pinned maps")
         );
-    }
-
-    #[test]
-    fn a_span_shows_its_two_largest_units() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (61, "1m 1s"),
-            (3661, "1h 1m"),
-            (90_000, "1d 1h"),
-        ] {
-            assert_eq!(span(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -126,7 +126,7 @@ fn service(index: u32, names: &[NamedService]) -> String {
     known.map_or_else(|| format!("service_{index}"), |known| known.name.clone())
 }
 
-fn address(bytes: ober_common::abi::Address) -> IpAddr {
+fn address(bytes: ober_common::address::Address) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
     abi::{LISTS, PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, USED, VIP_WORDS},
-    flow::{Ip, service_table, vip_bit},
+    address::Ip,
+    flow::{service_table, vip_bit},
 };
 
 use super::{Error, GRACE, Maps, Plane, memory::word64, table};
@@ -182,6 +183,6 @@ fn vip_bits(entries: &[Service]) -> [u64; VIP_WORDS] {
     bits
 }
 
-fn key(service: &Service) -> (ober_common::abi::Address, u8, u16) {
+fn key(service: &Service) -> (ober_common::address::Address, u8, u16) {
     (service.vip, service.protocol, service.port)
 }

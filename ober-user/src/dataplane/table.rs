@@ -3,7 +3,8 @@
 
 use ober_common::{
     abi::{GROUPS, SERVICE_SLOTS, Service, ServiceTable, TABLES},
-    flow::{Ip, ServiceHash, service_hash},
+    address::Ip,
+    flow::{ServiceHash, service_hash},
 };
 
 use super::Error;

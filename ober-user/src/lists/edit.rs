@@ -154,6 +154,26 @@ pub struct Checked {
     pub listed: bool,
 }
 
+/// One expression that is added to the list or removed from it. The order counts: the last step with an address decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Step {
+    Add(String),
+    Remove(String),
+}
+
+impl Step {
+    pub(super) fn source(&self) -> &String {
+        match self {
+            Self::Add(source) | Self::Remove(source) => source,
+        }
+    }
+
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Self::Add(_))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::stored::Step;
+use super::edit::Step;
 use crate::{
     dataplane::access::Others,
     names::{

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ipnet::{IpNet, Ipv4Subnets};
 
-use super::{AccessLists, Error, expand, snapshot, stored::Step};
+use super::{AccessLists, Error, edit::Step, expand, snapshot};
 use crate::{
     dataplane::access,
     names::{entries::Entries, hostlist::Cap},

@@ -6,33 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::expand::Expanded;
 use crate::{
-    lists::edit::{Edit, How},
+    lists::edit::{Edit, How, Step},
     names::resolve::{Names, Settled},
     system::{
         clock,
         store::{self, read_json},
     },
 };
-
-/// One expression that is added to the list or removed from it. The order counts: the last step with an address decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Step {
-    Add(String),
-    Remove(String),
-}
-
-impl Step {
-    pub(super) fn source(&self) -> &String {
-        match self {
-            Self::Add(source) | Self::Remove(source) => source,
-        }
-    }
-
-    pub(super) fn adds(&self) -> bool {
-        matches!(self, Self::Add(_))
-    }
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stored {

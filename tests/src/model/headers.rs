@@ -4,8 +4,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ober_common::{
-    abi::Address,
-    flow::{Flow, Ip},
+    address::{Address, Ip},
+    flow::Flow,
 };
 
 /// The content of a frame, before it is judged whether it concerns the node.

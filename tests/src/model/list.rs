@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ober_common::abi::Address;
+use ober_common::address::Address;
 
 /// The sixteen bytes of an address, IPv4 mapped.
 pub fn address(address: IpAddr) -> Address {

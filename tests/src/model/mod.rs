@@ -10,7 +10,8 @@ mod headers;
 mod list;
 
 use ober_common::{
-    abi::{Address, Verdict},
+    abi::Verdict,
+    address::Address,
     flow::{Flow, hash, ring_slot},
 };
 

@@ -1,10 +1,10 @@
 //! Sets the records of DNS-01, by the configured provider.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::route53;
+use super::{records::Records, route53};
 use crate::{
     config::sections::acme::{Dns, Provider},
     system::command::{self, Program},
@@ -14,9 +14,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(2);
 /// The most output of the program that is read, in bytes.
 const MOST: usize = 64 << 10;
-
-/// Values of TXT records by name, without a dot at its end. A name and its wildcard share one.
-pub(super) type Records = BTreeMap<String, Vec<String>>;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {

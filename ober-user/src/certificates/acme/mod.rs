@@ -1,5 +1,5 @@
 //! Certificates from an authority (RFC 8555). This file decides when to order one; it is pure, without network, file or
-//! clock. `order` does it, through `client`, with the key in `account`, and for DNS-01 with records set by `dns`
+//! clock. `order` does it, through `client`, with the key in `account`, and for DNS-01 with `records` set by `dns`
 //! (`route53` with `signature`, or a program); `world` runs the machine.
 //!
 //! ```text
@@ -16,6 +16,7 @@ mod account;
 mod client;
 mod dns;
 mod order;
+mod records;
 mod route53;
 mod signature;
 #[cfg(test)]

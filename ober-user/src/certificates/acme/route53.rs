@@ -8,7 +8,7 @@ use hyper::{Request, StatusCode, header::AUTHORIZATION};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    dns::Records,
+    records::Records,
     signature::{self, Signing},
 };
 use crate::{

@@ -4,7 +4,8 @@ use std::{net::Ipv6Addr, sync::atomic::Ordering};
 
 use ober_common::{
     abi::{HostLine, SPILL, TAGGED, WAYS},
-    flow::{HostHash, Ip, host_hash, tags_of},
+    address::Ip,
+    flow::{HostHash, host_hash, tags_of},
 };
 
 use super::{Diff, Error, Others};

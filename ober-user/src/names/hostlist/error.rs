@@ -4,6 +4,9 @@ use std::{fmt, io, path::PathBuf};
 
 use crate::names::notation::Miss;
 
+/// Bytes. A stream without line ends must not fill the memory.
+pub(super) const LONGEST_LINE: usize = 4 << 20;
+
 /// An expression was refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -70,7 +73,7 @@ pub enum Fault {
     NotText,
     #[error(
         "the line is longer than {} bytes; write one name a line",
-        super::stream::LONGEST_LINE
+        LONGEST_LINE
     )]
     LongLine,
     #[error("{} names or addresses, over the limit of {limit}; {advice}", counted(*size))]

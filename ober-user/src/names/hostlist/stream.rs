@@ -8,12 +8,9 @@ use std::{
 
 use super::{
     Cap, Error, Fault, FaultPosition, Sink, Sources,
-    error::Origin,
+    error::{LONGEST_LINE, Origin},
     parse::{At, Grammar, Token, parse},
 };
-
-/// Bytes. A stream without line ends must not fill the memory.
-pub(super) const LONGEST_LINE: usize = 4 << 20;
 
 /// Parses the whole of `expr`, takes its size from `cap`, and only then produces items.
 pub(super) fn walk(

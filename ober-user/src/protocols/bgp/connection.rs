@@ -9,9 +9,9 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use super::settings::{Agreed, LEAST_HOLD_TIME, Remote, Settings};
+pub use super::settings::{LEAST_HOLD_TIME, Remote, Settings};
 use super::{
-    event::State,
+    event::{Agreed, State},
     message::{self, Family, Message, Notification, Open, Received, Refresh, Update},
     rib::{NextHops, Out, Routes},
 };

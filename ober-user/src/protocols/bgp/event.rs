@@ -1,13 +1,17 @@
 //! Events and actions of a neighbour's machine, and its report.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    connection::{Agreed, Settings},
+    connection::Settings,
     message::{Kind, Message, Notification, Open, Received},
-    rib::{Advertised, NextHops, Routes},
+    rib::{Advertised, NextHops, Routes, Terms},
 };
 
 /// The side that opened a connection.
@@ -173,6 +177,15 @@ impl fmt::Display for Failure {
 pub struct Counts {
     pub sent: [u64; Kind::ALL.len()],
     pub received: [u64; Kind::ALL.len()],
+}
+
+/// The agreed terms, once the neighbour's OPEN was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    pub open: Open,
+    /// `None`: the session has no hold timer.
+    pub hold_time: Option<Duration>,
+    pub terms: Terms,
 }
 
 /// The state of a neighbour for `status`.

@@ -112,12 +112,3 @@ impl Settings {
         }
     }
 }
-
-/// The agreed terms, once the neighbour's OPEN was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
-    pub open: Open,
-    /// `None`: the session has no hold timer.
-    pub hold_time: Option<Duration>,
-    pub terms: Terms,
-}

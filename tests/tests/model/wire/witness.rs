@@ -18,8 +18,8 @@ use nix::{
     },
 };
 use ober_common::{
-    abi::Address,
-    flow::{Flow, Ip},
+    address::{Address, Ip},
+    flow::Flow,
 };
 use ober_tests::{
     model::address,

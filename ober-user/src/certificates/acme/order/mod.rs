@@ -16,7 +16,8 @@ use instant_acme::{
 use super::{
     account,
     client::{Client, Rest},
-    dns::{self, Records},
+    dns,
+    records::Records,
 };
 use crate::{
     certificates::{Bundle, CertificateFacts, Error as FileError},

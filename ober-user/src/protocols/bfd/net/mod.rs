@@ -15,7 +15,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    receive::{Family, Receiver},
+    family::Family,
+    receive::Receiver,
     table::{Entry, Table},
     world::{Input, World},
 };
@@ -29,6 +30,7 @@ use crate::{
     system::random,
 };
 
+mod family;
 mod receive;
 mod send;
 mod table;

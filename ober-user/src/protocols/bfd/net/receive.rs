@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd as _,
@@ -13,12 +12,14 @@ use std::{
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket, task::JoinHandle};
 
 use super::{
     super::{Hops, Settings},
-    Error, lock,
+    Error,
+    family::Family,
+    lock,
     table::{Datagram, Table},
 };
 use crate::{
@@ -33,44 +34,6 @@ const BATCH: u32 = 32;
 const WAITING: usize = 4 << 20;
 /// Bytes; more than the control messages of any packet.
 const ROOM: usize = 256;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    Ipv4,
-    Ipv6,
-}
-
-impl Family {
-    pub(super) const fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::Ipv4,
-            IpAddr::V6(_) => Self::Ipv6,
-        }
-    }
-
-    pub(super) const fn any(self) -> IpAddr {
-        match self {
-            Self::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Self::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        }
-    }
-
-    pub(super) const fn domain(self) -> Domain {
-        match self {
-            Self::Ipv4 => Domain::IPV4,
-            Self::Ipv6 => Domain::IPV6,
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        })
-    }
-}
 
 /// A receiving socket and its task; both end when this is dropped.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use socket2::{Protocol, Socket, Type};
 
 use super::{
     super::{Control, Hops, Settings},
-    receive::Family,
+    family::Family,
 };
 use crate::system::hash::Dice;
 

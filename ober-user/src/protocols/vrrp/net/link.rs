@@ -20,10 +20,11 @@ use super::{
     interface::Interface,
     key,
     log::{Line, Log},
+    note::{Counts, Note, Travel},
     receive::{self, Ears, Receiver, ReceiverCommand, Rejected, Senders},
     running::Running,
     sockets::{Claims, Frames, Raw},
-    world::{Counts, Instance, Note, Travel},
+    world::Instance,
 };
 use crate::{
     machine::{

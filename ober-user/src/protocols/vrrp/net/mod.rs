@@ -27,7 +27,7 @@ use self::{
 };
 pub use self::{
     listen::{Heard, Listener},
-    world::Counted,
+    note::Counted,
 };
 use super::{Router, Settings, packet::Vrid};
 use crate::{
@@ -48,6 +48,7 @@ mod interface;
 mod link;
 mod listen;
 mod log;
+mod note;
 mod receive;
 mod running;
 mod sockets;

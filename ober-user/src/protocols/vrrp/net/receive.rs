@@ -22,8 +22,8 @@ use super::{
     Key,
     ears::{self, Naming, Wanted},
     log::{Line, Log},
+    note::{Counts, Note, raise},
     sockets::{Claims, Datagram, GROUP4, GROUP6, LARGEST, Raw},
-    world::{Counts, Note, raise},
 };
 use crate::{machine::realtime::Budget, protocols::routers::Routers};
 

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     super::{Event, Router, Settings},
     Key, View,
-    world::{Counts, Note},
+    note::{Counts, Note},
 };
 use crate::protocols::vrrp::configured::Instance;
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     machine::{Machine as _, drive::now},
-    protocols::vrrp::net::world::raise,
+    protocols::vrrp::net::note::raise,
 };
 
 impl Keep {

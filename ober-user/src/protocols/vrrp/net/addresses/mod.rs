@@ -27,8 +27,8 @@ use super::{
     Error, Key,
     interface::Interface,
     log::{Line, Log},
+    note::{Counts, Note},
     sockets::Frames,
-    world::{Counts, Note},
 };
 use crate::{
     machine::{
