@@ -1,9 +1,10 @@
 //! What a reload would do to each worker.
 
+use super::{Pool, complete_all};
 use crate::{
     backends::server::Servers,
     config::Config,
-    haproxy::{Error, Pool, complete_all, live::Comparison, prepare::draft, sockets::keys},
+    haproxy::{Error, live::Comparison, prepare::draft, sockets::keys},
 };
 
 /// What a reload would do to a worker.

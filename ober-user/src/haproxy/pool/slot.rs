@@ -10,16 +10,18 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
+    config::paths::Files,
     haproxy::{
-        Pool, Slot, Stage,
+        Pool, Stage,
         live::{
             Command, Comparison, Key, Leaving, Server, Text, Verb, compare, deviations, left,
             observe,
         },
         runtime_api,
+        sockets::Set,
         worker::{
             Event, Pid,
-            world::{Answer, LaunchOrder, Note},
+            world::{Answer, Handle, LaunchOrder, Note},
         },
     },
     machine::drive::now,
@@ -56,6 +58,31 @@ pub(crate) enum Refusal {
     Refused { command: String, answer: String },
     #[error("`{command}` had no answer: {source}")]
     Silent { command: String, source: io::Error },
+}
+
+/// One worker, or one that only finishes.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) worker: usize,
+    pub(super) files: Files,
+    pub(super) handle: Handle,
+    pub(super) parting: Parting,
+    pub(super) sockets: Set,
+    /// False when there are fewer workers now and this one only finishes.
+    pub(super) active: bool,
+}
+
+impl Slot {
+    fn want(&self, order: LaunchOrder) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.handle.send(Note::Want(order, answer));
+        answered
+    }
+
+    pub(super) fn took(&mut self, sockets: Set) {
+        self.sockets = sockets;
+        self.active = true;
+    }
 }
 
 impl Slot {
