@@ -62,7 +62,6 @@ pub(crate) use harden::{harden, leave_no_core};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 use published::Published;
-pub(crate) use servers::targets;
 
 use fallback::Provenance;
 pub use fallback::in_force_last;

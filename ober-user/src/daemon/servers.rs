@@ -2,7 +2,7 @@
 //! workers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,14 +15,11 @@ use crate::{
     api::status::backends::{Backend, Server, ServerState, Source},
     backends::{
         self, Ask,
-        check::{
-            self, State,
-            engine::{CheckStates, Target},
-        },
+        check::{self, State, engine::CheckStates, targets::targets},
         discover::{self, engine::Learned},
         server::{self, Servers},
     },
-    config::{self, Check, Config, Service, sections::check::Kind},
+    config::Config,
     haproxy::health,
     machine::drive,
     system::clock,
@@ -88,37 +85,6 @@ impl ServerEngines {
 /// Poisoning is ignored: the few lines under the locks do not panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The servers to check: those of backends that some service refers to.
-pub(crate) fn targets(config: &Config, servers: &Servers) -> Vec<Target> {
-    let used: BTreeSet<_> = config.services.iter().flat_map(Service::backends).collect();
-    let backends = config
-        .backends
-        .iter()
-        .filter(|(name, _)| used.contains(name.as_str()));
-    let targets = backends.flat_map(|(name, backend)| {
-        let servers = servers.get(name).into_iter().flatten();
-        servers.filter_map(|server| {
-            Some(Target {
-                backend: name.clone(),
-                server: server.addr,
-                name: server.host.clone(),
-                check: check(backend)?,
-                proxy_protocol: backend.proxy_protocol,
-            })
-        })
-    });
-    targets.collect()
-}
-
-/// The backend's check, over TLS if it asks the serving port and that takes nothing else.
-fn check(backend: &config::Backend) -> Option<Check> {
-    let mut check = backend.check.clone()?;
-    if let (Kind::Http(http), Some(servers), None) = (&mut check.kind, &backend.tls, check.port) {
-        http.tls = http.tls.take().or_else(|| Some(servers.into()));
-    }
-    Some(check)
 }
 
 /// Takes in the answers of sources, and has the workers follow when servers come or go.

@@ -16,6 +16,7 @@ pub mod engine;
 mod exec;
 mod http;
 mod probe;
+pub(crate) mod targets;
 mod tcp;
 mod tls;
 

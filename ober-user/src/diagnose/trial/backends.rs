@@ -11,12 +11,11 @@ use crate::{
     },
     backends::{
         Ask, Backends, Ready, With,
-        check::{Answer, engine},
+        check::{self, Answer, engine},
         discover::{self, own::Own},
         server::{Server, Servers},
     },
     config::{Check, Config, Service, sections::check::Kind},
-    daemon,
     diagnose::finding::Finding,
     names::resolve::Answers,
     system::clock,
@@ -141,7 +140,7 @@ fn targets(config: &Config, servers: &Servers, patience: Duration) -> Vec<engine
         });
         check.timeout = check.timeout.min(patience);
     }
-    daemon::targets(&open, servers)
+    check::targets::targets(&open, servers)
 }
 
 fn name(target: &engine::Target) -> &'static str {
