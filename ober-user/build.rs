@@ -3,6 +3,10 @@
 use anyhow::Result;
 use aya_build::{Package, Toolchain, build_ebpf};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script has one thread, and the builder takes no environment"
+)]
 fn main() -> Result<()> {
     // The BPF target has no prebuilt `core`; `-Z build-std` is the only unstable feature used, on the pinned release.
     // SAFETY: a build script has one thread.

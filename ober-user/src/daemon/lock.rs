@@ -5,7 +5,7 @@ use std::{
     io::{self, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -16,6 +16,7 @@ use nix::{
 
 use crate::{
     config::paths,
+    machine::drive,
     system::file::{self, directory},
 };
 
@@ -48,11 +49,13 @@ impl Lock {
     }
 
     async fn wait_for(run: &Path, patience: Duration) -> Result<Self, Locked> {
-        let since = Instant::now();
+        let since = drive::now();
         let mut logged = false;
         loop {
             match Self::take(run) {
-                Err(Locked::Held { run, holder }) if since.elapsed() < patience => {
+                Err(Locked::Held { run, holder })
+                    if drive::now().saturating_duration_since(since) < patience =>
+                {
                     if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(
                             run = %run.display(),

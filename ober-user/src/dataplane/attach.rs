@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aya::{Ebpf, programs::ProgramInfo};
@@ -24,6 +24,7 @@ use crate::{
         Features,
         refusal::{Cause, WhyGeneric, advice, is_hopeless},
     },
+    machine::drive,
     system::{netlink::question::Refusal, store},
 };
 
@@ -288,11 +289,13 @@ impl Site<'_> {
     /// Makes a new link and pins it. Where a program of ours that lost its pin is still attached, this waits up to
     /// [`LETS_GO`] until it is gone.
     fn create(&self, native: bool) -> Result<(), Refusal> {
-        let since = Instant::now();
+        let since = drive::now();
         loop {
             match self.create_now(native) {
                 Err(refusal)
-                    if is_taken(&refusal) && self.leaves() && since.elapsed() < LETS_GO =>
+                    if is_taken(&refusal)
+                        && self.leaves()
+                        && drive::now().saturating_duration_since(since) < LETS_GO =>
                 {
                     store::off_the_runtime(|| std::thread::sleep(PACE));
                 }
