@@ -8,8 +8,10 @@
 //! ```
 
 mod frame;
+mod link;
 
 pub use frame::{Bytes, Copied, Frame, Integer, Near, Span};
+pub use link::{Link, link};
 
 use crate::{address::Ip, flow::Flow};
 
@@ -84,11 +86,6 @@ pub const EXTENSIONS: usize = 6;
 /// VLAN tags we follow.
 pub const TAGS: usize = 2;
 
-const ETH_VLAN: u16 = 0x8100;
-const ETH_QINQ: u16 = 0x88a8;
-const ETH_IPV4: u16 = 0x0800;
-const ETH_IPV6: u16 = 0x86dd;
-
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
@@ -160,50 +157,6 @@ fn plain(frame: impl Frame, header: &Header, wanted: impl Fn(Ip) -> bool) -> Pla
         return Plain::Else;
     };
     Plain::Flow(header.flow(&ports), header.extent(4))
-}
-
-/// What a frame carries, and at which offset it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    Ipv4(usize),
-    Ipv6(usize),
-    Other,
-    /// The frame ends within the link header.
-    Short,
-    /// There are more tags than [`TAGS`]. The kernel removes any number of priority tags and would read the packet
-    /// below them.
-    Tagged,
-}
-
-/// Reads the link header and its VLAN tags.
-#[inline(always)]
-pub fn link(frame: impl Frame) -> Link {
-    let mut offset = 14;
-    let Some(link) = frame.bytes::<14>(0) else {
-        return Link::Short;
-    };
-    let mut kind = link.half::<12>();
-    for _ in 0..TAGS {
-        if !is_tag(kind) {
-            break;
-        }
-        let Some(tag) = frame.bytes::<4>(offset) else {
-            return Link::Short;
-        };
-        kind = tag.half::<2>();
-        offset += 4;
-    }
-    match kind {
-        ETH_IPV4 => Link::Ipv4(offset),
-        ETH_IPV6 => Link::Ipv6(offset),
-        kind if is_tag(kind) => Link::Tagged,
-        _ => Link::Other,
-    }
-}
-
-#[inline(always)]
-const fn is_tag(kind: u16) -> bool {
-    kind == ETH_VLAN || kind == ETH_QINQ
 }
 
 /// An IP header: its addresses, and what follows it and where.

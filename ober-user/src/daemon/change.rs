@@ -11,7 +11,9 @@ use anyhow::{Context as _, anyhow, ensure};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Daemon, InForce, fallback,
+    Daemon, InForce,
+    failed_course::{Doubt, FailedCourse},
+    fallback,
     files::Files,
     kernel, published,
     steps::{
@@ -21,13 +23,13 @@ use super::{
     sync::Changing,
 };
 use crate::{
-    api::{Reloaded, Sync, Text, status},
+    api::{Reloaded, Sync, Text},
     backends::{self, Ask, Backends, Ready, With},
     config::{Config, Texts},
     haproxy::{self, Pool, Report},
     lists::{self, AccessLists},
     names::resolve::Answers,
-    plan::{self, Plan, PlanFacts, Side, State, Step, history::Origin},
+    plan::{self, Plan, PlanFacts, Side, State, history::Origin},
     system::{clock, file},
 };
 
@@ -69,24 +71,6 @@ struct Prepared {
     /// What a failed way back may have left; `None`: the node is as the configuration in force says.
     doubt: Option<Doubt>,
     plan: Plan,
-}
-
-/// A way back failed: a part of each of these states may be there.
-#[derive(Clone)]
-pub(crate) struct Doubt {
-    since: u64,
-    /// The steps that failed, and why.
-    failures: Vec<String>,
-    maybe: Vec<State>,
-}
-
-impl Doubt {
-    pub(super) fn describe(&self) -> status::Doubt {
-        status::Doubt {
-            since: self.since,
-            failures: self.failures.clone(),
-        }
-    }
 }
 
 /// The lists with the answers for their names, made on a thread of its own.
@@ -460,50 +444,6 @@ impl Daemon {
         let mut plane = self.plane();
         plane.ask_again();
         kernel::attach(&config, &mut plane)
-    }
-}
-
-/// A change that failed, from which the way back is made.
-#[derive(Clone, Copy)]
-struct FailedCourse<'w> {
-    steps: &'w [Step],
-    from: &'w State,
-    to: &'w State,
-    /// The doubt before the change began.
-    doubt: Option<&'w Doubt>,
-    /// Were the lists filled?
-    filled: bool,
-}
-
-impl FailedCourse<'_> {
-    /// The steps back after `done` steps, when the next one failed, maybe half way.
-    fn back(self, done: usize) -> Vec<Step> {
-        // Workers that are not replaced are as they were.
-        let half = |at: usize, step: &Step| at == done && *step != Step::Workers;
-        let mut at = self.from.clone();
-        for (number, step) in self.steps.iter().enumerate() {
-            if number < done || half(number, step) {
-                at = at.after(step, self.to);
-            }
-        }
-        let mut back = match self.doubt {
-            None => plan::steps(&at, self.from),
-            Some(_) => plan::regain(&self.maybe(), self.from),
-        };
-        back.retain(|step| *step != Step::Commit);
-        back
-    }
-
-    /// The states of which a part may be there.
-    fn maybe(self) -> Vec<State> {
-        let before = self.doubt.map(|doubt| doubt.maybe.clone());
-        let mut maybe = before.unwrap_or_default();
-        for state in [self.from, self.to] {
-            if !maybe.contains(state) {
-                maybe.push(state.clone());
-            }
-        }
-        maybe
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start, fallback, lock, key, harden, greeter   a start: which configuration, in which order; what is answered meanwhile
-//! change, steps/, files, remember               another configuration: prepared, put in force step by step, kept
+//! change, failed_course, steps/, files, remember   another configuration: prepared, put in force step by step, kept
 //! sync                                          lists and servers alone
 //! kernel                                        how a configuration becomes what the kernel holds
 //! membership                                    the end of a worker -> the rings, on a thread of its own
@@ -22,6 +22,7 @@ mod certificates;
 mod change;
 mod control;
 mod detach;
+mod failed_course;
 mod fallback;
 mod files;
 mod greeter;
@@ -126,7 +127,7 @@ pub(crate) struct InForce {
     /// The HAProxy that workers are started with; `None`: it did not say its version.
     haproxy: Option<Program>,
     /// The node may differ from this, because a way back failed.
-    doubt: Option<change::Doubt>,
+    doubt: Option<failed_course::Doubt>,
     provenance: Provenance,
 }
 
@@ -146,7 +147,7 @@ impl InForce {
             snapshot: self.snapshot,
             hash: self.written.hash(),
             haproxy: self.haproxy.clone(),
-            doubt: self.doubt.as_ref().map(change::Doubt::describe),
+            doubt: self.doubt.as_ref().map(failed_course::Doubt::describe),
             fallback: self.provenance.fallback.clone(),
             missing: self.provenance.missing.clone(),
         }
