@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_noted_is_remembered_by_whatever_comes_later_and_noted_in_the_end() {
+    fn vips_that_could_not_be_noted_stay_in_memory_until_a_later_write_succeeds() {
         let home = tempfile::tempdir().unwrap();
         let state = home.path().join("state");
         let text = format!(

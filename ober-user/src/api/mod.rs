@@ -160,7 +160,7 @@ mod tests {
     use crate::names::hostlist::{Error, Origin};
 
     #[test]
-    fn a_cause_that_the_error_names_is_not_told_again() {
+    fn an_error_message_names_each_cause_once() {
         let source = Error::Read {
             origin: Origin::File("/nowhere".into()),
             source: std::io::ErrorKind::NotFound.into(),

@@ -86,7 +86,7 @@ fn replace(backend: &str, servers: &[&str]) -> Edit {
 }
 
 #[tokio::test]
-async fn a_name_that_is_still_written_keeps_its_addresses_whatever_changes_beside_it() {
+async fn a_configured_name_keeps_its_addresses_when_other_servers_change() {
     let node = Node::new();
     let nothing = Sync::default();
     let (config, mut before) = node.open(&[("rgw", &["a.test:80", "b.test:80"])]);
@@ -141,7 +141,7 @@ async fn a_server_keeps_its_name_over_a_restart_when_those_before_it_have_left()
 }
 
 #[tokio::test]
-async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
+async fn pruning_names_concerns_the_edited_backend_alone() {
     let node = Node::new();
     let backends: [(&str, &[&str]); 2] = [("edited", &["a.test:80"]), ("other", &["b.test:80"])];
     let (config, mut before) = node.open(&backends);
@@ -168,7 +168,7 @@ async fn to_forget_names_is_asked_of_the_edited_backend_alone() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_named_before() {
+async fn an_unreadable_server_file_affects_its_backend_alone_which_keeps_its_servers() {
     let node = Node::new();
     let file = node.path("servers");
     let at = format!("@{}", file.display());
@@ -226,7 +226,7 @@ async fn a_file_that_cannot_be_read_costs_its_backend_alone_and_no_server_it_nam
 }
 
 #[test]
-fn ten_times_what_is_left_out_is_ten_times_the_work() {
+fn reporting_work_grows_linearly_with_the_left_out_servers() {
     let node = Node::new();
     let (_, mut backends) = node.open(&[("rgw", &["10.0.0.1:80"])]);
     let left_out = |count: usize| {

@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_used_when_it_is_good_and_else_the_copy_and_what_is_wrong_is_said() {
+    fn a_good_certificate_file_is_used_else_its_copy_and_the_fault_is_reported() {
         let (ours, now) = (authority("ours"), clock::seconds());
         let new = |dates| bundle(issue(&ours, "s3.test", dates));
         let (old, good, over, early) = (

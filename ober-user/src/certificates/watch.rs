@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_on_the_way_through_links_is_looked_at() {
+    fn every_name_on_a_path_through_links_is_watched() {
         let home = tempfile::tempdir().unwrap();
         let home = home.path().canonicalize().unwrap();
         let file = mounted(&home);

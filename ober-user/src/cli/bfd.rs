@@ -110,7 +110,7 @@ mod tests {
     use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
-    fn a_session_is_shown_with_what_was_negotiated_and_what_is_odd() {
+    fn a_bfd_session_is_shown_with_its_negotiated_values_and_its_oddities() {
         let paper = Paper::default();
         show(&sample::bfd(), &mut Screen::plain(paper.clone())).unwrap();
         let text = paper.text();

@@ -156,7 +156,7 @@ mod tests {
     use crate::{api::sample, cli::screen::tests::Paper};
 
     #[test]
-    fn neighbours_and_what_they_were_told_are_shown() {
+    fn neighbours_and_the_routes_advertised_to_them_are_shown() {
         let paper = Paper::default();
         show(&sample::status().bgp, &mut Screen::plain(paper.clone())).unwrap();
         assert_eq!(
@@ -172,7 +172,7 @@ prefix         advertised to  next hop   as path  med  pref  communities
     }
 
     #[test]
-    fn a_routers_reason_stays_beside_the_attempts_that_fail_after_it() {
+    fn a_routers_notification_stays_shown_when_later_attempts_fail() {
         let mut neighbour = sample::status().bgp.remove(0);
         neighbour.state = State::Active;
         neighbour.last_failure =

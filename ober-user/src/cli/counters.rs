@@ -316,7 +316,7 @@ lost on the way to cpu  packets
     }
 
     #[test]
-    fn only_a_sensible_pace_is_taken() {
+    fn counters_refuses_an_interval_that_is_no_sensible_number_of_seconds() {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for wrong in ["0", "-1", "nan", "1e9", "x"] {
             assert!(seconds(wrong).is_err(), "{wrong}");

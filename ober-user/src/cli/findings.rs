@@ -74,7 +74,7 @@ mod tests {
     use crate::cli::screen::tests::Paper;
 
     #[test]
-    fn each_finding_is_a_line_its_advice_another_and_one_that_failed_makes_the_answer_no() {
+    fn each_finding_and_its_advice_get_a_line_and_a_failed_finding_sets_the_exit_status() {
         let findings = vec![
             Finding::ok("bgp", "192.0.2.1", "AS 65000"),
             Finding::failed("bfd", "192.0.2.1", "not heard").advice("turn it on"),

@@ -141,7 +141,7 @@ mod tests {
     };
 
     #[test]
-    fn the_latest_comes_first_with_who_wanted_it_and_why() {
+    fn history_shows_the_latest_entry_first_with_user_and_reason() {
         let entry = |number, origin| Entry {
             number,
             time: 60,

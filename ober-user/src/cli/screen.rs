@@ -269,7 +269,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_terminal_is_never_told_what_to_do_by_what_it_shows() {
+    fn control_characters_are_escaped_before_they_reach_the_terminal() {
         let mut screen = Screen::plain(Paper::default());
         screen.colour = true;
         assert_eq!(

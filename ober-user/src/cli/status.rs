@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_it_says_so() {
+    fn status_says_that_no_daemon_runs() {
         let status = Status {
             pid: None,
             ..sample::status()

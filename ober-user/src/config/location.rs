@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_is_found_by_what_is_left_of_its_configuration() {
+    fn an_instance_is_found_by_the_readable_part_of_a_broken_configuration() {
         let home = Home::new();
         let default = home.of("nonsense [").unwrap();
         assert_eq!(default.instance, "main");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_guess_might_be_another_instance_nothing_is_guessed() {
+    fn an_instance_key_that_cannot_be_read_is_refused_and_no_instance_is_guessed() {
         let home = Home::new();
         for (text, why) in [
             ("[node]\ninstance = 5", "`node.instance`"),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_everybody_may_write_tells_where_a_daemon_is_and_no_more() {
+    fn a_world_writable_configuration_locates_the_daemon_and_is_not_trusted() {
         let home = Home::new();
         assert!(home.of("[node]\n").unwrap().trusted);
         let open = fs::Permissions::from_mode(0o666);

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_answered_by_the_latest_snapshot_that_makes_sense() {
+    fn a_broken_configuration_is_replaced_by_the_latest_valid_snapshot() {
         let home = Home::new();
         assert_eq!(home.started("nonsense"), None);
         let broken = home.text(0, "nonsense = 1\n");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_text_that_fails_is_answered_by_the_one_before_and_the_same_text_by_nothing_older() {
+    fn a_new_text_that_fails_falls_back_to_the_previous_one_and_the_text_in_force_to_none() {
         let home = Home::new();
         home.keep(&home.text(1000, ""));
         home.keep(&home.text(2000, ""));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_force_before_goes_without_the_files_it_lacks_and_a_new_text_does_not() {
+    fn a_text_in_force_before_starts_without_missing_files_and_a_new_text_does_not() {
         let home = Home::new();
         let lacking = "[[services.listeners]]\nport = 443\ncertificate = 'gone.pem'\n";
         let text = home
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_another_instance_is_not_gone_by() {
+    fn a_snapshot_of_another_instance_is_not_used() {
         let home = Home::new();
         home.keep(&home.text(1000, "").replace("/state'", "/elsewhere'"));
         assert_eq!(home.started(&home.text(0, "nonsense = 1\n")), None);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_replaced_and_put_aside_with_what_was_there_kept_and_never_more_readable() {
+    fn files_are_replaced_and_the_old_ones_kept_aside_with_no_wider_permissions() {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         fs::create_dir(at("config.d")).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_file_comes_last_when_all_others_have_come_and_gone() {
+    fn the_main_file_is_replaced_after_all_other_files_are_written_and_removed() {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         fs::create_dir(at("config.d")).unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_prepared_and_not_committed_leaves_everything_as_it_was() {
+    fn prepared_files_that_are_not_committed_leave_the_old_files_unchanged() {
         let home = tempfile::tempdir().unwrap();
         let main = home.path().join("ober.toml");
         fs::write(&main, "old").unwrap();

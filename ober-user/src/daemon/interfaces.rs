@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_interfaces_are_looked_at_once_for_a_whole_bunch_of_changes() {
+    async fn many_changes_in_a_row_lead_to_one_look_at_the_interfaces() {
         let bunch = stream::iter([(); 50]).chain(stream::pending());
         let mut changes = Box::pin(bunch);
         assert_eq!(changes.next().await, Some(()));

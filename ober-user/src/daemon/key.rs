@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_back_as_it_was_kept_and_what_is_none_is_damaged() {
+    fn a_stored_key_is_read_back_unchanged_and_a_file_that_holds_no_key_is_damaged() {
         let home = tempfile::tempdir().unwrap();
         let path = paths::cluster_key(home.path());
         assert_eq!(kept(&path).unwrap(), None);

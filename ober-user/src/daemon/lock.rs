@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_is_whom_the_kernel_names_whatever_the_file_says() {
+    fn the_holder_of_the_lock_is_read_from_the_kernels_lock_table() {
         let locks = "1: POSIX  ADVISORY  READ  5 00:15:131 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 7 08:01:131 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 8 08:01:131 0 EOF\n\
@@ -170,8 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_instance_is_waited_for_while_a_command_works_and_its_holder_is_named_when_it_stays()
-     {
+    async fn a_daemon_waits_for_a_command_to_release_the_lock_and_names_a_holder_that_stays() {
         let home = tempfile::tempdir().unwrap();
         let run = home.path().join("run");
         let command = Lock::take(&run).unwrap();
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_cannot_open_the_lock_not_even_where_it_could_before() {
+    fn another_account_cannot_open_the_lock_even_if_earlier_permissions_allowed_it() {
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let run = home.path().join("run");

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn facts_are_those_of_the_last_change_that_is_over_and_need_no_lock() {
+    async fn facts_are_read_without_a_lock_as_the_last_completed_change_left_them() {
         let published = Published::new(1);
         let mut guard = published.lock().await;
         *guard = 2;

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_is_read_as_what_the_kernel_counts_in_it() {
+    fn each_counter_cell_is_read_as_the_verdict_and_worker_the_kernel_counts_in_it() {
         for verdict in Verdict::ALL {
             for worker in 0..WORKERS {
                 let (read, of) = meaning(abi::cell(verdict, worker)).unwrap();

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_shown_by_number_and_loopback_by_name() {
+    fn an_event_shows_unknown_values_by_number_and_loopback_by_name() {
         let drop = Drop {
             verdict: 99,
             service: 3,
@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_whatever_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..130)) {
+        fn decoding_an_arbitrary_event_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..130)) {
             let whole = bytes.len() == size_of::<Drop>();
             prop_assert_eq!(decode(&bytes, &[]).is_some(), whole);
         }

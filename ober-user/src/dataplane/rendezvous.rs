@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_means_an_empty_ring() {
+    fn a_ring_without_workers_is_empty() {
         assert_eq!(fill(&[]).slots, [0; RING_SLOTS]);
         assert_eq!(fill(&[0, 0]).slots, [0; RING_SLOTS]);
     }

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_as_bad_as_its_worst_finding_and_its_json_keeps_its_shape() {
+    fn a_report_has_the_verdict_of_its_worst_finding_and_a_stable_json_shape() {
         let findings = vec![
             Finding::ok("bgp", "192.0.2.1", "established").detail("as", 65000),
             Finding::failed("bfd", "192.0.2.1", "down").advice("enable it"),

@@ -415,12 +415,12 @@ mod tests {
     }
 
     #[test]
-    fn who_has_everything_is_told_nothing() {
+    fn a_worker_with_every_certificate_gets_no_command() {
         assert_eq!(plan(&having(&["a", "b"]), &stock(&["a", "b"])), []);
     }
 
     #[test]
-    fn what_comes_is_there_before_what_goes_is_gone() {
+    fn new_certificates_are_added_before_old_ones_are_removed() {
         let mut have = having(&["a", "old"]);
         have.copies.insert("a".into(), Mark::Shown("OTHER".into()));
         let (list, new, old) = (
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_are_read_from_what_haproxy_shows() {
+    fn fingerprints_are_read_from_haproxys_answer() {
         let answer = "Filename: /r/a.pem\nStatus: Used\nSerial: 01\nSHA1 FingerPrint: AB12\nSubject: /CN=a\n\n\
                       Filename: /r/b.pem\nStatus: Empty\n\n\
                       Filename: /r/c.pem\nStatus: Used\nSerial: 02\nSubject Alternative Name: DNS:a, , , \n\n";

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_servers_are_ten_times_the_work() {
+    fn work_for_health_commands_grows_linearly_with_the_servers() {
         let make = |count: usize| {
             let tier = |number: usize| u8::try_from(number % 256).unwrap_or_default();
             let servers = (0..count).map(|number| server(&format!("s{number}"), tier(number)));

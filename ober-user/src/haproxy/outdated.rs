@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_never_was_a_file_and_data_of_old_files_are_no_code() {
+    fn anonymous_memory_and_mapped_data_do_not_make_a_process_outdated() {
         let maps = "\
 55d0-55d1 r-xp 00000000 fe:00 12                         /usr/sbin/haproxy (deleted)
 55d1-55d2 rw-p 00001000 fe:00 12                         /usr/sbin/haproxy (deleted)

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn haproxy_is_given_numbers_and_a_person_is_told_names() {
+    fn haproxy_gets_numbered_files_and_messages_to_the_operator_name_the_originals() {
         let copy = |text: &str| copies::Copy {
             text: text.into(),
             sha1: String::new(),

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_without_end_is_given_up_and_one_that_just_fits_is_not() {
+    async fn an_endless_answer_is_abandoned_and_one_at_the_limit_is_accepted() {
         let answer = read(tokio::io::repeat(b'a'), 1000).await;
         assert!(
             answer

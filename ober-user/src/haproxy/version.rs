@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_build_or_a_version_that_lacks_what_a_key_asks_for_is_refused_by_that_key() {
+    async fn a_haproxy_that_lacks_a_feature_is_refused_naming_the_key_that_needs_it() {
         let home = tempfile::tempdir().unwrap();
         let haproxy = home.path().join("haproxy");
         let text = format!(
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_installed_one_is_recognised() {
+    async fn the_installed_haproxys_version_is_recognised() {
         let program = probe(Path::new("/usr/sbin/haproxy")).await.unwrap();
         assert!(program.version.starts_with(char::is_numeric), "{program:?}");
         assert!(program.tls_library.is_some(), "{program:?}");

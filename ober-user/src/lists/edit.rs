@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_cut_hostlist_the_number_of_names_is_told() {
+    fn a_shortened_hostlist_states_the_number_of_names() {
         let odd = (0..1000).map(|number| (format!("n{}", number * 2), "not found".to_owned()));
         let synced = Synced {
             target: Target::List("web".into()),

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_on_an_address_holds() {
+    fn the_last_addition_or_removal_of_an_address_counts() {
         let steps = [
             Step::Add("10.2.0.0/16".into()),
             Step::Remove("10.2.0.0/24,fd00::1".into()),

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_file_takes_nothing_from_its_list_whoever_wrote_the_two() {
+    fn a_copy_of_a_lists_file_does_not_take_the_lists_number() {
         let web = BTreeSet::from(["web"]);
         for owner in [None, Some("web")] {
             // The name of the copy may sort before or after that of the original.
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_whose_file_is_that_of_another_gets_its_own_number_back_from_the_kernel() {
+    fn a_list_whose_file_is_a_copy_of_anothers_gets_its_number_back_from_the_kernel() {
         let both = BTreeSet::from(["a", "b"]);
         let in_force = in_force(&[("a", 3), ("b", 5)]);
         for owner in [None, Some("a")] {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_a_file_gets_no_number_that_anything_in_force_goes_by() {
+    fn a_list_without_a_file_gets_a_number_that_no_map_and_no_file_uses() {
         let both = BTreeSet::from(["a", "new"]);
         let in_force = in_force(&[("a", 0), ("gone", 1)]);
         let kept = kept(&[("a", Some("a"), 0), ("old", Some("old"), 2)]);
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_lists_have_a_number_and_what_is_emptied_belongs_to_none(
+        fn no_two_lists_share_a_number_and_retired_numbers_belong_to_no_list(
             files in proptest::collection::btree_map(0_u8..8, (proptest::option::of(0_u8..8), 0_u32..40), 0..8),
             configured in proptest::collection::btree_set(0_u8..8, 0..8),
             used in proptest::collection::btree_map(0_u8..8, 0_u32..10, 0..8),

@@ -135,7 +135,7 @@ mod tests {
     use crate::{lists::expand::Text, names::resolve::Names};
 
     #[test]
-    fn the_entries_of_a_list_are_a_text_that_means_the_same_and_counts_no_more() {
+    fn the_entries_of_a_list_are_a_text_with_the_same_meaning_and_no_greater_count() {
         let mut entries = Entries::default();
         for member in [
             "10.0.0.0/8",

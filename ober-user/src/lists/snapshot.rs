@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_that_is_changed_admits_a_stranger() {
+    fn a_snapshot_with_a_changed_byte_is_refused_or_gives_a_state_that_was_stored() {
         let (bytes, states) = written();
         for at in 0..bytes.len() {
             for flip in [0x01, 0x80, 0xff] {

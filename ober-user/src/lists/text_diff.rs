@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_changed_makes_of_the_old_list_the_new_one(
+        fn the_difference_applied_to_the_old_list_gives_the_new_one(
             head in proptest::collection::vec(0u8..60, 0..20),
             middles in [proptest::collection::vec(0u8..60, 0..5), proptest::collection::vec(0u8..60, 0..5)],
             tail in proptest::collection::vec(0u8..60, 0..20),

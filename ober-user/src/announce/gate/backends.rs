@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_get_requests_are_up_and_all_others_are_not() {
+    fn haproxys_status_decides_which_servers_the_gate_counts_as_up() {
         let line = |status: &str| format!("rgw,s,0,0,{status},1,\n");
         let table = |statuses: &[&str]| {
             let lines: String = statuses.iter().map(|status| line(status)).collect();
@@ -78,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_whatever_makes_it_panic(text in "(# [a-z,]*status,[a-z,]*weight\n)?(\\PC|[,\n])*") {
+        fn counting_servers_in_arbitrary_text_never_panics(text in "(# [a-z,]*status,[a-z,]*weight\n)?(\\PC|[,\n])*") {
             count(&text);
         }
     }

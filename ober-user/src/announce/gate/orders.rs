@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_found_again_and_each_is_undone_by_its_opposite_alone() {
+    fn stored_orders_are_read_back_and_each_order_is_undone_only_by_its_opposite() {
         let state = tempfile::tempdir().unwrap();
         let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let mut kept = Kept::open(state.path()).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_told_of_the_vips_concerned_until_it_is_kept() {
+    fn an_order_that_cannot_be_stored_is_reported_for_its_vip_until_it_is_stored() {
         let home = tempfile::tempdir().unwrap();
         let state = home.path().join("state");
         std::fs::write(&state, "").unwrap();

@@ -110,7 +110,7 @@ mod tests {
     use crate::config::tests::{ConfigDirectory, LEAST};
 
     #[test]
-    fn a_service_counts_the_servers_of_every_backend_it_can_reach_each_once() {
+    fn a_service_counts_each_server_of_its_reachable_backends_once() {
         let text = format!(
             "{LEAST}[backends.cold]\nservers = ['cold:7480']\n\
              [[services]]\nname = 'routed'\nvips = ['192.0.2.10']\nbackend = 'rgw'\n\

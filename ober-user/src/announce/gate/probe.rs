@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_on_the_list_are_good_and_a_503_only_in_the_words_of_the_storage() {
+    fn a_probe_accepts_listed_statuses_and_a_503_only_if_the_storage_sent_it() {
         for status in [200, 299, 403, 404, 500, 502] {
             assert!(
                 good(&format!("HTTP/1.1 {status} Word\r\na: b\r\n\r\n")),
@@ -329,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_whatever_make_it_panic(tail in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn reading_an_arbitrary_response_head_never_panics(tail in proptest::collection::vec(any::<u8>(), 0..60)) {
             head(&tail);
             head(&[b"HTTP/1.1 200 OK\r\n", tail.as_slice(), b"\r\n\r\n"].concat());
         }

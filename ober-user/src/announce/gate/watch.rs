@@ -321,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disable_file_is_for_all_vips_unless_it_is_a_list_of_addresses() {
+    fn a_disable_file_disables_all_vips_unless_it_lists_addresses() {
         let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         for (text, disabled) in [
             ("", [true, true]),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_disables_nothing_and_one_that_cannot_be_read_everything() {
+    fn a_missing_disable_file_disables_no_vip_and_an_unreadable_one_disables_all() {
         let directory = tempfile::tempdir().unwrap();
         let vip = [192, 0, 2, 1].into();
         let holds = |path: &Path| Disabled::read(path).unwrap().holds(vip);

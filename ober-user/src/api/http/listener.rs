@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_what_is_served_at_once_the_oldest_ends_and_the_newest_is_served() {
+    async fn beyond_the_connection_limit_the_oldest_connection_ends_and_the_newest_is_served() {
         let ended = Arc::new(AtomicUsize::new(0));
         let mut open = Open::new();
         let began = Instant::now();

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_is_200_or_503_and_says_so_in_json() {
+    async fn health_answers_200_or_503_and_states_the_health_in_json() {
         for (healthy, code) in [(true, "200"), (false, "503")] {
             let (address, _node) = node(healthy).await;
             let answer = ask(address, "/health").await;
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_none_of_whose_vips_is_served_is_not_healthy() {
+    async fn a_node_that_serves_none_of_its_vips_is_not_healthy() {
         let (address, node) = node(true).await;
         for state in [State::Down, State::Disabled, State::Init, State::Rising] {
             *node.gates.lock().unwrap() = Some(state);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_never_ask_end_and_keep_nobody_from_being_answered() {
+    async fn connections_without_a_request_end_and_do_not_keep_other_clients_from_an_answer() {
         let (address, _node) = node(true).await;
         let mut silent = Vec::new();
         for _ in 0..4 * listener::MOST {

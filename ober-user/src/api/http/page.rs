@@ -231,7 +231,7 @@ mod tests {
     use crate::api::sample;
 
     #[test]
-    fn a_name_is_text_and_never_markup() {
+    fn a_name_on_the_page_is_escaped_and_never_becomes_markup() {
         let mut status = sample::status();
         status.lists[0].name = "<script>".into();
         status.lists[0].error = Some("a & \"b\"".into());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_of_the_daemon_is_on_the_front_page() {
+    fn the_front_page_shows_each_trouble_of_the_daemon() {
         let page = front(&sample::status(), &sample::counters());
         for words in [
             "the node is not as this configuration says",
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_stands_out() {
+    fn the_front_page_marks_bad_states() {
         let mut status = sample::status();
         assert!(front(&status, &Counters::default()).contains("<span class=bad>backoff</span>"));
         status.healthy = false;

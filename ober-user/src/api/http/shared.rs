@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_questions_in_a_row_are_answered_anew_and_then_one_a_second() {
+    fn the_first_requests_get_fresh_answers_and_then_one_request_a_second_does() {
         let mut budget = Budget::new();
         let start = Instant::now();
         let mut taken = |from: u64, until: u64| {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_that_the_last_answer_is_shared() {
+    async fn beyond_the_budget_requests_share_the_last_answer() {
         let shared = Shared::default();
         // The first one has nothing to share, and costs nothing.
         for number in 0..=BURST {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_its_client_did_not_wait_for_is_the_next_ones() {
+    async fn an_answer_whose_client_left_is_shared_with_the_next_client() {
         let shared = Shared::default();
         for number in 0..=BURST {
             let slow = async move {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_for_an_answer_that_began_after_they_asked_have_it() {
+    async fn clients_that_wait_share_an_answer_begun_after_their_requests() {
         let (shared, found) = (Arc::new(Shared::default()), Arc::new(AtomicU32::new(0)));
         let ask = || {
             let (shared, found) = (Arc::clone(&shared), Arc::clone(&found));

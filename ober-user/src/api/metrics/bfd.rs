@@ -131,7 +131,7 @@ mod tests {
     use crate::api::{metrics::render, sample, status::Counters};
 
     #[test]
-    fn every_state_and_reason_has_its_line() {
+    fn every_bfd_state_and_drop_reason_has_its_metric_line() {
         let text = render(&sample::status(), &Counters::default()).unwrap();
         for line in [
             r#"ober_bfd_state{peer="192.0.2.1",interface="",state="up"} 1"#,

@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_arrive_at_their_labels() {
+    fn each_metric_carries_its_number_under_its_labels() {
         let text = text();
         for line in [
             r#"ober_packets_total{service="s3",vip="192.0.2.10",port="443",verdict="denied"} 7"#,

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_decides_or_the_output_does() {
+    fn the_exit_status_or_the_output_decides_an_exec_check() {
         let ended = |success, out: &str| Ended {
             success,
             status: "exit status".into(),

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_question_names_everything_and_waits_for_what_is_newer() {
+    fn the_consul_query_names_every_setting_and_waits_for_a_newer_index() {
         let first = "/v1/health/service/s3%20gateway?passing=1&tag=a%26b&dc=dc2";
         assert_eq!(url(&consul(), None).path, first);
         assert_eq!(
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_went_back_is_forgotten() {
+    fn a_consul_index_that_went_back_is_reset() {
         let headers = |text: &str| {
             HeaderMap::from_iter([("x-consul-index".parse().unwrap(), text.parse().unwrap())])
         };
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_is_at_its_own_address_or_its_nodes_with_what_its_tags_say() {
+    fn a_consul_instance_has_its_own_or_its_nodes_address_and_the_attributes_of_its_tags() {
         let body = r#"[
             {"Node":{"ID":"40e4a748","Node":"foobar","Address":"10.1.10.12","Datacenter":"dc1"},
              "Service":{"ID":"s3","Service":"s3","Tags":["primary","tier=2","sni=a.test"],"Address":"10.1.10.13","Port":8000,"Weights":{"Passing":10,"Warning":1}},
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_instances_is_a_failure() {
+    fn a_consul_answer_that_is_no_list_of_instances_is_a_failure() {
         let node = r#"{"Address":"10.0.0.1"}"#;
         for body in [
             String::new(),

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_port_counts_and_all_interfaces_means_where_the_engine_is() {
+    fn a_published_port_is_used_and_the_wildcard_address_means_the_engines_host() {
         let port = NonZeroU16::new(32768).unwrap();
         let found = |host: &str| {
             let found = Found::new(host, port).unwrap().weighs(3);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_every_container_with_an_address_counts() {
+    fn with_inside_every_container_with_an_address_is_a_server() {
         let hosts = read(ANSWER.as_bytes(), &docker("/s", true), 3).unwrap();
         let hosts: Vec<_> = hosts
             .iter()
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_label_is_asked_for_in_the_engines_own_notation() {
+    fn the_docker_query_writes_the_label_in_the_engines_notation() {
         let path = url(&docker("/s", false)).path;
         assert_eq!(
             path,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_containers_is_a_failure() {
+    fn a_docker_answer_that_is_no_list_of_containers_is_a_failure() {
         for body in [
             "",
             "{}",

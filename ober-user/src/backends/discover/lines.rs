@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_line_or_one_too_many_spoils_all_and_comments_say_nothing() {
+    fn one_bad_line_or_too_many_servers_refuse_the_whole_list_and_comments_are_skipped() {
         let all = lines("# two\n\na:1\n b:2 \n", PORT, 2).unwrap();
         assert_eq!(all, [found("a", 1), found("b", 2)]);
         for (text, start) in [
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_whatever_makes_it_panic(text in "\\PC*|[a0\\[\\]:= \n]*") {
+        fn reading_arbitrary_server_lines_never_panics(text in "\\PC*|[a0\\[\\]:= \n]*") {
             let _either = lines(&text, PORT, 9);
         }
     }

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_or_the_nodes_own_is_left_out_and_told() {
+    fn servers_beyond_the_limit_or_on_the_nodes_own_addresses_are_left_out_and_reported() {
         let mut sources = from(&[
             ("x", vec![found("10.0.0.1", 80), found("127.0.0.1", 80)]),
             ("y", vec![found("10.0.0.2", 80), found("10.0.0.1", 80)]),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_server_from_two_sources_is_one_and_leaves_when_both_dropped_it() {
+    fn a_server_of_two_sources_is_merged_and_leaves_once_both_sources_dropped_it() {
         let (a, b) = (found("10.0.0.1", 80), found("10.0.0.2", 80));
         let both = from(&[("x", vec![a.clone(), b.clone()]), ("y", vec![b.clone()])]);
         assert_eq!(
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_source_says_what_a_server_is_like() {
+    fn the_first_source_decides_the_terms_of_a_server() {
         let heavy = found("10.0.0.1", 80).weighs(9).in_tier(2);
         let heavy = heavy.named(Some("s3.test")).unwrap();
         let merged = merge(
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_keeps_its_name_whoever_leaves() {
+    fn a_server_that_stays_keeps_its_name_when_others_leave() {
         let (first, second) = (found("10.0.0.1", 80), found("10.0.0.1", 81));
         let before: Vec<_> = merge(&from(&[("x", vec![first, second.clone()])]), &names(), &[])
             .into_iter()
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_beyond_haproxys_keep_their_proportion_and_nobody_drops_to_none() {
+    fn weights_above_haproxys_maximum_are_scaled_and_no_positive_weight_becomes_zero() {
         let weighs = |weight, port| found("10.0.0.1", port).weighs(weight);
         let merged = merge(
             &from(&[(
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn tiers_beyond_ours_become_ranks() {
+    fn tiers_above_the_maximum_become_ranks() {
         let tier = |tier, port| found("10.0.0.1", port).in_tier(tier);
         let tiers = |found| {
             let merged = merge(&from(&[("x", found)]), &names(), &[]);
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_servers_are_ten_times_the_work_whatever_they_are_called() {
+    fn merging_work_grows_linearly_with_the_servers_for_any_names() {
         let names = (0..100_000u32).map(|number| {
             let address = IpAddr::from((number | 10 << 24).to_be_bytes());
             (format!("n{number}"), vec![address])
@@ -495,7 +495,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_address_once_and_every_name_once(hosts in proptest::collection::vec((0..4_u8, 1..4_u16, 0..3_usize), 0..30)) {
+        fn merged_servers_have_distinct_addresses_and_distinct_names(hosts in proptest::collection::vec((0..4_u8, 1..4_u16, 0..3_usize), 0..30)) {
             let mut sources = from(&[("x", vec![]), ("y", vec![]), ("z", vec![])]);
             for (last, port, source) in hosts {
                 let host = if last == 0 { "a".to_owned() } else { format!("10.0.0.{last}") };

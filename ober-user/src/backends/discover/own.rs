@@ -101,7 +101,7 @@ mod tests {
     use crate::config::Env;
 
     #[test]
-    fn what_is_the_nodes_own_is_no_server_and_this_machine_only_where_it_was_written() {
+    fn the_nodes_own_addresses_are_no_servers_and_loopback_is_one_only_if_configured() {
         let text = "[node]\ninterfaces=['a']\n[workers]\nhaproxy='/bin/sh'\n[[services]]\nname='s'\n\
                     vips=['192.0.2.10', '2001:db8::10']\nbackend='b'\nlisteners=[{port=80, access='open'}]\n[backends.b]\n";
         let env = Env {

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_the_last_or_empties_as_the_policy_says_and_only_a_change_is_one() {
+    fn a_failed_source_keeps_or_drops_its_servers_by_policy_and_reports_only_changes() {
         use FailPolicy::{KeepLast, SetEmpty};
         for (policy, after) in [(KeepLast, servers(&["a"])), (SetEmpty, vec![])] {
             let mut source = Source::default();

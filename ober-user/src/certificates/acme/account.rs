@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thumbprint_is_that_of_the_key_as_json_without_blanks_in_the_order_of_letters() {
+    fn a_thumbprint_hashes_the_key_as_compact_json_with_sorted_members() {
         // The key of RFC 7517 appendix A.1; its thumbprint by `openssl dgst -sha256` over that JSON.
         let point = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
         let public = [

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_name_is_it_stays_one_name() {
+    fn a_name_with_xml_markup_is_escaped_and_stays_one_name() {
         let name = "x</Name><Type>\"&".to_owned();
         let body = body("UPSERT", &[(name, vec!["</Value>".to_owned()])].into());
         assert_eq!(body.matches("<Name>").count(), 1);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_in_the_words_of_route_53() {
+    async fn a_refusal_is_reported_in_route_53s_own_words() {
         let body = "<?xml version=\"1.0\"?>\n<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
                     <Message>User is not authorized</Message></Error></ErrorResponse>";
         let (url, _) = serve(vec![("403 Forbidden", body.to_owned())]).await;

@@ -103,7 +103,7 @@ pub(super) mod tests {
 
     /// `get-vanilla` and `post-vanilla` of AWS's test suite for signature version 4.
     #[test]
-    fn signatures_are_those_of_the_suite_of_aws() {
+    fn signatures_match_the_aws_test_suite() {
         for (method, signature) in [
             (
                 "GET",

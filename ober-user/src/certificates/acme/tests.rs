@@ -11,7 +11,7 @@ fn stands(age: Duration, left: Duration) -> Event {
 }
 
 #[test]
-fn what_is_not_there_is_ordered_at_once() {
+fn a_missing_certificate_is_ordered_at_once() {
     let (mut machine, now) = (Renewal::new(0), Instant::now());
     assert_eq!(machine.deadline(), None);
     assert_eq!(machine.on(now, Event::Lacks), [Action::Order]);
@@ -20,7 +20,7 @@ fn what_is_not_there_is_ordered_at_once() {
 }
 
 #[test]
-fn it_is_renewed_when_a_third_is_left_and_with_jitter_up_to_a_tenth_of_that_earlier() {
+fn a_certificate_is_renewed_with_a_third_of_its_life_left_or_by_jitter_a_tenth_earlier() {
     let now = Instant::now();
     for (jitter, due) in [(0, 60 * DAY), (255, 57 * DAY)] {
         let mut machine = Renewal::new(jitter);
@@ -54,7 +54,7 @@ fn failures_are_followed_by_ever_longer_pauses_that_a_success_forgets() {
 }
 
 #[test]
-fn the_authority_is_not_asked_sooner_than_it_wants() {
+fn a_renewal_waits_for_the_retry_after_of_the_authority() {
     let (mut machine, now) = (Renewal::new(0), Instant::now());
     machine.on(now, Event::Lacks);
     let retry_after = Some(Duration::from_hours(5));
@@ -67,7 +67,7 @@ fn the_authority_is_not_asked_sooner_than_it_wants() {
 }
 
 #[test]
-fn an_authority_that_issues_what_is_nearly_over_is_not_asked_without_a_rest() {
+fn after_a_nearly_expired_certificate_the_next_order_waits_for_a_pause() {
     let (mut machine, now) = (Renewal::new(0), Instant::now());
     machine.on(now, Event::Lacks);
     assert_eq!(machine.on(now, stands(80 * DAY, 10 * DAY)), []);

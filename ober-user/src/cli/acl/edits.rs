@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_expression_names_nobody() {
+    fn an_empty_expression_gives_no_source() {
         let edit = made(&[" "]).unwrap();
         assert_eq!((edit.sources, edit.stdin), (vec![], None));
     }

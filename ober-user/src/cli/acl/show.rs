@@ -61,7 +61,7 @@ mod tests {
     use crate::cli::screen::tests::Paper;
 
     #[test]
-    fn sources_stand_before_what_they_gave() {
+    fn a_lists_sources_are_shown_before_its_entries() {
         let list = ListEntries {
             name: "routers".into(),
             sources: vec!["r[1-2]".into()],

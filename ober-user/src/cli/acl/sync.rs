@@ -300,7 +300,7 @@ mod tests {
     use crate::{cli::screen::tests::Paper, dataplane::access::Diff};
 
     #[test]
-    fn a_change_shows_what_came_went_and_did_not_resolve() {
+    fn a_change_shows_added_removed_and_unresolved_entries() {
         let synced = Synced {
             target: Target::List("frontend-http".into()),
             change: Diff {

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_how_many_of_the_drops_are_shown() {
+    fn watch_states_what_share_of_the_drops_it_shows() {
         for (one_in, words) in [
             (
                 0,

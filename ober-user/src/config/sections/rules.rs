@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_fits_decides_and_its_compiled_list_says_the_same() {
+    fn the_first_matching_rule_decides_and_the_compiled_list_agrees() {
         let rules = rules(&[
             "deny 192.0.2.7",
             "allow 192.0.2.0/24",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_could_still_be_allowed_is_not_dropped_before_it_is_read() {
+    fn an_address_is_admitted_if_a_rule_on_the_request_could_still_allow_it() {
         let rules = rules(&[
             "allow 192.0.2.1 path=/public",
             "deny all method=PUT",

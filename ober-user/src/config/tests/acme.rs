@@ -14,7 +14,7 @@ fn wanting(names: &str, rest: &str) -> String {
 const HTTP: &str = "\n[acme]\nterms_agreed = true\n";
 
 #[test]
-fn names_need_an_authority_whose_terms_are_agreed_to() {
+fn acme_names_need_an_authority_and_agreement_to_its_terms() {
     let directory = ConfigDirectory::new();
     assert_eq!(
         directory.problems(&wanting("[\"s3.test\"]", "")),
@@ -42,7 +42,7 @@ fn names_need_an_authority_whose_terms_are_agreed_to() {
 }
 
 #[test]
-fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
+fn http_01_requires_port_80_open_to_all_clients_and_the_error_names_the_closed_vip() {
     let directory = ConfigDirectory::new();
     let closed = wanting("[\"s3.test\"]", HTTP);
     let problems = directory.problems(&closed);
@@ -84,7 +84,7 @@ fn http_01_wants_port_80_open_to_everybody_and_says_where_it_is_not() {
 }
 
 #[test]
-fn dns_01_takes_wildcards_behind_closed_ports_and_a_provider_with_its_own_keys_alone() {
+fn dns_01_works_with_wildcards_and_closed_ports_and_refuses_keys_of_other_providers() {
     let directory = ConfigDirectory::new();
     let route53 = "\n[acme]\nterms_agreed = true\nchallenge = \"dns-01\"\n[acme.dns]\nprovider = \"route53\"\n\
                    zone = \"Z1\"\naccess_key = \"AKIA1\"\nsecret_key_file = \"secret\"\n";

@@ -4,7 +4,7 @@ use super::*;
 use crate::protocols::bfd::Micros;
 
 #[test]
-fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
+fn the_built_in_bfd_profiles_exist_and_a_written_key_changes_only_itself() {
     let directory = ConfigDirectory::new();
     let bfd = directory.parse(LEAST).unwrap().bfd;
     let pace = |name: &str| bfd.profiles[name].timers.transmit;
@@ -32,7 +32,7 @@ fn the_built_in_profiles_exist_and_what_is_written_changes_only_itself() {
 }
 
 #[test]
-fn a_profile_says_which_of_its_values_cannot_be() {
+fn each_impossible_value_of_a_bfd_profile_is_refused_by_name() {
     let text = LEAST.to_owned()
         + "[bfd.profiles.Fast]\n[bfd.profiles.off]\n[bfd.profiles.a]\ntransmit = '9ms'\nreceive = '2m'\nmultiplier = 0\n";
     let first = LEAST.lines().count();

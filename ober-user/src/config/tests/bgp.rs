@@ -36,7 +36,7 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_left_out_of_a_neighbour_takes_the_documented_default() {
+fn omitted_keys_of_a_neighbour_take_the_documented_defaults() {
     assert_eq!(
         neighbour(""),
         Neighbour {
@@ -70,7 +70,7 @@ fn what_is_left_out_of_a_neighbour_takes_the_documented_default() {
 }
 
 #[test]
-fn how_far_away_a_neighbour_may_be_follows_from_its_kind_and_its_keys() {
+fn the_hop_limit_of_a_neighbour_follows_from_its_kind_and_its_keys() {
     for (more, hops) in [
         ("", Hops::Link),
         ("ttl_security = 2", Hops::Secure(2)),
@@ -130,7 +130,7 @@ fn communities_are_read_as_people_write_them() {
 }
 
 #[test]
-fn what_cannot_be_is_named_with_its_line_and_what_to_do() {
+fn each_bgp_fault_is_named_with_its_line_and_the_remedy() {
     for (text, expected) in [
         (
             "[bgp]\n",

@@ -93,7 +93,7 @@ fn the_example_shows_every_key_of_the_schema_under_a_comment() {
 }
 
 #[test]
-fn the_walk_sees_the_keys_of_every_depth() {
+fn the_walk_over_the_schema_sees_keys_of_every_depth() {
     let keys = keys(&schema());
     for key in [
         ".node.xdp",
@@ -180,7 +180,7 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
 }
 
 #[test]
-fn every_key_of_a_secret_is_known_as_one_where_configurations_are_shown() {
+fn every_key_that_holds_a_secret_is_hidden_where_configurations_are_shown() {
     fn walk(at: &Value, secrets: &mut Vec<String>) {
         for (name, below) in at["properties"].as_object().into_iter().flatten() {
             if below["writeOnly"] == true {

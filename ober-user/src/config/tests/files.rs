@@ -103,7 +103,7 @@ fn faults_in_several_files_are_reported_together_each_in_its_own_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
+fn an_unreadable_configuration_is_named_with_the_remedy() {
     let directory = ConfigDirectory::new();
     assert_eq!(
         directory.load().unwrap_err(),
@@ -142,7 +142,7 @@ fn variables_are_put_into_strings_before_they_are_judged() {
 }
 
 #[test]
-fn an_unset_variable_is_refused_where_it_stands() {
+fn an_unset_variable_is_refused_with_its_line_and_column() {
     let text = "[node]\ninterfaces=[\n 'a',\n 'b${GONE}',\n]";
     assert_eq!(
         ConfigDirectory::new().message(text),
@@ -180,7 +180,7 @@ fn the_cluster_key_comes_from_a_private_file_or_the_environment() {
 }
 
 #[test]
-fn a_key_everybody_may_read_is_refused() {
+fn a_world_readable_cluster_key_is_refused() {
     let directory = ConfigDirectory::new();
     fs::write(directory.path("key"), KEY).unwrap();
     fs::set_permissions(directory.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -209,7 +209,7 @@ fn a_key_everybody_may_read_is_refused() {
 }
 
 #[test]
-fn no_fault_near_the_cluster_key_ever_shows_it() {
+fn no_error_message_shows_the_cluster_key() {
     let directory = ConfigDirectory::new();
     let inline = format!("node = {{ interfaces = ['a'], cluster_key = '{KEY}', sampel = 1 }}");
     for text in [

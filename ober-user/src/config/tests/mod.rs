@@ -102,7 +102,7 @@ servers = ["rgw[01-08]:7480"]
 "#;
 
 #[test]
-fn what_is_left_out_takes_the_documented_default() {
+fn omitted_keys_take_the_documented_defaults() {
     let directory = ConfigDirectory::new();
     let config = directory.parse(LEAST).unwrap();
     assert_eq!(
@@ -186,7 +186,7 @@ fn directories_follow_the_instance_and_an_empty_vip_interface_is_none() {
 }
 
 #[test]
-fn workers_go_round_the_written_cpus_or_those_online() {
+fn workers_are_spread_in_turn_over_the_configured_or_online_cpus() {
     let directory = ConfigDirectory::new();
     let cpus = |workers: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[workers]\n{workers}");
@@ -201,7 +201,7 @@ fn workers_go_round_the_written_cpus_or_those_online() {
 }
 
 #[test]
-fn a_check_can_be_switched_off_and_zero_rounds_mean_only_when_asked() {
+fn a_check_can_be_disabled_and_a_resolve_interval_of_zero_is_accepted() {
     let directory = ConfigDirectory::new();
     let text =
         "[resolve]\ninterval='0'\n[backends.b.check]\nenabled=false\n[node]\ninterfaces=['a']";
@@ -211,7 +211,7 @@ fn a_check_can_be_switched_off_and_zero_rounds_mean_only_when_asked() {
 }
 
 #[test]
-fn every_vip_of_every_listener_stands_in_written_order() {
+fn vips_and_listeners_keep_the_order_of_the_configuration() {
     let directory = ConfigDirectory::new();
     let text = format!(
         "{LEAST}\n[lists.admins]\n[[services]]\nname='b'\nvips=['192.0.2.10']\nbackend='rgw'\n\
@@ -237,7 +237,7 @@ fn every_vip_of_every_listener_stands_in_written_order() {
 }
 
 #[test]
-fn a_service_whose_list_is_gone_is_not_offered_rather_than_open() {
+fn a_listener_whose_list_is_missing_is_not_offered() {
     let mut config = ConfigDirectory::new().parse(LEAST).unwrap();
     config.lists.remove(FRONTEND_HTTP);
     let ports = config.vip_listeners().map(|it| it.listener.port.get());
@@ -300,7 +300,7 @@ pub(crate) fn large(count: usize) -> String {
 }
 
 #[test]
-fn ten_times_the_services_vips_neighbours_servers_and_entries_are_ten_times_the_work() {
+fn parsing_work_grows_linearly_with_the_size_of_the_configuration() {
     let directory = ConfigDirectory::new();
     crate::system::scale::linear([1, 10], large, |text| {
         std::hint::black_box(directory.parse(text).unwrap());

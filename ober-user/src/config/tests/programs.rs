@@ -27,7 +27,7 @@ impl ConfigDirectory {
 }
 
 #[test]
-fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
+fn a_program_runs_as_the_account_nobody_unless_another_account_is_configured() {
     let directory = ConfigDirectory::new();
     directory.program(0o755, 0, 0);
     fs::write(directory.path("token"), "t").unwrap();
@@ -58,7 +58,7 @@ fn a_program_runs_as_nobody_unless_an_account_of_the_machine_is_named() {
 }
 
 #[test]
-fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybody_else_may() {
+fn a_world_writable_program_is_refused_and_one_run_as_root_if_others_may_write_it() {
     let directory = ConfigDirectory::new();
     let as_nobody =
         "is run as nobody, and every account may write @/check.sh | chmod o-w @/check.sh";
@@ -91,7 +91,7 @@ fn a_program_that_everybody_may_write_is_refused_and_one_run_as_root_that_anybod
 }
 
 #[test]
-fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
+fn a_script_passed_to_a_shell_is_judged_like_a_program() {
     let directory = ConfigDirectory::new();
     directory.program(0o757, 0, 0);
     let text = directory
@@ -114,7 +114,7 @@ fn a_script_that_a_shell_is_given_is_judged_like_a_program() {
 }
 
 #[test]
-fn what_is_allowed_and_not_wise_is_remarked() {
+fn writable_files_that_are_allowed_but_unwise_give_a_remark() {
     let directory = ConfigDirectory::new();
     directory.program(0o775, 1000, 50);
     let main = directory.path("ober.toml");
@@ -155,7 +155,7 @@ fn what_is_allowed_and_not_wise_is_remarked() {
 }
 
 #[test]
-fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
+fn a_world_writable_configuration_is_refused_with_the_remedy() {
     let directory = ConfigDirectory::new();
     let main = directory.path("ober.toml");
     let load = || {
@@ -189,7 +189,7 @@ fn a_configuration_that_everybody_may_write_is_refused_with_the_mend() {
 }
 
 #[test]
-fn workers_run_as_haproxy_where_there_is_such_an_account_and_its_group_is_always_named() {
+fn workers_run_as_the_account_haproxy_if_it_exists_and_their_group_is_always_set() {
     let mut directory = ConfigDirectory::new();
     let mut runs_as = |users: &str, groups: &str, keys: &str| {
         directory.env.accounts = Accounts::read(users, groups);

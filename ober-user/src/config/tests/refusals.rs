@@ -69,7 +69,7 @@ fn every_fault_of_notation_is_reported_at_once() {
 }
 
 #[test]
-fn a_node_says_which_of_its_values_cannot_be() {
+fn each_impossible_value_of_the_node_is_refused_by_name() {
     let text = r#"
 [node]
 instance = "Main/1"
@@ -117,7 +117,7 @@ timeout = "25d"
 }
 
 #[test]
-fn what_is_missing_is_named_with_what_to_write() {
+fn each_missing_key_is_named_with_the_line_to_write() {
     let text = "[[services]]\n[[services]]\nname='a'\n[[services.listeners]]\naccess='open'\n";
     let message = ConfigDirectory::new().message(text);
     assert!(
@@ -138,7 +138,7 @@ fn what_is_missing_is_named_with_what_to_write() {
 }
 
 #[test]
-fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
+fn a_missing_haproxy_is_named_with_the_way_to_install_it() {
     let directory = ConfigDirectory::new();
     let problems = |haproxy: &str| {
         directory.problems(&format!(
@@ -160,7 +160,7 @@ fn haproxy_that_is_not_there_is_named_with_how_to_get_it() {
 }
 
 #[test]
-fn plain_http_is_never_open_by_silence() {
+fn plain_http_without_an_access_setting_is_refused() {
     let directory = ConfigDirectory::new();
     assert_eq!(
         directory.message(&LEAST.replace("access = \"frontend-http\"\n", "")),
@@ -251,13 +251,13 @@ check = { path = "health", status = "ok" }
 
 proptest::proptest! {
     #[test]
-    fn no_text_whatever_makes_it_panic(text in "[\\[\\]a-z=\"'{}$\\n., 0-9é-]{0,80}") {
+    fn parsing_an_arbitrary_configuration_never_panics(text in "[\\[\\]a-z=\"'{}$\\n., 0-9é-]{0,80}") {
         let config = Config::parse(&text, Path::new("/"), &Env::default());
         proptest::prop_assert!(config.is_err() || config.is_ok_and(|config| !config.node.interfaces.is_empty()));
     }
 
     #[test]
-    fn no_damage_to_a_good_file_makes_it_panic(at in 0..LEAST.len(), cut in 0..9_usize, put in "[\\[\\]\"'{}$\\n., é=#a]{0,3}") {
+    fn parsing_a_damaged_configuration_never_panics(at in 0..LEAST.len(), cut in 0..9_usize, put in "[\\[\\]\"'{}$\\n., é=#a]{0,3}") {
         let directory = ConfigDirectory::new();
         let end = (at + cut).min(LEAST.len());
         let parsed = directory.parse(&format!("{}{put}{}", &LEAST[..at], &LEAST[end..]));

@@ -80,7 +80,7 @@ fn a_protocol_has_its_own_keys_and_no_others() {
 }
 
 #[test]
-fn a_route_names_what_its_listeners_can_see() {
+fn a_route_may_only_test_properties_that_its_listeners_can_see() {
     let route = |lines: &str| format!("{LEAST}[[services.routes]]\nbackend = 'rgw'\n{lines}\n");
     let bytes = |text: String| {
         text.replace(SECURE, "protocol = 'tcp'\naccess = 'open'")
@@ -163,7 +163,7 @@ fn names_are_kept_in_lower_case_and_sorted_by_kind() {
 }
 
 #[test]
-fn a_rule_that_says_nothing_is_refused() {
+fn a_rule_that_is_malformed_or_has_no_effect_is_refused() {
     for (rules, expected) in [
         ("'permit all'", "it begins with neither `allow` nor `deny`"),
         ("'allow'", "it names no client"),
@@ -214,7 +214,7 @@ fn a_rule_that_says_nothing_is_refused() {
 }
 
 #[test]
-fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
+fn address_rules_become_a_list_of_their_own_and_the_other_rules_stay() {
     let rules = |lines: &str| {
         let config = ConfigDirectory::new().parse(&with(SECURE, lines)).unwrap();
         let listener = config.services[0].listeners[0].clone();
@@ -253,7 +253,7 @@ fn rules_by_address_become_a_list_of_their_own_and_what_is_left_stays() {
 }
 
 #[test]
-fn a_limit_is_shared_by_the_workers_and_says_what_happens_beyond() {
+fn each_worker_needs_a_share_of_a_limit_and_a_limit_needs_an_action_when_full() {
     for (text, expected) in [
         (
             with(SERVICE, "max_connections = 2"),
@@ -335,7 +335,7 @@ fn a_backend_gets_requests_or_bytes_and_not_both() {
 }
 
 #[test]
-fn a_silence_of_zero_is_without_limit() {
+fn a_timeout_of_zero_is_no_limit() {
     let text = with(SERVICE, "timeouts.client = '0'") + "timeouts.server = '0'\n";
     let config = ConfigDirectory::new().parse(&text).unwrap();
     assert_eq!(config.services[0].timeouts.client, Some(Duration::ZERO));
@@ -344,7 +344,7 @@ fn a_silence_of_zero_is_without_limit() {
 }
 
 #[test]
-fn servers_that_get_bytes_are_asked_for_a_connection_unless_more_is_written() {
+fn servers_of_a_tcp_backend_get_a_tcp_check_unless_another_is_configured() {
     let kind = |protocol: &str, check: &str| {
         let text = format!(
             "[node]\ninterfaces=['a']\n[[services]]\nname='s'\nvips=['192.0.2.1']\nbackend='b'\n\

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_check_says_which_of_its_keys_cannot_be() {
+fn each_impossible_key_of_a_check_is_refused_by_name() {
     let text = r#"
 [node]
 interfaces = ["a"]
@@ -61,7 +61,7 @@ kind = "htp"
 }
 
 #[test]
-fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
+fn a_source_names_its_missing_keys_and_the_keys_of_other_kinds() {
     let source = |text: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
         ConfigDirectory::new().problems(&text)
@@ -120,7 +120,7 @@ fn a_source_of_servers_says_what_it_lacks_and_what_is_not_for_it() {
 }
 
 #[test]
-fn a_source_of_servers_is_told_apart_by_its_kind() {
+fn the_kind_of_a_source_decides_which_keys_it_needs() {
     let source = |text: &str| {
         let text = format!("[node]\ninterfaces=['a']\n[[backends.b.discover]]\n{text}\n");
         ConfigDirectory::new().problems(&text)
@@ -159,7 +159,7 @@ fn judged(directory: &ConfigDirectory, before: &str, after: &str, cases: &[(&str
 }
 
 #[test]
-fn sources_of_lists_are_judged_where_they_are_written() {
+fn faults_in_list_sources_are_reported_with_their_lines() {
     let cases = [
         ("10.0.0.1/24", "write 10.0.0.0/24 for the network"),
         ("-", "it belongs to a command"),
@@ -189,7 +189,7 @@ fn sources_of_lists_are_judged_where_they_are_written() {
 }
 
 #[test]
-fn servers_are_judged_where_they_are_written() {
+fn faults_in_servers_are_reported_with_their_lines() {
     let cases = [
         ("http://172.31.9.2:9000", "write 172.31.9.2:9000 alone"),
         ("172.31.9.2:0", "from 1 to 65535"),
@@ -209,7 +209,7 @@ fn servers_are_judged_where_they_are_written() {
 }
 
 #[test]
-fn files_of_names_start_beside_the_configuration() {
+fn relative_paths_of_name_files_start_at_the_configurations_directory() {
     let directory = ConfigDirectory::new();
     let text = "[node]\ninterfaces = ['a']\n[lists.x]\nsources = ['n1,@hosts.txt', '@/nonexistent']\n[backends.b]\n\
                 servers = ['@rgw.txt weight=2']\n[[backends.b.discover]]\nkind = 'hostlist'\nservers = ['@more.txt']\n";

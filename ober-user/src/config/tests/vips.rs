@@ -56,7 +56,7 @@ fn only_unicast_addresses_can_be_vips() {
 }
 
 #[test]
-fn a_node_holds_255_pairs_of_vip_and_port_and_32_lists() {
+fn a_node_holds_at_most_255_pairs_of_vip_and_port_and_32_lists() {
     let directory = ConfigDirectory::new();
     let vips = |number: u32| {
         let vips: Vec<_> = (1..=number)

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_put_in_once_and_a_doubled_dollar_keeps_the_brace() {
+    fn variables_are_substituted_once_and_a_doubled_dollar_escapes_the_brace() {
         for (text, result) in [
             ("plain", "plain"),
             ("a$b$", "a$b$"),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_there_is_never_taken_for_empty() {
+    fn an_unset_variable_is_never_read_as_empty() {
         assert_eq!(
             put("${NO}").unwrap_err(),
             "environment variable `NO` is not set"

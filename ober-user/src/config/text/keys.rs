@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_differs_is_told_of_and_never_shown() {
+    fn a_changed_secret_is_reported_and_never_shown() {
         let text =
             |word: &str| format!("[[bgp.neighbours]]\naddress = '10.0.0.1'\npassword = '{word}'\n");
         assert_eq!(

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_in_the_kernel_is_what_the_plan_does_not_take_out() {
+    fn services_that_the_plan_does_not_remove_stay_in_the_kernel() {
         let old = config(&[
             ("one", "['192.0.2.1', '192.0.2.2']", &[80, 81]),
             ("two", "['192.0.2.3']", &[80]),

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_of_drivers_beyond_those_of_the_programs_are_counted_and_never_too_many() {
+    fn driver_drops_in_excess_of_the_programs_drops_are_counted_and_never_overcounted() {
         let mut account = DropCounts::default();
         for (sample, beyond) in [
             // Drops before the first sample are not counted.

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_steers_where_there_are_fewer_queues_than_workers_and_that_is_known() {
+    fn auto_steers_if_the_queues_are_known_to_be_fewer_than_the_workers() {
         for (queues, steers, words) in [
             (Some(1), true, "over 1 receive queues, for 4 workers"),
             (Some(3), true, "over 3"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_steered_that_would_lose_what_it_needs_unless_always_was_written() {
+    fn packets_are_not_steered_if_they_would_lose_offload_data_unless_always_is_set() {
         let unfinished = |kind: &str| Features {
             unfinished: Some(("eth0".into(), kind.into())),
             ..nic(Some(1))
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn where_packets_would_be_thrown_away_not_even_always_steers() {
+    fn always_does_not_steer_if_packets_would_be_dropped() {
         let deaf = Features {
             xdp: Some(Xdp::new(1)),
             ..nic(Some(1))
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_interface_that_cannot_be_steered_keeps_the_whole_node_from_it() {
+    fn one_interface_that_cannot_be_steered_turns_steering_off_for_the_node() {
         let native = |features| Candidate {
             features,
             native: Some(true),

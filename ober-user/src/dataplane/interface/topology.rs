@@ -122,7 +122,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_stack_is_followed_to_both_ends_and_the_other_end_of_a_veth_is_no_part_of_it() {
+    fn a_stack_of_interfaces_is_followed_both_ways_and_excludes_the_veth_peer() {
         let all = stack();
         for (name, down, up) in [
             ("eth0", &[][..], &["bond0", "bond0.100", "br0"][..]),
@@ -155,7 +155,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_circle_of_interfaces_ends() {
+    fn following_a_circle_of_interfaces_ends() {
         let all = [link(1, "a", "vlan", 2, 0), link(2, "b", "bridge", 1, 0)];
         assert_eq!(below(&all, &all[0]).len() + above(&all, &all[0]).len(), 2);
     }

@@ -95,7 +95,7 @@ mod tests {
     use crate::{api::sample, diagnose::finding::Verdict};
 
     #[test]
-    fn each_trouble_of_the_daemon_is_a_finding_with_what_to_do() {
+    fn each_trouble_of_the_daemon_is_a_finding_with_advice() {
         let found = judge(&sample::status());
         let lines: Vec<_> = found
             .iter()

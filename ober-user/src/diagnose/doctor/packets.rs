@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_on_the_node_itself_is_said_and_what_cannot_be_read_is_a_failure() {
+    fn packets_lost_on_the_node_are_reported_and_unreadable_counters_are_a_failure() {
         let said = |object: &str, verdict| (object.to_owned(), verdict);
         let quiet = Facts {
             lost: Some([(0, 0), (1, 0)].into()),

@@ -182,7 +182,7 @@ mod tests {
     use crate::diagnose::finding::Verdict;
 
     #[test]
-    fn a_server_is_judged_by_its_answer_and_by_what_the_daemon_holds_of_it() {
+    fn a_server_is_judged_by_its_answer_and_the_daemons_verdict() {
         let good = Answer::Good("status 200".into());
         let bad = Answer::Bad("refused".into());
         let unclear = Answer::Unclear("status 302".into());

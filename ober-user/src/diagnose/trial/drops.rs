@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_under_their_names_and_what_is_not_told_is_zero() {
+    fn kernel_counters_are_read_by_name_and_absent_ones_are_zero() {
         let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMinTTLDrop\n\
                     TcpExt: 9 1 2 4\nIpExt: InNoRoutes\nIpExt: 5\n";
         let drops = Drops::read(text);

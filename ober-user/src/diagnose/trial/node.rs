@@ -73,7 +73,7 @@ mod tests {
     use crate::{api::sample, diagnose::finding::Verdict};
 
     #[test]
-    fn interfaces_workers_and_vips_are_judged_by_what_the_daemon_says() {
+    fn interfaces_workers_and_vips_are_judged_by_the_daemons_status() {
         let mut status = sample::status();
         for worker in &mut status.workers {
             worker.in_ring = true;

@@ -208,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_was_put_is_left_alone_and_so_is_who_leaves() {
+    fn servers_as_configured_and_servers_that_are_leaving_are_not_changed() {
         let as_put = "    server a 10.0.0.1:80\n    server b [fd00:0::2]:81 weight 7 maxconn 5 backup disabled\n    server c 10.0.0.3:80 disabled\n";
         assert_eq!(found(as_put, "leastconn"), [""; 0]);
     }
 
     #[test]
-    fn what_is_otherwise_is_set_right() {
+    fn servers_that_differ_from_the_configuration_are_set_right() {
         let wanted = "    server a 10.0.0.9:80 weight 2 maxconn 4\n    server b [fd00::2]:81 weight 7 maxconn 5\n    server e 10.0.0.5:80\n";
         assert_eq!(
             found(wanted, "leastconn"),
@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn who_finishes_already_is_known_by_having_no_weight() {
+    fn a_server_that_is_already_leaving_is_known_by_its_weight_of_zero() {
         let text = Text::read("backend rgw\n    server a 10.0.0.1:80\n");
         let left = left(&text, &observe(STATES, STAT).unwrap());
         assert_eq!(left, [key("rgw", "d")]);
     }
 
     #[test]
-    fn an_answer_without_its_heading_is_none() {
+    fn an_answer_without_its_header_line_is_not_read() {
         assert_eq!(observe("1\n", STAT), None);
         assert_eq!(observe(STATES, "Unknown command\n"), None);
         assert_eq!(observe("", ""), None);

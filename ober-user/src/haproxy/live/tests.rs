@@ -28,7 +28,7 @@ fn commands_between(has: &[&str], wanted: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn whatever_a_socket_can_change_is_a_command() {
+fn changes_that_the_runtime_api_can_make_become_commands() {
     let one = "a 10.0.0.1:80 weight 3 maxconn 5";
     for (has, wanted, commands) in [
         (vec![one], vec![one], vec![]),
@@ -91,7 +91,7 @@ fn whatever_a_socket_can_change_is_a_command() {
 }
 
 #[test]
-fn whatever_it_cannot_names_its_reason() {
+fn changes_that_the_runtime_api_cannot_make_name_their_reason() {
     let one = "a 10.0.0.1:80";
     let cases = [
         (
@@ -146,7 +146,7 @@ fn whatever_it_cannot_names_its_reason() {
 }
 
 #[test]
-fn what_a_table_and_an_order_allow_is_told_nevertheless() {
+fn map_based_hashing_and_balance_first_still_allow_some_live_changes() {
     let map = |servers: &[&str]| text("source\n    hash-type map-based", servers);
     let change = compare(
         &map(&["a 10.0.0.1:80"]),
@@ -160,7 +160,7 @@ fn what_a_table_and_an_order_allow_is_told_nevertheless() {
 }
 
 #[test]
-fn who_comes_back_before_it_has_left_is_taken_as_it_is_or_needs_another_process() {
+fn a_server_that_returns_while_leaving_is_kept_if_unchanged_or_needs_a_new_process() {
     let none: [&str; 0] = [];
     let gone = text("x", &["a 10.0.0.1:80 weight 2"]);
     let gone = Text::read(&gone);
@@ -184,7 +184,7 @@ fn who_comes_back_before_it_has_left_is_taken_as_it_is_or_needs_another_process(
 }
 
 #[test]
-fn ten_times_the_servers_are_ten_times_the_work() {
+fn comparison_work_grows_linearly_with_the_servers() {
     let lines = |count: usize, name: &str| {
         let line = |number| format!("{name}{number} 10.0.{}.{}:80", number >> 8, number & 255);
         (0..count).map(line).collect::<Vec<_>>()
@@ -316,7 +316,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_reading_panic_and_equal_texts_are_no_change(text in "(backend a|    server a b c|    |\\PC|\n)*") {
+    fn reading_an_arbitrary_configuration_never_panics_and_equal_texts_are_no_change(text in "(backend a|    server a b c|    |\\PC|\n)*") {
         Text::read(&text);
         prop_assert_eq!(compare(&text, &text, &Leaving::new()), Comparison::Unchanged);
     }

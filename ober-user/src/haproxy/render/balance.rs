@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_taken_leads_to_the_next_free_one_however_many_want_it() {
+    fn a_server_whose_number_is_taken_gets_the_next_free_one() {
         // Found by trying: addresses whose hashes have the same top bits.
         let mut hashes: HashMap<u32, Vec<SocketAddr>> = HashMap::new();
         let addresses = (0..1 << 16u32).map(|bits: u32| SocketAddr::from((bits.to_be_bytes(), 80)));

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_servers_are_ten_times_the_work_for_every_way_to_choose_one() {
+    fn rendering_work_grows_linearly_with_the_servers_for_every_balance() {
         for balance in [
             "leastconn",
             "roundrobin",
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_not_held_to_a_name_that_it_has_not() {
+    fn a_server_without_a_name_is_left_out_where_tls_verifies_names() {
         let config = config("tls={}", 1);
         let mut servers = servers(2);
         for server in servers.get_mut("rgw").unwrap() {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_cannot_be_written_costs_no_other() {
+    fn a_server_that_cannot_be_rendered_does_not_affect_the_others() {
         let config = config("tls={verify=false}", 1);
         let mut servers = servers(3);
         let all = servers.get_mut("rgw").unwrap();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_services_are_ten_times_the_work() {
+    fn rendering_work_grows_linearly_with_the_services() {
         let make = |count| config("", count);
         crate::system::scale::linear([2, 20], make, |config| {
             std::hint::black_box(text(config, &servers(10)));

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn haproxy_holds_two_tiers_and_the_rest_waits_until_it_is_active() {
+    fn haproxy_gets_the_two_lowest_tiers_and_holds_the_rest_disabled() {
         let servers = servers(&[5, 0, 2, 2, 9]);
         let tiers = Tiers::of(&servers);
         let roles: Vec<Role> = servers
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn one_tier_is_never_held_whatever_its_number() {
+    fn a_single_tier_is_active_for_any_number() {
         let tiers = Tiers::of(&servers(&[4, 4]));
         assert!(!tiers.holds(4, None));
         assert_eq!(tiers.role(4), Role::First);
     }
 
     #[test]
-    fn the_two_lowest_tiers_are_found_in_whatever_order_the_servers_come() {
+    fn the_two_lowest_tiers_are_found_for_every_order_of_servers() {
         let expected = Tiers {
             lowest: Some(1),
             second: Some(3),

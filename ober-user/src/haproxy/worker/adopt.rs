@@ -278,8 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn arguments_alone_make_no_worker_and_a_record_or_a_process_of_roots_that_is_what_it_says_does()
-     {
+    async fn a_process_is_adopted_by_a_record_or_as_roots_and_not_by_its_arguments_alone() {
         let dir = tempfile::tempdir().unwrap();
         make_root(dir.path()).unwrap();
         let file = dir.path().join("worker-9-0.cfg");
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_of_another_process_or_of_none_or_a_torn_one_is_not_believed() {
+    async fn a_record_that_is_torn_or_names_another_or_no_process_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(dir.path(), 0);
         assert!(adopt(&files).is_none());

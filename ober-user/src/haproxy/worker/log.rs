@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_words_of_the_newest_process_are_quoted() {
+    fn only_the_last_log_lines_of_the_newest_process_are_quoted() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::new(dir.path().join("worker-0.log"));
         log.open().unwrap().write_all(b"of the first\n").unwrap();

@@ -6,7 +6,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const FAST: Duration = Duration::from_millis(200);
 
 #[test]
-fn it_starts_closed_asks_once_all_facts_are_known_and_opens_after_rise_good_rounds() {
+fn a_gate_starts_closed_probes_once_all_facts_are_known_and_opens_after_rise_good_rounds() {
     let mut bench = Bench::new(settings());
     for fact in [Fact::Interface, Fact::Program, Fact::Address] {
         assert_eq!(bench.gate.on(bench.now, Event::Holds(fact, true)), []);
@@ -45,7 +45,7 @@ fn it_starts_closed_asks_once_all_facts_are_known_and_opens_after_rise_good_roun
 }
 
 #[test]
-fn an_answer_to_a_round_before_a_hard_fact_proves_nothing() {
+fn an_answer_to_a_round_that_began_before_a_hard_fact_changed_does_not_count() {
     let mut bench = Bench::ready(Settings {
         rise: 1,
         ..settings()
@@ -86,7 +86,7 @@ fn a_start_without_workers_gets_its_verdict_after_fall_rounds_and_then_rests() {
 }
 
 #[test]
-fn the_last_worker_back_after_its_end_has_to_rise_again() {
+fn after_its_last_worker_ended_a_gate_needs_rise_good_rounds_to_reopen() {
     let mut bench = Bench::up(settings());
     bench.worker(0, false);
     assert_eq!(bench.gate.state(), State::Up, "one is enough");
@@ -108,7 +108,7 @@ fn the_last_worker_back_after_its_end_has_to_rise_again() {
 }
 
 #[test]
-fn too_few_processes_are_a_hard_fact_by_number_and_by_part() {
+fn fewer_workers_than_min_workers_withdraw_at_once_for_numbers_and_percentages() {
     for (min_workers, enough) in [
         (AtLeast::Number(1), true),
         (AtLeast::Number(2), false),
@@ -129,7 +129,7 @@ fn too_few_processes_are_a_hard_fact_by_number_and_by_part() {
 }
 
 #[test]
-fn servers_count_by_number_and_by_part_in_the_eyes_of_each_worker() {
+fn each_workers_count_of_live_servers_is_held_against_min_servers_number_or_percentage() {
     let with = |min_servers, up, all| {
         let mut bench = Bench::up(Settings {
             min_servers,
@@ -152,7 +152,7 @@ fn servers_count_by_number_and_by_part_in_the_eyes_of_each_worker() {
 }
 
 #[test]
-fn one_worker_that_does_not_answer_closes_only_where_all_are_needed() {
+fn one_unanswering_worker_closes_the_gate_only_if_all_workers_are_required() {
     for (min_workers, state) in [
         (AtLeast::Number(1), State::Up),
         (AtLeast::Percent(100), State::Falling),
@@ -177,7 +177,7 @@ fn one_worker_that_does_not_answer_closes_only_where_all_are_needed() {
 }
 
 #[test]
-fn the_down_action_decides_how_a_soft_fault_stands_and_a_hard_one_always_withdraws() {
+fn a_soft_fault_takes_the_configured_down_action_and_a_hard_fault_always_withdraws() {
     use Standing::{Announced, Depreferenced, GracefulShutdown, Withdrawn};
     for (down, at_once, in_the_end) in [
         (Down::Withdraw, Withdrawn, Withdrawn),
@@ -207,7 +207,7 @@ fn the_down_action_decides_how_a_soft_fault_stands_and_a_hard_one_always_withdra
 }
 
 #[test]
-fn what_was_never_up_is_not_even_announced_as_the_worst_choice() {
+fn a_vip_that_was_never_up_is_not_announced_even_depreferenced() {
     let mut bench = Bench::ready(Settings {
         down: Down::Depreference,
         ..settings()
@@ -220,7 +220,7 @@ fn what_was_never_up_is_not_even_announced_as_the_worst_choice() {
 }
 
 #[test]
-fn who_recovers_during_the_graceful_time_is_announced_again_and_the_time_is_forgotten() {
+fn a_vip_that_recovers_within_the_graceful_time_is_announced_again_and_the_timer_ends() {
     let mut bench = Bench::up(Settings {
         down: Down::GracefulShutdown,
         ..settings()
@@ -242,7 +242,7 @@ fn who_recovers_during_the_graceful_time_is_announced_again_and_the_time_is_forg
 }
 
 #[test]
-fn bfd_counts_only_where_it_is_asked_for_and_closes_through_fall() {
+fn a_gate_heeds_bfd_only_if_configured_and_closes_after_fall_rounds() {
     let mut bench = Bench::up(settings());
     bench.rounds(5, true);
     assert_eq!(bench.gate.state(), State::Up);
@@ -268,7 +268,7 @@ fn bfd_counts_only_where_it_is_asked_for_and_closes_through_fall() {
 }
 
 #[test]
-fn draining_announces_the_community_for_a_time_then_nothing_until_undrain() {
+fn a_draining_vip_is_announced_gracefully_for_a_time_and_then_withdrawn_until_undrain() {
     let mut bench = Bench::up(settings());
     bench.order(Order::Drain);
     for _ in 0..20 {
@@ -299,7 +299,7 @@ fn without_graceful_time_draining_withdraws_at_once() {
 }
 
 #[test]
-fn draining_while_falling_does_not_come_back_when_the_fall_ends() {
+fn a_vip_drained_while_falling_stays_drained_when_the_fall_ends() {
     for (down, end) in [
         (Down::Withdraw, Standing::Withdrawn),
         (Down::Depreference, Standing::GracefulShutdown),
@@ -323,7 +323,7 @@ fn draining_while_falling_does_not_come_back_when_the_fall_ends() {
 }
 
 #[test]
-fn a_hard_fact_ends_the_graceful_time_of_a_drain_for_good() {
+fn a_hard_fault_during_a_drain_withdraws_the_vip_until_undrain() {
     let mut bench = Bench::at(State::Draining);
     bench.worker(0, false);
     bench.worker(1, false);
@@ -358,7 +358,7 @@ fn undrain_and_enable_while_facts_are_bad_open_nothing() {
 }
 
 #[test]
-fn each_order_undoes_only_its_opposite_and_the_disable_file_none() {
+fn each_order_undoes_only_its_opposite_and_the_disable_file_undoes_no_order() {
     let mut bench = Bench::up(settings());
     bench.on(Event::File(true));
     bench.order(Order::Disable);
@@ -434,7 +434,7 @@ fn a_vip_that_flaps_waits_longer_each_time_and_one_that_stayed_up_does_not() {
 }
 
 #[test]
-fn who_waits_for_a_flap_says_so() {
+fn a_gate_held_back_after_a_flap_gives_that_as_its_reason() {
     let mut bench = Bench::up(Settings::default());
     bench.on(Event::Holds(Fact::Interface, false));
     bench.on(Event::Holds(Fact::Interface, true));
@@ -461,7 +461,7 @@ fn the_last_twenty_transitions_are_remembered_and_all_are_counted() {
 }
 
 #[test]
-fn new_rules_are_followed_at_once() {
+fn a_gate_follows_new_settings_at_once() {
     let mut bench = Bench::up(settings());
     bench.worker(1, false);
     let strict = Settings {

@@ -204,7 +204,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn whatever_happens_nothing_unproven_is_announced_and_nothing_is_told_twice(
+    fn after_any_events_a_gate_announces_no_unproven_vip_and_repeats_no_standing(
         settings in rules(),
         steps in vec(step(), 0..120),
     ) {
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happened_it_opens_by_itself_once_all_is_well(
+    fn after_any_events_a_gate_opens_by_itself_once_all_facts_are_good(
         settings in rules(),
         steps in vec(step(), 0..60),
     ) {

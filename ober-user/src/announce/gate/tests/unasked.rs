@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn workers_that_could_not_be_asked_change_nothing_and_are_told_of() {
+fn workers_that_could_not_be_probed_change_no_standing_and_are_reported() {
     let mut bench = Bench::up(settings());
     let unasked = |worker| ProbeResult {
         worker,
@@ -30,7 +30,7 @@ fn workers_that_could_not_be_asked_change_nothing_and_are_told_of() {
 }
 
 #[test]
-fn enough_workers_that_answer_badly_count_although_others_could_not_be_asked() {
+fn enough_bad_answers_close_the_gate_although_other_workers_could_not_be_probed() {
     let mut bench = Bench::up(Settings {
         min_workers: AtLeast::Number(2),
         fall: 1,

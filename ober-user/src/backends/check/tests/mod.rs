@@ -109,7 +109,7 @@ fn failures_with_a_good_answer_between_them_never_add_up() {
 }
 
 #[test]
-fn an_unclear_answer_neither_counts_nor_breaks_a_row() {
+fn an_unclear_answer_neither_counts_nor_interrupts_a_series() {
     let mut clocked = Clocked::new(POLICY);
     assert_eq!(clocked.says(good()), [verdict(true)]);
     for event in [bad(), unclear(), bad(), unclear()] {
@@ -120,7 +120,7 @@ fn an_unclear_answer_neither_counts_nor_breaks_a_row() {
 }
 
 #[test]
-fn the_pace_is_fast_while_the_state_is_about_to_change() {
+fn checks_run_at_the_fast_interval_while_the_state_is_about_to_change() {
     let eighth = |waited: Duration, pace: Duration| {
         assert!(
             waited >= pace * 7 / 8 && waited <= pace * 9 / 8,
@@ -148,7 +148,7 @@ fn a_check_that_takes_longer_than_the_pace_is_followed_at_once_by_the_next() {
 }
 
 #[test]
-fn an_answer_nobody_waits_for_is_ignored() {
+fn an_answer_without_a_pending_check_is_ignored() {
     let mut clocked = Clocked::new(POLICY);
     assert_eq!(clocked.server.on(clocked.now, bad()), []);
     assert_eq!(clocked.server.state(), State::Unknown);
@@ -169,7 +169,7 @@ fn a_shorter_interval_holds_from_the_check_that_is_waited_for() {
 proptest! {
     /// In every sequence, a server goes down exactly after `fall` bad answers in a row, and up after `rise` good ones.
     #[test]
-    fn verdicts_are_those_of_a_second_account(
+    fn a_server_goes_down_after_fall_bad_answers_and_up_after_rise_good_ones(
         answers in proptest::collection::vec(0..3_u8, 0..200), rise in 1..5_u32, fall in 1..5_u32
     ) {
         let mut clocked = Clocked::new(Policy { rise, fall, ..POLICY });
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn servers_with_other_seeds_fall_out_of_step(seed in any::<u64>()) {
+    fn servers_with_different_seeds_are_checked_at_different_times(seed in any::<u64>()) {
         let now = Instant::now();
         let after = |seed| {
             let mut server = Server::new(now, POLICY, seed);

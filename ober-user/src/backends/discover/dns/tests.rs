@@ -54,7 +54,7 @@ fn priority_and_weight_become_tier_and_weight_and_the_target_the_name() {
 }
 
 #[test]
-fn weight_zero_is_hardly_ever_and_not_never() {
+fn an_srv_weight_of_zero_becomes_a_small_weight_and_not_zero() {
     let message = answer(vec![
         srv(1, 0, 1, name("a.test")),
         srv(1, 5, 1, name("b.test")),
@@ -76,7 +76,7 @@ fn weight_zero_is_hardly_ever_and_not_never() {
 }
 
 #[test]
-fn of_a_host_with_both_families_ipv4_counts() {
+fn a_host_with_addresses_of_both_families_gives_its_ipv4_addresses() {
     let service = Service {
         target: name("a.test"),
         port: NonZeroU16::MIN,

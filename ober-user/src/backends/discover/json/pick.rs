@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_picked_is_what_stands_at_the_pointer() {
+    fn picking_by_json_pointer_gives_the_value_at_the_pointer() {
         let documents = [
             r#"{"a":{"b":[1,{"c":"x"}]},"b/c":7,"":null}"#,
             r#"{"a":1,"a":{"b":[2,3]}}"#,

@@ -164,7 +164,7 @@ fn web() -> [(&'static str, &'static str, &'static str); 4] {
 }
 
 #[tokio::test]
-async fn what_is_asked_over_http_answers_over_tcp_and_over_a_unix_socket() {
+async fn http_sources_are_queried_over_tcp_and_over_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     for (number, (source, body, server)) in web().into_iter().enumerate() {
         let script = Script::of(&[ok(body), ok(body)]);
@@ -188,7 +188,7 @@ async fn what_is_asked_over_http_answers_over_tcp_and_over_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn over_http_no_failure_is_an_empty_list_whatever_the_body_says() {
+async fn an_http_source_that_fails_is_never_read_as_an_empty_list() {
     for (source, body, _) in web() {
         for (answer, words) in [
             (
@@ -294,7 +294,7 @@ async fn an_answer_without_end_is_a_failure() {
 }
 
 #[tokio::test]
-async fn consul_is_asked_to_wait_for_what_is_newer_and_anew_after_a_failure() {
+async fn consul_queries_wait_for_a_newer_index_and_start_without_one_after_a_failure() {
     let indexed =
         |index: u32| response("200 OK", &format!("X-Consul-Index: {index}\r\n"), INSTANCES);
     let script = Script::of(&[
@@ -362,7 +362,7 @@ async fn a_program_writes_lines_and_its_status_counts() {
 }
 
 #[tokio::test]
-async fn what_is_written_down_needs_no_question() {
+async fn static_and_hostlist_sources_need_no_query() {
     assert_eq!(
         ask("kind='static'\nservers=['a:1 weight=3', 'b']").await,
         Ok(vec!["a:1".into(), "b:80".into()])
@@ -438,7 +438,7 @@ async fn a_source_that_stays_is_not_disturbed_by_a_new_configuration() {
 }
 
 #[test]
-fn the_name_of_a_source_tells_what_it_asks_for_and_no_secret() {
+fn the_name_of_a_source_shows_its_query_and_no_secret() {
     let config = config("kind='consul'\nservice='s3'\ntoken='hush'");
     let source = &config.backends["b"].discover[0];
     assert_eq!(source.name(), "consul s3");

@@ -90,7 +90,7 @@ async fn every_response_code_but_noerror_is_a_failure_and_noerror_without_an_add
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_asked_for_over_tcp_and_tcp_may_be_asked_from_the_start() {
+async fn a_truncated_dns_answer_is_queried_again_over_tcp_and_tcp_can_be_configured() {
     let server = name_server(|message, tcp| {
         address(message, if tcp { 2 } else { 1 });
         message.metadata.truncation = !tcp;
@@ -112,7 +112,7 @@ async fn what_does_not_fit_is_asked_for_over_tcp_and_tcp_may_be_asked_from_the_s
 }
 
 #[tokio::test]
-async fn no_name_server_is_asked_for_an_address_or_a_number() {
+async fn an_srv_target_that_is_an_address_or_a_number_is_not_queried_in_dns() {
     let (asked, target) = (
         Arc::new(AtomicUsize::new(0)),
         Arc::new(Mutex::new(String::new())),
@@ -143,7 +143,7 @@ async fn no_name_server_is_asked_for_an_address_or_a_number() {
 }
 
 #[tokio::test]
-async fn a_source_takes_its_turn_with_all_other_questions_and_its_time_limit_begins_with_it() {
+async fn a_source_waits_for_its_turn_among_queries_before_its_timeout_begins() {
     let server = name_server(|message, _| {
         address(message, 4);
         true

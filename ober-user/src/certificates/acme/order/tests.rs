@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[test]
-fn only_names_of_the_order_are_proven() {
+fn challenges_are_answered_only_for_names_of_the_order() {
     let names = ["s3.test".to_owned(), "*.files.test".to_owned()];
     let said = |name: &str| of_order(&Identifier::Dns(name.to_owned()), &names);
     assert_eq!(said("S3.test").unwrap(), "s3.test");
@@ -112,7 +112,7 @@ fn said(here: &str, path: &str, name: &str) -> (&'static str, String) {
 }
 
 #[tokio::test]
-async fn no_program_and_no_record_is_told_a_name_that_was_not_ordered() {
+async fn a_dns_program_is_never_called_for_a_name_that_was_not_ordered() {
     // The program runs as the account `nobody`.
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();

@@ -152,7 +152,7 @@ fn vrids_are_the_same_however_instances_are_listed_and_never_twice() {
 }
 
 #[test]
-fn what_is_written_by_hand_wins() {
+fn vrrp_settings_written_by_hand_win_over_defaults() {
     let config = vrrp(
         r#"
 [vrrp]
@@ -357,7 +357,7 @@ fn every_refusal_names_line_and_fix() {
 }
 
 #[test]
-fn what_a_transport_or_version_cannot_do_is_refused() {
+fn settings_that_a_vrrp_transport_or_version_does_not_support_are_refused() {
     let two = "[vrrp]\nversion = 2\npeers = ['10.0.0.9', 'fe80::9']\nadvertisement_interval = '1500ms'\n[[vrrp.instances]]\nvips = ['2001:db8::10']\npriority = 1\n";
     assert_eq!(
         problems(two),

@@ -85,7 +85,7 @@ fn advice_for_virtio_names_every_offload_that_stands_in_the_way_and_the_largest_
 }
 
 #[test]
-fn advice_is_for_the_driver_and_its_answer() {
+fn advice_depends_on_the_driver_and_its_error() {
     let with = |features: Features, now, most| Features {
         queues: Some(Queues { now, most }),
         ..features
@@ -172,7 +172,7 @@ fn a_device_without_native_xdp_is_not_blamed_on_its_mtu() {
 }
 
 #[test]
-fn a_driver_is_known_to_run_xdp_by_the_kernels_word_before_its_name() {
+fn the_kernels_report_on_xdp_support_goes_before_the_drivers_name() {
     let with_bits = |bits| Features {
         xdp: Some(Xdp::new(bits)),
         ..nic("igb")
@@ -194,7 +194,7 @@ fn a_driver_is_known_to_run_xdp_by_the_kernels_word_before_its_name() {
 }
 
 #[test]
-fn a_driver_is_asked_again_unless_that_can_only_come_to_the_same() {
+fn a_driver_is_asked_again_unless_its_answer_cannot_have_changed() {
     let without = Features {
         xdp: Some(Xdp::new(0)),
         ..nic("e1000e")
@@ -235,7 +235,7 @@ fn a_driver_is_asked_again_unless_that_can_only_come_to_the_same() {
 }
 
 #[test]
-fn what_is_kept_beside_a_pin_is_read_back() {
+fn the_reason_for_generic_xdp_stored_beside_a_pin_is_read_back() {
     let words = Some("veth: \"Peer MTU\"".to_owned());
     for cause in [
         Cause::Refused { errno: 34, words },

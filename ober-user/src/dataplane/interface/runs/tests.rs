@@ -65,7 +65,7 @@ fn beside(seconds: u32, second: impl Fn(u64) -> ([Seen; 2], Counted)) -> Option<
 }
 
 #[test]
-fn packets_that_come_in_and_are_never_counted_prove_that_the_program_does_not_run() {
+fn received_packets_that_are_never_counted_prove_that_the_program_does_not_run() {
     let blind: Vec<_> = (0..7).map(|second| (second * 40, 0)).collect();
     assert_eq!(alone(&blind[..6]), None, "not proven yet");
     assert_eq!(alone(&blind), Some(false));
@@ -75,7 +75,7 @@ fn packets_that_come_in_and_are_never_counted_prove_that_the_program_does_not_ru
 }
 
 #[test]
-fn one_packet_that_is_counted_proves_that_it_runs() {
+fn one_counted_packet_proves_that_the_program_runs() {
     assert_eq!(alone(&[(0, 5), (10, 6)]), Some(true));
     let mut later: Vec<_> = (0..20).map(|second| (second * 40, 0)).collect();
     later.push((800, 1));
@@ -85,7 +85,7 @@ fn one_packet_that_is_counted_proves_that_it_runs() {
 }
 
 #[test]
-fn a_driver_that_tells_late_of_packets_is_not_taken_for_blind() {
+fn a_driver_that_reports_packets_late_is_not_judged_as_not_running_the_program() {
     // A burst of 1000 is counted at once, and the driver reports it three seconds later, when no packets arrive any more.
     let mut burst = vec![(0, 0), (0, 1000), (0, 1000), (0, 1000), (1000, 1000)];
     burst.extend([(1000, 1000); 20]);
@@ -97,14 +97,14 @@ fn a_driver_that_tells_late_of_packets_is_not_taken_for_blind() {
 }
 
 #[test]
-fn counters_that_begin_anew_prove_nothing() {
+fn counters_that_restart_give_no_verdict() {
     assert_eq!(alone(&[(0, 100), (10, 0)]), None);
     let made_anew: Vec<_> = [(5000, 0); 6].into_iter().chain([(0, 0); 6]).collect();
     assert_eq!(alone(&made_anew), None);
 }
 
 #[test]
-fn what_the_kernel_runs_itself_is_never_taken_for_blind() {
+fn generic_xdp_is_never_judged_as_not_running_the_program() {
     let generic = |received| {
         [(
             "in0",
@@ -120,7 +120,7 @@ fn what_the_kernel_runs_itself_is_never_taken_for_blind() {
 }
 
 #[test]
-fn a_drivers_count_that_stands_still_while_the_kernel_runs_the_program_says_nothing() {
+fn a_drivers_constant_xdp_counter_gives_no_verdict_under_generic_xdp() {
     let generic = |received| Seen {
         generic: true,
         ..counts(received, 0)
@@ -139,7 +139,7 @@ fn a_drivers_count_that_stands_still_while_the_kernel_runs_the_program_says_noth
 }
 
 #[test]
-fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
+fn a_drivers_own_xdp_counter_proves_that_the_program_runs() {
     let runs = [
         (&[("in0", counts(0, 0))][..], [0, 0]),
         (&[("in0", counts(500, 500))], [0, 0]),
@@ -148,7 +148,7 @@ fn a_drivers_own_count_of_packets_it_ran_a_program_on_is_proof_enough() {
 }
 
 #[test]
-fn a_busy_interface_beside_it_does_not_hide_a_blind_one() {
+fn a_busy_interface_does_not_hide_another_that_runs_no_program() {
     // One of two interfaces counts for itself, and packets of both arrive while the counters are read.
     let read = |n: u64| [n * 900, n * 900 + 30];
     let silent = |n: u64| ([seen(n * 100), counts(n * 900, n * 900 + 15)], read(n));
@@ -158,7 +158,7 @@ fn a_busy_interface_beside_it_does_not_hide_a_blind_one() {
 }
 
 #[test]
-fn a_busy_interface_beside_it_does_not_make_one_that_runs_look_blind() {
+fn a_busy_interface_does_not_make_a_running_program_on_another_look_absent() {
     let read = |n: u64| [n * 1000, n * 1000 + 30];
     for other in [counts, |received, _| seen(received)] {
         let runs = |n: u64| ([seen(n * 100), other(n * 900, n * 900 + 15)], read(n));
@@ -176,7 +176,7 @@ fn counters(all: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn drivers_count_what_xdp_did_under_many_names() {
+fn xdp_counters_are_found_under_each_drivers_names() {
     let virtio = counters(&[
         ("rx_queue_0_packets", 100),
         ("rx_queue_0_xdp_packets", 60),

@@ -77,7 +77,7 @@ fn driver(name: Option<&str>) -> interfaces::Facts {
 }
 
 #[test]
-fn an_interface_must_be_there_without_a_program_of_others() {
+fn doctor_requires_each_interface_to_exist_without_a_foreign_program() {
     let absent = but(&interface(), |it| it.features = None);
     let mute = but(&absent, |it| {
         it.attached = Fact::Unasked("Too many open files".into());
@@ -112,7 +112,7 @@ fn an_interface_must_be_there_without_a_program_of_others() {
 }
 
 #[test]
-fn a_driver_should_run_xdp_and_doctor_says_why_it_does_not() {
+fn doctor_names_the_reason_why_a_driver_does_not_run_xdp() {
     let refused = but(&attached(false), |it| {
         let words = "Underlying driver does not support XDP in native mode";
         it.why_generic = Some(WhyGeneric {
@@ -170,7 +170,7 @@ fn a_driver_should_run_xdp_and_doctor_says_why_it_does_not() {
 }
 
 #[test]
-fn the_program_must_meet_what_comes_in_and_drivers_may_drop_nothing_of_their_own() {
+fn doctor_requires_that_the_program_sees_all_packets_and_the_driver_drops_none() {
     let sampled = |received, counted, runs| {
         but(&attached(true), |it| {
             it.sample = Some(interfaces::Sample { received, counted });
@@ -232,7 +232,7 @@ fn the_program_must_meet_what_comes_in_and_drivers_may_drop_nothing_of_their_own
 }
 
 #[test]
-fn a_way_to_clients_without_a_program_is_named_once() {
+fn doctor_names_each_interface_that_reaches_clients_without_a_program_once() {
     let way = |interface: &str, address: &str| bypass::Bypass {
         interface: interface.into(),
         list: "frontend-http".into(),

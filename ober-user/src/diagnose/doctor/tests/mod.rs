@@ -44,7 +44,7 @@ fn worst(findings: &[Finding], verdict: Verdict, object: &str, words: &str) {
 }
 
 #[test]
-fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
+fn doctor_requires_a_kernel_that_is_new_enough_and_has_the_needed_features() {
     let good = kernel::Facts {
         release: "6.1.0-26-amd64".into(),
         bpffs: true,
@@ -111,7 +111,7 @@ fn the_kernel_must_be_new_enough_and_give_what_is_asked_of_it() {
 }
 
 #[test]
-fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
+fn doctor_requires_haproxy_with_tls_that_accepts_the_configuration() {
     let program = |library: Option<&str>| {
         Ok(Program {
             version: "3.2.1".into(),
@@ -143,7 +143,7 @@ fn haproxy_must_be_there_with_tls_and_take_the_configuration() {
 }
 
 #[test]
-fn routing_protocols_without_a_list_of_routers_and_a_vip_that_is_the_nodes_own_are_said() {
+fn doctor_reports_a_missing_list_of_routers_and_a_vip_that_is_the_nodes_own() {
     let listed = |mut config: Config| {
         config.node.routers = Some("routers".to_owned());
         config
@@ -178,7 +178,7 @@ fn routing_protocols_without_a_list_of_routers_and_a_vip_that_is_the_nodes_own_a
 }
 
 #[test]
-fn what_is_faster_than_an_ordinary_thread_keeps_needs_sched_fifo() {
+fn doctor_requires_sched_fifo_for_timers_too_fast_for_an_ordinary_thread() {
     let slow = config(&format!("{BGP}bfd = 'fast'"));
     let ultra = config(&format!("{BGP}bfd = 'ultra'"));
     let vrrp = config(
@@ -210,7 +210,7 @@ fn what_is_faster_than_an_ordinary_thread_keeps_needs_sched_fifo() {
 }
 
 #[test]
-fn open_files_must_do_for_the_connections() {
+fn doctor_requires_enough_open_files_for_the_connections() {
     let few = config("\n[workers]\nmax_connections = 1000\n");
     for (hard, most, raises, verdict, words) in [
         (
@@ -230,7 +230,7 @@ fn open_files_must_do_for_the_connections() {
 }
 
 #[test]
-fn ports_that_others_have_are_found_in_the_tables_of_the_kernel() {
+fn doctor_finds_ports_taken_by_other_programs_in_the_kernels_tables() {
     let tcp = "  sl  local_address rem_address   st\n   \
         0: 00000000:00B3 00000000:0000 0A 00000000:00000000\n   \
         1: 0100007F:20D4 00000000:0000 01 00000000:00000000\n";
@@ -275,7 +275,7 @@ fn ports_that_others_have_are_found_in_the_tables_of_the_kernel() {
 }
 
 #[test]
-fn sysctls_matter_where_what_they_do_would_be_met() {
+fn doctor_judges_sysctls_only_if_they_affect_this_node() {
     let interface = sysctls::Interface {
         name: "eth1".into(),
         rp_filter: Some(1),
@@ -316,7 +316,7 @@ fn sysctls_matter_where_what_they_do_would_be_met() {
 }
 
 #[test]
-fn the_clock_must_be_sane_and_should_be_kept_right() {
+fn doctor_requires_a_sane_clock_and_advises_time_synchronisation() {
     let now = 1_800_000_000;
     for (now, synchronised, verdict, words) in [
         (now, Some(true), GOOD, "kept right"),

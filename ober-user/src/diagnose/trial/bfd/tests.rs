@@ -64,7 +64,7 @@ fn says(finding: &Finding, verdict: Verdict, reason: &str, advice: &str) {
 }
 
 #[test]
-fn a_session_that_is_up_is_good_and_what_is_odd_about_it_is_said() {
+fn a_bfd_session_that_is_up_is_good_and_its_oddities_are_reported() {
     let single = "up over single-hop, sends every 50ms, detects in 150ms";
     says(&found(true, session()), Verdict::Ok, single, "");
     let multi = Session {

@@ -99,7 +99,7 @@ fn a_session_is_good_and_says_what_was_agreed() {
 }
 
 #[test]
-fn a_session_that_lacks_something_is_warned_of() {
+fn a_bgp_session_without_a_configured_family_or_freshly_restarted_gives_a_warning() {
     let both = settings("as = 65000\nfamilies = ['ipv4', 'ipv6']");
     let (verdict_, reason, advice) = verdict(&both, &up(), Drops::default());
     assert_eq!(verdict_, Verdict::Warning);
@@ -144,7 +144,7 @@ fn an_external_neighbour_that_announces_nothing_gets_the_hint_of_rfc_8212_and_an
 }
 
 #[test]
-fn what_was_said_names_the_cause() {
+fn the_notification_of_a_session_names_the_cause_of_its_failure() {
     let asked = crate::api::status::bgp::Opened {
         asn: 65009,
         id: [192, 0, 2, 254].into(),
@@ -187,7 +187,7 @@ fn what_was_said_names_the_cause() {
 }
 
 #[test]
-fn silence_is_explained_by_what_the_kernel_threw_away_and_otherwise_by_what_is_configured() {
+fn a_silent_neighbour_is_explained_by_kernel_drops_or_else_by_the_configuration() {
     let none = Drops::default();
     let far = Drops { far: 2, ..none };
     let (unsigned, signed, wrong) = (
@@ -246,7 +246,7 @@ fn silence_is_explained_by_what_the_kernel_threw_away_and_otherwise_by_what_is_c
 }
 
 #[test]
-fn a_neighbour_that_hears_half_of_it_may_want_gtsm() {
+fn a_session_heard_in_one_direction_only_gives_the_hint_of_gtsm() {
     let waits = Session {
         state: State::OpenConfirm,
         opened: up().opened,
@@ -293,7 +293,7 @@ fn a_neighbour_the_daemon_does_not_have_is_a_failure() {
 }
 
 #[test]
-fn a_router_that_is_silent_or_sends_what_it_may_not_is_told_from_one_that_is_not_there() {
+fn a_silent_or_malformed_router_is_distinguished_from_an_absent_one() {
     let settings = settings(EXTERNAL);
     let silent = Session {
         state: State::OpenSent,

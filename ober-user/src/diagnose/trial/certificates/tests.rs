@@ -29,7 +29,7 @@ fn but(change: impl FnOnce(&mut Facts)) -> Facts {
 }
 
 #[test]
-fn every_way_a_certificate_can_be_has_its_verdict() {
+fn every_state_of_a_certificate_has_its_verdict() {
     let led = |trust| but(|it| it.trust = trust);
     let foreign = but(|it| {
         it.key = Err("its key belongs to another certificate".into());
@@ -107,7 +107,7 @@ fn of(pem: &[&str]) -> Facts {
 }
 
 #[test]
-fn files_are_read_for_what_they_are() {
+fn certificate_files_are_read_for_key_chain_and_trust() {
     let root = authority("root", None);
     let between = authority("between", Some(&root));
     let (own, key) = server(&between);

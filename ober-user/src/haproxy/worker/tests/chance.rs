@@ -128,7 +128,7 @@ impl Fake {
 
 proptest! {
     #[test]
-    fn whatever_happens_one_process_at_most_serves_and_a_wanted_worker_comes_back(
+    fn after_any_events_at_most_one_process_serves_and_a_wanted_worker_is_restarted(
         steps in prop::collection::vec((0_u8..14, any::<usize>(), 0_u64..400), 1..200),
     ) {
         let mut bench = Bench::new();

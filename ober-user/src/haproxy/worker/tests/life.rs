@@ -19,7 +19,7 @@ fn a_worker_enters_the_ring_when_it_answers_and_not_before() {
 }
 
 #[test]
-fn a_crash_takes_it_out_of_the_ring_in_the_same_step_and_the_pauses_double_up_to_the_bound() {
+fn a_crashed_worker_leaves_the_ring_at_once_and_its_restart_pauses_double_up_to_a_limit() {
     let mut bench = Bench::running();
     for pause in [100, 200, 400, 800, 1000, 1000] {
         assert_eq!(bench.exited(ONE), [Action::SetInRing(false)]);
@@ -83,7 +83,7 @@ fn a_worker_that_cannot_be_started_or_ends_at_once_or_never_answers_is_tried_aga
 }
 
 #[test]
-fn an_adopted_worker_is_in_the_ring_at_once_and_the_unfinished_ones_are_told_again() {
+fn an_adopted_worker_is_in_the_ring_at_once_and_finishing_ones_are_retired_again() {
     let mut bench = Bench::new();
     let adopt = Event::Adopt {
         pid: ONE,
@@ -145,7 +145,7 @@ fn a_process_that_comes_too_late_is_killed() {
 }
 
 #[test]
-fn new_times_hold_from_then_on() {
+fn new_timeouts_apply_at_once() {
     let mut bench = Bench::running();
     assert_eq!(
         bench.on(Event::Configure(Policy {

@@ -27,7 +27,7 @@ fn a_reload_never_leaves_the_ring_and_the_old_process_retires_only_when_the_new_
 }
 
 #[test]
-fn what_serves_already_is_not_replaced() {
+fn a_reload_to_the_generation_that_already_serves_replaces_no_process() {
     let mut bench = Bench::running();
     assert_eq!(bench.want(A), [settled(A, Outcome::Serving)]);
     bench.want(B);
@@ -40,7 +40,7 @@ fn what_serves_already_is_not_replaced() {
 }
 
 #[test]
-fn when_the_new_process_fails_the_old_one_stays_and_is_what_is_started_after_a_crash() {
+fn if_the_new_process_fails_the_old_one_stays_and_its_generation_restarts_after_a_crash() {
     type Fail = fn(&mut Bench) -> Vec<Action>;
     let fail: [(Fail, Vec<Action>); 2] = [
         (
@@ -101,7 +101,7 @@ fn no_more_replaced_processes_finish_than_allowed_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn who_was_told_has_that_generation_and_so_has_who_comes_after_it() {
+fn a_process_changed_live_and_its_successors_have_the_new_generation() {
     let mut bench = Bench::running();
     let changed_live = Event::ChangedLive {
         generation: B,
@@ -120,7 +120,7 @@ fn who_was_told_has_that_generation_and_so_has_who_comes_after_it() {
 }
 
 #[test]
-fn who_ended_before_it_was_said_to_be_told_is_followed_by_one_that_knows() {
+fn a_process_that_ends_before_its_live_change_is_confirmed_is_followed_by_the_new_generation() {
     let changed_live = Event::ChangedLive {
         generation: B,
         pid: ONE,
@@ -142,7 +142,7 @@ fn who_ended_before_it_was_said_to_be_told_is_followed_by_one_that_knows() {
 }
 
 #[test]
-fn a_process_that_is_not_what_it_should_be_is_replaced_by_one_of_its_generation() {
+fn renewing_a_worker_starts_a_process_of_the_same_generation() {
     let mut bench = Bench::running();
     assert_eq!(bench.on(Event::Renew), [Action::Spawn { generation: A }]);
     assert_eq!(bench.on(Event::Renew), [], "one at a time");

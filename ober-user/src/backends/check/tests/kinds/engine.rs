@@ -22,7 +22,7 @@ async fn verdicts_follow_a_server_down_and_up_again() {
 }
 
 #[tokio::test]
-async fn who_stays_keeps_its_state_and_who_goes_is_asked_no_more() {
+async fn a_server_that_stays_keeps_its_state_and_a_removed_one_is_checked_no_more() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let server = web(move |_| {
@@ -51,7 +51,7 @@ async fn who_stays_keeps_its_state_and_who_goes_is_asked_no_more() {
 }
 
 #[tokio::test]
-async fn many_slow_servers_are_checked_in_turn_and_none_is_judged_for_waiting() {
+async fn many_slow_servers_are_checked_in_turn_and_waiting_does_not_count_against_the_timeout() {
     // More checks than run at once: the time that a check waits for its turn does not count against its limit.
     let mut targets = Vec::new();
     for number in 1..=100 {

@@ -194,7 +194,7 @@ fn prefix(over: Over) -> Kind {
 }
 
 #[tokio::test]
-async fn tcp_is_up_where_somebody_accepts() {
+async fn a_tcp_check_is_up_if_the_server_accepts_the_connection() {
     is(silent().await, Kind::Tcp, State::Up, "accepts").await;
     is(closed().await, Kind::Tcp, State::Down, "refused").await;
 }
@@ -241,7 +241,7 @@ async fn http_judges_status_and_body_and_sends_the_host() {
 }
 
 #[tokio::test]
-async fn http_is_down_where_nobody_nothing_or_no_http_answers() {
+async fn an_http_check_is_down_on_refusal_silence_or_an_answer_that_is_not_http() {
     is(closed().await, Kind::Http(http()), State::Down, "refused").await;
     is(
         silent().await,
@@ -269,7 +269,7 @@ async fn an_endless_body_is_read_to_its_limit_and_no_further() {
 }
 
 #[tokio::test]
-async fn slow_down_never_makes_a_server_flap() {
+async fn a_server_that_answers_slow_down_stays_up() {
     // Every second answer is SlowDown, and from the eleventh on all are.
     let server = web(|request| {
         if request % 2 == 1 || request > 10 {
@@ -340,7 +340,7 @@ async fn tls_is_up_where_the_certificate_is_good_for_the_name() {
 }
 
 #[tokio::test]
-async fn where_nobody_knows_a_name_the_authorities_alone_decide() {
+async fn without_a_name_for_the_server_a_tls_check_verifies_the_authority_alone() {
     let directory = tempfile::tempdir().unwrap();
     let (server, ca) = secure(directory.path()).await;
     let unnamed = |verify| {
@@ -361,7 +361,7 @@ async fn where_nobody_knows_a_name_the_authorities_alone_decide() {
 }
 
 #[tokio::test]
-async fn a_server_that_expects_the_proxy_protocol_gets_it_on_its_own_port_alone() {
+async fn a_check_sends_the_proxy_protocol_to_the_servers_own_port_and_to_no_check_port() {
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     for (proxy_protocol, begin) in [
         (None, &b"GET / HTTP/1.1\r\n"[..]),
@@ -396,7 +396,7 @@ async fn a_server_that_expects_the_proxy_protocol_gets_it_on_its_own_port_alone(
 }
 
 #[tokio::test]
-async fn a_probe_compares_what_comes_back() {
+async fn a_probe_compares_the_servers_answer_with_the_expected_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let (server, ca) = secure(directory.path()).await;
     let over = |name| Over::Tls(tls(Verify::Authority(ca.clone()), name));
@@ -455,7 +455,7 @@ async fn a_probe_over_udp_hears_answers_refusals_and_silence() {
 }
 
 #[tokio::test]
-async fn exec_is_called_with_address_and_port_and_ends_with_its_time() {
+async fn an_exec_check_gets_address_and_port_and_is_ended_at_its_timeout() {
     let exec = |script: &str| {
         Kind::Exec(check::Exec {
             program: shell(script),

@@ -47,7 +47,7 @@ fn of(router: Router) -> Finding {
 }
 
 #[test]
-fn every_way_a_virtual_router_can_stand_has_its_verdict() {
+fn every_state_of_a_virtual_router_has_its_verdict() {
     let conflict = |seconds| {
         Some(Conflict {
             seconds,
@@ -112,7 +112,7 @@ fn every_way_a_virtual_router_can_stand_has_its_verdict() {
 }
 
 #[test]
-fn packets_that_are_not_taken_are_told_unless_they_are_of_other_virtual_routers() {
+fn rejected_packets_are_reported_unless_they_belong_to_other_virtual_routers() {
     let mut status = Status {
         routers: vec![router(Role::Master)],
         rejected: [("vrid".to_owned(), 9), ("ttl".to_owned(), 0)].into(),
