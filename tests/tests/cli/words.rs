@@ -10,36 +10,33 @@ use ober_programs::Command;
 
 use crate::{Node, ober, run, run_with_input};
 
-const COMMANDS: [&str; 22] = [
-    "run",
-    "validate",
-    "status",
-    "detach",
-    "reload",
-    "plan",
-    "apply",
-    "history",
-    "rollback",
-    "acl",
-    "sync",
-    "flow",
-    "gate",
-    "drain",
-    "undrain",
-    "disable",
-    "enable",
-    "hostlist",
-    "counters",
-    "completions",
-    "man",
-    "schema",
-];
+/// Every command as it is typed, and the commands below it with a hyphen between.
+fn commands() -> Vec<String> {
+    fn below(command: &clap::Command, before: &str, all: &mut Vec<String>) {
+        let own = command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "help");
+        for command in own {
+            let words = format!("{before}{}", command.get_name());
+            below(command, &format!("{words}-"), all);
+            all.push(words);
+        }
+    }
+    let mut all = Vec::new();
+    below(
+        &<ober_user::cli::Ober as clap::CommandFactory>::command(),
+        "",
+        &mut all,
+    );
+    assert!(all.len() > 35, "{all:?}");
+    all
+}
 
 #[test]
 fn help_names_every_command_and_what_each_exit_status_means() {
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in COMMANDS {
+    for command in commands().iter().filter(|it| !it.contains('-')) {
         assert!(
             help.out.contains(&format!("\n  {command} ")),
             "{command}\n{}",
@@ -207,11 +204,7 @@ fn there_is_a_manual_page_for_every_command() {
     let directory = tempfile::tempdir().unwrap();
     let written = run(&["man", directory.path().to_str().unwrap()]);
     assert_eq!(written.code, 0, "{written:?}");
-    for command in
-        COMMANDS
-            .into_iter()
-            .chain(["acl-sync", "acl-watch", "flow-explain", "hostlist-fold"])
-    {
+    for command in commands() {
         let page = std::fs::read_to_string(directory.path().join(format!("ober-user-{command}.1")));
         assert!(page.unwrap().contains(".TH"), "{command}");
     }
