@@ -144,7 +144,7 @@ mod tests {
     const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 
     #[test]
-    fn fold_is_the_folded_128_bit_product() {
+    fn folding_gives_the_folded_128_bit_product() {
         let mut state = 1u64;
         for _ in 0..10_000 {
             let a = state

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn timers_go_first_then_events_and_the_end_of_the_world_ends_the_machine() {
+    async fn timers_run_before_events_and_the_end_of_the_world_ends_the_machine() {
         let mut machine = Countdown {
             left: 3,
             next: now(),

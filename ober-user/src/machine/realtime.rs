@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_packet_costs_a_flood_gets_its_share_of_the_time_and_no_more() {
+    fn a_flood_gets_its_share_of_the_cpu_time_and_no_more_for_any_cost_of_a_packet() {
         for cost in [1, 10, 100].map(Duration::from_micros) {
             let (budget, began) = (Budget::default(), drive::now());
             let (mut now, mut cpu) = (began, Duration::ZERO);

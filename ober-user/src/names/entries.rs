@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn subtraction_agrees_with_asking_address_by_address(
+        fn subtracting_entries_agrees_with_a_test_of_each_address(
             a in proptest::collection::vec(any::<(u8, u8)>(), 0..20),
             b in proptest::collection::vec(any::<(u8, u8)>(), 0..20),
         ) {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_cannot_leave_a_prefix_that_stays() {
+    fn removing_a_host_from_a_prefix_that_stays_is_refused() {
         let mut list = Entries::default();
         list.push_prefix("fd00::/64".parse().unwrap());
         let mut gone = Entries::default();

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_sort_as_comparing_does() {
+    fn radix_sort_gives_the_order_of_comparison() {
         for length in [
             FEWEST_BY_DIGITS,
             3 * FEWEST_BY_DIGITS + 1,

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_an_address_is_asked_for_by_its_name_and_a_fault_in_its_line_is_told() {
+    fn a_slurm_node_without_an_address_is_resolved_by_name_and_a_faulty_line_is_reported() {
         let text = "NodeName=n[1-2] CPUs=4\nInclude gone.conf\nNodeName=n3 NodeAddr=10.0.0.300";
         let nodes = read(&[("slurm.conf", text)]);
         // The unreadable file cannot contradict a node that was read.
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn an_include_is_looked_for_beside_the_file_that_includes_it_and_names_the_cluster() {
+    fn an_include_is_read_relative_to_the_including_file_and_may_contain_the_cluster_name() {
         let nodes = read(&[
             (
                 "slurm.conf",
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_costs_the_names_it_would_have_told_of_and_no_others() {
+    fn a_fault_in_slurm_conf_makes_only_the_names_of_its_line_unknown() {
         for (fault, end) in [
             (
                 "NodeName=n[3-4] NodeAddr=10.0.0.300,10.0.0.4",
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_may_tell_of_any_name_that_is_not_known() {
+    fn an_unreadable_part_of_slurm_conf_makes_every_name_not_read_elsewhere_unknown() {
         for (fault, end) in [
             (
                 "Include gone.conf",

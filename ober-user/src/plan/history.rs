@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_are_numbered_for_good_and_only_so_many_are_kept() {
+    fn snapshots_keep_their_numbers_and_the_oldest_beyond_the_limit_are_deleted() {
         let home = tempfile::tempdir().unwrap();
         let history = History::new(home.path());
         assert_eq!(history.entries(), []);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_before_is_the_latest_with_another_text() {
+    fn the_previous_snapshot_is_the_latest_with_a_different_text() {
         let home = tempfile::tempdir().unwrap();
         let history = History::new(home.path());
         let before = |text: &str| {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_snapshot_hides_none_of_the_others() {
+    fn a_damaged_snapshot_does_not_hide_the_others() {
         let home = tempfile::tempdir().unwrap();
         let history = History::new(home.path());
         keep(&history, "a");

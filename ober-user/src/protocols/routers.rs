@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_holds_its_addresses_and_networks_and_without_a_list_anybody_may_speak() {
+    fn listed_routers_may_speak_and_without_a_list_every_address_may() {
         let routers = list(&["10.9.0.0/30", "10.9.0.9/32", "fd00:9::/64", "fd00:8::1/128"]);
         for (address, allowed) in [
             ("10.9.0.0", true),

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_read_as_passwd_has_them_and_nobody_is_always_there() {
+    fn accounts_are_read_from_passwd_and_the_account_nobody_always_exists() {
         let users = "root:x:0:0:root:/root:/bin/bash\nhaproxy:x:104:110::/var/lib/haproxy:/usr/sbin/nologin\nbad:x:y:1\n";
         let accounts = Accounts::read(users, "root:x:0:\nhaproxy:x:110:\n");
         let haproxy = Account {

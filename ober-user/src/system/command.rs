@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn status_output_and_the_last_complaint_are_told() {
+    async fn a_finished_program_gives_its_status_its_output_and_its_last_line_of_stderr() {
         let ended = sh("echo out; echo one >&2; echo two >&2; exit 3", 100).await;
         let expected = Ended {
             success: false,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_sees_path_and_nothing_else_of_our_environment() {
+    async fn a_program_gets_only_path_from_the_daemons_environment() {
         let ended = sh(
             "env | cut -d= -f1 | grep -v '^PWD$\\|^_$\\|^SHLVL$\\|^OLDPWD$'",
             1000,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_writes_without_end_is_ended() {
+    async fn a_program_that_writes_without_end_is_ended() {
         let ended = sh("yes", 1000).await;
         assert!(
             ended
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_given_up_is_killed_with_all_it_started_also_what_left_its_session() {
+    async fn an_abandoned_program_is_killed_with_all_its_descendants_even_in_other_sessions() {
         let directory = open_directory();
         let file = directory.path().join("pids");
         let script = format!("{}; wait", family(&file));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_leaves_behind_ends_with_it_and_is_not_waited_for() {
+    async fn processes_left_by_a_program_are_ended_with_it_and_not_awaited() {
         let directory = open_directory();
         let file = directory.path().join("pids");
         // All of them keep the pipes open.
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_handed_over_by_a_descriptor_to_who_may_not_read_its_file() {
+    async fn a_program_that_may_not_read_a_secrets_file_gets_it_by_descriptor() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         std::fs::write(&file, "s3cret\n").unwrap();

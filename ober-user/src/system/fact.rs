@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_is_no_answer_and_any_other_error_is_no() {
+    fn a_shortage_leaves_a_fact_unknown_and_any_other_error_makes_it_false() {
         for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR] {
             assert_eq!(errno(number).known(), None, "{number}");
         }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_facts_one_no_decides_and_one_unasked_leaves_both_unknown() {
+    fn of_two_facts_one_false_makes_both_false_and_one_unknown_leaves_them_unknown() {
         let all = [Fact::Yes, Fact::No, Fact::Unasked("x".into())];
         let known = all.each_ref().map(|one| {
             all.each_ref()
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_answer_stands_while_none_can_be_had_and_before_the_first_it_is_no() {
+    fn a_fact_keeps_its_last_value_while_it_cannot_be_asked_and_is_false_before() {
         let mut kept = Kept::new("test");
         let unasked = || Fact::Unasked("x".into());
         assert!(!kept.holds(unasked()));

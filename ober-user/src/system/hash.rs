@@ -37,13 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fnv1a_is_what_its_authors_published() {
+    fn fnv1a_gives_its_authors_published_values() {
         assert_eq!(fnv1a([]), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(*b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]
-    fn the_dice_roll_what_the_authors_of_splitmix64_published() {
+    fn dice_give_the_published_values_of_splitmix64() {
         let mut dice = Dice(1_234_567);
         let rolled = [dice.roll(), dice.roll(), dice.roll()];
         assert_eq!(

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_with_its_purpose_and_nothing_else_is() {
+    fn only_missing_capabilities_are_named_each_with_its_purpose() {
         let missing = lacking(&DATA_PLANE, 1 << 12 | 1 << 38).unwrap_err();
         assert_eq!(missing.missing, [BPF]);
         let text = missing.to_string();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_stands_in_for_what_was_split_from_it_but_not_for_the_network() {
+    fn cap_sys_admin_implies_cap_bpf_and_cap_perfmon_but_not_network_capabilities() {
         assert_eq!(lacking(&DATA_PLANE, 1 << 21 | 1 << 12), Ok(()));
         let missing = lacking(&DAEMON, 1 << 21).unwrap_err();
         assert_eq!(missing.missing, [NET_ADMIN, NET_BIND_SERVICE]);

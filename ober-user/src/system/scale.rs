@@ -45,7 +45,7 @@ pub(crate) fn linear<T>(sizes: [usize; 2], make: impl Fn(usize) -> T, work: impl
 }
 
 #[test]
-fn work_that_grows_by_the_square_breaks_the_law() {
+fn the_scale_check_refuses_quadratic_work_and_accepts_linear_work() {
     let square = |numbers: &Vec<u64>| {
         let sum = numbers
             .iter()

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_priority_stands_before_each_event_and_no_text_of_others_has_one() {
+    fn each_log_event_begins_with_a_priority_and_foreign_text_cannot_add_one() {
         let mut log = Vec::new();
         let mut line = OneLine::new(&mut log, false).after("<4>");
         line.write_all("gate reason=\"down\n<0>panic\"\n".as_bytes())
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_obeyed_is_escaped_and_what_is_read_stays() {
+    fn control_characters_are_escaped_and_readable_text_is_unchanged() {
         for (text, tamed) in [
             ("gone till six", "gone till six"),
             (

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_what_is_shown() {
+    fn a_url_is_displayed_as_it_was_read() {
         for text in [
             "http://consul:8500/v1/",
             "https://[fd00::1]:8501/a?b=c",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_to_ask_is_refused() {
+    fn a_text_that_is_no_usable_url_is_refused() {
         for text in [
             "",
             "a",

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_would_be_cut_is_refused() {
+    fn a_path_that_a_hostlist_would_split_is_refused() {
         let error = anchor("@x", Path::new("/a b")).unwrap_err().to_string();
         assert!(error.contains("/a b/x"), "{error}");
     }

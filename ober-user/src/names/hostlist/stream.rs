@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_an_address_where_the_standard_library_says_so(
+        fn a_line_is_read_as_an_address_exactly_if_the_standard_library_parses_it(
             line in "([0-9]{1,3}\\.){3}[0-9]{1,3}|[0-9./:-]{0,17}|\\PC{0,16}",
             end in prop_oneof![Just("\n"), Just("\r\n"), Just("\r"), Just("#")],
         ) {

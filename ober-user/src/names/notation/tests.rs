@@ -37,7 +37,7 @@ const NEAR: [(&str, &str); 26] = [
 ];
 
 #[test]
-fn what_is_nearly_an_address_is_refused_with_the_way_to_write_it_and_is_no_name() {
+fn a_malformed_address_is_refused_with_its_correct_form_and_is_not_a_name() {
     for (text, advice) in NEAR {
         for miss in [
             host(text).unwrap_err(),
@@ -52,7 +52,7 @@ fn what_is_nearly_an_address_is_refused_with_the_way_to_write_it_and_is_no_name(
 }
 
 #[test]
-fn what_is_nearly_a_prefix_is_refused_with_the_network() {
+fn a_malformed_prefix_is_refused_with_the_network_to_write() {
     for (text, advice) in [
         ("10.5.0.1/16", "write 10.5.0.0/16 for the network"),
         ("fd00::1/64", "write fd00::/64"),
@@ -72,7 +72,7 @@ fn what_is_nearly_a_prefix_is_refused_with_the_network() {
 }
 
 #[test]
-fn a_name_is_what_the_dns_can_hold() {
+fn a_host_name_is_accepted_exactly_if_the_dns_can_hold_it() {
     let long = "a".repeat(64);
     for (text, miss) in [
         ("a..b", Miss::EmptyLabel("a..b".into())),
@@ -184,7 +184,7 @@ fn a_server_is_a_host_with_or_without_a_port() {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_for_a_host_is_one_word_of_haproxys_language(text in "\\PC*|[0-9a-f:.\\-_%*/\\[\\]]{0,30}") {
+    fn every_accepted_host_is_one_word_of_haproxys_configuration_language(text in "\\PC*|[0-9a-f:.\\-_%*/\\[\\]]{0,30}") {
         if let Ok(found) = host(&text) {
             let written = found.to_string();
             prop_assert!(written.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)));
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn what_begins_like_an_address_and_is_none_is_never_a_name(
+    fn a_text_that_begins_like_an_address_and_is_none_is_never_a_name(
         octets in proptest::collection::vec(0u16..999, 4),
         rest in "(-|\\.\\.|\\.[0-9])[0-9.-]{0,12}",
     ) {

@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn options_say_how_is_asked() {
+    fn resolv_conf_options_choose_tcp_ipv4_only_and_the_number_of_dots() {
         let conf = conf("options rotate use-vc timeout:3\noptions no-aaaa ndots:99");
         assert!(conf.tcp && conf.only_v4);
         assert_eq!(conf.dots, MOST_DOTS);
     }
 
     #[test]
-    fn the_switch_names_who_is_asked() {
+    fn nsswitch_conf_names_the_services_to_query() {
         use Service::{Dns, Files};
         for (text, order, others) in [
             ("hosts: files dns", vec![Files, Dns], false),

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_words_of_this_system_for_an_unknown_name_are_understood() {
+    async fn the_systems_error_for_an_unknown_name_is_understood() {
         // The C library itself refuses an empty label, so no name server is needed.
         let answer = lookup("a..b", Duration::from_secs(20)).await;
         assert_eq!(answer, Err(Why::NotFound));

@@ -84,7 +84,7 @@ async fn asked(lookup: &impl Lookup, names: &[String], slurm: &NodeAddrs) -> Ans
 }
 
 #[tokio::test]
-async fn a_name_has_all_its_addresses_or_a_reason_and_what_was_not_found_stays_as_it_was() {
+async fn a_name_gets_all_its_addresses_or_a_reason_and_keeps_the_old_ones_if_not_found() {
     let names = names("n2 none many gone broken four six 10.0.0.7 ::ffff:10.0.0.8");
     let answers = asked(&Fake::default(), &names, &NodeAddrs::default()).await;
     let old: Names = [
@@ -129,7 +129,7 @@ async fn a_name_has_all_its_addresses_or_a_reason_and_what_was_not_found_stays_a
 }
 
 #[test]
-fn asking_for_names_can_be_spawned() {
+fn the_future_that_resolves_names_can_be_spawned() {
     fn spawnable<F: Future + Send>(_: F) {}
     let (how, slurm) = (how(1, 1), NodeAddrs::default());
     spawnable(resolve(
@@ -141,7 +141,7 @@ fn asking_for_names_can_be_spawned() {
 }
 
 #[tokio::test]
-async fn no_more_names_are_asked_for_at_once_than_allowed_and_none_twice() {
+async fn names_are_resolved_once_each_and_no_more_at_a_time_than_the_limit() {
     let fake = Fake::default();
     let names: Vec<String> = (1..=40).map(|n| format!("n{n}")).collect();
     let answers = Answers::default();
@@ -154,7 +154,7 @@ async fn no_more_names_are_asked_for_at_once_than_allowed_and_none_twice() {
 }
 
 #[tokio::test]
-async fn what_slurm_says_about_a_node_wins_over_the_name_service() {
+async fn slurms_address_of_a_node_wins_over_the_name_service() {
     let slurm: NodeAddrs = [
         ("n1", NodeAddr::Addr("10.9.9.1".parse().unwrap())),
         ("login", NodeAddr::Name("n7".to_owned())),
@@ -176,7 +176,7 @@ async fn what_slurm_says_about_a_node_wins_over_the_name_service() {
 }
 
 #[tokio::test]
-async fn a_number_is_never_taken_for_a_name() {
+async fn a_number_is_never_resolved_as_a_name() {
     let fake = Fake::default();
     let given = names("1 010.1 10.0.0.010 0x7f.1 host.1 a.0x1f 7.");
     let answers = asked(&fake, &given, &NodeAddrs::default()).await;
@@ -259,7 +259,7 @@ fn system(conf: &str, servers: &[SocketAddr]) -> System {
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_family_whose_question_fails_is_not_one_without_addresses() {
+async fn a_failed_query_of_one_family_is_not_read_as_no_addresses() {
     for (failing, v4, v6) in [
         (RecordType::AAAA, false, true),
         (RecordType::A, true, false),
@@ -286,7 +286,7 @@ async fn a_family_whose_question_fails_is_not_one_without_addresses() {
 }
 
 #[tokio::test]
-async fn a_family_without_records_has_none_and_a_name_of_one_family_is_whole() {
+async fn a_name_with_records_of_one_family_only_is_resolved_completely() {
     let (address, _) = server(|name, kind, message| match (name, kind) {
         ("six.test", RecordType::A) => true,
         ("gone.test", _) => code(message, ResponseCode::NXDomain),
@@ -330,7 +330,7 @@ async fn a_name_is_looked_for_below_the_domains_and_a_failure_on_the_way_is_reme
 }
 
 #[tokio::test]
-async fn a_dead_server_costs_a_second_once_and_a_slow_one_is_waited_for() {
+async fn a_dead_name_server_costs_one_second_once_and_a_slow_one_is_awaited() {
     let (dead, questions) = server(|_, _, _| false).await;
     let (good, _) = server(|_, kind, message| give(message, kind)).await;
     let system = system("", &[dead, good]);
@@ -371,7 +371,7 @@ async fn a_dead_server_costs_a_second_once_and_a_slow_one_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_from_before_edns_is_asked_without() {
+async fn a_name_server_without_edns_is_queried_again_without_it() {
     let (address, _) = server(|_, kind, message| {
         if message.edns.take().is_some() {
             return code(message, ResponseCode::FormErr);
@@ -384,7 +384,7 @@ async fn a_server_from_before_edns_is_asked_without() {
 }
 
 #[tokio::test]
-async fn names_that_nobody_answers_for_do_not_keep_others_from_being_answered() {
+async fn names_without_an_answer_do_not_keep_other_names_from_being_resolved() {
     let (address, _) = server(|name, kind, message| {
         give(message, kind);
         !name.starts_with("dead")

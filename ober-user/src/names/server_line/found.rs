@@ -172,7 +172,7 @@ mod tests {
     const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 
     #[test]
-    fn what_is_read_back_from_disk_is_judged_like_what_a_source_says() {
+    fn a_server_read_back_from_disk_is_judged_like_one_from_a_source() {
         let found = Found::new("rgw1.test", PORT).unwrap().weighs(3).in_tier(1);
         let found = found.named(Some("s3.test.")).unwrap();
         assert_eq!(found.name(), Some("s3.test"));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_beyond_the_limit_are_no_answer() {
+    fn an_answer_with_more_servers_than_the_limit_is_refused() {
         let mut counted = Counted::new(1);
         let found = Found::new("a", PORT).unwrap();
         counted.push(found.clone()).unwrap();

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_refused_with_the_word() {
+    fn a_malformed_server_line_is_refused_naming_the_word() {
         for text in [
             "",
             "a:0",

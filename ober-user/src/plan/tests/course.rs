@@ -136,7 +136,7 @@ fn course(from: &State, to: &State) -> Vec<State> {
 
 proptest! {
     #[test]
-    fn no_prefix_of_a_change_announces_what_is_not_served_or_opens_what_is_restricted(
+    fn no_prefix_of_a_change_announces_an_unserved_vip_or_opens_a_restricted_service(
         (from, to) in some_change(),
     ) {
         let states = course(&from, &to);
@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn a_change_that_fails_anywhere_goes_back_to_what_was_by_a_course_as_sound(
+    fn a_change_that_fails_at_any_step_is_undone_by_a_course_that_keeps_the_same_laws(
         (from, to) in some_change(),
     ) {
         // A step that fails may have been done in part: it counts as done, and as not done.
@@ -162,7 +162,7 @@ proptest! {
 
     /// The way back may fail too, anywhere and more than once, and then it is not known what of it was done.
     #[test]
-    fn after_a_way_back_that_failed_the_next_change_makes_a_node_whole_whatever_is_there(
+    fn after_a_failed_undo_the_next_change_restores_the_node_from_any_state(
         (from, to) in some_change(),
         failed in any::<prop::sample::Index>(),
         lost in prop::collection::vec(any::<bool>(), 32),
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn no_neighbour_is_parted_from_before_all_that_may_refuse_was_tried((from, to) in some_change()) {
+    fn no_neighbour_loses_its_session_before_every_step_that_may_refuse_was_tried((from, to) in some_change()) {
         let steps = steps(&from, &to);
         let parts = |step: &Step| {
             matches!(step, Step::Withdraw { .. } | Step::TakeOut { .. } | Step::Speak)
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn a_start_and_an_end_are_as_sound((node, moved) in some_node()) {
+    fn a_start_and_a_stop_keep_the_same_laws_as_a_change((node, moved) in some_node()) {
         let (nothing, node) = (State::default(), with_vrrp(State::of(&node), &moved));
         for (from, to) in [(&nothing, &node), (&node, &nothing)] {
             let states = course(from, to);

@@ -57,7 +57,7 @@ fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
 }
 
 #[test]
-fn the_state_of_ten_times_the_services_vips_and_servers_is_ten_times_the_work() {
+fn computing_the_state_takes_work_linear_in_services_vips_and_servers() {
     let directory = ConfigDirectory::new();
     let config = |count| directory.parse(&large(count)).unwrap();
     scale::linear([1, 10], config, |config| {

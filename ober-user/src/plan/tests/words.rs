@@ -78,7 +78,7 @@ fn servers(addresses: &[&str]) -> Servers {
 }
 
 #[test]
-fn a_plan_says_which_servers_are_left_out_though_those_that_serve_stay() {
+fn a_plan_lists_servers_newly_left_out_even_if_the_serving_ones_stay() {
     let text = text(&["in0"], 1, &[]);
     let whole = InForce {
         servers: servers(&["10.0.0.1:80"]),
@@ -103,7 +103,7 @@ fn a_plan_says_which_servers_are_left_out_though_those_that_serve_stay() {
 }
 
 #[test]
-fn a_plan_says_what_changes_in_the_words_of_the_configuration_and_hides_secrets() {
+fn a_plan_names_changes_by_configuration_key_and_hides_secrets() {
     let old = text(&["in0"], 1, &[("one", vec![1, 2], vec![(80, "red")])])
         + "[bgp]\nas = 65000\n[[bgp.neighbours]]\naddress = '10.0.0.9'\nas = 65001\npassword = 'hush'\n";
     let new = text(
@@ -151,7 +151,7 @@ fn neighbours(old: &str, new: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_plan_says_which_sessions_end_and_only_what_a_session_is_made_of_ends_it() {
+fn a_plan_lists_sessions_that_end_and_ends_none_for_settings_that_change_in_place() {
     let bgp = |more: &str, of_it: &str| {
         format!(
             "[bgp]\nas = 65000\n{more}\n[[bgp.neighbours]]\naddress = '10.0.0.9'\n{of_it}\n\
@@ -224,7 +224,7 @@ fn a_plan_says_which_sessions_end_and_only_what_a_session_is_made_of_ends_it() {
 }
 
 #[test]
-fn a_plan_says_which_virtual_routers_restart_and_what_stays_is_not_among_them() {
+fn a_plan_lists_the_virtual_routers_that_restart_and_not_those_that_stay() {
     let vrrp = |more: &str, instances: &[(u8, &str)]| {
         let instances = instances.iter().map(|(vrid, vips)| {
             format!("[[vrrp.instances]]\nvrid = {vrid}\nvips = {vips}\npriority = 100\n")
@@ -296,7 +296,7 @@ fn a_plan_says_which_virtual_routers_restart_and_what_stays_is_not_among_them() 
 }
 
 #[test]
-fn a_plan_of_the_same_says_nothing_but_that_workers_stay() {
+fn a_plan_without_a_change_says_only_that_the_workers_stay() {
     let one = text(&["in0"], 1, &[("one", vec![1], vec![(80, "red")])]);
     let other = format!("# {one}").replace("# [node]", "# a comment\n[node]");
     let same = servers(&["10.0.0.1:80"]);

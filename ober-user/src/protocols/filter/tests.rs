@@ -138,7 +138,7 @@ fn some_address(six: bool) -> BoxedStrategy<IpAddr> {
 
 proptest! {
     #[test]
-    fn a_packet_is_taken_when_its_sender_is_among_them_and_near_enough(
+    fn the_filter_accepts_packets_of_listed_senders_within_their_hop_limit(
         six: bool,
         pool in (some_address(false), some_address(true), any::<u8>()).prop_flat_map(|_| {
             let of = |six| prop::collection::vec((some_address(six), prop_oneof![Just(255_u8), Just(250), Just(1)]), 0..40);
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn a_network_holds_what_is_in_it(
+    fn the_filter_accepts_exactly_the_addresses_of_its_networks(
         six: bool,
         nets in prop::collection::vec((some_address(false), some_address(true), 0..=128_u8), 0..6),
         other in (some_address(false), some_address(true)),
@@ -176,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn two_programs_become_one_that_asks_both() {
+fn combined_filters_accept_by_and_or_and_negation_of_their_parts() {
     let from = IpAddr::from([10, 0, 0, 1]);
     let (near, ours) = (least_ttl(false, 255), one_of(false, source(false), &[from]));
     let vrid = payload_byte(false, 1, &(0..=254).collect::<Vec<u8>>());
@@ -199,7 +199,7 @@ fn two_programs_become_one_that_asks_both() {
 }
 
 #[test]
-fn a_byte_behind_the_header_is_found_whatever_its_length() {
+fn the_filter_finds_a_payload_byte_behind_a_header_of_any_length() {
     for (six, from) in [
         (false, IpAddr::from([10, 0, 0, 1])),
         (true, Ipv6Addr::LOCALHOST.into()),
@@ -229,7 +229,7 @@ fn crowd(six: bool, scattered: bool, count: u32) -> BTreeMap<IpAddr, u8> {
 }
 
 #[test]
-fn the_kernel_takes_a_program_of_many_senders_again_and_again() {
+fn the_kernel_accepts_a_filter_of_many_senders_repeatedly() {
     for (six, scattered) in [(false, false), (false, true), (true, false), (true, true)] {
         for count in [1, 200, 500, 5000] {
             let any = if six { "[::1]:0" } else { "127.0.0.1:0" };
@@ -249,7 +249,7 @@ fn the_kernel_takes_a_program_of_many_senders_again_and_again() {
 }
 
 #[test]
-fn the_kernel_hands_over_what_passes_and_nothing_else() {
+fn the_kernel_delivers_only_packets_that_pass_the_filter() {
     let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
     ear.set_read_timeout(Some(Duration::from_millis(200)))
         .unwrap();
@@ -277,7 +277,7 @@ fn the_kernel_hands_over_what_passes_and_nothing_else() {
 }
 
 #[test]
-fn a_socket_is_left_alone_where_its_program_is_the_same_and_not_after_a_failure() {
+fn a_socket_keeps_an_unchanged_filter_and_gets_it_again_after_a_failure() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let attached = Attached::default();
     let (one, other) = ([Block::take()], [Block::discard()]);

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_interval_a_burst_goes_out_at_once_and_addresses_take_turns() {
+    fn without_an_interval_a_burst_is_sent_at_once_with_addresses_in_turn() {
         let (mut claims, now) = paced(0, 0);
         let burst = || Event::Burst(vec![claim(1, ONE), claim(1, TWO), claim(1, SIX)], 2);
         let turn = [claim(1, ONE), claim(1, TWO)];
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn each_family_on_each_interface_keeps_its_interval() {
+    fn claims_of_each_family_on_each_interface_keep_their_interval() {
         let (mut claims, now) = paced(10, 25);
         let all = [claim(1, ONE), claim(1, TWO), claim(1, SIX), claim(2, ONE)];
         let first = claims.on(now, Event::Burst(all.to_vec(), 2));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_timer_makes_no_rush() {
+    fn a_late_timer_causes_no_burst_of_claims() {
         let (mut claims, now) = paced(10, 0);
         claims.on(now, Event::Burst(vec![claim(1, ONE)], 3));
         assert_eq!(claims.tick(now + ms(500)), [claim(1, ONE)]);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_address_that_left_or_an_interface_that_is_down_nothing_more_is_said() {
+    fn no_claim_is_sent_for_a_removed_address_or_on_a_down_interface() {
         let (mut claims, now) = paced(10, 0);
         claims.on(now, Event::Burst(vec![claim(3, ONE), claim(4, ONE)], 2));
         assert_eq!(claims.on(now, Event::Failed(claim(3, ONE))), []);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn another_pace_holds_from_now_on() {
+    fn a_new_claim_interval_applies_at_once() {
         let (mut claims, now) = paced(1000, 0);
         claims.on(now, Event::Burst(vec![claim(1, ONE)], 3));
         let shorter = Pace {

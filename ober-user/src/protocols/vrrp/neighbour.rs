@@ -172,7 +172,7 @@ mod tests {
     const CARD: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
     #[test]
-    fn a_gratuitous_arp_says_sender_and_target_alike_to_everybody() {
+    fn a_gratuitous_arp_is_broadcast_with_the_same_sender_and_target_address() {
         let frame = claim([10, 77, 9, 1].into(), CARD);
         let wanted = [
             &[0xff; 6][..],
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_advertisement_overrides_and_its_checksum_holds() {
+    fn a_neighbour_advertisement_has_the_override_flag_and_a_valid_checksum() {
         let address: Ipv6Addr = "fd77:9::1".parse().unwrap();
         let frame = claim(address.into(), CARD);
         assert_eq!(
@@ -224,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_whatever_make_a_claim_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn reading_a_claim_from_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             arp_claim(&bytes);
             advertisement_claim(&bytes);
         }

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_formula_gives_what_its_standard_says_where_a_neighbouring_formula_would_not() {
+    fn each_timing_formula_gives_the_value_of_its_own_vrrp_version() {
         let ms = Duration::from_millis;
         // version, priority, master's interval: skew, down
         for (version, priority, interval, skew, down) in [

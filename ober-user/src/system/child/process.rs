@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_said_with_its_status_or_its_signal() {
+    fn the_end_of_a_process_is_described_by_its_status_or_signal() {
         for (exit, words) in [
             (Exit::Code(3), "exit status: 3"),
             (Exit::Signal(9), "signal: 9 (SIGKILL)"),
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
-    async fn the_end_of_a_child_is_seen_with_its_signal_and_a_foreign_descriptor_can_be_fetched() {
+    async fn a_childs_end_gives_its_signal_and_a_descriptor_of_another_process_can_be_fetched() {
         let child = SLEEP.args(["60"]).spawn().unwrap();
         let process = Process::open(Pid(i32::try_from(child.id()).unwrap())).unwrap();
         assert!(process.descriptor(0).is_ok());

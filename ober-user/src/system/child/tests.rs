@@ -155,7 +155,7 @@ fn kinds(handed: &Arc<OwnedFd>) -> Vec<Kind> {
 }
 
 #[tokio::test]
-async fn every_kind_of_child_has_exactly_the_environment_descriptors_and_rights_that_it_is_given() {
+async fn every_kind_of_child_has_exactly_its_specified_environment_descriptors_and_rights() {
     let inherited = inheritable();
     let handed = Arc::new(inheritable());
     let number = handed.as_raw_fd();
@@ -204,7 +204,7 @@ async fn every_kind_of_child_has_exactly_the_environment_descriptors_and_rights_
 }
 
 #[tokio::test]
-async fn a_program_of_the_administrators_has_limits_and_a_worker_has_the_daemons() {
+async fn an_operators_program_has_its_own_limits_and_a_worker_has_the_daemons() {
     let nobody = Accounts::default().nobody();
     let (seen, _) = look(&Child::of_administrator(&sleep(), &nobody).arguments(["60"])).await;
     for (name, most) in [
@@ -232,7 +232,7 @@ async fn a_program_of_the_administrators_has_limits_and_a_worker_has_the_daemons
 }
 
 #[test]
-fn a_program_outlives_the_thread_of_the_runtime_that_asked_for_it() {
+fn a_program_outlives_the_runtime_thread_that_started_it() {
     // A blocking thread of the runtime ends when it was idle for a while: ten seconds unless configured, as here.
     let idle = Duration::from_millis(20);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_left_behind_once_no_program_runs_that_was_there_when_it_began() {
+    fn an_unknown_child_is_a_leftover_once_no_program_older_than_it_runs() {
         let running = false;
         for (ours, left_behind) in [
             (&[][..], true),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_our_own_session_is_not_left_behind_and_who_has_the_number_of_one_that_ended_is() {
+    fn a_child_in_the_daemons_session_is_no_leftover_and_one_with_a_reused_pid_is() {
         assert_eq!(left_beside(child(11, OURS, 100, false), &[], &[]), []);
         let children = [child(10, 10, 101, false)];
         let known = [(
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn who_began_since_a_child_is_being_made_may_be_that_child_and_is_left_alone() {
+    fn a_process_begun_while_a_child_is_being_started_may_be_it_and_is_left_alone() {
         for (making, left_behind) in [
             (&[][..], true),
             (&[201], true),
@@ -333,7 +333,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_is_made_and_what_is_left_is_swept_while_another_waits_for_its_file_system() {
+    async fn children_start_and_leftovers_are_swept_while_another_start_waits_for_its_file_system()
+    {
         let (answer, waits) = std::sync::mpsc::channel::<()>();
         let (begun, began) = tokio::sync::oneshot::channel();
         let stuck = std::thread::spawn(move || {
@@ -361,8 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_the_kernel_skips_in_its_list_stays_known_and_one_that_has_ended_does_not()
-    {
+    async fn a_child_missing_from_the_kernels_list_stays_known_until_it_has_ended() {
         let mut child = SLEEP.args(["60"]).spawn().unwrap();
         let pid = Pid(i32::try_from(child.id()).unwrap());
         let whole = true;
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_starts_no_earlier_than_its_making_by_the_clock_of_the_kernel() {
+    async fn by_the_kernels_clock_a_child_starts_no_earlier_than_its_creation() {
         let before = ticks().unwrap();
         let mut child = SLEEP.args(["60"]).spawn().unwrap();
         let started = Stat::of(Pid(i32::try_from(child.id()).unwrap())).unwrap();
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_find_children_find_the_same() {
+    fn both_ways_to_list_children_give_the_same_children() {
         let mut child = SLEEP.args(["60"]).spawn().unwrap();
         let pid = Pid(i32::try_from(child.id()).unwrap());
         for found in [children(), all_children()] {

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_and_what_others_could_look_into_is_for_its_owner_alone() {
+    fn created_directories_and_ones_open_to_others_are_made_private_to_their_owner() {
         let home = tempfile::tempdir().unwrap();
         let (run, lock) = (home.path().join("a/run"), home.path().join("a/run/lock"));
         make(&run).unwrap();
@@ -93,8 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_another_account_or_below_one_that_everybody_writes_is_refused_with_the_mend()
-    {
+    fn a_directory_of_another_account_or_in_a_world_writable_one_is_refused_with_the_remedy() {
         let home = tempfile::tempdir().unwrap();
         let (above, run) = (home.path().join("a"), home.path().join("a/run"));
         make(&run).unwrap();

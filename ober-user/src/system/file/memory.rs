@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_it_is_found_by_its_path_from_the_beginning_each_time() {
+    fn a_memory_file_is_read_by_its_path_from_the_beginning_each_time() {
         let fd = file(b"secret\n").unwrap();
         for _ in 0..2 {
             assert_eq!(std::fs::read_to_string(path(&fd)).unwrap(), "secret\n");

@@ -25,7 +25,7 @@ fn said<T>(result: io::Result<T>) -> String {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once_for_every_kind_also_behind_a_link() {
+fn a_file_that_is_not_regular_is_refused_at_once_for_every_kind_even_behind_a_link() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
     mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
@@ -77,7 +77,7 @@ fn a_file_is_read_up_to_the_size_of_its_kind_and_not_a_byte_beyond() {
 }
 
 #[test]
-fn a_file_that_says_it_is_empty_is_read_to_the_limit_too() {
+fn a_file_of_stated_length_zero_is_read_up_to_the_limit() {
     // Files in `/proc` state the length 0 and have more.
     let path = Path::new("/proc/self/maps");
     assert_eq!(fs::metadata(path).unwrap().len(), 0);
@@ -86,7 +86,7 @@ fn a_file_that_says_it_is_empty_is_read_to_the_limit_too() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_is_no_text_is_said_to_be_so() {
+fn a_missing_file_and_one_that_is_no_text_give_their_own_errors() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");
     let kind = |result: io::Result<String>| result.unwrap_err().kind();
@@ -96,7 +96,7 @@ fn a_file_that_is_not_there_or_is_no_text_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn a_file_system_that_does_not_answer_holds_up_nobody_but_who_asked_and_him_for_a_while() {
+async fn an_unanswering_file_system_delays_only_its_caller_and_for_a_limited_time() {
     let limit = Duration::from_millis(50);
     let free = Arc::new(Semaphore::new(4));
     let (stop, stopped) = std::sync::mpsc::channel::<()>();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_write_the_file_a_directory_or_a_link_on_the_way_is_named_and_the_worst_first() {
+    fn accounts_that_may_write_a_file_or_its_path_are_named_the_worst_first() {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         fs::create_dir(at("d")).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_account_may_not_go_through_is_named_and_root_goes_everywhere() {
+    fn the_directory_an_account_may_not_enter_is_named_and_root_may_enter_all() {
         let home = tempfile::tempdir().unwrap();
         let (inner, program) = (home.path().join("d"), home.path().join("d/program"));
         fs::create_dir(&inner).unwrap();

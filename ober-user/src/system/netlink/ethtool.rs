@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_that_is_not_there_tells_nothing() {
+    fn a_missing_interface_gives_no_ethtool_facts() {
         let drivers = Ethtool::open().unwrap();
         assert_eq!(drivers.queues("none9"), None);
         assert_eq!(drivers.driver("none9"), None);

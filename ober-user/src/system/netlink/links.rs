@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_apart_by_their_mode() {
+    fn attached_programs_are_distinguished_by_their_mode() {
         let generic = LinkXdp::Attached(XdpAttached::SocketBuffer);
         let native = LinkXdp::Attached(XdpAttached::Driver);
         let attached = |program, generic| Attached { program, generic };

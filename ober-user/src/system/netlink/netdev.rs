@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_has_no_native_xdp_and_a_kernel_that_tells_says_so() {
+    fn a_kernel_that_reports_xdp_support_reports_none_for_loopback() {
         let index = nix::net::if_::if_nametoindex("lo").unwrap();
         let release = crate::system::file::kernel_text("/proc/sys/kernel/osrelease").unwrap();
         let version = release.split('.').map_while(|it| it.parse().ok());

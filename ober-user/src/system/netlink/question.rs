@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_gathered_until_the_end_and_a_refusal_comes_with_the_kernels_words() {
+    fn netlink_answers_are_gathered_to_the_end_and_a_refusal_has_the_kernels_message() {
         let mut answers = Vec::new();
         let some = [message(16, 0, b"first"), message(16, 0, b"second!!")];
         let padded: Vec<u8> = some
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_asked_for_real_and_refuses_with_its_number() {
+    fn the_running_kernel_answers_a_netlink_request_or_refuses_it_with_an_error_number() {
         // `RTM_GETLINK` for an interface that does not exist.
         let mut header = [0; 16];
         header[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
@@ -215,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_whatever_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), flags: u16) {
+        fn reading_an_arbitrary_netlink_answer_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80), flags: u16) {
             collect(&bytes, &mut Vec::new()).unwrap_or_default();
             verdict(flags, &bytes).unwrap_or_default();
         }

@@ -254,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_haproxy_could_not_use_is_refused_and_said() {
+    fn a_bundle_that_haproxy_could_not_use_is_refused_with_the_reason() {
         let (certificate, key) = (part("CERTIFICATE", DER), part("PRIVATE KEY", DER));
         let encrypted = part("ENCRYPTED PRIVATE KEY", DER);
         for (text, expected) in [
@@ -305,7 +305,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lengths_of_one_and_of_more_bytes_are_followed_to_the_end() {
+    fn der_lengths_of_one_and_of_several_bytes_are_read_to_the_end() {
         let long: Vec<u8> = [0x30, 0x82, 0x01, 0x00]
             .into_iter()
             .chain([0; 256])

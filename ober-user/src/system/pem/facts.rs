@@ -296,7 +296,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_replaces_only_what_is_not_valid_and_ends_sooner() {
+    fn an_invalid_certificate_replaces_only_an_invalid_one_that_ends_sooner() {
         let at = |not_before, not_after| CertificateFacts {
             names: vec![],
             issuer: String::new(),

@@ -16,7 +16,7 @@ fn names(home: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_appended_and_not_committed_is_gone_and_only_a_file_as_it_was_left_is_appended_to() {
+fn an_uncommitted_append_is_undone_and_a_file_changed_since_is_not_appended_to() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");
     assert!(Appended::write(&path, 0, b"new").unwrap().is_none());
@@ -32,7 +32,7 @@ fn what_is_appended_and_not_committed_is_gone_and_only_a_file_as_it_was_left_is_
 }
 
 #[test]
-fn files_that_come_together_are_all_there_or_none_and_nothing_is_left_beside() {
+fn files_written_together_all_appear_or_none_and_no_temporary_file_stays() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
     fs::write(at("a"), "old a").unwrap();
@@ -57,7 +57,7 @@ fn files_that_come_together_are_all_there_or_none_and_nothing_is_left_beside() {
 }
 
 #[test]
-fn a_damaged_file_is_moved_aside_counts_as_none_and_only_the_latest_three_are_left() {
+fn a_damaged_file_is_moved_aside_counts_as_missing_and_the_latest_three_are_kept() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("gate.json");
     for text in ["", "\0\0\0\0", "{\"a\":", "garbage", "[]"] {
@@ -83,7 +83,7 @@ fn a_damaged_file_is_moved_aside_counts_as_none_and_only_the_latest_three_are_le
 }
 
 #[test]
-fn what_could_not_be_kept_is_told_until_it_is() {
+fn a_file_that_could_not_be_written_is_reported_until_it_is() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");
     let reported = || disk().unkept.iter().any(|unkept| unkept.file == path);
@@ -104,7 +104,7 @@ fn what_could_not_be_kept_is_told_until_it_is() {
 }
 
 #[test]
-fn every_kind_of_file_stands_in_the_table_once_and_what_is_in_the_state_directory_lasts() {
+fn every_kind_of_file_is_in_the_table_once_and_files_of_the_state_directory_are_durable() {
     let mut kinds = std::collections::HashSet::new();
     for row in TABLE {
         assert!(kinds.insert(row.kind), "{row:?}");

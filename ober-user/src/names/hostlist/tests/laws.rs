@@ -44,7 +44,7 @@ fn weight(item: &Item) -> u64 {
 
 proptest! {
     #[test]
-    fn no_text_whatever_makes_it_panic(text in prop_oneof![near_expressions(), ".{0,40}"], chunk in 1..9usize) {
+    fn expanding_an_arbitrary_expression_never_panics_and_keeps_the_cap(text in prop_oneof![near_expressions(), ".{0,40}"], chunk in 1..9usize) {
         let mut sources = Memory::file("f", text.clone());
         sources.chunk = chunk;
         let cap = Cap::new(1000);
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn expanding_what_was_folded_gives_the_names_back_without_duplicates(
+    fn expanding_a_folded_list_gives_its_names_without_duplicates(
         listed in proptest::collection::vec("[ab][0-9]{0,3}(\\.?[c-][0-9]{1,2})?|[0-9]{1,21}|n[0-9]|n0[0-9]", 0..40)
     ) {
         let mut expected = listed.clone();
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_in_a_file_means_what_it_means_in_an_expression(
+    fn a_list_in_a_file_means_the_same_as_in_an_expression(
         lines in proptest::collection::vec(
             prop_oneof!["[0-9]{1,3}(\\.[0-9]{1,3}){3}\r?", "(1?[0-9]{1,2}\\.){3}2?[0-4]", "n[0-9]{0,2}", " ?", "10\\.0\\.0\\.\\[1-9\\]"],
             0..12

@@ -121,7 +121,7 @@ fn an_expression_expands_in_the_order_of_scontrol() {
 }
 
 #[test]
-fn addresses_ranges_and_prefixes_are_told_from_names_and_stay_compact() {
+fn addresses_ranges_and_prefixes_are_distinguished_from_names_and_stay_compact() {
     let third = |n| {
         [
             addr(&format!("10.0.{n}.7")),
@@ -232,7 +232,7 @@ fn a_malformed_expression_is_refused_whole_with_the_column_of_the_fault() {
 }
 
 #[test]
-fn an_error_shows_the_text_a_caret_and_what_to_do() {
+fn an_error_shows_the_text_a_caret_and_the_remedy() {
     let error = expand("rgw[08-01].internal", Cap::default(), &mut NoSources).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -16,7 +16,7 @@ fn v4(owner: &str, address: [u8; 4]) -> Record {
 }
 
 #[test]
-fn addresses_behind_an_alias_count_and_those_of_other_hosts_do_not() {
+fn addresses_behind_an_alias_are_taken_and_those_of_other_hosts_are_not() {
     let records = [
         record("a.test", RData::CNAME(CNAME(name("b.test")))),
         v4("b.test", [10, 0, 0, 2]),
@@ -34,7 +34,7 @@ fn addresses_behind_an_alias_count_and_those_of_other_hosts_do_not() {
 }
 
 #[test]
-fn only_the_answer_to_the_question_is_one() {
+fn a_dns_message_that_does_not_match_the_query_is_no_answer() {
     let ours = question(&name("a.test"), RecordType::A);
     let reply = ours.clone().into_response();
     assert!(answer_to(&ours, &reply.to_vec().unwrap()).is_some());
@@ -60,7 +60,7 @@ fn names_are_complete_and_may_have_underscores() {
 
 proptest! {
     #[test]
-    fn no_bytes_whatever_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn reading_an_arbitrary_dns_answer_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         let ours = question(&name("a.test"), RecordType::A);
         let mut almost = ours.clone().into_response().to_vec().unwrap();
         answer_to(&ours, &bytes);

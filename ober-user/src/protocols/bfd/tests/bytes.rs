@@ -37,13 +37,13 @@ fn control() -> Control {
 }
 
 #[test]
-fn a_packet_is_these_bytes_both_ways() {
+fn a_bfd_packet_encodes_to_the_expected_bytes_and_decodes_from_them() {
     assert_eq!(control().encode(), PACKET);
     assert_eq!(Control::decode(&PACKET), Ok(control()));
 }
 
 #[test]
-fn each_flag_is_its_own_bit() {
+fn each_bfd_flag_has_its_own_bit() {
     let with = |flags: u8| {
         let mut bytes = PACKET;
         bytes[1] = flags;
@@ -74,7 +74,7 @@ fn each_flag_is_its_own_bit() {
 
 /// Each file holds a packet; its name begins with the result: `ok`, or the reason for dropping it.
 #[test]
-fn the_corpus_is_judged_as_its_names_say() {
+fn bfd_packets_of_the_corpus_are_judged_as_their_file_names_say() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/bfd");
     let mut seen = std::collections::BTreeSet::new();
     for entry in fs::read_dir(corpus).unwrap() {
@@ -111,7 +111,7 @@ fn the_corpus_is_judged_as_its_names_say() {
 
 proptest! {
     #[test]
-    fn no_bytes_whatever_make_it_panic_and_what_is_accepted_is_what_it_says(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn decoding_arbitrary_bytes_never_panics_and_accepted_packets_encode_back_unchanged(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         if let Ok(control) = Control::decode(&bytes) {
             let mut said = control.encode();
             said[3] = bytes[3];
@@ -121,7 +121,7 @@ proptest! {
 
     /// Random bytes are rarely packets, so the test starts from a valid one.
     #[test]
-    fn a_damaged_packet_is_refused_or_read_as_it_is(at in 0_usize..LENGTH, value: u8, length in 0_usize..=LENGTH) {
+    fn a_damaged_bfd_packet_is_refused_or_decoded_faithfully(at in 0_usize..LENGTH, value: u8, length in 0_usize..=LENGTH) {
         let mut bytes = PACKET;
         bytes[at] = value;
         match Control::decode(&bytes[..length]) {

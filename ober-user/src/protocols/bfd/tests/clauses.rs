@@ -7,7 +7,7 @@ fn tell(state: State, diagnostic: Diagnostic) -> Action {
 }
 
 #[test]
-fn a_session_begins_down_slow_and_without_knowing_the_peer() {
+fn a_session_begins_down_at_the_slow_rate_and_without_the_peers_discriminator() {
     let mut bench = Bench::new(&settings(timers(50, 60, 4)));
     let first = Control {
         state: State::Down,
@@ -30,7 +30,7 @@ fn a_session_begins_down_slow_and_without_knowing_the_peer() {
 }
 
 #[test]
-fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
+fn a_change_of_state_is_reported_to_clients_first_and_sent_to_the_peer_at_once() {
     let mut bench = Bench::new(&settings(timers(50, 50, 3)));
     bench.tick();
     let actions = bench.hear(Control {
@@ -55,7 +55,7 @@ fn a_change_of_state_is_told_the_peer_at_once_and_clients_first() {
 }
 
 #[test]
-fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgotten() {
+fn silence_for_the_detection_time_takes_a_session_down_with_diagnostic_1_and_resets_the_peer() {
     let mut bench = Bench::up();
     let began = bench.now;
     // 3 times the peer's 300 ms, which are slower than this end's 50 ms.
@@ -79,7 +79,7 @@ fn silence_for_the_detection_time_is_down_with_diagnostic_one_and_the_peer_forgo
 }
 
 #[test]
-fn a_session_in_init_gives_up_after_the_detection_time_without_telling_clients() {
+fn a_session_in_init_goes_down_after_the_detection_time_without_a_report_to_clients() {
     let mut bench = Bench::new(&settings(timers(50, 50, 3)));
     bench.tick();
     bench.hear(Control {
@@ -95,7 +95,7 @@ fn a_session_in_init_gives_up_after_the_detection_time_without_telling_clients()
 }
 
 #[test]
-fn a_peer_that_says_down_is_down_with_diagnostic_three() {
+fn a_peer_that_sends_down_takes_the_session_down_with_diagnostic_3() {
     let mut bench = Bench::up();
     let actions = bench.hear(says(State::Down));
     assert_eq!(
@@ -137,7 +137,7 @@ fn a_poll_is_answered_at_once_with_final_and_without_poll_and_leaves_the_timer_a
 }
 
 #[test]
-fn a_peer_that_wants_nothing_periodic_gets_answers_and_changes_alone() {
+fn a_peer_that_wants_no_periodic_packets_gets_only_answers_and_state_changes() {
     let mut bench = Bench::up();
     let silent = Control {
         min_rx: Micros(0),
@@ -175,7 +175,7 @@ fn a_peer_in_demand_mode_is_sent_nothing_while_both_are_up_and_no_poll_is_under_
 }
 
 #[test]
-fn the_passive_side_says_nothing_until_it_knows_the_peer_and_again_when_it_forgets_it() {
+fn a_passive_session_sends_nothing_before_it_hears_the_peer_or_after_it_loses_it() {
     let mut bench = Bench::new(&Settings {
         passive: true,
         ..settings(timers(50, 50, 3))
@@ -199,7 +199,7 @@ fn the_passive_side_says_nothing_until_it_knows_the_peer_and_again_when_it_forge
 }
 
 #[test]
-fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
+fn an_admin_down_session_sends_at_the_slow_rate_and_ignores_packets_until_enabled() {
     let mut bench = Bench::up();
     let actions = bench.on(Event::AdminDown);
     assert_eq!(actions[0], tell(State::AdminDown, Diagnostic::AdminDown));
@@ -240,7 +240,7 @@ fn admin_down_is_said_slowly_and_hears_nothing_until_it_is_over() {
 }
 
 #[test]
-fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
+fn a_removed_session_sends_admin_down_for_the_peers_detection_time_and_then_ends() {
     let mut bench = Bench::up();
     assert_eq!(sent(&bench.on(Event::Leave)).len(), 1);
     let began = bench.now;
@@ -263,7 +263,7 @@ fn a_session_that_leaves_says_so_for_the_peers_detection_time_and_is_over() {
 }
 
 #[test]
-fn a_session_that_leaves_and_is_enabled_again_stays() {
+fn a_removed_session_that_is_enabled_again_stays() {
     let mut bench = Bench::up();
     bench.on(Event::Leave);
     bench.on(Event::Enable);
@@ -272,7 +272,7 @@ fn a_session_that_leaves_and_is_enabled_again_stays() {
 }
 
 #[test]
-fn what_came_through_a_router_is_refused_over_one_hop_and_below_the_minimum_over_several() {
+fn packets_with_a_ttl_below_the_minimum_of_single_or_multi_hop_are_refused() {
     let event = |hops, ttl| Event::Received {
         control: says(State::Init),
         hops,
@@ -296,7 +296,7 @@ fn what_came_through_a_router_is_refused_over_one_hop_and_below_the_minimum_over
 }
 
 #[test]
-fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
+fn a_session_in_auto_mode_answers_on_the_peers_port_and_does_not_change_it_while_up() {
     let event = |state, hops| Event::Received {
         control: says(state),
         hops,
@@ -332,7 +332,7 @@ fn auto_answers_on_the_port_the_peer_uses_but_is_not_moved_while_up() {
 }
 
 #[test]
-fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
+fn an_overslept_detection_time_is_no_failure_if_a_packet_was_waiting() {
     let mut bench = Bench::up();
     bench.now += 2000 * MILLISECOND;
     assert_eq!(notified(&bench.tick()), []);
@@ -345,7 +345,7 @@ fn a_detection_time_that_we_overslept_is_no_failure_if_a_packet_was_waiting() {
 }
 
 #[test]
-fn packets_that_come_late_are_counted_with_their_gap() {
+fn late_packets_are_counted_with_their_gap() {
     let mut bench = Bench::up();
     bench.hear(says(State::Up));
     bench.silence(375 * MILLISECOND);
@@ -367,7 +367,7 @@ fn packets_that_come_late_are_counted_with_their_gap() {
 }
 
 #[test]
-fn a_thread_that_is_not_realtime_is_asked_for_nothing_it_cannot_keep() {
+fn without_a_realtime_thread_bfd_timers_are_limited_to_50_ms() {
     use crate::machine::realtime::Priority;
     for (priority, kept) in [
         (Priority::Realtime, timers(10, 20, 3)),
@@ -380,7 +380,7 @@ fn a_thread_that_is_not_realtime_is_asked_for_nothing_it_cannot_keep() {
 }
 
 #[test]
-fn a_refused_packet_is_counted_and_does_nothing() {
+fn a_refused_packet_is_counted_and_changes_no_state() {
     let mut bench = Bench::up();
     let before = bench.session.snapshot();
     for why in Refusal::ALL {

@@ -22,7 +22,7 @@ fn hears(bench: &mut Bench, states: &[State]) -> Vec<State> {
 }
 
 #[test]
-fn a_peers_shutdown_is_no_failure_and_neither_is_its_way_back() {
+fn a_peers_shutdown_and_return_are_reported_as_no_failure() {
     use State::{AdminDown, Down, Init, Up};
     let mut bench = bench(Duration::ZERO);
     assert_eq!(
@@ -36,7 +36,7 @@ fn a_peers_shutdown_is_no_failure_and_neither_is_its_way_back() {
 }
 
 #[test]
-fn a_peer_that_is_administratively_down_from_the_first_is_told_as_such_once() {
+fn a_peer_that_is_admin_down_from_the_start_is_reported_once() {
     let mut bench = bench(Duration::ZERO);
     assert_eq!(
         hears(&mut bench, &[State::AdminDown, State::AdminDown]),
@@ -45,7 +45,7 @@ fn a_peer_that_is_administratively_down_from_the_first_is_told_as_such_once() {
 }
 
 #[test]
-fn after_a_failure_up_is_told_only_when_it_lasts_but_every_failure_is_told() {
+fn after_a_failure_up_is_reported_only_if_it_lasts_and_every_failure_is_reported() {
     use State::{Down, Init, Up};
     let mut bench = bench(450 * MILLISECOND);
     // No failure before, so `Up` comes at once.

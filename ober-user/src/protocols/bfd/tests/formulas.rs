@@ -17,7 +17,7 @@ fn the_detection_time_is_the_peers_multiplier_times_the_slower_of_our_rx_and_its
 }
 
 #[test]
-fn a_session_counts_with_the_peers_multiplier_not_its_own() {
+fn the_detection_time_uses_the_peers_multiplier_and_not_the_sessions_own() {
     let mut bench = Bench::new(&settings(timers(50, 200, 9)));
     bench.hear(Control {
         multiplier: times(2),
@@ -32,7 +32,7 @@ fn a_session_counts_with_the_peers_multiplier_not_its_own() {
 }
 
 #[test]
-fn we_send_at_the_slower_of_what_we_want_and_what_the_peer_can_take_or_not_at_all() {
+fn a_session_sends_at_the_slower_of_its_own_and_the_peers_interval_or_not_at_all() {
     let transmit = |ours, theirs| interval::transmit(Micros(ours), Micros(theirs));
     assert_eq!(transmit(300, 200), Some(Duration::from_micros(300)));
     assert_eq!(transmit(200, 300), Some(Duration::from_micros(300)));
@@ -40,7 +40,7 @@ fn we_send_at_the_slower_of_what_we_want_and_what_the_peer_can_take_or_not_at_al
 }
 
 #[test]
-fn slow_until_up_and_a_slow_configuration_stays_slow() {
+fn the_desired_min_tx_is_one_second_until_up_or_longer_if_configured() {
     let desired = |up| {
         [50_000, 2_000_000].map(|configured| interval::desired_min_tx(Micros(configured), up).0)
     };
@@ -68,7 +68,7 @@ fn jitter_takes_0_to_25_percent_and_10_to_25_with_a_multiplier_of_one() {
 }
 
 #[test]
-fn every_pause_is_drawn_anew() {
+fn each_interval_gets_fresh_jitter() {
     let mut bench = Bench::up();
     let mut pauses = std::collections::BTreeSet::new();
     let mut before = bench.now;

@@ -200,7 +200,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn whatever_happens_the_standard_is_kept(
+    fn a_bfd_session_keeps_rfc_5880_after_any_events(
         timers in some_timers(), passive: bool, steps in proptest::collection::vec(step(), 1..80)
     ) {
         let settings = Settings { mode: Mode::Auto, passive, hold_down: 300 * MILLISECOND, ..settings(timers) };
@@ -211,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn silence_ends_every_session_after_the_peers_multiplier_times_the_slower_pace(
+    fn silence_ends_a_session_after_the_peers_multiplier_times_the_slower_interval(
         timers in some_timers(), peer in some_timers()
     ) {
         let mut bench = Bench::new(&settings(timers));

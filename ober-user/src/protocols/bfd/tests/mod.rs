@@ -151,7 +151,7 @@ fn notified(actions: &[Action]) -> Vec<State> {
 }
 
 #[test]
-fn the_table_of_the_standard() {
+fn every_bfd_state_and_received_state_leads_where_rfc_5880_says() {
     use State::{AdminDown, Down, Init, Up};
     for (ours, row) in [
         //          peer: AdminDown  Down       Init       Up

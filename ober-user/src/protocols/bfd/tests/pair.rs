@@ -156,7 +156,7 @@ fn any_timers(multiplier: std::ops::Range<u8>) -> impl Strategy<Value = Timers> 
 }
 
 #[test]
-fn two_sessions_find_each_other_negotiate_and_notice_a_cut() {
+fn two_sessions_come_up_negotiate_timers_and_detect_a_cut() {
     let mut pair = Pair::new([timers(50, 200, 3), timers(100, 300, 5)], quiet(), 1);
     pair.settle();
     let snapshot = |pair: &Pair, end: usize| {
@@ -179,7 +179,7 @@ fn two_sessions_find_each_other_negotiate_and_notice_a_cut() {
 }
 
 #[test]
-fn a_planned_stop_is_heard_as_such_by_the_other_end() {
+fn the_peer_sees_a_planned_stop_as_admin_down() {
     let mut pair = Pair::new([timers(50, 50, 3), timers(50, 50, 3)], quiet(), 2);
     pair.settle();
     let actions = pair.ends[0].on(pair.now, Event::AdminDown);
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_cut_is_noticed_at_the_detection_time_after_the_last_packet(
+    fn a_cut_is_detected_one_detection_time_after_the_last_packet(
         one in any_timers(1..6), two in any_timers(1..6), delay in 0..10_u64, seed: u64
     ) {
         let network = Network { delay: Duration::from_millis(delay), ..quiet() };
@@ -232,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn neither_is_delay_that_varies_by_less_than_an_interval_with_one_loss_fewer(
+    fn delay_that_varies_by_less_than_an_interval_with_one_loss_fewer_is_no_failure(
         one in any_timers(2..6), two in any_timers(2..6), seed: u64
     ) {
         let fastest = [one, two].iter().map(|timers| timers.transmit.min(timers.receive)).min().unwrap();
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn neither_are_timers_that_change_at_any_moment_at_both_ends_under_loss(
+    fn timers_that_change_at_both_ends_at_any_moment_under_loss_cause_no_failure(
         begin in any_timers(3..6),
         changes in proptest::collection::vec((0..2_usize, any_timers(3..6), 0..3000_u64), 1..12),
         delay in 0..20_u64, seed: u64

@@ -46,7 +46,7 @@ fn in_force(bench: &Bench) -> (u128, u128) {
 }
 
 #[test]
-fn a_slower_pace_waits_for_the_answer_and_a_faster_one_does_not() {
+fn a_longer_transmit_interval_waits_for_the_final_packet_and_a_shorter_one_does_not() {
     let mut bench = settled();
     let [poll] = sent(&bench.on(configure(timers(400, 50, 3))))[..] else {
         panic!("a Poll Sequence begins at once");
@@ -60,7 +60,7 @@ fn a_slower_pace_waits_for_the_answer_and_a_faster_one_does_not() {
 }
 
 #[test]
-fn a_shorter_detection_time_waits_for_the_answer_and_a_longer_one_does_not() {
+fn a_shorter_detection_time_waits_for_the_final_packet_and_a_longer_one_does_not() {
     let mut bench = settled();
     bench.on(configure(timers(50, 20, 3)));
     assert_eq!(in_force(&bench), (50, 150));
@@ -88,7 +88,7 @@ fn a_poll_is_repeated_until_it_is_answered() {
 }
 
 #[test]
-fn values_that_change_during_a_poll_are_asked_for_again() {
+fn values_that_change_during_a_poll_are_polled_again() {
     let mut bench = settled();
     bench.on(configure(timers(400, 50, 3)));
     bench.on(configure(timers(600, 50, 3)));
@@ -102,7 +102,7 @@ fn values_that_change_during_a_poll_are_asked_for_again() {
 }
 
 #[test]
-fn nothing_is_sent_when_nothing_changed() {
+fn no_poll_is_sent_if_no_value_changed() {
     let mut bench = settled();
     assert_eq!(bench.on(configure(timers(50, 50, 3))), []);
     assert_eq!(sent(&bench.on(configure(timers(50, 50, 4)))).len(), 1);
@@ -110,7 +110,7 @@ fn nothing_is_sent_when_nothing_changed() {
 }
 
 #[test]
-fn an_answer_nobody_asked_for_changes_nothing() {
+fn a_final_packet_without_a_poll_changes_nothing() {
     let mut bench = settled();
     let before = bench.session.snapshot();
     assert_eq!(bench.hear(answer()), []);
@@ -125,7 +125,7 @@ fn an_answer_nobody_asked_for_changes_nothing() {
 }
 
 #[test]
-fn a_peer_that_can_take_more_gets_it_counted_from_the_packet_before() {
+fn a_shorter_interval_counts_from_the_previous_packet() {
     let mut bench = Bench::up();
     bench.hear(Control {
         fin: true,

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_asks_after_a_neighbour_that_no_hold_time_watches() {
+    fn tcp_keepalive_probes_a_neighbour_without_a_hold_time() {
         for (address, v4) in [("192.0.2.254", true), ("2001:db8::254", false)] {
             let socket = blank(v4).unwrap();
             prepare(&socket, &neighbour(address.parse().unwrap())).unwrap();

@@ -87,7 +87,7 @@ pub(super) fn everything() -> Vec<Message> {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn every_message_decodes_to_what_was_encoded() {
     for message in everything() {
         let read = received(&message);
         assert_eq!(read.kind(), message.kind());
@@ -123,7 +123,7 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn another_library_reads_the_same() {
+fn another_bgp_library_decodes_the_same_messages() {
     for message in everything() {
         let wide = !matches!(&message, Message::Update(Update::Announce { attributes, .. }) if !attributes.four_octet_as);
         let bytes = message.encode().unwrap();
@@ -189,7 +189,7 @@ fn an_announcement_has_the_bytes_of_the_standard() {
 }
 
 #[test]
-fn a_header_that_is_none_is_answered_as_the_standard_says() {
+fn a_malformed_header_is_answered_with_the_standards_error() {
     let header = |length: u16, kind: u8| {
         let mut bytes = vec![0xff; 16];
         bytes.extend(length.to_be_bytes());
@@ -238,7 +238,7 @@ fn open(version: u8, parameters: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn optional_parameters_are_believed_only_as_far_as_they_are_there() {
+fn optional_parameters_of_an_open_are_read_only_within_its_length() {
     let read = |parameters: &[u8]| match decode(&open(4, parameters)) {
         Ok(Received::Open(open)) => Ok((open.asn, open.capabilities.families.len())),
         Ok(other) => panic!("{other:?}"),
@@ -278,7 +278,7 @@ fn optional_parameters_are_believed_only_as_far_as_they_are_there() {
 }
 
 #[test]
-fn a_notification_never_has_more_data_than_fits() {
+fn the_data_of_a_notification_is_cut_to_the_maximum_length() {
     // A ROUTE-REFRESH of 4076 bytes: RFC 7313 section 5 wants it returned whole, RFC 4271 section 4.1 has room for less.
     let mut refresh = vec![0xff; 16];
     refresh.extend(4076_u16.to_be_bytes());
@@ -297,7 +297,7 @@ fn a_notification_never_has_more_data_than_fits() {
 }
 
 #[test]
-fn a_neighbours_reason_is_one_line_whatever_is_in_it() {
+fn a_neighbours_shutdown_text_is_escaped_to_one_line() {
     let text = b"a\nWARN x \x1b[2J\xc2\x9b";
     let mut data = vec![u8::try_from(text.len()).unwrap()];
     data.extend(text);

@@ -24,7 +24,7 @@ fn announces(prefixes: &[u8]) -> Event {
 }
 
 #[test]
-fn a_shorter_keepalive_holds_at_once() {
+fn a_shorter_keepalive_interval_applies_at_once() {
     let mut rig = Rig::upto(settings(), State::Established);
     assert_eq!(
         configure(&mut rig, |it| it.keepalive = Some(Duration::from_secs(1))),
@@ -36,7 +36,7 @@ fn a_shorter_keepalive_holds_at_once() {
 }
 
 #[test]
-fn a_limit_asks_for_what_was_forgotten_and_holds_from_then_on() {
+fn a_new_prefix_limit_requests_a_refresh_and_applies_from_then_on() {
     let mut rig = Rig::upto(settings(), State::Established);
     rig.on(announces(&[11, 12, 13]));
     let asked = configure(&mut rig, |it| it.max_prefixes = Some(3));
@@ -58,7 +58,7 @@ fn a_limit_asks_for_what_was_forgotten_and_holds_from_then_on() {
 }
 
 #[test]
-fn other_next_hops_are_said_once_and_only_where_they_are_others() {
+fn changed_next_hops_are_sent_once_and_only_for_changed_routes() {
     let mut rig = Rig::upto(settings(), State::Established);
     rig.on(Event::Settled);
     rig.on(Event::Routes(routes(&[
@@ -99,7 +99,7 @@ fn other_next_hops_are_said_once_and_only_where_they_are_others() {
 }
 
 #[test]
-fn settle_counts_from_the_start_as_long_as_it_is_waited_for() {
+fn a_changed_settle_time_counts_from_the_start_while_it_is_pending() {
     let mut rig = Rig::upto(settings(), State::Established);
     rig.pass(Duration::from_secs(5));
     assert_eq!(
@@ -137,7 +137,7 @@ fn a_neighbour_becomes_passive_and_active_without_the_loss_of_its_session() {
 }
 
 #[test]
-fn bfd_may_begin_and_end_beside_a_session_and_one_that_waits_for_it_goes_on_without() {
+fn bfd_may_be_added_and_removed_during_a_session_and_one_waiting_for_it_then_proceeds() {
     let mut rig = Rig::upto(settings(), State::Established);
     assert_eq!(configure(&mut rig, |it| it.strict = true), []);
     assert_eq!(rig.on(Event::Bfd(Path::Up)), []);
@@ -158,7 +158,7 @@ fn bfd_may_begin_and_end_beside_a_session_and_one_that_waits_for_it_goes_on_with
 }
 
 #[test]
-fn a_neighbour_that_does_not_want_a_connection_is_no_failure_with_a_pause() {
+fn a_neighbour_that_rejects_a_connection_causes_no_failure_pause() {
     let rejected = Message::Notification(Notification::REJECTED);
     let mut rig = Rig::upto(settings(), State::OpenSent);
     let actions = rig.hear(Side::Ours, &rejected);

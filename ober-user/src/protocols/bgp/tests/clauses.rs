@@ -27,7 +27,7 @@ fn end_of_rib() -> [Action; 2] {
 }
 
 #[test]
-fn a_session_comes_up_step_by_step_and_says_what_there_is_to_say() {
+fn a_session_comes_up_step_by_step_and_advertises_its_routes() {
     let mut rig = Rig::new(settings());
     rig.on(Event::Routes(routes(&["192.0.2.10/32"])));
     rig.on(Event::Settled);
@@ -80,7 +80,7 @@ fn end_of_rib_waits_for_the_first_verdicts_or_for_the_deadline() {
 }
 
 #[test]
-fn nothing_is_said_when_nothing_changed_and_attributes_change_without_a_reset() {
+fn an_unchanged_route_is_not_sent_again_and_attributes_change_without_a_reset() {
     let mut rig = Rig::upto(settings(), State::Established);
     rig.on(Event::Settled);
     assert_eq!(
@@ -151,7 +151,7 @@ fn bfd_down_ends_the_session_at_once_and_admin_down_does_not() {
 }
 
 #[test]
-fn what_bfd_ends_again_and_again_comes_back_after_the_first_pause() {
+fn a_session_that_bfd_ends_repeatedly_returns_each_time_after_the_first_pause() {
     let mut rig = Rig::upto(settings(), State::Established);
     for round in 0..5 {
         rig.on(Event::Bfd(Path::Up));
@@ -170,7 +170,7 @@ fn what_bfd_ends_again_and_again_comes_back_after_the_first_pause() {
 }
 
 #[test]
-fn a_strict_session_waits_for_bfd_and_gives_up_when_it_never_comes() {
+fn a_strict_session_waits_for_bfd_and_ends_if_bfd_does_not_come_up() {
     let strict = Settings {
         strict: true,
         ..settings()
@@ -191,7 +191,7 @@ fn a_strict_session_waits_for_bfd_and_gives_up_when_it_never_comes() {
 }
 
 #[test]
-fn a_refresh_is_answered_with_everything_of_that_family_between_marks_where_they_are_known() {
+fn a_refresh_is_answered_with_all_routes_of_the_family_between_markers_if_negotiated() {
     for enhanced_refresh in [false, true] {
         let mut rig = Rig::upto(settings(), State::OpenSent);
         let mut open = their_open();
@@ -217,7 +217,7 @@ fn a_refresh_is_answered_with_everything_of_that_family_between_marks_where_they
 }
 
 #[test]
-fn more_prefixes_than_allowed_end_the_session_for_long() {
+fn a_session_that_exceeds_its_prefix_limit_ends_for_a_long_time() {
     let max_prefixes = Some(2);
     let mut rig = Rig::upto(
         Settings {
@@ -295,7 +295,7 @@ fn pauses_after_failures_and_between_attempts_grow_to_a_minute() {
 }
 
 #[test]
-fn an_attempt_that_gets_no_answer_is_given_up_and_told() {
+fn a_connection_attempt_without_an_answer_times_out_and_is_reported() {
     let mut rig = Rig::upto(settings(), State::Connect);
     let actions = rig.next();
     let [
@@ -309,7 +309,7 @@ fn an_attempt_that_gets_no_answer_is_given_up_and_told() {
 }
 
 #[test]
-fn a_passive_neighbour_is_never_dialed_and_may_come_in() {
+fn a_passive_neighbour_is_never_dialed_and_its_connection_is_accepted() {
     let mut rig = Rig::new(Settings {
         passive: true,
         ..settings()
@@ -322,7 +322,7 @@ fn a_passive_neighbour_is_never_dialed_and_may_come_in() {
 }
 
 #[test]
-fn a_delayed_open_waits_for_the_neighbour_to_speak_first_but_not_for_ever() {
+fn a_delayed_open_waits_for_the_neighbours_open_for_a_limited_time() {
     let delay_open = Duration::from_secs(2);
     let delayed = || {
         let mut rig = Rig::new(Settings {
@@ -374,7 +374,7 @@ fn a_stop_says_why_and_nothing_goes_on_until_the_next_start() {
 }
 
 #[test]
-fn the_neighbours_text_is_kept_and_shown() {
+fn the_neighbours_shutdown_text_is_stored_and_shown() {
     let mut rig = Rig::upto(settings(), State::Established);
     let goodbye = Notification::shutdown("schönen Gruß");
     rig.hear(Side::Ours, &Message::Notification(goodbye));
@@ -383,7 +383,7 @@ fn the_neighbours_text_is_kept_and_shown() {
 }
 
 #[test]
-fn keepalives_keep_a_session_alive_for_ever() {
+fn keepalives_keep_a_session_established() {
     let mut rig = Rig::upto(settings(), State::Established);
     for _ in 0..100 {
         let actions = rig.pass(Duration::from_secs(3));

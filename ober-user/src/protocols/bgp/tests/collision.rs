@@ -18,7 +18,7 @@ fn two() -> Rig {
 }
 
 #[test]
-fn of_two_connections_that_of_the_higher_identifier_stays_whichever_came_first() {
+fn of_two_connections_the_one_opened_by_the_higher_identifier_stays() {
     let open = |id: [u8; 4], asn| {
         Message::Open(Open {
             id: id.into(),
@@ -72,7 +72,7 @@ fn an_established_session_is_not_disturbed_by_a_new_connection() {
 }
 
 #[test]
-fn the_neighbours_choice_is_no_failure() {
+fn a_collision_closed_by_the_neighbour_is_no_failure() {
     let mut rig = two();
     let actions = rig.hear(
         Side::Theirs,
@@ -84,7 +84,7 @@ fn the_neighbours_choice_is_no_failure() {
 }
 
 #[test]
-fn a_second_connection_of_theirs_takes_the_place_of_one_that_has_said_nothing() {
+fn a_neighbours_second_connection_replaces_one_without_an_open() {
     let passive = true;
     let mut rig = Rig::new(Settings {
         passive,

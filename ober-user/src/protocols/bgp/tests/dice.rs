@@ -125,7 +125,7 @@ fn event(world: &mut World, roll: &Roll) -> Option<Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn whatever_happens_the_world_stays_in_order_and_no_timer_spins(
+    fn a_bgp_session_stays_consistent_after_any_events_and_no_timer_spins(
         rolls in prop::collection::vec(roll(), 0..120),
         strict in any::<bool>(),
         passive in any::<bool>(),

@@ -34,7 +34,7 @@ fn corpus() -> PathBuf {
 
 /// `UPDATE=1 cargo test` rewrites this node's messages in the corpus; those of other speakers stay.
 #[test]
-fn the_corpus_is_swallowed() {
+fn the_bgp_decoder_reads_the_corpus_without_a_panic() {
     if std::env::var_os("UPDATE").is_some() {
         for (number, message) in everything().iter().enumerate() {
             let name = format!("ours-{number:02}-{}.bin", message.kind().name());
@@ -56,7 +56,7 @@ fn the_corpus_is_swallowed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn no_bytes_whatever_make_the_decoder_panic(
+    fn the_bgp_decoder_does_not_panic_on_arbitrary_bytes(
         kind in 0..7u8,
         body in prop::collection::vec(any::<u8>(), 0..400),
     ) {
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_to_a_message_makes_the_decoder_panic(
+    fn the_bgp_decoder_does_not_panic_on_a_changed_message(
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {

@@ -26,7 +26,7 @@ fn judge_hex(digits: &str, terms: Terms<'_>) -> Result<Judged, (u8, u8)> {
 }
 
 #[test]
-fn routes_of_a_family_that_was_not_agreed_on_are_ignored_whatever_they_say() {
+fn routes_of_a_family_that_was_not_negotiated_are_ignored() {
     let only_v4 = BTreeSet::from([Family::Ipv4]);
     let v4 = Terms {
         families: &only_v4,
@@ -83,7 +83,7 @@ fn routes_of_a_family_that_was_not_agreed_on_are_ignored_whatever_they_say() {
 }
 
 #[test]
-fn a_wrong_attribute_in_an_update_that_reaches_nothing_ends_the_session() {
+fn a_malformed_attribute_in_an_update_without_reachable_routes_ends_the_session() {
     for (what, digits) in [
         ("a bad ORIGIN", "0000 0004 40010107"),
         ("and a withdrawn prefix", "0004 18c63364 0004 40010107"),
@@ -138,7 +138,7 @@ fn judged(attributes: &[u8]) -> Result<(Vec<u8>, bool), (u8, u8)> {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn a_wrong_attribute_costs_its_routes_and_not_the_session() {
+fn a_malformed_attribute_withdraws_its_routes_and_keeps_the_session() {
     const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
     const PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea];
     const HOP: &[u8] = &[0x40, 3, 4, 10, 0, 0, 2];

@@ -198,7 +198,7 @@ fn notified(actions: &[Action]) -> Option<(u8, u8)> {
 }
 
 #[test]
-fn the_machines_know_no_socket_clock_task_nor_log() {
+fn the_protocol_machines_use_no_socket_clock_task_or_log() {
     let sources = [
         include_str!("../connection.rs"),
         include_str!("../event.rs"),

@@ -279,7 +279,7 @@ const WANTED: [&[&str]; 2] = [&["192.0.2.10/32", "2001:db8::10/128"], &["198.51.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn two_speakers_find_each_other_through_loss_delay_and_collision_and_know_what_the_other_says(
+    fn two_speakers_establish_and_exchange_routes_despite_loss_delay_and_collision(
         seed in any::<u64>(),
         loss in 0..40u64,
         passive in prop_oneof![Just([false, false]), Just([true, false]), Just([false, true])],
@@ -303,7 +303,7 @@ proptest! {
 }
 
 #[test]
-fn speakers_that_dial_at_the_same_moment_have_one_session_within_seconds() {
+fn two_speakers_that_dial_at_once_have_one_session_within_seconds() {
     let mut slow = 0;
     for seed in 0..200 {
         let mut pair = begin(two([false, false]), seed * 7919, 0);
@@ -317,7 +317,7 @@ fn speakers_that_dial_at_the_same_moment_have_one_session_within_seconds() {
 }
 
 #[test]
-fn a_cut_is_noticed_within_the_hold_time() {
+fn a_cut_connection_is_detected_within_the_hold_time() {
     let mut pair = begin(two([false, false]), 5, 0);
     pair.run(Duration::from_secs(20));
     assert!(pair.established());

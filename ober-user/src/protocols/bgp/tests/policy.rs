@@ -54,7 +54,7 @@ fn advertised(
 }
 
 #[test]
-fn a_standing_is_a_route_a_worse_route_a_goodbye_or_nothing() {
+fn each_standing_gives_a_route_a_worse_route_a_graceful_shutdown_route_or_none() {
     let config = bgp(vec![]);
     let of = |standing| {
         advertised(&config, "10.0.0.2", &[("192.0.2.10", standing)]).remove("192.0.2.10/32")
@@ -73,7 +73,7 @@ fn a_standing_is_a_route_a_worse_route_a_goodbye_or_nothing() {
 }
 
 #[test]
-fn a_later_entry_holds_key_by_key_for_the_vips_and_neighbours_it_names() {
+fn a_later_announcement_entry_overrides_single_keys_for_its_vips_and_neighbours() {
     let config = bgp(vec![
         Announcement {
             med: Some(10),
@@ -109,7 +109,7 @@ fn a_later_entry_holds_key_by_key_for_the_vips_and_neighbours_it_names() {
 }
 
 #[test]
-fn a_covering_prefix_is_there_as_long_as_one_of_its_vips_and_as_good_as_the_best() {
+fn a_covering_prefix_is_announced_with_the_standing_of_its_best_vip() {
     use Standing::{Announced, Depreferenced, GracefulShutdown, Withdrawn};
     let aggregates: Option<Vec<IpNet>> = Some(vec!["192.0.2.0/24".parse().unwrap()]);
     let covered = |host_routes| {

@@ -81,7 +81,7 @@ fn any_routes() -> impl Strategy<Value = Routes> {
 
 proptest! {
     #[test]
-    fn the_difference_applied_to_what_the_neighbour_knows_is_what_is_wanted(
+    fn the_difference_applied_to_the_neighbours_table_gives_the_wanted_routes(
         steps in prop::collection::vec((any_routes(), any::<bool>()), 1..8),
     ) {
         let mut out = Out::default();
@@ -108,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn thousands_of_routes_with_the_most_communities_are_packed_into_whole_messages() {
+fn thousands_of_routes_with_many_communities_are_packed_into_complete_messages() {
     let mut communities = Communities::default();
     for number in 0..64 {
         communities.plain.insert(number);
@@ -245,8 +245,7 @@ fn next_hops_are_this_nodes_own_of_the_kind_the_session_can_carry() {
 }
 
 #[test]
-fn an_internal_neighbour_is_told_the_preference_and_no_path_an_external_one_the_path_and_no_preference()
- {
+fn an_internal_neighbour_gets_local_pref_without_a_path_and_an_external_one_the_reverse() {
     let prepended: Routes = routes(&["192.0.2.10/32"])
         .iter()
         .map(|(prefix, route)| {
@@ -278,7 +277,7 @@ fn an_internal_neighbour_is_told_the_preference_and_no_path_an_external_one_the_
 }
 
 #[test]
-fn a_family_that_was_not_agreed_is_not_spoken_of() {
+fn routes_of_a_family_that_was_not_negotiated_are_not_sent() {
     let mut out = Out::default();
     let families = [Family::Ipv6].into();
     let updates = out.sync(

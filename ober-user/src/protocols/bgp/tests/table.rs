@@ -25,7 +25,7 @@ fn expire(state: State) -> Row {
 }
 
 #[test]
-fn every_message_in_every_state_does_what_the_standards_say() {
+fn every_bgp_message_in_every_state_has_the_effect_of_the_standards() {
     use State::{Active, Established, Idle, OpenConfirm, OpenSent};
     let ours = |message: Message| Event::Received(Side::Ours, received(&message));
     let open = || ours(Message::Open(their_open()));
@@ -94,7 +94,7 @@ fn every_message_in_every_state_does_what_the_standards_say() {
 }
 
 #[test]
-fn an_open_is_refused_with_the_reason_the_standard_has_for_it() {
+fn an_unacceptable_open_is_refused_with_the_standards_error() {
     let with = |change: fn(&mut Open)| {
         let mut open = their_open();
         change(&mut open);
@@ -161,7 +161,7 @@ fn an_open_is_refused_with_the_reason_the_standard_has_for_it() {
 }
 
 #[test]
-fn the_smaller_hold_time_holds_and_zero_means_none() {
+fn the_smaller_hold_time_is_used_and_zero_means_none() {
     for (ours, theirs, agreed, keepalive) in [
         (9, 90, Some(9), Some(3)),
         (90, 9, Some(9), Some(3)),

@@ -23,7 +23,7 @@ fn advertisement(version: Version, addresses: &[&str]) -> Advertisement {
 
 /// The checksums were computed independently.
 #[test]
-fn bytes_and_advertisements_become_each_other() {
+fn vrrp_advertisements_encode_to_the_expected_bytes_and_decode_from_them() {
     let rows: [(_, _, _, &[u8]); 4] = [
         (
             advertisement(Version::V2, &["10.77.9.1"]),
@@ -66,7 +66,7 @@ fn bytes_and_advertisements_become_each_other() {
 }
 
 #[test]
-fn over_ipv6_the_pseudo_header_is_never_left_out() {
+fn over_ipv6_a_checksum_always_covers_the_pseudo_header() {
     let [source, destination] = V6;
     let advertisement = advertisement(Version::V3, &["fd77:9::1"]);
     let bytes = advertisement.encode(Coverage::Message, source, destination);
@@ -93,7 +93,7 @@ fn broken(version: Version, change: impl Fn(&mut Vec<u8>)) -> Result<(), Malform
 }
 
 #[test]
-fn what_is_wrong_with_a_message_is_said() {
+fn each_fault_of_a_vrrp_message_has_its_own_error() {
     use Version::{V2, V3};
     assert_eq!(broken(V3, |_| ()), Ok(()));
     assert_eq!(broken(V2, |_| ()), Ok(()));
@@ -130,7 +130,7 @@ fn what_is_wrong_with_a_message_is_said() {
 }
 
 #[test]
-fn what_follows_a_whole_message_is_ignored_whether_its_checksum_covers_it_or_not() {
+fn bytes_after_a_complete_message_are_ignored_whether_its_checksum_covers_them_or_not() {
     for (version, [source, destination]) in
         [(Version::V2, V4), (Version::V3, V4), (Version::V3, V6)]
     {
@@ -172,7 +172,7 @@ fn what_follows_a_whole_message_is_ignored_whether_its_checksum_covers_it_or_not
 }
 
 #[test]
-fn an_interval_is_what_its_version_can_express() {
+fn an_interval_is_accepted_only_if_its_vrrp_version_can_express_it() {
     let ms = Duration::from_millis;
     for (period, v2, v3) in [
         (ms(0), false, false),
@@ -202,7 +202,7 @@ fn an_interval_is_what_its_version_can_express() {
 
 /// Inputs that were once interesting to the decoder.
 #[test]
-fn the_corpus_is_read_without_a_panic_and_its_names_say_how() {
+fn vrrp_packets_of_the_corpus_are_judged_as_their_file_names_say() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/vrrp");
     let mut seen = 0;
     for entry in std::fs::read_dir(corpus).unwrap() {
@@ -227,7 +227,7 @@ fn any_version() -> impl Strategy<Value = Version> {
 
 proptest! {
     #[test]
-    fn no_bytes_whatever_make_the_decoder_panic_or_find_more_addresses_than_there_are_bytes(
+    fn decoding_arbitrary_bytes_never_panics_or_finds_more_addresses_than_the_bytes_hold(
         bytes in proptest::collection::vec(any::<u8>(), 0..600), first in 0x20u8..0x40, six in any::<bool>(),
     ) {
         let [source, destination] = if six { V6 } else { V4 };
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_encoded_is_decoded(
+    fn every_encoded_advertisement_decodes_to_itself(
         version in any_version(), vrid in 1u8.., priority: u8, hundredths in 1u16..=4095,
         count in 1usize..=255, six: bool, message: bool,
     ) {

@@ -7,7 +7,7 @@ fn changed(change: impl FnOnce(&mut Settings)) -> Settings {
 }
 
 #[test]
-fn it_takes_part_only_while_gate_and_link_are_both_good() {
+fn a_virtual_router_takes_part_only_while_its_gate_is_open_and_its_link_up() {
     let mut bench = Bench::new(settings());
     assert_eq!(bench.on(Event::Gate(true)), []);
     assert_eq!((bench.name(), bench.left()), ("initialize", None));
@@ -22,7 +22,7 @@ fn it_takes_part_only_while_gate_and_link_are_both_good() {
 }
 
 #[test]
-fn a_closed_gate_resigns_at_once_and_stays_out_until_it_opens() {
+fn a_master_whose_gate_closes_resigns_at_once_and_stays_out_until_it_opens() {
     let mut bench = Bench::master(settings());
     assert_eq!(bench.on(Event::Gate(false)), [sent(0), Action::Release]);
     assert_eq!(bench.left(), None);
@@ -33,7 +33,7 @@ fn a_closed_gate_resigns_at_once_and_stays_out_until_it_opens() {
 }
 
 #[test]
-fn advertisements_go_before_addresses_and_caches_are_told_when_those_are_there() {
+fn a_new_master_advertises_before_it_adds_addresses_and_claims_them_once_present() {
     let mut bench = Bench::backup(changed(|it| {
         it.garp.delay = ms(250);
         it.garp.refresh = ms(10_000);
@@ -56,7 +56,7 @@ fn advertisements_go_before_addresses_and_caches_are_told_when_those_are_there()
 }
 
 #[test]
-fn addresses_are_renewed_every_second_and_had_again_when_somebody_removes_them() {
+fn a_master_renews_its_addresses_every_second_and_restores_removed_ones() {
     let mut bench = Bench::master(settings());
     let began = bench.now;
     let mut renewed = Vec::new();
@@ -76,7 +76,7 @@ fn addresses_are_renewed_every_second_and_had_again_when_somebody_removes_them()
 }
 
 #[test]
-fn addresses_that_come_too_late_are_removed() {
+fn addresses_added_after_a_master_resigned_are_removed() {
     let mut bench = Bench::new_master(settings());
     assert_eq!(bench.on(Event::Gate(false)), [sent(0), Action::Release]);
     assert_eq!(bench.on(Event::Held), [Action::Release]);
@@ -92,7 +92,7 @@ fn a_master_without_its_addresses_resigns_and_tries_again_later() {
 }
 
 #[test]
-fn the_masters_interval_is_learnt_and_forgotten_with_it() {
+fn a_backup_learns_the_masters_interval_and_forgets_it_with_the_master() {
     let mut bench = Bench::backup(settings());
     let slow = Advertisement {
         interval: interval(2000),
@@ -124,7 +124,7 @@ fn the_masters_interval_is_learnt_and_forgotten_with_it() {
 }
 
 #[test]
-fn a_preempt_delay_obeys_a_lower_master_for_that_long_and_no_longer() {
+fn a_preempt_delay_tolerates_a_lower_master_exactly_for_its_length() {
     let mut bench = Bench::backup(changed(|it| it.preempt = Preempt::After(ms(1000))));
     for _ in 0..10 {
         bench.later(100).hears(LOW, 100);
@@ -139,14 +139,14 @@ fn a_preempt_delay_obeys_a_lower_master_for_that_long_and_no_longer() {
 }
 
 #[test]
-fn a_delay_ends_with_the_silence_of_the_lower_master() {
+fn a_preempt_delay_ends_if_the_lower_master_falls_silent() {
     let mut bench = Bench::backup(changed(|it| it.preempt = Preempt::After(ms(60_000))));
     bench.later(100).hears(LOW, 100);
     assert_eq!(bench.due(), (ms(350), vec![sent(128), Action::Hold]));
 }
 
 #[test]
-fn a_backup_whose_timer_is_late_reads_what_came_before_it_claims_anything() {
+fn a_backup_with_a_late_timer_reads_waiting_packets_before_it_becomes_master() {
     let mut bench = Bench::backup(settings());
     bench.hears(HIGH, 200);
     assert_eq!(bench.overdue(5000), [], "it may have been heard meanwhile");
@@ -163,7 +163,7 @@ fn a_backup_whose_timer_is_late_reads_what_came_before_it_claims_anything() {
 }
 
 #[test]
-fn a_master_whose_timer_is_late_asks_before_it_goes_on() {
+fn a_master_with_a_very_late_timer_becomes_backup_before_it_advertises_again() {
     let mut bench = Bench::master(settings());
     assert_eq!(
         bench.overdue(150),
@@ -183,7 +183,7 @@ fn a_master_whose_timer_is_late_asks_before_it_goes_on() {
 }
 
 #[test]
-fn the_pace_is_kept_when_a_timer_is_a_little_late() {
+fn a_slightly_late_timer_does_not_shift_the_advertisement_interval() {
     let mut bench = Bench::master(settings());
     assert_eq!(bench.overdue(30), [sent(128)]);
     assert_eq!(bench.left(), Some(ms(70)));
@@ -192,7 +192,7 @@ fn the_pace_is_kept_when_a_timer_is_a_little_late() {
 }
 
 #[test]
-fn a_master_answers_a_lower_priority_and_tells_the_caches_again_but_no_flood() {
+fn a_master_answers_a_lower_priority_and_claims_its_addresses_again_at_a_limited_rate() {
     let mut bench = Bench::master(settings());
     bench.later(1050).on(Event::Held);
     let conflict = Conflict::TwoMasters {
@@ -216,7 +216,7 @@ fn a_master_answers_a_lower_priority_and_tells_the_caches_again_but_no_flood() {
 }
 
 #[test]
-fn a_master_that_gives_way_may_advertise_once_more() {
+fn a_master_that_yields_advertises_once_more_if_configured() {
     let mut bench = Bench::master(changed(|it| it.answers.higher = true));
     assert_eq!(bench.hears(HIGH, 200), [sent(128), Action::Release]);
     let why = Why::Outranked {
@@ -227,7 +227,7 @@ fn a_master_that_gives_way_may_advertise_once_more() {
 }
 
 #[test]
-fn what_should_not_be_on_the_wire_is_reported_once_a_minute() {
+fn each_conflict_on_the_link_is_reported_once_a_minute() {
     let mut bench = Bench::backup(settings());
     let other = Advertisement {
         addresses: vec![HIGH],
@@ -252,7 +252,7 @@ fn what_should_not_be_on_the_wire_is_reported_once_a_minute() {
 }
 
 #[test]
-fn who_else_answers_for_an_address_of_the_master_is_reported_and_answered() {
+fn another_host_that_claims_a_masters_address_is_reported_and_answered() {
     let claimed = Event::Claimed {
         address: VIP,
         by: Mac([2, 0, 0, 0, 0, 9]),
@@ -272,7 +272,7 @@ fn who_else_answers_for_an_address_of_the_master_is_reported_and_answered() {
 }
 
 #[test]
-fn version_2_drops_what_differs_in_interval_or_addresses() {
+fn version_2_drops_advertisements_with_another_interval_or_other_addresses() {
     let two = |change: fn(&mut Advertisement)| {
         let mut advertisement = Advertisement {
             version: Version::V2,
@@ -317,7 +317,7 @@ fn version_2_drops_what_differs_in_interval_or_addresses() {
 }
 
 #[test]
-fn a_master_of_this_vrid_that_has_none_of_our_addresses_is_said_and_not_obeyed() {
+fn a_master_of_this_vrid_with_other_addresses_only_is_reported_and_not_obeyed() {
     let stranger = |priority, addresses: &[IpAddr]| {
         let advertisement = Advertisement {
             addresses: addresses.to_vec(),
@@ -352,7 +352,7 @@ fn a_master_of_this_vrid_that_has_none_of_our_addresses_is_said_and_not_obeyed()
 }
 
 #[test]
-fn another_configuration_is_followed_without_a_change_of_state() {
+fn a_new_configuration_is_applied_without_a_change_of_state() {
     let mut bench = Bench::master(settings());
     let lower = changed(|it| it.priority = 50);
     assert_eq!(bench.on(Event::Configure(lower)), [sent(50), Action::Hold]);

@@ -218,7 +218,7 @@ fn a_resignation_hands_over_within_the_skew_time_of_the_next() {
 }
 
 #[test]
-fn without_preemption_the_one_that_comes_back_stays_backup() {
+fn without_preemption_a_returning_router_stays_backup() {
     let mut segment = Segment::new(2, GOOD, 13, Preempt::Never);
     segment.run(ms(1000));
     segment.happens(0, Event::Gate(false));
@@ -231,7 +231,7 @@ fn without_preemption_the_one_that_comes_back_stays_backup() {
 }
 
 #[test]
-fn one_that_was_frozen_for_long_does_not_disturb_its_successor_without_preemption() {
+fn without_preemption_a_router_frozen_for_long_does_not_disturb_its_successor() {
     let mut segment = Segment::new(2, GOOD, 17, Preempt::Never);
     segment.run(ms(1000));
     let frozen = segment.masters()[0];
@@ -253,7 +253,7 @@ fn one_that_was_frozen_for_long_does_not_disturb_its_successor_without_preemptio
 proptest! {
     /// Two masters end with the first advertisement of the better one that arrives. With loss that may take several.
     #[test]
-    fn without_a_partition_two_masters_never_last_longer_than_advertisements_are_lost_for(
+    fn without_a_partition_two_masters_last_no_longer_than_the_loss_of_advertisements(
         seed: u64, count in 2u8..5, loss in 0u64..30, delay in 0u64..50, kills in proptest::collection::vec((0usize..4, any::<bool>()), 0..8),
     ) {
         let wire = Wire { loss, delay: ms(delay) };
@@ -269,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happened_the_best_of_those_that_may_is_the_only_master_once_the_wire_is_good(
+    fn on_a_good_link_the_best_eligible_router_becomes_the_only_master_after_any_events(
         seed: u64, count in 2u8..5, events in proptest::collection::vec((0usize..4, any::<bool>(), 0u64..900), 0..20),
     ) {
         let mut segment = Segment::new(count, Wire { loss: 40, delay: ms(80) }, seed, settings().preempt);
@@ -286,7 +286,7 @@ proptest! {
 
     /// After any events: a tick moves its deadline on, and only a master that has its addresses claims them.
     #[test]
-    fn no_events_whatever_make_it_spin_or_speak_out_of_turn(
+    fn after_any_events_a_virtual_router_never_spins_and_only_a_master_claims_addresses(
         events in proptest::collection::vec((0u8..9, 0u8..=255, 0u64..2000), 0..200), never: bool,
     ) {
         let preempt = if never { Preempt::Never } else { Preempt::After(ms(300)) };

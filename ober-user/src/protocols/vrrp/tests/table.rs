@@ -59,7 +59,7 @@ fn initialize(settings: Settings) -> Bench {
 }
 
 #[test]
-fn initialize_leads_where_section_6_4_1_says() {
+fn initialize_follows_section_6_4_1_of_the_vrrp_rfc() {
     check(
         || initialize(settings()),
         vec![
@@ -77,7 +77,7 @@ fn initialize_leads_where_section_6_4_1_says() {
 }
 
 #[test]
-fn backup_leads_where_section_6_4_2_says() {
+fn backup_follows_section_6_4_2_of_the_vrrp_rfc() {
     let rows = |lower| {
         vec![
             (Startup, "backup", Some(350), vec![]),
@@ -100,7 +100,7 @@ fn backup_leads_where_section_6_4_2_says() {
 }
 
 #[test]
-fn master_leads_where_section_6_4_3_says() {
+fn master_follows_section_6_4_3_of_the_vrrp_rfc() {
     let gone = |state| vec![(EqualFromHigher, state, Some(350), vec![Action::Release])];
     check(
         || Bench::master(settings()),
