@@ -98,7 +98,7 @@ fn names_are_read_from_single_paths_and_from_nested_ones() {
 }
 
 #[test]
-fn a_room_is_a_directory_and_nothing_else_stands_beside_the_rooms() {
+fn every_entry_of_the_source_directory_is_a_room() {
     let entries = fs::read_dir(source()).unwrap();
     let beside: BTreeSet<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -130,7 +130,7 @@ fn a_room_names_only_rooms_below_it() {
 }
 
 #[test]
-fn each_room_says_what_it_is_and_what_it_never_does() {
+fn each_rooms_head_comment_states_its_purpose_and_what_it_never_does() {
     for room in rooms() {
         let text = fs::read_to_string(source().join(&room).join("mod.rs")).unwrap();
         let head: Vec<&str> = text

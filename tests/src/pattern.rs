@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_or_surplus_byte_is_found_at_its_offset_however_the_bytes_are_cut() {
+    fn a_wrong_or_surplus_byte_is_found_at_its_offset_for_any_division_into_chunks() {
         let mut bytes = whole(Pattern::new(1, 100_000));
         let mut walk = Pattern::new(1, 100_000).walk();
         assert!(bytes.chunks(977).all(|cut| walk.check(cut).is_ok()));

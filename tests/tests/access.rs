@@ -46,7 +46,7 @@ fn entries() -> impl Strategy<Value = Entries> {
 }
 
 #[test]
-fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched() {
+fn a_list_holds_exactly_the_entries_of_its_last_change_and_other_lists_stay_unchanged() {
     let lists = std::cell::RefCell::new(Lists::new("access"));
     let mut neighbour = Entries::default();
     neighbour.push("10.0.0.1".parse().unwrap());
@@ -85,7 +85,7 @@ fn a_list_holds_exactly_what_the_last_change_said_and_its_neighbour_is_untouched
 }
 
 #[test]
-fn an_amendment_leaves_all_others_on_the_list_and_tells_what_was_not_on_it() {
+fn an_amendment_keeps_all_other_entries_and_reports_entries_that_were_missing() {
     let lists = std::cell::RefCell::new(Lists::new("amended"));
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(60));
     runner
@@ -154,7 +154,7 @@ fn a_list_that_does_not_fit_is_refused_and_leaves_the_old_one_in_force() {
 }
 
 #[test]
-fn pages_and_lines_that_were_given_up_are_used_again() {
+fn freed_pages_and_lines_are_used_again() {
     let mut lists = Lists::new("reuse");
     for round in 0..LIMITS.ipv4_pages * 2 {
         let mut wanted = Entries::default();

@@ -40,7 +40,7 @@ fn has_v6(stage: &Routed) -> Result<bool> {
 }
 
 #[test]
-fn bgp_that_comes_with_a_reload_is_told_of_vips_whose_gates_are_open_already() {
+fn bgp_added_by_a_reload_announces_vips_whose_gates_are_already_open() {
     let without = |whole: &str| whole.split("[bgp]").next().unwrap_or_default().to_owned();
     let (stage, whole) = serving("late", without).expect("a node that serves");
     until("the gates are open", PATIENCE, || {
@@ -56,7 +56,7 @@ fn bgp_that_comes_with_a_reload_is_told_of_vips_whose_gates_are_open_already() {
 }
 
 #[test]
-fn a_vip_that_goes_is_withdrawn_and_the_session_stays() {
+fn a_removed_vip_is_withdrawn_and_the_session_stays() {
     let (stage, whole) = serving("gone", str::to_owned).expect("a node that serves");
     stage.until_paths(&[0], PATIENCE).expect("the route");
     until("the IPv6 route", PATIENCE, || {
@@ -109,7 +109,7 @@ fn changes(monitor: &Process) -> Vec<String> {
 }
 
 #[test]
-fn a_vip_that_a_reload_moves_to_vrrp_and_back_stays_where_it_is_held() {
+fn a_vip_moved_to_vrrp_and_back_by_a_reload_keeps_its_address_without_interruption() {
     let (stage, whole) = serving("moved", str::to_owned).expect("a node that serves");
     stage.until_paths(&[0], PATIENCE).expect("the route");
     let shown = |stage: &Routed| -> Result<String> {

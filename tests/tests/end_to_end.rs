@@ -209,7 +209,7 @@ fn a_stopped_daemon_leaves_filter_and_workers_and_detach_removes_everything() {
 }
 
 #[test]
-fn everything_works_without_steering_on_a_veth_and_with_generic_xdp_which_never_steers() {
+fn a_node_on_a_veth_serves_with_every_steer_setting_in_native_and_generic_xdp() {
     for (steer, xdp) in [
         ("auto", "native"),
         ("cpu", "native"),

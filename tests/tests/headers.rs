@@ -105,7 +105,7 @@ fn plainly(bytes: &[u8]) -> Plain {
 }
 
 #[test]
-fn what_the_short_reading_says_the_whole_one_says_too() {
+fn the_short_and_the_complete_parser_agree_on_every_packet_the_short_one_reads() {
     let target = rich_target();
     let mut short = 0;
     for seed in fuzz::seeds().take(fuzz::cases()) {

@@ -137,7 +137,7 @@ fn the_expressions_of_slurms_manual_and_its_quirks_expand_as_in_slurm() {
 }
 
 #[test]
-fn what_slurm_refuses_is_refused_unless_it_is_text_after_a_bracket_or_a_larger_range() {
+fn expressions_that_slurm_refuses_are_refused_except_suffixes_and_larger_ranges() {
     for expr in [
         "n[3-1]", "n[]", "n[a-c]", "n[1--3]", "n[1-3]]", "n[1,,3]", "n[,1]", "n[1,]", "n[-1]",
         "n[1-2-3]", "n[1:2]", "n[0x1]", "n[[1-2]]", "n[1,[2]]", "n[1 ]", "n[1-3 ]", "n[1- -3]",
@@ -157,7 +157,7 @@ fn what_slurm_refuses_is_refused_unless_it_is_text_after_a_bracket_or_a_larger_r
 }
 
 #[test]
-fn what_slurm_wrongly_accepts_is_refused() {
+fn expressions_that_slurm_wrongly_accepts_are_refused() {
     for (expr, slurm, fault) in [
         ("n[1-", &["n]"][..], Fault::Unclosed),
         ("n[1-3,5", &["n]", "5"], Fault::Unclosed),
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn near_expressions_are_accepted_or_refused_for_a_known_reason(expr in "n[0-9\\[\\],a -]{1,10}") {
+    fn almost_valid_expressions_agree_with_slurm_or_differ_for_a_known_reason(expr in "n[0-9\\[\\],a -]{1,10}") {
         prop_assume!(!expr.split([',', ' ']).any(|term| term == "-"));
         match (scontrol(&expr), ours(&expr)) {
             (Some(theirs), Ok(ours)) => prop_assert_eq!(ours, theirs),
@@ -242,7 +242,7 @@ proptest! {
     }
 
     #[test]
-    fn slurm_reads_what_we_fold(list in proptest::collection::vec("[ab][0-9]{1,3}|c", 1..30)) {
+    fn slurm_expands_a_folded_list_to_the_same_names(list in proptest::collection::vec("[ab][0-9]{1,3}|c", 1..30)) {
         let folded = fold(list.iter().map(String::as_str));
         let mut seen = HashSet::new();
         let expected: Vec<_> = list.into_iter().filter(|name| seen.insert(name.clone())).collect();

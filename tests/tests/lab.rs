@@ -181,7 +181,7 @@ fn laboratories_with_the_same_addresses_run_side_by_side() {
 }
 
 #[test]
-fn everything_a_host_ran_and_wrote_ends_with_it_even_what_left_its_parent() {
+fn all_processes_and_files_of_a_host_end_with_it_even_orphans() {
     let lab = Lab::new("drop").expect("make a laboratory");
     let host = lab.host("h").expect("make a host");
     let orphan = "set -m; sleep 600 >/dev/null 2>&1 & echo $!";

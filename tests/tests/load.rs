@@ -220,8 +220,7 @@ fn met(report: &Report, moments: &[Instant]) -> usize {
 }
 
 #[test]
-fn workers_certificates_and_servers_change_under_load_and_a_killed_worker_fails_only_what_it_held()
-{
+fn changes_under_load_fail_no_request_and_a_killed_worker_fails_only_its_own_connections() {
     let node = Node::new();
     let load = node.load();
     let kinds: [(&str, Vec<Instant>); 3] = [

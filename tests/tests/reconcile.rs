@@ -181,7 +181,7 @@ fn names(directory: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_pin_that_is_removed_while_somebody_looks_at_its_link_is_no_strangers_program() {
+fn a_program_whose_pin_is_removed_while_its_link_is_held_open_is_not_taken_for_foreign() {
     let stage = serving("drift-unpinned", &Settings::default());
     until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
     let before = stage.status().expect("status");
@@ -207,7 +207,7 @@ fn a_pin_that_is_removed_while_somebody_looks_at_its_link_is_no_strangers_progra
 }
 
 #[test]
-fn pins_that_somebody_removed_are_made_anew_for_the_same_maps() {
+fn removed_pins_are_made_again_for_the_same_maps() {
     let mut stage = serving("drift-pins", &Settings::default());
     until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
     let home = pins(&stage);
@@ -348,7 +348,7 @@ fn storage(stage: &Stage, port: u16) -> Process {
 }
 
 #[test]
-fn twenty_joins_and_leaves_under_tls_load_and_long_uploads_cut_nobody_and_replace_nobody() {
+fn twenty_joins_and_leaves_under_tls_load_cut_no_connection_and_replace_no_worker() {
     let stage = &mut serving("drift-joins", &Settings::default());
     let _more = [9001, 9002].map(|port| storage(stage, port));
     let before = stage.status().expect("status");

@@ -150,7 +150,7 @@ fn start(stage: &mut Stage) {
 }
 
 #[test]
-fn servers_found_by_srv_come_and_go_and_stay_through_servfail_and_silence() {
+fn servers_found_by_srv_follow_the_records_and_stay_through_servfail_and_silence() {
     let discover = format!(
         "interval = '300ms'\n[[backends.rgw.discover]]\nkind = 'srv'\nlookup = '_s3._tcp.test'\nnameserver = '{NAME_SERVER}:53'\n\
          interval = '300ms'\n"

@@ -41,7 +41,7 @@ fn missing(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_missing_where_the_tests_run_and_every_program_starts() {
+fn setup_check_finds_every_program_on_the_machine_that_runs_the_tests() {
     let output = check_after(&[]).unwrap();
     assert!(
         output.status.success(),
@@ -52,7 +52,7 @@ fn nothing_is_missing_where_the_tests_run_and_every_program_starts() {
 }
 
 #[test]
-fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
+fn setup_check_names_a_hidden_tool_and_fails() {
     for tool in ["haproxy", "bpftool", "qemu-system-x86_64", "bpf-linker"] {
         let output = check_after(&hide(tool)).unwrap();
         assert_eq!(output.status.code(), Some(1), "{tool}");
@@ -65,7 +65,7 @@ fn a_hidden_tool_is_missed_by_name_and_by_exit_status() {
 }
 
 #[test]
-fn a_program_that_is_there_and_does_not_start_is_missed() {
+fn setup_check_reports_a_program_that_does_not_start_as_missing() {
     let scratch = tempfile::tempdir().unwrap();
     let broken = scratch.path().join("broken");
     std::fs::write(&broken, "#!/nowhere/interpreter\n").unwrap();
@@ -79,7 +79,7 @@ fn a_program_that_is_there_and_does_not_start_is_missed() {
 }
 
 #[test]
-fn a_missing_bpf_file_system_is_noticed() {
+fn setup_check_reports_a_missing_bpf_file_system() {
     let output = check_after(&[UMOUNT.args(["--lazy", "/sys/fs/bpf"])]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(missing(&output), ["BPF"]);

@@ -156,7 +156,7 @@ fn peak(stage: &Stage) -> u64 {
 }
 
 #[test]
-fn a_source_of_too_many_servers_has_failed_and_nobody_waits_for_many() {
+fn a_source_beyond_the_server_limit_fails_and_one_at_the_limit_is_applied_promptly() {
     let extra = format!("[limits]\nservers = 2000\n{}", discover("plaintext"));
     let (stage, source) = stage("toomany", &extra);
     source.says(lines(60_000));
@@ -184,7 +184,7 @@ fn a_source_of_too_many_servers_has_failed_and_nobody_waits_for_many() {
 }
 
 #[test]
-fn an_answer_without_end_takes_no_memory() {
+fn an_endless_answer_of_a_source_takes_no_memory() {
     let (stage, source) = stage("bomb", &discover("json"));
     let before = peak(&stage);
     source.says(format!("[{}]", vec!["{\"\":0}"; 2 << 20].join(",")));
@@ -212,7 +212,7 @@ fn an_answer_without_end_takes_no_memory() {
 }
 
 #[test]
-fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
+fn forbidden_servers_of_a_source_are_left_out_and_reported_and_the_rest_serve() {
     let (stage, source) = stage("own", &discover("plaintext"));
     let sockets = stage
         .cluster
@@ -271,7 +271,7 @@ fn what_a_source_may_not_name_is_left_out_and_told_and_the_rest_serves() {
 }
 
 #[test]
-fn a_record_that_makes_no_sense_fails_its_source_and_hinders_nothing_else() {
+fn a_malformed_record_fails_its_source_and_affects_no_other() {
     let extra = "[[backends.rgw.discover]]\nkind = \"srv\"\nlookup = \"_s3._tcp.test\"\nnameserver = \"127.0.0.1:53\"\ninterval = \"300ms\"\n\
                  [backends.rgw.tls]\nverify = false\n[backends.other]\n[lists.extra]\n";
     let settings = Settings {

@@ -170,7 +170,7 @@ fn send_short_fragment() -> std::io::Result<usize> {
 }
 
 #[test]
-fn maps_of_another_size_are_filled_beside_and_put_in_force_without_a_failed_request() {
+fn maps_of_another_size_are_filled_and_put_in_force_without_a_failed_request() {
     let (mut stage, before) = serving("resize");
     knock(&stage);
     let first = denied(&stage);
@@ -211,8 +211,7 @@ fn upgrade(program: &Path) {
 }
 
 #[test]
-fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_and_a_restart_of_the_daemon_is_no_upgrade()
- {
+fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_even_over_a_daemon_restart() {
     let (mut stage, _) = serving("upgrade");
     let program = stage.cluster.lab.directory().join("haproxy");
     std::fs::copy(ober_programs::HAPROXY.path(), &program).expect("copy HAProxy");

@@ -108,7 +108,7 @@ async fn a_probe_is_answered_through_the_workers_own_listener_with_and_without_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_says_what_is_wrong_handshake_answer_or_nobody_there() {
+async fn a_failed_probe_names_its_cause_handshake_answer_or_refused_connection() {
     let lab = Lab::new(1);
     let (pool, _events) = lab.start().await;
     let (tls, plain) = (addresses(&pool, 443)[0], addresses(&pool, 80)[0]);
@@ -125,7 +125,7 @@ async fn a_probe_says_what_is_wrong_handshake_answer_or_nobody_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_worker_takes_connections_and_is_found_out_all_the_same() {
+async fn a_stopped_worker_that_still_accepts_connections_fails_its_probe() {
     let lab = Lab::new(1);
     let (pool, _events) = lab.start().await;
     let (tls, plain) = (addresses(&pool, 443)[0], addresses(&pool, 80)[0]);
@@ -142,7 +142,7 @@ async fn a_stopped_worker_takes_connections_and_is_found_out_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_are_counted_as_the_worker_sees_them_and_without_one_its_503_is_bad() {
+async fn servers_are_counted_from_the_workers_view_and_its_503_without_a_server_is_bad() {
     let mut lab = Lab::new(1);
     quick_checks(&mut lab);
     let good = lab.servers["storage"][0].addr;
@@ -274,7 +274,7 @@ fn quick(workers: usize) -> Lab {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vips_open_on_proof_close_with_the_last_worker_and_open_again_by_themselves() {
+async fn vips_open_after_good_probes_close_with_the_last_worker_and_reopen_by_themselves() {
     let node = Node::new(quick(2)).await;
     node.gates.settled().await;
     node.both(Standing::Announced);
@@ -295,7 +295,7 @@ async fn vips_open_on_proof_close_with_the_last_worker_and_open_again_by_themsel
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_hangs_closes_the_gate_where_all_are_needed_and_opens_it_when_it_goes_on() {
+async fn a_hanging_worker_closes_the_gate_if_all_are_required_and_reopens_it_when_resumed() {
     let mut lab = quick(2);
     lab.config.gate.timeout = Duration::from_millis(500);
     lab.config.gate.min_workers = AtLeast::Percent(100);
@@ -313,7 +313,7 @@ async fn a_worker_that_hangs_closes_the_gate_where_all_are_needed_and_opens_it_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vips_without_living_servers_are_not_announced_and_are_once_there_is_one() {
+async fn vips_without_a_live_server_are_announced_only_once_there_is_one() {
     let mut lab = quick(1);
     quick_checks(&mut lab);
     let good = lab.servers["storage"].clone();
@@ -419,8 +419,7 @@ fn gates_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vip_that_goes_is_withdrawn_before_configure_returns_and_one_that_stays_notices_nothing()
-{
+async fn a_removed_vip_is_withdrawn_before_configure_returns_and_other_vips_do_not_change() {
     let mut node = Node::new(quick(1)).await;
     node.both(Standing::Announced);
     let [v4, v6] = vips();
@@ -445,7 +444,7 @@ async fn a_vip_that_goes_is_withdrawn_before_configure_returns_and_one_that_stay
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fact_that_goes_withdraws_at_once_and_none_is_forgotten() {
+async fn each_fact_that_fails_withdraws_the_vips_at_once_until_it_holds_again() {
     let node = Node::new(quick(1)).await;
     node.both(Standing::Announced);
     for (bad, good) in [
@@ -465,7 +464,7 @@ async fn every_fact_that_goes_withdraws_at_once_and_none_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vip_whose_address_vrrp_moves_opens_without_it() {
+async fn a_vip_whose_address_vrrp_manages_opens_without_the_address() {
     let node = Node::new(quick(1)).await;
     node.both(Standing::Announced);
     node.gates.tell(News::Addresses(BTreeSet::new()));

@@ -96,7 +96,7 @@ fn golden(name: &str, lab: &Lab, config: &Config) {
 }
 
 #[test]
-fn the_ordinary_node_is_rendered_as_kept_and_haproxy_accepts_it() {
+fn the_rendered_configuration_of_an_ordinary_node_matches_its_golden_file() {
     let mut lab = Lab::new(1);
     lab.config.workers.user = Some("nobody".to_owned());
     lab.config.workers.group = Some("nogroup".to_owned());
@@ -111,7 +111,7 @@ fn the_ordinary_node_is_rendered_as_kept_and_haproxy_accepts_it() {
 }
 
 #[test]
-fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
+fn the_rendered_configuration_of_the_smallest_node_matches_its_golden_file() {
     let mut lab = Lab::new(1);
     lab.config.services = vec![service(
         "plain",
@@ -131,7 +131,7 @@ fn the_smallest_node_is_rendered_as_kept_and_haproxy_accepts_it() {
 }
 
 #[test]
-fn two_services_with_odd_values_are_rendered_as_kept_and_haproxy_accepts_them() {
+fn the_rendered_configuration_of_two_services_with_odd_values_matches_its_golden_file() {
     let mut lab = Lab::new(1);
     let odd = lab.dir.path().join("it's \"odd\" $HOME #1 \\ %[src].pem");
     fs::copy(lab.dir.path().join("s3.pem"), &odd).unwrap();
@@ -188,7 +188,7 @@ fn resolved(config: &Config) -> Servers {
 
 /// Each set-up of `golden/setups`, as its operator writes it.
 #[test]
-fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
+fn every_golden_setup_is_rendered_unchanged_and_accepted_by_haproxy_without_a_warning() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/haproxy/golden/setups");
     let mut setups: Vec<_> = fs::read_dir(directory)
         .unwrap()
@@ -225,7 +225,7 @@ fn every_set_up_is_rendered_as_kept_and_haproxy_accepts_it_without_a_warning() {
 }
 
 #[test]
-fn nothing_a_user_writes_can_add_a_line() {
+fn no_configured_value_can_add_a_line_to_haproxys_configuration() {
     let lab = Lab::new(1);
     let evil = "x\n    stats socket /tmp/evil level admin";
     let spoil: [fn(&mut Config, &str); 5] = [

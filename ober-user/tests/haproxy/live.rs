@@ -100,7 +100,8 @@ fn upload(at: SocketAddr, size: usize) -> thread::JoinHandle<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_join_and_leave_twenty_times_under_load_and_no_process_changes_and_nobody_is_cut() {
+async fn servers_join_and_leave_twenty_times_under_load_without_a_new_process_or_a_cut_connection()
+{
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let (before, sockets) = (pids(&pool), addresses(&pool, 80));
@@ -318,7 +319,7 @@ async fn a_server_that_comes_back_with_the_next_daemon_takes_the_place_of_the_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_are_told() {
+async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_get_the_command() {
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pids(&pool);
@@ -342,7 +343,7 @@ async fn a_worker_that_refuses_a_command_is_replaced_and_the_others_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_others_change_in_a_worker_is_set_right_once_and_told() {
+async fn foreign_changes_in_a_worker_are_set_right_once_and_reported() {
     let mut lab = Lab::new(1);
     lab.config.backends.get_mut("storage").unwrap().balance = Balance::Weight;
     lab.servers

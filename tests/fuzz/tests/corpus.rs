@@ -88,7 +88,7 @@ fn every_decoder_has_a_corpus_and_every_corpus_a_decoder() {
 }
 
 #[test]
-fn no_bytes_whatever_make_a_decoder_panic_or_ask_for_memory_beyond_its_law() {
+fn no_decoder_panics_or_allocates_beyond_its_limit_on_arbitrary_bytes() {
     for target in targets::ALL {
         let inputs = files(&corpus().join(target.name));
         let mut most = (0, 0);
@@ -115,7 +115,7 @@ fn no_bytes_whatever_make_a_decoder_panic_or_ask_for_memory_beyond_its_law() {
 }
 
 #[test]
-fn a_decoder_that_believes_a_length_is_caught() {
+fn the_memory_limit_catches_a_decoder_that_trusts_a_length_field() {
     let believes = Target::new(|bytes| drop(vec![0_u8; usize::from(bytes[0]) << 8]), 4);
     believes.run(&[0]);
     let caught = std::panic::catch_unwind(|| believes.run(&[1]));

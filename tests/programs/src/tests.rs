@@ -2,7 +2,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 #[test]
-fn every_program_stands_in_the_table_once_with_a_reason_and_a_way_to_ask_it() {
+fn every_program_is_in_the_table_once_with_a_reason_and_a_version_question() {
     let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
     assert_eq!(names.len(), PROGRAMS.len());
     for program in PROGRAMS {
@@ -23,7 +23,7 @@ fn a_starter_starts_the_other_command_with_its_environment_and_directory() {
 }
 
 #[test]
-fn a_shell_finds_no_program_that_it_was_not_given() {
+fn a_shell_script_finds_only_the_programs_passed_to_it() {
     let given = SH.script("sleep 0", &[&SLEEP]).output().unwrap();
     assert!(given.status.success(), "{given:?}");
     let not = SH.script("sleep 0", &[]).output().unwrap();
@@ -31,7 +31,7 @@ fn a_shell_finds_no_program_that_it_was_not_given() {
 }
 
 #[test]
-fn commands_in_turn_end_at_the_first_that_fails_whatever_their_words_hold() {
+fn commands_in_turn_end_at_the_first_failure_and_keep_quoted_words() {
     let say = |word: &str| SH.script(&format!("echo {word}"), &[]);
     let both = SH
         .in_turn(&[&say("'a b'"), &say("\"it's\"")])
@@ -50,7 +50,7 @@ fn a_program_of_the_machine_is_not_our_own() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_is_told_of_with_its_package_and_the_mend() {
+fn an_error_for_a_missing_program_names_its_package_and_the_remedy() {
     let error = HAPROXY.at("/nowhere/haproxy").status().unwrap_err();
     let said = error.to_string();
     assert!(said.contains("haproxy (Debian package haproxy)"), "{said}");

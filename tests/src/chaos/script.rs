@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_one_sequence_of_faults_and_another_seed_another() {
+    fn a_seed_determines_the_sequence_of_faults_and_another_seed_gives_another() {
         assert_eq!(steps(7, 300), steps(7, 300));
         assert_ne!(steps(7, 300), steps(8, 300));
     }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_every_second_or_so_at_places_that_are_there() {
+    fn faults_come_about_once_a_second_and_at_existing_places() {
         let steps = steps(3, 1000);
         let all: Duration = steps.iter().map(|step| step.gap).sum();
         assert!((900..1100).contains(&all.as_secs()), "{all:?}");

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_counts_what_held_and_what_did_not_and_says_the_same_as_data() {
+    fn a_script_counts_passed_and_failed_steps_and_its_data_agrees() {
         let mut script = Script::silent();
         script.step("water is wet", || Ok("seen".to_owned()));
         script.step("the moon is cheese", || anyhow::bail!("rock"));

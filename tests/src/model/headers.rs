@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_bytes_whatever_make_it_panic() {
+    fn the_model_does_not_panic_on_arbitrary_headers() {
         for (at, kind) in [
             (12, 0x0800u16),
             (12, 0x86dd),

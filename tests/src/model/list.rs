@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_holds_its_first_and_last_address_and_neither_neighbour() {
+    fn a_prefix_holds_its_first_and_last_address_and_not_the_ones_next_to_them() {
         let list = |text: &str, length| List {
             prefixes: vec![Prefix {
                 address: text.parse().unwrap(),

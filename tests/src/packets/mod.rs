@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_what_the_documents_draw() {
+    fn a_built_frame_has_the_bytes_of_the_rfcs() {
         let packet = ip(
             "10.0.0.1".parse().unwrap(),
             "10.0.0.2".parse().unwrap(),

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shape_stands_at_its_own_number() {
+    fn every_shape_is_listed_at_its_own_number() {
         for (place, shape) in Shape::ALL.into_iter().enumerate() {
             assert_eq!(shape as usize, place);
         }

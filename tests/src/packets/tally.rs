@@ -119,7 +119,7 @@ mod tests {
     use crate::packets::{case, fuzz, rich_target};
 
     #[test]
-    fn random_packets_meet_every_shape_and_every_verdict() {
+    fn random_packets_cover_every_shape_and_every_verdict() {
         let target = rich_target();
         let mut tally = Tally::default();
         for case in fuzz::seeds().take(5_000).map(|seed| case(&target, seed)) {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_meets_nothing_is_thin() {
+    fn a_run_with_one_kind_of_packet_is_reported_as_thin() {
         let mut tally = Tally::default();
         let target = rich_target();
         let arp = Case::fixed(vec![0; 60]);

@@ -91,7 +91,7 @@ fn last_asked(stage: &Stage) -> Option<u32> {
 }
 
 #[test]
-fn an_interface_shows_that_its_program_runs_once_packets_were_met_and_what_its_driver_dropped() {
+fn status_shows_that_a_program_runs_once_it_saw_packets_and_the_drivers_drops() {
     let stage = serving("runs", &Settings::default());
     until("a proof", SOON, || Ok(interface(&stage, "in0").runs)).expect("packets came in");
     let stranger = stage
@@ -135,7 +135,7 @@ fn an_interface_shows_that_its_program_runs_once_packets_were_met_and_what_its_d
 }
 
 #[test]
-fn doctor_knows_our_program_where_it_cannot_see_the_pins() {
+fn doctor_recognises_the_instances_program_without_access_to_its_pins() {
     let stage = serving("unseen-pins", &Settings::default());
     let hide = mounts::memory("size=64k", Path::new(BPFFS));
     let doctor = stage.ober.ober(&["doctor", "--json"]).expect("a command");

@@ -43,7 +43,7 @@ fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn the_bpf_file_system_is_mounted_for_root_alone_and_so_are_the_directories_of_pins() {
+fn the_bpf_file_system_and_the_directories_of_pins_are_accessible_to_root_only() {
     let (mut stage, bpffs) = stage("bpffs");
     mounts::start(&mut stage, &[]).expect("start");
     let ober = bpffs.join("ober");
@@ -73,7 +73,7 @@ fn made(path: &Path) -> &Path {
 }
 
 #[test]
-fn pins_that_others_may_exchange_are_refused_and_nothing_of_them_is_put_in_force() {
+fn pins_that_other_accounts_may_replace_are_refused_and_never_used() {
     let (stage, bpffs) = stage("pins");
     let ober = bpffs.join("ober");
     let home = ober.join(stage.cluster.lab.instance());

@@ -18,8 +18,7 @@ fn stage(name: &str, xdp: &'static str) -> Stage {
 }
 
 #[test]
-fn another_program_on_the_interface_is_named_with_the_command_that_takes_it_off_and_nothing_falls_back()
- {
+fn a_foreign_xdp_program_is_refused_with_the_command_to_remove_it_and_no_fallback_mode() {
     for (ours, native, link) in [
         ("auto", true, false),
         ("auto", true, true),
@@ -80,7 +79,7 @@ fn with_a_narrow_interface(name: &str, xdp: &'static str) -> Stage {
 }
 
 #[test]
-fn native_xdp_that_is_refused_is_refused_in_the_drivers_words_with_what_would_help() {
+fn refused_native_xdp_is_reported_in_the_drivers_words_with_the_remedy() {
     let stage = with_a_narrow_interface("narrow-native", "native");
     let said = refused(&stage);
     for words in [
@@ -96,7 +95,7 @@ fn native_xdp_that_is_refused_is_refused_in_the_drivers_words_with_what_would_he
 }
 
 #[test]
-fn the_reason_why_xdp_is_generic_is_kept_and_told_and_the_driver_is_asked_again_by_a_reload() {
+fn the_reason_for_generic_xdp_is_stored_and_shown_and_a_reload_asks_the_driver_again() {
     let mut stage = with_a_narrow_interface("narrow-auto", "auto");
     stage.start().expect("it starts");
     let narrow = interface(&stage, "in1");
@@ -141,8 +140,7 @@ fn the_reason_why_xdp_is_generic_is_kept_and_told_and_the_driver_is_asked_again_
 }
 
 #[test]
-fn a_start_asks_a_driver_again_that_refused_an_earlier_one_and_one_that_takes_the_program_is_left_alone()
- {
+fn a_start_tries_a_driver_that_refused_before_again_and_leaves_a_running_one_unchanged() {
     let mut stage = with_a_narrow_interface("narrow-start", "auto");
     let before = stage.start().expect("it starts");
     assert!(!interface(&stage, "in1").native);
@@ -174,8 +172,7 @@ fn running(stage: &Stage) -> Vec<u32> {
 }
 
 #[test]
-fn a_start_that_is_refused_after_it_exchanged_another_interface_leaves_the_program_that_was_there_on_its_maps()
- {
+fn a_start_refused_after_exchanging_a_program_restores_the_old_program_on_its_maps() {
     let mut stage = stage("put-back", "generic");
     let before = stage.start().expect("it starts").data_plane;
     let ours = before.programs.iter().find(|it| it.name == "ober");
@@ -198,7 +195,7 @@ fn a_start_that_is_refused_after_it_exchanged_another_interface_leaves_the_progr
 }
 
 #[test]
-fn a_program_that_somebody_puts_into_our_link_is_noticed_and_ours_is_put_back() {
+fn a_foreign_program_in_the_daemons_link_is_noticed_and_replaced() {
     let stage = serving("swapped", &Settings::default());
     change(&stage, "sample = 1", "sample = 1\nreconcile = \"500ms\"");
     stage.cli(&["reload"]).expect("reload");

@@ -37,7 +37,7 @@ fn limit(process: u32, files: u64) -> u64 {
 }
 
 #[test]
-fn a_daemon_that_may_open_no_more_files_withdraws_nothing_and_says_what_it_cannot_ask() {
+fn a_daemon_out_of_open_files_withdraws_no_vip_and_reports_unknown_facts() {
     let stage = serving("shortage", &Settings::default());
     change(
         &stage,

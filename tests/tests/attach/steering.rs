@@ -9,7 +9,7 @@ use ober_tests::{
 use crate::{PATH, doctor, log, store};
 
 #[test]
-fn steer_cpu_on_a_veth_is_refused_with_its_reason_and_a_client_of_this_host_uploads_all_the_same() {
+fn steer_cpu_on_a_veth_is_refused_with_its_reason_and_a_local_client_can_still_upload() {
     let settings = Settings {
         steer: "cpu",
         ..Settings::default()

@@ -104,7 +104,7 @@ fn a_session_over_several_hops_comes_up() {
 }
 
 #[test]
-fn a_killed_neighbour_is_found_out_within_its_detection_time_and_so_are_we() {
+fn a_killed_peer_is_detected_within_the_detection_time_in_both_directions() {
     let link = Link::new("bfd-bird-kill");
     let mut bird = bird(&link, &config("50 ms", &[(OURS4, "dev \"eth1\"")]));
     let bfd = link.bfd(&[Settings {

@@ -114,7 +114,7 @@ fn a_session_over_several_hops_comes_up_over_both_families() {
 }
 
 #[test]
-fn auto_follows_frr_to_the_multihop_port_it_takes_because_of_ttl_security() {
+fn auto_mode_follows_frr_to_the_multihop_port_that_ttl_security_makes_it_use() {
     let link = Link::new("bfd-frr-gtsm");
     // BFD does not need an established BGP session.
     let frr = frr(
@@ -141,7 +141,7 @@ fn auto_follows_frr_to_the_multihop_port_it_takes_because_of_ttl_security() {
 }
 
 #[test]
-fn auto_stays_on_the_single_hop_port_where_the_neighbour_does() {
+fn auto_mode_stays_on_the_single_hop_port_if_the_neighbour_uses_it() {
     let link = Link::new("bfd-frr-auto");
     let frr = frr(&link, &format!("bfd\n peer {OURS4}\n {TIMERS}"));
     let bfd = link.bfd(&[Settings {
@@ -153,7 +153,7 @@ fn auto_stays_on_the_single_hop_port_where_the_neighbour_does() {
 }
 
 #[test]
-fn a_killed_neighbour_is_found_out_within_its_detection_time() {
+fn a_killed_neighbour_is_detected_within_its_detection_time() {
     let link = Link::new("bfd-frr-kill");
     let (mut frr, bfd) = up(&link);
     let negotiated =
@@ -187,7 +187,7 @@ fn a_killed_neighbour_is_found_out_within_its_detection_time() {
 }
 
 #[test]
-fn a_planned_stop_is_seen_by_the_neighbour_as_one() {
+fn the_neighbour_sees_a_planned_stop_as_admin_down() {
     let link = Link::new("bfd-frr-stop");
     let (frr, bfd) = up(&link);
     bfd.admin_down();
@@ -216,7 +216,7 @@ fn a_removed_session_sends_admin_down_ends_and_can_be_set_again() {
 }
 
 #[test]
-fn a_neighbours_shutdown_is_told_as_such_and_not_as_a_failure() {
+fn a_neighbours_shutdown_is_reported_as_admin_down_and_not_as_a_failure() {
     let link = Link::new("bfd-frr-shut");
     let (frr, bfd) = up(&link);
     frr.configure(&format!("bfd\n peer {OURS4}\n shutdown\n"))
@@ -233,7 +233,7 @@ fn a_neighbours_shutdown_is_told_as_such_and_not_as_a_failure() {
 }
 
 #[test]
-fn an_interface_that_goes_down_is_a_failure_and_one_that_comes_back_is_not_forgotten() {
+fn an_interface_that_goes_down_is_a_failure_and_its_session_returns_with_it() {
     let link = Link::new("bfd-frr-link");
     let (_frr, bfd) = up(&link);
     link.theirs
@@ -290,7 +290,7 @@ fn timers_change_without_a_flap_in_both_directions_and_on_both_sides() {
 }
 
 #[test]
-fn a_passive_session_waits_for_the_neighbour_and_two_passive_ones_for_ever() {
+fn a_passive_session_waits_for_an_active_neighbour_and_two_passive_ones_never_start() {
     let link = Link::new("bfd-frr-passive");
     let bfd = link.bfd(&[Settings {
         passive: true,

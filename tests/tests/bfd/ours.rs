@@ -35,7 +35,7 @@ fn up(link: &Link, milliseconds: u64, mode: Mode) -> [Bfd; 2] {
 }
 
 #[test]
-fn two_of_ours_in_auto_find_each_other_over_both_families_and_part_without_a_failure() {
+fn two_daemons_in_auto_mode_come_up_over_both_families_and_part_without_a_failure() {
     let link = Link::new("bfd-ours");
     let [ours, theirs] = up(&link, 100, Mode::Auto);
     for peer in [OURS4, OURS6] {
@@ -59,7 +59,7 @@ fn two_of_ours_in_auto_find_each_other_over_both_families_and_part_without_a_fai
 }
 
 #[test]
-fn a_machine_with_every_core_busy_makes_no_failure_at_50_ms_three_times() {
+fn full_cpu_load_causes_no_bfd_failure_at_50_ms_times_three() {
     let link = Link::new("bfd-busy");
     let [ours, theirs] = up(&link, 50, Mode::SingleHop);
     let done = AtomicBool::new(false);

@@ -105,7 +105,7 @@ fn every_packet_of_a_session_leaves_with_ttl_255_as_network_control_from_one_hig
 }
 
 #[test]
-fn nobody_behind_a_router_can_take_a_session_down_even_one_who_knows_its_numbers() {
+fn a_host_behind_a_router_cannot_take_a_session_down_even_if_it_knows_the_discriminators() {
     let link = Link::new("bfd-forged");
     let _frr = frr(&link);
     // In mode `auto` the session listens on both ports.
@@ -136,7 +136,7 @@ fn nobody_behind_a_router_can_take_a_session_down_even_one_who_knows_its_numbers
 const BURST: u32 = 100;
 
 #[test]
-fn garbage_and_a_flood_of_it_are_counted_by_reason_and_disturb_no_session() {
+fn malformed_packets_and_a_flood_of_them_are_counted_by_reason_and_disturb_no_session() {
     let link = Link::new("bfd-flood");
     let _frr = frr(&link);
     let bfd = link.bfd(&[settings(THEIRS4)]);
@@ -260,7 +260,7 @@ fn a_port_that_is_taken_is_named_and_no_session_begins() {
 const FLOOD: u32 = 30_000;
 
 #[test]
-fn a_flood_of_strangers_costs_the_real_time_thread_nothing_at_either_port() {
+fn a_flood_from_unknown_senders_costs_the_real_time_thread_no_time_at_either_port() {
     let link = Link::new("bfd-strangers");
     let frr = frr(&link);
     link.theirs
@@ -312,7 +312,7 @@ fn a_flood_of_strangers_costs_the_real_time_thread_nothing_at_either_port() {
 }
 
 #[test]
-fn packets_of_a_peer_are_accepted_from_the_moment_it_is_configured_however_many_there_are() {
+fn packets_of_a_peer_are_accepted_as_soon_as_it_is_configured_even_among_200_peers() {
     let link = Link::new("bfd-peers");
     let _frr = frr(&link);
     let peer = |number: u32| settings(&format!("10.1.{}.{}", number / 200, 1 + number % 200));
@@ -332,7 +332,7 @@ fn packets_of_a_peer_are_accepted_from_the_moment_it_is_configured_however_many_
 }
 
 #[test]
-fn a_peer_that_is_not_on_the_list_of_routers_is_not_heard_and_the_list_changes_while_it_runs() {
+fn packets_of_a_peer_off_the_list_of_routers_are_ignored_and_the_list_changes_live() {
     let link = Link::new("bfd-routers");
     let _frr = frr(&link);
     let list = |lines: &[&str]| {

@@ -194,7 +194,7 @@ fn a_neighbour_of_either_family_leaves_by_a_reload_wherever_this_node_listens() 
 }
 
 #[test]
-fn what_cannot_be_prepared_changes_nothing_and_what_was_prepared_and_dropped_leaves_nothing() {
+fn a_bgp_change_that_cannot_be_prepared_or_is_dropped_has_no_effect() {
     let (topology, speaker, mut rogues) = up("bgp-prepare");
     for rogue in &mut rogues {
         heard(rogue);

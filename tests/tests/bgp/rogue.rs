@@ -280,7 +280,7 @@ pub(crate) fn meet(listener: &TcpListener) -> Rogue {
 }
 
 #[test]
-fn a_bad_neighbour_is_answered_as_the_standard_says_and_disturbs_nobody() {
+fn a_misbehaving_neighbour_is_answered_as_the_standard_says_and_disturbs_no_other_session() {
     let topology = rogue_topology("bgp-rogue", ROGUES.len());
     let frr = <Frr as Router>::start(&topology, &Setup::default());
     let listeners: Vec<TcpListener> = (0..ROGUES.len())
@@ -351,7 +351,7 @@ fn a_flood_of_messages_does_not_hold_up_a_withdraw() {
 }
 
 #[test]
-fn a_withdraw_is_at_the_neighbour_at_once() {
+fn a_withdrawal_reaches_the_neighbour_at_once() {
     let topology = rogue_topology("bgp-fast", 1);
     let listener = listener(&topology, 0);
     let speaker = topology.speak(&beside_a_good_one(1));
@@ -379,7 +379,7 @@ fn a_withdraw_is_at_the_neighbour_at_once() {
 }
 
 #[test]
-fn a_stranger_is_sent_away_and_counted() {
+fn a_connection_from_an_unknown_address_is_closed_and_counted() {
     let topology = rogue_topology("bgp-stranger", 1);
     let speaker = topology.speak(&beside_a_good_one(0));
     let strange = || {
@@ -440,7 +440,7 @@ fn an_unwanted_connection_is_refused_with_a_notification() {
 }
 
 #[test]
-fn what_a_neighbour_said_before_its_connection_broke_is_heard() {
+fn a_notification_sent_before_the_connection_broke_is_read() {
     let reason = b"gone till six";
     let gone = [&[6, 2, 13][..], reason].concat();
     for (words, code, text) in [

@@ -173,7 +173,7 @@ fn http_01_is_answered_by_every_worker_and_the_certificate_comes_without_a_reloa
 }
 
 #[test]
-fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_over() {
+fn dns_01_works_with_wildcards_and_a_closed_port_and_replaces_an_expiring_certificate() {
     let names = format!("acme = [\"{NAME}\", \"*.{NAME}\"]");
     let mut scene = Scene::new("dns01", &names);
     let pebble = Pebble::start(&scene);
@@ -224,7 +224,7 @@ fn dns_01_works_behind_a_closed_port_for_wildcards_and_replaces_what_is_nearly_o
 }
 
 #[test]
-fn an_authority_that_is_not_there_takes_nothing_away_and_is_told_of() {
+fn an_unreachable_authority_is_reported_and_the_current_certificate_stays() {
     let certificates = format!("certificate = \"s3.pem\"\nacme = [\"{NAME}\"]");
     let mut scene = Scene::new("noacme", &certificates);
     let authority = scene.authority.pem();

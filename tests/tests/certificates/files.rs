@@ -72,7 +72,7 @@ fn twenty_changes_by_every_way_refuse_no_handshake_and_leave_the_workers_alone()
 }
 
 #[test]
-fn names_choose_among_files_and_directories_and_what_is_broken_takes_nothing_away() {
+fn the_server_name_chooses_the_certificate_and_broken_files_do_not_affect_the_others() {
     let list = "certificate = \"s3.pem\"\ncertificates = [\"more\", \"live\"]";
     let mut scene = Scene::new("names", list);
     let [a, b, c] = ["a.test", "*.b.test", "c.test"].map(|name| scene.named(name));
@@ -129,7 +129,7 @@ fn names_choose_among_files_and_directories_and_what_is_broken_takes_nothing_awa
 }
 
 #[test]
-fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() {
+fn a_broken_or_expired_certificate_never_replaces_a_good_one_and_is_reported_everywhere() {
     let mut scene = Scene::new("broken", "certificate = \"s3.pem\"");
     let good = fs::read_to_string(scene.path("s3.pem")).expect("read it");
     scene.start();
@@ -179,7 +179,7 @@ fn what_is_broken_or_expired_never_replaces_what_works_and_is_told_everywhere() 
 }
 
 #[test]
-fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
+fn restarted_workers_and_ones_changed_by_hand_get_the_newest_certificate() {
     let mut scene = Scene::new("newest", "certificate = \"s3.pem\"");
     scene.start();
     let new = scene.authority.server(&VIPS).expect("issue");
@@ -217,7 +217,7 @@ fn a_worker_that_is_started_again_and_one_changed_by_hand_have_the_newest() {
 }
 
 #[test]
-fn what_a_worker_does_not_take_is_said_and_a_new_worker_has_it_all_the_same() {
+fn a_certificate_that_a_running_worker_refuses_is_reported_and_a_new_worker_serves_it() {
     let mut scene = Scene::new("refused", "certificate = \"s3.pem\"");
     scene.start();
     // More than HAProxy reads of a command at once.

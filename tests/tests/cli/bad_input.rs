@@ -63,7 +63,7 @@ fn problems_in_json_name_file_line_and_column() {
 }
 
 #[test]
-fn a_missing_certificate_is_named_with_what_to_do() {
+fn a_missing_certificate_is_named_with_the_remedy() {
     let refused = validate(
         "\n[[services]]\nname = \"tls\"\nvips = [\"192.0.2.11\"]\nbackend = \"rgw\"\n[[services.listeners]]\nport = 443\ncertificate = \"/nonexistent/s3.pem\"\n",
     );
@@ -140,7 +140,7 @@ fn a_slurm_configuration_that_is_away_is_a_warning() {
 }
 
 #[test]
-fn a_missing_haproxy_is_named_with_what_to_do() {
+fn validate_names_a_missing_haproxy_with_the_remedy() {
     let missing = validate("\n[workers]\nhaproxy = \"/nonexistent/haproxy\"\n");
     assert_eq!((missing.code, missing.out.as_str()), (2, ""), "{missing:?}");
     for word in [
@@ -153,7 +153,7 @@ fn a_missing_haproxy_is_named_with_what_to_do() {
 }
 
 #[test]
-fn what_haproxy_refuses_is_bad_configuration_and_its_words_are_shown() {
+fn a_configuration_that_haproxy_refuses_is_bad_and_haproxys_message_is_shown() {
     let elsewhere = tempfile::tempdir().unwrap();
     let stub = elsewhere.path().join("haproxy");
     fs::write(&stub, "#!/bin/sh\necho 'these are its words' >&2\nexit 1\n").unwrap();
@@ -189,7 +189,7 @@ fn a_missing_configuration_is_bad_configuration() {
 }
 
 #[test]
-fn wrong_usage_has_an_exit_status_of_its_own_and_says_what_would_be_right() {
+fn wrong_usage_has_its_own_exit_status_and_a_message_with_the_correct_form() {
     let node = Node::new("usage");
     for (args, word) in [
         (&["acl", "sync"][..], "--frontend-http"),
@@ -241,7 +241,7 @@ fn wrong_usage_has_an_exit_status_of_its_own_and_says_what_would_be_right() {
 }
 
 #[test]
-fn where_nothing_runs_it_says_so_and_how_to_start_it() {
+fn commands_without_a_running_daemon_say_so_and_how_to_start_it() {
     let node = Node::new("absent");
     for args in [
         &["status"][..],
@@ -293,7 +293,7 @@ fn open_to_all(path: &Path) {
 }
 
 #[test]
-fn who_is_not_root_is_told_which_capabilities_are_missing() {
+fn an_account_that_is_not_root_sees_which_capabilities_are_missing() {
     let node = Node::new("nobody");
     open_to_all(node.path());
     for command in ["run", "detach"] {
@@ -321,7 +321,7 @@ fn who_is_not_root_is_told_which_capabilities_are_missing() {
 }
 
 #[test]
-fn who_may_not_talk_to_the_daemon_is_told_who_may() {
+fn an_account_without_access_to_the_daemon_sees_which_account_has_it() {
     let node = Node::new("denied");
     open_to_all(node.path());
     let socket = node.path().join("run/control.sock");

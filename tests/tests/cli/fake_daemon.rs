@@ -153,7 +153,7 @@ fn the_options_of_herr_ober_become_one_request_that_is_done_whole_or_not_at_all(
 }
 
 #[test]
-fn refresh_asks_for_every_list_that_is_not_set_in_the_same_breath() {
+fn sync_refresh_covers_every_list_that_the_same_command_does_not_set() {
     let node = Node::new("refresh");
     let answer = Ok(Reply::Synced(vec![]));
     let (ran, asked) = play(
@@ -220,7 +220,7 @@ fn files_are_sent_by_absolute_path_and_standard_input_by_its_text() {
 }
 
 #[test]
-fn a_refusal_is_the_callers_fault_or_ours_and_the_exit_status_tells_which() {
+fn the_exit_status_of_a_refusal_distinguishes_wrong_usage_from_a_failure() {
     let node = Node::new("refusal");
     for (usage, code) in [(true, 2), (false, 1)] {
         let failure = Failure {
@@ -234,7 +234,7 @@ fn a_refusal_is_the_callers_fault_or_ours_and_the_exit_status_tells_which() {
 }
 
 #[test]
-fn check_answers_by_its_exit_status() {
+fn acl_check_answers_by_its_exit_status() {
     let node = Node::new("check");
     for (listed, more, code) in [
         (true, &[][..], 0),

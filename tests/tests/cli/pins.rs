@@ -96,7 +96,7 @@ fn syn(client: [u8; 4], client_port: u16, port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn a_flow_is_explained_as_the_kernel_then_treats_it() {
+fn flow_explain_predicts_how_the_kernel_treats_the_flow() {
     let mut left = Left::new("explain");
     let mut workers = [0u64; 2];
     for client_port in 40_000..40_016 {
@@ -204,7 +204,7 @@ fn lists_are_shown_checked_and_changed_without_a_daemon() {
 }
 
 #[test]
-fn status_is_told_from_the_pins_and_says_that_no_daemon_runs() {
+fn status_without_a_daemon_is_read_from_the_pins_and_says_that_none_runs() {
     let left = Left::new("status");
     let status = left.node.run(&["status", "--json"]);
     assert_eq!(status.code, 0, "{status:?}");
@@ -222,7 +222,7 @@ fn status_is_told_from_the_pins_and_says_that_no_daemon_runs() {
 }
 
 #[test]
-fn watch_takes_the_drops_itself_when_no_daemon_does() {
+fn watch_reads_the_drops_itself_if_no_daemon_does() {
     let mut left = Left::new("drops");
     left.plane.set_switch(|node| &raw mut node.sample, 1);
     left.plane.set_switch(|node| &raw mut node.event_rate, 100);

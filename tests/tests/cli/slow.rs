@@ -65,7 +65,7 @@ fn all_say_so(commands: &[&[&str]], config: &Path, path: &Path) {
 }
 
 #[test]
-fn a_configuration_on_a_disk_that_does_not_answer_ends_every_command_with_a_word() {
+fn a_configuration_on_an_unanswering_disk_ends_every_command_with_an_error() {
     let node = Node::new("hung");
     let config = node.directory.path().join("ober.toml");
     let _hung = hung(&config);
@@ -84,7 +84,7 @@ fn a_configuration_on_a_disk_that_does_not_answer_ends_every_command_with_a_word
 }
 
 #[test]
-fn a_file_to_apply_on_a_disk_that_does_not_answer_ends_plan_and_apply_with_a_word() {
+fn a_file_to_apply_on_an_unanswering_disk_ends_plan_and_apply_with_an_error() {
     let node = Node::new("hung-next");
     let config = node.directory.path().join("ober.toml");
     let next = node.directory.path().join("next.toml");
@@ -95,7 +95,7 @@ fn a_file_to_apply_on_a_disk_that_does_not_answer_ends_plan_and_apply_with_a_wor
 }
 
 #[test]
-fn a_history_on_a_disk_that_does_not_answer_is_said_and_the_mistake_in_the_files_as_well() {
+fn a_history_on_an_unanswering_disk_is_reported_together_with_the_fault_in_the_files() {
     let node = Node::new("hung-history");
     let config = node.directory.path().join("ober.toml");
     let text = std::fs::read_to_string(&config).unwrap();

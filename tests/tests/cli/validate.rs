@@ -36,7 +36,7 @@ fn files_below(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn whatever_ends_validate_no_key_and_no_file_of_it_is_left() {
+fn validate_leaves_no_key_and_no_file_behind_however_it_ends() {
     let node = Node::new("leftover");
     let home = node.path();
     let temporary = home.join("tmp");

@@ -60,7 +60,7 @@ fn help_names_every_command_and_what_each_exit_status_means() {
 }
 
 #[test]
-fn sync_is_acl_sync_by_another_name() {
+fn sync_is_an_alias_of_acl_sync() {
     let (short, long) = (
         run(&["sync", "--help"]).out,
         run(&["acl", "sync", "--help"]).out,

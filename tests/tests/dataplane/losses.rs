@@ -144,7 +144,7 @@ fn send(wire: &Wire) {
 }
 
 #[test]
-fn counted_packets_minus_lost_ones_equal_what_the_kernel_received() {
+fn counted_packets_minus_lost_ones_equal_those_that_the_kernel_received() {
     let lab = Lab::new("losses").unwrap();
     let [node, sender] = hosts(&lab);
     let cpus = two_cpus();

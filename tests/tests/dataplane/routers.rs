@@ -100,7 +100,7 @@ fn connects(host: &Host, from: impl Into<IpAddr>, port: u16, to: SocketAddr) -> 
 }
 
 #[test]
-fn bgp_is_spoken_by_listed_routers_alone_by_whatever_interface_it_comes() {
+fn only_listed_routers_may_speak_bgp_on_any_interface() {
     let lab = Lab::new("routers").unwrap();
     let [node, peer] = hosts(&lab);
     let (lists, _) = plane(&node);

@@ -173,7 +173,7 @@ fn asked(stage: &Stage, day: &Day, judge: impl Fn(&Refusal) -> bool) {
 }
 
 #[test]
-fn what_only_has_to_find_the_daemon_works_whatever_is_wrong_with_the_configuration() {
+fn commands_that_only_need_the_daemon_work_with_any_fault_in_the_configuration() {
     assert_eq!(VIP, VIP4.to_string());
     let stage = stage("bad-day");
     for day in mistakes() {
@@ -196,7 +196,7 @@ fn what_only_has_to_find_the_daemon_works_whatever_is_wrong_with_the_configurati
 }
 
 #[test]
-fn with_a_broken_file_watching_works_and_judging_commands_fail() {
+fn with_a_broken_configuration_commands_that_observe_work_and_ones_that_judge_it_fail() {
     let stage = stage("bad-watch");
     let [_, unknown, ..] = mistakes();
     on(&stage, &unknown, || {
@@ -218,7 +218,7 @@ fn with_a_broken_file_watching_works_and_judging_commands_fail() {
 }
 
 #[test]
-fn a_file_of_another_account_and_a_list_that_is_away_are_no_mistake() {
+fn a_configuration_of_another_account_and_a_missing_list_file_are_no_fault() {
     let stage = stage("fair-day");
     let days = [
         day(
@@ -256,7 +256,7 @@ fn a_file_of_another_account_and_a_list_that_is_away_are_no_mistake() {
 }
 
 #[test]
-fn where_the_files_do_not_say_which_instance_it_is_none_is_guessed() {
+fn commands_guess_no_instance_if_the_files_do_not_name_one() {
     let stage = stage("lost-day");
     let days = [
         day(

@@ -82,7 +82,7 @@ fn contains(memory: &[u8], secret: &str) -> bool {
 }
 
 #[test]
-fn a_worker_is_unprivileged_in_an_empty_root_and_nothing_of_it_holds_a_secret_of_the_daemon() {
+fn a_worker_runs_unprivileged_in_an_empty_root_and_holds_no_secret_of_the_daemon() {
     let stage = stage("secrets");
     let run = stage.cluster.lab.directory().join("run");
     let account = User::from_name("haproxy")
@@ -149,7 +149,7 @@ fn a_worker_is_unprivileged_in_an_empty_root_and_nothing_of_it_holds_a_secret_of
 }
 
 #[test]
-fn the_daemon_leaves_no_core_and_another_account_gets_at_nothing_of_an_instance() {
+fn the_daemon_leaves_no_core_dump_and_other_accounts_have_no_access_to_an_instance() {
     let mut stage = stage("private");
     let pid = i32::try_from(stage.ober.daemon.as_ref().expect("it runs").pid()).expect("number");
     assert_eq!(of(pid, "coredump_filter").trim(), "00000000");
@@ -234,7 +234,7 @@ impl Said {
 }
 
 #[test]
-fn checks_and_sources_of_the_daemon_are_nobody_and_have_path_and_the_secret_they_are_given() {
+fn check_and_source_programs_run_as_nobody_with_only_path_and_their_own_secret() {
     let mut stage = Stage::new("programs", &Settings::default()).expect("build the stage");
     stage.ober.environment = SECRETS
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -163,7 +163,7 @@ fn full(name: &str) -> Stage {
 }
 
 #[test]
-fn every_file_that_is_kept_stands_in_the_table_and_each_that_is_damaged_costs_itself_alone() {
+fn every_stored_file_is_in_the_table_and_damage_to_one_affects_no_other() {
     let mut stage = full("damaged");
     let all = kept(&stage);
     let kinds: BTreeSet<&str> = all.iter().map(|(_, row)| row.place).collect();
@@ -211,7 +211,7 @@ fn every_file_that_is_kept_stands_in_the_table_and_each_that_is_damaged_costs_it
 }
 
 #[test]
-fn a_node_whose_files_are_all_damaged_at_once_starts_and_serves_who_the_configuration_lists() {
+fn a_node_with_all_files_damaged_starts_and_serves_the_clients_the_configuration_lists() {
     let mut stage = full("wreck");
     for how in 0..DAMAGES.len() {
         stage.kill().expect("kill the daemon");
@@ -226,7 +226,7 @@ fn a_node_whose_files_are_all_damaged_at_once_starts_and_serves_who_the_configur
 }
 
 #[test]
-fn a_list_whose_file_is_damaged_goes_on_with_its_entries_whether_the_kernel_has_them_or_not() {
+fn a_list_with_a_damaged_file_keeps_its_entries_with_or_without_those_in_the_kernel() {
     let settings = Settings {
         listed: vec!["10.1.1.1".to_owned()],
         ..Settings::default()

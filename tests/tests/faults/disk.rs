@@ -120,7 +120,7 @@ fn nothing_can_be_kept(stage: &Stage) {
 }
 
 #[test]
-fn a_full_disk_is_reported_removals_still_take_effect_and_the_daemon_goes_on() {
+fn on_a_full_disk_the_daemon_reports_it_goes_on_and_removals_still_take_effect() {
     let mut stage = Stage::new("disk", &Settings::default()).expect("build the stage");
     let home = stage.cluster.lab.directory().join("state");
     fs::create_dir(&home).expect("make the directory");
@@ -199,8 +199,7 @@ fn reload_unkept(stage: &Stage, from: &str, to: &str) -> Process {
 }
 
 #[test]
-fn a_disk_that_does_not_answer_keeps_a_change_waiting_and_neither_status_nor_health_nor_other_changes()
- {
+fn an_unanswering_disk_delays_the_change_that_writes_and_not_status_health_or_other_changes() {
     let mut stage = Stage::new("slow", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
     let history = stage.cluster.lab.directory().join("state/history");

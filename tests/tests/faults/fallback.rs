@@ -80,7 +80,7 @@ fn get(stage: &Stage) -> bool {
 }
 
 #[test]
-fn a_start_by_whatever_broken_file_goes_by_the_last_good_configuration_while_traffic_flows() {
+fn a_start_with_any_broken_file_uses_the_last_good_configuration_while_traffic_flows() {
     let settings = Settings {
         xdp: "native",
         ..Settings::default()
@@ -122,7 +122,7 @@ fn a_start_by_whatever_broken_file_goes_by_the_last_good_configuration_while_tra
 }
 
 #[test]
-fn a_node_that_goes_by_its_history_says_so_everywhere_until_a_good_file_is_reloaded() {
+fn a_node_that_runs_from_its_history_reports_it_everywhere_until_a_good_file_is_reloaded() {
     let mut stage = Stage::new("told", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
     store(&stage);
@@ -199,8 +199,7 @@ as = 65002
 ";
 
 #[test]
-fn what_was_in_force_starts_on_a_bare_machine_without_the_files_it_lacks_and_takes_them_when_they_come()
- {
+fn a_text_in_force_before_starts_without_its_missing_files_and_uses_them_when_they_appear() {
     let settings = Settings {
         extra: LACKING.to_owned(),
         ..Settings::default()

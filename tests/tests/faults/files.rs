@@ -42,7 +42,7 @@ fn answered(stage: &Stage, what: &str) {
 }
 
 #[test]
-fn a_list_or_a_certificate_that_becomes_a_pipe_or_a_device_is_said_and_nothing_waits_for_it() {
+fn a_list_or_certificate_that_becomes_a_pipe_or_device_is_reported_without_a_wait() {
     let mut stage = Stage::new("pipe", &Settings::default()).expect("build the stage");
     let lab = &stage.cluster.lab;
     let clients = lab

@@ -51,7 +51,7 @@ pub(crate) fn refused_by_the_driver() -> Fault {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_ends_a_first_start_whenever_that_is_found_out() {
+fn an_unwritable_state_directory_ends_a_first_start_at_whichever_step_it_shows() {
     let stage = Stage::new("unwritable", &Settings::default()).expect("build the stage");
     // The configuration will hold the key.
     std::fs::set_permissions(&stage.ober.config, Permissions::from_mode(0o600)).expect("hide it");
@@ -92,7 +92,7 @@ fn a_metrics_port_in_use_is_named_and_nothing_is_applied() {
 }
 
 #[test]
-fn who_is_not_root_is_told_which_capabilities_are_missing() {
+fn a_start_without_root_names_the_missing_capabilities() {
     let stage = Stage::new("nobody", &Settings::default()).expect("build the stage");
     let ober = stage.ober.ober(&["run"]).expect("ober-user");
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];

@@ -48,7 +48,7 @@ fn load(stage: &Stage) -> Plan {
 }
 
 #[test]
-fn a_later_start_that_fails_leaves_everything_serving_and_the_one_after_adopts_it() {
+fn a_failed_later_start_leaves_the_node_serving_and_the_next_start_adopts_it() {
     let mut stage = serving("later", "");
     let before = workers(&stage);
     assert_eq!(before.len(), 2);
@@ -148,7 +148,7 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
 }
 
 #[test]
-fn a_mode_of_xdp_that_is_refused_leaves_no_interface_without_its_program() {
+fn a_refused_xdp_mode_leaves_every_interface_with_its_program() {
     let settings = Settings {
         xdp: "generic",
         steer: "off",
@@ -253,7 +253,7 @@ fn nothing_of_the_list_is_lost(
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_or_to_change() {
+fn a_failed_start_leaves_the_list_from_standard_input_unchanged() {
     let (mut stage, faults) = fed_from_standard_input("start-list");
     let before = whole(&stage);
     for detach in [false, true] {
@@ -270,7 +270,7 @@ fn a_start_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_or
 }
 
 #[test]
-fn a_reload_that_fails_leaves_the_list_from_standard_input_that_it_was_to_drop_or_to_change() {
+fn a_failed_reload_leaves_the_list_from_standard_input_unchanged() {
     let (stage, faults) = fed_from_standard_input("reload-list");
     let before = whole(&stage);
     for fault in &faults {

@@ -125,7 +125,7 @@ fn a_start_in_another_mount_namespace_never_ends_the_workers_that_serve() {
 }
 
 #[test]
-fn a_start_that_fails_never_ends_a_worker_whose_record_is_lost_and_one_that_serves_replaces_it() {
+fn a_failed_start_never_ends_a_worker_without_a_record_and_a_successful_one_replaces_it() {
     let mut stage = serving("unrecorded");
     let before = workers(&stage);
     let load = load(&stage);
@@ -158,7 +158,7 @@ fn a_start_that_fails_never_ends_a_worker_whose_record_is_lost_and_one_that_serv
 }
 
 #[test]
-fn a_start_that_was_ended_while_the_pins_changed_places_is_finished_by_the_next_one() {
+fn a_start_killed_while_it_swapped_pins_is_completed_by_the_next_one() {
     let mut stage = serving("settling");
     let home = pins(&stage);
     let name = home

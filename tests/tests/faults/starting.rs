@@ -16,7 +16,7 @@ use ober_tests::{
 use crate::Refusal;
 
 #[test]
-fn a_daemon_that_starts_answers_every_command_with_the_step_that_it_is_at() {
+fn a_starting_daemon_answers_every_command_with_its_current_step() {
     let slow = format!(
         "\n[[backends.rgw.discover]]\nkind = 'exec'\ntimeout = '8s'\n\
          command = ['{SH}', '-c', '{SLEEP} 6; echo 10.77.1.2:9000']\n"
@@ -76,8 +76,7 @@ fn held(stage: &Stage) -> Flock<File> {
 }
 
 #[test]
-fn a_daemon_that_starts_while_a_command_has_the_instance_waits_for_its_end_and_names_one_that_stays()
- {
+fn a_starting_daemon_waits_for_a_command_that_holds_the_instance_and_names_one_that_stays() {
     let mut stage = Stage::new("waits", &Settings::default()).expect("build the stage");
     stage.start().expect("start");
     stage.ober.stop().expect("stop");

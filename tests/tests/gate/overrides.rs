@@ -48,7 +48,7 @@ fn reaches(stage: &Stage, vip: IpAddr, state: State, standing: Standing) -> Gate
 }
 
 #[test]
-fn a_real_node_opens_and_each_fact_that_goes_is_seen_named_and_recovered_from() {
+fn a_real_node_opens_its_gates_and_detects_names_and_recovers_from_each_failed_fact() {
     let stage = stage("gate-facts");
     let node = &stage.cluster.node;
     for vip in [VIP4, VIP6] {
@@ -80,7 +80,7 @@ fn a_real_node_opens_and_each_fact_that_goes_is_seen_named_and_recovered_from() 
 }
 
 #[test]
-fn orders_by_command_are_in_force_when_it_returns_and_outlive_the_daemon() {
+fn operator_orders_are_in_force_when_the_command_returns_and_outlive_the_daemon() {
     let mut stage = stage("gate-orders");
     reaches(&stage, VIP4, State::Up, Standing::Announced);
     reaches(&stage, VIP6, State::Up, Standing::Announced);

@@ -95,7 +95,7 @@ impl Watcher {
 }
 
 #[test]
-fn addresses_are_told_of_when_they_come_and_go_and_count_only_on_a_link_that_is_up() {
+fn the_watcher_reports_added_and_removed_addresses_and_counts_them_only_on_a_link_that_is_up() {
     let lab = Lab::new("gate-addresses").expect("a laboratory");
     let host = node(&lab);
     host.ip(&[format!("addr add {VIP}/32 dev lo")])
@@ -135,7 +135,7 @@ fn addresses_are_told_of_when_they_come_and_go_and_count_only_on_a_link_that_is_
 }
 
 #[test]
-fn an_interface_that_goes_down_loses_its_carrier_or_vanishes_is_told_of_at_once() {
+fn the_watcher_reports_at_once_an_interface_that_goes_down_loses_its_carrier_or_vanishes() {
     let lab = Lab::new("gate-links").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {
@@ -181,7 +181,7 @@ fn any_interface_is_enough_unless_all_are_asked_for() {
 }
 
 #[test]
-fn programs_and_the_disable_file_are_looked_at_again_and_again() {
+fn the_watcher_checks_programs_and_the_disable_file_repeatedly() {
     let lab = Lab::new("gate-looks").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {

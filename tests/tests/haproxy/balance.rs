@@ -79,7 +79,7 @@ fn shares(last: u8, requests: usize) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn with_iphash1_a_server_that_leaves_and_returns_moves_its_own_clients_alone() {
+fn with_iphash1_a_server_that_leaves_and_returns_moves_only_its_own_clients() {
     let before = map(1);
     assert_eq!(
         before,
@@ -119,7 +119,7 @@ fn weight_divides_clients_in_proportion_and_zero_gets_none() {
 }
 
 #[test]
-fn roundrobin_serves_each_in_turn_and_the_others_leave_nobody_idle() {
+fn roundrobin_uses_servers_in_turn_and_leastconn_and_random_leave_none_idle() {
     let round = shares(3, 60);
     assert!(
         round.values().all(|&count| (4..=8).contains(&count)) && round.len() == 10,
@@ -143,7 +143,7 @@ fn the_second_tier_serves_when_the_first_is_dead_and_the_third_waits() {
 }
 
 #[test]
-fn first_fills_a_server_before_it_turns_to_the_next() {
+fn balance_first_fills_a_server_before_it_uses_the_next() {
     let shares = shares(12, 10);
     assert_eq!(shares.keys().collect::<Vec<_>>(), ["50"]);
 }

@@ -297,7 +297,7 @@ pub(super) fn scene() -> std::sync::MutexGuard<'static, Scene> {
 }
 
 #[test]
-fn a_storage_sees_exactly_the_requests_that_clients_made_behind_every_early_answer() {
+fn after_any_early_answer_the_storage_sees_exactly_the_requests_that_clients_made() {
     let scene = scene();
     let early = STATUSES.map(|status| ("early", status));
     let others = [
@@ -327,7 +327,7 @@ fn a_storage_sees_exactly_the_requests_that_clients_made_behind_every_early_answ
 }
 
 #[test]
-fn however_expect_is_spelled_what_follows_is_no_request() {
+fn for_any_spelling_of_expect_the_body_is_never_read_as_a_request() {
     let scene = scene();
     let spellings = [
         "expect: 100-Continue\r\n",
@@ -364,7 +364,7 @@ fn however_expect_is_spelled_what_follows_is_no_request() {
 }
 
 #[test]
-fn behind_an_answer_of_haproxys_own_the_body_is_no_request_and_the_next_one_is_served() {
+fn after_haproxys_own_answer_the_body_is_no_request_and_the_next_request_is_served() {
     let scene = scene();
     let body = "GET /whole/200/smuggled HTTP/1.1\r\nHost: s3.test\r\n\r\n";
     let long = "x".repeat(300_000);

@@ -181,7 +181,7 @@ fn beyond_its_rate_a_clients_connections_are_closed_and_its_requests_answered_wi
 }
 
 #[test]
-fn a_full_backend_rejects_at_once_or_makes_wait_as_it_is_told() {
+fn a_full_backend_answers_503_or_closes_the_connection_at_once() {
     for (last, expected) in [(5, "503"), (7, "closed")] {
         let first = busy(last);
         let began = Instant::now();
@@ -200,7 +200,7 @@ fn a_full_backend_rejects_at_once_or_makes_wait_as_it_is_told() {
 }
 
 #[test]
-fn who_waits_in_the_queue_is_served_in_time_and_gives_up_after_its_timeout() {
+fn a_queued_request_is_served_in_time_or_ends_after_the_queue_timeout() {
     let first = busy(6);
     let began = Instant::now();
     // The first takes 1.1 s more, and the queue's limit is 1 s.
@@ -214,7 +214,7 @@ fn who_waits_in_the_queue_is_served_in_time_and_gives_up_after_its_timeout() {
 }
 
 #[test]
-fn a_server_that_does_not_accept_is_given_up_or_another_tried() {
+fn for_a_server_that_does_not_accept_haproxy_answers_503_or_tries_another() {
     let began = Instant::now();
     assert_eq!(FRONT.who(8, 80, "h", "/"), "503");
     assert!((Duration::from_millis(250)..Duration::from_secs(5)).contains(&began.elapsed()));
@@ -224,7 +224,7 @@ fn a_server_that_does_not_accept_is_given_up_or_another_tried() {
 }
 
 #[test]
-fn a_silent_server_and_a_silent_client_are_given_up_unless_there_is_no_limit() {
+fn silent_servers_and_clients_are_timed_out_unless_the_timeout_is_disabled() {
     assert_eq!(FRONT.who(10, 80, "h", "/wait/3000"), "504");
     for (last, closed) in [(11, true), (12, false)] {
         let mut open = held(client(0), &raw(last, 80)).unwrap();
@@ -236,7 +236,7 @@ fn a_silent_server_and_a_silent_client_are_given_up_unless_there_is_no_limit() {
 }
 
 #[test]
-fn a_request_that_does_not_end_and_a_connection_nobody_uses_are_closed() {
+fn an_incomplete_request_and_an_idle_connection_are_closed() {
     let mut open = client(0).run(|| raw(13, 80).open()).unwrap().unwrap();
     open.write("GET / HTTP/1.1\r\nHo").unwrap();
     let answer = open.end().unwrap();
@@ -255,7 +255,7 @@ fn a_request_that_does_not_end_and_a_connection_nobody_uses_are_closed() {
 }
 
 #[test]
-fn an_answer_of_slow_down_does_not_take_a_server_out() {
+fn an_answer_of_slow_down_does_not_take_a_server_out_of_service() {
     for _ in 0..6 {
         assert_eq!(FRONT.who(15, 80, "h", "/status/503"), "503");
         assert_eq!(FRONT.who(15, 80, "h", "/"), "origin");

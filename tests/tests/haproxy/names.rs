@@ -121,13 +121,13 @@ fn a_request_goes_where_its_host_or_path_says_in_the_order_of_the_routes() {
 }
 
 #[test]
-fn a_route_by_vip_takes_what_comes_to_that_vip_alone() {
+fn a_route_by_vip_takes_only_requests_to_that_vip() {
     assert_eq!(FRONT.who(3, 80, "x", "/"), "a");
     assert_eq!(FRONT.who(4, 80, "x", "/"), "b");
 }
 
 #[test]
-fn browsers_are_sent_to_https_and_told_to_stay_there() {
+fn browsers_are_redirected_to_https_and_get_an_hsts_header() {
     let raw = Raw::new(SocketAddr::new(vip(2), 80));
     let answer = FRONT.ask(|| raw.get("s3.test:80", "/a?b=c")).unwrap();
     assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
@@ -144,7 +144,7 @@ fn browsers_are_sent_to_https_and_told_to_stay_there() {
 }
 
 #[test]
-fn a_known_name_in_sni_leads_to_its_backend_in_whatever_case_under_every_protocol() {
+fn a_known_name_in_sni_selects_its_backend_in_any_case_and_for_every_protocol() {
     for (number, protocol) in PROTOCOLS.iter().enumerate() {
         for place in 0..STRATEGIES.len() {
             let at = stranger_vip(number, place);
@@ -160,7 +160,7 @@ fn a_known_name_in_sni_leads_to_its_backend_in_whatever_case_under_every_protoco
 }
 
 #[test]
-fn an_unexpected_name_and_no_name_go_where_the_service_says_under_every_protocol() {
+fn an_unknown_or_missing_sni_is_handled_as_the_service_configures_for_every_protocol() {
     for (number, protocol) in PROTOCOLS.iter().enumerate() {
         for (place, strategy) in STRATEGIES.iter().enumerate() {
             let at = stranger_vip(number, place);
@@ -184,7 +184,7 @@ fn an_unexpected_name_and_no_name_go_where_the_service_says_under_every_protocol
 }
 
 #[test]
-fn a_greeting_cut_into_two_segments_keeps_its_name() {
+fn a_client_hello_split_over_two_segments_keeps_its_name() {
     for number in 0..PROTOCOLS.len() {
         for first in [1, 6, 60] {
             let at = SocketAddr::new(vip(stranger_vip(number, 2)), 443);
@@ -199,7 +199,7 @@ fn a_greeting_cut_into_two_segments_keeps_its_name() {
 }
 
 #[test]
-fn the_first_rule_that_fits_decides_by_path_and_method() {
+fn the_first_matching_rule_decides_by_path_and_method() {
     let raw = Raw::new(SocketAddr::new(vip(5), 80));
     for (method, path, expected) in [
         ("GET", "/x", "a"),
@@ -310,7 +310,7 @@ fn a_rule_by_host_takes_buckets_that_are_named_by_the_host() {
 }
 
 #[test]
-fn a_route_by_path_reads_it_decoded_as_s3_does_and_folds_nothing() {
+fn a_route_by_path_decodes_the_path_as_s3_does_and_does_not_normalise_it() {
     for (path, expected) in [
         ("/c/1", "c"),
         ("/%63/1", "c"),

@@ -105,7 +105,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
 });
 
 #[test]
-fn tls_to_servers_holds_them_to_the_authority_and_the_name_and_shows_them_a_certificate() {
+fn tls_to_servers_verifies_authority_and_name_and_presents_a_client_certificate() {
     for (name, .., expected) in TO_SERVERS {
         assert_eq!(
             FRONT.who(1, 80, "h", &format!("/{name}/x")),
@@ -126,7 +126,7 @@ fn tls_to_servers_holds_them_to_the_authority_and_the_name_and_shows_them_a_cert
 }
 
 #[test]
-fn servers_are_told_the_clients_address_by_either_version_of_the_proxy_protocol() {
+fn servers_get_the_clients_address_by_either_version_of_the_proxy_protocol() {
     let raw = Raw::new(SocketAddr::new(vip(1), 80));
     for name in ["v1", "v2"] {
         let answer = FRONT.ask(|| raw.get("h", &format!("/{name}/x"))).unwrap();
@@ -147,7 +147,7 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
-fn a_proxy_in_front_tells_the_client_and_rules_go_by_that_and_routes_by_the_vip() {
+fn behind_a_trusted_proxy_rules_use_the_clients_address_and_routes_use_the_vip() {
     for (header, expected) in [
         (v1("198.51.100.7"), "198.51.100.7"),
         (v2([198, 51, 100, 8]), "198.51.100.8"),
@@ -177,7 +177,7 @@ fn a_proxy_in_front_tells_the_client_and_rules_go_by_that_and_routes_by_the_vip(
 }
 
 #[test]
-fn only_the_proxies_named_may_tell_an_address() {
+fn only_configured_proxies_may_state_the_clients_address() {
     let raw = Raw::new(SocketAddr::new(vip(2), 80));
     let ask = |raw: &Raw| FRONT.cluster.clients[1].run(|| raw.get("h", "/")).unwrap();
     let answer = ask(&raw).unwrap();
@@ -188,7 +188,7 @@ fn only_the_proxies_named_may_tell_an_address() {
 }
 
 #[test]
-fn a_listener_offers_the_versions_it_is_told_to() {
+fn a_listener_offers_the_configured_tls_versions() {
     use rustls::{ClientConfig, crypto::ring, version};
     let only = |version: &'static rustls::SupportedProtocolVersion| {
         let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
@@ -212,7 +212,7 @@ fn a_listener_offers_the_versions_it_is_told_to() {
 }
 
 #[test]
-fn a_client_that_asks_before_it_sends_is_answered_by_the_server() {
+fn a_client_that_sends_expect_100_continue_is_answered_by_the_server() {
     let mut open = FRONT
         .ask(|| {
             Raw::new(SocketAddr::new(vip(4), 443))

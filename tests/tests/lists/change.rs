@@ -27,7 +27,7 @@ fn kept(stage: &Stage) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn what_is_malformed_or_too_much_is_refused_whole_with_its_place_and_nothing_changes() {
+fn a_malformed_or_too_large_change_is_refused_as_a_whole_and_changes_no_list() {
     let stage = serving("refused", OTHER);
     let before = (lists(&stage), kept(&stage));
     for (expression, words) in [

@@ -46,7 +46,7 @@ fn restart_with_a_copy(stage: &mut Stage, source: Option<&PathBuf>) {
 }
 
 #[test]
-fn a_copy_of_a_lists_file_takes_nobody_off_the_list_and_is_left_alone() {
+fn a_copy_of_a_lists_file_removes_no_entry_and_is_left_unchanged() {
     let mut stage = serving("copies", "");
     restart_with_a_copy(&mut stage, None);
     let hosts = format!("{}\n{}\n", client4(0), client6(0));
@@ -63,7 +63,7 @@ fn a_copy_of_a_lists_file_takes_nobody_off_the_list_and_is_left_alone() {
 }
 
 #[test]
-fn a_list_whose_file_was_overwritten_by_anothers_keeps_its_entries_and_admits_none_of_the_others() {
+fn a_list_whose_file_was_overwritten_by_anothers_keeps_its_own_entries_only() {
     let extra = "[lists.other]\nsources = [\"10.9.9.9\"]\n";
     let mut stage = serving("overwritten", extra);
     let numbers = |stage: &Stage| {

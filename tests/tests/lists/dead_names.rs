@@ -61,7 +61,7 @@ fn fetched(stage: &Stage, path: &str) -> String {
 }
 
 #[test]
-fn while_names_are_waited_for_everything_else_is_answered_and_changed() {
+fn while_a_change_waits_for_names_other_commands_and_changes_are_served() {
     let slow = "[resolve]\ntimeout = \"2s\"\ninterval = \"1s\"\n";
     let (stage, server) = named("dead", slow, "");
     server.tell("dead*", &Says::Silence);
@@ -107,7 +107,7 @@ fn while_names_are_waited_for_everything_else_is_answered_and_changed() {
 }
 
 #[test]
-fn names_that_nobody_answers_for_do_not_keep_others_from_being_found() {
+fn names_without_an_answer_do_not_delay_the_resolution_of_others() {
     let quick_names = "[resolve]\ntimeout = \"1s\"\ninterval = \"0\"\n";
     let (stage, server) = named("starved", quick_names, "search a.test b.test c.test\n");
     server.tell("dead*", &Says::Silence);
@@ -140,7 +140,7 @@ fn names_that_nobody_answers_for_do_not_keep_others_from_being_found() {
 }
 
 #[test]
-fn a_family_that_cannot_be_asked_for_keeps_the_addresses_it_had() {
+fn addresses_of_a_family_whose_query_fails_are_kept() {
     let (stage, server) = named(
         "halves",
         "[resolve]\ntimeout = \"2s\"\ninterval = \"0\"\n",

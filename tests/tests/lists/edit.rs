@@ -121,7 +121,7 @@ fn an_addition_reads_no_other_source_counts_against_the_cap_and_outlives_the_map
 }
 
 #[test]
-fn a_file_of_which_little_changed_makes_the_list_what_it_says_now() {
+fn a_slightly_changed_file_brings_the_list_to_its_new_content() {
     let stage = &serving("retold", "");
     let all = |hosts: std::ops::Range<u32>| -> String {
         let line = |host: u32| format!("10.{}.{}.{}\n", host >> 12, host >> 4 & 0xff, host & 15);
@@ -166,7 +166,7 @@ fn a_file_of_which_little_changed_makes_the_list_what_it_says_now() {
 }
 
 #[test]
-fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
+fn a_mistyped_range_is_refused_as_a_whole_with_its_correct_form() {
     let stage = serving("slips", "[lists.extra]\n");
     let sync = ["sync", "--frontend-http", "10.1.0.0/24,10.2.0.1"];
     acl(&stage, &sync).says(0, &["257 on it"]);
@@ -208,7 +208,7 @@ fn a_slip_in_a_range_is_refused_whole_with_the_way_to_write_it() {
 }
 
 #[test]
-fn adding_an_expression_again_resolves_it_anew() {
+fn adding_an_expression_again_resolves_its_names_again() {
     let mut stage = Stage::new("again", &Settings::default()).expect("build the stage");
     let server = NameServer::start(&stage.cluster.node).expect("a name server");
     let conf = "nameserver 127.0.0.1\n";

@@ -44,7 +44,7 @@ fn is_reset(stream: &mut TcpStream) {
 }
 
 #[test]
-fn who_is_taken_off_a_list_loses_the_connections_that_it_admitted_and_nobody_else_does() {
+fn removing_a_client_from_a_list_ends_only_its_connections() {
     let stage = serving("ended", "");
     let both = |number| [client4(number).to_string(), client6(number).to_string()];
     let ([a4, a6], [b4, b6]) = (both(0), both(1));

@@ -20,7 +20,7 @@ fn sync(stage: &Stage, expression: &str) -> Ran {
 }
 
 #[test]
-fn a_name_that_resolves_no_more_is_told_and_keeps_its_addresses_unless_pruned() {
+fn a_name_that_no_longer_resolves_is_reported_and_keeps_its_addresses_unless_pruned() {
     let mut stage = Stage::new("names", &Settings::default()).expect("build the stage");
     let both = format!(
         "{} web1.test\n{} web1.test\n{} web2.test\n",
@@ -76,7 +76,7 @@ fn a_name_that_resolves_no_more_is_told_and_keeps_its_addresses_unless_pruned() 
 }
 
 #[test]
-fn a_name_that_is_still_in_the_configuration_keeps_its_addresses_whatever_changes_beside_it() {
+fn a_configured_name_keeps_its_addresses_when_other_names_change() {
     let settings = Settings {
         listed: vec!["web[1-2].test".into()],
         ..Settings::default()
@@ -143,7 +143,7 @@ fn a_file_and_the_addresses_in_slurms_configuration_are_read_again_at_the_interv
 }
 
 #[test]
-fn standard_input_is_kept_used_again_and_never_lost_to_a_later_fault_or_change() {
+fn entries_from_standard_input_are_stored_and_survive_later_faults_and_changes() {
     let mut stage = serving("stdin", "");
     let sync = ["sync", "--frontend-http", "-"];
     let two = format!("{}\n{}\n", client4(0), client6(0));

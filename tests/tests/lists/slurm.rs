@@ -45,7 +45,7 @@ impl Slurm {
 const NODES: (&str, &str) = ("slurm.conf", "ClusterName=Big\nInclude conf.d/nodes.conf\n");
 
 #[test]
-fn an_include_is_read_beside_the_file_that_includes_it() {
+fn a_slurm_include_is_read_relative_to_the_including_file() {
     let slurm = Slurm::new(
         "slurminc",
         &[
@@ -70,7 +70,7 @@ fn an_include_is_read_beside_the_file_that_includes_it() {
 }
 
 #[test]
-fn a_fault_in_slurms_file_loses_only_names_and_neither_an_address_nor_a_removal() {
+fn a_fault_in_slurm_conf_affects_only_names_and_no_address_or_removal() {
     let good = "NodeName=r1n[1-2] NodeAddr=10.66.1.[1-2]\n";
     let slurm = Slurm::new("slurmfault", &[NODES, ("conf.d/nodes.conf", good)]);
     let sync = ["sync", "--frontend-http", "r1n[1-2],10.1.1.1"];
@@ -103,7 +103,7 @@ fn a_fault_in_slurms_file_loses_only_names_and_neither_an_address_nor_a_removal(
 }
 
 #[test]
-fn a_daemon_starts_without_it_and_with_the_addresses_its_names_had() {
+fn a_daemon_starts_without_slurm_conf_with_the_last_addresses_of_its_names() {
     let good = "NodeName=r1n[1-2] NodeAddr=10.66.1.[1-2]\n";
     let mut slurm = Slurm::new("slurmgone", &[NODES, ("conf.d/nodes.conf", good)]);
     let sync = ["sync", "--frontend-http", "r1n[1-2],10.1.1.1"];

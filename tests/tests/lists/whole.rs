@@ -49,7 +49,7 @@ fn kept(stage: &Stage, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_list_whose_file_cannot_be_replaced_is_as_it_was_in_the_kernel_and_so_are_the_others() {
+fn a_change_whose_file_cannot_be_written_leaves_every_list_in_the_kernel_unchanged() {
     let stage = serving("immutable", "[lists.extra]\nsources = [\"10.9.9.9\"]\n");
     acl(&stage, &["add", "frontend-http", "10.1.1.1"]).says(0, &["1 added"]);
     let before = lists(&stage);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_change_that_fails_late_is_taken_back_whole() {
+fn a_change_that_fails_late_is_undone_completely() {
     let (stage, _) = serving("late", "");
     let (old, before) = (text(&stage), facts(&stage));
     let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
@@ -102,7 +102,7 @@ impl Drop for Stuck {
 }
 
 #[test]
-fn a_way_back_that_fails_too_is_said_and_the_next_change_puts_everything_in_force() {
+fn a_failed_undo_is_reported_and_the_next_change_puts_the_configuration_in_force() {
     let stuck = Stuck::new();
     let stage = &stuck.stage;
     let (old, before) = (text(stage), facts(stage));

@@ -119,7 +119,7 @@ fn facts(stage: &Stage) -> (Value, Vec<Value>, Vec<i32>) {
 }
 
 #[test]
-fn a_plan_shows_what_apply_then_does_and_afterwards_there_is_nothing_left_to_do() {
+fn a_plan_shows_exactly_the_changes_of_apply_and_is_empty_afterwards() {
     let (stage, before) = serving("show", "");
     let old = text(&stage);
     let nothing: Plan = json(&stage, &["plan"], 0);
@@ -181,7 +181,7 @@ fn a_plan_shows_what_apply_then_does_and_afterwards_there_is_nothing_left_to_do(
 }
 
 #[test]
-fn a_server_that_is_added_is_told_to_the_workers_and_then_nothing_is_left_to_do() {
+fn an_added_server_reaches_the_workers_live_and_the_next_plan_is_empty() {
     let (stage, before) = serving("told", "");
     let second = "10.77.8.10:9001";
     let servers = text(&stage).replace(":9000\"]", &format!(":9000\", \"{second}\"]"));
@@ -320,7 +320,7 @@ fn a_rollback_restores_services_lists_and_workers_even_when_the_file_on_disk_is_
 }
 
 #[test]
-fn history_is_bounded_and_knows_a_signal_and_a_disk_that_takes_nothing_is_said() {
+fn history_is_bounded_records_a_signal_and_warns_if_it_cannot_be_written() {
     let (stage, _) = serving("bound", "");
     let text = text(&stage).replace("sample = 1\n", "sample = 1\nhistory = 3\n");
     let change = |sample: u32| text.replace("sample = 1\n", &format!("sample = {sample}\n"));

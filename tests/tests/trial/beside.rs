@@ -24,7 +24,7 @@ fn neighbour(stage: &Routed) -> Value {
 }
 
 #[test]
-fn the_daemons_own_sessions_are_reported_and_neither_flap_nor_get_company() {
+fn test_reports_the_daemons_own_sessions_and_neither_flaps_nor_duplicates_them() {
     // No test here needs fast BFD: FRR has no real-time thread, and 150 ms is little on a busy machine.
     let settings = Settings {
         bfd: "default",

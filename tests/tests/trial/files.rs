@@ -32,7 +32,7 @@ fn server(by: &Issuer, until: i32) -> (String, String) {
 }
 
 #[test]
-fn a_server_is_asked_by_its_own_health_request_and_one_that_is_down_is_named() {
+fn test_asks_a_server_by_its_health_request_and_names_one_that_is_down() {
     let bench = Bench::new("trial-servers");
     let address: SocketAddr = format!("{OTHER}:9000").parse().expect("an address");
     let mut storage = serve_objects(&bench.lab, &bench.other, address).expect("a server");

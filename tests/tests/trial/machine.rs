@@ -26,7 +26,7 @@ fn verdict(found: &Found, part: &str, object: &str, verdict: &str) {
 }
 
 #[test]
-fn a_node_without_a_daemon_is_looked_at_whole_and_what_is_wrong_is_named() {
+fn doctor_inspects_a_whole_node_without_a_daemon_and_names_each_fault() {
     let bench = Bench::new("doctor");
     let listening = "[bgp]\nas = 65001\nlisten = ['0.0.0.0:179']\n[[bgp.neighbours]]\naddress = '10.9.0.2'\nas = 65002\n\
                      bfd = 'fast'\nfamilies = ['ipv4']\n";
@@ -95,7 +95,7 @@ fn a_node_without_a_daemon_is_looked_at_whole_and_what_is_wrong_is_named() {
 }
 
 #[test]
-fn a_node_that_serves_is_well_and_a_second_instance_beside_it_would_not_be() {
+fn doctor_passes_a_serving_node_and_fails_a_second_instance_on_it() {
     let mut stage = Routed::new("doctor-beside", &Settings::default()).expect("a fabric");
     stage.start(0).expect("a node that serves");
     let patience = std::time::Duration::from_secs(20);

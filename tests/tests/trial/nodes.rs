@@ -46,7 +46,7 @@ fn ober(bench: &Bench, more: &str) -> Ingress {
 }
 
 #[test]
-fn the_master_is_heard_and_nothing_is_taken_from_it() {
+fn test_vrrp_hears_the_master_and_does_not_take_over_from_it() {
     let bench = Bench::new("trial-vrrp");
     let keepalived = keepalived(&bench, 3, VIP);
     let found = ask(&bench.node, &ober(&bench, ""), &["test", "vrrp"]);

@@ -36,7 +36,7 @@ fn bgp(bench: &Bench, ober: &Ingress) -> Found {
 }
 
 #[test]
-fn a_session_with_frr_is_opened_told_of_and_ended_with_words_and_announces_nothing() {
+fn test_bgp_opens_reports_and_closes_a_session_with_frr_and_announces_nothing() {
     let bench = Bench::new("trial-frr");
     let frr = frr(&bench, 65002, "");
     let found = bgp(&bench, &bench.bgp(""));
@@ -83,7 +83,7 @@ fn an_frr_that_wants_a_policy_first_gets_the_hint_of_rfc_8212() {
 }
 
 #[test]
-fn a_session_with_bird_is_opened_and_announces_nothing() {
+fn test_bgp_opens_a_session_with_bird_and_announces_nothing() {
     let bench = Bench::new("trial-bird");
     let mut bird = bird(&bench, 65002, "debug { packets };");
     bgp(&bench, &bench.bgp("")).says("bgp", "ok", "AS 65002, hold time 9 s, ipv4", "");
@@ -125,7 +125,7 @@ fn a_neighbour_over_ipv6_and_one_that_connects_itself_are_tried_too() {
 }
 
 #[test]
-fn a_wrong_as_is_named_whichever_side_notices() {
+fn a_wrong_as_is_named_whichever_side_detects_it() {
     let bench = Bench::new("trial-as");
     let _frr = frr(&bench, 65009, "");
     let began = Instant::now();
@@ -149,7 +149,7 @@ fn a_wrong_as_is_named_whichever_side_notices() {
 }
 
 #[test]
-fn a_wrong_password_and_a_missing_one_are_told_apart_from_silence() {
+fn a_wrong_and_a_missing_password_are_distinguished_from_silence() {
     let bench = Bench::new("trial-md5");
     let _frr = frr(&bench, 65002, " neighbor 10.9.0.1 password right\n");
     let listening = |ober: Ingress| {
@@ -181,7 +181,7 @@ fn a_wrong_password_and_a_missing_one_are_told_apart_from_silence() {
 }
 
 #[test]
-fn nobody_there_is_a_failure_in_bounded_time() {
+fn an_absent_neighbour_is_a_failure_within_the_timeout() {
     let bench = Bench::new("trial-nobody");
     let began = Instant::now();
     let found = ask(
@@ -219,7 +219,7 @@ fn gtsm_on_one_side_alone_is_named() {
 }
 
 #[test]
-fn bfd_comes_up_is_told_of_and_taken_down_on_purpose() {
+fn test_bfd_brings_a_session_up_reports_it_and_ends_it_with_admin_down() {
     let bench = Bench::new("trial-bfd");
     let frr = frr(&bench, 65002, " neighbor 10.9.0.1 bfd\n");
     let ober = bench.bgp("bfd = 'default'");
@@ -240,7 +240,7 @@ fn bfd_comes_up_is_told_of_and_taken_down_on_purpose() {
 }
 
 #[test]
-fn a_neighbour_that_runs_multihop_bfd_because_of_gtsm_is_followed_and_that_is_said() {
+fn test_bfd_follows_and_reports_a_neighbour_that_uses_multihop_because_of_gtsm() {
     let bench = Bench::new("trial-bfd-gtsm");
     let _frr = frr(
         &bench,
@@ -258,7 +258,7 @@ fn a_neighbour_that_runs_multihop_bfd_because_of_gtsm_is_followed_and_that_is_sa
 }
 
 #[test]
-fn bfd_that_is_not_there_is_a_failure_beside_a_session_that_is() {
+fn missing_bfd_is_a_failure_even_if_the_bgp_session_is_up() {
     let bench = Bench::new("trial-bfd-absent");
     let _frr = frr(&bench, 65002, "");
     let ober = bench.bgp("bfd = 'default'");

@@ -57,7 +57,7 @@ fn both_had_it(stage: &SharedVip, watched: Duration) -> Result<Duration> {
 }
 
 #[test]
-fn a_killed_daemon_is_followed_by_keepalived_and_its_address_leaves_by_itself() -> Result<()> {
+fn keepalived_takes_over_from_a_killed_daemon_whose_address_expires_by_itself() -> Result<()> {
     let (mut stage, _peer) = master("vrrp-kill")?;
     stage.ober[0].kill()?;
     let took = keepalived_has_it(&stage)?;
@@ -70,8 +70,8 @@ fn a_killed_daemon_is_followed_by_keepalived_and_its_address_leaves_by_itself() 
 }
 
 #[test]
-fn a_frozen_daemon_loses_the_address_and_thawed_takes_it_back_without_a_second_master() -> Result<()>
-{
+fn a_frozen_daemon_loses_its_address_and_takes_it_back_when_resumed_without_two_masters()
+-> Result<()> {
     let (mut stage, _peer) = master("vrrp-freeze")?;
     signal(&mut stage, Signal::SIGSTOP)?;
     let took = keepalived_has_it(&stage)?;
@@ -102,7 +102,7 @@ fn a_frozen_daemon_loses_the_address_and_thawed_takes_it_back_without_a_second_m
 }
 
 #[test]
-fn a_daemon_thawed_before_its_address_has_left_asks_before_it_speaks() -> Result<()> {
+fn a_daemon_resumed_before_its_address_expired_becomes_master_again() -> Result<()> {
     let (mut stage, _peer) = master("vrrp-nap")?;
     for _ in 0..3 {
         signal(&mut stage, Signal::SIGSTOP)?;
@@ -158,7 +158,7 @@ fn has_left(log: &str, vip: &str) -> bool {
 
 /// A reload adds VIPs and takes them away again, while the VIP that was there before stays master's without a gap.
 #[test]
-fn a_vip_that_joins_and_one_of_the_other_family_interrupt_nothing() -> Result<()> {
+fn a_vip_that_joins_a_virtual_router_interrupts_no_other_in_either_family() -> Result<()> {
     let mut stage = SharedVip::new("vrrp-join", [200, 100])?;
     let (served, new, six) = ("10.77.9.20", "10.77.9.30", "fd77:9::10");
     let text = unhurried(&fs::read_to_string(&stage.ober[0].config)?);

@@ -212,7 +212,7 @@ fn a_preempt_delay_is_waited_for() -> Result<()> {
 }
 
 #[test]
-fn the_address_stands_on_the_interface_as_written_and_leaves_whole() -> Result<()> {
+fn a_masters_address_is_on_the_interface_as_configured_and_is_removed_completely() -> Result<()> {
     let segment = Segment::new("vrrp-form", 2)?;
     let theirs = V3.keepalived(&segment, 100)?;
     segment.wait_holder(2, VIP4)?;
@@ -254,7 +254,8 @@ fn the_address_stands_on_the_interface_as_written_and_leaves_whole() -> Result<(
 }
 
 #[test]
-fn when_our_thread_is_gone_keepalived_takes_over_and_our_address_leaves_by_itself() -> Result<()> {
+fn if_the_daemons_thread_dies_keepalived_takes_over_and_the_address_expires_by_itself() -> Result<()>
+{
     let segment = Segment::new("vrrp-thread", 2)?;
     let mut ours = Node::start(&segment.nodes[0], &V3.ours(200))?;
     segment.wait_holder(1, VIP4)?;
@@ -270,7 +271,7 @@ fn when_our_thread_is_gone_keepalived_takes_over_and_our_address_leaves_by_itsel
 }
 
 #[test]
-fn a_checksum_without_the_pseudo_header_is_told_apart_and_both_are_taken() -> Result<()> {
+fn checksums_with_and_without_the_pseudo_header_are_distinguished_and_accepted() -> Result<()> {
     let segment = Segment::new("vrrp-sum", 2)?;
     let mut cisco = V3.ours(200);
     cisco.coverage = Coverage::Message;
@@ -287,7 +288,7 @@ fn a_checksum_without_the_pseudo_header_is_told_apart_and_both_are_taken() -> Re
 }
 
 #[test]
-fn a_duplicate_vrid_on_the_link_is_said() -> Result<()> {
+fn a_duplicate_vrid_on_the_link_is_reported() -> Result<()> {
     let segment = Segment::new("vrrp-vrid", 2)?;
     let cell = Cell {
         multicast: true,

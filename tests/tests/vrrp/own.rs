@@ -76,8 +76,8 @@ fn picture(host: &Host) -> Result<Vec<String>> {
 }
 
 #[test]
-fn what_vrrp_of_an_earlier_daemon_left_goes_at_the_start_and_what_others_put_there_stays()
--> Result<()> {
+fn at_the_start_vrrp_removes_leftovers_of_an_earlier_daemon_and_no_foreign_addresses() -> Result<()>
+{
     let segment = Segment::new("vrrp-left", 1)?;
     let host = &segment.nodes[0];
     let link_local = "fe80::77";
@@ -128,7 +128,7 @@ fn what_vrrp_of_an_earlier_daemon_left_goes_at_the_start_and_what_others_put_the
 }
 
 #[test]
-fn an_address_that_a_daemon_from_before_the_marks_left_is_taken_over() -> Result<()> {
+fn an_unmarked_address_left_by_an_older_daemon_is_taken_over() -> Result<()> {
     let segment = Segment::new("vrrp-unmarked", 1)?;
     let host = &segment.nodes[0];
     let mut config = config(1, 2, VIP4, 255);
@@ -159,7 +159,7 @@ fn until_refused(node: &Node) -> Result<()> {
 }
 
 #[test]
-fn an_address_that_somebody_else_put_there_is_left_alone_and_the_node_gives_way() -> Result<()> {
+fn a_foreign_address_equal_to_a_vip_is_left_unchanged_and_the_node_yields() -> Result<()> {
     for (vip, address) in [(VIP4, "10.77.0.100/32"), (VIP6, "fd77::100/64")] {
         let segment = Segment::new("vrrp-foreign", 1)?;
         let host = &segment.nodes[0];
@@ -179,8 +179,7 @@ fn an_address_that_somebody_else_put_there_is_left_alone_and_the_node_gives_way(
 }
 
 #[test]
-fn a_vip_that_somebody_makes_the_nodes_own_while_it_is_held_is_neither_renewed_nor_removed()
--> Result<()> {
+fn a_held_vip_that_becomes_the_nodes_own_address_is_neither_renewed_nor_removed() -> Result<()> {
     let segment = Segment::new("vrrp-replaced", 1)?;
     let host = &segment.nodes[0];
     let node = Node::start(host, &config(1, 2, VIP4, 254))?;
@@ -197,7 +196,7 @@ fn a_vip_that_somebody_makes_the_nodes_own_while_it_is_held_is_neither_renewed_n
 }
 
 #[test]
-fn an_interface_of_the_virtual_macs_name_that_somebody_else_made_is_left_alone() -> Result<()> {
+fn a_foreign_interface_with_the_name_of_a_virtual_mac_is_left_unchanged() -> Result<()> {
     let segment = Segment::new("vrrp-vmac-own", 1)?;
     let host = &segment.nodes[0];
     let index = host.run(|| nix::net::if_::if_nametoindex("eth0"))??;
@@ -369,7 +368,7 @@ fn with_vips(directory: &std::path::Path, vips: &str, place: &str) -> Result<Con
 }
 
 #[test]
-fn a_removed_vip_takes_only_the_daemons_own_addresses_with_it() -> Result<()> {
+fn removing_a_vip_removes_only_addresses_that_the_daemon_added() -> Result<()> {
     let segment = Segment::new("vips-own", 1)?;
     let (host, directory) = (&segment.nodes[0], segment.lab.directory());
     let three = "['192.0.2.1', '192.0.2.2', '2001:db8::1']";

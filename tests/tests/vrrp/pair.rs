@@ -32,7 +32,8 @@ fn master_after(node: &Node, from: Instant) -> Result<Duration> {
 }
 
 #[test]
-fn with_advertisements_of_10_ms_a_crash_and_a_closed_gate_are_over_in_moments() -> Result<()> {
+fn with_advertisements_of_10_ms_a_backup_takes_over_quickly_after_a_crash_or_a_closed_gate()
+-> Result<()> {
     let segment = Segment::new("vrrp-fast", 2)?;
     let mut first = Node::start(&segment.nodes[0], &fast(1, 254))?;
     let mut second = Node::start(&segment.nodes[1], &fast(2, 253))?;
@@ -75,7 +76,7 @@ fn with_advertisements_of_10_ms_a_crash_and_a_closed_gate_are_over_in_moments() 
 }
 
 #[test]
-fn a_link_that_goes_down_takes_the_node_out_and_brings_it_back() -> Result<()> {
+fn a_link_that_goes_down_makes_the_node_resign_until_it_is_up_again() -> Result<()> {
     let segment = Segment::new("vrrp-link", 2)?;
     let first = Node::start(&segment.nodes[0], &config(1, 2, VIP4, 254))?;
     let second = Node::start(&segment.nodes[1], &config(2, 2, VIP4, 253))?;
@@ -149,7 +150,7 @@ fn both_families_and_more_vips_move_together_and_a_reload_disturbs_nothing() -> 
 }
 
 #[test]
-fn an_address_removed_by_hand_comes_back() -> Result<()> {
+fn an_address_removed_by_hand_is_restored() -> Result<()> {
     let segment = Segment::new("vrrp-hand", 1)?;
     let host = &segment.nodes[0];
     let mut alone = config(1, 2, VIP4, 254);
@@ -184,7 +185,7 @@ fn addresses_outlive_their_lifetime_while_there_is_a_master() -> Result<()> {
 }
 
 #[test]
-fn a_stranger_with_a_vip_is_said_and_the_caches_are_won_back() -> Result<()> {
+fn a_foreign_host_that_claims_a_vip_is_reported_and_the_caches_are_corrected() -> Result<()> {
     for vip in [VIP4, VIP6] {
         let segment = Segment::new("vrrp-claim", 2)?;
         let node = Node::start(&segment.nodes[0], &config(1, 2, vip, 254))?;
@@ -225,8 +226,7 @@ fn a_stranger_with_a_vip_is_said_and_the_caches_are_won_back() -> Result<()> {
 }
 
 #[test]
-fn packets_of_strangers_from_afar_and_of_no_vrid_of_ours_are_counted_and_change_nothing()
--> Result<()> {
+fn packets_of_unknown_distant_or_unrelated_senders_are_counted_and_change_nothing() -> Result<()> {
     let segment = Segment::new("vrrp-strangers", 3)?;
     let node = Node::start(&segment.nodes[0], &config(1, 2, VIP4, 100))?;
     segment.wait_holder(1, VIP4)?;
@@ -249,7 +249,7 @@ fn packets_of_strangers_from_afar_and_of_no_vrid_of_ours_are_counted_and_change_
 }
 
 #[test]
-fn garbage_and_wrong_ttls_from_a_peer_are_counted_by_what_is_wrong_and_change_nothing() -> Result<()>
+fn malformed_packets_and_wrong_ttls_of_a_peer_are_counted_by_fault_and_change_nothing() -> Result<()>
 {
     let segment = Segment::new("vrrp-garbage", 2)?;
     let node = Node::start(&segment.nodes[0], &config(1, 2, VIP4, 100))?;
@@ -335,8 +335,7 @@ fn with_a_virtual_mac_the_clients_cache_never_changes() -> Result<()> {
 }
 
 #[test]
-fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_with_the_last()
--> Result<()> {
+fn vips_in_their_own_network_leave_singly_and_their_route_leaves_with_the_last() -> Result<()> {
     let segment = Segment::new("vrrp-network", 1)?;
     let host = &segment.nodes[0];
     for interface in ["all", "eth0"] {
@@ -401,7 +400,7 @@ fn of_vips_in_a_network_of_their_own_one_leaves_without_the_other_and_the_route_
 }
 
 #[test]
-fn what_is_missing_is_said_at_the_start() -> Result<()> {
+fn vrrp_reports_missing_interfaces_and_addresses_at_the_start() -> Result<()> {
     let segment = Segment::new("vrrp-missing", 1)?;
     let host = &segment.nodes[0];
     let says = |config: &_| match Node::closed(host, config) {

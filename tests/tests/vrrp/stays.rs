@@ -44,7 +44,8 @@ fn left(watch: &Process, vip: IpAddr) -> bool {
 }
 
 #[test]
-fn the_first_virtual_router_of_the_other_family_comes_and_goes_and_the_others_stay() -> Result<()> {
+fn a_first_virtual_router_of_the_other_family_is_added_and_removed_while_others_stay() -> Result<()>
+{
     for (stays, comes) in [(VIP4, VIP6), (VIP6, VIP4)] {
         let segment = Segment::new("vrrp-family", 1)?;
         let host = &segment.nodes[0];
@@ -70,8 +71,7 @@ fn the_first_virtual_router_of_the_other_family_comes_and_goes_and_the_others_st
 }
 
 #[test]
-fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_others()
--> Result<()> {
+fn a_vip_joins_a_virtual_router_once_its_gate_opens_and_leaves_without_the_others() -> Result<()> {
     let segment = Segment::new("vrrp-join", 2)?;
     let host = &segment.nodes[0];
     let [served, new]: [IpAddr; 2] = ["10.77.0.120".parse()?, "10.77.0.130".parse()?];
@@ -127,7 +127,7 @@ fn a_vip_joins_a_virtual_router_when_it_may_be_served_and_leaves_it_without_the_
 }
 
 #[test]
-fn a_virtual_router_that_keeps_none_of_its_vips_starts_anew() -> Result<()> {
+fn a_virtual_router_that_keeps_none_of_its_vips_restarts() -> Result<()> {
     let segment = Segment::new("vrrp-none-stays", 1)?;
     let host = &segment.nodes[0];
     let new: IpAddr = "10.77.0.130".parse()?;

@@ -88,8 +88,7 @@ fn cost(node: &Node, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
 const NOTHING: Duration = Duration::from_millis(9);
 
 #[test]
-fn a_flood_of_a_stranger_costs_the_real_time_thread_nothing_and_the_stranger_is_named() -> Result<()>
-{
+fn a_flood_of_an_unknown_sender_costs_the_real_time_thread_no_time_and_is_reported() -> Result<()> {
     for (vip, six) in [(VIP4, false), (VIP6, true)] {
         let segment = Segment::new("vrrp-stranger", 3)?;
         let wanted = config(1, 2, vip, 100);
@@ -116,8 +115,7 @@ fn a_flood_of_a_stranger_costs_the_real_time_thread_nothing_and_the_stranger_is_
 }
 
 #[test]
-fn in_a_group_what_is_from_afar_or_for_other_virtual_routers_costs_nothing_and_is_named()
--> Result<()> {
+fn distant_or_unrelated_multicast_packets_cost_no_time_and_are_reported() -> Result<()> {
     let segment = Segment::new("vrrp-group", 2)?;
     let mut wanted = config(1, 2, VIP4, 100);
     wanted.transport = Transport::Multicast;
@@ -152,7 +150,7 @@ fn in_a_group_what_is_from_afar_or_for_other_virtual_routers_costs_nothing_and_i
 }
 
 #[test]
-fn claims_of_addresses_that_no_virtual_router_has_cost_nothing() -> Result<()> {
+fn claims_of_addresses_outside_all_virtual_routers_cost_no_time() -> Result<()> {
     let segment = Segment::new("vrrp-arp", 2)?;
     let node = Node::start(&segment.nodes[0], &config(1, 2, VIP4, 100))?;
     segment.wait_holder(1, VIP4)?;
@@ -181,8 +179,7 @@ fn claims_of_addresses_that_no_virtual_router_has_cost_nothing() -> Result<()> {
 }
 
 #[test]
-fn even_a_flood_that_no_program_can_tell_from_a_neighbour_leaves_most_of_the_cpu_alone()
--> Result<()> {
+fn a_flood_indistinguishable_from_a_neighbour_leaves_most_of_the_cpu_free() -> Result<()> {
     let segment = Segment::new("vrrp-budget", 2)?;
     let wanted = config(1, 2, VIP4, 200);
     let node = Node::start(&segment.nodes[0], &wanted)?;
@@ -217,8 +214,8 @@ fn list(addresses: &[IpAddr]) -> Routers {
 }
 
 #[test]
-fn who_is_not_on_the_list_of_routers_is_not_heard_and_the_list_changes_while_it_runs() -> Result<()>
-{
+fn vrrp_packets_of_senders_off_the_list_of_routers_are_ignored_and_the_list_changes_live()
+-> Result<()> {
     for (vip, multicast) in [(VIP4, false), (VIP6, false), (VIP4, true), (VIP6, true)] {
         let segment = Segment::new("vrrp-routers", 2)?;
         let with = |own, priority| {

@@ -62,8 +62,7 @@ async fn each_worker_runs_on_its_cpu_and_not_in_the_group_of_the_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_leaves_the_ring_at_once_and_who_connects_meanwhile_is_answered_by_its_successor()
- {
+async fn a_killed_worker_leaves_the_ring_at_once_and_its_successor_answers_waiting_connections() {
     let lab = Lab::new(2);
     let (pool, mut events) = lab.start().await;
     let (_, _) = (events.recv().await, events.recv().await);
@@ -179,7 +178,7 @@ async fn a_configuration_changed_between_two_daemons_is_brought_in_by_a_reload()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_record_that_can_be_believed_the_old_worker_finishes_and_a_new_one_serves() {
+async fn without_a_credible_record_the_old_worker_finishes_and_a_new_one_serves() {
     let lab = Lab::new(1);
     for content in ["{ torn", "{\"serving\":null,\"leaving\":[]}"] {
         let (first, _events) = lab.start().await;
@@ -208,7 +207,7 @@ async fn without_a_record_that_can_be_believed_the_old_worker_finishes_and_a_new
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_answers_what_was_asked_ends_every_process_and_leaves_no_record() {
+async fn stopping_the_pool_answers_pending_requests_ends_all_processes_and_leaves_no_record() {
     let lab = Lab::new(2);
     let (pool, mut events) = lab.start().await;
     let (_, _) = (events.recv().await, events.recv().await);
@@ -236,7 +235,7 @@ async fn stopping_answers_what_was_asked_ends_every_process_and_leaves_no_record
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_haproxy_nothing_starts_and_the_error_says_what_to_install() {
+async fn without_haproxy_the_pool_does_not_start_and_the_error_names_the_package() {
     let mut lab = Lab::new(1);
     lab.config.workers.haproxy = PathBuf::from("/nowhere/haproxy");
     let (ring, _events) = unbounded_channel();
@@ -273,7 +272,7 @@ fn listening() -> BTreeSet<u64> {
 const GIFT: &str = "OBER_TEST_GIFT";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_serves_in_the_laboratory_it_is_given() {
+async fn a_daemon_serves_in_a_laboratory_passed_by_environment() {
     let gift = std::env::var(GIFT).ok();
     let lab = Lab::new(2);
     let (config, servers) = given(gift.as_ref().unwrap_or(&lab.gift()));
@@ -291,7 +290,7 @@ async fn a_daemon_serves_in_the_laboratory_it_is_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_survive_the_death_of_their_daemon_and_are_supervised_by_the_next_one() {
     let lab = Lab::new(2);
-    let name = "supervision::a_daemon_serves_in_the_laboratory_it_is_given";
+    let name = "supervision::a_daemon_serves_in_a_laboratory_passed_by_environment";
     let mut daemon = Command::again()
         .unwrap()
         .args(["--exact", name])

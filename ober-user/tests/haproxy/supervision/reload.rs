@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_under_load_refuses_and_resets_nobody() {
+async fn a_reload_under_load_refuses_and_resets_no_connection() {
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pids(&pool);
@@ -30,7 +30,7 @@ async fn a_reload_under_load_refuses_and_resets_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replaced_worker_answers_what_it_was_asked_before_it_ends() {
+async fn a_replaced_worker_answers_its_pending_requests_before_it_ends() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
     let at = addresses(&pool, 80)[0];
@@ -81,7 +81,7 @@ async fn an_idle_connection_of_a_replaced_worker_gets_one_more_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_certificate_replaces_no_worker_and_one_that_breaks_stops_no_reload() {
+async fn a_renewed_certificate_replaces_no_worker_and_a_broken_one_does_not_stop_a_reload() {
     let mut lab = Lab::new(1);
     let (mut pool, _events) = lab.start().await;
     let made = rcgen::generate_simple_self_signed(["s3.test".to_owned()]).unwrap();
@@ -178,7 +178,7 @@ async fn workers_that_run_as_root_are_named_until_the_last_of_them_has_finished(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_configuration_says_haproxys_words_and_changes_nothing() {
+async fn a_refused_configuration_shows_haproxys_message_and_changes_nothing() {
     let mut lab = Lab::new(2);
     let (mut pool, _events) = lab.start().await;
     let before = pool.snapshot();

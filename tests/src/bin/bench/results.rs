@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_become_dates_across_leap_days_and_turns_of_the_year() {
+    fn days_are_converted_to_dates_across_leap_days_and_year_ends() {
         for (days, expected) in [
             (0, "1970-01-01"),
             (11_016, "2000-02-29"),

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_and_the_lower_quartile_do_not_mind_the_order() {
+    fn the_median_and_the_lower_quartile_do_not_depend_on_the_order() {
         let mut series = Series::new("a", "ms");
         for value in [7.0, 1.0, 5.0, 3.0, 8.0, 2.0, 6.0, 4.0] {
             series.push(value);

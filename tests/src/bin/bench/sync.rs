@@ -276,7 +276,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_address_of_a_spread_is_another_one() {
+    fn all_addresses_of_a_spread_are_distinct() {
         for spread in [Spread::Fleet, Spread::Random] {
             let all: HashSet<_> = (0..MILLION).map(|number| spread.address(number)).collect();
             assert_eq!(all.len(), MILLION as usize, "{}", spread.name());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_maps_is_not_the_daemons() {
+    fn memory_of_bpf_maps_is_not_counted_as_the_daemons() {
         let smaps = "\
 55d0-55d1 r-xp 00000000 fe:00 1 /usr/bin/ober-user
 Size:   8 kB

@@ -148,7 +148,7 @@ fn each_law_of_the_packet_path_holds_in_the_kernel_and_in_the_model() {
 }
 
 #[test]
-fn without_a_list_of_routers_everybody_may_speak_routing_protocols() {
+fn without_a_list_of_routers_any_sender_may_speak_routing_protocols() {
     let mut target = rich_target();
     let mut kernel = Kernel::load("routers", &mut target);
     kernel.switch(&mut target, None, true);
@@ -161,7 +161,7 @@ fn without_a_list_of_routers_everybody_may_speak_routing_protocols() {
 }
 
 #[test]
-fn a_packet_is_steered_only_when_its_worker_is_elsewhere_and_steering_is_on() {
+fn a_packet_is_steered_only_if_steering_is_on_and_its_worker_is_on_another_cpu() {
     let mut target = rich_target();
     let mut kernel = Kernel::load("steer", &mut target);
     for steer in [true, false] {
@@ -192,7 +192,7 @@ fn a_packet_is_steered_only_when_its_worker_is_elsewhere_and_steering_is_on() {
 }
 
 #[test]
-fn one_drop_in_so_many_is_reported_with_its_reason_and_its_ends() {
+fn drops_are_sampled_at_the_configured_rate_and_reported_with_reason_and_addresses() {
     let mut target = rich_target();
     let mut kernel = Kernel::load("events", &mut target);
     kernel.sample(4);
@@ -217,7 +217,7 @@ fn one_drop_in_so_many_is_reported_with_its_reason_and_its_ends() {
 }
 
 #[test]
-fn no_more_drops_are_reported_than_the_rate_however_many_there_are() {
+fn no_more_drops_are_reported_than_the_rate_limit() {
     const RATE: u32 = 10;
     let mut target = rich_target();
     let mut kernel = Kernel::load("event-rate", &mut target);

@@ -123,7 +123,7 @@ fn both(places: &mut WireNodes, sequence: &Sequence) -> [BTreeSet<Arrival>; 2] {
 }
 
 #[test]
-fn no_sequence_of_frames_reaches_what_its_sender_may_not_and_what_passes_arrives_unchanged() {
+fn no_sequence_of_frames_reaches_a_forbidden_listener_and_passed_frames_arrive_unchanged() {
     let mut target = rich_target();
     let mut kernel = Kernel::load("wire", &mut target);
     kernel.quiet(&mut target);
