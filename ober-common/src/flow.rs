@@ -212,7 +212,7 @@ mod tests {
     /// As many addresses as there are lines, spread at random, put more than three into one line in 53 (Poisson with
     /// mean 1), which is 1,243 lines. Lists are full of neighbouring addresses, which must not do worse.
     #[test]
-    fn neighbouring_hosts_spread_over_the_lines_as_if_at_random() {
+    fn neighbouring_hosts_are_spread_over_the_lines_like_random_ones() {
         const LINES: usize = 65_536;
         let spread = |address: &dyn Fn(u64) -> Ip| {
             let mut lines = std::vec![0u32; LINES];
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_sends_flows_elsewhere() {
+    fn another_hash_key_maps_flows_to_other_slots() {
         let flow = |i: u16| Flow {
             client: Ip::from_v4(7),
             vip: Ip::from_v4(9),

@@ -171,8 +171,7 @@ fn refused(stage: &Routed, whole: &str, bad: &str, words: &str) -> Result<()> {
 }
 
 #[test]
-fn a_change_that_an_interface_or_a_taken_port_refuses_leaves_no_neighbour_behind_and_ends_no_session()
- {
+fn a_change_refused_by_an_interface_or_a_taken_port_adds_no_neighbour_and_ends_no_session() {
     let settings = Settings {
         bfd: "off",
         ..Settings::default()

@@ -235,7 +235,7 @@ fn removed_pins_are_made_again_for_the_same_maps() {
 }
 
 #[test]
-fn a_link_that_is_there_without_its_pin_is_pinned_again() {
+fn an_xdp_link_without_its_pin_is_pinned_again() {
     let stage = serving("drift-links", &Settings::default());
     until("a first pass", SOON, || Ok(stage.status()?.reconcile.last)).expect("it ends");
     let home = pins(&stage);

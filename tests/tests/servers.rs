@@ -224,8 +224,7 @@ fn unless(sick: &Path) -> String {
 }
 
 #[test]
-fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_without_the_daemon()
-{
+fn the_daemons_verdict_overrides_haproxys_checks_which_take_over_without_the_daemon() {
     // HAProxy's own check of an exec backend is a connection, which always succeeds here.
     let mut stage = stage("lease", "");
     let sick = stage.cluster.lab.directory().join("sick");
@@ -268,7 +267,7 @@ fn a_verdict_holds_in_every_worker_against_haproxys_own_checks_which_take_over_w
 }
 
 #[test]
-fn a_server_that_joins_a_running_worker_has_its_verdict_there_against_haproxys_own_checks() {
+fn a_server_added_to_a_running_worker_gets_the_daemons_verdict_over_haproxys_checks() {
     // HAProxy's own check of an exec backend is a connection, which succeeds here.
     let mut stage = stage("joins", "");
     let sick = stage.cluster.lab.directory().join("sick");

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_come_to_an_end() {
+    fn following_links_in_a_circle_ends() {
         let home = tempfile::tempdir().unwrap();
         symlink("b", home.path().join("a")).unwrap();
         symlink("a", home.path().join("b")).unwrap();

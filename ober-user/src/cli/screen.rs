@@ -250,7 +250,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_numbers_stand_right() {
+    fn table_columns_are_aligned_and_numbers_are_right_aligned() {
         let paper = Paper::default();
         let mut screen = Screen::plain(paper.clone());
         let rows = [

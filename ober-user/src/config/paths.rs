@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_one_name_in_two_places_have_two_copies_and_no_name_begins_a_line() {
+    fn files_of_one_name_in_two_directories_get_two_copies_with_safe_names() {
         let run = Path::new("/run/ober/main");
         let [a, b] = ["/a/s3.pem", "/b/s3.pem"].map(|source| copy(run, Path::new(source)));
         assert_ne!(a, b);

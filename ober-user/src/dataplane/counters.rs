@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn cpus_and_workers_add_up_to_the_verdicts() {
+    fn counts_by_cpu_and_by_worker_add_up_to_the_counts_by_verdict() {
         let cells = [
             counted(&[
                 (Verdict::Denied, 0, 5),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn lookups_of_all_cpus_are_one_number_each_and_zero_is_left_out() {
+    fn lookups_are_summed_over_the_cpus_and_zeros_are_left_out() {
         let on = |assigned, denied, no_socket| abi::Lookups {
             assigned,
             denied,

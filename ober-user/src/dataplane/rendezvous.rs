@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn sixty_four_workers_have_sixty_four_slots_each_and_more_workers_have_none() {
+    fn each_of_64_workers_has_64_slots_and_a_ring_has_no_more_workers() {
         let ring = fill(&[1; WORKERS + 3]);
         assert_eq!(shares(&ring)[0], 0);
         assert!(shares(&ring)[1..].iter().all(|share| *share == 64));
     }
 
     #[test]
-    fn one_of_sixty_four_workers_that_leaves_moves_few_slots_but_its_own() {
+    fn losing_one_of_64_workers_moves_its_own_slots_and_few_others() {
         let all = fill(&[1; WORKERS]);
         for gone in [0, 17, 63] {
             let mut weights = [1; WORKERS];
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_share_is_that_of_its_weight_to_a_slot(
+        fn every_workers_share_of_the_ring_matches_its_weight_to_one_slot(
             weights in proptest::collection::vec(prop_oneof![0u32..4, 0u32..1000, Just(u32::MAX)], 1..=WORKERS),
         ) {
             let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_services_as_a_node_can_hold_have_a_table_however_they_spread_over_vips_and_ports() {
+    fn a_full_set_of_services_fits_the_table_for_any_spread_over_vips_and_ports() {
         let spreads = [
             (100, 2),
             (85, 3),

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_another_configuration_is_left_alone_with_its_copies() {
+    fn certificate_lists_of_another_configuration_are_left_unchanged_with_their_copies() {
         let mut have = having(&["a"]);
         have.lists.insert("theirs".into(), ["c".into()].into());
         have.copies.insert("c".into(), Mark::Shown("C".into()));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_share_lines_that_haproxy_can_read() {
+    fn commands_are_joined_into_lines_that_haproxy_can_read() {
         assert_eq!(lines(["a".to_owned(), "b".to_owned()]), ["a;b"]);
         assert_eq!(lines([]), [""; 0]);
         let lines = lines((0..1000).map(|_| "x".repeat(200)));

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_at_hand_is_kept_and_a_missing_one_listens_on_its_own_loopback_port() {
+    fn an_existing_socket_is_kept_and_a_missing_one_listens_on_its_own_loopback_port() {
         let (v4, v6) = (key(443, Family::V4), key(443, Family::V6));
         let first = complete(std::slice::from_ref(&v4), &Set::new()).unwrap();
         let both = complete(&[v4.clone(), v6.clone()], &first).unwrap();

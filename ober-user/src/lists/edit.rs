@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_failed_alike_are_one_line() {
+    fn unresolved_names_with_the_same_reason_share_one_line() {
         let unresolved =
             (1..=100).map(|number| (format!("weka{number:03}"), "not found".to_owned()));
         let late = ("n7".to_owned(), "no answer in time".to_owned());

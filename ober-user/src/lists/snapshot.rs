@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_without_sums_is_read_as_before() {
+    fn a_snapshot_of_the_format_without_checksums_is_still_read() {
         let first = entries(&["10.0.0.0/9", "fd00::1/128"]);
         let (added, none) = (entries(&["11.0.0.1/32"]), Entries::default());
         let mut bytes = WITHOUT_SUMS.to_vec();

@@ -106,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_networks_of_a_list_are_the_list(
+        fn the_networks_of_a_list_of_routers_hold_exactly_its_addresses(
             ranges in prop::collection::vec((any::<u8>(), any::<u8>()), 0..8),
             address: u8,
         ) {

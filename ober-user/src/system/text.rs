@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_several_lines_keeps_its_layout_and_of_the_rest_the_colours_alone() {
+    fn a_text_of_several_lines_keeps_its_layout_and_only_colour_escapes() {
         let text = "two\n\tlines \x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;title\x07\u{202e}\r\x1b[31";
         let tamed = "two\n\tlines \x1b[1;31mred\x1b[0m \\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{202e}\\r\\u{1b}[31";
         assert_eq!(tame_lines(text, true), tamed);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_log_is_one_line_and_keeps_the_colours_of_the_log_alone() {
+    fn a_log_event_is_one_line_and_keeps_only_the_logs_own_colours() {
         let written = |event: &str, coloured| {
             let mut out = OneLine::new(Vec::new(), coloured);
             out.write_all(event.as_bytes()).unwrap();

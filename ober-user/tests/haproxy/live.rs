@@ -236,8 +236,7 @@ async fn connections_of_a_removed_server_are_ended_when_its_time_to_finish_is_ov
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_after_a_crash_and_a_new_daemon()
- {
+async fn live_changes_of_weight_limit_and_address_survive_a_worker_crash_and_a_new_daemon() {
     let mut lab = Lab::new(2);
     lab.config.backends.get_mut("storage").unwrap().balance = Balance::Weight;
     let mut servers = storages(&["a", "b"]);
@@ -292,7 +291,7 @@ async fn weights_limits_and_addresses_change_in_running_workers_and_are_there_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_back_with_the_next_daemon_takes_the_place_of_the_one_that_left() {
+async fn a_server_that_returns_under_the_next_daemon_replaces_its_leaving_entry() {
     let mut lab = Lab::new(2);
     let both = storages(&["stays", "leaves"]);
     lab.servers.insert("storage".to_owned(), both.clone());
@@ -405,7 +404,7 @@ async fn foreign_changes_in_a_worker_are_set_right_once_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_cannot_be_undone_live_replaces_the_worker() {
+async fn a_foreign_change_that_cannot_be_undone_live_replaces_the_worker() {
     let mut lab = Lab::new(1);
     lab.config.backends.get_mut("storage").unwrap().balance = Balance::IpHash;
     lab.servers

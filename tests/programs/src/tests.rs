@@ -45,7 +45,7 @@ fn commands_in_turn_end_at_the_first_failure_and_keep_quoted_words() {
 
 #[test]
 #[should_panic(expected = "give it a line in the table")]
-fn a_program_of_the_machine_is_not_our_own() {
+fn command_own_refuses_a_program_of_the_machine() {
     Command::own("/usr/bin/tcpdump");
 }
 

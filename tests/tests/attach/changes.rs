@@ -155,7 +155,7 @@ fn doctor_recognises_the_instances_program_without_access_to_its_pins() {
 }
 
 #[test]
-fn doctor_fails_on_a_loopback_that_is_open_to_others_and_names_ways_to_clients_without_a_program() {
+fn doctor_fails_on_a_loopback_open_to_others_and_names_routes_to_clients_without_a_program() {
     let stage = serving("ways", &Settings::default());
     let node = &stage.cluster.node;
     node.sysctl("net.ipv4.conf.in0.route_localnet", "1")

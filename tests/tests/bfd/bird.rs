@@ -138,7 +138,7 @@ fn a_killed_peer_is_detected_within_the_detection_time_in_both_directions() {
 }
 
 #[test]
-fn a_planned_stop_takes_the_neighbour_down_at_once() {
+fn a_planned_stop_takes_the_session_of_the_neighbour_down_at_once() {
     let link = Link::new("bfd-bird-stop");
     let bird = bird(&link, &config("2 s", &[(OURS4, "dev \"eth1\"")]));
     let bfd = link.bfd(&[settings(THEIRS4)]);

@@ -27,7 +27,7 @@ fn restart(scene: &Scene, number: usize) {
 }
 
 #[test]
-fn twenty_changes_by_every_way_refuse_no_handshake_and_leave_the_workers_alone() {
+fn twenty_certificate_changes_refuse_no_handshake_and_replace_no_worker() {
     let mut scene = Scene::new("change", "certificate = \"tls/current/s3.pem\"");
     fs::create_dir_all(scene.path("tls/0")).expect("make a directory");
     scene.write(

@@ -74,7 +74,7 @@ fn a_missing_certificate_is_named_with_the_remedy() {
 }
 
 #[test]
-fn expressions_are_judged_by_validate_and_by_run_alike_with_their_line() {
+fn validate_and_run_report_the_same_faults_of_expressions_with_their_lines() {
     for (written, advice) in [
         (
             "[lists.x]\nsources = [\"10.0.0.1 - 10.0.0.9\"]\n",
@@ -105,7 +105,7 @@ fn expressions_are_judged_by_validate_and_by_run_alike_with_their_line() {
 }
 
 #[test]
-fn a_slurm_configuration_that_is_away_is_a_warning() {
+fn a_missing_slurm_configuration_is_a_warning() {
     let node = Node::with("slurm", "\n[resolve]\nslurm_conf = \"gone.conf\"\n");
     let good = node.run(&["validate"]);
     assert_eq!(good.code, 0, "{good:?}");

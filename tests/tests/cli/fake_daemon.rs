@@ -114,7 +114,7 @@ fn sync_of(request: Question) -> ober_user::api::Sync {
 }
 
 #[test]
-fn the_options_of_herr_ober_become_one_request_that_is_done_whole_or_not_at_all() {
+fn the_options_of_sync_become_one_request() {
     let node = Node::with("sync", "\n[lists.guests]\nsources = []\n");
     let answer = Ok(Reply::Synced(vec![synced("frontend-http", &[])]));
     let args = [
@@ -297,7 +297,7 @@ fn watch_prints_a_line_a_drop_until_the_daemon_is_gone() {
 }
 
 #[test]
-fn a_reload_that_left_workers_behind_is_a_failure() {
+fn a_reload_that_failed_to_change_a_worker_sets_a_failing_exit_status() {
     let node = Node::new("reload");
     let mut reloaded = Reloaded {
         replaced: vec![0],

@@ -293,7 +293,7 @@ fn on_a_terminal(command: &mut Command) -> String {
 }
 
 #[test]
-fn colour_is_for_terminals_and_no_color_turns_it_off() {
+fn colour_is_used_on_terminals_only_and_no_color_turns_it_off() {
     let node = Node::new("colour");
     let mut config = String::new();
     let args = node.args(&mut config, &["validate"]);

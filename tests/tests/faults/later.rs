@@ -78,7 +78,7 @@ fn a_failed_later_start_leaves_the_node_serving_and_the_next_start_adopts_it() {
 }
 
 #[test]
-fn a_start_with_other_limits_that_fails_leaves_the_old_lists_in_force_and_open_to_changes() {
+fn a_failed_start_with_other_limits_leaves_the_old_lists_in_force_and_editable() {
     let mut stage = serving("limits", "[limits]\nipv4_pages = 64\n");
     stage.kill().expect("kill the daemon");
     forget_history(&stage);

@@ -40,7 +40,7 @@ fn on_disk(stage: &Stage) -> Vec<String> {
 }
 
 #[test]
-fn servers_and_lists_are_changed_together_or_not_at_all_in_every_worker() {
+fn servers_and_lists_change_together_in_every_worker_or_not_at_all() {
     let mut stage = Stage::new("together", &Settings::default()).expect("build the stage");
     let status = stage.start().expect("start");
     let one = format!("{}:9000", storage4());

@@ -161,7 +161,7 @@ fn the_watcher_reports_at_once_an_interface_that_goes_down_loses_its_carrier_or_
 }
 
 #[test]
-fn any_interface_is_enough_unless_all_are_asked_for() {
+fn one_good_interface_is_enough_unless_all_are_required() {
     let lab = Lab::new("gate-any").expect("a laboratory");
     let host = node(&lab);
     let steps = async || {

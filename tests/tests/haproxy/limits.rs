@@ -137,7 +137,7 @@ fn busy(last: u8) -> Open {
 }
 
 #[test]
-fn beyond_a_services_connections_over_all_its_listeners_a_client_is_closed() {
+fn a_client_beyond_a_services_connection_limit_over_all_listeners_is_closed() {
     let mut open = Vec::new();
     for port in [80, 80, 81] {
         open.push(held(client(0), &raw(1, port)).unwrap());
@@ -153,7 +153,7 @@ fn beyond_a_services_connections_over_all_its_listeners_a_client_is_closed() {
 }
 
 #[test]
-fn beyond_its_connections_a_client_is_closed_and_others_are_not() {
+fn a_client_beyond_its_own_connection_limit_is_closed_and_others_are_not() {
     let mut open = vec![
         held(client(0), &raw(2, 80)).unwrap(),
         held(client(0), &raw(2, 80)).unwrap(),
@@ -165,7 +165,7 @@ fn beyond_its_connections_a_client_is_closed_and_others_are_not() {
 }
 
 #[test]
-fn beyond_its_rate_a_clients_connections_are_closed_and_its_requests_answered_with_429() {
+fn a_client_beyond_its_rate_has_connections_closed_and_requests_answered_with_429() {
     for (last, refused) in [(3, "closed"), (4, "429")] {
         let got: Vec<String> = (0..5).map(|_| FRONT.who(last, 80, "h", "/")).collect();
         assert_eq!(

@@ -311,7 +311,7 @@ fn a_duplicate_vrid_on_the_link_is_reported() -> Result<()> {
 }
 
 #[test]
-fn ipv6_with_a_link_local_address_first_as_the_rfc_wants() -> Result<()> {
+fn ipv6_routers_with_a_link_local_address_first_interoperate_with_keepalived() -> Result<()> {
     let segment = Segment::new("vrrp-linklocal", 2)?;
     let cell = Cell { vip: VIP6, ..V3 };
     let own: std::net::Ipv6Addr = "fe80::100".parse()?;

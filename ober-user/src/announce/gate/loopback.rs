@@ -58,8 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn more_connections_at_once_than_there_are_ports_fail_and_fewer_come_from_different_ones()
-    {
+    async fn concurrent_probe_connections_use_distinct_ports_and_fail_beyond_their_number() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = tokio::net::TcpListener::bind(address).await.unwrap();
             let address = listener.local_addr().unwrap();

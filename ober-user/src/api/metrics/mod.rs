@@ -446,7 +446,7 @@ mod tests {
 
     /// What a strict parser of `OpenMetrics` refuses.
     #[test]
-    fn each_family_is_declared_once_and_its_lines_follow_it_and_clash_with_no_other() {
+    fn each_metric_family_is_declared_once_followed_by_its_own_lines() {
         let text = text();
         let (mut declared, mut taken, mut lines) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

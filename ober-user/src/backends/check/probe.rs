@@ -121,7 +121,7 @@ mod tests {
     use crate::config::sections::check::Pattern;
 
     #[test]
-    fn an_answer_in_pieces_is_waited_for_and_a_wrong_one_is_not() {
+    fn a_probe_waits_for_the_rest_of_a_partial_answer_and_rejects_a_wrong_one_at_once() {
         let prefix = Expect::Prefix(b"+PONG".to_vec());
         let found =
             [&b""[..], b"+PO", b"+PONG\r\n", b"-ERR"].map(|answer| compare(&prefix, answer));

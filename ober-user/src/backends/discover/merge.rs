@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_read_twice_is_given_once() {
+    fn a_server_name_stored_twice_is_given_to_one_server_only() {
         let before = [80, 81].map(|port| {
             let (name, host) = ("10.0.0.9".to_owned(), None);
             (

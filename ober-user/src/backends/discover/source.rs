@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_is_an_answer() {
+    fn an_empty_answer_of_a_source_replaces_its_servers() {
         let mut source = Source::kept(Some(servers(&["a"])));
         assert!(source.learn(Ok(vec![]), FailPolicy::KeepLast, 1));
         assert_eq!(source.servers, Some(vec![]));
@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn with_keeplast_no_number_of_failures_changes_a_server(failures in proptest::collection::vec("\\PC*", 0..20)) {
+        fn with_keep_last_no_number_of_failures_changes_the_servers_of_a_source(failures in proptest::collection::vec("\\PC*", 0..20)) {
             let mut source = Source::kept(Some(servers(&["a", "b"])));
             for why in failures {
                 prop_assert!(!source.learn(Err(why), FailPolicy::KeepLast, 0));

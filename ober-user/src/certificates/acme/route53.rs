@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_values_of_a_name_go_into_one_signed_change_that_is_waited_for_and_taken_back() {
+    async fn both_values_of_a_name_go_into_one_signed_change_that_is_awaited_and_later_removed() {
         let answers = vec![
             information("PENDING"),
             information("INSYNC"),

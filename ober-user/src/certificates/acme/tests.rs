@@ -37,7 +37,7 @@ fn a_certificate_is_renewed_with_a_third_of_its_life_left_or_by_jitter_a_tenth_e
 }
 
 #[test]
-fn failures_are_followed_by_ever_longer_pauses_that_a_success_forgets() {
+fn the_pause_after_failed_orders_grows_and_a_success_resets_it() {
     let (mut machine, now) = (Renewal::new(0), Instant::now());
     let failed = Event::Failed { retry_after: None };
     machine.on(now, Event::Lacks);

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_is_standard_input_only_where_nothing_else_is_written() {
+    fn a_dash_means_standard_input_only_if_it_is_the_only_expression() {
         for read in [&["-"][..], &[" - "]] {
             let error = made(read).unwrap_err().to_string();
             assert!(error.contains("can be read once"), "{error}");

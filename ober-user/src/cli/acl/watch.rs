@@ -136,7 +136,7 @@ mod tests {
     use crate::cli::screen::tests::Paper;
 
     #[test]
-    fn a_drop_is_one_line_with_both_ends_and_the_time() {
+    fn watch_shows_a_drop_on_one_line_with_both_addresses_and_the_time() {
         let event = DropEvent {
             at: 1_234_000_567_890,
             reason: "denied".into(),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_an_event_is_that_of_the_clock_on_the_wall() {
+    fn the_time_of_an_event_is_wall_clock_time() {
         let uptime = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
         let at = uptime.saturating_sub(Duration::from_secs(3));
         let then = since_1970(u64::try_from(at.as_nanos()).unwrap());

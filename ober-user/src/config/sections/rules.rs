@@ -267,7 +267,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn compiling_never_changes_what_an_order_means(
+        fn compiling_rules_never_changes_their_meaning(
             written in proptest::collection::vec((any::<bool>(), 0u8..8, 24u8..=32), 0..8),
             asked in 0u8..8,
         ) {

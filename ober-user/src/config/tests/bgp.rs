@@ -230,7 +230,7 @@ fn a_password_comes_from_the_environment_or_a_closed_file_and_is_never_shown() {
 }
 
 #[test]
-fn a_neighbour_is_watched_by_a_bfd_profile_that_exists() {
+fn a_neighbour_must_name_an_existing_bfd_profile() {
     let directory = ConfigDirectory::new();
     let text = |profile: &str| format!("{LEAST}{SECTION}bfd = '{profile}'\n");
     for profile in ["off", "default", "fast", "ultra"] {

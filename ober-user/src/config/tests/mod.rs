@@ -245,7 +245,7 @@ fn a_listener_whose_list_is_missing_is_not_offered() {
 }
 
 #[test]
-fn a_gate_takes_numbers_parts_and_lists_of_statuses() {
+fn gate_settings_accept_numbers_percentages_and_lists_of_statuses() {
     use sections::gate::{AtLeast, Down, Gate};
     let directory = ConfigDirectory::new();
     let text = "[node]\ninterfaces=['a']\n[gate]\nmin_workers='67%'\nmin_servers=0\nstatus='200,403-404'\n\

@@ -219,7 +219,7 @@ fn a_path_that_would_break_haproxys_configuration_is_refused() {
 }
 
 #[test]
-fn names_and_words_cannot_carry_haproxy_syntax() {
+fn names_and_values_with_haproxy_syntax_are_refused() {
     let text = r#"
 [node]
 interfaces = ["a"]

@@ -14,7 +14,7 @@ const SERVICE: &str = "backend = \"rgw\"";
 const BACKEND: &str = "servers = [\"rgw[01-08]:7480\"]";
 
 #[test]
-fn a_protocol_has_its_own_keys_and_no_others() {
+fn a_listener_accepts_only_the_keys_of_its_protocol() {
     for (text, expected) in [
         (
             with(SECURE, "protocol = 'tcp'"),

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_established_connections_with_something_unacknowledged_count() {
+    fn only_established_connections_with_unacknowledged_data_count_as_waiting() {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr\n   \
             0: 0100090A:8000 0200090A:00B3 01 00000013:00000000 01\n   \
             1: 0100090A:8001 0300090A:00B3 01 00000000:00000013 00\n   \

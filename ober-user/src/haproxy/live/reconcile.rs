@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_made_at_the_start_gets_its_weights_back_and_no_servers() {
+    fn map_based_backends_get_their_weights_restored_and_no_servers_added() {
         let wanted = "    server a 10.0.0.1:80 weight 2\n    server b [fd00::2]:81 weight 7 maxconn 5 disabled\n    server c 10.0.0.3:80 disabled\n    server e 10.0.0.5:80\n";
         assert_eq!(
             found(wanted, "source\n    hash-type map-based"),

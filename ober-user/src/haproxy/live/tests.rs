@@ -283,7 +283,7 @@ fn servers() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn the_commands_make_one_configuration_of_another_and_no_server_leaves_before_the_others_are_there(steps in proptest::collection::vec(servers(), 2..6)) {
+    fn the_live_commands_lead_to_the_new_servers_and_remove_none_before_the_new_ones_serve(steps in proptest::collection::vec(servers(), 2..6)) {
         let texts: Vec<String> = steps
             .iter()
             .map(|lines| text("roundrobin", &lines.iter().map(String::as_str).collect::<Vec<_>>()))

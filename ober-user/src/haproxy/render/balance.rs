@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_counts_where_the_policy_has_weights() {
+    fn a_servers_weight_is_rendered_only_for_policies_with_weights() {
         let weights = |balance, written: &[u16]| weights(balance, &servers(written));
         assert_eq!(weights(Balance::RoundRobin, &[3, 0]), [None, None]);
         assert_eq!(

@@ -124,7 +124,7 @@ fn names_with_numbers_in_them_stay_names() {
 }
 
 #[test]
-fn an_address_is_one_of_either_family_and_ipv4_inside_ipv6_is_ipv4() {
+fn addresses_of_both_families_are_read_and_ipv4_mapped_ones_become_ipv4() {
     for (text, meant) in [
         ("10.0.0.1", "10.0.0.1"),
         ("fd00::1", "fd00::1"),

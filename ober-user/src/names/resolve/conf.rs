@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_for_below_the_domains_as_the_c_library_does() {
+    fn search_domains_are_tried_in_the_order_of_the_c_library() {
         for (text, name, expected) in [
             ("search a.test b.test", "n", "n.a.test n.b.test n"),
             ("search a.test b.test", "n.x", "n.x n.x.a.test n.x.b.test"),

@@ -310,7 +310,7 @@ async fn a_name_with_records_of_one_family_only_is_resolved_completely() {
 }
 
 #[tokio::test]
-async fn a_name_is_looked_for_below_the_domains_and_a_failure_on_the_way_is_remembered() {
+async fn a_name_is_tried_in_each_search_domain_and_a_failed_query_is_remembered() {
     let (address, _) = server(|name, kind, message| match name {
         "n.b.test" => give(message, kind),
         "n.broken.test" => code(message, ResponseCode::ServFail),

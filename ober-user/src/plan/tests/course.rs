@@ -236,7 +236,7 @@ proptest! {
 }
 
 #[test]
-fn the_order_of_a_change_is_the_documented_one() {
+fn the_steps_of_a_change_have_the_documented_order() {
     let old = parse(&text(
         &["in0"],
         1,

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_before_the_last_is_over_makes_the_queue_no_longer() {
+    fn a_burst_during_another_does_not_lengthen_the_queue_of_claims() {
         let (mut claims, now) = paced(1000, 0);
         claims.on(now, Event::Burst(vec![claim(1, ONE)], 2));
         for _ in 0..100 {

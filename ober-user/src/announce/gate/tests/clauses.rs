@@ -64,7 +64,7 @@ fn an_answer_to_a_round_that_began_before_a_hard_fact_changed_does_not_count() {
 }
 
 #[test]
-fn a_start_without_workers_gets_its_verdict_after_fall_rounds_and_then_rests() {
+fn a_gate_started_without_workers_is_down_after_fall_rounds_and_then_stops_probing() {
     let mut bench = Bench::new(settings());
     bench.due();
     assert_eq!(bench.gate.state(), State::Init);
@@ -336,7 +336,7 @@ fn a_hard_fault_during_a_drain_withdraws_the_vip_until_undrain() {
 }
 
 #[test]
-fn undrain_and_enable_while_facts_are_bad_open_nothing() {
+fn undrain_and_enable_open_no_gate_while_its_facts_are_bad() {
     for (order, undo) in [
         (Order::Drain, Order::Undrain),
         (Order::Disable, Order::Enable),
@@ -390,7 +390,7 @@ fn each_order_undoes_only_its_opposite_and_the_disable_file_undoes_no_order() {
 }
 
 #[test]
-fn disabling_a_depreferenced_vip_withdraws_it_and_enabling_does_not_bring_it_back() {
+fn disabling_a_depreferenced_vip_withdraws_it_and_enabling_does_not_announce_it_again() {
     let mut bench = Bench::up(Settings {
         down: Down::Depreference,
         ..settings()

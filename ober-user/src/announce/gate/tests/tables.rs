@@ -11,7 +11,7 @@ const HEALTHS: [Health; 5] = [
 ];
 
 #[test]
-fn health_moves_as_the_table_says() {
+fn gate_health_changes_as_the_table_says() {
     use Health::{Down, Falling, Init, Rising, Up};
     let signals = [
         Signal::Good { enough: false },
@@ -116,7 +116,7 @@ impl Happens {
 type Cell = (State, &'static [Standing]);
 
 #[test]
-fn every_state_answers_everything_that_may_happen() {
+fn every_gate_state_handles_every_event_as_the_table_says() {
     use Standing::{Announced, GracefulShutdown, Withdrawn};
     use State::{Disabled, Down, Draining, Falling, Init, Rising, Up};
     const NONE: &[Standing] = &[];

@@ -64,7 +64,7 @@ impl Clocked {
 }
 
 #[test]
-fn the_table_of_states_and_answers() {
+fn each_server_state_and_answer_leads_where_the_table_says() {
     use State::{Down, Unknown, Up};
     for (letters, state, row) in [
         //            good  bad     unclear
@@ -96,7 +96,7 @@ fn the_first_check_is_due_at_once_and_its_answer_decides() {
 }
 
 #[test]
-fn failures_with_a_good_answer_between_them_never_add_up() {
+fn a_good_answer_between_failures_resets_their_count() {
     // The sequence of unhealthy (U) and healthy (H) answers by which GoBetween marks a server dead: U H H H U H H U
     // after an H, with three fails.
     let mut clocked = Clocked::new(POLICY);
@@ -136,7 +136,7 @@ fn checks_run_at_the_fast_interval_while_the_state_is_about_to_change() {
 }
 
 #[test]
-fn a_check_that_takes_longer_than_the_pace_is_followed_at_once_by_the_next() {
+fn a_check_that_outlasts_its_interval_is_followed_at_once_by_the_next() {
     let mut clocked = Clocked::new(POLICY);
     clocked.check(SECOND * 20, good());
     assert_eq!(clocked.check(SECOND, good()).0, Duration::ZERO);
@@ -155,7 +155,7 @@ fn an_answer_without_a_pending_check_is_ignored() {
 }
 
 #[test]
-fn a_shorter_interval_holds_from_the_check_that_is_waited_for() {
+fn a_shorter_interval_applies_to_the_pending_check() {
     let mut clocked = Clocked::new(POLICY);
     clocked.says(good());
     let fast = Policy {

@@ -25,7 +25,7 @@ fn answer(records: Vec<Record>) -> Message {
 }
 
 #[test]
-fn priority_and_weight_become_tier_and_weight_and_the_target_the_name() {
+fn the_priority_weight_and_target_of_an_srv_record_become_tier_weight_and_name() {
     let message = answer(vec![
         srv(10, 60, 7480, name("a.test")),
         srv(20, 0, 1, Name::root()),

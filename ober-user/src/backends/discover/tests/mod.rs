@@ -330,7 +330,7 @@ async fn consul_queries_wait_for_a_newer_index_and_start_without_one_after_a_fai
 }
 
 #[tokio::test]
-async fn consul_may_hold_a_question_longer_than_an_answer_may_take() {
+async fn a_blocking_consul_query_may_last_longer_than_the_answer_timeout() {
     let script = Script::of(&[response("200 OK", "X-Consul-Index: 7\r\n", INSTANCES)]);
     let address = script.tcp().await;
     let mut asker = asker(&format!(
@@ -390,7 +390,7 @@ async fn hear(
 }
 
 #[tokio::test]
-async fn a_source_is_asked_again_and_again_through_failures_and_once_with_interval_zero() {
+async fn a_source_is_queried_repeatedly_despite_failures_and_once_if_the_interval_is_zero() {
     let script = Script::of(&[ok(ITEMS), response("500 Error", "", ""), ok("[]")]);
     let address = script.tcp().await;
     let (tell, mut learned) = mpsc::channel(1);

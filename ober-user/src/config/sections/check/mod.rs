@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_shown_as_they_are_written() {
+    fn status_lists_are_displayed_as_configured() {
         for text in ["200", "200-299,404", "100-599"] {
             assert_eq!(Statuses::read(text).unwrap().to_string(), text);
         }

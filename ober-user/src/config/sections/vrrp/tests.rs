@@ -43,7 +43,7 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn with_nodes_alone_every_vip_has_an_instance_and_the_rest_is_default() {
+fn if_only_nodes_are_configured_every_vip_gets_an_instance_with_default_settings() {
     let config = vrrp(NODES);
     assert_eq!(config.interface, "eth1");
     assert_eq!(
@@ -222,7 +222,7 @@ priority = 255
 }
 
 #[test]
-fn one_instance_holds_several_vips_of_one_family_and_takes_others_along() {
+fn a_vrrp_instance_holds_vips_of_one_family_and_excluded_ones_of_the_other() {
     let config = vrrp(
         "[vrrp]\npeers=['10.0.0.8']\n[[vrrp.instances]]\nvips=['192.0.2.10']\nexcluded=['2001:db8::10']\npriority=10",
     );
@@ -232,7 +232,7 @@ fn one_instance_holds_several_vips_of_one_family_and_takes_others_along() {
 }
 
 #[test]
-fn a_label_fits_with_its_interface_and_a_route_needs_a_network() {
+fn an_address_label_must_fit_with_its_interface_and_a_route_needs_a_network() {
     let with = |more: &str| {
         format!(
             "[vrrp]\npeers=['10.0.0.8']\n{more}\n[[vrrp.instances]]\nvips=['192.0.2.10']\npriority=10\n"

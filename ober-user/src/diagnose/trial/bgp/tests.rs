@@ -117,8 +117,7 @@ fn a_bgp_session_without_a_configured_family_or_freshly_restarted_gives_a_warnin
 }
 
 #[test]
-fn an_external_neighbour_that_announces_nothing_gets_the_hint_of_rfc_8212_and_an_internal_one_does_not()
- {
+fn only_an_external_neighbour_without_announcements_gets_the_hint_of_rfc_8212() {
     let quiet = |asn| Session {
         asn: Some(asn),
         messages: [(

@@ -128,7 +128,7 @@ fn stopping_leaves_the_ring_first_and_then_lets_connections_finish() {
 }
 
 #[test]
-fn a_process_that_comes_too_late_is_killed() {
+fn a_process_of_a_superseded_generation_is_killed() {
     let mut bench = Bench::new();
     bench.want(A);
     bench.want(B);

@@ -121,7 +121,7 @@ fn backoff() -> Bench {
 }
 
 #[test]
-fn every_event_in_every_state_leads_where_the_table_says() {
+fn every_worker_state_and_event_leads_where_the_table_says() {
     type Make = fn() -> Bench;
     #[rustfmt::skip]
     let rows: [(Make, Pid, &str); 5] = [

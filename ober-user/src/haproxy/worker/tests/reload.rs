@@ -82,7 +82,7 @@ fn when_the_old_process_crashes_during_a_reload_the_ring_is_left_until_the_new_o
 }
 
 #[test]
-fn no_more_replaced_processes_finish_than_allowed_and_the_oldest_goes_first() {
+fn the_number_of_finishing_processes_is_limited_and_the_oldest_is_ended_first() {
     let mut bench = Bench::running();
     bench.reload(B, Pid(2));
     bench.reload(C, Pid(3));

@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn the_size_computed_is_the_size_produced_and_the_cap_is_exact(expr in expressions()) {
+    fn the_computed_size_of_an_expansion_and_its_cap_are_exact(expr in expressions()) {
         let mut cap = Cap::default();
         let all = every_name(&expr, &mut cap, &mut NoSources);
         prop_assume!(all.is_ok());

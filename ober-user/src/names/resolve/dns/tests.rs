@@ -51,7 +51,7 @@ fn a_dns_message_that_does_not_match_the_query_is_no_answer() {
 }
 
 #[test]
-fn names_are_complete_and_may_have_underscores() {
+fn dns_names_are_read_as_absolute_and_may_contain_underscores() {
     assert_eq!(name("_s3._tcp.test").to_ascii(), "_s3._tcp.test.");
     for bad in ["", ".", "a..b", "a/b", &"a".repeat(64)] {
         assert!(read_name(bad).is_err(), "{bad}");

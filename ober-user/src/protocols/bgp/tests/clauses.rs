@@ -351,7 +351,7 @@ fn a_delayed_open_waits_for_the_neighbours_open_for_a_limited_time() {
 }
 
 #[test]
-fn a_stop_says_why_and_nothing_goes_on_until_the_next_start() {
+fn a_stopped_session_sends_its_reason_and_does_nothing_until_the_next_start() {
     let mut rig = Rig::upto(settings(), State::Established);
     let goodbye = Notification::shutdown("maintenance until noon");
     assert_eq!(

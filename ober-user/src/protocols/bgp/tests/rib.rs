@@ -145,7 +145,7 @@ fn thousands_of_routes_with_many_communities_are_packed_into_complete_messages()
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn next_hops_are_this_nodes_own_of_the_kind_the_session_can_carry() {
+fn next_hops_are_the_nodes_own_addresses_of_a_family_that_the_session_carries() {
     let v6 = "2001:db8::1".parse().unwrap();
     let link_local = Some("fe80::1".parse().unwrap());
     let global = |link_local| {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn verdicts_follow_a_server_down_and_up_again() {
+async fn the_check_engine_reports_a_server_that_goes_down_and_up_again() {
     let server = web(|request| {
         (
             if (3..9).contains(&request) { 500 } else { 200 },

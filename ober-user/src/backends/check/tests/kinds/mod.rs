@@ -200,7 +200,7 @@ async fn a_tcp_check_is_up_if_the_server_accepts_the_connection() {
 }
 
 #[tokio::test]
-async fn a_check_may_ask_another_port_than_the_one_that_serves() {
+async fn a_check_may_use_another_port_than_the_servers() {
     let (serving, health) = (closed().await, silent().await);
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
@@ -217,7 +217,7 @@ async fn a_check_may_ask_another_port_than_the_one_that_serves() {
 }
 
 #[tokio::test]
-async fn http_judges_status_and_body_and_sends_the_host() {
+async fn an_http_check_judges_status_and_body_and_sends_the_host() {
     let body = |pattern: &str| {
         Kind::Http(Http {
             body: Some(Pattern(pattern.parse().unwrap())),

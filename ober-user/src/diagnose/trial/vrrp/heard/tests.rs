@@ -113,7 +113,7 @@ fn silence_on_a_link_whose_nodes_are_not_known_is_only_a_warning() {
 }
 
 #[test]
-fn senders_that_are_not_understood_are_named_once() {
+fn each_sender_of_unreadable_advertisements_is_named_once() {
     let refused = Heard::Refused {
         from: [10, 0, 0, 9].into(),
         why: "the sender is not a peer".into(),
