@@ -85,7 +85,7 @@ fn a_list_holds_exactly_the_entries_of_its_last_change_and_other_lists_stay_unch
 }
 
 #[test]
-fn an_amendment_keeps_all_other_entries_and_reports_entries_that_were_missing() {
+fn an_amendment_keeps_all_other_entries_and_reports_the_exact_difference() {
     let lists = std::cell::RefCell::new(Lists::new("amended"));
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(60));
     runner

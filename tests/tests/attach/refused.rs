@@ -140,7 +140,7 @@ fn the_reason_for_generic_xdp_is_stored_and_shown_and_a_reload_asks_the_driver_a
 }
 
 #[test]
-fn a_start_tries_a_driver_that_refused_before_again_and_leaves_a_running_one_unchanged() {
+fn a_start_retries_a_driver_that_refused_before_and_leaves_a_native_one_unchanged() {
     let mut stage = with_a_narrow_interface("narrow-start", "auto");
     let before = stage.start().expect("it starts");
     assert!(!interface(&stage, "in1").native);

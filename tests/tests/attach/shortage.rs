@@ -37,7 +37,7 @@ fn limit(process: u32, files: u64) -> u64 {
 }
 
 #[test]
-fn a_daemon_out_of_open_files_withdraws_no_vip_and_reports_unknown_facts() {
+fn a_daemon_out_of_open_files_withdraws_no_vip_and_logs_what_it_could_not_ask() {
     let stage = serving("shortage", &Settings::default());
     change(
         &stage,

@@ -114,7 +114,7 @@ fn a_script_passed_to_a_shell_is_judged_like_a_program() {
 }
 
 #[test]
-fn writable_files_that_are_allowed_but_unwise_give_a_remark() {
+fn accounts_and_permissions_that_are_allowed_but_unwise_give_a_remark() {
     let directory = ConfigDirectory::new();
     directory.program(0o775, 1000, 50);
     let main = directory.path("ober.toml");

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_not_steered_if_they_would_lose_offload_data_unless_always_is_set() {
+    fn packets_are_not_steered_if_they_would_lose_offload_or_vlan_data_unless_always_is_set() {
         let unfinished = |kind: &str| Features {
             unfinished: Some(("eth0".into(), kind.into())),
             ..nic(Some(1))

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_is_adopted_by_a_record_or_as_roots_and_not_by_its_arguments_alone() {
+    async fn a_process_is_adopted_by_its_record_or_as_a_root_process_and_not_by_arguments_alone() {
         let dir = tempfile::tempdir().unwrap();
         make_root(dir.path()).unwrap();
         let file = dir.path().join("worker-9-0.cfg");

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_an_account_may_not_enter_is_named_and_root_may_enter_all() {
+    fn the_path_that_an_account_may_not_access_is_named_and_root_may_access_all() {
         let home = tempfile::tempdir().unwrap();
         let (inner, program) = (home.path().join("d"), home.path().join("d/program"));
         fs::create_dir(&inner).unwrap();

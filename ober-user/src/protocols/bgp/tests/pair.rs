@@ -303,7 +303,7 @@ proptest! {
 }
 
 #[test]
-fn two_speakers_that_dial_at_once_have_one_session_within_seconds() {
+fn two_speakers_that_dial_at_once_establish_a_session() {
     let mut slow = 0;
     for seed in 0..200 {
         let mut pair = begin(two([false, false]), seed * 7919, 0);

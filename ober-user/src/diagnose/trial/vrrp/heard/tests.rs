@@ -54,7 +54,7 @@ fn but(change: impl FnOnce(&mut Advertisement)) -> Vec<Heard> {
 }
 
 #[test]
-fn a_master_that_agrees_is_good_and_each_contradiction_is_a_failure_naming_both_sides() {
+fn a_master_that_agrees_is_good_and_each_contradiction_is_reported_with_both_values() {
     let slow = Interval::new(Version::V3, std::time::Duration::from_secs(2)).unwrap();
     let elsewhere = but(|it| it.addresses = vec![[192, 0, 2, 99].into()]);
     let other = "10.0.0.2 uses this VRID for other addresses: 192.0.2.99";
