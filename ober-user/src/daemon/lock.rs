@@ -196,7 +196,7 @@ mod tests {
         fs::set_permissions(paths::lock(&run), fs::Permissions::from_mode(0o644)).unwrap();
         let stranger = |run: &Path| {
             // A process that may open the file may lock it.
-            let open = CP.args([paths::lock(&run).as_os_str(), "/dev/null".as_ref()]);
+            let open = CP.args([paths::lock(run).as_os_str(), "/dev/null".as_ref()]);
             let options = ["--reuid=65534", "--regid=65534", "--clear-groups"];
             let tried = SETPRIV.before(options, &open).output().unwrap();
             tried.status.success()

@@ -15,8 +15,9 @@ use ober_common::abi::{BgpPorts, HostLine, Node, Page, PageIndex, Ring, ServiceT
 
 /// A value of the kernel contract that may live in shared memory.
 ///
-/// # Safety The type consists of integers without padding, and its size is a multiple of eight (the kernel rounds
-/// values up to that).
+/// # Safety
+/// The type consists of integers without padding, and its size is a multiple of eight (the kernel rounds values up to
+/// that).
 pub unsafe trait Shared: Copy {}
 // SAFETY: see `ober_common::abi`, where each size is asserted.
 unsafe impl Shared for Node {}
