@@ -16,12 +16,12 @@ use super::{
     super::{Event, Mac, Router, Settings, neighbour},
     Error, Key, LinkContext,
     addresses::{self, AddressCommand, AddressKeeper},
-    ears::{Naming, Wanted},
+    filters::{Naming, Wanted},
     interface::Interface,
     key,
     log::{Line, Log},
     note::{Counts, Note, Travel},
-    receive::{self, Ears, Receiver, ReceiverCommand, Rejected, Senders},
+    receive::{self, FamilySockets, Receiver, ReceiverCommand, Rejected, Senders},
     running::Running,
     sockets::{Claims, Frames, Raw},
     world::Instance,
@@ -57,7 +57,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 struct Opened {
     travel: Arc<Travel>,
-    ears: Ears,
+    sockets: FamilySockets,
 }
 
 impl Opened {
@@ -102,13 +102,13 @@ impl Opened {
             mac: interface.mac,
             virtual_mac: config.virtual_mac,
         });
-        let ears = Ears {
+        let sockets = FamilySockets {
             raw,
             strangers,
             naming: None,
             claims,
         };
-        Ok(Self { travel, ears })
+        Ok(Self { travel, sockets })
     }
 }
 
@@ -167,8 +167,8 @@ impl Link {
             wanted,
             budget: place.budget.clone(),
             coverage: config.coverage,
-            v4: v4.map(|it| it.ears),
-            v6: v6.map(|it| it.ears),
+            v4: v4.map(|it| it.sockets),
+            v6: v6.map(|it| it.sockets),
             own,
             rejected: rejected.clone(),
             log: place.log.clone(),
@@ -189,19 +189,19 @@ impl Link {
 
     pub(super) fn receive(&mut self, place: &LinkContext) {
         if let Some(mut receiver) = self.receiver.take() {
-            for ears in receiver.v4.iter_mut().chain(&mut receiver.v6) {
-                self.name_strangers(place, ears);
+            for sockets in receiver.v4.iter_mut().chain(&mut receiver.v6) {
+                self.name_strangers(place, sockets);
             }
             place.realtime.spawn(receiver.run());
         }
     }
 
     /// Starts the task that logs senders whose packets the kernel drops.
-    fn name_strangers(&self, place: &LinkContext, ears: &mut Ears) {
-        let (raw, wanted) = (ears.strangers.clone(), self.wanted.clone());
+    fn name_strangers(&self, place: &LinkContext, sockets: &mut FamilySockets) {
+        let (raw, wanted) = (sockets.strangers.clone(), self.wanted.clone());
         let (rejected, log) = (self.rejected.clone(), place.log.clone());
         let naming = Naming::start(&place.ordinary, raw, wanted, rejected, log);
-        ears.naming = Some(naming);
+        sockets.naming = Some(naming);
     }
 
     pub(super) fn routers_are(&self, routers: &Routers) {
@@ -250,12 +250,12 @@ impl Link {
             opened,
         } = next;
         self.interface = interface;
-        let mut ears = Vec::new();
+        let mut sockets = Vec::new();
         let places = [(false, &mut self.v4), (true, &mut self.v6)];
         for ((six, place), opened) in places.into_iter().zip(opened) {
             let old = place.take();
             if !has(config, six) {
-                ears.extend(old.is_some().then_some((six, None)));
+                sockets.extend(old.is_some().then_some((six, None)));
             } else if let Some(old) = old {
                 let new = Arc::new(Travel {
                     raw: old.raw.clone(),
@@ -272,14 +272,14 @@ impl Link {
                 *place = Some(new);
             } else if let Some(opened) = opened {
                 *place = Some(opened.travel);
-                ears.push((six, Some(opened.ears)));
+                sockets.push((six, Some(opened.sockets)));
             }
         }
-        for (six, mut ears) in ears {
-            if let Some(ears) = &mut ears {
-                self.name_strangers(place, ears);
+        for (six, mut sockets) in sockets {
+            if let Some(sockets) = &mut sockets {
+                self.name_strangers(place, sockets);
             }
-            self.change(ReceiverCommand::Ears(six, ears));
+            self.change(ReceiverCommand::Sockets(six, sockets));
         }
         self.change(ReceiverCommand::Senders(senders(config), config.coverage));
         self.change(ReceiverCommand::Own(own(&self.interface, &further)));

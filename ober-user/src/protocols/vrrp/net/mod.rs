@@ -6,7 +6,7 @@
 //!                  addresses ---/   (a machine each)
 //! ```
 //!
-//! `interface` is the interface of VRRP, `link` its virtual routers, `ears` the filters of the sockets, `listen` a listener
+//! `interface` is the interface of VRRP, `link` its virtual routers, `filters` the filters of the sockets, `listen` a listener
 //! that sends nothing, `running` a virtual router for its handle, `log` the lines that an ordinary task writes, `addresses/`
 //! addresses, macvlans and sysctls. A socket here never waits to send.
 
@@ -43,7 +43,7 @@ use crate::{
 };
 
 mod addresses;
-mod ears;
+mod filters;
 mod interface;
 mod link;
 mod listen;

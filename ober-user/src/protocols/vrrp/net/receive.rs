@@ -20,7 +20,7 @@ use super::{
         packet::{Coverage, Malformed, Version},
     },
     Key,
-    ears::{self, Naming, Wanted},
+    filters::{self, Naming, Wanted},
     log::{Line, Log},
     note::{Counts, Note, raise},
     sockets::{Claims, Datagram, GROUP4, GROUP6, LARGEST, Raw},
@@ -142,12 +142,12 @@ pub(super) enum ReceiverCommand {
     /// The MACs in this node's own claims.
     Own(Vec<Mac>),
     /// A family gets its first virtual router, or loses its last.
-    Ears(bool, Option<Ears>),
+    Sockets(bool, Option<FamilySockets>),
 }
 
 /// The sockets that receive for one family: advertisements, and claims of addresses.
 #[derive(Debug)]
-pub(super) struct Ears {
+pub(super) struct FamilySockets {
     pub(super) raw: Arc<Raw>,
     /// The socket for what the kernel drops at `raw`.
     pub(super) strangers: Arc<Raw>,
@@ -163,8 +163,8 @@ pub(super) struct Receiver {
     pub(super) wanted: watch::Sender<Arc<Wanted>>,
     pub(super) budget: Budget,
     pub(super) coverage: Coverage,
-    pub(super) v4: Option<Ears>,
-    pub(super) v6: Option<Ears>,
+    pub(super) v4: Option<FamilySockets>,
+    pub(super) v6: Option<FamilySockets>,
     /// The MACs of the interfaces on which VIPs are claimed.
     pub(super) own: Vec<Mac>,
     pub(super) rejected: Arc<Rejected>,
@@ -226,8 +226,8 @@ impl Receiver {
     }
 
     fn change(&mut self, change: ReceiverCommand, known: &mut KnownPeers) {
-        if let ReceiverCommand::Ears(six, ears) = change {
-            *(if six { &mut self.v6 } else { &mut self.v4 }) = ears;
+        if let ReceiverCommand::Sockets(six, sockets) = change {
+            *(if six { &mut self.v6 } else { &mut self.v4 }) = sockets;
         } else {
             known.change(change);
         }
@@ -240,14 +240,14 @@ impl Receiver {
         known.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
         let addresses = known.members.values().flat_map(|member| &member.addresses);
         let addresses: Vec<IpAddr> = addresses.copied().collect();
-        for (six, ears) in [(false, &self.v4), (true, &self.v6)] {
-            let Some(ears) = ears else {
+        for (six, sockets) in [(false, &self.v4), (true, &self.v6)] {
+            let Some(sockets) = sockets else {
                 continue;
             };
             known
                 .wanted
-                .attach(six, &ears.raw, &ears.strangers, &self.log);
-            if let Err(error) = ears.claims.filter(ears::claims(six, &addresses)) {
+                .attach(six, &sockets.raw, &sockets.strangers, &self.log);
+            if let Err(error) = sockets.claims.filter(filters::claims(six, &addresses)) {
                 self.log.say(Line::Filter(error.to_string()));
             }
         }
@@ -255,16 +255,16 @@ impl Receiver {
     }
 }
 
-async fn receive(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<Datagram> {
-    match ears {
-        Some(ears) => ears.raw.receive(buffer).await,
+async fn receive(sockets: Option<&FamilySockets>, buffer: &mut [u8]) -> io::Result<Datagram> {
+    match sockets {
+        Some(sockets) => sockets.raw.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
 
-async fn overhear(ears: Option<&Ears>, buffer: &mut [u8]) -> io::Result<usize> {
-    match ears {
-        Some(ears) => ears.claims.receive(buffer).await,
+async fn overhear(sockets: Option<&FamilySockets>, buffer: &mut [u8]) -> io::Result<usize> {
+    match sockets {
+        Some(sockets) => sockets.claims.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
@@ -285,7 +285,7 @@ impl KnownPeers {
             ReceiverCommand::Routers(routers) => self.wanted.routers = routers,
             ReceiverCommand::Own(macs) => self.own = macs,
             // Handled by `Receiver` itself.
-            ReceiverCommand::Ears(..) => {}
+            ReceiverCommand::Sockets(..) => {}
         }
     }
 
