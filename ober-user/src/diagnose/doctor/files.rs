@@ -5,7 +5,7 @@ use crate::{config::Config, diagnose::finding::Finding, haproxy};
 const PART: &str = "limits";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileFacts {
     /// The hard limit (`RLIMIT_NOFILE`) of the daemon where it runs, otherwise of this process.
     pub hard: u64,
     /// The limit that no process can exceed (`fs.nr_open`).
@@ -14,7 +14,7 @@ pub struct Facts {
     pub raises: bool,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &FileFacts) -> Vec<Finding> {
     let connections = config.workers.max_connections;
     let needed = haproxy::files(connections);
     let allowed = if facts.raises { facts.most } else { facts.hard };

@@ -9,7 +9,7 @@ use crate::{
 const PART: &str = "haproxy";
 
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct HaproxyFacts {
     pub program: Result<Program, String>,
     /// Its answer to the configuration made for it.
     pub validated: Result<(), String>,
@@ -17,7 +17,7 @@ pub struct Facts {
     pub as_root: Vec<i32>,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &HaproxyFacts) -> Vec<Finding> {
     let path = config.workers.haproxy.display();
     let program = match &facts.program {
         Ok(program) => program,

@@ -20,7 +20,7 @@ const PART: &str = "interfaces";
 const TELLING: u64 = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct InterfaceFacts {
     pub name: String,
     /// `None`: there is no interface of that name.
     pub features: Option<Features>,
@@ -53,7 +53,7 @@ pub struct Node {
     pub unexplained_drops: u64,
 }
 
-pub(super) fn judge(config: &Config, all: &[Facts], node: Option<&Node>) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, all: &[InterfaceFacts], node: Option<&Node>) -> Vec<Finding> {
     let mut findings: Vec<_> = all.iter().map(|facts| xdp(config, facts)).collect();
     findings.extend(all.iter().filter_map(counters));
     findings.extend(node.and_then(lost));
@@ -61,7 +61,7 @@ pub(super) fn judge(config: &Config, all: &[Facts], node: Option<&Node>) -> Vec<
     findings
 }
 
-fn xdp(config: &Config, facts: &Facts) -> Finding {
+fn xdp(config: &Config, facts: &InterfaceFacts) -> Finding {
     let name = &facts.name;
     if let Fact::Unasked(why) = &facts.attached {
         return Finding::warning(
@@ -162,7 +162,7 @@ fn unattached(config: &Config, name: &str, what: &str, features: &Features) -> F
 }
 
 /// Does the program meet the packets?
-fn counters(facts: &Facts) -> Option<Finding> {
+fn counters(facts: &InterfaceFacts) -> Option<Finding> {
     let object = format!("{} counters", facts.name);
     let blind = |reason: String| {
         Finding::failed(PART, &object, reason).advice(
@@ -206,7 +206,7 @@ fn lost(node: &Node) -> Option<Finding> {
     })
 }
 
-fn steering(config: &Config, all: &[Facts], node: Option<&Node>) -> Finding {
+fn steering(config: &Config, all: &[InterfaceFacts], node: Option<&Node>) -> Finding {
     let decision = node.map_or_else(|| expected_decision(config, all), reported_decision);
     let object = "steering";
     if decision.steers {
@@ -236,7 +236,7 @@ fn reported_decision(node: &Node) -> Decision {
 }
 
 /// The decision that a daemon would make.
-fn expected_decision(config: &Config, all: &[Facts]) -> Decision {
+fn expected_decision(config: &Config, all: &[InterfaceFacts]) -> Decision {
     let candidates = all.iter().filter_map(|facts| {
         Some(Candidate {
             features: facts.features.clone()?,

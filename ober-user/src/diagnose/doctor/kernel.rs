@@ -6,7 +6,7 @@ const PART: &str = "kernel";
 const OLDEST: (u32, u32) = (6, 1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct KernelFacts {
     /// `6.1.0-26-amd64`.
     pub release: String,
     /// Is a BPF file system where the pins go?
@@ -24,7 +24,7 @@ pub struct Facts {
     pub signatures: bool,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &KernelFacts) -> Vec<Finding> {
     let mut findings = vec![release(&facts.release), bpffs(config, facts.bpffs)];
     if let Some(why) = &facts.pins {
         findings.push(

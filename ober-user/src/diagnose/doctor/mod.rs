@@ -38,21 +38,21 @@ const EXPIRY: Duration = Duration::from_hours(24 * 30);
 
 /// All facts.
 #[derive(Clone, Debug)]
-pub struct Facts {
-    pub kernel: kernel::Facts,
-    pub interfaces: Vec<interfaces::Facts>,
+pub struct MachineFacts {
+    pub kernel: kernel::KernelFacts,
+    pub interfaces: Vec<interfaces::InterfaceFacts>,
     /// The daemon's facts about the interfaces; `None`: no daemon runs.
     pub node: Option<interfaces::Node>,
     pub bypasses: Vec<bypass::Bypass>,
     /// `None`: no daemon runs.
-    pub packets: Option<packets::Facts>,
-    pub haproxy: haproxy::Facts,
-    pub realtime: realtime::Facts,
-    pub files: files::Facts,
-    pub ports: ports::Facts,
-    pub speaking: speaking::Facts,
-    pub sysctls: sysctls::Facts,
-    pub clock: clock::Facts,
+    pub packets: Option<packets::PacketFacts>,
+    pub haproxy: haproxy::HaproxyFacts,
+    pub realtime: realtime::RealtimeFacts,
+    pub files: files::FileFacts,
+    pub ports: ports::PortFacts,
+    pub speaking: speaking::SpeakingFacts,
+    pub sysctls: sysctls::SysctlFacts,
+    pub clock: clock::ClockFacts,
 }
 
 /// The facts from a running daemon.
@@ -79,7 +79,7 @@ where
 }
 
 /// Every topic, without looking at anything but the facts.
-pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub fn judge(config: &Config, facts: &MachineFacts) -> Vec<Finding> {
     [
         kernel::judge(config, &facts.kernel),
         interfaces::judge(config, &facts.interfaces, facts.node.as_ref()),

@@ -8,7 +8,7 @@ const PART: &str = "packets";
 
 /// What the daemon counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct PacketFacts {
     /// Headers that the program could not read.
     pub unreadable: u64,
     /// Fragments to VIPs that were dropped during this run of `doctor`.
@@ -22,7 +22,7 @@ pub struct Facts {
 }
 
 /// Without a daemon there are no facts to judge.
-pub(super) fn judge(facts: Option<&Facts>) -> Vec<Finding> {
+pub(super) fn judge(facts: Option<&PacketFacts>) -> Vec<Finding> {
     let Some(facts) = facts else {
         return Vec::new();
     };
@@ -30,7 +30,7 @@ pub(super) fn judge(facts: Option<&Facts>) -> Vec<Finding> {
     all.into_iter().flatten().collect()
 }
 
-fn unreadable(facts: &Facts) -> Finding {
+fn unreadable(facts: &PacketFacts) -> Finding {
     let object = "headers";
     match facts.unreadable {
         0 => Finding::ok(PART, object, "the headers of every packet could be read"),
@@ -46,7 +46,7 @@ fn unreadable(facts: &Facts) -> Finding {
     }
 }
 
-fn steered(facts: &Facts) -> Option<Finding> {
+fn steered(facts: &PacketFacts) -> Option<Finding> {
     let object = "steering";
     let Some(lost) = &facts.lost else {
         return facts.steering.then(|| {
@@ -82,7 +82,7 @@ fn steered(facts: &Facts) -> Option<Finding> {
     ))
 }
 
-fn fragments(facts: &Facts) -> Option<Finding> {
+fn fragments(facts: &PacketFacts) -> Option<Finding> {
     let count = facts.fragments;
     (count > 0).then(|| {
         let reason = format!(
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::diagnose::finding::Verdict;
 
-    fn verdicts(facts: &Facts) -> Vec<(String, Verdict)> {
+    fn verdicts(facts: &PacketFacts) -> Vec<(String, Verdict)> {
         let findings = judge(Some(facts));
         let advised = findings
             .iter()
@@ -114,18 +114,18 @@ mod tests {
     #[test]
     fn packets_lost_on_the_node_are_reported_and_unreadable_counters_are_a_failure() {
         let said = |object: &str, verdict| (object.to_owned(), verdict);
-        let quiet = Facts {
+        let quiet = PacketFacts {
             lost: Some([(0, 0), (1, 0)].into()),
-            ..Facts::default()
+            ..PacketFacts::default()
         };
         assert_eq!(verdicts(&quiet), [said("headers", Verdict::Ok)]);
-        let steering = Facts {
+        let steering = PacketFacts {
             steering: true,
             ..quiet.clone()
         };
         let good = [said("headers", Verdict::Ok), said("steering", Verdict::Ok)];
         assert_eq!(verdicts(&steering), good);
-        let bad = Facts {
+        let bad = PacketFacts {
             unreadable: 1,
             fragments: 2,
             lost: Some([(0, 0), (1, 155_293)].into()),
@@ -143,7 +143,7 @@ mod tests {
             reason.contains("155293") && reason.contains("CPU 1") && reason.contains('7'),
             "{reason}"
         );
-        let untold = Facts {
+        let untold = PacketFacts {
             lost: None,
             ..steering
         };

@@ -24,7 +24,7 @@ pub struct Bound {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct PortFacts {
     /// Does a daemon run? Then the sockets are its own.
     pub daemon: bool,
     pub bound: Vec<Bound>,
@@ -64,7 +64,7 @@ fn address_of(text: &str) -> Option<IpAddr> {
     Some(Ipv6Addr::from(bytes).into())
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &PortFacts) -> Vec<Finding> {
     if facts.daemon {
         return vec![Finding::ok(PART, "all", "the daemon has those it needs")];
     }

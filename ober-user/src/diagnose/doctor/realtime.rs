@@ -9,12 +9,12 @@ const PART: &str = "realtime";
 const KEPT: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct RealtimeFacts {
     /// Of the daemon's thread where it runs, otherwise what this process can have.
     pub priority: Priority,
 }
 
-pub(super) fn judge(config: &Config, facts: Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: RealtimeFacts) -> Vec<Finding> {
     let advice = "give the daemon CAP_SYS_NICE, and its cgroup real-time time (`cpu.rt_runtime_us`) where those exist";
     let got = match facts.priority {
         Priority::Realtime => return vec![Finding::ok(PART, "SCHED_FIFO", "it can be had")],

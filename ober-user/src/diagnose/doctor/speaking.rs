@@ -5,12 +5,12 @@ use crate::{config::Config, diagnose::finding::Finding, system::ownership::Forei
 const PART: &str = "speaking";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct SpeakingFacts {
     /// Addresses that VRRP would move, and that something else put on this node.
     pub own: Vec<Foreign>,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &SpeakingFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let spoken = [
         (config.bgp.is_some(), "BGP"),

@@ -25,7 +25,7 @@ pub struct Interface {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct SysctlFacts {
     pub somaxconn: Option<u64>,
     /// `tcp_l3mdev_accept`: are connections from a VRF for sockets that are in none?
     pub accepts_vrf: Option<u64>,
@@ -34,7 +34,7 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
 }
 
-pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
+pub(super) fn judge(config: &Config, facts: &SysctlFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(length) = facts.somaxconn.filter(|length| *length < QUEUE) {
         let reason =

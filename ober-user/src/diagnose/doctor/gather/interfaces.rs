@@ -34,7 +34,7 @@ pub(super) struct Look<'l> {
 }
 
 impl Look<'_> {
-    pub(super) fn interface(&self, name: &str) -> interfaces::Facts {
+    pub(super) fn interface(&self, name: &str) -> interfaces::InterfaceFacts {
         let node = &self.config.node;
         let pins = paths::pins(&node.bpffs, &node.instance);
         let features = self.now.and_then(|now| now.features(name));
@@ -50,7 +50,7 @@ impl Look<'_> {
         };
         let there = attached == Fact::Yes;
         let note = dataplane::note(&pins, name).and_then(|note| note.why_generic);
-        interfaces::Facts {
+        interfaces::InterfaceFacts {
             name: name.to_owned(),
             features,
             native: there

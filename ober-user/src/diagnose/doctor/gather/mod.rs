@@ -18,8 +18,8 @@ use ober_common::abi::Verdict;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    Facts, Running, clock, files, haproxy as haproxy_facts, kernel, packets, ports, realtime,
-    speaking, sysctls,
+    MachineFacts, Running, clock, files, haproxy as haproxy_facts, kernel, packets, ports,
+    realtime, speaking, sysctls,
 };
 use crate::{
     announce::addresses,
@@ -44,7 +44,7 @@ pub(super) async fn all<C>(
     config: &Config,
     status: Option<Box<Status>>,
     counters: C,
-) -> (Facts, Option<Running>)
+) -> (MachineFacts, Option<Running>)
 where
     C: AsyncFn() -> Counters,
 {
@@ -65,7 +65,7 @@ where
         received: &received,
     };
     let interface = |name: &String| look.interface(name);
-    let facts = Facts {
+    let facts = MachineFacts {
         kernel: kernel(config),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
         node: running.as_ref().map(|running| {
@@ -81,15 +81,15 @@ where
             .map_or_else(Vec::new, |now| find_ways(config, now)),
         packets: running.as_ref().map(packets_lost),
         haproxy: haproxy(config, running.as_ref()).await,
-        realtime: realtime::Facts {
+        realtime: realtime::RealtimeFacts {
             priority: priority(running.as_ref()),
         },
         files: files(running.as_ref()),
-        ports: ports::Facts {
+        ports: ports::PortFacts {
             daemon: running.is_some(),
             bound: bound(),
         },
-        speaking: speaking::Facts {
+        speaking: speaking::SpeakingFacts {
             own: own(config).await,
         },
         sysctls: sysctls(config, now.as_ref()),
@@ -106,13 +106,13 @@ async fn own(config: &Config) -> Vec<Foreign> {
     netlink::foreign(&held, &noted).await.unwrap_or_default()
 }
 
-fn kernel(config: &Config) -> kernel::Facts {
+fn kernel(config: &Config) -> kernel::KernelFacts {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let signs = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         sockopt::md5(&socket, IpAddr::from([192, 0, 2, 1]), b"x")
     };
-    kernel::Facts {
+    kernel::KernelFacts {
         release,
         bpffs: dataplane::is_bpffs(&config.node.bpffs),
         pins: dataplane::judge_room(&config.node.bpffs, &config.node.instance)
@@ -127,7 +127,7 @@ fn kernel(config: &Config) -> kernel::Facts {
     }
 }
 
-fn packets_lost(running: &Running) -> packets::Facts {
+fn packets_lost(running: &Running) -> packets::PacketFacts {
     let plane = &running.status.data_plane;
     let [before, after] = &running.counters;
     let lost = |counters: &Counters| counters.steer_dropped.values().sum::<u64>();
@@ -136,7 +136,7 @@ fn packets_lost(running: &Running) -> packets::Facts {
         let refused = refused.filter_map(|it| it.verdicts.get(Verdict::FragmentDenied.name()));
         refused.map(|count| count.packets).sum::<u64>()
     };
-    packets::Facts {
+    packets::PacketFacts {
         unreadable: plane.unreadable,
         fragments: fragments(after).saturating_sub(fragments(before)),
         steering: plane.steering,
@@ -156,11 +156,11 @@ fn packets() -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::Facts {
+async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::HaproxyFacts {
     let workers = running.map(|it| it.status.workers.iter());
     let program = haproxy::version::probe(&config.workers.haproxy).await;
     let validated = haproxy::validate(config).await;
-    haproxy_facts::Facts {
+    haproxy_facts::HaproxyFacts {
         program: program.map_err(|error| error.to_string()),
         validated: validated.map_err(|error| error.to_string()),
         as_root: workers
@@ -181,11 +181,11 @@ fn priority(running: Option<&Running>) -> Priority {
 }
 
 /// A running daemon has raised its limit as far as it could.
-fn files(running: Option<&Running>) -> files::Facts {
+fn files(running: Option<&Running>) -> files::FileFacts {
     let daemon = running.and_then(|it| hard_limit(it.status.pid?));
     let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
     let hard = daemon.unwrap_or(ours);
-    files::Facts {
+    files::FileFacts {
         hard,
         most: number("/proc/sys/fs/nr_open").unwrap_or(hard),
         raises: daemon.is_none() && privilege::require(&privilege::LIMITS).is_ok(),
@@ -217,7 +217,7 @@ fn bound() -> Vec<ports::Bound> {
     tables.into_iter().flat_map(table).collect()
 }
 
-fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::Facts {
+fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
     let larger = |interface: &str, key: &str| {
         let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
         of(interface).max(of("all"))
@@ -233,7 +233,7 @@ fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::Facts {
         networks: networks(name),
         vrf: vrf(name),
     };
-    sysctls::Facts {
+    sysctls::SysctlFacts {
         somaxconn: number("/proc/sys/net/core/somaxconn"),
         accepts_vrf: number("/proc/sys/net/ipv4/tcp_l3mdev_accept"),
         open_loopback: open_loopback(),
@@ -270,8 +270,8 @@ fn networks(interface: &str) -> Vec<IpNet> {
     own.filter_map(network).collect()
 }
 
-fn clock() -> clock::Facts {
-    clock::Facts {
+fn clock() -> clock::ClockFacts {
+    clock::ClockFacts {
         now: crate::system::clock::seconds(),
         synchronised: disciplined(),
     }

@@ -35,8 +35,8 @@ fn features() -> Features {
     }
 }
 
-fn interface() -> interfaces::Facts {
-    interfaces::Facts {
+fn interface() -> interfaces::InterfaceFacts {
+    interfaces::InterfaceFacts {
         name: "eth1".into(),
         features: Some(features()),
         attached: Fact::No,
@@ -49,7 +49,10 @@ fn interface() -> interfaces::Facts {
 }
 
 /// The same with other features.
-fn of(facts: &interfaces::Facts, change: impl FnOnce(&mut Features)) -> interfaces::Facts {
+fn of(
+    facts: &interfaces::InterfaceFacts,
+    change: impl FnOnce(&mut Features),
+) -> interfaces::InterfaceFacts {
     but(facts, |it| {
         if let Some(features) = &mut it.features {
             change(features);
@@ -57,7 +60,7 @@ fn of(facts: &interfaces::Facts, change: impl FnOnce(&mut Features)) -> interfac
     })
 }
 
-fn attached(native: bool) -> interfaces::Facts {
+fn attached(native: bool) -> interfaces::InterfaceFacts {
     but(&interface(), |it| {
         (it.attached, it.native) = (Fact::Yes, Some(native));
     })
@@ -65,14 +68,14 @@ fn attached(native: bool) -> interfaces::Facts {
 
 /// The finding about the interface itself.
 #[track_caller]
-fn of_xdp(rows: Vec<(&Config, interfaces::Facts, Verdict, &str)>) {
+fn of_xdp(rows: Vec<(&Config, interfaces::InterfaceFacts, Verdict, &str)>) {
     for (config, facts, verdict, words) in rows {
         let findings = interfaces::judge(config, &[facts], None);
         worst(&findings[..1], verdict, "eth1", words);
     }
 }
 
-fn driver(name: Option<&str>) -> interfaces::Facts {
+fn driver(name: Option<&str>) -> interfaces::InterfaceFacts {
     of(&interface(), |it| it.driver = name.map(ToOwned::to_owned))
 }
 

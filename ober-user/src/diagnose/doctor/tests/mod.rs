@@ -45,7 +45,7 @@ fn worst(findings: &[Finding], verdict: Verdict, object: &str, words: &str) {
 
 #[test]
 fn doctor_requires_a_kernel_that_is_new_enough_and_has_the_needed_features() {
-    let good = kernel::Facts {
+    let good = kernel::KernelFacts {
         release: "6.1.0-26-amd64".into(),
         bpffs: true,
         pins: None,
@@ -133,7 +133,7 @@ fn doctor_requires_haproxy_with_tls_that_accepts_the_configuration() {
         (program(openssl), refusal.clone(), Failed, "line 3: unknown"),
         (absent, refusal, Failed, "install haproxy"),
     ] {
-        let facts = haproxy::Facts {
+        let facts = haproxy::HaproxyFacts {
             program,
             validated,
             as_root: Vec::new(),
@@ -148,7 +148,7 @@ fn doctor_reports_a_missing_list_of_routers_and_a_vip_that_is_the_nodes_own() {
         config.node.routers = Some("routers".to_owned());
         config
     };
-    let none = speaking::Facts::default();
+    let none = speaking::SpeakingFacts::default();
     assert_eq!(speaking::judge(&config(""), &none), []);
     for (config, verdict, words) in [
         (config(BGP), Warning, "may speak BGP with it"),
@@ -162,7 +162,7 @@ fn doctor_reports_a_missing_list_of_routers_and_a_vip_that_is_the_nodes_own() {
         let found = speaking::judge(&config, &none);
         worst(&found, verdict, "node.routers", words);
     }
-    let own = speaking::Facts {
+    let own = speaking::SpeakingFacts {
         own: vec![Foreign {
             address: "172.31.9.1".parse().unwrap(),
             prefix_length: 24,
@@ -204,7 +204,7 @@ fn doctor_requires_sched_fifo_for_timers_too_fast_for_an_ordinary_thread() {
         ),
         (&vrrp, Priority::Nice, Failed, "VRRP", "10ms is not kept"),
     ] {
-        let facts = realtime::Facts { priority };
+        let facts = realtime::RealtimeFacts { priority };
         worst(&realtime::judge(config, facts), verdict, object, words);
     }
 }
@@ -224,7 +224,7 @@ fn doctor_requires_enough_open_files_for_the_connections() {
         (1024, 1 << 20, true, GOOD, ""),
         (1024, 2000, true, Warning, "fs.nr_open"),
     ] {
-        let facts = files::Facts { hard, most, raises };
+        let facts = files::FileFacts { hard, most, raises };
         worst(&files::judge(&few, &facts), verdict, "open files", words);
     }
 }
@@ -269,7 +269,7 @@ fn doctor_finds_ports_taken_by_other_programs_in_the_kernels_tables() {
         (&calls, false, vec![metrics], Failed, "127.0.0.1:8404"),
         (&calls, false, vec![elsewhere], GOOD, "all"),
     ] {
-        let facts = ports::Facts { daemon, bound };
+        let facts = ports::PortFacts { daemon, bound };
         worst(&ports::judge(config, &facts), verdict, object, "");
     }
 }
@@ -283,7 +283,7 @@ fn doctor_judges_sysctls_only_if_they_affect_this_node() {
         networks: vec!["192.0.2.1/24".parse().unwrap()],
         vrf: None,
     };
-    let facts = sysctls::Facts {
+    let facts = sysctls::SysctlFacts {
         somaxconn: Some(4096),
         accepts_vrf: Some(0),
         open_loopback: vec![],
@@ -324,7 +324,7 @@ fn doctor_requires_a_sane_clock_and_advises_time_synchronisation() {
         (now, Some(false), Warning, "chrony"),
         (86_400, Some(true), Failed, "days behind"),
     ] {
-        let facts = clock::Facts { now, synchronised };
+        let facts = clock::ClockFacts { now, synchronised };
         worst(&clock::judge(&facts), verdict, "time", words);
     }
 }

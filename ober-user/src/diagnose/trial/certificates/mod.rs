@@ -24,7 +24,7 @@ const DAY: u64 = 86_400;
 
 /// The facts of a certificate file, for judging.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct ChainFacts {
     /// Seconds since 1970: now, and the time from when to when all of the chain is valid.
     pub now: u64,
     pub from: u64,
@@ -81,7 +81,7 @@ pub fn look(config: &Config, expiry: Duration) -> Vec<Finding> {
 }
 
 /// Reads a file of chain and key.
-fn read(path: &Path, now: u64) -> Result<Facts, String> {
+fn read(path: &Path, now: u64) -> Result<ChainFacts, String> {
     let chain = tls::certificates(path).map_err(|error| error.to_string())?;
     let mut parsed = Vec::new();
     for der in &chain {
@@ -101,7 +101,7 @@ fn read(path: &Path, now: u64) -> Result<Facts, String> {
     );
     // The chain is judged at a time when it is valid: an expired one gets a finding of its own.
     let then = now.clamp(from, until.max(from));
-    Ok(Facts {
+    Ok(ChainFacts {
         now,
         from,
         until,
@@ -165,7 +165,7 @@ fn leads(
 }
 
 /// The verdict on one file.
-pub fn judge(path: &Path, facts: &Facts, expiry: Duration) -> Finding {
+pub fn judge(path: &Path, facts: &ChainFacts, expiry: Duration) -> Finding {
     let path: PathBuf = path.to_owned();
     let object = path.display();
     let failed =
@@ -196,7 +196,7 @@ pub fn judge(path: &Path, facts: &Facts, expiry: Duration) -> Finding {
 }
 
 /// It is valid and has its key; now its chain is judged.
-fn led(path: &Path, facts: &Facts, expiry: Duration) -> Finding {
+fn led(path: &Path, facts: &ChainFacts, expiry: Duration) -> Finding {
     let object = path.display();
     let left = facts.until - facts.now;
     let days = left / DAY;

@@ -10,8 +10,8 @@ use crate::{diagnose::finding::Verdict, system::clock};
 const NOW: u64 = 1_800_000_000;
 const MONTH: Duration = Duration::from_secs(30 * DAY);
 
-fn facts() -> Facts {
-    Facts {
+fn facts() -> ChainFacts {
+    ChainFacts {
         now: NOW,
         from: NOW - DAY,
         until: NOW + 90 * DAY,
@@ -22,7 +22,7 @@ fn facts() -> Facts {
     }
 }
 
-fn but(change: impl FnOnce(&mut Facts)) -> Facts {
+fn but(change: impl FnOnce(&mut ChainFacts)) -> ChainFacts {
     let mut facts = facts();
     change(&mut facts);
     facts
@@ -99,7 +99,7 @@ fn server(by: &Issuer) -> (Certificate, KeyPair) {
     (params.signed_by(&key, by).unwrap(), key)
 }
 
-fn of(pem: &[&str]) -> Facts {
+fn of(pem: &[&str]) -> ChainFacts {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("s3.pem");
     std::fs::write(&path, pem.concat()).unwrap();
