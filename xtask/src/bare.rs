@@ -58,11 +58,11 @@ pub(crate) fn run_on(release: &str) -> Result<()> {
         "bare: Debian {release} after {} s",
         began.elapsed().as_secs()
     );
-    bare.cargo(&["xtask", "setup", "--ci"])
-        .with_context(|| format!("set up a bare Debian {release}"))?;
-    println!("bare: set up after {} s", began.elapsed().as_secs());
-    bare.cargo(&["xtask", "setup", "--check", "--ci"])
-        .with_context(|| format!("start every program on Debian {release}"))?;
+    let setup = ["xtask", "setup", "--ci"];
+    let check = ["xtask", "setup", "--check", "--ci"];
+    bare.cargo(&[&setup, &check]).with_context(|| {
+        format!("set up a bare Debian {release}, and start every program there")
+    })?;
     println!(
         "bare: Debian {release}: complete after {} s",
         began.elapsed().as_secs()
@@ -156,8 +156,8 @@ impl Bare {
         Ok(self.mount(&["-t", "overlay", "-o", &options], Path::new("overlay"), at))
     }
 
-    /// Runs cargo there, with its output shown.
-    fn cargo(&self, words: &[&str]) -> Result<()> {
+    /// Runs cargo there, once for each call, with its output shown. What one call mounts is there for the next.
+    fn cargo(&self, calls: &[&[&str]]) -> Result<()> {
         let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
         let rustup = rustup.unwrap_or_else(|| cargo_home().with_file_name(".rustup"));
         let kernel = |kind| {
@@ -175,9 +175,12 @@ impl Bare {
             self.cover(&cargo_home().join("registry"), "/root/.cargo/registry")?,
             self.cover(&rustup, "/root/.rustup")?,
         ];
-        let mut cargo = CARGO.at("cargo");
-        let enter = CHROOT.before([&self.root], &ENV.before(environment(), cargo.args(words)));
-        let all: Vec<&Command> = mounts.iter().chain([&enter]).collect();
+        let enter = |words: &&[&str]| {
+            let mut cargo = CARGO.at("cargo");
+            CHROOT.before([&self.root], &ENV.before(environment(), cargo.args(*words)))
+        };
+        let entered: Vec<Command> = calls.iter().map(enter).collect();
+        let all: Vec<&Command> = mounts.iter().chain(&entered).collect();
         run(&mut UNSHARE.before(["--mount"], &SH.in_turn(&all)))
     }
 }
