@@ -36,7 +36,7 @@ fn acme_names_need_an_authority_and_agreement_to_its_terms() {
     assert!(
         problems
             .iter()
-            .any(|it| it.contains("somebody who sets records")),
+            .any(|it| it.contains("a provider that sets records")),
         "{problems:?}"
     );
 }

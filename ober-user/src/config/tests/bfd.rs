@@ -53,7 +53,7 @@ fn each_impossible_value_of_a_bfd_profile_is_refused_by_name() {
     for (problem, words) in problems.iter().zip([
         "`Fast` is no name for a BFD profile",
         "`off` is no name for a BFD profile | a neighbour says `bfd = \"off\"`",
-        "`transmit` is 9ms, but must be from 10ms to 60s | no machine keeps less",
+        "`transmit` is 9ms, but must be from 10ms to 60s | software cannot keep a shorter interval",
         "`receive` is 120s, but must be from 10ms to 60s | a failure found after minutes",
     ]) {
         assert!(problem.contains(words), "{words}\n{problem}");

@@ -122,7 +122,7 @@ fn changes_that_the_runtime_api_cannot_make_name_their_reason() {
         (
             text("x", &[one]),
             text("x", &["a 10.0.0.1:80 ssl"]),
-            "spoken to",
+            "reached in another way",
         ),
         (
             text("first", &[one]),
