@@ -32,12 +32,9 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
 }
 
 fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error> {
-    let healthy = if status.healthy {
-        "healthy"
-    } else {
-        "not healthy"
-    };
-    let healthy = screen.paint(healthy, Tone::of(status.healthy));
+    let is_healthy = status.is_healthy();
+    let healthy = if is_healthy { "healthy" } else { "not healthy" };
+    let healthy = screen.paint(healthy, Tone::of(is_healthy));
     let vips = vips(Served::of(&status.gate), screen);
     screen.line(format_args!(
         "instance {}: {healthy}{vips}, {}, version {}",
@@ -397,7 +394,23 @@ fn flag(good: bool) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::sample, cli::screen::tests::Paper};
+    use crate::{announce::gate::State, api::sample, cli::screen::tests::Paper};
+
+    #[test]
+    fn a_node_that_serves_none_of_its_vips_is_shown_as_not_healthy() {
+        let mut status = sample::status();
+        for gate in &mut status.gate {
+            gate.state = State::Down;
+        }
+        let paper = Paper::default();
+        let now = Duration::from_secs(1_700_000_065);
+        show(&status, now, &mut Screen::plain(paper.clone())).unwrap();
+        let text = paper.text();
+        assert!(
+            text.starts_with("instance main: not healthy, 0 of 1 VIPs served, "),
+            "{text}"
+        );
+    }
 
     #[test]
     fn every_part_of_a_status_is_shown() {

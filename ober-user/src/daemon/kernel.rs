@@ -1,6 +1,9 @@
 //! What a start, a change and the comparison with the kernel share: how a configuration becomes what the kernel holds.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+};
 
 use anyhow::Context as _;
 
@@ -50,11 +53,7 @@ pub(super) fn put_services(
 /// The switches that the kernel gets.
 pub(super) fn switches(config: &Config, access_lists: &AccessLists) -> Switches {
     let node = &config.node;
-    let bgp = config.bgp.iter();
-    let listen = bgp
-        .clone()
-        .flat_map(|bgp| bgp.listen.iter().map(SocketAddr::port));
-    let neighbours = bgp.flat_map(|bgp| bgp.neighbours.iter().map(|it| it.port));
+    let (bgp_here, bgp_there) = bgp_ports(config);
     Switches {
         routers: node
             .routers
@@ -64,9 +63,19 @@ pub(super) fn switches(config: &Config, access_lists: &AccessLists) -> Switches 
         event_rate: node.event_rate,
         fragments: node.fragments == Fragments::All,
         loopback: node.interfaces.iter().any(|name| name == "lo"),
-        bgp_here: listen.collect(),
-        bgp_there: neighbours.collect(),
+        bgp_here,
+        bgp_there,
     }
+}
+
+/// The ports on which this node listens for BGP, and those on which its neighbours do.
+fn bgp_ports(config: &Config) -> (BTreeSet<u16>, BTreeSet<u16>) {
+    let bgp = config.bgp.iter();
+    let here = bgp
+        .clone()
+        .flat_map(|bgp| bgp.listen.iter().map(SocketAddr::port));
+    let there = bgp.flat_map(|bgp| bgp.neighbours.iter().map(|it| it.port));
+    (here.collect(), there.collect())
 }
 
 /// The routers that may speak routing protocols with this node, by the list in the kernel.
@@ -167,4 +176,21 @@ pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {
             .with_context(|| format!("use interface {interface}: there is none of that name here; correct node.interfaces (`ip link` lists them)"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::ConfigDirectory;
+
+    #[test]
+    fn the_programs_know_the_ports_of_bgp_that_the_configuration_names() {
+        let text = "[node]\ninterfaces = ['a']\n[bgp]\nas = 65001\nrouter_id = '192.0.2.1'\n\
+                    listen = ['0.0.0.0:1790', '[::]:1790']\n\
+                    [[bgp.neighbours]]\naddress = '192.0.2.254'\nas = 65000\n\
+                    [[bgp.neighbours]]\naddress = '192.0.2.253'\nas = 65000\nport = 1791\n";
+        let config = ConfigDirectory::new().parse(text).unwrap();
+        let expected = ([1790].into(), [179, 1791].into());
+        assert_eq!(bgp_ports(&config), expected);
+    }
 }

@@ -54,6 +54,21 @@ fn the_bpf_file_system_and_the_directories_of_pins_are_accessible_to_root_only()
         let allowed = (data.uid(), data.mode() & 0o777);
         assert_eq!(allowed, (0, 0o700), "{}", path.display());
     }
+    let pins = mounts::seen(&stage, &home).map(fs::read_dir);
+    let pins = pins.expect("a path").expect("it is read");
+    let objects = pins.filter_map(|pin| {
+        let pin = pin.expect("a pin");
+        // A note beside a pin is a symbolic link, and has no permissions of its own.
+        let kind = pin.file_type().expect("its kind");
+        kind.is_file().then(|| (pin.path(), pin.metadata()))
+    });
+    let objects: Vec<_> = objects.collect();
+    assert!(objects.len() > 10, "{objects:?}");
+    for (path, data) in objects {
+        let data = data.expect("it is there");
+        let allowed = (data.uid(), data.mode() & 0o777);
+        assert_eq!(allowed, (0, 0o600), "{}", path.display());
+    }
     stage.ober.stop().expect("it ends");
 }
 

@@ -53,6 +53,8 @@ fn help_names_every_command_and_what_each_exit_status_means() {
     ] {
         assert!(one_line.contains(meaning), "{meaning}\n{}", help.out);
     }
+    // Where XDP is generic, packets are counted as the kernel has joined them.
+    assert!(run(&["counters", "--help"]).out.contains("GRO"));
     let acl = run(&["acl", "--help"]).out;
     for command in ["sync", "show", "check", "add", "remove", "watch"] {
         assert!(acl.contains(&format!("\n  {command} ")), "{command}\n{acl}");

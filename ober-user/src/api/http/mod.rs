@@ -130,7 +130,7 @@ async fn scrape<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
 async fn health<S: Source>(State(shown): State<Arc<Shown<S>>>) -> Response {
     let status = shown.status().await;
     let vips = Served::of(&status.gate);
-    let healthy = status.healthy && !vips.is_none();
+    let healthy = status.is_healthy();
     let code = if healthy {
         StatusCode::OK
     } else {

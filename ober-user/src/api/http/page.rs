@@ -10,7 +10,7 @@ td,th{padding:.25em .8em;text-align:left;border-bottom:1px solid #8884}td.n{text
 font-variant-numeric:tabular-nums}.bad{color:#c22;font-weight:600}";
 
 pub(super) fn front(status: &Status, counters: &Counters) -> String {
-    let verdict = if status.healthy {
+    let verdict = if status.is_healthy() {
         "healthy"
     } else {
         "<span class=bad>not healthy</span>"
@@ -228,7 +228,7 @@ fn escape(text: impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::sample;
+    use crate::{announce::gate::State, api::sample};
 
     #[test]
     fn a_name_on_the_page_is_escaped_and_never_becomes_markup() {
@@ -268,6 +268,20 @@ mod tests {
         let page = front(&status, &Counters::default());
         assert!(
             page.contains("<span class=bad>not healthy</span>"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn the_front_page_calls_no_node_healthy_that_serves_none_of_its_vips() {
+        let mut status = sample::status();
+        assert!(front(&status, &Counters::default()).contains("<p>healthy, "));
+        for gate in &mut status.gate {
+            gate.state = State::Down;
+        }
+        let page = front(&status, &Counters::default());
+        assert!(
+            page.contains("<span class=bad>not healthy</span>, <span class=bad>0 of "),
             "{page}"
         );
     }

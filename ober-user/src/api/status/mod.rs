@@ -60,6 +60,13 @@ pub struct Status {
     pub vrrp: vrrp::Vrrp,
 }
 
+impl Status {
+    /// Is the node healthy, and does it serve at least one of its VIPs, if it has any?
+    pub fn is_healthy(&self) -> bool {
+        self.healthy && !gate::Served::of(&self.gate).is_none()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// Its number in `history`; `None`: it could not be kept.

@@ -227,3 +227,42 @@ fn relative_paths_of_name_files_start_at_the_configurations_directory() {
         sections::discover::Kind::Hostlist(vec![beside("more.txt")])
     );
 }
+
+/// The machine's authorities vouch for every host, so a certificate proves nothing about an address.
+#[test]
+fn a_server_written_as_an_address_is_refused_where_tls_verifies_names_and_each_remedy_is_accepted()
+{
+    let directory = ConfigDirectory::new();
+    fs::write(directory.path("ca.pem"), chain_and_key()).unwrap();
+    let text = |servers: &str, tls: &str| {
+        format!(
+            "[node]\ninterfaces = ['a']\n[backends.b]\nservers = ['{servers}']\ntls = {{ {tls} }}\n"
+        )
+    };
+    for servers in [
+        "10.0.0.1:443",
+        "[fd00::1]:443",
+        "rgw1.test,10.0.0.1:443 weight=2",
+    ] {
+        let problems = directory.problems(&text(servers, ""));
+        let [problem] = &problems[..] else {
+            panic!("{servers}: {problems:?}")
+        };
+        assert!(
+            problem.contains("has no name to hold its certificate to"),
+            "{problem}"
+        );
+        for remedy in ["`server_name`", "`ca`", "host names", "`verify = false`"] {
+            assert!(problem.contains(remedy), "{remedy}: {problem}");
+        }
+    }
+    for (servers, tls) in [
+        ("10.0.0.1:443", "server_name = 's3.test'"),
+        ("10.0.0.1:443", "verify = false"),
+        ("10.0.0.1:443", "ca = 'ca.pem'"),
+        ("rgw1.test:443", ""),
+    ] {
+        let accepted = directory.parse(&text(servers, tls));
+        assert!(accepted.is_ok(), "{servers} {tls}: {accepted:?}");
+    }
+}

@@ -80,6 +80,15 @@ mod tests {
         }
         let well = judge(&status);
         assert!(well.iter().all(|it| it.verdict == Verdict::Ok), "{well:#?}");
+        for here in [true, false] {
+            for service in &mut status.services {
+                service.vip_present = here;
+            }
+            let judged = judge(&status);
+            let vip = judged.iter().find(|it| it.object == "VIP 192.0.2.10");
+            let reason = &vip.unwrap().reason;
+            assert_eq!(reason.contains("held by another node"), !here, "{reason}");
+        }
         status.data_plane.interfaces[0].attached = Some(false);
         status.workers[0].in_ring = false;
         status.gate[0].state = State::Down;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ober_common::abi::{
-    Verdict::{self, NotOurs, RouterDenied},
+    Verdict::{self, Denied, Fragment, NotOurs, RouterDenied},
     WORKERS,
 };
 use ober_tests::model::address;
@@ -120,6 +120,32 @@ pub(super) fn all() -> Vec<Law> {
     let ip = [ip::links(), ip::ipv4(), ip::ipv6(), ip::odd_addresses()].concat();
     let flows = [flows::fragments(), flows::icmp_errors(), flows::routing()].concat();
     [ip, flows, known::all()].concat()
+}
+
+#[test]
+fn with_fragments_of_all_sources_allowed_later_ones_pass_and_first_ones_are_still_judged() {
+    let mut target = rich_target();
+    target.node.fragments = true;
+    let mut kernel = Kernel::load("fragments", &mut target);
+    let index = target.node.services[RESTRICTED - 1].index;
+    for (law, from, piece, expected) in [
+        (
+            "a later fragment of any source passes",
+            STRANGER,
+            LATER,
+            (Fragment, 0),
+        ),
+        (
+            "a first fragment of a client that is not listed is denied",
+            STRANGER,
+            FIRST,
+            (Denied, index),
+        ),
+    ] {
+        let packet = frame(&[], fragment(from, VIP, 80, piece));
+        let judgement = agreed(&mut kernel, &target, &Case::fixed(packet.bytes), law);
+        assert_eq!((judgement.verdict, judgement.service), expected, "{law}");
+    }
 }
 
 #[test]

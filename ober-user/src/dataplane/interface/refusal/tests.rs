@@ -82,6 +82,11 @@ fn advice_for_virtio_names_every_offload_that_stands_in_the_way_and_the_largest_
         (Cause::Blind, virtio(&[7, 10]), "guest_tso4, guest_ufo"),
         (Cause::Blind, large(&[]), "set an MTU of 1500 (it is 9000)"),
     ]);
+    // Since Linux 5.13 queues are never the reason.
+    for cause in [refused(NOT), refused(INVALID), refused(FULL), Cause::Blind] {
+        let said = advice(&cause, &virtio(&[1, 7, 8, 15]));
+        assert!(!said.contains("queue"), "{cause:?}: {said}");
+    }
 }
 
 #[test]
