@@ -2,12 +2,19 @@
 
 use std::{collections::HashSet, fmt::Write as _};
 
+use super::error::LONGEST_LINE;
+
+/// Digits of the largest number a bracket may have.
+const MOST_DIGITS: usize = 20;
+
 /// A short expression for `names`, such as `n[01-03,7]`. Expanding it gives the names back in order, without duplicates.
 ///
-/// Neighbours that differ in one number share a bracket; nothing is reordered to bring more of them together.
+/// Neighbours that differ in one number share a bracket; nothing is reordered to bring more of them together. A line end
+/// separates groups where one line would be longer than a file may have.
 pub fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut seen = HashSet::new();
     let mut folded = String::new();
+    let mut line = 0;
     let mut group: Option<Group<'a>> = None;
     for name in names {
         if name.is_empty() || !seen.insert(name) {
@@ -15,11 +22,11 @@ pub fn fold<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         }
         let joined = group.as_mut().is_some_and(|group| group.join(name));
         if !joined && let Some(done) = group.replace(Group::new(name)) {
-            done.write(&mut folded);
+            done.write(&mut folded, &mut line);
         }
     }
     if let Some(done) = group {
-        done.write(&mut folded);
+        done.write(&mut folded, &mut line);
     }
     folded
 }
@@ -30,6 +37,8 @@ struct Group<'a> {
     /// The text before and after the number; unknown while the group has one name.
     around: Option<(&'a str, &'a str)>,
     runs: Vec<Run<'a>>,
+    /// Upper bound of the bytes that [`Self::write`] appends, without the separator.
+    length: usize,
 }
 
 /// `first` as written, and how many names follow it without a gap.
@@ -45,10 +54,15 @@ impl<'a> Group<'a> {
             first,
             around: None,
             runs: Vec::new(),
+            length: first.len(),
         }
     }
 
     fn join(&mut self, name: &'a str) -> bool {
+        // The name adds its own bytes at most, or a dash and the end of a range.
+        if self.length + 2 * (name.len() + MOST_DIGITS) > LONGEST_LINE {
+            return false;
+        }
         match self.around {
             Some((head, tail)) => number_between(name, head, tail).map(|n| self.push(n)),
             None => self.pair(name),
@@ -62,6 +76,7 @@ impl<'a> Group<'a> {
         let first = number_between(self.first, head, tail)?;
         let second = number_between(name, head, tail)?;
         self.around = Some((head, tail));
+        self.length = head.len() + tail.len() + "[]".len();
         self.push(first);
         self.push(second);
         Some(())
@@ -73,19 +88,31 @@ impl<'a> Group<'a> {
                 if run.hi.checked_add(1) == Some(value)
                     && padded(value, run.first.len()) == digits =>
             {
+                if run.lo == run.hi {
+                    self.length += 1 + run.first.len().max(MOST_DIGITS);
+                }
                 run.hi = value;
             }
-            _ => self.runs.push(Run {
-                first: digits,
-                lo: value,
-                hi: value,
-            }),
+            _ => {
+                self.length += 1 + digits.len();
+                self.runs.push(Run {
+                    first: digits,
+                    lo: value,
+                    hi: value,
+                });
+            }
         }
     }
 
-    fn write(&self, out: &mut String) {
+    /// Appends the group to the last line of `out`, which begins at byte `line`, or to a new one if it does not fit there.
+    fn write(&self, out: &mut String, line: &mut usize) {
         if !out.is_empty() {
-            out.push(',');
+            if out.len() - *line + 1 + self.length > LONGEST_LINE {
+                out.push('\n');
+                *line = out.len();
+            } else {
+                out.push(',');
+            }
         }
         let Some((head, tail)) = self.around else {
             out.push_str(self.first);

@@ -12,6 +12,9 @@ use super::{
     parse::{At, Grammar, Token, parse},
 };
 
+/// Windows editors write it at the start of a file.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Parses the whole of `expr`, takes its size from `cap`, and only then produces items.
 pub(super) fn walk(
     expr: &str,
@@ -162,15 +165,20 @@ impl<S: Sink> Lines<'_, S> {
 
     fn one(&mut self, line: &[u8]) -> Result<(), Error> {
         self.number += 1;
+        let line = match line.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) if self.number == 1 => rest,
+            _ => line,
+        };
         self.terms(line).map_err(|at| self.refused(line, at))
     }
 
     fn terms(&mut self, line: &[u8]) -> Result<(), At> {
-        let text = str::from_utf8(line).map_err(|error| At {
+        // A comment may be in any encoding.
+        let code = line.split(|&b| b == b'#').next().unwrap_or_default();
+        let code = str::from_utf8(code).map_err(|error| At {
             offset: error.valid_up_to(),
             fault: Fault::NotText,
         })?;
-        let code = text.split_once('#').map_or(text, |(code, _)| code);
         let tokens = parse(code, self.grammar)?;
         reserve(&tokens, self.cap)?;
         for token in &tokens {
