@@ -64,6 +64,12 @@ impl Detach {
             return Err(Error::Usage(text));
         }
         privilege::require(&privilege::DATA_PLANE)?;
+        if !dataplane::pinned(&self.bpffs, instance) {
+            return Err(Error::NoInstance {
+                instance: instance.to_owned(),
+                bpffs: self.bpffs.clone(),
+            });
+        }
         dataplane::detach(&self.bpffs, instance)?;
         Ok(Detached {
             vips: vec![],

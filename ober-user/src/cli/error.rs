@@ -1,6 +1,6 @@
 //! Why a command failed, and whose fault it is.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use super::client;
 use crate::{
@@ -51,6 +51,11 @@ pub enum Error {
         "detach instance {instance}: its daemon is running and would go on without a data plane; stop it first"
     )]
     DaemonRuns { instance: String },
+    #[error(
+        "there is no instance {instance}: nothing of it is in {}; see the directories there",
+        .bpffs.join("ober").display()
+    )]
+    NoInstance { instance: String, bpffs: PathBuf },
     #[error("read standard input: {0}")]
     Stdin(io::Error),
     #[error("ask on the terminal: {0}")]

@@ -34,7 +34,8 @@ pub(super) struct Expression {
 impl Expression {
     fn names(&self) -> Result<Vec<String>, Error> {
         let whole = self.expressions.join(" ");
-        Ok(names(&whole, Cap::new(self.limit), &mut Disk)?)
+        let cap = Cap::new(self.limit).advising("use a prefix, or raise --limit");
+        Ok(names(&whole, cap, &mut Disk)?)
     }
 }
 
@@ -55,5 +56,25 @@ impl Hostlist {
             }
         }
         Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expansion_over_the_limit_names_the_option_that_raises_it() {
+        let expression = Expression {
+            expressions: vec!["n[1-20]".to_owned()],
+            limit: 10,
+        };
+        let error = expression.names().unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "at least 20 names or addresses, over the limit of 10; use a prefix, or raise --limit\n"
+            ),
+            "{error}"
+        );
     }
 }

@@ -265,4 +265,23 @@ mod tests {
     fn clap_accepts_the_definition_of_the_arguments() {
         Ober::command().debug_assert();
     }
+
+    /// The arguments of this command and of those below it that have no help text.
+    fn without_help(command: &clap::Command, found: &mut Vec<String>) {
+        for argument in command.get_arguments() {
+            if argument.get_help().is_none() && !argument.is_hide_set() {
+                found.push(format!("{} {}", command.get_name(), argument.get_id()));
+            }
+        }
+        for command in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            without_help(command, found);
+        }
+    }
+
+    #[test]
+    fn every_argument_of_every_command_has_a_help_text() {
+        let mut found = Vec::new();
+        without_help(&Ober::command(), &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
 }

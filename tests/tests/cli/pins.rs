@@ -120,6 +120,20 @@ fn flow_explain_predicts_how_the_kernel_treats_the_flow() {
 }
 
 #[test]
+fn detach_of_an_instance_that_does_not_exist_fails() {
+    let left = Left::new("present");
+    for (instance, code, word) in [
+        ("nope", 1, "there is no instance nope"),
+        (left.node.instance.as_str(), 0, ""),
+        (left.node.instance.as_str(), 1, "there is no instance"),
+    ] {
+        let ran = left.node.run(&["detach", "--instance", instance]);
+        assert_eq!(ran.code, code, "{instance}: {ran:?}");
+        assert!(ran.err.contains(word), "{instance}: {ran:?}");
+    }
+}
+
+#[test]
 fn an_unlisted_client_and_a_packet_for_no_service_are_distinguished() {
     let mut left = Left::new("stranger");
     let stranger = left.explain("10.1.0.2:40000", "192.0.2.10:80");

@@ -16,6 +16,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
+    /// An IPv4 or IPv6 address of a client
     address: IpAddr,
     /// Ask about this list alone
     #[arg(long, value_name = "NAME")]

@@ -52,7 +52,9 @@ pub(in crate::cli) struct Sync {
 #[derive(Debug, Args)]
 #[command(after_help = EXPR)]
 pub(in crate::cli) struct Edit {
+    /// Name of the list, as `ober-user acl show` prints it
     list: String,
+    /// What to add or remove; see below
     #[arg(value_name = "EXPR", required = true)]
     expressions: Vec<String>,
     #[command(flatten)]
