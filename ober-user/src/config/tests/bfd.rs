@@ -46,7 +46,10 @@ fn each_impossible_value_of_a_bfd_profile_is_refused_by_name() {
     });
     assert_eq!(
         lines.collect::<Vec<_>>(),
-        [(6, "invalid value: integer `0`, expected a nonzero u8"),]
+        [(
+            6,
+            "`multiplier` is 0, but must be a whole number from 1 to 255"
+        ),]
     );
     let text = text.replace("multiplier = 0\n", "");
     let problems = ConfigDirectory::new().problems(&text);

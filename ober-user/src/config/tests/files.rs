@@ -89,7 +89,7 @@ fn faults_in_several_files_are_reported_together_each_in_its_own_file() {
     directory.write("config.d/a.toml", "[limits]\nipv6_host = 5");
     let message = directory.load().unwrap_err();
     assert!(
-        message.contains("@/ober.toml:7:14: invalid type: string \"many\", expected u32"),
+        message.contains("@/ober.toml:7:14: `ipv4_pages` is \"many\", but must be a whole number"),
         "{message}"
     );
     assert!(

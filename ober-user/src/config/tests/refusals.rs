@@ -43,18 +43,76 @@ check = false
             "2: unknown key `zzz` | known: `node`, `workers`, `limits`, `resolve`, `lists`, `services`, `backends`, `gate`, `bgp`, `bfd`, `vrrp`, `acme`",
             "4: unknown key `interface` | did you mean `interfaces`?",
             "5: unknown value `nativ` | did you mean `native`?",
-            "6: invalid type: string \"many\", expected u32",
-            "7: invalid socket address syntax",
+            "6: `sample` is \"many\", but must be a whole number from 0 to 4294967295",
+            "7: `metrics` must be an address with a port, such as \"127.0.0.1:8404\" or \"[::1]:8404\"",
             "9: `lots` is not a number or \"auto\"",
             "10: `1 hour` is not a length of time such as \"250ms\", \"5s\", \"5m\", \"1h\" or \"0\"",
-            "11: invalid type: string \"one\", expected u32",
+            "11: a value of `cpus` is \"one\", but must be a whole number from 0 to 4294967295",
             "13: \"192.0.2\" is not an IPv4 address; write four numbers from 0 to 255 without leading zeros or blanks",
-            "15: invalid value: integer `0`, expected a nonzero u16",
-            "17: invalid value: integer `70000`, expected a nonzero u16",
+            "15: `port` is 0, but must be a port, 1 to 65535",
+            "17: `port` is 70000, but must be a port, 1 to 65535",
             "19: unknown value `leastcon` | did you mean `leastconn`?",
-            "20: invalid type: boolean `false`, expected a table",
+            "20: `check` is false, but must be a table",
         ]
     );
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_without_words_of_the_program() {
+    for (text, expected) in [
+        (
+            "[[services]]\n[[services.listeners]]\nport = \"80\"",
+            "3: `port` is \"80\", but must be a port, 1 to 65535",
+        ),
+        (
+            "[[services]]\nvips = \"x\"",
+            "2: `vips` is \"x\", but must be a list between brackets, as in `[\"a\", \"b\"]`",
+        ),
+        (
+            "[services]\nname = 's3'",
+            "1: `services` is a table, but must be a list of tables: write its name between double brackets, as in `[[services]]`",
+        ),
+        (
+            "[workers]\nmax_connections = 1.5",
+            "2: `max_connections` is 1.5, but must be a whole number from 0 to 4294967295",
+        ),
+        (
+            "[[backends.b.discover]]\nkind = 5",
+            "2: `kind` must be text between quotes",
+        ),
+        (
+            "[node]\nmetrics = 5",
+            "2: `metrics` is 5, but must be an address with a port, such as \"127.0.0.1:8404\" or \"[::1]:8404\"",
+        ),
+        (
+            "[[services]]\n[[services.listeners]]\n[services.listeners.tls]\nmin_version = '1.4'",
+            "4: unknown value `1.4` | known: `1.0`, `1.1`, `1.2`, `1.3`",
+        ),
+        (
+            "[workers]\nuser = 5",
+            "2: `user` is 5, but must be text between quotes",
+        ),
+        (
+            "extra =",
+            "1: the value is missing after `=`; write one, or remove the key",
+        ),
+        (
+            "[node]\nextra = # nothing\n",
+            "2: the value is missing after `=`; write one, or remove the key",
+        ),
+        (
+            "[node]\npacket_log = yes",
+            "2: this is no value; write text between quotes, as in \"text\", and numbers, true and false without them",
+        ),
+        ("[node]\nsample = 010", "2: unexpected leading zero"),
+    ] {
+        let problems = ConfigDirectory::new().problems(text);
+        assert_eq!(
+            problems.first().map(String::as_str),
+            Some(expected),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -94,6 +94,14 @@ fn a_source_names_its_missing_keys_and_the_keys_of_other_kinds() {
             "5: `a..b` is no name that can be asked for: \"a..b\" has nothing between two dots, or before the first; remove a dot"
         ]
     );
+    for kind in ["dns", "srv"] {
+        for lookup in ["", "\nlookup=''"] {
+            assert_eq!(
+                source(&format!("kind='{kind}'{lookup}")),
+                ["3: a source without `lookup` | write `lookup = \"_s3._tcp.example.net\"`"]
+            );
+        }
+    }
     assert_eq!(
         source("kind='json'"),
         ["3: a source without `url` | write `url = \"http://host:port/path\"`"]

@@ -135,7 +135,9 @@ impl fmt::Display for Problem {
 /// The most similar of the known names, or all of them.
 pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(found, name);
-    let nearest = known.iter().min_by_key(distance);
+    // A number is no misspelt other number.
+    let known_words = known.iter().filter(|_| found.parse::<f64>().is_err());
+    let nearest = known_words.min_by_key(distance);
     match nearest.filter(|name| distance(name) <= found.chars().count().div_ceil(3)) {
         Some(name) => format!("did you mean `{name}`?"),
         None if known.is_empty() => "none is known here".to_owned(),

@@ -60,9 +60,27 @@ fn notation(text: &str, start: usize, errors: &[Error]) -> Vec<Fault> {
         let span = error
             .span()
             .map(|span| span.start + start..span.end + start);
-        Fault::new(span, error.message())
+        let rest = error.span().and_then(|span| text.get(span.start..));
+        let rest = rest.and_then(|rest| rest.lines().next());
+        Fault::new(span, misspelt(error.message(), rest.unwrap_or_default()))
     });
     faults.collect()
+}
+
+/// The parser's message in our words; `rest`: the line from the fault on.
+fn misspelt(message: &str, rest: &str) -> String {
+    let nothing = rest.trim_start().is_empty() || rest.trim_start().starts_with('#');
+    let message = message.trim_end();
+    if !message.starts_with("string values must be quoted") {
+        let bare = message.strip_suffix(", expected nothing");
+        return bare.unwrap_or(message).to_owned();
+    }
+    let ours = if nothing {
+        "the value is missing after `=`; write one, or remove the key"
+    } else {
+        "this is no value; write text between quotes, as in \"text\", and numbers, true and false without them"
+    };
+    ours.to_owned()
 }
 
 /// Shifts the spans of one file to its position among all sources, and inserts the variables.
@@ -142,7 +160,7 @@ fn become_file(mut tree: DeTable<'_>, faults: &mut Vec<Fault>) -> Option<raw::Fi
             Ok(file) => return Some(file),
             Err(error) => error,
         };
-        faults.push(refusal(&error));
+        faults.push(refusal(&error, &tree));
         if !error.span().is_some_and(|span| remove(&mut tree, &span)) {
             return None;
         }
@@ -191,7 +209,7 @@ fn remove_within(value: &mut DeValue<'_>, span: &Span) -> bool {
 }
 
 /// Rewrites serde's message, which names what it found and then all known names, each between backticks.
-fn refusal(error: &Error) -> Fault {
+fn refusal(error: &Error, tree: &DeTable<'_>) -> Fault {
     let message = error.message();
     let mut names = message.split('`').skip(1).step_by(2);
     let (what, found) = if message.starts_with("unknown field `") {
@@ -202,13 +220,9 @@ fn refusal(error: &Error) -> Fault {
         ("", None)
     };
     let Some(found) = found else {
-        // Names of Rust types mean nothing to an operator.
-        let table = message.split_once(", expected struct ");
-        let table = table.map(|(found, _)| format!("{found}, expected a table"));
-        return Fault::new(
-            error.span(),
-            table.unwrap_or_else(|| message.trim_end().to_owned()),
-        );
+        let owner = error.span().and_then(|span| owner(tree, &span));
+        let owner = owner.unwrap_or_else(|| "the value".to_owned());
+        return Fault::new(error.span(), mistyped(message.trim_end(), &owner));
     };
     if let Some((_, name)) = RENAMED
         .iter()
@@ -219,4 +233,88 @@ fn refusal(error: &Error) -> Fault {
     }
     let known: Vec<&str> = names.collect();
     Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
+}
+
+/// The name of the key whose value is at `span`.
+fn owner(table: &DeTable<'_>, span: &Span) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        owner_within(key.get_ref(), value, false, span)
+            .or_else(|| (key.span() == *span).then(|| format!("`{}`", key.get_ref())))
+    })
+}
+
+fn owner_within(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    listed: bool,
+    span: &Span,
+) -> Option<String> {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => owner(table, span),
+        DeValue::Array(items) => items
+            .iter()
+            .find_map(|item| owner_within(key, item, true, span)),
+        _ => None,
+    };
+    let of = if listed { "a value of " } else { "" };
+    inner.or_else(|| (value.span() == *span).then(|| format!("{of}`{key}`")))
+}
+
+const TEXT: &str = "text between quotes";
+const SOCKET: &str = "an address with a port, such as \"127.0.0.1:8404\" or \"[::1]:8404\"";
+const IPV4: &str = "an IPv4 address such as \"192.0.2.1\"";
+
+/// Serde's message on a value of another type, in our words: names of Rust types mean nothing to an operator.
+fn mistyped(message: &str, owner: &str) -> String {
+    let needed = match message {
+        "wanted string or table" => Some(TEXT),
+        "invalid socket address syntax" => Some(SOCKET),
+        "invalid IPv4 address syntax" => Some(IPV4),
+        _ => None,
+    };
+    if let Some(needed) = needed {
+        return format!("{owner} must be {needed}");
+    }
+    let mismatch = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "))
+        .and_then(|mismatch| mismatch.rsplit_once(", expected "));
+    let Some((found, expected)) = mismatch else {
+        return message.to_owned();
+    };
+    let shown = match found {
+        "map" => "a table",
+        "sequence" => "a list",
+        _ => found.strip_prefix("string ").unwrap_or_else(|| {
+            // A number, or true or false, between backticks.
+            found.split('`').nth(1).unwrap_or(found)
+        }),
+    };
+    format!(
+        "{owner} is {shown}, but must be {}",
+        wanted(found, expected)
+    )
+}
+
+fn wanted<'e>(found: &str, expected: &'e str) -> &'e str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "a nonzero u8" => "a whole number from 1 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        // Every such key is a port.
+        "a nonzero u16" => "a port, 1 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a boolean" => "true or false",
+        "a string" => TEXT,
+        "a sequence" if found == "map" => {
+            "a list of tables: write its name between double brackets, as in `[[services]]`"
+        }
+        "a sequence" => "a list between brackets, as in `[\"a\", \"b\"]`",
+        "a map" => "a table",
+        "socket address" => SOCKET,
+        "IPv4 address" => IPV4,
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    }
 }
