@@ -27,8 +27,8 @@ pub struct Bundle {
 pub enum Error {
     #[error("read certificate {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("certificate {path} is not good PEM: {source}")]
-    Pem { path: PathBuf, source: pem::Error },
+    #[error("certificate {path} is not good PEM: {}", unreadable(.why))]
+    Pem { path: PathBuf, why: pem::Error },
     #[error("certificate {path}: what its `{kind}` block number {number} holds is not one")]
     Der {
         path: PathBuf,
@@ -61,6 +61,20 @@ pub enum Error {
         number: usize,
         name: String,
     },
+}
+
+/// The parser's error; its own text shows lines as lists of bytes.
+fn unreadable(why: &pem::Error) -> String {
+    match why {
+        pem::Error::MissingSectionEnd { end_marker } => format!(
+            "it is cut off: the line `-----END {}-----` is missing",
+            String::from_utf8_lossy(end_marker).escape_debug()
+        ),
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line that begins with `-----BEGIN ` does not end with `-----`".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 impl Error {
@@ -118,7 +132,7 @@ impl Bundle {
         let keys: Result<Vec<_>, _> = PrivateKeyDer::pem_slice_iter(text).collect();
         let (chain, mut keys) = match (chain, keys) {
             (Ok(chain), Ok(keys)) => (chain, keys),
-            (Err(source), _) | (_, Err(source)) => return Err(Error::Pem { path, source }),
+            (Err(why), _) | (_, Err(why)) => return Err(Error::Pem { path, why }),
         };
         let bad = |kind, at: usize| Error::Der {
             path: path.clone(),
@@ -291,10 +305,19 @@ pub(crate) mod tests {
             assert_eq!(verdict(&text).unwrap_err(), expected);
         }
         let cut = &certificate[..certificate.len() - 10];
-        assert!(
-            verdict(cut)
-                .unwrap_err()
-                .starts_with("certificate @/s3.pem is not good PEM: ")
+        assert_eq!(
+            verdict(cut).unwrap_err(),
+            "certificate @/s3.pem is not good PEM: it is cut off: the line `-----END CERTIFICATE-----` is missing"
+        );
+        let cut = format!("{certificate}{}", &key[..key.len() - 10]);
+        assert_eq!(
+            verdict(&cut).unwrap_err(),
+            "certificate @/s3.pem is not good PEM: it is cut off: the line `-----END PRIVATE KEY-----` is missing"
+        );
+        let begun = certificate.replacen("-----\n", "----\n", 1);
+        assert_eq!(
+            verdict(&begun).unwrap_err(),
+            "certificate @/s3.pem is not good PEM: a line that begins with `-----BEGIN ` does not end with `-----`"
         );
         let letters = part("CERTIFICATE", "$$$$");
         assert!(
