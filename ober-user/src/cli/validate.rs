@@ -1,6 +1,9 @@
 //! `validate`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -11,7 +14,8 @@ use super::{
 };
 use crate::{
     api::{Question, Reply, status::Fallback},
-    config::{self, Config, Problem, Remark},
+    certificates::copies,
+    config::{self, Config, Problem, Remark, Texts},
     haproxy::{self, version::Program},
     system::file,
 };
@@ -34,7 +38,8 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         let line = screen.paint(words, Tone::Bad);
         screen.line(line)?;
     }
-    let (config, program) = checked?;
+    let checked = checked?;
+    let config = &checked.config;
     let good = screen.paint("valid", Tone::Good);
     screen.line(format_args!(
         "{}: {good}: instance {}, {} on {}, {}, {}",
@@ -45,12 +50,28 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         many(config.workers.cpus.len(), "worker"),
         many(config.lists.len(), "list"),
     ))?;
-    screen.line(program)?;
-    for remark in warnings(&config, path) {
+    screen.line(&checked.program)?;
+    for remark in checked.remarks(path) {
         let warning = screen.paint("warning", Tone::Bad);
         screen.line(format_args!("{warning}: {remark}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// A valid configuration.
+struct Checked {
+    config: Config,
+    program: Program,
+    /// The certificates that clients refuse today.
+    out_of_date: Vec<Remark>,
+}
+
+impl Checked {
+    fn remarks(&self, path: &Path) -> Vec<Remark> {
+        let mut remarks = warnings(&self.config, path);
+        remarks.extend_from_slice(&self.out_of_date);
+        remarks
+    }
 }
 
 /// What is valid but unwise, and what does not exist yet.
@@ -79,11 +100,46 @@ async fn instead(path: &Path) -> Option<Fallback> {
     }
 }
 
-async fn check(path: &Path) -> Result<(Config, Program), Error> {
+async fn check(path: &Path) -> Result<Checked, Error> {
     let config = instance::load(path).await?;
-    haproxy::validate(&config).await?;
-    let program = haproxy::version::probe(&config.workers.haproxy).await?;
-    Ok((config, program))
+    let judged = haproxy::validate(&config).await;
+    judged.map_err(|error| at_its_line(error, path))?;
+    let program = haproxy::version::probe(&config.workers.haproxy).await;
+    let program = program.map_err(|error| at_its_line(error, path))?;
+    let dates = haproxy::out_of_date(&config).await?.into_iter();
+    let out_of_date = dates.map(|(file, dates)| Remark {
+        about: file.display().to_string(),
+        words: dates.to_string(),
+        advice: "clients refuse it; put a valid certificate there".to_owned(),
+    });
+    Ok(Checked {
+        out_of_date: out_of_date.collect(),
+        config,
+        program,
+    })
+}
+
+/// A file or program that the configuration names and that cannot be used is a mistake in the configuration.
+fn at_its_line(error: haproxy::Error, main: &Path) -> Error {
+    let files: Vec<PathBuf> = match &error {
+        haproxy::Error::Certificates(copies::Error::File(file)) => vec![file.path().to_owned()],
+        haproxy::Error::Certificates(copies::Error::Empty { places, .. }) => {
+            places.iter().map(PathBuf::from).collect()
+        }
+        haproxy::Error::Missing { .. } | haproxy::Error::NoHaproxy { .. } => vec![],
+        _ => return error.into(),
+    };
+    let Ok(texts) = Texts::read(main) else {
+        return error.into();
+    };
+    let message = error.to_string();
+    let report = if files.is_empty() {
+        texts.blame("haproxy", &|_: &Path| true, message)
+    } else {
+        let is_meant = |written: &Path| files.iter().any(|file| file.starts_with(written));
+        texts.blame("certificate", &is_meant, message)
+    };
+    Error::Config(config::Error::Invalid(report))
 }
 
 fn many(count: usize, what: &str) -> String {
@@ -131,13 +187,9 @@ struct Fault {
 }
 
 impl Verdict {
-    fn of(
-        checked: &Result<(Config, Program), Error>,
-        instead: Option<Fallback>,
-        path: &Path,
-    ) -> Self {
-        let config = checked.as_ref().ok().map(|(config, _)| config);
-        let warnings = config.into_iter().flat_map(|it| warnings(it, path));
+    fn of(checked: &Result<Checked, Error>, instead: Option<Fallback>, path: &Path) -> Self {
+        let valid = checked.as_ref().ok();
+        let warnings = valid.into_iter().flat_map(|it| it.remarks(path));
         let problems = match checked {
             Ok(_) => vec![],
             Err(Error::Config(config::Error::Invalid(report))) => {
@@ -153,7 +205,7 @@ impl Verdict {
         };
         Self {
             valid: problems.is_empty(),
-            haproxy: checked.as_ref().ok().map(|(_, program)| program.clone()),
+            haproxy: valid.map(|it| it.program.clone()),
             problems,
             warnings: warnings.map(Warning::from).collect(),
             instead,

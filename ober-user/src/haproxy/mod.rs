@@ -39,7 +39,7 @@ pub use self::worker::snapshot::{Snapshot, Stage};
 pub use self::{
     limits::{allow, files},
     pool::{Pool, Report, Workers, preview::Preview},
-    prepare::validate,
+    prepare::{out_of_date, validate},
     runtime_api::{BUFFER, ask, who},
 };
 pub(crate) use outdated::outdated;

@@ -35,6 +35,7 @@ use crate::{
         clock,
         file::{self, memory},
         hash,
+        pem::facts::Dates,
         store::{Kind, Pending},
     },
 };
@@ -201,15 +202,33 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
+/// The same configuration in directories where nothing is and nothing can be made.
+fn nowhere(config: &Config) -> Config {
+    let mut imagined = config.clone();
+    imagined.node.run = NOWHERE.into();
+    imagined.node.state = NOWHERE.into();
+    imagined
+}
+
+/// The certificates that the configuration names and that clients refuse today, and whether they are expired or early.
+pub async fn out_of_date(config: &Config) -> Result<Vec<(PathBuf, Dates)>, Error> {
+    let now = clock::seconds();
+    let stock = away(&nowhere(config), move |config| copies::imagine(config, now)).await?;
+    let held = stock.held.into_values();
+    let dated = held.map(|held| {
+        let dates = held.facts.dates(now);
+        (held.source, dates)
+    });
+    Ok(dated.filter(|(_, dates)| *dates != Dates::Valid).collect())
+}
+
 /// Renders the configuration without its servers, whose names would have to be resolved, and lets HAProxy check it.
 pub async fn validate(config: &Config) -> Result<(), Error> {
     version::suits(config).await?;
     let keys = keys(config);
     let sockets =
         complete(&keys, &Set::new()).map_err(|source| Error::Sockets { worker: 0, source })?;
-    let mut imagined = config.clone();
-    imagined.node.run = NOWHERE.into();
-    imagined.node.state = NOWHERE.into();
+    let imagined = nowhere(config);
     let stock = away(&imagined, |config| {
         copies::imagine(config, clock::seconds())
     })

@@ -1,9 +1,10 @@
 //! A command names what is wrong with its place and its remedy, and changes nothing.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
 
 use crate::{Node, Ran, ober, run};
 use ober_programs::Command;
+use ober_tests::certificate::Authority;
 
 fn files(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -71,6 +72,69 @@ fn a_missing_certificate_is_named_with_the_remedy() {
     for word in ["/nonexistent/s3.pem", "correct the path, or make the file"] {
         assert!(refused.err.contains(word), "{word}: {}", refused.err);
     }
+}
+
+/// A node whose second service ends TLS with the certificate that this line of the configuration, the 32nd, names.
+fn with_certificate(name: &str, certificate: &str) -> Node {
+    let more = format!(
+        "\n[[services]]\nname = \"tls\"\nvips = [\"192.0.2.11\"]\nbackend = \"rgw\"\n[[services.listeners]]\nport = 443\ncertificate = \"{certificate}\"\n"
+    );
+    Node::with(name, &more)
+}
+
+#[test]
+fn a_certificate_or_program_that_cannot_be_used_is_bad_configuration_with_its_line() {
+    let authority = Authority::new().unwrap();
+    let address: [IpAddr; 1] = ["192.0.2.11".parse().unwrap()];
+    let one = authority.server(&address).unwrap();
+    let other = authority.server(&address).unwrap();
+    let key = |text: &str| text.find("-----BEGIN PRIVATE KEY").unwrap();
+    let mismatch = one[..key(&one)].to_owned() + &other[key(&other)..];
+    let no_haproxy = Node::with("program", "\n[workers]\nhaproxy = \"/bin/true\"\n");
+    for (node, line, words) in [
+        (
+            with_certificate("mismatch", "mismatch.pem"),
+            32,
+            "its private key is that of another certificate",
+        ),
+        (
+            with_certificate("empty", "empty"),
+            32,
+            "there is none that can be used",
+        ),
+        (no_haproxy, 27, "is no HAProxy"),
+    ] {
+        fs::write(node.path().join("mismatch.pem"), &mismatch).unwrap();
+        fs::create_dir(node.path().join("empty")).unwrap();
+        let refused = node.run(&["validate"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let place = format!("ober.toml:{line}:");
+        for words in [place.as_str(), words] {
+            assert!(refused.err.contains(words), "{words}: {}", refused.err);
+        }
+        let refused = node.run(&["validate", "--json"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let problem = &refused.json()["problems"][0];
+        assert_eq!(problem["file"], node.config().display().to_string());
+        assert_eq!(problem["line"], line);
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_valid_with_a_warning() {
+    let authority = Authority::new().unwrap();
+    let expired = authority.expired(&["192.0.2.11".parse().unwrap()]).unwrap();
+    let node = with_certificate("expired", "expired.pem");
+    fs::write(node.path().join("expired.pem"), expired).unwrap();
+    let valid = node.run(&["validate"]);
+    assert_eq!(valid.code, 0, "{valid:?}");
+    let warning = "expired.pem: it has been expired for ";
+    assert!(valid.out.contains(warning), "{valid:?}");
+    let warnings = &node.run(&["validate", "--json"]).json()["warnings"];
+    assert!(
+        warnings.to_string().contains("it has been expired for "),
+        "{warnings}"
+    );
 }
 
 #[test]

@@ -7,13 +7,17 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
-    source::{Fault, Sources},
+    source::{Fault, Sources, Span},
     tree,
 };
 use crate::{
-    config::{Config, Env, Error, Report, judge::Judge},
+    config::{Config, Env, Error, Report, base, judge::Judge},
     system::{
         file::{self, trust},
         hash,
@@ -109,6 +113,20 @@ impl Texts {
         Ok((config, located(missing)))
     }
 
+    /// A fault of a file that a key names, found only after the configuration was read. Its place is the first value of a key
+    /// that begins with `key` and whose path, absolute, `is_meant`; without one it has no line.
+    pub fn blame(&self, key: &str, is_meant: &dyn Fn(&Path) -> bool, message: String) -> Report {
+        let base = base(&self.main.path);
+        let names = |text: &str| is_meant(&base.join(text));
+        let sources = self.sources();
+        let span = sources.texts().find_map(|(text, start)| {
+            let (table, _) = DeTable::parse_recoverable(text);
+            let span = value_of(table.get_ref(), key, &names)?;
+            Some(span.start + start..span.end + start)
+        });
+        Report(sources.locate(vec![Fault::new(span, message)]))
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &File> {
         std::iter::once(&self.main).chain(&self.more)
     }
@@ -128,6 +146,29 @@ impl Texts {
             sources.add(path.clone(), text.clone(), file::exposed(*mode));
         }
         sources
+    }
+}
+
+fn value_of(table: &DeTable<'_>, key: &str, names: &dyn Fn(&str) -> bool) -> Option<Span> {
+    table.iter().find_map(|(name, value)| {
+        let wanted = name.get_ref().starts_with(key);
+        value_within(value, wanted, key, names)
+    })
+}
+
+fn value_within(
+    value: &Spanned<DeValue<'_>>,
+    wanted: bool,
+    key: &str,
+    names: &dyn Fn(&str) -> bool,
+) -> Option<Span> {
+    match value.get_ref() {
+        DeValue::String(text) if wanted && names(text) => Some(value.span()),
+        DeValue::Array(items) => items
+            .iter()
+            .find_map(|item| value_within(item, wanted, key, names)),
+        DeValue::Table(table) => value_of(table, key, names),
+        _ => None,
     }
 }
 

@@ -78,6 +78,23 @@ fn unreadable(why: &pem::Error) -> String {
 }
 
 impl Error {
+    /// The file that is wrong.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Pem { path, .. }
+            | Self::Der { path, .. }
+            | Self::NoCertificate { path }
+            | Self::NoKey { path }
+            | Self::Encrypted { path }
+            | Self::Keys { path, .. }
+            | Self::KeyKind { path }
+            | Self::OtherKey { path }
+            | Self::NotFirst { path, .. }
+            | Self::Unchained { path, .. } => path,
+        }
+    }
+
     /// What the operator should do about it.
     pub fn fix(&self) -> String {
         let join = "put chain and key into it: `cat fullchain.pem privkey.pem`";
