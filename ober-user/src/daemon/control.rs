@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Daemon;
+use super::{Daemon, sync::log_changes};
 use crate::{
     api::{Answer, Failure, Question, Reply, Sampling, Stream, Text, http::Source as _},
     lists,
@@ -153,7 +153,15 @@ impl Daemon {
             Question::Status => Ok(Reply::Status(Box::new(self.status().await))),
             Question::Backends => Ok(Reply::Backends(self.describe_backends())),
             Question::Counters => Ok(Reply::Counters(self.counters().await)),
-            Question::Sync(sync) => self.sync(&sync).await.map(Reply::Synced),
+            Question::Sync(sync) => {
+                let done = self.sync(&sync).await;
+                if let Ok(synced) = &done
+                    && !sync.dry_run
+                {
+                    log_changes(synced, caller);
+                }
+                done.map(Reply::Synced)
+            }
             Question::Show { list } => {
                 let lists = self.access_lists.facts();
                 apart(move || lists.show(list.as_deref()).map(Reply::Lists)).await

@@ -173,7 +173,8 @@ impl Daemon {
             };
             match settled {
                 Ok(None) => late = Some(changing),
-                Ok(Some(_)) => {
+                Ok(Some(synced)) => {
+                    log_changes(&synced, None);
                     access_lists.failed(name, None);
                     return Ok(());
                 }
@@ -237,6 +238,18 @@ impl Daemon {
     pub(super) fn watch_servers(&self) {
         let in_force = Arc::clone(&self.backends.facts().in_force);
         self.engines.configure(&self.config(), &in_force.servers);
+    }
+}
+
+/// One line for each list whose entries changed. `uid`: the account of the caller; `None`: no caller, names resolve otherwise
+/// than before.
+pub(super) fn log_changes(done: &[Synced], uid: Option<u32>) {
+    for synced in done.iter().filter(|it| it.change != Diff::default()) {
+        if let Target::List(list) = &synced.target {
+            let Diff { added, removed } = synced.change;
+            let count = synced.count;
+            tracing::info!(%list, uid, added, removed, count, "access list changed");
+        }
     }
 }
 

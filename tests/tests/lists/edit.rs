@@ -3,23 +3,36 @@
 use std::{net::IpAddr, path::Path};
 
 use ober_tests::{
-    lab::{VIP4, VIP6, client4, client6},
+    lab::{VIP4, VIP6, client4, client6, until},
     mounts,
     names::{NameServer, Says},
     nodes::one::{Settings, Stage},
 };
 use serde_json::json;
 
-use crate::{CONTENT, PATH, acl, listed, lists, serving};
+use crate::{CONTENT, PATH, SOON, acl, listed, lists, serving};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
+}
+
+/// If a daemon runs, its log says which account changed the list, and by how much.
+fn logged(stage: &Stage, change: &str) {
+    let Some(daemon) = &stage.ober.daemon else {
+        return;
+    };
+    let line = format!("access list changed list=frontend-http uid=0 {change}");
+    until("the change is in the log", SOON, || {
+        Ok(daemon.log().contains(&line).then_some(()))
+    })
+    .expect("a line in the log");
 }
 
 /// Puts members of every kind on the list and takes them off again; leaves it as it was but for the second client.
 fn round_trip(stage: &Stage) {
     let both = [client4(1).to_string(), client6(1).to_string()];
     acl(stage, &["add", "frontend-http", &both[0], &both[1]]).says(0, &["2 added, 0 removed"]);
+    logged(stage, "added=2 removed=0 count=4");
     let more = ["10.2.0.0/24", "fd00:7::1", "fd00:8::/48"];
     acl(stage, &["add", "frontend-http", more[0], more[1], more[2]]).says(0, &["258 added"]);
     for member in ["10.2.0.255", "fd00:7::1", "fd00:8:0:1::9"] {
