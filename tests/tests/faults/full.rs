@@ -63,7 +63,7 @@ fn a_list_over_a_limit_is_refused_with_the_limits_name_and_the_lists_before_stay
             ],
         ] {
             let refusal = Refusal::from(stage.try_cli(&arguments).expect("run"));
-            refusal.says(1, &[limit, "raise"]);
+            refusal.says(1, &[limit, "raise", "room for its old and its new entries"]);
             assert_eq!(lists(&stage), before, "{arguments:?}");
         }
         let client = stage.open(VIP4);

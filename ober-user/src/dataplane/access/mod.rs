@@ -23,15 +23,15 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "put the IPv4 addresses into the kernel: {needed} pages of 65,536 addresses are needed and {free} are free; raise limits.ipv4_pages and restart"
+        "put the IPv4 addresses into the kernel: {needed} pages of 65,536 addresses are needed and {free} are free; a list that is replaced needs room for its old and its new entries; raise limits.ipv4_pages and restart"
     )]
     PagesFull { needed: usize, free: usize },
     #[error(
-        "put IPv6 host {host} into the kernel: its lines are full; raise limits.ipv6_hosts and restart"
+        "put IPv6 host {host} into the kernel: its lines are full; a list that is replaced needs room for its old and its new entries; raise limits.ipv6_hosts and restart"
     )]
     HostsFull { host: std::net::Ipv6Addr },
     #[error(
-        "put IPv6 prefix {prefix} into the kernel: {source}; raise limits.ipv6_prefixes and restart"
+        "put IPv6 prefix {prefix} into the kernel: {source}; a list that is replaced needs room for its old and its new entries; raise limits.ipv6_prefixes and restart"
     )]
     PrefixesFull {
         prefix: Ipv6Net,
