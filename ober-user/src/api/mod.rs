@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub use crate::lists::edit::{
-    Checked, Edit, How, Lacking, ListEntries, SHOWN, Sync, Synced, Target,
+    Checked, Edit, How, Lacking, ListEntries, SHOWN, Sync, Synced, Target, lacking,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{Error, Json, Outcome, instance::Instance, screen::Screen};
 use crate::{
+    config::period,
     daemon::{self, Detached},
     dataplane,
     system::privilege,
@@ -17,8 +18,8 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Detach {
     /// How long the workers may finish their connections, instead of workers.drain
-    #[arg(long, value_name = "SECONDS")]
-    drain: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    drain: Option<Duration>,
     /// Without reading a configuration: only the programs and pins of this instance
     #[arg(long, value_name = "NAME", conflicts_with = "drain")]
     instance: Option<String>,
@@ -32,6 +33,13 @@ pub(super) struct Detach {
     bpffs: PathBuf,
     #[command(flatten)]
     json: Json,
+}
+
+/// Reads a length of time; a bare number counts seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let time = seconds.or_else(|| period(text));
+    time.ok_or_else(|| "a length of time such as 500ms, 10s or 5m is wanted".to_owned())
 }
 
 impl Detach {
@@ -85,8 +93,27 @@ impl Detach {
             return Err(Error::DaemonRuns { instance });
         }
         let config = found.config().await?;
-        let drain = self.drain.map_or(config.workers.drain, Duration::from_secs);
+        let drain = self.drain.unwrap_or(config.workers.drain);
         let detached = daemon::detach(config, drain).await.map_err(Error::Daemon)?;
         Ok((instance, detached))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_drain_is_written_with_a_unit_or_in_seconds() {
+        for (text, expected) in [
+            ("10s", Duration::from_secs(10)),
+            ("500ms", Duration::from_millis(500)),
+            ("5m", Duration::from_mins(5)),
+            ("7", Duration::from_secs(7)),
+            ("0", Duration::ZERO),
+        ] {
+            assert_eq!(time(text), Ok(expected), "{text}");
+        }
+        assert!(time("ten").is_err());
     }
 }

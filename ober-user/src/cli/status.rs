@@ -7,11 +7,14 @@ use super::{
     screen::{Cell, Screen, Tone, span},
 };
 use crate::{
-    api::status::{
-        Configuration, DataPlane, Doubt, Interface, List, Reconcile, Stage, Status, WhyGeneric,
-        Worker,
-        certificates::Certificates,
-        gate::{self, Served},
+    api::{
+        lacking,
+        status::{
+            Configuration, DataPlane, Doubt, Interface, List, Reconcile, Stage, Status, WhyGeneric,
+            Worker,
+            certificates::Certificates,
+            gate::{self, Served},
+        },
     },
     system::{clock, store::Disk},
 };
@@ -76,6 +79,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         &["list", "addresses", "last sync", "unresolved", "failure"],
         &rows,
     )?;
+    unresolved(&status.lists, screen)?;
     if !status.backends.is_empty() {
         section("backends", screen)?;
         super::backends::show(&status.backends, now, screen)?;
@@ -362,6 +366,17 @@ fn worker(worker: &Worker) -> Vec<Cell> {
     ]
 }
 
+/// The names of each list that could not be resolved, and why.
+fn unresolved(lists: &[List], screen: &mut Screen) -> Result<(), Error> {
+    for list in lists {
+        for names in lacking(&list.unresolved, &[]) {
+            let words = screen.paint(format_args!("not resolved: {names}"), Tone::Bad);
+            screen.line(format_args!("{}: {words}", list.name))?;
+        }
+    }
+    Ok(())
+}
+
 fn list(list: &List, now: Duration) -> Vec<Cell> {
     let ago = |at| format!("{} ago", span(now.saturating_sub(Duration::from_secs(at))));
     let unresolved = list.unresolved.len();
@@ -439,6 +454,7 @@ mod tests {
             "worker 1 runs what was replaced on disk since: /usr/lib/libssl.so.3",
             "the daemon runs what was replaced on disk since: /usr/sbin/ober-user",
             "frontend-http         12  1m 5s ago  1",
+            "frontend-http: not resolved: n99: no such name\n",
             "10.0.0.1:7480",
             "/etc/ober/s3.pem  s3.test, *.s3.test  Test CA  in 10d 0h  s3-443",
             "not used: its private key is that of another certificate",

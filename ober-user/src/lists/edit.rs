@@ -93,35 +93,41 @@ fn counted(name: &str) -> (&str, usize, &str) {
 }
 
 impl Synced {
-    /// The names that could not be resolved, grouped by reason: a hundred nodes that are down are one line.
+    /// The names that could not be resolved, grouped by reason.
     pub fn lacking(&self) -> Vec<Lacking> {
-        let kept: BTreeSet<&String> = self.kept.iter().collect();
-        let mut alike: BTreeMap<(&String, bool), Vec<&str>> = BTreeMap::new();
-        for (name, why) in &self.unresolved {
-            alike
-                .entry((why, kept.contains(name)))
-                .or_default()
-                .push(name);
-        }
-        let lacking = alike.into_iter().map(|((why, kept), mut names)| {
-            let count = names.len();
-            names.sort_unstable_by(|one, other| counted(one).cmp(&counted(other)));
-            let mut folded = fold(names);
-            if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
-                folded.truncate(cut);
-                folded = format!("{folded}... ({count} names)");
-            }
-            Lacking {
-                names: folded,
-                count,
-                why: why.clone(),
-                kept,
-            }
-        });
-        let mut lacking: Vec<Lacking> = lacking.collect();
-        lacking.sort_by(|one, other| one.names.cmp(&other.names));
-        lacking
+        lacking(&self.unresolved, &self.kept)
     }
+}
+
+/// Groups names that could not be resolved by reason: a hundred nodes that are down are one line. `kept`: those of them that
+/// keep their earlier addresses.
+pub fn lacking(unresolved: &BTreeMap<String, String>, kept: &[String]) -> Vec<Lacking> {
+    let kept: BTreeSet<&String> = kept.iter().collect();
+    let mut alike: BTreeMap<(&String, bool), Vec<&str>> = BTreeMap::new();
+    for (name, why) in unresolved {
+        alike
+            .entry((why, kept.contains(name)))
+            .or_default()
+            .push(name);
+    }
+    let lacking = alike.into_iter().map(|((why, kept), mut names)| {
+        let count = names.len();
+        names.sort_unstable_by(|one, other| counted(one).cmp(&counted(other)));
+        let mut folded = fold(names);
+        if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
+            folded.truncate(cut);
+            folded = format!("{folded}... ({count} names)");
+        }
+        Lacking {
+            names: folded,
+            count,
+            why: why.clone(),
+            kept,
+        }
+    });
+    let mut lacking: Vec<Lacking> = lacking.collect();
+    lacking.sort_by(|one, other| one.names.cmp(&other.names));
+    lacking
 }
 
 impl Display for Lacking {
