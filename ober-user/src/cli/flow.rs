@@ -38,6 +38,7 @@ pub(super) struct Explain {
         help = "The VIP it talks to, 192.0.2.10:443 or [2001:db8::10]:443"
     )]
     destination: SocketAddr,
+    /// Protocol of the packets
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     protocol: Protocol,
     #[command(flatten)]

@@ -8,6 +8,7 @@ use super::{Error, Ober, Outcome, screen::Screen};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
+    /// Shell that reads the script
     shell: clap_complete::Shell,
 }
 

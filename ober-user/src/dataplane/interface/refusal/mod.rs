@@ -234,6 +234,10 @@ fn by_number(errno: i32, features: &Features) -> String {
         libc::EBUSY | libc::EAGAIN => {
             "the driver was busy: `ober-user reload` tries again".to_owned()
         }
+        // Since Linux 5.13 it shares queues when it has too few.
+        _ if features.driver.as_deref() == Some("virtio_net") => {
+            "the kernel's log (`dmesg`) may say more".to_owned()
+        }
         libc::ENOSPC | libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP if features.mtu > 1500 => format!(
             "the MTU of {} may be too large for it, or its queues too many (`ethtool -L {name}`); the kernel's log may say \
              more",

@@ -29,7 +29,7 @@ async fn a_server_that_stays_keeps_its_state_and_a_removed_one_is_checked_no_mor
         count.fetch_add(1, Ordering::Relaxed);
         (200, String::new())
     });
-    let (server, other) = (server.await, closed().await);
+    let (server, other) = (server.await, closed());
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
     let web = target(server, check(Kind::Http(http())));

@@ -17,7 +17,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpSocket, UdpSocket},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -83,9 +83,13 @@ async fn is(server: SocketAddr, kind: Kind, state: State, words: &str) {
     );
 }
 
-/// A port on which no server listens.
-async fn closed() -> SocketAddr {
-    listener().await.local_addr().unwrap()
+/// A port on which no server listens. Its socket stays bound, or another test would get the port and listen there.
+fn closed() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 async fn listener() -> TcpListener {
@@ -196,12 +200,12 @@ fn prefix(over: Over) -> Kind {
 #[tokio::test]
 async fn a_tcp_check_is_up_if_the_server_accepts_the_connection() {
     is(silent().await, Kind::Tcp, State::Up, "accepts").await;
-    is(closed().await, Kind::Tcp, State::Down, "refused").await;
+    is(closed(), Kind::Tcp, State::Down, "refused").await;
 }
 
 #[tokio::test]
 async fn a_check_may_use_another_port_than_the_servers() {
-    let (serving, health) = (closed().await, silent().await);
+    let (serving, health) = (closed(), silent().await);
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
     let port = std::num::NonZeroU16::new(health.port());
@@ -242,7 +246,7 @@ async fn an_http_check_judges_status_and_body_and_sends_the_host() {
 
 #[tokio::test]
 async fn an_http_check_is_down_on_refusal_silence_or_an_answer_that_is_not_http() {
-    is(closed().await, Kind::Http(http()), State::Down, "refused").await;
+    is(closed(), Kind::Http(http()), State::Down, "refused").await;
     is(
         silent().await,
         Kind::Http(http()),
@@ -411,7 +415,7 @@ async fn a_probe_compares_the_servers_answer_with_the_expected_bytes() {
     )
     .await;
     is(silent().await, prefix(Over::Tcp), State::Down, "no answer").await;
-    is(closed().await, prefix(Over::Tcp), State::Down, "refused").await;
+    is(closed(), prefix(Over::Tcp), State::Down, "refused").await;
 }
 
 /// A UDP server that gives the same answer to every datagram, or none.
@@ -451,7 +455,7 @@ async fn a_probe_over_udp_hears_answers_refusals_and_silence() {
         "no answer",
     )
     .await;
-    is(closed().await, prefix(Over::Udp), State::Down, "refused").await;
+    is(closed(), prefix(Over::Udp), State::Down, "refused").await;
 }
 
 #[tokio::test]
