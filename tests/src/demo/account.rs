@@ -30,14 +30,23 @@ pub(super) fn counters(script: &mut Script, demo: &Demo) {
     });
 }
 
+/// How long the gates of a new daemon may take to open.
+const HEALTHY: Duration = Duration::from_secs(15);
+
 /// Prometheus metrics and health on the node's loopback.
 pub(super) fn metrics(script: &mut Script, demo: &Demo) {
     script.step("metrics and health on 127.0.0.1:8404 of the node", || {
         let denied = demo.stage.verdict(VIP4, OPEN, "denied")?.packets;
-        let (metrics, health) = demo.stage.cluster.node.tokio(async || -> Result<_> {
-            let mut web = Client::plain("127.0.0.1:8404".parse()?).connect().await?;
-            Ok((web.text("/metrics").await?, web.text("/health").await?))
-        })??;
+        let asked = || {
+            demo.stage.cluster.node.tokio(async || -> Result<_> {
+                let mut web = Client::plain("127.0.0.1:8404".parse()?).connect().await?;
+                Ok((web.text("/metrics").await?, web.text("/health").await?))
+            })
+        };
+        // The daemon that adopted the workers opens its gates once they have proven that they serve.
+        let (metrics, health) = until("the health of a node that serves", HEALTHY, || {
+            Ok(asked()?.ok())
+        })?;
         let line = metrics
             .lines()
             .filter(|line| !line.starts_with('#') && line.contains("denied"))
