@@ -1,5 +1,7 @@
 //! Servers as people, programs and sources write them: as lines of text
 //! `host:port [weight=1] [tier=0] [max_connections=50] [name=s3.example.net]`, and as hostlist expressions.
+//!
+//! It never asks what a name means and never knows who wrote the line.
 
 mod expression;
 mod found;

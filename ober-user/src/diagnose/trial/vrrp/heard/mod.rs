@@ -1,4 +1,4 @@
-//! The verdict on advertisements received while this node takes no part.
+//! The verdict on advertisements received while this node takes no part. It never sends one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

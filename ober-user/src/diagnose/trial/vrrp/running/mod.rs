@@ -1,4 +1,4 @@
-//! The verdict on the daemon's virtual routers.
+//! The verdict on the daemon's virtual routers, by its status. It never listens itself.
 
 use super::PART;
 use crate::{
