@@ -55,12 +55,14 @@ fn counted(lists: &Lists, index: u32, there: u32) -> Counted {
         let count = counters.services[1].verdicts.get(verdict.name());
         count.map_or(0, |count| count.packets)
     };
-    let on_others = counters.steer_dropped.iter().filter(|it| *it.0 != there);
-    assert_eq!(on_others.map(|it| *it.1).sum::<u64>(), 0);
+    let lost_there = counters.steer_dropped[&there];
+    let lost: u64 = counters.steer_dropped.values().sum();
+    // The kernel may poll the interface on the other CPU for a moment. Then packets for the worker of this CPU are steered too.
+    assert!(lost - lost_there <= lost_there / 10, "{counters:?}");
     Counted {
         passed: packets(Verdict::Passed),
         steered: packets(Verdict::Steered),
-        lost: counters.steer_dropped[&there],
+        lost,
     }
 }
 
