@@ -1,5 +1,5 @@
-//! From gates to neighbours: which VIP is announced to whom, and when its address comes and goes. `gate/` decides, `speakers`
-//! passes the standing to BGP, BFD and VRRP, `addresses` puts the VIPs on this node that VRRP does not hold.
+//! From gates to neighbours: which VIP is announced to which neighbours, and when its address comes and goes. `gate/` decides,
+//! `speakers` passes the standing to BGP, BFD and VRRP, `addresses` puts the VIPs on this node that VRRP does not hold.
 //!
 //! ```text
 //! worker's end (membership) --+

@@ -3,7 +3,7 @@
 //! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up. `status/` is what a node says of itself,
 //! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback address.
 //!
-//! It never changes anything on the node: it holds the types, and shows what the daemon hands it.
+//! It never changes anything on the node: it holds the types of requests and answers, and shows what the daemon gives it.
 
 pub mod http;
 pub mod metrics;
