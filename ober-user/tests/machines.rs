@@ -109,8 +109,10 @@ fn package() -> &'static Path {
 /// The product's part of a file: without comments, and without the tests at its end.
 fn code(text: &str) -> String {
     let product = text.split("#[cfg(test)]\nmod tests {").next();
-    let lines = product.unwrap_or_default().lines();
-    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    let lines = product
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -50,8 +50,9 @@ fn is_of_a_name(letter: char) -> bool {
 fn named(text: &str) -> BTreeSet<String> {
     let code = text
         .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let code = code.collect::<Vec<_>>().join("\n");
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut names = BTreeSet::new();
     for behind in code.split("crate::").skip(1) {
         let Some(tree) = behind.strip_prefix('{') else {

@@ -125,7 +125,7 @@ pub fn shown(
     name: Option<&str>,
 ) -> Result<CertificateDer<'static>> {
     let anybody = Tls {
-        verify: Verify::Nobody,
+        verify: Verify::None,
         name: None,
         identity: None,
     };

@@ -48,8 +48,9 @@ impl NameServer {
     /// Listens at port 53 of the loopback address of a host.
     pub fn start(host: &Host) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], 53));
-        let socket = host.run(|| UdpSocket::bind(address))?;
-        let socket = socket.context("listen at port 53")?;
+        let socket = host
+            .run(|| UdpSocket::bind(address))?
+            .context("listen at port 53")?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let mut server = Self {
             rules: Arc::default(),

@@ -169,14 +169,13 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, seen: String) -> R
         if let Some(millis) = words("/wait/") {
             tokio::time::sleep(Duration::from_millis(millis.into())).await;
         }
-        let fields = [
+        let fields: String = [
             ("for", "x-forwarded-for:"),
             ("proto", "x-forwarded-proto:"),
             ("host", "host:"),
-        ];
-        let fields: String = fields
-            .map(|(key, name)| format!("{key}={}\n", header(name)))
-            .concat();
+        ]
+        .map(|(key, name)| format!("{key}={}\n", header(name)))
+        .concat();
         let body = format!("{seen}asked={first}\n{fields}expect={waits}\nbytes={length}\n");
         let status = words("/status/").unwrap_or(200);
         let text = format!(

@@ -117,8 +117,9 @@ impl Strange {
 /// Pins of links below a directory of pins.
 pub fn links(pins: &std::path::Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(pins).with_context(|| format!("read {}", pins.display()))?;
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut names = names.collect::<Result<Vec<_>>>()?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<Vec<_>>>()?;
     names.retain(|name| name.starts_with("link_"));
     names.sort();
     Ok(names)

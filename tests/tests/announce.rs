@@ -206,8 +206,9 @@ fn a_change_refused_by_an_interface_or_a_taken_port_adds_no_neighbour_and_ends_n
     // Another program speaks BFD here.
     let port = stage
         .node(0)
-        .run(|| std::net::UdpSocket::bind("0.0.0.0:3784"));
-    let port = port.expect("enter the node").expect("take the port");
+        .run(|| std::net::UdpSocket::bind("0.0.0.0:3784"))
+        .expect("enter the node")
+        .expect("take the port");
     let with_bfd = whole.replace("bfd = \"off\"", "bfd = \"default\"");
     let bad = format!("{with_bfd}\n{stranger}");
     refused(&stage, &whole, &bad, "UDP port 3784").expect("a port that is taken");

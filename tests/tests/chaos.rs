@@ -10,8 +10,8 @@ fn a_minute_of_faults_breaks_no_law() {
         time: Duration::from_mins(1),
         seed: 1,
         ..Options::default()
-    });
-    let report = report.unwrap_or_else(|error| panic!("{error:#}"));
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
     println!("{report}");
     assert!(report.faults > 20, "{report}");
     assert!(report.requests.answered > 500, "{report}");

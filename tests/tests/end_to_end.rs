@@ -115,8 +115,9 @@ fn a_reload_refuses_and_resets_no_connection_and_finishes_a_running_upload() {
     let load = load(&stage)
         .start(&stage.cluster.clients[0])
         .expect("start the load");
-    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
-    let text = text.replace("max_connections = 2000", "max_connections = 1900");
+    let text = std::fs::read_to_string(&stage.ober.config)
+        .expect("read the configuration")
+        .replace("max_connections = 2000", "max_connections = 1900");
     std::fs::write(&stage.ober.config, text).expect("write the configuration");
     stage
         .ober

@@ -190,8 +190,7 @@ fn element() -> impl Strategy<Value = String> {
 fn well_formed() -> impl Strategy<Value = String> {
     let set =
         || proptest::collection::vec(element(), 1..4).prop_map(|e| format!("[{}]", e.join(",")));
-    let brackets = proptest::collection::vec(("[a-c0-9._-]{0,2}", set()), 0..4);
-    let brackets = brackets.prop_map(|list| {
+    let brackets = proptest::collection::vec(("[a-c0-9._-]{0,2}", set()), 0..4).prop_map(|list| {
         list.into_iter()
             .map(|(text, set)| text + &set)
             .collect::<String>()

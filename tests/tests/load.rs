@@ -54,8 +54,10 @@ impl Node {
         let text = authority.server(&VIPS).expect("issue");
         lab.write("tls/s3.pem", text).expect("write a certificate");
         let text = fs::read_to_string(&stage.ober.config).expect("read the configuration");
-        let line = text.lines().find(|line| line.starts_with("certificate = "));
-        let line = line.expect("it names a certificate");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("certificate = "))
+            .expect("it names a certificate");
         let text = text.replace(line, "certificates = [\"tls\"]");
         fs::write(&stage.ober.config, text).expect("write the configuration");
         stage.start().expect("start the daemon");
@@ -254,8 +256,11 @@ fn killed(node: &Node) {
         Ok(stat()?.contains(") T ").then_some(()))
     })
     .expect("it stops");
-    let held = connections(pid).expect("its connections");
-    let held: BTreeSet<SocketAddr> = held.iter().map(|it| it.peer).collect();
+    let held: BTreeSet<SocketAddr> = connections(pid)
+        .expect("its connections")
+        .iter()
+        .map(|it| it.peer)
+        .collect();
     std::thread::sleep(Duration::from_millis(400));
     let dead = Instant::now();
     signal(pid, Signal::SIGKILL);

@@ -188,8 +188,8 @@ fn a_program_whose_pin_is_removed_while_its_link_is_held_open_is_not_taken_for_f
     let (home, node) = (pins(&stage), &stage.cluster.node);
     let index = node
         .run(|| dataplane::index("in0"))
-        .expect("enter the node");
-    let index = index.expect("ask for in0");
+        .expect("enter the node")
+        .expect("ask for in0");
     let pin = home.join("link_xdp_native_in0");
     // Holds the link, as the kernel or the gates' watch may do for a moment.
     let mut pinned = dataplane::PinnedLinks::new(&home);

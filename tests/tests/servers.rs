@@ -175,10 +175,9 @@ fn servers_found_by_srv_follow_the_records_and_stay_through_servfail_and_silence
         connections: 2,
         pause: Duration::from_millis(10),
         ..Plan::get(stage.secure(VIP4), PATH, CONTENT)
-    };
-    let load = load
-        .start(&stage.cluster.clients[0])
-        .expect("start the load");
+    }
+    .start(&stage.cluster.clients[0])
+    .expect("start the load");
     names
         .reload(&zone(2, &srv(&[(9002, "b")])))
         .expect("one leaves");
@@ -228,8 +227,9 @@ fn the_daemons_verdict_overrides_haproxys_checks_which_take_over_without_the_dae
     // HAProxy's own check of an exec backend is a connection, which always succeeds here.
     let mut stage = stage("lease", "");
     let sick = stage.cluster.lab.directory().join("sick");
-    let text = std::fs::read_to_string(&stage.ober.config).expect("read");
-    let text = text.replace("path = \"/\"\n", &unless(&sick));
+    let text = std::fs::read_to_string(&stage.ober.config)
+        .expect("read")
+        .replace("path = \"/\"\n", &unless(&sick));
     std::fs::write(&stage.ober.config, text).expect("write");
     start(&mut stage);
     becomes(&stage, &["9000 up"]);

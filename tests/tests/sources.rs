@@ -150,8 +150,12 @@ fn lines(count: usize) -> String {
 fn peak(stage: &Stage) -> u64 {
     let pid = stage.ober.daemon.as_ref().expect("a daemon").pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.expect("a peak").trim().trim_end_matches(" kB");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak")
+        .trim()
+        .trim_end_matches(" kB");
     peak.parse().expect("a number")
 }
 
@@ -217,14 +221,15 @@ fn forbidden_servers_of_a_source_are_left_out_and_reported_and_the_rest_serve() 
     let sockets = stage
         .cluster
         .node
-        .output(&mut ober_programs::SS.args(["-Hltn4"]));
-    let sockets = sockets.expect("ask for sockets").stdout;
+        .output(&mut ober_programs::SS.args(["-Hltn4"]))
+        .expect("ask for sockets")
+        .stdout;
     let sockets = String::from_utf8_lossy(&sockets).into_owned();
     let words = sockets.split_whitespace();
     let worker = words
         .filter(|word| word.starts_with("127.0.0.1:"))
-        .find(|word| !word.ends_with(":8404") && !word.ends_with(":7001"));
-    let worker = worker.expect("a worker's socket");
+        .find(|word| !word.ends_with(":8404") && !word.ends_with(":7001"))
+        .expect("a worker's socket");
     let own = [
         "127.0.0.1:8404",
         &format!("{VIP4}:80"),

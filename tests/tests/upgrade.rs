@@ -48,8 +48,9 @@ fn restart_under_load(stage: &mut Stage, node: &str, tables: &str) -> Status {
     let host = &stage.cluster.clients[0];
     let secure = plan(stage.secure(VIP4)).start(host).expect("TLS load");
     let open = plan(stage.open(VIP4)).start(host).expect("plain load");
-    let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
-    let text = text.replace("sample = 1\n", &format!("sample = 1\n{node}\n"));
+    let text = std::fs::read_to_string(&stage.ober.config)
+        .expect("read the configuration")
+        .replace("sample = 1\n", &format!("sample = 1\n{node}\n"));
     std::fs::write(&stage.ober.config, text + tables).expect("write the configuration");
     stage.kill().expect("kill the daemon");
     let status = stage.start().expect("start it again");

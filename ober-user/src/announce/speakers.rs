@@ -307,8 +307,10 @@ impl Inner {
     }
 
     fn commit(&mut self, config: &Config) -> anyhow::Result<()> {
-        let ready = self.ready.take();
-        let ready = ready.context("speak as was prepared; this is a fault of Herr Ober")?;
+        let ready = self
+            .ready
+            .take()
+            .context("speak as was prepared; this is a fault of Herr Ober")?;
         if let Some((handle, prepared)) = ready.bgp {
             handle.commit(prepared)?;
             self.bgp = Some(handle);

@@ -179,12 +179,14 @@ struct One {
 
 impl Backends {
     fn read(self, config: &Config, written: BTreeMap<String, Written>) -> Read {
-        let backends = written.into_iter().filter_map(|(name, written)| {
-            let discover = &config.backends.get(&name)?.discover;
-            let one = self.one(&name, written, discover);
-            Some((name, one))
-        });
-        let backends = backends.collect();
+        let backends = written
+            .into_iter()
+            .filter_map(|(name, written)| {
+                let discover = &config.backends.get(&name)?.discover;
+                let one = self.one(&name, written, discover);
+                Some((name, one))
+            })
+            .collect();
         Read {
             before: self,
             backends,
@@ -205,15 +207,17 @@ impl Backends {
             Err(error) => Some(stored.unread(&error)),
         };
         let known = self.sources.get(name);
-        let answered = discover.iter().filter_map(|source| {
-            let name = source.name();
-            Some(Said {
-                near: is_near(source),
-                found: known?.get(&name)?.servers.clone()?,
-                source: name,
+        let answered: Vec<_> = discover
+            .iter()
+            .filter_map(|source| {
+                let name = source.name();
+                Some(Said {
+                    near: is_near(source),
+                    found: known?.get(&name)?.servers.clone()?,
+                    source: name,
+                })
             })
-        });
-        let answered: Vec<_> = answered.collect();
+            .collect();
         let kept = answered.iter();
         stored.discovered = kept
             .map(|said| (said.source.clone(), Kept(said.found.clone())))
@@ -314,13 +318,15 @@ impl Read {
             } = merge(&said, &stored.names, &stored.named, bounds);
             left_out.extend(unread);
             let in_force = &mut ready.in_force;
-            let servers = servers.into_iter().map(|Merged { server, sources }| {
-                in_force
-                    .origins
-                    .insert((name.clone(), server.addr), sources);
-                server
-            });
-            let servers: Vec<Server> = servers.collect();
+            let servers: Vec<Server> = servers
+                .into_iter()
+                .map(|Merged { server, sources }| {
+                    in_force
+                        .origins
+                        .insert((name.clone(), server.addr), sources);
+                    server
+                })
+                .collect();
             stored.named = Named::all(&servers);
             if !left_out.is_empty() {
                 in_force.left_out.insert(name.clone(), left_out);

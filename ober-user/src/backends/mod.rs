@@ -265,8 +265,9 @@ impl Backends {
             asked: source.asked,
         };
         let sources = self.sources.iter().map(|(backend, sources)| {
-            let sources = sources.iter();
-            let sources = sources.map(|(name, source)| (name.clone(), source_state(source)));
+            let sources = sources
+                .iter()
+                .map(|(name, source)| (name.clone(), source_state(source)));
             (backend.clone(), sources.collect())
         });
         BackendFacts {

@@ -213,8 +213,10 @@ async fn an_unreadable_server_file_affects_its_backend_alone_which_keeps_its_ser
             edits: vec![replace(backend, servers)],
             ..Sync::default()
         };
-        let refused = ready((&config, &before), &order("broken", &[&at]), &[], &[]).await;
-        let refused = refused.expect_err("refused").to_string();
+        let refused = ready((&config, &before), &order("broken", &[&at]), &[], &[])
+            .await
+            .expect_err("refused")
+            .to_string();
         assert!(
             refused.starts_with("set the servers of backend broken: "),
             "{refused}"

@@ -292,8 +292,12 @@ impl Filling<'_> {
             let held = self.stock.held.get(*copy);
             held.is_some_and(|held| held.facts.dates(self.now) == Dates::Valid)
         };
-        let first = copies.iter().find(valid).or(copies.first());
-        let first = first.and_then(|copy| self.stock.copies.get(copy)).cloned();
+        let first = copies
+            .iter()
+            .find(valid)
+            .or(copies.first())
+            .and_then(|copy| self.stock.copies.get(copy))
+            .cloned();
         let default = match first {
             Some(copy) => copy,
             None => last_resort(&listener, &standard, tls)?,

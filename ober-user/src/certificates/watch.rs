@@ -193,8 +193,7 @@ mod tests {
 
     #[test]
     fn every_name_on_a_path_through_links_is_watched() {
-        let home = tempfile::tempdir().unwrap();
-        let home = home.path().canonicalize().unwrap();
+        let home = tempfile::tempdir().unwrap().path().canonicalize().unwrap();
         let file = mounted(&home);
         let watched = Watched {
             files: BTreeSet::from([file]),
@@ -225,8 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_that_leads_elsewhere_is_noticed_and_another_name_is_not() {
-        let home = tempfile::tempdir().unwrap();
-        let home = home.path().canonicalize().unwrap();
+        let home = tempfile::tempdir().unwrap().path().canonicalize().unwrap();
         let watched = Watched {
             files: BTreeSet::from([mounted(&home)]),
             directories: BTreeSet::new(),

@@ -35,20 +35,20 @@ pub(super) fn show(
     now: Duration,
     screen: &mut Screen,
 ) -> Result<(), Error> {
-    let rows = backends
+    let rows: Vec<_> = backends
         .iter()
-        .flat_map(|(name, backend)| backend.servers.iter().map(move |it| server(name, it)));
-    let rows: Vec<_> = rows.collect();
+        .flat_map(|(name, backend)| backend.servers.iter().map(move |it| server(name, it)))
+        .collect();
     screen.table(
         &[
             "backend", "server", "address", "weight", "tier", "source", "state", "since", "reason",
         ],
         &rows,
     )?;
-    let rows = backends
+    let rows: Vec<_> = backends
         .iter()
-        .flat_map(|(name, backend)| backend.sources.iter().map(move |it| source(name, it, now)));
-    let rows: Vec<_> = rows.collect();
+        .flat_map(|(name, backend)| backend.sources.iter().map(move |it| source(name, it, now)))
+        .collect();
     if !rows.is_empty() {
         screen.line("")?;
         screen.table(

@@ -7,7 +7,7 @@ use super::{
     screen::{Cell, Screen, Tone, span},
 };
 use crate::{
-    api::status::bgp::{AdvertisedRoute, Neighbour},
+    api::status::bgp::{AdvertisedRoute, Neighbour, PathState},
     protocols::bgp::event::State,
 };
 
@@ -81,7 +81,7 @@ fn row(neighbour: &Neighbour) -> Vec<Cell> {
         Cell::number(neighbour.flaps),
         Cell::text(hold_time),
         Cell::text(or_dash(&neighbour.families.join(" "))),
-        Cell::text(neighbour.bfd.as_deref().unwrap_or("-")),
+        Cell::text(neighbour.bfd.map_or("-", PathState::name)),
         Cell::number(neighbour.announced.len()),
         Cell::text(last_notification(neighbour)),
         Cell::text(last_failure(neighbour)),
@@ -116,8 +116,10 @@ fn last_notification(neighbour: &Neighbour) -> String {
 
 /// Why there is no session.
 fn last_failure(neighbour: &Neighbour) -> String {
-    let failure = neighbour.last_failure.as_ref();
-    let failure = failure.filter(|_| neighbour.state != State::Established);
+    let failure = neighbour
+        .last_failure
+        .as_ref()
+        .filter(|_| neighbour.state != State::Established);
     let text = failure.map(|failure| match neighbour.last_failure_seconds {
         Some(seconds) => format!("{failure}, {}", ago(seconds)),
         None => failure.clone(),

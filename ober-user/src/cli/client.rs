@@ -146,11 +146,14 @@ impl Line {
     }
 
     pub async fn next(&mut self) -> Result<Answer, Error> {
-        let line = self.stream.next_line().await;
-        let line = line.map_err(|source| self.talk(source))?;
-        let line = line.ok_or_else(|| Error::HungUp {
-            socket: self.socket.clone(),
-        })?;
+        let line = self
+            .stream
+            .next_line()
+            .await
+            .map_err(|source| self.talk(source))?
+            .ok_or_else(|| Error::HungUp {
+                socket: self.socket.clone(),
+            })?;
         serde_json::from_str(&line).map_err(|source| self.garbled(source))
     }
 

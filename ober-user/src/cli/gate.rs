@@ -64,19 +64,21 @@ impl Vip {
 
 /// The table that `status` shows too.
 pub(super) fn show(gates: &[Gate], screen: &mut Screen) -> Result<(), Error> {
-    let rows = gates.iter().map(|gate| {
-        let servers = gate.servers.map(|up| up.to_string());
-        vec![
-            Cell::text(gate.vip),
-            Cell::toned(gate.state.name(), state_tone(gate.state)),
-            Cell::toned(gate.standing.name(), standing_tone(gate.standing)),
-            Cell::text(span(Duration::from_secs(gate.seconds))),
-            Cell::number(gate.serving),
-            Cell::number(servers.as_deref().unwrap_or("-")),
-            Cell::text(&gate.reason),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = gates
+        .iter()
+        .map(|gate| {
+            let servers = gate.servers.map(|up| up.to_string());
+            vec![
+                Cell::text(gate.vip),
+                Cell::toned(gate.state.name(), state_tone(gate.state)),
+                Cell::toned(gate.standing.name(), standing_tone(gate.standing)),
+                Cell::text(span(Duration::from_secs(gate.seconds))),
+                Cell::number(gate.serving),
+                Cell::number(servers.as_deref().unwrap_or("-")),
+                Cell::text(&gate.reason),
+            ]
+        })
+        .collect();
     let heads = [
         "vip", "state", "standing", "since", "workers", "servers", "reason",
     ];
@@ -102,16 +104,20 @@ fn histories(gates: &[Gate], now: Duration, screen: &mut Screen) -> Result<(), E
         let heading = screen.paint(format_args!("transitions of {}", gate.vip), Tone::Strong);
         screen.line("")?;
         screen.line(heading)?;
-        let rows = gate.history.iter().rev().map(|it| {
-            let ago = now.saturating_sub(Duration::from_secs(it.at));
-            vec![
-                Cell::text(format_args!("{} ago", span(ago))),
-                Cell::text(it.from.name()),
-                Cell::toned(it.to.name(), state_tone(it.to)),
-                Cell::text(&it.reason),
-            ]
-        });
-        let rows: Vec<_> = rows.collect();
+        let rows: Vec<_> = gate
+            .history
+            .iter()
+            .rev()
+            .map(|it| {
+                let ago = now.saturating_sub(Duration::from_secs(it.at));
+                vec![
+                    Cell::text(format_args!("{} ago", span(ago))),
+                    Cell::text(it.from.name()),
+                    Cell::toned(it.to.name(), state_tone(it.to)),
+                    Cell::text(&it.reason),
+                ]
+            })
+            .collect();
         screen.table(&["when", "from", "to", "reason"], &rows)?;
     }
     Ok(())

@@ -171,11 +171,14 @@ impl Screen {
             rows.iter()
                 .any(|row| row.get(column).is_some_and(|cell| cell.right))
         };
-        let head = heads.iter().enumerate().map(|(column, head)| Cell {
-            right: right(column),
-            ..Cell::toned(head, Tone::Strong)
-        });
-        let head: Vec<Cell> = head.collect();
+        let head: Vec<Cell> = heads
+            .iter()
+            .enumerate()
+            .map(|(column, head)| Cell {
+                right: right(column),
+                ..Cell::toned(head, Tone::Strong)
+            })
+            .collect();
         let width = |column: usize| {
             let rows = std::iter::once(&head).chain(rows);
             let cells = rows.filter_map(|row| row.get(column));
@@ -186,8 +189,10 @@ impl Screen {
         };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         for row in std::iter::once(&head).chain(rows) {
-            let cells = row.iter().zip(&widths).enumerate();
-            let cells = cells
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .enumerate()
                 .map(|(column, (cell, width))| self.place(cell, *width, column + 1 == row.len()));
             let line = cells.collect::<Vec<_>>().join("  ");
             writeln!(self.out, "{line}")?;

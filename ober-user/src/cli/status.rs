@@ -134,8 +134,10 @@ fn disk(disk: &Disk, now: Duration, screen: &mut Screen) -> Result<(), Error> {
 
 /// Processes that still run a program or library that was replaced on disk since they started.
 fn outdated(status: &Status, screen: &mut Screen) -> Result<(), Error> {
-    let workers = status.workers.iter();
-    let workers = workers.map(|it| (format!("worker {}", it.number), &it.outdated));
+    let workers = status
+        .workers
+        .iter()
+        .map(|it| (format!("worker {}", it.number), &it.outdated));
     let daemon = ("the daemon".to_owned(), &status.outdated);
     for (who, files) in workers.chain([daemon]) {
         if !files.is_empty() {
@@ -215,8 +217,10 @@ fn reconcile(reconcile: &Reconcile, now: Duration, screen: &mut Screen) -> Resul
     };
     let ago = span(now.saturating_sub(Duration::from_secs(last)));
     let took = Duration::from_micros(reconcile.microseconds);
-    let mended = reconcile.mended.iter().filter(|(_, count)| **count > 0);
-    let mended: Vec<String> = mended
+    let mended: Vec<String> = reconcile
+        .mended
+        .iter()
+        .filter(|(_, count)| **count > 0)
         .map(|(what, count)| format!("{what} {count}"))
         .collect();
     let mended = if mended.is_empty() {
@@ -332,16 +336,19 @@ fn losses(plane: &DataPlane, screen: &mut Screen) -> Result<(), Error> {
 
 fn services(status: &Status, screen: &mut Screen) -> Result<(), Error> {
     section("services", screen)?;
-    let rows = status.services.iter().map(|service| {
-        vec![
-            Cell::text(&service.name),
-            Cell::text(service.vip),
-            Cell::number(service.port),
-            Cell::text(service.list.as_deref().unwrap_or("open to all")),
-            flag(service.vip_present),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = status
+        .services
+        .iter()
+        .map(|service| {
+            vec![
+                Cell::text(&service.name),
+                Cell::text(service.vip),
+                Cell::number(service.port),
+                Cell::text(service.list.as_deref().unwrap_or("open to all")),
+                flag(service.vip_present),
+            ]
+        })
+        .collect();
     Ok(screen.table(&["service", "vip", "port", "list", "vip here"], &rows)?)
 }
 

@@ -104,8 +104,9 @@ async fn check(path: &Path) -> Result<Checked, Error> {
     let config = instance::load(path).await?;
     let judged = haproxy::validate(&config).await;
     judged.map_err(|error| at_its_line(error, path))?;
-    let program = haproxy::version::probe(&config.workers.haproxy).await;
-    let program = program.map_err(|error| at_its_line(error, path))?;
+    let program = haproxy::version::probe(&config.workers.haproxy)
+        .await
+        .map_err(|error| at_its_line(error, path))?;
     let dates = haproxy::out_of_date(&config).await?.into_iter();
     let out_of_date = dates.map(|(file, dates)| Remark {
         about: file.display().to_string(),

@@ -29,8 +29,10 @@ pub(super) fn show(vrrp: &Vrrp, screen: &mut Screen) -> Result<(), Error> {
         ],
         &rows,
     )?;
-    let rejected = vrrp.rejected.iter().filter(|(_, count)| **count > 0);
-    let rejected: Vec<_> = rejected
+    let rejected: Vec<_> = vrrp
+        .rejected
+        .iter()
+        .filter(|(_, count)| **count > 0)
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     if !rejected.is_empty() {

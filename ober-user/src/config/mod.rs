@@ -93,8 +93,12 @@ pub struct Config {
 impl Config {
     /// The VIPs of all services, each once, without those that VRRP moves.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
-        let vips = self.services.iter().flat_map(|service| &service.vips);
-        let mut vips: BTreeSet<IpAddr> = vips.copied().collect();
+        let mut vips: BTreeSet<IpAddr> = self
+            .services
+            .iter()
+            .flat_map(|service| &service.vips)
+            .copied()
+            .collect();
         for moving in self
             .vrrp
             .iter()

@@ -50,8 +50,7 @@ impl Config {
             .filter_map(|file| writer(file.display().to_string(), file, 0));
         let haproxy = &self.workers.haproxy;
         let haproxy = writer(haproxy.display().to_string(), haproxy, 0);
-        let programs = self.programs();
-        let programs = programs.iter().flat_map(|program| of_program(program));
+        let programs = self.programs().into_iter().flat_map(of_program);
         let account = self.workers.remark();
         account
             .into_iter()
@@ -73,11 +72,12 @@ impl Config {
                 | check::Kind::Tls(_)
                 | check::Kind::Probe(_) => None,
             });
-        let sources = backends.flat_map(|backend| &backend.discover);
-        let sources = sources.filter_map(|source| match &source.kind {
-            discover::Kind::Exec(program) => Some(program),
-            _ => None,
-        });
+        let sources = backends
+            .flat_map(|backend| &backend.discover)
+            .filter_map(|source| match &source.kind {
+                discover::Kind::Exec(program) => Some(program),
+                _ => None,
+            });
         let hook = self.acme.as_ref().and_then(|acme| match &acme.challenge {
             Challenge::Dns(dns) => match &dns.provider {
                 Provider::Exec(program) => Some(program),

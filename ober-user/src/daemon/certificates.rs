@@ -236,14 +236,17 @@ impl CertificateTask {
                     problem: delivery.problem.clone()?,
                 })
             });
-        let issued = self.issued.order_states().into_iter();
-        let issued = issued.map(|(names, order)| Issued {
-            names,
-            ordering: order.ordering,
-            failures: order.failures,
-            error: order.error,
-            next: order.next,
-        });
+        let issued = self
+            .issued
+            .order_states()
+            .into_iter()
+            .map(|(names, order)| Issued {
+                names,
+                ordering: order.ordering,
+                failures: order.failures,
+                error: order.error,
+                next: order.next,
+            });
         Certificates {
             held: held.collect(),
             refused: refused.collect(),

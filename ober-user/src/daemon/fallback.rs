@@ -76,8 +76,10 @@ impl Choice {
         allow(&mut config);
         anyhow::ensure!(config.node.state == state, "it is that of another instance");
         let Report(missing) = missing;
-        let missing = missing.iter().map(|problem| problem.message.clone());
-        let missing = missing.collect();
+        let missing = missing
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect();
         Ok(Self {
             written,
             config,

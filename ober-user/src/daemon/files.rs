@@ -222,8 +222,11 @@ mod tests {
             seen.add_watch(directory, moves).unwrap();
         }
         files.place().unwrap().keep();
-        let names = seen.read_events().unwrap().into_iter();
-        let names = names.filter_map(|event| event.name?.into_string().ok());
+        let names = seen
+            .read_events()
+            .unwrap()
+            .into_iter()
+            .filter_map(|event| event.name?.into_string().ok());
         let placed = |name: &String| [".new", ".old"].iter().all(|end| !name.ends_with(end));
         let mut names: Vec<String> = names.filter(placed).collect();
         names.dedup();

@@ -87,8 +87,8 @@ pub(super) fn routers(
     let Some(list) = &config.node.routers else {
         return Ok(Routers::default());
     };
-    let number = access_lists.number(list);
-    let number = number
+    let number = access_lists
+        .number(list)
         .with_context(|| format!("read the list of routers {list}: there is no such list"))?;
     Ok(Routers::listed(access::read(maps, number)?))
 }

@@ -76,11 +76,13 @@ async fn status(config: &Config) -> anyhow::Result<status::Status> {
     let maps = Maps::open(&pins)?;
     let now = Snapshot::take().ok();
     let interface = |name: &String| {
-        let features = now.as_ref().and_then(|now| now.features(name));
-        let features = features.unwrap_or_else(|| Features {
-            name: name.clone(),
-            ..Features::default()
-        });
+        let features = now
+            .as_ref()
+            .and_then(|now| now.features(name))
+            .unwrap_or_else(|| Features {
+                name: name.clone(),
+                ..Features::default()
+            });
         let why = dataplane::note(&pins, name).and_then(|note| note.why_generic);
         let native = dataplane::native(&pins, name);
         status::Interface {

@@ -104,8 +104,8 @@ async fn follow_log(daemon: &Daemon) -> anyhow::Result<()> {
 
 /// The configured services with the counter index each has in the kernel.
 pub(crate) fn names(config: &Config, maps: &Maps) -> Vec<NamedService> {
-    let placed = maps.services();
-    let placed: HashMap<_, _> = placed
+    let placed: HashMap<_, _> = maps
+        .services()
         .iter()
         .map(|service| ((service.vip, service.port), service.index))
         .collect();

@@ -281,8 +281,9 @@ async fn put_servers(pool: &mut Pool, config: &Config, ready: &Ready) -> anyhow:
 
 /// Did every worker take its servers?
 fn taken(report: &Report) -> anyhow::Result<()> {
-    let failed = report.failed.iter();
-    let failed: Vec<String> = failed
+    let failed: Vec<String> = report
+        .failed
+        .iter()
         .map(|(worker, why)| format!("worker {worker}: {why}"))
         .collect();
     ensure!(
@@ -300,8 +301,10 @@ async fn put_back(
     servers: &Servers,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    let back = pool.reload(config, servers).await;
-    let back = back.map_err(anyhow::Error::from);
+    let back = pool
+        .reload(config, servers)
+        .await
+        .map_err(anyhow::Error::from);
     match back.and_then(|report| taken(&report)) {
         Ok(()) => error,
         Err(back) => anyhow!(

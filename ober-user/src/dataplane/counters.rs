@@ -99,8 +99,13 @@ fn one(maps: &Maps, banks: &Banks, index: u32, name: &str) -> Result<ServiceCoun
     }
     let error = |map| move |source| Error::Read { map, index, source };
     let cells = banks.join(maps, index)?;
-    let lookups = maps.lookups.get(&index, 0).map_err(error("LOOKUPS"))?;
-    let lookups: Vec<abi::Lookups> = lookups.iter().map(|plain| plain.0).collect();
+    let lookups: Vec<abi::Lookups> = maps
+        .lookups
+        .get(&index, 0)
+        .map_err(error("LOOKUPS"))?
+        .iter()
+        .map(|plain| plain.0)
+        .collect();
     Ok(ServiceCounters {
         index,
         name: name.into(),

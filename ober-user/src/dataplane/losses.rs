@@ -56,8 +56,9 @@ pub fn counted(directory: &Path) -> bool {
 }
 
 fn program<'p>(programs: &'p mut Ebpf, name: &str) -> Result<&'p mut RawTracePoint, String> {
-    let program = programs.program_mut(name);
-    let program = program.ok_or_else(|| format!("there is no program {name}"))?;
+    let program = programs
+        .program_mut(name)
+        .ok_or_else(|| format!("there is no program {name}"))?;
     program.try_into().map_err(words)
 }
 

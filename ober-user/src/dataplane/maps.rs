@@ -239,8 +239,9 @@ impl Shape {
             source: std::io::Error::other(source),
         };
         let name = self.section.unwrap_or(self.name);
-        let map = programs.map(name);
-        let map = map.ok_or_else(|| error(format!("the programs have no map {name}").into()))?;
+        let map = programs
+            .map(name)
+            .ok_or_else(|| error(format!("the programs have no map {name}").into()))?;
         map.pin(&pin).map_err(|source| error(source.into()))
     }
 }

@@ -86,8 +86,10 @@ fn bid(slot: usize, member: Member) -> Bid {
 /// Every worker with a weight above 0. Slots left over by the division go to the largest remainders, the lower number
 /// first.
 fn members(weights: &[u32]) -> Vec<Member> {
-    let all = (1u16..).zip(weights.iter().copied().take(WORKERS));
-    let all: Vec<_> = all.filter(|(_, weight)| *weight > 0).collect();
+    let all: Vec<_> = (1u16..)
+        .zip(weights.iter().copied().take(WORKERS))
+        .filter(|(_, weight)| *weight > 0)
+        .collect();
     let sum: u64 = all.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let slots = |weight: u32| RING_SLOTS as u64 * u64::from(weight);
     let mut members: Vec<Member> = all

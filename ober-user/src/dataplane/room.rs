@@ -46,8 +46,10 @@ pub fn is_bpffs(path: &Path) -> bool {
 /// Refuses the file system, `ober/` in it or an instance's directory when other users may change its entries. One that
 /// does not exist yet is accepted.
 pub(super) fn judge(bpffs: &Path, home: &Path) -> Result<(), Error> {
-    let between = home.ancestors().skip(1);
-    let between = between.take_while(|path| *path != bpffs && path.starts_with(bpffs));
+    let between = home
+        .ancestors()
+        .skip(1)
+        .take_while(|path| *path != bpffs && path.starts_with(bpffs));
     let mut own: Vec<&Path> = between.collect();
     own.push(home);
     look(bpffs, STICKY)?;

@@ -79,8 +79,9 @@ impl Plane {
         let ports = [
             ("bgp_here", here, &switches.bgp_here),
             ("bgp_there", there, &switches.bgp_there),
-        ];
-        let ports = ports.into_iter().map(|(name, bits, wanted)| {
+        ]
+        .into_iter()
+        .map(|(name, bits, wanted)| {
             let wanted = wanted.iter().copied().chain([BGP_PORT]).collect();
             (name, text(&bits.read()), text(&wanted))
         });

@@ -103,8 +103,8 @@ fn plan(have: &Holdings, stock: &Stock) -> Vec<Step> {
     let unwanted = have
         .copies
         .keys()
-        .filter(|path| !stock.copies.contains_key(*path));
-    let unwanted = unwanted.filter(|path| !still.contains(path));
+        .filter(|path| !stock.copies.contains_key(*path))
+        .filter(|path| !still.contains(path));
     gone.extend(unwanted.cloned().map(Step::Drop));
     steps.extend(gone);
     steps

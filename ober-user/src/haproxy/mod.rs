@@ -169,8 +169,8 @@ pub async fn dismiss(run: &Path, drain: Duration) -> usize {
 /// Removes the files of workers that have ended.
 fn forget(run: &Path) {
     for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
+        let file_name = entry.file_name();
+        let name = file_name.to_string_lossy();
         let kept = [".json", ".cfg", ".sock"];
         if !name.starts_with("worker-") || !kept.iter().any(|end| name.ends_with(end)) {
             continue;

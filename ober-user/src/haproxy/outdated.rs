@@ -38,8 +38,7 @@ fn gone(maps: &str) -> BTreeSet<String> {
 /// starts.
 fn is_another(pid: i32, program: &Path) -> bool {
     let mut head = [0; 4];
-    let elf = file::open(program, file::Kind::Own);
-    let elf = elf.and_then(|mut file| file.read_exact(&mut head));
+    let elf = file::open(program, file::Kind::Own).and_then(|mut file| file.read_exact(&mut head));
     if elf.is_err() || head != *b"\x7fELF" {
         return false;
     }
@@ -149,8 +148,7 @@ mod tests {
 7f05-7f06 r-xp 00000000 00:00 0                          [vdso]
 7f06-7f07 rwxp 00000000 00:00 0 
 ";
-        let gone = gone(maps);
-        let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+        let gone: Vec<String> = gone(maps).into_iter().collect();
         assert_eq!(gone, ["/usr/lib/a b/libssl.so.3", "/usr/sbin/haproxy"]);
     }
 }

@@ -128,8 +128,10 @@ impl AccessLists {
     /// Reads the sources again, gives each name the addresses it had without asking a name server, and changes the
     /// kernel's maps.
     pub async fn recall(&mut self) -> Vec<Error> {
-        let drafts = self.drafts().into_iter();
-        let drafts = drafts.map(|(name, draft)| (name, draft.map(Draft::without_asking)));
+        let drafts = self
+            .drafts()
+            .into_iter()
+            .map(|(name, draft)| (name, draft.map(Draft::without_asking)));
         let heard = hear(drafts.collect(), &Answers::default()).await;
         let preview = self.preview(heard);
         self.put(preview)
@@ -182,8 +184,10 @@ impl AccessLists {
                 return Ok(None);
             }
         }
-        let ready = heard.into_iter().map(|heard| self.ready(heard, dry_run));
-        let ready = ready.collect::<Result<Vec<_>, _>>()?;
+        let ready = heard
+            .into_iter()
+            .map(|heard| self.ready(heard, dry_run))
+            .collect::<Result<Vec<_>, _>>()?;
         if dry_run {
             return Ok(Some(ready.iter().map(|it| self.shown(it)).collect()));
         }

@@ -252,8 +252,11 @@ impl Question {
     }
 
     fn runs(&self, from: usize, used: u64, text: Option<&[u8]>) -> Result<(Vec<Run>, u64), Error> {
-        let only = self.after.only_file().zip(text);
-        let only = only.map(|(file, bytes)| Text { file, bytes });
+        let only = self
+            .after
+            .only_file()
+            .zip(text)
+            .map(|(file, bytes)| Text { file, bytes });
         let steps = self.after.steps.get(from..).unwrap_or_default();
         let mut cap = Cap::after(self.cap, used);
         let runs = expand::read(steps, &mut cap, only.or(self.stdin()));
@@ -294,8 +297,7 @@ impl Question {
         } else {
             &self.before.names
         };
-        let expanded = expand::expand(runs, old, answers);
-        let expanded = expanded.map_err(|source| Error::Apply {
+        let expanded = expand::expand(runs, old, answers).map_err(|source| Error::Apply {
             list: self.name.clone(),
             source: source.into(),
         })?;

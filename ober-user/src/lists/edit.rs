@@ -110,22 +110,24 @@ pub fn lacking(unresolved: &BTreeMap<String, String>, kept: &[String]) -> Vec<La
             .or_default()
             .push(name);
     }
-    let lacking = alike.into_iter().map(|((why, kept), mut names)| {
-        let count = names.len();
-        names.sort_unstable_by(|one, other| counted(one).cmp(&counted(other)));
-        let mut folded = fold(names);
-        if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
-            folded.truncate(cut);
-            folded = format!("{folded}... ({count} names)");
-        }
-        Lacking {
-            names: folded,
-            count,
-            why: why.clone(),
-            kept,
-        }
-    });
-    let mut lacking: Vec<Lacking> = lacking.collect();
+    let mut lacking: Vec<Lacking> = alike
+        .into_iter()
+        .map(|((why, kept), mut names)| {
+            let count = names.len();
+            names.sort_unstable_by(|one, other| counted(one).cmp(&counted(other)));
+            let mut folded = fold(names);
+            if let Some((cut, _)) = folded.char_indices().nth(NAMES) {
+                folded.truncate(cut);
+                folded = format!("{folded}... ({count} names)");
+            }
+            Lacking {
+                names: folded,
+                count,
+                why: why.clone(),
+                kept,
+            }
+        })
+        .collect();
     lacking.sort_by(|one, other| one.names.cmp(&other.names));
     lacking
 }

@@ -59,8 +59,10 @@ impl ListFacts {
             return Err(Error::unknown(name, names));
         }
         let maps = reading(&self.maps);
-        let chosen = self.lists.values();
-        let chosen = chosen.filter(|list| only.is_none_or(|only| only == list.name));
+        let chosen = self
+            .lists
+            .values()
+            .filter(|list| only.is_none_or(|only| only == list.name));
         chosen
             .map(|list| {
                 let entries = access::read(&maps, list.number);
@@ -83,8 +85,7 @@ impl ListFacts {
     pub fn listed_services(&self) -> BTreeMap<(IpAddr, u16), u32> {
         let services = reading(&self.maps).services();
         let tcp = |it: &&Service| i32::from(it.protocol) == libc::IPPROTO_TCP;
-        let listed = services.iter().filter(tcp);
-        let listed = listed.filter_map(|it| {
+        let listed = services.iter().filter(tcp).filter_map(|it| {
             let vip = IpAddr::from(it.vip).to_canonical();
             Some(((vip, it.port), it.list.checked_sub(1)?))
         });

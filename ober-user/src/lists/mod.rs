@@ -178,8 +178,10 @@ impl AccessLists {
         let mut lists = BTreeMap::new();
         for (name, list) in &config.lists {
             let copied = numbers.copies.remove(name);
-            let damaged = disk.damaged.remove(name);
-            let damaged = damaged.or(copied.map(|of| format!("it is that of list {of}")));
+            let damaged = disk
+                .damaged
+                .remove(name)
+                .or(copied.map(|of| format!("it is that of list {of}")));
             let number = numbers.of.get(name).copied().unwrap_or_default();
             let kept = disk.kept.remove(name).filter(|_| damaged.is_none());
             let stored = match kept {
@@ -291,18 +293,18 @@ impl AccessLists {
     /// Compares every list in the kernel's maps with the disk, and corrects the maps. Returns the lists that differed,
     /// and by how much.
     pub fn reconcile(&mut self) -> Vec<(String, Result<Diff<u64>, Error>)> {
-        let known = self
+        let known: Vec<(String, u32)> = self
             .lists
             .iter()
-            .filter(|(_, list)| list.snapshot.is_some());
-        let known: Vec<(String, u32)> = known
+            .filter(|(_, list)| list.snapshot.is_some())
             .map(|(name, list)| (name.clone(), list.stored.number))
             .collect();
-        let reconciled = known.into_iter().map(|(name, number)| {
-            let change = self.reconcile_one(&name, number);
-            (name, change)
-        });
-        let reconciled = reconciled
+        let reconciled = known
+            .into_iter()
+            .map(|(name, number)| {
+                let change = self.reconcile_one(&name, number);
+                (name, change)
+            })
             .filter(|(_, change)| !matches!(change, Ok(change) if *change == Diff::default()))
             .collect();
         memory::release();
@@ -421,8 +423,8 @@ impl AccessLists {
             .flatten();
         entries
             .filter(move |entry| {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
+                let file_name = entry.file_name();
+                let name = file_name.to_string_lossy();
                 name.starts_with(&start) && name.ends_with(".stdin")
             })
             .map(|entry| entry.path())

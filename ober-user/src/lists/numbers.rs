@@ -97,10 +97,12 @@ pub(super) fn assign(
         // A list whose file is lost gets the number that is in force for it.
         let known = in_force.of.get(*name).filter(|it| !taken.contains(it));
         let mut free = (0..LISTS).filter(|it| !taken.contains(it) && !in_force.all.contains(it));
-        let number = known.copied().or_else(|| free.next());
-        let number = number.ok_or_else(|| Error::TooMany {
-            list: (*name).to_owned(),
-        })?;
+        let number = known
+            .copied()
+            .or_else(|| free.next())
+            .ok_or_else(|| Error::TooMany {
+                list: (*name).to_owned(),
+            })?;
         taken.insert(number);
         numbers.of.insert((*name).to_owned(), number);
         numbers.anew.insert((*name).to_owned());

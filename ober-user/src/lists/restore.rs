@@ -92,8 +92,7 @@ impl AccessLists {
             list: name.to_owned(),
             source,
         })?;
-        let entries = expand::combine(runs, &stored.names);
-        let mut entries = entries.map_err(|source| Error::Apply {
+        let mut entries = expand::combine(runs, &stored.names).map_err(|source| Error::Apply {
             list: name.to_owned(),
             source: source.into(),
         })?;

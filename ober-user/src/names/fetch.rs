@@ -59,8 +59,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to the first address of the host that accepts one.
 async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolve::addresses(host, PATIENCE).await;
-    let addresses = addresses.map_err(|why| io::Error::other(format!("{host}: {why}")))?;
+    let addresses = resolve::addresses(host, PATIENCE)
+        .await
+        .map_err(|why| io::Error::other(format!("{host}: {why}")))?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match TcpStream::connect((address, port)).await {

@@ -231,8 +231,9 @@ impl Reader {
             let (_, value) = pairs.iter().find(|(k, _)| k.eq_ignore_ascii_case(key))?;
             Some((key, *value))
         });
-        let names = self.expand("NodeName", names);
-        let names = names.map_err(|fault| (Vec::new(), fault))?;
+        let names = self
+            .expand("NodeName", names)
+            .map_err(|fault| (Vec::new(), fault))?;
         let Some((key, addrs)) = wanted else {
             // Slurm resolves these nodes by their names; that holds even when another line cannot be read.
             let named = names.into_iter().map(|name| {

@@ -266,8 +266,10 @@ fn lists(
             stay.insert(name.to_owned());
         }
         let synced = facts.lists.iter().find(|it| list_name(it) == Some(name));
-        let unfilled = facts.unfilled.get(name);
-        let unfilled = unfilled.map(|why| format!("keeps what it had: {why}"));
+        let unfilled = facts
+            .unfilled
+            .get(name)
+            .map(|why| format!("keeps what it had: {why}"));
         let entries = synced.map(entries).into_iter().flatten();
         entries.chain(unfilled).chain(keys).collect()
     });
@@ -282,8 +284,10 @@ fn lists(
 /// How many entries come and go, and the first of them.
 fn entries(synced: &Synced) -> Vec<String> {
     let (added, removed) = (synced.change.added, synced.change.removed);
-    let failed = synced.lacking().into_iter();
-    let failed = failed.map(|lacking| format!("not resolved: {lacking}"));
+    let failed = synced
+        .lacking()
+        .into_iter()
+        .map(|lacking| format!("not resolved: {lacking}"));
     if added + removed == 0 {
         return failed.collect();
     }
@@ -309,8 +313,11 @@ fn backends(old: Option<Side<'_>>, new: Side<'_>, written: &mut TextDifferences)
         } = side.in_force;
         let lines = |name: &String| {
             let servers = servers.get(name).into_iter().flatten().map(server);
-            let left_out = left_out.get(name).into_iter().flatten();
-            let left_out = left_out.map(|why| format!("left out: {why}"));
+            let left_out = left_out
+                .get(name)
+                .into_iter()
+                .flatten()
+                .map(|why| format!("left out: {why}"));
             servers.chain(left_out).collect()
         };
         let backends = side.config.backends.keys();

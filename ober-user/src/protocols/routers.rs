@@ -46,8 +46,10 @@ impl Routers {
     pub fn networks(&self, six: bool) -> Option<Vec<IpNet>> {
         let entries = self.0.as_ref()?;
         let networks: Vec<IpNet> = if six {
-            let hosts = entries.hosts.iter();
-            let hosts = hosts.map(|host| IpNet::from(IpAddr::from(Ipv6Addr::from_bits(*host))));
+            let hosts = entries
+                .hosts
+                .iter()
+                .map(|host| IpNet::from(IpAddr::from(Ipv6Addr::from_bits(*host))));
             let prefixes = entries.prefixes.iter().map(|prefix| (*prefix).into());
             hosts.chain(prefixes).take(MOST_NETWORKS + 1).collect()
         } else {

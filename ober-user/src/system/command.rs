@@ -95,29 +95,33 @@ pub async fn run(program: &Program, words: &[String], most: usize) -> Result<End
         let file = file.clone();
         let read = file::away(PATIENCE, move || secret(&file)).await;
         let text = read.unwrap_or_else(|error| Err(error.to_string()));
-        let handed = text.and_then(|text| {
-            memory::file(text.as_bytes())
-                .map_err(|error| format!("pass the secret to the program: {error}"))
-        });
-        let handed = handed.map_err(|why| Error::Secret {
-            program: name(),
-            why,
-        })?;
+        let handed = text
+            .and_then(|text| {
+                memory::file(text.as_bytes())
+                    .map_err(|error| format!("pass the secret to the program: {error}"))
+            })
+            .map_err(|why| Error::Secret {
+                program: name(),
+                why,
+            })?;
         child = child.hand_over(SECRET, Arc::new(handed));
     }
     let arguments = program.arguments.iter().chain(words);
-    let ended = child.arguments(arguments).output(most).await;
-    let ended = ended.map_err(|error| match error {
-        output::Error::Start(source) => Error::Start {
-            program: name(),
-            account: program.account.name.clone(),
-            source,
-        },
-        source => Error::Run {
-            program: name(),
-            source,
-        },
-    })?;
+    let ended = child
+        .arguments(arguments)
+        .output(most)
+        .await
+        .map_err(|error| match error {
+            output::Error::Start(source) => Error::Start {
+                program: name(),
+                account: program.account.name.clone(),
+                source,
+            },
+            source => Error::Run {
+                program: name(),
+                source,
+            },
+        })?;
     let errors = String::from_utf8_lossy(&ended.errors);
     Ok(Ended {
         success: ended.exit.success(),

@@ -33,7 +33,8 @@ pub struct Tls {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verify {
-    Nobody,
+    /// Any certificate is accepted.
+    None,
     /// By the authorities the system trusts.
     System,
     /// By those in this PEM file.
@@ -94,12 +95,12 @@ fn verifier(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let authorities = match verify {
-        Verify::Nobody => return Ok(Arc::new(Anybody(provider))),
+        Verify::None => return Ok(Arc::new(Unverified(provider))),
         Verify::System => system()?,
         Verify::Authority(path) => authorities(path)?,
     };
-    let web = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
-    let web = web.build()?;
+    let web =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider).build()?;
     let held = named || *verify == Verify::System;
     Ok(if held { web } else { Arc::new(Unnamed(web)) })
 }
@@ -223,9 +224,9 @@ impl ServerCertVerifier for Unnamed {
 
 /// `verify = false`: any certificate is accepted, but the server must hold its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Unverified(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Unverified {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -101,8 +101,10 @@ async fn a_probe_is_answered_through_the_workers_own_listener_with_and_without_t
     let v6 = pool
         .sockets()
         .into_iter()
-        .find(|socket| socket.port.get() == 443 && socket.family == ober_user::haproxy::Family::V6);
-    let v6 = v6.unwrap().address().unwrap();
+        .find(|socket| socket.port.get() == 443 && socket.family == ober_user::haproxy::Family::V6)
+        .unwrap()
+        .address()
+        .unwrap();
     let words = ask(&question("/", Duration::from_secs(5)), target(v6, true)).await;
     assert_eq!(words, "");
 }

@@ -117,8 +117,8 @@ fn routes() -> Arc<Routes> {
         communities: Communities::default(),
     };
     let prefixes = ["192.0.2.10/32", "2001:db8::10/128"];
-    let routes = prefixes.map(|prefix| (prefix.parse().ok(), route.clone()));
-    let routes = routes
+    let routes = prefixes
+        .map(|prefix| (prefix.parse().ok(), route.clone()))
         .into_iter()
         .filter_map(|(prefix, it)| Some((prefix?, it)));
     Arc::new(routes.collect())

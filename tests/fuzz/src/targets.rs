@@ -114,7 +114,7 @@ fn json(bytes: &[u8]) {
             path: "/".to_owned(),
         },
         tls: Tls {
-            verify: Verify::Nobody,
+            verify: Verify::None,
             name: None,
             identity: None,
         },

@@ -75,8 +75,9 @@ fn change(dice: &mut Dice, bytes: &mut Vec<u8>, other: &[u8]) {
 #[test]
 fn every_decoder_has_a_corpus_and_every_corpus_a_decoder() {
     let names: BTreeSet<String> = targets::ALL.iter().map(|it| it.name.to_owned()).collect();
-    let directories = fs::read_dir(corpus()).unwrap();
-    let directories = directories.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let directories = fs::read_dir(corpus())
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap());
     assert_eq!(names, directories.collect());
     for target in targets::ALL {
         assert!(

@@ -40,8 +40,11 @@ impl Options {
     /// The command that begins the same faults.
     fn again(&self) -> String {
         let minutes = self.time.as_secs().div_ceil(60);
-        let only = self.only.iter().map(|word| format!(" --only {word:?}"));
-        let only: String = only.collect();
+        let only: String = self
+            .only
+            .iter()
+            .map(|word| format!(" --only {word:?}"))
+            .collect();
         format!(
             "cargo xtask chaos --minutes {minutes} --seed {}{only}",
             self.seed

@@ -90,8 +90,8 @@ impl Raw {
         let Some((config, name)) = &self.tls else {
             return Ok(Open { stream, tls: None });
         };
-        let tls = ClientConnection::new(Arc::clone(config), name.clone());
-        let mut tls = tls.map_err(io::Error::other)?;
+        let mut tls =
+            ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other)?;
         if let Some(first) = self.cut {
             let mut greeting = Vec::new();
             tls.write_tls(&mut greeting)?;

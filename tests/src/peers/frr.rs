@@ -128,8 +128,7 @@ impl Frr {
             .filter_map(logged_at)
             .map(|at| (at - began).rem_euclid(QUARTER))
             .filter(|after| *after < 60.0)
-            .min_by(f64::total_cmp);
-        let after = after
+            .min_by(f64::total_cmp)
             .with_context(|| format!("bgpd logged no line with {words:?}:\n{}", bgpd.tail()))?;
         Ok(Duration::from_secs_f64(after))
     }

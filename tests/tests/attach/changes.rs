@@ -23,8 +23,9 @@ use crate::{CONTENT, PATH, SOON, doctor, finding, interface, log, pins, serving}
 fn a_driver_is_asked_again_when_the_mtu_changes_and_no_request_fails_meanwhile() {
     let stage = serving("mtu", &Settings::default());
     let before = stage.status().expect("status").data_plane.programs;
-    let load = Plan::get(stage.secure(VIP4), PATH, CONTENT).start(&stage.cluster.clients[0]);
-    let load = load.expect("a load");
+    let load = Plan::get(stage.secure(VIP4), PATH, CONTENT)
+        .start(&stage.cluster.clients[0])
+        .expect("a load");
     for mtu in [3000, 1500] {
         let narrow = format!("link set in0 mtu {mtu}");
         stage.cluster.node.ip(&[narrow]).expect("change the MTU");

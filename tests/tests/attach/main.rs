@@ -74,8 +74,8 @@ fn refused(stage: &Stage) -> String {
     let ended = stage
         .cluster
         .node
-        .try_output(command.env("RUST_LOG", "warn"));
-    let ended = ended.expect("run the daemon");
+        .try_output(command.env("RUST_LOG", "warn"))
+        .expect("run the daemon");
     let said = [ended.stdout, ended.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(!ended.status.success(), "{said}");

@@ -49,13 +49,17 @@ fn the_bpf_file_system_and_the_directories_of_pins_are_accessible_to_root_only()
     let ober = bpffs.join("ober");
     let home = ober.join(stage.cluster.lab.instance());
     for path in [&bpffs, &ober, &home] {
-        let data = mounts::seen(&stage, path).map(fs::metadata);
-        let data = data.expect("a path").expect("it is there");
+        let data = mounts::seen(&stage, path)
+            .map(fs::metadata)
+            .expect("a path")
+            .expect("it is there");
         let allowed = (data.uid(), data.mode() & 0o777);
         assert_eq!(allowed, (0, 0o700), "{}", path.display());
     }
-    let pins = mounts::seen(&stage, &home).map(fs::read_dir);
-    let pins = pins.expect("a path").expect("it is read");
+    let pins = mounts::seen(&stage, &home)
+        .map(fs::read_dir)
+        .expect("a path")
+        .expect("it is read");
     let objects = pins.filter_map(|pin| {
         let pin = pin.expect("a pin");
         // A note beside a pin is a symbolic link, and has no permissions of its own.

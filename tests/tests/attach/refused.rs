@@ -118,8 +118,7 @@ fn the_reason_for_generic_xdp_is_stored_and_shown_and_a_reload_asks_the_driver_a
         .status()
         .expect("from the pins alone")
         .data_plane
-        .interfaces;
-    let offline = offline
+        .interfaces
         .into_iter()
         .find(|it| it.name == "in1")
         .expect("it is there");
@@ -175,8 +174,12 @@ fn running(stage: &Stage) -> Vec<u32> {
 fn a_start_refused_after_exchanging_a_program_restores_the_old_program_on_its_maps() {
     let mut stage = stage("put-back", "generic");
     let before = stage.start().expect("it starts").data_plane;
-    let ours = before.programs.iter().find(|it| it.name == "ober");
-    let ours = ours.expect("the program of XDP").id;
+    let ours = before
+        .programs
+        .iter()
+        .find(|it| it.name == "ober")
+        .expect("the program of XDP")
+        .id;
     assert_eq!(running(&stage), [ours]);
     stage.kill().expect("kill the daemon");
     let bridge = ["link add br9 type bridge", "link set br9 up"];

@@ -141,8 +141,9 @@ fn new_next_hops_are_sent_in_updates_and_a_new_limit_counts_at_once() {
     };
     assert!(first.iter().any(carries), "{first:?}");
     assert!(!second.iter().any(|(kind, _)| *kind == 2), "{second:?}");
-    let routes = speaker.neighbour(FIRST).announced;
-    let routes = routes
+    let routes = speaker
+        .neighbour(FIRST)
+        .announced
         .iter()
         .find(|it| it.prefix.starts_with(VIP4))
         .expect("told");

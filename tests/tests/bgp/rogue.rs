@@ -414,13 +414,15 @@ fn an_unwanted_connection_is_refused_with_a_notification() {
     let mut rogue = meet(&listener);
     rogue.establish();
     let connect = || {
-        let stream = topology.router.run(|| {
-            let socket = socket2_from("10.9.0.100:0");
-            let to: SocketAddr = "10.9.0.1:179".parse().expect("an address");
-            socket.connect(&to.into()).expect("the port is open");
-            TcpStream::from(socket)
-        });
-        let stream = stream.expect("enter the router");
+        let stream = topology
+            .router
+            .run(|| {
+                let socket = socket2_from("10.9.0.100:0");
+                let to: SocketAddr = "10.9.0.1:179".parse().expect("an address");
+                socket.connect(&to.into()).expect("the port is open");
+                TcpStream::from(socket)
+            })
+            .expect("enter the router");
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .expect("a limit");

@@ -192,8 +192,9 @@ impl Router for Frr {
     }
 
     fn route(&self, prefix: &str) -> Option<Seen> {
-        let table = self.show(&format!("bgp {} unicast {prefix}", of_family(prefix)));
-        let table = table.expect("ask FRR");
+        let table = self
+            .show(&format!("bgp {} unicast {prefix}", of_family(prefix)))
+            .expect("ask FRR");
         let path = table["paths"].get(0)?;
         let text = |of: &serde_json::Value| of["string"].as_str().unwrap_or_default().to_owned();
         let hops = path["nexthops"].as_array().expect("next hops");

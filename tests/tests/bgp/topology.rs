@@ -112,8 +112,10 @@ impl Topology {
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the node");
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime");
+            let runtime = runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let (handle, bfd, _thread) = both_protocols(&config).await;
                 sender

@@ -127,8 +127,8 @@ fn comes(scene: &Scene) -> Vec<String> {
         let held = scene.stage.status()?.certificates.held;
         let held = held.into_iter().find(|held| held.source == file);
         Ok(held.filter(|held| held.issuer.contains("Pebble")))
-    });
-    let held = held.unwrap_or_else(|error| {
+    })
+    .unwrap_or_else(|error| {
         let status = scene.stage.status().map(|status| status.certificates);
         panic!("{error}: {status:?}")
     });
@@ -239,8 +239,8 @@ fn an_unreachable_authority_is_reported_and_the_current_certificate_stays() {
     let issued = until("a failure", SOON, || {
         let issued = issued(&scene);
         Ok((issued.failures > 0).then_some(issued))
-    });
-    let issued = issued.expect("it is told");
+    })
+    .expect("it is told");
     assert!(
         issued
             .error

@@ -164,8 +164,9 @@ fn a_broken_or_expired_certificate_never_replaces_a_good_one_and_is_reported_eve
     // `validate` names it, and neither new workers nor a new daemon use it.
     let validated = scene.stage.try_cli(&["validate"]).expect("validate");
     assert!(!validated.status.success());
-    let text = fs::read_to_string(&scene.stage.ober.config).expect("read the configuration");
-    let text = text.replace("max_connections = 2000", "max_connections = 1900");
+    let text = fs::read_to_string(&scene.stage.ober.config)
+        .expect("read the configuration")
+        .replace("max_connections = 2000", "max_connections = 1900");
     fs::write(&scene.stage.ober.config, text).expect("write the configuration");
     let before = scene.workers();
     scene.stage.cli(&["reload"]).expect("reload");
@@ -202,8 +203,9 @@ fn restarted_workers_and_ones_changed_by_hand_get_the_newest_certificate() {
             .stage
             .cluster
             .node
-            .tokio(async || ober_user::haproxy::ask(&socket, &stray).await);
-        let said = said.expect("enter the node").expect("ask");
+            .tokio(async || ober_user::haproxy::ask(&socket, &stray).await)
+            .expect("enter the node")
+            .expect("ask");
         assert!(said.contains("Transaction created"), "{said}");
     }
     let newer = scene.authority.server(&VIPS).expect("issue");

@@ -184,8 +184,10 @@ fn a_missing_slurm_configuration_is_a_warning() {
         (0, &true.into())
     );
     let warnings = &changed_live.json()["warnings"];
-    let slurm = warnings.as_array().unwrap().iter();
-    let slurm: Vec<_> = slurm
+    let slurm: Vec<_> = warnings
+        .as_array()
+        .unwrap()
+        .iter()
         .filter(|it| it["about"] == "resolve.slurm_conf")
         .collect();
     assert_eq!(slurm.len(), 1, "{warnings}");

@@ -66,8 +66,10 @@ fn counted(lists: &Lists, index: u32, there: u32) -> Counted {
 
 /// TCP segments that the host's kernel got, whatever became of them.
 fn segments(host: &Host) -> u64 {
-    let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"));
-    let text = text.unwrap().unwrap();
+    let text = host
+        .run(|| fs::read_to_string("/proc/thread-self/net/snmp"))
+        .unwrap()
+        .unwrap();
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     let mut pairs = names.split(' ').zip(values.split(' '));

@@ -225,8 +225,9 @@ fn an_unanswering_disk_delays_the_change_that_writes_and_not_status_health_or_ot
     let health = stage
         .cluster
         .node
-        .tokio(async || client.connect().await?.text("/health").await);
-    let health = health.expect("enter the node").expect("ask");
+        .tokio(async || client.connect().await?.text("/health").await)
+        .expect("enter the node")
+        .expect("ask");
     assert!(health.contains("healthy"), "{health}");
     for reload in [&mut reload, &mut next] {
         let ended = reload.ended().expect("ask");
@@ -244,17 +245,18 @@ fn an_unanswering_disk_delays_the_change_that_writes_and_not_status_health_or_ot
 fn files(stage: &Stage) -> Vec<(String, u64, i64, i64)> {
     let home = stage.cluster.lab.directory().join("state/lists");
     let entries = fs::read_dir(home).expect("the lists").flatten();
-    let facts = entries.map(|entry| {
-        let facts = entry.metadata().expect("metadata");
-        let name = entry.file_name().to_string_lossy().into_owned();
-        (
-            name,
-            facts.st_ino(),
-            facts.st_mtime(),
-            facts.st_mtime_nsec(),
-        )
-    });
-    let mut facts: Vec<_> = facts.collect();
+    let mut facts: Vec<_> = entries
+        .map(|entry| {
+            let facts = entry.metadata().expect("metadata");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (
+                name,
+                facts.st_ino(),
+                facts.st_mtime(),
+                facts.st_mtime_nsec(),
+            )
+        })
+        .collect();
     facts.sort();
     facts
 }

@@ -95,10 +95,9 @@ fn a_start_with_any_broken_file_uses_the_last_good_configuration_while_traffic_f
         connections: 2,
         pause: Duration::from_millis(20),
         ..Plan::get(stage.open(VIP4), PATH, CONTENT)
-    };
-    let load = load
-        .start(&stage.cluster.clients[0])
-        .expect("start the load");
+    }
+    .start(&stage.cluster.clients[0])
+    .expect("start the load");
     let mut faults = everywhere(&stage);
     faults.push(crate::first::refused_by_the_driver());
     faults.push(fault("[node]", "[node]\nnonsense", 1, &["ober.toml"]));
@@ -245,8 +244,12 @@ fn a_text_in_force_before_starts_without_its_missing_files_and_uses_them_when_th
         tls().is_err(),
         "nobody trusts what stands in for a certificate"
     );
-    let neighbours = ask(&stage).expect("status").bgp;
-    let neighbours: Vec<_> = neighbours.iter().map(|it| it.address.to_string()).collect();
+    let neighbours: Vec<_> = ask(&stage)
+        .expect("status")
+        .bgp
+        .iter()
+        .map(|it| it.address.to_string())
+        .collect();
     assert_eq!(
         neighbours,
         ["10.77.0.201"],

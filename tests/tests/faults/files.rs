@@ -71,8 +71,8 @@ fn a_list_or_certificate_that_becomes_a_pipe_or_device_is_reported_without_a_wai
                     .ober
                     .daemon
                     .as_ref()
-                    .map(ober_tests::lab::Process::log);
-                let log = log.unwrap_or_default();
+                    .map(ober_tests::lab::Process::log)
+                    .unwrap_or_default();
                 let said =
                     |line: &str| line.contains(&path.display().to_string()) && line.contains(what);
                 Ok(log.lines().any(said).then_some(()))

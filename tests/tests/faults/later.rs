@@ -82,8 +82,7 @@ fn a_failed_start_with_other_limits_leaves_the_old_lists_in_force_and_editable()
     let mut stage = serving("limits", "[limits]\nipv4_pages = 64\n");
     stage.kill().expect("kill the daemon");
     forget_history(&stage);
-    let driver = refused_by_the_driver();
-    let driver = driver.and("ipv4_pages = 64", "ipv4_pages = 128");
+    let driver = refused_by_the_driver().and("ipv4_pages = 64", "ipv4_pages = 128");
     let refusal = with(&stage, &driver, || run(&stage));
     refusal.says(driver.code, &driver.words);
     let get = |number: usize| {
@@ -157,8 +156,9 @@ fn a_refused_xdp_mode_leaves_every_interface_with_its_program() {
     let mut stage = Stage::new("mode", &settings).expect("build the stage");
     let bridge = ["link add br9 type bridge", "link set br9 up"];
     stage.cluster.node.ip(&bridge).expect("make a bridge");
-    let text = fs::read_to_string(&stage.ober.config).expect("read");
-    let text = text.replace("[\"in0\"]", "[\"in0\", \"br9\"]");
+    let text = fs::read_to_string(&stage.ober.config)
+        .expect("read")
+        .replace("[\"in0\"]", "[\"in0\", \"br9\"]");
     fs::write(&stage.ober.config, text).expect("write");
     stage.start().expect("start");
     stage.kill().expect("kill the daemon");

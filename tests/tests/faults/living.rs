@@ -177,8 +177,10 @@ fn a_start_killed_while_it_swapped_pins_is_completed_by_the_next_one() {
     // Among the links: one is beside already.
     stage.kill().expect("kill the daemon");
     fs::create_dir(&next).expect("as it was left");
-    let link = fs::read_dir(&home).expect("the pins").flatten();
-    let mut link = link.filter(|entry| entry.file_name().to_string_lossy().starts_with("link_xdp"));
+    let mut link = fs::read_dir(&home)
+        .expect("the pins")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link_xdp"));
     let link = link.next().expect("the link of the interface").file_name();
     fs::rename(home.join(&link), next.join(&link)).expect("move it");
     assert!(stage.start().expect("start").data_plane.adopted);

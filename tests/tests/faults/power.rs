@@ -109,8 +109,8 @@ impl Disk {
             .expect("mount the copy");
         let seen = Path::new("/proc")
             .join(there.pid().to_string())
-            .join("root");
-        let seen = seen.join(look.strip_prefix("/").expect("absolute"));
+            .join("root")
+            .join(look.strip_prefix("/").expect("absolute"));
         until("the copy of the disk", crate::PATIENCE, || {
             Ok(seen.join("lists").exists().then_some(()))
         })
@@ -217,7 +217,10 @@ fn starts_by_what_is_on(disk: &mut Disk, image: &Path, vip: &str) {
     ] {
         assert_eq!(listed(&address), wanted, "{address}");
     }
-    let drained = status.gate.iter().find(|gate| gate.vip.to_string() == vip);
-    let drained = drained.map(|gate| gate.state);
+    let drained = status
+        .gate
+        .iter()
+        .find(|gate| gate.vip.to_string() == vip)
+        .map(|gate| gate.state);
     assert_eq!(drained, Some(ober_user::announce::gate::State::Draining));
 }

@@ -57,8 +57,11 @@ fn a_starting_daemon_answers_every_command_with_its_current_step() {
         Ok(serves.then_some(()))
     })
     .expect("it serves");
-    let numbers = steps.iter().filter_map(|it| it.split(' ').next());
-    let numbers: Vec<usize> = numbers.map(|it| it.parse().expect("a number")).collect();
+    let numbers: Vec<usize> = steps
+        .iter()
+        .filter_map(|it| it.split(' ').next())
+        .map(|it| it.parse().expect("a number"))
+        .collect();
     assert!(numbers.is_sorted(), "{steps:?}");
     let of = steps.iter().filter_map(|it| it.split([' ', ',']).nth(2));
     for of in of {

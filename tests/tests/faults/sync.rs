@@ -60,8 +60,12 @@ fn servers_and_lists_change_together_in_every_worker_or_not_at_all() {
     let before = (servers(&stage), on_disk(&stage));
     assert_eq!(before.0, 1);
     // The list cannot be kept once the workers have their servers.
-    let beside = stage.cluster.lab.directory().join("state/lists");
-    let beside = beside.join("frontend-http.0.stdin.new");
+    let beside = stage
+        .cluster
+        .lab
+        .directory()
+        .join("state/lists")
+        .join("frontend-http.0.stdin.new");
     fs::create_dir(&beside).expect("make a directory");
     let input = stage
         .cluster

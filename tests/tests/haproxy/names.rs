@@ -78,8 +78,7 @@ static FRONT: LazyLock<Front> = LazyLock::new(|| {
         service("closed", 6, "raw-a", "", 80, &closed),
         strangers(),
     ];
-    let backends = ["a", "b", "c", "raw-a", "raw-b", "tls-a", "tls-b"];
-    let backends = backends
+    let backends = ["a", "b", "c", "raw-a", "raw-b", "tls-a", "tls-b"]
         .iter()
         .enumerate()
         .map(|(number, name)| backend(name, &format!("[\"10.77.1.{}:80\"]", 10 + number), ""));

@@ -191,8 +191,9 @@ fn only_configured_proxies_may_state_the_clients_address() {
 fn a_listener_offers_the_configured_tls_versions() {
     use rustls::{ClientConfig, crypto::ring, version};
     let only = |version: &'static rustls::SupportedProtocolVersion| {
-        let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
-        let builder = builder.with_protocol_versions(&[version]).unwrap();
+        let builder = ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_protocol_versions(&[version])
+            .unwrap();
         let roots = FRONT.authority.roots().unwrap();
         std::sync::Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     };

@@ -15,8 +15,7 @@ fn kept(stage: &Stage, name: &str) -> PathBuf {
 
 /// Starts again under load, with a copy of the list's file beside it.
 fn restart_with_a_copy(stage: &mut Stage, source: Option<&PathBuf>) {
-    let copies = ["frontend-http-bak.json", "a-frontend-http.json"];
-    let copies = copies.map(|name| kept(stage, name));
+    let copies = ["frontend-http-bak.json", "a-frontend-http.json"].map(|name| kept(stage, name));
     for copy in &copies {
         fs::copy(kept(stage, "frontend-http.json"), copy).expect("copy it");
     }

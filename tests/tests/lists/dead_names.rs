@@ -123,10 +123,13 @@ fn names_without_an_answer_do_not_delay_the_resolution_of_others() {
     })
     .expect("it asks");
     let status = fs::read_to_string(format!("/proc/{daemon}/status")).expect("read");
-    let threads = status
+    let threads: usize = status
         .lines()
-        .find_map(|line| line.strip_prefix("Threads:"));
-    let threads: usize = threads.expect("threads").trim().parse().expect("a number");
+        .find_map(|line| line.strip_prefix("Threads:"))
+        .expect("threads")
+        .trim()
+        .parse()
+        .expect("a number");
     assert!(threads < 64, "{threads} threads");
     // Another change asks for its own name and is answered.
     acl(&stage, &["add", "extra", "good7"]).says(0, &["1 added"]);

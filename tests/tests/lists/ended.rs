@@ -15,8 +15,10 @@ use crate::{SOON, acl, serving};
 
 fn connect(stage: &Stage, client: usize, vip: impl Into<IpAddr>, port: u16) -> TcpStream {
     let at = SocketAddr::new(vip.into(), port);
-    let stream = stage.cluster.clients[client].run(|| TcpStream::connect_timeout(&at, SOON));
-    let stream = stream.expect("enter the client").expect("connect");
+    let stream = stage.cluster.clients[client]
+        .run(|| TcpStream::connect_timeout(&at, SOON))
+        .expect("enter the client")
+        .expect("connect");
     stream.set_read_timeout(Some(SOON)).expect("a limit");
     stream
 }

@@ -45,8 +45,9 @@ fn random_packets_of_every_shape_are_judged_alike_wherever_the_first_buffer_ends
     let mut kernel = Kernel::load("split-random", &mut target);
     let mut seen = [0; Shape::ALL.len()];
     let script = target.clone();
-    let cases = fuzz::seeds().map(|seed| case(&script, seed));
-    let cases = cases.filter(|case| (SHORTEST..400).contains(&case.bytes.len()));
+    let cases = fuzz::seeds()
+        .map(|seed| case(&script, seed))
+        .filter(|case| (SHORTEST..400).contains(&case.bytes.len()));
     for case in cases.take(fuzz::cases()) {
         let rare = |shape: &&Shape| seen[**shape as usize] < EACH;
         if case.shapes.iter().find(rare).is_none() {

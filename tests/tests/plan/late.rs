@@ -6,8 +6,9 @@ use super::*;
 fn a_change_that_fails_late_is_undone_completely() {
     let (stage, _) = serving("late", "");
     let (old, before) = (text(&stage), facts(&stage));
-    let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
-    let load = load.start(&stage.cluster.clients[0]).expect("TLS load");
+    let load = Load::get(stage.secure(VIP4), PATH, CONTENT)
+        .start(&stage.cluster.clients[0])
+        .expect("TLS load");
     // A VIP is added after workers, lists and services have changed: its interface is not there.
     let vip = format!("vips = [\"{VIP4}\"");
     let added = other(&stage).replace(&vip, &format!("{vip}, \"10.77.9.200\""));

@@ -112,8 +112,10 @@ fn served(stage: &Stage, number: usize, port: u16) -> bool {
 fn facts(stage: &Stage) -> (Value, Vec<Value>, Vec<i32>) {
     let lists: Value = json(stage, &["acl", "show"], 0);
     let status = stage.status().expect("status");
-    let services = status.services.iter();
-    let services = services.map(|service| serde_json::to_value(service).expect("JSON"));
+    let services = status
+        .services
+        .iter()
+        .map(|service| serde_json::to_value(service).expect("JSON"));
     let workers = status.workers.iter().filter_map(|worker| worker.pid);
     (lists, services.collect(), workers.collect())
 }
@@ -274,8 +276,9 @@ fn a_rollback_restores_services_lists_and_workers_even_when_the_file_on_disk_is_
     run(&stage, &["apply", &file]);
     assert!(served(&stage, 1, MORE));
     fs::write(&stage.ober.config, "nonsense [\n").expect("spoil the file");
-    let load = Load::get(stage.secure(VIP4), PATH, CONTENT);
-    let load = load.start(&stage.cluster.clients[0]).expect("TLS load");
+    let load = Load::get(stage.secure(VIP4), PATH, CONTENT)
+        .start(&stage.cluster.clients[0])
+        .expect("TLS load");
 
     // The spoilt file still says where the daemon listens.
     let run_directory = stage.cluster.lab.directory().join("run");

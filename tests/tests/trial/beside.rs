@@ -125,7 +125,10 @@ fn the_daemons_virtual_routers_are_reported_with_why_they_take_no_part() {
     assert_eq!(found.code, 1);
     assert_eq!(found.one("vrrp")["reason"], "it takes no part: gate closed");
     let vip = format!("VIP {VIP4}");
-    let said = found.all().iter().find(|it| it["object"] == vip.as_str());
-    let said = said.expect("a finding of the VIP");
+    let said = found
+        .all()
+        .iter()
+        .find(|it| it["object"] == vip.as_str())
+        .expect("a finding of the VIP");
     assert_eq!(said["verdict"], "warning", "{said:#}");
 }

@@ -118,8 +118,9 @@ fn a_neighbour_over_ipv6_and_one_that_connects_itself_are_tried_too() {
         "activate ipv6 unicast",
     );
     for neighbour in ["fd09::1", "10.9.0.1"] {
-        let all = frr.show(&format!("bgp neighbors {neighbour}"));
-        let all = all.expect("FRR's view");
+        let all = frr
+            .show(&format!("bgp neighbors {neighbour}"))
+            .expect("FRR's view");
         assert_eq!(all[neighbour]["messageStats"]["updatesRecv"], 0, "{all:#}");
     }
 }
@@ -153,8 +154,9 @@ fn a_wrong_and_a_missing_password_are_distinguished_from_silence() {
     let bench = Bench::new("trial-md5");
     let _frr = frr(&bench, 65002, " neighbor 10.9.0.1 password right\n");
     let listening = |ober: Ingress| {
-        let text = std::fs::read_to_string(&ober.config).expect("read");
-        let text = text.replace("as = 65001\n", "as = 65001\nlisten = ['0.0.0.0:179']\n");
+        let text = std::fs::read_to_string(&ober.config)
+            .expect("read")
+            .replace("as = 65001\n", "as = 65001\nlisten = ['0.0.0.0:179']\n");
         std::fs::write(&ober.config, text).expect("write");
         ober
     };

@@ -72,8 +72,9 @@ impl Segment {
             ])?;
             Result::Ok(host)
         };
-        let nodes = (1..=nodes).map(|number| host(&format!("n{number}"), number));
-        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        let nodes = (1..=nodes)
+            .map(|number| host(&format!("n{number}"), number))
+            .collect::<Result<Vec<_>>>()?;
         let client = host("client", 99)?;
         Ok(Self {
             nodes,
@@ -118,8 +119,8 @@ impl Segment {
         let mut command = IP.command();
         let arguments = ["-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"];
         let output = self.nodes[number - 1].output(command.args(arguments))?;
-        let text = word_after(&String::from_utf8(output.stdout)?, "inet6");
-        let text = text.context("eth0 has a link-local address")?;
+        let text = word_after(&String::from_utf8(output.stdout)?, "inet6")
+            .context("eth0 has a link-local address")?;
         Ok(text.split('/').next().unwrap_or_default().parse()?)
     }
 

@@ -79,8 +79,10 @@ fn cost(node: &Node, mut send: impl FnMut() -> Result<()>) -> Result<Duration> {
     let (spent, took) = (node.cpu()?.saturating_sub(before), began.elapsed());
     let idle = node.cpu()?;
     sleep(took.min(Duration::from_secs(1)));
-    let idle = node.cpu()?.saturating_sub(idle);
-    let idle = idle.mul_f64(took.as_secs_f64() / took.min(Duration::from_secs(1)).as_secs_f64());
+    let idle = node
+        .cpu()?
+        .saturating_sub(idle)
+        .mul_f64(took.as_secs_f64() / took.min(Duration::from_secs(1)).as_secs_f64());
     Ok(spent.saturating_sub(idle))
 }
 

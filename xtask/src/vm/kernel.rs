@@ -94,15 +94,20 @@ fn open(root: PathBuf) -> Result<Kernel> {
         std::os::unix::fs::symlink("usr/lib", root.join("lib")).context("link lib to usr/lib")?;
     }
     let modules = first(&root.join("lib/modules"), "")?;
-    let version = modules.file_name().unwrap_or_default();
-    let version = version.to_string_lossy().into_owned();
+    let version = modules
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     // Since Linux 7.2 the image is beside the modules.
     let places = [
         root.join(format!("boot/vmlinuz-{version}")),
         modules.join("vmlinuz"),
     ];
-    let image = places.into_iter().find(|file| file.is_file());
-    let image = image.with_context(|| format!("{} holds no image", root.display()))?;
+    let image = places
+        .into_iter()
+        .find(|file| file.is_file())
+        .with_context(|| format!("{} holds no image", root.display()))?;
     Ok(Kernel {
         version,
         image,

@@ -12,8 +12,9 @@ use crate::haproxy;
 pub async fn live(socket: &Path, backend: &str, patience: Duration) -> io::Result<Live> {
     // Type 4: servers. Names of backends are single words (`render::token`).
     let question = format!("show stat {backend} 4 -1");
-    let answer = timeout(patience, haproxy::ask(socket, &question)).await;
-    let answer = answer.map_err(io::Error::from)??;
+    let answer = timeout(patience, haproxy::ask(socket, &question))
+        .await
+        .map_err(io::Error::from)??;
     count(&answer).ok_or_else(|| {
         let words = answer.lines().next().unwrap_or("nothing");
         io::Error::new(io::ErrorKind::InvalidData, words.to_owned())

@@ -202,8 +202,12 @@ impl<T: Fn(News)> Watcher<T> {
             let index = self.table.index(interface);
             attached = attached.and(|| self.pinned.holds(interface, index));
         }
-        let file = self.sight.disable_file.as_deref().map(Disabled::read);
-        let file = file.unwrap_or(Ok(Disabled::None));
+        let file = self
+            .sight
+            .disable_file
+            .as_deref()
+            .map(Disabled::read)
+            .unwrap_or(Ok(Disabled::None));
         let file = self.file.learn(file.map_err(|error| error.to_string()));
         let facts = vec![
             News::Interface(enough),
@@ -232,10 +236,20 @@ struct Table {
 impl Table {
     async fn recount(&mut self, handle: &Netlink) -> Result<(), netlink::Error> {
         let error = |source| netlink::Error::Read { source };
-        let links = handle.link().get().execute();
-        let links: Vec<LinkMessage> = links.try_collect().await.map_err(error)?;
-        let addresses = handle.address().get().execute();
-        let addresses: Vec<AddressMessage> = addresses.try_collect().await.map_err(error)?;
+        let links: Vec<LinkMessage> = handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(error)?;
+        let addresses: Vec<AddressMessage> = handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(error)?;
         *self = Self::default();
         for link in &links {
             self.link(link);

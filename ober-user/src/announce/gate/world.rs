@@ -329,8 +329,11 @@ impl Gates {
     fn apply_plan(&mut self, plan: &Plan) -> Result<Vec<Running>, Error> {
         let question = Arc::new(Question::new(&plan.settings)?);
         let stays = |vip: &IpAddr, _: &mut Running| !plan.vips.contains_key(vip);
-        let gone = self.running.extract_if(.., stays).map(|(_, gate)| gate);
-        let gone = gone.collect();
+        let gone = self
+            .running
+            .extract_if(.., stays)
+            .map(|(_, gate)| gate)
+            .collect();
         for (vip, behind) in &plan.vips {
             let ask = Arc::new(Ask {
                 vip: behind.clone(),
@@ -372,8 +375,8 @@ impl Gates {
             answers: Vec::new(),
         };
         let orders = self.orders.of(vip).into_iter().map(Event::Order);
-        let facts = self.known.all();
-        let facts = facts.iter().map(|news| Known::event(vip, moves, news));
+        let known = self.known.all();
+        let facts = known.iter().map(|news| Known::event(vip, moves, news));
         let task = tokio::spawn(async move { drive(&mut machine, &mut place).await });
         let gate = Running {
             moves,

@@ -43,20 +43,29 @@ pub(super) fn front(status: &Status, counters: &Counters) -> String {
 /// The troubles that an operator must know before anything else.
 fn troubles(status: &Status) -> String {
     let configuration = status.configuration.as_ref();
-    let doubt = configuration.and_then(|it| it.doubt.as_ref());
-    let doubt = doubt.map(|it| format!("{}: {}", Doubt::WORDS, it.failures.join("; ")));
+    let doubt = configuration
+        .and_then(|it| it.doubt.as_ref())
+        .map(|it| format!("{}: {}", Doubt::WORDS, it.failures.join("; ")));
     let fallback = configuration.and_then(|it| it.fallback.as_ref()).map(|it| {
         format!(
             "snapshot {} of the history is in force: the configuration on disk was of no use at the start: {}",
             it.snapshot, it.error
         )
     });
-    let missing = configuration.into_iter().flat_map(|it| &it.missing);
-    let missing = missing.map(|it| format!("without what depends on it: {it}"));
-    let damaged = status.disk.damaged.iter();
-    let damaged = damaged.map(|it| format!("{} was damaged; {}", it.file.display(), it.then));
-    let unkept = status.disk.unkept.iter();
-    let unkept = unkept.map(|it| format!("not kept over a restart: {}", it.why));
+    let missing = configuration
+        .into_iter()
+        .flat_map(|it| &it.missing)
+        .map(|it| format!("without what depends on it: {it}"));
+    let damaged = status
+        .disk
+        .damaged
+        .iter()
+        .map(|it| format!("{} was damaged; {}", it.file.display(), it.then));
+    let unkept = status
+        .disk
+        .unkept
+        .iter()
+        .map(|it| format!("not kept over a restart: {}", it.why));
     let all = doubt
         .into_iter()
         .chain(fallback)

@@ -103,11 +103,12 @@ pub(super) async fn fetch(socket: &Path, uri: Uri) -> Result<Answer, Error> {
 }
 
 async fn exchange(socket: &Path, name: &str, uri: &Uri) -> Result<fetch::Answer, Error> {
-    let stream = UnixStream::connect(socket).await;
-    let stream = stream.map_err(|source| Error::Connect {
-        socket: name.to_owned(),
-        source,
-    })?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| Error::Connect {
+            socket: name.to_owned(),
+            source,
+        })?;
     let failed = |source| Error::Exchange {
         socket: name.to_owned(),
         uri: uri.clone(),
@@ -116,8 +117,8 @@ async fn exchange(socket: &Path, name: &str, uri: &Uri) -> Result<fetch::Answer,
     let request = Request::get(uri.clone())
         .header(header::HOST, "localhost")
         .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| failed(error.into()))?;
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| failed(error.into()))?;
     fetch::exchange(stream, request, LONGEST)
         .await
         .map_err(failed)

@@ -2,7 +2,7 @@
 
 use super::{Family, Labels, counter, gauge, one};
 use crate::{
-    api::status::bgp::{Counts, Neighbour, Said},
+    api::status::bgp::{Counts, Neighbour, PathState, Said},
     protocols::bgp::event::State,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn families(neighbours: &[Neighbour]) -> Vec<Family> {
         gauge(
             "ober_bgp_neighbour_bfd_up",
             "1: BFD says the neighbour is there.",
-            each(|it| Some(u64::from(it.bfd.as_deref()? == "up"))),
+            each(|it| Some(u64::from(it.bfd? == PathState::Up))),
         ),
         counter(
             "ober_bgp_messages_sent",

@@ -12,8 +12,10 @@ pub(super) fn families(plane: &DataPlane) -> Vec<Family> {
         ];
         (labels, 1)
     });
-    let sizes = plane.programs.iter();
-    let sizes = sizes.map(|program| (one("program", &program.name), u64::from(program.size)));
+    let sizes = plane
+        .programs
+        .iter()
+        .map(|program| (one("program", &program.name), u64::from(program.size)));
     let maps = |value: fn(&Map) -> u64| {
         let line = |map: &Map| (one("map", &map.name), value(map));
         plane.maps.iter().map(line).collect::<Vec<_>>()

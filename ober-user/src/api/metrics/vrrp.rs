@@ -43,8 +43,10 @@ pub(super) fn families(vrrp: &Vrrp) -> Vec<Family> {
 
 fn packets(vrrp: &Vrrp) -> Vec<Family> {
     let each = |value| each(&vrrp.routers, value);
-    let rejected = vrrp.rejected.iter();
-    let rejected = rejected.map(|(reason, count)| (vec![("reason", reason.clone())], *count));
+    let rejected = vrrp
+        .rejected
+        .iter()
+        .map(|(reason, count)| (vec![("reason", reason.clone())], *count));
     vec![
         counter(
             "ober_vrrp_advertisements_sent",

@@ -33,7 +33,7 @@ pub(super) fn neighbour() -> bgp::Neighbour {
             capabilities: vec!["ipv4".into(), "4-octet-as".into()],
         }),
         signed: true,
-        bfd: Some("up".into()),
+        bfd: Some(bgp::PathState::Up),
         announced: vec![route],
         messages: [("update".to_owned(), updates)].into(),
         malformed: 1,

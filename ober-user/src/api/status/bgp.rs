@@ -12,7 +12,7 @@ use crate::protocols::bgp::{
     Overview,
     configured::Neighbour as Configured,
     connection::Remote,
-    event::{Report, State},
+    event::{Path, Report, State},
     message::{Attributes, Kind, NextHop, Notification, Open},
 };
 
@@ -37,8 +37,8 @@ pub struct Neighbour {
     pub opened: Option<Opened>,
     /// Is there a password?
     pub signed: bool,
-    /// `down`, `up`, `admin-down` or `unknown`; `None`: BFD does not watch it.
-    pub bfd: Option<String>,
+    /// `None`: BFD does not watch it.
+    pub bfd: Option<PathState>,
     pub announced: Vec<AdvertisedRoute>,
     /// By kind: `open`, `update`, `notification`, `keepalive`, `refresh`.
     pub messages: BTreeMap<String, Counts>,
@@ -53,6 +53,40 @@ pub struct Neighbour {
     /// How long ago that was.
     #[serde(default)]
     pub last_failure_seconds: Option<u64>,
+}
+
+/// BFD's state of the path to a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathState {
+    Down,
+    Up,
+    /// An administrator took BFD down, which says nothing about the path (RFC 5882 section 4.2).
+    AdminDown,
+    /// BFD has not reported it yet.
+    Unknown,
+}
+
+impl PathState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::AdminDown => "admin-down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Option<Path>> for PathState {
+    fn from(path: Option<Path>) -> Self {
+        match path {
+            Some(Path::Down) => Self::Down,
+            Some(Path::Up) => Self::Up,
+            Some(Path::AdminDown) => Self::AdminDown,
+            None => Self::Unknown,
+        }
+    }
 }
 
 /// The contents of a neighbour's OPEN.
@@ -146,10 +180,7 @@ fn neighbour(settings: &Configured, report: &Report, now: Instant) -> Neighbour 
         extended_next_hop: agreed.is_some_and(|it| it.terms.extended_next_hop),
         opened: report.opened.as_deref().map(opened),
         signed: settings.password.is_some(),
-        bfd: settings.bfd.as_ref().map(|_| {
-            let path = report.path.map_or("unknown", |path| path.name());
-            path.to_owned()
-        }),
+        bfd: settings.bfd.as_ref().map(|_| report.path.into()),
         announced: report
             .advertised
             .iter()

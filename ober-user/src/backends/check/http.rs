@@ -27,10 +27,11 @@ pub(super) async fn check(
         .method(http.method.as_str())
         .uri(&http.path)
         .header(HOST, host)
-        .body(Empty::new());
-    let request = request.map_err(|error| format!("make the request: {error}"))?;
-    let answer = fetch::exchange(stream, request, MOST).await;
-    let answer = answer.map_err(|error| format!("ask {}: {error}", way.server))?;
+        .body(Empty::new())
+        .map_err(|error| format!("make the request: {error}"))?;
+    let answer = fetch::exchange(stream, request, MOST)
+        .await
+        .map_err(|error| format!("ask {}: {error}", way.server))?;
     Ok(judge(http, &answer)?)
 }
 

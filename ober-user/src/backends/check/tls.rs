@@ -31,8 +31,9 @@ impl Speaker {
         let stream = way.connect().await?;
         let address = || way.server.ip().to_string();
         let name = self.name.clone().unwrap_or_else(address);
-        let greeted = tls::connect(Arc::clone(&self.config), &name, stream).await;
-        let greeted = greeted.map_err(|error| format!("greet {} as {name}: {error}", way.server));
+        let greeted = tls::connect(Arc::clone(&self.config), &name, stream)
+            .await
+            .map_err(|error| format!("greet {} as {name}: {error}", way.server));
         Ok(greeted?)
     }
 

@@ -68,8 +68,9 @@ impl Asker {
             Kind::Dns { .. } | Kind::Srv { .. } => resolve::turn().await,
             _ => None,
         };
-        let answer = timeout(limit, self.answer()).await;
-        let answer = answer.unwrap_or(Err(Error::Late(limit)));
+        let answer = timeout(limit, self.answer())
+            .await
+            .unwrap_or(Err(Error::Late(limit)));
         if answer.is_err() {
             self.index = None;
         }
@@ -130,11 +131,12 @@ async fn get(url: &Url, how: &Tls, headers: &[(&'static str, String)]) -> Result
         url.is_tls().then(|| tls::client(how, true)).transpose()?;
     let name = how.name.as_deref().unwrap_or(url.name());
     let speaker = speaker.as_ref().map(|speaker| (speaker, name));
-    let answer = crate::names::fetch::get(url, speaker, headers, MOST).await;
-    let answer = answer.map_err(|source| Error::Fetch {
-        url: url.to_string(),
-        source,
-    })?;
+    let answer = crate::names::fetch::get(url, speaker, headers, MOST)
+        .await
+        .map_err(|source| Error::Fetch {
+            url: url.to_string(),
+            source,
+        })?;
     if !answer.status.is_success() {
         return Err(Error::Status {
             url: url.to_string(),

@@ -212,8 +212,11 @@ mod tests {
             {"Node":{"Address":"10.1.10.14"},"Service":{"Tags":null,"Address":"","Port":8001}}]"#;
         let port = |number| NonZeroU16::new(number).unwrap();
         let found = |host: &str, number| Found::new(host, port(number)).unwrap();
-        let first = found("10.1.10.13", 8000).weighs(10).in_tier(2);
-        let first = first.named(Some("a.test")).unwrap();
+        let first = found("10.1.10.13", 8000)
+            .weighs(10)
+            .in_tier(2)
+            .named(Some("a.test"))
+            .unwrap();
         assert_eq!(
             read(body.as_bytes(), 2).unwrap(),
             [first, found("10.1.10.14", 8001)]

@@ -116,8 +116,8 @@ impl Container {
             None => Ok(default),
         };
         let name = label("ober.name").or_else(|| label("sni"));
-        let found = Found::new(host, port).map_err(miss)?;
-        let found = found
+        let found = Found::new(host, port)
+            .map_err(miss)?
             .weighs(number("ober.weight", 1)?)
             .in_tier(number("ober.tier", 0)?);
         found.named(name.map(String::as_str)).map_err(miss)

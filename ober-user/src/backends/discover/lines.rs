@@ -52,8 +52,8 @@ pub(super) fn matches(
         let port = u16::try_from(number("port", port.get().into())?)
             .ok()
             .and_then(NonZeroU16::new);
-        let server = Found::new(&host, port.ok_or_else(|| nonsense("port"))?).map_err(miss)?;
-        let server = server
+        let server = Found::new(&host, port.ok_or_else(|| nonsense("port"))?)
+            .map_err(miss)?
             .weighs(number("weight", 1)?)
             .in_tier(number("tier", 0)?);
         let name = group("name").filter(|name| !name.is_empty());
@@ -98,8 +98,11 @@ mod tests {
             r"(?<host>\S+) (?<port>\d+)( w(?<weight>\d+))?( t(?<tier>\d+))?( n(?<name>\S+))?";
         let pattern = Pattern(pattern.parse().unwrap());
         let text = b"a 1\nb 2 w5 t3 nc.test\n";
-        let second = found("b", 2).weighs(5).in_tier(3);
-        let second = second.named(Some("c.test")).unwrap();
+        let second = found("b", 2)
+            .weighs(5)
+            .in_tier(3)
+            .named(Some("c.test"))
+            .unwrap();
         assert_eq!(
             matches(text, &pattern, PORT, 2).unwrap(),
             [found("a", 1), second]

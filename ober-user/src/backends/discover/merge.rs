@@ -156,11 +156,12 @@ fn addresses(found: &Found, names: &Names) -> Vec<IpAddr> {
 /// Names each server after its host, with a number where that name is taken. A server that had a name keeps it.
 fn christen(merged: &mut [Merged], sources: &[Said], before: &BTreeMap<SocketAddr, Named>) {
     let hosts = sources.iter().flat_map(|said| &said.found);
-    let names = hosts.filter_map(|found| match found.host() {
-        Host::Name(name) => Some(name.trim_end_matches('.')),
-        Host::Addr(_) => None,
-    });
-    let names: HashSet<&str> = names.collect();
+    let names: HashSet<&str> = hosts
+        .filter_map(|found| match found.host() {
+            Host::Name(name) => Some(name.trim_end_matches('.')),
+            Host::Addr(_) => None,
+        })
+        .collect();
     let mut taken: HashSet<String> = HashSet::new();
     for Merged { server, .. } in merged.iter_mut() {
         let old = before.get(&server.addr);
@@ -203,8 +204,11 @@ fn numbered(label: &str, number: usize) -> String {
 /// Weights on HAProxy's scale, in proportion. A weight above 0 stays at least 1.
 fn weights(sources: &[Said]) -> impl Fn(u32) -> u16 + use<> {
     let weights = sources.iter().flat_map(|said| &said.found);
-    let heaviest = weights.map(|found| u64::from(found.terms().weight)).max();
-    let heaviest = heaviest.unwrap_or_default().max(HEAVIEST);
+    let heaviest = weights
+        .map(|found| u64::from(found.terms().weight))
+        .max()
+        .unwrap_or_default()
+        .max(HEAVIEST);
     move |weight| {
         let scaled = u64::from(weight) * HEAVIEST / heaviest;
         u16::try_from(scaled)
@@ -352,8 +356,11 @@ mod tests {
 
     #[test]
     fn the_first_source_decides_the_terms_of_a_server() {
-        let heavy = found("10.0.0.1", 80).weighs(9).in_tier(2);
-        let heavy = heavy.named(Some("s3.test")).unwrap();
+        let heavy = found("10.0.0.1", 80)
+            .weighs(9)
+            .in_tier(2)
+            .named(Some("s3.test"))
+            .unwrap();
         let merged = merge(
             &from(&[("x", vec![heavy]), ("y", vec![found("10.0.0.1", 80)])]),
             &names(),
@@ -457,8 +464,10 @@ mod tests {
         let port = |number: usize| u16::try_from(number % 60_000 + 1).unwrap();
         let v4 =
             |number: usize| format!("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255);
-        let apart = (0..).take(count).zip(0..);
-        let apart = apart.map(|(number, tier)| found(&v4(number), 80).in_tier(tier));
+        let apart = (0..)
+            .take(count)
+            .zip(0..)
+            .map(|(number, tier)| found(&v4(number), 80).in_tier(tier));
         // All have one name, so that each needs a number behind it.
         let alike = (0..count).map(|number| {
             let found = found("10.0.0.1", port(number));
@@ -470,11 +479,12 @@ mod tests {
 
     #[test]
     fn merging_work_grows_linearly_with_the_servers_for_any_names() {
-        let names = (0..100_000u32).map(|number| {
-            let address = IpAddr::from((number | 10 << 24).to_be_bytes());
-            (format!("n{number}"), vec![address])
-        });
-        let names: Names = names.collect();
+        let names: Names = (0..100_000u32)
+            .map(|number| {
+                let address = IpAddr::from((number | 10 << 24).to_be_bytes());
+                (format!("n{number}"), vec![address])
+            })
+            .collect();
         for which in 0..3 {
             let bounds = Bounds {
                 own: &Own::default(),

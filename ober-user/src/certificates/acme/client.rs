@@ -50,8 +50,10 @@ impl HttpClient for Client {
                 Err(over) => return Err(Error::Other(Box::new(over))),
             };
             if answer.status.is_client_error() || answer.status.is_server_error() {
-                let seconds = answer.headers.get(RETRY_AFTER);
-                let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                let seconds = answer
+                    .headers
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok()?.trim().parse().ok());
                 *rest.lock().unwrap_or_else(PoisonError::into_inner) =
                     seconds.map(Duration::from_secs);
             }

@@ -231,8 +231,9 @@ mod tests {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             return false;
         };
-        let length = head.split_once("content-length: ");
-        let length = length.map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
+        let length = head
+            .split_once("content-length: ")
+            .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
         body.len() >= length
     }
 

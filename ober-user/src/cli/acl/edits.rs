@@ -49,8 +49,8 @@ pub(super) fn edit(
     let directory = std::env::current_dir().map_err(Error::Stdin)?;
     let mut sources = Vec::new();
     for expression in expressions {
-        let expression = anchor(expression.trim(), &directory);
-        let expression = expression.map_err(|error| Error::Usage(error.to_string()))?;
+        let expression = anchor(expression.trim(), &directory)
+            .map_err(|error| Error::Usage(error.to_string()))?;
         if !expression.is_empty() {
             sources.push(expression);
         }

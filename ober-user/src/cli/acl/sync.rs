@@ -137,10 +137,9 @@ impl Sync {
         let own = [
             (FRONTEND_HTTP, &self.frontend_http),
             (ROUTERS, &self.routers),
-        ];
-        let own = own
-            .into_iter()
-            .filter_map(|(name, expression)| Some((name, expression.as_ref()?)));
+        ]
+        .into_iter()
+        .filter_map(|(name, expression)| Some((name, expression.as_ref()?)));
         let others = self.list.chunks_exact(2);
         own.chain(others.map(|pair| (pair[0].as_str(), &pair[1])))
     }

@@ -20,7 +20,7 @@ impl From<&ToServers> for Tls {
     fn from(servers: &ToServers) -> Self {
         Self {
             verify: match &servers.verify {
-                None => Verify::Nobody,
+                None => Verify::None,
                 Some(Authorities::System) => Verify::System,
                 Some(Authorities::File(path) | Authorities::Missing(path)) => {
                     Verify::Authority(path.clone())
@@ -52,12 +52,12 @@ impl Judge<'_> {
         let verify = match (raw.verify.or(true), raw.ca.0) {
             (true, None) => Verify::System,
             (true, Some(at)) => Verify::Authority(self.existing("ca", at, Kind::Authorities)),
-            (false, None) => Verify::Nobody,
+            (false, None) => Verify::None,
             (false, Some(at)) => {
                 let message = "`ca` has no effect with `verify = false`";
                 let help = "remove it, or `verify = false`";
                 self.refuse(Fault::new(at.span, message).help(help));
-                Verify::Nobody
+                Verify::None
             }
         };
         Tls {

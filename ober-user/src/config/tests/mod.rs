@@ -218,11 +218,13 @@ fn vips_and_listeners_keep_the_order_of_the_configuration() {
          [[services.listeners]]\nport=81\naccess='admins'"
     );
     let config = directory.parse(&text).unwrap();
-    let rows = config.vip_listeners().map(|it| {
-        let (vip, port) = (it.vip.to_string(), it.listener.port.get());
-        (it.service.name.as_str(), vip, port)
-    });
-    let rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = config
+        .vip_listeners()
+        .map(|it| {
+            let (vip, port) = (it.vip.to_string(), it.listener.port.get());
+            (it.service.name.as_str(), vip, port)
+        })
+        .collect();
     let row = |service, vip: &str, port| (service, vip.to_owned(), port);
     assert_eq!(
         rows,

@@ -102,8 +102,8 @@ mod tests {
     use super::*;
 
     fn put(text: &str) -> Result<String, String> {
-        let variables = [("A", "one"), ("_b2", "${A}")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = [("A", "one"), ("_b2", "${A}")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         substitute(text, &variables.into()).map(Cow::into_owned)
     }
 

@@ -84,8 +84,7 @@ impl Texts {
 
     /// The configuration with `file` in place of the main file at `main`, which need not be readable.
     pub fn replaced(main: &Path, file: File) -> Result<Self, Error> {
-        let more = further(main)?;
-        let more: Result<_, _> = more.iter().map(|path| File::read(path)).collect();
+        let more: Result<_, _> = further(main)?.iter().map(|path| File::read(path)).collect();
         Ok(Self {
             main: file,
             more: more?,
@@ -133,8 +132,11 @@ impl Texts {
 
     /// A hash of the texts, whatever the main file is called: FNV-1a, hexadecimal.
     pub fn hash(&self) -> String {
-        let names = self.more.iter().filter_map(|file| file.path.file_name());
-        let names = names.flat_map(std::ffi::OsStr::as_encoded_bytes);
+        let names = self
+            .more
+            .iter()
+            .filter_map(|file| file.path.file_name())
+            .flat_map(std::ffi::OsStr::as_encoded_bytes);
         let texts = self.files().flat_map(|file| file.text.bytes().chain([0]));
         let hash = hash::fnv1a(texts.chain(names.copied()));
         format!("{hash:016x}")

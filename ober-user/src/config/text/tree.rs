@@ -92,8 +92,7 @@ struct Placing<'p> {
 
 impl Placing<'_> {
     fn table<'i>(&mut self, table: DeTable<'i>) -> DeTable<'i> {
-        let entries = table.into_iter();
-        let entries = entries.map(|(key, value)| {
+        let entries = table.into_iter().map(|(key, value)| {
             let span = self.span(&key.span());
             (Spanned::new(span, key.into_inner()), self.value(value))
         });
@@ -220,8 +219,10 @@ fn refusal(error: &Error, tree: &DeTable<'_>) -> Fault {
         ("", None)
     };
     let Some(found) = found else {
-        let owner = error.span().and_then(|span| owner(tree, &span));
-        let owner = owner.unwrap_or_else(|| "the value".to_owned());
+        let owner = error
+            .span()
+            .and_then(|span| owner(tree, &span))
+            .unwrap_or_else(|| "the value".to_owned());
         return Fault::new(error.span(), mistyped(message.trim_end(), &owner));
     };
     if let Some((_, name)) = RENAMED

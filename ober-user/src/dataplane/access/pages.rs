@@ -74,8 +74,8 @@ impl<'a> Walk<'a> {
         let begin = self
             .ranges
             .iter()
-            .take_while(move |range| range.first <= high);
-        let begin = begin.map(move |range| (range.first & 0xffff, range.last.min(high) & 0xffff));
+            .take_while(move |range| range.first <= high)
+            .map(move |range| (range.first & 0xffff, range.last.min(high) & 0xffff));
         let reach = self.reach.map(|reach| (0, reach.min(high) & 0xffff));
         reach.into_iter().chain(begin)
     }

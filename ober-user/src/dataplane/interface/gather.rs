@@ -94,15 +94,16 @@ fn virtio(driver: &Driver, link: &Link) -> Option<Virtio> {
         return None;
     }
     let bus = Path::new("/sys/bus/pci/devices").join(&driver.bus);
-    let entries = fs::read_dir(bus).ok();
-    let mut entries = entries.into_iter().flatten().flatten();
-    let device = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("virtio"));
-    let device = device.map(|entry| entry.path()).or_else(|| {
-        let class = Path::new("/sys/class/net").join(&link.name);
-        let address = file::kernel_text(class.join("address")).ok()?;
-        let ours = link.address.iter().map(|byte| format!("{byte:02x}"));
-        let same = address.trim() == ours.collect::<Vec<_>>().join(":");
-        same.then(|| class.join("device"))
-    })?;
+    let mut entries = fs::read_dir(bus).ok().into_iter().flatten().flatten();
+    let device = entries
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("virtio"))
+        .map(|entry| entry.path())
+        .or_else(|| {
+            let class = Path::new("/sys/class/net").join(&link.name);
+            let address = file::kernel_text(class.join("address")).ok()?;
+            let ours = link.address.iter().map(|byte| format!("{byte:02x}"));
+            let same = address.trim() == ours.collect::<Vec<_>>().join(":");
+            same.then(|| class.join("device"))
+        })?;
     Virtio::read(&file::kernel_text(device.join("features")).ok()?)
 }

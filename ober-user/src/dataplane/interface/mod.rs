@@ -31,8 +31,9 @@ pub struct Linux(pub u32, pub u32);
 impl Linux {
     /// `6.1.0-26-amd64`.
     pub fn read(release: &str) -> Option<Self> {
-        let numbers = release.split(['.', '-', '+']);
-        let mut numbers = numbers.map_while(|it| it.parse().ok());
+        let mut numbers = release
+            .split(['.', '-', '+'])
+            .map_while(|it| it.parse().ok());
         Some(Self(numbers.next()?, numbers.next()?))
     }
 }

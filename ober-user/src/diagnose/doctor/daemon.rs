@@ -70,8 +70,7 @@ fn outdated(status: &Status) -> Vec<Finding> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let workers = status.workers.iter().filter(|it| !it.outdated.is_empty());
-    let workers = workers.map(|it| {
+    let workers = status.workers.iter().filter(|it| !it.outdated.is_empty()).map(|it| {
         let words = format!("runs what was replaced on disk since: {}", list(&it.outdated));
         Finding::warning(PART, format_args!("worker {}", it.number), words).advice(
             "a change of [workers] and `ober-user reload` replaces the workers one by one; `ober-user detach` and a start \

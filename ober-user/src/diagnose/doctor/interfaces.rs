@@ -237,14 +237,16 @@ fn reported_decision(node: &Node) -> Decision {
 
 /// The decision that a daemon would make.
 fn expected_decision(config: &Config, all: &[InterfaceFacts]) -> Decision {
-    let candidates = all.iter().filter_map(|facts| {
-        Some(Candidate {
-            features: facts.features.clone()?,
-            native: facts
-                .native
-                .or((config.node.xdp == XdpMode::Generic).then_some(false)),
+    let candidates: Vec<_> = all
+        .iter()
+        .filter_map(|facts| {
+            Some(Candidate {
+                features: facts.features.clone()?,
+                native: facts
+                    .native
+                    .or((config.node.xdp == XdpMode::Generic).then_some(false)),
+            })
         })
-    });
-    let candidates: Vec<_> = candidates.collect();
+        .collect();
     steer::decide(config.node.steer, config.workers.cpus.len(), &candidates)
 }

@@ -12,7 +12,7 @@ pub struct SpeakingFacts {
 
 pub(super) fn judge(config: &Config, facts: &SpeakingFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let spoken = [
+    let spoken: Vec<&str> = [
         (config.bgp.is_some(), "BGP"),
         (
             config
@@ -23,12 +23,11 @@ pub(super) fn judge(config: &Config, facts: &SpeakingFacts) -> Vec<Finding> {
             "BFD",
         ),
         (config.vrrp.is_some(), "VRRP"),
-    ];
-    let spoken: Vec<&str> = spoken
-        .iter()
-        .filter(|(on, _)| *on)
-        .map(|(_, name)| *name)
-        .collect();
+    ]
+    .iter()
+    .filter(|(on, _)| *on)
+    .map(|(_, name)| *name)
+    .collect();
     if let (Some((last, others)), None) = (spoken.split_last(), &config.node.routers) {
         let names = match others {
             [] => (*last).to_owned(),

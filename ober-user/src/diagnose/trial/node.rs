@@ -93,8 +93,11 @@ mod tests {
         status.workers[0].in_ring = false;
         status.gate[0].state = State::Down;
         let sick = judge(&status);
-        let failed = sick.iter().filter(|it| it.verdict == Verdict::Failed);
-        let failed: Vec<_> = failed.map(|it| it.object.as_str()).collect();
+        let failed: Vec<_> = sick
+            .iter()
+            .filter(|it| it.verdict == Verdict::Failed)
+            .map(|it| it.object.as_str())
+            .collect();
         assert_eq!(failed, ["in0", "worker 0", "VIP 192.0.2.10"]);
         status.gate[0].state = State::Disabled;
         let ordered = judge(&status);

@@ -175,9 +175,13 @@ impl HeldSessions {
     }
 
     fn look(&mut self) -> Look {
-        let neighbours = self.bgp.as_ref().map(bgp::Handle::overview);
-        let neighbours = neighbours.as_ref().map(Vec::<status::bgp::Neighbour>::from);
-        let neighbours = neighbours.unwrap_or_default();
+        let neighbours = self
+            .bgp
+            .as_ref()
+            .map(bgp::Handle::overview)
+            .as_ref()
+            .map(Vec::<status::bgp::Neighbour>::from)
+            .unwrap_or_default();
         let waiting = waiting::unheard();
         let said = neighbours.iter().filter(|it| said_since(it));
         let heard = said.clone().map(|it| it.address);

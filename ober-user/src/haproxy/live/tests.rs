@@ -5,10 +5,10 @@ use super::*;
 const HEAD: &str = "# For haproxy\nglobal\n    nbthread 1\n\nbackend rgw\n";
 
 fn text(method: &str, servers: &[&str]) -> String {
-    let servers = servers
+    let servers: String = servers
         .iter()
-        .flat_map(|server| ["    server ", server, "\n"]);
-    let servers: String = servers.collect();
+        .flat_map(|server| ["    server ", server, "\n"])
+        .collect();
     format!(
         "{HEAD}    balance {method}\n    default-server check inter 2s rise 2 fall 3\n{servers}\nfrontend ober-stats\n    stats \
          enable\n"

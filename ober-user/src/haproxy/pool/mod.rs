@@ -74,8 +74,10 @@ pub struct Workers {
 impl Workers {
     /// The present state of every slot; those that only finish come last.
     pub fn snapshot(&self) -> Vec<Snapshot> {
-        let snapshots = self.slots.iter();
-        let snapshots = snapshots.map(|(active, slot)| (*active, slot.borrow().clone()));
+        let snapshots = self
+            .slots
+            .iter()
+            .map(|(active, slot)| (*active, slot.borrow().clone()));
         snapshots
             .filter(|(active, snapshot)| *active || !snapshot.draining.is_empty())
             .map(|(_, it)| it)
@@ -140,8 +142,10 @@ impl Pool {
 
     /// Publishes the slots and sockets. To be called when they have changed.
     fn show(&mut self) {
-        let slots = self.slots.iter();
-        let slots = slots.map(|slot| (slot.active, slot.handle.watch()));
+        let slots = self
+            .slots
+            .iter()
+            .map(|slot| (slot.active, slot.handle.watch()));
         let sockets = self.sockets();
         self.workers = Arc::new(Workers {
             slots: slots.collect(),

@@ -33,8 +33,11 @@ pub(super) fn weights(balance: Balance, servers: &[Server]) -> Vec<Option<u16>> 
             written.map(|weight| Some(weight * factor)).collect()
         }
         Balance::Weight => {
-            let weighing = servers.iter().filter(|server| server.terms.weight > 0);
-            let weighing: BTreeSet<u8> = weighing.map(|server| server.terms.tier).collect();
+            let weighing: BTreeSet<u8> = servers
+                .iter()
+                .filter(|server| server.terms.weight > 0)
+                .map(|server| server.terms.tier)
+                .collect();
             // When no server of a tier has a weight above 0, all of the tier get the same weight, so that they can serve.
             let weight = |server: &Server| {
                 if weighing.contains(&server.terms.tier) {

@@ -112,8 +112,10 @@ impl Frontend<'_> {
     /// Rejects connections above the limit, which counts the connections of all listeners of the service.
     fn excess(self, lines: &mut Lines, most: u32) -> Result<(), Error> {
         let mut sum = format!("fe_conn({})", name(self.service, self.listener)?);
-        let others = self.service.listeners.iter();
-        let mut others = others
+        let mut others = self
+            .service
+            .listeners
+            .iter()
             .filter(|other| other.port != self.listener.port)
             .peekable();
         if others.peek().is_some() {

@@ -175,8 +175,10 @@ fn worker_of(run: &Path, pid: Pid) -> Option<usize> {
 /// Was the process made by a daemon of this directory? Any user can give a process any arguments, but only root writes
 /// a record.
 fn is_genuine(run: &Path, worker: usize, process: &Process) -> bool {
-    let record = store::read_json::<Record>(&Files::new(run, worker).record());
-    let record = record.ok().flatten().unwrap_or_default();
+    let record = store::read_json::<Record>(&Files::new(run, worker).record())
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     record.names(process) || is_roots(run, process.pid)
 }
 

@@ -143,8 +143,10 @@ fn padded(value: u64, width: usize) -> String {
 fn common<'a>(one: &'a str, other: &str) -> (&'a str, &'a str) {
     let same = |(a, b): &(u8, u8)| a == b;
     let head = one.bytes().zip(other.bytes()).take_while(same).count();
-    let head = one.get(..head).unwrap_or_default();
-    let head = head.trim_end_matches(|c: char| c.is_ascii_digit());
+    let head = one
+        .get(..head)
+        .unwrap_or_default()
+        .trim_end_matches(|c: char| c.is_ascii_digit());
     let (one_rest, other_rest) = (
         &one.as_bytes()[head.len()..],
         &other.as_bytes()[head.len()..],

@@ -319,8 +319,10 @@ impl System {
             answer.found = next.found;
             answer.v4 = answer.v4.or(next.v4);
             answer.v6 = answer.v6.or(next.v6);
-            let late = [&answer.v4, &answer.v6];
-            let late = late.into_iter().flatten().any(|why| *why == Why::Timeout);
+            let late = [&answer.v4, &answer.v6]
+                .into_iter()
+                .flatten()
+                .any(|why| *why == Why::Timeout);
             if late || !answer.found.is_empty() {
                 break;
             }

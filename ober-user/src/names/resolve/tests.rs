@@ -304,8 +304,9 @@ async fn a_name_with_records_of_one_family_only_is_resolved_completely() {
     }
     let written = system.lookup("WRITTEN", LIMIT).await;
     assert_eq!(written, Answer::all(addresses(&["10.7.7.7"])));
-    let only = self::system("options no-aaaa", &[address]);
-    let only = only.lookup("both.test", LIMIT).await;
+    let only = self::system("options no-aaaa", &[address])
+        .lookup("both.test", LIMIT)
+        .await;
     assert_eq!(only, Answer::all(addresses(&["10.60.0.1"])));
 }
 

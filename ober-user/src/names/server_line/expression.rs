@@ -43,8 +43,8 @@ pub fn expand(
         let cap = Cap::new(most).advising(RAISE);
         for server in expand_servers(expression, port, cap, sources)? {
             let of = server.to_string();
-            let server = Found::of(server.host, server.port);
-            let server = server.map_err(|source| Error::Miss { of, source })?;
+            let server =
+                Found::of(server.host, server.port).map_err(|source| Error::Miss { of, source })?;
             found.push(server.on(terms.into()))?;
         }
     }

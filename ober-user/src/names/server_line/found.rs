@@ -173,8 +173,12 @@ mod tests {
 
     #[test]
     fn a_server_read_back_from_disk_is_judged_like_one_from_a_source() {
-        let found = Found::new("rgw1.test", PORT).unwrap().weighs(3).in_tier(1);
-        let found = found.named(Some("s3.test.")).unwrap();
+        let found = Found::new("rgw1.test", PORT)
+            .unwrap()
+            .weighs(3)
+            .in_tier(1)
+            .named(Some("s3.test."))
+            .unwrap();
         assert_eq!(found.name(), Some("s3.test"));
         let written = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Found>(&written).unwrap(), found);

@@ -71,8 +71,11 @@ mod tests {
 
     #[test]
     fn a_line_is_a_server_with_attributes_in_any_order() {
-        let full = found("a", 1).weighs(5).in_tier(2);
-        let full = full.named(Some("s3.test")).unwrap();
+        let full = found("a", 1)
+            .weighs(5)
+            .in_tier(2)
+            .named(Some("s3.test"))
+            .unwrap();
         for (text, found) in [
             ("a:1 weight=5 tier=2 name=s3.test", full.clone()),
             (" a:1\tsni=s3.test  priority=2 weight=5 ", full),

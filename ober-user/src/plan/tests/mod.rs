@@ -32,11 +32,13 @@ fn text(interfaces: &[&str], workers: u8, services: &[Service]) -> String {
     )];
     let (mut lists, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for (name, vips, ports) in services {
-        let places = vips.iter().flat_map(|vip| {
-            let ports = ports.iter();
-            ports.map(move |(port, _)| (*vip, *port))
-        });
-        let places: Vec<_> = places.collect();
+        let places: Vec<_> = vips
+            .iter()
+            .flat_map(|vip| {
+                let ports = ports.iter();
+                ports.map(move |(port, _)| (*vip, *port))
+            })
+            .collect();
         if places.iter().any(|directory| !taken.insert(*directory)) {
             continue;
         }

@@ -75,16 +75,6 @@ pub enum Path {
     AdminDown,
 }
 
-impl Path {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Up => "up",
-            Self::AdminDown => "admin-down",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Start,

@@ -42,8 +42,9 @@ impl Pace {
 
     /// Starts `ConnectRetryTimer`: `first`, doubled by every failed attempt.
     pub(super) fn wait(&mut self, now: Instant, first: Duration) {
-        let interval = first.saturating_mul(1 << self.attempts.min(10));
-        let interval = interval.min(LONGEST_RETRY.max(first));
+        let interval = first
+            .saturating_mul(1 << self.attempts.min(10))
+            .min(LONGEST_RETRY.max(first));
         self.retry = Some(now + interval.mul_f64(self.jitter()));
     }
 

@@ -108,11 +108,13 @@ impl Out {
 
     /// The UPDATEs that make `routes` the advertised ones. Withdrawals first: they are urgent.
     pub fn sync(&mut self, terms: &Terms, routes: &Routes) -> Vec<Update> {
-        let wanted = routes.iter().filter_map(|(prefix, route)| {
-            let attributes = terms.attributes(prefix, route)?;
-            Some((*prefix, attributes))
-        });
-        let wanted: BTreeMap<IpNet, Attributes> = wanted.collect();
+        let wanted: BTreeMap<IpNet, Attributes> = routes
+            .iter()
+            .filter_map(|(prefix, route)| {
+                let attributes = terms.attributes(prefix, route)?;
+                Some((*prefix, attributes))
+            })
+            .collect();
         let gone: Advertised = self
             .advertised
             .iter()

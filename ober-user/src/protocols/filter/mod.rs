@@ -206,8 +206,10 @@ pub fn payload_byte(six: bool, place: u32, values: &[u8]) -> Block {
 
 /// Takes packets whose address in this field is one of these. Addresses of the other family never match.
 pub fn one_of(six: bool, field: Field, addresses: &[IpAddr]) -> Block {
-    let cases = addresses.iter().filter(|it| it.is_ipv6() == six);
-    let cases = cases.map(|address| (words(*address), Block::take()));
+    let cases = addresses
+        .iter()
+        .filter(|it| it.is_ipv6() == six)
+        .map(|address| (words(*address), Block::take()));
     Block::after(keep_address(six, field), tree(0, &cases.collect()))
 }
 
@@ -304,8 +306,9 @@ fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>) -> Block {
         let group = groups.entry(*first).or_default();
         group.insert(rest.to_vec(), block.clone());
     }
-    let groups = groups.into_iter();
-    let groups = groups.map(|(word, rest)| (word, tree(cell + 1, &rest)));
+    let groups = groups
+        .into_iter()
+        .map(|(word, rest)| (word, tree(cell + 1, &rest)));
     let choice = Block::choose(&groups.collect::<Vec<_>>());
     Block::after(vec![(LOAD_KEPT, 0, 0, cell)], choice)
 }
@@ -315,8 +318,10 @@ fn tree(cell: u32, cases: &BTreeMap<Vec<u32>, Block>) -> Block {
 pub fn attach(socket: &impl AsFd, programs: &[Block]) -> io::Result<()> {
     let mut result = Ok(());
     for block in programs {
-        let program = block.0.iter();
-        let program = program.map(|&(code, yes, no, value)| SockFilter::new(code, yes, no, value));
+        let program = block
+            .0
+            .iter()
+            .map(|&(code, yes, no, value)| SockFilter::new(code, yes, no, value));
         result = replace(&SockRef::from(socket), &program.collect::<Vec<_>>());
         match &result {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}

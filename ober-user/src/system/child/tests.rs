@@ -27,13 +27,13 @@ impl Seen {
     fn of(pid: i32) -> Self {
         let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let status = text("status");
-        let status = status.lines().filter_map(|line| line.split_once(':'));
-        let limits = text("limits");
+        let status_text = text("status");
+        let status = status_text.lines().filter_map(|line| line.split_once(':'));
+        let limits_text = text("limits");
         // The column of names is 26 letters wide.
-        let limits = limits.lines().skip(1).map(|line| line.split_at(26));
-        let stat = text("stat");
-        let stat: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
+        let limits = limits_text.lines().skip(1).map(|line| line.split_at(26));
+        let stat_text = text("stat");
+        let stat: Vec<&str> = stat_text.rsplit_once(')').unwrap().1.split(' ').collect();
         let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         Self {
             environment: text("environ")
@@ -162,11 +162,11 @@ async fn every_kind_of_child_has_exactly_its_specified_environment_descriptors_a
     let [_, own, _, bounding, _] = Seen::of(std::process::id().try_into().unwrap()).capabilities();
     for (what, child, variables, [user, group], keeps) in kinds(&handed) {
         let (seen, pid) = look(&child.arguments(["60"])).await;
-        let names = seen
+        let names: Vec<(&str, &str)> = seen
             .environment
             .iter()
-            .map(|it| it.split_once('=').unwrap());
-        let names: Vec<(&str, &str)> = names.collect();
+            .map(|it| it.split_once('=').unwrap())
+            .collect();
         let set: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         assert_eq!(set, variables, "{what}");
         let mut descriptors = BTreeSet::from([0, 1, 2]);

@@ -275,10 +275,11 @@ mod tests {
     }
 
     fn left_beside(stranger: (Pid, Stat), ours: &[Ours], making: &[u64]) -> Vec<Pid> {
-        let children = ours
+        let children: Vec<_> = ours
             .iter()
-            .map(|&(pid, started, _, over)| child(pid, pid, started, over));
-        let children: Vec<_> = children.chain([stranger]).collect();
+            .map(|&(pid, started, _, over)| child(pid, pid, started, over))
+            .chain([stranger])
+            .collect();
         let known = ours
             .iter()
             .map(|&(pid, started, whole, _)| (Pid(pid), Known { started, whole }));

@@ -154,8 +154,8 @@ pub fn exposed(mode: u32) -> bool {
 /// The text, with the metadata read when the file was opened: owner and mode belong to this very file.
 pub fn text_with(path: &Path, kind: Kind) -> io::Result<(String, Metadata)> {
     let (bytes, facts) = read_with(path, kind)?;
-    let text = String::from_utf8(bytes);
-    let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok((text, facts))
 }
 

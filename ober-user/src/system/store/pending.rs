@@ -210,8 +210,11 @@ impl Placed {
     }
 
     fn sync_directories(&self) -> Result<(), Error> {
-        let lasting = self.files.iter().map(|(file, _)| file);
-        let lasting = lasting.filter(|file| file.kind.lasts() == Lasts::Power);
+        let lasting = self
+            .files
+            .iter()
+            .map(|(file, _)| file)
+            .filter(|file| file.kind.lasts() == Lasts::Power);
         let directories: BTreeSet<&Path> = lasting.filter_map(|file| file.path.parent()).collect();
         for directory in directories {
             sync_directory(directory)?;

@@ -220,8 +220,10 @@ async fn stopping_the_pool_answers_pending_requests_ends_all_processes_and_leave
     assert!(slow.join().unwrap().is_ok());
     assert!(!events.recv().await.unwrap().in_ring && !events.recv().await.unwrap().in_ring);
     assert_eq!(lab.processes(), Vec::<i32>::new());
-    let left = fs::read_dir(&lab.config.node.run).unwrap();
-    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> = fs::read_dir(&lab.config.node.run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     left.sort();
     assert_eq!(left, ["empty", "worker-0.log", "worker-1.log"]);
     // A program that another test starts holds every descriptor of this process until its exec.

@@ -36,8 +36,7 @@ pub(crate) fn load_with(mode: XdpMode) -> Result<Plane> {
     let mut config = plane::config("guest", plane::LIMITS);
     config.node.xdp = mode;
     let plane = Plane::load(&config, KEY)?;
-    let programs = aya::programs::loaded_programs();
-    let programs = programs
+    let programs = aya::programs::loaded_programs()
         .collect::<Result<Vec<_>, _>>()
         .context("list the loaded programs")?;
     ensure!(

@@ -32,11 +32,12 @@ pub(super) fn enable(world: &World, node: usize) -> Result<()> {
 
 pub(super) fn weigh_by_hand(world: &World, node: usize) -> Result<()> {
     let state = tell(world, node, "show servers state rgw")?;
-    let names = state
+    let names: Vec<&str> = state
         .lines()
         .skip(2)
-        .filter_map(|line| line.split(' ').nth(3));
-    let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        .filter_map(|line| line.split(' ').nth(3))
+        .filter(|name| !name.is_empty())
+        .collect();
     ensure!(!names.is_empty(), "worker 0 names no server: {state}");
     for name in names {
         tell(world, node, &format!("set server rgw/{name} weight 9"))?;

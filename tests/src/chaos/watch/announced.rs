@@ -63,8 +63,11 @@ pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
 }
 
 fn ask(watch: &Watchers<'_>, node: usize, serving: &Mutex<Serving>) -> Result<()> {
-    let client = watch.world.secure().from(ASKERS[node]);
-    let client = client.limits(ANSWER, ANSWER);
+    let client = watch
+        .world
+        .secure()
+        .from(ASKERS[node])
+        .limits(ANSWER, ANSWER);
     watch.world.fabric.router.tokio(async || {
         while watch.goes_on() {
             let began = Instant::now();

@@ -84,8 +84,10 @@ fn common(watch: &Watchers<'_>) -> Vec<Lane> {
 
 fn run(watch: &Watchers<'_>, site: Site, lanes: &[Lane]) -> Result<()> {
     watch.world.client(site).tokio(async || {
-        let all = lanes.iter().enumerate();
-        let all = all.map(|(number, lane)| lane.go(watch, site, number));
+        let all = lanes
+            .iter()
+            .enumerate()
+            .map(|(number, lane)| lane.go(watch, site, number));
         futures_util::future::join_all(all).await;
     })
 }

@@ -43,8 +43,8 @@ fn look(watch: &Watchers<'_>, node: usize) {
             otherwise.note(false);
             continue;
         };
-        let found = difference(watch.world, node);
-        let found = found.unwrap_or_else(|error| Some(format!("{error:#}")));
+        let found =
+            difference(watch.world, node).unwrap_or_else(|error| Some(format!("{error:#}")));
         let long = otherwise.note(found.is_some()).min(quiet);
         if let Some(found) = found.filter(|_| long > RECONCILE + RECONCILED) {
             watch

@@ -21,8 +21,7 @@ const LIFETIME: Duration = Duration::from_secs(4);
 pub(super) fn watch(watch: &Watchers<'_>) -> Result<()> {
     let pair = &watch.world.pair;
     let (mut two, mut none) = (Since::default(), Since::default());
-    let client = watch.world.secure();
-    let client = client.limits(ANSWER, ANSWER);
+    let client = watch.world.secure().limits(ANSWER, ANSWER);
     while watch.goes_on() {
         let asked = Instant::now();
         let [ours, other] = watch.world.masters()?;

@@ -35,8 +35,9 @@ const MEMORY: usize = 64 << 10;
 impl Resources {
     pub(in crate::chaos) fn of(world: &World, number: usize) -> Result<Self> {
         let node = &world.nodes[number];
-        let pid = node.pid();
-        let pid = pid.with_context(|| format!("node {number} has no daemon"))?;
+        let pid = node
+            .pid()
+            .with_context(|| format!("node {number} has no daemon"))?;
         let count = |path: &str| fs::read_dir(path).map(Iterator::count);
         let host = world.host(number);
         Ok(Self {

@@ -148,8 +148,9 @@ fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<()
         Standing::Withdrawn => {}
     }
     known.stands.append(&mut bench.stands);
-    let advertised = std::iter::once(&Standing::Withdrawn).chain(&known.stands);
-    let advertised: Vec<_> = advertised.collect();
+    let advertised: Vec<_> = std::iter::once(&Standing::Withdrawn)
+        .chain(&known.stands)
+        .collect();
     prop_assert!(
         advertised.windows(2).all(|pair| pair[0] != pair[1]),
         "told twice: {:?}",

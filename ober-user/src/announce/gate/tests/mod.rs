@@ -150,11 +150,13 @@ impl Bench {
             self.due();
         }
         let (round, workers) = self.round.take().unwrap();
-        let findings = workers.into_iter().map(|worker| ProbeResult {
-            services: services.to_vec(),
-            ..finding(worker, answer)
-        });
-        let findings = findings.collect();
+        let findings = workers
+            .into_iter()
+            .map(|worker| ProbeResult {
+                services: services.to_vec(),
+                ..finding(worker, answer)
+            })
+            .collect();
         self.on(Event::Probed { round, findings });
     }
 

@@ -77,14 +77,15 @@ impl Service {
     /// One server for each address. Of a target with both families only IPv4, or the machine would count twice.
     fn at(&self, addresses: &[IpAddr]) -> Result<Vec<Found>, Error> {
         let name = self.target.to_ascii();
-        let found = one_family(addresses).map(|address| {
-            let found = Found::at(*address, self.port);
-            found
-                .weighs(self.weight)
-                .in_tier(self.tier)
-                .named(Some(&name))
-        });
-        let found: Result<_, Miss> = found.collect();
+        let found: Result<_, Miss> = one_family(addresses)
+            .map(|address| {
+                let found = Found::at(*address, self.port);
+                found
+                    .weighs(self.weight)
+                    .in_tier(self.tier)
+                    .named(Some(&name))
+            })
+            .collect();
         found.map_err(|source| Error::Target { name, source })
     }
 }

@@ -59,8 +59,9 @@ impl Items<'_> {
         let Some(Scalar::Text(host)) = host else {
             return Err(nonsense(&json.host));
         };
-        let port = u16::try_from(integer(port, &json.port, self.port.get().into())?);
-        let port = port.ok().and_then(NonZeroU16::new);
+        let port = u16::try_from(integer(port, &json.port, self.port.get().into())?)
+            .ok()
+            .and_then(NonZeroU16::new);
         let port = port.ok_or_else(|| nonsense(&json.port))?;
         let (weight, tier) = (
             integer(weight, &json.weight, 1)?,

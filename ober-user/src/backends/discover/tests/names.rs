@@ -95,8 +95,8 @@ async fn a_truncated_dns_answer_is_queried_again_over_tcp_and_tcp_can_be_configu
         address(message, if tcp { 2 } else { 1 });
         message.metadata.truncation = !tcp;
         true
-    });
-    let server = server.await;
+    })
+    .await;
     assert_eq!(
         ask(&dns("dns", server, "port=7480")).await,
         Ok(vec!["10.0.0.2:7480".into()])

@@ -131,7 +131,7 @@ async fn a_dns_program_is_never_called_for_a_name_that_was_not_ordered() {
         let acme = Acme {
             directory: format!("{}/dir", authority(name).await),
             tls: Tls {
-                verify: Verify::Nobody,
+                verify: Verify::None,
                 name: None,
                 identity: None,
             },

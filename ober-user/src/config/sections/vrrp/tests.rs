@@ -109,8 +109,7 @@ fn every_vip_has_one_node_of_each_rank_and_vips_spread_over_the_nodes() {
         assert_eq!(ranks, [251, 252, 253, 254]);
     }
     for of in &all {
-        let first = of.iter().map(|priority| u32::from(*priority == 254));
-        let first: u32 = first.sum();
+        let first: u32 = of.iter().map(|priority| u32::from(*priority == 254)).sum();
         assert!(
             (6..=27).contains(&first),
             "{first} of 62 for one of 4 nodes"

@@ -41,10 +41,10 @@ fn said(samples: &[(&[(&str, Seen)], Counted)]) -> Option<bool> {
 
 /// One interface, with the packets it received and the packets that the programs counted.
 fn alone(samples: &[(u64, u64)]) -> Option<bool> {
-    let seen = samples
+    let seen: Vec<_> = samples
         .iter()
-        .map(|(received, _)| [("in0", seen(*received))]);
-    let seen: Vec<_> = seen.collect();
+        .map(|(received, _)| [("in0", seen(*received))])
+        .collect();
     let counted = samples.iter().map(|(_, counted)| [*counted; 2]);
     let samples: Vec<_> = seen.iter().map(|all| &all[..]).zip(counted).collect();
     said(&samples)
@@ -52,11 +52,12 @@ fn alone(samples: &[(u64, u64)]) -> Option<bool> {
 
 /// `in0` and `in1`, second by second.
 fn beside(seconds: u32, second: impl Fn(u64) -> ([Seen; 2], Counted)) -> Option<bool> {
-    let all = (0..u64::from(seconds)).map(|number| {
-        let ([first, other], counted) = second(number);
-        ([("in0", first), ("in1", other)], counted)
-    });
-    let all: Vec<_> = all.collect();
+    let all: Vec<_> = (0..u64::from(seconds))
+        .map(|number| {
+            let ([first, other], counted) = second(number);
+            ([("in0", first), ("in1", other)], counted)
+        })
+        .collect();
     let all: Vec<_> = all
         .iter()
         .map(|(seen, counted)| (&seen[..], *counted))
@@ -125,10 +126,8 @@ fn a_drivers_constant_xdp_counter_gives_no_verdict_under_generic_xdp() {
         generic: true,
         ..counts(received, 0)
     };
-    let samples = [0, 100].map(|packets| ([("in0", generic(packets))], [packets; 2]));
-    let samples = samples
-        .each_ref()
-        .map(|(all, counted)| (&all[..], *counted));
+    let counted = [0, 100].map(|packets| ([("in0", generic(packets))], [packets; 2]));
+    let samples = counted.each_ref().map(|(all, sums)| (&all[..], *sums));
     assert_eq!(said(&samples), Some(true));
     // Nor do packets counted beside it prove that the program of its neighbour gets packets.
     let beside_it = |second: u64| {

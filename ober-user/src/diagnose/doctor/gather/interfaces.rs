@@ -39,8 +39,11 @@ impl Look<'_> {
         let pins = paths::pins(&node.bpffs, &node.instance);
         let features = self.now.and_then(|now| now.features(name));
         let said = self.said(name);
-        let on_it = features.as_ref().map(|it| dataplane::occupants(it.index));
-        let on_it = on_it.and_then(Result::ok).unwrap_or_default();
+        let on_it = features
+            .as_ref()
+            .map(|it| dataplane::occupants(it.index))
+            .and_then(Result::ok)
+            .unwrap_or_default();
         // In another mount namespace the pins are not seen; the daemon knows its programs by number.
         let ours = |it: &Occupant| self.is_ours(it.program);
         let attached = match dataplane::holds(&pins, name) {

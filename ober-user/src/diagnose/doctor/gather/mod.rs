@@ -132,8 +132,10 @@ fn packets_lost(running: &Running) -> packets::PacketFacts {
     let [before, after] = &running.counters;
     let lost = |counters: &Counters| counters.steer_dropped.values().sum::<u64>();
     let fragments = |counters: &Counters| {
-        let refused = counters.services.iter();
-        let refused = refused.filter_map(|it| it.verdicts.get(Verdict::FragmentDenied.name()));
+        let refused = counters
+            .services
+            .iter()
+            .filter_map(|it| it.verdicts.get(Verdict::FragmentDenied.name()));
         refused.map(|count| count.packets).sum::<u64>()
     };
     packets::PacketFacts {

@@ -3,7 +3,7 @@
 //! It never speaks to the neighbour: `sessions` does.
 
 use crate::{
-    api::status::bgp::{Neighbour as Session, Said},
+    api::status::bgp::{Neighbour as Session, PathState, Said},
     diagnose::finding::Finding,
     protocols::bgp::{
         configured::{Hops, Neighbour},
@@ -73,8 +73,10 @@ fn details(finding: Finding, session: &Session) -> Finding {
 
 fn established(settings: &Neighbour, session: &Session) -> Finding {
     let address = settings.address;
-    let missing = settings.families.iter().map(|family| family.name());
-    let missing: Vec<_> = missing
+    let missing: Vec<_> = settings
+        .families
+        .iter()
+        .map(|family| family.name())
         .filter(|name| !session.families.iter().any(|spoken| spoken == name))
         .collect();
     if !missing.is_empty() {
@@ -116,8 +118,10 @@ fn summary(session: &Session) -> String {
         Some(0) | None => "no hold time".to_owned(),
         Some(seconds) => format!("hold time {seconds} s"),
     };
-    let able = session.opened.iter().flat_map(|it| &it.capabilities);
-    let able: Vec<_> = able
+    let able: Vec<_> = session
+        .opened
+        .iter()
+        .flat_map(|it| &it.capabilities)
         .filter(|name| !session.families.contains(name))
         .map(String::as_str)
         .collect();
@@ -160,7 +164,7 @@ fn lacking(seen: Seen<'_>, session: &Session) -> Finding {
         return failed(reason).advice(advice);
     }
     let strict = seen.settings.bfd.as_ref().is_some_and(|bfd| bfd.strict);
-    if strict && session.opened.is_some() && session.bfd.as_deref() != Some("up") {
+    if strict && session.opened.is_some() && session.bfd != Some(PathState::Up) {
         return failed("it answers; the session waits for BFD, as `strict` says".to_owned())
             .advice("see the findings of bfd");
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    api::{sample, status::bgp::Counts},
+    api::{sample, status::bgp::{Counts, PathState}},
     config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict,
 };
@@ -258,7 +258,7 @@ fn a_session_heard_in_one_direction_only_gives_the_hint_of_gtsm() {
     };
     let strict = settings("as = 65000\nbfd = 'fast'\nstrict = true");
     let waiting = Session {
-        bfd: Some("down".into()),
+        bfd: Some(PathState::Down),
         ..waits.clone()
     };
     let found = verdict(&strict, &waiting, Drops::default());

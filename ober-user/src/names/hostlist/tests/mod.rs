@@ -30,8 +30,10 @@ impl Memory {
 
 impl Sources for Memory {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + '_>> {
-        let text = path.to_str().and_then(|path| self.files.get(path));
-        let text = text.ok_or(io::ErrorKind::NotFound)?;
+        let text = path
+            .to_str()
+            .and_then(|path| self.files.get(path))
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(BufReader::with_capacity(
             self.chunk.max(1),
             &text[..],
@@ -393,8 +395,11 @@ fn servers_have_a_port_of_their_own_or_the_default() {
         ("[1-2]:9", "1:9 2:9"),
     ] {
         let port = NonZeroU16::new(80).unwrap();
-        let got = expand_servers(expr, port, Cap::default(), &mut NoSources).unwrap();
-        let got: Vec<_> = got.iter().map(ToString::to_string).collect();
+        let got: Vec<_> = expand_servers(expr, port, Cap::default(), &mut NoSources)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(got, expected.split(' ').collect::<Vec<_>>(), "{expr}");
     }
     for (expr, column, fault) in [

@@ -329,8 +329,11 @@ impl Engine {
         };
         let (shows, view) = watch::channel(first);
         let mut world = World::new(&settings, inbox, self.changes.clone(), shows, seed);
-        let timer = self.timers.pop();
-        let mut timer = timer.map_or_else(Timer::new, Ok).map_err(failed)?;
+        let mut timer = self
+            .timers
+            .pop()
+            .map_or_else(Timer::new, Ok)
+            .map_err(failed)?;
         lock(&self.table).add(Entry {
             key: key.clone(),
             discriminator,

@@ -49,8 +49,9 @@ pub fn judge(update: &Raw, terms: Terms<'_>) -> Result<Judged, Notification> {
         path_attributes: attributes,
         ..update.clone()
     };
-    let revised = update.parse_revised(terms.wide, terms.internal, false, &[]);
-    let revised = revised.map_err(|error| complaint(&error))?;
+    let revised = update
+        .parse_revised(terms.wide, terms.internal, false, &[])
+        .map_err(|error| complaint(&error))?;
     let mut worst: Option<(ErrorDisposition, Notification)> = None;
     let mut judged = Judged::default();
     for wrong in &revised.malformed {

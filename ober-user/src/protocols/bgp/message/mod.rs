@@ -111,8 +111,9 @@ impl Capabilities {
             (self.refresh, "route-refresh"),
             (self.enhanced_refresh, "enhanced-route-refresh"),
             (self.extended_next_hop, "extended-next-hop"),
-        ];
-        let others = others.into_iter().filter(|(able, _)| *able);
+        ]
+        .into_iter()
+        .filter(|(able, _)| *able);
         families.chain(others.map(|(_, name)| name)).collect()
     }
 }

@@ -70,8 +70,10 @@ pub fn decode(frame: &[u8]) -> Result<Received, Notification> {
         }
         Wire::Update(update) => Ok(Received::Update(update)),
         Wire::RouteRefresh(refresh) => {
-            let family = refresh.afi().zip(refresh.safi());
-            let family = family.and_then(|(afi, safi)| Family::from_wire(afi, safi));
+            let family = refresh
+                .afi()
+                .zip(refresh.safi())
+                .and_then(|(afi, safi)| Family::from_wire(afi, safi));
             Ok(match refresh.subtype() {
                 RouteRefreshSubtype::Normal => Received::Refresh(family, Refresh::Request),
                 RouteRefreshSubtype::BoRR => Received::Refresh(family, Refresh::Begin),

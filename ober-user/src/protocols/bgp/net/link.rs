@@ -141,8 +141,8 @@ impl Link {
     /// Reads what the kernel still has, even if the runtime has no notice of it yet. Returns whether there was anything.
     fn read_left(&mut self) -> bool {
         let mut bytes = [0; CHUNK];
-        let got = recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
-        let got = got.unwrap_or_default();
+        let got =
+            recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).unwrap_or_default();
         self.inbox
             .extend_from_slice(bytes.get(..got).unwrap_or_default());
         if let Some(broken) = &mut self.broken {

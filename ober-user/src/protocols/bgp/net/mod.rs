@@ -308,8 +308,12 @@ impl Speaker {
         self.sockets.extend(sockets);
         // Done before a neighbour may connect.
         let stays = |address: &IpAddr| config.neighbours.iter().any(|it| it.address == *address);
-        let gone = self.neighbours.keys().filter(|address| !stays(address));
-        let gone: Vec<IpAddr> = gone.copied().collect();
+        let gone: Vec<IpAddr> = self
+            .neighbours
+            .keys()
+            .filter(|address| !stays(address))
+            .copied()
+            .collect();
         for (at, socket) in &mut self.sockets {
             equip(&*socket.listener, *at, &gone, &config.neighbours)?;
             socket.answer(&self.guests, &self.strangers);

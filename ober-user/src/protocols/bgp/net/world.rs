@@ -175,11 +175,12 @@ impl Neighbour {
             self.events.push_back(Event::Unwatched);
         }
         if was.next_hops != self.settings.next_hops {
-            let links = [(Side::Ours, &self.ours), (Side::Theirs, &self.theirs)];
-            let links = links.into_iter().filter_map(|(side, link)| {
-                let next_hops = self.next_hops(link.as_ref()?);
-                Some(Event::NextHops(side, next_hops))
-            });
+            let links = [(Side::Ours, &self.ours), (Side::Theirs, &self.theirs)]
+                .into_iter()
+                .filter_map(|(side, link)| {
+                    let next_hops = self.next_hops(link.as_ref()?);
+                    Some(Event::NextHops(side, next_hops))
+                });
             self.events.extend(links.collect::<Vec<_>>());
         }
     }

@@ -129,8 +129,8 @@ fn another_bgp_library_decodes_the_same_messages() {
         let bytes = message.encode().unwrap();
         let mut context = BgpParsingContext::asn2_default();
         context.set_asn4(wide);
-        let read = BgpMessage::parse(&mut SliceReader::new(&bytes), &mut context);
-        let read = read.unwrap_or_else(|error| panic!("{message:?}: {error:?}"));
+        let read = BgpMessage::parse(&mut SliceReader::new(&bytes), &mut context)
+            .unwrap_or_else(|error| panic!("{message:?}: {error:?}"));
         let text = format!("{read:?}");
         let expected: Vec<String> = match &message {
             Message::Open(open) => vec![format!("{}", open.asn), "10.0.0.2".into()],

@@ -127,8 +127,8 @@ fn judged(attributes: &[u8]) -> Result<(Vec<u8>, bool), (u8, u8)> {
     let mut bytes = vec![0, 0, 0, u8::try_from(attributes.len()).unwrap()];
     bytes.extend(attributes);
     bytes.extend([8, 11]);
-    let judged = judge(&update(&bytes), terms(true, false));
-    let judged = judged.map_err(|refusal| (refusal.code, refusal.subcode))?;
+    let judged = judge(&update(&bytes), terms(true, false))
+        .map_err(|refusal| (refusal.code, refusal.subcode))?;
     assert_eq!(judged.announced.len() + judged.withdrawn.len(), 1);
     Ok((
         judged.malformed.into_iter().collect(),

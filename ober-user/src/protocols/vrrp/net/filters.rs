@@ -41,19 +41,27 @@ impl Wanted {
     fn programs(&self, six: bool) -> Vec<Block> {
         match &self.senders {
             Senders::Peers(peers) => {
-                let peers = peers.iter().filter(|(peer, _)| self.routers.allow(**peer));
-                let peers = peers.map(|(peer, ttl)| (*peer, *ttl.start()));
+                let peers = peers
+                    .iter()
+                    .filter(|(peer, _)| self.routers.allow(**peer))
+                    .map(|(peer, ttl)| (*peer, *ttl.start()));
                 filter::senders(six, &peers.collect::<BTreeMap<IpAddr, u8>>())
             }
             Senders::Group => {
                 let group = if six { GROUP6.into() } else { GROUP4.into() };
-                let vrids = self.vrids.iter().filter(|(of, _)| *of == six);
-                let vrids: Vec<u8> = vrids.map(|(_, vrid)| vrid.0.get()).collect();
+                let vrids: Vec<u8> = self
+                    .vrids
+                    .iter()
+                    .filter(|(of, _)| *of == six)
+                    .map(|(_, vrid)| vrid.0.get())
+                    .collect();
                 let ours = filter::least_ttl(six, u8::MAX)
                     .and(filter::one_of(six, filter::destination(six), &[group]))
                     .and(filter::payload_byte(six, 1, &vrids));
-                let listed = self.routers.networks(six);
-                let listed = listed.map(|networks| filter::networks(six, &networks));
+                let listed = self
+                    .routers
+                    .networks(six)
+                    .map(|networks| filter::networks(six, &networks));
                 vec![match listed {
                     Some(listed) => ours.and(listed),
                     None => ours,

@@ -238,8 +238,12 @@ impl Receiver {
     fn filter(&self, known: &mut KnownPeers) {
         let keys = known.members.keys();
         known.wanted.vrids = keys.map(|key| (key.six, key.vrid)).collect();
-        let addresses = known.members.values().flat_map(|member| &member.addresses);
-        let addresses: Vec<IpAddr> = addresses.copied().collect();
+        let addresses: Vec<IpAddr> = known
+            .members
+            .values()
+            .flat_map(|member| &member.addresses)
+            .copied()
+            .collect();
         for (six, sockets) in [(false, &self.v4), (true, &self.v6)] {
             let Some(sockets) = sockets else {
                 continue;
@@ -349,8 +353,10 @@ impl KnownPeers {
             Err(error) => return Some(error),
         };
         let (address, by) = read(length)?;
-        let holder = self.members.iter();
-        let mut holder = holder.filter(|(_, member)| member.addresses.contains(&address));
+        let mut holder = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.addresses.contains(&address));
         let (key, member) = holder.next()?;
         if !self.own.contains(&by) && by != neighbour::virtual_mac(key.vrid, key.six) {
             let event = Event::Claimed { address, by };

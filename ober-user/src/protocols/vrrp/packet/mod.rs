@@ -188,11 +188,13 @@ impl Advertisement {
             0
         };
         // RFC 9568 section 7.1 requires the packet to be complete; bytes behind it are ignored.
-        let whole = bytes.get(..HEADER + usize::from(count) * width + trailer);
-        let whole = whole.ok_or(Malformed::Length(bytes.len()))?;
+        let whole = bytes
+            .get(..HEADER + usize::from(count) * width + trailer)
+            .ok_or(Malformed::Length(bytes.len()))?;
         let covered = |bytes| covered(version, bytes, source, destination);
-        let coverage = covered(whole).or_else(|| covered(bytes));
-        let coverage = coverage.ok_or(Malformed::Checksum)?;
+        let coverage = covered(whole)
+            .or_else(|| covered(bytes))
+            .ok_or(Malformed::Checksum)?;
         let hundredths = match version {
             Version::V2 if high != 0 => return Err(Malformed::Authentication(high)),
             Version::V2 => u16::from(low) * 100,

@@ -111,8 +111,11 @@ impl Segment {
     }
 
     fn masters(&self) -> Vec<usize> {
-        let masters = self.nodes.iter().enumerate();
-        let masters = masters.filter(|(_, node)| node.runs && node.master);
+        let masters = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.runs && node.master);
         masters.map(|(number, _)| number).collect()
     }
 
@@ -127,8 +130,12 @@ impl Segment {
 
     /// Performs the next event of any node, unless it is after `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let timers = self.nodes.iter().enumerate().filter(|(_, node)| node.runs);
-        let timers = timers.filter_map(|(number, node)| Some((node.router.deadline()?, number)));
+        let timers = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.runs)
+            .filter_map(|(number, node)| Some((node.router.deadline()?, number)));
         let timer = timers.min();
         let packet = self
             .flying

@@ -66,8 +66,8 @@ pub(crate) fn run(named: Vec<(String, u8)>) -> Result<()> {
         .and_then(|lo| lo.linux)
         .context("a version")?;
     for card in &cards {
-        let all = expected::of(&card.name, linux);
-        let all = all.with_context(|| format!("nobody expects anything of {}", card.name))?;
+        let all = expected::of(&card.name, linux)
+            .with_context(|| format!("nobody expects anything of {}", card.name))?;
         for expected in all {
             check(
                 &format!("{}: {}", card.name, expected.law),
@@ -284,8 +284,9 @@ fn meets(plane: &Plane, card: &Card, generic: bool) -> Result<()> {
 fn blind(plane: &mut Plane, card: &Card) -> Result<()> {
     let features = card.features()?;
     let xdp = plane.xdp()?;
-    let link = xdp.attach_to_if_index(features.index, AyaMode::Driver);
-    let link = link.context("the driver takes it")?;
+    let link = xdp
+        .attach_to_if_index(features.index, AyaMode::Driver)
+        .context("the driver takes it")?;
     let (mut watch, now) = (runs::InterfaceRuns::default(), Instant::now());
     watch.learn(now, &card.sample(plane, false)?);
     watch.learn(now + runs::LATE, &card.sample(plane, false)?);

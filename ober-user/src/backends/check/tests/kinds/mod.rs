@@ -281,8 +281,8 @@ async fn a_server_that_answers_slow_down_stays_up() {
         } else {
             (200, String::new())
         }
-    });
-    let server = server.await;
+    })
+    .await;
     let mut engine = Engine::default();
     let mut verdicts = engine.verdicts();
     engine.set(vec![target(server, check(Kind::Http(http())))]);
@@ -321,7 +321,7 @@ async fn tls_is_up_where_the_certificate_is_good_for_the_name() {
     .await;
     is(
         server,
-        Kind::Tls(tls(Verify::Nobody, "other.test")),
+        Kind::Tls(tls(Verify::None, "other.test")),
         State::Up,
         "TLSv1_3",
     )
@@ -329,14 +329,14 @@ async fn tls_is_up_where_the_certificate_is_good_for_the_name() {
     let plain = web(|_| (200, String::new())).await;
     is(
         plain,
-        Kind::Tls(tls(Verify::Nobody, "good.test")),
+        Kind::Tls(tls(Verify::None, "good.test")),
         State::Down,
         "TLS",
     )
     .await;
     is(
         silent().await,
-        Kind::Tls(tls(Verify::Nobody, "good.test")),
+        Kind::Tls(tls(Verify::None, "good.test")),
         State::Down,
         "no answer",
     )

@@ -19,8 +19,9 @@ pub fn judge(config: &Vrrp, status: &Status) -> Vec<Finding> {
         .iter()
         .map(|it| instance(it, status))
         .collect();
-    let rejected = status.rejected.iter();
-    let rejected: Vec<_> = rejected
+    let rejected: Vec<_> = status
+        .rejected
+        .iter()
         .filter(|(reason, count)| **count > 0 && reason.as_str() != NO_FAULT)
         .map(|(reason, count)| format!("{count} for their {reason}"))
         .collect();

@@ -29,8 +29,9 @@ impl Keep {
     }
 
     async fn make_macvlan(&self, name: &str, mac: Mac) -> Result<u32, String> {
-        let link = LinkMacVlan::new(name, self.interface.index, MacVlanMode::Bridge);
-        let link = link.address(mac.0.to_vec()).build();
+        let link = LinkMacVlan::new(name, self.interface.index, MacVlanMode::Bridge)
+            .address(mac.0.to_vec())
+            .build();
         let made = self.handle.link().add(link).execute().await;
         made.map_err(|error| format!("make the interface {name} with MAC {mac}: {error}"))?;
         let set_up = |error: String| format!("set up the interface {name}: {error}");

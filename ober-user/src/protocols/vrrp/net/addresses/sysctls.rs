@@ -39,15 +39,14 @@ impl Sysctls {
     }
 
     fn write(&self, path: &Path, value: &str) -> io::Result<()> {
-        let found = file::kernel_text(path)?;
-        let found = found.trim();
+        let text = file::kernel_text(path)?;
+        let found = text.trim();
         if found == value {
             return Ok(());
         }
         file::kernel_write(path, value)?;
         let mut written = self.written();
-        let entry = written.entry(path.to_owned());
-        let entry = entry.or_insert_with(|| Written {
+        let entry = written.entry(path.to_owned()).or_insert_with(|| Written {
             before: found.to_owned(),
             now: String::new(),
         });
