@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, ensure};
 use tokio::task::spawn_blocking;
 
-use super::{Daemon, published::Guard};
+use super::{Daemon, published::Guard, unlisted};
 use crate::{
     api::{Sync, Synced, Target},
     backends::{Ask, Ready, With, discover::own::Own, server::Servers},
@@ -127,9 +127,16 @@ impl Daemon {
         access_lists: &AccessLists,
         settled: &Result<Option<Vec<Synced>>, lists::Error>,
     ) {
-        let changed = |synced: &Synced| synced.change != Diff::default();
-        if matches!(settled, Ok(Some(synced)) if synced.iter().any(changed)) {
-            self.lists_changed(access_lists);
+        let Ok(Some(synced)) = settled else {
+            return;
+        };
+        if synced.iter().any(|it| it.change != Diff::default()) {
+            self.routers_changed(access_lists);
+        }
+        // The kernel looks through all of its connections for this, so an addition, after which no client is unlisted, does
+        // without.
+        if synced.iter().any(|it| it.change.removed > 0) {
+            unlisted::end_connections(access_lists);
         }
     }
 
