@@ -11,7 +11,7 @@ use ober_common::{
     flow::Flow,
 };
 
-use crate::maps::{DROPS, EVENTS, VERDICT_COUNTERS, WORKER_COUNTERS};
+use crate::maps::{DROPS, EVENTS, SYNS, VERDICT_COUNTERS, WORKER_COUNTERS};
 
 /// Counts a packet that goes to no worker in its one cell, and returns the packets counted there before.
 #[inline(always)]
@@ -37,6 +37,15 @@ pub(crate) fn count_for(worker: usize, service: u32, verdict: Verdict, length: u
     let place = (cell(verdict, worker) - VERDICTS) & (WORKER_CELLS - 1);
     // SAFETY: as in `count`.
     raise(unsafe { &mut (*counters).cells[place] }, length);
+}
+
+/// Counts a SYN that goes to a worker, beside its packet. Not inlined, so that it stays out of the path of other packets.
+#[inline(never)]
+pub(crate) fn count_syn(service: u32) {
+    if let Some(syns) = SYNS.get_ptr_mut(service) {
+        // SAFETY: as in `count`.
+        unsafe { *syns += 1 };
+    }
 }
 
 #[inline(always)]

@@ -130,6 +130,10 @@ pub(crate) static VERDICT_COUNTERS: PerCpuArray<VerdictCounters> =
 pub(crate) static WORKER_COUNTERS: PerCpuArray<WorkerCounters> =
     PerCpuArray::with_max_entries(SERVICES, 0);
 
+/// SYNs that XDP let go to a worker. Each makes the kernel look for a listening socket, unless it is lost on the way there.
+#[map]
+pub(crate) static SYNS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SERVICES, 0);
+
 /// What `sk_lookup` did with new connections.
 #[map]
 pub(crate) static LOOKUPS: PerCpuArray<Lookups> = PerCpuArray::with_max_entries(SERVICES, 0);

@@ -19,7 +19,7 @@ use ober_common::{
 
 use crate::{
     access,
-    count::{count, count_for, length, may_report, report},
+    count::{count, count_for, count_syn, length, may_report, report},
     maps::NODE,
     routing,
     scattered::Scattered,
@@ -57,8 +57,12 @@ pub(crate) fn ober(ctx: XdpContext) -> u32 {
 /// others go to [`ober_whole`].
 #[inline(always)]
 fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
-    let (flow, extent) = match plain {
-        Plain::Flow(flow, extent) => (flow, extent),
+    let (flow, extent, opens) = match plain {
+        Plain::Flow {
+            flow,
+            extent,
+            opens,
+        } => (flow, extent, opens),
         Plain::Elsewhere(ip_end) => return not_ours(length_holding(ctx, ip_end)),
         Plain::Else => return ober_whole(ctx.ctx),
     };
@@ -67,7 +71,7 @@ fn plain(ctx: &XdpContext, node: &Node, plain: Plain) -> u32 {
         return ober_whole(ctx.ctx);
     }
     match steer::service(node, &flow) {
-        Some(service) => serve(ctx, node, service, &flow, length),
+        Some(service) => serve(ctx, node, service, &flow, opens, length),
         None if node.routers != 0 && routing::speaks(&flow) => ober_whole(ctx.ctx),
         None => not_ours(length),
     }
@@ -106,6 +110,7 @@ fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
             extent,
             piece,
             quoted,
+            opens,
         } => {
             let packet = Packet {
                 flow,
@@ -113,6 +118,7 @@ fn act(ctx: &XdpContext, node: &Node, parsed: Parsed) -> u32 {
                 extent,
                 first: matches!(piece, Piece::First),
                 quoted,
+                opens,
             };
             judge(ctx, node, &packet)
         }
@@ -155,6 +161,8 @@ struct Packet {
     /// The first of several fragments.
     first: bool,
     quoted: bool,
+    /// Asks for a new TCP connection.
+    opens: bool,
 }
 
 impl Packet {
@@ -171,6 +179,7 @@ impl Packet {
             extent,
             first,
             quoted: false,
+            opens: false,
         }
     }
 
@@ -204,18 +213,28 @@ fn judge(ctx: &XdpContext, node: &Node, packet: &Packet) -> u32 {
         };
         return drop(ctx, node, flow, verdict, service.index, length);
     }
-    serve(ctx, node, service, flow, length)
+    serve(ctx, node, service, flow, packet.opens, length)
 }
 
 /// A whole packet for a service.
 #[inline(always)]
-fn serve(ctx: &XdpContext, node: &Node, service: &Service, flow: &Flow, length: usize) -> u32 {
+fn serve(
+    ctx: &XdpContext,
+    node: &Node,
+    service: &Service,
+    flow: &Flow,
+    opens: bool,
+    length: usize,
+) -> u32 {
     if !access::admits(node, service, flow.client) {
         return drop(ctx, node, flow, Verdict::Denied, service.index, length);
     }
     let Some(worker) = steer::worker(node, service, flow) else {
         return drop(ctx, node, flow, Verdict::NoWorker, service.index, length);
     };
+    if opens {
+        count_syn(service.index);
+    }
     let (verdict, action) = steer::to_cpu(node, worker);
     count_for(worker, service.index, verdict, length);
     action

@@ -37,10 +37,12 @@ fn parsed(bytes: &[u8]) -> Reading {
             extent,
             piece,
             quoted,
+            opens,
         } => Reading::Flow {
             flow,
             outer: outer(ends, extent, piece),
             quoted,
+            opens,
         },
         Parsed::Fragment { ends, extent } => Reading::LaterFragment {
             outer: outer(ends, extent, Piece::Later),
@@ -111,7 +113,12 @@ fn the_short_and_the_complete_parser_agree_on_every_packet_the_short_one_reads()
     for seed in fuzz::seeds().take(fuzz::cases()) {
         let case = case(&target, seed);
         let bytes = case.readable();
-        let Plain::Flow(flow, Extent { ip_end, judged_end }) = plainly(bytes) else {
+        let Plain::Flow {
+            flow,
+            extent: Extent { ip_end, judged_end },
+            opens,
+        } = plainly(bytes)
+        else {
             continue;
         };
         short += 1;
@@ -119,13 +126,14 @@ fn the_short_and_the_complete_parser_agree_on_every_packet_the_short_one_reads()
             flow: whole,
             outer,
             quoted: false,
+            opens: asks,
         } = read(bytes)
         else {
             panic!("{}", case.describe());
         };
-        let whole = (whole, outer.ip_end, outer.judged_end, outer.first);
+        let whole = (whole, outer.ip_end, outer.judged_end, outer.first, asks);
         assert_eq!(
-            (flow, ip_end, judged_end, false),
+            (flow, ip_end, judged_end, false, opens),
             whole,
             "{}",
             case.describe()

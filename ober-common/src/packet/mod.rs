@@ -20,13 +20,14 @@ use crate::{address::Ip, flow::Flow};
 pub enum Parsed {
     /// Neither IPv4 nor IPv6.
     Other,
-    /// A flow, the packet's own or the one an ICMP error quotes.
+    /// A flow, the packet's own or the one an ICMP error quotes. `opens`: it asks for a new TCP connection.
     Flow {
         flow: Flow,
         ends: Ends,
         extent: Extent,
         piece: Piece,
         quoted: bool,
+        opens: bool,
     },
     /// A fragment that is not the first.
     Fragment { ends: Ends, extent: Extent },
@@ -98,6 +99,11 @@ pub const BGP_PORT: u16 = 179;
 /// BFD over one hop (RFC 5881 section 4) and over several (RFC 5883 section 5).
 pub const BFD_PORTS: [u16; 2] = [3784, 4784];
 
+/// Bytes of a TCP header up to its flags, the flags included (RFC 9293 section 3.1).
+const TO_FLAGS: usize = 14;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
 /// Bytes of an ICMP header before the packet it quotes.
 const ICMP_HEADER: usize = 8;
 
@@ -116,7 +122,12 @@ pub fn parse(frame: impl Frame) -> Parsed {
 /// The most frequent packets: whole TCP or UDP without extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
-    Flow(Flow, Extent),
+    Flow {
+        flow: Flow,
+        extent: Extent,
+        /// Does it ask for a new TCP connection?
+        opens: bool,
+    },
     /// To an address that is not wanted; where the IP packet ends according to its header.
     Elsewhere(usize),
     /// Any other packet; [`parse`] reads it.
@@ -153,10 +164,15 @@ fn plain(frame: impl Frame, header: &Header, wanted: impl Fn(Ip) -> bool) -> Pla
     if !wanted(header.ends.destination) {
         return Plain::Elsewhere(header.ip_end);
     }
-    let Some(ports) = frame.bytes::<4>(header.next) else {
+    // A frame that ends before the flags of TCP would is rare, so UDP has no reading of its own here.
+    let Some(transport) = frame.bytes::<TO_FLAGS>(header.next) else {
         return Plain::Else;
     };
-    Plain::Flow(header.flow(&ports), header.extent(4))
+    Plain::Flow {
+        flow: header.flow(&transport),
+        extent: header.extent(4),
+        opens: header.opens(&transport),
+    }
 }
 
 /// An IP header: its addresses, and what follows it and where.
@@ -218,6 +234,13 @@ impl Header {
             port: ports.half::<2>(),
             protocol: self.protocol,
         }
+    }
+
+    /// Does this TCP header ask for a new connection? No other packet makes the kernel look for a listening socket, but the
+    /// last one of a handshake with SYN cookies.
+    #[inline(always)]
+    fn opens(&self, transport: &impl Bytes) -> bool {
+        self.protocol == TCP && transport.byte::<13>() & (SYN | ACK) == SYN
     }
 
     #[inline(always)]
@@ -400,18 +423,23 @@ fn transport(frame: impl Frame, header: Header, messages: u8) -> Parsed {
     }
 }
 
-/// The flow of a TCP or UDP header.
+/// The flow of a TCP or UDP header. One that ends before its flags has none.
 #[inline(always)]
 fn ports(frame: impl Frame, header: Header) -> Parsed {
-    let Some(ports) = frame.bytes::<4>(header.next) else {
+    let (flow, opens) = if let Some(transport) = frame.bytes::<TO_FLAGS>(header.next) {
+        (header.flow(&transport), header.opens(&transport))
+    } else if let Some(ports) = frame.bytes::<4>(header.next) {
+        (header.flow(&ports), false)
+    } else {
         return Fault::Short(header.fault_destination()).parsed();
     };
     Parsed::Flow {
-        flow: header.flow(&ports),
+        flow,
         ends: header.ends,
         extent: header.extent(4),
         piece: header.piece,
         quoted: false,
+        opens,
     }
 }
 
@@ -458,5 +486,6 @@ fn icmp(frame: impl Frame, outer: Header) -> Parsed {
         },
         piece: outer.piece,
         quoted: true,
+        opens: false,
     }
 }

@@ -139,6 +139,11 @@ impl Announcer {
         self.gates.tell(News::Runs(runs));
     }
 
+    /// New connections of these VIPs are lost between XDP and the workers' sockets, and of no others.
+    pub fn connections_lost(&self, vips: BTreeSet<IpAddr>) {
+        self.gates.tell(News::Lost(vips));
+    }
+
     /// Ends the sessions with all neighbours; returns when that is written to them, or after 5 s.
     pub async fn stop(&self) {
         self.speakers.stop().await;

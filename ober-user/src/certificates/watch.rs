@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn every_name_on_a_path_through_links_is_watched() {
-        let home = tempfile::tempdir().unwrap().path().canonicalize().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().canonicalize().unwrap();
         let file = mounted(&home);
         let watched = Watched {
             files: BTreeSet::from([file]),
@@ -224,7 +225,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_that_leads_elsewhere_is_noticed_and_another_name_is_not() {
-        let home = tempfile::tempdir().unwrap().path().canonicalize().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().canonicalize().unwrap();
         let watched = Watched {
             files: BTreeSet::from([mounted(&home)]),
             directories: BTreeSet::new(),

@@ -132,6 +132,7 @@ fn since(old: &ServiceCounters, new: &ServiceCounters) -> ServiceCounters {
         workers: less(&old.workers, &new.workers),
         cpus: cpus.collect(),
         lookups: lookups.collect(),
+        syns: step(old.syns, new.syns),
         ..new.clone()
     }
 }
@@ -219,7 +220,9 @@ fn by_lookup(service: &ServiceCounters, over: Option<Duration>) -> Vec<Vec<Cell>
             amount(*count, over),
         ]
     };
-    service.lookups.iter().map(row).collect()
+    let syns = (service.syns > 0).then(|| ("syns".to_owned(), service.syns));
+    let lines = syns.iter().map(|(name, count)| (name, count));
+    lines.chain(&service.lookups).map(row).collect()
 }
 
 fn sums<K: Ord + std::fmt::Display>(
@@ -277,6 +280,7 @@ s3       192.0.2.10:443  denied          7     700
 s3       192.0.2.10:443  passed         30    3000
 
 service  at              lookup    connections
+s3       192.0.2.10:443  syns                6
 s3       192.0.2.10:443  assigned            5
 
 worker  packets  bytes

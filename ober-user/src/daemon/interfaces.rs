@@ -4,10 +4,12 @@
 //! ```text
 //! a link changed --+-> its features -> the driver is asked again; are packets still steered?
 //! every 2 s -------+-> counters ----> does the program meet the packets? if not: gates closed, generic instead
+//!                  +-> SYNs, lookups -> are new connections lost behind the program? if so: news for the gates
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,7 +25,8 @@ use crate::{
     config::XdpMode,
     dataplane::{
         Attached,
-        counters::{self, Totals},
+        arrivals::ArrivalWatch,
+        counters::{self, Arrivals, Totals},
         interface::{
             Features, drops,
             gather::Snapshot,
@@ -49,6 +52,9 @@ pub(super) struct Conditions {
     drops: drops::DropCounts,
     /// Packets each driver dropped at XDP, where it counts them.
     dropped: BTreeMap<String, u64>,
+    arrivals: ArrivalWatch,
+    /// The VIPs whose new connections are lost on this node.
+    lost: BTreeSet<IpAddr>,
     /// A program does not run, and the gates were closed for that.
     closed: bool,
     /// The last look failed, and that was logged.
@@ -177,7 +183,8 @@ impl Daemon {
         }
         self.judge_steering(&snapshot)?;
         self.count(&snapshot, &attached)?;
-        self.judge_running(&attached)
+        self.judge_running(&attached)?;
+        self.judge_arrivals()
     }
 
     fn judge_again(&self, features: &Features) -> anyhow::Result<()> {
@@ -265,6 +272,41 @@ impl Daemon {
         if !blind.is_empty() {
             self.tell_gates(true);
         }
+        Ok(())
+    }
+
+    /// Tells the gates of the VIPs whose new connections this node loses behind XDP.
+    fn judge_arrivals(&self) -> anyhow::Result<()> {
+        let plane = self.plane();
+        let services = plane.maps.services();
+        let counts: BTreeMap<u32, Arrivals> = services
+            .iter()
+            .map(|it| Ok((it.index, counters::arrivals(&plane.maps, it.index)?)))
+            .collect::<Result<_, counters::Error>>()?;
+        drop(plane);
+        let mut conditions = self.conditions();
+        conditions.arrivals.learn(drive::now(), &counts);
+        let lost: BTreeSet<IpAddr> = services
+            .iter()
+            .filter(|it| conditions.arrivals.lost(it.index))
+            .map(|it| Ipv6Addr::from(it.vip).to_canonical())
+            .collect();
+        let before = std::mem::replace(&mut conditions.lost, lost.clone());
+        drop(conditions);
+        if before == lost {
+            return Ok(());
+        }
+        for vip in lost.difference(&before) {
+            tracing::error!(
+                %vip,
+                "new connections pass XDP and reach no socket: this node drops them in between; look for a firewall \
+                 (`nft list ruleset`)"
+            );
+        }
+        for vip in before.difference(&lost) {
+            tracing::info!(%vip, "no new connections are known to be lost on this node any more");
+        }
+        self.announcer.connections_lost(lost);
         Ok(())
     }
 

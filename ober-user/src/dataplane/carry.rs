@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aya::maps::MapData;
-use ober_common::abi::{LAYOUT, Service};
+use ober_common::abi::{LAYOUT, Node, Service, ServiceTable};
 
-use super::{Error, Maps, maps};
+use super::{Error, maps, services};
 
 /// Pins the counters in force among the fresh maps, so that no count is lost, not even of packets that arrive
 /// meanwhile. Returns the services they belong to. Counters of another layout have another meaning and are not kept.
@@ -14,12 +14,16 @@ pub(super) fn counters(
     fresh: &Path,
     shapes: &[maps::Shape],
 ) -> Result<Vec<Service>, Error> {
-    let Some(before) = Maps::open(home)
-        .ok()
-        .filter(|it| it.node.read(0).layout == LAYOUT)
-    else {
+    // Only these two are opened, since a daemon of another version may not have all maps.
+    let (Ok(node), Ok(tables)) = (
+        maps::memory::<Node>(home, "NODE"),
+        maps::memory::<ServiceTable>(home, "SERVICE_TABLE"),
+    ) else {
         return Ok(Vec::new());
     };
+    if node.read(0).layout != LAYOUT {
+        return Ok(Vec::new());
+    }
     for shape in shapes
         .iter()
         .filter(|shape| maps::COUNTERS.contains(&shape.name))
@@ -34,5 +38,5 @@ pub(super) fn counters(
                 .map_err(|it| write(it.into()))?;
         }
     }
-    Ok(before.services())
+    Ok(services::services(&node, &tables))
 }

@@ -48,6 +48,10 @@ pub struct ServiceCounters {
     pub workers: BTreeMap<usize, Count>,
     /// New connections by what the socket lookup did: `assigned`, `denied`, `no_worker`, `no_socket`.
     pub lookups: BTreeMap<String, u64>,
+    /// SYNs of TCP that XDP let go to a worker. Each makes the kernel look for a socket, unless something on this node
+    /// loses it before that.
+    #[serde(default)]
+    pub syns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,8 +113,42 @@ fn one(maps: &Maps, banks: &Banks, index: u32, name: &str) -> Result<ServiceCoun
     Ok(ServiceCounters {
         index,
         name: name.into(),
+        syns: syns(maps, index)?,
         ..tally(&cells, &lookups)
     })
+}
+
+fn syns(maps: &Maps, index: u32) -> Result<u64, Error> {
+    let error = |source| Error::Read {
+        map: "SYNS",
+        index,
+        source,
+    };
+    Ok(maps.syns.get(&index, 0).map_err(error)?.iter().sum())
+}
+
+/// SYNs of a service that XDP let go to a worker, and lookups of a socket for it. The SYNs are read first, so each of them
+/// that is missing among the lookups has not arrived there yet, or never will.
+pub fn arrivals(maps: &Maps, index: u32) -> Result<Arrivals, Error> {
+    let syns = syns(maps, index)?;
+    let error = |source| Error::Read {
+        map: "LOOKUPS",
+        index,
+        source,
+    };
+    let per_cpu = maps.lookups.get(&index, 0).map_err(error)?;
+    let lookups = per_cpu
+        .iter()
+        .flat_map(|it| LOOKUPS.map(|(_, of)| of(&it.0)))
+        .fold(0, u64::saturating_add);
+    Ok(Arrivals { syns, lookups })
+}
+
+/// New connections of a service as XDP and as the socket lookup counted them, since the maps were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    pub syns: u64,
+    pub lookups: u64,
 }
 
 /// Every cell of a service, one array for each CPU. See [`abi::cell`].

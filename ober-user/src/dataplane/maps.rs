@@ -61,6 +61,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
         verdicts,
         workers,
         lookups,
+        syns,
         steer_drops,
         drops,
         sockets,
@@ -111,6 +112,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
         ),
         shape(workers, size_of::<WorkerCounters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
+        shape(syns, size_of::<u64>(), SERVICES),
         shape(steer_drops, size_of::<SteerDrops>(), CPUS),
         shape(drops, 0, 1 << 18),
         shape(sockets, 4, SOCKETS),
@@ -132,7 +134,7 @@ pub(super) fn entries(name: &str, info: &MapInfo) -> u32 {
     u32::try_from(info.value_size() as usize / part).unwrap_or(u32::MAX)
 }
 
-const MAPS: usize = 17;
+const MAPS: usize = 18;
 
 /// Names of the maps, which are the names of their pins.
 pub(super) const NAMES: [&str; MAPS] = [
@@ -149,6 +151,7 @@ pub(super) const NAMES: [&str; MAPS] = [
     "VERDICT_COUNTERS",
     "WORKER_COUNTERS",
     "LOOKUPS",
+    "SYNS",
     "STEER_DROPS",
     "DROPS",
     "SOCKET_TABLE",
@@ -156,10 +159,11 @@ pub(super) const NAMES: [&str; MAPS] = [
 ];
 
 /// The maps of counters, whose shape does not depend on the configuration.
-pub(super) const COUNTERS: [&str; 4] = [
+pub(super) const COUNTERS: [&str; 5] = [
     "VERDICT_COUNTERS",
     "WORKER_COUNTERS",
     "LOOKUPS",
+    "SYNS",
     "STEER_DROPS",
 ];
 
@@ -260,6 +264,7 @@ pub struct Maps {
     pub verdicts: PerCpuArray<MapData, Plain<VerdictCounters>>,
     pub workers: PerCpuArray<MapData, Plain<WorkerCounters>>,
     pub lookups: PerCpuArray<MapData, Plain<Lookups>>,
+    pub syns: PerCpuArray<MapData, u64>,
     pub steer_drops: PerCpuArray<MapData, Plain<SteerDrops>>,
     pub sockets: SockMap<MapData>,
     pub cpus: CpuMap<MapData>,
@@ -305,6 +310,9 @@ impl Maps {
             lookups: Map::PerCpuArray(pin("LOOKUPS")?)
                 .try_into()
                 .map_err(bad("LOOKUPS"))?,
+            syns: Map::PerCpuArray(pin("SYNS")?)
+                .try_into()
+                .map_err(bad("SYNS"))?,
             steer_drops: Map::PerCpuArray(pin("STEER_DROPS")?)
                 .try_into()
                 .map_err(bad("STEER_DROPS"))?,
@@ -341,7 +349,7 @@ pub fn drops(directory: &Path) -> Result<RingBuf<MapData>, Error> {
         .map_err(bad)
 }
 
-fn memory<T: super::memory::Shared>(
+pub(super) fn memory<T: super::memory::Shared>(
     directory: &Path,
     name: &'static str,
 ) -> Result<Memory<T>, Error> {

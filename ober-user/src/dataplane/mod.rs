@@ -10,6 +10,7 @@
 //! rings, rendezvous           the worker of each ring slot; workers, their CPUs and sockets
 //! access/                     access lists as pages, lines and prefixes
 //! counters, events, losses    counters, sampled drops, steered packets that were lost
+//! arrivals                    do new connections get from XDP to a socket?
 //! flow, facts                 a flow followed through the maps; the kernel's facts about programs and maps
 //! ```
 //! A start never leaves a mixture of old and new in force. Pinned maps of the wanted shape are adopted and changed by
@@ -17,6 +18,7 @@
 //! in each link; then the directories are renamed.
 
 pub mod access;
+pub mod arrivals;
 mod attach;
 mod attached;
 mod carry;

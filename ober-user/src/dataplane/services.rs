@@ -3,12 +3,19 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering, thread};
 
 use ober_common::{
-    abi::{LISTS, PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, USED, VIP_WORDS},
+    abi::{
+        LISTS, Node, PLACES, SERVICE_SLOTS, SERVICES, Service, ServiceTable, TABLES, USED,
+        VIP_WORDS,
+    },
     address::Ip,
     flow::{service_table, vip_bit},
 };
 
-use super::{Error, GRACE, Maps, Plane, memory::word64, table};
+use super::{
+    Error, GRACE, Maps, Plane,
+    memory::{Memory, word64},
+    table,
+};
 
 /// A service of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +38,7 @@ pub fn ip(address: IpAddr) -> Ip {
 impl Maps {
     /// The services in force, without the marks of their VIPs.
     pub fn services(&self) -> Vec<Service> {
-        let table = self.tables.at(self.table()).as_ptr();
-        // SAFETY: mapped; only this process writes tables, and not the one in force.
-        let slots = unsafe { &(*table).slots };
-        slots
-            .iter()
-            .filter(|service| service.used == USED && service.index != 0)
-            .copied()
-            .collect()
+        services(&self.node, &self.tables)
     }
 
     /// Do the table and the VIP bits in force match these entries?
@@ -56,6 +56,18 @@ impl Maps {
     pub(super) fn table(&self) -> usize {
         service_table(self.node.read(0).seed)
     }
+}
+
+/// The services in force in these maps, without the marks of their VIPs.
+pub(super) fn services(node: &Memory<Node>, tables: &Memory<ServiceTable>) -> Vec<Service> {
+    let table = tables.at(service_table(node.read(0).seed)).as_ptr();
+    // SAFETY: mapped; only this process writes tables, and not the one in force.
+    let slots = unsafe { &(*table).slots };
+    slots
+        .iter()
+        .filter(|service| service.used == USED && service.index != 0)
+        .copied()
+        .collect()
 }
 
 impl Plane {

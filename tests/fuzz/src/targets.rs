@@ -171,8 +171,15 @@ fn packet(bytes: &[u8]) {
             Link::Ipv6(offset) => plain_ipv6(frame, offset, |_| true),
             Link::Other | Link::Short | Link::Tagged => Plain::Else,
         };
-        if let Plain::Flow(short, _) = plain {
-            assert!(matches!(parsed, Parsed::Flow { flow, .. } if flow == short));
+        if let Plain::Flow {
+            flow: short,
+            opens: short_opens,
+            ..
+        } = plain
+        {
+            assert!(
+                matches!(parsed, Parsed::Flow { flow, opens, .. } if flow == short && opens == short_opens)
+            );
         }
     });
 }

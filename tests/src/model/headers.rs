@@ -13,11 +13,13 @@ use ober_common::{
 pub enum Reading {
     /// Not IP.
     Other,
-    /// The packet's own flow, or the one an ICMP error quotes, seen from the client.
+    /// The packet's own flow, or the one an ICMP error quotes, seen from the client. `opens`: its TCP header has SYN and not
+    /// ACK.
     Flow {
         flow: Flow,
         outer: Outer,
         quoted: bool,
+        opens: bool,
     },
     /// A fragment whose ports travelled in another one.
     LaterFragment { outer: Outer },
@@ -289,6 +291,7 @@ fn datagram(frame: &[u8], datagram: Result<Datagram, Fault>) -> Reading {
             ),
             outer: datagram.outer(payload + 4),
             quoted: false,
+            opens: protocol == TCP && opens(frame, payload),
         }),
         (4, ICMP) | (6, ICMPV6) => icmp(frame, &datagram).unwrap_or(malformed),
         (6, more) if EXTENSION_KINDS.contains(&more) => malformed,
@@ -308,6 +311,11 @@ fn looped(address: Address) -> bool {
 fn ports(frame: &[u8], at: usize) -> Option<(u16, u16)> {
     let [a, b, c, d] = *frame.get(at..)?.first_chunk::<4>()?;
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+/// RFC 9293 section 3.1: of the flags in the fourteenth byte, ACK has the value 16 and SYN the value 2.
+fn opens(frame: &[u8], at: usize) -> bool {
+    byte(frame, at + 13).is_some_and(|flags| flags & 2 != 0 && flags & 16 == 0)
 }
 
 fn flow(client: (Address, u16), vip: (Address, u16), protocol: u8) -> Flow {
@@ -348,6 +356,7 @@ fn icmp(frame: &[u8], datagram: &Datagram) -> Option<Reading> {
         ),
         outer: datagram.outer(quoted.payload + 4),
         quoted: true,
+        opens: false,
     })
 }
 

@@ -87,6 +87,8 @@ pub struct Judgement {
     pub service: u32,
     pub worker: Option<usize>,
     pub action: Action,
+    /// Is it also counted as a SYN of the service?
+    pub syn: bool,
 }
 
 impl Judgement {
@@ -111,6 +113,7 @@ impl Judgement {
             service,
             worker: None,
             action,
+            syn: false,
         }
     }
 }
@@ -137,6 +140,7 @@ impl Node {
                 flow,
                 outer,
                 quoted,
+                opens,
             } => {
                 let Some(service) = self.service(&flow) else {
                     let routing = !quoted && self.speaks_routing(&flow);
@@ -145,7 +149,11 @@ impl Node {
                 if !fits(outer, frame) {
                     return Judgement::of_service(Verdict::Malformed, service.index);
                 }
-                self.admit(service, &flow, outer)
+                let judgement = self.admit(service, &flow, outer);
+                Judgement {
+                    syn: opens && judgement.worker.is_some(),
+                    ..judgement
+                }
             }
         }
     }

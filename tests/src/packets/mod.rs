@@ -63,14 +63,24 @@ impl Packet {
     }
 }
 
-/// A TCP header without options.
+/// A TCP header without options that asks for a connection.
 pub fn tcp(source: u16, destination: u16, data: &[u8]) -> Packet {
+    flagged(SYN, source, destination, data)
+}
+
+/// Flags of TCP (RFC 9293 section 3.1).
+const SYN: u8 = 0x02;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+
+/// A TCP header without options, with these flags.
+fn flagged(flags: u8, source: u16, destination: u16, data: &[u8]) -> Packet {
     let mut header = [0; 20];
     header[..2].copy_from_slice(&source.to_be_bytes());
     header[2..4].copy_from_slice(&destination.to_be_bytes());
     header[12] = 5 << 4;
-    header[13] = 0x02;
-    Packet::data(data).behind(&header, &[12])
+    header[13] = flags;
+    Packet::data(data).behind(&header, &[12, 13])
 }
 
 /// A UDP header and its data.
@@ -89,6 +99,15 @@ pub fn transport(protocol: u8, source: u16, destination: u16) -> Packet {
     } else {
         udp(source, destination, b"data")
     }
+}
+
+/// As [`transport`], of a connection at any moment: the flags of TCP follow from the source port.
+pub fn segment(protocol: u8, source: u16, destination: u16) -> Packet {
+    if protocol != TCP {
+        return transport(protocol, source, destination);
+    }
+    let flags = [SYN, SYN | ACK, ACK, PSH | ACK][usize::from(source % 4)];
+    flagged(flags, source, destination, b"GET /")
 }
 
 /// An ICMP or `ICMPv6` message: eight bytes and what follows them.

@@ -4,5 +4,6 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod lost;
 mod overrides;
 mod watch;

@@ -31,13 +31,13 @@ fn gates(stage: &Stage, arguments: &[&str]) -> Vec<Gate> {
     serde_json::from_str(&text).expect("gates in JSON")
 }
 
-fn gate(stage: &Stage, vip: IpAddr) -> Gate {
+pub(crate) fn gate(stage: &Stage, vip: IpAddr) -> Gate {
     let gates = gates(stage, &["gate", "--json"]);
     let found = gates.into_iter().find(|gate| gate.vip == vip);
     found.expect("a gate for every VIP")
 }
 
-fn reaches(stage: &Stage, vip: IpAddr, state: State, standing: Standing) -> Gate {
+pub(crate) fn reaches(stage: &Stage, vip: IpAddr, state: State, standing: Standing) -> Gate {
     let there = until("a gate to change", PATIENCE, || {
         let gate = gate(stage, vip);
         let there = gate.state == state && gate.standing == standing;

@@ -46,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) action: Action,
     /// Service, cell and what the cell rose by; exactly one in a sound run.
     pub(crate) rises: Vec<(u32, usize, Count)>,
+    /// Services whose count of SYNs rose, and by how much.
+    pub(crate) syns: Vec<(u32, u64)>,
     /// The report of it; only drops have one.
     pub(crate) report: Option<Drop>,
 }
@@ -56,6 +58,7 @@ pub(crate) struct Kernel {
     reports: RingBuf<MapData>,
     services: u32,
     before: Vec<[Count; CELLS]>,
+    syns: Vec<u64>,
     splits: bool,
 }
 
@@ -72,6 +75,7 @@ impl Kernel {
             lists,
             services,
             before: Vec::new(),
+            syns: Vec::new(),
             splits: false,
         };
         kernel.fill(target);
@@ -80,6 +84,7 @@ impl Kernel {
         kernel.rate(1_000_000_000);
         kernel.splits = kernel.can_split();
         kernel.before = kernel.counters();
+        kernel.syns = kernel.syns();
         while kernel.report().is_some() {}
         kernel
     }
@@ -95,10 +100,18 @@ impl Kernel {
         let after = self.counters();
         let rises = rises(&self.before, &after);
         self.before = after;
+        let counted = self.syns();
+        let before = std::mem::replace(&mut self.syns, counted);
+        let syns = (0..)
+            .zip(before.iter().zip(&self.syns))
+            .filter(|(_, (before, after))| before != after)
+            .map(|(service, (before, after))| (service, after - before))
+            .collect();
         let report = self.report();
         Outcome {
             action,
             rises,
+            syns,
             report,
         }
     }
@@ -209,6 +222,13 @@ impl Kernel {
             );
         }
         splits
+    }
+
+    /// The SYNs of each service.
+    fn syns(&self) -> Vec<u64> {
+        let maps = &self.lists.plane.maps;
+        let of = |service| counters::arrivals(maps, service).unwrap().syns;
+        (0..self.services).map(of).collect()
     }
 
     fn counters(&self) -> Vec<[Count; CELLS]> {

@@ -41,6 +41,7 @@ fn difference(kernel: &mut Kernel, target: &Target, case: &Case) -> Option<Strin
         service,
         worker,
         action,
+        syn,
     } = judgement;
     let rise = |bytes: usize| {
         let count = Count {
@@ -57,7 +58,8 @@ fn difference(kernel: &mut Kernel, target: &Target, case: &Case) -> Option<Strin
     let reported = (action == Action::Drop).then_some((verdict as u32, service, case.bytes.len()));
     let counted =
         outcome.rises == rises || without_filling(case).map(rise) == Some(outcome.rises.clone());
-    let same = outcome.action == action && counted && report == reported;
+    let syns: Vec<_> = syn.then_some((service, 1)).into_iter().collect();
+    let same = outcome.action == action && counted && report == reported && outcome.syns == syns;
     (!same).then(|| format!("kernel {outcome:?}\nmodel  {judgement:?}, {rises:?}"))
 }
 

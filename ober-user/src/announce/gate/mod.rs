@@ -11,7 +11,7 @@
 //! ```
 //! A gate starts closed and opens once probes have proven the VIP. A hard fact (too few worker processes, interface down,
 //! program detached, VIP address missing) acts in the step that reports it, and afterwards everything has to be proven again.
-//! Results of probes, and BFD, act through `rise` and `fall`.
+//! Results of probes, BFD and connections that are lost on this node act through `rise` and `fall`.
 //!
 //! `state`, `round` and `damping` belong to the machine; `plan` and `world` give it its facts and rounds; `ask`, `probe`,
 //! `backends` and `loopback` ask the workers; `watch` sees interfaces, addresses, programs and the disable file;
@@ -25,7 +25,7 @@ use std::{
 };
 
 use crate::{
-    config::sections::gate::{Down, Gate as Settings},
+    config::sections::gate::{Down, Gate as Settings, Lost},
     machine::Machine,
 };
 
@@ -82,6 +82,8 @@ pub enum Event {
     Holds(Fact, bool),
     /// Is a BFD session up?
     Bfd(bool),
+    /// Are new connections lost between XDP and the workers' sockets?
+    Lost(bool),
     /// Does the disable file name this VIP?
     File(bool),
     Order(Order),
@@ -136,6 +138,7 @@ pub struct Gate {
     running: BTreeSet<usize>,
     facts: BTreeSet<Fact>,
     bfd: bool,
+    lost: bool,
     orders: Orders,
     health: Health,
     /// Why the health is what it is.
@@ -163,6 +166,7 @@ impl Gate {
             running: BTreeSet::new(),
             facts: BTreeSet::from([Fact::Runs]),
             bfd: false,
+            lost: false,
             orders: Orders::default(),
             health: Health::Init,
             cause: Reason::Start,
@@ -225,6 +229,9 @@ impl Gate {
         self.unasked = None;
         match verdict {
             Verdict::Good if self.settings.bfd && !self.bfd => self.bad(now, Reason::Bfd),
+            Verdict::Good if self.settings.lost == Lost::Withdraw && self.lost => {
+                self.bad(now, Reason::Lost);
+            }
             Verdict::Good => self.good(now, workers),
             Verdict::Bad(reason) => self.bad(now, reason),
             Verdict::Unknown(why) => {
@@ -434,9 +441,13 @@ impl Machine for Gate {
                 set(&mut self.facts, fact, holds);
                 self.look(now, was_hard);
             }
+            // Both count in the verdict of a round, so the next one begins at once.
             Event::Bfd(up) => {
                 self.bfd = up;
-                // BFD counts in the verdict of a round, so the next one begins at once.
+                self.rounds.due = self.rounds.due.map(|due| due.min(now));
+            }
+            Event::Lost(lost) => {
+                self.lost = lost;
                 self.rounds.due = self.rounds.due.map(|due| due.min(now));
             }
             Event::File(there) => self.orders.file = there,

@@ -32,6 +32,11 @@ impl Gate {
         self.advertised
     }
 
+    /// Are new connections lost between XDP and the workers' sockets?
+    pub fn lost(&self) -> bool {
+        self.lost
+    }
+
     /// Why the workers could not be asked in the last round, so that the result of the one before is kept.
     pub fn unasked(&self) -> Option<&str> {
         self.unasked.as_deref()

@@ -125,6 +125,10 @@ impl fmt::Display for Order {
     }
 }
 
+/// The sentence for connections that are lost on this node.
+pub const LOST: &str =
+    "new connections reach no worker: this node drops them behind XDP (a firewall?)";
+
 /// Why a gate is in its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -162,6 +166,8 @@ pub enum Reason {
     },
     /// No BFD session is up.
     Bfd,
+    /// New connections are lost between XDP and the workers' sockets.
+    Lost,
     /// The probes of a round did not come back.
     Silent,
     Ordered(Order),
@@ -184,6 +190,7 @@ impl Reason {
             Self::Probe { .. } => "probe",
             Self::Backend { .. } => "backend",
             Self::Bfd => "bfd",
+            Self::Lost => "lost",
             Self::Silent => "silent",
             Self::Ordered(_) => "order",
             Self::File => "disable_file",
@@ -214,6 +221,7 @@ impl fmt::Display for Reason {
                 write!(out, "{up} of {needed} needed servers up")
             }
             Self::Bfd => out.write_str("no BFD session up"),
+            Self::Lost => out.write_str(LOST),
             Self::Silent => out.write_str("the probes did not come back"),
             Self::Ordered(order) => write!(out, "ober-user {order}"),
             Self::File => out.write_str("disable file"),

@@ -47,6 +47,8 @@ pub enum News {
     Addresses(BTreeSet<IpAddr>),
     /// Is a BFD session up?
     Bfd(bool),
+    /// The VIPs whose new connections are lost between XDP and the workers' sockets.
+    Lost(BTreeSet<IpAddr>),
     File(Disabled),
 }
 
@@ -58,6 +60,7 @@ struct Known {
     good: BTreeSet<Fact>,
     addresses: BTreeSet<IpAddr>,
     bfd: bool,
+    lost: BTreeSet<IpAddr>,
     file: Disabled,
 }
 
@@ -69,6 +72,7 @@ impl Default for Known {
             good: BTreeSet::from([Fact::Runs]),
             addresses: BTreeSet::new(),
             bfd: false,
+            lost: BTreeSet::new(),
             file: Disabled::default(),
         }
     }
@@ -83,6 +87,7 @@ impl Known {
             News::Runs(runs) => set(&mut self.good, Fact::Runs, runs),
             News::Addresses(all) => self.addresses = all,
             News::Bfd(up) => self.bfd = up,
+            News::Lost(vips) => self.lost = vips,
             News::File(disabled) => self.file = disabled,
         }
     }
@@ -99,6 +104,7 @@ impl Known {
             News::Runs(runs) => Event::Holds(Fact::Runs, *runs),
             News::Addresses(all) => Event::Holds(Fact::Address, moves || all.contains(&vip)),
             News::Bfd(up) => Event::Bfd(*up),
+            News::Lost(vips) => Event::Lost(vips.contains(&vip)),
             News::File(disabled) => Event::File(disabled.holds(vip)),
         }
     }
@@ -112,6 +118,7 @@ impl Known {
         let rest = [
             News::File(self.file.clone()),
             News::Bfd(self.bfd),
+            News::Lost(self.lost.clone()),
             News::Addresses(self.addresses.clone()),
             News::Interface(self.good.contains(&Fact::Interface)),
             News::Program(self.good.contains(&Fact::Program)),

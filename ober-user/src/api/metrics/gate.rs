@@ -47,6 +47,11 @@ pub(super) fn families(gates: &[Gate]) -> Vec<Family> {
             }),
         ),
         gauge(
+            "ober_vip_connections_lost",
+            "1: new connections are lost on this node, between XDP and the workers' sockets.",
+            each(|gate| vec![(Labels::new(), u64::from(gate.lost))]),
+        ),
+        gauge(
             "ober_vip_workers_serving",
             "Workers that served in the last round of probes.",
             each(|gate| vec![(Labels::new(), gate.serving as u64)]),

@@ -216,6 +216,11 @@ fn traffic(counters: &Counters) -> Vec<Family> {
             lookups,
         ),
         counter(
+            "ober_syns",
+            "SYNs of TCP let through to a worker. Each leads to a socket lookup, unless this node drops it before.",
+            each(counters, |service| vec![(Labels::new(), service.syns)]),
+        ),
+        counter(
             "ober_steer_dropped",
             "Steered packets that the CPU they were for had no room for.",
             counters

@@ -11,6 +11,7 @@ pub(super) fn gate() -> Gate {
         state: State::Up,
         seconds: 61,
         reason: "2 workers answer".into(),
+        lost: false,
         standing: Standing::Announced,
         serving: 2,
         servers: Some(3),

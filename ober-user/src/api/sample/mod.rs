@@ -210,6 +210,7 @@ pub(crate) fn counters() -> Counters {
                 cpus: [(0, [("passed".to_owned(), count(30))].into()), (1, denied)].into(),
                 workers: [(1, count(30))].into(),
                 lookups: [("assigned".to_owned(), 5)].into(),
+                syns: 6,
             },
         ],
         steer_dropped: [(0, 0), (1, 4)].into(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::announce::gate::{Standing, State, View};
+use crate::announce::gate::{self, Standing, State, View};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
@@ -13,6 +13,9 @@ pub struct Gate {
     /// Seconds in this state.
     pub seconds: u64,
     pub reason: String,
+    /// Are new connections lost between XDP and the workers' sockets?
+    #[serde(default)]
+    pub lost: bool,
     /// What is announced to the neighbours.
     pub standing: Standing,
     /// Workers that served in the last round of probes.
@@ -65,6 +68,20 @@ pub struct Transition {
     pub reason: String,
 }
 
+/// The reason of its state, and what else an operator must know of it.
+fn reason(gate: &gate::Gate) -> String {
+    let reason = gate.reason();
+    let unasked = gate
+        .unasked()
+        .map(|why| format!("could not be asked again: {why}"));
+    let lost = (gate.lost() && reason != gate::Reason::Lost).then(|| gate::state::LOST.to_owned());
+    [Some(reason.to_string()), unasked, lost]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
 impl From<&View> for Gate {
     fn from(view: &View) -> Self {
         let gate = &view.gate;
@@ -80,10 +97,8 @@ impl From<&View> for Gate {
             vip: view.vip,
             state: gate.state(),
             seconds: ago(gate.since()).as_secs(),
-            reason: match gate.unasked() {
-                Some(why) => format!("{}; could not be asked again: {why}", gate.reason()),
-                None => gate.reason().to_string(),
-            },
+            reason: reason(gate),
+            lost: gate.lost(),
             standing: gate.standing(),
             serving: gate.tally().serving,
             servers: gate.tally().servers,

@@ -53,6 +53,11 @@ pub(crate) struct Raw {
     hold_max: Key<Period>,
     /// Announce only while a BFD session is up.
     bfd: Key<bool>,
+    /// What happens to a VIP whose new connections this node itself loses: 20 SYNs within 30 s of one another passed XDP, and
+    /// none came as far as a socket; a firewall on the node, most likely. `warn`: `status`, `doctor`, metrics and log report
+    /// it; `withdraw`: the VIP goes down too, and is tried again after a minute. Clients that may connect and send broken
+    /// SYNs can look the same at a VIP that has no other clients.
+    lost: Key<Lost>,
     /// How many of `node.interfaces` must be up.
     interfaces: Key<Interfaces>,
     /// While this file exists, no VIP is announced. With addresses in it, one a line, it is for those VIPs alone.
@@ -88,6 +93,7 @@ pub struct Gate {
     pub hold_max: Duration,
     /// Is a BFD session required?
     pub bfd: bool,
+    pub lost: Lost,
     pub interfaces: Interfaces,
     pub disable_file: Option<PathBuf>,
 }
@@ -157,6 +163,14 @@ pub enum Down {
     GracefulShutdown,
 }
 
+/// What happens to a VIP whose new connections are lost between XDP and the workers' sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lost {
+    Warn,
+    Withdraw,
+}
+
 /// How many of the node's interfaces must be up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -184,6 +198,7 @@ impl Default for Gate {
             hold: Duration::from_secs(5),
             hold_max: Duration::from_mins(1),
             bfd: false,
+            lost: Lost::Warn,
             interfaces: Interfaces::Any,
             disable_file: None,
         }
@@ -219,6 +234,7 @@ impl Judge<'_> {
             hold,
             hold_max: self.period("hold_max", raw.hold_max, longest),
             bfd: raw.bfd.or(otherwise.bfd),
+            lost: raw.lost.or(otherwise.lost),
             interfaces: raw.interfaces.or(otherwise.interfaces),
             disable_file: raw.disable_file.0.map(|at| self.path(&at.value)),
         };

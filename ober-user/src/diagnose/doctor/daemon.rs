@@ -11,6 +11,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = configuration(status);
     findings.extend(disk(status));
     findings.extend(outdated(status));
+    findings.extend(lost(status));
     if findings.is_empty() {
         let words = "uses the configuration on disk, and keeps what is in force";
         findings.push(Finding::ok(PART, &status.instance, words));
@@ -88,6 +89,16 @@ fn outdated(status: &Status) -> Vec<Finding> {
     workers.chain(own).collect()
 }
 
+fn lost(status: &Status) -> impl Iterator<Item = Finding> + '_ {
+    status.gate.iter().filter(|gate| gate.lost).map(|gate| {
+        let words = "SYNs of clients pass XDP, and none comes as far as a socket: this node drops them in between";
+        Finding::failed(PART, gate.vip, words).advice(
+            "let the ports of the services through the firewall (`nft list ruleset`); else look at `nstat -az | grep -i drop` \
+             and at `net.ipv4.conf.*.rp_filter`",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +106,9 @@ mod tests {
 
     #[test]
     fn each_trouble_of_the_daemon_is_a_finding_with_advice() {
-        let found = judge(&sample::status());
+        let mut status = sample::status();
+        status.gate[0].lost = true;
+        let found = judge(&status);
         let lines: Vec<_> = found
             .iter()
             .map(|it| (it.verdict, it.object.as_str()))
@@ -110,6 +123,7 @@ mod tests {
                 (Verdict::Failed, "/var/lib/ober/main/lists/a.json"),
                 (Verdict::Warning, "worker 1"),
                 (Verdict::Warning, "main"),
+                (Verdict::Failed, "192.0.2.10"),
             ]
         );
         assert!(found.iter().all(|it| it.advice.is_some()));

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Dice, Ends};
-use crate::packets::{Extension, Ipv4, Ipv6, Packet, Piece, Shape, TCP, UDP, transport, widen};
+use crate::packets::{
+    Extension, Ipv4, Ipv6, Packet, Piece, Shape, TCP, UDP, segment, transport, widen,
+};
 
 impl Dice<'_> {
     /// A packet of a flow, whole or the first fragment.
@@ -14,7 +16,7 @@ impl Dice<'_> {
         } else {
             Shape::Udp
         });
-        let payload = transport(protocol, self.rng.half(), port);
+        let payload = segment(protocol, self.rng.half(), port);
         let piece = self.rng.percent(10).then_some(Piece {
             offset: 0,
             more: true,

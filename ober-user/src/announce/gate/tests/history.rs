@@ -30,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..WORKERS, any::<bool>()).prop_map(|(worker, in_ring)| Event::Worker { worker, in_ring }),
         3 => (fact, prop::bool::weighted(0.8)).prop_map(|(fact, holds)| Event::Holds(fact, holds)),
         1 => any::<bool>().prop_map(Event::Bfd),
+        1 => prop::bool::weighted(0.2).prop_map(Event::Lost),
         1 => prop::bool::weighted(0.2).prop_map(Event::File),
         2 => order.prop_map(Event::Order),
     ];
@@ -54,17 +55,18 @@ fn rules() -> impl Strategy<Value = Settings> {
         1..4_u32,
         select(downs),
         least,
-        any::<bool>(),
+        any::<(bool, bool)>(),
         0..12_u64,
         0..6_u64,
     );
     rules.prop_map(
-        |(rise, fall, down, min_workers, bfd, graceful, min_up)| Settings {
+        |(rise, fall, down, min_workers, (bfd, withdraw), graceful, min_up)| Settings {
             rise,
             fall,
             down,
             min_workers,
             bfd,
+            lost: if withdraw { Lost::Withdraw } else { Lost::Warn },
             graceful_time: Duration::from_secs(graceful),
             min_up: Duration::from_secs(min_up),
             ..Settings::default()
@@ -111,7 +113,7 @@ impl Known {
             Event::Order(Order::Undrain) => self.draining = false,
             Event::Order(Order::Disable) => self.disabled = true,
             Event::Order(Order::Enable) => self.disabled = false,
-            Event::Bfd(_) | Event::Probed { .. } | Event::Configure { .. } => {}
+            Event::Bfd(_) | Event::Lost(_) | Event::Probed { .. } | Event::Configure { .. } => {}
         }
     }
 
@@ -250,6 +252,7 @@ proptest! {
         }
         (0..WORKERS).for_each(|worker| bench.worker(worker, true));
         bench.on(Event::Bfd(true));
+        bench.on(Event::Lost(false));
         bench.on(Event::File(false));
         bench.order(Order::Enable);
         bench.order(Order::Undrain);

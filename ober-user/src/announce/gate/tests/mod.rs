@@ -8,14 +8,14 @@ use super::{
     state::{Health, Signal, next, shown},
 };
 use crate::{
-    config::sections::gate::{AtLeast, Down, Gate as Settings},
+    config::sections::gate::{AtLeast, Down, Gate as Settings, Lost},
     machine::Machine,
 };
 
 mod clauses;
 mod history;
 mod tables;
-mod unasked;
+mod unseen;
 
 const WORKERS: usize = 2;
 

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    api::{sample, status::bgp::{Counts, PathState}},
+    api::{
+        sample,
+        status::bgp::{Counts, PathState},
+    },
     config::tests::{ConfigDirectory, LEAST},
     diagnose::finding::Verdict,
 };

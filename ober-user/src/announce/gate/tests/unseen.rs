@@ -1,4 +1,5 @@
-//! Workers that could not be asked, and a driver that does not run the attached program.
+//! What no probe sees: workers that could not be asked, a driver that does not run the attached program, clients that the node
+//! drops behind it.
 
 use super::*;
 
@@ -66,5 +67,27 @@ fn a_driver_that_does_not_run_the_program_closes_the_gate_at_once() {
     assert_ne!(bench.gate.state(), State::Up, "all has to be proven again");
     let rise = bench.gate.settings.rise;
     bench.rounds(rise, true);
+    assert_eq!(bench.gate.state(), State::Up);
+}
+
+#[test]
+fn lost_connections_count_in_a_round_only_where_the_vip_is_to_be_withdrawn_for_them() {
+    let mut bench = Bench::up(settings());
+    bench.on(Event::Lost(true));
+    bench.rounds(5, true);
+    assert_eq!(bench.gate.state(), State::Up);
+    assert!(bench.gate.lost());
+    let mut bench = Bench::up(Settings {
+        lost: Lost::Withdraw,
+        ..settings()
+    });
+    bench.on(Event::Lost(true));
+    bench.rounds(2, true);
+    assert_eq!(
+        (bench.gate.state(), bench.gate.reason()),
+        (State::Down, Reason::Lost)
+    );
+    bench.on(Event::Lost(false));
+    bench.rounds(3, true);
     assert_eq!(bench.gate.state(), State::Up);
 }
