@@ -1,4 +1,5 @@
-//! Herr Ober, the user half: sixteen rooms. A room uses only rooms below it in this list; `tests/rooms.rs` checks that.
+//! Herr Ober, the user half: sixteen rooms, the lower four in a crate of their own. A room uses only rooms below it in this
+//! list; `tests/rooms.rs` checks that.
 //!
 //! ```text
 //! cli           one file a command: finds the daemon, asks it, shows the answer
@@ -13,6 +14,8 @@
 //! certificates  files to copies that workers read; certificates issued by ACME
 //! dataplane     the kernel half as seen by the daemon: programs, links, maps, counters
 //! config        from texts to a valid configuration: text -> sections -> Config
+//!
+//! in ober-base, so that a change of a protocol does not compile the rest for its tests:
 //! protocols     BFD, BGP, VRRP: state machines, packets, sockets
 //! names         from written names to addresses: notation, node sets, SLURM, DNS
 //! system        files, programs, sockets, netlink, TLS
@@ -52,10 +55,4 @@ pub mod dataplane;
 
 pub mod config;
 
-pub mod protocols;
-
-pub mod names;
-
-pub mod system;
-
-pub mod machine;
+pub use ober_base::{machine, names, protocols, system};

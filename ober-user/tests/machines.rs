@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Below `src`, but for those of the tests' own model.
+/// Below `src` of `ober-user` or `ober-base`, but for those of the tests' own model.
 const PURE: [&str; 57] = [
     "announce/gate/damping.rs",
     "announce/gate/mod.rs",
@@ -102,8 +102,19 @@ const FORBIDDEN: [(&str, &str); 22] = [
     ("println!", "the log"),
 ];
 
-fn package() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// A folder of the repository.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+fn sources() -> [PathBuf; 2] {
+    ["ober-user/src", "ober-base/src"].map(folder)
+}
+
+/// A file of the list.
+fn listed(file: &str) -> PathBuf {
+    let [upper, lower] = sources().map(|source| source.join(file));
+    if upper.exists() { upper } else { lower }
 }
 
 /// The product's part of a file: without comments, and without the tests at its end.
@@ -149,9 +160,8 @@ fn what_a_file_reaches_is_read_from_its_code_and_neither_from_comments_nor_from_
 
 #[test]
 fn machines_and_decisions_name_no_task_socket_file_clock_or_log() {
-    let model = package().join("../tests/src/model");
-    let listed = PURE.map(|file| package().join("src").join(file));
-    for path in listed.into_iter().chain(files(&model)) {
+    let model = folder("tests/src/model");
+    for path in PURE.map(listed).into_iter().chain(files(&model)) {
         let found = reaches(&fs::read_to_string(&path).unwrap());
         assert!(
             found.is_empty(),
@@ -163,15 +173,14 @@ fn machines_and_decisions_name_no_task_socket_file_clock_or_log() {
 
 #[test]
 fn every_machine_is_on_the_list() {
-    let source = package().join("src");
-    for path in files(&source) {
+    let listed = PURE.map(listed);
+    for path in sources().iter().flat_map(|source| files(source)) {
         let text = fs::read_to_string(&path).unwrap();
         if code(&text).contains("impl Machine for") {
-            let file = path.strip_prefix(&source).unwrap();
             assert!(
-                PURE.iter().any(|it| Path::new(it) == file),
+                listed.contains(&path),
                 "{} implements `Machine` and is not in PURE",
-                file.display()
+                path.display()
             );
         }
     }

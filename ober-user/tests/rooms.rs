@@ -1,4 +1,5 @@
-//! The rooms of the user half: which of them name a room above them. Their order is that of the `mod` lines in `src/lib.rs`.
+//! The rooms of the user half: which of them name a room above them. Their order is that of the `mod` lines in `src/lib.rs` of
+//! `ober-user`, and then of `ober-base`.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,17 +16,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// The sources of the two packages, the upper one first.
+fn sources() -> [PathBuf; 2] {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "../ober-base/src"].map(|it| package.join(it))
 }
 
-/// The rooms, highest first: the first may use all others.
-fn rooms() -> Vec<String> {
-    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+/// The rooms of a package, highest first.
+fn rooms_in(source: &Path) -> Vec<String> {
+    let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
     let lines = lib.lines().filter_map(|line| line.strip_prefix("pub mod "));
     lines
         .filter_map(|line| Some(line.strip_suffix(';')?.to_owned()))
         .collect()
+}
+
+/// The rooms with their folders, highest first: the first may use all others.
+fn rooms() -> Vec<(String, PathBuf)> {
+    let all = sources().into_iter().flat_map(|source| {
+        let rooms = rooms_in(&source).into_iter();
+        rooms.map(move |room| (room.clone(), source.join(room)))
+    });
+    all.collect()
 }
 
 /// Every file of Rust below a directory.
@@ -99,29 +111,31 @@ fn names_are_read_from_single_paths_and_from_nested_ones() {
 }
 
 #[test]
-fn every_entry_of_the_source_directory_is_a_room() {
-    let entries = fs::read_dir(source()).unwrap();
-    let beside: BTreeSet<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "lib.rs" && name != "main.rs")
-        .collect();
-    assert_eq!(beside, rooms().into_iter().collect());
+fn every_entry_of_the_source_directories_is_a_room() {
+    for source in sources() {
+        let entries = fs::read_dir(&source).unwrap();
+        let beside: BTreeSet<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "lib.rs" && name != "main.rs")
+            .collect();
+        assert_eq!(beside, rooms_in(&source).into_iter().collect());
+    }
 }
 
 #[test]
 fn a_room_names_only_rooms_below_it() {
     let rooms = rooms();
-    let rank: BTreeMap<&str, usize> = rooms.iter().map(String::as_str).zip(0..).collect();
+    let names = rooms.iter().map(|(room, _)| room.as_str());
+    let rank: BTreeMap<&str, usize> = names.zip(0..).collect();
     let mut found = BTreeSet::new();
-    for room in &rooms {
-        for path in files(&source().join(room)) {
+    for (room, folder) in &rooms {
+        for path in files(folder) {
             let names = named(&fs::read_to_string(&path).unwrap());
             let above = names.into_iter().filter(|name| {
                 rank.get(name.as_str())
                     .is_some_and(|it| *it < rank[room.as_str()])
             });
-            let file = path.strip_prefix(source()).unwrap();
-            found.extend(above.map(|name| (file.display().to_string(), name)));
+            found.extend(above.map(|name| (path.display().to_string(), name)));
         }
     }
     assert!(
@@ -132,8 +146,8 @@ fn a_room_names_only_rooms_below_it() {
 
 #[test]
 fn each_rooms_head_comment_states_its_purpose_and_what_it_never_does() {
-    for room in rooms() {
-        let text = fs::read_to_string(source().join(&room).join("mod.rs")).unwrap();
+    for (room, folder) in rooms() {
+        let text = fs::read_to_string(folder.join("mod.rs")).unwrap();
         let head: Vec<&str> = text
             .lines()
             .take_while(|line| line.starts_with("//!"))

@@ -17,7 +17,14 @@ use std::{
 
 const MOST: usize = 500;
 const THRESHOLD: &str = "too-many-lines-threshold = 70";
-const FOLDERS: [&str; 5] = ["ober-common", "ober-ebpf", "ober-user", "tests", "xtask"];
+const FOLDERS: [&str; 6] = [
+    "ober-base",
+    "ober-common",
+    "ober-ebpf",
+    "ober-user",
+    "tests",
+    "xtask",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -240,7 +240,7 @@ fn reporting_work_grows_linearly_with_the_left_out_servers() {
         })
     };
     let backends = std::cell::RefCell::new(&mut backends);
-    crate::system::scale::linear([100, 1000], left_out, |in_force| {
+    ober_test_support::scale::linear([100, 1000], left_out, |in_force| {
         backends.borrow_mut().in_force = Arc::clone(in_force);
         backends.borrow().complain(in_force);
     });

@@ -485,11 +485,10 @@ fn last_resort(listener: &str, standard: &Path, tls: &Termination) -> Result<Cop
 
 #[cfg(test)]
 mod tests {
+    use ober_test_support::certificate::{authority, issue};
+
     use super::*;
-    use crate::system::{
-        clock,
-        pem::facts::tests::{authority, issue},
-    };
+    use crate::system::clock;
 
     const DAY: i64 = 86_400;
     const VALID: (i64, i64) = (-DAY, DAY);

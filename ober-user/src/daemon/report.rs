@@ -231,7 +231,6 @@ impl api::http::Source for Daemon {
         let healthy = data_plane.interfaces.iter().all(status::Interface::is_well)
             && workers.iter().any(|worker| worker.in_ring);
         let speaking = self.announcer.speaking();
-        let neighbours = Vec::<status::bgp::Neighbour>::from;
         status::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             instance: config.node.instance.clone(),
@@ -249,7 +248,11 @@ impl api::http::Source for Daemon {
             backends,
             certificates: self.certificates(),
             gate: self.announcer.gates().iter().map(Into::into).collect(),
-            bgp: speaking.bgp.iter().flat_map(neighbours).collect(),
+            bgp: speaking
+                .bgp
+                .iter()
+                .flat_map(status::bgp::neighbours)
+                .collect(),
             bfd: (&speaking.bfd).into(),
             vrrp: speaking.vrrp.as_ref().map(Into::into).unwrap_or_default(),
         }

@@ -142,7 +142,7 @@ mod tests {
             let servers = (0..count).map(|number| server(&format!("s{number}"), tier(number)));
             servers.collect::<Vec<_>>()
         };
-        crate::system::scale::linear([100, 1000], make, |servers| {
+        ober_test_support::scale::linear([100, 1000], make, |servers| {
             std::hint::black_box(lines(commands("rgw", servers, |_| Some(false))));
         });
     }

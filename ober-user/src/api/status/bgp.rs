@@ -129,13 +129,11 @@ pub struct Said {
     pub seconds: u64,
 }
 
-impl From<&Overview> for Vec<Neighbour> {
-    fn from(overview: &Overview) -> Self {
-        let neighbours = overview.neighbours.iter();
-        neighbours
-            .map(|(settings, report)| neighbour(settings, report, overview.at))
-            .collect()
-    }
+pub fn neighbours(overview: &Overview) -> Vec<Neighbour> {
+    let neighbours = overview.neighbours.iter();
+    neighbours
+        .map(|(settings, report)| neighbour(settings, report, overview.at))
+        .collect()
 }
 
 fn neighbour(settings: &Configured, report: &Report, now: Instant) -> Neighbour {

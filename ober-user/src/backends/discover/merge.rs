@@ -497,7 +497,7 @@ mod tests {
                 assert_eq!(before.len(), count);
                 (sources, Named::all(&before))
             };
-            crate::system::scale::linear([100, 1000], make, |(sources, before)| {
+            ober_test_support::scale::linear([100, 1000], make, |(sources, before)| {
                 std::hint::black_box(super::merge(sources, &names, before, bounds));
             });
         }

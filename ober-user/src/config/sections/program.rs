@@ -121,3 +121,14 @@ fn dangerous(path: &Path, account: &Account) -> Option<trust::Writer> {
 pub(super) fn executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
+
+/// A shell that runs this text as the account `nobody`.
+#[cfg(test)]
+pub(crate) fn shell(script: &str) -> Program {
+    Program {
+        path: ober_programs::SH.program().path(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        account: crate::system::account::Accounts::default().nobody(),
+        secret: None,
+    }
+}

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use ober_test_support::certificate::chain_and_key;
 use tempfile::TempDir;
 
 use super::*;
-use crate::system::{account::Accounts, pem::bundle::tests::chain_and_key};
+use crate::system::account::Accounts;
 
 mod acme;
 mod bfd;
@@ -304,7 +305,7 @@ pub(crate) fn large(count: usize) -> String {
 #[test]
 fn parsing_work_grows_linearly_with_the_size_of_the_configuration() {
     let directory = ConfigDirectory::new();
-    crate::system::scale::linear([1, 10], large, |text| {
+    ober_test_support::scale::linear([1, 10], large, |text| {
         std::hint::black_box(directory.parse(text).unwrap());
     });
 }

@@ -178,9 +178,7 @@ impl HeldSessions {
         let neighbours = self
             .bgp
             .as_ref()
-            .map(bgp::Handle::overview)
-            .as_ref()
-            .map(Vec::<status::bgp::Neighbour>::from)
+            .map(|bgp| status::bgp::neighbours(&bgp.overview()))
             .unwrap_or_default();
         let waiting = waiting::unheard();
         let said = neighbours.iter().filter(|it| said_since(it));

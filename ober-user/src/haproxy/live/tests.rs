@@ -200,7 +200,7 @@ fn comparison_work_grows_linearly_with_the_servers() {
             };
             [text("a"), text("b")]
         };
-        crate::system::scale::linear([100, 1000], make, |[one, other]| {
+        ober_test_support::scale::linear([100, 1000], make, |[one, other]| {
             std::hint::black_box(compare(one, other, &Leaving::new()));
             std::hint::black_box(compare(one, &one.replace("a1 ", "a1x "), &Leaving::new()));
         });

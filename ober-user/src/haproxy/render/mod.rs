@@ -242,7 +242,7 @@ mod tests {
             "first",
         ] {
             let config = config(&format!("balance='{balance}'\ntls={{verify=false}}"), 1);
-            crate::system::scale::linear([100, 1000], servers, |servers| {
+            ober_test_support::scale::linear([100, 1000], servers, |servers| {
                 std::hint::black_box(text(&config, servers));
             });
         }
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn rendering_work_grows_linearly_with_the_services() {
         let make = |count| config("", count);
-        crate::system::scale::linear([2, 20], make, |config| {
+        ober_test_support::scale::linear([2, 20], make, |config| {
             std::hint::black_box(text(config, &servers(10)));
         });
     }

@@ -3,13 +3,12 @@ mod words;
 
 use std::{collections::BTreeSet, path::Path};
 
+use ober_test_support::scale;
+
 use super::State;
-use crate::{
-    config::{
-        Config, Env,
-        tests::{ConfigDirectory, large},
-    },
-    system::scale,
+use crate::config::{
+    Config, Env,
+    tests::{ConfigDirectory, large},
 };
 
 fn parse(text: &str) -> Config {

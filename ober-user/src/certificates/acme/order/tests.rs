@@ -9,11 +9,8 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::sections::acme::Provider,
-    system::{
-        command::shell,
-        tls::{Tls, Verify},
-    },
+    config::sections::{acme::Provider, program::shell},
+    system::tls::{Tls, Verify},
 };
 
 #[test]

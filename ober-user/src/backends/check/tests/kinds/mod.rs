@@ -29,12 +29,12 @@ use crate::{
     },
     config::{
         Check, ProxyVersion,
-        sections::check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
+        sections::{
+            check::{self, Expect, Http, Kind, Over, Pattern, Probe, Statuses},
+            program::shell,
+        },
     },
-    system::{
-        command::shell,
-        tls::{Tls, Verify},
-    },
+    system::tls::{Tls, Verify},
 };
 
 use super::*;

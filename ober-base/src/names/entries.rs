@@ -171,7 +171,7 @@ impl Entries {
 }
 
 /// Merges neighbours at once: files usually list them in order, so a million lines become a few ranges here.
-pub(crate) fn push(ranges: &mut Vec<Range>, range: Range) {
+pub fn push(ranges: &mut Vec<Range>, range: Range) {
     match ranges.last_mut() {
         Some(previous) if previous.last != u32::MAX && previous.last + 1 == range.first => {
             previous.last = range.last;

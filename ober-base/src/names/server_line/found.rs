@@ -139,20 +139,20 @@ pub struct TooMany {
 
 /// Counts servers while they are read: an answer with more than a backend may have is an error.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub struct Counted {
     found: Vec<Found>,
     most: usize,
 }
 
 impl Counted {
-    pub(crate) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self {
             found: Vec::new(),
             most,
         }
     }
 
-    pub(crate) fn push(&mut self, found: Found) -> Result<(), TooMany> {
+    pub fn push(&mut self, found: Found) -> Result<(), TooMany> {
         if self.found.len() >= self.most {
             return Err(TooMany { most: self.most });
         }
@@ -160,7 +160,7 @@ impl Counted {
         Ok(())
     }
 
-    pub(crate) fn all(self) -> Vec<Found> {
+    pub fn all(self) -> Vec<Found> {
         self.found
     }
 }

@@ -5,7 +5,7 @@
 //! netlink/        addresses, links, routes, connections              fetch, tls, url   HTTP and TLS as a client
 //! pem/            certificates and keys                              sockopt           options of sockets
 //! account, privilege, ownership   accounts, capabilities, addresses and interfaces that Herr Ober added
-//! clock, hash, random, memory, text, scale, fact   the time of day, numbers, memory, texts from others, yes/no/could not ask
+//! clock, hash, random, memory, text, fact   the time of day, numbers, memory, texts from others, yes/no/could not ask
 //! blame                           whose fault an error is
 //! ```
 //! It never uses another room: it knows no VIP, worker, list or neighbour.
@@ -25,8 +25,6 @@ pub mod ownership;
 pub mod pem;
 pub mod privilege;
 pub mod random;
-#[cfg(test)]
-pub(crate) mod scale;
 pub mod sockopt;
 pub mod store;
 pub mod text;

@@ -9,7 +9,7 @@ mod terms;
 
 use std::num::NonZeroU16;
 
-pub(crate) use self::found::Counted;
+pub use self::found::Counted;
 pub use self::{
     expression::{Error as ExpressionError, expand, judge},
     found::{Found, TooMany},

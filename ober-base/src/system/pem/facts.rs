@@ -200,44 +200,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::time::Duration;
-
-    use rcgen::{
-        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
-        KeyUsagePurpose,
-    };
+mod tests {
+    use ober_test_support::certificate::{authority, issue};
 
     use super::*;
-    use crate::system::clock;
-
-    /// An authority that signs the certificates of a test.
-    pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    }
-
-    /// Certificate and key for a name, valid from `from` to `to` in seconds from now.
-    pub(crate) fn issue(
-        by: &CertifiedIssuer<'static, KeyPair>,
-        name: &str,
-        (from, to): (i64, i64),
-    ) -> (String, String) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let now = i64::try_from(clock::seconds()).unwrap();
-        let moment = |at: i64| {
-            let since = Duration::from_secs(u64::try_from(now + at).unwrap());
-            rcgen::date_time_ymd(1970, 1, 1) + since
-        };
-        params.not_before = moment(from);
-        params.not_after = moment(to);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, by).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
 
     const DAY: i64 = 86_400;
 

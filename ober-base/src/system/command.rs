@@ -40,7 +40,7 @@ impl Program {
     }
 }
 
-pub(crate) fn is_file(word: &str) -> bool {
+pub fn is_file(word: &str) -> bool {
     word.starts_with('/') && Path::new(word).is_file()
 }
 
@@ -147,7 +147,7 @@ pub fn secret(path: &Path) -> Result<String, String> {
 
 /// A shell that runs this text as the account `nobody`.
 #[cfg(test)]
-pub(crate) fn shell(script: &str) -> Program {
+fn shell(script: &str) -> Program {
     Program {
         path: ober_programs::SH.program().path(),
         arguments: vec!["-c".to_owned(), script.to_owned()],

@@ -6,10 +6,10 @@ use super::{bundle::Bundle, facts::CertificateFacts};
 use crate::system::file;
 
 /// The first line of a placeholder for a missing file, which is not a copy to keep.
-pub(crate) const STAND_IN: &str = "# stands in for a file that is missing";
+pub const STAND_IN: &str = "# stands in for a file that is missing";
 
 /// What a copy holds, when it is good and no stand-in.
-pub(crate) fn kept(path: &Path) -> Option<(CertificateFacts, String)> {
+pub fn kept(path: &Path) -> Option<(CertificateFacts, String)> {
     let text = file::text(path, file::Kind::Own).ok()?;
     if text.starts_with(STAND_IN) {
         return None;

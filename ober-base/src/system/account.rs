@@ -28,7 +28,7 @@ pub struct Accounts {
 
 impl Accounts {
     /// The accounts of this machine.
-    pub(crate) fn current() -> Self {
+    pub fn current() -> Self {
         let read =
             |path: &str| file::text(Path::new(path), Kind::Configuration).unwrap_or_default();
         Self {

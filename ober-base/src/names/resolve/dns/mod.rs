@@ -68,7 +68,7 @@ pub enum Error {
 
 impl Error {
     /// The error without the name, so that it is the same for all names that fail for the same reason.
-    pub(crate) fn brief(&self) -> String {
+    pub fn brief(&self) -> String {
         match self {
             Self::Talk { server, source, .. } => format!("{server}: {source}"),
             Self::Silent { server, .. } => format!("{server}: no answer"),
@@ -84,7 +84,7 @@ impl Error {
 }
 
 /// Reads a name, which is absolute even without its final dot.
-pub(crate) fn read_name(text: &str) -> Result<Name, Error> {
+pub fn read_name(text: &str) -> Result<Name, Error> {
     let refused = |source| Error::Name {
         name: text.to_owned(),
         source,
@@ -95,7 +95,7 @@ pub(crate) fn read_name(text: &str) -> Result<Name, Error> {
     Ok(name)
 }
 
-pub(crate) fn question(name: &Name, kind: RecordType) -> Message {
+pub fn question(name: &Name, kind: RecordType) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(name.clone(), kind));
@@ -124,7 +124,7 @@ fn shown(message: &Message) -> String {
 }
 
 /// The addresses in these records, of `owner` alone if given: answers hold aliases, additional records other hosts.
-pub(crate) fn addresses(records: &[Record], owner: Option<&Name>) -> Vec<IpAddr> {
+pub fn addresses(records: &[Record], owner: Option<&Name>) -> Vec<IpAddr> {
     let wanted = |record: &&Record| owner.is_none_or(|owner| record.name == *owner);
     let address = |record: &Record| match &record.data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
@@ -139,14 +139,14 @@ pub(crate) fn addresses(records: &[Record], owner: Option<&Name>) -> Vec<IpAddr>
 
 /// Name servers, and the number of the one that answered last.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     servers: Vec<SocketAddr>,
     tcp: bool,
     good: Arc<AtomicUsize>,
 }
 
 impl Client {
-    pub(crate) fn new(servers: Vec<SocketAddr>, tcp: bool) -> Self {
+    pub fn new(servers: Vec<SocketAddr>, tcp: bool) -> Self {
         Self {
             servers,
             tcp,
@@ -156,7 +156,7 @@ impl Client {
 
     /// The answer of the first server that has one, beginning with the server that answered last. Only NOERROR counts as an
     /// answer. A late server may still answer while the next one is asked.
-    pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, Error> {
+    pub async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, Error> {
         let question = question(name, kind);
         let count = self.servers.len();
         let first = self.good.load(Ordering::Relaxed);

@@ -11,16 +11,16 @@ const MOST_DOMAINS: usize = 32;
 
 /// How to ask the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conf {
-    pub(crate) servers: Vec<SocketAddr>,
+pub struct Conf {
+    pub servers: Vec<SocketAddr>,
     /// Domains to append to a name, in order.
     search: Vec<String>,
     /// A name with at least this many dots is first asked for as it is, then with the domains.
     dots: usize,
     /// Every question goes over TCP.
-    pub(crate) tcp: bool,
+    pub tcp: bool,
     /// IPv6 addresses are not asked for.
-    pub(crate) only_v4: bool,
+    pub only_v4: bool,
 }
 
 impl Conf {

@@ -215,7 +215,7 @@ fn has_key(text: &[u8]) -> bool {
 }
 
 /// The key file of a chain without a key: certbot's `privkey.pem` beside `fullchain.pem`, otherwise `NAME.key`.
-pub(crate) fn key_beside(path: &Path) -> Option<PathBuf> {
+pub fn key_beside(path: &Path) -> Option<PathBuf> {
     match path.file_name()?.to_str()? {
         "fullchain.pem" => Some(path.with_file_name("privkey.pem")),
         _ => Some(path.with_extension("key")),
@@ -244,8 +244,10 @@ fn is_sequence(der: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::fs;
+
+    use ober_test_support::certificate::chain_and_key;
 
     use super::*;
 
@@ -254,12 +256,6 @@ pub(crate) mod tests {
 
     fn part(kind: &str, content: &str) -> String {
         format!("-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n")
-    }
-
-    /// A self-signed certificate for `s3.test`, and its key.
-    pub(crate) fn chain_and_key() -> String {
-        let made = rcgen::generate_simple_self_signed(["s3.test".to_owned()]).unwrap();
-        made.cert.pem() + &made.signing_key.serialize_pem()
     }
 
     fn verdict(text: &str) -> Result<(), String> {

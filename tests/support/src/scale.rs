@@ -26,7 +26,7 @@ fn cost<T>(made: &T, work: &impl Fn(&T)) -> f64 {
 }
 
 /// Makes an object of each size and one ten times as large, and compares the cost of the work on both.
-pub(crate) fn linear<T>(sizes: [usize; 2], make: impl Fn(usize) -> T, work: impl Fn(&T)) {
+pub fn linear<T>(sizes: [usize; 2], make: impl Fn(usize) -> T, work: impl Fn(&T)) {
     for size in sizes {
         let (small, large) = (make(size), make(size * 10));
         let ratio = || cost(&large, &work) / cost(&small, &work).max(1e-9);

@@ -2,6 +2,6 @@
 //!
 //! `bundle` is chain and key, `facts` the contents of a certificate; `facts` never reads a file or a clock.
 
-pub(crate) mod bundle;
-pub(crate) mod copy;
-pub(crate) mod facts;
+pub mod bundle;
+pub mod copy;
+pub mod facts;

@@ -13,5 +13,5 @@ pub mod bfd;
 pub mod bgp;
 pub mod filter;
 pub mod routers;
-pub(crate) mod standing;
+pub mod standing;
 pub mod vrrp;

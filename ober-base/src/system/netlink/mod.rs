@@ -69,7 +69,7 @@ async fn lasting(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
     Ok(all)
 }
 
-pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+pub fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
     };

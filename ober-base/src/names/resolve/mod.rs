@@ -30,7 +30,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub(crate) use self::conf::Conf;
+pub use self::conf::Conf;
 use self::{
     conf::{Service, Switch},
     dns::Client,
@@ -246,19 +246,18 @@ async fn one(lookup: &impl Lookup, name: &str, limit: Duration, slurm: &NodeAddr
 }
 
 /// A permit to ask name servers, kept until the answer arrives. Time limits begin when it is granted.
-pub(crate) async fn turn() -> Option<SemaphorePermit<'static>> {
+pub async fn turn() -> Option<SemaphorePermit<'static>> {
     // Never closed.
     AT_ONCE.acquire().await.ok()
 }
 
-/// All permits: nothing else asks meanwhile.
-#[cfg(test)]
-pub(crate) async fn every_turn() -> SemaphorePermit<'static> {
-    AT_ONCE.acquire_many(MOST.into()).await.unwrap()
+/// All permits, for a test: nothing else asks meanwhile.
+pub async fn every_turn() -> Option<SemaphorePermit<'static>> {
+    AT_ONCE.acquire_many(MOST.into()).await.ok()
 }
 
 /// A text that needs no name server: an address, or a number that is not one.
-pub(crate) fn literal(name: &str) -> Option<Result<IpAddr, Miss>> {
+pub fn literal(name: &str) -> Option<Result<IpAddr, Miss>> {
     if let Ok(address) = name.parse() {
         return Some(Ok(address));
     }
@@ -390,7 +389,7 @@ impl Lookup for System {
 }
 
 /// How this machine asks the DNS. An unreadable file counts as empty, as in the C library.
-pub(crate) async fn conf() -> Conf {
+pub async fn conf() -> Conf {
     let read = file::away(PATIENCE, || text(RESOLV_CONF, file::Kind::Note)).await;
     Conf::read(&read.unwrap_or_default(), "", interface)
 }
