@@ -26,3 +26,4 @@ pub mod rgw;
 pub mod s3;
 pub mod sockets;
 pub mod strange;
+pub mod terminal;

@@ -7,11 +7,16 @@ use std::{
 
 use clap::Args;
 
-use super::{Error, Json, Outcome, instance::Instance, screen::Screen};
+use super::{
+    Error, Json, Outcome,
+    instance::Instance,
+    screen::{Screen, many, note, span, spinner},
+};
 use crate::{
     config::period,
     daemon::{self, Detached},
     dataplane,
+    haproxy::Left,
     system::privilege,
 };
 
@@ -94,14 +99,51 @@ impl Detach {
         }
         let config = found.config().await?;
         let drain = self.drain.unwrap_or(config.workers.drain);
-        let detached = daemon::detach(config, drain).await.map_err(Error::Daemon)?;
+        let line = spinner("the workers finish their connections");
+        let mut first = true;
+        let tell = |left: Left| {
+            if !line.is_hidden() {
+                line.set_message(words(left));
+            } else if std::mem::take(&mut first) {
+                note(format_args!("{}; at most {}", words(left), span(drain)));
+            }
+        };
+        let detached = daemon::detach(config, drain, tell).await;
+        line.finish_and_clear();
+        let detached = detached.map_err(Error::Daemon)?;
         Ok((instance, detached))
     }
+}
+
+/// What is left of the workers, for a person who waits.
+fn words(left: Left) -> String {
+    let workers = many(left.workers, "worker");
+    let what = match left.connections {
+        Some(connections) => format!("{} of {workers}", many(connections, "connection")),
+        None => workers,
+    };
+    format!("{what} left, {}", span(left.since))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_who_waits_reads_what_is_left_and_how_long_it_took_so_far() {
+        for (workers, connections, expected) in [
+            (2, Some(12), "12 connections of 2 workers left, 41s"),
+            (1, Some(1), "1 connection of 1 worker left, 41s"),
+            (1, None, "1 worker left, 41s"),
+        ] {
+            let left = Left {
+                workers,
+                connections,
+                since: Duration::from_secs(41),
+            };
+            assert_eq!(words(left), expected);
+        }
+    }
 
     #[test]
     fn the_time_to_drain_is_written_with_a_unit_or_in_seconds() {

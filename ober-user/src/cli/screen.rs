@@ -95,6 +95,11 @@ pub(super) fn warn(words: impl Display) {
     eprintln!("{word}: {}", tame(&words.to_string()));
 }
 
+/// One line on standard error, for a person who waits without a terminal.
+pub(super) fn note(words: impl Display) {
+    eprintln!("{}", tame(&words.to_string()));
+}
+
 /// May `stream` be coloured?
 pub fn coloured(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -209,6 +214,12 @@ impl Screen {
             (false, false) => text + &gap,
         }
     }
+}
+
+/// A number of things, in the singular or the plural.
+pub(super) fn many(count: usize, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
 }
 
 /// The two largest units are enough for a person.

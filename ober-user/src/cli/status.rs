@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     Error, Json, Outcome, instance,
-    screen::{Cell, Screen, Tone, span},
+    screen::{Cell, Screen, Tone, many, span},
 };
 use crate::{
     api::{
@@ -61,6 +61,9 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
         ],
         &rows,
     )?;
+    for worker in &status.workers {
+        finishing(worker, now, screen)?;
+    }
     let root = status.workers.iter().filter(|it| !it.as_root.is_empty());
     for Worker {
         number, as_root, ..
@@ -373,6 +376,22 @@ fn worker(worker: &Worker) -> Vec<Cell> {
     ]
 }
 
+/// What the replaced processes of a worker still have.
+fn finishing(worker: &Worker, now: Duration, screen: &mut Screen) -> Result<(), Error> {
+    for it in &worker.finishing {
+        let has = it.connections.map_or_else(
+            || "connections that are not counted".to_owned(),
+            |count| many(count, "connection"),
+        );
+        let age = span(now.saturating_sub(Duration::from_secs(it.since)));
+        screen.line(format_args!(
+            "worker {}: process {} finishes, since {age}; it still has {has}",
+            worker.number, it.pid
+        ))?;
+    }
+    Ok(())
+}
+
 /// The names of each list that could not be resolved, and why.
 fn unresolved(lists: &[List], screen: &mut Screen) -> Result<(), Error> {
     for list in lists {
@@ -459,6 +478,7 @@ mod tests {
             "backoff",
             "signal 9",
             "worker 1 runs what was replaced on disk since: /usr/lib/libssl.so.3",
+            "worker 1: process 99 finishes, since 1m 5s; it still has 3 connections\n",
             "the daemon runs what was replaced on disk since: /usr/sbin/ober-user",
             "frontend-http         12  1m 5s ago  1",
             "frontend-http: not resolved: n99: no such name\n",

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     Error, Json, Outcome, client,
     instance::{self, whereabouts},
-    screen::{Screen, Tone},
+    screen::{Screen, Tone, many},
 };
 use crate::{
     api::{Question, Reply, status::Fallback},
@@ -141,11 +141,6 @@ fn at_its_line(error: haproxy::Error, main: &Path) -> Error {
         texts.blame("certificate", &is_meant, message)
     };
     Error::Config(config::Error::Invalid(report))
-}
-
-fn many(count: usize, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@
 //! membership                                    the end of a worker -> the rings, on a thread of its own
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
 //! reconcile, reconciled                         what was changed by hand is set right again and counted
-//! control, report, published                    requests and answers; facts that are read without a lock
+//! control, report, remaining, published         requests and answers; facts that are read without a lock
 //! offline, detach                               the same answers from the pins alone; everything taken out again
 //! ```
 //! A start loads or adopts the kernel half, takes over or starts the workers, puts services and rings in force, attaches, and
@@ -36,6 +36,7 @@ pub mod offline;
 mod published;
 mod reconcile;
 pub mod reconciled;
+mod remaining;
 mod remember;
 pub(crate) mod report;
 mod servers;
@@ -110,6 +111,8 @@ pub struct Daemon {
     engines: servers::ServerEngines,
     /// By process: the replaced files that it still runs, and when that was looked up.
     outdated: Mutex<BTreeMap<i32, (Instant, BTreeSet<String>)>>,
+    /// The connections of finishing workers.
+    remaining: remaining::Remaining,
     /// What was found changed by hand. Never held across a wait.
     tally: Mutex<Tally>,
     /// What earlier looks found at the interfaces. Never held across a wait, nor together with the plane.

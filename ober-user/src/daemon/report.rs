@@ -217,12 +217,14 @@ impl api::http::Source for Daemon {
             tracing::error!(%error, "ask the kernel for the node's addresses for the status");
             Vec::new()
         });
-        let workers = self.pool.facts().snapshot();
-        let workers: Vec<status::Worker> = workers
+        let snapshots = self.pool.facts().snapshot();
+        let finishing = snapshots.iter().flat_map(|it| it.finishing.iter().cloned());
+        let remaining = self.remaining.of(finishing.collect()).await;
+        let workers: Vec<status::Worker> = snapshots
             .iter()
             .map(|snapshot| status::Worker {
                 outdated: self.outdated(snapshot.pid, Some(&config.workers.haproxy)),
-                ..worker(snapshot)
+                ..worker(snapshot, &remaining)
             })
             .collect();
         let backends = self.describe_backends();
@@ -263,7 +265,8 @@ impl api::http::Source for Daemon {
     }
 }
 
-fn worker(snapshot: &haproxy::Snapshot) -> status::Worker {
+/// `remaining`: the connections of finishing processes.
+fn worker(snapshot: &haproxy::Snapshot, remaining: &BTreeMap<i32, usize>) -> status::Worker {
     let exit = snapshot.last_exit.map(|exit| match exit {
         Exit::Code(code) => format!("exit status {code}"),
         Exit::Signal(signal) => format!("signal {signal}"),
@@ -280,7 +283,16 @@ fn worker(snapshot: &haproxy::Snapshot) -> status::Worker {
         in_ring: snapshot.in_ring,
         restarts: snapshot.restarts,
         last_exit: exit,
-        draining: snapshot.draining.clone(),
+        draining: snapshot.draining(),
+        finishing: snapshot
+            .finishing
+            .iter()
+            .map(|it| status::Finishing {
+                pid: it.pid,
+                since: it.since,
+                connections: remaining.get(&it.pid).copied(),
+            })
+            .collect(),
         as_root: snapshot.as_root(),
         outdated: BTreeSet::new(),
     }

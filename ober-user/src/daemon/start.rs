@@ -1,6 +1,7 @@
 //! The order of a start. Every step that can fail comes before the first packet meets anything new.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -20,6 +21,7 @@ use super::{
     greeter::Greeter,
     kernel,
     published::Published,
+    remaining::Remaining,
     servers::ServerEngines,
     steps::starting::{Parts, assemble},
 };
@@ -151,6 +153,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         plane: parts.plane,
         drops: broadcast::Sender::new(EVENTS),
         outdated: Mutex::default(),
+        remaining: Remaining::default(),
         tally: Mutex::default(),
         conditions: Mutex::default(),
         engines: ServerEngines::new(discover::engine::Engine::new(tell)),
@@ -272,7 +275,7 @@ async fn put_in_force(
         (Err(error), _) => Err(error),
     };
     if parts.is_err() && first {
-        haproxy::dismiss(&config.node.run, Duration::ZERO).await;
+        haproxy::dismiss(&config.node.run, Duration::ZERO, &BTreeSet::new(), |_| {}).await;
         dataplane::detach(&config.node.bpffs, &config.node.instance)?;
         addresses::remove(config, &noted).await?;
     } else if parts.is_err() && !adopted && !dataplane::attaches(&directory) {

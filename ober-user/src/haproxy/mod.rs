@@ -7,6 +7,7 @@
 //! live/, pool/slot       servers changed in a running worker       pool/preview   what a reload would do to each
 //! certificates, health   certificates and verdicts, by the command socket
 //! version, outdated, limits   which HAProxy is installed and running, open files
+//! dismiss, finishing     the end of workers without a daemon; what processes that finish still have
 //! ```
 //! A worker outlives the daemon. The daemon must hold its instance's lock before it makes a [`Pool`]: each of two pools
 //! on one run directory would take the other's workers for strays.
@@ -16,13 +17,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use nix::sys::signal::Signal;
-use tokio::time::timeout;
-
 pub mod certificates;
+mod dismiss;
+pub mod finishing;
 pub mod health;
 mod limits;
 mod live;
@@ -37,6 +36,7 @@ pub mod worker;
 
 pub use self::worker::snapshot::{Snapshot, Stage};
 pub use self::{
+    dismiss::{Left, dismiss},
     limits::{allow, files},
     pool::{Pool, Report, Workers, preview::Preview},
     prepare::{out_of_date, validate},
@@ -46,7 +46,7 @@ pub(crate) use outdated::outdated;
 pub use sockets::{Family, Listening};
 pub use worker::Exit;
 
-use crate::{certificates::copies, config::paths::Files};
+use crate::config::paths::Files;
 
 /// A worker may get connections, or no longer. Sent as soon as the slot knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,42 +141,4 @@ pub fn known(run: &Path) -> bool {
         middle.is_some_and(|rest| rest.strip_suffix(".json").is_some())
     };
     names.any(is_record) || !worker::adopt::running(run).is_empty()
-}
-
-/// Ends every worker of a run directory that no daemon watches: each may finish its connections for `drain`, then it is
-/// killed. Returns how many there were. Removes their records, sockets, configurations and certificates too.
-pub async fn dismiss(run: &Path, drain: Duration) -> usize {
-    let workers = worker::adopt::running(run);
-    for (worker, process) in &workers {
-        if let Err(error) = process.signal(Signal::SIGUSR1) {
-            tracing::warn!(worker, pid = process.pid.0, %error, "tell a worker to finish");
-        }
-    }
-    let all = futures_util::future::join_all(workers.iter().map(|(_, process)| process.ended()));
-    if timeout(drain, all).await.is_err() {
-        for (worker, process) in worker::adopt::running(run) {
-            tracing::warn!(worker, pid = process.pid.0, "its time to finish is over");
-            if let Err(error) = process.signal(Signal::SIGKILL) {
-                tracing::warn!(worker, pid = process.pid.0, %error, "end a worker");
-            }
-        }
-    }
-    copies::clear(run);
-    forget(run);
-    workers.len()
-}
-
-/// Removes the files of workers that have ended.
-fn forget(run: &Path) {
-    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-        let file_name = entry.file_name();
-        let name = file_name.to_string_lossy();
-        let kept = [".json", ".cfg", ".sock"];
-        if !name.starts_with("worker-") || !kept.iter().any(|end| name.ends_with(end)) {
-            continue;
-        }
-        if let Err(error) = fs::remove_file(entry.path()) {
-            tracing::debug!(%name, %error, "remove what was kept of a worker");
-        }
-    }
 }

@@ -1,12 +1,9 @@
 //! Commands that need neither a daemon nor a kernel.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    os::fd::{FromRawFd as _, OwnedFd},
-};
+use std::io::Read as _;
 
 use ober_programs::Command;
+use ober_tests::terminal;
 
 use crate::{Node, ober, run, run_with_input};
 
@@ -270,26 +267,13 @@ fn a_reader_that_stops_reading_is_no_failure() {
 
 /// The output of a command on a terminal.
 fn on_a_terminal(command: &mut Command) -> String {
-    let (mut ours, mut theirs) = (-1, -1);
-    // SAFETY: two out parameters; names, modes and sizes are left to the kernel.
-    let made = unsafe {
-        libc::openpty(
-            &raw mut ours,
-            &raw mut theirs,
-            std::ptr::null_mut(),
-            std::ptr::null(),
-            std::ptr::null(),
-        )
-    };
-    assert_eq!(made, 0);
-    // SAFETY: both were just opened for us.
-    let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    let (mut ours, theirs) = terminal::open().unwrap();
     let mut child = command.stdout(theirs).spawn().unwrap();
     // The command's own copies of the terminal are closed, so that reading ends with it.
     command.stdout(std::process::Stdio::null());
     let mut text = Vec::new();
     // Once no process holds the terminal, reading ends with an error instead of an end of file.
-    let end = File::from(ours).read_to_end(&mut text);
+    let end = ours.read_to_end(&mut text);
     assert!(child.wait().unwrap().success(), "{end:?}");
     String::from_utf8(text).unwrap()
 }

@@ -10,6 +10,7 @@ mod damaged;
 mod disk;
 mod fallback;
 mod files;
+mod finishing;
 mod first;
 mod full;
 mod later;

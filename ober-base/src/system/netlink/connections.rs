@@ -15,6 +15,8 @@ use super::question::{Family, Refusal, Want, ask};
 pub struct Connection {
     pub local: SocketAddr,
     pub remote: SocketAddr,
+    /// The number of its socket in `/proc/PID/fd`; 0: no process has it any more.
+    pub inode: u32,
     family: u8,
     id: SocketId,
 }
@@ -48,6 +50,7 @@ pub fn of_port(port: u16, six: bool) -> Result<Vec<Connection>, Refusal> {
         Some(Connection {
             local: SocketAddr::new(id.source_address.to_canonical(), id.source_port),
             remote: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
+            inode: header.inode,
             family,
             id,
         })

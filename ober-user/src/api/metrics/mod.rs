@@ -298,6 +298,14 @@ fn workers(workers: &[Worker]) -> Vec<Family> {
             "Replaced processes that finish their connections.",
             lines(|worker| worker.draining.len() as u64),
         ),
+        gauge(
+            "ober_worker_draining_connections",
+            "Connections of clients that replaced processes still have.",
+            lines(|worker| {
+                let counted = worker.finishing.iter().filter_map(|it| it.connections);
+                counted.sum::<usize>() as u64
+            }),
+        ),
         counter(
             "ober_worker_restarts",
             "Ends of the worker that the daemon did not ask for.",

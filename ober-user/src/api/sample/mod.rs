@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::status::{
-        Configuration, Count, Counters, DataPlane, Doubt, Fallback, Interface, List, Map, Program,
-        Reconcile, Service, ServiceCounters, Stage, Status, Worker,
+        Configuration, Count, Counters, DataPlane, Doubt, Fallback, Finishing, Interface, List,
+        Map, Program, Reconcile, Service, ServiceCounters, Stage, Status, Worker,
         backends::{self, ServerState},
     },
     system::store::{Damaged, Disk, Unkept},
@@ -175,7 +175,15 @@ fn worker(number: usize, state: Stage, restarts: u32) -> Worker {
         in_ring: state == Stage::Running,
         restarts,
         last_exit: (restarts > 0).then(|| "signal 9".into()),
-        draining: vec![],
+        draining: (restarts > 0).then_some(99).into_iter().collect(),
+        finishing: (restarts > 0)
+            .then_some(Finishing {
+                pid: 99,
+                since: 1_700_000_000,
+                connections: Some(3),
+            })
+            .into_iter()
+            .collect(),
         as_root: vec![],
         outdated: (restarts > 0)
             .then(|| "/usr/lib/libssl.so.3".to_owned())

@@ -239,10 +239,23 @@ pub struct Worker {
     pub last_exit: Option<String>,
     /// Replaced processes that finish their connections.
     pub draining: Vec<i32>,
+    /// The same processes, with what each still has.
+    #[serde(default)]
+    pub finishing: Vec<Finishing>,
     /// Processes of it that run as root: an older daemon started them, or there is no account for them.
     #[serde(default)]
     pub as_root: Vec<i32>,
     /// Programs and libraries it runs that were replaced on disk since: an upgrade is not in service yet.
     #[serde(default)]
     pub outdated: BTreeSet<String>,
+}
+
+/// A process that finishes its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finishing {
+    pub pid: i32,
+    /// Since when, in seconds since 1970. It takes no new connections: each that it has is at least as old.
+    pub since: u64,
+    /// Connections of clients; `None`: not counted yet, or the kernel does not say.
+    pub connections: Option<usize>,
 }

@@ -79,7 +79,7 @@ impl Workers {
             .iter()
             .map(|(active, slot)| (*active, slot.borrow().clone()));
         snapshots
-            .filter(|(active, snapshot)| *active || !snapshot.draining.is_empty())
+            .filter(|(active, snapshot)| *active || !snapshot.finishing.is_empty())
             .map(|(_, it)| it)
             .collect()
     }
@@ -338,7 +338,7 @@ fn accounted(found: &[Option<Adopted>]) -> BTreeSet<Pid> {
             adopted
                 .leaving
                 .iter()
-                .map(|process| process.pid)
+                .map(|(process, _)| process.pid)
                 .chain([adopted.process.pid])
         })
         .collect()

@@ -42,7 +42,7 @@ pub(crate) fn make_root(run: &Path) -> io::Result<()> {
 pub(crate) struct Record {
     pub(crate) serving: Option<WorkerRecord>,
     /// Processes that must finish, and a successor that has not become ready.
-    pub(crate) leaving: Vec<Identity>,
+    pub(crate) leaving: Vec<LeavingRecord>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,19 @@ pub(crate) struct WorkerRecord {
     pub(crate) generation: u64,
     pub(crate) cpu: u32,
     pub(crate) sockets: Vec<HeldSocket>,
+}
+
+/// A process that must finish. What an older daemon did not write is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeavingRecord {
+    #[serde(flatten)]
+    pub(crate) identity: Identity,
+    /// When it was told to finish, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) since: Option<u64>,
+    /// The ports of its listeners.
+    #[serde(default)]
+    pub(crate) ports: BTreeSet<u16>,
 }
 
 /// A socket and its descriptor number in the worker.
@@ -77,7 +90,8 @@ impl Record {
     /// Is the process the one that serves, or one that must finish?
     fn names(&self, process: &Process) -> bool {
         let serving = self.serving.iter().map(|held| &held.identity);
-        let mut all = serving.chain(&self.leaving);
+        let leaving = self.leaving.iter().map(|held| &held.identity);
+        let mut all = serving.chain(leaving);
         all.any(|it| it.pid == process.pid.0 && it.start_time == process.started)
     }
 }
@@ -91,7 +105,7 @@ pub(crate) struct Adopted {
     pub(crate) sockets: Vec<(Key, Arc<OwnedFd>)>,
     /// The same sockets with their descriptor numbers in the worker.
     pub(crate) held: Vec<HeldSocket>,
-    pub(crate) leaving: Vec<Process>,
+    pub(crate) leaving: Vec<(Process, LeavingRecord)>,
 }
 
 /// The worker that serves according to the record of its slot; `None` if there is none that can be trusted.
@@ -124,8 +138,8 @@ pub(crate) fn adopt(files: &Files) -> Option<Adopted> {
             held: held.sockets,
             leaving: record
                 .leaving
-                .iter()
-                .filter_map(|identity| find(files, *identity))
+                .into_iter()
+                .filter_map(|it| Some((find(files, it.identity)?, it)))
                 .collect(),
         }),
         Err(error) => {
@@ -223,6 +237,22 @@ pub(crate) fn retire((worker, process): (usize, Process)) {
     }
 }
 
+/// The ports of the listeners of a process, as far as a record of this directory has them.
+pub(crate) fn recorded_ports(run: &Path, worker: usize, pid: Pid) -> BTreeSet<u16> {
+    let record = store::read_json::<Record>(&Files::new(run, worker).record());
+    let record = record.ok().flatten().unwrap_or_default();
+    let serving = record.serving.filter(|it| it.identity.pid == pid.0);
+    let leaving = record.leaving.into_iter();
+    let leaving = leaving.filter(|it| it.identity.pid == pid.0);
+    let serving = serving.iter().flat_map(|it| ports(&it.sockets));
+    serving.chain(leaving.flat_map(|it| it.ports)).collect()
+}
+
+/// The ports of the listeners that have these sockets.
+pub(crate) fn ports(sockets: &[HeldSocket]) -> BTreeSet<u16> {
+    sockets.iter().map(|it| it.key.port.get()).collect()
+}
+
 /// Every worker of the run directory, recorded or not.
 pub(crate) fn running(run: &Path) -> Vec<(usize, Process)> {
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -270,13 +300,31 @@ mod tests {
                 cpu: 2,
                 sockets: vec![HeldSocket { key, fd: 9 }],
             }),
-            leaving: vec![Identity {
-                pid: 8,
-                start_time: 12,
+            leaving: vec![LeavingRecord {
+                identity: Identity {
+                    pid: 8,
+                    start_time: 12,
+                },
+                since: Some(1_700_000_000),
+                ports: [80, 443].into(),
             }],
         };
         record.write(&files.record()).unwrap();
+        assert_eq!(recorded_ports(dir.path(), 3, Pid(7)), [443].into());
+        assert_eq!(recorded_ports(dir.path(), 3, Pid(8)), [80, 443].into());
         assert_eq!(store::read_json(&files.record()).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn a_record_of_an_older_daemon_has_processes_that_finish_without_time_and_ports() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(dir.path(), 0);
+        let older = r#"{"serving":null,"leaving":[{"pid":8,"start_time":12}]}"#;
+        fs::write(files.record(), older).unwrap();
+        let record = store::read_json::<Record>(&files.record()).unwrap();
+        let leaving = record.unwrap().leaving;
+        assert_eq!((leaving[0].identity.pid, leaving[0].since), (8, None));
+        assert_eq!(recorded_ports(dir.path(), 0, Pid(8)), [].into());
     }
 
     #[tokio::test]
@@ -315,7 +363,11 @@ mod tests {
                 pid,
                 start_time: held.started,
             };
-            let leaving = vec![identity];
+            let leaving = vec![LeavingRecord {
+                identity,
+                since: None,
+                ports: BTreeSet::new(),
+            }];
             let serving = None;
             Record { serving, leaving }.write(&record).unwrap();
             assert_eq!(running(dir.path()).len(), 1, "{command:?}");

@@ -11,7 +11,7 @@
 //! The slot is in the ring in Running and Replacing, and in no other state.
 //!
 //! `event` has its events and actions, `policy` its times, `leaving` its processes that finish. `world` performs the
-//! actions with `process` (how one is started), `adopt` (records beside workers), `log` and `snapshot`. In a reload a
+//! actions with `process` (how one is started), `watched`, `adopt` (records beside workers), `log` and `snapshot`. In a reload a
 //! process is never told to finish before its successor answers.
 
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ pub(crate) mod process;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
+mod watched;
 pub(crate) mod world;
 
 /// A process that serves.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::{Exit, Generation, Pid, State, Worker, process};
+use crate::haproxy::finishing::Finishing;
 
 /// The stage of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +44,8 @@ pub struct Snapshot {
     /// How often a process ended unexpectedly.
     pub restarts: u32,
     pub last_exit: Option<Exit>,
-    /// Replaced processes that finish their connections.
-    pub draining: Vec<i32>,
+    /// Replaced processes that finish their connections, oldest first.
+    pub finishing: Vec<Finishing>,
     /// Fingerprint of the configuration with which it serves.
     pub generation: Option<Generation>,
 }
@@ -52,9 +53,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Its processes that run as root.
     pub fn as_root(&self) -> Vec<i32> {
-        let processes = self.pid.iter().chain(&self.draining);
-        let root = processes.filter(|pid| process::user(Pid(**pid)) == Some(0));
-        root.copied().collect()
+        let processes = self.pid.into_iter().chain(self.draining());
+        processes
+            .filter(|pid| process::user(Pid(*pid)) == Some(0))
+            .collect()
+    }
+
+    /// The processes that finish their connections, oldest first.
+    pub fn draining(&self) -> Vec<i32> {
+        self.finishing.iter().map(|it| it.pid).collect()
     }
 }
 
@@ -70,7 +77,12 @@ pub(crate) fn serving(state: State) -> Option<(Option<Pid>, Generation)> {
 }
 
 /// The present state of a slot.
-pub(crate) fn snapshot(worker: usize, machine: &Worker, cpu: Option<u32>) -> Snapshot {
+pub(crate) fn snapshot(
+    worker: usize,
+    machine: &Worker,
+    cpu: Option<u32>,
+    finishing: Vec<Finishing>,
+) -> Snapshot {
     let state = machine.state();
     let pid = serving(state).and_then(|(pid, _)| pid);
     Snapshot {
@@ -88,7 +100,7 @@ pub(crate) fn snapshot(worker: usize, machine: &Worker, cpu: Option<u32>) -> Sna
         pid: pid.map(|pid| pid.0),
         restarts: machine.restarts(),
         last_exit: machine.last_exit(),
-        draining: machine.finishing().iter().map(|pid| pid.0).collect(),
+        finishing,
         generation: serving(state).map(|(_, generation)| generation),
     }
 }

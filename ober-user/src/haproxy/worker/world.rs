@@ -10,14 +10,15 @@ use tokio::{
 
 use super::{
     Action, Event, Exit, Generation, Outcome, Pid, Policy, State, Why, Worker,
-    adopt::{Adopted, HeldSocket, Identity, Record, WorkerRecord},
+    adopt::{Adopted, HeldSocket, Record, WorkerRecord},
     log::Log,
     process::{Launch, Process},
     snapshot::{Snapshot, serving, snapshot},
+    watched::Watched,
 };
 use crate::{
     config::paths::Files,
-    haproxy::{WorkerEvent, runtime_api, sockets::Key},
+    haproxy::{WorkerEvent, finishing::Finishing, runtime_api, sockets::Key},
     machine::drive::{World, drive, now},
 };
 
@@ -67,7 +68,7 @@ impl Handle {
         let mut machine = Worker::new(now(), policy);
         let (notes, inbox) = mpsc::unbounded_channel();
         let log = Log::new(files.log());
-        let blank = snapshot(worker, &machine, None);
+        let blank = snapshot(worker, &machine, None, Vec::new());
         let (status, watching) = watch::channel(blank);
         let mut slot = WorkerWorld {
             worker,
@@ -123,20 +124,6 @@ impl Handle {
     pub(crate) async fn ended(&self) {
         let mut status = self.status.clone();
         while status.changed().await.is_ok() {}
-    }
-}
-
-/// A process, and the task that waits for its end.
-struct Watched {
-    process: Process,
-    /// Our sockets with their descriptor numbers in the process.
-    sockets: Vec<HeldSocket>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -202,7 +189,12 @@ impl World<Worker> for WorkerWorld {
             }
             Action::Spawn { generation } => self.spawn(generation),
             Action::Probe { pid } => self.probe(pid),
-            Action::Retire { pid } => self.signal(pid, Signal::SIGUSR1),
+            Action::Retire { pid } => {
+                if let Some(watched) = self.processes.get_mut(&pid) {
+                    watched.told_to_finish();
+                }
+                self.signal(pid, Signal::SIGUSR1);
+            }
             Action::Kill { pid, why } => {
                 let why = match why {
                     Why::Unwanted => "it is no longer wanted",
@@ -232,7 +224,9 @@ impl World<Worker> for WorkerWorld {
         self.forget(&machine.generations());
         self.record(state, &machine.finishing());
         let order = serving(state).and_then(|(_, generation)| self.orders.get(&generation));
-        let snapshot = snapshot(self.worker, machine, order.map(|order| order.launch.cpu));
+        let cpu = order.map(|order| order.launch.cpu);
+        let finishing = self.finishing(&machine.finishing());
+        let snapshot = snapshot(self.worker, machine, cpu, finishing);
         if snapshot.restarts > self.status.borrow().restarts {
             let exit = snapshot.last_exit;
             tracing::error!(
@@ -275,11 +269,16 @@ impl WorkerWorld {
 
     fn adopted(&mut self, adopted: Adopted, order: LaunchOrder) -> Event {
         let (pid, generation) = (adopted.process.pid, adopted.generation);
-        let finishing = adopted.leaving.iter().map(|process| process.pid).collect();
+        let leaving = adopted.leaving.iter();
+        let finishing = leaving.map(|(process, _)| process.pid).collect();
         self.orders.insert(generation, order);
         self.watch(adopted.process, adopted.held);
-        for process in adopted.leaving {
+        for (process, recorded) in adopted.leaving {
+            let pid = process.pid;
             self.watch(process, Vec::new());
+            if let Some(watched) = self.processes.get_mut(&pid) {
+                watched.as_recorded(recorded);
+            }
         }
         tracing::info!(worker = self.worker, pid = pid.0, "HAProxy worker adopted");
         Event::Adopt {
@@ -298,14 +297,8 @@ impl WorkerWorld {
                 .send(Note::Happened(Event::Exited { pid, exit }))
                 .unwrap_or_default();
         });
-        self.processes.insert(
-            pid,
-            Watched {
-                process,
-                sockets,
-                task,
-            },
-        );
+        self.processes
+            .insert(pid, Watched::new(process, sockets, task));
     }
 
     fn spawn(&mut self, generation: Generation) {
@@ -391,14 +384,13 @@ impl WorkerWorld {
         });
     }
 
+    /// The processes that finish, with what is known of each.
+    fn finishing(&self, pids: &[Pid]) -> Vec<Finishing> {
+        let watched = pids.iter().filter_map(|pid| self.processes.get(pid));
+        watched.map(Watched::finishing).collect()
+    }
+
     fn record(&mut self, state: State, finishing: &[Pid]) {
-        let identity = |pid: &Pid| {
-            let process = &self.processes.get(pid)?.process;
-            Some(Identity {
-                pid: pid.0,
-                start_time: process.started,
-            })
-        };
         let newcomer = match state {
             State::Starting(new) | State::Replacing(_, new) => new.pid,
             State::Stopped | State::Running(_) | State::Backoff { .. } => None,
@@ -408,20 +400,19 @@ impl WorkerWorld {
             State::Stopped | State::Starting(_) | State::Backoff { .. } => None,
         };
         let held = serving.and_then(|current| {
+            let watched = self.processes.get(&current.pid)?;
             Some(WorkerRecord {
-                identity: identity(&current.pid)?,
+                identity: watched.identity(),
                 generation: current.generation.0,
                 cpu: self.orders.get(&current.generation)?.launch.cpu,
-                sockets: self.processes.get(&current.pid)?.sockets.clone(),
+                sockets: watched.sockets.clone(),
             })
         });
+        let leaving = finishing.iter().chain(&newcomer);
+        let leaving = leaving.filter_map(|pid| self.processes.get(pid));
         let record = Record {
             serving: held,
-            leaving: finishing
-                .iter()
-                .chain(&newcomer)
-                .filter_map(identity)
-                .collect(),
+            leaving: leaving.map(Watched::leaving).collect(),
         };
         if self.recorded.as_ref() == Some(&record) {
             return;

@@ -40,10 +40,10 @@ async fn a_replaced_worker_answers_its_pending_requests_before_it_ends() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     lab.config.workers.max_connections = 500;
     pool.reload(&lab.config, &lab.servers).await.unwrap();
-    assert_eq!(pool.snapshot()[0].draining, [old]);
+    assert_eq!(pool.snapshot()[0].draining(), [old]);
     assert!(slow.join().unwrap().unwrap().contains("/slow"));
     let gone = async {
-        while !pool.snapshot()[0].draining.is_empty() {
+        while !pool.snapshot()[0].draining().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -153,7 +153,7 @@ async fn workers_that_run_as_root_are_named_until_the_last_of_them_has_finished(
     lab.config.workers.group = Some("nogroup".to_owned());
     let (second, _events) = lab.start().await;
     let replaced = async {
-        while second.snapshot()[0].draining != [old] {
+        while second.snapshot()[0].draining() != [old] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
