@@ -10,4 +10,5 @@ mod changes;
 mod rogue;
 mod router;
 mod topology;
+mod vanished;
 mod watched;

@@ -96,6 +96,26 @@ impl Topology {
         self.node.ip(&lines.concat()).expect("cut BFD");
     }
 
+    /// Drops every IPv4 packet that leaves the router or comes to it, as if its power had gone, or lets them pass again. It
+    /// does not answer ARP either.
+    pub(crate) fn cut_router(&self, cut: bool) {
+        // The rule comes before the table of the router's own addresses.
+        let lines: &[&str] = if cut {
+            &[
+                "rule add pref 10 blackhole",
+                "rule add pref 100 lookup local",
+                "rule del pref 0",
+            ]
+        } else {
+            &[
+                "rule add pref 0 lookup local",
+                "rule del pref 100",
+                "rule del pref 10",
+            ]
+        };
+        self.router.ip(lines).expect("cut the router");
+    }
+
     /// Speaks as `[bgp]` says, with both VIPs announced and settled.
     pub(crate) fn speak(&self, bgp: &str) -> Speaker {
         let speaker = self.listen(bgp);

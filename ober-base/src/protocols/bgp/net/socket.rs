@@ -25,6 +25,9 @@ const NETWORK_CONTROL: u32 = 48 << 2;
 const BACKLOG: i32 = 64;
 /// After this silence the kernel probes the other end; after as long again without an answer the connection ends.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long what was sent may go without an answer where there is no hold time. The kernel does not probe meanwhile, and by
+/// itself it would send again for a quarter of an hour.
+const UNANSWERED: Duration = Duration::from_secs(2 * KEEPALIVE.as_secs());
 
 /// The TTL of sent packets; `None`: the kernel's default.
 fn ttl(hops: Hops) -> Option<u8> {
@@ -64,14 +67,14 @@ fn prepare(raw: &impl AsFd, neighbour: &Neighbour) -> io::Result<()> {
         socket.set_tos_v4(NETWORK_CONTROL)?;
     }
     socket.set_tcp_nodelay(true)?;
-    // Without a hold time, only these probes notice a neighbour that has lost its power.
+    // Without a hold time, only these probes notice a silent neighbour that has lost its power.
     let alive = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE / 3)
         .with_retries(3);
     socket.set_tcp_keepalive(&alive)?;
-    let patience = Some(neighbour.hold_time).filter(|hold_time| !hold_time.is_zero());
-    socket.set_tcp_user_timeout(patience)
+    let hold_time = Some(neighbour.hold_time).filter(|hold_time| !hold_time.is_zero());
+    socket.set_tcp_user_timeout(Some(hold_time.unwrap_or(UNANSWERED)))
 }
 
 /// An address with its interface, where it means nothing without.
@@ -340,7 +343,7 @@ mod tests {
                 socket.tcp_keepalive_retries().unwrap(),
             );
             assert_eq!(interval * retries, KEEPALIVE);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(2 * KEEPALIVE));
         }
     }
 }
