@@ -1,11 +1,11 @@
-//! Linux 6.1 is the oldest kernel that Ober supports, and real cards have several queues, here four; other tests run on
-//! neither.
+//! Linux 6.1 is the oldest kernel that Ober supports, real cards have several queues, here four, and a Debian kernel has VRF
+//! devices; other tests run on none of these.
 
 use ober_programs::CARGO;
 use std::path::Path;
 
 /// The checks by name, so that one that is left out is noticed.
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 16] = [
     "the card has four receive queues",
     "every program passes the verifier",
     "XDP attaches in native mode",
@@ -20,6 +20,8 @@ const CHECKS: [&str; 14] = [
     "a megabyte sent in segments of the sender's choice arrives",
     "flows land on all four queues and every CPU judges some",
     "connections spread over the workers and arrive on their CPUs",
+    "in a VRF no client is served without tcp_l3mdev_accept, and doctor says so",
+    "in a VRF with tcp_l3mdev_accept every client is served",
 ];
 
 #[test]

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// Modules for the card; their dependencies are added.
-const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
+/// Modules for the card and for the checks in a VRF; their dependencies are added.
+const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "vrf"];
 /// Programs of this machine that the guest runs.
 const PROGRAMS: [&Program; 1] = [&IP];
 

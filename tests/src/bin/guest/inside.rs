@@ -1,6 +1,6 @@
 //! `/init`: the node. It sets itself up, then answers one-line questions of the clients outside until they say `done`.
 
-use crate::{boot, check, devices, node};
+use crate::{boot, check, devices, node, vrf};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::reboot::{RebootMode, reboot};
 use ober_common::abi::Verdict;
@@ -9,9 +9,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
 
 /// The node's own addresses.
-const ADDRESSES: [&str; 2] = ["10.77.0.10/24", "fd77::10/64"];
+pub(crate) const ADDRESSES: [&str; 2] = ["10.77.0.10/24", "fd77::10/64"];
 /// Where the node answers. It is no service's address, so these packets pass the data plane as `not_ours`.
 pub(crate) const QUESTIONS: &str = "10.77.0.10:7000";
 
@@ -68,14 +70,25 @@ fn said_by_the_driver() -> Result<()> {
 }
 
 fn answer_questions(plane: &mut Plane) -> Result<()> {
-    let socket = TcpListener::bind(QUESTIONS).with_context(|| format!("listen on {QUESTIONS}"))?;
+    let mut socket =
+        TcpListener::bind(QUESTIONS).with_context(|| format!("listen on {QUESTIONS}"))?;
     println!("GUEST READY");
-    for client in socket.incoming() {
-        let mut client = BufReader::new(client.context("accept a question")?);
+    loop {
+        let (client, _) = socket.accept().context("accept a question")?;
+        let mut client = BufReader::new(client);
         let mut question = String::new();
         client.read_line(&mut question).context("read a question")?;
-        if question.trim() == "done" {
-            break;
+        match question.trim() {
+            "done" => return Ok(()),
+            "vrf" => {
+                drop(client);
+                // The end of this connection reaches the client before its way back goes.
+                thread::sleep(Duration::from_millis(500));
+                vrf::enter()?;
+                socket = vrf::listen()?;
+                continue;
+            }
+            _ => {}
         }
         let answer = answer(plane, &question).unwrap_or_else(|error| format!("error {error:#}"));
         client
@@ -83,7 +96,6 @@ fn answer_questions(plane: &mut Plane) -> Result<()> {
             .write_all(answer.as_bytes())
             .context("answer")?;
     }
-    Ok(())
 }
 
 fn answer(plane: &mut Plane, question: &str) -> Result<String> {
@@ -99,6 +111,8 @@ fn answer(plane: &mut Plane, question: &str) -> Result<String> {
             Ok(format!("{packets} {cpus}"))
         }
         ["list", members @ ..] => node::list(plane, members).map(|()| String::new()),
+        ["accept"] => vrf::accept().map(|()| String::new()),
+        ["doctor"] => vrf::finding(),
         ["queues"] => {
             queues(&fs::read_to_string("/proc/interrupts").context("read /proc/interrupts")?)
         }

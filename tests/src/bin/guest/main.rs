@@ -6,6 +6,7 @@ mod devices;
 mod inside;
 mod node;
 mod outside;
+mod vrf;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;

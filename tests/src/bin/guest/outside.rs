@@ -8,7 +8,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind,
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LISTED: [&str; 2] = ["10.77.0.1", "fd77::1"];
 const UNLISTED: [&str; 2] = ["10.77.0.2", "fd77::2"];
@@ -16,6 +16,8 @@ const UNLISTED: [&str; 2] = ["10.77.0.2", "fd77::2"];
 const JOINING: [&str; 2] = ["10.77.0.2", "fd77::2/127"];
 /// An emulated machine is slow, but not that slow.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The whole of `doctor` takes longer there.
+const DIAGNOSIS: Duration = Duration::from_secs(90);
 /// How long a check waits for an answer that must not come.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Connections in the checks of how flows spread. The chance that one of four workers gets none: 4 in 10^12.
@@ -54,16 +56,28 @@ pub(crate) fn run() -> Result<()> {
         "connections spread over the workers and arrive on their CPUs",
         all_workers(),
     );
+    check(
+        "in a VRF no client is served without tcp_l3mdev_accept, and doctor says so",
+        refused_in_a_vrf(),
+    );
+    check(
+        "in a VRF with tcp_l3mdev_accept every client is served",
+        served_in_a_vrf(),
+    );
     ask("done").map(drop)
 }
 
 /// One question to the node.
 fn ask(question: &str) -> Result<String> {
+    ask_for(question, PATIENCE)
+}
+
+fn ask_for(question: &str, patience: Duration) -> Result<String> {
     let mut node = {
         let address = QUESTIONS.parse().context("read the node's address")?;
         TcpStream::connect_timeout(&address, PATIENCE).context("reach the node")?
     };
-    node.set_read_timeout(Some(PATIENCE))
+    node.set_read_timeout(Some(patience))
         .context("limit the wait")?;
     writeln!(node, "{question}").with_context(|| format!("ask {question}"))?;
     let mut answer = String::new();
@@ -204,6 +218,44 @@ fn upload() -> Result<()> {
             answer.bytes
         );
     }
+    Ok(())
+}
+
+fn refused_in_a_vrf() -> Result<()> {
+    ask("vrf")?;
+    let end = Instant::now() + PATIENCE;
+    // The node does not answer until its card is in the VRF, and never what was asked before that.
+    while let Err(error) = ask_for("queues", 3 * SILENCE) {
+        ensure!(Instant::now() < end, "the node is silent: {error:#}");
+        std::thread::sleep(SILENCE);
+    }
+    let before = packets("steered")?;
+    for (client, vip) in LISTED.into_iter().zip(VIPS) {
+        let answer = visit(client, vip, OPEN, SILENCE, &[]);
+        ensure!(answer.is_err(), "{client} was served at {vip}");
+    }
+    ensure!(
+        packets("steered")? > before,
+        "XDP saw none of these packets"
+    );
+    let finding = ask_for("doctor", DIAGNOSIS)?;
+    for words in [
+        "failed: ",
+        "eth0 is in VRF red",
+        "`sysctl -w net.ipv4.tcp_l3mdev_accept=1`",
+    ] {
+        ensure!(finding.contains(words), "doctor says {finding}");
+    }
+    Ok(())
+}
+
+fn served_in_a_vrf() -> Result<()> {
+    ask("accept")?;
+    for (client, vip) in LISTED.into_iter().zip(VIPS) {
+        served(client, vip, OPEN).with_context(|| format!("at {vip}"))?;
+    }
+    let finding = ask_for("doctor", DIAGNOSIS)?;
+    ensure!(finding == "nothing", "doctor says {finding}");
     Ok(())
 }
 
