@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::unistd::User;
-use ober_programs::{CP, SETPRIV, SH};
+use ober_programs::{CP, Command, SETPRIV, SH, SLEEP};
 use ober_tests::{
     lab::{VIP4, until},
     nodes::one::{Settings, Stage},
@@ -179,6 +179,49 @@ fn the_daemon_leaves_no_core_dump_and_other_accounts_have_no_access_to_an_instan
         [mode("run"), mode("state"), mode("run/lock")],
         [0o700, 0o700, 0o600]
     );
+}
+
+/// Without the capability to look into any process. Root may then look into a process that has no other capabilities than it
+/// has itself, unless that process forbids it.
+fn without_ptrace(command: &Command) -> Command {
+    let lesser = ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    SETPRIV.before(lesser, command)
+}
+
+/// May such a process look into this one? To follow this link takes the same permission as to trace the process and to read its
+/// memory.
+fn is_open(pid: u32) -> bool {
+    let program = format!("/proc/{pid}/exe");
+    let read = CP.args([program.as_str(), "/dev/null"]);
+    let tried = without_ptrace(&read).output().expect("run cp");
+    tried.status.success()
+}
+
+#[test]
+fn a_process_with_the_capabilities_of_the_daemon_cannot_look_into_it() {
+    let mut stage = Stage::new("closed", &Settings::default()).expect("build the stage");
+    let node = &stage.cluster.node;
+    let plain = node.spawn(&mut without_ptrace(&SLEEP.args(["60"])));
+    let plain = plain.expect("start a program");
+    until(
+        "a program that forbids nothing",
+        Duration::from_secs(10),
+        || Ok(is_open(plain.pid()).then_some(())),
+    )
+    .expect("it is open");
+    let run = stage.ober.ober(&["run"]).expect("ober-user");
+    let daemon = node.spawn(&mut without_ptrace(&run)).expect("start it");
+    let pid = daemon.pid();
+    stage.ober.daemon = Some(daemon);
+    until("a daemon that serves", Duration::from_secs(30), || {
+        let status = stage.status()?;
+        Ok((status.healthy && status.pid == Some(pid)).then_some(()))
+    })
+    .expect("it serves");
+    let capabilities = |pid: u32| field(i32::try_from(pid).expect("a number"), "CapPrm");
+    assert_eq!(capabilities(pid), capabilities(plain.pid()));
+    assert!(!is_open(pid), "its secrets can be read");
+    assert!(is_open(plain.pid()));
 }
 
 /// Writes down its own status, environment and descriptors, once. The shell itself does all but the copies; it reads this by
