@@ -58,9 +58,7 @@ impl Apt {
     /// The direct dependencies of a package.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let said = read(self.beside(&APT_CACHE).args(["depends", package]))?;
-        let lines = said.lines();
-        let names = lines.filter_map(|line| line.trim().strip_prefix("Depends: "));
-        Ok(names.map(str::to_owned).collect())
+        Ok(dependencies(&said))
     }
 
     /// The packages whose names match the pattern.
@@ -112,6 +110,13 @@ impl Apt {
         command.args(["-o", &format!("APT::Default-Release={release}")]);
         command
     }
+}
+
+/// The packages in an answer of `apt-cache depends` that are needed in any case: one of several alternatives begins with a bar.
+pub(crate) fn dependencies(said: &str) -> Vec<String> {
+    let lines = said.lines();
+    let names = lines.filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names.map(str::to_owned).collect()
 }
 
 /// The package files in a directory.

@@ -55,38 +55,52 @@ fn oldest(apt: &Apt) -> Result<String> {
         apt.update()?;
         found = apt.named(OLDEST)?;
     }
+    latest(found)
+        .context("apt knows no Linux 6.1 (it is Debian 12's); name a kernel package instead")
+}
+
+/// The package of the highest revision.
+fn latest(packages: Vec<String>) -> Option<String> {
     let revision = |name: &String| {
         let number = name.split('-').nth(3);
         number.and_then(|number| number.parse::<u32>().ok())
     };
-    found
-        .into_iter()
-        .max_by_key(revision)
-        .context("apt knows no Linux 6.1 (it is Debian 12's); name a kernel package instead")
+    packages.into_iter().max_by_key(revision)
 }
 
 /// The kernel package that a package such as [`NEWEST`] depends on.
 fn concrete(apt: &Apt, package: &str) -> Result<String> {
-    let depends = apt.depends(package)?;
+    Ok(image_of(package, apt.depends(package)?))
+}
+
+/// The kernel package among the dependencies of a package; the package itself when there is none.
+fn image_of(package: &str, depends: Vec<String>) -> String {
     let image = depends.into_iter().find(|name| name.starts_with(PARTS[0]));
-    Ok(image.unwrap_or_else(|| package.to_owned()))
+    image.unwrap_or_else(|| package.to_owned())
 }
 
 /// Unpacks the package and the parts of a kernel that it depends on.
 fn unpack(apt: &Apt, package: &str, into: &Path) -> Result<()> {
+    for part in parts(package, |name| apt.depends(name))? {
+        eprintln!("vm: downloading {part}");
+        apt.bring(&part, into)?;
+    }
+    Ok(())
+}
+
+/// The package, and the parts of a kernel that it needs, directly or not.
+fn parts(package: &str, depends: impl Fn(&str) -> Result<Vec<String>>) -> Result<Vec<String>> {
     let mut wanted = vec![package.to_owned()];
     let mut next = 0;
     while let Some(part) = wanted.get(next).cloned() {
-        eprintln!("vm: downloading {part}");
-        apt.bring(&part, into)?;
-        for name in apt.depends(&part)? {
+        for name in depends(&part)? {
             if PARTS.iter().any(|prefix| name.starts_with(prefix)) && !wanted.contains(&name) {
                 wanted.push(name);
             }
         }
         next += 1;
     }
-    Ok(())
+    Ok(wanted)
 }
 
 fn open(root: PathBuf) -> Result<Kernel> {
@@ -171,3 +185,6 @@ impl Kernel {
         Ok(files)
     }
 }
+
+#[cfg(test)]
+mod tests;
