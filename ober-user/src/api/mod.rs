@@ -1,10 +1,12 @@
 //! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
 //! [`Question`] on a line, answered by one JSON [`Answer`] on a line; or one [`Stream`], answered by
 //! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up. `status/` is what a node says of itself,
-//! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback address.
+//! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback
+//! address, `connections` bounds the callers of both sockets.
 //!
 //! It never changes anything on the node: it holds the types of requests and answers, and shows what the daemon gives it.
 
+pub mod connections;
 pub mod http;
 pub mod metrics;
 #[cfg(test)]

@@ -8,47 +8,41 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Semaphore, broadcast::error::RecvError},
+    sync::broadcast::error::RecvError,
     time::timeout,
 };
 
 use super::{Daemon, sync::log_changes};
 use crate::{
-    api::{Answer, Failure, Question, Reply, Sampling, Stream, Text, http::Source as _},
+    api::{
+        Answer, Failure, Question, Reply, Sampling, Stream, Text,
+        connections::{Open, Served},
+        http::Source as _,
+    },
     lists,
     plan::history::{Origin, Reason},
     system::memory,
 };
 
-/// Connections at once; more wait.
-const MOST: usize = 64;
 /// A request is one line; lists of a million names are a third of this. In bytes.
 const LONGEST: u64 = 64 << 20;
-/// How long to wait for a request.
+/// How long to wait for a request; less when more callers come than there is room for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn serve(listener: Arc<UnixListener>, daemon: Arc<Daemon>) {
-    accept(&listener, |stream| talk(stream, Arc::clone(&daemon))).await;
+    let talk = |stream, served| talk(stream, Arc::clone(&daemon), served);
+    accept(&listener, talk).await;
 }
 
-/// Every connection gets a task of its own, but there are never more than [`MOST`].
-pub(super) async fn accept<T>(listener: &UnixListener, talk: impl Fn(UnixStream) -> T)
+/// Every connection gets a task of its own; there is a limit on their number.
+pub(super) async fn accept<T>(listener: &UnixListener, talk: impl Fn(UnixStream, Served) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(MOST));
+    let mut open = Open::default();
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let talk = talk(stream);
-                tokio::spawn(async move {
-                    talk.await;
-                    drop(place);
-                });
-            }
+            Ok((stream, _)) => open.add(|served| talk(stream, served)).await,
             Err(error) => {
                 tracing::warn!(%error, "accept a control connection");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -57,7 +51,7 @@ where
     }
 }
 
-async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
+async fn talk(stream: UnixStream, daemon: Arc<Daemon>, served: Served) {
     let caller = stream.peer_cred().map(|peer| peer.uid()).ok();
     let (read, mut write) = stream.into_split();
     if let Err(error) = Box::pin(answer_all(
@@ -65,6 +59,7 @@ async fn talk(stream: UnixStream, daemon: Arc<Daemon>) {
         &mut write,
         &daemon,
         caller,
+        &served,
     ))
     .await
     {
@@ -78,9 +73,11 @@ async fn answer_all(
     write: &mut OwnedWriteHalf,
     daemon: &Daemon,
     caller: Option<u32>,
+    served: &Served,
 ) -> io::Result<()> {
     let mut line = String::new();
     while asked(&mut requests, &mut line).await? {
+        served.set(true);
         match serde_json::from_str(&line) {
             Ok(question) => say(write, &daemon.answer(question, caller).await).await?,
             Err(error) => match serde_json::from_str(&line) {
@@ -89,6 +86,7 @@ async fn answer_all(
             },
         }
         line.clear();
+        served.set(false);
     }
     Ok(())
 }

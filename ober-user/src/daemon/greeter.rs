@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::control::{accept, asked, say};
-use crate::api::Failure;
+use crate::api::{Failure, connections::Served};
 
 /// The step that is being taken.
 #[derive(Debug, Default)]
@@ -39,7 +39,10 @@ impl Greeter {
         }));
         let task = tokio::spawn({
             let (listener, step) = (Arc::clone(&listener), Arc::clone(&step));
-            async move { accept(&listener, |stream| greet(stream, Arc::clone(&step))).await }
+            async move {
+                let greet = |stream, served| greet(stream, Arc::clone(&step), served);
+                accept(&listener, greet).await;
+            }
         });
         Self {
             listener,
@@ -67,10 +70,11 @@ impl Drop for Greeter {
 }
 
 /// One answer a connection: the daemon may answer the next one.
-async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>) {
+async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>, served: Served) {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     if matches!(asked(&mut BufReader::new(read), &mut line).await, Ok(true)) {
+        served.set(true);
         let message = {
             let step = step.lock().unwrap_or_else(PoisonError::into_inner);
             let Step { number, of, what } = &*step;

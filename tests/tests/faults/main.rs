@@ -6,6 +6,7 @@
 
 mod bad_day;
 mod children;
+mod crowd;
 mod damaged;
 mod disk;
 mod fallback;

@@ -1,6 +1,6 @@
 //! HTTP on a loopback address: metrics, health, a page to look at, and the workers' own statistics.
 //!
-//! `listener` bounds the clients' connections, `shared` what their questions cost, `page` writes HTML, `upstream` asks a worker for
+//! `listener` accepts the clients' connections, `shared` what their questions cost, `page` writes HTML, `upstream` asks a worker for
 //! its statistics.
 //!
 //! It never changes anything: every request is a question.
@@ -182,7 +182,10 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::{announce::gate::State, api::sample};
+    use crate::{
+        announce::gate::State,
+        api::{connections, sample},
+    };
 
     struct Node {
         healthy: bool,
@@ -267,7 +270,7 @@ mod tests {
     async fn connections_without_a_request_end_and_do_not_keep_other_clients_from_an_answer() {
         let (address, _node) = node(true).await;
         let mut silent = Vec::new();
-        for _ in 0..4 * listener::MOST {
+        for _ in 0..4 * connections::MOST {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
             stream.write_all(b"GET /h").await.unwrap();
             silent.push(stream);
