@@ -1,4 +1,4 @@
-//! A foreign XDP program, which passes everything.
+//! Foreign programs: one for XDP, which passes everything, and one that leads packets past XDP.
 
 use std::{
     ffi::CString,
@@ -21,8 +21,10 @@ const LOAD: libc::c_long = 5;
 const CREATE_LINK: libc::c_long = 28;
 const UPDATE_LINK: libc::c_long = 29;
 const OPEN_PIN: libc::c_long = 7;
+const CLASSIFIER: u32 = 3;
 const XDP: u32 = 6;
 const XDP_HOOK: u32 = 37;
+const TCX_INGRESS_HOOK: u32 = 46;
 /// `r0 = XDP_PASS; exit`.
 const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
 
@@ -111,6 +113,48 @@ impl Strange {
         attribute[1] = self.0.as_raw_fd().cast_unsigned();
         bpf(UPDATE_LINK, &mut attribute).context("exchange the program")?;
         Ok(())
+    }
+}
+
+/// Leads what comes in by some interfaces straight to the other end of a veth, in another namespace: `bpf_redirect_peer`, as
+/// Kubernetes networks do it. The packets are received there, and the XDP program of its driver gets none of them. It holds
+/// until it is dropped.
+#[derive(Debug)]
+pub struct Detour {
+    _links: Vec<OwnedFd>,
+}
+
+impl Detour {
+    /// `to`: the near end of the veth. All interfaces are of the calling thread's namespace.
+    pub fn new(from: &[&str], to: &str) -> Result<Self> {
+        let to = u64::from(nix::net::if_::if_nametoindex(to)?);
+        // `bpf_skb_change_type(packet, PACKET_HOST)`, since its destination is not the interface it came in by; then
+        // `return bpf_redirect_peer(to, 0)`.
+        let text: [u64; 6] = [
+            0x02b7,
+            0x0000_0020_0000_0085,
+            to << 32 | 0x01b7,
+            0x02b7,
+            0x0000_009b_0000_0085,
+            0x95,
+        ];
+        let licence = c"GPL";
+        let mut attribute = [0_u32; 32];
+        attribute[0] = CLASSIFIER;
+        attribute[1] = u32::try_from(text.len())?;
+        attribute[2..4].copy_from_slice(&words(text.as_ptr() as u64));
+        attribute[4..6].copy_from_slice(&words(licence.as_ptr() as u64));
+        let program = owned(bpf(LOAD, &mut attribute).context("load a detour")?);
+        let link = |interface: &&str| {
+            let mut attribute = [0_u32; 32];
+            attribute[0] = program.as_raw_fd().cast_unsigned();
+            attribute[1] = nix::net::if_::if_nametoindex(*interface)?;
+            attribute[2] = TCX_INGRESS_HOOK;
+            let link = bpf(CREATE_LINK, &mut attribute);
+            Ok(owned(link.context("lead packets past a driver")?))
+        };
+        let links = from.iter().map(link).collect::<Result<_>>()?;
+        Ok(Self { _links: links })
     }
 }
 

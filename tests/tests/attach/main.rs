@@ -5,6 +5,7 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod bypassed;
 mod changes;
 mod pins;
 mod refused;
