@@ -127,7 +127,10 @@ fn at_its_line(error: haproxy::Error, main: &Path) -> Error {
         haproxy::Error::Certificates(copies::Error::Empty { places, .. }) => {
             places.iter().map(PathBuf::from).collect()
         }
-        haproxy::Error::Missing { .. } | haproxy::Error::NoHaproxy { .. } => vec![],
+        haproxy::Error::Missing { .. }
+        | haproxy::Error::NoHaproxy { .. }
+        | haproxy::Error::TooOld { .. }
+        | haproxy::Error::NotBuilt { .. } => vec![],
         _ => return error.into(),
     };
     let Ok(texts) = Texts::read(main) else {

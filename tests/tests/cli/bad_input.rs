@@ -1,9 +1,9 @@
 //! A command names what is wrong with its place and its remedy, and changes nothing.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, fs, net::IpAddr, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::{Node, Ran, ober, run};
-use ober_programs::Command;
+use crate::{Node, Ran, ober, run, run_with_input};
+use ober_programs::{Command, HAPROXY};
 use ober_tests::certificate::Authority;
 
 fn files(directory: &Path) -> BTreeSet<String> {
@@ -82,6 +82,15 @@ fn with_certificate(name: &str, certificate: &str) -> Node {
     Node::with(name, &more)
 }
 
+/// The real HAProxy in the node's directory, but it answers no to one question about itself.
+fn haproxy_without(node: &Node, question: &str) {
+    let path = node.path().join("bin/haproxy");
+    let text = format!("#!/bin/sh\n[ \"$2\" = '{question}' ] && exit 1\nexec {HAPROXY} \"$@\"\n");
+    fs::create_dir(node.path().join("bin")).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_certificate_or_program_that_cannot_be_used_is_bad_configuration_with_its_line() {
     let authority = Authority::new().unwrap();
@@ -90,7 +99,13 @@ fn a_certificate_or_program_that_cannot_be_used_is_bad_configuration_with_its_li
     let other = authority.server(&address).unwrap();
     let key = |text: &str| text.find("-----BEGIN PRIVATE KEY").unwrap();
     let mismatch = one[..key(&one)].to_owned() + &other[key(&other)..];
-    let no_haproxy = Node::with("program", "\n[workers]\nhaproxy = \"/bin/true\"\n");
+    let program =
+        |name: &str, path: &str| Node::with(name, &format!("\n[workers]\nhaproxy = \"{path}\"\n"));
+    let no_haproxy = program("program", "/bin/true");
+    let old = program("old", "bin/haproxy");
+    haproxy_without(&old, "version_atleast(2.6)");
+    let lacking = program("lacking", "bin/haproxy");
+    haproxy_without(&lacking, "feature(PROMEX)");
     for (node, line, words) in [
         (
             with_certificate("mismatch", "mismatch.pem"),
@@ -103,6 +118,8 @@ fn a_certificate_or_program_that_cannot_be_used_is_bad_configuration_with_its_li
             "there is none that can be used",
         ),
         (no_haproxy, 27, "is no HAProxy"),
+        (old, 27, "ober needs HAProxy 2.6 or newer"),
+        (lacking, 27, "node.metrics needs HAProxy built with PROMEX"),
     ] {
         fs::write(node.path().join("mismatch.pem"), &mismatch).unwrap();
         fs::create_dir(node.path().join("empty")).unwrap();
@@ -117,6 +134,30 @@ fn a_certificate_or_program_that_cannot_be_used_is_bad_configuration_with_its_li
         let problem = &refused.json()["problems"][0];
         assert_eq!(problem["file"], node.config().display().to_string());
         assert_eq!(problem["line"], line);
+    }
+}
+
+#[test]
+fn standard_input_that_is_no_text_is_refused_with_its_place_as_a_file_is() {
+    let node = Node::new("encoding");
+    let bytes = b"n1\nn2, caf\xe9 # B\xfcro\n";
+    fs::write(node.path().join("hosts"), bytes).unwrap();
+    let file = node.path().join("hosts").display().to_string();
+    let named = format!("@{file}");
+    for (refused, origin) in [
+        (
+            node.run_with_input(&["acl", "add", "frontend-http", "-"], bytes),
+            "standard input",
+        ),
+        (
+            run_with_input(&["hostlist", "expand", "-"], bytes),
+            "standard input",
+        ),
+        (run(&["hostlist", "expand", &named]), file.as_str()),
+    ] {
+        let words = format!("error: {origin}, line 2, column 8: the line is not UTF-8 text");
+        assert!(refused.err.starts_with(&words), "{words}: {refused:?}");
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""));
     }
 }
 

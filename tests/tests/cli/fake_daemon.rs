@@ -192,12 +192,15 @@ fn files_are_sent_by_absolute_path_and_standard_input_by_its_text() {
     let node = Node::new("streams");
     let here = std::env::current_dir().unwrap();
     let file = format!("@{}/hosts,n1", here.display());
-    for (written, sent, stdin) in [
-        ("@hosts,n1", file.as_str(), None),
-        ("-", "-", Some("n8\nn9\n")),
+    // In Latin-1: only in a comment is that harmless, and there it is not read.
+    let latin: &[u8] = b"n8 # B\xfcro\n";
+    for (written, sent, input, stdin) in [
+        ("@hosts,n1", file.as_str(), &b""[..], None),
+        ("-", "-", b"n8\nn9\n", Some("n8\nn9\n")),
+        ("-", "-", latin, Some("n8 # B\u{fffd}ro\n")),
     ] {
         let running = daemon(&node, vec![Ok(Reply::Synced(vec![]))]);
-        let ran = node.run_with_input(&["acl", "add", "frontend-http", written], "n8\nn9\n");
+        let ran = node.run_with_input(&["acl", "add", "frontend-http", written], input);
         assert_eq!(ran.code, 0, "{ran:?}");
         let expected = Edit {
             stdin: stdin.map(ToOwned::to_owned),

@@ -62,7 +62,7 @@ fn run(args: &[&str]) -> Ran {
     ober(args).output().unwrap().into()
 }
 
-fn run_with_input(args: &[&str], input: &str) -> Ran {
+fn run_with_input(args: &[&str], input: impl AsRef<[u8]>) -> Ran {
     let mut command = ober(args);
     let pipes = command
         .stdin(Stdio::piped())
@@ -70,7 +70,7 @@ fn run_with_input(args: &[&str], input: &str) -> Ran {
         .stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
+    stdin.write_all(input.as_ref()).unwrap();
     drop(stdin);
     child.wait_with_output().unwrap().into()
 }
@@ -144,7 +144,7 @@ servers = ["127.0.0.1:9000"]
         run(&self.args(&mut config, args))
     }
 
-    fn run_with_input(&self, args: &[&str], input: &str) -> Ran {
+    fn run_with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut config = String::new();
         run_with_input(&self.args(&mut config, args), input)
     }

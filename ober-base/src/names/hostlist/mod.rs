@@ -157,6 +157,11 @@ trait Sink {
     fn term(&mut self, term: &Term<'_>) -> Result<(), Fault>;
 }
 
+/// The text of standard input, for a process that cannot read it: what is no text is refused as it would be in a file.
+pub fn stdin_text(bytes: Vec<u8>) -> Result<String, Error> {
+    stream::text(bytes, &error::Origin::Stdin)
+}
+
 /// Calls `each` for every item, in order, duplicates included, and takes their number from `cap`.
 ///
 /// No item is stored, so a file of any length costs no memory. An error in the expression itself comes before the first item;

@@ -173,12 +173,7 @@ impl<S: Sink> Lines<'_, S> {
     }
 
     fn terms(&mut self, line: &[u8]) -> Result<(), At> {
-        // A comment may be in any encoding.
-        let code = line.split(|&b| b == b'#').next().unwrap_or_default();
-        let code = str::from_utf8(code).map_err(|error| At {
-            offset: error.valid_up_to(),
-            fault: Fault::NotText,
-        })?;
+        let code = code(line)?;
         let tokens = parse(code, self.grammar)?;
         reserve(&tokens, self.cap)?;
         for token in &tokens {
@@ -201,17 +196,38 @@ impl<S: Sink> Lines<'_, S> {
 
     fn refused(&self, line: &[u8], at: At) -> Error {
         let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
-        let text = String::from_utf8_lossy(line);
-        Error::Refused {
-            place: Box::new(FaultPosition::new(
-                self.origin.clone(),
-                Some(self.number),
-                &text,
-                at.offset,
-            )),
-            fault: at.fault,
-        }
+        refused(self.origin.clone(), self.number, line, at)
     }
+}
+
+fn refused(origin: Origin, number: u64, line: &[u8], at: At) -> Error {
+    let text = String::from_utf8_lossy(line);
+    Error::Refused {
+        place: Box::new(FaultPosition::new(origin, Some(number), &text, at.offset)),
+        fault: at.fault,
+    }
+}
+
+/// The part of a line before its comment, which may be in any encoding.
+fn code(line: &[u8]) -> Result<&str, At> {
+    let code = line.split(|&b| b == b'#').next().unwrap_or_default();
+    str::from_utf8(code).map_err(|error| At {
+        offset: error.valid_up_to(),
+        fault: Fault::NotText,
+    })
+}
+
+/// The text of a stream that another process is to read: what is no text is refused here as it would be in a file.
+pub(super) fn text(bytes: Vec<u8>, origin: &Origin) -> Result<String, Error> {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    for (number, line) in (1..).zip(bytes.split(|&b| b == b'\n')) {
+        code(line).map_err(|at| refused(origin.clone(), number, line, at))?;
+    }
+    // Comments alone are changed.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A line that is an IPv4 address alone, and its length with the line end. Other text, and a line that begins less than 16

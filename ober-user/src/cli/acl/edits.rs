@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use crate::{
     api::{Edit, How, Target},
     cli::Error,
-    names::hostlist::anchor,
+    names::hostlist::{anchor, stdin_text},
 };
 
 /// Standard input, which can be read once.
@@ -25,11 +25,9 @@ impl Stdin {
         if io::stdin().is_terminal() {
             eprintln!("reading names from standard input, one a line, up to end of file (Ctrl-D)");
         }
-        let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .map_err(Error::Stdin)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map_err(Error::Stdin)?;
+        Ok(stdin_text(bytes)?)
     }
 }
 

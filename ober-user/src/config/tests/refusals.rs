@@ -58,6 +58,45 @@ check = false
 }
 
 #[test]
+fn a_section_that_is_written_as_a_list_is_refused_with_the_way_to_write_it() {
+    for (name, section) in [
+        ("node", "[[node]]\ninterfaces = ['in0']"),
+        ("node", "[[node]]"),
+        ("workers", "[[workers]]\ncpus = [0]"),
+        ("limits", "[[limits]]\nipv4_pages = 4"),
+        ("resolve", "[[resolve]]\ninterval = '5m'"),
+        ("gate", "[[gate]]\nrise = 2"),
+        ("bgp", "[[bgp]]\nas = 65001"),
+        ("bfd", "[[bfd]]\nprofiles.a.transmit = '1s'"),
+        ("a", "[[bfd.profiles.a]]\ntransmit = '1s'"),
+        ("vrrp", "[[vrrp]]\nnode = 'a'"),
+        ("acme", "[[acme]]\nterms_agreed = true"),
+        ("a", "[[lists.a]]\nsources = []"),
+        ("b", "[[backends.b]]\nservers = []"),
+        ("check", "[[backends.b.check]]\npath = '/'"),
+        (
+            "tls",
+            "[[services]]\n[[services.listeners]]\n[[services.listeners.tls]]\nmin_version = '1.2'",
+        ),
+    ] {
+        let problems = ConfigDirectory::new().problems(section);
+        let words = format!(
+            "`{name}` is a list of tables, but must be one table: write its name between single brackets, as in `[node]`"
+        );
+        assert!(
+            problems.iter().any(|problem| problem.contains(&words)),
+            "{section}: {problems:?}"
+        );
+    }
+    // A list of values that is given a table is not meant to be a section.
+    let problems = ConfigDirectory::new().problems("[[services]]\n[[services.vips]]\na = 1");
+    assert!(
+        problems.iter().all(|it| !it.contains("single brackets")),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn a_value_of_another_type_is_refused_without_words_of_the_program() {
     for (text, expected) in [
         (

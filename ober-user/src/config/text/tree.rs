@@ -219,8 +219,14 @@ fn refusal(error: &Error, tree: &DeTable<'_>) -> Fault {
         ("", None)
     };
     let Some(found) = found else {
-        let owner = error
-            .span()
+        let span = error.span();
+        if let Some(name) = span.as_ref().and_then(|span| wrongly_listed(tree, span)) {
+            let words = format!(
+                "`{name}` is a list of tables, but must be one table: write its name between single brackets, as in `[node]`"
+            );
+            return Fault::new(span, words);
+        }
+        let owner = span
             .and_then(|span| owner(tree, &span))
             .unwrap_or_else(|| "the value".to_owned());
         return Fault::new(error.span(), mistyped(message.trim_end(), &owner));
@@ -234,6 +240,42 @@ fn refusal(error: &Error, tree: &DeTable<'_>) -> Fault {
     }
     let known: Vec<&str> = names.collect();
     Fault::new(error.span(), format!("unknown {what} `{found}`")).help(suggestion(found, &known))
+}
+
+/// The name of the list with the table at `span`, if that table would not be refused without the list around it. Serde reads a
+/// list as the values of a table's keys, and then finds the table in the place of the first.
+fn wrongly_listed(tree: &DeTable<'_>, span: &Span) -> Option<String> {
+    let mut tree = tree.clone();
+    let name = unlist(&mut tree, span)?;
+    let root = Spanned::new(0..0, tree);
+    let error = raw::File::deserialize(Deserializer::from(root)).err();
+    let elsewhere = error.is_none_or(|error| error.span().as_ref() != Some(span));
+    elsewhere.then_some(name)
+}
+
+/// Puts the table at `span` in the place of the list that has it; returns the name of that list.
+fn unlist(table: &mut DeTable<'_>, span: &Span) -> Option<String> {
+    let mut entries = table.iter_mut();
+    entries.find_map(|(key, value)| {
+        let DeValue::Array(items) = value.get_mut() else {
+            return unlist_within(value, span);
+        };
+        let is_it = |item: &&Spanned<DeValue<'_>>| {
+            item.span() == *span && matches!(item.get_ref(), DeValue::Table(_))
+        };
+        let Some(item) = items.iter().find(is_it).cloned() else {
+            return items.iter_mut().find_map(|item| unlist_within(item, span));
+        };
+        *value = item;
+        Some(key.get_ref().to_string())
+    })
+}
+
+fn unlist_within(value: &mut Spanned<DeValue<'_>>, span: &Span) -> Option<String> {
+    match value.get_mut() {
+        DeValue::Table(table) => unlist(table, span),
+        _ => None,
+    }
 }
 
 /// The name of the key whose value is at `span`.
