@@ -35,6 +35,18 @@ const NET_BIND_SERVICE: Capability = Capability {
     purpose: "probe the workers from a port that other accounts may not have",
 };
 
+const DAC_OVERRIDE: Capability = Capability {
+    number: 1,
+    name: "CAP_DAC_OVERRIDE",
+    purpose: "write files and kernel settings that are root's",
+};
+
+const CHOWN: Capability = Capability {
+    number: 0,
+    name: "CAP_CHOWN",
+    purpose: "give directories to the group of the workers",
+};
+
 const SYS_RESOURCE: Capability = Capability {
     number: 24,
     name: "CAP_SYS_RESOURCE",
@@ -51,7 +63,10 @@ pub const MAPS: [Capability; 1] = [BPF];
 /// Needed for as many open files as the kernel allows.
 pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 
-/// Needed in some cases only.
+/// Needed to change this machine's files, settings and interfaces.
+pub const MACHINE: [Capability; 3] = [CHOWN, DAC_OVERRIDE, NET_ADMIN];
+
+/// Needed in some cases only, by what loads the programs.
 const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
 CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
 them as that in an empty root; write permission on the state, run and pin directories. The ports of listeners need none, and \
@@ -107,7 +122,7 @@ fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
     }
     Err(Missing {
         missing,
-        sometimes: needed.len() > 1,
+        sometimes: needed.contains(&PERFMON),
     })
 }
 

@@ -7,6 +7,7 @@
 //! worker    root, then its account OBER_FD_0, ...   to change account     no core
 //! -c, -v    root                   OBER_FD_0, ...   to change account     no core
 //! program   `user`, else nobody    PATH, a secret   none                  `confine::PROGRAM`
+//! of root   root                   PATH, LC_ALL     all                   no core
 //! ```
 //! An administrator's program is ended with everything it started: [`crate::system::command`].
 //!
@@ -90,6 +91,18 @@ impl Child {
             ..Self::haproxy(program)
         }
         .variable("PATH", path)
+    }
+
+    /// A program that a command of root's starts to look at this machine or to change it, such as `tc` or `apt-get`.
+    pub fn of_root(program: &Path) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = [path.as_os_str(), confine::PATH.as_ref()].join(OsStr::new(":"));
+        Self {
+            keeps: Capabilities::ALL,
+            ..Self::haproxy(program)
+        }
+        .variable("PATH", path)
+        .variable("LC_ALL", "C")
     }
 
     #[must_use]

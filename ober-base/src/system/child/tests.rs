@@ -151,6 +151,13 @@ fn kinds(handed: &Arc<OwnedFd>) -> Vec<Kind> {
             [0, 0],
             u64::MAX,
         ),
+        (
+            "program of root",
+            Child::of_root(&sleep()),
+            vec!["LC_ALL", "PATH"],
+            [0, 0],
+            u64::MAX,
+        ),
     ]
 }
 

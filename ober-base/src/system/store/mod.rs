@@ -62,6 +62,7 @@ pub enum Kind {
     Addresses,
     Account,
     Issued,
+    Bootstrap,
     Record,
     WorkerText,
     Certificate,
@@ -155,6 +156,12 @@ pub const TABLE: &[Row] = &[
         "state/acme/*.pem",
         Lasts::Power,
         "the certificate is ordered again, and its copy serves until then",
+    ),
+    row(
+        Kind::Bootstrap,
+        "/var/lib/ober/bootstrap.json",
+        Lasts::Power,
+        "`bootstrap` refuses to change anything until it is moved away: what was there before its changes is not known any more",
     ),
     row(
         Kind::Record,
