@@ -1,9 +1,10 @@
-//! Herr Ober, the user half: sixteen rooms, the lower four in a crate of their own. A room uses only rooms below it in this
+//! Herr Ober, the user half: seventeen rooms, the lower four in a crate of their own. A room uses only rooms below it in this
 //! list; `tests/rooms.rs` checks that.
 //!
 //! ```text
 //! cli           one file a command: finds the daemon, asks it, shows the answer
 //! diagnose      what is wrong: doctor (this machine), trial (the command `test`)
+//! host          what this machine should be: bootstrap and its undo, the tables that doctor judges by
 //! daemon        the one owner of a node's state: start, change, steps, sync, reconcile, status
 //! api           the node's interface: requests and answers, status, metrics, HTTP
 //! plan          a change as data; the configurations that were in force
@@ -34,6 +35,8 @@
 pub mod cli;
 
 pub mod diagnose;
+
+pub mod host;
 
 pub mod daemon;
 

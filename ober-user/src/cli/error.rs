@@ -7,7 +7,7 @@ use crate::{
     api::Failure,
     config,
     dataplane::{self, counters, events},
-    haproxy,
+    haproxy, host,
     names::hostlist,
     plan::history,
     system::privilege,
@@ -35,6 +35,8 @@ pub enum Error {
         /// Capabilities the caller lacks, when that may be why.
         hint: Option<privilege::Missing>,
     },
+    #[error(transparent)]
+    Host(#[from] host::Error),
     #[error(transparent)]
     History(#[from] history::Error),
     #[error(transparent)]

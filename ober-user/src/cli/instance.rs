@@ -160,6 +160,13 @@ pub(super) async fn whereabouts(path: &Path) -> Result<Location, config::Error> 
     away(path, Location::of).await
 }
 
+/// Is there certainly no file at `path`? One that does not answer is there.
+pub(super) async fn is_absent(path: &Path) -> bool {
+    let path = path.to_owned();
+    let asked = file::away(PATIENCE, move || std::fs::exists(path)).await;
+    matches!(asked, Ok(Ok(false)))
+}
+
 /// The configuration at `path`.
 pub(super) async fn load(path: &Path) -> Result<Config, config::Error> {
     away(path, Config::load).await

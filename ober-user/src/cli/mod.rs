@@ -7,6 +7,7 @@
 //! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
 //! acl/, plan, reload    change lists, servers and the configuration (`plan` has `apply` and `rollback` too)
 //! test, doctor, findings, validate, flow, hostlist, detach   work in this process
+//! host                  `bootstrap`, which changes this machine and no daemon
 //! journal, shell        the daemon's log under systemd; completions, manual pages, the schema
 //! ```
 //! A command never changes what a running daemon has in force: it asks the daemon to.
@@ -25,6 +26,7 @@ mod findings;
 mod flow;
 mod gate;
 mod history;
+mod host;
 mod hostlist;
 mod instance;
 mod journal;
@@ -54,7 +56,7 @@ use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
 every VIP down or disabled; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve; 4 `plan` found something to do.\n\nColour is used on a terminal unless NO_COLOR is set. \
+configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap --dry-run`.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -125,6 +127,11 @@ enum Command {
     Test(test::Test),
     /// Look at what this machine must have and should have; changes nothing
     Doctor(Json),
+    /// Make this machine what it should be, part by part: settings, queueing, accounts, ...
+    ///
+    /// What is there before a change is recorded in /var/lib/ober/bootstrap.json; `--undo` puts it back. A file of the administrator
+    /// is never overwritten. Run again, it finds nothing to do.
+    Bootstrap(host::Bootstrap),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -156,7 +163,7 @@ pub enum Outcome {
     No,
     /// Done, but names did not resolve.
     Unresolved,
-    /// `plan` found something to do.
+    /// There is something to do, and it was only to be shown.
     Changes,
 }
 
@@ -189,6 +196,7 @@ impl Ober {
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
             Command::Test(test) => wait_with("error", test.run(&path, screen)),
             Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
+            Command::Bootstrap(bootstrap) => wait(bootstrap.run(&path, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),

@@ -49,7 +49,10 @@ programs! {
     program IP { "ip", Debian("iproute2"), Node, "addresses, links and routes of the network namespaces", ["-V"] }
     program BRIDGE { "bridge", Debian("iproute2"), Test, "forwarding of the laboratory's switches", ["-V"] }
     program SS { "ss", Debian("iproute2"), Test, "ends connections as the kernel would", ["-V"] }
-    program NFT { "nft", Debian("nftables"), Test, "a firewall on the node, behind XDP", ["-v"] }
+    program TC { "tc", Debian("iproute2"), Test, "queueing disciplines, which bootstrap changes by it", ["-V"] }
+    program NFT { "nft", Debian("nftables"), Test, "a firewall on the node that drops a VIP's packets", ["--version"] }
+    program USERADD { "useradd", Debian("passwd"), Test, "bootstrap makes the workers' account by it", ["--help"] }
+    program USERDEL { "userdel", Debian("passwd"), Test, "bootstrap takes that account away by it", ["--help"] }
     program ETHTOOL { "ethtool", Debian("ethtool"), Node, "full checksums on veth, which XDP passes on as they are", ["--version"] }
     program ZEBRA { "/usr/lib/frr/zebra", Debian("frr"), Node, "the routes of FRR", ["-v"] }
     program BGPD { "/usr/lib/frr/bgpd", Debian("frr"), Node, "the router of demo and tests: BGP", ["-v"] }

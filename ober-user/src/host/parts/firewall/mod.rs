@@ -1,0 +1,193 @@
+//! The host's firewall. XDP and the socket lookup stand on both sides of it, so a VIP's packets pass it, and probes by loopback do
+//! not show what it drops.
+//!
+//! No firewall is turned on, no policy is changed, and no rule is taken away but bootstrap's own. Where a chain of nftables drops
+//! what the configuration needs, rules that accept it are put first into that chain, if the operator names it; commands for the
+//! others are shown. `nft` tells what becomes of a packet.
+
+pub mod nft;
+#[cfg(test)]
+mod tests;
+
+use crate::host::{
+    Error, Host,
+    machine::Machine,
+    object::{Object, State},
+    part::Part,
+    plan::{PartPlan, Remark},
+    wants::{Passage, Wants},
+};
+use nft::{Fate, Ruleset};
+
+/// The state of a rule that is there.
+const THERE: &str = "there";
+
+/// What decides on packets here, beside plain nftables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    Firewalld,
+    Ufw,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirewallFacts {
+    /// Those that are at work.
+    pub managers: Vec<Manager>,
+    /// `None`: `nft` is not there, or may not look.
+    pub ruleset: Option<Ruleset>,
+}
+
+pub async fn look<M: Machine>(host: &Host<M>) -> FirewallFacts {
+    let mut managers = Vec::new();
+    if host.ask(&["firewall-cmd", "--state"]).await.is_some() {
+        managers.push(Manager::Firewalld);
+    }
+    let ufw = host.ask(&["ufw", "status"]).await;
+    if ufw.is_some_and(|it| it.starts_with("Status: active")) {
+        managers.push(Manager::Ufw);
+    }
+    FirewallFacts {
+        managers,
+        ruleset: ruleset(host).await,
+    }
+}
+
+async fn ruleset<M: Machine>(host: &Host<M>) -> Option<Ruleset> {
+    Ruleset::read(&host.ask(&["nft", "--json", "list", "ruleset"]).await?)
+}
+
+/// What the configuration needs and a chain certainly drops.
+pub fn dropped<'w>(facts: &FirewallFacts, wants: &'w Wants) -> Vec<(&'w Passage, nft::Chain)> {
+    let (Some(ruleset), Some(configured)) = (&facts.ruleset, &wants.configured) else {
+        return Vec::new();
+    };
+    let fate = |passage: &'w Passage| match ruleset.fate(passage, &configured.interfaces) {
+        Fate::Dropped(chain) => Some((passage, chain)),
+        Fate::Accepted | Fate::Unsure => None,
+    };
+    configured.passages.iter().filter_map(fate).collect()
+}
+
+pub fn plan(facts: &FirewallFacts, wants: &Wants) -> PartPlan {
+    let mut plan = PartPlan::new(Part::Firewall);
+    if let Some(name) = &wants.firewall_chain {
+        let ruleset = facts.ruleset.clone().unwrap_or_default();
+        let chains: Vec<String> = ruleset.inputs().map(ToString::to_string).collect();
+        if !chains.contains(name) {
+            let words = format!("there is no chain {name} that sees packets for this machine");
+            let advice = if chains.is_empty() {
+                "there is none at all".to_owned()
+            } else {
+                format!("there are {}", chains.join(", "))
+            };
+            plan.remarks
+                .push(Remark::refused("--firewall-chain", words).advice(advice));
+            return plan;
+        }
+    }
+    let dropped = dropped(facts, wants);
+    if dropped.is_empty() {
+        plan.remarks.extend(nothing(facts, wants));
+    }
+    for (passage, chain) in dropped {
+        let chain = chain.to_string();
+        if wants.firewall_chain.as_ref() == Some(&chain) {
+            plan.change(
+                Object::Rule {
+                    chain: chain.clone(),
+                    rule: passage.rule(),
+                },
+                State::Absent,
+                State::value(THERE),
+                format!("{chain} drops {passage}; the rule lasts until the ruleset is loaded again, so write it there too"),
+            );
+        } else {
+            let words = format!(
+                "chain {chain} drops it: clients time out while everything here looks well"
+            );
+            plan.remarks.push(
+                Remark::warning(passage.to_string(), words).advice(mend(facts, passage, &chain)),
+            );
+        }
+    }
+    plan
+}
+
+fn nothing(facts: &FirewallFacts, wants: &Wants) -> Option<Remark> {
+    let object = "firewall";
+    wants.configured.as_ref()?;
+    Some(match &facts.ruleset {
+        Some(_) => Remark::ok(
+            object,
+            "no chain is known to drop what the configuration needs",
+        ),
+        None => Remark::ok(
+            object,
+            "`nft` is not installed, so nothing is known of a firewall",
+        ),
+    })
+}
+
+/// The command that lets it pass.
+pub fn mend(facts: &FirewallFacts, passage: &Passage, chain: &str) -> String {
+    match facts.managers.first() {
+        Some(Manager::Firewalld) => {
+            let what = passage.firewalld();
+            format!(
+                "`firewall-cmd --permanent {what}` and `firewall-cmd {what}`, in the zone of the interface (`--zone`)"
+            )
+        }
+        Some(Manager::Ufw) => format!("`ufw {}`", passage.ufw()),
+        None => format!(
+            "`ober-user bootstrap --only firewall --firewall-chain {chain}`, and write it into the ruleset: `{}`",
+            passage.rule()
+        ),
+    }
+}
+
+/// The comment by which a rule is known again.
+fn comment(rule: &str) -> String {
+    format!("ober: {rule}")
+}
+
+pub(crate) async fn state<M: Machine>(host: &Host<M>, chain: &str, rule: &str) -> State {
+    let there = handles(host, chain, rule).await;
+    if there.is_empty() {
+        State::Absent
+    } else {
+        State::value(THERE)
+    }
+}
+
+async fn handles<M: Machine>(host: &Host<M>, chain: &str, rule: &str) -> Vec<u64> {
+    let named = ruleset(host).await.unwrap_or_default().named.into_iter();
+    let ours = named.filter(|it| it.chain == chain && it.comment == comment(rule));
+    ours.map(|it| it.handle).collect()
+}
+
+/// `chain`: family, table and name.
+pub(crate) async fn put<M: Machine>(
+    host: &Host<M>,
+    chain: &str,
+    rule: &str,
+    state: &State,
+) -> Result<(), Error> {
+    let place: Vec<&str> = chain.split('/').collect();
+    if state.is_absent() {
+        for handle in handles(host, chain, rule).await {
+            let handle = handle.to_string();
+            let words = [&["nft", "delete", "rule"], &place[..], &["handle", &handle]].concat();
+            host.order(&words).await?;
+        }
+        return Ok(());
+    }
+    let comment = format!("\"{}\"", comment(rule));
+    let rule: Vec<&str> = rule.split(' ').collect();
+    let words = [
+        &["nft", "insert", "rule"],
+        &place[..],
+        &rule[..],
+        &["comment", &comment],
+    ];
+    host.order(&words.concat()).await.map(drop)
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::host::{
+    plan::Tone,
+    wants::{Configured, Transport},
+};
+
+fn to(address: &str, port: u16) -> Passage {
+    Passage {
+        transport: Transport::Tcp,
+        to: Some(address.parse().unwrap()),
+        port: Some(port),
+    }
+}
+
+/// A ruleset whose table `inet filter` has a chain `input` with this policy and these rules.
+fn input(policy: &str, rules: &[&str]) -> Ruleset {
+    let rules: Vec<String> = rules
+        .iter()
+        .zip(1..)
+        .map(|(rule, handle)| {
+            format!(r#",{{"rule":{{"family":"inet","table":"filter","chain":"input","handle":{handle},"expr":[{rule}]}}}}"#)
+        })
+        .collect();
+    let rules = rules.concat();
+    let text = format!(
+        r#"{{"nftables":[{{"metainfo":{{"version":"1.0.6"}}}},{{"table":{{"family":"inet","name":"filter","handle":1}}}},
+        {{"chain":{{"family":"inet","table":"filter","name":"input","handle":1,"type":"filter","hook":"input","prio":0,"policy":"{policy}"}}}},
+        {{"chain":{{"family":"inet","table":"filter","name":"web","handle":2}}}},
+        {{"rule":{{"family":"inet","table":"filter","chain":"web","handle":90,"expr":[
+            {{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{{"set":[80,443]}}}}}},{{"accept":null}}]}}}}
+        {rules}]}}"#
+    );
+    Ruleset::read(&text).unwrap()
+}
+
+const ACCEPT: &str = r#"{"accept":null}"#;
+const DROP: &str = r#"{"drop":null}"#;
+const ESTABLISHED: &str =
+    r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
+const SSH: &str =
+    r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+const HTTPS: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":{"set":[80,{"range":[440,450]}]}}}"#;
+const VIPS: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":{"prefix":{"addr":"192.0.2.0","len":24}}}}"#;
+const OTHERS: &str = r#"{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"192.0.2.10"}}"#;
+const SENDER: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.1"}}"#;
+const NAMED: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":"@open"}}"#;
+const LO: &str = r#"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"lo"}}"#;
+const ETH: &str = r#"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"eth*"}}"#;
+const UDP: &str = r#"{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"udp"}}"#;
+const JUMP: &str = r#"{"counter":{"packets":0,"bytes":0}},{"jump":{"target":"web"}}"#;
+const BY_STATE: &str = r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["established",{"accept":null}],["invalid",{"drop":null}]]}}}"#;
+const BY_NEW: &str =
+    r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["new",{"jump":{"target":"web"}}]]}}}"#;
+const OLD: &str = r#"{"xt":{"type":"match","name":"addrtype"}}"#;
+
+#[test]
+fn what_becomes_of_a_packet_is_read_from_the_rules_and_left_open_where_they_ask_more() {
+    let passage = to("192.0.2.10", 443);
+    let interfaces = ["eth1".to_owned()];
+    let both = |rules: &[&str]| rules.join(",");
+    let (accepted, dropped, unsure) = ("accepted", "dropped", "unsure");
+    for (policy, rules, expected) in [
+        ("accept", vec![], accepted),
+        ("drop", vec![], dropped),
+        (
+            "drop",
+            vec![both(&[ESTABLISHED, ACCEPT]), both(&[SSH, ACCEPT])],
+            dropped,
+        ),
+        ("drop", vec![both(&[HTTPS, ACCEPT])], accepted),
+        ("drop", vec![both(&[VIPS, HTTPS, ACCEPT])], accepted),
+        ("drop", vec![both(&[OTHERS, ACCEPT])], dropped),
+        ("drop", vec![both(&[LO, ACCEPT])], dropped),
+        ("drop", vec![both(&[ETH, ACCEPT])], accepted),
+        ("drop", vec![both(&[UDP, ACCEPT])], dropped),
+        ("drop", vec![JUMP.to_owned()], accepted),
+        ("drop", vec![BY_STATE.to_owned()], dropped),
+        ("drop", vec![BY_NEW.to_owned()], accepted),
+        ("drop", vec![both(&[SENDER, ACCEPT])], unsure),
+        ("drop", vec![both(&[NAMED, ACCEPT])], unsure),
+        ("drop", vec![both(&[OLD, ACCEPT])], unsure),
+        ("accept", vec![DROP.to_owned()], dropped),
+        ("accept", vec![both(&[SENDER, DROP])], unsure),
+        (
+            "accept",
+            vec![both(&[HTTPS, ACCEPT]), DROP.to_owned()],
+            accepted,
+        ),
+        (
+            "accept",
+            vec![r#"{"reject":{"type":"icmpx","expr":"admin-prohibited"}}"#.to_owned()],
+            dropped,
+        ),
+    ] {
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        let found = match input(policy, &rules).fate(&passage, &interfaces) {
+            Fate::Accepted => accepted,
+            Fate::Dropped(chain) => {
+                assert_eq!(chain.to_string(), "inet/filter/input");
+                dropped
+            }
+            Fate::Unsure => unsure,
+        };
+        assert_eq!(found, expected, "policy {policy}: {rules:?}");
+    }
+    let other = to("2001:db8::10", 443);
+    let ruleset = input("drop", &[&both(&[VIPS, ACCEPT])]);
+    assert!(matches!(
+        ruleset.fate(&other, &interfaces),
+        Fate::Dropped(_)
+    ));
+    assert_eq!(Ruleset::read("no JSON"), None);
+}
+
+#[test]
+fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
+    let mut wants = Wants {
+        configured: Some(Configured {
+            interfaces: vec!["eth1".to_owned()],
+            passages: vec![to("192.0.2.10", 443), to("192.0.2.10", 80)],
+            ..Configured::default()
+        }),
+        ..Wants::default()
+    };
+    let https = format!("{HTTPS},{ACCEPT}").replace("80,", "81,");
+    let mut facts = FirewallFacts {
+        managers: Vec::new(),
+        ruleset: Some(input("drop", &[&https])),
+    };
+    let shown = plan(&facts, &wants);
+    assert_eq!(shown.changes, []);
+    assert_eq!(shown.remarks.len(), 1);
+    let advice = |plan: &PartPlan| plan.remarks[0].advice.clone().unwrap();
+    let rule = "ip daddr 192.0.2.10 tcp dport 80 accept";
+    assert!(advice(&shown).contains(rule), "{shown:?}");
+    facts.managers = vec![Manager::Ufw];
+    assert!(advice(&plan(&facts, &wants)).contains("ufw allow proto tcp to 192.0.2.10 port 80"));
+    facts.managers = vec![Manager::Firewalld];
+    assert!(advice(&plan(&facts, &wants)).contains("--add-port=80/tcp"));
+    wants.firewall_chain = Some("inet/filter/input".to_owned());
+    let inserted = plan(&facts, &wants);
+    let objects: Vec<String> = inserted
+        .changes
+        .iter()
+        .map(|it| it.object.to_string())
+        .collect();
+    assert_eq!(objects, [format!("rule `{rule}` in inet/filter/input")]);
+    wants.firewall_chain = Some("ip/filter/INPUT".to_owned());
+    let refused = plan(&facts, &wants);
+    assert_eq!(refused.remarks[0].tone, Tone::Refused);
+    assert!(advice(&refused).contains("inet/filter/input"));
+}
