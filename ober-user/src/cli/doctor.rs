@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use super::{Error, Json, Outcome, findings, instance::Instance, screen::Screen};
+use super::{
+    Error, Json, Outcome, findings,
+    instance::{self, Instance},
+    screen::Screen,
+};
 use crate::{
     api::{Question, Reply, status::Counters},
     config::Remark,
@@ -13,7 +17,11 @@ use crate::{
 };
 
 pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
-    let instance = Instance::find(path).await?;
+    let found = Instance::find(path).await;
+    if instance::is_absent(path).await && !is_running(&found).await {
+        return before(path, json, screen).await;
+    }
+    let instance = found?;
     let config = instance.config().await?;
     let spinner = super::screen::spinner("looking at this machine");
     let found = match instance.running().await {
@@ -29,6 +37,24 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
     };
     spinner.finish_and_clear();
     findings::show(&found?, json, screen)
+}
+
+/// Does a daemon run, although its configuration may be away?
+async fn is_running(found: &Result<Instance, Error>) -> bool {
+    match found {
+        Ok(instance) => !matches!(instance.connect().await, Ok(None)),
+        Err(_) => false,
+    }
+}
+
+/// Before there is a configuration, the machine alone is looked at.
+async fn before(path: &Path, json: Json, screen: &mut Screen) -> Result<Outcome, Error> {
+    let mut findings = doctor::without_configuration().await;
+    let missing = Finding::warning("configuration", path.display(), "it is not there yet");
+    findings.push(
+        missing.advice("write it, then `ober-user validate`; the rest was looked at without it"),
+    );
+    findings::show(&Report::new(false, findings), json, screen)
 }
 
 fn remark(remark: Remark) -> Finding {

@@ -467,3 +467,27 @@ fn without_a_daemon_plan_shows_a_start_and_nothing_can_be_applied() {
         "{missing:?}"
     );
 }
+
+#[test]
+fn doctor_looks_at_the_machine_before_there_is_a_configuration() {
+    let node = Node::new("before");
+    std::fs::remove_file(node.config()).unwrap();
+    let found = node.run(&["doctor", "--json"]).json();
+    let findings = found["findings"].as_array().unwrap();
+    let of = |part: &str, object: &str| {
+        let found = findings
+            .iter()
+            .find(|it| it["part"] == part && it["object"] == object);
+        found.unwrap_or_else(|| panic!("{part} {object}: {found:#?}"))["verdict"].clone()
+    };
+    assert_eq!(
+        of("configuration", &node.config().display().to_string()),
+        "warning"
+    );
+    assert_eq!(of("kernel", "release"), "ok");
+    assert_eq!(of("haproxy", "haproxy"), "ok");
+    for finding in findings.iter().filter(|it| it["part"] == "sysctls") {
+        let advice = finding["advice"].as_str().unwrap_or_default();
+        assert!(advice.contains("bootstrap --only sysctl"), "{finding:#}");
+    }
+}

@@ -17,15 +17,14 @@ pub struct HaproxyFacts {
     pub as_root: Vec<i32>,
 }
 
+const MEND: &str = "`ober-user bootstrap --only packages` installs it, or correct `workers.haproxy`; 2.6 is the oldest that will do";
+
 pub(super) fn judge(config: &Config, facts: &HaproxyFacts) -> Vec<Finding> {
     let path = config.workers.haproxy.display();
     let program = match &facts.program {
         Ok(program) => program,
         Err(reason) => {
-            return vec![
-                Finding::failed(PART, path, reason)
-                    .advice("install haproxy 2.6 or newer, or correct `workers.haproxy`"),
-            ];
+            return vec![Finding::failed(PART, path, reason).advice(MEND)];
         }
     };
     let secure = config

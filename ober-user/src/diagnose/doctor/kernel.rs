@@ -1,9 +1,13 @@
 //! The kernel, its BPF file system, and what this process may ask of it.
 
-use crate::{config::Config, diagnose::finding::Finding};
+use std::path::Path;
+
+use super::host::finding;
+use crate::{config::Config, diagnose::finding::Finding, host::parts::os};
 
 const PART: &str = "kernel";
-const OLDEST: (u32, u32) = (6, 1);
+/// Where the BPF file system is, unless the configuration names another place.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFacts {
@@ -15,17 +19,14 @@ pub struct KernelFacts {
     pub pins: Option<String>,
     /// The names of those that this process lacks.
     pub missing_capabilities: Option<String>,
-    /// Are the programs compiled, or interpreted? `None`: the kernel does not say.
-    pub jit: Option<bool>,
-    /// The first port that every account may bind (`net.ipv4.ip_unprivileged_port_start`, for IPv6 too). `None`: the kernel
-    /// does not say.
-    pub free_ports: Option<u64>,
     /// Can TCP be signed (RFC 2385)?
     pub signatures: bool,
 }
 
-pub(super) fn judge(config: &Config, facts: &KernelFacts) -> Vec<Finding> {
-    let mut findings = vec![release(&facts.release), bpffs(config, facts.bpffs)];
+/// `config`: `None` before there is one.
+pub(super) fn judge(config: Option<&Config>, facts: &KernelFacts) -> Vec<Finding> {
+    let place = config.map_or(Path::new(BPFFS), |it| &it.node.bpffs);
+    let mut findings = vec![release(&facts.release), bpffs(place, facts.bpffs)];
     if let Some(why) = &facts.pins {
         findings.push(
             Finding::failed(PART, "pins", why)
@@ -37,15 +38,8 @@ pub(super) fn judge(config: &Config, facts: &KernelFacts) -> Vec<Finding> {
         Some(missing) => Finding::failed(PART, "capabilities", missing.replace('\n', " "))
             .advice("run it as root, or give the daemon those (`AmbientCapabilities=`)"),
     });
-    if facts.jit == Some(false) {
-        let reason = "programs are interpreted, which costs several times as much a packet";
-        findings.push(
-            Finding::warning(PART, "net.core.bpf_jit_enable", reason)
-                .advice("`sysctl -w net.core.bpf_jit_enable=1`"),
-        );
-    }
-    findings.extend(facts.free_ports.and_then(free_ports));
-    let mut neighbours = config.bgp.iter().flat_map(|bgp| &bgp.neighbours);
+    let bgp = config.iter().filter_map(|it| it.bgp.as_ref());
+    let mut neighbours = bgp.flat_map(|bgp| &bgp.neighbours);
     if !facts.signatures && neighbours.any(|it| it.password.is_some()) {
         findings.push(
             Finding::failed(
@@ -59,40 +53,15 @@ pub(super) fn judge(config: &Config, facts: &KernelFacts) -> Vec<Finding> {
     findings
 }
 
-/// Workers trust a connection over the loopback interface as the daemon's when its source port is below 1024.
-fn free_ports(first: u64) -> Option<Finding> {
-    let object = "net.ipv4.ip_unprivileged_port_start";
-    let reason = format!(
-        "every account of this machine may use ports from {first} on, and so reach the workers past the lists"
-    );
-    (first < 1024).then(|| {
-        Finding::warning(PART, object, reason).advice(format!("`sysctl -w {object}=1024`"))
-    })
-}
-
 fn release(release: &str) -> Finding {
-    let mut numbers = release
-        .split(['.', '-', '+'])
-        .map_while(|it| it.parse().ok());
-    let version = numbers.next().zip(numbers.next());
-    let (major, minor) = OLDEST;
-    match version {
-        Some(version) if version >= OLDEST => {
-            Finding::ok(PART, "release", format!("Linux {release}"))
-        }
-        Some(_) => Finding::failed(PART, "release", format!("Linux {release} is too old"))
-            .advice(format!("{major}.{minor} is the oldest that will do")),
-        None => Finding::warning(
-            PART,
-            "release",
-            format!("`{release}` is no version that is known"),
-        )
-        .advice(format!("{major}.{minor} is the oldest that will do")),
+    Finding {
+        object: "release".to_owned(),
+        ..finding(PART, os::release(release))
     }
 }
 
-fn bpffs(config: &Config, mounted: bool) -> Finding {
-    let path = config.node.bpffs.display();
+fn bpffs(path: &Path, mounted: bool) -> Finding {
+    let path = path.display();
     if mounted {
         return Finding::ok(PART, path, "the BPF file system is mounted");
     }

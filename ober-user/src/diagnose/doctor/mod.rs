@@ -6,14 +6,16 @@
 //! The daemon's sessions are judged as `test` judges them.
 //!
 //! `gather/` alone reads; the other files judge and never read anything: `kernel`, `interfaces`, `bypass`, `packets`, `haproxy`,
-//! `files`, `ports`, `realtime`, `sysctls`, `clock`, `speaking`, `daemon`.
+//! `files`, `ports`, `realtime`, `sysctls`, `host`, `clock`, `speaking`, `daemon`. What `bootstrap` makes of a machine is judged by
+//! the tables of the room `host`.
 
 pub mod bypass;
-pub mod clock;
+mod clock;
 mod daemon;
 pub mod files;
 mod gather;
 pub mod haproxy;
+pub mod host;
 pub mod interfaces;
 pub mod kernel;
 pub mod packets;
@@ -31,6 +33,7 @@ use crate::{
         finding::Finding,
         trial::{self, certificates},
     },
+    host::parts::time::{self, ClockFacts},
 };
 
 /// Certificates that end within this get a warning.
@@ -52,7 +55,8 @@ pub struct MachineFacts {
     pub ports: ports::PortFacts,
     pub speaking: speaking::SpeakingFacts,
     pub sysctls: sysctls::SysctlFacts,
-    pub clock: clock::ClockFacts,
+    pub host: host::HostFacts,
+    pub clock: ClockFacts,
 }
 
 /// The facts from a running daemon.
@@ -78,10 +82,23 @@ where
     findings
 }
 
+/// What can be looked at before there is a configuration.
+pub async fn without_configuration() -> Vec<Finding> {
+    let (live, lacking) = gather::of_table().await;
+    [
+        kernel::judge(None, &gather::kernel(None)),
+        host::installed(gather::packages().await.as_ref()),
+        sysctls::of_table(None, &live, &lacking),
+        host::judge(&gather::host(None).await),
+        clock::judge(&time::look()),
+    ]
+    .concat()
+}
+
 /// Every topic, without looking at anything but the facts.
 pub fn judge(config: &Config, facts: &MachineFacts) -> Vec<Finding> {
     [
-        kernel::judge(config, &facts.kernel),
+        kernel::judge(Some(config), &facts.kernel),
         interfaces::judge(config, &facts.interfaces, facts.node.as_ref()),
         bypass::judge(&facts.bypasses),
         packets::judge(facts.packets.as_ref()),
@@ -91,6 +108,7 @@ pub fn judge(config: &Config, facts: &MachineFacts) -> Vec<Finding> {
         ports::judge(config, &facts.ports),
         speaking::judge(config, &facts.speaking),
         sysctls::judge(config, &facts.sysctls),
+        host::judge(&facts.host),
         clock::judge(&facts.clock),
     ]
     .concat()

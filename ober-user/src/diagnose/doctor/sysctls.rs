@@ -1,14 +1,23 @@
-//! Settings of the kernel that matter for what Ober does.
+//! Settings of the kernel: those of bootstrap's table, and those that depend on this node's interfaces and VIPs.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
-use crate::{config::Config, diagnose::finding::Finding};
+use crate::{
+    config::Config,
+    diagnose::finding::Finding,
+    host::{
+        object::State,
+        parts::sysctl::{self, Row, Want},
+        wants::{Configured, Wants},
+    },
+};
 
 const PART: &str = "sysctls";
-/// Linux's default since 5.4; a worker's queue of new connections is as long.
-const QUEUE: u64 = 4096;
 /// `rp_filter`: the source must be reached by the interface it comes in by.
 const STRICT: u64 = 1;
 
@@ -26,7 +35,10 @@ pub struct Interface {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SysctlFacts {
-    pub somaxconn: Option<u64>,
+    /// Those of bootstrap's table that the kernel has.
+    pub live: BTreeMap<&'static str, String>,
+    /// Values of the table that this kernel does not know.
+    pub lacking: BTreeSet<&'static str>,
     /// `tcp_l3mdev_accept`: are connections from a VRF for sockets that are in none?
     pub accepts_vrf: Option<u64>,
     /// Interfaces, or `all`, by which packets to 127.0.0.0/8 are taken from others (`route_localnet`).
@@ -35,15 +47,7 @@ pub struct SysctlFacts {
 }
 
 pub(super) fn judge(config: &Config, facts: &SysctlFacts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some(length) = facts.somaxconn.filter(|length| *length < QUEUE) {
-        let reason =
-            format!("{length}: that few new connections wait for a worker, then they are dropped");
-        findings.push(
-            Finding::warning(PART, "net.core.somaxconn", reason)
-                .advice(format!("`sysctl -w net.core.somaxconn={QUEUE}` or more")),
-        );
-    }
+    let mut findings = of_table(Some(config), &facts.live, &facts.lacking);
     for interface in &facts.interfaces {
         findings.extend(strict(config, interface));
         findings.extend(answers(config, interface));
@@ -54,6 +58,28 @@ pub(super) fn judge(config: &Config, facts: &SysctlFacts) -> Vec<Finding> {
         findings.push(Finding::ok(PART, "all", "those that matter are well"));
     }
     findings
+}
+
+/// Those that bootstrap would set. `config`: `None` before there is one.
+pub(super) fn of_table(
+    config: Option<&Config>,
+    live: &BTreeMap<&'static str, String>,
+    lacking: &BTreeSet<&'static str>,
+) -> Vec<Finding> {
+    let wants = Wants {
+        configured: config.map(Configured::of),
+        ..Wants::default()
+    };
+    let known = |row: &&Row| !matches!(row.want, Want::Exactly(value) if lacking.contains(value));
+    let off = |row: &'static Row| {
+        let value = live.get(row.key).filter(|it| !row.is_met(it, &wants))?;
+        let wanted = row.better(value, &wants);
+        let value = State::value(value);
+        let reason = format!("{value}, and {wanted} is wanted: {}", row.reason);
+        let finding = Finding::warning(PART, row.key, reason);
+        Some(finding.advice("`ober-user bootstrap --only sysctl` sets it, and for every start"))
+    };
+    sysctl::rows(&wants).filter(known).filter_map(off).collect()
 }
 
 /// The workers' sockets are in no VRF.

@@ -4,7 +4,7 @@
 
 mod interfaces;
 
-use std::{collections::BTreeMap, fs, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
 use nix::{
@@ -18,8 +18,8 @@ use ober_common::abi::Verdict;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    MachineFacts, Running, clock, files, haproxy as haproxy_facts, kernel, packets, ports,
-    realtime, speaking, sysctls,
+    MachineFacts, Running, files, haproxy as haproxy_facts, host as host_facts, kernel, packets,
+    ports, realtime, speaking, sysctls,
 };
 use crate::{
     announce::addresses,
@@ -30,6 +30,13 @@ use crate::{
         interface::{gather::Snapshot, topology},
     },
     haproxy,
+    host::{
+        Host,
+        machine::Machine as _,
+        parts::{firewall, limits, packages, qdisc, sysctl, time, users, watchdog},
+        record::Record,
+        wants::{Configured, Wants},
+    },
     machine::realtime::{Priority, Thread},
     protocols::vrrp::configured::Instance,
     system::{file, netlink, ownership::Foreign, privilege, sockopt},
@@ -66,7 +73,7 @@ where
     };
     let interface = |name: &String| look.interface(name);
     let facts = MachineFacts {
-        kernel: kernel(config),
+        kernel: kernel(Some(config)),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
         node: running.as_ref().map(|running| {
             let plane = &running.status.data_plane;
@@ -92,8 +99,9 @@ where
         speaking: speaking::SpeakingFacts {
             own: own(config).await,
         },
-        sysctls: sysctls(config, now.as_ref()),
-        clock: clock(),
+        sysctls: sysctls(config, now.as_ref()).await,
+        host: host(Some(config)).await,
+        clock: time::look(),
     };
     (facts, running)
 }
@@ -106,7 +114,9 @@ async fn own(config: &Config) -> Vec<Foreign> {
     netlink::foreign(&held, &noted).await.unwrap_or_default()
 }
 
-fn kernel(config: &Config) -> kernel::KernelFacts {
+/// `config`: `None` before there is one.
+pub(super) fn kernel(config: Option<&Config>) -> kernel::KernelFacts {
+    let bpffs = config.map_or(Path::new(kernel::BPFFS), |it| &it.node.bpffs);
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let signs = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -114,15 +124,13 @@ fn kernel(config: &Config) -> kernel::KernelFacts {
     };
     kernel::KernelFacts {
         release,
-        bpffs: dataplane::is_bpffs(&config.node.bpffs),
-        pins: dataplane::judge_room(&config.node.bpffs, &config.node.instance)
-            .err()
+        bpffs: dataplane::is_bpffs(bpffs),
+        pins: config
+            .and_then(|it| dataplane::judge_room(bpffs, &it.node.instance).err())
             .map(|error| error.to_string()),
         missing_capabilities: privilege::require(&privilege::DAEMON)
             .err()
             .map(|missing| missing.to_string()),
-        jit: number("/proc/sys/net/core/bpf_jit_enable").map(|it| it != 0),
-        free_ports: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         signatures: signs().is_ok(),
     }
 }
@@ -156,6 +164,11 @@ fn packets() -> BTreeMap<String, u64> {
         Some((name.trim().to_owned(), packets))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// The HAProxy of the search path.
+pub(super) async fn packages() -> Option<packages::PackageFacts> {
+    packages::look(&Host::here(), &Wants::default()).await.ok()
 }
 
 async fn haproxy(config: &Config, running: Option<&Running>) -> haproxy_facts::HaproxyFacts {
@@ -219,7 +232,57 @@ fn bound() -> Vec<ports::Bound> {
     tables.into_iter().flat_map(table).collect()
 }
 
-fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
+/// The settings of bootstrap's table, and those of its values that this kernel has not.
+pub(super) async fn of_table() -> (
+    BTreeMap<&'static str, String>,
+    std::collections::BTreeSet<&'static str>,
+) {
+    let here = Host::here();
+    let lacking = sysctl::lacking(&here).await.unwrap_or_default();
+    (sysctl::live(&here).unwrap_or_default(), lacking)
+}
+
+/// What bootstrap makes of a machine. `config`: `None` before there is one.
+pub(super) async fn host(config: Option<&Config>) -> host_facts::HostFacts {
+    let here = Host::here();
+    let wants = Wants {
+        configured: config.map(Configured::of),
+        ..Wants::default()
+    };
+    let watchdog = match Record::read(&here.root) {
+        Ok(record) => watchdog::look(&here, &record).await.ok(),
+        Err(_) => None,
+    };
+    let active = ["systemctl", "is-active", "haproxy.service"];
+    let systemd = here.has_systemd();
+    let state = config.map_or(Path::new("/var/lib"), |it| &it.node.state);
+    host_facts::HostFacts {
+        qdisc: qdisc::look(&here, &wants).await.ok(),
+        watchdog,
+        account: here.root.user(users::ACCOUNT).unwrap_or_default(),
+        exposed: users::exposed(&here).unwrap_or_default(),
+        limits: limits::look(&here).unwrap_or_default(),
+        haproxy_service: systemd && here.machine.run(&active).await.is_ok_and(|it| it.success),
+        space: space(state),
+        firewall: firewall::look(&here).await,
+        wants,
+    }
+}
+
+/// Of the directory, or of the one that it will be made in.
+fn space(directory: &Path) -> Option<host_facts::Space> {
+    let there = directory.ancestors().find(|it| it.exists())?;
+    let facts = nix::sys::statvfs::statvfs(there).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(facts.fragment_size());
+    Some(host_facts::Space {
+        directory: directory.display().to_string(),
+        free: bytes(facts.blocks_available()),
+        whole: bytes(facts.blocks()),
+    })
+}
+
+async fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
+    let (live, lacking) = of_table().await;
     let larger = |interface: &str, key: &str| {
         let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
         of(interface).max(of("all"))
@@ -236,7 +299,8 @@ fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
         vrf: vrf(name),
     };
     sysctls::SysctlFacts {
-        somaxconn: number("/proc/sys/net/core/somaxconn"),
+        live,
+        lacking,
         accepts_vrf: number("/proc/sys/net/ipv4/tcp_l3mdev_accept"),
         open_loopback: open_loopback(),
         interfaces: config.node.interfaces.iter().map(interface).collect(),
@@ -270,22 +334,6 @@ fn networks(interface: &str) -> Vec<IpNet> {
         (network.prefix_len() < network.max_prefix_len()).then_some(network)
     };
     own.filter_map(network).collect()
-}
-
-fn clock() -> clock::ClockFacts {
-    clock::ClockFacts {
-        now: crate::system::clock::seconds(),
-        synchronised: disciplined(),
-    }
-}
-
-/// Is the clock disciplined? `None`: the kernel does not say.
-fn disciplined() -> Option<bool> {
-    // SAFETY: plain numbers, for which zero is valid; mode zero asks and changes nothing.
-    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills the structure in.
-    let answer = unsafe { libc::adjtimex(&raw mut clock) };
-    (answer >= 0).then_some(clock.status & libc::STA_UNSYNC == 0)
 }
 
 fn read(path: &str) -> Option<String> {

@@ -63,8 +63,8 @@ pub fn look(root: &Root) -> Result<Vec<Assignment>, Error> {
     let mut files = BTreeMap::new();
     for directory in DIRECTORIES {
         for name in root.names(directory)? {
-            if name.ends_with(".conf") {
-                let path = PathBuf::from(directory).join(&name);
+            let path = PathBuf::from(directory).join(&name);
+            if path.extension().is_some_and(|end| end == "conf") {
                 files.entry(name).or_insert(path);
             }
         }
