@@ -15,7 +15,7 @@ use ober_user::{
 use crate::{CONTENT, PATH, get, serving};
 
 /// The daemon looks every two seconds, and believes counters that are four seconds old.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Asks for objects until the status is as wanted: only packets can show what becomes of them.
 fn while_clients_come(stage: &Stage, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {

@@ -30,7 +30,7 @@ const STAY: Duration = Duration::from_secs(25);
 const HERE: &str = "the crowd is here";
 /// A command has its answer within this, also on a busy machine. Silent callers would have half a minute.
 const PROMPT: Duration = Duration::from_secs(10);
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Is this process a crowd? Then it opens its connections as another account, says half a request on each, and goes after a
 /// while.
