@@ -32,8 +32,16 @@ impl Ingress {
 
     /// Run the daemon on `host` and wait until it says that it is healthy.
     pub fn start(&mut self, host: &Host) -> Result<Status> {
-        ensure!(self.daemon.is_none(), "the daemon runs already");
         let mut command = self.ober(&["run"])?;
+        self.start_by(host, &mut command)
+    }
+
+    /// The same by a command that becomes the daemon.
+    pub fn start_by(&mut self, host: &Host, command: &mut Command) -> Result<Status> {
+        ensure!(self.daemon.is_none(), "the daemon runs already");
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
         let mut daemon = host.spawn(command.env("RUST_LOG", "info"))?;
         let status = self
             .healthy(host, &mut daemon)

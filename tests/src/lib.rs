@@ -13,6 +13,7 @@ pub mod demo;
 pub mod ingress;
 pub mod lab;
 pub mod load;
+pub mod manager;
 pub mod model;
 pub mod mounts;
 pub mod names;

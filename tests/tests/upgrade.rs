@@ -6,7 +6,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use ober_tests::{
     nodes::one::{OPEN, SECURE, Settings, Stage},
     pattern::Pattern,
 };
-use ober_user::api::status::Status;
+use ober_user::{api::status::Status, haproxy::Stage as WorkerStage};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const PATH: &str = "/replace/object";
@@ -211,9 +211,9 @@ fn upgrade(program: &Path) {
     std::fs::rename(beside, program).expect("rename it over");
 }
 
-#[test]
-fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_even_over_a_daemon_restart() {
-    let (mut stage, _) = serving("upgrade");
+/// A node whose HAProxy is a file of its own.
+fn with_own_haproxy(name: &str) -> (Stage, PathBuf, String) {
+    let (stage, _) = serving(name);
     let program = stage.cluster.lab.directory().join("haproxy");
     std::fs::copy(ober_programs::HAPROXY.path(), &program).expect("copy HAProxy");
     let text = std::fs::read_to_string(&stage.ober.config).expect("read the configuration");
@@ -221,14 +221,22 @@ fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_even_over_a_daemon_r
     let text = text.replace("[workers]\n", &own);
     std::fs::write(&stage.ober.config, &text).expect("write");
     stage.cli(&["reload"]).expect("reload");
-    let outdated = |stage: &Stage| -> Vec<String> {
-        let workers = stage.status().expect("status").workers;
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.outdated)
-            .collect()
-    };
     assert_eq!(outdated(&stage), [""; 0]);
+    (stage, program, text)
+}
+
+/// The files that workers run and that were replaced since.
+fn outdated(stage: &Stage) -> Vec<String> {
+    let workers = stage.status().expect("status").workers;
+    workers
+        .into_iter()
+        .flat_map(|worker| worker.outdated)
+        .collect()
+}
+
+#[test]
+fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_even_over_a_daemon_restart() {
+    let (mut stage, program, text) = with_own_haproxy("upgrade");
     upgrade(&program);
     let names = vec![program.display().to_string(); 2];
     let wait_for_notice = |stage: &Stage| {
@@ -260,6 +268,78 @@ fn an_upgraded_haproxy_is_reported_until_the_workers_run_it_even_over_a_daemon_r
         .cli(&["reload"])
         .expect("reload: the workers are replaced");
     assert_eq!(outdated(&stage), [""; 0]);
+}
+
+#[test]
+fn workers_are_replaced_one_at_a_time_by_the_upgraded_haproxy_while_transfers_go_on() {
+    const LARGE: Pattern = Pattern::new(5, 24 << 20);
+    let (stage, program, _) = with_own_haproxy("renew");
+    let host = &stage.cluster.clients[0];
+    let client = stage.secure(VIP4);
+    let put = host.tokio(async || client.put("/replace/large", LARGE).await);
+    put.expect("enter the client").expect("store it");
+    upgrade(&program);
+    let before = stage.status().expect("status").workers;
+    let slow = client.paced(Some(4 << 20));
+    let downloads = Plan {
+        connections: 2,
+        requests: 2,
+        ..Plan::get(slow, "/replace/large", LARGE)
+    };
+    let downloads = downloads.start(host).expect("start the downloads");
+    let load = Plan::get(stage.secure(VIP4), PATH, CONTENT).start(host);
+    let load = load.expect("start the load");
+    let some = until("requests", Duration::from_secs(20), || {
+        Ok((load.done() > 20).then_some(()))
+    });
+    some.expect("it serves");
+    let mut restart = stage.spawn_cli(&["restart", "--workers"]).expect("restart");
+    let mut most = 0;
+    let end = loop {
+        let workers = stage.status().expect("status").workers;
+        let busy = workers
+            .iter()
+            .filter(|it| it.state == WorkerStage::Replacing);
+        most = most.max(busy.count());
+        assert!(workers.iter().all(|it| it.in_ring), "{workers:?}");
+        if let Some(end) = restart.ended().expect("ask how it goes") {
+            break end;
+        }
+    };
+    assert!(end.success(), "{}", restart.tail());
+    assert_eq!(restart.log(), "worker 0: replaced\nworker 1: replaced\n");
+    assert!(most <= 1, "{most} at once");
+    assert_eq!(
+        downloads.done() + downloads.failed(),
+        0,
+        "they were to last longer"
+    );
+    let after = stage.status().expect("status").workers;
+    for (old, new) in before.iter().zip(&after) {
+        assert_ne!(old.pid, new.pid);
+        assert_eq!(new.outdated.len(), 0, "{new:?}");
+        assert_eq!(new.restarts, 0, "it was asked for");
+    }
+    let downloads = downloads.wait().expect("finish");
+    let tally = downloads.none_failed().expect("the downloads are whole");
+    assert_eq!(tally.ok, 2);
+    load.finish()
+        .expect("finish")
+        .none_failed()
+        .expect("requests");
+
+    // An upgrade that does not start costs nothing.
+    std::fs::remove_file(&program).expect("remove it");
+    std::fs::copy(ober_programs::SLEEP.path(), &program).expect("copy what is no HAProxy");
+    let refused = stage.try_cli(&["restart", "--workers"]).expect("restart");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(said.starts_with("worker 0: failed: it ended"), "{said}");
+    assert!(said.ends_with("worker 1: not tried\n"), "{said}");
+    let still = stage.status().expect("status").workers;
+    for (old, new) in after.iter().zip(&still) {
+        assert_eq!(old.pid, new.pid);
+    }
 }
 
 #[test]

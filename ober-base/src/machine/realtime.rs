@@ -143,6 +143,11 @@ impl Thread {
         self.runtime.spawn(work)
     }
 
+    /// For a caller that only wants to know whether the thread goes on.
+    pub fn runtime(&self) -> runtime::Handle {
+        self.runtime.clone()
+    }
+
     /// For objects that must be made inside the runtime, such as its sockets.
     pub fn enter(&self) -> runtime::EnterGuard<'_> {
         self.runtime.enter()

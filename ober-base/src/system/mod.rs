@@ -6,7 +6,7 @@
 //! pem/            certificates and keys                              sockopt           options of sockets
 //! account, privilege, ownership   accounts, capabilities, addresses and interfaces that Herr Ober added
 //! clock, hash, random, memory, text, fact   the time of day, numbers, memory, texts from others, yes/no/could not ask
-//! blame                           whose fault an error is
+//! manager/        systemd: reports to it, sockets it keeps, scopes   blame             whose fault an error is
 //! ```
 //! It never uses another room: it knows no VIP, worker, list or neighbour.
 
@@ -19,6 +19,7 @@ pub mod fact;
 pub mod fetch;
 pub mod file;
 pub mod hash;
+pub mod manager;
 pub mod memory;
 pub mod netlink;
 pub mod ownership;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{runtime, sync::mpsc, task::JoinHandle};
 
 use crate::{
     announce::gate::{News, Order, Plan, watch},
@@ -147,6 +147,11 @@ impl Announcer {
     /// Ends the sessions with all neighbours; returns when that is written to them, or after 5 s.
     pub async fn stop(&self) {
         self.speakers.stop().await;
+    }
+
+    /// The thread of BFD and VRRP.
+    pub fn realtime(&self) -> runtime::Handle {
+        self.speakers.realtime()
     }
 
     /// The status of every gate, by VIP.

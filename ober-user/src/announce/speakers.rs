@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{runtime, sync::mpsc, time::timeout};
 
 use super::addresses;
 use crate::{
@@ -122,6 +122,11 @@ impl Speakers {
         if let Err(error) = inner.bfd.routers(routers) {
             tracing::error!(%error, "give BFD the list of routers");
         }
+    }
+
+    /// The thread of BFD and VRRP.
+    pub(super) fn realtime(&self) -> runtime::Handle {
+        self.inner().thread.runtime()
     }
 
     /// VRRP advertises from an address of its interface.

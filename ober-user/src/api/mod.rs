@@ -48,6 +48,8 @@ pub enum Question {
     },
     /// Puts the configuration in force as it is on disk now.
     Reload,
+    /// Replaces the workers by new processes of the same configuration, one at a time.
+    RestartWorkers,
     /// The plan of putting a configuration in force; changes nothing.
     Plan {
         of: Text,
@@ -99,6 +101,7 @@ pub enum Reply {
     Watching(Sampling),
     Drop(DropEvent),
     Reloaded(Reloaded),
+    Restarted(Restarted),
     Plan(Plan),
     /// The gates an order was for, after it.
     Gate(Vec<status::gate::Gate>),
@@ -128,6 +131,16 @@ pub struct Reloaded {
     pub snapshot: Option<u64>,
     /// Failures that did not undo the change.
     pub warnings: Vec<String>,
+}
+
+/// What became of the workers when they were to be replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarted {
+    pub replaced: Vec<usize>,
+    /// Not tried, because another one failed before.
+    pub unchanged: Vec<usize>,
+    /// The process they had goes on, if there was one.
+    pub failed: BTreeMap<usize, String>,
 }
 
 /// Why a request was refused or failed. A change that failed was put back, or `message` says what could not be.

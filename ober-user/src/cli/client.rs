@@ -122,7 +122,11 @@ impl Line {
     pub async fn exchange(&mut self, request: &Question) -> Result<Answer, Error> {
         let slow = matches!(
             request,
-            Question::Sync(_) | Question::Reload | Question::Plan { .. } | Question::Apply { .. }
+            Question::Sync(_)
+                | Question::Reload
+                | Question::RestartWorkers
+                | Question::Plan { .. }
+                | Question::Apply { .. }
         );
         self.send(request).await?;
         if slow {

@@ -5,7 +5,8 @@
 //! instance, client      where the daemon is, even if its configuration has a mistake; requests to it
 //! screen, error         what a command writes, and how it fails
 //! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
-//! acl/, plan, reload    change lists, servers and the configuration (`plan` has `apply` and `rollback` too)
+//! run                   the daemon
+//! acl/, plan, reload, restart   change lists, servers, the configuration, workers (`plan` has `apply` and `rollback` too)
 //! test, doctor, findings, validate, flow, hostlist, detach   work in this process
 //! host                  `bootstrap`, which changes this machine and no daemon
 //! journal, shell        the daemon's log under systemd; completions, manual pages, the schema
@@ -33,6 +34,8 @@ mod journal;
 mod known;
 mod plan;
 mod reload;
+mod restart;
+mod run;
 pub mod screen;
 mod shell;
 mod status;
@@ -45,11 +48,7 @@ use std::{future::Future, io, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    announce::gate::Order,
-    config,
-    system::{memory, privilege, text::OneLine},
-};
+use crate::{announce::gate::Order, config, system::text::OneLine};
 pub use error::Error;
 use journal::Journal;
 use screen::Screen;
@@ -80,7 +79,7 @@ pub struct Ober {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon: load the data plane, run the workers, keep the lists
-    Run,
+    Run(run::Run),
     /// Check the configuration, have HAProxy check what is made of it, and change nothing
     Validate(Json),
     /// Show workers, services, lists and what is attached
@@ -89,6 +88,8 @@ enum Command {
     Detach(detach::Detach),
     /// Have the daemon read its configuration again and put it in force
     Reload(Json),
+    /// Replace workers that run an older HAProxy or library than the one on disk; transfers go on
+    Restart(restart::Restart),
     /// Show what a change of the configuration would do, and do nothing
     Plan(plan::Show),
     /// Put a configuration in force, and in its place on disk
@@ -173,11 +174,12 @@ impl Ober {
         // A core dump would hold keys, which `validate`, `test` and `apply` read as well.
         crate::daemon::leave_no_core();
         match self.command {
-            Command::Run => daemon(&path),
+            Command::Run(run) => run.run(&path),
             Command::Validate(json) => wait(validate::run(&path, json, screen)),
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
             Command::Reload(json) => wait(reload::run(&path, json, screen)),
+            Command::Restart(restart) => wait(restart.run(&path, screen)),
             Command::Plan(show) => wait(show.run(&path, screen)),
             Command::Apply(apply) => wait(apply.run(&path, screen)),
             Command::Rollback(rollback) => wait(rollback.run(&path, screen)),
@@ -204,23 +206,6 @@ impl Ober {
             Command::Schema => shell::schema(screen),
         }
     }
-}
-
-fn daemon(path: &std::path::Path) -> Result<Outcome, Error> {
-    logs("info");
-    privilege::require(&privilege::DAEMON)?;
-    crate::daemon::harden();
-    memory::keep_no_large_blocks();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
-    let ended = runtime.block_on(crate::daemon::run(path));
-    // A name service that hangs must not delay the end of the daemon.
-    runtime.shutdown_background();
-    ended.map_err(Error::Daemon)?;
-    Ok(Outcome::Done)
 }
 
 /// Runs a command other than the daemon.

@@ -1,6 +1,6 @@
 //! `reload`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Error, Json, Outcome, client,
@@ -35,7 +35,11 @@ pub(super) fn ended(
     if !json.json {
         show(reloaded, screen)?;
     }
-    if reloaded.failed.is_empty() {
+    unless_failed(&reloaded.failed)
+}
+
+pub(super) fn unless_failed(failed: &BTreeMap<usize, String>) -> Result<Outcome, Error> {
+    if failed.is_empty() {
         Ok(Outcome::Done)
     } else {
         Err(Error::failed(crate::api::Failure {

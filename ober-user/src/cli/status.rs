@@ -64,17 +64,7 @@ fn show(status: &Status, now: Duration, screen: &mut Screen) -> Result<(), Error
     for worker in &status.workers {
         finishing(worker, now, screen)?;
     }
-    let root = status.workers.iter().filter(|it| !it.as_root.is_empty());
-    for Worker {
-        number, as_root, ..
-    } in root
-    {
-        let processes: Vec<String> = as_root.iter().map(ToString::to_string).collect();
-        screen.line(format_args!(
-            "worker {number}: runs as root (process {})",
-            processes.join(", ")
-        ))?;
-    }
+    processes(&status.workers, screen)?;
     outdated(status, screen)?;
     section("lists", screen)?;
     let rows: Vec<_> = status.lists.iter().map(|entry| list(entry, now)).collect();
@@ -131,6 +121,36 @@ fn disk(disk: &Disk, now: Duration, screen: &mut Screen) -> Result<(), Error> {
             it.then
         );
         bad(line, screen)?;
+    }
+    Ok(())
+}
+
+/// Processes of workers that are not as they are meant to be.
+fn processes(workers: &[Worker], screen: &mut Screen) -> Result<(), Error> {
+    let list = |pids: &[i32]| {
+        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        pids.join(", ")
+    };
+    for Worker {
+        number,
+        as_root,
+        ends_with_service,
+        ..
+    } in workers
+    {
+        if !as_root.is_empty() {
+            let root = list(as_root);
+            screen.line(format_args!(
+                "worker {number}: runs as root (process {root})"
+            ))?;
+        }
+        if !ends_with_service.is_empty() {
+            let ends = list(ends_with_service);
+            let line = format!(
+                "worker {number}: a restart of the service ends it (process {ends} is in the control group of the daemon)"
+            );
+            bad(line, screen)?;
+        }
     }
     Ok(())
 }
@@ -267,6 +287,13 @@ fn interfaces(status: &Status, now: Duration, screen: &mut Screen) -> Result<(),
     ];
     screen.table(&heads, &rows)?;
     for interface in &plane.interfaces {
+        if interface.away {
+            let name = &interface.name;
+            bad(
+                format!("{name} is not here; it is taken when it comes"),
+                screen,
+            )?;
+        }
         if let Some(WhyGeneric {
             since,
             reason,
@@ -477,6 +504,7 @@ mod tests {
             "open to all",
             "backoff",
             "signal 9",
+            "worker 1: a restart of the service ends it (process 100 is in the control group of the daemon)",
             "worker 1 runs what was replaced on disk since: /usr/lib/libssl.so.3",
             "worker 1: process 99 finishes, since 1m 5s; it still has 3 connections\n",
             "the daemon runs what was replaced on disk since: /usr/sbin/ober-user",

@@ -23,7 +23,7 @@ use super::{
     sync::Changing,
 };
 use crate::{
-    api::{Reloaded, Sync, Text},
+    api::{Reloaded, Restarted, Sync, Text},
     backends::{self, Ask, Backends, Ready, With},
     config::{Config, Texts},
     haproxy::{self, Pool, Report},
@@ -87,6 +87,27 @@ async fn preview(
 }
 
 impl Daemon {
+    /// Replaces the workers by new processes of the configuration in force: HAProxy or a library may have been upgraded.
+    pub(super) async fn restart_workers(&self, by: Option<u32>) -> Restarted {
+        let _changing = self.changing(None).await;
+        let mut pool = self.pool.lock().await;
+        let _reload = self.manager.notifier.reload();
+        let Report {
+            replaced,
+            unchanged,
+            failed,
+            ..
+        } = pool.renew().await;
+        tracing::info!(by, ?replaced, ?failed, "workers were replaced on request");
+        let haproxy = haproxy::version::probe(&self.config().workers.haproxy).await;
+        self.in_force().haproxy = haproxy.ok();
+        Restarted {
+            replaced,
+            unchanged,
+            failed: failed.into_iter().collect(),
+        }
+    }
+
     /// The plan of putting this text in force. Changes nothing.
     pub(super) async fn plan(&self, text: &Text) -> anyhow::Result<Plan> {
         let (written, _) = Box::pin(self.written(text)).await?;
@@ -99,6 +120,7 @@ impl Daemon {
         let (written, of) = Box::pin(self.written(text)).await?;
         origin.of = of;
         let (prepared, mut held) = Box::pin(self.prepare_and_hold(written)).await?;
+        let _reload = self.manager.notifier.reload();
         let files = match text {
             Text::Own => Files::default(),
             Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
@@ -223,7 +245,7 @@ impl Daemon {
             .await??;
         let config = Arc::new(config);
         unchangeable(&old, &config)?;
-        kernel::check_interfaces(&config)?;
+        kernel::check_interfaces(&old.node.interfaces, &config)?;
         let in_force = Backends::clone(&*self.backends.lock().await);
         let was = Was {
             in_force: Arc::clone(&in_force.facts().in_force),

@@ -172,6 +172,7 @@ impl Daemon {
                 let origin = origin(Reason::Reload, None);
                 self.change(&Text::Own, origin).await.map(Reply::Reloaded)
             }
+            Question::RestartWorkers => Ok(Reply::Restarted(self.restart_workers(caller).await)),
             Question::Plan { of } => self.plan(&of).await.map(Reply::Plan),
             Question::Apply { of, note } => {
                 let reason = match of {

@@ -16,6 +16,8 @@ pub(super) struct Choice {
     pub(super) written: Texts,
     pub(super) config: Config,
     pub(super) provenance: Provenance,
+    /// Is it from the history? An interface that it names was here once, and is waited for.
+    pub(super) was_in_force: bool,
 }
 
 /// Where the configuration in force came from, if it is not the files on disk as they are.
@@ -36,6 +38,7 @@ impl Choice {
             written,
             config,
             provenance: Provenance::default(),
+            was_in_force: false,
         })
     }
 
@@ -87,6 +90,7 @@ impl Choice {
                 fallback: None,
                 missing,
             },
+            was_in_force: true,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Answers while a daemon starts: how far it is. A command without an answer would take the daemon for stopped.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -12,7 +13,13 @@ use tokio::{
 };
 
 use super::control::{accept, asked, say};
-use crate::api::{Failure, connections::Served};
+use crate::{
+    api::{Failure, connections::Served},
+    system::manager::notify::Notifier,
+};
+
+/// The most that one step of a start may take before the service manager gives it up.
+const LONGEST: Duration = Duration::from_mins(3);
 
 /// The step that is being taken.
 #[derive(Debug, Default)]
@@ -22,16 +29,24 @@ struct Step {
     what: String,
 }
 
-/// Answers on the control socket until the daemon does.
+impl Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, of, what } = self;
+        write!(out, "step {number} of {of}, {what}")
+    }
+}
+
+/// Answers on the control socket until the daemon does, and reports to the service manager.
 pub(super) struct Greeter {
     listener: Arc<UnixListener>,
     step: Arc<Mutex<Step>>,
     task: JoinHandle<()>,
+    notifier: Notifier,
 }
 
 impl Greeter {
     /// For a start of `steps` steps.
-    pub(super) fn new(listener: UnixListener, steps: usize) -> Self {
+    pub(super) fn new(listener: UnixListener, steps: usize, notifier: Notifier) -> Self {
         let listener = Arc::new(listener);
         let step = Arc::new(Mutex::new(Step {
             of: steps,
@@ -48,6 +63,7 @@ impl Greeter {
             listener,
             step,
             task,
+            notifier,
         }
     }
 
@@ -55,6 +71,8 @@ impl Greeter {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         step.number += 1;
         step.what = what.to_string();
+        self.notifier
+            .starting(&format!("starting: {step}"), LONGEST);
     }
 
     /// Ends the greeter: the daemon answers later connections.
@@ -77,10 +95,7 @@ async fn greet(stream: UnixStream, step: Arc<Mutex<Step>>, served: Served) {
         served.set(true);
         let message = {
             let step = step.lock().unwrap_or_else(PoisonError::into_inner);
-            let Step { number, of, what } = &*step;
-            format!(
-                "the daemon is starting: step {number} of {of}, {what}; ask again when it serves"
-            )
+            format!("the daemon is starting: {step}; ask again when it serves")
         };
         let failure = Failure {
             message,

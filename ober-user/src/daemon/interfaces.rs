@@ -5,6 +5,7 @@
 //! a link changed --+-> its features -> the driver is asked again; are packets still steered?
 //! every 2 s -------+-> counters ----> does the program meet the packets? if not: gates closed, generic instead
 //!                  +-> SYNs, lookups -> are new connections lost behind the program? if so: news for the gates
+//!                  +-> an interface that came, or came back ----> the program is attached to it
 //! ```
 
 use std::{
@@ -21,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Daemon, kernel};
 use crate::{
+    announce::addresses::{self, Noted},
     api::status,
     config::XdpMode,
     dataplane::{
@@ -55,10 +57,41 @@ pub(super) struct Conditions {
     arrivals: ArrivalWatch,
     /// The VIPs whose new connections are lost on this node.
     lost: BTreeSet<IpAddr>,
+    /// Where the configured interfaces were.
+    places: Places,
     /// A program does not run, and the gates were closed for that.
     closed: bool,
     /// The last look failed, and that was logged.
     failing: bool,
+}
+
+/// The number of each configured interface at the last look; `None`: there was none of that name.
+#[derive(Debug, Default)]
+struct Places(BTreeMap<String, Option<u32>>);
+
+impl Places {
+    /// Those that have come, or have come back as another one, since the last look. At the first look: those that are here
+    /// and have no program.
+    fn arrivals(&self, now: &BTreeMap<String, Option<u32>>, attached: &[Attached]) -> Vec<String> {
+        let lacks = |name: &String| attached.iter().all(|it| it.interface != *name);
+        let is_new = |(name, index): &(&String, &Option<u32>)| {
+            let is_other = match self.0.get(*name) {
+                Some(before) => before != *index,
+                None => lacks(name),
+            };
+            index.is_some() && is_other
+        };
+        let new = now.iter().filter(is_new);
+        new.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Those that were here at the last look.
+    fn departures(&self, now: &BTreeMap<String, Option<u32>>) -> Vec<String> {
+        let left = self.0.iter().filter(|(name, before)| {
+            before.is_some() && now.get(*name).is_some_and(Option::is_none)
+        });
+        left.map(|(name, _)| name.clone()).collect()
+    }
 }
 
 /// Looks until the daemon ends.
@@ -77,8 +110,13 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
         let looking = Arc::clone(&daemon);
         // Netlink and drivers block, and a driver that is asked again may take long.
         let looked = tokio::task::spawn_blocking(move || looking.look_at_interfaces()).await;
-        let result = looked.context("look at the interfaces").flatten();
-        daemon.conditions().note(result);
+        let mut result = looked.context("look at the interfaces").flatten();
+        if let Ok(true) = result {
+            // It may be the one that VIPs are added to.
+            let added = addresses::add(&daemon.config(), Noted::May).await;
+            result = added.map(|_| true);
+        }
+        daemon.conditions().note(result.map(drop));
     }
 }
 
@@ -164,7 +202,8 @@ impl Daemon {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look_at_interfaces(&self) -> anyhow::Result<()> {
+    /// Returns whether an interface has come.
+    fn look_at_interfaces(&self) -> anyhow::Result<bool> {
         let snapshot = Snapshot::take().context("ask for the interfaces")?;
         let attached = self.plane().attached().to_vec();
         for attached in &attached {
@@ -184,7 +223,42 @@ impl Daemon {
         self.judge_steering(&snapshot)?;
         self.count(&snapshot, &attached)?;
         self.judge_running(&attached)?;
-        self.judge_arrivals()
+        self.judge_arrivals()?;
+        self.follow(&snapshot)
+    }
+
+    /// Attaches the program to interfaces that have come since the last look. While a change is under way nothing is done: the
+    /// next look follows.
+    fn follow(&self, snapshot: &Snapshot) -> anyhow::Result<bool> {
+        let Some(_no_change) = self.pool.try_lock() else {
+            return Ok(false);
+        };
+        let config = self.config();
+        let index = |name: &String| snapshot.link(name).map(|link| link.index);
+        let now = config.node.interfaces.iter();
+        let now = now.map(|name| (name.clone(), index(name))).collect();
+        let attached = self.plane().attached().to_vec();
+        let (arrivals, departures) = {
+            let places = &self.conditions().places;
+            (places.arrivals(&now, &attached), places.departures(&now))
+        };
+        for interface in departures {
+            tracing::error!(
+                interface,
+                "the interface is gone; it is taken when it comes back"
+            );
+        }
+        if !arrivals.is_empty() {
+            // When this fails nothing is noted, so the next look tries again.
+            kernel::attach(&config, &mut self.plane())?;
+        }
+        let mut conditions = self.conditions();
+        for interface in &arrivals {
+            tracing::info!(interface, "the interface has come");
+            conditions.runs.forget(interface);
+        }
+        conditions.places = Places(now);
+        Ok(!arrivals.is_empty())
     }
 
     fn judge_again(&self, features: &Features) -> anyhow::Result<()> {
@@ -338,6 +412,42 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+
+    #[test]
+    fn an_interface_arrives_once_each_time_it_comes_or_is_another_one() {
+        let attached = [Attached {
+            interface: "in0".into(),
+            native: true,
+            why_generic: None,
+        }];
+        let now = |all: &[(&str, Option<u32>)]| -> BTreeMap<String, Option<u32>> {
+            let all = all.iter();
+            all.map(|(name, index)| ((*name).to_owned(), *index))
+                .collect()
+        };
+        let arrivals =
+            |places: &Places, now: &BTreeMap<String, Option<u32>>| places.arrivals(now, &attached);
+        let none = [""; 0];
+        let first = now(&[("in0", Some(3)), ("in1", None), ("in2", Some(4))]);
+        let mut places = Places::default();
+        assert_eq!(arrivals(&places, &first), ["in2"]);
+        assert_eq!(places.departures(&first), none);
+        places = Places(first.clone());
+        assert_eq!(arrivals(&places, &first), none);
+        let second = now(&[("in0", None), ("in1", Some(7)), ("in2", Some(5))]);
+        assert_eq!(arrivals(&places, &second), ["in1", "in2"]);
+        assert_eq!(places.departures(&second), ["in0"]);
+        places = Places(second);
+        // It comes back with the number it had: its link is another one all the same.
+        assert_eq!(arrivals(&places, &first), ["in0", "in2"]);
+        assert_eq!(places.departures(&first), ["in1"]);
+        let fewer = now(&[("in2", Some(5))]);
+        assert_eq!(
+            places.departures(&fewer),
+            none,
+            "in1 is not wanted any more"
+        );
+    }
 
     #[tokio::test]
     async fn many_changes_in_a_row_lead_to_one_look_at_the_interfaces() {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::{
     config::{Access, Config, Fragments},
     dataplane::{
-        Attached, Maps, Plane, Switches, Wanted, access,
+        self, Attached, Maps, Plane, Switches, Wanted, access,
         interface::{
             gather::Snapshot,
             steer::{self, Candidate, Decision},
@@ -116,10 +116,12 @@ pub(super) fn wanted(config: &Config, access_lists: &AccessLists) -> anyhow::Res
     wanted.collect()
 }
 
-/// Attaches the programs, and decides again whether packets are steered.
+/// Attaches the programs to the interfaces that are here, and decides again whether packets are steered.
 pub(super) fn attach(config: &Config, plane: &mut Plane) -> anyhow::Result<()> {
     let before = plane.attached().to_vec();
-    let attached = plane.attach(&config.node.interfaces)?;
+    let interfaces = config.node.interfaces.iter();
+    let here: Vec<String> = interfaces.filter(|name| is_here(name)).cloned().collect();
+    let attached = plane.attach(&here)?;
     for it in attached.iter().filter(|it| !before.contains(it)) {
         let (interface, native) = (&it.interface, it.native);
         tracing::info!(interface, native, "XDP is attached");
@@ -170,12 +172,25 @@ pub(super) fn put_steering(
     Ok(plane.steer(&config.workers.cpus, decision)?)
 }
 
-pub(super) fn check_interfaces(config: &Config) -> anyhow::Result<()> {
-    for interface in &config.node.interfaces {
+/// Refuses a configuration with an interface that is not here, unless that is one of `known`: those are waited for.
+pub(super) fn check_interfaces(known: &[String], config: &Config) -> anyhow::Result<()> {
+    let interfaces = config.node.interfaces.iter();
+    for interface in interfaces.filter(|name| !known.contains(name)) {
         nix::net::if_::if_nametoindex(interface.as_str())
             .with_context(|| format!("use interface {interface}: there is none of that name here; correct node.interfaces (`ip link` lists them)"))?;
     }
     Ok(())
+}
+
+/// The interfaces of the configuration that are not here.
+pub(super) fn away(config: &Config) -> BTreeSet<&String> {
+    let interfaces = config.node.interfaces.iter();
+    interfaces.filter(|name| !is_here(name)).collect()
+}
+
+/// An interface that cannot be asked for counts as there: attaching to it says what is wrong.
+fn is_here(interface: &str) -> bool {
+    !matches!(dataplane::index(interface), Ok(None))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! servers, certificates, interfaces, unlisted   what is watched while the daemon runs, and what follows from it
 //! reconcile, reconciled                         what was changed by hand is set right again and counted
 //! control, report, remaining, published         requests and answers; facts that are read without a lock
+//! summary, watchdog                             what the service manager hears
 //! offline, detach                               the same answers from the pins alone; everything taken out again
 //! ```
 //! A start loads or adopts the kernel half, takes over or starts the workers, puts services and rings in force, attaches, and
@@ -42,8 +43,10 @@ pub(crate) mod report;
 mod servers;
 mod start;
 mod steps;
+mod summary;
 mod sync;
 mod unlisted;
+mod watchdog;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +58,7 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::broadcast,
 };
@@ -64,6 +68,7 @@ pub(crate) use harden::{harden, leave_no_core};
 pub use key::cluster_key;
 pub use lock::{Lock, Locked};
 use published::Published;
+use watchdog::{Watchdog, Watched};
 
 use fallback::Provenance;
 pub use fallback::in_force_last;
@@ -81,6 +86,7 @@ use crate::{
     haproxy::{Pool, version::Program},
     lists::AccessLists,
     plan::history::{Origin, Reason},
+    system::manager::Manager,
 };
 
 /// Everything the daemon owns. Each part has a lock of its own; a task that takes several takes them in the order of the
@@ -118,6 +124,7 @@ pub struct Daemon {
     /// What earlier looks found at the interfaces. Never held across a wait, nor together with the plane.
     conditions: Mutex<interfaces::Conditions>,
     certificates: certificates::Shown,
+    manager: Manager,
     /// Held for the life of the process: a second daemon on the instance is refused.
     _lock: Lock,
 }
@@ -157,10 +164,19 @@ impl InForce {
     }
 }
 
+/// What a start does when the files of the configuration cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// It puts the last good snapshot of the history in force.
+    Forgiving,
+    /// It fails.
+    Strict,
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(path: &Path) -> anyhow::Result<()> {
+pub async fn run(path: &Path, strictness: Strictness, manager: Manager) -> anyhow::Result<()> {
     // A start holds all parts of a daemon at once, which is too much for the stack of its caller.
-    let started = Box::pin(start::start(path)).await?;
+    let started = Box::pin(start::start(path, strictness, &manager)).await?;
     let daemon = started.daemon;
     let mut tasks = tokio::task::JoinSet::new();
     let served = api::http::serve(started.metrics, Arc::clone(&daemon));
@@ -181,11 +197,14 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tasks.spawn(interfaces::keep(Arc::clone(&daemon)));
     tasks.spawn(report::packet_log(Arc::clone(&daemon)));
     tasks.spawn(report::drops(Arc::clone(&daemon), started.drops));
+    tasks.spawn(summary::report(Arc::clone(&daemon)));
     let mut hangup = signal(SignalKind::hangup())?;
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let _watchdog = daemon.feed_watchdog()?;
+    manager.notifier.ready();
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -199,6 +218,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             Some(ended) = tasks.join_next() => ended.context("a part of the daemon ended")?,
         }
     }
+    manager.notifier.stopping();
     // A second signal ends the daemon without waiting for the neighbours.
     tokio::select! {
         () = daemon.announcer.stop() => {}
@@ -212,6 +232,21 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 impl Daemon {
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For a manager that has a watchdog.
+    fn feed_watchdog(&self) -> anyhow::Result<Option<Watchdog>> {
+        let Some(limit) = self.manager.watchdog else {
+            return Ok(None);
+        };
+        let watched = vec![
+            Watched::new("a thread of the runtime", Handle::current()),
+            Watched::new("the thread of BFD and VRRP", self.announcer.realtime()),
+        ];
+        let watchdog = watchdog::start(self.manager.notifier.clone(), limit, watched);
+        Ok(Some(
+            watchdog.context("start the thread that feeds the watchdog")?,
+        ))
     }
 
     /// Drains, undrains, disables or enables a VIP; without one, all.

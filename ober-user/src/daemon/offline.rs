@@ -58,6 +58,7 @@ async fn reply(config: &Config, request: Question) -> anyhow::Result<Reply> {
             Ok(Reply::Synced(access_lists.sync(&sync).await?))
         }
         Question::Reload
+        | Question::RestartWorkers
         | Question::Plan { .. }
         | Question::Apply { .. }
         | Question::Backends

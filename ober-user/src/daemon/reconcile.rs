@@ -212,9 +212,11 @@ impl Daemon {
     }
 }
 
-/// The places where a program of ours must be attached and is not.
+/// The places where a program of ours must be attached and is not. An interface that is not here is none.
 fn lost(config: &Config, home: &Path) -> anyhow::Result<Vec<String>> {
+    let away = kernel::away(config);
     let interfaces = config.node.interfaces.iter();
+    let interfaces = interfaces.filter(|name| !away.contains(name));
     let places = interfaces.map(|name| (name.as_str(), dataplane::holds(home, name)));
     let lookup = ("the socket lookup", dataplane::looks_up(home));
     let mut lost = Vec::new();

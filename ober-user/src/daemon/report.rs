@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::io::unix::AsyncFd;
 
-use super::{Daemon, servers};
+use super::{Daemon, kernel, servers};
 use crate::{
     api::{self, status},
     config::Config,
@@ -165,6 +165,14 @@ impl Daemon {
         known.entry(pid).or_insert_with(look).1.clone()
     }
 
+    /// The processes of a worker that a restart of the service would end.
+    fn in_service(&self, worker: &haproxy::Snapshot) -> Vec<i32> {
+        let processes = worker.pid.iter().chain(&worker.draining).copied();
+        processes
+            .filter(|pid| self.manager.scopes.ends_with_service(*pid))
+            .collect()
+    }
+
     fn names(&self) -> Vec<NamedService> {
         names(&self.config(), &self.plane().maps)
     }
@@ -174,6 +182,9 @@ impl Daemon {
             let plane = self.plane();
             (plane.directory().to_owned(), plane.attached().to_vec())
         };
+        let config = self.config();
+        let wanted = |name: &&String| config.node.interfaces.contains(*name);
+        let away: BTreeSet<&String> = kernel::away(&config).into_iter().filter(wanted).collect();
         // The kernel is asked before the lock is taken.
         let unknown = self.conditions().lacks(&attached);
         let now = unknown.then(Snapshot::take).and_then(Result::ok);
@@ -182,8 +193,11 @@ impl Daemon {
         let mut conditions = self.conditions();
         let mut interfaces = Vec::new();
         for (it, held) in attached.iter().zip(&held) {
-            interfaces.push(conditions.describe(it, now.as_ref(), held));
+            if !away.contains(&it.interface) {
+                interfaces.push(conditions.describe(it, now.as_ref(), held));
+            }
         }
+        interfaces.extend(away.into_iter().map(|name| status::Interface::away(name)));
         let unexplained_drops = conditions.unexplained_drops();
         drop(conditions);
         let plane = self.plane();
@@ -224,6 +238,7 @@ impl api::http::Source for Daemon {
             .iter()
             .map(|snapshot| status::Worker {
                 outdated: self.outdated(snapshot.pid, Some(&config.workers.haproxy)),
+                ends_with_service: self.in_service(snapshot),
                 ..worker(snapshot, &remaining)
             })
             .collect();
@@ -295,5 +310,6 @@ fn worker(snapshot: &haproxy::Snapshot, remaining: &BTreeMap<i32, usize>) -> sta
             .collect(),
         as_root: snapshot.as_root(),
         outdated: BTreeSet::new(),
+        ends_with_service: Vec::new(),
     }
 }

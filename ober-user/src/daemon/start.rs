@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Daemon, InForce, Lock, Locked, cluster_key,
+    Daemon, InForce, Lock, Locked, Strictness, cluster_key,
     fallback::Choice,
     greeter::Greeter,
     kernel,
@@ -40,7 +40,7 @@ use crate::{
         self,
         history::{Origin, Reason},
     },
-    system::{clock, file::directory},
+    system::{clock, file::directory, manager::Manager},
 };
 
 /// How many drop events a slow watcher may fall behind.
@@ -60,18 +60,25 @@ pub(super) struct Started {
     pub(super) learned: mpsc::Receiver<Learned>,
 }
 
-/// Starts with the files on disk, or, if those cannot be used, with the last good snapshot of the history.
-pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
+/// Starts with the files on disk, or, if those cannot be used and may be replaced, with the last good snapshot of the history.
+pub(super) async fn start(
+    path: &Path,
+    strictness: Strictness,
+    manager: &Manager,
+) -> anyhow::Result<Started> {
     let path = std::path::absolute(path)?;
     let text = Texts::read(&path).ok().map(|written| written.hash());
     let error = match Choice::own(&path) {
-        Ok(choice) => match start_by(&path, choice).await {
+        Ok(choice) => match start_by(&path, choice, manager).await {
             Ok(started) => return Ok(started),
             Err(error) if is_held(&error) => return Err(error),
             Err(error) => error,
         },
         Err(error) => error,
     };
+    if strictness == Strictness::Strict {
+        return Err(error);
+    }
     let Some(choice) = Choice::before(&path, text.as_deref(), &error) else {
         return Err(error);
     };
@@ -84,7 +91,7 @@ pub(super) async fn start(path: &Path) -> anyhow::Result<Started> {
     for missing in &choice.provenance.missing {
         tracing::error!(missing, "go without what depends on it");
     }
-    start_by(&path, choice).await.map_err(|second| {
+    start_by(&path, choice, manager).await.map_err(|second| {
         let second = chain(second.as_ref());
         error.context(format!(
             "start by the configuration on disk (by {what}: {second})"
@@ -105,31 +112,41 @@ fn describe(choice: &Choice) -> String {
     }
 }
 
-async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
+async fn start_by(path: &Path, choice: Choice, manager: &Manager) -> anyhow::Result<Started> {
     let Choice {
         written,
         config,
         provenance,
+        was_in_force,
     } = choice;
     let config = Arc::new(config);
     let node = &config.node;
     let lock = Lock::wait(&node.run).await?;
     private(&node.state)?;
     tell_remarks(&config, path);
-    kernel::check_interfaces(&config)?;
+    let known = &config.node.interfaces[..];
+    kernel::check_interfaces(if was_in_force { known } else { &[] }, &config)?;
+    for interface in kernel::away(&config) {
+        tracing::error!(
+            interface,
+            "there is no such interface yet; it is taken when it comes (`ip link` lists those that are here)"
+        );
+    }
     let metrics = api::http::bind(node.metrics).await?;
     // Besides the steps of the plan: the servers, the kernel half, the names.
     let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
-    let greeter = Greeter::new(control_socket(&node.run)?, steps);
+    let notifier = manager.notifier.clone();
+    let greeter = Greeter::new(control_socket(&node.run)?, steps, notifier);
     greeter.next("ask the sources of servers");
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
     discover_first(&config, &mut backends).await;
     let ready = first_servers(&config, &backends).await?;
     tell_unresolved(&ready);
-    let mut parts = put_in_force(&config, key, &mut backends, ready, &greeter).await?;
+    let mut parts = put_in_force(&config, key, &mut backends, ready, &greeter, manager).await?;
     // Nothing can fail any more, so what only another configuration would need goes.
     parts.pool.retire_strays();
+    parts.pool.keep_sockets();
     parts.access_lists.sweep();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
@@ -159,6 +176,7 @@ async fn start_by(path: &Path, choice: Choice) -> anyhow::Result<Started> {
         engines: ServerEngines::new(discover::engine::Engine::new(tell)),
         certificates: super::certificates::Shown::default(),
         config: RwLock::new(Arc::clone(&config)),
+        manager: manager.clone(),
         _lock: lock,
     });
     daemon.watch_servers();
@@ -251,6 +269,7 @@ async fn put_in_force(
     backends: &mut Backends,
     ready: Ready,
     greeter: &Greeter,
+    manager: &Manager,
 ) -> anyhow::Result<Parts> {
     let first = is_first(config);
     let noted = addresses::noted(config)?;
@@ -258,7 +277,15 @@ async fn put_in_force(
     let plane = Plane::load(config, key)?;
     let (adopted, directory) = (plane.adopted, plane.directory().to_owned());
     let how = if first { Noted::Must } else { Noted::May };
-    let parts = assemble(config, plane, &ready.in_force.servers, how, greeter).await;
+    let parts = assemble(
+        config,
+        plane,
+        &ready.in_force.servers,
+        how,
+        greeter,
+        manager,
+    )
+    .await;
     let parts = match (parts, first) {
         (Ok(parts), true) => backends
             .keep(&ready)

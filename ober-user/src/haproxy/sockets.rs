@@ -14,7 +14,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::config::Config;
+use crate::{config::Config, system::manager::kept::KeptSockets};
 
 /// The kernel limits this to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 65_535;
@@ -132,7 +132,25 @@ fn listen(family: Family) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Is a descriptor that was taken from a worker the listening socket that its record describes?
+/// The name under which the manager keeps a worker's socket.
+pub(super) fn kept_name(worker: usize, key: &Key) -> String {
+    let family = match key.family {
+        Family::V4 => "v4",
+        Family::V6 => "v6",
+    };
+    format!("{}.{}.{family}.{worker}", key.service, key.port)
+}
+
+/// The sockets of a worker that the manager kept from an earlier daemon.
+pub(super) fn given(wanted: &[Key], worker: usize, kept: &KeptSockets) -> Set {
+    let socket = |key: &Key| {
+        let fd = kept.given(&kept_name(worker, key))?;
+        is_listening(&fd, key.family).then(|| (key.clone(), fd))
+    };
+    wanted.iter().filter_map(socket).collect()
+}
+
+/// Is a descriptor that was taken from a worker, or that the manager kept, the listening socket that it was?
 pub(super) fn is_listening(fd: &impl AsFd, family: Family) -> bool {
     let listens = getsockopt(fd, sockopt::AcceptConn).unwrap_or(false);
     let ip = SockRef::from(fd)

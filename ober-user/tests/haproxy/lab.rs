@@ -36,6 +36,7 @@ use ober_user::{
     },
     haproxy::{Pool, WorkerEvent},
     names::resolve::Resolve,
+    system::manager::Manager,
 };
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
@@ -91,7 +92,7 @@ impl Lab {
 
     pub(crate) async fn start(&self) -> (Pool, UnboundedReceiver<WorkerEvent>) {
         let (events, heard) = unbounded_channel();
-        let pool = Pool::start(&self.config, &self.servers, events)
+        let pool = Pool::start(&self.config, &self.servers, events, &Manager::default())
             .await
             .unwrap();
         assert_eq!(

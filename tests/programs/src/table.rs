@@ -68,6 +68,8 @@ programs! {
     program SCONTROL { "scontrol", Debian("slurm-client"), Test, "`scontrol show hostnames`, which our hostlists must agree with", ["-V"] 1 }
     program BPFTOOL { "bpftool", Debian("bpftool"), Test, "takes a program off behind the daemon's back", ["version"] }
 
+    program SYSTEMD_ANALYZE { "systemd-analyze", Debian("systemd"), Test, "reads the units of the package, and judges what they allow", ["--version"] }
+
     // Every machine has these, but for containers.
     shell SH { "sh", Debian("dash"), Node, "cleans up when the program that made a laboratory was killed", ["-c", ":"] }
     shell BASH { "bash", Debian("bash"), Test, "completes a line of a command", ["-c", ":"] }

@@ -7,6 +7,7 @@
 
 mod bypassed;
 mod changes;
+mod late;
 mod pins;
 mod refused;
 mod shortage;

@@ -121,6 +121,28 @@ fn a_start_with_any_broken_file_uses_the_last_good_configuration_while_traffic_f
 }
 
 #[test]
+fn a_strict_start_refuses_what_a_plain_one_replaces_and_leaves_what_serves() {
+    let mut stage = Stage::new("strict", &Settings::default()).expect("build the stage");
+    stage.start().expect("start");
+    store(&stage);
+    let before = workers(&stage);
+    stage.kill().expect("kill the daemon");
+    let broken = fault("sample = 1", "sampel = 1", 2, &["sampel"]);
+    with(&stage, &broken, || {
+        let refusal = Refusal::from(stage.try_cli(&["run", "--strict"]).expect("run"));
+        refusal.says(2, &["ober.toml:10:", "did you mean `sample`"]);
+        assert!(!refusal.words.contains("snapshot"), "{}", refusal.words);
+    });
+    assert!(get(&stage), "the workers serve on");
+    let mut command = stage.ober.ober(&["run", "--strict"]).expect("ober-user");
+    stage
+        .ober
+        .start_by(&stage.cluster.node, &mut command)
+        .expect("a good file is taken");
+    assert_eq!(workers(&stage), before);
+}
+
+#[test]
 fn a_node_that_runs_from_its_history_reports_it_everywhere_until_a_good_file_is_reloaded() {
     let mut stage = Stage::new("told", &Settings::default()).expect("build the stage");
     stage.start().expect("start");

@@ -17,6 +17,7 @@ mod full;
 mod later;
 mod living;
 mod power;
+mod service;
 mod starting;
 mod sync;
 

@@ -5,12 +5,13 @@ use std::{io, os::fd::RawFd};
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open},
     sched::{CpuSet, sched_setaffinity},
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, umask},
     },
-    unistd::{Pid, setsid},
+    unistd::{Pid, setsid, write},
 };
 
 use crate::system::{account::Account, file};
@@ -103,6 +104,22 @@ pub(super) fn within(limits: &[Limit]) -> io::Result<Vec<Limit>> {
     limits.iter().map(limit).collect()
 }
 
+/// Does the kernel weigh this process otherwise than most when memory runs out? `OOMScoreAdjust=` of a unit has it so.
+pub(super) fn is_weighted() -> bool {
+    let text = file::kernel_text("/proc/self/oom_score_adj").unwrap_or_default();
+    text.trim().parse().is_ok_and(|score: i32| score != 0)
+}
+
+/// Runs in the child: the kernel weighs it like most processes.
+fn ordinary() -> nix::Result<()> {
+    let score = open(
+        c"/proc/self/oom_score_adj",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    write(&score, b"0").map(drop)
+}
+
 #[derive(Debug)]
 pub(super) struct Confined {
     pub(super) handed: Vec<RawFd>,
@@ -110,6 +127,8 @@ pub(super) struct Confined {
     pub(super) keeps: Capabilities,
     pub(super) limits: Vec<Limit>,
     pub(super) cpus: Option<CpuSet>,
+    /// Has this process a weight of its own for when memory runs out ([`is_weighted`])? The child does not inherit that.
+    pub(super) weighted: bool,
     /// Does the kernel kill the child when the thread that made it ends, for whatever reason? See [`super::tied`].
     pub(super) tied: bool,
 }
@@ -125,6 +144,10 @@ impl Confined {
         }
         for &(resource, most) in &self.limits {
             setrlimit(resource, most, most)?;
+        }
+        if self.weighted {
+            // A child that cannot do this runs all the same.
+            ordinary().unwrap_or_default();
         }
         self.descriptors()?;
         set(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;

@@ -8,6 +8,7 @@
 //! -c, -v    root                   OBER_FD_0, ...   to change account     no core
 //! program   `user`, else nobody    PATH, a secret   none                  `confine::PROGRAM`
 //! of root   root                   PATH, LC_ALL     all                   no core
+//! tool      root                   none             none                  `confine::PROGRAM`
 //! ```
 //! An administrator's program is ended with everything it started: [`crate::system::command`].
 //!
@@ -72,6 +73,16 @@ impl Child {
             limits: confine::NO_CORE,
             cpu: None,
             whole: false,
+        }
+    }
+
+    /// A program of the operating system that is asked for something as root and needs none of root's rights.
+    pub fn tool(program: &Path) -> Self {
+        Self {
+            keeps: Capabilities::NONE,
+            limits: confine::PROGRAM,
+            whole: true,
+            ..Self::haproxy(program)
         }
     }
 
@@ -156,6 +167,7 @@ impl Child {
             account: self.account.as_ref().map_or(Ok(None), confine::to_become)?,
             keeps: self.keeps,
             limits: confine::within(self.limits)?,
+            weighted: confine::is_weighted(),
             cpus: self.cpu.map(cpus).transpose()?,
             tied,
         };

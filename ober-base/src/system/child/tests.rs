@@ -21,6 +21,7 @@ struct Seen {
     session: i32,
     terminal: String,
     directory: PathBuf,
+    oom: String,
 }
 
 impl Seen {
@@ -52,6 +53,7 @@ impl Seen {
             session: stat[4].parse().unwrap(),
             terminal: stat[5].to_owned(),
             directory: fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
+            oom: text("oom_score_adj").trim().to_owned(),
         }
     }
 
@@ -158,6 +160,7 @@ fn kinds(handed: &Arc<OwnedFd>) -> Vec<Kind> {
             [0, 0],
             u64::MAX,
         ),
+        ("tool", Child::tool(&sleep()), vec![], [0, 0], 0),
     ]
 }
 
@@ -192,7 +195,7 @@ async fn every_kind_of_child_has_exactly_its_specified_environment_descriptors_a
             [group; 4].map(|it| it.to_string()).join(" "),
             "{what}"
         );
-        if keeps == 0 {
+        if user != 0 {
             assert_eq!(seen.status["Groups"], group.to_string(), "{what}");
         }
         let has = own & bounding & keeps;
@@ -236,6 +239,24 @@ async fn an_operators_program_has_its_own_limits_and_a_worker_has_the_daemons() 
         worker.limits["Max address space"],
         own.limits["Max address space"]
     );
+}
+
+#[tokio::test]
+async fn a_child_does_not_inherit_what_its_parent_weighs_when_memory_runs_out() {
+    let own = "/proc/self/oom_score_adj";
+    let before = fs::read_to_string(own).unwrap();
+    // The unit says -900, which only some containers allow a process to set.
+    fs::write(own, "100").unwrap();
+    let nobody = Accounts::default().nobody();
+    let kinds = [
+        Child::haproxy(&sleep()),
+        Child::of_administrator(&sleep(), &nobody),
+    ];
+    for child in kinds {
+        let (seen, _) = look(&child.arguments(["60"])).await;
+        assert_eq!(seen.oom, "0");
+    }
+    fs::write(own, before).unwrap();
 }
 
 #[test]

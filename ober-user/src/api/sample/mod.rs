@@ -32,6 +32,7 @@ pub(crate) fn status() -> Status {
         data_plane: DataPlane {
             interfaces: vec![Interface {
                 name: "in0".into(),
+                away: false,
                 attached: Some(true),
                 native: true,
                 queues: 4,
@@ -189,6 +190,7 @@ fn worker(number: usize, state: Stage, restarts: u32) -> Worker {
             .then(|| "/usr/lib/libssl.so.3".to_owned())
             .into_iter()
             .collect(),
+        ends_with_service: (restarts > 0).then_some(100).into_iter().collect(),
     }
 }
 

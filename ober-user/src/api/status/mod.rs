@@ -150,6 +150,9 @@ pub struct DataPlane {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     pub name: String,
+    /// Is there no interface of that name? It is taken when it comes.
+    #[serde(default)]
+    pub away: bool,
     /// Is our program attached? `None`: it could not be asked.
     pub attached: Option<bool>,
     /// Native XDP, or generic?
@@ -181,6 +184,7 @@ impl Interface {
     ) -> Self {
         Self {
             name: features.name.clone(),
+            away: false,
             attached: None,
             native,
             queues: features.queues.map_or(0, |queues| queues.now),
@@ -193,6 +197,19 @@ impl Interface {
                 advice: refusal::advice(&it.cause, features),
             }),
             driver_drops: None,
+        }
+    }
+
+    /// One that is not here.
+    pub(crate) fn away(name: &str) -> Self {
+        let features = Features {
+            name: name.to_owned(),
+            ..Features::default()
+        };
+        Self {
+            away: true,
+            attached: Some(false),
+            ..Self::of(&features, false, None)
         }
     }
 
@@ -248,6 +265,9 @@ pub struct Worker {
     /// Programs and libraries it runs that were replaced on disk since: an upgrade is not in service yet.
     #[serde(default)]
     pub outdated: BTreeSet<String>,
+    /// Processes of it in the control group of the daemon's service: a restart of the service ends them.
+    #[serde(default)]
+    pub ends_with_service: Vec<i32>,
 }
 
 /// A process that finishes its connections.

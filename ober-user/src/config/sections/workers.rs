@@ -32,7 +32,7 @@ pub(crate) struct Raw {
     cpus: Vec<At<u32>>,
     /// The program: a path, or a name looked up in PATH.
     haproxy: Key<String>,
-    /// Account HAProxy runs as; left out: `haproxy` where there is one, otherwise root.
+    /// Account HAProxy runs as; left out: `ober` or `haproxy` where there is one, otherwise root.
     user: Key<String>,
     /// Its group; left out: the own one of that account.
     group: Key<String>,
@@ -66,6 +66,8 @@ pub struct Workers {
 
 /// Directories in which HAProxy may be although a daemon's PATH lacks them.
 const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+/// The account that our packages create. HAProxy's own account may own files of another HAProxy.
+const OWN: &str = "ober";
 /// The account that distributions create for HAProxy.
 const HAPROXY: &str = "haproxy";
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,7 +203,7 @@ impl Judge<'_> {
         })
     }
 
-    /// HAProxy's own account where the machine has one: Debian's package creates it. Its group is always set, because HAProxy
+    /// Without a name, our own account, or HAProxy's, which Debian's package creates. Its group is always set, because HAProxy
     /// keeps the daemon's group otherwise.
     fn unprivileged(
         &mut self,
@@ -213,7 +215,7 @@ impl Judge<'_> {
         let written = user.0.map(|at| self.account("user", at));
         let account = match &written {
             Some(name) => accounts.user(name),
-            None => accounts.local(HAPROXY),
+            None => accounts.local(OWN).or_else(|| accounts.local(HAPROXY)),
         };
         let own = account.as_ref().and_then(|it| accounts.group(it.group));
         let group = match group.0 {

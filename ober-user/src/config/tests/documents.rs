@@ -172,7 +172,7 @@ fn every_key_that_is_commented_out_in_the_example_is_accepted_too() {
         config.resolve.slurm_conf,
         Some(directory.path("slurm.conf"))
     );
-    assert_eq!(config.workers.user.as_deref(), Some("haproxy"));
+    assert_eq!(config.workers.user.as_deref(), Some("ober"));
     assert_eq!(config.workers.cpus, [0, 1]);
     assert!(config.acme.is_some());
     let bgp = config.bgp.unwrap();

@@ -189,7 +189,7 @@ fn a_world_writable_configuration_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn workers_run_as_the_account_haproxy_if_it_exists_and_their_group_is_always_set() {
+fn workers_run_as_the_account_ober_or_haproxy_if_it_exists_and_their_group_is_always_set() {
     let mut directory = ConfigDirectory::new();
     let mut runs_as = |users: &str, groups: &str, keys: &str| {
         directory.env.accounts = Accounts::read(users, groups);
@@ -208,5 +208,14 @@ fn workers_run_as_the_account_haproxy_if_it_exists_and_their_group_is_always_set
     ] {
         assert_eq!(runs_as(users, groups, keys), expected, "{keys}");
     }
+    let (users, groups) = (
+        format!("{users}ober:x:990:990::/:/bin/false\n"),
+        format!("{groups}ober:x:990:\n"),
+    );
+    assert_eq!(runs_as(&users, &groups, ""), some("ober", "ober"));
+    assert_eq!(
+        runs_as(&users, &groups, "user='haproxy'"),
+        some("haproxy", "haproxy")
+    );
     assert_eq!(runs_as("", "", ""), (None, None));
 }

@@ -26,6 +26,7 @@ use crate::{
     haproxy::{Pool, WorkerEvent},
     lists::AccessLists,
     plan::{self, State, Step},
+    system::manager::Manager,
 };
 
 /// How long the workers may take before the start goes on without the slow ones.
@@ -48,6 +49,7 @@ pub(crate) async fn assemble(
     servers: &Servers,
     noted: Noted,
     greeter: &Greeter,
+    manager: &Manager,
 ) -> anyhow::Result<Parts> {
     let access_lists = AccessLists::open(config, plane.directory())?;
     let (workers, events) = unbounded_channel();
@@ -58,6 +60,7 @@ pub(crate) async fn assemble(
         adopted: plane.adopted,
         noted,
         greeter,
+        manager,
         plane: Arc::new(Mutex::new(plane)),
         access_lists,
         members: membership::Shared::default(),
@@ -90,6 +93,7 @@ struct Starting<'s> {
     adopted: bool,
     noted: Noted,
     greeter: &'s Greeter,
+    manager: &'s Manager,
     plane: Arc<Mutex<Plane>>,
     access_lists: AccessLists,
     members: membership::Shared,
@@ -107,7 +111,7 @@ impl Steps for Starting<'_> {
         match step {
             Step::Workers => {
                 let workers = self.workers.take().context(UNORDERED)?;
-                let pool = Pool::start(self.config, self.servers, workers).await?;
+                let pool = Pool::start(self.config, self.servers, workers, self.manager).await?;
                 self.pool = Some(pool);
             }
             Step::Lists { .. } => self.access_lists.restore(!self.adopted)?,

@@ -1,7 +1,7 @@
 //! Parts of the daemon's status that an operator must act upon.
 
 use crate::{
-    api::status::{Doubt, Status},
+    api::status::{Doubt, Status, Worker},
     diagnose::finding::Finding,
 };
 
@@ -12,6 +12,7 @@ pub(super) fn judge(status: &Status) -> Vec<Finding> {
     findings.extend(disk(status));
     findings.extend(outdated(status));
     findings.extend(lost(status));
+    findings.extend(in_service(status));
     if findings.is_empty() {
         let words = "uses the configuration on disk, and keeps what is in force";
         findings.push(Finding::ok(PART, &status.instance, words));
@@ -71,13 +72,19 @@ fn outdated(status: &Status) -> Vec<Finding> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let workers = status.workers.iter().filter(|it| !it.outdated.is_empty()).map(|it| {
-        let words = format!("runs what was replaced on disk since: {}", list(&it.outdated));
-        Finding::warning(PART, format_args!("worker {}", it.number), words).advice(
-            "a change of [workers] and `ober-user reload` replaces the workers one by one; `ober-user detach` and a start \
-             ends their connections",
-        )
-    });
+    let workers = status
+        .workers
+        .iter()
+        .filter(|it| !it.outdated.is_empty())
+        .map(|it| {
+            let words = format!(
+                "runs what was replaced on disk since: {}",
+                list(&it.outdated)
+            );
+            Finding::warning(PART, format_args!("worker {}", it.number), words).advice(
+                "`ober-user restart --workers` replaces the workers one at a time; transfers go on",
+            )
+        });
     let own = (!status.outdated.is_empty()).then(|| {
         let words = format!(
             "runs what was replaced on disk since: {}",
@@ -97,6 +104,21 @@ fn lost(status: &Status) -> impl Iterator<Item = Finding> + '_ {
              and at `net.ipv4.conf.*.rp_filter`",
         )
     })
+}
+
+/// Workers that a restart of the service would end.
+fn in_service(status: &Status) -> Vec<Finding> {
+    let workers = status.workers.iter();
+    let workers = workers.filter(|it| !it.ends_with_service.is_empty());
+    let finding = |it: &Worker| {
+        let object = format!("worker {}", it.number);
+        let words =
+            "is in the control group of the daemon's service: a restart of the service ends it";
+        Finding::warning(PART, object, words).advice(
+            "see the log for why systemd did not move it (is D-Bus running?), then `ober-user restart --workers`",
+        )
+    };
+    workers.map(finding).collect()
 }
 
 #[cfg(test)]
@@ -124,6 +146,7 @@ mod tests {
                 (Verdict::Warning, "worker 1"),
                 (Verdict::Warning, "main"),
                 (Verdict::Failed, "192.0.2.10"),
+                (Verdict::Warning, "worker 1"),
             ]
         );
         assert!(found.iter().all(|it| it.advice.is_some()));

@@ -23,7 +23,7 @@ use self::slot::{Applied, Parting, Slot};
 use super::{
     Error, Listening, Snapshot, WorkerEvent,
     prepare::prepare,
-    sockets::{Key, Set, complete, keys},
+    sockets::{Key, Set, complete, given, kept_name, keys},
     worker::{
         self, Event, Pid, Policy,
         adopt::{Adopted, adopt, strays},
@@ -35,7 +35,7 @@ use crate::{
     backends::server::Servers,
     certificates::copies,
     config::{Config, paths::Files},
-    system::file::directory,
+    system::{file::directory, manager::Manager},
 };
 
 /// What a reload did, by worker.
@@ -62,6 +62,7 @@ pub struct Pool {
     /// Running workers of this run directory that are in no record.
     strays: Vec<(usize, Process)>,
     workers: Arc<Workers>,
+    manager: Manager,
 }
 
 /// The workers for readers that do not change them.
@@ -92,11 +93,13 @@ impl Workers {
 
 impl Pool {
     /// Takes over the running workers and starts the others. Does not wait for them: see [`Pool::ready`]. After an
-    /// error nothing has changed and running workers go on.
+    /// error nothing has changed and running workers go on. Sockets that no worker has come from the manager, if it kept
+    /// them.
     pub async fn start(
         config: &Config,
         servers: &Servers,
         ring: mpsc::UnboundedSender<WorkerEvent>,
+        manager: &Manager,
     ) -> Result<Self, Error> {
         let run = config.node.run.clone();
         directory::make(&run).map_err(|source| Error::Write {
@@ -106,11 +109,13 @@ impl Pool {
         let found: Vec<_> = (0..config.workers.cpus.len())
             .map(|worker| adopt(&Files::new(&run, worker)))
             .collect();
-        let have = found.iter().map(|adopted| match adopted {
-            Some(adopted) => adopted.sockets.iter().cloned().collect(),
-            None => Set::new(),
+        let wanted = keys(config);
+        let have = found.iter().enumerate().map(|(worker, adopted)| {
+            let mut have = given(&wanted, worker, &manager.kept);
+            have.extend(adopted.iter().flat_map(|it| it.sockets.iter().cloned()));
+            have
         });
-        let sets = complete_all(&keys(config), have)?;
+        let sets = complete_all(&wanted, have)?;
         let orders = prepare(config, servers, &sets).await?;
         let mut pool = Self {
             strays: strays(&run, &accounted(&found)),
@@ -118,6 +123,7 @@ impl Pool {
             ring,
             slots: Vec::new(),
             workers: Arc::default(),
+            manager: manager.clone(),
         };
         for ((adopted, set), order) in found.into_iter().zip(sets).zip(orders) {
             let mut slot = pool.slot(config, set);
@@ -154,6 +160,15 @@ impl Pool {
                 .filter_map(|socket| socket.address().ok())
                 .collect(),
         });
+    }
+
+    /// Has the manager keep the sockets of the workers, and no others.
+    pub fn keep_sockets(&self) {
+        let sockets = self.slots.iter().enumerate().flat_map(|(worker, slot)| {
+            let named = slot.sockets.iter();
+            named.map(move |(key, fd)| (kept_name(worker, key), fd))
+        });
+        self.manager.kept.keep(&sockets.collect());
     }
 
     /// Tells the processes without a record to finish. They may have served until now: call it when the workers of the
@@ -249,7 +264,27 @@ impl Pool {
         }
         report.stopped = self.shrink(count, config.workers.drain);
         self.show();
+        self.keep_sockets();
         Ok(report)
+    }
+
+    /// Replaces every worker by another process of the same configuration, one at a time. After the first that fails no other
+    /// is touched.
+    pub async fn renew(&mut self) -> Report {
+        let mut report = Report::default();
+        for slot in self.active() {
+            if !report.failed.is_empty() {
+                report.unchanged.push(slot.worker);
+                continue;
+            }
+            let (answer, answered) = oneshot::channel();
+            slot.handle.send(Note::Renew(answer));
+            let answer = answered.await.unwrap_or_else(|_| {
+                Err("it does not serve now, so there is nothing to replace".to_owned())
+            });
+            report.add(slot.worker, Applied::Replaced, answer);
+        }
+        report
     }
 
     /// Ends the pool and leaves the workers serving; the next [`Pool::start`] takes them over.
@@ -279,7 +314,14 @@ impl Pool {
     fn slot(&self, config: &Config, sockets: Set) -> Slot {
         let worker = self.slots.len();
         let (files, policy) = (Files::new(&self.run, worker), Policy::of(&config.workers));
-        let handle = Handle::new(files.clone(), worker, policy, self.ring.clone());
+        let place = self.manager.scopes.place(
+            format!("ober-{}-worker-{worker}", config.node.instance),
+            format!(
+                "Worker {worker} of Herr Ober, instance {}",
+                config.node.instance
+            ),
+        );
+        let handle = Handle::new(files.clone(), worker, policy, self.ring.clone(), place);
         Slot {
             worker,
             files,

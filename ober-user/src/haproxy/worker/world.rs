@@ -20,6 +20,7 @@ use crate::{
     config::paths::Files,
     haproxy::{WorkerEvent, finishing::Finishing, runtime_api, sockets::Key},
     machine::drive::{World, drive, now},
+    system::manager::scope::Place,
 };
 
 /// A launch with the keys of its sockets.
@@ -38,6 +39,8 @@ pub(crate) enum Note {
     Want(LaunchOrder, oneshot::Sender<Answer>),
     /// The process with this number was changed to the order's generation by commands.
     ChangedLive(LaunchOrder, Pid, oneshot::Sender<Answer>),
+    /// Another process of the same generation is to serve; the answer says whether it does.
+    Renew(oneshot::Sender<Answer>),
     /// Ends the slot once its processes have ended.
     Stop(Event),
     /// Ends the slot, with its record up to date, and leaves its processes alone.
@@ -64,6 +67,7 @@ impl Handle {
         worker: usize,
         policy: Policy,
         ring: mpsc::UnboundedSender<WorkerEvent>,
+        place: Place,
     ) -> Self {
         let mut machine = Worker::new(now(), policy);
         let (notes, inbox) = mpsc::unbounded_channel();
@@ -77,6 +81,7 @@ impl Handle {
             notes: notes.clone(),
             inbox,
             ring,
+            place,
             status,
             orders: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -134,6 +139,8 @@ struct WorkerWorld {
     notes: mpsc::UnboundedSender<Note>,
     inbox: mpsc::UnboundedReceiver<Note>,
     ring: mpsc::UnboundedSender<WorkerEvent>,
+    /// Where its processes go, so that they outlive the daemon's service.
+    place: Place,
     status: watch::Sender<Snapshot>,
     orders: BTreeMap<Generation, LaunchOrder>,
     processes: BTreeMap<Pid, Watched>,
@@ -159,6 +166,12 @@ impl World<Worker> for WorkerWorld {
                 generation: self.ordered(order, answer),
                 pid,
             },
+            Note::Renew(answer) => {
+                // Without a generation that serves there is nothing to renew, and the answer is dropped.
+                let generation = self.status.borrow().generation;
+                self.waiting = generation.map(|generation| (generation, answer));
+                Event::Renew
+            }
             Note::Stop(event) => {
                 self.last = true;
                 event
@@ -288,7 +301,25 @@ impl WorkerWorld {
         }
     }
 
+    /// Has the process outlive the daemon's service. One that cannot be moved serves all the same.
+    fn move_out(&self, pid: Pid) {
+        let (place, worker) = (self.place.clone(), self.worker);
+        tokio::spawn(async move {
+            if let Err(error) = place.move_out(pid).await {
+                let pid = pid.0;
+                tracing::warn!(
+                    worker,
+                    pid,
+                    %error,
+                    "put the worker into a scope of its own; a restart of the service ends it"
+                );
+            }
+        });
+    }
+
+    /// Watches a process that was started or adopted, from then on.
     fn watch(&mut self, process: Process, sockets: Vec<HeldSocket>) {
+        self.move_out(process.pid);
         let (notes, pid) = (self.notes.clone(), process.pid);
         let waiting = process.clone();
         let task = tokio::spawn(async move {

@@ -17,7 +17,10 @@ use nix::{
     unistd::Pid,
 };
 use ober_programs::Command;
-use ober_user::haproxy::{Error, Listening, Pool, Stage, WorkerEvent, worker::Exit};
+use ober_user::{
+    haproxy::{Error, Listening, Pool, Stage, WorkerEvent, worker::Exit},
+    system::manager::Manager,
+};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::lab::{Lab, Load, Message, PLAIN, addresses, connect, get, given, listener, service};
@@ -241,7 +244,7 @@ async fn without_haproxy_the_pool_does_not_start_and_the_error_names_the_package
     let mut lab = Lab::new(1);
     lab.config.workers.haproxy = PathBuf::from("/nowhere/haproxy");
     let (ring, _events) = unbounded_channel();
-    let error = Pool::start(&lab.config, &lab.servers, ring)
+    let error = Pool::start(&lab.config, &lab.servers, ring, &Manager::default())
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
@@ -279,7 +282,9 @@ async fn a_daemon_serves_in_a_laboratory_passed_by_environment() {
     let lab = Lab::new(2);
     let (config, servers) = given(gift.as_ref().unwrap_or(&lab.gift()));
     let (ring, _events) = unbounded_channel();
-    let pool = Pool::start(&config, &servers, ring).await.unwrap();
+    let pool = Pool::start(&config, &servers, ring, &Manager::default())
+        .await
+        .unwrap();
     assert_eq!(pool.ready(Duration::from_secs(10)).await, 2);
     get(addresses(&pool, 80)[1], "/").unwrap();
     if gift.is_some() {
