@@ -7,8 +7,10 @@ mod advisories;
 mod apt;
 mod bare;
 mod ci;
+mod dist;
 mod fuzz;
 mod haproxy;
+mod machine;
 mod run;
 mod setup;
 mod shell;
@@ -99,6 +101,10 @@ enum Command {
         #[arg(default_value = "bookworm")]
         release: String,
     },
+    /// Make what an operator installs: packages, their sums
+    Dist(dist::Dist),
+    /// Install our package on a real Debian with systemd, in QEMU, and try what an operator does with it
+    Machine(machine::Machine),
     /// What a commit must pass: formatting, lints, licences, tests
     Ci,
 }
@@ -134,6 +140,8 @@ fn perform(command: Command) -> Result<()> {
         } => vm::run(kernel.as_deref(), release.as_deref(), guest, devices),
         Command::Haproxy { release } => haproxy::run_with(&release),
         Command::Bare { release } => bare::run_on(&release),
+        Command::Dist(dist) => dist.run(),
+        Command::Machine(machine) => machine.run(),
         Command::Ci => ci::run(),
     }
 }

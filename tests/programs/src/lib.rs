@@ -50,6 +50,10 @@ pub enum Purpose {
     Vm,
     /// Another Debian release: its HAProxy, its kernels, a bare root of it.
     Release,
+    /// What operators install.
+    Dist,
+    /// A whole Debian in an emulator.
+    Machine,
     Ci,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Material,
     Origin::{Cargo, Debian, Rust},
     Program,
-    Purpose::{Bench, Build, Ci, Fuzz, Linker, Node, Release, Test, Vm},
+    Purpose::{Bench, Build, Ci, Dist, Fuzz, Linker, Machine, Node, Release, Test, Vm},
     Shell, Starter,
 };
 
@@ -99,6 +99,17 @@ programs! {
     program APT_CONFIG { "apt-config", Debian("apt"), Release, "how apt reaches its sources", ["-v"] }
     program DPKG { "dpkg", Debian("dpkg"), Release, "unpacks packages", ["--version"] }
     program MMDEBSTRAP { "mmdebstrap", Debian("mmdebstrap"), Release, "makes the root of a bare Debian", ["--version"] }
+
+    // Packages, and a machine that they are installed on.
+    program OBJCOPY { "objcopy", Debian("binutils"), Dist, "parts the program from its debug symbols", ["--version"] }
+    program OBJDUMP { "objdump", Debian("binutils"), Dist, "which glibc the program needs", ["--version"] }
+    program DPKG_DEB { "dpkg-deb", Debian("dpkg"), Dist, "makes the package for Debian and Ubuntu", ["--version"] }
+    program RPMBUILD { "rpmbuild", Debian("rpm"), Dist, "makes the package for RHEL and its kin", ["--version"] }
+    program TAR { "tar", Debian("tar"), Dist, "makes the archive for other systems", ["--version"] }
+    program ZSTD { "zstd", Debian("zstd"), Dist, "makes it small", ["--version"] }
+    program SHA256SUM { "sha256sum", Debian("coreutils"), Dist, "the sums of the packages", ["--version"] }
+    starter NICE { "nice", Debian("coreutils"), Machine, "leaves the cores to others", ["--version"] }
+    program QEMU_IMG { "qemu-img", Debian("qemu-utils"), Machine, "a disk with snapshots", ["--version"] }
 
     // Building.
     program GXX { "g++", Debian("g++"), Fuzz, "libFuzzer is C++", ["--version"] }

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What work on the repository needs. [`Purpose::Linker`] follows from [`Purpose::Build`].
-pub(crate) const WORK: [Purpose; 7] = [
+pub(crate) const WORK: [Purpose; 9] = [
     Purpose::Build,
     Purpose::Node,
     Purpose::Test,
@@ -20,9 +20,11 @@ pub(crate) const WORK: [Purpose; 7] = [
     Purpose::Fuzz,
     Purpose::Vm,
     Purpose::Release,
+    Purpose::Dist,
+    Purpose::Machine,
 ];
 /// The same, and what the checks of a commit need.
-pub(crate) const ALL: [Purpose; 8] = [
+pub(crate) const ALL: [Purpose; 10] = [
     Purpose::Build,
     Purpose::Node,
     Purpose::Test,
@@ -30,6 +32,8 @@ pub(crate) const ALL: [Purpose; 8] = [
     Purpose::Fuzz,
     Purpose::Vm,
     Purpose::Release,
+    Purpose::Dist,
+    Purpose::Machine,
     Purpose::Ci,
 ];
 

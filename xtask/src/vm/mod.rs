@@ -152,7 +152,7 @@ fn clients(wire: &Wire, guest: &Path, score: &mut Score) -> Result<()> {
 }
 
 /// Is it left from a killed process? Names end in the number of the process that made the object.
-fn is_left_over(name: &str, prefix: &str) -> bool {
+pub(crate) fn is_left_over(name: &str, prefix: &str) -> bool {
     let owner = name.strip_prefix(prefix);
     owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
 }

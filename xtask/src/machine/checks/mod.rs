@@ -1,0 +1,98 @@
+//! What is tried on the machine, thinnest first. A check gets a machine of its own, out of a snapshot; it returns what it
+//! counted and measured.
+
+mod broken;
+mod install;
+mod reboot;
+mod remove;
+mod restart;
+mod units;
+
+use super::node::Node;
+use super::packages::Packages;
+use anyhow::Result;
+
+/// The machine that a check begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Debian, without a package of ours.
+    Bare,
+    /// With the package installed and a VIP served.
+    Serving,
+}
+
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    /// The law, for `--list`.
+    pub(super) law: &'static str,
+    pub(super) begin: Begin,
+    /// Also one of the quick ones.
+    pub(super) quick: bool,
+    pub(super) run: fn(&mut Node, &Packages) -> Result<String>,
+}
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "install",
+        law: "the package installs without a failure, waits for a configuration, and then serves",
+        begin: Begin::Bare,
+        quick: true,
+        run: install::install,
+    },
+    Check {
+        name: "units",
+        law: "systemd finds nothing wrong with the units, and their exposure is 4.0 at most",
+        begin: Begin::Serving,
+        quick: false,
+        run: units::units,
+    },
+    Check {
+        name: "restart",
+        law: "a restart of the daemon cuts no download and fails no request",
+        begin: Begin::Serving,
+        quick: true,
+        run: restart::restart,
+    },
+    Check {
+        name: "kill",
+        law: "a daemon that is killed is started again, and no client notices",
+        begin: Begin::Serving,
+        quick: false,
+        run: restart::kill,
+    },
+    Check {
+        name: "upgrade",
+        law: "an upgrade of the package cuts no download and fails no request",
+        begin: Begin::Serving,
+        quick: false,
+        run: restart::upgrade,
+    },
+    Check {
+        name: "broken",
+        law: "a daemon that starts with a broken file serves as before and says so; the mended file comes into force",
+        begin: Begin::Serving,
+        quick: false,
+        run: broken::broken,
+    },
+    Check {
+        name: "remove",
+        law: "a removed package leaves no process, program, pin or address, and keeps the configuration",
+        begin: Begin::Serving,
+        quick: true,
+        run: remove::remove,
+    },
+    Check {
+        name: "purge",
+        law: "a purged package leaves no file of ours",
+        begin: Begin::Serving,
+        quick: false,
+        run: remove::purge,
+    },
+    Check {
+        name: "reboot",
+        law: "a machine that restarts serves again by itself",
+        begin: Begin::Serving,
+        quick: false,
+        run: reboot::reboot,
+    },
+];

@@ -1,0 +1,80 @@
+//! The package is taken off again.
+
+use crate::machine::node::Node;
+use crate::machine::packages::Packages;
+use crate::machine::serving::{self, BEFORE, CONFIGURATION, MARK};
+use anyhow::{Result, ensure};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_mins(3);
+/// Where Debian's own programs write while a package comes and goes. `passwd` and `group` have the account of the workers,
+/// which Debian's policy leaves in place.
+const OTHERS: &str = "^/(var/lib/dpkg|var/lib/systemd|var/log|var/cache|var/tmp|root|tmp|run)(/|$)\
+                      |^/etc/(passwd|group|shadow|gshadow)-?$|^/etc/\\.pwd\\.lock$|^/etc/ld\\.so\\.cache$";
+
+pub(super) fn remove(node: &mut Node, _: &Packages) -> Result<String> {
+    let took = node.timed("dpkg --remove ober", LIMIT)?;
+    nothing_runs(node)?;
+    node.run(&format!("test -s {CONFIGURATION}"))?;
+    node.run("test ! -e /usr/bin/ober")?;
+    Ok(format!(
+        "dpkg {:.1} s; no process, program, pin or VIP; {CONFIGURATION} is kept",
+        took.as_secs_f32()
+    ))
+}
+
+pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
+    let took = node.timed("dpkg --purge ober", LIMIT)?;
+    nothing_runs(node)?;
+    let newer = format!("find / -xdev -newer {MARK} ! -type d | grep -vE '{OTHERS}'");
+    let newer = node.ask(&newer)?.output;
+    ensure!(
+        newer.is_empty(),
+        "files are left that are newer than the installation:\n{newer}"
+    );
+    let more = format!(
+        "{} | comm -13 {BEFORE} - | grep -vE '{OTHERS}'",
+        serving::PATHS
+    );
+    let more = node.ask(&more)?.output;
+    ensure!(
+        more.is_empty(),
+        "files are left that were not there before:\n{more}"
+    );
+    let less = format!(
+        "{} | comm -23 {BEFORE} - | grep -vE '{OTHERS}'",
+        serving::PATHS
+    );
+    let less = node.ask(&less)?.output;
+    ensure!(
+        less.is_empty(),
+        "files are gone that were there before:\n{less}"
+    );
+    Ok(format!(
+        "dpkg {:.1} s; no process, program, pin or VIP, and no file that was not there before",
+        took.as_secs_f32()
+    ))
+}
+
+/// No process of ours, nothing in the kernel, no address.
+fn nothing_runs(node: &mut Node) -> Result<()> {
+    for (what, command) in [
+        ("processes", "pgrep -af '[o]ber-user|[h]aproxy -db'"),
+        (
+            "pins",
+            "find /sys/fs/bpf -mindepth 1 | grep -v -E '/(maps|progs).debug$'",
+        ),
+        (
+            "programs on interfaces",
+            "ip link show | grep -E 'xdp|prog/'",
+        ),
+        ("VIPs", "ip address show | grep 10.77.9.1"),
+        ("interfaces", "ip link show | grep ober-"),
+        ("units", "systemctl list-units --plain --no-legend 'ober*'"),
+        ("scopes", "ls -d /sys/fs/cgroup/ober* 2>/dev/null"),
+    ] {
+        let left = node.ask(command)?.output;
+        ensure!(left.trim().is_empty(), "{what} are left: {left}");
+    }
+    Ok(())
+}

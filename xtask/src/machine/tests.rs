@@ -1,0 +1,40 @@
+use super::checks::CHECKS;
+use super::serving::Counts;
+use std::collections::BTreeSet;
+
+#[test]
+fn every_check_has_a_name_of_its_own_and_a_law() {
+    let names: BTreeSet<&str> = CHECKS.iter().map(|check| check.name).collect();
+    assert_eq!(names.len(), CHECKS.len());
+    assert!(CHECKS.iter().all(|check| !check.law.is_empty()));
+    assert!(CHECKS.iter().any(|check| check.quick));
+}
+
+#[test]
+fn clients_are_content_only_if_they_asked_and_nothing_failed_and_the_download_is_whole() {
+    for (said, expected) in [
+        (
+            "requests=390 failed=0 slowest=0.4 download='whole' failures='none'",
+            true,
+        ),
+        (
+            "requests=0 failed=0 slowest=0.0 download='whole' failures='none'",
+            false,
+        ),
+        (
+            "requests=390 failed=1 slowest=5.0 download='whole' failures='8.1 s: timed out'",
+            false,
+        ),
+        (
+            "requests=390 failed=0 slowest=0.4 download='cut after 3 of 400 pieces at 8.7 s' failures='none'",
+            false,
+        ),
+        (
+            "requests=390 failed=0 slowest=0.4 download='unfinished' failures='none'",
+            false,
+        ),
+    ] {
+        assert_eq!(Counts::read(said).unwrap().is_clean(), expected, "{said}");
+    }
+    assert_eq!(Counts::read("Traceback (most recent call last):"), None);
+}
