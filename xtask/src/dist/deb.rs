@@ -103,9 +103,11 @@ fn build(
     let file = release
         .into
         .join(format!("{name}_{}_amd64.deb", release.version));
+    let effort = if release.is_small { "-z6" } else { "-z0" };
     let mut dpkg = command(&DPKG_DEB);
     // With several threads xz cuts its input by the number of CPUs.
-    dpkg.args(["--root-owner-group", "--threads-max=1", "-Zxz", "--build"])
+    dpkg.args(["--root-owner-group", "--threads-max=1", "-Zxz", effort])
+        .arg("--build")
         .args([tree, &file])
         .env("SOURCE_DATE_EPOCH", release.seconds());
     let built = quiet(&mut dpkg).with_context(|| format!("make {}", file.display()));

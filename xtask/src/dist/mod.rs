@@ -71,6 +71,8 @@ pub(crate) struct Release {
     time: SystemTime,
     /// Where packages are put.
     into: PathBuf,
+    /// They are worth the time that it takes to make them small.
+    is_small: bool,
 }
 
 /// The release that is worked on.
@@ -107,7 +109,8 @@ pub(crate) struct Order<'a> {
     pub(crate) program: Option<&'a Path>,
     pub(crate) revision: Option<u32>,
     pub(crate) formats: &'a [Format],
-    /// Other people get them, so the program is held to its size. Tests may package one that is not optimised.
+    /// Other people get them: the program is held to its size, and packages are made small. Tests may package a program that
+    /// is not optimised, and want it soon.
     pub(crate) given_away: bool,
 }
 
@@ -140,6 +143,7 @@ impl Order<'_> {
                 .map_or_else(|| VERSION.to_owned(), |it| format!("{VERSION}-{it}")),
             time: time()?,
             into,
+            is_small: self.given_away,
         };
         let tree = work.join("tree");
         tree::fill(&tree, &release)?;

@@ -47,6 +47,9 @@ pub(crate) struct Machine {
     /// Name the checks and their laws, and run none
     #[arg(long)]
     list: bool,
+    /// Show each command that is run on the machine, and how long it took
+    #[arg(long)]
+    verbose: bool,
     /// Run this command of the shell on a node in service, in place of a check, and show what it writes
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["checks", "quick"])]
     run: Option<String>,
@@ -72,6 +75,7 @@ impl Machine {
         let house = House {
             image: &image,
             packages: &packages,
+            verbose: self.verbose,
         };
         if let Some(command) = &self.run {
             let mut node = house.enter(Begin::Serving)?;
@@ -106,6 +110,7 @@ impl Machine {
 struct House<'a> {
     image: &'a Image,
     packages: &'a Packages,
+    verbose: bool,
 }
 
 impl House<'_> {
@@ -163,12 +168,14 @@ impl House<'_> {
     fn bare(&self) -> Result<Node> {
         if !self.image.snapshots()?.iter().any(|name| name == READY) {
             let began = Instant::now();
-            let mut node = Node::start(self.image, None).context("boot the machine")?;
+            let mut node =
+                Node::start(self.image, None, self.verbose).context("boot the machine")?;
             node.wait(
                 "its services have started",
                 "systemctl is-system-running --wait | grep -E 'running|degraded'",
                 std::time::Duration::from_mins(3),
             )?;
+            serving::remember(&mut node)?;
             node.save(READY)?;
             node.stop()?;
             println!(
@@ -176,7 +183,7 @@ impl House<'_> {
                 began.elapsed().as_secs()
             );
         }
-        Node::start(self.image, Some(READY))
+        Node::start(self.image, Some(READY), self.verbose)
     }
 
     fn serving(&self) -> Result<Node> {
@@ -197,6 +204,6 @@ impl House<'_> {
                 began.elapsed().as_secs()
             );
         }
-        Node::start(self.image, Some(&name))
+        Node::start(self.image, Some(&name), self.verbose)
     }
 }

@@ -34,11 +34,14 @@ pub(super) struct Node {
     qemu: Child,
     /// Sockets and console.
     scratch: PathBuf,
+    /// Commands are shown.
+    verbose: bool,
 }
 
 impl Node {
     /// Starts a machine, from the beginning or as a snapshot holds it, and waits until it answers.
-    pub(super) fn start(image: &Image, snapshot: Option<&str>) -> Result<Self> {
+    pub(super) fn start(image: &Image, snapshot: Option<&str>, verbose: bool) -> Result<Self> {
+        let began = Instant::now();
         sweep()?;
         let scratch = Path::new(SCRATCH).join(format!("{PREFIX}{}", id()));
         fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
@@ -58,18 +61,26 @@ impl Node {
             return Err(starting.fail(error));
         }
         let qemu = starting.qemu.take().context("QEMU is gone")?;
+        if verbose {
+            let from = snapshot.unwrap_or("the beginning");
+            println!("{:6.1} s  start from {from}", began.elapsed().as_secs_f32());
+        }
         Ok(Self {
             agent,
             monitor,
             qemu,
             scratch: scratch.clone(),
+            verbose,
         })
     }
 
     /// Keeps the machine as it is now, under this name.
     pub(super) fn save(&mut self, snapshot: &str) -> Result<()> {
         self.run("sync")?;
-        self.monitor.order(&format!("savevm {snapshot}"), SAVE)
+        let began = Instant::now();
+        self.monitor.order(&format!("savevm {snapshot}"), SAVE)?;
+        self.tell(began, snapshot);
+        Ok(())
     }
 
     /// Runs a command there, and returns its output; an error when it fails.
@@ -78,7 +89,7 @@ impl Node {
     }
 
     pub(super) fn run_within(&mut self, command: &str, limit: Duration) -> Result<String> {
-        let answer = self.agent.run(command, limit)?;
+        let answer = self.ask_within(command, limit)?;
         let output = answer.output.trim_end();
         match answer.status {
             0 => Ok(output.to_owned()),
@@ -92,7 +103,20 @@ impl Node {
 
     /// Runs a command there, which may fail.
     pub(super) fn ask(&mut self, command: &str) -> Result<Answer> {
-        self.agent.run(command, SHORT)
+        self.ask_within(command, SHORT)
+    }
+
+    pub(super) fn ask_within(&mut self, command: &str, limit: Duration) -> Result<Answer> {
+        let began = Instant::now();
+        let answer = self.agent.run(command, limit);
+        self.tell(began, command);
+        answer
+    }
+
+    fn tell(&self, began: Instant, what: &str) {
+        if self.verbose {
+            println!("{:6.1} s  {what}", began.elapsed().as_secs_f32());
+        }
     }
 
     /// Runs a command, and returns how long it took.
@@ -116,7 +140,10 @@ impl Node {
     }
 
     pub(super) fn put(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.agent.put(path, 0o644, bytes)
+        let began = Instant::now();
+        self.agent.put(path, 0o644, bytes)?;
+        self.tell(began, path);
+        Ok(())
     }
 
     /// Copies a file of this machine into it.

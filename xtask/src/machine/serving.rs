@@ -20,11 +20,14 @@ pub(super) const BEFORE: &str = "/root/before";
 pub(super) const PATHS: &str = "find / -xdev | LC_ALL=C sort";
 const LIMIT: Duration = Duration::from_mins(3);
 
+/// Writes down what a machine without the package has.
+pub(super) fn remember(node: &mut Node) -> Result<()> {
+    node.run_within(&format!("{PATHS} >{BEFORE}; touch {MARK}; sleep 1"), LIMIT)
+        .map(drop)
+}
+
 /// Installs a package on a machine without one; returns what dpkg took.
 pub(super) fn install(node: &mut Node, package: &Path) -> Result<Duration> {
-    node.run(&format!(
-        "touch {MARK}; sleep 1; export LC_ALL=C; {PATHS} >{BEFORE}"
-    ))?;
     node.bring(package, "/root/ober.deb")?;
     node.timed("dpkg -i /root/ober.deb", LIMIT)
 }

@@ -27,7 +27,7 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
     let took = node.timed("dpkg --purge ober", LIMIT)?;
     nothing_runs(node)?;
     let newer = format!("find / -xdev -newer {MARK} ! -type d | grep -vE '{OTHERS}'");
-    let newer = node.ask(&newer)?.output;
+    let newer = node.ask_within(&newer, LIMIT)?.output;
     ensure!(
         newer.is_empty(),
         "files are left that are newer than the installation:\n{newer}"
@@ -36,7 +36,7 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
         "{} | comm -13 {BEFORE} - | grep -vE '{OTHERS}'",
         serving::PATHS
     );
-    let more = node.ask(&more)?.output;
+    let more = node.ask_within(&more, LIMIT)?.output;
     ensure!(
         more.is_empty(),
         "files are left that were not there before:\n{more}"
@@ -45,7 +45,7 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
         "{} | comm -23 {BEFORE} - | grep -vE '{OTHERS}'",
         serving::PATHS
     );
-    let less = node.ask(&less)?.output;
+    let less = node.ask_within(&less, LIMIT)?.output;
     ensure!(
         less.is_empty(),
         "files are gone that were there before:\n{less}"

@@ -21,7 +21,7 @@ class Port:
         while not os.path.exists(PORT):
             time.sleep(0.1)
         self.file = os.open(PORT, os.O_RDWR)
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def more(self):
         # Empty while nobody is connected at the other end.
@@ -33,13 +33,13 @@ class Port:
     def line(self):
         while b"\n" not in self.buffer:
             self.more()
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode(errors="replace")
+        return self.exactly(self.buffer.index(b"\n") + 1)[:-1].decode(errors="replace")
 
     def exactly(self, length):
         while len(self.buffer) < length:
             self.more()
-        taken, self.buffer = self.buffer[:length], self.buffer[length:]
+        taken = bytes(self.buffer[:length])
+        del self.buffer[:length]
         return taken
 
     def answer(self, nonce, status, output=b""):
