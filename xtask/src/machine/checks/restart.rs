@@ -40,7 +40,6 @@ fn under_load(node: &mut Node, change: &str) -> Result<String> {
         serving::DAEMON
     );
     let back = took + node.wait("another daemon serves", &anew, LIMIT)?;
-    serving::answered(node)?;
     let result = load.finish(node)?;
     ensure!(
         result.is_clean(),
@@ -52,6 +51,7 @@ fn under_load(node: &mut Node, change: &str) -> Result<String> {
         workers == after,
         "the workers were {workers:?} and are {after:?}"
     );
+    serving::answered(node)?;
     Ok(format!(
         "{:.1} s, the same {} workers; {result}",
         back.as_secs_f32(),
