@@ -57,7 +57,7 @@ remove_files() {
     if [ -e /etc/ober/ober.toml ] || [ -d /var/lib/ober/main ]; then
         ober-user detach --drain 10 || refuse "not removed, because workers or programs would stay behind; see above"
     fi
-    systemctl stop ober-workers.slice
+    systemctl stop ober.slice
     while read -r file; do
         rm -f "$file"
     done <"$kept"

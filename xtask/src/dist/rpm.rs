@@ -91,7 +91,7 @@ fi
 if [ $1 = 0 ]; then
     if [ -d /run/systemd/system ]; then systemctl disable --now ober.service; systemctl stop 'ober@*.service'; fi
     if [ -e /etc/ober/ober.toml ] || [ -d /var/lib/ober/main ]; then ober-user detach --drain 10 || exit 1; fi
-    if [ -d /run/systemd/system ]; then systemctl stop ober-workers.slice; fi
+    if [ -d /run/systemd/system ]; then systemctl stop ober.slice; fi
 fi
 
 %postun
