@@ -41,7 +41,7 @@ pub(crate) struct Machine {
     /// A program to package, already built, in place of building it for release
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Only install, restart under load and remove: at most three minutes once the disk is made
+    /// Only install, restart under load and remove
     #[arg(long, conflicts_with = "checks")]
     quick: bool,
     /// Name the checks and their laws, and run none
