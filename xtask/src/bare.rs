@@ -159,8 +159,7 @@ impl Bare {
     /// Runs cargo there, once for each call, with its output shown. What one call mounts is there for the next.
     fn cargo(&self, calls: &[&[&str]]) -> Result<()> {
         let rustup = env::var_os("RUSTUP_HOME")
-            .map(PathBuf::from)
-            .unwrap_or_else(|| cargo_home().with_file_name(".rustup"));
+            .map_or_else(|| cargo_home().with_file_name(".rustup"), PathBuf::from);
         let kernel = |kind| {
             self.mount(
                 &["-t", kind],

@@ -71,10 +71,6 @@ where
 }
 
 /// The driver's clock, also for callers that tell a machine how long ago something happened.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads this clock"
-)]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

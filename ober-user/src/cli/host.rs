@@ -17,10 +17,10 @@ use crate::{
     host::{
         self, Host,
         bootstrap::{self, Done},
-        machine::Live,
         object::State,
         part::Part,
         plan::{self, Change, PartPlan, Remark},
+        platform::Live,
         record::Record,
         undo::{self, Back, How},
         wants::{Configured, Wants},

@@ -15,7 +15,7 @@ use tokio::{
 use super::control::{accept, asked, say};
 use crate::{
     api::{Failure, connections::Served},
-    system::manager::notify::Notifier,
+    system::manager::{Manager, notify::Notifier},
 };
 
 /// The most that one step of a start may take before the service manager gives it up.
@@ -46,7 +46,7 @@ pub(super) struct Greeter {
 
 impl Greeter {
     /// For a start of `steps` steps.
-    pub(super) fn new(listener: UnixListener, steps: usize, notifier: Notifier) -> Self {
+    pub(super) fn new(listener: UnixListener, steps: usize, manager: &Manager) -> Self {
         let listener = Arc::new(listener);
         let step = Arc::new(Mutex::new(Step {
             of: steps,
@@ -63,7 +63,7 @@ impl Greeter {
             listener,
             step,
             task,
-            notifier,
+            notifier: manager.notifier.clone(),
         }
     }
 

@@ -167,7 +167,7 @@ impl Daemon {
 
     /// The processes of a worker that a restart of the service would end.
     fn in_service(&self, worker: &haproxy::Snapshot) -> Vec<i32> {
-        let processes = worker.pid.iter().chain(&worker.draining).copied();
+        let processes = worker.pid.into_iter().chain(worker.draining());
         processes
             .filter(|pid| self.manager.scopes.ends_with_service(*pid))
             .collect()

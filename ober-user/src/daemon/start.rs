@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Daemon, InForce, Lock, Locked, Strictness, cluster_key,
-    fallback::Choice,
+    fallback::{Choice, Provenance},
     greeter::Greeter,
     kernel,
     published::Published,
@@ -124,19 +124,11 @@ async fn start_by(path: &Path, choice: Choice, manager: &Manager) -> anyhow::Res
     let lock = Lock::wait(&node.run).await?;
     private(&node.state)?;
     tell_remarks(&config, path);
-    let known = &config.node.interfaces[..];
-    kernel::check_interfaces(if was_in_force { known } else { &[] }, &config)?;
-    for interface in kernel::away(&config) {
-        tracing::error!(
-            interface,
-            "there is no such interface yet; it is taken when it comes (`ip link` lists those that are here)"
-        );
-    }
+    judge_interfaces(&config, was_in_force)?;
     let metrics = api::http::bind(node.metrics).await?;
     // Besides the steps of the plan: the servers, the kernel half, the names.
     let steps = plan::steps(&plan::State::default(), &plan::State::of(&config)).len() + 3;
-    let notifier = manager.notifier.clone();
-    let greeter = Greeter::new(control_socket(&node.run)?, steps, notifier);
+    let greeter = Greeter::new(control_socket(&node.run)?, steps, manager);
     greeter.next("ask the sources of servers");
     let key = cluster_key(&config)?;
     let mut backends = Backends::open(&config)?;
@@ -150,10 +142,7 @@ async fn start_by(path: &Path, choice: Choice, manager: &Manager) -> anyhow::Res
     parts.access_lists.sweep();
     let drops = parts.drops;
     let haproxy = haproxy::version::probe(&config.workers.haproxy).await.ok();
-    let origin = Origin {
-        of: provenance.fallback.as_ref().map(|it| it.snapshot),
-        ..Origin::of(Reason::Start)
-    };
+    let origin = origin(&provenance);
     let (tell, learned) = mpsc::channel(ANSWERS);
     let daemon = Arc::new(Daemon {
         run: node.run.clone(),
@@ -194,6 +183,26 @@ async fn start_by(path: &Path, choice: Choice, manager: &Manager) -> anyhow::Res
         drops,
         learned,
     })
+}
+
+/// In a configuration that was in force, an interface that is not here is waited for.
+fn judge_interfaces(config: &Config, was_in_force: bool) -> anyhow::Result<()> {
+    let known = &config.node.interfaces[..];
+    kernel::check_interfaces(if was_in_force { known } else { &[] }, config)?;
+    for interface in kernel::away(config) {
+        tracing::error!(
+            interface,
+            "there is no such interface yet; it is taken when it comes (`ip link` lists those that are here)"
+        );
+    }
+    Ok(())
+}
+
+fn origin(provenance: &Provenance) -> Origin {
+    Origin {
+        of: provenance.fallback.as_ref().map(|it| it.snapshot),
+        ..Origin::of(Reason::Start)
+    }
 }
 
 async fn remember(daemon: &Daemon, origin: Origin) {

@@ -210,7 +210,11 @@ mod tests {
             stick();
             // A look at the first moment finds nothing yet, and a slow machine delays the next one.
             scene.fed(Instant::now() + LIMIT * 2);
-            assert_eq!(scene.fed(until - LIMIT / 4), 0, "{what} is stuck");
+            assert_eq!(
+                scene.fed(until.checked_sub(LIMIT / 4).unwrap()),
+                0,
+                "{what} is stuck"
+            );
             assert!(scene.fed(until + LIMIT * 3) >= 1, "after {what}");
         }
     }

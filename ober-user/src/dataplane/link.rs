@@ -201,12 +201,13 @@ impl Links {
             note(&was.pin, was.give_back());
         }
         let known = |path: &PathBuf| self.0.iter().any(|was| was.pin == *path);
-        let entries = fs::read_dir(home)
-            .map(|entries| entries.flatten().collect::<Vec<_>>())
-            .unwrap_or_else(|error| {
+        let entries: Vec<DirEntry> = match fs::read_dir(home) {
+            Ok(entries) => entries.flatten().collect(),
+            Err(error) => {
                 note(home, Err(error));
                 Vec::new()
-            });
+            }
+        };
         for path in entries.iter().map(DirEntry::path) {
             let was_there = known(&path) || other_mode(&path).is_some_and(|other| known(&other));
             if is_link(&path) && !was_there {

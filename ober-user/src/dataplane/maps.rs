@@ -78,6 +78,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
         ..shape(name, value, 1)
     };
     let lines_count = host_lines(limits.ipv6_hosts);
+    let banks = u32::try_from(BANKS).unwrap_or(u32::MAX);
     [
         direct(node, ".bss.NODE", size_of::<Node>()),
         direct(ports, ".bss.BGP_PORTS", size_of::<BgpPorts>()),
@@ -105,11 +106,7 @@ pub(super) fn shapes(limits: &Limits) -> [Shape; MAPS] {
             (lines_count / TAGGED) as usize * size_of::<Tags>(),
         ),
         shape(prefixes, 4, limits.ipv6_prefixes),
-        shape(
-            verdicts,
-            size_of::<VerdictCounters>(),
-            u32::try_from(BANKS).unwrap_or(u32::MAX),
-        ),
+        shape(verdicts, size_of::<VerdictCounters>(), banks),
         shape(workers, size_of::<WorkerCounters>(), SERVICES),
         shape(lookups, size_of::<Lookups>(), SERVICES),
         shape(syns, size_of::<u64>(), SERVICES),

@@ -4,17 +4,17 @@ use serde::Serialize;
 
 use super::{
     Error, Host,
-    machine::Machine,
     object::Object,
     part::Part,
     parts,
     plan::{Change, PartPlan, Remark},
+    platform::Platform,
     record::Record,
     wants::Wants,
 };
 
 /// What is to be done, part by part. Looks at the machine and changes nothing.
-pub async fn plan<M: Machine>(
+pub async fn plan<M: Platform>(
     host: &Host<M>,
     record: &Record,
     wants: &Wants,
@@ -51,7 +51,7 @@ pub struct Done {
 }
 
 /// Makes the changes. A part ends with its first failure; the others go on.
-pub async fn apply<M: Machine>(
+pub async fn apply<M: Platform>(
     host: &Host<M>,
     record: &mut Record,
     plans: &[PartPlan],
@@ -76,7 +76,7 @@ pub async fn apply<M: Machine>(
 }
 
 /// One change: what was there goes on disk, then the change is made, then it is read back.
-pub(super) async fn make<M: Machine>(
+pub(super) async fn make<M: Platform>(
     host: &Host<M>,
     record: &mut Record,
     part: Part,

@@ -5,18 +5,18 @@
 //! wants     what the configuration needs of the machine       part     names and order of the parts
 //! object    what is looked at, changed and put back           plan     changes and remarks, as data
 //! record    what was there before: bootstrap.json             root     files below a directory
-//! machine   kernel settings and commands (with `root` the only files that reach out)
+//! platform  kernel settings and commands (with `root` the only files that reach out)
 //! parts/    a file a part: look at facts, and from facts and wants, without I/O, changes and remarks
 //! bootstrap, undo    the way through the parts, and back
 //! ```
 //! It never overwrites a file of the administrator, and never changes anything before what was there is on disk.
 
 pub mod bootstrap;
-pub mod machine;
 pub mod object;
 pub mod part;
 pub mod parts;
 pub mod plan;
+pub mod platform;
 pub mod record;
 pub mod root;
 #[cfg(test)]
@@ -27,7 +27,7 @@ pub mod wants;
 use std::{io, path::PathBuf};
 
 use crate::system::store;
-use machine::{Live, Machine};
+use platform::{Live, Platform};
 use root::Root;
 
 /// A machine, or the image of one.
@@ -55,7 +55,7 @@ impl Host<Live> {
     }
 }
 
-impl<M: Machine> Host<M> {
+impl<M: Platform> Host<M> {
     /// Does systemd run here? In an image nothing runs, and it is expected to.
     pub fn has_systemd(&self) -> bool {
         !self.machine.is_running() || self.machine.exists("/run/systemd/system")

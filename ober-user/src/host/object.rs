@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Host, machine::Machine, parts};
+use super::{Error, Host, parts, platform::Platform};
 
 /// A thing that has a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ impl fmt::Display for State {
     }
 }
 
-impl<M: Machine> Host<M> {
+impl<M: Platform> Host<M> {
     pub async fn look(&self, object: &Object) -> Result<State, Error> {
         match object {
             Object::File(path) => self.root.file(path),

@@ -12,11 +12,11 @@ use std::{
 use super::{
     Host,
     bootstrap::{self, Done},
-    machine::{Machine, Said},
     object::{Object, State},
     part::Part,
     parts::sysctl,
     plan::{Change, PartPlan},
+    platform::{Platform, Said},
     record::Record,
     root::Root,
     undo::{self, Back, How},
@@ -66,7 +66,7 @@ fn said(out: &str) -> Said {
     }
 }
 
-impl Machine for Recorded {
+impl Platform for Recorded {
     fn is_running(&self) -> bool {
         true
     }

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
+    platform::Platform,
     record::{Entry, Record},
 };
 
@@ -47,7 +47,7 @@ fn how(entry: &Entry, found: &State) -> How {
 }
 
 /// What an undo comes to, in its order. Changes nothing.
-pub async fn plan<M: Machine>(
+pub async fn plan<M: Platform>(
     host: &Host<M>,
     record: &Record,
     only: &[Part],
@@ -70,7 +70,7 @@ pub async fn plan<M: Machine>(
 }
 
 /// Puts back what [`plan`] said, and forgets what is as it was.
-pub async fn run<M: Machine>(host: &Host<M>, record: &mut Record, all: &mut [Back]) {
+pub async fn run<M: Platform>(host: &Host<M>, record: &mut Record, all: &mut [Back]) {
     // Parts of which something stays.
     let mut stays = BTreeSet::new();
     for back in all {
@@ -92,7 +92,7 @@ pub async fn run<M: Machine>(host: &Host<M>, record: &mut Record, all: &mut [Bac
     }
 }
 
-async fn one<M: Machine>(host: &Host<M>, record: &mut Record, back: &Back) -> Result<(), Error> {
+async fn one<M: Platform>(host: &Host<M>, record: &mut Record, back: &Back) -> Result<(), Error> {
     if let Object::File(path) = &back.object {
         host.root.sweep(path)?;
     }

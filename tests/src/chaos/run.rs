@@ -40,15 +40,9 @@ impl Options {
     /// The command that begins the same faults.
     fn again(&self) -> String {
         let minutes = self.time.as_secs().div_ceil(60);
-        let only: String = self
-            .only
-            .iter()
-            .map(|word| format!(" --only {word:?}"))
-            .collect();
-        format!(
-            "cargo xtask chaos --minutes {minutes} --seed {}{only}",
-            self.seed
-        )
+        let command = format!("cargo xtask chaos --minutes {minutes} --seed {}", self.seed);
+        let only = self.only.iter().map(|word| format!(" --only {word:?}"));
+        std::iter::once(command).chain(only).collect()
     }
 
     fn faults(&self) -> Result<Vec<&'static Fault>> {

@@ -141,13 +141,12 @@ fn new_next_hops_are_sent_in_updates_and_a_new_limit_counts_at_once() {
     };
     assert!(first.iter().any(carries), "{first:?}");
     assert!(!second.iter().any(|(kind, _)| *kind == 2), "{second:?}");
-    let routes = speaker
-        .neighbour(FIRST)
-        .announced
+    let announced = speaker.neighbour(FIRST).announced;
+    let route = announced
         .iter()
         .find(|it| it.prefix.starts_with(VIP4))
-        .expect("told");
-    assert_eq!(routes.next_hop.to_string(), "10.9.0.7");
+        .expect("announced");
+    assert_eq!(route.next_hop.to_string(), "10.9.0.7");
     // ORIGIN, AS_PATH of two octets each, NEXT_HOP; 11.0.0.0/8 and 12.0.0.0/8.
     let routes = [
         0, 0, 0, 18, 0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfe, 0x35, 0x40, 3, 4, 10, 9, 0, 100, 8, 11,

@@ -13,7 +13,7 @@ use ober_programs::{Command, SS};
 use ober_tests::lab::{self, Host, Lab, Process};
 use ober_user::{
     announce::{self, gate::Standing},
-    api::status::bgp::Neighbour,
+    api::status::bgp::{self as status, Neighbour},
     config::{Config, Env},
     machine::realtime::Thread,
     protocols::{
@@ -301,7 +301,7 @@ impl Speaker {
     }
 
     pub(crate) fn neighbours(&self) -> Vec<Neighbour> {
-        (&self.handle.overview()).into()
+        status::neighbours(&self.handle.overview())
     }
 
     pub(crate) fn neighbour(&self, address: &str) -> Neighbour {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ober_tests::lab::until;
 use ober_user::{
     api::status::bfd::{Bfd, Session},
+    api::status::bgp::PathState,
     protocols::bfd::State,
 };
 
@@ -55,7 +56,7 @@ fn settles(speaker: &Speaker) {
         let before = speaker.neighbour(ROUTER4).flaps;
         std::thread::sleep(Duration::from_secs(2));
         let now = speaker.neighbour(ROUTER4);
-        let up = now.state.name() == "established" && now.bfd.as_deref() == Some("up");
+        let up = now.state.name() == "established" && now.bfd == Some(PathState::Up);
         anyhow::ensure!(up && now.flaps == before, "{now:#?}");
         Ok(Some(()))
     })

@@ -106,8 +106,9 @@ fn a_worker_runs_unprivileged_in_an_empty_root_and_holds_no_secret_of_the_daemon
         );
         assert_eq!((empty.st_mode() & 0o7777, empty.st_uid()), (0o755, 0));
         assert_eq!(fs::read_dir(run.join("empty")).expect("read it").count(), 0);
-        let environment = of(pid, "environ").split_terminator('\0');
+        let environment = of(pid, "environ");
         let names: BTreeSet<&str> = environment
+            .split_terminator('\0')
             .map(|it| it.split('=').next().expect("name"))
             .collect();
         let sockets = ["OBER_FD_0", "OBER_FD_1", "OBER_FD_2", "OBER_FD_3"];

@@ -169,7 +169,7 @@ fn on_a_running_kernel_each_setting_is_put_in_force_read_back_and_put_back() {
         .bootstrap(&["--undo", "-y"])
         .says(0, &["net.core.somaxconn: 65535 -> "]);
     assert_eq!(machine.settings(), before);
-    assert_eq!(machine.left(), [PathBuf::new(); 0]);
+    assert!(machine.left().is_empty(), "{:?}", machine.left());
     assert_eq!(GLOBAL.map(own), outside, "this machine's own settings");
 }
 
@@ -200,7 +200,11 @@ fn a_bootstrap_that_is_killed_at_any_time_can_be_run_again_and_undone() {
         }
         machine.bootstrap(&["--undo", "-y"]).says(0, &[]);
         assert_eq!(machine.settings(), before, "round {round}");
-        assert_eq!(machine.left(), [PathBuf::new(); 0], "round {round}");
+        assert!(
+            machine.left().is_empty(),
+            "round {round}: {:?}",
+            machine.left()
+        );
     }
     assert!(cut > 0, "no run was cut");
 }

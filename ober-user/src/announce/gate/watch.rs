@@ -206,8 +206,7 @@ impl<T: Fn(News)> Watcher<T> {
             .sight
             .disable_file
             .as_deref()
-            .map(Disabled::read)
-            .unwrap_or(Ok(Disabled::None));
+            .map_or(Ok(Disabled::None), Disabled::read);
         let file = self.file.learn(file.map_err(|error| error.to_string()));
         let facts = vec![
             News::Interface(enough),

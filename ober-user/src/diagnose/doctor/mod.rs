@@ -84,7 +84,7 @@ where
 
 /// What can be looked at before there is a configuration.
 pub async fn without_configuration() -> Vec<Finding> {
-    let (live, lacking) = gather::of_table().await;
+    let (live, lacking) = gather::of_table();
     [
         kernel::judge(None, &gather::kernel(None)),
         host::installed(gather::packages().await.as_ref()),

@@ -3,9 +3,9 @@
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     part::Part,
     plan::{PartPlan, Remark},
+    platform::Platform,
     wants::Wants,
 };
 
@@ -17,7 +17,7 @@ pub struct LimitFacts {
     pub tracked: Option<u64>,
 }
 
-pub fn look<M: Machine>(host: &Host<M>) -> Result<LimitFacts, Error> {
+pub fn look<M: Platform>(host: &Host<M>) -> Result<LimitFacts, Error> {
     let most = host.setting(TABLE)?;
     Ok(LimitFacts {
         tracked: most.and_then(|it| it.parse().ok()),

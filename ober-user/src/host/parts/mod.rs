@@ -14,15 +14,15 @@ pub mod watchdog;
 
 use super::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
     plan::{PartPlan, Remark},
+    platform::Platform,
     record::Record,
     wants::Wants,
 };
 
-pub(super) async fn plan<M: Machine>(
+pub(super) async fn plan<M: Platform>(
     host: &Host<M>,
     record: &Record,
     wants: &Wants,
@@ -51,7 +51,7 @@ pub struct OwnFile {
 }
 
 impl OwnFile {
-    pub(super) async fn look<M: Machine>(
+    pub(super) async fn look<M: Platform>(
         host: &Host<M>,
         record: &Record,
         path: &str,
@@ -85,7 +85,7 @@ impl OwnFile {
 }
 
 /// A directory that must be there for a file; it belongs to root and every account may read it.
-pub(super) async fn home<M: Machine>(
+pub(super) async fn home<M: Platform>(
     host: &Host<M>,
     plan: &mut PartPlan,
     path: &str,

@@ -6,9 +6,9 @@ use crate::{
     dataplane,
     host::{
         Error, Host,
-        machine::Machine,
         part::Part,
         plan::{PartPlan, Remark},
+        platform::Platform,
     },
 };
 
@@ -91,7 +91,7 @@ pub struct OsFacts {
     pub proxmox: bool,
 }
 
-pub async fn look<M: Machine>(host: &Host<M>) -> Result<OsFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>) -> Result<OsFacts, Error> {
     let release = match host.root.read("/etc/os-release")? {
         Some(text) => Some(text),
         None => host.root.read("/usr/lib/os-release")?,

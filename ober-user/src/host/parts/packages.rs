@@ -6,10 +6,10 @@ use crate::{
     haproxy::version::Program,
     host::{
         Error, Host,
-        machine::Machine,
         object::{Object, State},
         part::Part,
         plan::{PartPlan, Remark},
+        platform::Platform,
         wants::Wants,
     },
 };
@@ -31,7 +31,7 @@ impl Manager {
     const ALL: [(Self, &'static str); 2] =
         [(Self::Apt, "/usr/bin/apt-get"), (Self::Dnf, "/usr/bin/dnf")];
 
-    fn of<M: Machine>(host: &Host<M>) -> Option<Self> {
+    fn of<M: Platform>(host: &Host<M>) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find_map(|(manager, path)| host.root.exists(path).then_some(manager))
     }
@@ -69,7 +69,7 @@ impl PackageFacts {
     }
 }
 
-pub async fn look<M: Machine>(host: &Host<M>, wants: &Wants) -> Result<PackageFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>, wants: &Wants) -> Result<PackageFacts, Error> {
     let configured = wants.configured.as_ref().map(|it| it.haproxy.clone());
     let path = configured.unwrap_or_else(|| HAPROXY.into());
     let words = path.display().to_string();
@@ -124,7 +124,7 @@ pub fn judge(facts: &PackageFacts) -> Remark {
     Remark::ok(HAPROXY, program.to_string())
 }
 
-pub(crate) async fn state<M: Machine>(host: &Host<M>, package: &str) -> State {
+pub(crate) async fn state<M: Platform>(host: &Host<M>, package: &str) -> State {
     let asked = match Manager::of(host) {
         Some(Manager::Apt) => {
             let words = [
@@ -141,7 +141,7 @@ pub(crate) async fn state<M: Machine>(host: &Host<M>, package: &str) -> State {
     asked.map_or(State::Absent, |_| State::value(INSTALLED))
 }
 
-pub(crate) async fn put<M: Machine>(
+pub(crate) async fn put<M: Platform>(
     host: &Host<M>,
     package: &str,
     state: &State,

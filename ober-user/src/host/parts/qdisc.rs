@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
     parts::sysctl,
     plan::{Change, PartPlan, Remark},
+    platform::Platform,
     wants::Wants,
 };
 
@@ -109,7 +109,7 @@ pub struct QdiscFacts {
     pub running: bool,
 }
 
-pub async fn look<M: Machine>(host: &Host<M>, wants: &Wants) -> Result<QdiscFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>, wants: &Wants) -> Result<QdiscFacts, Error> {
     let mut interfaces = Vec::new();
     let names = wants.configured.iter().flat_map(|it| &it.interfaces);
     for name in names.filter(|_| host.machine.is_running()) {
@@ -117,12 +117,12 @@ pub async fn look<M: Machine>(host: &Host<M>, wants: &Wants) -> Result<QdiscFact
     }
     Ok(QdiscFacts {
         interfaces,
-        lacking: sysctl::lacking(host).await?.contains(WANTED),
+        lacking: sysctl::lacking(host)?.contains(WANTED),
         running: host.machine.is_running(),
     })
 }
 
-pub(crate) async fn queueing<M: Machine>(host: &Host<M>, interface: &str) -> Option<Queueing> {
+pub(crate) async fn queueing<M: Platform>(host: &Host<M>, interface: &str) -> Option<Queueing> {
     let words = ["tc", "-json", "qdisc", "show", "dev", interface];
     Queueing::read(&host.ask(&words).await?)
 }
@@ -182,13 +182,13 @@ pub fn judge(found: &Queueing, lacking: bool) -> Option<(String, &'static str)> 
     })
 }
 
-pub(crate) async fn state<M: Machine>(host: &Host<M>, interface: &str) -> Result<State, Error> {
+pub(crate) async fn state<M: Platform>(host: &Host<M>, interface: &str) -> Result<State, Error> {
     let found = queueing(host, interface).await;
     Ok(found.map_or(State::Absent, |it| State::Value(it.kind)))
 }
 
 /// Gives the interface this kind. What the kernel chooses by itself is made by taking ours away.
-pub(crate) async fn put<M: Machine>(
+pub(crate) async fn put<M: Platform>(
     host: &Host<M>,
     interface: &str,
     kind: &str,
@@ -220,7 +220,7 @@ pub(crate) async fn put<M: Machine>(
     Ok(())
 }
 
-async fn order<M: Machine>(host: &Host<M>, start: &[&str], end: &[&str]) -> Result<(), Error> {
+async fn order<M: Platform>(host: &Host<M>, start: &[&str], end: &[&str]) -> Result<(), Error> {
     host.order(&[start, end].concat()).await.map(drop)
 }
 

@@ -3,11 +3,11 @@
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     object::{Object, Rights, State},
     part::Part,
     parts::{OwnFile, home},
     plan::{PartPlan, Remark},
+    platform::Platform,
     record::Record,
 };
 
@@ -43,7 +43,7 @@ pub struct UserFacts {
     pub exposed: Vec<String>,
 }
 
-pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<UserFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>, record: &Record) -> Result<UserFacts, Error> {
     let file = |kind: &str| format!("/etc/{kind}/ober.conf");
     let packaged = |kind: &str| host.root.exists(format!("/usr/lib/{kind}/ober.conf"));
     Ok(UserFacts {
@@ -59,7 +59,7 @@ pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<UserFac
 }
 
 /// Keys beside the configuration that every account may read.
-pub fn exposed<M: Machine>(host: &Host<M>) -> Result<Vec<String>, Error> {
+pub fn exposed<M: Platform>(host: &Host<M>) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for name in host.root.names(DIRECTORY)? {
         let place = format!("{DIRECTORY}/{name}");
@@ -94,7 +94,7 @@ pub fn account(number: Option<u32>) -> Remark {
     }
 }
 
-pub async fn plan<M: Machine>(host: &Host<M>, facts: &UserFacts) -> Result<PartPlan, Error> {
+pub async fn plan<M: Platform>(host: &Host<M>, facts: &UserFacts) -> Result<PartPlan, Error> {
     let mut plan = PartPlan::new(Part::Users);
     if facts.account.is_some() {
         plan.remarks.push(account(facts.account));
@@ -155,12 +155,12 @@ fn made(facts: &UserFacts, plan: &mut PartPlan) {
     }
 }
 
-pub(crate) fn state<M: Machine>(host: &Host<M>, name: &str) -> Result<State, Error> {
+pub(crate) fn state<M: Platform>(host: &Host<M>, name: &str) -> Result<State, Error> {
     let found = host.root.user(name)?;
     Ok(found.map_or(State::Absent, |_| State::value(THERE)))
 }
 
-pub(crate) async fn put<M: Machine>(
+pub(crate) async fn put<M: Platform>(
     host: &Host<M>,
     name: &str,
     state: &State,

@@ -2,11 +2,11 @@
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
     parts::{OwnFile, home},
     plan::{PartPlan, Remark},
+    platform::Platform,
     record::Record,
 };
 
@@ -61,7 +61,7 @@ impl WatchdogFacts {
     }
 }
 
-pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<WatchdogFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>, record: &Record) -> Result<WatchdogFacts, Error> {
     let within = host.machine.run(&["systemd-detect-virt"]).await;
     Ok(WatchdogFacts {
         systemd: host.has_systemd(),
@@ -74,7 +74,7 @@ pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<Watchdo
     })
 }
 
-async fn fed<M: Machine>(host: &Host<M>) -> Option<String> {
+async fn fed<M: Platform>(host: &Host<M>) -> Option<String> {
     let words = [
         "systemctl",
         "show",
@@ -84,7 +84,7 @@ async fn fed<M: Machine>(host: &Host<M>) -> Option<String> {
     host.ask(&words).await.filter(|it| !it.is_empty())
 }
 
-pub async fn plan<M: Machine>(host: &Host<M>, facts: &WatchdogFacts) -> Result<PartPlan, Error> {
+pub async fn plan<M: Platform>(host: &Host<M>, facts: &WatchdogFacts) -> Result<PartPlan, Error> {
     let mut plan = PartPlan::new(Part::Watchdog);
     if !facts.running {
         return Ok(plan);
@@ -140,11 +140,11 @@ pub fn judge(facts: &WatchdogFacts) -> Remark {
     }
 }
 
-pub(crate) async fn state<M: Machine>(host: &Host<M>) -> State {
+pub(crate) async fn state<M: Platform>(host: &Host<M>) -> State {
     fed(host).await.map_or(State::Absent, State::Value)
 }
 
 /// systemd reads its files again.
-pub(crate) async fn put<M: Machine>(host: &Host<M>) -> Result<(), Error> {
+pub(crate) async fn put<M: Platform>(host: &Host<M>) -> Result<(), Error> {
     host.order(&["systemctl", "daemon-reexec"]).await.map(drop)
 }

@@ -32,8 +32,8 @@ use crate::{
     haproxy,
     host::{
         Host,
-        machine::Machine as _,
         parts::{firewall, limits, packages, qdisc, sysctl, time, users, watchdog},
+        platform::Platform as _,
         record::Record,
         wants::{Configured, Wants},
     },
@@ -99,7 +99,7 @@ where
         speaking: speaking::SpeakingFacts {
             own: own(config).await,
         },
-        sysctls: sysctls(config, now.as_ref()).await,
+        sysctls: sysctls(config, now.as_ref()),
         host: host(Some(config)).await,
         clock: time::look(),
     };
@@ -233,12 +233,12 @@ fn bound() -> Vec<ports::Bound> {
 }
 
 /// The settings of bootstrap's table, and those of its values that this kernel has not.
-pub(super) async fn of_table() -> (
+pub(super) fn of_table() -> (
     BTreeMap<&'static str, String>,
     std::collections::BTreeSet<&'static str>,
 ) {
     let here = Host::here();
-    let lacking = sysctl::lacking(&here).await.unwrap_or_default();
+    let lacking = sysctl::lacking(&here).unwrap_or_default();
     (sysctl::live(&here).unwrap_or_default(), lacking)
 }
 
@@ -281,8 +281,8 @@ fn space(directory: &Path) -> Option<host_facts::Space> {
     })
 }
 
-async fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
-    let (live, lacking) = of_table().await;
+fn sysctls(config: &Config, now: Option<&Snapshot>) -> sysctls::SysctlFacts {
+    let (live, lacking) = of_table();
     let larger = |interface: &str, key: &str| {
         let of = |scope: &str| number(&format!("/proc/sys/net/ipv4/conf/{scope}/{key}"));
         of(interface).max(of("all"))

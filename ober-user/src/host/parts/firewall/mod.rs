@@ -11,10 +11,10 @@ mod tests;
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
     plan::{PartPlan, Remark},
+    platform::Platform,
     wants::{Passage, Wants},
 };
 use nft::{Fate, Ruleset};
@@ -37,7 +37,7 @@ pub struct FirewallFacts {
     pub ruleset: Option<Ruleset>,
 }
 
-pub async fn look<M: Machine>(host: &Host<M>) -> FirewallFacts {
+pub async fn look<M: Platform>(host: &Host<M>) -> FirewallFacts {
     let mut managers = Vec::new();
     if host.ask(&["firewall-cmd", "--state"]).await.is_some() {
         managers.push(Manager::Firewalld);
@@ -52,7 +52,7 @@ pub async fn look<M: Machine>(host: &Host<M>) -> FirewallFacts {
     }
 }
 
-async fn ruleset<M: Machine>(host: &Host<M>) -> Option<Ruleset> {
+async fn ruleset<M: Platform>(host: &Host<M>) -> Option<Ruleset> {
     Ruleset::read(&host.ask(&["nft", "--json", "list", "ruleset"]).await?)
 }
 
@@ -150,7 +150,7 @@ fn comment(rule: &str) -> String {
     format!("ober: {rule}")
 }
 
-pub(crate) async fn state<M: Machine>(host: &Host<M>, chain: &str, rule: &str) -> State {
+pub(crate) async fn state<M: Platform>(host: &Host<M>, chain: &str, rule: &str) -> State {
     let there = handles(host, chain, rule).await;
     if there.is_empty() {
         State::Absent
@@ -159,14 +159,14 @@ pub(crate) async fn state<M: Machine>(host: &Host<M>, chain: &str, rule: &str) -
     }
 }
 
-async fn handles<M: Machine>(host: &Host<M>, chain: &str, rule: &str) -> Vec<u64> {
+async fn handles<M: Platform>(host: &Host<M>, chain: &str, rule: &str) -> Vec<u64> {
     let named = ruleset(host).await.unwrap_or_default().named.into_iter();
     let ours = named.filter(|it| it.chain == chain && it.comment == comment(rule));
     ours.map(|it| it.handle).collect()
 }
 
 /// `chain`: family, table and name.
-pub(crate) async fn put<M: Machine>(
+pub(crate) async fn put<M: Platform>(
     host: &Host<M>,
     chain: &str,
     rule: &str,

@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{
     Error, Host,
-    machine::Machine,
     object::{Object, State},
     part::Part,
     parts::OwnFile,
     plan::{PartPlan, Remark},
+    platform::Platform,
     record::Record,
     wants::Wants,
 };
@@ -247,10 +247,10 @@ pub struct SysctlFacts {
     pub home: State,
 }
 
-pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<SysctlFacts, Error> {
+pub async fn look<M: Platform>(host: &Host<M>, record: &Record) -> Result<SysctlFacts, Error> {
     Ok(SysctlFacts {
         live: host.machine.is_running().then(|| live(host)).transpose()?,
-        lacking: lacking(host).await?,
+        lacking: lacking(host)?,
         assigned: files::look(&host.root)?,
         file: OwnFile::look(host, record, FILE).await?,
         home: host.look(&Object::Directory(HOME.into())).await?,
@@ -258,7 +258,7 @@ pub async fn look<M: Machine>(host: &Host<M>, record: &Record) -> Result<SysctlF
 }
 
 /// The values in force.
-pub fn live<M: Machine>(host: &Host<M>) -> Result<BTreeMap<&'static str, String>, Error> {
+pub fn live<M: Platform>(host: &Host<M>) -> Result<BTreeMap<&'static str, String>, Error> {
     let mut found = BTreeMap::new();
     for row in TABLE.iter().filter(|it| host.machine.is_settable(it.key)) {
         if let Some(value) = host.setting(row.key)? {
@@ -269,7 +269,7 @@ pub fn live<M: Machine>(host: &Host<M>) -> Result<BTreeMap<&'static str, String>
 }
 
 /// Which of the table's values are modules that this kernel has not.
-pub async fn lacking<M: Machine>(host: &Host<M>) -> Result<BTreeSet<&'static str>, Error> {
+pub fn lacking<M: Platform>(host: &Host<M>) -> Result<BTreeSet<&'static str>, Error> {
     let Some(release) = host.setting("kernel.osrelease")? else {
         return Ok(BTreeSet::new());
     };
@@ -285,7 +285,7 @@ pub async fn lacking<M: Machine>(host: &Host<M>) -> Result<BTreeSet<&'static str
     Ok(lacking)
 }
 
-fn has_module<M: Machine>(host: &Host<M>, release: &str, name: &str) -> Result<bool, Error> {
+fn has_module<M: Platform>(host: &Host<M>, release: &str, name: &str) -> Result<bool, Error> {
     let file = format!("/{name}.ko");
     for list in ["modules.dep", "modules.builtin"] {
         let text = host.root.read(format!("/lib/modules/{release}/{list}"))?;

@@ -51,6 +51,7 @@ fn outcome(plan: &PartPlan, key: &str) -> (Option<String>, Option<String>) {
 const KEY: &str = "net.core.somaxconn";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_setting_is_left_to_another_file_that_makes_it_good_and_a_later_file_that_wins_is_named() {
     let (good, bad) = ("net.core.somaxconn = 131072\n", "net/core/somaxconn=128\n");
     let (early, late) = ("/etc/sysctl.d/10-a.conf", "/usr/lib/sysctl.d/99-z.conf");

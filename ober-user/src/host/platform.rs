@@ -18,7 +18,7 @@ pub struct Said {
     pub complaint: String,
 }
 
-pub trait Machine {
+pub trait Platform {
     /// `false`: the image of a machine, which has files alone.
     fn is_running(&self) -> bool;
     /// A setting below `/proc/sys`, blanks as one space; `None`: there is none of this name.
@@ -42,7 +42,7 @@ fn place(key: &str) -> String {
     format!("/proc/sys/{}", key.replace('.', "/"))
 }
 
-impl Machine for Live {
+impl Platform for Live {
     fn is_running(&self) -> bool {
         self.running
     }
@@ -92,7 +92,7 @@ impl Machine for Live {
     }
 }
 
-impl<M: Machine> super::Host<M> {
+impl<M: Platform> super::Host<M> {
     /// Runs a command that must succeed, and returns its output.
     pub(super) async fn order(&self, words: &[&str]) -> Result<String, super::Error> {
         let failed = |why| super::Error::Command {
