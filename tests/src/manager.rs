@@ -27,7 +27,7 @@ use crate::lab::until;
 /// The first descriptor that a service gets.
 const FIRST: RawFd = 3;
 
-/// How long the thread that listens may go on when nobody asks any more.
+/// How long the thread that listens may go on without a further question.
 const REST: Duration = Duration::from_millis(100);
 
 /// A report, with the descriptor that came along.

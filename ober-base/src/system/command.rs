@@ -145,7 +145,7 @@ pub fn secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// A shell that runs this text as the account `nobody`.
+/// A shell that runs this text with the account of an unprivileged program (`nobody`).
 #[cfg(test)]
 fn shell(script: &str) -> Program {
     Program {

@@ -201,7 +201,7 @@ impl Bootstrap {
             return Ok(true);
         }
         if !io::stdin().is_terminal() || self.json.json {
-            let words = "there is nobody to ask: -y makes the changes, --dry-run shows them";
+            let words = "standard input is no terminal, so the changes cannot be confirmed: `-y` makes them without a question, `--dry-run` shows them";
             return Err(Error::Usage(words.to_owned()));
         }
         screen.flush()?;

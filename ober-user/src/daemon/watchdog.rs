@@ -52,7 +52,7 @@ impl Watched {
     /// The receiver hears when a task of the runtime has run.
     fn ask(&self) -> mpsc::Receiver<()> {
         let (answer, answered) = mpsc::channel();
-        // A send error means that nobody waits any more.
+        // It fails when the watchdog gave the answer up.
         self.runtime.spawn(async move {
             // A timer, so that the answer also needs what wakes the runtime up.
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -18,7 +18,7 @@ use crate::certificates::copies;
 /// How often the caller hears what is left.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What is left of workers that were told to finish.
+/// What is left of workers that got the signal to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     pub workers: usize,
@@ -28,7 +28,7 @@ pub struct Left {
 }
 
 /// Ends every worker of a run directory that no daemon watches: each may finish its connections for `drain`, then it is
-/// killed. `tell` hears every second what is left; `ports`: the listeners of workers that no record tells of. Returns how many
+/// killed. `tell` hears every second what is left; `ports`: those of listeners, for workers whose record does not have them. Returns how many
 /// workers there were. Removes their records, sockets, configurations and certificates too.
 pub async fn dismiss(
     run: &Path,
@@ -62,7 +62,7 @@ pub async fn dismiss(
 fn finish(run: &Path, ports: &BTreeSet<u16>, workers: &[(usize, Process)]) -> Vec<Finishing> {
     let one = |(worker, process): &(usize, Process)| {
         if let Err(error) = process.signal(Signal::SIGUSR1) {
-            tracing::warn!(worker, pid = process.pid.0, %error, "tell a worker to finish");
+            tracing::warn!(worker, pid = process.pid.0, %error, "send a worker the signal to finish");
         }
         let mut ports = ports.clone();
         ports.extend(adopt::recorded_ports(run, *worker, process.pid));

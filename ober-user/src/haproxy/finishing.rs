@@ -1,5 +1,5 @@
-//! What processes that finish still have. HAProxy closes its command socket when it is told to finish, so the kernel is
-//! asked: which connections to the ports of the listeners does the process hold?
+//! What processes that finish still have. HAProxy closes its command socket at the signal to finish, so the daemon asks
+//! the kernel: which connections to the ports of the listeners does the process hold?
 //!
 //! An end at such a port belongs to a client: HAProxy's own connections to servers leave by ports that no listener has.
 

@@ -107,7 +107,7 @@ pub enum State {
     },
     Directory(Rights),
     Value(String),
-    /// What bootstrap never makes and never replaces, such as a symbolic link in the place of a file.
+    /// What bootstrap never makes and never replaces: a symbolic link in the place of a file, a rule that could not be looked for.
     Other(String),
 }
 

@@ -49,7 +49,7 @@ struct Kept {
     made: Vec<PathBuf>,
 }
 
-/// The record of a machine. Whoever holds it for writing is alone.
+/// The record of a machine. One process at a time holds it for writing.
 #[derive(Debug)]
 pub struct Record {
     place: PathBuf,

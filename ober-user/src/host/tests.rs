@@ -23,7 +23,7 @@ use super::{
     wants::{Configured, Wants},
 };
 
-/// A machine that remembers what it was told.
+/// A machine that remembers each change that was made to it.
 #[derive(Debug, Default)]
 struct Recorded {
     settings: RefCell<BTreeMap<String, String>>,

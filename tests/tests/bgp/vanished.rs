@@ -1,4 +1,4 @@
-//! A neighbour that loses its power, in a session without a hold time: nobody sends KEEPALIVE messages, so the kernel alone can
+//! A neighbour that loses its power, in a session without a hold time: neither side sends KEEPALIVE messages, so the kernel alone can
 //! notice, by probes while all is silent, and by what is not answered otherwise.
 
 use std::time::{Duration, Instant};

@@ -67,7 +67,7 @@ fn finishing(stage: &Stage) -> Vec<Finishing> {
     .expect("they finish")
 }
 
-/// `detach` on a terminal shows what is left. It is ended while it waits; what it told the workers holds.
+/// `detach` on a terminal shows what is left. It is ended while it waits; the signal that it sent to the workers stays in force.
 fn shown_on_a_terminal(stage: &Stage, words: &str) {
     let (mut ours, theirs) = terminal::open().expect("a terminal");
     let mut detach = stage.ober.ober(&["detach"]).expect("ober-user");
@@ -133,7 +133,7 @@ fn status_and_detach_show_how_many_connections_finishing_workers_still_have_and_
         line.contains(" left, ") && line.contains("at most 5m 0s"),
         "{line}"
     );
-    // One line is enough where nobody watches.
+    // One line is enough without a terminal.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(detach.log().lines().count(), 1, "{}", detach.log());
     uploads.into_iter().for_each(finish);

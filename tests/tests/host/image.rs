@@ -79,13 +79,16 @@ fn the_answers_in_json_name_every_change_and_what_became_of_it() {
 }
 
 #[test]
-fn a_wrong_name_of_a_part_nobody_to_ask_and_too_few_rights_are_refused_before_anything_is_done() {
+fn a_wrong_name_of_a_part_a_missing_terminal_and_too_few_rights_are_refused_before_anything_is_done()
+ {
     let image = Image::new();
     let before = image.whole();
     image
         .run(&["-y", "--only", "sysctl,kernel"])
         .says(2, &["there is no part \"kernel\"", "os, sysctl, qdisc"]);
-    image.run(&[]).says(2, &["nobody to ask", "--dry-run"]);
+    image
+        .run(&[])
+        .says(2, &["standard input is no terminal", "--dry-run"]);
     image
         .run(&["--undo", "--dedicated"])
         .says(2, &["--dedicated"]);

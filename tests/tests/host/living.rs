@@ -22,7 +22,7 @@ use crate::{Image, Ran, bootstrap};
 /// Settings of the whole machine, whatever the namespace.
 const GLOBAL: [&str; 2] = ["kernel.panic", "vm.panic_on_oom"];
 
-/// Newer kernels show them in a namespace, where nobody can set them.
+/// Newer kernels show them in a namespace, where no process can set them.
 const SHOWN: [&str; 2] = ["net.core.rmem_max", "net.core.wmem_max"];
 
 /// Its value outside of the test's namespaces.

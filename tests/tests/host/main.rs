@@ -53,7 +53,7 @@ impl Ran {
     }
 }
 
-/// `ober-user bootstrap` with nobody to ask.
+/// `ober-user bootstrap` without a terminal.
 fn bootstrap(arguments: &[&str]) -> Command {
     let mut command = Command::own(program("ober-user").unwrap());
     command

@@ -20,13 +20,14 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// The largest program that is given away: a node downloads it, and keeps an old one beside the new one.
+/// The largest program that is given away, in bytes: a node downloads it, and keeps an old one beside the new one. The goal is
+/// 24 MB, which the program has outgrown.
 const LARGEST: u64 = 30_000_000;
 /// The name of the file with the symbols, which the program carries so that debuggers find it.
 pub(super) const SYMBOLS: &str = "ober-user.debug";
 
-/// Builds the program for a package. Panics name their place in the source, so the directories of this machine are replaced:
-/// another machine gets the same bytes. Such a build has a target directory of its own, as cargo would build everything anew
+/// Builds the program for a package. Panics name their place in the source, so the directories of this machine are replaced
+/// by names that are the same everywhere. Such a build has a target directory of its own, as cargo would build everything anew
 /// in a common one.
 pub(super) fn build(dist: &Path) -> Result<PathBuf> {
     let target = dist.join("build");

@@ -122,7 +122,7 @@ pub(super) fn executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// A shell that runs this text as the account `nobody`.
+/// A shell that runs this text with the account of an unprivileged program (`nobody`).
 #[cfg(test)]
 pub(crate) fn shell(script: &str) -> Program {
     Program {

@@ -99,7 +99,7 @@ pub(super) fn finding(part: &'static str, remark: Remark) -> Finding {
     }
 }
 
-/// A firewall that drops a VIP's packets is seen by nothing else on this machine.
+/// A firewall that drops a VIP's packets. A daemon sees it only once clients try (the gate's fact `lost`).
 fn firewall(facts: &HostFacts) -> Vec<Finding> {
     let dropped = firewall::dropped(&facts.firewall, &facts.wants);
     let one = |(passage, chain): &(&Passage, firewall::nft::Chain)| {

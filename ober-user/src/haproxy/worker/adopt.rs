@@ -65,7 +65,7 @@ pub(crate) struct WorkerRecord {
 pub(crate) struct LeavingRecord {
     #[serde(flatten)]
     pub(crate) identity: Identity,
-    /// When it was told to finish, in seconds since 1970.
+    /// When it first got the signal to finish, in seconds since 1970.
     #[serde(default)]
     pub(crate) since: Option<u64>,
     /// The ports of its listeners.
@@ -230,7 +230,7 @@ pub(crate) fn retire((worker, process): (usize, Process)) {
     tracing::warn!(
         worker,
         pid,
-        "an unrecorded HAProxy worker is told to finish"
+        "a HAProxy worker without a record gets the signal to finish"
     );
     if let Err(error) = process.signal(Signal::SIGUSR1) {
         tracing::warn!(worker, pid, %error, "tell an unrecorded HAProxy worker to finish");

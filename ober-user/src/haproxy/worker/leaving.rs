@@ -1,4 +1,4 @@
-//! The processes of a slot that no longer serve. Each is told to finish, killed when its time is over, and watched
+//! The processes of a slot that no longer serve. Each gets the signal to finish, is killed when its time is over, and is watched
 //! until it has ended.
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@
 //!
 //! `event` has its events and actions, `policy` its times, `leaving` its processes that finish. `world` performs the
 //! actions with `process` (how one is started), `watched`, `adopt` (records beside workers), `log` and `snapshot`. In a reload a
-//! process is never told to finish before its successor answers.
+//! process never gets the signal to finish before its successor answers.
 
 use std::time::{Duration, Instant};
 

@@ -17,7 +17,7 @@ pub(super) struct Watched {
     pub(super) sockets: Vec<HeldSocket>,
     /// The ports of its listeners.
     ports: BTreeSet<u16>,
-    /// When it was told to finish, in seconds since 1970.
+    /// When it first got the signal to finish, in seconds since 1970.
     since: Option<u64>,
     task: JoinHandle<()>,
 }
@@ -39,14 +39,14 @@ impl Watched {
         }
     }
 
-    /// An earlier daemon told it to finish.
+    /// An earlier daemon sent it the signal to finish.
     pub(super) fn as_recorded(&mut self, recorded: LeavingRecord) {
         self.ports = recorded.ports;
         self.since = recorded.since;
     }
 
-    /// It is told to finish now, if it was not before.
-    pub(super) fn told_to_finish(&mut self) {
+    /// Notes that it gets the signal to finish now, unless it got one before.
+    pub(super) fn finishes(&mut self) {
         self.since.get_or_insert_with(clock::seconds);
     }
 

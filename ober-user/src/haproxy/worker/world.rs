@@ -204,7 +204,7 @@ impl World<Worker> for WorkerWorld {
             Action::Probe { pid } => self.probe(pid),
             Action::Retire { pid } => {
                 if let Some(watched) = self.processes.get_mut(&pid) {
-                    watched.told_to_finish();
+                    watched.finishes();
                 }
                 self.signal(pid, Signal::SIGUSR1);
             }

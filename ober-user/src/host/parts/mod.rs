@@ -37,6 +37,8 @@ pub(super) async fn plan<M: Platform>(
         Part::Watchdog => watchdog::plan(host, &watchdog::look(host, record).await?).await?,
         Part::Time => time::plan(host.machine.is_running().then(time::look)),
         Part::Packages => packages::plan(&packages::look(host, wants).await?),
+        // An image has no rules in force.
+        Part::Firewall if !host.machine.is_running() => PartPlan::new(part),
         Part::Firewall => firewall::plan(&firewall::look(host).await, wants),
     })
 }

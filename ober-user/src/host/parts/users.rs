@@ -21,11 +21,9 @@ const THERE: &str = "there";
 const PERSONS: u32 = 1000;
 
 const SYSUSERS: &str = "sysusers.d";
-const SYSUSERS_TEXT: &str = "# The account of the workers. It owns nothing and needs no home.\n\
-u ober - \"Herr Ober workers\" /nonexistent\n";
+const SYSUSERS_TEXT: &str = include_str!("../../../package/sysusers.d/ober.conf");
 const TMPFILES: &str = "tmpfiles.d";
-const TMPFILES_TEXT: &str = "# The workers may read what is given to their group here, and nothing else.\n\
-d /etc/ober 0750 root ober\n";
+const TMPFILES_TEXT: &str = include_str!("../../../package/tmpfiles.d/ober.conf");
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFacts {
@@ -89,7 +87,7 @@ pub fn account(number: Option<u32>) -> Remark {
             ACCOUNT,
             format!("its number is {number}, as those of persons are"),
         )
-        .advice("the workers should have an account that nobody logs in to"),
+        .advice("give the workers an account without a login: a system account, whose number is below 1000"),
         Some(_) => Remark::ok(ACCOUNT, "the account of the workers"),
     }
 }

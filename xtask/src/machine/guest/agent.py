@@ -24,7 +24,7 @@ class Port:
         self.buffer = bytearray()
 
     def more(self):
-        # Empty while nobody is connected at the other end.
+        # Empty while no program is connected at the other end.
         read = os.read(self.file, 1 << 16)
         if not read:
             time.sleep(0.1)

@@ -10,11 +10,15 @@ use crate::protocols::bgp::{
 };
 
 impl Peering {
-    /// Applies settings that a session is not made of.
+    /// Applies settings that a session is not made of. The session that failed under the old ones may hold under the new ones
+    /// (a raised `max_prefixes`), so a change ends the pause after a failure.
     pub(super) fn configure(&mut self, now: Instant, settings: Settings) -> Vec<Action> {
         let was = std::mem::replace(&mut self.settings, settings);
         if !self.settled {
             self.settle_by = Some(self.began + self.settings.settle);
+        }
+        if self.pace.pause.is_some() && was != self.settings {
+            return self.begin(now);
         }
         let mut actions = Vec::new();
         if was.passive != self.settings.passive && self.started {

@@ -58,6 +58,20 @@ fn a_new_prefix_limit_requests_a_refresh_and_applies_from_then_on() {
 }
 
 #[test]
+fn a_changed_setting_ends_the_pause_after_a_failure_and_an_equal_one_does_not() {
+    let mut rig = Rig::upto(changed(|it| it.max_prefixes = Some(2)), State::Established);
+    let ended = rig.on(announces(&[11, 12, 13]));
+    assert_eq!(notified(&ended), Some((6, 1)));
+    assert_eq!(configure(&mut rig, |it| it.max_prefixes = Some(2)), []);
+    assert_eq!(rig.state(), State::Idle);
+    assert_eq!(
+        configure(&mut rig, |it| it.max_prefixes = Some(3)),
+        [Action::Dial]
+    );
+    assert_eq!(rig.state(), State::Connect);
+}
+
+#[test]
 fn changed_next_hops_are_sent_once_and_only_for_changed_routes() {
     let mut rig = Rig::upto(settings(), State::Established);
     rig.on(Event::Settled);

@@ -48,12 +48,18 @@ pub async fn look<M: Platform>(host: &Host<M>) -> FirewallFacts {
     }
     FirewallFacts {
         managers,
-        ruleset: ruleset(host).await,
+        ruleset: ruleset(host).await.ok(),
     }
 }
 
-async fn ruleset<M: Platform>(host: &Host<M>) -> Option<Ruleset> {
-    Ruleset::read(&host.ask(&["nft", "--json", "list", "ruleset"]).await?)
+const LIST: [&str; 4] = ["nft", "--json", "list", "ruleset"];
+
+async fn ruleset<M: Platform>(host: &Host<M>) -> Result<Ruleset, Error> {
+    let text = host.order(&LIST).await?;
+    Ruleset::read(&text).ok_or_else(|| Error::Command {
+        command: LIST.join(" "),
+        why: "its answer is no ruleset".to_owned(),
+    })
 }
 
 /// What the configuration needs and a chain certainly drops.
@@ -121,10 +127,11 @@ fn nothing(facts: &FirewallFacts, wants: &Wants) -> Option<Remark> {
             object,
             "no chain is known to drop what the configuration needs",
         ),
-        None => Remark::ok(
+        None => Remark::warning(
             object,
-            "`nft` is not installed, so nothing is known of a firewall",
-        ),
+            "`nft` does not list the ruleset, so it is not known whether a firewall drops clients",
+        )
+        .advice("install nftables and run this again as root; see `iptables -S INPUT` too"),
     })
 }
 
@@ -151,18 +158,18 @@ fn comment(rule: &str) -> String {
 }
 
 pub(crate) async fn state<M: Platform>(host: &Host<M>, chain: &str, rule: &str) -> State {
-    let there = handles(host, chain, rule).await;
-    if there.is_empty() {
-        State::Absent
-    } else {
-        State::value(THERE)
+    match handles(host, chain, rule).await {
+        Ok(there) if there.is_empty() => State::Absent,
+        Ok(_) => State::value(THERE),
+        // A rule that cannot be looked for is not taken for gone: it stays recorded.
+        Err(error) => State::Other(format!("not known ({error})")),
     }
 }
 
-async fn handles<M: Platform>(host: &Host<M>, chain: &str, rule: &str) -> Vec<u64> {
-    let named = ruleset(host).await.unwrap_or_default().named.into_iter();
+async fn handles<M: Platform>(host: &Host<M>, chain: &str, rule: &str) -> Result<Vec<u64>, Error> {
+    let named = ruleset(host).await?.named.into_iter();
     let ours = named.filter(|it| it.chain == chain && it.comment == comment(rule));
-    ours.map(|it| it.handle).collect()
+    Ok(ours.map(|it| it.handle).collect())
 }
 
 /// `chain`: family, table and name.
@@ -174,7 +181,7 @@ pub(crate) async fn put<M: Platform>(
 ) -> Result<(), Error> {
     let place: Vec<&str> = chain.split('/').collect();
     if state.is_absent() {
-        for handle in handles(host, chain, rule).await {
+        for handle in handles(host, chain, rule).await? {
             let handle = handle.to_string();
             let words = [&["nft", "delete", "rule"], &place[..], &["handle", &handle]].concat();
             host.order(&words).await?;

@@ -1,6 +1,12 @@
+use std::io;
+
 use super::*;
 use crate::host::{
-    plan::Tone,
+    plan::{Change, Tone},
+    platform::Said,
+    record::Record,
+    root::Root,
+    undo::{self, How},
     wants::{Configured, Transport},
 };
 
@@ -149,4 +155,75 @@ fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
     let refused = plan(&facts, &wants);
     assert_eq!(refused.remarks[0].tone, Tone::Refused);
     assert!(advice(&refused).contains("inet/filter/input"));
+}
+
+/// A machine on which no command can be run.
+struct Silent;
+
+impl Platform for Silent {
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn setting(&self, _: &str) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn is_settable(&self, _: &str) -> bool {
+        false
+    }
+
+    fn set(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn exists(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn run(&self, _: &[&str]) -> Result<Said, String> {
+        Err("No such file or directory".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_looked_for_is_not_taken_for_gone_and_stays_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host {
+        root: Root::below(directory.path().to_owned()),
+        machine: Silent,
+    };
+    let object = Object::Rule {
+        chain: "inet/filter/input".into(),
+        rule: to("192.0.2.10", 443).rule(),
+    };
+    let change = Change {
+        object,
+        before: State::Absent,
+        after: State::value(THERE),
+        between: Vec::new(),
+        reason: String::new(),
+    };
+    let (mut record, _lock) = Record::open(&host.root).unwrap();
+    record.note(Part::Firewall, &change).unwrap();
+    let mut all = undo::plan(&host, &record, &Part::ALL).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].how, How::Keep);
+    assert!(
+        all[0].found.to_string().contains("nft --json list ruleset"),
+        "{all:?}"
+    );
+    undo::run(&host, &mut record, &mut all).await;
+    assert_eq!(record.entries().len(), 1);
+}
+
+#[test]
+fn a_ruleset_that_cannot_be_listed_is_not_called_good() {
+    let wants = Wants {
+        configured: Some(Configured::default()),
+        ..Wants::default()
+    };
+    let plan = plan(&FirewallFacts::default(), &wants);
+    assert_eq!(plan.remarks[0].tone, Tone::Warning, "{plan:?}");
+    assert!(plan.remarks[0].advice.is_some());
 }

@@ -67,7 +67,7 @@ pub(crate) fn run(named: Vec<(String, u8)>) -> Result<()> {
         .context("a version")?;
     for card in &cards {
         let all = expected::of(&card.name, linux)
-            .with_context(|| format!("nobody expects anything of {}", card.name))?;
+            .with_context(|| format!("the table of expectations has no line for {}", card.name))?;
         for expected in all {
             check(
                 &format!("{}: {}", card.name, expected.law),
