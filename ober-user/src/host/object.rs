@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Host, parts, platform::Platform};
+use super::{Error, Host, parts, parts::firewall::managers::Opening, platform::Platform};
 
 /// A thing that has a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum Object {
         chain: String,
         rule: String,
     },
+    /// A rule of a firewall's own manager.
+    Opening(Opening),
 }
 
 impl Object {
@@ -43,7 +45,7 @@ impl Object {
             Self::Qdisc(_) => 2,
             Self::Directory(_) => 3,
             // systemd reads its files, which are as they were by then.
-            Self::Watchdog | Self::Rule { .. } | Self::Package(_) => 4,
+            Self::Watchdog | Self::Rule { .. } | Self::Opening(_) | Self::Package(_) => 4,
             Self::Account(_) => 5,
         }
     }
@@ -59,6 +61,7 @@ impl fmt::Display for Object {
             Self::Watchdog => out.write_str("watchdog of systemd"),
             Self::Package(name) => write!(out, "package {name}"),
             Self::Rule { chain, rule } => write!(out, "rule `{rule}` in {chain}"),
+            Self::Opening(opening) => opening.fmt(out),
         }
     }
 }
@@ -155,6 +158,7 @@ impl<M: Platform> Host<M> {
             Object::Watchdog => Ok(parts::watchdog::state(self).await),
             Object::Package(name) => Ok(parts::packages::state(self, name).await),
             Object::Rule { chain, rule } => Ok(parts::firewall::state(self, chain, rule).await),
+            Object::Opening(it) => Ok(parts::firewall::managers::state(self, it).await),
         }
     }
 
@@ -173,6 +177,7 @@ impl<M: Platform> Host<M> {
             (Object::Rule { chain, rule }, _) => {
                 parts::firewall::put(self, chain, rule, state).await
             }
+            (Object::Opening(it), _) => parts::firewall::managers::put(self, it, state).await,
             // A setting or an interface that is not there cannot be made.
             (Object::Sysctl(_) | Object::Qdisc(_), _) => Ok(()),
         }

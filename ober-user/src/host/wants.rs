@@ -109,23 +109,6 @@ impl Passage {
         };
         format!("{}{what} accept", to.unwrap_or_default())
     }
-
-    /// The words for `firewall-cmd`.
-    pub fn firewalld(&self) -> String {
-        let name = self.transport.name();
-        match self.port {
-            Some(port) => format!("--add-port={port}/{name}"),
-            None => format!("--add-protocol={name}"),
-        }
-    }
-
-    /// The words for `ufw`.
-    pub fn ufw(&self) -> String {
-        let to = self.to.map_or("any".to_owned(), |it| it.to_string());
-        let port = self.port.map(|it| format!(" port {it}"));
-        let name = self.transport.name();
-        format!("allow proto {name} to {to}{}", port.unwrap_or_default())
-    }
 }
 
 /// What the configuration has this machine take from others.

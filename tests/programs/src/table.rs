@@ -107,6 +107,7 @@ programs! {
     program RPMBUILD { "rpmbuild", Debian("rpm"), Dist, "makes the package for RHEL and its kin", ["--version"] }
     program TAR { "tar", Debian("tar"), Dist, "makes the archive for other systems", ["--version"] }
     program ZSTD { "zstd", Debian("zstd"), Dist, "makes it small", ["--version"] }
+    program GZIP { "gzip", Debian("gzip"), Dist, "makes the layers of the container image small", ["--version"] }
     program SHA256SUM { "sha256sum", Debian("coreutils"), Dist, "the sums of the packages", ["--version"] }
     starter NICE { "nice", Debian("coreutils"), Machine, "leaves the cores to others", ["--version"] }
     program QEMU_IMG { "qemu-img", Debian("qemu-utils"), Machine, "a disk with snapshots", ["--version"] }

@@ -76,6 +76,10 @@ pub(crate) const CONTENTS: &[Item] = &[
         "config/ober.example.toml",
     ),
     file(
+        "/usr/share/ober/ober.container",
+        "ober-user/package/container/ober.container",
+    ),
+    file(
         "/usr/share/ober/ober.schema.json",
         "config/ober.schema.json",
     ),

@@ -8,6 +8,7 @@
 //! deb        the tree as ober_VERSION_amd64.deb, and the symbols as ober-dbgsym
 //! rpm        the tree as ober-VERSION-1.x86_64.rpm
 //! tarball    the tree with install.sh, which installs and removes it where there is no package manager
+//! oci        a container image: Debian with HAProxy, and the tree
 //! sbom       the list of all crates in the program
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod contents;
 mod deb;
 mod notices;
+mod oci;
 mod program;
 mod rpm;
 mod sbom;
@@ -46,6 +48,8 @@ pub(crate) enum Format {
     Rpm,
     /// The files and an install.sh, for other systems
     Tarball,
+    /// A container image with `HAProxy`, for podman and docker
+    Oci,
     /// The list of all crates in the program, for programs that look for vulnerable ones
     Sbom,
 }
@@ -55,7 +59,7 @@ pub(crate) enum Format {
 pub(crate) struct Dist {
     /// The packages to make; all unless named
     formats: Vec<Format>,
-    /// A program built with `--release`, such as the one that was tested, in place of building it
+    /// A program built with `--profile dist`, such as the one that was tested, in place of building it
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Makes VERSION-NUMBER of VERSION: the same release, packaged again
@@ -80,7 +84,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Dist {
     pub(crate) fn run(&self) -> Result<()> {
-        setup::ensure(&[Purpose::Build, Purpose::Dist])?;
+        setup::ensure(&[Purpose::Build, Purpose::Dist, Purpose::Release])?;
         let all = Format::value_variants();
         let formats = match self.formats.as_slice() {
             [] => all,
@@ -152,6 +156,7 @@ impl Order<'_> {
             Format::Dbgsym => deb::symbols(work, &release),
             Format::Rpm => rpm::package(&tree, work, &release),
             Format::Tarball => tarball::pack(&tree, &release),
+            Format::Oci => oci::pack(&tree, work, &release),
             Format::Sbom => sbom::write(&release),
         };
         self.formats.iter().map(one).collect()

@@ -36,11 +36,11 @@ pub(super) fn build(dist: &Path) -> Result<PathBuf> {
     let mut build = cargo();
     build
         .env("RUSTFLAGS", flags.join(" "))
-        .args(["build", "--release", "--locked", "--package", "ober-user"])
-        .args(["--bin", "ober-user", "--target-dir"])
+        .args(["build", "--profile=dist", "--locked"])
+        .args(["--package", "ober-user", "--bin", "ober-user", "--target-dir"])
         .arg(&target);
     run(&mut build)?;
-    Ok(target.join("release/ober-user"))
+    Ok(target.join("dist/ober-user"))
 }
 
 impl Program {
@@ -48,7 +48,7 @@ impl Program {
     pub(super) fn strip(built: &Path, into: &Path) -> Result<Self> {
         ensure!(
             built.is_file(),
-            "{} is no program: build one with `cargo build --release --package ober-user`",
+            "{} is no program: build one with `cargo build --profile dist --package ober-user`",
             built.display()
         );
         let file = into.join("ober-user");
@@ -72,7 +72,7 @@ impl Program {
             .len();
         ensure!(
             size <= LARGEST,
-            "the stripped program has {size} bytes, more than {LARGEST}: it was built without `--release`, or a new \
+            "the stripped program has {size} bytes, more than {LARGEST}: it was built without `--profile dist`, or a new \
              dependency is too large"
         );
         Ok(())

@@ -4,7 +4,7 @@ use super::Release;
 use super::tree::{date, files};
 use crate::shell::{command, quiet, root};
 use anyhow::{Context, Result};
-use ober_programs::TAR;
+use ober_programs::{Command, TAR};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,21 @@ pub(super) fn pack(tree: &Path, release: &Release) -> Result<PathBuf> {
     // In place of a copy of the tree: it is below this directory in the archive.
     let inner = outer.join("tree");
     fs::rename(tree, &inner).context("put the tree beside its script")?;
+    let mut tar = archive(outer.parent().unwrap_or(&outer), &file, release);
+    tar.arg("--use-compress-program=zstd -19 -T1").arg(&name);
+    let packed = quiet(&mut tar).with_context(|| format!("make {}", file.display()));
+    fs::rename(&inner, tree).context("take the tree from beside its script")?;
+    packed.map(|()| file)
+}
+
+/// What is below a directory, as a tar archive.
+pub(super) fn tar(directory: &Path, file: &Path, release: &Release) -> Result<()> {
+    quiet(archive(directory, file, release).arg("."))
+        .with_context(|| format!("make {}", file.display()))
+}
+
+/// A tar archive that is the same wherever and whenever it is made; what it takes of the directory is still to be named.
+fn archive(directory: &Path, file: &Path, release: &Release) -> Command {
     let mut tar = command(&TAR);
     tar.args([
         "--create",
@@ -34,15 +49,12 @@ pub(super) fn pack(tree: &Path, release: &Release) -> Result<PathBuf> {
         "--owner=0",
         "--group=0",
         "--numeric-owner",
+        "--format=gnu",
     ])
-    .args(["--format=gnu", "--use-compress-program=zstd -19 -T1"])
     .arg(format!("--mtime=@{}", release.seconds()))
     .arg("--file")
-    .arg(&file)
+    .arg(file)
     .arg("--directory")
-    .arg(outer.parent().unwrap_or(&outer))
-    .arg(&name);
-    let packed = quiet(&mut tar).with_context(|| format!("make {}", file.display()));
-    fs::rename(&inner, tree).context("take the tree from beside its script")?;
-    packed.map(|()| file)
+    .arg(directory);
+    tar
 }

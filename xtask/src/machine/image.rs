@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What is in it beside Debian's essential packages: the system of a node, what a package of ours depends on, what tests ask.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 19] = [
     "systemd",
     "systemd-sysv",
     "udev",
@@ -33,6 +33,9 @@ const PACKAGES: [&str; 16] = [
     "procps",
     "python3",
     "libgcc-s1",
+    "rpm",
+    "ufw",
+    "firewalld",
 ];
 /// Files of the machine, with their places.
 const FILES: [(&str, &str); 9] = [
@@ -77,8 +80,9 @@ const WANTED: [(&str, &str); 4] = [
     ("machine-network.service", "network-online.target"),
     ("machine-storage.service", "multi-user.target"),
 ];
-/// Units that would wake up in the middle of a test.
-const UNWANTED: [&str; 5] = [
+/// Units that would wake up in the middle of a test, or drop what it sends.
+const UNWANTED: [&str; 6] = [
+    "firewalld.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",

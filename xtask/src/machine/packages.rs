@@ -13,7 +13,7 @@ pub(super) struct Packages {
 
 impl Packages {
     pub(super) fn make(program: Option<PathBuf>) -> Result<Self> {
-        let first = make(program.as_deref(), 1)?;
+        let first = make(program.as_deref(), 1, Format::Deb)?;
         Ok(Self { program, first })
     }
 
@@ -23,7 +23,17 @@ impl Packages {
 
     /// A package with a higher version.
     pub(super) fn next(&self) -> Result<PathBuf> {
-        make(self.program.as_deref(), 2)
+        make(self.program.as_deref(), 2, Format::Deb)
+    }
+
+    /// The release in another form.
+    pub(super) fn other(&self, format: Format) -> Result<PathBuf> {
+        make(self.program.as_deref(), 1, format)
+    }
+
+    /// The other form with a higher version.
+    pub(super) fn next_other(&self, format: Format) -> Result<PathBuf> {
+        make(self.program.as_deref(), 2, format)
     }
 
     /// A name for what the first package holds.
@@ -33,11 +43,11 @@ impl Packages {
     }
 }
 
-fn make(program: Option<&Path>, revision: u32) -> Result<PathBuf> {
+fn make(program: Option<&Path>, revision: u32, format: Format) -> Result<PathBuf> {
     let order = Order {
         program,
         revision: Some(revision),
-        formats: &[Format::Deb],
+        formats: &[format],
         given_away: false,
     };
     order.make()?.pop().context("no package was made")

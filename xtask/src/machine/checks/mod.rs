@@ -2,6 +2,8 @@
 //! counted and measured.
 
 mod broken;
+mod firewalls;
+mod forms;
 mod install;
 mod reboot;
 mod remove;
@@ -87,6 +89,41 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Serving,
         quick: false,
         run: remove::purge,
+    },
+    Check {
+        name: "chain",
+        law: "a chain of nftables that drops a VIP is found, and gets rules when it is named to bootstrap",
+        begin: Begin::Serving,
+        quick: false,
+        run: firewalls::chain,
+    },
+    Check {
+        name: "firewalld",
+        law: "bootstrap has firewalld let the VIPs' packets pass, ssh stays, and an undo leaves it as before",
+        begin: Begin::Serving,
+        quick: false,
+        run: firewalls::firewalld,
+    },
+    Check {
+        name: "ufw",
+        law: "bootstrap has ufw let the VIPs' packets pass, ssh stays, and an undo leaves it as before",
+        begin: Begin::Serving,
+        quick: false,
+        run: firewalls::ufw,
+    },
+    Check {
+        name: "tarball",
+        law: "the archive's install.sh installs, upgrades under load without a failure, and removes every file of ours",
+        begin: Begin::Bare,
+        quick: false,
+        run: forms::tarball,
+    },
+    Check {
+        name: "rpm",
+        law: "the rpm installs, is upgraded under load without a failure, and is removed",
+        begin: Begin::Bare,
+        quick: false,
+        run: forms::rpm,
     },
     Check {
         name: "reboot",

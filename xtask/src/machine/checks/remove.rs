@@ -25,6 +25,15 @@ pub(super) fn remove(node: &mut Node, _: &Packages) -> Result<String> {
 
 pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
     let took = node.timed("dpkg --purge ober", LIMIT)?;
+    nothing_is_left(node)?;
+    Ok(format!(
+        "dpkg {:.1} s; no process, program, pin or VIP, and no file that was not there before",
+        took.as_secs_f32()
+    ))
+}
+
+/// No process, nothing in the kernel, and no file that was not there before the installation.
+pub(super) fn nothing_is_left(node: &mut Node) -> Result<()> {
     nothing_runs(node)?;
     let newer = format!("find / -xdev -newer {MARK} ! -type d | grep -vE '{OTHERS}'");
     let newer = node.ask_within(&newer, LIMIT)?.output;
@@ -50,14 +59,11 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
         less.is_empty(),
         "files are gone that were there before:\n{less}"
     );
-    Ok(format!(
-        "dpkg {:.1} s; no process, program, pin or VIP, and no file that was not there before",
-        took.as_secs_f32()
-    ))
+    Ok(())
 }
 
 /// No process of ours, nothing in the kernel, no address.
-fn nothing_runs(node: &mut Node) -> Result<()> {
+pub(super) fn nothing_runs(node: &mut Node) -> Result<()> {
     for (what, command) in [
         ("processes", "pgrep -af '[o]ber-user|[h]aproxy -db'"),
         (

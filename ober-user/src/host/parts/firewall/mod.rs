@@ -1,10 +1,11 @@
 //! The host's firewall. XDP and the socket lookup stand on both sides of it, so a VIP's packets pass it, and probes by loopback do
 //! not show what it drops.
 //!
-//! No firewall is turned on, no policy is changed, and no rule is taken away but bootstrap's own. Where a chain of nftables drops
-//! what the configuration needs, rules that accept it are put first into that chain, if the operator names it; commands for the
-//! others are shown. `nft` tells what becomes of a packet.
+//! No firewall is turned on, no policy is changed, and no rule is taken away but bootstrap's own. firewalld and ufw, where they are
+//! at work, get rules that accept what the configuration needs. Where a chain of nftables drops it, such rules are put first into
+//! that chain, if the operator names it. `nft` tells what becomes of a packet.
 
+pub mod managers;
 pub mod nft;
 #[cfg(test)]
 mod tests;
@@ -17,37 +18,22 @@ use crate::host::{
     platform::Platform,
     wants::{Passage, Wants},
 };
+use managers::Managers;
 use nft::{Fate, Ruleset};
 
 /// The state of a rule that is there.
 const THERE: &str = "there";
 
-/// What decides on packets here, beside plain nftables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
-    Firewalld,
-    Ufw,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FirewallFacts {
-    /// Those that are at work.
-    pub managers: Vec<Manager>,
+    pub managers: Managers,
     /// `None`: `nft` is not there, or may not look.
     pub ruleset: Option<Ruleset>,
 }
 
 pub async fn look<M: Platform>(host: &Host<M>) -> FirewallFacts {
-    let mut managers = Vec::new();
-    if host.ask(&["firewall-cmd", "--state"]).await.is_some() {
-        managers.push(Manager::Firewalld);
-    }
-    let ufw = host.ask(&["ufw", "status"]).await;
-    if ufw.is_some_and(|it| it.starts_with("Status: active")) {
-        managers.push(Manager::Ufw);
-    }
     FirewallFacts {
-        managers,
+        managers: managers::look(host).await,
         ruleset: ruleset(host).await.ok(),
     }
 }
@@ -91,6 +77,10 @@ pub fn plan(facts: &FirewallFacts, wants: &Wants) -> PartPlan {
             return plan;
         }
     }
+    if facts.managers.any() && wants.firewall_chain.is_none() {
+        open(facts, wants, &mut plan);
+        return plan;
+    }
     let dropped = dropped(facts, wants);
     if dropped.is_empty() {
         plan.remarks.extend(nothing(facts, wants));
@@ -119,6 +109,31 @@ pub fn plan(facts: &FirewallFacts, wants: &Wants) -> PartPlan {
     plan
 }
 
+/// Has the managers accept what the configuration needs, unless it passes already.
+fn open(facts: &FirewallFacts, wants: &Wants, plan: &mut PartPlan) {
+    let Some(configured) = &wants.configured else {
+        return;
+    };
+    for passage in &configured.passages {
+        let fate = |ruleset: &Ruleset| ruleset.fate(passage, &configured.interfaces);
+        if facts.ruleset.as_ref().map(fate) == Some(Fate::Accepted) {
+            continue;
+        }
+        for opening in facts.managers.lacking(passage, &configured.interfaces) {
+            plan.change(
+                Object::Opening(opening),
+                State::Absent,
+                State::value(THERE),
+                format!("without it, {passage} may be dropped before it is served"),
+            );
+        }
+    }
+    if plan.changes.is_empty() {
+        let words = "it lets pass what the configuration needs";
+        plan.remarks.push(Remark::ok("firewall", words));
+    }
+}
+
 fn nothing(facts: &FirewallFacts, wants: &Wants) -> Option<Remark> {
     let object = "firewall";
     wants.configured.as_ref()?;
@@ -137,19 +152,13 @@ fn nothing(facts: &FirewallFacts, wants: &Wants) -> Option<Remark> {
 
 /// The command that lets it pass.
 pub fn mend(facts: &FirewallFacts, passage: &Passage, chain: &str) -> String {
-    match facts.managers.first() {
-        Some(Manager::Firewalld) => {
-            let what = passage.firewalld();
-            format!(
-                "`firewall-cmd --permanent {what}` and `firewall-cmd {what}`, in the zone of the interface (`--zone`)"
-            )
-        }
-        Some(Manager::Ufw) => format!("`ufw {}`", passage.ufw()),
-        None => format!(
-            "`ober-user bootstrap --only firewall --firewall-chain {chain}`, and write it into the ruleset: `{}`",
-            passage.rule()
-        ),
+    if facts.managers.any() {
+        return "`ober-user bootstrap --only firewall`".to_owned();
     }
+    format!(
+        "`ober-user bootstrap --only firewall --firewall-chain {chain}`, and write it into the ruleset: `{}`",
+        passage.rule()
+    )
 }
 
 /// The comment by which a rule is known again.

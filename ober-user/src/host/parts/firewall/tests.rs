@@ -1,6 +1,9 @@
-use std::io;
+use std::{collections::BTreeSet, io};
 
-use super::*;
+use super::{
+    managers::{Opening, Zones},
+    *,
+};
 use crate::host::{
     plan::{Change, Tone},
     platform::Said,
@@ -130,7 +133,7 @@ fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
     };
     let https = format!("{HTTPS},{ACCEPT}").replace("80,", "81,");
     let mut facts = FirewallFacts {
-        managers: Vec::new(),
+        managers: Managers::default(),
         ruleset: Some(input("drop", &[&https])),
     };
     let shown = plan(&facts, &wants);
@@ -139,10 +142,7 @@ fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
     let advice = |plan: &PartPlan| plan.remarks[0].advice.clone().unwrap();
     let rule = "ip daddr 192.0.2.10 tcp dport 80 accept";
     assert!(advice(&shown).contains(rule), "{shown:?}");
-    facts.managers = vec![Manager::Ufw];
-    assert!(advice(&plan(&facts, &wants)).contains("ufw allow proto tcp to 192.0.2.10 port 80"));
-    facts.managers = vec![Manager::Firewalld];
-    assert!(advice(&plan(&facts, &wants)).contains("--add-port=80/tcp"));
+    facts.managers.ufw = Some(BTreeSet::new());
     wants.firewall_chain = Some("inet/filter/input".to_owned());
     let inserted = plan(&facts, &wants);
     let objects: Vec<String> = inserted
@@ -155,6 +155,64 @@ fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
     let refused = plan(&facts, &wants);
     assert_eq!(refused.remarks[0].tone, Tone::Refused);
     assert!(advice(&refused).contains("inet/filter/input"));
+}
+
+#[test]
+fn firewalld_and_ufw_get_a_rule_for_all_that_the_configuration_needs_and_they_lack() {
+    let vrrp = Passage {
+        transport: Transport::Vrrp,
+        to: None,
+        port: None,
+    };
+    let wants = Wants {
+        configured: Some(Configured {
+            interfaces: vec!["eth1".to_owned(), "eth2".to_owned()],
+            passages: vec![to("192.0.2.10", 443), to("2001:db8::10", 80), vrrp],
+            ..Configured::default()
+        }),
+        ..Wants::default()
+    };
+    let ufw = |rule: &str| Opening::Ufw(rule.to_owned());
+    let mut facts = FirewallFacts::default();
+    facts.managers.ufw = Some([ufw("allow 80/tcp"), ufw("allow 22/tcp")].into());
+    let objects = |facts: &FirewallFacts| {
+        let changes = plan(facts, &wants).changes;
+        changes.into_iter().map(|it| it.object).collect::<Vec<_>>()
+    };
+    let https = ufw("allow to 192.0.2.10 port 443 proto tcp");
+    let expected = [https, ufw("allow to any proto vrrp")].map(Object::Opening);
+    assert_eq!(objects(&facts), expected);
+    facts.ruleset = Some(input("accept", &[]));
+    assert_eq!(objects(&facts), []);
+
+    let rich = |zone: &str, permanent, rule: &str| Opening::Firewalld {
+        zone: zone.to_owned(),
+        permanent,
+        rule: rule.to_owned(),
+    };
+    let six = r#"rule family="ipv6" destination address="2001:db8::10" port port="80" protocol="tcp" accept"#;
+    let four = r#"rule family="ipv4" destination address="192.0.2.10" port port="443" protocol="tcp" accept"#;
+    let any = r#"rule protocol value="vrrp" accept"#;
+    let zones = Zones {
+        default: "public".to_owned(),
+        of: managers::interfaces_of("dmz\n  interfaces: eth1 eth7\npublic (default)\n  interfaces: lan0\n  sources: 10.0.0.0/8\n"),
+        rules: [rich("dmz", false, six), rich("dmz", true, six), rich("public", true, six), rich("public", false, four)].into(),
+    };
+    assert_eq!(zones.of.len(), 3);
+    assert_eq!(zones.of["lan0"], "public");
+    facts = FirewallFacts::default();
+    facts.managers.firewalld = Some(zones);
+    let expected = [
+        rich("dmz", false, four),
+        rich("dmz", true, four),
+        rich("public", true, four),
+        rich("public", false, six),
+        rich("dmz", false, any),
+        rich("dmz", true, any),
+        rich("public", false, any),
+        rich("public", true, any),
+    ];
+    assert_eq!(objects(&facts), expected.map(Object::Opening));
 }
 
 /// A machine on which no command can be run.
