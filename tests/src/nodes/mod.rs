@@ -2,4 +2,5 @@
 
 pub mod one;
 pub mod routed;
+mod text;
 pub mod vrrp;

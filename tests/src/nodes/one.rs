@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Output,
     sync::Arc,
     time::Duration,
@@ -30,6 +30,7 @@ use crate::{
         Cluster, Host, Lab, Process, Shape, VIP4, VIP6, client4, client6, plain_haproxy, program,
         storage4, until,
     },
+    nodes::text::Text,
 };
 
 /// Port of the S3 server on the storage host.
@@ -211,7 +212,6 @@ pub fn two_cpus() -> Result<[usize; 2]> {
 
 fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> Result<String> {
     let lab = &cluster.lab;
-    let [instance, directory] = [lab.instance(), &lab.directory().display().to_string()];
     let cpus: Vec<usize> = (two_cpus()?.into_iter().cycle())
         .take(settings.workers.max(1))
         .collect();
@@ -222,45 +222,18 @@ fn configuration(cluster: &Cluster, settings: &Settings, certificate: &str) -> R
         extra,
         ..
     } = settings;
-    let storage = SocketAddr::new(storage4(), S3_PORT);
-    Ok(format!(
-        r#"[node]
-instance = "{instance}"
-interfaces = ["in0"]
-steer = "{steer}"
-xdp = "{xdp}"
-vip_interface = "lo"
-state = "{directory}/state"
-run = "{directory}/run"
-metrics = "127.0.0.1:8404"
-sample = 1
-
-[workers]
-cpus = {cpus:?}
-max_connections = 2000
-
-[lists.frontend-http]
-sources = {listed:?}
-
-[[services]]
-name = "s3"
-vips = ["{VIP4}", "{VIP6}"]
-backend = "rgw"
-
-[[services.listeners]]
-port = {SECURE}
-certificate = "{certificate}"
-
-[[services.listeners]]
-port = {OPEN}
-access = "frontend-http"
-
-[backends.rgw]
-servers = ["{storage}"]
-
-[backends.rgw.check]
-path = "/"
-{extra}
-"#
-    ))
+    let text = Text {
+        instance: lab.instance(),
+        directory: lab.directory(),
+        node: &format!(
+            "steer = \"{steer}\"\nxdp = \"{xdp}\"\nvip_interface = \"lo\"\nmetrics = \"127.0.0.1:8404\"\n"
+        ),
+        cpus: &cpus,
+        lists: &format!("[lists.frontend-http]\nsources = {listed:?}\n\n"),
+        vips: &[VIP4, VIP6],
+        certificate: Path::new(certificate),
+        open: true,
+        storage: SocketAddr::new(storage4(), S3_PORT),
+    };
+    Ok(text.with(&format!("{extra}\n")))
 }

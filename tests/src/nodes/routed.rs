@@ -18,7 +18,10 @@ use crate::{
         routes::Routes,
         until,
     },
-    nodes::one::{OPEN, S3_PORT, SECURE, serve_objects, two_cpus},
+    nodes::{
+        one::{S3_PORT, SECURE, serve_objects, two_cpus},
+        text::Text,
+    },
     peers::Frr,
 };
 
@@ -180,37 +183,8 @@ fn configuration(
         extra,
     } = settings;
     let cpus = &two_cpus()?[..(*workers).clamp(1, 2)];
-    Ok(format!(
-        r#"[node]
-instance = "{}-{node}"
-interfaces = ["in0"]
-state = "{directory}/state"
-run = "{directory}/run"
-sample = 1
-
-[workers]
-cpus = {cpus:?}
-max_connections = 2000
-
-[[services]]
-name = "s3"
-vips = ["{VIP4}", "{VIP6}"]
-backend = "rgw"
-
-[[services.listeners]]
-port = {SECURE}
-certificate = "{certificate}"
-
-[[services.listeners]]
-port = {OPEN}
-access = "frontend-http"
-
-[backends.rgw]
-servers = ["{STORAGE}:{S3_PORT}"]
-
-[backends.rgw.check]
-path = "/"
-interval = "200ms"
+    let more = format!(
+        r#"interval = "200ms"
 rise = 1
 fall = 2
 
@@ -227,11 +201,20 @@ hold_time = "3s"
 bfd = "{bfd}"
 {extra}
 "#,
-        fabric.lab.instance(),
-        directory = directory.display(),
-        certificate = certificate.display(),
         number = NODE_AS + u32::from(node),
         address = node4(node),
         router = router4(node),
-    ))
+    );
+    let text = Text {
+        instance: &format!("{}-{node}", fabric.lab.instance()),
+        directory: &directory,
+        node: "",
+        cpus,
+        lists: "",
+        vips: &[VIP4, VIP6],
+        certificate,
+        open: true,
+        storage: SocketAddr::new(STORAGE, S3_PORT),
+    };
+    Ok(text.with(&more))
 }

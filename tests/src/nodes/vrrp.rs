@@ -22,7 +22,10 @@ use crate::{
         pair::{Pair, member4},
         until,
     },
-    nodes::one::{S3_PORT, SECURE, serve_objects, two_cpus},
+    nodes::{
+        one::{S3_PORT, SECURE, serve_objects, two_cpus},
+        text::Text,
+    },
     peers::{Keepalived, keepalived::Router},
 };
 
@@ -143,33 +146,8 @@ impl SharedVip {
 fn configuration(pair: &Pair, node: u8, priority: u8, certificate: &Path) -> Result<String> {
     let directory = pair.lab.directory().join(format!("ober-{node}"));
     std::fs::create_dir(&directory)?;
-    Ok(format!(
-        r#"[node]
-instance = "{}-{node}"
-interfaces = ["in0"]
-state = "{directory}/state"
-run = "{directory}/run"
-sample = 1
-
-[workers]
-cpus = {cpus:?}
-max_connections = 2000
-
-[[services]]
-name = "s3"
-vips = ["{VIP4}"]
-backend = "rgw"
-
-[[services.listeners]]
-port = {SECURE}
-certificate = "{certificate}"
-
-[backends.rgw]
-servers = ["{STORAGE}:{S3_PORT}"]
-
-[backends.rgw.check]
-path = "/"
-
+    let more = format!(
+        r#"
 [gate]
 interval = "200ms"
 fast_interval = "50ms"
@@ -187,12 +165,20 @@ vips = ["{VIP4}"]
 vrid = {VRID}
 priority = {priority}
 "#,
-        pair.lab.instance(),
-        directory = directory.display(),
-        cpus = two_cpus()?,
-        certificate = certificate.display(),
         own = member4(node),
         other = member4(1 - node),
         interval = ADVERTISEMENT.as_millis(),
-    ))
+    );
+    let text = Text {
+        instance: &format!("{}-{node}", pair.lab.instance()),
+        directory: &directory,
+        node: "",
+        cpus: &two_cpus()?,
+        lists: "",
+        vips: &[VIP4],
+        certificate,
+        open: false,
+        storage: SocketAddr::new(STORAGE, S3_PORT),
+    };
+    Ok(text.with(&more))
 }

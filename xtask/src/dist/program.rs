@@ -37,7 +37,13 @@ pub(super) fn build(dist: &Path) -> Result<PathBuf> {
     build
         .env("RUSTFLAGS", flags.join(" "))
         .args(["build", "--profile=dist", "--locked"])
-        .args(["--package", "ober-user", "--bin", "ober-user", "--target-dir"])
+        .args([
+            "--package",
+            "ober-user",
+            "--bin",
+            "ober-user",
+            "--target-dir",
+        ])
         .arg(&target);
     run(&mut build)?;
     Ok(target.join("dist/ober-user"))

@@ -1,6 +1,7 @@
 use super::contents::{CONTENTS, Source};
 use super::deb;
 use super::notices::{Package, listed};
+use super::oci;
 use super::program::{Shell, both_names, needs};
 use super::sbom;
 use crate::shell::root;
@@ -92,4 +93,17 @@ fn the_notices_name_each_crate_of_others_once() {
     );
     let component = "\"purl\": \"pkg:cargo/old@1.0.0\", \"licenses\": [{ \"expression\": \"MIT OR Apache-2.0\" }] }";
     assert!(sbom.contains(component), "{sbom}");
+}
+
+#[test]
+fn the_image_runs_the_daemon_on_a_debian_below_the_packages_own_files() {
+    let config = oci::config(&["aa".to_owned(), "bb".to_owned()]);
+    for part in [
+        "\"diff_ids\":[\"sha256:aa\",\"sha256:bb\"]",
+        "\"Entrypoint\":[\"/usr/bin/ober-user\"],\"Cmd\":[\"run\"]",
+        "\"StopSignal\":\"SIGTERM\"",
+    ] {
+        assert!(config.contains(part), "{config}");
+    }
+    assert_eq!(config.matches('{').count(), config.matches('}').count());
 }

@@ -195,8 +195,16 @@ fn firewalld_and_ufw_get_a_rule_for_all_that_the_configuration_needs_and_they_la
     let any = r#"rule protocol value="vrrp" accept"#;
     let zones = Zones {
         default: "public".to_owned(),
-        of: managers::interfaces_of("dmz\n  interfaces: eth1 eth7\npublic (default)\n  interfaces: lan0\n  sources: 10.0.0.0/8\n"),
-        rules: [rich("dmz", false, six), rich("dmz", true, six), rich("public", true, six), rich("public", false, four)].into(),
+        of: managers::interfaces_of(
+            "dmz\n  interfaces: eth1 eth7\npublic (default)\n  interfaces: lan0\n  sources: 10.0.0.0/8\n",
+        ),
+        rules: [
+            rich("dmz", false, six),
+            rich("dmz", true, six),
+            rich("public", true, six),
+            rich("public", false, four),
+        ]
+        .into(),
     };
     assert_eq!(zones.of.len(), 3);
     assert_eq!(zones.of["lan0"], "public");
